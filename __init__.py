@@ -1,0 +1,72 @@
+"""earmark explains audio classifiers where they run."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .errors import (
+        AudioError,
+        BundleError,
+        DeviceError,
+        EarmarkError,
+        LabelError,
+        MethodError,
+        MissingDependencyError,
+        PrototypeIndexError,
+        TargetError,
+    )
+    from .runtime.explainer import Explainer, load
+    from .runtime.results import Result
+
+# Names are imported when first used, so that `import earmark` costs next to nothing.
+_PUBLIC = {
+    "Explainer": ".runtime.explainer",
+    "load": ".runtime.explainer",
+    "Result": ".runtime.results",
+    **dict.fromkeys(
+        (
+            "AudioError",
+            "BundleError",
+            "DeviceError",
+            "EarmarkError",
+            "LabelError",
+            "MethodError",
+            "MissingDependencyError",
+            "PrototypeIndexError",
+            "TargetError",
+        ),
+        ".errors",
+    ),
+}
+
+__all__ = [
+    "AudioError",
+    "BundleError",
+    "DeviceError",
+    "EarmarkError",
+    "Explainer",
+    "LabelError",
+    "MethodError",
+    "MissingDependencyError",
+    "PrototypeIndexError",
+    "Result",
+    "TargetError",
+    "__version__",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -1,0 +1,58 @@
+"""What can go wrong, by name. Every error is an `EarmarkError` and the fitting builtin.
+
+Messages are one line: what was wrong, with which file, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class EarmarkError(Exception):
+    """Base of every error that earmark raises on purpose."""
+
+
+class AudioError(EarmarkError, ValueError):
+    """The sound cannot be used: empty, not finite, not sound at all."""
+
+
+class BundleError(EarmarkError, ValueError):
+    """The bundle is damaged, incomplete, newer than this earmark, or leaves its folder."""
+
+
+class PrototypeIndexError(BundleError):
+    """A prototypes generation is damaged or belongs to another model."""
+
+
+class LabelError(EarmarkError, LookupError):
+    """The label does not exist in this bundle."""
+
+
+class TargetError(EarmarkError, ValueError):
+    """The label exists, but this bundle cannot explain it (decoder for the predicted class)."""
+
+
+class MethodError(EarmarkError, ValueError):
+    """The explanation method does not exist, or this bundle lacks what it needs."""
+
+
+class DeviceError(EarmarkError, RuntimeError):
+    """The device asked for is not there or is not active. The command exits with 3."""
+
+
+class MissingDependencyError(EarmarkError, ImportError):
+    """An optional package is missing; the message names the extra to install."""
+
+
+class DataError(EarmarkError, ValueError):
+    """A data folder cannot be used: no classes, one class, a fold that is not there."""
+
+
+class SourceError(EarmarkError, ValueError):
+    """What should be exported is incomplete or not what it claims to be."""
+
+
+class ParityError(EarmarkError, ArithmeticError):
+    """The exported graphs disagree with their source by more than the limit."""
+
+
+class RunError(EarmarkError, RuntimeError):
+    """A training run cannot be started or resumed as asked."""

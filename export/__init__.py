@@ -1,0 +1,1 @@
+"""The PyTorch side: sources, architectures, training, conversion, and writing bundles."""

@@ -1,0 +1,1 @@
+"""Sounds that the project makes itself, seeded."""

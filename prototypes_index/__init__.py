@@ -1,0 +1,1 @@
+"""The ground floor: FAISS indexes of prototypes and their table."""

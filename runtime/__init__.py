@@ -1,0 +1,1 @@
+"""Explains with a bundle, without PyTorch."""

@@ -1,0 +1,141 @@
+"""`bundle.json`: what a bundle says about itself, as types. Reading validates against them.
+
+Schema rule: a reader accepts its own `SCHEMA_VERSION` and every older one, ignores fields it
+does not know (a writer may add fields without a new version), and refuses a newer version by
+name. The version rises when an old reader would misunderstand a bundle, never otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=3600.0)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """Base of the manifest's parts: immutable, unknown fields ignored."""
+
+
+class TensorSpec(Record):
+    """A named tensor of a stage; `dims` holds integers and symbolic names such as "batch"."""
+
+    name: Name
+    dtype: Literal["float32", "int64"]
+    dims: list[int | str]
+
+
+class StageSpec(Record):
+    """One ONNX graph of the chain."""
+
+    name: Literal["frontend", "classifier", "decoder", "embeddings", "interpreter"]
+    file: Name
+    # External weights beside the graph; they are listed in `files` too.
+    data: list[str] = []
+    opset: Positive
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+
+
+class FileSpec(Record):
+    """Hash and size of one file of the bundle, by its path with forward slashes."""
+
+    sha256: Sha256
+    size: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class AnalysisSpec(Record):
+    """The listenable STFT: centred, one-sided, unnormalised, window zero-padded to `n_fft`.
+
+    frames T = 1 + N // hop, bins F = n_fft // 2 + 1.
+    """
+
+    n_fft: Annotated[int, msgspec.Meta(ge=16, le=65536)]
+    window_length: Annotated[int, msgspec.Meta(ge=2, le=65536)]
+    hop: Annotated[int, msgspec.Meta(ge=1, le=65536)]
+    # Periodic windows.
+    window: Literal["hann", "hamming"]
+    padding: Literal["zeros", "reflect"] = "zeros"
+
+
+class WindowSpec(Record):
+    """What happens to shorter and longer sound.
+
+    Sound up to `minimum_seconds` is zero-padded at its end to that length; up to `seconds` it is
+    heard as it is; longer sound is cut into windows of `seconds` every `hop_seconds`, the last one
+    aligned to the end, and the scores of the windows are joined by `aggregate`.
+    """
+
+    seconds: Seconds
+    hop_seconds: Seconds
+    minimum_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=3600.0)]
+    aggregate: Literal["mean", "max"] = "mean"
+
+
+class FeatureMapSpec(Record):
+    """The feature map Z [B, C, T', F'] right before pooling, and where its cells lie (nominal)."""
+
+    tap: Name
+    channels: Positive
+    # A cell t of the map spans [t, t + 1) * frame_seconds.
+    frame_seconds: Seconds
+    # One [low, high] pair in Hz per frequency row.
+    bands_hz: list[tuple[float, float]]
+    pooling: Literal["mean", "max_mean", "other"]
+    # True where channel contributions + bias = logit exactly.
+    additive: bool
+
+
+class PrototypesSpec(Record):
+    """The generation of prototypes that is in force: the folder `prototypes/<generation>/`."""
+
+    generation: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,40}$")]
+    views: list[Literal["square", "time", "frequency", "time_frequency"]]
+    # Entries per view, vector length per view; checked against the FAISS headers before mapping.
+    entries: dict[str, int]
+    dimensions: dict[str, int]
+    clips: int
+    audio: bool
+
+
+class Manifest(Record):
+    """The whole of `bundle.json`."""
+
+    schema_version: Positive
+    bundle_id: Name
+    name: Name
+    task: Literal["single_label", "multi_label"]
+    labels: Annotated[list[Name], msgspec.Meta(min_length=1)]
+    sample_rate: Annotated[int, msgspec.Meta(ge=1000, le=768000)]
+    window: WindowSpec
+    # Gain of the model's own pipeline, applied once by the runtime, never to a masked sound:
+    # "signed_peak" divides by the signed maximum (SpeechBrain's recipe), "peak" by the absolute one.
+    level: Literal["none", "peak", "signed_peak"] = "none"
+    analysis: AnalysisSpec
+    # Where a masked sound can re-enter. "spectrogram": the classifier eats the analysis STFT
+    # [B, T, F, 2]; "waveform": the front end makes features of its own.
+    rescore: Literal["spectrogram", "waveform"]
+    # Whom a decoder can speak for; None without a decoder.
+    mask_targets: Literal["predicted", "any"] | None = None
+    stages: list[StageSpec]
+    explainers: list[str]
+    feature_map: FeatureMapSpec | None = None
+    prototypes: PrototypesSpec | None = None
+    files: dict[str, FileSpec]
+    # parity[precision][output] = largest absolute difference measured at export, and its limit.
+    parity: dict[str, Any] = {}
+    evaluation: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    source: str = ""
+    licence: str = ""
+    attribution: str = ""
+
+    def stage(self, name: str) -> StageSpec | None:
+        """The stage of that name, or None where the bundle has none."""
+        return next((stage for stage in self.stages if stage.name == name), None)
