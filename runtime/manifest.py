@@ -19,11 +19,11 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the manifest's parts: immutable, unknown fields ignored."""
 
 
-class TensorSpec(Record):
+class TensorSpec(Record, frozen=True, kw_only=True):
     """A named tensor of a stage; `dims` holds integers and symbolic names such as "batch"."""
 
     name: Name
@@ -31,7 +31,7 @@ class TensorSpec(Record):
     dims: list[int | str]
 
 
-class StageSpec(Record):
+class StageSpec(Record, frozen=True, kw_only=True):
     """One ONNX graph of the chain."""
 
     name: Literal["frontend", "classifier", "decoder", "embeddings", "interpreter"]
@@ -43,14 +43,14 @@ class StageSpec(Record):
     outputs: list[TensorSpec]
 
 
-class FileSpec(Record):
+class FileSpec(Record, frozen=True, kw_only=True):
     """Hash and size of one file of the bundle, by its path with forward slashes."""
 
     sha256: Sha256
     size: Annotated[int, msgspec.Meta(ge=0)]
 
 
-class AnalysisSpec(Record):
+class AnalysisSpec(Record, frozen=True, kw_only=True):
     """The listenable STFT: centred, one-sided, unnormalised, window zero-padded to `n_fft`.
 
     frames T = 1 + N // hop, bins F = n_fft // 2 + 1.
@@ -64,7 +64,7 @@ class AnalysisSpec(Record):
     padding: Literal["zeros", "reflect"] = "zeros"
 
 
-class WindowSpec(Record):
+class WindowSpec(Record, frozen=True, kw_only=True):
     """What happens to shorter and longer sound.
 
     Sound up to `minimum_seconds` is zero-padded at its end to that length; up to `seconds` it is
@@ -78,7 +78,7 @@ class WindowSpec(Record):
     aggregate: Literal["mean", "max"] = "mean"
 
 
-class FeatureMapSpec(Record):
+class FeatureMapSpec(Record, frozen=True, kw_only=True):
     """The feature map Z [B, C, T', F'] right before pooling, and where its cells lie (nominal)."""
 
     tap: Name
@@ -92,7 +92,7 @@ class FeatureMapSpec(Record):
     additive: bool
 
 
-class PrototypesSpec(Record):
+class PrototypesSpec(Record, frozen=True, kw_only=True):
     """The generation of prototypes that is in force: the folder `prototypes/<generation>/`."""
 
     generation: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,40}$")]
@@ -104,7 +104,7 @@ class PrototypesSpec(Record):
     audio: bool
 
 
-class Manifest(Record):
+class Manifest(Record, frozen=True, kw_only=True):
     """The whole of `bundle.json`."""
 
     schema_version: Positive
