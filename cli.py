@@ -1,0 +1,84 @@
+"""The command `earmark`: parses, calls one function, prints. One verb, one file in `commands/`."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from importlib import import_module
+from typing import Any
+
+import click
+
+from . import __version__
+from .errors import DeviceError, EarmarkError
+
+# Verb -> its line in `earmark --help`. The module of that name in `commands/` holds the command.
+VERBS = {
+    "explain": "Say what was heard in a sound, and why.",
+    "train": "Train a classifier or a decoder from a folder of sound (PyTorch).",
+    "export": "Turn a trained source into a bundle (PyTorch).",
+    "index": "Build or extend the prototypes of a bundle.",
+    "inspect": "Show what a bundle holds.",
+    "verify": "Check every hash of a bundle and recompute its golden outputs.",
+    "doctor": "Show what this machine can run, and what stands in the way.",
+}
+
+
+class CommandError(click.ClickException):
+    """One line on stderr and the exit code that fits."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Verbs(click.Group):
+    """Loads a verb's module when it is called, and turns errors into one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs in the order in which a user meets them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that verb."""
+        if cmd_name not in VERBS:
+            return None
+        module = import_module(f".commands.{cmd_name}", __package__)
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; exit 1 when something failed, 3 when the device asked for is not there."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except DeviceError as error:
+            raise CommandError(str(error), exit_code=3) from error
+        except EarmarkError as error:
+            raise CommandError(str(error)) from error
+        except OSError as error:
+            where = f": {error.filename}" if error.filename else ""
+            raise CommandError(f"{error.strerror or error}{where}") from error
+        except Exception as error:
+            if os.environ.get("EARMARK_DEBUG"):
+                traceback.print_exc()
+            kind = type(error).__name__
+            raise CommandError(
+                f"a defect in earmark, please report it (EARMARK_DEBUG=1 shows where): {kind}: {error}"
+            ) from error
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="earmark")
+def main() -> None:
+    """Explain audio classifiers where they run.
+
+    Data goes to stdout, everything else to stderr. Exit codes: 0 all good, 1 something failed,
+    2 wrong usage, 3 the device asked for is not there.
+    """
