@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import glob
-import io
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +57,11 @@ def _lines(from_file: str) -> Iterator[str]:
 
 def _resolve(argument: str, recursive: bool) -> Iterator[Input]:
     if argument == "-":
-        # Pipes cannot seek, and long sound is read twice.
-        yield Input("stdin", io.BytesIO(sys.stdin.buffer.read()))
+        # Pipes cannot seek, and long sound is read twice; past 64 MiB it waits on disk.
+        spooled: BinaryIO = tempfile.SpooledTemporaryFile(max_size=64 << 20)  # type: ignore[assignment]
+        shutil.copyfileobj(sys.stdin.buffer, spooled)
+        spooled.seek(0)
+        yield Input("stdin", spooled)
         return
     path = Path(argument)
     if path.is_dir():

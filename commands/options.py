@@ -18,7 +18,7 @@ device_option: Decorator = click.option(
     default="auto",
     show_default=True,
     metavar="D",
-    help="auto, cpu, cuda, cuda:N or tensorrt. Only auto falls back; otherwise an absent device exits with 3.",
+    help="auto, cpu, cuda, cuda:N or tensorrt. Only auto falls back; an absent device exits with 3.",
 )
 
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")

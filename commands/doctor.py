@@ -1,0 +1,138 @@
+"""`earmark doctor`: what this machine can run, and what stands in the way."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import click
+
+from ..errors import EarmarkError
+from .options import json_option
+
+# Builds of onnxruntime overwrite each other's files: at most one may be installed.
+RUNTIMES = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-directml",
+    "onnxruntime-openvino",
+    "onnxruntime-rocm",
+    "onnxruntime-training",
+)
+BASE = ("numpy", "scipy", "soundfile", "soxr", "faiss-cpu", "onnx", "msgspec", "filelock", "pillow", "click")
+EXPORT = ("torch", "onnxscript", "safetensors", "scikit-learn", "matplotlib", "tqdm", "PyYAML")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; only a "problem" makes the command fail."""
+
+    topic: str
+    state: Literal["ok", "note", "problem"]
+    text: str
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Show what this machine can run, and what stands in the way.
+
+    Exits with 1 when something needs mending.
+    """
+    findings = list(_examine())
+    if as_json:
+        click.echo(json.dumps({"findings": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        marks = {"ok": click.style("ok", fg="green"), "note": "--", "problem": click.style("!!", fg="red")}
+        for finding in findings:
+            click.echo(f"{marks[finding.state]}  {finding.topic:<12} {finding.text}")
+    if any(finding.state == "problem" for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+def _examine() -> Iterator[Finding]:
+    """Every check, in the order of what depends on what."""
+    from .. import __version__
+
+    yield Finding(
+        "earmark", "ok", f"{__version__} on Python {platform.python_version()}, {platform.machine()}"
+    )
+    yield from _packages("packages", BASE, "problem", 'pip install "earmark[cpu]"')
+    yield from _onnxruntime()
+    yield from _packages("export", EXPORT, "note", 'for train and export: pip install "earmark[export]"')
+    yield from _shipped_bundle()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _packages(
+    topic: str, names: tuple[str, ...], absent: Literal["note", "problem"], mend: str
+) -> Iterator[Finding]:
+    versions = {name: _version(name) for name in names}
+    missing = [name for name, version in versions.items() if version is None]
+    # faiss may come from conda under another distribution name.
+    if "faiss-cpu" in missing and importlib.util.find_spec("faiss"):
+        missing.remove("faiss-cpu")
+    if missing:
+        yield Finding(topic, absent, f"not installed: {', '.join(missing)} ({mend})")
+    present = [f"{name} {version}" for name, version in versions.items() if version]
+    if present:
+        yield Finding(topic, "ok", ", ".join(present))
+
+
+def _onnxruntime() -> Iterator[Finding]:
+    installed = [f"{name} {version}" for name in RUNTIMES if (version := _version(name))]
+    if importlib.util.find_spec("onnxruntime") is None:
+        yield Finding(
+            "onnxruntime", "problem", 'not installed: pip install "earmark[cpu]" or "earmark[gpu]", not both'
+        )
+        return
+    if len(installed) > 1:
+        yield Finding(
+            "onnxruntime",
+            "problem",
+            f"{' and '.join(installed)} overwrite each other: uninstall both, then install one",
+        )
+    try:
+        import onnxruntime
+    except ImportError as error:
+        yield Finding("onnxruntime", "problem", f"cannot be imported: {error}")
+        return
+    providers = onnxruntime.get_available_providers()
+    yield Finding(
+        "onnxruntime", "ok", f"{onnxruntime.__version__} ({', '.join(installed) or 'vendor build'})"
+    )
+    devices = ["cpu"]
+    if "CUDAExecutionProvider" in providers:
+        devices.append("cuda")
+    if "TensorrtExecutionProvider" in providers:
+        devices.append("tensorrt")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding(
+        "devices", "ok", f"{', '.join(devices)}; {cores} CPU cores; built with {', '.join(providers)}"
+    )
+
+
+def _shipped_bundle() -> Iterator[Finding]:
+    from ..runtime.explainer import load
+
+    named = os.environ.get("EARMARK_BUNDLE")
+    try:
+        manifest = load(device="cpu").manifest
+    except EarmarkError as error:
+        yield Finding("bundle", "problem", str(error))
+        return
+    origin = "EARMARK_BUNDLE" if named else "shipped"
+    methods = ", ".join(manifest.explainers)
+    yield Finding("bundle", "ok", f"{origin}: {manifest.name}, {len(manifest.labels)} labels, {methods}")
