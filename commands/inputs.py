@@ -58,7 +58,7 @@ def _lines(from_file: str) -> Iterator[str]:
 def _resolve(argument: str, recursive: bool) -> Iterator[Input]:
     if argument == "-":
         # Pipes cannot seek, and long sound is read twice; past 64 MiB it waits on disk.
-        spooled: BinaryIO = tempfile.SpooledTemporaryFile(max_size=64 << 20)  # type: ignore[assignment]
+        spooled: BinaryIO = tempfile.SpooledTemporaryFile(max_size=64 << 20)  # noqa: SIM115  # type: ignore[assignment]
         shutil.copyfileobj(sys.stdin.buffer, spooled)
         spooled.seek(0)
         yield Input("stdin", spooled)

@@ -1,0 +1,97 @@
+"""`earmark inspect`: what a bundle holds, without running it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import bundle_argument, json_option
+
+if TYPE_CHECKING:
+    from ..runtime.manifest import Manifest
+
+
+@click.command()
+@bundle_argument
+@json_option
+def inspect(bundle: str | None, as_json: bool) -> None:
+    """Show what BUNDLE holds (the shipped one when none is named)."""
+    import msgspec
+
+    from ..runtime.bundle import Bundle
+    from ..runtime.explainer import bundle_path
+
+    opened = Bundle.open(bundle_path(bundle))
+    index_info = _index_info(opened)
+    if as_json:
+        document = msgspec.to_builtins(opened.manifest)
+        click.echo(json.dumps({**document, "index_info": index_info}, indent=2))
+        return
+    for topic, text in _lines(opened.manifest, index_info):
+        click.echo(f"{topic:<12} {text}")
+
+
+def _index_info(opened: Any) -> dict[str, Any] | None:
+    """The prototypes' own account of themselves, where the bundle has prototypes."""
+    prototypes = opened.manifest.prototypes
+    if prototypes is None:
+        return None
+    path = opened.path / "prototypes" / prototypes.generation / "index_info.json"
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def _lines(manifest: Manifest, index_info: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """The bundle as lines of (topic, text) for people."""
+    window = manifest.window
+    yield "bundle", f"{manifest.name} ({manifest.bundle_id[:16]}), schema {manifest.schema_version}"
+    yield "labels", f"{len(manifest.labels)} {manifest.task}: {', '.join(manifest.labels)}"
+    yield (
+        "sound",
+        f"{manifest.sample_rate} Hz, windows of {window.seconds:g} s every {window.hop_seconds:g} s, "
+        f"shorter padded to {window.minimum_seconds:g} s, level {manifest.level}",
+    )
+    analysis = manifest.analysis
+    yield (
+        "analysis",
+        f"STFT {analysis.n_fft}, {analysis.window} {analysis.window_length}, hop {analysis.hop}; "
+        f"a masked sound re-enters as {manifest.rescore}",
+    )
+    for stage in manifest.stages:
+        size = sum(manifest.files[name].size for name in (stage.file, *stage.data))
+        inputs = ", ".join(f"{tensor.name}{tensor.dims}" for tensor in stage.inputs)
+        outputs = ", ".join(tensor.name for tensor in stage.outputs)
+        yield stage.name, f"{size / 1e6:.2f} MB, opset {stage.opset}: {inputs} -> {outputs}"
+    yield "explainers", ", ".join(manifest.explainers) or "none"
+    if manifest.mask_targets:
+        yield (
+            "masks",
+            f"for the {'predicted class' if manifest.mask_targets == 'predicted' else 'class asked for'}",
+        )
+    if manifest.prototypes is not None:
+        prototypes = manifest.prototypes
+        entries = ", ".join(f"{view} {prototypes.entries[view]}" for view in prototypes.views)
+        sound = "with sound" if prototypes.audio else "without sound"
+        yield "prototypes", f"{prototypes.generation}: {prototypes.clips} clips {sound}; entries: {entries}"
+        for view, info in (index_info or {}).get("views", {}).items():
+            facts = ", ".join(
+                f"{key} {value}" for key, value in info.items() if not isinstance(value, (dict, list))
+            )
+            yield f"  {view}", facts
+    for precision, outputs in manifest.parity.items():
+        for output, measured in outputs.items():
+            if isinstance(measured, dict) and "max_abs" in measured:
+                text = f"{output} within {measured['max_abs']:.1e} of the source (limit {measured.get('limit', 0):.0e})"
+                yield f"parity {precision}", text
+    for name, value in manifest.evaluation.items():
+        yield "evaluation", f"{name}: {value}"
+    if manifest.source:
+        yield "source", manifest.source
+    if manifest.licence or manifest.attribution:
+        yield "licence", " ".join(filter(None, (manifest.licence, manifest.attribution)))
+    yield "made with", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
+    total = sum(file.size for file in manifest.files.values())
+    yield "files", f"{len(manifest.files)}, {total / 1e6:.1f} MB"
