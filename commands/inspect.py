@@ -84,7 +84,8 @@ def _lines(manifest: Manifest, index_info: dict[str, Any] | None) -> Iterator[tu
     for precision, outputs in manifest.parity.items():
         for output, measured in outputs.items():
             if isinstance(measured, dict) and "max_abs" in measured:
-                text = f"{output} within {measured['max_abs']:.1e} of the source (limit {measured.get('limit', 0):.0e})"
+                limit = measured.get("limit", 0.0)
+                text = f"{output} within {measured['max_abs']:.1e} of the source (limit {limit:.0e})"
                 yield f"parity {precision}", text
     for name, value in manifest.evaluation.items():
         yield "evaluation", f"{name}: {value}"
