@@ -1,0 +1,109 @@
+"""A clip: one kind of one-shot, hit once or twice, somewhere in a background; with the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .backgrounds import BACKGROUNDS
+from .one_shots import RECIPES
+
+SAMPLE_RATE = 16_000
+SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """Where one hit truly lies.
+
+    onset_s, offset_s: from its first sample to the end of 99 % of its energy
+    fmin_hz, fmax_hz: the band that holds its energy but for 2 % at either end
+    """
+
+    onset_s: float
+    offset_s: float
+    fmin_hz: float
+    fmax_hz: float
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A synthesised clip and what is true of it.
+
+    waveform: [samples] float32, in -1..1
+    event: [samples] float32, the hits alone as they are in `waveform`; the background is the rest
+    snr_db: power of the hits while they sound over that of the background
+    """
+
+    waveform: npt.NDArray[np.float32]
+    event: npt.NDArray[np.float32]
+    sample_rate: int
+    label: str
+    background: str
+    snr_db: float
+    events: tuple[Event, ...]
+
+
+def _extent(hit: npt.NDArray[np.float64], onset: int, rate: int) -> Event:
+    """Measure when and in which band a hit sounds."""
+    energy = np.cumsum(hit**2)
+    last = int(np.searchsorted(energy, 0.99 * energy[-1]))
+    power = np.cumsum(np.abs(np.fft.rfft(hit)) ** 2)
+    frequencies = np.fft.rfftfreq(hit.size, 1.0 / rate)
+    low, high = np.searchsorted(power, np.array([0.02, 0.98]) * power[-1])
+    return Event(
+        onset_s=onset / rate,
+        offset_s=(onset + last + 1) / rate,
+        fmin_hz=float(frequencies[low]),
+        fmax_hz=float(frequencies[high]),
+    )
+
+
+def make_clip(
+    label: str,
+    seed: int | list[int],
+    *,
+    background: str | None = None,
+    snr_db: float | None = None,
+    seconds: float = SECONDS,
+    sample_rate: int = SAMPLE_RATE,
+) -> Clip:
+    """Synthesise one clip of a class.
+
+    label: a key of RECIPES; background: a key of BACKGROUNDS, drawn where None
+    snr_db: drawn from 3..25 dB where None
+    seconds: at least 1 s, so that the longest hit fits
+    The same arguments give the same samples.
+    """
+    rng = np.random.default_rng(seed)
+    samples = round(seconds * sample_rate)
+    name = background or str(rng.choice(sorted(BACKGROUNDS)))
+    snr = float(rng.uniform(3.0, 25.0)) if snr_db is None else snr_db
+    hits = np.zeros(samples)
+    events = []
+    count = 1 + int(rng.random() < 0.3)
+    # A second hit is the same instrument struck again, in the other half of the clip.
+    for half in range(count):
+        hit = RECIPES[label](rng, sample_rate) * rng.uniform(0.7, 1.0)
+        start, end = (0, samples) if count == 1 else (half * samples // 2, (half + 1) * samples // 2)
+        hit = hit[: end - start]
+        onset = int(rng.integers(start, max(start + 1, end - hit.size)))
+        hits[onset : onset + hit.size] += hit
+        events.append(_extent(hit, onset, sample_rate))
+    sounding = np.zeros(samples, dtype=bool)
+    for event in events:
+        sounding[round(event.onset_s * sample_rate) : round(event.offset_s * sample_rate)] = True
+    power = float(np.mean(hits[sounding] ** 2))
+    noise = BACKGROUNDS[name](rng, samples, sample_rate) * np.sqrt(power / 10.0 ** (snr / 10.0))
+    gain = rng.uniform(0.3, 0.9) / np.max(np.abs(hits + noise))
+    return Clip(
+        waveform=(gain * (hits + noise)).astype(np.float32),
+        event=(gain * hits).astype(np.float32),
+        sample_rate=sample_rate,
+        label=label,
+        background=name,
+        snr_db=snr,
+        events=tuple(events),
+    )
