@@ -82,3 +82,7 @@ def main() -> None:
     Data goes to stdout, everything else to stderr. Exit codes: 0 all good, 1 something failed,
     2 wrong usage, 3 the device asked for is not there.
     """
+
+
+if __name__ == "__main__":
+    main()
