@@ -1,0 +1,193 @@
+"""What the wheel holds, what an import costs, and what README and CI promise."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NOT_SHIPPED = {"tests", "benchmarks", "docs", "examples", "build", "dist", "runs", "out", "demo"}
+HEAVY = ("torch", "matplotlib", "sklearn", "pandas", "librosa", "earmark.export")
+
+
+def package_files() -> set[str]:
+    """Every module of the checkout, as the wheel should name it."""
+    found = set()
+    for path in ROOT.rglob("*.py"):
+        relative = path.relative_to(ROOT)
+        if relative.parts[0] not in NOT_SHIPPED and not relative.parts[0].startswith("."):
+            found.add(f"earmark/{relative.as_posix()}")
+    return found
+
+
+def demo_files() -> set[str]:
+    found = {path for path in (ROOT / "demo").rglob("*") if path.is_file()}
+    return {
+        f"earmark/{path.relative_to(ROOT).as_posix()}"
+        for path in found
+        if path.suffix != ".lock" and not path.name.startswith(".")
+    }
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> zipfile.ZipFile:
+    """The wheel of a copy of the checkout, so that old build files cannot sneak in."""
+    folder = tmp_path_factory.mktemp("build")
+    copy = folder / "any name"
+    ignore = shutil.ignore_patterns(".git", ".*cache", "build", "dist", "*.egg-info", "__pycache__", "runs")
+    shutil.copytree(ROOT, copy, ignore=ignore)
+    # A writer's lock and a hidden file must not travel.
+    (copy / "demo" / "bundle" / ".writing.lock").touch()
+    (copy / "demo" / "bundle" / "bundle.json.lock").touch()
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(folder),
+        ".",
+    ]
+    done = subprocess.run(command, check=False, cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = folder.glob("*.whl")
+    return zipfile.ZipFile(built)
+
+
+def test_wheel_holds_every_room_and_the_demo_and_nothing_else(wheel):
+    names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert names == package_files() | demo_files() | {"earmark/py.typed"}
+    assert {"earmark/demo/bundle/bundle.json", "earmark/cli.py"} <= names
+
+
+def test_wheel_is_small(wheel):
+    assert sum(item.compress_size for item in wheel.infolist()) < 9e6
+
+
+def test_wheel_metadata(wheel):
+    (name,) = [name for name in wheel.namelist() if name.endswith("METADATA")]
+    metadata = wheel.read(name).decode()
+    assert "License-Expression: Apache-2.0" in metadata
+    assert all(f"Provides-Extra: {extra}" in metadata for extra in ("cpu", "gpu", "export", "test"))
+    # No build of onnxruntime in the base: the CPU and the GPU build overwrite each other.
+    required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:")]
+    assert not [line for line in required if "onnxruntime" in line and "extra ==" not in line]
+    assert not [line for line in required if "torch" in line and "extra ==" not in line]
+
+
+def modules_after(code: str, cwd: Path) -> set[str]:
+    """The names in sys.modules of a fresh interpreter after `code`."""
+    script = f"import json, sys\n{code}\nprint(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    environment = {
+        name: value for name, value in os.environ.items() if name not in {"EARMARK_BUNDLE", "PYTHONPATH"}
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, cwd=cwd, capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return set(json.loads(done.stderr.strip().splitlines()[-1]))
+
+
+def heavy(modules: set[str]) -> list[str]:
+    return sorted(
+        name for name in modules if name.startswith(tuple(f"{root}." for root in HEAVY)) or name in HEAVY
+    )
+
+
+def test_import_costs_next_to_nothing(tmp_path):
+    modules = modules_after("import earmark", tmp_path)
+    assert heavy(modules) == []
+    assert not modules & {"numpy", "scipy", "onnxruntime", "faiss", "onnx", "soundfile", "click"}
+
+
+def run_command(*arguments: str) -> str:
+    """Code that runs the command line in the process."""
+    return (
+        "from earmark.cli import main\n"
+        f"try:\n    main({list(arguments)!r})\n"
+        "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("explain", "--help"),
+        ("train", "--help"),
+        ("export", "--help"),
+        ("index", "--help"),
+        ("inspect",),
+        ("verify",),
+        ("doctor",),
+        ("explain",),
+        ("explain", "-o", "out", "--json"),
+    ],
+    ids=" ".join,
+)
+def test_commands_leave_the_training_side_alone(arguments, tmp_path):
+    modules = modules_after(run_command(*arguments), tmp_path)
+    # Building prototypes is the export's work, though it needs no torch.
+    assert heavy(modules) == []
+
+
+def test_help_loads_no_numbers(tmp_path):
+    modules = modules_after(run_command("--help"), tmp_path)
+    assert not modules & {"numpy", "scipy", "onnxruntime", "faiss", "onnx", "soundfile"}
+
+
+def test_api_leaves_the_training_side_alone(tmp_path):
+    code = f"""
+import earmark
+explainer = earmark.load()
+explainer.warm_up()
+result = explainer.explain({str(ROOT / "demo" / "example.flac")!r}, rescore=True)
+result.save("out")
+next(nearest for nearest in result.prototypes["time"]).audio()
+list(explainer.explain_many([{str(ROOT / "demo" / "example.flac")!r}], batch_size=2))
+"""
+    assert heavy(modules_after(code, tmp_path)) == []
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {
+        "mask.png",
+        "kept.wav",
+        "removed.wav",
+        "result.json",
+    }
+
+
+def test_every_import_inside_the_package_is_relative():
+    wrong = [
+        path.relative_to(ROOT)
+        for path in (ROOT / name.removeprefix("earmark/") for name in package_files())
+        if re.search(r"^\s*(from|import) earmark\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert wrong == []
+
+
+def test_readme_starts_with_the_two_commands():
+    """`.ci/run` takes its two commands from here; they install and explain, install and test."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    first, second = re.findall(r"^```sh\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)[:2]
+    assert re.fullmatch(r"pip install \S+ && earmark explain\n", first)
+    assert re.fullmatch(r"pip install .*\S+ && pytest\n", second)
+
+
+def test_extras_named_in_the_readme_exist():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    named = {
+        name for group in re.findall(r"(?:\.|earmark)\[([a-z,]+)\]", readme) for name in group.split(",")
+    }
+    assert named
+    assert named <= set(extras)
