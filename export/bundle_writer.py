@@ -1,0 +1,241 @@
+"""Writes a bundle: stages, parity, golden answers, card and manifest, all there or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from .. import __version__
+from ..errors import BundleError
+from ..runtime.manifest import SCHEMA_VERSION, FileSpec, Manifest, StageSpec
+from .card import card
+from .convert import convert, library_versions
+from .parity import measure, reference_outputs, synthesise, parity_lengths
+from .source import Source
+
+FloatArray = npt.NDArray[np.float32]
+
+MANIFEST = "bundle.json"
+LOCK = ".lock"
+_GOLDEN_SOUNDS = 3
+
+
+def write_bundle(
+    source: Source,
+    out: Path | str,
+    *,
+    name: str | None = None,
+    force: bool = False,
+    seed: int = 0,
+    clips: Sequence[FloatArray] = (),
+    licence: str | None = None,
+    attribution: str | None = None,
+    extra: Mapping[str, bytes] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Manifest:
+    """Export `source` into the new bundle `out` and return its manifest.
+
+    clips: real sounds [N] at the source's rate for the parity measurement, besides synthesised ones
+    force: replace an existing bundle (nothing but a bundle is ever replaced)
+    extra: further files by their path in the bundle
+    The bundle is built in a hidden folder beside `out`, synced and renamed: whoever looks sees the
+    whole bundle or none. Raises BundleError (target in the way), SourceError, ParityError.
+    """
+    target = Path(out)
+    check_target(target, force=force)
+    say = progress or _silent
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        say("converting")
+        stages = convert(source, folder)
+        parity = measure(source, folder, stages, seed=seed, clips=clips, progress=say)
+        say("golden answers")
+        _write_golden(source, folder / "golden.npz", seed)
+        for path, content in (extra or {}).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+        manifest = _manifest(source, folder, stages, name or source.name, {"fp32": parity})
+        manifest = msgspec.structs.replace(
+            manifest,
+            licence=source.licence if licence is None else licence,
+            attribution=source.attribution if attribution is None else attribution,
+        )
+        (folder / "README.md").write_text(card(manifest, source.description), encoding="utf-8")
+        manifest = msgspec.structs.replace(manifest, files=describe_files(folder))
+        _write_manifest(folder, manifest)
+        _sync(folder)
+        _publish(folder, target, force=force)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return manifest
+
+
+def replace_manifest(bundle: Path | str, manifest: Manifest) -> None:
+    """Replace a bundle's manifest atomically; call it under `manifest_lock` after reading the old one."""
+    folder = Path(bundle)
+    if not (folder / MANIFEST).is_file():
+        raise BundleError(f"{folder}: not a bundle (no {MANIFEST}); export one first")
+    _write_manifest(folder, manifest)
+
+
+@contextmanager
+def manifest_lock(bundle: Path | str, timeout: float = 60.0) -> Iterator[None]:
+    """Hold the bundle's writer lock: one writer at a time reads, adds files and replaces the manifest.
+
+    Raises filelock.Timeout where another writer holds it for longer than `timeout` seconds.
+    """
+    with FileLock(str(Path(bundle) / LOCK), timeout=timeout):
+        yield
+
+
+def file_spec(path: Path) -> FileSpec:
+    """Hash and size of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileSpec(sha256=digest, size=path.stat().st_size)
+
+
+def describe_files(folder: Path) -> dict[str, FileSpec]:
+    """Every file under `folder` but manifest and lock, by its path with forward slashes, sorted."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    named = {path.relative_to(folder).as_posix(): path for path in paths}
+    return {name: file_spec(path) for name, path in named.items() if name not in (MANIFEST, LOCK)}
+
+
+def check_target(target: Path, *, force: bool) -> None:
+    """Raise BundleError where `target` cannot become a bundle."""
+    if not target.name or target.is_symlink():
+        raise BundleError(f"{target}: is not a folder name to write a bundle to; choose another")
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not (target / MANIFEST).is_file():
+        raise BundleError(f"{target}: exists and is not a bundle; choose another folder")
+    if not force:
+        raise BundleError(f"{target}: exists; choose another folder or replace it with --force")
+
+
+def _silent(_: str) -> None:
+    """No progress wanted."""
+
+
+def _manifest(
+    source: Source, folder: Path, stages: list[StageSpec], name: str, parity: dict[str, object]
+) -> Manifest:
+    """The manifest but for licence and files; bundle_id is a hash over the stages' files."""
+    digest = hashlib.sha256()
+    for file in sorted({stage.file for stage in stages} | {data for stage in stages for data in stage.data}):
+        digest.update(f"{file} {file_spec(folder / file).sha256}\n".encode())
+    explainers = [
+        *(["mask"] if source.decoder is not None else []),
+        *(["prototypes"] if source.feature_map is not None else []),
+    ]
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        bundle_id=digest.hexdigest(),
+        name=name,
+        task=source.task,
+        labels=source.labels,
+        sample_rate=source.sample_rate,
+        window=source.window,
+        level=source.level,
+        analysis=source.analysis,
+        rescore=source.rescore,
+        mask_targets=source.mask_targets if source.decoder is not None else None,
+        stages=stages,
+        explainers=explainers,
+        feature_map=source.feature_map,
+        files={},
+        parity=parity,
+        evaluation=dict(source.evaluation),
+        versions={"earmark": __version__, **library_versions()},
+        source=source.description,
+    )
+
+
+def _write_golden(source: Source, path: Path, seed: int) -> None:
+    """golden.npz: waveform_i [1, N] as the front end gets it, and the source's logits_i, mask_i."""
+    arrays: dict[str, FloatArray] = {}
+    for index, samples in enumerate(parity_lengths(source)[:_GOLDEN_SOUNDS]):
+        waveform = synthesise(1, samples, source.sample_rate, seed + 1000 + index)
+        arrays[f"waveform_{index}"] = waveform
+        for name, array in reference_outputs(source, waveform).items():
+            if name != "kept":
+                arrays[f"{name}_{index}"] = array
+    # np.savez_compressed's signature has keyword parameters of its own, hence the unpacked dict last.
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write bundle.json beside itself, sync, and rename over the old one."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    handle, temporary = tempfile.mkstemp(prefix=".bundle.", suffix=".json", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(folder / MANIFEST)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    _sync_folder(folder)
+
+
+def _umask() -> int:
+    """The process's umask (there is no way to read it but to set it)."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _sync(folder: Path) -> None:
+    """Bring every file and folder below `folder` to the disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        elif path.is_dir():
+            _sync_folder(path)
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a folder's entries to the disk where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _publish(folder: Path, target: Path, *, force: bool) -> None:
+    """Rename the finished folder to `target`; an old bundle goes aside first and comes back on failure."""
+    folder.chmod(0o777 & ~_umask())
+    check_target(target, force=force)
+    aside: Path | None = None
+    if target.exists():
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent)) / "bundle"
+        target.rename(aside)
+    try:
+        folder.rename(target)
+    except OSError as error:
+        if aside is not None:
+            aside.rename(target)
+        raise BundleError(f"{target}: could not be put in place ({error}); nothing was changed") from error
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside.parent, ignore_errors=True)
+    _sync_folder(target.parent)

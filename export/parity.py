@@ -1,0 +1,174 @@
+"""Parity: every exported output measured against the source in PyTorch, before a bundle is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..errors import ParityError
+from ..runtime.manifest import StageSpec
+from .inverse import listenable
+from .source import Source
+
+FloatArray = npt.NDArray[np.float32]
+
+# Absolute, for waveforms with peak 1 and logits of order 1.
+LIMIT = 1e-4
+# Frames beyond the shortest sound: every remainder class of a decoder that halves time five times
+# (32 m + 0, + 15, + 8, + 21) appears with a shortest sound of 32 frames.
+_SHORT_FRAMES = (0, 15, 40, 85)
+
+
+@dataclass
+class Agreement:
+    """The largest absolute difference of one output, and where it was looked at."""
+
+    max_abs: float = 0.0
+    lengths: set[int] = field(default_factory=set)
+    batches: set[int] = field(default_factory=set)
+
+    def see(self, ours: FloatArray, reference: FloatArray, length: int) -> None:
+        """Account for one comparison; a difference in shape or a NaN counts as infinite."""
+        same = ours.shape == reference.shape
+        difference = float(np.max(np.abs(ours - reference), initial=0.0)) if same else np.inf
+        self.max_abs = max(self.max_abs, difference if np.isfinite(difference) else np.inf)
+        self.lengths.add(length)
+        self.batches.add(ours.shape[0])
+
+    def record(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {
+            "max_abs": self.max_abs,
+            "limit": LIMIT,
+            "lengths": sorted(self.lengths),
+            "batches": sorted(self.batches),
+        }
+
+
+class Chain:
+    """The exported stages in onnxruntime on the CPU, as a bundle's reader would chain them.
+
+    Raises MissingDependencyError where no onnxruntime is installed.
+    """
+
+    def __init__(self, source: Source, folder: Path, stages: Sequence[StageSpec]) -> None:
+        from ..errors import MissingDependencyError
+
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise MissingDependencyError(
+                "export measures parity with onnxruntime, which is not installed; "
+                "pip install 'earmark[cpu,export]'"
+            ) from error
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self.source = source
+        self.stages = {stage.name: stage for stage in stages}
+        self.sessions = {
+            stage.name: onnxruntime.InferenceSession(
+                str(folder / stage.file), options, providers=["CPUExecutionProvider"]
+            )
+            for stage in stages
+            if stage.name != "embeddings"
+        }
+
+    def run(self, waveform: FloatArray) -> dict[str, FloatArray]:
+        """waveform [B, N] -> "logits", and with a decoder "mask" and "kept" [B, N]."""
+        spectral = self.sessions["frontend"].run(None, {"waveform": waveform})[0]
+        entry = self.stages["classifier"].inputs[0].name
+        names = [output.name for output in self.stages["classifier"].outputs]
+        heard = dict(zip(names, self.sessions["classifier"].run(None, {entry: spectral}), strict=True))
+        result = {"logits": heard["logits"]}
+        if "decoder" in self.sessions:
+            taps = {name: heard[name] for name in self.source.decoder_taps}
+            result["mask"] = self.sessions["decoder"].run(None, taps)[0]
+            result["kept"] = listenable(waveform, result["mask"], self.source.analysis)
+        return result
+
+
+def reference_outputs(source: Source, waveform: FloatArray) -> dict[str, FloatArray]:
+    """The same outputs from the source's own PyTorch pipeline."""
+    reference = source.reference
+    wanted: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {"logits": reference.logits}
+    if source.decoder is not None:
+        wanted |= {"mask": reference.mask, "kept": reference.kept}
+    with torch.no_grad():
+        sound = torch.from_numpy(waveform)
+        return {name: call(sound).numpy() for name, call in wanted.items() if call is not None}
+
+
+def parity_lengths(source: Source) -> list[int]:
+    """Samples of the sounds that parity is measured with: shortest, short ones, one window, longer."""
+    hop, rate = source.analysis.hop, source.sample_rate
+    shortest = max(int(np.ceil(source.window.minimum_seconds * rate)), source.analysis.n_fft // 2 + 1)
+    window = int(source.window.seconds * rate)
+    short = [shortest + frames * hop + index for index, frames in enumerate(_SHORT_FRAMES)]
+    return sorted({*(n for n in short if n <= window), window, int(1.37 * window) | 1})
+
+
+def synthesise(batch: int, samples: int, rate: int, seed: int) -> FloatArray:
+    """Tones that glide and bursts of noise, [batch, samples], signed peak 1; seeded."""
+    random = np.random.default_rng(seed)
+    time = np.arange(samples) / rate
+    sounds = []
+    for _ in range(batch):
+        sound = 1e-3 * random.standard_normal(samples)
+        for _ in range(4):
+            start, end = np.exp(random.uniform(np.log(60), np.log(0.45 * rate), 2))
+            phase = 2 * np.pi * np.cumsum(np.linspace(start, end, samples)) / rate
+            sound += (
+                random.uniform(0.1, 0.5)
+                * np.sin(phase)
+                * (np.sin(np.pi * time * random.uniform(0.3, 4)) ** 2)
+            )
+        for _ in range(3):
+            centre, width = random.uniform(0, samples / rate), random.uniform(0.01, 0.2)
+            sound += np.exp(-(((time - centre) / width) ** 2)) * random.standard_normal(samples) * 0.5
+        sounds.append(sound / max(float(sound.max()), 1e-6))
+    return np.stack(sounds).astype(np.float32)
+
+
+def measure(
+    source: Source,
+    folder: Path,
+    stages: Sequence[StageSpec],
+    *,
+    seed: int = 0,
+    clips: Sequence[FloatArray] = (),
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """parity["fp32"] for the manifest: each output's largest difference over lengths and batches.
+
+    clips: real sounds [N] at the source's rate, level applied; measured besides the synthesised ones.
+    Batches of 1 at every length, of 3 at the shorter ones (a reference may need 100 times the
+    memory of the graph). Raises ParityError above the limit, naming output and difference.
+    """
+    chain = Chain(source, folder, stages)
+    window = int(source.window.seconds * source.sample_rate)
+    sounds = [
+        synthesise(batch, length, source.sample_rate, seed + length)
+        for length in parity_lengths(source)
+        for batch in ((1, 3) if 2 * length <= window or window <= 2 * source.sample_rate else (1,))
+    ]
+    sounds += [clip[None, :window] for clip in clips]
+    seen: dict[str, Agreement] = {}
+    for sound in sounds:
+        if progress is not None:
+            progress(f"parity: {sound.shape[0]} x {sound.shape[1] / source.sample_rate:.2f} s")
+        ours, theirs = chain.run(sound), reference_outputs(source, sound)
+        for name, expected in theirs.items():
+            seen.setdefault(name, Agreement()).see(ours[name], expected, sound.shape[1])
+    for name, agreement in seen.items():
+        if not agreement.max_abs <= LIMIT:
+            raise ParityError(
+                f"{source.name}: the exported {name} differ from the source by {agreement.max_abs:.2e}, "
+                f"above {LIMIT:.0e}; nothing was written. Check the source's modules for what eval() changes"
+            )
+    return {name: agreement.record() for name, agreement in seen.items()}

@@ -1,0 +1,290 @@
+"""Source `module:factory`: a small adapter around any torch.nn.Module."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from ...errors import SourceError
+from ...runtime.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec
+from ..frontend import StftFrontend, magnitude
+from ..inverse import gain, inverse
+from ..source import Reference, Source
+
+_PROBE_TOLERANCE = 1e-4
+
+
+@dataclass
+class Adapter:
+    """What export must know of a model: front end, feature map, head, and their meaning.
+
+    The model is cut in three, each an `nn.Module` that torch.export can trace:
+
+    - `front_end`: what the model does before its first layer.
+      rescore "spectrogram": STFT [B, T, F, 2] of `analysis` -> features, e.g. log-mel [B, T, M];
+      rescore "waveform": waveform [B, N] -> features. It must not change the sound's level.
+    - `feature_map`: features -> Z [B, C, T', F'], the map right before pooling
+      (unsqueeze the last axis where there is no frequency axis: F' = 1).
+    - `head`: Z -> logits [B, K].
+
+    Optional:
+
+    - `decoder`: (Z, features) -> mask [B, T, F] in 0..1 over the listenable STFT, T as in
+      `features` [B, T, M]. `mask_targets` says whom it speaks for.
+    - `linear` and `pooling`: where the head is `linear(pool(Z))` with pool = mean over the map
+      ("mean") or max_t + mean_t of the mean over frequency ("max_mean"), prototypes get the
+      additive account. It is checked against the head.
+    - `frame_seconds` and `bands_hz`: where a cell of Z lies, in time and one (low, high) in Hz a
+      row; without them the bundle has no prototypes.
+    - `window_seconds`: longest sound heard at once; longer sound is windowed every `hop_seconds`
+      (half a window by default). `minimum_seconds`: the shortest the model takes.
+
+    Example, in `my_model.py`, exported with `earmark export my_model:adapter -o bundle`:
+
+        def adapter():
+            model = MyNet.load("weights.pt").eval()
+            return Adapter(
+                name="birds", labels=["wren", "robin"], sample_rate=16000,
+                analysis=AnalysisSpec(n_fft=512, window_length=400, hop=160, window="hann"),
+                front_end=LogMel(), feature_map=model.features, head=model.head,
+                window_seconds=5.0, frame_seconds=0.08,
+                bands_hz=[(0, 2000), (2000, 4000), (4000, 6000), (6000, 8000)],
+            )
+    """
+
+    name: str
+    labels: list[str]
+    sample_rate: int
+    front_end: nn.Module
+    feature_map: nn.Module
+    head: nn.Module
+    analysis: AnalysisSpec
+    window_seconds: float
+    hop_seconds: float | None = None
+    minimum_seconds: float = 0.0
+    rescore: Literal["spectrogram", "waveform"] = "spectrogram"
+    task: Literal["single_label", "multi_label"] = "single_label"
+    level: Literal["none", "peak", "signed_peak"] = "none"
+    decoder: nn.Module | None = None
+    mask_targets: Literal["predicted", "any"] = "predicted"
+    linear: nn.Linear | None = None
+    pooling: Literal["mean", "max_mean", "other"] = "other"
+    frame_seconds: float | None = None
+    bands_hz: list[tuple[float, float]] | None = None
+    description: str = ""
+    licence: str = ""
+    attribution: str = ""
+
+
+class _Classifier(nn.Module):
+    """features or STFT -> (logits, Z[, features])."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        super().__init__()
+        self.front_end = adapter.front_end if adapter.rescore == "spectrogram" else nn.Identity()
+        self.feature_map = adapter.feature_map
+        self.head = adapter.head
+        # With a waveform front end the features are an input already, but the decoder reads taps.
+        self.give_features = adapter.decoder is not None
+
+    def forward(self, entry: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        features = self.front_end(entry)
+        z = self.feature_map(features)
+        logits = self.head(z)
+        # A tap may not be the graph's input itself, hence the addition of nothing.
+        return (logits, z, features + 0.0) if self.give_features else (logits, z)
+
+
+def load(text: str) -> Source:
+    """Import `module:factory`, call it and wrap the `Adapter` it returns.
+
+    The module is looked for in the working directory too. Raises SourceError where module, factory
+    or adapter are not what they should be.
+    """
+    module_name, _, attribute = text.partition(":")
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise SourceError(
+            f"{text}: module {module_name!r} cannot be imported ({error}); run from its folder or set PYTHONPATH"
+        ) from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    factory: Callable[[], object] | None = getattr(module, attribute, None)
+    if not callable(factory):
+        raise SourceError(
+            f"{text}: {module_name!r} has no function {attribute!r}; name one that returns an Adapter"
+        )
+    return from_adapter(factory(), text)
+
+
+def from_adapter(adapter: object, origin: str = "factory") -> Source:
+    """Check an `Adapter` on a probe sound and make the `Source` of it. Raises SourceError."""
+    if not isinstance(adapter, Adapter):
+        raise SourceError(
+            f"{origin}: gave {type(adapter).__name__}; return an earmark.export.sources.factory.Adapter"
+        )
+    if not adapter.labels:
+        raise SourceError(f"{origin}: the adapter has no labels; give them in the order of the logits")
+    stft = StftFrontend(adapter.analysis)
+    spectral = adapter.rescore == "spectrogram"
+    frontend = stft if spectral else adapter.front_end.eval()
+    classifier = _Classifier(adapter).eval()
+    decoder = adapter.decoder.eval() if adapter.decoder is not None else None
+    taps, z = _probe(adapter, frontend, classifier, origin)
+    additive = _check_linear(adapter, z, origin)
+    return Source(
+        name=adapter.name,
+        labels=list(adapter.labels),
+        task=adapter.task,
+        sample_rate=adapter.sample_rate,
+        window=WindowSpec(
+            seconds=adapter.window_seconds,
+            hop_seconds=adapter.hop_seconds or adapter.window_seconds / 2,
+            minimum_seconds=adapter.minimum_seconds,
+        ),
+        analysis=adapter.analysis,
+        frontend=frontend,
+        classifier=classifier,
+        taps=taps,
+        reference=_reference(adapter, stft),
+        rescore=adapter.rescore,
+        level=adapter.level,
+        decoder=decoder,
+        decoder_taps=["feature_map", "spectrum"] if decoder is not None else [],
+        mask_targets=adapter.mask_targets if decoder is not None else None,
+        feature_map=_feature_map(adapter, z, additive, origin),
+        head_weight=adapter.linear.weight.detach() if adapter.linear is not None and additive else None,
+        head_bias=adapter.linear.bias.detach()
+        if adapter.linear is not None and additive and adapter.linear.bias is not None
+        else None,
+        description=adapter.description,
+        licence=adapter.licence,
+        attribution=adapter.attribution,
+    )
+
+
+def _probe(
+    adapter: Adapter, frontend: nn.Module, classifier: nn.Module, origin: str
+) -> tuple[dict[str, list[int | str]], torch.Tensor]:
+    """Run two lengths of noise; returns the taps' dims (what changes with length is named) and Z."""
+    samples = int(adapter.window_seconds * adapter.sample_rate)
+    generator = torch.Generator().manual_seed(1)
+    noise = 0.1 * torch.randn(2, samples, generator=generator)
+    try:
+        with torch.no_grad():
+            long = classifier(frontend(noise))
+            short = classifier(frontend(noise[:, : samples * 3 // 4]))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise SourceError(f"{origin}: the adapter's modules do not fit together: {_line(error)}") from error
+    logits, z = long[0], long[1]
+    if logits.dim() != 2 or logits.shape[1] != len(adapter.labels):
+        raise SourceError(f"{origin}: logits of shape {list(logits.shape)}, but {len(adapter.labels)} labels")
+    if z.dim() != 4:
+        raise SourceError(f"{origin}: the feature map has shape {list(z.shape)}; [B, C, T', F'] is needed")
+    names = ["feature_map", "spectrum"]
+    taps: dict[str, list[int | str]] = {}
+    for name, one, other in zip(names, long[1:], short[1:], strict=False):
+        suffix = "frames" if name == "spectrum" else "frames_z"
+        taps[name] = ["batch"]
+        for axis, (a, b) in enumerate(zip(one.shape[1:], other.shape[1:], strict=True)):
+            taps[name].append(a if a == b else suffix if suffix not in taps[name] else f"{suffix}_{axis}")
+    return taps, z
+
+
+def _check_linear(adapter: Adapter, z: torch.Tensor, origin: str) -> bool:
+    """Whether the head is linear(pool(Z)); raises where the adapter says so and it is not."""
+    if adapter.linear is None or adapter.pooling == "other":
+        return False
+    with torch.no_grad():
+        reduced = z.mean(dim=3)
+        pooled = reduced.mean(dim=2)
+        if adapter.pooling == "max_mean":
+            pooled = pooled + reduced.amax(dim=2)
+        difference = float((adapter.linear(pooled) - adapter.head(z)).abs().max())
+    if not difference <= _PROBE_TOLERANCE:
+        raise SourceError(
+            f"{origin}: linear({adapter.pooling} of the feature map) differs from the head by {difference:.1e}; "
+            'correct `linear` and `pooling`, or leave pooling "other"'
+        )
+    return True
+
+
+def _feature_map(adapter: Adapter, z: torch.Tensor, additive: bool, origin: str) -> FeatureMapSpec | None:
+    """Where the cells of Z lie, if the adapter says."""
+    if adapter.frame_seconds is None or adapter.bands_hz is None:
+        return None
+    if len(adapter.bands_hz) != z.shape[3]:
+        raise SourceError(
+            f"{origin}: {len(adapter.bands_hz)} bands_hz for {z.shape[3]} rows of the feature map"
+        )
+    return FeatureMapSpec(
+        tap="feature_map",
+        channels=z.shape[1],
+        frame_seconds=adapter.frame_seconds,
+        bands_hz=[(float(low), float(high)) for low, high in adapter.bands_hz],
+        pooling=adapter.pooling,
+        additive=additive,
+    )
+
+
+def _reference(adapter: Adapter, stft: StftFrontend) -> Reference:
+    """The adapter's own modules, chained in PyTorch with torch.stft in place of our front end."""
+
+    def listen(waveform: torch.Tensor) -> torch.Tensor:
+        spec = adapter.analysis
+        window = stft_window(adapter.analysis)
+        mode = "constant" if spec.padding == "zeros" else "reflect"
+        spectrum = torch.stft(
+            waveform, spec.n_fft, spec.hop, spec.window_length, window, pad_mode=mode, return_complex=True
+        )
+        return torch.view_as_real(spectrum.transpose(1, 2))
+
+    def features(waveform: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = adapter.front_end(
+            listen(waveform) if adapter.rescore == "spectrogram" else waveform
+        )
+        return made
+
+    def logits(waveform: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = adapter.head(adapter.feature_map(features(waveform)))
+        return made
+
+    decoder = adapter.decoder
+    if decoder is None:
+        return Reference(logits=logits)
+
+    def mask(waveform: torch.Tensor) -> torch.Tensor:
+        heard = features(waveform)
+        made: torch.Tensor = decoder(adapter.feature_map(heard), heard)
+        return made
+
+    def kept(waveform: torch.Tensor) -> torch.Tensor:
+        spectrum = listen(waveform)
+        scale = gain(mask(waveform), magnitude(spectrum, 0.0))
+        return inverse(spectrum * scale.unsqueeze(-1), adapter.analysis, waveform.shape[1])
+
+    return Reference(logits=logits, mask=mask, kept=kept)
+
+
+def stft_window(analysis: AnalysisSpec) -> torch.Tensor:
+    """The periodic window as torch.stft takes it, [window_length] float32."""
+    build = torch.hamming_window if analysis.window == "hamming" else torch.hann_window
+    return build(analysis.window_length, periodic=True)
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
