@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 import soundfile
+
 from earmark.export.synthesis import RECIPES, clip_of, make_clip, write_folder
 from earmark.export.synthesis.backgrounds import BACKGROUNDS
 
