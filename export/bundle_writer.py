@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
 from .. import __version__
 from ..errors import BundleError
-from ..runtime.manifest import SCHEMA_VERSION, FileSpec, Manifest, StageSpec
+from ..runtime.manifest import SCHEMA_VERSION, Manifest, StageSpec
 from .card import card
 from .convert import convert, library_versions
-from .parity import measure, reference_outputs, synthesise, parity_lengths
+from .manifest_file import (
+    MANIFEST,
+    describe_files,
+    file_spec,
+    manifest_lock,
+    replace_manifest,
+    sync,
+    sync_folder,
+    umask,
+    write_manifest,
+)
+from .parity import measure, parity_lengths, reference_outputs, synthesise
 from .source import Source
 
 FloatArray = npt.NDArray[np.float32]
 
-MANIFEST = "bundle.json"
-LOCK = ".lock"
+__all__ = ["check_target", "manifest_lock", "replace_manifest", "write_bundle"]
+
 _GOLDEN_SOUNDS = 3
 
 
@@ -73,44 +81,12 @@ def write_bundle(
         )
         (folder / "README.md").write_text(card(manifest, source.description), encoding="utf-8")
         manifest = msgspec.structs.replace(manifest, files=describe_files(folder))
-        _write_manifest(folder, manifest)
-        _sync(folder)
+        write_manifest(folder, manifest)
+        sync(folder)
         _publish(folder, target, force=force)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return manifest
-
-
-def replace_manifest(bundle: Path | str, manifest: Manifest) -> None:
-    """Replace a bundle's manifest atomically; call it under `manifest_lock` after reading the old one."""
-    folder = Path(bundle)
-    if not (folder / MANIFEST).is_file():
-        raise BundleError(f"{folder}: not a bundle (no {MANIFEST}); export one first")
-    _write_manifest(folder, manifest)
-
-
-@contextmanager
-def manifest_lock(bundle: Path | str, timeout: float = 60.0) -> Iterator[None]:
-    """Hold the bundle's writer lock: one writer at a time reads, adds files and replaces the manifest.
-
-    Raises filelock.Timeout where another writer holds it for longer than `timeout` seconds.
-    """
-    with FileLock(str(Path(bundle) / LOCK), timeout=timeout):
-        yield
-
-
-def file_spec(path: Path) -> FileSpec:
-    """Hash and size of a file."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileSpec(sha256=digest, size=path.stat().st_size)
-
-
-def describe_files(folder: Path) -> dict[str, FileSpec]:
-    """Every file under `folder` but manifest and lock, by its path with forward slashes, sorted."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    named = {path.relative_to(folder).as_posix(): path for path in paths}
-    return {name: file_spec(path) for name, path in named.items() if name not in (MANIFEST, LOCK)}
 
 
 def check_target(target: Path, *, force: bool) -> None:
@@ -176,54 +152,9 @@ def _write_golden(source: Source, path: Path, seed: int) -> None:
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
-def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write bundle.json beside itself, sync, and rename over the old one."""
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
-    handle, temporary = tempfile.mkstemp(prefix=".bundle.", suffix=".json", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(folder / MANIFEST)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    _sync_folder(folder)
-
-
-def _umask() -> int:
-    """The process's umask (there is no way to read it but to set it)."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
-def _sync(folder: Path) -> None:
-    """Bring every file and folder below `folder` to the disk."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        elif path.is_dir():
-            _sync_folder(path)
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Bring a folder's entries to the disk where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _publish(folder: Path, target: Path, *, force: bool) -> None:
     """Rename the finished folder to `target`; an old bundle goes aside first and comes back on failure."""
-    folder.chmod(0o777 & ~_umask())
+    folder.chmod(0o777 & ~umask())
     check_target(target, force=force)
     aside: Path | None = None
     if target.exists():
@@ -238,4 +169,4 @@ def _publish(folder: Path, target: Path, *, force: bool) -> None:
     finally:
         if aside is not None:
             shutil.rmtree(aside.parent, ignore_errors=True)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)

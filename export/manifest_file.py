@@ -1,0 +1,96 @@
+"""Replacing the manifest of a bundle, atomically and under a lock. Without PyTorch: indexing needs no more."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock
+
+from ..errors import BundleError
+from ..runtime.manifest import FileSpec, Manifest
+
+MANIFEST = "bundle.json"
+LOCK = ".lock"
+
+
+def replace_manifest(bundle: Path | str, manifest: Manifest) -> None:
+    """Replace a bundle's manifest atomically; call it under `manifest_lock` after reading the old one."""
+    folder = Path(bundle)
+    if not (folder / MANIFEST).is_file():
+        raise BundleError(f"{folder}: not a bundle (no {MANIFEST}); export one first")
+    write_manifest(folder, manifest)
+
+
+@contextmanager
+def manifest_lock(bundle: Path | str, timeout: float = 60.0) -> Iterator[None]:
+    """Hold the bundle's writer lock: one writer at a time reads, adds files and replaces the manifest.
+
+    Raises filelock.Timeout where another writer holds it for longer than `timeout` seconds.
+    """
+    with FileLock(str(Path(bundle) / LOCK), timeout=timeout):
+        yield
+
+
+def file_spec(path: Path) -> FileSpec:
+    """Hash and size of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileSpec(sha256=digest, size=path.stat().st_size)
+
+
+def describe_files(folder: Path) -> dict[str, FileSpec]:
+    """Every file under `folder` but manifest and lock, by its path with forward slashes, sorted."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    named = {path.relative_to(folder).as_posix(): path for path in paths}
+    return {name: file_spec(path) for name, path in named.items() if name not in (MANIFEST, LOCK)}
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write bundle.json beside itself, sync, and rename over the old one."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    handle, temporary = tempfile.mkstemp(prefix=".bundle.", suffix=".json", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~umask())
+        Path(temporary).replace(folder / MANIFEST)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    sync_folder(folder)
+
+
+def umask() -> int:
+    """The process's umask (there is no way to read it but to set it)."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def sync(folder: Path) -> None:
+    """Bring every file and folder below `folder` to the disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        elif path.is_dir():
+            sync_folder(path)
+    sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's entries to the disk where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

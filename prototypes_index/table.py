@@ -1,0 +1,212 @@
+"""The table of prototypes: plain .npy arrays that are checked, then mapped, never unpickled.
+
+A generation holds `clips.npy` and `clips.jsonl` (one row a clip), and for every view
+`<view>.entries.npy` (one row a distinct place), `<view>.channels.npy` and `<view>.scores.npy`
+[clips, C] (each channel's entry and its value there), and `<view>.tops.npy` [C, TOPS] (the clips in
+which a channel is strongest, one a recording).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import PrototypeIndexError
+
+ENTRY = np.dtype(
+    [
+        # Row of the clips table, and index into the labels of index_info.json.
+        ("clip", "<i4"),
+        ("label", "<i4"),
+        # Cell of the feature map within the clip's window; -1 where the view does not localise.
+        ("frame", "<i4"),
+        ("row", "<i4"),
+        # Nominal region, seconds in the source file.
+        ("start_s", "<f8"),
+        ("end_s", "<f8"),
+        ("fmin_hz", "<f4"),
+        ("fmax_hz", "<f4"),
+        # Of the channels that peak here: the largest value, and how many they are.
+        ("score", "<f4"),
+        ("channels", "<i4"),
+    ]
+)
+CLIP = np.dtype(
+    [
+        # Where the clip's line lies in clips.jsonl.
+        ("position", "<i8"),
+        ("length", "<i4"),
+        ("label", "<i4"),
+        # Clips of one file (long sound is windowed) share `source`; files of one recording share that.
+        ("source", "<i4"),
+        ("recording", "<i4"),
+    ]
+)
+TOP = np.dtype([("clip", "<i4"), ("entry", "<i4"), ("score", "<f4")])
+# Clips kept per channel.
+TOPS = 8
+_CHUNK_BYTES = 32 << 20
+
+Table = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One window of one source file.
+
+    id: unique in the generation; source: path relative to the data folder, forward slashes
+    offset_s: where the window starts in the source; duration_s: real sound in it
+    sha256: of the source file; recording: what the file was cut from; audio: FLAC in the generation
+    """
+
+    id: str
+    source: str
+    label: str
+    offset_s: float
+    duration_s: float
+    sha256: str
+    recording: str
+    attribution: str = ""
+    audio: str | None = None
+
+    def to_line(self) -> bytes:
+        """The clip as a line of clips.jsonl."""
+        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True).encode() + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes, where: Path) -> Clip:
+        """Read a line of clips.jsonl; raises PrototypeIndexError naming `where` on damage."""
+        try:
+            fields = json.loads(line)
+            clip = cls(**{name: fields[name] for name in cls.__slots__})
+        except (ValueError, KeyError, TypeError) as error:
+            raise PrototypeIndexError(
+                f"{where}: a line is damaged; rebuild it with earmark index --rebuild"
+            ) from error
+        # The audio's name is joined to a folder: no separators, no way out.
+        plain = clip.audio is None or (
+            isinstance(clip.audio, str) and not set("/\\:\0") & set(clip.audio) and not clip.audio.startswith(".")
+        )
+        texts = (clip.id, clip.source, clip.label, clip.sha256, clip.recording, clip.attribution)
+        if not plain or not all(isinstance(text, str) for text in texts):
+            raise PrototypeIndexError(f"{where}: a line holds fields of the wrong kind")
+        return clip
+
+
+def open_table(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Table:
+    """Map the .npy file read-only after checking its header and size against what it must be.
+
+    Raises PrototypeIndexError where type, shape or size disagree, or the file is not there.
+    """
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            if version != (1, 0):
+                raise ValueError(f"format version {version}")
+            found_shape, fortran, found_dtype = np.lib.format.read_array_header_1_0(file)
+            start = file.tell()
+            size = os.fstat(file.fileno()).st_size
+    except (OSError, ValueError) as error:
+        raise PrototypeIndexError(f"{path}: not a readable table ({error}); {REBUILD}") from error
+    if found_dtype != dtype or fortran or found_shape != shape:
+        raise PrototypeIndexError(
+            f"{path}: holds {found_shape} of {_kind(found_dtype)}, the manifest says {shape} of {_kind(dtype)}; "
+            f"{REBUILD}"
+        )
+    expected = start + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if size != expected:
+        raise PrototypeIndexError(f"{path}: has {size} bytes instead of {expected}: damaged; {REBUILD}")
+    if expected == start:
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape)
+
+
+REBUILD = "build the prototypes again with earmark index --rebuild"
+
+
+def _kind(dtype: np.dtype[Any]) -> str:
+    return "records" if dtype.names else str(dtype)
+
+
+class TableWriter:
+    """Appends rows to a raw file beside `path`, and makes the .npy of it at the end."""
+
+    def __init__(self, path: Path, dtype: np.dtype[Any], columns: tuple[int, ...] = ()) -> None:
+        self.path, self.dtype, self.columns = path, dtype, columns
+        self.rows = 0
+        self._raw = path.with_name(path.name + ".raw")
+        self._file: BinaryIO = self._raw.open("wb")
+
+    def append(self, rows: Table) -> None:
+        """Add rows [n, *columns]."""
+        if rows.shape[1:] != self.columns:
+            raise ValueError(f"{self.path.name}: rows of {rows.shape[1:]}, expected {self.columns}")
+        self._file.write(np.ascontiguousarray(rows, dtype=self.dtype).tobytes())
+        self.rows += len(rows)
+
+    def finish(self) -> None:
+        """Write the header and the rows to `path`, and bring them to the disk."""
+        self._file.close()
+        header = {
+            "descr": np.lib.format.dtype_to_descr(self.dtype),
+            "fortran_order": False,
+            "shape": (self.rows, *self.columns),
+        }
+        with self.path.open("wb") as file, self._raw.open("rb") as raw:
+            np.lib.format.write_array_header_1_0(file, header)
+            shutil.copyfileobj(raw, file, 1 << 20)
+            file.flush()
+            os.fsync(file.fileno())
+        self._raw.unlink()
+
+    def raw_rows(self) -> Table:
+        """What was appended so far, mapped; valid until `finish`."""
+        self._file.flush()
+        shape = (self.rows, *self.columns)
+        return np.memmap(self._raw, dtype=self.dtype, mode="r", shape=shape) if self.rows else np.empty(shape, self.dtype)
+
+    def close(self) -> None:
+        """Stop without finishing."""
+        self._file.close()
+
+
+def strongest_clips(channels: Table, scores: Table, recordings: npt.NDArray[np.int32]) -> Table:
+    """The TOPS clips [C, TOPS] in which each channel is strongest, one a recording; clip -1 where fewer.
+
+    channels, scores: [clips, C]; recordings: [clips]. Ties go to the earlier clip. Memory stays bounded.
+    """
+    clips, count = scores.shape
+    best = np.zeros((count, TOPS), dtype=TOP)
+    best["clip"] = -1
+    best["score"] = -np.inf
+    step = max(1, _CHUNK_BYTES // (4 * count))
+    everyone = np.arange(count)
+    for start in range(0, clips, step):
+        stop = min(start + step, clips)
+        held = best["clip"].T
+        # What was best so far comes first, so that ties keep the earlier clip.
+        clip = np.concatenate((held, np.broadcast_to(np.arange(start, stop)[:, None], (stop - start, count))))
+        value = np.concatenate((best["score"].T, scores[start:stop]))
+        entry = np.concatenate((best["entry"].T, channels[start:stop]))
+        recording = np.where(clip >= 0, recordings[clip], -1)
+        merged = best.copy()
+        for rank in range(TOPS):
+            top = np.argmax(value, axis=0)
+            reached = value[top, everyone]
+            there = reached > -np.inf
+            merged["clip"][:, rank] = np.where(there, clip[top, everyone], -1)
+            merged["entry"][:, rank] = np.where(there, entry[top, everyone], -1)
+            merged["score"][:, rank] = np.where(there, reached, 0.0)
+            value[recording == recording[top, everyone]] = -np.inf
+        best = merged
+        best["score"][best["clip"] < 0] = -np.inf
+    best["score"][best["clip"] < 0] = 0.0
+    best["entry"][best["clip"] < 0] = -1
+    return best

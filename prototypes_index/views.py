@@ -1,0 +1,138 @@
+"""The four views of a feature map: where every channel peaks, and the vector found there.
+
+The formulas are this project's definitions, consistent with APEX's abstract (arXiv 2605.10153), on
+EPIC's channel core (arXiv 2505.12897): for channel c
+
+    square          (t*, f*) = argmax Z[:, :, c]                     q = Z[t*, f*]
+    time            t* = argmax T[:, c], T = mean of Z over f        q = T[t*]
+    frequency       f* = argmax F[:, c], F = mean of Z over t        q = F[f*]
+    time_frequency  t* and f* independently, as above                q = T[t*] and F[f*], concatenated
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import PrototypeIndexError
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int32]
+View = Literal["square", "time", "frequency", "time_frequency"]
+
+VIEWS: tuple[View, ...] = ("square", "time", "frequency", "time_frequency")
+# What a view's place pins down; the other axis spans the whole window or band (cell index -1).
+LOCALISES_TIME: frozenset[View] = frozenset({"square", "time", "time_frequency"})
+LOCALISES_FREQUENCY: frozenset[View] = frozenset({"square", "frequency", "time_frequency"})
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The distinct places of one sound's channels in one view.
+
+    cells: [P, 2] (frame, frequency row) of each place, ascending; -1 where the view does not localise
+    of_channel: [C] the place at which each channel peaks
+    scores: [C] the channel's value at its peak (time_frequency: the mean of its two peaks)
+    vectors: [P, D] the embedding at each place, not normalised; D = C, time_frequency 2 C
+    """
+
+    cells: IntArray
+    of_channel: IntArray
+    scores: FloatArray
+    vectors: FloatArray
+
+
+def views_of(rows: int) -> tuple[View, ...]:
+    """The views of a feature map with that many frequency rows.
+
+    With one row (waveform models) nothing localises frequency, and time equals square.
+    """
+    return VIEWS if rows > 1 else tuple(view for view in VIEWS if view not in {"frequency", "time_frequency"})
+
+
+def dimension(view: View, channels: int) -> int:
+    """Length of a view's vectors."""
+    return 2 * channels if view == "time_frequency" else channels
+
+
+def find_places(
+    view: View, maps: Mapping[str, FloatArray], frames: int | None = None, *, vectors: bool = True
+) -> Places:
+    """The places of one sound in `view`.
+
+    maps: "square" [T, F, C], "time" [T, C], "frequency" [F, C] of one sound
+    frames: how many leading frames are real sound; later ones are padding and hold no place, and the
+        frequency map is then the mean over the real frames. None: all
+    vectors: leave the vectors out ([P, 0]) where only places are wanted
+    Ties go to the first place (time before frequency). Raises PrototypeIndexError for a view that a
+    map with one frequency row does not have, and for an empty map.
+    """
+    square, time, frequency = maps["square"], maps["time"], maps["frequency"]
+    total, rows, channels = square.shape
+    if view not in views_of(rows):
+        raise PrototypeIndexError(
+            f"the view {view} does not exist for a feature map with one frequency row; "
+            f"use {' or '.join(views_of(rows))}"
+        )
+    if not total or not channels:
+        raise PrototypeIndexError("the feature map is empty; the sound is too short for this model")
+    if frames is not None and frames < total:
+        kept = max(frames, 1)
+        square, time = square[:kept], time[:kept]
+        frequency = square.mean(axis=0)
+    if view == "square":
+        flat = square.reshape(-1, channels)
+        peaks = np.argmax(flat, axis=0)
+        scores = flat[peaks, np.arange(channels)]
+    elif view == "time":
+        peaks, scores = _peaks(time)
+        peaks = peaks * rows
+    elif view == "frequency":
+        peaks, scores = _peaks(frequency)
+    else:
+        when, loud = _peaks(time)
+        where, strong = _peaks(frequency)
+        peaks, scores = when * rows + where, (loud + strong) / 2
+    distinct, of_channel = np.unique(peaks, return_inverse=True)
+    cells = np.stack((distinct // rows, distinct % rows), axis=1).astype(np.int32)
+    found = (
+        _vectors(view, cells, square, time, frequency)
+        if vectors
+        else np.empty((len(cells), 0), dtype=np.float32)
+    )
+    if view not in LOCALISES_TIME:
+        cells[:, 0] = -1
+    if view not in LOCALISES_FREQUENCY:
+        cells[:, 1] = -1
+    return Places(cells, of_channel.astype(np.int32).reshape(-1), scores.astype(np.float32), found)
+
+
+def normalise(vectors: FloatArray) -> FloatArray:
+    """The vectors [P, D] divided by their Euclidean length; a vector of zeros stays one."""
+    lengths = np.sqrt(np.einsum("pd,pd->p", vectors, vectors, dtype=np.float64))
+    scaled: FloatArray = (vectors / np.maximum(lengths, 1e-8)[:, None]).astype(np.float32)
+    return scaled
+
+
+def _peaks(reduced: FloatArray) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """First argmax and maximum over axis 0 of [places, C]."""
+    peaks = np.argmax(reduced, axis=0)
+    return peaks, reduced[peaks, np.arange(reduced.shape[1])]
+
+
+def _vectors(
+    view: View, cells: IntArray, square: FloatArray, time: FloatArray, frequency: FloatArray
+) -> FloatArray:
+    """The embeddings [P, D] at those cells."""
+    frame, row = cells[:, 0], cells[:, 1]
+    if view == "square":
+        return square[frame, row]
+    if view == "time":
+        return time[frame]
+    if view == "frequency":
+        return frequency[row]
+    return np.concatenate((time[frame], frequency[row]), axis=1)
