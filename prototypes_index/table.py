@@ -92,7 +92,9 @@ class Clip:
             ) from error
         # The audio's name is joined to a folder: no separators, no way out.
         plain = clip.audio is None or (
-            isinstance(clip.audio, str) and not set("/\\:\0") & set(clip.audio) and not clip.audio.startswith(".")
+            isinstance(clip.audio, str)
+            and not set("/\\:\0") & set(clip.audio)
+            and not clip.audio.startswith(".")
         )
         texts = (clip.id, clip.source, clip.label, clip.sha256, clip.recording, clip.attribution)
         if not plain or not all(isinstance(text, str) for text in texts):
@@ -117,8 +119,8 @@ def open_table(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Tabl
         raise PrototypeIndexError(f"{path}: not a readable table ({error}); {REBUILD}") from error
     if found_dtype != dtype or fortran or found_shape != shape:
         raise PrototypeIndexError(
-            f"{path}: holds {found_shape} of {_kind(found_dtype)}, the manifest says {shape} of {_kind(dtype)}; "
-            f"{REBUILD}"
+            f"{path}: holds {found_shape} of {_kind(found_dtype)}, "
+            f"the manifest says {shape} of {_kind(dtype)}; {REBUILD}"
         )
     expected = start + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     if size != expected:
@@ -170,7 +172,16 @@ class TableWriter:
         """What was appended so far, mapped; valid until `finish`."""
         self._file.flush()
         shape = (self.rows, *self.columns)
-        return np.memmap(self._raw, dtype=self.dtype, mode="r", shape=shape) if self.rows else np.empty(shape, self.dtype)
+        return (
+            np.memmap(self._raw, dtype=self.dtype, mode="r", shape=shape)
+            if self.rows
+            else np.empty(shape, self.dtype)
+        )
+
+    def discard(self) -> None:
+        """Let go of the rows: they are in the index."""
+        self._file.close()
+        self._raw.unlink()
 
     def close(self) -> None:
         """Stop without finishing."""

@@ -11,6 +11,7 @@ EPIC's channel core (arXiv 2505.12897): for channel c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -44,6 +45,39 @@ class Places:
     of_channel: IntArray
     scores: FloatArray
     vectors: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where the cells of a feature map lie, nominally (a receptive field is larger than a cell).
+
+    frame_seconds: frame t spans [t, t + 1) * frame_seconds; bands_hz: [low, high] of every row
+    """
+
+    frame_seconds: float
+    bands_hz: tuple[tuple[float, float], ...]
+
+    def frames_in(self, seconds: float) -> int:
+        """How many frames hold some of the first `seconds`; at least 1."""
+        return max(1, math.ceil(round(seconds / self.frame_seconds, 6)))
+
+    def regions(self, cells: IntArray, offset_s: float, duration_s: float) -> npt.NDArray[np.float64]:
+        """Region [P, 4] (start_s, end_s, fmin_hz, fmax_hz) of each cell [P, 2].
+
+        offset_s: where the window starts; duration_s: real sound in it, which no region leaves.
+        """
+        bands = np.asarray(self.bands_hz, dtype=np.float64).reshape(-1, 2)
+        regions = np.empty((len(cells), 4))
+        frame, row = cells[:, 0], cells[:, 1]
+        somewhere, banded = frame >= 0, row >= 0
+        # A last frame that starts past the real sound (the map has one frame too many) ends with it.
+        start = np.minimum(frame * self.frame_seconds, max(0.0, duration_s - self.frame_seconds))
+        end = np.minimum((frame + 1) * self.frame_seconds, duration_s)
+        regions[:, 0] = offset_s + np.where(somewhere, start, 0.0)
+        regions[:, 1] = offset_s + np.where(somewhere, end, duration_s)
+        regions[:, 2] = np.where(banded, bands[row, 0], bands[:, 0].min())
+        regions[:, 3] = np.where(banded, bands[row, 1], bands[:, 1].max())
+        return regions
 
 
 def views_of(rows: int) -> tuple[View, ...]:

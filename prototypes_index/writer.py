@@ -1,0 +1,230 @@
+"""Writes one generation of prototypes, clip by clip, in bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from ..errors import PrototypeIndexError
+from .generation import (
+    AUDIO,
+    CLIP_LINES,
+    CLIPS,
+    EMBEDDINGS,
+    INFO,
+    Generation,
+    GenerationInfo,
+    info_document,
+)
+from .index import EXACT_LIMIT, IndexInfo, build_index
+from .table import CLIP, ENTRY, TOP, TOPS, Clip, Table, TableWriter, strongest_clips
+from .views import Grid, Places, View, dimension, normalise
+
+_CHUNK_BYTES = 32 << 20
+
+
+class GenerationWriter:
+    """Fills the new folder `folder`; nothing is valid before `finish` has returned.
+
+    embeddings: the graph the vectors come from, copied; model_sha256: the classifier it belongs to
+    labels: names that clips may carry; more are added as clips bring them
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        embeddings: Path,
+        model_sha256: str,
+        labels: Sequence[str],
+        views: Sequence[View],
+        channels: int,
+        grid: Grid,
+        settings: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._model, self._channels, self._grid = model_sha256, channels, grid
+        self._settings, self._seed = dict(settings or {}), seed
+        self._labels = {label: index for index, label in enumerate(labels)}
+        self._views = tuple(views)
+        self._sources: dict[str, int] = {}
+        self._recordings: dict[str, int] = {}
+        self._clips = TableWriter(folder / CLIPS, CLIP)
+        self._lines = (folder / CLIP_LINES).open("wb")
+        self._tables = {view: self._open(view) for view in self._views}
+        shutil.copyfile(embeddings, folder / EMBEDDINGS)
+        self._embeddings = hashlib.sha256((folder / EMBEDDINGS).read_bytes()).hexdigest()
+
+    def _open(self, view: View) -> dict[str, TableWriter]:
+        """The growing tables of one view."""
+        shape = (self._channels,)
+        return {
+            "entries": TableWriter(self.folder / f"{view}.entries.npy", ENTRY),
+            "channels": TableWriter(self.folder / f"{view}.channels.npy", np.dtype("<i4"), shape),
+            "scores": TableWriter(self.folder / f"{view}.scores.npy", np.dtype("<f4"), shape),
+            "vectors": TableWriter(
+                self.folder / f"{view}.vectors.npy", np.dtype("<f4"), (dimension(view, self._channels),)
+            ),
+        }
+
+    @property
+    def clips(self) -> int:
+        """Clips so far."""
+        return self._clips.rows
+
+    def add(self, clip: Clip, places: Mapping[View, Places]) -> None:
+        """Add one clip with its places in every view."""
+        row = self._clips.rows
+        label = self._labels.setdefault(clip.label, len(self._labels))
+        self._add_clip(clip, label)
+        for view in self._views:
+            found, tables = places[view], self._tables[view]
+            first = tables["entries"].rows
+            tables["entries"].append(self._entries(found, clip, row, label))
+            tables["channels"].append((found.of_channel + first)[None])
+            tables["scores"].append(found.scores[None])
+            tables["vectors"].append(normalise(found.vectors))
+
+    def _entries(self, found: Places, clip: Clip, row: int, label: int) -> Table:
+        """The places of a clip as records."""
+        entries = np.zeros(len(found.cells), dtype=ENTRY)
+        entries["clip"], entries["label"] = row, label
+        entries["frame"], entries["row"] = found.cells[:, 0], found.cells[:, 1]
+        regions = self._grid.regions(found.cells, clip.offset_s, clip.duration_s)
+        for column, name in enumerate(("start_s", "end_s", "fmin_hz", "fmax_hz")):
+            entries[name] = regions[:, column]
+        best = np.full(len(entries), -np.inf, dtype=np.float32)
+        np.maximum.at(best, found.of_channel, found.scores)
+        entries["score"] = best
+        entries["channels"] = np.bincount(found.of_channel, minlength=len(entries))
+        return entries
+
+    def _add_clip(self, clip: Clip, label: int) -> None:
+        line = clip.to_line()
+        record = np.zeros(1, dtype=CLIP)
+        record["position"], record["length"], record["label"] = self._lines.tell(), len(line), label
+        record["source"] = self._sources.setdefault(clip.sha256, len(self._sources))
+        record["recording"] = self._recordings.setdefault(clip.recording, len(self._recordings))
+        self._lines.write(line)
+        self._clips.append(record)
+
+    def extend(self, old: Generation) -> None:
+        """Take over every clip of `old`, first of all, bit for bit; the sound too.
+
+        Raises PrototypeIndexError where `old` has other views or comes from another graph.
+        """
+        if self.clips:
+            raise ValueError("extend comes before add")
+        if old.info.embeddings_sha256 != self._embeddings or set(old.views) != set(self._views):
+            raise PrototypeIndexError(
+                f"{old.folder}: made with another embeddings graph or other views; use --rebuild"
+            )
+        self._labels = {label: index for index, label in enumerate(old.info.labels)}
+        for clip, record in zip(old.all_clips(), old.clips, strict=True):
+            self._add_clip(clip, int(record["label"]))
+        for view in self._views:
+            tables = self._tables[view]
+            copies = {
+                "entries": old.entries(view),
+                "channels": old.channels(view),
+                "scores": old.scores(view),
+            }
+            for name, table in copies.items():
+                step = max(1, _CHUNK_BYTES // max(1, table[:1].nbytes))
+                for start in range(0, len(table), step):
+                    tables[name].append(table[start : start + step])
+            index = old.index(view)
+            step = max(1, _CHUNK_BYTES // (4 * index.info.dimension))
+            for start in range(0, index.info.entries, step):
+                tables["vectors"].append(index.vectors(start, min(step, index.info.entries - start)))
+        if (old.folder / AUDIO).is_dir():
+            self.audio_folder().mkdir(exist_ok=True)
+            for file in sorted((old.folder / AUDIO).glob("*.flac")):
+                _link(file, self.audio_folder() / file.name)
+
+    def audio_folder(self) -> Path:
+        """Where the sound of clips belongs, `Clip.audio` within it."""
+        return self.folder / AUDIO
+
+    def finish(
+        self, *, exact_limit: int = EXACT_LIMIT, versions: Mapping[str, str] | None = None
+    ) -> GenerationInfo:
+        """Build the indexes, write the tables and index_info.json, and bring all to the disk.
+
+        Raises PrototypeIndexError where no clip was added.
+        """
+        if not self.clips:
+            raise PrototypeIndexError(f"{self.folder}: no clip to index")
+        self._lines.close()
+        recordings = np.array(self._clips.raw_rows()["recording"])
+        infos: dict[View, IndexInfo] = {}
+        for view in self._views:
+            tables = self._tables[view]
+            vectors = tables["vectors"]
+            infos[view] = build_index(
+                vectors.raw_rows(), self.folder / f"{view}.faiss", exact_limit=exact_limit, seed=self._seed
+            )
+            vectors.discard()
+            tops = TableWriter(self.folder / f"{view}.tops.npy", TOP, (TOPS,))
+            tops.append(
+                strongest_clips(tables["channels"].raw_rows(), tables["scores"].raw_rows(), recordings)
+            )
+            tops.finish()
+            for name in ("entries", "channels", "scores"):
+                tables[name].finish()
+        self._clips.finish()
+        info = GenerationInfo(
+            embeddings_sha256=self._embeddings,
+            model_sha256=self._model,
+            channels=self._channels,
+            clips=self._clips.rows,
+            sources=len(self._sources),
+            labels=list(self._labels),
+            views=infos,
+            seed=self._seed,
+            settings=self._settings,
+            versions={"faiss": faiss.__version__, "numpy": np.__version__, **(versions or {})},
+        )
+        text = json.dumps(info_document(info), indent=2, ensure_ascii=False) + "\n"
+        (self.folder / INFO).write_text(text, encoding="utf-8")
+        _sync(self.folder)
+        return info
+
+    def close(self) -> None:
+        """Let go of every file without finishing; the folder may then be removed."""
+        self._lines.close()
+        for writer in (
+            self._clips,
+            *(table for tables in self._tables.values() for table in tables.values()),
+        ):
+            writer.close()
+
+
+def _link(file: Path, target: Path) -> None:
+    """Share the file with the old generation where the disk can, else copy it (neither ever changes)."""
+    try:
+        os.link(file, target)
+    except OSError:
+        shutil.copyfile(file, target)
+
+
+def _sync(folder: Path) -> None:
+    """Bring every file of the generation, and its folders, to the disk."""
+    for path in (*folder.rglob("*"), folder):
+        if path.is_dir() and os.name != "posix":
+            continue
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
