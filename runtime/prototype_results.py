@@ -1,0 +1,229 @@
+"""What the method `prototypes` answers: frozen records, JSON-ready, with the sound they point to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import MethodError, PrototypeIndexError
+
+FloatArray = npt.NDArray[np.float32]
+
+# Order of the band-pass, and how much sound around a crop it is let ring into.
+_FILTER_ORDER = 4
+_MARGIN_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A nominal region of a sound, in seconds and Hz (a receptive field is larger)."""
+
+    start_s: float
+    end_s: float
+    fmin_hz: float
+    fmax_hz: float
+
+    def to_dict(self) -> dict[str, float]:
+        """JSON-ready."""
+        return {
+            "start_s": round(self.start_s, 6),
+            "end_s": round(self.end_s, 6),
+            "fmin_hz": round(self.fmin_hz, 3),
+            "fmax_hz": round(self.fmax_hz, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Prototype:
+    """A place in a training sound that resembles a place in the input.
+
+    similarity: cosine of the two embeddings, -1..1; clip: the training file, relative to its folder
+    start_s, end_s, fmin_hz, fmax_hz: the place in that file; place: the place in the input
+    channels: the feature map's channels behind the input's place, the largest contribution first
+    """
+
+    view: str
+    label: str
+    similarity: float
+    clip: str
+    start_s: float
+    end_s: float
+    fmin_hz: float
+    fmax_hz: float
+    place: Place
+    channels: tuple[int, ...]
+    attribution: str = ""
+    # The whole file in the generation; None where the bundle was built without sound.
+    sound: Path | None = field(default=None, repr=False, compare=False)
+    # What the view pins down, hence what `audio` cuts out.
+    crops_time: bool = field(default=True, repr=False, compare=False)
+    crops_frequency: bool = field(default=True, repr=False, compare=False)
+
+    def audio(self) -> tuple[FloatArray, int]:
+        """The place as sound: waveform [1, samples] and sample rate in Hz.
+
+        Views that localise time give that stretch, views that localise frequency that band, and the
+        others both. Raises MethodError, naming the source file, where the bundle holds no sound, and
+        PrototypeIndexError where the file is gone or damaged.
+        """
+        if self.sound is None:
+            raise MethodError(
+                f"this bundle was indexed without sound; listen to {self.clip} from {self.start_s:.2f} s to "
+                f"{self.end_s:.2f} s in the training data, or index again with --audio"
+            )
+        import soundfile
+
+        try:
+            with soundfile.SoundFile(self.sound) as file:
+                rate, total = int(file.samplerate), int(file.frames)
+                first, last = self._stretch(rate, total)
+                margin = int(_MARGIN_S * rate) if self.crops_frequency else 0
+                start = max(0, first - margin)
+                file.seek(start)
+                wave = file.read(min(total, last + margin) - start, dtype="float32", always_2d=True).T
+        except (OSError, RuntimeError) as error:
+            raise PrototypeIndexError(
+                f"{self.sound}: cannot be read; load the bundle again, or index it again with --audio"
+            ) from error
+        if self.crops_frequency:
+            wave = _band(wave, rate, self.fmin_hz, self.fmax_hz)
+        return np.ascontiguousarray(wave[:, first - start : last - start]), rate
+
+    def _stretch(self, rate: int, total: int) -> tuple[int, int]:
+        """First and last sample to hear."""
+        if not self.crops_time:
+            return 0, total
+        first = min(max(0, round(self.start_s * rate)), max(0, total - 1))
+        return first, min(total, max(first + 1, round(self.end_s * rate)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        where = Place(self.start_s, self.end_s, self.fmin_hz, self.fmax_hz)
+        return {
+            "label": self.label,
+            "similarity": round(self.similarity, 6),
+            "clip": self.clip,
+            **where.to_dict(),
+            "place": self.place.to_dict(),
+            "channels": list(self.channels),
+            **({"attribution": self.attribution} if self.attribution else {}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel of the feature map: where it peaks in the input, and its share of the logit.
+
+    contribution: of the target's logit; None where the head is not additive; score: value at the peak
+    prototypes: the training clips in which this channel is strongest, one a recording
+    """
+
+    channel: int
+    contribution: float | None
+    score: float
+    place: Place
+    prototypes: tuple[Prototype, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "channel": self.channel,
+            "contribution": self.contribution,
+            "score": self.score,
+            "place": self.place.to_dict(),
+            "prototypes": [prototype.to_dict() for prototype in self.prototypes],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelAccount:
+    """The target's logit, channel by channel, in the window where it is highest.
+
+    additive: the contributions of `channels` + bias + remainder = logit, where remainder is the sum
+        over all channels not listed; otherwise localisation only, and the three are None
+    error: how far all contributions and the bias are from the classifier's own logit
+    """
+
+    label: str
+    logit: float
+    start_s: float
+    end_s: float
+    channels: tuple[Channel, ...]
+    additive: bool
+    bias: float | None
+    remainder: float | None
+    error: float | None
+    note: str = ""
+
+    def __iter__(self) -> Iterator[Channel]:
+        """The channels, the largest contribution first."""
+        return iter(self.channels)
+
+    def __len__(self) -> int:
+        """How many channels are listed."""
+        return len(self.channels)
+
+    def __getitem__(self, index: int) -> Channel:
+        """The channel at that rank."""
+        return self.channels[index]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "label": self.label,
+            "logit": self.logit,
+            "start_s": round(self.start_s, 6),
+            "end_s": round(self.end_s, 6),
+            "additive": self.additive,
+            "channels": [channel.to_dict() for channel in self.channels],
+            "bias": self.bias,
+            "remainder": self.remainder,
+            "error": self.error,
+            **({"note": self.note} if self.note else {}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PrototypeAnswer:
+    """The method's part of a result: `result.prototypes` and `result.channels`."""
+
+    prototypes: Mapping[str, tuple[Prototype, ...]]
+    channels: ChannelAccount
+    generation: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "prototypes": {
+                view: [match.to_dict() for match in matches] for view, matches in self.prototypes.items()
+            },
+            "channels": self.channels.to_dict(),
+            "generation": self.generation,
+        }
+
+
+def _band(wave: FloatArray, rate: int, low: float, high: float) -> FloatArray:
+    """The part of `wave` [channels, samples] between `low` and `high` Hz, zero phase."""
+    from scipy.signal import butter, sosfiltfilt
+
+    nyquist = rate / 2
+    # A band that reaches an end of the spectrum is open there; a hair from it, a filter is unstable.
+    lower, upper = low > 0.001 * nyquist, high < 0.99 * nyquist
+    if (not lower and not upper) or low >= 0.99 * nyquist:
+        return wave if low < 0.99 * nyquist else np.zeros_like(wave)
+    edges, kind = ([low, high], "bandpass") if lower and upper else ([low] if lower else [high], "")
+    sections = butter(
+        _FILTER_ORDER,
+        edges if len(edges) == 2 else edges[0],
+        btype=kind or ("highpass" if lower else "lowpass"),
+        fs=rate,
+        output="sos",
+    )
+    padding = min(wave.shape[1] - 1, 3 * (2 * len(sections) + 1))
+    filtered: FloatArray = sosfiltfilt(sections, wave, axis=1, padlen=max(0, padding)).astype(np.float32)
+    return filtered
