@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ EXTERNAL_DATA_BYTES = 1 << 20
 INLINE_TENSOR_BYTES = 1024
 
 Dims = Sequence[int | str]
+StageName = Literal["frontend", "classifier", "decoder"]
 
 
 @contextlib.contextmanager
@@ -66,12 +66,13 @@ def _rename(value: onnx_ir.Value, dims: Dims) -> None:
 
 
 def export_stage(
+    name: StageName,
     module: nn.Module,
     example: tuple[torch.Tensor, ...],
+    *,
     inputs: Mapping[str, Dims],
     outputs: Mapping[str, Dims],
-    path: Path,
-    name: Literal["frontend", "classifier", "decoder"],
+    folder: Path,
 ) -> StageSpec:
     """Export one module as a graph with named tensors and dynamic named dims.
 
@@ -80,6 +81,7 @@ def export_stage(
     Raises SourceError where PyTorch cannot export the module or an output's rank or static dims
     differ from what `outputs` promises.
     """
+    path = folder / f"{name}.onnx"
     module = module.eval()
     with torch.no_grad():
         made = module(*example)
@@ -197,31 +199,31 @@ def convert(source: Source, folder: Path, *, samples: int | None = None) -> list
     )
     stages = [
         export_stage(
+            "frontend",
             source.frontend,
             (waveform,),
-            {"waveform": ["batch", "samples"]},
-            {feature_name: feature_dims},
-            folder / "frontend.onnx",
-            "frontend",
+            inputs={"waveform": ["batch", "samples"]},
+            outputs={feature_name: feature_dims},
+            folder=folder,
         ),
         export_stage(
+            "classifier",
             source.classifier,
             (features,),
-            {feature_name: feature_dims},
-            {"logits": ["batch", classes], **source.taps},
-            folder / "classifier.onnx",
-            "classifier",
+            inputs={feature_name: feature_dims},
+            outputs={"logits": ["batch", classes], **source.taps},
+            folder=folder,
         ),
     ]
     if source.decoder is not None:
         stages.append(
             export_stage(
+                "decoder",
                 source.decoder,
                 tuple(taps[name] for name in source.decoder_taps),
-                {name: source.taps[name] for name in source.decoder_taps},
-                {"mask": ["batch", "frames", bins]},
-                folder / "decoder.onnx",
-                "decoder",
+                inputs={name: source.taps[name] for name in source.decoder_taps},
+                outputs={"mask": ["batch", "frames", bins]},
+                folder=folder,
             )
         )
     if source.feature_map is not None:
@@ -263,8 +265,3 @@ def _installed(name: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
-
-
-def total_size(folder: Path) -> int:
-    """Bytes of all files in `folder`."""
-    return sum(os.stat(path).st_size for path in folder.rglob("*") if path.is_file())

@@ -33,7 +33,7 @@ def inverse(stft: torch.Tensor, analysis: AnalysisSpec, samples: int) -> torch.T
 
 
 def listenable(waveform: FloatArray, mask: FloatArray, analysis: AnalysisSpec) -> FloatArray:
-    """waveform [B, N], mask [B, T, F] -> kept audio [B, N] with the input's phase."""
+    """Waveform [B, N], mask [B, T, F] -> kept audio [B, N] with the input's phase."""
     with torch.no_grad():
         sound = torch.from_numpy(waveform)
         stft = StftFrontend(analysis)(sound)

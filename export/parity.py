@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..errors import ParityError
+from ..errors import DataError, MissingDependencyError, ParityError
 from ..runtime.manifest import StageSpec
 from .inverse import listenable
 from .source import Source
@@ -58,8 +58,6 @@ class Chain:
     """
 
     def __init__(self, source: Source, folder: Path, stages: Sequence[StageSpec]) -> None:
-        from ..errors import MissingDependencyError
-
         try:
             import onnxruntime
         except ImportError as error:
@@ -80,7 +78,7 @@ class Chain:
         }
 
     def run(self, waveform: FloatArray) -> dict[str, FloatArray]:
-        """waveform [B, N] -> "logits", and with a decoder "mask" and "kept" [B, N]."""
+        """Waveform [B, N] -> "logits", and with a decoder "mask" and "kept" [B, N]."""
         spectral = self.sessions["frontend"].run(None, {"waveform": waveform})[0]
         entry = self.stages["classifier"].inputs[0].name
         names = [output.name for output in self.stages["classifier"].outputs]
@@ -133,6 +131,36 @@ def synthesise(batch: int, samples: int, rate: int, seed: int) -> FloatArray:
             sound += np.exp(-(((time - centre) / width) ** 2)) * random.standard_normal(samples) * 0.5
         sounds.append(sound / max(float(sound.max()), 1e-6))
     return np.stack(sounds).astype(np.float32)
+
+
+def read_clips(folder: Path, source: Source, most: int = 5) -> list[FloatArray]:
+    """Up to `most` clips of a folder for the measurement: mono, at the source's rate, level applied.
+
+    Evenly chosen from the sorted files that soundfile reads; silent ones are passed over. Raises
+    DataError where there is none.
+    """
+    import soundfile
+    import soxr
+
+    endings = {f".{name.lower()}" for name in soundfile.available_formats()} | {".mp3", ".opus"}
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings and path.is_file())
+    shortest = int(np.ceil(source.window.minimum_seconds * source.sample_rate))
+    clips: list[FloatArray] = []
+    for path in paths[:: max(1, len(paths) // most)][:most]:
+        sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        mono = soxr.resample(sound.mean(axis=1), rate, source.sample_rate).astype(np.float32)
+        peak = (
+            float(mono.max(initial=0.0))
+            if source.level == "signed_peak"
+            else float(np.abs(mono).max(initial=0.0))
+        )
+        if peak <= 0.0 or not np.isfinite(peak):
+            continue
+        padded = np.pad(mono, (0, max(0, shortest - mono.size)))
+        clips.append(padded if source.level == "none" else (padded / peak).astype(np.float32))
+    if not clips:
+        raise DataError(f"{folder}: no sound that could be read and is not silent; give a folder of clips")
+    return clips
 
 
 def measure(

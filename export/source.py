@@ -7,12 +7,13 @@ that returns a `Source`; the conversion knows nothing of where it came from.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import nn
 
+from ..errors import SourceError
 from ..runtime.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec
 
 
@@ -64,3 +65,25 @@ class Source:
     description: str = ""
     licence: str = ""
     attribution: str = ""
+
+
+def without_decoder(source: Source) -> Source:
+    """The same source without its decoder: no masks."""
+    reference = Reference(logits=source.reference.logits)
+    return replace(source, decoder=None, decoder_taps=[], mask_targets=None, reference=reference)
+
+
+def with_window(source: Source, seconds: float) -> Source:
+    """The same source hearing at most `seconds` at once, windows overlapping by half.
+
+    Raises SourceError where that is not positive or less than the shortest sound the model takes.
+    """
+    least = source.window.minimum_seconds
+    if not max(least, 1e-3) <= seconds <= 3600:
+        raise SourceError(
+            f"{source.name}: a window of {seconds:g} s; give one between {max(least, 1e-3):g} and 3600 s"
+        )
+    window = WindowSpec(
+        seconds=seconds, hop_seconds=seconds / 2, minimum_seconds=least, aggregate=source.window.aggregate
+    )
+    return replace(source, window=window)

@@ -13,9 +13,10 @@ def tiny_adapter(seed: int = 0, *, decoder: bool = True):
     Feature map [B, 16, T // 4, 5] over 40 triangular bands; max + mean pooling and a linear head.
     """
     import torch
+    from torch import nn
+
     from earmark.export.sources.factory import Adapter
     from earmark.runtime.manifest import AnalysisSpec
-    from torch import nn
 
     analysis = AnalysisSpec(n_fft=512, window_length=400, hop=160, window="hann")
     bins, bands = 257, 40

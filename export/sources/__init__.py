@@ -1,1 +1,43 @@
-"""What can be exported, one file a kind."""
+"""Sources of export: one file a kind; `resolve` finds out which kind a text names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import SourceError
+
+if TYPE_CHECKING:
+    from ..source import Source
+
+_FACTORY = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+
+
+def resolve(text: str, *, allow_missing_decoder: bool = False) -> Source:
+    """The source that `text` names: a SpeechBrain output folder, a run directory, or `module:factory`.
+
+    allow_missing_decoder: a SpeechBrain folder without a decoder is a source without masks
+    Raises SourceError where it is none of them or the source is incomplete.
+    """
+    path = Path(text)
+    if path.is_dir():
+        if (path / "save").is_dir() or (path / "hyperparams.yaml").is_file():
+            from . import speechbrain
+
+            return speechbrain.load(path, allow_missing_decoder=allow_missing_decoder)
+        from . import run
+
+        return run.load(path)
+    if path.exists():
+        raise SourceError(
+            f"{text}: is a file; give a run directory, a SpeechBrain output folder or module:factory"
+        )
+    if _FACTORY.match(text):
+        from . import factory
+
+        return factory.load(text)
+    raise SourceError(
+        f"{text}: no such folder, and not module:factory; give a run directory, a SpeechBrain output folder or "
+        "module:factory"
+    )

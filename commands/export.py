@@ -1,0 +1,109 @@
+"""`earmark export`: from a trained model to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("source")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    required=True,
+    metavar="BUNDLE",
+    type=click.Path(path_type=Path),
+    help="Folder of the new bundle.",
+)
+@click.option("--name", help="Name of the bundle (by default the source's).")
+@click.option("--force", is_flag=True, help="Replace the bundle if it exists.")
+@click.option(
+    "--sound",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Real clips (up to 5) that parity is measured with, besides synthesised sound.",
+)
+@click.option(
+    "--window", metavar="SECONDS", type=float, help="Longest sound heard at once (the source's window)."
+)
+@click.option("--licence", metavar="TEXT", help="Licence of the weights, for manifest and card.")
+@click.option("--attribution", metavar="TEXT", help="Whom to credit, for manifest and card.")
+@click.option("--no-decoder", is_flag=True, help="Leave the decoder out: no masks, a smaller bundle.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the synthesised sound.")
+@click.option("--json", "as_json", is_flag=True, help="The manifest as one JSON document on stdout.")
+def export(
+    source: str,
+    out: Path,
+    name: str | None,
+    force: bool,
+    sound: Path | None,
+    window: float | None,
+    licence: str | None,
+    attribution: str | None,
+    no_decoder: bool,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Export SOURCE to a bundle.
+
+    SOURCE is a run directory, the output folder of SpeechBrain's ESC-50 interpret recipe, or
+    module:factory (see earmark.export.sources.factory.Adapter). Needs the extra "export".
+    """
+    _need_torch()
+    from ..export.bundle_writer import check_target, write_bundle
+    from ..export.parity import read_clips
+    from ..export.source import with_window, without_decoder
+    from ..export.sources import resolve
+
+    check_target(out, force=force)
+    found = resolve(source, allow_missing_decoder=no_decoder)
+    if no_decoder:
+        found = without_decoder(found)
+    if window is not None:
+        found = with_window(found, window)
+    clips = read_clips(sound, found) if sound is not None else []
+    manifest = write_bundle(
+        found,
+        out,
+        name=name,
+        force=force,
+        seed=seed,
+        clips=clips,
+        licence=licence,
+        attribution=attribution,
+        progress=_progress,
+    )
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.format(msgspec.json.encode(manifest), indent=2).decode())
+        return
+    click.echo(
+        f"{out}: {manifest.name}, {len(manifest.labels)} labels, explains by {', '.join(manifest.explainers)}"
+    )
+    records: dict[str, dict[str, Any]] = manifest.parity["fp32"]
+    for output, record in records.items():
+        click.echo(f"  {output:<8} differs by at most {record['max_abs']:.1e} (limit {record['limit']:.0e})")
+
+
+def _progress(text: str) -> None:
+    """Say what is being done, on a terminal."""
+    if click.get_text_stream("stderr").isatty():
+        click.echo(f"earmark: {text}", err=True)
+
+
+def _need_torch() -> None:
+    """Raise MissingDependencyError, naming the extra, where PyTorch or its exporter is missing."""
+    import importlib.util
+
+    from ..errors import MissingDependencyError
+
+    for package in ("torch", "onnxscript", "yaml"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependencyError(
+                f"export needs {package}, which is not installed; pip install 'earmark[cpu,export]'"
+            )

@@ -1,0 +1,116 @@
+"""Writes output folders as SpeechBrain's ESC-50 interpret recipe leaves them, with seeded random weights.
+
+A tool of the tests, not a test: imported by path (tests have no package).
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import os
+import sys
+import types
+from pathlib import Path
+
+import torch
+from torch import nn
+
+HYPERPARAMS = """\
+seed: 1234
+__set_seed: !!python/object/apply:torch.manual_seed [!ref <seed>]
+experiment_name: LMAC_cnn14
+output_folder: !ref ./results/<experiment_name>/<seed>
+signal_length_s: 5
+sample_rate: 16000
+n_mels: 80
+out_n_neurons: 50
+n_fft: 1024
+spec_mag_power: 0.5
+hop_length: 11.6099
+win_length: 23.2199
+use_melspectra_log1p: true
+opt_class: !name:torch.optim.Adam
+    lr: 0.0002
+embedding_model: &id001 !new:speechbrain.lobes.models.Cnn14.Cnn14
+    mel_bins: !ref <n_mels>
+    emb_dim: 2048
+    return_reps: true
+classifier: &id002 !new:torch.nn.Linear
+    in_features: 2048
+    out_features: !ref <out_n_neurons>
+compute_stft: !new:speechbrain.processing.features.STFT
+    n_fft: !ref <n_fft>
+    hop_length: !ref <hop_length>
+    win_length: !ref <win_length>
+    sample_rate: !ref <sample_rate>
+compute_fbank: !new:speechbrain.processing.features.Filterbank
+    n_mels: !ref <n_mels>
+    n_fft: !ref <n_fft>
+    sample_rate: !ref <sample_rate>
+    log_mel: false
+modules:
+    embedding: *id001
+    head: *id002
+"""
+
+
+def speechbrain_modules() -> tuple[types.ModuleType, types.ModuleType]:
+    """(speechbrain.lobes.models.Cnn14, speechbrain.processing.features), without torchaudio."""
+    if "torchaudio" not in sys.modules:
+        empty = types.ModuleType("torchaudio")
+        empty.__spec__ = importlib.machinery.ModuleSpec("torchaudio", None)
+        sys.modules["torchaudio"] = empty
+    from speechbrain.lobes.models import Cnn14 as models
+    from speechbrain.processing import features
+
+    return models, features
+
+
+def enliven(model: nn.Module, seed: int) -> None:
+    """Seeded statistics for batch norms, so that folding them is not a test of ones and zeros."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                size = module.num_features
+                module.running_mean.copy_(0.1 * torch.randn(size, generator=generator))
+                module.running_var.copy_(0.5 + torch.rand(size, generator=generator))
+                module.weight.copy_(0.7 + 0.6 * torch.rand(size, generator=generator))
+                module.bias.copy_(0.1 * torch.randn(size, generator=generator))
+
+
+def write_folder(
+    folder: Path, body: dict, head: dict, psi: dict | None, labels: list[str], *, links: bool = True
+) -> Path:
+    """Lay the folder out: links to the collected checkpoints, an older CKPT+ beside the newest."""
+    save, store = folder / "save", folder / "collected"
+    save.mkdir(parents=True)
+    store.mkdir()
+    (folder / "hyperparams.yaml").write_text(HYPERPARAMS)
+    lines = [f"{label!r} => {index}" for index, label in enumerate(labels)]
+    (save / "label_encoder.txt").write_text("\n".join([*lines, "=" * 16, "'starting_index' => 0", ""]))
+    for name, state in (("embedding_model", body), ("classifier", head)):
+        torch.save(state, store / f"{name}.ckpt")
+        if links:
+            os.symlink(store / f"{name}.ckpt", save / f"{name}.ckpt")
+        else:
+            (store / f"{name}.ckpt").rename(save / f"{name}.ckpt")
+    older = save / "CKPT+2026-01-01+10-00-00+00"
+    older.mkdir()
+    (older / "psi_model.ckpt").write_bytes(b"not the newest one")
+    newest = save / "CKPT+2026-02-03+04-05-06+00"
+    newest.mkdir()
+    (newest / "CKPT.yaml").write_text("unixtime: 1770091506\n")
+    if psi is not None:
+        torch.save(psi, newest / "psi_model.ckpt")
+    return folder
+
+
+def calibrate_decoder(psi: nn.Module, taps: tuple[torch.Tensor, ...], spread: float = 1.5) -> None:
+    """Scale a randomly made decoder so that its mask is neither flat nor saturated for these taps."""
+    with torch.no_grad():
+        for index in range(1, 9):
+            psi.get_submodule(f"convt{index}").weight.mul_(2.0)
+        logits = psi(taps)
+        scale = spread / logits.std()
+        psi.convt9.weight.mul_(scale)
+        psi.convt9.bias.copy_((psi.convt9.bias - logits.mean()) * scale)
