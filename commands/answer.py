@@ -1,0 +1,53 @@
+"""A result as a few lines for a person: what, how sure, when and in which band, and what it resembles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ..runtime.results import Result
+
+_SPANS = 4
+
+
+def answer(name: str, result: Result, *, top: int = 3) -> str:
+    """Several lines of text; styled where stdout is a terminal (click strips it elsewhere)."""
+    lines = [click.style(name, bold=True) + f"  {_facts(result)}"]
+    lines += [f"  {topic:<9} {text}" for topic, text in _lines(result, top)]
+    lines += [f"  {click.style('warning', fg='yellow')}   {warning}" for warning in result.warnings]
+    return "\n".join(lines)
+
+
+def _facts(result: Result) -> str:
+    channels = f"{result.channel_count} channel{'s' if result.channel_count != 1 else ''}"
+    return f"{result.duration_s:.2f} s, {result.sample_rate} Hz, {channels}"
+
+
+def _lines(result: Result, top: int) -> Iterator[tuple[str, str]]:
+    heard = [f"{label} {score:.1%}" for label, score in result.predictions[:top]]
+    yield "heard", f"{click.style(heard[0], bold=True)}" + "".join(f"   {text}" for text in heard[1:])
+    if result.target != result.predictions[0][0]:
+        yield "explained", result.target
+    mask = result.mask
+    if mask is not None:
+        spans = [f"{start:.2f}-{end:.2f} s" for start, end in mask.spans[:_SPANS]]
+        more = f" and {len(mask.spans) - _SPANS} more" if len(mask.spans) > _SPANS else ""
+        where = ", ".join(spans) + more if spans else "nowhere in particular"
+        low, high = mask.band
+        yield "evidence", f"{where}; {low:.0f}-{high:.0f} Hz; {mask.area:.0%} of the spectrogram"
+    for domain, scores in (result.rescored or {}).items():
+        kept, removed = scores["mask_in"], scores["mask_out"]
+        yield "rescored", f"{domain}: kept {kept:.1%}, removed {removed:.1%}"
+    for view, prototypes in (result.prototypes or {}).items():
+        for index, found in enumerate(prototypes[:top]):
+            topic = "resembles" if index == 0 else ""
+            yield (
+                topic,
+                f"{view if index == 0 else '':<14} {found.label} {found.similarity:.2f}  {found.clip} "
+                f"{found.start_s:.2f}-{found.end_s:.2f} s, {found.fmin_hz:.0f}-{found.fmax_hz:.0f} Hz",
+            )
+    total = sum(result.timings.values())
+    yield "took", f"{total:.0f} ms on {result.device}"
