@@ -1,4 +1,4 @@
-"""Replacing the manifest of a bundle, atomically and under a lock. Without PyTorch: indexing needs no more."""
+"""Replacing a bundle's manifest, atomically and under a lock. Without PyTorch: indexing needs no more."""
 
 from __future__ import annotations
 

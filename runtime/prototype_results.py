@@ -216,14 +216,12 @@ def _band(wave: FloatArray, rate: int, low: float, high: float) -> FloatArray:
     lower, upper = low > 0.001 * nyquist, high < 0.99 * nyquist
     if (not lower and not upper) or low >= 0.99 * nyquist:
         return wave if low < 0.99 * nyquist else np.zeros_like(wave)
-    edges, kind = ([low, high], "bandpass") if lower and upper else ([low] if lower else [high], "")
-    sections = butter(
-        _FILTER_ORDER,
-        edges if len(edges) == 2 else edges[0],
-        btype=kind or ("highpass" if lower else "lowpass"),
-        fs=rate,
-        output="sos",
-    )
+    if lower and upper:
+        sections = butter(_FILTER_ORDER, [low, high], btype="bandpass", fs=rate, output="sos")
+    elif lower:
+        sections = butter(_FILTER_ORDER, low, btype="highpass", fs=rate, output="sos")
+    else:
+        sections = butter(_FILTER_ORDER, high, btype="lowpass", fs=rate, output="sos")
     padding = min(wave.shape[1] - 1, 3 * (2 * len(sections) + 1))
     filtered: FloatArray = sosfiltfilt(sections, wave, axis=1, padlen=max(0, padding)).astype(np.float32)
     return filtered

@@ -22,6 +22,7 @@ from ..prototypes_index.views import (
     LOCALISES_FREQUENCY,
     LOCALISES_TIME,
     Grid,
+    Places,
     View,
     find_places,
     normalise,
@@ -123,7 +124,12 @@ class PrototypeAccount:
         if self._window is None or logit > self._window.logit:
             bias = float(outputs["bias"].reshape(-1)[self._target]) if contributions is not None else None
             self._window = _Window.of(
-                method.grid, maps, frames, (start, duration), logit, contributions, bias
+                find_places("square", maps, frames),
+                grid=method.grid,
+                span=(start, duration),
+                logit=logit,
+                contributions=contributions,
+                bias=bias,
             )
 
     def _keep(self, view: View, candidate: _Candidate) -> None:
@@ -135,7 +141,7 @@ class PrototypeAccount:
         """Look the best places up. Raises PrototypeIndexError where the generation is damaged."""
         if self._window is None:
             raise MethodError("prototypes: no window of the sound was heard")
-        prototypes = {view: self._nearest(view) for view in self._best}
+        prototypes: dict[str, tuple[Prototype, ...]] = {view: self._nearest(view) for view in self._best}
         return PrototypeAnswer(prototypes, self._account(self._window), self._method.generation.folder.name)
 
     def _nearest(self, view: View) -> tuple[Prototype, ...]:
@@ -221,16 +227,15 @@ class _Window:
     @classmethod
     def of(
         cls,
+        found: Places,
+        *,
         grid: Grid,
-        maps: Mapping[str, FloatArray],
-        frames: int | None,
         span: tuple[float, float],
         logit: float,
         contributions: FloatArray | None,
         bias: float | None,
     ) -> _Window:
         """Account for a window of (start, duration) `span`; the remainder makes the sum exact."""
-        found = find_places("square", maps, frames)
         shares = _shares(contributions, found.scores)
         regions = grid.regions(found.cells, *span)
         listed: list[tuple[_Candidate, float, float | None]] = []
