@@ -13,10 +13,27 @@ import msgspec
 from filelock import FileLock
 
 from ..errors import BundleError
-from ..runtime.manifest import FileSpec, Manifest
+from ..runtime.manifest import SCHEMA_VERSION, FileSpec, Manifest
 
 MANIFEST = "bundle.json"
 LOCK = ".lock"
+
+
+def read_manifest(bundle: Path | str) -> Manifest:
+    """Read a bundle's manifest; raises BundleError where it is missing, damaged or newer."""
+    path = Path(bundle) / MANIFEST
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except FileNotFoundError as error:
+        raise BundleError(f"{bundle}: not a bundle (no {MANIFEST}); export one first") from error
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{path}: damaged ({error}); export the bundle again") from error
+    if manifest.schema_version > SCHEMA_VERSION:
+        raise BundleError(
+            f"{path}: schema {manifest.schema_version} is newer than this earmark reads ({SCHEMA_VERSION}); "
+            "update earmark"
+        )
+    return manifest
 
 
 def replace_manifest(bundle: Path | str, manifest: Manifest) -> None:

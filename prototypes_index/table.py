@@ -168,6 +168,14 @@ class TableWriter:
             os.fsync(file.fileno())
         self._raw.unlink()
 
+    def truncate(self, rows: int) -> None:
+        """Forget the rows from `rows` on."""
+        self._file.flush()
+        width = self.dtype.itemsize * int(np.prod(self.columns, dtype=np.int64))
+        self._file.truncate(rows * width)
+        self._file.seek(rows * width)
+        self.rows = rows
+
     def raw_rows(self) -> Table:
         """What was appended so far, mapped; valid until `finish`."""
         self._file.flush()

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,23 @@ class GenerationWriter:
             tables["channels"].append((found.of_channel + first)[None])
             tables["scores"].append(found.scores[None])
             tables["vectors"].append(normalise(found.vectors))
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Clips added inside are in whole or, when an exception passes, not at all."""
+        tables = (self._clips, *(table for tables in self._tables.values() for table in tables.values()))
+        rows, position = [table.rows for table in tables], self._lines.tell()
+        sources, recordings = dict(self._sources), dict(self._recordings)
+        try:
+            yield
+        except BaseException:
+            for table, count in zip(tables, rows, strict=True):
+                table.truncate(count)
+            self._lines.flush()
+            self._lines.truncate(position)
+            self._lines.seek(position)
+            self._sources, self._recordings = sources, recordings
+            raise
 
     def _entries(self, found: Places, clip: Clip, row: int, label: int) -> Table:
         """The places of a clip as records."""

@@ -1,0 +1,126 @@
+"""`earmark index`: build or extend the prototypes of a bundle."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import json_option
+
+if TYPE_CHECKING:
+    from ..export.prototypes import IndexReport
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument(
+    "data", type=click.Path(exists=True, file_okay=False, path_type=Path), nargs=-1, required=True
+)
+@click.option(
+    "--audio/--no-audio",
+    default=None,
+    help="Keep the sounds in the bundle as FLAC. Default: as before, else no.",
+)
+@click.option("--rebuild", is_flag=True, help="Start anew instead of adding to the clips that are there.")
+@click.option("--prune", is_flag=True, help="Remove generations older than the one before.")
+@click.option("--any-label", is_flag=True, help="Allow class folders that are none of the model's labels.")
+@click.option("--strict", is_flag=True, help="Stop at the first sound that cannot be read.")
+@click.option(
+    "--attribution",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV with a header: the file's path in DATA, then who and under which licence.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the recall's sample.")
+@json_option
+def index(
+    bundle: Path,
+    data: tuple[Path, ...],
+    audio: bool | None,
+    rebuild: bool,
+    prune: bool,
+    any_label: bool,
+    strict: bool,
+    attribution: Path | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Build or extend the prototypes of BUNDLE from DATA, folders of class folders of sound.
+
+    The clips become a new generation beside the old one, which stays in force until the new one is
+    complete. A sound that is there already is skipped. Exits with 1 when a sound could not be read.
+    """
+    from ..export.prototypes import index_bundle
+
+    report = index_bundle(
+        bundle,
+        data,
+        audio=audio,
+        extend=not rebuild,
+        prune=prune,
+        any_label=any_label,
+        strict=strict,
+        seed=seed,
+        attributions=_attributions(attribution) if attribution else None,
+        progress=_progress(),
+    )
+    for repeated in report.repeated:
+        click.echo(f"skipped {repeated.name}: {repeated.reason}", err=True)
+    for unreadable in report.unreadable:
+        click.echo(f"left out: {unreadable.reason}", err=True)
+    click.echo(
+        f"{report.added} sounds added, {len(report.repeated)} there already, "
+        f"{len(report.unreadable)} left out",
+        err=True,
+    )
+    if as_json:
+        click.echo(json.dumps(asdict(report), indent=2, ensure_ascii=False))
+    else:
+        for line in _lines(report):
+            click.echo(line)
+    if report.unreadable:
+        raise click.exceptions.Exit(1)
+
+
+def _lines(report: IndexReport) -> list[str]:
+    """The report for people."""
+    lines = [f"{report.generation}: {report.clips} clips of {report.sources} sounds"]
+    for view, entries in report.entries.items():
+        lines.append(f"{view:<15} {entries} entries, recall@10 {report.recall_at_10[view]:.3f}")
+    if report.removed:
+        lines.append(f"removed {', '.join(report.removed)}")
+    return lines
+
+
+def _attributions(path: Path) -> dict[str, str]:
+    """Path in the data folder -> the other columns, joined."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise click.UsageError(f"{path}: not a CSV file ({error})") from error
+    return {row[0]: ", ".join(filter(None, row[1:])) for row in rows[1:]}
+
+
+def _progress() -> Callable[[int, int, str], None] | None:
+    """A line on stderr that counts, on a terminal only."""
+    if not sys.stderr.isatty():
+        return None
+    last = 0.0
+
+    def show(done: int, total: int, name: str) -> None:
+        nonlocal last
+        if done == total:
+            click.echo("\r\033[K", nl=False, err=True)
+        elif time.monotonic() - last > 0.1:
+            last = time.monotonic()
+            click.echo(f"\r\033[K{done}/{total} {name[:60]}", nl=False, err=True)
+
+    return show
