@@ -1,0 +1,177 @@
+"""`earmark train`: a classifier, then an L-MAC decoder over it, from a folder of sound (PyTorch)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import MissingDependencyError, RunError
+
+if TYPE_CHECKING:
+    from ..export.training.settings import Settings
+
+
+def _folds(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Folds as numbers, from "1,2,3" or "1-3"."""
+    if value is None:
+        return None
+    folds: list[int] = []
+    try:
+        for piece in value.split(","):
+            first, dash, last = piece.partition("-")
+            folds += range(int(first), int(last) + 1) if dash else [int(first)]
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: give numbers such as 1,2,3 or 1-3") from error
+    if not folds:
+        raise click.BadParameter(f"{value!r}: names no fold")
+    return tuple(sorted(set(folds)))
+
+
+def _shared(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of both recipes."""
+    options = [
+        click.option("--epochs", type=click.IntRange(1), help="Passes over the data."),
+        click.option("--batch-size", type=click.IntRange(1), help="Clips a step. [default: 16]"),
+        click.option(
+            "--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate. [default: 0.003]"
+        ),
+        click.option("--seed", type=click.IntRange(0), help="Same seed, same weights. [default: 0]"),
+        click.option("--width", type=click.IntRange(1), help="Channels; cost grows with the square."),
+        click.option("--val-fold", type=int, metavar="N", help="Validate on the ESC fold N."),
+        click.option(
+            "--val-fraction",
+            type=click.FloatRange(0, 1, min_open=True, max_open=True),
+            metavar="X",
+            help="Validate on this part of the source recordings.",
+        ),
+        click.option(
+            "--train-folds", callback=_folds, metavar="LIST", help="Train on these folds only, e.g. 1-3."
+        ),
+        click.option("--resume", is_flag=True, help="Go on with an interrupted run, exactly."),
+        click.option("--strict", is_flag=True, help="Fail at the first clip that cannot be read."),
+        click.option("--threads", type=click.IntRange(1), help="CPU threads. [default: all]"),
+        click.option("-q", "--quiet", is_flag=True, help="No progress bar."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _require_torch(threads: int | None) -> None:
+    """Raise MissingDependencyError where the training extra is not installed."""
+    try:
+        import safetensors  # noqa: F401
+        import torch
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'training needs {error.name or "PyTorch"}, which is not installed: pip install "earmark[export]"'
+        ) from error
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def _settings(kind: type[Settings], given: Mapping[str, Any], stored: Mapping[str, Any] | None) -> Settings:
+    """The settings named on the command line over those stored in the run being resumed, or the defaults.
+
+    Raises RunError where a resumed run was started otherwise.
+    """
+    from ..export.training.settings import from_record
+
+    named = {name: value for name, value in given.items() if value is not None}
+    if stored is None:
+        return kind(**named)
+    settings = from_record(kind, dict(stored))
+    for name, value in named.items():
+        if getattr(settings, name) != value:
+            option = "--" + name.replace("_", "-")
+            raise RunError(f"the run was started with {option} {getattr(settings, name)}; leave {option} out")
+    return settings
+
+
+def _stored(run: Path, part: Any, resume: bool) -> Mapping[str, Any] | None:
+    """The training settings of the run to be resumed; None where it is to begin."""
+    from ..export.run_directory import RunDirectory
+
+    directory = RunDirectory(run, part)
+    if not resume or not directory.config_path.exists():
+        return None
+    stored: Mapping[str, Any] = directory.read_config().get("training", {})
+    return stored
+
+
+def _tell(summary: Mapping[str, Any]) -> None:
+    """What was left out, on stderr."""
+    for clip, reason in summary["unreadable"]:
+        click.echo(f"left out {clip}: {reason}", err=True)
+
+
+@click.group()
+def train() -> None:
+    """Train a classifier or a decoder from a folder of sound (needs the export extra)."""
+
+
+@train.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("-o", "--out", "run", required=True, type=click.Path(path_type=Path), help="The run directory.")
+@click.option("--window", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="[default: 5]")
+@click.option("--sample-rate", type=click.IntRange(1000), metavar="HZ", help="[default: 16000]")
+@click.option(
+    "--level",
+    type=click.Choice(["none", "peak"]),
+    help="Gain before the model: none, or to peak 1 (default).",
+)
+@_shared
+def classifier(
+    data: Path, run: Path, resume: bool, strict: bool, threads: int | None, quiet: bool, **given: Any
+) -> None:
+    """Train a compact classifier on DATA, a folder of class folders of sound."""
+    _require_torch(threads)
+    from ..export.training.classifier import train_classifier
+    from ..export.training.settings import ClassifierSettings
+
+    settings = _settings(ClassifierSettings, given, _stored(run, "classifier", resume))
+    summary = train_classifier(data, run, settings, resume=resume, strict=strict, quiet=quiet)
+    _tell(summary)
+    accuracy = summary["accuracy"]
+    heard = (
+        ""
+        if accuracy is None
+        else f", {accuracy:.1%} of {summary['validation_clips']} validation clips right"
+    )
+    click.echo(f"{run}: {summary['parameters']} parameters, {summary['clips']} clips{heard}", err=True)
+    click.echo(f"next: earmark train lmac {run} {data}", err=True)
+
+
+@train.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--area-weight", type=click.FloatRange(0), help="Higher: smaller masks. [default: 6.4, the paper's code]"
+)
+@_shared
+def lmac(
+    run: Path, data: Path, resume: bool, strict: bool, threads: int | None, quiet: bool, **given: Any
+) -> None:
+    """Train an L-MAC decoder over the classifier in RUN, on the sounds of DATA.
+
+    Without a split of its own it keeps the classifier's.
+    """
+    _require_torch(threads)
+    from ..export.training.lmac import train_lmac
+    from ..export.training.settings import LmacSettings
+
+    settings = _settings(LmacSettings, given, _stored(run, "decoder", resume))
+    summary = train_lmac(run, data, settings, resume=resume, strict=strict, quiet=quiet)
+    _tell(summary)
+    figures = ""
+    if "area" in summary:
+        figures = (
+            f"; validation: area {summary['area']:.2f}, AI {summary['average_increase']:.1f} %, "
+            f"AD {summary['average_drop']:.1f} %, FF {summary['faithfulness']:.2f}, "
+            f"Fid-In {summary['input_fidelity']:.2f}"
+        )
+    click.echo(f"{run}: decoder of {summary['parameters']} parameters{figures}", err=True)
+    click.echo(f"next: earmark export {run} -o BUNDLE", err=True)

@@ -1,0 +1,240 @@
+"""A folder of class folders of sound: listing, splitting by recording, loading. numpy only.
+
+`DATA/<label>/<clip>` in any format that soundfile reads. Clips of one source recording never lie on
+both sides of a split: the recording is read from an ESC file name (`<fold>-<recording>-<take>.ogg`),
+else it is the file's stem without a trailing take number (`kick_03.wav` -> `kick`).
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from ..errors import DataError
+
+FloatArray = npt.NDArray[np.float32]
+
+# What libsndfile reads, by file name; other files in a class folder (notes, pictures) are passed over.
+SUFFIXES = frozenset(
+    [f".{name.lower()}" for name in soundfile.available_formats()]
+    + [".aif", ".aifc", ".oga", ".opus", ".mp3", ".wave", ".snd"]
+) - {".raw"}
+
+_ESC = re.compile(r"^(?P<fold>\d+)-(?P<recording>\d+)-(?P<take>[^-]+?)(?:-\d+)?$")
+_TAKE = re.compile(r"^(?P<recording>.*?\D)[\s_.\-]*\d+$")
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One sound file: its class, the recording it was cut from, and its fold where the name says one."""
+
+    path: Path
+    # Path inside the data folder, with forward slashes.
+    name: str
+    label: str
+    recording: str
+    fold: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SoundFolder:
+    """A data folder: labels in order (the logits' order), clips sorted by label and name."""
+
+    path: Path
+    labels: list[str]
+    clips: list[Clip]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A clip that could not be used, and why (one line)."""
+
+    clip: Clip
+    reason: str
+
+
+def list_sounds(data: str | Path, *, fewest_classes: int = 2) -> SoundFolder:
+    """List the class folders of `data` and their clips, sorted; hidden folders and files are passed over.
+
+    fewest_classes: refuse fewer; 1 serves where no classifier is trained.
+    Raises DataError: no such folder, too few class folders, a class without sound files.
+    """
+    folder = Path(data)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; give a folder of class folders of sound")
+    classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
+    if not classes:
+        raise DataError(f"{folder}: no class folders inside; sounds belong in {folder.name}/<label>/")
+    if len(classes) < fewest_classes:
+        raise DataError(
+            f"{folder}: only one class ({classes[0].name}); a classifier needs two or more class folders"
+        )
+    clips: list[Clip] = []
+    for kind in classes:
+        files = sorted(p for p in kind.rglob("*") if _is_sound(p))
+        if not files:
+            raise DataError(f"{kind}: no sound files in this class; add some or remove the folder")
+        clips += [_clip(folder, kind.name, path) for path in files]
+    return SoundFolder(folder, [kind.name for kind in classes], clips)
+
+
+def _is_sound(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _clip(folder: Path, label: str, path: Path) -> Clip:
+    name = path.relative_to(folder).as_posix()
+    esc = _ESC.match(path.stem)
+    if esc:
+        return Clip(path, name, label, esc["recording"], int(esc["fold"]))
+    take = _TAKE.match(path.stem)
+    # Outside ESC's ids, the same stem in two classes or folders is no sign of one recording.
+    where = path.parent.relative_to(folder).as_posix()
+    stem = take["recording"].rstrip(" _.-") if take else path.stem
+    return Clip(path, name, label, f"{where}/{stem}", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Clips to train on and clips to validate on; no recording is on both sides."""
+
+    train: list[Clip]
+    validation: list[Clip]
+
+
+def split_sounds(
+    sounds: SoundFolder,
+    *,
+    val_fold: int | None = None,
+    val_fraction: float | None = None,
+    train_folds: Sequence[int] | None = None,
+    seed: int = 0,
+) -> Split:
+    """Split by fold, or by a fraction of each class's recordings (at least one, where a class has two).
+
+    val_fold: validation is that fold, training the other folds or `train_folds`.
+    val_fraction: in 0..1; 0 validates on nothing. Without either, every clip is trained on.
+    `train_folds` alone trains on these folds.
+    Raises DataError: a fold that no clip has, overlapping folds, a fraction out of range, a class that
+    keeps no clip to train on.
+    """
+    clips = sounds.clips
+    folds = sorted({clip.fold for clip in clips if clip.fold is not None})
+    wanted = list(train_folds or []) + ([val_fold] if val_fold is not None else [])
+    for fold in wanted:
+        if fold not in folds:
+            have = (
+                ", ".join(map(str, folds)) or "none: file names do not begin with <fold>-<recording>-<take>"
+            )
+            raise DataError(f"{sounds.path}: no clip of fold {fold}; folds there are: {have}")
+    if val_fold is not None and val_fraction is not None:
+        raise DataError("give a validation fold or a validation fraction, not both")
+    if val_fold is not None and val_fold in (train_folds or []):
+        raise DataError(f"fold {val_fold} is both trained on and validated on; leave it out of one")
+    if train_folds:
+        chosen = [clip for clip in clips if clip.fold in set(train_folds)]
+    else:
+        chosen = [clip for clip in clips if val_fold is None or clip.fold != val_fold]
+    held: list[Clip] = []
+    if val_fold is not None:
+        held = [clip for clip in clips if clip.fold == val_fold]
+        seen = {clip.recording for clip in held}
+        # ESC keeps a recording inside one fold; a folder that does not must not leak.
+        chosen = [clip for clip in chosen if clip.recording not in seen]
+    elif val_fraction:
+        held_recordings = _hold_out(chosen, val_fraction, seed)
+        held = [clip for clip in chosen if clip.recording in held_recordings]
+        if not held_recordings:
+            raise DataError(
+                f"{sounds.path}: no class has two source recordings, so none can be held out; recordings are "
+                "told by file name without the trailing number"
+            )
+        chosen = [clip for clip in chosen if clip.recording not in held_recordings]
+    left = {clip.label for clip in chosen}
+    for label in sounds.labels:
+        if label not in left:
+            raise DataError(
+                f"{sounds.path / label}: no clip is left to train on; its recordings are all held out or "
+                "in other folds, so add recordings or change the split"
+            )
+    return Split(chosen, held)
+
+
+def _hold_out(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:
+    """Recordings to hold out: of each class about `fraction`, at least one where it has two or more."""
+    if not 0.0 < fraction < 1.0:
+        raise DataError(f"validation fraction {fraction:g}: give a number between 0 and 1")
+    held: set[str] = set()
+    for label in sorted({clip.label for clip in clips}):
+        recordings = sorted({clip.recording for clip in clips if clip.label == label})
+        # Not a secret: only the same split for the same seed.
+        random.Random(f"{seed}/{label}").shuffle(recordings)  # noqa: S311
+        if len(recordings) > 1:
+            count = min(len(recordings) - 1, max(1, round(fraction * len(recordings))))
+            held.update(recordings[:count])
+    return held
+
+
+def load_sound(path: str | Path, sample_rate: int) -> FloatArray:
+    """Read a clip as mono [samples] float32 at `sample_rate` Hz (channel mean, soxr resampling).
+
+    Raises DataError where it cannot be read, is empty, or is not finite.
+    """
+    try:
+        waveform, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
+        detail = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise DataError(f"{path}: cannot be read as sound ({detail})") from error
+    if not len(waveform):
+        raise DataError(f"{path}: holds no samples")
+    mono: FloatArray = waveform.mean(axis=1, dtype=np.float32)
+    if not np.isfinite(mono).all():
+        raise DataError(f"{path}: holds samples that are not finite")
+    if rate != sample_rate:
+        mono = np.asarray(soxr.resample(mono, rate, sample_rate), dtype=np.float32)
+        if not len(mono):
+            raise DataError(f"{path}: too short to be resampled to {sample_rate} Hz")
+    return np.ascontiguousarray(mono)
+
+
+def load_sounds(
+    clips: Iterable[Clip],
+    sample_rate: int,
+    *,
+    strict: bool = False,
+    on_clip: Callable[[], None] | None = None,
+) -> tuple[list[Clip], list[FloatArray], list[Unreadable]]:
+    """Load clips; those that cannot be read are listed and left out, or raise DataError with `strict`.
+
+    `on_clip` is called after each clip (progress).
+    """
+    good: list[Clip] = []
+    waveforms: list[FloatArray] = []
+    bad: list[Unreadable] = []
+    for clip in clips:
+        try:
+            waveforms.append(load_sound(clip.path, sample_rate))
+            good.append(clip)
+        except DataError as error:
+            if strict:
+                raise
+            bad.append(Unreadable(clip, str(error)))
+        if on_clip is not None:
+            on_clip()
+    return good, waveforms, bad
+
+
+def level_gain(waveform: FloatArray, level: str) -> float:
+    """The gain of the model's own pipeline: "none", "peak" (absolute) or "signed_peak"; 1 for silence."""
+    if level == "none" or not len(waveform):
+        return 1.0
+    peak = float(np.abs(waveform).max()) if level == "peak" else float(waveform.max())
+    return 1.0 / peak if peak > 0 else 1.0

@@ -1,0 +1,230 @@
+"""Epoch by epoch: learning rate, averaged weights, metrics, and a state from which a killed run goes on.
+
+All randomness of an epoch comes from (seed, epoch), so that the state holds no generator.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...errors import RunError
+from ..run_directory import RunDirectory
+
+# One record an epoch.
+OnEpoch = Callable[[Mapping[str, Any]], None]
+
+
+class AveragedWeights:
+    """An exponential moving average of a model's parameters and buffers."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.values = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move towards the model after its `step`-th step; early steps count more."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                self.values[name].lerp_(value, 1.0 - decay)
+            else:
+                self.values[name].copy_(value)
+
+
+def learning_rate(progress: float, peak: float, warm: float = 0.1) -> float:
+    """Linear rise over the first `warm` of the training, then half a cosine to nearly 0; progress in 0..1."""
+    if progress < warm:
+        return peak * (0.05 + 0.95 * progress / warm)
+    return peak * (0.002 + 0.998 * 0.5 * (1.0 + math.cos(math.pi * (progress - warm) / (1.0 - warm))))
+
+
+def batches(count: int, size: int, random: np.random.Generator) -> list[np.ndarray]:
+    """A shuffled pass over `count` items; an incomplete last batch is left out where there are others."""
+    order = random.permutation(count)
+    if count <= size:
+        return [order]
+    return [order[start : start + size] for start in range(0, count - size + 1, size)]
+
+
+class Progress:
+    """A bar on stderr, only on a terminal and where wanted."""
+
+    def __init__(self, total: int, what: str, unit: str, quiet: bool) -> None:
+        self._bar: Any = None
+        if not quiet and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, desc=what, unit=unit, file=sys.stderr)
+
+    def step(self, **figures: float) -> None:
+        """One unit further."""
+        if self._bar is not None:
+            if figures:
+                self._bar.set_postfix({name: f"{value:.3f}" for name, value in figures.items()})
+            self._bar.update()
+
+    def jump(self, done: int) -> None:
+        """Show what an earlier run has done already."""
+        if self._bar is not None and done:
+            self._bar.update(done)
+
+    def close(self) -> None:
+        """Leave the terminal in order."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    return {
+        f"optimizer/{index}/{key}": value
+        for index, moments in optimizer.state_dict()["state"].items()
+        for key, value in moments.items()
+    }
+
+
+def _restore(
+    tensors: Mapping[str, torch.Tensor],
+    model: nn.Module,
+    average: AveragedWeights,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "average": {}}
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        part, _, rest = name.partition("/")
+        if part == "optimizer":
+            index, _, key = rest.partition("/")
+            moments.setdefault(int(index), {})[key] = value
+        else:
+            parts[part][rest] = value
+    model.load_state_dict(parts["model"])
+    if parts["average"].keys() != average.values.keys():
+        raise KeyError("averaged weights")
+    average.values = parts["average"]
+    whole = optimizer.state_dict()
+    whole["state"] = moments
+    optimizer.load_state_dict(whole)
+
+
+def fit(
+    run: RunDirectory,
+    model: nn.Module,
+    *,
+    epochs: int,
+    steps: int,
+    lr: float,
+    weight_decay: float,
+    ema_decay: float,
+    seed: int,
+    batch_of: Callable[[int], Iterable[Any]],
+    loss_of: Callable[[Any, float], torch.Tensor],
+    evaluate: Callable[[Mapping[str, torch.Tensor]], dict[str, float]],
+    curves: Mapping[str, Sequence[str]],
+    quiet: bool = True,
+    on_epoch: OnEpoch | None = None,
+) -> dict[str, torch.Tensor]:
+    """Train `model` for `epochs` of `steps` steps and return its averaged weights.
+
+    batch_of(epoch): the epoch's batches; loss_of(batch, progress in 0..1): the loss to descend;
+    evaluate(averaged weights): the epoch's figures. Goes on from the run's state where there is one.
+    Raises RunError when interrupted (Ctrl-C), when the loss is not finite, or the state does not fit.
+    """
+    decayed = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
+    others = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}], lr=lr
+    )
+    average = AveragedWeights(model, ema_decay)
+    rows: list[dict[str, Any]] = []
+    saved = run.read_state()
+    if saved is not None:
+        try:
+            _restore(saved[0], model, average, optimizer)
+            rows = list(saved[1]["rows"])
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            raise RunError(f"{run.resume_path}: does not fit this training; start it again") from error
+    bar = Progress(epochs, f"training the {run.part}", "epoch", quiet)
+    bar.jump(len(rows))
+    try:
+        for epoch in range(len(rows), epochs):
+            row = _epoch(
+                model,
+                optimizer,
+                average,
+                epoch=epoch,
+                epochs=epochs,
+                steps=steps,
+                lr=lr,
+                seed=seed,
+                batch_of=batch_of,
+                loss_of=loss_of,
+            )
+            row.update({name: round(value, 6) for name, value in evaluate(average.values).items()})
+            rows.append(row)
+            tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+            tensors |= {f"average/{name}": value for name, value in average.values.items()}
+            run.write_state(tensors | _optimizer_tensors(optimizer), {"rows": rows})
+            run.write_metrics(rows)
+            bar.step(**{k: v for k, v in row.items() if k in {"loss", "accuracy", "area", "average_drop"}})
+            if on_epoch is not None:
+                on_epoch(row)
+    except KeyboardInterrupt as error:
+        raise RunError(
+            f"{run.path}: interrupted after {len(rows)} of {epochs} epochs of the {run.part}; "
+            "the same command with --resume goes on from there"
+        ) from error
+    finally:
+        bar.close()
+    run.plot(rows, curves)
+    return average.values
+
+
+def _epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: AveragedWeights,
+    *,
+    epoch: int,
+    epochs: int,
+    steps: int,
+    lr: float,
+    seed: int,
+    batch_of: Callable[[int], Iterable[Any]],
+    loss_of: Callable[[Any, float], torch.Tensor],
+) -> dict[str, Any]:
+    """One pass over the data; returns the start of its metrics record."""
+    started = time.perf_counter()
+    total, rate = 0.0, lr
+    model.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed * 1_000_003 + epoch)
+        for index, batch in enumerate(batch_of(epoch)):
+            step = epoch * steps + index
+            progress = step / (epochs * steps)
+            rate = learning_rate(progress, lr)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.zero_grad(set_to_none=True)
+            loss = loss_of(batch, progress)
+            if not math.isfinite(loss.item()):
+                raise RunError(f"the loss is not finite in epoch {epoch + 1}; lower --lr")
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimizer.step()
+            average.update(model, step)
+            total += loss.item()
+    return {
+        "epoch": epoch + 1,
+        "loss": round(total / steps, 6),
+        "lr": rate,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
