@@ -7,12 +7,20 @@ Memory therefore does not grow with the sound.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from .bundle import Bundle
+    from .session import Tensors
+    from .sound import OpenSound
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -43,6 +51,7 @@ class Sound:
 
     samples: length at the model's rate; windows: how many there will be;
     input_rate, input_samples, input_channels: as the user gave it
+    predicted: class index that the model puts first over the whole sound
     """
 
     samples: int
@@ -50,6 +59,44 @@ class Sound:
     input_rate: int
     input_samples: int
     input_channels: int
+    predicted: int = -1
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the runtime lends a method for one explanation.
+
+    run(stage, feeds, outputs) and run_graph(path, feeds) give outputs by name; their time is counted
+    opened: the sound, for methods that answer with sound
+    rescore: whether the user wants masked sound to be heard again
+    cache: lives as long as the explainer, for what is costly to open; keys belong to the methods
+    """
+
+    bundle: Bundle
+    run: Callable[..., Tensors]
+    run_graph: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Tensors]
+    clock: Clock
+    opened: OpenSound
+    rescore: bool
+    seed: int
+    cache: dict[str, Any]
+
+
+class Clock:
+    """Milliseconds a stage, summed over the windows of one explanation."""
+
+    def __init__(self) -> None:
+        self.milliseconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time spent inside for `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            taken = (time.perf_counter() - start) * 1e3
+            self.milliseconds[name] = self.milliseconds.get(name, 0.0) + taken
 
 
 class Account(Protocol):
@@ -66,6 +113,10 @@ class Method(Protocol):
     """An explanation method over an open bundle."""
 
     name: ClassVar[str]
+
+    @classmethod
+    def of(cls, context: Context) -> Self:
+        """The method over the context's bundle. Raises MethodError where the bundle lacks what it needs."""
 
     def begin(self, sound: Sound, target: int) -> Account:
         """Open an account for `sound` and the class index `target`."""

@@ -1,0 +1,272 @@
+"""Opens a bundle from strangers: types validated, paths confined, sizes and hashes checked.
+
+Hashes and graphs are examined when a bundle is first opened on a machine; after that a bundle whose
+manifest, sizes and times are unchanged is taken as examined. `earmark verify` always examines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from ..errors import BundleError
+from .manifest import SCHEMA_VERSION, Manifest, StageSpec
+
+MANIFEST = "bundle.json"
+# A manifest of 100,000 labels and files stays below this.
+_MANIFEST_BYTES = 64 << 20
+_CHUNK = 1 << 20
+
+
+class _Version(msgspec.Struct):
+    """Enough of a manifest to know whether the rest can be understood."""
+
+    schema_version: int
+
+
+class Bundle:
+    """A bundle on disk whose manifest has been read and whose files have been checked."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: Path | str, *, examine: bool | None = None) -> Bundle:
+        """Open the bundle in the folder `path`.
+
+        examine: True recomputes every hash, False none, None where this machine has not yet done so
+        Raises BundleError, in one line with the file at fault.
+        """
+        folder = Path(path)
+        content = _read_manifest(folder)
+        manifest = _decode(folder / MANIFEST, content)
+        bundle = cls(folder.resolve(), manifest)
+        _check_structure(bundle)
+        stamps = bundle._check_files()
+        record = _record_path(bundle.path, content)
+        if examine is None:
+            examine = not _remembered(record, stamps)
+        if examine:
+            bundle.examine()
+            _remember(record, stamps)
+        return bundle
+
+    def file(self, name: str) -> Path:
+        """Where the bundle's file `name` (forward slashes) lies. Raises BundleError for a name not listed."""
+        if name not in self.manifest.files:
+            raise BundleError(f"{self.path / MANIFEST}: lists no file {name}; export the bundle again")
+        return self.path / name
+
+    def examine(self) -> None:
+        """Recompute every hash and look into every graph. Raises BundleError."""
+        for name, expected in self.manifest.files.items():
+            path = self.path / name
+            if _sha256(path) != expected.sha256:
+                raise BundleError(f"{path}: its hash is not the manifest's; fetch or export the bundle again")
+        for stage in self.manifest.stages:
+            _check_graph(self, stage)
+
+    def _check_files(self) -> dict[str, tuple[int, int]]:
+        """Every listed file is there, inside, of the listed size; returns (size, time) of each."""
+        stamps = {}
+        for name, expected in self.manifest.files.items():
+            path = self.path / _confined(self.path, name)
+            try:
+                real = path.resolve(strict=True)
+                status = real.stat()
+            except OSError as error:
+                raise BundleError(f"{path}: missing; fetch or export the bundle again") from error
+            if not real.is_relative_to(self.path):
+                raise BundleError(f"{path}: a link that leaves the bundle; a bundle holds its files itself")
+            if not real.is_file():
+                raise BundleError(f"{path}: not a file; fetch or export the bundle again")
+            if status.st_size != expected.size:
+                raise BundleError(
+                    f"{path}: has {status.st_size} bytes, the manifest says {expected.size}; "
+                    "fetch or export the bundle again"
+                )
+            stamps[name] = (status.st_size, status.st_mtime_ns)
+        return stamps
+
+
+def _read_manifest(folder: Path) -> bytes:
+    path = folder / MANIFEST
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MANIFEST_BYTES + 1)
+    except OSError as error:
+        reason = "no such folder" if not folder.exists() else f"no readable {MANIFEST} in it"
+        raise BundleError(f"{folder}: not a bundle ({reason}); make one with earmark export") from error
+    if len(content) > _MANIFEST_BYTES:
+        raise BundleError(f"{path}: larger than {_MANIFEST_BYTES >> 20} MiB; this is no manifest")
+    return content
+
+
+def _decode(path: Path, content: bytes) -> Manifest:
+    try:
+        version = msgspec.json.decode(content, type=_Version).schema_version
+        if version > SCHEMA_VERSION:
+            raise BundleError(
+                f"{path}: schema version {version}, this earmark reads up to {SCHEMA_VERSION}; "
+                "pip install --upgrade earmark"
+            )
+        return msgspec.json.decode(content, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"{path}: not a valid manifest: {error}") from error
+
+
+def _confined(folder: Path, name: str) -> PurePosixPath:
+    """The name as a path that cannot leave the bundle."""
+    path = PurePosixPath(name)
+    if (
+        not name
+        or path.is_absolute()
+        or ".." in path.parts
+        or "\\" in name
+        or ":" in name
+        or "\0" in name
+        or path == PurePosixPath(MANIFEST)
+    ):
+        raise BundleError(f"{folder / MANIFEST}: the file name {name!r} leaves the bundle or is not allowed")
+    return path
+
+
+def _check_structure(bundle: Bundle) -> None:
+    """The manifest agrees with itself."""
+    manifest, path = bundle.manifest, bundle.path / MANIFEST
+    names = [stage.name for stage in manifest.stages]
+    if len(set(names)) != len(names):
+        raise BundleError(f"{path}: lists a stage twice")
+    for needed in ("frontend", "classifier"):
+        if needed not in names:
+            raise BundleError(f"{path}: lacks the stage {needed}; export the bundle again")
+    if len(set(manifest.labels)) != len(manifest.labels):
+        raise BundleError(f"{path}: a label stands twice")
+    if "mask" in manifest.explainers and ("decoder" not in names or manifest.mask_targets is None):
+        raise BundleError(f"{path}: promises masks without a decoder; export the bundle again")
+    if manifest.window.hop_seconds > manifest.window.seconds:
+        raise BundleError(f"{path}: windows further apart than they are long would leave sound unheard")
+    if manifest.window.minimum_seconds > manifest.window.seconds:
+        raise BundleError(f"{path}: the shortest sound is longer than a window")
+    if manifest.analysis.window_length > manifest.analysis.n_fft:
+        raise BundleError(f"{path}: the analysis window is longer than n_fft")
+    for stage in manifest.stages:
+        for name in (stage.file, *stage.data):
+            if name not in manifest.files:
+                raise BundleError(f"{path}: the stage {stage.name} names {name}, which is not in its files")
+    classes = _output_dims(manifest, "classifier", "logits")[-1:]
+    if classes and isinstance(classes[0], int) and classes[0] != len(manifest.labels):
+        raise BundleError(
+            f"{path}: {len(manifest.labels)} labels, but the classifier has {classes[0]} outputs; "
+            "export the bundle again"
+        )
+
+
+def _output_dims(manifest: Manifest, stage: str, tensor: str) -> list[int | str]:
+    spec = manifest.stage(stage)
+    return next((output.dims for output in spec.outputs if output.name == tensor), []) if spec else []
+
+
+def _check_graph(bundle: Bundle, stage: StageSpec) -> None:
+    """The graph is one, its borders are the manifest's, and its weights fit into the files beside it."""
+    import onnx
+
+    path = bundle.path / stage.file
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception as error:
+        raise BundleError(f"{path}: not an ONNX graph; export the bundle again") from error
+    for kind, values, specs in (
+        ("inputs", model.graph.input, stage.inputs),
+        ("outputs", model.graph.output, stage.outputs),
+    ):
+        found, expected = [value.name for value in values], [spec.name for spec in specs]
+        if sorted(found) != sorted(expected) or len(set(found)) != len(found):
+            raise BundleError(f"{path}: its {kind} are {found}, the manifest says {expected}")
+    for tensor in _external_tensors(model):
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = str(PurePosixPath(stage.file).parent / entries.get("location", ""))
+        if location not in stage.data:
+            raise BundleError(f"{path}: the weight {tensor.name} lies in {location!r}, which is not this stage's")
+        _check_extent(bundle, path, tensor, entries, location)
+
+
+def _check_extent(bundle: Bundle, path: Path, tensor: object, entries: dict[str, str], location: str) -> None:
+    """A weight ends within its file and has the bytes that its shape needs."""
+    import onnx
+
+    name, dims, kind = tensor.name, list(tensor.dims), tensor.data_type  # type: ignore[attr-defined]
+    try:
+        item = onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize
+        needed = item
+        for dim in dims:
+            needed *= int(dim)
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", needed))
+    except (KeyError, ValueError, TypeError) as error:
+        raise BundleError(f"{path}: the weight {name} has an extent that cannot be read") from error
+    size = bundle.manifest.files[location].size
+    if offset < 0 or min(dims, default=1) < 0 or length != needed or offset + length > size:
+        raise BundleError(
+            f"{path}: the weight {name} spans {offset}..{offset + max(length, needed)} of {location}, "
+            f"which has {size} bytes"
+        )
+
+
+def _external_tensors(model: object) -> Iterator[object]:
+    """Every tensor of the graph, its subgraphs and attributes that keeps its values in another file."""
+    import onnx
+
+    stack = [model.graph]  # type: ignore[attr-defined]
+    while stack:
+        graph = stack.pop()
+        tensors = list(graph.initializer)
+        for node in graph.node:
+            for attribute in node.attribute:
+                tensors += [attribute.t, *attribute.tensors]
+                stack += [attribute.g, *attribute.graphs]
+        yield from (t for t in tensors if t.data_location == onnx.TensorProto.EXTERNAL)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _record_path(folder: Path, manifest: bytes) -> Path | None:
+    """Where this machine remembers having examined this bundle; None where there is no such place."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        home = Path(base).expanduser()
+    except RuntimeError:
+        return None
+    key = hashlib.sha256(os.fsencode(folder) + b"\0" + manifest).hexdigest()
+    return home / "earmark" / "examined" / f"{key}.json"
+
+
+def _remembered(record: Path | None, stamps: dict[str, tuple[int, int]]) -> bool:
+    try:
+        seen = json.loads(record.read_text(encoding="utf-8")) if record else None
+    except (OSError, ValueError):
+        return False
+    return bool(seen == {name: list(stamp) for name, stamp in stamps.items()})
+
+
+def _remember(record: Path | None, stamps: dict[str, tuple[int, int]]) -> None:
+    """Best effort: without a cache folder the next opening examines again."""
+    if record is None:
+        return
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=record.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(stamps, file)
+        Path(temporary).replace(record)
+    except OSError:
+        return

@@ -1,0 +1,287 @@
+"""L-MAC at run time: the decoder's mask over the listenable STFT, and the sound that it keeps.
+
+Paissan, Ravanelli, Subakan, "Listenable Maps for Audio Classifiers", ICML 2024, section 3: the mask
+M multiplies the log-magnitude X = log1p(|S|); what is heard is the inverse STFT of expm1(M X) with
+the input's phase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from ..errors import MethodError, TargetError
+from .evidence import Evidence, Overview
+from .method import Context, FloatArray, Heard, Sound
+from .overlap import OverlapAdd
+from .scores import Aggregate, scores_of
+from .sound import OpenSound, Restored, residual, scratch
+from .stft import as_complex, forward, gain, inverse
+
+
+@dataclass(frozen=True)
+class MaskResult:
+    """Which part of the sound made the model say so.
+
+    values: [frames, bins] 0..1; long sound: a file-backed float16 array that goes with the result
+    audio: the kept sound at the input's rate and length, [samples] for mono files and 1-D arrays,
+        else [channels, samples]; what lies above half the model's rate is in the residual
+    frame_s [frames]: centre of each frame in seconds; bin_hz [bins]: of each bin in Hz
+    area: mean of the mask; spans: when the evidence lies, (start_s, end_s); band: the central 80 % of
+        it over frequency, (low_hz, high_hz)
+    """
+
+    values: FloatArray
+    audio: FloatArray
+    frame_s: FloatArray
+    bin_hz: FloatArray
+    area: float
+    spans: tuple[tuple[float, float], ...]
+    band: tuple[float, float]
+    overview: Overview = field(repr=False)
+    _opened: OpenSound = field(repr=False)
+
+    @cached_property
+    def residual(self) -> FloatArray:
+        """Input - kept, in the shape of `audio`."""
+        return residual(self._opened, self.audio)
+
+    @property
+    def max_hz(self) -> float:
+        """The highest frequency of the spectrogram."""
+        return float(self.bin_hz[-1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready summary."""
+        return {
+            "frames": int(self.values.shape[0]),
+            "bins": int(self.values.shape[1]),
+            "area": round(self.area, 6),
+            "spans_s": [[round(start, 4), round(end, 4)] for start, end in self.spans],
+            "band_hz": [round(edge, 1) for edge in self.band],
+        }
+
+
+@dataclass(frozen=True)
+class MaskAnswer:
+    """The method's part of a result: `result.mask`, `result.rescored` and what to be warned of."""
+
+    mask: MaskResult
+    rescored: Mapping[str, Mapping[str, Any]] | None
+    warnings: tuple[str, ...]
+
+
+class Mask:
+    """The method `mask` over a bundle with a decoder."""
+
+    name: ClassVar[str] = "mask"
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    @classmethod
+    def of(cls, context: Context) -> Self:
+        """The method over the context's bundle. Raises MethodError where it has no decoder."""
+        manifest = context.bundle.manifest
+        if manifest.stage("decoder") is None:
+            raise MethodError(
+                f"{manifest.name}: this bundle has no decoder, hence no masks; train one with "
+                "earmark train lmac and export again"
+            )
+        return cls(context)
+
+    def begin(self, sound: Sound, target: int) -> MaskAccount:
+        """Open an account. Raises TargetError where the decoder speaks for the predicted class only."""
+        manifest = self.context.bundle.manifest
+        if manifest.mask_targets == "predicted" and target != sound.predicted:
+            raise TargetError(
+                f"the mask can explain {manifest.labels[sound.predicted]!r}, which was predicted, not "
+                f"{manifest.labels[target]!r}: this decoder was trained for the predicted class; "
+                "the method prototypes takes any"
+            )
+        return MaskAccount(self.context, sound, target)
+
+
+class MaskAccount:
+    """The mask of one sound, window by window."""
+
+    def __init__(self, context: Context, sound: Sound, target: int) -> None:
+        self._context, self._sound, self._target = context, sound, target
+        manifest = context.bundle.manifest
+        self._spec, self._rate = manifest.analysis, manifest.sample_rate
+        frames, bins = 1 + sound.samples // self._spec.hop, self._spec.n_fft // 2 + 1
+        self._single = sound.windows == 1
+        kind = np.float32 if self._single else np.float16
+        self._values = scratch((frames, bins), kind, opened=context.opened)
+        self._filled = 0
+        self._mask_join = OverlapAdd((bins,))
+        self._sound_join = OverlapAdd((sound.input_channels,))
+        self._restored = Restored(context.opened)
+        self._evidence = Evidence(frames, bins)
+        self._rescoring = _Rescoring(context, target) if context.rescore else None
+        self._silenced = 0
+
+    def add(self, heard: Heard) -> None:
+        """See one more window."""
+        context = self._context
+        spectrum = as_complex(heard.stft)
+        mask = self._mask_of(heard, spectrum.shape)
+        with context.clock.stage("mask to audio"):
+            amplitude = np.abs(spectrum)
+            gains = gain(mask, amplitude)
+            kept = self._kept(heard, spectrum, gains)
+        real = kept.shape[-1]
+        frames = 1 + real // self._spec.hop
+        self._evidence.add(self._frame(heard.offset), mask[:frames], amplitude[:frames])
+        if self._single:
+            self._values[:] = mask[: len(self._values)]
+            self._restored.push(kept)
+        else:
+            self._store(self._mask_join.add(self._frame(heard.offset), np.ascontiguousarray(mask.T)))
+            self._restored.push(self._sound_join.add(heard.offset, kept))
+        if self._rescoring is not None:
+            self._rescoring.add(heard, mask, spectrum, amplitude, gains)
+
+    def finish(self) -> MaskAnswer:
+        """The joined mask and sound."""
+        with self._context.clock.stage("mask to audio"):
+            if not self._single:
+                self._store(self._mask_join.finish())
+                self._restored.push(self._sound_join.finish())
+            audio = self._restored.finish()
+        spec, rate, labels = self._spec, self._rate, self._context.bundle.manifest.labels
+        warnings = []
+        if self._silenced:
+            warnings.append(
+                f"{self._silenced} of {self._sound.windows} windows were not heard as {labels[self._target]!r}; "
+                "their mask is empty, since this decoder explains the predicted class"
+            )
+        rescored = None
+        if self._rescoring is not None:
+            rescored = self._rescoring.scores()
+            warnings += self._rescoring.warnings()
+        mask = MaskResult(
+            values=self._values,
+            audio=audio,
+            frame_s=(np.arange(len(self._values)) * (spec.hop / rate)).astype(np.float32),
+            bin_hz=(np.arange(self._values.shape[1]) * (rate / spec.n_fft)).astype(np.float32),
+            area=self._evidence.area(),
+            spans=self._evidence.spans(spec.hop / rate, self._sound.samples / rate),
+            band=self._evidence.band(rate / spec.n_fft),
+            overview=self._evidence.overview(),
+            _opened=self._context.opened,
+        )
+        return MaskAnswer(mask, rescored, tuple(warnings))
+
+    def _mask_of(self, heard: Heard, shape: tuple[int, ...]) -> FloatArray:
+        """The decoder's mask [T, F] for this window; empty where it would explain another class."""
+        manifest = self._context.bundle.manifest
+        stage = manifest.stage("decoder")
+        if stage is None:
+            raise MethodError(f"{manifest.name}: this bundle has no decoder")
+        if manifest.mask_targets == "predicted" and int(heard.logits.argmax()) != self._target:
+            self._silenced += 1
+            return np.zeros(shape, np.float32)
+        feeds: dict[str, Any] = {}
+        for tensor in stage.inputs:
+            is_target = tensor.name == "target" and tensor.dtype == "int64"
+            feeds[tensor.name] = np.array([self._target]) if is_target else heard.taps[tensor.name]
+        mask: FloatArray = self._context.run("decoder", feeds, ["mask"])["mask"][0]
+        if mask.shape != shape:
+            raise MethodError(f"{manifest.name}: the decoder's mask is {mask.shape}, the spectrogram {shape}")
+        return mask
+
+    def _kept(self, heard: Heard, spectrum: np.ndarray, gains: FloatArray) -> FloatArray:
+        """The kept sound of this window [channels, n] at the model's rate and the input's own level.
+
+        The gain comes from the mix that the model heard and applies to every channel alike, so the
+        mix of the kept channels is the kept mix.
+        """
+        length = heard.channels.shape[-1]
+        if heard.channels.shape[0] == 1:
+            level = _level(heard)
+            return inverse(spectrum * (gains / level), self._spec, heard.waveform.shape[-1])[None, :length]
+        padded = np.zeros((heard.channels.shape[0], heard.waveform.shape[-1]), np.float32)
+        padded[:, :length] = heard.channels
+        return inverse(forward(padded, self._spec) * gains, self._spec, padded.shape[-1])[:, :length]
+
+    def _frame(self, offset: int) -> int:
+        return round(offset / self._spec.hop)
+
+    def _store(self, finished: FloatArray) -> None:
+        """Append finished frames [bins, m] to the mask of the whole sound."""
+        room = len(self._values) - self._filled
+        block = finished.T[:room]
+        self._values[self._filled : self._filled + len(block)] = block
+        self._filled += len(block)
+
+
+def _level(heard: Heard) -> np.float32:
+    """The gain between the input's own level and what the model heard."""
+    index = int(np.abs(heard.channels[0]).argmax())
+    own = heard.channels[0, index]
+    return np.float32(heard.waveform[index] / own) if own else np.float32(1.0)
+
+
+class _Rescoring:
+    """What the classifier says of the kept and of the removed part, in the domains that it can hear."""
+
+    def __init__(self, context: Context, target: int) -> None:
+        self._context, self._target = context, target
+        manifest = context.bundle.manifest
+        self._domains = ["spectrogram", "audio"] if manifest.rescore == "spectrogram" else ["audio"]
+        self._totals = {domain: (Aggregate(how), Aggregate(how)) for domain in self._domains for how in [manifest.window.aggregate]}
+
+    def add(
+        self, heard: Heard, mask: FloatArray, spectrum: np.ndarray, amplitude: FloatArray, gains: FloatArray
+    ) -> None:
+        """Score one window twice more in each domain."""
+        spec = self._context.bundle.manifest.analysis
+        with self._context.clock.stage("rescore"):
+            if "spectrogram" in self._domains:
+                both = heard.stft * np.stack([gains, gain(1.0 - mask, amplitude)])[..., None]
+                self._see("spectrogram", both)
+            kept = inverse(spectrum * gains, spec, heard.waveform.shape[-1])
+            waves = np.stack([kept, heard.waveform - kept])
+            self._see("audio", self._front_end(waves))
+
+    def _front_end(self, waves: FloatArray) -> FloatArray:
+        made = self._context.run("frontend", {"waveform": waves})
+        return next(iter(made.values()))
+
+    def _see(self, domain: str, heard: FloatArray) -> None:
+        manifest = self._context.bundle.manifest
+        stage = manifest.stage("classifier")
+        if stage is not None:
+            logits = self._context.run("classifier", {stage.inputs[0].name: heard}, ["logits"])["logits"]
+            for total, scores in zip(self._totals[domain], scores_of(logits, manifest.task), strict=True):
+                total.add([scores])
+
+    def scores(self) -> dict[str, dict[str, Any]]:
+        """Domain -> the target's scores and the first labels."""
+        labels = self._context.bundle.manifest.labels
+        found: dict[str, dict[str, Any]] = {}
+        for domain, (kept, removed) in self._totals.items():
+            inside, outside = kept.value(), removed.value()
+            found[domain] = {
+                "mask_in": float(inside[self._target]),
+                "mask_out": float(outside[self._target]),
+                "mask_in_label": labels[int(inside.argmax())],
+                "mask_out_label": labels[int(outside.argmax())],
+            }
+        return found
+
+    def warnings(self) -> list[str]:
+        """Where the mask does not bear out the decision."""
+        target = self._context.bundle.manifest.labels[self._target]
+        said = []
+        for domain, scores in self.scores().items():
+            if scores["mask_in_label"] != target:
+                said.append(
+                    f"unreliable: the kept {domain} is heard as {scores['mask_in_label']!r}, not {target!r}"
+                )
+        return said

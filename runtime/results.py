@@ -1,0 +1,152 @@
+"""What an explanation answers: frozen records with arrays, JSON-ready by `to_dict`, files by `save`."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ..errors import EarmarkError
+from .method import FloatArray
+
+if TYPE_CHECKING:
+    from .mask import MaskResult
+    from .prototype_results import ChannelAccount, Prototype
+
+# Samples a block when sound is written.
+_BLOCK = 1 << 18
+
+
+@dataclass(frozen=True)
+class Result:
+    """The explanation of one sound.
+
+    predictions: (label, score) best first, scores are probabilities 0..1
+    target: the label explained; logits [K] of the sound (of a long one: mean over its windows)
+    mask, prototypes, channels: parts of the methods that ran, else None
+    rescored: domain ("spectrogram", "audio") -> {"mask_in": score, "mask_out": score, "..._label": label}
+        of the target when only the kept (or removed) part is heard; with rescore=True only
+    timings: milliseconds a stage; warnings: what the user should know before believing this
+    sample_rate [Hz], channel_count, duration_s: the input's own
+    """
+
+    input: str
+    predictions: tuple[tuple[str, float], ...]
+    target: str
+    logits: FloatArray
+    sample_rate: int
+    channel_count: int
+    duration_s: float
+    windows: int
+    device: str
+    bundle_id: str
+    seed: int
+    mask: MaskResult | None = None
+    prototypes: Mapping[str, tuple[Prototype, ...]] | None = None
+    channels: ChannelAccount | None = None
+    rescored: Mapping[str, Mapping[str, Any]] | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready and stable: fields are added, never renamed; arrays appear as their summaries."""
+        prototypes = self.prototypes
+        return {
+            "input": self.input,
+            "predictions": [{"label": label, "score": score} for label, score in self.predictions],
+            "target": self.target,
+            "sample_rate": self.sample_rate,
+            "channel_count": self.channel_count,
+            "duration_s": round(self.duration_s, 6),
+            "windows": self.windows,
+            "mask": self.mask.to_dict() if self.mask else None,
+            "prototypes": prototypes
+            if prototypes is None
+            else {view: [one.to_dict() for one in found] for view, found in prototypes.items()},
+            "channels": self.channels.to_dict() if self.channels else None,
+            "rescored": {name: dict(scores) for name, scores in self.rescored.items()} if self.rescored else None,
+            "timings_ms": {name: round(value, 3) for name, value in self.timings.items()},
+            "warnings": list(self.warnings),
+            "device": self.device,
+            "bundle_id": self.bundle_id,
+            "seed": self.seed,
+        }
+
+    def save(self, folder: Path | str) -> None:
+        """Write result.json and, where there is a mask, mask.png, kept.wav and removed.wav.
+
+        WAV in 32-bit float, so that kept + removed is the input. Each file is complete or absent,
+        result.json comes last. Raises EarmarkError where the folder cannot be written.
+        """
+        target = Path(folder)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            if self.mask is not None:
+                title = f"{self.target}  {dict(self.predictions)[self.target]:.1%}"
+                _write(target / "mask.png", lambda file: _picture(file, self.mask, self.duration_s, title))
+                for name, sound in (("kept", self.mask.audio), ("removed", self.mask.residual)):
+                    _write(target / f"{name}.wav", _wav_writer(sound, self.sample_rate))
+            text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+            _write(target / "result.json", lambda file: file.write(text.encode()))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise EarmarkError(f"{target}: cannot be written ({reason}); choose another folder") from error
+
+
+def _write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """Fill a hidden file beside `path`, then rename it: complete or absent."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            fill(file)
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(temporary).chmod(0o666 & ~mask)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _wav_writer(sound: FloatArray, sample_rate: int) -> Callable[[BinaryIO], object]:
+    """Writes `sound` [samples] or [channels, samples] block by block; RF64 past WAV's 4 GiB."""
+
+    def fill(file: BinaryIO) -> None:
+        import soundfile
+
+        channels = 1 if sound.ndim == 1 else sound.shape[0]
+        kind = "RF64" if sound.nbytes > 4_000_000_000 else "WAV"
+        try:
+            with soundfile.SoundFile(
+                file, "w", samplerate=sample_rate, channels=channels, format=kind, subtype="FLOAT"
+            ) as wav:
+                for block in _blocks(sound):
+                    wav.write(block)
+        except soundfile.LibsndfileError as error:
+            raise OSError(None, str(error)) from error
+
+    return fill
+
+
+def _blocks(sound: FloatArray) -> Iterator[FloatArray]:
+    for start in range(0, sound.shape[-1], _BLOCK):
+        yield sound[..., start : start + _BLOCK].T
+
+
+def _picture(file: BinaryIO, mask: MaskResult | None, seconds: float, title: str) -> None:
+    from .picture import draw
+
+    if mask is not None:
+        overview = mask.overview
+        draw(
+            file,
+            amplitude=overview.amplitude,
+            mask=overview.mask,
+            seconds=seconds,
+            max_hz=mask.max_hz,
+            title=title,
+        )
