@@ -1,0 +1,190 @@
+"""The spectrogram with the evidence on it, as a PNG."""
+
+from __future__ import annotations
+
+import math
+from os import PathLike
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from .method import FloatArray
+
+WIDTH, HEIGHT = 1000, 420
+_LEFT, _TOP, _RIGHT, _BOTTOM = 62, 48, 876, 366
+_RANGE_DB = 80.0
+_COLUMNS = 1200
+_PAPER, _INK, _FAINT = (255, 255, 255), (38, 42, 52), (120, 126, 138)
+
+# Colours of equally spaced loudness steps, quiet to loud; lightness rises evenly in both.
+_COLD = [
+    (9, 12, 24),
+    (20, 32, 56),
+    (41, 61, 94),
+    (73, 100, 135),
+    (119, 146, 174),
+    (176, 195, 210),
+    (232, 239, 243),
+]
+_WARM = [
+    (42, 12, 8),
+    (92, 24, 8),
+    (150, 44, 6),
+    (208, 80, 8),
+    (242, 130, 24),
+    (253, 190, 72),
+    (255, 244, 196),
+]
+
+
+def draw(
+    path: str | PathLike[str] | BinaryIO,
+    *,
+    amplitude: npt.ArrayLike,
+    mask: npt.ArrayLike,
+    seconds: float,
+    max_hz: float,
+    title: str,
+) -> None:
+    """Write a PNG of 1000 x 420 pixels: loudness in cold colours, in warm ones where the mask is high.
+
+    amplitude: [T, F] linear, at least one frame; mask: [T, F] in [0, 1]; the frames span `seconds`,
+    the bins 0 to `max_hz`. Loudness is shown in decibels below the loudest cell, down to -80.
+    """
+    from PIL import Image, ImageDraw
+
+    loudness, evidence = _loudness(_columns(amplitude)), _columns(mask)
+    image = Image.new("RGB", (WIDTH, HEIGHT), _PAPER)
+    size = (_RIGHT - _LEFT, _BOTTOM - _TOP)
+    image.paste(Image.fromarray(_colours(_fitted(loudness, size), _fitted(evidence, size))), (_LEFT, _TOP))
+    canvas = ImageDraw.Draw(image)
+    title_font, font = _font(19), _font(14)
+    canvas.text((_LEFT, 24), _shortened(title, title_font, _RIGHT - _LEFT), _INK, title_font, anchor="lm")
+    _time_axis(canvas, font, seconds)
+    _frequency_axis(canvas, font, max_hz)
+    _legend(image, canvas, font)
+    image.save(path, format="PNG", optimize=False)
+
+
+def _columns(values: npt.ArrayLike) -> FloatArray:
+    """At most 1200 frames [T', F]: the largest value of the frames that share a column."""
+    array = np.asarray(values)
+    if len(array) > _COLUMNS:
+        starts = np.arange(_COLUMNS) * len(array) // _COLUMNS
+        array = np.maximum.reduceat(array, starts, axis=0)
+    return np.asarray(np.nan_to_num(array), dtype=np.float32)
+
+
+def _loudness(amplitude: FloatArray) -> FloatArray:
+    """0 at -80 dB and below, 1 at the loudest cell; all 0 in silence."""
+    peak = float(amplitude.max(initial=0.0))
+    if peak <= 0.0:
+        return np.zeros_like(amplitude)
+    decibels = 20.0 * np.log10(np.maximum(amplitude / peak, 1e-7))
+    return np.asarray(np.clip(1.0 + decibels / _RANGE_DB, 0.0, 1.0), dtype=np.float32)
+
+
+def _fitted(values: FloatArray, size: tuple[int, int]) -> FloatArray:
+    """[T, F] in 0..1 as a picture [height, width], low frequencies at the bottom."""
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(values.T[::-1]))
+    return np.clip(np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float32), 0.0, 1.0)
+
+
+def _colours(loudness: FloatArray, evidence: FloatArray) -> npt.NDArray[np.uint8]:
+    """[..., 3]: cold where the evidence is 0, warm where it is 1, mixed between."""
+    share = evidence[..., None]
+    mixed = (1.0 - share) * _ramp(_COLD, loudness) + share * _ramp(_WARM, loudness)
+    return np.asarray(np.rint(mixed), dtype=np.uint8)
+
+
+def _ramp(steps: list[tuple[int, int, int]], values: FloatArray) -> npt.NDArray[np.float64]:
+    at = np.linspace(0.0, 1.0, len(steps))
+    table = np.stack(
+        [np.interp(np.linspace(0.0, 1.0, 256), at, channel) for channel in zip(*steps, strict=True)], -1
+    )
+    return np.asarray(table[np.rint(values * 255.0).astype(np.intp)])
+
+
+def _time_axis(canvas: Any, font: Any, seconds: float) -> None:
+    step = _time_step(seconds)
+    for index in range(int(seconds / step * (1 + 1e-9)) + 1):
+        x = _LEFT + (_RIGHT - 1 - _LEFT) * min(1.0, index * step / seconds)
+        canvas.line([(x, _BOTTOM), (x, _BOTTOM + 5)], _FAINT)
+        canvas.text((x, _BOTTOM + 9), _clock(index * step, step, seconds), _INK, font, anchor="mt")
+    unit = "seconds" if seconds < 120 else "minutes" if seconds < 7200 else "hours"
+    canvas.text((_RIGHT, HEIGHT - 8), unit, _FAINT, font, anchor="rb")
+
+
+def _frequency_axis(canvas: Any, font: Any, max_hz: float) -> None:
+    step = _step(max_hz, 8)
+    for index in range(int(max_hz / step * (1 + 1e-9)) + 1):
+        y = _BOTTOM - 1 - (_BOTTOM - 1 - _TOP) * min(1.0, index * step / max_hz)
+        canvas.line([(_LEFT - 5, y), (_LEFT - 1, y)], _FAINT)
+        canvas.text((_LEFT - 9, y), f"{index * step / 1000:g}", _INK, font, anchor="rm")
+    canvas.text((8, _TOP - 24), "kHz", _FAINT, font, anchor="lm")
+
+
+def _legend(image: Any, canvas: Any, font: Any) -> None:
+    """Two bars of loudness, without and with evidence, and what they mean."""
+    from PIL import Image
+
+    left, top, bottom, width = _RIGHT + 18, _TOP + 26, _BOTTOM, 16
+    fall = np.linspace(1.0, 0.0, bottom - top, dtype=np.float32)[:, None].repeat(width, 1)
+    for index, mask in enumerate((0.0, 1.0)):
+        bar = _colours(fall, np.full_like(fall, mask))
+        image.paste(Image.fromarray(bar), (left + index * (width + 4), top))
+    canvas.text((left - 4, _TOP + 1), "sound", _FAINT, font, anchor="lt")
+    canvas.text((left + 2 * width + 12, _TOP + 1), "evidence", _WARM[3], font, anchor="lt")
+    for decibels in range(0, -81, -20):
+        y = top + (bottom - 1 - top) * -decibels / _RANGE_DB
+        right = left + 2 * width + 4
+        canvas.line([(right + 2, y), (right + 6, y)], _FAINT)
+        label = f"{decibels} dB" if decibels == 0 else f"\N{MINUS SIGN}{-decibels}"
+        canvas.text((right + 10, y), label, _INK, font, anchor="lm")
+
+
+def _time_step(seconds: float) -> float:
+    """A step of the clock for long sound, else a round one."""
+    if seconds >= 120:
+        for step in (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400):
+            if seconds / step <= 9:
+                return float(step)
+    return _step(seconds, 9)
+
+
+def _step(span: float, most: int) -> float:
+    """The smallest round step that marks `span` at most `most` times."""
+    scale = 10.0 ** math.floor(math.log10(span / most))
+    return next(
+        scale * factor
+        for factor in (1.0, 2.0, 5.0, 10.0, 20.0)
+        if span / (scale * factor) <= most * (1 + 1e-9)
+    )
+
+
+def _clock(at: float, step: float, span: float) -> str:
+    """A time as seconds, min:ss or h:mm, whichever the span asks for."""
+    if span < 120:
+        return f"{at:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}"
+    if span < 7200:
+        return f"{int(at) // 60}:{int(at) % 60:02d}"
+    return f"{int(at) // 3600}:{int(at) % 3600 // 60:02d}"
+
+
+def _shortened(text: str, font: Any, width: int) -> str:
+    """One line of `text` that fits."""
+    line = " ".join(text.split())
+    if font.getlength(line) <= width:
+        return line
+    while line and font.getlength(line + "\N{HORIZONTAL ELLIPSIS}") > width:
+        line = line[:-1]
+    return line + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _font(size: int) -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
