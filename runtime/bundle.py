@@ -12,10 +12,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 
 from ..errors import BundleError
+from .cache import cache_folder
 from .manifest import SCHEMA_VERSION, Manifest, StageSpec
 
 MANIFEST = "bundle.json"
@@ -194,15 +196,17 @@ def _check_graph(bundle: Bundle, stage: StageSpec) -> None:
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = str(PurePosixPath(stage.file).parent / entries.get("location", ""))
         if location not in stage.data:
-            raise BundleError(f"{path}: the weight {tensor.name} lies in {location!r}, which is not this stage's")
+            raise BundleError(
+                f"{path}: the weight {tensor.name} lies in {location!r}, which is not this stage's"
+            )
         _check_extent(bundle, path, tensor, entries, location)
 
 
-def _check_extent(bundle: Bundle, path: Path, tensor: object, entries: dict[str, str], location: str) -> None:
+def _check_extent(bundle: Bundle, path: Path, tensor: Any, entries: dict[str, str], location: str) -> None:
     """A weight ends within its file and has the bytes that its shape needs."""
     import onnx
 
-    name, dims, kind = tensor.name, list(tensor.dims), tensor.data_type  # type: ignore[attr-defined]
+    name, dims, kind = tensor.name, list(tensor.dims), tensor.data_type
     try:
         item = onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize
         needed = item
@@ -219,11 +223,11 @@ def _check_extent(bundle: Bundle, path: Path, tensor: object, entries: dict[str,
         )
 
 
-def _external_tensors(model: object) -> Iterator[object]:
+def _external_tensors(model: Any) -> Iterator[Any]:
     """Every tensor of the graph, its subgraphs and attributes that keeps its values in another file."""
     import onnx
 
-    stack = [model.graph]  # type: ignore[attr-defined]
+    stack = [model.graph]
     while stack:
         graph = stack.pop()
         tensors = list(graph.initializer)
@@ -241,13 +245,12 @@ def _sha256(path: Path) -> str:
 
 def _record_path(folder: Path, manifest: bytes) -> Path | None:
     """Where this machine remembers having examined this bundle; None where there is no such place."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
-        home = Path(base).expanduser()
+        home = cache_folder()
     except RuntimeError:
         return None
     key = hashlib.sha256(os.fsencode(folder) + b"\0" + manifest).hexdigest()
-    return home / "earmark" / "examined" / f"{key}.json"
+    return home / "examined" / f"{key}.json"
 
 
 def _remembered(record: Path | None, stamps: dict[str, tuple[int, int]]) -> bool:

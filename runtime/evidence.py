@@ -53,7 +53,9 @@ class Evidence:
             columns = (first + np.arange(len(mask))) // self._per_column
             starts = np.flatnonzero(np.diff(columns, prepend=-1))
             which = columns[starts]
-            self._amplitude[which] = np.maximum(self._amplitude[which], np.maximum.reduceat(amplitude, starts))
+            self._amplitude[which] = np.maximum(
+                self._amplitude[which], np.maximum.reduceat(amplitude, starts)
+            )
             self._mask[which] = np.maximum(self._mask[which], np.maximum.reduceat(mask, starts))
 
     def area(self) -> float:

@@ -28,27 +28,33 @@ class MaskResult:
     """Which part of the sound made the model say so.
 
     values: [frames, bins] 0..1; long sound: a file-backed float16 array that goes with the result
-    audio: the kept sound at the input's rate and length, [samples] for mono files and 1-D arrays,
-        else [channels, samples]; what lies above half the model's rate is in the residual
+    audio: the kept sound at the input's rate and length, [channels, samples], or [samples] where the
+        input was such an array; what lies above half the model's rate is in the residual
     frame_s [frames]: centre of each frame in seconds; bin_hz [bins]: of each bin in Hz
     area: mean of the mask; spans: when the evidence lies, (start_s, end_s); band: the central 80 % of
         it over frequency, (low_hz, high_hz)
     """
 
     values: FloatArray
-    audio: FloatArray
     frame_s: FloatArray
     bin_hz: FloatArray
     area: float
     spans: tuple[tuple[float, float], ...]
     band: tuple[float, float]
     overview: Overview = field(repr=False)
+    _kept: FloatArray = field(repr=False)
     _opened: OpenSound = field(repr=False)
+
+    @property
+    def audio(self) -> FloatArray:
+        """The kept sound."""
+        return self._kept[0] if self._opened.flat else self._kept
 
     @cached_property
     def residual(self) -> FloatArray:
-        """Input - kept, in the shape of `audio`."""
-        return residual(self._opened, self.audio)
+        """The removed sound: input - kept, in the shape of `audio`."""
+        removed = residual(self._opened, self._kept)
+        return removed[0] if self._opened.flat else removed
 
     @property
     def max_hz(self) -> float:
@@ -157,8 +163,8 @@ class MaskAccount:
         warnings = []
         if self._silenced:
             warnings.append(
-                f"{self._silenced} of {self._sound.windows} windows were not heard as {labels[self._target]!r}; "
-                "their mask is empty, since this decoder explains the predicted class"
+                f"{self._silenced} of {self._sound.windows} windows were not heard as "
+                f"{labels[self._target]!r}; their mask is empty, since this decoder explains the predicted class"
             )
         rescored = None
         if self._rescoring is not None:
@@ -166,13 +172,13 @@ class MaskAccount:
             warnings += self._rescoring.warnings()
         mask = MaskResult(
             values=self._values,
-            audio=audio,
             frame_s=(np.arange(len(self._values)) * (spec.hop / rate)).astype(np.float32),
             bin_hz=(np.arange(self._values.shape[1]) * (rate / spec.n_fft)).astype(np.float32),
             area=self._evidence.area(),
             spans=self._evidence.spans(spec.hop / rate, self._sound.samples / rate),
             band=self._evidence.band(rate / spec.n_fft),
             overview=self._evidence.overview(),
+            _kept=audio,
             _opened=self._context.opened,
         )
         return MaskAnswer(mask, rescored, tuple(warnings))
@@ -234,7 +240,8 @@ class _Rescoring:
         self._context, self._target = context, target
         manifest = context.bundle.manifest
         self._domains = ["spectrogram", "audio"] if manifest.rescore == "spectrogram" else ["audio"]
-        self._totals = {domain: (Aggregate(how), Aggregate(how)) for domain in self._domains for how in [manifest.window.aggregate]}
+        how = manifest.window.aggregate
+        self._totals = {domain: (Aggregate(how), Aggregate(how)) for domain in self._domains}
 
     def add(
         self, heard: Heard, mask: FloatArray, spectrum: np.ndarray, amplitude: FloatArray, gains: FloatArray

@@ -83,18 +83,24 @@ class Context:
 
 
 class Clock:
-    """Milliseconds a stage, summed over the windows of one explanation."""
+    """Milliseconds a stage, summed over the windows of one explanation; inside a stage none is counted."""
 
     def __init__(self) -> None:
         self.milliseconds: dict[str, float] = {}
+        self._inside = False
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Count the time spent inside for `name`."""
+        if self._inside:
+            yield
+            return
+        self._inside = True
         start = time.perf_counter()
         try:
             yield
         finally:
+            self._inside = False
             taken = (time.perf_counter() - start) * 1e3
             self.milliseconds[name] = self.milliseconds.get(name, 0.0) + taken
 

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from ..prototypes_index.views import (
     normalise,
 )
 from .manifest import FeatureMapSpec, Manifest
-from .method import FloatArray, Heard, Sound
+from .method import Context, FloatArray, Heard, Sound
 from .prototype_results import Channel, ChannelAccount, Place, Prototype, PrototypeAnswer
 
 # The embeddings graph: feature map [1, C, T', F'] -> its outputs by name.
@@ -75,6 +75,18 @@ class Prototypes:
         self.manifest, self.generation, self.embed = manifest, generation, embed
         self.feature_map = spec
         self.grid = grid_of(spec)
+
+    @classmethod
+    def of(cls, context: Context) -> Self:
+        """The method over the context's bundle. Raises MethodError where it has no prototypes."""
+        bundle = context.bundle
+        generation = context.cache.get(cls.name)
+        if generation is None:
+            generation = open_generation(bundle.path, bundle.manifest)
+            context.cache[cls.name] = generation
+        graph = generation.folder / EMBEDDINGS
+        tap = bundle.manifest.feature_map.tap if bundle.manifest.feature_map else ""
+        return cls(bundle.manifest, generation, lambda z: context.run_graph(graph, {tap: z}))
 
     def begin(self, sound: Sound, target: int) -> PrototypeAccount:
         """Open an account for `sound` and the class index `target`."""

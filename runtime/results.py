@@ -68,7 +68,9 @@ class Result:
             if prototypes is None
             else {view: [one.to_dict() for one in found] for view, found in prototypes.items()},
             "channels": self.channels.to_dict() if self.channels else None,
-            "rescored": {name: dict(scores) for name, scores in self.rescored.items()} if self.rescored else None,
+            "rescored": {name: dict(scores) for name, scores in self.rescored.items()}
+            if self.rescored
+            else None,
             "timings_ms": {name: round(value, 3) for name, value in self.timings.items()},
             "warnings": list(self.warnings),
             "device": self.device,

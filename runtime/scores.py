@@ -16,7 +16,8 @@ def scores_of(logits: FloatArray, task: str) -> FloatArray:
     if task == "multi_label":
         return (0.5 * (1.0 + np.tanh(0.5 * wide))).astype(np.float32)
     shifted = np.exp(wide - wide.max(axis=-1, keepdims=True))
-    return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    scores: FloatArray = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return scores
 
 
 class Aggregate:

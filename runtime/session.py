@@ -1,176 +1,262 @@
-"""ONNX Runtime sessions: created when first used, on the device that was asked for and no other."""
+"""ONNX Runtime sessions: one a graph, made when first needed, on the device that was asked for."""
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
-from ..errors import BundleError, DeviceError, MissingDependencyError
+from ..errors import BundleError, DeviceError, EarmarkError, MissingDependencyError
+from .cache import cache_folder
 from .manifest import StageSpec
 
 if TYPE_CHECKING:
     from .bundle import Bundle
 
+DEVICE_PATTERN = re.compile(r"auto|cpu|cuda(:\d+)?|tensorrt")
+
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+
+Arrays = Mapping[str, npt.NDArray[Any]]
 Tensors = dict[str, npt.NDArray[Any]]
 
-DEVICE_PATTERN = re.compile(r"auto|cpu|cuda(:\d{1,2})?|tensorrt")
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+# Sessions made before a fork: destroying them would wait for threads that the child does not have.
+_INHERITED: list[Any] = []
 
 
-def available_threads() -> int:
-    """Cores that this process may use: EARMARK_THREADS, else affinity bounded by the cgroup's quota."""
-    named = os.environ.get("EARMARK_THREADS", "")
-    if named.isdigit() and int(named) > 0:
-        return int(named)
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What runs: its name as the user would ask for it, and the providers in order."""
+
+    name: str
+    providers: tuple[str, ...]
+
+
+def thread_count() -> int:
+    """Threads within one operator: EARMARK_THREADS, else CPU affinity bounded by the cgroup's quota."""
+    wanted = os.environ.get("EARMARK_THREADS", "")
+    if wanted:
+        if not wanted.isdigit() or int(wanted) < 1:
+            raise EarmarkError(f"EARMARK_THREADS={wanted}: is no number of threads; give 1 or more")
+        return int(wanted)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_quota()
+    return max(1, min(cores, math.ceil(quota)) if quota else cores)
+
+
+def _cgroup_quota() -> float | None:
+    """CPUs that the container may use, or None."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        cores = min(cores, max(1, round(int(quota) / int(period))))
+        return None if quota == "max" else int(quota) / int(period)
     except (OSError, ValueError):
         pass
-    return cores
+    try:
+        folder = Path("/sys/fs/cgroup/cpu")
+        limit = int((folder / "cpu.cfs_quota_us").read_text(encoding="ascii"))
+        return limit / int((folder / "cpu.cfs_period_us").read_text(encoding="ascii")) if limit > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+class Sessions:
+    """The sessions of one bundle. Threads may share it; after a fork it starts afresh."""
+
+    def __init__(self, bundle: Bundle, device: str = "auto") -> None:
+        """`device`: auto, cpu, cuda, cuda:N or tensorrt. Raises DeviceError for any other or absent one."""
+        if not DEVICE_PATTERN.fullmatch(device):
+            raise DeviceError(f"{device!r}: is no device; choose auto, cpu, cuda, cuda:N or tensorrt")
+        self._bundle, self.requested = bundle, device
+        self._reset()
+        self._device = self._choose()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._open: dict[Path, Any] = {}
+        self.warnings: list[str] = []
+
+    def _mine(self) -> None:
+        """Drop what was made before a fork."""
+        if self._pid != os.getpid():
+            _INHERITED.append(self._open)
+            self._reset()
+
+    @property
+    def device(self) -> str:
+        """What runs: cpu, cuda:N or tensorrt. Before the first session: what is going to run."""
+        return self._device.name
+
+    def close(self) -> None:
+        """Let the sessions go; they are made again when needed."""
+        self._mine()
+        with self._lock:
+            self._open = {}
+
+    def run(self, stage: str, feeds: Arrays, outputs: Sequence[str] | None = None) -> Tensors:
+        """Run a stage of the bundle: feeds by name -> outputs (all, or those named) by name."""
+        spec = self._bundle.manifest.stage(stage)
+        if spec is None:
+            raise BundleError(f"{self._bundle.path}: has no stage {stage}; export the bundle again")
+        return self._run(self._bundle.path / spec.file, spec, feeds, outputs)
+
+    def run_graph(self, path: Path, feeds: Arrays) -> Tensors:
+        """Run a graph of the bundle that is no stage of the chain, such as a generation's embeddings."""
+        return self._run(path, None, feeds, None)
+
+    def _run(
+        self, path: Path, spec: StageSpec | None, feeds: Arrays, outputs: Sequence[str] | None
+    ) -> Tensors:
+        session = self._session_of(path, spec)
+        wanted = [output.name for output in session.get_outputs()] if outputs is None else list(outputs)
+        try:
+            found = session.run(wanted, dict(feeds))
+        except Exception as error:
+            raise _failed(error, path, self.device) from error
+        return dict(zip(wanted, found, strict=True))
+
+    def _session_of(self, path: Path, spec: StageSpec | None) -> Any:
+        self._mine()
+        session = self._open.get(path)
+        if session is None:
+            with self._lock:
+                session = self._open.get(path)
+                if session is None:
+                    session = self._create(path)
+                    _check_borders(session, path, spec)
+                    self._open[path] = session
+        return session
+
+    def _create(self, path: Path) -> Any:
+        device = self._device
+        session = self._session(path, device)
+        if device.providers[0] in session.get_providers():
+            self._note_fallen(session, path, device)
+            return session
+        if self.requested != "auto":
+            raise DeviceError(
+                f"{self.requested}: onnxruntime did not activate {device.providers[0]} (missing libraries or "
+                "driver); see earmark doctor, or choose --device cpu"
+            )
+        self.warnings.append(f"{device.name} is not usable here: onnxruntime runs on the CPU instead")
+        self._device = Device("cpu", (CPU,))
+        return self._session(path, self._device)
+
+    def _session(self, path: Path, device: Device) -> Any:
+        onnxruntime = import_onnxruntime()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4 if self.requested == "auto" else 3
+        options.intra_op_num_threads = thread_count()
+        options.inter_op_num_threads = 1
+        # The next stage's threads would otherwise wait for this one's to stop spinning.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        if device.providers[0] != CPU:
+            options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        providers = [(name, self._options(name, device)) for name in device.providers]
+        try:
+            return onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:
+            if device.providers[0] != CPU and self.requested == "auto":
+                return onnxruntime.InferenceSession(str(path), options, providers=[CPU])
+            raise _failed(error, path, device.name) from error
+
+    def _options(self, provider: str, device: Device) -> dict[str, str]:
+        """A provider's options; never shared, since onnxruntime may change them."""
+        number = device.name.partition(":")[2] or "0"
+        if provider == CUDA:
+            # TF32 keeps 10 bits of mantissa: the mask would leave its tolerance.
+            return {"device_id": number, "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+        if provider == TENSORRT:
+            engines = cache_folder() / "tensorrt" / import_onnxruntime().__version__
+            engines.mkdir(parents=True, exist_ok=True)
+            return {
+                "device_id": number,
+                "trt_engine_cache_enable": "1",
+                "trt_engine_cache_path": str(engines),
+                "trt_timing_cache_enable": "1",
+                "trt_timing_cache_path": str(engines),
+            }
+        return {}
+
+    def _choose(self) -> Device:
+        """The device that was asked for, if this onnxruntime has it."""
+        if self.requested == "cpu":
+            return Device("cpu", (CPU,))
+        onnxruntime = import_onnxruntime()
+        available = onnxruntime.get_available_providers()
+        if self.requested == "auto":
+            if CUDA not in available:
+                return Device("cpu", (CPU,))
+            _preload(onnxruntime)
+            return Device("cuda:0", (CUDA, CPU))
+        wanted = TENSORRT if self.requested == "tensorrt" else CUDA
+        if wanted not in available:
+            raise DeviceError(
+                f"{self.requested}: this onnxruntime has no {wanted}; install it with "
+                'pip install "earmark[gpu]" (without onnxruntime), or choose cpu'
+            )
+        _preload(onnxruntime)
+        if wanted == TENSORRT:
+            return Device("tensorrt", (TENSORRT, CUDA, CPU) if CUDA in available else (TENSORRT, CPU))
+        return Device(self.requested if ":" in self.requested else "cuda:0", (CUDA, CPU))
+
+    def _note_fallen(self, session: Any, path: Path, device: Device) -> None:
+        """Warn of operators that run on the CPU although a GPU was asked for."""
+        if device.providers[0] == CPU or not hasattr(session, "get_provider_graph_assignment_info"):
+            return
+        fallen = {
+            node.op_type
+            for part in session.get_provider_graph_assignment_info()
+            if part.ep_name == CPU
+            for node in part.get_nodes()
+        }
+        if fallen:
+            self.warnings.append(
+                f"{path.name}: on the CPU instead of {device.name}: {', '.join(sorted(fallen))}"
+            )
 
 
 def import_onnxruntime() -> Any:
-    """The module onnxruntime, whichever build is installed. Raises MissingDependencyError."""
+    """The onnxruntime that is installed. Raises MissingDependencyError naming the extras."""
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingDependencyError(
-            'onnxruntime is not installed; pip install "earmark[cpu]" or, with an NVIDIA GPU, "earmark[gpu]"'
+            f'onnxruntime cannot be imported ({error}): pip install "earmark[cpu]", or "earmark[gpu]" '
+            "for NVIDIA GPUs, not both"
         ) from error
     return onnxruntime
 
 
-def resolve_device(device: str) -> str:
-    """What `device` means here: cpu, cuda:N or tensorrt; auto falls back to the CPU.
+def _preload(onnxruntime: Any) -> None:
+    """Load CUDA's libraries from the pip packages, where this build knows how; it prints what it lacks."""
+    import contextlib
+    import io
 
-    Raises DeviceError where the installed onnxruntime lacks the device asked for.
-    """
-    if not DEVICE_PATTERN.fullmatch(device):
-        raise DeviceError(f"device {device!r} is not one of auto, cpu, cuda, cuda:N, tensorrt")
-    runtime = import_onnxruntime()
-    built = runtime.get_available_providers()
-    kind = device.partition(":")[0]
-    if kind == "auto":
-        return "cuda:0" if _PROVIDERS["cuda"] in built else "cpu"
-    if _PROVIDERS[kind] not in built:
-        raise DeviceError(
-            f"device {device} is not there: this onnxruntime was built with {', '.join(built)}; "
-            'for NVIDIA GPUs: pip uninstall onnxruntime, then pip install "earmark[gpu]"'
-        )
-    return "cuda:0" if device == "cuda" else device
+    if hasattr(onnxruntime, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
+            onnxruntime.preload_dlls()
 
 
-class Sessions:
-    """The sessions of one bundle on one device. Shareable between threads, remade after a fork."""
-
-    def __init__(self, bundle: Bundle, device: str) -> None:
-        self._bundle = bundle
-        self._requested = device
-        self._device = resolve_device(device)
-        self._reset()
-
-    def _reset(self) -> None:
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-        self._sessions: dict[Path, Any] = {}
-
-    @property
-    def device(self) -> str:
-        """The device in use: cpu, cuda:N or tensorrt."""
-        return self._device
-
-    def run(self, stage: str, feeds: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str] | None = None) -> Tensors:
-        """Run a stage of the bundle; returns its outputs (all, or those named) by name."""
-        spec = self._bundle.manifest.stage(stage)
-        if spec is None:
-            raise BundleError(f"{self._bundle.path}: has no stage {stage}")
-        session = self._session(self._bundle.path / spec.file, spec)
-        return _run(session, feeds, outputs)
-
-    def run_graph(self, path: Path, feeds: Mapping[str, npt.NDArray[Any]]) -> Tensors:
-        """Run a graph of the bundle that is no stage of the chain, such as a generation's embeddings."""
-        return _run(self._session(path, None), feeds, None)
-
-    def close(self) -> None:
-        """Free the sessions; the next run makes them again."""
-        self._reset()
-
-    def _session(self, path: Path, spec: StageSpec | None) -> Any:
-        if self._process != os.getpid():
-            # The parent's thread pools do not exist in a forked child: its sessions would hang.
-            self._reset()
-        session = self._sessions.get(path)
-        if session is None:
-            with self._lock:
-                session = self._sessions.get(path)
-                if session is None:
-                    session = self._create(path, spec)
-                    self._sessions[path] = session
-        return session
-
-    def _create(self, path: Path, spec: StageSpec | None) -> Any:
-        try:
-            session = _open(path, self._device)
-        except DeviceError:
-            if self._requested != "auto" or self._device == "cpu":
-                raise
-            # Only auto falls back, and all stages together.
-            self._device = "cpu"
-            self._sessions.clear()
-            session = _open(path, "cpu")
-        if spec is not None:
-            found = {value.name for value in (*session.get_inputs(), *session.get_outputs())}
-            expected = {tensor.name for tensor in (*spec.inputs, *spec.outputs)}
-            if found != expected:
-                raise BundleError(f"{path}: its tensors are {sorted(found)}, the manifest says {sorted(expected)}")
-        return session
+def _failed(error: Exception, path: Path, device: str) -> EarmarkError:
+    """One line for what onnxruntime raised."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    if isinstance(error, EarmarkError):
+        return error
+    if device != "cpu" and re.search(r"cuda|cudnn|cublas|tensorrt|out of memory|device", reason, re.I):
+        return DeviceError(f"{device}: {reason}; free the device or choose cpu")
+    return BundleError(f"{path}: onnxruntime cannot run it ({reason}); export the bundle again")
 
 
-def _run(session: Any, feeds: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str] | None) -> Tensors:
-    names = list(outputs) if outputs is not None else [value.name for value in session.get_outputs()]
-    return dict(zip(names, session.run(names, dict(feeds)), strict=True))
-
-
-def _open(path: Path, device: str) -> Any:
-    """A session on exactly that device. Raises DeviceError where it is not active, BundleError else."""
-    runtime = import_onnxruntime()
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = available_threads()
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    kind, _, number = device.partition(":")
-    if kind != "cpu" and hasattr(runtime, "preload_dlls"):
-        runtime.preload_dlls()
-    try:
-        session = runtime.InferenceSession(str(path), sess_options=options, providers=_providers(kind, number))
-    except Exception as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        if kind != "cpu":
-            raise DeviceError(f"device {device} cannot run {path.name}: {reason}") from error
-        raise BundleError(f"{path}: onnxruntime {runtime.__version__} cannot load this graph: {reason}") from error
-    if _PROVIDERS[kind] not in session.get_providers():
-        raise DeviceError(
-            f"device {device} was asked for, but onnxruntime runs on {', '.join(session.get_providers())}; "
-            "is the driver there? earmark doctor tells more"
-        )
-    return session
-
-
-def _providers(kind: str, number: str) -> list[Any]:
-    """The provider asked for, and the CPU for the nodes that it lacks."""
-    cuda = (
-        _PROVIDERS["cuda"],
-        # TF32 would cost three digits; an exhaustive search would be repeated for every new length.
-        {"device_id": number or "0", "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
-    )
-    chains: dict[str, list[Any]] = {"cpu": [], "cuda": [cuda], "tensorrt": [_PROVIDERS["tensorrt"], cuda]}
-    return [*chains[kind], _PROVIDERS["cpu"]]
+def _check_borders(session: Any, path: Path, spec: StageSpec | None) -> None:
+    """The graph's inputs and outputs are the manifest's."""
+    found = {value.name for value in (*session.get_inputs(), *session.get_outputs())}
+    if spec is not None and found != (named := {tensor.name for tensor in (*spec.inputs, *spec.outputs)}):
+        raise BundleError(f"{path}: its tensors are {sorted(found)}, the manifest says {sorted(named)}")

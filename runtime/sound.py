@@ -51,6 +51,8 @@ class OpenSound:
         self.model_rate = model_rate
         self.input_rate = source.rate
         self.input_channels = source.channels
+        # A waveform that came without an axis for channels goes back without one.
+        self.flat = source.flat
         self.warnings: list[str] = []
         most = max(source.promised, _scaled(source.promised, source.rate, model_rate))
         self.long = most * source.channels > MEMORY_VALUES

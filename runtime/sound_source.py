@@ -29,7 +29,7 @@ class SoundSource(Protocol):
     """A sound at its own rate that can be read any number of times.
 
     rate in Hz; channels; promised: samples per channel by its header; cut_off: the container says
-    that sound is missing.
+    that sound is missing; flat: a single waveform [N] without an axis for channels.
     """
 
     name: str
@@ -37,6 +37,7 @@ class SoundSource(Protocol):
     channels: int
     promised: int
     cut_off: bool
+    flat: bool
 
     def blocks(self) -> Iterator[FloatArray]:
         """Blocks [channels, n] in order, from the beginning; ends early where decoding fails."""
@@ -60,6 +61,7 @@ class ArraySource:
             )
         if values.size == 0:
             raise AudioError(f"the array has no samples (shape {list(values.shape)})")
+        self.flat = values.ndim == 1
         self._values = values.reshape(-1, values.shape[-1])
         self.channels, self.promised = self._values.shape
         if self.channels > _MOST_CHANNELS and self.channels > self.promised:
@@ -87,6 +89,7 @@ class FileSource:
 
     def __init__(self, file: Any, name: str) -> None:
         self.name = name
+        self.flat = False
         self._file = file
         with closing(self._open()) as opened:
             self.rate = checked_rate(opened.samplerate, name)

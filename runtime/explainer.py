@@ -1,0 +1,385 @@
+"""`load` and `Explainer`: a sound goes in, an explanation comes out."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from ..errors import EarmarkError, LabelError, MethodError
+from .bundle import Bundle
+from .manifest import Manifest
+from .method import Clock, Context, FloatArray, Heard, Method, Sound
+from .results import Result
+from .scores import Aggregate, scores_of
+from .session import Sessions
+from .sound import OpenSound, open_sound
+
+# Every explanation method, and where its class lies: a new one is one file and one line.
+METHODS = {
+    "mask": ".mask:Mask",
+    "prototypes": ".prototypes:Prototypes",
+}
+SHIPPED = Path(__file__).resolve().parents[1] / "demo" / "bundle"
+# Windows that go through the classifier together; more would cost memory and save nothing on a CPU.
+_BATCH = 4
+
+
+def bundle_path(path: Path | str | None = None) -> Path:
+    """The bundle meant by `path`: itself, else EARMARK_BUNDLE, else the shipped one."""
+    return Path(path or os.environ.get("EARMARK_BUNDLE") or SHIPPED)
+
+
+def load(path: Path | str | None = None, device: str = "auto") -> Explainer:
+    """Open a bundle for explaining.
+
+    path: a bundle's folder; None: EARMARK_BUNDLE, else the bundle shipped inside the package
+    device: auto, cpu, cuda, cuda:N or tensorrt; only auto falls back
+    Raises BundleError, DeviceError, MissingDependencyError (no onnxruntime).
+    """
+    return Explainer(bundle_path(path), device)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input of `explain_many` that could not be explained, as a value."""
+
+    input: str
+    error: EarmarkError
+
+
+class Explainer:
+    """Explains sounds with one bundle on one device.
+
+    Shareable between threads; picklable, as path and device; sessions are created when first used,
+    in the process that uses them, and again after a fork.
+    """
+
+    def __init__(self, path: Path | str, device: str = "auto") -> None:
+        """Open the bundle at `path`. Raises BundleError, DeviceError, MissingDependencyError."""
+        self._requested = device
+        self.bundle = Bundle.open(path)
+        self._sessions = Sessions(self.bundle, device)
+        self._cache: dict[str, Any] = {}
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Path, str]]:
+        """Path and device: sessions do not travel."""
+        return type(self), (self.bundle.path, self._requested)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Explainer({str(self.bundle.path)!r}, device={self.device!r})"
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says about itself."""
+        return self.bundle.manifest
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes, in the order of the logits."""
+        return list(self.manifest.labels)
+
+    @property
+    def methods(self) -> list[str]:
+        """The explanation methods that this bundle can run."""
+        return [name for name in self.manifest.explainers if name in METHODS]
+
+    @property
+    def device(self) -> str:
+        """What runs: cpu, cuda:N or tensorrt."""
+        return self._sessions.device
+
+    def close(self) -> None:
+        """Free the sessions; the next explanation makes them again."""
+        self._sessions.close()
+        self._cache.clear()
+
+    def warm_up(self) -> None:
+        """Create every session and run it once on silence, so that the first explanation is no slower."""
+        wave = np.zeros(self._window[0], np.float32)
+        self.explain((wave, self.manifest.sample_rate), methods=self.methods)
+
+    def explain(
+        self,
+        sound: Any,
+        sample_rate: int | None = None,
+        *,
+        target: str | None = None,
+        methods: Sequence[str] | None = None,
+        rescore: bool = False,
+        seed: int = 0,
+    ) -> Result:
+        """Explain one sound.
+
+        sound: path, binary file object, (waveform, sample_rate), or a waveform [samples] or
+            [channels, samples] with `sample_rate` in Hz
+        target: the label to explain; None: the one predicted
+        methods: names out of `self.methods`; None: all of them; []: predictions alone
+        rescore: let the classifier hear what was kept and removed (up to four more passes)
+        Raises AudioError, LabelError, TargetError, MethodError, BundleError.
+        """
+        asked = self._methods(methods)
+        goal = None if target is None else self._label_index(target)
+        clock = Clock()
+        with clock.stage("read"):
+            opened = open_sound(sound, sample_rate, self.manifest.sample_rate)
+        return self._explain(opened, clock, goal, asked, rescore=rescore, seed=seed)
+
+    def explain_many(
+        self, sounds: Iterable[Any], *, batch_size: int = 8, **options: Any
+    ) -> Iterator[Result | Failure]:
+        """Explain sounds in order, in bounded memory; what fails becomes a `Failure`.
+
+        Sounds of one window and equal length share their pass through the classifier, up to
+        `batch_size` at a time. `options` as for `explain`; wrong ones raise at once.
+        """
+        asked = self._methods(options.pop("methods", None))
+        target = options.pop("target", None)
+        goal = None if target is None else self._label_index(target)
+        rescore, seed = bool(options.pop("rescore", False)), int(options.pop("seed", 0))
+        sample_rate = options.pop("sample_rate", None)
+        if options:
+            raise TypeError(f"explain_many() got unexpected options: {', '.join(options)}")
+        return self._many(iter(sounds), max(1, batch_size), sample_rate, (goal, asked, rescore, seed))
+
+    def _many(
+        self,
+        sounds: Iterator[Any],
+        batch_size: int,
+        sample_rate: int | None,
+        how: tuple[int | None, list[str], bool, int],
+    ) -> Iterator[Result | Failure]:
+        goal, asked, rescore, seed = how
+        while batch := list(islice(sounds, batch_size)):
+            clocks = [Clock() for _ in batch]
+            items: list[OpenSound | Failure] = []
+            for sound, clock in zip(batch, clocks, strict=True):
+                try:
+                    with clock.stage("read"):
+                        items.append(open_sound(sound, sample_rate, self.manifest.sample_rate))
+                except EarmarkError as error:
+                    items.append(Failure(_name(sound), error))
+            ready = self._hear_together(items, clocks)
+            for item, clock, heard in zip(items, clocks, ready, strict=True):
+                if isinstance(item, Failure):
+                    yield item
+                    continue
+                try:
+                    yield self._explain(item, clock, goal, asked, rescore=rescore, seed=seed, heard=heard)
+                except EarmarkError as error:
+                    yield Failure(item.name, error)
+
+    def _hear_together(self, items: list[OpenSound | Failure], clocks: list[Clock]) -> list[Heard | None]:
+        """The single windows of several sounds through the classifier, those of equal length together."""
+        length, hop = self._window
+        groups: dict[int, list[tuple[int, tuple[int, FloatArray]]]] = {}
+        heard: list[Heard | None] = [None] * len(items)
+        for index, item in enumerate(items):
+            if isinstance(item, OpenSound) and item.window_count(length, hop) == 1:
+                window = next(iter(item.windows(length, hop)))
+                groups.setdefault(window[1].shape[-1], []).append((index, window))
+        for members in groups.values():
+            clock = Clock()
+            for (index, _), one in zip(members, self._hear([w for _, w in members], clock), strict=True):
+                heard[index] = one
+            for index, _ in members:
+                for stage, taken in clock.milliseconds.items():
+                    clocks[index].milliseconds[stage] = taken / len(members)
+        return heard
+
+    def _explain(
+        self,
+        opened: OpenSound,
+        clock: Clock,
+        goal: int | None,
+        asked: list[str],
+        *,
+        rescore: bool,
+        seed: int,
+        heard: Heard | None = None,
+    ) -> Result:
+        manifest = self.manifest
+        length, hop = self._window
+        windows = opened.window_count(length, hop)
+        scores, logits, single = self._listen(opened, clock, heard)
+        predicted = int(scores.argmax())
+        target = predicted if goal is None else goal
+        sound = Sound(
+            samples=opened.samples,
+            windows=windows,
+            input_rate=opened.input_rate,
+            input_samples=opened.input_samples,
+            input_channels=opened.input_channels,
+            predicted=predicted,
+        )
+        context = Context(
+            bundle=self.bundle,
+            run=self._runner(clock),
+            run_graph=self._sessions.run_graph,
+            clock=clock,
+            opened=opened,
+            rescore=rescore,
+            seed=seed,
+            cache=self._cache,
+        )
+        accounts = {name: _method(name).of(context).begin(sound, target) for name in asked}
+        if accounts:
+            # A single window was heard already; long sound is heard again, so that memory stays flat.
+            again = iter([single]) if single is not None else self._windows(opened, clock)
+            for one in again:
+                for name, account in accounts.items():
+                    if name == "mask":
+                        account.add(one)
+                    else:
+                        with clock.stage(name):
+                            account.add(one)
+        answers = {name: account.finish() for name, account in accounts.items()}
+        mask, prototypes = answers.get("mask"), answers.get("prototypes")
+        order = np.argsort(-scores, kind="stable")
+        warnings = [*self._sessions.warnings, *opened.warnings, *(mask.warnings if mask else ())]
+        return Result(
+            input=opened.name,
+            predictions=tuple((manifest.labels[k], float(scores[k])) for k in order),
+            target=manifest.labels[target],
+            logits=logits,
+            sample_rate=opened.input_rate,
+            channel_count=opened.input_channels,
+            duration_s=opened.input_samples / opened.input_rate,
+            windows=windows,
+            device=self.device,
+            bundle_id=manifest.bundle_id,
+            seed=seed,
+            mask=mask.mask if mask else None,
+            prototypes=prototypes.prototypes if prototypes else None,
+            channels=prototypes.channels if prototypes else None,
+            rescored=mask.rescored if mask else None,
+            timings=dict(clock.milliseconds),
+            warnings=tuple(warnings),
+        )
+
+    def _listen(
+        self, opened: OpenSound, clock: Clock, heard: Heard | None
+    ) -> tuple[FloatArray, FloatArray, Heard | None]:
+        """First pass: scores [K] and mean logits [K] of the whole; the window, where it is the only one."""
+        manifest = self.manifest
+        total, logits = Aggregate(manifest.window.aggregate), Aggregate("mean")
+        single = opened.window_count(*self._window) == 1
+        last: Heard | None = None
+        for one in [heard] if heard is not None else self._windows(opened, clock):
+            total.add([scores_of(one.logits, manifest.task)])
+            logits.add([one.logits])
+            last = one
+        return total.value(), logits.value(), last if single else None
+
+    def _windows(self, opened: OpenSound, clock: Clock) -> Iterator[Heard]:
+        """Every window of the sound after the classifier, in order."""
+        windows = opened.windows(*self._window)
+        while batch := list(islice(windows, _BATCH)):
+            yield from self._hear(batch, clock)
+
+    def _hear(self, windows: Sequence[tuple[int, FloatArray]], clock: Clock) -> Iterator[Heard]:
+        """Windows of one length through front end and classifier, as one batch."""
+        manifest, run = self.manifest, self._runner(clock)
+        stacked = np.stack([self._levelled(channels) for _, channels in windows])
+        front = run("frontend", {"waveform": stacked})
+        made = next(iter(front.values()))
+        stage = manifest.stage("classifier")
+        answers = run("classifier", {stage.inputs[0].name if stage else "stft": made})
+        logits = answers.pop("logits")
+        if not np.isfinite(logits).all():
+            raise EarmarkError(f"{manifest.name}: the classifier answers with numbers that are not finite")
+        if manifest.rescore == "spectrogram":
+            spectra = made
+        else:
+            from .stft import forward
+
+            spectra = forward(stacked, manifest.analysis)
+            spectra = np.stack([spectra.real, spectra.imag], axis=-1)
+        for index, (offset, channels) in enumerate(windows):
+            yield Heard(
+                waveform=stacked[index],
+                channels=channels,
+                offset=offset,
+                stft=spectra[index],
+                logits=logits[index],
+                taps={name: tap[index : index + 1] for name, tap in answers.items()},
+            )
+
+    def _levelled(self, channels: FloatArray) -> FloatArray:
+        """The mono mix with the pipeline's own gain, zero-padded to the shortest length it takes."""
+        mono = channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32)
+        level = self.manifest.level
+        if level != "none":
+            peak = float(mono.max() if level == "signed_peak" else np.abs(mono).max())
+            # Silence has no level to bring to 1, and a signed peak below zero would turn the sound over.
+            if peak > 0.0:
+                mono = mono / np.float32(peak)
+        missing = math.ceil(self.manifest.window.minimum_seconds * self.manifest.sample_rate) - len(mono)
+        return np.pad(mono, (0, missing)) if missing > 0 else mono
+
+    @cached_property
+    def _window(self) -> tuple[int, int]:
+        """Length and hop of a window in samples; the hop in whole frames, so that masks meet."""
+        manifest = self.manifest
+        rate, frame = manifest.sample_rate, manifest.analysis.hop
+        length = round(manifest.window.seconds * rate)
+        hop = round(manifest.window.hop_seconds * rate)
+        return length, max(1, hop // frame * frame)
+
+    def _runner(self, clock: Clock) -> Any:
+        """`Sessions.run` with its time counted."""
+
+        def run(stage: str, *arguments: Any) -> Any:
+            with clock.stage(stage):
+                return self._sessions.run(stage, *arguments)
+
+        return run
+
+    def _methods(self, methods: Sequence[str] | None) -> list[str]:
+        """The methods to run. Raises MethodError for what does not exist or the bundle lacks."""
+        if methods is None:
+            return self.methods
+        if isinstance(methods, str):
+            methods = [methods]
+        for name in methods:
+            if name not in METHODS:
+                raise MethodError(f"there is no method {name!r}; the methods are {', '.join(METHODS)}")
+        return list(dict.fromkeys(methods))
+
+    def _label_index(self, label: str) -> int:
+        """Raises LabelError with the nearest labels."""
+        labels = self.manifest.labels
+        if label in labels:
+            return labels.index(label)
+        near = difflib.get_close_matches(label, labels, n=3, cutoff=0.4)
+        hint = (
+            f"did you mean {', '.join(map(repr, near))}?"
+            if near
+            else f"it has {', '.join(labels[:10])}" + (", ..." if len(labels) > 10 else "")
+        )
+        raise LabelError(f"{self.manifest.name}: no label {label!r}; {hint}")
+
+
+def _method(name: str) -> type[Method]:
+    module, _, attribute = METHODS[name].partition(":")
+    found: type[Method] = getattr(import_module(module, __package__), attribute)
+    return found
+
+
+def _name(sound: object) -> str:
+    return str(sound) if isinstance(sound, (str, os.PathLike)) else type(sound).__name__
