@@ -22,6 +22,7 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
+from torch import nn
 
 from ..errors import RunError
 
@@ -113,6 +114,20 @@ class RunDirectory:
             return load_file(self.weights_path)
         except (SafetensorError, OSError) as error:
             raise RunError(f"{self.weights_path}: damaged ({error}); train the {self.part} again") from error
+
+    def fill(self, model: nn.Module) -> None:
+        """Load the finished weights into `model`, frozen and in evaluation mode.
+
+        Raises RunError where they are missing, damaged, or of another model.
+        """
+        try:
+            model.load_state_dict(self.read_weights(), strict=True)
+        except RuntimeError as error:
+            if isinstance(error, RunError):
+                raise
+            detail = " ".join(str(error).split())[:200]
+            raise RunError(f"{self.weights_path}: does not fit {self.config_path.name}: {detail}") from error
+        model.eval().requires_grad_(requires_grad=False)
 
     def weights_hash(self) -> str:
         """sha256 of the finished weights' file."""

@@ -80,7 +80,8 @@ class CompactDecoder(nn.Module):
             raise ValueError("no feature maps")
         grid = self.out(x).squeeze(1)
         low = grid.index_select(2, self.lower)
-        return low + self.weight * (grid.index_select(2, self.lower + 1) - low)
+        warped: torch.Tensor = low + self.weight * (grid.index_select(2, self.lower + 1) - low)
+        return warped
 
     def forward(
         self,

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ...errors import RunError, SourceError
 from ...runtime.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec
@@ -43,7 +42,7 @@ def _load(folder: Path) -> Source:
     run = RunDirectory(folder, "classifier")
     config = run.read_config()
     classifier, analysis = build(config)
-    _fill(classifier, run)
+    run.fill(classifier)
     decoder = _decoder(folder, run, classifier, analysis, config)
     mels, rate, window = config["classifier"]["mels"], config["sample_rate"], float(config["window_seconds"])
     rows = mels // STRIDE
@@ -84,16 +83,6 @@ def _load(folder: Path) -> Source:
     )
 
 
-def _fill(model: nn.Module, run: RunDirectory) -> None:
-    """Load the run's weights into `model` and make it ready to be used."""
-    try:
-        model.load_state_dict(run.read_weights(), strict=True)
-    except RuntimeError as error:
-        detail = " ".join(str(error).split())[:200]
-        raise SourceError(f"{run.weights_path}: does not fit {run.config_path.name}: {detail}") from error
-    model.eval().requires_grad_(requires_grad=False)
-
-
 def _decoder(
     folder: Path,
     classifier_run: RunDirectory,
@@ -112,7 +101,7 @@ def _decoder(
             f"{classifier_run.weights_path.name}; train the decoder again"
         )
     decoder = build_decoder(form, classifier, analysis, config["sample_rate"])
-    _fill(decoder, run)
+    run.fill(decoder)
     return decoder
 
 

@@ -43,7 +43,9 @@ def build(config: Mapping[str, Any]) -> tuple[CompactClassifier, AnalysisSpec]:
         model = CompactClassifier(
             analysis.n_fft, config["sample_rate"], len(config["labels"]), form["mels"], form["width"]
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except RunError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"the run's config is incomplete or damaged ({error})") from error
     return model, analysis
 

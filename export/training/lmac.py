@@ -44,7 +44,9 @@ def build_decoder(
             )
         mels = classifier.mel.bank.shape[1]
         return CompactDecoder(classifier.widths, mels, analysis.n_fft, sample_rate, int(spec["width"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except RunError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"the run's decoder.json is incomplete or damaged ({error})") from error
 
 
@@ -77,8 +79,7 @@ def train_lmac(
     classifier_run, decoder_run = RunDirectory(Path(run), "classifier"), RunDirectory(Path(run), "decoder")
     config = classifier_run.read_config()
     classifier, analysis = build(config)
-    classifier.load_state_dict(classifier_run.read_weights())
-    classifier.eval().requires_grad_(requires_grad=False)
+    classifier_run.fill(classifier)
     classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if not resume and (decoder_run.config_path.exists() or decoder_run.weights_path.exists()):
         raise RunError(
@@ -130,8 +131,7 @@ def train_lmac(
         )
         decoder_run.write_weights(weights)
     trained = build_decoder(form, classifier, analysis, config["sample_rate"])
-    trained.load_state_dict(decoder_run.read_weights())
-    trained.eval()
+    decoder_run.fill(trained)
     soft = judge(classifier, trained, analysis, validation.waveforms, samples)
     hard = judge(classifier, trained, analysis, validation.waveforms, samples, threshold=0.5)
     return {

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeVar
 
+import msgspec
+
 from ...errors import RunError
 
 
@@ -71,14 +73,17 @@ def to_record(settings: ClassifierSettings | LmacSettings) -> dict[str, Any]:
 
 
 def from_record(kind: type[Settings], record: dict[str, Any]) -> Settings:
-    """The settings that `to_record` wrote. Raises RunError for fields this earmark does not know."""
+    """The settings that `to_record` wrote. Raises RunError for fields that are strange or damaged."""
     known = {field.name for field in fields(kind)}
     strange = sorted(set(record) - known)
     if strange:
         raise RunError(
             f"the run's config has training settings this earmark does not know: {', '.join(strange)}"
         )
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()})
+    try:
+        return msgspec.convert(record, kind)
+    except msgspec.ValidationError as error:
+        raise RunError(f"the run's config is damaged: training {error}") from error
 
 
 def check(settings: ClassifierSettings | LmacSettings) -> None:
