@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import json_option
+from .options import device_option, json_option
 
 if TYPE_CHECKING:
     from ..export.prototypes import IndexReport
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     help="CSV with a header: the file's path in DATA, then who and under which licence.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the recall's sample.")
+@device_option
 @json_option
 def index(
     bundle: Path,
@@ -49,6 +50,7 @@ def index(
     any_label: bool,
     strict: bool,
     attribution: Path | None,
+    device: str,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -67,6 +69,7 @@ def index(
         prune=prune,
         any_label=any_label,
         strict=strict,
+        device=device,
         seed=seed,
         attributions=_attributions(attribution) if attribution else None,
         progress=_progress(),

@@ -112,10 +112,8 @@ def _manifest(
     digest = hashlib.sha256()
     for file in sorted({stage.file for stage in stages} | {data for stage in stages for data in stage.data}):
         digest.update(f"{file} {file_spec(folder / file).sha256}\n".encode())
-    explainers = [
-        *(["mask"] if source.decoder is not None else []),
-        *(["prototypes"] if source.feature_map is not None else []),
-    ]
+    # "prototypes" joins them when `earmark index` has put a first generation in force.
+    explainers = ["mask"] if source.decoder is not None else []
     return Manifest(
         schema_version=SCHEMA_VERSION,
         bundle_id=digest.hexdigest(),

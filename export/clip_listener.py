@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
 import soundfile
 
+from ..errors import PrototypeIndexError
 from ..prototypes_index.views import FloatArray
-from ..runtime.manifest import Manifest
+from ..runtime.explainer import Explainer
+from ..runtime.method import Clock
 from ..runtime.prototypes import grid_of
-from .sound_folders import level_gain, load_sound
+from ..runtime.sound import OpenSound, open_sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,44 +31,47 @@ class HeardClip:
 
 
 class ClipListener:
-    """Front end, classifier and embeddings of one bundle."""
+    """Front end, classifier and embeddings graph of one bundle."""
 
-    def __init__(self, folder: Path, manifest: Manifest, embeddings: Path) -> None:
-        assert manifest.feature_map is not None
-        self.manifest = manifest
-        self.tap = manifest.feature_map.tap
-        self.grid = grid_of(manifest.feature_map)
-        self.frontend = onnxruntime.InferenceSession(str(folder / manifest.stage("frontend").file))
-        self.classifier = onnxruntime.InferenceSession(str(folder / manifest.stage("classifier").file))
-        self.embeddings = onnxruntime.InferenceSession(str(embeddings))
+    def __init__(self, folder: Path, embeddings: Path, device: str = "cpu") -> None:
+        """Open the bundle in `folder`; `embeddings` is the graph that makes the maps.
 
-    def listen(self, path: Path) -> Iterator[HeardClip]:
-        """Every window of the sound file."""
-        rate, window = self.manifest.sample_rate, self.manifest.window
-        wave = load_sound(path, rate)
-        wave = wave * level_gain(wave, self.manifest.level)
-        length, hop = round(window.seconds * rate), round(window.hop_seconds * rate)
-        starts = [0]
-        if len(wave) > length:
-            starts = [*range(0, len(wave) - length, hop), len(wave) - length]
-        for start in starts:
-            piece = wave[start : start + length]
-            real = len(piece)
-            least = round(window.minimum_seconds * rate)
-            if real < least:
-                piece = np.pad(piece, (0, least - real))
-            (stft,) = self.frontend.run(None, {"waveform": piece[None]})
-            (z,) = self.classifier.run([self.tap], {self.classifier.get_inputs()[0].name: stft})
-            names = ["square", "time", "frequency"]
-            maps = dict(zip(names, (a[0] for a in self.embeddings.run(names, {self.tap: z})), strict=True))
-            frames = self.grid.frames_in(real / rate) if real < len(piece) else None
-            yield HeardClip(start / rate, real / rate, maps, frames)
+        Raises BundleError, DeviceError, MissingDependencyError, and PrototypeIndexError where the
+        bundle has no feature map.
+        """
+        self._explainer = Explainer(folder, device)
+        spec = self._explainer.manifest.feature_map
+        if spec is None:
+            raise PrototypeIndexError(f"{folder}: this bundle has no feature map; export it again with one")
+        self._tap, self._grid, self._embeddings = spec.tap, grid_of(spec), embeddings
+        self._rate = self._explainer.manifest.sample_rate
 
-    def keep_sound(self, path: Path, target: Path) -> None:
-        """Write the sound, mono at the model's rate and its own level, as FLAC."""
+    def open(self, path: Path) -> OpenSound:
+        """Open one file. Raises AudioError where it cannot be heard."""
+        return open_sound(path, None, self._rate)
+
+    def listen(self, opened: OpenSound) -> Iterator[HeardClip]:
+        """Every window of the sound, in order, in bounded memory."""
+        for heard in self._explainer._windows(opened, Clock()):
+            made = self._explainer._sessions.run_graph(self._embeddings, {self._tap: heard.taps[self._tap]})
+            maps = {name: made[name][0] for name in ("square", "time", "frequency")}
+            samples = heard.waveform.shape[-1]
+            real = min(samples, opened.samples - heard.offset)
+            duration = real / self._rate
+            frames = self._grid.frames_in(duration) if real < samples else None
+            yield HeardClip(heard.offset / self._rate, duration, maps, frames)
+
+    def keep_sound(self, opened: OpenSound, target: Path) -> None:
+        """Write the sound, mono at the model's rate and at its own level, as 16-bit FLAC.
+
+        Raises OSError where it cannot be written.
+        """
         target.parent.mkdir(exist_ok=True)
-        wave = load_sound(path, self.manifest.sample_rate)
         try:
-            soundfile.write(target, wave, self.manifest.sample_rate, format="FLAC", subtype="PCM_16")
+            with soundfile.SoundFile(
+                target, "w", samplerate=self._rate, channels=1, format="FLAC", subtype="PCM_16"
+            ) as file:
+                for block in opened.model_blocks():
+                    file.write(block.mean(axis=0))
         except soundfile.LibsndfileError as error:
             raise OSError(f"{target}: could not be written ({error})") from error

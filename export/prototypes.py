@@ -78,6 +78,7 @@ def index_bundle(
     seed: int = 0,
     exact_limit: int = EXACT_LIMIT,
     attributions: dict[str, str] | None = None,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> IndexReport:
     """Index the sounds of `data` (folders of class folders) as prototypes of `bundle`.
@@ -90,7 +91,7 @@ def index_bundle(
     attributions: by path relative to the data folder, kept with the clip
     The old generation stays in force until the new one is complete and on the disk; whatever stops
     this in between changes nothing. Raises BundleError (not a bundle, another writer at work, disk
-    full), PrototypeIndexError, LabelError, DataError.
+    full), PrototypeIndexError, LabelError, DataError, DeviceError.
     """
     folder = Path(bundle)
     folders = [data] if isinstance(data, (str, Path)) else list(data)
@@ -104,7 +105,14 @@ def index_bundle(
         if audio is None:
             audio = manifest.prototypes is not None and manifest.prototypes.audio
         build = _Build(
-            folder, manifest, old, audio=audio, strict=strict, seed=seed, attributions=attributions or {}
+            folder,
+            manifest,
+            old,
+            audio=audio,
+            strict=strict,
+            seed=seed,
+            attributions=attributions or {},
+            device=device,
         )
         report = build.run(files, exact_limit, progress)
         if prune:
@@ -140,6 +148,7 @@ class _Build:
         strict: bool,
         seed: int,
         attributions: dict[str, str],
+        device: str,
     ) -> None:
         if manifest.feature_map is None or manifest.stage("embeddings") is None:
             raise PrototypeIndexError(
@@ -148,6 +157,7 @@ class _Build:
             )
         self.folder, self.manifest, self.old = folder, manifest, old
         self.audio, self.strict, self.seed, self.attributions = audio, strict, seed, attributions
+        self.device = device
         self.feature_map = manifest.feature_map
         self.known = {} if old is None else {clip.sha256: clip.source for clip in old.all_clips()}
         self.repeated: list[Passed] = []
@@ -196,7 +206,7 @@ class _Build:
         )
         if self.old is not None:
             writer.extend(self.old)
-        self.listener = ClipListener(self.folder, self.manifest, building / "embeddings.onnx")
+        self.listener = ClipListener(self.folder, building / "embeddings.onnx", self.device)
         return writer
 
     def _add(self, writer: GenerationWriter, file: SoundFile) -> int:
@@ -218,10 +228,11 @@ class _Build:
 
     def _add_windows(self, writer: GenerationWriter, file: SoundFile, sha256: str) -> None:
         """Index every window of one file, and keep its sound where asked."""
+        opened = self.listener.open(file.path)
         name = sha256[:24]
         audio = f"{name}.flac" if self.audio else None
         views = views_of(len(self.feature_map.bands_hz))
-        for window, heard in enumerate(self.listener.listen(file.path)):
+        for window, heard in enumerate(self.listener.listen(opened)):
             clip = Clip(
                 id=f"{name}-{window}",
                 source=file.name,
@@ -235,7 +246,7 @@ class _Build:
             )
             writer.add(clip, {view: find_places(view, heard.maps, heard.frames) for view in views})
         if audio is not None:
-            self.listener.keep_sound(file.path, writer.audio_folder() / audio)
+            self.listener.keep_sound(opened, writer.audio_folder() / audio)
 
     def _publish(self, building: Path, info: GenerationInfo) -> Manifest:
         """Check the generation as a reader would, put it in its place, and name it in the manifest."""

@@ -32,10 +32,15 @@ _SAMPLE = 200
 _NEIGHBOURS = 32
 _EF_CONSTRUCTION = 80
 _EF_SEARCH = (64, 128, 256, 512, 1024)
+# Layers of a graph grow with the logarithm of its size; entry point, top layer and three settings end it.
+_MOST_LAYERS = 64
+_GRAPH_END = 5 * 4
 _CHUNK_BYTES = 32 << 20
 
 # fourcc, dimension, count, two fields no longer used, trained, metric (0 = inner product).
 _HEADER = struct.Struct("<4siqqq?i")
+# How many 4-byte units of vectors follow a flat index's header.
+_UNITS = struct.Struct("<Q")
 _FOURCC: dict[Kind, bytes] = {"flat": b"IxFI", "hnsw": b"IHNf"}
 _INNER_PRODUCT = 0
 
@@ -124,12 +129,12 @@ def check_header(path: Path, info: IndexInfo) -> None:
     """
     try:
         with path.open("rb") as file:
-            header = file.read(_HEADER.size)
+            header, units = file.read(_HEADER.size), file.read(_UNITS.size)
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise PrototypeIndexError(f"{path}: cannot be read ({error.strerror}); {REBUILD}") from error
-    if len(header) < _HEADER.size:
-        raise PrototypeIndexError(f"{path}: cut off after {len(header)} bytes; {REBUILD}")
+    if len(units) < _UNITS.size:
+        raise PrototypeIndexError(f"{path}: cut off after {size} bytes; {REBUILD}")
     fourcc, dimension, count, _, _, trained, metric = _HEADER.unpack(header)
     if fourcc != _FOURCC[info.kind] or metric != _INNER_PRODUCT or not trained:
         raise PrototypeIndexError(f"{path}: not a {info.kind} inner-product index; {REBUILD}")
@@ -138,11 +143,32 @@ def check_header(path: Path, info: IndexInfo) -> None:
             f"{path}: holds {count} vectors of {dimension}, the manifest says {info.entries} of "
             f"{info.dimension}; {REBUILD}"
         )
-    least = _HEADER.size + 8 + 4 * count * dimension
-    # HNSW adds its graph: the neighbours of two layers and more, levels and offsets.
-    most = least if info.kind == "flat" else least + count * (12 * _NEIGHBOURS + 64) + (1 << 20)
-    if not least <= size <= most:
+    if info.kind == "flat" and _UNITS.unpack(units)[0] != count * dimension:
+        raise PrototypeIndexError(f"{path}: its parts disagree in size: damaged; {REBUILD}")
+    least = _HEADER.size + _UNITS.size + 4 * count * dimension
+    if info.kind == "hnsw":
+        least += _graph_bytes(path, count, size) + _HEADER.size
+    if size != least:
         raise PrototypeIndexError(f"{path}: has {size} bytes, should have {least}: damaged; {REBUILD}")
+
+
+def _graph_bytes(path: Path, count: int, size: int) -> int:
+    """Length of an HNSW graph after its header, every section of it checked: faiss allocates what they say.
+
+    Sections: probability and neighbours of each layer, layer and offset of each vector, neighbours,
+    then five integers. Raises PrototypeIndexError.
+    """
+    sections = ((8, 0, _MOST_LAYERS), (4, 0, _MOST_LAYERS + 1), (4, count, count), (8, count + 1, count + 1))
+    position = _HEADER.size
+    with path.open("rb") as file:
+        for item, least, most in (*sections, (4, 0, size // 4)):
+            file.seek(position)
+            length = file.read(_UNITS.size)
+            held = _UNITS.unpack(length)[0] if len(length) == _UNITS.size else -1
+            position += _UNITS.size + item * held
+            if not least <= held <= most or position > size:
+                raise PrototypeIndexError(f"{path}: its graph is damaged; {REBUILD}")
+    return position + _GRAPH_END - _HEADER.size
 
 
 def _tune(index: Any, vectors: FloatArray, seed: int) -> tuple[float, int]:

@@ -60,15 +60,14 @@ class Prototype:
     attribution: str = ""
     # The whole file in the generation; None where the bundle was built without sound.
     sound: Path | None = field(default=None, repr=False, compare=False)
-    # What the view pins down, hence what `audio` cuts out.
-    crops_time: bool = field(default=True, repr=False, compare=False)
+    # Whether the view pins down a band, hence `audio` filters; the stretch is always cut out.
     crops_frequency: bool = field(default=True, repr=False, compare=False)
 
     def audio(self) -> tuple[FloatArray, int]:
         """The place as sound: waveform [1, samples] and sample rate in Hz.
 
-        Views that localise time give that stretch, views that localise frequency that band, and the
-        others both. Raises MethodError, naming the source file, where the bundle holds no sound, and
+        The stretch from start_s to end_s (for the view frequency the clip's whole window), and of it, in
+        views that localise frequency, the band alone. Raises MethodError, naming the source file, where the bundle holds no sound, and
         PrototypeIndexError where the file is gone or damaged.
         """
         if self.sound is None:
@@ -96,8 +95,6 @@ class Prototype:
 
     def _stretch(self, rate: int, total: int) -> tuple[int, int]:
         """First and last sample to hear."""
-        if not self.crops_time:
-            return 0, total
         first = min(max(0, round(self.start_s * rate)), max(0, total - 1))
         return first, min(total, max(first + 1, round(self.end_s * rate)))
 

@@ -20,7 +20,6 @@ from ..errors import MethodError, PrototypeIndexError
 from ..prototypes_index.generation import AUDIO, EMBEDDINGS, Generation
 from ..prototypes_index.views import (
     LOCALISES_FREQUENCY,
-    LOCALISES_TIME,
     Grid,
     Places,
     View,
@@ -183,7 +182,6 @@ class PrototypeAccount:
             channels=candidate.channels,
             attribution=clip.attribution,
             sound=generation.folder / AUDIO / clip.audio if clip.audio else None,
-            crops_time=view in LOCALISES_TIME,
             crops_frequency=view in LOCALISES_FREQUENCY and len(self._method.grid.bands_hz) > 1,
         )
 

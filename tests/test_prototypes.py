@@ -1,0 +1,432 @@
+"""The ground floor of prototypes: views, tables, indexes, generations."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from earmark.errors import PrototypeIndexError
+from earmark.prototypes_index.generation import Generation
+from earmark.prototypes_index.index import IndexInfo, ViewIndex, build_index
+from earmark.prototypes_index.table import ENTRY, TOPS, Clip, open_table, strongest_clips
+from earmark.prototypes_index.views import VIEWS, Grid, dimension, find_places, normalise, views_of
+from earmark.prototypes_index.writer import GenerationWriter
+
+
+def maps_of(square):
+    return {"square": square, "time": square.mean(1), "frequency": square.mean(0)}
+
+
+def brute_force(view, maps, channel):
+    """Cell, score and vector of one channel, by loops."""
+
+    def first_best(values):
+        best = 0
+        for index, value in enumerate(values):
+            if value > values[best]:
+                best = index
+        return best
+
+    square, time, frequency = maps["square"], maps["time"], maps["frequency"]
+    frames, rows, _ = square.shape
+    if view == "square":
+        cells = [(t, f) for t in range(frames) for f in range(rows)]
+        t, f = cells[first_best([square[cell][channel] for cell in cells])]
+        return (t, f), square[t, f, channel], square[t, f]
+    t = first_best(list(time[:, channel]))
+    f = first_best(list(frequency[:, channel]))
+    if view == "time":
+        return (t, -1), time[t, channel], time[t]
+    if view == "frequency":
+        return (-1, f), frequency[f, channel], frequency[f]
+    score = (time[t, channel] + frequency[f, channel]) / 2
+    return (t, f), score, np.concatenate((time[t], frequency[f]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 6), st.integers(2, 4), st.integers(1, 9)),
+    seed=st.integers(0, 2**16),
+    coarse=st.booleans(),
+    valid=st.one_of(st.none(), st.integers(1, 8)),
+)
+def test_views_agree_with_brute_force(shape, seed, coarse, valid):
+    random = np.random.default_rng(seed)
+    # Coarse values make ties, which go to the first place.
+    square = random.integers(0, 3, shape).astype(np.float32) if coarse else random.standard_normal(shape)
+    square = square.astype(np.float32)
+    maps = maps_of(square)
+    real = maps if valid is None or valid >= shape[0] else maps_of(square[:valid])
+    for view in VIEWS:
+        found = find_places(view, maps, valid)
+        assert found.vectors.shape == (len(found.cells), dimension(view, shape[2]))
+        assert len({tuple(cell) for cell in found.cells.tolist()}) == len(found.cells), "places are distinct"
+        assert set(found.of_channel.tolist()) == set(range(len(found.cells))), "every place is some channel's"
+        for channel in range(shape[2]):
+            place = found.of_channel[channel]
+            cell, score, vector = brute_force(view, real, channel)
+            assert tuple(found.cells[place]) == cell
+            assert found.scores[channel] == pytest.approx(score, abs=1e-6)
+            np.testing.assert_allclose(found.vectors[place], vector, atol=1e-6)
+
+
+def test_padding_holds_no_place():
+    square = np.zeros((10, 3, 4), np.float32)
+    square[7:] = 9.0
+    for view in ("square", "time", "time_frequency"):
+        assert find_places(view, maps_of(square), 5).cells[:, 0].max() < 5
+    assert find_places("frequency", maps_of(square), 5).scores.max() == 0.0
+
+
+def test_one_frequency_row_has_two_views():
+    maps = maps_of(np.random.default_rng(0).standard_normal((6, 1, 5)).astype(np.float32))
+    assert views_of(1) == ("square", "time")
+    np.testing.assert_array_equal(
+        find_places("square", maps).cells[:, 0], find_places("time", maps).cells[:, 0]
+    )
+    for view in ("frequency", "time_frequency"):
+        with pytest.raises(PrototypeIndexError, match="does not exist"):
+            find_places(view, maps)
+
+
+def test_grid_regions_stay_in_the_real_sound():
+    grid = Grid(0.4, ((0.0, 100.0), (100.0, 800.0)))
+    cells = np.array([[0, 0], [2, 1], [3, -1], [-1, 0]], np.int32)
+    regions = grid.regions(cells, 10.0, 1.0)
+    np.testing.assert_allclose(regions[0], [10.0, 10.4, 0.0, 100.0])
+    np.testing.assert_allclose(regions[1], [10.6, 11.0, 100.0, 800.0])
+    np.testing.assert_allclose(regions[2], [10.6, 11.0, 0.0, 800.0])
+    np.testing.assert_allclose(regions[3], [10.0, 11.0, 0.0, 100.0])
+    assert grid.frames_in(1.0) == 3
+    assert grid.frames_in(0.8) == 2
+
+
+def test_strongest_clips_are_one_a_recording():
+    random = np.random.default_rng(3)
+    scores = random.integers(0, 20, (300, 7)).astype(np.float32)
+    recordings = random.integers(0, 12, 300).astype(np.int32)
+    entries = np.arange(2100, dtype=np.int32).reshape(300, 7)
+    for chunk in (1 << 20, 7 * 4 * 11):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("earmark.prototypes_index.table._CHUNK_BYTES", chunk)
+            tops = strongest_clips(entries, scores, recordings)
+        for channel in range(7):
+            order = sorted(range(300), key=lambda clip: (-scores[clip, channel], clip))
+            seen, expected = set(), []
+            for clip in order:
+                if recordings[clip] not in seen:
+                    seen.add(recordings[clip])
+                    expected.append(clip)
+            assert tops["clip"][channel].tolist() == expected[:TOPS]
+            assert tops["entry"][channel].tolist() == [clip * 7 + channel for clip in expected[:TOPS]]
+    few = strongest_clips(entries[:2], scores[:2], np.array([4, 4], np.int32))
+    assert (few["clip"][:, 1:] == -1).all()
+
+
+# Generations
+
+
+FRAMES, ROWS, CHANNELS = 8, 3, 24
+GRID = Grid(0.25, ((0.0, 500.0), (500.0, 2000.0), (2000.0, 8000.0)))
+
+
+def sound(number, rows=ROWS):
+    random = np.random.default_rng(number)
+    return maps_of(np.maximum(random.standard_normal((FRAMES, rows, CHANNELS)), 0).astype(np.float32))
+
+
+def write(folder, numbers, *, old=None, exact_limit=100_000, rows=ROWS):
+    embeddings = folder.parent / "graph.onnx"
+    embeddings.write_bytes(b"a graph")
+    grid = Grid(0.25, GRID.bands_hz[:rows])
+    writer = GenerationWriter(
+        folder,
+        embeddings=embeddings,
+        model_sha256="model",
+        labels=["a", "b"],
+        views=views_of(rows),
+        channels=CHANNELS,
+        grid=grid,
+    )
+    if old is not None:
+        writer.extend(old)
+    for number in numbers:
+        clip = Clip(
+            f"c{number}", f"a/{number}.wav", "ab"[number % 2], 0.0, 2.0, f"s{number}", f"r{number // 2}"
+        )
+        writer.add(clip, {view: find_places(view, sound(number, rows)) for view in views_of(rows)})
+    return writer.finish(exact_limit=exact_limit)
+
+
+def spec_of(info):
+    return SimpleNamespace(
+        views=list(info.views),
+        entries={view: index.entries for view, index in info.views.items()},
+        dimensions={view: index.dimension for view, index in info.views.items()},
+        clips=info.clips,
+    )
+
+
+@pytest.fixture
+def generation(tmp_path):
+    info = write(tmp_path / "g", range(20))
+    return Generation.open(tmp_path / "g", spec_of(info)), info
+
+
+def test_every_channel_leads_to_its_place(generation):
+    opened, _info = generation
+    assert opened.views == VIEWS
+    for number in (0, 7, 19):
+        for view in VIEWS:
+            found = find_places(view, sound(number))
+            rows = opened.channels(view)[number]
+            entries = opened.entries(view)[rows]
+            np.testing.assert_array_equal(opened.scores(view)[number], found.scores)
+            np.testing.assert_array_equal(
+                np.stack((entries["frame"], entries["row"]), 1), found.cells[found.of_channel]
+            )
+            assert (entries["clip"] == number).all()
+            assert opened.clip(number).source == f"a/{number}.wav"
+            stored = opened.index(view).vectors(int(rows[0]), 1)[0]
+            np.testing.assert_array_equal(stored, normalise(found.vectors)[found.of_channel[0]])
+
+
+def test_search_agrees_with_exact_cosines(generation):
+    opened, _ = generation
+    for view in VIEWS:
+        queries = find_places(view, sound(99)).vectors[:3]
+        stored = opened.index(view).vectors(0, opened.index(view).info.entries).astype(np.float64)
+        cosines = stored @ (queries / np.linalg.norm(queries, axis=1, keepdims=True)).T
+        best = {}
+        for row, cosine in enumerate(cosines.max(axis=1)):
+            clip = int(opened.entries(view)["clip"][row])
+            best[clip] = max(best.get(clip, -2.0), cosine)
+        matches = opened.search(view, queries, 5)
+        assert [match.cosine for match in matches] == pytest.approx(sorted(best.values())[::-1][:5], abs=1e-5)
+        assert len({int(opened.entry(view, match.entry)["clip"]) for match in matches}) == 5
+        assert len(opened.search(view, queries, 50)) == 20, "one match a source file"
+
+
+def test_extension_equals_rebuild(tmp_path):
+    info = write(tmp_path / "first", range(12))
+    first = Generation.open(tmp_path / "first", spec_of(info))
+    write(tmp_path / "extended", range(12, 20), old=first)
+    write(tmp_path / "rebuilt", range(20))
+    names = sorted(path.name for path in (tmp_path / "rebuilt").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "extended").iterdir())
+    for name in names:
+        assert (tmp_path / "rebuilt" / name).read_bytes() == (tmp_path / "extended" / name).read_bytes(), name
+
+
+def test_many_vectors_are_searched_by_hnsw_with_measured_recall(tmp_path):
+    info = write(tmp_path / "g", range(40), exact_limit=300)
+    assert info.views["square"].kind == "hnsw"
+    assert info.views["frequency"].kind == "flat"
+    document = json.loads((tmp_path / "g" / "index_info.json").read_text())
+    assert 0.9 <= document["views"]["square"]["recall_at_10"] <= 1.0
+    assert document["views"]["frequency"]["recall_at_10"] == 1.0
+    opened = Generation.open(tmp_path / "g", spec_of(info))
+    match = opened.search("square", find_places("square", sound(5)).vectors[:1], 1)[0]
+    assert match.cosine == pytest.approx(1.0, abs=1e-5)
+    assert int(opened.entry("square", match.entry)["clip"]) == 5
+    more = write(tmp_path / "more", [40], old=opened, exact_limit=300)
+    assert more.clips == 41
+
+
+def test_measured_recall_is_true(tmp_path):
+    random = np.random.default_rng(1)
+    vectors = normalise(random.standard_normal((3000, 48)).astype(np.float32))
+    info = build_index(vectors, tmp_path / "v.faiss", exact_limit=100, seed=4)
+    index = ViewIndex(tmp_path / "v.faiss", info)
+    queries = normalise(vectors[:300] + 0.1 * random.standard_normal((300, 48)).astype(np.float32) / 48**0.5)
+    _, rows = index.search(queries, 10)
+    exact = np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
+    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(rows.tolist(), exact.tolist(), strict=True)])
+    assert recall == pytest.approx(info.recall_at_10, abs=0.05)
+    again = build_index(vectors, tmp_path / "w.faiss", exact_limit=100, seed=4)
+    assert again == info
+    assert (tmp_path / "v.faiss").read_bytes() == (tmp_path / "w.faiss").read_bytes()
+
+
+def test_one_row_generation(tmp_path):
+    info = write(tmp_path / "g", range(5), rows=1)
+    opened = Generation.open(tmp_path / "g", spec_of(info))
+    assert opened.views == ("square", "time")
+
+
+def test_a_file_is_in_whole_or_not_at_all(tmp_path):
+    (tmp_path / "graph.onnx").write_bytes(b"a graph")
+    writer = GenerationWriter(
+        tmp_path / "g",
+        embeddings=tmp_path / "graph.onnx",
+        model_sha256="model",
+        labels=["a", "b"],
+        views=VIEWS,
+        channels=CHANNELS,
+        grid=GRID,
+    )
+
+    def add(number):
+        clip = Clip(
+            f"c{number}", f"a/{number}.wav", "ab"[number % 2], 0.0, 2.0, f"s{number}", f"r{number // 2}"
+        )
+        writer.add(clip, {view: find_places(view, sound(number)) for view in VIEWS})
+
+    add(0)
+    with pytest.raises(OSError, match="half-way"), writer.whole():
+        add(8)
+        raise OSError("half-way")
+    for number in range(1, 4):
+        add(number)
+    writer.finish()
+    write(tmp_path / "h", range(4))
+    for path in (tmp_path / "h").iterdir():
+        assert path.read_bytes() == (tmp_path / "g" / path.name).read_bytes(), path.name
+
+
+# Damage
+
+
+def overwrite(path, position, content):
+    data = bytearray(path.read_bytes())
+    data[position : position + len(content)] = content
+    path.write_bytes(bytes(data))
+
+
+FAISS_DAMAGE = {
+    "fourcc": (0, b"IxF2"),
+    "another kind": (0, b"IHNf"),
+    "dimension": (4, struct.pack("<i", 4096)),
+    "count": (8, struct.pack("<q", 1 << 40)),
+    "negative count": (8, struct.pack("<q", -1)),
+    "metric": (33, struct.pack("<i", 1)),
+    "size of the vectors": (37, struct.pack("<Q", 1 << 60)),
+}
+
+
+@pytest.mark.parametrize("kind", FAISS_DAMAGE)
+def test_faiss_header_is_checked_before_mapping(generation, kind):
+    opened, info = generation
+    overwrite(opened.folder / "time.faiss", *FAISS_DAMAGE[kind])
+    with pytest.raises(PrototypeIndexError, match=r"time\.faiss"):
+        Generation.open(opened.folder, spec_of(info))
+
+
+@pytest.mark.parametrize("name", ["time.faiss", "time.entries.npy", "square.channels.npy", "clips.npy"])
+@pytest.mark.parametrize("how", ["cut", "empty", "longer", "gone"])
+def test_wrong_sizes_are_refused(generation, name, how):
+    opened, info = generation
+    path = opened.folder / name
+    data = path.read_bytes()
+    path.unlink()
+    if how != "gone":
+        path.write_bytes({"cut": data[:-3], "empty": b"", "longer": data + b"12345678"}[how])
+    with pytest.raises(PrototypeIndexError, match=name.replace(".", r"\.")):
+        Generation.open(opened.folder, spec_of(info))
+
+
+def test_tables_are_never_unpickled(tmp_path):
+    path = tmp_path / "t.npy"
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(PrototypeIndexError):
+        open_table(path, ENTRY, (1,))
+    np.save(path, np.zeros(3))
+    for dtype, shape in ((np.dtype("<f4"), (3,)), (np.dtype("<f8"), (4,)), (np.dtype("<f8"), (3, 1))):
+        with pytest.raises(PrototypeIndexError):
+            open_table(path, dtype, shape)
+    assert open_table(path, np.dtype("<f8"), (3,)).tolist() == [0.0, 0.0, 0.0]
+
+
+@settings(max_examples=120, deadline=None)
+@given(position=st.integers(0, 120), value=st.integers(0, 255))
+def test_a_changed_header_byte_never_crashes(tmp_path_factory, position, value):
+    folder = tmp_path_factory.mktemp("header")
+    vectors = normalise(np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32))
+    for limit in (100, 10):
+        info = build_index(vectors, folder / "v.faiss", exact_limit=limit)
+        overwrite(folder / "v.faiss", position, bytes([value]))
+        with contextlib.suppress(PrototypeIndexError):
+            ViewIndex(folder / "v.faiss", info).search(vectors[:2], 3)
+    np.save(folder / "t.npy", np.arange(40, dtype="<i4"))
+    overwrite(folder / "t.npy", position, bytes([value]))
+    with contextlib.suppress(PrototypeIndexError):
+        assert open_table(folder / "t.npy", np.dtype("<i4"), (40,)).shape == (40,)
+
+
+def test_disagreement_with_the_manifest_is_refused(generation):
+    opened, info = generation
+    spec = spec_of(info)
+    for change in (
+        {"clips": 21},
+        {"entries": {**spec.entries, "time": 3}},
+        {"dimensions": {**spec.dimensions, "time": 25}},
+        {"views": ["square"]},
+    ):
+        with pytest.raises(PrototypeIndexError, match="the manifest says"):
+            Generation.open(opened.folder, SimpleNamespace(**{**vars(spec), **change}))
+    with pytest.raises(PrototypeIndexError, match="another model"):
+        Generation.open(opened.folder, spec, model_sha256="other")
+    with pytest.raises(PrototypeIndexError, match="not the embeddings graph"):
+        Generation.open(opened.folder, spec, embeddings_sha256="0" * 64)
+    (opened.folder / "embeddings.onnx").write_bytes(b"another graph")
+    with pytest.raises(PrototypeIndexError, match="not the embeddings graph"):
+        Generation.open(opened.folder, spec)
+
+
+def test_damaged_info_and_lines_are_refused(generation):
+    opened, info = generation
+    path = opened.folder / "index_info.json"
+    text = path.read_text()
+    for damage in ("", "[]", "{", text.replace('"flat"', '"odd"'), text.replace("clips", "chips")):
+        path.write_text(damage)
+        with pytest.raises(PrototypeIndexError, match=r"index_info\.json"):
+            Generation.open(opened.folder, spec_of(info))
+    path.write_text(text.replace('"schema_version": 1', '"schema_version": 2'))
+    with pytest.raises(PrototypeIndexError, match="newer"):
+        Generation.open(opened.folder, spec_of(info))
+    path.write_text(text)
+    lines = opened.folder / "clips.jsonl"
+    kept = lines.read_bytes()
+    # The old mapping may still be read, so the file is replaced, not rewritten.
+    lines.unlink()
+    lines.write_bytes(kept.replace(b'"audio": null', b'"audio": "../x"'))
+    damaged = Generation.open(opened.folder, spec_of(info))
+    with pytest.raises(PrototypeIndexError, match=r"clips\.jsonl"):
+        damaged.clip(3)
+    assert opened.clip(3).source == "a/3.wav", "a reader holds what it opened"
+
+
+def test_entries_that_point_nowhere_are_refused(generation):
+    opened, info = generation
+    path = opened.folder / "time.entries.npy"
+    table = np.load(path)
+    table["clip"] = 1 << 20
+    path.unlink()
+    np.save(path, table)
+    damaged = Generation.open(opened.folder, spec_of(info))
+    with pytest.raises(PrototypeIndexError, match="damaged"):
+        damaged.search("time", find_places("time", sound(1)).vectors[:1], 3)
+
+
+def test_hnsw_neighbours_out_of_range_are_refused(tmp_path):
+    vectors = normalise(np.random.default_rng(0).standard_normal((500, 8)).astype(np.float32))
+    info = build_index(vectors, tmp_path / "v.faiss", exact_limit=10)
+    data = bytearray((tmp_path / "v.faiss").read_bytes())
+    # The graph lies before the vectors; its tail holds neighbours.
+    end = len(data) - vectors.nbytes - 400
+    data[end : end + 200] = struct.pack("<50i", *([2_000_000_000] * 50))
+    (tmp_path / "v.faiss").write_bytes(bytes(data))
+    with pytest.raises(PrototypeIndexError, match="damaged"):
+        ViewIndex(tmp_path / "v.faiss", info)
+    with pytest.raises(PrototypeIndexError):
+        ViewIndex(tmp_path / "v.faiss", replace(info, kind="flat"))
+    with pytest.raises(PrototypeIndexError):
+        ViewIndex(tmp_path / "none.faiss", IndexInfo("flat", 1, 1, 1.0))
