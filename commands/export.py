@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def export(
 
 def _progress(text: str) -> None:
     """Say what is being done, on a terminal."""
-    if click.get_text_stream("stderr").isatty():
+    if sys.stderr.isatty():
         click.echo(f"earmark: {text}", err=True)
 
 

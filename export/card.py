@@ -21,9 +21,10 @@ def card(manifest: Manifest, description: str) -> str:
         "|---|---|",
         f"| labels | {len(manifest.labels)}, {manifest.task.replace('_', ' ')} |",
         f"| sample rate | {manifest.sample_rate} Hz |",
-        f"| window | {window.seconds:g} s every {window.hop_seconds:g} s, scores joined by {window.aggregate} |",
+        f"| window | {window.seconds:g} s every {window.hop_seconds:g} s, joined by {window.aggregate} |",
         f"| shortest sound | {window.minimum_seconds:g} s; shorter sound is padded with silence |",
-        f"| listenable STFT | {analysis.window} {analysis.window_length}, hop {analysis.hop}, n_fft {analysis.n_fft} |",
+        f"| listenable STFT | {analysis.window} {analysis.window_length}, hop {analysis.hop}, "
+        f"n_fft {analysis.n_fft} |",
         f"| explains by | {', '.join(manifest.explainers) or 'nothing yet'} |",
         f"| licence | {manifest.licence or 'not stated'} |",
         f"| attribution | {manifest.attribution or 'not stated'} |",

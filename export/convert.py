@@ -187,7 +187,7 @@ def convert(source: Source, folder: Path, *, samples: int | None = None) -> list
     classes = len(source.labels)
     if heard[0].shape[-1] != classes:
         raise SourceError(
-            f"{source.name}: the classifier gives {heard[0].shape[-1]} logits, but there are {classes} labels; "
+            f"{source.name}: the classifier gives {heard[0].shape[-1]} logits for {classes} labels; "
             "check that label list and weights belong together"
         )
     taps = dict(zip(source.taps, heard[1:], strict=True))

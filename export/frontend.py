@@ -56,7 +56,7 @@ class StftFrontend(nn.Module):
         """[B, N] -> [B, T, F, 2]."""
         padded = functional.pad(waveform.unsqueeze(1), self.pad, mode=self.mode)
         spectrum = functional.conv1d(padded, self.kernel, stride=self.hop)
-        return spectrum.transpose(1, 2).unflatten(2, (self.bins, 2))
+        return spectrum.transpose(1, 2).reshape(spectrum.shape[0], -1, self.bins, 2)
 
 
 def magnitude(stft: torch.Tensor, floor: float = 1e-14) -> torch.Tensor:

@@ -1,15 +1,11 @@
-"""Mask to listenable audio, as the runtime does it; used when parity is measured."""
+"""Mask to listenable audio in PyTorch: the reference that the runtime's NumPy is measured against."""
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from ..runtime.manifest import AnalysisSpec
-from .frontend import StftFrontend, analysis_window, magnitude
-
-FloatArray = npt.NDArray[np.float32]
+from .frontend import analysis_window
 
 
 def gain(mask: torch.Tensor, amplitude: torch.Tensor) -> torch.Tensor:
@@ -30,13 +26,3 @@ def inverse(stft: torch.Tensor, analysis: AnalysisSpec, samples: int) -> torch.T
         center=True,
         length=samples,
     )
-
-
-def listenable(waveform: FloatArray, mask: FloatArray, analysis: AnalysisSpec) -> FloatArray:
-    """Waveform [B, N], mask [B, T, F] -> kept audio [B, N] with the input's phase."""
-    with torch.no_grad():
-        sound = torch.from_numpy(waveform)
-        stft = StftFrontend(analysis)(sound)
-        scale = gain(torch.from_numpy(mask), magnitude(stft, 0.0))
-        kept: FloatArray = inverse(stft * scale.unsqueeze(-1), analysis, sound.shape[1]).numpy()
-        return kept

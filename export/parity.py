@@ -13,7 +13,7 @@ import torch
 
 from ..errors import DataError, MissingDependencyError, ParityError
 from ..runtime.manifest import StageSpec
-from .inverse import listenable
+from ..runtime.stft import as_complex, forward, gain, inverse
 from .source import Source
 
 FloatArray = npt.NDArray[np.float32]
@@ -87,7 +87,10 @@ class Chain:
         if "decoder" in self.sessions:
             taps = {name: heard[name] for name in self.source.decoder_taps}
             result["mask"] = self.sessions["decoder"].run(None, taps)[0]
-            result["kept"] = listenable(waveform, result["mask"], self.source.analysis)
+            analysis = self.source.analysis
+            stft = as_complex(spectral) if entry == "stft" else forward(waveform, analysis)
+            scale = gain(result["mask"], np.abs(stft))
+            result["kept"] = inverse(stft * scale, analysis, waveform.shape[1])
         return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,25 @@ def tiny_adapter(seed: int = 0, *, decoder: bool = True):
         licence="Apache-2.0",
         attribution="earmark's tests",
     )
+
+
+@pytest.fixture(scope="session")
+def recipe_folder():
+    """The module recipe_folder.py beside this file (tests have no package)."""
+    pytest.importorskip("torch")
+    spec = importlib.util.spec_from_file_location(
+        "earmark_tests_recipe_folder", Path(__file__).with_name("recipe_folder.py")
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def make_tiny_adapter():
+    """The function that makes the tiny model's `Adapter`."""
+    pytest.importorskip("torch")
+    return tiny_adapter
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ A tool of the tests, not a test: imported by path (tests have no package).
 from __future__ import annotations
 
 import importlib.machinery
-import os
 import sys
 import types
 from pathlib import Path
@@ -59,10 +58,39 @@ def speechbrain_modules() -> tuple[types.ModuleType, types.ModuleType]:
         empty = types.ModuleType("torchaudio")
         empty.__spec__ = importlib.machinery.ModuleSpec("torchaudio", None)
         sys.modules["torchaudio"] = empty
-    from speechbrain.lobes.models import Cnn14 as models
-    from speechbrain.processing import features
+    import speechbrain.lobes.models.Cnn14
+    import speechbrain.processing.features
 
-    return models, features
+    return speechbrain.lobes.models.Cnn14, speechbrain.processing.features
+
+
+WIDTHS = (64, 128, 256, 512, 1024, 2048)
+NARROW = (4, 8, 8, 16, 32, 64)
+
+
+def make_models(widths: tuple[int, ...], classes: int, seed: int = 0):
+    """SpeechBrain's own Cnn14, Linear head and CNN14PSI_stft, random but lively: logits and mask vary.
+
+    Narrow widths take SpeechBrain's own ConvBlock in place of Cnn14's.
+    """
+    models, features = speechbrain_modules()
+    torch.manual_seed(seed)
+    body = models.Cnn14(80, 2048 if widths == WIDTHS else 1, return_reps=True)
+    if widths != WIDTHS:
+        for index, (inputs, outputs) in enumerate(zip((1, *widths), widths, strict=False), 1):
+            setattr(body, f"conv_block{index}", models.ConvBlock(inputs, outputs, "bn"))
+    enliven(body, seed + 1)
+    body.eval()
+    head, psi = nn.Linear(widths[-1], classes), models.CNN14PSI_stft(widths[-1]).eval()
+    noise = torch.randn(1, 80000) * torch.linspace(0, 1, 80000)
+    stft = features.STFT(16000, win_length=23.2199, hop_length=11.6099, n_fft=1024)
+    bank = features.Filterbank(n_mels=80, n_fft=1024, sample_rate=16000, log_mel=False)
+    with torch.no_grad():
+        amplitude = features.spectral_magnitude(stft(noise), power=0.5)
+        embedding, taps = body(torch.log1p(bank(amplitude)))
+        head.weight.mul_(1.0 / (head(embedding) - head.bias).std())
+    calibrate_decoder(psi, taps)
+    return body, head, psi
 
 
 def enliven(model: nn.Module, seed: int) -> None:
@@ -91,7 +119,7 @@ def write_folder(
     for name, state in (("embedding_model", body), ("classifier", head)):
         torch.save(state, store / f"{name}.ckpt")
         if links:
-            os.symlink(store / f"{name}.ckpt", save / f"{name}.ckpt")
+            (save / f"{name}.ckpt").symlink_to(store / f"{name}.ckpt")
         else:
             (store / f"{name}.ckpt").rename(save / f"{name}.ckpt")
     older = save / "CKPT+2026-01-01+10-00-00+00"

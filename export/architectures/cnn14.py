@@ -50,7 +50,7 @@ class ConvBlock(nn.Module):
 
 
 class MelNorm(nn.Module):
-    """The first batch norm as scale and shift per mel band; the zero padding that follows forbids folding it."""
+    """The first batch norm as scale and shift per mel band; the padding that follows forbids folding it."""
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__()

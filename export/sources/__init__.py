@@ -38,6 +38,6 @@ def resolve(text: str, *, allow_missing_decoder: bool = False) -> Source:
 
         return factory.load(text)
     raise SourceError(
-        f"{text}: no such folder, and not module:factory; give a run directory, a SpeechBrain output folder or "
-        "module:factory"
+        f"{text}: no such folder, and not module:factory; give a run directory, a SpeechBrain output "
+        "folder or module:factory"
     )

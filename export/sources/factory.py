@@ -14,7 +14,7 @@ from torch import nn
 
 from ...errors import SourceError
 from ...runtime.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec
-from ..frontend import StftFrontend, magnitude
+from ..frontend import StftFrontend, analysis_window, magnitude
 from ..inverse import gain, inverse
 from ..source import Reference, Source
 
@@ -117,7 +117,8 @@ def load(text: str) -> Source:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise SourceError(
-            f"{text}: module {module_name!r} cannot be imported ({error}); run from its folder or set PYTHONPATH"
+            f"{text}: module {module_name!r} cannot be imported ({error}); "
+            "run from its folder or set PYTHONPATH"
         ) from error
     finally:
         if added:
@@ -127,7 +128,14 @@ def load(text: str) -> Source:
         raise SourceError(
             f"{text}: {module_name!r} has no function {attribute!r}; name one that returns an Adapter"
         )
-    return from_adapter(factory(), text)
+    try:
+        made = factory()
+    except Exception as error:
+        # Whatever a stranger's function raises, the user wants to know that it was theirs.
+        raise SourceError(
+            f"{text}: the factory failed ({type(error).__name__}: {_line(error)}); mend it"
+        ) from error
+    return from_adapter(made, text)
 
 
 def from_adapter(adapter: object, origin: str = "factory") -> Source:
@@ -159,7 +167,7 @@ def from_adapter(adapter: object, origin: str = "factory") -> Source:
         frontend=frontend,
         classifier=classifier,
         taps=taps,
-        reference=_reference(adapter, stft),
+        reference=_reference(adapter),
         rescore=adapter.rescore,
         level=adapter.level,
         decoder=decoder,
@@ -216,7 +224,8 @@ def _check_linear(adapter: Adapter, z: torch.Tensor, origin: str) -> bool:
         difference = float((adapter.linear(pooled) - adapter.head(z)).abs().max())
     if not difference <= _PROBE_TOLERANCE:
         raise SourceError(
-            f"{origin}: linear({adapter.pooling} of the feature map) differs from the head by {difference:.1e}; "
+            f"{origin}: linear({adapter.pooling} of the feature map) differs from the head "
+            f"by {difference:.1e}; "
             'correct `linear` and `pooling`, or leave pooling "other"'
         )
     return True
@@ -240,12 +249,12 @@ def _feature_map(adapter: Adapter, z: torch.Tensor, additive: bool, origin: str)
     )
 
 
-def _reference(adapter: Adapter, stft: StftFrontend) -> Reference:
+def _reference(adapter: Adapter) -> Reference:
     """The adapter's own modules, chained in PyTorch with torch.stft in place of our front end."""
 
     def listen(waveform: torch.Tensor) -> torch.Tensor:
         spec = adapter.analysis
-        window = stft_window(adapter.analysis)
+        window = analysis_window(adapter.analysis).float()
         mode = "constant" if spec.padding == "zeros" else "reflect"
         spectrum = torch.stft(
             waveform, spec.n_fft, spec.hop, spec.window_length, window, pad_mode=mode, return_complex=True
@@ -277,12 +286,6 @@ def _reference(adapter: Adapter, stft: StftFrontend) -> Reference:
         return inverse(spectrum * scale.unsqueeze(-1), adapter.analysis, waveform.shape[1])
 
     return Reference(logits=logits, mask=mask, kept=kept)
-
-
-def stft_window(analysis: AnalysisSpec) -> torch.Tensor:
-    """The periodic window as torch.stft takes it, [window_length] float32."""
-    build = torch.hamming_window if analysis.window == "hamming" else torch.hann_window
-    return build(analysis.window_length, periodic=True)
 
 
 def _line(error: Exception) -> str:

@@ -24,7 +24,7 @@ def _plain(loader: _PlainLoader, suffix: str, node: yaml.Node) -> dict[str, Any]
     """A tagged node as {TAG: tag, arguments ...}."""
     made: dict[str, Any] = {TAG: suffix}
     if isinstance(node, yaml.MappingNode):
-        made.update(loader.construct_mapping(node, deep=True))
+        made.update({str(k): v for k, v in loader.construct_mapping(node, deep=True).items()})
     elif isinstance(node, yaml.SequenceNode):
         made["value"] = loader.construct_sequence(node, deep=True)
     elif isinstance(node, yaml.ScalarNode):
@@ -54,7 +54,7 @@ class Hyperparams:
         self.values: dict[str, Any] = loaded
 
     def get(self, key: str, default: Any = None, *, of: str | None = None) -> Any:
-        """The value of `key`: as an argument of the object `of` if it is there, else at the top, else `default`."""
+        """The value of `key`: argument of the object `of` if it is there, else at the top, else `default`."""
         owner = self.values.get(of) if of is not None else None
         for place in (owner, self.values):
             if isinstance(place, dict) and place.get(key) is not None:

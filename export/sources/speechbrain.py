@@ -202,7 +202,8 @@ def _recipe(values: Hyperparams, folder: Path) -> Recipe:
     hop_samples, window_samples = round(rate / 1000.0 * hop), round(rate / 1000.0 * window)
     if not (0 < hop_samples <= window_samples <= n_fft and n_fft % 2 == 0):
         raise SourceError(
-            f"{values.path}: hop_length {hop:g} ms and win_length {window:g} ms do not fit n_fft {n_fft} at {rate} Hz"
+            f"{values.path}: hop_length {hop:g} ms and win_length {window:g} ms do not fit "
+            f"n_fft {n_fft} at {rate} Hz"
         )
     name = values.get("experiment_name", folder.resolve().name)
     return Recipe(
@@ -225,7 +226,8 @@ def _psi_path(save: Path, optional: bool) -> Path | None:
     if optional:
         return None
     raise SourceError(
-        f"{path}: the decoder (psi) is missing; train it with the recipe, or export without masks by --no-decoder"
+        f"{path}: the decoder (psi) is missing; train it with the recipe, or export without masks "
+        "by --no-decoder"
     )
 
 
@@ -238,13 +240,13 @@ def _head(path: Path, values: Hyperparams, labels: list[str]) -> nn.Linear:
             break
     else:
         raise SourceError(
-            f"{path}: keys {sorted(state)[:6]} are not those of one linear layer (weight, bias), which "
-            f"the recipe uses{'' if values.tag('classifier') is None else '; here: ' + str(values.tag('classifier'))}"
+            f"{path}: keys {sorted(state)[:6]} are not those of one linear layer (weight, bias), which the "
+            f"recipe uses; its settings name {values.tag('classifier') or 'no classifier'}"
         )
     if weight.dim() != 2 or weight.shape[0] != len(labels):
         raise SourceError(
-            f"{path}: key 'weight' has shape {list(weight.shape)}, but label_encoder.txt has {len(labels)} labels; "
-            "they must belong together"
+            f"{path}: key 'weight' has shape {list(weight.shape)}, but label_encoder.txt has {len(labels)} "
+            "labels; they must belong together"
         )
     with torch.device("meta"):
         head = nn.Linear(int(weight.shape[1]), int(weight.shape[0]))
@@ -262,7 +264,8 @@ def _body(path: Path, recipe: Recipe, head: nn.Linear) -> Cnn14:
         ) from error
     if width != head.weight.shape[1]:
         raise SourceError(
-            f"{path}: embeddings have {width} dimensions, but classifier.ckpt's weight takes {head.weight.shape[1]}"
+            f"{path}: embeddings have {width} dimensions, but classifier.ckpt's weight takes "
+            f"{head.weight.shape[1]}"
         )
     with torch.device("meta"):
         body = Cnn14(recipe.n_mels, width, tuple(channels))
@@ -272,9 +275,9 @@ def _body(path: Path, recipe: Recipe, head: nn.Linear) -> Cnn14:
 def _decoder(path: Path, body: Cnn14, recipe: Recipe) -> Cnn14Decoder:
     """CNN14PSI_stft for the classifier's taps."""
     state = read_state(path, "decoder (psi)")
-    width = body.get_submodule("conv_block6.conv2").weight.shape[0]
+    width = channels_of(body.state_dict())[-1]
     with torch.device("meta"):
-        decoder = Cnn14Decoder(int(width))  # type: ignore[arg-type]
+        decoder = Cnn14Decoder(width)
     decoder = fill(decoder, state, path, "decoder (psi)")
     bins = recipe.analysis.n_fft // 2 + 1
     if recipe.n_mels // 32 != 2 or recipe.n_mels // 16 != 5 or recipe.n_mels // 8 != 10 or bins != 513:
@@ -301,7 +304,7 @@ def _taps(body: Cnn14, recipe: Recipe) -> dict[str, list[int | str]]:
 def _reference(
     recipe: Recipe, filterbank: torch.Tensor, body: Cnn14, head: nn.Linear, decoder: Cnn14Decoder | None
 ) -> Reference:
-    """The recipe's own computation: torch.stft, batch norms and all nine layers as they are, phase by angle."""
+    """The recipe's own computation: torch.stft, batch norms and all nine layers as they are."""
     analysis = recipe.analysis
     window = analysis_window(analysis).float()
 

@@ -32,7 +32,8 @@ def read_state(path: Path, what: str) -> State:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise SourceError(
-            f"{path}: the {what} is not a plain state dict ({_first(error)}); save it with torch.save(state_dict)"
+            f"{path}: the {what} is not a plain state dict ({_first(error)}); "
+            "save it with torch.save(state_dict)"
         ) from error
     if not isinstance(loaded, dict) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in loaded.items()
