@@ -142,7 +142,7 @@ def _legend(image: Any, canvas: Any, font: Any) -> None:
         y = top + (bottom - 1 - top) * -decibels / _RANGE_DB
         right = left + 2 * width + 4
         canvas.line([(right + 2, y), (right + 6, y)], _FAINT)
-        label = f"{decibels} dB" if decibels == 0 else f"\N{MINUS SIGN}{-decibels}"
+        label = f"{decibels} dB" if decibels == 0 else f"{decibels}"
         canvas.text((right + 10, y), label, _INK, font, anchor="lm")
 
 
@@ -176,7 +176,7 @@ def _clock(at: float, step: float, span: float) -> str:
 
 def _shortened(text: str, font: Any, width: int) -> str:
     """One line of `text` that fits."""
-    line = " ".join(text.split())
+    line = " ".join(text.split())[:300]
     if font.getlength(line) <= width:
         return line
     while line and font.getlength(line + "\N{HORIZONTAL ELLIPSIS}") > width:
