@@ -164,7 +164,7 @@ class MaskAccount:
         if self._silenced:
             warnings.append(
                 f"{self._silenced} of {self._sound.windows} windows were not heard as "
-                f"{labels[self._target]!r}; their mask is empty, since this decoder explains the predicted class"
+                f"{labels[self._target]!r}; their mask is empty: this decoder explains what is predicted"
             )
         rescored = None
         if self._rescoring is not None:

@@ -1,0 +1,53 @@
+"""`earmark verify`: is a bundle whole, and does it compute here what it computed at home."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from .options import bundle_argument, device_option, json_option
+
+
+@click.command()
+@bundle_argument
+@device_option
+@json_option
+def verify(bundle: str | None, device: str, as_json: bool) -> None:
+    """Check every hash of BUNDLE and recompute its golden outputs (the shipped one when none is named).
+
+    Exits with 1 where a file is damaged or a number differs by more than its limit.
+    """
+    from ..runtime.explainer import bundle_path
+    from ..runtime.prototypes import open_generation
+    from ..runtime.verification import verify as recompute
+
+    opened, checks = recompute(bundle_path(bundle), device)
+    manifest = opened.manifest
+    if manifest.prototypes is not None:
+        open_generation(opened.path, manifest)
+    failed = [check for check in checks if not check.passed]
+    if as_json:
+        records = [
+            {
+                "output": c.output,
+                "samples": c.samples,
+                "max_abs": c.max_abs,
+                "limit": c.limit,
+                "passed": c.passed,
+            }
+            for c in checks
+        ]
+        click.echo(
+            json.dumps({"bundle_id": manifest.bundle_id, "files": len(manifest.files), "checks": records})
+        )
+    else:
+        click.echo(f"{opened.path}: {len(manifest.files)} files as hashed")
+        for check in checks:
+            mark = "ok" if check.passed else "DIFFERS"
+            click.echo(f"  {check.output:<10} {check.max_abs:.1e} of {check.limit:.0e} allowed  {mark}")
+    if failed:
+        click.echo(
+            f"{len(failed)} of {len(checks)} golden outputs differ: this machine computes otherwise", err=True
+        )
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,95 @@
+"""Recomputes a bundle's golden outputs here, and says how far they are from those at home."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import BundleError
+from .bundle import Bundle
+from .method import FloatArray
+from .session import Sessions
+
+GOLDEN = "golden.npz"
+# Absolute, for waveforms of peak 1 and logits of order 1, where the manifest names no limit.
+_LIMIT = 1e-4
+_ARRAY = re.compile(r"(waveform|logits|mask)_(\d+)\.npy")
+_MOST_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Check:
+    """One golden output: the largest absolute difference seen here, and what is allowed."""
+
+    output: str
+    samples: int
+    max_abs: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        """Within the limit; NaN is not."""
+        return self.max_abs <= self.limit
+
+
+def verify(path: Path | str, device: str = "auto") -> tuple[Bundle, list[Check]]:
+    """Check every hash and graph of a bundle, then recompute its golden outputs on `device`.
+
+    Raises BundleError for what is damaged, DeviceError; differing numbers are returned, not raised.
+    """
+    bundle = Bundle.open(path, examine=True)
+    sessions = Sessions(bundle, device)
+    return bundle, [
+        check for index, arrays in _golden(bundle) for check in _recompute(sessions, bundle, index, arrays)
+    ]
+
+
+def _golden(bundle: Bundle) -> Iterator[tuple[int, dict[str, FloatArray]]]:
+    """The arrays of golden.npz by sound. Sizes are checked before anything is allocated; no pickle."""
+    import zipfile
+
+    path = bundle.file(GOLDEN)
+    sounds: dict[int, dict[str, FloatArray]] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(item.file_size for item in archive.infolist()) > _MOST_BYTES:
+                raise BundleError(
+                    f"{path}: unpacks to more than {_MOST_BYTES >> 20} MiB; export the bundle again"
+                )
+        with np.load(path, allow_pickle=False) as arrays:
+            for key in arrays.files:
+                match = _ARRAY.fullmatch(f"{key}.npy")
+                if match:
+                    sounds.setdefault(int(match[2]), {})[match[1]] = np.asarray(arrays[key], np.float32)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{path}: cannot be read ({error}); export the bundle again") from error
+    if not sounds or any({"waveform", "logits"} - set(arrays) for arrays in sounds.values()):
+        raise BundleError(f"{path}: holds no golden sounds with their logits; export the bundle again")
+    yield from sorted(sounds.items())
+
+
+def _recompute(
+    sessions: Sessions, bundle: Bundle, index: int, arrays: dict[str, FloatArray]
+) -> Iterator[Check]:
+    manifest = bundle.manifest
+    classifier, decoder = manifest.stage("classifier"), manifest.stage("decoder")
+    if classifier is None:
+        raise BundleError(f"{bundle.path}: has no classifier; export the bundle again")
+    samples = int(arrays["waveform"].shape[-1])
+    front = next(iter(sessions.run("frontend", {"waveform": arrays["waveform"]}).values()))
+    found = sessions.run("classifier", {classifier.inputs[0].name: front})
+    if "mask" in arrays and decoder is not None:
+        feeds = {tensor.name: found[tensor.name] for tensor in decoder.inputs if tensor.name in found}
+        if any(tensor.name == "target" for tensor in decoder.inputs):
+            feeds["target"] = found["logits"].argmax(-1).astype(np.int64)
+        found |= sessions.run("decoder", feeds)
+    for output in ("logits", "mask"):
+        if output in arrays and output in found:
+            limit = manifest.parity.get("fp32", {}).get(output, {}).get("limit", _LIMIT)
+            same = found[output].shape == arrays[output].shape
+            difference = float(np.abs(found[output] - arrays[output]).max()) if same else float("inf")
+            yield Check(f"{output}_{index}", samples, difference, float(limit))
