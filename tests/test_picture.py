@@ -40,8 +40,8 @@ def test_one_loud_frame_of_a_long_sound_is_seen() -> None:
     assert pixels[200, 62:876].sum(axis=1).max() > 300
 
 
-@pytest.mark.parametrize("frames", [1, 2, 1199, 1201])
-@pytest.mark.parametrize("seconds", [6e-5, 0.3, 5.0, 119.9, 120.0, 4000.0, 36000.0, 4e6])
+@pytest.mark.parametrize("frames", [1, 1201])
+@pytest.mark.parametrize("seconds", [6e-5, 0.3, 120.0, 4000.0, 4e6])
 def test_any_length(frames: int, seconds: float) -> None:
     values = np.random.default_rng(0).uniform(size=(frames, 33)).astype(np.float32)
     picture(values, values, seconds=seconds, max_hz=24000.0)
