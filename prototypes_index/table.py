@@ -115,7 +115,8 @@ def open_table(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Tabl
             found_shape, fortran, found_dtype = np.lib.format.read_array_header_1_0(file)
             start = file.tell()
             size = os.fstat(file.fileno()).st_size
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        # numpy parses a header as a Python literal: damage surfaces as many kinds of error.
         raise PrototypeIndexError(f"{path}: not a readable table ({error}); {REBUILD}") from error
     if found_dtype != dtype or fortran or found_shape != shape:
         raise PrototypeIndexError(

@@ -67,8 +67,8 @@ class Prototype:
         """The place as sound: waveform [1, samples] and sample rate in Hz.
 
         The stretch from start_s to end_s (for the view frequency the clip's whole window), and of it, in
-        views that localise frequency, the band alone. Raises MethodError, naming the source file, where the bundle holds no sound, and
-        PrototypeIndexError where the file is gone or damaged.
+        views that localise frequency, the band alone. Raises MethodError, naming the source file, where
+        the bundle holds no sound, and PrototypeIndexError where the file is gone or damaged.
         """
         if self.sound is None:
             raise MethodError(
