@@ -62,13 +62,16 @@ def _shared(command: Callable[..., None]) -> Callable[..., None]:
 
 def _require_torch(threads: int | None) -> None:
     """Raise MissingDependencyError where the training extra is not installed."""
-    try:
-        import safetensors  # noqa: F401
-        import torch
-    except ImportError as error:
-        raise MissingDependencyError(
-            f'training needs {error.name or "PyTorch"}, which is not installed: pip install "earmark[export]"'
-        ) from error
+    from importlib.util import find_spec
+
+    # All of them now, not matplotlib's absence after the last epoch.
+    for package in ("torch", "safetensors", "matplotlib", "tqdm"):
+        if find_spec(package) is None:
+            raise MissingDependencyError(
+                f'training needs {package}, which is not installed: pip install "earmark[export]"'
+            )
+    import torch
+
     if threads is not None:
         torch.set_num_threads(threads)
 

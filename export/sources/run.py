@@ -19,6 +19,7 @@ from ..source import Reference, Source
 from ..stft import stft
 from ..training.classifier import build
 from ..training.lmac import build_decoder
+from ..training.sounds import longest_window
 
 MAPS = ["map1", "map2", "map3", "map4"]
 TAPS = ["logmel", *MAPS]
@@ -45,7 +46,7 @@ def _load(folder: Path) -> Source:
     run.fill(classifier)
     decoder = _decoder(folder, run, classifier, analysis, config)
     mels, rate, window = config["classifier"]["mels"], config["sample_rate"], float(config["window_seconds"])
-    rows = mels // STRIDE
+    samples, rows = round(window * rate), mels // STRIDE
     taps: dict[str, list[int | str]] = {"logmel": ["batch", "frames", mels]}
     for scale, (name, width) in enumerate(zip(MAPS, classifier.widths, strict=True)):
         frames = f"frames_{2**scale}" if scale else "frames"
@@ -56,7 +57,9 @@ def _load(folder: Path) -> Source:
         task="single_label",
         sample_rate=rate,
         # Shorter sound was padded to the window in training, and is when it is explained.
-        window=WindowSpec(seconds=window, hop_seconds=window / 2, minimum_seconds=window),
+        window=WindowSpec(
+            seconds=longest_window(samples) / rate, hop_seconds=window / 2, minimum_seconds=window
+        ),
         analysis=analysis,
         frontend=StftFrontend(analysis),
         classifier=classifier,

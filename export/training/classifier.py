@@ -20,7 +20,7 @@ from ..stft import stft
 from .augmentation import mask_stretches, place, random_gain
 from .loop import OnEpoch, batches, fit
 from .settings import ClassifierSettings, check, to_record
-from .sounds import FloatArray, Sounds, load_split, stack
+from .sounds import FloatArray, Sounds, load_split, window_batches
 
 ARCHITECTURE = "compact_classifier"
 
@@ -229,18 +229,14 @@ def _batch(
 
 @torch.no_grad()
 def score(
-    model: CompactClassifier,
-    analysis: AnalysisSpec,
-    waveforms: Sequence[FloatArray],
-    samples: int,
-    batch_size: int = 16,
+    model: CompactClassifier, analysis: AnalysisSpec, waveforms: Sequence[FloatArray], samples: int
 ) -> torch.Tensor:
     """Probabilities [sounds, K], as the runtime computes them: windows of `samples`, their mean."""
     total = torch.zeros(len(waveforms), model.head.out_features)
-    for start in range(0, len(waveforms), batch_size):
-        pieces, owner = stack(waveforms[start : start + batch_size], samples)
+    count = torch.zeros(len(waveforms), 1)
+    for pieces, owner in window_batches(waveforms, samples):
         logits = model(stft(torch.from_numpy(pieces), analysis))[0]
         of = torch.from_numpy(owner)
-        shares = torch.softmax(logits, dim=1) / torch.bincount(of)[of][:, None]
-        total[start:].index_add_(0, of, shares)
-    return total
+        total.index_add_(0, of, torch.softmax(logits, dim=1))
+        count.index_add_(0, of, torch.ones(len(of), 1))
+    return total / count

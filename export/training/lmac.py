@@ -27,7 +27,7 @@ from .augmentation import noise, place, random_gain
 from .classifier import build, require_same
 from .loop import OnEpoch, batches, fit
 from .settings import ClassifierSettings, LmacSettings, check, from_record, to_record
-from .sounds import FloatArray, Sounds, load_split, stack
+from .sounds import FloatArray, Sounds, load_split, window_batches
 
 ARCHITECTURE = "compact_decoder"
 
@@ -237,7 +237,6 @@ def judge(
     samples: int,
     *,
     threshold: float | None = None,
-    batch_size: int = 16,
 ) -> dict[str, float]:
     """Metrics of the masks over the windows of `waveforms`, in the spectrogram domain; {} without any.
 
@@ -248,8 +247,7 @@ def judge(
     if not waveforms:
         return {}
     columns: list[torch.Tensor] = []
-    for start in range(0, len(waveforms), batch_size):
-        pieces, _ = stack(waveforms[start : start + batch_size], samples)
+    for pieces, _ in window_batches(waveforms, samples):
         spectrum = stft(torch.from_numpy(pieces), analysis)
         logits, *taps = classifier(spectrum)
         mask = decoder(*taps)

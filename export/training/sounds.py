@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,17 +55,36 @@ def load_split(
     return parts[0], parts[1], unreadable
 
 
-def windows(sound: FloatArray, samples: int) -> FloatArray:
-    """[n] -> [windows, samples], as the runtime hears it: padded at the end, or every half window."""
-    if len(sound) <= samples:
-        return np.pad(sound, (0, samples - len(sound)))[None]
-    step = samples // 2
-    starts = [*range(0, len(sound) - samples, step), len(sound) - samples]
-    return np.stack([sound[start : start + samples] for start in starts])
+def longest_window(samples: int) -> int:
+    """The longest sound heard at once by a model trained on windows of `samples`: a tenth more.
+
+    Encoders lengthen clips by some milliseconds (ESC's Vorbis files are 5.001 s and more); without
+    the margin each of them would be cut into two windows.
+    """
+    return samples + samples // 10
 
 
-def stack(waveforms: Sequence[FloatArray], samples: int) -> tuple[FloatArray, npt.NDArray[np.int64]]:
-    """All windows of all sounds [windows, samples], and of which sound each one is [windows]."""
-    pieces = [windows(sound, samples) for sound in waveforms]
-    owner = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
-    return np.concatenate(pieces), owner
+def window_batches(
+    waveforms: Sequence[FloatArray], samples: int, size: int = 16
+) -> Iterator[tuple[FloatArray, npt.NDArray[np.int64]]]:
+    """All windows of all sounds, up to `size` of one length at a time: [B, N], and their sounds [B].
+
+    As the runtime hears them: shorter sound is padded with silence at its end, longer sound cut every
+    half window, the last one aligned to the end.
+    """
+    most = longest_window(samples)
+    by_length: dict[int, list[tuple[int, int]]] = {}
+    for index, sound in enumerate(waveforms):
+        last = len(sound) - most
+        starts = [*range(0, last, samples // 2), last] if last > 0 else [0]
+        by_length.setdefault(min(max(len(sound), samples), most), []).extend(
+            (index, start) for start in starts
+        )
+    for length, places in sorted(by_length.items()):
+        for first in range(0, len(places), size):
+            some = places[first : first + size]
+            pieces = np.zeros((len(some), length), dtype=np.float32)
+            for row, (index, start) in zip(pieces, some, strict=True):
+                heard = waveforms[index][start : start + length]
+                row[: len(heard)] = heard
+            yield pieces, np.array([index for index, _ in some], dtype=np.int64)
