@@ -1,0 +1,92 @@
+"""From process start to the first explanation, and what it costs in memory, imports and disk.
+
+    python benchmarks/cold_start.py WORK [--repeats 3] [--json FILE]
+
+WORK is the folder that side_by_side.py filled. Processes run in turn: earmark and PyTorch on the
+1.25 GB model, earmark on the shipped bundle, bare imports. Peak memory is the kernel's (ru_maxrss).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CLIP = (
+    "import numpy; wave = numpy.random.default_rng(0).standard_normal((1, 80000)).astype('float32') * 0.1; "
+)
+EXPLAIN = CLIP + "import earmark; earmark.load({bundle!r}).explain((wave, 16000), methods=['mask'])"
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    bundle = str(options.work / "bundle")
+    commands = {
+        "Cnn14: earmark": [sys.executable, "-c", EXPLAIN.format(bundle=bundle)],
+        "Cnn14: PyTorch": [sys.executable, str(HERE / "pytorch_side.py"), str(options.work / "recipe")],
+        "shipped: earmark explain": [sys.executable, "-m", "earmark.cli", "explain"],
+        "import numpy": [sys.executable, "-c", "import numpy"],
+        "import earmark": [sys.executable, "-c", "import numpy, earmark"],
+        "import earmark, load": [sys.executable, "-c", "import numpy, earmark; earmark.load"],
+        "earmark --help": [sys.executable, "-m", "earmark.cli", "--help"],
+        "import torch": [sys.executable, "-c", "import numpy, torch"],
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    peak: dict[str, float] = {}
+    for repeat in range(options.repeats + 1):
+        for name, command in commands.items():
+            taken, memory = run(command)
+            if repeat:  # the first round fills the disk cache and remembers hashes
+                seconds[name].append(taken)
+            peak[name] = memory
+    print(f"{'':<28}{'seconds':>10}{'peak MB':>10}")
+    for name, runs in seconds.items():
+        print(f"{name:<28}{statistics.median(runs):>10.2f}{peak[name]:>10.0f}")
+    ratio = statistics.median(seconds["Cnn14: PyTorch"]) / statistics.median(seconds["Cnn14: earmark"])
+    print(f"cold start, PyTorch / earmark: {ratio:.2f}")
+    sizes = installed_sizes()
+    for name, size in sizes.items():
+        print(f"{name:<28}{size / 1e6:>10.0f} MB on disk")
+    if options.json:
+        medians = {name: statistics.median(runs) for name, runs in seconds.items()}
+        options.json.write_text(json.dumps({"seconds": medians, "peak_mb": peak, "bytes": sizes}, indent=2))
+
+
+def run(command: list[str]) -> tuple[float, float]:
+    """Wall seconds and peak memory in MB of one process."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=HERE)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{command} failed")
+    return time.perf_counter() - start, usage.ru_maxrss / 1024
+
+
+def installed_sizes() -> dict[str, int]:
+    """Bytes in site-packages of what the runtime needs, and of torch."""
+    site = Path(sysconfig.get_paths()["purelib"])
+    runtime = "numpy scipy onnxruntime onnx faiss soxr soundfile msgspec click PIL filelock google".split()
+    extras = "numpy.libs scipy.libs faiss_cpu.libs pillow.libs _soundfile_data ml_dtypes".split()
+
+    def size(names: list[str]) -> int:
+        return sum(
+            file.stat().st_size for name in names for file in (site / name).rglob("*") if file.is_file()
+        )
+
+    return {"runtime's packages": size(runtime + extras), "torch": size(["torch"])}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""A Cnn14 with L-MAC's reference decoder, seeded random weights: written as a recipe's output folder.
+
+Random weights cost what trained ones cost. They are scaled so that logits are of order 1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from earmark.export.architectures.cnn14 import Cnn14
+from earmark.export.architectures.cnn14_decoder import Cnn14Decoder
+from torch import nn
+
+SETTINGS = """\
+sample_rate: 16000
+n_mels: 80
+out_n_neurons: 50
+n_fft: 1024
+spec_mag_power: 0.5
+hop_length: 11.6099
+win_length: 23.2199
+signal_length_s: 5
+"""
+
+
+def modules(seed: int = 0) -> tuple[Cnn14, nn.Linear, Cnn14Decoder]:
+    """Classifier body, head and decoder, in eval mode."""
+    torch.manual_seed(seed)
+    body, head, decoder = Cnn14().eval(), nn.Linear(2048, 50).eval(), Cnn14Decoder().eval()
+    return body, head, decoder
+
+
+def write(folder: Path, seed: int = 0) -> Path:
+    """Write the folder that `earmark export` reads."""
+    body, head, decoder = modules(seed)
+    checkpoint = folder / "save" / "CKPT+2026-01-01+00-00-00+00"
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    (folder / "hyperparams.yaml").write_text(SETTINGS)
+    lines = [f"'class {index}' => {index}" for index in range(50)]
+    (folder / "save" / "label_encoder.txt").write_text("\n".join([*lines, "=" * 16, ""]))
+    torch.save(body.state_dict(), folder / "save" / "embedding_model.ckpt")
+    torch.save(head.state_dict(), folder / "save" / "classifier.ckpt")
+    torch.save(decoder.state_dict(), checkpoint / "psi_model.ckpt")
+    return folder

@@ -1,0 +1,107 @@
+"""Cnn14 with the reference decoder: earmark beside PyTorch, same weights, same 5 s clip, one process.
+
+    python benchmarks/side_by_side.py WORK [--repeats 7] [--compile] [--json FILE]
+
+WORK keeps the recipe folder (1.25 GB of random weights) and the bundle between runs. Each repeat
+runs every side once, in turn; the table has medians in milliseconds and PyTorch's best divided by
+ours. Nothing else should run on the machine. Exporting wants `pip install ".[cpu,export]"`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import earmark
+import torch
+from earmark.export.bundle_writer import write_bundle
+from earmark.export.sources.speechbrain import load as load_source
+from pytorch_side import RATE, PyTorchSide, load
+from recipe import write
+
+STAGES = ("front end", "classifier", "decoder", "mask to audio", "end to end")
+OURS = {
+    "frontend": "front end",
+    "classifier": "classifier",
+    "decoder": "decoder",
+    "mask to audio": "mask to audio",
+}
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--compile", action="store_true", help="also torch.compile (minutes of compiling)")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+
+    recipe, bundle = options.work / "recipe", options.work / "bundle"
+    if not recipe.exists():
+        write(recipe)
+    if not bundle.exists():
+        write_bundle(load_source(recipe), bundle)
+
+    rng = np.random.default_rng(0)
+    wave = (rng.standard_normal((1, 5 * RATE)) * 0.1).astype(np.float32)
+    wave /= wave.max()  # the recipe's level, so that no side has to apply it
+    explainer = earmark.load(bundle, device="cpu")
+    base = load(recipe)
+    sides = {"eager": base, "channels_last": load_channels_last(recipe)}
+    if options.compile:
+        sides["compile"] = compiled(load(recipe))
+
+    def ours() -> dict[str, float]:
+        timings = explainer.explain((wave, RATE), methods=["mask"]).timings
+        taken = {OURS[name]: value for name, value in timings.items() if name in OURS}
+        return {**taken, "end to end": sum(timings.values())}
+
+    def theirs(side: PyTorchSide) -> dict[str, float]:
+        return side.explain(torch.from_numpy(wave))
+
+    calls = {"earmark": ours, **{f"torch {name}": (lambda s=side: theirs(s)) for name, side in sides.items()}}
+    for call in calls.values():  # warm-up
+        call()
+    taken: dict[str, list[dict[str, float]]] = {name: [] for name in calls}
+    for repeat in range(options.repeats):
+        for name, call in calls.items():
+            taken[name].append(call())
+        print(f"repeat {repeat + 1} of {options.repeats}", file=sys.stderr)
+
+    medians = {
+        name: {stage: statistics.median(run[stage] for run in runs) for stage in STAGES}
+        for name, runs in taken.items()
+    }
+    print(f"{'ms, median of ' + str(options.repeats):<22}" + "".join(f"{stage:>15}" for stage in STAGES))
+    for name, row in medians.items():
+        print(f"{name:<22}" + "".join(f"{row[stage]:>15.1f}" for stage in STAGES))
+    for name in calls:
+        if name != "earmark":
+            ratio = {stage: medians[name][stage] / medians["earmark"][stage] for stage in STAGES}
+            print(f"{name + ' / earmark':<22}" + "".join(f"{ratio[stage]:>15.2f}" for stage in STAGES))
+    if options.json:
+        document = {"repeats": options.repeats, "threads": torch.get_num_threads(), "median_ms": medians}
+        options.json.write_text(json.dumps(document, indent=2))
+
+
+def load_channels_last(recipe: Path) -> PyTorchSide:
+    """The same weights with convolutions in channels_last."""
+    side = load(recipe)
+    return PyTorchSide(side.body, side.head, side.decoder, channels_last=True)
+
+
+def compiled(side: PyTorchSide) -> PyTorchSide:
+    """The same weights through torch.compile."""
+    return PyTorchSide(torch.compile(side.body), side.head, torch.compile(side.decoder))
+
+
+if __name__ == "__main__":
+    main()
