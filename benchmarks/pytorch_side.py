@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
+
 from earmark.export.architectures.cnn14 import Cnn14
 from earmark.export.architectures.cnn14_decoder import Cnn14Decoder
-from torch import nn
 
 N_FFT, WINDOW, HOP, MELS, RATE = 1024, 372, 186, 80, 16000
 
@@ -40,7 +41,7 @@ class PyTorchSide:
         self.window, self.bank = torch.hamming_window(WINDOW), filterbank()
 
     def front_end(self, wave: torch.Tensor) -> torch.Tensor:
-        """waveform [1, N] -> STFT [1, T, F, 2]."""
+        """Waveform [1, N] -> STFT [1, T, F, 2]."""
         stft = torch.stft(wave, N_FFT, HOP, WINDOW, self.window, pad_mode="constant", return_complex=True)
         return torch.view_as_real(stft.transpose(1, 2))
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
+
 from earmark.export.architectures.cnn14 import Cnn14
 from earmark.export.architectures.cnn14_decoder import Cnn14Decoder
-from torch import nn
 
 SETTINGS = """\
 sample_rate: 16000

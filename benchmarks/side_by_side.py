@@ -19,12 +19,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import earmark
 import torch
-from earmark.export.bundle_writer import write_bundle
-from earmark.export.sources.speechbrain import load as load_source
 from pytorch_side import RATE, PyTorchSide, load
 from recipe import write
+
+import earmark
+from earmark.export.bundle_writer import write_bundle
+from earmark.export.sources.speechbrain import load as load_source
 
 STAGES = ("front end", "classifier", "decoder", "mask to audio", "end to end")
 OURS = {

@@ -19,7 +19,7 @@ from .evidence import Evidence, Overview
 from .method import Context, FloatArray, Heard, Sound
 from .overlap import OverlapAdd
 from .scores import Aggregate, scores_of
-from .sound import OpenSound, Restored, residual, scratch
+from .sound import OpenSound, Restored, releaser, residual, scratch
 from .stft import as_complex, forward, gain, inverse
 
 
@@ -123,6 +123,7 @@ class MaskAccount:
         self._single = sound.windows == 1
         kind = np.float32 if self._single else np.float16
         self._values = scratch((frames, bins), kind, opened=context.opened)
+        self._release = releaser(self._values)
         self._filled = 0
         self._mask_join = OverlapAdd((bins,))
         self._sound_join = OverlapAdd((sound.input_channels,))
@@ -224,6 +225,7 @@ class MaskAccount:
         block = finished.T[:room]
         self._values[self._filled : self._filled + len(block)] = block
         self._filled += len(block)
+        self._release(block.nbytes)
 
 
 def _level(heard: Heard) -> np.float32:

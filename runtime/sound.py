@@ -218,7 +218,7 @@ class Restored:
         )
         self._out = scratch((opened.input_channels, opened.input_samples), np.float32, opened=opened)
         self._written = 0
-        self._release = _releaser(self._out)
+        self._release = releaser(self._out)
 
     def push(self, block: FloatArray) -> None:
         """The next block [channels, n] at the model's rate."""
@@ -239,7 +239,7 @@ class Restored:
 def residual(opened: OpenSound, kept: FloatArray) -> FloatArray:
     """Input minus `kept` [channels, input_samples], stored as `kept` is."""
     out = scratch(kept.shape, np.float32, opened=opened)
-    release, release_kept = _releaser(out), _releaser(kept)
+    release, release_kept = releaser(out), releaser(kept)
     start = 0
     for block in opened.input_blocks():
         stop = start + block.shape[1]
@@ -277,7 +277,7 @@ def release(array: npt.NDArray[Any]) -> None:
         advise(mmap.MADV_DONTNEED)
 
 
-def _releaser(array: npt.NDArray[Any]) -> Callable[[int], None]:
+def releaser(array: npt.NDArray[Any]) -> Callable[[int], None]:
     """A function that counts bytes touched and releases pages now and then."""
     touched = 0
 
