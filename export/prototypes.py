@@ -96,7 +96,7 @@ def index_bundle(
     folder = Path(bundle)
     folders = [data] if isinstance(data, (str, Path)) else list(data)
     files = [file for one in folders for file in list_sounds(one, fewest_classes=1).clips]
-    with _only_writer(folder):
+    with _disk_full_is_one_line(folder), _only_writer(folder):
         manifest = read_manifest(folder)
         if not any_label:
             _check_labels(manifest, files)
@@ -170,13 +170,12 @@ class _Build:
         building = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=parent))
         writer: GenerationWriter | None = None
         try:
-            with _disk_full_is_one_line(self.folder):
-                writer = self._writer(building)
-                added = sum(self._add(writer, file) for file in _announced(files, progress))
-                if not added:
-                    return self._unchanged(files)
-                info = writer.finish(exact_limit=exact_limit, versions={"earmark": __version__})
-                manifest = self._publish(building, info)
+            writer = self._writer(building)
+            added = sum(self._add(writer, file) for file in _announced(files, progress))
+            if not added:
+                return self._unchanged(files)
+            info = writer.finish(exact_limit=exact_limit, versions={"earmark": __version__})
+            manifest = self._publish(building, info)
         finally:
             if writer is not None:
                 writer.close()
@@ -273,8 +272,13 @@ class _Build:
         )
         building.chmod(0o755)
         building.rename(self.folder / FOLDER / name)
-        sync_folder(self.folder / FOLDER)
-        replace_manifest(self.folder, manifest)
+        try:
+            sync_folder(self.folder / FOLDER)
+            replace_manifest(self.folder, manifest)
+        except BaseException:
+            if read_manifest(self.folder).prototypes != spec:
+                shutil.rmtree(self.folder / FOLDER / name, ignore_errors=True)
+            raise
         return manifest
 
     def _unchanged(self, files: Sequence[SoundFile]) -> IndexReport:

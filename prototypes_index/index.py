@@ -6,6 +6,7 @@ answer is measured on a sample and kept. Files are checked, then memory-mapped.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -62,7 +63,7 @@ def build_index(
     """Write the index of `vectors` [n, D] (length 1, may be mapped from a file) to `path`.
 
     Deterministic: HNSW is built by one thread, and the sample of its recall is seeded. Raises
-    PrototypeIndexError where faiss cannot write the file.
+    OSError where the file cannot be written.
     """
     count, dimension = vectors.shape
     kind: Kind = "flat" if count <= exact_limit else "hnsw"
@@ -81,7 +82,13 @@ def build_index(
         faiss.write_index(index, str(path))
     except RuntimeError as error:
         raise OSError(f"{path}: faiss could not write the index: {_first_line(error)}") from error
-    return IndexInfo(kind, count, dimension, recall, ef_search)
+    info = IndexInfo(kind, count, dimension, recall, ef_search)
+    try:
+        # faiss only prints what goes wrong when it closes the file.
+        check_header(path, info)
+    except PrototypeIndexError as error:
+        raise OSError(errno.ENOSPC, "the index could not be written whole", str(path)) from error
+    return info
 
 
 class ViewIndex:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -193,8 +194,9 @@ class TableWriter:
         self._raw.unlink()
 
     def close(self) -> None:
-        """Stop without finishing."""
-        self._file.close()
+        """Stop without finishing; what a full disk does not take is of no use any more."""
+        with suppress(OSError):
+            self._file.close()
 
 
 def strongest_clips(channels: Table, scores: Table, recordings: npt.NDArray[np.int32]) -> Table:

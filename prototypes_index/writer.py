@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +220,8 @@ class GenerationWriter:
 
     def close(self) -> None:
         """Let go of every file without finishing; the folder may then be removed."""
-        self._lines.close()
+        with suppress(OSError):
+            self._lines.close()
         for writer in (
             self._clips,
             *(table for tables in self._tables.values() for table in tables.values()),
