@@ -77,20 +77,8 @@ def run(command: list[str]) -> tuple[float, float]:
 def installed_sizes() -> dict[str, int]:
     """Bytes in site-packages of what the runtime needs, and of torch."""
     site = Path(sysconfig.get_paths()["purelib"])
-    runtime = [
-        "numpy",
-        "scipy",
-        "onnxruntime",
-        "onnx",
-        "faiss",
-        "soxr",
-        "soundfile",
-        "msgspec",
-        "click",
-        "PIL",
-        "filelock",
-        "google",
-    ]
+    runtime = ["numpy", "scipy", "onnxruntime", "onnx", "faiss", "soxr", "soundfile", "msgspec", "click"]
+    runtime += ["PIL", "filelock", "google"]
     extras = ["numpy.libs", "scipy.libs", "faiss_cpu.libs", "pillow.libs", "_soundfile_data", "ml_dtypes"]
 
     def size(names: list[str]) -> int:
