@@ -10,8 +10,8 @@ import soundfile
 
 from ..errors import PrototypeIndexError
 from ..prototypes_index.views import FloatArray
+from ..runtime.bundle import Bundle
 from ..runtime.explainer import Explainer
-from ..runtime.method import Clock
 from ..runtime.prototypes import grid_of
 from ..runtime.sound import OpenSound, open_sound
 
@@ -33,16 +33,18 @@ class HeardClip:
 class ClipListener:
     """Front end, classifier and embeddings graph of one bundle."""
 
-    def __init__(self, folder: Path, embeddings: Path, device: str = "cpu") -> None:
-        """Open the bundle in `folder`; `embeddings` is the graph that makes the maps.
+    def __init__(self, bundle: Bundle, embeddings: Path, device: str = "cpu") -> None:
+        """Hear with an open bundle; `embeddings` is the graph that makes the maps.
 
-        Raises BundleError, DeviceError, MissingDependencyError, and PrototypeIndexError where the
+        Raises DeviceError, MissingDependencyError, and PrototypeIndexError where the
         bundle has no feature map.
         """
-        self._explainer = Explainer(folder, device)
+        self._explainer = Explainer(bundle, device)
         spec = self._explainer.manifest.feature_map
         if spec is None:
-            raise PrototypeIndexError(f"{folder}: this bundle has no feature map; export it again with one")
+            raise PrototypeIndexError(
+                f"{bundle.path}: this bundle has no feature map; export it again with one"
+            )
         self._tap, self._grid, self._embeddings = spec.tap, grid_of(spec), embeddings
         self._rate = self._explainer.manifest.sample_rate
 
@@ -52,8 +54,8 @@ class ClipListener:
 
     def listen(self, opened: OpenSound) -> Iterator[HeardClip]:
         """Every window of the sound, in order, in bounded memory."""
-        for heard in self._explainer._windows(opened, Clock()):
-            made = self._explainer._sessions.run_graph(self._embeddings, {self._tap: heard.taps[self._tap]})
+        for heard in self._explainer.hear(opened):
+            made = self._explainer.run_graph(self._embeddings, {self._tap: heard.taps[self._tap]})
             maps = {name: made[name][0] for name in ("square", "time", "frequency")}
             samples = heard.waveform.shape[-1]
             real = min(samples, opened.samples - heard.offset)

@@ -23,6 +23,7 @@ from ..prototypes_index.index import EXACT_LIMIT
 from ..prototypes_index.table import Clip
 from ..prototypes_index.views import find_places, views_of
 from ..prototypes_index.writer import GenerationWriter
+from ..runtime.bundle import Bundle
 from ..runtime.manifest import Manifest, PrototypesSpec
 from ..runtime.prototypes import grid_of, model_hash, open_generation
 from .clip_listener import ClipListener
@@ -98,6 +99,8 @@ def index_bundle(
     files = [file for one in folders for file in list_sounds(one, fewest_classes=1).clips]
     with _disk_full_is_one_line(folder), _only_writer(folder):
         manifest = read_manifest(folder)
+        # What is built anew need not be whole.
+        opened = Bundle.open(folder, prototypes=extend)
         if not any_label:
             _check_labels(manifest, files)
         _remove_leftovers(folder, manifest)
@@ -107,6 +110,7 @@ def index_bundle(
         build = _Build(
             folder,
             manifest,
+            opened,
             old,
             audio=audio,
             strict=strict,
@@ -142,6 +146,7 @@ class _Build:
         self,
         folder: Path,
         manifest: Manifest,
+        bundle: Bundle,
         old: Generation | None,
         *,
         audio: bool,
@@ -155,7 +160,7 @@ class _Build:
                 f"{folder}: this bundle has no embeddings graph, hence no prototypes; export it again from a "
                 "source with a feature map"
             )
-        self.folder, self.manifest, self.old = folder, manifest, old
+        self.folder, self.manifest, self.bundle, self.old = folder, manifest, bundle, old
         self.audio, self.strict, self.seed, self.attributions = audio, strict, seed, attributions
         self.device = device
         self.feature_map = manifest.feature_map
@@ -205,7 +210,7 @@ class _Build:
         )
         if self.old is not None:
             writer.extend(self.old)
-        self.listener = ClipListener(self.folder, building / "embeddings.onnx", self.device)
+        self.listener = ClipListener(self.bundle, building / "embeddings.onnx", self.device)
         return writer
 
     def _add(self, writer: GenerationWriter, file: SoundFile) -> int:

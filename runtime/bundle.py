@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,12 +18,13 @@ import msgspec
 
 from ..errors import BundleError
 from .cache import cache_folder
-from .manifest import SCHEMA_VERSION, Manifest, StageSpec
+from .manifest import SCHEMA_VERSION, Manifest, StageSpec, TensorSpec
 
 MANIFEST = "bundle.json"
 # A manifest of 100,000 labels and files stays below this.
 _MANIFEST_BYTES = 64 << 20
-_CHUNK = 1 << 20
+# Operators that make ONNX Runtime open files of the graph's choosing.
+_FILE_OPERATORS = frozenset({"EPContext"})
 
 
 class _Version(msgspec.Struct):
@@ -40,15 +41,19 @@ class Bundle:
         self.manifest = manifest
 
     @classmethod
-    def open(cls, path: Path | str, *, examine: bool | None = None) -> Bundle:
+    def open(cls, path: Path | str, *, examine: bool | None = None, prototypes: bool = True) -> Bundle:
         """Open the bundle in the folder `path`.
 
         examine: True recomputes every hash, False none, None where this machine has not yet done so
+        prototypes: False leaves them out, unchecked, so that damaged ones can be built again
         Raises BundleError, in one line with the file at fault.
         """
         folder = Path(path)
         content = _read_manifest(folder)
         manifest = _decode(folder / MANIFEST, content)
+        if not prototypes:
+            files = {name: one for name, one in manifest.files.items() if not name.startswith("prototypes/")}
+            manifest = msgspec.structs.replace(manifest, files=files, prototypes=None)
         bundle = cls(folder.resolve(), manifest)
         _check_structure(bundle)
         stamps = bundle._check_files()
@@ -83,7 +88,7 @@ class Bundle:
             try:
                 real = path.resolve(strict=True)
                 status = real.stat()
-            except OSError as error:
+            except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
                 raise BundleError(f"{path}: missing; fetch or export the bundle again") from error
             if not real.is_relative_to(self.path):
                 raise BundleError(f"{path}: a link that leaves the bundle; a bundle holds its files itself")
@@ -101,9 +106,11 @@ class Bundle:
 def _read_manifest(folder: Path) -> bytes:
     path = folder / MANIFEST
     try:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise BundleError(f"{path}: a link that leaves the bundle; a bundle holds its files itself")
         with path.open("rb") as file:
             content = file.read(_MANIFEST_BYTES + 1)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         reason = "no such folder" if not folder.exists() else f"no readable {MANIFEST} in it"
         raise BundleError(f"{folder}: not a bundle ({reason}); make one with earmark export") from error
     if len(content) > _MANIFEST_BYTES:
@@ -157,18 +164,56 @@ def _check_structure(bundle: Bundle) -> None:
         raise BundleError(f"{path}: windows further apart than they are long would leave sound unheard")
     if manifest.window.minimum_seconds > manifest.window.seconds:
         raise BundleError(f"{path}: the shortest sound is longer than a window")
-    if manifest.analysis.window_length > manifest.analysis.n_fft:
-        raise BundleError(f"{path}: the analysis window is longer than n_fft")
+    if manifest.analysis.window_length > manifest.analysis.n_fft or manifest.analysis.n_fft % 2:
+        raise BundleError(f"{path}: n_fft must be even and hold the analysis window")
     for stage in manifest.stages:
         for name in (stage.file, *stage.data):
             if name not in manifest.files:
                 raise BundleError(f"{path}: the stage {stage.name} names {name}, which is not in its files")
+    _check_chain(manifest, path)
     classes = _output_dims(manifest, "classifier", "logits")[-1:]
     if classes and isinstance(classes[0], int) and classes[0] != len(manifest.labels):
         raise BundleError(
             f"{path}: {len(manifest.labels)} labels, but the classifier has {classes[0]} outputs; "
             "export the bundle again"
         )
+
+
+def _check_chain(manifest: Manifest, path: Path) -> None:
+    """Every stage's inputs are outputs of the stages before it."""
+    entry = "stft" if manifest.rescore == "spectrogram" else "features"
+    known = {"waveform"}
+    # In the order of the chain, whatever the order in the manifest.
+    for name, needed in (
+        ("frontend", entry),
+        ("classifier", "logits"),
+        ("decoder", "mask"),
+        ("embeddings", ""),
+    ):
+        stage = manifest.stage(name)
+        if stage is None:
+            continue
+        inputs, outputs = ([tensor.name for tensor in side] for side in (stage.inputs, stage.outputs))
+        if len(set(inputs)) != len(inputs) or len(set(outputs)) != len(outputs):
+            raise BundleError(f"{path}: the stage {name} names a tensor twice; export the bundle again")
+        if needed and needed not in outputs:
+            raise BundleError(f"{path}: the stage {name} gives no {needed!r}; export the bundle again")
+        unknown = sorted(set(inputs) - known)
+        if unknown or not inputs or (name == "classifier" and inputs != [entry]):
+            raise BundleError(
+                f"{path}: the stage {name} takes {inputs}, of which no stage before it gives {unknown}; "
+                "export the bundle again"
+            )
+        # A decoder may be told the class, too.
+        known = {entry} if name == "frontend" else known | set(outputs) | {"target"}
+        if (
+            name == "classifier"
+            and manifest.feature_map is not None
+            and manifest.feature_map.tap not in outputs
+        ):
+            raise BundleError(
+                f"{path}: the feature map {manifest.feature_map.tap!r} is no tap of the classifier"
+            )
 
 
 def _output_dims(manifest: Manifest, stage: str, tensor: str) -> list[int | str]:
@@ -192,7 +237,8 @@ def _check_graph(bundle: Bundle, stage: StageSpec) -> None:
         found, expected = [value.name for value in values], [spec.name for spec in specs]
         if sorted(found) != sorted(expected) or len(set(found)) != len(found):
             raise BundleError(f"{path}: its {kind} are {found}, the manifest says {expected}")
-    for tensor in _external_tensors(model):
+        _check_values(path, values, specs)
+    for tensor in _external_tensors(model, path):
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = str(PurePosixPath(stage.file).parent / entries.get("location", ""))
         if location not in stage.data:
@@ -223,18 +269,42 @@ def _check_extent(bundle: Bundle, path: Path, tensor: Any, entries: dict[str, st
         )
 
 
-def _external_tensors(model: Any) -> Iterator[Any]:
-    """Every tensor of the graph, its subgraphs and attributes that keeps its values in another file."""
+def _check_values(path: Path, values: Iterable[Any], specs: Iterable[TensorSpec]) -> None:
+    """Types, ranks and fixed dims of a graph's inputs or outputs are the manifest's."""
     import onnx
 
-    stack = [model.graph]
+    types = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}
+    kinds = {value.name: value.type.tensor_type for value in values}
+    for spec in specs:
+        kind = kinds[spec.name]
+        dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim]
+        agree = len(dims) == len(spec.dims) and all(
+            not isinstance(want, int) or have in (want, None)
+            for want, have in zip(spec.dims, dims, strict=True)
+        )
+        if kind.elem_type != types[spec.dtype] or not agree:
+            raise BundleError(
+                f"{path}: {spec.name} has the dims {dims}, the manifest says {spec.dtype} {spec.dims}"
+            )
+
+
+def _external_tensors(model: Any, path: Path) -> Iterator[Any]:
+    """Every tensor of the graph, its subgraphs, functions and attributes that keeps its values elsewhere."""
+    import onnx
+
+    stack: list[Any] = [model.graph, *model.functions]
     while stack:
         graph = stack.pop()
-        tensors = list(graph.initializer)
+        tensors = list(getattr(graph, "initializer", ()))
+        sparse = list(getattr(graph, "sparse_initializer", ()))
         for node in graph.node:
+            if node.op_type in _FILE_OPERATORS:
+                raise BundleError(f"{path}: holds the operator {node.op_type}, which opens files; refused")
             for attribute in node.attribute:
                 tensors += [attribute.t, *attribute.tensors]
+                sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
                 stack += [attribute.g, *attribute.graphs]
+        tensors += [part for one in sparse for part in (one.values, one.indices)]
         yield from (t for t in tensors if t.data_location == onnx.TensorProto.EXTERNAL)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -21,7 +21,7 @@ from .manifest import Manifest
 from .method import Clock, Context, FloatArray, Heard, Method, Sound
 from .results import Result
 from .scores import Aggregate, scores_of
-from .session import Sessions
+from .session import Sessions, Tensors
 from .sound import OpenSound, open_sound
 
 # Every explanation method, and where its class lies: a new one is one file and one line.
@@ -64,10 +64,10 @@ class Explainer:
     in the process that uses them, and again after a fork.
     """
 
-    def __init__(self, path: Path | str, device: str = "auto") -> None:
+    def __init__(self, path: Path | str | Bundle, device: str = "auto") -> None:
         """Open the bundle at `path`. Raises BundleError, DeviceError, MissingDependencyError."""
         self._requested = device
-        self.bundle = Bundle.open(path)
+        self.bundle = path if isinstance(path, Bundle) else Bundle.open(path)
         self._sessions = Sessions(self.bundle, device)
         self._cache: dict[str, Any] = {}
 
@@ -103,6 +103,14 @@ class Explainer:
     def device(self) -> str:
         """What runs: cpu, cuda:N or tensorrt."""
         return self._sessions.device
+
+    def hear(self, opened: OpenSound) -> Iterator[Heard]:
+        """Every window of a sound after the classifier, in order: what methods see, and what is indexed."""
+        return self._windows(opened, Clock())
+
+    def run_graph(self, path: Path, feeds: Mapping[str, FloatArray]) -> Tensors:
+        """Run a graph of the bundle that is no stage of the chain, such as a generation's embeddings."""
+        return self._sessions.run_graph(path, feeds)
 
     def close(self) -> None:
         """Free the sessions; the next explanation makes them again."""

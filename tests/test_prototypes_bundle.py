@@ -348,6 +348,15 @@ def test_counts_that_disagree_are_refused_by_the_runtime(bundle, sounds):
         earmark.load(bundle, device="cpu").explain(sounds / "noise/b0_1.wav", methods=["prototypes"])
 
 
+def test_damaged_prototypes_can_be_built_again(bundle, sounds):
+    (bundle / "prototypes/g0001/time.faiss").unlink()
+    with pytest.raises(BundleError, match=r"time\.faiss"):
+        index_bundle(bundle, sounds)
+    report = index_bundle(bundle, sounds, extend=False)
+    assert (report.generation, report.sources) == ("g0002", 9)
+    Bundle.open(bundle, examine=True)
+
+
 def test_command(bundle, tmp_path, sounds):
     from earmark.cli import main
 
