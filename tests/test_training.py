@@ -343,3 +343,16 @@ def test_metrics_of_known_masks(run, data):
         silent = source.classifier(stft(torch.zeros_like(padded), source.analysis))[0].softmax(1)
     chosen = int(full.argmax())
     assert figures["faithfulness"] == pytest.approx(float(full[0, chosen] - silent[0, chosen]), abs=1e-4)
+
+
+def test_without_validation(data, tmp_path):
+    form = {key: value for key, value in FORM.items() if key != "val_fold"}
+    summary = train_classifier(data, tmp_path / "run", ClassifierSettings(epochs=1, **form))
+    assert (summary["clips"], summary["validation_clips"], summary["accuracy"]) == (24, 0, None)
+    summary = train_lmac(tmp_path / "run", data, LmacSettings(epochs=1, width=4))
+    assert "area" not in summary
+    summary = train_lmac(tmp_path / "run", data, LmacSettings(epochs=1, width=4), resume=True)
+    assert summary["clips"] == 24
+    result = CliRunner().invoke(main, ["train", "lmac", str(tmp_path / "run"), str(data), "--resume"])
+    assert result.exit_code == 0, result.stderr
+    assert "validation:" not in result.stderr
