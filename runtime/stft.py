@@ -9,7 +9,6 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
 
 from .manifest import AnalysisSpec
 from .method import FloatArray
@@ -42,7 +41,7 @@ def forward(waveform: npt.ArrayLike, spec: AnalysisSpec) -> ComplexArray:
     frames = np.lib.stride_tricks.sliding_window_view(padded[..., left:last], width, axis=-1)
     buffer = np.zeros((*frames.shape[:-2], frame_count(samples, spec), spec.n_fft), np.float32)
     np.multiply(frames[..., :: spec.hop, :], window, out=buffer[..., left : left + width])
-    return np.asarray(scipy.fft.rfft(buffer, axis=-1), dtype=np.complex64)
+    return np.asarray(np.fft.rfft(buffer, axis=-1), dtype=np.complex64)
 
 
 def inverse(spectrum: npt.ArrayLike, spec: AnalysisSpec, length: int) -> FloatArray:
@@ -53,7 +52,7 @@ def inverse(spectrum: npt.ArrayLike, spec: AnalysisSpec, length: int) -> FloatAr
     stft = np.asarray(spectrum, dtype=np.complex64)
     window, left = _window(spec)
     width = len(window)
-    frames = scipy.fft.irfft(stft, n=spec.n_fft, axis=-1)[..., left : left + width]
+    frames = np.fft.irfft(stft, n=spec.n_fft, axis=-1)[..., left : left + width]
     total = overlap_add(frames * window, spec.hop)
     envelope = _envelope(spec, stft.shape[-2])
     # Frame 0 of the support starts at `left` of the padded sound; the sound itself at n_fft // 2.
