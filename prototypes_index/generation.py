@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import PrototypeIndexError
 from .index import IndexInfo, ViewIndex
-from .table import CLIP, ENTRY, REBUILD, TOP, TOPS, Clip, Table, open_table
+from .table import CLIP, ENTRY, REBUILD, TOP, TOPS, Clip, Entry, Table, open_table
 from .views import VIEWS, FloatArray, View
 
 INFO_VERSION = 1
@@ -169,12 +169,12 @@ class Generation:
         held: Table = rows[rows["clip"] >= 0]
         return held
 
-    def entry(self, view: View, row: int) -> Any:
+    def entry(self, view: View, row: int) -> Entry:
         """One entry, its clip and label checked to exist."""
         entries = self.entries(view)
         if 0 <= row < len(entries):
-            entry = entries[row]
-            if 0 <= entry["clip"] < self.info.clips and 0 <= entry["label"] < len(self.info.labels):
+            entry = Entry(*entries[row].item())
+            if 0 <= entry.clip < self.info.clips and 0 <= entry.label < len(self.info.labels):
                 return entry
         raise PrototypeIndexError(f"{self.folder / view}.entries.npy: row {row} is damaged; {REBUILD}")
 
@@ -206,16 +206,15 @@ class Generation:
     def _distinct(self, view: View, cosines: FloatArray, rows: Table) -> list[Match]:
         """The hits of all queries in order of similarity, the best of each source."""
         order = np.lexsort((rows.ravel(), -cosines.ravel()))
-        matches: dict[int, Match] = {}
-        for flat in order.tolist():
-            query, rank = divmod(flat, rows.shape[1])
-            row = int(rows[query, rank])
-            if row < 0:
-                continue
-            source = int(self.clips[self.entry(view, row)["clip"]]["source"])
-            if source not in matches:
-                matches[source] = Match(query, float(cosines[query, rank]), row)
-        return list(matches.values())
+        order = order[rows.ravel()[order] >= 0]
+        clips = self.entries(view)["clip"][rows.ravel()[order]]
+        if ((clips < 0) | (clips >= self.info.clips)).any():
+            raise PrototypeIndexError(f"{self.folder / view}.entries.npy: damaged; {REBUILD}")
+        _, first = np.unique(self.clips["source"][clips], return_index=True)
+        return [
+            Match(flat // rows.shape[1], float(cosines.ravel()[flat]), int(rows.ravel()[flat]))
+            for flat in order[np.sort(first)].tolist()
+        ]
 
 
 def read_info(folder: Path) -> GenerationInfo:

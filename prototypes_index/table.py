@@ -14,7 +14,7 @@ import shutil
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,23 @@ ENTRY = np.dtype(
         ("channels", "<i4"),
     ]
 )
+
+
+class Entry(NamedTuple):
+    """One `ENTRY` record."""
+
+    clip: int
+    label: int
+    frame: int
+    row: int
+    start_s: float
+    end_s: float
+    fmin_hz: float
+    fmax_hz: float
+    score: float
+    channels: int
+
+
 CLIP = np.dtype(
     [
         # Where the clip's line lies in clips.jsonl.

@@ -168,16 +168,16 @@ class PrototypeAccount:
         """The entry `row` as a match of a place in the input."""
         generation = self._method.generation
         entry = generation.entry(view, row)
-        clip = generation.clip(int(entry["clip"]))
+        clip = generation.clip(entry.clip)
         return Prototype(
             view=view,
-            label=generation.info.labels[int(entry["label"])],
+            label=generation.info.labels[entry.label],
             similarity=cosine,
             clip=clip.source,
-            start_s=float(entry["start_s"]),
-            end_s=float(entry["end_s"]),
-            fmin_hz=float(entry["fmin_hz"]),
-            fmax_hz=float(entry["fmax_hz"]),
+            start_s=entry.start_s,
+            end_s=entry.end_s,
+            fmin_hz=entry.fmin_hz,
+            fmax_hz=entry.fmax_hz,
             place=candidate.place,
             channels=candidate.channels,
             attribution=clip.attribution,

@@ -211,7 +211,7 @@ def test_search_agrees_with_exact_cosines(generation):
             best[clip] = max(best.get(clip, -2.0), cosine)
         matches = opened.search(view, queries, 5)
         assert [match.cosine for match in matches] == pytest.approx(sorted(best.values())[::-1][:5], abs=1e-5)
-        assert len({int(opened.entry(view, match.entry)["clip"]) for match in matches}) == 5
+        assert len({opened.entry(view, match.entry).clip for match in matches}) == 5
         assert len(opened.search(view, queries, 50)) == 20, "one match a source file"
 
 
@@ -236,7 +236,7 @@ def test_many_vectors_are_searched_by_hnsw_with_measured_recall(tmp_path):
     opened = Generation.open(tmp_path / "g", spec_of(info))
     match = opened.search("square", find_places("square", sound(5)).vectors[:1], 1)[0]
     assert match.cosine == pytest.approx(1.0, abs=1e-5)
-    assert int(opened.entry("square", match.entry)["clip"]) == 5
+    assert opened.entry("square", match.entry).clip == 5
     more = write(tmp_path / "more", [40], old=opened, exact_limit=300)
     assert more.clips == 41
 
