@@ -123,13 +123,21 @@ def _wav_writer(sound: FloatArray, sample_rate: int) -> Callable[[BinaryIO], obj
         channels = 1 if sound.ndim == 1 else sound.shape[0]
         kind = "RF64" if sound.nbytes > 4_000_000_000 else "WAV"
         try:
+            # By descriptor: errors in the callbacks that a file object needs would be swallowed.
             with soundfile.SoundFile(
-                file, "w", samplerate=sample_rate, channels=channels, format=kind, subtype="FLOAT"
+                file.fileno(),
+                "w",
+                samplerate=sample_rate,
+                channels=channels,
+                format=kind,
+                subtype="FLOAT",
+                closefd=False,
             ) as wav:
                 for block in _blocks(sound):
                     wav.write(block)
-        except soundfile.LibsndfileError as error:
-            raise OSError(None, str(error)) from error
+        except (soundfile.LibsndfileError, AssertionError) as error:
+            # soundfile asserts that everything was written.
+            raise OSError(None, getattr(error, "error_string", "") or "no room left") from error
 
     return fill
 
