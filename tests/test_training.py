@@ -82,7 +82,13 @@ def epochs_done(path: Path) -> int:
 def stop_after(arguments, metrics: Path, epochs: int, how: int) -> tuple[int, str]:
     """Run until the metrics file has so many epochs, then send the signal."""
     process = subprocess.Popen(
-        command(*arguments), env=environment(), stderr=subprocess.PIPE, text=True, cwd=metrics.parent.parent
+        command(*arguments),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=metrics.parent.parent,
+        # Where the tests themselves run in the background, Ctrl-C would be ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until = time.monotonic() + 120
     while epochs_done(metrics) < epochs and process.poll() is None and time.monotonic() < until:
