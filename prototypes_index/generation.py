@@ -28,6 +28,8 @@ CLIPS = "clips.npy"
 CLIP_LINES = "clips.jsonl"
 AUDIO = "audio"
 _MOST_INFO_BYTES = 16 << 20
+# Decoded lines that are kept: the same clips answer again and again.
+_MOST_CLIPS_READ = 4096
 
 
 class GenerationSpec(Protocol):
@@ -96,6 +98,7 @@ class Generation:
         self._indexes = indexes
         self._tables = tables
         self._lines = lines
+        self._clips_read: dict[int, Clip] = {}
 
     @classmethod
     def open(
@@ -180,11 +183,17 @@ class Generation:
 
     def clip(self, row: int) -> Clip:
         """One row of the clips table, read from its line."""
+        held = self._clips_read.get(row)
+        if held is not None:
+            return held
         where = self.folder / CLIP_LINES
         if 0 <= row < self.info.clips:
             start, length = int(self.clips[row]["position"]), int(self.clips[row]["length"])
             if 0 <= start <= start + length <= len(self._lines):
-                return Clip.from_line(self._lines[start : start + length], where)
+                clip = Clip.from_line(self._lines[start : start + length], where)
+                if len(self._clips_read) < _MOST_CLIPS_READ:
+                    self._clips_read[row] = clip
+                return clip
         raise PrototypeIndexError(f"{where}: row {row} is damaged; {REBUILD}")
 
     def all_clips(self) -> Iterator[Clip]:

@@ -6,6 +6,7 @@ import difflib
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -261,7 +262,11 @@ class Explainer:
                     else:
                         with clock.stage(name):
                             account.add(one)
-        answers = {name: account.finish() for name, account in accounts.items()}
+        answers = {}
+        for name, account in accounts.items():
+            # The mask's stages count themselves.
+            with nullcontext() if name == "mask" else clock.stage(name):
+                answers[name] = account.finish()
         mask, prototypes = answers.get("mask"), answers.get("prototypes")
         order = np.argsort(-scores, kind="stable")
         warnings = [*self._sessions.warnings, *opened.warnings, *(mask.warnings if mask else ())]

@@ -114,8 +114,10 @@ class PrototypeAccount:
         start, duration = heard.offset / rate, real / rate
         # Padding holds no evidence that a listener could check.
         frames = method.grid.frames_in(duration) if real < samples else None
+        squares: Places | None = None
         for view in self._best:
             found = find_places(view, maps, frames)
+            squares = found if view == "square" else squares
             shares = _shares(contributions, found.scores)
             weights = np.bincount(found.of_channel, weights=shares, minlength=len(found.cells))
             regions = method.grid.regions(found.cells, start, duration)
@@ -135,7 +137,7 @@ class PrototypeAccount:
         if self._window is None or logit > self._window.logit:
             bias = float(outputs["bias"].reshape(-1)[self._target]) if contributions is not None else None
             self._window = _Window.of(
-                find_places("square", maps, frames),
+                squares or find_places("square", maps, frames),
                 grid=method.grid,
                 span=(start, duration),
                 logit=logit,
