@@ -81,15 +81,18 @@ def epochs_done(path: Path) -> int:
 
 def stop_after(arguments, metrics: Path, epochs: int, how: int) -> tuple[int, str]:
     """Run until the metrics file has so many epochs, then send the signal."""
-    process = subprocess.Popen(
-        command(*arguments),
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=metrics.parent.parent,
-        # Where the tests themselves run in the background, Ctrl-C would be ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    # A child inherits an ignored Ctrl-C, as where the tests run in the background; a handler it does not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            command(*arguments),
+            env=environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=metrics.parent.parent,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     until = time.monotonic() + 120
     while epochs_done(metrics) < epochs and process.poll() is None and time.monotonic() < until:
         time.sleep(0.002)
