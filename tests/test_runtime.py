@@ -36,6 +36,7 @@ def run_python(code, *arguments, env=None, timeout=240):
     """A fresh interpreter; returns its stdout."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        check=False,
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -319,9 +320,9 @@ def test_a_repeated_sound_is_explained_alike_in_every_window(explainer):
     np.testing.assert_allclose(kept[3], kept[4], atol=5e-3)
 
 
-def test_the_target_is_chosen_over_the_whole(explainer, monkeypatch):
+def test_the_target_is_chosen_over_the_whole(explainer):
     """Windows in which another class is heard keep nothing, and are counted."""
-    labels, parts = {}, []
+    labels = {}
     for seed in range(60):
         wave = noise(1.0, seed=seed, level=10.0 ** (-3 + 4 * (seed % 10) / 10))
         labels.setdefault(explainer.explain(wave, RATE, methods=[]).target, wave)
@@ -354,14 +355,13 @@ MEMORY = """
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_sound(tiny_bundle, tmp_path):
     peaks = {}
-    for minutes in (1, 10, 40):
+    for minutes in (1, 10):
         path = tmp_path / f"{minutes}.wav"
         with soundfile.SoundFile(path, "w", RATE, 1, subtype="PCM_16") as file:
             for second in range(60 * minutes):
                 file.write(noise(1.0, seed=second))
         peaks[minutes] = int(run_python(MEMORY, tiny_bundle, path, timeout=280))
-    assert peaks[40] < peaks[10] + 60, peaks
-    assert peaks[10] < peaks[1] + 200, peaks
+    assert peaks[10] < 1.5 * peaks[1], peaks
 
 
 # Where it runs
@@ -387,9 +387,12 @@ def test_a_device_that_does_not_become_active_is_an_error(tiny_bundle, monkeypat
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", *real])
     if "CUDAExecutionProvider" in real:
         pytest.skip("this onnxruntime has CUDA")
-    with pytest.warns(UserWarning), pytest.raises(earmark.DeviceError, match="cuda"):
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(earmark.DeviceError, match="cuda"),
+    ):
         earmark.load(tiny_bundle, "cuda").explain(noise(), RATE, methods=[])
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="CUDAExecutionProvider"):
         result = earmark.load(tiny_bundle, "auto").explain(noise(), RATE, methods=[])
     assert result.device == "cpu"
     assert any("CPU" in warning for warning in result.warnings)
@@ -539,7 +542,8 @@ def test_a_full_disk_leaves_nothing_half_written(tiny_bundle, tmp_path):
         import numpy as np, earmark
         from pathlib import Path
         explainer = earmark.load(sys.argv[1], "cpu")
-        result = explainer.explain(np.random.default_rng(0).standard_normal(480000).astype("f4") / 9, 16000, methods=["mask"])
+        wave = np.random.default_rng(0).standard_normal(480000).astype("f4") / 9
+        result = explainer.explain(wave, 16000, methods=["mask"])
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
         try:
