@@ -123,12 +123,12 @@ def test_same_seed_same_weights(data, tmp_path):
 
 
 def test_killed_classifier_resumes_bit_for_bit(data, tmp_path):
-    settings = ["classifier", data, *ARGUMENTS, "--epochs", "40", "-q"]
+    settings = ["classifier", data, *ARGUMENTS, "--epochs", "25", "-q"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     code, _ = stop_after([*settings, "-o", killed], killed / "classifier_metrics.jsonl", 3, signal.SIGKILL)
     assert code == -signal.SIGKILL
     assert not (killed / "classifier.safetensors").exists()
-    assert 3 <= epochs_done(killed / "classifier_metrics.jsonl") < 40
+    assert 3 <= epochs_done(killed / "classifier_metrics.jsonl") < 25
     again = subprocess.run(
         command("classifier", data, "-o", killed, "--resume", "--threads", "1"),
         env=environment(),
@@ -150,7 +150,7 @@ def test_interrupted_decoder_says_how_to_go_on_and_does(data, run, tmp_path):
     for name in ("stopped", "whole"):
         shutil.copytree(run, tmp_path / name, ignore=shutil.ignore_patterns("decoder*"))
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
-    options = ["--epochs", "40", "--batch-size", "6", "--width", "8", "--threads", "1"]
+    options = ["--epochs", "25", "--batch-size", "6", "--width", "8", "--threads", "1"]
     code, said = stop_after(
         ["lmac", stopped, data, *options], stopped / "decoder_metrics.jsonl", 2, signal.SIGINT
     )
@@ -166,7 +166,7 @@ def test_interrupted_decoder_says_how_to_go_on_and_does(data, run, tmp_path):
         main, ["train", "lmac", str(stopped), str(data), "--resume", "--threads", "1"]
     )
     assert result.exit_code == 0, result.output
-    settings = LmacSettings(epochs=40, batch_size=6, width=8)
+    settings = LmacSettings(epochs=25, batch_size=6, width=8)
     train_lmac(whole, data, settings)
     assert (stopped / "decoder.safetensors").read_bytes() == (whole / "decoder.safetensors").read_bytes()
 
