@@ -35,7 +35,7 @@ Embed = Callable[[FloatArray], Mapping[str, FloatArray]]
 
 # Prototypes a view, places of the input that are looked up a view, channels listed, prototypes of each.
 MATCHES = 5
-PLACES = 3
+PLACES = 2
 CHANNELS = 5
 CHANNEL_MATCHES = 3
 

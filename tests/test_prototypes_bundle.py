@@ -23,7 +23,9 @@ from earmark.errors import BundleError, DataError, LabelError, MethodError, Prot
 from earmark.export.manifest_file import manifest_lock, read_manifest, replace_manifest
 from earmark.export.prototypes import index_bundle
 from earmark.runtime.bundle import Bundle
-from earmark.runtime.prototypes import open_generation
+from earmark.runtime.method import Sound
+from earmark.runtime.prototypes import Prototypes, open_generation
+from earmark.runtime.sound import open_sound
 
 LABELS = ("low hum", "noise", "whistle")
 RATE = 22050
@@ -391,3 +393,33 @@ def test_indexing_imports_no_torch(bundle, sounds):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(bundle)
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_head_that_is_not_additive_gives_localisation_only(indexed, sounds):
+    explainer = earmark.load(indexed[0], device="cpu")
+    manifest = explainer.manifest
+    spec = msgspec.structs.replace(manifest.feature_map, additive=False, pooling="other")
+    manifest = msgspec.structs.replace(manifest, feature_map=spec)
+    generation = open_generation(indexed[0], explainer.manifest)
+    graph = generation.folder / "embeddings.onnx"
+    method = Prototypes(manifest, generation, lambda z: explainer.run_graph(graph, {spec.tap: z}))
+    opened = open_sound(sounds / "noise/c0_2.wav", None, manifest.sample_rate)
+    account = method.begin(Sound(opened.samples, 4, RATE, opened.input_samples, 1), 1)
+    for heard in explainer.hear(opened):
+        account.add(heard)
+    answer = account.finish()
+    channels = answer.channels
+    assert not channels.additive
+    assert "localisation only" in channels.note
+    assert (channels.bias, channels.remainder, channels.error) == (None, None, None)
+    assert all(channel.contribution is None for channel in channels)
+    assert answer.prototypes["square"][0].clip == "noise/c0_2.wav"
+    json.dumps(answer.to_dict(), allow_nan=False)
+
+
+def test_padding_of_a_short_sound_holds_no_place(indexed):
+    explainer = earmark.load(indexed[0], device="cpu")
+    wave = 0.3 * np.random.default_rng(0).standard_normal(800).astype(np.float32)
+    result = explainer.explain(wave, sample_rate=16000, methods=["prototypes"])
+    for matches in result.prototypes.values():
+        assert all(0.0 <= match.place.start_s < match.place.end_s <= 0.05 + 1e-6 for match in matches)
