@@ -18,6 +18,7 @@ from ..errors import AudioError
 from .method import FloatArray
 
 BLOCK = 65536  # samples per channel
+_SMALL_BLOCK = 1024  # where a file is damaged
 LOWEST_RATE, HIGHEST_RATE = 1000, 768000
 _MOST_CHANNELS = 64
 # Chunk sizes above this are what writers to a pipe put in when they do not know the length.
@@ -54,6 +55,12 @@ class ArraySource:
         if values.dtype.kind not in "iuf":
             raise AudioError(
                 f"the array holds {values.dtype}, not sound: give floats within [-1, 1] or integers"
+            )
+        if values.dtype.kind in "iu" and values.dtype.itemsize > 4:
+            # What Python's own integers become: scaled by 2**63, any real sound would be silence.
+            raise AudioError(
+                f"the array holds {values.dtype}, which has no agreed full scale: give floats within [-1, 1] "
+                "or integers of 8, 16 or 32 bits"
             )
         if values.ndim not in {1, 2}:
             raise AudioError(
@@ -120,15 +127,21 @@ class FileSource:
 
     def blocks(self) -> Iterator[FloatArray]:
         """Blocks [channels, n]; a decoding error ends the sound where it stands."""
-        with closing(self._open()) as opened:
-            while True:
-                try:
-                    block = opened.read(BLOCK, dtype="float32", always_2d=True)
-                except soundfile.LibsndfileError:
+        heard, size = 0, BLOCK
+        while True:
+            try:
+                with closing(self._open()) as opened:
+                    if heard:
+                        opened.seek(heard)
+                    while len(block := opened.read(size, dtype="float32", always_2d=True)):
+                        heard += len(block)
+                        yield np.ascontiguousarray(block.T)
+                return
+            except soundfile.LibsndfileError:
+                # A block that breaks off is lost as a whole: the sound before the damage in small pieces.
+                if size <= _SMALL_BLOCK:
                     return
-                if not len(block):
-                    return
-                yield np.ascontiguousarray(block.T)
+                size = _SMALL_BLOCK
 
 
 def find_source(sound: Any, sample_rate: int | None) -> SoundSource:

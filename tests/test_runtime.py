@@ -244,6 +244,24 @@ def test_sound_that_is_not_finite_says_where(explainer):
         explainer.explain(wave, RATE)
 
 
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 6.0])
+def test_a_broken_flac_is_heard_up_to_the_break(explainer, tmp_path, seconds):
+    wave = noise(seconds)
+    soundfile.write(tmp_path / "whole.flac", wave, RATE)
+    content = (tmp_path / "whole.flac").read_bytes()
+    (tmp_path / "cut.flac").write_bytes(content[: len(content) * 7 // 10])
+    result = explainer.explain(tmp_path / "cut.flac", methods=["mask"])
+    assert 0.2 * seconds < result.duration_s < 0.8 * seconds
+    assert any("cut off" in warning for warning in result.warnings)
+    held = len(result.mask.audio[0])
+    np.testing.assert_allclose((result.mask.audio + result.mask.residual)[0], wave[:held], atol=5e-5)
+
+
+def test_integers_without_a_full_scale(explainer):
+    with pytest.raises(earmark.AudioError, match="int64"):
+        explainer.explain(np.arange(-500, 500), RATE)
+
+
 def test_absurd_levels_are_one_clear_error(explainer):
     with pytest.raises(earmark.EarmarkError):
         explainer.explain(noise() * np.float32(1e35), RATE, methods=["mask"])
