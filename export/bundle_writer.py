@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import __version__
-from ..errors import BundleError
+from ..errors import BundleError, SourceError
 from ..runtime.manifest import SCHEMA_VERSION, Manifest, StageSpec
 from .card import card
 from .convert import convert, library_versions
@@ -81,7 +81,7 @@ def write_bundle(
         )
         (folder / "README.md").write_text(card(manifest, source.description), encoding="utf-8")
         manifest = msgspec.structs.replace(manifest, files=describe_files(folder))
-        write_manifest(folder, manifest)
+        write_manifest(folder, _validated(manifest, source))
         sync(folder)
         _publish(folder, target, force=force)
     finally:
@@ -135,6 +135,21 @@ def _manifest(
         versions={"earmark": __version__, **library_versions()},
         source=source.description,
     )
+
+
+def _validated(manifest: Manifest, source: Source) -> Manifest:
+    """The manifest, checked as a reader would: structs are not validated when they are made."""
+    duplicates = sorted({label for label in manifest.labels if manifest.labels.count(label) > 1})
+    if duplicates:
+        raise SourceError(
+            f"{source.name}: label {duplicates[0]!r} appears twice; a target must be unambiguous"
+        )
+    try:
+        return msgspec.convert(msgspec.to_builtins(manifest), Manifest)
+    except msgspec.ValidationError as error:
+        raise SourceError(
+            f"{source.name}: does not make a valid manifest ({error}); correct the source"
+        ) from error
 
 
 def _write_golden(source: Source, path: Path, seed: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..errors import DataError, MissingDependencyError, ParityError
+from ..errors import DataError, MissingDependencyError, ParityError, SourceError
 from ..runtime.manifest import StageSpec
 from ..runtime.stft import as_complex, forward, gain, inverse
 from .source import Source
@@ -105,6 +105,36 @@ def reference_outputs(source: Source, waveform: FloatArray) -> dict[str, FloatAr
         return {name: call(sound).numpy() for name, call in wanted.items() if call is not None}
 
 
+def _reference_of(source: Source, sound: FloatArray, window: int) -> dict[str, FloatArray] | None:
+    """The source's outputs; None where it cannot take a sound longer than its window (nor need it)."""
+    try:
+        return reference_outputs(source, sound)
+    except (RuntimeError, ValueError, IndexError) as error:
+        if sound.shape[1] > window:
+            return None
+        raise SourceError(
+            f"{source.name}: the source itself fails on {sound.shape[1] / source.sample_rate:.2f} s of sound "
+            f"({_line(error)}); raise its minimum_seconds"
+        ) from error
+
+
+def _chain_of(chain: Chain, sound: FloatArray) -> dict[str, FloatArray]:
+    """The graphs' outputs; a ParityError where a graph cannot take what its source takes."""
+    try:
+        return chain.run(sound)
+    except Exception as error:
+        # onnxruntime's errors have no common base.
+        raise ParityError(
+            f"{chain.source.name}: the exported graphs fail on {sound.shape[0]} x {sound.shape[1]} samples, "
+            f"which the source takes ({_line(error)}); nothing was written"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error, kept short."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
 def parity_lengths(source: Source) -> list[int]:
     """Samples of the sounds that parity is measured with: shortest, short ones, one window, longer."""
     hop, rate = source.analysis.hop, source.sample_rate
@@ -193,7 +223,10 @@ def measure(
     for sound in sounds:
         if progress is not None:
             progress(f"parity: {sound.shape[0]} x {sound.shape[1] / source.sample_rate:.2f} s")
-        ours, theirs = chain.run(sound), reference_outputs(source, sound)
+        theirs = _reference_of(source, sound, window)
+        if theirs is None:
+            continue
+        ours = _chain_of(chain, sound)
         for name, expected in theirs.items():
             seen.setdefault(name, Agreement()).see(ours[name], expected, sound.shape[1])
     for name, agreement in seen.items():

@@ -325,6 +325,25 @@ def test_parity_sees_every_output(tiny_source, tiny_bundle, output, spoil):
         parity.measure(replace(tiny_source, reference=lying), tiny_bundle, stages)
 
 
+def test_invalid_manifests_are_not_written(tiny_source, tmp_path):
+    for labels in (["a", "b", "a"], ["a", "b", ""]):
+        with pytest.raises(SourceError, match="label|labels"):
+            write_bundle(replace(without_decoder(tiny_source), labels=labels), tmp_path / "bundle")
+    assert not list(tmp_path.iterdir())
+
+
+def test_source_that_fails_on_short_sound(tiny_source, tiny_bundle):
+    def choosy(wave):
+        if wave.shape[1] < 3000:
+            raise RuntimeError("too short for me")
+        return tiny_source.reference.logits(wave)
+
+    stages = msgspec.json.decode((tiny_bundle / "bundle.json").read_bytes(), type=Manifest).stages
+    source = replace(tiny_source, reference=replace(tiny_source.reference, logits=choosy))
+    with pytest.raises(SourceError, match="minimum_seconds"):
+        parity.measure(source, tiny_bundle, stages)
+
+
 def test_a_module_that_cannot_be_exported(make_tiny_adapter, tmp_path):
     class Peeks(nn.Module):
         def forward(self, stft):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -194,7 +195,8 @@ def _probe(
     try:
         with torch.no_grad():
             long = classifier(frontend(noise))
-            short = classifier(frontend(noise[:, : samples * 3 // 4]))
+            least = math.ceil(adapter.minimum_seconds * adapter.sample_rate)
+            short = classifier(frontend(noise[:, : max(samples * 3 // 4, least)]))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise SourceError(f"{origin}: the adapter's modules do not fit together: {_line(error)}") from error
     logits, z = long[0], long[1]

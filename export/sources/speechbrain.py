@@ -195,7 +195,7 @@ def _recipe(values: Hyperparams, folder: Path) -> Recipe:
         value = values.get(key, only, of=owner)
         if value != only:
             raise SourceError(f"{values.path}: {key} is {value!r}; only {only!r} can be exported")
-    if values.tag("embedding_model") not in (None, "speechbrain.lobes.models.Cnn14.Cnn14"):
+    if (values.tag("embedding_model") or "Cnn14").rpartition(".")[2] != "Cnn14":
         raise SourceError(
             f"{values.path}: embedding_model is {values.tag('embedding_model')}; Cnn14 is needed"
         )
