@@ -162,6 +162,9 @@ def _check_structure(bundle: Bundle) -> None:
         raise BundleError(f"{path}: promises masks without a decoder; export the bundle again")
     if manifest.window.hop_seconds > manifest.window.seconds:
         raise BundleError(f"{path}: windows further apart than they are long would leave sound unheard")
+    # Half a sample of tolerance: seconds are rounded to samples.
+    if manifest.window.hop_seconds * manifest.sample_rate < manifest.analysis.hop - 0.5:
+        raise BundleError(f"{path}: windows closer together than the frames of the analysis would never end")
     if manifest.window.minimum_seconds > manifest.window.seconds:
         raise BundleError(f"{path}: the shortest sound is longer than a window")
     if manifest.analysis.window_length > manifest.analysis.n_fft or manifest.analysis.n_fft % 2:

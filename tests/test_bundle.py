@@ -214,6 +214,10 @@ def _gaps(manifest):
     manifest["window"]["hop_seconds"] = 2 * manifest["window"]["seconds"]
 
 
+def _a_window_a_sample(manifest):
+    manifest["window"]["hop_seconds"] = 1e-6
+
+
 def _wide_window(manifest):
     manifest["analysis"]["window_length"] = 4 * manifest["analysis"]["n_fft"]
 
@@ -260,6 +264,7 @@ def _no_decoder(manifest):
         _label_count,
         _same_label,
         _gaps,
+        _a_window_a_sample,
         _wide_window,
         _odd_fft,
         _unknown_tap,
