@@ -141,15 +141,11 @@ def _validated(manifest: Manifest, source: Source) -> Manifest:
     """The manifest, checked as a reader would: structs are not validated when they are made."""
     duplicates = sorted({label for label in manifest.labels if manifest.labels.count(label) > 1})
     if duplicates:
-        raise SourceError(
-            f"{source.name}: label {duplicates[0]!r} appears twice; a target must be unambiguous"
-        )
+        raise SourceError(f"{source.name}: label {duplicates[0]!r} appears twice; make labels unique")
     try:
         return msgspec.convert(msgspec.to_builtins(manifest), Manifest)
     except msgspec.ValidationError as error:
-        raise SourceError(
-            f"{source.name}: does not make a valid manifest ({error}); correct the source"
-        ) from error
+        raise SourceError(f"{source.name}: makes no valid manifest ({error}); correct the source") from error
 
 
 def _write_golden(source: Source, path: Path, seed: int) -> None:

@@ -327,7 +327,7 @@ def test_parity_sees_every_output(tiny_source, tiny_bundle, output, spoil):
 
 def test_invalid_manifests_are_not_written(tiny_source, tmp_path):
     for labels in (["a", "b", "a"], ["a", "b", ""]):
-        with pytest.raises(SourceError, match="label|labels"):
+        with pytest.raises(SourceError, match="label"):
             write_bundle(replace(without_decoder(tiny_source), labels=labels), tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
 

@@ -38,8 +38,11 @@ class Recipe:
         self.body, self.head, self.psi = body, head, psi
 
     def __call__(self, wave):
-        """logits, mask [B, Tmax, F], listenable audio [B, 186 (Tmax - 1)]."""
-        with torch.no_grad():
+        """logits, mask [B, Tmax, F], listenable audio [B, 186 (Tmax - 1)].
+
+        Without oneDNN, whose transposed convolution is not always right (see export/parity.py).
+        """
+        with torch.no_grad(), torch.backends.mkldnn.flags(enabled=False):
             stft = self.stft(wave)
             amplitude = self.features.spectral_magnitude(stft, power=0.5)
             embedding, taps = self.body(torch.log1p(self.bank(amplitude)))

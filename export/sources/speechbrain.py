@@ -328,10 +328,17 @@ def _reference(
     if decoder is None:
         return Reference(logits=logits)
 
+    # The last waveform and its mask: `kept` is asked about the same sound, and the decoder is heavy.
+    last: list[tuple[torch.Tensor, torch.Tensor]] = []
+
     def mask(waveform: torch.Tensor) -> torch.Tensor:
+        if last and last[0][0] is waveform:
+            return last[0][1]
         amplitude = listen(waveform)[1]
         taps = body(torch.log1p(amplitude @ filterbank))[1]
-        return reference_mask(decoder, taps, amplitude.shape[1])
+        made = reference_mask(decoder, taps, amplitude.shape[1])
+        last[:] = [(waveform, made)]
+        return made
 
     def kept(waveform: torch.Tensor) -> torch.Tensor:
         parts, amplitude = listen(waveform)
