@@ -146,9 +146,12 @@ class PrototypeAccount:
             )
 
     def _keep(self, view: View, candidate: _Candidate) -> None:
-        """Hold the PLACES heaviest candidates; among equals the earlier."""
-        held = [*self._best[view], candidate]
-        self._best[view] = sorted(held, key=lambda one: -one.weight)[:PLACES]
+        """Hold the PLACES heaviest candidates, an event that two windows share once."""
+        held: list[_Candidate] = []
+        for one in sorted([*self._best[view], candidate], key=lambda one: -one.weight):
+            if not any(_same_event(one.place, other.place) for other in held):
+                held.append(one)
+        self._best[view] = held[:PLACES]
 
     def finish(self) -> PrototypeAnswer:
         """Look the best places up. Raises PrototypeIndexError where the generation is damaged."""
@@ -305,6 +308,13 @@ def _shares(contributions: FloatArray | None, scores: FloatArray) -> FloatArray:
     if contributions is not None and float(contributions.max(initial=0.0)) > 0.0:
         return np.maximum(contributions, 0.0)
     return np.maximum(scores, 0.0)
+
+
+def _same_event(one: Place, other: Place) -> bool:
+    """Whether two places, of overlapping windows, are one event: the same band, most of the time shared."""
+    shared = min(one.end_s, other.end_s) - max(one.start_s, other.start_s)
+    shorter = min(one.end_s - one.start_s, other.end_s - other.start_s)
+    return one.fmin_hz == other.fmin_hz and one.fmax_hz == other.fmax_hz and shared > 0.5 * shorter
 
 
 def _largest(weights: npt.NDArray[Any], count: int) -> npt.NDArray[np.int64]:
