@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,17 +95,29 @@ class Chain:
         return result
 
 
-def reference_outputs(source: Source, waveform: FloatArray) -> dict[str, FloatArray]:
-    """The same outputs from the source's own PyTorch pipeline.
+@contextmanager
+def without_onednn() -> Iterator[None]:
+    """Let PyTorch's own kernels compute, not oneDNN's.
 
-    oneDNN stays out of it: its transposed convolution (torch 2.13, several threads) was seen to give
-    a mask wrong by 0.06 once in a few runs of the same input, where PyTorch's own kernels never did.
+    oneDNN's transposed convolution (torch 2.13, several threads) was seen to give a mask wrong by
+    0.06 once in a few runs of the same input; PyTorch's own kernels never did. Set by hand, since
+    torch.backends.mkldnn.flags also touches TF32 and warns.
     """
+    before = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before
+
+
+def reference_outputs(source: Source, waveform: FloatArray) -> dict[str, FloatArray]:
+    """The same outputs from the source's own PyTorch pipeline."""
     reference = source.reference
     wanted: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {"logits": reference.logits}
     if source.decoder is not None:
         wanted |= {"mask": reference.mask, "kept": reference.kept}
-    with torch.no_grad(), torch.backends.mkldnn.flags(enabled=False):
+    with torch.no_grad(), without_onednn():
         sound = torch.from_numpy(waveform)
         return {name: call(sound).numpy() for name, call in wanted.items() if call is not None}
 

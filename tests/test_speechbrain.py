@@ -20,6 +20,7 @@ from earmark.export.architectures.cnn14_decoder import (  # noqa: E402
     reference_mask,
 )
 from earmark.export.bundle_writer import write_bundle  # noqa: E402
+from earmark.export.parity import without_onednn  # noqa: E402
 from earmark.export.sources import resolve, speechbrain  # noqa: E402
 from earmark.export.sources.hyperparams import Hyperparams  # noqa: E402
 
@@ -42,7 +43,7 @@ class Recipe:
 
         Without oneDNN, whose transposed convolution is not always right (see export/parity.py).
         """
-        with torch.no_grad(), torch.backends.mkldnn.flags(enabled=False):
+        with torch.no_grad(), without_onednn():
             stft = self.stft(wave)
             amplitude = self.features.spectral_magnitude(stft, power=0.5)
             embedding, taps = self.body(torch.log1p(self.bank(amplitude)))
