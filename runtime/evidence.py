@@ -14,6 +14,8 @@ _COLUMNS = 1200
 _STRONG = 0.5
 # Gaps shorter than this are no silence to a listener.
 _GAP_S = 0.05
+# Stretches shorter than this are noise of single frames, unless they hold the strongest.
+_SHORTEST_S = 0.03
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,6 @@ class Evidence:
     def __init__(self, frames: int, bins: int) -> None:
         self._over_time = np.zeros(frames, np.float32)
         self._over_bins = np.zeros(bins, np.float64)
-        self._mask_sum, self._cells = 0.0, 0
         self._per_column = max(1, -(-frames // _COLUMNS))
         columns = -(-frames // self._per_column)
         self._amplitude = np.zeros((columns, bins), np.float32)
@@ -44,8 +45,6 @@ class Evidence:
         here = slice(first, first + len(mask))
         self._over_time[here] = np.maximum(self._over_time[here], evidence.sum(1))
         self._over_bins += evidence.sum(0, dtype=np.float64)
-        self._mask_sum += float(mask.sum(dtype=np.float64))
-        self._cells += mask.size
         if self._per_column == 1:
             np.maximum(self._amplitude[here], amplitude, out=self._amplitude[here])
             np.maximum(self._mask[here], mask, out=self._mask[here])
@@ -58,12 +57,8 @@ class Evidence:
             )
             self._mask[which] = np.maximum(self._mask[which], np.maximum.reduceat(mask, starts))
 
-    def area(self) -> float:
-        """Mean of the mask, 0..1."""
-        return self._mask_sum / self._cells if self._cells else 0.0
-
     def spans(self, frame_s: float, end_s: float) -> tuple[tuple[float, float], ...]:
-        """Stretches (start_s, end_s) of strong evidence, in order, short gaps closed."""
+        """Stretches (start_s, end_s) of strong evidence, in order; short gaps closed, specks left out."""
         peak = float(self._over_time.max(initial=0.0))
         if peak <= 0.0:
             return ()
@@ -78,7 +73,13 @@ class Evidence:
                 joined[-1] = (joined[-1][0], float(high))
             else:
                 joined.append((float(low), float(high)))
-        return tuple(joined)
+        at = float(self._over_time.argmax()) * frame_s
+        return tuple(
+            (low, high)
+            for low, high in joined
+            # A hair less, so that three frames of 10 ms are 30 ms.
+            if high - low >= _SHORTEST_S * 0.999 or low <= min(at, end_s) <= high
+        )
 
     def band(self, bin_hz: float) -> tuple[float, float]:
         """The central 80 % of the evidence over frequency, (low_hz, high_hz)."""

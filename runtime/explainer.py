@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -33,6 +32,8 @@ METHODS = {
 SHIPPED = Path(__file__).resolve().parents[1] / "demo" / "bundle"
 # Windows that go through the classifier together; more would cost memory and save nothing on a CPU.
 _BATCH = 4
+# A signed peak below this share of the absolute one is no level.
+_FAINTEST = 1e-4
 
 
 def bundle_path(path: Path | str | None = None) -> Path:
@@ -71,6 +72,7 @@ class Explainer:
         self.bundle = path if isinstance(path, Bundle) else Bundle.open(path)
         self._sessions = Sessions(self.bundle, device)
         self._cache: dict[str, Any] = {}
+        self._window = _window(self.manifest)
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path, str]]:
         """Path and device: sessions do not travel."""
@@ -155,8 +157,11 @@ class Explainer:
         """Explain sounds in order, in bounded memory; what fails becomes a `Failure`.
 
         Sounds of one window and equal length share their pass through the classifier, up to
-        `batch_size` at a time. `options` as for `explain`; wrong ones raise at once.
+        `batch_size` at a time. `options` as for `explain`; labels and methods that do not exist raise
+        at once.
         """
+        if isinstance(sounds, (str, bytes, os.PathLike)):
+            raise TypeError("explain_many() takes several sounds: give a list, or use explain()")
         asked = self._methods(options.pop("methods", None))
         target = options.pop("target", None)
         goal = None if target is None else self._label_index(target)
@@ -199,7 +204,8 @@ class Explainer:
         groups: dict[int, list[tuple[int, tuple[int, FloatArray]]]] = {}
         heard: list[Heard | None] = [None] * len(items)
         for index, item in enumerate(items):
-            if isinstance(item, OpenSound) and item.window_count(length, hop) == 1:
+            # A long sound is not held for its neighbours' sake.
+            if isinstance(item, OpenSound) and not item.long and item.window_count(length, hop) == 1:
                 window = next(iter(item.windows(length, hop)))
                 groups.setdefault(window[1].shape[-1], []).append((index, window))
         for members in groups.values():
@@ -313,7 +319,8 @@ class Explainer:
     def _hear(self, windows: Sequence[tuple[int, FloatArray]], clock: Clock) -> Iterator[Heard]:
         """Windows of one length through front end and classifier, as one batch."""
         manifest, run = self.manifest, self._runner(clock)
-        stacked = np.stack([self._levelled(channels) for _, channels in windows])
+        levelled = [self._levelled(channels) for _, channels in windows]
+        stacked = np.stack([wave for wave, _ in levelled])
         front = run("frontend", {"waveform": stacked})
         made = next(iter(front.values()))
         stage = manifest.stage("classifier")
@@ -336,28 +343,17 @@ class Explainer:
                 stft=spectra[index],
                 logits=logits[index],
                 taps={name: tap[index : index + 1] for name, tap in answers.items()},
+                level=levelled[index][1],
             )
 
-    def _levelled(self, channels: FloatArray) -> FloatArray:
-        """The mono mix with the pipeline's own gain, zero-padded to the shortest length it takes."""
+    def _levelled(self, channels: FloatArray) -> tuple[FloatArray, float]:
+        """The mono mix as the model hears it, zero-padded to the shortest length it takes, and its level."""
         mono = channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32)
-        level = self.manifest.level
-        if level != "none":
-            peak = float(mono.max() if level == "signed_peak" else np.abs(mono).max())
-            # Silence has no level to bring to 1, and a signed peak below zero would turn the sound over.
-            if peak > 0.0:
-                mono = mono / np.float32(peak)
+        level = _level(mono, self.manifest.level)
+        if level != 1.0:
+            mono = mono / np.float32(level)
         missing = math.ceil(self.manifest.window.minimum_seconds * self.manifest.sample_rate) - len(mono)
-        return np.pad(mono, (0, missing)) if missing > 0 else mono
-
-    @cached_property
-    def _window(self) -> tuple[int, int]:
-        """Length and hop of a window in samples; the hop in whole frames, so that masks meet."""
-        manifest = self.manifest
-        rate, frame = manifest.sample_rate, manifest.analysis.hop
-        length = round(manifest.window.seconds * rate)
-        hop = round(manifest.window.hop_seconds * rate)
-        return length, max(1, hop // frame * frame)
+        return (np.pad(mono, (0, missing)) if missing > 0 else mono), level
 
     def _runner(self, clock: Clock) -> Any:
         """`Sessions.run` with its time counted."""
@@ -393,6 +389,28 @@ class Explainer:
         raise LabelError(f"{self.manifest.name}: no label {label!r}; {hint}")
 
 
+def _window(manifest: Manifest) -> tuple[int, int]:
+    """Length and hop of a window in samples; the hop in whole frames, so that masks meet."""
+    rate, frame = manifest.sample_rate, manifest.analysis.hop
+    length = round(manifest.window.seconds * rate)
+    hop = round(manifest.window.hop_seconds * rate)
+    return max(1, length), max(1, hop // frame * frame)
+
+
+def _level(mono: FloatArray, how: str) -> float:
+    """What the pipeline's gain divides a window by.
+
+    1 for silence, which has no level, and where a signed peak is below zero, which would turn the
+    sound over, or next to nothing, which would drive it out of all range.
+    """
+    if how == "none":
+        return 1.0
+    peak, highest = float(np.abs(mono).max()), float(mono.max())
+    if how == "peak":
+        return peak or 1.0
+    return highest if highest > _FAINTEST * peak else 1.0
+
+
 def _method(name: str) -> type[Method]:
     module, _, attribute = METHODS[name].partition(":")
     found: type[Method] = getattr(import_module(module, __package__), attribute)
@@ -400,4 +418,12 @@ def _method(name: str) -> type[Method]:
 
 
 def _name(sound: object) -> str:
-    return str(sound) if isinstance(sound, (str, os.PathLike)) else type(sound).__name__
+    """How a result would name the sound that could not be opened."""
+    if isinstance(sound, (str, os.PathLike)):
+        return os.fsdecode(sound)
+    named = getattr(sound, "name", None)
+    return named if isinstance(named, str) else "the array" if _is_array(sound) else type(sound).__name__
+
+
+def _is_array(sound: object) -> bool:
+    return isinstance(sound, tuple) or hasattr(sound, "__array__")

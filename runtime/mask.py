@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -50,10 +49,17 @@ class MaskResult:
         """The kept sound."""
         return self._kept[0] if self._opened.flat else self._kept
 
-    @cached_property
+    @property
     def residual(self) -> FloatArray:
-        """The removed sound: input - kept, in the shape of `audio`."""
-        removed = residual(self._opened, self._kept)
+        """The removed sound: input - kept, in the shape of `audio`; made when first asked for.
+
+        Raises AudioError where the file of a long sound has changed since.
+        """
+        removed: FloatArray | None = self.__dict__.get("_removed")
+        if removed is None:
+            # Not functools.cached_property, whose lock in Python 3.11 is all results' and outlives a fork.
+            removed = residual(self._opened, self._kept)
+            removed = self.__dict__.setdefault("_removed", removed)
         return removed[0] if self._opened.flat else removed
 
     @property
@@ -124,7 +130,7 @@ class MaskAccount:
         kind = np.float32 if self._single else np.float16
         self._values = scratch((frames, bins), kind, opened=context.opened)
         self._release = releaser(self._values)
-        self._filled = 0
+        self._filled, self._sum = 0, 0.0
         self._mask_join = OverlapAdd((bins,))
         self._sound_join = OverlapAdd((sound.input_channels,))
         self._restored = Restored(context.opened)
@@ -146,6 +152,7 @@ class MaskAccount:
         self._evidence.add(self._frame(heard.offset), mask[:frames], amplitude[:frames])
         if self._single:
             self._values[:] = mask[: len(self._values)]
+            self._sum = float(self._values.sum(dtype=np.float64))
             self._restored.push(kept)
         else:
             self._store(self._mask_join.add(self._frame(heard.offset), np.ascontiguousarray(mask.T)))
@@ -158,6 +165,8 @@ class MaskAccount:
         with self._context.clock.stage("mask to audio"):
             if not self._single:
                 self._store(self._mask_join.finish())
+                # The last window ends with the sound, between two frames: one frame may be its shadow.
+                self._values[self._filled :] = self._values[self._filled - 1]
                 self._restored.push(self._sound_join.finish())
             audio = self._restored.finish()
         spec, rate, labels = self._spec, self._rate, self._context.bundle.manifest.labels
@@ -175,7 +184,7 @@ class MaskAccount:
             values=self._values,
             frame_s=(np.arange(len(self._values)) * (spec.hop / rate)).astype(np.float32),
             bin_hz=(np.arange(self._values.shape[1]) * (rate / spec.n_fft)).astype(np.float32),
-            area=self._evidence.area(),
+            area=self._sum / self._values.size,
             spans=self._evidence.spans(spec.hop / rate, self._sound.samples / rate),
             band=self._evidence.band(rate / spec.n_fft),
             overview=self._evidence.overview(),
@@ -210,8 +219,8 @@ class MaskAccount:
         """
         length = heard.channels.shape[-1]
         if heard.channels.shape[0] == 1:
-            level = _level(heard)
-            return inverse(spectrum * (gains / level), self._spec, heard.waveform.shape[-1])[None, :length]
+            kept = inverse(spectrum * gains, self._spec, heard.waveform.shape[-1])
+            return kept[None, :length] * np.float32(heard.level)
         padded = np.zeros((heard.channels.shape[0], heard.waveform.shape[-1]), np.float32)
         padded[:, :length] = heard.channels
         return inverse(forward(padded, self._spec) * gains, self._spec, padded.shape[-1])[:, :length]
@@ -225,14 +234,8 @@ class MaskAccount:
         block = finished.T[:room]
         self._values[self._filled : self._filled + len(block)] = block
         self._filled += len(block)
+        self._sum += float(block.sum(dtype=np.float64))
         self._release(block.nbytes)
-
-
-def _level(heard: Heard) -> np.float32:
-    """The gain between the input's own level and what the model heard."""
-    index = int(np.abs(heard.channels[0]).argmax())
-    own = heard.channels[0, index]
-    return np.float32(heard.waveform[index] / own) if own else np.float32(1.0)
 
 
 class _Rescoring:

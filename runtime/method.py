@@ -29,12 +29,14 @@ FloatArray = npt.NDArray[np.float32]
 class Heard:
     """One window after the classifier has heard it.
 
-    waveform: [N] mono at the model's rate with the pipeline's level gain applied
+    waveform: [N] mono at the model's rate, as the model hears it: divided by `level`, padded to the
+        shortest sound it takes
     channels: [channels, N] the same stretch at the model's rate, the input's own level
     offset: first sample of the window in the sound, at the model's rate
     stft: [T, F, 2] real and imaginary part of the listenable STFT of `waveform`
     logits: [K]
     taps: name -> [1, ...] feature maps of this window
+    level: what the pipeline's own gain divided by; 1 where it has none or the window is silent
     """
 
     waveform: FloatArray
@@ -43,6 +45,7 @@ class Heard:
     stft: FloatArray
     logits: FloatArray
     taps: Mapping[str, FloatArray]
+    level: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

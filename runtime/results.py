@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import EarmarkError
 from .method import FloatArray
+from .sound import releaser
 
 if TYPE_CHECKING:
     from .mask import MaskResult
     from .prototype_results import ChannelAccount, Prototype
 
 # Samples a block when sound is written.
-_BLOCK = 1 << 18
+_BLOCK = 1 << 16
+_MOST_WAV_BYTES = 4_000_000_000
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Result:
                 title = f"{self.target}  {dict(self.predictions)[self.target]:.1%}"
                 _write(target / "mask.png", lambda file: _picture(file, self.mask, self.duration_s, title))
                 for name, sound in (("kept", self.mask.audio), ("removed", self.mask.residual)):
-                    _write(target / f"{name}.wav", _wav_writer(sound, self.sample_rate))
+                    _write_wav(target / f"{name}.wav", sound, self.sample_rate)
             text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
             _write(target / "result.json", lambda file: file.write(text.encode()))
         except OSError as error:
@@ -99,52 +101,46 @@ class Result:
             raise EarmarkError(f"{target}: cannot be written ({reason}); choose another folder") from error
 
 
-def _write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Fill a hidden file beside `path`, then rename it: complete or absent."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """A new name beside `path`; what was written there becomes `path`, or nothing stays."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "w+b") as file:
-            fill(file)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(path)
+        yield temporary
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
-def _wav_writer(sound: FloatArray, sample_rate: int) -> Callable[[BinaryIO], object]:
-    """Writes `sound` [samples] or [channels, samples] block by block; RF64 past WAV's 4 GiB."""
-
-    def fill(file: BinaryIO) -> None:
-        import soundfile
-
-        channels = 1 if sound.ndim == 1 else sound.shape[0]
-        kind = "RF64" if sound.nbytes > 4_000_000_000 else "WAV"
-        try:
-            # By descriptor: errors in the callbacks that a file object needs would be swallowed.
-            with soundfile.SoundFile(
-                file.fileno(),
-                "w",
-                samplerate=sample_rate,
-                channels=channels,
-                format=kind,
-                subtype="FLOAT",
-                closefd=False,
-            ) as wav:
-                for block in _blocks(sound):
-                    wav.write(block)
-        except (soundfile.LibsndfileError, AssertionError) as error:
-            # soundfile asserts that everything was written.
-            raise OSError(None, getattr(error, "error_string", "") or "no room left") from error
-
-    return fill
+def _write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """Write `path` by `fill`: complete or absent."""
+    with _replaced(path) as temporary, temporary.open("xb") as file:
+        fill(file)
 
 
-def _blocks(sound: FloatArray) -> Iterator[FloatArray]:
-    for start in range(0, sound.shape[-1], _BLOCK):
-        yield sound[..., start : start + _BLOCK].T
+def _write_wav(path: Path, sound: FloatArray, sample_rate: int) -> None:
+    """Write `sound` [samples] or [channels, samples] block by block; RF64 past WAV's 4 GiB."""
+    import soundfile
+
+    channels = 1 if sound.ndim == 1 else sound.shape[0]
+    kind = "RF64" if sound.nbytes > _MOST_WAV_BYTES else "WAV"
+    release = releaser(sound)
+    try:
+        # libsndfile writes by itself: an error in a Python file's write would not come through it.
+        with (
+            _replaced(path) as temporary,
+            soundfile.SoundFile(
+                temporary, "w", samplerate=sample_rate, channels=channels, format=kind, subtype="FLOAT"
+            ) as wav,
+        ):
+            for start in range(0, sound.shape[-1], _BLOCK):
+                block = sound[..., start : start + _BLOCK].T
+                wav.write(block)
+                release(block.nbytes)
+    except (soundfile.LibsndfileError, AssertionError) as error:
+        # soundfile asserts that everything was written.
+        raise OSError(None, getattr(error, "error_string", "") or "no room left") from error
 
 
 def _picture(file: BinaryIO, mask: MaskResult | None, seconds: float, title: str) -> None:

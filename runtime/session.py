@@ -27,6 +27,8 @@ CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "Tensorrt
 Arrays = Mapping[str, npt.NDArray[Any]]
 Tensors = dict[str, npt.NDArray[Any]]
 
+_MOST_THREADS = 1024
+
 # Sessions made before a fork: destroying them would wait for threads that the child does not have.
 _INHERITED: list[Any] = []
 
@@ -41,10 +43,12 @@ class Device:
 
 def thread_count() -> int:
     """Threads within one operator: EARMARK_THREADS, else CPU affinity bounded by the cgroup's quota."""
-    wanted = os.environ.get("EARMARK_THREADS", "")
+    wanted = os.environ.get("EARMARK_THREADS", "").strip()
     if wanted:
-        if not wanted.isdigit() or int(wanted) < 1:
-            raise EarmarkError(f"EARMARK_THREADS={wanted}: is no number of threads; give 1 or more")
+        if not re.fullmatch(r"[0-9]{1,4}", wanted) or not 1 <= int(wanted) <= _MOST_THREADS:
+            raise EarmarkError(
+                f"EARMARK_THREADS={wanted}: is no number of threads; give 1 to {_MOST_THREADS}"
+            )
         return int(wanted)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_quota()
@@ -78,10 +82,11 @@ class Sessions:
         self._device = self._choose()
 
     def _reset(self) -> None:
-        self._pid = os.getpid()
         self._lock = threading.RLock()
         self._open: dict[Path, Any] = {}
         self.warnings: list[str] = []
+        # Last, so that no thread of a forked child takes the parent's lock or sessions for its own.
+        self._pid = os.getpid()
 
     def _mine(self) -> None:
         """Drop what was made before a fork."""
@@ -163,9 +168,12 @@ class Sessions:
         try:
             return onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:
-            if device.providers[0] != CPU and self.requested == "auto":
-                return onnxruntime.InferenceSession(str(path), options, providers=[CPU])
-            raise _failed(error, path, device.name) from error
+            if device.providers[0] == CPU or self.requested != "auto":
+                raise _failed(error, path, device.name) from error
+        try:
+            return onnxruntime.InferenceSession(str(path), options, providers=[CPU])
+        except Exception as error:
+            raise _failed(error, path, "cpu") from error
 
     def _options(self, provider: str, device: Device) -> dict[str, str]:
         """A provider's options; never shared, since onnxruntime may change them."""

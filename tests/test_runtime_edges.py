@@ -1,0 +1,481 @@
+"""The runtime where it is easy to be wrong: levels, joins, locks over a fork, half-written files, specks."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+import earmark
+from earmark.runtime import results
+from earmark.runtime.evidence import Evidence
+from earmark.runtime.overlap import OverlapAdd
+
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def explainer(tiny_bundle):
+    return earmark.load(tiny_bundle, "cpu")
+
+
+@pytest.fixture(scope="module")
+def source_bundle(make_tiny_adapter, tmp_path_factory):
+    """Makes a bundle of the tiny model with some of its adapter's fields changed."""
+    from earmark.export.bundle_writer import write_bundle
+    from earmark.export.sources.factory import from_adapter
+
+    def make(name, *, decoder=True, **changes):
+        adapter = make_tiny_adapter(decoder=decoder)
+        for field, value in changes.items():
+            setattr(adapter, field, value)
+        path = tmp_path_factory.mktemp("bundles") / name
+        write_bundle(from_adapter(adapter), path)
+        return path
+
+    return make
+
+
+def tone(seconds=1.0, rate=RATE, channels=None, seed=3, peak=0.5):
+    """A gliding tone in noise, [samples] or [channels, samples]."""
+    rng = np.random.default_rng(seed)
+    time_ = np.arange(round(seconds * rate)) / rate
+    glide = np.sin(2 * np.pi * (300 + 500 * time_ / max(seconds, 1)) * time_)
+    rows = [0.6 * glide + 0.4 * rng.uniform(-1, 1, len(time_)) for _ in range(channels or 1)]
+    sound = (peak * np.stack(rows)).astype(np.float32)
+    return sound if channels else sound[0]
+
+
+def python(code, **environment):
+    """Run `code` in a fresh interpreter; its stdout."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# What goes in.
+
+
+# Against PyTorch.
+
+
+@pytest.mark.parametrize("samples", [1600, 9999])
+def test_scores_mask_kept_sound_and_rescoring_are_pytorchs(explainer, tiny_source, samples):
+    import torch
+
+    reference = tiny_source.reference
+    wave = torch.from_numpy(tone(samples / RATE, seed=samples))[None]
+    result = explainer.explain(wave[0].numpy(), RATE, rescore=True)
+    with torch.no_grad():
+        scores = reference.logits(wave).softmax(-1)[0]
+        kept = reference.kept(wave)
+        best = int(scores.argmax())
+        inside = reference.logits(kept).softmax(-1)[0, best]
+        outside = reference.logits(wave - kept).softmax(-1)[0, best]
+        mask = reference.mask(wave)[0].numpy()
+        # The paper's formula, with torch's own STFT and without earmark's gain.
+        window = torch.hann_window(400)
+        spectrum = torch.stft(wave, 512, 160, 400, window, pad_mode="constant", return_complex=True)
+        spectrum = spectrum.transpose(1, 2)
+        log_amplitude = torch.log1p(spectrum.abs())
+        by_domain = [
+            tiny_source.classifier(
+                torch.view_as_real(torch.polar(torch.expm1(m * log_amplitude), spectrum.angle()))
+            )
+            for m in (torch.from_numpy(mask)[None], 1 - torch.from_numpy(mask)[None])
+        ]
+    assert result.target == result.predictions[0][0] == tiny_source.labels[best]
+    assert dict(result.predictions)[result.target] == pytest.approx(float(scores[best]), abs=1e-5)
+    np.testing.assert_allclose(result.mask.values, mask, atol=1e-5)
+    np.testing.assert_allclose(result.mask.audio, kept[0].numpy(), atol=1e-5)
+    assert result.rescored["audio"]["mask_in"] == pytest.approx(float(inside), abs=1e-4)
+    assert result.rescored["audio"]["mask_out"] == pytest.approx(float(outside), abs=1e-4)
+    for name, answers in zip(("mask_in", "mask_out"), by_domain, strict=True):
+        expected = float(answers[0].softmax(-1)[0, best])
+        assert result.rescored["spectrogram"][name] == pytest.approx(expected, abs=1e-4)
+
+
+# Many, long, padded.
+
+
+def test_wrong_options_of_many_raise_at_once(explainer):
+    with pytest.raises(earmark.LabelError):
+        explainer.explain_many([], target="nothing")
+    with pytest.raises(earmark.MethodError):
+        explainer.explain_many([], methods=["nothing"])
+    with pytest.raises(TypeError, match="colour"):
+        explainer.explain_many([], colour="red")
+    with pytest.raises(TypeError, match="several"):
+        explainer.explain_many("one.wav")
+
+
+def test_long_sound_is_explained_for_what_the_whole_is(explainer):
+    sound = tone(7.3)
+    result = explainer.explain(sound, RATE)
+    length, hop = RATE, RATE // 2
+    assert result.windows == 1 + math.ceil((len(sound) - length) / hop)
+    starts = [*range(0, len(sound) - length, hop), len(sound) - length]
+    assert len(starts) == result.windows
+    alone = [explainer.explain(sound[at : at + length], RATE, methods=[]) for at in starts]
+    scores = [np.mean([dict(one.predictions)[label] for one in alone]) for label in explainer.labels]
+    assert result.target == explainer.labels[int(np.argmax(scores))]
+    assert [dict(result.predictions)[label] for label in explainer.labels] == pytest.approx(scores, abs=1e-5)
+    np.testing.assert_allclose(result.logits, np.mean([one.logits for one in alone], axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("samples", [16001, 16079, 16081, 24000, 31999, 40123])
+def test_masks_of_windows_join_without_seam_or_gap(explainer, samples, monkeypatch):
+    """A constant mask joins to a constant one, and sound is cross-faded to the very sound."""
+    from earmark.runtime.mask import MaskAccount
+
+    monkeypatch.setattr(MaskAccount, "_mask_of", lambda self, heard, shape: np.full(shape, 0.25, np.float32))
+    mask = explainer.explain(tone(samples / RATE), RATE).mask
+    assert len(mask.values) == 1 + samples // 160
+    np.testing.assert_allclose(mask.values.astype(np.float32), 0.25, atol=1e-6)
+    assert mask.area == pytest.approx(0.25)
+    monkeypatch.setattr(MaskAccount, "_mask_of", lambda self, heard, shape: np.ones(shape, np.float32))
+    sound = tone(samples / RATE)
+    np.testing.assert_allclose(explainer.explain(sound, RATE).mask.audio, sound, atol=1e-5)
+
+
+def test_hop_that_divides_no_window(source_bundle):
+    """A window that is no whole number of frames leaves no frame without a mask."""
+    path = source_bundle("odd", window_seconds=16055 / RATE, hop_seconds=0.41)
+    explainer = earmark.load(path, "cpu")
+    for samples in (16056, 16120, 30000, 33333):
+        result = explainer.explain(tone(samples / RATE), RATE)
+        assert result.mask.values.shape == (1 + samples // 160, 257)
+        assert (result.mask.values.max(axis=1) > 0).all() or result.warnings
+
+
+def test_overlap_add_cross_fades():
+    join = OverlapAdd((1,))
+    parts = [
+        join.add(0, np.zeros((1, 4), np.float32)),
+        join.add(2, np.ones((1, 4), np.float32)),
+        join.finish(),
+    ]
+    joined = np.concatenate(parts, axis=-1)[0]
+    assert joined.tolist() == pytest.approx([0, 0, 1 / 3, 2 / 3, 1, 1])
+
+
+# The pipeline's own level.
+
+
+@pytest.mark.parametrize("level", ["peak", "signed_peak"])
+def test_kept_sound_comes_back_at_the_inputs_own_level(source_bundle, explainer, level, tiny_source):
+    import torch
+
+    leveller = earmark.load(source_bundle(level, level=level), "cpu")
+    quiet, loud = tone(0.8, peak=0.01), tone(0.8, peak=0.9)
+    one, other = leveller.explain(quiet, RATE), leveller.explain(loud, RATE)
+    assert dict(one.predictions)[one.target] == pytest.approx(dict(other.predictions)[one.target], abs=1e-3)
+    # The reference hears the sound at the level that the recipe gives it.
+    divisor = np.abs(quiet).max() if level == "peak" else quiet.max()
+    with torch.no_grad():
+        kept = tiny_source.reference.kept(torch.from_numpy(quiet / divisor)[None])[0].numpy() * divisor
+    np.testing.assert_allclose(one.mask.audio, kept, atol=1e-6)
+    np.testing.assert_allclose(one.mask.audio + one.mask.residual, quiet, atol=1e-7)
+    stereo = leveller.explain(np.stack([quiet, quiet]), RATE)
+    np.testing.assert_allclose(stereo.mask.audio[1], one.mask.audio, atol=1e-6)
+    # Padded window, silence, a sound below zero, one whose signed peak is next to nothing.
+    short = leveller.explain(quiet[:400], RATE)
+    assert short.mask.audio.shape == (400,)
+    below = -np.abs(tone(0.5)) - np.float32(0.01)
+    spike = below.copy()
+    spike[100] = 1e-30
+    for sound in (np.zeros(8000, np.float32), below, spike, np.full(8000, 1e-42, np.float32)):
+        result = leveller.explain(sound, RATE, rescore=True)
+        assert np.isfinite(result.mask.audio).all()
+        np.testing.assert_allclose(result.mask.audio + result.mask.residual, sound, atol=1e-6)
+    quiet_then_loud = np.concatenate([0.01 * tone(2.0), tone(2.0)])
+    result = leveller.explain(quiet_then_loud, RATE)
+    assert np.abs(result.mask.audio[:16000]).max() <= 0.02
+    np.testing.assert_allclose(result.mask.audio + result.mask.residual, quiet_then_loud, atol=1e-6)
+
+
+# Errors and warnings.
+
+
+def test_no_methods_are_predictions_alone(explainer):
+    result = explainer.explain(tone(), RATE, methods=[])
+    assert result.mask is result.prototypes is result.channels is result.rescored is None
+    assert sum(score for _, score in result.predictions) == pytest.approx(1.0)
+    assert set(result.timings) == {"read", "frontend", "classifier"}
+
+
+def test_windows_that_say_something_else_have_an_empty_mask(explainer, monkeypatch):
+    sound = np.concatenate([tone(3.0), np.zeros(3 * RATE, np.float32), 0.9 * np.ones(RATE, np.float32)])
+    result = explainer.explain(sound, RATE)
+    length, hop = RATE, RATE // 2
+    starts = [*range(0, len(sound) - length, hop), len(sound) - length]
+    tops = [explainer.explain(sound[at : at + length], RATE, methods=[]).target for at in starts]
+    others = sum(top != result.target for top in tops)
+    assert 0 < others < len(tops)
+    assert any(warning.startswith(f"{others} of {len(tops)} windows") for warning in result.warnings)
+
+
+def test_a_kept_sound_that_loses_its_label_is_called_unreliable(explainer, monkeypatch):
+    from earmark.runtime.mask import MaskAccount
+
+    def top(sound):
+        return explainer.explain(sound, RATE, methods=[]).target
+
+    sounds = [tone(seed=1), np.sin(np.arange(RATE)).astype(np.float32), 0.9 * np.ones(RATE, np.float32)]
+    sound = next(one for one in sounds if top(one) != top(np.zeros(RATE, np.float32)))
+    monkeypatch.setattr(MaskAccount, "_mask_of", lambda self, heard, shape: np.zeros(shape, np.float32))
+    result = explainer.explain(sound, RATE, rescore=True)
+    assert [warning.split(":")[0] for warning in result.warnings] == ["unreliable", "unreliable"]
+    monkeypatch.setattr(MaskAccount, "_mask_of", lambda self, heard, shape: np.ones(shape, np.float32))
+    assert explainer.explain(sound, RATE, rescore=True).warnings == ()
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "two", "²", "99999999", "1.5"])
+def test_junk_for_threads_is_named(tiny_bundle, monkeypatch, threads):
+    monkeypatch.setenv("EARMARK_THREADS", threads)
+    with pytest.raises(earmark.EarmarkError, match="EARMARK_THREADS"):
+        earmark.load(tiny_bundle, "cpu").explain(tone(0.2), RATE)
+
+
+def test_no_onnxruntime_names_the_extras(tiny_bundle):
+    said = python(
+        f"""
+        import sys
+        class Absent:
+            def find_spec(self, name, *_):
+                if name.partition(".")[0] == "onnxruntime":
+                    raise ModuleNotFoundError(f"No module named {{name!r}}")
+        sys.meta_path.insert(0, Absent())
+        import numpy as np, earmark
+        for device in ("auto", "cpu"):
+            try:
+                earmark.load({str(tiny_bundle)!r}, device).explain(np.ones(999, np.float32), 16000)
+            except earmark.MissingDependencyError as error:
+                print(error)
+        """
+    )
+    assert said.count("earmark[cpu]") == said.count("earmark[gpu]") == len(said.splitlines()) == 2
+
+
+# Threads, forks, processes.
+
+
+def test_one_residual_for_all_threads(explainer):
+    mask = explainer.explain(tone(), RATE).mask
+    barrier = threading.Barrier(4)
+    seen = []
+
+    def look():
+        barrier.wait()
+        seen.append(mask.residual)
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert all(np.shares_memory(one, seen[0]) for one in seen)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_explains_too(tiny_bundle, monkeypatch):
+    monkeypatch.setenv("EARMARK_THREADS", "2")
+    explainer = earmark.load(tiny_bundle, "cpu")
+    expected = explainer.explain(tone(), RATE)
+    # The lock is held by another thread while the process forks.
+    held, go = threading.Event(), threading.Event()
+
+    def hold():
+        with explainer._sessions._lock:
+            held.set()
+            go.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(10)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            again = explainer.explain(tone(), RATE)
+            code = 0 if np.allclose(again.mask.residual, expected.mask.residual, atol=1e-6) else 2
+        finally:
+            os._exit(code)
+    go.set()
+    holder.join(10)
+    deadline = time.monotonic() + 60
+    while (status := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            pytest.fail("the child hangs")
+        time.sleep(0.05)
+    assert os.waitstatus_to_exitcode(status[1]) == 0
+    assert explainer.explain(tone(), RATE).predictions == expected.predictions
+
+
+def test_results_travel_between_processes(explainer, tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(), RATE, subtype="FLOAT")
+    expected = explainer.explain(tmp_path / "a.wav")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        result = pool.apply_async(explainer.explain, (tmp_path / "a.wav",)).get(100)
+    assert result.predictions == expected.predictions
+    np.testing.assert_array_equal(result.mask.audio, expected.mask.audio)
+    np.testing.assert_array_equal(result.mask.residual, expected.mask.residual)
+
+
+# What comes out.
+
+
+def test_the_record_is_stable_and_json(explainer):
+    result = explainer.explain(tone(2.5, 44100, 2), 44100, rescore=True, seed=7)
+    record = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert list(record) == [
+        "input",
+        "predictions",
+        "target",
+        "sample_rate",
+        "channel_count",
+        "duration_s",
+        "windows",
+        "mask",
+        "prototypes",
+        "channels",
+        "rescored",
+        "timings_ms",
+        "warnings",
+        "device",
+        "bundle_id",
+        "seed",
+    ]
+    assert list(record["mask"]) == ["frames", "bins", "area", "spans_s", "band_hz"]
+    assert set(record["rescored"]) == {"spectrogram", "audio"}
+    assert record["device"] == "cpu"
+    assert record["seed"] == 7
+    assert record["mask"]["area"] == pytest.approx(float(result.mask.values.mean(dtype=np.float64)), abs=1e-4)
+    stages = {"read", "frontend", "classifier", "decoder", "mask to audio", "rescore"}
+    assert stages == set(record["timings_ms"])
+    assert all(taken > 0 for taken in record["timings_ms"].values())
+    with pytest.raises(AttributeError):
+        result.target = "other"
+
+
+def test_warm_up_leaves_nothing_to_make(tiny_bundle):
+    explainer = earmark.load(tiny_bundle, "cpu")
+    explainer.warm_up()
+    made = dict(explainer._sessions._open)
+    explainer.explain(tone(), RATE)
+    assert explainer._sessions._open == made
+    assert len(made) == 3
+
+
+def test_a_save_that_fails_leaves_no_part_and_keeps_what_was_there(explainer, tmp_path, monkeypatch):
+    result = explainer.explain(tone(), RATE)
+    result.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(results, "_picture", full)
+    with pytest.raises(earmark.EarmarkError, match="No space left") as caught:
+        result.save(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    monkeypatch.undo()
+    monkeypatch.setattr(soundfile.SoundFile, "write", full)
+    with pytest.raises(earmark.EarmarkError, match="No space left"):
+        result.save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    (tmp_path / "file").touch()
+    with pytest.raises(earmark.EarmarkError, match="file"):
+        result.save(tmp_path / "file")
+
+
+def test_torch_and_the_export_side_stay_away(tiny_bundle, tmp_path):
+    said = python(
+        f"""
+        import sys, numpy as np, earmark
+        sound = 0.1 * np.sin(np.arange(48000))
+        result = earmark.load({str(tiny_bundle)!r}, "cpu").explain(sound, 16000, rescore=True)
+        result.save({str(tmp_path)!r})
+        heavy = ("torch", "matplotlib", "sklearn", "earmark.export", "pandas", "tqdm", "yaml")
+        print([name for name in heavy if name in sys.modules])
+        """
+    )
+    assert said.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_sound(tiny_bundle, tmp_path):
+    """One minute and twenty of stereo at 44.1 kHz, explained, rescored and saved, in one process each."""
+    peaks = {}
+    block = (0.3 * np.random.default_rng(5).standard_normal((44100 * 10, 2))).astype(np.float32)
+    for minutes in (1, 20):
+        path = tmp_path / f"{minutes}.wav"
+        with soundfile.SoundFile(path, "w", 44100, 2, format="WAV", subtype="PCM_16") as file:
+            for _ in range(6 * minutes):
+                file.write(block)
+        said = python(
+            f"""
+            import resource, earmark
+            from earmark.runtime import sound
+            sound.MEMORY_VALUES = 2_000_000
+            result = earmark.load({str(tiny_bundle)!r}, "cpu").explain({str(path)!r})
+            result.save({str(tmp_path / "out")!r})
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+            """,
+            EARMARK_THREADS="1",
+        )
+        peaks[minutes] = float(said)
+        path.unlink()
+    assert peaks[20] - peaks[1] < 60, peaks
+
+
+# Where the evidence lies.
+
+
+def spans(strength, frame_s=0.01):
+    evidence = Evidence(len(strength), 1)
+    evidence.add(0, np.asarray(strength, np.float32)[:, None], np.full((len(strength), 1), np.e - 1))
+    return [pytest.approx(span) for span in evidence.spans(frame_s, (len(strength) - 1) * frame_s)]
+
+
+def test_spans_close_gaps_and_leave_out_specks():
+    strength = np.zeros(101)
+    strength[10:20] = 1.0
+    strength[23:30] = 0.8  # after 30 ms
+    strength[50] = 0.9  # a single frame
+    strength[100] = 0.9  # and at the end
+    strength[70:73] = 0.6  # 30 ms
+    strength[90] = 0.4  # weak
+    assert spans(strength) == [(0.095, 0.295), (0.695, 0.725)]
+
+
+def test_the_strongest_frame_is_always_named():
+    strength = np.zeros(100)
+    strength[40] = 1.0
+    assert spans(strength) == [(0.395, 0.405)]
+    assert spans(np.zeros(10)) == []
+    assert spans(np.ones(101)) == [(0.0, 1.0)]
+    coarse = np.zeros(10)
+    coarse[[2, 7]] = 1.0
+    assert spans(coarse, 0.1) == [(0.15, 0.25), (0.65, 0.75)]
