@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import click
 
@@ -32,7 +33,7 @@ def verify(bundle: str | None, device: str, as_json: bool) -> None:
             {
                 "output": c.output,
                 "samples": c.samples,
-                "max_abs": c.max_abs,
+                "max_abs": c.max_abs if math.isfinite(c.max_abs) else None,
                 "limit": c.limit,
                 "passed": c.passed,
             }

@@ -10,8 +10,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from .arrays import FloatArray
 from .manifest import AnalysisSpec
-from .method import FloatArray
 
 ComplexArray = npt.NDArray[np.complex64]
 
@@ -52,7 +52,8 @@ def inverse(spectrum: npt.ArrayLike, spec: AnalysisSpec, length: int) -> FloatAr
     stft = np.asarray(spectrum, dtype=np.complex64)
     window, left = _window(spec)
     width = len(window)
-    frames = np.fft.irfft(stft, n=spec.n_fft, axis=-1)[..., left : left + width]
+    # NumPy 1 answers in double precision.
+    frames = np.asarray(np.fft.irfft(stft, n=spec.n_fft, axis=-1)[..., left : left + width], np.float32)
     total = overlap_add(frames * window, spec.hop)
     envelope = _envelope(spec, stft.shape[-2])
     # Frame 0 of the support starts at `left` of the padded sound; the sound itself at n_fft // 2.

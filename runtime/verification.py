@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BundleError
+from .arrays import FloatArray
 from .bundle import Bundle
-from .method import FloatArray
 from .session import Sessions
 
 GOLDEN = "golden.npz"
 # Absolute, for waveforms of peak 1 and logits of order 1, where the manifest names no limit.
 _LIMIT = 1e-4
 _ARRAY = re.compile(r"(waveform|logits|mask)_(\d+)\.npy")
-_MOST_BYTES = 1 << 30
+_MOST_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -50,26 +52,49 @@ def verify(path: Path | str, device: str = "auto") -> tuple[Bundle, list[Check]]
 
 def _golden(bundle: Bundle) -> Iterator[tuple[int, dict[str, FloatArray]]]:
     """The arrays of golden.npz by sound. Sizes are checked before anything is allocated; no pickle."""
-    import zipfile
-
     path = bundle.file(GOLDEN)
     sounds: dict[int, dict[str, FloatArray]] = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            if sum(item.file_size for item in archive.infolist()) > _MOST_BYTES:
+            items = archive.infolist()
+            if sum(item.file_size for item in items) > _MOST_BYTES:
                 raise BundleError(
                     f"{path}: unpacks to more than {_MOST_BYTES >> 20} MiB; export the bundle again"
                 )
-        with np.load(path, allow_pickle=False) as arrays:
-            for key in arrays.files:
-                match = _ARRAY.fullmatch(f"{key}.npy")
+            for item in items:
+                match = _ARRAY.fullmatch(item.filename)
                 if match:
-                    sounds.setdefault(int(match[2]), {})[match[1]] = np.asarray(arrays[key], np.float32)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{path}: cannot be read ({error}); export the bundle again") from error
+                    sounds.setdefault(int(match[2]), {})[match[1]] = _array(archive, item)
+    except BundleError:
+        raise
+    except Exception as error:
+        # zipfile and its decompressors raise a dozen kinds of errors at damaged archives.
+        raise BundleError(
+            f"{path}: cannot be read ({_line(error)}); fetch or export the bundle again"
+        ) from error
     if not sounds or any({"waveform", "logits"} - set(arrays) for arrays in sounds.values()):
         raise BundleError(f"{path}: holds no golden sounds with their logits; export the bundle again")
     yield from sorted(sounds.items())
+
+
+def _array(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> FloatArray:
+    """One float32 array of a .npz, its shape checked against its size before anything is allocated.
+
+    Raises ValueError.
+    """
+    with archive.open(item) as file:
+        major, _ = np.lib.format.read_magic(file)
+        if major != 1:
+            raise ValueError(f"{item.filename} is of an unknown version")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        content = file.read()
+    if dtype != np.float32 or not all(shape) or math.prod(shape) * 4 != len(content):
+        raise ValueError(f"{item.filename} is not the float32 array {list(shape)} that it claims to be")
+    return np.frombuffer(content, np.float32).reshape(shape, order="F" if fortran else "C")
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _recompute(
