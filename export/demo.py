@@ -39,9 +39,16 @@ EXAMPLE_SEED = 1_000_008
 HELD_OUT_FOLD = 5
 
 CLASSIFIER = ClassifierSettings(
-    epochs=24, window=2.0, width=8, mels=48, hop_seconds=0.016, seed=SEED, val_fold=HELD_OUT_FOLD
+    epochs=16,
+    window=2.0,
+    width=8,
+    mels=48,
+    hop_seconds=0.016,
+    seed=SEED,
+    val_fold=HELD_OUT_FOLD,
+    exact=True,
 )
-DECODER = LmacSettings(epochs=24, width=16, seed=SEED, val_fold=HELD_OUT_FOLD)
+DECODER = LmacSettings(epochs=14, width=16, seed=SEED, val_fold=HELD_OUT_FOLD, exact=True)
 
 
 def build(

@@ -1,6 +1,9 @@
 """The shipped bundle: right on its own clip and on fresh sound, its masks on the event; rebuilt alike."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +144,44 @@ def test_bundle_in_a_read_only_folder(tmp_path):
         copy.chmod(0o755)
         for path in copy.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+TRAIN_EXACTLY = """
+import dataclasses, hashlib, pathlib, sys, torch
+from earmark.export import demo
+from earmark.export.synthesis import write_folder
+from earmark.export.training.classifier import train_classifier
+from earmark.export.training.lmac import train_lmac
+torch.set_num_threads(1)
+folder = pathlib.Path(sys.argv[1])
+write_folder(folder / "data", 1, 10)
+train_classifier(folder / "data", folder / "run", dataclasses.replace(demo.CLASSIFIER, epochs=3))
+train_lmac(folder / "run", folder / "data", dataclasses.replace(demo.DECODER, epochs=2))
+for part in ("classifier", "decoder"):
+    print(hashlib.sha256((folder / "run" / f"{part}.safetensors").read_bytes()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_training_does_not_depend_on_the_processor(tmp_path):
+    """The same weights, bit for bit, with and without the wide registers of newer processors."""
+    plain = {
+        "ATEN_CPU_CAPABILITY": "default",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+    }
+    hashes = [
+        subprocess.run(
+            [sys.executable, "-c", TRAIN_EXACTLY, str(tmp_path / name)],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **environment},
+        ).stdout.split()
+        for name, environment in (("native", {}), ("plain", plain))
+    ]
+    assert len(hashes[0]) == 2
+    assert hashes[0] == hashes[1]
 
 
 @pytest.mark.slow

@@ -151,8 +151,11 @@ def _fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model, analysis = build(config)
-    # Twice as fast on CPUs.
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if settings.exact:
+        model.double()
+    else:
+        # Twice as fast on CPUs.
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     judged, _ = build(config)
 
     def batch_of(epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -197,6 +200,7 @@ def _fit(
         loss_of=loss_of,
         evaluate=evaluate,
         curves={"loss": ["loss", "validation_loss"], "validation accuracy": ["accuracy"]},
+        exact=settings.exact,
         quiet=quiet,
         on_epoch=on_epoch,
     )
@@ -222,9 +226,10 @@ def _batch(
         other = random.permutation(len(chosen))
         heard = share * heard + (1.0 - share) * heard[other]
         targets = share * targets + (1.0 - share) * targets[other]
+    dtype = model.head.weight.dtype
     with torch.no_grad():
-        logmel = model.mel(stft(torch.from_numpy(heard), analysis))
-    return mask_stretches(logmel, random), torch.from_numpy(targets)
+        logmel = model.mel(stft(torch.from_numpy(heard).to(dtype), analysis))
+    return mask_stretches(logmel, random), torch.from_numpy(targets).to(dtype)
 
 
 @torch.no_grad()

@@ -80,7 +80,10 @@ def train_lmac(
     config = classifier_run.read_config()
     classifier, analysis = build(config)
     classifier_run.fill(classifier)
-    classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # Channels last is faster in float32, and slower in float64.
+    dtype = torch.float64 if settings.exact else torch.float32
+    layout = torch.contiguous_format if settings.exact else torch.channels_last
+    classifier.to(dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
     if not resume and (decoder_run.config_path.exists() or decoder_run.weights_path.exists()):
         raise RunError(
             f"{decoder_run.path}: holds a decoder already; go on with --resume, or remove its decoder files"
@@ -102,8 +105,8 @@ def train_lmac(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             decoder = build_decoder(form, classifier, analysis, config["sample_rate"])
-        decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        judged = build_decoder(form, classifier, analysis, config["sample_rate"])
+        decoder.to(dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
+        judged = build_decoder(form, classifier, analysis, config["sample_rate"]).to(dtype)
 
         def evaluate(weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
             judged.load_state_dict(weights)
@@ -126,11 +129,12 @@ def train_lmac(
                 "area, faithfulness, input fidelity": ["area", "faithfulness", "input_fidelity"],
                 "average drop and increase (%)": ["average_drop", "average_increase"],
             },
+            exact=settings.exact,
             quiet=quiet,
             on_epoch=on_epoch,
         )
         decoder_run.write_weights(weights)
-    trained = build_decoder(form, classifier, analysis, config["sample_rate"])
+    trained = build_decoder(form, classifier, analysis, config["sample_rate"]).to(dtype)
     decoder_run.fill(trained)
     soft = judge(classifier, trained, analysis, validation.waveforms, samples)
     hard = judge(classifier, trained, analysis, validation.waveforms, samples, threshold=0.5)
@@ -192,22 +196,25 @@ class _Recipe:
             )
             heard *= random_gain(len(chosen), random, 3.0)
             sharp = random.random((len(chosen), 1, 1)) < self.settings.sharpened
-            sharpness = np.where(sharp, self.settings.sharpness, 1.0).astype(np.float32)
-            yield stft(torch.from_numpy(heard), self.analysis), torch.from_numpy(sharpness)
+            sharpness = np.where(sharp, self.settings.sharpness, 1.0)
+            dtype = self.classifier.head.weight.dtype
+            yield (
+                stft(torch.from_numpy(heard).to(dtype), self.analysis),
+                torch.from_numpy(sharpness).to(dtype),
+            )
 
     def _mix(self, heard: FloatArray, random: np.random.Generator) -> FloatArray:
         """Add to some sounds a quieter other one, or noise 0 to 20 dB below them."""
         count = len(heard)
         rms = np.sqrt(np.mean(heard**2, axis=1, keepdims=True))
-        decibels = random.uniform(0.0, 20.0, (count, 1)).astype(np.float32)
+        # Powers in float64: in float32 they differ between processors.
+        share = (10.0 ** (-random.uniform(0.0, 20.0, (count, 1)) / 20.0)).astype(np.float32)
         others = heard[random.permutation(count)]
         others = others / (np.sqrt(np.mean(others**2, axis=1, keepdims=True)) + 1e-6)
         noises = noise(count, heard.shape[1], random)
         added = np.where(random.random((count, 1)) < 0.5, noises, others)
         chosen = random.random((count, 1)) < self.settings.mixtures
-        mixed: npt.NDArray[np.float32] = heard + np.where(
-            chosen, rms * 10.0 ** (-decibels / 20.0) * added, 0.0
-        ).astype(np.float32)
+        mixed: npt.NDArray[np.float32] = heard + np.where(chosen, rms * share * added, 0.0).astype(np.float32)
         return mixed
 
     def loss_of(
@@ -248,7 +255,7 @@ def judge(
         return {}
     columns: list[torch.Tensor] = []
     for pieces, _ in window_batches(waveforms, samples):
-        spectrum = stft(torch.from_numpy(pieces), analysis)
+        spectrum = stft(torch.from_numpy(pieces).to(classifier.head.weight.dtype), analysis)
         logits, *taps = classifier(spectrum)
         mask = decoder(*taps)
         if threshold is not None:

@@ -129,13 +129,17 @@ def fit(
     loss_of: Callable[[Any, float], torch.Tensor],
     evaluate: Callable[[Mapping[str, torch.Tensor]], dict[str, float]],
     curves: Mapping[str, Sequence[str]],
+    exact: bool = False,
     quiet: bool = True,
     on_epoch: OnEpoch | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Train `model` for `epochs` of `steps` steps and return its averaged weights.
+    """Train `model` for `epochs` of `steps` steps and return its averaged weights, in float32.
 
     batch_of(epoch): the epoch's batches; loss_of(batch, progress in 0..1): the loss to descend;
     evaluate(averaged weights): the epoch's figures. Goes on from the run's state where there is one.
+    exact: for a model in float64; its weights are rounded to multiples of 2**-20 after every step.
+    Processors differ in the last bits of a sum, and training blows such differences up until another
+    model comes out; rounded away at every step, they never begin to grow.
     Raises RunError when interrupted (Ctrl-C), when the loss is not finite, or the state does not fit.
     """
     decayed = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
@@ -165,6 +169,7 @@ def fit(
                 steps=steps,
                 lr=lr,
                 seed=seed,
+                exact=exact,
                 batch_of=batch_of,
                 loss_of=loss_of,
             )
@@ -185,7 +190,15 @@ def fit(
     finally:
         bar.close()
     run.plot(rows, curves)
-    return average.values
+    return {name: v.float() if v.is_floating_point() else v for name, v in average.values.items()}
+
+
+@torch.no_grad()
+def _round(model: nn.Module) -> None:
+    """Round the weights to multiples of 2**-20."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.mul_(2.0**20).round_().mul_(2.0**-20)
 
 
 def _epoch(
@@ -198,6 +211,7 @@ def _epoch(
     steps: int,
     lr: float,
     seed: int,
+    exact: bool,
     batch_of: Callable[[int], Iterable[Any]],
     loss_of: Callable[[Any, float], torch.Tensor],
 ) -> dict[str, Any]:
@@ -220,6 +234,8 @@ def _epoch(
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimizer.step()
+            if exact:
+                _round(model)
             average.update(model, step)
             total += loss.item()
     return {
