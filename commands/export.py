@@ -84,7 +84,7 @@ def export(
         click.echo(msgspec.json.format(msgspec.json.encode(manifest), indent=2).decode())
         return
     click.echo(
-        f"{out}: {manifest.name}, {len(manifest.labels)} labels, explains by {', '.join(manifest.explainers)}"
+        f"{out}: {manifest.name}, {len(manifest.labels)} labels, explains by {', '.join(manifest.explainers) or 'nothing yet (see earmark index)'}"
     )
     records: dict[str, dict[str, Any]] = manifest.parity["fp32"]
     for output, record in records.items():

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import click
 
@@ -58,10 +58,10 @@ def _lines(from_file: str) -> Iterator[str]:
 def _resolve(argument: str, recursive: bool) -> Iterator[Input]:
     if argument == "-":
         # Pipes cannot seek, and long sound is read twice; past 64 MiB it waits on disk.
-        spooled: BinaryIO = tempfile.SpooledTemporaryFile(max_size=64 << 20)  # noqa: SIM115  # type: ignore[assignment]
+        spooled = tempfile.SpooledTemporaryFile(max_size=64 << 20)  # noqa: SIM115
         shutil.copyfileobj(sys.stdin.buffer, spooled)
         spooled.seek(0)
-        yield Input("stdin", spooled)
+        yield Input("stdin", cast("BinaryIO", spooled))
         return
     path = Path(argument)
     if path.is_dir():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .method import FloatArray
+from .arrays import FloatArray
 
 # A picture needs no more columns than this, however long the sound.
 _COLUMNS = 1200

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -16,9 +15,11 @@ from typing import Any, Self
 import numpy as np
 
 from ..errors import EarmarkError, LabelError, MethodError
+from .arrays import FloatArray
 from .bundle import Bundle
+from .hearing import BATCH, Hearing
 from .manifest import Manifest
-from .method import Clock, Context, FloatArray, Heard, Method, Sound
+from .method import Clock, Context, Heard, Method, Sound
 from .results import Result
 from .scores import Aggregate, scores_of
 from .session import Sessions, Tensors
@@ -30,10 +31,6 @@ METHODS = {
     "prototypes": ".prototypes:Prototypes",
 }
 SHIPPED = Path(__file__).resolve().parents[1] / "demo" / "bundle"
-# Windows that go through the classifier together; more would cost memory and save nothing on a CPU.
-_BATCH = 4
-# A signed peak below this share of the absolute one is no level.
-_FAINTEST = 1e-4
 
 
 def bundle_path(path: Path | str | None = None) -> Path:
@@ -72,7 +69,7 @@ class Explainer:
         self.bundle = path if isinstance(path, Bundle) else Bundle.open(path)
         self._sessions = Sessions(self.bundle, device)
         self._cache: dict[str, Any] = {}
-        self._window = _window(self.manifest)
+        self._hearing = Hearing(self.bundle, self._sessions)
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path, str]]:
         """Path and device: sessions do not travel."""
@@ -109,7 +106,7 @@ class Explainer:
 
     def hear(self, opened: OpenSound) -> Iterator[Heard]:
         """Every window of a sound after the classifier, in order: what methods see, and what is indexed."""
-        return self._windows(opened, Clock())
+        return self._hearing.windows(opened, Clock())
 
     def run_graph(self, path: Path, feeds: Mapping[str, FloatArray]) -> Tensors:
         """Run a graph of the bundle that is no stage of the chain, such as a generation's embeddings."""
@@ -122,7 +119,7 @@ class Explainer:
 
     def warm_up(self) -> None:
         """Create every session and run it once on silence, so that the first explanation is no slower."""
-        wave = np.zeros(self._window[0], np.float32)
+        wave = np.zeros(self._hearing.length, np.float32)
         self.explain((wave, self.manifest.sample_rate), methods=self.methods)
 
     def explain(
@@ -188,7 +185,7 @@ class Explainer:
                         items.append(open_sound(sound, sample_rate, self.manifest.sample_rate))
                 except EarmarkError as error:
                     items.append(Failure(_name(sound), error))
-            ready = self._hear_together(items, clocks)
+            ready = self._hearing.together(items, clocks)
             for item, clock, heard in zip(items, clocks, ready, strict=True):
                 if isinstance(item, Failure):
                     yield item
@@ -197,30 +194,6 @@ class Explainer:
                     yield self._explain(item, clock, goal, asked, rescore=rescore, seed=seed, heard=heard)
                 except EarmarkError as error:
                     yield Failure(item.name, error)
-
-    def _hear_together(self, items: list[OpenSound | Failure], clocks: list[Clock]) -> list[Heard | None]:
-        """The single windows of several sounds through the classifier, those of equal length together."""
-        length, hop = self._window
-        groups: dict[int, list[tuple[int, tuple[int, FloatArray]]]] = {}
-        heard: list[Heard | None] = [None] * len(items)
-        for index, item in enumerate(items):
-            # A long sound is not held for its neighbours' sake.
-            if isinstance(item, OpenSound) and not item.long and item.window_count(length, hop) == 1:
-                window = next(iter(item.windows(length, hop)))
-                groups.setdefault(window[1].shape[-1], []).append((index, window))
-        for members in groups.values():
-            clock = Clock()
-            try:
-                together = list(self._hear([window for _, window in members], clock))
-            except EarmarkError:
-                # One of them is at fault: each is heard alone later, and answers for itself.
-                continue
-            for (index, _), one in zip(members, together, strict=True):
-                heard[index] = one
-            for index, _ in members:
-                for stage, taken in clock.milliseconds.items():
-                    clocks[index].milliseconds[stage] = taken / len(members)
-        return heard
 
     def _explain(
         self,
@@ -234,9 +207,8 @@ class Explainer:
         heard: Heard | None = None,
     ) -> Result:
         manifest = self.manifest
-        length, hop = self._window
-        windows = opened.window_count(length, hop)
-        scores, logits, single = self._listen(opened, clock, heard)
+        windows = self._hearing.window_count(opened)
+        scores, logits, kept = self._listen(opened, clock, heard)
         predicted = int(scores.argmax())
         target = predicted if goal is None else goal
         sound = Sound(
@@ -249,7 +221,7 @@ class Explainer:
         )
         context = Context(
             bundle=self.bundle,
-            run=self._runner(clock),
+            run=self._hearing.runner(clock),
             run_graph=self._sessions.run_graph,
             clock=clock,
             opened=opened,
@@ -259,9 +231,8 @@ class Explainer:
         )
         accounts = {name: _method(name).of(context).begin(sound, target) for name in asked}
         if accounts:
-            # A single window was heard already; long sound is heard again, so that memory stays flat.
-            again = iter([single]) if single is not None else self._windows(opened, clock)
-            for one in again:
+            # A few windows were kept; long sound is heard again, so that memory stays flat.
+            for one in kept or self._hearing.windows(opened, clock):
                 for name, account in accounts.items():
                     if name == "mask":
                         account.add(one)
@@ -298,71 +269,18 @@ class Explainer:
 
     def _listen(
         self, opened: OpenSound, clock: Clock, heard: Heard | None
-    ) -> tuple[FloatArray, FloatArray, Heard | None]:
-        """First pass: scores [K] and mean logits [K] of the whole; the window, where it is the only one."""
+    ) -> tuple[FloatArray, FloatArray, list[Heard]]:
+        """First pass: scores [K] and mean logits [K] of the whole; its windows, where they are few."""
         manifest = self.manifest
         total, logits = Aggregate(manifest.window.aggregate), Aggregate("mean")
-        single = opened.window_count(*self._window) == 1
-        last: Heard | None = None
-        for one in [heard] if heard is not None else self._windows(opened, clock):
+        few = self._hearing.window_count(opened) <= BATCH
+        kept: list[Heard] = []
+        for one in [heard] if heard is not None else self._hearing.windows(opened, clock):
             total.add([scores_of(one.logits, manifest.task)])
             logits.add([one.logits])
-            last = one
-        return total.value(), logits.value(), last if single else None
-
-    def _windows(self, opened: OpenSound, clock: Clock) -> Iterator[Heard]:
-        """Every window of the sound after the classifier, in order."""
-        windows = opened.windows(*self._window)
-        while batch := list(islice(windows, _BATCH)):
-            yield from self._hear(batch, clock)
-
-    def _hear(self, windows: Sequence[tuple[int, FloatArray]], clock: Clock) -> Iterator[Heard]:
-        """Windows of one length through front end and classifier, as one batch."""
-        manifest, run = self.manifest, self._runner(clock)
-        levelled = [self._levelled(channels) for _, channels in windows]
-        stacked = np.stack([wave for wave, _ in levelled])
-        front = run("frontend", {"waveform": stacked})
-        made = next(iter(front.values()))
-        stage = manifest.stage("classifier")
-        answers = run("classifier", {stage.inputs[0].name if stage else "stft": made})
-        logits = answers.pop("logits")
-        if not np.isfinite(logits).all():
-            raise EarmarkError(f"{manifest.name}: the classifier answers with numbers that are not finite")
-        if manifest.rescore == "spectrogram":
-            spectra = made
-        else:
-            from .stft import forward
-
-            spectra = forward(stacked, manifest.analysis)
-            spectra = np.stack([spectra.real, spectra.imag], axis=-1)
-        for index, (offset, channels) in enumerate(windows):
-            yield Heard(
-                waveform=stacked[index],
-                channels=channels,
-                offset=offset,
-                stft=spectra[index],
-                logits=logits[index],
-                taps={name: tap[index : index + 1] for name, tap in answers.items()},
-                level=levelled[index][1],
-            )
-
-    def _levelled(self, channels: FloatArray) -> tuple[FloatArray, float]:
-        """The mono mix as the model hears it, zero-padded to the shortest length it takes, and its level."""
-        mono = channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32)
-        level = _level(mono, self.manifest.level)
-        if level != 1.0:
-            mono = mono / np.float32(level)
-        missing = math.ceil(self.manifest.window.minimum_seconds * self.manifest.sample_rate) - len(mono)
-        return (np.pad(mono, (0, missing)) if missing > 0 else mono), level
-
-    def _runner(self, clock: Clock) -> Any:
-        """`Sessions.run` with its time counted."""
-
-        def run(stage: str, *arguments: Any) -> Any:
-            with clock.stage(stage):
-                return self._sessions.run(stage, *arguments)
-
-        return run
+            if few:
+                kept.append(one)
+        return total.value(), logits.value(), kept
 
     def _methods(self, methods: Sequence[str] | None) -> list[str]:
         """The methods to run. Raises MethodError for what does not exist or the bundle lacks."""
@@ -387,28 +305,6 @@ class Explainer:
             else f"it has {', '.join(labels[:10])}" + (", ..." if len(labels) > 10 else "")
         )
         raise LabelError(f"{self.manifest.name}: no label {label!r}; {hint}")
-
-
-def _window(manifest: Manifest) -> tuple[int, int]:
-    """Length and hop of a window in samples; the hop in whole frames, so that masks meet."""
-    rate, frame = manifest.sample_rate, manifest.analysis.hop
-    length = round(manifest.window.seconds * rate)
-    hop = round(manifest.window.hop_seconds * rate)
-    return max(1, length), max(1, hop // frame * frame)
-
-
-def _level(mono: FloatArray, how: str) -> float:
-    """What the pipeline's gain divides a window by.
-
-    1 for silence, which has no level, and where a signed peak is below zero, which would turn the
-    sound over, or next to nothing, which would drive it out of all range.
-    """
-    if how == "none":
-        return 1.0
-    peak, highest = float(np.abs(mono).max()), float(mono.max())
-    if how == "peak":
-        return peak or 1.0
-    return highest if highest > _FAINTEST * peak else 1.0
 
 
 def _method(name: str) -> type[Method]:

@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ..errors import MethodError, TargetError
+from .arrays import FloatArray
 from .evidence import Evidence, Overview
-from .method import Context, FloatArray, Heard, Sound
+from .method import Context, Heard, Sound
 from .overlap import OverlapAdd
 from .scores import Aggregate, scores_of
 from .sound import OpenSound, Restored, releaser, residual, scratch
@@ -289,10 +290,16 @@ class _Rescoring:
 
     def warnings(self) -> list[str]:
         """Where the mask does not bear out the decision."""
-        target = self._context.bundle.manifest.labels[self._target]
+        manifest = self._context.bundle.manifest
+        target = manifest.labels[self._target]
         said = []
         for domain, scores in self.scores().items():
-            if scores["mask_in_label"] != target:
+            if manifest.task == "multi_label":
+                if scores["mask_in"] < 0.5:
+                    said.append(
+                        f"unreliable: the kept {domain} has {scores['mask_in']:.1%} of {target!r} left"
+                    )
+            elif scores["mask_in_label"] != target:
                 said.append(
                     f"unreliable: the kept {domain} is heard as {scores['mask_in_label']!r}, not {target!r}"
                 )

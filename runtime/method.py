@@ -14,15 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-import numpy as np
 import numpy.typing as npt
+
+from .arrays import FloatArray
 
 if TYPE_CHECKING:
     from .bundle import Bundle
     from .session import Tensors
     from .sound import OpenSound
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

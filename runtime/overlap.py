@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .method import FloatArray
+from .arrays import FloatArray
 
 
 class OverlapAdd:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from .method import FloatArray
+from .arrays import FloatArray
 
 WIDTH, HEIGHT = 1000, 420
 _LEFT, _TOP, _RIGHT, _BOTTOM = 62, 48, 876, 366

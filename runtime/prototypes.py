@@ -26,8 +26,9 @@ from ..prototypes_index.views import (
     find_places,
     normalise,
 )
+from .arrays import FloatArray
 from .manifest import FeatureMapSpec, Manifest
-from .method import Context, FloatArray, Heard, Sound
+from .method import Context, Heard, Sound
 from .prototype_results import Channel, ChannelAccount, Place, Prototype, PrototypeAnswer
 
 # The embeddings graph: feature map [1, C, T', F'] -> its outputs by name.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import EarmarkError
-from .method import FloatArray
+from .arrays import FloatArray
 from .sound import releaser
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from .method import FloatArray
+from .arrays import FloatArray
 
 
 def scores_of(logits: FloatArray, task: str) -> FloatArray:

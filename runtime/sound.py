@@ -18,7 +18,7 @@ import numpy.typing as npt
 import soxr
 
 from ..errors import AudioError, EarmarkError
-from .method import FloatArray
+from .arrays import FloatArray
 from .sound_source import BLOCK, SoundSource, find_source
 
 # Values (samples times channels, at the higher of the two rates) that are kept in memory: 64 MB.

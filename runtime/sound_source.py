@@ -15,7 +15,7 @@ import numpy.typing as npt
 import soundfile
 
 from ..errors import AudioError
-from .method import FloatArray
+from .arrays import FloatArray
 
 BLOCK = 65536  # samples per channel
 _SMALL_BLOCK = 1024  # where a file is damaged

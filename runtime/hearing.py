@@ -1,0 +1,136 @@
+"""How the model hears: a sound's windows at the pipeline's level, through front end and classifier."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from ..errors import EarmarkError
+from .arrays import FloatArray
+from .bundle import Bundle
+from .method import Clock, Heard
+from .session import Sessions
+from .sound import OpenSound
+from .stft import forward
+
+# Windows that go through the classifier together; more would cost memory and save nothing on a CPU.
+BATCH = 4
+# Sound longer than a window by no more than this share of it is heard in one: decoders often add a
+# few samples (nearly all of ESC-50's 5 s clips have 5.001 s), and a second window would only double the work.
+_MARGIN = 0.01
+# A signed peak below this share of the absolute one is no level.
+_FAINTEST = 1e-4
+
+
+class Hearing:
+    """Front end and classifier of one bundle over the windows of sounds."""
+
+    def __init__(self, bundle: Bundle, sessions: Sessions) -> None:
+        self._manifest = manifest = bundle.manifest
+        self._sessions = sessions
+        rate, frame = manifest.sample_rate, manifest.analysis.hop
+        # Length and hop of a window in samples; the hop in whole frames, so that masks meet.
+        self.length = max(1, round(manifest.window.seconds * rate))
+        self.hop = max(frame, round(manifest.window.hop_seconds * rate) // frame * frame)
+
+    def window_count(self, opened: OpenSound) -> int:
+        """How many windows the sound has."""
+        return opened.window_count(*self._plan(opened))
+
+    def windows(self, opened: OpenSound, clock: Clock) -> Iterator[Heard]:
+        """Every window of the sound after the classifier, in order."""
+        windows = opened.windows(*self._plan(opened))
+        while batch := list(islice(windows, BATCH)):
+            yield from self._hear(batch, clock)
+
+    def _plan(self, opened: OpenSound) -> tuple[int, int]:
+        """Length and hop of this sound's windows."""
+        longest = self.length + int(_MARGIN * self.length)
+        return (opened.samples if self.length < opened.samples <= longest else self.length), self.hop
+
+    def together(self, items: Sequence[object], clocks: Sequence[Clock]) -> list[Heard | None]:
+        """The single windows of those items that are sounds, heard together where they are equally long."""
+        groups: dict[int, list[tuple[int, tuple[int, FloatArray]]]] = {}
+        heard: list[Heard | None] = [None] * len(items)
+        for index, item in enumerate(items):
+            # A long sound is not held for its neighbours' sake.
+            if isinstance(item, OpenSound) and not item.long and self.window_count(item) == 1:
+                window = next(iter(item.windows(*self._plan(item))))
+                groups.setdefault(window[1].shape[-1], []).append((index, window))
+        for members in groups.values():
+            clock = Clock()
+            try:
+                together = list(self._hear([window for _, window in members], clock))
+            except EarmarkError:
+                # One of them is at fault: each is heard alone later, and answers for itself.
+                continue
+            for (index, _), one in zip(members, together, strict=True):
+                heard[index] = one
+            for index, _ in members:
+                for stage, taken in clock.milliseconds.items():
+                    clocks[index].milliseconds[stage] = taken / len(members)
+        return heard
+
+    def _hear(self, windows: Sequence[tuple[int, FloatArray]], clock: Clock) -> Iterator[Heard]:
+        """Windows of one length through front end and classifier, as one batch."""
+        manifest, run = self._manifest, self.runner(clock)
+        levelled = [self._levelled(channels) for _, channels in windows]
+        stacked = np.stack([wave for wave, _ in levelled])
+        front = run("frontend", {"waveform": stacked})
+        made = next(iter(front.values()))
+        stage = manifest.stage("classifier")
+        answers = run("classifier", {stage.inputs[0].name if stage else "stft": made})
+        logits = answers.pop("logits")
+        if not np.isfinite(logits).all():
+            raise EarmarkError(f"{manifest.name}: the classifier answers with numbers that are not finite")
+        if manifest.rescore == "spectrogram":
+            spectra = made
+        else:
+            spectra = forward(stacked, manifest.analysis)
+            spectra = np.stack([spectra.real, spectra.imag], axis=-1)
+        for index, (offset, channels) in enumerate(windows):
+            yield Heard(
+                waveform=stacked[index],
+                channels=channels,
+                offset=offset,
+                stft=spectra[index],
+                logits=logits[index],
+                taps={name: tap[index : index + 1] for name, tap in answers.items()},
+                level=levelled[index][1],
+            )
+
+    def _levelled(self, channels: FloatArray) -> tuple[FloatArray, float]:
+        """The mono mix as the model hears it, zero-padded to the shortest length it takes, and its level."""
+        mono = channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32)
+        level = _level(mono, self._manifest.level)
+        if level != 1.0:
+            mono = mono / np.float32(level)
+        missing = math.ceil(self._manifest.window.minimum_seconds * self._manifest.sample_rate) - len(mono)
+        return (np.pad(mono, (0, missing)) if missing > 0 else mono), level
+
+    def runner(self, clock: Clock) -> Any:
+        """`Sessions.run` with its time counted."""
+
+        def run(stage: str, *arguments: Any) -> Any:
+            with clock.stage(stage):
+                return self._sessions.run(stage, *arguments)
+
+        return run
+
+
+def _level(mono: FloatArray, how: str) -> float:
+    """What the pipeline's gain divides a window by.
+
+    1 for silence, which has no level, and where a signed peak is below zero, which would turn the
+    sound over, or next to nothing, which would drive it out of all range.
+    """
+    if how == "none":
+        return 1.0
+    peak, highest = float(np.abs(mono).max()), float(mono.max())
+    if how == "peak":
+        return peak or 1.0
+    return highest if highest > _FAINTEST * peak else 1.0
