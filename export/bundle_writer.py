@@ -61,6 +61,7 @@ def write_bundle(
     """
     target = Path(out)
     check_target(target, force=force)
+    _check_labels(source)
     say = progress or _silent
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -137,11 +138,16 @@ def _manifest(
     )
 
 
+def _check_labels(source: Source) -> None:
+    """Raise SourceError where a target could not be named: an empty label, or one that appears twice."""
+    for label in source.labels:
+        if not label or source.labels.count(label) > 1:
+            fault = "appears twice" if label else "is empty"
+            raise SourceError(f"{source.name}: label {label!r} {fault}; give every class a name of its own")
+
+
 def _validated(manifest: Manifest, source: Source) -> Manifest:
     """The manifest, checked as a reader would: structs are not validated when they are made."""
-    duplicates = sorted({label for label in manifest.labels if manifest.labels.count(label) > 1})
-    if duplicates:
-        raise SourceError(f"{source.name}: label {duplicates[0]!r} appears twice; make labels unique")
     try:
         return msgspec.convert(msgspec.to_builtins(manifest), Manifest)
     except msgspec.ValidationError as error:

@@ -103,12 +103,13 @@ def without_onednn() -> Iterator[None]:
     0.06 once in a few runs of the same input; PyTorch's own kernels never did. Set by hand, since
     torch.backends.mkldnn.flags also touches TF32 and warns.
     """
-    before = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = False
+    switch: Any = torch.backends.mkldnn
+    before = switch.enabled
+    switch.enabled = False
     try:
         yield
     finally:
-        torch.backends.mkldnn.enabled = before
+        switch.enabled = before
 
 
 def reference_outputs(source: Source, waveform: FloatArray) -> dict[str, FloatArray]:

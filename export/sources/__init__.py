@@ -26,9 +26,9 @@ def resolve(text: str, *, allow_missing_decoder: bool = False) -> Source:
             from . import speechbrain
 
             return speechbrain.load(path, allow_missing_decoder=allow_missing_decoder)
-        from . import run
+        from .run import load as load_run
 
-        return run.load(path)
+        return load_run(path)
     if path.exists():
         raise SourceError(
             f"{text}: is a file; give a run directory, a SpeechBrain output folder or module:factory"
