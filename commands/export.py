@@ -83,9 +83,8 @@ def export(
 
         click.echo(msgspec.json.format(msgspec.json.encode(manifest), indent=2).decode())
         return
-    click.echo(
-        f"{out}: {manifest.name}, {len(manifest.labels)} labels, explains by {', '.join(manifest.explainers) or 'nothing yet (see earmark index)'}"
-    )
+    explains = ", ".join(manifest.explainers) or "nothing yet (see earmark index)"
+    click.echo(f"{out}: {manifest.name}, {len(manifest.labels)} labels, explains by {explains}")
     records: dict[str, dict[str, Any]] = manifest.parity["fp32"]
     for output, record in records.items():
         click.echo(f"  {output:<8} differs by at most {record['max_abs']:.1e} (limit {record['limit']:.0e})")
