@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ..errors import MethodError, TargetError
+from ..errors import EarmarkError, MethodError, TargetError
 from .arrays import FloatArray
 from .evidence import Evidence, Overview
 from .method import Context, Heard, Sound
@@ -168,6 +168,7 @@ class MaskAccount:
                 self._store(self._mask_join.finish())
                 # The last window ends with the sound, between two frames: one frame may be its shadow.
                 self._values[self._filled :] = self._values[self._filled - 1]
+                self._sum += float(self._values[self._filled :].sum(dtype=np.float64))
                 self._restored.push(self._sound_join.finish())
             audio = self._restored.finish()
         spec, rate, labels = self._spec, self._rate, self._context.bundle.manifest.labels
@@ -271,6 +272,10 @@ class _Rescoring:
         stage = manifest.stage("classifier")
         if stage is not None:
             logits = self._context.run("classifier", {stage.inputs[0].name: heard}, ["logits"])["logits"]
+            if not np.isfinite(logits).all():
+                raise EarmarkError(
+                    f"{manifest.name}: the classifier's answer to the masked {domain} is not finite"
+                )
             for total, scores in zip(self._totals[domain], scores_of(logits, manifest.task), strict=True):
                 total.add([scores])
 
