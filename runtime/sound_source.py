@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -91,6 +91,32 @@ class ArraySource:
                 yield ((block.astype(np.float64) - zero) / 2.0 ** (bits - 1)).astype(np.float32)
 
 
+class _Calm:
+    """An open file for libsndfile's callbacks, in which an exception would only be printed.
+
+    A damaged header makes libsndfile seek to places that do not exist: the position then stays.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        # soundfile looks at names: headerless formats are refused by them.
+        self.name = getattr(file, "name", "")
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        with suppress(OSError, ValueError, OverflowError):
+            self._file.seek(offset, whence)
+        return self.tell()
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def read(self, count: int) -> bytes:
+        try:
+            return bytes(self._file.read(count))
+        except (OSError, ValueError):
+            return b""
+
+
 class FileSource:
     """A sound file that libsndfile reads, by its path or as an open binary file (rewound here)."""
 
@@ -108,9 +134,10 @@ class FileSource:
 
     def _open(self) -> Any:
         try:
-            if not isinstance(self._file, str):
-                self._file.seek(0)
-            return soundfile.SoundFile(self._file)
+            if isinstance(self._file, str):
+                return soundfile.SoundFile(self._file)
+            self._file.seek(0)
+            return soundfile.SoundFile(_Calm(self._file))
         except soundfile.LibsndfileError as problem:
             reason = str(problem.error_string).rstrip(".") or "it cannot be decoded"
             raise AudioError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import multiprocessing
@@ -13,6 +14,7 @@ import sys
 import textwrap
 import threading
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -71,6 +73,45 @@ def python(code, **environment):
 
 
 # What goes in.
+
+
+FORMATS = [
+    ("WAV", "PCM_U8"),
+    ("WAV", "PCM_24"),
+    ("WAV", "FLOAT"),
+    ("WAV", "IMA_ADPCM"),
+    ("FLAC", "PCM_16"),
+    ("AIFF", "PCM_16"),
+    ("AU", "ULAW"),
+    ("OGG", "VORBIS"),
+    ("CAF", "PCM_16"),
+]
+
+
+@pytest.mark.parametrize(("kind", "subtype"), FORMATS)
+def test_damaged_sound_is_heard_or_refused_in_one_line(explainer, capfd, kind, subtype):
+    """Bytes changed or missing anywhere: a finite result or one AudioError, and nothing on stderr."""
+    chance = np.random.default_rng(zlib.crc32(f"{kind} {subtype}".encode()))
+    stored = io.BytesIO()
+    soundfile.write(stored, tone(0.4, channels=2).T, RATE, format=kind, subtype=subtype)
+    messages = []
+    for _ in range(12):
+        content = bytearray(stored.getvalue())
+        for _ in range(8):
+            # Half of them where the headers are.
+            reach = 64 if chance.random() < 0.5 else len(content)
+            content[chance.integers(reach)] ^= int(chance.integers(1, 256))
+        if chance.random() < 0.5:
+            del content[chance.integers(1, len(content)) :]
+        try:
+            mask = explainer.explain(io.BytesIO(bytes(content)), methods=["mask"]).mask
+        except earmark.EarmarkError as error:
+            messages.append(str(error))
+        else:
+            assert np.isfinite(mask.audio).all()
+            assert np.isfinite(mask.residual).all()
+    assert not any("\n" in message for message in messages)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 # Against PyTorch.
