@@ -88,6 +88,7 @@ FORMATS = [
 ]
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("kind", "subtype"), FORMATS)
 def test_damaged_sound_is_heard_or_refused_in_one_line(explainer, capfd, kind, subtype):
     """Bytes changed or missing anywhere: a finite result or one AudioError, and nothing on stderr."""
