@@ -53,7 +53,7 @@ class PyTorchSide:
 
     def mask(self, taps: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Taps -> mask [1, T', F]."""
-        made: torch.Tensor = self.decoder(*taps)
+        made: torch.Tensor = self.decoder(*taps).flatten(0, -3)
         return made
 
     def audio(self, stft: torch.Tensor, mask: torch.Tensor, samples: int) -> torch.Tensor:
@@ -63,7 +63,8 @@ class PyTorchSide:
         loudness = torch.expm1(mask * torch.log1p(amplitude))
         phase = torch.atan2(stft[..., 1], stft[..., 0])
         spectrum = torch.polar(loudness, phase).transpose(1, 2)
-        return torch.istft(spectrum, N_FFT, HOP, WINDOW, self.window, length=samples)
+        kept = torch.istft(spectrum, N_FFT, HOP, WINDOW, self.window)
+        return torch.nn.functional.pad(kept, (0, samples - kept.shape[1]))
 
     @torch.inference_mode()
     def explain(self, wave: torch.Tensor) -> dict[str, float]:
