@@ -18,7 +18,7 @@ from ..run_directory import RunDirectory
 from ..sound_folders import list_sounds, split_sounds
 from ..stft import stft
 from .augmentation import mask_stretches, place, random_gain
-from .loop import OnEpoch, batches, fit
+from .loop import OnEpoch, batches, fit, new_weights
 from .settings import ClassifierSettings, check, to_record
 from .sounds import FloatArray, Sounds, load_split, window_batches
 
@@ -148,8 +148,7 @@ def _fit(
 ) -> dict[str, torch.Tensor]:
     """The training itself; returns the averaged weights."""
     samples = round(settings.window * settings.sample_rate)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+    with new_weights(settings.seed, exact=settings.exact):
         model, analysis = build(config)
     if settings.exact:
         model.double()

@@ -25,7 +25,7 @@ from ..sound_folders import list_sounds, split_sounds
 from ..stft import stft
 from .augmentation import noise, place, random_gain
 from .classifier import build, require_same
-from .loop import OnEpoch, batches, fit
+from .loop import OnEpoch, batches, fit, new_weights
 from .settings import ClassifierSettings, LmacSettings, check, from_record, to_record
 from .sounds import FloatArray, Sounds, load_split, window_batches
 
@@ -102,8 +102,7 @@ def train_lmac(
     samples = round(config["window_seconds"] * config["sample_rate"])
     if not decoder_run.weights_path.exists():
         recipe = _Recipe(classifier, analysis, settings, training, samples)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
+        with new_weights(settings.seed, exact=settings.exact):
             decoder = build_decoder(form, classifier, analysis, config["sample_rate"])
         decoder.to(dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
         judged = build_decoder(form, classifier, analysis, config["sample_rate"]).to(dtype)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,22 @@ from ..run_directory import RunDirectory
 
 # One record an epoch.
 OnEpoch = Callable[[Mapping[str, Any]], None]
+
+
+@contextmanager
+def new_weights(seed: int, *, exact: bool) -> Iterator[None]:
+    """Within, modules are created from `seed`; in float64 where the training is `exact`.
+
+    Drawn in float32, weights would differ by the last bit between processors before they are trained.
+    """
+    before = torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.set_default_dtype(torch.float64 if exact else before)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
 
 
 class AveragedWeights:
@@ -147,6 +164,8 @@ def fit(
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}], lr=lr
     )
+    if exact:
+        _round(model)
     average = AveragedWeights(model, ema_decay)
     rows: list[dict[str, Any]] = []
     saved = run.read_state()
