@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    options.work = options.work.resolve()
     bundle = str(options.work / "bundle")
     commands = {
         "Cnn14: earmark": [sys.executable, "-c", EXPLAIN.format(bundle=bundle)],
