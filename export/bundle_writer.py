@@ -14,17 +14,16 @@ import numpy.typing as npt
 
 from .. import __version__
 from ..errors import BundleError, SourceError
+from ..prototypes_index.durability import sync_folder, sync_tree
+from ..runtime.bundle import MANIFEST
 from ..runtime.manifest import SCHEMA_VERSION, Manifest, StageSpec
 from .card import card
 from .convert import convert, library_versions
 from .manifest_file import (
-    MANIFEST,
     describe_files,
     file_spec,
     manifest_lock,
     replace_manifest,
-    sync,
-    sync_folder,
     umask,
     write_manifest,
 )
@@ -83,7 +82,7 @@ def write_bundle(
         (folder / "README.md").write_text(card(manifest, source.description), encoding="utf-8")
         manifest = msgspec.structs.replace(manifest, files=describe_files(folder))
         write_manifest(folder, _validated(manifest, source))
-        sync(folder)
+        sync_tree(folder)
         _publish(folder, target, force=force)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

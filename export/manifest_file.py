@@ -13,27 +13,11 @@ import msgspec
 from filelock import FileLock
 
 from ..errors import BundleError
-from ..runtime.manifest import SCHEMA_VERSION, FileSpec, Manifest
+from ..prototypes_index.durability import sync_folder
+from ..runtime.bundle import MANIFEST
+from ..runtime.manifest import FileSpec, Manifest
 
-MANIFEST = "bundle.json"
 LOCK = ".lock"
-
-
-def read_manifest(bundle: Path | str) -> Manifest:
-    """Read a bundle's manifest; raises BundleError where it is missing, damaged or newer."""
-    path = Path(bundle) / MANIFEST
-    try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except FileNotFoundError as error:
-        raise BundleError(f"{bundle}: not a bundle (no {MANIFEST}); export one first") from error
-    except msgspec.DecodeError as error:
-        raise BundleError(f"{path}: damaged ({error}); export the bundle again") from error
-    if manifest.schema_version > SCHEMA_VERSION:
-        raise BundleError(
-            f"{path}: schema {manifest.schema_version} is newer than this earmark reads ({SCHEMA_VERSION}); "
-            "update earmark"
-        )
-    return manifest
 
 
 def replace_manifest(bundle: Path | str, manifest: Manifest) -> None:
@@ -89,25 +73,3 @@ def umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
-
-
-def sync(folder: Path) -> None:
-    """Bring every file and folder below `folder` to the disk."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        elif path.is_dir():
-            sync_folder(path)
-    sync_folder(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's entries to the disk where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

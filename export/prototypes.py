@@ -18,16 +18,17 @@ from filelock import Timeout
 
 from .. import __version__
 from ..errors import AudioError, BundleError, DataError, LabelError, PrototypeIndexError
+from ..prototypes_index.durability import sync_folder
 from ..prototypes_index.generation import Generation, GenerationInfo
 from ..prototypes_index.index import EXACT_LIMIT
 from ..prototypes_index.table import Clip
 from ..prototypes_index.views import find_places, views_of
 from ..prototypes_index.writer import GenerationWriter
-from ..runtime.bundle import Bundle
+from ..runtime.bundle import Bundle, read_manifest
 from ..runtime.manifest import Manifest, PrototypesSpec
 from ..runtime.prototypes import grid_of, model_hash, open_generation
 from .clip_listener import ClipListener
-from .manifest_file import describe_files, manifest_lock, read_manifest, replace_manifest, sync_folder
+from .manifest_file import describe_files, manifest_lock, replace_manifest
 from .sound_folders import Clip as SoundFile
 from .sound_folders import list_sounds
 

@@ -19,6 +19,7 @@ import soundfile
 import soxr
 
 from ..errors import DataError
+from ..runtime.level import level_of
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -234,7 +235,4 @@ def load_sounds(
 
 def level_gain(waveform: FloatArray, level: str) -> float:
     """The gain of the model's own pipeline: "none", "peak" (absolute) or "signed_peak"; 1 for silence."""
-    if level == "none" or not len(waveform):
-        return 1.0
-    peak = float(np.abs(waveform).max()) if level == "peak" else float(waveform.max())
-    return 1.0 / peak if peak > 0 else 1.0
+    return 1.0 / level_of(waveform, level)

@@ -15,6 +15,7 @@ import faiss
 import numpy as np
 
 from ..errors import PrototypeIndexError
+from .durability import sync_tree
 from .generation import (
     AUDIO,
     CLIP_LINES,
@@ -215,7 +216,7 @@ class GenerationWriter:
         )
         text = json.dumps(info_document(info), indent=2, ensure_ascii=False) + "\n"
         (self.folder / INFO).write_text(text, encoding="utf-8")
-        _sync(self.folder)
+        sync_tree(self.folder)
         return info
 
     def close(self) -> None:
@@ -235,15 +236,3 @@ def _link(file: Path, target: Path) -> None:
         os.link(file, target)
     except OSError:
         shutil.copyfile(file, target)
-
-
-def _sync(folder: Path) -> None:
-    """Bring every file of the generation, and its folders, to the disk."""
-    for path in (*folder.rglob("*"), folder):
-        if path.is_dir() and os.name != "posix":
-            continue
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

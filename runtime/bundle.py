@@ -103,6 +103,11 @@ class Bundle:
         return stamps
 
 
+def read_manifest(folder: Path | str) -> Manifest:
+    """The manifest of the bundle in `folder`; its files are not looked at. Raises BundleError."""
+    return _decode(Path(folder) / MANIFEST, _read_manifest(Path(folder)))
+
+
 def _read_manifest(folder: Path) -> bytes:
     path = folder / MANIFEST
     try:

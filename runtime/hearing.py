@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import EarmarkError
 from .arrays import FloatArray
 from .bundle import Bundle
+from .level import level_of
 from .method import Clock, Heard
 from .session import Sessions
 from .sound import OpenSound
@@ -22,8 +23,6 @@ BATCH = 4
 # Sound longer than a window by no more than this share of it is heard in one: decoders often add a
 # few samples (nearly all of ESC-50's 5 s clips have 5.001 s), and a second window would only double the work.
 _MARGIN = 0.01
-# A signed peak below this share of the absolute one is no level.
-_FAINTEST = 1e-4
 
 
 class Hearing:
@@ -106,7 +105,7 @@ class Hearing:
     def _levelled(self, channels: FloatArray) -> tuple[FloatArray, float]:
         """The mono mix as the model hears it, zero-padded to the shortest length it takes, and its level."""
         mono = channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32)
-        level = _level(mono, self._manifest.level)
+        level = level_of(mono, self._manifest.level)
         if level != 1.0:
             mono = mono / np.float32(level)
         missing = math.ceil(self._manifest.window.minimum_seconds * self._manifest.sample_rate) - len(mono)
@@ -120,17 +119,3 @@ class Hearing:
                 return self._sessions.run(stage, *arguments)
 
         return run
-
-
-def _level(mono: FloatArray, how: str) -> float:
-    """What the pipeline's gain divides a window by.
-
-    1 for silence, which has no level, and where a signed peak is below zero, which would turn the
-    sound over, or next to nothing, which would drive it out of all range.
-    """
-    if how == "none":
-        return 1.0
-    peak, highest = float(np.abs(mono).max()), float(mono.max())
-    if how == "peak":
-        return peak or 1.0
-    return highest if highest > _FAINTEST * peak else 1.0

@@ -20,9 +20,9 @@ from click.testing import CliRunner
 
 import earmark
 from earmark.errors import BundleError, DataError, LabelError, MethodError, PrototypeIndexError
-from earmark.export.manifest_file import manifest_lock, read_manifest, replace_manifest
+from earmark.export.manifest_file import manifest_lock, replace_manifest
 from earmark.export.prototypes import index_bundle
-from earmark.runtime.bundle import Bundle
+from earmark.runtime.bundle import Bundle, read_manifest
 from earmark.runtime.method import Sound
 from earmark.runtime.prototypes import Prototypes, open_generation
 from earmark.runtime.sound import open_sound
