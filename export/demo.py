@@ -18,10 +18,10 @@ import soundfile
 import torch
 
 from ..errors import DataError
+from ..evaluation.synthesis import RECIPES, clip_of, make_clip, write_folder
 from .bundle_writer import write_bundle
 from .prototypes import index_bundle
 from .sources import run as run_source
-from .synthesis import RECIPES, clip_of, make_clip, write_folder
 from .training.classifier import train_classifier
 from .training.lmac import train_lmac
 from .training.settings import ClassifierSettings, LmacSettings

@@ -18,6 +18,8 @@ from filelock import Timeout
 
 from .. import __version__
 from ..errors import AudioError, BundleError, DataError, LabelError, PrototypeIndexError
+from ..evaluation.sound_folders import Clip as SoundFile
+from ..evaluation.sound_folders import list_sounds
 from ..prototypes_index.durability import sync_folder
 from ..prototypes_index.generation import Generation, GenerationInfo
 from ..prototypes_index.index import EXACT_LIMIT
@@ -29,8 +31,6 @@ from ..runtime.manifest import Manifest, PrototypesSpec
 from ..runtime.prototypes import grid_of, model_hash, open_generation
 from .clip_listener import ClipListener
 from .manifest_file import describe_files, manifest_lock, replace_manifest
-from .sound_folders import Clip as SoundFile
-from .sound_folders import list_sounds
 
 FOLDER = "prototypes"
 _BUILDING = ".building-"

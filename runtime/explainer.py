@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import islice
@@ -19,7 +19,7 @@ from .arrays import FloatArray
 from .bundle import Bundle
 from .hearing import BATCH, Hearing
 from .manifest import Manifest
-from .method import Clock, Context, Heard, Method, Sound
+from .method import Account, Answer, Clock, Context, Heard, Method, Sound
 from .results import Result
 from .scores import Aggregate, scores_of
 from .session import Sessions, Tensors
@@ -30,6 +30,8 @@ METHODS = {
     "mask": ".mask:Mask",
     "prototypes": ".prototypes:Prototypes",
 }
+# What a user sets for single methods: method -> its own options.
+Options = Mapping[str, Mapping[str, Any]]
 SHIPPED = Path(__file__).resolve().parents[1] / "demo" / "bundle"
 
 
@@ -108,6 +110,26 @@ class Explainer:
         """Every window of a sound after the classifier, in order: what methods see, and what is indexed."""
         return self._hearing.windows(opened, Clock())
 
+    def logits_of(self, waveforms: FloatArray) -> FloatArray:
+        """Mono waveforms [B, N] at the model's rate and level, no shorter than it takes -> logits [B, K]."""
+        return self._hearing.logits_of(waveforms)
+
+    def logits_of_spectra(self, spectra: FloatArray) -> FloatArray:
+        """Listenable STFTs [B, T, F, 2] -> logits [B, K], where masked spectrograms can re-enter.
+
+        Raises MethodError for models that eat features of their own.
+        """
+        return self._hearing.logits_of_spectra(spectra)
+
+    def mask_of(self, heard: Heard, target: int) -> FloatArray:
+        """The decoder's mask [T, F], 0..1, of one window for the class index `target`.
+
+        Unlike `explain` it asks the decoder for any class. Raises MethodError without a decoder.
+        """
+        from .mask import decode
+
+        return decode(self.manifest, self._sessions.run, heard, target)
+
     def run_graph(self, path: Path, feeds: Mapping[str, FloatArray]) -> Tensors:
         """Run a graph of the bundle that is no stage of the chain, such as a generation's embeddings."""
         return self._sessions.run_graph(path, feeds)
@@ -131,6 +153,7 @@ class Explainer:
         methods: Sequence[str] | None = None,
         rescore: bool = False,
         seed: int = 0,
+        options: Options | None = None,
     ) -> Result:
         """Explain one sound.
 
@@ -139,6 +162,7 @@ class Explainer:
         target: the label to explain; None: the one predicted
         methods: names out of `self.methods`; None: all of them; []: predictions alone
         rescore: let the classifier hear what was kept and removed (up to four more passes)
+        options: settings of single methods, as {"segments": {"calls": 100}}
         Raises AudioError, LabelError, TargetError, MethodError, BundleError.
         """
         asked = self._methods(methods)
@@ -146,7 +170,7 @@ class Explainer:
         clock = Clock()
         with clock.stage("read"):
             opened = open_sound(sound, sample_rate, self.manifest.sample_rate)
-        return self._explain(opened, clock, goal, asked, rescore=rescore, seed=seed)
+        return self._explain(opened, clock, goal, asked, (rescore, seed, options or {}))
 
     def explain_many(
         self, sounds: Iterable[Any], *, batch_size: int = 8, **options: Any
@@ -162,20 +186,21 @@ class Explainer:
         asked = self._methods(options.pop("methods", None))
         target = options.pop("target", None)
         goal = None if target is None else self._label_index(target)
-        rescore, seed = bool(options.pop("rescore", False)), int(options.pop("seed", 0))
+        how = (bool(options.pop("rescore", False)), int(options.pop("seed", 0)), options.pop("options", {}))
         sample_rate = options.pop("sample_rate", None)
         if options:
             raise TypeError(f"explain_many() got unexpected options: {', '.join(options)}")
-        return self._many(iter(sounds), max(1, batch_size), sample_rate, (goal, asked, rescore, seed))
+        return self._many(iter(sounds), max(1, batch_size), sample_rate, goal, asked, how)
 
     def _many(
         self,
         sounds: Iterator[Any],
         batch_size: int,
         sample_rate: int | None,
-        how: tuple[int | None, list[str], bool, int],
+        goal: int | None,
+        asked: list[str],
+        how: tuple[bool, int, Options],
     ) -> Iterator[Result | Failure]:
-        goal, asked, rescore, seed = how
         while batch := list(islice(sounds, batch_size)):
             clocks = [Clock() for _ in batch]
             items: list[OpenSound | Failure] = []
@@ -191,7 +216,7 @@ class Explainer:
                     yield item
                     continue
                 try:
-                    yield self._explain(item, clock, goal, asked, rescore=rescore, seed=seed, heard=heard)
+                    yield self._explain(item, clock, goal, asked, how, heard)
                 except EarmarkError as error:
                     yield Failure(item.name, error)
 
@@ -201,9 +226,7 @@ class Explainer:
         clock: Clock,
         goal: int | None,
         asked: list[str],
-        *,
-        rescore: bool,
-        seed: int,
+        how: tuple[bool, int, Options],
         heard: Heard | None = None,
     ) -> Result:
         manifest = self.manifest
@@ -219,34 +242,13 @@ class Explainer:
             input_channels=opened.input_channels,
             predicted=predicted,
         )
-        context = Context(
-            bundle=self.bundle,
-            run=self._hearing.runner(clock),
-            run_graph=self._sessions.run_graph,
-            clock=clock,
-            opened=opened,
-            rescore=rescore,
-            seed=seed,
-            cache=self._cache,
-        )
-        accounts = {name: _method(name).of(context).begin(sound, target) for name in asked}
-        if accounts:
-            # A few windows were kept; long sound is heard again, so that memory stays flat.
-            for one in kept or self._hearing.windows(opened, clock):
-                for name, account in accounts.items():
-                    if name == "mask":
-                        account.add(one)
-                    else:
-                        with clock.stage(name):
-                            account.add(one)
-        answers = {}
-        for name, account in accounts.items():
-            # The mask's stages count themselves.
-            with nullcontext() if name == "mask" else clock.stage(name):
-                answers[name] = account.finish()
-        mask, prototypes = answers.get("mask"), answers.get("prototypes")
+        answers = self._answers(opened, clock, asked, sound, target, kept, how)
         order = np.argsort(-scores, kind="stable")
-        warnings = [*self._sessions.warnings, *opened.warnings, *(mask.warnings if mask else ())]
+        warnings = [*self._sessions.warnings, *opened.warnings]
+        fields: dict[str, Any] = {}
+        for answer in answers:
+            fields.update(answer.fields)
+            warnings += answer.warnings
         return Result(
             input=opened.name,
             predictions=tuple((manifest.labels[k], float(scores[k])) for k in order),
@@ -258,14 +260,51 @@ class Explainer:
             windows=windows,
             device=self.device,
             bundle_id=manifest.bundle_id,
-            seed=seed,
-            mask=mask.mask if mask else None,
-            prototypes=prototypes.prototypes if prototypes else None,
-            channels=prototypes.channels if prototypes else None,
-            rescored=mask.rescored if mask else None,
+            seed=how[1],
             timings=dict(clock.milliseconds),
             warnings=tuple(warnings),
+            **fields,
         )
+
+    def _answers(
+        self,
+        opened: OpenSound,
+        clock: Clock,
+        asked: Sequence[str],
+        sound: Sound,
+        target: int,
+        kept: Sequence[Heard],
+        how: tuple[bool, int, Options],
+    ) -> list[Answer]:
+        """What every method asked for says of the sound, heard once more where its windows were not kept."""
+        rescore, seed, options = how
+        accounts: list[tuple[str | None, Account]] = []
+        for name in asked:
+            method = _method(name)
+            context = Context(
+                bundle=self.bundle,
+                run=self._hearing.runner(clock),
+                run_graph=self._sessions.run_graph,
+                clock=clock,
+                opened=opened,
+                logits_of=self._hearing.logits_of,
+                rescore=rescore,
+                seed=seed,
+                options=options.get(name, {}),
+                cache=self._cache,
+            )
+            accounts.append((method.stage, method.of(context).begin(sound, target)))
+        if accounts:
+            # A few windows were kept; long sound is heard again, so that memory stays flat.
+            for one in kept or self._hearing.windows(opened, clock):
+                for stage, account in accounts:
+                    with _counted(clock, stage):
+                        account.add(one)
+        answers: list[Answer] = []
+        for stage, account in accounts:
+            with _counted(clock, stage):
+                answers.append(account.finish())
+        return answers
 
     def _listen(
         self, opened: OpenSound, clock: Clock, heard: Heard | None
@@ -305,6 +344,11 @@ class Explainer:
             else f"it has {', '.join(labels[:10])}" + (", ..." if len(labels) > 10 else "")
         )
         raise LabelError(f"{self.manifest.name}: no label {label!r}; {hint}")
+
+
+def _counted(clock: Clock, stage: str | None) -> AbstractContextManager[None]:
+    """Counting the time spent inside, for methods that do not do so themselves."""
+    return nullcontext() if stage is None else clock.stage(stage)
 
 
 def _method(name: str) -> type[Method]:

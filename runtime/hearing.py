@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EarmarkError
+from ..errors import EarmarkError, MethodError
 from .arrays import FloatArray
 from .bundle import Bundle
 from .level import level_of
@@ -101,6 +101,26 @@ class Hearing:
                 taps={name: tap[index : index + 1] for name, tap in answers.items()},
                 level=levelled[index][1],
             )
+
+    def logits_of(self, waveforms: FloatArray) -> FloatArray:
+        """Waveforms [B, N] at the model's rate and level -> logits [B, K]; nothing is levelled or padded."""
+        made = self._sessions.run("frontend", {"waveform": waveforms})
+        return self._classify(next(iter(made.values())))
+
+    def logits_of_spectra(self, spectra: FloatArray) -> FloatArray:
+        """Listenable STFTs [B, T, F, 2] -> logits [B, K]. Raises MethodError where they cannot re-enter."""
+        if self._manifest.rescore != "spectrogram":
+            raise MethodError(
+                f"{self._manifest.name}: this model eats features of its own, so a masked spectrogram cannot "
+                "be heard; judge by listening instead"
+            )
+        return self._classify(spectra)
+
+    def _classify(self, features: FloatArray) -> FloatArray:
+        """What the front end makes -> logits [B, K]."""
+        stage = self._manifest.stage("classifier")
+        name = stage.inputs[0].name if stage else "stft"
+        return self._sessions.run("classifier", {name: features}, ["logits"])["logits"]
 
     def _levelled(self, channels: FloatArray) -> tuple[FloatArray, float]:
         """The mono mix as the model hears it, zero-padded to the shortest length it takes, and its level."""

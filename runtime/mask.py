@@ -7,7 +7,7 @@ the input's phase.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -16,9 +16,11 @@ import numpy as np
 from ..errors import EarmarkError, MethodError, TargetError
 from .arrays import FloatArray
 from .evidence import Evidence, Overview
-from .method import Context, Heard, Sound
+from .manifest import Manifest
+from .method import Answer, Context, Heard, Sound
 from .overlap import OverlapAdd
 from .scores import Aggregate, scores_of
+from .session import Tensors
 from .sound import OpenSound, Restored, releaser, residual, scratch
 from .stft import as_complex, forward, gain, inverse
 
@@ -79,19 +81,34 @@ class MaskResult:
         }
 
 
-@dataclass(frozen=True)
-class MaskAnswer:
-    """The method's part of a result: `result.mask`, `result.rescored` and what to be warned of."""
+def decode(manifest: Manifest, run: Callable[..., Tensors], heard: Heard, target: int) -> FloatArray:
+    """The decoder's mask [T, F] of one window for the class index `target`.
 
-    mask: MaskResult
-    rescored: Mapping[str, Mapping[str, Any]] | None
-    warnings: tuple[str, ...]
+    run(stage, feeds, outputs) -> outputs by name. Raises MethodError where there is no decoder or its
+    mask does not fit the spectrogram.
+    """
+    stage = manifest.stage("decoder")
+    if stage is None:
+        raise MethodError(
+            f"{manifest.name}: this bundle has no decoder, hence no masks; train one with "
+            "earmark train lmac and export again"
+        )
+    given = {**heard.taps, "stft": heard.stft[None], "target": np.array([target])}
+    feeds = {one.name: given[one.name] for one in stage.inputs}
+    mask: FloatArray = run("decoder", feeds, ["mask"])["mask"][0]
+    if mask.shape != heard.stft.shape[:2]:
+        raise MethodError(
+            f"{manifest.name}: the decoder's mask is {mask.shape}, the spectrogram {heard.stft.shape[:2]}"
+        )
+    return mask
 
 
 class Mask:
     """The method `mask` over a bundle with a decoder."""
 
     name: ClassVar[str] = "mask"
+    # Decoder, sound and rescoring are counted apart.
+    stage: ClassVar[str | None] = None
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -143,7 +160,7 @@ class MaskAccount:
         """See one more window."""
         context = self._context
         spectrum = as_complex(heard.stft)
-        mask = self._mask_of(heard, spectrum.shape)
+        mask = self._mask_of(heard)
         with context.clock.stage("mask to audio"):
             amplitude = np.abs(spectrum)
             gains = gain(mask, amplitude)
@@ -161,7 +178,7 @@ class MaskAccount:
         if self._rescoring is not None:
             self._rescoring.add(heard, mask, spectrum, amplitude, gains)
 
-    def finish(self) -> MaskAnswer:
+    def finish(self) -> Answer:
         """The joined mask and sound."""
         with self._context.clock.stage("mask to audio"):
             if not self._single:
@@ -193,25 +210,15 @@ class MaskAccount:
             _kept=audio,
             _opened=self._context.opened,
         )
-        return MaskAnswer(mask, rescored, tuple(warnings))
+        return Answer({"mask": mask, "rescored": rescored}, tuple(warnings))
 
-    def _mask_of(self, heard: Heard, shape: tuple[int, ...]) -> FloatArray:
+    def _mask_of(self, heard: Heard) -> FloatArray:
         """The decoder's mask [T, F] for this window; empty where it would explain another class."""
         manifest = self._context.bundle.manifest
-        stage = manifest.stage("decoder")
-        if stage is None:
-            raise MethodError(f"{manifest.name}: this bundle has no decoder")
         if manifest.mask_targets == "predicted" and int(heard.logits.argmax()) != self._target:
             self._silenced += 1
-            return np.zeros(shape, np.float32)
-        feeds: dict[str, Any] = {}
-        for tensor in stage.inputs:
-            is_target = tensor.name == "target" and tensor.dtype == "int64"
-            feeds[tensor.name] = np.array([self._target]) if is_target else heard.taps[tensor.name]
-        mask: FloatArray = self._context.run("decoder", feeds, ["mask"])["mask"][0]
-        if mask.shape != shape:
-            raise MethodError(f"{manifest.name}: the decoder's mask is {mask.shape}, the spectrogram {shape}")
-        return mask
+            return np.zeros(heard.stft.shape[:2], np.float32)
+        return decode(manifest, self._context.run, heard, self._target)
 
     def _kept(self, heard: Heard, spectrum: np.ndarray, gains: FloatArray) -> FloatArray:
         """The kept sound of this window [channels, n] at the model's rate and the input's own level.

@@ -71,6 +71,9 @@ class Context:
     run(stage, feeds, outputs) and run_graph(path, feeds) give outputs by name; their time is counted
     opened: the sound, for methods that answer with sound
     rescore: whether the user wants masked sound to be heard again
+    logits_of(waveforms [B, N] at the model's rate and level) -> logits [B, K]: what the classifier says
+        of a changed sound; its time is not counted, a stage around it does that
+    options: what the user set for this method, by name
     cache: lives as long as the explainer, for what is costly to open; keys belong to the methods
     """
 
@@ -79,8 +82,10 @@ class Context:
     run_graph: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Tensors]
     clock: Clock
     opened: OpenSound
+    logits_of: Callable[[FloatArray], FloatArray]
     rescore: bool
     seed: int
+    options: Mapping[str, Any]
     cache: dict[str, Any]
 
 
@@ -107,20 +112,32 @@ class Clock:
             self.milliseconds[name] = self.milliseconds.get(name, 0.0) + taken
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A method's part of the result: fields of `Result` by name, and what the user should be warned of."""
+
+    fields: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
 class Account(Protocol):
     """The running explanation of one sound for one target."""
 
     def add(self, heard: Heard) -> None:
         """See one more window."""
 
-    def finish(self) -> Any:
+    def finish(self) -> Answer:
         """The method's part of the result."""
 
 
 class Method(Protocol):
-    """An explanation method over an open bundle."""
+    """An explanation method over an open bundle.
+
+    stage: under which name the runtime counts its time; None where it counts stages of its own
+    """
 
     name: ClassVar[str]
+    stage: ClassVar[str | None]
 
     @classmethod
     def of(cls, context: Context) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,25 +182,6 @@ class ChannelAccount:
             "remainder": self.remainder,
             "error": self.error,
             **({"note": self.note} if self.note else {}),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class PrototypeAnswer:
-    """The method's part of a result: `result.prototypes` and `result.channels`."""
-
-    prototypes: Mapping[str, tuple[Prototype, ...]]
-    channels: ChannelAccount
-    generation: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {
-            "prototypes": {
-                view: [match.to_dict() for match in matches] for view, matches in self.prototypes.items()
-            },
-            "channels": self.channels.to_dict(),
-            "generation": self.generation,
         }
 
 

@@ -28,8 +28,8 @@ from ..prototypes_index.views import (
 )
 from .arrays import FloatArray
 from .manifest import FeatureMapSpec, Manifest
-from .method import Context, Heard, Sound
-from .prototype_results import Channel, ChannelAccount, Place, Prototype, PrototypeAnswer
+from .method import Answer, Context, Heard, Sound
+from .prototype_results import Channel, ChannelAccount, Place, Prototype
 
 # The embeddings graph: feature map [1, C, T', F'] -> its outputs by name.
 Embed = Callable[[FloatArray], Mapping[str, FloatArray]]
@@ -57,6 +57,7 @@ class Prototypes:
     """The method over one generation of prototypes."""
 
     name: ClassVar[str] = "prototypes"
+    stage: ClassVar[str | None] = "prototypes"
 
     def __init__(self, manifest: Manifest, generation: Generation, embed: Embed) -> None:
         """Use an open generation; `embed` runs its embeddings.onnx.
@@ -154,12 +155,12 @@ class PrototypeAccount:
                 held.append(one)
         self._best[view] = held[:PLACES]
 
-    def finish(self) -> PrototypeAnswer:
+    def finish(self) -> Answer:
         """Look the best places up. Raises PrototypeIndexError where the generation is damaged."""
         if self._window is None:
             raise MethodError("prototypes: no window of the sound was heard")
         prototypes: dict[str, tuple[Prototype, ...]] = {view: self._nearest(view) for view in self._best}
-        return PrototypeAnswer(prototypes, self._account(self._window), self._method.generation.folder.name)
+        return Answer({"prototypes": prototypes, "channels": self._account(self._window)})
 
     def _nearest(self, view: View) -> tuple[Prototype, ...]:
         """The nearest prototypes of the best places in one view."""

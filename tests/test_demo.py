@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 import earmark
-from earmark.export.synthesis import RECIPES, clip_of
+from earmark.evaluation.synthesis import RECIPES, clip_of
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "demo" / "example.flac"
@@ -149,7 +149,7 @@ def test_bundle_in_a_read_only_folder(tmp_path):
 TRAIN_EXACTLY = """
 import dataclasses, hashlib, pathlib, sys, torch
 from earmark.export import demo
-from earmark.export.synthesis import write_folder
+from earmark.evaluation.synthesis import write_folder
 from earmark.export.training.classifier import train_classifier
 from earmark.export.training.lmac import train_lmac
 torch.set_num_threads(1)

@@ -407,14 +407,14 @@ def test_a_head_that_is_not_additive_gives_localisation_only(indexed, sounds):
     account = method.begin(Sound(opened.samples, 4, RATE, opened.input_samples, 1), 1)
     for heard in explainer.hear(opened):
         account.add(heard)
-    answer = account.finish()
-    channels = answer.channels
+    fields = account.finish().fields
+    channels = fields["channels"]
     assert not channels.additive
     assert "localisation only" in channels.note
     assert (channels.bias, channels.remainder, channels.error) == (None, None, None)
     assert all(channel.contribution is None for channel in channels)
-    assert answer.prototypes["square"][0].clip == "noise/c0_2.wav"
-    json.dumps(answer.to_dict(), allow_nan=False)
+    assert fields["prototypes"]["square"][0].clip == "noise/c0_2.wav"
+    json.dumps(channels.to_dict(), allow_nan=False)
 
 
 def test_padding_of_a_short_sound_holds_no_place(indexed):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.export.synthesis import RECIPES, clip_of, make_clip, write_folder
-from earmark.export.synthesis.backgrounds import BACKGROUNDS
+from earmark.evaluation.synthesis import RECIPES, clip_of, make_clip, write_folder
+from earmark.evaluation.synthesis.backgrounds import BACKGROUNDS
 
 
 @pytest.mark.parametrize("label", sorted(RECIPES))

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from earmark.errors import DataError
-from earmark.export.sound_folders import (
+from earmark.evaluation.sound_folders import (
     level_gain,
     list_sounds,
     load_sound,

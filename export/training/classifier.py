@@ -12,10 +12,10 @@ import torch
 from torch.nn import functional
 
 from ...errors import RunError
+from ...evaluation.sound_folders import list_sounds, split_sounds
 from ...runtime.manifest import AnalysisSpec
 from ..architectures.compact_classifier import CompactClassifier
 from ..run_directory import RunDirectory
-from ..sound_folders import list_sounds, split_sounds
 from ..stft import stft
 from .augmentation import mask_stretches, place, random_gain
 from .loop import OnEpoch, batches, fit, new_weights

@@ -16,12 +16,12 @@ import torch
 from torch.nn import functional
 
 from ...errors import DataError, RunError
+from ...evaluation.sound_folders import list_sounds, split_sounds
 from ...runtime.manifest import AnalysisSpec
 from ..architectures.compact_classifier import CompactClassifier
 from ..architectures.compact_decoder import CompactDecoder
 from ..frontend import magnitude
 from ..run_directory import RunDirectory
-from ..sound_folders import list_sounds, split_sounds
 from ..stft import stft
 from .augmentation import noise, place, random_gain
 from .classifier import build, require_same

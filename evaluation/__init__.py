@@ -1,0 +1,1 @@
+"""Judging explanations: faithfulness, localisation, data sets, statistics. Never torch."""
