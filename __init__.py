@@ -17,16 +17,22 @@ if TYPE_CHECKING:
         MethodError,
         MissingDependencyError,
         PrototypeIndexError,
+        ScoreError,
         TargetError,
     )
     from .runtime.explainer import Explainer, load
     from .runtime.results import Result
+    from .runtime.segment_results import SegmentsResult
+    from .runtime.segments import SegmentSettings, segments
 
 # Names are imported when first used, so that `import earmark` costs next to nothing.
 _PUBLIC = {
     "Explainer": ".runtime.explainer",
     "load": ".runtime.explainer",
     "Result": ".runtime.results",
+    "SegmentSettings": ".runtime.segments",
+    "SegmentsResult": ".runtime.segment_results",
+    "segments": ".runtime.segments",
     **dict.fromkeys(
         (
             "AudioError",
@@ -37,6 +43,7 @@ _PUBLIC = {
             "MethodError",
             "MissingDependencyError",
             "PrototypeIndexError",
+            "ScoreError",
             "TargetError",
         ),
         ".errors",
@@ -54,9 +61,13 @@ __all__ = [
     "MissingDependencyError",
     "PrototypeIndexError",
     "Result",
+    "ScoreError",
+    "SegmentSettings",
+    "SegmentsResult",
     "TargetError",
     "__version__",
     "load",
+    "segments",
 ]
 
 

@@ -34,6 +34,10 @@ class MethodError(EarmarkError, ValueError):
     """The explanation method does not exist, or this bundle lacks what it needs."""
 
 
+class ScoreError(EarmarkError, ValueError):
+    """A score function's answer cannot be used: the wrong shape, not finite, no probabilities."""
+
+
 class DeviceError(EarmarkError, RuntimeError):
     """The device asked for is not there or is not active. The command exits with 3."""
 

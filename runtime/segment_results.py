@@ -1,0 +1,94 @@
+"""What the method `segments` answers: an importance with sign and uncertainty for every segment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[np.float64]
+
+# A surrogate that explains less than this of what it has not seen explains nothing.
+LOWEST_R2 = 0.3
+
+
+@dataclass(frozen=True)
+class SegmentsResult:
+    """How much each segment speaks for (positive) or against (negative) the target.
+
+    start_s, end_s, fmin_hz, fmax_hz [M]: where each segment lies, in order of time, then frequency
+    importance [M]: change of the target's log-odds when the segment is there, of the surrogate's sign
+    magnitude [M]: >= 0, what ranks the segments; per `segment_seconds` of sound where segments differ
+        in length
+    uncertainty [M]: standard deviation of `importance`, >= 0
+    r2: share of the variance of the log-odds that the surrogate predicts on masks it has not seen
+    score: the target's probability for the whole sound, 0..1
+    calls: sounds the model was asked about; seconds: the explainer's own time; scoring_seconds: the
+        model's
+    signed: False where the sign is not the surrogate's own but that of the marginal effect (forest)
+    """
+
+    start_s: Values
+    end_s: Values
+    fmin_hz: Values
+    fmax_hz: Values
+    importance: Values
+    magnitude: Values
+    uncertainty: Values
+    r2: float
+    score: float
+    calls: int
+    seconds: float
+    scoring_seconds: float
+    surrogate: str
+    fill: str
+    axis: str
+    seed: int
+    signed: bool = True
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.importance)
+
+    def top(self, count: int = 5) -> list[int]:
+        """Indices of the `count` segments of largest magnitude, largest first."""
+        return [int(index) for index in np.argsort(-self.magnitude, kind="stable")[:count]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        rows = zip(
+            self.start_s,
+            self.end_s,
+            self.fmin_hz,
+            self.fmax_hz,
+            self.importance,
+            self.magnitude,
+            self.uncertainty,
+            strict=True,
+        )
+        return {
+            "axis": self.axis,
+            "surrogate": self.surrogate,
+            "fill": self.fill,
+            "signed": self.signed,
+            "r2": round(self.r2, 4),
+            "score": round(self.score, 6),
+            "calls": self.calls,
+            "seconds": round(self.seconds, 4),
+            "scoring_seconds": round(self.scoring_seconds, 4),
+            "seed": self.seed,
+            "segments": [
+                {
+                    "start_s": round(float(start), 4),
+                    "end_s": round(float(end), 4),
+                    "fmin_hz": round(float(low), 1),
+                    "fmax_hz": round(float(high), 1),
+                    "importance": round(float(importance), 6),
+                    "magnitude": round(float(magnitude), 6),
+                    "uncertainty": round(float(uncertainty), 6),
+                }
+                for start, end, low, high, importance, magnitude, uncertainty in rows
+            ],
+        }

@@ -1,0 +1,130 @@
+"""What a user can set for the method `segments`, checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+
+from ..errors import MethodError
+from .arrays import FloatArray
+
+Axis = Literal["time", "frequency", "both"]
+Surrogate = Literal["smooth", "ridge", "least_squares", "kernel_shap", "forest"]
+Fill = Literal["noise", "zeros", "mean", "background"]
+Precision = Literal["fp32", "int8"]
+
+AXES: tuple[str, ...] = get_args(Axis)
+SURROGATES: tuple[str, ...] = get_args(Surrogate)
+FILLS: tuple[str, ...] = get_args(Fill)
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+PRESETS = ("bolanos2025",)
+
+# Below this a surrogate has nothing to be judged by.
+FEWEST_CALLS = 16
+# Calls of the reference's pooled setting, sampled directly: 9 combinations of 334 masks and the sound itself.
+REFERENCE_CALLS = 3007
+
+
+@dataclass(frozen=True)
+class SegmentSettings:
+    """Settings of the method `segments`.
+
+    calls: how often the model may be asked (of a sound longer than a window: for each window looked
+        into), at least 16
+    segment_seconds: length of a segment; the last may be shorter
+    axis: what is masked: stretches of time, frequency bands, or tiles of both
+    bands: frequency bands, of equal width on the mel scale (axes frequency and both), 2 to 64
+    surrogate: smooth (Gaussian process over time), ridge, least_squares, kernel_shap, forest
+        (scikit-learn; its importances are unsigned and take the sign of the segment's marginal effect)
+    fill: what a masked segment is replaced by: noise of the clip's mean and a share of its deviation,
+        zeros, the clip's mean, or `background`, another clip's sound [n], repeated to length
+    windows: lengths in segments of the runs that are masked together
+    shares: the masked share of a mask is drawn from this range; its complement is asked for as well
+    fade_seconds: raised-cosine fade at the border of a masked segment
+    active: choose masks by what they would teach about the segments
+    early_stop: stop before `calls` once the segments' ranks are settled
+    precision: which classifier is asked: fp32, or int8 where the bundle has one
+    preset: "bolanos2025": the reference's masks, fills (zeros or noise) and surrogates (forest,
+        least_squares, kernel_shap) with its defects, 3007 calls; the settings above do not apply
+    batch: sounds a call of the model; None: by memory
+    Raises MethodError with what may be given instead.
+    """
+
+    calls: int = 200
+    segment_seconds: float = 0.1
+    axis: Axis = "time"
+    bands: int = 8
+    surrogate: Surrogate = "smooth"
+    fill: Fill = "noise"
+    background: FloatArray | None = None
+    windows: tuple[int, ...] = (1, 3, 5)
+    shares: tuple[float, float] = (0.1, 0.9)
+    fade_seconds: float = 0.005
+    active: bool = True
+    early_stop: bool = True
+    precision: Precision = "fp32"
+    preset: str | None = None
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("axis", self.axis, AXES)
+        _one_of("surrogate", self.surrogate, SURROGATES)
+        _one_of("fill", self.fill, FILLS)
+        _one_of("precision", self.precision, PRECISIONS)
+        if self.preset is not None:
+            _one_of("preset", self.preset, PRESETS)
+        _whole("calls", self.calls, FEWEST_CALLS, 10_000_000)
+        _whole("bands", self.bands, 2, 64)
+        if self.batch is not None:
+            _whole("batch", self.batch, 1, 65536)
+        _within("segment_seconds", self.segment_seconds, 0.001, 3600.0)
+        _within("fade_seconds", self.fade_seconds, 0.0, self.segment_seconds)
+        if not self.windows:
+            raise MethodError("segments: windows holds no run length: give whole numbers such as 1, 3, 5")
+        for window in self.windows:
+            _whole("windows", window, 1, 1000)
+        low, high = self.shares
+        if not 0.0 < low <= high < 1.0:
+            raise MethodError(f"segments: shares are {low} to {high}: give a range within 0..1, as 0.1, 0.9")
+        if (self.fill == "background") != (self.background is not None):
+            raise MethodError(
+                "segments: the fill background and a background sound go together: give both or neither"
+            )
+        if self.background is not None:
+            sound = np.asarray(self.background)
+            if sound.ndim != 1 or not sound.size or not np.isfinite(sound).all():
+                raise MethodError("segments: background is no finite sound [n] of at least one sample")
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """The settings from options by name. Raises MethodError for a name that does not exist."""
+        known = [field.name for field in fields(cls)]
+        for name in options:
+            if name not in known:
+                raise MethodError(
+                    f"segments: there is no option {name!r}; the options are {', '.join(known)}"
+                )
+        given = {name: tuple(v) if name in {"windows", "shares"} else v for name, v in options.items()}
+        return cls(**given)
+
+    def with_calls(self, calls: int) -> Self:
+        """The same settings with another budget."""
+        return replace(self, calls=calls)
+
+
+def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise MethodError(f"segments: {name} {value!r} is not one of {', '.join(known)}")
+
+
+def _whole(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+        raise MethodError(f"segments: {name} is {value!r}: give a whole number from {low} to {high}")
+
+
+def _within(name: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not low <= value <= high:
+        raise MethodError(f"segments: {name} is {value!r}: give a number from {low:g} to {high:g}")
