@@ -1,0 +1,91 @@
+"""A table of figures: aligned text for people, JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from .statistics import Interval
+
+Cell = str | float | int | Interval | None
+
+_ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
+_NOTHING = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: the key of its cells, its title, digits after the point, and which direction is better."""
+
+    key: str
+    title: str
+    decimals: int = 2
+    better: Literal["higher", "lower"] | None = None
+
+    @property
+    def header(self) -> str:
+        """The title with an arrow in the better direction."""
+        return self.title + _ARROWS[self.better]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells by column key; a key that a row lacks is an empty cell.
+
+    A cell is text, a number, an `Interval` or None; NaN prints as nothing.
+    """
+
+    columns: Sequence[Column]
+    rows: Sequence[Mapping[str, Cell]]
+
+    def text(self, *, intervals: bool = False) -> str:
+        """Aligned lines: text to the left, numbers to the right; `intervals` adds [low, high]."""
+        header = [column.header for column in self.columns]
+        body = [[_shown(row.get(c.key), c.decimals, intervals) for c in self.columns] for row in self.rows]
+        words = [any(isinstance(row.get(c.key), str) for row in self.rows) for c in self.columns]
+        widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if left else cell.rjust(width)
+                for cell, width, left in zip(line, widths, words, strict=True)
+            ).rstrip()
+            for line in [header, *body]
+        ]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: columns with their direction, rows by key; intervals as objects, null for NaN."""
+        return {
+            "columns": [{"key": c.key, "title": c.title, "better": c.better} for c in self.columns],
+            "rows": [{c.key: _plain(row.get(c.key)) for c in self.columns} for row in self.rows],
+        }
+
+
+def _shown(cell: Cell, decimals: int, intervals: bool) -> str:
+    """One cell as text."""
+    if cell is None:
+        return _NOTHING
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, Interval):
+        estimate = _shown(cell.estimate, decimals, False)
+        if not intervals or np.isnan(cell.low):
+            return estimate
+        return f"{estimate} [{cell.low:.{decimals}f}, {cell.high:.{decimals}f}]"
+    if isinstance(cell, (int, np.integer)):
+        return str(cell)
+    return _NOTHING if np.isnan(cell) else f"{cell:.{decimals}f}"
+
+
+def _plain(cell: Cell) -> Any:
+    """One cell for JSON."""
+    if isinstance(cell, Interval):
+        return cell.to_dict()
+    if cell is None or isinstance(cell, str):
+        return cell
+    if isinstance(cell, (int, np.integer)):
+        return int(cell)
+    return float(cell) if np.isfinite(cell) else None
