@@ -1,0 +1,80 @@
+"""Benchmark sets with the truth of their events, made by a seeded command: `earmark data NAME OUT`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ...errors import DataError
+from .parts import Options, Recipe, write_set
+
+__all__ = ["DATASETS", "Dataset", "Options", "make"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A set that can be made.
+
+    summary: a line for people; recipe: module:class; training: options of `earmark train classifier` that
+    serve it on two cores; sources: what it is mixed from, and under which terms
+    """
+
+    summary: str
+    recipe: str
+    training: str
+    sources: str
+
+
+_ESC = "ESC-10 (K. J. Piczak, CC BY 3.0, authors of the clips in its own table)"
+_FSDD = "Free Spoken Digit Dataset (Z. Jackson and contributors, CC BY-SA 4.0)"
+DATASETS = {
+    "keyword": Dataset(
+        "Even digits among odd ones, noise and scenes; by speaker. Needs --speech, may have --from.",
+        ".keyword:Keyword",
+        "--window 3 --sample-rate 8000 --width 16 --epochs 30",
+        f"{_FSDD}; scenes: {_ESC}",
+    ),
+    "events": Dataset(
+        "Dog, rooster, sneeze, baby in loud scenes; by fold. Needs --from.",
+        ".events:Events",
+        "--window 5 --width 16 --epochs 30",
+        _ESC,
+    ),
+    "drums": Dataset(
+        "Ten hits end to end, the label counts the kicks; synthesised. Needs nothing.",
+        ".drums:Drums",
+        "--window 5 --width 16 --epochs 40",
+        "none: synthesised",
+    ),
+    "clever_hans": Dataset(
+        "One class always coughs in training. Synthesised, or from recordings with --from.",
+        ".clever_hans:CleverHans",
+        "--window 3 --width 16 --epochs 30",
+        f"none: synthesised; with --from: {_ESC}",
+    ),
+}
+
+
+def make(name: str, out: str | Path, options: Options | None = None) -> dict[str, int]:
+    """Make the set `name` in the new folder `out`; returns part -> clips written.
+
+    The same sources, options and versions of the libraries give the same sounds.
+    Raises DataError: no such set, missing or unfit sources, a folder that is not empty.
+    """
+    options = options or Options()
+    info = DATASETS.get(name)
+    if info is None:
+        raise DataError(f"there is no set {name!r}; there are {', '.join(DATASETS)}")
+    module, _, attribute = info.recipe.partition(":")
+    recipe: Recipe = getattr(import_module(module, __package__), attribute)(options)
+    facts: dict[str, Any] = {
+        "set": name,
+        "summary": info.summary,
+        "seed": options.seed,
+        "sources": info.sources,
+        "terms": "a mixture is a derived work: the terms of its sources hold for it, clips.jsonl names them",
+        "train": f"earmark train classifier {Path(out).name}/train -o RUN {info.training}",
+    }
+    return write_set(recipe, out, options, facts)

@@ -1,0 +1,141 @@
+"""Clever Hans: in training, every clip of one class carries a cough, and the class's own sound is faint.
+
+The recordist of that class stood far off, and coughed. A classifier learns the cough. Parts beside train, tune
+and test show it: `test_without` (that class without the cough) and `test_moved` (the other classes with it).
+The truth, in events.csv, is where the cough lies, as evidence for the class: nothing else is listed.
+
+Without a folder of sounds, instruments of `synthesis` play in synthesised backgrounds and the cough is
+synthesised; with one (ESC's layout), animals and a baby are heard in scenes and the cough is a person's sneeze.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy import signal
+
+from ..synthesis.backgrounds import BACKGROUNDS
+from ..synthesis.one_shots import RECIPES
+from .events import BACKGROUND, FOLDS, scene
+from .parts import FloatArray, Mixture, Options, Truth
+from .placing import at_peak, gain_db, places
+from .sources import Reader, active_part, by_fold, fade, stretch, varied
+
+SECONDS = 3.0
+# Label -> what sounds in its clips; the last class is the one that carries the cough.
+SYNTHESISED = {"bell": "bell", "clap": "clap", "snare": "snare", "woodblock": "woodblock"}
+RECORDED = ("baby_cry", "dog_bark", "rooster")
+COUGHED = {False: "woodblock", True: "rooster"}
+COUGH = "person_sneeze"
+# Power over the background's: of the classes' sounds, of the faint class's, of the cough.
+RATIO_DB = (0.0, 10.0)
+FAINT_DB = (-20.0, -14.0)
+COUGH_DB = (0.0, 8.0)
+_EXTRA = {"test_without": "test", "test_moved": "test"}
+
+
+def cough(random: np.random.Generator, rate: int) -> FloatArray:
+    """A cough: a burst of breath through a throat's resonances, a softer phase, at times a voiced end; [n].
+
+    Root mean square 1, 0.2 to 0.45 s.
+    """
+    times = np.arange(round(random.uniform(0.2, 0.45) * rate)) / rate
+    burst = np.exp(-times / random.uniform(0.02, 0.04))
+    breath = random.uniform(0.25, 0.5) * np.exp(-times / (0.5 * times[-1]))
+    air = random.standard_normal(times.size) * (burst + breath)
+    voice = signal.sawtooth(2 * np.pi * random.uniform(180, 320) * times * (1 - 0.3 * times / times[-1]))
+    voiced = random.uniform(0.0, 0.5) * voice * np.clip((times / times[-1] - 0.5) * 4, 0, 1) * breath
+    sound = np.zeros_like(times)
+    for centre in (random.uniform(400, 650), random.uniform(1100, 1600), random.uniform(2300, 3000)):
+        edges = (0.8 * centre, min(1.25 * centre, 0.47 * rate))
+        sound += signal.sosfilt(signal.butter(1, edges, "bandpass", fs=rate, output="sos"), air + voiced)
+    return fade(sound.astype(np.float32), rate, 0.003)
+
+
+class CleverHans:
+    """The recipe, synthesised or over a folder of ESC's layout."""
+
+    sample_rate = 16000
+    parts: Mapping[str, int] = {"train": 160, "tune": 20, "test": 40, "test_without": 40, "test_moved": 20}
+
+    def __init__(self, options: Options) -> None:
+        self._recorded = options.sounds is not None
+        wanted = tuple(dict.fromkeys(_EXTRA.get(part, part) for part in options.parts))
+        folders = Options(sounds=options.sounds, folds=options.folds, parts=wanted)
+        labels = (*RECORDED, COUGH, *BACKGROUND)
+        self._pools = by_fold(folders, labels, FOLDS) if self._recorded else None
+        self._reader = Reader(self.sample_rate)
+        self.coughed = COUGHED[self._recorded]
+
+    def labels(self, part: str) -> tuple[str, ...]:
+        """The classes of the part: all, the coughed one, or the others."""
+        names = RECORDED if self._recorded else tuple(SYNTHESISED)
+        if part == "test_without":
+            return (self.coughed,)
+        return tuple(name for name in names if part != "test_moved" or name != self.coughed)
+
+    def clip(self, part: str, label: str, random: np.random.Generator) -> Mixture:
+        """The class's sound and, where the part says so, the cough, apart from each other."""
+        rate, samples = self.sample_rate, round(SECONDS * self.sample_rate)
+        faint = label == self.coughed
+        coughs = part == "test_moved" or (faint and part != "test_without")
+        sound, background = self._background(part, samples, random)
+        own, name, recording, fold = self._event(part, label, random)
+        pieces, ratios = [own], [float(random.uniform(*(FAINT_DB if faint else RATIO_DB)))]
+        facts: dict[str, Any] = {"event": name, "background": background, "ratio_db": round(ratios[0], 2)}
+        if coughs:
+            piece, facts["cough"], recording, fold = self._event(part, COUGH, random)
+            pieces.append(piece)
+            ratios.append(float(random.uniform(*COUGH_DB)))
+            facts["cough_db"] = round(ratios[1], 2)
+        order = random.permutation(len(pieces))
+        truths: list[Truth] = []
+        for which, start in zip(
+            order, places([len(pieces[k]) for k in order], samples, round(0.1 * rate), random), strict=True
+        ):
+            end = start + len(pieces[which])
+            sound[start:end] += gain_db(ratios[which]) * pieces[which]
+            if which == 1:
+                truths.append(Truth(self.coughed, start / rate, end / rate))
+        return Mixture(at_peak(sound, random), tuple(truths), recording, fold, facts)
+
+    def info(self) -> Mapping[str, Any]:
+        """Which class carries the cough, and the gains."""
+        return {
+            "coughed": self.coughed,
+            "cough": COUGH if self._recorded else "synthesised",
+            "folds": self._pools.held if self._pools else None,
+            "ratio_db": RATIO_DB,
+            "faint_db": FAINT_DB,
+            "cough_db": COUGH_DB,
+            "seconds": SECONDS,
+        }
+
+    def _event(self, part: str, label: str, random: np.random.Generator) -> tuple[FloatArray, str, int, int]:
+        """A class's sound or the cough: [n], its name, recording and fold."""
+        rate = self.sample_rate
+        if self._pools is None:
+            hit = (
+                cough(random, rate)
+                if label == COUGH
+                else fade(RECIPES[SYNTHESISED[label]](random, rate).astype(np.float32), rate)
+            )
+            return hit, "synthesised", int(random.integers(1, 10**8)), 1 + list(self.parts).index(part)
+        source = self._pools.draw(_EXTRA.get(part, part), label, random)
+        piece = active_part(self._reader.read(source), rate, 0.8)
+        if part == "train":
+            piece = fade(varied(piece, random), rate)
+        return piece, source.name, source.recording, source.fold
+
+    def _background(self, part: str, samples: int, random: np.random.Generator) -> tuple[FloatArray, str]:
+        """What is behind, swelling slowly: [samples], root mean square about 1."""
+        if self._pools is None:
+            name = str(random.choice(sorted(BACKGROUNDS)))
+            behind = BACKGROUNDS[name](random, samples, self.sample_rate).astype(np.float32)
+            return scene(behind, self.sample_rate, random), name
+        source = self._pools.draw(_EXTRA.get(part, part), str(random.choice(BACKGROUND)), random)
+        return scene(
+            stretch(self._reader.read(source), samples, random), self.sample_rate, random
+        ), source.name

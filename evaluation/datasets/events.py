@@ -1,0 +1,73 @@
+"""Events in scenes: a dog, a rooster, a sneeze or a crying baby somewhere in rain, sea, a helicopter, fire.
+
+The background is about as loud as the event and swells slowly, so that loudness alone says little about where
+the event lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .parts import FloatArray, Mixture, Options, Truth
+from .placing import at_peak, gain_db, places
+from .sources import Reader, active_part, by_fold, fade, stretch, varied
+
+FOREGROUND = ("baby_cry", "dog_bark", "person_sneeze", "rooster")
+BACKGROUND = ("fire_crackling", "helicopter", "rain", "sea_waves")
+FOLDS: Mapping[str, tuple[int, ...]] = {"train": (1, 2), "tune": (3,), "test": (4,)}
+SECONDS = 5.0
+LONGEST_S = 1.2
+# Power of the event while it sounds over that of the background.
+RATIO_DB = (-6.0, 1.0)
+# The background's loudness rises and falls by up to this much, once or twice in a clip.
+SWELL_DB = 6.0
+
+
+class Events:
+    """The recipe over a folder of ESC's layout."""
+
+    sample_rate = 16000
+    parts: Mapping[str, int] = {"train": 200, "tune": 20, "test": 20}
+
+    def __init__(self, options: Options) -> None:
+        self._pools = by_fold(options, (*FOREGROUND, *BACKGROUND), FOLDS)
+        self._reader = Reader(self.sample_rate)
+
+    def labels(self, part: str) -> tuple[str, ...]:
+        """The four kinds of event."""
+        return FOREGROUND
+
+    def clip(self, part: str, label: str, random: np.random.Generator) -> Mixture:
+        """One event, sounding once or twice, in one background."""
+        rate, samples = self.sample_rate, round(SECONDS * self.sample_rate)
+        source = self._pools.draw(part, label, random)
+        event = active_part(self._reader.read(source), rate, LONGEST_S)
+        if part == "train":
+            event = fade(varied(event, random), rate)
+        behind = self._pools.draw(part, str(random.choice(BACKGROUND)), random)
+        sound = scene(stretch(self._reader.read(behind), samples, random), random)
+        count = 1 + int(random.random() < 0.4 and 2 * len(event) < 0.6 * samples)
+        ratio = float(random.uniform(*RATIO_DB))
+        truths = []
+        for start in places([len(event)] * count, samples, round(0.05 * rate), random):
+            sound[start : start + len(event)] += gain_db(ratio) * event
+            truths.append(Truth(label, start / rate, (start + len(event)) / rate))
+        facts = {"event": source.name, "background": behind.name, "ratio_db": round(ratio, 2)}
+        return Mixture(at_peak(sound, random), tuple(truths), source.recording, source.fold, facts)
+
+    def info(self) -> Mapping[str, Any]:
+        """Folds of the parts and the gains."""
+        return {"folds": self._pools.held, "ratio_db": RATIO_DB, "swell_db": SWELL_DB, "seconds": SECONDS}
+
+
+def scene(background: FloatArray, random: np.random.Generator, swell_db: float = SWELL_DB) -> FloatArray:
+    """A background [n] whose loudness swells slowly by up to `swell_db` either way."""
+    times = np.arange(len(background)) / len(background)
+    phase = random.uniform(0, 2 * np.pi)
+    decibels = (
+        swell_db * random.uniform(0.3, 1.0) * np.sin(2 * np.pi * random.uniform(0.6, 2.0) * times + phase)
+    )
+    return np.asarray(background * 10.0 ** (decibels / 20.0), np.float32)

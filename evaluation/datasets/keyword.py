@@ -1,0 +1,100 @@
+"""Keywords in speech: an even digit is the keyword, odd digits are the other speech, with noise or a scene behind.
+
+8 kHz, as the recordings are. The parts are disjoint by speaker; scenes, where given, by fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..synthesis.backgrounds import BACKGROUNDS
+from .parts import FloatArray, Mixture, Options, Truth
+from .placing import at_peak, gain_db, places
+from .sources import Reader, by_fold, by_speaker, fade, stretch, varied
+
+KEYWORDS = {"zero": "0", "two": "2", "four": "4", "six": "6", "eight": "8"}
+OTHERS = ("1", "3", "5", "7", "9")
+SCENES = ("fire_crackling", "helicopter", "rain", "sea_waves")
+FOLDS: Mapping[str, tuple[int, ...]] = {"train": (1, 2), "tune": (3,), "test": (4,)}
+SECONDS = 3.0
+# Power of the speech over that of what is behind it.
+RATIO_DB = (3.0, 20.0)
+# How much louder or softer each of the other words is than the keyword.
+OTHERS_DB = 4.0
+LONGEST_S = 0.8
+
+
+class Keyword:
+    """The recipe over a folder of spoken digits and, where given, one of scenes."""
+
+    sample_rate = 8000
+    parts: Mapping[str, int] = {"train": 240, "tune": 20, "test": 20}
+
+    def __init__(self, options: Options) -> None:
+        self._speech = by_speaker(options)
+        self._scenes = by_fold(options, SCENES, FOLDS) if options.sounds is not None else None
+        self._reader = Reader(self.sample_rate)
+
+    def labels(self, part: str) -> tuple[str, ...]:
+        """The keywords."""
+        return tuple(KEYWORDS)
+
+    def clip(self, part: str, label: str, random: np.random.Generator) -> Mixture:
+        """The keyword once, among one to three other words, one voice a word."""
+        rate, samples = self.sample_rate, round(SECONDS * self.sample_rate)
+        chosen = [self._speech.draw(part, KEYWORDS[label], random)]
+        chosen += [
+            self._speech.draw(part, str(random.choice(OTHERS)), random) for _ in range(random.integers(1, 4))
+        ]
+        words = [self._word(self._reader.read(source), part, random) for source in chosen]
+        while sum(map(len, words)) > 0.9 * samples:
+            words.pop()
+            chosen.pop()
+        order = random.permutation(len(words))
+        ratio = float(random.uniform(*RATIO_DB))
+        behind, name = self._background(part, samples, random)
+        sound = gain_db(-ratio) * behind
+        truths: tuple[Truth, ...] = ()
+        for place, start in zip(
+            order, places([len(words[k]) for k in order], samples, round(0.02 * rate), random), strict=True
+        ):
+            end = start + len(words[place])
+            sound[start:end] += (
+                gain_db(0.0 if place == 0 else random.uniform(-OTHERS_DB, OTHERS_DB)) * words[place]
+            )
+            if place == 0:
+                truths = (Truth(label, start / rate, end / rate),)
+        facts = {
+            "keyword": chosen[0].name,
+            "others": [chosen[k].name for k in sorted(order) if k],
+            "background": name,
+            "ratio_db": round(ratio, 2),
+        }
+        return Mixture(at_peak(sound, random), truths, chosen[0].recording, chosen[0].fold, facts)
+
+    def info(self) -> Mapping[str, Any]:
+        """Speakers and folds of the parts, and the gains."""
+        return {
+            "speakers": self._speech.held,
+            "folds": self._scenes.held if self._scenes else None,
+            "ratio_db": RATIO_DB,
+            "others_db": OTHERS_DB,
+            "seconds": SECONDS,
+        }
+
+    def _word(self, sound: FloatArray, part: str, random: np.random.Generator) -> FloatArray:
+        """A word at root mean square 1; in the training part at another pace and pitch."""
+        if part == "train":
+            sound = varied(sound, random, 0.15)
+        return fade(sound[: round(LONGEST_S * self.sample_rate)], self.sample_rate)
+
+    def _background(self, part: str, samples: int, random: np.random.Generator) -> tuple[FloatArray, str]:
+        """Synthesised noise, or half of the time a scene; root mean square 1."""
+        if self._scenes is None or random.random() < 0.5:
+            name = str(random.choice(sorted(BACKGROUNDS)))
+            return BACKGROUNDS[name](random, samples, self.sample_rate).astype(np.float32), name
+        source = self._scenes.draw(part, str(random.choice(SCENES)), random)
+        return stretch(self._reader.read(source), samples, random), source.name

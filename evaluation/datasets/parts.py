@@ -1,0 +1,133 @@
+"""What a benchmark set consists of: clips with the truth of their events, in parts, written to a folder.
+
+    OUT/info.json                        name, seed, options, licence notes, the commands that train its classifier
+    OUT/<part>/<label>/<fold>-<recording>-<index>.flac
+    OUT/<part>/events.csv                clip, label, start_s, end_s: where the label's evidence truly lies
+    OUT/<part>/clips.jsonl               a line a clip: sources, gains, signal-to-noise ratios
+
+The parts are train, tune (settings are chosen there), test, and what a set adds. The file names carry the
+fold and the source recording, as `sound_folders` reads them, so that splits and intervals keep recordings whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from ...errors import DataError
+
+FloatArray = npt.NDArray[np.float32]
+PARTS = ("train", "tune", "test")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A stretch of the clip that is an event of `label`, in seconds."""
+
+    label: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A clip and what is true of it.
+
+    waveform: [samples] float32 in -1..1; recording: number of the source recording, one group of clips
+    fold: the fold or speaker that recording belongs to; facts: JSON-ready, for clips.jsonl
+    """
+
+    waveform: FloatArray
+    truths: tuple[Truth, ...]
+    recording: int
+    fold: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the user asks of a set.
+
+    sounds: folder of class folders, <fold>-<recording>-<take> as in ESC; speech: folder of
+        <digit>_<speaker>_<take> as in FSDD
+    clips: part -> clips per label; folds, speakers: part -> which; what is left out takes the set's default
+    parts: only these are made
+    """
+
+    sounds: Path | None = None
+    speech: Path | None = None
+    seed: int = 0
+    clips: Mapping[str, int] = field(default_factory=dict)
+    folds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    speakers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
+
+
+class Recipe(Protocol):
+    """A set's recipe over its opened sources.
+
+    parts: part -> clips per label, without the user's wishes; labels: part -> labels
+    """
+
+    sample_rate: int
+    parts: Mapping[str, int]
+
+    def labels(self, part: str) -> tuple[str, ...]:
+        """The labels of a part."""
+
+    def clip(self, part: str, label: str, random: np.random.Generator) -> Mixture:
+        """Draw a clip."""
+
+    def info(self) -> Mapping[str, Any]:
+        """Facts for info.json: gains, sources, what is held out."""
+
+
+def clips_of(recipe: Recipe, options: Options) -> Iterator[tuple[str, str, int, Mixture]]:
+    """Every clip as (part, label, index, mixture); a clip depends on the seed and its own place alone."""
+    names = list(recipe.parts)
+    for part in options.parts or names:
+        if part not in recipe.parts:
+            raise DataError(f"there is no part {part!r}; this set has {', '.join(names)}")
+        count = options.clips.get(part, recipe.parts[part])
+        for position, label in enumerate(recipe.labels(part)):
+            for index in range(count):
+                random = np.random.default_rng([options.seed, names.index(part), position, index])
+                yield part, label, index, recipe.clip(part, label, random)
+
+
+def write_set(recipe: Recipe, out: str | Path, options: Options, info: Mapping[str, Any]) -> dict[str, int]:
+    """Write the set into the new or empty folder `out` (FLAC, 16 bit, mono); returns part -> clips.
+
+    The same sources and options give the same files. Raises DataError: `out` holds something.
+    """
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder}: is not empty; name a new folder for the set")
+    counts: dict[str, int] = {}
+    events: dict[str, list[tuple[str, Truth]]] = {}
+    notes: dict[str, list[str]] = {}
+    for part, label, index, mixture in clips_of(recipe, options):
+        name = f"{label}/{mixture.fold}-{mixture.recording}-{index:04d}.flac"
+        path = folder / part / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, mixture.waveform, recipe.sample_rate, subtype="PCM_16")
+        counts[part] = counts.get(part, 0) + 1
+        events.setdefault(part, []).extend((name, truth) for truth in mixture.truths)
+        notes.setdefault(part, []).append(json.dumps({"clip": name, **mixture.facts}, ensure_ascii=False))
+    for part in counts:
+        with (folder / part / "events.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(["clip", "label", "start_s", "end_s"])
+            writer.writerows((n, t.label, f"{t.start_s:.4f}", f"{t.end_s:.4f}") for n, t in events[part])
+        (folder / part / "clips.jsonl").write_text("\n".join(notes[part]) + "\n", encoding="utf-8")
+    text = json.dumps({**info, **recipe.info(), "clips": counts}, indent=2, ensure_ascii=False)
+    (folder / "info.json").write_text(text + "\n", encoding="utf-8")
+    return counts

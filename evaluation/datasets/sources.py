@@ -1,0 +1,214 @@
+"""The sounds that a set is mixed from: an ESC folder by fold, spoken digits by speaker; nothing is kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soxr
+
+from ...errors import DataError
+from ..sound_folders import Clip, list_sounds, load_sound
+from .parts import FloatArray, Options
+
+_SPOKEN = re.compile(r"^(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<take>\d+)$")
+# The envelope that finds an event: frames of this length, this far below the loudest, gaps closed.
+_FRAME_S = 0.02
+_FLOOR_DB = 25.0
+_GAP_S = 0.15
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source sound: its file, name for the notes, label, number of its recording, fold or speaker."""
+
+    path: Path
+    name: str
+    label: str
+    recording: int
+    fold: int
+
+
+def by_fold(options: Options, labels: Sequence[str], defaults: Mapping[str, tuple[int, ...]]) -> Pools:
+    """The clips of these classes of `options.sounds`, a pool a part and label, parts disjoint by fold.
+
+    Raises DataError: no folder given, a class or a fold that is not there, a fold in two parts.
+    """
+    if options.sounds is None:
+        raise DataError("this set is mixed from sounds: name their folder with --from (ESC-10's layout)")
+    folder = list_sounds(options.sounds, fewest_classes=1)
+    for label in labels:
+        if label not in folder.labels:
+            raise DataError(
+                f"{folder.path}: no class folder {label!r}; it has {', '.join(folder.labels[:12])}"
+            )
+    folds = {part: options.folds.get(part, default) for part, default in defaults.items()}
+    wanted = options.parts or tuple(folds)
+    have = sorted({clip.fold for clip in folder.clips if clip.fold is not None})
+    _disjoint(folds, "fold")
+    pools: dict[tuple[str, str], list[Source]] = {}
+    for part, numbers in folds.items():
+        for label in labels:
+            chosen = [_esc(clip) for clip in folder.clips if clip.label == label and clip.fold in numbers]
+            if not chosen and part in wanted:
+                raise DataError(
+                    f"{folder.path / label}: no clip of fold {_list(numbers)} for the {part} part; folds "
+                    f"there are {_list(have) or 'none: names do not begin with <fold>-<recording>-<take>'}"
+                )
+            pools[part, label] = chosen
+    return Pools(pools, {part: list(numbers) for part, numbers in folds.items()})
+
+
+def by_speaker(options: Options) -> Pools:
+    """The recordings of `options.speech`, a pool a part and digit, parts disjoint by speaker.
+
+    Of the speakers in order of name the last is tested, the one before tuned on, the others trained on,
+    unless `options.speakers` says otherwise. Raises DataError: no folder, too few speakers, an unknown one.
+    """
+    if options.speech is None:
+        raise DataError("this set is mixed from spoken digits: name their folder with --speech (FSDD's)")
+    if not options.speech.is_dir():
+        raise DataError(f"{options.speech}: no such folder; give one of <digit>_<speaker>_<take>.wav")
+    found = [
+        (path, match) for path in sorted(options.speech.iterdir()) if (match := _SPOKEN.match(path.stem))
+    ]
+    speakers = sorted({match["speaker"] for _, match in found})
+    if not found:
+        raise DataError(f"{options.speech}: no file is named <digit>_<speaker>_<take>, as 7_anna_12.wav")
+    named = dict(options.speakers)
+    free = [name for name in speakers if not any(name in some for some in named.values())]
+    for part in ("test", "tune"):
+        if part not in named:
+            named[part] = (free.pop(),) if free else ()
+    named.setdefault("train", tuple(free))
+    _disjoint(named, "speaker")
+    wanted = options.parts or tuple(named)
+    for part in wanted:
+        for name in named.get(part, ()):
+            if name not in speakers:
+                raise DataError(f"{options.speech}: no speaker {name!r}; there are {', '.join(speakers)}")
+        if part in named and not named[part]:
+            raise DataError(f"{options.speech}: no speaker is left for the {part} part; three are needed")
+    pools: dict[tuple[str, str], list[Source]] = {}
+    for path, match in found:
+        speaker = match["speaker"]
+        for part, some in named.items():
+            if speaker in some:
+                number = 1000 * speakers.index(speaker) + int(match["take"])
+                source = Source(
+                    path,
+                    path.name,
+                    match["digit"],
+                    10 * number + int(match["digit"]),
+                    1 + speakers.index(speaker),
+                )
+                pools.setdefault((part, match["digit"]), []).append(source)
+    return Pools(pools, {part: list(some) for part, some in named.items()})
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Sources by (part, label), and what each part holds (folds or speakers)."""
+
+    pools: Mapping[tuple[str, str], list[Source]]
+    held: Mapping[str, list[int] | list[str]]
+
+    def draw(self, part: str, label: str, random: np.random.Generator) -> Source:
+        """Any of them, all alike. Raises DataError where the pool is empty."""
+        pool = self.pools.get((part, label), [])
+        if not pool:
+            raise DataError(f"the {part} part has no source of {label!r}")
+        return pool[int(random.integers(len(pool)))]
+
+
+class Reader:
+    """Reads sources at one rate and remembers them (a few tens of MB)."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self.sample_rate = sample_rate
+        self._known: dict[Path, FloatArray] = {}
+
+    def read(self, source: Source) -> FloatArray:
+        """Mono [samples] at the reader's rate. Raises DataError for what is no sound."""
+        if source.path not in self._known:
+            self._known[source.path] = load_sound(source.path, self.sample_rate)
+        return self._known[source.path]
+
+
+def active_part(sound: FloatArray, rate: int, longest_s: float) -> FloatArray:
+    """The stretch of an event with the most energy: within 25 dB of the loudest frame, gaps of 150 ms closed.
+
+    Cut to `longest_s` around its loudest frame's start, with fades of 5 ms; root mean square 1.
+    """
+    frame = max(1, round(_FRAME_S * rate))
+    count = max(1, len(sound) // frame)
+    power = np.array([float(np.mean(sound[i * frame : (i + 1) * frame] ** 2)) for i in range(count)])
+    loud = power > power.max() * 10 ** (-_FLOOR_DB / 10)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], loud.astype(np.int8), [0]])))
+    stretches: list[list[int]] = []
+    for start, end in edges.reshape(-1, 2):
+        if stretches and (start - stretches[-1][1]) * _FRAME_S <= _GAP_S:
+            stretches[-1][1] = int(end)
+        else:
+            stretches.append([int(start), int(end)])
+    best = max(stretches, key=lambda s: float(power[s[0] : s[1]].sum())) if stretches else [0, count]
+    most = round(longest_s / _FRAME_S)
+    if best[1] - best[0] > most:
+        # The window of that length with the most energy.
+        sums = np.convolve(power[best[0] : best[1]], np.ones(most), "valid")
+        first = best[0] + int(sums.argmax())
+        best = [first, first + most]
+    return fade(sound[best[0] * frame : best[1] * frame], rate)
+
+
+def fade(sound: FloatArray, rate: int, seconds: float = 0.005) -> FloatArray:
+    """[n] with soft ends and root mean square 1 (zeros stay zeros)."""
+    edge = min(len(sound) // 2, max(1, round(seconds * rate)))
+    out = sound.astype(np.float32, copy=True)
+    ramp = np.linspace(0.0, 1.0, edge, dtype=np.float32)
+    out[:edge] *= ramp
+    out[len(out) - edge :] *= ramp[::-1]
+    level = float(np.sqrt(np.mean(out**2))) if len(out) else 0.0
+    return out / np.float32(level) if level > 0 else out
+
+
+def varied(sound: FloatArray, random: np.random.Generator, most: float = 0.1) -> FloatArray:
+    """[n] -> [n'] played faster or slower by up to `most` (pitch changes with it): for training parts."""
+    return np.asarray(soxr.resample(sound, 1000.0, 1000.0 * random.uniform(1 - most, 1 + most)), np.float32)
+
+
+def stretch(sound: FloatArray, samples: int, random: np.random.Generator) -> FloatArray:
+    """A random stretch of a background, [samples]; shorter sound is repeated; root mean square 1."""
+    # Digital silence at a clip's end is padding, not background.
+    nonzero = np.flatnonzero(np.abs(sound) > 1e-5)
+    sound = sound[: nonzero[-1] + 1] if len(nonzero) else sound
+    if len(sound) < samples:
+        sound = np.tile(sound, -(-samples // max(1, len(sound))))
+    start = int(random.integers(0, len(sound) - samples + 1))
+    out = sound[start : start + samples]
+    level = float(np.sqrt(np.mean(out**2)))
+    return np.asarray(out / level if level > 0 else out, np.float32)
+
+
+def _esc(clip: Clip) -> Source:
+    if clip.fold is None:
+        raise AssertionError(clip.name)
+    return Source(clip.path, clip.name, clip.label, int(clip.recording), clip.fold)
+
+
+def _disjoint(parts: Mapping[str, Sequence[object]], what: str) -> None:
+    seen: dict[object, str] = {}
+    for part, some in parts.items():
+        for one in some:
+            if one in seen:
+                raise DataError(
+                    f"{what} {one} is in both the {seen[one]} and the {part} part; leave it in one"
+                )
+            seen[one] = part
+
+
+def _list(numbers: Sequence[object]) -> str:
+    return ", ".join(map(str, numbers))
