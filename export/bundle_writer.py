@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import tempfile
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from .. import __version__
 from ..errors import BundleError, SourceError
@@ -18,7 +18,7 @@ from ..prototypes_index.durability import sync_folder, sync_tree
 from ..runtime.bundle import MANIFEST
 from ..runtime.manifest import SCHEMA_VERSION, Manifest, StageSpec
 from .card import card
-from .convert import convert, library_versions
+from .exportable import Exportable, FloatArray
 from .manifest_file import (
     describe_files,
     file_spec,
@@ -27,10 +27,7 @@ from .manifest_file import (
     umask,
     write_manifest,
 )
-from .parity import measure, parity_lengths, reference_outputs, synthesise
-from .source import Source
-
-FloatArray = npt.NDArray[np.float32]
+from .parity import Chain, measure, parity_lengths, synthesise
 
 __all__ = ["check_target", "manifest_lock", "replace_manifest", "write_bundle"]
 
@@ -38,7 +35,7 @@ _GOLDEN_SOUNDS = 3
 
 
 def write_bundle(
-    source: Source,
+    source: Exportable,
     out: Path | str,
     *,
     name: str | None = None,
@@ -66,10 +63,10 @@ def write_bundle(
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         say("converting")
-        stages = convert(source, folder)
+        stages = source.write_stages(folder)
         parity = measure(source, folder, stages, seed=seed, clips=clips, progress=say)
         say("golden answers")
-        _write_golden(source, folder / "golden.npz", seed)
+        _write_golden(source, Chain(source, folder, stages), folder / "golden.npz", seed)
         for path, content in (extra or {}).items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
@@ -106,14 +103,12 @@ def _silent(_: str) -> None:
 
 
 def _manifest(
-    source: Source, folder: Path, stages: list[StageSpec], name: str, parity: dict[str, object]
+    source: Exportable, folder: Path, stages: list[StageSpec], name: str, parity: dict[str, object]
 ) -> Manifest:
     """The manifest but for licence and files; bundle_id is a hash over the stages' files."""
     digest = hashlib.sha256()
     for file in sorted({stage.file for stage in stages} | {data for stage in stages for data in stage.data}):
         digest.update(f"{file} {file_spec(folder / file).sha256}\n".encode())
-    # "prototypes" joins them when `earmark index` has put a first generation in force.
-    explainers = ["mask"] if source.decoder is not None else []
     return Manifest(
         schema_version=SCHEMA_VERSION,
         bundle_id=digest.hexdigest(),
@@ -125,19 +120,30 @@ def _manifest(
         level=source.level,
         analysis=source.analysis,
         rescore=source.rescore,
-        mask_targets=source.mask_targets if source.decoder is not None else None,
+        mask_targets=source.mask_targets,
         stages=stages,
-        explainers=explainers,
+        explainers=source.explainers,
         feature_map=source.feature_map,
         files={},
         parity=parity,
         evaluation=dict(source.evaluation),
-        versions={"earmark": __version__, **library_versions()},
+        versions={"earmark": __version__, **_versions(source.tools)},
         source=source.description,
     )
 
 
-def _check_labels(source: Source) -> None:
+def _versions(tools: Sequence[str]) -> dict[str, str]:
+    """Versions of what made the graphs, of those that are installed under that name."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in tools:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _check_labels(source: Exportable) -> None:
     """Raise SourceError where a target could not be named: an empty label, or one that appears twice."""
     for label in source.labels:
         if not label or source.labels.count(label) > 1:
@@ -145,7 +151,7 @@ def _check_labels(source: Source) -> None:
             raise SourceError(f"{source.name}: label {label!r} {fault}; give every class a name of its own")
 
 
-def _validated(manifest: Manifest, source: Source) -> Manifest:
+def _validated(manifest: Manifest, source: Exportable) -> Manifest:
     """The manifest, checked as a reader would: structs are not validated when they are made."""
     try:
         return msgspec.convert(msgspec.to_builtins(manifest), Manifest)
@@ -153,15 +159,21 @@ def _validated(manifest: Manifest, source: Source) -> Manifest:
         raise SourceError(f"{source.name}: makes no valid manifest ({error}); correct the source") from error
 
 
-def _write_golden(source: Source, path: Path, seed: int) -> None:
-    """golden.npz: waveform_i [1, N] as the front end gets it, and the source's logits_i, mask_i."""
+def _write_golden(source: Exportable, chain: Chain, path: Path, seed: int) -> None:
+    """golden.npz: waveform_i [1, N] as the front end gets it, and the source's logits_i, mask_i.
+
+    Of a source that gives probabilities alone, the logits are the graphs' own.
+    """
     arrays: dict[str, FloatArray] = {}
     for index, samples in enumerate(parity_lengths(source)[:_GOLDEN_SOUNDS]):
         waveform = synthesise(1, samples, source.sample_rate, seed + 1000 + index)
         arrays[f"waveform_{index}"] = waveform
-        for name, array in reference_outputs(source, waveform).items():
-            if name != "kept":
-                arrays[f"{name}_{index}"] = array
+        answers = source.outputs(waveform)
+        if "logits" not in answers:
+            answers["logits"] = chain.run(waveform)["logits"]
+        for name in ("logits", "mask"):
+            if name in answers:
+                arrays[f"{name}_{index}"] = answers[name]
     # np.savez_compressed's signature has keyword parameters of its own, hence the unpacked dict last.
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 

@@ -6,29 +6,19 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import onnx_ir
 import torch
 from torch import nn
 
 from ..errors import SourceError
-from ..runtime.manifest import StageSpec, TensorSpec
+from ..runtime.manifest import StageSpec
 from .embeddings import embeddings_model
+from .graph_file import EXTERNAL_DATA_BYTES, INLINE_TENSOR_BYTES, OPSET, Dims, StageName, stage_spec
 from .source import Source
-
-OPSET = 20
-# Weights above this go into a file beside the graph: parsing a protobuf copies its weights (the
-# 1.25 GB model started in 10.0 s with them inside and 3.9 s outside), while below a mebibyte the
-# copy costs less than opening another file, and one file is easier to carry.
-EXTERNAL_DATA_BYTES = 1 << 20
-# Tensors below this stay in the graph even then, so that shapes can be inferred without the data.
-INLINE_TENSOR_BYTES = 1024
-
-Dims = Sequence[int | str]
-StageName = Literal["frontend", "classifier", "decoder"]
 
 
 @contextlib.contextmanager
@@ -116,14 +106,7 @@ def export_stage(
     model.graph.name = name
     _strip(model)
     data = _save(model, path)
-    return StageSpec(
-        name=name,
-        file=path.name,
-        data=data,
-        opset=OPSET,
-        inputs=[TensorSpec(name=key, dtype="float32", dims=list(dims)) for key, dims in inputs.items()],
-        outputs=[TensorSpec(name=key, dtype="float32", dims=list(dims)) for key, dims in outputs.items()],
-    )
+    return stage_spec(name, path, data, OPSET, inputs, outputs)
 
 
 def _check_outputs(made: tuple[torch.Tensor, ...], outputs: Mapping[str, Dims], name: str) -> None:
@@ -245,23 +228,3 @@ def _feature_dims(source: Source, features: torch.Tensor, waveform: torch.Tensor
         raise SourceError(f"{source.name}: the front end's rank changes with the length of the sound")
     names = iter(["frames", *(f"frames_{n}" for n in range(2, 9))])
     return [a if a == b else next(names) for a, b in zip(features.shape[1:], shorter.shape[1:], strict=True)]
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of what made the graphs, for the manifest."""
-    from importlib.metadata import version
-
-    return {
-        name: version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime") if _installed(name)
-    }
-
-
-def _installed(name: str) -> bool:
-    """Whether a distribution of that name is installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True

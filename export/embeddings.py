@@ -13,11 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import SourceError
 from ..runtime.manifest import FeatureMapSpec, StageSpec, TensorSpec
+from .graph_file import IR_VERSION, OPSET
 from .source import Source
-
-OPSET = 20
-# IR version of that opset: older runtimes refuse newer ones.
-IR_VERSION = 9
 
 
 def embeddings_model(source: Source, path: Path) -> StageSpec:

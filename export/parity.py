@@ -1,23 +1,19 @@
-"""Parity: every exported output measured against the source in PyTorch, before a bundle is written."""
+"""Parity: every exported output measured against its source, before a bundle is written. Never torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
 from ..errors import DataError, MissingDependencyError, ParityError, SourceError
 from ..runtime.manifest import StageSpec
+from ..runtime.scores import scores_of
 from ..runtime.stft import as_complex, forward, gain, inverse
-from .source import Source
-
-FloatArray = npt.NDArray[np.float32]
+from .exportable import Exportable, FloatArray
 
 # Absolute, for waveforms with peak 1 and logits of order 1.
 LIMIT = 1e-4
@@ -58,7 +54,7 @@ class Chain:
     Raises MissingDependencyError where no onnxruntime is installed.
     """
 
-    def __init__(self, source: Source, folder: Path, stages: Sequence[StageSpec]) -> None:
+    def __init__(self, source: Exportable, folder: Path, stages: Sequence[StageSpec]) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -79,14 +75,14 @@ class Chain:
         }
 
     def run(self, waveform: FloatArray) -> dict[str, FloatArray]:
-        """Waveform [B, N] -> "logits", and with a decoder "mask" and "kept" [B, N]."""
+        """Waveform [B, N] -> "logits" and "scores", and with a decoder "mask" and "kept" [B, N]."""
         spectral = self.sessions["frontend"].run(None, {"waveform": waveform})[0]
         entry = self.stages["classifier"].inputs[0].name
         names = [output.name for output in self.stages["classifier"].outputs]
         heard = dict(zip(names, self.sessions["classifier"].run(None, {entry: spectral}), strict=True))
-        result = {"logits": heard["logits"]}
+        result = {"logits": heard["logits"], "scores": scores_of(heard["logits"], self.source.task)}
         if "decoder" in self.sessions:
-            taps = {name: heard[name] for name in self.source.decoder_taps}
+            taps = {tensor.name: heard[tensor.name] for tensor in self.stages["decoder"].inputs}
             result["mask"] = self.sessions["decoder"].run(None, taps)[0]
             analysis = self.source.analysis
             stft = as_complex(spectral) if entry == "stft" else forward(waveform, analysis)
@@ -95,38 +91,10 @@ class Chain:
         return result
 
 
-@contextmanager
-def without_onednn() -> Iterator[None]:
-    """Let PyTorch's own kernels compute, not oneDNN's.
-
-    oneDNN's transposed convolution (torch 2.13, several threads) was seen to give a mask wrong by
-    0.06 once in a few runs of the same input; PyTorch's own kernels never did. Set by hand, since
-    torch.backends.mkldnn.flags also touches TF32 and warns.
-    """
-    switch: Any = torch.backends.mkldnn
-    before = switch.enabled
-    switch.enabled = False
-    try:
-        yield
-    finally:
-        switch.enabled = before
-
-
-def reference_outputs(source: Source, waveform: FloatArray) -> dict[str, FloatArray]:
-    """The same outputs from the source's own PyTorch pipeline."""
-    reference = source.reference
-    wanted: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {"logits": reference.logits}
-    if source.decoder is not None:
-        wanted |= {"mask": reference.mask, "kept": reference.kept}
-    with torch.no_grad(), without_onednn():
-        sound = torch.from_numpy(waveform)
-        return {name: call(sound).numpy() for name, call in wanted.items() if call is not None}
-
-
-def _reference_of(source: Source, sound: FloatArray, window: int) -> dict[str, FloatArray] | None:
+def _reference_of(source: Exportable, sound: FloatArray, window: int) -> dict[str, FloatArray] | None:
     """The source's outputs; None where it cannot take a sound longer than its window (nor need it)."""
     try:
-        return reference_outputs(source, sound)
+        return source.outputs(sound)
     except (RuntimeError, ValueError, IndexError) as error:
         if sound.shape[1] > window:
             return None
@@ -153,7 +121,7 @@ def _line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
-def parity_lengths(source: Source) -> list[int]:
+def parity_lengths(source: Exportable) -> list[int]:
     """Samples of the sounds that parity is measured with: shortest, short ones, one window, longer."""
     hop, rate = source.analysis.hop, source.sample_rate
     shortest = max(int(np.ceil(source.window.minimum_seconds * rate)), source.analysis.n_fft // 2 + 1)
@@ -184,7 +152,7 @@ def synthesise(batch: int, samples: int, rate: int, seed: int) -> FloatArray:
     return np.stack(sounds).astype(np.float32)
 
 
-def read_clips(folder: Path, source: Source, most: int = 5) -> list[FloatArray]:
+def read_clips(folder: Path, source: Exportable, most: int = 5) -> list[FloatArray]:
     """Up to `most` clips of a folder for the measurement: mono, at the source's rate, level applied.
 
     Evenly chosen from the sorted files that soundfile reads; silent ones are passed over. Raises
@@ -215,7 +183,7 @@ def read_clips(folder: Path, source: Source, most: int = 5) -> list[FloatArray]:
 
 
 def measure(
-    source: Source,
+    source: Exportable,
     folder: Path,
     stages: Sequence[StageSpec],
     *,

@@ -6,15 +6,19 @@ that returns a `Source`; the conversion knows nothing of where it came from.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from ..errors import SourceError
-from ..runtime.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec
+from ..runtime.manifest import StageSpec
+from .exportable import Exportable, FloatArray, with_window
+
+__all__ = ["Reference", "Source", "with_window", "without_decoder", "without_onednn"]
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,9 @@ class Reference:
     kept: Callable[[torch.Tensor], torch.Tensor] | None = None
 
 
-@dataclass(frozen=True)
-class Source:
-    """A classifier, perhaps with a decoder, ready to be exported.
+@dataclass(frozen=True, kw_only=True)
+class Source(Exportable):
+    """A classifier in PyTorch, perhaps with a decoder, ready to be exported.
 
     frontend: waveform [B, N] -> STFT [B, T, F, 2] (rescore "spectrogram") or features
     classifier: that -> (logits [B, K], *taps), taps in the order of `taps`
@@ -42,29 +46,37 @@ class Source:
     head_weight [K, C], head_bias [K]: the linear head after pooling, where there is one
     """
 
-    name: str
-    labels: list[str]
-    task: Literal["single_label", "multi_label"]
-    sample_rate: int
-    window: WindowSpec
-    analysis: AnalysisSpec
+    tools: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "onnxruntime")
+
     frontend: nn.Module
     classifier: nn.Module
     # tap name -> symbolic dims of the tap, e.g. ["batch", 256, "frames_8", 10]
     taps: dict[str, list[int | str]]
     reference: Reference
-    rescore: Literal["spectrogram", "waveform"] = "spectrogram"
-    level: Literal["none", "peak", "signed_peak"] = "none"
     decoder: nn.Module | None = None
     decoder_taps: list[str] = field(default_factory=list)
-    mask_targets: Literal["predicted", "any"] | None = None
-    feature_map: FeatureMapSpec | None = None
     head_weight: torch.Tensor | None = None
     head_bias: torch.Tensor | None = None
-    evaluation: dict[str, object] = field(default_factory=dict)
-    description: str = ""
-    licence: str = ""
-    attribution: str = ""
+
+    @property
+    def explainers(self) -> list[str]:
+        """Masks, with a decoder."""
+        return ["mask"] if self.decoder is not None else []
+
+    def write_stages(self, folder: Path) -> list[StageSpec]:
+        """Convert every module. Raises SourceError where one cannot be exported."""
+        from .convert import convert
+
+        return convert(self, folder)
+
+    def outputs(self, waveform: FloatArray) -> dict[str, FloatArray]:
+        """What the reference answers, by PyTorch's own kernels."""
+        wanted: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {"logits": self.reference.logits}
+        if self.decoder is not None:
+            wanted |= {"mask": self.reference.mask, "kept": self.reference.kept}
+        with torch.no_grad(), without_onednn():
+            sound = torch.from_numpy(waveform)
+            return {name: call(sound).numpy() for name, call in wanted.items() if call is not None}
 
 
 def without_decoder(source: Source) -> Source:
@@ -73,17 +85,18 @@ def without_decoder(source: Source) -> Source:
     return replace(source, decoder=None, decoder_taps=[], mask_targets=None, reference=reference)
 
 
-def with_window(source: Source, seconds: float) -> Source:
-    """The same source hearing at most `seconds` at once, windows overlapping by half.
+@contextmanager
+def without_onednn() -> Iterator[None]:
+    """Let PyTorch's own kernels compute, not oneDNN's.
 
-    Raises SourceError where that is not positive or less than the shortest sound the model takes.
+    oneDNN's transposed convolution (torch 2.13, several threads) was seen to give a mask wrong by
+    0.06 once in a few runs of the same input; PyTorch's own kernels never did. Set by hand, since
+    torch.backends.mkldnn.flags also touches TF32 and warns.
     """
-    least = source.window.minimum_seconds
-    if not max(least, 1e-3) <= seconds <= 3600:
-        raise SourceError(
-            f"{source.name}: a window of {seconds:g} s; give one between {max(least, 1e-3):g} and 3600 s"
-        )
-    window = WindowSpec(
-        seconds=seconds, hop_seconds=seconds / 2, minimum_seconds=least, aggregate=source.window.aggregate
-    )
-    return replace(source, window=window)
+    switch: Any = torch.backends.mkldnn
+    before = switch.enabled
+    switch.enabled = False
+    try:
+        yield
+    finally:
+        switch.enabled = before

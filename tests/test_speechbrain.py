@@ -20,7 +20,7 @@ from earmark.export.architectures.cnn14_decoder import (  # noqa: E402
     reference_mask,
 )
 from earmark.export.bundle_writer import write_bundle  # noqa: E402
-from earmark.export.parity import without_onednn  # noqa: E402
+from earmark.export.source import without_onednn  # noqa: E402
 from earmark.export.sources import resolve, speechbrain  # noqa: E402
 from earmark.export.sources.hyperparams import Hyperparams  # noqa: E402
 
@@ -41,7 +41,7 @@ class Recipe:
     def __call__(self, wave):
         """logits, mask [B, Tmax, F], listenable audio [B, 186 (Tmax - 1)].
 
-        Without oneDNN, whose transposed convolution is not always right (see export/parity.py).
+        Without oneDNN, whose transposed convolution is not always right (see export/source.py).
         """
         with torch.no_grad(), without_onednn():
             stft = self.stft(wave)
