@@ -110,7 +110,8 @@ def _manifest(
     for file in sorted({stage.file for stage in stages} | {data for stage in stages for data in stage.data}):
         digest.update(f"{file} {file_spec(folder / file).sha256}\n".encode())
     return Manifest(
-        schema_version=SCHEMA_VERSION,
+        # The oldest version whose readers understand it.
+        schema_version=SCHEMA_VERSION if any(stage.name == "classifier_int8" for stage in stages) else 1,
         bundle_id=digest.hexdigest(),
         name=name,
         task=source.task,

@@ -179,12 +179,13 @@ def _check_structure(bundle: Bundle) -> None:
             if name not in manifest.files:
                 raise BundleError(f"{path}: the stage {stage.name} names {name}, which is not in its files")
     _check_chain(manifest, path)
-    classes = _output_dims(manifest, "classifier", "logits")[-1:]
-    if classes and isinstance(classes[0], int) and classes[0] != len(manifest.labels):
-        raise BundleError(
-            f"{path}: {len(manifest.labels)} labels, but the classifier has {classes[0]} outputs; "
-            "export the bundle again"
-        )
+    for name in ("classifier", "classifier_int8"):
+        classes = _output_dims(manifest, name, "logits")[-1:]
+        if classes and isinstance(classes[0], int) and classes[0] != len(manifest.labels):
+            raise BundleError(
+                f"{path}: {len(manifest.labels)} labels, but the {name} has {classes[0]} outputs; "
+                "export the bundle again"
+            )
 
 
 def _check_chain(manifest: Manifest, path: Path) -> None:
@@ -195,6 +196,7 @@ def _check_chain(manifest: Manifest, path: Path) -> None:
     for name, needed in (
         ("frontend", entry),
         ("classifier", "logits"),
+        ("classifier_int8", "logits"),
         ("decoder", "mask"),
         ("embeddings", ""),
     ):
@@ -207,7 +209,7 @@ def _check_chain(manifest: Manifest, path: Path) -> None:
         if needed and needed not in outputs:
             raise BundleError(f"{path}: the stage {name} gives no {needed!r}; export the bundle again")
         unknown = sorted(set(inputs) - known)
-        if unknown or not inputs or (name == "classifier" and inputs != [entry]):
+        if unknown or not inputs or (name.startswith("classifier") and inputs != [entry]):
             raise BundleError(
                 f"{path}: the stage {name} takes {inputs}, of which no stage before it gives {unknown}; "
                 "export the bundle again"

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import EarmarkError, LabelError, MethodError
 from .arrays import FloatArray
 from .bundle import Bundle
-from .hearing import BATCH, Hearing
+from .hearing import BATCH, Hearing, Precision
 from .manifest import Manifest
 from .method import Account, Answer, Clock, Context, Heard, Method, Sound
 from .results import Result
@@ -110,9 +110,12 @@ class Explainer:
         """Every window of a sound after the classifier, in order: what methods see, and what is indexed."""
         return self._hearing.windows(opened, Clock())
 
-    def logits_of(self, waveforms: FloatArray) -> FloatArray:
-        """Mono waveforms [B, N] at the model's rate and level, no shorter than it takes -> logits [B, K]."""
-        return self._hearing.logits_of(waveforms)
+    def logits_of(self, waveforms: FloatArray, precision: Precision = "fp32") -> FloatArray:
+        """Mono waveforms [B, N] at the model's rate and level, no shorter than it takes -> logits [B, K].
+
+        precision "int8" asks the quantised classifier. Raises MethodError where the bundle has none.
+        """
+        return self._hearing.logits_of(waveforms, precision)
 
     def logits_of_spectra(self, spectra: FloatArray) -> FloatArray:
         """Listenable STFTs [B, T, F, 2] -> logits [B, K], where masked spectrograms can re-enter.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,9 @@ BATCH = 4
 # Sound longer than a window by no more than this share of it is heard in one: decoders often add a
 # few samples (nearly all of ESC-50's 5 s clips have 5.001 s), and a second window would only double the work.
 _MARGIN = 0.01
+
+Precision = Literal["fp32", "int8"]
+_CLASSIFIERS: dict[Precision, str] = {"fp32": "classifier", "int8": "classifier_int8"}
 
 
 class Hearing:
@@ -102,10 +105,18 @@ class Hearing:
                 level=levelled[index][1],
             )
 
-    def logits_of(self, waveforms: FloatArray) -> FloatArray:
-        """Waveforms [B, N] at the model's rate and level -> logits [B, K]; nothing is levelled or padded."""
+    def logits_of(self, waveforms: FloatArray, precision: Precision = "fp32") -> FloatArray:
+        """Waveforms [B, N] at the model's rate and level -> logits [B, K]; nothing is levelled or padded.
+
+        precision "int8": by the quantised classifier. Raises MethodError where the bundle has none.
+        """
+        if precision == "int8" and self._manifest.stage("classifier_int8") is None:
+            raise MethodError(
+                f"{self._manifest.name}: has no int8 classifier; export it with --int8 --calibration DIR, "
+                "or use fp32"
+            )
         made = self._sessions.run("frontend", {"waveform": waveforms})
-        return self._classify(next(iter(made.values())))
+        return self._classify(next(iter(made.values())), _CLASSIFIERS[precision])
 
     def logits_of_spectra(self, spectra: FloatArray) -> FloatArray:
         """Listenable STFTs [B, T, F, 2] -> logits [B, K]. Raises MethodError where they cannot re-enter."""
@@ -116,11 +127,11 @@ class Hearing:
             )
         return self._classify(spectra)
 
-    def _classify(self, features: FloatArray) -> FloatArray:
+    def _classify(self, features: FloatArray, classifier: str = "classifier") -> FloatArray:
         """What the front end makes -> logits [B, K]."""
-        stage = self._manifest.stage("classifier")
+        stage = self._manifest.stage(classifier)
         name = stage.inputs[0].name if stage else "stft"
-        return self._sessions.run("classifier", {name: features}, ["logits"])["logits"]
+        return self._sessions.run(classifier, {name: features}, ["logits"])["logits"]
 
     def _levelled(self, channels: FloatArray) -> tuple[FloatArray, float]:
         """The mono mix as the model hears it, zero-padded to the shortest length it takes, and its level."""

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-SCHEMA_VERSION = 1
+# 2: a stage "classifier_int8". Bundles without it are written as 1, and older readers take them.
+SCHEMA_VERSION = 2
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=3600.0)]
@@ -32,9 +33,13 @@ class TensorSpec(Record, frozen=True, kw_only=True):
 
 
 class StageSpec(Record, frozen=True, kw_only=True):
-    """One ONNX graph of the chain."""
+    """One ONNX graph of the chain.
 
-    name: Literal["frontend", "classifier", "decoder", "embeddings", "interpreter"]
+    "classifier_int8" takes what "classifier" takes and gives its logits alone, from 8-bit weights and
+    activations: for methods that ask for very many scores.
+    """
+
+    name: Literal["frontend", "classifier", "classifier_int8", "decoder", "embeddings", "interpreter"]
     file: Name
     # External weights beside the graph; they are listed in `files` too.
     data: list[str] = []
@@ -129,6 +134,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     prototypes: PrototypesSpec | None = None
     files: dict[str, FileSpec]
     # parity[precision][output] = largest absolute difference measured at export, and its limit.
+    # "int8" is measured against this bundle's own fp32 (export/quantization.py says what).
     parity: dict[str, Any] = {}
     evaluation: dict[str, Any] = {}
     versions: dict[str, str] = {}

@@ -71,8 +71,9 @@ class Context:
     run(stage, feeds, outputs) and run_graph(path, feeds) give outputs by name; their time is counted
     opened: the sound, for methods that answer with sound
     rescore: whether the user wants masked sound to be heard again
-    logits_of(waveforms [B, N] at the model's rate and level) -> logits [B, K]: what the classifier says
-        of a changed sound; its time is not counted, a stage around it does that
+    logits_of(waveforms [B, N] at the model's rate and level, precision="fp32") -> logits [B, K]: what the
+        classifier says of a changed sound ("int8": the quantised one, MethodError where there is none);
+        its time is not counted, a stage around it does that
     options: what the user set for this method, by name
     cache: lives as long as the explainer, for what is costly to open; keys belong to the methods
     """
@@ -82,7 +83,7 @@ class Context:
     run_graph: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Tensors]
     clock: Clock
     opened: OpenSound
-    logits_of: Callable[[FloatArray], FloatArray]
+    logits_of: Callable[..., FloatArray]
     rescore: bool
     seed: int
     options: Mapping[str, Any]
