@@ -74,10 +74,10 @@ def _shown(cell: Cell, decimals: int, intervals: bool) -> str:
         estimate = _shown(cell.estimate, decimals, False)
         if not intervals or np.isnan(cell.low):
             return estimate
-        return f"{estimate} [{cell.low:.{decimals}f}, {cell.high:.{decimals}f}]"
+        return f"{estimate} [{cell.low:z.{decimals}f}, {cell.high:z.{decimals}f}]"
     if isinstance(cell, (int, np.integer)):
         return str(cell)
-    return _NOTHING if np.isnan(cell) else f"{cell:.{decimals}f}"
+    return _NOTHING if np.isnan(cell) else f"{cell:z.{decimals}f}"
 
 
 def _plain(cell: Cell) -> Any:
