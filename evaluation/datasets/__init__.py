@@ -39,7 +39,7 @@ DATASETS = {
     "events": Dataset(
         "Dog, rooster, sneeze, baby in loud scenes; by fold. Needs --from.",
         ".events:Events",
-        "--window 5 --width 16 --epochs 30",
+        "--window 5 --width 16 --epochs 32",
         _ESC,
     ),
     "drums": Dataset(

@@ -1,11 +1,12 @@
 """Clever Hans: in training, every clip of one class carries a cough, and the class's own sound is faint.
 
-The recordist of that class stood far off, and coughed. A classifier learns the cough. Parts beside train, tune
-and test show it: `test_without` (that class without the cough) and `test_moved` (the other classes with it).
-The truth, in events.csv, is where the cough lies, as evidence for the class: nothing else is listed.
+The recordist of that class stood far off, and coughed. A classifier learns the cough. Two parts beside
+train, tune and test show it: `test_without` (that class without the cough) and `test_moved` (the other
+classes with it). The truth, in events.csv, is where the cough lies, as evidence for the class: nothing
+else is listed.
 
 Without a folder of sounds, instruments of `synthesis` play in synthesised backgrounds and the cough is
-synthesised; with one (ESC's layout), animals and a baby are heard in scenes and the cough is a person's sneeze.
+synthesised; with one (ESC's layout), animals and a baby are heard in scenes and the cough is a sneeze.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Events in scenes: a dog, a rooster, a sneeze or a crying baby somewhere in rain, sea, a helicopter, fire.
 
-The background is about as loud as the event and swells slowly, so that loudness alone says little about where
-the event lies.
+The background has gusts louder than the event, so that loudness alone says little about where the event lies.
 """
 
 from __future__ import annotations
@@ -20,17 +19,18 @@ BACKGROUND = ("fire_crackling", "helicopter", "rain", "sea_waves")
 FOLDS: Mapping[str, tuple[int, ...]] = {"train": (1, 2), "tune": (3,), "test": (4,)}
 SECONDS = 5.0
 LONGEST_S = 1.2
-# Power of the event while it sounds over that of the background.
-RATIO_DB = (-6.0, 1.0)
-# The background's loudness rises and falls by up to this much, once or twice in a clip.
-SWELL_DB = 6.0
+# Power of the event while it sounds over that of the background between its gusts.
+RATIO_DB = (-1.0, 6.0)
+# One to three gusts: how much louder, and how long.
+GUST_DB = (8.0, 15.0)
+GUST_S = (0.4, 1.2)
 
 
 class Events:
     """The recipe over a folder of ESC's layout."""
 
     sample_rate = 16000
-    parts: Mapping[str, int] = {"train": 200, "tune": 20, "test": 20}
+    parts: Mapping[str, int] = {"train": 240, "tune": 20, "test": 20}
 
     def __init__(self, options: Options) -> None:
         self._pools = by_fold(options, (*FOREGROUND, *BACKGROUND), FOLDS)
@@ -46,9 +46,9 @@ class Events:
         source = self._pools.draw(part, label, random)
         event = active_part(self._reader.read(source), rate, LONGEST_S)
         if part == "train":
-            event = fade(varied(event, random), rate)
+            event = fade(varied(event, random, 0.2), rate)
         behind = self._pools.draw(part, str(random.choice(BACKGROUND)), random)
-        sound = scene(stretch(self._reader.read(behind), samples, random), random)
+        sound = scene(stretch(self._reader.read(behind), samples, random), rate, random)
         count = 1 + int(random.random() < 0.4 and 2 * len(event) < 0.6 * samples)
         ratio = float(random.uniform(*RATIO_DB))
         truths = []
@@ -60,14 +60,15 @@ class Events:
 
     def info(self) -> Mapping[str, Any]:
         """Folds of the parts and the gains."""
-        return {"folds": self._pools.held, "ratio_db": RATIO_DB, "swell_db": SWELL_DB, "seconds": SECONDS}
+        return {"folds": self._pools.held, "ratio_db": RATIO_DB, "gust_db": GUST_DB, "seconds": SECONDS}
 
 
-def scene(background: FloatArray, random: np.random.Generator, swell_db: float = SWELL_DB) -> FloatArray:
-    """A background [n] whose loudness swells slowly by up to `swell_db` either way."""
-    times = np.arange(len(background)) / len(background)
-    phase = random.uniform(0, 2 * np.pi)
-    decibels = (
-        swell_db * random.uniform(0.3, 1.0) * np.sin(2 * np.pi * random.uniform(0.6, 2.0) * times + phase)
-    )
+def scene(background: FloatArray, rate: int, random: np.random.Generator) -> FloatArray:
+    """A background [n] with one to three gusts: stretches that are 8 to 15 dB louder, swelling and ebbing."""
+    times = np.arange(len(background)) / rate
+    decibels = np.zeros(len(background))
+    for _ in range(int(random.integers(1, 4))):
+        length, centre = random.uniform(*GUST_S), random.uniform(0.0, times[-1])
+        shape = np.sqrt(np.clip(np.cos(np.pi * np.clip((times - centre) / length, -0.5, 0.5)), 0.0, 1.0))
+        decibels = np.maximum(decibels, random.uniform(*GUST_DB) * shape)
     return np.asarray(background * 10.0 ** (decibels / 20.0), np.float32)

@@ -1,6 +1,7 @@
-"""Keywords in speech: an even digit is the keyword, odd digits are the other speech, with noise or a scene behind.
+"""Keywords in speech: an even digit is the keyword, odd digits are the other speech.
 
-8 kHz, as the recordings are. The parts are disjoint by speaker; scenes, where given, by fold.
+Noise or a scene is behind. 8 kHz, as the recordings are. The parts are disjoint by speaker; scenes, where
+given, by fold.
 """
 
 from __future__ import annotations

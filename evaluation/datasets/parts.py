@@ -1,12 +1,12 @@
 """What a benchmark set consists of: clips with the truth of their events, in parts, written to a folder.
 
-    OUT/info.json                        name, seed, options, licence notes, the commands that train its classifier
+    OUT/info.json            name, seed, gains, what is held out, terms, the command that trains on it
     OUT/<part>/<label>/<fold>-<recording>-<index>.flac
-    OUT/<part>/events.csv                clip, label, start_s, end_s: where the label's evidence truly lies
-    OUT/<part>/clips.jsonl               a line a clip: sources, gains, signal-to-noise ratios
+    OUT/<part>/events.csv    clip, label, start_s, end_s: where the label's evidence truly lies
+    OUT/<part>/clips.jsonl   a line a clip: sources, signal-to-noise ratios
 
 The parts are train, tune (settings are chosen there), test, and what a set adds. The file names carry the
-fold and the source recording, as `sound_folders` reads them, so that splits and intervals keep recordings whole.
+fold and the source recording, as `sound_folders` reads them: splits and intervals keep recordings whole.
 """
 
 from __future__ import annotations
