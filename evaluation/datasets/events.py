@@ -20,9 +20,9 @@ FOLDS: Mapping[str, tuple[int, ...]] = {"train": (1, 2), "tune": (3,), "test": (
 SECONDS = 5.0
 LONGEST_S = 1.2
 # Power of the event while it sounds over that of the background between its gusts.
-RATIO_DB = (-1.0, 6.0)
+RATIO_DB = (-2.0, 5.0)
 # One to three gusts: how much louder, and how long.
-GUST_DB = (8.0, 15.0)
+GUST_DB = (9.0, 16.0)
 GUST_S = (0.4, 1.2)
 
 
@@ -64,7 +64,7 @@ class Events:
 
 
 def scene(background: FloatArray, rate: int, random: np.random.Generator) -> FloatArray:
-    """A background [n] with one to three gusts: stretches that are 8 to 15 dB louder, swelling and ebbing."""
+    """A background [n] with one to three gusts: stretches that are 9 to 16 dB louder, swelling and ebbing."""
     times = np.arange(len(background)) / rate
     decibels = np.zeros(len(background))
     for _ in range(int(random.integers(1, 4))):
