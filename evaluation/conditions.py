@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
 from ..errors import DataError
 from ..runtime.arrays import FloatArray
@@ -81,6 +82,12 @@ class Condition:
             mixed += gains.other / weight * other
         return np.asarray(mixed * (norm / np.linalg.norm(mixed)), np.float32)
 
+    def check(self, clips: Sequence[Clip]) -> None:
+        """Raise DataError now where one of `clips` would find nothing to be mixed with."""
+        if self.name == "mixture":
+            for clip in clips:
+                self._neighbour(clip)
+
     def _other(self, clip: Clip, samples: int, random: np.random.Generator) -> FloatArray:
         """What is mixed into `clip`, [samples]."""
         if self.name in ("noise", "noise_6db"):
@@ -102,12 +109,23 @@ class Condition:
         return others[partner(self.seed, clip.name, others)]
 
 
-def speech_files(folder: Path) -> list[Path]:
-    """The sound files anywhere in `folder`, sorted. Raises DataError where there are none."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+def speech_files(folder: Path) -> tuple[list[Path], list[str]]:
+    """The sound files anywhere in `folder`, sorted, and a line on each that is none by its header.
+
+    Raises DataError where no file is left.
+    """
+    files: list[Path] = []
+    unreadable: list[str] = []
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES):
+        try:
+            if soundfile.info(path).frames < 1:
+                raise ValueError("holds no samples")
+            files.append(path)
+        except (soundfile.LibsndfileError, OSError, ValueError) as error:
+            unreadable.append(f"{path}: {error}")
     if not files:
         raise DataError(f"{folder}: no sound files to take speech from")
-    return files
+    return files, unreadable
 
 
 def _stretch(sound: FloatArray, samples: int, random: np.random.Generator) -> FloatArray:

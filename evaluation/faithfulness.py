@@ -303,7 +303,8 @@ def _warnings(made: Faithfulness) -> list[str]:
     if silence is not None and silence.score >= _SURE and made.silent_class:
         said.append(
             f"silence is heard as {silence.label!r} ({silence.score:.0%}), and so are "
-            f"{made.silent_class} of {made.windows} windows: removing their evidence leaves that class, so their FF says little"
+            f"{made.silent_class} of {made.windows} windows: removing their evidence "
+            "leaves that class, so their FF says little"
         )
     empty = Counter((one.masker, one.domain) for one in made.records if one.values["area"] == 0.0)
     counts = {masker: count for (masker, _), count in empty.items()}
