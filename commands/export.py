@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from ..export.exportable import Exportable
 
 
 @click.command()
@@ -34,6 +37,26 @@ import click
 @click.option("--licence", metavar="TEXT", help="Licence of the weights, for manifest and card.")
 @click.option("--attribution", metavar="TEXT", help="Whom to credit, for manifest and card.")
 @click.option("--no-decoder", is_flag=True, help="Leave the decoder out: no masks, a smaller bundle.")
+@click.option("--labels", metavar="FILE|A,B,C", help="For an .onnx file: its labels, in the scores' order.")
+@click.option("--sample-rate", metavar="HZ", type=int, help="For an .onnx file: of the waveforms it takes.")
+@click.option(
+    "--scores",
+    type=click.Choice(["logits", "probabilities", "log_probabilities"]),
+    help="For an .onnx file: what it gives (logits).",
+)
+@click.option(
+    "--scores-output", metavar="NAME", help="For an .onnx file: which of its outputs the scores are."
+)
+@click.option(
+    "--task",
+    type=click.Choice(["single_label", "multi_label"]),
+    help="For an .onnx file: whether several labels may hold (single_label).",
+)
+@click.option(
+    "--level",
+    type=click.Choice(["none", "peak", "signed_peak"]),
+    help="For an .onnx file: the gain its own pipeline applies to sound (none).",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the synthesised sound.")
 @click.option("--json", "as_json", is_flag=True, help="The manifest as one JSON document on stdout.")
 def export(
@@ -48,24 +71,23 @@ def export(
     no_decoder: bool,
     seed: int,
     as_json: bool,
+    **of_graph: Any,
 ) -> None:
     """Export SOURCE to a bundle.
 
-    SOURCE is a run directory, the output folder of SpeechBrain's ESC-50 interpret recipe, or
-    module:factory (see earmark.export.sources.factory.Adapter). Needs the extra "export".
+    SOURCE is a run directory, the output folder of SpeechBrain's ESC-50 interpret recipe,
+    module:factory (see earmark.export.sources.factory.Adapter), or an .onnx file that takes waveforms
+    and gives a score a label. All but the last need the extra "export".
     """
-    _need_torch()
     from ..export.bundle_writer import check_target, write_bundle
     from ..export.parity import read_clips
-    from ..export.source import with_window, without_decoder
-    from ..export.sources import resolve
 
     check_target(out, force=force)
-    found = resolve(source, allow_missing_decoder=no_decoder)
-    if no_decoder:
-        found = without_decoder(found)
-    if window is not None:
-        found = with_window(found, window)
+    if Path(source).suffix.lower() == ".onnx":
+        found = _graph(source, window, of_graph)
+    else:
+        _refuse_graph_options(of_graph)
+        found = _pytorch(source, window, no_decoder=no_decoder)
     clips = read_clips(sound, found) if sound is not None else []
     manifest = write_bundle(
         found,
@@ -88,6 +110,48 @@ def export(
     records: dict[str, dict[str, Any]] = manifest.parity["fp32"]
     for output, record in records.items():
         click.echo(f"  {output:<8} differs by at most {record['max_abs']:.1e} (limit {record['limit']:.0e})")
+
+
+def _pytorch(text: str, window: float | None, *, no_decoder: bool) -> Exportable:
+    """A source in PyTorch."""
+    _need_torch()
+    from ..export.source import with_window, without_decoder
+    from ..export.sources import resolve
+
+    found = resolve(text, allow_missing_decoder=no_decoder)
+    if no_decoder:
+        found = without_decoder(found)
+    return found if window is None else with_window(found, window)
+
+
+def _graph(path: str, window: float | None, given: dict[str, Any]) -> Exportable:
+    """A graph from a file; PyTorch is not needed."""
+    from ..export.sources.onnx_file import load, read_labels
+
+    for option in ("labels", "sample_rate"):
+        if given[option] is None:
+            raise click.UsageError(f"{path}: an .onnx file does not say its {option}; give {_flag(option)}")
+    return load(
+        path,
+        labels=read_labels(given["labels"]),
+        sample_rate=given["sample_rate"],
+        window_seconds=window,
+        scores=given["scores"],
+        task=given["task"] or "single_label",
+        level=given["level"] or "none",
+        output=given["scores_output"],
+    )
+
+
+def _refuse_graph_options(given: dict[str, Any]) -> None:
+    """Other sources know these themselves. Raises UsageError."""
+    for option, value in given.items():
+        if value is not None:
+            raise click.UsageError(f"{_flag(option)} is for an .onnx file; this source says it itself")
+
+
+def _flag(option: str) -> str:
+    return "--" + option.replace("_", "-")
 
 
 def _progress(text: str) -> None:

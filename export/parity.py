@@ -82,10 +82,12 @@ class Chain:
         heard = dict(zip(names, self.sessions["classifier"].run(None, {entry: spectral}), strict=True))
         result = {"logits": heard["logits"], "scores": scores_of(heard["logits"], self.source.task)}
         if "decoder" in self.sessions:
-            taps = {tensor.name: heard[tensor.name] for tensor in self.stages["decoder"].inputs}
-            result["mask"] = self.sessions["decoder"].run(None, taps)[0]
             analysis = self.source.analysis
             stft = as_complex(spectral) if entry == "stft" else forward(waveform, analysis)
+            heard["stft"] = np.stack([stft.real, stft.imag], axis=-1)
+            heard["target"] = heard["logits"].argmax(axis=1)
+            feeds = {tensor.name: heard[tensor.name] for tensor in self.stages["decoder"].inputs}
+            result["mask"] = self.sessions["decoder"].run(None, feeds)[0]
             scale = gain(result["mask"], np.abs(stft))
             result["kept"] = inverse(stft * scale, analysis, waveform.shape[1])
         return result
@@ -195,7 +197,8 @@ def measure(
 
     clips: real sounds [N] at the source's rate, level applied; measured besides the synthesised ones.
     Batches of 1 at every length, of 3 at the shorter ones (a reference may need 100 times the
-    memory of the graph). Raises ParityError above the limit, naming output and difference.
+    memory of the graph), of 2 where there are none. Raises ParityError above the limit, naming output and
+    difference.
     """
     chain = Chain(source, folder, stages)
     window = int(source.window.seconds * source.sample_rate)
@@ -204,6 +207,8 @@ def measure(
         for length in parity_lengths(source)
         for batch in ((1, 3) if 2 * length <= window or window <= 2 * source.sample_rate else (1,))
     ]
+    if all(len(sound) == 1 for sound in sounds):
+        sounds.append(synthesise(2, window, source.sample_rate, seed))
     sounds += [clip[None, :window] for clip in clips]
     seen: dict[str, Agreement] = {}
     for sound in sounds:

@@ -214,8 +214,8 @@ def _check_chain(manifest: Manifest, path: Path) -> None:
                 f"{path}: the stage {name} takes {inputs}, of which no stage before it gives {unknown}; "
                 "export the bundle again"
             )
-        # A decoder may be told the class, too.
-        known = {entry} if name == "frontend" else known | set(outputs) | {"target"}
+        # A decoder may be told the class, and sees the listenable STFT.
+        known = {entry} if name == "frontend" else known | set(outputs) | {"target", "stft"}
         if (
             name == "classifier"
             and manifest.feature_map is not None
@@ -248,7 +248,7 @@ def _check_graph(bundle: Bundle, stage: StageSpec) -> None:
         if sorted(found) != sorted(expected) or len(set(found)) != len(found):
             raise BundleError(f"{path}: its {kind} are {found}, the manifest says {expected}")
         _check_values(path, values, specs)
-    for tensor in _external_tensors(model, path):
+    for tensor in external_tensors(model, path):
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = str(PurePosixPath(stage.file).parent / entries.get("location", ""))
         if location not in stage.data:
@@ -298,7 +298,7 @@ def _check_values(path: Path, values: Iterable[Any], specs: Iterable[TensorSpec]
             )
 
 
-def _external_tensors(model: Any, path: Path) -> Iterator[Any]:
+def external_tensors(model: Any, path: Path) -> Iterator[Any]:
     """Every tensor of the graph, its subgraphs, functions and attributes that keeps its values elsewhere."""
     import onnx
 

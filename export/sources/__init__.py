@@ -17,6 +17,7 @@ _FACTORY = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 def resolve(text: str, *, allow_missing_decoder: bool = False) -> Source:
     """The source that `text` names: a SpeechBrain output folder, a run directory, or `module:factory`.
 
+    An .onnx file needs to be told more: `onnx_file.load`.
     allow_missing_decoder: a SpeechBrain folder without a decoder is a source without masks
     Raises SourceError where it is none of them or the source is incomplete.
     """
@@ -29,6 +30,10 @@ def resolve(text: str, *, allow_missing_decoder: bool = False) -> Source:
         from .run import load as load_run
 
         return load_run(path)
+    if path.suffix == ".onnx":
+        raise SourceError(
+            f"{text}: an .onnx file says neither labels nor sample rate; give --labels and --sample-rate"
+        )
     if path.exists():
         raise SourceError(
             f"{text}: is a file; give a run directory, a SpeechBrain output folder or module:factory"
