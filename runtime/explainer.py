@@ -29,6 +29,8 @@ from .sound import OpenSound, open_sound
 METHODS = {
     "mask": ".mask:Mask",
     "prototypes": ".prototypes:Prototypes",
+    # Needs scores alone, so every bundle has it; it costs many passes and runs when asked for.
+    "segments": ".segments_in_bundle:Segments",
 }
 # What a user sets for single methods: method -> its own options.
 Options = Mapping[str, Mapping[str, Any]]
@@ -98,7 +100,7 @@ class Explainer:
 
     @property
     def methods(self) -> list[str]:
-        """The explanation methods that this bundle can run."""
+        """The explanation methods that run unless others are named; `segments` is there for any bundle."""
         return [name for name in self.manifest.explainers if name in METHODS]
 
     @property
@@ -163,9 +165,11 @@ class Explainer:
         sound: path, binary file object, (waveform, sample_rate), or a waveform [samples] or
             [channels, samples] with `sample_rate` in Hz
         target: the label to explain; None: the one predicted
-        methods: names out of `self.methods`; None: all of them; []: predictions alone
+        methods: names out of `self.methods`, or segments; None: all of `self.methods`; []: predictions
+            alone
         rescore: let the classifier hear what was kept and removed (up to four more passes)
         options: settings of single methods, as {"segments": {"calls": 100}}
+            for segments the fields of `SegmentSettings`, and progress(done, budget)
         Raises AudioError, LabelError, TargetError, MethodError, BundleError.
         """
         asked = self._methods(methods)

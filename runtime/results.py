@@ -17,6 +17,7 @@ from .sound import releaser
 if TYPE_CHECKING:
     from .mask import MaskResult
     from .prototype_results import ChannelAccount, Prototype
+    from .segment_results import SegmentsResult
 
 # Samples a block when sound is written.
 _BLOCK = 1 << 16
@@ -29,7 +30,7 @@ class Result:
 
     predictions: (label, score) best first, scores are probabilities 0..1
     target: the label explained; logits [K] of the sound (of a long one: mean over its windows)
-    mask, prototypes, channels: parts of the methods that ran, else None
+    mask, prototypes, channels, segments: parts of the methods that ran, else None
     rescored: domain ("spectrogram", "audio") -> {"mask_in": score, "mask_out": score, "..._label": label}
         of the target when only the kept (or removed) part is heard; with rescore=True only
     timings: milliseconds a stage; warnings: what the user should know before believing this
@@ -50,6 +51,7 @@ class Result:
     mask: MaskResult | None = None
     prototypes: Mapping[str, tuple[Prototype, ...]] | None = None
     channels: ChannelAccount | None = None
+    segments: SegmentsResult | None = None
     rescored: Mapping[str, Mapping[str, Any]] | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -70,6 +72,7 @@ class Result:
             if prototypes is None
             else {view: [one.to_dict() for one in found] for view, found in prototypes.items()},
             "channels": self.channels.to_dict() if self.channels else None,
+            "segments": self.segments.to_dict() if self.segments else None,
             "rescored": {name: dict(scores) for name, scores in self.rescored.items()}
             if self.rescored
             else None,

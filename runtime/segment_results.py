@@ -19,11 +19,14 @@ class SegmentsResult:
     """How much each segment speaks for (positive) or against (negative) the target.
 
     start_s, end_s, fmin_hz, fmax_hz [M]: where each segment lies, in order of time, then frequency
-    importance [M]: change of the target's log-odds when the segment is there, of the surrogate's sign
+    importance [M]: by how much the segment raises the target's log-odds (unit "log_odds"), its share of
+        the forest's impurity ("impurity"), or in a sound longer than the model's window its share of the
+        sound's score ("score")
     magnitude [M]: >= 0, what ranks the segments; per `segment_seconds` of sound where segments differ
         in length
-    uncertainty [M]: standard deviation of `importance`, >= 0
-    r2: share of the variance of the log-odds that the surrogate predicts on masks it has not seen
+    uncertainty [M]: standard deviation of `importance`, >= 0; NaN where the surrogate has none
+    r2: share of the variance of the log-odds that the surrogate predicts on masks it has not seen;
+        below 0 where the mean would serve better
     score: the target's probability for the whole sound, 0..1
     calls: sounds the model was asked about; seconds: the explainer's own time; scoring_seconds: the
         model's
@@ -46,6 +49,7 @@ class SegmentsResult:
     fill: str
     axis: str
     seed: int
+    unit: str = "log_odds"
     signed: bool = True
     warnings: tuple[str, ...] = ()
 
@@ -72,8 +76,9 @@ class SegmentsResult:
             "axis": self.axis,
             "surrogate": self.surrogate,
             "fill": self.fill,
+            "unit": self.unit,
             "signed": self.signed,
-            "r2": round(self.r2, 4),
+            "r2": _finite(self.r2, 4),
             "score": round(self.score, 6),
             "calls": self.calls,
             "seconds": round(self.seconds, 4),
@@ -87,8 +92,13 @@ class SegmentsResult:
                     "fmax_hz": round(float(high), 1),
                     "importance": round(float(importance), 6),
                     "magnitude": round(float(magnitude), 6),
-                    "uncertainty": round(float(uncertainty), 6),
+                    "uncertainty": _finite(uncertainty, 6),
                 }
                 for start, end, low, high, importance, magnitude, uncertainty in rows
             ],
         }
+
+
+def _finite(value: float, digits: int) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return round(float(value), digits) if np.isfinite(value) else None

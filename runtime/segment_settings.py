@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -47,8 +47,10 @@ class SegmentSettings:
     active: choose masks by what they would teach about the segments
     early_stop: stop before `calls` once the segments' ranks are settled
     precision: which classifier is asked: fp32, or int8 where the bundle has one
-    preset: "bolanos2025": the reference's masks, fills (zeros or noise) and surrogates (forest,
-        least_squares, kernel_shap) with its defects, 3007 calls; the settings above do not apply
+    preset: "bolanos2025": the reference's masks, fills (noise or zeros) and surrogates (forest, which
+        serves for smooth too, least_squares, kernel_shap) with its defects, in 3007 calls, whatever else
+        is set
+    fine_windows: of a sound longer than the model's window, how many windows are looked into
     batch: sounds a call of the model; None: by memory
     Raises MethodError with what may be given instead.
     """
@@ -67,6 +69,7 @@ class SegmentSettings:
     early_stop: bool = True
     precision: Precision = "fp32"
     preset: str | None = None
+    fine_windows: int = 4
     batch: int | None = None
 
     def __post_init__(self) -> None:
@@ -76,8 +79,10 @@ class SegmentSettings:
         _one_of("precision", self.precision, PRECISIONS)
         if self.preset is not None:
             _one_of("preset", self.preset, PRESETS)
+            _check_preset(self)
         _whole("calls", self.calls, FEWEST_CALLS, 10_000_000)
         _whole("bands", self.bands, 2, 64)
+        _whole("fine_windows", self.fine_windows, 1, 1000)
         if self.batch is not None:
             _whole("batch", self.batch, 1, 65536)
         _within("segment_seconds", self.segment_seconds, 0.001, 3600.0)
@@ -107,12 +112,28 @@ class SegmentSettings:
                 raise MethodError(
                     f"segments: there is no option {name!r}; the options are {', '.join(known)}"
                 )
-        given = {name: tuple(v) if name in {"windows", "shares"} else v for name, v in options.items()}
+        given: dict[str, Any] = dict(options)
+        for name in ("windows", "shares"):
+            if name in given:
+                given[name] = tuple(given[name])
         return cls(**given)
 
-    def with_calls(self, calls: int) -> Self:
-        """The same settings with another budget."""
-        return replace(self, calls=calls)
+    @property
+    def budget(self) -> int:
+        """Most calls for one clip."""
+        return REFERENCE_CALLS if self.preset else self.calls
+
+
+def _check_preset(settings: SegmentSettings) -> None:
+    """The reference masks time, with zeros or noise, and knows three surrogates."""
+    if settings.axis != "time":
+        raise MethodError(f"segments: the preset {settings.preset} masks time: leave axis away")
+    if settings.fill not in {"noise", "zeros"}:
+        raise MethodError(f"segments: the preset {settings.preset} fills with noise or zeros")
+    if settings.surrogate not in {"smooth", "forest", "least_squares", "kernel_shap"}:
+        raise MethodError(
+            f"segments: the preset {settings.preset} has the surrogates forest, least_squares, kernel_shap"
+        )
 
 
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:

@@ -1,0 +1,197 @@
+"""Masks over segments without edge bias, and the sounds that they make.
+
+A mask is [M] booleans, True where the segment is kept. Masked segments come in runs at random phase,
+also such as begin before the sound or end after it: every segment is masked equally often (in the
+reference, runs extend to the right only: its first segment is masked 10 % of the time, the middle 42 %).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from .arrays import FloatArray
+from .segment_grid import SegmentGrid
+from .segment_settings import SegmentSettings
+
+Masks = npt.NDArray[np.bool_]
+
+# Values of one batch of sounds: 32 MB; and the most sounds of one, past which nothing is gained on a CPU.
+_BATCH_VALUES = 8_000_000
+_MOST_SOUNDS = 32
+# Longest run over frequency bands, in bands.
+_BAND_RUN = 3
+
+
+def draw_masks(
+    random: np.random.Generator,
+    pairs: int,
+    shape: tuple[int, int],
+    windows: Sequence[int] = (1, 3, 5),
+    shares: tuple[float, float] = (0.1, 0.9),
+) -> Masks:
+    """Masks [2 pairs, T F] over T stretches by F bands, each followed by its complement.
+
+    The masked share is drawn from U(shares), the run's length from `windows` (over bands from 1 to 3).
+    Runs lie on a ring longer than the sound, of which the sound is a fixed piece: so the chance of being
+    masked is the same for every segment. None is masked whole or kept whole.
+    """
+    found: list[Masks] = []
+    missing = pairs
+    while missing > 0:
+        drawn = _draw(random, max(4, missing), shape, windows, shares)
+        mixed = drawn.any(axis=1) & ~drawn.all(axis=1)
+        found.append(drawn[mixed][:missing])
+        missing -= len(found[-1])
+    masks = np.concatenate(found) if found else np.zeros((0, shape[0] * shape[1]), np.bool_)
+    return np.stack([masks, ~masks], axis=1).reshape(2 * pairs, -1)
+
+
+def _draw(
+    random: np.random.Generator,
+    count: int,
+    shape: tuple[int, int],
+    windows: Sequence[int],
+    shares: tuple[float, float],
+) -> Masks:
+    """Masks [count, T F], some of which may be all kept or all masked.
+
+    Every place of the ring gets a random key; a segment's key is the smallest of those whose run
+    covers it; the segments of the smallest keys are masked. A run is masked as a whole that way.
+    """
+    stretches, bands = shape
+    # Runs no longer than half the sound, else all masks are alike.
+    lengths = [min(window, max(1, stretches // 2)) for window in windows]
+    ring = (stretches + max(lengths) if stretches > 1 else 1, bands + _BAND_RUN if bands > 1 else 1)
+    keys = random.random((count, *ring), dtype=np.float32)
+    run = random.integers(len(lengths), size=count)
+    wide = random.integers(1, _BAND_RUN + 1, size=count) if bands > 1 else np.ones(count, np.int64)
+    for length in sorted(set(lengths)):
+        for width in range(1, _BAND_RUN + 1):
+            chosen = (np.asarray(lengths)[run] == length) & (wide == width)
+            if chosen.any() and length * width > 1:
+                keys[chosen] = ndimage.minimum_filter(keys[chosen], (1, length, width), mode="wrap")
+    share = random.uniform(*shares, size=count)
+    flat = keys.reshape(count, -1)
+    rank = np.clip(np.rint(share * flat.shape[1]).astype(np.int64), 1, flat.shape[1] - 1)
+    threshold = np.take_along_axis(np.sort(flat, axis=1), rank[:, None], axis=1)
+    kept = (flat >= threshold).reshape(keys.shape)[:, :stretches, :bands]
+    return np.ascontiguousarray(kept).reshape(count, -1)
+
+
+def batch_of(samples: int) -> int:
+    """Sounds of `samples` samples that go to a model together."""
+    return max(1, min(_MOST_SOUNDS, _BATCH_VALUES // samples))
+
+
+class Perturbation:
+    """The sounds that masks make of one sound."""
+
+    def __init__(
+        self, waveform: FloatArray, grid: SegmentGrid, settings: SegmentSettings, random: np.random.Generator
+    ) -> None:
+        """`waveform`: [N] float32, over which `grid` lies."""
+        self._grid, self._settings, self._random = grid, settings, random
+        self._sound = _in_bands(waveform, grid)
+        self._mean = float(waveform.mean(dtype=np.float64)) if grid.shape[1] == 1 else 0.0
+        self._deviation = self._sound.std(axis=1, keepdims=True)
+        self._half_fade = min(
+            round(0.5 * settings.fade_seconds * grid.sample_rate),
+            int(np.diff(grid.edges).max()) // 2,
+        )
+        ramp = (np.arange(2 * self._half_fade) + 0.5) / max(1, 2 * self._half_fade)
+        self._rise = (0.5 - 0.5 * np.cos(np.pi * ramp)).astype(np.float32)
+        self._filler = self._make_filler(waveform)
+        self.batch = settings.batch or batch_of(waveform.size)
+
+    def sounds(self, masks: Masks) -> FloatArray:
+        """Sounds [B, N] for `masks` [B, M]; the fill is drawn once for all of them."""
+        stretches, bands = self._grid.shape
+        fill = self._fill()
+        if stretches == 1:
+            # Only bands: a sum of whole bands.
+            return np.asarray(fill.sum(axis=0) + masks.astype(np.float32) @ (self._sound - fill), np.float32)
+        gates = masks.reshape(len(masks), stretches, bands)
+        sounds = self._gated(self._sound[0], fill[0], gates[:, :, 0])
+        for band in range(1, bands):
+            sounds += self._gated(self._sound[band], fill[band], gates[:, :, band])
+        return sounds
+
+    def _gated(self, sound: FloatArray, fill: FloatArray, kept: Masks) -> FloatArray:
+        """[B, N]: `sound` where `kept` [B, T], else `fill`, with a fade at every change."""
+        edges, half = self._grid.edges, self._half_fade
+        out = np.empty((len(kept), sound.size), np.float32)
+        changes = kept[:, 1:] != kept[:, :-1]
+        into = {}
+        for row, where, first in zip(out, changes, kept[:, 0], strict=True):
+            begin, on = 0, bool(first)
+            for index in np.flatnonzero(where).tolist():
+                at = int(edges[index + 1])
+                row[begin:at] = (sound if on else fill)[begin:at]
+                begin, on = at, not on
+            row[begin:] = (sound if on else fill)[begin:]
+            if half:
+                on = bool(first)
+                for index in np.flatnonzero(where).tolist():
+                    on = not on
+                    at = int(edges[index + 1])
+                    low, high = at - half, min(at + half, sound.size)
+                    if (index, on) not in into:
+                        old, new = (fill, sound) if on else (sound, fill)
+                        rise = self._rise[: high - low]
+                        into[index, on] = old[low:high] + rise * (new[low:high] - old[low:high])
+                    row[low:high] = into[index, on]
+        return out
+
+    def _fill(self) -> FloatArray:
+        """[F, N]: what the next batch is filled with."""
+        samples = self._sound.shape[1]
+        if self._settings.fill == "noise":
+            start = int(self._random.integers(self._filler.shape[1] - samples + 1))
+            scale = self._deviation * np.float32(self._random.uniform(0.1, 1.0))
+            piece = self._filler[:, start : start + samples]
+            return np.asarray(piece * scale + np.float32(self._mean), np.float32)
+        if self._settings.fill == "background":
+            start = int(self._random.integers(self._filler.shape[1]))
+            return _in_bands(np.resize(np.roll(self._filler[0], -start), samples), self._grid)
+        return self._filler
+
+    def _make_filler(self, waveform: FloatArray) -> FloatArray:
+        """[F, n]: the material that `_fill` takes its fills from."""
+        settings, (bands, samples) = self._settings, self._sound.shape
+        if settings.fill == "noise":
+            # A batch takes a piece of it at random.
+            noise = self._random.standard_normal(2 * samples, dtype=np.float32)
+            if bands == 1:
+                return np.asarray(noise[None], np.float32)
+            split = _in_bands(noise, self._grid)
+            return np.asarray(split / np.maximum(split.std(axis=1, keepdims=True), 1e-12), np.float32)
+        if settings.fill == "background":
+            return np.asarray(settings.background, np.float32)[None]
+        level = self._mean if settings.fill == "mean" else 0.0
+        return np.full((bands, samples), level, np.float32)
+
+
+def _in_bands(waveform: FloatArray, grid: SegmentGrid) -> FloatArray:
+    """[F, N] bands that add up to `waveform` [N]: zero-phase, with raised-cosine crossovers.
+
+    A crossover spans the inner half of the narrower of the two bands that it parts.
+    """
+    edges = grid.bands_hz
+    if len(edges) == 2:
+        return waveform[None]
+    spectrum = np.fft.rfft(waveform)
+    frequencies = np.fft.rfftfreq(waveform.size, 1.0 / grid.sample_rate)
+    widths = np.diff(edges)
+    # above[k]: how much of each frequency lies above edge k.
+    above = [np.ones_like(frequencies)]
+    for index in range(1, len(edges) - 1):
+        span = 0.5 * min(widths[index - 1], widths[index])
+        place = np.clip((frequencies - edges[index]) / span + 0.5, 0.0, 1.0)
+        above.append(0.5 - 0.5 * np.cos(np.pi * place))
+    above.append(np.zeros_like(frequencies))
+    parts = np.stack([above[band] - above[band + 1] for band in range(len(edges) - 1)])
+    return np.asarray(np.fft.irfft(spectrum * parts, n=waveform.size, axis=1), np.float32)

@@ -1,0 +1,259 @@
+"""Which masks to ask the model about, and when to stop asking.
+
+Rounds of masks: the first are drawn at random, the next chosen from a random pool by what they would
+teach; rounds end at the budget, or earlier once the segments' ranks are settled.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from .arrays import FloatArray
+from .perturbation import Masks, Perturbation, batch_of, draw_masks
+from .segment_grid import SegmentGrid
+from .segment_settings import SegmentSettings
+from .smooth_surrogate import Places
+from .surrogates import Fit, draw_coalitions, forest, kernel_shap, least_squares, ridge, smooth
+
+Values = npt.NDArray[np.float64]
+# Sounds [B, N] -> the target's log-odds [B].
+LogOdds = Callable[[FloatArray], Values]
+Progress = Callable[[int, int], None]
+
+# Masks of the first round and of every later one; both even.
+_FIRST, _NEXT = 64, 32
+# Pairs that a chosen pair is the best of.
+_POOL = 256
+# More segments than this are looked into from coarse to fine.
+MOST_SEGMENTS = 128
+_PIECES = 48
+# Log-odds beyond this are all alike: probabilities nearer than 1e-6 to 0 or 1.
+LIMIT = 13.8
+# Log-odds that differ by less than this are rounding.
+SMALLEST_CHANGE = 1e-6
+
+
+@dataclass(frozen=True)
+class Found:
+    """A surrogate fitted to a clip.
+
+    grid: the segments that it speaks of; full: log-odds of the whole clip; own_seconds, scoring_seconds:
+    the explainer's and the model's; constant: no mask changed the answer
+    """
+
+    fit: Fit
+    grid: SegmentGrid
+    full: float
+    calls: int
+    own_seconds: float
+    scoring_seconds: float
+    constant: bool
+
+
+class Asked:
+    """A model that counts what it is asked."""
+
+    def __init__(self, log_odds: LogOdds, budget: int, progress: Progress | None) -> None:
+        self._log_odds, self._budget, self._progress = log_odds, budget, progress
+        self.calls, self.seconds = 0, 0.0
+
+    def __call__(self, sounds: FloatArray) -> Values:
+        """Log-odds [B], clipped, of sounds [B, N]."""
+        start = time.perf_counter()
+        answers = self._log_odds(sounds)
+        self.seconds += time.perf_counter() - start
+        self.calls += len(sounds)
+        if self._progress is not None:
+            self._progress(self.calls, self._budget)
+        return np.clip(answers, -LIMIT, LIMIT)
+
+
+def search(
+    waveform: FloatArray,
+    sample_rate: int,
+    log_odds: LogOdds,
+    settings: SegmentSettings,
+    seed: int,
+    progress: Progress | None = None,
+) -> Found:
+    """Explain one clip [N] that a model hears as a whole. Raises AudioError where it is too short."""
+    start = time.perf_counter()
+    asked = Asked(log_odds, settings.budget, progress)
+    grid = SegmentGrid.of(waveform.size, sample_rate, settings)
+    random = np.random.default_rng(seed)
+    if settings.preset:
+        fit, full, constant = _reference(waveform, grid, asked, settings, random, seed)
+        own = time.perf_counter() - start - asked.seconds
+        return Found(fit, grid, full, asked.calls, own, asked.seconds, constant)
+    perturbation = Perturbation(waveform, grid, settings, random)
+    one = _Search(asked, grid, perturbation, settings, random)
+    full = float(asked(waveform[None])[0])
+    fit = one.shapley(full) if settings.surrogate == "kernel_shap" else one.rounds(seed)
+    return Found(
+        fit=fit,
+        grid=replace(grid, edges=grid.edges[one.borders]),
+        full=full,
+        calls=asked.calls,
+        own_seconds=time.perf_counter() - start - asked.seconds,
+        scoring_seconds=asked.seconds,
+        constant=one.constant,
+    )
+
+
+def _reference(
+    waveform: FloatArray,
+    grid: SegmentGrid,
+    asked: Asked,
+    settings: SegmentSettings,
+    random: np.random.Generator,
+    seed: int,
+) -> tuple[Fit, float, bool]:
+    """The published method: its fit, the log-odds of the clip, and whether no mask changed them."""
+    from .bolanos2025 import distances_of, draw_reference_masks, fit_reference, perturb
+
+    masks = draw_reference_masks(random, grid.size)
+    size = settings.batch or batch_of(waveform.size)
+    values, distances = [], []
+    for start in range(0, len(masks), size):
+        sounds = perturb(random, waveform, grid, masks[start : start + size], settings.fill)
+        distances.append(distances_of(waveform, sounds))
+        values.append(asked(sounds))
+    answers = np.concatenate(values)
+    surrogate = "forest" if settings.surrogate == "smooth" else settings.surrogate
+    fit = fit_reference(surrogate, masks, answers, np.concatenate(distances), seed)
+    return fit, float(answers[0]), float(np.ptp(answers)) < SMALLEST_CHANGE
+
+
+class _Search:
+    """The masks asked about so far, over a partition of the grid that grows finer."""
+
+    def __init__(
+        self,
+        asked: Asked,
+        grid: SegmentGrid,
+        perturbation: Perturbation,
+        settings: SegmentSettings,
+        random: np.random.Generator,
+    ) -> None:
+        self._asked, self._grid, self._perturbation = asked, grid, perturbation
+        self._settings, self._random = settings, random
+        stretches = grid.shape[0]
+        pieces = stretches if grid.size <= MOST_SEGMENTS or settings.surrogate != "smooth" else _PIECES
+        # borders [P + 1]: the pieces of the partition, as indices into the grid's stretches.
+        self.borders = np.unique(
+            np.rint(np.linspace(0, stretches, min(pieces, stretches) + 1)).astype(np.int64)
+        )
+        self._masks = np.zeros((0, self._count()), np.bool_)
+        self._values = np.zeros(0)
+
+    @property
+    def places(self) -> Places:
+        """Where the pieces lie."""
+        bands = self._grid.shape[1]
+        centres = 0.5 * (self.borders[1:] + self.borders[:-1])
+        return Places(
+            tuple(centres.tolist()), bands, np.repeat(np.diff(self.borders), bands).astype(np.float64)
+        )
+
+    @property
+    def constant(self) -> bool:
+        """Whether no mask has changed the answer."""
+        return len(self._values) > 0 and float(np.ptp(self._values)) < SMALLEST_CHANGE
+
+    def _count(self) -> int:
+        return (len(self.borders) - 1) * self._grid.shape[1]
+
+    def rounds(self, seed: int) -> Fit:
+        """Ask round by round, up to the budget."""
+        settings = self._settings
+        budget = settings.calls
+        first = min(_FIRST, budget - self._asked.calls)
+        self._ask(self._drawn(first // 2))
+        fit = self._fit(seed)
+        while (left := budget - self._asked.calls) >= 2:
+            if settings.early_stop and self._settled(fit):
+                break
+            fit = self._refined(fit, seed)
+            pairs = min(_NEXT, left) // 2
+            self._ask(self._chosen(pairs, fit))
+            fit = self._fit(seed)
+        return fit
+
+    def shapley(self, full: float) -> Fit:
+        """KernelSHAP on coalitions of its own kind."""
+        empty = float(self._asked(self._perturbation.sounds(np.zeros((1, self._grid.size), np.bool_)))[0])
+        pairs = (self._settings.calls - self._asked.calls) // 2
+        masks, weights = draw_coalitions(self._random, pairs, self._grid.size)
+        self._ask(masks)
+        return kernel_shap(self._masks, self._values, full, empty, weights)
+
+    def _fit(self, seed: int) -> Fit:
+        kind, places = self._settings.surrogate, self.places
+        if kind == "forest":
+            return forest(self._masks, self._values, places, seed)
+        how = {"smooth": smooth, "ridge": ridge, "least_squares": least_squares}[kind]
+        return how(self._masks, self._values, places)
+
+    def _drawn(self, pairs: int) -> Masks:
+        shape = (len(self.borders) - 1, self._grid.shape[1])
+        return draw_masks(self._random, pairs, shape, self._settings.windows, self._settings.shares)
+
+    def _chosen(self, pairs: int, fit: Fit) -> Masks:
+        """The pairs that, one after the other, would lessen the uncertainty most."""
+        if fit.covariance is None or not self._settings.active:
+            return self._drawn(pairs)
+        pool = self._drawn(_POOL)
+        picked = choose(pool[::2], fit.covariance, pairs)
+        return np.stack([pool[::2][picked], pool[1::2][picked]], axis=1).reshape(2 * pairs, -1)
+
+    def _ask(self, masks: Masks) -> None:
+        """Have the model answer to `masks` [n, M] of the partition, a batch at a time."""
+        fine = self._on_grid(masks)
+        size = self._perturbation.batch
+        answers = [
+            self._asked(self._perturbation.sounds(fine[start : start + size]))
+            for start in range(0, len(fine), size)
+        ]
+        self._masks = np.concatenate([self._masks, masks])
+        self._values = np.concatenate([self._values, *answers])
+
+    def _on_grid(self, masks: Masks) -> Masks:
+        """Masks over the partition as masks over the grid."""
+        bands = self._grid.shape[1]
+        pieces = masks.reshape(len(masks), -1, bands)
+        return np.repeat(pieces, np.diff(self.borders), axis=1).reshape(len(masks), -1)
+
+    def _refined(self, fit: Fit, seed: int) -> Fit:
+        """Split the pieces that matter, where the partition is still coarse."""
+        return fit
+
+    def _settled(self, fit: Fit) -> bool:
+        """Whether more masks would hardly change the ranks."""
+        return False
+
+
+def choose(pool: Masks, covariance: Values, pairs: int) -> list[int]:
+    """Indices of masks [n, M] out of `pool` that together lessen the uncertainty of a linear model most.
+
+    Greedy: the mask whose prediction is most uncertain under the covariance [M, M], given those chosen
+    before; that is the largest gain in log-determinant (D-optimality).
+    """
+    signs = pool.astype(np.float64) - 0.5
+    reach = signs @ covariance
+    spread = np.einsum("ij,ij->i", reach, signs)
+    noise = float(np.median(spread))
+    picked: list[int] = []
+    for _ in range(pairs):
+        best = int(spread.argmax())
+        picked.append(best)
+        shared = reach @ signs[best]
+        scale = 1.0 / (noise + spread[best])
+        reach = reach - np.outer(shared, reach[best]) * scale
+        spread = spread - shared**2 * scale
+        spread[best] = -np.inf
+    return picked

@@ -1,0 +1,156 @@
+"""The default surrogate: linear in the segments, with coefficients that are smooth over time.
+
+Log-odds y = b + X w + e of masks X [n, M], with a Gaussian-process prior w ~ N(0, s K) over the segments'
+places and noise e ~ N(0, v). Scale s / v and length of K are those of the largest marginal likelihood, b
+is free. The posterior of w is the importance and its uncertainty (Rasmussen, Williams, "Gaussian
+Processes for Machine Learning", 2006, sections 2.1 and 5.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[np.float64]
+Masks = npt.NDArray[np.bool_]
+
+# Lengths of the prior in segments of time, and in bands; 0: segments that know nothing of each other.
+LENGTHS = (0.0, 0.7, 1.2, 2.0, 3.5, 6.0)
+_BAND_LENGTHS = (0.0, 1.5)
+# Share of the prior's variance that single segments have for themselves.
+_OWN = 0.1
+# Candidates of s / v, times the number of segments.
+_RATIOS = np.logspace(-3.0, 4.0, 29)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the coefficients lie.
+
+    centres: of each stretch of time, in segments; bands: F; sizes [M]: length of each segment beside the
+        others (1 where all are alike); the prior is on the coefficient per size
+    """
+
+    centres: tuple[float, ...]
+    bands: int
+    sizes: Values
+
+    @classmethod
+    def uniform(cls, stretches: int, bands: int = 1) -> Places:
+        """The places of T stretches of one length by F bands."""
+        return cls(tuple(map(float, range(stretches))), bands, np.ones(stretches * bands))
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What is known of the coefficients.
+
+    mean [M], covariance [M, M]; noise: variance v of a single answer; smoother: [n, n] with
+    predictions = mean(y) + smoother (y - mean(y)); length: chosen length of the prior, in segments
+    """
+
+    mean: Values
+    covariance: Values
+    noise: float
+    smoother: Values
+    length: float
+
+
+def posterior(masks: Masks, values: Values, places: Places, lengths: Sequence[float] = LENGTHS) -> Posterior:
+    """The posterior of w, given log-odds `values` [n] of `masks` [n, M].
+
+    lengths: candidates of the prior's length, in segments; 0 alone is Bayesian ridge regression
+    """
+    design = masks * places.sizes
+    design -= design.mean(axis=0)
+    target = values - values.mean()
+    candidates = [
+        _Candidate.of(design, target, places, length, across)
+        for length in (lengths if len(places.centres) > 1 else (0.0,))
+        for across in (_BAND_LENGTHS if places.bands > 1 else (0.0,))
+    ]
+    best = min(candidates, key=lambda one: one.score)
+    root, spread, vectors, projected = best.root, best.spread, best.vectors, best.projected
+    ratio, noise = best.ratio, best.noise
+    shrunk = ratio / (1.0 + ratio * spread)
+    directions = root @ vectors
+    mean = directions @ (shrunk * projected)
+    # What no mask has touched keeps its prior.
+    covariance = (directions * (noise * (shrunk - ratio))) @ directions.T + noise * ratio * (root @ root.T)
+    half = design @ directions
+    smoother = (half * shrunk) @ half.T + 1.0 / len(values)
+    sizes = places.sizes
+    return Posterior(mean * sizes, covariance * np.outer(sizes, sizes), noise, smoother, best.length)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """One length of the prior: its negative log marginal likelihood, and what a posterior needs."""
+
+    score: float
+    ratio: float
+    noise: float
+    length: float
+    root: Values
+    spread: Values
+    vectors: Values
+    projected: Values
+
+    @classmethod
+    def of(cls, design: Values, target: Values, places: Places, length: float, across: float) -> _Candidate:
+        """The candidate at its best s / v; `design` [n, M] and `target` [n] are centred."""
+        root = prior_root(places.centres, places.bands, length, across)
+        spread, vectors, projected = _decompose(design @ root, target)
+        score, ratio, noise = _most_likely(spread, projected, target)
+        return cls(score, ratio, noise, length, root, spread, vectors, projected)
+
+
+def _decompose(half: Values, target: Values) -> tuple[Values, Values, Values]:
+    """Eigenvalues [r] and vectors U [M, r] of A^T A for A [n, M], and U^T A^T y, by the smaller side."""
+    if half.shape[1] <= half.shape[0]:
+        spread, vectors = np.linalg.eigh(half.T @ half)
+        spread = np.maximum(spread, 0.0)
+        return spread, vectors, vectors.T @ (half.T @ target)
+    spread, left = np.linalg.eigh(half @ half.T)
+    real = spread > 1e-9 * max(float(spread[-1]), 1e-12)
+    spread, left = spread[real], left[:, real]
+    root = np.sqrt(spread)
+    return spread, (half.T @ left) / root, root * (left.T @ target)
+
+
+def _most_likely(spread: Values, projected: Values, target: Values) -> tuple[float, float, float]:
+    """Negative log marginal likelihood, s / v and v at the best of the candidate ratios.
+
+    spread [r]: eigenvalues of A^T A, projected [r]: U^T A^T y. v is profiled out.
+    """
+    degrees = len(target) - 1
+    total = float(target @ target)
+    scale = max(float(spread.sum()) / max(1, len(spread)), 1e-12)
+    ratios = _RATIOS / scale
+    grown = 1.0 + ratios[:, None] * spread
+    left = total - (ratios[:, None] * projected**2 / grown).sum(axis=1)
+    left = np.maximum(left, 1e-9 * total + 1e-18)
+    scores = 0.5 * degrees * np.log(left / degrees) + 0.5 * np.log(grown).sum(axis=1)
+    best = int(scores.argmin())
+    return float(scores[best]), float(ratios[best]), float(left[best]) / degrees
+
+
+@lru_cache(maxsize=64)
+def prior_root(centres: tuple[float, ...], bands: int, length: float, across: float) -> Values:
+    """R [M, M] with R R^T = K: a squared-exponential kernel over time and bands, and a share of its own."""
+    kernel = np.kron(_kernel(np.array(centres), length), _kernel(np.arange(bands), across))
+    kernel = (1.0 - _OWN) * kernel + _OWN * np.eye(len(kernel))
+    root = np.asarray(np.linalg.cholesky(kernel), np.float64)
+    root.flags.writeable = False
+    return root
+
+
+def _kernel(at: npt.NDArray[np.generic], length: float) -> Values:
+    if length == 0.0:
+        return np.eye(len(at))
+    distance = np.subtract.outer(at, at) / length
+    return np.asarray(np.exp(-0.5 * distance**2))
