@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import DataError
+from .evaluate_events import EVENT_OPTIONS, evaluate_events, events_options, refuse_event_options
 from .options import device_option, json_option
 
 if TYPE_CHECKING:
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
     from ..runtime.explainer import Explainer
     from ..runtime.manifest import Manifest
 
+# Option -> its value's name, of those that mean nothing where places in time are judged.
+_FAITHFULNESS_ONLY = {
+    "--condition": "conditions",
+    "--area": "area",
+    "--source": "source",
+    "--speech": "speech",
+    "--curves": "curves",
+    "--reference": "reference",
+}
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -90,8 +100,9 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     "--events",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="CSV",
-    help="Judge when instead: clip, label, start_s, end_s of what truly sounds (see the documentation).",
+    help="Judge the places in time instead, against what truly sounds: clip, label, start_s, end_s.",
 )
+@events_options
 @click.option("--strict", is_flag=True, help="Fail at the first clip that cannot be read.")
 @device_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
@@ -100,14 +111,18 @@ def evaluate(bundle: Path, data: Path, events: Path | None, **options: Any) -> N
     """Judge the explanations of BUNDLE on DATA, a folder of class folders of sound.
 
     Every row is a method whose mask decides what the classifier hears again: the part kept (AI, AD, AG,
-    Fid-In) and the part removed (FF). Rankings are cut to the area that the clip's own mask has.
+    Fid-In) and the part removed (FF). Rankings are cut to the area that the clip's own mask has. With
+    --events every row says when something sounded, and is judged by where it truly did.
     """
-    if events is not None:
-        from .evaluate_events import evaluate_events
-
-        evaluate_events(bundle, data, events, **options)
+    if events is None:
+        refuse_event_options(options)
+        given = {name: value for name, value in options.items() if name not in EVENT_OPTIONS}
+        _faithfulness(bundle, data, **given)
         return
-    _faithfulness(bundle, data, **options)
+    for option, name in _FAITHFULNESS_ONLY.items():
+        if options[name]:
+            raise click.UsageError(f"{option} does not go with --events")
+    evaluate_events(bundle, data, events, **options)
 
 
 def _faithfulness(

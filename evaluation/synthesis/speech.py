@@ -35,6 +35,8 @@ def speech_like(rng: np.random.Generator, samples: int, rate: int) -> Samples:
         # Now and then the end of a phrase.
         pause = rng.uniform(0.25, 0.5) if rng.random() < 0.12 else rng.uniform(0.01, 0.06)
         position += syllable.size + round(pause * rate)
+    # Pulses have a mean; a voice has none.
+    sound = np.asarray(signal.sosfilt(signal.butter(2, 70.0, "highpass", fs=rate, output="sos"), sound))
     return np.asarray(sound / (np.max(np.abs(sound)) or 1.0))
 
 
