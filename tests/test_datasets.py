@@ -110,7 +110,7 @@ def test_parts_share_no_fold_and_no_speaker(sources, tmp_path):
         part: {
             word.split("_")[1]
             for note in _notes(tmp_path / "keyword", part)
-            for word in (note["keyword"], *note["others"])
+            for word in (note["first"], *note["others"])
         }
         for part in ("train", "tune", "test")
     }
@@ -124,7 +124,7 @@ def test_another_fold_and_speaker_can_be_held_out(sources, tmp_path):
     assert all(note["event"].split("/")[1].startswith("5-") for note in _notes(tmp_path / "e", "test"))
     options = _options(sources, speakers={"test": ("anna",)}, parts=("test",))
     make("keyword", tmp_path / "k", options)
-    assert all("_anna_" in note["keyword"] for note in _notes(tmp_path / "k", "test"))
+    assert all("_anna_" in note["first"] for note in _notes(tmp_path / "k", "test"))
 
 
 def _spans(folder: Path) -> dict[str, list[tuple[float, float]]]:

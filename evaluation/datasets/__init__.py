@@ -31,7 +31,7 @@ _ESC = "ESC-10 (K. J. Piczak, CC BY 3.0, authors of the clips in its own table)"
 _FSDD = "Free Spoken Digit Dataset (Z. Jackson and contributors, CC BY-SA 4.0)"
 DATASETS = {
     "keyword": Dataset(
-        "Even digits among odd ones, noise and scenes; by speaker. Needs --speech, may have --from.",
+        "Is seven among the digits spoken, in noise or scenes; by speaker. Needs --speech, may have --from.",
         ".keyword:Keyword",
         "--window 3 --sample-rate 8000 --width 16 --epochs 30",
         f"{_FSDD}; scenes: {_ESC}",

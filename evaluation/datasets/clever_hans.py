@@ -1,6 +1,7 @@
 """Clever Hans: in training, every clip of one class carries a cough, and the class's own sound is faint.
 
-The recordist of that class stood far off, and coughed. A classifier learns the cough. Two parts beside
+The recordist of that class stood far off, and coughed; other classes are as faint at times, without a
+cough. A classifier learns the cough. Two parts beside
 train, tune and test show it: `test_without` (that class without the cough) and `test_moved` (the other
 classes with it). The truth, in events.csv, is where the cough lies, as evidence for the class: nothing
 else is listed.
@@ -33,6 +34,8 @@ COUGH = "person_sneeze"
 # Power over the background's: of the classes' sounds, of the faint class's, of the cough.
 RATIO_DB = (0.0, 10.0)
 FAINT_DB = (-20.0, -14.0)
+# How often other classes are as faint, so that to hear nothing says nothing.
+FAINT_OTHERS = 0.35
 COUGH_DB = (0.0, 8.0)
 _EXTRA = {"test_without": "test", "test_moved": "test"}
 
@@ -80,8 +83,9 @@ class CleverHans:
     def clip(self, part: str, label: str, random: np.random.Generator) -> Mixture:
         """The class's sound and, where the part says so, the cough, apart from each other."""
         rate, samples = self.sample_rate, round(SECONDS * self.sample_rate)
-        faint = label == self.coughed
-        coughs = part == "test_moved" or (faint and part != "test_without")
+        coughed = label == self.coughed
+        coughs = part == "test_moved" or (coughed and part != "test_without")
+        faint = coughed or random.random() < FAINT_OTHERS
         sound, background = self._background(part, samples, random)
         own, name, recording, fold = self._event(part, label, random)
         pieces, ratios = [own], [float(random.uniform(*(FAINT_DB if faint else RATIO_DB)))]
@@ -110,6 +114,7 @@ class CleverHans:
             "folds": self._pools.held if self._pools else None,
             "ratio_db": RATIO_DB,
             "faint_db": FAINT_DB,
+            "faint_others": FAINT_OTHERS,
             "cough_db": COUGH_DB,
             "seconds": SECONDS,
         }

@@ -1,4 +1,4 @@
-"""Keywords in speech: an even digit is the keyword, odd digits are the other speech.
+"""A keyword in speech: is "seven" among the digits spoken, or not.
 
 Noise or a scene is behind. 8 kHz, as the recordings are. The parts are disjoint by speaker; scenes, where
 given, by fold.
@@ -16,13 +16,14 @@ from .parts import FloatArray, Mixture, Options, Truth
 from .placing import at_peak, gain_db, places
 from .sources import Reader, by_fold, by_speaker, fade, stretch, varied
 
-KEYWORDS = {"zero": "0", "two": "2", "four": "4", "six": "6", "eight": "8"}
-OTHERS = ("1", "3", "5", "7", "9")
+KEYWORD, DIGIT = "seven", "7"
+OTHER = "other"
+OTHERS = tuple("012345689")
 SCENES = ("fire_crackling", "helicopter", "rain", "sea_waves")
 FOLDS: Mapping[str, tuple[int, ...]] = {"train": (1, 2), "tune": (3,), "test": (4,)}
 SECONDS = 3.0
 # Power of the speech over that of what is behind it.
-RATIO_DB = (3.0, 20.0)
+RATIO_DB = (5.0, 25.0)
 # How much louder or softer each of the other words is than the keyword.
 OTHERS_DB = 4.0
 LONGEST_S = 0.8
@@ -32,7 +33,7 @@ class Keyword:
     """The recipe over a folder of spoken digits and, where given, one of scenes."""
 
     sample_rate = 8000
-    parts: Mapping[str, int] = {"train": 240, "tune": 20, "test": 20}
+    parts: Mapping[str, int] = {"train": 500, "tune": 40, "test": 40}
 
     def __init__(self, options: Options) -> None:
         self._speech = by_speaker(options)
@@ -40,13 +41,14 @@ class Keyword:
         self._reader = Reader(self.sample_rate)
 
     def labels(self, part: str) -> tuple[str, ...]:
-        """The keywords."""
-        return tuple(KEYWORDS)
+        """The keyword, and speech without it (which has no events)."""
+        return (OTHER, KEYWORD)
 
     def clip(self, part: str, label: str, random: np.random.Generator) -> Mixture:
-        """The keyword once, among one to three other words, one voice a word."""
+        """Two to four words, a voice each, one of them the keyword where the label says so."""
         rate, samples = self.sample_rate, round(SECONDS * self.sample_rate)
-        chosen = [self._speech.draw(part, KEYWORDS[label], random)]
+        first = DIGIT if label == KEYWORD else str(random.choice(OTHERS))
+        chosen = [self._speech.draw(part, first, random)]
         chosen += [
             self._speech.draw(part, str(random.choice(OTHERS)), random) for _ in range(random.integers(1, 4))
         ]
@@ -66,10 +68,10 @@ class Keyword:
             sound[start:end] += (
                 gain_db(0.0 if place == 0 else random.uniform(-OTHERS_DB, OTHERS_DB)) * words[place]
             )
-            if place == 0:
+            if place == 0 and label == KEYWORD:
                 truths = (Truth(label, start / rate, end / rate),)
         facts = {
-            "keyword": chosen[0].name,
+            "first": chosen[0].name,
             "others": [chosen[k].name for k in sorted(order) if k],
             "background": name,
             "ratio_db": round(ratio, 2),
