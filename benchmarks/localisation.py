@@ -1,0 +1,265 @@
+"""The table of docs/localisation_results.md: who finds the event, in how many calls, in how many seconds.
+
+    python benchmarks/localisation.py run events BUNDLE OUT/test results.jsonl --clips 30 --reference-clips 12
+    python benchmarks/localisation.py table results.jsonl
+    python benchmarks/localisation.py plot results.jsonl docs/images/localisation_calls.png
+
+`run` writes a line of JSON a clip and method as soon as it is known, and passes over what the file holds:
+stop it and start it again as you like. Only clips that the model classifies as labelled are explained, in an
+order drawn by the seed. The reference's surrogates share their 3007 calls a fill: they are given the same
+answers of the model, and each is charged the time that these took.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+
+import earmark
+from earmark.evaluation.events import read_events
+from earmark.evaluation.localisation import (
+    Judged,
+    Localisation,
+    average_precision,
+    roc_auc,
+    segment_edges,
+    segment_labels,
+)
+from earmark.evaluation.localisers import Found, Task, available, task_of
+from earmark.evaluation.sound_folders import list_sounds
+
+BUDGETS = (50, 100, 200, 400)
+# The paper's rows: forest by its unsigned importance, the linear ones by their coefficients.
+REFERENCE = {"RF": ("forest", False), "LR": ("least_squares", True), "SHAP": ("kernel_shap", True)}
+Rows = Iterator[tuple[str, Found, float]]
+
+
+class Replay:
+    """The model's answers, remembered by the sounds' checksum, and the seconds that they took."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._known: dict[tuple[int, int], npt.NDArray[np.float64]] = {}
+        self.seconds = 0.0
+
+    def __call__(self, sounds: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Probabilities [B]."""
+        key = (zlib.crc32(np.ascontiguousarray(sounds).view(np.uint8)), len(sounds))
+        if key not in self._known:
+            started = time.perf_counter()
+            self._known[key] = self._task.probabilities(sounds)
+            self.seconds += time.perf_counter() - started
+        return self._known[key]
+
+
+def _segments(task: Task, score: Callable[..., Any], **settings: Any) -> tuple[Any, float]:
+    started = time.perf_counter()
+    result = earmark.segments(score, task.waveform, task.rate, seed=task.seed, **settings)
+    return result, time.perf_counter() - started
+
+
+def _ours(task: Task, wanted: Callable[[str], bool]) -> Rows:
+    """The smooth surrogate at every budget, by magnitude and by sign, with and without stopping early."""
+    for calls in BUDGETS:
+        if wanted(f"smooth {calls}"):
+            result, seconds = _segments(task, task.probabilities, calls=calls)
+            facts = {"r2": float(result.r2)}
+            yield (
+                f"smooth {calls}",
+                Found(result.magnitude, result.calls, result.scoring_seconds, facts),
+                seconds,
+            )
+            yield (
+                f"smooth {calls} signed",
+                Found(result.importance, result.calls, result.scoring_seconds, facts),
+                seconds,
+            )
+    if wanted("KernelSHAP 200"):
+        result, seconds = _segments(task, task.probabilities, calls=200, surrogate="kernel_shap")
+        yield "KernelSHAP 200", Found(result.importance, result.calls, result.scoring_seconds), seconds
+
+
+def _reference(task: Task, wanted: Callable[[str], bool]) -> Rows:
+    """The paper's pooled setting."""
+    for fill in ("noise", "zeros"):
+        replay = Replay(task)
+        for name, (surrogate, signed) in REFERENCE.items():
+            full = f"{name}-{fill} 3007"
+            if not wanted(full):
+                continue
+            result, _ = _segments(task, replay, preset="bolanos2025", surrogate=surrogate, fill=fill)
+            values = result.importance if signed else result.magnitude
+            found = Found(values, result.calls, replay.seconds, {"r2": float(result.r2)})
+            yield full, found, result.seconds + replay.seconds
+
+
+def _others(task: Task, wanted: Callable[[str], bool]) -> Rows:
+    """Explanations that cost a call, and what knows nothing of the model."""
+    for name, localiser in available(task.explainer).items():
+        if not name.startswith("segments") and wanted(name):
+            started = time.perf_counter()
+            found = localiser(task)
+            yield name, found, time.perf_counter() - started
+
+
+@click.group()
+def main() -> None:
+    """Benchmark of localisation."""
+
+
+@main.command()
+@click.argument("name")
+@click.argument("bundle", type=click.Path(exists=True, path_type=Path))
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option("--clips", default=30, show_default=True)
+@click.option("--reference-clips", default=12, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+def run(
+    name: str, bundle: Path, data: Path, results: Path, clips: int, reference_clips: int, seed: int
+) -> None:
+    """Explain the clips of DATA (with its events.csv) with BUNDLE; NAME is the set's."""
+    explainer = earmark.load(bundle, device="cpu")
+    about = {"set": name, "part": data.name, "bundle_id": explainer.manifest.bundle_id, "seed": seed}
+    done = {_key(line) for line in _lines(results)} if results.exists() else set()
+    annotations = list(read_events(data / "events.csv", list_sounds(data), explainer.labels).clips)
+    # Drawn once more, so that the first few clips are of every label.
+    order = np.random.default_rng(seed).permutation(len(annotations))
+    chosen = []
+    for clip in (annotations[position] for position in order):
+        edges = segment_edges(clip.seconds)
+        target = explainer.labels.index(clip.label)
+        task, predicted = task_of(explainer, clip.clip.path, None, target, edges, seed)
+        if predicted == target:
+            chosen.append((clip, task))
+        if len(chosen) == clips:
+            break
+    click.echo(f"{name}: {len(chosen)} clips, classified as labelled", err=True)
+    for part, count in ((_others, clips), (_ours, clips), (_reference, reference_clips)):
+        for clip, task in chosen[:count]:
+
+            def wanted(method: str, clip: Any = clip) -> bool:
+                return _key({**about, "clip": clip.clip.name, "method": method}) not in done
+
+            for method, found, seconds in part(task, wanted):
+                record = {**about, "clip": clip.clip.name, "label": clip.label, "method": method}
+                record |= {
+                    "recording": clip.clip.recording,
+                    "calls": found.calls,
+                    "seconds": round(seconds, 4),
+                }
+                record |= {"scoring_seconds": round(found.scoring_seconds, 4), **found.facts}
+                for rule in ("half", "overlap90"):
+                    truth = segment_labels(clip.events, task.edges, rule)
+                    record[rule] = roc_auc(truth, found.importance)
+                    record[f"{rule}_ap"] = average_precision(truth, found.importance)
+                record["importance"] = [float(f"{value:.5g}") for value in found.importance]
+                with results.open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(record) + "\n")
+                done.add(_key(record))
+
+
+@main.command()
+@click.argument("results", type=click.Path(exists=True, path_type=Path))
+@click.option("--rule", type=click.Choice(["half", "overlap90"]), default="half", show_default=True)
+@click.option("--same-clips", is_flag=True, help="Only the clips that the reference explained too.")
+def table(results: Path, rule: str, same_clips: bool) -> None:
+    """Print a table a set, and the paired difference between smooth 200 and the pooled forest."""
+    for name, found in _localisations(results, rule, same_clips).items():
+        click.echo(f"\n{name}\n{found.table().text(intervals=True)}")
+        for other in ("RF-noise 3007", "RF-zeros 3007"):
+            if other in found.methods():
+                gap = found.difference("smooth 200", other)
+                click.echo(
+                    f"smooth 200 minus {other}: {gap.estimate:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], "
+                    f"{gap.count} clips"
+                )
+
+
+@main.command()
+@click.argument("results", type=click.Path(exists=True, path_type=Path))
+@click.argument("picture", type=click.Path(path_type=Path))
+@click.option("--rule", type=click.Choice(["half", "overlap90"]), default="half", show_default=True)
+def plot(results: Path, picture: Path, rule: str) -> None:
+    """Draw calls against AUC."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6.0, 3.4), dpi=110)
+    for position, (name, found) in enumerate(_localisations(results, rule, True).items()):
+        rows = {row["method"]: row for row in found.table().rows}
+        budgets = [f"smooth {calls}" for calls in BUDGETS if f"smooth {calls}" in rows]
+        x = [rows[method]["calls"] for method in budgets]
+        y = [rows[method]["auc"].estimate for method in budgets]
+        axes.plot(x, y, "o-", color=f"C{position}", label=name.replace("_", " "))
+        for method, mark in (("RF-noise 3007", "s"), ("RF-zeros 3007", "D")):
+            if method in rows:
+                axes.plot(3007, rows[method]["auc"].estimate, mark, color=f"C{position}", mfc="none")
+        if "energy" in rows:
+            axes.axhline(rows["energy"]["auc"].estimate, color=f"C{position}", lw=0.7, ls=":")
+    axes.set_xscale("log")
+    axes.set_xticks([50, 100, 200, 400, 3007], ["50", "100", "200", "400", "3007"])
+    axes.minorticks_off()
+    axes.set_xlabel("calls of the model")
+    axes.set_ylabel("mean ROC AUC")
+    axes.set_title(
+        "lines: smooth; squares, diamonds: forest, noise, zeros; dotted: energy", fontsize=8, loc="left"
+    )
+    axes.legend(fontsize=8, loc="lower right")
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture)
+
+
+def _localisations(results: Path, rule: str, same_clips: bool) -> dict[str, Localisation]:
+    """A localisation a set."""
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for line in _lines(results):
+        lines.setdefault(line["set"], []).append(line)
+    found = {}
+    for name, some in lines.items():
+        if same_clips:
+            both = {line["clip"] for line in some if line["method"].startswith("RF-")}
+            some = [line for line in some if not both or line["clip"] in both]  # noqa: PLW2901
+        found[name] = Localisation(
+            [
+                Judged(
+                    method=line["method"],
+                    clip=line["clip"],
+                    label=line["label"],
+                    recording=line["recording"],
+                    correct=True,
+                    auc=line[rule],
+                    precision=line[f"{rule}_ap"],
+                    calls=line["calls"],
+                    seconds=line["seconds"],
+                )
+                for line in some
+            ]
+        )
+    return found
+
+
+def _lines(results: Path) -> Iterator[dict[str, Any]]:
+    with results.open(encoding="utf-8") as stream:
+        for line in stream:
+            yield json.loads(line)
+
+
+def _key(line: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(line[name] for name in ("set", "part", "bundle_id", "seed", "clip", "method"))
+
+
+if __name__ == "__main__":
+    main()
