@@ -42,7 +42,7 @@ def segment_edges(seconds: float, segment_seconds: float = 0.1) -> Values:
             f"a clip of {seconds:g} s is shorter than two segments of {segment_seconds:g} s; "
             "shorten the segments"
         )
-    edges = np.arange(count + 1) * segment_seconds
+    edges: Values = np.arange(count + 1, dtype=np.float64) * segment_seconds
     edges[-1] = seconds
     return edges
 

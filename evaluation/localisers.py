@@ -75,7 +75,9 @@ class Found:
 class Localiser(Protocol):
     """Finds the target in time."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What its row is called."""
 
     def __call__(self, task: Task) -> Found:
         """An importance for every segment of the task. Raises MethodError where the bundle cannot give it."""
