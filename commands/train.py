@@ -149,25 +149,87 @@ def classifier(
 
 
 @train.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("source")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
-    "--area-weight", type=click.FloatRange(0), help="Higher: smaller masks. [default: 6.4, the paper's code]"
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Where the decoder goes, if not SOURCE.",
+)
+@click.option(
+    "--decoder",
+    type=click.Choice(["compact", "reference"]),
+    help="compact: at most a tenth of the classifier's multiply-adds (default); reference: L-MAC's shape, "
+    "nine times them.",
+)
+@click.option(
+    "--targets",
+    type=click.Choice(["predicted", "any"]),
+    help="Whom the mask speaks for: the predicted class (default), or any that is asked for.",
+)
+@click.option("--guided", is_flag=True, default=None, help="The paper's guided fine-tuning.")
+@click.option(
+    "--teacher",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="RUN|BUNDLE",
+    help="Follow this decoder's masks as well.",
+)
+@click.option(
+    "--noise",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Mix in recordings of noise from DIR instead of synthesised noise.",
+)
+@click.option("--area-weight", type=click.FloatRange(0), help="Higher: smaller masks. [default: 4]")
+@click.option(
+    "--patience", type=click.IntRange(0), help="Epochs without a better one before the end; 0: all."
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="A GPU trains in mixed precision.",
 )
 @_shared
 def lmac(
-    run: Path, data: Path, resume: bool, strict: bool, threads: int | None, quiet: bool, **given: Any
+    source: str,
+    data: Path,
+    out: Path | None,
+    teacher: Path | None,
+    noise: Path | None,
+    device: Any,
+    resume: bool,
+    strict: bool,
+    threads: int | None,
+    quiet: bool,
+    **given: Any,
 ) -> None:
-    """Train an L-MAC decoder over the classifier in RUN, on the sounds of DATA.
+    """Train an L-MAC decoder over the classifier of SOURCE, on the sounds of DATA.
 
-    Without a split of its own it keeps the classifier's.
+    SOURCE is a run directory, or with -o any PyTorch source of earmark export. Without a split of its
+    own the decoder keeps the classifier's.
     """
     _require_torch(threads)
     from ..export.training.lmac import train_lmac
     from ..export.training.settings import LmacSettings
 
+    run = out or Path(source)
     settings = _settings(LmacSettings, given, _stored(run, "decoder", resume))
-    summary = train_lmac(run, data, settings, resume=resume, strict=strict, quiet=quiet)
+    summary = train_lmac(
+        source,
+        data,
+        settings,
+        out=out,
+        teacher=teacher,
+        noise=noise,
+        device=device,
+        resume=resume,
+        strict=strict,
+        quiet=quiet,
+    )
     _tell(summary)
     figures = ""
     if "area" in summary:
@@ -176,5 +238,11 @@ def lmac(
             f"AD {summary['average_drop']:.1f} %, FF {summary['faithfulness']:.2f}, "
             f"Fid-In {summary['input_fidelity']:.2f}"
         )
-    click.echo(f"{run}: decoder of {summary['parameters']} parameters{figures}", err=True)
-    click.echo(f"next: earmark export {run} -o BUNDLE", err=True)
+    share = summary["multiply_adds"] / summary["classifier_multiply_adds"]
+    click.echo(
+        f"{run}: decoder of {summary['parameters']} parameters, {share:.0%} of the classifier's multiply-adds"
+        f"{figures}",
+        err=True,
+    )
+    extra = "" if str(run) == source else f" --decoder {run}"
+    click.echo(f"next: earmark export {source}{extra} -o BUNDLE", err=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..runtime.manifest import StageSpec
 from .embeddings import embeddings_model
 from .graph_file import EXTERNAL_DATA_BYTES, INLINE_TENSOR_BYTES, OPSET, Dims, StageName, stage_spec
 from .source import Source
+from .stft import stft
 
 
 @contextlib.contextmanager
@@ -48,6 +50,15 @@ def _dynamic(dims: Dims) -> dict[int, Any]:
     make torch.export reject independent names.
     """
     return {axis: torch.export.Dim.DYNAMIC for axis, dim in enumerate(dims) if isinstance(dim, str)}
+
+
+def _dynamic_shapes(module: nn.Module, axes: Sequence[dict[int, Any]]) -> tuple[Any, ...]:
+    """The inputs' dynamic axes as torch.export wants them: those that `*args` takes together in a tuple."""
+    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return tuple(axes)
+    first = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*axes[:first], tuple(axes[first:]))
 
 
 def _rename(value: onnx_ir.Value, dims: Dims) -> None:
@@ -86,7 +97,7 @@ def export_stage(
                 opset_version=OPSET,
                 input_names=list(inputs),
                 output_names=list(outputs),
-                dynamic_shapes=tuple(_dynamic(dims) for dims in inputs.values()),
+                dynamic_shapes=_dynamic_shapes(module, [_dynamic(dims) for dims in inputs.values()]),
                 optimize=True,
                 verbose=False,
             )
@@ -199,12 +210,15 @@ def convert(source: Source, folder: Path, *, samples: int | None = None) -> list
         ),
     ]
     if source.decoder is not None:
+        taps["stft"] = features if spectral else stft(waveform, source.analysis)
+        taps["target"] = heard[0].argmax(dim=1)
+        dims: dict[str, Dims] = {**source.taps, "stft": ["batch", "frames", bins, 2], "target": ["batch"]}
         stages.append(
             export_stage(
                 "decoder",
                 source.decoder,
                 tuple(taps[name] for name in source.decoder_taps),
-                inputs={name: source.taps[name] for name in source.decoder_taps},
+                inputs={name: dims[name] for name in source.decoder_taps},
                 outputs={"mask": ["batch", "frames", bins]},
                 folder=folder,
             )

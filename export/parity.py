@@ -13,6 +13,7 @@ from ..errors import DataError, MissingDependencyError, ParityError, SourceError
 from ..runtime.manifest import StageSpec
 from ..runtime.scores import scores_of
 from ..runtime.stft import as_complex, forward, gain, inverse
+from .clips import evenly, find_clips, read_clip
 from .exportable import Exportable, FloatArray
 
 # Absolute, for waveforms with peak 1 and logits of order 1.
@@ -20,6 +21,7 @@ LIMIT = 1e-4
 # Frames beyond the shortest sound: every remainder class of a decoder that halves time five times
 # (32 m + 0, + 15, + 8, + 21) appears with a shortest sound of 32 frames.
 _SHORT_FRAMES = (0, 15, 40, 85)
+_GOLDEN_SOUNDS = 3
 
 
 @dataclass
@@ -71,7 +73,7 @@ class Chain:
                 str(folder / stage.file), options, providers=["CPUExecutionProvider"]
             )
             for stage in stages
-            if stage.name != "embeddings"
+            if stage.name in ("frontend", "classifier", "decoder")
         }
 
     def run(self, waveform: FloatArray) -> dict[str, FloatArray]:
@@ -158,30 +160,22 @@ def read_clips(folder: Path, source: Exportable, most: int = 5) -> list[FloatArr
     """Up to `most` clips of a folder for the measurement: mono, at the source's rate, level applied.
 
     Evenly chosen from the sorted files that soundfile reads; silent ones are passed over. Raises
-    DataError where there is none.
+    DataError where there is none or one cannot be read.
     """
-    import soundfile
-    import soxr
-
-    endings = {f".{name.lower()}" for name in soundfile.available_formats()} | {".mp3", ".opus"}
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings and path.is_file())
-    shortest = int(np.ceil(source.window.minimum_seconds * source.sample_rate))
-    clips: list[FloatArray] = []
-    for path in paths[:: max(1, len(paths) // most)][:most]:
-        sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        mono = soxr.resample(sound.mean(axis=1), rate, source.sample_rate).astype(np.float32)
-        peak = (
-            float(mono.max(initial=0.0))
-            if source.level == "signed_peak"
-            else float(np.abs(mono).max(initial=0.0))
-        )
-        if peak <= 0.0 or not np.isfinite(peak):
-            continue
-        padded = np.pad(mono, (0, max(0, shortest - mono.size)))
-        clips.append(padded if source.level == "none" else (padded / peak).astype(np.float32))
+    heard = (read_clip(path, source) for path in evenly(find_clips(folder), most))
+    clips = [clip for clip in heard if clip is not None]
     if not clips:
-        raise DataError(f"{folder}: no sound that could be read and is not silent; give a folder of clips")
+        raise DataError(f"{folder}: no sound that is not silent; give a folder of clips")
     return clips
+
+
+def golden_sounds(source: Exportable, seed: int) -> list[FloatArray]:
+    """The synthesised sounds [1, N] that golden.npz holds, as the front end gets them."""
+    lengths = parity_lengths(source)[:_GOLDEN_SOUNDS]
+    return [
+        synthesise(1, samples, source.sample_rate, seed + 1000 + index)
+        for index, samples in enumerate(lengths)
+    ]
 
 
 def measure(

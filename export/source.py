@@ -17,6 +17,7 @@ from torch import nn
 
 from ..runtime.manifest import StageSpec
 from .exportable import Exportable, FloatArray, with_window
+from .scales import Scale
 
 __all__ = ["Reference", "Source", "with_window", "without_decoder", "without_onednn"]
 
@@ -44,6 +45,10 @@ class Source(Exportable):
     classifier: that -> (logits [B, K], *taps), taps in the order of `taps`
     decoder: (*the taps named in decoder_taps) -> mask [B, T, F], any T (pads and crops inside)
     head_weight [K, C], head_bias [K]: the linear head after pooling, where there is one
+    scales: where the cells of the taps lie that a decoder may be trained on, finest first
+    log_mel: the tap with log1p(A @ FB) [B, T, mels], FB as `architectures.mel.filterbank`, if there is one
+
+    A decoder's taps may also be "stft", the listenable STFT [B, T, F, 2], and "target", class indices [B].
     """
 
     tools: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "onnxruntime")
@@ -57,6 +62,8 @@ class Source(Exportable):
     decoder_taps: list[str] = field(default_factory=list)
     head_weight: torch.Tensor | None = None
     head_bias: torch.Tensor | None = None
+    scales: list[Scale] = field(default_factory=list)
+    log_mel: str | None = None
 
     @property
     def explainers(self) -> list[str]:

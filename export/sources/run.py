@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ...errors import RunError, SourceError
 from ...runtime.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec
 from ..architectures.compact_classifier import STRIDE, CompactClassifier
-from ..architectures.compact_decoder import CompactDecoder
 from ..architectures.mel import mel_bands
-from ..frontend import StftFrontend, magnitude
-from ..inverse import gain, inverse
+from ..frontend import StftFrontend
 from ..run_directory import RunDirectory
+from ..scales import Scale, mel_rows
 from ..source import Reference, Source
 from ..stft import stft
+from ..trained_decoder import with_decoder
 from ..training.classifier import build
-from ..training.lmac import build_decoder
 from ..training.sounds import longest_window
 
 MAPS = ["map1", "map2", "map3", "map4"]
-TAPS = ["logmel", *MAPS]
 
 
-def load(path: str | Path) -> Source:
-    """The trained classifier of a run directory, and its decoder where one is trained.
+def load(path: str | Path, *, decoder: bool = True) -> Source:
+    """The trained classifier of a run directory, and its decoder where one is trained and wanted.
 
     Raises SourceError naming what is missing, not finished, damaged, or does not belong together.
     """
@@ -34,24 +31,23 @@ def load(path: str | Path) -> Source:
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such run directory")
     try:
-        return _load(folder)
+        return _load(folder, decoder=decoder)
     except RunError as error:
         raise SourceError(str(error)) from error
 
 
-def _load(folder: Path) -> Source:
+def _load(folder: Path, *, decoder: bool) -> Source:
     run = RunDirectory(folder, "classifier")
     config = run.read_config()
     classifier, analysis = build(config)
     run.fill(classifier)
-    decoder = _decoder(folder, run, classifier, analysis, config)
     mels, rate, window = config["classifier"]["mels"], config["sample_rate"], float(config["window_seconds"])
     samples, rows = round(window * rate), mels // STRIDE
     taps: dict[str, list[int | str]] = {"logmel": ["batch", "frames", mels]}
     for scale, (name, width) in enumerate(zip(MAPS, classifier.widths, strict=True)):
         frames = f"frames_{2**scale}" if scale else "frames"
         taps[name] = ["batch", width, frames, mels // 2**scale]
-    return Source(
+    source = Source(
         name=config["name"],
         labels=list(config["labels"]),
         task="single_label",
@@ -64,11 +60,19 @@ def _load(folder: Path) -> Source:
         frontend=StftFrontend(analysis),
         classifier=classifier,
         taps=taps,
-        reference=_reference(classifier, decoder, analysis),
+        reference=_reference(classifier, analysis),
         level=config["level"],
-        decoder=decoder,
-        decoder_taps=TAPS if decoder is not None else [],
-        mask_targets="predicted" if decoder is not None else None,
+        scales=[
+            Scale(
+                tap=name,
+                channels=width,
+                rows=mels // 2**scale,
+                stride=2**scale,
+                hz=mel_rows(mels, rate, mels // 2**scale, 2**scale),
+            )
+            for scale, (name, width) in enumerate(zip(MAPS, classifier.widths, strict=True))
+        ],
+        log_mel="logmel",
         feature_map=FeatureMapSpec(
             tap=MAPS[-1],
             channels=classifier.widths[-1],
@@ -84,63 +88,24 @@ def _load(folder: Path) -> Source:
         licence=str(config.get("licence", "")),
         attribution=str(config.get("attribution", "")),
     )
-
-
-def _decoder(
-    folder: Path,
-    classifier_run: RunDirectory,
-    classifier: CompactClassifier,
-    analysis: AnalysisSpec,
-    config: dict[str, Any],
-) -> CompactDecoder | None:
-    """The decoder of the run, or None where none was trained."""
-    run = RunDirectory(folder, "decoder")
-    if not run.config_path.exists() and not run.weights_path.exists():
-        return None
-    form = run.read_config()
-    if form.get("classifier_sha256") != classifier_run.weights_hash():
-        raise SourceError(
-            f"{run.weights_path}: was trained over another classifier than "
-            f"{classifier_run.weights_path.name}; train the decoder again"
-        )
-    decoder = build_decoder(form, classifier, analysis, config["sample_rate"])
-    run.fill(decoder)
-    return decoder
+    decoder_run = RunDirectory(folder, "decoder")
+    there = decoder_run.config_path.exists() or decoder_run.weights_path.exists()
+    if not decoder or not there:
+        return source
+    return with_decoder(source, decoder_run)
 
 
 def _evaluation(folder: Path) -> dict[str, object]:
-    """The last figures of each part on the validation clips."""
-    figures: dict[str, object] = {}
-    for part, keys in (
-        ("classifier", ("accuracy",)),
-        ("decoder", ("average_increase", "average_drop", "faithfulness", "input_fidelity", "area")),
-    ):
-        rows = RunDirectory(folder, part).read_metrics()  # type: ignore[arg-type]
-        if rows:
-            figures.update({f"validation_{key}": rows[-1][key] for key in keys if key in rows[-1]})
-    return figures
+    """The classifier's last figures on the validation clips."""
+    rows = RunDirectory(folder, "classifier").read_metrics()
+    return {"validation_accuracy": rows[-1]["accuracy"]} if rows and "accuracy" in rows[-1] else {}
 
 
-def _reference(
-    classifier: CompactClassifier, decoder: CompactDecoder | None, analysis: AnalysisSpec
-) -> Reference:
-    """The modules as trained, chained with torch.stft and torch.istft."""
+def _reference(classifier: CompactClassifier, analysis: AnalysisSpec) -> Reference:
+    """The classifier as trained, behind torch.stft."""
 
     def logits(waveform: torch.Tensor) -> torch.Tensor:
         made: torch.Tensor = classifier(stft(waveform, analysis))[0]
         return made
 
-    if decoder is None:
-        return Reference(logits=logits)
-
-    def mask(waveform: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = decoder(*classifier(stft(waveform, analysis))[1:])
-        return made
-
-    def kept(waveform: torch.Tensor) -> torch.Tensor:
-        spectrum = stft(waveform, analysis)
-        made: torch.Tensor = decoder(*classifier(spectrum)[1:])
-        scale = gain(made, magnitude(spectrum, 0.0))
-        return inverse(spectrum * scale.unsqueeze(-1), analysis, waveform.shape[1])
-
-    return Reference(logits=logits, mask=mask, kept=kept)
+    return Reference(logits=logits)

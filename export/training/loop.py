@@ -113,8 +113,9 @@ def _restore(
     model: nn.Module,
     average: AveragedWeights,
     optimizer: torch.optim.Optimizer,
-) -> None:
-    parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "average": {}}
+) -> dict[str, torch.Tensor]:
+    """Take up a saved state; returns the best epoch's weights, empty where none was chosen."""
+    parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "average": {}, "best": {}}
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         part, _, rest = name.partition("/")
@@ -126,10 +127,12 @@ def _restore(
     model.load_state_dict(parts["model"])
     if parts["average"].keys() != average.values.keys():
         raise KeyError("averaged weights")
-    average.values = parts["average"]
+    for name, value in parts["average"].items():
+        average.values[name].copy_(value)
     whole = optimizer.state_dict()
     whole["state"] = moments
     optimizer.load_state_dict(whole)
+    return parts["best"]
 
 
 def fit(
@@ -147,6 +150,8 @@ def fit(
     evaluate: Callable[[Mapping[str, torch.Tensor]], dict[str, float]],
     curves: Mapping[str, Sequence[str]],
     exact: bool = False,
+    merit: Callable[[Mapping[str, float]], float] | None = None,
+    patience: int = 0,
     quiet: bool = True,
     on_epoch: OnEpoch | None = None,
 ) -> dict[str, torch.Tensor]:
@@ -154,6 +159,8 @@ def fit(
 
     batch_of(epoch): the epoch's batches; loss_of(batch, progress in 0..1): the loss to descend;
     evaluate(averaged weights): the epoch's figures. Goes on from the run's state where there is one.
+    merit: of an epoch's figures, higher is better: the weights of the best epoch come back instead of the
+    last one's, and training ends after `patience` epochs without a better one (0: never early).
     exact: for a model in float64; its weights are rounded to multiples of 2**-20 after every step.
     Processors differ in the last bits of a sum, and training blows such differences up until another
     model comes out; rounded away at every step, they never begin to grow.
@@ -167,11 +174,12 @@ def fit(
     if exact:
         _round(model)
     average = AveragedWeights(model, ema_decay)
+    best: dict[str, torch.Tensor] = {}
     rows: list[dict[str, Any]] = []
     saved = run.read_state()
     if saved is not None:
         try:
-            _restore(saved[0], model, average, optimizer)
+            best = _restore(saved[0], model, average, optimizer)
             rows = list(saved[1]["rows"])
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             raise RunError(f"{run.resume_path}: does not fit this training; start it again") from error
@@ -179,6 +187,8 @@ def fit(
     bar.jump(len(rows))
     try:
         for epoch in range(len(rows), epochs):
+            if patience and epoch - _best_epoch(rows) > patience:
+                break
             row = _epoch(
                 model,
                 optimizer,
@@ -193,10 +203,16 @@ def fit(
                 loss_of=loss_of,
             )
             row.update({name: round(value, 6) for name, value in evaluate(average.values).items()})
+            if merit is not None:
+                row["merit"] = round(merit(row), 6)
             rows.append(row)
+            if merit is not None and _best_epoch(rows) == epoch:
+                best = {name: value.clone() for name, value in average.values.items()}
             tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
             tensors |= {f"average/{name}": value for name, value in average.values.items()}
-            run.write_state(tensors | _optimizer_tensors(optimizer), {"rows": rows})
+            tensors |= {f"best/{name}": value for name, value in best.items()}
+            tensors |= _optimizer_tensors(optimizer)
+            run.write_state({name: value.cpu() for name, value in tensors.items()}, {"rows": rows})
             run.write_metrics(rows)
             bar.step(**{k: v for k, v in row.items() if k in {"loss", "accuracy", "area", "average_drop"}})
             if on_epoch is not None:
@@ -209,7 +225,15 @@ def fit(
     finally:
         bar.close()
     run.plot(rows, curves)
-    return {name: v.float() if v.is_floating_point() else v for name, v in average.values.items()}
+    chosen = best or average.values
+    return {name: v.cpu().float() if v.is_floating_point() else v.cpu() for name, v in chosen.items()}
+
+
+def _best_epoch(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Index of the epoch with the most merit; the last one where merit is not looked at, -1 before any."""
+    if not rows or "merit" not in rows[-1]:
+        return len(rows) - 1
+    return max(range(len(rows)), key=lambda index: (rows[index]["merit"], -index))
 
 
 @torch.no_grad()

@@ -24,6 +24,15 @@ class Sounds:
     waveforms: list[FloatArray]
     targets: npt.NDArray[np.int64]
 
+    def only(self, wanted: Sequence[bool]) -> Sounds:
+        """Those sounds for which `wanted` is true."""
+        kept = [index for index, keep in enumerate(wanted) if keep]
+        return Sounds(
+            [self.clips[index] for index in kept],
+            [self.waveforms[index] for index in kept],
+            self.targets[kept],
+        )
+
 
 def load_split(
     folder: SoundFolder, split: Split, sample_rate: int, level: str, *, strict: bool, quiet: bool

@@ -1,0 +1,107 @@
+"""A frozen classifier as the training of a decoder meets it: heard once, then again with its sound masked."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..inverse import gain, inverse
+from ..source import Source
+from ..stft import stft
+from .sounds import longest_window
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A batch after the classifier.
+
+    spectrum [B, T, F, 2]; amplitude [B, T, F]; log_amplitude X = log1p(amplitude); logits [B, K]
+    tensors: the taps by name, and "stft", what a decoder is fed from; samples: length of the sound
+    """
+
+    spectrum: torch.Tensor
+    amplitude: torch.Tensor
+    log_amplitude: torch.Tensor
+    logits: torch.Tensor
+    tensors: dict[str, torch.Tensor]
+    samples: int
+
+    def fed(self, names: list[str], target: torch.Tensor) -> list[torch.Tensor]:
+        """A decoder's inputs in order, with the class indices `target` [B]."""
+        given = {**self.tensors, "target": target}
+        return [given[name] for name in names]
+
+
+class Listener:
+    """Hears waveforms [B, N] at the model's rate and level with the frozen classifier of a source.
+
+    Masked sound enters as a masked spectrogram where the classifier eats one, else as masked sound.
+    """
+
+    def __init__(self, source: Source, *, exact: bool, device: torch.device) -> None:
+        """`exact`: in float64, otherwise float32 with channels last, which is faster."""
+        self.source, self.analysis, self.device = source, source.analysis, device
+        self.dtype = torch.float64 if exact else torch.float32
+        layout: Any = torch.contiguous_format if exact else torch.channels_last
+        self.layout = layout
+        self.classifier = self._frozen(source.classifier)
+        self.frontend = self._frozen(source.frontend) if source.rescore == "waveform" else None
+        # Of the source's window, which holds a margin for clips a little too long.
+        self.samples = round(source.window.minimum_seconds * source.sample_rate)
+        if not self.samples or longest_window(self.samples) < source.window.seconds * source.sample_rate - 1:
+            self.samples = round(source.window.seconds * source.sample_rate)
+
+    def _frozen(self, module: nn.Module) -> nn.Module:
+        module.eval().requires_grad_(requires_grad=False)
+        return module.to(device=self.device, dtype=self.dtype, memory_format=self.layout)  # type: ignore[call-overload, no-any-return]
+
+    def mixed_precision(self) -> torch.autocast:
+        """Within, a GPU computes convolutions and products in bfloat16; a CPU as ever."""
+        gpu = self.device.type == "cuda"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=gpu and self.dtype == torch.float32)
+
+    @torch.no_grad()
+    def hear(self, waveforms: torch.Tensor) -> Heard:
+        """Waveforms [B, N] -> what the classifier makes of them."""
+        waveforms = waveforms.to(self.device, self.dtype)
+        spectrum = stft(waveforms, self.analysis)
+        entry = spectrum if self.frontend is None else self.frontend(waveforms)
+        with self.mixed_precision():
+            logits, *taps = self.classifier(entry)
+        amplitude = torch.sqrt(spectrum.square().sum(dim=-1) + 1e-14)
+        return Heard(
+            spectrum=spectrum,
+            amplitude=amplitude,
+            log_amplitude=torch.log1p(amplitude),
+            logits=logits.to(self.dtype),
+            tensors={**dict(zip(self.source.taps, taps, strict=True)), "stft": spectrum},
+            samples=waveforms.shape[1],
+        )
+
+    def masked(self, heard: Heard, mask: torch.Tensor, *, listen: bool = False) -> torch.Tensor:
+        """Logits [B, K] of the sound with M X for X, M [B, T, F] in 0..1.
+
+        listen: of the masked sound fed back as a waveform, whatever the classifier eats
+        """
+        spectrum = heard.spectrum * gain(mask.to(self.dtype), heard.amplitude).unsqueeze(-1)
+        if self.frontend is not None or listen:
+            kept = inverse(spectrum, self.analysis, heard.samples)
+            entry = stft(kept, self.analysis) if self.frontend is None else self.frontend(kept)
+        else:
+            entry = spectrum
+        with self.mixed_precision():
+            logits: torch.Tensor = self.classifier(entry)[0]
+        return logits.to(self.dtype)
+
+
+def fingerprint(source: Source) -> str:
+    """sha256 over the classifier's weights and buffers: which classifier a decoder belongs to."""
+    digest = hashlib.sha256()
+    for name, value in sorted(source.classifier.state_dict().items()):
+        digest.update(f"{name} {list(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,112 @@
+"""The loss of a decoder (arXiv 2403.13086, section 3, and its recipe's code), for one batch.
+
+With X = log1p|S|, M the mask, c the class asked for, f the frozen classifier:
+
+    in_weight NLL(f(M X), c) - out_weight NLL(f((1 - M) X), c) + out_score_weight f_c((1 - M) X)
+        + area_weight mean(M)
+
+and where guided: where cos(X_clean, M X) >= 0.6, guided_weight BCE(M, [X_clean >= 0.35 max X_clean]) in
+place of the area. A teacher adds teacher_weight BCE(M, M_teacher).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ..decoders import Decoder, DecoderForm
+from .listener import Heard, Listener
+from .mixtures import Batch
+from .settings import LmacSettings
+
+# The recipe's guidance: masks like the clean sound by this cosine follow its loud cells.
+_ALIKE, _LOUD = 0.6, 0.35
+# A teacher's masks [B, T, F] of heard sound for class indices [B].
+Teacher = Callable[[Heard, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which class each sound of a batch is explained for.
+
+    target [B]: class indices
+    present [B]: whether the sound has any of it; where not, the mask should be empty
+    """
+
+    target: torch.Tensor
+    present: torch.Tensor
+
+
+class MaskingLoss:
+    """Loss of a decoder over a listener's classifier."""
+
+    def __init__(
+        self, listener: Listener, form: DecoderForm, settings: LmacSettings, teacher: Teacher | None = None
+    ) -> None:
+        self.listener, self.form, self.settings, self.teacher = listener, form, settings, teacher
+
+    def __call__(self, decoder: Decoder, batch: Batch, progress: float) -> torch.Tensor:
+        """The loss of one batch; the area's weight rises with progress, or masks turn uniformly grey."""
+        settings, listener = self.settings, self.listener
+        heard = listener.hear(torch.from_numpy(batch.heard))
+        asked = self._asked(heard, batch)
+        with listener.mixed_precision():
+            drawn = decoder.logits(*heard.fed(self.form.inputs, asked.target))
+        drawn = drawn.to(listener.dtype)
+        sharp = torch.from_numpy(np.where(batch.sharp, settings.sharpness, 1.0)).to(drawn)
+        mask = decoder.to_bins(torch.sigmoid(sharp * drawn))
+        kept = listener.masked(heard, mask)
+        removed = listener.masked(heard, 1.0 - mask)
+        there = asked.present.to(kept.dtype)
+        inside = functional.cross_entropy(kept, asked.target, reduction="none")
+        outside = functional.cross_entropy(removed, asked.target, reduction="none")
+        left = torch.softmax(removed, dim=1).gather(1, asked.target[:, None]).squeeze(1)
+        evidence = (
+            settings.in_weight * inside - settings.out_weight * outside + settings.out_score_weight * left
+        )
+        ramp = 0.1 + 0.9 * min(1.0, progress / settings.area_ramp)
+        area = settings.area_weight * ramp * mask.mean(dim=(1, 2))
+        if settings.guided:
+            area = self._guided(heard, batch, mask, area)
+        loss = (there * evidence + area).mean()
+        if self.teacher is not None:
+            follow = functional.binary_cross_entropy(
+                mask.clamp(1e-6, 1.0 - 1e-6), self.teacher(heard, asked.target).to(mask)
+            )
+            loss = loss + settings.teacher_weight * follow
+        return loss
+
+    def _asked(self, heard: Heard, batch: Batch) -> Asked:
+        """The predicted class; with targets "any", for a third of the sounds another one.
+
+        Of these, sounds with another clip in them are asked for that clip's class, as the classifier hears
+        it alone; the rest for a class that they have nothing of.
+        """
+        predicted = heard.logits.argmax(dim=1)
+        present = torch.ones_like(predicted, dtype=torch.bool)
+        if self.settings.targets != "any":
+            return Asked(predicted, present)
+        alone = self.listener.hear(torch.from_numpy(batch.clean)).logits.argmax(dim=1)
+        partner = torch.from_numpy(batch.partner).to(predicted.device)
+        second = alone[partner.clamp(min=0)]
+        mixed = (partner >= 0) & (second != predicted)
+        # A rotation of the classes, so that no randomness but the batch's own comes in.
+        classes = heard.logits.shape[1]
+        rows = torch.arange(len(predicted), device=predicted.device)
+        absent = (predicted + 1 + rows % max(1, classes - 1)) % classes
+        nothing = ~mixed & (rows % 6 == 0) & (absent != alone)
+        target = torch.where(mixed & (rows % 3 < 2), second, torch.where(nothing, absent, predicted))
+        return Asked(target, ~nothing)
+
+    def _guided(self, heard: Heard, batch: Batch, mask: torch.Tensor, area: torch.Tensor) -> torch.Tensor:
+        """Per sound: the recipe's guidance where the mask keeps what is like the clean sound, else area."""
+        clean = self.listener.hear(torch.from_numpy(batch.clean)).log_amplitude
+        flat = (clean.flatten(1), (mask * heard.log_amplitude).flatten(1))
+        alike = functional.cosine_similarity(*flat, dim=1) >= _ALIKE
+        oracle = (clean >= _LOUD * clean.amax(dim=(1, 2), keepdim=True)).to(mask)
+        cells = functional.binary_cross_entropy(mask.clamp(1e-6, 1.0 - 1e-6), oracle, reduction="none")
+        return torch.where(alike, self.settings.guided_weight * cells.mean(dim=(1, 2)), area)
