@@ -222,6 +222,49 @@ def plot(results: Path, picture: Path, rule: str) -> None:
     figure.savefig(picture)
 
 
+@main.command()
+@click.argument("bundle", type=click.Path(exists=True, path_type=Path))
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.argument("clip")
+@click.argument("picture", type=click.Path(path_type=Path))
+@click.option("--label", help="The label explained. [default: the one predicted]")
+def picture(bundle: Path, data: Path, clip: str, picture: Path, label: str | None) -> None:
+    """Draw the spectrogram of CLIP in DATA, what its segments weigh, and where the events truly lie."""
+    import csv
+
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    explainer = earmark.load(bundle, device="cpu")
+    result = explainer.explain(data / clip, target=label, methods=["segments"])
+    found = result.segments
+    if found is None:
+        raise click.ClickException("the bundle gives no segments")
+    with (data / "events.csv").open(encoding="utf-8") as stream:
+        spans = [
+            (float(r["start_s"]), float(r["end_s"])) for r in csv.DictReader(stream) if r["clip"] == clip
+        ]
+    task, _ = task_of(explainer, data / clip, None, 0, segment_edges(result.duration_s))
+    figure, (above, below) = pyplot.subplots(2, 1, figsize=(6.0, 3.4), dpi=90, sharex=True)
+    above.specgram(task.waveform, NFFT=512, Fs=task.rate, noverlap=384, cmap="magma", vmin=-120, vmax=-40)
+    above.set_ylabel("Hz")
+    score = dict(result.predictions)[result.target]
+    above.set_title(f"{Path(clip).parent} clip; explained: {result.target} ({score:.0%})", fontsize=9)
+    centres, width = 0.5 * (found.start_s + found.end_s), 0.9 * (found.end_s - found.start_s)
+    below.bar(centres, found.importance, width, yerr=found.uncertainty, color="C0", ecolor="0.6")
+    for start, end in spans:
+        below.axvspan(start, end, color="C1", alpha=0.3, lw=0, label="the cough")
+    below.set_ylabel("importance")
+    below.set_xlabel("seconds")
+    if spans:
+        below.legend(fontsize=8, loc="upper right")
+    figure.tight_layout()
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture)
+
+
 def _localisations(results: Path, rule: str, same_clips: bool) -> dict[str, Localisation]:
     """A localisation a set."""
     lines: dict[str, list[dict[str, Any]]] = {}
