@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from .arrays import FloatArray
+from .fills import Filler, in_bands
 from .segment_grid import SegmentGrid
 from .segment_settings import SegmentSettings
 
@@ -94,23 +95,19 @@ class Perturbation:
         self, waveform: FloatArray, grid: SegmentGrid, settings: SegmentSettings, random: np.random.Generator
     ) -> None:
         """`waveform`: [N] float32, over which `grid` lies."""
-        self._grid, self._settings, self._random = grid, settings, random
-        self._sound = _in_bands(waveform, grid)
-        self._mean = float(waveform.mean(dtype=np.float64)) if grid.shape[1] == 1 else 0.0
-        self._deviation = self._sound.std(axis=1, keepdims=True)
-        self._half_fade = min(
-            round(0.5 * settings.fade_seconds * grid.sample_rate),
-            int(np.diff(grid.edges).max()) // 2,
-        )
+        self._grid = grid
+        self._sound = in_bands(waveform, grid)
+        self._filler = Filler(waveform, grid, settings, random)
+        shortest = int(np.diff(grid.edges)[: max(1, grid.shape[0] - 1)].min())
+        self._half_fade = min(round(0.5 * settings.fade_seconds * grid.sample_rate), shortest // 2)
         ramp = (np.arange(2 * self._half_fade) + 0.5) / max(1, 2 * self._half_fade)
         self._rise = (0.5 - 0.5 * np.cos(np.pi * ramp)).astype(np.float32)
-        self._filler = self._make_filler(waveform)
         self.batch = settings.batch or batch_of(waveform.size)
 
     def sounds(self, masks: Masks) -> FloatArray:
         """Sounds [B, N] for `masks` [B, M]; the fill is drawn once for all of them."""
         stretches, bands = self._grid.shape
-        fill = self._fill()
+        fill = self._filler.draw()
         if stretches == 1:
             # Only bands: a sum of whole bands.
             return np.asarray(fill.sum(axis=0) + masks.astype(np.float32) @ (self._sound - fill), np.float32)
@@ -124,74 +121,27 @@ class Perturbation:
         """[B, N]: `sound` where `kept` [B, T], else `fill`, with a fade at every change."""
         edges, half = self._grid.edges, self._half_fade
         out = np.empty((len(kept), sound.size), np.float32)
-        changes = kept[:, 1:] != kept[:, :-1]
-        into = {}
-        for row, where, first in zip(out, changes, kept[:, 0], strict=True):
-            begin, on = 0, bool(first)
-            for index in np.flatnonzero(where).tolist():
-                at = int(edges[index + 1])
+        # Runs are copied, not multiplied: whole stretches of memory, and few of them.
+        fades: dict[tuple[int, bool], FloatArray] = {}
+        for row, mask in zip(out, kept, strict=True):
+            begin, on = 0, bool(mask[0])
+            changes = edges[1 + np.flatnonzero(mask[1:] != mask[:-1])].tolist()
+            for at in changes:
                 row[begin:at] = (sound if on else fill)[begin:at]
                 begin, on = at, not on
             row[begin:] = (sound if on else fill)[begin:]
-            if half:
-                on = bool(first)
-                for index in np.flatnonzero(where).tolist():
-                    on = not on
-                    at = int(edges[index + 1])
-                    low, high = at - half, min(at + half, sound.size)
-                    if (index, on) not in into:
-                        old, new = (fill, sound) if on else (sound, fill)
-                        rise = self._rise[: high - low]
-                        into[index, on] = old[low:high] + rise * (new[low:high] - old[low:high])
-                    row[low:high] = into[index, on]
+            on = bool(mask[0])
+            for at in changes if half else ():
+                on = not on
+                fade = fades.get((at, on))
+                if fade is None:
+                    old, new = (fill, sound) if on else (sound, fill)
+                    fade = fades[at, on] = self._faded(old, new, at)
+                row[at - half : at - half + fade.size] = fade
         return out
 
-    def _fill(self) -> FloatArray:
-        """[F, N]: what the next batch is filled with."""
-        samples = self._sound.shape[1]
-        if self._settings.fill == "noise":
-            start = int(self._random.integers(self._filler.shape[1] - samples + 1))
-            scale = self._deviation * np.float32(self._random.uniform(0.1, 1.0))
-            piece = self._filler[:, start : start + samples]
-            return np.asarray(piece * scale + np.float32(self._mean), np.float32)
-        if self._settings.fill == "background":
-            start = int(self._random.integers(self._filler.shape[1]))
-            return _in_bands(np.resize(np.roll(self._filler[0], -start), samples), self._grid)
-        return self._filler
-
-    def _make_filler(self, waveform: FloatArray) -> FloatArray:
-        """[F, n]: the material that `_fill` takes its fills from."""
-        settings, (bands, samples) = self._settings, self._sound.shape
-        if settings.fill == "noise":
-            # A batch takes a piece of it at random.
-            noise = self._random.standard_normal(2 * samples, dtype=np.float32)
-            if bands == 1:
-                return np.asarray(noise[None], np.float32)
-            split = _in_bands(noise, self._grid)
-            return np.asarray(split / np.maximum(split.std(axis=1, keepdims=True), 1e-12), np.float32)
-        if settings.fill == "background":
-            return np.asarray(settings.background, np.float32)[None]
-        level = self._mean if settings.fill == "mean" else 0.0
-        return np.full((bands, samples), level, np.float32)
-
-
-def _in_bands(waveform: FloatArray, grid: SegmentGrid) -> FloatArray:
-    """[F, N] bands that add up to `waveform` [N]: zero-phase, with raised-cosine crossovers.
-
-    A crossover spans the inner half of the narrower of the two bands that it parts.
-    """
-    edges = grid.bands_hz
-    if len(edges) == 2:
-        return waveform[None]
-    spectrum = np.fft.rfft(waveform)
-    frequencies = np.fft.rfftfreq(waveform.size, 1.0 / grid.sample_rate)
-    widths = np.diff(edges)
-    # above[k]: how much of each frequency lies above edge k.
-    above = [np.ones_like(frequencies)]
-    for index in range(1, len(edges) - 1):
-        span = 0.5 * min(widths[index - 1], widths[index])
-        place = np.clip((frequencies - edges[index]) / span + 0.5, 0.0, 1.0)
-        above.append(0.5 - 0.5 * np.cos(np.pi * place))
-    above.append(np.zeros_like(frequencies))
-    parts = np.stack([above[band] - above[band + 1] for band in range(len(edges) - 1)])
-    return np.asarray(np.fft.irfft(spectrum * parts, n=waveform.size, axis=1), np.float32)
+    def _faded(self, old: FloatArray, new: FloatArray, at: int) -> FloatArray:
+        """From `old` to `new` around sample `at`."""
+        where = slice(at - self._half_fade, min(at + self._half_fade, old.size))
+        rise = self._rise[: where.stop - where.start]
+        return np.asarray(old[where] + rise * (new[where] - old[where]), np.float32)

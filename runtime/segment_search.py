@@ -6,6 +6,7 @@ teach; rounds end at the budget, or earlier once the segments' ranks are settled
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -31,7 +32,8 @@ _FIRST, _NEXT = 64, 32
 _POOL = 256
 # More segments than this are looked into from coarse to fine.
 MOST_SEGMENTS = 128
-_PIECES = 48
+# Pieces of the coarsest partition; how many of them are split each time, and into how many.
+_PIECES, _SPLIT, _PARTS = 48, 12, 4
 # Log-odds beyond this are all alike: probabilities nearer than 1e-6 to 0 or 1.
 LIMIT = 13.8
 # Log-odds that differ by less than this are rounding.
@@ -143,22 +145,20 @@ class _Search:
         self._asked, self._grid, self._perturbation = asked, grid, perturbation
         self._settings, self._random = settings, random
         stretches = grid.shape[0]
-        pieces = stretches if grid.size <= MOST_SEGMENTS or settings.surrogate != "smooth" else _PIECES
+        whole = stretches <= MOST_SEGMENTS or settings.surrogate != "smooth"
+        pieces = stretches if whole else _PIECES
         # borders [P + 1]: the pieces of the partition, as indices into the grid's stretches.
-        self.borders = np.unique(
-            np.rint(np.linspace(0, stretches, min(pieces, stretches) + 1)).astype(np.int64)
-        )
+        self.borders = np.rint(np.linspace(0, stretches, pieces + 1)).astype(np.int64)
+        # At how many calls the partition is next split.
+        parts = 1 + math.ceil(math.log(stretches / pieces) / math.log(_PARTS) - 1e-9)
+        self._levels = [settings.calls * level // parts for level in range(1, parts)]
         self._masks = np.zeros((0, self._count()), np.bool_)
         self._values = np.zeros(0)
 
     @property
     def places(self) -> Places:
         """Where the pieces lie."""
-        bands = self._grid.shape[1]
-        centres = 0.5 * (self.borders[1:] + self.borders[:-1])
-        return Places(
-            tuple(centres.tolist()), bands, np.repeat(np.diff(self.borders), bands).astype(np.float64)
-        )
+        return Places(np.diff(self.borders), self._grid.shape[1])
 
     @property
     def constant(self) -> bool:
@@ -170,19 +170,20 @@ class _Search:
 
     def rounds(self, seed: int) -> Fit:
         """Ask round by round, up to the budget."""
-        settings = self._settings
-        budget = settings.calls
-        first = min(_FIRST, budget - self._asked.calls)
-        self._ask(self._drawn(first // 2))
-        fit = self._fit(seed)
-        while (left := budget - self._asked.calls) >= 2:
-            if settings.early_stop and self._settled(fit):
-                break
-            fit = self._refined(fit, seed)
-            pairs = min(_NEXT, left) // 2
-            self._ask(self._chosen(pairs, fit))
-            fit = self._fit(seed)
-        return fit
+        settings, asked = self._settings, self._asked
+        # Only a surrogate that knows what it does not know can choose, split and stop.
+        guided = settings.surrogate in {"smooth", "ridge"}
+        self._ask(self._drawn(min(_FIRST, settings.calls - asked.calls) // 2))
+        while (left := settings.calls - asked.calls) >= 2:
+            fit = self._fit(seed) if guided else None
+            if fit is not None:
+                if self._due():
+                    self._split(fit)
+                    fit = self._fit(seed)
+                elif settings.early_stop and not self._levels and settled(fit, asked.calls):
+                    return fit
+            self._ask(self._chosen(min(_NEXT, left) // 2, fit))
+        return self._fit(seed)
 
     def shapley(self, full: float) -> Fit:
         """KernelSHAP on coalitions of its own kind."""
@@ -203,12 +204,12 @@ class _Search:
         shape = (len(self.borders) - 1, self._grid.shape[1])
         return draw_masks(self._random, pairs, shape, self._settings.windows, self._settings.shares)
 
-    def _chosen(self, pairs: int, fit: Fit) -> Masks:
+    def _chosen(self, pairs: int, fit: Fit | None) -> Masks:
         """The pairs that, one after the other, would lessen the uncertainty most."""
-        if fit.covariance is None or not self._settings.active:
+        if fit is None or fit.covariance is None or not self._settings.active:
             return self._drawn(pairs)
         pool = self._drawn(_POOL)
-        picked = choose(pool[::2], fit.covariance, pairs)
+        picked = choose(pool[::2], fit.covariance, fit.noise, pairs)
         return np.stack([pool[::2][picked], pool[1::2][picked]], axis=1).reshape(2 * pairs, -1)
 
     def _ask(self, masks: Masks) -> None:
@@ -228,32 +229,50 @@ class _Search:
         pieces = masks.reshape(len(masks), -1, bands)
         return np.repeat(pieces, np.diff(self.borders), axis=1).reshape(len(masks), -1)
 
-    def _refined(self, fit: Fit, seed: int) -> Fit:
-        """Split the pieces that matter, where the partition is still coarse."""
-        return fit
+    def _due(self) -> bool:
+        """Whether this level of the partition has had its share of the calls."""
+        return bool(self._levels) and self._asked.calls >= self._levels[0]
 
-    def _settled(self, fit: Fit) -> bool:
-        """Whether more masks would hardly change the ranks."""
-        return False
+    def _split(self, fit: Fit) -> None:
+        """Split the pieces that matter most; the answers so far hold for the finer partition as well."""
+        self._levels.pop(0)
+        lengths = np.diff(self.borders)
+        magnitude = fit.magnitude.reshape(len(lengths), -1).max(axis=1) * lengths
+        magnitude[lengths < 2] = -1.0
+        counts = np.ones(len(lengths), np.int64)
+        for index in np.argsort(-magnitude, kind="stable")[:_SPLIT].tolist():
+            counts[index] = min(_PARTS, int(lengths[index]))
+        pieces = [
+            np.rint(np.linspace(low, high, count + 1)).astype(np.int64)[:-1]
+            for low, high, count in zip(self.borders[:-1], self.borders[1:], counts.tolist(), strict=True)
+        ]
+        self.borders = np.append(np.concatenate(pieces), self.borders[-1])
+        masks = self._masks.reshape(len(self._masks), len(counts), -1)
+        self._masks = np.repeat(masks, counts, axis=1).reshape(len(masks), -1)
 
 
-def choose(pool: Masks, covariance: Values, pairs: int) -> list[int]:
+def settled(fit: Fit, calls: int) -> bool:
+    """Whether more masks would hardly change the ranks."""
+    return False
+
+
+def choose(pool: Masks, covariance: Values, noise: float, pairs: int) -> list[int]:
     """Indices of masks [n, M] out of `pool` that together lessen the uncertainty of a linear model most.
 
     Greedy: the mask whose prediction is most uncertain under the covariance [M, M], given those chosen
-    before; that is the largest gain in log-determinant (D-optimality).
+    before; that is the largest gain in log-determinant (D-optimality). noise: variance of an answer.
     """
     signs = pool.astype(np.float64) - 0.5
     reach = signs @ covariance
     spread = np.einsum("ij,ij->i", reach, signs)
-    noise = float(np.median(spread))
     picked: list[int] = []
-    for _ in range(pairs):
+    for _ in range(min(pairs, len(pool))):
         best = int(spread.argmax())
         picked.append(best)
+        # A pair is asked, two answers that differ by twice the mask's effect: half the noise of one.
+        scale = 1.0 / (0.5 * noise + reach[best] @ signs[best] + 1e-12)
         shared = reach @ signs[best]
-        scale = 1.0 / (noise + spread[best])
         reach = reach - np.outer(shared, reach[best]) * scale
-        spread = spread - shared**2 * scale
+        spread = np.where(np.isneginf(spread), spread, spread - shared**2 * scale)
         spread[best] = -np.inf
     return picked

@@ -13,7 +13,7 @@ from .arrays import FloatArray
 
 Axis = Literal["time", "frequency", "both"]
 Surrogate = Literal["smooth", "ridge", "least_squares", "kernel_shap", "forest"]
-Fill = Literal["noise", "zeros", "mean", "background"]
+Fill = Literal["ambience", "noise", "zeros", "mean", "background"]
 Precision = Literal["fp32", "int8"]
 
 AXES: tuple[str, ...] = get_args(Axis)
@@ -39,8 +39,9 @@ class SegmentSettings:
     bands: frequency bands, of equal width on the mel scale (axes frequency and both), 2 to 64
     surrogate: smooth (Gaussian process over time), ridge, least_squares, kernel_shap, forest
         (scikit-learn; its importances are unsigned and take the sign of the segment's marginal effect)
-    fill: what a masked segment is replaced by: noise of the clip's mean and a share of its deviation,
-        zeros, the clip's mean, or `background`, another clip's sound [n], repeated to length
+    fill: what a masked segment is replaced by: ambience (noise of the spectrum and level of the quieter
+        half of the clip), white noise of the clip's mean and a share of its deviation, zeros, the clip's
+        mean, or `background`, another clip's sound [n], repeated to length
     windows: lengths in segments of the runs that are masked together
     shares: the masked share of a mask is drawn from this range; its complement is asked for as well
     fade_seconds: raised-cosine fade at the border of a masked segment
@@ -49,7 +50,7 @@ class SegmentSettings:
     precision: which classifier is asked: fp32, or int8 where the bundle has one
     preset: "bolanos2025": the reference's masks, fills (noise or zeros) and surrogates (forest, which
         serves for smooth too, least_squares, kernel_shap) with its defects, in 3007 calls, whatever else
-        is set
+        is set; noise serves for ambience
     fine_windows: of a sound longer than the model's window, how many windows are looked into
     batch: sounds a call of the model; None: by memory
     Raises MethodError with what may be given instead.
@@ -60,7 +61,7 @@ class SegmentSettings:
     axis: Axis = "time"
     bands: int = 8
     surrogate: Surrogate = "smooth"
-    fill: Fill = "noise"
+    fill: Fill = "ambience"
     background: FloatArray | None = None
     windows: tuple[int, ...] = (1, 3, 5)
     shares: tuple[float, float] = (0.1, 0.9)
@@ -128,7 +129,7 @@ def _check_preset(settings: SegmentSettings) -> None:
     """The reference masks time, with zeros or noise, and knows three surrogates."""
     if settings.axis != "time":
         raise MethodError(f"segments: the preset {settings.preset} masks time: leave axis away")
-    if settings.fill not in {"noise", "zeros"}:
+    if settings.fill not in {"ambience", "noise", "zeros"}:
         raise MethodError(f"segments: the preset {settings.preset} fills with noise or zeros")
     if settings.surrogate not in {"smooth", "forest", "least_squares", "kernel_shap"}:
         raise MethodError(

@@ -29,20 +29,34 @@ _RATIOS = np.logspace(-3.0, 4.0, 29)
 
 @dataclass(frozen=True)
 class Places:
-    """Where the coefficients lie.
+    """Where the coefficients lie: pieces of time, a whole number of segments long each, by bands.
 
-    centres: of each stretch of time, in segments; bands: F; sizes [M]: length of each segment beside the
-        others (1 where all are alike); the prior is on the coefficient per size
+    lengths [T]: of each piece, in segments, all 1 where every segment is for itself; bands: F
     """
 
-    centres: tuple[float, ...]
-    bands: int
-    sizes: Values
+    lengths: npt.NDArray[np.int64]
+    bands: int = 1
 
     @classmethod
     def uniform(cls, stretches: int, bands: int = 1) -> Places:
-        """The places of T stretches of one length by F bands."""
-        return cls(tuple(map(float, range(stretches))), bands, np.ones(stretches * bands))
+        """The places of T single segments by F bands."""
+        return cls(np.ones(stretches, np.int64), bands)
+
+    @property
+    def centres(self) -> tuple[float, ...]:
+        """Centre of each piece, in segments."""
+        return tuple((np.cumsum(self.lengths) - 0.5 * self.lengths).tolist())
+
+    @property
+    def sizes(self) -> Values:
+        """Length [T F] of every coefficient's piece, in segments."""
+        return np.repeat(self.lengths, self.bands).astype(np.float64)
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """What lengths of the prior are counted in: segments, and the median piece where that is longer."""
+        median = float(np.median(self.lengths))
+        return (1.0, median) if median > 1.0 else (1.0,)
 
 
 @dataclass(frozen=True)
@@ -65,12 +79,14 @@ def posterior(masks: Masks, values: Values, places: Places, lengths: Sequence[fl
 
     lengths: candidates of the prior's length, in segments; 0 alone is Bayesian ridge regression
     """
-    design = masks * places.sizes
+    # A piece of independent segments varies as the root of its length.
+    weight = np.sqrt(places.sizes)
+    design = masks.astype(np.float64) * weight
     design -= design.mean(axis=0)
     target = values - values.mean()
     candidates = [
         _Candidate.of(design, target, places, length, across)
-        for length in (lengths if len(places.centres) > 1 else (0.0,))
+        for length in _lengths(lengths, places)
         for across in (_BAND_LENGTHS if places.bands > 1 else (0.0,))
     ]
     best = min(candidates, key=lambda one: one.score)
@@ -83,8 +99,14 @@ def posterior(masks: Masks, values: Values, places: Places, lengths: Sequence[fl
     covariance = (directions * (noise * (shrunk - ratio))) @ directions.T + noise * ratio * (root @ root.T)
     half = design @ directions
     smoother = (half * shrunk) @ half.T + 1.0 / len(values)
-    sizes = places.sizes
-    return Posterior(mean * sizes, covariance * np.outer(sizes, sizes), noise, smoother, best.length)
+    return Posterior(mean * weight, covariance * np.outer(weight, weight), noise, smoother, best.length)
+
+
+def _lengths(lengths: Sequence[float], places: Places) -> list[float]:
+    """The candidates of the prior's length for these places, in segments."""
+    if len(places.lengths) < 2:
+        return [0.0]
+    return sorted({length * scale for length in lengths for scale in places.scales})
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MissingDependencyError
-from .smooth_surrogate import Places, posterior
+from .smooth_surrogate import Places, Posterior, posterior
 
 Values = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.bool_]
@@ -27,7 +27,8 @@ class Fit:
     """What a surrogate says.
 
     importance [M]: with sign; magnitude [M]: >= 0, for ranking; uncertainty [M]: standard deviation
-    r2: R^2 on held-out masks; covariance [M, M] of the importance, where the surrogate has one
+    r2: R^2 on held-out masks; covariance [M, M] of the importance and variance of the noise of single
+        answers, where the surrogate has them
     signed: False where the sign is the marginal effect's, not the surrogate's
     """
 
@@ -36,47 +37,46 @@ class Fit:
     uncertainty: Values
     r2: float
     covariance: Values | None = None
+    noise: float = 0.0
     signed: bool = True
 
 
 def smooth(masks: Masks, values: Values, places: Places) -> Fit:
     """The default: see `smooth_surrogate`. Magnitude: root of the squared importance, smoothed."""
     found = posterior(masks, values, places)
-    return _bayesian(values, places, found.mean, found.covariance, found.smoother, smoothed=True)
+    return _bayesian(values, found, smoothed_magnitude(found.mean, places))
 
 
 def ridge(masks: Masks, values: Values, places: Places) -> Fit:
     """Bayesian ridge regression: independent coefficients, penalty by marginal likelihood."""
     found = posterior(masks, values, places, lengths=(0.0,))
-    return _bayesian(values, places, found.mean, found.covariance, found.smoother, smoothed=False)
+    return _bayesian(values, found, np.abs(found.mean) / places.sizes)
 
 
-def _bayesian(
-    values: Values,
-    places: Places,
-    mean: Values,
-    covariance: Values,
-    smoother: Values,
-    *,
-    smoothed: bool,
-) -> Fit:
-    predicted = values.mean() + smoother @ (values - values.mean())
-    magnitude = np.abs(mean) / places.sizes
+def _bayesian(values: Values, found: Posterior, magnitude: Values) -> Fit:
+    predicted = values.mean() + found.smoother @ (values - values.mean())
     return Fit(
-        importance=mean,
-        magnitude=smoothed_magnitude(mean / places.sizes, places.bands) if smoothed else magnitude,
-        uncertainty=np.sqrt(np.maximum(np.diag(covariance), 0.0)),
-        r2=held_out_r2(values, predicted, smoother),
-        covariance=covariance,
+        importance=found.mean,
+        magnitude=magnitude,
+        uncertainty=np.sqrt(np.maximum(np.diag(found.covariance), 0.0)),
+        r2=held_out_r2(values, predicted, found.smoother),
+        covariance=found.covariance,
+        noise=found.noise,
     )
 
 
-def smoothed_magnitude(importance: Values, bands: int = 1) -> Values:
-    """Root of the squared importance [T F] smoothed over one segment of time, weights 1/4, 1/2, 1/4."""
-    squared = (importance**2).reshape(-1, bands)
+def smoothed_magnitude(importance: Values, places: Places) -> Values:
+    """Root of the squared importance [T F], averaged over a segment and its neighbours in time.
+
+    What a classifier hears lies seldom in one segment alone, and the sign often turns within an event. Where pieces are longer than a segment: of the importance a segment, averaged over the piece.
+    """
+    lengths = places.lengths
+    density = (importance / places.sizes).reshape(-1, places.bands)
+    squared = np.repeat(density**2, lengths, axis=0)
     padded = np.pad(squared, ((1, 1), (0, 0)), mode="edge")
-    mixed = 0.25 * padded[:-2] + 0.5 * squared + 0.25 * padded[2:]
-    return np.asarray(np.sqrt(mixed)).reshape(-1)
+    mixed = (padded[:-2] + squared + padded[2:]) / 3.0
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    return np.asarray(np.sqrt(np.add.reduceat(mixed, starts, axis=0) / lengths[:, None])).reshape(-1)
 
 
 def least_squares(masks: Masks, values: Values, places: Places) -> Fit:
