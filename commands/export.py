@@ -37,6 +37,13 @@ if TYPE_CHECKING:
 @click.option("--licence", metavar="TEXT", help="Licence of the weights, for manifest and card.")
 @click.option("--attribution", metavar="TEXT", help="Whom to credit, for manifest and card.")
 @click.option("--no-decoder", is_flag=True, help="Leave the decoder out: no masks, a smaller bundle.")
+@click.option("--int8", is_flag=True, help="Add an 8-bit classifier for methods that ask for many scores.")
+@click.option(
+    "--calibration",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Real clips that --int8 takes its ranges from, 80 or more.",
+)
 @click.option("--labels", metavar="FILE|A,B,C", help="For an .onnx file: its labels, in the scores' order.")
 @click.option("--sample-rate", metavar="HZ", type=int, help="For an .onnx file: of the waveforms it takes.")
 @click.option(
@@ -69,6 +76,8 @@ def export(
     licence: str | None,
     attribution: str | None,
     no_decoder: bool,
+    int8: bool,
+    calibration: Path | None,
     seed: int,
     as_json: bool,
     **of_graph: Any,
@@ -79,6 +88,8 @@ def export(
     module:factory (see earmark.export.sources.factory.Adapter), or an .onnx file that takes waveforms
     and gives a score a label. All but the last need the extra "export".
     """
+    if int8 != (calibration is not None):
+        raise click.UsageError("--int8 and --calibration DIR belong together")
     from ..export.bundle_writer import check_target, write_bundle
     from ..export.parity import read_clips
 
@@ -96,6 +107,7 @@ def export(
         force=force,
         seed=seed,
         clips=clips,
+        calibration=calibration,
         licence=licence,
         attribution=attribution,
         progress=_progress,
@@ -110,6 +122,12 @@ def export(
     records: dict[str, dict[str, Any]] = manifest.parity["fp32"]
     for output, record in records.items():
         click.echo(f"  {output:<8} differs by at most {record['max_abs']:.1e} (limit {record['limit']:.0e})")
+    if "int8" in manifest.parity:
+        agreed = manifest.parity["int8"]
+        click.echo(
+            f"  int8     labels agree in {100 * agreed['labels']['agreement']:.1f} %, ranks by "
+            f"{agreed['ranks']['spearman']:.4f}"
+        )
 
 
 def _pytorch(text: str, window: float | None, *, no_decoder: bool) -> Exportable:

@@ -85,8 +85,12 @@ def _lines(manifest: Manifest, index_info: dict[str, Any] | None) -> Iterator[tu
         for output, measured in outputs.items():
             if isinstance(measured, dict) and "max_abs" in measured:
                 limit = measured.get("limit", 0.0)
-                text = f"{output} within {measured['max_abs']:.1e} of the source (limit {limit:.0e})"
+                other = "the source" if precision == "fp32" else "fp32"
+                text = f"{output} within {measured['max_abs']:.1e} of {other} (limit {limit:.0e})"
                 yield f"parity {precision}", text
+            elif isinstance(measured, dict):
+                facts = ", ".join(f"{name} {value:.3g}" for name, value in measured.items())
+                yield f"parity {precision}", f"{output}: {facts}"
     for name, value in manifest.evaluation.items():
         yield "evaluation", f"{name}: {value}"
     if manifest.source:

@@ -27,11 +27,10 @@ from .manifest_file import (
     umask,
     write_manifest,
 )
-from .parity import Chain, measure, parity_lengths, synthesise
+from .parity import Chain, golden_sounds, measure
+from .quantization import Calibration, quantise
 
 __all__ = ["check_target", "manifest_lock", "replace_manifest", "write_bundle"]
-
-_GOLDEN_SOUNDS = 3
 
 
 def write_bundle(
@@ -42,6 +41,7 @@ def write_bundle(
     force: bool = False,
     seed: int = 0,
     clips: Sequence[FloatArray] = (),
+    calibration: Path | None = None,
     licence: str | None = None,
     attribution: str | None = None,
     extra: Mapping[str, bytes] | None = None,
@@ -50,27 +50,32 @@ def write_bundle(
     """Export `source` into the new bundle `out` and return its manifest.
 
     clips: real sounds [N] at the source's rate for the parity measurement, besides synthesised ones
+    calibration: a folder of clips; with it the bundle gets an int8 classifier (see quantization.py)
     force: replace an existing bundle (nothing but a bundle is ever replaced)
     extra: further files by their path in the bundle
     The bundle is built in a hidden folder beside `out`, synced and renamed: whoever looks sees the
-    whole bundle or none. Raises BundleError (target in the way), SourceError, ParityError.
+    whole bundle or none. Raises BundleError (target in the way), SourceError, DataError, ParityError.
     """
     target = Path(out)
     check_target(target, force=force)
     _check_labels(source)
+    calibrating = Calibration(calibration, source) if calibration is not None else None
     say = progress or _silent
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         say("converting")
         stages = source.write_stages(folder)
-        parity = measure(source, folder, stages, seed=seed, clips=clips, progress=say)
+        parity = {"fp32": measure(source, folder, stages, seed=seed, clips=clips, progress=say)}
+        if calibrating is not None:
+            stage, parity["int8"] = quantise(source, folder, stages, calibrating, seed=seed, progress=say)
+            stages.append(stage)
         say("golden answers")
         _write_golden(source, Chain(source, folder, stages), folder / "golden.npz", seed)
         for path, content in (extra or {}).items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
-        manifest = _manifest(source, folder, stages, name or source.name, {"fp32": parity})
+        manifest = _manifest(source, folder, stages, name or source.name, parity)
         manifest = msgspec.structs.replace(
             manifest,
             licence=source.licence if licence is None else licence,
@@ -103,7 +108,7 @@ def _silent(_: str) -> None:
 
 
 def _manifest(
-    source: Exportable, folder: Path, stages: list[StageSpec], name: str, parity: dict[str, object]
+    source: Exportable, folder: Path, stages: list[StageSpec], name: str, parity: Mapping[str, object]
 ) -> Manifest:
     """The manifest but for licence and files; bundle_id is a hash over the stages' files."""
     digest = hashlib.sha256()
@@ -126,7 +131,7 @@ def _manifest(
         explainers=source.explainers,
         feature_map=source.feature_map,
         files={},
-        parity=parity,
+        parity=dict(parity),
         evaluation=dict(source.evaluation),
         versions={"earmark": __version__, **_versions(source.tools)},
         source=source.description,
@@ -166,8 +171,7 @@ def _write_golden(source: Exportable, chain: Chain, path: Path, seed: int) -> No
     Of a source that gives probabilities alone, the logits are the graphs' own.
     """
     arrays: dict[str, FloatArray] = {}
-    for index, samples in enumerate(parity_lengths(source)[:_GOLDEN_SOUNDS]):
-        waveform = synthesise(1, samples, source.sample_rate, seed + 1000 + index)
+    for index, waveform in enumerate(golden_sounds(source, seed)):
         arrays[f"waveform_{index}"] = waveform
         answers = source.outputs(waveform)
         if "logits" not in answers:

@@ -50,12 +50,19 @@ def stage_spec(
     inputs: Mapping[str, Dims],
     outputs: Mapping[str, Dims],
 ) -> StageSpec:
-    """A stage of float32 tensors, name -> dims, whose graph lies in `path`."""
+    """A stage of float32 tensors (but "target", class indices), name -> dims, whose graph lies in `path`."""
+
+    def tensors(named: Mapping[str, Dims]) -> list[TensorSpec]:
+        return [
+            TensorSpec(name=key, dtype="int64" if key == "target" else "float32", dims=list(dims))
+            for key, dims in named.items()
+        ]
+
     return StageSpec(
         name=name,
         file=path.name,
         data=list(data),
         opset=opset,
-        inputs=[TensorSpec(name=key, dtype="float32", dims=list(dims)) for key, dims in inputs.items()],
-        outputs=[TensorSpec(name=key, dtype="float32", dims=list(dims)) for key, dims in outputs.items()],
+        inputs=tensors(inputs),
+        outputs=tensors(outputs),
     )

@@ -1,0 +1,54 @@
+"""Real clips to measure and calibrate an export with, as the model hears them. Never torch."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError
+from ..runtime.level import level_of
+from .exportable import Exportable, FloatArray
+
+
+def find_clips(folder: Path) -> list[Path]:
+    """The sound files under `folder` by their names, sorted. Raises DataError where there is none."""
+    import soundfile
+
+    endings = {f".{name.lower()}" for name in soundfile.available_formats()} | {".mp3", ".opus"}
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings and path.is_file())
+    if not paths:
+        raise DataError(f"{folder}: no sound files; give a folder of clips")
+    return paths
+
+
+def evenly(paths: list[Path], most: int) -> list[Path]:
+    """At most `most` of them, evenly chosen."""
+    return [paths[at * len(paths) // most] for at in range(most)] if len(paths) > most else paths
+
+
+def read_clip(path: Path, source: Exportable) -> FloatArray | None:
+    """The first window of a clip [N]: mono, at the source's rate, level applied, padded where too short.
+
+    None where it is silent. Raises DataError where it cannot be read.
+    """
+    import soundfile
+    import soxr
+
+    rate = source.sample_rate
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            sound = file.read(math.ceil(source.window.seconds * file.samplerate), "float32", always_2d=True)
+            given = file.samplerate
+    except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as sound ({error})") from error
+    mono = sound.mean(axis=1, dtype=np.float32)
+    if given != rate and len(mono):
+        mono = np.asarray(soxr.resample(mono, given, rate), dtype=np.float32)
+    mono = mono[: round(source.window.seconds * rate)]
+    if not len(mono) or not np.isfinite(mono).all() or not np.abs(mono).max() > 0:
+        return None
+    shortest = math.ceil(source.window.minimum_seconds * rate)
+    padded = np.pad(mono, (0, max(0, shortest - len(mono))))
+    return np.asarray(padded / level_of(mono, source.level), dtype=np.float32)
