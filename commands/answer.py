@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from ..runtime.results import Result
+    from ..runtime.segment_results import SegmentsResult
 
 _SPANS = 4
 
@@ -38,6 +40,8 @@ def _lines(result: Result, top: int) -> Iterator[tuple[str, str]]:
         where = ", ".join(spans) + more if spans else "nowhere in particular"
         low, high = mask.band
         yield "evidence", f"{where}; {low:.0f}-{high:.0f} Hz; {mask.area:.0%} of the spectrogram"
+    if result.segments is not None:
+        yield from _segments(result.segments, top)
     for domain, scores in (result.rescored or {}).items():
         kept, removed = scores["mask_in"], scores["mask_out"]
         yield "rescored", f"{domain}: kept {kept:.1%}, removed {removed:.1%}"
@@ -51,3 +55,25 @@ def _lines(result: Result, top: int) -> Iterator[tuple[str, str]]:
             )
     total = sum(result.timings.values())
     yield "took", f"{total:.0f} ms on {result.device}"
+
+
+def _segments(found: SegmentsResult, top: int) -> Iterator[tuple[str, str]]:
+    """The segments that matter most, in order of rank, and how far they can be believed."""
+    sign = "" if found.signed else ", sign of the marginal effect"
+    for rank, index in enumerate(found.strongest(top)):
+        place = []
+        if found.axis != "frequency":
+            place.append(f"{found.start_s[index]:.2f}-{found.end_s[index]:.2f} s")
+        if found.axis != "time":
+            place.append(f"{found.fmin_hz[index]:.0f}-{found.fmax_hz[index]:.0f} Hz")
+        spread = found.uncertainty[index]
+        doubt = f" ± {spread:.3g}" if math.isfinite(spread) else ""
+        says = "for" if found.importance[index] >= 0 else "against"
+        text = f"{', '.join(place)}   {says} it: {found.importance[index]:+.3g}{doubt}"
+        yield "segments" if rank == 0 else "", text
+    unit = {"log_odds": "log-odds", "impurity": "shares of the forest", "score": "shares of the score"}
+    yield (
+        "",
+        f"{unit[found.unit]}{sign}; {found.surrogate} surrogate, {found.fill} fill, "
+        f"held-out R2 {found.r2:.2f}, {found.calls} calls",
+    )

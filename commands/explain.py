@@ -14,6 +14,7 @@ from ..errors import EarmarkError
 from .answer import answer
 from .inputs import Input, collect
 from .options import device_option, json_option
+from .segment_options import CallsBar, segment_options, segment_settings
 
 if TYPE_CHECKING:
     from ..runtime.explainer import Explainer
@@ -32,7 +33,12 @@ Record = dict[str, Any]
     help="The bundle to ask. Without it EARMARK_BUNDLE, else the shipped one.",
 )
 @click.option(
-    "-m", "--method", "methods", multiple=True, metavar="METHOD", help="mask, prototypes; all by default."
+    "-m",
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="METHOD",
+    help="mask, prototypes: what the bundle has, by default; segments: any bundle, many passes.",
 )
 @click.option("--target", metavar="LABEL", help="Explain this label instead of the one predicted.")
 @click.option("--rescore", is_flag=True, help="Let the classifier hear what was kept and what was removed.")
@@ -41,7 +47,8 @@ Record = dict[str, Any]
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Write mask.png, kept.wav, removed.wav and result.json; a folder a sound where there are several.",
+    help="Write result.json, and mask.png, kept.wav, removed.wav or segments.csv; a folder a sound where "
+    "there are several.",
 )
 @json_option
 @click.option("--jsonl", "as_jsonl", is_flag=True, help="One line of JSON a sound, as soon as it is ready.")
@@ -53,6 +60,7 @@ Record = dict[str, Any]
 )
 @device_option
 @click.option("--seed", default=0, show_default=True, type=int, help="Seed of methods that draw at random.")
+@segment_options
 def explain(
     inputs: tuple[str, ...],
     bundle: str | None,
@@ -68,6 +76,7 @@ def explain(
     top: int,
     device: str,
     seed: int,
+    **given: Any,
 ) -> None:
     """Say what was heard in each INPUT, and why.
 
@@ -79,6 +88,9 @@ def explain(
     if not inputs and not from_file and bundle:
         raise click.UsageError("Missing argument INPUT: a sound file, a folder, a pattern, or - for stdin")
     _check_choices(methods, device)
+    settings = segment_settings(methods, given)
+    if seed < 0:
+        raise click.BadParameter(f"{seed} is negative", param_hint="--seed")
 
     from ..runtime.explainer import load
 
@@ -86,13 +98,25 @@ def explain(
     arguments = inputs or (() if from_file else (str(_shipped_example()),))
     items = collect(arguments, from_file=from_file, recursive=recursive)
     folders = _folders(output, items)
-    options = {"target": target, "methods": list(methods) or None, "rescore": rescore, "seed": seed}
+    bar = CallsBar()
+    if "segments" in settings:
+        settings["segments"]["progress"] = bar
+    options = {
+        "target": target,
+        "methods": list(methods) or None,
+        "rescore": rescore,
+        "seed": seed,
+        "options": settings,
+    }
 
     records: list[Record] = []
     failed = 0
     for item, folder in zip(_progress(items), folders, strict=True):
         try:
-            result = _explain(explainer, item, options)
+            try:
+                result = _explain(explainer, item, options)
+            finally:
+                bar.clear()
             if folder is not None:
                 result.save(folder)
         except EarmarkError as error:

@@ -84,7 +84,7 @@ class Result:
         }
 
     def save(self, folder: Path | str) -> None:
-        """Write result.json and, where there is a mask, mask.png, kept.wav and removed.wav.
+        """Write result.json; mask.png, kept.wav, removed.wav where there is a mask; segments.csv likewise.
 
         WAV in 32-bit float, so that kept + removed is the input. Each file is complete or absent,
         result.json comes last. Raises EarmarkError where the folder cannot be written.
@@ -97,6 +97,9 @@ class Result:
                 _write(target / "mask.png", lambda file: _picture(file, self.mask, self.duration_s, title))
                 for name, sound in (("kept", self.mask.audio), ("removed", self.mask.residual)):
                     _write_wav(target / f"{name}.wav", sound, self.sample_rate)
+            if self.segments is not None:
+                rows = self.segments.to_csv()
+                _write(target / "segments.csv", lambda file: file.write(rows.encode()))
             text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
             _write(target / "result.json", lambda file: file.write(text.encode()))
         except OSError as error:

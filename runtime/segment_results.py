@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 Values = npt.NDArray[np.float64]
 
+# What a row of the result holds.
+COLUMNS = ("start_s", "end_s", "fmin_hz", "fmax_hz", "importance", "magnitude", "uncertainty")
 # A surrogate that explains less than this of what it has not seen explains nothing.
 LOWEST_R2 = 0.3
 
@@ -60,18 +62,19 @@ class SegmentsResult:
         """Indices of the `count` segments of largest magnitude, largest first."""
         return [int(index) for index in np.argsort(-self.magnitude, kind="stable")[:count]]
 
+    def strongest(self, count: int = 5) -> list[int]:
+        """Indices of the `count` segments of largest |importance|, for or against, largest first."""
+        return [int(index) for index in np.argsort(-np.abs(self.importance), kind="stable")[:count]]
+
+    def to_csv(self) -> str:
+        """A line a segment, under the names of the columns."""
+        columns = [getattr(self, name) for name in COLUMNS]
+        lines = [",".join(f"{value:.6g}" for value in row) for row in zip(*columns, strict=True)]
+        return "\n".join([",".join(COLUMNS), *lines, ""])
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        rows = zip(
-            self.start_s,
-            self.end_s,
-            self.fmin_hz,
-            self.fmax_hz,
-            self.importance,
-            self.magnitude,
-            self.uncertainty,
-            strict=True,
-        )
+        rows = zip(*(getattr(self, name) for name in COLUMNS), strict=True)
         return {
             "axis": self.axis,
             "surrogate": self.surrogate,

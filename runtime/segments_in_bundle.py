@@ -22,16 +22,12 @@ import numpy.typing as npt
 
 from .arrays import FloatArray
 from .method import Answer, Context, Heard, Sound
-from .segment_results import SegmentsResult
+from .segment_results import COLUMNS, SegmentsResult
 from .segment_search import Found, Progress, search
 from .segment_settings import SegmentSettings
 from .segments import fill_of, result_of, surrogate_of, warnings_of
 
 Values = npt.NDArray[np.float64]
-
-
-# What a row holds.
-_COLUMNS = ("start_s", "end_s", "fmin_hz", "fmax_hz", "importance", "magnitude", "uncertainty")
 
 
 class Segments:
@@ -158,7 +154,7 @@ class SegmentsAccount:
             )
         total = float(scores.mean() if manifest.window.aggregate == "mean" else scores.max())
         return SegmentsResult(
-            **{name: np.ascontiguousarray(rows[:, column]) for column, name in enumerate(_COLUMNS)},
+            **{name: np.ascontiguousarray(rows[:, column]) for column, name in enumerate(COLUMNS)},
             r2=float(np.mean([one.fit.r2 for one in looked])),
             score=total,
             calls=sum(one.calls for one in looked),
