@@ -171,10 +171,11 @@ def run(
 @click.argument("results", type=click.Path(exists=True, path_type=Path))
 @click.option("--rule", type=click.Choice(["half", "overlap90"]), default="half", show_default=True)
 @click.option("--same-clips", is_flag=True, help="Only the clips that the reference explained too.")
-def table(results: Path, rule: str, same_clips: bool) -> None:
+@click.option("--markdown", is_flag=True)
+def table(results: Path, rule: str, same_clips: bool, markdown: bool) -> None:
     """Print a table a set, and the paired difference between smooth 200 and the pooled forest."""
     for name, found in _localisations(results, rule, same_clips).items():
-        click.echo(f"\n{name}\n{found.table().text(intervals=True)}")
+        click.echo(f"\n{name}\n{_markdown(found) if markdown else found.table().text(intervals=True)}")
         for other in ("RF-noise 3007", "RF-zeros 3007"):
             if other in found.methods():
                 gap = found.difference("smooth 200", other)
@@ -263,6 +264,18 @@ def picture(bundle: Path, data: Path, clip: str, picture: Path, label: str | Non
     figure.tight_layout()
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture)
+
+
+def _markdown(found: Localisation) -> str:
+    """The table for a page."""
+    lines = ["| method | AUC | AP | clips | calls | s |", "|---|---|---|---|---|---|"]
+    for row in found.table().rows:
+        auc: Any = row["auc"]
+        lines.append(
+            f"| {row['method']} | {auc.estimate:.3f} [{auc.low:.3f}, {auc.high:.3f}] | "
+            f"{row['precision'].estimate:.3f} | {row['clips']} | {row['calls']:.0f} | {row['seconds']:.2f} |"
+        )
+    return "\n".join(lines)
 
 
 def _localisations(results: Path, rule: str, same_clips: bool) -> dict[str, Localisation]:
