@@ -36,6 +36,8 @@ MOST_SEGMENTS = 128
 _PIECES, _SPLIT, _PARTS = 48, 12, 4
 # Log-odds beyond this are all alike: probabilities nearer than 1e-6 to 0 or 1.
 LIMIT = 13.8
+# Squared correlation of what was found with what is to be found, at which asking ends.
+SETTLED = 0.95
 # Log-odds that differ by less than this are rounding.
 SMALLEST_CHANGE = 1e-6
 
@@ -180,7 +182,7 @@ class _Search:
                 if self._due():
                     self._split(fit)
                     fit = self._fit(seed)
-                elif settings.early_stop and not self._levels and settled(fit, asked.calls):
+                elif settings.early_stop and not self._levels and settled(fit):
                     return fit
             self._ask(self._chosen(min(_NEXT, left) // 2, fit))
         return self._fit(seed)
@@ -251,9 +253,14 @@ class _Search:
         self._masks = np.repeat(masks, counts, axis=1).reshape(len(masks), -1)
 
 
-def settled(fit: Fit, calls: int) -> bool:
-    """Whether more masks would hardly change the ranks."""
-    return False
+def settled(fit: Fit) -> bool:
+    """Whether more masks would hardly change the ranks.
+
+    With m the importances and u their uncertainties, var(m) / (var(m) + mean(u^2)) is the squared
+    correlation to be expected between the importances found and those an endless budget would find.
+    """
+    found = float(fit.importance.var())
+    return found > SETTLED * (found + float(np.square(fit.uncertainty).mean()))
 
 
 def choose(pool: Masks, covariance: Values, noise: float, pairs: int) -> list[int]:

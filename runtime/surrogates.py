@@ -68,7 +68,8 @@ def _bayesian(values: Values, found: Posterior, magnitude: Values) -> Fit:
 def smoothed_magnitude(importance: Values, places: Places) -> Values:
     """Root of the squared importance [T F], smoothed over neighbours in time by weights .3, .4, .3.
 
-    What a classifier hears lies seldom in one segment alone, and the sign often turns within an event. Where pieces are longer than a segment: of the importance a segment, averaged over the piece.
+    What a classifier hears seldom lies in one segment alone, and the sign often turns within an event.
+    Where pieces are longer than a segment: of the importance a segment, averaged over the piece.
     """
     lengths = places.lengths
     density = (importance / places.sizes).reshape(-1, places.bands)
