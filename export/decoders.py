@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from torch import nn
 from ..errors import RunError, SourceError
 from .architectures.compact_decoder import CompactDecoder
 from .architectures.reference_decoder import ReferenceDecoder
-from .scales import Scale
+from .scales import Scale, measure_scales
 from .source import Source
 from .stft import stft
 
@@ -80,7 +81,8 @@ def decoder_form(source: Source, architecture: Architecture, width: int | None =
     Compact: at most a tenth of the classifier's multiply-adds, or as narrow as can be where even that is
     more. Reference: about nine times them. Raises SourceError where the source shows no feature maps.
     """
-    scales = [scale for scale in source.scales if scale.stride >= 2] or list(source.scales)
+    shown = list(source.scales) or _found(source)
+    scales = [scale for scale in shown if scale.stride >= 2] or shown
     if not scales:
         raise SourceError(
             f"{source.name}: shows no feature map [B, C, T', F'], which a decoder reads; name some (an "
@@ -104,6 +106,19 @@ def decoder_form(source: Source, architecture: Architecture, width: int | None =
     choices = range(4, _WIDEST + 1, 4) if architecture == "compact" else range(8, 4097, 4)
     classifier, inputs = _measured(source, form.inputs)
     return _widest(form, choices, share * classifier, [given.to("meta") for given in inputs])
+
+
+def _found(source: Source) -> list[Scale]:
+    """The scales of a source that does not say where they lie: its four-axis taps, probed with tones."""
+    samples = max(
+        math.ceil(source.window.minimum_seconds * source.sample_rate),
+        min(round(source.window.seconds * source.sample_rate), source.sample_rate),
+    )
+
+    def taps_of(waveform: torch.Tensor) -> dict[str, torch.Tensor]:
+        return dict(zip(source.taps, source.classifier(source.frontend(waveform))[1:], strict=True))
+
+    return measure_scales(taps_of, 1 + samples // source.analysis.hop, samples, source.sample_rate)
 
 
 def _widest(

@@ -45,7 +45,8 @@ class Source(Exportable):
     classifier: that -> (logits [B, K], *taps), taps in the order of `taps`
     decoder: (*the taps named in decoder_taps) -> mask [B, T, F], any T (pads and crops inside)
     head_weight [K, C], head_bias [K]: the linear head after pooling, where there is one
-    scales: where the cells of the taps lie that a decoder may be trained on, finest first
+    scales: where the cells of the taps lie that a decoder may be trained on, finest first; empty where
+        the source does not say, then they are measured
     log_mel: the tap with log1p(A @ FB) [B, T, mels], FB as `architectures.mel.filterbank`, if there is one
 
     A decoder's taps may also be "stft", the listenable STFT [B, T, F, 2], and "target", class indices [B].

@@ -6,7 +6,7 @@ import importlib
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -42,6 +42,8 @@ class Adapter:
     - `linear` and `pooling`: where the head is `linear(pool(Z))` with pool = mean over the map
       ("mean") or max_t + mean_t of the mean over frequency ("max_mean"), prototypes get the
       additive account. It is checked against the head.
+    - `scales`: names of submodules of `feature_map` whose outputs [B, C, T', F'] are feature maps too, as
+      "block2" or "layers.3"; a decoder trained over the model (`earmark train lmac`) reads them.
     - `frame_seconds` and `bands_hz`: where a cell of Z lies, in time and one (low, high) in Hz a
       row; without them the bundle has no prototypes.
     - `window_seconds`: longest sound heard at once; longer sound is windowed every `hop_seconds`
@@ -77,6 +79,7 @@ class Adapter:
     mask_targets: Literal["predicted", "any"] = "predicted"
     linear: nn.Linear | None = None
     pooling: Literal["mean", "max_mean", "other"] = "other"
+    scales: list[str] = field(default_factory=list)
     frame_seconds: float | None = None
     bands_hz: list[tuple[float, float]] | None = None
     description: str = ""
@@ -85,7 +88,7 @@ class Adapter:
 
 
 class _Classifier(nn.Module):
-    """features or STFT -> (logits, Z[, features])."""
+    """features or STFT -> (logits, Z[, features], further scales)."""
 
     def __init__(self, adapter: Adapter) -> None:
         super().__init__()
@@ -94,13 +97,25 @@ class _Classifier(nn.Module):
         self.head = adapter.head
         # With a waveform front end the features are an input already, but the decoder reads taps.
         self.give_features = adapter.decoder is not None
+        self.scales = list(adapter.scales)
+        self._seen: dict[str, torch.Tensor] = {}
+        for name in self.scales:
+            self.feature_map.get_submodule(name).register_forward_hook(self._keeping(name))
+
+    def _keeping(self, name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
+        def keep(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+            self._seen[name] = output
+
+        return keep
 
     def forward(self, entry: torch.Tensor) -> tuple[torch.Tensor, ...]:
         features = self.front_end(entry)
         z = self.feature_map(features)
         logits = self.head(z)
         # A tap may not be the graph's input itself, hence the addition of nothing.
-        return (logits, z, features + 0.0) if self.give_features else (logits, z)
+        shown = (z, features + 0.0) if self.give_features else (z,)
+        seen = tuple(self._seen.pop(name) for name in self.scales)
+        return (logits, *shown, *seen)
 
 
 def load(text: str) -> Source:
@@ -150,7 +165,10 @@ def from_adapter(adapter: object, origin: str = "factory") -> Source:
     stft = StftFrontend(adapter.analysis)
     spectral = adapter.rescore == "spectrogram"
     frontend = stft if spectral else adapter.front_end.eval()
-    classifier = _Classifier(adapter).eval()
+    try:
+        classifier = _Classifier(adapter).eval()
+    except AttributeError as error:
+        raise SourceError(f"{origin}: scales: {_line(error)}; name submodules of the feature map") from error
     decoder = adapter.decoder.eval() if adapter.decoder is not None else None
     taps, z = _probe(adapter, frontend, classifier, origin)
     additive = _check_linear(adapter, z, origin)
@@ -186,7 +204,7 @@ def from_adapter(adapter: object, origin: str = "factory") -> Source:
 
 
 def _probe(
-    adapter: Adapter, frontend: nn.Module, classifier: nn.Module, origin: str
+    adapter: Adapter, frontend: nn.Module, classifier: _Classifier, origin: str
 ) -> tuple[dict[str, list[int | str]], torch.Tensor]:
     """Run two lengths of noise; returns the taps' dims (what changes with length is named) and Z."""
     samples = int(adapter.window_seconds * adapter.sample_rate)
@@ -204,10 +222,17 @@ def _probe(
         raise SourceError(f"{origin}: logits of shape {list(logits.shape)}, but {len(adapter.labels)} labels")
     if z.dim() != 4:
         raise SourceError(f"{origin}: the feature map has shape {list(z.shape)}; [B, C, T', F'] is needed")
-    names = ["feature_map", "spectrum"]
+    names = ["feature_map"] + ["spectrum"] * classifier.give_features + adapter.scales
+    count = len(adapter.scales)
+    for name, seen in zip(adapter.scales, long[len(long) - count :], strict=True):
+        if seen.dim() != 4:
+            raise SourceError(
+                f"{origin}: scale {name!r} has shape {list(seen.shape)}; [B, C, T', F'] is needed"
+            )
+    names = [name.replace(".", "_") for name in names]
     taps: dict[str, list[int | str]] = {}
     for name, one, other in zip(names, long[1:], short[1:], strict=False):
-        suffix = "frames" if name == "spectrum" else "frames_z"
+        suffix = {"spectrum": "frames", "feature_map": "frames_z"}.get(name, f"frames_{name}")
         taps[name] = ["batch"]
         for axis, (a, b) in enumerate(zip(one.shape[1:], other.shape[1:], strict=True)):
             taps[name].append(a if a == b else suffix if suffix not in taps[name] else f"{suffix}_{axis}")

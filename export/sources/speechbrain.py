@@ -20,7 +20,9 @@ from ...errors import SourceError
 from ...runtime.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec
 from ..architectures.cnn14 import Cnn14, Cnn14Classifier, channels_of, current_names
 from ..architectures.cnn14_decoder import Cnn14Decoder, ExportedCnn14Decoder, reference_mask
+from ..architectures.mel import filterbank as filterbank_of
 from ..frontend import StftFrontend, analysis_window
+from ..scales import Scale, mel_rows
 from ..source import Reference, Source
 from .hyperparams import Hyperparams
 from .state_dicts import State, fill, read_state
@@ -95,6 +97,8 @@ def load(path: Path | str, *, allow_missing_decoder: bool = False) -> Source:
         ),
         head_weight=head.weight.detach(),
         head_bias=None if head.bias is None else head.bias.detach(),
+        scales=_scales(_taps(body, recipe), recipe),
+        log_mel="logmel" if _usual(recipe) else None,
         description=(
             "Cnn14" + ("" if decoder is None else " and its L-MAC decoder") + " from an output folder of "
             "SpeechBrain's ESC-50 interpret recipe."
@@ -299,6 +303,29 @@ def _taps(body: Cnn14, recipe: Recipe) -> dict[str, list[int | str]]:
         "x4": ["batch", channels[2], "frames_8", mels // 8],
         "logmel": ["batch", "frames", mels],
     }
+
+
+def _usual(recipe: Recipe) -> bool:
+    """Whether the recipe's filterbank spans all frequencies, as this package's own does."""
+    own = filterbank_of(recipe.analysis.n_fft, recipe.n_mels, recipe.sample_rate)
+    return torch.allclose(mel_filterbank(recipe), own, atol=1e-5)
+
+
+def _scales(taps: dict[str, list[int | str]], recipe: Recipe) -> list[Scale]:
+    """Where the cells of x4, x3, x2 and x1 lie; with an unusual filterbank none: they are measured."""
+    if not _usual(recipe):
+        return []
+    strides = {"x4": 8, "x3": 16, "x2": 32, "x1": 32}
+    return [
+        Scale(
+            tap=name,
+            channels=int(taps[name][1]),
+            rows=int(taps[name][3]),
+            stride=stride,
+            hz=mel_rows(recipe.n_mels, recipe.sample_rate, int(taps[name][3]), stride),
+        )
+        for name, stride in strides.items()
+    ]
 
 
 def _reference(

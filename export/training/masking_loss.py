@@ -2,8 +2,12 @@
 
 With X = log1p|S|, M the mask, c the class asked for, f the frozen classifier:
 
-    in_weight NLL(f(M X), c) - out_weight NLL(f((1 - M) X), c) + out_score_weight f_c((1 - M) X)
-        + area_weight mean(M)
+    in_weight NLL(f(M X), c) + gain_weight softplus(logit f_c(X) + 0.5 - logit f_c(M X))
+        - out_weight NLL(f((1 - M) X), c) + out_score_weight f_c((1 - M) X) + area_weight mean(M)
+
+The paper's terms are the first, the third and the last. The gain asks the masked sound to convince the
+classifier *more* than the whole sound did, which is what AI and AD measure, and goes on asking where the
+NLL is satisfied; the score bounds what NLL out leaves unbounded, so that it acts where something is left.
 
 and where guided: where cos(X_clean, M X) >= 0.6, guided_weight BCE(M, [X_clean >= 0.35 max X_clean]) in
 place of the area. A teacher adds teacher_weight BCE(M, M_teacher).
@@ -25,6 +29,8 @@ from .settings import LmacSettings
 
 # The recipe's guidance: masks like the clean sound by this cosine follow its loud cells.
 _ALIKE, _LOUD = 0.6, 0.35
+# Log-odds by which the masked sound should be surer than the whole; scores are kept this far from 0 and 1.
+_MARGIN, _SURE = 0.5, 1e-4
 # A teacher's masks [B, T, F] of heard sound for class indices [B].
 Teacher = Callable[[Heard, torch.Tensor], torch.Tensor]
 
@@ -64,9 +70,16 @@ class MaskingLoss:
         there = asked.present.to(kept.dtype)
         inside = functional.cross_entropy(kept, asked.target, reduction="none")
         outside = functional.cross_entropy(removed, asked.target, reduction="none")
-        left = torch.softmax(removed, dim=1).gather(1, asked.target[:, None]).squeeze(1)
+        whole, inner, left = (
+            torch.softmax(logits, dim=1).gather(1, asked.target[:, None]).squeeze(1)
+            for logits in (heard.logits, kept, removed)
+        )
+        surer = torch.logit(inner, _SURE) - torch.logit(whole, _SURE)
         evidence = (
-            settings.in_weight * inside - settings.out_weight * outside + settings.out_score_weight * left
+            settings.in_weight * inside
+            + settings.gain_weight * functional.softplus(_MARGIN - surer)
+            - settings.out_weight * outside
+            + settings.out_score_weight * left
         )
         ramp = 0.1 + 0.9 * min(1.0, progress / settings.area_ramp)
         area = settings.area_weight * ramp * mask.mean(dim=(1, 2))

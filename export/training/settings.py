@@ -53,15 +53,16 @@ class LmacSettings:
     width: int | None = None
     # Whom the mask speaks for: the predicted class, as in the paper, or any class that is asked for.
     targets: Literal["predicted", "any"] = "predicted"
-    # Weights of the loss, see `masking_loss`. The paper's code: 4, 0.2, 0, 6.4.
-    in_weight: float = 4.0
+    # Weights of the loss, see `masking_loss`. The paper's code: 4, 0, 0.2, 0, 6.4.
+    in_weight: float = 1.0
+    gain_weight: float = 3.0
     out_weight: float = 0.0
-    out_score_weight: float = 2.0
-    area_weight: float = 4.0
+    out_score_weight: float = 6.5
+    area_weight: float = 14.0
     # The area's weight rises from a tenth over this part of the training.
     area_ramp: float = 0.7
     # Part of the sounds masked with a sharpened sigmoid, so that masks survive thresholding.
-    sharpened: float = 0.5
+    sharpened: float = 0.6
     sharpness: float = 8.0
     # Part of the clips heard with noise or another clip mixed in.
     mixtures: float = 0.5
@@ -73,7 +74,7 @@ class LmacSettings:
     # Part of the training recordings that the best epoch is chosen by, and epochs without a better one
     # after which training ends (0: never early).
     stop_fraction: float = 0.1
-    patience: int = 15
+    patience: int = 20
     # As in ClassifierSettings.
     exact: bool = False
     ema_decay: float = 0.99

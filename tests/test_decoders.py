@@ -1,0 +1,300 @@
+"""Decoders for any classifier: cost, lengths, scales that are measured, training over a stranger's model."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+
+import earmark  # noqa: E402
+from earmark.cli import main  # noqa: E402
+from earmark.errors import RunError, SourceError  # noqa: E402
+from earmark.export.architectures.compact_classifier import CompactClassifier  # noqa: E402
+from earmark.export.architectures.compact_decoder import spread  # noqa: E402
+from earmark.export.bundle_writer import write_bundle  # noqa: E402
+from earmark.export.decoders import cost, decoder_form, multiply_adds, read_form  # noqa: E402
+from earmark.export.scales import Scale, measure_scales, mel_rows  # noqa: E402
+from earmark.export.sources.factory import Adapter, from_adapter  # noqa: E402
+from earmark.export.stft import stft  # noqa: E402
+from earmark.export.training.lmac import train_lmac  # noqa: E402
+from earmark.export.training.settings import LmacSettings  # noqa: E402
+from earmark.runtime.manifest import AnalysisSpec  # noqa: E402
+
+RATE = 8000
+ANALYSIS = AnalysisSpec(n_fft=256, window_length=200, hop=80, window="hann")
+
+
+class Linear(nn.Module):
+    """Linear-frequency log-magnitudes: no mel scale anywhere."""
+
+    def forward(self, spectrum):
+        return torch.log1p(torch.sqrt(spectrum.square().sum(-1) + 1e-14))[:, :, 1:]
+
+
+class Body(nn.Module):
+    """Three scales of odd strides: (3, 4), then (2, 2) twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(1, 12, 5, (3, 4), 2), nn.ReLU())
+        self.second = nn.Sequential(nn.Conv2d(12, 20, 3, 2, 1), nn.ReLU())
+        self.third = nn.Sequential(nn.Conv2d(20, 28, 3, 2, 1), nn.ReLU())
+
+    def forward(self, features):
+        return self.third(self.second(self.first(features.unsqueeze(1))))
+
+
+class Pooled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(28, 3)
+
+    def forward(self, z):
+        return self.linear(z.mean(dim=(2, 3)))
+
+
+def stranger(**changes):
+    torch.manual_seed(3)
+    given = {
+        "name": "stranger",
+        "labels": ["high", "low", "noise"],
+        "sample_rate": RATE,
+        "front_end": Linear(),
+        "feature_map": Body(),
+        "head": Pooled(),
+        "analysis": ANALYSIS,
+        "window_seconds": 1.0,
+        "minimum_seconds": 0.25,
+        "scales": ["first", "second"],
+    }
+    return from_adapter(Adapter(**{**given, **changes}), "stranger")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Tones high and low in some noise, and noise alone: 6 recordings a class."""
+    folder = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    time = np.arange(RATE) / RATE
+    for label, hertz in (("high", 2500.0), ("low", 400.0), ("noise", 0.0)):
+        (folder / label).mkdir()
+        for index in range(6):
+            wave = 0.05 * random.standard_normal(RATE)
+            if hertz:
+                wave += 0.4 * np.sin(2 * np.pi * hertz * (1 + 0.05 * index) * time) * (time > 0.1 * index)
+            soundfile.write(folder / label / f"{label}{index}x.wav", wave, RATE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def full_size(tmp_path_factory):
+    """The classifier of ESC-10's size, untrained, as a run directory."""
+    from earmark.export.run_directory import RunDirectory
+    from earmark.export.training.classifier import analysis_of, build
+    from earmark.export.training.settings import ClassifierSettings, to_record
+
+    settings = ClassifierSettings()
+    analysis = analysis_of(settings)
+    config = {
+        "name": "full",
+        "labels": [f"l{index}" for index in range(10)],
+        "sample_rate": settings.sample_rate,
+        "window_seconds": settings.window,
+        "level": settings.level,
+        "analysis": {field: getattr(analysis, field) for field in analysis.__struct_fields__},
+        "classifier": {"architecture": "compact_classifier", "mels": settings.mels, "width": settings.width},
+        "training": to_record(settings),
+    }
+    run = RunDirectory(tmp_path_factory.mktemp("full"), "classifier")
+    run.write_config(config)
+    torch.manual_seed(0)
+    run.write_weights(build(config)[0].state_dict())
+    return run.path
+
+
+def test_cost_is_chosen_relative_to_the_classifier(full_size):
+    from earmark.export.sources.run import load
+
+    source = load(full_size)
+    compact = decoder_form(source, "compact")
+    decoder, classifier = cost(source, compact)
+    assert 0.07 * classifier < decoder <= 0.10 * classifier
+    assert decoder == multiply_adds(compact.build(), *_inputs(source, compact))
+    heavy = decoder_form(source, "reference")
+    decoder, classifier = cost(source, heavy)
+    assert 8.0 * classifier < decoder <= 9.0 * classifier
+
+
+def _inputs(source, form, seconds=None):
+    samples = round((seconds or source.window.seconds) * source.sample_rate)
+    waveform = 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        spectrum = stft(waveform, source.analysis)
+        logits, *taps = source.classifier(source.frontend(waveform))
+    given = {**dict(zip(source.taps, taps, strict=True)), "stft": spectrum, "target": logits.argmax(1)}
+    return [given[name] for name in form.inputs]
+
+
+@pytest.mark.parametrize("architecture", ["compact", "reference"])
+def test_any_length_and_any_bin_count(architecture):
+    source = stranger()
+    form = decoder_form(source, architecture, 8)
+    decoder = form.build().eval()
+    for seconds in (0.25, 0.2513, 0.5, 0.777, 1.0, 1.31):
+        inputs = _inputs(source, form, seconds)
+        with torch.no_grad():
+            mask = decoder(*inputs)
+        frames = 1 + round(seconds * RATE) // ANALYSIS.hop
+        assert mask.shape == (1, frames, ANALYSIS.n_fft // 2 + 1)
+        assert 0.0 <= float(mask.min()) <= float(mask.max()) <= 1.0
+
+
+def test_form_survives_its_record_and_damage_is_named():
+    form = decoder_form(stranger(), "compact", 8)
+    record = json.loads(msgspec.json.encode(form))
+    assert read_form(record) == form
+    with pytest.raises(RunError, match="damaged"):
+        read_form({**record, "scales": "none"})
+    with pytest.raises(RunError, match="damaged"):
+        read_form({**record, "bands": 63}).build()
+
+
+def test_measured_scales_are_where_the_classifiers_rows_are():
+    torch.manual_seed(0)
+    analysis = AnalysisSpec(n_fft=640, window_length=640, hop=320, window="hann")
+    model = CompactClassifier(640, 16000, 5).eval()
+
+    def taps_of(waveform):
+        names = ["logmel", "map1", "map2", "map3", "map4"]
+        with torch.no_grad():
+            return dict(zip(names, model(stft(waveform, analysis))[1:], strict=True))
+
+    scales = measure_scales(taps_of, 51, 16000, 16000)
+    assert [scale.tap for scale in scales] == ["map1", "map2", "map3", "map4"]
+    for index, scale in enumerate(scales):
+        rows = 64 // 2**index
+        assert (scale.rows, scale.stride, scale.channels) == (rows, 2**index, 24 * 2**index)
+        true = np.array(mel_rows(64, 16000, rows, 2**index))
+        # Deep rows see far; those at the edges past the end.
+        off = np.abs(np.interp(scale.hz, true, np.arange(rows)) - np.arange(rows))
+        assert off[1:-1].max() < 0.7
+        assert np.median(off) < 0.5
+
+
+def test_a_map_without_frequency_axis_speaks_for_all_bands():
+    random = torch.Generator().manual_seed(0)
+
+    def taps_of(waveform):
+        level = waveform.abs().mean() * torch.ones(1, 4, 10, 6)
+        return {"flat": level + 0.01 * torch.rand(1, 4, 10, 6, generator=random)}
+
+    (scale,) = measure_scales(taps_of, 100, 8000, 8000)
+    assert scale == Scale(tap="flat", channels=4, rows=6, stride=10, hz=[])
+    matrix = spread(scale.hz, [100.0, 200.0], 6, 2)
+    assert torch.allclose(matrix, torch.full((6, 2), 1 / 6))
+
+
+def test_spreading_keeps_what_is_constant_and_what_is_linear_in_pitch():
+    rows = mel_rows(32, 16000, 32, 1)
+    matrix = spread(rows, mel_rows(64, 16000, 64, 1), 32, 64)
+    assert torch.allclose(matrix.sum(0), torch.ones(64))
+    spread_index = torch.arange(32.0) @ matrix
+    assert bool((spread_index.diff() >= -1e-6).all())
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """A decoder for any class over a stranger's model that has learnt its classes."""
+    source = stranger()
+    optimizer = torch.optim.Adam(source.classifier.parameters(), 2e-3)
+    waves, targets = [], []
+    for index, label in enumerate(source.labels):
+        for path in sorted((data / label).iterdir()):
+            waves.append(soundfile.read(path, dtype="float32")[0])
+            targets.append(index)
+    spectra = stft(torch.from_numpy(np.stack(waves)), ANALYSIS)
+    for _ in range(60):
+        loss = nn.functional.cross_entropy(source.classifier(spectra)[0], torch.tensor(targets))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.2
+    out = tmp_path_factory.mktemp("out") / "decoder"
+    settings = LmacSettings(
+        epochs=80, lr=1e-2, batch_size=5, targets="any", width=8, mixtures=0.9, sharpened=0, patience=0
+    )
+    summary = train_lmac(source, data, settings, out=out)
+    assert summary["clips"] == 15
+    return source, out
+
+
+def test_a_strangers_model_gets_a_decoder_a_bundle_and_masks(trained, data, tmp_path):
+    from earmark.export.run_directory import RunDirectory
+    from earmark.export.trained_decoder import with_decoder
+
+    source, out = trained
+    whole = with_decoder(source, RunDirectory(out, "decoder"))
+    assert whole.mask_targets == "any"
+    manifest = write_bundle(whole, tmp_path / "bundle")
+    assert manifest.parity["fp32"]["mask"]["max_abs"] < 1e-4
+    assert [tensor.name for tensor in manifest.stage("decoder").inputs][-1] == "target"
+    explainer = earmark.load(tmp_path / "bundle", device="cpu")
+    time = np.arange(RATE) / RATE
+    wave = 0.3 * np.where(time < 0.5, np.sin(2 * np.pi * 2500 * time), np.sin(2 * np.pi * 400 * time))
+    wave = (wave + 0.02 * np.random.default_rng(1).standard_normal(RATE)).astype(np.float32)
+    prefers_high = {}
+    for label in ("high", "low"):
+        mask = explainer.explain((wave, RATE), target=label, methods=["mask"]).mask
+        high = mask.values[5:45, np.abs(mask.bin_hz - 2500) < 100].mean()
+        low = mask.values[55:95, np.abs(mask.bin_hz - 400) < 100].mean()
+        prefers_high[label] = float(high - low)
+    # Asked for one class, the mask leans towards that class's tone.
+    assert prefers_high["high"] > prefers_high["low"] + 0.05
+
+
+def test_another_classifier_and_missing_maps_are_refused(trained):
+    from earmark.export.run_directory import RunDirectory
+    from earmark.export.trained_decoder import with_decoder
+
+    _, out = trained
+    with pytest.raises(SourceError, match="another classifier"):
+        with_decoder(stranger(), RunDirectory(out, "decoder"))
+    with pytest.raises(SourceError, match="scales"):
+        stranger(scales=["nowhere"])
+
+
+def test_what_training_refuses_before_it_begins(trained, data, tmp_path, full_size):
+    source, out = trained
+    with pytest.raises(RunError, match="where the decoder goes"):
+        train_lmac(source, data)
+    with pytest.raises(RunError, match="predicted class"):
+        train_lmac(source, data, LmacSettings(decoder="reference", targets="any"), out=tmp_path / "x")
+    with pytest.raises(RunError, match="explains another classifier"):
+        train_lmac(stranger(), data, out=tmp_path / "x", teacher=out)
+    answer = CliRunner().invoke(
+        main, ["train", "lmac", str(full_size), str(data), "--device", "cuda", "--teacher", str(out)]
+    )
+    assert answer.exit_code in (1, 3)
+    assert answer.stderr.startswith("Error: ")
+    assert not (tmp_path / "x" / "decoder.json").exists()
+
+
+def test_teacher_guidance_noise_and_any_target_train_and_resume(trained, data, tmp_path):
+    source, out = trained
+    settings = LmacSettings(epochs=2, batch_size=6, targets="any", guided=True, width=4)
+    given = {"teacher": out, "noise": data / "noise"}
+    first = train_lmac(source, data, settings, out=tmp_path / "one", **given)
+    assert first["epochs"] == 2
+    again = train_lmac(source, data, settings, out=tmp_path / "two", **given)
+    assert again["epochs"] == 2
+    weights = [(tmp_path / name / "decoder.safetensors").read_bytes() for name in ("one", "two")]
+    assert weights[0] == weights[1]
+    with pytest.raises(RunError, match="teacher"):
+        train_lmac(source, data, settings, out=tmp_path / "one", resume=True, noise=data / "noise")
