@@ -1,0 +1,147 @@
+r"""Faithfulness over several seeds: mean and spread, and paired differences pooled over the seeds.
+
+    python benchmarks/faithfulness.py DATA --out DIR --fold 4 \
+        --family compact S0 S1 S2 --sources RUN0 RUN1 RUN2 [--family heavy H0 H1 H2] \
+        [--condition clean noise_6db ...] [--method mask energy ...]
+
+A family is one bundle a seed; the first family gets every method, further ones mask and thresholded
+alone. Each bundle and condition is one `earmark evaluate`, kept in DIR and not repeated as long as
+bundle, data and options are the same. Prints tables; all of it goes to DIR/summary.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from earmark.evaluation.faithfulness import Record
+from earmark.evaluation.faithfulness_table import differences
+from earmark.evaluation.metrics import METRICS
+from earmark.evaluation.table import Column, Table
+
+MASKS = ("mask", "thresholded")
+
+
+def main() -> None:
+    """Evaluate what is missing, then put it together."""
+    options = _parser().parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    records: list[tuple[str, int, Record]] = []
+    reports = []
+    for position, (family, *bundles) in enumerate(options.family):
+        for seed, bundle in enumerate(bundles):
+            for condition in options.condition:
+                document, found = _evaluated(options, family, seed, Path(bundle), condition, position == 0)
+                reports.append({"family": family, "seed": seed, **document})
+                records += [(family, seed, record) for record in found]
+    rows = over_seeds(records)
+    first = options.family[0][0]
+    pooled = differences([_named(*one, first) for one in records], "mask")
+    print(
+        f"{len(options.family[0]) - 1} seeds, fold {options.fold}: mean and standard deviation over seeds\n"
+    )
+    print(rows.text())
+    print(f"\n{first} mask minus the others, window by window, all seeds; intervals over source recordings\n")
+    print(pooled.text(intervals=True))
+    summary = {"reports": reports, "table": rows.to_dict(), "differences": pooled.to_dict()}
+    (options.out / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--fold", type=int)
+    parser.add_argument("--family", nargs="+", action="append", required=True, metavar=("NAME", "BUNDLE"))
+    parser.add_argument(
+        "--sources", nargs="+", default=[], metavar="RUN", help="of the first family's bundles"
+    )
+    parser.add_argument("--condition", nargs="+", default=["clean"])
+    parser.add_argument("--method", nargs="+", default=[])
+    parser.add_argument("--curves", action="store_true", help="the first family's curves too")
+    return parser
+
+
+def _evaluated(
+    options: argparse.Namespace, family: str, seed: int, bundle: Path, condition: str, everything: bool
+) -> tuple[dict, list[Record]]:
+    """The report and the records of one bundle under one condition, from DIR where they are there."""
+    name = f"{family}-{seed}-{condition}"
+    lines, report = options.out / f"{name}.jsonl", options.out / f"{name}.json"
+    command = [sys.executable, "-m", "earmark.cli", "evaluate", str(bundle), str(options.data), "--json"]
+    command += ["--condition", condition, "--records", str(lines)]
+    command += ["--fold", str(options.fold)] if options.fold is not None else []
+    methods = options.method if everything else MASKS
+    command += [word for method in methods for word in ("--method", method)]
+    if everything and seed < len(options.sources):
+        command += ["--source", options.sources[seed]]
+    if everything and options.curves:
+        command += ["--curves", str(options.out / f"{name}-curves.json")]
+    manifest = hashlib.sha256((bundle / "bundle.json").read_bytes()).hexdigest()
+    asked = {"command": command[3:], "manifest_sha256": manifest}
+    if not report.exists() or json.loads(report.read_text()).get("asked") != asked:
+        print(f"earmark {' '.join(command[3:])}", file=sys.stderr)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        document = {"asked": asked, **json.loads(done.stdout)}
+        report.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    document = json.loads(report.read_text())
+    return document, [_record(line) for line in lines.read_text().splitlines()]
+
+
+def _record(line: str) -> Record:
+    """A record as it was before it became JSON."""
+    fields = json.loads(line)
+    values = {key: np.nan if value is None else value for key, value in fields["values"].items()}
+    return Record(**{**fields, "values": values})
+
+
+def _named(family: str, seed: int, record: Record, first: str) -> Record:
+    """The record under a name that keeps seeds and families apart; the first family's names stay."""
+    masker = record.masker if family == first else f"{family} {record.masker}"
+    return replace(record, clip=f"{seed}/{record.clip}", masker=masker)
+
+
+def over_seeds(records: Sequence[tuple[str, int, Record]]) -> Table:
+    """A row a condition, domain, family and masker: the mean over seeds and its spread."""
+    columns = [Column(key, key) for key in ("condition", "domain", "family", "method")]
+    columns += [Column(key, metric.name, better=metric.better) for key, metric in METRICS.items()]
+    columns += [Column("area_spread", "area +-"), Column("ms", "ms", 1)]
+    rows = []
+    for names, seeds in _seeds(records):
+        row = dict(zip(("condition", "domain", "family", "method"), names, strict=True))
+        for key, metric in METRICS.items():
+            means = [np.nanmean([one.values[key] for one in some]) for some in seeds]
+            digits = 1 if metric.high == 100.0 else 3
+            spread = np.std(means, ddof=1) if len(means) > 1 else np.nan
+            row[key] = f"{np.mean(means):z.{digits}f}" + (f" ± {spread:.{digits}f}" if len(means) > 1 else "")
+        row["area_spread"] = float(np.mean([np.std([one.values["area"] for one in some]) for some in seeds]))
+        row["ms"] = float(np.median([one.milliseconds for some in seeds for one in some]))
+        rows.append(row)
+    return Table(columns, rows)
+
+
+def _seeds(
+    records: Sequence[tuple[str, int, Record]],
+) -> Iterator[tuple[tuple[str, str, str, str], list[list[Record]]]]:
+    """Records of one condition, domain, family and masker, seed by seed."""
+    groups: dict[tuple[str, str, str, str], dict[int, list[Record]]] = {}
+    for family, seed, one in records:
+        key = (one.condition, one.domain, family, one.masker)
+        groups.setdefault(key, {}).setdefault(seed, []).append(one)
+    order = {pair: index for index, pair in enumerate(dict.fromkeys(key[:2] for key in groups))}
+    for key, seeds in sorted(groups.items(), key=lambda item: order[item[0][:2]]):
+        yield key, list(seeds.values())
+
+
+if __name__ == "__main__":
+    main()
