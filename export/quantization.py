@@ -43,6 +43,9 @@ RANK_LIMIT = 0.95
 # `earmark verify` allows this much more than was seen, on machines with other int8 kernels.
 _HEADROOM = 2.0
 
+# What protobuf can hold, with room for what the passes add.
+_LARGEST_BYTES = 1900 << 20
+
 _WEIGHTED = frozenset({"Conv", "MatMul", "Gemm"})
 # What may stand between layers without leaving 8 bits.
 _BETWEEN = frozenset({"Relu", "MaxPool", "AveragePool", "Add"})
@@ -154,7 +157,12 @@ def _quantised(path: Path, fed: Iterator[dict[str, FloatArray]], name: str) -> o
         logits = next(output for output in model.graph.output if output.name == "logits")
         del model.graph.output[:]
         model.graph.output.append(logits)
-        save_graph(model, plain)
+        # In one file (below protobuf's 2 GB): onnxruntime's passes lose sight of weights beside the graph.
+        if model.ByteSize() > _LARGEST_BYTES:
+            raise SourceError(
+                f"{name}: the classifier is too large to be quantised; export it without --int8"
+            )
+        plain.write_bytes(model.SerializeToString())
         try:
             quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
             model = onnx.load(str(ready))
@@ -165,7 +173,7 @@ def _quantised(path: Path, fed: Iterator[dict[str, FloatArray]], name: str) -> o
                 raise SourceError(
                     f"{name}: no layer of the classifier can be quantised; export it without --int8"
                 )
-            save_graph(model, ready)
+            ready.write_bytes(model.SerializeToString())
             quantize_static(
                 str(ready),
                 str(made),

@@ -168,6 +168,15 @@ def test_verify_and_inspect_know_it(bundle, tmp_path):
     assert "int8 classifier" in (bundle / "README.md").read_text()
 
 
+def test_weights_beside_the_graph(calibration, tmp_path):
+    path = write_net(tmp_path / "net.onnx", widths=(16, 96, 384))
+    manifest = write_bundle(source_of(path), tmp_path / "b", calibration=calibration)
+    assert manifest.stage("classifier").data
+    quick = manifest.files["classifier_int8.onnx"].size
+    assert quick < 0.4 * manifest.files["classifier.onnx.data"].size
+    assert all(check.passed for check in verify(tmp_path / "b")[1])
+
+
 def test_a_bundle_without_says_so(net, tmp_path):
     write_bundle(source_of(net), tmp_path / "plain")
     assert json.loads((tmp_path / "plain" / "bundle.json").read_text())["schema_version"] == 1
