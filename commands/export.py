@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 @click.option("--licence", metavar="TEXT", help="Licence of the weights, for manifest and card.")
 @click.option("--attribution", metavar="TEXT", help="Whom to credit, for manifest and card.")
 @click.option("--no-decoder", is_flag=True, help="Leave the decoder out: no masks, a smaller bundle.")
+@click.option(
+    "--decoder",
+    metavar="RUN",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The decoder that earmark train lmac SOURCE -o RUN has trained over it.",
+)
 @click.option("--int8", is_flag=True, help="Add an 8-bit classifier for methods that ask for many scores.")
 @click.option(
     "--calibration",
@@ -76,6 +82,7 @@ def export(
     licence: str | None,
     attribution: str | None,
     no_decoder: bool,
+    decoder: Path | None,
     int8: bool,
     calibration: Path | None,
     seed: int,
@@ -88,6 +95,8 @@ def export(
     module:factory (see earmark.export.sources.factory.Adapter), or an .onnx file that takes waveforms
     and gives a score a label. All but the last need the extra "export".
     """
+    if no_decoder and decoder is not None:
+        raise click.UsageError("--decoder and --no-decoder exclude each other")
     if int8 != (calibration is not None):
         raise click.UsageError("--int8 and --calibration DIR belong together")
     from ..export.bundle_writer import check_target, write_bundle
@@ -95,10 +104,12 @@ def export(
 
     check_target(out, force=force)
     if Path(source).suffix.lower() == ".onnx":
+        if decoder is not None:
+            raise click.UsageError("--decoder is for sources in PyTorch; an .onnx file shows no feature maps")
         found = _graph(source, window, of_graph)
     else:
         _refuse_graph_options(of_graph)
-        found = _pytorch(source, window, no_decoder=no_decoder)
+        found = _pytorch(source, window, decoder, no_decoder=no_decoder)
     clips = read_clips(sound, found) if sound is not None else []
     manifest = write_bundle(
         found,
@@ -130,15 +141,20 @@ def export(
         )
 
 
-def _pytorch(text: str, window: float | None, *, no_decoder: bool) -> Exportable:
-    """A source in PyTorch."""
+def _pytorch(text: str, window: float | None, decoder: Path | None, *, no_decoder: bool) -> Exportable:
+    """A source in PyTorch, with its own decoder, none, or one trained over it."""
     _need_torch()
     from ..export.source import with_window, without_decoder
     from ..export.sources import resolve
 
-    found = resolve(text, allow_missing_decoder=no_decoder)
-    if no_decoder:
+    found = resolve(text, allow_missing_decoder=no_decoder or decoder is not None)
+    if no_decoder or decoder is not None:
         found = without_decoder(found)
+    if decoder is not None:
+        from ..export.run_directory import RunDirectory
+        from ..export.trained_decoder import with_decoder
+
+        found = with_decoder(found, RunDirectory(decoder, "decoder"))
     return found if window is None else with_window(found, window)
 
 

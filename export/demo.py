@@ -48,7 +48,8 @@ CLASSIFIER = ClassifierSettings(
     val_fold=HELD_OUT_FOLD,
     exact=True,
 )
-DECODER = LmacSettings(epochs=14, width=16, seed=SEED, val_fold=HELD_OUT_FOLD, exact=True)
+# The last epoch's weights: a choice between epochs could fall differently on another processor.
+DECODER = LmacSettings(epochs=14, width=12, seed=SEED, val_fold=HELD_OUT_FOLD, stop_fraction=0.0, exact=True)
 
 
 def build(
