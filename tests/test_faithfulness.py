@@ -16,7 +16,7 @@ from earmark.evaluation.faithfulness import Plan, judge
 from earmark.evaluation.faithfulness_table import curves, differences, summary
 from earmark.evaluation.rescoring import domains_of, rescore
 from earmark.evaluation.sound_folders import list_sounds
-from earmark.evaluation.synthesis import make_clip
+from earmark.evaluation.synthesis import make_clip, write_folder
 from earmark.runtime.method import Heard
 from earmark.runtime.sound import open_sound
 from earmark.runtime.stft import as_complex, forward
@@ -249,6 +249,37 @@ def test_what_a_bundle_lacks_is_said_before_the_first_clip(tones):
             judge(model, clips, clean(clips), plan)
     with pytest.raises(MethodError, match="there is no method"):
         masker_of("nonsense")
+
+
+def test_a_model_with_features_of_its_own_is_judged_by_listening(tones):
+    model, clips = tones
+    fields = {name: getattr(model.manifest, name) for name in model.manifest.__struct_fields__}
+    model.manifest = type(model.manifest)(**{**fields, "rescore": "waveform"})
+    assert domains_of(model, "both") == ["audio"]
+    with pytest.raises(MethodError, match="audio"):
+        domains_of(model, "spectrogram")
+    plan = Plan([masker_of("band_occlusion")], domains_of(model), area=0.02)
+    assert {record.agrees for record in judge(model, clips, clean(clips), plan).records} == {True}
+
+
+@pytest.mark.slow
+def test_the_figures_of_the_shipped_bundle_are_those_of_its_training(explainer, tmp_path):
+    """PyTorch judged the decoder on the held-out fold when the demo was made; the bundle keeps that."""
+    demo = pytest.importorskip("earmark.export.demo")
+    write_folder(tmp_path, demo.SEED, demo.CLIPS_PER_CLASS)
+    held_out = [clip for clip in list_sounds(tmp_path).clips if clip.fold == demo.HELD_OUT_FOLD]
+    found = explainer.manifest.evaluation
+    made = judge(explainer, held_out, clean(held_out), Plan([masker_of("mask")], ["spectrogram"]))
+    assert made.right / made.windows == pytest.approx(found["validation_accuracy"], abs=1e-6)
+    table = summary(made.records)
+    for key, tolerance in (
+        ("average_increase", 1.3),
+        ("average_drop", 0.02),
+        ("faithfulness", 1e-3),
+        ("input_fidelity", 1e-6),
+        ("area", 1e-4),
+    ):
+        assert cell(table, key, "mask").estimate == pytest.approx(found[f"validation_{key}"], abs=tolerance)
 
 
 @pytest.mark.parametrize("area", [0.0, 0.013, 0.5, 1.0])
