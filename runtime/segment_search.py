@@ -28,6 +28,8 @@ Progress = Callable[[int, int], None]
 
 # Masks of the first round and of every later one; both even.
 _FIRST, _NEXT = 64, 32
+# No search ends by itself before a second round has borne out the first.
+_LEAST = _FIRST + _NEXT
 # Pairs that a chosen pair is the best of.
 _POOL = 256
 # More segments than this are looked into from coarse to fine.
@@ -37,7 +39,7 @@ _PIECES, _SPLIT, _PARTS = 48, 12, 4
 # Log-odds beyond this are all alike: probabilities nearer than 1e-6 to 0 or 1.
 LIMIT = 13.8
 # Squared correlation of what was found with what is to be found, at which asking ends.
-SETTLED = 0.95
+SETTLED = 0.9
 # Log-odds that differ by less than this are rounding.
 SMALLEST_CHANGE = 1e-6
 
@@ -182,7 +184,7 @@ class _Search:
                 if self._due():
                     self._split(fit)
                     fit = self._fit(seed)
-                elif settings.early_stop and not self._levels and settled(fit):
+                elif settings.early_stop and asked.calls >= _LEAST and not self._levels and settled(fit):
                     return fit
             self._ask(self._chosen(min(_NEXT, left) // 2, fit))
         return self._fit(seed)

@@ -54,14 +54,17 @@ def ridge(masks: Masks, values: Values, places: Places) -> Fit:
 
 
 def _bayesian(values: Values, found: Posterior, magnitude: Values) -> Fit:
+    """A posterior as a fit, its doubt widened where held-out answers lie further off than it expects."""
     predicted = values.mean() + found.smoother @ (values - values.mean())
+    wider = surprise(values, predicted, found.smoother, found.noise)
+    covariance = found.covariance * wider
     return Fit(
         importance=found.mean,
         magnitude=magnitude,
-        uncertainty=np.sqrt(np.maximum(np.diag(found.covariance), 0.0)),
+        uncertainty=np.sqrt(np.maximum(np.diag(covariance), 0.0)),
         r2=held_out_r2(values, predicted, found.smoother),
-        covariance=found.covariance,
-        noise=found.noise,
+        covariance=covariance,
+        noise=found.noise * wider,
     )
 
 
@@ -191,13 +194,31 @@ def held_out_r2(values: Values, predicted: Values, smoother: Values) -> float:
     predicted = H values + constant, H = `smoother` [n, n]: without the rows I the error there is
     (1 - H_II)^{-1} (y_I - predicted_I). -inf where a pair determines its own prediction.
     """
-    pairs = len(values) // 2
     total = float(((values - values.mean()) ** 2).sum())
-    if total <= 1e-18 or not pairs:
+    if total <= 1e-18 or len(values) < 2:
         return 0.0
-    rows = np.arange(2 * pairs).reshape(pairs, 2)
+    errors = _held_out(values, predicted, smoother)
+    return float("-inf") if errors is None else 1.0 - float((errors[1] ** 2).sum()) / total
+
+
+def surprise(values: Values, predicted: Values, smoother: Values, noise: float) -> float:
+    """Mean square of held-out errors over what a posterior expects of them, at least 1.
+
+    The predictive covariance of a pair that was left out is v (1 - H_II)^{-1}. A model that is not linear,
+    or too few answers, make a posterior too sure of itself; this says by how much.
+    """
+    errors = _held_out(values, predicted, smoother)
+    if errors is None or noise <= 1e-18:
+        return 1.0
+    kept, held_out = errors
+    return max(1.0, float((kept * held_out).mean()) / noise)
+
+
+def _held_out(values: Values, predicted: Values, smoother: Values) -> tuple[Values, Values] | None:
+    """Errors [pairs, 2] with and without the pair in the fit; None where a pair determines itself."""
+    rows = np.arange(len(values) // 2 * 2).reshape(-1, 2)
     own = np.eye(2) - smoother[rows[:, :, None], rows[:, None, :]]
     if (np.abs(np.linalg.det(own)) < 1e-9).any():
-        return float("-inf")
-    errors = np.linalg.solve(own, (values - predicted)[rows][:, :, None])
-    return 1.0 - float((errors**2).sum()) / total
+        return None
+    kept = (values - predicted)[rows]
+    return kept, np.asarray(np.linalg.solve(own, kept[:, :, None])[:, :, 0], np.float64)
