@@ -176,7 +176,8 @@ def convert(source: Source, folder: Path, *, samples: int | None = None) -> list
     generator = torch.Generator().manual_seed(0)
     waveform = 0.1 * torch.randn(2, length, generator=generator)
     with torch.inference_mode(False), torch.no_grad():
-        features = source.frontend.eval()(waveform)
+        # A view of a larger tensor would be exported with its strides.
+        features = source.frontend.eval()(waveform).contiguous()
         heard = source.classifier.eval()(features)
     classes = len(source.labels)
     if heard[0].shape[-1] != classes:

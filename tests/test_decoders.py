@@ -20,6 +20,7 @@ from earmark.export.architectures.compact_classifier import CompactClassifier  #
 from earmark.export.architectures.compact_decoder import spread  # noqa: E402
 from earmark.export.bundle_writer import write_bundle  # noqa: E402
 from earmark.export.decoders import cost, decoder_form, multiply_adds, read_form  # noqa: E402
+from earmark.export.frontend import StftFrontend  # noqa: E402
 from earmark.export.scales import Scale, measure_scales, mel_rows  # noqa: E402
 from earmark.export.sources.factory import Adapter, from_adapter  # noqa: E402
 from earmark.export.stft import stft  # noqa: E402
@@ -298,3 +299,31 @@ def test_teacher_guidance_noise_and_any_target_train_and_resume(trained, data, t
     assert weights[0] == weights[1]
     with pytest.raises(RunError, match="teacher"):
         train_lmac(source, data, settings, out=tmp_path / "one", resume=True, noise=data / "noise")
+
+
+class FromSound(nn.Module):
+    """A front end that eats waveforms and keeps its spectrogram to itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.spectrum, self.magnitudes = StftFrontend(ANALYSIS), Linear()
+
+    def forward(self, waveform):
+        return self.magnitudes(self.spectrum(waveform))
+
+
+def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, tmp_path):
+    from earmark.export.run_directory import RunDirectory
+    from earmark.export.trained_decoder import with_decoder
+
+    source = stranger(front_end=FromSound(), rescore="waveform")
+    settings = LmacSettings(epochs=1, batch_size=6, width=4, patience=0)
+    summary = train_lmac(source, data, settings, out=tmp_path / "run")
+    assert summary["epochs"] == 1
+    whole = with_decoder(source, RunDirectory(tmp_path / "run", "decoder"))
+    write_bundle(whole, tmp_path / "bundle")
+    explainer = earmark.load(tmp_path / "bundle", device="cpu")
+    result = explainer.explain(data / "low" / "low1x.wav", methods=["mask"], rescore=True)
+    assert result.mask.values.shape == (1 + RATE // ANALYSIS.hop, ANALYSIS.n_fft // 2 + 1)
+    assert set(result.rescored) == {"audio"}
+    assert CliRunner().invoke(main, ["verify", str(tmp_path / "bundle")]).exit_code == 0
