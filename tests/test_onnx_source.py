@@ -71,7 +71,8 @@ def write(
         doc_string="made in /home/somebody",
     )
     graph.node[0].doc_string = "/home/somebody/model.py"
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    # Named twice, as onnx.compose leaves it.
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)] * 2, ir_version=8)
     onnx.checker.check_model(model)
     onnx.save_model(model, path)
     return path
@@ -132,6 +133,7 @@ def test_a_graph_becomes_a_bundle_that_says_the_same(tmp_path, form):
         )
         result = explainer.explain(short[0], sample_rate=RATE, methods=[])
         np.testing.assert_allclose(result.logits, by_hand(padded)[0], atol=1e-4)
+    assert len(onnx.load(tmp_path / "bundle" / "classifier.onnx").opset_import) == 1
     assert b"somebody" not in b"".join(file.read_bytes() for file in (tmp_path / "bundle").iterdir())
 
 

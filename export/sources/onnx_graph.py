@@ -150,6 +150,12 @@ def classifier_graph(
     made.CopyFrom(model)
     graph = made.graph
     _strip(made)
+    # Merged graphs name a domain twice, which onnxruntime's quantiser refuses.
+    versions = {
+        "" if one.domain == "ai.onnx" else one.domain: one.version for one in reversed(made.opset_import)
+    }
+    del made.opset_import[:]
+    made.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in versions.items())
     _rename(graph, {name: f"source/{name}" for name in ("features", "logits", "waveform")})
     entry, exit_ = (_renamed(name) for name in (wave.name, output))
     weights = [weight for weight in graph.initializer if weight.name != entry]
