@@ -182,7 +182,7 @@ def classifier(
     metavar="DIR",
     help="Mix in recordings of noise from DIR instead of synthesised noise.",
 )
-@click.option("--area-weight", type=click.FloatRange(0), help="Higher: smaller masks. [default: 14]")
+@click.option("--area-weight", type=click.FloatRange(0), help="Higher: smaller masks. [default: 15]")
 @click.option(
     "--patience", type=click.IntRange(0), help="Epochs without a better one before the end; 0: all."
 )

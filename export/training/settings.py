@@ -58,7 +58,7 @@ class LmacSettings:
     gain_weight: float = 3.0
     out_weight: float = 0.0
     out_score_weight: float = 6.5
-    area_weight: float = 14.0
+    area_weight: float = 15.0
     # The area's weight rises from a tenth over this part of the training.
     area_ramp: float = 0.7
     # Part of the sounds masked with a sharpened sigmoid, so that masks survive thresholding.
