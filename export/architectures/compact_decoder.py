@@ -47,7 +47,7 @@ def spread(given: Sequence[float], wanted: Sequence[float], rows: int, columns: 
     places = torch.arange(columns)
     matrix[lower, places] = 1.0 - weight
     matrix[lower + 1, places] += weight
-    return matrix.to(torch.get_default_dtype())
+    return matrix.to(torch.float32)
 
 
 def stretched(x: torch.Tensor, factor: int, rows: int) -> torch.Tensor:
@@ -117,7 +117,7 @@ class CompactDecoder(nn.Module):
             self.register_buffer(f"bands{index}", spread(given, wanted, rows, columns), persistent=False)
         lower, weight = warp_taps(n_fft, bands, sample_rate)
         bins = torch.arange(n_fft // 2 + 1)
-        warp = torch.zeros(bands, n_fft // 2 + 1)
+        warp = torch.zeros(bands, n_fft // 2 + 1, dtype=weight.dtype)
         warp[lower, bins] = 1.0 - weight
         warp[lower + 1, bins] += weight
         self.warp: torch.Tensor
