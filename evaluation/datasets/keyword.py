@@ -14,7 +14,7 @@ import numpy as np
 from ..synthesis.backgrounds import BACKGROUNDS
 from .parts import FloatArray, Mixture, Options, Truth
 from .placing import at_peak, gain_db, places
-from .sources import Reader, by_fold, by_speaker, fade, stretch, varied
+from .sources import Reader, active_part, by_fold, by_speaker, stretch, varied
 
 KEYWORD, DIGIT = "seven", "7"
 OTHER = "other"
@@ -23,10 +23,12 @@ SCENES = ("fire_crackling", "helicopter", "rain", "sea_waves")
 FOLDS: Mapping[str, tuple[int, ...]] = {"train": (1, 2), "tune": (3,), "test": (4,)}
 SECONDS = 3.0
 # Power of the speech over that of what is behind it.
-RATIO_DB = (5.0, 25.0)
+RATIO_DB = (10.0, 30.0)
 # How much louder or softer each of the other words is than the keyword.
 OTHERS_DB = 4.0
 LONGEST_S = 0.8
+# Ends of a word that are this far below its loudest frame are cut: nobody hears them behind the noise.
+FLOOR_DB = 20.0
 
 
 class Keyword:
@@ -92,7 +94,7 @@ class Keyword:
         """A word at root mean square 1; in the training part at another pace and pitch."""
         if part == "train":
             sound = varied(sound, random, 0.15)
-        return fade(sound[: round(LONGEST_S * self.sample_rate)], self.sample_rate)
+        return active_part(sound, self.sample_rate, LONGEST_S, FLOOR_DB)
 
     def _background(self, part: str, samples: int, random: np.random.Generator) -> tuple[FloatArray, str]:
         """Synthesised noise, or half of the time a scene; root mean square 1."""

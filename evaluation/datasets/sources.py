@@ -15,9 +15,8 @@ from ..sound_folders import Clip, list_sounds, load_sound
 from .parts import FloatArray, Options
 
 _SPOKEN = re.compile(r"^(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<take>\d+)$")
-# The envelope that finds an event: frames of this length, this far below the loudest, gaps closed.
+# The envelope that finds an event: frames of this length; shorter gaps are closed.
 _FRAME_S = 0.02
-_FLOOR_DB = 25.0
 _GAP_S = 0.15
 
 
@@ -138,15 +137,15 @@ class Reader:
         return self._known[source.path]
 
 
-def active_part(sound: FloatArray, rate: int, longest_s: float) -> FloatArray:
-    """The stretch of an event with the most energy: within 25 dB of the loudest frame, gaps of 150 ms closed.
+def active_part(sound: FloatArray, rate: int, longest_s: float, floor_db: float = 25.0) -> FloatArray:
+    """The stretch of an event with the most energy: within `floor_db` of its loudest frame, gaps closed.
 
     Cut to `longest_s` around its loudest frame's start, with fades of 5 ms; root mean square 1.
     """
     frame = max(1, round(_FRAME_S * rate))
     count = max(1, len(sound) // frame)
     power = np.array([float(np.mean(sound[i * frame : (i + 1) * frame] ** 2)) for i in range(count)])
-    loud = power > power.max() * 10 ** (-_FLOOR_DB / 10)
+    loud = power > power.max() * 10 ** (-floor_db / 10)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], loud.astype(np.int8), [0]])))
     stretches: list[list[int]] = []
     for start, end in edges.reshape(-1, 2):
