@@ -37,14 +37,14 @@ def with_decoder(source: Source, run: RunDirectory) -> Source:
     strange = [name for name in form.inputs if name not in source.taps and name not in {"stft", "target"}]
     if strange:
         raise SourceError(f"{run.config_path}: reads {', '.join(strange)}, which {source.name} does not show")
-    rows = run.read_metrics()
+    figures = {f"validation_{name}": value for name, value in config.get("validation", {}).items()}
     return replace(
         source,
         decoder=decoder,
         decoder_taps=form.inputs,
         mask_targets=config.get("mask_targets", "predicted"),
         reference=_reference(source, form, decoder),
-        evaluation={**source.evaluation, **_figures(rows)},
+        evaluation={**source.evaluation, **figures},
     )
 
 
@@ -67,12 +67,3 @@ def _reference(source: Source, form: DecoderForm, decoder: Decoder) -> Reference
 
     logits: Callable[[torch.Tensor], torch.Tensor] = source.reference.logits
     return Reference(logits=logits, mask=mask, kept=kept)
-
-
-def _figures(rows: list[dict[str, object]]) -> dict[str, object]:
-    """What the best epoch was chosen by: figures of the training recordings held out for that."""
-    keys = ("average_increase", "average_drop", "faithfulness", "input_fidelity", "area")
-    if not rows:
-        return {}
-    best = max(rows, key=lambda row: float(str(row.get("merit", row.get("epoch", 0)))))
-    return {f"stopping_{key}": best[key] for key in keys if key in best}

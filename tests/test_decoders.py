@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -285,6 +287,27 @@ def test_what_training_refuses_before_it_begins(trained, data, tmp_path, full_si
     assert answer.exit_code in (1, 3)
     assert answer.stderr.startswith("Error: ")
     assert not (tmp_path / "x" / "decoder.json").exists()
+
+
+def test_a_bundle_teaches_and_one_with_other_labels_is_refused(trained, data, tmp_path):
+    from earmark.export.run_directory import RunDirectory
+    from earmark.export.trained_decoder import with_decoder
+
+    source, out = trained
+    write_bundle(with_decoder(source, RunDirectory(out, "decoder")), tmp_path / "bundle")
+    settings = LmacSettings(epochs=1, batch_size=6, width=4, in_weight=0.0, gain_weight=0.0, area_weight=0.0)
+    settings = replace(settings, out_score_weight=0.0, teacher_weight=1.0)
+    rows = [[], []]
+    for index, teacher in enumerate((tmp_path / "bundle", out)):
+        train_lmac(
+            source, data, settings, out=tmp_path / str(index), teacher=teacher, on_epoch=rows[index].append
+        )
+    # The bundle's masks are the run's masks.
+    assert rows[0][0]["loss"] == pytest.approx(rows[1][0]["loss"], abs=1e-4)
+    with pytest.raises(RunError, match="other labels"):
+        train_lmac(
+            source, data, settings, out=tmp_path / "x", teacher=Path(earmark.__file__).parent / "demo/bundle"
+        )
 
 
 def test_teacher_guidance_noise_and_any_target_train_and_resume(trained, data, tmp_path):

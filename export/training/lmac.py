@@ -107,6 +107,10 @@ def train_lmac(
     run.fill(trained)
     trained.to(device=where, dtype=listener.dtype)
     validation = parts.validation.waveforms
+    figures = judge(listener, trained, form, validation)
+    for name, value in judge(listener, trained, form, validation, threshold=0.5).items():
+        figures[f"thresholded_{name}"] = value
+    run.write_config({**run.read_config(), "validation": {k: round(v, 6) for k, v in figures.items()}})
     decoder_cost, classifier_cost = cost(opened, form)
     return {
         "clips": len(parts.training.clips),
@@ -116,11 +120,7 @@ def train_lmac(
         "parameters": sum(p.numel() for p in trained.parameters()),
         "multiply_adds": decoder_cost,
         "classifier_multiply_adds": classifier_cost,
-        **judge(listener, trained, form, validation),
-        **{
-            f"thresholded_{name}": value
-            for name, value in judge(listener, trained, form, validation, threshold=0.5).items()
-        },
+        **figures,
     }
 
 

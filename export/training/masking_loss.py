@@ -9,8 +9,9 @@ The paper's terms are the first, the third and the last. The gain asks the maske
 classifier *more* than the whole sound did, which is what AI and AD measure, and goes on asking where the
 NLL is satisfied; the score bounds what NLL out leaves unbounded, so that it acts where something is left.
 
-and where guided: where cos(X_clean, M X) >= 0.6, guided_weight BCE(M, [X_clean >= 0.35 max X_clean]) in
-place of the area. A teacher adds teacher_weight BCE(M, M_teacher).
+and in guided fine-tuning, once the area has its full weight: where cos(X_clean, M X) >= 0.6,
+guided_weight BCE(M, [X_clean >= 0.35 max X_clean]) in place of the area. A teacher adds teacher_weight
+BCE(M, M_teacher).
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class MaskingLoss:
         )
         ramp = 0.1 + 0.9 * min(1.0, progress / settings.area_ramp)
         area = settings.area_weight * ramp * mask.mean(dim=(1, 2))
-        if settings.guided:
+        if settings.guided and progress >= settings.area_ramp:
             area = self._guided(heard, batch, mask, area)
         loss = (there * evidence + area).mean()
         if self.teacher is not None:

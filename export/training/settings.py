@@ -66,7 +66,7 @@ class LmacSettings:
     sharpness: float = 8.0
     # Part of the clips heard with noise or another clip mixed in.
     mixtures: float = 0.5
-    # The paper's guided fine-tuning, in the loss from the start of this training on.
+    # The paper's guided fine-tuning, once the area has its full weight.
     guided: bool = False
     guided_weight: float = 4.0
     # Of a teacher's masks, where there is a teacher.
