@@ -20,9 +20,10 @@ from .segment_settings import SegmentSettings
 
 Masks = npt.NDArray[np.bool_]
 
-# Values of one batch of sounds: 32 MB; and the most sounds of one, past which nothing is gained on a CPU.
+# Values of one batch of sounds: 32 MB; and the most sounds of one: more leave the caches of a CPU. A GPU
+# wants more, which is what `batch` is for.
 _BATCH_VALUES = 8_000_000
-_MOST_SOUNDS = 32
+_MOST_SOUNDS = 8
 # Longest run over frequency bands, in bands.
 _BAND_RUN = 3
 
@@ -102,6 +103,9 @@ class Perturbation:
         self._half_fade = min(round(0.5 * settings.fade_seconds * grid.sample_rate), shortest // 2)
         ramp = (np.arange(2 * self._half_fade) + 0.5) / max(1, 2 * self._half_fade)
         self._rise = (0.5 - 0.5 * np.cos(np.pi * ramp)).astype(np.float32)
+        # [T - 1, fade]: the samples of each border's fade; the last may reach past the end.
+        around = grid.edges[1:-1, None] + np.arange(-self._half_fade, self._half_fade)
+        self._borders = np.minimum(around, waveform.size - 1)
         self.batch = settings.batch or batch_of(waveform.size)
 
     def sounds(self, masks: Masks) -> FloatArray:
@@ -119,29 +123,19 @@ class Perturbation:
 
     def _gated(self, sound: FloatArray, fill: FloatArray, kept: Masks) -> FloatArray:
         """[B, N]: `sound` where `kept` [B, T], else `fill`, with a fade at every change."""
-        edges, half = self._grid.edges, self._half_fade
+        edges, half = self._grid.edges[1:-1], self._half_fade
         out = np.empty((len(kept), sound.size), np.float32)
+        # At every border, both ways.
+        step = (sound[self._borders] - fill[self._borders]) * self._rise
+        into, back = fill[self._borders] + step, sound[self._borders] - step
         # Runs are copied, not multiplied: whole stretches of memory, and few of them.
-        fades: dict[tuple[int, bool], FloatArray] = {}
         for row, mask in zip(out, kept, strict=True):
+            changes = np.flatnonzero(mask[1:] != mask[:-1])
             begin, on = 0, bool(mask[0])
-            changes = edges[1 + np.flatnonzero(mask[1:] != mask[:-1])].tolist()
-            for at in changes:
-                row[begin:at] = (sound if on else fill)[begin:at]
-                begin, on = at, not on
+            for border, at in zip(changes.tolist(), edges[changes].tolist(), strict=True):
+                row[begin : at - half] = (sound if on else fill)[begin : at - half]
+                fade = (back if on else into)[border]
+                begin, on = at + half, not on
+                row[at - half : begin] = fade[: sound.size - at + half]
             row[begin:] = (sound if on else fill)[begin:]
-            on = bool(mask[0])
-            for at in changes if half else ():
-                on = not on
-                fade = fades.get((at, on))
-                if fade is None:
-                    old, new = (fill, sound) if on else (sound, fill)
-                    fade = fades[at, on] = self._faded(old, new, at)
-                row[at - half : at - half + fade.size] = fade
         return out
-
-    def _faded(self, old: FloatArray, new: FloatArray, at: int) -> FloatArray:
-        """From `old` to `new` around sample `at`."""
-        where = slice(at - self._half_fade, min(at + self._half_fade, old.size))
-        rise = self._rise[: where.stop - where.start]
-        return np.asarray(old[where] + rise * (new[where] - old[where]), np.float32)

@@ -18,7 +18,7 @@ from .arrays import FloatArray
 from .perturbation import Masks, Perturbation, batch_of, draw_masks
 from .segment_grid import SegmentGrid
 from .segment_settings import SegmentSettings
-from .smooth_surrogate import Places
+from .smooth_surrogate import LENGTHS, ROUGH_LENGTHS, Places
 from .surrogates import Fit, draw_coalitions, forest, kernel_shap, least_squares, ridge, smooth
 
 Values = npt.NDArray[np.float64]
@@ -179,13 +179,14 @@ class _Search:
         guided = settings.surrogate in {"smooth", "ridge"}
         self._ask(self._drawn(min(_FIRST, settings.calls - asked.calls) // 2))
         while (left := settings.calls - asked.calls) >= 2:
-            fit = self._fit(seed) if guided else None
+            # On the way a rough prior serves; the answer is fitted with all of them.
+            fit = self._fit(seed, rough=True) if guided else None
             if fit is not None:
                 if self._due():
                     self._split(fit)
-                    fit = self._fit(seed)
+                    fit = self._fit(seed, rough=True)
                 elif settings.early_stop and asked.calls >= _LEAST and not self._levels and settled(fit):
-                    return fit
+                    break
             self._ask(self._chosen(min(_NEXT, left) // 2, fit))
         return self._fit(seed)
 
@@ -197,11 +198,13 @@ class _Search:
         self._ask(masks)
         return kernel_shap(self._masks, self._values, full, empty, weights)
 
-    def _fit(self, seed: int) -> Fit:
+    def _fit(self, seed: int, *, rough: bool = False) -> Fit:
         kind, places = self._settings.surrogate, self.places
+        if kind == "smooth":
+            return smooth(self._masks, self._values, places, ROUGH_LENGTHS if rough else LENGTHS)
         if kind == "forest":
             return forest(self._masks, self._values, places, seed)
-        how = {"smooth": smooth, "ridge": ridge, "least_squares": least_squares}[kind]
+        how = {"ridge": ridge, "least_squares": least_squares}[kind]
         return how(self._masks, self._values, places)
 
     def _drawn(self, pairs: int) -> Masks:

@@ -52,7 +52,7 @@ class SegmentSettings:
         serves for smooth too, least_squares, kernel_shap) with its defects, in 3007 calls, whatever else
         is set; noise serves for ambience
     fine_windows: of a sound longer than the model's window, how many windows are looked into
-    batch: sounds a call of the model; None: by memory
+    batch: sounds a call of the model; None: 8, or fewer where they are long; a GPU gains by more
     Raises MethodError with what may be given instead.
     """
 

@@ -20,6 +20,7 @@ Masks = npt.NDArray[np.bool_]
 
 # Lengths of the prior in segments of time, and in bands; 0: segments that know nothing of each other.
 LENGTHS = (0.0, 0.7, 1.2, 2.0, 3.5, 6.0)
+ROUGH_LENGTHS = (0.0, 1.2, 3.5)
 _BAND_LENGTHS = (0.0, 1.5)
 # Share of the prior's variance that single segments have for themselves.
 _OWN = 0.1

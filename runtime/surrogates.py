@@ -7,19 +7,23 @@ pair, since one half of it tells of the other.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from ..errors import MissingDependencyError
-from .smooth_surrogate import Places, Posterior, posterior
+from .smooth_surrogate import LENGTHS, Places, Posterior, posterior
 
 Values = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.bool_]
 
 _TREES = 100
+# Gaussian of deviation 1 segment, over five.
+_SMOOTHING = np.array([0.0545, 0.2442, 0.4026, 0.2442, 0.0545])
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,9 @@ class Fit:
     signed: bool = True
 
 
-def smooth(masks: Masks, values: Values, places: Places) -> Fit:
+def smooth(masks: Masks, values: Values, places: Places, lengths: Sequence[float] = LENGTHS) -> Fit:
     """The default: see `smooth_surrogate`. Magnitude: root of the squared importance, smoothed."""
-    found = posterior(masks, values, places)
+    found = posterior(masks, values, places, lengths)
     return _bayesian(values, found, smoothed_magnitude(found.mean, places))
 
 
@@ -69,7 +73,7 @@ def _bayesian(values: Values, found: Posterior, magnitude: Values) -> Fit:
 
 
 def smoothed_magnitude(importance: Values, places: Places) -> Values:
-    """Root of the squared importance [T F], smoothed over neighbours in time by weights .3, .4, .3.
+    """Root of the squared importance [T F], smoothed over time by a Gaussian of one segment's deviation.
 
     What a classifier hears seldom lies in one segment alone, and the sign often turns within an event.
     Where pieces are longer than a segment: of the importance a segment, averaged over the piece.
@@ -77,8 +81,7 @@ def smoothed_magnitude(importance: Values, places: Places) -> Values:
     lengths = places.lengths
     density = (importance / places.sizes).reshape(-1, places.bands)
     squared = np.repeat(density**2, lengths, axis=0)
-    padded = np.pad(squared, ((1, 1), (0, 0)), mode="edge")
-    mixed = 0.3 * padded[:-2] + 0.4 * squared + 0.3 * padded[2:]
+    mixed = ndimage.correlate1d(squared, _SMOOTHING, axis=0, mode="nearest")
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     return np.asarray(np.sqrt(np.add.reduceat(mixed, starts, axis=0) / lengths[:, None])).reshape(-1)
 

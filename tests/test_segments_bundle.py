@@ -1,4 +1,4 @@
-"""The method `segments` over a bundle: the shipped one and its synthesised events, long sound, the command."""
+"""The method `segments` over a bundle: the shipped one and its events, long sound, the command."""
 
 import json
 import pickle
