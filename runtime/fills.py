@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-from scipy import signal
 
 from .arrays import FloatArray
 from .segment_grid import SegmentGrid
@@ -49,7 +50,9 @@ class Filler:
         if self._kind in {"zeros", "mean"}:
             level = self._mean if self._kind == "mean" and bands == 1 else 0.0
             return np.full((bands, samples), level, np.float32)
-        noise = self._random.standard_normal(2 * samples, dtype=np.float32)
+        # A power of two, which transforms fast, with room for pieces that differ.
+        length = 1 << math.ceil(math.log2(1.5 * samples))
+        noise = self._random.standard_normal(length, dtype=np.float32)
         if self._kind == "ambience":
             return in_bands(ambient(waveform, noise, self._grid.sample_rate), self._grid)
         split = in_bands(noise, self._grid)
@@ -70,8 +73,10 @@ def ambient(waveform: FloatArray, noise: FloatArray, sample_rate: int) -> FloatA
     frames = quiet[:, : length // taps * taps].reshape(-1, taps)
     window = np.hanning(taps + 2)[1:-1].astype(np.float32)
     power = np.square(np.abs(np.fft.rfft(frames * window, axis=1))).mean(axis=0) / np.square(window).sum()
-    shape = np.fft.fftshift(np.fft.irfft(np.sqrt(power), n=taps))
-    return np.asarray(signal.oaconvolve(noise, shape.astype(np.float32), mode="same"), np.float32)
+    shape = np.fft.fftshift(np.fft.irfft(np.sqrt(power), n=taps)).astype(np.float32)
+    # Around the ring: noise has neither beginning nor end.
+    coloured = np.fft.rfft(noise) * np.fft.rfft(shape, n=noise.size)
+    return np.asarray(np.fft.irfft(coloured, n=noise.size), np.float32)
 
 
 def in_bands(waveform: FloatArray, grid: SegmentGrid) -> FloatArray:

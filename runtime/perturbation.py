@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from .arrays import FloatArray
 from .fills import Filler, in_bands
@@ -75,13 +74,21 @@ def _draw(
         for width in range(1, _BAND_RUN + 1):
             chosen = (np.asarray(lengths)[run] == length) & (wide == width)
             if chosen.any() and length * width > 1:
-                keys[chosen] = ndimage.minimum_filter(keys[chosen], (1, length, width), mode="wrap")
+                keys[chosen] = _smallest(_smallest(keys[chosen], length, 1), width, 2)
     share = random.uniform(*shares, size=count)
     flat = keys.reshape(count, -1)
     rank = np.clip(np.rint(share * flat.shape[1]).astype(np.int64), 1, flat.shape[1] - 1)
     threshold = np.take_along_axis(np.sort(flat, axis=1), rank[:, None], axis=1)
     kept = (flat >= threshold).reshape(keys.shape)[:, :stretches, :bands]
     return np.ascontiguousarray(kept).reshape(count, -1)
+
+
+def _smallest(keys: FloatArray, length: int, axis: int) -> FloatArray:
+    """The smallest of every `length` neighbours on a ring."""
+    found = keys
+    for step in range(1, length):
+        found = np.minimum(found, np.roll(keys, step, axis=axis))
+    return found
 
 
 def batch_of(samples: int) -> int:

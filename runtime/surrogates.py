@@ -13,7 +13,6 @@ from math import comb
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from ..errors import MissingDependencyError
 from .smooth_surrogate import LENGTHS, Places, Posterior, posterior
@@ -23,7 +22,7 @@ Masks = npt.NDArray[np.bool_]
 
 _TREES = 100
 # Gaussian of deviation 1 segment, over five.
-_SMOOTHING = np.array([0.0545, 0.2442, 0.4026, 0.2442, 0.0545])
+_SMOOTHING = (0.0545, 0.2442, 0.4026, 0.2442, 0.0545)
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,8 @@ def smoothed_magnitude(importance: Values, places: Places) -> Values:
     lengths = places.lengths
     density = (importance / places.sizes).reshape(-1, places.bands)
     squared = np.repeat(density**2, lengths, axis=0)
-    mixed = ndimage.correlate1d(squared, _SMOOTHING, axis=0, mode="nearest")
+    padded = np.pad(squared, ((2, 2), (0, 0)), mode="edge")
+    mixed = sum(weight * padded[at : at + len(squared)] for at, weight in enumerate(_SMOOTHING))
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     return np.asarray(np.sqrt(np.add.reduceat(mixed, starts, axis=0) / lengths[:, None])).reshape(-1)
 
