@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from ..errors import AudioError, MethodError, ScoreError
 from .arrays import FloatArray
+from .perturbation.search import Found, Progress, search
+from .perturbation.settings import Axis, Fill, SegmentSettings, Surrogate
 from .segment_results import LOWEST_R2, SegmentsResult
-from .segment_search import Found, Progress, search
-from .segment_settings import Axis, Fill, SegmentSettings, Surrogate
 
 __all__ = ["SegmentSettings", "SegmentsResult", "segments"]
 

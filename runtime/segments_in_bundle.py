@@ -22,9 +22,9 @@ import numpy.typing as npt
 
 from .arrays import FloatArray
 from .method import Answer, Context, Heard, Sound
+from .perturbation.search import Found, Progress, search
+from .perturbation.settings import SegmentSettings
 from .segment_results import COLUMNS, SegmentsResult
-from .segment_search import Found, Progress, search
-from .segment_settings import SegmentSettings
 from .segments import fill_of, result_of, surrogate_of, warnings_of
 
 Values = npt.NDArray[np.float64]

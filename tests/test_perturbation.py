@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earmark.errors import AudioError
-from earmark.runtime.fills import ambient, in_bands
-from earmark.runtime.perturbation import Perturbation, batch_of, draw_masks
-from earmark.runtime.segment_grid import SegmentGrid, mel_edges
-from earmark.runtime.segment_settings import SegmentSettings
+from earmark.runtime.perturbation.fills import ambient, in_bands
+from earmark.runtime.perturbation.grid import SegmentGrid, mel_edges
+from earmark.runtime.perturbation.masks import Perturbation, batch_of, draw_masks
+from earmark.runtime.perturbation.settings import SegmentSettings
 
 RATE = 8000
 

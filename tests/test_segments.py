@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import earmark
-from earmark.runtime.bolanos2025 import draw_reference_masks
-from earmark.runtime.segment_settings import REFERENCE_CALLS
+from earmark.runtime.perturbation.bolanos2025 import draw_reference_masks
+from earmark.runtime.perturbation.settings import REFERENCE_CALLS
 
 RATE = 8000
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from earmark.errors import MissingDependencyError
-from earmark.runtime import surrogates
-from earmark.runtime.perturbation import draw_masks
-from earmark.runtime.segment_search import choose, settled
-from earmark.runtime.smooth_surrogate import Places, posterior, prior_root
-from earmark.runtime.surrogates import Fit
+from earmark.runtime.perturbation import surrogates
+from earmark.runtime.perturbation.masks import draw_masks
+from earmark.runtime.perturbation.search import choose, settled
+from earmark.runtime.perturbation.smooth import Places, posterior, prior_root
+from earmark.runtime.perturbation.surrogates import Fit
 
 
 def data(seed=0, segments=30, pairs=60, noise=0.3):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import AudioError
-from .segment_settings import SegmentSettings
+from ...errors import AudioError
+from .settings import SegmentSettings
 
 Values = npt.NDArray[np.float64]
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import FloatArray
+from ..arrays import FloatArray
 from .fills import Filler, in_bands
-from .segment_grid import SegmentGrid
-from .segment_settings import SegmentSettings
+from .grid import SegmentGrid
+from .settings import SegmentSettings
 
 Masks = npt.NDArray[np.bool_]
 

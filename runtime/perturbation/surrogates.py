@@ -14,8 +14,8 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MissingDependencyError
-from .smooth_surrogate import LENGTHS, Places, Posterior, posterior
+from ...errors import MissingDependencyError
+from .smooth import LENGTHS, Places, Posterior, posterior
 
 Values = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.bool_]
@@ -45,7 +45,7 @@ class Fit:
 
 
 def smooth(masks: Masks, values: Values, places: Places, lengths: Sequence[float] = LENGTHS) -> Fit:
-    """The default: see `smooth_surrogate`. Magnitude: root of the squared importance, smoothed."""
+    """The default: see `smooth.py`. Magnitude: root of the squared importance, smoothed."""
     found = posterior(masks, values, places, lengths)
     return _bayesian(values, found, smoothed_magnitude(found.mean, places))
 

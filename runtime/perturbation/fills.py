@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from .arrays import FloatArray
-from .segment_grid import SegmentGrid
-from .segment_settings import SegmentSettings
+from ..arrays import FloatArray
+from .grid import SegmentGrid
+from .settings import SegmentSettings
 
 # Ambience: taps of the filter that gives noise its spectrum, and the share of the clip it is taken from.
 _TAPS = 512

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import FloatArray
-from .perturbation import Masks, Perturbation, batch_of, draw_masks
-from .segment_grid import SegmentGrid
-from .segment_settings import SegmentSettings
-from .smooth_surrogate import LENGTHS, ROUGH_LENGTHS, Places
+from ..arrays import FloatArray
+from .grid import SegmentGrid
+from .masks import Masks, Perturbation, batch_of, draw_masks
+from .settings import SegmentSettings
+from .smooth import LENGTHS, ROUGH_LENGTHS, Places
 from .surrogates import Fit, draw_coalitions, forest, kernel_shap, least_squares, ridge, smooth
 
 Values = npt.NDArray[np.float64]

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
-from ..errors import MissingDependencyError
-from .arrays import FloatArray
-from .segment_grid import SegmentGrid
+from ...errors import MissingDependencyError
+from ..arrays import FloatArray
+from .grid import SegmentGrid
 from .surrogates import Fit
 
 Values = npt.NDArray[np.float64]

@@ -8,8 +8,8 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from ..errors import MethodError
-from .arrays import FloatArray
+from ...errors import MethodError
+from ..arrays import FloatArray
 
 Axis = Literal["time", "frequency", "both"]
 Surrogate = Literal["smooth", "ridge", "least_squares", "kernel_shap", "forest"]
