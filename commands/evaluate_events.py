@@ -69,7 +69,9 @@ def evaluate_events(bundle: Path, data: Path, events: Path, **options: Any) -> N
     from ..runtime.explainer import load
     from ..runtime.segments import SegmentSettings
 
-    given: dict[str, Any] = {name: options[name] for name in (*EVENT_OPTIONS, *_SHARED) if options.get(name) is not None}
+    given: dict[str, Any] = {
+        name: options[name] for name in (*EVENT_OPTIONS, *_SHARED) if options.get(name) is not None
+    }
     settings: dict[str, Any] = {name: given[name] for name in ("calls", "surrogate", "fill") if name in given}
     SegmentSettings.of(settings)
     explainer = load(bundle, device=given.get("device", "auto"))
