@@ -150,7 +150,10 @@ def _measured(source: Source, names: Sequence[str]) -> tuple[float, list[torch.T
         logits, *taps = source.classifier(entry)
         given = {**dict(zip(source.taps, taps, strict=True)), "target": logits.argmax(1)}
         given["stft"] = entry if source.rescore == "spectrogram" else stft(waveform, source.analysis)
-    return multiply_adds(source.classifier, entry), [given[name] for name in names]
+    classifier = multiply_adds(source.classifier, entry)
+    tensors = [given[name] for name in names]
+    # Exact training has the classifier in double precision.
+    return classifier, [tensor.float() if tensor.is_floating_point() else tensor for tensor in tensors]
 
 
 def multiply_adds(module: nn.Module, *inputs: torch.Tensor) -> float:
