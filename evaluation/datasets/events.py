@@ -20,9 +20,9 @@ FOLDS: Mapping[str, tuple[int, ...]] = {"train": (1, 2), "tune": (3,), "test": (
 SECONDS = 5.0
 LONGEST_S = 1.2
 # Power of the event while it sounds over that of the background between its gusts.
-RATIO_DB = (-2.0, 5.0)
+RATIO_DB = (4.0, 12.0)
 # One to three gusts: how much louder, and how long.
-GUST_DB = (9.0, 16.0)
+GUST_DB = (10.0, 18.0)
 GUST_S = (0.4, 1.2)
 
 
@@ -41,18 +41,28 @@ class Events:
         return FOREGROUND
 
     def clip(self, part: str, label: str, random: np.random.Generator) -> Mixture:
-        """One event, sounding once or twice, in one background."""
+        """One event, sounding once or twice, in one background, between its gusts."""
         rate, samples = self.sample_rate, round(SECONDS * self.sample_rate)
         source = self._pools.draw(part, label, random)
         event = active_part(self._reader.read(source), rate, LONGEST_S)
         if part == "train":
             event = fade(varied(event, random, 0.2), rate)
         behind = self._pools.draw(part, str(random.choice(BACKGROUND)), random)
-        sound = scene(stretch(self._reader.read(behind), samples, random), rate, random)
-        count = 1 + int(random.random() < 0.4 and 2 * len(event) < 0.6 * samples)
+        gusts = [round(random.uniform(*GUST_S) * rate) for _ in range(random.integers(1, 4))]
+        count = 1 + int(random.random() < 0.4)
+        lengths = [len(event)] * count + gusts
+        while sum(lengths) > 0.85 * samples:
+            lengths.pop()
+        order = random.permutation(len(lengths))
+        starts = dict(
+            zip(order, places([lengths[k] for k in order], samples, round(0.05 * rate), random), strict=True)
+        )
+        sound = stretch(self._reader.read(behind), samples, random)
+        for place in range(count, len(lengths)):
+            _blow(sound[starts[place] : starts[place] + lengths[place]], float(random.uniform(*GUST_DB)))
         ratio = float(random.uniform(*RATIO_DB))
         truths = []
-        for start in places([len(event)] * count, samples, round(0.05 * rate), random):
+        for start in (starts[place] for place in range(count)):
             sound[start : start + len(event)] += gain_db(ratio) * event
             truths.append(Truth(label, start / rate, (start + len(event)) / rate))
         facts = {"event": source.name, "background": behind.name, "ratio_db": round(ratio, 2)}
@@ -63,12 +73,7 @@ class Events:
         return {"folds": self._pools.held, "ratio_db": RATIO_DB, "gust_db": GUST_DB, "seconds": SECONDS}
 
 
-def scene(background: FloatArray, rate: int, random: np.random.Generator) -> FloatArray:
-    """A background [n] with one to three gusts: stretches that are 9 to 16 dB louder, swelling and ebbing."""
-    times = np.arange(len(background)) / rate
-    decibels = np.zeros(len(background))
-    for _ in range(int(random.integers(1, 4))):
-        length, centre = random.uniform(*GUST_S), random.uniform(0.0, times[-1])
-        shape = np.sqrt(np.clip(np.cos(np.pi * np.clip((times - centre) / length, -0.5, 0.5)), 0.0, 1.0))
-        decibels = np.maximum(decibels, random.uniform(*GUST_DB) * shape)
-    return np.asarray(background * 10.0 ** (decibels / 20.0), np.float32)
+def _blow(sound: FloatArray, decibels: float) -> None:
+    """Let a stretch of background [n] swell by that much and ebb again, in place."""
+    shape = np.sqrt(np.sin(np.pi * (np.arange(len(sound)) + 0.5) / len(sound)))
+    sound *= (10.0 ** (decibels * shape / 20.0)).astype(np.float32)

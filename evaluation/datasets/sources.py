@@ -189,7 +189,7 @@ def stretch(sound: FloatArray, samples: int, random: np.random.Generator) -> Flo
     start = int(random.integers(0, len(sound) - samples + 1))
     out = sound[start : start + samples]
     level = float(np.sqrt(np.mean(out**2)))
-    return np.asarray(out / level if level > 0 else out, np.float32)
+    return np.array(out / level if level > 0 else out, np.float32)
 
 
 def _esc(clip: Clip) -> Source:
