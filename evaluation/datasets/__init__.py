@@ -45,7 +45,7 @@ DATASETS = {
     "drums": Dataset(
         "Ten hits end to end, the label counts the kicks; synthesised. Needs nothing.",
         ".drums:Drums",
-        "--window 5 --width 16 --epochs 40",
+        "--window 4 --width 16 --epochs 24",
         "none: synthesised",
     ),
     "clever_hans": Dataset(
