@@ -33,7 +33,7 @@ DATASETS = {
     "keyword": Dataset(
         "Is seven among the digits spoken, in noise or scenes; by speaker. Needs --speech, may have --from.",
         ".keyword:Keyword",
-        "--window 3 --sample-rate 8000 --width 16 --epochs 30",
+        "--window 3 --sample-rate 8000 --width 16 --epochs 24",
         f"{_FSDD}; scenes: {_ESC}",
     ),
     "events": Dataset(
@@ -51,7 +51,7 @@ DATASETS = {
     "clever_hans": Dataset(
         "One class always coughs in training. Synthesised, or from recordings with --from.",
         ".clever_hans:CleverHans",
-        "--window 3 --width 16 --epochs 30",
+        "--window 3 --width 16 --epochs 20",
         f"none: synthesised; with --from: {_ESC}",
     ),
 }
