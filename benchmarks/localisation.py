@@ -125,9 +125,17 @@ def main() -> None:
 @click.argument("results", type=click.Path(path_type=Path))
 @click.option("--clips", default=30, show_default=True)
 @click.option("--reference-clips", default=12, show_default=True)
+@click.option("--only", metavar="LIST", help="These methods only, e.g. mask,mask_alone.")
 @click.option("--seed", default=0, show_default=True)
 def run(
-    name: str, bundle: Path, data: Path, results: Path, clips: int, reference_clips: int, seed: int
+    name: str,
+    bundle: Path,
+    data: Path,
+    results: Path,
+    clips: int,
+    reference_clips: int,
+    only: str | None,
+    seed: int,
 ) -> None:
     """Explain the clips of DATA (with its events.csv) with BUNDLE; NAME is the set's."""
     explainer = earmark.load(bundle, device="cpu")
@@ -150,6 +158,8 @@ def run(
         for clip, task in chosen[:count]:
 
             def wanted(method: str, clip: Any = clip) -> bool:
+                if only is not None and method not in only.split(","):
+                    return False
                 return _key({**about, "clip": clip.clip.name, "method": method}) not in done
 
             for method, found, seconds in part(task, wanted):
