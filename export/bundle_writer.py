@@ -116,7 +116,7 @@ def _manifest(
         digest.update(f"{file} {file_spec(folder / file).sha256}\n".encode())
     return Manifest(
         # The oldest version whose readers understand it.
-        schema_version=SCHEMA_VERSION if any(stage.name == "classifier_int8" for stage in stages) else 1,
+        schema_version=_schema_of(stages),
         bundle_id=digest.hexdigest(),
         name=name,
         task=source.task,
@@ -147,6 +147,16 @@ def _versions(tools: Sequence[str]) -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
+
+
+def _schema_of(stages: list[StageSpec]) -> int:
+    """The oldest schema whose readers understand these stages: older readers keep what they can read."""
+    newer = any(
+        stage.name == "classifier_int8"
+        or (stage.name == "decoder" and any(tensor.name == "stft" for tensor in stage.inputs))
+        for stage in stages
+    )
+    return SCHEMA_VERSION if newer else 1
 
 
 def _check_labels(source: Exportable) -> None:

@@ -350,3 +350,5 @@ def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, 
     assert result.mask.values.shape == (1 + RATE // ANALYSIS.hop, ANALYSIS.n_fft // 2 + 1)
     assert set(result.rescored) == {"audio"}
     assert CliRunner().invoke(main, ["verify", str(tmp_path / "bundle")]).exit_code == 0
+    # Readers before schema 2 have no STFT for a decoder.
+    assert explainer.manifest.schema_version == 2
