@@ -47,8 +47,8 @@ Record = dict[str, Any]
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Write result.json, and mask.png, kept.wav, removed.wav or segments.csv; a folder a sound where "
-    "there are several.",
+    help="Write result.json, and mask.png, kept.wav, removed.wav or segments.csv and segments.png; a folder "
+    "a sound where there are several.",
 )
 @json_option
 @click.option("--jsonl", "as_jsonl", is_flag=True, help="One line of JSON a sound, as soon as it is ready.")

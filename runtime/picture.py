@@ -12,13 +12,13 @@ import numpy.typing as npt
 from .arrays import FloatArray
 
 WIDTH, HEIGHT = 1000, 420
-_LEFT, _TOP, _RIGHT, _BOTTOM = 62, 48, 876, 366
+LEFT, TOP, RIGHT, BOTTOM = 62, 48, 876, 366
 _RANGE_DB = 80.0
 _COLUMNS = 1200
-_PAPER, _INK, _FAINT = (255, 255, 255), (38, 42, 52), (120, 126, 138)
+PAPER, INK, FAINT = (255, 255, 255), (38, 42, 52), (120, 126, 138)
 
 # Colours of equally spaced loudness steps, quiet to loud; lightness rises evenly in both.
-_COLD = [
+COLD = [
     (9, 12, 24),
     (20, 32, 56),
     (41, 61, 94),
@@ -27,7 +27,7 @@ _COLD = [
     (176, 195, 210),
     (232, 239, 243),
 ]
-_WARM = [
+WARM = [
     (42, 12, 8),
     (92, 24, 8),
     (150, 44, 6),
@@ -55,14 +55,14 @@ def draw(
     from PIL import Image, ImageDraw
 
     loudness, evidence = _loudness(_columns(amplitude)), _columns(mask)
-    image = Image.new("RGB", (WIDTH, HEIGHT), _PAPER)
-    size = (_RIGHT - _LEFT, _BOTTOM - _TOP)
-    image.paste(Image.fromarray(_colours(_fitted(loudness, size), _fitted(evidence, size))), (_LEFT, _TOP))
+    image = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
+    size = (RIGHT - LEFT, BOTTOM - TOP)
+    image.paste(Image.fromarray(_colours(_fitted(loudness, size), _fitted(evidence, size))), (LEFT, TOP))
     canvas = ImageDraw.Draw(image)
-    title_font, font = _font(19), _font(14)
-    canvas.text((_LEFT, 24), _shortened(title, title_font, _RIGHT - _LEFT), _INK, title_font, anchor="lm")
-    _time_axis(canvas, font, seconds)
-    _frequency_axis(canvas, font, max_hz)
+    title_font, font = font_of(19), font_of(14)
+    canvas.text((LEFT, 24), shortened(title, title_font, RIGHT - LEFT), INK, title_font, anchor="lm")
+    time_axis(canvas, font, seconds)
+    frequency_axis(canvas, font, max_hz)
     _legend(image, canvas, font)
     image.save(path, format="PNG", optimize=False)
 
@@ -96,7 +96,7 @@ def _fitted(values: FloatArray, size: tuple[int, int]) -> FloatArray:
 def _colours(loudness: FloatArray, evidence: FloatArray) -> npt.NDArray[np.uint8]:
     """[..., 3]: cold where the evidence is 0, warm where it is 1, mixed between."""
     share = evidence[..., None]
-    mixed = (1.0 - share) * _ramp(_COLD, loudness) + share * _ramp(_WARM, loudness)
+    mixed = (1.0 - share) * _ramp(COLD, loudness) + share * _ramp(WARM, loudness)
     return np.asarray(np.rint(mixed), dtype=np.uint8)
 
 
@@ -108,42 +108,44 @@ def _ramp(steps: list[tuple[int, int, int]], values: FloatArray) -> npt.NDArray[
     return np.asarray(table[np.rint(values * 255.0).astype(np.intp)])
 
 
-def _time_axis(canvas: Any, font: Any, seconds: float) -> None:
+def time_axis(canvas: Any, font: Any, seconds: float) -> None:
+    """Marks and figures of time below the picture."""
     step = _time_step(seconds)
     for index in range(int(seconds / step * (1 + 1e-9)) + 1):
-        x = _LEFT + (_RIGHT - 1 - _LEFT) * min(1.0, index * step / seconds)
-        canvas.line([(x, _BOTTOM), (x, _BOTTOM + 5)], _FAINT)
-        canvas.text((x, _BOTTOM + 9), _clock(index * step, step, seconds), _INK, font, anchor="mt")
+        x = LEFT + (RIGHT - 1 - LEFT) * min(1.0, index * step / seconds)
+        canvas.line([(x, BOTTOM), (x, BOTTOM + 5)], FAINT)
+        canvas.text((x, BOTTOM + 9), _clock(index * step, step, seconds), INK, font, anchor="mt")
     unit = "seconds" if seconds < 120 else "minutes" if seconds < 7200 else "hours"
-    canvas.text((_RIGHT, HEIGHT - 8), unit, _FAINT, font, anchor="rb")
+    canvas.text((RIGHT, HEIGHT - 8), unit, FAINT, font, anchor="rb")
 
 
-def _frequency_axis(canvas: Any, font: Any, max_hz: float) -> None:
+def frequency_axis(canvas: Any, font: Any, max_hz: float) -> None:
+    """Marks and figures of frequency left of the picture."""
     step = _step(max_hz, 8)
     for index in range(int(max_hz / step * (1 + 1e-9)) + 1):
-        y = _BOTTOM - 1 - (_BOTTOM - 1 - _TOP) * min(1.0, index * step / max_hz)
-        canvas.line([(_LEFT - 5, y), (_LEFT - 1, y)], _FAINT)
-        canvas.text((_LEFT - 9, y), f"{index * step / 1000:g}", _INK, font, anchor="rm")
-    canvas.text((8, _TOP - 24), "kHz", _FAINT, font, anchor="lm")
+        y = BOTTOM - 1 - (BOTTOM - 1 - TOP) * min(1.0, index * step / max_hz)
+        canvas.line([(LEFT - 5, y), (LEFT - 1, y)], FAINT)
+        canvas.text((LEFT - 9, y), f"{index * step / 1000:g}", INK, font, anchor="rm")
+    canvas.text((8, TOP - 24), "kHz", FAINT, font, anchor="lm")
 
 
 def _legend(image: Any, canvas: Any, font: Any) -> None:
     """Two bars of loudness, without and with evidence, and what they mean."""
     from PIL import Image
 
-    left, top, bottom, width = _RIGHT + 18, _TOP + 26, _BOTTOM, 16
+    left, top, bottom, width = RIGHT + 18, TOP + 26, BOTTOM, 16
     fall = np.linspace(1.0, 0.0, bottom - top, dtype=np.float32)[:, None].repeat(width, 1)
     for index, mask in enumerate((0.0, 1.0)):
         bar = _colours(fall, np.full_like(fall, mask))
         image.paste(Image.fromarray(bar), (left + index * (width + 4), top))
-    canvas.text((left - 4, _TOP + 1), "sound", _FAINT, font, anchor="lt")
-    canvas.text((left + 2 * width + 12, _TOP + 1), "evidence", _WARM[3], font, anchor="lt")
+    canvas.text((left - 4, TOP + 1), "sound", FAINT, font, anchor="lt")
+    canvas.text((left + 2 * width + 12, TOP + 1), "evidence", WARM[3], font, anchor="lt")
     for decibels in range(0, -81, -20):
         y = top + (bottom - 1 - top) * -decibels / _RANGE_DB
         right = left + 2 * width + 4
-        canvas.line([(right + 2, y), (right + 6, y)], _FAINT)
+        canvas.line([(right + 2, y), (right + 6, y)], FAINT)
         label = f"{decibels} dB" if decibels == 0 else f"{decibels}"
-        canvas.text((right + 10, y), label, _INK, font, anchor="lm")
+        canvas.text((right + 10, y), label, INK, font, anchor="lm")
 
 
 def _time_step(seconds: float) -> float:
@@ -174,7 +176,7 @@ def _clock(at: float, step: float, span: float) -> str:
     return f"{int(at) // 3600}:{int(at) % 3600 // 60:02d}"
 
 
-def _shortened(text: str, font: Any, width: int) -> str:
+def shortened(text: str, font: Any, width: int) -> str:
     """One line of `text` that fits."""
     line = " ".join(text.split())[:300]
     if font.getlength(line) <= width:
@@ -184,7 +186,8 @@ def _shortened(text: str, font: Any, width: int) -> str:
     return line + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def _font(size: int) -> Any:
+def font_of(size: int) -> Any:
+    """A font of that size in points."""
     from PIL import ImageFont
 
     return ImageFont.load_default(size)

@@ -84,7 +84,7 @@ class Result:
         }
 
     def save(self, folder: Path | str) -> None:
-        """Write result.json; mask.png, kept.wav, removed.wav where there is a mask; segments.csv likewise.
+        """Write result.json; mask.png, kept.wav, removed.wav where there is a mask; segments.csv and segments.png likewise.
 
         WAV in 32-bit float, so that kept + removed is the input. Each file is complete or absent,
         result.json comes last. Raises EarmarkError where the folder cannot be written.
@@ -100,6 +100,7 @@ class Result:
             if self.segments is not None:
                 rows = self.segments.to_csv()
                 _write(target / "segments.csv", lambda file: file.write(rows.encode()))
+                _write(target / "segments.png", lambda file: _bars(file, self))
             text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
             _write(target / "result.json", lambda file: file.write(text.encode()))
         except OSError as error:
@@ -162,3 +163,11 @@ def _picture(file: BinaryIO, mask: MaskResult | None, seconds: float, title: str
             max_hz=mask.max_hz,
             title=title,
         )
+
+
+def _bars(file: BinaryIO, result: Result) -> None:
+    from .segment_picture import draw_segments
+
+    if result.segments is not None:
+        title = f"{result.target}  {dict(result.predictions)[result.target]:.1%}"
+        draw_segments(file, result.segments, seconds=result.duration_s, title=title)

@@ -180,7 +180,7 @@ def test_progress_is_told_up_to_the_budget(explainer):
 def test_saved_and_told_as_json(explainer, tmp_path):
     result = segments_of(explainer, make_clip("snare", 0).waveform, calls=32)
     result.save(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["result.json", "segments.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["result.json", "segments.csv", "segments.png"]
     document = json.loads((tmp_path / "result.json").read_text())["segments"]
     assert len(document["segments"]) == 20
     assert len((tmp_path / "segments.csv").read_text().splitlines()) == 21
