@@ -84,7 +84,7 @@ class Result:
         }
 
     def save(self, folder: Path | str) -> None:
-        """Write result.json; mask.png, kept.wav, removed.wav where there is a mask; segments.csv and segments.png likewise.
+        """Write result.json; with a mask mask.png, kept.wav, removed.wav; segments.csv and segments.png.
 
         WAV in 32-bit float, so that kept + removed is the input. Each file is complete or absent,
         result.json comes last. Raises EarmarkError where the folder cannot be written.
