@@ -1,0 +1,89 @@
+"""Asked for one of two sounds: whether the mask of a decoder for any class follows the question.
+
+    python benchmarks/any_target.py BUNDLE DATA --fold 4 [--pairs 120] [--seed 0]
+
+Pairs of clips of two classes, each heard right alone, are added at equal level. The mask is asked for the
+one class and for the other. Reported: by how many decibels the mask for a class keeps that class's clip
+rather than the other (energy of each clip's STFT under the mask's gain), and the score of the class asked
+for in the kept sound beside its score in the mixture. 95 % bootstrap intervals over source recordings.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+import earmark
+from earmark.evaluation.sound_folders import list_sounds, load_sound
+from earmark.evaluation.statistics import bootstrap
+from earmark.runtime.scores import scores_of
+from earmark.runtime.sound import open_sound
+from earmark.runtime.stft import as_complex, forward, gain
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--fold", type=int)
+    parser.add_argument("--pairs", type=int, default=120)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    explainer = earmark.load(options.bundle, device="cpu")
+    if explainer.manifest.mask_targets != "any":
+        raise SystemExit(f"{options.bundle}: its decoder speaks for the predicted class only")
+    rate, spec, labels = explainer.manifest.sample_rate, explainer.manifest.analysis, explainer.labels
+    samples = round(explainer.manifest.window.minimum_seconds * rate)
+    clips = [clip for clip in list_sounds(options.data).clips if options.fold in (None, clip.fold)]
+    waves = {clip.name: _unit(load_sound(clip.path, rate), samples) for clip in clips}
+    right = [
+        clip
+        for clip in clips
+        if labels[int(next(explainer.hear(open_sound((waves[clip.name], rate), None, rate))).logits.argmax())]
+        == clip.label
+    ]
+    random = np.random.default_rng(options.seed)
+    apart, before, after, groups = [], [], [], []
+    while len(apart) < 2 * options.pairs:
+        one, other = (right[int(index)] for index in random.choice(len(right), 2, replace=False))
+        if one.label == other.label:
+            continue
+        mixed = waves[one.name] + waves[other.name]
+        heard = next(explainer.hear(open_sound((mixed, rate), None, rate)))
+        amplitude = np.abs(as_complex(heard.stft))
+        for asked, rest in ((one, other), (other, one)):
+            target = labels.index(asked.label)
+            gains = gain(explainer.mask_of(heard, target), amplitude)
+            kept = [float(((np.abs(forward(waves[c.name], spec)) * gains) ** 2).sum()) for c in (asked, rest)]
+            whole = [float((np.abs(forward(waves[c.name], spec)) ** 2).sum()) for c in (asked, rest)]
+            apart.append(10 * np.log10((kept[0] / whole[0] + 1e-9) / (kept[1] / whole[1] + 1e-9)))
+            logits = explainer.logits_of_spectra((heard.stft * gains[..., None])[None])[0]
+            before.append(scores_of(heard.logits, "single_label")[target])
+            after.append(scores_of(logits, "single_label")[target])
+            groups.append(asked.recording)
+    print(
+        f"{len(right)} of {len(clips)} clips heard right; {options.pairs} pairs, each asked for both classes"
+    )
+    for name, values in (
+        ("keeps the one asked for rather than the other, dB", apart),
+        ("follows the question (above 0 dB), share", [float(value > 0) for value in apart]),
+        ("score of the class in the mixture", before),
+        ("score of the class in what is kept", after),
+    ):
+        found = bootstrap(np.array(values), np.array(groups))
+        print(f"{name:<52}{found.estimate:7.2f}  [{found.low:.2f}, {found.high:.2f}]")
+
+
+def _unit(wave: np.ndarray, samples: int) -> np.ndarray:
+    """The first `samples` samples, zero-padded, at a root mean square of 0.1."""
+    cut = np.pad(wave[:samples], (0, max(0, samples - len(wave))))
+    return (0.1 * cut / (np.sqrt(np.mean(cut**2)) + 1e-9)).astype(np.float32)
+
+
+if __name__ == "__main__":
+    main()
