@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported: on tensors as small as the tests' threads only wait for each other, and on a busy
+# machine they wait long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def tiny_adapter(seed: int = 0, *, decoder: bool = True):
