@@ -187,12 +187,16 @@ def test_masks_of_windows_join_without_seam_or_gap(explainer, samples, monkeypat
     """A constant mask joins to a constant one, and sound is cross-faded to the very sound."""
     from earmark.runtime.mask import MaskAccount
 
-    monkeypatch.setattr(MaskAccount, "_mask_of", lambda self, heard, shape: np.full(shape, 0.25, np.float32))
+    monkeypatch.setattr(
+        MaskAccount, "_mask_of", lambda self, heard: np.full(heard.stft.shape[:2], 0.25, np.float32)
+    )
     mask = explainer.explain(tone(samples / RATE), RATE).mask
     assert len(mask.values) == 1 + samples // 160
     np.testing.assert_allclose(mask.values.astype(np.float32), 0.25, atol=1e-6)
     assert mask.area == pytest.approx(0.25)
-    monkeypatch.setattr(MaskAccount, "_mask_of", lambda self, heard, shape: np.ones(shape, np.float32))
+    monkeypatch.setattr(
+        MaskAccount, "_mask_of", lambda self, heard: np.ones(heard.stft.shape[:2], np.float32)
+    )
     sound = tone(samples / RATE)
     np.testing.assert_allclose(explainer.explain(sound, RATE).mask.audio, sound, atol=1e-5)
 
@@ -281,10 +285,14 @@ def test_a_kept_sound_that_loses_its_label_is_called_unreliable(explainer, monke
 
     sounds = [tone(seed=1), np.sin(np.arange(RATE)).astype(np.float32), 0.9 * np.ones(RATE, np.float32)]
     sound = next(one for one in sounds if top(one) != top(np.zeros(RATE, np.float32)))
-    monkeypatch.setattr(MaskAccount, "_mask_of", lambda self, heard, shape: np.zeros(shape, np.float32))
+    monkeypatch.setattr(
+        MaskAccount, "_mask_of", lambda self, heard: np.zeros(heard.stft.shape[:2], np.float32)
+    )
     result = explainer.explain(sound, RATE, rescore=True)
     assert [warning.split(":")[0] for warning in result.warnings] == ["unreliable", "unreliable"]
-    monkeypatch.setattr(MaskAccount, "_mask_of", lambda self, heard, shape: np.ones(shape, np.float32))
+    monkeypatch.setattr(
+        MaskAccount, "_mask_of", lambda self, heard: np.ones(heard.stft.shape[:2], np.float32)
+    )
     assert explainer.explain(sound, RATE, rescore=True).warnings == ()
 
 
@@ -400,6 +408,7 @@ def test_the_record_is_stable_and_json(explainer):
         "mask",
         "prototypes",
         "channels",
+        "segments",
         "rescored",
         "timings_ms",
         "warnings",
