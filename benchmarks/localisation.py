@@ -210,7 +210,7 @@ def plot(results: Path, picture: Path, rule: str) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6.0, 3.4), dpi=110)
-    for position, (name, found) in enumerate(_localisations(results, rule, True).items()):
+    for position, (name, found) in enumerate(_localisations(results, rule, False).items()):
         rows = {row["method"]: row for row in found.table().rows}
         budgets = [f"smooth {calls}" for calls in BUDGETS if f"smooth {calls}" in rows]
         x = [rows[method]["calls"] for method in budgets]
@@ -284,8 +284,9 @@ def _markdown(found: Localisation) -> str:
     lines = ["| method | AUC | AP | clips | calls | s |", "|---|---|---|---|---|---|"]
     for row in found.table().rows:
         auc: Any = row["auc"]
+        ends = "" if np.isnan(auc.low) else f" [{auc.low:.3f}, {auc.high:.3f}]"
         lines.append(
-            f"| {row['method']} | {auc.estimate:.3f} [{auc.low:.3f}, {auc.high:.3f}] | "
+            f"| {row['method']} | {auc.estimate:.3f}{ends} | "
             f"{row['precision'].estimate:.3f} | {row['clips']} | {row['calls']:.0f} | {row['seconds']:.2f} |"
         )
     return "\n".join(lines)
