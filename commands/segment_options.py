@@ -46,7 +46,7 @@ _OPTIONS = (
     click.option(
         "--fill",
         type=click.Choice(["ambience", "noise", "zeros", "mean"]),
-        help="segments: what replaces a masked segment, ambience by default.",
+        help="segments: what replaces a masked segment, noise by default.",
     ),
     click.option(
         "--precision", type=click.Choice(["fp32", "int8"]), help="segments: which classifier is asked."

@@ -40,7 +40,7 @@ def segments(
     segment_seconds: float = 0.1,
     axis: Axis = "time",
     surrogate: Surrogate = "smooth",
-    fill: Fill = "ambience",
+    fill: Fill = "noise",
     preset: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,

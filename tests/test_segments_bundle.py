@@ -107,7 +107,8 @@ def test_long_sound_is_covered_coarsely_and_finely_where_it_matters(explainer):
     sound = 0.003 * random.standard_normal(int((9 * window + 0.3) * 16000)).astype(np.float32)
     place = int(5.2 * window * 16000)
     sound[place : place + clip.waveform.size] += clip.waveform
-    result = segments_of(explainer, sound, calls=48, fine_windows=2, target=clip.label)
+    how = {"calls": 48, "fine_windows": 2, "fill": "ambience", "target": clip.label}
+    result = segments_of(explainer, sound, **how)
     found = result.segments
     assert result.windows > 8
     assert found.unit == "score"
@@ -122,7 +123,7 @@ def test_long_sound_is_covered_coarsely_and_finely_where_it_matters(explainer):
     assert overlap(clip, *(np.array([found.start_s[best], found.end_s[best]]) - place / 16000)) > -0.1
     assert event.offset_s > 0
     assert any("2 of" in text and "looked into" in text for text in result.warnings)
-    again = segments_of(explainer, sound, calls=48, fine_windows=2, target=clip.label).segments
+    again = segments_of(explainer, sound, **how).segments
     np.testing.assert_array_equal(found.importance, again.importance)
 
 

@@ -39,8 +39,8 @@ class SegmentSettings:
     bands: frequency bands, of equal width on the mel scale (axes frequency and both), 2 to 64
     surrogate: smooth (Gaussian process over time), ridge, least_squares, kernel_shap, forest
         (scikit-learn; its importances are unsigned and take the sign of the segment's marginal effect)
-    fill: what a masked segment is replaced by: ambience (noise of the spectrum and level of the quieter
-        half of the clip), white noise of the clip's mean and a share of its deviation, zeros, the clip's
+    fill: what a masked segment is replaced by: white noise of the clip's mean and a share of its deviation,
+        ambience (noise of the spectrum and level of the quieter half of the clip), zeros, the clip's
         mean, or `background`, another clip's sound [n], repeated to length
     windows: lengths in segments of the runs that are masked together
     shares: the masked share of a mask is drawn from this range; its complement is asked for as well
@@ -61,7 +61,7 @@ class SegmentSettings:
     axis: Axis = "time"
     bands: int = 8
     surrogate: Surrogate = "smooth"
-    fill: Fill = "ambience"
+    fill: Fill = "noise"
     background: FloatArray | None = None
     windows: tuple[int, ...] = (1, 3, 5)
     shares: tuple[float, float] = (0.1, 0.9)
