@@ -363,3 +363,19 @@ def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, 
     assert CliRunner().invoke(main, ["verify", str(tmp_path / "bundle")]).exit_code == 0
     # Readers before schema 2 have no STFT for a decoder.
     assert explainer.manifest.schema_version == 2
+
+
+def test_a_classifier_of_several_labels_is_asked_by_its_sigmoids(data, tmp_path):
+    """Other labels' logits say nothing of the target's score, so they must not move the loss."""
+    from earmark.export.training.listener import Listener
+
+    source = stranger(task="multi_label")
+    summary = train_lmac(
+        source, data, LmacSettings(epochs=1, batch_size=6, width=4, patience=0), out=tmp_path / "run"
+    )
+    assert summary["epochs"] == 1
+    listener = Listener(source, exact=False, device=torch.device("cpu"))
+    logits, target = torch.tensor([[1.0, -2.0, 0.5], [1.0, 4.0, -3.0]]), torch.tensor([0, 0])
+    assert torch.allclose(listener.scores(logits)[:, 0], torch.sigmoid(torch.tensor(1.0)))
+    expected = -torch.log(torch.sigmoid(torch.tensor(1.0)))
+    assert torch.allclose(listener.surprise(logits, target), expected.expand(2))

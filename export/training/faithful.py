@@ -35,13 +35,13 @@ def judge(
     columns: list[torch.Tensor] = []
     for pieces, _ in window_batches(waveforms, listener.samples):
         heard = listener.hear(torch.from_numpy(pieces))
-        full = torch.softmax(heard.logits, dim=1)
+        full = listener.scores(heard.logits)
         target = full.argmax(dim=1)
         mask = decoder(*heard.fed(form.inputs, target))
         if threshold is not None:
             mask = (mask >= threshold).to(mask.dtype)
-        inside = torch.softmax(listener.masked(heard, mask), dim=1)
-        outside = torch.softmax(listener.masked(heard, 1.0 - mask), dim=1)
+        inside = listener.scores(listener.masked(heard, mask))
+        outside = listener.scores(listener.masked(heard, 1.0 - mask))
         p, q, o = (scores.gather(1, target[:, None]).squeeze(1) for scores in (full, inside, outside))
         agrees = (inside.argmax(dim=1) == target).to(p.dtype)
         columns.append(torch.stack([p, q, o, agrees, mask.mean(dim=(1, 2)).to(p.dtype)]))

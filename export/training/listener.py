@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from ..inverse import gain, inverse
 from ..source import Source
@@ -81,6 +82,17 @@ class Listener:
             tensors={**dict(zip(self.source.taps, taps, strict=True)), "stft": spectrum},
             samples=waveforms.shape[1],
         )
+
+    def scores(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits [B, K] -> probabilities: softmax where one label holds, sigmoid where several may."""
+        several = self.source.task == "multi_label"
+        return torch.sigmoid(logits) if several else torch.softmax(logits, dim=1)
+
+    def surprise(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """-log of the target's probability [B], for class indices `target` [B]."""
+        if self.source.task == "multi_label":
+            return functional.softplus(-logits.gather(1, target[:, None]).squeeze(1))
+        return functional.cross_entropy(logits, target, reduction="none")
 
     def masked(self, heard: Heard, mask: torch.Tensor, *, listen: bool = False) -> torch.Tensor:
         """Logits [B, K] of the sound with M X for X, M [B, T, F] in 0..1.

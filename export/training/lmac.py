@@ -80,6 +80,8 @@ def train_lmac(
             f"{run.path}: holds a decoder already; go on with --resume, or remove its decoder files"
         )
     form = decoder_form(opened, settings.decoder, settings.width)
+    # Before the classifier moves to where it is trained.
+    decoder_cost, classifier_cost = cost(opened, form)
     listener = Listener(opened, exact=settings.exact, device=where)
     taught: Teacher | None = None if teacher is None else load_teacher(teacher, listener)
     noises = [] if noise is None else _recordings(Path(noise), opened.sample_rate)
@@ -111,7 +113,6 @@ def train_lmac(
     for name, value in judge(listener, trained, form, validation, threshold=0.5).items():
         figures[f"thresholded_{name}"] = value
     run.write_config({**run.read_config(), "validation": {k: round(v, 6) for k, v in figures.items()}})
-    decoder_cost, classifier_cost = cost(opened, form)
     return {
         "clips": len(parts.training.clips),
         "validation_clips": len(validation),

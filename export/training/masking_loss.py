@@ -69,10 +69,10 @@ class MaskingLoss:
         kept = listener.masked(heard, mask)
         removed = listener.masked(heard, 1.0 - mask)
         there = asked.present.to(kept.dtype)
-        inside = functional.cross_entropy(kept, asked.target, reduction="none")
-        outside = functional.cross_entropy(removed, asked.target, reduction="none")
+        inside = listener.surprise(kept, asked.target)
+        outside = listener.surprise(removed, asked.target)
         whole, inner, left = (
-            torch.softmax(logits, dim=1).gather(1, asked.target[:, None]).squeeze(1)
+            listener.scores(logits).gather(1, asked.target[:, None]).squeeze(1)
             for logits in (heard.logits, kept, removed)
         )
         surer = torch.logit(inner, _SURE) - torch.logit(whole, _SURE)
