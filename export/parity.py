@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import DataError, MissingDependencyError, ParityError, SourceError
 from ..runtime.manifest import StageSpec
 from ..runtime.scores import scores_of
-from ..runtime.stft import as_complex, forward, gain, inverse
+from ..runtime.stft import as_complex, as_pairs, forward, gain, inverse
 from .clips import evenly, find_clips, read_clip
 from .exportable import Exportable, FloatArray
 
@@ -86,7 +86,7 @@ class Chain:
         if "decoder" in self.sessions:
             analysis = self.source.analysis
             stft = as_complex(spectral) if entry == "stft" else forward(waveform, analysis)
-            heard["stft"] = np.stack([stft.real, stft.imag], axis=-1)
+            heard["stft"] = as_pairs(stft)
             heard["target"] = heard["logits"].argmax(axis=1)
             feeds = {tensor.name: heard[tensor.name] for tensor in self.stages["decoder"].inputs}
             result["mask"] = self.sessions["decoder"].run(None, feeds)[0]

@@ -16,7 +16,7 @@ from .level import level_of
 from .method import Clock, Heard
 from .session import Sessions
 from .sound import OpenSound
-from .stft import forward
+from .stft import as_pairs, forward
 
 # Windows that go through the classifier together; more would cost memory and save nothing on a CPU.
 BATCH = 4
@@ -89,11 +89,8 @@ class Hearing:
         logits = answers.pop("logits")
         if not np.isfinite(logits).all():
             raise EarmarkError(f"{manifest.name}: the classifier answers with numbers that are not finite")
-        if manifest.rescore == "spectrogram":
-            spectra = made
-        else:
-            spectra = forward(stacked, manifest.analysis)
-            spectra = np.stack([spectra.real, spectra.imag], axis=-1)
+        spectral = manifest.rescore == "spectrogram"
+        spectra = made if spectral else as_pairs(forward(stacked, manifest.analysis))
         for index, (offset, channels) in enumerate(windows):
             yield Heard(
                 waveform=stacked[index],

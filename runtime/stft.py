@@ -99,6 +99,11 @@ def as_complex(stft: FloatArray) -> ComplexArray:
     return np.ascontiguousarray(stft, dtype=np.float32).view(np.complex64)[..., 0]
 
 
+def as_pairs(spectrum: ComplexArray) -> FloatArray:
+    """Real and imaginary parts [..., T, F, 2] of a spectrum [..., T, F]: the way back from `as_complex`."""
+    return np.stack([spectrum.real, spectrum.imag], axis=-1)
+
+
 @lru_cache(maxsize=16)
 def _window(spec: AnalysisSpec) -> tuple[FloatArray, int]:
     """The periodic window's samples and where they start within n_fft."""

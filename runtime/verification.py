@@ -15,7 +15,7 @@ from ..errors import BundleError
 from .arrays import FloatArray
 from .bundle import Bundle
 from .session import Sessions
-from .stft import forward
+from .stft import as_pairs, forward
 
 GOLDEN = "golden.npz"
 # Absolute, for waveforms of peak 1 and logits of order 1, where the manifest names no limit.
@@ -111,8 +111,7 @@ def _recompute(
     if "mask" in arrays and decoder is not None:
         spectra = front
         if manifest.rescore != "spectrogram":
-            made = forward(arrays["waveform"], manifest.analysis)
-            spectra = np.stack([made.real, made.imag], axis=-1)
+            spectra = as_pairs(forward(arrays["waveform"], manifest.analysis))
         given = {**found, "stft": spectra, "target": found["logits"].argmax(-1).astype(np.int64)}
         found |= sessions.run("decoder", {tensor.name: given[tensor.name] for tensor in decoder.inputs})
     for output in ("logits", "mask"):
