@@ -8,10 +8,11 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from filelock import Timeout
@@ -21,9 +22,10 @@ from ..errors import AudioError, BundleError, DataError, LabelError, PrototypeIn
 from ..evaluation.sound_folders import Clip as SoundFile
 from ..evaluation.sound_folders import list_sounds
 from ..prototypes_index.durability import sync_folder
-from ..prototypes_index.generation import Generation, GenerationInfo
+from ..prototypes_index.generation import EMBEDDINGS, Generation
 from ..prototypes_index.index import EXACT_LIMIT
-from ..prototypes_index.table import Clip
+from ..prototypes_index.info import GenerationInfo, read_info
+from ..prototypes_index.table import MOST_TOPS, TOPS, Clip
 from ..prototypes_index.views import find_places, views_of
 from ..prototypes_index.writer import GenerationWriter
 from ..runtime.bundle import Bundle, read_manifest
@@ -82,6 +84,9 @@ def index_bundle(
     attributions: dict[str, str] | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
+    embeddings: Path | None = None,
+    apex: Mapping[str, Any] | None = None,
+    per_channel: int | None = None,
 ) -> IndexReport:
     """Index the sounds of `data` (folders of class folders) as prototypes of `bundle`.
 
@@ -91,6 +96,10 @@ def index_bundle(
     any_label: allow labels that the model does not have; strict: an unreadable sound is an error
     exact_limit: more entries than that are searched approximately
     attributions: by path relative to the data folder, kept with the clip
+    embeddings: the graph of the new generation, with a learnt U folded in; None: the graph of the
+        generation in force, else the bundle's own. Extending never changes it
+    apex: JSON-ready facts of that U, kept as `GenerationInfo.apex`; None: as they were with that graph
+    per_channel: prototypes a channel, 1..100; None: as before, else 8
     The old generation stays in force until the new one is complete and on the disk; whatever stops
     this in between changes nothing. Raises BundleError (not a bundle, another writer at work, disk
     full), PrototypeIndexError, LabelError, DataError, DeviceError.
@@ -118,11 +127,67 @@ def index_bundle(
             seed=seed,
             attributions=attributions or {},
             device=device,
+            graph=_graph(folder, manifest, old, embeddings, apex, per_channel),
         )
         report = build.run(files, exact_limit, progress)
         if prune:
             report.removed.extend(prune_generations(folder, read_manifest(folder)))
     return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Graph:
+    """What a new generation is embedded with."""
+
+    path: Path
+    apex: Mapping[str, Any] | None
+    per_channel: int
+
+
+def _graph(
+    folder: Path,
+    manifest: Manifest,
+    old: Generation | None,
+    embeddings: Path | None,
+    apex: Mapping[str, Any] | None,
+    per_channel: int | None,
+) -> _Graph:
+    """The graph given, else the current generation's, else the bundle's own."""
+    if per_channel is not None and not 1 <= per_channel <= MOST_TOPS:
+        raise ValueError(f"per_channel {per_channel} is not within 1..{MOST_TOPS}")
+    before = (old.folder, old.info) if old is not None else _current(folder, manifest)
+    count = per_channel or (TOPS if before is None else before[1].per_channel)
+    if embeddings is not None:
+        same = before is not None and _hash(embeddings) == before[1].embeddings_sha256
+        if old is not None and not same:
+            raise PrototypeIndexError(
+                f"{embeddings}: not the graph that the clips in {old.folder} were embedded with; embed them "
+                "anew with it (extend=False, earmark index --rebuild)"
+            )
+        kept = before[1].apex if before is not None and same else None
+        return _Graph(embeddings, kept if apex is None else apex, count)
+    if before is not None:
+        return _Graph(before[0] / EMBEDDINGS, before[1].apex if apex is None else apex, count)
+    stage = manifest.stage("embeddings")
+    if stage is None:
+        raise PrototypeIndexError(
+            f"{folder}: this bundle has no embeddings graph, hence no prototypes; export it again from a "
+            "source with a feature map"
+        )
+    return _Graph(folder / stage.file, apex, count)
+
+
+def _current(folder: Path, manifest: Manifest) -> tuple[Path, GenerationInfo] | None:
+    """The generation in force, if its graph is whole and of this model; its index may be damaged."""
+    if manifest.prototypes is None:
+        return None
+    generation = folder / FOLDER / manifest.prototypes.generation
+    try:
+        info = read_info(generation)
+        whole = _hash(generation / EMBEDDINGS) == info.embeddings_sha256
+    except (PrototypeIndexError, DataError):
+        return None
+    return (generation, info) if whole and info.model_sha256 == model_hash(manifest) else None
 
 
 def prune_generations(folder: Path, manifest: Manifest) -> list[str]:
@@ -155,6 +220,7 @@ class _Build:
         seed: int,
         attributions: dict[str, str],
         device: str,
+        graph: _Graph,
     ) -> None:
         if manifest.feature_map is None or manifest.stage("embeddings") is None:
             raise PrototypeIndexError(
@@ -163,7 +229,7 @@ class _Build:
             )
         self.folder, self.manifest, self.bundle, self.old = folder, manifest, bundle, old
         self.audio, self.strict, self.seed, self.attributions = audio, strict, seed, attributions
-        self.device = device
+        self.device, self.graph = device, graph
         self.feature_map = manifest.feature_map
         self.known = {} if old is None else {clip.sha256: clip.source for clip in old.all_clips()}
         self.repeated: list[Passed] = []
@@ -189,12 +255,10 @@ class _Build:
         return self._report(manifest, info, added)
 
     def _writer(self, building: Path) -> GenerationWriter:
-        stage = self.manifest.stage("embeddings")
-        assert stage is not None  # noqa: S101 (checked when the build began)
         spec, window = self.feature_map, self.manifest.window
         writer = GenerationWriter(
             building,
-            embeddings=self.folder / stage.file,
+            embeddings=self.graph.path,
             model_sha256=model_hash(self.manifest),
             labels=self.manifest.labels,
             views=views_of(len(spec.bands_hz)),
@@ -208,6 +272,8 @@ class _Build:
                 "frame_seconds": spec.frame_seconds,
             },
             seed=self.seed,
+            per_channel=self.graph.per_channel,
+            apex=self.graph.apex,
         )
         if self.old is not None:
             writer.extend(self.old)

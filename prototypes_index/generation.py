@@ -7,78 +7,41 @@ embeddings.onnx  <view>.faiss  <view>.entries.npy  <view>.channels.npy  <view>.s
 from __future__ import annotations
 
 import hashlib
-import json
 import mmap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import PrototypeIndexError
-from .index import IndexInfo, ViewIndex
-from .table import CLIP, ENTRY, REBUILD, TOP, TOPS, Clip, Entry, Table, open_table
-from .views import VIEWS, FloatArray, View
+from .index import ViewIndex
+from .info import GenerationInfo, GenerationSpec, check_agreement, read_info
+from .table import CLIP, ENTRY, REBUILD, TOP, Clip, Entry, Table, open_table
+from .views import FloatArray, View, normalise
 
-INFO_VERSION = 1
-INFO = "index_info.json"
+# What an entry is: one of the prototypes of a channel (the explanation proper), or a place in a clip
+# at which a channel peaks, though less than in others (a neighbour, no more).
+EntryKind = Literal["prototype", "clip"]
+
 EMBEDDINGS = "embeddings.onnx"
 CLIPS = "clips.npy"
 CLIP_LINES = "clips.jsonl"
 AUDIO = "audio"
-_MOST_INFO_BYTES = 16 << 20
 # Decoded lines that are kept: the same clips answer again and again.
 _MOST_CLIPS_READ = 4096
 
 
-class GenerationSpec(Protocol):
-    """What the manifest says of the generation (`runtime.manifest.PrototypesSpec`)."""
-
-    @property
-    def views(self) -> Sequence[View]:
-        """The views it holds."""
-
-    @property
-    def entries(self) -> Mapping[str, int]:
-        """Entries per view."""
-
-    @property
-    def dimensions(self) -> Mapping[str, int]:
-        """Vector length per view."""
-
-    @property
-    def clips(self) -> int:
-        """Rows of the clips table."""
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationInfo:
-    """`index_info.json`.
-
-    embeddings_sha256: the graph the vectors come from; model_sha256: the classifier it belongs to
-    labels: of the clips, indexed by the tables; settings: how it was built; versions: by what
-    """
-
-    embeddings_sha256: str
-    model_sha256: str
-    channels: int
-    clips: int
-    sources: int
-    labels: list[str]
-    views: dict[View, IndexInfo]
-    seed: int
-    settings: dict[str, Any]
-    versions: dict[str, str]
-
-
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One entry found by a search: which of the queries found it, how similar it is (cosine)."""
+    """One entry found by a search: by which of the queries, how similar it is (cosine), and its kind."""
 
     query: int
     cosine: float
     entry: int
+    kind: EntryKind
 
 
 class Generation:
@@ -99,6 +62,7 @@ class Generation:
         self._tables = tables
         self._lines = lines
         self._clips_read: dict[int, Clip] = {}
+        self._prototypes: dict[View, tuple[npt.NDArray[np.int64], FloatArray]] = {}
 
     @classmethod
     def open(
@@ -116,7 +80,7 @@ class Generation:
         Raises PrototypeIndexError where counts, dimensions, sizes or hashes disagree.
         """
         info = read_info(folder)
-        _agree(folder, info, spec)
+        check_agreement(folder, info, spec)
         if model_sha256 is not None and info.model_sha256 != model_sha256:
             raise PrototypeIndexError(
                 f"{folder}: these prototypes belong to another model than this bundle's; {REBUILD}"
@@ -129,7 +93,7 @@ class Generation:
         channels = info.channels
         tables: dict[str, Table] = {CLIPS: open_table(folder / CLIPS, CLIP, (info.clips,))}
         indexes: dict[View, ViewIndex] = {}
-        per_clip, tops = (info.clips, channels), (channels, TOPS)
+        per_clip, tops = (info.clips, channels), (channels, info.per_channel)
         for view, index in info.views.items():
             tables[f"{view}.entries"] = open_table(folder / f"{view}.entries.npy", ENTRY, (index.entries,))
             tables[f"{view}.channels"] = open_table(
@@ -172,6 +136,27 @@ class Generation:
         held: Table = rows[rows["clip"] >= 0]
         return held
 
+    def prototypes(self, view: View) -> npt.NDArray[np.int64]:
+        """The entries that are prototypes of one channel or more, ascending and distinct."""
+        return self._prototypes_of(view)[0]
+
+    def kind(self, view: View, row: int) -> EntryKind:
+        """What the entry is."""
+        rows = self.prototypes(view)
+        place = int(np.searchsorted(rows, row))
+        return "prototype" if place < len(rows) and rows[place] == row else "clip"
+
+    def _prototypes_of(self, view: View) -> tuple[npt.NDArray[np.int64], FloatArray]:
+        """The prototypes' rows [n] and vectors [n, D]; few, and kept."""
+        held = self._prototypes.get(view)
+        if held is None:
+            tops = self._tables[f"{view}.tops"]
+            rows = np.unique(tops["entry"][tops["clip"] >= 0]).astype(np.int64)
+            if len(rows) and not 0 <= rows[0] <= rows[-1] < self.info.views[view].entries:
+                raise PrototypeIndexError(f"{self.folder / view}.tops.npy: damaged; {REBUILD}")
+            held = self._prototypes[view] = rows, self._indexes[view].vectors_at(rows)
+        return held
+
     def entry(self, view: View, row: int) -> Entry:
         """One entry, its clip and label checked to exist."""
         entries = self.entries(view)
@@ -200,20 +185,30 @@ class Generation:
         """Every clip, in order."""
         return (self.clip(row) for row in range(self.info.clips))
 
-    def search(self, view: View, queries: FloatArray, count: int) -> list[Match]:
+    def search(
+        self, view: View, queries: FloatArray, count: int, *, kind: EntryKind | None = None
+    ) -> list[Match]:
         """The `count` nearest entries to any of the queries [q, D], nearest first, one a source file.
 
+        kind: among entries of that kind alone (the channels' prototypes exactly, always); None: of any
         Fewer where the generation has fewer sources. Ties go to the earlier entry.
         """
+        if kind == "prototype":
+            rows, vectors = self._prototypes_of(view)
+            cosines = np.clip(normalise(queries) @ vectors.T, -1.0, 1.0)
+            return self._distinct(view, cosines, np.broadcast_to(rows, cosines.shape))[:count]
         index, wanted = self._indexes[view], count * 4
         while True:
-            matches = self._distinct(view, *index.search(queries, wanted))
+            cosines, rows = index.search(queries, wanted)
+            if kind == "clip":
+                rows = np.where(np.isin(rows, self.prototypes(view)), -1, rows)
+            matches = self._distinct(view, cosines, rows)
             if len(matches) >= min(count, self.info.sources) or wanted >= index.info.entries:
                 return matches[:count]
             wanted *= 4
 
     def _distinct(self, view: View, cosines: FloatArray, rows: Table) -> list[Match]:
-        """The hits of all queries in order of similarity, the best of each source."""
+        """The hits of all queries in order of similarity, the best of each source; row -1 is none."""
         order = np.lexsort((rows.ravel(), -cosines.ravel()))
         order = order[rows.ravel()[order] >= 0]
         clips = self.entries(view)["clip"][rows.ravel()[order]]
@@ -221,106 +216,10 @@ class Generation:
             raise PrototypeIndexError(f"{self.folder / view}.entries.npy: damaged; {REBUILD}")
         _, first = np.unique(self.clips["source"][clips], return_index=True)
         return [
-            Match(flat // rows.shape[1], float(cosines.ravel()[flat]), int(rows.ravel()[flat]))
+            Match(flat // rows.shape[1], float(cosines.ravel()[flat]), row, self.kind(view, row))
             for flat in order[np.sort(first)].tolist()
+            for row in (int(rows.ravel()[flat]),)
         ]
-
-
-def read_info(folder: Path) -> GenerationInfo:
-    """Read `index_info.json`; raises PrototypeIndexError where it is missing, damaged or newer."""
-    path = folder / INFO
-    try:
-        with path.open("rb") as file:
-            text = file.read(_MOST_INFO_BYTES + 1)
-        if len(text) > _MOST_INFO_BYTES:
-            raise ValueError("too large")
-        fields = json.loads(text)
-        version = int(fields["schema_version"])
-        if version > INFO_VERSION:
-            raise PrototypeIndexError(
-                f"{path}: schema {version} is newer than this earmark reads ({INFO_VERSION}); update earmark"
-            )
-        views: dict[View, IndexInfo] = {}
-        for view in VIEWS:
-            if view in fields["views"]:
-                views[view] = _index_info(fields["views"][view])
-        return GenerationInfo(
-            embeddings_sha256=str(fields["embeddings_sha256"]),
-            model_sha256=str(fields["model_sha256"]),
-            channels=int(fields["channels"]),
-            clips=int(fields["clips"]),
-            sources=int(fields["sources"]),
-            labels=[str(label) for label in fields["labels"]],
-            views=views,
-            seed=int(fields["seed"]),
-            settings=dict(fields["settings"]),
-            versions={str(name): str(text) for name, text in fields["versions"].items()},
-        )
-    except OSError as error:
-        raise PrototypeIndexError(f"{path}: cannot be read ({error.strerror}); {REBUILD}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PrototypeIndexError(f"{path}: damaged ({error}); {REBUILD}") from error
-
-
-def info_document(info: GenerationInfo) -> dict[str, Any]:
-    """The JSON document of `info`."""
-    views = {
-        view: {
-            "kind": index.kind,
-            "entries": index.entries,
-            "dimension": index.dimension,
-            "recall_at_10": index.recall_at_10,
-            "ef_search": index.ef_search,
-        }
-        for view, index in info.views.items()
-    }
-    return {
-        "schema_version": INFO_VERSION,
-        "embeddings_sha256": info.embeddings_sha256,
-        "model_sha256": info.model_sha256,
-        "channels": info.channels,
-        "clips": info.clips,
-        "sources": info.sources,
-        "labels": info.labels,
-        "views": views,
-        "seed": info.seed,
-        "settings": info.settings,
-        "versions": info.versions,
-    }
-
-
-def _index_info(fields: Mapping[str, Any]) -> IndexInfo:
-    kind = fields["kind"]
-    if kind not in ("flat", "hnsw"):
-        raise ValueError(f"unknown kind of index {kind!r}")
-    effort = fields.get("ef_search")
-    return IndexInfo(
-        kind,
-        int(fields["entries"]),
-        int(fields["dimension"]),
-        float(fields["recall_at_10"]),
-        None if effort is None else min(max(int(effort), 1), 1 << 16),
-    )
-
-
-def _agree(folder: Path, info: GenerationInfo, spec: GenerationSpec) -> None:
-    """Raise PrototypeIndexError where index_info.json and the manifest disagree."""
-    if info.clips != spec.clips or info.clips < 1 or info.channels < 1:
-        raise PrototypeIndexError(
-            f"{folder / INFO}: {info.clips} clips, the manifest says {spec.clips}; {REBUILD}"
-        )
-    if set(info.views) != set(spec.views):
-        raise PrototypeIndexError(
-            f"{folder / INFO}: views {', '.join(info.views)}, "
-            f"the manifest says {', '.join(spec.views)}; {REBUILD}"
-        )
-    for view, index in info.views.items():
-        said = spec.entries.get(view), spec.dimensions.get(view)
-        if (index.entries, index.dimension) != said or index.entries < 1:
-            raise PrototypeIndexError(
-                f"{folder / INFO}: {view} has {index.entries} entries of dimension {index.dimension}, "
-                f"the manifest says {said[0]} of {said[1]}; {REBUILD}"
-            )
 
 
 def _hash(path: Path) -> str:

@@ -123,6 +123,11 @@ class ViewIndex:
             cosines, rows = self._index.search(normalise(queries), min(count, self.info.entries))
         return np.clip(cosines, -1.0, 1.0), rows
 
+    def vectors_at(self, rows: npt.NDArray[np.int64]) -> FloatArray:
+        """The stored vectors [n, D] at those rows, of length 1."""
+        stored: FloatArray = self._storage.reconstruct_batch(rows)
+        return stored
+
     def vectors(self, start: int, count: int) -> FloatArray:
         """The stored vectors [count, D] from row `start` on, of length 1."""
         stored: FloatArray = self._storage.reconstruct_n(start, count)

@@ -68,8 +68,9 @@ CLIP = np.dtype(
     ]
 )
 TOP = np.dtype([("clip", "<i4"), ("entry", "<i4"), ("score", "<f4")])
-# Clips kept per channel.
+# Clips kept per channel, unless asked otherwise, and at most.
 TOPS = 8
+MOST_TOPS = 100
 _CHUNK_BYTES = 32 << 20
 
 Table = npt.NDArray[Any]
@@ -216,27 +217,29 @@ class TableWriter:
             self._file.close()
 
 
-def strongest_clips(channels: Table, scores: Table, recordings: npt.NDArray[np.int32]) -> Table:
-    """The TOPS clips [C, TOPS] in which each channel is strongest, one a recording; clip -1 where fewer.
+def strongest_clips(
+    channels: Table, scores: Table, recordings: npt.NDArray[np.int32], count: int = TOPS
+) -> Table:
+    """The `count` clips [C, count] in which each channel is strongest, one a recording; clip -1 where fewer.
 
     channels, scores: [clips, C]; recordings: [clips]. Ties go to the earlier clip. Memory stays bounded.
     """
-    clips, count = scores.shape
-    best = np.zeros((count, TOPS), dtype=TOP)
+    clips, width = scores.shape
+    best = np.zeros((width, count), dtype=TOP)
     best["clip"] = -1
     best["score"] = -np.inf
-    step = max(1, _CHUNK_BYTES // (4 * count))
-    everyone = np.arange(count)
+    step = max(1, _CHUNK_BYTES // (4 * width))
+    everyone = np.arange(width)
     for start in range(0, clips, step):
         stop = min(start + step, clips)
         held = best["clip"].T
         # What was best so far comes first, so that ties keep the earlier clip.
-        clip = np.concatenate((held, np.broadcast_to(np.arange(start, stop)[:, None], (stop - start, count))))
+        clip = np.concatenate((held, np.broadcast_to(np.arange(start, stop)[:, None], (stop - start, width))))
         value = np.concatenate((best["score"].T, scores[start:stop]))
         entry = np.concatenate((best["entry"].T, channels[start:stop]))
         recording = np.where(clip >= 0, recordings[clip], -1)
         merged = best.copy()
-        for rank in range(TOPS):
+        for rank in range(count):
             top = np.argmax(value, axis=0)
             reached = value[top, everyone]
             there = reached > -np.inf

@@ -21,12 +21,10 @@ from .generation import (
     CLIP_LINES,
     CLIPS,
     EMBEDDINGS,
-    INFO,
     Generation,
-    GenerationInfo,
-    info_document,
 )
 from .index import EXACT_LIMIT, IndexInfo, build_index
+from .info import INFO, GenerationInfo, info_document
 from .table import CLIP, ENTRY, TOP, TOPS, Clip, Table, TableWriter, strongest_clips
 from .views import Grid, Places, View, dimension, normalise
 
@@ -38,6 +36,7 @@ class GenerationWriter:
 
     embeddings: the graph the vectors come from, copied; model_sha256: the classifier it belongs to
     labels: names that clips may carry; more are added as clips bring them
+    per_channel: prototypes a channel, 1..MOST_TOPS; apex: facts of the learnt U in the graph, JSON
     """
 
     def __init__(
@@ -52,11 +51,14 @@ class GenerationWriter:
         grid: Grid,
         settings: Mapping[str, Any] | None = None,
         seed: int = 0,
+        per_channel: int = TOPS,
+        apex: Mapping[str, Any] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._model, self._channels, self._grid = model_sha256, channels, grid
         self._settings, self._seed = dict(settings or {}), seed
+        self._per_channel, self._apex = per_channel, apex
         self._labels = {label: index for index, label in enumerate(labels)}
         self._views = tuple(views)
         self._sources: dict[str, int] = {}
@@ -194,9 +196,11 @@ class GenerationWriter:
                 vectors.raw_rows(), self.folder / f"{view}.faiss", exact_limit=exact_limit, seed=self._seed
             )
             vectors.discard()
-            tops = TableWriter(self.folder / f"{view}.tops.npy", TOP, (TOPS,))
+            tops = TableWriter(self.folder / f"{view}.tops.npy", TOP, (self._per_channel,))
             tops.append(
-                strongest_clips(tables["channels"].raw_rows(), tables["scores"].raw_rows(), recordings)
+                strongest_clips(
+                    tables["channels"].raw_rows(), tables["scores"].raw_rows(), recordings, self._per_channel
+                )
             )
             tops.finish()
             for name in ("entries", "channels", "scores"):
@@ -213,6 +217,8 @@ class GenerationWriter:
             seed=self._seed,
             settings=self._settings,
             versions={"faiss": faiss.__version__, "numpy": np.__version__, **(versions or {})},
+            per_channel=self._per_channel,
+            apex=None if self._apex is None else dict(self._apex),
         )
         text = json.dumps(info_document(info), indent=2, ensure_ascii=False) + "\n"
         (self.folder / INFO).write_text(text, encoding="utf-8")

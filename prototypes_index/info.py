@@ -1,0 +1,163 @@
+"""`index_info.json`: what a generation of prototypes says of itself, checked when it is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import PrototypeIndexError
+from .index import IndexInfo
+from .table import MOST_TOPS, REBUILD, TOPS
+from .views import VIEWS, View
+
+INFO_VERSION = 1
+INFO = "index_info.json"
+_MOST_INFO_BYTES = 16 << 20
+
+
+class GenerationSpec(Protocol):
+    """What the manifest says of the generation (`runtime.manifest.PrototypesSpec`)."""
+
+    @property
+    def views(self) -> Sequence[View]:
+        """The views it holds."""
+
+    @property
+    def entries(self) -> Mapping[str, int]:
+        """Entries per view."""
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        """Vector length per view."""
+
+    @property
+    def clips(self) -> int:
+        """Rows of the clips table."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationInfo:
+    """`index_info.json`.
+
+    embeddings_sha256: the graph the vectors come from; model_sha256: the classifier it belongs to
+    labels: of the clips, indexed by the tables; settings: how it was built; versions: by what
+    per_channel: prototypes a channel (fewer where there are fewer recordings)
+    apex: facts of the learnt U in the graph (JSON, as its trainer gave them); None: U = identity
+    """
+
+    embeddings_sha256: str
+    model_sha256: str
+    channels: int
+    clips: int
+    sources: int
+    labels: list[str]
+    views: dict[View, IndexInfo]
+    seed: int
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    per_channel: int = TOPS
+    apex: dict[str, Any] | None = None
+
+
+def read_info(folder: Path) -> GenerationInfo:
+    """Read `index_info.json`; raises PrototypeIndexError where it is missing, damaged or newer."""
+    path = folder / INFO
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MOST_INFO_BYTES + 1)
+        if len(text) > _MOST_INFO_BYTES:
+            raise ValueError("too large")
+        fields = json.loads(text)
+        version = int(fields["schema_version"])
+        if version > INFO_VERSION:
+            raise PrototypeIndexError(
+                f"{path}: schema {version} is newer than this earmark reads ({INFO_VERSION}); update earmark"
+            )
+        views: dict[View, IndexInfo] = {}
+        for view in VIEWS:
+            if view in fields["views"]:
+                views[view] = _index_info(fields["views"][view])
+        return GenerationInfo(
+            embeddings_sha256=str(fields["embeddings_sha256"]),
+            model_sha256=str(fields["model_sha256"]),
+            channels=int(fields["channels"]),
+            clips=int(fields["clips"]),
+            sources=int(fields["sources"]),
+            labels=[str(label) for label in fields["labels"]],
+            views=views,
+            seed=int(fields["seed"]),
+            settings=dict(fields["settings"]),
+            versions={str(name): str(text) for name, text in fields["versions"].items()},
+            per_channel=min(max(int(fields.get("per_channel", TOPS)), 1), MOST_TOPS),
+            apex=None if fields.get("apex") is None else dict(fields["apex"]),
+        )
+    except OSError as error:
+        raise PrototypeIndexError(f"{path}: cannot be read ({error.strerror}); {REBUILD}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PrototypeIndexError(f"{path}: damaged ({error}); {REBUILD}") from error
+
+
+def info_document(info: GenerationInfo) -> dict[str, Any]:
+    """The JSON document of `info`."""
+    views = {
+        view: {
+            "kind": index.kind,
+            "entries": index.entries,
+            "dimension": index.dimension,
+            "recall_at_10": index.recall_at_10,
+            "ef_search": index.ef_search,
+        }
+        for view, index in info.views.items()
+    }
+    document = {
+        "schema_version": INFO_VERSION,
+        "embeddings_sha256": info.embeddings_sha256,
+        "model_sha256": info.model_sha256,
+        "channels": info.channels,
+        "clips": info.clips,
+        "sources": info.sources,
+        "labels": info.labels,
+        "views": views,
+        "seed": info.seed,
+        "settings": info.settings,
+        "versions": info.versions,
+        "per_channel": info.per_channel,
+    }
+    return document if info.apex is None else {**document, "apex": info.apex}
+
+
+def _index_info(fields: Mapping[str, Any]) -> IndexInfo:
+    kind = fields["kind"]
+    if kind not in ("flat", "hnsw"):
+        raise ValueError(f"unknown kind of index {kind!r}")
+    effort = fields.get("ef_search")
+    return IndexInfo(
+        kind,
+        int(fields["entries"]),
+        int(fields["dimension"]),
+        float(fields["recall_at_10"]),
+        None if effort is None else min(max(int(effort), 1), 1 << 16),
+    )
+
+
+def check_agreement(folder: Path, info: GenerationInfo, spec: GenerationSpec) -> None:
+    """Raise PrototypeIndexError where index_info.json and the manifest disagree."""
+    if info.clips != spec.clips or info.clips < 1 or info.channels < 1:
+        raise PrototypeIndexError(
+            f"{folder / INFO}: {info.clips} clips, the manifest says {spec.clips}; {REBUILD}"
+        )
+    if set(info.views) != set(spec.views):
+        raise PrototypeIndexError(
+            f"{folder / INFO}: views {', '.join(info.views)}, "
+            f"the manifest says {', '.join(spec.views)}; {REBUILD}"
+        )
+    for view, index in info.views.items():
+        said = spec.entries.get(view), spec.dimensions.get(view)
+        if (index.entries, index.dimension) != said or index.entries < 1:
+            raise PrototypeIndexError(
+                f"{folder / INFO}: {view} has {index.entries} entries of dimension {index.dimension}, "
+                f"the manifest says {said[0]} of {said[1]}; {REBUILD}"
+            )
