@@ -1,8 +1,9 @@
-"""A folder of class folders of sound: listing, splitting by recording, loading. numpy only.
+"""A folder of labelled sound: listing, splitting by recording, loading. numpy only.
 
-`DATA/<label>/<clip>` in any format that soundfile reads. Clips of one source recording never lie on
-both sides of a split: the recording is read from an ESC file name (`<fold>-<recording>-<take>.ogg`),
-else it is the file's stem without a trailing take number (`kick_03.wav` -> `kick`).
+`DATA/<label>/<clip>` in any format that soundfile reads; where clips have several labels, `DATA/labels.csv`
+says which (`label_table.py`). Clips of one source recording never lie on both sides of a split: the recording
+is read from an ESC file name (`<fold>-<recording>-<take>.ogg`), else it is the file's stem without a trailing
+take number (`kick_03.wav` -> `kick`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ import soxr
 
 from ..errors import DataError
 from ..runtime.level import level_of
+from .label_table import LABEL_TABLE, read_labels
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -35,7 +37,10 @@ _TAKE = re.compile(r"^(?P<recording>.*?\D)[\s_.\-]*\d+$")
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One sound file: its class, the recording it was cut from, and its fold where the name says one."""
+    """One sound file: its class, the recording it was cut from, and its fold where the name says one.
+
+    label: "" where a table of labels gives it none; also: its further labels, where it has several
+    """
 
     path: Path
     # Path inside the data folder, with forward slashes.
@@ -43,15 +48,25 @@ class Clip:
     label: str
     recording: str
     fold: int | None
+    also: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All its labels; none for a clip of nothing that is known."""
+        return (self.label, *self.also) if self.label else ()
 
 
 @dataclass(frozen=True, slots=True)
 class SoundFolder:
-    """A data folder: labels in order (the logits' order), clips sorted by label and name."""
+    """A data folder: labels in order (the logits' order), clips sorted by label and name.
+
+    multi_label: its clips are labelled by a table, and may have several labels or none
+    """
 
     path: Path
     labels: list[str]
     clips: list[Clip]
+    multi_label: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +80,16 @@ class Unreadable:
 def list_sounds(data: str | Path, *, fewest_classes: int = 2) -> SoundFolder:
     """List the class folders of `data` and their clips, sorted; hidden folders and files are passed over.
 
+    With a table of labels in it, list the clips of the table instead, sorted by name.
+
     fewest_classes: refuse fewer; 1 serves where no classifier is trained.
-    Raises DataError: no such folder, too few class folders, a class without sound files.
+    Raises DataError: no such folder, too few class folders, a class without sound files, a damaged table.
     """
     folder = Path(data)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give a folder of class folders of sound")
+    if (folder / LABEL_TABLE).is_file():
+        return _list_table(folder, fewest_classes)
     classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
     if not classes:
         raise DataError(f"{folder}: no class folders inside; sounds belong in {folder.name}/<label>/")
@@ -85,6 +104,19 @@ def list_sounds(data: str | Path, *, fewest_classes: int = 2) -> SoundFolder:
             raise DataError(f"{kind}: no sound files in this class; add some or remove the folder")
         clips += [_clip(folder, kind.name, path) for path in files]
     return SoundFolder(folder, [kind.name for kind in classes], clips)
+
+
+def _list_table(folder: Path, fewest_classes: int) -> SoundFolder:
+    """The clips that the table of labels names."""
+    table = read_labels(folder)
+    labels = sorted({label for labels in table.values() for label in labels})
+    if len(labels) < fewest_classes:
+        raise DataError(f"{folder / LABEL_TABLE}: a classifier needs {fewest_classes} or more labels")
+    clips = [
+        replace(_clip(folder, next(iter(found), ""), folder / name), also=tuple(found[1:]))
+        for name, found in sorted(table.items())
+    ]
+    return SoundFolder(folder, labels, clips, multi_label=True)
 
 
 def _is_sound(path: Path) -> bool:
@@ -159,7 +191,7 @@ def split_sounds(
                 "told by file name without the trailing number"
             )
         chosen = [clip for clip in chosen if clip.recording not in held_recordings]
-    left = {clip.label for clip in chosen}
+    left = {label for clip in chosen for label in clip.labels}
     for label in sounds.labels:
         if label not in left:
             raise DataError(

@@ -47,14 +47,18 @@ def _load(folder: Path, *, decoder: bool) -> Source:
     for scale, (name, width) in enumerate(zip(MAPS, classifier.widths, strict=True)):
         frames = f"frames_{2**scale}" if scale else "frames"
         taps[name] = ["batch", width, frames, mels // 2**scale]
+    several = config.get("task") == "multi_label"
     source = Source(
         name=config["name"],
         labels=list(config["labels"]),
-        task="single_label",
+        task="multi_label" if several else "single_label",
         sample_rate=rate,
         # Shorter sound was padded to the window in training, and is when it is explained.
         window=WindowSpec(
-            seconds=longest_window(samples) / rate, hop_seconds=window / 2, minimum_seconds=window
+            seconds=longest_window(samples) / rate,
+            hop_seconds=window / 2,
+            minimum_seconds=window,
+            aggregate="max" if several else "mean",
         ),
         analysis=analysis,
         frontend=StftFrontend(analysis),
@@ -98,7 +102,8 @@ def _load(folder: Path, *, decoder: bool) -> Source:
 def _evaluation(folder: Path) -> dict[str, object]:
     """The classifier's last figures on the validation clips."""
     rows = RunDirectory(folder, "classifier").read_metrics()
-    return {"validation_accuracy": rows[-1]["accuracy"]} if rows and "accuracy" in rows[-1] else {}
+    figures = ("accuracy", "f1")
+    return {f"validation_{name}": rows[-1][name] for name in figures if rows and name in rows[-1]}
 
 
 def _reference(classifier: CompactClassifier, analysis: AnalysisSpec) -> Reference:

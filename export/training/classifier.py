@@ -1,4 +1,7 @@
-"""The classifier's recipe: a compact CNN on log-mel with mixup, SpecAugment, shifts and averaged weights."""
+"""The classifier's recipe: a compact CNN on log-mel with mixup, SpecAugment, shifts and averaged weights.
+
+One label a sound, or several: softmax with cross-entropy, or sigmoids with binary cross-entropy.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional
 
-from ...errors import RunError
+from ...errors import DataError, RunError
+from ...evaluation.label_table import LABEL_TABLE
 from ...evaluation.sound_folders import list_sounds, split_sounds
 from ...runtime.manifest import AnalysisSpec
 from ..architectures.compact_classifier import CompactClassifier
@@ -19,8 +22,9 @@ from ..run_directory import RunDirectory
 from ..stft import stft
 from .augmentation import mask_stretches, place, random_gain
 from .loop import OnEpoch, batches, fit, new_weights
+from .scoring import judge, score, task_loss
 from .settings import ClassifierSettings, check, to_record
-from .sounds import FloatArray, Sounds, load_split, window_batches
+from .sounds import Sounds, load_split
 
 ARCHITECTURE = "compact_classifier"
 
@@ -65,8 +69,9 @@ def train_classifier(
 ) -> dict[str, Any]:
     """Train a classifier on the class folders of `data` and leave a run directory at `out`.
 
-    Returns a summary: accuracy (0..1 on the validation clips, None without any), clips, parameters,
-    epochs, unreadable [(clip, reason)]. The same seed, data and number of threads give the same weights.
+    Returns a summary: task, accuracy or with several labels f1 (0..1 on the validation clips, None without
+    any; see `judge`), clips, parameters, epochs, unreadable [(clip, reason)]. The same seed, data and number
+    of threads give the same weights.
 
     resume: go on with the run at `out` (exactly as if never stopped); strict: fail at unreadable clips
     name, licence, attribution: written to the config, for the bundle's manifest
@@ -78,6 +83,12 @@ def train_classifier(
     if not resume and (run.config_path.exists() or run.weights_path.exists()):
         raise RunError(f"{run.path}: holds a run already; go on with --resume or choose another directory")
     folder = list_sounds(data)
+    if folder.multi_label and settings.multi_label is False:
+        raise DataError(
+            f"{folder.path / LABEL_TABLE}: its clips have several labels; leave --single-label out"
+        )
+    several = folder.multi_label if settings.multi_label is None else settings.multi_label
+    task = "multi_label" if several else "single_label"
     split = split_sounds(
         folder,
         val_fold=settings.val_fold,
@@ -92,6 +103,7 @@ def train_classifier(
     config: dict[str, Any] = {
         "name": name or run.path.resolve().name,
         "labels": folder.labels,
+        "task": task,
         "sample_rate": settings.sample_rate,
         "window_seconds": settings.window,
         "level": settings.level,
@@ -112,6 +124,7 @@ def train_classifier(
         "validation_clips": len(validation.clips),
         "unreadable": [(bad.clip.name, bad.reason) for bad in unreadable],
         "epochs": settings.epochs,
+        "task": task,
     }
     if not run.weights_path.exists():
         run.write_weights(_fit(run, config, settings, training, validation, quiet=quiet, on_epoch=on_epoch))
@@ -119,7 +132,8 @@ def train_classifier(
     weights = run.read_weights()
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     summary["parameters"] = sum(v.numel() for k, v in weights.items() if not k.endswith(buffers))
-    summary["accuracy"] = rows[-1].get("accuracy") if rows else None
+    figure = "f1" if several else "accuracy"
+    summary[figure] = rows[-1].get(figure) if rows else None
     return summary
 
 
@@ -131,6 +145,10 @@ def require_same(run: RunDirectory, config: Mapping[str, Any], keys: Sequence[st
             old, new = stored.get(key), config[key]
             what = key
             if isinstance(old, dict) and isinstance(new, dict):
+                # What an older earmark did not know was as it is by default: settings were read so.
+                old = {**new, **old}
+                if old == new:
+                    continue
                 what = next(k for k in {**old, **new} if old.get(k) != new.get(k))
                 old, new = old.get(what), new.get(what)
             raise RunError(f"{run.path}: was started with {what} = {old}, not {new}; resume it with the same")
@@ -171,20 +189,14 @@ def _fit(
             )
 
     def loss_of(batch: tuple[torch.Tensor, torch.Tensor], _progress: float) -> torch.Tensor:
-        logits = model.from_logmel(batch[0])
-        return functional.cross_entropy(logits, batch[1], label_smoothing=settings.label_smoothing)
+        return task_loss(model.from_logmel(batch[0]), batch[1], config["task"], settings.label_smoothing)
 
     def evaluate(weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
         if not validation.clips:
             return {}
         judged.load_state_dict(weights)
-        probabilities = score(judged.eval(), analysis, validation.waveforms, samples)
-        right = torch.from_numpy(validation.targets)
-        chosen = probabilities.gather(1, right[:, None]).clamp(min=1e-12)
-        return {
-            "accuracy": float((probabilities.argmax(1) == right).float().mean()),
-            "validation_loss": float(-chosen.log().mean()),
-        }
+        scores = score(judged.eval(), analysis, validation.waveforms, samples, config["task"])
+        return judge(scores, torch.from_numpy(validation.targets), config["task"])
 
     return fit(
         run,
@@ -198,7 +210,7 @@ def _fit(
         batch_of=batch_of,
         loss_of=loss_of,
         evaluate=evaluate,
-        curves={"loss": ["loss", "validation_loss"], "validation accuracy": ["accuracy"]},
+        curves={"loss": ["loss", "validation_loss"], "validation": ["accuracy", "f1"]},
         exact=settings.exact,
         quiet=quiet,
         on_epoch=on_epoch,
@@ -216,9 +228,9 @@ def _batch(
     analysis: AnalysisSpec,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A batch as it is heard in training: log-mel [B, T, M], target probabilities [B, K]."""
-    heard = np.stack([place(sounds.waveforms[index], samples, random) for index in chosen])
+    heard = np.stack([place(sounds.waveforms[index], samples, random, settings.shift) for index in chosen])
     heard *= random_gain(len(chosen), random)
-    targets = np.eye(model.head.out_features, dtype=np.float32)[sounds.targets[chosen]]
+    targets = sounds.targets[chosen]
     if settings.mixup > 0:
         # Mixup (arXiv 1710.09412), of the sounds themselves.
         share = random.beta(settings.mixup, settings.mixup, (len(chosen), 1)).astype(np.float32)
@@ -228,19 +240,4 @@ def _batch(
     dtype = model.head.weight.dtype
     with torch.no_grad():
         logmel = model.mel(stft(torch.from_numpy(heard).to(dtype), analysis))
-    return mask_stretches(logmel, random), torch.from_numpy(targets).to(dtype)
-
-
-@torch.no_grad()
-def score(
-    model: CompactClassifier, analysis: AnalysisSpec, waveforms: Sequence[FloatArray], samples: int
-) -> torch.Tensor:
-    """Probabilities [sounds, K], as the runtime computes them: windows of `samples`, their mean."""
-    total = torch.zeros(len(waveforms), model.head.out_features)
-    count = torch.zeros(len(waveforms), 1)
-    for pieces, owner in window_batches(waveforms, samples):
-        logits = model(stft(torch.from_numpy(pieces), analysis))[0]
-        of = torch.from_numpy(owner)
-        total.index_add_(0, of, torch.softmax(logits, dim=1))
-        count.index_add_(0, of, torch.ones(len(of), 1))
-    return total / count
+    return mask_stretches(logmel, random, settings.stretches), torch.from_numpy(targets).to(dtype)

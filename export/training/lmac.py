@@ -189,7 +189,7 @@ def _sounds(
     training, validation, unreadable = load_split(
         folder, split, source.sample_rate, source.level, strict=strict, quiet=quiet
     )
-    stopping = Sounds([], [], np.zeros(0, np.int64))
+    stopping = training.only([False] * len(training.clips))
     if settings.stop_fraction:
         try:
             held = split_sounds(

@@ -28,7 +28,14 @@ class ClassifierSettings:
     # Hop of the STFT; the window is twice as long.
     hop_seconds: float = 0.02
     level: Literal["none", "peak"] = "peak"
+    # Several labels may hold at once, or none. None: where the folder has a table of labels.
+    multi_label: bool | None = None
+    # Mixup's alpha; 0: sounds are not mixed. Mixing is wrong where a label counts what is heard.
     mixup: float = 0.4
+    # How far sound may be pushed over the window's edge, in parts of it.
+    shift: float = 0.25
+    # Stretches of time and of bands that are silenced (SpecAugment), each at most so many a sound.
+    stretches: int = 2
     # Train so that every processor arrives at the same weights (see `loop.fit`); about three times slower.
     exact: bool = False
     label_smoothing: float = 0.05
@@ -121,6 +128,9 @@ def check(settings: ClassifierSettings | LmacSettings) -> None:
             raise RunError(f"window {settings.window:g} s: give {shortest:g} to 3600 seconds")
         if settings.batch_size < 2:
             raise RunError("batch size 1: batch norm needs 2 or more")
+        for name, most in (("mixup", 10.0), ("shift", 1.0), ("label_smoothing", 0.9), ("stretches", 16)):
+            if not 0 <= getattr(settings, name) <= most:
+                raise RunError(f"{name} {getattr(settings, name):g}: give 0 to {most:g}")
     elif settings.decoder == "reference" and settings.targets == "any":
         raise RunError(
             "a reference decoder speaks for the predicted class; for any class train a compact one"

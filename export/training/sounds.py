@@ -1,4 +1,4 @@
-"""The sounds of a training in memory: loaded once, level set, with their class indices."""
+"""The sounds of a training in memory: loaded once, level set, with their labels."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Sounds:
-    """Mono waveforms at the model's rate and level, and their class indices [clips]."""
+    """Mono waveforms at the model's rate and level, and which of the labels hold: 0 or 1 [clips, K]."""
 
     clips: list[Clip]
     waveforms: list[FloatArray]
-    targets: npt.NDArray[np.int64]
+    targets: FloatArray
 
     def only(self, wanted: Sequence[bool]) -> Sounds:
         """Those sounds for which `wanted` is true."""
@@ -50,12 +50,14 @@ def load_split(
         for clips in (split.train, split.validation):
             good, waveforms, bad = load_sounds(clips, sample_rate, strict=strict, on_clip=bar.step)
             levelled = [w * np.float32(level_gain(w, level)) for w in waveforms]
-            targets = np.array([index[clip.label] for clip in good], dtype=np.int64)
+            targets = np.zeros((len(good), len(index)), dtype=np.float32)
+            for row, clip in zip(targets, good, strict=True):
+                row[[index[label] for label in clip.labels]] = 1.0
             parts.append(Sounds(good, levelled, targets))
             unreadable += bad
     finally:
         bar.close()
-    heard = {clip.label for clip in parts[0].clips}
+    heard = {label for clip in parts[0].clips for label in clip.labels}
     for label in folder.labels:
         if label not in heard:
             raise DataError(
