@@ -21,7 +21,7 @@ EXTERNAL_DATA_BYTES = 1 << 20
 INLINE_TENSOR_BYTES = 1024
 
 Dims = Sequence[int | str]
-StageName = Literal["frontend", "classifier", "classifier_int8", "decoder", "embeddings"]
+StageName = Literal["frontend", "classifier", "classifier_int8", "decoder", "embeddings", "interpreter"]
 
 
 def save_graph(model: onnx.ModelProto, path: Path) -> list[str]:

@@ -18,6 +18,7 @@ import msgspec
 
 from ..errors import BundleError
 from .cache import cache_folder
+from .dictionary import check_components
 from .manifest import SCHEMA_VERSION, Manifest, StageSpec, TensorSpec
 
 MANIFEST = "bundle.json"
@@ -179,7 +180,8 @@ def _check_structure(bundle: Bundle) -> None:
             if name not in manifest.files:
                 raise BundleError(f"{path}: the stage {stage.name} names {name}, which is not in its files")
     _check_chain(manifest, path)
-    for name in ("classifier", "classifier_int8"):
+    check_components(manifest, path)
+    for name in ("classifier", "classifier_int8", "interpreter"):
         classes = _output_dims(manifest, name, "logits")[-1:]
         if classes and isinstance(classes[0], int) and classes[0] != len(manifest.labels):
             raise BundleError(
@@ -199,6 +201,7 @@ def _check_chain(manifest: Manifest, path: Path) -> None:
         ("classifier_int8", "logits"),
         ("decoder", "mask"),
         ("embeddings", ""),
+        ("interpreter", "activations"),
     ):
         stage = manifest.stage(name)
         if stage is None:

@@ -16,6 +16,7 @@ SCHEMA_VERSION = 2
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=3600.0)]
+Hertz = Annotated[float, msgspec.Meta(ge=0.0, le=384000.0)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
@@ -36,7 +37,8 @@ class StageSpec(Record, frozen=True, kw_only=True):
     """One ONNX graph of the chain.
 
     "classifier_int8" takes what "classifier" takes and gives its logits alone, from 8-bit weights and
-    activations: for methods that ask for very many scores.
+    activations: for methods that ask for very many scores. "interpreter" takes taps (and `stft`) and gives
+    `activations` [B, K, T] >= 0 over the listenable STFT's frames, `pooled` [B, K] and `logits` [B, C].
     """
 
     name: Literal["frontend", "classifier", "classifier_int8", "decoder", "embeddings", "interpreter"]
@@ -109,6 +111,42 @@ class PrototypesSpec(Record, frozen=True, kw_only=True):
     audio: bool
 
 
+class ComponentSpec(Record, frozen=True, kw_only=True):
+    """What is known from training of one component: one column of the dictionary.
+
+    peak_hz: frequency of its largest weight; bandwidth_hz: width of the band around it that holds most of
+    the weight; label: for which it speaks most, "" for none
+    clip, start_s, end_s: the training clip that activates it most, and when; "" where none does
+    """
+
+    peak_hz: Hertz
+    bandwidth_hz: Hertz
+    label: str = ""
+    clip: str = ""
+    start_s: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
+    end_s: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
+
+
+class ComponentsSpec(Record, frozen=True, kw_only=True):
+    """The dictionary beside the stage "interpreter", and what its components are.
+
+    `file` is an .npz without pickle: `dictionary` [F, K] float32 >= 0 with columns of unit L2 norm, over
+    log1p|STFT|, and `theta` [C, K] float32, by which the interpreter's logits are theta z.
+    """
+
+    count: Positive
+    file: Name = "dictionary.npz"
+    # What the dictionary was learnt on; it serves no other spectrogram.
+    sample_rate: Positive
+    analysis: AnalysisSpec
+    # Components whose relevance exceeds this are selected (tau).
+    threshold: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
+    # True where the classifier's logits are theta(psi(.)) themselves.
+    by_design: bool = False
+    # One a column, in the dictionary's order.
+    components: list[ComponentSpec]
+
+
 class Manifest(Record, frozen=True, kw_only=True):
     """The whole of `bundle.json`."""
 
@@ -132,6 +170,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     explainers: list[str]
     feature_map: FeatureMapSpec | None = None
     prototypes: PrototypesSpec | None = None
+    components: ComponentsSpec | None = None
     files: dict[str, FileSpec]
     # parity[precision][output] = largest absolute difference measured at export, and its limit.
     # "int8" is measured against this bundle's own fp32 (export/quantization.py says what).
