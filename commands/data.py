@@ -60,7 +60,7 @@ def data(
     tune_speakers: tuple[str, ...] | None,
     test_speakers: tuple[str, ...] | None,
 ) -> None:
-    """Make the set NAME in the new folder OUT: keyword, events, drums or clever_hans.
+    """Make the set NAME in the new folder OUT: keyword, events, drums, mixtures or clever_hans.
 
     OUT/train, OUT/tune and OUT/test hold a folder a class and events.csv, the truth that
     `earmark evaluate --events` reads. No recording, speaker or fold is in two parts.

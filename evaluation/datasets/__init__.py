@@ -48,6 +48,12 @@ DATASETS = {
         "--window 4 --width 16 --epochs 24",
         "none: synthesised",
     ),
+    "mixtures": Dataset(
+        "Two classes sound in every clip, for classifiers of several labels; by fold. Needs --from.",
+        ".mixtures:Mixtures",
+        "--multi-label --window 5 --epochs 40",
+        "the sounds given with --from, under their own terms",
+    ),
     "clever_hans": Dataset(
         "One class always coughs in training. Synthesised, or from recordings with --from.",
         ".clever_hans:CleverHans",

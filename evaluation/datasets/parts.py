@@ -4,6 +4,7 @@
     OUT/<part>/<label>/<fold>-<recording>-<index>.flac
     OUT/<part>/events.csv    clip, label, start_s, end_s: where the label's evidence truly lies
     OUT/<part>/clips.jsonl   a line a clip: sources, signal-to-noise ratios
+    OUT/<part>/labels.csv    clip, labels joined by ";": where clips have several
 
 The parts are train, tune (settings are chosen there), test, and what a set adds. The file names carry the
 fold and the source recording, as `sound_folders` reads them: splits and intervals keep recordings whole.
@@ -23,6 +24,7 @@ import numpy.typing as npt
 import soundfile
 
 from ...errors import DataError
+from ..label_table import write_labels
 
 FloatArray = npt.NDArray[np.float32]
 PARTS = ("train", "tune", "test")
@@ -43,6 +45,7 @@ class Mixture:
 
     waveform: [samples] float32 in -1..1; recording: number of the source recording, one group of clips
     fold: the fold or speaker that recording belongs to; facts: JSON-ready, for clips.jsonl
+    labels: all of the clip's, in a set whose clips have several; its folder is the first
     """
 
     waveform: FloatArray
@@ -50,6 +53,7 @@ class Mixture:
     recording: int
     fold: int
     facts: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +118,15 @@ def write_set(recipe: Recipe, out: str | Path, options: Options, info: Mapping[s
     counts: dict[str, int] = {}
     events: dict[str, list[tuple[str, Truth]]] = {}
     notes: dict[str, list[str]] = {}
+    tables: dict[str, dict[str, tuple[str, ...]]] = {}
     for part, label, index, mixture in clips_of(recipe, options):
         name = f"{label}/{mixture.fold}-{mixture.recording}-{index:04d}.flac"
         path = folder / part / name
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, mixture.waveform, recipe.sample_rate, subtype="PCM_16")
         counts[part] = counts.get(part, 0) + 1
+        if mixture.labels:
+            tables.setdefault(part, {})[name] = mixture.labels
         events.setdefault(part, []).extend((name, truth) for truth in mixture.truths)
         notes.setdefault(part, []).append(json.dumps({"clip": name, **mixture.facts}, ensure_ascii=False))
     for part in counts:
@@ -128,6 +135,8 @@ def write_set(recipe: Recipe, out: str | Path, options: Options, info: Mapping[s
             writer.writerow(["clip", "label", "start_s", "end_s"])
             writer.writerows((n, t.label, f"{t.start_s:.4f}", f"{t.end_s:.4f}") for n, t in events[part])
         (folder / part / "clips.jsonl").write_text("\n".join(notes[part]) + "\n", encoding="utf-8")
+    for part, table in tables.items():
+        write_labels(folder / part, table)
     text = json.dumps({**info, **recipe.info(), "clips": counts}, indent=2, ensure_ascii=False)
     (folder / "info.json").write_text(text + "\n", encoding="utf-8")
     return counts

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import soxr
 
 from ...errors import DataError
 from ..sound_folders import Clip, list_sounds, load_sound
 from .parts import FloatArray, Options
 
+Values = npt.NDArray[np.float64]
 _SPOKEN = re.compile(r"^(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<take>\d+)$")
 # The envelope that finds an event: frames of this length; shorter gaps are closed.
 _FRAME_S = 0.02
@@ -46,6 +48,8 @@ def by_fold(options: Options, labels: Sequence[str], defaults: Mapping[str, tupl
             )
     folds = {part: options.folds.get(part, default) for part, default in defaults.items()}
     wanted = options.parts or tuple(folds)
+    # A part that is not made holds nothing back.
+    folds = {part: numbers for part, numbers in folds.items() if part in wanted}
     have = sorted({clip.fold for clip in folder.clips if clip.fold is not None})
     _disjoint(folds, "fold")
     pools: dict[tuple[str, str], list[Source]] = {}
@@ -137,30 +141,60 @@ class Reader:
         return self._known[source.path]
 
 
+def active_stretches(sound: FloatArray, rate: int, floor_db: float = 25.0) -> list[tuple[int, int]]:
+    """Where a sound [n] is within `floor_db` of its loudest frame, gaps closed: (start, end) in samples."""
+    power, frame = _power(sound, rate)
+    return [(start * frame, end * frame) for start, end in _loud(power, floor_db)]
+
+
 def active_part(sound: FloatArray, rate: int, longest_s: float, floor_db: float = 25.0) -> FloatArray:
     """The stretch of an event with the most energy: within `floor_db` of its loudest frame, gaps closed.
 
     Cut to `longest_s` around its loudest frame's start, with fades of 5 ms; root mean square 1.
     """
+    power, frame = _power(sound, rate)
+    first, last = max(_loud(power, floor_db), key=lambda s: float(power[s[0] : s[1]].sum()))
+    most = round(longest_s / _FRAME_S)
+    if last - first > most:
+        first += _loudest(power[first:last], most)
+        last = first + most
+    return fade(sound[first * frame : last * frame], rate)
+
+
+def loudest_stretch(sound: FloatArray, rate: int, seconds: float) -> FloatArray:
+    """The `seconds` of a sound [n] with the most energy; all of a shorter one."""
+    power, frame = _power(sound, rate)
+    most = round(seconds / _FRAME_S)
+    if most >= len(power):
+        return sound
+    first = _loudest(power, most)
+    return sound[first * frame : (first + most) * frame]
+
+
+def _loudest(power: Values, count: int) -> int:
+    """Where the window of `count` frames with the most energy begins."""
+    return int(np.convolve(power, np.ones(count), "valid").argmax())
+
+
+def _power(sound: FloatArray, rate: int) -> tuple[Values, int]:
+    """The mean square of each frame, and a frame's samples; what is left over at the end is passed over."""
     frame = max(1, round(_FRAME_S * rate))
     count = max(1, len(sound) // frame)
-    power = np.array([float(np.mean(sound[i * frame : (i + 1) * frame] ** 2)) for i in range(count)])
+    power = [float(np.mean(sound[i * frame : (i + 1) * frame] ** 2)) for i in range(count)]
+    return np.array(power), frame
+
+
+def _loud(power: Values, floor_db: float) -> list[tuple[int, int]]:
+    """Stretches of frames (start, end) that are loud, short gaps closed; all of it in silence."""
     loud = power > power.max() * 10 ** (-floor_db / 10)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], loud.astype(np.int8), [0]])))
-    stretches: list[list[int]] = []
-    for start, end in edges.reshape(-1, 2):
-        if stretches and (start - stretches[-1][1]) * _FRAME_S <= _GAP_S:
-            stretches[-1][1] = int(end)
+    found: list[tuple[int, int]] = []
+    for start, end in edges.reshape(-1, 2).tolist():
+        if found and (start - found[-1][1]) * _FRAME_S <= _GAP_S:
+            found[-1] = (found[-1][0], end)
         else:
-            stretches.append([int(start), int(end)])
-    best = max(stretches, key=lambda s: float(power[s[0] : s[1]].sum())) if stretches else [0, count]
-    most = round(longest_s / _FRAME_S)
-    if best[1] - best[0] > most:
-        # The window of that length with the most energy.
-        sums = np.convolve(power[best[0] : best[1]], np.ones(most), "valid")
-        first = best[0] + int(sums.argmax())
-        best = [first, first + most]
-    return fade(sound[best[0] * frame : best[1] * frame], rate)
+            found.append((start, end))
+    return found or [(0, len(power))]
 
 
 def fade(sound: FloatArray, rate: int, seconds: float = 0.005) -> FloatArray:
