@@ -174,7 +174,7 @@ def result_of(found: Found, settings: SegmentSettings, seed: int) -> SegmentsRes
         seconds=found.own_seconds,
         scoring_seconds=found.scoring_seconds,
         surrogate=surrogate_of(settings),
-        fill=fill_of(settings),
+        fill=settings.fill,
         axis=settings.axis,
         seed=seed,
         unit="log_odds" if fit.signed else "impurity",
@@ -186,11 +186,6 @@ def result_of(found: Found, settings: SegmentSettings, seed: int) -> SegmentsRes
 def surrogate_of(settings: SegmentSettings) -> str:
     """The surrogate that ran: the preset's default is the forest."""
     return "forest" if settings.preset and settings.surrogate == "smooth" else settings.surrogate
-
-
-def fill_of(settings: SegmentSettings) -> str:
-    """The fill that ran: the preset's default is noise."""
-    return "noise" if settings.preset and settings.fill == "ambience" else settings.fill
 
 
 def warnings_of(found: Found) -> tuple[str, ...]:

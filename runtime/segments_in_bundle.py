@@ -25,7 +25,7 @@ from .method import Answer, Context, Heard, Sound
 from .perturbation.search import Found, Progress, search
 from .perturbation.settings import SegmentSettings
 from .segment_results import COLUMNS, SegmentsResult
-from .segments import fill_of, result_of, surrogate_of, warnings_of
+from .segments import result_of, surrogate_of, warnings_of
 
 Values = npt.NDArray[np.float64]
 
@@ -161,7 +161,7 @@ class SegmentsAccount:
             seconds=sum(one.own_seconds for one in looked),
             scoring_seconds=sum(one.scoring_seconds for one in looked),
             surrogate=surrogate_of(settings),
-            fill=fill_of(settings),
+            fill=settings.fill,
             axis=settings.axis,
             seed=self._method.context.seed,
             unit="score",

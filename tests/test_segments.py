@@ -242,6 +242,7 @@ def test_what_the_score_function_raises_keeps_its_traceback():
         ({"precision": "int8"}, "a score function has no precision"),
         ({"preset": "bolanos"}, "preset 'bolanos' is not one of bolanos2025"),
         ({"preset": "bolanos2025", "axis": "both"}, "masks time"),
+        ({"preset": "bolanos2025", "fill": "ambience"}, "fills with noise or zeros"),
     ],
 )
 def test_settings_that_make_no_sense(options, message):

@@ -50,7 +50,7 @@ class SegmentSettings:
     precision: which classifier is asked: fp32, or int8 where the bundle has one
     preset: "bolanos2025": the reference's masks, fills (noise or zeros) and surrogates (forest, which
         serves for smooth too, least_squares, kernel_shap) with its defects, in 3007 calls, whatever else
-        is set; noise serves for ambience
+        is set
     fine_windows: of a sound longer than the model's window, how many windows are looked into
     batch: sounds a call of the model; None: 8, or fewer where they are long; a GPU gains by more
     Raises MethodError with what may be given instead.
@@ -129,7 +129,7 @@ def _check_preset(settings: SegmentSettings) -> None:
     """The reference masks time, with zeros or noise, and knows three surrogates."""
     if settings.axis != "time":
         raise MethodError(f"segments: the preset {settings.preset} masks time: leave axis away")
-    if settings.fill not in {"ambience", "noise", "zeros"}:
+    if settings.fill not in {"noise", "zeros"}:
         raise MethodError(f"segments: the preset {settings.preset} fills with noise or zeros")
     if settings.surrogate not in {"smooth", "forest", "least_squares", "kernel_shap"}:
         raise MethodError(
