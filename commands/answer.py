@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from ..runtime.component_results import ComponentsResult
     from ..runtime.results import Result
     from ..runtime.segment_results import SegmentsResult
 
@@ -42,9 +43,13 @@ def _lines(result: Result, top: int) -> Iterator[tuple[str, str]]:
         yield "evidence", f"{where}; {low:.0f}-{high:.0f} Hz; {mask.area:.0%} of the spectrogram"
     if result.segments is not None:
         yield from _segments(result.segments, top)
-    for domain, scores in (result.rescored or {}).items():
-        kept, removed = scores["mask_in"], scores["mask_out"]
-        yield "rescored", f"{domain}: kept {kept:.1%}, removed {removed:.1%}"
+    if result.components is not None:
+        yield from _components(result.components, top)
+    for rescored in (result.rescored, result.components.rescored if result.components is not None else None):
+        for domain, scores in (rescored or {}).items():
+            kept, removed = scores["mask_in"], scores["mask_out"]
+            what = "" if rescored is result.rescored else "components, "
+            yield "rescored", f"{what}{domain}: kept {kept:.1%}, removed {removed:.1%}"
     for view, prototypes in (result.prototypes or {}).items():
         for index, found in enumerate(prototypes[:top]):
             topic = "resembles" if index == 0 else ""
@@ -76,4 +81,17 @@ def _segments(found: SegmentsResult, top: int) -> Iterator[tuple[str, str]]:
         "",
         f"{unit[found.unit]}{sign}; {found.surrogate} surrogate, {found.fill} fill, "
         f"held-out R2 {found.r2:.2f}, {found.calls} calls",
+    )
+
+
+def _components(found: ComponentsResult, top: int) -> Iterator[tuple[str, str]]:
+    """The components that matter most: relevance, what they sound like and when, and where from."""
+    for rank, index in enumerate(found.selected[:top]):
+        one = found[index]
+        known = f"   mostly {one.label}" if one.label else ""
+        clip = f", as in {one.clip} {one.clip_start_s:.1f}-{one.clip_end_s:.1f} s" if one.clip else ""
+        yield "consists" if rank == 0 else "", f"{one.relevance:.2f}  {one.name}{known}{clip}"
+    yield (
+        "" if found.selected else "consists",
+        f"{len(found.selected)} of {len(found)} components are relevant (above {found.threshold:g})",
     )

@@ -12,6 +12,7 @@ import click
 
 from ..errors import EarmarkError
 from .answer import answer
+from .component_options import component_options, component_settings
 from .inputs import Input, collect
 from .options import device_option, json_option
 from .segment_options import CallsBar, segment_options, segment_settings
@@ -38,7 +39,7 @@ Record = dict[str, Any]
     "methods",
     multiple=True,
     metavar="METHOD",
-    help="mask, prototypes: what the bundle has, by default; segments: any bundle, many passes.",
+    help="mask, prototypes, components: what the bundle has, by default; segments: any bundle, many passes.",
 )
 @click.option("--target", metavar="LABEL", help="Explain this label instead of the one predicted.")
 @click.option("--rescore", is_flag=True, help="Let the classifier hear what was kept and what was removed.")
@@ -47,8 +48,8 @@ Record = dict[str, Any]
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Write result.json, and mask.png, kept.wav, removed.wav or segments.csv and segments.png; a folder "
-    "a sound where there are several.",
+    help="Write result.json, and mask.png, kept.wav, removed.wav, components.png and their tracks in "
+    "components, segments.csv and segments.png; a folder a sound where there are several.",
 )
 @json_option
 @click.option("--jsonl", "as_jsonl", is_flag=True, help="One line of JSON a sound, as soon as it is ready.")
@@ -60,6 +61,7 @@ Record = dict[str, Any]
 )
 @device_option
 @click.option("--seed", default=0, show_default=True, type=int, help="Seed of methods that draw at random.")
+@component_options
 @segment_options
 def explain(
     inputs: tuple[str, ...],
@@ -88,7 +90,7 @@ def explain(
     if not inputs and not from_file and bundle:
         raise click.UsageError("Missing argument INPUT: a sound file, a folder, a pattern, or - for stdin")
     _check_choices(methods, device)
-    settings = segment_settings(methods, given)
+    settings = component_settings(methods, given) | segment_settings(methods, given)
     if seed < 0:
         raise click.BadParameter(f"{seed} is negative", param_hint="--seed")
 

@@ -71,6 +71,13 @@ def _lines(manifest: Manifest, index_info: dict[str, Any] | None) -> Iterator[tu
             "masks",
             f"for the {'predicted class' if manifest.mask_targets == 'predicted' else 'class asked for'}",
         )
+    if manifest.components is not None:
+        components = manifest.components
+        kind = "the classifier itself, by design" if components.by_design else "beside the classifier"
+        yield (
+            "components",
+            f"{components.count} in {components.file}, relevant above {components.threshold:g}; {kind}",
+        )
     if manifest.prototypes is not None:
         prototypes = manifest.prototypes
         entries = ", ".join(f"{view} {prototypes.entries[view]}" for view in prototypes.views)

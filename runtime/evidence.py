@@ -59,27 +59,7 @@ class Evidence:
 
     def spans(self, frame_s: float, end_s: float) -> tuple[tuple[float, float], ...]:
         """Stretches (start_s, end_s) of strong evidence, in order; short gaps closed, specks left out."""
-        peak = float(self._over_time.max(initial=0.0))
-        if peak <= 0.0:
-            return ()
-        strong = np.concatenate([[0], self._over_time >= _STRONG * peak, [0]]).astype(np.int8)
-        edges = np.diff(strong)
-        starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-        joined: list[tuple[float, float]] = []
-        for start, end in zip(starts, ends, strict=True):
-            # A frame speaks for half a hop around its centre.
-            low, high = max(0.0, (start - 0.5) * frame_s), min(end_s, (end - 0.5) * frame_s)
-            if joined and low - joined[-1][1] <= _GAP_S:
-                joined[-1] = (joined[-1][0], float(high))
-            else:
-                joined.append((float(low), float(high)))
-        at = float(self._over_time.argmax()) * frame_s
-        return tuple(
-            (low, high)
-            for low, high in joined
-            # A hair less, so that three frames of 10 ms are 30 ms.
-            if high - low >= _SHORTEST_S * 0.999 or low <= min(at, end_s) <= high
-        )
+        return spans_of(self._over_time, frame_s, end_s)
 
     def band(self, bin_hz: float) -> tuple[float, float]:
         """The central 80 % of the evidence over frequency, (low_hz, high_hz)."""
@@ -93,3 +73,31 @@ class Evidence:
     def overview(self) -> Overview:
         """For a picture."""
         return Overview(self._amplitude, self._mask)
+
+
+def spans_of(over_time: FloatArray, frame_s: float, end_s: float) -> tuple[tuple[float, float], ...]:
+    """Stretches (start_s, end_s) in which `over_time` [T] >= 0 is strong, frames `frame_s` apart, in order.
+
+    Strong is half of the strongest frame; short gaps are closed, specks left out.
+    """
+    peak = float(over_time.max(initial=0.0))
+    if peak <= 0.0:
+        return ()
+    strong = np.concatenate([[0], over_time >= _STRONG * peak, [0]]).astype(np.int8)
+    edges = np.diff(strong)
+    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    joined: list[tuple[float, float]] = []
+    for start, end in zip(starts, ends, strict=True):
+        # A frame speaks for half a hop around its centre.
+        low, high = max(0.0, (start - 0.5) * frame_s), min(end_s, (end - 0.5) * frame_s)
+        if joined and low - joined[-1][1] <= _GAP_S:
+            joined[-1] = (joined[-1][0], float(high))
+        else:
+            joined.append((float(low), float(high)))
+    at = float(over_time.argmax()) * frame_s
+    return tuple(
+        (low, high)
+        for low, high in joined
+        # A hair less, so that three frames of 10 ms are 30 ms.
+        if high - low >= _SHORTEST_S * 0.999 or low <= min(at, end_s) <= high
+    )

@@ -29,6 +29,7 @@ from .sound import OpenSound, open_sound
 METHODS = {
     "mask": ".mask:Mask",
     "prototypes": ".prototypes:Prototypes",
+    "components": ".components:Components",
     # Needs scores alone, so every bundle has it; it costs many passes and runs when asked for.
     "segments": ".segments_in_bundle:Segments",
 }
@@ -169,7 +170,8 @@ class Explainer:
             alone
         rescore: let the classifier hear what was kept and removed (up to four more passes)
         options: settings of single methods, as {"segments": {"calls": 100}}
-            for segments the fields of `SegmentSettings`, and progress(done, budget)
+            for segments the fields of `SegmentSettings`, and progress(done, budget); for components the
+            threshold of relevance
         Raises AudioError, LabelError, TargetError, MethodError, BundleError.
         """
         asked = self._methods(methods)
@@ -294,6 +296,7 @@ class Explainer:
                 run_graph=self._sessions.run_graph,
                 clock=clock,
                 opened=opened,
+                windows=lambda: kept or self._hearing.windows(opened, clock),
                 logits_of=self._hearing.logits_of,
                 rescore=rescore,
                 seed=seed,

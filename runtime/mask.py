@@ -13,13 +13,13 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ..errors import EarmarkError, MethodError, TargetError
+from ..errors import MethodError, TargetError
 from .arrays import FloatArray
 from .evidence import Evidence, Overview
 from .manifest import Manifest
+from .masked_scores import MaskedScores
 from .method import Answer, Context, Heard, Sound
 from .overlap import OverlapAdd
-from .scores import Aggregate, scores_of
 from .session import Tensors
 from .sound import OpenSound, Restored, releaser, residual, scratch
 from .stft import as_complex, forward, gain, inverse
@@ -153,7 +153,7 @@ class MaskAccount:
         self._sound_join = OverlapAdd((sound.input_channels,))
         self._restored = Restored(context.opened)
         self._evidence = Evidence(frames, bins)
-        self._rescoring = _Rescoring(context, target) if context.rescore else None
+        self._rescoring = MaskedScores(context, target) if context.rescore else None
         self._silenced = 0
 
     def add(self, heard: Heard) -> None:
@@ -176,7 +176,7 @@ class MaskAccount:
             self._store(self._mask_join.add(self._frame(heard.offset), np.ascontiguousarray(mask.T)))
             self._restored.push(self._sound_join.add(heard.offset, kept))
         if self._rescoring is not None:
-            self._rescoring.add(heard, mask, spectrum, amplitude, gains)
+            self._rescoring.add(heard, spectrum, gains, gain(1.0 - mask, amplitude))
 
     def finish(self) -> Answer:
         """The joined mask and sound."""
@@ -245,74 +245,3 @@ class MaskAccount:
         self._filled += len(block)
         self._sum += float(block.sum(dtype=np.float64))
         self._release(block.nbytes)
-
-
-class _Rescoring:
-    """What the classifier says of the kept and of the removed part, in the domains that it can hear."""
-
-    def __init__(self, context: Context, target: int) -> None:
-        self._context, self._target = context, target
-        manifest = context.bundle.manifest
-        self._domains = ["spectrogram", "audio"] if manifest.rescore == "spectrogram" else ["audio"]
-        how = manifest.window.aggregate
-        self._totals = {domain: (Aggregate(how), Aggregate(how)) for domain in self._domains}
-
-    def add(
-        self, heard: Heard, mask: FloatArray, spectrum: np.ndarray, amplitude: FloatArray, gains: FloatArray
-    ) -> None:
-        """Score one window twice more in each domain."""
-        spec = self._context.bundle.manifest.analysis
-        with self._context.clock.stage("rescore"):
-            if "spectrogram" in self._domains:
-                both = heard.stft * np.stack([gains, gain(1.0 - mask, amplitude)])[..., None]
-                self._see("spectrogram", both)
-            kept = inverse(spectrum * gains, spec, heard.waveform.shape[-1])
-            waves = np.stack([kept, heard.waveform - kept])
-            self._see("audio", self._front_end(waves))
-
-    def _front_end(self, waves: FloatArray) -> FloatArray:
-        made = self._context.run("frontend", {"waveform": waves})
-        return next(iter(made.values()))
-
-    def _see(self, domain: str, heard: FloatArray) -> None:
-        manifest = self._context.bundle.manifest
-        stage = manifest.stage("classifier")
-        if stage is not None:
-            logits = self._context.run("classifier", {stage.inputs[0].name: heard}, ["logits"])["logits"]
-            if not np.isfinite(logits).all():
-                raise EarmarkError(
-                    f"{manifest.name}: the classifier's answer to the masked {domain} is not finite"
-                )
-            for total, scores in zip(self._totals[domain], scores_of(logits, manifest.task), strict=True):
-                total.add([scores])
-
-    def scores(self) -> dict[str, dict[str, Any]]:
-        """Domain -> the target's scores and the first labels."""
-        labels = self._context.bundle.manifest.labels
-        found: dict[str, dict[str, Any]] = {}
-        for domain, (kept, removed) in self._totals.items():
-            inside, outside = kept.value(), removed.value()
-            found[domain] = {
-                "mask_in": float(inside[self._target]),
-                "mask_out": float(outside[self._target]),
-                "mask_in_label": labels[int(inside.argmax())],
-                "mask_out_label": labels[int(outside.argmax())],
-            }
-        return found
-
-    def warnings(self) -> list[str]:
-        """Where the mask does not bear out the decision."""
-        manifest = self._context.bundle.manifest
-        target = manifest.labels[self._target]
-        said = []
-        for domain, scores in self.scores().items():
-            if manifest.task == "multi_label":
-                if scores["mask_in"] < 0.5:
-                    said.append(
-                        f"unreliable: the kept {domain} has {scores['mask_in']:.1%} of {target!r} left"
-                    )
-            elif scores["mask_in_label"] != target:
-                said.append(
-                    f"unreliable: the kept {domain} is heard as {scores['mask_in_label']!r}, not {target!r}"
-                )
-        return said

@@ -8,7 +8,7 @@ Memory therefore does not grow with the sound.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +70,8 @@ class Context:
 
     run(stage, feeds, outputs) and run_graph(path, feeds) give outputs by name; their time is counted
     opened: the sound, for methods that answer with sound
+    windows(): every window of it once more, in order, for methods that know only at the end what to look at;
+        what is not in memory is heard again
     rescore: whether the user wants masked sound to be heard again
     logits_of(waveforms [B, N] at the model's rate and level, precision="fp32") -> logits [B, K]: what the
         classifier says of a changed sound ("int8": the quantised one, MethodError where there is none);
@@ -83,6 +85,7 @@ class Context:
     run_graph: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Tensors]
     clock: Clock
     opened: OpenSound
+    windows: Callable[[], Iterable[Heard]]
     logits_of: Callable[..., FloatArray]
     rescore: bool
     seed: int

@@ -47,15 +47,30 @@ def draw(
     max_hz: float,
     title: str,
 ) -> None:
-    """Write a PNG of 1000 x 420 pixels: loudness in cold colours, in warm ones where the mask is high.
+    """Write a PNG of 1000 x 420 pixels: `painted`."""
+    image = painted(amplitude=amplitude, mask=mask, seconds=seconds, max_hz=max_hz, title=title)
+    image.save(path, format="PNG", optimize=False)
+
+
+def painted(
+    *,
+    amplitude: npt.ArrayLike,
+    mask: npt.ArrayLike,
+    seconds: float,
+    max_hz: float,
+    title: str,
+    more: int = 0,
+) -> Any:
+    """An image of 1000 x 420 pixels: loudness in cold colours, in warm ones where the mask is high.
 
     amplitude: [T, F] linear, at least one frame; mask: [T, F] in [0, 1]; the frames span `seconds`,
     the bins 0 to `max_hz`. Loudness is shown in decibels below the loudest cell, down to -80.
+    more: further rows of pixels, left empty, below
     """
     from PIL import Image, ImageDraw
 
     loudness, evidence = _loudness(_columns(amplitude)), _columns(mask)
-    image = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
+    image = Image.new("RGB", (WIDTH, HEIGHT + more), PAPER)
     size = (RIGHT - LEFT, BOTTOM - TOP)
     image.paste(Image.fromarray(_colours(_fitted(loudness, size), _fitted(evidence, size))), (LEFT, TOP))
     canvas = ImageDraw.Draw(image)
@@ -64,7 +79,7 @@ def draw(
     time_axis(canvas, font, seconds)
     frequency_axis(canvas, font, max_hz)
     _legend(image, canvas, font)
-    image.save(path, format="PNG", optimize=False)
+    return image
 
 
 def _columns(values: npt.ArrayLike) -> FloatArray:

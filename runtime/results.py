@@ -15,6 +15,7 @@ from .arrays import FloatArray
 from .sound import releaser
 
 if TYPE_CHECKING:
+    from .component_results import ComponentsResult
     from .mask import MaskResult
     from .prototype_results import ChannelAccount, Prototype
     from .segment_results import SegmentsResult
@@ -30,7 +31,7 @@ class Result:
 
     predictions: (label, score) best first, scores are probabilities 0..1
     target: the label explained; logits [K] of the sound (of a long one: mean over its windows)
-    mask, prototypes, channels, segments: parts of the methods that ran, else None
+    mask, prototypes, channels, segments, components: parts of the methods that ran, else None
     rescored: domain ("spectrogram", "audio") -> {"mask_in": score, "mask_out": score, "..._label": label}
         of the target when only the kept (or removed) part is heard; with rescore=True only
     timings: milliseconds a stage; warnings: what the user should know before believing this
@@ -52,6 +53,7 @@ class Result:
     prototypes: Mapping[str, tuple[Prototype, ...]] | None = None
     channels: ChannelAccount | None = None
     segments: SegmentsResult | None = None
+    components: ComponentsResult | None = None
     rescored: Mapping[str, Mapping[str, Any]] | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -73,6 +75,7 @@ class Result:
             else {view: [one.to_dict() for one in found] for view, found in prototypes.items()},
             "channels": self.channels.to_dict() if self.channels else None,
             "segments": self.segments.to_dict() if self.segments else None,
+            "components": self.components.to_dict() if self.components is not None else None,
             "rescored": {name: dict(scores) for name, scores in self.rescored.items()}
             if self.rescored
             else None,
@@ -86,8 +89,10 @@ class Result:
     def save(self, folder: Path | str) -> None:
         """Write result.json; with a mask mask.png, kept.wav, removed.wav; segments.csv and segments.png.
 
-        WAV in 32-bit float, so that kept + removed is the input. Each file is complete or absent,
-        result.json comes last. Raises EarmarkError where the folder cannot be written.
+        With components: components.png and the folder components, in it kept.wav, removed.wav and a track
+        for each that is selected, component_<index>.wav. WAV in 32-bit float, so that kept + removed is the
+        input, and the tracks are what is kept. Each file is complete or absent, result.json comes last.
+        Raises EarmarkError where the folder cannot be written.
         """
         target = Path(folder)
         try:
@@ -101,11 +106,26 @@ class Result:
                 rows = self.segments.to_csv()
                 _write(target / "segments.csv", lambda file: file.write(rows.encode()))
                 _write(target / "segments.png", lambda file: _bars(file, self))
+            if self.components is not None:
+                self._save_components(target, self.components)
             text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
             _write(target / "result.json", lambda file: file.write(text.encode()))
         except OSError as error:
             reason = error.strerror or str(error)
             raise EarmarkError(f"{target}: cannot be written ({reason}); choose another folder") from error
+
+    def _save_components(self, target: Path, components: ComponentsResult) -> None:
+        """The tracks of the selected components, what they are together, and their picture."""
+        from .component_picture import draw_components
+
+        title = f"{self.target}  {dict(self.predictions)[self.target]:.1%}"
+        _write(target / "components.png", lambda file: draw_components(file, components, title=title))
+        folder = target / "components"
+        folder.mkdir(exist_ok=True)
+        for name, sound in (("kept", components.audio), ("removed", components.residual)):
+            _write_wav(folder / f"{name}.wav", sound, self.sample_rate)
+        for index in components.selected:
+            _write_wav(folder / f"component_{index}.wav", components[index].audio(), self.sample_rate)
 
 
 @contextmanager
