@@ -5,15 +5,11 @@ from __future__ import annotations
 import io
 import json
 import math
-import multiprocessing
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import textwrap
-import threading
-import time
 import zlib
 
 import numpy as np
@@ -21,7 +17,6 @@ import pytest
 import soundfile
 
 import earmark
-from earmark.runtime import results
 from earmark.runtime.evidence import Evidence
 from earmark.runtime.overlap import OverlapAdd
 
@@ -321,182 +316,6 @@ def test_no_onnxruntime_names_the_extras(tiny_bundle):
         """
     )
     assert said.count("earmark[cpu]") == said.count("earmark[gpu]") == len(said.splitlines()) == 2
-
-
-# Threads, forks, processes.
-
-
-def test_one_residual_for_all_threads(explainer):
-    mask = explainer.explain(tone(), RATE).mask
-    barrier = threading.Barrier(4)
-    seen = []
-
-    def look():
-        barrier.wait()
-        seen.append(mask.residual)
-
-    threads = [threading.Thread(target=look) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert all(np.shares_memory(one, seen[0]) for one in seen)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_explains_too(tiny_bundle, monkeypatch):
-    monkeypatch.setenv("EARMARK_THREADS", "2")
-    explainer = earmark.load(tiny_bundle, "cpu")
-    expected = explainer.explain(tone(), RATE)
-    # The lock is held by another thread while the process forks.
-    held, go = threading.Event(), threading.Event()
-
-    def hold():
-        with explainer._sessions._lock:
-            held.set()
-            go.wait(60)
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    held.wait(10)
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            again = explainer.explain(tone(), RATE)
-            code = 0 if np.allclose(again.mask.residual, expected.mask.residual, atol=1e-6) else 2
-        finally:
-            os._exit(code)
-    go.set()
-    holder.join(10)
-    deadline = time.monotonic() + 60
-    while (status := os.waitpid(child, os.WNOHANG)) == (0, 0):
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            pytest.fail("the child hangs")
-        time.sleep(0.05)
-    assert os.waitstatus_to_exitcode(status[1]) == 0
-    assert explainer.explain(tone(), RATE).predictions == expected.predictions
-
-
-def test_results_travel_between_processes(explainer, tmp_path):
-    soundfile.write(tmp_path / "a.wav", tone(), RATE, subtype="FLOAT")
-    expected = explainer.explain(tmp_path / "a.wav")
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        result = pool.apply_async(explainer.explain, (tmp_path / "a.wav",)).get(100)
-    assert result.predictions == expected.predictions
-    np.testing.assert_array_equal(result.mask.audio, expected.mask.audio)
-    np.testing.assert_array_equal(result.mask.residual, expected.mask.residual)
-
-
-# What comes out.
-
-
-def test_the_record_is_stable_and_json(explainer):
-    result = explainer.explain(tone(2.5, 44100, 2), 44100, rescore=True, seed=7)
-    record = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert list(record) == [
-        "input",
-        "predictions",
-        "target",
-        "sample_rate",
-        "channel_count",
-        "duration_s",
-        "windows",
-        "mask",
-        "prototypes",
-        "channels",
-        "segments",
-        "rescored",
-        "timings_ms",
-        "warnings",
-        "device",
-        "bundle_id",
-        "seed",
-    ]
-    assert list(record["mask"]) == ["frames", "bins", "area", "spans_s", "band_hz"]
-    assert set(record["rescored"]) == {"spectrogram", "audio"}
-    assert record["device"] == "cpu"
-    assert record["seed"] == 7
-    assert record["mask"]["area"] == pytest.approx(float(result.mask.values.mean(dtype=np.float64)), abs=1e-4)
-    stages = {"read", "frontend", "classifier", "decoder", "mask to audio", "rescore"}
-    assert stages == set(record["timings_ms"])
-    assert all(taken > 0 for taken in record["timings_ms"].values())
-    with pytest.raises(AttributeError):
-        result.target = "other"
-
-
-def test_warm_up_leaves_nothing_to_make(tiny_bundle):
-    explainer = earmark.load(tiny_bundle, "cpu")
-    explainer.warm_up()
-    made = dict(explainer._sessions._open)
-    explainer.explain(tone(), RATE)
-    assert explainer._sessions._open == made
-    assert len(made) == 3
-
-
-def test_a_save_that_fails_leaves_no_part_and_keeps_what_was_there(explainer, tmp_path, monkeypatch):
-    result = explainer.explain(tone(), RATE)
-    result.save(tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(results, "_picture", full)
-    with pytest.raises(earmark.EarmarkError, match="No space left") as caught:
-        result.save(tmp_path)
-    assert str(tmp_path) in str(caught.value)
-    monkeypatch.undo()
-    monkeypatch.setattr(soundfile.SoundFile, "write", full)
-    with pytest.raises(earmark.EarmarkError, match="No space left"):
-        result.save(tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    (tmp_path / "file").touch()
-    with pytest.raises(earmark.EarmarkError, match="file"):
-        result.save(tmp_path / "file")
-
-
-def test_torch_and_the_export_side_stay_away(tiny_bundle, tmp_path):
-    said = python(
-        f"""
-        import sys, numpy as np, earmark
-        sound = 0.1 * np.sin(np.arange(48000))
-        result = earmark.load({str(tiny_bundle)!r}, "cpu").explain(sound, 16000, rescore=True)
-        result.save({str(tmp_path)!r})
-        heavy = ("torch", "matplotlib", "sklearn", "earmark.export", "pandas", "tqdm", "yaml")
-        print([name for name in heavy if name in sys.modules])
-        """
-    )
-    assert said.strip() == "[]"
-
-
-@pytest.mark.slow
-def test_memory_does_not_grow_with_the_sound(tiny_bundle, tmp_path):
-    """One minute and twenty of stereo at 44.1 kHz, explained, rescored and saved, in one process each."""
-    peaks = {}
-    block = (0.3 * np.random.default_rng(5).standard_normal((44100 * 10, 2))).astype(np.float32)
-    for minutes in (1, 20):
-        path = tmp_path / f"{minutes}.wav"
-        with soundfile.SoundFile(path, "w", 44100, 2, format="WAV", subtype="PCM_16") as file:
-            for _ in range(6 * minutes):
-                file.write(block)
-        said = python(
-            f"""
-            import resource, earmark
-            from earmark.runtime import sound
-            sound.MEMORY_VALUES = 2_000_000
-            result = earmark.load({str(tiny_bundle)!r}, "cpu").explain({str(path)!r})
-            result.save({str(tmp_path / "out")!r})
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-            """,
-            EARMARK_THREADS="1",
-        )
-        peaks[minutes] = float(said)
-        path.unlink()
-    assert peaks[20] - peaks[1] < 60, peaks
 
 
 # Where the evidence lies.

@@ -1,0 +1,237 @@
+"""What a result leaves on the disk, and what its record holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import soundfile
+
+import earmark
+from earmark.runtime import results
+
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def explainer(tiny_bundle):
+    return earmark.load(tiny_bundle, "cpu")
+
+
+@pytest.fixture(scope="module")
+def variant(tiny_bundle, tmp_path_factory):
+    """Makes a bundle of the tiny model whose manifest says something else about window or level."""
+
+    def make(**changes):
+        path = tmp_path_factory.mktemp("variant") / "bundle"
+        shutil.copytree(tiny_bundle, path)
+        manifest = json.loads((path / "bundle.json").read_text())
+        manifest["window"] |= changes.pop("window", {})
+        (path / "bundle.json").write_text(json.dumps(manifest | changes))
+        return earmark.load(path, "cpu")
+
+    return make
+
+
+def tone(seconds=1.0, rate=RATE, channels=None, seed=3, peak=0.5):
+    """A gliding tone in noise, [samples] or [channels, samples]."""
+    rng = np.random.default_rng(seed)
+    time_ = np.arange(round(seconds * rate)) / rate
+    glide = np.sin(2 * np.pi * (300 + 500 * time_ / max(seconds, 1)) * time_)
+    rows = [0.6 * glide + 0.4 * rng.uniform(-1, 1, len(time_)) for _ in range(channels or 1)]
+    sound = (peak * np.stack(rows)).astype(np.float32)
+    return sound if channels else sound[0]
+
+
+def run_python(code, *arguments):
+    """Run `code` in a fresh interpreter; its stdout."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd="/",
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def noise(seconds=0.8, rate=RATE, channels=None, seed=0, level=0.1):
+    shape = int(seconds * rate) if channels is None else (channels, int(seconds * rate))
+    return (level * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+
+# Files
+
+
+def test_save_writes_what_it_says(explainer, tmp_path):
+    wave = noise(1.3, 22050, 2)
+    result = explainer.explain(wave, 22050, methods=["mask"], rescore=True)
+    result.save(tmp_path / "out" / "deep")
+    folder = tmp_path / "out" / "deep"
+    assert {path.name for path in folder.iterdir()} == {"mask.png", "kept.wav", "removed.wav", "result.json"}
+    kept, rate = soundfile.read(folder / "kept.wav", dtype="float32")
+    removed, _ = soundfile.read(folder / "removed.wav", dtype="float32")
+    assert rate == 22050
+    np.testing.assert_allclose((kept + removed).T, wave, atol=1e-6)
+    assert json.loads((folder / "result.json").read_text()) == json.loads(json.dumps(result.to_dict()))
+    from PIL import Image
+
+    with Image.open(folder / "mask.png") as picture:
+        assert picture.width >= 600
+
+
+def test_save_without_a_mask(explainer, tmp_path):
+    explainer.explain(noise(), RATE, methods=[]).save(tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"result.json"}
+
+
+def test_save_where_a_file_is_in_the_way(explainer, tmp_path):
+    (tmp_path / "out").write_text("in the way")
+    with pytest.raises(earmark.EarmarkError, match="out"):
+        explainer.explain(noise(), RATE, methods=[]).save(tmp_path / "out")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on file sizes")
+def test_a_full_disk_leaves_nothing_half_written(tiny_bundle, tmp_path):
+    """A limit on file sizes stands for the full disk: writing fails in the middle of kept.wav."""
+    out = run_python(
+        """
+        import resource, signal, sys
+        import numpy as np, earmark
+        from pathlib import Path
+        explainer = earmark.load(sys.argv[1], "cpu")
+        wave = np.random.default_rng(0).standard_normal(480000).astype("f4") / 9
+        result = explainer.explain(wave, 16000, methods=["mask"])
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+        try:
+            result.save(sys.argv[2])
+        except earmark.EarmarkError as error:
+            print("clear:", error)
+        print(sorted(path.name for path in Path(sys.argv[2]).iterdir()))
+        """,
+        tiny_bundle,
+        tmp_path / "out",
+    )
+    assert "clear:" in out
+    assert "kept.wav" not in out
+    assert ".kept" not in out
+    assert "result.json" not in out
+
+
+# What comes out.
+
+
+def test_the_record_is_stable_and_json(explainer):
+    result = explainer.explain(tone(2.5, 44100, 2), 44100, rescore=True, seed=7)
+    record = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert list(record) == [
+        "input",
+        "predictions",
+        "target",
+        "sample_rate",
+        "channel_count",
+        "duration_s",
+        "windows",
+        "mask",
+        "prototypes",
+        "channels",
+        "segments",
+        "components",
+        "rescored",
+        "timings_ms",
+        "warnings",
+        "device",
+        "bundle_id",
+        "seed",
+    ]
+    assert list(record["mask"]) == ["frames", "bins", "area", "spans_s", "band_hz"]
+    assert set(record["rescored"]) == {"spectrogram", "audio"}
+    assert record["device"] == "cpu"
+    assert record["seed"] == 7
+    assert record["mask"]["area"] == pytest.approx(float(result.mask.values.mean(dtype=np.float64)), abs=1e-4)
+    stages = {"read", "frontend", "classifier", "decoder", "mask to audio", "rescore"}
+    assert stages == set(record["timings_ms"])
+    assert all(taken > 0 for taken in record["timings_ms"].values())
+    with pytest.raises(AttributeError):
+        result.target = "other"
+
+
+def test_warm_up_leaves_nothing_to_make(tiny_bundle):
+    explainer = earmark.load(tiny_bundle, "cpu")
+    explainer.warm_up()
+    made = dict(explainer._sessions._open)
+    explainer.explain(tone(), RATE)
+    assert explainer._sessions._open == made
+    assert len(made) == 3
+
+
+def test_a_save_that_fails_leaves_no_part_and_keeps_what_was_there(explainer, tmp_path, monkeypatch):
+    result = explainer.explain(tone(), RATE)
+    result.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(results, "_picture", full)
+    with pytest.raises(earmark.EarmarkError, match="No space left") as caught:
+        result.save(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    monkeypatch.undo()
+    monkeypatch.setattr(soundfile.SoundFile, "write", full)
+    with pytest.raises(earmark.EarmarkError, match="No space left"):
+        result.save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    (tmp_path / "file").touch()
+    with pytest.raises(earmark.EarmarkError, match="file"):
+        result.save(tmp_path / "file")
+
+
+def test_torch_and_the_export_side_stay_away(tiny_bundle, tmp_path):
+    said = run_python(
+        f"""
+        import sys, numpy as np, earmark
+        sound = 0.1 * np.sin(np.arange(48000))
+        result = earmark.load({str(tiny_bundle)!r}, "cpu").explain(sound, 16000, rescore=True)
+        result.save({str(tmp_path)!r})
+        heavy = ("torch", "matplotlib", "sklearn", "earmark.export", "pandas", "tqdm", "yaml")
+        print([name for name in heavy if name in sys.modules])
+        """
+    )
+    assert said.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_sound(tiny_bundle, tmp_path):
+    """One minute and twenty of stereo at 44.1 kHz, explained, rescored and saved, in one process each."""
+    peaks = {}
+    block = (0.3 * np.random.default_rng(5).standard_normal((44100 * 10, 2))).astype(np.float32)
+    for minutes in (1, 20):
+        path = tmp_path / f"{minutes}.wav"
+        with soundfile.SoundFile(path, "w", 44100, 2, format="WAV", subtype="PCM_16") as file:
+            for _ in range(6 * minutes):
+                file.write(block)
+        said = run_python(
+            f"""
+            import resource, earmark
+            from earmark.runtime import sound
+            sound.MEMORY_VALUES = 2_000_000
+            result = earmark.load({str(tiny_bundle)!r}, "cpu").explain({str(path)!r})
+            result.save({str(tmp_path / "out")!r})
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+            """,
+            EARMARK_THREADS="1",
+        )
+        peaks[minutes] = float(said)
+        path.unlink()
+    assert peaks[20] - peaks[1] < 60, peaks
