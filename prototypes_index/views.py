@@ -7,14 +7,23 @@ EPIC's channel core (arXiv 2505.12897): for channel c
     time            t* = argmax T[:, c], T = mean of Z over f        q = T[t*]
     frequency       f* = argmax F[:, c], F = mean of Z over t        q = F[f*]
     time_frequency  t* and f* independently, as above                q = T[t*] and F[f*], concatenated
+
+By these vectors alone all views find what sounds all the time: a click in a hum lies nearest to another
+sound's hum. So an index may hold vectors with *contrast* instead (`embed`), which keep a tenth of what the
+sound sustains, m = mean over t:
+
+    square          q = Z[t*, f*] - 0.9 F[f*]        time    q = T[t*] - 0.9 m(T)
+    frequency       q = F[f*]                        time_frequency  both of these, each of length 1
+
+Where a sound only sustains, that is the same direction as without.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +38,8 @@ VIEWS: tuple[View, ...] = ("square", "time", "frequency", "time_frequency")
 # What a view's place pins down; the other axis spans the whole window or band (cell index -1).
 LOCALISES_TIME: frozenset[View] = frozenset({"square", "time", "time_frequency"})
 LOCALISES_FREQUENCY: frozenset[View] = frozenset({"square", "frequency", "time_frequency"})
+# How much of what a sound sustains is taken out of vectors with contrast.
+CONTRAST = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,56 +104,117 @@ def dimension(view: View, channels: int) -> int:
     return 2 * channels if view == "time_frequency" else channels
 
 
+@dataclass(frozen=True, slots=True)
+class Peaks:
+    """Where each channel peaks in one view.
+
+    frame, row: [C], both, whatever the view pins down
+    scores: [C], the value there (time_frequency: the mean of its two peaks)
+    """
+
+    frame: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int64]
+    scores: FloatArray
+
+
 def find_places(
-    view: View, maps: Mapping[str, FloatArray], frames: int | None = None, *, vectors: bool = True
+    view: View,
+    maps: Mapping[str, FloatArray],
+    frames: int | None = None,
+    *,
+    vectors: bool = True,
+    contrast: bool = False,
 ) -> Places:
     """The places of one sound in `view`.
 
     maps: "square" [T, F, C], "time" [T, C], "frequency" [F, C] of one sound
-    frames: how many leading frames are real sound; later ones are padding and hold no place, and the
-        frequency map is then the mean over the real frames. None: all
-    vectors: leave the vectors out ([P, 0]) where only places are wanted
+    frames: how many leading frames are real sound, see `real_maps`
+    vectors: leave the vectors out ([P, 0]) where only places are wanted; contrast: see `embed`
     Ties go to the first place (time before frequency). Raises PrototypeIndexError for a view that a
     map with one frequency row does not have, and for an empty map.
     """
+    maps = real_maps(maps, frames)
+    found = peaks_of((view,), maps)[view]
+    rows = maps["square"].shape[1]
+    frame = 0 if view not in LOCALISES_TIME else found.frame
+    row = 0 if view not in LOCALISES_FREQUENCY else found.row
+    distinct, of_channel = np.unique(frame * rows + row, return_inverse=True)
+    cells = np.stack((distinct // rows, distinct % rows), axis=1).astype(np.int32)
+    embedded = embed(view, maps, cells, contrast=contrast) if vectors else np.empty((len(cells), 0), "f4")
+    return Places(localised(view, cells), of_channel.astype(np.int32).reshape(-1), found.scores, embedded)
+
+
+def real_maps(maps: Mapping[str, FloatArray], frames: int | None) -> dict[str, FloatArray]:
+    """The maps without the frames after the first `frames`, which are padding and hold no place.
+
+    The frequency map is then the mean over the real frames. None: all are real. Raises
+    PrototypeIndexError for an empty map.
+    """
     square, time, frequency = maps["square"], maps["time"], maps["frequency"]
-    total, rows, channels = square.shape
-    if view not in views_of(rows):
-        raise PrototypeIndexError(
-            f"the view {view} does not exist for a feature map with one frequency row; "
-            f"use {' or '.join(views_of(rows))}"
-        )
-    if not total or not channels:
+    if not square.size:
         raise PrototypeIndexError("the feature map is empty; the sound is too short for this model")
-    if frames is not None and frames < total:
+    if frames is not None and frames < len(square):
         kept = max(frames, 1)
         square, time = square[:kept], time[:kept]
         frequency = square.mean(axis=0)
+    return {"square": square, "time": time, "frequency": frequency}
+
+
+def peaks_of(views: Iterable[View], maps: Mapping[str, FloatArray]) -> dict[View, Peaks]:
+    """Where each channel peaks in each of `views`; ties go to the first place.
+
+    Raises PrototypeIndexError for a view that a map with one frequency row does not have.
+    """
+    square = maps["square"]
+    rows, channels = square.shape[1:]
+    time, frequency = _peaks(maps["time"]), _peaks(maps["frequency"])
+    found: dict[View, Peaks] = {}
+    for view in views:
+        if view not in views_of(rows):
+            raise PrototypeIndexError(
+                f"the view {view} does not exist for a feature map with one frequency row; "
+                f"use {' or '.join(views_of(rows))}"
+            )
+        if view == "square":
+            peaks, scores = _peaks(square.reshape(-1, channels))
+            found[view] = Peaks(peaks // rows, peaks % rows, scores)
+        else:
+            both: FloatArray = (time[1] + frequency[1]) / 2
+            scores = {"time": time[1], "frequency": frequency[1]}.get(view, both)
+            found[view] = Peaks(time[0], frequency[0], scores.astype(np.float32))
+    return found
+
+
+def embed(
+    view: View, maps: Mapping[str, FloatArray], cells: npt.NDArray[Any], *, contrast: bool
+) -> FloatArray:
+    """The vectors [P, D] of the cells [P, 2] (frame, row; what the view does not pin down is not looked at).
+
+    contrast: less of what the sound sustains, as the head of this file defines
+    """
+    frame, row = cells[:, 0], cells[:, 1]
+    square, time, frequency = maps["square"], maps["time"], maps["frequency"]
+    removed = np.float32(CONTRAST if contrast else 0.0)
+    bands: FloatArray = frequency[row]
+    if view == "frequency":
+        return bands
     if view == "square":
-        flat = square.reshape(-1, channels)
-        peaks = np.argmax(flat, axis=0)
-        scores = flat[peaks, np.arange(channels)]
-    elif view == "time":
-        peaks, scores = _peaks(time)
-        peaks = peaks * rows
-    elif view == "frequency":
-        peaks, scores = _peaks(frequency)
-    else:
-        when, loud = _peaks(time)
-        where, strong = _peaks(frequency)
-        peaks, scores = when * rows + where, (loud + strong) / 2
-    distinct, of_channel = np.unique(peaks, return_inverse=True)
-    cells = np.stack((distinct // rows, distinct % rows), axis=1).astype(np.int32)
-    found = (
-        _vectors(view, cells, square, time, frequency)
-        if vectors
-        else np.empty((len(cells), 0), dtype=np.float32)
-    )
+        vectors: FloatArray = square[frame, row] - removed * bands
+        return vectors
+    passages: FloatArray = time[frame] - removed * time.mean(axis=0)
+    if view == "time":
+        return passages
+    halves = (normalise(passages), normalise(bands)) if contrast else (passages, bands)
+    return np.concatenate(halves, axis=1)
+
+
+def localised(view: View, cells: IntArray) -> IntArray:
+    """The cells [P, 2] with -1 where the view does not localise."""
     if view not in LOCALISES_TIME:
         cells[:, 0] = -1
     if view not in LOCALISES_FREQUENCY:
         cells[:, 1] = -1
-    return Places(cells, of_channel.astype(np.int32).reshape(-1), scores.astype(np.float32), found)
+    return cells
 
 
 def normalise(vectors: FloatArray) -> FloatArray:
@@ -156,17 +228,3 @@ def _peaks(reduced: FloatArray) -> tuple[npt.NDArray[np.int64], FloatArray]:
     """First argmax and maximum over axis 0 of [places, C]."""
     peaks = np.argmax(reduced, axis=0)
     return peaks, reduced[peaks, np.arange(reduced.shape[1])]
-
-
-def _vectors(
-    view: View, cells: IntArray, square: FloatArray, time: FloatArray, frequency: FloatArray
-) -> FloatArray:
-    """The embeddings [P, D] at those cells."""
-    frame, row = cells[:, 0], cells[:, 1]
-    if view == "square":
-        return square[frame, row]
-    if view == "time":
-        return time[frame]
-    if view == "frequency":
-        return frequency[row]
-    return np.concatenate((time[frame], frequency[row]), axis=1)
