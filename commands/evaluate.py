@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import DataError
+from .evaluate_components import component_report
 from .evaluate_events import EVENT_OPTIONS, evaluate_events, events_options, refuse_event_options
+from .evaluate_inputs import check_words, chosen_clips, progress, readable_clips, speech_of
+from .evaluate_report import about, print_report, write_records
 from .options import device_option, json_option
 
 if TYPE_CHECKING:
-    from ..evaluation.conditions import Condition
     from ..evaluation.faithfulness import Faithfulness, Plan
-    from ..evaluation.sound_folders import Clip, SoundFolder
-    from ..evaluation.table import Table
     from ..runtime.explainer import Explainer
-    from ..runtime.manifest import Manifest
 
 # Option -> its value's name, of those that mean nothing where places in time are judged.
 _FAITHFULNESS_ONLY = {
@@ -44,9 +41,10 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     "methods",
     multiple=True,
     metavar="METHOD",
-    help="A row of the table: mask, thresholded, random, energy, band_occlusion, time_occlusion, ones "
-    "(these by default); with --source also saliency, integrated_gradients, smoothgrad, gradcam, "
-    "gradcam_energy, shap.",
+    help="A row of the table: mask, thresholded, components, random_components, random_components_area, "
+    "random, energy, band_occlusion, time_occlusion, ones (these by default, as far as the bundle has them); "
+    "random_theta, components_log, random_components_log, random_components_area_log; with --source also "
+    "saliency, integrated_gradients, smoothgrad, gradcam, gradcam_energy, shap.",
 )
 @click.option(
     "--condition",
@@ -154,10 +152,10 @@ def _faithfulness(
     from ..evaluation.sound_folders import list_sounds
     from ..runtime.explainer import load
 
-    _check_words(methods, conditions, device, source, curves)
+    check_words(methods, conditions, device, source, curves)
     explainer = load(bundle, device=device)
     folder = list_sounds(data, fewest_classes=1)
-    clips = _chosen(folder, explainer.manifest, fold)
+    clips = chosen_clips(folder, explainer.manifest, fold)
     plan = Plan(
         maskers=[],
         domains=domains_of(explainer, domain),
@@ -172,8 +170,8 @@ def _faithfulness(
         from .evaluate_curves import check_curves
 
         check_curves(curves)
-    files = _speech(speech)
-    clips, skipped = _readable(clips, explainer.manifest.sample_rate, strict)
+    files = speech_of(speech)
+    clips, skipped = readable_clips(clips, explainer.manifest.sample_rate, strict)
     if not clips:
         raise DataError(f"{data}: none of its clips can be read ({skipped[0]['reason']})")
     from ..evaluation.conditions import Condition
@@ -186,24 +184,26 @@ def _faithfulness(
         condition.check(clips)
     made: dict[str, Faithfulness] = {}
     for condition in where:
-        with _progress(len(clips), f"judging, {condition.name}") as step:
+        with progress(len(clips), f"judging, {condition.name}") as step:
             made[condition.name] = judge(explainer, clips, condition, plan, on_clip=step)
     judged = [record for one in made.values() for record in one.records]
     tables = {
         "table": summary(judged, reference=reference, seed=seed),
         "differences": differences(judged, seed=seed),
     }
+    components = component_report(explainer, clips, where, judged, progress, seed=seed)
     points = points_of([record for one in made.values() for record in one.curve], seed=seed)
     document = {
-        **_about(explainer, plan, where, made),
+        **about(explainer, plan, where, made),
         "data": str(data),
         "fold": fold,
         "skipped": skipped,
         **{name: table.to_dict() for name, table in tables.items()},
+        "components": components.to_dict() if components else None,
         "curves": points,
     }
     if records is not None:
-        _write_records(records, made)
+        write_records(records, made)
     if curves is not None:
         from .evaluate_curves import write_curves
 
@@ -211,61 +211,12 @@ def _faithfulness(
     if as_json:
         click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        _print(document, tables, intervals=intervals)
+        print_report(document, tables, intervals=intervals)
+        if components:
+            components.print(intervals=intervals)
     for name, one in made.items():
         for warning in one.warnings:
             click.echo(f"{name}: {warning}", err=True)
-
-
-def _check_words(
-    methods: Sequence[str], conditions: Sequence[str], device: str, source: str | None, curves: Path | None
-) -> None:
-    """Words that no bundle and no machine could know are wrong usage."""
-    from ..evaluation.baselines import MASKERS
-    from ..evaluation.conditions import CONDITIONS
-    from ..runtime.session import DEVICE_PATTERN
-    from .evaluate_curves import SUFFIXES
-    from .evaluate_source import ATTRIBUTIONS
-
-    for method in methods:
-        if method in ATTRIBUTIONS and source is None:
-            raise click.BadParameter(
-                f"{method!r} needs --source: what the bundle was exported from", param_hint="--method"
-            )
-        if method not in (*MASKERS, *ATTRIBUTIONS):
-            raise click.BadParameter(
-                f"{method!r} is not one of {', '.join((*MASKERS, *ATTRIBUTIONS))}", param_hint="--method"
-            )
-    for condition in conditions:
-        if condition not in CONDITIONS:
-            raise click.BadParameter(
-                f"{condition!r} is not one of {', '.join(CONDITIONS)}", param_hint="--condition"
-            )
-    if not DEVICE_PATTERN.fullmatch(device):
-        raise click.BadParameter(
-            f"{device!r} is not one of auto, cpu, cuda, cuda:N, tensorrt", param_hint="--device"
-        )
-    if curves is not None and curves.suffix.lower() not in SUFFIXES:
-        raise click.BadParameter(f"{curves}: end it with {', '.join(SUFFIXES)}", param_hint="--curves")
-
-
-def _chosen(folder: SoundFolder, manifest: Manifest, fold: int | None) -> list[Clip]:
-    """The clips to judge. Raises DataError for classes that the model does not know, or an absent fold."""
-    strange = [label for label in folder.labels if label not in manifest.labels]
-    if strange:
-        raise DataError(
-            f"{folder.path}: {', '.join(map(repr, strange[:5]))}{' ...' if len(strange) > 5 else ''} "
-            f"{'is no label' if len(strange) == 1 else 'are no labels'} of {manifest.name}; it has "
-            f"{', '.join(manifest.labels[:10])}{' ...' if len(manifest.labels) > 10 else ''}"
-        )
-    if fold is None:
-        return folder.clips
-    clips = [clip for clip in folder.clips if clip.fold == fold]
-    if not clips:
-        folds = sorted({clip.fold for clip in folder.clips if clip.fold is not None})
-        have = ", ".join(map(str, folds)) or "none: file names do not begin with <fold>-<recording>-<take>"
-        raise DataError(f"{folder.path}: no clip of fold {fold}; folds there are: {have}")
-    return clips
 
 
 def _with_maskers(
@@ -274,10 +225,10 @@ def _with_maskers(
     """The plan with its maskers, in the order asked for."""
     from dataclasses import replace
 
-    from ..evaluation.baselines import MASKERS, masker_of
+    from ..evaluation.baselines import MASKERS, masker_of, usual_maskers
     from .evaluate_source import ATTRIBUTIONS
 
-    names = list(dict.fromkeys(methods)) or [*MASKERS, *(ATTRIBUTIONS if source else ())]
+    names = list(dict.fromkeys(methods)) or [*usual_maskers(explainer), *(ATTRIBUTIONS if source else ())]
     found = {name: masker_of(name, threshold=threshold) for name in names if name in MASKERS}
     if source is not None:
         from .evaluate_source import attributed
@@ -285,105 +236,3 @@ def _with_maskers(
         asked = [name for name in names if name in ATTRIBUTIONS]
         found |= {one.name: one for one in attributed(explainer, source, asked, plan.seed)}
     return replace(plan, maskers=[found[name] for name in names])
-
-
-def _speech(folder: Path | None) -> list[Path]:
-    """The readable speech files; the others are named on stderr."""
-    if folder is None:
-        return []
-    from ..evaluation.conditions import speech_files
-
-    files, unreadable = speech_files(folder)
-    for reason in unreadable:
-        click.echo(f"left out {reason}", err=True)
-    return files
-
-
-def _readable(clips: Sequence[Clip], rate: int, strict: bool) -> tuple[list[Clip], list[dict[str, str]]]:
-    """The clips that can be read; the others are named on stderr, or raise DataError with `strict`."""
-    from ..evaluation.sound_folders import load_sound
-
-    good: list[Clip] = []
-    skipped: list[dict[str, str]] = []
-    with _progress(len(clips), "reading") as step:
-        for clip in clips:
-            try:
-                load_sound(clip.path, rate)
-                good.append(clip)
-            except DataError as error:
-                if strict:
-                    raise
-                skipped.append({"clip": clip.name, "reason": str(error)})
-            step()
-    for one in skipped:
-        click.echo(f"left out {one['clip']}: {one['reason']}", err=True)
-    return good, skipped
-
-
-def _about(
-    explainer: Explainer, plan: Plan, conditions: Sequence[Condition], made: dict[str, Faithfulness]
-) -> dict[str, Any]:
-    """What was judged and how, JSON-ready."""
-    from dataclasses import asdict
-    from statistics import median
-
-    return {
-        "bundle": explainer.manifest.name,
-        "bundle_id": explainer.manifest.bundle_id,
-        "device": explainer.device,
-        "seed": plan.seed,
-        "reference": plan.reference,
-        "area": plan.area,
-        "conditions": {
-            one.name: {
-                "text": one.text,
-                "clips": made[one.name].clips,
-                "windows": made[one.name].windows,
-                "right": made[one.name].right,
-                "classify_ms": median(made[one.name].classify_ms),
-                "silence": {domain: asdict(found) for domain, found in made[one.name].silence.items()},
-                "windows_of_silence_class": made[one.name].silent_class,
-                "warnings": made[one.name].warnings,
-            }
-            for one in conditions
-        },
-    }
-
-
-def _print(document: dict[str, Any], tables: dict[str, Table], *, intervals: bool) -> None:
-    """The tables for people."""
-    click.echo(click.style(document["bundle"], bold=True))
-    for name, about in document["conditions"].items():
-        silence = "; ".join(
-            f"silence ({domain}) is heard as {found['label']} {found['score']:.0%}"
-            for domain, found in about["silence"].items()
-        )
-        click.echo(
-            f"{name}: {about['text']}. {about['clips']} clips, {about['windows']} windows, "
-            f"{about['right'] / about['windows']:.1%} heard right in {about['classify_ms']:.1f} ms each; "
-            f"{silence}"
-        )
-    click.echo()
-    click.echo(tables["table"].text(intervals=intervals))
-    if intervals and tables["differences"].rows:
-        click.echo("\nmask minus the others, window by window")
-        click.echo(tables["differences"].text(intervals=True))
-
-
-def _write_records(path: Path, made: dict[str, Faithfulness]) -> None:
-    """One line of JSON a record."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
-        for one in made.values():
-            for record in one.records:
-                file.write(json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
-
-
-@contextmanager
-def _progress(total: int, label: str) -> Iterator[Any]:
-    """A bar on stderr, on a terminal only; gives the function that is called after each clip."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
-        yield lambda: bar.update(1)

@@ -28,6 +28,7 @@ class Attributed:
     name: str
     attributions: Any
     binary: bool = True
+    linear: bool = False
 
     def __call__(
         self, explainer: Explainer, heard: Heard, target: int, random: np.random.Generator

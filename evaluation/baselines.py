@@ -20,6 +20,7 @@ from ..runtime.arrays import FloatArray
 from ..runtime.explainer import Explainer
 from ..runtime.method import Heard
 from ..runtime.stft import as_complex
+from .component_maskers import COMPONENTS, USUAL, component_masker
 from .rescoring import Domain, domains_of, rescore
 
 # Bands and slices that occlusion removes one at a time: classifier passes a window.
@@ -34,6 +35,7 @@ class Masker(Protocol):
 
     name: its row; binary: False for a mask 0..1 that is used as it is, True where its values [T, F] only
     rank the cells (any real numbers, higher first) and are cut to the top share at equal area
+    linear: True where a mask is a gain on the magnitude itself, not on its logarithm
     """
 
     @property
@@ -41,6 +43,9 @@ class Masker(Protocol):
 
     @property
     def binary(self) -> bool: ...  # noqa: D102
+
+    @property
+    def linear(self) -> bool: ...  # noqa: D102
 
     def __call__(
         self, explainer: Explainer, heard: Heard, target: int, random: np.random.Generator
@@ -55,6 +60,7 @@ class Plain:
     name: str
     binary: bool
     compute: Compute
+    linear: bool = False
 
     def __call__(
         self, explainer: Explainer, heard: Heard, target: int, random: np.random.Generator
@@ -138,6 +144,7 @@ class Thresholded:
     threshold: float = 0.5
     name: str = "thresholded"
     binary: bool = False
+    linear: bool = False
 
     def __call__(
         self, explainer: Explainer, heard: Heard, target: int, random: np.random.Generator
@@ -160,14 +167,36 @@ _PLAIN: dict[str, Plain] = {
         Plain("ones", False, _ones),
     )
 }
-# Every masker of this page, in the order of the table.
-MASKERS = ("mask", "thresholded", "random", "energy", "band_occlusion", "time_occlusion", "ones")
+# Every masker, in the order of the table.
+MASKERS = (
+    "mask",
+    "thresholded",
+    *COMPONENTS,
+    "random",
+    "energy",
+    "band_occlusion",
+    "time_occlusion",
+    "ones",
+)
+
+
+def usual_maskers(explainer: Explainer) -> tuple[str, ...]:
+    """The rows of a table in which none is named: the bundle's own explanations, and what needs none.
+
+    Without any explanation, the decoder's, so that its lack is told.
+    """
+    components = explainer.manifest.stage("interpreter") is not None
+    decoder = explainer.manifest.stage("decoder") is not None or not components
+    own = (*(DECODED if decoder else ()), *(USUAL if components else ()))
+    return tuple(name for name in MASKERS if name in own or name not in (*DECODED, *COMPONENTS))
 
 
 def masker_of(name: str, *, threshold: float = 0.5) -> Masker:
     """The masker of that name. Raises MethodError for what does not exist."""
     if name == "thresholded":
         return Thresholded(threshold)
+    if name in COMPONENTS:
+        return component_masker(name)
     if name not in _PLAIN:
         raise MethodError(f"there is no method {name!r} to evaluate; choose one of {', '.join(MASKERS)}")
     return _PLAIN[name]

@@ -23,7 +23,8 @@ from ..runtime.hearing import BATCH
 from ..runtime.method import Heard
 from ..runtime.scores import scores_of
 from ..runtime.sound import open_sound
-from .baselines import DECODED, Masker, top_share
+from .baselines import DECODED, Masker, masker_of, top_share
+from .component_maskers import COMPONENTS
 from .conditions import Condition
 from .metrics import METRICS, OF_MASK, Judged, metrics
 from .rescoring import Domain, rescore, silence_logits
@@ -104,7 +105,8 @@ class Plan:
     """How maskers are judged.
 
     maskers: the rows; domains: where the classifier is asked again
-    area: 0..1, cells that rankings are cut to; None: as many as the decoder's mask of the window has
+    area: 0..1, cells that rankings are cut to; None: as many as the window's own mask has: the decoder's, or
+        where there is none the selected components'
     areas: of the curves, none by default; reference: the recipe's AD; seed: of all that draws
     Raises MethodError where an area is missing or out of range, or two maskers have one name.
     """
@@ -119,16 +121,18 @@ class Plan:
     def check(self, explainer: Explainer) -> None:
         """Raise MethodError where the bundle lacks what the maskers need."""
         manifest = explainer.manifest
-        lacks = manifest.stage("decoder") is None
         names = [masker.name for masker in self.maskers]
         if len(set(names)) < len(names):
             raise MethodError(f"two of the methods have one name: {', '.join(names)}")
-        if lacks and (decoded := [name for name in names if name in DECODED]):
-            raise MethodError(
-                f"{manifest.name}: has no decoder, hence no {' and no '.join(decoded)}; train one with "
-                "earmark train lmac and export again, or choose other methods and an area"
-            )
-        if lacks and self.area is None and any(masker.binary for masker in self.maskers):
+        for stage, needing, recipe in (("decoder", DECODED, "lmac"), ("interpreter", COMPONENTS, "l2i")):
+            found = [name for name in names if name in needing]
+            if found and manifest.stage(stage) is None:
+                raise MethodError(
+                    f"{manifest.name}: has no {stage}, hence no {' and no '.join(found)}; train one with "
+                    f"earmark train {recipe} and export again, or choose other methods and an area"
+                )
+        ranked = any(masker.binary for masker in self.maskers)
+        if ranked and self.area is None and _own_masker(explainer) is None:
             raise MethodError(
                 f"{manifest.name}: has no decoder whose masks give the area that the others are cut to; "
                 "give an area (--area 0.2)"
@@ -167,7 +171,7 @@ def judge(
                     first = int(scores.argmax())
                     made.silence[domain] = Silence(manifest.labels[first], float(scores[first]))
             made.windows += 1
-            made.right += manifest.labels[window.target] == clip.label
+            made.right += manifest.labels[window.target] in clip.labels
             first_domain = made.silence[plan.domains[0]]
             made.silent_class += manifest.labels[window.target] == first_domain.label
             for records, curve in window.judged():
@@ -222,7 +226,8 @@ class _Window:
                 )
             mask = top_share(values, share, random) if masker.binary else values
             curve = self._curve(masker, values)
-            judged = {domain: self._asked(np.stack([mask, *curve]), domain) for domain in self.plan.domains}
+            masks = np.stack([mask, *curve])
+            judged = {domain: self._asked(masks, domain, masker.linear) for domain in self.plan.domains}
             # The mask's own figures are the same in every domain.
             own = {key: float(METRICS[key](next(iter(judged.values())).only(0))[0]) for key in OF_MASK}
             for domain, answers in judged.items():
@@ -242,9 +247,10 @@ class _Window:
         """The area that rankings of this window are cut to."""
         if self.plan.area is not None:
             return self.plan.area
-        if not any(masker.binary for masker in self.plan.maskers):
+        own = _own_masker(self.explainer)
+        if own is None or not any(masker.binary for masker in self.plan.maskers):
             return 0.0
-        return float(self.explainer.mask_of(self.heard, self.target).mean(dtype=np.float64))
+        return float(own(self.explainer, self.heard, self.target, self._random(own)).mean(dtype=np.float64))
 
     def _random(self, masker: Masker, *more: str) -> np.random.Generator:
         clip = self.clip.name
@@ -256,10 +262,10 @@ class _Window:
             return []
         return [top_share(values, area, self._random(masker, "curve")) for area in self.plan.areas]
 
-    def _asked(self, masks: FloatArray, domain: Domain) -> Judged:
+    def _asked(self, masks: FloatArray, domain: Domain, linear: bool) -> Judged:
         """What the classifier says of the window under `masks` [m, T, F] and under their complements."""
-        kept = rescore(self.explainer, self.heard, masks, domain)
-        removed = rescore(self.explainer, self.heard, 1.0 - masks, domain)
+        kept = rescore(self.explainer, self.heard, masks, domain, linear=linear)
+        removed = rescore(self.explainer, self.heard, 1.0 - masks, domain, linear=linear)
         return Judged(
             full=np.repeat(scores_of(self.heard.logits[None], self.task), len(masks), axis=0),
             kept=scores_of(kept, self.task),
@@ -294,6 +300,14 @@ class _Window:
             values={**values, **own},
             milliseconds=milliseconds,
         )
+
+
+def _own_masker(explainer: Explainer) -> Masker | None:
+    """The bundle's own mask, whose area rankings are cut to."""
+    for stage, name in (("decoder", "mask"), ("interpreter", "components")):
+        if explainer.manifest.stage(stage) is not None:
+            return masker_of(name)
+    return None
 
 
 def _warnings(made: Faithfulness) -> list[str]:

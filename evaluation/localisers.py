@@ -17,6 +17,7 @@ from scipy import special
 
 from ..errors import DataError, MethodError
 from ..runtime.arrays import FloatArray
+from ..runtime.component_results import relevance_of
 from ..runtime.explainer import Explainer
 from ..runtime.segments import segments
 from ..runtime.sound import open_sound
@@ -88,6 +89,7 @@ def task_of(
 ) -> tuple[Task, int]:
     """A task, and the class that the model puts first, for a sound of one window.
 
+    Of several labels the target counts as first where it is heard (its score is at least 0.5).
     sound: path, or a waveform with its rate. Raises AudioError; DataError for sound longer than a window.
     """
     opened = open_sound(sound, sample_rate, explainer.manifest.sample_rate)
@@ -98,7 +100,9 @@ def task_of(
             f"{explainer.manifest.window.seconds:g} s for this table"
         )
     waveform = heard[0].waveform[: opened.samples]
-    return Task(explainer, waveform, target, edges, seed), int(np.argmax(heard[0].logits))
+    logits = heard[0].logits
+    present = explainer.manifest.task == "multi_label" and logits[target] >= 0.0
+    return Task(explainer, waveform, target, edges, seed), target if present else int(np.argmax(logits))
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,23 @@ class MaskEvidence:
             mask = mask * np.log1p(np.hypot(heard.stft[..., 0], heard.stft[..., 1]))
         times = np.arange(len(mask)) * task.explainer.manifest.analysis.hop / task.rate
         return Found(over_segments(times, mask.sum(axis=1), task.edges), 1)
+
+
+@dataclass(frozen=True)
+class ComponentActivity:
+    """The target's components over time: activations weighted by their relevance, where that is positive."""
+
+    name: str = "components"
+
+    def __call__(self, task: Task) -> Found:
+        """Mean over the frames of each segment of sum_k max(r_k, 0) h_k."""
+        opened = open_sound(task.waveform, task.rate, task.rate)
+        heard = next(iter(task.explainer.hear(opened)))
+        said = task.explainer.interpret(heard)
+        relevance = relevance_of(task.explainer.dictionary.theta[task.target] * said["pooled"])
+        activity = np.maximum(relevance, 0.0) @ said["activations"]
+        times = np.arange(len(activity)) * task.explainer.manifest.analysis.hop / task.rate
+        return Found(over_segments(times, activity, task.edges), 1)
 
 
 @dataclass(frozen=True)
@@ -260,6 +281,8 @@ def available(explainer: Explainer, settings: Mapping[str, Any] | None = None) -
     ]
     if explainer.manifest.stage("decoder") is not None:
         found += [MaskEvidence("mask"), MaskEvidence("mask_alone", weighted=False)]
+    if explainer.manifest.stage("interpreter") is not None:
+        found.append(ComponentActivity())
     if "prototypes" in explainer.methods:
         found += [PrototypePlaces("channels"), PrototypePlaces("prototypes_time", "time")]
     found += [Occlusion("occlusion_500ms", 0.5), Occlusion("occlusion_100ms", 0.1), Energy(), Random()]

@@ -2,7 +2,7 @@
 
 Spectrogram (the paper's): the STFT times G = expm1(M log1p A) / A re-enters the classifier. Audio (what a
 user would hear): the inverse STFT of the same goes through front end and classifier as a waveform. A masked
-sound is never levelled anew.
+sound is never levelled anew. A linear mask is the gain itself.
 """
 
 from __future__ import annotations
@@ -43,11 +43,13 @@ def domains_of(explainer: Explainer, wanted: str = "both") -> list[Domain]:
     return found
 
 
-def rescore(explainer: Explainer, heard: Heard, masks: FloatArray, domain: Domain) -> FloatArray:
+def rescore(
+    explainer: Explainer, heard: Heard, masks: FloatArray, domain: Domain, *, linear: bool = False
+) -> FloatArray:
     """Logits [m, K] of one window under each of `masks` [m, T, F], 0..1.
 
-    A mask of ones is the window itself: its own logits, without the rounding of another pass.
-    Raises EarmarkError where the classifier's answer is not finite.
+    linear: masks are gains G. A mask of ones is the window itself: its own logits, without the rounding of
+    another pass. Raises EarmarkError where the classifier's answer is not finite.
     """
     spec = explainer.manifest.analysis
     amplitude = np.abs(as_complex(heard.stft))
@@ -58,7 +60,8 @@ def rescore(explainer: Explainer, heard: Heard, masks: FloatArray, domain: Domai
     step = max(1, min(_BATCH, _CELLS // max(1, amplitude.size)))
     for start in range(0, len(rest), step):
         some = rest[start : start + step]
-        spectra = heard.stft * gain(masks[some], amplitude)[..., None]
+        gains = masks[some] if linear else gain(masks[some], amplitude)
+        spectra = heard.stft * gains[..., None]
         if domain == "spectrogram":
             logits[some] = explainer.logits_of_spectra(spectra)
         else:

@@ -7,20 +7,23 @@ relevance of component k for class c is r_k = theta_{c,k} z_k / max_j |theta_{c,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from ..errors import EarmarkError, MethodError
 from .arrays import FloatArray
+from .bundle import Bundle
 from .component_results import ComponentsResult, relevance_of, selected_of
 from .component_tracks import Tracks, WindowPlan, soft_mask
 from .dictionary import Dictionary, open_dictionary
+from .manifest import Manifest
 from .masked_scores import MaskedScores
 from .method import Answer, Context, Heard, Sound
 from .overlap import OverlapAdd
 from .scores import Aggregate, scores_of
+from .session import Tensors
 from .sound import releaser, scratch
 from .stft import as_complex, frame_count
 
@@ -43,11 +46,7 @@ class Components:
         Raises MethodError where it has no interpreter or an option does not fit, BundleError where its
         dictionary is not what the manifest says.
         """
-        dictionary = context.cache.get(cls.name)
-        if dictionary is None:
-            dictionary = open_dictionary(context.bundle.path, context.bundle.manifest)
-            context.cache[cls.name] = dictionary
-        return cls(context, dictionary)
+        return cls(context, cached_dictionary(context.cache, context.bundle))
 
     def begin(self, sound: Sound, target: int) -> ComponentsAccount:
         """Open an account for `sound` and the class index `target`, any of them."""
@@ -80,7 +79,7 @@ class ComponentsAccount:
 
     def add(self, heard: Heard) -> None:
         """See one more window."""
-        said = interpret(self._context, heard)
+        said = interpret(self._manifest, self._context.run, heard)
         with self._context.clock.stage("components"):
             self._plan_for(heard)
             self._interpreted.add([scores_of(said["logits"], self._manifest.task)])
@@ -176,12 +175,20 @@ class ComponentsAccount:
         return said
 
 
-def interpret(context: Context, heard: Heard) -> dict[str, FloatArray]:
+def cached_dictionary(cache: dict[str, Any], bundle: Bundle) -> Dictionary:
+    """The bundle's dictionary, read once an explainer. Raises as `open_dictionary`."""
+    if Components.name not in cache:
+        cache[Components.name] = open_dictionary(bundle.path, bundle.manifest)
+    found: Dictionary = cache[Components.name]
+    return found
+
+
+def interpret(manifest: Manifest, run: Callable[..., Tensors], heard: Heard) -> dict[str, FloatArray]:
     """The interpreter's `activations` [K, T], `pooled` [K] and `logits` [C] of one window.
 
-    Raises MethodError where they are not finite, negative, or do not fit the spectrogram.
+    run(stage, feeds) -> outputs by name. Raises MethodError without an interpreter, EarmarkError where its
+    answers are not finite, negative, or do not fit the spectrogram.
     """
-    manifest = context.bundle.manifest
     stage = manifest.stage("interpreter")
     if stage is None:
         raise MethodError(
@@ -189,11 +196,11 @@ def interpret(context: Context, heard: Heard) -> dict[str, FloatArray]:
             "earmark train l2i and export again"
         )
     given = {**heard.taps, "stft": heard.stft[None]}
-    made = context.run("interpreter", {one.name: given[one.name] for one in stage.inputs})
+    made = run("interpreter", {one.name: given[one.name] for one in stage.inputs})
     said: dict[str, FloatArray] = {name: made[name][0] for name in ("activations", "pooled", "logits")}
     frames = len(heard.stft)
     if said["activations"].shape[-1] != frames:
-        raise MethodError(
+        raise EarmarkError(
             f"{manifest.name}: the interpreter's activations have {said['activations'].shape[-1]} frames, "
             f"the spectrogram {frames}; export the bundle again"
         )

@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import EarmarkError, LabelError, MethodError
 from .arrays import FloatArray
 from .bundle import Bundle
+from .dictionary import Dictionary
 from .hearing import BATCH, Hearing, Precision
 from .manifest import Manifest
 from .method import Account, Answer, Clock, Context, Heard, Method, Sound
@@ -135,6 +136,22 @@ class Explainer:
         from .mask import decode
 
         return decode(self.manifest, self._sessions.run, heard, target)
+
+    def interpret(self, heard: Heard) -> dict[str, FloatArray]:
+        """The interpreter's `activations` [K, T], `pooled` [K] and `logits` [C] of one window.
+
+        Raises MethodError without an interpreter.
+        """
+        from .components import interpret
+
+        return interpret(self.manifest, self._sessions.run, heard)
+
+    @property
+    def dictionary(self) -> Dictionary:
+        """The dictionary of components. Raises MethodError where the bundle has none, BundleError."""
+        from .components import cached_dictionary
+
+        return cached_dictionary(self._cache, self.bundle)
 
     def run_graph(self, path: Path, feeds: Mapping[str, FloatArray]) -> Tensors:
         """Run a graph of the bundle that is no stage of the chain, such as a generation's embeddings."""

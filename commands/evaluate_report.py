@@ -1,0 +1,75 @@
+"""What `earmark evaluate` says: facts of the judgement, tables for people, records for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ..evaluation.conditions import Condition
+    from ..evaluation.faithfulness import Faithfulness, Plan
+    from ..evaluation.table import Table
+    from ..runtime.explainer import Explainer
+
+
+def about(
+    explainer: Explainer, plan: Plan, conditions: Sequence[Condition], made: dict[str, Faithfulness]
+) -> dict[str, Any]:
+    """What was judged and how, JSON-ready."""
+    from dataclasses import asdict
+    from statistics import median
+
+    return {
+        "bundle": explainer.manifest.name,
+        "bundle_id": explainer.manifest.bundle_id,
+        "device": explainer.device,
+        "seed": plan.seed,
+        "reference": plan.reference,
+        "area": plan.area,
+        "conditions": {
+            one.name: {
+                "text": one.text,
+                "clips": made[one.name].clips,
+                "windows": made[one.name].windows,
+                "right": made[one.name].right,
+                "classify_ms": median(made[one.name].classify_ms),
+                "silence": {domain: asdict(found) for domain, found in made[one.name].silence.items()},
+                "windows_of_silence_class": made[one.name].silent_class,
+                "warnings": made[one.name].warnings,
+            }
+            for one in conditions
+        },
+    }
+
+
+def print_report(document: dict[str, Any], tables: dict[str, Table], *, intervals: bool) -> None:
+    """The tables for people."""
+    click.echo(click.style(document["bundle"], bold=True))
+    for name, about in document["conditions"].items():
+        silence = "; ".join(
+            f"silence ({domain}) is heard as {found['label']} {found['score']:.0%}"
+            for domain, found in about["silence"].items()
+        )
+        click.echo(
+            f"{name}: {about['text']}. {about['clips']} clips, {about['windows']} windows, "
+            f"{about['right'] / about['windows']:.1%} heard right in {about['classify_ms']:.1f} ms each; "
+            f"{silence}"
+        )
+    click.echo()
+    click.echo(tables["table"].text(intervals=intervals))
+    if intervals and tables["differences"].rows:
+        click.echo("\nmask minus the others, window by window")
+        click.echo(tables["differences"].text(intervals=True))
+
+
+def write_records(path: Path, made: dict[str, Faithfulness]) -> None:
+    """One line of JSON a record."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for one in made.values():
+            for record in one.records:
+                file.write(json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
