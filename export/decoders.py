@@ -104,7 +104,7 @@ def decoder_form(source: Source, architecture: Architecture, width: int | None =
         return form
     share = COMPACT_SHARE if architecture == "compact" else REFERENCE_SHARE
     choices = range(4, _WIDEST + 1, 4) if architecture == "compact" else range(8, 4097, 4)
-    classifier, inputs = _measured(source, form.inputs)
+    classifier, inputs = measured_inputs(source, form.inputs)
     return _widest(form, choices, share * classifier, [given.to("meta") for given in inputs])
 
 
@@ -136,11 +136,11 @@ def _widest(
 
 def cost(source: Source, form: DecoderForm) -> tuple[float, float]:
     """Multiply-adds of the decoder and of the classifier for one window."""
-    classifier, inputs = _measured(source, form.inputs)
+    classifier, inputs = measured_inputs(source, form.inputs)
     return multiply_adds(form.build().to("meta"), *(given.to("meta") for given in inputs)), classifier
 
 
-def _measured(source: Source, names: Sequence[str]) -> tuple[float, list[torch.Tensor]]:
+def measured_inputs(source: Source, names: Sequence[str]) -> tuple[float, list[torch.Tensor]]:
     """The classifier's multiply-adds for one window, and the decoder's inputs of it."""
     samples = round(source.window.seconds * source.sample_rate)
     dtype = next((p.dtype for p in source.classifier.parameters()), torch.float32)

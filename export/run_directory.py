@@ -3,6 +3,7 @@
     config.json              the classifier: labels, sound, analysis, architecture, how it was trained
     classifier.safetensors   its weights
     decoder.json, decoder.safetensors        the same for the L-MAC decoder
+    interpreter.json, interpreter.safetensors    for the L2I interpreter, and dictionary.npz
     <part>_metrics.jsonl, <part>_loss.png    one line an epoch, and the plot
     <part>_resume.safetensors                while training is not finished: everything to go on exactly
 
@@ -29,8 +30,12 @@ from ..errors import RunError
 FORMAT = "earmark-run"
 VERSION = 1
 
-Part = Literal["classifier", "decoder"]
-_CONFIGS: dict[Part, str] = {"classifier": "config.json", "decoder": "decoder.json"}
+Part = Literal["classifier", "decoder", "interpreter"]
+_CONFIGS: dict[Part, str] = {
+    "classifier": "config.json",
+    "decoder": "decoder.json",
+    "interpreter": "interpreter.json",
+}
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -48,7 +53,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The files of one part (classifier or decoder) of a run."""
+    """The files of one part (classifier, decoder or interpreter) of a run."""
 
     path: Path
     part: Part

@@ -286,7 +286,7 @@ def test_another_classifier_and_missing_maps_are_refused(trained):
 
 def test_what_training_refuses_before_it_begins(trained, data, tmp_path, full_size):
     source, out = trained
-    with pytest.raises(RunError, match="where the decoder goes"):
+    with pytest.raises(RunError, match="where the result goes"):
         train_lmac(source, data)
     with pytest.raises(RunError, match="predicted class"):
         train_lmac(source, data, LmacSettings(decoder="reference", targets="any"), out=tmp_path / "x")

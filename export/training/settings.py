@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
 from ...errors import RunError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +93,11 @@ class LmacSettings:
     train_folds: tuple[int, ...] | None = None
 
 
-Settings = TypeVar("Settings", ClassifierSettings, LmacSettings)
+# Any of the settings, also those of recipes in files of their own.
+Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
-def to_record(settings: ClassifierSettings | LmacSettings) -> dict[str, Any]:
+def to_record(settings: DataclassInstance) -> dict[str, Any]:
     """The settings as JSON-ready values."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()}
 

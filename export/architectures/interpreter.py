@@ -1,0 +1,97 @@
+"""Psi and theta of Listen to Interpret (arXiv 2202.11479, section 3.2) as one module."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class Theta(nn.Module):
+    """H [B, K, T] -> (z [B, K], logits [B, C]) for any T: attention over the frames, then theta z.
+
+    z_k = sum_t a_kt H_kt with a_k = softmax over t of what v . H_t and u_k H_kt say together: a weight that
+    all components share, and how much each prefers its own loud frames to the mean. Both are learnt and
+    begin at the mean. theta has no bias, so that the components alone speak.
+
+    scale [K]: what H is of the order of; weights are learnt on H / scale, `weight` is the one for H itself
+    """
+
+    def __init__(self, components: int, classes: int) -> None:
+        super().__init__()
+        self.shared = nn.Parameter(torch.zeros(components))
+        self.own = nn.Parameter(torch.zeros(components))
+        self.classes = nn.Linear(components, classes, bias=False)
+        self.scale: torch.Tensor
+        self.register_buffer("scale", torch.ones(components))
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """Theta [C, K]: logits = theta z."""
+        return self.classes.weight / self.scale
+
+    def pooled(self, activations: torch.Tensor) -> torch.Tensor:
+        """Z [B, K]."""
+        relative = activations / self.scale[:, None]
+        said = (self.shared[:, None] * relative).sum(dim=1, keepdim=True) + self.own[:, None] * relative
+        return (torch.softmax(said, dim=2) * activations).sum(dim=2)
+
+    def forward(self, activations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See the class."""
+        z = self.pooled(activations)
+        return z, functional.linear(z, self.weight)
+
+
+class Interpreter(nn.Module):
+    """(spectrum, *maps) -> (activations H [B, K, T] >= 0, pooled z [B, K], logits [B, C])."""
+
+    def __init__(self, psi: nn.Module, theta: nn.Module) -> None:
+        super().__init__()
+        self.psi, self.theta = psi, theta
+
+    def forward(self, spectrum: torch.Tensor, *maps: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """See the class."""
+        activations = self.psi(spectrum, *maps)
+        z, logits = self.theta(activations)
+        return activations, z, logits
+
+
+class ScaledPsi(nn.Module):
+    """A psi whose activations of order one are brought to those of the dictionary: H = scale psi(.)."""
+
+    def __init__(self, psi: nn.Module, components: int) -> None:
+        super().__init__()
+        self.psi = psi
+        self.scale: torch.Tensor
+        self.register_buffer("scale", torch.ones(components))
+
+    def forward(self, spectrum: torch.Tensor, *maps: torch.Tensor) -> torch.Tensor:
+        """H [B, K, T]."""
+        made: torch.Tensor = self.scale[:, None] * self.psi(spectrum, *maps)
+        return made
+
+
+class ByDesign(nn.Module):
+    """A classifier whose logits are theta(psi(.)): entry -> (logits, *the backbone's taps).
+
+    names: the backbone's taps in order; inputs: those that the interpreter reads, spectrum first
+    """
+
+    def __init__(
+        self, backbone: nn.Module, interpreter: Interpreter, names: list[str], inputs: list[str]
+    ) -> None:
+        super().__init__()
+        self.backbone, self.interpreter = backbone, interpreter
+        self.names, self.inputs = list(names), list(inputs)
+
+    def interpreted(self, entry: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(activations, pooled, logits, *taps)."""
+        _, *taps = self.backbone(entry)
+        # The entry is the spectrum where the backbone shows none.
+        given = {"stft": entry, **dict(zip(self.names, taps, strict=True))}
+        return (*self.interpreter(*(given[name] for name in self.inputs)), *taps)
+
+    def forward(self, entry: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Entry -> (logits, *taps)."""
+        _, _, logits, *taps = self.interpreted(entry)
+        return (logits, *taps)

@@ -1,0 +1,123 @@
+"""What recipes over a finished classifier share: the source they open, where they train, what they hear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+
+from ...errors import DataError, DeviceError, RunError
+from ...evaluation.sound_folders import SUFFIXES, list_sounds, load_sound, split_sounds
+from ..run_directory import RunDirectory
+from ..source import Source
+from .settings import ClassifierSettings, from_record
+from .sounds import FloatArray, Sounds, load_split
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class SplitSettings(Protocol):
+    """Settings that say which clips are trained on."""
+
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
+    def val_fold(self) -> int | None: ...  # noqa: D102
+    @property
+    def val_fraction(self) -> float | None: ...  # noqa: D102
+    @property
+    def train_folds(self) -> tuple[int, ...] | None: ...  # noqa: D102
+    @property
+    def stop_fraction(self) -> float: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What there is to hear: to train on, to choose the best epoch by, to report on."""
+
+    training: Sounds
+    stopping: Sounds
+    validation: Sounds
+    unreadable: list[Any]
+
+
+def opened_source(source: str | Path | Source, out: str | Path | None) -> tuple[Path, Source]:
+    """The run directory to write to, and the source without a decoder of its own."""
+    from ..source import without_decoder
+    from ..sources import resolve
+    from ..sources.run import load
+
+    if isinstance(source, Source):
+        found: Any = source
+    elif RunDirectory(Path(source), "classifier").config_path.is_file():
+        # Without its decoder, which may be unfinished.
+        found = load(source, decoder=False)
+        out = out or source
+    else:
+        found = resolve(str(source), allow_missing_decoder=True)
+    if not isinstance(found, Source):
+        raise RunError(f"{source}: is no PyTorch model, which a decoder or an interpreter is trained over")
+    if out is None:
+        raise RunError(f"{found.name}: is no run directory; say where the result goes by -o RUN")
+    return Path(out), without_decoder(found)
+
+
+def chosen_device(asked: Device, *, exact: bool) -> torch.device:
+    """Where to train. Raises DeviceError where a GPU is asked for and not there."""
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("cuda: torch sees no GPU here; train with --device cpu")
+    gpu = asked == "cuda" or (asked == "auto" and torch.cuda.is_available() and not exact)
+    return torch.device("cuda" if gpu else "cpu")
+
+
+def recordings(folder: Path, sample_rate: int) -> list[FloatArray]:
+    """The sounds of a folder of noise. Raises DataError where there is none."""
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    sounds = [load_sound(path, sample_rate) for path in paths]
+    sounds = [sound for sound in sounds if len(sound) and float(np.abs(sound).max()) > 0.0]
+    if not sounds:
+        raise DataError(f"{folder}: no recordings of noise in it; name a folder of sound files")
+    return sounds
+
+
+def sounds_over(
+    data: str | Path, run: Path, source: Source, settings: SplitSettings, *, strict: bool, quiet: bool
+) -> Parts:
+    """The sounds in their parts; the classifier's own split where none is named."""
+    folder = list_sounds(data)
+    if folder.labels != list(source.labels):
+        strange = sorted(set(folder.labels) ^ set(source.labels))
+        raise DataError(
+            f"{folder.path}: its classes are not the run's (differing: {', '.join(strange[:5])}); give the "
+            "data that the classifier was trained on"
+        )
+    own: SplitSettings | ClassifierSettings = settings
+    named = settings.val_fold is not None or settings.val_fraction is not None or settings.train_folds
+    if not named and RunDirectory(run, "classifier").config_path.is_file():
+        own = from_record(ClassifierSettings, RunDirectory(run, "classifier").read_config()["training"])
+    split = split_sounds(
+        folder,
+        val_fold=own.val_fold,
+        val_fraction=own.val_fraction,
+        train_folds=own.train_folds,
+        seed=own.seed,
+    )
+    training, validation, unreadable = load_split(
+        folder, split, source.sample_rate, source.level, strict=strict, quiet=quiet
+    )
+    stopping = training.only([False] * len(training.clips))
+    if settings.stop_fraction:
+        try:
+            held = split_sounds(
+                replace(folder, clips=training.clips), val_fraction=settings.stop_fraction, seed=settings.seed
+            )
+        except DataError:
+            # Too few recordings to spare any: the last epoch is taken.
+            return Parts(training, stopping, validation, unreadable)
+        names = {clip.name for clip in held.validation}
+        stopping = training.only([clip.name in names for clip in training.clips])
+        training = training.only([clip.name not in names for clip in training.clips])
+    return Parts(training, stopping, validation, unreadable)
