@@ -225,11 +225,11 @@ def _with_maskers(
     """The plan with its maskers, in the order asked for."""
     from dataclasses import replace
 
-    from ..evaluation.baselines import MASKERS, masker_of, usual_maskers
+    from ..evaluation.baselines import masker_of, usual_maskers
     from .evaluate_source import ATTRIBUTIONS
 
     names = list(dict.fromkeys(methods)) or [*usual_maskers(explainer), *(ATTRIBUTIONS if source else ())]
-    found = {name: masker_of(name, threshold=threshold) for name in names if name in MASKERS}
+    found = {name: masker_of(name, threshold=threshold) for name in names if name not in ATTRIBUTIONS}
     if source is not None:
         from .evaluate_source import attributed
 

@@ -22,6 +22,7 @@ def check_words(
 ) -> None:
     """Words that no bundle and no machine could know are wrong usage."""
     from ..evaluation.baselines import MASKERS
+    from ..evaluation.component_maskers import COMPONENTS
     from ..evaluation.conditions import CONDITIONS
     from ..runtime.session import DEVICE_PATTERN
     from .evaluate_curves import SUFFIXES
@@ -32,10 +33,9 @@ def check_words(
             raise click.BadParameter(
                 f"{method!r} needs --source: what the bundle was exported from", param_hint="--method"
             )
-        if method not in (*MASKERS, *ATTRIBUTIONS):
-            raise click.BadParameter(
-                f"{method!r} is not one of {', '.join((*MASKERS, *ATTRIBUTIONS))}", param_hint="--method"
-            )
+        known = (*MASKERS, *COMPONENTS, *ATTRIBUTIONS)
+        if method not in known:
+            raise click.BadParameter(f"{method!r} is not one of {', '.join(known)}", param_hint="--method")
     for condition in conditions:
         if condition not in CONDITIONS:
             raise click.BadParameter(

@@ -167,28 +167,19 @@ _PLAIN: dict[str, Plain] = {
         Plain("ones", False, _ones),
     )
 }
-# Every masker, in the order of the table.
-MASKERS = (
-    "mask",
-    "thresholded",
-    *COMPONENTS,
-    "random",
-    "energy",
-    "band_occlusion",
-    "time_occlusion",
-    "ones",
-)
+# Every masker that is none of components, in the order of the table.
+MASKERS = ("mask", "thresholded", "random", "energy", "band_occlusion", "time_occlusion", "ones")
 
 
 def usual_maskers(explainer: Explainer) -> tuple[str, ...]:
     """The rows of a table in which none is named: the bundle's own explanations, and what needs none.
 
-    Without any explanation, the decoder's, so that its lack is told.
+    Without any explanation also the decoder's, so that its lack is told.
     """
     components = explainer.manifest.stage("interpreter") is not None
     decoder = explainer.manifest.stage("decoder") is not None or not components
-    own = (*(DECODED if decoder else ()), *(USUAL if components else ()))
-    return tuple(name for name in MASKERS if name in own or name not in (*DECODED, *COMPONENTS))
+    others = tuple(name for name in MASKERS if name not in DECODED)
+    return (*(DECODED if decoder else ()), *(USUAL if components else ()), *others)
 
 
 def masker_of(name: str, *, threshold: float = 0.5) -> Masker:
@@ -198,5 +189,6 @@ def masker_of(name: str, *, threshold: float = 0.5) -> Masker:
     if name in COMPONENTS:
         return component_masker(name)
     if name not in _PLAIN:
-        raise MethodError(f"there is no method {name!r} to evaluate; choose one of {', '.join(MASKERS)}")
+        known = ", ".join((*MASKERS, *COMPONENTS))
+        raise MethodError(f"there is no method {name!r} to evaluate; choose one of {known}")
     return _PLAIN[name]
