@@ -1,4 +1,4 @@
-"""`earmark index`: build or extend the prototypes of a bundle."""
+"""`earmark index`: build or extend the prototypes of a bundle, remove clips from them, merge them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,19 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument(
-    "data", type=click.Path(exists=True, file_okay=False, path_type=Path), nargs=-1, required=True
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path), nargs=-1)
+@click.option(
+    "--remove",
+    metavar="CLIP",
+    multiple=True,
+    help="Remove a training sound: its path below its DATA as results name it, a pattern, or its sha256.",
+)
+@click.option(
+    "--merge",
+    metavar="OTHER",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    multiple=True,
+    help="Add the prototypes of another bundle of the same model.",
 )
 @click.option(
     "--audio/--no-audio",
@@ -31,6 +42,16 @@ if TYPE_CHECKING:
 )
 @click.option("--rebuild", is_flag=True, help="Start anew instead of adding to the clips that are there.")
 @click.option("--prune", is_flag=True, help="Remove generations older than the one before.")
+@click.option(
+    "--purge",
+    is_flag=True,
+    help="With --remove: keep nothing of the removed sounds on the disk, older generations included.",
+)
+@click.option(
+    "--per-channel",
+    type=click.IntRange(1, 100),
+    help="Prototypes kept for each channel. Default: as before, else 8.",
+)
 @click.option("--any-label", is_flag=True, help="Allow class folders that are none of the model's labels.")
 @click.option("--strict", is_flag=True, help="Stop at the first sound that cannot be read.")
 @click.option(
@@ -38,15 +59,19 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="CSV with a header: the file's path in DATA, then who and under which licence.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the recall's sample.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the samples drawn.")
 @device_option
 @json_option
 def index(
     bundle: Path,
     data: tuple[Path, ...],
+    remove: tuple[str, ...],
+    merge: tuple[Path, ...],
     audio: bool | None,
     rebuild: bool,
     prune: bool,
+    purge: bool,
+    per_channel: int | None,
     any_label: bool,
     strict: bool,
     attribution: Path | None,
@@ -58,31 +83,50 @@ def index(
 
     The clips become a new generation beside the old one, which stays in force until the new one is
     complete. A sound that is there already is skipped. Exits with 1 when a sound could not be read.
+    Instead of DATA: --remove takes sounds out, --merge takes over another bundle's prototypes.
     """
-    from ..export.prototypes import index_bundle
+    if sum(map(bool, (data, remove, merge))) != 1:
+        raise click.UsageError("give either folders of sound, or --remove, or --merge")
+    if purge and not remove:
+        raise click.UsageError("--purge goes with --remove")
+    if remove:
+        from ..export.prototype_growth import remove_clips
 
-    report = index_bundle(
-        bundle,
-        data,
-        audio=audio,
-        extend=not rebuild,
-        prune=prune,
-        any_label=any_label,
-        strict=strict,
-        device=device,
-        seed=seed,
-        attributions=_attributions(attribution) if attribution else None,
-        progress=_progress(),
-    )
-    for repeated in report.repeated:
+        report = remove_clips(bundle, remove, purge=purge, prune=prune)
+        click.echo(f"{len(report.taken_out)} sounds removed", err=True)
+    elif merge:
+        from ..export.prototype_growth import merge_bundles
+
+        report = merge_bundles(bundle, merge, prune=prune, seed=seed)
+    else:
+        from ..export.prototypes import index_bundle
+
+        report = index_bundle(
+            bundle,
+            data,
+            audio=audio,
+            extend=not rebuild,
+            prune=prune,
+            any_label=any_label,
+            strict=strict,
+            device=device,
+            seed=seed,
+            attributions=_attributions(attribution) if attribution else None,
+            progress=_progress(),
+            per_channel=per_channel,
+        )
+    for note in report.notes:
+        click.echo(note, err=True)
+    for repeated in () if merge else report.repeated:
         click.echo(f"skipped {repeated.name}: {repeated.reason}", err=True)
     for unreadable in report.unreadable:
         click.echo(f"left out: {unreadable.reason}", err=True)
-    click.echo(
-        f"{report.added} sounds added, {len(report.repeated)} there already, "
-        f"{len(report.unreadable)} left out",
-        err=True,
-    )
+    if not remove:
+        click.echo(
+            f"{report.added} sounds added, {len(report.repeated)} there already, "
+            f"{len(report.unreadable)} left out",
+            err=True,
+        )
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2, ensure_ascii=False))
     else:
@@ -95,6 +139,8 @@ def index(
 def _lines(report: IndexReport) -> list[str]:
     """The report for people."""
     lines = [f"{report.generation}: {report.clips} clips of {report.sources} sounds"]
+    if report.hidden:
+        lines.append(f"{report.hidden} removed clips are hidden, and leave the files with the next rebuild")
     for view, entries in report.entries.items():
         lines.append(f"{view:<15} {entries} entries, recall@10 {report.recall_at_10[view]:.3f}")
     if report.removed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,11 +45,19 @@ def file_spec(path: Path) -> FileSpec:
     return FileSpec(sha256=digest, size=path.stat().st_size)
 
 
-def describe_files(folder: Path) -> dict[str, FileSpec]:
-    """Every file under `folder` but manifest and lock, by its path with forward slashes, sorted."""
+def describe_files(folder: Path, known: Mapping[str, FileSpec] | None = None) -> dict[str, FileSpec]:
+    """Every file under `folder` but manifest and lock, by its path with forward slashes, sorted.
+
+    known: files that need not be read, since they are described already
+    """
+    known = known or {}
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     named = {path.relative_to(folder).as_posix(): path for path in paths}
-    return {name: file_spec(path) for name, path in named.items() if name not in (MANIFEST, LOCK)}
+    return {
+        name: known.get(name) or file_spec(path)
+        for name, path in named.items()
+        if name not in (MANIFEST, LOCK)
+    }
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

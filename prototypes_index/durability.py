@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 
@@ -26,3 +27,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def link(file: Path, target: Path) -> None:
+    """Share the file with what holds it already where the disk can, else copy it (neither ever changes)."""
+    try:
+        os.link(file, target)
+    except OSError:
+        shutil.copyfile(file, target)

@@ -1,7 +1,8 @@
 """One generation of prototypes: a folder that is written once, then only read.
 
 embeddings.onnx  <view>.faiss  <view>.entries.npy  <view>.channels.npy  <view>.scores.npy
-<view>.tops.npy  clips.npy  clips.jsonl  index_info.json  audio/*.flac (optional)
+<view>.tops.npy  clips.npy  clips.jsonl  index_info.json  audio/*.flac (optional); beside a large
+<view>.faiss its <view>.projection.npy and <view>.vectors.npy; removed.npy where clips were removed
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from ..errors import PrototypeIndexError
 from .index import ViewIndex
 from .info import GenerationInfo, GenerationSpec, check_agreement, read_info
-from .table import CLIP, ENTRY, REBUILD, TOP, Clip, Entry, Table, open_table
+from .table import CLIP, ENTRY, REBUILD, ROW, SCORE, TOP, Clip, Entry, Table, open_table
 from .views import FloatArray, View, normalise
 
 # What an entry is: one of the prototypes of a channel (the explanation proper), or a place in a clip
@@ -30,6 +31,7 @@ EMBEDDINGS = "embeddings.onnx"
 CLIPS = "clips.npy"
 CLIP_LINES = "clips.jsonl"
 AUDIO = "audio"
+REMOVED = "removed.npy"
 # Decoded lines that are kept: the same clips answer again and again.
 _MOST_CLIPS_READ = 4096
 
@@ -54,6 +56,7 @@ class Generation:
         indexes: Mapping[View, ViewIndex],
         tables: Mapping[str, Table],
         lines: mmap.mmap,
+        alive: npt.NDArray[np.bool_],
     ) -> None:
         """Use `Generation.open`."""
         self.folder = folder
@@ -61,6 +64,8 @@ class Generation:
         self._indexes = indexes
         self._tables = tables
         self._lines = lines
+        # Which clips are not removed.
+        self.alive = alive
         self._clips_read: dict[int, Clip] = {}
         self._prototypes: dict[View, tuple[npt.NDArray[np.int64], FloatArray]] = {}
 
@@ -96,13 +101,16 @@ class Generation:
         per_clip, tops = (info.clips, channels), (channels, info.per_channel)
         for view, index in info.views.items():
             tables[f"{view}.entries"] = open_table(folder / f"{view}.entries.npy", ENTRY, (index.entries,))
-            tables[f"{view}.channels"] = open_table(
-                folder / f"{view}.channels.npy", np.dtype("<i4"), per_clip
-            )
-            tables[f"{view}.scores"] = open_table(folder / f"{view}.scores.npy", np.dtype("<f4"), per_clip)
+            tables[f"{view}.channels"] = open_table(folder / f"{view}.channels.npy", ROW, per_clip)
+            tables[f"{view}.scores"] = open_table(folder / f"{view}.scores.npy", SCORE, per_clip)
             tables[f"{view}.tops"] = open_table(folder / f"{view}.tops.npy", TOP, tops)
             indexes[view] = ViewIndex(folder / f"{view}.faiss", index)
-        return cls(folder, info, indexes, tables, _map_lines(folder / CLIP_LINES))
+        alive = _alive(folder, info)
+        opened = cls(folder, info, indexes, tables, _map_lines(folder / CLIP_LINES), alive)
+        if info.removed:
+            for view in info.views:
+                indexes[view].hide(~alive[opened.clips_of_entries(view)])
+        return opened
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -117,6 +125,13 @@ class Generation:
     def entries(self, view: View) -> Table:
         """The entries of a view, `table.ENTRY` records [P]."""
         return self._tables[f"{view}.entries"]
+
+    def clips_of_entries(self, view: View) -> npt.NDArray[np.int32]:
+        """The clip of every entry [P], each checked to exist."""
+        clips: npt.NDArray[np.int32] = np.ascontiguousarray(self.entries(view)["clip"])
+        if not 0 <= int(clips.min()) <= int(clips.max()) < self.info.clips:
+            raise PrototypeIndexError(f"{self.folder / view}.entries.npy: damaged; {REBUILD}")
+        return clips
 
     def channels(self, view: View) -> Table:
         """The entry at which each channel of each clip peaks, int32 [clips, C]."""
@@ -182,8 +197,8 @@ class Generation:
         raise PrototypeIndexError(f"{where}: row {row} is damaged; {REBUILD}")
 
     def all_clips(self) -> Iterator[Clip]:
-        """Every clip, in order."""
-        return (self.clip(row) for row in range(self.info.clips))
+        """Every clip that is not removed, in order."""
+        return (self.clip(row) for row in np.flatnonzero(self.alive).tolist())
 
     def search(
         self, view: View, queries: FloatArray, count: int, *, kind: EntryKind | None = None
@@ -228,6 +243,17 @@ def _hash(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise PrototypeIndexError(f"{path}: cannot be read ({error.strerror}); {REBUILD}") from error
+
+
+def _alive(folder: Path, info: GenerationInfo) -> npt.NDArray[np.bool_]:
+    """Which rows of the clips table are not removed."""
+    alive = np.ones(info.clips, dtype=np.bool_)
+    if info.removed:
+        rows = open_table(folder / REMOVED, ROW, (info.removed,))
+        if rows[0] < 0 or rows[-1] >= info.clips or (rows[1:] <= rows[:-1]).any():
+            raise PrototypeIndexError(f"{folder / REMOVED}: damaged; {REBUILD}")
+        alive[rows] = False
+    return alive
 
 
 def _map_lines(path: Path) -> mmap.mmap:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import PrototypeIndexError
-from .index import IndexInfo
+from .faiss_files import IndexInfo
 from .table import MOST_TOPS, REBUILD, TOPS
 from .views import VIEWS, View
 
-INFO_VERSION = 1
+INFO_VERSION = 2
 INFO = "index_info.json"
 _MOST_INFO_BYTES = 16 << 20
+_OF_LISTS = ("projected", "lists", "probes", "candidates")
+# No search makes more of an effort, whatever a file says.
+_MOST_EFFORT = 1 << 16
 
 
 class GenerationSpec(Protocol):
@@ -37,12 +40,17 @@ class GenerationSpec(Protocol):
     def clips(self) -> int:
         """Rows of the clips table."""
 
+    @property
+    def removed(self) -> int:
+        """How many of them are removed."""
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationInfo:
     """`index_info.json`.
 
     embeddings_sha256: the graph the vectors come from; model_sha256: the classifier it belongs to
+    clips: rows of the clips table, of which `removed` are left out of all; sources: files of the rest
     labels: of the clips, indexed by the tables; settings: how it was built; versions: by what
     per_channel: prototypes a channel (fewer where there are fewer recordings)
     apex: facts of the learnt U in the graph (JSON, as its trainer gave them); None: U = identity
@@ -58,8 +66,14 @@ class GenerationInfo:
     seed: int
     settings: dict[str, Any]
     versions: dict[str, str]
+    removed: int = 0
     per_channel: int = TOPS
     apex: dict[str, Any] | None = None
+
+    @property
+    def contrast(self) -> bool:
+        """Whether the vectors are those with contrast (`views.embed`); older indexes have them without."""
+        return self.settings.get("contrast") is True
 
 
 def read_info(folder: Path) -> GenerationInfo:
@@ -85,6 +99,7 @@ def read_info(folder: Path) -> GenerationInfo:
             model_sha256=str(fields["model_sha256"]),
             channels=int(fields["channels"]),
             clips=int(fields["clips"]),
+            removed=int(fields.get("removed", 0)),
             sources=int(fields["sources"]),
             labels=[str(label) for label in fields["labels"]],
             views=views,
@@ -109,15 +124,19 @@ def info_document(info: GenerationInfo) -> dict[str, Any]:
             "dimension": index.dimension,
             "recall_at_10": index.recall_at_10,
             "ef_search": index.ef_search,
+            **({name: getattr(index, name) for name in _OF_LISTS} if index.kind == "ivf" else {}),
         }
         for view, index in info.views.items()
     }
+    # What the first version's readers would refuse or misunderstand has the second's number.
+    plain = not info.removed and all(index.kind != "ivf" for index in info.views.values())
     document = {
-        "schema_version": INFO_VERSION,
+        "schema_version": 1 if plain else INFO_VERSION,
         "embeddings_sha256": info.embeddings_sha256,
         "model_sha256": info.model_sha256,
         "channels": info.channels,
         "clips": info.clips,
+        "removed": info.removed,
         "sources": info.sources,
         "labels": info.labels,
         "views": views,
@@ -131,16 +150,26 @@ def info_document(info: GenerationInfo) -> dict[str, Any]:
 
 def _index_info(fields: Mapping[str, Any]) -> IndexInfo:
     kind = fields["kind"]
-    if kind not in ("flat", "hnsw"):
+    if kind not in ("flat", "hnsw", "ivf"):
         raise ValueError(f"unknown kind of index {kind!r}")
     effort = fields.get("ef_search")
-    return IndexInfo(
+    info = IndexInfo(
         kind,
         int(fields["entries"]),
         int(fields["dimension"]),
         float(fields["recall_at_10"]),
-        None if effort is None else min(max(int(effort), 1), 1 << 16),
+        None if effort is None else min(max(int(effort), 1), _MOST_EFFORT),
     )
+    if kind == "ivf":
+        numbers: dict[str, Any] = {name: int(fields[name]) for name in _OF_LISTS}
+        info = replace(info, **numbers)
+        if not (
+            1 <= info.projected <= info.dimension
+            and 1 <= info.probes <= info.lists <= min(info.entries, _MOST_EFFORT)
+            and 1 <= info.candidates <= _MOST_EFFORT
+        ):
+            raise ValueError("an index of lists that cannot be")
+    return info
 
 
 def check_agreement(folder: Path, info: GenerationInfo, spec: GenerationSpec) -> None:
@@ -148,6 +177,10 @@ def check_agreement(folder: Path, info: GenerationInfo, spec: GenerationSpec) ->
     if info.clips != spec.clips or info.clips < 1 or info.channels < 1:
         raise PrototypeIndexError(
             f"{folder / INFO}: {info.clips} clips, the manifest says {spec.clips}; {REBUILD}"
+        )
+    if info.removed != spec.removed or not 0 <= info.removed < info.clips:
+        raise PrototypeIndexError(
+            f"{folder / INFO}: {info.removed} clips removed, the manifest says {spec.removed}; {REBUILD}"
         )
     if set(info.views) != set(spec.views):
         raise PrototypeIndexError(

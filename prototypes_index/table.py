@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,6 +68,9 @@ CLIP = np.dtype(
         ("recording", "<i4"),
     ]
 )
+# A row of another table; a channel's value.
+ROW = np.dtype("<i4")
+SCORE = np.dtype("<f4")
 TOP = np.dtype([("clip", "<i4"), ("entry", "<i4"), ("score", "<f4")])
 # Clips kept per channel, unless asked otherwise, and at most.
 TOPS = 8
@@ -147,7 +151,8 @@ def open_table(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Tabl
         raise PrototypeIndexError(f"{path}: has {size} bytes instead of {expected}: damaged; {REBUILD}")
     if expected == start:
         return np.empty(shape, dtype)
-    return np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape)
+    # Plain arrays are indexed quicker than numpy's own kind for files.
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape))
 
 
 REBUILD = "build the prototypes again with earmark index --rebuild"
@@ -155,6 +160,19 @@ REBUILD = "build the prototypes again with earmark index --rebuild"
 
 def _kind(dtype: np.dtype[Any]) -> str:
     return "records" if dtype.names else str(dtype)
+
+
+def write_table(path: Path, shape: tuple[int, ...], blocks: Iterable[Table], dtype: np.dtype[Any]) -> None:
+    """Write a .npy file of that shape, a block of rows at a time, as `open_table` reads it."""
+    with path.open("wb") as file:
+        _write_header(file, dtype, shape)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype=dtype).tobytes())
+
+
+def _write_header(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 class TableWriter:
@@ -176,13 +194,8 @@ class TableWriter:
     def finish(self) -> None:
         """Write the header and the rows to `path`, and bring them to the disk."""
         self._file.close()
-        header = {
-            "descr": np.lib.format.dtype_to_descr(self.dtype),
-            "fortran_order": False,
-            "shape": (self.rows, *self.columns),
-        }
         with self.path.open("wb") as file, self._raw.open("rb") as raw:
-            np.lib.format.write_array_header_1_0(file, header)
+            _write_header(file, self.dtype, (self.rows, *self.columns))
             shutil.copyfileobj(raw, file, 1 << 20)
             file.flush()
             os.fsync(file.fileno())
@@ -218,11 +231,16 @@ class TableWriter:
 
 
 def strongest_clips(
-    channels: Table, scores: Table, recordings: npt.NDArray[np.int32], count: int = TOPS
+    channels: Table,
+    scores: Table,
+    recordings: npt.NDArray[np.int32],
+    count: int = TOPS,
+    alive: npt.NDArray[np.bool_] | None = None,
 ) -> Table:
     """The `count` clips [C, count] in which each channel is strongest, one a recording; clip -1 where fewer.
 
-    channels, scores: [clips, C]; recordings: [clips]. Ties go to the earlier clip. Memory stays bounded.
+    channels, scores: [clips, C]; recordings: [clips]; alive: [clips] False where a clip does not count.
+    Ties go to the earlier clip. Memory stays bounded.
     """
     clips, width = scores.shape
     best = np.zeros((width, count), dtype=TOP)
@@ -238,6 +256,8 @@ def strongest_clips(
         value = np.concatenate((best["score"].T, scores[start:stop]))
         entry = np.concatenate((best["entry"].T, channels[start:stop]))
         recording = np.where(clip >= 0, recordings[clip], -1)
+        if alive is not None:
+            value[len(held) :][~alive[start:stop]] = -np.inf
         merged = best.copy()
         for rank in range(count):
             top = np.argmax(value, axis=0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,9 +12,11 @@ from typing import Any
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import PrototypeIndexError
-from .durability import sync_tree
+from .durability import link, sync_tree
+from .faiss_files import IndexInfo
 from .generation import (
     AUDIO,
     CLIP_LINES,
@@ -23,9 +24,9 @@ from .generation import (
     EMBEDDINGS,
     Generation,
 )
-from .index import EXACT_LIMIT, IndexInfo, build_index
+from .index_build import EXACT_LIMIT, build_index
 from .info import INFO, GenerationInfo, info_document
-from .table import CLIP, ENTRY, TOP, TOPS, Clip, Table, TableWriter, strongest_clips
+from .table import CLIP, ENTRY, ROW, SCORE, TOP, TOPS, Clip, Table, TableWriter, strongest_clips
 from .views import Grid, Places, View, dimension, normalise
 
 _CHUNK_BYTES = 32 << 20
@@ -74,12 +75,22 @@ class GenerationWriter:
         shape = (self._channels,)
         return {
             "entries": TableWriter(self.folder / f"{view}.entries.npy", ENTRY),
-            "channels": TableWriter(self.folder / f"{view}.channels.npy", np.dtype("<i4"), shape),
-            "scores": TableWriter(self.folder / f"{view}.scores.npy", np.dtype("<f4"), shape),
+            "channels": TableWriter(self.folder / f"{view}.channels.npy", ROW, shape),
+            "scores": TableWriter(self.folder / f"{view}.scores.npy", SCORE, shape),
             "vectors": TableWriter(
                 self.folder / f"{view}.vectors.npy", np.dtype("<f4"), (dimension(view, self._channels),)
             ),
         }
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The views it fills."""
+        return self._views
+
+    @property
+    def contrast(self) -> bool:
+        """Whether vectors are those with contrast, as the settings say."""
+        return self._settings.get("contrast") is True
 
     @property
     def clips(self) -> int:
@@ -139,39 +150,64 @@ class GenerationWriter:
         self._lines.write(line)
         self._clips.append(record)
 
-    def extend(self, old: Generation) -> None:
-        """Take over every clip of `old`, first of all, bit for bit; the sound too.
+    def take(self, old: Generation, keep: npt.NDArray[np.bool_] | None = None) -> None:
+        """Take over the clips of `old`, bit for bit, with their sound.
 
+        keep: [clips of old] which; None: all. Removed ones are never taken.
         Raises PrototypeIndexError where `old` has other views or comes from another graph.
         """
-        if self.clips:
-            raise ValueError("extend comes before add")
         if old.info.embeddings_sha256 != self._embeddings or set(old.views) != set(self._views):
             raise PrototypeIndexError(
                 f"{old.folder}: made with another embeddings graph or other views; use --rebuild"
             )
-        self._labels = {label: index for index, label in enumerate(old.info.labels)}
-        for clip, record in zip(old.all_clips(), old.clips, strict=True):
-            self._add_clip(clip, int(record["label"]))
+        if old.info.settings != self._settings:
+            raise PrototypeIndexError(
+                f"{old.folder}: made under other settings ({old.info.settings}, here {self._settings}); "
+                "index its sounds anew"
+            )
+        keep = old.alive if keep is None else keep & old.alive
+        clips = np.flatnonzero(keep)
+        new_clip = np.cumsum(keep) - 1 + self._clips.rows
+        new_label = np.full(len(old.info.labels), -1, dtype=np.int32)
+        for row in clips.tolist():
+            clip = old.clip(row)
+            label = self._labels.setdefault(clip.label, len(self._labels))
+            new_label[old.clips[row]["label"]] = label
+            self._add_clip(clip, label)
+            if clip.audio is not None:
+                self._take_sound(old, clip.audio)
         for view in self._views:
-            tables = self._tables[view]
-            copies = {
-                "entries": old.entries(view),
-                "channels": old.channels(view),
-                "scores": old.scores(view),
-            }
-            for name, table in copies.items():
-                step = max(1, _CHUNK_BYTES // max(1, table[:1].nbytes))
-                for start in range(0, len(table), step):
-                    tables[name].append(table[start : start + step])
-            index = old.index(view)
-            step = max(1, _CHUNK_BYTES // (4 * index.info.dimension))
-            for start in range(0, index.info.entries, step):
-                tables["vectors"].append(index.vectors(start, min(step, index.info.entries - start)))
-        if (old.folder / AUDIO).is_dir():
-            self.audio_folder().mkdir(exist_ok=True)
-            for file in sorted((old.folder / AUDIO).glob("*.flac")):
-                _link(file, self.audio_folder() / file.name)
+            self._take_view(old, view, keep, new_clip, new_label)
+
+    def _take_view(
+        self,
+        old: Generation,
+        view: View,
+        keep: npt.NDArray[np.bool_],
+        new_clip: npt.NDArray[np.int64],
+        new_label: npt.NDArray[np.int32],
+    ) -> None:
+        """Entries and vectors of the kept clips, and their channels, which point to the entries' new rows."""
+        tables, index = self._tables[view], old.index(view)
+        entries = old.entries(view)
+        kept = keep[old.clips_of_entries(view)]
+        new_entry = np.cumsum(kept) - 1 + tables["entries"].rows
+        for rows in _steps(len(kept), ENTRY.itemsize + 4 * index.info.dimension):
+            chosen = kept[rows]
+            records = entries[rows][chosen]
+            records["clip"], records["label"] = new_clip[records["clip"]], new_label[records["label"]]
+            tables["entries"].append(records)
+            tables["vectors"].append(index.vectors(rows.start, rows.stop - rows.start)[chosen])
+        for rows in _steps(len(keep), 8 * self._channels):
+            tables["channels"].append(new_entry[old.channels(view)[rows][keep[rows]]])
+            tables["scores"].append(old.scores(view)[rows][keep[rows]])
+
+    def _take_sound(self, old: Generation, name: str) -> None:
+        """Share a clip's sound with the old generation."""
+        target = self.audio_folder() / name
+        self.audio_folder().mkdir(exist_ok=True)
+        if not target.exists():
+            link(old.folder / AUDIO / name, target)
 
     def audio_folder(self) -> Path:
         """Where the sound of clips belongs, `Clip.audio` within it."""
@@ -236,9 +272,7 @@ class GenerationWriter:
             writer.close()
 
 
-def _link(file: Path, target: Path) -> None:
-    """Share the file with the old generation where the disk can, else copy it (neither ever changes)."""
-    try:
-        os.link(file, target)
-    except OSError:
-        shutil.copyfile(file, target)
+def _steps(rows: int, width: int) -> Iterator[slice]:
+    """The rows in steps of bounded size."""
+    step = max(1, _CHUNK_BYTES // width)
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))

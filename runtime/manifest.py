@@ -108,6 +108,8 @@ class PrototypesSpec(Record, frozen=True, kw_only=True):
     entries: dict[str, int]
     dimensions: dict[str, int]
     clips: int
+    # Clips among them that are removed: still in the files, left out of every answer.
+    removed: int = 0
     audio: bool
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
+from prototype_generations import LABELS, RATE, write_sounds
 
 import earmark
 from earmark.errors import BundleError, DataError, LabelError, MethodError, PrototypeIndexError
@@ -26,22 +27,6 @@ from earmark.runtime.bundle import Bundle, read_manifest
 from earmark.runtime.method import Sound
 from earmark.runtime.prototypes import Prototypes, open_generation
 from earmark.runtime.sound import open_sound
-
-LABELS = ("low hum", "noise", "whistle")
-RATE = 22050
-
-
-def write_sounds(folder, takes=3, seed=0, labels=LABELS):
-    random = np.random.default_rng(seed)
-    for kind, label in enumerate(labels):
-        (folder / label).mkdir(parents=True, exist_ok=True)
-        for take in range(takes):
-            seconds = (0.4, 1.0, 2.3)[take % 3]
-            time = np.arange(int(seconds * RATE)) / RATE
-            wave = 0.3 * np.sin(2 * np.pi * (120, 900, 3500)[kind % 3] * (1 + 0.1 * take + seed) * time)
-            wave += 0.05 * random.standard_normal(len(time))
-            soundfile.write(folder / label / f"{'abc'[take % 3]}{seed}_{take}.wav", wave, RATE)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +188,7 @@ def test_many_entries_are_searched_approximately(tiny_bundle, sounds, tmp_path):
     shutil.copytree(tiny_bundle, path)
     report = index_bundle(path, sounds, exact_limit=50)
     info = json.loads((path / "prototypes/g0001/index_info.json").read_text())
-    assert info["views"]["square"]["kind"] == "hnsw"
+    assert info["views"]["square"]["kind"] == "ivf"
     assert report.recall_at_10["square"] == info["views"]["square"]["recall_at_10"] > 0.9
     result = earmark.load(path, device="cpu").explain(sounds / "noise/b0_1.wav", methods=["prototypes"])
     assert result.prototypes["square"][0].clip == "noise/b0_1.wav"
