@@ -156,7 +156,9 @@ def _schema_of(stages: list[StageSpec]) -> int:
         or (stage.name == "decoder" and any(tensor.name == "stft" for tensor in stage.inputs))
         for stage in stages
     )
-    return SCHEMA_VERSION if newer else 1
+    if any(stage.name == "embeddings" and len(stage.inputs) > 1 for stage in stages):
+        return SCHEMA_VERSION
+    return 2 if newer else 1
 
 
 def _check_labels(source: Exportable) -> None:

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from ..errors import SourceError
-from ..runtime.manifest import StageSpec
+from ..runtime.manifest import FeatureMapSpec, StageSpec
+from .apex.report import write_report
 from .embeddings import embeddings_model
 from .graph_file import EXTERNAL_DATA_BYTES, INLINE_TENSOR_BYTES, OPSET, Dims, StageName, stage_spec
 from .source import Source
@@ -225,8 +226,29 @@ def convert(source: Source, folder: Path, *, samples: int | None = None) -> list
             )
         )
     if source.feature_map is not None:
-        stages.append(embeddings_model(source, folder / "embeddings.onnx"))
+        stages.append(_embeddings(source, source.feature_map, folder))
     return stages
+
+
+def _embeddings(source: Source, spec: FeatureMapSpec, folder: Path) -> StageSpec:
+    """The embeddings graph, with the learnt U where there is one, and that U's report."""
+    missing = [name for name in spec.taps if name not in source.taps]
+    if missing:
+        raise SourceError(
+            f"{source.name}: {missing[0]!r} is not among the taps {source.taps}; make them agree"
+        )
+    rotation = None
+    if source.apex is not None:
+        rotation = source.apex.rotation
+        write_report(folder, source.apex.report)
+    return embeddings_model(
+        folder / "embeddings.onnx",
+        spec,
+        source.taps[spec.tap],
+        source.head,
+        rotation,
+        attention_dims=None if spec.attention is None else source.taps[spec.attention],
+    )
 
 
 def _example_samples(source: Source) -> int:

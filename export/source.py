@@ -12,11 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import nn
 
+from ..errors import SourceError
 from ..runtime.manifest import StageSpec
 from .exportable import Exportable, FloatArray, with_window
+from .heads import Head, Layer, LearntRotation
 from .scales import Scale
 
 __all__ = ["Reference", "Source", "with_window", "without_decoder", "without_onednn"]
@@ -45,6 +48,8 @@ class Source(Exportable):
     classifier: that -> (logits [B, K], *taps), taps in the order of `taps`
     decoder: (*the taps named in decoder_taps) -> mask [B, T, F], any T (pads and crops inside)
     head_weight [K, C], head_bias [K]: the linear head after pooling, where there is one
+    head_layers: the small network after pooling, where the head is that instead
+    apex: U, learnt over this classifier, with the report of its training
     scales: where the cells of the taps lie that a decoder may be trained on, finest first; empty where
         the source does not say, then they are measured
     log_mel: the tap with log1p(A @ FB) [B, T, mels], FB as `architectures.mel.filterbank`, if there is one
@@ -63,8 +68,31 @@ class Source(Exportable):
     decoder_taps: list[str] = field(default_factory=list)
     head_weight: torch.Tensor | None = None
     head_bias: torch.Tensor | None = None
+    head_layers: tuple[Layer, ...] = ()
+    apex: LearntRotation | None = None
     scales: list[Scale] = field(default_factory=list)
     log_mel: str | None = None
+
+    @property
+    def head(self) -> Head | None:
+        """What follows pooling, where it is known. Raises SourceError if the feature map disagrees."""
+        spec = self.feature_map
+        if spec is None or not (spec.additive or spec.gradient):
+            return None
+        classes = len(self.labels)
+        weight, bias = self.head_weight, self.head_bias
+        layers = self.head_layers
+        if weight is not None:
+            none = np.zeros(classes, np.float32)
+            plain = weight.detach().numpy().astype(np.float32)
+            layers = (Layer(plain, none if bias is None else bias.detach().numpy().astype(np.float32)),)
+        fits = layers and layers[0].weight.shape[1] == spec.channels and len(layers[-1].weight) == classes
+        if not fits or spec.pooling == "other" or Head(layers).linear != spec.additive:
+            raise SourceError(
+                f"{self.name}: an additive feature map needs mean, max_mean or attention pooling and a head "
+                f"weight of [{classes}, {spec.channels}]"
+            )
+        return Head(layers)
 
     @property
     def explainers(self) -> list[str]:

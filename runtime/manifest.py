@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-# 2: a stage "classifier_int8". Bundles without it are written as 1, and older readers take them.
-SCHEMA_VERSION = 2
+# 2: a stage "classifier_int8". 3: attention pooling. Bundles without these are written as 1, and older
+# readers take them.
+SCHEMA_VERSION = 3
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=3600.0)]
@@ -86,7 +87,12 @@ class WindowSpec(Record, frozen=True, kw_only=True):
 
 
 class FeatureMapSpec(Record, frozen=True, kw_only=True):
-    """The feature map Z [B, C, T', F'] right before pooling, and where its cells lie (nominal)."""
+    """The feature map Z [B, C, T', F'] right before pooling, and where its cells lie (nominal).
+
+    What `embeddings.onnx` gives as `contributions` [B, K, C] of a target's channels: where `additive`, they
+    and the bias sum to the logit; where `gradient`, they are gradient x activation, which does not add up;
+    with neither there are none, and channels are localisation only.
+    """
 
     tap: Name
     channels: Positive
@@ -94,9 +100,18 @@ class FeatureMapSpec(Record, frozen=True, kw_only=True):
     frame_seconds: Seconds
     # One [low, high] pair in Hz per frequency row.
     bands_hz: list[tuple[float, float]]
-    pooling: Literal["mean", "max_mean", "other"]
+    pooling: Literal["mean", "max_mean", "attention", "other"]
+    # The tap with the weights of attention pooling, [B, T', F'] or [B, K, T', F'], which sum to 1: an input
+    # of embeddings.onnx beside the feature map.
+    attention: Name | None = None
     # True where channel contributions + bias = logit exactly.
     additive: bool
+    gradient: bool = False
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """The taps that embeddings.onnx takes."""
+        return (self.tap,) if self.attention is None else (self.tap, self.attention)
 
 
 class PrototypesSpec(Record, frozen=True, kw_only=True):
