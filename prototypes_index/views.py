@@ -179,7 +179,7 @@ def peaks_of(views: Iterable[View], maps: Mapping[str, FloatArray]) -> dict[View
             peaks, scores = _peaks(square.reshape(-1, channels))
             found[view] = Peaks(peaks // rows, peaks % rows, scores)
         else:
-            both: FloatArray = (time[1] + frequency[1]) / 2
+            both = np.float32(0.5) * (time[1] + frequency[1])
             scores = {"time": time[1], "frequency": frequency[1]}.get(view, both)
             found[view] = Peaks(time[0], frequency[0], scores.astype(np.float32))
     return found

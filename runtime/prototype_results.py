@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ import numpy.typing as npt
 from ..errors import MethodError, PrototypeIndexError
 
 FloatArray = npt.NDArray[np.float32]
+
+# What an account of channels is.
+Kind = Literal["additive", "gradient", "localisation"]
 
 # Order of the band-pass, and how much sound around a crop it is let ring into.
 _FILTER_ORDER = 4
@@ -45,6 +48,7 @@ class Prototype:
     similarity: cosine of the two embeddings, -1..1; clip: the training file, relative to its folder
     start_s, end_s, fmin_hz, fmax_hz: the place in that file; place: the place in the input
     channels: the feature map's channels behind the input's place, the largest contribution first
+    kind: "prototype" (one of the clips in which some channel is strongest) or "clip" (any other)
     """
 
     view: str
@@ -57,6 +61,7 @@ class Prototype:
     fmax_hz: float
     place: Place
     channels: tuple[int, ...]
+    kind: Literal["prototype", "clip"] = "clip"
     attribution: str = ""
     # The whole file in the generation; None where the bundle was built without sound.
     sound: Path | None = field(default=None, repr=False, compare=False)
@@ -108,7 +113,23 @@ class Prototype:
             **where.to_dict(),
             "place": self.place.to_dict(),
             "channels": list(self.channels),
+            "kind": self.kind,
             **({"attribution": self.attribution} if self.attribution else {}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelView:
+    """One channel in one view: where it peaks in the input, and the clips in which it is strongest."""
+
+    place: Place
+    prototypes: tuple[Prototype, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "place": self.place.to_dict(),
+            "prototypes": [prototype.to_dict() for prototype in self.prototypes],
         }
 
 
@@ -116,8 +137,9 @@ class Prototype:
 class Channel:
     """One channel of the feature map: where it peaks in the input, and its share of the logit.
 
-    contribution: of the target's logit; None where the head is not additive; score: value at the peak
-    prototypes: the training clips in which this channel is strongest, one a recording
+    contribution: of the target's logit, see `ChannelAccount`; None where channels only localise
+    score: value at the peak; place, prototypes: of the view square, one prototype a recording
+    views: the same in every view of the index (where each view has a U of its own, in square alone)
     """
 
     channel: int
@@ -125,15 +147,17 @@ class Channel:
     score: float
     place: Place
     prototypes: tuple[Prototype, ...]
+    views: Mapping[str, ChannelView] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """JSON-ready; `views` without square, which is the record itself."""
         return {
             "channel": self.channel,
             "contribution": self.contribution,
             "score": self.score,
             "place": self.place.to_dict(),
             "prototypes": [prototype.to_dict() for prototype in self.prototypes],
+            "views": {view: found.to_dict() for view, found in self.views.items() if view != "square"},
         }
 
 
@@ -141,9 +165,11 @@ class Channel:
 class ChannelAccount:
     """The target's logit, channel by channel, in the window where it is highest.
 
-    additive: the contributions of `channels` + bias + remainder = logit, where remainder is the sum
-        over all channels not listed; otherwise localisation only, and the three are None
+    kind: "additive": the contributions of `channels` + bias + remainder = logit, where remainder is the sum
+        over the `others`, all channels not listed; "gradient": contributions are gradient x activation;
+        "localisation": there are none. bias, remainder and error are None unless additive
     error: how far all contributions and the bias are from the classifier's own logit
+    stft: of the window explained [T, F, 2], for its picture
     """
 
     label: str
@@ -156,6 +182,9 @@ class ChannelAccount:
     remainder: float | None
     error: float | None
     note: str = ""
+    kind: Kind = "additive"
+    others: int = 0
+    stft: FloatArray | None = field(default=None, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[Channel]:
         """The channels, the largest contribution first."""
@@ -169,6 +198,19 @@ class ChannelAccount:
         """The channel at that rank."""
         return self.channels[index]
 
+    @property
+    def sum(self) -> str:
+        """The account as one line: what is listed, the remainder and the bias, and the logit they make."""
+        parts = [
+            f"{one.contribution:+.2f} (channel {one.channel})"
+            for one in self.channels
+            if one.contribution is not None
+        ]
+        if self.bias is None or self.remainder is None:
+            return ", ".join([*parts, self.note])
+        rest = f"{self.remainder:+.2f} ({self.others} others)"
+        return " ".join([*parts, rest, f"{self.bias:+.2f} (bias)", f"= {self.logit:.2f}"])
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
@@ -177,10 +219,13 @@ class ChannelAccount:
             "start_s": round(self.start_s, 6),
             "end_s": round(self.end_s, 6),
             "additive": self.additive,
+            "kind": self.kind,
             "channels": [channel.to_dict() for channel in self.channels],
+            "others": self.others,
             "bias": self.bias,
             "remainder": self.remainder,
             "error": self.error,
+            "sum": self.sum,
             **({"note": self.note} if self.note else {}),
         }
 

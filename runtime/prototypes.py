@@ -1,14 +1,15 @@
 """The method `prototypes`: which training sounds the evidence resembles, in four views (APEX).
 
 For the target k, a channel's contribution is its share of the logit (EPIC, arXiv 2505.12897:
-logit_k = b_k + sum_c W_kc v_c). Per view, the places of the input at which the channels with the
-most positive contribution peak are looked up among the places of the training sounds.
+logit_k = b_k + sum_c W_kc v_c). Listed are the channels with the most, each with the training clips in
+which it is strongest. Per view, the places of the input that speak most for the target
+(`prototype_places`) are looked up among the places of the training sounds.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -18,21 +19,12 @@ import numpy.typing as npt
 
 from ..errors import MethodError, PrototypeIndexError
 from ..prototypes_index.generation import AUDIO, EMBEDDINGS, Generation
-from ..prototypes_index.views import (
-    LOCALISES_FREQUENCY,
-    Grid,
-    Places,
-    View,
-    find_places,
-    normalise,
-)
+from ..prototypes_index.views import LOCALISES_FREQUENCY, Grid, View, normalise, real_maps
 from .arrays import FloatArray
 from .manifest import FeatureMapSpec, Manifest
 from .method import Answer, Context, Heard, Sound
-from .prototype_results import Channel, ChannelAccount, Place, Prototype
-
-# The embeddings graph: feature map [1, C, T', F'] -> its outputs by name.
-Embed = Callable[[FloatArray], Mapping[str, FloatArray]]
+from .prototype_places import Candidate, Embed, Head, WindowPlaces, places_of
+from .prototype_results import Channel, ChannelAccount, ChannelView, Kind, Place, Prototype
 
 # Prototypes a view, places of the input that are looked up a view, channels listed, prototypes of each.
 MATCHES = 5
@@ -40,17 +32,11 @@ PLACES = 2
 CHANNELS = 5
 CHANNEL_MATCHES = 3
 
-_LOCALISATION_ONLY = "localisation only: this model's head is not additive over channels"
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A place of the input that may be looked up, with what it weighs."""
-
-    weight: float
-    vector: FloatArray
-    place: Place
-    channels: tuple[int, ...]
+_NOTES = {
+    "additive": "",
+    "gradient": "gradient x activation: this model's head is not linear, so contributions do not add up",
+    "localisation": "localisation only: this model's head is not additive over channels",
+}
 
 
 class Prototypes:
@@ -59,8 +45,10 @@ class Prototypes:
     name: ClassVar[str] = "prototypes"
     stage: ClassVar[str | None] = "prototypes"
 
-    def __init__(self, manifest: Manifest, generation: Generation, embed: Embed) -> None:
-        """Use an open generation; `embed` runs its embeddings.onnx.
+    def __init__(
+        self, manifest: Manifest, generation: Generation, embed: Embed, head: Head | None = None
+    ) -> None:
+        """Use an open generation; `embed` runs its embeddings.onnx, `head` keeps what is read from it.
 
         Raises MethodError where the manifest describes no feature map, PrototypeIndexError where
         feature map and generation disagree.
@@ -74,24 +62,39 @@ class Prototypes:
                 f"{spec.channels}; build the prototypes again with earmark index --rebuild"
             )
         self.manifest, self.generation, self.embed = manifest, generation, embed
-        self.feature_map = spec
+        self.feature_map, self.head = spec, head or Head()
         self.grid = grid_of(spec)
+        self.kind: Kind = "additive" if spec.additive else "gradient" if spec.gradient else "localisation"
 
     @classmethod
     def of(cls, context: Context) -> Self:
         """The method over the context's bundle. Raises MethodError where it has no prototypes."""
         bundle = context.bundle
-        generation = context.cache.get(cls.name)
-        if generation is None:
-            generation = open_generation(bundle.path, bundle.manifest)
-            context.cache[cls.name] = generation
+        held = context.cache.get(cls.name)
+        if held is None:
+            held = context.cache[cls.name] = open_generation(bundle.path, bundle.manifest), Head()
+        generation, head = held
         graph = generation.folder / EMBEDDINGS
-        tap = bundle.manifest.feature_map.tap if bundle.manifest.feature_map else ""
-        return cls(bundle.manifest, generation, lambda z: context.run_graph(graph, {tap: z}))
+        taps = bundle.manifest.feature_map.taps if bundle.manifest.feature_map else ()
+
+        def embed(*given: FloatArray) -> Any:
+            return context.run_graph(graph, dict(zip(taps, given, strict=True)))
+
+        return cls(bundle.manifest, generation, embed, head)
 
     def begin(self, sound: Sound, target: int) -> PrototypeAccount:
         """Open an account for `sound` and the class index `target`."""
         return PrototypeAccount(self, sound, target)
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The window whose account is given."""
+
+    logit: float
+    places: WindowPlaces
+    outputs: Any
+    stft: FloatArray
 
 
 class PrototypeAccount:
@@ -99,58 +102,46 @@ class PrototypeAccount:
 
     def __init__(self, method: Prototypes, sound: Sound, target: int) -> None:
         self._method, self._sound, self._target = method, sound, target
-        self._best: dict[View, list[_Candidate]] = {view: [] for view in method.generation.views}
+        self._best: dict[View, list[Candidate]] = {view: [] for view in method.generation.views}
         self._window: _Window | None = None
 
     def add(self, heard: Heard) -> None:
         """See one more window."""
-        method = self._method
-        outputs = method.embed(heard.taps[method.feature_map.tap])
-        maps = {name: outputs[name][0] for name in ("square", "time", "frequency")}
-        contributions: FloatArray | None = None
-        if method.feature_map.additive:
-            contributions = outputs["contributions"][0, self._target]
+        method, spec = self._method, self._method.feature_map
         rate = method.manifest.sample_rate
         samples = heard.waveform.shape[-1]
         real = max(1, min(samples, self._sound.samples - heard.offset))
-        start, duration = heard.offset / rate, real / rate
+        span = heard.offset / rate, real / rate
         # Padding holds no evidence that a listener could check.
-        frames = method.grid.frames_in(duration) if real < samples else None
-        squares: Places | None = None
+        frames = method.grid.frames_in(span[1]) if real < samples else None
+        taps = [heard.taps[name] for name in spec.taps]
+        outputs = method.embed(*taps)
+        maps = real_maps({name: outputs[name][0] for name in ("square", "time", "frequency")}, frames)
+        peaks = places_of(maps, method.generation.views)
+        account = method.head.account(spec, method.embed, taps, outputs, peaks, self._target)
+        attention: FloatArray | None = None
+        if spec.attention is not None:
+            weights = heard.taps[spec.attention][0]
+            attention = weights[min(self._target, len(weights) - 1)] if weights.ndim == 3 else weights
+        places = WindowPlaces(
+            maps,
+            peaks,
+            account,
+            attention,
+            grid=method.grid,
+            span=span,
+            contrast=method.generation.info.contrast,
+        )
         for view in self._best:
-            found = find_places(view, maps, frames)
-            squares = found if view == "square" else squares
-            shares = _shares(contributions, found.scores)
-            weights = np.bincount(found.of_channel, weights=shares, minlength=len(found.cells))
-            regions = method.grid.regions(found.cells, start, duration)
-            for index in _largest(weights, PLACES):
-                members = np.flatnonzero(found.of_channel == index)
-                ranked = members[_largest(shares[members], CHANNELS)]
-                self._keep(
-                    view,
-                    _Candidate(
-                        float(weights[index]),
-                        found.vectors[index],
-                        Place(*map(float, regions[index])),
-                        tuple(ranked.tolist()),
-                    ),
-                )
+            self._keep(view, places.best(view, PLACES, CHANNELS))
         logit = float(heard.logits[self._target])
         if self._window is None or logit > self._window.logit:
-            bias = float(outputs["bias"].reshape(-1)[self._target]) if contributions is not None else None
-            self._window = _Window.of(
-                squares or find_places("square", maps, frames),
-                grid=method.grid,
-                span=(start, duration),
-                logit=logit,
-                contributions=contributions,
-                bias=bias,
-            )
+            self._window = _Window(logit, places, outputs, heard.stft)
 
-    def _keep(self, view: View, candidate: _Candidate) -> None:
-        """Hold the PLACES heaviest candidates, an event that two windows share once."""
-        held: list[_Candidate] = []
-        for one in sorted([*self._best[view], candidate], key=lambda one: -one.weight):
+    def _keep(self, view: View, found: Sequence[Candidate]) -> None:
+        """Hold the PLACES best candidates, an event that two windows share once."""
+        held: list[Candidate] = []
+        for one in sorted([*self._best[view], *found], key=lambda one: -one.weight):
             if not any(_same_event(one.place, other.place) for other in held):
                 held.append(one)
         self._best[view] = held[:PLACES]
@@ -163,111 +154,137 @@ class PrototypeAccount:
         return Answer({"prototypes": prototypes, "channels": self._account(self._window)})
 
     def _nearest(self, view: View) -> tuple[Prototype, ...]:
-        """The nearest prototypes of the best places in one view."""
+        """The nearest entries to the best places in one view."""
         candidates = self._best[view]
         queries = np.stack([candidate.vector for candidate in candidates])
-        return tuple(
-            self._prototype(view, match.entry, match.cosine, candidates[match.query])
-            for match in self._method.generation.search(view, queries, MATCHES)
+        matches = self._method.generation.search(view, queries, MATCHES)
+        return self._prototypes(
+            view,
+            [match.entry for match in matches],
+            [match.cosine for match in matches],
+            [candidates[match.query].place for match in matches],
+            [candidates[match.query].channels for match in matches],
+            [match.kind for match in matches],
         )
 
-    def _prototype(self, view: View, row: int, cosine: float, candidate: _Candidate) -> Prototype:
-        """The entry `row` as a match of a place in the input."""
+    def _prototypes(
+        self,
+        view: View,
+        rows: Sequence[int],
+        cosines: Sequence[float],
+        places: Sequence[Place],
+        channels: Sequence[tuple[int, ...]],
+        kinds: Sequence[str],
+    ) -> tuple[Prototype, ...]:
+        """These entries as matches of places in the input."""
         generation = self._method.generation
-        entry = generation.entry(view, row)
-        clip = generation.clip(entry.clip)
-        return Prototype(
-            view=view,
-            label=generation.info.labels[entry.label],
-            similarity=cosine,
-            clip=clip.source,
-            start_s=entry.start_s,
-            end_s=entry.end_s,
-            fmin_hz=entry.fmin_hz,
-            fmax_hz=entry.fmax_hz,
-            place=candidate.place,
-            channels=candidate.channels,
-            attribution=clip.attribution,
-            sound=generation.folder / AUDIO / clip.audio if clip.audio else None,
-            crops_frequency=view in LOCALISES_FREQUENCY and len(self._method.grid.bands_hz) > 1,
-        )
+        folder = generation.folder / AUDIO
+        crops = view in LOCALISES_FREQUENCY and len(self._method.grid.bands_hz) > 1
+        made = []
+        for row, cosine, place, members, kind in zip(rows, cosines, places, channels, kinds, strict=True):
+            entry = generation.entry(view, row)
+            clip = generation.clip(entry.clip)
+            made.append(
+                Prototype(
+                    view=view,
+                    label=generation.info.labels[entry.label],
+                    similarity=cosine,
+                    clip=clip.source,
+                    start_s=entry.start_s,
+                    end_s=entry.end_s,
+                    fmin_hz=entry.fmin_hz,
+                    fmax_hz=entry.fmax_hz,
+                    place=place,
+                    channels=members,
+                    kind="prototype" if kind == "prototype" else "clip",
+                    attribution=clip.attribution,
+                    sound=folder / clip.audio if clip.audio else None,
+                    crops_frequency=crops,
+                )
+            )
+        return tuple(made)
 
     def _account(self, window: _Window) -> ChannelAccount:
         """The channels of the best window, with the clips in which each is strongest."""
-        channels = []
-        for candidate, score, contribution in window.channels:
-            channel = candidate.channels[0]
-            channels.append(
-                Channel(channel, contribution, score, candidate.place, self._strongest(channel, candidate))
+        method, places = self._method, window.places
+        contributions = places.account.contributions
+        listed = _largest(places.account.shares["square"], CHANNELS)
+        views = {view: self._strongest(view, places, listed) for view in self._shown(window)}
+        whole = places.at("square", listed)[1]
+        channels = tuple(
+            Channel(
+                channel=channel,
+                contribution=None if contributions is None else float(contributions[channel]),
+                score=float(places.peaks["square"].scores[channel]),
+                place=whole[rank],
+                prototypes=views["square"][rank].prototypes if "square" in views else (),
+                views={view: found[rank] for view, found in views.items()},
             )
+            for rank, channel in enumerate(listed.tolist())
+        )
+        bias = remainder = error = None
+        if method.kind == "additive" and contributions is not None:
+            bias = float(window.outputs["bias"].reshape(-1)[self._target])
+            remainder = window.logit - bias - sum(channel.contribution or 0.0 for channel in channels)
+            error = abs(float(contributions.sum(dtype=np.float64)) + bias - window.logit)
+        start, duration = places.span
         return ChannelAccount(
-            label=self._method.manifest.labels[self._target],
+            label=method.manifest.labels[self._target],
             logit=window.logit,
-            start_s=window.start_s,
-            end_s=window.end_s,
-            channels=tuple(channels),
-            additive=window.bias is not None,
-            bias=window.bias,
-            remainder=window.remainder,
-            error=window.error,
-            note="" if window.bias is not None else _LOCALISATION_ONLY,
+            start_s=start,
+            end_s=start + duration,
+            channels=channels,
+            additive=bias is not None,
+            bias=bias,
+            remainder=remainder,
+            error=error,
+            note=_NOTES[method.kind],
+            kind=method.kind,
+            others=method.feature_map.channels - len(channels),
+            stft=window.stft,
         )
 
-    def _strongest(self, channel: int, candidate: _Candidate) -> tuple[Prototype, ...]:
-        """The clips in which the channel is strongest."""
+    def _shown(self, window: _Window) -> tuple[View, ...]:
+        """The views in which the listed channels are the same ones: all, unless each has its own U."""
+        views = self._method.generation.views
+        if "contributions_time" in window.outputs:
+            return tuple(view for view in views if view == "square")
+        return views
+
+    def _strongest(
+        self, view: View, places: WindowPlaces, channels: npt.NDArray[np.int64]
+    ) -> list[ChannelView]:
+        """Of each channel its place in the input, and the clips in which it is strongest."""
         generation = self._method.generation
-        if "square" not in generation.views:
-            return ()
-        found = []
-        query = normalise(candidate.vector[None])[0]
-        for top in generation.strongest("square", channel)[:CHANNEL_MATCHES]:
-            row = int(top["entry"])
-            generation.entry("square", row)
-            cosine = float(np.clip(generation.index("square").vectors(row, 1)[0] @ query, -1.0, 1.0))
-            found.append(self._prototype("square", row, cosine, candidate))
-        return tuple(found)
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """The account of one window before its prototypes are looked up."""
-
-    logit: float
-    start_s: float
-    end_s: float
-    # A candidate per channel listed, with its score and its contribution.
-    channels: list[tuple[_Candidate, float, float | None]]
-    bias: float | None
-    remainder: float | None
-    error: float | None
-
-    @classmethod
-    def of(
-        cls,
-        found: Places,
-        *,
-        grid: Grid,
-        span: tuple[float, float],
-        logit: float,
-        contributions: FloatArray | None,
-        bias: float | None,
-    ) -> _Window:
-        """Account for a window of (start, duration) `span`; the remainder makes the sum exact."""
-        shares = _shares(contributions, found.scores)
-        regions = grid.regions(found.cells, *span)
-        listed: list[tuple[_Candidate, float, float | None]] = []
-        for channel in _largest(shares, CHANNELS).tolist():
-            index = int(found.of_channel[channel])
-            contribution = None if contributions is None else float(contributions[channel])
-            place = Place(*map(float, regions[index]))
-            candidate = _Candidate(float(shares[channel]), found.vectors[index], place, (channel,))
-            listed.append((candidate, float(found.scores[channel]), contribution))
-        remainder = error = None
-        if contributions is not None and bias is not None:
-            shown = sum(contribution or 0.0 for _, _, contribution in listed)
-            remainder = logit - bias - shown
-            error = abs(float(contributions.sum(dtype=np.float64)) + bias - logit)
-        return cls(logit, span[0], span[0] + span[1], listed, bias, remainder, error)
+        vectors, where = places.at(view, channels)
+        tops = [
+            generation.strongest(view, channel)["entry"][:CHANNEL_MATCHES] for channel in channels.tolist()
+        ]
+        rows = np.concatenate(tops).astype(np.int64)
+        of_rank = np.repeat(np.arange(len(channels)), [len(top) for top in tops])
+        cosines: npt.NDArray[Any] = np.zeros(0)
+        if len(rows):
+            entries = generation.info.views[view].entries
+            if int(rows.min()) < 0 or int(rows.max()) >= entries:
+                raise PrototypeIndexError(
+                    f"{generation.folder / view}.tops.npy: damaged; build the prototypes again with "
+                    "earmark index --rebuild"
+                )
+            stored = generation.index(view).vectors_at(rows)
+            cosines = np.einsum("nd,nd->n", stored, normalise(vectors)[of_rank]).clip(-1.0, 1.0)
+        ranks = of_rank.tolist()
+        found = self._prototypes(
+            view,
+            rows.tolist(),
+            cosines.tolist(),
+            [where[rank] for rank in ranks],
+            [(int(channels[rank]),) for rank in ranks],
+            ["prototype"] * len(rows),
+        )
+        return [
+            ChannelView(where[rank], tuple(one for one, of in zip(found, ranks, strict=True) if of == rank))
+            for rank in range(len(channels))
+        ]
 
 
 def open_generation(folder: Path, manifest: Manifest) -> Generation:
@@ -303,13 +320,6 @@ def model_hash(manifest: Manifest) -> str:
 def grid_of(spec: FeatureMapSpec) -> Grid:
     """Where the cells of a feature map lie."""
     return Grid(spec.frame_seconds, tuple(spec.bands_hz))
-
-
-def _shares(contributions: FloatArray | None, scores: FloatArray) -> FloatArray:
-    """What each channel weighs: its positive contribution, or where there is none, its positive score."""
-    if contributions is not None and float(contributions.max(initial=0.0)) > 0.0:
-        return np.maximum(contributions, 0.0)
-    return np.maximum(scores, 0.0)
 
 
 def _same_event(one: Place, other: Place) -> bool:

@@ -1,0 +1,216 @@
+"""Where in a window the method `prototypes` looks, and how much each place speaks for the target.
+
+Of a head that is linear after pooling, every cell p of the feature map has a share of logit k,
+e(p) = W'_k . Zhat(p), whatever U is (with attention pooling, times the cell's weight). With
+m(f) = mean_t e(t, f), what a place has of it beyond what the sound sustains is
+
+    square          e(t, f) - m(f)        time            mean_f e(t, f) - mean e
+    frequency       m(f)                  time_frequency  the sum of time's and frequency's
+
+and of the places at which channels peak, those with the most are looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..prototypes_index.views import (
+    LOCALISES_FREQUENCY,
+    LOCALISES_TIME,
+    Grid,
+    Peaks,
+    View,
+    embed,
+    localised,
+    peaks_of,
+)
+from .arrays import FloatArray
+from .manifest import FeatureMapSpec
+from .prototype_results import Place
+
+# The embeddings graph: its taps [B, ...] in the order of `FeatureMapSpec.taps` -> its outputs by name.
+Embed = Callable[..., Mapping[str, FloatArray]]
+
+# Constant maps from which a linear head's weights are read: of each channel, the one that shows it best.
+_PROBES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A place of the input that may be looked up: its evidence, vector and the channels that peak there."""
+
+    weight: float
+    vector: FloatArray
+    place: Place
+    channels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Account:
+    """What the embeddings graph says of the target's logit.
+
+    shares: by view [C], what each channel weighs: its positive contribution, or where there is none, its
+        positive value at its peak
+    contributions: [C] of the square view's channels; None where channels are localisation only
+    slope: [C] how a channel's value in the square map speaks for the target
+    """
+
+    shares: Mapping[View, FloatArray]
+    contributions: FloatArray | None
+    slope: FloatArray
+
+
+class Head:
+    """The head as the embeddings graph folds it: read once, then kept."""
+
+    def __init__(self) -> None:
+        self._weights: FloatArray | None = None
+
+    def account(
+        self,
+        spec: FeatureMapSpec,
+        run: Embed,
+        taps: Sequence[FloatArray],
+        outputs: Mapping[str, FloatArray],
+        peaks: Mapping[View, Peaks],
+        target: int,
+    ) -> Account:
+        """The account of one window for the class index `target`.
+
+        taps: what the graph was fed; outputs: what it gave; peaks: of the views
+        """
+        contributions: FloatArray | None = None
+        own: dict[View, FloatArray | None] = dict.fromkeys(peaks)
+        if spec.additive or spec.gradient:
+            contributions = outputs["contributions"][0, target]
+            # Where each view has a U of its own, each has its own channels.
+            own = {
+                view: outputs.get(f"contributions_{view}", outputs["contributions"])[0, target]
+                for view in peaks
+            }
+        shares = {view: _shares(own[view], peaks[view].scores) for view in peaks}
+        if spec.additive:
+            if self._weights is None:
+                self._weights = _weights(run, taps)
+            return Account(shares, contributions, self._weights[target])
+        # A channel's share lies where the channel is large.
+        square = peaks["square"].scores
+        weights = _shares(contributions, square)
+        slope = np.divide(weights, square, out=np.zeros_like(weights), where=square > 1e-6)
+        return Account(shares, contributions, slope)
+
+
+def _weights(run: Embed, taps: Sequence[FloatArray]) -> FloatArray:
+    """W' [K, C] of a linear head, but for a common factor: contributions over values, of constant maps.
+
+    Pooling gives of a constant map its value, or with max + mean twice that.
+    """
+    z = taps[0]
+    constant = np.random.default_rng(0).standard_normal((_PROBES, z.shape[1], 1, 1), np.float32)
+    probes = np.ascontiguousarray(np.broadcast_to(constant, (_PROBES, *z.shape[1:])))
+    made = run(probes, *(np.repeat(other, _PROBES, axis=0) for other in taps[1:]))
+    values, contributions = made["square"][:, 0, 0], made["contributions"]
+    best = np.abs(values).argmax(axis=0)
+    every = np.arange(len(best))
+    weights: FloatArray = (contributions[best, :, every] / values[best, every, None]).T
+    return np.ascontiguousarray(weights)
+
+
+class WindowPlaces:
+    """One window's places: `maps` are its real ones, `span` its start and duration in seconds."""
+
+    def __init__(
+        self,
+        maps: Mapping[str, FloatArray],
+        peaks: Mapping[View, Peaks],
+        account: Account,
+        attention: FloatArray | None,
+        *,
+        grid: Grid,
+        span: tuple[float, float],
+        contrast: bool,
+    ) -> None:
+        """attention: [T, F], the cells' weights where there are any."""
+        self.peaks, self.account, self.span = peaks, account, span
+        self._maps, self._grid, self._contrast = maps, grid, contrast
+        self._evidence: FloatArray = maps["square"] @ account.slope
+        if attention is not None:
+            self._evidence = self._evidence * attention[: len(self._evidence)]
+
+    @cached_property
+    def _sustained(self) -> FloatArray:
+        """What each band sustains, m [F]."""
+        sustained: FloatArray = self._evidence.mean(axis=0)
+        return sustained
+
+    @cached_property
+    def _passing(self) -> FloatArray:
+        """What a passage has beyond the mean, [T]."""
+        over_time = self._evidence.mean(axis=1)
+        passing: FloatArray = over_time - over_time.mean()
+        return passing
+
+    def _at(self, view: View, frame: npt.NDArray[Any], row: npt.NDArray[Any]) -> FloatArray:
+        """Evidence of cells."""
+        if view == "square":
+            evidence: FloatArray = self._evidence[frame, row] - self._sustained[row]
+        elif view == "time":
+            evidence = self._passing[frame]
+        elif view == "frequency":
+            evidence = self._sustained[row]
+        else:
+            evidence = self._passing[frame] + self._sustained[row]
+        return evidence
+
+    def best(self, view: View, count: int, most_channels: int) -> list[Candidate]:
+        """The `count` places of the view with the most evidence; of equals, the first channel's."""
+        peaks, shares = self.peaks[view], self.account.shares[view]
+        evidence = self._at(view, peaks.frame, peaks.row)
+        # One number a place: what the view does not pin down is 0.
+        cell = np.zeros_like(peaks.frame)
+        if view in LOCALISES_TIME:
+            cell += peaks.frame * self._evidence.shape[1]
+        if view in LOCALISES_FREQUENCY:
+            cell += peaks.row
+        chosen: list[int] = []
+        left = np.ones(len(cell), dtype=np.bool_)
+        while len(chosen) < count and left.any():
+            chosen.append(int(np.where(left, evidence, -np.inf).argmax()))
+            left &= cell != cell[chosen[-1]]
+        vectors, places = self.at(view, np.array(chosen))
+        return [
+            Candidate(float(evidence[channel]), vector, place, tuple(members[:most_channels].tolist()))
+            for channel, vector, place in zip(chosen, vectors, places, strict=True)
+            for members in (_by_share(np.flatnonzero(cell == cell[channel]), shares),)
+        ]
+
+    def at(self, view: View, channels: npt.NDArray[Any]) -> tuple[FloatArray, list[Place]]:
+        """Vectors [n, D] and places at which these channels [n] peak."""
+        peaks = self.peaks[view]
+        cells = np.stack((peaks.frame[channels], peaks.row[channels]), axis=1).astype(np.int32)
+        vectors = embed(view, self._maps, cells, contrast=self._contrast)
+        regions = self._grid.regions(localised(view, cells), *self.span)
+        return vectors, [Place(*region) for region in regions.tolist()]
+
+
+def places_of(maps: Mapping[str, FloatArray], views: Sequence[View]) -> dict[View, Peaks]:
+    """The peaks of the views, square's among them in any case: the account is by its channels."""
+    return peaks_of(dict.fromkeys(("square", *views)), maps)
+
+
+def _by_share(members: npt.NDArray[np.int64], shares: FloatArray) -> npt.NDArray[np.int64]:
+    ordered: npt.NDArray[np.int64] = members[np.argsort(-shares[members], kind="stable")]
+    return ordered
+
+
+def _shares(contributions: FloatArray | None, scores: FloatArray) -> FloatArray:
+    """Positive contributions; where there are none, positive scores."""
+    if contributions is not None and float(contributions.max(initial=0.0)) > 0.0:
+        return np.maximum(contributions, 0.0)
+    return np.maximum(scores, 0.0)
