@@ -45,7 +45,7 @@ class ClipListener:
             raise PrototypeIndexError(
                 f"{bundle.path}: this bundle has no feature map; export it again with one"
             )
-        self._tap, self._grid, self._embeddings = spec.tap, grid_of(spec), embeddings
+        self._taps, self._grid, self._embeddings = spec.taps, grid_of(spec), embeddings
         self._rate = self._explainer.manifest.sample_rate
 
     def open(self, path: Path) -> OpenSound:
@@ -55,7 +55,7 @@ class ClipListener:
     def listen(self, opened: OpenSound) -> Iterator[HeardClip]:
         """Every window of the sound, in order, in bounded memory."""
         for heard in self._explainer.hear(opened):
-            made = self._explainer.run_graph(self._embeddings, {self._tap: heard.taps[self._tap]})
+            made = self._explainer.run_graph(self._embeddings, {tap: heard.taps[tap] for tap in self._taps})
             maps = {name: made[name][0] for name in ("square", "time", "frequency")}
             samples = heard.waveform.shape[-1]
             real = min(samples, opened.samples - heard.offset)

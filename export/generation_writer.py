@@ -15,6 +15,7 @@ from ..prototypes_index.views import views_of
 from ..prototypes_index.writer import GenerationWriter
 from ..runtime.manifest import Manifest
 from ..runtime.prototypes import grid_of, model_hash
+from .apex.report import read_report
 from .generation_folder import FOLDER
 from .manifest_file import file_spec
 
@@ -36,9 +37,7 @@ class Graph:
     @classmethod
     def of(cls, old: Generation) -> Graph:
         """The graph of an open generation."""
-        return cls(
-            old.folder / EMBEDDINGS, old.info.apex, old.info.per_channel, contrast=old.info.contrast
-        )
+        return cls(old.folder / EMBEDDINGS, old.info.apex, old.info.per_channel, contrast=old.info.contrast)
 
 
 def choose_graph(
@@ -79,7 +78,8 @@ def choose_graph(
         )
     lost = manifest.prototypes is not None
     note = "the generation in force has no usable graph: the bundle's own is used, without a learnt U"
-    return Graph(folder / stage.file, apex, count, note if lost else "")
+    learnt = read_report(folder, manifest) if apex is None else apex
+    return Graph(folder / stage.file, learnt, count, note if lost else "")
 
 
 def open_writer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,7 @@ def index_bundle(
     embeddings: Path | None = None,
     apex: Mapping[str, Any] | None = None,
     per_channel: int | None = None,
+    only: Collection[str] | None = None,
 ) -> IndexReport:
     """Index the sounds of `data` (folders of class folders) as prototypes of `bundle`.
 
@@ -105,6 +106,7 @@ def index_bundle(
         generation in force, else the bundle's own. Extending never changes it
     apex: JSON-ready facts of that U, kept as `GenerationInfo.apex`; None: as they were with that graph
     per_channel: prototypes a channel, 1..100; None: as before, else 8
+    only: names of the clips that are indexed; None: all
     The old generation stays in force until the new one is complete and on the disk; whatever stops
     this in between changes nothing. Raises BundleError (not a bundle, another writer at work, disk
     full), PrototypeIndexError, LabelError, DataError, DeviceError.
@@ -112,6 +114,8 @@ def index_bundle(
     folder = Path(bundle)
     folders = [data] if isinstance(data, (str, Path)) else list(data)
     files = [file for one in folders for file in list_sounds(one, fewest_classes=1).clips]
+    if only is not None:
+        files = [file for file in files if file.name in only]
     with GenerationFolder.hold(folder) as generations:
         manifest = generations.manifest
         # What is built anew need not be whole.
