@@ -72,6 +72,8 @@ def write_bundle(
             stages.append(stage)
         say("golden answers")
         _write_golden(source, Chain(source, folder, stages), folder / "golden.npz", seed)
+        if source.components is not None:
+            np.savez(folder / source.components.file, **source.dictionary)  # type: ignore[arg-type]
         for path, content in (extra or {}).items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
@@ -130,6 +132,7 @@ def _manifest(
         stages=stages,
         explainers=source.explainers,
         feature_map=source.feature_map,
+        components=source.components,
         files={},
         parity=dict(parity),
         evaluation=dict(source.evaluation),
@@ -180,6 +183,8 @@ def _validated(manifest: Manifest, source: Exportable) -> Manifest:
 def _write_golden(source: Exportable, chain: Chain, path: Path, seed: int) -> None:
     """golden.npz: waveform_i [1, N] as the front end gets it, and the source's logits_i, mask_i.
 
+    With an interpreter also activations_i, pooled_i and its own logits, interpreted_i.
+
     Of a source that gives probabilities alone, the logits are the graphs' own.
     """
     arrays: dict[str, FloatArray] = {}
@@ -188,7 +193,7 @@ def _write_golden(source: Exportable, chain: Chain, path: Path, seed: int) -> No
         answers = source.outputs(waveform)
         if "logits" not in answers:
             answers["logits"] = chain.run(waveform)["logits"]
-        for name in ("logits", "mask"):
+        for name in ("logits", "mask", "activations", "pooled", "interpreted"):
             if name in answers:
                 arrays[f"{name}_{index}"] = answers[name]
     # np.savez_compressed's signature has keyword parameters of its own, hence the unpacked dict last.

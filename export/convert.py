@@ -187,8 +187,11 @@ def convert(source: Source, folder: Path, *, samples: int | None = None) -> list
             "check that label list and weights belong together"
         )
     taps = dict(zip(source.taps, heard[1:], strict=True))
-    spectral = source.rescore == "spectrogram"
     bins = source.analysis.n_fft // 2 + 1
+    dims: dict[str, Dims] = {**source.taps, "stft": ["batch", "frames", bins, 2], "target": ["batch"]}
+    spectral = source.rescore == "spectrogram"
+    taps["stft"] = features if spectral else stft(waveform, source.analysis)
+    taps["target"] = heard[0].argmax(dim=1)
     feature_name = "stft" if spectral else "features"
     feature_dims: Dims = (
         ["batch", "frames", bins, 2] if spectral else ["batch", *_feature_dims(source, features, waveform)]
@@ -212,9 +215,6 @@ def convert(source: Source, folder: Path, *, samples: int | None = None) -> list
         ),
     ]
     if source.decoder is not None:
-        taps["stft"] = features if spectral else stft(waveform, source.analysis)
-        taps["target"] = heard[0].argmax(dim=1)
-        dims: dict[str, Dims] = {**source.taps, "stft": ["batch", "frames", bins, 2], "target": ["batch"]}
         stages.append(
             export_stage(
                 "decoder",
@@ -225,9 +225,37 @@ def convert(source: Source, folder: Path, *, samples: int | None = None) -> list
                 folder=folder,
             )
         )
+    if source.interpreter is not None:
+        stages.append(_interpreter(source, source.interpreter, taps, dims, folder))
     if source.feature_map is not None:
         stages.append(_embeddings(source, source.feature_map, folder))
     return stages
+
+
+def _interpreter(
+    source: Source,
+    interpreter: nn.Module,
+    taps: Mapping[str, torch.Tensor],
+    dims: Mapping[str, Dims],
+    folder: Path,
+) -> StageSpec:
+    """The interpreter's graph."""
+    spec = source.components
+    if spec is None:
+        raise SourceError(f"{source.name}: has an interpreter, but says nothing of its components")
+    # A tap may be shown without a name for its frames, hence the name of the listenable STFT's.
+    return export_stage(
+        "interpreter",
+        interpreter,
+        tuple(taps[name].contiguous() for name in source.interpreter_taps),
+        inputs={name: dims[name] for name in source.interpreter_taps},
+        outputs={
+            "activations": ["batch", spec.count, "frames"],
+            "pooled": ["batch", spec.count],
+            "logits": ["batch", len(source.labels)],
+        },
+        folder=folder,
+    )
 
 
 def _embeddings(source: Source, spec: FeatureMapSpec, folder: Path) -> StageSpec:

@@ -15,14 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import SourceError
-from ..runtime.manifest import AnalysisSpec, FeatureMapSpec, StageSpec, WindowSpec
+from ..runtime.manifest import AnalysisSpec, ComponentsSpec, FeatureMapSpec, StageSpec, WindowSpec
 
 FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exportable(ABC):
-    """A model with its labels and what it expects of sound."""
+    """A model with its labels and what it expects of sound.
+
+    components: what its interpreter's components are, where it has one; dictionary: the arrays of the file
+        that it names, `dictionary` [F, K] and `theta` [C, K]
+    """
 
     # Packages whose versions are told in the manifest.
     tools: ClassVar[tuple[str, ...]]
@@ -37,6 +41,8 @@ class Exportable(ABC):
     level: Literal["none", "peak", "signed_peak"] = "none"
     mask_targets: Literal["predicted", "any"] | None = None
     feature_map: FeatureMapSpec | None = None
+    components: ComponentsSpec | None = None
+    dictionary: dict[str, FloatArray] = field(default_factory=dict)
     evaluation: dict[str, object] = field(default_factory=dict)
     description: str = ""
     licence: str = ""
@@ -56,7 +62,8 @@ class Exportable(ABC):
         """The source's own answers to a waveform [B, N] (level already applied).
 
         "logits" [B, K], or "scores" [B, K] where the source gives probabilities alone; with a decoder
-        "mask" [B, T, F] and "kept" [B, N]. Raises RuntimeError, ValueError or IndexError for a length
+        "mask" [B, T, F] and "kept" [B, N]; with an interpreter "activations" [B, K, T], "pooled" [B, K] and
+        its own logits "interpreted" [B, C]. Raises RuntimeError, ValueError or IndexError for a length
         that the source cannot take.
         """
 

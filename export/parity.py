@@ -22,29 +22,42 @@ LIMIT = 1e-4
 # (32 m + 0, + 15, + 8, + 21) appears with a shortest sound of 32 frames.
 _SHORT_FRAMES = (0, 15, 40, 85)
 _GOLDEN_SOUNDS = 3
+# An activation is as large as the spectrum's frame.
+_RELATIVE = ("activations", "pooled", "interpreted")
 
 
 @dataclass
 class Agreement:
-    """The largest absolute difference of one output, and where it was looked at."""
+    """The largest absolute difference of one output, and where it was looked at.
+
+    size: of what is relative to its own size, activations and what follows from them: its largest value
+    """
 
     max_abs: float = 0.0
+    size: float = 1.0
     lengths: set[int] = field(default_factory=set)
     batches: set[int] = field(default_factory=set)
 
-    def see(self, ours: FloatArray, reference: FloatArray, length: int) -> None:
+    def see(self, ours: FloatArray, reference: FloatArray, length: int, *, relative: bool = False) -> None:
         """Account for one comparison; a difference in shape or a NaN counts as infinite."""
         same = ours.shape == reference.shape
         difference = float(np.max(np.abs(ours - reference), initial=0.0)) if same else np.inf
         self.max_abs = max(self.max_abs, difference if np.isfinite(difference) else np.inf)
+        if relative:
+            self.size = max(self.size, float(np.max(np.abs(reference), initial=0.0)))
         self.lengths.add(length)
         self.batches.add(ours.shape[0])
+
+    @property
+    def limit(self) -> float:
+        """What the difference may be at the most."""
+        return LIMIT * self.size
 
     def record(self) -> dict[str, Any]:
         """For the manifest."""
         return {
             "max_abs": self.max_abs,
-            "limit": LIMIT,
+            "limit": self.limit,
             "lengths": sorted(self.lengths),
             "batches": sorted(self.batches),
         }
@@ -73,20 +86,28 @@ class Chain:
                 str(folder / stage.file), options, providers=["CPUExecutionProvider"]
             )
             for stage in stages
-            if stage.name in ("frontend", "classifier", "decoder")
+            if stage.name in ("frontend", "classifier", "decoder", "interpreter")
         }
 
     def run(self, waveform: FloatArray) -> dict[str, FloatArray]:
-        """Waveform [B, N] -> "logits" and "scores", and with a decoder "mask" and "kept" [B, N]."""
+        """Waveform [B, N] -> "logits" and "scores", and with a decoder "mask" and "kept" [B, N].
+
+        With an interpreter "activations", "pooled" and its own logits, "interpreted".
+        """
         spectral = self.sessions["frontend"].run(None, {"waveform": waveform})[0]
         entry = self.stages["classifier"].inputs[0].name
         names = [output.name for output in self.stages["classifier"].outputs]
         heard = dict(zip(names, self.sessions["classifier"].run(None, {entry: spectral}), strict=True))
         result = {"logits": heard["logits"], "scores": scores_of(heard["logits"], self.source.task)}
-        if "decoder" in self.sessions:
-            analysis = self.source.analysis
+        analysis = self.source.analysis
+        if "decoder" in self.sessions or "interpreter" in self.sessions:
             stft = as_complex(spectral) if entry == "stft" else forward(waveform, analysis)
             heard["stft"] = as_pairs(stft)
+        if "interpreter" in self.sessions:
+            feeds = {tensor.name: heard[tensor.name] for tensor in self.stages["interpreter"].inputs}
+            answers = self.sessions["interpreter"].run(["activations", "pooled", "logits"], feeds)
+            result |= dict(zip(("activations", "pooled", "interpreted"), answers, strict=True))
+        if "decoder" in self.sessions:
             heard["target"] = heard["logits"].argmax(axis=1)
             feeds = {tensor.name: heard[tensor.name] for tensor in self.stages["decoder"].inputs}
             result["mask"] = self.sessions["decoder"].run(None, feeds)[0]
@@ -213,11 +234,13 @@ def measure(
             continue
         ours = _chain_of(chain, sound)
         for name, expected in theirs.items():
-            seen.setdefault(name, Agreement()).see(ours[name], expected, sound.shape[1])
+            relative = name in _RELATIVE
+            seen.setdefault(name, Agreement()).see(ours[name], expected, sound.shape[1], relative=relative)
     for name, agreement in seen.items():
-        if not agreement.max_abs <= LIMIT:
+        if not agreement.max_abs <= agreement.limit:
             raise ParityError(
                 f"{source.name}: the exported {name} differ from the source by {agreement.max_abs:.2e}, "
-                f"above {LIMIT:.0e}; nothing was written. Check the source's modules for what eval() changes"
+                f"above {agreement.limit:.0e}; nothing was written. Check the "
+                "source's modules for what eval() changes"
             )
     return {name: agreement.record() for name, agreement in seen.items()}

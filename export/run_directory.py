@@ -4,6 +4,7 @@
     classifier.safetensors   its weights
     decoder.json, decoder.safetensors        the same for the L-MAC decoder
     interpreter.json, interpreter.safetensors    for the L2I interpreter, and dictionary.npz
+    apex/apex.json, apex/apex.safetensors    the learnt U and its report
     <part>_metrics.jsonl, <part>_loss.png    one line an epoch, and the plot
     <part>_resume.safetensors                while training is not finished: everything to go on exactly
 
@@ -30,11 +31,12 @@ from ..errors import RunError
 FORMAT = "earmark-run"
 VERSION = 1
 
-Part = Literal["classifier", "decoder", "interpreter"]
+Part = Literal["classifier", "decoder", "interpreter", "apex"]
 _CONFIGS: dict[Part, str] = {
     "classifier": "config.json",
     "decoder": "decoder.json",
     "interpreter": "interpreter.json",
+    "apex": "apex.json",
 }
 
 
@@ -77,6 +79,11 @@ class RunDirectory:
     def metrics_path(self) -> Path:
         """One JSON line an epoch."""
         return self.path / f"{self.part}_metrics.jsonl"
+
+    @property
+    def begun(self) -> bool:
+        """Whether the part's training was ever started here."""
+        return self.config_path.exists() or self.weights_path.exists()
 
     def read_config(self) -> dict[str, Any]:
         """The part's config. Raises RunError where it is missing, damaged, or from a newer earmark."""

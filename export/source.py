@@ -33,11 +33,14 @@ class Reference:
     mask: waveform [B, N] -> [B, T, F] over the whole listenable STFT, explicitly padded where the
         source itself cannot run the length; None without a decoder
     kept: waveform [B, N] -> [B, N] listenable audio; None without a decoder
+    interpreted: waveform [B, N] -> activations [B, K, T], pooled [B, K], theta's logits [B, C]; None without
+        an interpreter
     """
 
     logits: Callable[[torch.Tensor], torch.Tensor]
     mask: Callable[[torch.Tensor], torch.Tensor] | None = None
     kept: Callable[[torch.Tensor], torch.Tensor] | None = None
+    interpreted: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,7 @@ class Source(Exportable):
     frontend: waveform [B, N] -> STFT [B, T, F, 2] (rescore "spectrogram") or features
     classifier: that -> (logits [B, K], *taps), taps in the order of `taps`
     decoder: (*the taps named in decoder_taps) -> mask [B, T, F], any T (pads and crops inside)
+    interpreter: (*the taps named in interpreter_taps) -> activations [B, K, T], pooled [B, K], logits [B, C]
     head_weight [K, C], head_bias [K]: the linear head after pooling, where there is one
     head_layers: the small network after pooling, where the head is that instead
     apex: U, learnt over this classifier, with the report of its training
@@ -66,6 +70,8 @@ class Source(Exportable):
     reference: Reference
     decoder: nn.Module | None = None
     decoder_taps: list[str] = field(default_factory=list)
+    interpreter: nn.Module | None = None
+    interpreter_taps: list[str] = field(default_factory=list)
     head_weight: torch.Tensor | None = None
     head_bias: torch.Tensor | None = None
     head_layers: tuple[Layer, ...] = ()
@@ -96,8 +102,9 @@ class Source(Exportable):
 
     @property
     def explainers(self) -> list[str]:
-        """Masks, with a decoder."""
-        return ["mask"] if self.decoder is not None else []
+        """Masks, with a decoder; components, with an interpreter."""
+        methods = {"mask": self.decoder, "components": self.interpreter}
+        return [name for name, module in methods.items() if module is not None]
 
     def write_stages(self, folder: Path) -> list[StageSpec]:
         """Convert every module. Raises SourceError where one cannot be exported."""
@@ -112,12 +119,17 @@ class Source(Exportable):
             wanted |= {"mask": self.reference.mask, "kept": self.reference.kept}
         with torch.no_grad(), without_onednn():
             sound = torch.from_numpy(waveform)
-            return {name: call(sound).numpy() for name, call in wanted.items() if call is not None}
+            made = {name: call(sound).numpy() for name, call in wanted.items() if call is not None}
+            if self.interpreter is not None and self.reference.interpreted is not None:
+                names = ("activations", "pooled", "interpreted")
+                answers = self.reference.interpreted(sound)
+                made |= {name: answer.numpy() for name, answer in zip(names, answers, strict=True)}
+            return made
 
 
 def without_decoder(source: Source) -> Source:
     """The same source without its decoder: no masks."""
-    reference = Reference(logits=source.reference.logits)
+    reference = Reference(logits=source.reference.logits, interpreted=source.reference.interpreted)
     return replace(source, decoder=None, decoder_taps=[], mask_targets=None, reference=reference)
 
 

@@ -8,6 +8,8 @@ import torch
 
 from ...errors import RunError, SourceError
 from ...runtime.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec
+from ..apex.trained import FOLDER as APEX
+from ..apex.trained import with_apex
 from ..architectures.compact_classifier import STRIDE, CompactClassifier
 from ..architectures.mel import mel_bands
 from ..frontend import StftFrontend
@@ -16,14 +18,17 @@ from ..scales import Scale, mel_rows
 from ..source import Reference, Source
 from ..stft import stft
 from ..trained_decoder import with_decoder
+from ..trained_interpreter import with_interpreter
 from ..training.classifier import build
 from ..training.sounds import longest_window
 
 MAPS = ["map1", "map2", "map3", "map4"]
 
 
-def load(path: str | Path, *, decoder: bool = True) -> Source:
-    """The trained classifier of a run directory, and its decoder where one is trained and wanted.
+def load(path: str | Path, *, decoder: bool = True, interpreter: bool = True, apex: bool = True) -> Source:
+    """The trained classifier of a run directory, its decoder, interpreter and U where trained and wanted.
+
+    An interpreter by design becomes the classifier, and leaves out the decoder, which is another's.
 
     Raises SourceError naming what is missing, not finished, damaged, or does not belong together.
     """
@@ -31,12 +36,12 @@ def load(path: str | Path, *, decoder: bool = True) -> Source:
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such run directory")
     try:
-        return _load(folder, decoder=decoder)
+        return _load(folder, decoder=decoder, interpreter=interpreter, apex=apex)
     except RunError as error:
         raise SourceError(str(error)) from error
 
 
-def _load(folder: Path, *, decoder: bool) -> Source:
+def _load(folder: Path, *, decoder: bool, interpreter: bool, apex: bool) -> Source:
     run = RunDirectory(folder, "classifier")
     config = run.read_config()
     classifier, analysis = build(config)
@@ -92,11 +97,14 @@ def _load(folder: Path, *, decoder: bool) -> Source:
         licence=str(config.get("licence", "")),
         attribution=str(config.get("attribution", "")),
     )
-    decoder_run = RunDirectory(folder, "decoder")
-    there = decoder_run.config_path.exists() or decoder_run.weights_path.exists()
-    if not decoder or not there:
-        return source
-    return with_decoder(source, decoder_run)
+    decoder_run, interpreter_run = RunDirectory(folder, "decoder"), RunDirectory(folder, "interpreter")
+    if decoder and decoder_run.begun:
+        source = with_decoder(source, decoder_run)
+    if interpreter and interpreter_run.begun:
+        source = with_interpreter(source, interpreter_run)
+    if apex and RunDirectory(folder / APEX, "apex").begun:
+        source = with_apex(source, folder / APEX)
+    return source
 
 
 def _evaluation(folder: Path) -> dict[str, object]:

@@ -99,7 +99,11 @@ class Listener:
 
         listen: of the masked sound fed back as a waveform, whatever the classifier eats
         """
-        spectrum = heard.spectrum * gain(mask.to(self.dtype), heard.amplitude).unsqueeze(-1)
+        return self.scaled(heard, gain(mask.to(self.dtype), heard.amplitude), listen=listen)
+
+    def scaled(self, heard: Heard, gains: torch.Tensor, *, listen: bool = False) -> torch.Tensor:
+        """Logits [B, K] of the sound with its magnitudes multiplied by `gains` [B, T, F]; see `masked`."""
+        spectrum = heard.spectrum * gains.unsqueeze(-1)
         if self.frontend is not None or listen:
             kept = inverse(spectrum, self.analysis, heard.samples)
             entry = stft(kept, self.analysis) if self.frontend is None else self.frontend(kept)

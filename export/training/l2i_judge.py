@@ -1,0 +1,86 @@
+"""How well an interpreter in training speaks for its classifier. `evaluation/` judges finished bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from ..architectures.interpreter import Interpreter
+from .l2i_loss import relevance, soft_mask
+from .listener import Listener
+from .sounds import FloatArray, window_batches
+
+
+@torch.no_grad()
+def judge(
+    listener: Listener,
+    interpreter: Interpreter,
+    inputs: list[str],
+    dictionary: torch.Tensor,
+    waveforms: Sequence[FloatArray],
+    threshold: float,
+) -> dict[str, float]:
+    """Figures over the windows of `waveforms`; {} without any.
+
+    With c the classifier's own prediction and p its score: fidelity_top1, fidelity_top3 whether c is among
+    theta's first; fidelity_f1 (several labels) of theta's labels above 0.5 against the classifier's;
+    reconstruction |X - W H| / |X|; selected: mean number of components with relevance above the threshold;
+    faithfulness p - p(sound without them), random_faithfulness the same without as many random others.
+    """
+    if not waveforms:
+        return {}
+    random = np.random.default_rng(0)
+    columns: list[torch.Tensor] = []
+    hits = said_total = 0.0
+    for pieces, _ in window_batches(waveforms, listener.samples):
+        heard = listener.hear(torch.from_numpy(pieces))
+        activations, z, logits = interpreter(*(heard.tensors[name] for name in inputs))
+        full = listener.scores(heard.logits)
+        target = full.argmax(dim=1)
+        rank = (logits > logits.gather(1, target[:, None])).sum(dim=1)
+        chosen = relevance(interpreter.theta.weight, z, target) > threshold
+        other = torch.stack([_as_many(row, random) for row in chosen])
+        rest = heard.log_amplitude - activations.transpose(1, 2) @ dictionary.T
+        error = rest.flatten(1).norm(dim=1) / heard.log_amplitude.flatten(1).norm(dim=1).clamp(min=1e-9)
+        p = full.gather(1, target[:, None]).squeeze(1)
+        drops = []
+        for selection in (chosen, other):
+            mask = soft_mask(dictionary, activations, selection.to(activations.dtype))
+            left = listener.scores(listener.scaled(heard, 1.0 - mask)).gather(1, target[:, None]).squeeze(1)
+            drops.append(p - left)
+        first, third = (rank < 1).to(p.dtype), (rank < 3).to(p.dtype)
+        columns.append(torch.stack([first, third, error, chosen.sum(dim=1).to(p.dtype), *drops]))
+        theirs, ours = listener.scores(logits) > 0.5, full > 0.5
+        hits += float((theirs & ours).sum())
+        said_total += float(theirs.sum() + ours.sum())
+    means = torch.cat(columns, dim=1).mean(dim=1).tolist()
+    names = (
+        "fidelity_top1",
+        "fidelity_top3",
+        "reconstruction",
+        "selected",
+        "faithfulness",
+        "random_faithfulness",
+    )
+    figures = dict(zip(names, means, strict=True))
+    if listener.source.task == "multi_label":
+        figures["fidelity_f1"] = 2.0 * hits / max(said_total, 1.0)
+    return figures
+
+
+def _as_many(chosen: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
+    """As many random components as are chosen, of those that are not while there are enough."""
+    wanted = int(chosen.sum())
+    order = torch.from_numpy(random.permutation(len(chosen)))
+    others = torch.cat([order[~chosen[order]], order[chosen[order]]])
+    found = torch.zeros_like(chosen)
+    found[others[:wanted]] = True
+    return found
+
+
+def merit(figures: Mapping[str, float]) -> float:
+    """One number by which epochs are compared, higher is better: fidelity, what removal takes, less error."""
+    fidelity = figures.get("fidelity_f1", figures["fidelity_top1"])
+    return fidelity + figures["faithfulness"] - 0.5 * figures["reconstruction"]
