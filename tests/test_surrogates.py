@@ -245,3 +245,20 @@ def test_settled_when_doubt_is_small_beside_what_was_found():
     assert settled(sure)
     assert not settled(unsure)
     assert not settled(nothing)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_rank_is_power_around_a_segment_and_prefers_what_speaks_for(seed):
+    """Against scipy's Gaussian filter: sqrt(g * w^2) + 0.3 g * w."""
+    from scipy.ndimage import gaussian_filter1d
+
+    weights = np.random.default_rng(seed).standard_normal(40)
+    found = surrogates.smoothed_magnitude(weights, Places.uniform(40))
+    smoothed = [gaussian_filter1d(w, 1.0, mode="nearest", truncate=2.0) for w in (weights**2, weights)]
+    np.testing.assert_allclose(found, np.sqrt(smoothed[0]) + 0.3 * smoothed[1], rtol=2e-3, atol=1e-3)
+    assert (found >= 0.0).all()
+    assert (surrogates.smoothed_magnitude(-np.abs(weights), Places.uniform(40)) >= 0.0).all()
+    alone = np.zeros(40)
+    alone[10], alone[30] = 1.0, -1.0
+    ranked = surrogates.smoothed_magnitude(alone, Places.uniform(40))
+    assert ranked[10] > ranked[30] > ranked[20]

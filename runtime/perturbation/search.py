@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -178,13 +178,16 @@ class _Search:
         # Only a surrogate that knows what it does not know can choose, split and stop.
         guided = settings.surrogate in {"smooth", "ridge"}
         self._ask(self._drawn(min(_FIRST, settings.calls - asked.calls) // 2))
+        lengths: Sequence[float] = ROUGH_LENGTHS
         while (left := settings.calls - asked.calls) >= 2:
-            # On the way a rough prior serves; the answer is fitted with all of them.
-            fit = self._fit(seed, rough=True) if guided else None
+            # On the way a rough prior serves, chosen once; the answer is fitted with all of them.
+            fit = self._fit(seed, lengths) if guided else None
             if fit is not None:
+                lengths = (fit.length,)
                 if self._due():
                     self._split(fit)
-                    fit = self._fit(seed, rough=True)
+                    fit = self._fit(seed, ROUGH_LENGTHS)
+                    lengths = (fit.length,)
                 elif settings.early_stop and asked.calls >= _LEAST and not self._levels and settled(fit):
                     break
             self._ask(self._chosen(min(_NEXT, left) // 2, fit))
@@ -198,10 +201,10 @@ class _Search:
         self._ask(masks)
         return kernel_shap(self._masks, self._values, full, empty, weights)
 
-    def _fit(self, seed: int, *, rough: bool = False) -> Fit:
+    def _fit(self, seed: int, lengths: Sequence[float] = LENGTHS) -> Fit:
         kind, places = self._settings.surrogate, self.places
         if kind == "smooth":
-            return smooth(self._masks, self._values, places, ROUGH_LENGTHS if rough else LENGTHS)
+            return smooth(self._masks, self._values, places, lengths)
         if kind == "forest":
             return forest(self._masks, self._values, places, seed)
         how = {"ridge": ridge, "least_squares": least_squares}[kind]
