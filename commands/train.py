@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from .train_apex import apex
 from .train_classifier import classifier
 from .train_l2i import l2i
 from .train_lmac import lmac
@@ -14,5 +15,5 @@ def train() -> None:
     """Train a classifier or what explains it from a folder of sound (needs the export extra)."""
 
 
-for _recipe in (classifier, lmac, l2i):
+for _recipe in (classifier, lmac, l2i, apex):
     train.add_command(_recipe)

@@ -38,8 +38,18 @@ def shared_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate. [default: 0.003]"
         ),
-        click.option("--seed", type=click.IntRange(0), help="Same seed, same weights. [default: 0]"),
         click.option("--width", type=click.IntRange(1), help="Channels; cost grows with the square."),
+    ]
+    command = split_options(command)
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def split_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of every recipe: seed, split, resuming, threads."""
+    options = [
+        click.option("--seed", type=click.IntRange(0), help="Same seed, same weights. [default: 0]"),
         click.option("--val-fold", type=int, metavar="N", help="Validate on the ESC fold N."),
         click.option(
             "--val-fraction",

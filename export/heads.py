@@ -54,12 +54,16 @@ class Head:
         return len(self.layers) == 1 and self.layers[0].activation == "none"
 
     def logits(self, pooled: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Pooled v [B, C] (per class [B, K, C] for a linear head) -> logits [B, K], in float64."""
-        x = pooled
+        """Pooled v [B, 1, C] (a linear head's also per class, [B, K, C]) -> logits [B, K], in float64."""
+        if self.linear:
+            last = self.layers[0]
+            linear: npt.NDArray[np.float64] = (pooled * last.weight.astype(np.float64)).sum(
+                axis=-1
+            ) + last.bias
+            return linear
+        x = pooled[:, 0]
         for layer in self.layers:
-            weight, bias = layer.weight.astype(np.float64), layer.bias.astype(np.float64)
-            x = np.einsum("bkc,kc->bk", x, weight) + bias if x.ndim == 3 else x @ weight.T + bias
-            x = _applied(x, layer.activation)
+            x = _applied(x @ layer.weight.astype(np.float64).T + layer.bias, layer.activation)
         return x
 
 
