@@ -82,9 +82,9 @@ def _ours(task: Task, wanted: Callable[[str], bool]) -> Rows:
                 Found(result.importance, result.calls, result.scoring_seconds, facts),
                 seconds,
             )
-    if wanted("smooth 200, ambience"):
+    if wanted("smooth 200 (ambience)"):
         result, seconds = _segments(task, task.probabilities, calls=200, fill="ambience")
-        yield "smooth 200, ambience", Found(result.magnitude, result.calls, result.scoring_seconds), seconds
+        yield "smooth 200 (ambience)", Found(result.magnitude, result.calls, result.scoring_seconds), seconds
     if wanted("KernelSHAP 200"):
         result, seconds = _segments(task, task.probabilities, calls=200, surrogate="kernel_shap")
         yield "KernelSHAP 200", Found(result.importance, result.calls, result.scoring_seconds), seconds
