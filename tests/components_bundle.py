@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,10 @@ def learn(bundle: Path, clips: list[tuple[np.ndarray, list[str]]], count: int):
             heard = next(iter(explainer.hear(opened)))
             spectra.append(np.log1p(np.hypot(heard.stft[..., 0], heard.stft[..., 1])))
     model = MiniBatchNMF(count, init="nndsvda", random_state=0, max_iter=30, alpha_W=0.0, alpha_H=0.0)
-    model.fit(np.concatenate(spectra) + 1e-7)
+    with warnings.catch_warnings():
+        # Not converged is good enough.
+        warnings.simplefilter("ignore")
+        model.fit(np.concatenate(spectra) + 1e-7)
     columns = np.maximum(model.components_.T, 1e-9)
     columns = (columns / np.linalg.norm(columns, axis=0)).astype(np.float32)
     pooled = np.stack([activate(columns, one).mean(axis=0) for one in spectra])

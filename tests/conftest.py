@@ -145,3 +145,38 @@ def tiny_bundle(tiny_source, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("bundles") / "tiny"
     write_bundle(tiny_source, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def interpreters():
+    """The module components_bundle.py beside this file: interpreters without PyTorch."""
+    pytest.importorskip("sklearn")
+    spec = importlib.util.spec_from_file_location(
+        "earmark_tests_components_bundle", Path(__file__).with_name("components_bundle.py")
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def learnt_components(interpreters):
+    """Dictionary [F, 16] and theta [8, 16] for the shipped bundle, learnt from synthesised clips."""
+    from earmark.evaluation.synthesis import make_clip
+    from earmark.runtime.explainer import SHIPPED, load
+
+    labels = load(SHIPPED, device="cpu").labels
+    clips = [
+        (make_clip(label, [6, number, index], snr_db=20.0).waveform, [label])
+        for number, label in enumerate(labels)
+        for index in range(3)
+    ]
+    return interpreters.learn(SHIPPED, clips, 16)
+
+
+@pytest.fixture(scope="session")
+def components_bundle(interpreters, learnt_components, tmp_path_factory) -> Path:
+    """The shipped bundle with components. Shared: copy it before changing it."""
+    from earmark.runtime.explainer import SHIPPED
+
+    return interpreters.write(SHIPPED, tmp_path_factory.mktemp("components") / "bundle", *learnt_components)
