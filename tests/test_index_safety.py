@@ -1,0 +1,181 @@
+"""Whatever happens to a writer, readers find the old prototypes or the new ones, whole."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from prototype_generations import write_sounds
+
+from earmark.errors import BundleError
+from earmark.export.manifest_file import describe_files
+from earmark.export.prototype_growth import merge_bundles, remove_clips
+from earmark.export.prototypes import index_bundle
+from earmark.prototypes_index.views import VIEWS
+from earmark.runtime.bundle import Bundle, read_manifest
+from earmark.runtime.prototypes import open_generation
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals and limits of POSIX")
+
+# Processes that have imported everything already, and no threads.
+PROCESSES = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+PROCESSES.set_forkserver_preload(["earmark.export.prototype_growth", "earmark.runtime.explainer"])
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_bundle, tmp_path_factory):
+    """Two bundles of one model with 9 and 6 sounds; the first searches in lists."""
+    folder = tmp_path_factory.mktemp("pair")
+    for name, takes, seed in (("a", 3, 0), ("b", 2, 5)):
+        shutil.copytree(tiny_bundle, folder / name)
+        data = write_sounds(folder / f"sounds {name}", takes=takes, seed=seed)
+        index_bundle(folder / name, data, audio=True, exact_limit=50)
+    return folder
+
+
+def check_whole(bundle):
+    """Everything that is in force agrees with itself; returns its number of sounds."""
+    generation = open_generation(bundle, Bundle.open(bundle, examine=True).manifest)
+    for view in VIEWS:
+        queries = generation.index(view).vectors(0, 2)
+        found = {generation.entry(view, match.entry).clip for match in generation.search(view, queries, 99)}
+        assert len({generation.clip(row).source for row in found}) == generation.info.sources
+    for clip in generation.all_clips():
+        assert (generation.folder / "audio" / clip.audio).is_file()
+    return generation.info.sources
+
+
+def grow(bundle, other, started):
+    """Merge, remove by tombstones, remove by writing anew, over and over: 9, 15, 14, 9 sounds."""
+    with started:
+        started.notify()
+    while True:
+        merge_bundles(bundle, [other], exact_limit=50)
+        remove_clips(bundle, ["noise/a5_0.wav"])
+        remove_clips(bundle, ["*/?5_*.wav"], rebuild_share=0.0, prune=True, exact_limit=50)
+
+
+def kill_at_random_moments(folder, pair, times, seed):
+    shutil.copytree(pair / "a", folder / "a")
+    bundle = folder / "a"
+    moments = random.Random(seed)
+    seen = set()
+    for _ in range(times):
+        started = PROCESSES.Condition()
+        writer = PROCESSES.Process(target=grow, args=(bundle, pair / "b", started))
+        with started:
+            writer.start()
+            assert started.wait(60)
+        # A round takes half a second or so.
+        time.sleep(moments.random() * 0.8)
+        assert writer.is_alive(), "the writer failed by itself"
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join()
+        seen.add((check_whole(bundle), len(list((bundle / "prototypes").glob(".building*"))) > 0))
+    assert {sources for sources, _ in seen} <= {9, 14, 15}
+    assert len(seen) > 1, "it was always the same moment"
+    # The next writer goes on from there, and removes what the killed ones left.
+    sources = merge_bundles(bundle, [pair / "b"]).sources
+    assert sources in {14, 15}
+    current = read_manifest(bundle).prototypes.generation
+    left = {path.name for path in (bundle / "prototypes").iterdir()}
+    assert max(left) == current
+    assert not any(name.startswith(".building") for name in left)
+
+
+def test_killed_at_random_moments(tmp_path, pair):
+    kill_at_random_moments(tmp_path, pair, 8, 1)
+
+
+@pytest.mark.slow
+def test_killed_at_many_random_moments(tmp_path, pair):
+    kill_at_random_moments(tmp_path, pair, 120, 2)
+
+
+def read_on(bundle, stop, results):
+    """Open and search whatever is in force, again and again."""
+    seen = {}
+    try:
+        while not stop.is_set():
+            generation = open_generation(bundle, read_manifest(bundle))
+            queries = generation.index("time").vectors(0, 2)
+            matches = generation.search("time", queries, 99)
+            assert len(matches) == generation.info.sources
+            seen[generation.folder.name] = generation.info.sources
+        results.put(seen)
+    except BaseException as error:
+        results.put(f"{type(error).__name__}: {error}")
+
+
+def test_readers_in_other_processes_see_old_or_new(tmp_path, pair):
+    bundle = tmp_path / "a"
+    shutil.copytree(pair / "a", bundle)
+    stop, results = PROCESSES.Event(), PROCESSES.Queue()
+    readers = [PROCESSES.Process(target=read_on, args=(bundle, stop, results)) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    held = open_generation(bundle, read_manifest(bundle))
+    queries = held.index("square").vectors(0, 2)
+    before = held.search("square", queries, 9)
+    in_force = {"g0001": 9}
+    for _ in range(3):
+        for report in (
+            merge_bundles(bundle, [pair / "b"], exact_limit=50),
+            remove_clips(bundle, ["noise/a5_0.wav"]),
+            remove_clips(bundle, ["*/?5_*.wav"], rebuild_share=0.0, exact_limit=50),
+        ):
+            in_force[report.generation] = report.sources
+    stop.set()
+    seen = [results.get(timeout=60) for _ in readers]
+    for reader in readers:
+        reader.join(60)
+    for one in seen:
+        assert isinstance(one, dict), one
+        assert one.items() <= in_force.items()
+    remove_clips(bundle, ["noise/a0_0.wav"], purge=True)
+    assert not held.folder.exists()
+    assert held.search("square", queries, 9) == before, "a reader holds what it opened"
+
+
+def limited(bundle, other, data, limit, results):
+    """Merge, index and remove while no file may grow past `limit` bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    for act in (
+        lambda: merge_bundles(bundle, [other], exact_limit=50),
+        lambda: index_bundle(bundle, data, exact_limit=50),
+        lambda: remove_clips(bundle, ["noise/*"], purge=True, exact_limit=50),
+        lambda: remove_clips(bundle, ["noise/*"], rebuild_share=0.9),
+    ):
+        try:
+            results.put(act().generation)
+        except BundleError as error:
+            results.put(str(error))
+        except BaseException as error:
+            results.put(f"unexpected {type(error).__name__}: {error}")
+
+
+@pytest.mark.parametrize("limit", [0, 300, 3_000, 10_000])
+def test_a_full_disk_leaves_the_old_index(tmp_path, pair, limit):
+    """A limit on file sizes stands for the full disk: it needs no rights, and strikes at any file."""
+    bundle = tmp_path / "a"
+    shutil.copytree(pair / "a", bundle)
+    before = describe_files(bundle)
+    results = PROCESSES.Queue()
+    arguments = (bundle, pair / "b", pair / "sounds b", limit, results)
+    writer = PROCESSES.Process(target=limited, args=arguments)
+    writer.start()
+    answers = [results.get(timeout=120) for _ in range(4)]
+    writer.join(60)
+    for answer in answers:
+        assert "the disk is full" in answer, answer
+        assert "\n" not in answer
+    assert describe_files(bundle) == before
+    assert not list(Path(bundle).rglob(".building*"))
+    assert check_whole(bundle) == 9
