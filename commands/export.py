@@ -43,6 +43,13 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The decoder that earmark train lmac SOURCE -o RUN has trained over it.",
 )
+@click.option("--no-interpreter", is_flag=True, help="Leave the interpreter out: no components.")
+@click.option(
+    "--interpreter",
+    metavar="RUN",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The interpreter that earmark train l2i SOURCE -o RUN has trained over it.",
+)
 @click.option("--int8", is_flag=True, help="Add an 8-bit classifier for methods that ask for many scores.")
 @click.option(
     "--calibration",
@@ -83,6 +90,8 @@ def export(
     attribution: str | None,
     no_decoder: bool,
     decoder: Path | None,
+    no_interpreter: bool,
+    interpreter: Path | None,
     int8: bool,
     calibration: Path | None,
     seed: int,
@@ -97,6 +106,8 @@ def export(
     """
     if no_decoder and decoder is not None:
         raise click.UsageError("--decoder and --no-decoder exclude each other")
+    if no_interpreter and interpreter is not None:
+        raise click.UsageError("--interpreter and --no-interpreter exclude each other")
     if int8 != (calibration is not None):
         raise click.UsageError("--int8 and --calibration DIR belong together")
     from ..export.bundle_writer import check_target, write_bundle
@@ -104,12 +115,20 @@ def export(
 
     check_target(out, force=force)
     if Path(source).suffix.lower() == ".onnx":
-        if decoder is not None:
-            raise click.UsageError("--decoder is for sources in PyTorch; an .onnx file shows no feature maps")
+        if decoder is not None or interpreter is not None:
+            option = "--decoder" if decoder is not None else "--interpreter"
+            raise click.UsageError(f"{option} is for sources in PyTorch; an .onnx file shows no feature maps")
         found = _graph(source, window, of_graph)
     else:
         _refuse_graph_options(of_graph)
-        found = _pytorch(source, window, decoder, no_decoder=no_decoder)
+        found = _pytorch(
+            source,
+            window,
+            decoder,
+            interpreter,
+            no_decoder=no_decoder,
+            no_interpreter=no_interpreter,
+        )
     clips = read_clips(sound, found) if sound is not None else []
     manifest = write_bundle(
         found,
@@ -141,13 +160,25 @@ def export(
         )
 
 
-def _pytorch(text: str, window: float | None, decoder: Path | None, *, no_decoder: bool) -> Exportable:
-    """A source in PyTorch, with its own decoder, none, or one trained over it."""
+def _pytorch(
+    text: str,
+    window: float | None,
+    decoder: Path | None,
+    interpreter: Path | None,
+    *,
+    no_decoder: bool,
+    no_interpreter: bool,
+) -> Exportable:
+    """A source in PyTorch, with its own decoder and interpreter, none, or those trained over it."""
     _need_torch()
     from ..export.source import with_window, without_decoder
     from ..export.sources import resolve
 
-    found = resolve(text, allow_missing_decoder=no_decoder or decoder is not None)
+    found = resolve(
+        text,
+        allow_missing_decoder=no_decoder or decoder is not None,
+        interpreter=not no_interpreter and interpreter is None,
+    )
     if no_decoder or decoder is not None:
         found = without_decoder(found)
     if decoder is not None:
@@ -155,6 +186,11 @@ def _pytorch(text: str, window: float | None, decoder: Path | None, *, no_decode
         from ..export.trained_decoder import with_decoder
 
         found = with_decoder(found, RunDirectory(decoder, "decoder"))
+    if interpreter is not None:
+        from ..export.run_directory import RunDirectory
+        from ..export.trained_interpreter import with_interpreter
+
+        found = with_interpreter(found, RunDirectory(interpreter, "interpreter"))
     return found if window is None else with_window(found, window)
 
 

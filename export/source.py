@@ -22,7 +22,14 @@ from .exportable import Exportable, FloatArray, with_window
 from .heads import Head, Layer, LearntRotation
 from .scales import Scale
 
-__all__ = ["Reference", "Source", "with_window", "without_decoder", "without_onednn"]
+__all__ = [
+    "Reference",
+    "Source",
+    "with_window",
+    "without_decoder",
+    "without_interpreter",
+    "without_onednn",
+]
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,14 @@ def without_decoder(source: Source) -> Source:
     """The same source without its decoder: no masks."""
     reference = Reference(logits=source.reference.logits, interpreted=source.reference.interpreted)
     return replace(source, decoder=None, decoder_taps=[], mask_targets=None, reference=reference)
+
+
+def without_interpreter(source: Source) -> Source:
+    """The same source without its interpreter: no components."""
+    reference = replace(source.reference, interpreted=None)
+    return replace(
+        source, interpreter=None, interpreter_taps=[], components=None, dictionary={}, reference=reference
+    )
 
 
 @contextmanager

@@ -14,22 +14,26 @@ if TYPE_CHECKING:
 _FACTORY = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
 
-def resolve(text: str, *, allow_missing_decoder: bool = False) -> Source:
+def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool = True) -> Source:
     """The source that `text` names: a SpeechBrain output folder, a run directory, or `module:factory`.
 
     An .onnx file needs to be told more: `onnx_file.load`.
     allow_missing_decoder: a SpeechBrain folder without a decoder is a source without masks
+    interpreter: False leaves a run's or a folder's interpreter out; a run that is a classifier by design is
+        then the classifier that it began as
     Raises SourceError where it is none of them or the source is incomplete.
     """
     path = Path(text)
     if path.is_dir():
         if (path / "save").is_dir() or (path / "hyperparams.yaml").is_file():
+            from ..source import without_interpreter
             from . import speechbrain
 
-            return speechbrain.load(path, allow_missing_decoder=allow_missing_decoder)
+            found = speechbrain.load(path, allow_missing_decoder=allow_missing_decoder)
+            return found if interpreter else without_interpreter(found)
         from .run import load as load_run
 
-        return load_run(path)
+        return load_run(path, interpreter=interpreter)
     if path.suffix == ".onnx":
         raise SourceError(
             f"{text}: an .onnx file says neither labels nor sample rate; give --labels and --sample-rate"

@@ -1,8 +1,10 @@
-"""Source: the output folder of SpeechBrain's ESC-50 interpret recipe (Cnn14 and its L-MAC decoder).
+"""Source: the output folder of SpeechBrain's ESC-50 interpret recipe: Cnn14 with L-MAC's decoder, or L2I's.
 
     <folder>/hyperparams.yaml
     <folder>/save/label_encoder.txt  embedding_model.ckpt  classifier.ckpt      (often links)
     <folder>/save/CKPT+<date>/psi_model.ckpt                                    (the newest is taken)
+
+With a theta.ckpt beside it, psi is an interpreter: see speechbrain_l2i.py.
 
 SpeechBrain itself is not needed. Nothing in the folder is executed.
 """
@@ -10,6 +12,7 @@ SpeechBrain itself is not needed. Nothing in the folder is executed.
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +21,15 @@ from torch import nn
 
 from ...errors import SourceError
 from ...runtime.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec
-from ..architectures.cnn14 import Cnn14, Cnn14Classifier, channels_of, current_names
+from ..architectures.cnn14 import Cnn14, Cnn14Classifier, Taps, channels_of, current_names
 from ..architectures.cnn14_decoder import Cnn14Decoder, ExportedCnn14Decoder, reference_mask
 from ..architectures.mel import filterbank as filterbank_of
 from ..frontend import StftFrontend, analysis_window
 from ..scales import Scale, mel_rows
 from ..source import Reference, Source
+from ..stft import stft
 from .hyperparams import Hyperparams
+from .speechbrain_l2i import holds_interpreter, with_recipe_interpreter
 from .state_dicts import State, fill, read_state
 
 # Frames of the shortest sound: below that Cnn14's pooling leaves nothing.
@@ -62,13 +67,15 @@ def load(path: Path | str, *, allow_missing_decoder: bool = False) -> Source:
     hyperparams = Hyperparams(settings)
     recipe = _recipe(hyperparams, folder)
     labels = read_labels(_find(save / "label_encoder.txt", "label list"))
-    psi = _psi_path(save, allow_missing_decoder)
+    checkpoint = _newest(save)
+    interprets = checkpoint is not None and holds_interpreter(checkpoint)
+    psi = None if interprets else _psi_path(save, checkpoint, allow_missing_decoder)
     head = _head(save / "classifier.ckpt", hyperparams, labels)
     body = _body(save / "embedding_model.ckpt", recipe, head)
     decoder = None if psi is None else _decoder(psi, body, recipe)
     filterbank = mel_filterbank(recipe)
     channels = int(head.weight.shape[1])
-    return Source(
+    source = Source(
         name=recipe.name,
         labels=labels,
         task="single_label",
@@ -104,6 +111,9 @@ def load(path: Path | str, *, allow_missing_decoder: bool = False) -> Source:
             "SpeechBrain's ESC-50 interpret recipe."
         ),
     )
+    if checkpoint is None or not interprets:
+        return source
+    return with_recipe_interpreter(source, checkpoint, hyperparams, _listening(recipe, filterbank, body))
 
 
 def read_labels(path: Path) -> list[str]:
@@ -221,10 +231,15 @@ def _recipe(values: Hyperparams, folder: Path) -> Recipe:
     )
 
 
-def _psi_path(save: Path, optional: bool) -> Path | None:
-    """The decoder's checkpoint in the newest CKPT+ folder (their names sort by time)."""
+def _newest(save: Path) -> Path | None:
+    """The newest CKPT+ folder (their names sort by time)."""
     checkpoints = sorted(entry for entry in save.glob("CKPT+*") if entry.is_dir())
-    path = checkpoints[-1] / "psi_model.ckpt" if checkpoints else save / "CKPT+*" / "psi_model.ckpt"
+    return checkpoints[-1] if checkpoints else None
+
+
+def _psi_path(save: Path, checkpoint: Path | None, optional: bool) -> Path | None:
+    """The decoder's checkpoint."""
+    path = (checkpoint or save / "CKPT+*") / "psi_model.ckpt"
     if path.is_file():
         return path
     if optional:
@@ -326,6 +341,19 @@ def _scales(taps: dict[str, list[int | str]], recipe: Recipe) -> list[Scale]:
         )
         for name, stride in strides.items()
     ]
+
+
+def _listening(
+    recipe: Recipe, filterbank: torch.Tensor, body: Cnn14
+) -> Callable[[torch.Tensor], tuple[Taps, int]]:
+    """Waveform [B, N] -> the recipe's own taps, batch norms unfolded, and the number of frames."""
+
+    def listen(waveform: torch.Tensor) -> tuple[Taps, int]:
+        parts = stft(waveform, recipe.analysis)
+        logmel = torch.log1p(torch.sqrt(parts.pow(2).sum(-1) + 1e-14) @ filterbank)
+        return body(logmel)[1], logmel.shape[1]
+
+    return listen
 
 
 def _reference(

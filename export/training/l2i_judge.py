@@ -25,7 +25,7 @@ def judge(
     """Figures over the windows of `waveforms`; {} without any.
 
     With c the classifier's own prediction and p its score: fidelity_top1, fidelity_top3 whether c is among
-    theta's first; fidelity_f1 (several labels) of theta's labels above 0.5 against the classifier's;
+    theta's first; area: mean of the selected components' soft mask; fidelity_f1 (several labels) of theta's labels above 0.5 against the classifier's;
     reconstruction |X - W H| / |X|; selected: mean number of components with relevance above the threshold;
     faithfulness p - p(sound without them), random_faithfulness the same without as many random others.
     """
@@ -45,13 +45,14 @@ def judge(
         rest = heard.log_amplitude - activations.transpose(1, 2) @ dictionary.T
         error = rest.flatten(1).norm(dim=1) / heard.log_amplitude.flatten(1).norm(dim=1).clamp(min=1e-9)
         p = full.gather(1, target[:, None]).squeeze(1)
-        drops = []
+        drops, areas = [], []
         for selection in (chosen, other):
             mask = soft_mask(dictionary, activations, selection.to(activations.dtype))
+            areas.append(mask.mean(dim=(1, 2)))
             left = listener.scores(listener.scaled(heard, 1.0 - mask)).gather(1, target[:, None]).squeeze(1)
             drops.append(p - left)
         first, third = (rank < 1).to(p.dtype), (rank < 3).to(p.dtype)
-        columns.append(torch.stack([first, third, error, chosen.sum(dim=1).to(p.dtype), *drops]))
+        columns.append(torch.stack([first, third, error, chosen.sum(dim=1).to(p.dtype), areas[0], *drops]))
         theirs, ours = listener.scores(logits) > 0.5, full > 0.5
         hits += float((theirs & ours).sum())
         said_total += float(theirs.sum() + ours.sum())
@@ -61,6 +62,7 @@ def judge(
         "fidelity_top3",
         "reconstruction",
         "selected",
+        "area",
         "faithfulness",
         "random_faithfulness",
     )

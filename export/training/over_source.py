@@ -45,8 +45,8 @@ class Parts:
 
 
 def opened_source(source: str | Path | Source, out: str | Path | None) -> tuple[Path, Source]:
-    """The run directory to write to, and the source without a decoder of its own."""
-    from ..source import without_decoder
+    """The run directory to write to, and the source without decoder and interpreter of its own."""
+    from ..source import without_decoder, without_interpreter
     from ..sources import resolve
     from ..sources.run import load
 
@@ -62,7 +62,7 @@ def opened_source(source: str | Path | Source, out: str | Path | None) -> tuple[
         raise RunError(f"{source}: is no PyTorch model, which a decoder or an interpreter is trained over")
     if out is None:
         raise RunError(f"{found.name}: is no run directory; say where the result goes by -o RUN")
-    return Path(out), without_decoder(found)
+    return Path(out), without_interpreter(without_decoder(found))
 
 
 def chosen_device(asked: Device, *, exact: bool) -> torch.device:
