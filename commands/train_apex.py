@@ -23,15 +23,13 @@ from .train_options import require_torch, settings_of, split_options, tell_left_
 )
 @click.option("--invertible", is_flag=True, default=None, help="Any invertible U, not a rotation alone.")
 @click.option("--per-view", is_flag=True, default=None, help="A U for each view, not square's for all.")
-@click.option(
-    "--rounds", type=click.IntRange(1), help="Choose every channel's top clips so often. [default: 60]"
-)
+@click.option("--rounds", type=click.IntRange(1), help="Times that top clips are chosen. [default: 60]")
 @click.option("--n-first", type=click.IntRange(1), help="Top clips a channel at first. [default: 100]")
 @click.option("--n-last", type=click.IntRange(1), help="And from the middle on. [default: 5]")
 @click.option(
     "--solver",
     type=click.Choice(["exact", "adam"]),
-    help="exact: the best rotation for the clips chosen (default); adam: EPIC's steps on A, U = expm(A - A^T).",
+    help="exact: the best rotation for the clips chosen (default); adam: EPIC's steps on A.",
 )
 @click.option("--steps", type=click.IntRange(1), help="Steps of Adam a round. [default: 20]")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="Of Adam. [default: 0.001]")
@@ -93,8 +91,8 @@ def apex(
     if figures["fp32"] is not None:
         kept += f", {figures['fp32']:.1e} (fp32), top-1 the same in {figures['same_top1']:.0%}"
     click.echo(
-        f"{summary['folder']}: U of {summary['channels']} channels in {summary['seconds']:.0f} s, {shape}; {kept}; "
-        f"contributions: {summary['head']}",
+        f"{summary['folder']}: U of {summary['channels']} channels in {summary['seconds']:.0f} s, {shape}; "
+        f"{kept}; contributions: {summary['head']}",
         err=True,
     )
     index = summary["index"]

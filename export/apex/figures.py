@@ -124,9 +124,11 @@ def _pooled(z: Array, spec: FeatureMapSpec, heard: Heard) -> Array:
     if spec.pooling == "attention" and spec.attention is not None:
         weights = heard.taps[spec.attention][0].astype(np.float64)
         weights = weights[None] if weights.ndim == 2 else weights
-        return np.einsum("ktf,ctf->kc", weights, z)[None]
+        attended: Array = np.einsum("ktf,ctf->kc", weights, z)[None]
+        return attended
     frames = z.mean(axis=2)
     pooled = frames.mean(axis=1)
     if spec.pooling == "max_mean":
         pooled = pooled + frames.max(axis=1)
-    return pooled[None, None]
+    row: Array = pooled[None, None]
+    return row

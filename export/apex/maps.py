@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -52,8 +53,8 @@ class HeardMaps:
         return len(np.unique(self.maps.recordings))
 
 
-class Progress:
-    """Told of every clip that was heard; what `export.training.loop.Progress` is too."""
+class Progress(Protocol):
+    """Told of every clip that was heard; `export.training.loop.Progress` is one."""
 
     def step(self) -> None:
         """One clip further."""

@@ -73,8 +73,8 @@ def train_apex(
     held out. Returns the report (see docs/apex_training.md) and "notes", "left_out", "index" (IndexReport
     of a bundle, else None). The model's logits do not change.
 
-    Raises DataError (folders, clips), LabelError, SourceError or BundleError (the source), RunError (the run, its
-    settings, an interruption), DeviceError.
+    Raises DataError (folders, clips), LabelError, SourceError or BundleError (the source), RunError (the
+    run, its settings, an interruption), DeviceError.
     """
     settings = settings or ApexSettings()
     check(settings)
@@ -126,7 +126,8 @@ def run_directory(source: Path, out: str | Path | None = None) -> RunDirectory:
     if RunDirectory(source, "classifier").config_path.is_file():
         return RunDirectory(Path(out) if out else source / FOLDER, PART)
     raise RunError(
-        f"{source}: neither a run directory nor a bundle; export other sources first, and learn U over the bundle"
+        f"{source}: neither a run directory nor a bundle; export other sources first, and learn U over the "
+        "bundle"
     )
 
 
@@ -151,7 +152,8 @@ def _bundle_of(path: Path, *, is_bundle: bool, folder: Path) -> Iterator[tuple[B
 def _spec(manifest: Manifest) -> Any:
     if manifest.feature_map is None or manifest.stage("embeddings") is None:
         raise RunError(
-            f"{manifest.name}: this model has no feature map to learn U over; export it again from a source with one"
+            f"{manifest.name}: this model has no feature map to learn U over; export it again from a source "
+            "with one"
         )
     return manifest.feature_map
 
@@ -226,30 +228,29 @@ def _learn(run: RunDirectory, maps: FeatureMaps, settings: ApexSettings, *, quie
     total = rounds_of(settings)
     bar = Progress(total * len(axes), "learning U", "round", quiet)
     bar.jump(len(found) * total + (state.done if state else 0))
-    done_rows = [dict(row, epoch=index + 1) for index, row in enumerate(_rows(run, len(found) * total))]
+    before = run.read_metrics()[: len(found) * total]
+
+    def keep(now: State) -> None:
+        tensors = {f"found/{name}": u for name, u in found.items()}
+        tensors |= {f"adam/{name}": np.asarray(tensor) for name, tensor in now.tensors.items()}
+        tensors |= {"u": now.u, "best": now.best}
+        rows = [*before, *({"map": AXES[len(found)], **row} for row in now.rows)]
+        record = {"done": now.done, "best_purity": now.best_purity, "rows": list(now.rows)}
+        # Copies: the file may not hold one tensor twice.
+        held = {name: torch.tensor(tensor) for name, tensor in tensors.items()}
+        run.write_state(held, {"state": record, "found": list(found)})
+        run.write_metrics([dict(row, epoch=index + 1) for index, row in enumerate(rows)])
+        last = now.rows[-1]
+        bar.step(**{name: float(last[name]) for name in ("loss", "purity") if name in last})
+
     try:
         for axis in axes[len(found) :]:
-
-            def keep(now: State, axis: str = axis) -> None:
-                tensors = {f"found/{name}": torch.from_numpy(u) for name, u in found.items()}
-                tensors |= {"u": torch.from_numpy(now.u), "best": torch.from_numpy(now.best)}
-                tensors |= {
-                    f"adam/{name}": torch.from_numpy(np.asarray(t)) for name, t in now.tensors.items()
-                }
-                rows = [*done_rows, *({"map": axis, **row} for row in now.rows)]
-                for index, row in enumerate(rows):
-                    row["epoch"] = index + 1
-                record = {"done": now.done, "best_purity": now.best_purity, "rows": list(now.rows)}
-                run.write_state(tensors, {"state": record, "found": list(found)})
-                run.write_metrics(rows)
-                bar.step(**{k: float(v) for k, v in now.rows[-1].items() if k in {"loss", "purity"}})
-
             found[axis] = learn_rotation(maps, learnt_view(axis), settings, state=state, on_round=keep)
-            done_rows, state = run.read_metrics(), None
+            before, state = run.read_metrics(), None
     except KeyboardInterrupt as error:
         raise RunError(
-            f"{run.path}: interrupted after {len(run.read_metrics())} of {total * len(axes)} rounds; the same command "
-            "with --resume goes on from there"
+            f"{run.path}: interrupted after {len(run.read_metrics())} of {total * len(axes)} rounds; the "
+            "same command with --resume goes on from there"
         ) from error
     finally:
         bar.close()
@@ -257,13 +258,8 @@ def _learn(run: RunDirectory, maps: FeatureMaps, settings: ApexSettings, *, quie
     return Rotation(*(found.get(axis, found["square"]).astype(np.float32) for axis in AXES))
 
 
-def _rows(run: RunDirectory, count: int) -> list[dict[str, Any]]:
-    """The metrics of the maps that are done."""
-    return run.read_metrics()[:count]
-
-
 def _restored(run: RunDirectory) -> tuple[dict[str, Any], State | None]:
-    """The U of maps that are done, and the state of the one at work. Raises RunError where it does not fit."""
+    """The U of maps that are done, and the state of the one at work. Raises RunError where it is not its."""
     saved = run.read_state()
     if saved is None:
         return {}, None
@@ -335,12 +331,14 @@ def _notes(manifest: Manifest, parts: Mapping[str, HeardMaps], settings: ApexSet
     for part, one in parts.items():
         if one.recordings < settings.n_last:
             yield (
-                f"{part.replace('_', ' ')}: {one.recordings} source recordings, so a channel has fewer than the "
-                f"{settings.n_last} top clips asked for"
+                f"{part.replace('_', ' ')}: {one.recordings} source recordings, so a channel has fewer than "
+                f"the {settings.n_last} top clips asked for"
             )
-    without = [label for label in manifest.labels if label not in parts["train"].labels]
+    known = set(parts["train"].labels)
+    without = [label for label in manifest.labels if label not in known]
     if without:
-        yield f"no clip to learn from in the class {', '.join(without[:5])}{', ...' if len(without) > 5 else ''}"
+        more = ", ..." if len(without) > 5 else ""
+        yield f"no clip to learn from in the class {', '.join(without[:5])}{more}"
 
 
 def _publish(

@@ -31,8 +31,8 @@ def with_apex(source: Source, folder: Path) -> Source:
     rotation, config = read_rotation(run), run.read_config()
     if config.get("classifier_sha256") != fingerprint(source):
         raise SourceError(
-            f"{run.weights_path}: was learnt over another classifier than {source.name}; run earmark train apex "
-            "again"
+            f"{run.weights_path}: was learnt over another classifier than {source.name}; run earmark train "
+            "apex again"
         )
     if source.feature_map is None or len(rotation.square) != source.feature_map.channels:
         raise SourceError(
