@@ -211,29 +211,41 @@ class Generation:
         if kind == "prototype":
             rows, vectors = self._prototypes_of(view)
             cosines = np.clip(normalise(queries) @ vectors.T, -1.0, 1.0)
-            return self._distinct(view, cosines, np.broadcast_to(rows, cosines.shape))[:count]
+            rows = np.broadcast_to(rows, cosines.shape)
+            return self._matches(view, cosines, rows, self._distinct(view, cosines, rows)[:count])
         index, wanted = self._indexes[view], count * 4
         while True:
             cosines, rows = index.search(queries, wanted)
             if kind == "clip":
                 rows = np.where(np.isin(rows, self.prototypes(view)), -1, rows)
-            matches = self._distinct(view, cosines, rows)
-            if len(matches) >= min(count, self.info.sources) or wanted >= index.info.entries:
-                return matches[:count]
+            found = self._distinct(view, cosines, rows)
+            if len(found) >= min(count, self.info.sources) or wanted >= index.info.entries:
+                return self._matches(view, cosines, rows, found[:count])
             wanted *= 4
 
-    def _distinct(self, view: View, cosines: FloatArray, rows: Table) -> list[Match]:
-        """The hits of all queries in order of similarity, the best of each source; row -1 is none."""
-        order = np.lexsort((rows.ravel(), -cosines.ravel()))
-        order = order[rows.ravel()[order] >= 0]
-        clips = self.entries(view)["clip"][rows.ravel()[order]]
+    def _distinct(self, view: View, cosines: FloatArray, rows: Table) -> npt.NDArray[np.int64]:
+        """The hits of all queries [q, n] in order of similarity, the best of each source: flat indices.
+
+        Row -1 is no hit.
+        """
+        flat_rows = rows.ravel()
+        order = np.lexsort((flat_rows, -cosines.ravel()))
+        order = order[flat_rows[order] >= 0]
+        clips = self.entries(view)["clip"][flat_rows[order]]
         if ((clips < 0) | (clips >= self.info.clips)).any():
             raise PrototypeIndexError(f"{self.folder / view}.entries.npy: damaged; {REBUILD}")
         _, first = np.unique(self.clips["source"][clips], return_index=True)
+        distinct: npt.NDArray[np.int64] = order[np.sort(first)]
+        return distinct
+
+    def _matches(
+        self, view: View, cosines: FloatArray, rows: Table, found: npt.NDArray[np.int64]
+    ) -> list[Match]:
+        queries, places = np.divmod(found, rows.shape[1])
+        cosines, rows = cosines[queries, places], rows[queries, places]
         return [
-            Match(flat // rows.shape[1], float(cosines.ravel()[flat]), row, self.kind(view, row))
-            for flat in order[np.sort(first)].tolist()
-            for row in (int(rows.ravel()[flat]),)
+            Match(query, cosine, row, self.kind(view, row))
+            for query, cosine, row in zip(queries.tolist(), cosines.tolist(), rows.tolist(), strict=True)
         ]
 
 

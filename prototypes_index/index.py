@@ -101,8 +101,8 @@ class ViewIndex:
         cosines *= 1 / UNIT
         cosines[rows < 0] = -np.inf
         order = np.lexsort((rows, -cosines), axis=-1)
-        cosines, rows = np.take_along_axis(cosines, order, -1), np.take_along_axis(rows, order, -1)
-        return np.clip(cosines, -1.0, 1.0), rows
+        each = np.arange(len(rows))[:, None]
+        return np.clip(cosines[each, order], -1.0, 1.0), rows[each, order]
 
     def vectors_at(self, rows: npt.NDArray[np.int64]) -> FloatArray:
         """The stored vectors [n, D] at those rows, of length 1."""

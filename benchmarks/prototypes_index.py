@@ -1,0 +1,265 @@
+"""An index of prototypes at a given size: recall, time, memory, disk.
+
+    python benchmarks/prototypes_index.py --bundle BUNDLE [--bundle BUNDLE]... --data FOLDERS
+        --held-out FOLDERS [--channels 192] [--entries 100000] --out DIR
+
+The clips of DATA are heard by every bundle, and the channels of their feature maps stand side by side
+(cut at --channels): that is how three models of 192 channels make real embeddings of 512. They are
+multiplied up to --entries a view: each copy is a real embedding, its channels' gains off by 15 %, and
+mixed with up to 30 % of another, as sounds overlap. Queries are embeddings of the held-out clips, as
+they are, two a view as an explanation asks. Written as `earmark index` writes: the same writer.
+
+Recall@10 counts neighbours within 1e-3 of the tenth's similarity, over 200 queries a view, against all
+stored vectors. Memory is what the process holds itself (anonymous), and what building adds to it; mapped
+files are the system's. --random takes vectors without any structure instead, the worst there is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from earmark.evaluation.sound_folders import list_sounds
+from earmark.export.clip_listener import ClipListener
+from earmark.prototypes_index.generation import Generation
+from earmark.prototypes_index.index_build import exact_tenth, recall
+from earmark.prototypes_index.info import read_info
+from earmark.prototypes_index.table import Clip
+from earmark.prototypes_index.views import VIEWS, Grid, Places, find_places, normalise
+from earmark.prototypes_index.writer import GenerationWriter
+from earmark.runtime.bundle import Bundle
+
+FloatArray = npt.NDArray[np.float32]
+PER_CLIP = 80
+QUERIES = 200
+GAIN, MIX = 0.15, 0.3
+
+
+def main() -> None:
+    """Build and search, each in a process of its own, and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--bundle", type=Path, action="append", required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--held-out", type=Path, required=True)
+    parser.add_argument("--channels", type=int, default=192)
+    parser.add_argument("--entries", type=int, default=100_000)
+    parser.add_argument("--random", action="store_true")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--step", choices=("hear", "build", "search"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    steps = {"hear": hear, "build": build, "search": search}
+    if options.step:
+        print(json.dumps(steps[options.step](options)))
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Any] = {}
+    for step in steps:
+        arguments = [sys.executable, __file__, *sys.argv[1:], "--step", step]
+        done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True)
+        found |= json.loads(done.stdout)
+    shutil.rmtree(options.out / "generation")
+    print(json.dumps(found, indent=2))
+
+
+def hear(options: argparse.Namespace) -> dict[str, Any]:
+    """The real embeddings of every view, of DATA and of the held-out clips."""
+    path = options.out / _file_of_embeddings(options)
+    if path.exists():
+        return {}
+    if options.random:
+        random = np.random.default_rng(2)
+        sizes = {view: options.channels * (2 if view == "time_frequency" else 1) for view in VIEWS}
+        np.savez(
+            path,
+            **{f"data_{view}": random.standard_normal((20_000, size), "f4") for view, size in sizes.items()},
+            **{
+                f"held_out_{view}": random.standard_normal((2_000, size), "f4")
+                for view, size in sizes.items()
+            },
+        )
+        return {}
+    listeners = [ClipListener(Bundle.open(one), one / "embeddings.onnx") for one in options.bundle]
+    arrays = {}
+    for part, folder in (("data", options.data), ("held_out", options.held_out)):
+        found: dict[str, list[FloatArray]] = {view: [] for view in VIEWS}
+        for file in list_sounds(folder, fewest_classes=1).clips:
+            for heard in zip(*(one.listen(one.open(file.path)) for one in listeners), strict=True):
+                maps = {
+                    name: np.concatenate([one.maps[name] for one in heard], axis=-1)[..., : options.channels]
+                    for name in ("square", "time", "frequency")
+                }
+                for view in VIEWS:
+                    found[view].append(find_places(view, maps, heard[0].frames).vectors)
+        arrays |= {f"{part}_{view}": np.concatenate(vectors) for view, vectors in found.items()}
+    np.savez(path, **arrays)
+    return {}
+
+
+def _file_of_embeddings(options: argparse.Namespace) -> str:
+    return f"{'random' if options.random else 'real'}_{options.channels}.npz"
+
+
+def build(options: argparse.Namespace) -> dict[str, Any]:
+    """Write a generation of that many entries a view."""
+    real = np.load(options.out / _file_of_embeddings(options))
+    sources = {view: normalise(real[f"data_{view}"]) for view in VIEWS}
+    folder = options.out / "generation"
+    shutil.rmtree(folder, ignore_errors=True)
+    graph = options.out / "graph.onnx"
+    graph.write_bytes(b"no graph is needed here")
+    channels = sources["square"].shape[1]
+    writer = GenerationWriter(
+        folder,
+        embeddings=graph,
+        model_sha256="",
+        labels=["a"],
+        views=VIEWS,
+        channels=channels,
+        grid=Grid(1.0, ((0.0, 1.0), (1.0, 2.0))),
+    )
+    random = np.random.default_rng(0)
+    # Drawing a gain for each number would take longer than the index.
+    gains = np.exp(GAIN * random.standard_normal((4096, 2 * channels), dtype=np.float32))
+    of_channel = np.arange(channels, dtype=np.int32) % PER_CLIP
+    spent: dict[str, float] = {}
+    with _measured(spent, "add"):
+        for number in range(options.entries // PER_CLIP):
+            places = {}
+            for view, base in sources.items():
+                rows = np.arange(number * PER_CLIP, (number + 1) * PER_CLIP) % len(base)
+                gain = gains[random.integers(0, len(gains), PER_CLIP), : base.shape[1]]
+                share = random.uniform(0, MIX, (PER_CLIP, 1)).astype(np.float32)
+                others = base[random.integers(0, len(base), PER_CLIP)]
+                vectors = (1 - share) * base[rows] * gain + share * others
+                cells = np.zeros((PER_CLIP, 2), dtype=np.int32)
+                places[view] = Places(cells, of_channel, random.random(channels, dtype=np.float32), vectors)
+            name = str(number)
+            writer.add(Clip(name, name, "a", 0.0, 1.0, name, name), places)
+    with _measured(spent, "finish"):
+        writer.finish()
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    return {
+        "entries": writer.clips * PER_CLIP,
+        "channels": channels,
+        **{name: round(value, 1) for name, value in spent.items()},
+        "disk_mb": round(sum(sizes.values()) / 1e6),
+        "vectors_mb": round(sum(size for name, size in sizes.items() if "vectors" in name) / 1e6),
+    }
+
+
+def search(options: argparse.Namespace) -> dict[str, Any]:
+    """Open the generation as the runtime does, and search it with the held-out clips."""
+    folder = options.out / "generation"
+    info = read_info(folder)
+    spec = SimpleNamespace(
+        views=list(info.views),
+        entries={view: index.entries for view, index in info.views.items()},
+        dimensions={view: index.dimension for view, index in info.views.items()},
+        clips=info.clips,
+        removed=0,
+    )
+    start = time.perf_counter()
+    generation = Generation.open(folder, spec)
+    found: dict[str, Any] = {"open_ms": round((time.perf_counter() - start) * 1e3, 1)}
+    real = np.load(options.out / _file_of_embeddings(options))
+    random = np.random.default_rng(1)
+    queries = {}
+    for view in VIEWS:
+        held_out = normalise(real[f"held_out_{view}"])
+        queries[view] = held_out[random.choice(len(held_out), QUERIES, replace=False)]
+    start = time.perf_counter()
+    for view in VIEWS:
+        generation.search(view, queries[view][:2], 5)
+    found["first_search_ms"] = round((time.perf_counter() - start) * 1e3, 1)
+    spent = []
+    for _ in range(3):
+        for query in range(0, QUERIES, 2):
+            start = time.perf_counter()
+            for view in VIEWS:
+                generation.search(view, queries[view][query : query + 2], 5)
+            spent.append((time.perf_counter() - start) * 1e3)
+    # The last round: whatever a query touches has been read from the disk.
+    spent = spent[-QUERIES // 2 :]
+    found["search_ms"] = {
+        "median": round(statistics.median(spent), 2),
+        "p95": round(sorted(spent)[int(0.95 * len(spent))], 2),
+    }
+    found["search_memory_mb"] = round(_held_mb())
+    found["views"] = {}
+    for view in VIEWS:
+        index = generation.index(view)
+        tenth = exact_tenth(queries[view], _Stored(index))
+        found["views"][view] = {
+            "kind": index.info.kind,
+            "projected": index.info.projected,
+            "lists": index.info.lists,
+            "probes": index.info.probes,
+            "candidates": index.info.candidates,
+            "recall_at_build": index.info.recall_at_10,
+            "recall_held_out": round(recall(index, queries[view], tenth), 4),
+        }
+    return found
+
+
+class _Stored:
+    """The stored vectors of an index, by slices."""
+
+    def __init__(self, index: Any) -> None:
+        self._index = index
+        self.shape = (index.info.entries, index.info.dimension)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> FloatArray:
+        start, stop, _ = rows.indices(len(self))
+        vectors: FloatArray = self._index.vectors(start, stop - start)
+        return vectors
+
+
+@contextmanager
+def _measured(spent: dict[str, float], name: str) -> Iterator[None]:
+    """Note seconds, seconds of processor, and the most memory held meanwhile."""
+    before = _held_mb()
+    most, over = [before], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.05):
+            most[0] = max(most[0], _held_mb())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    start, processor = time.perf_counter(), time.process_time()
+    yield
+    spent[f"{name}_s"] = time.perf_counter() - start
+    spent[f"{name}_processor_s"] = time.process_time() - processor
+    over.set()
+    watcher.join()
+    spent[f"{name}_memory_mb"] = most[0] - before
+
+
+def _held_mb() -> float:
+    """Anonymous memory of this process."""
+    with Path(f"/proc/{os.getpid()}/status").open(encoding="ascii") as file:
+        return next(int(line.split()[1]) / 1e3 for line in file if line.startswith("RssAnon"))
+
+
+if __name__ == "__main__":
+    main()
