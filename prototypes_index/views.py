@@ -9,13 +9,15 @@ EPIC's channel core (arXiv 2505.12897): for channel c
     time_frequency  t* and f* independently, as above                q = T[t*] and F[f*], concatenated
 
 By these vectors alone all views find what sounds all the time: a click in a hum lies nearest to another
-sound's hum. So an index may hold vectors with *contrast* instead (`embed`), which keep a tenth of what the
-sound sustains, m = mean over t:
+sound's hum. So an index may hold vectors with *contrast* instead (`embed`), which keep a tenth of what is
+common to the whole sound:
 
-    square          q = Z[t*, f*] - 0.9 F[f*]        time    q = T[t*] - 0.9 m(T)
-    frequency       q = F[f*]                        time_frequency  both of these, each of length 1
+    square          q = Z[t*, f*] - 0.9 F[f*]
+    time            q = T[t*] - 0.9 mean_t T
+    frequency       q = F[f*] - 0.9 mean_f F
+    time_frequency  the last two, each divided by its length, concatenated
 
-Where a sound only sustains, that is the same direction as without.
+Where nothing stands out, that is the same direction as without.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ VIEWS: tuple[View, ...] = ("square", "time", "frequency", "time_frequency")
 # What a view's place pins down; the other axis spans the whole window or band (cell index -1).
 LOCALISES_TIME: frozenset[View] = frozenset({"square", "time", "time_frequency"})
 LOCALISES_FREQUENCY: frozenset[View] = frozenset({"square", "frequency", "time_frequency"})
-# How much of what a sound sustains is taken out of vectors with contrast.
+# How much of what a whole sound has in common is taken out of vectors with contrast.
 CONTRAST = 0.9
 
 
@@ -190,17 +192,17 @@ def embed(
 ) -> FloatArray:
     """The vectors [P, D] of the cells [P, 2] (frame, row; what the view does not pin down is not looked at).
 
-    contrast: less of what the sound sustains, as the head of this file defines
+    contrast: less of what the whole sound has in common, as the head of this file defines
     """
     frame, row = cells[:, 0], cells[:, 1]
     square, time, frequency = maps["square"], maps["time"], maps["frequency"]
     removed = np.float32(CONTRAST if contrast else 0.0)
-    bands: FloatArray = frequency[row]
+    if view == "square":
+        vectors: FloatArray = square[frame, row] - removed * frequency[row]
+        return vectors
+    bands: FloatArray = frequency[row] - removed * frequency.mean(axis=0)
     if view == "frequency":
         return bands
-    if view == "square":
-        vectors: FloatArray = square[frame, row] - removed * bands
-        return vectors
     passages: FloatArray = time[frame] - removed * time.mean(axis=0)
     if view == "time":
         return passages

@@ -7,7 +7,8 @@ m(f) = mean_t e(t, f), what a place has of it beyond what the sound sustains is
     square          e(t, f) - m(f)        time            mean_f e(t, f) - mean e
     frequency       m(f)                  time_frequency  the sum of time's and frequency's
 
-and of the places at which channels peak, those with the most are looked up.
+and of the places at which channels peak, those with the most are looked up; those in the outermost frames,
+where the model hears padding beside the sound, only if there are no others.
 """
 
 from __future__ import annotations
@@ -178,8 +179,11 @@ class WindowPlaces:
             cell += peaks.frame * self._evidence.shape[1]
         if view in LOCALISES_FREQUENCY:
             cell += peaks.row
-        chosen: list[int] = []
         left = np.ones(len(cell), dtype=np.bool_)
+        if view in LOCALISES_TIME:
+            inside = (peaks.frame > 0) & (peaks.frame < len(self._evidence) - 1)
+            left = inside if inside.any() else left
+        chosen: list[int] = []
         while len(chosen) < count and left.any():
             chosen.append(int(np.where(left, evidence, -np.inf).argmax()))
             left &= cell != cell[chosen[-1]]
