@@ -95,10 +95,10 @@ def _evaluated(
         document = {"asked": asked, **json.loads(done.stdout)}
         report.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     document = json.loads(report.read_text())
-    return document, [_record(line) for line in lines.read_text().splitlines()]
+    return document, [record_of(line) for line in lines.read_text().splitlines()]
 
 
-def _record(line: str) -> Record:
+def record_of(line: str) -> Record:
     """A record as it was before it became JSON."""
     fields = json.loads(line)
     values = {key: np.nan if value is None else value for key, value in fields["values"].items()}

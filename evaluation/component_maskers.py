@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import MethodError
 from ..runtime.arrays import FloatArray
@@ -65,7 +66,7 @@ def _selected(dictionary: Dictionary, said: Said, target: int, _: object) -> tup
 
 def _as_many(dictionary: Dictionary, said: Said, target: int, random: np.random.Generator) -> tuple[int, ...]:
     """As many components as the method selects, of those active in the window, by lot."""
-    active = np.flatnonzero(said["pooled"] > 0.0)
+    active = _active(said)
     count = min(len(selected(dictionary, said["pooled"], target)), len(active))
     return tuple(int(index) for index in random.choice(active, count, replace=False))
 
@@ -73,13 +74,18 @@ def _as_many(dictionary: Dictionary, said: Said, target: int, random: np.random.
 def _as_much(dictionary: Dictionary, said: Said, target: int, random: np.random.Generator) -> tuple[int, ...]:
     """Active components by lot, as many as make the selected ones' area, as nearly as they can."""
     own = soft_mask(dictionary.columns, said["activations"], selected(dictionary, said["pooled"], target))
-    order = random.permutation(np.flatnonzero(said["pooled"] > 0.0))
+    order = random.permutation(_active(said))
     areas = [0.0]
     while areas[-1] < own.mean() and len(areas) <= len(order):
         some = order[: len(areas)]
         areas.append(float(soft_mask(dictionary.columns, said["activations"], some.tolist()).mean()))
     count = int(np.abs(np.array(areas) - own.mean()).argmin())
     return tuple(int(index) for index in order[:count])
+
+
+def _active(said: Said) -> npt.NDArray[np.intp]:
+    """Components that sound at all in the window: to remove others would be no control."""
+    return np.flatnonzero(said["activations"].max(axis=1) > 0.0)
 
 
 def _untrained(dictionary: Dictionary, said: Said, target: int, _: object) -> tuple[int, ...]:

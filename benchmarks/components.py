@@ -1,0 +1,170 @@
+r"""Components over several seeds: fidelity, faithfulness beside random components, places of events.
+
+    python benchmarks/components.py DATA --out DIR --fold 4 \
+        --family post-hoc P0 P1 P2 [--family by-design D0 D1 D2] [--events DATA/events.csv]
+
+A family is one bundle a seed. Each bundle is one `earmark evaluate` (and one with --events, where given),
+kept in DIR and not repeated as long as bundle, data and options are the same. Prints tables: means and
+standard deviations over seeds, paired differences pooled over the seeds' windows with intervals over source
+recordings; all of it goes to DIR/components.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from faithfulness import over_seeds, record_of
+
+from earmark.evaluation.faithfulness import Record
+from earmark.evaluation.faithfulness_table import differences
+from earmark.evaluation.table import Column, Table
+from earmark.runtime.bundle import read_manifest
+
+METHODS = (
+    "components",
+    "random_components",
+    "random_components_area",
+    "random_theta",
+    "components_log",
+    "random_components_log",
+    "random_components_area_log",
+    "energy",
+    "ones",
+)
+PLACES = ("components", "energy", "random")
+FIGURES = ("relative_error", "squared_error", "selected", "none_selected")
+
+
+def main() -> None:
+    """Evaluate what is missing, then put it together."""
+    options = _parser().parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    records: list[tuple[str, int, Record]] = []
+    reports: list[dict[str, Any]] = []
+    located: list[dict[str, Any]] = []
+    for family, *bundles in options.family:
+        for seed, bundle in enumerate(map(Path, bundles)):
+            mask = ("mask",) if read_manifest(bundle).stage("decoder") is not None else ()
+            name, lines = f"{family}-{seed}", options.out / f"{family}-{seed}.jsonl"
+            words = [word for method in (*mask, *METHODS) for word in ("-m", method)]
+            report = _evaluated(options, name, bundle, [*words, "--records", str(lines)])
+            reports.append({"family": family, "seed": seed, **report})
+            records += [(family, seed, record_of(line)) for line in lines.read_text().splitlines()]
+            if options.events is not None:
+                words = [word for method in (*mask, *PLACES) for word in ("-m", method)]
+                found = _evaluated(
+                    options, f"{name}-events", bundle, [*words, "--events", str(options.events)]
+                )
+                located.append({"family": family, "seed": seed, **found})
+    tables = {
+        "fidelity": fidelity(reports),
+        "faithfulness": over_seeds(records),
+        "components minus the others": _pooled(records, "components"),
+        "components_log minus the others": _pooled(records, "components_log"),
+    }
+    if located:
+        tables["places of events"] = places(located)
+    for title, table in tables.items():
+        print(f"{title}\n\n{table.text(intervals=True)}\n")
+    document = {
+        "reports": reports,
+        "located": located,
+        "tables": {title: table.to_dict() for title, table in tables.items()},
+    }
+    (options.out / "components.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--fold", type=int)
+    parser.add_argument("--family", nargs="+", action="append", required=True, metavar=("NAME", "BUNDLE"))
+    parser.add_argument("--events", type=Path)
+    return parser
+
+
+def _evaluated(options: argparse.Namespace, name: str, bundle: Path, more: list[str]) -> dict[str, Any]:
+    """The report of one `earmark evaluate`, from DIR where it is there."""
+    report = options.out / f"{name}.json"
+    command = [sys.executable, "-m", "earmark.cli", "evaluate", str(bundle), str(options.data), "--json"]
+    command += [*more, *(["--fold", str(options.fold)] if options.fold is not None else [])]
+    manifest = hashlib.sha256((bundle / "bundle.json").read_bytes()).hexdigest()
+    asked = {"command": command[3:], "manifest_sha256": manifest}
+    if not report.exists() or json.loads(report.read_text()).get("asked") != asked:
+        print(f"earmark {' '.join(command[3:])}", file=sys.stderr)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        document = {"asked": asked, **json.loads(done.stdout)}
+        report.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    found: dict[str, Any] = json.loads(report.read_text())
+    return found
+
+
+def fidelity(reports: list[dict[str, Any]]) -> Table:
+    """A row a family and speaker: mean and spread over seeds of what `earmark evaluate` says of them."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    keys: dict[str, str] = {}
+    for report in reports:
+        found = report["components"]
+        table = found["fidelity"]["clean"]
+        keys |= {column["key"]: column["title"] for column in table["columns"] if column["key"] != "method"}
+        figures = {key: found["figures"]["clean"][key] for key in FIGURES}
+        for row in table["rows"]:
+            own = figures if row["method"] == "components" else {}
+            groups.setdefault((report["family"], row["method"]), []).append({**row, **own})
+    titles = {**keys, "relative_error": "error", "squared_error": "MSE", "selected": "selected"}
+    titles |= {"none_selected": "none"}
+    columns = [Column("family", "family"), Column("method", "says")]
+    columns += [Column(key, title) for key, title in titles.items()]
+    rows = []
+    for (family, method), some in groups.items():
+        cells = {key: _spread([one.get(key) for one in some]) for key in titles}
+        rows.append({"family": family, "method": method, **cells})
+    return Table(columns, rows)
+
+
+def places(located: list[dict[str, Any]]) -> Table:
+    """A row a family and method: mean and spread over seeds of AUC and average precision."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for report in located:
+        for row in report["table"]["rows"]:
+            groups.setdefault((report["family"], row["method"]), []).append(row)
+    columns = [Column(key, key) for key in ("family", "method", "auc", "precision")]
+    rows = [
+        {"family": family, "method": method}
+        | {key: _spread([one.get(key) for one in some]) for key in ("auc", "precision")}
+        for (family, method), some in groups.items()
+    ]
+    return Table(columns, rows)
+
+
+def _spread(cells: list[Any]) -> str | None:
+    """Mean and standard deviation of the seeds' estimates."""
+    found = [cell["estimate"] for cell in cells if cell is not None and cell["estimate"] is not None]
+    if not found:
+        return None
+    digits = 1 if max(found) >= 2 else 3
+    spread = f" ± {np.std(found, ddof=1):.{digits}f}" if len(found) > 1 else ""
+    return f"{np.mean(found):.{digits}f}{spread}"
+
+
+def _pooled(records: list[tuple[str, int, Record]], first: str) -> Table:
+    """`first` minus the others over all windows and seeds, family by family (told as the condition)."""
+    named = [
+        replace(record, clip=f"{seed}/{record.clip}", condition=family) for family, seed, record in records
+    ]
+    return differences(named, first)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""What components cost on top of classifying: interleaved, one process, medians.
+
+    python benchmarks/components_cost.py CLIP [--bundle BUNDLE]... [--cnn14 compact reference] [--repeats 60]
+
+Bundles are measured as they are. For Cnn14 its classifier with random weights, which cost what trained ones
+cost, gets an interpreter of 100 components, the compact one or the recipe's own layers. Each repeat
+classifies the clip from memory at the model's rate, explains it by components, explains it and makes the kept
+sound (which nobody pays for who does not listen), and explains it by mask where there is one.
+Nothing else should run on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import earmark
+from earmark.evaluation.sound_folders import load_sound
+from earmark.runtime.explainer import Explainer
+
+COMPONENTS = 100
+WARM = 5
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("clip", type=Path)
+    parser.add_argument("--bundle", type=Path, action="append", default=[])
+    parser.add_argument("--cnn14", nargs="*", choices=["compact", "reference"], default=[])
+    parser.add_argument("--repeats", type=int, default=60)
+    options = parser.parse_args()
+    print(f"{'ms, median of ' + str(options.repeats):<34}{'time':>9}{'by classifying':>16}{'paired, %':>12}")
+    with tempfile.TemporaryDirectory() as folder:
+        made = [cnn14_bundle(Path(folder), kind) for kind in options.cnn14]
+        for path in [*options.bundle, *made]:
+            with earmark.load(path, device="cpu") as explainer:
+                measure(path.name, explainer, options.clip, options.repeats)
+
+
+def measure(name: str, explainer: Explainer, clip: Path, repeats: int) -> None:
+    """Print the bundle's rows: medians, and the median of the differences within a repeat."""
+    rate = explainer.manifest.sample_rate
+    sound = (load_sound(clip, rate), rate)
+    ways: dict[str, Callable[[], Any]] = {
+        "classify": lambda: explainer.explain(sound, methods=[]),
+        "components": lambda: explainer.explain(sound, methods=["components"]),
+        "components, heard": lambda: explainer.explain(sound, methods=["components"]).components.audio,
+    }
+    if explainer.manifest.stage("decoder") is not None:
+        ways["mask"] = lambda: explainer.explain(sound, methods=["mask"])
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    for repeat in range(repeats + WARM):
+        for way, run in ways.items():
+            start = time.perf_counter()
+            run()
+            if repeat >= WARM:
+                taken[way].append((time.perf_counter() - start) * 1e3)
+    base = statistics.median(taken["classify"])
+    for way, times in taken.items():
+        more = statistics.median(b / a - 1.0 for a, b in zip(taken["classify"], times, strict=True))
+        own = statistics.median(times)
+        print(f"{name + ': ' + way:<34}{own:>9.2f}{own / base:>16.3f}{100 * more:>12.1f}", flush=True)
+
+
+def cnn14_bundle(folder: Path, architecture: str) -> Path:
+    """A bundle of a Cnn14 with an interpreter, random weights, in `folder`."""
+    import recipe
+    import torch
+
+    from earmark.export.bundle_writer import write_bundle
+    from earmark.export.component_facts import component_facts
+    from earmark.export.interpreters import interpreter_form
+    from earmark.export.source import without_decoder
+    from earmark.export.sources import resolve
+    from earmark.export.trained_interpreter import interpreted
+    from earmark.runtime.manifest import ComponentsSpec
+
+    source = without_decoder(resolve(str(recipe.write(folder / f"recipe-{architecture}"))))
+    form = interpreter_form(source, COMPONENTS, architecture)
+    torch.manual_seed(0)
+    interpreter = form.build().eval()
+    bins = source.analysis.n_fft // 2 + 1
+    columns = np.random.default_rng(0).random((bins, COMPONENTS), np.float32)
+    columns /= np.linalg.norm(columns, axis=0)
+    theta = interpreter.theta.weight.detach().numpy().astype(np.float32)
+    frame = source.analysis.hop / source.sample_rate
+    facts = component_facts(
+        columns, theta, source.labels, sample_rate=source.sample_rate, frame_seconds=frame
+    )
+    spec = ComponentsSpec(
+        count=COMPONENTS,
+        sample_rate=source.sample_rate,
+        analysis=source.analysis,
+        threshold=0.2,
+        components=facts,
+    )
+    source = replace(
+        source,
+        interpreter=interpreter,
+        interpreter_taps=form.inputs,
+        components=spec,
+        dictionary={"dictionary": columns, "theta": theta},
+        reference=replace(source.reference, interpreted=interpreted(source, form.inputs, interpreter)),
+    )
+    path = folder / f"Cnn14, {architecture}"
+    write_bundle(source, path)
+    return path
+
+
+if __name__ == "__main__":
+    main()
