@@ -99,6 +99,52 @@ def test_killed_at_many_random_moments(tmp_path, pair):
     kill_at_random_moments(tmp_path, pair, 120, 2)
 
 
+def die_at(bundle, other, step, steps):
+    """Merge, and be killed at the step-th call that brings something to the disk or into its place."""
+    done = 0
+
+    def dying(function):
+        def call(*args, **kwargs):
+            nonlocal done
+            if done == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done += 1
+            return function(*args, **kwargs)
+
+        return call
+
+    os.fsync, Path.rename, Path.replace = dying(os.fsync), dying(Path.rename), dying(Path.replace)
+    merge_bundles(bundle, [other], exact_limit=50)
+    steps.put(done)
+
+
+def test_killed_at_any_step_the_old_or_the_new_is_there(tmp_path, pair):
+    steps = PROCESSES.Queue()
+
+    def merge(name, step):
+        shutil.copytree(pair / "a", tmp_path / name)
+        writer = PROCESSES.Process(target=die_at, args=(tmp_path / name, pair / "b", step, steps))
+        writer.start()
+        writer.join(60)
+        return tmp_path / name, writer.exitcode
+
+    whole, exitcode = merge("whole", None)
+    assert exitcode == 0
+    assert check_whole(whole) == 15
+    last = steps.get(timeout=10)
+    found = []
+    # The tables come first; the last steps rename the folder and replace the manifest.
+    for step in (0, last // 2, *range(last - 5, last)):
+        bundle, exitcode = merge(f"killed {step}", step)
+        assert exitcode == -signal.SIGKILL
+        found.append(check_whole(bundle))
+        assert merge_bundles(bundle, [pair / "b"]).sources == 15
+        names = {path.name for path in (bundle / "prototypes").iterdir()}
+        assert names == {"g0001", "g0002"}, "what the killed writer left is gone"
+    assert found == sorted(found), "once the new one is in force, it stays"
+    assert set(found) == {9, 15}
+
+
 def read_on(bundle, stop, results):
     """Open and search whatever is in force, again and again."""
     seen = {}

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import msgspec
@@ -228,89 +224,9 @@ def test_unreadable_sounds_are_listed_or_refused(bundle, tmp_path):
         index_bundle(bundle, data, extend=False)
 
 
-def test_full_disk_changes_nothing(bundle, tmp_path, monkeypatch):
-    data = write_sounds(tmp_path / "data", takes=1, seed=8)
-    before = contents(bundle)
-
-    def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("earmark.prototypes_index.writer.build_index", full)
-    with pytest.raises(BundleError, match="disk is full"):
-        index_bundle(bundle, data)
-    assert contents(bundle) == before
-
-
 def test_one_writer_at_a_time(bundle, sounds):
     with manifest_lock(bundle), pytest.raises(BundleError, match="another process"):
         index_bundle(bundle, sounds)
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import earmark.export.prototypes as prototypes
-left = int(sys.argv[3])
-def dying(function):
-    def call(*args, **kwargs):
-        global left
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-    return call
-os.fsync = dying(os.fsync)
-Path.rename = dying(Path.rename)
-Path.replace = dying(Path.replace)
-prototypes.index_bundle(sys.argv[1], sys.argv[2])
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
-# The tables' own syncs come first; the last steps rename the folder and replace the manifest.
-@pytest.mark.parametrize("step", [0, 20, 48, 50, 51, 52, 53, 54])
-def test_killed_at_any_step_the_old_or_the_new_is_there(bundle, tmp_path, step):
-    data = write_sounds(tmp_path / "data", takes=1, seed=9)
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(bundle), str(data), str(step)], cwd=tmp_path, check=False
-    )
-    assert done.returncode in {0, -signal.SIGKILL}
-    manifest = Bundle.open(bundle, examine=True).manifest
-    generation = open_generation(bundle, manifest)
-    assert (manifest.prototypes.generation, generation.info.sources) in {("g0001", 9), ("g0002", 12)}
-    if done.returncode == 0:
-        assert generation.info.sources == 12
-    report = index_bundle(bundle, data)
-    assert report.sources == 12
-    names = {path.name for path in (bundle / "prototypes").iterdir()}
-    assert names == {"g0001", "g0002"}, "what the killed writer left is gone"
-    Bundle.open(bundle, examine=True)
-
-
-def test_readers_go_on_while_a_writer_replaces(bundle, tmp_path, sounds):
-    explainer = earmark.load(bundle, device="cpu")
-    expected = explainer.explain(sounds / "noise/b0_1.wav", methods=["prototypes"]).to_dict()["prototypes"]
-    stop, failures, opened = threading.Event(), [], []
-
-    def read():
-        while not stop.is_set():
-            try:
-                fresh = open_generation(bundle, read_manifest(bundle))
-                opened.append(fresh.folder.name)
-                held = explainer.explain(sounds / "noise/b0_1.wav", methods=["prototypes"])
-                assert held.to_dict()["prototypes"] == expected
-            except Exception as error:
-                failures.append(error)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    for seed in (11, 12, 13):
-        index_bundle(bundle, write_sounds(tmp_path / str(seed), takes=1, seed=seed), prune=True)
-    stop.set()
-    reader.join()
-    assert not failures
-    assert opened[0] == "g0001"
-    assert read_manifest(bundle).prototypes.generation == "g0004"
 
 
 def test_prototypes_of_another_model_are_refused(bundle, sounds):
