@@ -16,10 +16,11 @@ from torch import nn
 from ...errors import SourceError
 from ...runtime.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec
 from ..frontend import StftFrontend, analysis_window, magnitude
+from ..heads import Head, Layer
 from ..inverse import gain, inverse
 from ..source import Reference, Source
-
-_PROBE_TOLERANCE = 1e-4
+from .adapter_head import head_layers
+from .tokens import TokenGrid, check_impulses, check_tokens
 
 
 @dataclass
@@ -40,8 +41,15 @@ class Adapter:
     - `decoder`: (Z, features) -> mask [B, T, F] in 0..1 over the listenable STFT, T as in
       `features` [B, T, M]. `mask_targets` says whom it speaks for.
     - `linear` and `pooling`: where the head is `linear(pool(Z))` with pool = mean over the map
-      ("mean") or max_t + mean_t of the mean over frequency ("max_mean"), prototypes get the
-      additive account. It is checked against the head.
+      ("mean"), max_t + mean_t of the mean over frequency ("max_mean") or a weighted sum ("attention"),
+      prototypes get the additive account. It is checked against the head.
+    - `attention`: Z -> the weights of attention pooling, [B, T', F'] or one map a class [B, K, T', F'], 0 or
+      more, of sum 1.
+    - `network` instead of `linear`: a Sequential of Linear, ReLU, Tanh, GELU, Dropout; its channels are
+      accounted for by gradient x activation, which does not add up, and is labelled so. Of any other head
+      channels are localisation only (pooling "other").
+    - `tokens`: for transformers, how the tokens [B, N, D] that `feature_map` then gives lie over time and
+      frequency; Z is made of them, `head` takes them as they are. It is checked with impulses.
     - `scales`: names of submodules of `feature_map` whose outputs [B, C, T', F'] are feature maps too, as
       "block2" or "layers.3"; a decoder trained over the model (`earmark train lmac`) reads them.
     - `frame_seconds` and `bands_hz`: where a cell of Z lies, in time and one (low, high) in Hz a
@@ -78,7 +86,10 @@ class Adapter:
     decoder: nn.Module | None = None
     mask_targets: Literal["predicted", "any"] = "predicted"
     linear: nn.Linear | None = None
-    pooling: Literal["mean", "max_mean", "other"] = "other"
+    network: nn.Sequential | None = None
+    pooling: Literal["mean", "max_mean", "attention", "other"] = "other"
+    attention: nn.Module | None = None
+    tokens: TokenGrid | None = None
     scales: list[str] = field(default_factory=list)
     frame_seconds: float | None = None
     bands_hz: list[tuple[float, float]] | None = None
@@ -88,13 +99,15 @@ class Adapter:
 
 
 class _Classifier(nn.Module):
-    """features or STFT -> (logits, Z[, features], further scales)."""
+    """features or STFT -> (logits, Z[, attention][, features], further scales)."""
 
     def __init__(self, adapter: Adapter) -> None:
         super().__init__()
         self.front_end = adapter.front_end if adapter.rescore == "spectrogram" else nn.Identity()
         self.feature_map = adapter.feature_map
         self.head = adapter.head
+        self.attention = adapter.attention
+        self.tokens = adapter.tokens
         # With a waveform front end the features are an input already, but the decoder reads taps.
         self.give_features = adapter.decoder is not None
         self.scales = list(adapter.scales)
@@ -110,10 +123,13 @@ class _Classifier(nn.Module):
 
     def forward(self, entry: torch.Tensor) -> tuple[torch.Tensor, ...]:
         features = self.front_end(entry)
-        z = self.feature_map(features)
-        logits = self.head(z)
-        # A tap may not be the graph's input itself, hence the addition of nothing.
-        shown = (z, features + 0.0) if self.give_features else (z,)
+        made = self.feature_map(features)
+        logits = self.head(made)
+        z = made if self.tokens is None else self.tokens.feature_map(made)
+        shown = [z] if self.attention is None else [z, self.attention(z)]
+        if self.give_features:
+            # A tap may not be the graph's input itself, hence the addition of nothing.
+            shown.append(features + 0.0)
         seen = tuple(self._seen.pop(name) for name in self.scales)
         return (logits, *shown, *seen)
 
@@ -170,8 +186,9 @@ def from_adapter(adapter: object, origin: str = "factory") -> Source:
     except AttributeError as error:
         raise SourceError(f"{origin}: scales: {_line(error)}; name submodules of the feature map") from error
     decoder = adapter.decoder.eval() if adapter.decoder is not None else None
-    taps, z = _probe(adapter, frontend, classifier, origin)
-    additive = _check_linear(adapter, z, origin)
+    taps, answers = _probe(adapter, frontend, classifier, origin)
+    z = answers["feature_map"]
+    layers = head_layers(adapter, z, answers.get("attention"), answers["logits"], origin)
     return Source(
         name=adapter.name,
         labels=list(adapter.labels),
@@ -192,11 +209,8 @@ def from_adapter(adapter: object, origin: str = "factory") -> Source:
         decoder=decoder,
         decoder_taps=["feature_map", "spectrum"] if decoder is not None else [],
         mask_targets=adapter.mask_targets if decoder is not None else None,
-        feature_map=_feature_map(adapter, z, additive, origin),
-        head_weight=adapter.linear.weight.detach() if adapter.linear is not None and additive else None,
-        head_bias=adapter.linear.bias.detach()
-        if adapter.linear is not None and additive and adapter.linear.bias is not None
-        else None,
+        feature_map=_feature_map(adapter, z, layers, origin),
+        head_layers=layers,
         description=adapter.description,
         licence=adapter.licence,
         attribution=adapter.attribution,
@@ -205,13 +219,15 @@ def from_adapter(adapter: object, origin: str = "factory") -> Source:
 
 def _probe(
     adapter: Adapter, frontend: nn.Module, classifier: _Classifier, origin: str
-) -> tuple[dict[str, list[int | str]], torch.Tensor]:
-    """Run two lengths of noise; returns the taps' dims (what changes with length is named) and Z."""
+) -> tuple[dict[str, list[int | str]], dict[str, torch.Tensor]]:
+    """Run two lengths of noise: the taps' dims (what changes with length is named), the longer's answers."""
     samples = int(adapter.window_seconds * adapter.sample_rate)
     generator = torch.Generator().manual_seed(1)
     noise = 0.1 * torch.randn(2, samples, generator=generator)
     try:
         with torch.no_grad():
+            if adapter.tokens is not None:
+                _check_token_grid(adapter, adapter.tokens, frontend(noise[:1]), origin)
             long = classifier(frontend(noise))
             least = math.ceil(adapter.minimum_seconds * adapter.sample_rate)
             short = classifier(frontend(noise[:, : max(samples * 3 // 4, least)]))
@@ -222,7 +238,8 @@ def _probe(
         raise SourceError(f"{origin}: logits of shape {list(logits.shape)}, but {len(adapter.labels)} labels")
     if z.dim() != 4:
         raise SourceError(f"{origin}: the feature map has shape {list(z.shape)}; [B, C, T', F'] is needed")
-    names = ["feature_map"] + ["spectrum"] * classifier.give_features + adapter.scales
+    attention = ["attention"] * (adapter.attention is not None)
+    names = ["feature_map"] + attention + ["spectrum"] * classifier.give_features + adapter.scales
     count = len(adapter.scales)
     for name, seen in zip(adapter.scales, long[len(long) - count :], strict=True):
         if seen.dim() != 4:
@@ -232,33 +249,25 @@ def _probe(
     names = [name.replace(".", "_") for name in names]
     taps: dict[str, list[int | str]] = {}
     for name, one, other in zip(names, long[1:], short[1:], strict=False):
-        suffix = {"spectrum": "frames", "feature_map": "frames_z"}.get(name, f"frames_{name}")
+        known = {"spectrum": "frames", "feature_map": "frames_z", "attention": "frames_z"}
+        suffix = known.get(name, f"frames_{name}")
         taps[name] = ["batch"]
         for axis, (a, b) in enumerate(zip(one.shape[1:], other.shape[1:], strict=True)):
             taps[name].append(a if a == b else suffix if suffix not in taps[name] else f"{suffix}_{axis}")
-    return taps, z
+    return taps, dict(zip(["logits", *names], long, strict=True))
 
 
-def _check_linear(adapter: Adapter, z: torch.Tensor, origin: str) -> bool:
-    """Whether the head is linear(pool(Z)); raises where the adapter says so and it is not."""
-    if adapter.linear is None or adapter.pooling == "other":
-        return False
-    with torch.no_grad():
-        reduced = z.mean(dim=3)
-        pooled = reduced.mean(dim=2)
-        if adapter.pooling == "max_mean":
-            pooled = pooled + reduced.amax(dim=2)
-        difference = float((adapter.linear(pooled) - adapter.head(z)).abs().max())
-    if not difference <= _PROBE_TOLERANCE:
-        raise SourceError(
-            f"{origin}: linear({adapter.pooling} of the feature map) differs from the head "
-            f"by {difference:.1e}; "
-            'correct `linear` and `pooling`, or leave pooling "other"'
-        )
-    return True
+def _check_token_grid(adapter: Adapter, grid: TokenGrid, entry: torch.Tensor, origin: str) -> None:
+    """Tokens lie where the adapter says. Raises SourceError."""
+    features = adapter.front_end(entry) if adapter.rescore == "spectrogram" else entry
+    body = adapter.feature_map.eval()
+    check_tokens(grid, body(features), origin)
+    check_impulses(grid, body, features, origin)
 
 
-def _feature_map(adapter: Adapter, z: torch.Tensor, additive: bool, origin: str) -> FeatureMapSpec | None:
+def _feature_map(
+    adapter: Adapter, z: torch.Tensor, layers: tuple[Layer, ...], origin: str
+) -> FeatureMapSpec | None:
     """Where the cells of Z lie, if the adapter says."""
     if adapter.frame_seconds is None or adapter.bands_hz is None:
         return None
@@ -272,7 +281,9 @@ def _feature_map(adapter: Adapter, z: torch.Tensor, additive: bool, origin: str)
         frame_seconds=adapter.frame_seconds,
         bands_hz=[(float(low), float(high)) for low, high in adapter.bands_hz],
         pooling=adapter.pooling,
-        additive=additive,
+        attention="attention" if adapter.attention is not None and layers else None,
+        additive=bool(layers) and Head(layers).linear,
+        gradient=bool(layers) and not Head(layers).linear,
     )
 
 
@@ -304,7 +315,9 @@ def _reference(adapter: Adapter) -> Reference:
 
     def mask(waveform: torch.Tensor) -> torch.Tensor:
         heard = features(waveform)
-        made: torch.Tensor = decoder(adapter.feature_map(heard), heard)
+        z = adapter.feature_map(heard)
+        placed = z if adapter.tokens is None else adapter.tokens.feature_map(z)
+        made: torch.Tensor = decoder(placed, heard)
         return made
 
     def kept(waveform: torch.Tensor) -> torch.Tensor:
