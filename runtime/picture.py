@@ -69,10 +69,10 @@ def painted(
     """
     from PIL import Image, ImageDraw
 
-    loudness, evidence = _loudness(_columns(amplitude)), _columns(mask)
+    loudness, evidence = loudness_of(columns_of(amplitude)), columns_of(mask)
     image = Image.new("RGB", (WIDTH, HEIGHT + more), PAPER)
     size = (RIGHT - LEFT, BOTTOM - TOP)
-    image.paste(Image.fromarray(_colours(_fitted(loudness, size), _fitted(evidence, size))), (LEFT, TOP))
+    image.paste(Image.fromarray(colours_of(fitted(loudness, size), fitted(evidence, size))), (LEFT, TOP))
     canvas = ImageDraw.Draw(image)
     title_font, font = font_of(19), font_of(14)
     canvas.text((LEFT, 24), shortened(title, title_font, RIGHT - LEFT), INK, title_font, anchor="lm")
@@ -82,7 +82,7 @@ def painted(
     return image
 
 
-def _columns(values: npt.ArrayLike) -> FloatArray:
+def columns_of(values: npt.ArrayLike) -> FloatArray:
     """At most 1200 frames [T', F]: the largest value of the frames that share a column."""
     array = np.asarray(values)
     if len(array) > _COLUMNS:
@@ -91,7 +91,7 @@ def _columns(values: npt.ArrayLike) -> FloatArray:
     return np.asarray(np.nan_to_num(array), dtype=np.float32)
 
 
-def _loudness(amplitude: FloatArray) -> FloatArray:
+def loudness_of(amplitude: FloatArray) -> FloatArray:
     """0 at -80 dB and below, 1 at the loudest cell; all 0 in silence."""
     peak = float(amplitude.max(initial=0.0))
     if peak <= 0.0:
@@ -100,7 +100,7 @@ def _loudness(amplitude: FloatArray) -> FloatArray:
     return np.asarray(np.clip(1.0 + decibels / _RANGE_DB, 0.0, 1.0), dtype=np.float32)
 
 
-def _fitted(values: FloatArray, size: tuple[int, int]) -> FloatArray:
+def fitted(values: FloatArray, size: tuple[int, int]) -> FloatArray:
     """[T, F] in 0..1 as a picture [height, width], low frequencies at the bottom."""
     from PIL import Image
 
@@ -108,7 +108,7 @@ def _fitted(values: FloatArray, size: tuple[int, int]) -> FloatArray:
     return np.clip(np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float32), 0.0, 1.0)
 
 
-def _colours(loudness: FloatArray, evidence: FloatArray) -> npt.NDArray[np.uint8]:
+def colours_of(loudness: FloatArray, evidence: FloatArray) -> npt.NDArray[np.uint8]:
     """[..., 3]: cold where the evidence is 0, warm where it is 1, mixed between."""
     share = evidence[..., None]
     mixed = (1.0 - share) * _ramp(COLD, loudness) + share * _ramp(WARM, loudness)
@@ -151,7 +151,7 @@ def _legend(image: Any, canvas: Any, font: Any) -> None:
     left, top, bottom, width = RIGHT + 18, TOP + 26, BOTTOM, 16
     fall = np.linspace(1.0, 0.0, bottom - top, dtype=np.float32)[:, None].repeat(width, 1)
     for index, mask in enumerate((0.0, 1.0)):
-        bar = _colours(fall, np.full_like(fall, mask))
+        bar = colours_of(fall, np.full_like(fall, mask))
         image.paste(Image.fromarray(bar), (left + index * (width + 4), top))
     canvas.text((left - 4, TOP + 1), "sound", FAINT, font, anchor="lt")
     canvas.text((left + 2 * width + 12, TOP + 1), "evidence", WARM[3], font, anchor="lt")

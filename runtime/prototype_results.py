@@ -80,23 +80,41 @@ class Prototype:
                 f"this bundle was indexed without sound; listen to {self.clip} from {self.start_s:.2f} s to "
                 f"{self.end_s:.2f} s in the training data, or index again with --audio"
             )
+        margin = _MARGIN_S if self.crops_frequency else 0.0
+        wave, rate, start = self._read(self.sound, self.start_s - margin, self.end_s + margin)
+        if self.crops_frequency:
+            wave = _band(wave, rate, self.fmin_hz, self.fmax_hz)
+        first, last = self._stretch(rate, start + wave.shape[1])
+        return np.ascontiguousarray(wave[:, first - start : last - start]), rate
+
+    def around(self, seconds: float) -> tuple[FloatArray, int, float]:
+        """Up to `seconds` of the clip around the place: waveform [samples], rate, where it starts in seconds.
+
+        Raises as `audio`.
+        """
+        if self.sound is None:
+            raise MethodError(f"this bundle was indexed without sound; {self.clip} cannot be shown")
+        middle = 0.5 * (self.start_s + self.end_s)
+        begin = max(0.0, middle - 0.5 * seconds)
+        wave, rate, start = self._read(self.sound, begin, begin + seconds)
+        return wave.mean(axis=0), rate, start / rate
+
+    def _read(self, path: Path, start_s: float, end_s: float) -> tuple[FloatArray, int, int]:
+        """That stretch of the file, at least a sample: waveform [channels, samples], rate, first sample."""
         import soundfile
 
         try:
-            with soundfile.SoundFile(self.sound) as file:
+            with soundfile.SoundFile(path) as file:
                 rate, total = int(file.samplerate), int(file.frames)
-                first, last = self._stretch(rate, total)
-                margin = int(_MARGIN_S * rate) if self.crops_frequency else 0
-                start = max(0, first - margin)
-                file.seek(start)
-                wave = file.read(min(total, last + margin) - start, dtype="float32", always_2d=True).T
+                first = min(max(0, round(start_s * rate)), max(0, total - 1))
+                last = min(total, max(first + 1, round(end_s * rate)))
+                file.seek(first)
+                wave = file.read(last - first, dtype="float32", always_2d=True).T
         except (OSError, RuntimeError) as error:
             raise PrototypeIndexError(
-                f"{self.sound}: cannot be read; load the bundle again, or index it again with --audio"
+                f"{path}: cannot be read; load the bundle again, or index it again with --audio"
             ) from error
-        if self.crops_frequency:
-            wave = _band(wave, rate, self.fmin_hz, self.fmax_hz)
-        return np.ascontiguousarray(wave[:, first - start : last - start]), rate
+        return wave, rate, first
 
     def _stretch(self, rate: int, total: int) -> tuple[int, int]:
         """First and last sample to hear."""
@@ -116,6 +134,15 @@ class Prototype:
             "kind": self.kind,
             **({"attribution": self.attribution} if self.attribution else {}),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSound:
+    """A window as the model heard it: stft [T, F, 2], which spans `seconds` and 0 to `max_hz`."""
+
+    stft: FloatArray
+    seconds: float
+    max_hz: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +196,7 @@ class ChannelAccount:
         over the `others`, all channels not listed; "gradient": contributions are gradient x activation;
         "localisation": there are none. bias, remainder and error are None unless additive
     error: how far all contributions and the bias are from the classifier's own logit
-    stft: of the window explained [T, F, 2], for its picture
+    window: what was heard in it, for pictures
     """
 
     label: str
@@ -184,7 +211,7 @@ class ChannelAccount:
     note: str = ""
     kind: Kind = "additive"
     others: int = 0
-    stft: FloatArray | None = field(default=None, repr=False, compare=False)
+    window: WindowSound | None = field(default=None, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[Channel]:
         """The channels, the largest contribution first."""

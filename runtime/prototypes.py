@@ -24,7 +24,7 @@ from .arrays import FloatArray
 from .manifest import FeatureMapSpec, Manifest
 from .method import Answer, Context, Heard, Sound
 from .prototype_places import Candidate, Embed, Head, WindowPlaces, places_of
-from .prototype_results import Channel, ChannelAccount, ChannelView, Kind, Place, Prototype
+from .prototype_results import Channel, ChannelAccount, ChannelView, Kind, Place, Prototype, WindowSound
 
 # Prototypes a view, places of the input that are looked up a view, channels listed, prototypes of each.
 MATCHES = 5
@@ -94,7 +94,7 @@ class _Window:
     logit: float
     places: WindowPlaces
     outputs: Any
-    stft: FloatArray
+    sound: WindowSound
 
 
 class PrototypeAccount:
@@ -136,7 +136,8 @@ class PrototypeAccount:
             self._keep(view, places.best(view, PLACES, CHANNELS))
         logit = float(heard.logits[self._target])
         if self._window is None or logit > self._window.logit:
-            self._window = _Window(logit, places, outputs, heard.stft)
+            sound = WindowSound(heard.stft, samples / rate, rate / 2)
+            self._window = _Window(logit, places, outputs, sound)
 
     def _keep(self, view: View, found: Sequence[Candidate]) -> None:
         """Hold the PLACES best candidates, an event that two windows share once."""
@@ -241,7 +242,7 @@ class PrototypeAccount:
             note=_NOTES[method.kind],
             kind=method.kind,
             others=method.feature_map.channels - len(channels),
-            stft=window.stft,
+            window=window.sound,
         )
 
     def _shown(self, window: _Window) -> tuple[View, ...]:

@@ -89,6 +89,8 @@ class Result:
     def save(self, folder: Path | str) -> None:
         """Write result.json; with a mask mask.png, kept.wav, removed.wav; segments.csv and segments.png.
 
+        With prototypes: prototypes.png and channels.png, and where the bundle holds sound the folder
+        prototypes, in it <view>_<rank>.wav and channel_<channel>_<rank>.wav.
         With components: components.png and the folder components, in it kept.wav, removed.wav and a track
         for each that is selected, component_<index>.wav. WAV in 32-bit float, so that kept + removed is the
         input, and the tracks are what is kept. Each file is complete or absent, result.json comes last.
@@ -108,6 +110,8 @@ class Result:
                 _write(target / "segments.png", lambda file: _bars(file, self))
             if self.components is not None:
                 self._save_components(target, self.components)
+            if self.prototypes is not None and self.channels is not None:
+                self._save_prototypes(target, self.prototypes, self.channels)
             text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
             _write(target / "result.json", lambda file: file.write(text.encode()))
         except OSError as error:
@@ -126,6 +130,27 @@ class Result:
             _write_wav(folder / f"{name}.wav", sound, self.sample_rate)
         for index in components.selected:
             _write_wav(folder / f"component_{index}.wav", components[index].audio(), self.sample_rate)
+
+    def _save_prototypes(
+        self, target: Path, prototypes: Mapping[str, tuple[Prototype, ...]], channels: ChannelAccount
+    ) -> None:
+        """Pictures of the nearest prototypes and of the channels, and what they sound like."""
+        from .prototype_picture import SHOWN, draw_channels, draw_nearest
+
+        title = f"{self.target}  {dict(self.predictions)[self.target]:.1%}"
+        _write(target / "prototypes.png", lambda file: draw_nearest(file, prototypes, channels, title=title))
+        _write(target / "channels.png", lambda file: draw_channels(file, channels, title=title))
+        listed = {f"channel_{one.channel}": one.prototypes for one in channels}
+        sounds = {
+            f"{name}_{rank}.wav": one
+            for name, found in {**prototypes, **listed}.items()
+            for rank, one in enumerate(found[:SHOWN], 1)
+            if one.sound is not None
+        }
+        if sounds:
+            (target / "prototypes").mkdir(exist_ok=True)
+        for name, one in sounds.items():
+            _write_wav(target / "prototypes" / name, *one.audio())
 
 
 @contextmanager
