@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import click
 
+from .inspect_prototypes import apex_lines, apex_report, index_info, prototype_lines
 from .options import bundle_argument, json_option
 
 if TYPE_CHECKING:
@@ -25,26 +26,18 @@ def inspect(bundle: str | None, as_json: bool) -> None:
     from ..runtime.explainer import bundle_path
 
     opened = Bundle.open(bundle_path(bundle))
-    index_info = _index_info(opened)
+    info = index_info(opened)
+    report = apex_report(opened, info)
     if as_json:
         document = msgspec.to_builtins(opened.manifest)
-        click.echo(json.dumps({**document, "index_info": index_info}, indent=2))
+        click.echo(json.dumps({**document, "index_info": info, "apex": report}, indent=2))
         return
-    for topic, text in _lines(opened.manifest, index_info):
+    about = [*prototype_lines(opened, info), *apex_lines(report)]
+    for topic, text in _lines(opened.manifest, about):
         click.echo(f"{topic:<12} {text}")
 
 
-def _index_info(opened: Any) -> dict[str, Any] | None:
-    """The prototypes' own account of themselves, where the bundle has prototypes."""
-    prototypes = opened.manifest.prototypes
-    if prototypes is None:
-        return None
-    path = opened.path / "prototypes" / prototypes.generation / "index_info.json"
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return document
-
-
-def _lines(manifest: Manifest, index_info: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+def _lines(manifest: Manifest, prototypes: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """The bundle as lines of (topic, text) for people."""
     window = manifest.window
     yield "bundle", f"{manifest.name} ({manifest.bundle_id[:16]}), schema {manifest.schema_version}"
@@ -78,16 +71,7 @@ def _lines(manifest: Manifest, index_info: dict[str, Any] | None) -> Iterator[tu
             "components",
             f"{components.count} in {components.file}, relevant above {components.threshold:g}; {kind}",
         )
-    if manifest.prototypes is not None:
-        prototypes = manifest.prototypes
-        entries = ", ".join(f"{view} {prototypes.entries[view]}" for view in prototypes.views)
-        sound = "with sound" if prototypes.audio else "without sound"
-        yield "prototypes", f"{prototypes.generation}: {prototypes.clips} clips {sound}; entries: {entries}"
-        for view, info in (index_info or {}).get("views", {}).items():
-            facts = ", ".join(
-                f"{key} {value}" for key, value in info.items() if not isinstance(value, (dict, list))
-            )
-            yield f"  {view}", facts
+    yield from prototypes
     for precision, outputs in manifest.parity.items():
         for output, measured in outputs.items():
             if isinstance(measured, dict) and "max_abs" in measured:
