@@ -58,6 +58,8 @@ def _lines(result: Result, top: int) -> Iterator[tuple[str, str]]:
                 f"{view if index == 0 else '':<14} {found.label} {found.similarity:.2f}  {found.clip} "
                 f"{found.start_s:.2f}-{found.end_s:.2f} s, {found.fmin_hz:.0f}-{found.fmax_hz:.0f} Hz",
             )
+    if result.channels is not None:
+        yield "adds up" if result.channels.additive else "channels", result.channels.sum
     total = sum(result.timings.values())
     yield "took", f"{total:.0f} ms on {result.device}"
 
@@ -85,13 +87,15 @@ def _segments(found: SegmentsResult, top: int) -> Iterator[tuple[str, str]]:
 
 
 def _components(found: ComponentsResult, top: int) -> Iterator[tuple[str, str]]:
-    """The components that matter most: relevance, what they sound like and when, and where from."""
-    for rank, index in enumerate(found.selected[:top]):
-        one = found[index]
-        known = f"   mostly {one.label}" if one.label else ""
-        clip = f", as in {one.clip} {one.clip_start_s:.1f}-{one.clip_end_s:.1f} s" if one.clip else ""
-        yield "consists" if rank == 0 else "", f"{one.relevance:.2f}  {one.name}{known}{clip}"
-    yield (
-        "" if found.selected else "consists",
-        f"{len(found.selected)} of {len(found)} components are relevant (above {found.threshold:g})",
-    )
+    """The components that matter most for each label that holds: relevance, what and when, where from."""
+    for label in (found.label, *found.also):
+        mine = found.of(label)
+        whose = f"{label}: " if found.also else ""
+        for rank, index in enumerate(mine.selected[:top]):
+            one = mine[index]
+            known = f"   mostly {one.label}" if one.label else ""
+            clip = f", as in {one.clip} {one.clip_start_s:.1f}-{one.clip_end_s:.1f} s" if one.clip else ""
+            topic = "consists" if rank == 0 else ""
+            yield topic, f"{whose if rank == 0 else ''}{one.relevance:.2f}  {one.name}{known}{clip}"
+        count = f"{len(mine.selected)} of {len(found)} components are relevant (above {found.threshold:g})"
+        yield ("", count) if mine.selected else ("consists", f"{whose}{count}")

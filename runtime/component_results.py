@@ -68,7 +68,8 @@ class Component:
 class ComponentsResult:
     """The components of a sound, and what each says of a label.
 
-    label: the one explained; contributions [C, K]: theta_{c,k} z_k for every label of the model
+    label: the one explained; holds: where several labels may, those that do, the surest first, each of which
+        `of` explains; contributions [C, K]: theta_{c,k} z_k for every label of the model
     relevance [K]: r_k = theta_{c,k} z_k / max_j |theta_{c,j} z_j|, -1..1; zeros where nothing is active
     selected: {k: r_k > threshold}, most relevant first; none is an answer, too: silence
     by_design: whether the components are the classifier itself
@@ -80,6 +81,7 @@ class ComponentsResult:
 
     label: str
     labels: tuple[str, ...]
+    holds: tuple[str, ...]
     contributions: FloatArray
     relevance: FloatArray
     selected: tuple[int, ...]
@@ -130,6 +132,11 @@ class ComponentsResult:
         return replace(self, label=label, relevance=relevance, selected=selected, rescored=None)
 
     @property
+    def also(self) -> tuple[str, ...]:
+        """The labels that hold beside the one explained."""
+        return tuple(label for label in self.holds if label != self.label)
+
+    @property
     def audio(self) -> FloatArray:
         """The selected components together, in the shape, at the rate and of the length of the input.
 
@@ -178,6 +185,11 @@ class ComponentsResult:
             ],
             "relevance": [round(float(value), 6) for value in self.relevance],
             "selected": [self[index].to_dict() for index in self.selected],
+            "also": [
+                {"label": label, "selected": [other[index].to_dict() for index in other.selected]}
+                for label in self.also
+                for other in (self.of(label),)
+            ],
             "rescored": {name: dict(scores) for name, scores in rescored.items()} if rescored else None,
         }
 

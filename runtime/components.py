@@ -27,6 +27,9 @@ from .session import Tensors
 from .sound import releaser, scratch
 from .stft import as_complex, frame_count
 
+# From this score on a label holds, where several may.
+_HOLDS = 0.5
+
 
 class Components:
     """The method over a bundle with an interpreter."""
@@ -75,7 +78,8 @@ class ComponentsAccount:
         # Pooled activations by class: of all windows alike, or of the one that speaks most for the class.
         self._pooled = np.zeros((classes, self._count), np.float64)
         self._loudest = np.full(classes, -np.inf)
-        self._interpreted = Aggregate(self._manifest.window.aggregate)
+        how = self._manifest.window.aggregate
+        self._interpreted, self._scores = Aggregate(how), Aggregate(how)
 
     def add(self, heard: Heard) -> None:
         """See one more window."""
@@ -83,6 +87,7 @@ class ComponentsAccount:
         with self._context.clock.stage("components"):
             self._plan_for(heard)
             self._interpreted.add([scores_of(said["logits"], self._manifest.task)])
+            self._scores.add([scores_of(heard.logits, self._manifest.task)])
             if self._manifest.window.aggregate == "mean":
                 self._pooled += said["pooled"] / self._sound.windows
             else:
@@ -110,6 +115,7 @@ class ComponentsAccount:
         result = ComponentsResult(
             label=manifest.labels[self._target],
             labels=tuple(manifest.labels),
+            holds=self._holding(),
             contributions=contributions,
             relevance=relevance,
             selected=selected,
@@ -128,6 +134,14 @@ class ComponentsAccount:
             ),
         )
         return Answer({"components": result}, tuple(self._warnings(result) + warnings))
+
+    def _holding(self) -> tuple[str, ...]:
+        """The labels that hold, where several may, the surest first."""
+        if self._manifest.task != "multi_label":
+            return ()
+        scores = self._scores.value()
+        order = np.argsort(-scores, kind="stable")
+        return tuple(self._manifest.labels[k] for k in order if scores[k] >= _HOLDS)
 
     def _plan_for(self, heard: Heard) -> None:
         """Keep how the sound was cut into windows, so that it can be cut again."""

@@ -240,6 +240,20 @@ def test_several_labels_end_to_end(several, mixtures):
             made = explainer.explain(mixtures / "1-0-A.flac", target=label, methods=["components"])
             assert made.components.threshold == 0.3
             assert made.components.label == label
+            holds = {name for name, score in made.predictions if score >= 0.5} - {label}
+            assert set(made.components.also) == holds
+            for other in made.to_dict()["components"]["also"]:
+                own = explainer.explain(
+                    mixtures / "1-0-A.flac", target=other["label"], methods=["components"]
+                ).components
+                assert [one["index"] for one in other["selected"]] == list(own.selected)
+    shown = CliRunner().invoke(main, ["explain", "-b", str(several), str(mixtures / "1-0-A.flac")])
+    assert shown.exit_code == 0, shown.output
+    assert all(
+        f"consists  {label}: " in shown.stdout
+        for label in {made.components.label, *made.components.also}
+        if made.components.also
+    )
     document = json.loads(evaluated(several, mixtures, "--domain", "spectrogram", "--json").stdout)
     row = document["components"]["fidelity"]["clean"]["rows"][0]
     assert {"fidelity_f1", "f1", "top1", "top3"} <= set(row)
