@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..prototypes_index.views import (
-    LOCALISES_FREQUENCY,
     LOCALISES_TIME,
     Grid,
     Peaks,
@@ -173,44 +172,56 @@ class WindowPlaces:
         """The `count` places of the view with the most evidence; of equals, the first channel's."""
         peaks, shares = self.peaks[view], self.account.shares[view]
         evidence = self._at(view, peaks.frame, peaks.row)
-        # One number a place: what the view does not pin down is 0.
-        cell = np.zeros_like(peaks.frame)
         if view in LOCALISES_TIME:
-            cell += peaks.frame * self._evidence.shape[1]
-        if view in LOCALISES_FREQUENCY:
-            cell += peaks.row
-        left = np.ones(len(cell), dtype=np.bool_)
-        if view in LOCALISES_TIME:
-            inside = (peaks.frame > 0) & (peaks.frame < len(self._evidence) - 1)
-            left = inside if inside.any() else left
+            outermost = (peaks.frame == 0) | (peaks.frame == len(self._evidence) - 1)
+            if not outermost.all():
+                evidence[outermost] = -np.inf
+        # One number a place: what the view does not pin down does not count.
+        cell = (
+            peaks.row
+            if view == "frequency"
+            else peaks.frame
+            if view == "time"
+            else peaks.frame * self._evidence.shape[1] + peaks.row
+        )
         chosen: list[int] = []
-        while len(chosen) < count and left.any():
-            chosen.append(int(np.where(left, evidence, -np.inf).argmax()))
-            left &= cell != cell[chosen[-1]]
-        vectors, places = self.at(view, np.array(chosen))
+        found: list[tuple[float, tuple[int, ...]]] = []
+        while len(chosen) < count:
+            channel = int(evidence.argmax())
+            weight = float(evidence[channel])
+            if weight == -np.inf:
+                break
+            members = np.flatnonzero(cell == cell[channel])
+            ranked = members[np.argsort(-shares[members], kind="stable")[:most_channels]]
+            chosen.append(channel)
+            found.append((weight, tuple(ranked.tolist())))
+            evidence[members] = -np.inf
+        which = np.array(chosen)
+        vectors, places = self.vectors(view, which), self.at(view, which)
         return [
-            Candidate(float(evidence[channel]), vector, place, tuple(members[:most_channels].tolist()))
-            for channel, vector, place in zip(chosen, vectors, places, strict=True)
-            for members in (_by_share(np.flatnonzero(cell == cell[channel]), shares),)
+            Candidate(weight, vector, place, members)
+            for (weight, members), vector, place in zip(found, vectors, places, strict=True)
         ]
 
-    def at(self, view: View, channels: npt.NDArray[Any]) -> tuple[FloatArray, list[Place]]:
-        """Vectors [n, D] and places at which these channels [n] peak."""
+    def vectors(self, view: View, channels: npt.NDArray[Any]) -> FloatArray:
+        """Vectors [n, D] of where these channels [n] peak."""
+        return embed(view, self._maps, self._cells(view, channels), contrast=self._contrast)
+
+    def at(self, view: View, channels: npt.NDArray[Any]) -> list[Place]:
+        """The places at which these channels [n] peak."""
+        regions = self._grid.regions(localised(view, self._cells(view, channels)), *self.span)
+        return [Place(*region) for region in regions.tolist()]
+
+    def _cells(self, view: View, channels: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
         peaks = self.peaks[view]
-        cells = np.stack((peaks.frame[channels], peaks.row[channels]), axis=1).astype(np.int32)
-        vectors = embed(view, self._maps, cells, contrast=self._contrast)
-        regions = self._grid.regions(localised(view, cells), *self.span)
-        return vectors, [Place(*region) for region in regions.tolist()]
+        cells = np.empty((len(channels), 2), dtype=np.int32)
+        cells[:, 0], cells[:, 1] = peaks.frame[channels], peaks.row[channels]
+        return cells
 
 
 def places_of(maps: Mapping[str, FloatArray], views: Sequence[View]) -> dict[View, Peaks]:
     """The peaks of the views, square's among them in any case: the account is by its channels."""
     return peaks_of(dict.fromkeys(("square", *views)), maps)
-
-
-def _by_share(members: npt.NDArray[np.int64], shares: FloatArray) -> npt.NDArray[np.int64]:
-    ordered: npt.NDArray[np.int64] = members[np.argsort(-shares[members], kind="stable")]
-    return ordered
 
 
 def _shares(contributions: FloatArray | None, scores: FloatArray) -> FloatArray:

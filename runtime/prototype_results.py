@@ -165,16 +165,21 @@ class Channel:
     """One channel of the feature map: where it peaks in the input, and its share of the logit.
 
     contribution: of the target's logit, see `ChannelAccount`; None where channels only localise
-    score: value at the peak; place, prototypes: of the view square, one prototype a recording
-    views: the same in every view of the index (where each view has a U of its own, in square alone)
+    score, place: of its peak in the square map
+    views: in every view of the index (where each view has a U of its own, in square alone) its place and
+        the clips in which it is strongest, one a recording
     """
 
     channel: int
     contribution: float | None
     score: float
     place: Place
-    prototypes: tuple[Prototype, ...]
-    views: Mapping[str, ChannelView] = field(default_factory=dict)
+    views: Mapping[str, ChannelView]
+
+    @property
+    def prototypes(self) -> tuple[Prototype, ...]:
+        """The clips in which it is strongest in the view square, best first."""
+        return self.views["square"].prototypes if "square" in self.views else ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `views` without square, which is the record itself."""

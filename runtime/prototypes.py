@@ -12,15 +12,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import MethodError, PrototypeIndexError
-from ..prototypes_index.generation import AUDIO, EMBEDDINGS, Generation
+from ..prototypes_index.generation import AUDIO, EMBEDDINGS, Generation, Match
 from ..prototypes_index.views import LOCALISES_FREQUENCY, Grid, View, normalise, real_maps
 from .arrays import FloatArray
+from .lazy import LazyMapping
 from .manifest import FeatureMapSpec, Manifest
 from .method import Answer, Context, Heard, Sound
 from .prototype_places import Candidate, Embed, Head, WindowPlaces, places_of
@@ -151,14 +152,16 @@ class PrototypeAccount:
         """Look the best places up. Raises PrototypeIndexError where the generation is damaged."""
         if self._window is None:
             raise MethodError("prototypes: no window of the sound was heard")
-        prototypes: dict[str, tuple[Prototype, ...]] = {view: self._nearest(view) for view in self._best}
+        found = {
+            view: self._method.generation.search(view, np.stack([one.vector for one in best]), MATCHES)
+            for view, best in self._best.items()
+        }
+        prototypes = LazyMapping(found, lambda view: self._nearest(cast(View, view), found[cast(View, view)]))
         return Answer({"prototypes": prototypes, "channels": self._account(self._window)})
 
-    def _nearest(self, view: View) -> tuple[Prototype, ...]:
+    def _nearest(self, view: View, matches: Sequence[Match]) -> tuple[Prototype, ...]:
         """The nearest entries to the best places in one view."""
         candidates = self._best[view]
-        queries = np.stack([candidate.vector for candidate in candidates])
-        matches = self._method.generation.search(view, queries, MATCHES)
         return self._prototypes(
             view,
             [match.entry for match in matches],
@@ -210,16 +213,21 @@ class PrototypeAccount:
         method, places = self._method, window.places
         contributions = places.account.contributions
         listed = _largest(places.account.shares["square"], CHANNELS)
-        views = {view: self._strongest(view, places, listed) for view in self._shown(window)}
-        whole = places.at("square", listed)[1]
+        shown = self._shown(window)
+        # The channels' prototypes are found together, a view at a time.
+        strongest = LazyMapping(shown, lambda view: self._strongest(cast(View, view), places, listed))
+        where = places.at("square", listed)
+
+        def views_of(rank: int) -> LazyMapping[ChannelView]:
+            return LazyMapping(shown, lambda view: strongest[view][rank])
+
         channels = tuple(
             Channel(
                 channel=channel,
                 contribution=None if contributions is None else float(contributions[channel]),
                 score=float(places.peaks["square"].scores[channel]),
-                place=whole[rank],
-                prototypes=views["square"][rank].prototypes if "square" in views else (),
-                views={view: found[rank] for view, found in views.items()},
+                place=where[rank],
+                views=views_of(rank),
             )
             for rank, channel in enumerate(listed.tolist())
         )
@@ -257,7 +265,7 @@ class PrototypeAccount:
     ) -> list[ChannelView]:
         """Of each channel its place in the input, and the clips in which it is strongest."""
         generation = self._method.generation
-        vectors, where = places.at(view, channels)
+        vectors, where = places.vectors(view, channels), places.at(view, channels)
         tops = [
             generation.strongest(view, channel)["entry"][:CHANNEL_MATCHES] for channel in channels.tolist()
         ]
