@@ -106,7 +106,8 @@ def hear(options: argparse.Namespace) -> dict[str, Any]:
                     for name in ("square", "time", "frequency")
                 }
                 for view in VIEWS:
-                    found[view].append(find_places(view, maps, heard[0].frames).vectors)
+                    places = find_places(view, maps, heard[0].frames, contrast=True)
+                    found[view].append(places.vectors)
         arrays |= {f"{part}_{view}": np.concatenate(vectors) for view, vectors in found.items()}
     np.savez(path, **arrays)
     return {}

@@ -39,7 +39,7 @@ _DIRECTIONS_STEP = 16
 _PER_CENTRE = 64
 _ROUNDS = 10
 # Lists looked into and candidates compared, tried in this order; then everything.
-_EFFORTS = ((8, 64), (16, 64), (16, 128), (32, 128), (32, 256), (64, 256), (128, 512), (256, 1024))
+_EFFORTS = ((16, 64), (24, 96), (32, 128), (48, 192), (64, 256), (128, 512), (256, 1024))
 
 
 def build_index(
@@ -159,11 +159,11 @@ def exact_tenth(queries: FloatArray, vectors: FloatArray) -> FloatArray:
 
 
 def _queries(vectors: FloatArray, seed: int) -> FloatArray:
-    """Queries some way from stored vectors: each mixed with 20 to 50 % of another."""
+    """Queries some way from stored vectors: each mixed with 30 to 50 % of another."""
     random = np.random.default_rng(seed)
     count = min(_RECALL_QUERIES, len(vectors))
     one, other = (random.choice(len(vectors), count, replace=False) for _ in range(2))
-    share = random.uniform(0.2, 0.5, (len(one), 1)).astype(np.float32)
+    share = random.uniform(0.3, 0.5, (len(one), 1)).astype(np.float32)
     return normalise((1 - share) * vectors[one] + share * vectors[other])
 
 
