@@ -13,6 +13,7 @@ from ..errors import DataError
 from .evaluate_components import component_report
 from .evaluate_events import EVENT_OPTIONS, evaluate_events, events_options, refuse_event_options
 from .evaluate_inputs import check_words, chosen_clips, progress, readable_clips, speech_of
+from .evaluate_prototypes import evaluate_prototypes
 from .evaluate_report import about, print_report, write_records
 from .options import device_option, json_option
 
@@ -100,6 +101,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     metavar="CSV",
     help="Judge the places in time instead, against what truly sounds: clip, label, start_s, end_s.",
 )
+@click.option("--prototypes", is_flag=True, help="Judge the nearest prototypes instead, view by view.")
 @events_options
 @click.option("--strict", is_flag=True, help="Fail at the first clip that cannot be read.")
 @device_option
@@ -110,8 +112,14 @@ def evaluate(bundle: Path, data: Path, events: Path | None, **options: Any) -> N
 
     Every row is a method whose mask decides what the classifier hears again: the part kept (AI, AD, AG,
     Fid-In) and the part removed (FF). Rankings are cut to the area that the clip's own mask has. With
-    --events every row says when something sounded, and is judged by where it truly did.
+    --events every row says when something sounded, and is judged by where it truly did. With --prototypes
+    every row is a view: whether its nearest prototypes bear the label, and what their place is worth.
     """
+    if options.pop("prototypes"):
+        if events is not None:
+            raise click.UsageError("--events and --prototypes exclude each other")
+        evaluate_prototypes(bundle, data, options)
+        return
     if events is None:
         refuse_event_options(options)
         given = {name: value for name, value in options.items() if name not in EVENT_OPTIONS}
