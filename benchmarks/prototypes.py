@@ -1,0 +1,119 @@
+"""The tables of docs/apex.md: what U changes in nearest prototypes, and what their places are worth.
+
+    python benchmarks/prototypes.py run NAME BUNDLE INDEXED ASKED records.jsonl [--draws 5] [--seed 0]
+    python benchmarks/prototypes.py table records.jsonl
+
+`run` indexes INDEXED in copies of BUNDLE (its embeddings graph with a trained U folded in) three times, with
+U = I, with its own U and with a random one, explains ASKED with each, and writes a line of JSON a clip, view
+and U. The deletion check is left out for the random U. `table` pools what the file holds (one NAME a model),
+with intervals over source recordings.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import click
+import onnx
+
+import earmark
+from earmark.errors import SourceError
+from earmark.evaluation.prototypes import FILLS, PrototypeJudgement, Record, judge_prototypes
+from earmark.evaluation.purity import random_rotation
+from earmark.evaluation.sound_folders import list_sounds
+from earmark.evaluation.statistics import paired
+from earmark.export.embeddings import embeddings_model
+from earmark.export.heads import Rotation, facts_in
+from earmark.export.prototypes import index_bundle
+from earmark.runtime.bundle import Bundle
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+KINDS = ("identity", "trained", "random")
+
+
+@click.group()
+def main() -> None:
+    """Benchmark of prototypes."""
+
+
+@main.command()
+@click.argument("name")
+@click.argument("bundle", type=FOLDER)
+@click.argument("indexed", type=FOLDER)
+@click.argument("asked", type=FOLDER)
+@click.argument("records", type=FILE)
+@click.option("--draws", default=5, show_default=True, help="Random regions a place.")
+@click.option("--seed", default=0, show_default=True)
+def run(name: str, bundle: Path, indexed: Path, asked: Path, records: Path, draws: int, seed: int) -> None:
+    """Index, explain and judge."""
+    clips = list_sounds(asked, fewest_classes=1).clips
+    with tempfile.TemporaryDirectory() as temporary:
+        for kind in KINDS:
+            copy = Path(temporary) / kind
+            shutil.copytree(bundle, copy)
+            graph = Path(temporary) / f"{kind}.onnx"
+            _fold(copy, kind, graph, seed)
+            index_bundle(copy, indexed, extend=False, embeddings=graph)
+            explainer = earmark.load(copy, device="cpu")
+            fills = () if kind == "random" else FILLS
+            made = judge_prototypes(explainer, clips, fills=fills, draws=draws, seed=seed)
+            with records.open("a", encoding="utf-8") as stream:
+                for record in made.records:
+                    stream.write(json.dumps({"model": name, "u": kind, **record.to_dict()}) + "\n")
+            click.echo(f"{name} {kind}: {made.clips} clips, {made.right} right", err=True)
+
+
+@main.command()
+@click.argument("records", type=FILE)
+@click.option("--seed", default=0, show_default=True)
+def table(records: Path, seed: int) -> None:
+    """Print a table a U, and of the shares trained minus identity, paired."""
+    lines = [json.loads(line) for line in records.read_text(encoding="utf-8").splitlines()]
+    made = {kind: _judgement(lines, kind) for kind in KINDS}
+    for kind, judged in made.items():
+        click.echo(f"\nU: {kind}; {judged.clips} clips of {len({one['model'] for one in lines})} models")
+        click.echo(judged.table(seed=seed).text(intervals=True))
+    click.echo("\nshare of the nearest 5 with the input's label, minus that with U = I")
+    for kind in ("trained", "random"):
+        for view in dict.fromkeys(one.view for one in made["identity"].records):
+            own, raw = (
+                [one for one in made[which].records if one.view == view] for which in (kind, "identity")
+            )
+            gap = paired(
+                [one.share for one in own],
+                [one.share for one in raw],
+                [one.recording for one in own],
+                seed=seed,
+            )
+            click.echo(f"{kind:<8} {view:<15} {gap.estimate:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]")
+
+
+def _fold(bundle: Path, kind: str, path: Path, seed: int) -> None:
+    """Write the embeddings graph with that U to `path`."""
+    manifest = Bundle.open(bundle).manifest
+    spec, stage = manifest.feature_map, manifest.stage("embeddings")
+    if spec is None or stage is None:
+        raise SourceError(f"{bundle}: has no embeddings graph")
+    head, own = facts_in(onnx.load(str(bundle / stage.file)))
+    if own is None:
+        raise SourceError(f"{bundle}: no U is folded in; train one with earmark train apex and export")
+    drawn = random_rotation(spec.channels, seed)
+    rotation = {"identity": None, "trained": own, "random": Rotation(drawn, drawn, drawn)}[kind]
+    dims = {tensor.name: tensor.dims for tensor in stage.inputs}
+    attention = dims.get(spec.attention) if spec.attention is not None else None
+    embeddings_model(path, spec, dims[spec.tap], head, rotation, attention_dims=attention)
+
+
+def _judgement(lines: list[dict[str, object]], kind: str) -> PrototypeJudgement:
+    fields = Record.__slots__
+    some = [Record(**{name: line[name] for name in fields}) for line in lines if line["u"] == kind]
+    clips = len({(line["model"], line["clip"]) for line in lines if line["u"] == kind})
+    return PrototypeJudgement(some, clips)
+
+
+if __name__ == "__main__":
+    main()
