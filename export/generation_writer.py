@@ -77,8 +77,10 @@ def choose_graph(
             "source with a feature map"
         )
     lost = manifest.prototypes is not None
-    note = "the generation in force has no usable graph: the bundle's own is used, without a learnt U"
     learnt = read_report(folder, manifest) if apex is None else apex
+    note = "the generation in force has no usable graph: the bundle's own is used" + (
+        "" if learnt else ", without a learnt U"
+    )
     return Graph(folder / stage.file, learnt, count, note if lost else "")
 
 

@@ -149,12 +149,14 @@ def _open_other(other: Path, folder: Path, model: str) -> Generation:
 
 def _chosen(old: Generation, names: Sequence[str]) -> tuple[_Mask, list[str]]:
     """The clips [clips] that the names mean, and the files they are of."""
-    clips = {row: old.clip(row) for row in np.flatnonzero(old.alive).tolist()}
     rows: dict[str, list[int]] = {}
-    for row, clip in clips.items():
-        rows.setdefault(clip.source, []).append(row)
-        rows.setdefault(clip.sha256, []).append(row)
-    sources = sorted({clip.source for clip in clips.values()})
+    named: set[str] = set()
+    for row in np.flatnonzero(old.alive).tolist():
+        clip = old.clip(row)
+        named.add(clip.source)
+        for name in {clip.source, clip.sha256}:
+            rows.setdefault(name, []).append(row)
+    sources = sorted(named)
     gone = np.zeros(old.info.clips, dtype=np.bool_)
     for name in names:
         found = [name] if name in rows else [source for source in sources if fnmatchcase(source, name)]
@@ -164,7 +166,7 @@ def _chosen(old: Generation, names: Sequence[str]) -> tuple[_Mask, list[str]]:
                 f"{old.folder}: no clip {name!r} (nearest: {', '.join(near)}); nothing was removed"
             )
         gone[[row for one in found for row in rows[one]]] = True
-    return gone, sorted({clips[row].source for row in np.flatnonzero(gone).tolist()})
+    return gone, sorted({old.clip(row).source for row in np.flatnonzero(gone).tolist()})
 
 
 def _unknown(generation: Generation, known: dict[str, str]) -> tuple[_Mask, int, list[Passed]]:
