@@ -134,7 +134,7 @@ def expected(adapter, z, u):
 
 @pytest.mark.parametrize("kind", ["raw", "rotation", "invertible"])
 def test_contributions_are_autograds_and_add_up(adapter, kind, tmp_path):
-    """W'_kc (U v)_c of linear heads sums with the bias to PyTorch's own logit; networks give dg/dv times v."""
+    """W'_kc (U v)_c of linear heads sums with the bias to PyTorch's own logit; networks: gradient times v."""
     u = {
         "raw": np.eye(CHANNELS, dtype=np.float32),
         "rotation": random_rotation(CHANNELS, 0),

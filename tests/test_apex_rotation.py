@@ -89,7 +89,9 @@ def test_a_large_planted_rotation_is_found(kind, channels, clips):
     assert purity(maps, "square", {"square": u}, 5, orthogonal=True) >= oracle - 0.02
 
 
-@pytest.mark.parametrize("settings", [ApexSettings(solver="adam", rounds=30), ApexSettings(invertible=True, steps=5)])
+@pytest.mark.parametrize(
+    "settings", [ApexSettings(solver="adam", rounds=30), ApexSettings(invertible=True, steps=5)]
+)
 def test_adam_and_a_general_u_find_it_too(settings):
     """EPIC's own steps reach the oracle; a general U is no worse than the rotation it starts from."""
     s, q = sparse("events", 80, 8, 3)
