@@ -39,6 +39,12 @@ from .train_options import require_torch, settings_of, shared_options, stored_se
     help="Take the dictionary of this run instead of learning one.",
 )
 @click.option(
+    "--start",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="RUN",
+    help="Begin with the interpreter and the dictionary of this run, one after the fact.",
+)
+@click.option(
     "--interpreter",
     type=click.Choice(["compact", "reference"]),
     help="compact: at most 8 % of the classifier's multiply-adds (default); reference: SpeechBrain's "
@@ -49,7 +55,7 @@ from .train_options import require_torch, settings_of, shared_options, stored_se
 @click.option(
     "--removal-weight",
     type=click.FloatRange(0),
-    help="Of the class's score without its components, beyond the paper's loss. [default: 0]",
+    help="Of the class's score without its components, beyond the paper's loss. [default: 3]",
 )
 @click.option("--sparsity", type=click.FloatRange(0), help="Of the dictionary. [default: 0.8]")
 @click.option(
@@ -79,6 +85,7 @@ def l2i(
     data: Path,
     out: Path | None,
     dictionary: Path | None,
+    start: Path | None,
     noise: Path | None,
     device: Any,
     resume: bool,
@@ -105,6 +112,7 @@ def l2i(
         settings,
         out=out,
         dictionary=dictionary,
+        start=start,
         noise=noise,
         device=device,
         resume=resume,

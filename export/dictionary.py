@@ -139,14 +139,22 @@ def learn_dictionary(
     if components is None:
         tried = [k for k in _CANDIDATES if k <= allowed] or [allowed]
         for k in tried:
-            values = _factorise(learnt[:_SEARCH_FRAMES], k, sparsity, seed, sweeps=8)
-            curve.append((k, _error(values, held)))
-        components = knee(curve)
-    values = _factorise(learnt, components, sparsity, seed, sweeps=20)
+            values = _factorise(learnt[:_SEARCH_FRAMES], k, sparsity, seed, steps=60)
+            curve.append((values.shape[1], _error(values, held)))
+            if values.shape[1] < k:
+                # The penalty leaves no more.
+                break
+    values = _factorise(learnt, components or knee(curve), sparsity, seed, steps=200)
+    if components is not None and values.shape[1] < components:
+        raise DataError(
+            f"{components} components: {components - values.shape[1]} of them stay empty, so the clips' "
+            f"spectra allow about {values.shape[1]}; give fewer components, or a sparsity below {sparsity:g}"
+        )
     activations = activate(values, learnt[:_SEARCH_FRAMES])
     scale = np.sqrt(np.mean(np.square(activations), axis=0))
     order = np.argsort(-scale, kind="stable")
-    values, scale = values[:, order], np.maximum(scale[order], 1e-3 * float(scale.max()))
+    values = np.ascontiguousarray(values[:, order])
+    scale = np.maximum(scale[order], 1e-3 * float(scale.max()))
     return Dictionary(values, scale.astype(np.float32), _error(values, held), curve, sample.silent)
 
 
@@ -181,35 +189,32 @@ def _error(values: FloatArray, frames: FloatArray) -> float:
     return float(np.linalg.norm(rest) / max(float(np.linalg.norm(frames)), 1e-12))
 
 
-def _factorise(frames: FloatArray, components: int, sparsity: float, seed: int, *, sweeps: int) -> FloatArray:
-    """W [F, K] with columns of unit L2 norm. Raises DataError where some component stays empty."""
+def _factorise(frames: FloatArray, components: int, sparsity: float, seed: int, *, steps: int) -> FloatArray:
+    """W [F, K] with columns of unit L2 norm, after so many mini-batches; without those that stayed empty."""
     from sklearn.decomposition import MiniBatchNMF
     from sklearn.exceptions import ConvergenceWarning
 
+    batch = min(len(frames), 1024)
     model = MiniBatchNMF(
         n_components=components,
         init="nndsvda",
-        batch_size=min(len(frames), 1024),
+        batch_size=batch,
         # scikit-learn multiplies this by the number of bins.
         alpha_W=sparsity / frames.shape[1],
         alpha_H="same",
         l1_ratio=1.0,
-        max_iter=sweeps,
+        max_iter=max(1, steps * batch // len(frames)),
         tol=1e-4,
         random_state=seed,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(frames)
+        # Of order one whatever the clips' level, or the penalty would be another.
+        model.fit(frames / np.sqrt(np.mean(np.square(frames))))
     values: FloatArray = np.ascontiguousarray(model.components_.T, dtype=np.float32)
     norms = np.linalg.norm(values, axis=0)
-    empty = int((norms < 1e-6).sum())
-    if empty:
-        raise DataError(
-            f"{components} components: {empty} of them stay empty, so the clips' spectra allow about "
-            f"{components - empty}; give fewer components, or a sparsity below {sparsity:g}"
-        )
-    unit: FloatArray = values / norms
+    sounding = norms > 1e-6
+    unit: FloatArray = values[:, sounding] / norms[sounding]
     return unit
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
-import torch
 
 from ..errors import RunError, SourceError
 from .architectures.cnn14_interpreter import Cnn14Psi, ExportedCnn14Psi
@@ -114,9 +113,3 @@ def cost(source: Source, form: InterpreterForm) -> tuple[float, float]:
     """Multiply-adds of the interpreter and of the classifier for one window."""
     classifier, inputs = measured_inputs(source, form.inputs)
     return multiply_adds(form.build().to("meta"), *(given.to("meta") for given in inputs)), classifier
-
-
-def set_scale(interpreter: Interpreter, scale: torch.Tensor) -> None:
-    """Say what activations are of the order of, [K] > 0."""
-    for part in (interpreter.psi, interpreter.theta):
-        part.scale.copy_(scale)

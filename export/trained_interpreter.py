@@ -177,5 +177,5 @@ def _components(
         by_design=by_design,
         components=facts,
     )
-    theta = interpreter.theta.weight.detach().numpy().astype(np.float32)
+    theta = interpreter.weight.detach().numpy().astype(np.float32)
     return spec, {"dictionary": values, "theta": theta}

@@ -77,5 +77,5 @@ class CompactPsi(nn.Module):
             raise ValueError("no feature maps")
         drawn = functional.relu(self.out(x))
         # [B, K r, t] -> [B, K, t r], one after the other.
-        parts = drawn.unflatten(1, (self.components, self.last_stride)).transpose(2, 3).flatten(2)
+        parts = torch.unflatten(drawn, 1, (self.components, self.last_stride)).transpose(2, 3).flatten(2)
         return spread_over(parts, 1, spectrum.shape[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -48,6 +50,19 @@ class Interpreter(nn.Module):
     def __init__(self, psi: nn.Module, theta: nn.Module) -> None:
         super().__init__()
         self.psi, self.theta = psi, theta
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The weights theta [C, K] by which the logits are theta z."""
+        theta: Any = self.theta
+        made: torch.Tensor = theta.weight
+        return made
+
+    def set_scale(self, scale: torch.Tensor) -> None:
+        """Say what activations are of the order of, [K] > 0; of a `ScaledPsi` and a `Theta`."""
+        parts: list[Any] = [self.psi, self.theta]
+        for part in parts:
+            part.scale.copy_(scale)
 
     def forward(self, spectrum: torch.Tensor, *maps: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """See the class."""

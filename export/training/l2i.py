@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,24 @@ import numpy as np
 import torch
 
 from ...errors import DataError, RunError
+from ..architectures.interpreter import Interpreter
 from ..component_facts import component_facts
 from ..dictionary import Dictionary, learn_dictionary, plot_curve
 from ..exportable import FloatArray
-from ..interpreters import cost, interpreter_form, read_form, set_scale
+from ..interpreters import InterpreterForm, cost, interpreter_form, read_form
 from ..run_directory import RunDirectory
 from ..source import Source
 from ..stft import stft
 from ..trained_interpreter import as_designed, read_dictionary, write_dictionary
 from .classifier import require_same
 from .l2i_fit import Task, fit_by_design, fit_post_hoc
-from .l2i_judge import judge
+from .l2i_judge import accuracy, judge
 from .l2i_settings import L2iSettings, check_l2i
 from .listener import Listener, fingerprint
 from .loop import OnEpoch, Progress, new_weights
 from .over_source import Device, chosen_device, opened_source, recordings, sounds_over
-from .scoring import judge as judge_scores
 from .settings import to_record
-from .sounds import Sounds, window_batches
+from .sounds import Sounds
 
 
 def train_l2i(
@@ -38,6 +39,7 @@ def train_l2i(
     *,
     out: str | Path | None = None,
     dictionary: str | Path | None = None,
+    start: str | Path | None = None,
     noise: str | Path | None = None,
     device: Device = "auto",
     resume: bool = False,
@@ -50,6 +52,8 @@ def train_l2i(
     source: a run directory, or any other PyTorch source of export with feature maps
     out: the run directory that gets the interpreter; may be left out where the source is one
     dictionary: a run whose dictionary is taken instead of learning one
+    start: a run whose interpreter, one after the fact, and whose dictionary are begun with; by design that
+        saves most of the epochs
     noise: a folder of recordings to mix in (post-hoc); None: noise is synthesised
     device: where to train; auto takes a GPU where there is one
 
@@ -75,12 +79,14 @@ def train_l2i(
     tried = interpreter_form(opened, settings.components or 2, settings.interpreter, settings.width or 16)
     if settings.by_design:
         as_designed(opened, tried, tried.build())
-    parts = sounds_over(data, run_path, opened, settings, strict=strict, quiet=quiet)
-    several = opened.task == "multi_label"
+    # By design all training clips are learnt from, as the classifier did, and the last epoch is taken.
+    split = replace(settings, stop_fraction=0.0) if settings.by_design else settings
+    parts = sounds_over(data, run_path, opened, split, strict=strict, quiet=quiet)
     started: dict[str, Any] = {
         "by_design": settings.by_design,
         "classifier_sha256": fingerprint(opened),
         "training": to_record(settings),
+        "start": None if start is None else Path(start).name,
         "clips": {
             "training": len(parts.training.clips),
             "stopping": len(parts.stopping.clips),
@@ -88,22 +94,10 @@ def train_l2i(
         },
     }
     if resume and run.config_path.exists():
-        require_same(run, started, ("by_design", "classifier_sha256", "clips", "training"))
+        require_same(run, started, ("by_design", "classifier_sha256", "clips", "training", "start"))
     else:
-        learnt = _dictionary(dictionary, opened, parts.training, settings, quiet=quiet)
-        form = interpreter_form(opened, learnt.components, settings.interpreter, settings.width)
-        write_dictionary(run.path, learnt)
-        if learnt.curve:
-            plot_curve(learnt, run.path / "dictionary_error.png")
-        threshold = settings.threshold if settings.threshold is not None else (0.3 if several else 0.2)
-        run.write_config(
-            {
-                "interpreter": msgspec.to_builtins(form),
-                "dictionary": _record(learnt, opened),
-                "threshold": threshold,
-                **started,
-            }
-        )
+        learnt = _dictionary(start or dictionary, opened, parts.training, settings, quiet=quiet)
+        _write_beginning(run, opened, learnt, settings, started)
     config = run.read_config()
     form, threshold = read_form(config.get("interpreter")), float(config["threshold"])
     values, scale = read_dictionary(run, opened)
@@ -113,9 +107,7 @@ def train_l2i(
     figures = accuracy(listener, parts.validation)
     # By design the backbone is trained; whoever gave the source gets it back as it was.
     untouched = {name: value.clone() for name, value in opened.classifier.state_dict().items()}
-    with new_weights(settings.seed, exact=settings.exact):
-        interpreter = form.build()
-    set_scale(interpreter, torch.from_numpy(scale))
+    interpreter = _beginning(form, scale, settings, start)
     explained = as_designed(opened, form, interpreter) if settings.by_design else opened
     task = Task(run, explained, form, interpreter, values, threshold, parts, settings, where)
     try:
@@ -133,7 +125,7 @@ def train_l2i(
         figures |= judge(listener, *task.parts_of_method, parts.validation.waveforms, threshold)
         facts = component_facts(
             values,
-            interpreter.theta.weight.detach().cpu().numpy().astype(np.float32),
+            interpreter.weight.detach().cpu().numpy().astype(np.float32),
             list(opened.labels),
             sample_rate=opened.sample_rate,
             frame_seconds=opened.analysis.hop / opened.sample_rate,
@@ -191,46 +183,61 @@ def _dictionary(
         bar.close()
 
 
-def _record(learnt: Dictionary, source: Source) -> dict[str, Any]:
-    """What the run says of its dictionary."""
-    return {
+def _beginning(
+    form: InterpreterForm, scale: FloatArray, settings: L2iSettings, start: str | Path | None
+) -> Interpreter:
+    """The interpreter before its training: new, or another run's, or RunError where that is unlike it."""
+    with new_weights(settings.seed, exact=settings.exact):
+        interpreter = form.build()
+    interpreter.set_scale(torch.from_numpy(scale))
+    if start is None:
+        return interpreter
+    other = RunDirectory(Path(start), "interpreter")
+    config = other.read_config()
+    theirs = read_form(config.get("interpreter"))
+    if config.get("by_design") or theirs != form:
+        what = "one by design" if config.get("by_design") else "of another form or over other feature maps"
+        raise RunError(f"{other.config_path}: its interpreter is {what}; begin with one like this, post-hoc")
+    other.fill(interpreter)
+    return interpreter.requires_grad_(requires_grad=True)
+
+
+def _write_beginning(
+    run: RunDirectory, source: Source, learnt: Dictionary, settings: L2iSettings, started: dict[str, Any]
+) -> None:
+    """The run's dictionary, its plot, and the config that the training goes by."""
+    form = interpreter_form(source, learnt.components, settings.interpreter, settings.width)
+    write_dictionary(run.path, learnt)
+    if learnt.curve:
+        plot_curve(learnt, run.path / "dictionary_error.png")
+    usual = 0.3 if source.task == "multi_label" else 0.2
+    record = {
         "sample_rate": source.sample_rate,
         "analysis": msgspec.to_builtins(source.analysis),
         "error": round(learnt.error, 6),
         "curve": [[k, round(error, 6)] for k, error in learnt.curve],
         "silent": learnt.silent,
     }
-
-
-@torch.no_grad()
-def accuracy(listener: Listener, sounds: Sounds) -> dict[str, float]:
-    """Accuracy (several labels: f1) over whole sounds, windows joined as the runtime does; {} without any."""
-    if not sounds.clips:
-        return {}
-    source = listener.source
-    largest = source.window.aggregate == "max"
-    total = torch.zeros(len(sounds.clips), len(source.labels))
-    count = torch.zeros(len(sounds.clips), 1)
-    for pieces, owner in window_batches(sounds.waveforms, listener.samples):
-        scores = listener.scores(listener.hear(torch.from_numpy(pieces)).logits).float().cpu()
-        of = torch.from_numpy(owner)
-        if largest:
-            total.index_reduce_(0, of, scores, "amax")
-        else:
-            total.index_add_(0, of, scores)
-        count.index_add_(0, of, torch.ones(len(of), 1))
-    found = judge_scores(total if largest else total / count, torch.from_numpy(sounds.targets), source.task)
-    return {name: value for name, value in found.items() if name in ("accuracy", "f1")}
+    run.write_config(
+        {
+            "interpreter": msgspec.to_builtins(form),
+            "dictionary": record,
+            "threshold": usual if settings.threshold is None else settings.threshold,
+            **started,
+        }
+    )
 
 
 @torch.no_grad()
 def _activations(
     listener: Listener, task: Task, heard: Sequence[Sounds]
 ) -> Iterator[tuple[str, float, FloatArray]]:
-    """Every clip's activations [K, T], window by window."""
+    """Every sounding clip's activations [K, T], window by window."""
     samples, rate = listener.samples, listener.source.sample_rate
     for sounds in heard:
         for clip, waveform in zip(sounds.clips, sounds.waveforms, strict=True):
+            if not waveform.any():
+                continue
             for start in range(0, len(waveform), samples):
                 piece = waveform[start : start + samples]
                 # A clip's last milliseconds are no window of their own.

@@ -17,7 +17,7 @@ from ..run_directory import RunDirectory
 from ..source import Source
 from ..stft import stft
 from .augmentation import mask_stretches, place, random_gain
-from .l2i_judge import judge, merit
+from .l2i_judge import accuracy, judge, merit
 from .l2i_loss import cross_entropy, nmf_terms, removal
 from .l2i_settings import L2iSettings
 from .listener import Heard, Listener
@@ -27,8 +27,11 @@ from .over_source import Parts
 from .scoring import task_loss
 from .settings import LmacSettings
 
+# Part of the training after which there is a selection to speak of, and the sounds that it is removed from.
+_SAYS_SOMETHING, _HALF = 0.1, slice(None, None, 2)
 _CURVES = {
     "loss": ["loss"],
+    "validation, by design": ["accuracy", "f1"],
     "fidelity to the classifier": ["fidelity_top1", "fidelity_top3", "fidelity_f1"],
     "score lost without the components, and without random ones": ["faithfulness", "random_faithfulness"],
     "reconstruction |X - W H| / |X|": ["reconstruction"],
@@ -86,13 +89,16 @@ class Task:
     def fit(self, judging: Listener, **given: Any) -> dict[str, torch.Tensor]:
         """`loop.fit` with what both ways share. `judging` hears with the classifier that is explained."""
         settings, sounds = self.settings, self.parts.stopping
-        dictionary = self.dictionary
+        dictionary, by_design = self.dictionary, self.settings.by_design
 
         def evaluate(weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
             now = {name: value.clone() for name, value in self.trained.state_dict().items()}
             self.take(weights)
-            figures = judge(
-                judging, self.interpreter, self.form.inputs, dictionary, sounds.waveforms, self.threshold
+            method = self.interpreter, self.form.inputs, dictionary
+            figures = (
+                accuracy(judging, self.parts.validation)
+                if by_design
+                else judge(judging, *method, sounds.waveforms, self.threshold)
             )
             self.trained.load_state_dict(now)
             return figures
@@ -106,7 +112,7 @@ class Task:
             ema_decay=settings.ema_decay,
             seed=settings.seed,
             evaluate=evaluate,
-            curves=_CURVES,
+            curves={t: n for t, n in _CURVES.items() if ("by design" in t) == by_design or n == ["loss"]},
             exact=settings.exact,
             merit=merit if sounds.clips else None,
             patience=settings.patience if sounds.clips else 0,
@@ -138,11 +144,16 @@ def fit_post_hoc(
         loss = nmf_terms(activations, dictionary, heard.log_amplitude, settings)
         scores = listener.scores(heard.logits)
         loss = loss + settings.fidelity_weight * cross_entropy(logits, scores, task.source.task)
-        # Once there is a selection to speak of.
-        if settings.removal_weight and progress > 0.1:
-            said = (activations, task.interpreter.theta.weight, z)
-            left = removal(listener, heard, dictionary, said, task.threshold)
-            loss = loss + settings.removal_weight * left
+        if settings.removal_weight and progress > _SAYS_SOMETHING:
+            # Of every other sound: asking the classifier again is what the training mostly costs.
+            half = heard.part(_HALF)
+            loss = loss + settings.removal_weight * removal(
+                half.logits,
+                (activations[_HALF], task.interpreter.weight, z[_HALF]),
+                dictionary,
+                task.threshold,
+                lambda gains: listener.scores(listener.scaled(half, gains)),
+            )
         return loss
 
     return task.fit(
@@ -179,13 +190,30 @@ def fit_by_design(task: Task, *, quiet: bool, on_epoch: OnEpoch | None) -> dict[
             kept = mask_stretches(torch.ones(spectrum.shape[:3], dtype=task.dtype), random)
             yield spectrum * kept.to(task.device)[..., None], torch.from_numpy(targets).to(spectrum)
 
-    def loss_of(batch: tuple[torch.Tensor, torch.Tensor], _progress: float) -> torch.Tensor:
+    def scores_without(spectrum: torch.Tensor, gains: torch.Tensor) -> torch.Tensor:
+        # What is no training sound is kept out of the batch norms' statistics.
+        model.eval()
+        with judging.mixed_precision():
+            left = model(spectrum * gains[..., None])[0].to(task.dtype)
+        model.train()
+        return judging.scores(left)
+
+    def loss_of(batch: tuple[torch.Tensor, torch.Tensor], progress: float) -> torch.Tensor:
         spectrum, targets = batch
         with judging.mixed_precision():
-            activations, _, logits, *_ = model.interpreted(spectrum)
+            activations, z, logits, *_ = model.interpreted(spectrum)
+        activations, z, logits = (t.to(task.dtype) for t in (activations, z, logits))
         amplitude = torch.sqrt(spectrum.square().sum(dim=-1) + 1e-14)
-        loss = nmf_terms(activations.to(task.dtype), dictionary, torch.log1p(amplitude), settings)
-        labels = task_loss(logits.to(task.dtype), targets, task.source.task, settings.label_smoothing)
+        loss = nmf_terms(activations, dictionary, torch.log1p(amplitude), settings)
+        if settings.removal_weight and progress > _SAYS_SOMETHING:
+            loss = loss + settings.removal_weight * removal(
+                logits[_HALF].detach(),
+                (activations[_HALF], task.interpreter.weight, z[_HALF]),
+                dictionary,
+                task.threshold,
+                lambda gains: scores_without(spectrum[_HALF], gains),
+            )
+        labels = task_loss(logits, targets, task.source.task, settings.label_smoothing)
         if task.source.task == "multi_label":
             # A sum over the labels, as after the fact.
             labels = labels * targets.shape[1]

@@ -10,7 +10,8 @@ import torch
 from ..architectures.interpreter import Interpreter
 from .l2i_loss import relevance, soft_mask
 from .listener import Listener
-from .sounds import FloatArray, window_batches
+from .scoring import judge as judge_scores
+from .sounds import FloatArray, Sounds, window_batches
 
 
 @torch.no_grad()
@@ -25,9 +26,10 @@ def judge(
     """Figures over the windows of `waveforms`; {} without any.
 
     With c the classifier's own prediction and p its score: fidelity_top1, fidelity_top3 whether c is among
-    theta's first; area: mean of the selected components' soft mask; fidelity_f1 (several labels) of theta's labels above 0.5 against the classifier's;
+    theta's first; fidelity_f1 (several labels) of theta's labels above 0.5 against the classifier's;
     reconstruction |X - W H| / |X|; selected: mean number of components with relevance above the threshold;
-    faithfulness p - p(sound without them), random_faithfulness the same without as many random others.
+    area: mean of their soft mask; faithfulness p - p(sound without them), random_faithfulness the same
+    without as many random others.
     """
     if not waveforms:
         return {}
@@ -40,7 +42,7 @@ def judge(
         full = listener.scores(heard.logits)
         target = full.argmax(dim=1)
         rank = (logits > logits.gather(1, target[:, None])).sum(dim=1)
-        chosen = relevance(interpreter.theta.weight, z, target) > threshold
+        chosen = relevance(interpreter.weight, z, target) > threshold
         other = torch.stack([_as_many(row, random) for row in chosen])
         rest = heard.log_amplitude - activations.transpose(1, 2) @ dictionary.T
         error = rest.flatten(1).norm(dim=1) / heard.log_amplitude.flatten(1).norm(dim=1).clamp(min=1e-9)
@@ -70,6 +72,27 @@ def judge(
     if listener.source.task == "multi_label":
         figures["fidelity_f1"] = 2.0 * hits / max(said_total, 1.0)
     return figures
+
+
+@torch.no_grad()
+def accuracy(listener: Listener, sounds: Sounds) -> dict[str, float]:
+    """Accuracy (several labels: f1) over whole sounds, windows joined as the runtime does; {} without any."""
+    if not sounds.clips:
+        return {}
+    source = listener.source
+    largest = source.window.aggregate == "max"
+    total = torch.zeros(len(sounds.clips), len(source.labels))
+    count = torch.zeros(len(sounds.clips), 1)
+    for pieces, owner in window_batches(sounds.waveforms, listener.samples):
+        scores = listener.scores(listener.hear(torch.from_numpy(pieces)).logits).float().cpu()
+        of = torch.from_numpy(owner)
+        if largest:
+            total.index_reduce_(0, of, scores, "amax")
+        else:
+            total.index_add_(0, of, scores)
+        count.index_add_(0, of, torch.ones(len(of), 1))
+    found = judge_scores(total if largest else total / count, torch.from_numpy(sounds.targets), source.task)
+    return {name: value for name, value in found.items() if name in ("accuracy", "f1")}
 
 
 def _as_many(chosen: torch.Tensor, random: np.random.Generator) -> torch.Tensor:

@@ -5,22 +5,29 @@ With X = log1p|S| [F, T], W the dictionary, H = psi(.), z its pooled activations
     alpha MSE(W H, X) + beta mean|H| + fidelity_weight CE(f, theta z)
 
 CE is the cross-entropy of a softmax; with several labels the sum over them of sigmoids'. By design f is the
-labels. Beyond the paper, where it is asked for: removal_weight times the class's score in the sound without
-the class's components (post-hoc).
+labels. Beyond the paper:
+
+    removal_weight (f_c((1 - mask_L) S) + 0.5 mean(mask_L))
+
+c the predicted class, L its components, mask_L their soft mask: what is selected should be what the
+classifier needs, and no more than that.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch.nn import functional
 
 from .l2i_settings import L2iSettings
-from .listener import Heard, Listener
 
 # Added to W H in the soft mask, as in the paper's code.
 _TINY = 1e-10
 # How sharply the loss's soft selection passes over the threshold.
 _SHARP = 20.0
+# What a mask of the whole sound costs, in scores.
+_AREA = 0.5
 
 
 def cross_entropy(logits: torch.Tensor, scores: torch.Tensor, task: str) -> torch.Tensor:
@@ -53,18 +60,21 @@ def soft_mask(dictionary: torch.Tensor, activations: torch.Tensor, chosen: torch
 
 
 def removal(
-    listener: Listener,
-    heard: Heard,
-    dictionary: torch.Tensor,
+    logits: torch.Tensor,
     interpreted: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    dictionary: torch.Tensor,
     threshold: float,
+    scores_of: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
-    """Mean score of the predicted class in the sound without its components.
+    """Mean score of the predicted class in the sound without its components, and the price of their area.
 
+    logits [B, C] of the whole sound; interpreted: H [B, K, T], theta [C, K], z [B, K]
+    scores_of: gains [B, T, F] -> the classifier's scores [B, C] of the sound so multiplied
     The selection is a sigmoid around the threshold, so that there is a gradient.
     """
     activations, weight, z = interpreted
-    target = heard.logits.argmax(dim=1)
+    target = logits.argmax(dim=1)
     chosen = torch.sigmoid(_SHARP * (relevance(weight, z, target) - threshold))
-    left = listener.scaled(heard, 1.0 - soft_mask(dictionary, activations, chosen))
-    return listener.scores(left).gather(1, target[:, None]).mean()
+    mask = soft_mask(dictionary, activations, chosen)
+    left = scores_of(1.0 - mask).gather(1, target[:, None])
+    return left.mean() + _AREA * mask.mean()

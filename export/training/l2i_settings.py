@@ -12,7 +12,7 @@ from ...errors import RunError
 class L2iSettings:
     """How to train an L2I interpreter over a classifier (arXiv 2202.11479), or with it, by design."""
 
-    epochs: int = 60
+    epochs: int = 40
     batch_size: int = 16
     lr: float = 3e-3
     weight_decay: float = 1e-4
@@ -31,16 +31,16 @@ class L2iSettings:
     alpha: float = 10.0
     beta: float = 0.8
     fidelity_weight: float = 1.0
-    # Of the class's score once its components are removed (post-hoc). The paper has no such term: 0.
-    removal_weight: float = 0.0
+    # Of the class's score once its components are removed. The paper has no such term: 0.
+    removal_weight: float = 3.0
     # Components of more relevance are selected (the paper's tau); None: 0.2, with several labels 0.3.
     threshold: float | None = None
     # Part of the clips heard with noise or another clip mixed in (post-hoc); mixup's alpha (by design).
     mixtures: float = 0.5
     mixup: float = 0.4
     label_smoothing: float = 0.05
-    # Part of the training recordings that the best epoch is chosen by, and epochs without a better one
-    # after which training ends (0: never early).
+    # Post-hoc: part of the training recordings that the best epoch is chosen by, and epochs without a better
+    # one after which training ends (0: never early).
     stop_fraction: float = 0.1
     patience: int = 0
     # As in ClassifierSettings.
@@ -66,5 +66,3 @@ def check_l2i(settings: L2iSettings) -> None:
             raise RunError(f"{name} {getattr(settings, name):g}: a weight of the loss is 0 or more")
     if settings.threshold is not None and not 0 <= settings.threshold < 1:
         raise RunError(f"threshold {settings.threshold:g}: relevances lie below 1; give 0 to 1")
-    if settings.by_design and settings.removal_weight:
-        raise RunError("removal weight: is of interpreters after the fact; leave it or by design out")

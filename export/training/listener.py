@@ -31,6 +31,17 @@ class Heard:
     tensors: dict[str, torch.Tensor]
     samples: int
 
+    def part(self, rows: slice) -> Heard:
+        """Some of its sounds."""
+        return Heard(
+            spectrum=self.spectrum[rows],
+            amplitude=self.amplitude[rows],
+            log_amplitude=self.log_amplitude[rows],
+            logits=self.logits[rows],
+            tensors={name: tensor[rows] for name, tensor in self.tensors.items()},
+            samples=self.samples,
+        )
+
     def fed(self, names: list[str], target: torch.Tensor) -> list[torch.Tensor]:
         """A decoder's inputs in order, with the class indices `target` [B]."""
         given = {**self.tensors, "target": target}
