@@ -15,7 +15,9 @@ common to the whole sound:
     square          q = Z[t*, f*] - 0.9 F[f*]
     time            q = T[t*] - 0.9 mean_t T
     frequency       q = F[f*] - 0.9 mean_f F
-    time_frequency  the last two, each divided by its length, concatenated
+    time_frequency  the last two, each divided by its length, time's times 1.5, concatenated
+
+(What passes and what hums share a band, so that the band alone says less of what passes.)
 
 Where nothing stands out, that is the same direction as without.
 """
@@ -40,6 +42,8 @@ VIEWS: tuple[View, ...] = ("square", "time", "frequency", "time_frequency")
 # What a view's place pins down; the other axis spans the whole window or band (cell index -1).
 LOCALISES_TIME: frozenset[View] = frozenset({"square", "time", "time_frequency"})
 LOCALISES_FREQUENCY: frozenset[View] = frozenset({"square", "frequency", "time_frequency"})
+# What the passage counts beside the band in vectors with contrast.
+_PASSAGE = np.float32(1.5)
 # How much of what a whole sound has in common is taken out of vectors with contrast.
 CONTRAST = 0.9
 
@@ -206,7 +210,7 @@ def embed(
     passages: FloatArray = time[frame] - removed * time.mean(axis=0)
     if view == "time":
         return passages
-    halves = (normalise(passages), normalise(bands)) if contrast else (passages, bands)
+    halves = (_PASSAGE * normalise(passages), normalise(bands)) if contrast else (passages, bands)
     return np.concatenate(halves, axis=1)
 
 

@@ -4,8 +4,8 @@ Of a head that is linear after pooling, every cell p of the feature map has a sh
 e(p) = W'_k . Zhat(p), whatever U is (with attention pooling, times the cell's weight). With
 m(f) = mean_t e(t, f), what a place has of it beyond what the sound sustains is
 
-    square          e(t, f) - m(f)        time            mean_f e(t, f) - mean e
-    frequency       m(f)                  time_frequency  the sum of time's and frequency's
+    square          e(t, f) - m(f)        time, time_frequency  mean_f e(t, f) - mean e
+    frequency       m(f)
 
 and of the places at which channels peak, those with the most are looked up; those in the outermost frames,
 where the model hears padding beside the sound, only if there are no others.
@@ -160,12 +160,8 @@ class WindowPlaces:
         """Evidence of cells."""
         if view == "square":
             evidence: FloatArray = self._evidence[frame, row] - self._sustained[row]
-        elif view == "time":
-            evidence = self._passing[frame]
-        elif view == "frequency":
-            evidence = self._sustained[row]
         else:
-            evidence = self._passing[frame] + self._sustained[row]
+            evidence = self._sustained[row] if view == "frequency" else self._passing[frame]
         return evidence
 
     def best(self, view: View, count: int, most_channels: int) -> list[Candidate]:
