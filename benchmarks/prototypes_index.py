@@ -41,7 +41,7 @@ from earmark.prototypes_index.generation import Generation
 from earmark.prototypes_index.index_build import exact_tenth, recall
 from earmark.prototypes_index.info import read_info
 from earmark.prototypes_index.table import Clip
-from earmark.prototypes_index.views import VIEWS, Grid, Places, find_places, normalise
+from earmark.prototypes_index.views import VIEWS, Grid, Places, View, find_places, normalise
 from earmark.prototypes_index.writer import GenerationWriter
 from earmark.runtime.bundle import Bundle
 
@@ -63,20 +63,35 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=100_000)
     parser.add_argument("--random", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--keep", action="store_true", help="Keep what was built; what is there is not rebuilt."
+    )
     parser.add_argument("--step", choices=("hear", "build", "search"), help=argparse.SUPPRESS)
+    parser.add_argument("--view", choices=VIEWS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     steps = {"hear": hear, "build": build, "search": search}
     if options.step:
         print(json.dumps(steps[options.step](options)))
         return
     options.out.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {}
-    for step in steps:
-        arguments = [sys.executable, __file__, *sys.argv[1:], "--step", step]
+
+    def run(step: str, *more: str) -> Any:
+        arguments = [sys.executable, __file__, *sys.argv[1:], "--step", step, *more]
         done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True)
-        found |= json.loads(done.stdout)
-    shutil.rmtree(options.out / "generation")
+        return json.loads(done.stdout)
+
+    found: dict[str, Any] = {"entries": options.entries, "channels": options.channels, "build": {}}
+    run("hear")
+    for view in VIEWS:
+        built = _folder(options, view) / "built.json"
+        if not built.exists():
+            built.write_text(json.dumps(run("build", "--view", view)), encoding="utf-8")
+        found["build"][view] = json.loads(built.read_text(encoding="utf-8"))
+    found |= run("search")
     print(json.dumps(found, indent=2))
+    if not options.keep:
+        for view in VIEWS:
+            shutil.rmtree(_folder(options, view))
 
 
 def hear(options: argparse.Namespace) -> dict[str, Any]:
@@ -118,70 +133,63 @@ def _file_of_embeddings(options: argparse.Namespace) -> str:
     return f"{'random' if options.random else 'real'}_{options.channels}.npz"
 
 
+def _folder(options: argparse.Namespace, view: View) -> Path:
+    """Each view is a generation of its own, built by a process of its own."""
+    random = "random_" if options.random else ""
+    folder: Path = options.out / f"{random}{options.channels}_{options.entries}_{view}"
+    return folder
+
+
 def build(options: argparse.Namespace) -> dict[str, Any]:
-    """Write a generation of that many entries a view."""
-    real = np.load(options.out / _file_of_embeddings(options))
-    sources = {view: normalise(real[f"data_{view}"]) for view in VIEWS}
-    folder = options.out / "generation"
+    """Write a generation of that many entries in one view."""
+    view: View = options.view
+    base = normalise(np.load(options.out / _file_of_embeddings(options))[f"data_{view}"])
+    folder = _folder(options, view)
     shutil.rmtree(folder, ignore_errors=True)
     graph = options.out / "graph.onnx"
     graph.write_bytes(b"no graph is needed here")
-    channels = sources["square"].shape[1]
+    channels = options.channels
     writer = GenerationWriter(
         folder,
         embeddings=graph,
         model_sha256="",
         labels=["a"],
-        views=VIEWS,
+        views=[view],
         channels=channels,
         grid=Grid(1.0, ((0.0, 1.0), (1.0, 2.0))),
     )
     random = np.random.default_rng(0)
     # Drawing a gain for each number would take longer than the index.
-    gains = np.exp(GAIN * random.standard_normal((4096, 2 * channels), dtype=np.float32))
+    gains = np.exp(GAIN * random.standard_normal((1024, base.shape[1]), dtype=np.float32))
     of_channel = np.arange(channels, dtype=np.int32) % PER_CLIP
+    cells = np.zeros((PER_CLIP, 2), dtype=np.int32)
     spent: dict[str, float] = {}
     with _measured(spent, "add"):
         for number in range(options.entries // PER_CLIP):
-            places = {}
-            for view, base in sources.items():
-                rows = np.arange(number * PER_CLIP, (number + 1) * PER_CLIP) % len(base)
-                gain = gains[random.integers(0, len(gains), PER_CLIP), : base.shape[1]]
-                share = random.uniform(0, MIX, (PER_CLIP, 1)).astype(np.float32)
-                others = base[random.integers(0, len(base), PER_CLIP)]
-                vectors = (1 - share) * base[rows] * gain + share * others
-                cells = np.zeros((PER_CLIP, 2), dtype=np.int32)
-                places[view] = Places(cells, of_channel, random.random(channels, dtype=np.float32), vectors)
+            rows = np.arange(number * PER_CLIP, (number + 1) * PER_CLIP) % len(base)
+            share = random.uniform(0, MIX, (PER_CLIP, 1)).astype(np.float32)
+            vectors = base[rows] * gains[random.integers(0, len(gains), PER_CLIP)]
+            vectors += share * (base[random.integers(0, len(base), PER_CLIP)] - vectors)
+            scores = random.random(channels, dtype=np.float32)
             name = str(number)
-            writer.add(Clip(name, name, "a", 0.0, 1.0, name, name), places)
+            clip = Clip(name, name, "a", 0.0, 1.0, name, name)
+            writer.add(clip, {view: Places(cells, of_channel, scores, vectors)})
     with _measured(spent, "finish"):
         writer.finish()
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     return {
-        "entries": writer.clips * PER_CLIP,
-        "channels": channels,
         **{name: round(value, 1) for name, value in spent.items()},
-        "of_which_the_benchmarks_mb": round(
-            (gains.nbytes + sum(base.nbytes for base in sources.values())) / 1e6
-        ),
+        "of_which_the_benchmarks_mb": round((gains.nbytes + base.nbytes) / 1e6),
         "disk_mb": round(sum(sizes.values()) / 1e6),
-        "vectors_mb": round(sum(size for name, size in sizes.items() if "vectors" in name) / 1e6),
+        "codes_mb": round(sizes[f"{view}.faiss"] / 1e6),
+        "vectors_mb": round(sizes.get(f"{view}.vectors.npy", 0) / 1e6),
     }
 
 
 def search(options: argparse.Namespace) -> dict[str, Any]:
-    """Open the generation as the runtime does, and search it with the held-out clips."""
-    folder = options.out / "generation"
-    info = read_info(folder)
-    spec = SimpleNamespace(
-        views=list(info.views),
-        entries={view: index.entries for view, index in info.views.items()},
-        dimensions={view: index.dimension for view, index in info.views.items()},
-        clips=info.clips,
-        removed=0,
-    )
+    """Open the generations as the runtime does, and search them with the held-out clips."""
     start = time.perf_counter()
-    generation = Generation.open(folder, spec)
+    generations = {view: _open(_folder(options, view)) for view in VIEWS}
     found: dict[str, Any] = {"open_ms": round((time.perf_counter() - start) * 1e3, 1)}
     real = np.load(options.out / _file_of_embeddings(options))
     random = np.random.default_rng(1)
@@ -191,14 +199,14 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
         queries[view] = held_out[random.choice(len(held_out), QUERIES, replace=False)]
     start = time.perf_counter()
     for view in VIEWS:
-        generation.search(view, queries[view][:2], 5)
+        generations[view].search(view, queries[view][:2], 5)
     found["first_search_ms"] = round((time.perf_counter() - start) * 1e3, 1)
     wall, processor = [], []
     for _ in range(3):
         for query in range(0, QUERIES, 2):
             start, begun = time.perf_counter(), time.thread_time()
             for view in VIEWS:
-                generation.search(view, queries[view][query : query + 2], 5)
+                generations[view].search(view, queries[view][query : query + 2], 5)
             wall.append((time.perf_counter() - start) * 1e3)
             processor.append((time.thread_time() - begun) * 1e3)
     for name, spent in (("search_ms", wall), ("search_processor_ms", processor)):
@@ -211,7 +219,7 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
     found["search_memory_mb"] = round(_held_mb())
     found["views"] = {}
     for view in VIEWS:
-        index = generation.index(view)
+        index = generations[view].index(view)
         tenth = exact_tenth(queries[view], _Stored(index))
         found["views"][view] = {
             "kind": index.info.kind,
@@ -223,6 +231,18 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
             "recall_held_out": round(recall(index, queries[view], tenth), 4),
         }
     return found
+
+
+def _open(folder: Path) -> Generation:
+    info = read_info(folder)
+    spec = SimpleNamespace(
+        views=list(info.views),
+        entries={view: index.entries for view, index in info.views.items()},
+        dimensions={view: index.dimension for view, index in info.views.items()},
+        clips=info.clips,
+        removed=0,
+    )
+    return Generation.open(folder, spec)
 
 
 class _Stored:

@@ -33,10 +33,10 @@ _RECALL_QUERIES = 200
 _CHUNK_BYTES = 32 << 20
 # Vectors that the principal directions are taken from, and what they may leave out (share of energy).
 _DIRECTIONS_SAMPLE = 16_384
-_LEFT_OUT = 0.06
+_LEFT_OUT = 0.1
 _DIRECTIONS_STEP = 16
 # Vectors a centre is drawn from, rounds of k-means.
-_PER_CENTRE = 64
+_PER_CENTRE = 40
 _ROUNDS = 10
 # Lists looked into and candidates compared, tried in this order; then everything.
 _EFFORTS = ((16, 64), (24, 96), (32, 128), (48, 192), (64, 256), (128, 512), (256, 1024))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,6 +53,8 @@ class GenerationInfo:
     clips: rows of the clips table, of which `removed` are left out of all; sources: files of the rest
     labels: of the clips, indexed by the tables; settings: how it was built; versions: by what
     per_channel: prototypes a channel (fewer where there are fewer recordings)
+    prototypes: per view how many entries are some channel's prototypes ("distinct"), and how many the
+        channel with the fewest has ("fewest_of_a_channel"); empty in indexes of earlier versions
     apex: facts of the learnt U in the graph (JSON, as its trainer gave them); None: U = identity
     """
 
@@ -69,6 +71,7 @@ class GenerationInfo:
     removed: int = 0
     per_channel: int = TOPS
     apex: dict[str, Any] | None = None
+    prototypes: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def contrast(self) -> bool:
@@ -107,6 +110,10 @@ def read_info(folder: Path) -> GenerationInfo:
             settings=dict(fields["settings"]),
             versions={str(name): str(text) for name, text in fields["versions"].items()},
             per_channel=min(max(int(fields.get("per_channel", TOPS)), 1), MOST_TOPS),
+            prototypes={
+                str(view): {str(name): int(count) for name, count in counts.items()}
+                for view, counts in fields.get("prototypes", {}).items()
+            },
             apex=None if fields.get("apex") is None else dict(fields["apex"]),
         )
     except OSError as error:
@@ -144,6 +151,7 @@ def info_document(info: GenerationInfo) -> dict[str, Any]:
         "settings": info.settings,
         "versions": info.versions,
         "per_channel": info.per_channel,
+        "prototypes": info.prototypes,
     }
     return document if info.apex is None else {**document, "apex": info.apex}
 

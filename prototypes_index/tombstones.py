@@ -20,7 +20,7 @@ from .durability import link, sync_tree
 from .generation import AUDIO, CLIP_LINES, CLIPS, EMBEDDINGS, REMOVED, Generation
 from .index import PROJECTION, VECTORS
 from .info import INFO, GenerationInfo, info_document
-from .table import ROW, TOP, strongest_clips, write_table
+from .table import ROW, TOP, count_prototypes, strongest_clips, write_table
 
 
 def write_removal(
@@ -44,11 +44,13 @@ def write_removal(
     removed = np.flatnonzero(~alive).astype(ROW)
     write_table(folder / REMOVED, removed.shape, [removed], ROW)
     recordings = np.array(old.clips["recording"])
+    prototypes: dict[str, dict[str, int]] = {}
     for view in old.views:
         tops = strongest_clips(old.channels(view), old.scores(view), recordings, old.info.per_channel, alive)
+        prototypes[view] = count_prototypes(tops)
         write_table(folder / f"{view}.tops.npy", tops.shape, [tops], TOP)
     sources = len(np.unique(old.clips["source"][rows]))
-    info = replace(old.info, removed=len(removed), sources=sources)
+    info = replace(old.info, removed=len(removed), sources=sources, prototypes=prototypes)
     text = json.dumps(info_document(info), indent=2, ensure_ascii=False) + "\n"
     (folder / INFO).write_text(text, encoding="utf-8")
     sync_tree(folder)

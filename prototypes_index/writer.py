@@ -26,7 +26,20 @@ from .generation import (
 )
 from .index_build import EXACT_LIMIT, build_index
 from .info import INFO, GenerationInfo, info_document
-from .table import CLIP, ENTRY, ROW, SCORE, TOP, TOPS, Clip, Table, TableWriter, strongest_clips
+from .table import (
+    CLIP,
+    ENTRY,
+    ROW,
+    SCORE,
+    TOP,
+    TOPS,
+    Clip,
+    Table,
+    TableWriter,
+    count_prototypes,
+    strongest_clips,
+    write_table,
+)
 from .views import Grid, Places, View, dimension, normalise
 
 _CHUNK_BYTES = 32 << 20
@@ -225,6 +238,7 @@ class GenerationWriter:
         self._lines.close()
         recordings = np.array(self._clips.raw_rows()["recording"])
         infos: dict[View, IndexInfo] = {}
+        prototypes: dict[str, dict[str, int]] = {}
         for view in self._views:
             tables = self._tables[view]
             vectors = tables["vectors"]
@@ -232,13 +246,11 @@ class GenerationWriter:
                 vectors.raw_rows(), self.folder / f"{view}.faiss", exact_limit=exact_limit, seed=self._seed
             )
             vectors.discard()
-            tops = TableWriter(self.folder / f"{view}.tops.npy", TOP, (self._per_channel,))
-            tops.append(
-                strongest_clips(
-                    tables["channels"].raw_rows(), tables["scores"].raw_rows(), recordings, self._per_channel
-                )
+            tops = strongest_clips(
+                tables["channels"].raw_rows(), tables["scores"].raw_rows(), recordings, self._per_channel
             )
-            tops.finish()
+            prototypes[view] = count_prototypes(tops)
+            write_table(self.folder / f"{view}.tops.npy", tops.shape, [tops], TOP)
             for name in ("entries", "channels", "scores"):
                 tables[name].finish()
         self._clips.finish()
@@ -255,6 +267,7 @@ class GenerationWriter:
             versions={"faiss": faiss.__version__, "numpy": np.__version__, **(versions or {})},
             per_channel=self._per_channel,
             apex=None if self._apex is None else dict(self._apex),
+            prototypes=prototypes,
         )
         text = json.dumps(info_document(info), indent=2, ensure_ascii=False) + "\n"
         (self.folder / INFO).write_text(text, encoding="utf-8")
