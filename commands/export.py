@@ -77,6 +77,19 @@ if TYPE_CHECKING:
     type=click.Choice(["none", "peak", "signed_peak"]),
     help="For an .onnx file: the gain its own pipeline applies to sound (none).",
 )
+@click.option(
+    "--feature-map",
+    metavar="TENSOR",
+    help="For an .onnx file: the tensor before pooling; prototypes need it.",
+)
+@click.option(
+    "--map-axes",
+    metavar="ORDER",
+    help="For an .onnx file: that tensor's axes after the batch, c channels, t time, f frequency (ctf).",
+)
+@click.option(
+    "--map-bands", metavar="HZ,HZ,...", help="For an .onnx file: edges of its rows of frequency, ascending."
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the synthesised sound.")
 @click.option("--json", "as_json", is_flag=True, help="The manifest as one JSON document on stdout.")
 def export(
@@ -210,7 +223,24 @@ def _graph(path: str, window: float | None, given: dict[str, Any]) -> Exportable
         task=given["task"] or "single_label",
         level=given["level"] or "none",
         output=given["scores_output"],
+        feature_map=_map_request(given),
     )
+
+
+def _map_request(given: dict[str, Any]) -> Any:
+    """The tensor that is to be the feature map, where one is named. Raises UsageError."""
+    from ..export.sources.onnx_feature_map import MapRequest
+
+    bands = given["map_bands"]
+    if given["feature_map"] is None:
+        if bands is not None or given["map_axes"] is not None:
+            raise click.UsageError("--map-axes and --map-bands describe --feature-map; name the tensor")
+        return None
+    try:
+        edges = None if bands is None else [float(edge) for edge in bands.split(",")]
+    except ValueError as error:
+        raise click.UsageError(f"--map-bands {bands}: give numbers with commas, as 0,500,2000") from error
+    return MapRequest(given["feature_map"], given["map_axes"] or "ctf", edges)
 
 
 def _refuse_graph_options(given: dict[str, Any]) -> None:

@@ -14,9 +14,11 @@ import onnx
 from ...errors import SourceError
 from ...runtime.manifest import AnalysisSpec, StageSpec, WindowSpec
 from ...runtime.session import import_onnxruntime
+from ..embeddings import embeddings_model
 from ..exportable import Exportable, FloatArray
-from ..graph_file import OPSET, save_graph, stage_spec
+from ..graph_file import OPSET, Dims, save_graph, stage_spec
 from ..parity import LIMIT, synthesise
+from .onnx_feature_map import TAP, GraphMap, MapRequest, find_map, with_output
 from .onnx_graph import (
     Scores,
     Task,
@@ -41,7 +43,8 @@ _SUM_TOLERANCE = 1e-3
 class Original:
     """The file itself in onnxruntime on the CPU: the reference that the bundle is measured against."""
 
-    def __init__(self, path: Path, wave: WaveInput) -> None:
+    def __init__(self, path: Path, wave: WaveInput, model: onnx.ModelProto | None = None) -> None:
+        """Open the file, or `model` in its place. Raises SourceError where onnxruntime cannot run it."""
         onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         # What fails is told once, by our own error.
@@ -49,7 +52,9 @@ class Original:
         self.path, self.wave = path, wave
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                str(path) if model is None else model.SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
             )
         except Exception as error:
             # onnxruntime's errors have no common base.
@@ -81,6 +86,8 @@ class OnnxSource(Exportable):
     model: onnx.ModelProto = field(repr=False, compare=False)
     original: Original = field(repr=False, compare=False)
     scores: Scores = "logits"
+    # A tensor of it that is shown as the feature map.
+    shown: GraphMap | None = None
     # Samples beyond which the graph fails: the front end leaves the rest out. None: any length.
     longest: int | None = None
 
@@ -106,6 +113,9 @@ class OnnxSource(Exportable):
                 {"features": ["batch", length]},
             )
         ]
+        outputs: dict[str, Dims] = {"logits": ["batch", len(self.labels)]}
+        if self.shown is not None:
+            outputs[TAP] = self.shown.dims
         path = folder / "classifier.onnx"
         data = save_graph(self._graph(one_by_one=self.original.wave.rank == 1), path)
         if self.original.wave.rank > 1 and not self._hears_batches(path):
@@ -119,9 +129,12 @@ class OnnxSource(Exportable):
                 data,
                 opset_of(self.model),
                 {"features": ["batch", length]},
-                {"logits": ["batch", len(self.labels)]},
+                outputs,
             )
         )
+        if self.shown is not None:
+            place = folder / "embeddings.onnx"
+            stages.append(embeddings_model(place, self.shown.spec, self.shown.dims, self.shown.head))
         return stages
 
     def _graph(self, *, one_by_one: bool) -> onnx.ModelProto:
@@ -133,6 +146,7 @@ class OnnxSource(Exportable):
             self.scores,
             self.task,
             one_by_one=one_by_one,
+            shown=self.shown,
         )
 
     def _hears_batches(self, path: Path) -> bool:
@@ -178,6 +192,7 @@ def load(
     task: Task = "single_label",
     level: Level = "none",
     output: str | None = None,
+    feature_map: MapRequest | None = None,
 ) -> OnnxSource:
     """Make a source of the graph in `path`.
 
@@ -186,6 +201,7 @@ def load(
     scores: what it gives (None: logits, unless they look like probabilities, which is an error)
     level: the gain that the model's own pipeline applies before it
     output: which of several outputs holds the scores
+    feature_map: a tensor of the graph that is its feature map; None: the bundle has no prototypes
     Raises SourceError, MissingDependencyError (no onnxruntime).
     """
     file = Path(path)
@@ -212,6 +228,7 @@ def load(
     # A window holds up to 1 % more where the sound ends there (runtime/hearing.py).
     longer = synthesise(1, samples + samples // 100 + 1, sample_rate, 2)[0]
     longest = samples if wave.samples or not _takes(original, longer) else None
+    shown = None if feature_map is None else _shown(original, model, feature_map, samples, sample_rate, kind)
     weights = sum(math.prod(weight.dims) for weight in model.graph.initializer)
     return OnnxSource(
         name=file.stem,
@@ -227,7 +244,33 @@ def load(
         original=original,
         scores=kind,
         longest=longest,
+        feature_map=None if shown is None else shown.spec,
+        shown=shown,
     )
+
+
+def _shown(
+    original: Original,
+    model: onnx.ModelProto,
+    request: MapRequest,
+    samples: int,
+    rate: int,
+    scores: Scores,
+) -> GraphMap:
+    """The feature map that was asked for, with what the graph answers beside it."""
+    wider = Original(original.path, original.wave, with_output(model, request.tensor, original.path))
+
+    def answers(length: int) -> tuple[FloatArray, FloatArray]:
+        sound = synthesise(1, length, rate, 4)[0]
+        found = wider.run(sound, [request.tensor, original.output])
+        # Probabilities have no linear head to be compared with: the head then is "other".
+        logits = np.asarray(found[original.output]).reshape(-1)
+        return np.asarray(found[request.tensor]), logits if scores == "logits" else np.full_like(
+            logits, np.nan
+        )
+
+    fixed = original.wave.samples is not None
+    return find_map(request, model, original.path, answers, samples, rate, fixed=fixed)
 
 
 def read_labels(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ...errors import BundleError, SourceError
 from ...runtime.bundle import external_tensors
 from ..graph_file import IR_VERSION, OPSET
+from .onnx_feature_map import TAP, GraphMap
 
 Scores = Literal["logits", "probabilities", "log_probabilities"]
 Task = Literal["single_label", "multi_label"]
@@ -22,6 +23,8 @@ Task = Literal["single_label", "multi_label"]
 _DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 # Log, Max and Reshape mean the same from here on.
 _OLDEST_OPSET = 11
+# Names that a stage's borders have.
+_TAKEN = ("features", "logits", "waveform", TAP)
 # Smaller probabilities count as this one: its logarithm is finite in float32.
 SMALLEST = 1e-30
 # The same for 1 - p, whose float32 steps near 1 are 6e-8.
@@ -140,8 +143,11 @@ def classifier_graph(
     task: Task,
     *,
     one_by_one: bool,
+    shown: GraphMap | None = None,
 ) -> onnx.ModelProto:
     """The graph as a stage: features [B, N] -> logits [B, K]. `output`: its scores [B, K] or [K].
+
+    shown: a tensor of it that becomes the tap "feature_map" [B, C, T', F']
 
     one_by_one: the whole graph becomes the body of a Scan over the batch, for graphs that hear one
     sound at a time ([N], or dims that hold for a batch of one alone).
@@ -156,33 +162,42 @@ def classifier_graph(
     }
     del made.opset_import[:]
     made.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in versions.items())
-    _rename(graph, {name: f"source/{name}" for name in ("features", "logits", "waveform")})
+    _rename(graph, {name: f"source/{name}" for name in _TAKEN})
     entry, exit_ = (_renamed(name) for name in (wave.name, output))
     weights = [weight for weight in graph.initializer if weight.name != entry]
     # 0 keeps the batch. In a Scan there is none.
     shape = {1: [-1], 2: [1, -1], 3: [1, 1, -1]} if one_by_one else {2: [0, -1], 3: [0, 1, -1]}
-    constants = {"earmark/shape": np.array(shape[wave.rank], np.int64)}
+    constants: dict[str, np.ndarray] = {"earmark/shape": np.array(shape[wave.rank], np.int64)}
     heard = "earmark/sound" if one_by_one else "features"
     nodes = [helper.make_node("Reshape", [heard, "earmark/shape"], [entry]), *graph.node]
     nodes += _logit_nodes(nodes, exit_, scores, task, constants)
     length: int | str = wave.samples or "samples"
+    outputs = [_value("logits", ["batch", classes])]
+    if shown is not None:
+        exposed = "earmark/map" if one_by_one else TAP
+        more, sizes = shown.nodes(_renamed(shown.request.tensor), exposed, batch=not one_by_one)
+        nodes += more
+        constants |= sizes
+        outputs.append(_value(TAP, shown.dims))
     if one_by_one:
         constants["earmark/classes"] = np.array([classes], np.int64)
         nodes.append(helper.make_node("Reshape", ["earmark/logits", "earmark/classes"], ["earmark/row"]))
-        nodes = _needed(nodes, "earmark/row")
-        body = helper.make_graph(
-            nodes, "one", [_value("earmark/sound", [length])], [_value("earmark/row", [classes])]
-        )
-        nodes = [helper.make_node("Scan", ["features"], ["logits"], body=body, num_scan_inputs=1)]
+        made_here = [_value("earmark/row", [classes])]
+        if shown is not None:
+            made_here.append(_value("earmark/map", shown.dims[1:]))
+        nodes = _needed(nodes, *(value.name for value in made_here))
+        body = helper.make_graph(nodes, "one", [_value("earmark/sound", [length])], made_here)
+        names = [value.name for value in outputs]
+        nodes = [helper.make_node("Scan", ["features"], names, body=body, num_scan_inputs=1)]
     else:
         nodes.append(helper.make_node("Identity", ["earmark/logits"], ["logits"]))
-        nodes = _needed(nodes, "logits")
+        nodes = _needed(nodes, *(value.name for value in outputs))
     used = _names(nodes)
     stage = helper.make_graph(
         nodes,
         "classifier",
         [_value("features", ["batch", length])],
-        [_value("logits", ["batch", classes])],
+        outputs,
         [weight for weight in weights if weight.name in used]
         + [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
@@ -254,7 +269,7 @@ def _inner(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
 
 
 def _renamed(name: str) -> str:
-    return f"source/{name}" if name in ("features", "logits", "waveform") else name
+    return f"source/{name}" if name in _TAKEN else name
 
 
 def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
@@ -278,9 +293,9 @@ def _names(nodes: Sequence[onnx.NodeProto]) -> set[str]:
     return found
 
 
-def _needed(nodes: Sequence[onnx.NodeProto], output: str) -> list[onnx.NodeProto]:
-    """The nodes that `output` needs, in order: heads that nobody asks for are left out."""
-    wanted = {output}
+def _needed(nodes: Sequence[onnx.NodeProto], *outputs: str) -> list[onnx.NodeProto]:
+    """The nodes that `outputs` need, in order: heads that nobody asks for are left out."""
+    wanted = set(outputs)
     kept = []
     for node in reversed(nodes):
         if wanted.intersection(node.output):
