@@ -79,7 +79,7 @@ def with_output(model: onnx.ModelProto, tensor: str, path: Path) -> onnx.ModelPr
         return made
     if not any(tensor in node.output for node in made.graph.node):
         raise SourceError(
-            f"{path}: has no tensor {tensor!r} to be the feature map; name the output of one of its nodes, as "
+            f"{path}: has no tensor {tensor!r} to be the feature map; name the output of a node, as "
             "a viewer of ONNX graphs shows it"
         )
     made.graph.output.append(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None))
