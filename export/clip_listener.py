@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import soundfile
 
-from ..errors import PrototypeIndexError
+from ..errors import DataError, PrototypeIndexError
 from ..prototypes_index.views import FloatArray
 from ..runtime.bundle import Bundle
 from ..runtime.explainer import Explainer
@@ -53,10 +54,15 @@ class ClipListener:
         return open_sound(path, None, self._rate)
 
     def listen(self, opened: OpenSound) -> Iterator[HeardClip]:
-        """Every window of the sound, in order, in bounded memory."""
+        """Every window of the sound, in order, in bounded memory.
+
+        Raises DataError where its feature map is not finite.
+        """
         for heard in self._explainer.hear(opened):
             made = self._explainer.run_graph(self._embeddings, {tap: heard.taps[tap] for tap in self._taps})
             maps = {name: made[name][0] for name in ("square", "time", "frequency")}
+            if not np.isfinite(maps["square"]).all():
+                raise DataError(f"{opened.name}: its feature map holds numbers that are not finite; left out")
             samples = heard.waveform.shape[-1]
             real = min(samples, opened.samples - heard.offset)
             duration = real / self._rate
