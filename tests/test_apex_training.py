@@ -144,6 +144,52 @@ def test_a_u_a_view_and_a_general_u(bundle, sounds):
 
 
 @pytest.mark.parametrize("per_view", [False, True])
+class Attention(torch.nn.Module):
+    """Z [B, C, T', F'] -> weights of each of three classes, of sum 1."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(2)
+        self.score = torch.nn.Conv2d(16, 3, 1)
+
+    def forward(self, z):
+        scores = 3.0 * self.score(z)
+        return torch.softmax(scores.flatten(2), dim=2).reshape(scores.shape)
+
+
+class Attended(torch.nn.Module):
+    """Every class judges by what it attends to."""
+
+    def __init__(self, attention, linear):
+        super().__init__()
+        self.attention, self.linear = attention, linear
+
+    def forward(self, z):
+        pooled = torch.einsum("bktf,bctf->bkc", self.attention(z), z)
+        return (pooled * self.linear.weight).sum(dim=2) + self.linear.bias
+
+
+def test_several_labels_by_attention(make_tiny_adapter, sounds, tmp_path):
+    """Attention a class and several labels at once: each label asked for has its own sum."""
+    adapter = make_tiny_adapter(decoder=False)
+    adapter.task, adapter.pooling, adapter.attention = "multi_label", "attention", Attention().eval()
+    adapter.head = Attended(adapter.attention, adapter.linear).eval()
+    write_bundle(from_adapter(adapter), tmp_path / "bundle")
+    summary = train_apex(tmp_path / "bundle", sounds, FEW)
+    assert summary["head"] == "additive"
+    assert summary["invariance"]["fp64"] < 1e-9
+    explainer = earmark.load(tmp_path / "bundle")
+    clip = next((sounds / "noise").iterdir())
+    for index, label in enumerate(explainer.labels):
+        result = explainer.explain(clip, target=label, methods=["prototypes"])
+        account = result.channels
+        assert account.additive
+        assert account.logit == pytest.approx(float(result.logits[index]), abs=1e-5)
+        assert abs(account.error) < 1e-3
+        total = sum(channel.contribution for channel in account.channels) + account.bias + account.remainder
+        assert total == pytest.approx(account.logit, abs=1e-4)
+
+
 def test_an_interrupted_training_goes_on_exactly(bundle, sounds, tmp_path, monkeypatch, per_view):
     """Stopped in the middle and resumed, U is bit for bit that of a whole training; maps are reused."""
     from earmark.export.apex import maps, train
