@@ -107,12 +107,12 @@ def adapter(seed=0):
     random = np.random.default_rng(seed)
     kinds = [kind for kind in range(len(LABELS)) for _ in range(24)]
     pitches = np.exp(random.uniform(np.log(PITCHES[0]), np.log(PITCHES[-1]), len(kinds)))
-    sounds = np.stack(
-        [draw(LABELS[kind], pitch, random) for kind, pitch in zip(kinds, pitches, strict=True)]
-    )
+    sounds = np.stack([draw(LABELS[kind], pitch, random) for kind, pitch in zip(kinds, pitches, strict=True)])
     window = torch.hann_window(400)
     with torch.no_grad():
-        stft = torch.stft(torch.tensor(sounds), 512, 160, 400, window, return_complex=True, pad_mode="constant")
+        stft = torch.stft(
+            torch.tensor(sounds), 512, 160, 400, window, return_complex=True, pad_mode="constant"
+        )
         z = features(front(torch.view_as_real(stft.transpose(1, 2))))
         pooled = (z.mean(3).amax(2) + z.mean(3).mean(2)).double().numpy()
         centred = pooled - pooled.mean(0)
