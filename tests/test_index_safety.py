@@ -91,12 +91,12 @@ def kill_at_random_moments(folder, pair, times, seed):
 
 
 def test_killed_at_random_moments(tmp_path, pair):
-    kill_at_random_moments(tmp_path, pair, 8, 1)
+    kill_at_random_moments(tmp_path, pair, 6, 1)
 
 
 @pytest.mark.slow
 def test_killed_at_many_random_moments(tmp_path, pair):
-    kill_at_random_moments(tmp_path, pair, 120, 2)
+    kill_at_random_moments(tmp_path, pair, 50, 2)
 
 
 def die_at(bundle, other, step, steps):
@@ -134,7 +134,7 @@ def test_killed_at_any_step_the_old_or_the_new_is_there(tmp_path, pair):
     last = steps.get(timeout=10)
     found = []
     # The tables come first; the last steps rename the folder and replace the manifest.
-    for step in (0, last // 2, *range(last - 5, last)):
+    for step in (0, *range(last - 5, last)):
         bundle, exitcode = merge(f"killed {step}", step)
         assert exitcode == -signal.SIGKILL
         found.append(check_whole(bundle))
@@ -155,6 +155,7 @@ def read_on(bundle, stop, results):
             matches = generation.search("time", queries, 99)
             assert len(matches) == generation.info.sources
             seen[generation.folder.name] = generation.info.sources
+            time.sleep(0.005)
         results.put(seen)
     except BaseException as error:
         results.put(f"{type(error).__name__}: {error}")
@@ -171,7 +172,7 @@ def test_readers_in_other_processes_see_old_or_new(tmp_path, pair):
     queries = held.index("square").vectors(0, 2)
     before = held.search("square", queries, 9)
     in_force = {"g0001": 9}
-    for _ in range(3):
+    for _ in range(2):
         for report in (
             merge_bundles(bundle, [pair / "b"], exact_limit=50),
             remove_clips(bundle, ["noise/a5_0.wav"]),
