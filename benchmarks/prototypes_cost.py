@@ -1,0 +1,112 @@
+"""What prototypes cost on top of classifying, by the size of the index: interleaved, one process.
+
+    python benchmarks/prototypes_cost.py BUNDLE CLIP [--entries 10000 --entries 100000] [--repeats 100]
+
+BUNDLE has prototypes; in copies of it every view's index is multiplied to that many entries (each a real
+embedding moved by noise of a tenth of its length). Each repeat classifies CLIP, from memory, explains it by
+prototypes, and does so with every record looked at (what `to_dict` does), in turn. Medians and, since other
+processes only ever add, the fastest tenth. Nothing else should run on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import earmark
+from earmark.evaluation.sound_folders import load_sound
+from earmark.export.generation_folder import GenerationFolder
+from earmark.export.generation_writer import Graph, open_writer
+from earmark.prototypes_index.generation import Generation
+from earmark.prototypes_index.table import Clip
+from earmark.prototypes_index.views import Places, View
+from earmark.runtime.explainer import Explainer
+from earmark.runtime.prototypes import open_generation
+
+PER_CLIP = 40
+NOISE = 0.1
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("clip", type=Path)
+    parser.add_argument("--entries", type=int, action="append", default=[])
+    parser.add_argument("--repeats", type=int, default=100)
+    options = parser.parse_args()
+    print(f"{'entries a view':<16}{'':<22}{'median ms':>10}{'fastest tenth':>15}{'of classifying':>16}")
+    for entries in options.entries or [10_000, 100_000]:
+        with tempfile.TemporaryDirectory() as temporary:
+            bundle = Path(temporary) / "bundle"
+            shutil.copytree(options.bundle, bundle)
+            multiply(bundle, entries)
+            measure(earmark.load(bundle, device="cpu"), options.clip, options.repeats, entries)
+
+
+def measure(explainer: Explainer, clip: Path, repeats: int, entries: int) -> None:
+    """Print a line for classifying, explaining, and reading all of it."""
+    rate = explainer.manifest.sample_rate
+    sound = load_sound(clip, rate), rate
+    ways: dict[str, Callable[[], object]] = {
+        "classify": lambda: explainer.explain(sound, methods=[]),
+        "prototypes": lambda: explainer.explain(sound, methods=["prototypes"]),
+        "prototypes, all read": lambda: explainer.explain(sound, methods=["prototypes"]).to_dict(),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for repeat in range(repeats + 5):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            if repeat >= 5:  # warm
+                taken[name].append((time.perf_counter() - start) * 1e3)
+    fast = {name: statistics.mean(sorted(times)[: max(1, repeats // 10)]) for name, times in taken.items()}
+    for name, times in taken.items():
+        extra = "" if name == "classify" else f"{fast[name] / fast['classify'] - 1:>+15.1%}"
+        print(f"{entries:<16}{name:<22}{statistics.median(times):>10.2f}{fast[name]:>15.2f}{extra:>16}")
+
+
+def multiply(bundle: Path, entries: int, seed: int = 0) -> None:
+    """Put a generation of that many entries a view in force, made of the one there."""
+    random = np.random.default_rng(seed)
+    with GenerationFolder.hold(bundle) as generations:
+        old = open_generation(bundle, generations.manifest)
+        with generations.building() as building:
+            writer = open_writer(bundle, building, generations.manifest, Graph.of(old), seed)
+            try:
+                for number in range(-(-entries // PER_CLIP)):
+                    name = f"{number:064x}"
+                    clip = Clip(name, f"{number}.wav", old.info.labels[0], 0.0, 1.0, name, name)
+                    writer.add(clip, {view: places(old, view, random) for view in old.views})
+                info = writer.finish()
+            finally:
+                writer.close()
+            generations.publish(building, info)
+
+
+def places(old: Generation, view: View, random: np.random.Generator) -> Places:
+    """As many places as a clip has here, drawn from all, moved a little."""
+    count, channels = PER_CLIP, old.info.channels
+    rows = random.integers(0, old.info.views[view].entries, count)
+    vectors = old.index(view).vectors_at(rows)
+    noise = random.standard_normal(vectors.shape, dtype=np.float32) * (NOISE / np.sqrt(vectors.shape[1]))
+    records = old.entries(view)[rows]
+    return Places(
+        np.stack((records["frame"], records["row"]), axis=1).astype(np.int32),
+        random.integers(0, count, channels).astype(np.int32),
+        random.random(channels, dtype=np.float32),
+        vectors + noise,
+    )
+
+
+if __name__ == "__main__":
+    main()
