@@ -34,6 +34,7 @@ AXES: Mapping[View, tuple[Axis, ...]] = {
 # Clips merged into the best so far at once; whatever it is, the same are found.
 BLOCK = 256
 _SHORTEST = 1e-8
+_LEAST = np.float32(1e-30)
 _GATHERED_BYTES = 64 << 20
 
 
@@ -128,7 +129,8 @@ def strongest(
     """The `count` clips in which each channel of Zhat = U Z is strongest, at most one a recording.
 
     rotations: U [C, C] for each map of the view
-    focus: choose places and clips by Zhat_c * cos^focus, where cos = Zhat_c / ||Zhat|| (0: by value)
+    focus: choose places and clips by Zhat_c * cos^focus, where cos = Zhat_c / ||Zhat|| (0: by value); scores
+        are then the logarithms of that, -inf where Zhat_c is nowhere positive
     Ties go to the earlier place and clip. Clip by clip the same numbers whatever `block` is.
     Raises ValueError for a view that maps with one frequency row do not have.
     """
@@ -229,8 +231,10 @@ def _peak(cells: Cells, clip: int, turned: Array, focus: float) -> tuple[Array, 
     hat = vectors @ turned
     if focus > 0:
         lengths = np.sqrt(np.einsum("ij,ij->i", hat, hat, dtype=np.float64)).astype(np.float32)
-        shares = np.clip(hat / np.maximum(lengths, _SHORTEST)[:, None], 0.0, 1.0)
-        hat = hat * shares ** np.float32(focus)
+        # Logarithms order alike, and cost a fifth of powers.
+        weighed = np.float32(1 + focus) * np.log(np.maximum(hat, _LEAST))
+        weighed -= np.float32(focus) * np.log(np.maximum(lengths, _LEAST))[:, None]
+        hat = np.where(hat > 0, weighed, np.float32(-np.inf))
     places = np.argmax(hat, axis=0)
     return hat[places, np.arange(hat.shape[1])], places + int(cells.starts[clip])
 
