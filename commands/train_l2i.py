@@ -53,6 +53,11 @@ from .train_options import require_torch, settings_of, shared_options, stored_se
 @click.option("--alpha", type=click.FloatRange(0), help="Weight of the reconstruction. [default: 10]")
 @click.option("--beta", type=click.FloatRange(0), help="Weight of the activations' L1. [default: 0.8]")
 @click.option(
+    "--fidelity-weight",
+    type=click.FloatRange(0),
+    help="Weight of the cross-entropy with the classifier's answer; by design with the labels. [default: 1, by design 5]",
+)
+@click.option(
     "--removal-weight",
     type=click.FloatRange(0),
     help="Of the class's score without its components, beyond the paper's loss. [default: 3]",

@@ -14,7 +14,7 @@ class Theta(nn.Module):
 
     z_k = sum_t a_kt H_kt with a_k = softmax over t of what v . H_t and u_k H_kt say together: a weight that
     all components share, and how much each prefers its own loud frames to the mean. Both are learnt and
-    begin at the mean. theta has no bias, so that the components alone speak.
+    begin between the mean and the maximum. theta has no bias, so that the components alone speak.
 
     scale [K]: what H is of the order of; weights are learnt on H / scale, `weight` is the one for H itself
     """
@@ -22,7 +22,7 @@ class Theta(nn.Module):
     def __init__(self, components: int, classes: int) -> None:
         super().__init__()
         self.shared = nn.Parameter(torch.zeros(components))
-        self.own = nn.Parameter(torch.zeros(components))
+        self.own = nn.Parameter(torch.full((components,), 0.5))
         self.classes = nn.Linear(components, classes, bias=False)
         self.scale: torch.Tensor
         self.register_buffer("scale", torch.ones(components))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from ..architectures.interpreter import ByDesign, Interpreter
 from ..exportable import FloatArray
@@ -143,7 +144,7 @@ def fit_post_hoc(
         activations, z, logits = (t.to(task.dtype) for t in (activations, z, logits))
         loss = nmf_terms(activations, dictionary, heard.log_amplitude, settings)
         scores = listener.scores(heard.logits)
-        loss = loss + settings.fidelity_weight * cross_entropy(logits, scores, task.source.task)
+        loss = loss + settings.answer_weight * cross_entropy(logits, scores, task.source.task)
         if settings.removal_weight and progress > _SAYS_SOMETHING:
             # Of every other sound: asking the classifier again is what the training mostly costs.
             half = heard.part(_HALF)
@@ -191,10 +192,12 @@ def fit_by_design(task: Task, *, quiet: bool, on_epoch: OnEpoch | None) -> dict[
             yield spectrum * kept.to(task.device)[..., None], torch.from_numpy(targets).to(spectrum)
 
     def scores_without(spectrum: torch.Tensor, gains: torch.Tensor) -> torch.Tensor:
-        # What is no training sound is kept out of the batch norms' statistics.
+        # As it would answer, and with weights that do not learn from it: a classifier that is only ever asked
+        # to find nothing in such sounds learns to find nothing.
+        still = {name: parameter.detach() for name, parameter in model.named_parameters()}
         model.eval()
         with judging.mixed_precision():
-            left = model(spectrum * gains[..., None])[0].to(task.dtype)
+            left = functional_call(model, still, (spectrum * gains[..., None],))[0].to(task.dtype)
         model.train()
         return judging.scores(left)
 
@@ -217,7 +220,7 @@ def fit_by_design(task: Task, *, quiet: bool, on_epoch: OnEpoch | None) -> dict[
         if task.source.task == "multi_label":
             # A sum over the labels, as after the fact.
             labels = labels * targets.shape[1]
-        return loss + settings.fidelity_weight * labels
+        return loss + settings.answer_weight * labels
 
     return task.fit(
         judging,

@@ -2,7 +2,7 @@
 
 With X = log1p|S| [F, T], W the dictionary, H = psi(.), z its pooled activations, f the classifier's scores:
 
-    alpha MSE(W H, X) + beta mean|H| + fidelity_weight CE(f, theta z)
+    alpha MSE(W H, X) + beta mean|H| + answer_weight CE(f, theta z)
 
 CE is the cross-entropy of a softmax; with several labels the sum over them of sigmoids'. By design f is the
 labels. Beyond the paper:

@@ -27,10 +27,11 @@ class L2iSettings:
     width: int | None = None
     # theta(psi(.)) becomes the classifier, trained with the backbone by the clips' labels.
     by_design: bool = False
-    # Weights of the loss: reconstruction, L1 of activations, cross-entropy. The paper's: 5, 0.4, 0.5 to 1.
+    # Weights of the loss: reconstruction, L1 of activations, cross-entropy (None: 1, by design 5, as it is there
+    # to be the classifier). The paper's: 5, 0.4, 0.5 rising to 1.
     alpha: float = 10.0
     beta: float = 0.8
-    fidelity_weight: float = 1.0
+    fidelity_weight: float | None = None
     # Of the class's score once its components are removed. The paper has no such term: 0.
     removal_weight: float = 3.0
     # Components of more relevance are selected (the paper's tau); None: 0.2, with several labels 0.3.
@@ -50,6 +51,12 @@ class L2iSettings:
     val_fraction: float | None = None
     train_folds: tuple[int, ...] | None = None
 
+    @property
+    def answer_weight(self) -> float:
+        """Weight of the cross-entropy with what theta is to answer."""
+        usual = 5.0 if self.by_design else 1.0
+        return usual if self.fidelity_weight is None else self.fidelity_weight
+
 
 def check_l2i(settings: L2iSettings) -> None:
     """Raise RunError for settings that cannot work, naming the first."""
@@ -62,7 +69,8 @@ def check_l2i(settings: L2iSettings) -> None:
     if not 0 < settings.lr < 10:
         raise RunError(f"lr {settings.lr:g}: must be above 0 (0.003 is usual)")
     for name in ("alpha", "beta", "fidelity_weight", "removal_weight", "sparsity"):
-        if not 0 <= getattr(settings, name) < 1e6:
-            raise RunError(f"{name} {getattr(settings, name):g}: a weight of the loss is 0 or more")
+        value = getattr(settings, name)
+        if value is not None and not 0 <= value < 1e6:
+            raise RunError(f"{name} {value:g}: a weight of the loss is 0 or more")
     if settings.threshold is not None and not 0 <= settings.threshold < 1:
         raise RunError(f"threshold {settings.threshold:g}: relevances lie below 1; give 0 to 1")
