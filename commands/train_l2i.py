@@ -55,7 +55,7 @@ from .train_options import require_torch, settings_of, shared_options, stored_se
 @click.option(
     "--fidelity-weight",
     type=click.FloatRange(0),
-    help="Weight of the cross-entropy with the classifier's answer; by design with the labels. [default: 1, by design 5]",
+    help="Of the cross-entropy with the classifier's answer. [default: 1; by design, with the labels: 5]",
 )
 @click.option(
     "--removal-weight",

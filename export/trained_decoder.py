@@ -66,4 +66,4 @@ def _reference(source: Source, form: DecoderForm, decoder: Decoder) -> Reference
         return inverse(spectrum * scale.unsqueeze(-1), source.analysis, waveform.shape[1])
 
     logits: Callable[[torch.Tensor], torch.Tensor] = source.reference.logits
-    return Reference(logits=logits, mask=mask, kept=kept)
+    return Reference(logits=logits, mask=mask, kept=kept, interpreted=source.reference.interpreted)

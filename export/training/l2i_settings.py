@@ -27,8 +27,8 @@ class L2iSettings:
     width: int | None = None
     # theta(psi(.)) becomes the classifier, trained with the backbone by the clips' labels.
     by_design: bool = False
-    # Weights of the loss: reconstruction, L1 of activations, cross-entropy (None: 1, by design 5, as it is there
-    # to be the classifier). The paper's: 5, 0.4, 0.5 rising to 1.
+    # Weights of the loss: reconstruction, L1 of activations, cross-entropy (None: 1, and 5 by design, where
+    # it makes the classifier). The paper's: 5, 0.4, 0.5 rising to 1.
     alpha: float = 10.0
     beta: float = 0.8
     fidelity_weight: float | None = None
