@@ -128,7 +128,7 @@ class GenerationWriter:
         """Clips added inside are in whole or, when an exception passes, not at all."""
         tables = (self._clips, *(table for tables in self._tables.values() for table in tables.values()))
         rows, position = [table.rows for table in tables], self._lines.tell()
-        sources, recordings = dict(self._sources), dict(self._recordings)
+        names = dict(self._labels), dict(self._sources), dict(self._recordings)
         try:
             yield
         except BaseException:
@@ -137,7 +137,7 @@ class GenerationWriter:
             self._lines.flush()
             self._lines.truncate(position)
             self._lines.seek(position)
-            self._sources, self._recordings = sources, recordings
+            self._labels, self._sources, self._recordings = names
             raise
 
     def _entries(self, found: Places, clip: Clip, row: int, label: int) -> Table:

@@ -195,17 +195,16 @@ def test_a_file_is_in_whole_or_not_at_all(tmp_path):
         grid=GRID,
     )
 
-    def add(number):
-        clip = Clip(
-            f"c{number}", f"a/{number}.wav", "ab"[number % 2], 0.0, 2.0, f"s{number}", f"r{number // 2}"
-        )
+    def add(number, label=None):
+        label = label or "ab"[number % 2]
+        clip = Clip(f"c{number}", f"a/{number}.wav", label, 0.0, 2.0, f"s{number}", f"r{number // 2}")
         writer.add(clip, {view: find_places(view, sound(number)) for view in VIEWS})
 
     add(0)
 
     def add_half():
         with writer.whole():
-            add(8)
+            add(8, "a label of nothing else")
             raise OSError("half-way")
 
     with pytest.raises(OSError, match="half-way"):
