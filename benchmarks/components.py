@@ -34,10 +34,7 @@ METHODS = (
     "random_components_area",
     "random_theta",
     "components_log",
-    "random_components_log",
     "random_components_area_log",
-    "energy",
-    "ones",
 )
 PLACES = ("components", "energy", "random")
 FIGURES = ("relative_error", "squared_error", "selected", "none_selected")
@@ -54,8 +51,9 @@ def main() -> None:
         for seed, bundle in enumerate(map(Path, bundles)):
             mask = ("mask",) if read_manifest(bundle).stage("decoder") is not None else ()
             name, lines = f"{family}-{seed}", options.out / f"{family}-{seed}.jsonl"
-            words = [word for method in (*mask, *METHODS) for word in ("-m", method)]
-            report = _evaluated(options, name, bundle, [*words, "--records", str(lines)])
+            words = [word for method in (*mask, *options.method) for word in ("-m", method)]
+            words += ["--domain", options.domain, "--records", str(lines)]
+            report = _evaluated(options, name, bundle, words)
             reports.append({"family": family, "seed": seed, **report})
             records += [(family, seed, record_of(line)) for line in lines.read_text().splitlines()]
             if options.events is not None:
@@ -67,9 +65,10 @@ def main() -> None:
     tables = {
         "fidelity": fidelity(reports),
         "faithfulness": over_seeds(records),
-        "components minus the others": _pooled(records, "components"),
-        "components_log minus the others": _pooled(records, "components_log"),
     }
+    for first in ("components", "components_log"):
+        if first in options.method:
+            tables[f"{first} minus the others"] = _pooled(records, first)
     if located:
         tables["places of events"] = places(located)
     for title, table in tables.items():
@@ -91,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fold", type=int)
     parser.add_argument("--family", nargs="+", action="append", required=True, metavar=("NAME", "BUNDLE"))
     parser.add_argument("--events", type=Path)
+    parser.add_argument("--domain", choices=["spectrogram", "audio", "both"], default="both")
+    parser.add_argument("--method", nargs="+", default=list(METHODS), help="rows beside the decoder's mask")
     return parser
 
 
