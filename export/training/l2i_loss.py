@@ -7,10 +7,10 @@ With X = log1p|S| [F, T], W the dictionary, H = psi(.), z its pooled activations
 CE is the cross-entropy of a softmax; with several labels the sum over them of sigmoids'. By design f is the
 labels. Beyond the paper:
 
-    removal_weight (f_c((1 - mask_L) S) + 0.5 mean(mask_L))
+    removal_weight (f_c((1 - mask_L) S) - 0.5 log f_c(mask_L S) + 0.5 mean(mask_L))
 
 c the predicted class, L its components, mask_L their soft mask: what is selected should be what the
-classifier needs, and no more than that.
+classifier needs, be heard as the class by itself, and be no more than that.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from .l2i_settings import L2iSettings
 _TINY = 1e-10
 # How sharply the loss's soft selection passes over the threshold.
 _SHARP = 20.0
-# What a mask of the whole sound costs, in scores.
-_AREA = 0.5
+# Weight of the surprise at what is kept, and what a mask of the whole sound costs, in scores.
+_KEPT, _AREA = 0.5, 0.5
+# Scores are kept this far from 0.
+_LEAST = 1e-6
 
 
 def cross_entropy(logits: torch.Tensor, scores: torch.Tensor, task: str) -> torch.Tensor:
@@ -66,7 +68,7 @@ def removal(
     threshold: float,
     scores_of: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
-    """Mean score of the predicted class in the sound without its components, and the price of their area.
+    """Mean score of the predicted class without its components, surprise at them alone, price of their area.
 
     logits [B, C] of the whole sound; interpreted: H [B, K, T], theta [C, K], z [B, K]
     scores_of: gains [B, T, F] -> the classifier's scores [B, C] of the sound so multiplied
@@ -76,5 +78,6 @@ def removal(
     target = logits.argmax(dim=1)
     chosen = torch.sigmoid(_SHARP * (relevance(weight, z, target) - threshold))
     mask = soft_mask(dictionary, activations, chosen)
-    left = scores_of(1.0 - mask).gather(1, target[:, None])
-    return left.mean() + _AREA * mask.mean()
+    left, kept = (scores_of(gains).gather(1, target[:, None]) for gains in (1.0 - mask, mask))
+    surprise = -kept.clamp(min=_LEAST).log()
+    return left.mean() + _KEPT * surprise.mean() + _AREA * mask.mean()
