@@ -46,7 +46,7 @@ def main() -> None:
 @click.argument("indexed", type=FOLDER)
 @click.argument("asked", type=FOLDER)
 @click.argument("records", type=FILE)
-@click.option("--draws", default=4, show_default=True, help="Random regions a place.")
+@click.option("--draws", default=4, show_default=True, help="Random regions a place; 0: no deletion check.")
 @click.option("--seed", default=0, show_default=True)
 def run(name: str, bundle: Path, indexed: Path, asked: Path, records: Path, draws: int, seed: int) -> None:
     """Index, explain and judge."""
@@ -59,7 +59,7 @@ def run(name: str, bundle: Path, indexed: Path, asked: Path, records: Path, draw
             _fold(copy, kind, graph, seed)
             index_bundle(copy, indexed, extend=False, embeddings=graph)
             explainer = earmark.load(copy, device="cpu")
-            fills = FILLS if kind == "trained" else ()
+            fills = FILLS if kind == "trained" and draws else ()
             made = judge_prototypes(explainer, clips, fills=fills, draws=draws, seed=seed)
             with records.open("a", encoding="utf-8") as stream:
                 for record in made.records:

@@ -32,6 +32,8 @@ MATCHES = 5
 PLACES = 2
 CHANNELS = 5
 CHANNEL_MATCHES = 3
+# Files among which matches of as many recordings are looked for; as many as cost no more than fewer.
+_LOOKED_AT = 3 * MATCHES
 
 _NOTES = {
     "additive": "",
@@ -152,12 +154,21 @@ class PrototypeAccount:
         """Look the best places up. Raises PrototypeIndexError where the generation is damaged."""
         if self._window is None:
             raise MethodError("prototypes: no window of the sound was heard")
-        found = {
-            view: self._method.generation.search(view, np.stack([one.vector for one in best]), MATCHES)
-            for view, best in self._best.items()
-        }
+        found = {view: self._matches(view) for view in self._best}
         prototypes = LazyMapping(found, lambda view: self._nearest(cast(View, view), found[cast(View, view)]))
         return Answer({"prototypes": prototypes, "channels": self._account(self._window)})
+
+    def _matches(self, view: View) -> list[Match]:
+        """The nearest entries to the best places, one a recording, or more where recordings are few."""
+        generation = self._method.generation
+        queries = np.stack([one.vector for one in self._best[view]])
+        matches = generation.search(view, queries, _LOOKED_AT)
+        clips = generation.entries(view)["clip"][[match.entry for match in matches]]
+        _, first = np.unique(generation.clips["recording"][clips], return_index=True)
+        # A recording's best comes before any other's second; np.unique leaves them in another order.
+        others = np.setdiff1d(np.arange(len(matches)), first)
+        chosen = np.concatenate((np.sort(first), others))[:MATCHES]
+        return [matches[index] for index in np.sort(chosen)]
 
     def _nearest(self, view: View, matches: Sequence[Match]) -> tuple[Prototype, ...]:
         """The nearest entries to the best places in one view."""

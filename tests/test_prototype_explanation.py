@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -182,3 +183,24 @@ def test_inspect_shows_kinds(generation):
     kinds = document["index_info"]["views"]["time"]["kinds"]
     assert kinds == {"prototype": count, "clip": generation.info.views["time"].entries - count}
     assert document["apex"] is None
+
+
+def test_neighbours_are_one_a_recording_where_there_are_enough(explainer, clip, tmp_path):
+    from earmark.export.prototypes import index_bundle
+
+    rate, random = explainer.manifest.sample_rate, np.random.default_rng(0)
+    takes = tmp_path / "takes" / "snare"
+    takes.mkdir(parents=True)
+    for take in "ABCDEF":
+        # ESC's names: six takes of the recording 777.
+        soundfile.write(takes / f"3-777-{take}.wav", clip + 1e-4 * random.standard_normal(len(clip)), rate)
+    for name, extend in (("more", True), ("alone", False)):
+        shutil.copytree(SHIPPED, tmp_path / name)
+        index_bundle(tmp_path / name, tmp_path / "takes", extend=extend)
+        found = earmark.load(tmp_path / name, device="cpu").explain(clip, rate, methods=["prototypes"])
+        for view, some in found.prototypes.items():
+            similarities = [one.similarity for one in some]
+            assert similarities == sorted(similarities, reverse=True)
+            assert "3-777" in some[0].clip, view
+            assert len({one.clip for one in some}) == len(some) == 5
+            assert sum("3-777" in one.clip for one in some) == (1 if extend else 5)
