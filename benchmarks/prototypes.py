@@ -5,8 +5,8 @@
 
 `run` indexes INDEXED in copies of BUNDLE (its embeddings graph with a trained U folded in) three times, with
 U = I, with its own U and with a random one, explains ASKED with each, and writes a line of JSON a clip, view
-and U. The deletion check is made with the trained U alone. `table` pools what the file holds (one NAME a model),
-with intervals over source recordings.
+and U. The deletion check is made with the trained U alone. `table` pools what the file holds (one NAME a
+model), with intervals over source recordings.
 """
 
 from __future__ import annotations
