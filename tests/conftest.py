@@ -180,3 +180,14 @@ def components_bundle(interpreters, learnt_components, tmp_path_factory) -> Path
     from earmark.runtime.explainer import SHIPPED
 
     return interpreters.write(SHIPPED, tmp_path_factory.mktemp("components") / "bundle", *learnt_components)
+
+
+@pytest.fixture(scope="session")
+def write_sounds():
+    """The function of apex_sounds.py beside this file: class folders of hums, noise and whistles."""
+    spec = importlib.util.spec_from_file_location(
+        "earmark_tests_apex_sounds", Path(__file__).with_name("apex_sounds.py")
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.write_sounds

@@ -11,14 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import EarmarkError, RunError
+from ...evaluation.purity import purity_table
 from ...evaluation.sound_folders import Clip
-from ...prototypes_index.views import View
 from ...runtime.bundle import Bundle
 from ...runtime.explainer import Explainer
-from ...runtime.manifest import FeatureMapSpec
+from ...runtime.manifest import FeatureMapSpec, Manifest
 from ...runtime.method import Heard
 from ...runtime.sound import open_sound
 from ..heads import Head, Rotation, inverse_of
+from ..training.settings import to_record
+from .maps import HeardMaps
+from .settings import ApexSettings
 
 Array = npt.NDArray[Any]
 Table = Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -26,6 +29,69 @@ Table = Mapping[str, Mapping[str, Mapping[str, float]]]
 # Windows that the figures are measured on, of clips spread over all.
 _WINDOWS = 64
 _FP64, _FP32, _ORTHOGONAL = 1e-9, 1e-3, 1e-4
+
+
+def report_of(
+    bundle: Bundle,
+    graph: Path,
+    head: Head | None,
+    rotation: Rotation,
+    clips: Sequence[Clip],
+    parts: Mapping[str, HeardMaps],
+    settings: ApexSettings,
+) -> dict[str, Any]:
+    """All that is told of U, JSON-ready."""
+    orthogonal = not settings.invertible
+    off = check_orthogonal(rotation) if orthogonal else None
+    u = rotation.square.astype(np.float64)
+    return {
+        "recipe": "apex",
+        "settings": to_record(settings),
+        "channels": len(u),
+        "clips": {
+            part: {"sounds": one.sounds, "windows": one.maps.clips, "recordings": one.recordings}
+            for part, one in parts.items()
+        },
+        "n": settings.n_last,
+        "purity": purity_table(
+            {part: one.maps for part, one in parts.items()},
+            rotation.maps(),
+            settings.n_last,
+            orthogonal=orthogonal,
+            seed=settings.seed,
+        ),
+        "head": _kind_of(head),
+        "orthogonality": off,
+        "condition": round(float(np.linalg.cond(u)), 6),
+        "invariance": invariance(bundle, graph, head, rotation, clips),
+        "notes": list(_notes(bundle.manifest, parts, settings)),
+    }
+
+
+def _kind_of(head: Head | None) -> str:
+    if head is None:
+        return "localisation only"
+    return "additive" if head.linear else "gradient x activation"
+
+
+def _notes(manifest: Manifest, parts: Mapping[str, HeardMaps], settings: ApexSettings) -> Iterator[str]:
+    """What the user should know of the data."""
+    rows = parts["train"].maps.rows
+    if rows == 1:
+        yield "one row of frequency: the views frequency and time_frequency do not exist, and time is square"
+        if settings.per_view:
+            yield "so --per-view learns one U"
+    for part, one in parts.items():
+        if one.recordings < settings.n_last:
+            yield (
+                f"{part.replace('_', ' ')}: {one.recordings} source recordings, so a channel has fewer than "
+                f"the {settings.n_last} top clips asked for"
+            )
+    known = set(parts["train"].labels)
+    without = [label for label in manifest.labels if label not in known]
+    if without:
+        more = ", ..." if len(without) > 5 else ""
+        yield f"no clip to learn from in the class {', '.join(without[:5])}{more}"
 
 
 def invariance(
@@ -85,12 +151,6 @@ def table_lines(table: Table) -> Iterator[str]:
         for part, figures in parts.items():
             values = " ".join(f"{figures[kind]:7.3f}" for kind in ("before", "after", "random"))
             yield f"{view:<16} {part.replace('_', ' '):<9} {values}"
-
-
-def learnt_view(axis: str) -> View:
-    """The view whose purity the U of a map is trained for."""
-    views: dict[str, View] = {"square": "square", "time": "time", "frequency": "frequency"}
-    return views[axis]
 
 
 def _windows(explainer: Explainer, spec: FeatureMapSpec, clips: Sequence[Clip]) -> Iterator[Heard]:

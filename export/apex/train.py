@@ -15,29 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 
 from ...errors import DataError, LabelError, RunError
-from ...evaluation.purity import FeatureMaps, purity_table
 from ...evaluation.sound_folders import Clip, list_sounds, split_sounds
 from ...runtime.bundle import MANIFEST, Bundle
 from ...runtime.manifest import Manifest
 from ...runtime.prototypes import model_hash
 from ..embeddings import embeddings_model
-from ..heads import AXES, Head, Rotation, facts_in
+from ..heads import Head, facts_in
 from ..prototypes import IndexReport, index_bundle
 from ..run_directory import RunDirectory
 from ..training.loop import Progress
 from ..training.settings import ClassifierSettings, from_record, to_record
-from .figures import check_orthogonal, invariance, learnt_view
+from .figures import report_of
+from .learning import learn
 from .maps import HeardMaps, hear_maps
-from .rotation import State, learn_rotation, rounds_of
 from .settings import ApexSettings, check
 from .trained import FOLDER, PART, read_rotation
-
-_CURVES = {"loss": ["loss"], "purity of the top clips": ["purity"]}
 
 
 @dataclass(frozen=True)
@@ -99,12 +95,12 @@ def train_apex(
             run.write_config(config)
         parts = _hear(Path(cache or run.path / "maps"), bundle, sounds, device, strict=strict, quiet=quiet)
         if not run.weights_path.exists():
-            learnt = _learn(run, parts["train"].maps, settings, quiet=quiet)
+            learnt = learn(run, parts["train"].maps, settings, quiet=quiet)
             run.write_weights({axis: torch.from_numpy(u) for axis, u in learnt.maps().items()})
         rotation = read_rotation(run)
         graph = run.path / "embeddings.onnx"
         embeddings_model(graph, _spec(manifest), dims[0], head, rotation, attention_dims=dims[1])
-        report = _report(bundle, graph, head, rotation, sounds, parts, settings)
+        report = report_of(bundle, graph, head, rotation, sounds.train, parts, settings)
         report["seconds"] = round(sum(float(row["seconds"]) for row in run.read_metrics()), 1)
         run.write_config({**config, "report": report})
         index = None
@@ -218,127 +214,6 @@ def _hear(
         }
     finally:
         bar.close()
-
-
-def _learn(run: RunDirectory, maps: FeatureMaps, settings: ApexSettings, *, quiet: bool) -> Rotation:
-    """U of every map: from I, or from where an interrupted training stood."""
-    # With one row of frequency, time is square, and nothing localises frequency.
-    axes = AXES if settings.per_view and maps.rows > 1 else AXES[:1]
-    found, state = _restored(run)
-    total = rounds_of(settings)
-    bar = Progress(total * len(axes), "learning U", "round", quiet)
-    bar.jump(len(found) * total + (state.done if state else 0))
-    before = run.read_metrics()[: len(found) * total]
-
-    def keep(now: State) -> None:
-        tensors = {f"found/{name}": u for name, u in found.items()}
-        tensors |= {f"adam/{name}": np.asarray(tensor) for name, tensor in now.tensors.items()}
-        tensors |= {"u": now.u, "best": now.best}
-        rows = [*before, *({"map": AXES[len(found)], **row} for row in now.rows)]
-        record = {"done": now.done, "best_purity": now.best_purity, "rows": list(now.rows)}
-        # Copies: the file may not hold one tensor twice.
-        held = {name: torch.tensor(tensor) for name, tensor in tensors.items()}
-        run.write_state(held, {"state": record, "found": list(found)})
-        run.write_metrics([dict(row, epoch=index + 1) for index, row in enumerate(rows)])
-        last = now.rows[-1]
-        bar.step(**{name: float(last[name]) for name in ("loss", "purity") if name in last})
-
-    try:
-        for axis in axes[len(found) :]:
-            found[axis] = learn_rotation(maps, learnt_view(axis), settings, state=state, on_round=keep)
-            before, state = run.read_metrics(), None
-    except KeyboardInterrupt as error:
-        raise RunError(
-            f"{run.path}: interrupted after {len(run.read_metrics())} of {total * len(axes)} rounds; the "
-            "same command with --resume goes on from there"
-        ) from error
-    finally:
-        bar.close()
-    run.plot(run.read_metrics(), _CURVES)
-    return Rotation(*(found.get(axis, found["square"]).astype(np.float32) for axis in AXES))
-
-
-def _restored(run: RunDirectory) -> tuple[dict[str, Any], State | None]:
-    """The U of maps that are done, and the state of the one at work. Raises RunError where it is not its."""
-    saved = run.read_state()
-    if saved is None:
-        return {}, None
-    tensors, record = saved
-    try:
-        found = {name: tensors[f"found/{name}"].numpy() for name in record["found"]}
-        one = record["state"]
-        adam = {k.partition("/")[2]: v.numpy() for k, v in tensors.items() if k.startswith("adam/")}
-        return found, State(
-            u=tensors["u"].numpy(),
-            best=tensors["best"].numpy(),
-            done=int(one["done"]),
-            best_purity=float(one["best_purity"]),
-            tensors=adam,
-            rows=tuple(one["rows"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{run.resume_path}: does not fit this training; start it again") from error
-
-
-def _report(
-    bundle: Bundle,
-    graph: Path,
-    head: Head | None,
-    rotation: Rotation,
-    sounds: _Sounds,
-    parts: Mapping[str, HeardMaps],
-    settings: ApexSettings,
-) -> dict[str, Any]:
-    """All that is told of U, JSON-ready."""
-    orthogonal = not settings.invertible
-    off = check_orthogonal(rotation) if orthogonal else None
-    u = rotation.square.astype(np.float64)
-    return {
-        "recipe": "apex",
-        "settings": to_record(settings),
-        "channels": len(u),
-        "clips": {
-            part: {"sounds": one.sounds, "windows": one.maps.clips, "recordings": one.recordings}
-            for part, one in parts.items()
-        },
-        "n": settings.n_last,
-        "purity": purity_table(
-            {part: one.maps for part, one in parts.items()},
-            rotation.maps(),
-            settings.n_last,
-            orthogonal=orthogonal,
-            seed=settings.seed,
-        ),
-        "head": "localisation only"
-        if head is None
-        else "additive"
-        if head.linear
-        else "gradient x activation",
-        "orthogonality": off,
-        "condition": round(float(np.linalg.cond(u)), 6),
-        "invariance": invariance(bundle, graph, head, rotation, sounds.train),
-        "notes": list(_notes(bundle.manifest, parts, settings)),
-    }
-
-
-def _notes(manifest: Manifest, parts: Mapping[str, HeardMaps], settings: ApexSettings) -> Iterator[str]:
-    """What the user should know of the data."""
-    rows = parts["train"].maps.rows
-    if rows == 1:
-        yield "one row of frequency: the views frequency and time_frequency do not exist, and time is square"
-        if settings.per_view:
-            yield "so --per-view learns one U"
-    for part, one in parts.items():
-        if one.recordings < settings.n_last:
-            yield (
-                f"{part.replace('_', ' ')}: {one.recordings} source recordings, so a channel has fewer than "
-                f"the {settings.n_last} top clips asked for"
-            )
-    known = set(parts["train"].labels)
-    without = [label for label in manifest.labels if label not in known]
-    if without:
-        more = ", ..." if len(without) > 5 else ""
-        yield f"no clip to learn from in the class {', '.join(without[:5])}{more}"
 
 
 def _publish(
