@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 
 torch = pytest.importorskip("torch")
 if importlib.util.find_spec("speechbrain") is None:
@@ -15,8 +17,13 @@ if importlib.util.find_spec("speechbrain") is None:
 import earmark  # noqa: E402
 from earmark.errors import SourceError  # noqa: E402
 from earmark.export.bundle_writer import write_bundle  # noqa: E402
+from earmark.export.interpreters import interpreter_form  # noqa: E402
+from earmark.export.run_directory import RunDirectory  # noqa: E402
 from earmark.export.source import without_onednn  # noqa: E402
 from earmark.export.sources import resolve  # noqa: E402
+from earmark.export.trained_interpreter import with_interpreter  # noqa: E402
+from earmark.export.training.l2i import train_l2i  # noqa: E402
+from earmark.export.training.l2i_settings import L2iSettings  # noqa: E402
 
 LABELS = ["dog", "chirping birds", "rain", "clock"]
 COMPONENTS = 7
@@ -176,6 +183,32 @@ def test_it_explains(exported):
     wave = sound(1, 40000, 5)[0]
     result = earmark.load(bundle, device="cpu").explain(wave, sample_rate=16000, methods=["components"])
     assert result.components is not None
+
+
+def test_its_layers_can_be_trained(exported, tmp_path):
+    """`--interpreter reference` builds the very layers; a folder is a source to train over, with -o."""
+    recipe, folder, _, _ = exported
+    source = resolve(str(folder), interpreter=False)
+    assert source.explainers == []
+    built = interpreter_form(source, COMPONENTS, "reference").build()
+    built.psi.psi.psi.load_state_dict(recipe.psi.state_dict())
+    wave = sound(1, 80000, 3)
+    with torch.no_grad(), without_onednn():
+        _, *taps = source.classifier(source.frontend(torch.from_numpy(wave)))
+        given = dict(zip(source.taps, taps, strict=True))
+        made = built.psi(given["logmel"], *(given[name] for name in ("x1", "x2", "x3", "x4")))
+    np.testing.assert_allclose(made.numpy(), recipe(wave)[0], atol=1e-4 * max(1.0, float(made.max())))
+    data, run = tmp_path / "data", tmp_path / "run"
+    for label in LABELS:
+        (data / label).mkdir(parents=True)
+        for index in range(2):
+            soundfile.write(data / label / f"{label}_{index}x.wav", sound(1, 8000, index)[0], 16000)
+    source = replace(source, labels=sorted(LABELS))
+    settings = L2iSettings(epochs=1, components=4, batch_size=4, interpreter="reference", removal_weight=0.0)
+    summary = train_l2i(source, data, settings, out=run)
+    assert summary["components"] == 4
+    trained = with_interpreter(source, RunDirectory(run, "interpreter"))
+    assert trained.outputs(wave)["activations"].shape == (1, 4, 431)
 
 
 @pytest.mark.parametrize(

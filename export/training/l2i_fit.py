@@ -131,6 +131,7 @@ def fit_post_hoc(
 ) -> dict[str, torch.Tensor]:
     """Train psi and theta over the frozen classifier of `listener`; returns the best epoch's weights."""
     settings, dictionary = task.settings, task.dictionary
+    # The part of a decoder's settings that says what is heard.
     moved = LmacSettings(
         batch_size=settings.batch_size, seed=settings.seed, mixtures=settings.mixtures, sharpened=0.0
     )
