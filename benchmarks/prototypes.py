@@ -47,12 +47,22 @@ def main() -> None:
 @click.argument("asked", type=FOLDER)
 @click.argument("records", type=FILE)
 @click.option("--draws", default=4, show_default=True, help="Random regions a place; 0: no deletion check.")
+@click.option("--only", type=click.Choice(KINDS), help="This U alone.")
 @click.option("--seed", default=0, show_default=True)
-def run(name: str, bundle: Path, indexed: Path, asked: Path, records: Path, draws: int, seed: int) -> None:
+def run(
+    name: str,
+    bundle: Path,
+    indexed: Path,
+    asked: Path,
+    records: Path,
+    draws: int,
+    only: str | None,
+    seed: int,
+) -> None:
     """Index, explain and judge."""
     clips = list_sounds(asked, fewest_classes=1).clips
     with tempfile.TemporaryDirectory() as temporary:
-        for kind in KINDS:
+        for kind in [only] if only else KINDS:
             copy = Path(temporary) / kind
             shutil.copytree(bundle, copy)
             graph = Path(temporary) / f"{kind}.onnx"

@@ -7,8 +7,10 @@ m(f) = mean_t e(t, f), what a place has of it beyond what the sound sustains is
     square          e(t, f) - m(f)        time, time_frequency  mean_f e(t, f) - mean e
     frequency       m(f)
 
-and of the places at which channels peak, those with the most are looked up; those in the outermost frames,
-where the model hears padding beside the sound, only if there are no others.
+In square and time_frequency what speaks for the target counts as far as the place stands out: times the share
+of its energy that the sound does not sustain, |Z - F|^2 / |Z|^2 or |T - mean T|^2 / |T|^2. Of the places at
+which channels peak, those with the most are looked up; those in the outermost frames, where the model hears
+padding beside the sound, only if there are no others.
 """
 
 from __future__ import annotations
@@ -150,18 +152,31 @@ class WindowPlaces:
         return sustained
 
     @cached_property
-    def _passing(self) -> FloatArray:
+    def _cells(self) -> FloatArray:
+        """What a cell has beyond what its band sustains, as far as it stands out, [T, F]."""
+        return _outstanding(self._evidence - self._sustained, self._maps["square"], self._maps["frequency"])
+
+    @cached_property
+    def _passages(self) -> FloatArray:
         """What a passage has beyond the mean, [T]."""
         over_time = self._evidence.mean(axis=1)
-        passing: FloatArray = over_time - over_time.mean()
-        return passing
+        passages: FloatArray = over_time - over_time.mean()
+        return passages
+
+    @cached_property
+    def _outstanding_passages(self) -> FloatArray:
+        """The same as far as they stand out, [T]."""
+        time = self._maps["time"]
+        return _outstanding(self._passages, time, time.mean(axis=0))
 
     def _at(self, view: View, frame: npt.NDArray[Any], row: npt.NDArray[Any]) -> FloatArray:
         """Evidence of cells."""
         if view == "square":
-            evidence: FloatArray = self._evidence[frame, row] - self._sustained[row]
+            evidence: FloatArray = self._cells[frame, row]
+        elif view == "frequency":
+            evidence = self._sustained[row]
         else:
-            evidence = self._sustained[row] if view == "frequency" else self._passing[frame]
+            evidence = (self._passages if view == "time" else self._outstanding_passages)[frame]
         return evidence
 
     def best(self, view: View, count: int, most_channels: int) -> list[Candidate]:
@@ -201,14 +216,14 @@ class WindowPlaces:
 
     def vectors(self, view: View, channels: npt.NDArray[Any]) -> FloatArray:
         """Vectors [n, D] of where these channels [n] peak."""
-        return embed(view, self._maps, self._cells(view, channels), contrast=self._contrast)
+        return embed(view, self._maps, self._peak_cells(view, channels), contrast=self._contrast)
 
     def at(self, view: View, channels: npt.NDArray[Any]) -> list[Place]:
         """The places at which these channels [n] peak."""
-        regions = self._grid.regions(localised(view, self._cells(view, channels)), *self.span)
+        regions = self._grid.regions(localised(view, self._peak_cells(view, channels)), *self.span)
         return [Place(*region) for region in regions.tolist()]
 
-    def _cells(self, view: View, channels: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    def _peak_cells(self, view: View, channels: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
         peaks = self.peaks[view]
         cells = np.empty((len(channels), 2), dtype=np.int32)
         cells[:, 0], cells[:, 1] = peaks.frame[channels], peaks.row[channels]
@@ -218,6 +233,16 @@ class WindowPlaces:
 def places_of(maps: Mapping[str, FloatArray], views: Sequence[View]) -> dict[View, Peaks]:
     """The peaks of the views, square's among them in any case: the account is by its channels."""
     return peaks_of(dict.fromkeys(("square", *views)), maps)
+
+
+def _outstanding(evidence: FloatArray, vectors: FloatArray, common: FloatArray) -> FloatArray:
+    """Evidence [T, ...]; where positive, times the share of vectors' energy [T, ..., C] beyond the common."""
+    whole = np.einsum("...c,...c->...", vectors, vectors)
+    shared = np.einsum("t...c,...c->t...", vectors, common)
+    beyond = whole - 2 * shared + np.einsum("...c,...c->...", common, common)
+    share = np.clip(beyond, 0.0, None) / np.maximum(whole, 1e-12)
+    weighted: FloatArray = np.where(evidence > 0.0, evidence * share, evidence)
+    return weighted
 
 
 def _shares(contributions: FloatArray | None, scores: FloatArray) -> FloatArray:
