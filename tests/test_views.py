@@ -102,10 +102,10 @@ def test_the_right_view_ranks_the_right_prototype_first(explainer, kinds, monkey
                 view = {"rhythm": "time", "chirp": "time_frequency"}[label]
                 right[label].append(first[view].label == label)
     shares = {label: float(np.mean(one)) for label, one in right.items()}
-    assert shares["click"] >= 0.8
+    assert shares["click"] >= 0.9
     assert shares["rhythm"] >= 0.9
     assert shares["hum"] >= 0.9
-    assert shares["chirp"] >= 0.6
+    assert shares["chirp"] >= 0.8
     # One sound, two answers: in its bands a click among hum is nearest to what hums as it does.
     assert shares["what hums with the click"] >= 0.9
 
