@@ -195,23 +195,42 @@ def test_start_wants_an_interpreter_like_it(data, classified, trained, tmp_path)
         train_l2i(tmp_path / "run", data, L2iSettings(epochs=1, width=24), start=trained[0])
 
 
-def test_by_design_the_components_are_the_classifier(data, classified, trained, tmp_path):
-    run, bundle = tmp_path / "run", tmp_path / "bundle"
+@pytest.fixture(scope="module")
+def designed(data, classified, trained, tmp_path_factory) -> tuple[Path, dict]:
+    """A run that is a classifier by design, and the summary of its training."""
+    run = tmp_path_factory.mktemp("designed") / "tones"
     shutil.copytree(classified, run)
-    summary = train_l2i(run, data, L2iSettings(epochs=12, by_design=True, **QUICK), start=trained[0])
+    settings = L2iSettings(epochs=12, by_design=True, **QUICK)
+    return run, train_l2i(run, data, settings, start=trained[0])
+
+
+def test_by_design_the_components_are_the_classifier(designed, classified):
+    run, summary = designed
     assert summary["by_design_accuracy"] >= summary["accuracy"] - 0.1
     assert summary["fidelity_top1"] == 1.0
-    manifest = write_bundle(load(run), bundle)
-    assert manifest.components is not None
-    assert manifest.components.by_design
-    assert manifest.evaluation["interpreter_by_design_accuracy"] == pytest.approx(
+    source = load(run)
+    assert source.components.by_design
+    assert source.evaluation["interpreter_by_design_accuracy"] == pytest.approx(
         summary["by_design_accuracy"], abs=1e-5
     )
+    wave = np.random.default_rng(0).standard_normal((2, 5120)).astype(np.float32)
+    answers = source.outputs(wave)
+    np.testing.assert_allclose(answers["logits"], answers["interpreted"], atol=1e-5)
+    # The classifier after the fact is still there, and untouched.
+    again, before = load(run, interpreter=False), load(classified)
+    assert again.head_weight is not None
+    np.testing.assert_array_equal(again.outputs(wave)["logits"], before.outputs(wave)["logits"])
+    assert np.abs(answers["logits"] - before.outputs(wave)["logits"]).max() > 0.1
+
+
+@pytest.mark.slow
+def test_a_bundle_by_design(designed, data, tmp_path):
+    bundle = tmp_path / "bundle"
+    manifest = write_bundle(load(designed[0]), bundle)
+    assert manifest.components is not None
+    assert manifest.components.by_design
     golden = np.load(bundle / "golden.npz")
     np.testing.assert_allclose(golden["logits_0"], golden["interpreted_0"], atol=1e-4)
-    # The classifier after the fact is still there, and untouched.
-    again = load(run, interpreter=False)
-    assert again.head_weight is not None
     said = earmark.load(bundle, device="cpu").explain(data / "low" / "2-101-A.wav")
     assert said.components is not None
     assert not said.warnings
