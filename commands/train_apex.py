@@ -26,6 +26,7 @@ from .train_options import require_torch, settings_of, split_options, tell_left_
 @click.option("--rounds", type=click.IntRange(1), help="Times that top clips are chosen. [default: 60]")
 @click.option("--n-first", type=click.IntRange(1), help="Top clips a channel at first. [default: 100]")
 @click.option("--n-last", type=click.IntRange(1), help="And from the middle on. [default: 5]")
+@click.option("--polish", type=click.IntRange(0), help="Rounds of judged smaller steps. [default: 20]")
 @click.option(
     "--solver",
     type=click.Choice(["exact", "adam"]),

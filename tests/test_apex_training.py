@@ -26,7 +26,7 @@ from earmark.export.training.classifier import train_classifier  # noqa: E402
 from earmark.export.training.settings import ClassifierSettings  # noqa: E402
 
 LABELS = ("low hum", "noise", "whistle")
-FEW = ApexSettings(rounds=6, n_last=3)
+FEW = ApexSettings(rounds=6, n_last=3, polish=2)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_a_bundle_gets_a_generation_of_turned_channels(bundle, write_sounds, sou
 
 def test_a_u_a_view_and_a_general_u(bundle, sounds):
     """--per-view learns three, --invertible leaves the rotations; the logits stay either way."""
-    settings = ApexSettings(rounds=4, n_last=3, per_view=True, invertible=True, steps=2)
+    settings = ApexSettings(rounds=4, polish=2, n_last=3, per_view=True, invertible=True, steps=2)
     summary = train_apex(bundle, sounds, settings)
     assert summary["orthogonality"] is None
     assert summary["invariance"]["fp64"] < 1e-9
@@ -172,7 +172,7 @@ def test_an_interrupted_training_goes_on_exactly(bundle, sounds, tmp_path, monke
     """Stopped in the middle and resumed, U is bit for bit that of a whole training; maps are reused."""
     from earmark.export.apex import learning, maps
 
-    settings = ApexSettings(rounds=5, n_last=3, per_view=per_view)
+    settings = ApexSettings(rounds=5, polish=2, n_last=3, per_view=per_view)
     twin = shutil.copytree(bundle, tmp_path / "twin")
     train_apex(twin, sounds, settings, out=tmp_path / "whole")
     learn, rounds = learning.learn_rotation, []
@@ -181,7 +181,7 @@ def test_an_interrupted_training_goes_on_exactly(bundle, sounds, tmp_path, monke
         def then(state):
             on_round(state)
             rounds.append(state.done)
-            if len(rounds) == (8 if per_view else 3):
+            if len(rounds) == (9 if per_view else 6):
                 raise KeyboardInterrupt
 
         return learn(*args, on_round=then, **kwargs)

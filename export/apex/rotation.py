@@ -14,7 +14,9 @@ is trained by Adam, from the orthogonal U0.
 Rounds begin with a focus: places and clips are chosen by Zhat_c cos^focus instead of Zhat_c. Chosen by value
 alone, a channel that is active in few clips is filled up with the loudest cells of others, and a planted
 rotation with such channels is not found again (purity 0.13 below the oracle's; within 0.01 with the focus,
-which falls to 0). Of the later rounds the U with the highest purity, chosen by value, is kept.
+which falls to 0). Of the later rounds the U with the highest purity, chosen by value, is kept, or that of all
+cells where it is purer, and polished: where some channels are far louder than others, rounds lead away even
+from the planted rotation, and only smaller steps that are judged one by one do not.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ _ANNEALED, _JUDGED = 0.5, 0.6
 # Rounds of a general U, as a part of those of the orthogonal one, and its first n in units of the last.
 _GENERAL, _GENERAL_FIRST = 1 / 3, 4
 _VECTORS = 4096
+# Iterations over all cells, before the first round.
+_ALL_CELLS = 15
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,13 @@ OnRound = Callable[[State], None]
 
 def rounds_of(settings: ApexSettings) -> int:
     """Rounds in all for one U."""
-    return settings.rounds + (max(1, round(settings.rounds * _GENERAL)) if settings.invertible else 0)
+    general = max(1, round(settings.rounds * _GENERAL)) if settings.invertible else 0
+    return _of_rotations(settings) + general
+
+
+def _of_rotations(settings: ApexSettings) -> int:
+    """Rounds before U becomes a general one."""
+    return settings.rounds + (settings.polish if settings.solver == "exact" else 0)
 
 
 def learn_rotation(
@@ -89,6 +99,8 @@ def learn_rotation(
         started = time.perf_counter()
         if state.done < settings.rounds:
             state, row = _orthogonal_round(maps, view, settings, state, block)
+        elif state.done < _of_rotations(settings):
+            state, row = _polishing_round(maps, view, settings, state, block)
         else:
             state, row = _general_round(maps, view, settings, state, block)
         if not np.isfinite(state.u).all():
@@ -125,6 +137,9 @@ def _orthogonal_round(
         u, tensors = _adam_steps(settings, state.tensors, len(aim), lambda _: aim, orthogonal=True)
     row: dict[str, Any] = {"n": count, "focus": round(focus, 4), "loss": round(loss, 6)}
     best, best_purity = state.best, state.best_purity
+    if state.done == 0 and settings.polish and settings.solver == "exact":
+        best = _of_all_cells(maps, view)
+        best_purity = _judged(maps, view, best, settings.n_last, block, orthogonal=True)
     if progress >= _JUDGED or state.done == settings.rounds - 1:
         judged = _judged(maps, view, u, settings.n_last, block, orthogonal=True)
         row["purity"] = round(judged, 6)
@@ -133,15 +148,57 @@ def _orthogonal_round(
     return replace(state, u=u, best=best, best_purity=best_purity, done=state.done + 1, tensors=tensors), row
 
 
+def _of_all_cells(maps: FeatureMaps, view: View) -> Matrix:
+    """The rotation with the largest sum of cos^4 over all cells of all clips (positive parts), or near it.
+
+    M = sum of cos_c^3 Z / ||Z||, U = its polar factor, again and again (Zhai et al., arXiv 1906.02435).
+    """
+    (axis,) = AXES[view]
+    cells, u = maps.cells[axis], np.eye(maps.channels)
+    for _ in range(_ALL_CELLS):
+        aim = np.zeros_like(u)
+        for clip in range(cells.clips):
+            vectors = np.asarray(cells.of(clip), dtype=np.float32)
+            lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+            unit = vectors / np.maximum(lengths, 1e-8)[:, None]
+            aim += (np.maximum(unit @ u.T.astype(np.float32), 0.0) ** 3).T @ unit
+        u = polar(aim)
+    return u
+
+
+def _polishing_round(
+    maps: FeatureMaps, view: View, settings: ApexSettings, state: State, block: int
+) -> tuple[State, dict[str, Any]]:
+    """From the best U a part of the way to the polar factor, kept if purer; the part doubles, else halves.
+
+    The exact step is best for the places chosen, and chosen anew they may be worse.
+    """
+    step = float(state.tensors["step"][0]) if "step" in state.tensors else 1.0
+    top = _chosen(maps, view, state.best, settings.n_last, 0.0, block)
+    aim = _aim(maps, view, top)
+    u = polar((1.0 - step) * state.best + step * polar(aim))
+    judged = _judged(maps, view, u, settings.n_last, block, orthogonal=True)
+    loss = -float((state.best * aim).sum()) / maps.channels
+    row = {"n": settings.n_last, "focus": 0.0, "loss": round(loss, 6), "purity": round(judged, 6)}
+    row["step"] = step
+    best, best_purity, step = (
+        (u, judged, min(1.0, 2.0 * step))
+        if judged > state.best_purity
+        else (state.best, state.best_purity, step / 2.0)
+    )
+    made = replace(state, u=u, best=best, best_purity=best_purity, done=state.done + 1)
+    return replace(made, tensors={"step": np.array([step])}), row
+
+
 def _general_round(
     maps: FeatureMaps, view: View, settings: ApexSettings, state: State, block: int
 ) -> tuple[State, dict[str, Any]]:
     """The same for U = expm(A) U0, U0 the best rotation."""
-    later = state.done - settings.rounds
+    later = state.done - _of_rotations(settings)
     tensors = dict(state.tensors) if later else {"start": state.best}
     start = tensors["start"]
     u = state.u if later else state.best
-    total = max(2, rounds_of(settings) - settings.rounds)
+    total = max(2, rounds_of(settings) - _of_rotations(settings))
     count = _between(_GENERAL_FIRST * settings.n_last, settings.n_last, later / (total - 1))
     top = _chosen(maps, view, u, count, 0.0, block)
     losses: list[float] = []

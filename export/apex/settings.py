@@ -19,6 +19,9 @@ class ApexSettings:
     n_last: int = 5
     # Cells are first chosen by Zhat_c cos^focus, at last by Zhat_c alone; 0: always by value.
     focus: float = 32.0
+    # Rounds of smaller steps from the best U, each kept if U is purer; with any, a U from all cells is tried
+    # too (solver exact). 0: neither.
+    polish: int = 20
     # exact: the best rotation for the places chosen, at once; adam: EPIC's steps on A, U = expm(A - A^T).
     solver: Literal["exact", "adam"] = "exact"
     # Steps of Adam a round, for solver adam and for a general U.
@@ -41,6 +44,8 @@ def check(settings: ApexSettings) -> None:
     for name in ("rounds", "n_first", "n_last", "steps"):
         if getattr(settings, name) < 1:
             raise RunError(f"{name} {getattr(settings, name)}: must be 1 or more")
+    if settings.polish < 0:
+        raise RunError(f"polish {settings.polish}: must be 0 or more")
     if not 0 < settings.lr < 1:
         raise RunError(f"lr {settings.lr:g}: must be between 0 and 1 (0.001 is usual)")
     if not 0 <= settings.focus <= 1000:
