@@ -87,7 +87,7 @@ def accuracy(listener: Listener, sounds: Sounds) -> dict[str, float]:
         scores = listener.scores(listener.hear(torch.from_numpy(pieces)).logits).float().cpu()
         of = torch.from_numpy(owner)
         if largest:
-            total.index_reduce_(0, of, scores, "amax")
+            total.scatter_reduce_(0, of[:, None].expand_as(scores), scores, "amax")
         else:
             total.index_add_(0, of, scores)
         count.index_add_(0, of, torch.ones(len(of), 1))
