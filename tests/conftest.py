@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -191,3 +193,27 @@ def write_sounds():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.write_sounds
+
+
+@pytest.fixture(scope="module")
+def explainer(tiny_bundle):
+    """Over the tiny model's bundle; other files have fixtures of this name for other bundles."""
+    import earmark
+
+    return earmark.load(tiny_bundle, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def variant(tiny_bundle, tmp_path_factory):
+    """Makes a bundle of the tiny model whose manifest says something else about window or level."""
+    import earmark
+
+    def make(**changes):
+        path = tmp_path_factory.mktemp("variant") / "bundle"
+        shutil.copytree(tiny_bundle, path)
+        manifest = json.loads((path / "bundle.json").read_text())
+        manifest["window"] |= changes.pop("window", {})
+        (path / "bundle.json").write_text(json.dumps(manifest | changes))
+        return earmark.load(path, "cpu")
+
+    return make

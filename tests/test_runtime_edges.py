@@ -3,69 +3,17 @@
 from __future__ import annotations
 
 import io
-import json
 import math
-import os
-import shutil
-import subprocess
-import sys
-import textwrap
 import zlib
 
 import numpy as np
 import pytest
 import soundfile
+from runtime_sounds import RATE, run_python, tone
 
 import earmark
 from earmark.runtime.evidence import Evidence
 from earmark.runtime.overlap import OverlapAdd
-
-RATE = 16000
-
-
-@pytest.fixture(scope="module")
-def explainer(tiny_bundle):
-    return earmark.load(tiny_bundle, "cpu")
-
-
-@pytest.fixture(scope="module")
-def variant(tiny_bundle, tmp_path_factory):
-    """Makes a bundle of the tiny model whose manifest says something else about window or level."""
-
-    def make(**changes):
-        path = tmp_path_factory.mktemp("variant") / "bundle"
-        shutil.copytree(tiny_bundle, path)
-        manifest = json.loads((path / "bundle.json").read_text())
-        manifest["window"] |= changes.pop("window", {})
-        (path / "bundle.json").write_text(json.dumps(manifest | changes))
-        return earmark.load(path, "cpu")
-
-    return make
-
-
-def tone(seconds=1.0, rate=RATE, channels=None, seed=3, peak=0.5):
-    """A gliding tone in noise, [samples] or [channels, samples]."""
-    rng = np.random.default_rng(seed)
-    time_ = np.arange(round(seconds * rate)) / rate
-    glide = np.sin(2 * np.pi * (300 + 500 * time_ / max(seconds, 1)) * time_)
-    rows = [0.6 * glide + 0.4 * rng.uniform(-1, 1, len(time_)) for _ in range(channels or 1)]
-    sound = (peak * np.stack(rows)).astype(np.float32)
-    return sound if channels else sound[0]
-
-
-def python(code, **environment):
-    """Run `code` in a fresh interpreter; its stdout."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
 
 # What goes in.
 
@@ -299,7 +247,7 @@ def test_junk_for_threads_is_named(tiny_bundle, monkeypatch, threads):
 
 
 def test_no_onnxruntime_names_the_extras(tiny_bundle):
-    said = python(
+    said = run_python(
         f"""
         import sys
         class Absent:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 import time
@@ -13,41 +11,9 @@ import time
 import numpy as np
 import pytest
 import soundfile
+from runtime_sounds import RATE, tone
 
 import earmark
-
-RATE = 16000
-
-
-@pytest.fixture(scope="module")
-def explainer(tiny_bundle):
-    return earmark.load(tiny_bundle, "cpu")
-
-
-@pytest.fixture(scope="module")
-def variant(tiny_bundle, tmp_path_factory):
-    """Makes a bundle of the tiny model whose manifest says something else about window or level."""
-
-    def make(**changes):
-        path = tmp_path_factory.mktemp("variant") / "bundle"
-        shutil.copytree(tiny_bundle, path)
-        manifest = json.loads((path / "bundle.json").read_text())
-        manifest["window"] |= changes.pop("window", {})
-        (path / "bundle.json").write_text(json.dumps(manifest | changes))
-        return earmark.load(path, "cpu")
-
-    return make
-
-
-def tone(seconds=1.0, rate=RATE, channels=None, seed=3, peak=0.5):
-    """A gliding tone in noise, [samples] or [channels, samples]."""
-    rng = np.random.default_rng(seed)
-    time_ = np.arange(round(seconds * rate)) / rate
-    glide = np.sin(2 * np.pi * (300 + 500 * time_ / max(seconds, 1)) * time_)
-    rows = [0.6 * glide + 0.4 * rng.uniform(-1, 1, len(time_)) for _ in range(channels or 1)]
-    sound = (peak * np.stack(rows)).astype(np.float32)
-    return sound if channels else sound[0]
-
 
 # Threads, forks, processes.
 

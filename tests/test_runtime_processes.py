@@ -6,44 +6,14 @@ import io
 import multiprocessing
 import os
 import pickle
-import subprocess
-import sys
-import textwrap
 import threading
 
 import numpy as np
 import pytest
 import soundfile
+from runtime_sounds import RATE, noise, run_python
 
 import earmark
-
-RATE = 16000
-
-
-def noise(seconds=0.8, rate=RATE, channels=None, seed=0, level=0.1):
-    shape = int(seconds * rate) if channels is None else (channels, int(seconds * rate))
-    return (level * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def explainer(tiny_bundle):
-    return earmark.load(tiny_bundle, device="cpu")
-
-
-def run_python(code, *arguments, env=None, timeout=240):
-    """A fresh interpreter; returns its stdout."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
-        cwd="/",
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
 
 # Where it runs
 
