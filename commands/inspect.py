@@ -58,7 +58,7 @@ def _lines(manifest: Manifest, prototypes: Iterable[tuple[str, str]]) -> Iterato
         inputs = ", ".join(f"{tensor.name}{tensor.dims}" for tensor in stage.inputs)
         outputs = ", ".join(tensor.name for tensor in stage.outputs)
         yield stage.name, f"{size / 1e6:.2f} MB, opset {stage.opset}: {inputs} -> {outputs}"
-    yield "explainers", ", ".join(manifest.explainers) or "none"
+    yield "explainers", ", ".join([*manifest.explainers, "segments where named"])
     if manifest.mask_targets:
         yield (
             "masks",
