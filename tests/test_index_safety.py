@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
-import resource
 import shutil
 import signal
 import time
@@ -13,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from prototype_generations import write_sounds
+from prototype_writers import PROCESSES, die_at, grow, limited, read_on
 
-from earmark.errors import BundleError
 from earmark.export.manifest_file import describe_files
 from earmark.export.prototype_growth import merge_bundles, remove_clips
 from earmark.export.prototypes import index_bundle
@@ -23,10 +21,6 @@ from earmark.runtime.bundle import Bundle, read_manifest
 from earmark.runtime.prototypes import open_generation
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals and limits of POSIX")
-
-# Processes that have imported everything already, and no threads.
-PROCESSES = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
-PROCESSES.set_forkserver_preload(["earmark.export.prototype_growth", "earmark.runtime.explainer"])
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +44,6 @@ def check_whole(bundle):
     for clip in generation.all_clips():
         assert (generation.folder / "audio" / clip.audio).is_file()
     return generation.info.sources
-
-
-def grow(bundle, other, started):
-    """Merge, remove by tombstones, remove by writing anew, over and over: 9, 15, 14, 9 sounds."""
-    with started:
-        started.notify()
-    while True:
-        merge_bundles(bundle, [other], exact_limit=50)
-        remove_clips(bundle, ["noise/a5_0.wav"])
-        remove_clips(bundle, ["*/?5_*.wav"], rebuild_share=0.0, prune=True, exact_limit=50)
 
 
 def kill_at_random_moments(folder, pair, times, seed):
@@ -99,25 +83,6 @@ def test_killed_at_many_random_moments(tmp_path, pair):
     kill_at_random_moments(tmp_path, pair, 50, 2)
 
 
-def die_at(bundle, other, step, steps):
-    """Merge, and be killed at the step-th call that brings something to the disk or into its place."""
-    done = 0
-
-    def dying(function):
-        def call(*args, **kwargs):
-            nonlocal done
-            if done == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-            done += 1
-            return function(*args, **kwargs)
-
-        return call
-
-    os.fsync, Path.rename, Path.replace = dying(os.fsync), dying(Path.rename), dying(Path.replace)
-    merge_bundles(bundle, [other], exact_limit=50)
-    steps.put(done)
-
-
 def test_killed_at_any_step_the_old_or_the_new_is_there(tmp_path, pair):
     steps = PROCESSES.Queue()
     # What is remembered of an examined bundle is one step less.
@@ -145,22 +110,6 @@ def test_killed_at_any_step_the_old_or_the_new_is_there(tmp_path, pair):
         assert names == {"g0001", "g0002"}, "what the killed writer left is gone"
     assert found == sorted(found), "once the new one is in force, it stays"
     assert set(found) == {9, 15}
-
-
-def read_on(bundle, stop, results):
-    """Open and search whatever is in force, again and again."""
-    seen = {}
-    try:
-        while not stop.is_set():
-            generation = open_generation(bundle, read_manifest(bundle))
-            queries = generation.index("time").vectors(0, 2)
-            matches = generation.search("time", queries, 99)
-            assert len(matches) == generation.info.sources
-            seen[generation.folder.name] = generation.info.sources
-            time.sleep(0.005)
-        results.put(seen)
-    except BaseException as error:
-        results.put(f"{type(error).__name__}: {error}")
 
 
 def test_readers_in_other_processes_see_old_or_new(tmp_path, pair):
@@ -191,23 +140,6 @@ def test_readers_in_other_processes_see_old_or_new(tmp_path, pair):
     remove_clips(bundle, ["noise/a0_0.wav"], purge=True)
     assert not held.folder.exists()
     assert held.search("square", queries, 9) == before, "a reader holds what it opened"
-
-
-def limited(bundle, other, data, limit, results):
-    """Merge, index and remove while no file may grow past `limit` bytes."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    for act in (
-        lambda: merge_bundles(bundle, [other], exact_limit=50),
-        lambda: index_bundle(bundle, data, exact_limit=50),
-        lambda: remove_clips(bundle, ["noise/*"], purge=True, exact_limit=50),
-        lambda: remove_clips(bundle, ["noise/*"], rebuild_share=0.9),
-    ):
-        try:
-            results.put(act().generation)
-        except BundleError as error:
-            results.put(str(error))
-        except BaseException as error:
-            results.put(f"unexpected {type(error).__name__}: {error}")
 
 
 @pytest.mark.parametrize("limit", [0, 300, 3_000, 10_000])
