@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earmark.errors import PrototypeIndexError
+from earmark.prototypes_index import index_build
 from earmark.prototypes_index.faiss_files import IndexInfo
 from earmark.prototypes_index.index import ViewIndex
 from earmark.prototypes_index.index_build import build_index
@@ -295,3 +296,22 @@ def test_graph_neighbours_out_of_range_are_refused(tmp_path):
         ViewIndex(tmp_path / "v.faiss", replace(info, kind="flat"))
     with pytest.raises(PrototypeIndexError):
         ViewIndex(tmp_path / "none.faiss", IndexInfo("flat", 1, 1, 1.0))
+
+
+def test_more_directions_come_before_reading_everything(tmp_path, monkeypatch):
+    """Many copies of few vectors, moved a little each way: neighbours differ in what is left out."""
+    random = np.random.default_rng(0)
+    energy = np.repeat(np.float32([1, 0.1]), [8, 88])
+    places = normalise(random.standard_normal((400, 96), dtype=np.float32) * energy)
+    vectors = np.repeat(places, 50, axis=0)
+    vectors = normalise(vectors + 0.01 * random.standard_normal(vectors.shape, dtype=np.float32))
+    # Efforts that do not suffice in the directions with most of the energy.
+    monkeypatch.setattr(index_build, "_EFFORTS", ((16, 16),))
+    info = build_index(vectors, tmp_path / "time.faiss", exact_limit=1000)
+    assert info.recall_at_10 >= index_build.RECALL_WANTED
+    assert info.projected == info.dimension
+    assert (info.probes, info.candidates) == (16, 16)
+    index = ViewIndex(tmp_path / "time.faiss", info)
+    queries = vectors[::500]
+    found = np.array([index.search(query[None], 10)[0][0, 9] for query in queries])
+    assert np.mean(found >= np.sort(queries @ vectors.T)[:, -10] - 1e-3) > 0.9
