@@ -174,7 +174,7 @@ def test_memory_does_not_grow_with_the_sound(tiny_bundle, tmp_path):
             result.save({str(tmp_path / "out")!r})
             print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
             """,
-            EARMARK_THREADS="1",
+            env={"EARMARK_THREADS": "1"},
         )
         peaks[minutes] = float(said)
         path.unlink()
