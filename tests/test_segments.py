@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
 
 import earmark
 from earmark.runtime.perturbation.bolanos2025 import draw_reference_masks
+from earmark.runtime.perturbation.masks import Perturbation
 from earmark.runtime.perturbation.settings import REFERENCE_CALLS
 
 RATE = 8000
@@ -320,3 +323,29 @@ def test_it_needs_neither_torch_nor_scikit_learn():
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_next_sounds_are_made_while_the_model_thinks(monkeypatch):
+    made, ahead, threads = [], [], threading.active_count()
+    real = Perturbation.sounds
+
+    def sounds(self, masks):
+        made.append(len(masks))
+        return real(self, masks)
+
+    def score(waves):
+        # The first call is about the sound itself, the next eight are one round.
+        asked = len(ahead)
+        deadline = time.monotonic() + 5.0
+        while asked and len(made) <= asked and time.monotonic() < deadline:
+            time.sleep(0.001)
+        ahead.append(len(made) - asked)
+        if asked == 5:
+            raise ZeroDivisionError("in the middle")
+        return np.full(len(waves), 0.5)
+
+    monkeypatch.setattr(Perturbation, "sounds", sounds)
+    with pytest.raises(ZeroDivisionError, match="in the middle"):
+        earmark.segments(score, np.ones(8000, np.float32), 8000, early_stop=False)
+    assert ahead == [0, 1, 1, 1, 1, 1]
+    assert threading.active_count() == threads

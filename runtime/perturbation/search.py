@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -223,13 +224,22 @@ class _Search:
         return np.stack([pool[::2][picked], pool[1::2][picked]], axis=1).reshape(2 * pairs, -1)
 
     def _ask(self, masks: Masks) -> None:
-        """Have the model answer to `masks` [n, M] of the partition, a batch at a time."""
+        """Have the model answer to `masks` [n, M] of the partition, a batch at a time.
+
+        While it thinks about one batch, a thread makes the sounds of the next, in the same order as ever.
+        """
         fine = self._on_grid(masks)
         size = self._perturbation.batch
-        answers = [
-            self._asked(self._perturbation.sounds(fine[start : start + size]))
-            for start in range(0, len(fine), size)
-        ]
+        batches = [fine[start : start + size] for start in range(0, len(fine), size)]
+        answers: list[Values] = []
+        with ThreadPoolExecutor(1, "earmark-segments") as ahead:
+            made: list[Future[FloatArray]] = []
+            for batch in [*batches, None]:
+                sounds = made.pop().result() if made else None
+                if batch is not None:
+                    made.append(ahead.submit(self._perturbation.sounds, batch))
+                if sounds is not None:
+                    answers.append(self._asked(sounds))
         self._masks = np.concatenate([self._masks, masks])
         self._values = np.concatenate([self._values, *answers])
 
