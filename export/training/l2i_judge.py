@@ -10,6 +10,7 @@ import torch
 from ..architectures.interpreter import Interpreter
 from .l2i_loss import relevance, soft_mask
 from .listener import Listener
+from .scoring import joined
 from .scoring import judge as judge_scores
 from .sounds import FloatArray, Sounds, window_batches
 
@@ -80,18 +81,14 @@ def accuracy(listener: Listener, sounds: Sounds) -> dict[str, float]:
     if not sounds.clips:
         return {}
     source = listener.source
-    largest = source.window.aggregate == "max"
-    total = torch.zeros(len(sounds.clips), len(source.labels))
-    count = torch.zeros(len(sounds.clips), 1)
-    for pieces, owner in window_batches(sounds.waveforms, listener.samples):
-        scores = listener.scores(listener.hear(torch.from_numpy(pieces)).logits).float().cpu()
-        of = torch.from_numpy(owner)
-        if largest:
-            total.scatter_reduce_(0, of[:, None].expand_as(scores), scores, "amax")
-        else:
-            total.index_add_(0, of, scores)
-        count.index_add_(0, of, torch.ones(len(of), 1))
-    found = judge_scores(total if largest else total / count, torch.from_numpy(sounds.targets), source.task)
+
+    def scores_of(pieces: torch.Tensor) -> torch.Tensor:
+        return listener.scores(listener.hear(pieces).logits).float().cpu()
+
+    scores = joined(
+        scores_of, sounds.waveforms, listener.samples, len(source.labels), source.window.aggregate
+    )
+    found = judge_scores(scores, torch.from_numpy(sounds.targets), source.task)
     return {name: value for name, value in found.items() if name in ("accuracy", "f1")}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional
@@ -36,19 +36,32 @@ def score(
 
     Their mean, or with several labels their maximum: a label holds where it holds in one window.
     """
-    several = task == "multi_label"
-    total = torch.zeros(len(waveforms), model.head.out_features)
-    count = torch.zeros(len(waveforms), 1)
+
+    def scores_of(pieces: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = model(stft(pieces, analysis))[0]
+        return torch.sigmoid(logits) if task == "multi_label" else torch.softmax(logits, dim=1)
+
+    how = "max" if task == "multi_label" else "mean"
+    return joined(scores_of, waveforms, samples, model.head.out_features, how)
+
+
+def joined(
+    scores_of: Callable[[torch.Tensor], torch.Tensor],
+    waveforms: Sequence[FloatArray],
+    samples: int,
+    classes: int,
+    how: str,
+) -> torch.Tensor:
+    """Scores [sounds, K] from those of windows, pieces [B, N] -> [B, K], by their "mean" or "max"."""
+    total, count = torch.zeros(len(waveforms), classes), torch.zeros(len(waveforms), 1)
     for pieces, owner in window_batches(waveforms, samples):
-        logits = model(stft(torch.from_numpy(pieces), analysis))[0]
-        of = torch.from_numpy(owner)
-        if several:
-            rows = of[:, None].expand_as(logits)
-            total.scatter_reduce_(0, rows, torch.sigmoid(logits), "amax")
+        scores, of = scores_of(torch.from_numpy(pieces)), torch.from_numpy(owner)
+        if how == "max":
+            total.scatter_reduce_(0, of[:, None].expand_as(scores), scores, "amax")
         else:
-            total.index_add_(0, of, torch.softmax(logits, dim=1))
+            total.index_add_(0, of, scores)
         count.index_add_(0, of, torch.ones(len(of), 1))
-    return total if several else total / count
+    return total if how == "max" else total / count
 
 
 def judge(scores: torch.Tensor, targets: torch.Tensor, task: str) -> dict[str, float]:
