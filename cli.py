@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 import traceback
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import click
 
 from . import __version__
+from .commands.console import CommandError, open_standard_streams, stdout_failed, tell
 from .errors import DeviceError, EarmarkError
 
 # Verb -> its line in `earmark --help`. The module of that name in `commands/` holds the command.
@@ -24,14 +28,6 @@ VERBS = {
     "verify": "Check every hash of a bundle and recompute its golden outputs.",
     "doctor": "Show what this machine can run, and what stands in the way.",
 }
-
-
-class CommandError(click.ClickException):
-    """One line on stderr and the exit code that fits."""
-
-    def __init__(self, message: str, exit_code: int = 1) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code  # type: ignore[misc]  # click declares it for the class
 
 
 class Verbs(click.Group):
@@ -54,6 +50,27 @@ class Verbs(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
+    def main(self, *arguments: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run a whole command line; every way it can end is an exit code and at most one line on stderr."""
+        run: Callable[..., Any] = super().main
+        if not standalone_mode:
+            return run(*arguments, standalone_mode=False, **extra)
+        open_standard_streams()
+        try:
+            ended = run(*arguments, standalone_mode=False, **extra)
+            sys.exit(ended if isinstance(ended, int) else 0)
+        except click.Abort:
+            tell("Aborted!")
+            sys.exit(1)
+        except click.ClickException as error:
+            sys.exit(_told(error))
+        except OSError as error:
+            # Help and version are written by click itself.
+            failed = stdout_failed(error)
+            sys.exit(_told(failed) if isinstance(failed, click.ClickException) else failed.exit_code)
+        except click.exceptions.Exit as ended:
+            sys.exit(ended.exit_code)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; exit 1 when something failed, 3 when the device asked for is not there."""
         try:
@@ -74,6 +91,15 @@ class Verbs(click.Group):
             raise CommandError(
                 f"a defect in earmark, please report it (EARMARK_DEBUG=1 shows where): {kind}: {error}"
             ) from error
+
+
+def _told(error: click.ClickException) -> int:
+    """The exit code of an error, after it was shown; where stderr is gone it is not."""
+    shown = io.StringIO()
+    error.show(shown)
+    for line in shown.getvalue().rstrip("\n").split("\n"):
+        tell(line)
+    return error.exit_code
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

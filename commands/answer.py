@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import click
+from .console import bold, yellow
 
 if TYPE_CHECKING:
     from ..runtime.component_results import ComponentsResult
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 _SPANS = 4
 
 
-def answer(name: str, result: Result, *, top: int = 3) -> str:
-    """Several lines of text; styled where stdout is a terminal (click strips it elsewhere)."""
-    lines = [click.style(name, bold=True) + f"  {_facts(result)}"]
+def answer(name: str, result: Result, *, top: int = 3) -> list[str]:
+    """Lines for `console.say`, which styles them where stdout is a terminal."""
+    lines = [f"{bold(name)}  {_facts(result)}"]
     lines += [f"  {topic:<9} {text}" for topic, text in _lines(result, top)]
-    lines += [f"  {click.style('warning', fg='yellow')}   {warning}" for warning in result.warnings]
-    return "\n".join(lines)
+    lines += [f"  {yellow('warning')}   {warning}" for warning in result.warnings]
+    return lines
 
 
 def _facts(result: Result) -> str:
@@ -31,7 +31,7 @@ def _facts(result: Result) -> str:
 
 def _lines(result: Result, top: int) -> Iterator[tuple[str, str]]:
     heard = [f"{label} {score:.1%}" for label, score in result.predictions[:top]]
-    yield "heard", f"{click.style(heard[0], bold=True)}" + "".join(f"   {text}" for text in heard[1:])
+    yield "heard", bold(heard[0]) + "".join(f"   {text}" for text in heard[1:])
     if result.target != result.predictions[0][0]:
         yield "explained", result.target
     mask = result.mask

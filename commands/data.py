@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .console import tell
+
 
 def _numbers(
     _context: click.Context, _parameter: click.Parameter, value: str | None
@@ -82,8 +84,6 @@ def data(
         },
     )
     counts = make(name, out, options)
-    click.echo(f"{out}: " + ", ".join(f"{count} clips to {part}" for part, count in counts.items()), err=True)
+    tell(f"{out}: " + ", ".join(f"{count} clips to {part}" for part, count in counts.items()))
     if "train" in counts:
-        click.echo(
-            f"next: earmark train classifier {out / 'train'} -o RUN {DATASETS[name].training}", err=True
-        )
+        tell(f"next: earmark train classifier {out / 'train'} -o RUN {DATASETS[name].training}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Literal
 import click
 
 from ..errors import EarmarkError
+from .console import green, red, say, say_json
 from .options import json_option
 
 # Builds of onnxruntime overwrite each other's files: at most one may be installed.
@@ -47,11 +47,11 @@ def doctor(as_json: bool) -> None:
     """
     findings = list(_examine())
     if as_json:
-        click.echo(json.dumps({"findings": [asdict(finding) for finding in findings]}, indent=2))
+        say_json({"findings": [asdict(finding) for finding in findings]}, indent=2)
     else:
-        marks = {"ok": click.style("ok", fg="green"), "note": "--", "problem": click.style("!!", fg="red")}
+        marks = {"ok": green("ok"), "note": "--", "problem": red("!!")}
         for finding in findings:
-            click.echo(f"{marks[finding.state]}  {finding.topic:<12} {finding.text}")
+            say(f"{marks[finding.state]}  {finding.topic:<12} {finding.text}")
     if any(finding.state == "problem" for finding in findings):
         raise click.exceptions.Exit(1)
 

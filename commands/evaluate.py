@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import DataError
+from .console import say_json, tell
 from .evaluate_components import component_report
 from .evaluate_events import EVENT_OPTIONS, evaluate_events, events_options, refuse_event_options
 from .evaluate_inputs import check_words, chosen_clips, progress, readable_clips, speech_of
@@ -217,14 +217,14 @@ def _faithfulness(
 
         write_curves(curves, points)
     if as_json:
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+        say_json(document, indent=2)
     else:
         print_report(document, tables, intervals=intervals)
         if components:
             components.print(intervals=intervals)
     for name, one in made.items():
         for warning in one.warnings:
-            click.echo(f"{name}: {warning}", err=True)
+            tell(f"{name}: {warning}")
 
 
 def _with_maskers(

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import click
+from .console import say
 
 if TYPE_CHECKING:
     from ..evaluation.conditions import Condition
@@ -51,14 +51,14 @@ class ComponentReport:
     def print(self, *, intervals: bool) -> None:
         """The tables for people, on stdout."""
         kind = "by design" if self.about["by_design"] else "beside the classifier"
-        click.echo(f"\n{self.about['count']} components, relevant above {self.about['threshold']:g}; {kind}")
+        say("", f"{self.about['count']} components, relevant above {self.about['threshold']:g}; {kind}")
         for name, table in self.fidelity.items():
             said = [text.format(self.figures[name][key].estimate) for key, text in _FIGURES.items()]
-            click.echo(f"{name}: {said[0]} {said[1]}, {said[2]}, {said[3]}")
-            click.echo(table.text(intervals=intervals))
+            say(f"{name}: {said[0]} {said[1]}, {said[2]}, {said[3]}")
+            say(*table.text(intervals=intervals).split("\n"))
         if intervals and self.differences.rows:
-            click.echo("\ncomponents minus the others, window by window")
-            click.echo(self.differences.text(intervals=True))
+            say("", "components minus the others, window by window")
+            say(*self.differences.text(intervals=True).split("\n"))
 
 
 def component_report(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .console import say, say_json, tell
+
 if TYPE_CHECKING:
     from ..evaluation.localisation import Localisation
     from ..runtime.explainer import Explainer
@@ -85,10 +87,9 @@ def evaluate_events(bundle: Path, data: Path, events: Path, **options: Any) -> N
     sounds = list_sounds(data, fewest_classes=1)
     annotations = read_events(events, sounds, explainer.labels)
     if annotations.overlapping:
-        click.echo(
+        tell(
             f"{events}: {annotations.overlapping} events overlap another of their label and clip; a segment "
-            "takes its largest overlap with any one",
-            err=True,
+            "takes its largest overlap with any one"
         )
     clips = [one for one in annotations.clips if given.get("fold") in {None, one.clip.fold}]
     if not clips:
@@ -107,7 +108,7 @@ def evaluate_events(bundle: Path, data: Path, events: Path, **options: Any) -> N
             on_clip=lambda: progress.update(1),
         )
     for note in found.notes:
-        click.echo(note, err=True)
+        tell(note)
     if "records" in given:
         _write_records(given["records"], found)
     _print(explainer, found, given, {"data": str(data), "events": str(events), "clips": len(clips)})
@@ -131,13 +132,14 @@ def _print(
     table = found.table()
     if given.get("as_json"):
         document = {**about, "table": table.to_dict(), "notes": list(found.notes)}
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+        say_json(document, indent=2)
         return
-    click.echo(
+    say(
         f"{about['bundle']}: {about['judged']} clips with events, {about['correct']} of them classified as "
-        f"labelled; segments of {about['segment_seconds']:g} s, rule {about['rule']}\n"
+        f"labelled; segments of {about['segment_seconds']:g} s, rule {about['rule']}",
+        "",
     )
-    click.echo(table.text(intervals=True))
+    say(*table.text(intervals=True).split("\n"))
 
 
 def _write_records(path: Path, found: Localisation) -> None:
@@ -145,7 +147,7 @@ def _write_records(path: Path, found: Localisation) -> None:
     from dataclasses import asdict
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for one in found.judged:
             record = {k: None if v != v else v for k, v in asdict(one).items()}  # noqa: PLR0124 (NaN)
             file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import DataError
+from .console import tell
 
 if TYPE_CHECKING:
     from ..evaluation.sound_folders import Clip, SoundFolder
@@ -76,7 +77,7 @@ def speech_of(folder: Path | None) -> list[Path]:
 
     files, unreadable = speech_files(folder)
     for reason in unreadable:
-        click.echo(f"left out {reason}", err=True)
+        tell(f"left out {reason}")
     return files
 
 
@@ -97,7 +98,7 @@ def readable_clips(clips: Sequence[Clip], rate: int, strict: bool) -> tuple[list
                 skipped.append({"clip": clip.name, "reason": str(error)})
             step()
     for one in skipped:
-        click.echo(f"left out {one['clip']}: {one['reason']}", err=True)
+        tell(f"left out {one['clip']}: {one['reason']}")
     return good, skipped
 
 

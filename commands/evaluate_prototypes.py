@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..errors import DataError
+from .console import say, say_json, tell
 from .evaluate_inputs import chosen_clips, progress, readable_clips
 
 # The options of `earmark evaluate` that mean something here.
@@ -37,14 +38,14 @@ def evaluate_prototypes(bundle: Path, data: Path, options: Mapping[str, Any]) ->
     with progress(len(clips), "judging") as step:
         made = judge_prototypes(explainer, clips, domain=domain, seed=options["seed"], on_clip=step)
     if made.known:
-        click.echo(f"left out {len(made.known)} clips that are in the index themselves", err=True)
+        tell(f"left out {len(made.known)} clips that are in the index themselves")
     if not made.records:
         raise DataError(f"{data}: no clip is left to judge; give sounds that are not in the index")
     if options["records"] is not None:
         path: Path = options["records"]
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps(record.to_dict(), ensure_ascii=False) + "\n" for record in made.records]
-        path.write_text("".join(lines), encoding="utf-8")
+        path.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
     table = made.table(seed=options["seed"])
     if options["as_json"]:
         document = {
@@ -59,10 +60,11 @@ def evaluate_prototypes(bundle: Path, data: Path, options: Mapping[str, Any]) ->
             "seed": options["seed"],
             "prototypes": table.to_dict(),
         }
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+        say_json(document, indent=2)
         return
-    click.echo(
+    say(
         f"{explainer.manifest.name}: {made.clips} clips, {made.right / made.clips:.1%} heard right; removed "
-        f"from the {domain}\n"
+        f"from the {domain}",
+        "",
     )
-    click.echo(table.text(intervals=options["intervals"]))
+    say(*table.text(intervals=options["intervals"]).split("\n"))

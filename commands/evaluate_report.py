@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+from .console import bold, say
 
 if TYPE_CHECKING:
     from ..evaluation.conditions import Condition
@@ -48,28 +48,28 @@ def about(
 
 def print_report(document: dict[str, Any], tables: dict[str, Table], *, intervals: bool) -> None:
     """The tables for people."""
-    click.echo(click.style(document["bundle"], bold=True))
+    say(bold(document["bundle"]))
     for name, about in document["conditions"].items():
         silence = "; ".join(
             f"silence ({domain}) is heard as {found['label']} {found['score']:.0%}"
             for domain, found in about["silence"].items()
         )
-        click.echo(
+        say(
             f"{name}: {about['text']}. {about['clips']} clips, {about['windows']} windows, "
             f"{about['right'] / about['windows']:.1%} heard right in {about['classify_ms']:.1f} ms each; "
             f"{silence}"
         )
-    click.echo()
-    click.echo(tables["table"].text(intervals=intervals))
+    say("")
+    say(*tables["table"].text(intervals=intervals).split("\n"))
     if intervals and tables["differences"].rows:
-        click.echo("\nmask minus the others, window by window")
-        click.echo(tables["differences"].text(intervals=True))
+        say("", "mask minus the others, window by window")
+        say(*tables["differences"].text(intervals=True).split("\n"))
 
 
 def write_records(path: Path, made: dict[str, Faithfulness]) -> None:
     """One line of JSON a record."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for one in made.values():
             for record in one.records:
                 file.write(json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")

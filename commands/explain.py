@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from ..errors import EarmarkError
 from .answer import answer
 from .component_options import component_options, component_settings
+from .console import say, say_json, tell
 from .inputs import Input, collect
 from .options import device_option, json_option
 from .segment_options import CallsBar, segment_options, segment_settings
@@ -124,15 +124,15 @@ def explain(
         except EarmarkError as error:
             failed += 1
             record: Record = {"input": item.name, "error": _error(error)}
-            click.echo(f"{item.name}: {error}" if item.name not in str(error) else str(error), err=True)
+            tell(f"{item.name}: {error}" if item.name not in str(error) else str(error))
         else:
             record = {**result.to_dict(), "input": item.name}
             if not (as_json or as_jsonl):
-                click.echo(answer(item.name, result, top=top))
+                say(*answer(item.name, result, top=top))
                 if folder is not None:
-                    click.echo(f"  written   {folder}")
+                    say(f"  written   {folder}")
         if as_jsonl:
-            click.echo(json.dumps(record, ensure_ascii=False, allow_nan=False))
+            say_json(record)
         if as_json:
             records.append(record)
         if failed and fail_fast:
@@ -145,7 +145,7 @@ def explain(
             "failed": failed,
             "results": records,
         }
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+        say_json(document, indent=2)
     if failed:
         raise click.exceptions.Exit(1)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .console import say, say_json, tell
+
 if TYPE_CHECKING:
     from ..export.exportable import Exportable
 
@@ -158,16 +160,16 @@ def export(
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.format(msgspec.json.encode(manifest), indent=2).decode())
+        say_json(msgspec.to_builtins(manifest), indent=2)
         return
     explains = ", ".join(manifest.explainers) or "nothing yet (see earmark index)"
-    click.echo(f"{out}: {manifest.name}, {len(manifest.labels)} labels, explains by {explains}")
+    say(f"{out}: {manifest.name}, {len(manifest.labels)} labels, explains by {explains}")
     records: dict[str, dict[str, Any]] = manifest.parity["fp32"]
     for output, record in records.items():
-        click.echo(f"  {output:<8} differs by at most {record['max_abs']:.1e} (limit {record['limit']:.0e})")
+        say(f"  {output:<8} differs by at most {record['max_abs']:.1e} (limit {record['limit']:.0e})")
     if "int8" in manifest.parity:
         agreed = manifest.parity["int8"]
-        click.echo(
+        say(
             f"  int8     labels agree in {100 * agreed['labels']['agreement']:.1f} %, ranks by "
             f"{agreed['ranks']['spearman']:.4f}"
         )
@@ -257,7 +259,7 @@ def _flag(option: str) -> str:
 def _progress(text: str) -> None:
     """Say what is being done, on a terminal."""
     if sys.stderr.isatty():
-        click.echo(f"earmark: {text}", err=True)
+        tell(f"earmark: {text}")
 
 
 def _need_torch() -> None:

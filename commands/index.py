@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .console import say, say_json, tell
 from .options import device_option, json_option
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def index(
         from ..export.prototype_growth import remove_clips
 
         report = remove_clips(bundle, remove, purge=purge, prune=prune)
-        click.echo(f"{len(report.taken_out)} sounds removed", err=True)
+        tell(f"{len(report.taken_out)} sounds removed")
     elif merge:
         from ..export.prototype_growth import merge_bundles
 
@@ -116,22 +116,21 @@ def index(
             per_channel=per_channel,
         )
     for note in report.notes:
-        click.echo(note, err=True)
+        tell(note)
     for repeated in () if merge else report.repeated:
-        click.echo(f"skipped {repeated.name}: {repeated.reason}", err=True)
+        tell(f"skipped {repeated.name}: {repeated.reason}")
     for unreadable in report.unreadable:
-        click.echo(f"left out: {unreadable.reason}", err=True)
+        tell(f"left out: {unreadable.reason}")
     if not remove:
-        click.echo(
+        tell(
             f"{report.added} sounds added, {len(report.repeated)} there already, "
-            f"{len(report.unreadable)} left out",
-            err=True,
+            f"{len(report.unreadable)} left out"
         )
     if as_json:
-        click.echo(json.dumps(asdict(report), indent=2, ensure_ascii=False))
+        say_json(asdict(report), indent=2)
     else:
         for line in _lines(report):
-            click.echo(line)
+            say(line)
     if report.unreadable:
         raise click.exceptions.Exit(1)
 

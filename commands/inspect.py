@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
 
+from .console import say, say_json
 from .inspect_prototypes import apex_lines, apex_report, index_info, prototype_lines
 from .options import bundle_argument, json_option
 
@@ -30,11 +30,11 @@ def inspect(bundle: str | None, as_json: bool) -> None:
     report = apex_report(opened, info)
     if as_json:
         document = msgspec.to_builtins(opened.manifest)
-        click.echo(json.dumps({**document, "index_info": info, "apex": report}, indent=2))
+        say_json({**document, "index_info": info, "apex": report}, indent=2)
         return
     about = [*prototype_lines(opened, info), *apex_lines(report)]
     for topic, text in _lines(opened.manifest, about):
-        click.echo(f"{topic:<12} {text}")
+        say(f"{topic:<12} {text}")
 
 
 def _lines(manifest: Manifest, prototypes: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:

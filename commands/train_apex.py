@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from .console import say, tell
 from .options import device_option
 from .train_options import require_torch, settings_of, split_options, tell_left_out
 
@@ -82,22 +83,21 @@ def apex(
     )
     tell_left_out({"unreadable": summary["left_out"]})
     for note in summary["notes"]:
-        click.echo(f"note: {note}", err=True)
+        tell(f"note: {note}")
     for line in table_lines(summary["purity"]):
-        click.echo(line)
+        say(line)
     figures = summary["invariance"]
     off = summary["orthogonality"]
     shape = f"condition {summary['condition']:.3g}" if off is None else f"off a rotation by {off:.1e}"
     kept = f"logits kept within {figures['fp64']:.1e} (fp64)"
     if figures["fp32"] is not None:
         kept += f", {figures['fp32']:.1e} (fp32), top-1 the same in {figures['same_top1']:.0%}"
-    click.echo(
+    tell(
         f"{summary['folder']}: U of {summary['channels']} channels in {summary['seconds']:.0f} s, {shape}; "
-        f"{kept}; contributions: {summary['head']}",
-        err=True,
+        f"{kept}; contributions: {summary['head']}"
     )
     index = summary["index"]
     if index is None:
-        click.echo(f"next: earmark export {source} -o BUNDLE, then earmark index BUNDLE {data}", err=True)
+        tell(f"next: earmark export {source} -o BUNDLE, then earmark index BUNDLE {data}")
     else:
-        click.echo(f"{source}: {index.generation}, {index.clips} clips of {index.sources} sounds", err=True)
+        tell(f"{source}: {index.generation}, {index.clips} clips of {index.sources} sounds")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from .console import tell
 from .train_options import require_torch, settings_of, shared_options, stored_settings, tell_left_out
 
 
@@ -55,5 +56,5 @@ def classifier(
         heard = f", {summary['accuracy']:.1%} of {summary['validation_clips']} validation clips right"
     elif summary.get("f1") is not None:
         heard = f", F1 {summary['f1']:.3f} on {summary['validation_clips']} validation clips"
-    click.echo(f"{run}: {summary['parameters']} parameters, {summary['clips']} clips{heard}", err=True)
-    click.echo(f"next: earmark train lmac {run} {data}", err=True)
+    tell(f"{run}: {summary['parameters']} parameters, {summary['clips']} clips{heard}")
+    tell(f"next: earmark train lmac {run} {data}")

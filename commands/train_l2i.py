@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from .console import tell
 from .train_options import require_torch, settings_of, shared_options, stored_settings, tell_left_out
 
 
@@ -126,15 +127,14 @@ def l2i(
     )
     tell_left_out(summary)
     for clip in summary["silent"]:
-        click.echo(f"left {clip} out of the dictionary: it is silent", err=True)
+        tell(f"left {clip} out of the dictionary: it is silent")
     share = summary["multiply_adds"] / summary["classifier_multiply_adds"]
-    click.echo(
+    tell(
         f"{run}: {summary['components']} components, {summary['parameters']} parameters, {share:.0%} of the "
-        f"classifier's multiply-adds{_validation(summary)}",
-        err=True,
+        f"classifier's multiply-adds{_validation(summary)}"
     )
     extra = "" if str(run) == source else f" --interpreter {run}"
-    click.echo(f"next: earmark export {source}{extra} -o BUNDLE", err=True)
+    tell(f"next: earmark export {source}{extra} -o BUNDLE")
 
 
 def _validation(summary: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from .console import tell
 from .train_options import require_torch, settings_of, shared_options, stored_settings, tell_left_out
 
 
@@ -101,10 +102,9 @@ def lmac(
             f"Fid-In {summary['input_fidelity']:.2f}"
         )
     share = summary["multiply_adds"] / summary["classifier_multiply_adds"]
-    click.echo(
+    tell(
         f"{run}: decoder of {summary['parameters']} parameters, {share:.0%} of the classifier's multiply-adds"
-        f"{figures}",
-        err=True,
+        f"{figures}"
     )
     extra = "" if str(run) == source else f" --decoder {run}"
-    click.echo(f"next: earmark export {source}{extra} -o BUNDLE", err=True)
+    tell(f"next: earmark export {source}{extra} -o BUNDLE")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import MissingDependencyError, RunError
+from .console import tell
 
 if TYPE_CHECKING:
     from ..export.training.settings import Settings
@@ -118,4 +119,4 @@ def stored_settings(run: Path, part: Any, resume: bool) -> Mapping[str, Any] | N
 def tell_left_out(summary: Mapping[str, Any]) -> None:
     """What was left out, on stderr."""
     for clip, reason in summary["unreadable"]:
-        click.echo(f"left out {clip}: {reason}", err=True)
+        tell(f"left out {clip}: {reason}")

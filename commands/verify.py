@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import click
 
+from .console import say, say_json, tell
 from .options import bundle_argument, device_option, json_option
 
 
@@ -39,16 +39,12 @@ def verify(bundle: str | None, device: str, as_json: bool) -> None:
             }
             for c in checks
         ]
-        click.echo(
-            json.dumps({"bundle_id": manifest.bundle_id, "files": len(manifest.files), "checks": records})
-        )
+        say_json({"bundle_id": manifest.bundle_id, "files": len(manifest.files), "checks": records})
     else:
-        click.echo(f"{opened.path}: {len(manifest.files)} files as hashed")
+        say(f"{opened.path}: {len(manifest.files)} files as hashed")
         for check in checks:
             mark = "ok" if check.passed else "DIFFERS"
-            click.echo(f"  {check.output:<10} {check.max_abs:.1e} of {check.limit:.0e} allowed  {mark}")
+            say(f"  {check.output:<10} {check.max_abs:.1e} of {check.limit:.0e} allowed  {mark}")
     if failed:
-        click.echo(
-            f"{len(failed)} of {len(checks)} golden outputs differ: this machine computes otherwise", err=True
-        )
+        tell(f"{len(failed)} of {len(checks)} golden outputs differ: this machine computes otherwise")
         raise click.exceptions.Exit(1)

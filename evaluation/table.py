@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..runtime.printable import printable
 from .statistics import Interval
 
 Cell = str | float | int | Interval | None
@@ -69,7 +70,7 @@ def _shown(cell: Cell, decimals: int, intervals: bool) -> str:
     if cell is None:
         return _NOTHING
     if isinstance(cell, str):
-        return cell
+        return printable(cell)
     if isinstance(cell, Interval):
         estimate = _shown(cell.estimate, decimals, False)
         if not intervals or np.isnan(cell.low):

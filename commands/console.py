@@ -1,0 +1,127 @@
+"""Where text and JSON leave the command line: data on stdout, talk on stderr.
+
+Every line passes through `printable`, and what the stream's encoding lacks is escaped, so that no
+name or label steers a terminal or ends a batch. JSON keeps its own escapes and stays JSON in every encoding.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from typing import Any, TextIO
+
+import click
+
+from ..runtime.printable import printable
+
+# Noncharacters, which Unicode keeps for a program's own use: they mark style until a line is written.
+_STYLES = {"\ufdd0": "\033[1m", "\ufdd1": "\033[31m", "\ufdd2": "\033[32m", "\ufdd3": "\033[33m"}
+_END = "\ufdd4"
+
+
+class CommandError(click.ClickException):
+    """One line on stderr and the exit code that fits."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # click declares it for the class
+
+    def format_message(self) -> str:
+        """The message as one line."""
+        return printable(self.message)
+
+
+def bold(text: str) -> str:
+    """`text` in bold, where it is shown on a terminal."""
+    return f"\ufdd0{text}{_END}"
+
+
+def red(text: str) -> str:
+    """`text` in red, where it is shown on a terminal."""
+    return f"\ufdd1{text}{_END}"
+
+
+def green(text: str) -> str:
+    """`text` in green, where it is shown on a terminal."""
+    return f"\ufdd2{text}{_END}"
+
+
+def yellow(text: str) -> str:
+    """`text` in yellow, where it is shown on a terminal."""
+    return f"\ufdd3{text}{_END}"
+
+
+def say(*lines: str) -> None:
+    """Write lines on stdout, each as one line whatever it holds.
+
+    Raises CommandError where stdout takes nothing; click's Exit where the reader of a pipe has gone.
+    """
+    require_stdout()
+    try:
+        for line in lines:
+            click.echo(_written(line, sys.stdout))
+    except OSError as error:
+        raise stdout_failed(error) from error
+
+
+def say_json(document: Any, *, indent: int | None = None) -> None:
+    """Write JSON on stdout: UTF-8 where that is stdout's encoding, else escaped to ASCII. Raises as `say`."""
+    require_stdout()
+    utf8 = _encoding(sys.stdout).replace("-", "").replace("_", "").lower() in {"utf8", "utf8sig"}
+    text = json.dumps(document, indent=indent, ensure_ascii=not utf8, allow_nan=False)
+    try:
+        # Lone surrogates, which stand for bytes of a file name, become \udcNN: JSON's own escape.
+        click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    except OSError as error:
+        raise stdout_failed(error) from error
+
+
+def tell(line: str) -> None:
+    """Write one line on stderr. Where stderr takes nothing the work goes on."""
+    with suppress(OSError, ValueError):
+        click.echo(_written(line, sys.stderr), err=True)
+
+
+def require_stdout() -> None:
+    """Raise CommandError where stdout was closed at the start: the answer would be lost."""
+    if sys.stdout is None:
+        raise CommandError("stdout is closed, so the answer has nowhere to go: give it a file or /dev/null")
+
+
+def stdout_failed(error: OSError) -> click.ClickException | click.exceptions.Exit:
+    """What to raise when stdout took nothing; from now on it swallows what is still buffered."""
+    with suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+    if isinstance(error, BrokenPipeError):
+        return click.exceptions.Exit(1)
+    return CommandError(f"stdout cannot be written: {error.strerror or error}")
+
+
+def open_standard_streams() -> None:
+    """Give a standard stream that was closed at the start to the null device.
+
+    Otherwise the next file that is opened gets its number, and what libraries write to it lands in that file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+
+
+def _written(line: str, stream: TextIO | None) -> str:
+    """`line` as the stream can show it."""
+    text = printable(line)
+    for mark, code in _STYLES.items():
+        text = text.replace(mark, code)
+    text = text.replace(_END, "\033[0m")
+    encoding = _encoding(stream)
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _encoding(stream: TextIO | None) -> str:
+    return getattr(stream, "encoding", None) or "utf-8"
