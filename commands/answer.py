@@ -34,6 +34,8 @@ def _lines(result: Result, top: int) -> Iterator[tuple[str, str]]:
     yield "heard", bold(heard[0]) + "".join(f"   {text}" for text in heard[1:])
     if result.target != result.predictions[0][0]:
         yield "explained", result.target
+    if all(part is None for part in (result.mask, result.segments, result.components, result.prototypes)):
+        yield "why", "not asked: -m segments says which stretches count (it asks the model some 200 times)"
     mask = result.mask
     if mask is not None:
         spans = [f"{start:.2f}-{end:.2f} s" for start, end in mask.spans[:_SPANS]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--window", metavar="SECONDS", type=float, help="Longest sound heard at once (the source's window)."
+)
+@click.option(
+    "--aggregate",
+    type=click.Choice(["mean", "max"]),
+    help="How scores of a long sound's windows are joined (max where several labels may hold, else mean).",
 )
 @click.option("--licence", metavar="TEXT", help="Licence of the weights, for manifest and card.")
 @click.option("--attribution", metavar="TEXT", help="Whom to credit, for manifest and card.")
@@ -101,6 +106,7 @@ def export(
     force: bool,
     sound: Path | None,
     window: float | None,
+    aggregate: Literal["mean", "max"] | None,
     licence: str | None,
     attribution: str | None,
     no_decoder: bool,
@@ -126,6 +132,7 @@ def export(
     if int8 != (calibration is not None):
         raise click.UsageError("--int8 and --calibration DIR belong together")
     from ..export.bundle_writer import check_target, write_bundle
+    from ..export.exportable import with_aggregate
     from ..export.parity import read_clips
 
     check_target(out, force=force)
@@ -144,6 +151,8 @@ def export(
             no_decoder=no_decoder,
             no_interpreter=no_interpreter,
         )
+    if aggregate is not None:
+        found = with_aggregate(found, aggregate)
     clips = read_clips(sound, found) if sound is not None else []
     manifest = write_bundle(
         found,
@@ -162,7 +171,7 @@ def export(
 
         say_json(msgspec.to_builtins(manifest), indent=2)
         return
-    explains = ", ".join(manifest.explainers) or "nothing yet (see earmark index)"
+    explains = ", ".join([*manifest.explainers, "segments where named"])
     say(f"{out}: {manifest.name}, {len(manifest.labels)} labels, explains by {explains}")
     records: dict[str, dict[str, Any]] = manifest.parity["fp32"]
     for output, record in records.items():

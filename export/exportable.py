@@ -11,11 +11,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import SourceError
-from ..runtime.manifest import AnalysisSpec, ComponentsSpec, FeatureMapSpec, StageSpec, WindowSpec
+from ..runtime.manifest import (
+    Aggregation,
+    AnalysisSpec,
+    ComponentsSpec,
+    FeatureMapSpec,
+    StageSpec,
+    WindowSpec,
+)
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -85,3 +93,8 @@ def with_window(source: Kind, seconds: float) -> Kind:
         seconds=seconds, hop_seconds=seconds / 2, minimum_seconds=least, aggregate=source.window.aggregate
     )
     return replace(source, window=window)
+
+
+def with_aggregate(source: Kind, how: Aggregation) -> Kind:
+    """The same source with the scores of windows joined by `how`."""
+    return replace(source, window=msgspec.structs.replace(source.window, aggregate=how))

@@ -22,13 +22,10 @@ from .manifest import Manifest
 from .masked_scores import MaskedScores
 from .method import Answer, Context, Heard, Sound
 from .overlap import OverlapAdd
-from .scores import Aggregate, scores_of
+from .scores import HOLDS, Aggregate, scores_of
 from .session import Tensors
 from .sound import releaser, scratch
 from .stft import as_complex, frame_count
-
-# From this score on a label holds, where several may.
-_HOLDS = 0.5
 
 
 class Components:
@@ -141,7 +138,7 @@ class ComponentsAccount:
             return ()
         scores = self._scores.value()
         order = np.argsort(-scores, kind="stable")
-        return tuple(self._manifest.labels[k] for k in order if scores[k] >= _HOLDS)
+        return tuple(self._manifest.labels[k] for k in order if scores[k] >= HOLDS)
 
     def _plan_for(self, heard: Heard) -> None:
         """Keep how the sound was cut into windows, so that it can be cut again."""

@@ -37,24 +37,27 @@ class Evidence:
         self._amplitude = np.zeros((columns, bins), np.float32)
         self._mask = np.zeros((columns, bins), np.float32)
 
-    def add(self, first: int, mask: FloatArray, amplitude: FloatArray) -> None:
-        """See a window's [T, F] from frame `first` on; what overlaps an earlier one takes the larger."""
+    def add(self, first: int, mask: FloatArray, amplitude: FloatArray, level: float = 1.0) -> None:
+        """See a window's [T, F] from frame `first` on; what overlaps an earlier one takes the larger.
+
+        level: what the pipeline divided the window by; pictures show the input's own level, which all
+        windows share
+        """
         room = len(self._over_time) - first
         mask, amplitude = mask[:room], amplitude[:room]
         evidence = mask * np.log1p(amplitude)
+        shown = amplitude * np.float32(abs(level))
         here = slice(first, first + len(mask))
         self._over_time[here] = np.maximum(self._over_time[here], evidence.sum(1))
         self._over_bins += evidence.sum(0, dtype=np.float64)
         if self._per_column == 1:
-            np.maximum(self._amplitude[here], amplitude, out=self._amplitude[here])
+            np.maximum(self._amplitude[here], shown, out=self._amplitude[here])
             np.maximum(self._mask[here], mask, out=self._mask[here])
         else:
             columns = (first + np.arange(len(mask))) // self._per_column
             starts = np.flatnonzero(np.diff(columns, prepend=-1))
             which = columns[starts]
-            self._amplitude[which] = np.maximum(
-                self._amplitude[which], np.maximum.reduceat(amplitude, starts)
-            )
+            self._amplitude[which] = np.maximum(self._amplitude[which], np.maximum.reduceat(shown, starts))
             self._mask[which] = np.maximum(self._mask[which], np.maximum.reduceat(mask, starts))
 
     def spans(self, frame_s: float, end_s: float) -> tuple[tuple[float, float], ...]:

@@ -22,7 +22,7 @@ from .hearing import BATCH, Hearing, Precision
 from .manifest import Manifest
 from .method import Account, Answer, Clock, Context, Heard, Method, Sound
 from .results import Result
-from .scores import Aggregate, scores_of
+from .scores import Aggregate, Clearest, scores_of
 from .session import Sessions, Tensors
 from .sound import OpenSound, open_sound
 
@@ -34,6 +34,8 @@ METHODS = {
     # Needs scores alone, so every bundle has it; it costs many passes and runs when asked for.
     "segments": ".segments_in_bundle:Segments",
 }
+# The method that never runs unless named.
+ASKED = "segments"
 # What a user sets for single methods: method -> its own options.
 Options = Mapping[str, Mapping[str, Any]]
 SHIPPED = Path(__file__).resolve().parents[1] / "demo" / "bundle"
@@ -103,7 +105,8 @@ class Explainer:
     @property
     def methods(self) -> list[str]:
         """The explanation methods that run unless others are named; `segments` is there for any bundle."""
-        return [name for name in self.manifest.explainers if name in METHODS]
+        # Older bundles of a bare graph name segments themselves.
+        return [name for name in self.manifest.explainers if name in METHODS and name != ASKED]
 
     @property
     def device(self) -> str:
@@ -257,7 +260,7 @@ class Explainer:
     ) -> Result:
         manifest = self.manifest
         windows = self._hearing.window_count(opened)
-        scores, logits, kept = self._listen(opened, clock, heard)
+        scores, logits, kept, hidden = self._listen(opened, clock, heard)
         predicted = int(scores.argmax())
         target = predicted if goal is None else goal
         sound = Sound(
@@ -270,7 +273,7 @@ class Explainer:
         )
         answers = self._answers(opened, clock, asked, sound, target, kept, how)
         order = np.argsort(-scores, kind="stable")
-        warnings = [*self._sessions.warnings, *opened.warnings]
+        warnings = [*self._sessions.warnings, *opened.warnings, *hidden]
         fields: dict[str, Any] = {}
         for answer in answers:
             fields.update(answer.fields)
@@ -335,18 +338,27 @@ class Explainer:
 
     def _listen(
         self, opened: OpenSound, clock: Clock, heard: Heard | None
-    ) -> tuple[FloatArray, FloatArray, list[Heard]]:
-        """First pass: scores [K] and mean logits [K] of the whole; its windows, where they are few."""
+    ) -> tuple[FloatArray, FloatArray, list[Heard], list[str]]:
+        """First pass: scores [K] and mean logits [K] of the whole; its windows, where few; warnings."""
         manifest = self.manifest
         total, logits = Aggregate(manifest.window.aggregate), Aggregate("mean")
+        clearest = Clearest()
         few = self._hearing.window_count(opened) <= BATCH
         kept: list[Heard] = []
         for one in [heard] if heard is not None else self._hearing.windows(opened, clock):
-            total.add([scores_of(one.logits, manifest.task)])
+            scores = scores_of(one.logits, manifest.task)
+            total.add([scores])
+            clearest.add(scores, one.offset, one.channels.shape[-1])
             logits.add([one.logits])
             if few:
                 kept.append(one)
-        return total.value(), logits.value(), kept
+        joined = total.value()
+        hidden = (
+            clearest.hidden_by(joined, manifest.labels, manifest.sample_rate)
+            if manifest.task == "multi_label"
+            else []
+        )
+        return joined, logits.value(), kept, hidden
 
     def _methods(self, methods: Sequence[str] | None) -> list[str]:
         """The methods to run. Raises MethodError for what does not exist or the bundle lacks."""

@@ -35,9 +35,10 @@ class Hearing:
         self._manifest = manifest = bundle.manifest
         self._sessions = sessions
         rate, frame = manifest.sample_rate, manifest.analysis.hop
-        # Length and hop of a window in samples; the hop in whole frames, so that masks meet.
+        # Length and hop of a window in samples. Masked sound is joined to the sample; only a mask's picture
+        # is joined in frames, each at the nearest.
         self.length = max(1, round(manifest.window.seconds * rate))
-        self.hop = max(frame, round(manifest.window.hop_seconds * rate) // frame * frame)
+        self.hop = max(frame, round(manifest.window.hop_seconds * rate))
 
     def window_count(self, opened: OpenSound) -> int:
         """How many windows the sound has."""

@@ -72,18 +72,27 @@ class AnalysisSpec(Record, frozen=True, kw_only=True):
     padding: Literal["zeros", "reflect"] = "zeros"
 
 
+Aggregation = Literal["mean", "max"]
+
+
+def aggregate_of(task: str) -> Aggregation:
+    """How the scores of windows are joined unless somebody chose otherwise."""
+    return "max" if task == "multi_label" else "mean"
+
+
 class WindowSpec(Record, frozen=True, kw_only=True):
     """What happens to shorter and longer sound.
 
     Sound up to `minimum_seconds` is zero-padded at its end to that length; up to `seconds` it is
     heard as it is; longer sound is cut into windows of `seconds` every `hop_seconds`, the last one
-    aligned to the end, and the scores of the windows are joined by `aggregate`.
+    aligned to the end, and the scores of the windows are joined by `aggregate`: where several labels may
+    hold, by "max", so that one clear call in ten minutes is not averaged away (`aggregate_of`).
     """
 
     seconds: Seconds
     hop_seconds: Seconds
     minimum_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=3600.0)]
-    aggregate: Literal["mean", "max"] = "mean"
+    aggregate: Aggregation = "mean"
 
 
 class FeatureMapSpec(Record, frozen=True, kw_only=True):

@@ -167,7 +167,7 @@ class MaskAccount:
             kept = self._kept(heard, spectrum, gains)
         real = kept.shape[-1]
         frames = 1 + real // self._spec.hop
-        self._evidence.add(self._frame(heard.offset), mask[:frames], amplitude[:frames])
+        self._evidence.add(self._frame(heard.offset), mask[:frames], amplitude[:frames], heard.level)
         if self._single:
             self._values[:] = mask[: len(self._values)]
             self._sum = float(self._values.sum(dtype=np.float64))

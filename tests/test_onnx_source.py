@@ -111,7 +111,7 @@ def test_a_graph_becomes_a_bundle_that_says_the_same(tmp_path, form):
     source = load(path, labels=LABELS, sample_rate=RATE, window_seconds=None if fixed else 0.5)
     manifest = write_bundle(source, tmp_path / "bundle")
     assert manifest.rescore == "waveform"
-    assert manifest.explainers == ["segments"]
+    assert manifest.explainers == []
     assert manifest.window.seconds == pytest.approx(0.5)
     record = manifest.parity["fp32"]["logits"]
     assert record["max_abs"] <= 1e-4

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ...errors import SourceError
-from ...runtime.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec
+from ...runtime.manifest import Aggregation, AnalysisSpec, FeatureMapSpec, WindowSpec, aggregate_of
 from ..frontend import StftFrontend, analysis_window, magnitude
 from ..heads import Head, Layer
 from ..inverse import gain, inverse
@@ -56,6 +56,8 @@ class Adapter:
       row; without them the bundle has no prototypes.
     - `window_seconds`: longest sound heard at once; longer sound is windowed every `hop_seconds`
       (half a window by default). `minimum_seconds`: the shortest the model takes.
+    - `aggregate`: how the scores of windows are joined, "mean" or "max"; by default "max" where several
+      labels may hold (`task` "multi_label"), else "mean".
 
     Example, in `my_model.py`, exported with `earmark export my_model:adapter -o bundle`:
 
@@ -82,6 +84,7 @@ class Adapter:
     minimum_seconds: float = 0.0
     rescore: Literal["spectrogram", "waveform"] = "spectrogram"
     task: Literal["single_label", "multi_label"] = "single_label"
+    aggregate: Aggregation | None = None
     level: Literal["none", "peak", "signed_peak"] = "none"
     decoder: nn.Module | None = None
     mask_targets: Literal["predicted", "any"] = "predicted"
@@ -198,6 +201,7 @@ def from_adapter(adapter: object, origin: str = "factory") -> Source:
             seconds=adapter.window_seconds,
             hop_seconds=adapter.hop_seconds or adapter.window_seconds / 2,
             minimum_seconds=adapter.minimum_seconds,
+            aggregate=adapter.aggregate or aggregate_of(adapter.task),
         ),
         analysis=adapter.analysis,
         frontend=frontend,

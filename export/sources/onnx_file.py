@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from ...errors import SourceError
-from ...runtime.manifest import AnalysisSpec, StageSpec, WindowSpec
+from ...runtime.manifest import AnalysisSpec, StageSpec, WindowSpec, aggregate_of
 from ...runtime.session import import_onnxruntime
 from ..embeddings import embeddings_model
 from ..exportable import Exportable, FloatArray
@@ -93,8 +93,8 @@ class OnnxSource(Exportable):
 
     @property
     def explainers(self) -> list[str]:
-        """What needs nothing but scores."""
-        return ["segments"]
+        """None runs unasked: `segments`, which every bundle has, asks the model many times."""
+        return []
 
     def write_stages(self, folder: Path) -> list[StageSpec]:
         """Front end and classifier; a graph that hears one sound at a time is looped over the batch."""
@@ -235,7 +235,12 @@ def load(
         labels=list(labels),
         task=task,
         sample_rate=sample_rate,
-        window=WindowSpec(seconds=seconds, hop_seconds=seconds / 2, minimum_seconds=minimum),
+        window=WindowSpec(
+            seconds=seconds,
+            hop_seconds=seconds / 2,
+            minimum_seconds=minimum,
+            aggregate=aggregate_of(task),
+        ),
         analysis=_analysis(sample_rate),
         rescore="waveform",
         level=level,

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ...errors import RunError, SourceError
-from ...runtime.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec
+from ...runtime.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec, aggregate_of
 from ..apex.trained import FOLDER as APEX
 from ..apex.trained import with_apex
 from ..architectures.compact_classifier import STRIDE, CompactClassifier
@@ -63,7 +63,7 @@ def _load(folder: Path, *, decoder: bool, interpreter: bool, apex: bool) -> Sour
             seconds=longest_window(samples) / rate,
             hop_seconds=window / 2,
             minimum_seconds=window,
-            aggregate="max" if several else "mean",
+            aggregate=aggregate_of("multi_label" if several else "single_label"),
         ),
         analysis=analysis,
         frontend=StftFrontend(analysis),
