@@ -6,61 +6,107 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NOT_SHIPPED = {"tests", "benchmarks", "docs", "examples", "build", "dist", "runs", "out", "demo"}
+NOT_SHIPPED = {"tests", "benchmarks"}
+# What building and testing leave behind, and what setuptools adds to an sdist.
+GENERATED = {"PKG-INFO", "setup.cfg", "earmark.egg-info", "build", "dist", "__pycache__", ".git"}
+GENERATED |= {".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
+# A writer's lock and a hidden file, byte code, old builds, a training's run: none of it must travel.
+LITTER = ["demo/bundle/.writing.lock", "demo/bundle/bundle.json.lock", "demo/bundle/.hidden/file"]
+LITTER += ["tests/__pycache__/x.cpython-311.pyc", "cli.pyc", "build/lib/earmark/old.py", "runs/x/config.json"]
+LITTER += ["dist/earmark-0.0.1.tar.gz", ".pytest_cache/v/cache/lastfailed", ".venv/lib/module.py"]
 HEAVY = ("torch", "matplotlib", "sklearn", "pandas", "librosa", "earmark.export")
+
+
+def repository_files() -> set[str]:
+    """What belongs to the project: what git says, or in an unpacked sdist what is there."""
+    listing = ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard"]
+    if (ROOT / ".git").exists() and shutil.which("git"):
+        done = subprocess.run(listing, check=True, cwd=ROOT, capture_output=True, text=True)
+        return {name for name in done.stdout.splitlines() if (ROOT / name).is_file()}
+    found = {path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file()}
+    return {path.as_posix() for path in found if not GENERATED & set(path.parts) and path.suffix != ".pyc"}
 
 
 def package_files() -> set[str]:
     """Every module of the checkout, as the wheel should name it."""
-    found = set()
-    for path in ROOT.rglob("*.py"):
-        relative = path.relative_to(ROOT)
-        if relative.parts[0] not in NOT_SHIPPED and not relative.parts[0].startswith("."):
-            found.add(f"earmark/{relative.as_posix()}")
-    return found
+    names = {name for name in repository_files() if name.endswith(".py")}
+    return {f"earmark/{name}" for name in names if Path(name).parts[0] not in NOT_SHIPPED}
 
 
 def demo_files() -> set[str]:
-    found = {path for path in (ROOT / "demo").rglob("*") if path.is_file()}
-    return {
-        f"earmark/{path.relative_to(ROOT).as_posix()}"
-        for path in found
-        if path.suffix != ".lock" and not path.name.startswith(".")
-    }
+    return {f"earmark/{name}" for name in repository_files() if name.startswith("demo/")}
+
+
+@dataclass(frozen=True)
+class Distributions:
+    """The unpacked sdist, and the wheel that was built from it."""
+
+    source: Path
+    wheel: zipfile.ZipFile
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> zipfile.ZipFile:
-    """The wheel of a copy of the checkout, so that old build files cannot sneak in."""
+def built(tmp_path_factory) -> Distributions:
+    """Both, as `pip` asks for them, of a copy with the litter that a checkout gathers."""
     folder = tmp_path_factory.mktemp("build")
     copy = folder / "any name"
-    ignore = shutil.ignore_patterns(".git", ".*cache", "build", "dist", "*.egg-info", "__pycache__", "runs")
-    shutil.copytree(ROOT, copy, ignore=ignore)
-    # A writer's lock and a hidden file must not travel.
-    (copy / "demo" / "bundle" / ".writing.lock").touch()
-    (copy / "demo" / "bundle" / "bundle.json.lock").touch()
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(folder),
-        ".",
-    ]
-    done = subprocess.run(command, check=False, cwd=copy, capture_output=True, text=True)
+    for name in repository_files():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, copy / name)
+    for name in LITTER:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_text("litter")
+    run_hook("build_sdist", copy, folder)
+    (packed,) = folder.glob("*.tar.gz")
+    with tarfile.open(packed) as archive:
+        archive.extractall(folder / "unpacked", filter="data")
+    (source,) = (folder / "unpacked").iterdir()
+    run_hook("build_wheel", source, folder)
+    (wheel,) = folder.glob("*.whl")
+    return Distributions(source, zipfile.ZipFile(wheel))
+
+
+def run_hook(name: str, source: Path, folder: Path) -> None:
+    """A hook of the build backend (PEP 517), in a process of its own, into `folder`."""
+    code = f"from setuptools import build_meta; build_meta.{name}({str(folder)!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, cwd=source, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    (built,) = folder.glob("*.whl")
-    return zipfile.ZipFile(built)
+
+
+@pytest.fixture(scope="module")
+def wheel(built) -> zipfile.ZipFile:
+    return built.wheel
+
+
+def test_sdist_is_the_repository(built):
+    """Tests with their helpers and constraints, docs, benchmarks, CI: nothing that README needs is missing."""
+    found = {path.relative_to(built.source) for path in built.source.rglob("*") if path.is_file()}
+    names = {path.as_posix() for path in found if not GENERATED & set(path.parts)}
+    assert names == repository_files()
+    assert os.access(built.source / ".ci" / "run", os.X_OK)
+
+
+@pytest.mark.slow
+def test_the_sdists_own_tests_run(built):
+    """In the unpacked sdist: all are collected, and those that use every helper pass."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    for more in (["--collect-only"], ["tests/test_cli.py", "tests/test_packaging.py", "-k", "not sdist"]):
+        done = subprocess.run(
+            [*command, *more], check=False, cwd=built.source, capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_wheel_holds_every_room_and_the_demo_and_nothing_else(wheel):
