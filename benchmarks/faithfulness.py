@@ -2,7 +2,7 @@ r"""Faithfulness over several seeds: mean and spread, and paired differences poo
 
     python benchmarks/faithfulness.py DATA --out DIR --fold 4 \
         --family compact S0 S1 S2 --sources RUN0 RUN1 RUN2 [--family heavy H0 H1 H2] \
-        [--condition clean noise_6db ...] [--method mask energy ...]
+        [--condition clean noise_6db ...] [--method mask energy ...] [--markdown]
 
 A family is one bundle a seed; the first family gets every method, further ones mask and thresholded
 alone. Each bundle and condition is one `earmark evaluate`, kept in DIR and not repeated as long as
@@ -48,9 +48,9 @@ def main() -> None:
     print(
         f"{len(options.family[0]) - 1} seeds, fold {options.fold}: mean and standard deviation over seeds\n"
     )
-    print(rows.text())
+    print(rows.markdown() if options.markdown else rows.text())
     print(f"\n{first} mask minus the others, window by window, all seeds; intervals over source recordings\n")
-    print(pooled.text(intervals=True))
+    print(pooled.markdown(intervals=True) if options.markdown else pooled.text(intervals=True))
     summary = {"reports": reports, "table": rows.to_dict(), "differences": pooled.to_dict()}
     (options.out / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
 
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--condition", nargs="+", default=["clean"])
     parser.add_argument("--method", nargs="+", default=[])
     parser.add_argument("--curves", action="store_true", help="the first family's curves too")
+    parser.add_argument("--markdown", action="store_true", help="tables as docs/results.md holds them")
     return parser
 
 
@@ -114,8 +115,11 @@ def _named(family: str, seed: int, record: Record, first: str) -> Record:
 def over_seeds(records: Sequence[tuple[str, int, Record]]) -> Table:
     """A row a condition, domain, family and masker: the mean over seeds and its spread."""
     columns = [Column(key, key) for key in ("condition", "domain", "family", "method")]
-    columns += [Column(key, metric.name, better=metric.better) for key, metric in METRICS.items()]
-    columns += [Column("area_spread", "area +-"), Column("ms", "ms", 1)]
+    columns += [Column("area", "area"), Column("area_spread", "spread")]
+    columns += [
+        Column(key, METRICS[key].name, better=METRICS[key].better) for key in METRICS if key != "area"
+    ]
+    columns += [Column("ms", "ms", 1)]
     rows = []
     for names, seeds in _seeds(records):
         row = dict(zip(("condition", "domain", "family", "method"), names, strict=True))

@@ -1,4 +1,4 @@
-"""A table of figures: aligned text for people, JSON for programs."""
+"""A table of figures: aligned text for people, Markdown for pages, JSON for programs."""
 
 from __future__ import annotations
 
@@ -56,6 +56,14 @@ class Table:
             for line in [header, *body]
         ]
         return "\n".join(lines)
+
+    def markdown(self, *, intervals: bool = False) -> str:
+        """The table as a page of docs holds it: each value under its own title."""
+        titles = [column.title for column in self.columns]
+        body = [[_shown(row.get(c.key), c.decimals, intervals) for c in self.columns] for row in self.rows]
+        cells = [[cell.replace("|", r"\|") for cell in line] for line in (titles, *body)]
+        cells.insert(1, ["---"] * len(titles))
+        return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: columns with their direction, rows by key; intervals as objects, null for NaN."""

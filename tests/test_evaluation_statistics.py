@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from earmark.evaluation.metrics import METRICS
 from earmark.evaluation.statistics import Interval, bootstrap, paired
 from earmark.evaluation.table import Column, Table
 
@@ -137,3 +140,34 @@ def test_a_table_aligns_and_tells_directions():
     assert document["columns"][1] == {"key": "ai", "title": "AI", "better": "higher"}
     assert document["rows"][0]["ai"]["high"] == 15.0
     assert document["rows"][1]["ad"] is None
+    assert table.markdown(intervals=True).splitlines() == [
+        "| method | AI | AD |",
+        "| --- | --- | --- |",
+        "| mask | 12.3 [10.0, 15.0] | 0.00 |",
+        "| a longer name | 3 | - |",
+    ]
+
+
+def test_a_table_over_seeds_has_every_metric_in_its_own_column():
+    """What docs/results.md is made of: benchmarks/faithfulness.py."""
+    path = Path(__file__).resolve().parents[1] / "benchmarks" / "faithfulness.py"
+    spec = importlib.util.spec_from_file_location("earmark_benchmark_faithfulness", path)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    values = {key: float(index) for index, key in enumerate(METRICS, start=1)} | {"area": 0.25}
+    line = json.dumps(
+        {
+            **dict.fromkeys(("clip", "recording", "label", "condition", "domain", "masker", "target"), "x"),
+            "window": 0,
+            "p": 0.9,
+            "q": 0.8,
+            "o": 0.1,
+            "agrees": True,
+            "milliseconds": 2.0,
+            "values": values,
+        }
+    )
+    header, _, row = benchmark.over_seeds([("compact", 0, benchmark.record_of(line))]).markdown().splitlines()
+    shown = dict(zip(header.split(" | "), row.split(" | "), strict=True))
+    for key, metric in METRICS.items():
+        assert float(shown[metric.name]) == values[key], metric.name

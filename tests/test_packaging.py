@@ -90,7 +90,7 @@ def wheel(built) -> zipfile.ZipFile:
 
 
 def test_sdist_is_the_repository(built):
-    """Tests with their helpers and constraints, docs, benchmarks, CI: nothing that README needs is missing."""
+    """Tests with their helpers and constraints, docs, benchmarks, CI: README holds there too."""
     found = {path.relative_to(built.source) for path in built.source.rglob("*") if path.is_file()}
     names = {path.as_posix() for path in found if not GENERATED & set(path.parts)}
     assert names == repository_files()
