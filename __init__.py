@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -11,71 +11,69 @@ if TYPE_CHECKING:
     from .errors import (
         AudioError,
         BundleError,
+        DataError,
         DeviceError,
         EarmarkError,
         LabelError,
         MethodError,
         MissingDependencyError,
+        ParityError,
         PrototypeIndexError,
+        RunError,
         ScoreError,
+        SourceError,
         TargetError,
     )
-    from .runtime.explainer import Explainer, load
+    from .runtime.explainer import Explainer, Failure, load
     from .runtime.results import Result
     from .runtime.segment_results import SegmentsResult
     from .runtime.segments import SegmentSettings, segments
 
-# Names are imported when first used, so that `import earmark` costs next to nothing.
-_PUBLIC = {
-    "Explainer": ".runtime.explainer",
-    "load": ".runtime.explainer",
-    "Result": ".runtime.results",
-    "SegmentSettings": ".runtime.segments",
-    "SegmentsResult": ".runtime.segment_results",
-    "segments": ".runtime.segments",
-    **dict.fromkeys(
-        (
-            "AudioError",
-            "BundleError",
-            "DeviceError",
-            "EarmarkError",
-            "LabelError",
-            "MethodError",
-            "MissingDependencyError",
-            "PrototypeIndexError",
-            "ScoreError",
-            "TargetError",
-        ),
-        ".errors",
-    ),
-}
-
 __all__ = [
     "AudioError",
     "BundleError",
+    "DataError",
     "DeviceError",
     "EarmarkError",
     "Explainer",
+    "Failure",
     "LabelError",
     "MethodError",
     "MissingDependencyError",
+    "ParityError",
     "PrototypeIndexError",
     "Result",
+    "RunError",
     "ScoreError",
     "SegmentSettings",
     "SegmentsResult",
+    "SourceError",
     "TargetError",
     "__version__",
     "load",
     "segments",
 ]
 
+# Names are imported when first used, so that `import earmark` costs next to nothing. What is not listed
+# here is an error class.
+_MODULES = {
+    "Explainer": ".runtime.explainer",
+    "Failure": ".runtime.explainer",
+    "load": ".runtime.explainer",
+    "Result": ".runtime.results",
+    "SegmentSettings": ".runtime.segments",
+    "SegmentsResult": ".runtime.segment_results",
+    "segments": ".runtime.segments",
+}
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for."""
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Type checkers take the imports above: a name that does not exist is an error to them.
+if not TYPE_CHECKING:
+
+    def __getattr__(name):  # noqa: ANN001, ANN202
+        """Import a public name when it is first asked for."""
+        if name in __all__:
+            return getattr(import_module(_MODULES.get(name, ".errors"), __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import click
 
-from ..errors import EarmarkError
+from ..errors import EarmarkError, MissingDependencyError
 from .console import green, red, say, say_json
 from .options import json_option
 
@@ -104,14 +104,24 @@ def _onnxruntime() -> Iterator[Finding]:
             "problem",
             f"{' and '.join(installed)} overwrite each other: uninstall both, then install one",
         )
+    from ..runtime.onnx_runtime import TELEMETRY, import_onnxruntime
+
     try:
-        import onnxruntime
-    except ImportError as error:
-        yield Finding("onnxruntime", "problem", f"cannot be imported: {error}")
+        onnxruntime = import_onnxruntime()
+    except MissingDependencyError as error:
+        yield Finding("onnxruntime", "problem", str(error))
         return
     providers = onnxruntime.get_available_providers()
     yield Finding(
         "onnxruntime", "ok", f"{onnxruntime.__version__} ({', '.join(installed) or 'vendor build'})"
+    )
+    # onnxruntime takes any value but these for yes.
+    said = os.environ[TELEMETRY]
+    off = said not in {"", "0"}
+    yield Finding(
+        "telemetry",
+        "ok" if off else "note",
+        f"onnxruntime's is {'off' if off else 'on'} ({TELEMETRY}={said})",
     )
     devices = ["cpu"]
     if "CUDAExecutionProvider" in providers:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, MissingDependencyError, ParityError, SourceError
+from ..errors import DataError, ParityError, SourceError
 from ..runtime.manifest import StageSpec
+from ..runtime.onnx_runtime import cpu_session
 from ..runtime.scores import scores_of
 from ..runtime.stft import as_complex, as_pairs, forward, gain, inverse
 from .clips import evenly, find_clips, read_clip
@@ -70,21 +71,10 @@ class Chain:
     """
 
     def __init__(self, source: Exportable, folder: Path, stages: Sequence[StageSpec]) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingDependencyError(
-                "export measures parity with onnxruntime, which is not installed; "
-                "pip install 'earmark[cpu,export]'"
-            ) from error
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
         self.source = source
         self.stages = {stage.name: stage for stage in stages}
         self.sessions = {
-            stage.name: onnxruntime.InferenceSession(
-                str(folder / stage.file), options, providers=["CPUExecutionProvider"]
-            )
+            stage.name: cpu_session(folder / stage.file)
             for stage in stages
             if stage.name in ("frontend", "classifier", "decoder", "interpreter")
         }

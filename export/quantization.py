@@ -21,7 +21,7 @@ import onnx
 
 from ..errors import DataError, ParityError, SourceError
 from ..runtime.manifest import StageSpec
-from ..runtime.session import import_onnxruntime
+from ..runtime.onnx_runtime import cpu_session, import_onnxruntime
 from .clips import evenly, find_clips, read_clip
 from .exportable import Exportable, FloatArray
 from .graph_file import save_graph, stage_spec
@@ -103,7 +103,7 @@ def quantise(
     say = progress or (lambda _: None)
     named = {stage.name: stage for stage in stages}
     classifier = named["classifier"]
-    front = _session(folder / named["frontend"].file)
+    front = cpu_session(folder / named["frontend"].file)
     entry = classifier.inputs[0]
 
     def features(waveforms: FloatArray) -> FloatArray:
@@ -126,7 +126,7 @@ def quantise(
     opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
     stage = stage_spec("classifier_int8", path, data, opset, {entry.name: entry.dims}, {"logits": dims})
     say(f"int8: measuring on {len(clips.agreement)} clips")
-    exact, quick = _session(folder / classifier.file), _session(path)
+    exact, quick = cpu_session(folder / classifier.file), cpu_session(path)
 
     def both(waveforms: FloatArray) -> tuple[FloatArray, FloatArray]:
         feeds = {entry.name: features(waveforms)}
@@ -140,9 +140,8 @@ def quantise(
 
 def _quantised(path: Path, fed: Iterator[dict[str, FloatArray]], name: str) -> onnx.ModelProto:
     """The graph's logits in QDQ form. Raises SourceError."""
-    import_onnxruntime()
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    quantization = import_onnxruntime("quantization")
+    preprocess = import_onnxruntime("quantization.shape_inference").quant_pre_process
 
     class Reader:
         """What onnxruntime's calibration asks for clips, one at a time."""
@@ -164,7 +163,7 @@ def _quantised(path: Path, fed: Iterator[dict[str, FloatArray]], name: str) -> o
             )
         plain.write_bytes(model.SerializeToString())
         try:
-            quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
+            preprocess(str(plain), str(ready), skip_symbolic_shape=True)
             model = onnx.load(str(ready))
             for index, node in enumerate(model.graph.node):
                 node.name = f"node_{index}"
@@ -174,16 +173,16 @@ def _quantised(path: Path, fed: Iterator[dict[str, FloatArray]], name: str) -> o
                     f"{name}: no layer of the classifier can be quantised; export it without --int8"
                 )
             ready.write_bytes(model.SerializeToString())
-            quantize_static(
+            quantization.quantize_static(
                 str(ready),
                 str(made),
                 Reader(),
-                quant_format=QuantFormat.QDQ,
+                quant_format=quantization.QuantFormat.QDQ,
                 per_channel=True,
                 # 7-bit weights: without VNNI, x86 saturates the sums of two full products.
                 reduce_range=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
                 op_types_to_quantize=sorted(_WEIGHTED | _BETWEEN),
                 nodes_to_exclude=kept,
             )
@@ -311,13 +310,6 @@ def _check(source: Exportable, record: dict[str, Any]) -> None:
             f"least {100 * LABEL_LIMIT:g} %) and by {ranks:.3f} in ranks (at least {RANK_LIMIT:g}); nothing "
             "was written. Calibrate with more clips, like those it will hear, or export without --int8"
         )
-
-
-def _session(path: Path) -> Any:
-    onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 @contextmanager

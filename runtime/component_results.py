@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,11 +13,13 @@ from .arrays import FloatArray
 from .component_names import name_of
 from .component_tracks import Tracks
 from .evidence import Evidence, spans_of
+from .lazy import lazy_property
 from .manifest import ComponentSpec
+from .records import ResultRecord
 
 
-@dataclass(frozen=True)
-class Component:
+@dataclass(frozen=True, eq=False, repr=False)
+class Component(ResultRecord):
     """One component of the dictionary, in this sound.
 
     index: its column; relevance: -1..1, see `ComponentsResult`; contribution: theta_{c,k} z_k, its part of
@@ -64,8 +66,8 @@ class Component:
         }
 
 
-@dataclass(frozen=True)
-class ComponentsResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class ComponentsResult(ResultRecord):
     """The components of a sound, and what each says of a label.
 
     label: the one explained; holds: where several labels may, those that do, the surest first, each of which
@@ -93,7 +95,7 @@ class ComponentsResult:
     interpreted: Mapping[str, float]
     rescored: Mapping[str, Mapping[str, Any]] | None
     _facts: tuple[ComponentSpec, ...] = field(repr=False)
-    _tracks: Tracks = field(repr=False)
+    _tracks: Tracks = field(repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.activations)
@@ -143,25 +145,25 @@ class ComponentsResult:
         Made when first asked for, as `residual`. Raises AudioError where the file of a long sound has
         changed since.
         """
-        return _shaped(self._tracks, self._kept())
+        return _shaped(self._tracks, self._kept)
 
     @property
     def residual(self) -> FloatArray:
         """The removed sound: input - audio."""
-        return _shaped(self._tracks, self._once("_removed_sound", lambda: self._tracks.rest(self._kept())))
+        return _shaped(self._tracks, self._removed)
 
     def remainder(self) -> FloatArray:
         """What no component holds: the input is the sum of all components' tracks and this one."""
         whole = self._tracks.sound(range(len(self)))
         return _shaped(self._tracks, self._tracks.rest(whole))
 
+    @lazy_property
     def _kept(self) -> FloatArray:
-        return self._once("_kept_sound", lambda: self._tracks.sound(self.selected))
+        return self._tracks.sound(self.selected)
 
-    def _once(self, name: str, make: Callable[[], FloatArray]) -> FloatArray:
-        # Not functools.cached_property, whose lock in Python 3.11 is all results' and outlives a fork.
-        made: FloatArray | None = self.__dict__.get(name)
-        return self.__dict__.setdefault(name, make()) if made is None else made
+    @lazy_property
+    def _removed(self) -> FloatArray:
+        return self._tracks.rest(self._kept)
 
     def evidence(self) -> Evidence:
         """Where the selected components lie in time and frequency."""

@@ -63,6 +63,11 @@ class Failure:
     input: str
     error: EarmarkError
 
+    @property
+    def ok(self) -> bool:
+        """False: there is an error, no explanation (a `Result` says True)."""
+        return False
+
 
 class Explainer:
     """Explains sounds with one bundle on one device.

@@ -16,17 +16,19 @@ import numpy as np
 from ..errors import MethodError, TargetError
 from .arrays import FloatArray
 from .evidence import Evidence, Overview
+from .lazy import lazy_property
 from .manifest import Manifest
 from .masked_scores import MaskedScores
 from .method import Answer, Context, Heard, Sound
 from .overlap import OverlapAdd
+from .records import ResultRecord
 from .session import Tensors
 from .sound import OpenSound, Restored, releaser, residual, scratch
 from .stft import as_complex, forward, gain, inverse
 
 
-@dataclass(frozen=True)
-class MaskResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class MaskResult(ResultRecord):
     """Which part of the sound made the model say so.
 
     values: [frames, bins] 0..1; long sound: a file-backed float16 array that goes with the result
@@ -43,9 +45,9 @@ class MaskResult:
     area: float
     spans: tuple[tuple[float, float], ...]
     band: tuple[float, float]
-    overview: Overview = field(repr=False)
+    overview: Overview = field(repr=False, compare=False)
     _kept: FloatArray = field(repr=False)
-    _opened: OpenSound = field(repr=False)
+    _opened: OpenSound = field(repr=False, compare=False)
 
     @property
     def audio(self) -> FloatArray:
@@ -58,12 +60,11 @@ class MaskResult:
 
         Raises AudioError where the file of a long sound has changed since.
         """
-        removed: FloatArray | None = self.__dict__.get("_removed")
-        if removed is None:
-            # Not functools.cached_property, whose lock in Python 3.11 is all results' and outlives a fork.
-            removed = residual(self._opened, self._kept)
-            removed = self.__dict__.setdefault("_removed", removed)
-        return removed[0] if self._opened.flat else removed
+        return self._removed[0] if self._opened.flat else self._removed
+
+    @lazy_property
+    def _removed(self) -> FloatArray:
+        return residual(self._opened, self._kept)
 
     @property
     def max_hz(self) -> float:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from ..prototypes_index.views import (
     peaks_of,
 )
 from .arrays import FloatArray
+from .lazy import lazy_property
 from .manifest import FeatureMapSpec
 from .prototype_results import Place
 
@@ -145,25 +145,25 @@ class WindowPlaces:
         if attention is not None:
             self._evidence = self._evidence * attention[: len(self._evidence)]
 
-    @cached_property
+    @lazy_property
     def _sustained(self) -> FloatArray:
         """What each band sustains, m [F]."""
         sustained: FloatArray = self._evidence.mean(axis=0)
         return sustained
 
-    @cached_property
+    @lazy_property
     def _cells(self) -> FloatArray:
         """What a cell has beyond what its band sustains, as far as it stands out, [T, F]."""
         return _outstanding(self._evidence - self._sustained, self._maps["square"], self._maps["frequency"])
 
-    @cached_property
+    @lazy_property
     def _passages(self) -> FloatArray:
         """What a passage has beyond the mean, [T]."""
         over_time = self._evidence.mean(axis=1)
         passages: FloatArray = over_time - over_time.mean()
         return passages
 
-    @cached_property
+    @lazy_property
     def _outstanding_passages(self) -> FloatArray:
         """The same as far as they stand out, [T]."""
         time = self._maps["time"]

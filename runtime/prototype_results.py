@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MethodError, PrototypeIndexError
+from .records import ResultRecord
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -41,8 +42,8 @@ class Place:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Prototype:
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class Prototype(ResultRecord):
     """A place in a training sound that resembles a place in the input.
 
     similarity: cosine of the two embeddings, -1..1; clip: the training file, relative to its folder
@@ -145,8 +146,8 @@ class WindowSound:
     max_hz: float
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelView:
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class ChannelView(ResultRecord):
     """One channel in one view: where it peaks in the input, and the clips in which it is strongest."""
 
     place: Place
@@ -160,8 +161,8 @@ class ChannelView:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class Channel(ResultRecord):
     """One channel of the feature map: where it peaks in the input, and its share of the logit.
 
     contribution: of the target's logit, see `ChannelAccount`; None where channels only localise
@@ -193,8 +194,8 @@ class Channel:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelAccount:
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class ChannelAccount(ResultRecord):
     """The target's logit, channel by channel, in the window where it is highest.
 
     kind: "additive": the contributions of `channels` + bias + remainder = logit, where remainder is the sum

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import EarmarkError
 from .arrays import FloatArray
+from .records import ResultRecord
 from .sound import releaser
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ _BLOCK = 1 << 16
 _MOST_WAV_BYTES = 4_000_000_000
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, eq=False, repr=False)
+class Result(ResultRecord):
     """The explanation of one sound.
 
     predictions: (label, score) best first, scores are probabilities 0..1
@@ -55,8 +56,13 @@ class Result:
     segments: SegmentsResult | None = None
     components: ComponentsResult | None = None
     rescored: Mapping[str, Mapping[str, Any]] | None = None
-    timings: Mapping[str, float] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict, compare=False)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """True: the sound was explained (a `Failure` says False)."""
+        return True
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready and stable: fields are added, never renamed; arrays appear as their summaries."""

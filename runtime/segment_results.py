@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from .records import ResultRecord
 
 Values = npt.NDArray[np.float64]
 
@@ -16,8 +18,8 @@ COLUMNS = ("start_s", "end_s", "fmin_hz", "fmax_hz", "importance", "magnitude", 
 LOWEST_R2 = 0.3
 
 
-@dataclass(frozen=True)
-class SegmentsResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class SegmentsResult(ResultRecord):
     """How much each segment speaks for (positive) or against (negative) the target.
 
     start_s, end_s, fmin_hz, fmax_hz [M]: where each segment lies, in order of time, then frequency
@@ -45,8 +47,8 @@ class SegmentsResult:
     r2: float
     score: float
     calls: int
-    seconds: float
-    scoring_seconds: float
+    seconds: float = field(compare=False)
+    scoring_seconds: float = field(compare=False)
     surrogate: str
     fill: str
     axis: str

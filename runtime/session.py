@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from ..errors import BundleError, DeviceError, EarmarkError, MissingDependencyError
+from ..errors import BundleError, DeviceError, EarmarkError
 from .cache import cache_folder
 from .manifest import StageSpec
+from .onnx_runtime import CPU, import_onnxruntime
 
 if TYPE_CHECKING:
     from .bundle import Bundle
 
 DEVICE_PATTERN = re.compile(r"auto|cpu|cuda(:\d+)?|tensorrt")
 
-CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Tensors = dict[str, npt.NDArray[Any]]
@@ -229,18 +230,6 @@ class Sessions:
             self.warnings.append(
                 f"{path.name}: on the CPU instead of {device.name}: {', '.join(sorted(fallen))}"
             )
-
-
-def import_onnxruntime() -> Any:
-    """The onnxruntime that is installed. Raises MissingDependencyError naming the extras."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError(
-            f'onnxruntime cannot be imported ({error}): pip install "earmark[cpu]", or "earmark[gpu]" '
-            "for NVIDIA GPUs, not both"
-        ) from error
-    return onnxruntime
 
 
 def _preload(onnxruntime: Any) -> None:

@@ -70,6 +70,13 @@ class OpenSound:
                 f"the file is cut off or damaged: its header promises more than the {end:.3f} s it holds"
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: short sound takes its samples along and leaves its file here."""
+        state = self.__dict__.copy()
+        if self._kept is not None:
+            state["_source"] = None
+        return state
+
     @property
     def seconds(self) -> float:
         """Length in seconds."""

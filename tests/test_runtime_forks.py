@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import multiprocessing
 import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import soundfile
 from runtime_sounds import RATE, tone
 
 import earmark
+from earmark.runtime.lazy import lazy_property
 
 # Threads, forks, processes.
 
@@ -27,7 +30,7 @@ def test_one_residual_for_all_threads(explainer):
         barrier.wait()
         seen.append(mask.residual)
 
-    threads = [threading.Thread(target=look) for _ in range(4)]
+    threads = [threading.Thread(target=look) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -62,14 +65,7 @@ def test_a_forked_child_explains_too(tiny_bundle, monkeypatch):
             os._exit(code)
     go.set()
     holder.join(10)
-    deadline = time.monotonic() + 60
-    while (status := os.waitpid(child, os.WNOHANG)) == (0, 0):
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            pytest.fail("the child hangs")
-        time.sleep(0.05)
-    assert os.waitstatus_to_exitcode(status[1]) == 0
+    assert wait_for(child) == 0
     assert explainer.explain(tone(), RATE).predictions == expected.predictions
 
 
@@ -81,3 +77,102 @@ def test_results_travel_between_processes(explainer, tmp_path):
     assert result.predictions == expected.predictions
     np.testing.assert_array_equal(result.mask.audio, expected.mask.audio)
     np.testing.assert_array_equal(result.mask.residual, expected.mask.residual)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_children_forked_while_others_explain_do_not_hang(monkeypatch):
+    """A lock that some thread holds while the process forks stays locked in the child for ever."""
+    monkeypatch.setenv("EARMARK_THREADS", "1")
+    explainer = earmark.load(earmark_shipped(), "cpu")
+    expected = explainer.explain(tone(), RATE).to_dict()
+    stop = threading.Event()
+
+    def work():
+        while not stop.is_set():
+            explainer.explain(tone(2.0), RATE)
+
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    try:
+        codes = []
+        for _ in range(8):
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    code = 0 if same(explainer.explain(tone(), RATE).to_dict(), expected) else 2
+                finally:
+                    os._exit(code)
+            codes.append(wait_for(child))
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join(30)
+    assert codes == [0] * 8
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_lazy_property_that_is_being_computed_does_not_stop_a_forked_child():
+    """The instance of the fault: with functools.cached_property of Python 3.11 the child waits for ever."""
+    inside, go = threading.Event(), threading.Event()
+
+    class Owner:
+        def __init__(self, wait):
+            self.wait = wait
+
+        @lazy_property
+        def value(self):
+            if self.wait:
+                inside.set()
+                go.wait(60)
+            return 7
+
+    worker = threading.Thread(target=lambda: Owner(True).value)
+    worker.start()
+    inside.wait(10)
+    child = os.fork()
+    if child == 0:
+        os._exit(Owner(False).value)
+    code = wait_for(child, 10)
+    go.set()
+    worker.join(10)
+    assert code == 7
+
+
+def earmark_shipped():
+    from earmark.runtime.explainer import SHIPPED
+
+    return SHIPPED
+
+
+def same(one, other):
+    return all(one[name] == other[name] for name in ("predictions", "mask", "prototypes", "channels"))
+
+
+def wait_for(child, seconds=40):
+    """The child's exit code; "hangs" where it has none after that time, and it is killed."""
+    deadline = time.monotonic() + seconds
+    while (status := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return "hangs"
+        time.sleep(0.01)
+    return os.waitstatus_to_exitcode(status[1])
+
+
+def test_nothing_of_the_runtime_has_a_lock_that_outlives_a_fork():
+    """functools.cached_property has one for all objects before Python 3.12."""
+    root = Path(earmark.__file__).parent
+    for room in ("runtime", "prototypes_index"):
+        for path in (root / room).rglob("*.py"):
+            names = {
+                alias.name
+                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                if isinstance(node, ast.ImportFrom) and node.module == "functools"
+                for alias in node.names
+            }
+            assert "cached_property" not in names, path

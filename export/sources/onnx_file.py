@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import onnx
 
-from ...errors import SourceError
+from ...errors import MissingDependencyError, SourceError
 from ...runtime.manifest import AnalysisSpec, StageSpec, WindowSpec, aggregate_of
-from ...runtime.session import import_onnxruntime
+from ...runtime.onnx_runtime import cpu_session
 from ..embeddings import embeddings_model
 from ..exportable import Exportable, FloatArray
 from ..graph_file import OPSET, Dims, save_graph, stage_spec
@@ -45,17 +45,11 @@ class Original:
 
     def __init__(self, path: Path, wave: WaveInput, model: onnx.ModelProto | None = None) -> None:
         """Open the file, or `model` in its place. Raises SourceError where onnxruntime cannot run it."""
-        onnxruntime = import_onnxruntime()
-        options = onnxruntime.SessionOptions()
-        # What fails is told once, by our own error.
-        options.log_severity_level = 4
         self.path, self.wave = path, wave
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(path) if model is None else model.SerializeToString(),
-                options,
-                providers=["CPUExecutionProvider"],
-            )
+            self._session = cpu_session(path if model is None else model.SerializeToString())
+        except MissingDependencyError:
+            raise
         except Exception as error:
             # onnxruntime's errors have no common base.
             raise SourceError(f"{path}: onnxruntime cannot run it ({_line(error)})") from error
@@ -151,14 +145,11 @@ class OnnxSource(Exportable):
 
     def _hears_batches(self, path: Path) -> bool:
         """Whether the graph in `path` answers to two sounds at once as to each alone."""
-        onnxruntime = import_onnxruntime()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
         sounds = self._heard(
             synthesise(2, max(1, int(self.window.seconds * self.sample_rate)), self.sample_rate, 0)
         )
         try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            session = cpu_session(path)
             alone = np.concatenate(
                 [session.run(["logits"], {"features": sound[None]})[0] for sound in sounds]
             )
