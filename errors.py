@@ -22,6 +22,14 @@ class PrototypeIndexError(BundleError):
     """A prototypes generation is damaged or belongs to another model."""
 
 
+class BusyError(BundleError):
+    """Another process is writing there, or the file system cannot say whether one is."""
+
+
+class WriteError(EarmarkError, OSError):
+    """A file cannot be written: no room, a limit on file sizes, no permission."""
+
+
 class LabelError(EarmarkError, LookupError):
     """The label does not exist in this bundle."""
 

@@ -79,7 +79,7 @@ def installed_sizes() -> dict[str, int]:
     """Bytes in site-packages of what the runtime needs, and of torch."""
     site = Path(sysconfig.get_paths()["purelib"])
     runtime = ["numpy", "scipy", "onnxruntime", "onnx", "faiss", "soxr", "soundfile", "msgspec", "click"]
-    runtime += ["PIL", "filelock", "google"]
+    runtime += ["PIL", "google"]
     extras = ["numpy.libs", "scipy.libs", "faiss_cpu.libs", "pillow.libs", "_soundfile_data", "ml_dtypes"]
 
     def size(names: list[str]) -> int:

@@ -25,7 +25,7 @@ RUNTIMES = (
     "onnxruntime-rocm",
     "onnxruntime-training",
 )
-BASE = ("numpy", "scipy", "soundfile", "soxr", "faiss-cpu", "onnx", "msgspec", "filelock", "pillow", "click")
+BASE = ("numpy", "scipy", "soundfile", "soxr", "faiss-cpu", "onnx", "msgspec", "pillow", "click")
 EXPORT = ("torch", "onnxscript", "safetensors", "scikit-learn", "matplotlib", "tqdm", "PyYAML")
 
 

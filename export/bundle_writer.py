@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +12,8 @@ import numpy as np
 
 from .. import __version__
 from ..errors import BundleError, SourceError
-from ..prototypes_index.durability import sync_folder, sync_tree
+from ..prototypes_index.atomic import put_in_place, staged
+from ..prototypes_index.durability import naming, sync_folder, sync_tree
 from ..runtime.bundle import MANIFEST
 from ..runtime.manifest import SCHEMA_VERSION, Manifest, StageSpec
 from .card import card
@@ -24,7 +23,6 @@ from .manifest_file import (
     file_spec,
     manifest_lock,
     replace_manifest,
-    umask,
     write_manifest,
 )
 from .parity import Chain, golden_sounds, measure
@@ -53,17 +51,19 @@ def write_bundle(
     calibration: a folder of clips; with it the bundle gets an int8 classifier (see quantization.py)
     force: replace an existing bundle (nothing but a bundle is ever replaced)
     extra: further files by their path in the bundle
-    The bundle is built in a hidden folder beside `out`, synced and renamed: whoever looks sees the
-    whole bundle or none. Raises BundleError (target in the way), SourceError, DataError, ParityError.
+    The bundle is built in a hidden folder beside `out`, synced, and changes places with what was there:
+    whoever looks sees the old bundle or the new one, whole, and the next export there removes what a killed
+    one left. Raises BundleError (target in the way, another writer at work in it), SourceError, DataError,
+    ParityError, WriteError.
     """
     target = Path(out)
     check_target(target, force=force)
     _check_labels(source)
     calibrating = Calibration(calibration, source) if calibration is not None else None
     say = progress or _silent
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
+    with naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with staged(target) as folder:
         say("converting")
         stages = source.write_stages(folder)
         parity = {"fp32": measure(source, folder, stages, seed=seed, clips=clips, progress=say)}
@@ -73,23 +73,24 @@ def write_bundle(
         say("golden answers")
         _write_golden(source, Chain(source, folder, stages), folder / "golden.npz", seed)
         if source.components is not None:
-            np.savez(folder / source.components.file, **source.dictionary)  # type: ignore[arg-type]
+            with naming(folder / source.components.file):
+                np.savez(folder / source.components.file, **source.dictionary)  # type: ignore[arg-type]
         for path, content in (extra or {}).items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes(content)
+            with naming(folder / path):
+                (folder / path).write_bytes(content)
         manifest = _manifest(source, folder, stages, name or source.name, parity)
         manifest = msgspec.structs.replace(
             manifest,
             licence=source.licence if licence is None else licence,
             attribution=source.attribution if attribution is None else attribution,
         )
-        (folder / "README.md").write_text(card(manifest, source.description), encoding="utf-8")
+        with naming(folder / "README.md"):
+            (folder / "README.md").write_text(card(manifest, source.description), encoding="utf-8")
         manifest = msgspec.structs.replace(manifest, files=describe_files(folder))
         write_manifest(folder, _validated(manifest, source))
         sync_tree(folder)
         _publish(folder, target, force=force)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return manifest
 
 
@@ -197,24 +198,15 @@ def _write_golden(source: Exportable, chain: Chain, path: Path, seed: int) -> No
             if name in answers:
                 arrays[f"{name}_{index}"] = answers[name]
     # np.savez_compressed's signature has keyword parameters of its own, hence the unpacked dict last.
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    with naming(path):
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
 def _publish(folder: Path, target: Path, *, force: bool) -> None:
-    """Rename the finished folder to `target`; an old bundle goes aside first and comes back on failure."""
-    folder.chmod(0o777 & ~umask())
+    """Let the finished folder take `target`'s place, in one step, when no other writer is at work in it."""
     check_target(target, force=force)
-    aside: Path | None = None
-    if target.exists():
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent)) / "bundle"
-        target.rename(aside)
-    try:
-        folder.rename(target)
-    except OSError as error:
-        if aside is not None:
-            aside.rename(target)
-        raise BundleError(f"{target}: could not be put in place ({error}); nothing was changed") from error
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside.parent, ignore_errors=True)
+    with manifest_lock(target) if (target / MANIFEST).is_file() else contextlib.nullcontext():
+        check_target(target, force=force)
+        with naming(target):
+            put_in_place(folder, target)
     sync_folder(target.parent)

@@ -223,7 +223,7 @@ def plot_curve(dictionary: Dictionary, path: Path) -> None:
     # Not pyplot: no global state, no display.
     from matplotlib.figure import Figure
 
-    from .run_directory import write_atomically
+    from ..prototypes_index.atomic import write_whole
 
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.add_subplot()
@@ -236,4 +236,4 @@ def plot_curve(dictionary: Dictionary, path: Path) -> None:
     axes.grid(alpha=0.3)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=110)
-    write_atomically(path, image.getvalue())
+    write_whole(path, image.getvalue())

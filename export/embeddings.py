@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import SourceError
+from ..prototypes_index.durability import naming
 from ..runtime.manifest import FeatureMapSpec, StageSpec
 from .graph_file import IR_VERSION, OPSET, Dims, stage_spec
 from .heads import AXES, Activation, Head, Rotation, inverse_of
@@ -65,7 +66,8 @@ def embeddings_model(
         for name in account:
             outputs[name] = ["batch", classes, channels]
         outputs["bias"] = [classes]
-    path.write_bytes(graph.model(inputs, outputs).SerializeToString(deterministic=True))
+    with naming(path):
+        path.write_bytes(graph.model(inputs, outputs).SerializeToString(deterministic=True))
     return stage_spec("embeddings", path, [], OPSET, inputs, outputs)
 
 

@@ -8,20 +8,18 @@ Whatever stops a writer, bundle.json names the old generation or the new one, an
 
 from __future__ import annotations
 
-import errno
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 import msgspec
-from filelock import Timeout
 
 from ..errors import BundleError
-from ..prototypes_index.durability import sync_folder
+from ..prototypes_index.durability import is_full, sync_folder
 from ..prototypes_index.generation import AUDIO, Generation
 from ..prototypes_index.info import GenerationInfo
 from ..runtime.bundle import MANIFEST, read_manifest
@@ -31,9 +29,6 @@ from .manifest_file import describe_files, manifest_lock, replace_manifest
 FOLDER = "prototypes"
 _BUILDING = ".building-"
 _GENERATION = re.compile(r"^g(\d{4,})$")
-# A file system, a quota, a limit on one file's size.
-_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-_FULL_TEXTS = ("No space left", "File too large", "Disk quota exceeded")
 
 
 class GenerationFolder:
@@ -57,15 +52,12 @@ class GenerationFolder:
                 held = cls(bundle, read_manifest(bundle))
                 held._remove_leftovers()
                 yield held
-        except Timeout as error:
-            raise BundleError(
-                f"{bundle}: another process is writing to this bundle; try again when it has finished"
-            ) from error
         except OSError as error:
-            if error.errno in _FULL or any(text in str(error) for text in _FULL_TEXTS):
+            if is_full(error):
+                file = Path(error.filename).name if error.filename else "a file"
                 raise BundleError(
-                    f"{bundle}: the disk is full (or a limit on file sizes is reached); the bundle is "
-                    "unchanged; free some space and try again"
+                    f"{bundle}: {file} cannot be written: the disk is full (or a limit on file sizes is "
+                    "reached); the bundle is unchanged; free some space and try again"
                 ) from error
             raise
 
@@ -74,7 +66,9 @@ class GenerationFolder:
         """A folder to write the next generation into; it is gone afterwards, unless it was published."""
         parent = self.bundle / FOLDER
         parent.mkdir(exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=parent))
+        # Not by mkdtemp: modes follow the umask.
+        building = parent / f"{_BUILDING}{secrets.token_hex(8)}"
+        building.mkdir()
         try:
             yield building
         finally:
@@ -107,7 +101,6 @@ class GenerationFolder:
             files=files,
             explainers=explainers if "prototypes" in explainers else [*explainers, "prototypes"],
         )
-        building.chmod(0o755)
         building.rename(self.bundle / FOLDER / name)
         try:
             sync_folder(self.bundle / FOLDER)

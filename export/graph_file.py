@@ -8,6 +8,7 @@ from typing import Literal
 
 import onnx
 
+from ..prototypes_index.durability import naming
 from ..runtime.manifest import StageSpec, TensorSpec
 
 OPSET = 20
@@ -26,20 +27,25 @@ StageName = Literal["frontend", "classifier", "classifier_int8", "decoder", "emb
 
 def save_graph(model: onnx.ModelProto, path: Path) -> list[str]:
     """Write a graph, weights beside it where they are large; returns the data files' names."""
-    if sum(weight.ByteSize() for weight in model.graph.initializer) <= EXTERNAL_DATA_BYTES:
-        path.write_bytes(model.SerializeToString(deterministic=True))
-        return []
-    data = f"{path.name}.data"
-    onnx.save_model(
-        model,
-        str(path),
-        save_as_external_data=True,
-        all_tensors_to_one_file=True,
-        location=data,
-        size_threshold=INLINE_TENSOR_BYTES,
-        convert_attribute=False,
-    )
-    return [data] if (path.parent / data).exists() else []
+    with naming(path):
+        if sum(weight.ByteSize() for weight in model.graph.initializer) <= EXTERNAL_DATA_BYTES:
+            path.write_bytes(model.SerializeToString(deterministic=True))
+            return []
+        data = path.with_name(f"{path.name}.data")
+        onnx.save_model(
+            model,
+            str(path),
+            save_as_external_data=True,
+            all_tensors_to_one_file=True,
+            location=data.name,
+            size_threshold=INLINE_TENSOR_BYTES,
+            convert_attribute=False,
+        )
+        if not data.exists():
+            return []
+        # onnx lets the owner alone read it, whatever the umask.
+        data.chmod(path.stat().st_mode)
+        return [data.name]
 
 
 def stage_spec(

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-from filelock import FileLock
 
 from ..errors import BundleError
-from ..prototypes_index.durability import sync_folder
+from ..prototypes_index.atomic import HIDDEN, write_whole
+from ..prototypes_index.locks import locked
 from ..runtime.bundle import MANIFEST
 from ..runtime.manifest import FileSpec, Manifest
 
@@ -32,9 +30,10 @@ def replace_manifest(bundle: Path | str, manifest: Manifest) -> None:
 def manifest_lock(bundle: Path | str, timeout: float = 60.0) -> Iterator[None]:
     """Hold the bundle's writer lock: one writer at a time reads, adds files and replaces the manifest.
 
-    Raises filelock.Timeout where another writer holds it for longer than `timeout` seconds.
+    Raises BusyError where another writer holds it for longer than `timeout` seconds, or the file system
+    has no locks.
     """
-    with FileLock(str(Path(bundle) / LOCK), timeout=timeout):
+    with locked(Path(bundle) / LOCK, timeout=timeout):
         yield
 
 
@@ -56,28 +55,10 @@ def describe_files(folder: Path, known: Mapping[str, FileSpec] | None = None) ->
     return {
         name: known.get(name) or file_spec(path)
         for name, path in named.items()
-        if name not in (MANIFEST, LOCK)
+        if name != MANIFEST and not name.startswith((LOCK, HIDDEN))
     }
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write bundle.json beside itself, sync, and rename over the old one."""
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
-    handle, temporary = tempfile.mkstemp(prefix=".bundle.", suffix=".json", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~umask())
-        Path(temporary).replace(folder / MANIFEST)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    sync_folder(folder)
-
-
-def umask() -> int:
-    """The process's umask (there is no way to read it but to set it)."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+    """Replace bundle.json as a whole, synced. Raises WriteError."""
+    write_whole(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")

@@ -8,14 +8,13 @@
     <part>_metrics.jsonl, <part>_loss.png    one line an epoch, and the plot
     <part>_resume.safetensors                while training is not finished: everything to go on exactly
 
-Every file is written beside its place and renamed, so that a killed run leaves whole files.
+Every file appears whole or not at all, and what a killed run left is removed by the next one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from ..errors import RunError
+from ..prototypes_index.atomic import write_whole
 
 FORMAT = "earmark-run"
 VERSION = 1
@@ -38,19 +38,6 @@ _CONFIGS: dict[Part, str] = {
     "interpreter": "interpreter.json",
     "apex": "apex.json",
 }
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside `path` and rename; a reader sees the old file or the new one, whole."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -107,11 +94,11 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         whole = {"format": FORMAT, "version": VERSION, **config}
         text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
-        write_atomically(self.config_path, f"{text}\n".encode())
+        write_whole(self.config_path, f"{text}\n".encode())
 
     def write_weights(self, state: Mapping[str, torch.Tensor]) -> None:
         """Write the finished weights and drop the resume state."""
-        write_atomically(self.weights_path, save({k: v.contiguous() for k, v in state.items()}))
+        write_whole(self.weights_path, save({k: v.contiguous() for k, v in state.items()}))
         self.resume_path.unlink(missing_ok=True)
 
     def read_weights(self) -> dict[str, torch.Tensor]:
@@ -148,7 +135,7 @@ class RunDirectory:
     def write_state(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
         """Write all that a resumed training needs: tensors and a JSON record, in one file."""
         content = save({k: v.contiguous() for k, v in tensors.items()}, {"state": json.dumps(state)})
-        write_atomically(self.resume_path, content)
+        write_whole(self.resume_path, content)
 
     def read_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         """What `write_state` wrote, or None. Raises RunError where it is damaged."""
@@ -165,7 +152,7 @@ class RunDirectory:
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the metrics file: one JSON object a line, one line an epoch."""
         text = "".join(json.dumps(row) + "\n" for row in rows)
-        write_atomically(self.metrics_path, text.encode())
+        write_whole(self.metrics_path, text.encode())
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The metrics, one record an epoch; empty where there are none."""
@@ -194,4 +181,4 @@ class RunDirectory:
                 axes.legend()
         image = io.BytesIO()
         figure.savefig(image, format="png", dpi=110)
-        write_atomically(self.path / f"{self.part}_loss.png", image.getvalue())
+        write_whole(self.path / f"{self.part}_loss.png", image.getvalue())

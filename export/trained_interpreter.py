@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from ..errors import BundleError, RunError, SourceError
+from ..prototypes_index.atomic import write_whole
 from ..runtime.manifest import AnalysisSpec, ComponentSpec, ComponentsSpec
 from ..runtime.npz import read_arrays
 from .architectures.interpreter import ByDesign, Interpreter
 from .dictionary import Dictionary
 from .exportable import FloatArray
 from .interpreters import InterpreterForm, read_form
-from .run_directory import RunDirectory, write_atomically
+from .run_directory import RunDirectory
 from .source import Reference, Source, without_decoder
 from .stft import stft
 from .training.listener import fingerprint
@@ -34,7 +35,7 @@ def write_dictionary(run: Path, dictionary: Dictionary) -> None:
     content = io.BytesIO()
     np.savez_compressed(content, dictionary=dictionary.values, scale=dictionary.scale)
     run.mkdir(parents=True, exist_ok=True)
-    write_atomically(run / DICTIONARY, content.getvalue())
+    write_whole(run / DICTIONARY, content.getvalue())
 
 
 def read_dictionary(run: RunDirectory, source: Source) -> tuple[FloatArray, FloatArray]:

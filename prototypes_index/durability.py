@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from ..errors import EarmarkError, WriteError
+
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def sync_tree(folder: Path) -> None:
     """Bring every file below `folder`, and every folder's entries, to the disk."""
     for path in folder.rglob("*"):
         if path.is_file():
-            with path.open("rb") as file:
+            with naming(path), path.open("rb") as file:
                 os.fsync(file.fileno())
         elif path.is_dir():
             sync_folder(path)
@@ -34,4 +41,34 @@ def link(file: Path, target: Path) -> None:
     try:
         os.link(file, target)
     except OSError:
-        shutil.copyfile(file, target)
+        with naming(target):
+            shutil.copyfile(file, target)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError within (no room, a limit on file sizes, no permission) is a WriteError naming `path`."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, EarmarkError):
+            raise
+        raise write_error(error, path) from error
+
+
+def is_full(error: OSError) -> bool:
+    """Whether what was lacking is room: on the disk, of a quota, or within a limit on file sizes."""
+    return error.errno in _FULL
+
+
+def write_error(error: OSError, path: Path) -> WriteError:
+    """The one line for a file that could not be written."""
+    reason = error.strerror or str(error)
+    cure = "choose another folder"
+    if error.errno == errno.EFBIG:
+        cure = "raise the limit on file sizes (ulimit -f) or choose another disk"
+    elif is_full(error):
+        cure = "free some space or choose another disk"
+    named = WriteError(f"{path}: cannot be written ({reason}); {cure}")
+    named.errno, named.strerror, named.filename = error.errno, reason, str(path)
+    return named

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import PrototypeIndexError
+from .durability import naming
 
 ENTRY = np.dtype(
     [
@@ -164,7 +165,7 @@ def _kind(dtype: np.dtype[Any]) -> str:
 
 def write_table(path: Path, shape: tuple[int, ...], blocks: Iterable[Table], dtype: np.dtype[Any]) -> None:
     """Write a .npy file of that shape, a block of rows at a time, as `open_table` reads it."""
-    with path.open("wb") as file:
+    with naming(path), path.open("wb") as file:
         _write_header(file, dtype, shape)
         for block in blocks:
             file.write(np.ascontiguousarray(block, dtype=dtype).tobytes())
@@ -182,19 +183,22 @@ class TableWriter:
         self.path, self.dtype, self.columns = path, dtype, columns
         self.rows = 0
         self._raw = path.with_name(path.name + ".raw")
-        self._file: BinaryIO = self._raw.open("wb")
+        with naming(path):
+            self._file: BinaryIO = self._raw.open("wb")
 
     def append(self, rows: Table) -> None:
         """Add rows [n, *columns]."""
         if rows.shape[1:] != self.columns:
             raise ValueError(f"{self.path.name}: rows of {rows.shape[1:]}, expected {self.columns}")
-        self._file.write(np.ascontiguousarray(rows, dtype=self.dtype).tobytes())
+        with naming(self.path):
+            self._file.write(np.ascontiguousarray(rows, dtype=self.dtype).tobytes())
         self.rows += len(rows)
 
     def finish(self) -> None:
         """Write the header and the rows to `path`, and bring them to the disk."""
-        self._file.close()
-        with self.path.open("wb") as file, self._raw.open("rb") as raw:
+        with naming(self.path):
+            self._file.close()
+        with naming(self.path), self.path.open("wb") as file, self._raw.open("rb") as raw:
             _write_header(file, self.dtype, (self.rows, *self.columns))
             shutil.copyfileobj(raw, file, 1 << 20)
             file.flush()
@@ -203,7 +207,8 @@ class TableWriter:
 
     def truncate(self, rows: int) -> None:
         """Forget the rows from `rows` on."""
-        self._file.flush()
+        with naming(self.path):
+            self._file.flush()
         width = self.dtype.itemsize * int(np.prod(self.columns, dtype=np.int64))
         self._file.truncate(rows * width)
         self._file.seek(rows * width)
@@ -211,7 +216,8 @@ class TableWriter:
 
     def raw_rows(self) -> Table:
         """What was appended so far, mapped; valid until `finish`."""
-        self._file.flush()
+        with naming(self.path):
+            self._file.flush()
         shape = (self.rows, *self.columns)
         return (
             np.memmap(self._raw, dtype=self.dtype, mode="r", shape=shape)
@@ -221,7 +227,8 @@ class TableWriter:
 
     def discard(self) -> None:
         """Let go of the rows: they are in the index."""
-        self._file.close()
+        with naming(self.path):
+            self._file.close()
         self._raw.unlink()
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import PrototypeIndexError
-from .durability import link, sync_tree
+from .durability import link, naming, sync_tree
 from .generation import AUDIO, CLIP_LINES, CLIPS, EMBEDDINGS, REMOVED, Generation
 from .index import PROJECTION, VECTORS
 from .info import INFO, GenerationInfo, info_document
@@ -52,7 +52,8 @@ def write_removal(
     sources = len(np.unique(old.clips["source"][rows]))
     info = replace(old.info, removed=len(removed), sources=sources, prototypes=prototypes)
     text = json.dumps(info_document(info), indent=2, ensure_ascii=False) + "\n"
-    (folder / INFO).write_text(text, encoding="utf-8")
+    with naming(folder / INFO):
+        (folder / INFO).write_text(text, encoding="utf-8")
     sync_tree(folder)
     return info, shared
 

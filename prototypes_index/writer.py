@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import PrototypeIndexError
-from .durability import link, sync_tree
+from .durability import link, naming, sync_tree
 from .faiss_files import IndexInfo
 from .generation import (
     AUDIO,
@@ -78,9 +78,11 @@ class GenerationWriter:
         self._sources: dict[str, int] = {}
         self._recordings: dict[str, int] = {}
         self._clips = TableWriter(folder / CLIPS, CLIP)
-        self._lines = (folder / CLIP_LINES).open("wb")
+        with naming(folder / CLIP_LINES):
+            self._lines = (folder / CLIP_LINES).open("wb")
         self._tables = {view: self._open(view) for view in self._views}
-        shutil.copyfile(embeddings, folder / EMBEDDINGS)
+        with naming(folder / EMBEDDINGS):
+            shutil.copyfile(embeddings, folder / EMBEDDINGS)
         self._embeddings = hashlib.sha256((folder / EMBEDDINGS).read_bytes()).hexdigest()
 
     def _open(self, view: View) -> dict[str, TableWriter]:
@@ -134,7 +136,8 @@ class GenerationWriter:
         except BaseException:
             for table, count in zip(tables, rows, strict=True):
                 table.truncate(count)
-            self._lines.flush()
+            with naming(self.folder / CLIP_LINES):
+                self._lines.flush()
             self._lines.truncate(position)
             self._lines.seek(position)
             self._labels, self._sources, self._recordings = names
@@ -160,7 +163,8 @@ class GenerationWriter:
         record["position"], record["length"], record["label"] = self._lines.tell(), len(line), label
         record["source"] = self._sources.setdefault(clip.sha256, len(self._sources))
         record["recording"] = self._recordings.setdefault(clip.recording, len(self._recordings))
-        self._lines.write(line)
+        with naming(self.folder / CLIP_LINES):
+            self._lines.write(line)
         self._clips.append(record)
 
     def take(self, old: Generation, keep: npt.NDArray[np.bool_] | None = None) -> None:
@@ -235,7 +239,8 @@ class GenerationWriter:
         """
         if not self.clips:
             raise PrototypeIndexError(f"{self.folder}: no clip to index")
-        self._lines.close()
+        with naming(self.folder / CLIP_LINES):
+            self._lines.close()
         recordings = np.array(self._clips.raw_rows()["recording"])
         infos: dict[View, IndexInfo] = {}
         prototypes: dict[str, dict[str, int]] = {}
@@ -270,7 +275,8 @@ class GenerationWriter:
             prototypes=prototypes,
         )
         text = json.dumps(info_document(info), indent=2, ensure_ascii=False) + "\n"
-        (self.folder / INFO).write_text(text, encoding="utf-8")
+        with naming(self.folder / INFO):
+            (self.folder / INFO).write_text(text, encoding="utf-8")
         sync_tree(self.folder)
         return info
 

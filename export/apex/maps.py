@@ -21,6 +21,7 @@ import numpy as np
 from ...errors import DataError, EarmarkError
 from ...evaluation.purity import Axis, Cells, FeatureMaps
 from ...evaluation.sound_folders import Clip
+from ...prototypes_index.durability import naming
 from ...prototypes_index.table import TableWriter
 from ...runtime.bundle import Bundle
 from ...runtime.explainer import Explainer
@@ -197,7 +198,8 @@ class _Writer:
             "labels": sorted(self._labels),
             "left_out": self._left_out,
         }
-        (self._folder / _DONE).write_text(json.dumps(done), encoding="utf-8")
+        with naming(self._folder / _DONE):
+            (self._folder / _DONE).write_text(json.dumps(done), encoding="utf-8")
 
     def _all(self) -> dict[str, TableWriter]:
         tables: dict[str, TableWriter] = {str(axis): table for axis, table in self._tables.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BundleError
+from ...prototypes_index.durability import naming
 from ...runtime.manifest import Manifest
 
 REPORT = "apex.json"
@@ -17,7 +18,8 @@ _MOST_BYTES = 4 << 20
 def write_report(folder: Path, report: Mapping[str, Any]) -> None:
     """Write the report into the folder of a bundle that is being made."""
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    (folder / REPORT).write_text(text, encoding="utf-8")
+    with naming(folder / REPORT):
+        (folder / REPORT).write_text(text, encoding="utf-8")
 
 
 def read_report(bundle: Path, manifest: Manifest) -> dict[str, Any] | None:

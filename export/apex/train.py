@@ -8,7 +8,6 @@ of prototypes, with U folded into its own embeddings graph and the index of the 
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import torch
 
 from ...errors import DataError, LabelError, RunError
 from ...evaluation.sound_folders import Clip, list_sounds, split_sounds
+from ...prototypes_index.atomic import staged
 from ...runtime.bundle import MANIFEST, Bundle
 from ...runtime.manifest import Manifest
 from ...runtime.prototypes import model_hash
@@ -140,9 +140,9 @@ def _bundle_of(path: Path, *, is_bundle: bool, folder: Path) -> Iterator[tuple[B
 
     source = without_decoder(load(path, decoder=False, apex=False))
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".hearing-", dir=folder) as work:
-        write_bundle(source, Path(work) / "bundle")
-        yield Bundle.open(Path(work) / "bundle"), fingerprint(source)
+    with staged(folder, inside=True) as work:
+        write_bundle(source, work / "bundle")
+        yield Bundle.open(work / "bundle"), fingerprint(source)
 
 
 def _spec(manifest: Manifest) -> Any:
