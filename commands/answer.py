@@ -78,7 +78,8 @@ def _segments(found: SegmentsResult, top: int) -> Iterator[tuple[str, str]]:
         spread = found.uncertainty[index]
         doubt = f" ± {spread:.3g}" if math.isfinite(spread) else ""
         says = "for" if found.importance[index] >= 0 else "against"
-        text = f"{', '.join(place)}   {says} it: {found.importance[index]:+.3g}{doubt}"
+        rate = f" ({found.density[index]:+.3g} a second)" if found.uneven else ""
+        text = f"{', '.join(place)}   {says} it: {found.importance[index]:+.3g}{doubt}{rate}"
         yield "segments" if rank == 0 else "", text
     unit = {"log_odds": "log-odds", "impurity": "shares of the forest", "score": "shares of the score"}
     yield (

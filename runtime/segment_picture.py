@@ -35,7 +35,8 @@ def draw_segments(
 ) -> None:
     """Write a PNG of 1000 x 420 pixels over `seconds` of sound.
 
-    Axis time: a bar a segment, upwards for the target and downwards against it, with its uncertainty.
+    Axis time: a bar a segment, upwards for the target and downwards against it, with its uncertainty; where
+    segments differ in length, of their importance a second.
     Other axes: a tile a segment, the stronger coloured the more it matters.
     """
     from PIL import Image, ImageDraw
@@ -62,15 +63,17 @@ def _across(at: float, seconds: float) -> float:
 
 def _bars(canvas: Any, font: Any, segments: SegmentsResult, seconds: float) -> None:
     """Bars on a scale that holds every bar with its uncertainty, and zero."""
-    doubt = np.nan_to_num(segments.uncertainty)
-    high = max(float((segments.importance + doubt).max()), 0.0)
-    low = min(float((segments.importance - doubt).min()), 0.0)
+    doubt, values = np.nan_to_num(segments.uncertainty), segments.importance
+    if segments.uneven:
+        doubt, values = doubt / (segments.end_s - segments.start_s), segments.density
+    high = max(float((values + doubt).max()), 0.0)
+    low = min(float((values - doubt).min()), 0.0)
     span = (high - low) or 1.0
 
     def level(value: float) -> float:
         return BOTTOM - (BOTTOM - TOP) * (value - low) / span
 
-    for index, value in enumerate(segments.importance):
+    for index, value in enumerate(values):
         left = _across(float(segments.start_s[index]), seconds)
         right = max(left + 1.0, _across(float(segments.end_s[index]), seconds) - 1.0)
         top, bottom = sorted((level(float(value)), level(0.0)))
@@ -86,13 +89,15 @@ def _bars(canvas: Any, font: Any, segments: SegmentsResult, seconds: float) -> N
             canvas.text((LEFT - 9, level(value)), f"{value:.2g}", INK, font, anchor="rm")
     unit = {"log_odds": "log-odds"}.get(segments.unit, segments.unit)
     canvas.text((RIGHT + 14, TOP + 51), unit, FAINT, font, anchor="lt")
+    if segments.uneven:
+        canvas.text((RIGHT + 14, TOP + 71), "a second", FAINT, font, anchor="lt")
 
 
 def _tiles(canvas: Any, segments: SegmentsResult, seconds: float) -> None:
     """Tiles from paper to the colour of their sign."""
-    most = float(np.abs(segments.importance).max()) or 1.0
+    most = float(np.abs(segments.density).max()) or 1.0
     top_hz = float(segments.fmax_hz.max())
-    for index, value in enumerate(segments.importance):
+    for index, value in enumerate(segments.density):
         share = abs(float(value)) / most
         colour = _FOR if value >= 0 else _AGAINST
         mixed = tuple(round(p + share * (c - p)) for p, c in zip(PAPER, colour, strict=True))

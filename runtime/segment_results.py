@@ -65,8 +65,19 @@ class SegmentsResult(ResultRecord):
         return [int(index) for index in np.argsort(-self.magnitude, kind="stable")[:count]]
 
     def strongest(self, count: int = 5) -> list[int]:
-        """Indices of the `count` segments of largest |importance|, for or against, largest first."""
-        return [int(index) for index in np.argsort(-np.abs(self.importance), kind="stable")[:count]]
+        """Indices of the `count` segments of largest |density|, for or against, largest first."""
+        return [int(index) for index in np.argsort(-np.abs(self.density), kind="stable")[:count]]
+
+    @property
+    def density(self) -> Values:
+        """Importance a second [M]: by it segments of unlike length are ranked and drawn."""
+        return np.asarray(self.importance / (self.end_s - self.start_s))
+
+    @property
+    def uneven(self) -> bool:
+        """Whether segments are of unlike length, but for a shorter one at the sound's end."""
+        lengths = (self.end_s - self.start_s)[self.end_s < self.end_s[-1]]
+        return bool(len(lengths) and np.ptp(lengths) > 0.01 * lengths.max())
 
     def to_csv(self) -> str:
         """A line a segment, under the names of the columns."""

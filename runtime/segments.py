@@ -194,7 +194,7 @@ def warnings_of(found: Found) -> tuple[str, ...]:
         return ("unreliable: no mask changed the score, so no segment can be said to matter",)
     if found.fit.r2 < LOWEST_R2:
         return (
-            f"unreliable: the surrogate predicts {max(0.0, found.fit.r2):.0%} of what the score does on "
+            f"unreliable: the surrogate predicts only {max(0.0, found.fit.r2):.0%} of what the score does on "
             "masks it has not seen; ask more calls, take longer segments, or another fill or surrogate",
         )
     return ()

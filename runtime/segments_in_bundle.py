@@ -1,9 +1,11 @@
 """The method `segments` over a bundle: any target of any model that says scores.
 
 A sound of one window is explained as it is. Of a longer one every window has a share of the sound's
-score, known from the windows' own scores without asking again; the windows with the largest shares are
-looked into, and their share is divided among their segments in proportion to |importance|, under its
-sign. The windows' shares add up to the sound's score:
+score, known from the windows' own scores without asking again. The windows with a noticeable share are
+looked into, with fewer calls each the more they are; a window's share is divided among its segments in
+proportion to |importance| as far as that exceeds its uncertainty, under its sign, and what overlapping
+windows give to a stretch is added up.
+The windows' shares add up to the sound's score:
 
 - scores joined by mean: p_w / W;
 - scores joined by maximum: the Shapley values of the game max(p), in closed form: with the windows in
@@ -14,7 +16,9 @@ from __future__ import annotations
 
 import heapq
 import math
-from dataclasses import dataclass, field
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -22,12 +26,22 @@ import numpy.typing as npt
 
 from .arrays import FloatArray
 from .method import Answer, Context, Heard, Sound
+from .perturbation.grid import SegmentGrid
 from .perturbation.search import Found, Progress, search
-from .perturbation.settings import SegmentSettings
+from .perturbation.settings import FEWEST_CALLS, SegmentSettings
 from .segment_results import COLUMNS, SegmentsResult
 from .segments import result_of, surrogate_of, warnings_of
 
 Values = npt.NDArray[np.float64]
+
+
+# Windows with less than this of the largest share are left as they are.
+NOTICEABLE = 0.1
+# Samples of windows that wait to be looked into: 64 MB.
+_HELD_VALUES = 16_000_000
+# Windows that a warning names.
+_NAMED = 4
+_PREDICTED = re.compile(r"only \d+%")
 
 
 class Segments:
@@ -82,29 +96,51 @@ class SegmentsAccount:
         self._ends.append(heard.offset + real)
         # The earlier of two equal windows stays.
         heapq.heappush(self._held, _Window(score, -number, heard.waveform, real))
-        if len(self._held) > self._method.settings.fine_windows:
+        if len(self._held) > self._most(heard.waveform.shape[-1]):
             heapq.heappop(self._held)
 
     def finish(self) -> Answer:
         """Look into the windows that matter."""
         method, seed = self._method, self._method.context.seed
-        found = {-one.number: self._search(one, index) for index, one in enumerate(self._in_order())}
         if self._sound.windows == 1:
-            result = result_of(found[0], method.settings, seed)
-        else:
-            result = self._joined(found)
+            result = result_of(self._search(self._held[0], method.settings, 0, 1), method.settings, seed)
+            return Answer({"segments": result}, result.warnings)
+        shares = self._shares()
+        noticeable = shares >= NOTICEABLE * float(shares.max())
+        chosen = sorted((one for one in self._held if noticeable[-one.number]), key=lambda one: -one.number)
+        settings = self._settings_of_each(len(chosen))
+        found = {
+            -one.number: self._search(one, settings, index, len(chosen)) for index, one in enumerate(chosen)
+        }
+        result = self._joined(found, shares, int(noticeable.sum()))
         return Answer({"segments": result}, result.warnings)
 
-    def _in_order(self) -> list[_Window]:
-        return sorted(self._held, key=lambda one: -one.number)
+    def _shares(self) -> Values:
+        aggregate = self._method.context.bundle.manifest.window.aggregate
+        return shares_of(np.array(self._scores), aggregate)
 
-    def _search(self, window: _Window, index: int) -> Found:
+    def _most(self, samples: int) -> int:
+        """How many windows of `samples` samples can be looked into."""
+        settings = self._method.settings
+        if settings.preset:
+            return settings.fine_windows
+        most = settings.fine_windows * settings.calls // FEWEST_CALLS
+        return max(settings.fine_windows, min(most, _HELD_VALUES // samples))
+
+    def _settings_of_each(self, windows: int) -> SegmentSettings:
+        """The calls for `fine_windows` windows, shared by those looked into."""
+        settings = self._method.settings
+        calls = settings.fine_windows * settings.calls // max(1, windows)
+        return replace(settings, calls=min(settings.calls, max(FEWEST_CALLS, calls)))
+
+    def _search(self, window: _Window, settings: SegmentSettings, index: int, windows: int) -> Found:
+        """Look into one window, the number `index` of `windows`."""
         method = self._method
-        settings, progress = method.settings, method.progress
+        progress = method.progress
         padding = window.waveform.shape[-1] - window.real
         one: Progress | None = None
         if progress is not None:
-            budget = len(self._held) * settings.budget
+            budget = windows * settings.budget
 
             def one(done: int, _: int) -> None:
                 progress(index * settings.budget + done, budget)
@@ -130,31 +166,20 @@ class SegmentsAccount:
         highest = others.max(axis=1)
         return np.asarray(chosen - highest - np.log(np.exp(others - highest[:, None]).sum(axis=1)))
 
-    def _joined(self, found: dict[int, Found]) -> SegmentsResult:
-        """Rows over the entire sound: segments in the windows looked into, one row for each other window."""
+    def _joined(self, found: dict[int, Found], shares: Values, noticeable: int) -> SegmentsResult:
+        """Rows over the entire sound: short ones where windows were looked into, else one a window."""
         settings, manifest = self._method.settings, self._method.context.bundle.manifest
-        scores = np.array(self._scores)
-        shares = shares_of(scores, manifest.window.aggregate)
-        borders = stretches_of(np.array(self._offsets), np.array(self._ends))
-        rate = manifest.sample_rate
-        parts: list[Values] = []
-        for number, share in enumerate(shares.tolist()):
-            stretch = borders[number] / rate, borders[number + 1] / rate
-            if number in found:
-                parts.append(_divided(found[number], self._offsets[number] / rate, stretch, share, settings))
-            else:
-                parts.append(_whole(stretch, share, 0.5 * rate, settings))
-        rows = np.concatenate(parts)
+        scores, rate = np.array(self._scores), manifest.sample_rate
+        spans = np.stack([self._offsets, self._ends], axis=1)
         looked = list(found.values())
-        warnings = list(dict.fromkeys(text for one in looked for text in warnings_of(one)))
-        if len(found) < len(scores):
-            warnings.append(
-                f"segments: {len(found)} of {len(scores)} windows were looked into, those with the largest "
-                "share of the score; the others have one row each"
-            )
+        bands = looked[0].grid.bands_hz
+        rows = Rows(rows_of(spans, sorted(found), settings, rate), len(bands) - 1)
+        for number, (span, share) in enumerate(zip(spans, shares.tolist(), strict=True)):
+            rows.add(span, share, found.get(number), settings.segment_seconds * rate)
         total = float(scores.mean() if manifest.window.aggregate == "mean" else scores.max())
+        columns = rows.columns(bands, total, rate)
         return SegmentsResult(
-            **{name: np.ascontiguousarray(rows[:, column]) for column, name in enumerate(COLUMNS)},
+            **dict(zip(COLUMNS, columns, strict=True)),
             r2=float(np.mean([one.fit.r2 for one in looked])),
             score=total,
             calls=sum(one.calls for one in looked),
@@ -166,8 +191,35 @@ class SegmentsAccount:
             seed=self._method.context.seed,
             unit="score",
             signed=all(one.fit.signed for one in looked),
-            warnings=tuple(warnings),
+            warnings=tuple(self._warnings(found, noticeable)),
         )
+
+    def _warnings(self, found: dict[int, Found], noticeable: int) -> list[str]:
+        """What is unreliable, and in which windows; what was not looked into."""
+        rate = self._method.context.bundle.manifest.sample_rate
+        named: dict[str, list[str]] = {}
+        for number, one in found.items():
+            for text in warnings_of(one):
+                where = f"{self._offsets[number] / rate:.2f}-{self._ends[number] / rate:.2f} s"
+                # What share was predicted differs from window to window.
+                named.setdefault(_PREDICTED.sub("too little", text), []).append(where)
+        warnings = []
+        for text, places in named.items():
+            more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+            windows = "window" if len(places) == 1 else "windows"
+            warnings.append(f"{text} (in the {windows} {', '.join(places[:_NAMED])}{more})")
+        if len(found) < len(self._scores):
+            left = noticeable - len(found)
+            others = (
+                f"of the others {left} have a noticeable share, too: ask more calls"
+                if left > 0
+                else f"the others have each less than {NOTICEABLE:.0%} of the largest share"
+            )
+            warnings.append(
+                f"segments: {len(found)} of {len(self._scores)} windows were looked into, those with the "
+                f"largest share of the score; {others}"
+            )
+        return warnings
 
 
 def seed_of(seed: int, window: int) -> int:
@@ -194,36 +246,89 @@ def stretches_of(offsets: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) ->
     return np.concatenate([[offsets[0]], np.clip(between, offsets[1:], ends[:-1]), [ends[-1]]])
 
 
-def _divided(
-    found: Found, offset_s: float, stretch: tuple[float, float], share: float, settings: SegmentSettings
-) -> Values:
-    """Rows [m, 7] of the segments of a window's own stretch; their |importance| makes up its share."""
-    start, end, low, high = found.grid.spans()
-    start, end = start + offset_s, end + offset_s
-    kept = np.minimum(end, stretch[1]) - np.maximum(start, stretch[0]) > 1e-9
+def rows_of(
+    spans: npt.NDArray[np.int64], looked: Sequence[int], settings: SegmentSettings, rate: int
+) -> npt.NDArray[np.int64]:
+    """Borders in samples of rows over the sound, for windows with these spans [W, 2].
+
+    Where windows `looked` into lie, rows as long as a segment (axis frequency: between the windows' ends);
+    elsewhere each window has one, the stretch nearest to its centre.
+    """
+    length = max(1, round(settings.segment_seconds * rate))
+    runs: list[list[int]] = []
+    for number in looked:
+        start, end = spans[number].tolist()
+        if runs and start <= runs[-1][1]:
+            runs[-1][1] = end
+        else:
+            runs.append([start, end])
+    edges = np.unique(np.rint(stretches_of(spans[:, 0], spans[:, 1])).astype(np.int64))
+    for start, end in runs:
+        inside = (
+            np.unique(spans[list(looked)])
+            if settings.axis == "frequency"
+            else np.append(np.arange(start, end, length), end)
+        )
+        outside = edges[(edges <= start) | (edges >= end)]
+        edges = np.unique(np.concatenate([outside, inside[(inside >= start) & (inside <= end)]]))
+    return np.asarray(edges)
+
+
+class Rows:
+    """Rows over a sound, to which every window adds what it has: T stretches by F bands."""
+
+    def __init__(self, edges: npt.NDArray[np.int64], bands: int) -> None:
+        self._edges = edges
+        shape = (len(edges) - 1, bands)
+        self._importance, self._magnitude, self._variance = (np.zeros(shape) for _ in range(3))
+
+    def add(self, span: npt.NDArray[np.int64], share: float, found: Found | None, segment: float) -> None:
+        """Divide a window's share by what was found in it; evenly where nothing was.
+
+        span: its first and last sample; segment: samples of a segment
+        """
+        bands = self._importance.shape[1]
+        sure = np.zeros(0) if found is None else _beyond_doubt(found)
+        total = float(np.abs(sure).sum())
+        if found is None or total <= 0.0:
+            # What it may hold is uncertain by all of it.
+            edges, even = np.asarray(span), np.full((1, bands), share / bands)
+            parts = (even, np.abs(even) * segment / (span[1] - span[0]), np.abs(even))
+        else:
+            edges, scale = found.grid.edges + span[0], share / total
+            fit = found.fit
+            importance, magnitude, uncertainty = (
+                values.reshape(-1, bands) * scale for values in (sure, fit.magnitude, fit.uncertainty)
+            )
+            parts = (importance, magnitude, uncertainty)
+        first, last = (
+            np.searchsorted(self._edges, span[0], "right") - 1,
+            np.searchsorted(self._edges, span[1]),
+        )
+        here, cuts = slice(first, last), self._edges[first : last + 1]
+        self._importance[here] += _shared_out(parts[0], edges, cuts)
+        # A magnitude is one of a segment's length already: what counts is how long it lasts.
+        lasting = parts[1] * np.diff(edges)[:, None]
+        self._magnitude[here] += _shared_out(lasting, edges, cuts) / np.diff(cuts)[:, None]
+        self._variance[here] += np.square(_shared_out(parts[2], edges, cuts))
+
+    def columns(self, bands_hz: Values, total: float, rate: int) -> tuple[Values, ...]:
+        """What `COLUMNS` names, [T F] each; |importance| sums to `total`, also where windows disagreed."""
+        grid = SegmentGrid(self._edges, bands_hz, rate)
+        summed = float(np.abs(self._importance).sum())
+        scale = total / summed if summed > 0.0 else 0.0
+        values = (self._importance, self._magnitude, np.sqrt(self._variance))
+        return (*grid.spans(), *(np.ascontiguousarray(one.reshape(-1) * scale) for one in values))
+
+
+def _beyond_doubt(found: Found) -> Values:
+    """The importances, each less its uncertainty: noise of many segments would outweigh a few that count."""
     fit = found.fit
-    total = float(np.abs(fit.importance[kept]).sum())
-    scale = share / total if total > 0.0 else 0.0
-    rows = np.stack(
-        [
-            np.maximum(start, stretch[0]),
-            np.minimum(end, stretch[1]),
-            low,
-            high,
-            fit.importance * scale,
-            fit.magnitude * scale,
-            fit.uncertainty * scale,
-        ],
-        axis=1,
-    )[kept]
-    if total <= 0.0:
-        return _whole(stretch, share, float(found.grid.bands_hz[-1]), settings)
-    return np.asarray(rows)
+    beyond = np.abs(fit.importance) - np.nan_to_num(fit.uncertainty)
+    return np.asarray(np.sign(fit.importance) * np.maximum(beyond, 0.0))
 
 
-def _whole(
-    stretch: tuple[float, float], share: float, highest_hz: float, settings: SegmentSettings
-) -> Values:
-    """A window that was not looked into, as one row [1, 7]; what it may hold is uncertain by its share."""
-    segments = max(1.0, (stretch[1] - stretch[0]) / settings.segment_seconds)
-    return np.array([[*stretch, 0.0, highest_hz, share, share / segments, share]])
+def _shared_out(values: Values, edges: npt.NDArray[np.int64], cuts: npt.NDArray[np.int64]) -> Values:
+    """Amounts [P, F] over the pieces between `edges` as amounts over the pieces between `cuts`."""
+    summed = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
+    return np.stack([np.diff(np.interp(cuts, edges, column)) for column in summed.T], axis=1)

@@ -218,3 +218,94 @@ def test_wrong_usage_of_the_command(arguments, message):
     done = CliRunner().invoke(main, ["explain", *arguments])
     assert done.exit_code == 2
     assert message in done.stderr
+
+
+CALLS_S = (4.3, 11.2, 17.5, 18.4, 26.1, 33.0)
+
+
+@pytest.fixture(scope="module")
+def calls_bundle(tmp_path_factory):
+    """A detector of tones of 200 Hz, and 40 s with six of them, 0.35 s each."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from earmark.export.bundle_writer import write_bundle
+    from earmark.export.exportable import with_aggregate
+    from earmark.export.sources.onnx_file import load
+
+    wave = np.arange(64) / 1000
+    kernel = np.stack([np.cos(2 * np.pi * 200 * wave), np.sin(2 * np.pi * 200 * wave)]) / 32
+    constants = {
+        "shape": np.array([0, 1, -1], np.int64),
+        "kernel": kernel[:, None].astype(np.float32),
+        "channels": np.array([1], np.int64),
+        "frames": np.array([2], np.int64),
+        "slope": np.array([[25.0]], np.float32),
+        "bias": np.array([-5.0], np.float32),
+    }
+    nodes = [
+        helper.make_node("Reshape", ["x", "shape"], ["wave"]),
+        helper.make_node("Conv", ["wave", "kernel"], ["maps"], strides=[16]),
+        helper.make_node("ReduceL2", ["maps", "channels"], ["level"], keepdims=1),
+        helper.make_node("ReduceMax", ["level", "frames"], ["loudest"], keepdims=0),
+        helper.make_node("Gemm", ["loudest", "slope", "bias"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "calls",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "samples"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    folder = tmp_path_factory.mktemp("calls")
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9),
+        folder / "calls.onnx",
+    )
+    source = load(
+        folder / "calls.onnx",
+        labels=["call"],
+        sample_rate=1000,
+        window_seconds=3.0,
+        task="multi_label",
+        scores="logits",
+    )
+    for how in ("mean", "max"):
+        write_bundle(with_aggregate(source, how), folder / how)
+    return folder
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "max"])
+def test_on_long_sound_the_calls_come_first(calls_bundle, aggregate):
+    sound = 0.03 * np.random.default_rng(0).standard_normal(40_000)
+    for at in CALLS_S:
+        first = round(1000 * at)
+        sound[first : first + 350] += 0.5 * np.hanning(350) * np.sin(2 * np.pi * 200 * np.arange(350) / 1000)
+    with earmark.load(calls_bundle / aggregate, device="cpu") as explainer:
+        result = segments_of(explainer, sound.astype(np.float32), 1000)
+    found = result.segments
+    assert found.calls <= 800
+    assert found.uneven
+    inside = np.zeros(len(found))
+    for at in CALLS_S:
+        shared = np.minimum(found.end_s, at + 0.35) - np.maximum(found.start_s, at)
+        inside += np.clip(shared, 0.0, None)
+    assert all(inside[index] > 0.0 for index in found.strongest(10))
+    assert all(inside[index] > 0.0 for index in found.top(10))
+    positive = np.maximum(found.importance, 0.0)
+    # The calls are 5 % of the sound.
+    assert (positive * inside / (found.end_s - found.start_s)).sum() > 0.6 * positive.sum()
+    assert np.abs(found.importance).sum() == pytest.approx(found.score, rel=1e-5)
+    # Every call is found, not only the loudest windows'.
+    for at in CALLS_S:
+        here = (found.end_s > at) & (found.start_s < at + 0.35)
+        assert found.density[here].max() > 5 * np.median(np.abs(found.density))
+
+
+def test_a_window_that_no_mask_changes_is_named(calls_bundle):
+    sound = np.zeros(9000, np.float32)
+    sound[3000:6000] = np.sin(2 * np.pi * 200 * np.arange(3000) / 1000)
+    with earmark.load(calls_bundle / "max", device="cpu") as explainer:
+        how = {"segment_seconds": 1.0, "fill": "background", "background": sound[3000:6000]}
+        result = segments_of(explainer, sound, 1000, **how)
+    assert any("no mask changed the score" in text and "3.00-6.00 s" in text for text in result.warnings)

@@ -76,6 +76,10 @@ def test_one_clear_call_in_ten_minutes_is_the_answer_and_is_explained(bundles):
     assert result.target == "redpoll"
     # Windows at 0, 1.5, ... 597 s.
     assert result.windows == 399
+    segments = result.segments
+    best = segments.strongest(1)[0]
+    assert 300.0 <= segments.start_s[best] < 303.0
+    assert segments.end_s[best] - segments.start_s[best] == pytest.approx(0.1)
     assert not any("mean over" in warning for warning in result.warnings)
 
 

@@ -32,8 +32,7 @@ REFERENCE_CALLS = 3007
 class SegmentSettings:
     """Settings of the method `segments`.
 
-    calls: how often the model may be asked (of a sound longer than a window: for each window looked
-        into), at least 16
+    calls: how often the model may be asked, at least 16; of a sound longer than a window see `fine_windows`
     segment_seconds: length of a segment; the last may be shorter
     axis: what is masked: stretches of time, frequency bands, or tiles of both
     bands: frequency bands, of equal width on the mel scale (axes frequency and both), 2 to 64
@@ -51,7 +50,8 @@ class SegmentSettings:
     preset: "bolanos2025": the reference's masks, fills (noise or zeros) and surrogates (forest, which
         serves for smooth too, least_squares, kernel_shap) with its defects, in 3007 calls, whatever else
         is set
-    fine_windows: of a sound longer than the model's window, how many windows are looked into
+    fine_windows: of a sound longer than the model's window, for how many windows there are `calls`; all
+        windows with a noticeable share of the score share them, down to 16 calls each
     batch: sounds a call of the model; None: 8, or fewer where they are long; a GPU gains by more
     Raises MethodError with what may be given instead.
     """
