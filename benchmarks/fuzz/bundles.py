@@ -1,0 +1,216 @@
+"""Damaged bundles, opened, explained with and verified: refused in one clear line, or answered as before.
+
+    python benchmarks/fuzz/bundles.py --cases 100000 --seed 1 --jobs 2 --out FOLDER
+
+Half of the damaged bundles get true hashes again, as a stranger would give them. Faults are crashes, hangs,
+memory, exceptions that are no EarmarkError, unclear messages, and in silence: damage that is not noticed
+though hashes are wrong, numbers that are not finite or out of range, control characters in the answer,
+a bundle that `verify` passes and `explain` refuses, or passes although its scores are others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import harness  # first: it sets the number of threads
+import numpy as np
+from bundle_damage import MANIFEST, Damaged
+from harness import Verdict, note, refusal
+from subject import RATE, build
+
+import earmark
+from earmark.commands.answer import answer
+from earmark.errors import EarmarkError
+from earmark.runtime.results import Result
+from earmark.runtime.verification import verify
+
+# Scores and mask of a bundle that passes `verify`: within what it allows, and a little.
+_TOLERANCE = 1e-3
+# Bold, dim, yellow and their end, which the command itself puts around words.
+_OWN_STYLE = re.compile(r"\x1b\[(?:0|1|2|33)m")
+
+
+class SilentError(Exception):
+    """An answer that is wrong in silence."""
+
+
+class Bundles:
+    """The cases: damage a copy of the bundle, then see what becomes of it."""
+
+    def __init__(self, source: Path) -> None:
+        self.source = source
+        with np.load(source / "golden.npz") as golden:
+            # As the front end gets it, hence what `verify` asks about; long enough for every method.
+            self.sound = golden["waveform_2"][0]
+        self.expected: dict[str, Any] = {}
+
+    def __call__(self, seed: int, index: int, folder: Path) -> Verdict:
+        """One case."""
+        draw = random.Random(f"{seed}:{index}")
+        bundle = folder / "bundle"
+        bundle.mkdir()
+        one = Damaged(self.source, bundle, draw)
+        remembered = draw.random() < 0.05
+        if remembered:
+            self._explain(bundle, draw)
+        for _ in range(draw.choice([1, 1, 1, 2, 3])):
+            one.step()
+        signed = draw.random() < 0.6
+        if signed:
+            try:
+                one.sign()
+            except (
+                OSError,
+                ValueError,
+                LookupError,
+                TypeError,
+                AttributeError,
+                RecursionError,
+                EarmarkError,
+            ):
+                signed = False
+        where = "; ".join(one.steps) + (" signed" if signed else "") + (" remembered" if remembered else "")
+        note(folder, where)
+        try:
+            return self._judge(one, signed, where, draw, verify_first=remembered or draw.random() < 0.5)
+        except SilentError as fault:
+            return Verdict("silent", str(fault), where)
+
+    def _judge(
+        self, one: Damaged, signed: bool, where: str, draw: random.Random, *, verify_first: bool
+    ) -> Verdict:
+        """A bundle that is remembered as whole is believed until `verify` has looked: then `verify_first`."""
+        names = (str(one.folder),)
+        verified, verdict = False, Verdict("ok", "", where)
+        refused: Verdict | None = None
+        for what in ("verify", "explain") if verify_first else ("explain", "verify"):
+            try:
+                if what == "verify":
+                    _, checks = verify(one.folder, "cpu")
+                    verified = all(check.passed for check in checks)
+                else:
+                    found = self._explain(one.folder, draw)
+            except SilentError:
+                raise
+            except Exception as error:
+                verdict = refusal(error, names, where)
+                if verdict.kind != "refused":
+                    return Verdict(verdict.kind, f"{what}: {verdict.detail}", where)
+                if what == "explain":
+                    refused = verdict
+        if refused is not None:
+            if verified:
+                raise SilentError(f"verify passes what explain refuses: {refused.detail}")
+            return refused
+        self._compare(one, found, verified, signed)
+        return verdict
+
+    def _explain(self, bundle: Path, draw: random.Random) -> dict[str, Any]:
+        """What the bundle says of the sound, checked in itself."""
+        with earmark.load(bundle, device="cpu") as explainer:
+            result = explainer.explain((self.sound, RATE), rescore=draw.random() < 0.1)
+            found = _checked(result)
+            if draw.random() < 0.1:
+                settings = {"segments": {"calls": 16, "segment_seconds": 0.05}}
+                try:
+                    segments = explainer.explain((self.sound, RATE), methods=["segments"], options=settings)
+                except EarmarkError:
+                    # Damage may leave the model with windows too short for segments.
+                    return found
+                json.dumps(segments.to_dict(), allow_nan=False)
+            if draw.random() < 0.01:
+                result.save(bundle.parent / "saved")
+        return found
+
+    def _compare(self, one: Damaged, found: dict[str, Any], verified: bool, signed: bool) -> None:
+        """Raise SilentError where an answer is another and nothing told of it."""
+        if one.manifest_damaged:
+            # What the manifest says is so: a bundle is whatever it says, within its limits.
+            return
+        changed = [
+            name for name in one.touched if name != MANIFEST and _differs(self.source, one.folder, name)
+        ]
+        listed = set(json.loads((self.source / MANIFEST).read_bytes())["files"])
+        if not signed and set(changed) & listed:
+            raise SilentError(f"wrong hashes, and explained: {sorted(set(changed) & listed)}")
+        for name in ("logits", "mask", "components"):
+            known = self.expected[name]
+            difference = (
+                float(np.abs(found[name] - known).max(initial=0.0))
+                if found[name].shape == known.shape
+                else 9e9
+            )
+            if verified and difference > _TOLERANCE * max(1.0, float(np.abs(known).max())):
+                raise SilentError(f"verify passes, and {name} differ by {difference:.3g}")
+            if not signed and difference:
+                raise SilentError(f"nothing listed was changed, and {name} differ by {difference:.3g}")
+
+
+def _differs(source: Path, folder: Path, name: str) -> bool:
+    path = folder / name
+    return path.is_symlink() or not path.is_file() or path.read_bytes() != (source / name).read_bytes()
+
+
+def _checked(result: Result) -> dict[str, Any]:
+    """The result's numbers, once they were looked at. Raises SilentError."""
+    document = json.dumps(result.to_dict(), allow_nan=False)
+    text = _OWN_STYLE.sub("", answer("sound", result))
+    if any(ord(one) < 32 and one != "\n" for one in text) or "\x7f" in text:
+        raise SilentError(f"control characters in the answer: {text[:200]!r}")
+    if "nan" in text.split() or "inf" in text.split() or "+nan" in text:
+        raise SilentError(f"no number in the answer: {text[:200]!r}")
+    scores = np.array([score for _, score in result.predictions])
+    if not ((scores >= 0) & (scores <= 1)).all() or not np.isfinite(result.logits).all():
+        raise SilentError(f"scores {scores[:4]}, logits {result.logits[:4]}")
+    found: dict[str, Any] = {"json": document, "logits": result.logits}
+    found["mask"] = np.zeros(0) if result.mask is None else np.asarray(result.mask.values)
+    if result.mask is not None:
+        if not ((found["mask"] >= 0) & (found["mask"] <= 1)).all():
+            raise SilentError("a mask outside of 0..1")
+        if not (np.isfinite(result.mask.audio).all() and np.isfinite(result.mask.residual).all()):
+            raise SilentError("sound that is not finite")
+    found["components"] = (
+        np.zeros(0) if result.components is None else np.asarray(result.components.relevance)
+    )
+    if not np.isfinite(found["components"]).all():
+        raise SilentError("components that are not finite")
+    for ones in (result.prototypes or {}).values():
+        for one in ones:
+            if not -1.001 <= one.similarity <= 1.001:
+                raise SilentError(f"a similarity of {one.similarity}")
+            if one.sound is not None:
+                _check_sound(one.sound)
+                one.audio()
+    return found
+
+
+def _check_sound(path: Path) -> None:
+    if path.is_symlink() or not path.is_file():
+        raise SilentError(f"plays {path.name}, which is no regular file")
+
+
+def reference(cases: Bundles) -> dict[str, Any]:
+    """What the intact bundle answers."""
+    os.environ["XDG_CACHE_HOME"] = str(cases.source.parent / "cache")
+    found = cases._explain(cases.source, random.Random(0))
+    return {name: found[name] for name in ("logits", "mask", "components")}
+
+
+def main() -> int:
+    """Run."""
+    options = harness.arguments(__doc__ or "").parse_args()
+    with tempfile.TemporaryDirectory(prefix="earmark-subject-", dir=harness.shared_memory()) as folder:
+        cases = Bundles(harness.in_child(lambda: build(Path(folder))))
+        cases.expected = harness.in_child(lambda: reference(cases))
+        return harness.main("bundles", cases, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

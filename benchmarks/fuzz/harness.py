@@ -1,0 +1,399 @@
+"""Runs seeded cases in forked children with limits, and counts what became of them.
+
+A case is a function of (seed, index, folder) that returns a `Verdict`. The parent imports everything once and
+holds no session and no thread; a child does a group of cases and tells of each before and after, so that a
+crash or a hang is put down to the case that caused it and the rest of the group runs in another child.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import faulthandler
+import json
+import os
+import pickle
+import re
+import resource
+import selectors
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+# One thread an operator: a child dies without waiting for others, and cases are compared bit by bit.
+os.environ["EARMARK_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+# What may become of a case. All but the first two are faults.
+KINDS = ("ok", "refused", "unclear", "defect", "silent", "crash", "hang", "memory")
+GOOD = KINDS[:2]
+# Faulty cases kept as files for each kind of fault.
+_KEPT = 3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a case.
+
+    kind: ok; refused: one clear line of an `EarmarkError`; unclear: an error that is not one clear line with
+        the file's name; defect: any other exception; silent: a wrong answer that nothing tells of; crash: a
+        signal; hang: no end within the time; memory: more than the limit
+    detail: one line; where: what was done to the input
+    """
+
+    kind: str
+    detail: str = ""
+    where: str = ""
+
+    @property
+    def signature(self) -> str:
+        """Kind and detail without what differs between cases of one fault, and for sounds their container."""
+        text = re.sub(r"/\S+|'[^']*'|\"[^\"]*\"|\(.*|\[.*|0x[0-9a-f]+|[-+]?\d[\d.e+-]*", "#", self.detail)
+        group = re.split(r"[ (:]", self.where)[0]
+        return f"{self.kind}: {text[:110]}" + (f" ({group})" if group.isupper() else "")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one case: wall clock, resident memory beyond the parent's, address space beyond the parent's."""
+
+    seconds: float = 20.0
+    resident_mb: int = 1024
+    address_mb: int = 8192
+
+
+@dataclass
+class Report:
+    """Counts of a run, and the first cases of every fault."""
+
+    name: str
+    seed: int
+    seconds: float = 0.0
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    faults: dict[str, list[int]] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def cases(self) -> int:
+        """How many cases were run."""
+        return sum(self.counts.values())
+
+    @property
+    def failures(self) -> int:
+        """How many were faults."""
+        return self.cases - sum(self.counts[kind] for kind in GOOD)
+
+    def row(self) -> str:
+        """A row of the table in docs/robustness.md."""
+        counts = " | ".join(f"{self.counts[kind]:,}" for kind in KINDS)
+        return f"| {self.name} | {self.seed} | {self.cases:,} | {counts} |"
+
+
+HEADER = f"| fuzzer | seed | cases | {' | '.join(KINDS)} |\n|---|---:|---:|{'---:|' * len(KINDS)}"
+
+Case = Callable[[int, int, Path], Verdict]
+
+
+def refusal(error: BaseException, names: tuple[str, ...], where: str) -> Verdict:
+    """The verdict over an exception that a call of earmark raised.
+
+    names: of which the message must hold one, so that the user knows which file is meant
+    """
+    from earmark.errors import EarmarkError
+
+    text = str(error)
+    if isinstance(error, MemoryError) or re.search(
+        r"bad.?alloc|unable to allocate|std::length_error", text, re.I
+    ):
+        return Verdict("memory", f"{type(error).__name__}: {text[:200]}", where)
+    if not isinstance(error, EarmarkError):
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}:{frame.name}"
+        return Verdict("defect", f"{type(error).__name__} in {place}: {text[:200]!r}", where)
+    if not text.strip() or any(unicodedata.category(one) in {"Cc", "Cs", "Zl", "Zp"} for one in text):
+        return Verdict("unclear", f"no printable line: {text[:200]!r}", where)
+    if len(text) > 1500:
+        return Verdict("unclear", f"{len(text)} characters: {text[:200]}", where)
+    if not any(name in text for name in names):
+        return Verdict("unclear", f"names no file: {text[:200]}", where)
+    return Verdict("refused", text[:200], where)
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """The options that every fuzzer has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--cases", type=int, default=1000, help="how many (default 1000)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="index of the first case")
+    parser.add_argument("--minutes", type=float, help="stop after so many, whatever is left")
+    parser.add_argument("--jobs", type=int, default=1, help="children at once")
+    parser.add_argument("--case", type=int, help="run this case alone, and keep its files")
+    parser.add_argument("--out", type=Path, help="folder for the files of faulty cases and report.json")
+    parser.add_argument("--seconds", type=float, default=Limits.seconds, help="limit of one case")
+    return parser
+
+
+def main(name: str, case: Case, options: argparse.Namespace) -> int:
+    """Run what `options` ask for and print it. Returns the exit code: 1 where a case was a fault."""
+    limits = Limits(seconds=options.seconds)
+    out = options.out or Path(tempfile.mkdtemp(prefix=f"earmark-fuzz-{name}-"))
+    out.mkdir(parents=True, exist_ok=True)
+    indexes = range(options.first, options.first + options.cases) if options.case is None else [options.case]
+    report = Report(name, options.seed)
+    start = time.monotonic()
+    deadline = None if options.minutes is None else start + 60.0 * options.minutes
+    script = f"python {os.path.relpath(sys.argv[0])}"
+    for index, verdict, files in Runner(case, options.seed, limits, options.jobs).run(
+        iter(indexes), deadline
+    ):
+        report.counts[verdict.kind] += 1
+        report.seconds = time.monotonic() - start
+        if options.case is not None:
+            _keep(files, out / f"case-{index}")
+            print(f"{verdict.kind}: {verdict.where}: {verdict.detail}\nits files: {out / f'case-{index}'}")
+        elif verdict.kind not in GOOD:
+            seen = report.faults.setdefault(verdict.signature, [])
+            if not seen:
+                report.details[verdict.signature] = f"{verdict.where}: {verdict.detail}"
+                print(
+                    f"FAULT {verdict.signature}\n  {script} --seed {options.seed} --case {index}", flush=True
+                )
+            if len(seen) < _KEPT:
+                _keep(files, out / f"{verdict.kind}-{options.seed}-{index}")
+            seen.append(index)
+        if files is not None:
+            shutil.rmtree(files, ignore_errors=True)
+    (out / "report.json").write_text(json.dumps(asdict(report), indent=1))
+    _summary(report, out, script)
+    return 1 if report.failures else 0
+
+
+def _summary(report: Report, out: Path, script: str) -> None:
+    rate = report.cases / max(report.seconds, 1e-9)
+    print(f"\n{HEADER}\n{report.row()}\n\n{report.seconds:.0f} s, {rate:.0f} cases a second; files in {out}")
+    for signature, indexes in sorted(report.faults.items(), key=lambda item: -len(item[1])):
+        print(f"\n{len(indexes)} x {signature}")
+        print(f"  {report.details[signature][:400]}")
+        print(f"  {script} --seed {report.seed} --case {indexes[0]}")
+
+
+def _keep(files: Path | None, target: Path) -> None:
+    if files is not None and files.exists():
+        shutil.rmtree(target, ignore_errors=True)
+        # A case may have left pipes and devices, which no copy gets to the end of.
+        ignore = lambda folder, names: [n for n in names if not _plain(Path(folder) / n)]  # noqa: E731
+        shutil.copytree(files, target, symlinks=True, ignore=ignore)
+
+
+def _plain(path: Path) -> bool:
+    return path.is_symlink() or path.is_file() or path.is_dir()
+
+
+class Runner:
+    """Keeps `jobs` children busy with groups of cases and collects what they tell."""
+
+    _GROUP = 25
+
+    def __init__(self, case: Case, seed: int, limits: Limits, jobs: int) -> None:
+        self._case, self._seed, self._limits, self._jobs = case, seed, limits, jobs
+        # Memory where the system has it: most of a case's time would go into the disk.
+        self._base = Path(tempfile.mkdtemp(prefix="earmark-fuzz-", dir=shared_memory()))
+
+    def run(
+        self, indexes: Iterator[int], deadline: float | None
+    ) -> Iterator[tuple[int, Verdict, Path | None]]:
+        """Give (index, verdict, folder of its files), in the order in which cases end."""
+        waiting: collections.deque[list[int]] = collections.deque()
+        children: dict[int, _Child] = {}
+        selector = selectors.DefaultSelector()
+        try:
+            while True:
+                late = deadline is not None and time.monotonic() > deadline
+                while len(children) < self._jobs and not late:
+                    group = waiting.popleft() if waiting else list(islice(indexes, self._GROUP))
+                    if not group:
+                        break
+                    child = _Child(self._case, self._seed, group, self._base, self._limits)
+                    children[child.pipe] = child
+                    selector.register(child.pipe, selectors.EVENT_READ)
+                if not children:
+                    return
+                for key, _ in selector.select(0.5):
+                    child = children[key.fd]
+                    yield from child.read()
+                    if child.ended:
+                        selector.unregister(child.pipe)
+                        yield from self._buried(children.pop(child.pipe), waiting)
+                for child in [one for one in children.values() if one.overdue]:
+                    child.kill()
+                if late:
+                    for child in children.values():
+                        child.drop_rest()
+        finally:
+            for child in children.values():
+                child.kill()
+                child.bury()
+            shutil.rmtree(self._base, ignore_errors=True)
+
+    def _buried(
+        self, child: _Child, waiting: collections.deque[list[int]]
+    ) -> Iterator[tuple[int, Verdict, Path | None]]:
+        verdict = child.bury()
+        if verdict is not None:
+            yield child.at, verdict, child.folder(child.at)
+        if child.left:
+            waiting.append(child.left)
+
+
+class _Child:
+    """A forked process that works through a group of cases."""
+
+    def __init__(self, case: Case, seed: int, group: list[int], base: Path, limits: Limits) -> None:
+        self.left, self.at, self.ended = list(group), -1, False
+        self._base, self._limits, self._killed = base, limits, False
+        self._text = b""
+        self._since: float | None = time.monotonic()
+        self._started = False
+        self.pipe, writer = os.pipe()
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self.pipe)
+            _work(case, seed, group, base, limits, writer)
+        os.close(writer)
+
+    def folder(self, index: int) -> Path:
+        return self._base / str(index)
+
+    @property
+    def overdue(self) -> bool:
+        return not self._killed and time.monotonic() - (self._since or 0.0) > self._limits.seconds
+
+    def read(self) -> Iterator[tuple[int, Verdict, Path | None]]:
+        """What it has told since."""
+        content = os.read(self.pipe, 1 << 16)
+        self.ended = not content
+        *lines, self._text = (self._text + content).split(b"\n")
+        for line in lines:
+            told = json.loads(line)
+            self._since = time.monotonic()
+            if "start" in told:
+                self.at, self._started = told["start"], True
+                self.left.remove(self.at)
+            else:
+                self._started = False
+                verdict = Verdict(told["kind"], told["detail"], told["where"])
+                yield self.at, verdict, self.folder(self.at)
+
+    def drop_rest(self) -> None:
+        """Take no further case after the one at work."""
+        self.left = []
+        if not self._started and not self._killed:
+            self.kill()
+
+    def kill(self) -> None:
+        self._killed = True
+        os.kill(self.pid, signal.SIGKILL)
+
+    def bury(self) -> Verdict | None:
+        """Wait for its end; a verdict where a case was at work."""
+        os.close(self.pipe)
+        _, status = os.waitpid(self.pid, 0)
+        if not self._started:
+            return None
+        note = self.folder(self.at).with_suffix(".where")
+        where = note.read_text() if note.exists() else ""
+        if self._killed:
+            return Verdict("hang", f"no end within {self._limits.seconds:g} s", where)
+        code = os.waitstatus_to_exitcode(status)
+        name = signal.Signals(-code).name if code < 0 else f"exit {code}"
+        return Verdict("crash", name, where)
+
+
+def in_child(function: Callable[[], Any]) -> Any:
+    """What `function` returns, called in a child: the parent shall hold no session and no thread."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            with os.fdopen(writer, "wb") as pipe:
+                pipe.write(pickle.dumps(function()))
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        content = pipe.read()
+    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+        raise SystemExit("the input to damage could not be made")
+    return pickle.loads(content)
+
+
+def note(folder: Path, where: str) -> None:
+    """Tell what was done to the input before it is used, for cases that never come back."""
+    folder.with_suffix(".where").write_text(where)
+
+
+def _work(case: Case, seed: int, group: list[int], base: Path, limits: Limits, pipe: int) -> None:
+    """The child: never returns."""
+
+    def tell(**what: object) -> None:
+        os.write(pipe, json.dumps(what).encode() + b"\n")
+
+    try:
+        faulthandler.disable()
+        quiet = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(quiet, number)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        address = pages * resource.getpagesize() + (limits.address_mb << 20)
+        resource.setrlimit(resource.RLIMIT_AS, (address, address))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, 1 << 30))
+        before = _peak_mb()
+        os.environ["XDG_CACHE_HOME"] = str(base / "cache" / str(os.getpid()))
+        for index in group:
+            tell(start=index)
+            folder = base / str(index)
+            folder.mkdir()
+            try:
+                verdict = case(seed, index, folder)
+            except Exception as error:
+                # Of the fuzzer itself: never expected.
+                verdict = Verdict(
+                    "defect", f"the fuzzer: {traceback.format_exc()[-600:]}", type(error).__name__
+                )
+            used = _peak_mb() - before
+            if used > limits.resident_mb and verdict.kind in GOOD:
+                verdict = Verdict("memory", f"{used} MB resident; {verdict.detail}", verdict.where)
+            if verdict.kind in GOOD:
+                shutil.rmtree(folder, ignore_errors=True)
+            folder.with_suffix(".where").unlink(missing_ok=True)
+            tell(**asdict(verdict))
+            if used > limits.resident_mb:
+                break
+        shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+    finally:
+        os._exit(0)
+
+
+def _peak_mb() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+
+def shared_memory() -> str | None:
+    """The folder whose files lie in memory, where the system has one."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
