@@ -1,11 +1,42 @@
-"""Damage to arrays: values that no table holds, and headers of .npy files that say something else."""
+"""Damage to arrays: values that no table holds, other headers of .npy files, a small .npz of many bytes."""
 
 from __future__ import annotations
 
+import functools
+import io
 import random
+import zipfile
 from typing import Any
 
 import numpy as np
+
+# Floats of the array that unpacks to more than any reader should take.
+_BOMB = 70_000_000
+
+
+def npy(array: np.ndarray) -> bytes:
+    """The array as a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+@functools.cache
+def bomb() -> bytes:
+    """A small .npz whose one array has 280 MB."""
+    buffer, block = io.BytesIO(), bytes(1 << 20)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f4", "fortran_order": False, "shape": (1, _BOMB)}
+    )
+    with (
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("mask_8.npy", "w") as entry,
+    ):
+        entry.write(header.getvalue())
+        for start in range(0, 4 * _BOMB, len(block)):
+            entry.write(block[: 4 * _BOMB - start])
+    return buffer.getvalue()
 
 
 def set_values(array: np.ndarray, draw: random.Random) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -31,12 +32,11 @@ class Damaged:
         # Files that differ from the source; whether the manifest was damaged itself.
         self.touched: set[str] = set()
         self.manifest_damaged = False
-        for path in source.rglob("*"):
-            if path.is_file():
-                target = folder / path.relative_to(source)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.link(path, target) if _same_device(path, folder) else target.write_bytes(path.read_bytes())
-        self.names = sorted(str(one.relative_to(source)) for one in source.rglob("*") if one.is_file())
+        folders, self.names = _contents(source)
+        for name in folders:
+            os.makedirs(f"{folder}/{name}", exist_ok=True)  # noqa: PTH103 (a third of a case's time)
+        for name in self.names:
+            os.link(f"{source}/{name}", f"{folder}/{name}")
 
     def manifest(self) -> dict[str, Any]:
         """The manifest as it is now."""
@@ -99,8 +99,12 @@ class Damaged:
             (self.folder / MANIFEST).write_text(json.dumps(manifest))
 
 
-def _same_device(path: Path, folder: Path) -> bool:
-    return path.stat().st_dev == folder.stat().st_dev
+@functools.cache
+def _contents(source: Path) -> tuple[list[str], list[str]]:
+    """The folders of the intact bundle and its files, sorted."""
+    paths = sorted(source.rglob("*"))
+    folders = ["."] + [str(one.relative_to(source)) for one in paths if one.is_dir()]
+    return folders, [str(one.relative_to(source)) for one in paths if one.is_file()]
 
 
 def _manifest_fields(one: Damaged) -> str:
@@ -206,9 +210,7 @@ def _table(one: Damaged) -> str:
     if one.draw.random() < 0.5:
         array = np.load(io.BytesIO(content)).copy()
         done = array_damage.set_values(array, one.draw)
-        buffer = io.BytesIO()
-        np.save(buffer, array)
-        one.write(name, buffer.getvalue())
+        one.write(name, array_damage.npy(array))
         return f"{name}: {done}"
     made, done = array_damage.npy_header(content, one.draw)
     one.write(name, made)
@@ -252,9 +254,7 @@ def _lines(one: Damaged) -> str:
     ends = np.cumsum([len(line) + 1 for line in lines])
     clips["length"] = [len(line) + 1 for line in lines]
     clips["position"] = ends - clips["length"]
-    buffer = io.BytesIO()
-    np.save(buffer, clips)
-    one.write(f"{folder}/clips.npy", buffer.getvalue())
+    one.write(f"{folder}/clips.npy", array_damage.npy(clips))
     return f"clips.jsonl: {done}"
 
 
@@ -283,22 +283,15 @@ def _arrays(one: Damaged) -> str:
         array = np.array([None, {"a": 1}], dtype=object)
     elif what == "scalar":
         array = np.float32(one.draw.choice([0.0, np.nan]))
-    elif what == "bomb":
-        array = np.zeros((1, 70_000_000), np.float32)
     arrays[key] = array
     if what == "gone":
         del arrays[key]
     if what == "name":
         arrays[one.draw.choice(["../out", "waveform_99", "waveform_0 ", "x" * 300, "mask_7"])] = array
-    buffer = io.BytesIO()
-    if what == "bomb":
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for entry, value in arrays.items():
-                part = io.BytesIO()
-                np.save(part, value)
-                archive.writestr(f"{entry}.npy", part.getvalue())
-    else:
-        np.savez_compressed(buffer, **arrays)
+    buffer = io.BytesIO(array_damage.bomb() if what == "bomb" else b"")
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
+        for entry, value in arrays.items():
+            archive.writestr(f"{entry}.npy", array_damage.npy(value))
     one.write(name, buffer.getvalue())
     return f"{name}: {key} {what}"
 

@@ -18,7 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import harness  # first: it sets the number of threads
+import harness  # before numpy: it sets the number of threads
+
+# isort: split
 import numpy as np
 import soundfile
 from harness import Verdict, note, refusal

@@ -16,7 +16,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import harness  # first: it sets the number of threads
+import harness  # before numpy: it sets the number of threads
+
+# isort: split
 import numpy as np
 from bundle_damage import Damaged
 from byte_damage import damage as damage_bytes
