@@ -24,7 +24,8 @@ if TYPE_CHECKING:
         SourceError,
         TargetError,
     )
-    from .runtime.explainer import Explainer, Failure, load
+    from .runtime.batch import Failure
+    from .runtime.explainer import Explainer, load
     from .runtime.results import Result
     from .runtime.segment_results import SegmentsResult
     from .runtime.segments import SegmentSettings, segments
@@ -58,7 +59,7 @@ __all__ = [
 # here is an error class.
 _MODULES = {
     "Explainer": ".runtime.explainer",
-    "Failure": ".runtime.explainer",
+    "Failure": ".runtime.batch",
     "load": ".runtime.explainer",
     "Result": ".runtime.results",
     "SegmentSettings": ".runtime.segments",

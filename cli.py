@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import click
 
 from . import __version__
-from .commands.console import CommandError, open_standard_streams, stdout_failed, tell
+from .commands.console import CommandError, open_standard_streams, stdout_failed, tell, tell_traceback
 from .errors import DeviceError, EarmarkError
 
 # Verb -> its line in `earmark --help`. The module of that name in `commands/` holds the command.
@@ -86,7 +85,7 @@ class Verbs(click.Group):
             raise CommandError(f"{error.strerror or error}{where}") from error
         except Exception as error:
             if os.environ.get("EARMARK_DEBUG"):
-                traceback.print_exc()
+                tell_traceback(error)
             kind = type(error).__name__
             raise CommandError(
                 f"a defect in earmark, please report it (EARMARK_DEBUG=1 shows where): {kind}: {error}"

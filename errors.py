@@ -66,5 +66,13 @@ class ParityError(EarmarkError, ArithmeticError):
     """The exported graphs disagree with their source by more than the limit."""
 
 
+class OutOfMemoryError(EarmarkError, MemoryError):
+    """One sound of a batch needed more memory than there is; the others have their answers."""
+
+
+class UnexpectedError(EarmarkError, RuntimeError):
+    """A defect in earmark met one item of a batch; the exception itself is its `__cause__`."""
+
+
 class RunError(EarmarkError, RuntimeError):
     """A training run cannot be started or resumed as asked."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import earmark
-from earmark.runtime.explainer import Failure
+from earmark.runtime.batch import Failure
 
 
 def main() -> None:

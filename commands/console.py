@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -84,6 +85,12 @@ def tell(line: str) -> None:
         click.echo(_written(line, sys.stderr), err=True)
 
 
+def tell_traceback(error: BaseException) -> None:
+    """Where an error came from, on stderr, line by line."""
+    for line in "".join(traceback.format_exception(error)).rstrip().split("\n"):
+        tell(line)
+
+
 def require_stdout() -> None:
     """Raise CommandError where stdout was closed at the start: the answer would be lost."""
     if sys.stdout is None:
@@ -111,6 +118,9 @@ def open_standard_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+    # Progress bars and warnings of libraries ask stderr what it is.
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 (as long as the process)
 
 
 def _written(line: str, stream: TextIO | None) -> str:

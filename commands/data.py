@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .console import tell
+from .inputs import tell_passed_over
 
 
 def _numbers(
@@ -83,6 +84,8 @@ def data(
             p: n for p, n in zip(order, (train_speakers, tune_speakers, test_speakers), strict=True) if n
         },
     )
+    if sounds is not None:
+        tell_passed_over(sounds)
     counts = make(name, out, options)
     tell(f"{out}: " + ", ".join(f"{count} clips to {part}" for part, count in counts.items()))
     if "train" in counts:

@@ -15,6 +15,7 @@ from .evaluate_events import EVENT_OPTIONS, evaluate_events, events_options, ref
 from .evaluate_inputs import check_words, chosen_clips, progress, readable_clips, speech_of
 from .evaluate_prototypes import evaluate_prototypes
 from .evaluate_report import about, print_report, write_records
+from .inputs import tell_skipped
 from .options import device_option, json_option
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ def _faithfulness(
     check_words(methods, conditions, device, source, curves)
     explainer = load(bundle, device=device)
     folder = list_sounds(data, fewest_classes=1)
+    tell_skipped(folder.skipped)
     clips = chosen_clips(folder, explainer.manifest, fold)
     plan = Plan(
         maskers=[],

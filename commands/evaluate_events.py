@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .console import say, say_json, tell
+from .inputs import tell_skipped
 
 if TYPE_CHECKING:
     from ..evaluation.localisation import Localisation
@@ -85,6 +86,7 @@ def evaluate_events(bundle: Path, data: Path, events: Path, **options: Any) -> N
                 f"{name!r} is not one of {', '.join(localisers)} (with --events)", param_hint="--method"
             )
     sounds = list_sounds(data, fewest_classes=1)
+    tell_skipped(sounds.skipped)
     annotations = read_events(events, sounds, explainer.labels)
     if annotations.overlapping:
         tell(

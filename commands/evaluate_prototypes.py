@@ -12,6 +12,7 @@ import click
 from ..errors import DataError
 from .console import say, say_json, tell
 from .evaluate_inputs import chosen_clips, progress, readable_clips
+from .inputs import tell_skipped
 
 # The options of `earmark evaluate` that mean something here.
 _SHARED = ("fold", "domain", "intervals", "records", "strict", "device", "seed", "as_json")
@@ -32,7 +33,9 @@ def evaluate_prototypes(bundle: Path, data: Path, options: Mapping[str, Any]) ->
         if name not in _SHARED and value and value != _DEFAULTS.get(name):
             raise click.UsageError(f"--{name.replace('_', '-').rstrip('s')} does not go with --prototypes")
     explainer = load(bundle, device=options["device"])
-    clips = chosen_clips(list_sounds(data, fewest_classes=1), explainer.manifest, options["fold"])
+    folder = list_sounds(data, fewest_classes=1)
+    tell_skipped(folder.skipped)
+    clips = chosen_clips(folder, explainer.manifest, options["fold"])
     clips, skipped = readable_clips(clips, explainer.manifest.sample_rate, options["strict"])
     domain = domains_of(explainer, options["domain"])[0]
     with progress(len(clips), "judging") as step:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import EarmarkError
 from .answer import answer
 from .component_options import component_options, component_settings
-from .console import say, say_json, tell
-from .inputs import Input, collect
+from .console import require_stdout, say, say_json, tell, tell_traceback
+from .inputs import Input, collect, tell_skipped
 from .options import device_option, json_option
 from .segment_options import CallsBar, segment_options, segment_settings
 
 if TYPE_CHECKING:
     from ..runtime.explainer import Explainer
     from ..runtime.results import Result
+    from ..runtime.sound_files import Skipped
 
 Record = dict[str, Any]
 
@@ -94,11 +95,14 @@ def explain(
     if seed < 0:
         raise click.BadParameter(f"{seed} is negative", param_hint="--seed")
 
+    require_stdout()
     from ..runtime.explainer import load
 
     explainer = load(bundle, device=device)
     arguments = inputs or (() if from_file else (str(_shipped_example()),))
-    items = collect(arguments, from_file=from_file, recursive=recursive)
+    found = collect(arguments, from_file=from_file, recursive=recursive)
+    items = list(found.items)
+    tell_skipped(found.skipped)
     folders = _folders(output, items)
     bar = CallsBar()
     if "segments" in settings:
@@ -111,8 +115,7 @@ def explain(
         "options": settings,
     }
 
-    records: list[Record] = []
-    failed = 0
+    report = _Report(explainer, as_json=as_json, as_jsonl=as_jsonl, top=top)
     for item, folder in zip(_progress(items), folders, strict=True):
         try:
             try:
@@ -121,33 +124,63 @@ def explain(
                 bar.clear()
             if folder is not None:
                 result.save(folder)
-        except EarmarkError as error:
-            failed += 1
-            record: Record = {"input": item.name, "error": _error(error)}
-            tell(f"{item.name}: {error}" if item.name not in str(error) else str(error))
+        except Exception as raised:
+            report.failure(item.name, raised)
         else:
-            record = {**result.to_dict(), "input": item.name}
-            if not (as_json or as_jsonl):
-                say(*answer(item.name, result, top=top))
-                if folder is not None:
-                    say(f"  written   {folder}")
-        if as_jsonl:
-            say_json(record)
-        if as_json:
-            records.append(record)
-        if failed and fail_fast:
+            report.answer(item.name, result, folder)
+        if report.failed and fail_fast:
             break
-    if as_json:
-        manifest = explainer.manifest
+    report.close(found.skipped)
+    if report.failed:
+        raise click.exceptions.Exit(1)
+
+
+class _Report:
+    """What is said of each sound: text or a line of JSON at once, or one JSON document at the end."""
+
+    def __init__(self, explainer: Explainer, *, as_json: bool, as_jsonl: bool, top: int) -> None:
+        self._explainer, self._as_json, self._as_jsonl, self._top = explainer, as_json, as_jsonl, top
+        self._records: list[Record] = []
+        self.failed = 0
+
+    def answer(self, name: str, result: Result, folder: Path | None) -> None:
+        """A sound that was explained, and where its files lie."""
+        if not (self._as_json or self._as_jsonl):
+            say(*answer(name, result, top=self._top))
+            if folder is not None:
+                say(f"  written   {folder}")
+        self._record({**result.to_dict(), "input": name})
+
+    def failure(self, name: str, raised: Exception) -> None:
+        """A sound that could not be explained, and why."""
+        from ..runtime.batch import as_earmark_error
+
+        self.failed += 1
+        error = as_earmark_error(raised)
+        tell(f"{name}: {error}" if name not in str(error) else str(error))
+        if os.environ.get("EARMARK_DEBUG"):
+            tell_traceback(raised)
+        self._record({"input": name, "error": {"type": type(error).__name__, "message": str(error)}})
+
+    def _record(self, record: Record) -> None:
+        if self._as_jsonl:
+            say_json(record)
+        if self._as_json:
+            self._records.append(record)
+
+    def close(self, skipped: Sequence[Skipped]) -> None:
+        """The document, where one was asked for."""
+        if not self._as_json:
+            return
+        manifest = self._explainer.manifest
         document = {
             "bundle": manifest.name,
             "bundle_id": manifest.bundle_id,
-            "failed": failed,
-            "results": records,
+            "failed": self.failed,
+            "results": self._records,
+            "skipped": [{"input": str(one.path), "reason": one.reason} for one in skipped],
         }
         say_json(document, indent=2)
-    if failed:
-        raise click.exceptions.Exit(1)
 
 
 def _check_choices(methods: Iterable[str], device: str) -> None:
@@ -175,10 +208,6 @@ def _explain(explainer: Explainer, item: Input, options: dict[str, Any]) -> Resu
 
         raise AudioError(item.missing)
     return explainer.explain(item.sound, **options)
-
-
-def _error(error: EarmarkError) -> Record:
-    return {"type": type(error).__name__, "message": str(error)}
 
 
 def _progress(items: list[Input]) -> Iterator[Input]:

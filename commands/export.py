@@ -277,7 +277,7 @@ def _need_torch() -> None:
 
     from ..errors import MissingDependencyError
 
-    for package in ("torch", "onnxscript", "yaml"):
+    for package in ("torch", "onnxscript", "safetensors", "yaml"):
         if importlib.util.find_spec(package) is None:
             raise MissingDependencyError(
                 f"export needs {package}, which is not installed; pip install 'earmark[cpu,export]'"

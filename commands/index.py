@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .console import say, say_json, tell
+from .inputs import tell_passed_over
 from .options import device_option, json_option
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def index(
     else:
         from ..export.prototypes import index_bundle
 
+        tell_passed_over(*data)
         report = index_bundle(
             bundle,
             data,

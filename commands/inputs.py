@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import glob
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import click
+
+from ..runtime.sound_files import Skipped, list_sound_files, skipped_lines
+from .console import tell
 
 _MAGIC = frozenset("*?[")
 
@@ -25,61 +30,116 @@ class Input:
     missing: str | None = None
 
 
-def sound_suffixes() -> frozenset[str]:
-    """File name endings that libsndfile reads, lower case with the dot."""
-    import soundfile
+@dataclass(frozen=True)
+class Inputs:
+    """The sounds in order, and what was passed over though it looks like sound."""
 
-    odd = {"AIFF": ".aif", "OGG": ".oga", "MPEG": ".mp3"}
-    names = {f".{name.lower()}" for name in soundfile.available_formats()} | set(odd.values()) | {".opus"}
-    return frozenset(names - {".raw"})
+    items: Sequence[Input]
+    skipped: Sequence[Skipped]
 
 
-def collect(arguments: Iterable[str], *, from_file: str | None, recursive: bool) -> list[Input]:
+def collect(arguments: Iterable[str], *, from_file: str | None, recursive: bool) -> Inputs:
     """Resolve the arguments in order; a folder gives its sound files sorted by name.
 
-    An argument that names nothing becomes an `Input` with `missing`, so that a long run goes on.
+    An argument that names nothing, and a folder that cannot be listed, become an `Input` with `missing`, so
+    that a long run goes on. Raises click.UsageError where the list itself cannot be read.
     """
     items: list[Input] = []
-    listed = _lines(from_file) if from_file else iter(())
+    skipped: list[Skipped] = []
+    listed = _listed(from_file) if from_file else []
     for argument in (*arguments, *listed):
-        items.extend(_resolve(argument, recursive))
-    return items
+        items.extend(_resolve(argument, recursive, skipped))
+    return Inputs(items, skipped)
 
 
-def _lines(from_file: str) -> Iterator[str]:
-    """The non-empty lines of a list of paths."""
+def tell_skipped(skipped: Sequence[Skipped]) -> None:
+    """Say on stderr what was passed over, a line a reason."""
+    for line in skipped_lines(skipped):
+        tell(line)
+
+
+def tell_passed_over(*folders: Path) -> None:
+    """Say what folders of class folders hold that looks like sound and is not used."""
+    from ..errors import DataError
+    from ..evaluation.sound_folders import list_sounds
+
+    for folder in folders:
+        # What is wrong with the folder itself is said by the work that follows.
+        with suppress(DataError):
+            tell_skipped(list_sounds(folder, fewest_classes=1).skipped)
+
+
+def _listed(from_file: str) -> list[str]:
+    """The names in a list: one a line, or separated by NUL as `find -print0` writes them.
+
+    Names are bytes: only line ends part them, and a byte that is no UTF-8 belongs to its name.
+    """
     try:
-        text = sys.stdin.read() if from_file == "-" else Path(from_file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"cannot read the list {from_file}: {error}") from error
-    return (line for line in text.splitlines() if line.strip())
+        data = _stdin().read() if from_file == "-" else Path(from_file).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise click.UsageError(f"cannot read the list {from_file}: {reason}") from error
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise click.UsageError(f"cannot read the list {from_file}: it is UTF-16; save it as UTF-8")
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    names = data.split(b"\0") if data.endswith(b"\0") else data.replace(b"\r\n", b"\n").split(b"\n")
+    return [os.fsdecode(name) for name in names if name.strip()]
 
 
-def _resolve(argument: str, recursive: bool) -> Iterator[Input]:
+def _stdin() -> BinaryIO:
+    """Standard input as bytes. Raises OSError where it was closed."""
+    if sys.stdin is None:
+        raise OSError(None, "stdin is closed")
+    return cast("BinaryIO", sys.stdin.buffer)
+
+
+def _resolve(argument: str, recursive: bool, skipped: list[Skipped]) -> Iterator[Input]:
     if argument == "-":
-        # Pipes cannot seek, and long sound is read twice; past 64 MiB it waits on disk.
-        spooled = tempfile.SpooledTemporaryFile(max_size=64 << 20)  # noqa: SIM115
-        shutil.copyfileobj(sys.stdin.buffer, spooled)
-        spooled.seek(0)
-        yield Input("stdin", cast("BinaryIO", spooled))
-        return
-    path = Path(argument)
-    if path.is_dir():
-        suffixes = sound_suffixes()
-        found = sorted(
-            entry
-            for entry in (path.rglob("*") if recursive else path.iterdir())
-            if entry.is_file() and entry.suffix.lower() in suffixes
-        )
-        if not found:
-            hint = "" if recursive else "; --recursive looks in its folders"
-            yield Input(argument, argument, missing=f"{argument}: no sound files in this folder{hint}")
-        yield from (Input(str(entry), str(entry)) for entry in found)
-    elif path.exists() or not _MAGIC & set(argument):
+        yield _from_stdin()
+    elif "\0" in argument:
+        yield Input(argument, argument, missing=f"{argument}: no file name holds the character NUL")
+    elif os.path.isdir(argument):  # noqa: PTH112 (never raises)
+        yield from _in_folder(argument, recursive, skipped)
+    elif os.path.lexists(argument) or not _MAGIC & set(argument):
         yield Input(argument, argument)
     else:
         matches = sorted(glob.glob(argument, recursive=True))
         if not matches:
-            yield Input(argument, argument, missing=f"{argument}: no file matches this pattern")
+            yield Input(argument, argument, missing=f"{argument}: {_why_nothing(argument)}")
         for match in matches:
-            yield from _resolve(match, recursive) if Path(match).is_dir() else (Input(match, match),)
+            if os.path.isdir(match):  # noqa: PTH112
+                yield from _in_folder(match, recursive, skipped)
+            else:
+                yield Input(match, match)
+
+
+def _why_nothing(pattern: str) -> str:
+    """Why no file matches: a folder that may not be listed looks empty to a pattern."""
+    fixed = Path(pattern)
+    while _MAGIC & set(str(fixed)):
+        fixed = fixed.parent
+    if os.path.isdir(fixed) and not os.access(fixed, os.R_OK | os.X_OK):  # noqa: PTH112
+        return f"the folder {fixed} cannot be listed (Permission denied)"
+    return "no file matches this pattern"
+
+
+def _from_stdin() -> Input:
+    """All of stdin: pipes cannot seek, and long sound is read twice; past 64 MiB it waits on disk."""
+    spooled = tempfile.SpooledTemporaryFile(max_size=64 << 20)  # noqa: SIM115
+    try:
+        shutil.copyfileobj(_stdin(), spooled)
+        spooled.seek(0)
+    except OSError as error:
+        return Input("stdin", "stdin", missing=f"stdin cannot be read: {error.strerror or error}")
+    return Input("stdin", cast("BinaryIO", spooled))
+
+
+def _in_folder(folder: str, recursive: bool, skipped: list[Skipped]) -> Iterator[Input]:
+    found = list_sound_files(Path(folder), recursive=recursive)
+    skipped.extend(found.skipped)
+    for locked in found.locked:
+        yield Input(str(locked.path), str(locked.path), missing=f"{locked.path}: {locked.reason}")
+    if not found.files and not found.locked:
+        hint = "" if recursive else "; --recursive looks in its folders"
+        yield Input(folder, folder, missing=f"{folder}: no sound files in this folder{hint}")
+    yield from (Input(str(entry), str(entry)) for entry in found.files)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from .console import say, tell
+from .inputs import tell_passed_over
 from .options import device_option
 from .train_options import require_torch, settings_of, split_options, tell_left_out
 
@@ -63,6 +64,7 @@ def apex(
     index of the sounds that U was learnt from.
     """
     require_torch(threads)
+    tell_passed_over(data)
     from ..export.apex.figures import table_lines
     from ..export.apex.settings import ApexSettings
     from ..export.apex.train import run_directory, train_apex

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from .console import tell
+from .inputs import tell_passed_over
 from .train_options import require_torch, settings_of, shared_options, stored_settings, tell_left_out
 
 
@@ -45,6 +46,7 @@ def classifier(
     --stretches 0.
     """
     require_torch(threads)
+    tell_passed_over(data)
     from ..export.training.classifier import train_classifier
     from ..export.training.settings import ClassifierSettings
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from .console import tell
+from .inputs import tell_passed_over
 from .train_options import require_torch, settings_of, shared_options, stored_settings, tell_left_out
 
 
@@ -106,7 +107,8 @@ def l2i(
     components sounds, and what that says of the classes. SOURCE is a run directory, or with -o any PyTorch
     source of earmark export. Without a split of its own the interpreter keeps the classifier's.
     """
-    require_torch(threads)
+    require_torch(threads, *(() if dictionary or start else ("sklearn",)))
+    tell_passed_over(data)
     from ..export.training.l2i import train_l2i
     from ..export.training.l2i_settings import L2iSettings
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from .console import tell
+from .inputs import tell_passed_over
 from .train_options import require_torch, settings_of, shared_options, stored_settings, tell_left_out
 
 
@@ -76,6 +77,7 @@ def lmac(
     own the decoder keeps the classifier's.
     """
     require_torch(threads)
+    tell_passed_over(data)
     from ..export.training.lmac import train_lmac
     from ..export.training.settings import LmacSettings
 

@@ -71,12 +71,12 @@ def split_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def require_torch(threads: int | None) -> None:
-    """Raise MissingDependencyError where the training extra is not installed."""
+def require_torch(threads: int | None, *more: str) -> None:
+    """Raise MissingDependencyError where the training extra, or one of the packages `more`, is missing."""
     from importlib.util import find_spec
 
     # All of them now, not matplotlib's absence after the last epoch.
-    for package in ("torch", "safetensors", "matplotlib", "tqdm"):
+    for package in ("torch", "safetensors", "matplotlib", "tqdm", *more):
         if find_spec(package) is None:
             raise MissingDependencyError(
                 f'training needs {package}, which is not installed: pip install "earmark[export]"'

@@ -17,8 +17,9 @@ import soundfile
 
 from ..errors import DataError
 from ..runtime.arrays import FloatArray
+from ..runtime.sound_files import list_sound_files
 from .seeding import generator, partner
-from .sound_folders import SUFFIXES, Clip, load_sound
+from .sound_folders import Clip, load_sound
 from .synthesis.speech import speech_like
 
 
@@ -116,7 +117,7 @@ def speech_files(folder: Path) -> tuple[list[Path], list[str]]:
     """
     files: list[Path] = []
     unreadable: list[str] = []
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES):
+    for path in list_sound_files(folder).files:
         try:
             if soundfile.info(path).frames < 1:
                 raise ValueError("holds no samples")

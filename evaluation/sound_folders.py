@@ -21,15 +21,10 @@ import soxr
 
 from ..errors import DataError
 from ..runtime.level import level_of
+from ..runtime.sound_files import Skipped, list_folders, list_sound_files
 from .label_table import LABEL_TABLE, read_labels
 
 FloatArray = npt.NDArray[np.float32]
-
-# What libsndfile reads, by file name; other files in a class folder (notes, pictures) are passed over.
-SUFFIXES = frozenset(
-    [f".{name.lower()}" for name in soundfile.available_formats()]
-    + [".aif", ".aifc", ".oga", ".opus", ".mp3", ".wave", ".snd"]
-) - {".raw"}
 
 _ESC = re.compile(r"^(?P<fold>\d+)-(?P<recording>\d+)-(?P<take>[^-]+?)(?:-\d+)?$")
 _TAKE = re.compile(r"^(?P<recording>.*?\D)[\s_.\-]*\d+$")
@@ -61,12 +56,14 @@ class SoundFolder:
     """A data folder: labels in order (the logits' order), clips sorted by label and name.
 
     multi_label: its clips are labelled by a table, and may have several labels or none
+    skipped: what looks like sound and was passed over
     """
 
     path: Path
     labels: list[str]
     clips: list[Clip]
     multi_label: bool = False
+    skipped: tuple[Skipped, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,32 +75,42 @@ class Unreadable:
 
 
 def list_sounds(data: str | Path, *, fewest_classes: int = 2) -> SoundFolder:
-    """List the class folders of `data` and their clips, sorted; hidden folders and files are passed over.
+    """List the class folders of `data` and their clips, sorted, as `list_sound_files` tells them.
 
     With a table of labels in it, list the clips of the table instead, sorted by name.
 
     fewest_classes: refuse fewer; 1 serves where no classifier is trained.
-    Raises DataError: no such folder, too few class folders, a class without sound files, a damaged table.
+    Raises DataError: no such folder, one that cannot be listed, too few class folders, a class without sound
+    files, a damaged table.
     """
     folder = Path(data)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give a folder of class folders of sound")
     if (folder / LABEL_TABLE).is_file():
         return _list_table(folder, fewest_classes)
-    classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
+    try:
+        classes = list_folders(folder)
+    except OSError as error:
+        raise DataError(f"{folder}: this folder cannot be listed ({error.strerror or error})") from error
     if not classes:
         raise DataError(f"{folder}: no class folders inside; sounds belong in {folder.name}/<label>/")
     if len(classes) < fewest_classes:
         raise DataError(
             f"{folder}: only one class ({classes[0].name}); a classifier needs two or more class folders"
         )
+    loose = list_sound_files(folder, recursive=False)
+    skipped = [Skipped(path, "it lies in no class folder") for path in loose.files]
     clips: list[Clip] = []
     for kind in classes:
-        files = sorted(p for p in kind.rglob("*") if _is_sound(p))
-        if not files:
-            raise DataError(f"{kind}: no sound files in this class; add some or remove the folder")
-        clips += [_clip(folder, kind.name, path) for path in files]
-    return SoundFolder(folder, [kind.name for kind in classes], clips)
+        listing = list_sound_files(kind)
+        if listing.locked:
+            raise DataError(f"{listing.locked[0].path}: {listing.locked[0].reason}")
+        if not listing.files:
+            why = f" ({listing.skipped[0].path.name}: {listing.skipped[0].reason})" if listing.skipped else ""
+            raise DataError(f"{kind}: no sound files in this class{why}; add some or remove the folder")
+        clips += [_clip(folder, kind.name, path) for path in listing.files]
+        skipped += listing.skipped
+    return SoundFolder(folder, [kind.name for kind in classes], clips, skipped=tuple(skipped))
 
 
 def _list_table(folder: Path, fewest_classes: int) -> SoundFolder:
@@ -117,10 +124,6 @@ def _list_table(folder: Path, fewest_classes: int) -> SoundFolder:
         for name, found in sorted(table.items())
     ]
     return SoundFolder(folder, labels, clips, multi_label=True)
-
-
-def _is_sound(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def _clip(folder: Path, label: str, path: Path) -> Clip:

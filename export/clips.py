@@ -9,15 +9,13 @@ import numpy as np
 
 from ..errors import DataError
 from ..runtime.level import level_of
+from ..runtime.sound_files import list_sound_files
 from .exportable import Exportable, FloatArray
 
 
 def find_clips(folder: Path) -> list[Path]:
     """The sound files under `folder` by their names, sorted. Raises DataError where there is none."""
-    import soundfile
-
-    endings = {f".{name.lower()}" for name in soundfile.available_formats()} | {".mp3", ".opus"}
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings and path.is_file())
+    paths = list_sound_files(folder).files
     if not paths:
         raise DataError(f"{folder}: no sound files; give a folder of clips")
     return paths

@@ -20,7 +20,7 @@ from .component_tracks import Tracks, WindowPlan, soft_mask
 from .dictionary import Dictionary, open_dictionary
 from .manifest import Manifest
 from .masked_scores import MaskedScores
-from .method import Answer, Context, Heard, Sound
+from .method import Answer, Context, Heard, Sound, refuse_unknown
 from .overlap import OverlapAdd
 from .scores import HOLDS, Aggregate, scores_of
 from .session import Tensors
@@ -38,6 +38,11 @@ class Components:
     def __init__(self, context: Context, dictionary: Dictionary) -> None:
         self.context, self.dictionary = context, dictionary
         self.threshold = _threshold(context.options, dictionary.spec.threshold)
+
+    @classmethod
+    def check(cls, options: Mapping[str, Any]) -> None:
+        """Raises MethodError for an option that does not exist, or a threshold that is none."""
+        _threshold(options, 0.0)
 
     @classmethod
     def of(cls, context: Context) -> Self:
@@ -227,9 +232,7 @@ def interpret(manifest: Manifest, run: Callable[..., Tensors], heard: Heard) -> 
 
 def _threshold(options: Mapping[str, Any], default: float) -> float:
     """The threshold of relevance asked for. Raises MethodError for what does not fit."""
-    strange = sorted(set(options) - {"threshold"})
-    if strange:
-        raise MethodError(f"components: there is no option {strange[0]!r}; the only one is threshold")
+    refuse_unknown("components", options, ("threshold",))
     value = options.get("threshold", default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value < 1.0:
         raise MethodError(f"components: the threshold {value!r} is no number from 0 to below 1")

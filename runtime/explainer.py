@@ -6,25 +6,24 @@ import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from importlib import import_module
-from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from ..errors import EarmarkError, LabelError, MethodError
+from ..errors import LabelError, MethodError
 from .arrays import FloatArray
+from .batch import Failure, explained, open_any
 from .bundle import Bundle
 from .dictionary import Dictionary
 from .hearing import BATCH, Hearing, Precision
 from .manifest import Manifest
-from .method import Account, Answer, Clock, Context, Heard, Method, Sound
+from .method import Account, Answer, Clock, Context, Heard, Method, Sound, unknown
 from .results import Result
 from .scores import Aggregate, Clearest, scores_of
 from .session import Sessions, Tensors
-from .sound import OpenSound, open_sound
+from .sound import OpenSound
 
 # Every explanation method, and where its class lies: a new one is one file and one line.
 METHODS = {
@@ -38,6 +37,8 @@ METHODS = {
 ASKED = "segments"
 # What a user sets for single methods: method -> its own options.
 Options = Mapping[str, Mapping[str, Any]]
+# What `explain_many` hands on to each sound.
+_MANY = ("target", "methods", "rescore", "seed", "options", "sample_rate")
 SHIPPED = Path(__file__).resolve().parents[1] / "demo" / "bundle"
 
 
@@ -54,19 +55,6 @@ def load(path: Path | str | None = None, device: str = "auto") -> Explainer:
     Raises BundleError, DeviceError, MissingDependencyError (no onnxruntime).
     """
     return Explainer(bundle_path(path), device)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An input of `explain_many` that could not be explained, as a value."""
-
-    input: str
-    error: EarmarkError
-
-    @property
-    def ok(self) -> bool:
-        """False: there is an error, no explanation (a `Result` says True)."""
-        return False
 
 
 class Explainer:
@@ -197,14 +185,16 @@ class Explainer:
         options: settings of single methods, as {"segments": {"calls": 100}}
             for segments the fields of `SegmentSettings`, and progress(done, budget); for components the
             threshold of relevance
-        Raises AudioError, LabelError, TargetError, MethodError, BundleError.
+        Raises AudioError, LabelError, TargetError, MethodError (also for an option that does not exist, or of
+        a method that does not run), MissingDependencyError, BundleError.
         """
         asked = self._methods(methods)
+        settings = _checked(options, asked)
         goal = None if target is None else self._label_index(target)
         clock = Clock()
         with clock.stage("read"):
-            opened = open_sound(sound, sample_rate, self.manifest.sample_rate)
-        return self._explain(opened, clock, goal, asked, (rescore, seed, options or {}))
+            opened = open_any(sound, sample_rate, self.manifest.sample_rate)
+        return self._explain(opened, clock, goal, asked, (rescore, seed, settings))
 
     def explain_many(
         self, sounds: Iterable[Any], *, batch_size: int = 8, **options: Any
@@ -212,47 +202,29 @@ class Explainer:
         """Explain sounds in order, in bounded memory; what fails becomes a `Failure`.
 
         Sounds of one window and equal length share their pass through the classifier, up to
-        `batch_size` at a time. `options` as for `explain`; labels and methods that do not exist raise
-        at once.
+        `batch_size` at a time. `options` as for `explain`; labels, methods and options that do not exist
+        raise at once. Whatever one sound raises is its own answer, also where `sounds` raises in its place.
         """
         if isinstance(sounds, (str, bytes, os.PathLike)):
             raise TypeError("explain_many() takes several sounds: give a list, or use explain()")
-        asked = self._methods(options.pop("methods", None))
-        target = options.pop("target", None)
+        for name in options:
+            if name not in _MANY:
+                near = difflib.get_close_matches(name, _MANY, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(_MANY)}"
+                raise TypeError(f"explain_many() has no option {name!r}; {hint}")
+        asked = self._methods(options.get("methods"))
+        settings = _checked(options.get("options"), asked)
+        target = options.get("target")
         goal = None if target is None else self._label_index(target)
-        how = (bool(options.pop("rescore", False)), int(options.pop("seed", 0)), options.pop("options", {}))
-        sample_rate = options.pop("sample_rate", None)
-        if options:
-            raise TypeError(f"explain_many() got unexpected options: {', '.join(options)}")
-        return self._many(iter(sounds), max(1, batch_size), sample_rate, goal, asked, how)
-
-    def _many(
-        self,
-        sounds: Iterator[Any],
-        batch_size: int,
-        sample_rate: int | None,
-        goal: int | None,
-        asked: list[str],
-        how: tuple[bool, int, Options],
-    ) -> Iterator[Result | Failure]:
-        while batch := list(islice(sounds, batch_size)):
-            clocks = [Clock() for _ in batch]
-            items: list[OpenSound | Failure] = []
-            for sound, clock in zip(batch, clocks, strict=True):
-                try:
-                    with clock.stage("read"):
-                        items.append(open_sound(sound, sample_rate, self.manifest.sample_rate))
-                except EarmarkError as error:
-                    items.append(Failure(_name(sound), error))
-            ready = self._hearing.together(items, clocks)
-            for item, clock, heard in zip(items, clocks, ready, strict=True):
-                if isinstance(item, Failure):
-                    yield item
-                    continue
-                try:
-                    yield self._explain(item, clock, goal, asked, how, heard)
-                except EarmarkError as error:
-                    yield Failure(item.name, error)
+        how = (bool(options.get("rescore", False)), int(options.get("seed", 0)), settings)
+        sample_rate, rate = options.get("sample_rate"), self.manifest.sample_rate
+        return explained(
+            iter(sounds),
+            max(1, batch_size),
+            lambda sound: open_any(sound, sample_rate, rate),
+            self._hearing,
+            lambda opened, clock, heard: self._explain(opened, clock, goal, asked, how, heard),
+        )
 
     def _explain(
         self,
@@ -373,7 +345,7 @@ class Explainer:
             methods = [methods]
         for name in methods:
             if name not in METHODS:
-                raise MethodError(f"there is no method {name!r}; the methods are {', '.join(METHODS)}")
+                raise unknown("method", name, tuple(METHODS))
         return list(dict.fromkeys(methods))
 
     def _label_index(self, label: str) -> int:
@@ -395,19 +367,24 @@ def _counted(clock: Clock, stage: str | None) -> AbstractContextManager[None]:
     return nullcontext() if stage is None else clock.stage(stage)
 
 
+def _checked(options: Options | None, asked: Sequence[str]) -> Options:
+    """The options of the methods that run. Raises MethodError, MissingDependencyError."""
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise MethodError(f'options is {type(options).__name__}: give {{"segments": {{"calls": 100}}}}')
+    for name, given in options.items():
+        if name not in METHODS:
+            raise unknown("method", name, tuple(METHODS))
+        if name not in asked:
+            raise MethodError(f"options were given for {name}, which does not run: add it to methods")
+        if not isinstance(given, Mapping):
+            raise MethodError(f"the options of {name} are {type(given).__name__}: give a mapping by name")
+        _method(name).check(given)
+    return options
+
+
 def _method(name: str) -> type[Method]:
     module, _, attribute = METHODS[name].partition(":")
     found: type[Method] = getattr(import_module(module, __package__), attribute)
     return found
-
-
-def _name(sound: object) -> str:
-    """How a result would name the sound that could not be opened."""
-    if isinstance(sound, (str, os.PathLike)):
-        return os.fsdecode(sound)
-    named = getattr(sound, "name", None)
-    return named if isinstance(named, str) else "the array" if _is_array(sound) else type(sound).__name__
-
-
-def _is_array(sound: object) -> bool:
-    return isinstance(sound, tuple) or hasattr(sound, "__array__")

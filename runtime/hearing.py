@@ -68,8 +68,9 @@ class Hearing:
             clock = Clock()
             try:
                 together = list(self._hear([window for _, window in members], clock))
-            except EarmarkError:
-                # One of them is at fault: each is heard alone later, and answers for itself.
+            except Exception:  # noqa: S112
+                # One of them is at fault, or all are too much at once: each is heard alone later, and
+                # answers for itself.
                 continue
             for (index, _), one in zip(members, together, strict=True):
                 heard[index] = one

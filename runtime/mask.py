@@ -7,7 +7,7 @@ the input's phase.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -19,7 +19,7 @@ from .evidence import Evidence, Overview
 from .lazy import lazy_property
 from .manifest import Manifest
 from .masked_scores import MaskedScores
-from .method import Answer, Context, Heard, Sound
+from .method import Answer, Context, Heard, Sound, refuse_unknown
 from .overlap import OverlapAdd
 from .records import ResultRecord
 from .session import Tensors
@@ -113,6 +113,11 @@ class Mask:
 
     def __init__(self, context: Context) -> None:
         self.context = context
+
+    @classmethod
+    def check(cls, options: Mapping[str, Any]) -> None:
+        """Raises MethodError: this method has no options."""
+        refuse_unknown(cls.name, options, ())
 
     @classmethod
     def of(cls, context: Context) -> Self:

@@ -7,8 +7,9 @@ Memory therefore does not grow with the sound.
 
 from __future__ import annotations
 
+import difflib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy.typing as npt
 
+from ..errors import MethodError
 from .arrays import FloatArray
 
 if TYPE_CHECKING:
@@ -124,6 +126,21 @@ class Answer:
     warnings: tuple[str, ...] = ()
 
 
+def unknown(what: str, name: object, known: Sequence[str]) -> MethodError:
+    """The error for a name that does not exist: the nearest that does, and all there are."""
+    near = difflib.get_close_matches(str(name), known, n=1)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    there = f"the {what}s are {', '.join(known)}" if known else "it has none"
+    return MethodError(f"there is no {what} {name!r}; {guess}{there}")
+
+
+def refuse_unknown(method: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raise MethodError where an option of the method does not exist."""
+    for name in options:
+        if name not in known:
+            raise MethodError(f"{method}: {unknown('option', name, known)}")
+
+
 class Account(Protocol):
     """The running explanation of one sound for one target."""
 
@@ -142,6 +159,14 @@ class Method(Protocol):
 
     name: ClassVar[str]
     stage: ClassVar[str | None]
+
+    @classmethod
+    def check(cls, options: Mapping[str, Any]) -> None:
+        """Look at what the user set, before any sound is read.
+
+        Raises MethodError for an option that does not exist or a value that does not fit,
+        MissingDependencyError where it needs a package that is not installed.
+        """
 
     @classmethod
     def of(cls, context: Context) -> Self:

@@ -9,7 +9,7 @@ which it is strongest. Per view, the places of the input that speak most for the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -23,7 +23,7 @@ from ..prototypes_index.views import LOCALISES_FREQUENCY, Grid, View, normalise,
 from .arrays import FloatArray
 from .lazy import LazyMapping
 from .manifest import FeatureMapSpec, Manifest
-from .method import Answer, Context, Heard, Sound
+from .method import Answer, Context, Heard, Sound, refuse_unknown
 from .prototype_places import Candidate, Embed, Head, WindowPlaces, places_of
 from .prototype_results import Channel, ChannelAccount, ChannelView, Kind, Place, Prototype, WindowSound
 
@@ -68,6 +68,11 @@ class Prototypes:
         self.feature_map, self.head = spec, head or Head()
         self.grid = grid_of(spec)
         self.kind: Kind = "additive" if spec.additive else "gradient" if spec.gradient else "localisation"
+
+    @classmethod
+    def check(cls, options: Mapping[str, Any]) -> None:
+        """Raises MethodError: this method has no options."""
+        refuse_unknown(cls.name, options, ())
 
     @classmethod
     def of(cls, context: Context) -> Self:

@@ -119,7 +119,7 @@ class Result(ResultRecord):
             if self.prototypes is not None and self.channels is not None:
                 self._save_prototypes(target, self.prototypes, self.channels)
             text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-            _write(target / "result.json", lambda file: file.write(text.encode()))
+            _write(target / "result.json", lambda file: file.write(text.encode("utf-8", "backslashreplace")))
         except OSError as error:
             reason = error.strerror or str(error)
             raise EarmarkError(f"{target}: cannot be written ({reason}); choose another folder") from error

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ..errors import AudioError, MethodError, ScoreError
 from .arrays import FloatArray
 from .perturbation.search import Found, Progress, search
-from .perturbation.settings import Axis, Fill, SegmentSettings, Surrogate
+from .perturbation.settings import Axis, Fill, SegmentSettings, Surrogate, require
 from .segment_results import LOWEST_R2, SegmentsResult
 
 __all__ = ["SegmentSettings", "SegmentsResult", "segments"]
@@ -52,9 +52,9 @@ def segments(
     waveform: [N] mono at `sample_rate` Hz, as the model hears it
     calls, segment_seconds, axis, surrogate, fill, preset: see `SegmentSettings`; `more`: its other fields
     seed: same seed, same masks; progress(done, budget): called after every batch
-    Raises MethodError for settings, AudioError for a sound that is too short or not finite, ScoreError
-    where the scores are not finite probabilities [B]; what score_fn itself raises comes through with a
-    note.
+    Raises MethodError for settings, MissingDependencyError without scikit-learn for a forest, AudioError
+    for a sound that is too short or not finite, ScoreError where the scores are not finite probabilities
+    [B]; what score_fn itself raises comes through with a note.
     """
     settings = SegmentSettings.of(
         {
@@ -69,6 +69,7 @@ def segments(
     )
     if settings.precision != "fp32":
         raise MethodError("segments: a score function has no precision: leave precision away")
+    require(settings)
     sound = _checked_waveform(waveform)
     found = search(sound, _checked_rate(sample_rate), _Probabilities(score_fn), settings, seed, progress)
     return result_of(found, settings, seed)

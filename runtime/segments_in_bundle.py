@@ -17,9 +17,9 @@ from __future__ import annotations
 import heapq
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from .arrays import FloatArray
 from .method import Answer, Context, Heard, Sound
 from .perturbation.grid import SegmentGrid
 from .perturbation.search import Found, Progress, search
-from .perturbation.settings import FEWEST_CALLS, SegmentSettings
+from .perturbation.settings import FEWEST_CALLS, SegmentSettings, require
 from .segment_results import COLUMNS, SegmentsResult
 from .segments import result_of, surrogate_of, warnings_of
 
@@ -49,6 +49,11 @@ class Segments:
 
     name: ClassVar[str] = "segments"
     stage: ClassVar[str | None] = "segments"
+
+    @classmethod
+    def check(cls, options: Mapping[str, Any]) -> None:
+        """Raises MethodError for settings that do not fit, MissingDependencyError without scikit-learn."""
+        require(SegmentSettings.of({name: value for name, value in options.items() if name != "progress"}))
 
     def __init__(self, context: Context) -> None:
         options = dict(context.options)

@@ -271,9 +271,17 @@ def scratch(shape: tuple[int, ...], dtype: npt.DTypeLike, *, opened: OpenSound) 
             return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
     except OSError as problem:
         raise EarmarkError(
-            f"the temporary folder {tempfile.gettempdir()} cannot take {size / 1e6:.0f} MB for this "
+            f"the temporary folder{_temporary_folder()} cannot take {size / 1e6:.0f} MB for this "
             f"long sound ({problem.strerror or problem}): free space or set TMPDIR to another folder"
         ) from problem
+
+
+def _temporary_folder() -> str:
+    """Its name for a message; nothing where none is usable."""
+    try:
+        return f" {tempfile.gettempdir()}"
+    except OSError:
+        return ""
 
 
 def release(array: npt.NDArray[Any]) -> None:

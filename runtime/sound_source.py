@@ -135,7 +135,9 @@ class FileSource:
     def _open(self) -> Any:
         try:
             if isinstance(self._file, str):
-                return soundfile.SoundFile(self._file)
+                # As bytes where names are bytes: soundfile refuses a name that is no UTF-8.
+                name = self._file if os.name == "nt" else os.fsencode(self._file)
+                return soundfile.SoundFile(name)
             self._file.seek(0)
             return soundfile.SoundFile(_Calm(self._file))
         except soundfile.LibsndfileError as problem:

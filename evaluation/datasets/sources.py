@@ -12,6 +12,7 @@ import numpy.typing as npt
 import soxr
 
 from ...errors import DataError
+from ...runtime.sound_files import list_sound_files
 from ..sound_folders import Clip, list_sounds, load_sound
 from .parts import FloatArray, Options
 
@@ -76,7 +77,9 @@ def by_speaker(options: Options) -> Pools:
     if not options.speech.is_dir():
         raise DataError(f"{options.speech}: no such folder; give one of <digit>_<speaker>_<take>.wav")
     found = [
-        (path, match) for path in sorted(options.speech.iterdir()) if (match := _SPOKEN.match(path.stem))
+        (path, match)
+        for path in list_sound_files(options.speech, recursive=False).files
+        if (match := _SPOKEN.match(path.stem))
     ]
     speakers = sorted({match["speaker"] for _, match in found})
     if not found:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from ...errors import DataError, DeviceError, RunError
-from ...evaluation.sound_folders import SUFFIXES, list_sounds, load_sound, split_sounds
+from ...evaluation.sound_folders import list_sounds, load_sound, split_sounds
+from ...runtime.sound_files import list_sound_files
 from ..run_directory import RunDirectory
 from ..source import Source
 from .settings import ClassifierSettings, from_record
@@ -75,8 +76,7 @@ def chosen_device(asked: Device, *, exact: bool) -> torch.device:
 
 def recordings(folder: Path, sample_rate: int) -> list[FloatArray]:
     """The sounds of a folder of noise. Raises DataError where there is none."""
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES) if folder.is_dir() else []
-    sounds = [load_sound(path, sample_rate) for path in paths]
+    sounds = [load_sound(path, sample_rate) for path in list_sound_files(folder).files]
     sounds = [sound for sound in sounds if len(sound) and float(np.abs(sound).max()) > 0.0]
     if not sounds:
         raise DataError(f"{folder}: no recordings of noise in it; name a folder of sound files")

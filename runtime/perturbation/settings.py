@@ -8,8 +8,9 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from ...errors import MethodError
+from ...errors import MethodError, MissingDependencyError
 from ..arrays import FloatArray
+from ..method import refuse_unknown
 
 Axis = Literal["time", "frequency", "both"]
 Surrogate = Literal["smooth", "ridge", "least_squares", "kernel_shap", "forest"]
@@ -107,12 +108,7 @@ class SegmentSettings:
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
         """The settings from options by name. Raises MethodError for a name that does not exist."""
-        known = [field.name for field in fields(cls)]
-        for name in options:
-            if name not in known:
-                raise MethodError(
-                    f"segments: there is no option {name!r}; the options are {', '.join(known)}"
-                )
+        refuse_unknown("segments", options, [field.name for field in fields(cls)])
         given: dict[str, Any] = dict(options)
         for name in ("windows", "shares"):
             if name in given:
@@ -120,9 +116,25 @@ class SegmentSettings:
         return cls(**given)
 
     @property
+    def forest(self) -> bool:
+        """Whether a random forest is fitted, by choice or because the preset's default is one."""
+        return self.surrogate == "forest" or (self.preset is not None and self.surrogate == "smooth")
+
+    @property
     def budget(self) -> int:
         """Most calls for one clip."""
         return REFERENCE_CALLS if self.preset else self.calls
+
+
+def require(settings: SegmentSettings) -> None:
+    """Raise MissingDependencyError, before the model is asked, where the surrogate's package is missing."""
+    if settings.forest:
+        try:
+            import sklearn.ensemble  # noqa: F401
+        except ImportError as error:
+            raise MissingDependencyError(
+                f'the surrogate forest needs scikit-learn ({error}): pip install "earmark[evaluation]"'
+            ) from error
 
 
 def _check_preset(settings: SegmentSettings) -> None:
