@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NOT_SHIPPED = {"tests", "benchmarks"}
+NOT_SHIPPED = {"tests", "benchmarks", "examples"}
 # What building and testing leave behind, and what setuptools adds to an sdist.
 GENERATED = {"PKG-INFO", "setup.cfg", "earmark.egg-info", "build", "dist", "__pycache__", ".git"}
 GENERATED |= {".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
