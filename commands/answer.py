@@ -10,6 +10,7 @@ from .console import bold, yellow
 
 if TYPE_CHECKING:
     from ..runtime.component_results import ComponentsResult
+    from ..runtime.prototype_results import Place, Prototype
     from ..runtime.results import Result
     from ..runtime.segment_results import SegmentsResult
 
@@ -57,13 +58,17 @@ def _lines(result: Result, top: int) -> Iterator[tuple[str, str]]:
             topic = "resembles" if index == 0 else ""
             yield (
                 topic,
-                f"{view if index == 0 else '':<14} {found.label} {found.similarity:.2f}  {found.clip} "
-                f"{found.start_s:.2f}-{found.end_s:.2f} s, {found.fmin_hz:.0f}-{found.fmax_hz:.0f} Hz",
+                f"{view if index == 0 else '':<14} {_place(found.place):<26} -> {found.label} "
+                f"{found.similarity:.2f}  {found.clip} {_place(found)}",
             )
     if result.channels is not None:
         yield "adds up" if result.channels.additive else "channels", result.channels.sum
     total = sum(result.timings.values())
     yield "took", f"{total:.0f} ms on {result.device}"
+
+
+def _place(at: Place | Prototype) -> str:
+    return f"{at.start_s:.2f}-{at.end_s:.2f} s, {at.fmin_hz:.0f}-{at.fmax_hz:.0f} Hz"
 
 
 def _segments(found: SegmentsResult, top: int) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Prototypes as a PNG: a row a view or a channel, the place in the input beside those in training clips."""
+"""Prototypes as a PNG: a row a place of the input, beside the places in training clips that match it."""
 
 from __future__ import annotations
 
@@ -42,19 +42,25 @@ class _Row:
 
     lines: tuple[str, ...]
     place: Place
+    window: WindowSound | None
     prototypes: tuple[Prototype, ...]
 
 
 def draw_nearest(
     path: Target, prototypes: Mapping[str, tuple[Prototype, ...]], account: ChannelAccount, *, title: str
 ) -> None:
-    """Write a PNG, 1000 pixels wide: of every view the place of the input and its nearest prototypes."""
-    rows = [
-        _Row((view.replace("_", " + "), "is nearest to"), found[0].place, found)
-        for view, found in prototypes.items()
-        if found
-    ]
-    _draw(path, rows, account, title)
+    """Write a PNG, 1000 pixels wide: of every view the nearest prototypes, beside what they match."""
+    rows = []
+    for view, found in prototypes.items():
+        # Several places are looked up in a view: each has a row with its own matches.
+        matched: dict[Place, list[Prototype]] = {}
+        for one in found[:SHOWN]:
+            matched.setdefault(one.place, []).append(one)
+        rows += [
+            _Row((view.replace("_", " + "), "is nearest to"), place, mine[0].window, tuple(mine))
+            for place, mine in matched.items()
+        ]
+    _draw(path, rows, account, title, ("in the input", "in training clips"))
 
 
 def draw_channels(path: Target, account: ChannelAccount, *, title: str) -> None:
@@ -66,15 +72,22 @@ def draw_channels(path: Target, account: ChannelAccount, *, title: str) -> None:
                 f"value {one.score:.2f}" if one.contribution is None else f"adds {one.contribution:+.2f}",
             ),
             one.place,
+            account.window,
             one.prototypes,
         )
         for one in account
     ]
-    _draw(path, rows, account, title, account.sum)
+    heads = "where it peaks in the input", "training clips in which it is strongest"
+    _draw(path, rows, account, title, heads, account.sum)
 
 
 def _draw(
-    path: Target, rows: Sequence[_Row], account: ChannelAccount, title: str, subtitle: str = ""
+    path: Target,
+    rows: Sequence[_Row],
+    account: ChannelAccount,
+    title: str,
+    heads: tuple[str, str],
+    subtitle: str = "",
 ) -> None:
     from PIL import Image, ImageDraw
 
@@ -83,14 +96,14 @@ def _draw(
     title_font, font = font_of(17), font_of(12)
     canvas.text((_GAP, 20), shortened(title, title_font, WIDTH - 2 * _GAP), INK, title_font, anchor="lm")
     canvas.text((_GAP, 44), shortened(subtitle, font, WIDTH - 2 * _GAP), INK, font, anchor="lm")
-    for column, text in ((0, "in the input"), (1, "in training clips")):
+    for column, text in enumerate(heads):
         canvas.text((_x(column), _ABOVE - 14), text, FAINT, font, anchor="lm")
     for number, row in enumerate(rows):
         top = _ABOVE + number * _ROW
         for line, text in enumerate(row.lines):
             canvas.text((_GAP, top + 12 + 18 * line), text, FAINT if line else INK, font_of(13), anchor="lm")
-        if account.window is not None:
-            _tile(image, canvas, 0, top, *_input(account, account.window, row.place))
+        if row.window is not None:
+            _tile(image, canvas, 0, top, *_input(row.window, row.place))
         _caption(canvas, font, 0, top, (_where(row.place),))
         for column, one in enumerate(row.prototypes[:SHOWN], 1):
             place = Place(one.start_s, one.end_s, one.fmin_hz, one.fmax_hz)
@@ -120,9 +133,8 @@ def _caption(canvas: Any, font: Any, column: int, top: int, lines: Sequence[str]
 _Shown = tuple[FloatArray, tuple[float, float, float, float]]
 
 
-def _input(account: ChannelAccount, window: WindowSound, place: Place) -> _Shown:
-    amplitude = np.hypot(window.stft[..., 0], window.stft[..., 1])
-    return amplitude, _shares(place, account.start_s, window.seconds, window.max_hz)
+def _input(window: WindowSound, place: Place) -> _Shown:
+    return window.amplitude, _shares(place, window.start_s, window.seconds, window.max_hz)
 
 
 def _clip(one: Prototype, place: Place, seconds: float) -> _Shown:

@@ -42,6 +42,19 @@ class Place:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class WindowSound:
+    """A window as the model heard it: amplitude [T, F], spans `seconds` from `start_s` on and 0 to `max_hz`.
+
+    As many columns as a picture needs: of longer windows each is the maximum of several frames.
+    """
+
+    amplitude: FloatArray
+    start_s: float
+    seconds: float
+    max_hz: float
+
+
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
 class Prototype(ResultRecord):
     """A place in a training sound that resembles a place in the input.
@@ -66,6 +79,8 @@ class Prototype(ResultRecord):
     attribution: str = ""
     # The whole file in the generation; None where the bundle was built without sound.
     sound: Path | None = field(default=None, repr=False, compare=False)
+    # The window of the input in which `place` lies, for pictures.
+    window: WindowSound | None = field(default=None, repr=False, compare=False)
     # Whether the view pins down a band, hence `audio` filters; the stretch is always cut out.
     crops_frequency: bool = field(default=True, repr=False, compare=False)
 
@@ -135,15 +150,6 @@ class Prototype(ResultRecord):
             "kind": self.kind,
             **({"attribution": self.attribution} if self.attribution else {}),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class WindowSound:
-    """A window as the model heard it: stft [T, F, 2], which spans `seconds` and 0 to `max_hz`."""
-
-    stft: FloatArray
-    seconds: float
-    max_hz: float
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)

@@ -24,6 +24,7 @@ from .arrays import FloatArray
 from .lazy import LazyMapping
 from .manifest import FeatureMapSpec, Manifest
 from .method import Answer, Context, Heard, Sound, refuse_unknown
+from .picture import columns_of
 from .prototype_places import Candidate, Embed, Head, WindowPlaces, places_of
 from .prototype_results import Channel, ChannelAccount, ChannelView, Kind, Place, Prototype, WindowSound
 
@@ -96,6 +97,14 @@ class Prototypes:
 
 
 @dataclass(frozen=True, slots=True)
+class _Found:
+    """A place that will be looked up, and the window in which it lies."""
+
+    candidate: Candidate
+    window: WindowSound
+
+
+@dataclass(frozen=True, slots=True)
 class _Window:
     """The window whose account is given."""
 
@@ -110,7 +119,7 @@ class PrototypeAccount:
 
     def __init__(self, method: Prototypes, sound: Sound, target: int) -> None:
         self._method, self._sound, self._target = method, sound, target
-        self._best: dict[View, list[Candidate]] = {view: [] for view in method.generation.views}
+        self._best: dict[View, list[_Found]] = {view: [] for view in method.generation.views}
         self._window: _Window | None = None
 
     def add(self, heard: Heard) -> None:
@@ -140,18 +149,21 @@ class PrototypeAccount:
             span=span,
             contrast=method.generation.info.contrast,
         )
+        amplitude = np.hypot(heard.stft[..., 0], heard.stft[..., 1])
+        sound = WindowSound(columns_of(amplitude), span[0], samples / rate, rate / 2)
         for view in self._best:
-            self._keep(view, places.best(view, PLACES, CHANNELS))
+            best = places.best(view, PLACES, CHANNELS)
+            self._keep(view, [_Found(candidate, sound) for candidate in best])
         logit = float(heard.logits[self._target])
         if self._window is None or logit > self._window.logit:
-            sound = WindowSound(heard.stft, samples / rate, rate / 2)
             self._window = _Window(logit, places, outputs, sound)
 
-    def _keep(self, view: View, found: Sequence[Candidate]) -> None:
+    def _keep(self, view: View, found: Sequence[_Found]) -> None:
         """Hold the PLACES best candidates, an event that two windows share once."""
-        held: list[Candidate] = []
-        for one in sorted([*self._best[view], *found], key=lambda one: -one.weight):
-            if not any(_same_event(one.place, other.place) for other in held):
+        held: list[_Found] = []
+        for one in sorted([*self._best[view], *found], key=lambda one: -one.candidate.weight):
+            place = one.candidate.place
+            if not any(_same_event(place, other.candidate.place) for other in held):
                 held.append(one)
         self._best[view] = held[:PLACES]
 
@@ -166,7 +178,7 @@ class PrototypeAccount:
     def _matches(self, view: View) -> list[Match]:
         """The nearest entries to the best places, one a recording, or more where recordings are few."""
         generation = self._method.generation
-        queries = np.stack([one.vector for one in self._best[view]])
+        queries = np.stack([one.candidate.vector for one in self._best[view]])
         matches = generation.search(view, queries, _LOOKED_AT)
         clips = generation.entries(view)["clip"][[match.entry for match in matches]]
         _, first = np.unique(generation.clips["recording"][clips], return_index=True)
@@ -177,14 +189,15 @@ class PrototypeAccount:
 
     def _nearest(self, view: View, matches: Sequence[Match]) -> tuple[Prototype, ...]:
         """The nearest entries to the best places in one view."""
-        candidates = self._best[view]
+        asked = [self._best[view][match.query] for match in matches]
         return self._prototypes(
             view,
             [match.entry for match in matches],
             [match.cosine for match in matches],
-            [candidates[match.query].place for match in matches],
-            [candidates[match.query].channels for match in matches],
+            [one.candidate.place for one in asked],
+            [one.candidate.channels for one in asked],
             [match.kind for match in matches],
+            [one.window for one in asked],
         )
 
     def _prototypes(
@@ -195,13 +208,16 @@ class PrototypeAccount:
         places: Sequence[Place],
         channels: Sequence[tuple[int, ...]],
         kinds: Sequence[str],
+        windows: Sequence[WindowSound],
     ) -> tuple[Prototype, ...]:
         """These entries as matches of places in the input."""
         generation = self._method.generation
         folder = generation.folder / AUDIO
         crops = view in LOCALISES_FREQUENCY and len(self._method.grid.bands_hz) > 1
         made = []
-        for row, cosine, place, members, kind in zip(rows, cosines, places, channels, kinds, strict=True):
+        for row, cosine, place, members, kind, window in zip(
+            rows, cosines, places, channels, kinds, windows, strict=True
+        ):
             entry = generation.entry(view, row)
             clip = generation.clip(entry.clip)
             made.append(
@@ -219,6 +235,7 @@ class PrototypeAccount:
                     kind="prototype" if kind == "prototype" else "clip",
                     attribution=clip.attribution,
                     sound=folder / clip.audio if clip.audio else None,
+                    window=window,
                     crops_frequency=crops,
                 )
             )
@@ -231,7 +248,7 @@ class PrototypeAccount:
         listed = _largest(places.account.shares["square"], CHANNELS)
         shown = self._shown(window)
         # The channels' prototypes are found together, a view at a time.
-        strongest = LazyMapping(shown, lambda view: self._strongest(cast(View, view), places, listed))
+        strongest = LazyMapping(shown, lambda view: self._strongest(cast(View, view), window, listed))
         where = places.at("square", listed)
 
         def views_of(rank: int) -> LazyMapping[ChannelView]:
@@ -276,11 +293,9 @@ class PrototypeAccount:
             return tuple(view for view in views if view == "square")
         return views
 
-    def _strongest(
-        self, view: View, places: WindowPlaces, channels: npt.NDArray[np.int64]
-    ) -> list[ChannelView]:
+    def _strongest(self, view: View, window: _Window, channels: npt.NDArray[np.int64]) -> list[ChannelView]:
         """Of each channel its place in the input, and the clips in which it is strongest."""
-        generation = self._method.generation
+        generation, places = self._method.generation, window.places
         vectors, where = places.vectors(view, channels), places.at(view, channels)
         tops = [
             generation.strongest(view, channel)["entry"][:CHANNEL_MATCHES] for channel in channels.tolist()
@@ -305,6 +320,7 @@ class PrototypeAccount:
             [where[rank] for rank in ranks],
             [(int(channels[rank]),) for rank in ranks],
             ["prototype"] * len(rows),
+            [window.sound] * len(rows),
         )
         return [
             ChannelView(where[rank], tuple(one for one, of in zip(found, ranks, strict=True) if of == rank))

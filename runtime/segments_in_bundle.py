@@ -29,7 +29,7 @@ from .method import Answer, Context, Heard, Sound
 from .perturbation.grid import SegmentGrid
 from .perturbation.search import Found, Progress, search
 from .perturbation.settings import FEWEST_CALLS, SegmentSettings, require
-from .segment_results import COLUMNS, SegmentsResult
+from .segment_results import COLUMNS, LOWEST_R2, SegmentsResult
 from .segments import result_of, surrogate_of, warnings_of
 
 Values = npt.NDArray[np.float64]
@@ -288,7 +288,7 @@ class Rows:
         self._importance, self._magnitude, self._variance = (np.zeros(shape) for _ in range(3))
 
     def add(self, span: npt.NDArray[np.int64], share: float, found: Found | None, segment: float) -> None:
-        """Divide a window's share by what was found in it; evenly where nothing was.
+        """Divide a window's share by what was found in it; evenly where that is nothing, or unreliable.
 
         span: its first and last sample; segment: samples of a segment
         """
@@ -300,12 +300,13 @@ class Rows:
             edges, even = np.asarray(span), np.full((1, bands), share / bands)
             parts = (even, np.abs(even) * segment / (span[1] - span[0]), np.abs(even))
         else:
-            edges, scale = found.grid.edges + span[0], share / total
-            fit = found.fit
-            importance, magnitude, uncertainty = (
-                values.reshape(-1, bands) * scale for values in (sure, fit.magnitude, fit.uncertainty)
+            edges, fit = found.grid.edges + span[0], found.fit
+            scale = share / float(np.abs(fit.importance).sum())
+            parts = (
+                sure.reshape(-1, bands) * (share / total),
+                fit.magnitude.reshape(-1, bands) * scale,
+                fit.uncertainty.reshape(-1, bands) * scale,
             )
-            parts = (importance, magnitude, uncertainty)
         first, last = (
             np.searchsorted(self._edges, span[0], "right") - 1,
             np.searchsorted(self._edges, span[1]),
@@ -327,8 +328,13 @@ class Rows:
 
 
 def _beyond_doubt(found: Found) -> Values:
-    """The importances, each less its uncertainty: noise of many segments would outweigh a few that count."""
+    """The importances, each less its uncertainty: noise of many segments would outweigh a few that count.
+
+    Zeros where the surrogate is unreliable: it does not know where the score comes from.
+    """
     fit = found.fit
+    if found.constant or fit.r2 < LOWEST_R2:
+        return np.zeros_like(fit.importance)
     beyond = np.abs(fit.importance) - np.nan_to_num(fit.uncertainty)
     return np.asarray(np.sign(fit.importance) * np.maximum(beyond, 0.0))
 

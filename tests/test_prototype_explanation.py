@@ -149,6 +149,69 @@ def test_long_sound_is_accounted_for_a_window_at_a_time(explainer, clip):
         assert 2.9 < place.start_s < 3 + len(clip) / rate
 
 
+def test_every_match_is_drawn_beside_the_place_that_it_matches(explainer, clip, tmp_path):
+    """In sound of several windows: the spectrogram is that of the place's window, where it is warm."""
+    from earmark.runtime.prototype_picture import _ABOVE, _LEFT, _ROW, _TILE, SHOWN
+
+    rate = explainer.manifest.sample_rate
+    sound = 0.001 * np.random.default_rng(0).standard_normal(12 * rate).astype(np.float32)
+    for at in (2.4, 7.6):
+        sound[int(at * rate) : int(at * rate) + len(clip)] += clip
+    result = explainer.explain(sound, rate, methods=["prototypes"], target="snare")
+    windows = {}
+    for heard in explainer.hear(_opened(sound, rate)):
+        windows[heard.offset / rate] = np.hypot(heard.stft[..., 0], heard.stft[..., 1])
+    rows = []
+    for found in result.prototypes.values():
+        for one in found:
+            window = one.window
+            assert window.start_s <= one.place.start_s + 1e-6
+            assert one.place.end_s <= window.start_s + window.seconds + 0.2
+            np.testing.assert_array_equal(window.amplitude, windows[window.start_s])
+        rows += dict.fromkeys(one.place for one in found[:SHOWN])
+    assert len({one.window.start_s for found in result.prototypes.values() for one in found}) > 1
+    for one in result.channels:
+        assert one.prototypes[0].window is result.channels.window
+    result.save(tmp_path)
+    with Image.open(tmp_path / "prototypes.png") as picture:
+        assert picture.height == _ABOVE + _ROW * len(rows)
+        pixels = np.asarray(picture.convert("RGB"), dtype=int)
+    by_place = {one.place: one.window for found in result.prototypes.values() for one in found}
+    for number, place in enumerate(rows):
+        top = _ABOVE + number * _ROW
+        tile = pixels[top : top + _TILE[1], _LEFT : _LEFT + _TILE[0]]
+        warm = tile[..., 0] > tile[..., 2] + 20
+        window = by_place[place]
+        ends = np.array([place.start_s, place.end_s]) - window.start_s
+        left, right = np.clip(ends / window.seconds, 0, 1) * (_TILE[0] - 1)
+        columns = np.flatnonzero(warm.any(axis=0))
+        assert columns[0] == pytest.approx(left, abs=2)
+        assert columns[-1] == pytest.approx(right, abs=2)
+
+
+def _opened(sound, rate):
+    from earmark.runtime.sound import open_sound
+
+    return open_sound(sound, rate, rate)
+
+
+def test_the_text_says_which_place_each_match_is_of(explainer, clip, tmp_path):
+    soundfile.write(tmp_path / "a.wav", clip, explainer.manifest.sample_rate, subtype="FLOAT")
+    told = CliRunner().invoke(main, ["explain", str(tmp_path / "a.wav"), "-m", "prototypes"]).output
+    result = explainer.explain(tmp_path / "a.wav", methods=["prototypes"])
+    for found in result.prototypes.values():
+        for one in found[:3]:
+            place = one.place
+            where = f"{place.start_s:.2f}-{place.end_s:.2f} s, {place.fmin_hz:.0f}-{place.fmax_hz:.0f} Hz"
+            (_line,) = (
+                line
+                for line in told.splitlines()
+                if f"{one.label} {one.similarity:.2f}  {one.clip} {one.start_s:.2f}-{one.end_s:.2f}" in line
+                and where in line.partition("->")[0]
+                and f"{one.fmin_hz:.0f}-{one.fmax_hz:.0f} Hz" in line.partition("->")[2]
+            )
+
+
 def test_a_pickled_result_is_whole(result):
     again = pickle.loads(pickle.dumps(result))
     assert again.to_dict() == result.to_dict()
