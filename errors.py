@@ -27,7 +27,13 @@ class BusyError(BundleError):
 
 
 class WriteError(EarmarkError, OSError):
-    """A file cannot be written: no room, a limit on file sizes, no permission."""
+    """A file cannot be written: no room, a limit on file sizes, no permission.
+
+    With the `errno`, `strerror` and `filename` of an OSError.
+    """
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
 
 
 class LabelError(EarmarkError, LookupError):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import secrets
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..errors import EarmarkError
+from ..prototypes_index.durability import naming
 from .arrays import FloatArray
 from .records import ResultRecord
 from .sound import releaser
+from .sound_writing import open_sound_file
 
 if TYPE_CHECKING:
     from .component_results import ComponentsResult
@@ -99,12 +98,14 @@ class Result(ResultRecord):
         prototypes, in it <view>_<rank>.wav and channel_<channel>_<rank>.wav.
         With components: components.png and the folder components, in it kept.wav, removed.wav and a track
         for each that is selected, component_<index>.wav. WAV in 32-bit float, so that kept + removed is the
-        input, and the tracks are what is kept. Each file is complete or absent, result.json comes last.
-        Raises EarmarkError where the folder cannot be written.
+        input, and the tracks are what is kept.
+        The folder becomes this result as a whole or stays as it was: what an earlier result left in it goes.
+        Files that earmark did not write stay; where there are some, the files are replaced one by one.
+        Raises WriteError where something cannot be written, or a file of another is in the way.
         """
-        target = Path(folder)
-        try:
-            target.mkdir(parents=True, exist_ok=True)
+        from .result_folder import RECORD, replacing
+
+        with replacing(Path(folder)) as target:
             if self.mask is not None:
                 title = f"{self.target}  {dict(self.predictions)[self.target]:.1%}"
                 _write(target / "mask.png", lambda file: _picture(file, self.mask, self.duration_s, title))
@@ -119,10 +120,9 @@ class Result(ResultRecord):
             if self.prototypes is not None and self.channels is not None:
                 self._save_prototypes(target, self.prototypes, self.channels)
             text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-            _write(target / "result.json", lambda file: file.write(text.encode("utf-8", "backslashreplace")))
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise EarmarkError(f"{target}: cannot be written ({reason}); choose another folder") from error
+            # Bytes of a name that are no UTF-8 become what JSON escapes them with.
+            content = text.encode(errors="backslashreplace")
+            _write(target / RECORD, lambda file: file.write(content))
 
     def _save_components(self, target: Path, components: ComponentsResult) -> None:
         """The tracks of the selected components, what they are together, and their picture."""
@@ -159,46 +159,22 @@ class Result(ResultRecord):
             _write_wav(target / "prototypes" / name, *one.audio())
 
 
-@contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    """A new name beside `path`; what was written there becomes `path`, or nothing stays."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def _write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Write `path` by `fill`: complete or absent."""
-    with _replaced(path) as temporary, temporary.open("xb") as file:
+    """Write the new file `path` by `fill`."""
+    with naming(path), path.open("xb") as file:
         fill(file)
 
 
 def _write_wav(path: Path, sound: FloatArray, sample_rate: int) -> None:
     """Write `sound` [samples] or [channels, samples] block by block; RF64 past WAV's 4 GiB."""
-    import soundfile
-
     channels = 1 if sound.ndim == 1 else sound.shape[0]
     kind = "RF64" if sound.nbytes > _MOST_WAV_BYTES else "WAV"
     release = releaser(sound)
-    try:
-        # libsndfile writes by itself: an error in a Python file's write would not come through it.
-        with (
-            _replaced(path) as temporary,
-            soundfile.SoundFile(
-                temporary, "w", samplerate=sample_rate, channels=channels, format=kind, subtype="FLOAT"
-            ) as wav,
-        ):
-            for start in range(0, sound.shape[-1], _BLOCK):
-                block = sound[..., start : start + _BLOCK].T
-                wav.write(block)
-                release(block.nbytes)
-    except (soundfile.LibsndfileError, AssertionError) as error:
-        # soundfile asserts that everything was written.
-        raise OSError(None, getattr(error, "error_string", "") or "no room left") from error
+    with open_sound_file(path, sample_rate, channels, kind, "FLOAT") as wav:
+        for start in range(0, sound.shape[-1], _BLOCK):
+            block = sound[..., start : start + _BLOCK].T
+            wav.write(block)
+            release(block.nbytes)
 
 
 def _picture(file: BinaryIO, mask: MaskResult | None, seconds: float, title: str) -> None:

@@ -1,0 +1,131 @@
+"""The folder of one result: what in it is earmark's own, and how the whole of it is replaced.
+
+A folder that holds nothing else is replaced in one step by a new one made beside it. Where that cannot be
+(files of others lie in it, it is the working folder, a link, or a mount), its files are replaced one by one:
+the record goes first, for one that says that it is unfinished, and comes last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import WriteError
+from ..prototypes_index.atomic import HIDDEN, put_in_place, staged, sweep
+from ..prototypes_index.durability import naming
+
+RECORD = "result.json"
+# What `Result.save` may write, by paths in the folder with forward slashes.
+_OWN = re.compile(
+    r"result\.json|(mask|segments|components|prototypes|channels)\.png|segments\.csv|(kept|removed)\.wav"
+    r"|components/(kept|removed|component_\d+)\.wav"
+    r"|prototypes/(square|time|frequency|time_frequency|channel_\d+)_\d+\.wav"
+)
+_OWN_FOLDERS = ("components", "prototypes")
+_UNFINISHED = {"unfinished": "earmark was stopped while it wrote this result; explain the sound again"}
+# Of a result of 10 hours.
+_MOST_RECORD_BYTES = 256 << 20
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A new folder to write a result to, which becomes `target` when the block ends well.
+
+    Of `target`, earmark's own files of an earlier result go, and all others stay. Raises WriteError where
+    something cannot be written or a file that earmark did not write is in the way; `target` then stays as it
+    was.
+    """
+    with naming(target):
+        target.mkdir(parents=True, exist_ok=True)
+        sweep(target)
+        whole = _replaceable(target)
+    with staged(target.resolve() if whole else target, inside=not whole) as folder:
+        yield folder
+        if whole and _replaceable(target):
+            try:
+                put_in_place(folder, target.resolve())
+                return
+            except OSError:
+                # Some file systems cannot rename folders of lower layers.
+                pass
+        _move(folder, target)
+
+
+def written_by_earmark(path: Path) -> bool:
+    """Whether the file lies in a result's folder and is one of those that `Result.save` wrote."""
+    for folder, name in ((path.parent, path.name), (path.parent.parent, f"{path.parent.name}/{path.name}")):
+        if _OWN.fullmatch(name):
+            return is_result(folder)
+    return False
+
+
+def is_result(folder: Path) -> bool:
+    """Whether the folder holds the record of a result, finished or not."""
+    path = folder / RECORD
+    try:
+        # A pipe would block for ever.
+        if not path.is_file() or path.stat().st_size > _MOST_RECORD_BYTES:
+            return False
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and (
+        record == _UNFINISHED or {"predictions", "bundle_id"} <= record.keys()
+    )
+
+
+def _replaceable(target: Path) -> bool:
+    """Whether the folder may be replaced by another: it holds nothing but a result, or nothing."""
+    if target.is_symlink() or target.is_mount() or not os.access(target.resolve().parent, os.W_OK | os.X_OK):
+        return False
+    here = Path.cwd()
+    if target.samefile(here) or here.is_relative_to(target.resolve()):
+        return False
+    own, others = _contents(target)
+    return not others and (not own or is_result(target))
+
+
+def _contents(target: Path) -> tuple[list[str], list[str]]:
+    """Names in the folder: those that a result has, and others."""
+    own: list[str] = []
+    others: list[str] = []
+    for entry in target.iterdir():
+        if entry.name in _OWN_FOLDERS and entry.is_dir() and not entry.is_symlink():
+            names = [f"{entry.name}/{inner.name}" for inner in entry.iterdir()]
+        else:
+            names = [entry.name]
+        for name in names:
+            mine = _OWN.fullmatch(name) and (target / name).is_file()
+            (own if mine else others).append(name)
+    return own, others
+
+
+def _move(folder: Path, target: Path) -> None:
+    """Move the files of a result into `target` one by one, those of an earlier result away."""
+    new = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    own, _ = _contents(target)
+    if not is_result(target):
+        for name in new:
+            if os.path.lexists(target / name):
+                raise WriteError(
+                    f"{target / name}: is there already and was not written by earmark; move it away or "
+                    "choose another folder"
+                )
+        own = []
+    with naming(target):
+        unfinished = folder / f"{HIDDEN}unfinished"
+        unfinished.write_text(json.dumps(_UNFINISHED), encoding="utf-8")
+        unfinished.replace(target / RECORD)
+        for name in own:
+            if name != RECORD and name not in new:
+                (target / name).unlink()
+        for name in (*(name for name in new if name != RECORD), RECORD):
+            (target / name).parent.mkdir(exist_ok=True)
+            (folder / name).replace(target / name)
+        for name in _OWN_FOLDERS:
+            if (target / name).is_dir() and not any((target / name).iterdir()):
+                (target / name).rmdir()
