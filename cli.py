@@ -13,6 +13,7 @@ import click
 
 from . import __version__
 from .commands.console import CommandError, open_standard_streams, stdout_failed, tell, tell_traceback
+from .commands.stopping import stopping_in_order
 from .errors import DeviceError, EarmarkError
 
 # Verb -> its line in `earmark --help`. The module of that name in `commands/` holds the command.
@@ -56,7 +57,8 @@ class Verbs(click.Group):
             return run(*arguments, standalone_mode=False, **extra)
         open_standard_streams()
         try:
-            ended = run(*arguments, standalone_mode=False, **extra)
+            with stopping_in_order():
+                ended = run(*arguments, standalone_mode=False, **extra)
             sys.exit(ended if isinstance(ended, int) else 0)
         except click.Abort:
             tell("Aborted!")
