@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from typing import NoReturn
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def stopping_in_order() -> Iterator[None]:
             signal.signal(one, signal.SIG_DFL)
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
+def _stop(number: int, _: object) -> NoReturn:
     # Another one would break off the tidying.
     signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)

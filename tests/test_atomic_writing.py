@@ -23,9 +23,11 @@ from earmark.prototypes_index.locks import locked
 def ways(request, monkeypatch):
     if request.param == "two renames":
         monkeypatch.setattr(atomic, "_exchanger", lambda: None)
-    elif atomic._exchanger() is None:
-        pytest.skip("this system cannot exchange two names")
-    return request.param
+    return "exchange" if atomic._exchanger() else "two renames"
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def bundle(folder, content):
@@ -44,7 +46,7 @@ def test_a_folder_changes_in_one_step(tmp_path, ways):
     target = bundle(tmp_path / "b", "old")
     replace_by(target, "new")
     assert (target / "content").read_text() == "new"
-    assert os.listdir(tmp_path) == ["b"]
+    assert names(tmp_path) == ["b"]
 
 
 def killed_at(step, tmp_path, ways):
@@ -79,7 +81,7 @@ def test_killed_at_any_step_the_old_or_the_new_is_there(tmp_path, ways):
         sweep(home)
         if ways != "exchange":
             found.append((target / "content").read_text())
-        assert os.listdir(home) == ["b"], "nothing is left"
+        assert names(home) == ["b"], "nothing is left"
         if not killed:
             break
         step += 1
@@ -92,15 +94,15 @@ def test_what_a_living_writer_holds_is_not_swept(tmp_path):
         sweep(tmp_path)
         assert folder.is_dir()
         assert file.is_file()
-    assert os.listdir(tmp_path) == ["f.txt"]
+    assert names(tmp_path) == ["f.txt"]
 
 
 def test_only_names_of_earmark_are_swept(tmp_path):
     for name in (".earmark-notes", ".earmark-0123456789abcdeg", "earmark-0123456789abcdef"):
         (tmp_path / name).touch()
-    before = sorted(os.listdir(tmp_path))
+    before = names(tmp_path)
     sweep(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == before
+    assert names(tmp_path) == before
 
 
 def test_an_error_leaves_the_old_file_and_names_it(tmp_path, monkeypatch):
@@ -116,7 +118,7 @@ def test_an_error_leaves_the_old_file_and_names_it(tmp_path, monkeypatch):
     assert caught.value.errno == errno.ENOSPC
     assert "free some space" in str(caught.value)
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["bundle.json"]
+    assert names(tmp_path) == ["bundle.json"]
 
 
 def test_modes_follow_the_umask(tmp_path):
@@ -145,7 +147,7 @@ def test_one_writer_at_a_time(tmp_path, monkeypatch, code):
     started = time.monotonic()
     with (
         locked(tmp_path / ".lock"),
-        pytest.raises(BusyError, match="another process|process") as caught,
+        pytest.raises(BusyError, match="is writing to it") as caught,
         locked(tmp_path / ".lock", timeout=0.2),
     ):
         pass
@@ -190,7 +192,7 @@ def test_without_flock_the_lock_of_a_killed_process_is_taken_over(tmp_path, monk
         owner.write_text(json.dumps(left | changed))
         with locked(tmp_path / ".lock"):
             pass
-    assert sorted(os.listdir(tmp_path)) == [".lock"]
+    assert names(tmp_path) == [".lock"]
 
 
 def test_without_flock_what_nobody_can_know_is_said_with_the_cure(tmp_path, monkeypatch):
