@@ -216,7 +216,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="earmark-subject-", dir=harness.shared_memory()) as folder:
         cases = Bundles(harness.in_child(lambda: build(Path(folder))))
         cases.expected = harness.in_child(lambda: reference(cases))
-        return harness.main("bundles", cases, options)
+        return harness.main("bundles", cases, options, lambda: reference(cases))
 
 
 if __name__ == "__main__":

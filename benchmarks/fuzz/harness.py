@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import faulthandler
+import importlib
 import json
 import os
 import pickle
@@ -143,8 +145,14 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def main(name: str, case: Case, options: argparse.Namespace) -> int:
-    """Run what `options` ask for and print it. Returns the exit code: 1 where a case was a fault."""
+def main(name: str, case: Case, options: argparse.Namespace, whole: Callable[[], Any]) -> int:
+    """Run what `options` ask for and print it. Returns the exit code: 1 where a case was a fault.
+
+    whole: does what cases do, with an input that is whole: what it imports is imported here, once for all
+    """
+    for module in in_child(lambda: (whole(), sorted(sys.modules))[1]):
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
     limits = Limits(seconds=options.seconds)
     out = options.out or Path(tempfile.mkdtemp(prefix=f"earmark-fuzz-{name}-"))
     out.mkdir(parents=True, exist_ok=True)
@@ -202,7 +210,7 @@ def _plain(path: Path) -> bool:
 class Runner:
     """Keeps `jobs` children busy with groups of cases and collects what they tell."""
 
-    _GROUP = 25
+    _GROUP = 50
 
     def __init__(self, case: Case, seed: int, limits: Limits, jobs: int) -> None:
         self._case, self._seed, self._limits, self._jobs = case, seed, limits, jobs

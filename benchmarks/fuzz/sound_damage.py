@@ -134,11 +134,13 @@ def _flac_total(one: Written, draw: random.Random) -> Damage:
 def _streamed(one: Written, draw: random.Random) -> Damage:
     """Sizes as a writer to a pipe leaves them."""
     if one.kind in ("WAV", "WAVEX"):
-        made = bytearray(one.content)
+        # Up to the sound's last byte: without sizes, padding would be a sample.
+        made = bytearray(
+            one.content[: one.data + int.from_bytes(one.content[one.data - 4 : one.data], "little")]
+        )
         value = draw.choice([0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000])
         struct.pack_into("<I", made, 4, value)
         struct.pack_into("<I", made, one.data - 4, value)
-        # libsndfile's own files have chunks after the sound only where they hold a peak, which lies before.
         return Damage(bytes(made), f"streamed {value:#x}", "streamed" if one.lossless else "anything")
     if one.kind == "AU":
         made = bytearray(one.content)

@@ -180,7 +180,11 @@ def _compare(written: Written, made: Damage, heard: Heard) -> None:
         if any(ord(one) < 32 for one in warning):
             raise SilentError(f"a warning with control characters: {warning!r}")
     expected = written.samples
-    told = [one for one in heard.warnings if not _about_content(one)]
+    told = list(heard.warnings)
+    if told:
+        # What is true of the sound as it was written, such as a rate below the model's, tells of no damage.
+        usual = hear(io.BytesIO(written.content)).warnings
+        told = [one for one in told if one not in usual]
     if made.expect in ("same", "streamed") and told:
         raise SilentError(f"a false warning: {told[0]}")
     if told or made.expect == "anything":
@@ -204,21 +208,11 @@ def _compare(written: Written, made: Damage, heard: Heard) -> None:
             raise SilentError("other samples than were written, and no warning")
 
 
-def _about_content(warning: str) -> bool:
-    """Warnings that are true of the sound as written: below the model's rate, silent, inverted, an offset."""
-    words = (
-        "below",
-        "silent",
-        "rate",
-        "offset",
-        "inverted",
-        "channel",
-        "one sample",
-        "too short",
-        "opposite",
-    )
-    return any(word in warning for word in words) and "header" not in warning and "cut off" not in warning
+def main() -> int:
+    """Run."""
+    options = harness.arguments(__doc__ or "").parse_args()
+    return harness.main("sounds", case, options, lambda: hear(io.BytesIO(write(random.Random(0)).content)))
 
 
 if __name__ == "__main__":
-    sys.exit(harness.main("sounds", case, harness.arguments(__doc__ or "").parse_args()))
+    sys.exit(main())

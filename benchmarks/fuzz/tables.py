@@ -84,6 +84,10 @@ class Tables:
         )
         return draw.choice(kinds)(draw, folder)
 
+    def ask_whole(self) -> None:
+        """Ask the intact generation everything."""
+        _ask(Generation.open(self.generation, self.spec), random.Random(0))
+
     def _generation(self, draw: random.Random, folder: Path) -> Verdict:
         one = Damaged(self.generation, folder / "generation", draw)
         for _ in range(draw.choice([1, 1, 2])):
@@ -197,7 +201,8 @@ def main() -> int:
     options = harness.arguments(__doc__ or "").parse_args()
     with tempfile.TemporaryDirectory(prefix="earmark-subject-", dir=harness.shared_memory()) as folder:
         bundle = harness.in_child(lambda: build(Path(folder)))
-        return harness.main("tables", Tables(bundle, Path(folder) / "data"), options)
+        tables = Tables(bundle, Path(folder) / "data")
+        return harness.main("tables", tables, options, tables.ask_whole)
 
 
 if __name__ == "__main__":
