@@ -19,7 +19,8 @@ import soxr
 
 from ..errors import AudioError, EarmarkError
 from .arrays import FloatArray
-from .sound_source import BLOCK, SoundSource, find_source
+from .sound_file import find_source
+from .sound_source import BLOCK, SoundSource
 
 # Values (samples times channels, at the higher of the two rates) that are kept in memory: 64 MB.
 MEMORY_VALUES = 16_000_000
@@ -54,8 +55,7 @@ class OpenSound:
         # A waveform that came without an axis for channels goes back without one.
         self.flat = source.flat
         self.warnings: list[str] = []
-        most = max(source.promised, _scaled(source.promised, source.rate, model_rate))
-        self.long = most * source.channels > MEMORY_VALUES
+        self.long = False
         self._kept: FloatArray | None = None
         self._at_model_rate: FloatArray | None = None
         self.input_samples, self.peak = self._check()
@@ -63,12 +63,7 @@ class OpenSound:
         self.silent = self.peak == 0.0
         if self.silent:
             self.warnings.append("the sound is silent: its scores say nothing about any sound")
-        missing = max(0, source.promised - self.input_samples)
-        if missing or source.cut_off:
-            end = self.input_samples / self.input_rate
-            self.warnings.append(
-                f"the file is cut off or damaged: its header promises more than the {end:.3f} s it holds"
-            )
+        self.warnings += source.warnings()
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to another process: short sound takes its samples along and leaves its file here."""
@@ -98,6 +93,10 @@ class OpenSound:
                 )
             count += block.shape[1]
             peak = max(peak, -lowest, highest)
+            most = max(count, _scaled(count, self.input_rate, self.model_rate))
+            if most * self.input_channels > MEMORY_VALUES:
+                self.long = True
+                parts.clear()
             if not self.long:
                 parts.append(block)
         if count == 0:
