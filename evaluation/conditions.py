@@ -9,15 +9,16 @@ of their own hear it at its level. What is mixed in depends on the seed and the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-from ..errors import DataError
+from ..errors import AudioError, DataError
 from ..runtime.arrays import FloatArray
 from ..runtime.sound_files import list_sound_files
+from ..runtime.sound_file import find_source
 from .seeding import generator, partner
 from .sound_folders import Clip, load_sound
 from .synthesis.speech import speech_like
@@ -111,7 +112,7 @@ class Condition:
 
 
 def speech_files(folder: Path) -> tuple[list[Path], list[str]]:
-    """The sound files anywhere in `folder`, sorted, and a line on each that is none by its header.
+    """The sound files anywhere in `folder`, sorted, and a line on each that is none by its beginning.
 
     Raises DataError where no file is left.
     """
@@ -119,11 +120,12 @@ def speech_files(folder: Path) -> tuple[list[Path], list[str]]:
     unreadable: list[str] = []
     for path in list_sound_files(folder).files:
         try:
-            if soundfile.info(path).frames < 1:
-                raise ValueError("holds no samples")
+            with closing(find_source(path, None).blocks()) as blocks:
+                if next(blocks, None) is None:
+                    raise AudioError(f"{path} has no samples")
             files.append(path)
-        except (soundfile.LibsndfileError, OSError, ValueError) as error:
-            unreadable.append(f"{path}: {error}")
+        except AudioError as error:
+            unreadable.append(str(error))
     if not files:
         raise DataError(f"{folder}: no sound files to take speech from")
     return files, unreadable

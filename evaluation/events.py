@@ -12,9 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import soundfile
-
-from ..errors import DataError
+from ..errors import AudioError, DataError
+from ..runtime.sound import seconds_of
 from .sound_folders import Clip, SoundFolder
 
 COLUMNS = ("clip", "label", "start_s", "end_s")
@@ -126,7 +125,6 @@ def _time(where: str, name: str, row: dict[str, str]) -> float:
 
 def _seconds(path: Path) -> float:
     try:
-        info = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as sound; events need their clip") from error
-    return float(info.frames / info.samplerate)
+        return seconds_of(path)
+    except AudioError as error:
+        raise DataError(f"{error}; events need their clip") from error

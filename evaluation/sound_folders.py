@@ -12,16 +12,17 @@ import random
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
-import soxr
 
-from ..errors import DataError
+from ..errors import AudioError, DataError
 from ..runtime.level import level_of
 from ..runtime.sound_files import Skipped, list_folders, list_sound_files
+from ..runtime.sound import read_mono
 from .label_table import LABEL_TABLE, read_labels
 
 FloatArray = npt.NDArray[np.float32]
@@ -219,26 +220,16 @@ def _hold_out(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:
     return held
 
 
-def load_sound(path: str | Path, sample_rate: int) -> FloatArray:
-    """Read a clip as mono [samples] float32 at `sample_rate` Hz (channel mean, soxr resampling).
+def load_sound(path: str | Path, sample_rate: int, tell: Callable[[str], None] | None = None) -> FloatArray:
+    """Read a clip as mono [samples] float32 at `sample_rate` Hz, as the runtime hears it.
 
+    tell: takes what is wrong with the file, line by line
     Raises DataError where it cannot be read, is empty, or is not finite.
     """
     try:
-        waveform, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
-        detail = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise DataError(f"{path}: cannot be read as sound ({detail})") from error
-    if not len(waveform):
-        raise DataError(f"{path}: holds no samples")
-    mono: FloatArray = waveform.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(mono).all():
-        raise DataError(f"{path}: holds samples that are not finite")
-    if rate != sample_rate:
-        mono = np.asarray(soxr.resample(mono, rate, sample_rate), dtype=np.float32)
-        if not len(mono):
-            raise DataError(f"{path}: too short to be resampled to {sample_rate} Hz")
-    return np.ascontiguousarray(mono)
+        return read_mono(path, sample_rate, tell=tell)
+    except AudioError as error:
+        raise DataError(str(error)) from error
 
 
 def load_sounds(
@@ -247,17 +238,19 @@ def load_sounds(
     *,
     strict: bool = False,
     on_clip: Callable[[], None] | None = None,
+    on_damage: Callable[[Clip, str], None] | None = None,
 ) -> tuple[list[Clip], list[FloatArray], list[Unreadable]]:
     """Load clips; those that cannot be read are listed and left out, or raise DataError with `strict`.
 
-    `on_clip` is called after each clip (progress).
+    `on_clip` is called after each clip (progress), `on_damage` with what is wrong with a clip that is heard.
     """
     good: list[Clip] = []
     waveforms: list[FloatArray] = []
     bad: list[Unreadable] = []
     for clip in clips:
         try:
-            waveforms.append(load_sound(clip.path, sample_rate))
+            tell = partial(on_damage, clip) if on_damage is not None else None
+            waveforms.append(load_sound(clip.path, sample_rate, tell))
             good.append(clip)
         except DataError as error:
             if strict:

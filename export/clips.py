@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import AudioError, DataError
 from ..runtime.level import level_of
 from ..runtime.sound_files import list_sound_files
+from ..runtime.sound import read_mono
 from .exportable import Exportable, FloatArray
 
 
@@ -31,19 +32,11 @@ def read_clip(path: Path, source: Exportable) -> FloatArray | None:
 
     None where it is silent. Raises DataError where it cannot be read.
     """
-    import soundfile
-    import soxr
-
     rate = source.sample_rate
     try:
-        with soundfile.SoundFile(str(path)) as file:
-            sound = file.read(math.ceil(source.window.seconds * file.samplerate), "float32", always_2d=True)
-            given = file.samplerate
-    except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as sound ({error})") from error
-    mono = sound.mean(axis=1, dtype=np.float32)
-    if given != rate and len(mono):
-        mono = np.asarray(soxr.resample(mono, given, rate), dtype=np.float32)
+        mono = read_mono(path, rate, most_s=source.window.seconds)
+    except AudioError as error:
+        raise DataError(str(error)) from error
     mono = mono[: round(source.window.seconds * rate)]
     if not len(mono) or not np.isfinite(mono).all() or not np.abs(mono).max() > 0:
         return None

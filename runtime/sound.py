@@ -6,6 +6,7 @@ is made of it lies in temporary files, so that memory does not grow with the sou
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import tempfile
@@ -20,6 +21,7 @@ import soxr
 from ..errors import AudioError, EarmarkError
 from .arrays import FloatArray
 from .sound_file import find_source
+from .sound_quality import Quality
 from .sound_source import BLOCK, SoundSource
 
 # Values (samples times channels, at the higher of the two rates) that are kept in memory: 64 MB.
@@ -38,12 +40,56 @@ def open_sound(sound: Any, sample_rate: int | None, model_rate: int) -> OpenSoun
     return OpenSound(find_source(sound, sample_rate), model_rate)
 
 
+def read_mono(
+    path: str | os.PathLike[str],
+    rate: int,
+    *,
+    most_s: float = math.inf,
+    tell: Callable[[str], None] | None = None,
+) -> FloatArray:
+    """The mean of a file's channels at `rate` Hz, [samples]; the first `most_s` seconds of it.
+
+    tell: takes what is wrong with the file, line by line, where all of it is read
+    Raises AudioError as `open_sound` does.
+    """
+    if math.isinf(most_s):
+        opened = open_sound(path, None, rate)
+        if tell is not None:
+            for line in opened.damage:
+                tell(line)
+        return _mono(opened)
+    source = find_source(path, None)
+    left = math.ceil(most_s * source.rate)
+    parts: list[FloatArray] = []
+    with closing(source.blocks()) as blocks:
+        while left > 0 and (block := next(blocks, None)) is not None:
+            parts.append(block[:, :left])
+            left -= block.shape[1]
+    if not parts:
+        raise AudioError(f"{source.name} has no samples: give a sound that is not empty")
+    opened = open_sound((np.concatenate(parts, axis=1), source.rate), None, rate)
+    return _mono(opened)
+
+
+def seconds_of(path: str | os.PathLike[str]) -> float:
+    """How long a file is, all of it decoded. Raises AudioError where it cannot be read."""
+    source = find_source(path, None)
+    samples: int = sum(block.shape[1] for block in source.blocks())
+    return float(samples / source.rate)
+
+
+def _mono(opened: OpenSound) -> FloatArray:
+    """The mean of all channels at the model's rate, [samples]."""
+    parts: list[FloatArray] = [block.mean(axis=0, dtype=np.float32) for block in opened.model_blocks()]
+    return np.concatenate(parts)
+
+
 class OpenSound:
     """A checked sound. All of it has been decoded once when this exists.
 
     name; input_rate [Hz], input_channels, input_samples as given; samples at the model's rate,
     ceil(input_samples * model_rate / input_rate); peak: largest absolute value; silent: peak is 0;
-    long: read again on every pass; warnings: one line each.
+    long: read again on every pass; warnings: one line each; damage: those of them about the file itself.
     """
 
     def __init__(self, source: SoundSource, model_rate: int) -> None:
@@ -58,12 +104,21 @@ class OpenSound:
         self.long = False
         self._kept: FloatArray | None = None
         self._at_model_rate: FloatArray | None = None
+        self._quality = Quality(source.channels)
         self.input_samples, self.peak = self._check()
         self.samples = _scaled(self.input_samples, self.input_rate, model_rate)
         self.silent = self.peak == 0.0
         if self.silent:
             self.warnings.append("the sound is silent: its scores say nothing about any sound")
-        self.warnings += source.warnings()
+        self.damage = source.warnings()
+        self.warnings += self.damage
+        if self.input_rate < model_rate:
+            self.warnings.append(
+                f"the sound's rate is {self.input_rate} Hz: it holds nothing above "
+                f"{self.input_rate / 2:.0f} Hz, and the model listens up to {model_rate / 2:.0f} Hz"
+            )
+        if not self.silent:
+            self.warnings += self._quality.warnings(self.peak)
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to another process: short sound takes its samples along and leaves its file here."""
@@ -93,6 +148,7 @@ class OpenSound:
                 )
             count += block.shape[1]
             peak = max(peak, -lowest, highest)
+            self._quality.add(block, max(-lowest, highest))
             most = max(count, _scaled(count, self.input_rate, self.model_rate))
             if most * self.input_channels > MEMORY_VALUES:
                 self.long = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -112,7 +112,7 @@ class FileSource:
         if view.error is not None:
             raise view.error
 
-    def blocks(self) -> Iterator[FloatArray]:
+    def blocks(self) -> Generator[FloatArray, None, None]:
         """Blocks [channels, n]; a decoding error ends the part where it stands."""
         heard: list[_Heard] = []
         with self._bytes() as data:

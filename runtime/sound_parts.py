@@ -67,8 +67,10 @@ def before_tags(data: SoundBytes, begin: int, end: int) -> int:
         elif tail[-9:] == b"LYRICS200" and tail[-15:-9].isdigit():
             end -= 15 + int(tail[-15:-9])
         elif len(tail) >= 32 and tail[-32:-24] == b"APETAGEX":
-            flags = int.from_bytes(tail[-12:-8], "little")
-            end -= int.from_bytes(tail[-20:-16], "little") + (32 if flags >> 31 else 0)
+            end -= int.from_bytes(tail[-20:-16], "little")
+            # The header looks like the footer.
+            if data.at(end - 32, 8) == b"APETAGEX":
+                end -= 32
         else:
             break
         end = max(begin, end)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,7 +27,7 @@ class SoundSource(Protocol):
     channels: int
     flat: bool
 
-    def blocks(self) -> Iterator[FloatArray]:
+    def blocks(self) -> Generator[FloatArray, None, None]:
         """Blocks [channels, n] in order, from the beginning; ends early where decoding fails."""
 
     def warnings(self) -> list[str]:
@@ -66,7 +66,7 @@ class ArraySource:
             )
         self.rate = checked_rate(rate, self.name)
 
-    def blocks(self) -> Iterator[FloatArray]:
+    def blocks(self) -> Generator[FloatArray, None, None]:
         """Blocks [channels, n]; views where the array is float32 already."""
         kind, bits = self._values.dtype.kind, 8 * self._values.dtype.itemsize
         for start in range(0, self._samples, BLOCK):
