@@ -17,8 +17,8 @@ import numpy as np
 
 from ..errors import AudioError, DataError
 from ..runtime.arrays import FloatArray
+from ..runtime.sound_decoding import find_source
 from ..runtime.sound_files import list_sound_files
-from ..runtime.sound_file import find_source
 from .seeding import generator, partner
 from .sound_folders import Clip, load_sound
 from .synthesis.speech import speech_like

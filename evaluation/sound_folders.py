@@ -17,12 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
 from ..errors import AudioError, DataError
 from ..runtime.level import level_of
-from ..runtime.sound_files import Skipped, list_folders, list_sound_files
 from ..runtime.sound import read_mono
+from ..runtime.sound_files import Skipped, list_folders, list_sound_files
 from .label_table import LABEL_TABLE, read_labels
 
 FloatArray = npt.NDArray[np.float32]

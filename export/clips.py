@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import AudioError, DataError
 from ..runtime.level import level_of
-from ..runtime.sound_files import list_sound_files
 from ..runtime.sound import read_mono
+from ..runtime.sound_files import list_sound_files
 from .exportable import Exportable, FloatArray
 
 

@@ -20,7 +20,7 @@ import soxr
 
 from ..errors import AudioError, EarmarkError
 from .arrays import FloatArray
-from .sound_file import find_source
+from .sound_decoding import find_source
 from .sound_quality import Quality
 from .sound_source import BLOCK, SoundSource
 

@@ -292,7 +292,7 @@ def test_lengths_that_a_pipe_could_not_know_are_no_cut(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_windows_cover_the_sound(samples: int, length: int, hop: int, rate: int, long: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("earmark.runtime.sound_file.BLOCK", 700)
+        patch.setattr("earmark.runtime.sound_decoding.BLOCK", 700)
         patch.setattr(module, "BLOCK", 300)
         patch.setattr(module, "MEMORY_VALUES", 0 if long else 10**9)
         opened = open_sound(noise(samples, 2), rate, RATE)
