@@ -11,14 +11,19 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NoReturn
+from typing import Annotated, Any, BinaryIO, Literal, NoReturn
 
+import msgspec
 import numpy as np
 
+from .. import limits
 from ..errors import PrototypeIndexError
 from .table import REBUILD
 
 Kind = Literal["flat", "hnsw", "ivf"]
+# What a table's rows are counted by; what of lists is zero where there are none.
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+_OfLists = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 # Layers of a graph grow with the logarithm of its size; entry point, top layer and three settings end it.
 _MOST_LAYERS = 64
@@ -52,14 +57,14 @@ class IndexInfo:
     """
 
     kind: Kind
-    entries: int
-    dimension: int
+    entries: Count
+    dimension: Count
     recall_at_10: float
-    ef_search: int | None = None
-    projected: int = 0
-    lists: int = 0
-    probes: int = 0
-    candidates: int = 0
+    ef_search: Annotated[int, msgspec.Meta(ge=1, le=limits.EFFORT)] | None = None
+    projected: _OfLists = 0
+    lists: _OfLists = 0
+    probes: _OfLists = 0
+    candidates: _OfLists = 0
 
 
 def check_file(path: Path, info: IndexInfo) -> None:

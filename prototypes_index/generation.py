@@ -12,15 +12,16 @@ import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from .. import limits
 from ..errors import PrototypeIndexError
-from .index import ViewIndex
-from .info import GenerationInfo, GenerationSpec, check_agreement, read_info
-from .table import CLIP, ENTRY, REBUILD, ROW, SCORE, TOP, Clip, Entry, Table, open_table
+from .index import PROJECTION, VECTORS, ViewIndex
+from .info import INFO, GenerationInfo, GenerationSpec, check_agreement, read_info
+from .table import CLIP, ENTRY, REBUILD, ROW, SCORE, TOP, Clip, Entry, Table, open_table, regular
 from .views import FloatArray, View, normalise
 
 # What an entry is: one of the prototypes of a channel (the explanation proper), or a place in a clip
@@ -34,6 +35,29 @@ AUDIO = "audio"
 REMOVED = "removed.npy"
 # Decoded lines that are kept: the same clips answer again and again.
 _MOST_CLIPS_READ = 4096
+
+
+class Door(Protocol):
+    """Says where the files of a generation lie; PrototypeIndexError for what must not be opened."""
+
+    def where(self, name: str) -> Path:
+        """Where the file `name` of the generation lies, as far as it may be opened; nothing is looked at."""
+
+    def path(self, name: str) -> Path:
+        """The same of a file that is there, and as it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """A door to all that lies in a folder, for whoever wrote it."""
+
+    folder: Path
+
+    def where(self, name: str) -> Path:
+        return self.folder / name
+
+    def path(self, name: str) -> Path:
+        return regular(self.folder / name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +81,11 @@ class Generation:
         tables: Mapping[str, Table],
         lines: mmap.mmap,
         alive: npt.NDArray[np.bool_],
+        door: Door,
     ) -> None:
         """Use `Generation.open`."""
         self.folder = folder
+        self._door = door
         self.info = info
         self._indexes = indexes
         self._tables = tables
@@ -77,36 +103,44 @@ class Generation:
         *,
         embeddings_sha256: str | None = None,
         model_sha256: str | None = None,
+        door: Door | None = None,
     ) -> Generation:
         """Open the generation in `folder` after checking everything in it against `spec`.
 
+        What costs reading whole tables is left to `check`.
         embeddings_sha256: the hash of its embeddings.onnx that the manifest gives
         model_sha256: the classifier that asks
+        door: says where each file lies, as far as it may be opened; None: all in `folder` may, as its writer
+            knows
         Raises PrototypeIndexError where counts, dimensions, sizes or hashes disagree.
         """
+        door = _Own(folder) if door is None else door
+        door.path(INFO)
         info = read_info(folder)
         check_agreement(folder, info, spec)
         if model_sha256 is not None and info.model_sha256 != model_sha256:
             raise PrototypeIndexError(
                 f"{folder}: these prototypes belong to another model than this bundle's; {REBUILD}"
             )
-        found = _hash(folder / EMBEDDINGS)
+        found = _hash(door.path(EMBEDDINGS))
         if found != info.embeddings_sha256 or embeddings_sha256 not in (None, found):
             raise PrototypeIndexError(
                 f"{folder / EMBEDDINGS}: not the embeddings graph that the index was built with; {REBUILD}"
             )
         channels = info.channels
-        tables: dict[str, Table] = {CLIPS: open_table(folder / CLIPS, CLIP, (info.clips,))}
+        tables: dict[str, Table] = {CLIPS: open_table(door.path(CLIPS), CLIP, (info.clips,))}
         indexes: dict[View, ViewIndex] = {}
         per_clip, tops = (info.clips, channels), (channels, info.per_channel)
         for view, index in info.views.items():
-            tables[f"{view}.entries"] = open_table(folder / f"{view}.entries.npy", ENTRY, (index.entries,))
-            tables[f"{view}.channels"] = open_table(folder / f"{view}.channels.npy", ROW, per_clip)
-            tables[f"{view}.scores"] = open_table(folder / f"{view}.scores.npy", SCORE, per_clip)
-            tables[f"{view}.tops"] = open_table(folder / f"{view}.tops.npy", TOP, tops)
-            indexes[view] = ViewIndex(folder / f"{view}.faiss", index)
-        alive = _alive(folder, info)
-        opened = cls(folder, info, indexes, tables, _map_lines(folder / CLIP_LINES), alive)
+            tables[f"{view}.entries"] = open_table(door.path(f"{view}.entries.npy"), ENTRY, (index.entries,))
+            tables[f"{view}.channels"] = open_table(door.path(f"{view}.channels.npy"), ROW, per_clip)
+            tables[f"{view}.scores"] = open_table(door.path(f"{view}.scores.npy"), SCORE, per_clip)
+            tables[f"{view}.tops"] = open_table(door.path(f"{view}.tops.npy"), TOP, tops)
+            for suffix in (PROJECTION, VECTORS) if index.kind == "ivf" else ():
+                door.path(f"{view}{suffix}")
+            indexes[view] = ViewIndex(door.path(f"{view}.faiss"), index)
+        alive = _alive(door, info)
+        opened = cls(folder, info, indexes, tables, _map_lines(door.path(CLIP_LINES)), alive, door)
         if info.removed:
             for view in info.views:
                 indexes[view].hide(~alive[opened.clips_of_entries(view)])
@@ -126,6 +160,36 @@ class Generation:
         """The entries of a view, `table.ENTRY` records [P]."""
         return self._tables[f"{view}.entries"]
 
+    def file(self, name: str) -> Path:
+        """Where the file `name` of the generation lies, checked. Raises PrototypeIndexError."""
+        return self._door.path(name)
+
+    @property
+    def graph(self) -> Path:
+        """The graph that gives the views' vectors, as it was when the generation was opened."""
+        return self._door.where(EMBEDDINGS)
+
+    def sound(self, clip: Clip) -> Path | None:
+        """Where the clip's sound lies; None where the generation has none.
+
+        Raises PrototypeIndexError for a file that must not be opened.
+        """
+        return None if clip.audio is None else self._door.where(f"{AUDIO}/{clip.audio}")
+
+    def sound_file(self, clip: Clip) -> Path | None:
+        """The same of a file that is there. Raises PrototypeIndexError where it is not, or not a sound's."""
+        return None if clip.audio is None else self.file(f"{AUDIO}/{clip.audio}")
+
+    def check(self) -> None:
+        """Read every row of every table and every vector. Raises PrototypeIndexError naming what is wrong.
+
+        What holds afterwards: no number that is not finite, no row that points nowhere or to another
+        clip than it says, no label, line or sound that is not there.
+        """
+        from .checks import check_generation
+
+        check_generation(self)
+
     def clips_of_entries(self, view: View) -> npt.NDArray[np.int32]:
         """The clip of every entry [P], each checked to exist."""
         clips: npt.NDArray[np.int32] = np.ascontiguousarray(self.entries(view)["clip"])
@@ -140,6 +204,10 @@ class Generation:
     def scores(self, view: View) -> Table:
         """The value of each channel of each clip at its peak, float32 [clips, C]."""
         return self._tables[f"{view}.scores"]
+
+    def tops(self, view: View) -> Table:
+        """The clips in which each channel is strongest, `table.TOP` records [C, n]; clip -1 where fewer."""
+        return self._tables[f"{view}.tops"]
 
     def index(self, view: View) -> ViewIndex:
         """The index of a view."""
@@ -184,16 +252,19 @@ class Generation:
     def clip(self, row: int) -> Clip:
         """One row of the clips table, read from its line."""
         held = self._clips_read.get(row)
-        if held is not None:
-            return held
+        if held is None:
+            held = self.read_clip(row)
+            if len(self._clips_read) < _MOST_CLIPS_READ:
+                self._clips_read[row] = held
+        return held
+
+    def read_clip(self, row: int) -> Clip:
+        """The same, not kept."""
         where = self.folder / CLIP_LINES
         if 0 <= row < self.info.clips:
             start, length = int(self.clips[row]["position"]), int(self.clips[row]["length"])
-            if 0 <= start <= start + length <= len(self._lines):
-                clip = Clip.from_line(self._lines[start : start + length], where)
-                if len(self._clips_read) < _MOST_CLIPS_READ:
-                    self._clips_read[row] = clip
-                return clip
+            if 0 <= start <= start + length <= len(self._lines) and length <= limits.LINE_BYTES:
+                return Clip.from_line(self._lines[start : start + length], where)
         raise PrototypeIndexError(f"{where}: row {row} is damaged; {REBUILD}")
 
     def all_clips(self) -> Iterator[Clip]:
@@ -257,13 +328,13 @@ def _hash(path: Path) -> str:
         raise PrototypeIndexError(f"{path}: cannot be read ({error.strerror}); {REBUILD}") from error
 
 
-def _alive(folder: Path, info: GenerationInfo) -> npt.NDArray[np.bool_]:
+def _alive(door: Door, info: GenerationInfo) -> npt.NDArray[np.bool_]:
     """Which rows of the clips table are not removed."""
     alive = np.ones(info.clips, dtype=np.bool_)
     if info.removed:
-        rows = open_table(folder / REMOVED, ROW, (info.removed,))
+        rows = open_table(door.path(REMOVED), ROW, (info.removed,))
         if rows[0] < 0 or rows[-1] >= info.clips or (rows[1:] <= rows[:-1]).any():
-            raise PrototypeIndexError(f"{folder / REMOVED}: damaged; {REBUILD}")
+            raise PrototypeIndexError(f"{door.where(REMOVED)}: damaged; {REBUILD}")
         alive[rows] = False
     return alive
 

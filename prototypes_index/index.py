@@ -28,6 +28,9 @@ VECTORS = ".vectors.npy"
 STORED = np.dtype("<i2")
 UNIT = 32767.0
 _EF_SEARCH = 64
+# Vectors are read in blocks of so many numbers; 16 bits round a vector's length.
+_CHUNK_NUMBERS = 1 << 22
+_LENGTH_TOLERANCE = 0.02
 # What faiss adds to its classes in Python is unknown to their type stubs.
 _faiss: Any = faiss
 
@@ -103,6 +106,34 @@ class ViewIndex:
         order = np.lexsort((rows, -cosines), axis=-1)
         each = np.arange(len(rows))[:, None]
         return np.clip(cosines[each, order], -1.0, 1.0), rows[each, order]
+
+    def check(self) -> None:
+        """Read every vector. Raises PrototypeIndexError where one is not finite or longer than 1.
+
+        Of lists also where a row is in none or in two of them, or a number that searches use is not finite.
+        """
+        entries, step = self.info.entries, max(1, _CHUNK_NUMBERS // self.info.dimension)
+        for start in range(0, entries, step):
+            block = self.vectors(start, min(step, entries - start))
+            squares = np.einsum("nd,nd->n", block, block)
+            # A vector of zeros stays one; NaN is not below anything.
+            if not (squares <= (1.0 + _LENGTH_TOLERANCE) ** 2).all():
+                raise PrototypeIndexError(f"{self.path}: a vector is not of length 1: damaged; {REBUILD}")
+        if self.info.kind != "ivf":
+            return
+        lists, seen = self._index.invlists, np.zeros(entries, dtype=np.bool_)
+        for number in range(self.info.lists):
+            count = lists.list_size(number)
+            rows = faiss.rev_swig_ptr(lists.get_ids(number), count) if count else np.zeros(0, np.int64)
+            if count and not 0 <= int(rows.min()) <= int(rows.max()) < entries:
+                raise PrototypeIndexError(f"{self.path}: its rows are damaged; {REBUILD}")
+            seen[rows] = True
+        ranges = faiss.vector_to_array(self._index.sq.trained)
+        centres = faiss.downcast_index(self._index.quantizer).reconstruct_n(0, self.info.lists)
+        numbers = (ranges, centres, self._projection)
+        # As many rows as entries: all seen means each once.
+        if not seen.all() or not all(np.isfinite(one).all() for one in numbers):
+            raise PrototypeIndexError(f"{self.path}: its lists are damaged; {REBUILD}")
 
     def vectors_at(self, rows: npt.NDArray[np.int64]) -> FloatArray:
         """The stored vectors [n, D] at those rows, of length 1."""

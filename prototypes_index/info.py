@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
+import msgspec
+
+from .. import limits
 from ..errors import PrototypeIndexError
-from .faiss_files import IndexInfo
-from .table import MOST_TOPS, REBUILD, TOPS
-from .views import VIEWS, View
+from .facts import check_facts
+from .faiss_files import Count, IndexInfo
+from .table import REBUILD, TOPS, read_small
+from .views import VIEWS, View, dimension
 
 INFO_VERSION = 2
 INFO = "index_info.json"
-_MOST_INFO_BYTES = 16 << 20
 _OF_LISTS = ("projected", "lists", "probes", "candidates")
-# No search makes more of an effort, whatever a file says.
-_MOST_EFFORT = 1 << 16
 
 
 class GenerationSpec(Protocol):
@@ -60,16 +60,16 @@ class GenerationInfo:
 
     embeddings_sha256: str
     model_sha256: str
-    channels: int
-    clips: int
-    sources: int
+    channels: Annotated[int, msgspec.Meta(ge=1, le=limits.CHANNELS)]
+    clips: Count
+    sources: Count
     labels: list[str]
     views: dict[View, IndexInfo]
     seed: int
     settings: dict[str, Any]
     versions: dict[str, str]
-    removed: int = 0
-    per_channel: int = TOPS
+    removed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    per_channel: Annotated[int, msgspec.Meta(ge=1, le=limits.PER_CHANNEL)] = TOPS
     apex: dict[str, Any] | None = None
     prototypes: dict[str, dict[str, int]] = field(default_factory=dict)
 
@@ -79,47 +79,50 @@ class GenerationInfo:
         return self.settings.get("contrast") is True
 
 
+class _Version(msgspec.Struct):
+    """Enough of the file to know whether the rest can be understood."""
+
+    schema_version: int
+
+
 def read_info(folder: Path) -> GenerationInfo:
     """Read `index_info.json`; raises PrototypeIndexError where it is missing, damaged or newer."""
     path = folder / INFO
+    text = read_small(path, limits.INFO_BYTES)
     try:
-        with path.open("rb") as file:
-            text = file.read(_MOST_INFO_BYTES + 1)
-        if len(text) > _MOST_INFO_BYTES:
-            raise ValueError("too large")
-        fields = json.loads(text)
-        version = int(fields["schema_version"])
+        version = msgspec.json.decode(text, type=_Version).schema_version
         if version > INFO_VERSION:
             raise PrototypeIndexError(
                 f"{path}: schema {version} is newer than this earmark reads ({INFO_VERSION}); update earmark"
             )
-        views: dict[View, IndexInfo] = {}
-        for view in VIEWS:
-            if view in fields["views"]:
-                views[view] = _index_info(fields["views"][view])
-        return GenerationInfo(
-            embeddings_sha256=str(fields["embeddings_sha256"]),
-            model_sha256=str(fields["model_sha256"]),
-            channels=int(fields["channels"]),
-            clips=int(fields["clips"]),
-            removed=int(fields.get("removed", 0)),
-            sources=int(fields["sources"]),
-            labels=[str(label) for label in fields["labels"]],
-            views=views,
-            seed=int(fields["seed"]),
-            settings=dict(fields["settings"]),
-            versions={str(name): str(text) for name, text in fields["versions"].items()},
-            per_channel=min(max(int(fields.get("per_channel", TOPS)), 1), MOST_TOPS),
-            prototypes={
-                str(view): {str(name): int(count) for name, count in counts.items()}
-                for view, counts in fields.get("prototypes", {}).items()
-            },
-            apex=None if fields.get("apex") is None else dict(fields["apex"]),
-        )
-    except OSError as error:
-        raise PrototypeIndexError(f"{path}: cannot be read ({error.strerror}); {REBUILD}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        info = msgspec.json.decode(text, type=GenerationInfo)
+        _check(info)
+    except PrototypeIndexError:
+        raise
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise PrototypeIndexError(f"{path}: damaged ({error}); {REBUILD}") from error
+    # Everywhere in the same order.
+    views = {view: info.views[view] for view in VIEWS if view in info.views}
+    return replace(info, views=views)
+
+
+def _check(info: GenerationInfo) -> None:
+    """Raise ValueError where numbers cannot be together."""
+    if not info.removed < info.clips or info.sources > info.clips:
+        raise ValueError(f"{info.clips} clips of {info.sources} files, {info.removed} removed")
+    if len(set(info.labels)) != len(info.labels):
+        raise ValueError("a label stands twice")
+    for facts in (info.settings, info.apex or {}):
+        check_facts(facts)
+    for view, index in info.views.items():
+        if index.dimension != dimension(view, info.channels):
+            raise ValueError(f"{view} vectors of {index.dimension} numbers, of {info.channels} channels")
+        if index.kind == "ivf" and not (
+            1 <= index.projected <= index.dimension
+            and 1 <= index.probes <= index.lists <= min(index.entries, limits.EFFORT)
+            and 1 <= index.candidates <= limits.EFFORT
+        ):
+            raise ValueError(f"{view} has an index of lists that cannot be")
 
 
 def info_document(info: GenerationInfo) -> dict[str, Any]:
@@ -154,30 +157,6 @@ def info_document(info: GenerationInfo) -> dict[str, Any]:
         "prototypes": info.prototypes,
     }
     return document if info.apex is None else {**document, "apex": info.apex}
-
-
-def _index_info(fields: Mapping[str, Any]) -> IndexInfo:
-    kind = fields["kind"]
-    if kind not in ("flat", "hnsw", "ivf"):
-        raise ValueError(f"unknown kind of index {kind!r}")
-    effort = fields.get("ef_search")
-    info = IndexInfo(
-        kind,
-        int(fields["entries"]),
-        int(fields["dimension"]),
-        float(fields["recall_at_10"]),
-        None if effort is None else min(max(int(effort), 1), _MOST_EFFORT),
-    )
-    if kind == "ivf":
-        numbers: dict[str, Any] = {name: int(fields[name]) for name in _OF_LISTS}
-        info = replace(info, **numbers)
-        if not (
-            1 <= info.projected <= info.dimension
-            and 1 <= info.probes <= info.lists <= min(info.entries, _MOST_EFFORT)
-            and 1 <= info.candidates <= _MOST_EFFORT
-        ):
-            raise ValueError("an index of lists that cannot be")
-    return info
 
 
 def check_agreement(folder: Path, info: GenerationInfo, spec: GenerationSpec) -> None:

@@ -11,15 +11,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Annotated, Any, BinaryIO, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from .. import limits
 from ..errors import PrototypeIndexError
 from .durability import naming
 
@@ -75,10 +78,11 @@ SCORE = np.dtype("<f4")
 TOP = np.dtype([("clip", "<i4"), ("entry", "<i4"), ("score", "<f4")])
 # Clips kept per channel, unless asked otherwise, and at most.
 TOPS = 8
-MOST_TOPS = 100
+MOST_TOPS = limits.PER_CHANNEL
 _CHUNK_BYTES = 32 << 20
 
 Table = npt.NDArray[Any]
+_Seconds = Annotated[float, msgspec.Meta(ge=0.0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,8 @@ class Clip:
     id: str
     source: str
     label: str
-    offset_s: float
-    duration_s: float
+    offset_s: _Seconds
+    duration_s: _Seconds
     sha256: str
     recording: str
     attribution: str = ""
@@ -108,22 +112,37 @@ class Clip:
     def from_line(cls, line: bytes, where: Path) -> Clip:
         """Read a line of clips.jsonl; raises PrototypeIndexError naming `where` on damage."""
         try:
-            fields = json.loads(line)
-            clip = cls(**{name: fields[name] for name in cls.__slots__})
-        except (ValueError, KeyError, TypeError) as error:
-            raise PrototypeIndexError(
-                f"{where}: a line is damaged; rebuild it with earmark index --rebuild"
-            ) from error
+            clip = msgspec.json.decode(line, type=cls)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise PrototypeIndexError(f"{where}: a line is damaged ({error}); {REBUILD}") from error
         # The audio's name is joined to a folder: no separators, no way out.
-        plain = clip.audio is None or (
-            isinstance(clip.audio, str)
-            and not set("/\\:\0") & set(clip.audio)
-            and not clip.audio.startswith(".")
-        )
-        texts = (clip.id, clip.source, clip.label, clip.sha256, clip.recording, clip.attribution)
-        if not plain or not all(isinstance(text, str) for text in texts):
-            raise PrototypeIndexError(f"{where}: a line holds fields of the wrong kind")
+        if clip.audio is not None and (
+            not clip.audio or set("/\\:\0") & set(clip.audio) or clip.audio.startswith(".")
+        ):
+            raise PrototypeIndexError(f"{where}: a line names sound that lies elsewhere; {REBUILD}")
         return clip
+
+
+def regular(path: Path) -> Path:
+    """The path of what is a regular file. Raises PrototypeIndexError: a pipe would hold its reader up."""
+    try:
+        if stat.S_ISREG(path.stat().st_mode):
+            return path
+    except OSError as error:
+        raise PrototypeIndexError(f"{path}: cannot be read ({error.strerror}); {REBUILD}") from error
+    raise PrototypeIndexError(f"{path}: not a file; {REBUILD}")
+
+
+def read_small(path: Path, most: int) -> bytes:
+    """The content of a regular file of at most `most` bytes. Raises PrototypeIndexError."""
+    try:
+        with regular(path).open("rb") as file:
+            text = file.read(most + 1)
+    except OSError as error:
+        raise PrototypeIndexError(f"{path}: cannot be read ({error.strerror}); {REBUILD}") from error
+    if len(text) > most:
+        raise PrototypeIndexError(f"{path}: larger than {most >> 20} MiB: damaged; {REBUILD}")
+    return text
 
 
 def open_table(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Table:

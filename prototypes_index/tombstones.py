@@ -40,7 +40,7 @@ def write_removal(
     if any(name.startswith(f"{AUDIO}/") for name in shared):
         (folder / AUDIO).mkdir()
     for name in shared:
-        link(old.folder / name, folder / name)
+        link(old.file(name), folder / name)
     removed = np.flatnonzero(~alive).astype(ROW)
     write_table(folder / REMOVED, removed.shape, [removed], ROW)
     recordings = np.array(old.clips["recording"])

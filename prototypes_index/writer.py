@@ -224,7 +224,7 @@ class GenerationWriter:
         target = self.audio_folder() / name
         self.audio_folder().mkdir(exist_ok=True)
         if not target.exists():
-            link(old.folder / AUDIO / name, target)
+            link(old.file(f"{AUDIO}/{name}"), target)
 
     def audio_folder(self) -> Path:
         """Where the sound of clips belongs, `Clip.audio` within it."""

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import limits
 from ..errors import BundleError, MethodError
 from .arrays import FloatArray
+from .files import Files
 from .manifest import ComponentsSpec, Manifest
 from .npz import read_arrays
 
@@ -41,7 +43,7 @@ def open_dictionary(folder: Path, manifest: Manifest) -> Dictionary:
             f"{manifest.name}: this bundle has no interpreter, hence no components; train one with "
             "earmark train l2i and export again"
         )
-    path = folder / spec.file
+    path = Files(folder, manifest.files).path(spec.file)
     bins, classes = manifest.analysis.n_fft // 2 + 1, len(manifest.labels)
     wanted = {"dictionary": (bins, spec.count), "theta": (classes, spec.count)}
     # Both arrays, their headers, and nothing else.
@@ -81,6 +83,11 @@ def check_components(manifest: Manifest, path: Path) -> None:
         raise BundleError(
             f"{path}: the dictionary {spec.file} was learnt on another spectrogram ({_spectrogram(spec)}) "
             f"than this model's ({_spectrogram(manifest)}); train it on this one with earmark train l2i"
+        )
+    bins, classes = spec.analysis.n_fft // 2 + 1, len(manifest.labels)
+    if spec.count > limits.COMPONENTS or spec.count * max(bins, classes) > limits.COMPONENT_NUMBERS:
+        raise BundleError(
+            f"{path}: {spec.count} components of {bins} bins and {classes} labels are more than earmark takes"
         )
     if len(spec.components) != spec.count:
         raise BundleError(f"{path}: describes {len(spec.components)} of {spec.count} components")

@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import EarmarkError, MethodError
+from ..errors import BundleError, EarmarkError, MethodError
 from .arrays import FloatArray
 from .bundle import Bundle
 from .level import level_of
+from .manifest import Manifest
 from .method import Clock, Heard
 from .session import Sessions
 from .sound import OpenSound
-from .stft import as_pairs, forward
+from .stft import as_pairs, forward, frame_count
 
 # Windows that go through the classifier together; more would cost memory and save nothing on a CPU.
 BATCH = 4
@@ -89,9 +90,18 @@ class Hearing:
         stage = manifest.stage("classifier")
         answers = run("classifier", {stage.inputs[0].name if stage else "stft": made})
         logits = answers.pop("logits")
-        if not np.isfinite(logits).all():
-            raise EarmarkError(f"{manifest.name}: the classifier answers with numbers that are not finite")
+        _check_logits(manifest, logits, len(stacked))
         spectral = manifest.rescore == "spectrogram"
+        shape = (
+            len(stacked),
+            frame_count(stacked.shape[1], manifest.analysis),
+            manifest.analysis.n_fft // 2 + 1,
+        )
+        if spectral and made.shape != (*shape, 2):
+            raise BundleError(
+                f"{manifest.name}: the front end gives {list(made.shape)}, the spectrogram is {[*shape, 2]}; "
+                "export the bundle again"
+            )
         spectra = made if spectral else as_pairs(forward(stacked, manifest.analysis))
         for index, (offset, channels) in enumerate(windows):
             yield Heard(
@@ -130,7 +140,9 @@ class Hearing:
         """What the front end makes -> logits [B, K]."""
         stage = self._manifest.stage(classifier)
         name = stage.inputs[0].name if stage else "stft"
-        return self._sessions.run(classifier, {name: features}, ["logits"])["logits"]
+        logits = self._sessions.run(classifier, {name: features}, ["logits"])["logits"]
+        _check_logits(self._manifest, logits, len(features))
+        return logits
 
     def _levelled(self, channels: FloatArray) -> tuple[FloatArray, float]:
         """The mono mix as the model hears it, zero-padded to the shortest length it takes, and its level."""
@@ -149,3 +161,12 @@ class Hearing:
                 return self._sessions.run(stage, *arguments)
 
         return run
+
+
+def _check_logits(manifest: Manifest, logits: FloatArray, sounds: int) -> None:
+    """Raise BundleError where there is not one logit a sound and label."""
+    if logits.shape != (sounds, len(manifest.labels)):
+        raise BundleError(
+            f"{manifest.name}: the classifier gives logits {list(logits.shape)} for {sounds} sounds and "
+            f"{len(manifest.labels)} labels; export the bundle again"
+        )

@@ -19,6 +19,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=3600.0)]
 Hertz = Annotated[float, msgspec.Meta(ge=0.0, le=384000.0)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
@@ -31,7 +32,7 @@ class TensorSpec(Record, frozen=True, kw_only=True):
 
     name: Name
     dtype: Literal["float32", "int64"]
-    dims: list[int | str]
+    dims: Annotated[list[Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | str], msgspec.Meta(max_length=16)]
 
 
 class StageSpec(Record, frozen=True, kw_only=True):
@@ -129,11 +130,11 @@ class PrototypesSpec(Record, frozen=True, kw_only=True):
     generation: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,40}$")]
     views: list[Literal["square", "time", "frequency", "time_frequency"]]
     # Entries per view, vector length per view; checked against the FAISS headers before mapping.
-    entries: dict[str, int]
-    dimensions: dict[str, int]
-    clips: int
+    entries: dict[str, Count]
+    dimensions: dict[str, Count]
+    clips: Count
     # Clips among them that are removed: still in the files, left out of every answer.
-    removed: int = 0
+    removed: Annotated[int, msgspec.Meta(ge=0)] = 0
     audio: bool
 
 
@@ -200,7 +201,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     files: dict[str, FileSpec]
     # parity[precision][output] = largest absolute difference measured at export, and its limit.
     # "int8" is measured against this bundle's own fp32 (export/quantization.py says what).
-    parity: dict[str, Any] = {}
+    parity: dict[str, dict[str, Any]] = {}
     evaluation: dict[str, Any] = {}
     versions: dict[str, str] = {}
     source: str = ""

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ..errors import MethodError, TargetError
+from ..errors import BundleError, MethodError, TargetError
 from .arrays import FloatArray
 from .evidence import Evidence, Overview
 from .lazy import lazy_property
@@ -25,6 +25,9 @@ from .records import ResultRecord
 from .session import Tensors
 from .sound import OpenSound, Restored, releaser, residual, scratch
 from .stft import as_complex, forward, gain, inverse
+
+# A decoder may leave 0..1 by what float32 rounds.
+_ROUNDING = 1e-4
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,8 +88,8 @@ class MaskResult(ResultRecord):
 def decode(manifest: Manifest, run: Callable[..., Tensors], heard: Heard, target: int) -> FloatArray:
     """The decoder's mask [T, F] of one window for the class index `target`.
 
-    run(stage, feeds, outputs) -> outputs by name. Raises MethodError where there is no decoder or its
-    mask does not fit the spectrogram.
+    run(stage, feeds, outputs) -> outputs by name. Raises MethodError where there is no decoder,
+    BundleError where its mask does not fit the spectrogram or leaves 0..1.
     """
     stage = manifest.stage("decoder")
     if stage is None:
@@ -98,10 +101,17 @@ def decode(manifest: Manifest, run: Callable[..., Tensors], heard: Heard, target
     feeds = {one.name: given[one.name] for one in stage.inputs}
     mask: FloatArray = run("decoder", feeds, ["mask"])["mask"][0]
     if mask.shape != heard.stft.shape[:2]:
-        raise MethodError(
-            f"{manifest.name}: the decoder's mask is {mask.shape}, the spectrogram {heard.stft.shape[:2]}"
+        raise BundleError(
+            f"{manifest.name}: the decoder's mask is {mask.shape}, the spectrogram {heard.stft.shape[:2]}; "
+            "export the bundle again"
         )
-    return mask
+    low, high = float(mask.min(initial=0.0)), float(mask.max(initial=0.0))
+    if not -_ROUNDING <= low <= high <= 1.0 + _ROUNDING:
+        raise BundleError(
+            f"{manifest.name}: the decoder's mask goes from {low:.3g} to {high:.3g}, a mask from 0 to 1; "
+            "export the bundle again"
+        )
+    return mask if low >= 0.0 and high <= 1.0 else mask.clip(0.0, 1.0)
 
 
 class Mask:

@@ -9,7 +9,7 @@ which it is strongest. Per view, the places of the input that speak most for the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -17,10 +17,11 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MethodError, PrototypeIndexError
-from ..prototypes_index.generation import AUDIO, EMBEDDINGS, Generation, Match
+from ..errors import BundleError, MethodError, PrototypeIndexError
+from ..prototypes_index.generation import EMBEDDINGS, Generation, Match
 from ..prototypes_index.views import LOCALISES_FREQUENCY, Grid, View, normalise, real_maps
 from .arrays import FloatArray
+from .files import Files
 from .lazy import LazyMapping
 from .manifest import FeatureMapSpec, Manifest
 from .method import Answer, Context, Heard, Sound, refuse_unknown
@@ -83,7 +84,7 @@ class Prototypes:
         if held is None:
             held = context.cache[cls.name] = open_generation(bundle.path, bundle.manifest), Head()
         generation, head = held
-        graph = generation.folder / EMBEDDINGS
+        graph = generation.graph
         taps = bundle.manifest.feature_map.taps if bundle.manifest.feature_map else ()
 
         def embed(*given: FloatArray) -> Any:
@@ -212,7 +213,6 @@ class PrototypeAccount:
     ) -> tuple[Prototype, ...]:
         """These entries as matches of places in the input."""
         generation = self._method.generation
-        folder = generation.folder / AUDIO
         crops = view in LOCALISES_FREQUENCY and len(self._method.grid.bands_hz) > 1
         made = []
         for row, cosine, place, members, kind, window in zip(
@@ -234,7 +234,7 @@ class PrototypeAccount:
                     channels=members,
                     kind="prototype" if kind == "prototype" else "clip",
                     attribution=clip.attribution,
-                    sound=folder / clip.audio if clip.audio else None,
+                    sound=generation.sound(clip),
                     window=window,
                     crops_frequency=crops,
                 )
@@ -328,6 +328,26 @@ class PrototypeAccount:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """The bundle's door, for the names within its generation."""
+
+    files: Files
+    folder: str
+
+    def where(self, name: str) -> Path:
+        return self._through(self.files.where, name)
+
+    def path(self, name: str) -> Path:
+        return self._through(self.files.path, name)
+
+    def _through(self, door: Callable[[str], Path], name: str) -> Path:
+        try:
+            return door(f"{self.folder}/{name}")
+        except BundleError as error:
+            raise PrototypeIndexError(str(error)) from error
+
+
 def open_generation(folder: Path, manifest: Manifest) -> Generation:
     """Open the generation that `manifest` names, in the bundle `folder`.
 
@@ -344,7 +364,11 @@ def open_generation(folder: Path, manifest: Manifest) -> Generation:
     if embeddings is None:
         raise PrototypeIndexError(f"{folder}: the manifest lists no {name}/{EMBEDDINGS}; run earmark index")
     return Generation.open(
-        folder / name, spec, embeddings_sha256=embeddings.sha256, model_sha256=model_hash(manifest)
+        folder / name,
+        spec,
+        embeddings_sha256=embeddings.sha256,
+        model_sha256=model_hash(manifest),
+        door=_Door(Files(folder, manifest.files), name),
     )
 
 

@@ -6,13 +6,16 @@ import math
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
+from .. import limits
 from ..errors import BundleError, DeviceError, EarmarkError
 from .cache import cache_folder
 from .manifest import StageSpec
@@ -29,6 +32,9 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 Tensors = dict[str, npt.NDArray[Any]]
 
 _MOST_THREADS = 1024
+
+# What an explanation is made of: none of it may be a number that is not finite.
+_FINITE = frozenset({"stft", "logits", "mask", "activations", "pooled"})
 
 # Sessions made before a fork: destroying them would wait for threads that the child does not have.
 _INHERITED: list[Any] = []
@@ -69,6 +75,16 @@ def _cgroup_quota() -> float | None:
         return limit / int((folder / "cpu.cfs_period_us").read_text(encoding="ascii")) if limit > 0 else None
     except (OSError, ValueError, ZeroDivisionError):
         return None
+
+
+def run_seconds() -> float | None:
+    """Seconds that one run of a graph may take: EARMARK_TIMEOUT (0: no limit), else the table of limits'."""
+    wanted = os.environ.get("EARMARK_TIMEOUT", "").strip()
+    if not wanted:
+        return limits.RUN_SECONDS
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", wanted):
+        raise EarmarkError(f"EARMARK_TIMEOUT={wanted}: is no number of seconds; give 0 (no limit) or more")
+    return float(wanted) or None
 
 
 class Sessions:
@@ -114,7 +130,10 @@ class Sessions:
         return self._run(self._bundle.path / spec.file, spec, feeds, outputs)
 
     def run_graph(self, path: Path, feeds: Arrays) -> Tensors:
-        """Run a graph of the bundle that is no stage of the chain, such as a generation's embeddings."""
+        """Run a graph of the bundle that is no stage of the chain, such as a generation's embeddings.
+
+        Raises BundleError where a number of its answer is not finite.
+        """
         return self._run(path, None, feeds, None)
 
     def _run(
@@ -122,11 +141,20 @@ class Sessions:
     ) -> Tensors:
         session = self._session_of(path, spec)
         wanted = [output.name for output in session.get_outputs()] if outputs is None else list(outputs)
+        seconds = run_seconds()
+        options = import_onnxruntime().RunOptions()
         try:
-            found = session.run(wanted, dict(feeds))
+            with _terminating(options, seconds):
+                found = session.run(wanted, dict(feeds), options)
         except Exception as error:
+            if options.terminate:
+                raise BundleError(
+                    f"{path}: did not finish within {seconds:g} s; give it more with EARMARK_TIMEOUT=SECONDS"
+                ) from error
             raise _failed(error, path, self.device) from error
-        return dict(zip(wanted, found, strict=True))
+        answers = dict(zip(wanted, found, strict=True))
+        _check_answers(answers, feeds, path, spec)
+        return answers
 
     def _session_of(self, path: Path, spec: StageSpec | None) -> Any:
         self._mine()
@@ -135,6 +163,9 @@ class Sessions:
             with self._lock:
                 session = self._open.get(path)
                 if session is None:
+                    if spec is not None:
+                        for name in (spec.file, *spec.data):
+                            self._bundle.file(name)
                     session = self._create(path)
                     _check_borders(session, path, spec)
                     self._open[path] = session
@@ -257,3 +288,56 @@ def _check_borders(session: Any, path: Path, spec: StageSpec | None) -> None:
     found = {value.name for value in (*session.get_inputs(), *session.get_outputs())}
     if spec is not None and found != (named := {tensor.name for tensor in (*spec.inputs, *spec.outputs)}):
         raise BundleError(f"{path}: its tensors are {sorted(found)}, the manifest says {sorted(named)}")
+
+
+def _check_answers(answers: Tensors, feeds: Arrays, path: Path, spec: StageSpec | None) -> None:
+    """What a graph gave has the dims that the manifest says, one answer a sound, and is finite."""
+    if spec is not None:
+        batch = spec.inputs[0].dims[:1]
+        sounds = len(feeds[spec.inputs[0].name])
+        for tensor in spec.outputs:
+            found = answers.get(tensor.name)
+            if found is None:
+                continue
+            if len(found.shape) != len(tensor.dims) or any(
+                isinstance(want, int) and have != want
+                for want, have in zip(tensor.dims, found.shape, strict=True)
+            ):
+                raise BundleError(
+                    f"{path}: gives {tensor.name} {list(found.shape)}, the manifest says {tensor.dims}"
+                )
+            if tensor.dims[:1] == batch and isinstance(batch[0], str) and len(found) != sounds:
+                raise BundleError(f"{path}: gives {tensor.name} of {len(found)} sounds for {sounds}")
+    for name, array in answers.items():
+        if (spec is None or name in _FINITE) and not _finite(array):
+            raise BundleError(
+                f"{path}: answers with numbers that are not finite ({name}): this sound is more than the "
+                "model can take, or the bundle is damaged; run earmark verify"
+            )
+
+
+def _finite(array: npt.NDArray[Any]) -> bool:
+    """Whether every number is finite; the sum tells it without taking memory, unless it overflows."""
+    if array.dtype.kind != "f":
+        return True
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
+
+
+@contextmanager
+def _terminating(options: Any, seconds: float | None) -> Iterator[None]:
+    """Ask a run to end after so many seconds; it does so between two operators."""
+    if seconds is None:
+        yield
+        return
+
+    def terminate() -> None:
+        options.terminate = True
+
+    timer = threading.Timer(seconds, terminate)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ...errors import BundleError, SourceError
-from ...runtime.bundle import external_tensors
+from ...runtime.graphs import external_tensors
 from ..graph_file import IR_VERSION, OPSET
 from .onnx_feature_map import TAP, GraphMap
 

@@ -1,0 +1,125 @@
+"""Every row of a generation looked at: what an explanation could come upon, whatever the sound.
+
+Costs reading all of it once, as hashing does; done when a bundle is first loaded on a machine and by
+`earmark verify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import PrototypeIndexError
+from .generation import CLIP_LINES, CLIPS, Generation
+from .info import INFO
+from .table import REBUILD, Table
+from .views import View
+
+_CHUNK_ROWS = 1 << 16
+# Regions are rounded to 64 bits.
+_ROUNDING_S = 1e-6
+
+
+def check_generation(generation: Generation) -> None:
+    """Raise PrototypeIndexError, with the file at fault, where a row cannot be."""
+    _Checks(generation).all()
+
+
+class _Checks:
+    """The checks of one generation."""
+
+    def __init__(self, generation: Generation) -> None:
+        self.generation, self.info = generation, generation.info
+        # The label of every clip.
+        self.labels: npt.NDArray[np.int32] = np.ascontiguousarray(generation.clips["label"])
+
+    def all(self) -> None:
+        """Check tables, lines and vectors."""
+        self._clips()
+        self._lines()
+        for view in self.generation.views:
+            clips = self.generation.clips_of_entries(view)
+            self._entries(view, clips)
+            self._channels(view, clips)
+            self._tops(view)
+            self.generation.index(view).check()
+
+    def _clips(self) -> None:
+        clips, info = self.generation.clips, self.info
+        if not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(info.labels):
+            self._damaged(CLIPS, "a clip has a label that is not there")
+        if int(clips["source"].min()) < 0 or int(clips["recording"].min()) < 0:
+            self._damaged(CLIPS, "a clip is of no file")
+        if len(np.unique(clips["source"][self.generation.alive])) != info.sources:
+            self._damaged(INFO, f"{info.sources} files are not those of the clips")
+
+    def _lines(self) -> None:
+        """Every line is there, and says what the table says; every clip that counts has its sound."""
+        alive = self.generation.alive.tolist()
+        for row, label in enumerate(self.labels.tolist()):
+            clip = self.generation.read_clip(row)
+            if clip.label != self.info.labels[label]:
+                self._damaged(
+                    CLIP_LINES,
+                    f"the clip {clip.id!r} is of {clip.label!r}, {INFO} says {self.info.labels[label]!r}",
+                )
+            if clip.audio is not None and alive[row]:
+                self.generation.sound_file(clip)
+
+    def _entries(self, view: View, clips: npt.NDArray[np.int32]) -> None:
+        name = f"{view}.entries.npy"
+        table = self.generation.entries(view)
+        for rows in _chunks(len(table)):
+            part = table[rows]
+            if (part["label"] != self.labels[clips[rows]]).any():
+                self._damaged(name, "an entry has another label than its clip")
+            self._finite(
+                name, *(part[field] for field in ("start_s", "end_s", "fmin_hz", "fmax_hz", "score"))
+            )
+            start, end = part["start_s"], part["end_s"]
+            if (start < 0).any() or (end < start - _ROUNDING_S).any() or (part["fmin_hz"] < 0).any():
+                self._damaged(name, "an entry lies nowhere")
+            if (part["fmax_hz"] < part["fmin_hz"]).any() or (part["channels"] < 0).any():
+                self._damaged(name, "an entry lies nowhere")
+
+    def _channels(self, view: View, clips: npt.NDArray[np.int32]) -> None:
+        """Each channel of a clip peaks at an entry of that clip."""
+        channels, scores = self.generation.channels(view), self.generation.scores(view)
+        for rows in _chunks(len(channels), channels.shape[1]):
+            part = channels[rows]
+            if int(part.min()) < 0 or int(part.max()) >= len(clips):
+                self._damaged(f"{view}.channels.npy", "a channel peaks at an entry that is not there")
+            if (clips[part] != np.arange(rows.start, rows.stop, dtype=np.int32)[:, None]).any():
+                self._damaged(f"{view}.channels.npy", "a channel peaks in another clip")
+            self._finite(f"{view}.scores.npy", scores[rows])
+
+    def _tops(self, view: View) -> None:
+        """Each of a channel's prototypes is an entry at which it peaks, of a clip that is not removed."""
+        name, tops = f"{view}.tops.npy", self.generation.tops(view)
+        channel, _ = np.nonzero(tops["clip"] >= 0)
+        held = tops[tops["clip"] >= 0]
+        self._finite(name, held["score"])
+        if int(tops["clip"].max(initial=-1)) >= self.info.clips:
+            self._damaged(name, "a prototype is of a clip that is not there")
+        if not self.generation.alive[held["clip"]].all():
+            self._damaged(name, "a prototype is of a clip that was removed")
+        if (self.generation.channels(view)[held["clip"], channel] != held["entry"]).any():
+            self._damaged(name, "a prototype is an entry at which its channel does not peak")
+        if (self.generation.scores(view)[held["clip"], channel] != held["score"]).any():
+            self._damaged(name, "a prototype has another score than its channel there")
+
+    def _finite(self, name: str, *columns: Table) -> None:
+        if not all(np.isfinite(column).all() for column in columns):
+            self._damaged(name, "a number is not finite")
+
+    def _damaged(self, name: str, how: str) -> NoReturn:
+        raise PrototypeIndexError(f"{self.generation.folder / name}: damaged ({how}); {REBUILD}")
+
+
+def _chunks(rows: int, width: int = 1) -> Iterator[slice]:
+    """The rows in steps of bounded size."""
+    step = max(1, _CHUNK_ROWS // width)
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
