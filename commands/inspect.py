@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .console import say, say_json
-from .inspect_prototypes import apex_lines, apex_report, index_info, prototype_lines
+from .inspect_prototypes import apex_lines, apex_report, apex_types, index_info, prototype_lines
 from .options import bundle_argument, json_option
 
 if TYPE_CHECKING:
@@ -28,11 +28,12 @@ def inspect(bundle: str | None, as_json: bool) -> None:
     opened = Bundle.open(bundle_path(bundle))
     info = index_info(opened)
     report = apex_report(opened, info)
+    told = apex_types(opened, report)
     if as_json:
         document = msgspec.to_builtins(opened.manifest)
         say_json({**document, "index_info": info, "apex": report}, indent=2)
         return
-    about = [*prototype_lines(opened, info), *apex_lines(report)]
+    about = [*prototype_lines(opened, info), *apex_lines(told)]
     for topic, text in _lines(opened.manifest, about):
         say(f"{topic:<12} {text}")
 
@@ -72,16 +73,10 @@ def _lines(manifest: Manifest, prototypes: Iterable[tuple[str, str]]) -> Iterato
             f"{components.count} in {components.file}, relevant above {components.threshold:g}; {kind}",
         )
     yield from prototypes
-    for precision, outputs in manifest.parity.items():
-        for output, measured in outputs.items():
-            if isinstance(measured, dict) and "max_abs" in measured:
-                limit = measured.get("limit", 0.0)
-                other = "the source" if precision == "fp32" else "fp32"
-                text = f"{output} within {measured['max_abs']:.1e} of {other} (limit {limit:.0e})"
-                yield f"parity {precision}", text
-            elif isinstance(measured, dict):
-                facts = ", ".join(f"{name} {value:.3g}" for name, value in measured.items())
-                yield f"parity {precision}", f"{output}: {facts}"
+    for precision, figures in manifest.parity.items():
+        for output, measured in figures.items():
+            if isinstance(measured, dict):
+                yield f"parity {precision}", f"{output}{_agreement(measured, precision)}"
     for name, value in manifest.evaluation.items():
         yield "evaluation", f"{name}: {value}"
     if manifest.source:
@@ -91,3 +86,13 @@ def _lines(manifest: Manifest, prototypes: Iterable[tuple[str, str]]) -> Iterato
     yield "made with", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     total = sum(file.size for file in manifest.files.values())
     yield "files", f"{len(manifest.files)}, {total / 1e6:.1f} MB"
+
+
+def _agreement(measured: Mapping[str, Any], precision: str) -> str:
+    """What was measured of one output, in words."""
+    most, limit = measured.get("max_abs"), measured.get("limit")
+    if isinstance(most, (int, float)) and isinstance(limit, (int, float)):
+        other = "the source" if precision == "fp32" else "fp32"
+        return f" within {most:.1e} of {other} (limit {limit:.0e})"
+    numbers = {name: value for name, value in measured.items() if isinstance(value, (int, float))}
+    return ": " + ", ".join(f"{name} {value:.3g}" for name, value in numbers.items())

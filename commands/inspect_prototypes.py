@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BundleError
-
 if TYPE_CHECKING:
+    from ..runtime.apex_report import ApexReport
     from ..runtime.bundle import Bundle
-
-APEX = "apex.json"
 
 
 def index_info(opened: Bundle) -> dict[str, Any] | None:
@@ -20,12 +16,13 @@ def index_info(opened: Bundle) -> dict[str, Any] | None:
     "prototype": in which some channel is strongest; "clip": all others. Raises PrototypeIndexError where
     the generation is damaged.
     """
+    from ..prototypes_index.info import info_document
     from ..runtime.prototypes import open_generation
 
     if opened.manifest.prototypes is None:
         return None
     generation = open_generation(opened.path, opened.manifest)
-    document: dict[str, Any] = json.loads((generation.folder / "index_info.json").read_text("utf-8"))
+    document = info_document(generation.info)
     for view in generation.views:
         entries, chosen = generation.info.views[view].entries, len(generation.prototypes(view))
         document["views"][view]["kinds"] = {"prototype": chosen, "clip": entries - chosen}
@@ -34,18 +31,19 @@ def index_info(opened: Bundle) -> dict[str, Any] | None:
 
 def apex_report(opened: Bundle, info: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The report of the learnt U: of the index's graph, else of the bundle's own; None for raw channels."""
-    if info is not None:
-        found: dict[str, Any] | None = info.get("apex")
-        return found
-    if APEX not in opened.manifest.files:
-        return None
-    try:
-        report: dict[str, Any] = json.loads((opened.path / APEX).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleError(
-            f"{opened.path / APEX}: cannot be read ({error}); export the bundle again"
-        ) from error
-    return report
+    from ..runtime.apex_report import read_report
+
+    if info is None:
+        return read_report(opened.path, opened.manifest)
+    found: dict[str, Any] | None = info.get("apex")
+    return found
+
+
+def apex_types(opened: Bundle, report: Mapping[str, Any] | None) -> ApexReport | None:
+    """The report as types. Raises BundleError where it is none."""
+    from ..runtime.apex_report import report_in
+
+    return None if report is None else report_in(report, opened.path)
 
 
 def prototype_lines(opened: Bundle, info: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
@@ -70,34 +68,36 @@ def prototype_lines(opened: Bundle, info: Mapping[str, Any] | None) -> Iterator[
         )
 
 
-def apex_lines(report: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+def apex_lines(report: ApexReport | None) -> Iterator[tuple[str, str]]:
     """Lines of (topic, text) of U: how it was learnt, what it kept, and how pure it made the channels."""
     if report is None:
         return
-    settings, clips = report.get("settings", {}), report.get("clips", {})
     heard = ", ".join(
-        f"{part.replace('_', ' ')} {counts.get('sounds', '?')} sounds" for part, counts in clips.items()
+        f"{part.replace('_', ' ')} {'?' if counts.sounds is None else counts.sounds} sounds"
+        for part, counts in report.clips.items()
     )
-    form = "invertible" if settings.get("invertible") else "orthogonal"
-    own = ", one U a view" if settings.get("per_view") else ""
-    yield (
-        "apex",
-        f"{form} U over {report.get('channels', '?')} channels{own}; {heard}; head {report.get('head')}",
-    )
+    form = "invertible" if report.settings.invertible else "orthogonal"
+    own = ", one U a view" if report.settings.per_view else ""
+    channels = "?" if report.channels is None else report.channels
+    yield "apex", f"{form} U over {channels} channels{own}; {heard}; head {report.head}"
     facts = []
-    if report.get("orthogonality") is not None:
-        facts.append(f"U U^T is the identity within {report['orthogonality']:.1e}")
-    for precision, difference in (report.get("invariance") or {}).items():
-        if precision in ("fp64", "fp32") and difference is not None:
+    if report.orthogonality is not None:
+        facts.append(f"U U^T is the identity within {report.orthogonality:.1e}")
+    for precision, difference in (report.invariance or {}).items():
+        if precision in ("fp64", "fp32") and isinstance(difference, (int, float)):
             facts.append(f"logits kept within {difference:.1e} ({precision})")
     if facts:
         yield "", "; ".join(facts)
-    for view, parts in (report.get("purity") or {}).items():
+    for view, parts in (report.purity or {}).items():
         told = "; ".join(
-            f"{part.replace('_', ' ')} {kinds['before']:.3f} -> {kinds['after']:.3f} "
-            f"(random U {kinds['random']:.3f})"
+            f"{part.replace('_', ' ')} {_figure(kinds.before)} -> {_figure(kinds.after)} "
+            f"(random U {_figure(kinds.random)})"
             for part, kinds in parts.items()
         )
         yield "  purity", f"{view:<14} {told}"
-    for note in report.get("notes", ()):
-        yield "", str(note)
+    for note in report.notes:
+        yield "", note
+
+
+def _figure(value: float | None) -> str:
+    return "?" if value is None else f"{value:.3f}"

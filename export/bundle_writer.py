@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -111,7 +112,7 @@ def _silent(_: str) -> None:
 
 
 def _manifest(
-    source: Exportable, folder: Path, stages: list[StageSpec], name: str, parity: Mapping[str, object]
+    source: Exportable, folder: Path, stages: list[StageSpec], name: str, parity: Mapping[str, dict[str, Any]]
 ) -> Manifest:
     """The manifest but for licence and files; bundle_id is a hash over the stages' files."""
     digest = hashlib.sha256()
