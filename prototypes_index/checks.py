@@ -35,6 +35,8 @@ class _Checks:
         self.generation, self.info = generation, generation.info
         # The label of every clip.
         self.labels: npt.NDArray[np.int32] = np.ascontiguousarray(generation.clips["label"])
+        # Where in its file every clip starts and ends.
+        self.starts, self.ends = np.zeros(self.info.clips), np.zeros(self.info.clips)
 
     def all(self) -> None:
         """Check tables, lines and vectors."""
@@ -66,6 +68,7 @@ class _Checks:
                     CLIP_LINES,
                     f"the clip {clip.id!r} is of {clip.label!r}, {INFO} says {self.info.labels[label]!r}",
                 )
+            self.starts[row], self.ends[row] = clip.offset_s, clip.offset_s + clip.duration_s
             if clip.audio is not None and alive[row]:
                 self.generation.sound_file(clip)
 
@@ -80,10 +83,13 @@ class _Checks:
                 name, *(part[field] for field in ("start_s", "end_s", "fmin_hz", "fmax_hz", "score"))
             )
             start, end = part["start_s"], part["end_s"]
-            if (start < 0).any() or (end < start - _ROUNDING_S).any() or (part["fmin_hz"] < 0).any():
-                self._damaged(name, "an entry lies nowhere")
-            if (part["fmax_hz"] < part["fmin_hz"]).any() or (part["channels"] < 0).any():
-                self._damaged(name, "an entry lies nowhere")
+            outside = (start < self.starts[clips[rows]] - _ROUNDING_S) | (
+                end > self.ends[clips[rows]] + _ROUNDING_S
+            )
+            if outside.any() or (end < start - _ROUNDING_S).any():
+                self._damaged(name, "an entry lies outside its clip")
+            if (part["fmin_hz"] < 0).any() or (part["fmax_hz"] < part["fmin_hz"]).any():
+                self._damaged(name, "an entry has no band")
 
     def _channels(self, view: View, clips: npt.NDArray[np.int32]) -> None:
         """Each channel of a clip peaks at an entry of that clip."""

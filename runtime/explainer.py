@@ -106,6 +106,11 @@ class Explainer:
         """What runs: cpu, cuda:N or tensorrt."""
         return self._sessions.device
 
+    @property
+    def sessions(self) -> Sessions:
+        """What runs the bundle's graphs."""
+        return self._sessions
+
     def hear(self, opened: OpenSound) -> Iterator[Heard]:
         """Every window of a sound after the classifier, in order: what methods see, and what is indexed."""
         return self._hearing.windows(opened, Clock())

@@ -13,9 +13,16 @@ from ..errors import BundleError
 from .arrays import FloatArray
 
 
-def read_arrays(path: Path, *, most_bytes: int, wanted: Callable[[str], object]) -> dict[str, FloatArray]:
+def read_arrays(
+    path: Path,
+    *,
+    most_bytes: int,
+    wanted: Callable[[str], object],
+    most_each: Callable[[str], int] | None = None,
+) -> dict[str, FloatArray]:
     """The file's float32 arrays by name, those `wanted`; the rest is passed over.
 
+    most_each: bytes that an array of that name may have, header included
     Raises BundleError: damaged, not float32, more than `most_bytes` in all.
     """
     try:
@@ -26,6 +33,12 @@ def read_arrays(path: Path, *, most_bytes: int, wanted: Callable[[str], object])
                     f"{path}: unpacks to more than {most_bytes >> 20} MiB; export the bundle again"
                 )
             named = {item.filename.removesuffix(".npy"): item for item in items}
+            for name, item in named.items():
+                if most_each is not None and wanted(name) and item.file_size > most_each(name):
+                    raise BundleError(
+                        f"{path}: the array {name!r} unpacks to {item.file_size} bytes, more than this "
+                        "bundle's windows have; export the bundle again"
+                    )
             return {name: _array(archive, item) for name, item in named.items() if wanted(name)}
     except BundleError:
         raise

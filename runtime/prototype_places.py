@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import PrototypeIndexError
 from ..prototypes_index.views import (
     LOCALISES_TIME,
     Grid,
@@ -120,7 +121,14 @@ def _weights(run: Embed, taps: Sequence[FloatArray]) -> FloatArray:
     values, contributions = made["square"][:, 0, 0], made["contributions"]
     best = np.abs(values).argmax(axis=0)
     every = np.arange(len(best))
-    weights: FloatArray = (contributions[best, :, every] / values[best, every, None]).T
+    shown = values[best, every, None]
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        weights: FloatArray = (contributions[best, :, every] / shown).T
+    if not np.isfinite(weights).all():
+        raise PrototypeIndexError(
+            "the embeddings graph shows no weight of a channel, though its head is said to be linear; build "
+            "the prototypes again with earmark index --rebuild"
+        )
     return np.ascontiguousarray(weights)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from .. import limits
 from ..errors import MethodError, PrototypeIndexError
 from .records import ResultRecord
 
@@ -21,6 +22,8 @@ Kind = Literal["additive", "gradient", "localisation"]
 # Order of the band-pass, and how much sound around a crop it is let ring into.
 _FILTER_ORDER = 4
 _MARGIN_S = 0.25
+# A place is a part of a window; the file may have a higher rate, and channels.
+_MOST_SAMPLES = 8 * limits.WINDOW_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,8 @@ class Prototype(ResultRecord):
                 rate, total = int(file.samplerate), int(file.frames)
                 first = min(max(0, round(start_s * rate)), max(0, total - 1))
                 last = min(total, max(first + 1, round(end_s * rate)))
+                if (last - first) * int(file.channels) > _MOST_SAMPLES:
+                    raise PrototypeIndexError(f"{path}: a place of {last - first} samples; index again")
                 file.seek(first)
                 wave = file.read(last - first, dtype="float32", always_2d=True).T
         except (OSError, RuntimeError) as error:

@@ -88,7 +88,9 @@ class Prototypes:
         taps = bundle.manifest.feature_map.taps if bundle.manifest.feature_map else ()
 
         def embed(*given: FloatArray) -> Any:
-            return context.run_graph(graph, dict(zip(taps, given, strict=True)))
+            made = context.run_graph(graph, dict(zip(taps, given, strict=True)))
+            _check_maps(made, bundle.manifest, len(given[0]), graph)
+            return made
 
         return cls(bundle.manifest, generation, embed, head)
 
@@ -140,6 +142,8 @@ class PrototypeAccount:
         attention: FloatArray | None = None
         if spec.attention is not None:
             weights = heard.taps[spec.attention][0]
+            if weights.shape[-2:] != outputs["square"].shape[1:3] or not np.isfinite(weights).all():
+                raise BundleError(f"{method.manifest.name}: the attention does not fit the feature map")
             attention = weights[min(self._target, len(weights) - 1)] if weights.ndim == 3 else weights
         places = WindowPlaces(
             maps,
@@ -385,6 +389,32 @@ def model_hash(manifest: Manifest) -> str:
 def grid_of(spec: FeatureMapSpec) -> Grid:
     """Where the cells of a feature map lie."""
     return Grid(spec.frame_seconds, tuple(spec.bands_hz))
+
+
+def _check_maps(made: Mapping[str, FloatArray], manifest: Manifest, sounds: int, graph: Path) -> None:
+    """Raise PrototypeIndexError where the views' maps or the account are missing or do not fit."""
+    spec = manifest.feature_map
+    if spec is None:
+        return
+    square = made.get("square")
+    frames = 0 if square is None or square.ndim != 4 else square.shape[1]
+    rows, channels, classes = len(spec.bands_hz), spec.channels, len(manifest.labels)
+    wanted: dict[str, tuple[int, ...]] = {
+        "square": (sounds, frames, rows, channels),
+        "time": (sounds, frames, channels),
+        "frequency": (sounds, rows, channels),
+    }
+    if spec.additive or spec.gradient:
+        wanted |= {"contributions": (sounds, classes, channels), "bias": (classes,)}
+        own = [name for name in made if name.startswith("contributions_")]
+        wanted |= dict.fromkeys(own, (sounds, classes, channels))
+    for name, shape in wanted.items():
+        if name not in made or made[name].shape != shape:
+            found = list(made[name].shape) if name in made else "nothing"
+            raise PrototypeIndexError(
+                f"{graph}: gives {found} as {name}, this model has {list(shape)}; build the prototypes again "
+                "with earmark index --rebuild"
+            )
 
 
 def _same_event(one: Place, other: Place) -> bool:
