@@ -90,6 +90,8 @@ class _Checks:
                 self._damaged(name, "an entry lies outside its clip")
             if (part["fmin_hz"] < 0).any() or (part["fmax_hz"] < part["fmin_hz"]).any():
                 self._damaged(name, "an entry has no band")
+            if int(part["channels"].min()) < 0 or int(min(part["frame"].min(), part["row"].min())) < -1:
+                self._damaged(name, "an entry lies in no cell")
 
     def _channels(self, view: View, clips: npt.NDArray[np.int32]) -> None:
         """Each channel of a clip peaks at an entry of that clip."""
@@ -103,12 +105,12 @@ class _Checks:
             self._finite(f"{view}.scores.npy", scores[rows])
 
     def _tops(self, view: View) -> None:
-        """Each of a channel's prototypes is an entry at which it peaks, of a clip that is not removed."""
+        """A channel's prototypes are entries at which it peaks, of clips that are there, and no clip beats them."""
         name, tops = f"{view}.tops.npy", self.generation.tops(view)
         channel, _ = np.nonzero(tops["clip"] >= 0)
         held = tops[tops["clip"] >= 0]
         self._finite(name, held["score"])
-        if int(tops["clip"].max(initial=-1)) >= self.info.clips:
+        if not -1 <= int(tops["clip"].min(initial=-1)) <= int(tops["clip"].max(initial=-1)) < self.info.clips:
             self._damaged(name, "a prototype is of a clip that is not there")
         if not self.generation.alive[held["clip"]].all():
             self._damaged(name, "a prototype is of a clip that was removed")
@@ -116,6 +118,16 @@ class _Checks:
             self._damaged(name, "a prototype is an entry at which its channel does not peak")
         if (self.generation.scores(view)[held["clip"], channel] != held["score"]).any():
             self._damaged(name, "a prototype has another score than its channel there")
+        # Of a channel with fewer than it may have, all recordings are among them.
+        recordings = np.where(tops["clip"] >= 0, self.generation.clips["recording"][tops["clip"]], -1)
+        least = np.where(tops["clip"][:, -1] >= 0, tops["score"][:, -1], -np.inf)
+        scores = self.generation.scores(view)
+        for rows in _chunks(len(scores), scores.shape[1]):
+            ahead = (scores[rows] > least) & self.generation.alive[rows, None]
+            clip, channel = np.nonzero(ahead)
+            recording = self.generation.clips["recording"][rows][clip]
+            if not (recordings[channel] == recording[:, None]).any(axis=1).all():
+                self._damaged(name, "a channel is stronger in a clip that is not among its prototypes")
 
     def _finite(self, name: str, *columns: Table) -> None:
         if not all(np.isfinite(column).all() for column in columns):

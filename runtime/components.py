@@ -221,11 +221,11 @@ def interpret(manifest: Manifest, run: Callable[..., Tensors], heard: Heard) -> 
             f"the spectrogram {frames}; export the bundle again"
         )
     if not all(np.isfinite(array).all() for array in said.values()):
-        raise EarmarkError(f"{manifest.name}: the interpreter answers with numbers that are not finite")
+        raise EarmarkError(f"{manifest.name}: {stage.file} answers with numbers that are not finite")
     # Pooled ones may be: the recipe's attention has weights of either sign.
     if float(said["activations"].min()) < 0.0:
         raise EarmarkError(
-            f"{manifest.name}: the interpreter answers with negative activations; export the bundle again"
+            f"{manifest.name}: {stage.file} answers with negative activations; export the bundle again"
         )
     return said
 

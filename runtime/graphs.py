@@ -133,8 +133,13 @@ def _check_borders(
     found, expected = [value.name for value in values], [spec.name for spec in specs]
     more = {spec.name for spec in optional}
     if sorted(set(found) - more) != sorted(expected) or len(set(found)) != len(found):
-        raise BundleError(f"{path}: its {kind} are {found}, the manifest says {expected}")
+        raise BundleError(f"{path}: its {kind} are {_short(found)}, the manifest says {_short(expected)}")
     _check_values(path, values, [*specs, *(spec for spec in optional if spec.name in found)])
+
+
+def _short(names: Sequence[str]) -> str:
+    """Names for a message: strangers' may be long, and many."""
+    return "[" + ", ".join(name if len(name) <= 40 else f"{name[:40]}..." for name in names[:20]) + "]"
 
 
 def _check_values(path: Path, values: Iterable[Any], specs: Iterable[TensorSpec]) -> None:

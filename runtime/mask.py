@@ -102,13 +102,13 @@ def decode(manifest: Manifest, run: Callable[..., Tensors], heard: Heard, target
     mask: FloatArray = run("decoder", feeds, ["mask"])["mask"][0]
     if mask.shape != heard.stft.shape[:2]:
         raise BundleError(
-            f"{manifest.name}: the decoder's mask is {mask.shape}, the spectrogram {heard.stft.shape[:2]}; "
+            f"{manifest.name}: the mask of {stage.file} is {mask.shape}, the spectrogram {heard.stft.shape[:2]}; "
             "export the bundle again"
         )
     low, high = float(mask.min(initial=0.0)), float(mask.max(initial=0.0))
     if not -_ROUNDING <= low <= high <= 1.0 + _ROUNDING:
         raise BundleError(
-            f"{manifest.name}: the decoder's mask goes from {low:.3g} to {high:.3g}, a mask from 0 to 1; "
+            f"{manifest.name}: the mask of {stage.file} goes from {low:.3g} to {high:.3g} instead of 0 to 1; "
             "export the bundle again"
         )
     return mask if low >= 0.0 and high <= 1.0 else mask.clip(0.0, 1.0)

@@ -18,6 +18,7 @@ from ..errors import BundleError, PrototypeIndexError
 from ..prototypes_index.generation import Generation
 from .arrays import FloatArray
 from .bundle import Bundle
+from .dictionary import open_dictionary
 from .explainer import Explainer
 from .manifest import Manifest
 from .npz import read_arrays
@@ -128,6 +129,11 @@ def _recompute(
         if output in arrays and output in found:
             limit = _limit(manifest, "fp32", output)
             yield Check(f"{output}_{index}", samples, _difference(found[output], arrays[output]), limit)
+    if "interpreted" in arrays and "interpreted" in found:
+        # What is shown is the dictionary's theta, what answers is the graph's: they are one.
+        said = open_dictionary(bundle.path, manifest).theta @ found["pooled"][..., None]
+        limit = _limit(manifest, "fp32", "interpreted")
+        yield Check(f"theta_{index}", samples, _difference(said[..., 0], arrays["interpreted"]), limit)
     quick = manifest.stage("classifier_int8")
     if quick is not None:
         # Held to fp32's golden answer, within what was measured at export.
