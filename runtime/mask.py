@@ -102,8 +102,8 @@ def decode(manifest: Manifest, run: Callable[..., Tensors], heard: Heard, target
     mask: FloatArray = run("decoder", feeds, ["mask"])["mask"][0]
     if mask.shape != heard.stft.shape[:2]:
         raise BundleError(
-            f"{manifest.name}: the mask of {stage.file} is {mask.shape}, the spectrogram {heard.stft.shape[:2]}; "
-            "export the bundle again"
+            f"{manifest.name}: the mask of {stage.file} is {mask.shape}, the spectrogram "
+            f"{heard.stft.shape[:2]}; export the bundle again"
         )
     low, high = float(mask.min(initial=0.0)), float(mask.max(initial=0.0))
     if not -_ROUNDING <= low <= high <= 1.0 + _ROUNDING:
