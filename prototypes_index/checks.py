@@ -105,7 +105,7 @@ class _Checks:
             self._finite(f"{view}.scores.npy", scores[rows])
 
     def _tops(self, view: View) -> None:
-        """A channel's prototypes are entries at which it peaks, of clips that are there; no clip beats them."""
+        """A channel's prototypes are entries at which it peaks, of clips that are there; none beats them."""
         name, tops = f"{view}.tops.npy", self.generation.tops(view)
         channel, _ = np.nonzero(tops["clip"] >= 0)
         held = tops[tops["clip"] >= 0]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import BundleError, EarmarkError, MethodError
+from ..errors import BundleError, MethodError
 from .arrays import FloatArray
 from .bundle import Bundle
 from .level import level_of

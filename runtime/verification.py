@@ -131,9 +131,9 @@ def _recompute(
             yield Check(f"{output}_{index}", samples, _difference(found[output], arrays[output]), limit)
     if "interpreted" in arrays and "interpreted" in found:
         # What is shown is the dictionary's theta, what answers is the graph's: they are one.
-        said = open_dictionary(bundle.path, manifest).theta @ found["pooled"][..., None]
+        spoken = found["pooled"] @ open_dictionary(bundle.path, manifest).theta.T
         limit = _limit(manifest, "fp32", "interpreted")
-        yield Check(f"theta_{index}", samples, _difference(said[..., 0], arrays["interpreted"]), limit)
+        yield Check(f"theta_{index}", samples, _difference(spoken, arrays["interpreted"]), limit)
     quick = manifest.stage("classifier_int8")
     if quick is not None:
         # Held to fp32's golden answer, within what was measured at export.
