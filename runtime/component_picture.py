@@ -9,7 +9,8 @@ import numpy as np
 
 from .arrays import FloatArray
 from .component_results import Component, ComponentsResult
-from .picture import COLD, FAINT, HEIGHT, INK, LEFT, RIGHT, WARM, font_of, painted, shortened
+from .lettering import Lettering
+from .picture import COLD, FAINT, HEIGHT, INK, LEFT, RIGHT, WARM, font_of, painted
 
 # Strips: how many at the most, how high, and how high the activation in them.
 _MOST, _ROW, _DRAWN = 8, 44, 22
@@ -53,7 +54,7 @@ def _strip(canvas: Any, font: Any, component: Component, activation: FloatArray,
     colour = _SELECTED if component.selected else _OTHER
     about = f"  ({component.label})" if component.label else ""
     text = f"#{component.index}  {component.name}{about}"
-    canvas.text((LEFT, top + 9), shortened(text, font, RIGHT - LEFT), INK, font, anchor="lm")
+    Lettering(14).write(canvas, (LEFT, top + 9), text, INK, RIGHT - LEFT)
     canvas.text((RIGHT + 14, top + 30), f"{component.relevance:+.2f}", colour, font, anchor="lm")
     base, width = top + _ROW - 4, RIGHT - LEFT
     heights = _columns(np.asarray(activation, np.float32), width)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arrays import FloatArray
+from .lettering import Lettering
 
 WIDTH, HEIGHT = 1000, 420
 LEFT, TOP, RIGHT, BOTTOM = 62, 48, 876, 366
@@ -74,8 +75,8 @@ def painted(
     size = (RIGHT - LEFT, BOTTOM - TOP)
     image.paste(Image.fromarray(colours_of(fitted(loudness, size), fitted(evidence, size))), (LEFT, TOP))
     canvas = ImageDraw.Draw(image)
-    title_font, font = font_of(19), font_of(14)
-    canvas.text((LEFT, 24), shortened(title, title_font, RIGHT - LEFT), INK, title_font, anchor="lm")
+    font = font_of(14)
+    Lettering(19).write(canvas, (LEFT, 24), title, INK, RIGHT - LEFT)
     time_axis(canvas, font, seconds)
     frequency_axis(canvas, font, max_hz)
     _legend(image, canvas, font)
@@ -191,18 +192,8 @@ def _clock(at: float, step: float, span: float) -> str:
     return f"{int(at) // 3600}:{int(at) % 3600 // 60:02d}"
 
 
-def shortened(text: str, font: Any, width: int) -> str:
-    """One line of `text` that fits."""
-    line = " ".join(text.split())[:300]
-    if font.getlength(line) <= width:
-        return line
-    while line and font.getlength(line + "\N{HORIZONTAL ELLIPSIS}") > width:
-        line = line[:-1]
-    return line + "\N{HORIZONTAL ELLIPSIS}"
-
-
 def font_of(size: int) -> Any:
-    """A font of that size in points."""
+    """A font of that size in points for figures and English words; names are `Lettering`'s."""
     from PIL import ImageFont
 
     return ImageFont.load_default(size)

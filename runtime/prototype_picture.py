@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .arrays import FloatArray
+from .lettering import Lettering
 from .picture import (
     FAINT,
     INK,
@@ -21,7 +22,6 @@ from .picture import (
     fitted,
     font_of,
     loudness_of,
-    shortened,
 )
 from .prototype_results import ChannelAccount, Place, Prototype, WindowSound
 
@@ -93,9 +93,9 @@ def _draw(
 
     image = Image.new("RGB", (WIDTH, _ABOVE + _ROW * len(rows)), PAPER)
     canvas = ImageDraw.Draw(image)
-    title_font, font = font_of(17), font_of(12)
-    canvas.text((_GAP, 20), shortened(title, title_font, WIDTH - 2 * _GAP), INK, title_font, anchor="lm")
-    canvas.text((_GAP, 44), shortened(subtitle, font, WIDTH - 2 * _GAP), INK, font, anchor="lm")
+    font, small = font_of(12), Lettering(12)
+    Lettering(17).write(canvas, (_GAP, 20), title, INK, WIDTH - 2 * _GAP)
+    small.write(canvas, (_GAP, 44), subtitle, INK, WIDTH - 2 * _GAP)
     for column, text in enumerate(heads):
         canvas.text((_x(column), _ABOVE - 14), text, FAINT, font, anchor="lm")
     for number, row in enumerate(rows):
@@ -104,13 +104,13 @@ def _draw(
             canvas.text((_GAP, top + 12 + 18 * line), text, FAINT if line else INK, font_of(13), anchor="lm")
         if row.window is not None:
             _tile(image, canvas, 0, top, *_input(row.window, row.place))
-        _caption(canvas, font, 0, top, (_where(row.place),))
+        _caption(canvas, small, 0, top, (_where(row.place),))
         for column, one in enumerate(row.prototypes[:SHOWN], 1):
             place = Place(one.start_s, one.end_s, one.fmin_hz, one.fmax_hz)
             if one.sound is not None:
                 _tile(image, canvas, column, top, *_clip(one, place, account.end_s - account.start_s))
             heard = f"{one.label}  {one.similarity:.2f}  {one.clip}"
-            _caption(canvas, font, column, top, (heard, _where(place)))
+            _caption(canvas, small, column, top, (heard, _where(place)))
     image.save(path, format="PNG", optimize=False)
 
 
@@ -122,11 +122,11 @@ def _where(place: Place) -> str:
     return f"{place.start_s:.2f}-{place.end_s:.2f} s, {place.fmin_hz:.0f}-{place.fmax_hz:.0f} Hz"
 
 
-def _caption(canvas: Any, font: Any, column: int, top: int, lines: Sequence[str]) -> None:
+def _caption(canvas: Any, lettering: Lettering, column: int, top: int, lines: Sequence[str]) -> None:
     """Lines below a tile."""
     for line, text in enumerate(lines):
         y = top + _TILE[1] + 9 + 15 * line
-        canvas.text((_x(column), y), shortened(text, font, _TILE[0]), FAINT, font, anchor="lm")
+        lettering.write(canvas, (_x(column), y), text, FAINT, _TILE[0])
 
 
 # Amplitude [T, F], and the place in shares of its width and height: left, right, bottom, top.

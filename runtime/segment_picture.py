@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .lettering import Lettering
 from .picture import (
     BOTTOM,
     COLD,
@@ -21,7 +22,6 @@ from .picture import (
     WIDTH,
     font_of,
     frequency_axis,
-    shortened,
     time_axis,
 )
 from .segment_results import SegmentsResult
@@ -43,8 +43,8 @@ def draw_segments(
 
     image = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
     canvas = ImageDraw.Draw(image)
-    title_font, font = font_of(19), font_of(14)
-    canvas.text((LEFT, 24), shortened(title, title_font, RIGHT - LEFT), INK, title_font, anchor="lm")
+    font = font_of(14)
+    Lettering(19).write(canvas, (LEFT, 24), title, INK, RIGHT - LEFT)
     if segments.axis == "time":
         _bars(canvas, font, segments, seconds)
     else:

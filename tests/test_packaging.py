@@ -46,6 +46,11 @@ def demo_files() -> set[str]:
     return {f"earmark/{name}" for name in repository_files() if name.startswith("demo/")}
 
 
+def font_files() -> set[str]:
+    """The font of the pictures and its licence."""
+    return {f"earmark/{name}" for name in repository_files() if name.startswith("runtime/fonts/")}
+
+
 @dataclass(frozen=True)
 class Distributions:
     """The unpacked sdist, and the wheel that was built from it."""
@@ -111,7 +116,8 @@ def test_the_sdists_own_tests_run(built):
 
 def test_wheel_holds_every_room_and_the_demo_and_nothing_else(wheel):
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert names == package_files() | demo_files() | {"earmark/py.typed"}
+    assert names == package_files() | demo_files() | font_files() | {"earmark/py.typed"}
+    assert {"earmark/runtime/fonts/DejaVuSans.ttf", "earmark/runtime/fonts/LICENSE"} <= names
     assert {"earmark/demo/bundle/bundle.json", "earmark/cli.py"} <= names
 
 
