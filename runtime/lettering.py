@@ -70,7 +70,7 @@ class Lettering:
         return [*pieces[:low], *end]
 
     def _length(self, pieces: list[tuple[Path, str]]) -> float:
-        return sum(self._font(path).getlength(piece) for path, piece in _runs(pieces))
+        return float(sum(self._font(path).getlength(piece) for path, piece in _runs(pieces)))
 
     def _font(self, path: Path) -> Any:
         if path not in self._fonts:
