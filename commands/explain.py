@@ -15,6 +15,7 @@ from .component_options import component_options, component_settings
 from .console import require_stdout, say, say_json, tell, tell_traceback
 from .inputs import Input, collect, tell_skipped
 from .options import device_option, json_option
+from .result_folders import result_folders
 from .segment_options import CallsBar, segment_options, segment_settings
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ Record = dict[str, Any]
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Write result.json, and mask.png, kept.wav, removed.wav, components.png and their tracks in "
-    "components, segments.csv and segments.png; a folder a sound where there are several.",
+    "components, segments.csv and segments.png. For several sounds, a folder or a pattern: a folder a "
+    "sound, as they lie in the folder.",
 )
 @json_option
 @click.option("--jsonl", "as_jsonl", is_flag=True, help="One line of JSON a sound, as soon as it is ready.")
@@ -103,7 +105,8 @@ def explain(
     found = collect(arguments, from_file=from_file, recursive=recursive)
     items = list(found.items)
     tell_skipped(found.skipped)
-    folders = _folders(output, items)
+    alone = len(items) == len(arguments) == 1 and items[0].within is None and not from_file
+    folders = [output] * len(items) if output is None or alone else result_folders(output, items)
     bar = CallsBar()
     if "segments" in settings:
         settings["segments"]["progress"] = bar
@@ -217,21 +220,3 @@ def _progress(items: list[Input]) -> Iterator[Input]:
         return
     with click.progressbar(items, label="explaining", file=sys.stderr) as bar:
         yield from bar
-
-
-def _folders(output: Path | None, items: list[Input]) -> list[Path | None]:
-    """Where each result is written: the folder itself for one sound, else one a sound, none twice."""
-    if output is None:
-        return [None] * len(items)
-    if len(items) == 1:
-        return [output]
-    taken: set[str] = set()
-    folders: list[Path | None] = []
-    for item in items:
-        stem = Path(item.name).stem or "sound"
-        name, number = stem, 2
-        while name in taken:
-            name, number = f"{stem}-{number}", number + 1
-        taken.add(name)
-        folders.append(output / name)
-    return folders

@@ -23,11 +23,16 @@ _MAGIC = frozenset("*?[")
 
 @dataclass(frozen=True)
 class Input:
-    """One sound: its name for people, and what to open. `missing` says why there is nothing to open."""
+    """One sound: its name for people, and what to open.
+
+    missing: why there is nothing to open
+    within: the folder that was asked for, or the fixed part of a pattern; None for a file by its name
+    """
 
     name: str
     sound: str | BinaryIO
     missing: str | None = None
+    within: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,28 +104,35 @@ def _resolve(argument: str, recursive: bool, skipped: list[Skipped]) -> Iterator
     elif "\0" in argument:
         yield Input(argument, argument, missing=f"{argument}: no file name holds the character NUL")
     elif os.path.isdir(argument):  # noqa: PTH112 (never raises)
-        yield from _in_folder(argument, recursive, skipped)
+        yield from _in_folder(argument, recursive, skipped, within=argument)
     elif os.path.lexists(argument) or not _MAGIC & set(argument):
         yield Input(argument, argument)
     else:
         matches = sorted(glob.glob(argument, recursive=True))
+        within = str(_fixed_part(argument))
         if not matches:
             yield Input(argument, argument, missing=f"{argument}: {_why_nothing(argument)}")
         for match in matches:
             if os.path.isdir(match):  # noqa: PTH112
-                yield from _in_folder(match, recursive, skipped)
+                yield from _in_folder(match, recursive, skipped, within=within)
             else:
-                yield Input(match, match)
+                yield Input(match, match, within=within)
 
 
 def _why_nothing(pattern: str) -> str:
     """Why no file matches: a folder that may not be listed looks empty to a pattern."""
-    fixed = Path(pattern)
-    while _MAGIC & set(str(fixed)):
-        fixed = fixed.parent
+    fixed = _fixed_part(pattern)
     if os.path.isdir(fixed) and not os.access(fixed, os.R_OK | os.X_OK):  # noqa: PTH112
         return f"the folder {fixed} cannot be listed (Permission denied)"
     return "no file matches this pattern"
+
+
+def _fixed_part(pattern: str) -> Path:
+    """The folder in which a pattern looks."""
+    fixed = Path(pattern)
+    while _MAGIC & set(str(fixed)):
+        fixed = fixed.parent
+    return fixed
 
 
 def _from_stdin() -> Input:
@@ -134,7 +146,7 @@ def _from_stdin() -> Input:
     return Input("stdin", cast("BinaryIO", spooled))
 
 
-def _in_folder(folder: str, recursive: bool, skipped: list[Skipped]) -> Iterator[Input]:
+def _in_folder(folder: str, recursive: bool, skipped: list[Skipped], *, within: str) -> Iterator[Input]:
     found = list_sound_files(Path(folder), recursive=recursive)
     skipped.extend(found.skipped)
     for locked in found.locked:
@@ -142,4 +154,4 @@ def _in_folder(folder: str, recursive: bool, skipped: list[Skipped]) -> Iterator
     if not found.files and not found.locked:
         hint = "" if recursive else "; --recursive looks in its folders"
         yield Input(folder, folder, missing=f"{folder}: no sound files in this folder{hint}")
-    yield from (Input(str(entry), str(entry)) for entry in found.files)
+    yield from (Input(str(entry), str(entry), within=within) for entry in found.files)

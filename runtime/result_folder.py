@@ -55,11 +55,17 @@ def replacing(target: Path) -> Iterator[Path]:
         _move(folder, target)
 
 
-def written_by_earmark(path: Path) -> bool:
-    """Whether the file lies in a result's folder and is one of those that `Result.save` wrote."""
+def written_by_earmark(path: Path, seen: dict[Path, bool] | None = None) -> bool:
+    """Whether the file lies in a result's folder and is one of those that `Result.save` wrote.
+
+    seen: remembers which folders are results, for many files
+    """
+    seen = {} if seen is None else seen
     for folder, name in ((path.parent, path.name), (path.parent.parent, f"{path.parent.name}/{path.name}")):
         if _OWN.fullmatch(name):
-            return is_result(folder)
+            if folder not in seen:
+                seen[folder] = is_result(folder)
+            return seen[folder]
     return False
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from .result_folder import written_by_earmark
+
 # Sound that libsndfile has no decoder for, or (.raw, .pcm) cannot know how to read.
 UNREADABLE_SUFFIXES = frozenset(
     {
@@ -100,11 +102,12 @@ def list_folders(folder: Path) -> list[Path]:
 def list_sound_files(folder: Path, *, recursive: bool = True) -> Listing:
     """The sound files in `folder`, and with `recursive` in its folders, told by the endings of their names.
 
-    Hidden files and folders are passed over. Links are followed; a folder that is reached twice counts once,
-    by its own name.
+    Hidden files and folders, and the sound in results that earmark wrote, are passed over. Links are
+    followed; a folder that is reached twice counts once, by its own name.
     """
     found = Listing()
     seen: set[tuple[int, int]] = set()
+    results: dict[Path, bool] = {}
     waiting, links = [folder], list[Path]()
     while waiting or links:
         here = waiting.pop() if waiting else links.pop(0)
@@ -125,19 +128,21 @@ def list_sound_files(folder: Path, *, recursive: bool = True) -> Listing:
                 if recursive and not is_hidden(entry.name, folder=True):
                     (links if entry.is_symlink() else waiting).append(Path(entry.path))
             elif not is_hidden(entry.name):
-                _take(Path(entry.path), found)
+                _take(Path(entry.path), found, results)
     found.files.sort()
     found.skipped.sort(key=lambda one: one.path)
     return found
 
 
-def _take(path: Path, found: Listing) -> None:
-    """Put a file where it belongs."""
+def _take(path: Path, found: Listing, results: dict[Path, bool]) -> None:
+    """Put a file where it belongs; `results` remembers which folders are results."""
     ending = path.suffix.lower()
     if ending in UNREADABLE_SUFFIXES:
         found.skipped.append(Skipped(path, f"earmark has no decoder for {ending}: convert it to FLAC or WAV"))
     elif ending in sound_suffixes():
-        if os.path.isfile(path):  # noqa: PTH113 (never raises)
+        if written_by_earmark(path, results):
+            found.skipped.append(Skipped(path, "earmark wrote it, as part of a result"))
+        elif os.path.isfile(path):  # noqa: PTH113 (never raises)
             found.files.append(path)
         else:
             broken = os.path.islink(path)  # noqa: PTH114

@@ -1,0 +1,208 @@
+"""Where `earmark explain -o` puts results: as the sounds lie, one folder a sound, whatever their names."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from earmark.cli import main
+from earmark.commands.inputs import Input, collect
+from earmark.commands.result_folders import result_folders, safe_name
+
+OUT = Path("out")
+
+
+def places(*names, within=None):
+    items = [Input(name, name, within=within) for name in names]
+    return [path.relative_to(OUT).as_posix() for path in result_folders(OUT, items)]
+
+
+def test_folders_mirror_the_tree():
+    assert places("in/a.wav", "in/x/b.flac", "in/x/y/c.ogg", within="in") == ["a", "x/b", "x/y/c"]
+    assert places("a/in/x.wav", within="a/in/") == ["x"]
+    assert places("a/x.wav", "b/y.wav") == ["x", "y"]
+
+
+def test_equal_stems_keep_their_endings():
+    assert places("in/a.wav", "in/a.flac", "in/b.wav", within="in") == ["a.wav", "a.flac", "b"]
+
+
+def test_equal_names_keep_their_folders():
+    assert places("x/a.wav", "y/a.wav") == ["x/a.wav", "y/a.wav"]
+    first, second = places("p/x/a.wav", "q/x/a.wav")
+    assert first != second
+    assert first.startswith("a.wav-")
+
+
+def test_no_result_lies_in_another():
+    """A folder of the tree may be called as a sound beside it."""
+    assert places("in/dog.wav", "in/dog/bark.wav", within="in") == ["dog.wav", "dog/bark"]
+    assert places("in/a.wav", "in/a.flac", "in/a.wav.d/b.wav", within="in") == [
+        "a.wav",
+        "a.flac",
+        "a.wav.d/b",
+    ]
+    assert len(set(places("in/a.wav", "in/a.flac", "in/a.wav.mp3", within="in"))) == 3
+
+
+def test_names_do_not_depend_on_the_order():
+    names = [
+        f"in/{folder}/{stem}.{ending}"
+        for folder in "xy"
+        for stem in "abA"
+        for ending in ("wav", "WAV", "mp3")
+    ]
+    names += ["in/x.wav", "in/x/a.wav.flac", "in/x/é.wav", "in/x/e\u0301.wav"]
+    expected = dict(zip(names, places(*names, within="in"), strict=True))
+    folded = {place.casefold() for place in expected.values()}
+    assert len(folded) == len(names)
+    for seed in range(5):
+        random.Random(seed).shuffle(names)
+        assert dict(zip(names, places(*names, within="in"), strict=True)) == expected
+
+
+def test_a_file_named_twice_has_one_folder():
+    assert places("x/a.wav", "./x/a.wav", "x/b.wav") == ["a", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("in/...wav", "_..wav"),
+        ("in/..wav", "_.wav"),
+        ("in/.wav", "_wav"),
+        ("in/ .wav", "_.wav"),
+        ("in/a .wav", "a"),
+        ("in/a:b*.wav", "a_b_"),
+        ("in/a\\b.wav", "a_b"),
+        ("in/con.wav", "_con"),
+        ("in/LPT1.x.wav", "_LPT1.x"),
+        ("in/two\nlines.wav", "two_lines"),
+        ("in/caf\udce9.wav", "caf_"),
+        ("in/.hidden.wav", "_hidden"),
+        ("in/../up.wav", "_/up"),
+    ],
+)
+def test_names_are_safe(name, place):
+    assert places(name, within="in") == [place]
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "鳥", "\U0001f426"])
+def test_long_names_are_cut_and_stay_apart(letter):
+    first, second = safe_name(letter * 250 + "1"), safe_name(letter * 250 + "2")
+    assert first != second
+    assert max(len(first.encode()), len(second.encode())) <= 120
+
+
+def test_many_equal_stems_take_linear_time():
+    names = [f"in/{number}/a.wav" for number in range(10_000)]
+    started = time.process_time()
+    assert len(set(places(*names))) == 10_000
+    assert time.process_time() - started < 5
+
+
+# The command
+
+
+@pytest.fixture
+def tree(tmp_path):
+    folder = tmp_path / "in"
+    for number, name in enumerate(("a.wav", "a.flac", "...wav", "x/b.wav", "x/a.wav")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        sound = 0.1 * np.sin(np.arange(8000) * (0.1 + 0.05 * number))
+        soundfile.write(folder / name, sound, 16000, format="FLAC" if name.endswith("flac") else "WAV")
+    return folder
+
+
+def explain(bundle, *arguments):
+    result = CliRunner().invoke(
+        main, ["explain", *map(str, arguments), "-b", str(bundle), "-m", "mask", "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def results_in(folder):
+    return sorted(path.parent.relative_to(folder).as_posix() for path in folder.rglob("result.json"))
+
+
+def test_output_inside_the_input_is_no_input(tree, tiny_bundle):
+    """The hidden name starts with a dot, hence is passed over; naming it explains it."""
+    expected = ["a.flac", "a.wav", "x/a", "x/b"]
+    for _ in range(2):
+        said = explain(tiny_bundle, "-r", tree, "-o", tree / "out")
+        assert len(said["results"]) == 4
+        assert results_in(tree / "out") == expected
+    assert {one["reason"] for one in said["skipped"]} == {"earmark wrote it, as part of a result"}
+    # Another folder for the output, and the sounds beside their results.
+    explain(tiny_bundle, "-r", tree, "-o", tree)
+    beside = ["in/a.flac", "in/a.wav", "x/a", "x/b"]
+    assert results_in(tree) == sorted(beside + [f"out/{name}" for name in expected])
+    assert len(explain(tiny_bundle, "-r", tree, "-o", tree.parent / "other")["results"]) == 4
+    assert results_in(tree.parent / "other") == expected
+    # Who names a file means it.
+    kept = tree / "out" / "x" / "a" / "kept.wav"
+    assert len(explain(tiny_bundle, kept)["results"]) == 1
+
+
+def test_a_name_of_dots_stays_inside(tree, tiny_bundle, tmp_path):
+    explain(tiny_bundle, tree / "...wav", tree / "a.wav", "-o", tmp_path / "deep" / "out")
+    assert results_in(tmp_path / "deep") == ["out/_..wav", "out/a"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "in"]
+
+
+def test_another_sound_in_the_same_folder_replaces_the_first(tree, tiny_bundle, tmp_path):
+    out = tmp_path / "out"
+    explain(tiny_bundle, tree / "a.wav", "-o", out)
+    assert (out / "mask.png").exists()
+    done = CliRunner().invoke(
+        main, ["explain", str(tree / "x" / "b.wav"), "-b", str(tiny_bundle), "-m", "segments", "-o", str(out)]
+    )
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in out.iterdir()) == ["result.json", "segments.csv", "segments.png"]
+
+
+def test_one_sound_of_a_folder_has_a_folder_too(tree, tiny_bundle, tmp_path):
+    """Else a second sound in the folder would move the first one's result."""
+    explain(tiny_bundle, tree / "x", "-o", tmp_path / "out")
+    (tree / "x" / "a.wav").unlink()
+    explain(tiny_bundle, tree / "x", "-o", tmp_path / "less")
+    assert results_in(tmp_path / "out") == ["a", "b"]
+    assert results_in(tmp_path / "less") == ["b"]
+
+
+def test_patterns_mirror_from_their_fixed_part(tree):
+    found = collect([str(tree / "**" / "*.wav")], from_file=None, recursive=False).items
+    folders = {path.relative_to(OUT).as_posix() for path in result_folders(OUT, found)}
+    assert folders == {"a", "x/a", "x/b"}
+
+
+def test_terminated_it_leaves_nothing_half_written(tree, tiny_bundle, tmp_path):
+    """SIGTERM in the middle of writing a sound file."""
+    code = (
+        "import os, signal, sys\n"
+        "import soundfile\n"
+        "write = soundfile.SoundFile.write\n"
+        "def ended(*a):\n"
+        "    write(*a); os.kill(os.getpid(), signal.SIGTERM)\n"
+        "soundfile.SoundFile.write = ended\n"
+        "from earmark.cli import main\n"
+        "main()\n"
+    )
+    arguments = ["explain", str(tree / "a.wav"), "-b", str(tiny_bundle), "-o", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 143, done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+    assert list((tmp_path / "out").iterdir()) == []
