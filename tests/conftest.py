@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,30 @@ import pytest
 # Before torch is imported: on tensors as small as the tests' threads only wait for each other, and on a busy
 # machine they wait long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Each takes a gigabyte, and fixtures of the session are made once in each.
+MOST_WORKERS = 4
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """`pytest` alone tests on all cores, file by file, if pytest-xdist is there; named tests run in here."""
+    options = config.option
+    whole = config.args_source is not pytest.Config.ArgsSource.ARGS
+    here = "PYTEST_XDIST_WORKER" in os.environ or options.collectonly or options.usepdb
+    if not whole or here or not config.pluginmanager.hasplugin("xdist"):
+        return
+    workers = min(os.cpu_count() or 1, MOST_WORKERS)
+    if options.numprocesses is None and options.dist == "no" and workers > 1:
+        options.numprocesses, options.dist = workers, "loadscope"
+
+
+def pytest_runtest_setup() -> None:
+    """In tests `torch.onnx.export` parses the sources of its 1,500 operators once, not for every graph."""
+    registration = sys.modules.get("torch.onnx._internal.exporter._registration")
+    if registration is not None and not hasattr(registration.onnxscript_apis.get_torchlib_ops, "cache_info"):
+        apis = registration.onnxscript_apis
+        apis.get_torchlib_ops = functools.cache(apis.get_torchlib_ops)
 
 
 def tiny_adapter(seed: int = 0, *, decoder: bool = True):
