@@ -27,7 +27,7 @@ class Damaged:
     """A copy of a bundle that is damaged step by step: hard links, replaced and never written into."""
 
     def __init__(self, source: Path, folder: Path, draw: random.Random) -> None:
-        self.folder, self.draw = folder, draw
+        self.source, self.folder, self.draw = source, folder, draw
         self.steps: list[str] = []
         # Files that differ from the source; whether the manifest was damaged itself.
         self.touched: set[str] = set()
@@ -103,6 +103,12 @@ class Damaged:
 def _contents(source: Path) -> tuple[list[str], list[str]]:
     """The folders of the intact bundle and its files, sorted."""
     paths = sorted(source.rglob("*"))
+    manifest = source / MANIFEST
+    if manifest.exists():
+        # Generations that are not in force are looked at by nobody.
+        current = source / "prototypes" / json.loads(manifest.read_bytes())["prototypes"]["generation"]
+        others = [one for one in (source / "prototypes").iterdir() if one != current]
+        paths = [one for one in paths if not any(one.is_relative_to(other) for other in others)]
     folders = ["."] + [str(one.relative_to(source)) for one in paths if one.is_dir()]
     return folders, [str(one.relative_to(source)) for one in paths if one.is_file()]
 

@@ -26,10 +26,12 @@ import harness  # before numpy: it sets the number of threads
 import array_damage
 import numpy as np
 from bundle_damage import MANIFEST, Damaged
+from click.testing import CliRunner
 from harness import Verdict, note, refusal
 from subject import RATE, build
 
 import earmark
+from earmark.cli import main as cli
 from earmark.commands.answer import answer
 from earmark.commands.console import say
 from earmark.errors import EarmarkError
@@ -47,12 +49,13 @@ class SilentError(Exception):
 class Bundles:
     """The cases: damage a copy of the bundle, then see what becomes of it."""
 
-    def __init__(self, source: Path) -> None:
-        self.source = source
-        with np.load(source / "golden.npz") as golden:
+    def __init__(self, sources: list[Path]) -> None:
+        self.sources = sources
+        self.file = sources[0].parent / "data" / "hum" / "hum1.wav"
+        with np.load(sources[0] / "golden.npz") as golden:
             # As the front end gets it, hence what `verify` asks about; long enough for every method.
             self.sound = golden["waveform_2"][0]
-        self.expected: dict[str, Any] = {}
+        self.expected: dict[Path, dict[str, Any]] = {}
         array_damage.bomb()  # once, in the parent
 
     def __call__(self, seed: int, index: int, folder: Path) -> Verdict:
@@ -60,10 +63,10 @@ class Bundles:
         draw = random.Random(f"{seed}:{index}")
         bundle = folder / "bundle"
         bundle.mkdir()
-        one = Damaged(self.source, bundle, draw)
+        one = Damaged(draw.choice(self.sources), bundle, draw)
         remembered = draw.random() < 0.05
         if remembered:
-            self._explain(bundle, draw)
+            self.explain(bundle, draw)
         for _ in range(draw.choice([1, 1, 1, 2, 3])):
             one.step()
         signed = draw.random() < 0.6
@@ -100,7 +103,7 @@ class Bundles:
                     _, checks = verify(one.folder, "cpu")
                     verified = all(check.passed for check in checks)
                 else:
-                    found = self._explain(one.folder, draw)
+                    found = self.explain(one.folder, draw)
             except SilentError:
                 raise
             except Exception as error:
@@ -109,6 +112,8 @@ class Bundles:
                     return Verdict(verdict.kind, f"{what}: {verdict.detail}", where)
                 if what == "explain":
                     refused = verdict
+        if draw.random() < 0.1:
+            _commands(one.folder, self.file, draw)
         if refused is not None:
             if verified:
                 raise SilentError(f"verify passes what explain refuses: {refused.detail}")
@@ -116,7 +121,7 @@ class Bundles:
         self._compare(one, found, verified, signed)
         return verdict
 
-    def _explain(self, bundle: Path, draw: random.Random) -> dict[str, Any]:
+    def explain(self, bundle: Path, draw: random.Random) -> dict[str, Any]:
         """What the bundle says of the sound, checked in itself."""
         with earmark.load(bundle, device="cpu") as explainer:
             result = explainer.explain((self.sound, RATE), rescore=draw.random() < 0.1)
@@ -139,13 +144,13 @@ class Bundles:
             # What the manifest says is so: a bundle is whatever it says, within its limits.
             return
         changed = [
-            name for name in one.touched if name != MANIFEST and _differs(self.source, one.folder, name)
+            name for name in one.touched if name != MANIFEST and _differs(one.source, one.folder, name)
         ]
-        listed = set(json.loads((self.source / MANIFEST).read_bytes())["files"])
+        listed = set(json.loads((one.source / MANIFEST).read_bytes())["files"])
         if not signed and set(changed) & listed:
             raise SilentError(f"wrong hashes, and explained: {sorted(set(changed) & listed)}")
         for name in ("logits", "mask", "components"):
-            known = self.expected[name]
+            known = self.expected[one.source][name]
             difference = (
                 float(np.abs(found[name] - known).max(initial=0.0))
                 if found[name].shape == known.shape
@@ -198,23 +203,52 @@ def _checked(result: Result) -> dict[str, Any]:
     return found
 
 
+def _commands(bundle: Path, sound: Path, draw: random.Random) -> None:
+    """A command over the bundle. Raises SilentError where it ends in a defect or steers a terminal."""
+    name = draw.choice(["inspect", "inspect --json", "verify", "verify --json", "explain", "explain --json"])
+    verb, *flags = name.split()
+    words = [verb, "-b", str(bundle), str(sound)] if verb == "explain" else [verb, str(bundle)]
+    done = CliRunner().invoke(cli, [*words, *flags])
+    text = done.output
+    if "a defect in earmark" in text or done.exit_code not in (0, 1):
+        raise SilentError(f"earmark {name} ends with {done.exit_code}: {text[-200:]!r}")
+    if any(ord(one) < 32 and one != "\n" for one in text):
+        raise SilentError(f"earmark {name} writes control characters")
+    if flags and done.exit_code == 0:
+        json.loads(done.stdout, parse_constant=_no_number)
+
+
+def _no_number(text: str) -> None:
+    raise SilentError(f"{text} in JSON")
+
+
 def _check_sound(path: Path) -> None:
-    if path.is_symlink() or not path.is_file():
-        raise SilentError(f"plays {path.name}, which is no regular file")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise SilentError(f"plays {path.name!r}, which is no regular file")
 
 
-def reference(cases: Bundles) -> dict[str, Any]:
-    """What the intact bundle answers."""
-    os.environ["XDG_CACHE_HOME"] = str(cases.source.parent / "cache")
-    found = cases._explain(cases.source, random.Random(0))
-    return {name: found[name] for name in ("logits", "mask", "components")}
+def reference(cases: Bundles) -> dict[Path, dict[str, Any]]:
+    """What the intact bundles answer."""
+    os.environ["XDG_CACHE_HOME"] = str(cases.sources[0].parent / "cache")
+    expected = {}
+    for source in cases.sources:
+        found = cases.explain(source, random.Random(0))
+        expected[source] = {name: found[name] for name in ("logits", "mask", "components")}
+        _commands(source, cases.file, random.Random(0))
+        verify(source, "cpu")
+    return expected
 
 
 def main() -> int:
     """Run."""
     options = harness.arguments(__doc__ or "").parse_args()
-    with tempfile.TemporaryDirectory(prefix="earmark-subject-", dir=harness.shared_memory()) as folder:
-        cases = Bundles(harness.in_child(lambda: build(Path(folder))))
+    with tempfile.TemporaryDirectory(prefix="earmark-subject-", dir=harness.shared_memory()) as name:
+        folder = Path(name)
+        made = [
+            harness.in_child(lambda: build(folder / "flat")),
+            harness.in_child(lambda: build(folder / "lists", lists=True)),
+        ]
+        cases = Bundles(made)
         cases.expected = harness.in_child(lambda: reference(cases))
         return harness.main("bundles", cases, options, lambda: reference(cases))
 

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from earmark.export.bundle_writer import write_bundle
 from earmark.export.exportable import Exportable
+from earmark.export.prototype_growth import remove_clips
 from earmark.export.prototypes import index_bundle
 from earmark.runtime.manifest import (
     AnalysisSpec,
@@ -40,8 +41,11 @@ Tensors = dict[str, list[int | str]]
 Weights = dict[str, np.ndarray]
 
 
-def build(folder: Path) -> Path:
-    """Write the bundle to `folder / "bundle"` and return its path."""
+def build(folder: Path, *, lists: bool = False) -> Path:
+    """Write the bundle to `folder / "bundle"` and return its path; its sounds lie in `folder / "data"`.
+
+    lists: its prototypes are searched as very many are, in lists of projected vectors, and one is removed
+    """
     bundle = folder / "bundle"
     write_bundle(Small.make(), bundle)
     random = np.random.default_rng(0)
@@ -52,7 +56,10 @@ def build(folder: Path) -> Path:
             sound = 0.3 * np.sin(2 * np.pi * (40 + 150 * number + 7 * take) * times)
             sound += 0.02 * (1 + 9 * (number == 2)) * random.standard_normal(len(times))
             soundfile.write(folder / "data" / label / f"{label}{take}.wav", sound, RATE)
-    index_bundle(bundle, folder / "data", audio=True, per_channel=2)
+    limit = {"exact_limit": 5} if lists else {}
+    index_bundle(bundle, folder / "data", audio=True, per_channel=2, **limit)
+    if lists:
+        remove_clips(bundle, ["hum/hum0.wav"])
     return bundle
 
 
