@@ -3,8 +3,8 @@
     python benchmarks/fuzz/tables.py --cases 100000 --seed 1 --jobs 2 --out FOLDER
 
 A generation is opened and asked everything (every clip, entry and channel, a search in every view) without
-the hashes that would have stopped the damage; odd seeds take one that is searched in lists. Tables of text are
-read as `evaluate` and `index` read them. Faults are crashes, hangs, memory, exceptions that are no
+the hashes that would have stopped the damage; odd seeds take one that is searched in lists. Tables of text
+are read as `evaluate` and `index` read them. Faults are crashes, hangs, memory, exceptions that are no
 EarmarkError, unclear messages, and numbers that cannot be.
 """
 
