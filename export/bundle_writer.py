@@ -17,7 +17,7 @@ from ..prototypes_index.atomic import put_in_place, staged
 from ..prototypes_index.durability import naming, sync_folder, sync_tree
 from ..runtime.bundle import MANIFEST
 from ..runtime.manifest import SCHEMA_VERSION, Manifest, StageSpec
-from .card import card
+from .card import CARD, card
 from .exportable import Exportable, FloatArray
 from .manifest_file import (
     describe_files,
@@ -86,8 +86,8 @@ def write_bundle(
             licence=source.licence if licence is None else licence,
             attribution=source.attribution if attribution is None else attribution,
         )
-        with naming(folder / "README.md"):
-            (folder / "README.md").write_text(card(manifest, source.description), encoding="utf-8")
+        with naming(folder / CARD):
+            (folder / CARD).write_text(card(manifest, source.description), encoding="utf-8")
         manifest = msgspec.structs.replace(manifest, files=describe_files(folder))
         write_manifest(folder, _validated(manifest, source))
         sync_tree(folder)

@@ -1,8 +1,15 @@
-"""The card of a bundle: README.md, written from the manifest."""
+"""The cards of a bundle: README.md, written from the manifest, and that of each generation of prototypes.
+
+No file of a bundle changes once written, and readers check README.md by its hash. So it says what never
+changes, and every generation of prototypes brings a card of its own, prototypes/<generation>/README.md.
+"""
 
 from __future__ import annotations
 
-from ..runtime.manifest import Manifest
+from ..prototypes_index.info import GenerationInfo
+from ..runtime.manifest import Manifest, PrototypesSpec
+
+CARD = "README.md"
 
 
 def card(manifest: Manifest, description: str) -> str:
@@ -25,7 +32,7 @@ def card(manifest: Manifest, description: str) -> str:
         f"| shortest sound | {window.minimum_seconds:g} s; shorter sound is padded with silence |",
         f"| listenable STFT | {analysis.window} {analysis.window_length}, hop {analysis.hop}, "
         f"n_fft {analysis.n_fft} |",
-        f"| explains by | {', '.join(manifest.explainers) or 'nothing yet'} |",
+        f"| explains by | {_explainers(manifest)} |",
         f"| licence | {manifest.licence or 'not stated'} |",
         f"| attribution | {manifest.attribution or 'not stated'} |",
         "",
@@ -58,3 +65,40 @@ def card(manifest: Manifest, description: str) -> str:
     labels = ", ".join(manifest.labels)
     lines += ["", "## Labels", "", labels, ""]
     return "\n".join(lines)
+
+
+def prototypes_card(manifest: Manifest, spec: PrototypesSpec, info: GenerationInfo) -> str:
+    """Markdown: what a generation of prototypes holds, of the bundle that `manifest` describes."""
+    sound = f"kept as FLAC in `audio`, mono at {manifest.sample_rate} Hz" if spec.audio else "not kept"
+    rotation = "learnt" if info.apex is not None else "none: prototypes are of the channels as they are"
+    lines = [
+        f"# Prototypes {spec.generation} of {manifest.name}",
+        "",
+        "What `earmark explain -m prototypes` finds the nearest of. The generation in force is the one that",
+        "`bundle.json` names; a bundle keeps an older one beside it until it is pruned.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| clips | {info.clips - info.removed} of {info.sources} sounds |",
+        *([f"| removed | {info.removed} clips, hidden until the next rebuild |"] if info.removed else []),
+        f"| labels | {len(info.labels)} |",
+        f"| sound | {sound} |",
+        f"| rotation of the channels (U) | {rotation} |",
+        f"| prototypes a channel | up to {info.per_channel} |",
+        "",
+        "| view | entries | recall@10 |",
+        "|---|---|---|",
+        *(f"| {view} | {index.entries} | {index.recall_at_10:.3f} |" for view, index in info.views.items()),
+        "",
+        "Whose sounds they are, and under which licence, stands with each clip in `clips.jsonl`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _explainers(manifest: Manifest) -> str:
+    """What the bundle explains by, in words that later generations of prototypes do not make wrong."""
+    named = [", ".join(name for name in manifest.explainers if name != "prototypes")]
+    if manifest.stage("embeddings") is not None:
+        named.append("prototypes, where `earmark index` has built some (`prototypes/` holds their cards)")
+    return "; ".join(filter(None, named)) or "segments, which any bundle has"

@@ -19,11 +19,13 @@ from typing import Self
 import msgspec
 
 from ..errors import BundleError
+from ..prototypes_index.atomic import write_whole
 from ..prototypes_index.durability import is_full, sync_folder
 from ..prototypes_index.generation import AUDIO, Generation
 from ..prototypes_index.info import GenerationInfo
 from ..runtime.bundle import MANIFEST, read_manifest
 from ..runtime.manifest import FileSpec, Manifest, PrototypesSpec
+from .card import CARD, prototypes_card
 from .manifest_file import describe_files, manifest_lock, replace_manifest
 
 FOLDER = "prototypes"
@@ -92,6 +94,7 @@ class GenerationFolder:
             audio=(building / AUDIO).is_dir(),
         )
         Generation.open(building, spec, embeddings_sha256=info.embeddings_sha256)
+        write_whole(building / CARD, prototypes_card(self.manifest, spec, info))
         files = {path: one for path, one in self.manifest.files.items() if not path.startswith(f"{FOLDER}/")}
         files |= {f"{FOLDER}/{name}/{path}": one for path, one in describe_files(building, known).items()}
         explainers = self.manifest.explainers

@@ -2,7 +2,8 @@
 
 embeddings.onnx  <view>.faiss  <view>.entries.npy  <view>.channels.npy  <view>.scores.npy
 <view>.tops.npy  clips.npy  clips.jsonl  index_info.json  audio/*.flac (optional); beside a large
-<view>.faiss its <view>.projection.npy and <view>.vectors.npy; removed.npy where clips were removed
+<view>.faiss its <view>.projection.npy and <view>.vectors.npy; removed.npy where clips were removed.
+A writer may add files for people, such as a card
 """
 
 from __future__ import annotations
