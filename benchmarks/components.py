@@ -3,10 +3,10 @@ r"""Components over several seeds: fidelity, faithfulness beside random componen
     python benchmarks/components.py DATA --out DIR --fold 4 \
         --family post-hoc P0 P1 P2 [--family by-design D0 D1 D2] [--events DATA/events.csv]
 
-A family is one bundle a seed. Each bundle is one `earmark evaluate` (and one with --events, where given),
-kept in DIR and not repeated as long as bundle, data and options are the same. Prints tables: means and
-standard deviations over seeds, paired differences pooled over the seeds' windows with intervals over source
-recordings; all of it goes to DIR/components.json.
+A family is one bundle a seed. Each bundle is one `earmark evaluate masks` (and one `events`, where --events
+is given), kept in DIR and not repeated as long as bundle, data and options are the same. Prints tables:
+means and standard deviations over seeds, paired differences pooled over the seeds' windows with intervals
+over source recordings; all of it goes to DIR/components.json.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ def main() -> None:
             name, lines = f"{family}-{seed}", options.out / f"{family}-{seed}.jsonl"
             words = [word for method in (*mask, *options.method) for word in ("-m", method)]
             words += ["--domain", options.domain, "--records", str(lines)]
-            report = _evaluated(options, name, bundle, words)
+            report = _evaluated(options, name, "masks", bundle, words)
             reports.append({"family": family, "seed": seed, **report})
             records += [(family, seed, record_of(line)) for line in lines.read_text().splitlines()]
             if options.events is not None:
                 words = [word for method in (*mask, *PLACES) for word in ("-m", method)]
                 found = _evaluated(
-                    options, f"{name}-events", bundle, [*words, "--events", str(options.events)]
+                    options, f"{name}-events", "events", bundle, [*words, "--events", str(options.events)]
                 )
                 located.append({"family": family, "seed": seed, **found})
     tables = {
@@ -95,10 +95,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _evaluated(options: argparse.Namespace, name: str, bundle: Path, more: list[str]) -> dict[str, Any]:
+def _evaluated(
+    options: argparse.Namespace, name: str, question: str, bundle: Path, more: list[str]
+) -> dict[str, Any]:
     """The report of one `earmark evaluate`, from DIR where it is there."""
     report = options.out / f"{name}.json"
-    command = [sys.executable, "-m", "earmark.cli", "evaluate", str(bundle), str(options.data), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "earmark.cli",
+        "evaluate",
+        question,
+        str(bundle),
+        str(options.data),
+        "--json",
+    ]
     command += [*more, *(["--fold", str(options.fold)] if options.fold is not None else [])]
     manifest = hashlib.sha256((bundle / "bundle.json").read_bytes()).hexdigest()
     asked = {"command": command[3:], "manifest_sha256": manifest}

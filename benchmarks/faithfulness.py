@@ -5,7 +5,7 @@ r"""Faithfulness over several seeds: mean and spread, and paired differences poo
         [--condition clean noise_6db ...] [--method mask energy ...] [--markdown]
 
 A family is one bundle a seed; the first family gets every method, further ones mask and thresholded
-alone. Each bundle and condition is one `earmark evaluate`, kept in DIR and not repeated as long as
+alone. Each bundle and condition is one `earmark evaluate masks`, kept in DIR and not repeated as long as
 bundle, data and options are the same. Prints tables; all of it goes to DIR/summary.json.
 """
 
@@ -79,7 +79,16 @@ def _evaluated(
     """The report and the records of one bundle under one condition, from DIR where they are there."""
     name = f"{family}-{seed}-{condition}"
     lines, report = options.out / f"{name}.jsonl", options.out / f"{name}.json"
-    command = [sys.executable, "-m", "earmark.cli", "evaluate", str(bundle), str(options.data), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "earmark.cli",
+        "evaluate",
+        "masks",
+        str(bundle),
+        str(options.data),
+        "--json",
+    ]
     command += ["--condition", condition, "--records", str(lines)]
     command += ["--fold", str(options.fold)] if options.fold is not None else []
     methods = options.method if everything else MASKS

@@ -63,6 +63,7 @@ def _lines(result: Result, top: int) -> Iterator[tuple[str, str]]:
             )
     if result.channels is not None:
         yield "adds up" if result.channels.additive else "channels", result.channels.sum
+    yield "bundle", result.bundle
     total = sum(result.timings.values())
     yield "took", f"{total:.0f} ms on {result.device}"
 

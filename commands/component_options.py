@@ -13,7 +13,7 @@ _Command = Callable[..., Any]
 def component_options(command: _Command) -> _Command:
     """The option, on a command that takes it as a keyword argument."""
     return click.option(
-        "--threshold",
+        "--relevance-threshold",
         type=click.FloatRange(0, 1, max_open=True),
         metavar="TAU",
         help="components: relevance above which one is selected. [default: the bundle's]",
@@ -25,9 +25,9 @@ def component_settings(methods: tuple[str, ...], given: dict[str, Any]) -> dict[
 
     Raises click.UsageError where other methods alone were asked for.
     """
-    threshold = given.pop("threshold")
+    threshold = given.pop("relevance_threshold")
     if threshold is None:
         return {}
     if methods and "components" not in methods:
-        raise click.UsageError("--threshold is an option of the method components: add -m components")
+        raise click.UsageError("--relevance-threshold goes with the method components: add -m components")
     return {"components": {"threshold": threshold}}

@@ -8,6 +8,7 @@ import click
 
 from .console import tell
 from .inputs import tell_passed_over
+from .options import refuse_given
 
 
 def _numbers(
@@ -27,6 +28,13 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str | No
     return None if value is None else tuple(piece.strip() for piece in value.split(",") if piece.strip())
 
 
+# Field of the set's options -> parameters of the command that only some sets use.
+_OF_SOME_SETS = {
+    "sounds": ("sounds",),
+    "speech": ("speech",),
+    "folds": ("train_folds", "tune_folds", "test_folds"),
+    "speakers": ("train_speakers", "tune_speakers", "test_speakers"),
+}
 _folder = click.Path(file_okay=False, exists=True, path_type=Path)
 
 
@@ -66,12 +74,17 @@ def data(
     """Make the set NAME in the new folder OUT: keyword, events, drums, mixtures or clever_hans.
 
     OUT/train, OUT/tune and OUT/test hold a folder a class and events.csv, the truth that
-    `earmark evaluate --events` reads. No recording, speaker or fold is in two parts.
+    `earmark evaluate events` reads. No recording, speaker or fold is in two parts.
     """
     from ..evaluation.datasets import DATASETS, Options, make
 
     if name not in DATASETS:
         raise click.BadParameter(f"{name!r} is not one of {', '.join(DATASETS)}", param_hint="NAME")
+    for field, parameters in _OF_SOME_SETS.items():
+        if field not in DATASETS[name].uses:
+            refuse_given(f"is of no use to the set {name}", *parameters)
+    if sounds is None:
+        refuse_given("goes with --from", *_OF_SOME_SETS["folds"])
     order = ("train", "tune", "test")
     options = Options(
         sounds=sounds,

@@ -1,4 +1,4 @@
-"""The curves of `earmark evaluate --curves`: metrics against the area kept, as JSON or as a picture."""
+"""The curves of `earmark evaluate masks --curves`: metrics against the area kept, as JSON or as a picture."""
 
 from __future__ import annotations
 

@@ -1,147 +1,171 @@
-"""`earmark evaluate --events`: does each explanation point at the event, beside what knows nothing."""
+"""`earmark evaluate events`: does each explanation point at the event, beside what knows nothing."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .console import say, say_json, tell
+from .evaluate_options import bundle_and_data, fold_option, records_option, seed_option, strict_option
 from .inputs import tell_skipped
+from .options import device_option, json_option
 
 if TYPE_CHECKING:
-    from ..evaluation.localisation import Localisation
+    from ..evaluation.localisation import Localisation, Rule
     from ..runtime.explainer import Explainer
 
-# The options that hold with --events alone, as `evaluate` receives them; None where not given.
-EVENT_OPTIONS = ("calls", "surrogate", "fill", "segment_seconds", "rule", "correct_only", "limit")
-# Options of the other table that serve here as well.
-_SHARED = ("methods", "fold", "intervals", "records", "device", "seed", "as_json")
 
+@click.command()
+@bundle_and_data
+@click.option(
+    "--events",
+    "table",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="CSV",
+    help="What truly sounds: clip, label, start_s, end_s. [default: DATA/events.csv]",
+)
+@click.option(
+    "-m",
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="METHOD",
+    help="A row of the table; all that the bundle has by default.",
+)
+@click.option("--calls", type=click.IntRange(1), metavar="N", help="Budget of segments.")
+@click.option("--surrogate", metavar="NAME", help="Surrogate of segments.")
+@click.option("--fill", metavar="NAME", help="What segments masks with.")
+@click.option(
+    "--segment-seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=0.1,
+    show_default=True,
+    metavar="S",
+    help="Length of a segment.",
+)
+@click.option(
+    "--rule",
+    type=click.Choice(["half", "overlap90"]),
+    default="half",
+    show_default=True,
+    help="A segment is the event's from half of it on, or above 90 ms, the reference's rule, which leaves "
+    "out those between.",
+)
+@click.option("--correct-only", is_flag=True, help="Only clips classified as labelled.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="The first N clips only.")
+@fold_option
+@records_option
+@strict_option
+@device_option
+@seed_option
+@json_option
+def events(
+    bundle: Path,
+    data: Path,
+    table: Path | None,
+    methods: Sequence[str],
+    calls: int | None,
+    surrogate: str | None,
+    fill: str | None,
+    segment_seconds: float,
+    rule: Rule,
+    correct_only: bool,
+    limit: int | None,
+    fold: int | None,
+    records: Path | None,
+    strict: bool,
+    device: str,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Judge where in time the explanations of BUNDLE lie, by the true events of the clips of DATA.
 
-def events_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of `EVENT_OPTIONS`."""
-    options = [
-        click.option("--calls", type=click.IntRange(1), metavar="N", help="--events: budget of segments."),
-        click.option("--surrogate", metavar="NAME", help="--events: surrogate of segments."),
-        click.option("--fill", metavar="NAME", help="--events: what segments masks with."),
-        click.option(
-            "--segment-seconds",
-            type=click.FloatRange(0, min_open=True),
-            metavar="S",
-            help="--events: length of a segment. [default: 0.1]",
-        ),
-        click.option(
-            "--rule",
-            type=click.Choice(["half", "overlap90"]),
-            help="--events: a segment is the event's from half of it on (default), or above 90 ms, the "
-            "reference's rule, which leaves out those between.",
-        ),
-        click.option(
-            "--correct-only", is_flag=True, default=None, help="--events: only clips classified as labelled."
-        ),
-        click.option(
-            "--limit", type=click.IntRange(1), metavar="N", help="--events: the first N clips only."
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def refuse_event_options(options: Mapping[str, Any]) -> None:
-    """Raise click.UsageError where one of them is given without --events."""
-    for name in EVENT_OPTIONS:
-        if options.get(name) is not None:
-            raise click.UsageError(f"--{name.replace('_', '-')} goes with --events")
-
-
-def evaluate_events(bundle: Path, data: Path, events: Path, **options: Any) -> None:
-    """Print the table of localisation: methods as rows, AUC, average precision, clips, calls, seconds.
-
-    options: those of `earmark evaluate`; what belongs to the other table is passed over.
+    Every row says when something sounded: AUC and average precision over the segments of a clip.
     """
     from ..evaluation.events import read_events
     from ..evaluation.localisation import judge_localisation
     from ..evaluation.localisers import available
     from ..evaluation.sound_folders import list_sounds
     from ..runtime.explainer import load
-    from ..runtime.segments import SegmentSettings
+    from ..runtime.perturbation.settings import SegmentSettings, require
 
-    given: dict[str, Any] = {
-        name: options[name] for name in (*EVENT_OPTIONS, *_SHARED) if options.get(name) is not None
-    }
-    settings: dict[str, Any] = {name: given[name] for name in ("calls", "surrogate", "fill") if name in given}
-    SegmentSettings.of(settings)
-    explainer = load(bundle, device=given.get("device", "auto"))
+    path = table or data / "events.csv"
+    if not path.is_file():
+        raise click.UsageError(f"{path} is not there: name the table of events by --events CSV")
+    given = {"calls": calls, "surrogate": surrogate, "fill": fill}
+    settings = {name: value for name, value in given.items() if value is not None}
+    made = SegmentSettings.of(settings)
+    explainer = load(bundle, device=device)
     localisers = available(explainer, settings)
-    asked: Sequence[str] = given.get("methods") or ()
-    for name in asked:
+    for name in methods:
         if name not in localisers:
-            raise click.BadParameter(
-                f"{name!r} is not one of {', '.join(localisers)} (with --events)", param_hint="--method"
-            )
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(localisers)}", param_hint="--method")
+    chosen = {name: localisers[name] for name in methods or localisers}
+    if any(name.startswith("segments") for name in chosen):
+        require(made)
+    elif settings:
+        raise click.UsageError(f"--{next(iter(settings))} is an option of segments: add -m segments")
     sounds = list_sounds(data, fewest_classes=1)
     tell_skipped(sounds.skipped)
-    annotations = read_events(events, sounds, explainer.labels)
+    annotations = read_events(path, sounds, explainer.labels)
     if annotations.overlapping:
         tell(
-            f"{events}: {annotations.overlapping} events overlap another of their label and clip; a segment "
+            f"{path}: {annotations.overlapping} events overlap another of their label and clip; a segment "
             "takes its largest overlap with any one"
         )
-    clips = [one for one in annotations.clips if given.get("fold") in {None, one.clip.fold}]
+    clips = [one for one in annotations.clips if fold in {None, one.clip.fold}]
     if not clips:
-        raise click.BadParameter(f"no clip of fold {given['fold']} has events", param_hint="--fold")
-    clips = clips[: given.get("limit", len(clips))]
+        raise click.BadParameter(f"no clip of fold {fold} has events", param_hint="--fold")
+    clips = clips[:limit]
     bar = click.progressbar(length=len(clips), label="locating", file=sys.stderr)
     with bar if sys.stderr.isatty() else _Silent() as progress:
         found = judge_localisation(
             explainer,
             clips,
-            {name: localisers[name] for name in asked or localisers},
-            segment_seconds=given.get("segment_seconds", 0.1),
-            rule=given.get("rule", "half"),
-            correct_only=bool(given.get("correct_only")),
-            seed=given.get("seed", 0),
+            chosen,
+            segment_seconds=segment_seconds,
+            rule=rule,
+            correct_only=correct_only,
+            strict=strict,
+            seed=seed,
             on_clip=lambda: progress.update(1),
         )
     for note in found.notes:
         tell(note)
-    if "records" in given:
-        _write_records(given["records"], found)
-    _print(explainer, found, given, {"data": str(data), "events": str(events), "clips": len(clips)})
+    if records is not None:
+        _write_records(records, found)
+    about = {"data": str(data), "events": str(path), "clips": len(clips)}
+    about |= {"rule": rule, "segment_seconds": segment_seconds}
+    _print(explainer, found, about, as_json=as_json)
 
 
-def _print(
-    explainer: Explainer, found: Localisation, given: Mapping[str, Any], about: dict[str, Any]
-) -> None:
+def _print(explainer: Explainer, found: Localisation, facts: Mapping[str, Any], *, as_json: bool) -> None:
     """The table on stdout."""
     right = {(one.clip, one.label): one.correct for one in found.judged}
-    about |= {
+    about = {
+        **facts,
         "bundle": explainer.manifest.name,
         "bundle_id": explainer.manifest.bundle_id,
-        "rule": given.get("rule", "half"),
-        "segment_seconds": given.get("segment_seconds", 0.1),
         "correct_only": found.correct_only,
         "correct": sum(right.values()),
         "judged": len(right),
         "seed": found.seed,
     }
     table = found.table()
-    if given.get("as_json"):
-        document = {**about, "table": table.to_dict(), "notes": list(found.notes)}
-        say_json(document, indent=2)
+    if as_json:
+        say_json({**about, "table": table.to_dict(), "notes": list(found.notes)}, indent=2)
         return
     say(
         f"{about['bundle']}: {about['judged']} clips with events, {about['correct']} of them classified as "
         f"labelled; segments of {about['segment_seconds']:g} s, rule {about['rule']}",
         "",
+        *table.text(intervals=True).split("\n"),
     )
-    say(*table.text(intervals=True).split("\n"))
 
 
 def _write_records(path: Path, found: Localisation) -> None:

@@ -1,73 +1,98 @@
-"""`earmark evaluate --prototypes`: labels of the nearest prototypes, and what their places are worth."""
+"""`earmark evaluate prototypes`: labels of the nearest prototypes, and what their places are worth."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
 from ..errors import DataError
 from .console import say, say_json, tell
 from .evaluate_inputs import chosen_clips, progress, readable_clips
+from .evaluate_options import (
+    bundle_and_data,
+    fold_option,
+    intervals_option,
+    records_option,
+    seed_option,
+    strict_option,
+)
 from .inputs import tell_skipped
-
-# The options of `earmark evaluate` that mean something here.
-_SHARED = ("fold", "domain", "intervals", "records", "strict", "device", "seed", "as_json")
-_DEFAULTS = {"threshold": 0.5}
+from .options import device_option, json_option
 
 
-def evaluate_prototypes(bundle: Path, data: Path, options: Mapping[str, Any]) -> None:
-    """Print the table: views as rows, shares of labels, and drops of the logit.
+@click.command()
+@bundle_and_data
+@click.option(
+    "--domain",
+    type=click.Choice(["spectrogram", "audio"]),
+    help="Where the place is removed from. [default: the spectrogram, where it can be heard again]",
+)
+@fold_option
+@intervals_option
+@records_option
+@strict_option
+@device_option
+@seed_option
+@json_option
+def prototypes(
+    bundle: Path,
+    data: Path,
+    domain: str | None,
+    fold: int | None,
+    intervals: bool,
+    records: Path | None,
+    strict: bool,
+    device: str,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Judge the nearest prototypes of BUNDLE on DATA, a folder of class folders of sound.
 
-    Raises UsageError for an option that belongs to another table.
+    Every row is a view: how often its nearest prototypes bear the clip's label, and what the logit loses
+    where the matched place is removed.
     """
     from ..evaluation.prototypes import judge_prototypes
     from ..evaluation.rescoring import domains_of
     from ..evaluation.sound_folders import list_sounds
     from ..runtime.explainer import load
 
-    for name, value in options.items():
-        if name not in _SHARED and value and value != _DEFAULTS.get(name):
-            raise click.UsageError(f"--{name.replace('_', '-').rstrip('s')} does not go with --prototypes")
-    explainer = load(bundle, device=options["device"])
+    explainer = load(bundle, device=device)
     folder = list_sounds(data, fewest_classes=1)
     tell_skipped(folder.skipped)
-    clips = chosen_clips(folder, explainer.manifest, options["fold"])
-    clips, skipped = readable_clips(clips, explainer.manifest.sample_rate, options["strict"])
-    domain = domains_of(explainer, options["domain"])[0]
+    clips = chosen_clips(folder, explainer.manifest, fold)
+    clips, skipped = readable_clips(clips, explainer.manifest.sample_rate, strict)
+    where = domains_of(explainer, domain or "both")[0]
     with progress(len(clips), "judging") as step:
-        made = judge_prototypes(explainer, clips, domain=domain, seed=options["seed"], on_clip=step)
+        made = judge_prototypes(explainer, clips, domain=where, seed=seed, on_clip=step)
     if made.known:
         tell(f"left out {len(made.known)} clips that are in the index themselves")
     if not made.records:
         raise DataError(f"{data}: no clip is left to judge; give sounds that are not in the index")
-    if options["records"] is not None:
-        path: Path = options["records"]
-        path.parent.mkdir(parents=True, exist_ok=True)
+    if records is not None:
+        records.parent.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps(record.to_dict(), ensure_ascii=False) + "\n" for record in made.records]
-        path.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
-    table = made.table(seed=options["seed"])
-    if options["as_json"]:
+        records.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
+    table = made.table(seed=seed)
+    if as_json:
         document = {
             "bundle": explainer.manifest.name,
             "bundle_id": explainer.manifest.bundle_id,
             "data": str(data),
-            "domain": domain,
+            "domain": where,
             "clips": made.clips,
             "right": made.right,
             "known": made.known,
             "skipped": skipped,
-            "seed": options["seed"],
+            "seed": seed,
             "prototypes": table.to_dict(),
         }
         say_json(document, indent=2)
         return
     say(
         f"{explainer.manifest.name}: {made.clips} clips, {made.right / made.clips:.1%} heard right; removed "
-        f"from the {domain}",
+        f"from the {where}",
         "",
     )
-    say(*table.text(intervals=options["intervals"]).split("\n"))
+    say(*table.text(intervals=intervals).split("\n"))

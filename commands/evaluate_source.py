@@ -1,4 +1,4 @@
-"""The attributions of `earmark evaluate --source`: PyTorch and captum on the model that was exported."""
+"""The attributions of `earmark evaluate masks --source`: PyTorch and captum on the exported model."""
 
 from __future__ import annotations
 

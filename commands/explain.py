@@ -14,7 +14,8 @@ from .answer import answer
 from .component_options import component_options, component_settings
 from .console import require_stdout, say, say_json, tell, tell_traceback
 from .inputs import Input, collect, tell_skipped
-from .options import device_option, json_option
+from .options import device_option, json_option, refuse_given
+from .paths import BundleFolder, no_sound
 from .result_folders import result_folders
 from .segment_options import CallsBar, segment_options, segment_settings
 
@@ -32,6 +33,7 @@ Record = dict[str, Any]
     "-b",
     "--bundle",
     envvar="EARMARK_BUNDLE",
+    type=BundleFolder(exists=False),
     metavar="BUNDLE",
     help="The bundle to ask. Without it EARMARK_BUNDLE, else the shipped one.",
 )
@@ -68,7 +70,7 @@ Record = dict[str, Any]
 @segment_options
 def explain(
     inputs: tuple[str, ...],
-    bundle: str | None,
+    bundle: Path | None,
     methods: tuple[str, ...],
     target: str | None,
     rescore: bool,
@@ -88,19 +90,26 @@ def explain(
     INPUT is a sound file, a folder, a pattern, or - for stdin. With neither INPUT nor BUNDLE, the
     clip that is shipped with earmark is explained.
     """
+    for argument in inputs:
+        if (mistaken := no_sound(argument)) is not None:
+            raise click.UsageError(mistaken)
     if as_json and as_jsonl:
         raise click.UsageError("--json and --jsonl exclude each other")
     if not inputs and not from_file and bundle:
         raise click.UsageError("Missing argument INPUT: a sound file, a folder, a pattern, or - for stdin")
     _check_choices(methods, device)
+    if methods and not {"mask", "components"} & set(methods):
+        refuse_given("goes with the methods mask and components", "rescore")
     settings = component_settings(methods, given) | segment_settings(methods, given)
     if seed < 0:
         raise click.BadParameter(f"{seed} is negative", param_hint="--seed")
 
     require_stdout()
-    from ..runtime.explainer import load
+    from ..runtime.explainer import SHIPPED, Explainer, load
 
-    explainer = load(bundle, device=device)
+    # Its own clip is what the shipped demo is for; of other sound it has to say what it is.
+    forgotten = bundle is None and bool(inputs or from_file)
+    explainer = Explainer(SHIPPED, device, demo=True) if forgotten else load(bundle, device=device)
     arguments = inputs or (() if from_file else (str(_shipped_example()),))
     found = collect(arguments, from_file=from_file, recursive=recursive)
     items = list(found.items)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from .console import say, say_json, tell
+from .options import refuse_given
+from .paths import is_bundle
 
 if TYPE_CHECKING:
     from ..export.exportable import Exportable
@@ -131,6 +133,8 @@ def export(
         raise click.UsageError("--interpreter and --no-interpreter exclude each other")
     if int8 != (calibration is not None):
         raise click.UsageError("--int8 and --calibration DIR belong together")
+    if is_bundle(source):
+        raise click.UsageError(f"{source} is a bundle already: SOURCE is what it was exported from")
     from ..export.bundle_writer import check_target, write_bundle
     from ..export.exportable import with_aggregate
     from ..export.parity import read_clips
@@ -140,6 +144,7 @@ def export(
         if decoder is not None or interpreter is not None:
             option = "--decoder" if decoder is not None else "--interpreter"
             raise click.UsageError(f"{option} is for sources in PyTorch; an .onnx file shows no feature maps")
+        refuse_given("is for sources in PyTorch; an .onnx file has none", "no_decoder", "no_interpreter")
         found = _graph(source, window, of_graph)
     else:
         _refuse_graph_options(of_graph)

@@ -14,15 +14,16 @@ import click
 
 from .console import say, say_json, tell
 from .inputs import tell_passed_over
-from .options import device_option, json_option
+from .options import device_option, json_option, refuse_given
+from .paths import BundleFolder, DataFolder
 
 if TYPE_CHECKING:
     from ..export.prototypes import IndexReport
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path), nargs=-1)
+@click.argument("bundle", type=BundleFolder())
+@click.argument("data", type=DataFolder(), nargs=-1)
 @click.option(
     "--remove",
     metavar="CLIP",
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--merge",
     metavar="OTHER",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=BundleFolder(),
     multiple=True,
     help="Add the prototypes of another bundle of the same model.",
 )
@@ -90,7 +91,13 @@ def index(
         raise click.UsageError("give either folders of sound, or --remove, or --merge")
     if purge and not remove:
         raise click.UsageError("--purge goes with --remove")
+    if not data:
+        refuse_given(
+            "goes with DATA", "audio", "rebuild", "per_channel", "any_label", "strict", "attribution"
+        )
+        refuse_given("goes with DATA", "device")
     if remove:
+        refuse_given("does not go with --remove, which draws nothing", "seed")
         from ..export.prototype_growth import remove_clips
 
         report = remove_clips(bundle, remove, purge=purge, prune=prune)

@@ -17,6 +17,7 @@ import click
 
 from ..runtime.sound_files import Skipped, list_sound_files, skipped_lines
 from .console import tell
+from .paths import no_sound
 
 _MAGIC = frozenset("*?[")
 
@@ -103,6 +104,8 @@ def _resolve(argument: str, recursive: bool, skipped: list[Skipped]) -> Iterator
         yield _from_stdin()
     elif "\0" in argument:
         yield Input(argument, argument, missing=f"{argument}: no file name holds the character NUL")
+    elif (mistaken := no_sound(argument)) is not None:
+        yield Input(argument, argument, missing=mistaken)
     elif os.path.isdir(argument):  # noqa: PTH112 (never raises)
         yield from _in_folder(argument, recursive, skipped, within=argument)
     elif os.path.lexists(argument) or not _MAGIC & set(argument):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.command()
 @bundle_argument
 @json_option
-def inspect(bundle: str | None, as_json: bool) -> None:
+def inspect(bundle: Path | None, as_json: bool) -> None:
     """Show what BUNDLE holds (the shipped one when none is named)."""
     import msgspec
 

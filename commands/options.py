@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.core import ParameterSource
+
+from .paths import BundleFolder
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 bundle_argument: Decorator = click.argument(
-    "bundle", type=click.Path(file_okay=False), required=False, default=None
+    "bundle", type=BundleFolder(exists=False), required=False, default=None
 )
 
 device_option: Decorator = click.option(
@@ -22,3 +25,12 @@ device_option: Decorator = click.option(
 )
 
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+def refuse_given(why: str, *names: str) -> None:
+    """Raise click.UsageError where one of these options of the running command was given, and `why` not."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source not in {ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP}:
+            raise click.UsageError(f"{max(parameter.opts, key=len)} {why}")

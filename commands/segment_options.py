@@ -67,7 +67,8 @@ def segment_options(command: _Command) -> _Command:
 def segment_settings(methods: tuple[str, ...], given: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """`options` for Explainer.explain out of what was given on the command line.
 
-    Raises click.UsageError for options without -m segments, and for values that do not fit.
+    Raises click.UsageError for options without -m segments, and for values that do not fit;
+    MissingDependencyError where a package is missing.
     """
     named = {_FIELDS[name]: value for name, value in given.items() if value is not None}
     if "segments" not in methods:
@@ -75,10 +76,10 @@ def segment_settings(methods: tuple[str, ...], given: dict[str, Any]) -> dict[st
             first = next(name for name, value in given.items() if value is not None)
             raise click.UsageError(f"--{first} is an option of the method segments: add -m segments")
         return {}
-    from ..runtime.perturbation.settings import SegmentSettings
+    from ..runtime.perturbation.settings import SegmentSettings, require
 
     try:
-        SegmentSettings.of(named)
+        require(SegmentSettings.of(named))
     except MethodError as error:
         raise click.UsageError(str(error)) from error
     return {"segments": named}

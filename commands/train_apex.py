@@ -9,13 +9,14 @@ import click
 
 from .console import say, tell
 from .inputs import tell_passed_over
-from .options import device_option
+from .options import device_option, refuse_given
+from .paths import DataFolder, is_bundle
 from .train_options import require_torch, settings_of, split_options, tell_left_out
 
 
 @click.command()
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN|BUNDLE")
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=DataFolder(exists=False))
 @click.option(
     "-o",
     "--out",
@@ -63,6 +64,12 @@ def apex(
     No prediction changes. A RUN keeps U for earmark export; a BUNDLE gets a new generation of prototypes: the
     index of the sounds that U was learnt from.
     """
+    if given["solver"] != "adam" and not resume:
+        refuse_given("goes with --solver adam", "steps", "lr")
+    if given["solver"] == "adam":
+        refuse_given("goes with --solver exact", "polish")
+    if not is_bundle(source):
+        refuse_given("is for a BUNDLE, which is indexed anew; a RUN is not", "audio")
     require_torch(threads)
     tell_passed_over(data)
     from ..export.apex.figures import table_lines

@@ -9,11 +9,12 @@ import click
 
 from .console import tell
 from .inputs import tell_passed_over
+from .paths import DataFolder
 from .train_options import require_torch, settings_of, shared_options, stored_settings, tell_left_out
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=DataFolder(exists=False))
 @click.option("-o", "--out", "run", required=True, type=click.Path(path_type=Path), help="The run directory.")
 @click.option("--window", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="[default: 5]")
 @click.option("--sample-rate", type=click.IntRange(1000), metavar="HZ", help="[default: 16000]")

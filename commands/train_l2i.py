@@ -9,12 +9,14 @@ import click
 
 from .console import tell
 from .inputs import tell_passed_over
+from .options import refuse_given
+from .paths import DataFolder
 from .train_options import require_torch, settings_of, shared_options, stored_settings, tell_left_out
 
 
 @click.command()
 @click.argument("source")
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=DataFolder(exists=False))
 @click.option(
     "-o",
     "--out",
@@ -107,6 +109,10 @@ def l2i(
     components sounds, and what that says of the classes. SOURCE is a run directory, or with -o any PyTorch
     source of earmark export. Without a split of its own the interpreter keeps the classifier's.
     """
+    if dictionary is not None and start is not None:
+        raise click.UsageError("--start brings its dictionary along: leave --dictionary out")
+    if dictionary is not None or start is not None:
+        refuse_given("is for learning a dictionary, and one is given", "sparsity")
     require_torch(threads, *(() if dictionary or start else ("sklearn",)))
     tell_passed_over(data)
     from ..export.training.l2i import train_l2i

@@ -9,12 +9,13 @@ import click
 
 from .console import tell
 from .inputs import tell_passed_over
+from .paths import DataFolder
 from .train_options import require_torch, settings_of, shared_options, stored_settings, tell_left_out
 
 
 @click.command()
 @click.argument("source")
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=DataFolder(exists=False))
 @click.option(
     "-o",
     "--out",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import click
 
@@ -14,7 +15,7 @@ from .options import bundle_argument, device_option, json_option
 @bundle_argument
 @device_option
 @json_option
-def verify(bundle: str | None, device: str, as_json: bool) -> None:
+def verify(bundle: Path | None, device: str, as_json: bool) -> None:
     """Check every hash of BUNDLE and recompute its golden outputs (the shipped one when none is named).
 
     Exits with 1 where a file is damaged or a number differs by more than its limit.

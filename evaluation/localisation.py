@@ -204,13 +204,15 @@ def judge_localisation(
     segment_seconds: float = 0.1,
     rule: Rule = "half",
     correct_only: bool = False,
+    strict: bool = False,
     seed: int = 0,
     on_clip: Callable[[], None] | None = None,
 ) -> Localisation:
     """Let every localiser find each clip's label, and judge it by the clip's events.
 
     correct_only: the table counts only clips whose label the model puts first (and no others are explained)
-    A clip or localiser that fails is left out and named in `notes`; on_clip is called after each clip.
+    A clip or localiser that fails is left out and named in `notes`, or raises with `strict`
+    on_clip is called after each clip
     Raises DataError where nothing could be judged.
     """
     judged: list[Judged] = []
@@ -221,6 +223,8 @@ def judge_localisation(
             target = explainer.labels.index(clip.label)
             task, predicted = task_of(explainer, clip.clip.path, None, target, edges, seed)
         except EarmarkError as error:
+            if strict:
+                raise
             notes.append(f"{clip.clip.name}: left out: {error}")
             continue
         truth = segment_labels(clip.events, edges, rule)
@@ -231,6 +235,8 @@ def judge_localisation(
             try:
                 found = localiser(task)
             except EarmarkError as error:
+                if strict:
+                    raise
                 notes.append(f"{clip.clip.name}: {name} left out: {error}")
                 continue
             judged.append(

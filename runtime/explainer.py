@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
@@ -50,7 +51,8 @@ def bundle_path(path: Path | str | None = None) -> Path:
 def load(path: Path | str | None = None, device: str = "auto") -> Explainer:
     """Open a bundle for explaining.
 
-    path: a bundle's folder; None: EARMARK_BUNDLE, else the bundle shipped inside the package
+    path: a bundle's folder; None: EARMARK_BUNDLE, else the bundle shipped inside the package, a demo;
+        `Result.bundle` names the one that answered
     device: auto, cpu, cuda, cuda:N or tensorrt; only auto falls back
     Raises BundleError, DeviceError, MissingDependencyError (no onnxruntime).
     """
@@ -64,17 +66,20 @@ class Explainer:
     in the process that uses them, and again after a fork.
     """
 
-    def __init__(self, path: Path | str | Bundle, device: str = "auto") -> None:
-        """Open the bundle at `path`. Raises BundleError, DeviceError, MissingDependencyError."""
-        self._requested = device
+    def __init__(self, path: Path | str | Bundle, device: str = "auto", *, demo: bool = False) -> None:
+        """Open the bundle at `path`. Raises BundleError, DeviceError, MissingDependencyError.
+
+        demo: it is the shipped one, which nobody asked for: every result warns of that
+        """
+        self._requested, self._demo = device, demo
         self.bundle = path if isinstance(path, Bundle) else Bundle.open(path)
         self._sessions = Sessions(self.bundle, device)
         self._cache: dict[str, Any] = {}
         self._hearing = Hearing(self.bundle, self._sessions)
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Path, str]]:
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[Path, str]]:
         """Path and device: sessions do not travel."""
-        return type(self), (self.bundle.path, self._requested)
+        return partial(type(self), demo=self._demo), (self.bundle.path, self._requested)
 
     def __enter__(self) -> Self:
         return self
@@ -255,7 +260,7 @@ class Explainer:
         )
         answers = self._answers(opened, clock, asked, sound, target, kept, how)
         order = np.argsort(-scores, kind="stable")
-        warnings = [*self._sessions.warnings, *opened.warnings, *hidden]
+        warnings = [*self._about_demo(), *self._sessions.warnings, *opened.warnings, *hidden]
         fields: dict[str, Any] = {}
         for answer in answers:
             fields.update(answer.fields)
@@ -270,12 +275,22 @@ class Explainer:
             duration_s=opened.input_samples / opened.input_rate,
             windows=windows,
             device=self.device,
+            bundle=manifest.name,
             bundle_id=manifest.bundle_id,
             seed=how[1],
             timings=dict(clock.milliseconds),
             warnings=tuple(warnings),
             **fields,
         )
+
+    def _about_demo(self) -> list[str]:
+        """What has to be said of an answer by a bundle that nobody asked."""
+        if not self._demo:
+            return []
+        return [
+            f"no bundle was named, so the shipped demo answered: it knows {', '.join(self.manifest.labels)}, "
+            "and calls any sound one of them; name your bundle: -b BUNDLE, EARMARK_BUNDLE, earmark.load(path)"
+        ]
 
     def _answers(
         self,

@@ -36,6 +36,7 @@ class Result(ResultRecord):
         of the target when only the kept (or removed) part is heard; with rescore=True only
     timings: milliseconds a stage; warnings: what the user should know before believing this
     sample_rate [Hz], channel_count, duration_s: the input's own
+    bundle: name of the bundle that answered; bundle_id: its hash
     """
 
     input: str
@@ -57,6 +58,7 @@ class Result(ResultRecord):
     rescored: Mapping[str, Mapping[str, Any]] | None = None
     timings: Mapping[str, float] = field(default_factory=dict, compare=False)
     warnings: tuple[str, ...] = ()
+    bundle: str = ""
 
     @property
     def ok(self) -> bool:
@@ -87,6 +89,7 @@ class Result(ResultRecord):
             "timings_ms": {name: round(value, 3) for name, value in self.timings.items()},
             "warnings": list(self.warnings),
             "device": self.device,
+            "bundle": self.bundle,
             "bundle_id": self.bundle_id,
             "seed": self.seed,
         }

@@ -271,9 +271,11 @@ def test_every_command_takes_the_same_files_of_a_folder(run, mixed):
     assert len(document["skipped"]) == 4
     assert result.stderr.count(".m4a") == 2, "said once, with the first file and the number of the others"
     assert "1 more" in result.stderr
-    judged = CliRunner().invoke(main, ["evaluate", str(SHIPPED), str(folder.parent), "-m", "ones", "--json"])
+    judged = CliRunner().invoke(
+        main, ["evaluate", "masks", str(SHIPPED), str(folder.parent), "-m", "ones", "--json"]
+    )
     assert json.loads(judged.stdout)["conditions"]["clean"]["clips"] == len(taken)
-    assert "x.m4a" in judged.stderr
+    assert "z.m4a and 1 more" in judged.stderr
 
 
 def test_a_folder_of_nothing_but_undecodable_sound_says_so(run, tmp_path):

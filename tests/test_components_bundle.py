@@ -191,10 +191,14 @@ def test_explain_names_what_the_sound_consists_of(components_bundle, tmp_path):
         found = json.loads(answer.stdout)["results"][0]["components"]
         return found["threshold"], len(found["selected"])
 
-    usual, few, many = selected(), selected("--threshold", "0.95"), selected("--threshold", "0")
+    usual, few, many = (
+        selected(),
+        selected("--relevance-threshold", "0.95"),
+        selected("--relevance-threshold", "0"),
+    )
     assert (usual[0], few[0], many[0]) == (0.2, 0.95, 0.0)
     assert few[1] <= usual[1] < many[1]
-    for wrong in (["--threshold", "1"], ["-m", "mask", "--threshold", "0.5"]):
+    for wrong in (["--relevance-threshold", "1"], ["-m", "mask", "--relevance-threshold", "0.5"]):
         other = arguments[:3] if "mask" in wrong else arguments
         assert CliRunner().invoke(main, [*other, clip, *wrong]).exit_code == 2
 

@@ -27,7 +27,7 @@ def run():
     runner = CliRunner()
 
     def invoke(*arguments):
-        return runner.invoke(main, ["evaluate", *map(str, arguments)])
+        return runner.invoke(main, ["evaluate", "masks", *map(str, arguments)])
 
     return invoke
 
@@ -174,8 +174,12 @@ def test_the_recipes_own_drop_has_its_ceiling(run, data):
         (["{bundle}", "{data}", "--device", "cuda"], 3, "cuda"),
         (["{bundle}", "{data}", "--area", "0"], 2, "--area"),
         (["{bundle}", "{data}", "--curves", "curves.doc"], 2, ".png"),
-        (["{bundle}", "{data}", "--calls", "10"], 2, "--events"),
-        (["{bundle}", "{data}", "--events", "{data}/kick/1-0-A.flac", "--area", "0.2"], 2, "--area"),
+        (["{bundle}", "{data}", "--calls", "10"], 2, "--calls"),
+        (["{bundle}", "{data}", "-m", "mask", "--threshold", "0.9"], 2, "--threshold"),
+        (["{bundle}", "{data}", "-m", "mask", "--area", "0.2"], 2, "--area"),
+        (["{bundle}", "{data}", "-m", "mask", "--source", "{empty}"], 2, "--source"),
+        (["{bundle}", "{data}", "--speech", "{empty}"], 2, "--condition speech"),
+        (["{data}", "{bundle}"], 2, "is a bundle"),
         (["{bundle}", "{data}", "--fold", "7"], 1, "fold 7"),
         (["{bundle}", "{absent}"], 2, "absent"),
         (["{bundle}", "{empty}"], 1, "no class folders"),
@@ -248,8 +252,8 @@ def test_torch_and_matplotlib_stay_unimported(data):
     """In a real process, over the whole command."""
     code = (
         "import sys; from earmark.cli import main\n"
-        f"main(['evaluate', {str(SHIPPED)!r}, {str(data)!r}, '-m', 'mask', '-m', 'energy', '--json'],"
-        " standalone_mode=False)\n"
+        f"main(['evaluate', 'masks', {str(SHIPPED)!r}, {str(data)!r}, '-m', 'mask', '-m', 'energy',"
+        " '--json'], standalone_mode=False)\n"
         "assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

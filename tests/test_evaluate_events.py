@@ -47,6 +47,7 @@ def folder(tmp_path_factory) -> Path:
 def _run(folder: Path, *more: str):
     arguments = [
         "evaluate",
+        "events",
         str(SHIPPED),
         str(folder / "data"),
         "--events",
@@ -108,16 +109,46 @@ def test_wrong_usage_is_said(folder, more, code, says):
     assert says in result.stderr
 
 
-def test_events_options_without_events_are_wrong_usage(folder):
-    result = CliRunner().invoke(main, ["evaluate", str(SHIPPED), str(folder / "data"), "--calls", "100"])
+def test_a_sub_command_has_no_options_but_its_own(folder, tmp_path):
+    """What another question needs is no option here; the old spelling asks the same question."""
+    data = str(folder / "data")
+    for question, option in (
+        ("masks", ["--calls", "100"]),
+        ("events", ["--domain", "audio"]),
+        ("events", ["--threshold", "0.2"]),
+        ("prototypes", ["--area", "0.2"]),
+    ):
+        result = CliRunner().invoke(main, ["evaluate", question, str(SHIPPED), data, *option])
+        assert result.exit_code == 2
+        assert "No such option" in result.stderr
+        assert option[0] in result.stderr
+    result = CliRunner().invoke(main, ["evaluate", "events", str(SHIPPED), data])
     assert result.exit_code == 2
-    assert "--calls goes with --events" in result.stderr
+    assert "events.csv is not there" in result.stderr
+    asked = ["-m", "energy", "--limit", "1", "--json"]
+    old = ["evaluate", str(SHIPPED), data, "--events", str(folder / "events.csv")]
+    assert CliRunner().invoke(main, [*old, *asked]).exit_code == 0
+    assert CliRunner().invoke(main, [*old, *asked, "--domain", "audio"]).exit_code == 2
+
+
+def test_strict_stops_at_the_first_clip_that_is_left_out(explainer, folder):
+    class Refuses:
+        name = "refuses"
+
+        def __call__(self, task: Task) -> Found:
+            raise DataError("not this clip")
+
+    clips = read_events(folder / "events.csv", list_sounds(folder / "data"), explainer.labels).clips
+    localisers = {"energy": available(explainer)["energy"], "refuses": Refuses()}
+    assert len(judge_localisation(explainer, clips, localisers).notes) == len(clips)
+    with pytest.raises(DataError, match="not this clip"):
+        judge_localisation(explainer, clips, localisers, strict=True)
 
 
 def test_bad_events_are_one_line(folder, tmp_path):
     path = tmp_path / "bad.csv"
     path.write_text("clip,label,start_s,end_s\nbell/1-1-A.wav,bell,0.1,99\n", encoding="utf-8")
-    arguments = ["evaluate", str(SHIPPED), str(folder / "data"), "--events", str(path)]
+    arguments = ["evaluate", "events", str(SHIPPED), str(folder / "data"), "--events", str(path)]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 1
     assert "beyond the clip" in result.stderr
@@ -130,7 +161,16 @@ def test_overlapping_events_are_allowed_and_said(folder, tmp_path):
         "clip,label,start_s,end_s\nbell/1-1-A.wav,bell,0.1,0.5\nbell/1-1-A.wav,bell,0.3,0.7\n",
         encoding="utf-8",
     )
-    arguments = ["evaluate", str(SHIPPED), str(folder / "data"), "--events", str(path), "-m", "energy"]
+    arguments = [
+        "evaluate",
+        "events",
+        str(SHIPPED),
+        str(folder / "data"),
+        "--events",
+        str(path),
+        "-m",
+        "energy",
+    ]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert "1 events overlap" in result.stderr

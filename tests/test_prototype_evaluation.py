@@ -120,7 +120,7 @@ def test_the_table_pairs_place_and_random():
 
 
 def test_command(sounds, tmp_path):
-    arguments = ["evaluate", str(SHIPPED), str(sounds), "--prototypes"]
+    arguments = ["evaluate", "prototypes", str(SHIPPED), str(sounds)]
     done = CliRunner().invoke(main, [*arguments, "--json", "--records", str(tmp_path / "r.jsonl")])
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
@@ -143,6 +143,6 @@ def test_what_is_indexed_is_not_asked(sounds, tmp_path):
     explainer = earmark.load(tmp_path / "bundle", device="cpu")
     made = judge_prototypes(explainer, list_sounds(sounds).clips, fills=(), seed=0)
     assert (made.clips, len(made.known), made.records) == (0, 6, [])
-    done = CliRunner().invoke(main, ["evaluate", str(tmp_path / "bundle"), str(sounds), "--prototypes"])
+    done = CliRunner().invoke(main, ["evaluate", "prototypes", str(tmp_path / "bundle"), str(sounds)])
     assert done.exit_code == 1
     assert "no clip is left" in done.stderr

@@ -19,12 +19,14 @@ class Dataset:
 
     summary: a line for people; recipe: module:class; training: options of `earmark train classifier` that
     serve it on two cores; sources: what it is mixed from, and under which terms
+    uses: fields of `Options` that only some sets have a use for
     """
 
     summary: str
     recipe: str
     training: str
     sources: str
+    uses: frozenset[str] = frozenset()
 
 
 _ESC = "ESC-10 (K. J. Piczak, CC BY 3.0, authors of the clips in its own table)"
@@ -35,12 +37,14 @@ DATASETS = {
         ".keyword:Keyword",
         "--window 3 --sample-rate 8000 --width 16 --epochs 24",
         f"{_FSDD}; scenes: {_ESC}",
+        frozenset({"speech", "speakers", "sounds"}),
     ),
     "events": Dataset(
         "Dog, rooster, sneeze, baby in loud scenes; by fold. Needs --from.",
         ".events:Events",
         "--window 5 --width 16 --epochs 32",
         _ESC,
+        frozenset({"sounds", "folds"}),
     ),
     "drums": Dataset(
         "Ten hits end to end, the label counts the kicks; synthesised. Needs nothing.",
@@ -53,12 +57,14 @@ DATASETS = {
         ".mixtures:Mixtures",
         "--multi-label --window 5 --epochs 40",
         "the sounds given with --from, under their own terms",
+        frozenset({"sounds", "folds"}),
     ),
     "clever_hans": Dataset(
         "One class always coughs in training. Synthesised, or from recordings with --from.",
         ".clever_hans:CleverHans",
         "--window 3 --width 16 --epochs 20",
         f"none: synthesised; with --from: {_ESC}",
+        frozenset({"sounds", "folds"}),
     ),
 }
 
@@ -73,6 +79,9 @@ def make(name: str, out: str | Path, options: Options | None = None) -> dict[str
     info = DATASETS.get(name)
     if info is None:
         raise DataError(f"there is no set {name!r}; there are {', '.join(DATASETS)}")
+    for field in ("sounds", "speech", "folds", "speakers"):
+        if getattr(options, field) and field not in info.uses:
+            raise DataError(f"the set {name} has no use for {field}: leave them out")
     module, _, attribute = info.recipe.partition(":")
     recipe: Recipe = getattr(import_module(module, __package__), attribute)(options)
     facts: dict[str, Any] = {
