@@ -196,16 +196,23 @@ def test_a_folder_that_cannot_be_listed_is_a_record(run, clip, tmp_path, monkeyp
         list_sounds(data, fewest_classes=1)
 
 
-def test_a_result_that_cannot_be_written_is_a_record(run, clip, tmp_path):
+def test_a_result_that_cannot_be_written_is_a_record(run, clip, tmp_path, monkeypatch):
     other = tmp_path / "other.wav"
     shutil.copy(clip, other)
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "clip").write_text("a file in the place of the folder")
-    result = run(clip, other, "-o", out, "--jsonl")
+    save = Result.save
+
+    def failing(self, folder):
+        if self.input == str(clip):
+            raise OSError(28, "No space left on device", str(folder))
+        save(self, folder)
+
+    monkeypatch.setattr(Result, "save", failing)
+    result = run(clip, other, "-o", tmp_path / "out", "--jsonl")
     assert result.exit_code == 1
-    assert ["error" in one for one in records(result)] == [True, False]
-    assert (out / "other" / "result.json").is_file()
+    found = records(result)
+    assert ["error" in one for one in found] == [True, False]
+    assert "No space left on device" in found[0]["error"]["message"]
+    assert len(list((tmp_path / "out").rglob("result.json"))) == 1
 
 
 def test_without_a_temporary_folder_only_long_sound_fails(explainer, monkeypatch):
