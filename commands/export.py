@@ -158,6 +158,8 @@ def export(
         )
     if aggregate is not None:
         found = with_aggregate(found, aggregate)
+    for doubt in found.doubts:
+        tell(f"warning: {source}: {doubt}")
     clips = read_clips(sound, found) if sound is not None else []
     manifest = write_bundle(
         found,
@@ -178,6 +180,9 @@ def export(
         return
     explains = ", ".join([*manifest.explainers, "segments where named"])
     say(f"{out}: {manifest.name}, {len(manifest.labels)} labels, explains by {explains}")
+    single = manifest.task == "single_label"
+    percent = "softmax: one label holds" if single else "sigmoid: several labels may hold"
+    say(f"  scores   {percent}; those of a long sound's windows are joined by {manifest.window.aggregate}")
     records: dict[str, dict[str, Any]] = manifest.parity["fp32"]
     for output, record in records.items():
         say(f"  {output:<8} differs by at most {record['max_abs']:.1e} (limit {record['limit']:.0e})")

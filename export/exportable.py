@@ -55,6 +55,8 @@ class Exportable(ABC):
     description: str = ""
     licence: str = ""
     attribution: str = ""
+    # What its user should look at before believing the bundle, one line each.
+    doubts: tuple[str, ...] = ()
 
     @property
     @abstractmethod

@@ -190,6 +190,7 @@ def from_adapter(adapter: object, origin: str = "factory") -> Source:
         raise SourceError(f"{origin}: scales: {_line(error)}; name submodules of the feature map") from error
     decoder = adapter.decoder.eval() if adapter.decoder is not None else None
     taps, answers = _probe(adapter, frontend, classifier, origin)
+    _check_logits(adapter, frontend, classifier, answers["logits"], origin)
     z = answers["feature_map"]
     layers = head_layers(adapter, z, answers.get("attention"), answers["logits"], origin)
     return Source(
@@ -259,6 +260,33 @@ def _probe(
         for axis, (a, b) in enumerate(zip(one.shape[1:], other.shape[1:], strict=True)):
             taps[name].append(a if a == b else suffix if suffix not in taps[name] else f"{suffix}_{axis}")
     return taps, dict(zip(["logits", *names], long, strict=True))
+
+
+def _check_logits(
+    adapter: Adapter, frontend: nn.Module, classifier: _Classifier, logits: torch.Tensor, origin: str
+) -> None:
+    """The head gives logits. Raises SourceError where it gives probabilities."""
+    bent = False
+    if bool(((logits >= 0) & (logits <= 1)).all()):
+        last = [module for module in adapter.head.modules() if not list(module.children())][-1:]
+        # Logits of a map a thousand times as strong, either way, leave 0..1; probabilities do not.
+        noise = 0.1 * torch.randn(1, int(adapter.window_seconds * adapter.sample_rate))
+        with torch.no_grad():
+            made = classifier.feature_map(classifier.front_end(frontend(noise)))
+            stronger = torch.cat([classifier.head(factor * made) for factor in (1e3, -1e3)])
+        within = bool(((stronger >= 0) & (stronger <= 1)).all())
+        bent = isinstance(last[0], (nn.Sigmoid, nn.Softmax)) or within
+    if bent:
+        raise SourceError(
+            f"{origin}: the head gives probabilities; leave its last sigmoid or softmax out and give logits "
+            '(task "multi_label" for a sigmoid, "single_label" for a softmax)'
+        )
+    total = logits.exp().sum(dim=1)
+    if adapter.task == "multi_label" and logits.shape[1] > 1 and bool(((total - 1).abs() < 1e-3).all()):
+        raise SourceError(
+            f"{origin}: the head gives logarithms of probabilities of which one label holds; give task "
+            '"single_label", or logits'
+        )
 
 
 def _check_token_grid(adapter: Adapter, grid: TokenGrid, entry: torch.Tensor, origin: str) -> None:

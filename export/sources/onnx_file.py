@@ -29,6 +29,7 @@ from .onnx_graph import (
     read_model,
     wave_input,
 )
+from .onnx_scores import checked_scores, doubts, last_operator, same_width, score_output
 
 Level = Literal["none", "peak", "signed_peak"]
 
@@ -36,8 +37,6 @@ Level = Literal["none", "peak", "signed_peak"]
 _LENGTHS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 # The listenable STFT's window: about this long, a power of two.
 _FRAME_SECONDS = 0.032
-# Sums of float32 probabilities leave 1 by less.
-_SUM_TOLERANCE = 1e-3
 
 
 class Original:
@@ -69,6 +68,10 @@ class Original:
         """The scores [K] of one sound [N], as the graph gives them."""
         made: FloatArray = np.asarray(self.run(sound, [self.output])[self.output]).reshape(-1)
         return made
+
+    def shape(self, sound: FloatArray) -> tuple[int, ...]:
+        """Of the scores of one sound."""
+        return np.shape(self.run(sound, [self.output])[self.output])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,13 +210,18 @@ def load(
     samples = _window_samples(file, wave, sample_rate, window_seconds)
     original = Original(file, wave)
     sounds = list(synthesise(3, samples, sample_rate, 1))
-    original.output = _score_output(original, sounds[0], len(labels), output)
+    chosen = score_output(file, original.run(sounds[0]), len(labels), output)
+    original.output = chosen.name
     answers = np.stack([original.scores(sound) for sound in sounds])
     if not np.isfinite(answers).all():
         raise SourceError(f"{file}: its scores are not finite for synthesised sound")
     if not np.array_equal(answers[0], original.scores(sounds[0])):
         raise SourceError(f"{file}: answers differently to the same sound; export it in evaluation mode")
-    kind = _checked_scores(file, answers, scores, task)
+    if wave.samples is None:
+        shorter = sounds[0][: max(1, samples * 3 // 4)]
+        if _takes(original, shorter):
+            same_width(file, [original.shape(sounds[0]), original.shape(shorter)])
+    kind = checked_scores(file, answers, scores, task, last_operator(model, chosen.name))
     seconds = samples / sample_rate
     minimum = seconds if wave.samples else _minimum_seconds(original, samples, sample_rate)
     # A window holds up to 1 % more where the sound ends there (runtime/hearing.py).
@@ -239,6 +247,7 @@ def load(
         model=model,
         original=original,
         scores=kind,
+        doubts=tuple(doubts(model, wave, chosen, answers, scores)),
         longest=longest,
         feature_map=None if shown is None else shown.spec,
         shown=shown,
@@ -299,54 +308,6 @@ def _window_samples(path: Path, wave: WaveInput, rate: int, seconds: float | Non
     if not (0.02 <= seconds <= 3600):
         raise SourceError(f"{path}: a window of {seconds:g} s; give one between 0.02 and 3600 s")
     return round(seconds * rate)
-
-
-def _score_output(original: Original, sound: FloatArray, classes: int, wanted: str | None) -> str:
-    """The output that holds one score a label. Raises SourceError listing what there is."""
-    found = original.run(sound)
-    shapes = {name: list(np.shape(value)) for name, value in found.items()}
-    told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-    if wanted is not None and wanted not in shapes:
-        raise SourceError(f"{original.path}: has no output {wanted!r}; it has {told}")
-    good = [
-        name
-        for name, shape in shapes.items()
-        if shape in ([1, classes], [classes])
-        and getattr(found[name], "dtype", None) == np.float32
-        and wanted in (None, name)
-    ]
-    if len(good) == 1:
-        return good[0]
-    if good:
-        raise SourceError(
-            f"{original.path}: several outputs could be the scores ({told}); name one by --scores-output"
-        )
-    raise SourceError(
-        f"{original.path}: none of its outputs ({told}) is float32 [batch, {classes}] for {classes} labels; "
-        "scores of frames must be joined inside the graph, and every score needs its label"
-    )
-
-
-def _checked_scores(path: Path, values: FloatArray, scores: Scores | None, task: Task) -> Scores:
-    """What the scores [n, K] are, as told. Raises SourceError where they look otherwise."""
-    single = task == "single_label"
-    bounded = bool(values.min() >= 0 and values.max() <= 1 + _SUM_TOLERANCE)
-    total = np.exp(values).sum(axis=1) if values.max() <= _SUM_TOLERANCE else np.array(np.inf)
-    normal = bool(bounded and np.abs(values.sum(axis=1) - 1).max() <= _SUM_TOLERANCE)
-    log_normal = bool(np.abs(total - 1).max() <= _SUM_TOLERANCE)
-    if scores is None and (normal or (not single and bounded)):
-        raise SourceError(
-            f"{path}: its scores look like probabilities; say --scores probabilities (or logits)"
-        )
-    if scores == "probabilities" and not bounded:
-        raise SourceError(f"{path}: its scores leave 0..1, so they are no probabilities; say --scores logits")
-    if scores == "probabilities" and single and not normal:
-        raise SourceError(
-            f"{path}: its probabilities do not sum to 1; say --task multi_label if several labels may hold"
-        )
-    if scores == "log_probabilities" and (values.max() > _SUM_TOLERANCE or (single and not log_normal)):
-        raise SourceError(f"{path}: its scores are no logarithms of probabilities; say --scores logits")
-    return scores or "logits"
 
 
 def _takes(original: Original, sound: FloatArray) -> bool:
