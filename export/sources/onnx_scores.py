@@ -27,8 +27,6 @@ _LARGEST_LOGIT = 100.0
 _PASSING = frozenset(
     ["Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout"]
 )
-    ["Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout"]
-)
 # Operators after which values are neither logits nor probabilities.
 _BENT = frozenset(["Relu", "Abs", "Exp", "Sqrt", "Softplus", "Tanh", "Softsign", "Floor", "Round", "Elu"])
 _FEATURES = re.compile(
