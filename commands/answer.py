@@ -58,7 +58,7 @@ def _lines(result: Result, top: int) -> Iterator[tuple[str, str]]:
             topic = "resembles" if index == 0 else ""
             yield (
                 topic,
-                f"{view if index == 0 else '':<14} {_place(found.place):<26} -> {found.label} "
+                f"{view if index == 0 else '':<14} {_place(found.place):<26} -> {' + '.join(found.labels)} "
                 f"{found.similarity:.2f}  {found.clip} {_place(found)}",
             )
     if result.channels is not None:

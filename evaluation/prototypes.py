@@ -137,7 +137,7 @@ def judge_prototypes(
         result = explainer.explain(waveform, rate, methods=["prototypes"], seed=seed)
         windows = list(explainer.hear(open_sound(waveform, rate, rate)))
         made.clips += 1
-        made.right += result.target == clip.label
+        made.right += result.target in clip.labels
         for view, found in (result.prototypes or {}).items():
             random = generator(seed, clip.name, view)
             drops = _Deletion(explainer, windows, result, found[0].place, where)
@@ -173,9 +173,10 @@ def _record(
         label=clip.label,
         target=result.target,
         view=view,
-        nearest=found[0].label,
+        # Sounds with several labels agree where they share one.
+        nearest=found[0].label if set(found[0].labels).isdisjoint(clip.labels) else clip.label,
         similarity=found[0].similarity,
-        share=float(np.mean([one.label == clip.label for one in found])),
+        share=float(np.mean([not set(one.labels).isdisjoint(clip.labels) for one in found])),
         prototypes=float(np.mean([one.kind == "prototype" for one in found])),
         size=deletion.size,
         drops={fill: float(fall[0]) for fill, fall in falls.items()},

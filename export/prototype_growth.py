@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -99,6 +99,8 @@ def merge_bundles(
         theirs = [_open_other(Path(other), folder, model_hash(manifest)) for other in others]
         graph = Graph.of(mine or theirs[0])
         known: dict[str, str] = {}
+        labels = _labels_of([*([mine] if mine is not None else []), *theirs])
+        relabelled = [] if mine is None else _relabelled(mine, labels)
         parts, repeated, added = [], [], 0
         for generation in ([mine] if mine is not None else []) + theirs:
             keep, new, passed = _unknown(generation, known)
@@ -106,12 +108,13 @@ def merge_bundles(
             repeated += passed
             added += new if generation is not mine else 0
         info = mine.info if mine is not None else None
-        if added or info is None:
+        if added or relabelled or info is None:
             with generations.building() as building:
-                info = _write_anew(generations, building, parts, graph, exact_limit, seed)
+                info = _write_anew(generations, building, parts, graph, exact_limit, seed, labels)
                 generations.publish(building, info)
         report = IndexReport.of(generations.manifest, info, added)
         report.repeated.extend(repeated)
+        report.relabelled.extend(relabelled)
         report.removed.extend(generations.prune() if prune else [])
     return report
 
@@ -123,15 +126,31 @@ def _write_anew(
     graph: Graph,
     exact_limit: int,
     seed: int,
+    labels: Mapping[str, Iterable[str]] | None = None,
 ) -> GenerationInfo:
-    """Write the chosen clips [clips of each] of all parts into `building`."""
+    """Write the chosen clips [clips of each] of all parts into `building`; labels: further ones by sha256."""
     writer = open_writer(generations.bundle, building, generations.manifest, graph, seed)
     try:
         for generation, keep in parts:
-            writer.take(generation, keep)
+            writer.take(generation, keep, labels)
         return writer.finish(exact_limit=exact_limit, versions={"earmark": __version__})
     finally:
         writer.close()
+
+
+def _labels_of(generations: Sequence[Generation]) -> dict[str, dict[str, None]]:
+    """By sha256 all labels that a sound has in any of them."""
+    found: dict[str, dict[str, None]] = {}
+    for generation in generations:
+        for clip in generation.all_clips():
+            found.setdefault(clip.sha256, {}).update(dict.fromkeys(clip.labels))
+    return found
+
+
+def _relabelled(mine: Generation, labels: Mapping[str, Iterable[str]]) -> list[str]:
+    """The sources that lack some of their `labels`."""
+    found = {clip.source: None for clip in mine.all_clips() if set(labels[clip.sha256]) - set(clip.labels)}
+    return list(found)
 
 
 def _open_other(other: Path, folder: Path, model: str) -> Generation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ class IndexReport:
     taken_out: list[str] = field(default_factory=list)
     hidden: int = 0
     notes: list[str] = field(default_factory=list)
+    # Files of the generation before that came with another label, which they now have, too.
+    relabelled: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, manifest: Manifest, info: GenerationInfo, added: int = 0) -> IndexReport:
@@ -97,7 +100,8 @@ def index_bundle(
     """Index the sounds of `data` (folders of class folders) as prototypes of `bundle`.
 
     audio: keep the sounds as FLAC in the bundle; None: as the generation before did
-    extend: keep the clips of the generation in force (a sound that is there already is skipped)
+    extend: keep the clips of the generation in force (a sound that is there already is skipped, and gets
+        the labels that it comes with)
     prune: afterwards remove generations older than the one before
     any_label: allow labels that the model does not have; strict: an unreadable sound is an error
     exact_limit: more entries than that are searched approximately
@@ -116,6 +120,8 @@ def index_bundle(
     files = [file for one in folders for file in list_sounds(one, fewest_classes=1).clips]
     if only is not None:
         files = [file for file in files if file.name in only]
+    unlabelled = [file for file in files if not file.labels]
+    files = [file for file in files if file.labels]
     with GenerationFolder.hold(folder) as generations:
         manifest = generations.manifest
         # What is built anew need not be whole.
@@ -127,14 +133,16 @@ def index_bundle(
         graph = choose_graph(folder, manifest, old, embeddings, apex, per_channel)
         with generations.building() as building:
             writer = open_writer(folder, building, manifest, graph, seed)
+            sounds = Sounds(files)
+            relabelled = [] if old is None else sounds.relabelled(old)
             try:
                 if old is not None:
-                    writer.take(old)
+                    writer.take(old, labels=sounds.labels)
                 listener = ClipListener(opened, building / EMBEDDINGS, device)
                 keep_sound = audio if audio is not None else before is not None and before.audio
-                build = _Build(writer, listener, old, keep_sound, strict, attributions or {})
+                build = _Build(writer, listener, sounds, old, keep_sound, strict, attributions or {})
                 added = sum(build.add(file) for file in _announced(files, progress))
-                if added:
+                if added or relabelled:
                     info = writer.finish(exact_limit=exact_limit, versions={"earmark": __version__})
                     generations.publish(building, info)
                 elif old is not None:
@@ -151,7 +159,38 @@ def index_bundle(
         report.unreadable.extend(build.unreadable)
         report.removed.extend(generations.prune() if prune else [])
         report.notes.extend([graph.note] if graph.note else [])
+        report.relabelled.extend(relabelled)
+        if unlabelled:
+            report.notes.append(
+                f"{len(unlabelled)} sounds without a label are left out (the first: {unlabelled[0].name})"
+            )
     return report
+
+
+class Sounds:
+    """Which files hold the same sound, and the labels that it has in all of them."""
+
+    def __init__(self, files: Sequence[SoundFile]) -> None:
+        """Hash every file; one that cannot be read answers for itself when it is added."""
+        self.labels: dict[str, dict[str, None]] = {}
+        self._hashes: dict[Path, str] = {}
+        for file in files:
+            with suppress(DataError):
+                sha256 = self._hashes[file.path] = hash_of(file.path)
+                self.labels.setdefault(sha256, {}).update(dict.fromkeys(file.labels))
+
+    def hash_of(self, file: SoundFile) -> str:
+        """The sha256 of a file. Raises DataError where it cannot be read."""
+        return self._hashes.get(file.path) or hash_of(file.path)
+
+    def relabelled(self, old: Generation) -> list[str]:
+        """The sources of `old` that have labels here which they lack there."""
+        found = {
+            clip.source: None
+            for clip in old.all_clips()
+            if not set(self.labels.get(clip.sha256, ())) <= set(clip.labels)
+        }
+        return list(found)
 
 
 class _Build:
@@ -161,12 +200,13 @@ class _Build:
         self,
         writer: GenerationWriter,
         listener: ClipListener,
+        sounds: Sounds,
         old: Generation | None,
         audio: bool,
         strict: bool,
         attributions: Mapping[str, str],
     ) -> None:
-        self._writer, self._listener = writer, listener
+        self._writer, self._listener, self._sounds = writer, listener, sounds
         self._audio, self._strict, self._attributions = audio, strict, attributions
         self._known = {} if old is None else {clip.sha256: clip.source for clip in old.all_clips()}
         self.repeated: list[Passed] = []
@@ -175,7 +215,7 @@ class _Build:
     def add(self, file: SoundFile) -> int:
         """Index one file; 0 where it is passed over."""
         try:
-            sha256 = hash_of(file.path)
+            sha256 = self._sounds.hash_of(file)
             if sha256 in self._known:
                 self.repeated.append(Passed(file.name, f"same sound as {self._known[sha256]}"))
                 return 0
@@ -209,7 +249,7 @@ class _Build:
                 recording=file.recording,
                 attribution=self._attributions.get(file.name, ""),
                 audio=audio,
-            )
+            ).with_labels(self._sounds.labels.get(sha256, file.labels))
             places = {
                 view: find_places(view, heard.maps, heard.frames, contrast=self._writer.contrast)
                 for view in self._writer.views
@@ -230,7 +270,7 @@ def _announced(files: Sequence[SoundFile], progress: Progress | None) -> Iterato
 
 def _check_labels(manifest: Manifest, files: Iterable[SoundFile]) -> None:
     """Raise LabelError for a class folder that is none of the model's labels."""
-    for label in sorted({file.label for file in files} - set(manifest.labels)):
+    for label in sorted({label for file in files for label in file.labels} - set(manifest.labels)):
         near = difflib.get_close_matches(label, manifest.labels, n=3, cutoff=0.4) or manifest.labels[:3]
         raise LabelError(
             f"class folder {label!r} is no label of this model (nearest: {', '.join(near)}); rename it, or "

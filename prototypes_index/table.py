@@ -14,7 +14,7 @@ import shutil
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, NamedTuple
 
@@ -92,6 +92,7 @@ class Clip:
     id: unique in the generation; source: path relative to the data folder, forward slashes
     offset_s: where the window starts in the source; duration_s: real sound in it
     sha256: of the source file; recording: what the file was cut from; audio: FLAC in the generation
+    also: further labels of the same sound; clips of older generations have none
     """
 
     id: str
@@ -103,10 +104,23 @@ class Clip:
     recording: str
     attribution: str = ""
     audio: str | None = None
+    also: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All its labels."""
+        return (self.label, *self.also)
+
+    def with_labels(self, labels: Iterable[str]) -> Clip:
+        """The same clip with these labels beside its own."""
+        return replace(self, also=tuple(dict.fromkeys((*self.labels, *labels)))[1:])
 
     def to_line(self) -> bytes:
         """The clip as a line of clips.jsonl."""
-        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True).encode() + b"\n"
+        fields = asdict(self)
+        if not self.also:
+            del fields["also"]
+        return json.dumps(fields, ensure_ascii=False, sort_keys=True).encode() + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes, where: Path) -> Clip:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ class GenerationWriter:
     def add(self, clip: Clip, places: Mapping[View, Places]) -> None:
         """Add one clip with its places in every view."""
         row = self._clips.rows
-        label = self._labels.setdefault(clip.label, len(self._labels))
+        label = self._label(clip)
         self._add_clip(clip, label)
         for view in self._views:
             found, tables = places[view], self._tables[view]
@@ -167,10 +167,22 @@ class GenerationWriter:
             self._lines.write(line)
         self._clips.append(record)
 
-    def take(self, old: Generation, keep: npt.NDArray[np.bool_] | None = None) -> None:
+    def _label(self, clip: Clip) -> int:
+        """The index of its label; those it has beside are listed, too."""
+        for label in clip.labels:
+            self._labels.setdefault(label, len(self._labels))
+        return self._labels[clip.label]
+
+    def take(
+        self,
+        old: Generation,
+        keep: npt.NDArray[np.bool_] | None = None,
+        labels: Mapping[str, Iterable[str]] | None = None,
+    ) -> None:
         """Take over the clips of `old`, bit for bit, with their sound.
 
         keep: [clips of old] which; None: all. Removed ones are never taken.
+        labels: further labels, by the sound's sha256
         Raises PrototypeIndexError where `old` has other views or comes from another graph.
         """
         if old.info.embeddings_sha256 != self._embeddings or set(old.views) != set(self._views):
@@ -188,7 +200,9 @@ class GenerationWriter:
         new_label = np.full(len(old.info.labels), -1, dtype=np.int32)
         for row in clips.tolist():
             clip = old.clip(row)
-            label = self._labels.setdefault(clip.label, len(self._labels))
+            if labels is not None and clip.sha256 in labels:
+                clip = clip.with_labels(labels[clip.sha256])
+            label = self._label(clip)
             new_label[old.clips[row]["label"]] = label
             self._add_clip(clip, label)
             if clip.audio is not None:

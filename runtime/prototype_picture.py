@@ -109,7 +109,7 @@ def _draw(
             place = Place(one.start_s, one.end_s, one.fmin_hz, one.fmax_hz)
             if one.sound is not None:
                 _tile(image, canvas, column, top, *_clip(one, place, account.end_s - account.start_s))
-            heard = f"{one.label}  {one.similarity:.2f}  {one.clip}"
+            heard = f"{' + '.join(one.labels)}  {one.similarity:.2f}  {one.clip}"
             _caption(canvas, small, column, top, (heard, _where(place)))
     image.save(path, format="PNG", optimize=False)
 

@@ -80,12 +80,19 @@ class Prototype(ResultRecord):
     channels: tuple[int, ...]
     kind: Literal["prototype", "clip"] = "clip"
     attribution: str = ""
+    # Further labels of the training sound, where it has several.
+    also: tuple[str, ...] = ()
     # The whole file in the generation; None where the bundle was built without sound.
     sound: Path | None = field(default=None, repr=False, compare=False)
     # The window of the input in which `place` lies, for pictures.
     window: WindowSound | None = field(default=None, repr=False, compare=False)
     # Whether the view pins down a band, hence `audio` filters; the stretch is always cut out.
     crops_frequency: bool = field(default=True, repr=False, compare=False)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All labels of the training sound."""
+        return (self.label, *self.also)
 
     def audio(self) -> tuple[FloatArray, int]:
         """The place as sound: waveform [1, samples] and sample rate in Hz.
@@ -147,6 +154,7 @@ class Prototype(ResultRecord):
         where = Place(self.start_s, self.end_s, self.fmin_hz, self.fmax_hz)
         return {
             "label": self.label,
+            "labels": list(self.labels),
             "similarity": round(self.similarity, 6),
             "clip": self.clip,
             **where.to_dict(),

@@ -238,6 +238,7 @@ class PrototypeAccount:
                     channels=members,
                     kind="prototype" if kind == "prototype" else "clip",
                     attribution=clip.attribution,
+                    also=clip.also,
                     sound=generation.sound(clip),
                     window=window,
                     crops_frequency=crops,
