@@ -140,6 +140,8 @@ def export(
     from ..export.parity import read_clips
 
     check_target(out, force=force)
+    # Without it nothing can be measured at the end.
+    _need("onnxruntime")
     if Path(source).suffix.lower() == ".onnx":
         if decoder is not None or interpreter is not None:
             option = "--decoder" if decoder is not None else "--interpreter"
@@ -204,7 +206,7 @@ def _pytorch(
     no_interpreter: bool,
 ) -> Exportable:
     """A source in PyTorch, with its own decoder and interpreter, none, or those trained over it."""
-    _need_torch()
+    _need("torch", "onnxscript", "safetensors", "yaml")
     from ..export.source import with_window, without_decoder
     from ..export.sources import resolve
 
@@ -281,13 +283,13 @@ def _progress(text: str) -> None:
         tell(f"earmark: {text}")
 
 
-def _need_torch() -> None:
-    """Raise MissingDependencyError, naming the extra, where PyTorch or its exporter is missing."""
+def _need(*packages: str) -> None:
+    """Raise MissingDependencyError, naming the extras, where one of the packages is missing."""
     import importlib.util
 
     from ..errors import MissingDependencyError
 
-    for package in ("torch", "onnxscript", "safetensors", "yaml"):
+    for package in packages:
         if importlib.util.find_spec(package) is None:
             raise MissingDependencyError(
                 f"export needs {package}, which is not installed; pip install 'earmark[cpu,export]'"

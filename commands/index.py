@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..runtime.printable import printable
 from .console import say, say_json, tell
 from .inputs import tell_passed_over
 from .options import device_option, json_option, refuse_given
@@ -178,6 +179,6 @@ def _progress() -> Callable[[int, int, str], None] | None:
             click.echo("\r\033[K", nl=False, err=True)
         elif time.monotonic() - last > 0.1:
             last = time.monotonic()
-            click.echo(f"\r\033[K{done}/{total} {name[:60]}", nl=False, err=True)
+            click.echo(f"\r\033[K{done}/{total} {printable(name[:60])}", nl=False, err=True)
 
     return show

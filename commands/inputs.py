@@ -125,8 +125,12 @@ def _resolve(argument: str, recursive: bool, skipped: list[Skipped]) -> Iterator
 def _why_nothing(pattern: str) -> str:
     """Why no file matches: a folder that may not be listed looks empty to a pattern."""
     fixed = _fixed_part(pattern)
-    if os.path.isdir(fixed) and not os.access(fixed, os.R_OK | os.X_OK):  # noqa: PTH112
-        return f"the folder {fixed} cannot be listed (Permission denied)"
+    try:
+        os.scandir(fixed).close()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        return f"the folder {fixed} cannot be listed ({error.strerror or error})"
     return "no file matches this pattern"
 
 

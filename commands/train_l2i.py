@@ -113,6 +113,8 @@ def l2i(
         raise click.UsageError("--start brings its dictionary along: leave --dictionary out")
     if dictionary is not None or start is not None:
         refuse_given("is for learning a dictionary, and one is given", "sparsity")
+    if given["interpreter"] == "reference":
+        refuse_given("is for a compact interpreter; the reference's is that of Cnn14", "width")
     require_torch(threads, *(() if dictionary or start else ("sklearn",)))
     tell_passed_over(data)
     from ..export.training.l2i import train_l2i

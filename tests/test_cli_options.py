@@ -177,6 +177,8 @@ def test_names_that_do_not_exist_are_guessed():
         ["explain", EXAMPLE, "-m", "mask", "--calls", "100"],
         ["explain", EXAMPLE, "-m", "mask", "--relevance-threshold", "0.1"],
         ["explain", EXAMPLE, "-m", "segments", "--rescore"],
+        ["explain", EXAMPLE, "-m", "segments", "--bands", "5"],
+        ["explain", EXAMPLE, "-m", "segments", "--preset", "bolanos2025", "--calls", "100"],
         ["index", "{bundle}", "--remove", "x", "--audio"],
         ["index", "{bundle}", "--remove", "x", "--per-channel", "3"],
         ["index", "{bundle}", "--remove", "x", "--seed", "3"],
@@ -189,6 +191,9 @@ def test_names_that_do_not_exist_are_guessed():
         ["export", "m.onnx", "-o", "{out}", "--labels", "a,b", "--sample-rate", "8000", "--no-decoder"],
         ["train", "apex", "{run}", "{data}", "--steps", "3"],
         ["train", "apex", "{run}", "{data}", "--audio"],
+        ["train", "l2i", "{run}", "{data}", "--interpreter", "reference", "--width", "8"],
+        ["train", "l2i", "{run}", "{data}", "--dictionary", "{run}", "--sparsity", "1"],
+        ["train", "l2i", "{run}", "{data}", "--dictionary", "{run}", "--start", "{run}"],
     ],
 )
 def test_an_option_without_a_use_is_wrong_usage(run, words, tmp_path):

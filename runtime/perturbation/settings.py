@@ -23,6 +23,9 @@ FILLS: tuple[str, ...] = get_args(Fill)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 PRESETS = ("bolanos2025",)
 
+# What a preset does not go by.
+_NOT_OF_PRESETS = ("calls", "windows", "shares", "fade_seconds", "active", "early_stop")
+
 # Below this a surrogate has nothing to be judged by.
 FEWEST_CALLS = 16
 # Calls of the reference's pooled setting, sampled directly: 9 combinations of 334 masks and the sound itself.
@@ -49,8 +52,8 @@ class SegmentSettings:
     early_stop: stop before `calls` once the segments' ranks are settled
     precision: which classifier is asked: fp32, or int8 where the bundle has one
     preset: "bolanos2025": the reference's masks, fills (noise or zeros) and surrogates (forest, which
-        serves for smooth too, least_squares, kernel_shap) with its defects, in 3007 calls, whatever else
-        is set
+        serves for smooth too, least_squares, kernel_shap) with its defects, in 3007 calls; what it does
+        not go by is refused
     fine_windows: of a sound longer than the model's window, for how many windows there are `calls`; all
         windows with a noticeable share of the score share them, down to 16 calls each
     batch: sounds a call of the model; None: 8, or fewer where they are long; a GPU gains by more
@@ -82,6 +85,10 @@ class SegmentSettings:
         if self.preset is not None:
             _one_of("preset", self.preset, PRESETS)
             _check_preset(self)
+        if self.axis == "time" and self.bands != _default("bands"):
+            raise MethodError(
+                "segments: bands divide frequency: choose the axis frequency or both, or leave bands"
+            )
         _whole("calls", self.calls, FEWEST_CALLS, 10_000_000)
         _whole("bands", self.bands, 2, 64)
         _whole("fine_windows", self.fine_windows, 1, 1000)
@@ -138,7 +145,7 @@ def require(settings: SegmentSettings) -> None:
 
 
 def _check_preset(settings: SegmentSettings) -> None:
-    """The reference masks time, with zeros or noise, and knows three surrogates."""
+    """The reference masks time, with zeros or noise, knows three surrogates, and draws masks its own way."""
     if settings.axis != "time":
         raise MethodError(f"segments: the preset {settings.preset} masks time: leave axis away")
     if settings.fill not in {"noise", "zeros"}:
@@ -147,6 +154,14 @@ def _check_preset(settings: SegmentSettings) -> None:
         raise MethodError(
             f"segments: the preset {settings.preset} has the surrogates forest, least_squares, kernel_shap"
         )
+    for name in _NOT_OF_PRESETS:
+        if getattr(settings, name) != _default(name):
+            raise MethodError(f"segments: the preset {settings.preset} has its own {name}: leave it away")
+
+
+def _default(name: str) -> object:
+    """What a setting is where nobody sets it."""
+    return next(field.default for field in fields(SegmentSettings) if field.name == name)
 
 
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
