@@ -131,10 +131,12 @@ def index(
         tell(f"skipped {repeated.name}: {repeated.reason}")
     for unreadable in report.unreadable:
         tell(f"left out: {unreadable.reason}")
+    for unfit in report.unfit:
+        tell(f"left out: {unfit.reason}")
     if not remove:
         tell(
             f"{report.added} sounds added, {len(report.repeated)} there already, "
-            f"{len(report.unreadable)} left out"
+            f"{len(report.unreadable) + len(report.unfit)} left out"
         )
     if as_json:
         say_json(asdict(report), indent=2)

@@ -68,11 +68,14 @@ def card(manifest: Manifest, description: str) -> str:
 
 
 def prototypes_card(manifest: Manifest, spec: PrototypesSpec, info: GenerationInfo) -> str:
-    """Markdown: what a generation of prototypes holds, of the bundle that `manifest` describes."""
+    """Markdown: what a generation of prototypes holds, of the bundle that `manifest` describes.
+
+    The same clips make the same card, whatever the generation's number.
+    """
     sound = f"kept as FLAC in `audio`, mono at {manifest.sample_rate} Hz" if spec.audio else "not kept"
     rotation = "learnt" if info.apex is not None else "none: prototypes are of the channels as they are"
     lines = [
-        f"# Prototypes {spec.generation} of {manifest.name}",
+        f"# Prototypes of {manifest.name}",
         "",
         "What `earmark explain -m prototypes` finds the nearest of. The generation in force is the one that",
         "`bundle.json` names; a bundle keeps an older one beside it until it is pruned.",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from ..errors import DataError, PrototypeIndexError
 from ..prototypes_index.views import FloatArray
@@ -15,6 +15,7 @@ from ..runtime.bundle import Bundle
 from ..runtime.explainer import Explainer
 from ..runtime.prototypes import grid_of
 from ..runtime.sound import OpenSound, open_sound
+from ..runtime.sound_writing import open_sound_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,18 @@ class HeardClip:
 
     maps: square [T, F, C], time [T, C], frequency [F, C]
     frames: leading frames that hold real sound; None where all do
+    silent: every sample is zero, hence there are no maps
     """
 
     offset_s: float
     duration_s: float
     maps: dict[str, FloatArray]
     frames: int | None
+    silent: bool = False
+
+
+class UnfitError(DataError):
+    """A sound that can be heard, and yet is nothing that another could resemble."""
 
 
 class ClipListener:
@@ -48,10 +55,22 @@ class ClipListener:
             )
         self._taps, self._grid, self._embeddings = spec.taps, grid_of(spec), embeddings
         self._rate = self._explainer.manifest.sample_rate
+        self._frame_s = self._explainer.manifest.analysis.window_length / self._rate
 
     def open(self, path: Path) -> OpenSound:
-        """Open one file. Raises AudioError where it cannot be heard."""
-        return open_sound(path, None, self._rate)
+        """Open one file. Raises AudioError where it cannot be heard, UnfitError for silence and clicks.
+
+        A click is shorter than a frame of the analysis.
+        """
+        opened = open_sound(path, None, self._rate)
+        if opened.silent:
+            raise UnfitError(f"{path}: is silent, and silence is no prototype")
+        if opened.seconds < self._frame_s:
+            raise UnfitError(
+                f"{path}: is {opened.input_samples} samples long, less than the "
+                f"{1000 * self._frame_s:.0f} ms of the model's analysis, and so is no prototype"
+            )
+        return opened
 
     def listen(self, opened: OpenSound) -> Iterator[HeardClip]:
         """Every window of the sound, in order, in bounded memory.
@@ -59,27 +78,38 @@ class ClipListener:
         Raises DataError where its feature map is not finite.
         """
         for heard in self._explainer.hear(opened):
+            samples = heard.waveform.shape[-1]
+            real = min(samples, opened.samples - heard.offset)
+            offset, duration = heard.offset / self._rate, real / self._rate
+            if not heard.waveform.any():
+                yield HeardClip(offset, duration, {}, None, silent=True)
+                continue
             made = self._explainer.run_graph(self._embeddings, {tap: heard.taps[tap] for tap in self._taps})
             maps = {name: made[name][0] for name in ("square", "time", "frequency")}
             if not np.isfinite(maps["square"]).all():
                 raise DataError(f"{opened.name}: its feature map holds numbers that are not finite; left out")
-            samples = heard.waveform.shape[-1]
-            real = min(samples, opened.samples - heard.offset)
-            duration = real / self._rate
             frames = self._grid.frames_in(duration) if real < samples else None
-            yield HeardClip(heard.offset / self._rate, duration, maps, frames)
+            yield HeardClip(offset, duration, maps, frames)
 
-    def keep_sound(self, opened: OpenSound, target: Path) -> None:
-        """Write the sound, mono at the model's rate and at its own level, as 16-bit FLAC.
+    def keep_sound(self, opened: OpenSound, target: Path) -> float:
+        """Write the sound, mono at the model's rate, as 24-bit FLAC; returns the gain that gives its level.
 
-        Raises OSError where it cannot be written.
+        The gain is a power of two with which the peak lies within 0.5..1, so that loud sound is not clipped
+        and quiet sound keeps its shape. Raises WriteError where it cannot be written.
         """
+        peak = max(float(np.abs(block).max()) for block in self._mono(opened))
+        gain = 2.0 ** math.frexp(peak)[1]
         target.parent.mkdir(exist_ok=True)
-        try:
-            with soundfile.SoundFile(
-                target, "w", samplerate=self._rate, channels=1, format="FLAC", subtype="PCM_16"
-            ) as file:
-                for block in opened.model_blocks():
-                    file.write(block.mean(axis=0))
-        except soundfile.LibsndfileError as error:
-            raise OSError(f"{target}: could not be written ({error})") from error
+        with open_sound_file(target, self._rate, 1, "FLAC", "PCM_24") as file:
+            for block in self._mono(opened):
+                scaled = np.rint(block.astype(np.float64) / gain * 2.0**23)
+                # Integers are taken as they are; libsndfile drops the lowest 8 of 32 bits.
+                file.write(np.clip(scaled, -(2**23), 2**23 - 1).astype(np.int32) << 8)
+        return gain
+
+    @staticmethod
+    def _mono(opened: OpenSound) -> Iterator[FloatArray]:
+        """The sound as the model hears it, at its own level: blocks [n] that are not empty."""
+        for block in opened.model_blocks():
+            if block.shape[1]:
+                yield block.mean(axis=0, dtype=np.float32)

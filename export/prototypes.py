@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ..prototypes_index.writer import GenerationWriter
 from ..runtime.bundle import Bundle
 from ..runtime.manifest import Manifest
 from ..runtime.prototypes import open_generation
-from .clip_listener import ClipListener
+from .clip_listener import ClipListener, UnfitError
 from .generation_folder import GenerationFolder
 from .generation_writer import choose_graph, hash_of, open_writer
 
@@ -44,8 +44,9 @@ class IndexReport:
 
     generation: in force; clips: windows of sound in it, of `sources` files; added: files of this run
     entries, recall_at_10: per view; repeated: files whose sound was there already; unreadable: files
-    that could not be used; removed: generations that were pruned; taken_out: files whose clips were
-    removed; hidden: removed clips that the files still hold, left out of every answer; notes: to the user
+    that could not be read; unfit: files that are no prototypes (silent, or too short)
+    removed: generations that were pruned; taken_out: files whose clips were removed; hidden: removed clips
+    that the files still hold, left out of every answer; notes: to the user
     """
 
     generation: str
@@ -56,6 +57,7 @@ class IndexReport:
     recall_at_10: dict[str, float]
     repeated: list[Passed] = field(default_factory=list)
     unreadable: list[Passed] = field(default_factory=list)
+    unfit: list[Passed] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     taken_out: list[str] = field(default_factory=list)
     hidden: int = 0
@@ -157,6 +159,8 @@ def index_bundle(
         report = IndexReport.of(generations.manifest, info, added)
         report.repeated.extend(build.repeated)
         report.unreadable.extend(build.unreadable)
+        report.unfit.extend(build.unfit)
+        report.notes.extend(build.notes)
         report.removed.extend(generations.prune() if prune else [])
         report.notes.extend([graph.note] if graph.note else [])
         report.relabelled.extend(relabelled)
@@ -211,6 +215,8 @@ class _Build:
         self._known = {} if old is None else {clip.sha256: clip.source for clip in old.all_clips()}
         self.repeated: list[Passed] = []
         self.unreadable: list[Passed] = []
+        self.unfit: list[Passed] = []
+        self.notes: list[str] = []
 
     def add(self, file: SoundFile) -> int:
         """Index one file; 0 where it is passed over."""
@@ -219,26 +225,43 @@ class _Build:
             if sha256 in self._known:
                 self.repeated.append(Passed(file.name, f"same sound as {self._known[sha256]}"))
                 return 0
-            with self._writer.whole():
-                self._add_windows(file, sha256)
+            with self._writer.whole(), self._sound_of(sha256) as sound:
+                self._add_windows(file, sha256, sound)
         except (AudioError, DataError) as error:
             if self._strict:
                 raise
-            self.unreadable.append(Passed(file.name, str(error)))
+            left_out = self.unfit if isinstance(error, UnfitError) else self.unreadable
+            left_out.append(Passed(file.name, str(error)))
             return 0
         self._known[sha256] = file.name
         return 1
 
     def first_reason(self) -> str:
         """Why the first file could not be used, in brackets."""
-        return f" (the first: {self.unreadable[0].reason})" if self.unreadable else ""
+        left_out = self.unreadable + self.unfit
+        return f" (the first: {left_out[0].reason})" if left_out else ""
 
-    def _add_windows(self, file: SoundFile, sha256: str) -> None:
+    @contextmanager
+    def _sound_of(self, sha256: str) -> Iterator[Path | None]:
+        """Where the sound of a file is kept, None where it is not; not kept after all when this fails."""
+        path = self._writer.audio_folder() / f"{sha256[:24]}.flac" if self._audio else None
+        try:
+            yield path
+        except BaseException:
+            if path is not None:
+                path.unlink(missing_ok=True)
+            raise
+
+    def _add_windows(self, file: SoundFile, sha256: str, sound: Path | None) -> None:
         """Index every window of one file, and keep its sound where asked."""
         opened = self._listener.open(file.path)
         name = sha256[:24]
-        audio = f"{name}.flac" if self._audio else None
+        gain = 1.0 if sound is None else self._listener.keep_sound(opened, sound)
+        silent = 0
         for window, heard in enumerate(self._listener.listen(opened)):
+            if heard.silent:
+                silent += 1
+                continue
             clip = Clip(
                 id=f"{name}-{window}",
                 source=file.name,
@@ -248,15 +271,20 @@ class _Build:
                 sha256=sha256,
                 recording=file.recording,
                 attribution=self._attributions.get(file.name, ""),
-                audio=audio,
+                audio=None if sound is None else sound.name,
+                gain=gain,
             ).with_labels(self._sounds.labels.get(sha256, file.labels))
             places = {
                 view: find_places(view, heard.maps, heard.frames, contrast=self._writer.contrast)
                 for view in self._writer.views
             }
             self._writer.add(clip, places)
-        if audio is not None:
-            self._listener.keep_sound(opened, self._writer.audio_folder() / audio)
+        if silent == window + 1:
+            raise UnfitError(f"{file.path}: is silent where its channels are mixed, and so is no prototype")
+        if silent:
+            self.notes.append(
+                f"{file.name}: {silent} of its {window + 1} windows are silent and were left out"
+            )
 
 
 def _announced(files: Sequence[SoundFile], progress: Progress | None) -> Iterator[SoundFile]:

@@ -83,6 +83,8 @@ _CHUNK_BYTES = 32 << 20
 
 Table = npt.NDArray[Any]
 _Seconds = Annotated[float, msgspec.Meta(ge=0.0)]
+# No float32 is larger.
+_Gain = Annotated[float, msgspec.Meta(gt=0.0, le=2.0**128)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ class Clip:
 
     id: unique in the generation; source: path relative to the data folder, forward slashes
     offset_s: where the window starts in the source; duration_s: real sound in it
-    sha256: of the source file; recording: what the file was cut from; audio: FLAC in the generation
+    sha256: of the source file; recording: what the file was cut from; audio: FLAC in the generation, whose
+    samples times `gain` are the sound
     also: further labels of the same sound; clips of older generations have none
     """
 
@@ -104,6 +107,7 @@ class Clip:
     recording: str
     attribution: str = ""
     audio: str | None = None
+    gain: _Gain = 1.0
     also: tuple[str, ...] = ()
 
     @property
@@ -120,6 +124,8 @@ class Clip:
         fields = asdict(self)
         if not self.also:
             del fields["also"]
+        if self.gain == 1.0:
+            del fields["gain"]
         return json.dumps(fields, ensure_ascii=False, sort_keys=True).encode() + b"\n"
 
     @classmethod

@@ -84,6 +84,8 @@ class Prototype(ResultRecord):
     also: tuple[str, ...] = ()
     # The whole file in the generation; None where the bundle was built without sound.
     sound: Path | None = field(default=None, repr=False, compare=False)
+    # What its samples are multiplied by: it is kept at a level at which nothing is clipped or lost.
+    gain: float = field(default=1.0, repr=False, compare=False)
     # The window of the input in which `place` lies, for pictures.
     window: WindowSound | None = field(default=None, repr=False, compare=False)
     # Whether the view pins down a band, hence `audio` filters; the stretch is always cut out.
@@ -142,7 +144,7 @@ class Prototype(ResultRecord):
             raise PrototypeIndexError(
                 f"{path}: cannot be read; load the bundle again, or index it again with --audio"
             ) from error
-        return wave, rate, first
+        return (wave.astype(np.float64) * self.gain).astype(np.float32), rate, first
 
     def _stretch(self, rate: int, total: int) -> tuple[int, int]:
         """First and last sample to hear."""

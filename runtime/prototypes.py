@@ -240,6 +240,7 @@ class PrototypeAccount:
                     attribution=clip.attribution,
                     also=clip.also,
                     sound=generation.sound(clip),
+                    gain=clip.gain,
                     window=window,
                     crops_frequency=crops,
                 )

@@ -116,7 +116,8 @@ def files(bundle):
 
 def test_no_file_is_opened_that_is_not_listed(bundle):
     manifest = json.loads((bundle / "bundle.json").read_text())
-    names = [name for name in manifest["files"] if name.startswith(GENERATION)]
+    # The card is for people: nothing opens it.
+    names = [one for one in manifest["files"] if one.startswith(GENERATION) and not one.endswith("README.md")]
     sounds = [name for name in names if name.endswith(".flac")]
     for name in [name for name in names if name not in sounds] + sounds[:1]:
         rest = {other: facts for other, facts in manifest["files"].items() if other != name}

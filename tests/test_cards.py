@@ -34,7 +34,7 @@ def test_each_generation_brings_its_card(bundle):
     assert "mono at 16000 Hz" in first
     remove_clips(bundle, ["noise/a0_0.wav"], rebuild_share=0.9)
     second = (bundle / "prototypes" / "g0002" / "README.md").read_text(encoding="utf-8")
-    assert "# Prototypes g0002 of tiny" in second
+    assert "# Prototypes of tiny" in second
     assert "| clips | 5 of 5 sounds |" in second
     assert "| removed | 1 clips, hidden until the next rebuild |" in second
     manifest = Bundle.open(bundle, examine=True).manifest
