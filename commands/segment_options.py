@@ -32,7 +32,7 @@ _OPTIONS = (
         "--calls",
         type=int,
         metavar="N",
-        help="segments: most passes of the model for a window, 200 by default.",
+        help="segments: most passes of the model for a window, 200 by default (long sound: 4 times).",
     ),
     click.option(
         "--segment", type=float, metavar="SECONDS", help="segments: length of a segment, 0.1 by default."

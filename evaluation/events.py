@@ -119,7 +119,8 @@ def _time(where: str, name: str, row: dict[str, str]) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or value < 0:
-        raise DataError(f"{where}: {name} is {row[name]!r}; give seconds from the clip's start, 0 or more")
+        given = row[name][:40]
+        raise DataError(f"{where}: {name} is {given!r}; give seconds from the clip's start, 0 or more")
     return value
 
 

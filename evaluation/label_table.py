@@ -10,10 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import DataError
+from ..runtime.printable import printable
 
 LABEL_TABLE = "labels.csv"
 COLUMNS = ("clip", "labels")
 _JOIN = ";"
+# Characters of a cell that a message repeats.
+_SHOWN = 120
 
 
 def read_labels(folder: Path) -> dict[str, tuple[str, ...]]:
@@ -36,7 +39,7 @@ def read_labels(folder: Path) -> dict[str, tuple[str, ...]]:
                 name = (row["clip"] or "").strip()
                 _check_clip(folder, name, f"{path}, line {rows.line_num}")
                 if name in table:
-                    raise DataError(f"{path}, line {rows.line_num}: {name} is in the table already")
+                    raise DataError(f"{path}, line {rows.line_num}: {_shown(name)} is in the table already")
                 found = [label.strip() for label in (row["labels"] or "").split(_JOIN)]
                 table[name] = tuple(dict.fromkeys(label for label in found if label))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -61,6 +64,11 @@ def _check_clip(folder: Path, name: str, where: str) -> None:
     """Raise DataError for a clip that is no file inside `folder`."""
     path = Path(name)
     if not name or path.is_absolute() or ".." in path.parts:
-        raise DataError(f"{where}: {name!r} is no path inside {folder}")
+        raise DataError(f"{where}: '{_shown(name)}' is no path inside {folder}")
     if not (folder / path).is_file():
-        raise DataError(f"{where}: {folder / path} is not there")
+        raise DataError(f"{where}: {_shown(name)} is not there in {folder}")
+
+
+def _shown(name: str) -> str:
+    """A cell in a message, at a length that can be read."""
+    return printable(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}...")

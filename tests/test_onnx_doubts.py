@@ -166,6 +166,17 @@ def test_scores_of_frames_that_happen_to_be_as_many_as_labels(tmp_path):
         opened(path)
 
 
+def test_a_feature_map_of_another_type_is_named(tmp_path):
+    from earmark.export.sources.onnx_feature_map import MapRequest
+
+    path = graph(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    model.graph.node.append(helper.make_node("Cast", ["active"], ["half"], to=TensorProto.FLOAT16))
+    onnx.save(model, path)
+    with pytest.raises(SourceError, match="'half' is float16"):
+        opened(path, feature_map=MapRequest("half", "ct", None))
+
+
 @pytest.mark.parametrize("kind", ["float16", "double"])
 def test_other_types_are_named(tmp_path, kind):
     code = {"float16": TensorProto.FLOAT16, "double": TensorProto.DOUBLE}[kind]

@@ -82,7 +82,8 @@ def with_output(model: onnx.ModelProto, tensor: str, path: Path) -> onnx.ModelPr
             f"{path}: has no tensor {tensor!r} to be the feature map; name the output of a node, as "
             "a viewer of ONNX graphs shows it"
         )
-    made.graph.output.append(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None))
+    # Without a type: it may be another than float32, which is then told by name.
+    made.graph.output.add().name = tensor
     return made
 
 
