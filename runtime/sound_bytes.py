@@ -57,10 +57,14 @@ class SoundBytes:
             if hasattr(self._file, "readinto"):
                 got = self._file.readinto(target)
                 if got is not None:
+                    if not 0 <= int(got) <= len(target):
+                        raise OSError(f"it gives {got} bytes where {len(target)} were asked for")
                     return int(got)
             else:
                 data = self._file.read(len(target))
                 if data is not None:
+                    if len(data) > len(target):
+                        raise OSError(f"it gives {len(data)} bytes where {len(target)} were asked for")
                     target[: len(data)] = data
                     return len(data)
         except BaseException:

@@ -26,6 +26,7 @@ _KNOWN = frozenset(
         b"uuid midi"
     ).split()
 )
+_Behind = Callable[[int], int | None]
 # Name and size of the chunk whose head is given.
 _Read = Callable[[bytes], tuple[bytes, int]]
 _W64_TAIL = b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
@@ -33,35 +34,38 @@ _W64_TAIL = b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 
 @dataclass(frozen=True, slots=True)
 class _Extent:
-    """Bytes of sound that are there, and that the header tells of (None: it could not know)."""
+    """Bytes of sound that are there, and that the header tells of (None: it could not know).
+
+    right: the header needs no change; end: where the next file begins, or the end of this one
+    """
 
     begin: int
     held: int
     told: int | None
     right: bool
+    end: int
     unfinished: bool = False
 
 
-def _measure(
-    data: SoundBytes, begin: int, told: int | None, ends_well: Callable[[int], bool], *, bits: int = 32
-) -> _Extent:
+def _measure(data: SoundBytes, begin: int, told: int | None, behind: _Behind, *, bits: int = 32) -> _Extent:
     """How much sound begins at `begin`, where the header says `told` bytes.
 
-    ends_well: whether what a file may hold behind its sound begins at a place
+    behind: where the next file begins, if what a file may hold behind its sound begins at a place; else None
     """
     there = max(0, data.size - begin)
     if told is None or _unknown(told, bits):
-        if told is not None and told <= there and ends_well(begin + told):
-            return _Extent(begin, told, told, True)
-        return _Extent(begin, there, None, False)
+        if told is not None and told <= there and (end := behind(begin + told)) is not None:
+            return _Extent(begin, told, told, True, end)
+        return _Extent(begin, there, None, False, data.size)
     if told > there:
-        return _Extent(begin, there, told, False)
+        return _Extent(begin, there, told, False, data.size)
     # A 32-bit size starts again at 0 after 4 GiB.
     for length in range(told, there + 1, _WRAP) if bits == 32 else (told,):
         for padded in dict.fromkeys((length + (length & 1), length)):
-            if begin + padded >= data.size or ends_well(begin + padded):
-                return _Extent(begin, length, told, length == told)
-    return _Extent(begin, there, told, False, unfinished=told == 0)
+            end = behind(begin + padded)
+            if end is not None:
+                return _Extent(begin, length, told, length == told, end)
+    return _Extent(begin, there, told, False, data.size, unfinished=told == 0)
 
 
 def _short(extent: _Extent) -> bool:
@@ -93,21 +97,25 @@ def _text(data: SoundBytes, place: int) -> bool:
     return len(some) >= 16 and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in some)
 
 
-def _lawful(data: SoundBytes, place: int, read: _Read, head: int) -> bool:
-    """Whether chunks, another file, tags, words or padding follow, up to the end."""
+def _behind(data: SoundBytes, place: int, read: _Read, head: int) -> int | None:
+    """Where another file begins behind the chunks, tags, words and padding at `place`; else the end.
+
+    None where something else is there, which must be sound.
+    """
     for _ in range(_MOST_CHUNKS):
-        if data.size - place < 8 or is_padding(data, place, data.size):
-            return True
+        # A lone byte is padding.
+        if data.size - place < 2 or is_padding(data, place, data.size):
+            return data.size
         start = data.at(place, max(head, 16))
         if is_sound_file(start) or start[:3] == b"ID3":
-            return True
-        name, length = read(start)
-        if length < 0 or len(start) < head or not all(32 <= byte < 127 for byte in name):
-            return _text(data, place)
+            return place
+        name, length = read(start) if len(start) >= head else (b"\x00", -1)
+        if length < 0 or not all(32 <= byte < 127 for byte in name):
+            return data.size if _text(data, place) else None
         if place + head + length > data.size:
-            return name in _KNOWN or _text(data, place)
+            return data.size if name in _KNOWN or _text(data, place) else None
         place += head + length + (length & 1)
-    return True
+    return data.size
 
 
 def _chunks(data: SoundBytes, place: int, read: _Read, head: int) -> Iterator[tuple[bytes, int, int]]:
@@ -162,7 +170,7 @@ def _data_chunk(data: SoundBytes, place: int, told: int, sizes: bytes, read: _Re
     long = told == _WRAP - 1 and len(sizes) >= 16
     length = int.from_bytes(sizes[8:16], "little") if long else told
     wanted = None if long and length == 2**64 - 1 else length
-    return _measure(data, place, wanted, lambda at: _lawful(data, at, read, 8), bits=64 if long else 32)
+    return _measure(data, place, wanted, lambda at: _behind(data, at, read, 8), bits=64 if long else 32)
 
 
 def w64(data: SoundBytes, start: int) -> Found | None:
@@ -180,13 +188,13 @@ def w64(data: SoundBytes, start: int) -> Found | None:
             shape = data.at(place, min(told, 1024))
         elif name == b"data" and len(shape) >= 16:
             exact = max(0, int.from_bytes(data.at(place - 8, 8), "little") - 24)
-            extent = _measure(data, place, exact, lambda at: _lawful_w64(data, at, read), bits=64)
-            return _wave(data, start, data.size, "<", shape, [extent])
+            extent = _measure(data, place, exact, lambda at: _behind_w64(data, at, read), bits=64)
+            return _wave(data, start, extent.end, "<", shape, [extent])
     return None
 
 
-def _lawful_w64(data: SoundBytes, place: int, read: _Read) -> bool:
-    return _lawful(data, place + (-place) % 8, read, 24)
+def _behind_w64(data: SoundBytes, place: int, read: _Read) -> int | None:
+    return _behind(data, place + (-place) % 8, read, 24)
 
 
 def _wave(
@@ -252,12 +260,11 @@ def _aiff_sound(
     lead = int.from_bytes(data.at(place, 4), "big")
     begin = place + 8 + lead
     wanted = None if _unknown(told, 32) else max(0, told - 8 - lead)
-    extent = _measure(data, begin, wanted, lambda at: _lawful(data, at, read, 8))
+    extent = _measure(data, begin, wanted, lambda at: _behind(data, at, read, 8))
     held = extent.held // max(1, block)
-    end = begin + extent.held + (extent.held & 1)
+    last = extent.end
     if not block:
-        return Found([Part((((start, data.size - start),),), counted=True)], data.size)
-    last = data.size if end >= data.size or not is_sound_file(data.at(end, 16)) else end
+        return Found([Part((((start, last - start),),), counted=True)], last)
     if extent.right and held == frames:
         return Found([Part((((start, last - start),),), frames * each)], last)
 
@@ -316,9 +323,8 @@ def _caf_sound(
     block, each = struct.unpack(">II", shape[16:24])
     begin = place + 4
     wanted = None if told == 2**64 - 1 else max(0, told - 4)
-    extent = _measure(data, begin, wanted, lambda at: _lawful(data, at, read, 12), bits=64)
-    end = begin + extent.held
-    last = end if is_sound_file(data.at(end, 16)) else data.size
+    extent = _measure(data, begin, wanted, lambda at: _behind(data, at, read, 12), bits=64)
+    last = extent.end
     if not block:
         whole = Part((((start, last - start),),), cut=_short(extent))
         return Found([whole], last)
@@ -345,8 +351,7 @@ def au(data: SoundBytes, start: int) -> Found | None:
         return None
     begin = start + max(24, offset)
     extent = _measure(data, begin, told, lambda at: _behind_au(data, at))
-    end = begin + extent.held
-    last = end if is_sound_file(data.at(end, 16)) else data.size
+    last = extent.end
     block = width * channels
     samples = None if extent.told is None else extent.told // block
     if extent.right:
@@ -358,5 +363,8 @@ def au(data: SoundBytes, start: int) -> Found | None:
     return Found([Part(_views(extent, block, header), samples, extent.unfinished)], last)
 
 
-def _behind_au(data: SoundBytes, place: int) -> bool:
-    return is_padding(data, place, data.size) or is_sound_file(data.at(place, 16)) or _text(data, place)
+def _behind_au(data: SoundBytes, place: int) -> int | None:
+    if is_sound_file(data.at(place, 16)):
+        return place
+    known = data.size - place < 2 or is_padding(data, place, data.size) or _text(data, place)
+    return data.size if known else None

@@ -54,7 +54,8 @@ class Quality:
                 f"the sound has a DC offset of {worst:+.3f} (peak {peak:.3f}): what a model makes of that is "
                 "not known; take the mean away first"
             )
-        if self._full > _CLIPPED * self._count * len(self._peaks):
+        # Float sound above full scale is loud, not clipped.
+        if peak <= 2.0 - _FULL and self._full > _CLIPPED * self._count * len(self._peaks):
             share = self._full / (self._count * len(self._peaks))
             lines.append(f"{share:.0%} of the samples are at full scale: the sound is clipped")
         return lines + (self._of_channels(means) if len(means) > 1 else [])
