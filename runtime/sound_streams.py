@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator
 
 from .sound_bytes import SoundBytes
@@ -13,6 +14,8 @@ _FLAC = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22", re.DOTALL)
 _BEGINNING = re.compile(rb"OggS\x00[\x02\x06]", re.DOTALL)
 _PAGE = re.compile(rb"OggS\x00[\x00-\x07]", re.DOTALL)
 _OURS = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"Speex   ")
+# Bytes with their bits in the other order.
+_TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _LONGEST_PAGE = 27 + 255 + 255 * 255
 
 
@@ -39,12 +42,12 @@ def flac(data: SoundBytes, start: int) -> Found:
 
 def ogg(data: SoundBytes, start: int) -> Found:
     """The links of an Ogg chain: each begins with the first pages of its streams."""
-    links: list[int] = []
-    group_end = -1
+    links = [start]
+    group_end = start
     for place in _matches(data, start, data.size, _BEGINNING, 6):
         end = _page_end(data, place)
         # First pages of streams that run side by side stand together.
-        if place != group_end or not links:
+        if place != group_end:
             links.append(place)
         group_end = end
         if len(links) >= MOST_PARTS:
@@ -69,11 +72,21 @@ def _cut(data: SoundBytes, start: int, end: int) -> bool:
             if serial is not None and head[14:18] != serial:
                 continue
             length = 27 + head[26] + sum(tail[place + 27 : place + 27 + head[26]])
-            # A stream ends once: what follows its last page belongs to nothing.
-            return place + length > len(tail) or not head[5] & 4
+            page = tail[place : place + length]
+            return len(page) < length or not head[5] & 4 or _checksum(page) != page[22:26]
         if begin == start:
             break
     return True
+
+
+def _checksum(page: bytes) -> bytes:
+    """The checksum that belongs into bytes 22 to 26 of a page.
+
+    It is the CRC-32 of zlib with the bits in the other order, and nothing turned over at either end.
+    """
+    empty = page[:22] + b"\x00" * 4 + page[26:]
+    turned = zlib.crc32(empty.translate(_TURNED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return turned.to_bytes(4, "big").translate(_TURNED)
 
 
 def _serial(data: SoundBytes, start: int, end: int) -> bytes | None:
