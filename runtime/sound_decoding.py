@@ -192,7 +192,7 @@ class FileSource:
                 f"the file's header promises {said}, but {held} of sound are there: all of it is heard"
             )
         skipped = sum(part.skipped for part in self._parts)
-        if skipped:
+        if skipped and not missing:
             lines.append(f"the file is damaged: {skipped} bytes of it are no sound and were left out")
         other = [one.other for one in heard if one.other]
         if other:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 
 from .sound_bytes import SoundBytes
 from .sound_parts import MOST_PARTS, Found, Part, before_tags
 
 _FLAC = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22", re.DOTALL)
-# A page with the flag of a stream's beginning (2), perhaps its end too (4).
-_BEGINNING = re.compile(rb"OggS\x00[\x02\x06]", re.DOTALL)
 _PAGE = re.compile(rb"OggS\x00[\x00-\x07]", re.DOTALL)
 _OURS = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"Speex   ")
+# Two hours have some 50,000 pages.
+_MOST_PAGES = 1_000_000
 # Bytes with their bits in the other order.
 _TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _LONGEST_PAGE = 27 + 255 + 255 * 255
@@ -42,20 +43,43 @@ def flac(data: SoundBytes, start: int) -> Found:
 
 def ogg(data: SoundBytes, start: int) -> Found:
     """The links of an Ogg chain: each begins with the first pages of its streams."""
-    links = [start]
+    links, damaged = [start], [0]
     group_end = start
-    for place in _matches(data, start, data.size, _BEGINNING, 6):
-        end = _page_end(data, place)
+    for place, page, good in islice(_pages(data, start), _MOST_PAGES):
         # First pages of streams that run side by side stand together.
-        if place != group_end:
-            links.append(place)
-        group_end = end
-        if len(links) >= MOST_PARTS:
-            break
+        if page[5] & 2:
+            if place != group_end and len(links) < MOST_PARTS:
+                links.append(place)
+                damaged.append(0)
+            group_end = place + len(page)
+        # The decoder drops such a page, and may take what is left for all.
+        if not good:
+            damaged[-1] += len(page)
     parts = []
-    for place, end in zip(links, [*links[1:], data.size], strict=True):
-        parts.append(Part((((place, end - place),),), cut=_cut(data, place, end), counted=True))
+    for place, end, lost in zip(links, [*links[1:], data.size], damaged, strict=True):
+        cut = _cut(data, place, end)
+        parts.append(Part((((place, end - place),),), cut=cut, counted=True, skipped=0 if cut else lost))
     return Found(parts, data.size)
+
+
+def _pages(data: SoundBytes, start: int) -> Iterator[tuple[int, bytes, bool]]:
+    """Place and bytes of every page, 27 at least, and whether its checksum is right."""
+    behind = start
+    for place, block in data.blocks(start, data.size, 5):
+        for match in _PAGE.finditer(block):
+            at = match.start()
+            if place + at < behind:
+                continue
+            page = block[at : at + _LONGEST_PAGE]
+            if len(page) < _LONGEST_PAGE:
+                page = data.at(place + at, _LONGEST_PAGE)
+            if len(page) < 27:
+                continue
+            page = page[: 27 + page[26] + sum(page[27 : 27 + page[26]])]
+            good = _checksum(page) == page[22:26]
+            if good:
+                behind = place + at + len(page)
+            yield place + at, page, good
 
 
 def _cut(data: SoundBytes, start: int, end: int) -> bool:
