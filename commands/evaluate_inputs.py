@@ -82,15 +82,21 @@ def speech_of(folder: Path | None) -> list[Path]:
 
 
 def readable_clips(clips: Sequence[Clip], rate: int, strict: bool) -> tuple[list[Clip], list[dict[str, str]]]:
-    """The clips that can be read; the others are named on stderr, or raise DataError with `strict`."""
+    """The clips that can be read; the others are named on stderr, or raise DataError with `strict`.
+
+    What is wrong with clips that are read is said there too.
+    """
     from ..evaluation.sound_folders import load_sound
 
     good: list[Clip] = []
     skipped: list[dict[str, str]] = []
+    damaged: list[str] = []
     with progress(len(clips), "reading") as step:
         for clip in clips:
             try:
-                load_sound(clip.path, rate)
+                faults: list[str] = []
+                load_sound(clip.path, rate, faults.append)
+                damaged += [f"{clip.name}: {fault}" for fault in faults]
                 good.append(clip)
             except DataError as error:
                 if strict:
@@ -99,6 +105,8 @@ def readable_clips(clips: Sequence[Clip], rate: int, strict: bool) -> tuple[list
             step()
     for one in skipped:
         tell(f"left out {one['clip']}: {one['reason']}")
+    for line in damaged:
+        tell(line)
     return good, skipped
 
 

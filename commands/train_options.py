@@ -120,3 +120,5 @@ def tell_left_out(summary: Mapping[str, Any]) -> None:
     """What was left out, on stderr."""
     for clip, reason in summary["unreadable"]:
         tell(f"left out {clip}: {reason}")
+    for clip, reason in summary.get("damaged", ()):
+        tell(f"{clip}: {reason}")

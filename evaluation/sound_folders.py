@@ -12,7 +12,6 @@ import random
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,10 +67,11 @@ class SoundFolder:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A clip that could not be used, and why (one line)."""
+    """A clip that could not be used, and why (one line); heard: it was used, and is cut off or damaged."""
 
     clip: Clip
     reason: str
+    heard: bool = False
 
 
 def list_sounds(data: str | Path, *, fewest_classes: int = 2) -> SoundFolder:
@@ -237,20 +237,20 @@ def load_sounds(
     *,
     strict: bool = False,
     on_clip: Callable[[], None] | None = None,
-    on_damage: Callable[[Clip, str], None] | None = None,
 ) -> tuple[list[Clip], list[FloatArray], list[Unreadable]]:
     """Load clips; those that cannot be read are listed and left out, or raise DataError with `strict`.
 
-    `on_clip` is called after each clip (progress), `on_damage` with what is wrong with a clip that is heard.
+    Those that are damaged and heard all the same are listed too. `on_clip` is called after each clip.
     """
     good: list[Clip] = []
     waveforms: list[FloatArray] = []
     bad: list[Unreadable] = []
     for clip in clips:
         try:
-            tell = partial(on_damage, clip) if on_damage is not None else None
-            waveforms.append(load_sound(clip.path, sample_rate, tell))
+            faults: list[str] = []
+            waveforms.append(load_sound(clip.path, sample_rate, faults.append))
             good.append(clip)
+            bad += [Unreadable(clip, fault, heard=True) for fault in faults]
         except DataError as error:
             if strict:
                 raise

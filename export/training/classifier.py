@@ -24,7 +24,7 @@ from .augmentation import mask_stretches, place, random_gain
 from .loop import OnEpoch, batches, fit, new_weights
 from .scoring import judge, score, task_loss
 from .settings import ClassifierSettings, check, to_record
-from .sounds import Sounds, load_split
+from .sounds import Sounds, faults, load_split
 
 ARCHITECTURE = "compact_classifier"
 
@@ -111,7 +111,7 @@ def train_classifier(
         "classifier": {"architecture": ARCHITECTURE, "mels": settings.mels, "width": settings.width},
         "training": to_record(settings),
         "clips": {"training": len(training.clips), "validation": len(validation.clips)},
-        "unreadable": [bad.clip.name for bad in unreadable],
+        "unreadable": [bad.clip.name for bad in unreadable if not bad.heard],
         "licence": licence,
         "attribution": attribution,
     }
@@ -122,7 +122,7 @@ def train_classifier(
     summary: dict[str, Any] = {
         "clips": len(training.clips),
         "validation_clips": len(validation.clips),
-        "unreadable": [(bad.clip.name, bad.reason) for bad in unreadable],
+        **faults(unreadable),
         "epochs": settings.epochs,
         "task": task,
     }

@@ -29,7 +29,7 @@ from .listener import Listener, fingerprint
 from .loop import OnEpoch, Progress, new_weights
 from .over_source import Device, chosen_device, opened_source, recordings, sounds_over
 from .settings import to_record
-from .sounds import Sounds
+from .sounds import Sounds, faults
 
 
 def train_l2i(
@@ -140,7 +140,7 @@ def train_l2i(
     return {
         "clips": len(parts.training.clips),
         "validation_clips": len(parts.validation.clips),
-        "unreadable": [(bad.clip.name, bad.reason) for bad in parts.unreadable],
+        **faults(parts.unreadable),
         "silent": list(config["dictionary"]["silent"]),
         "components": form.components,
         "dictionary_error": config["dictionary"]["error"],

@@ -21,7 +21,7 @@ from .masking_loss import MaskingLoss, Teacher
 from .mixtures import Mixtures
 from .over_source import Device, Parts, chosen_device, opened_source, recordings, sounds_over
 from .settings import LmacSettings, check, to_record
-from .sounds import FloatArray
+from .sounds import FloatArray, faults
 from .teacher import load_teacher
 
 
@@ -102,7 +102,7 @@ def train_lmac(
     return {
         "clips": len(parts.training.clips),
         "validation_clips": len(validation),
-        "unreadable": [(bad.clip.name, bad.reason) for bad in parts.unreadable],
+        **faults(parts.unreadable),
         "epochs": len(run.read_metrics()),
         "parameters": sum(p.numel() for p in trained.parameters()),
         "multiply_adds": decoder_cost,

@@ -37,7 +37,7 @@ class Sounds:
 def load_split(
     folder: SoundFolder, split: Split, sample_rate: int, level: str, *, strict: bool, quiet: bool
 ) -> tuple[Sounds, Sounds, list[Unreadable]]:
-    """Training and validation sounds, and the clips that could not be read.
+    """Training and validation sounds, and the clips that could not be read or are damaged.
 
     Raises DataError where a class has no readable clip to train on, or with `strict` at the first
     unreadable clip.
@@ -60,10 +60,17 @@ def load_split(
     heard = {label for clip in parts[0].clips for label in clip.labels}
     for label in folder.labels:
         if label not in heard:
-            raise DataError(
-                f"{Path(folder.path) / label}: none of its clips can be read ({unreadable[0].reason})"
-            )
+            reason = next(one.reason for one in unreadable if not one.heard)
+            raise DataError(f"{Path(folder.path) / label}: none of its clips can be read ({reason})")
     return parts[0], parts[1], unreadable
+
+
+def faults(clips: Sequence[Unreadable]) -> dict[str, list[tuple[str, str]]]:
+    """For a summary: (clip, reason) of those that were left out, and of those that are damaged but heard."""
+    return {
+        "unreadable": [(one.clip.name, one.reason) for one in clips if not one.heard],
+        "damaged": [(one.clip.name, one.reason) for one in clips if one.heard],
+    }
 
 
 def longest_window(samples: int) -> int:
