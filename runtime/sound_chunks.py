@@ -364,7 +364,8 @@ def au(data: SoundBytes, start: int) -> Found | None:
 
 
 def _behind_au(data: SoundBytes, place: int) -> int | None:
-    if is_sound_file(data.at(place, 16)):
+    start = data.at(place, 16)
+    if is_sound_file(start) or start[:3] == b"ID3":
         return place
     known = data.size - place < 2 or is_padding(data, place, data.size) or _text(data, place)
     return data.size if known else None

@@ -173,7 +173,7 @@ class FileSource:
                 continue
             promised += one.samples if told is None else told
             short = one.samples < max(told or 0, part.least)
-            missing = missing or short or part.cut or (one.broke and (told is None or one.samples != told))
+            missing = missing or short or part.cut or (one.broke and told is None)
             more = more or (told is not None and one.samples > told and not part.unfinished)
         said = f"{promised / rate:.3f} s"
         lines = []

@@ -65,6 +65,8 @@ def ogg(data: SoundBytes, start: int) -> Found:
 def _pages(data: SoundBytes, start: int) -> Iterator[tuple[int, bytes, bool]]:
     """Place and bytes of every page, 27 at least, and whether its checksum is right."""
     behind = start
+    # What only looks like pages may overlap: no byte is checked many times.
+    left = 2 * data.size
     for place, block in data.blocks(start, data.size, 5):
         for match in _PAGE.finditer(block):
             at = match.start()
@@ -76,6 +78,9 @@ def _pages(data: SoundBytes, start: int) -> Iterator[tuple[int, bytes, bool]]:
             if len(page) < 27:
                 continue
             page = page[: 27 + page[26] + sum(page[27 : 27 + page[26]])]
+            left -= len(page)
+            if left < 0:
+                return
             good = _checksum(page) == page[22:26]
             if good:
                 behind = place + at + len(page)
