@@ -153,8 +153,8 @@ def test_every_coding_of_a_short_wav(coding: str, monkeypatch) -> None:
 @pytest.mark.parametrize(
     "tail",
     [b"LIST" + struct.pack("<I", 8) + b"INFOabcd", b"id3 " + struct.pack("<I", 5) + b"abcde",
-     bytes(3000), b"TAG" + bytes(125), b"<?xml version='1.0'?>\n" * 100, b"LIST" + struct.pack("<I", 999) + b"cut",
-     b"x"],
+     bytes(3000), b"TAG" + bytes(125), b"<?xml version='1.0'?>\n" * 100,
+     b"LIST" + struct.pack("<I", 999) + b"cut", b"x"],
     ids=["LIST", "odd id3", "zeros", "ID3v1", "XML", "cut LIST", "one byte"],
 )  # fmt: skip
 def test_what_may_follow_is_no_sound(tail: bytes) -> None:
@@ -305,12 +305,15 @@ def test_explain_by_path_and_from_stdin(tmp_path: Path, monkeypatch, capsysbinar
     from earmark.cli import main
 
     answers = []
+    bundle = str(Path(module.__file__).parents[1] / "demo" / "bundle")
     content = flac_total(written("FLAC"), 0)
     path = tmp_path / "streamed.flac"
     path.write_bytes(content)
     for argument in (str(path), "-"):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-        monkeypatch.setattr(sys, "argv", ["earmark", "explain", argument, "--json", "-m", "mask"])
+        monkeypatch.setattr(
+            sys, "argv", ["earmark", "explain", argument, "-b", bundle, "--json", "-m", "mask"]
+        )
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == 0
@@ -384,8 +387,8 @@ class Bare:
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", *LAYERS])
 @pytest.mark.parametrize(
     ("problem", "words"),
-    [(OSError(errno.EIO, "Input/output error"), "Input/output error"), (RuntimeError("it is gone"), "it is gone"),
-     (ValueError("it is closed"), "it is closed")],
+    [(OSError(errno.EIO, "Input/output error"), "Input/output error"),
+     (RuntimeError("it is gone"), "it is gone"), (ValueError("it is closed"), "it is closed")],
 )  # fmt: skip
 def test_an_error_of_a_file_object_is_no_damage(kind: str, problem: Exception, words: str) -> None:
     with pytest.raises(AudioError) as caught:
@@ -413,10 +416,10 @@ def test_a_path_that_fails_midway(tmp_path: Path, monkeypatch) -> None:
     path.write_bytes(written("WAV", noise(80000)))
     from earmark.runtime import sound_bytes
 
+    problem = OSError(errno.EIO, "Input/output error")
     monkeypatch.setattr(
-        sound_bytes, "open", lambda *_, **__: Failing(path.read_bytes(), OSError(errno.EIO, "Input/output error")),
-        raising=False,
-    )  # fmt: skip
+        sound_bytes, "open", lambda *_, **__: Failing(path.read_bytes(), problem), raising=False
+    )
     with pytest.raises(AudioError, match=r"a\.wav cannot be read: Input/output error"):
         open_sound(path, None, RATE)
     with pytest.raises(DataError, match="Input/output error"):
@@ -472,9 +475,6 @@ def test_what_a_sound_lacks_is_told(monkeypatch) -> None:
 )  # fmt: skip
 @pytest.mark.timeout(20)
 def test_hostile_structures(content: bytes) -> None:
-    try:
-        sound = opened(content)
-    except AudioError as error:
-        assert "\n" not in str(error)
-    else:
-        assert sound.warnings
+    with pytest.raises(AudioError) as refused:
+        opened(content)
+    assert "\n" not in str(refused.value)
