@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ..errors import AudioError, DataError
 from ..runtime.level import level_of
 from ..runtime.sound import read_mono
-from ..runtime.sound_files import Skipped, list_folders, list_sound_files
+from ..runtime.sound_files import Skipped, list_folders, list_sound_files, text_of
 from .label_table import LABEL_TABLE, read_labels
 
 FloatArray = npt.NDArray[np.float32]
@@ -108,9 +108,9 @@ def list_sounds(data: str | Path, *, fewest_classes: int = 2) -> SoundFolder:
         if not listing.files:
             why = f" ({listing.skipped[0].path.name}: {listing.skipped[0].reason})" if listing.skipped else ""
             raise DataError(f"{kind}: no sound files in this class{why}; add some or remove the folder")
-        clips += [_clip(folder, kind.name, path) for path in listing.files]
+        clips += [_clip(folder, text_of(kind.name), path) for path in listing.files]
         skipped += listing.skipped
-    return SoundFolder(folder, [kind.name for kind in classes], clips, skipped=tuple(skipped))
+    return SoundFolder(folder, [text_of(kind.name) for kind in classes], clips, skipped=tuple(skipped))
 
 
 def _list_table(folder: Path, fewest_classes: int) -> SoundFolder:
@@ -127,14 +127,14 @@ def _list_table(folder: Path, fewest_classes: int) -> SoundFolder:
 
 
 def _clip(folder: Path, label: str, path: Path) -> Clip:
-    name = path.relative_to(folder).as_posix()
-    esc = _ESC.match(path.stem)
+    name, own = text_of(path.relative_to(folder).as_posix()), text_of(path.stem)
+    esc = _ESC.match(own)
     if esc:
         return Clip(path, name, label, esc["recording"], int(esc["fold"]))
-    take = _TAKE.match(path.stem)
+    take = _TAKE.match(own)
     # Outside ESC's ids, the same stem in two classes or folders is no sign of one recording.
-    where = path.parent.relative_to(folder).as_posix()
-    stem = take["recording"].rstrip(" _.-") if take else path.stem
+    where = text_of(path.parent.relative_to(folder).as_posix())
+    stem = take["recording"].rstrip(" _.-") if take else own
     return Clip(path, name, label, f"{where}/{stem}", None)
 
 

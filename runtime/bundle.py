@@ -47,6 +47,7 @@ class Bundle:
         """
         folder = Path(path)
         content = _read_manifest(folder)
+        _check_name(folder.resolve())
         examined = Examined(folder.resolve())
         try:
             manifest = _decode(folder / MANIFEST, content)
@@ -109,6 +110,16 @@ class Bundle:
 def read_manifest(folder: Path | str) -> Manifest:
     """The manifest of the bundle in `folder`; its files are not looked at. Raises BundleError."""
     return _decode(Path(folder) / MANIFEST, _read_manifest(Path(folder)))
+
+
+def _check_name(folder: Path) -> None:
+    """Raise BundleError for a name that onnxruntime and faiss cannot open."""
+    try:
+        str(folder).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BundleError(
+            f"{folder}: this folder's name is no UTF-8, and onnxruntime opens no such file: rename the folder"
+        ) from error
 
 
 def _read_manifest(folder: Path) -> bytes:

@@ -90,6 +90,11 @@ def is_hidden(name: str, *, folder: bool = False) -> bool:
     return folder and (name.startswith("__") or name.lower() in _SYSTEM_FOLDERS)
 
 
+def text_of(name: str) -> str:
+    """A file's name as text that can be stored; a byte that is no UTF-8 becomes an escape."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def list_folders(folder: Path) -> list[Path]:
     """The folders directly inside `folder`, sorted, without hidden ones. Raises OSError."""
     return sorted(

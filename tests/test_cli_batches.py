@@ -388,6 +388,34 @@ def test_names_that_the_streams_encoding_lacks_come_out_escaped(tmp_path):
             assert [os.fsencode(Path(one).name) for one in inputs] == names
 
 
+def test_a_bundle_in_a_folder_whose_name_is_no_utf8_is_one_line(run, clip, tmp_path):
+    bundle = tmp_path / os.fsdecode(b"b\xff")
+    shutil.copytree(SHIPPED, bundle)
+    for words in (["explain", clip, "-b", bundle], ["verify", bundle], ["inspect", bundle]):
+        result = CliRunner().invoke(main, list(map(str, words)))
+        assert result.exit_code == 1
+        assert "b\\xff: this folder's name is no UTF-8" in result.stderr
+
+
+def test_sounds_with_such_names_are_judged_and_written(clip, tmp_path):
+    data = tmp_path / os.fsdecode(b"d\xff") / "kick"
+    data.mkdir(parents=True)
+    shutil.copy(clip, data / os.fsdecode(b"a\xfe.wav"))
+    lines = tmp_path / "records.jsonl"
+    words = ["evaluate", "masks", SHIPPED, data.parent, "-m", "ones", "--records", lines, "--json"]
+    result = CliRunner().invoke(main, list(map(str, words)))
+    assert result.exit_code == 0, result.output
+    json.loads(result.stdout)
+    assert all(json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines())
+    (name,) = [one.name for one in list_sounds(data.parent, fewest_classes=1).clips]
+    assert name == "kick/a\\xfe.wav", "training runs and indexes keep names as text"
+    out = tmp_path / os.fsdecode(b"o\xff")
+    words = ["explain", "-b", SHIPPED, data, "-m", "mask", "-o", out]
+    assert CliRunner().invoke(main, list(map(str, words))).exit_code == 0
+    (record,) = out.rglob("result.json")
+    assert os.fsencode(json.loads(record.read_text(encoding="utf-8"))["input"]).endswith(b"a\xfe.wav")
+
+
 def test_closed_and_full_streams(clip):
     explain = f"$E explain -m mask {clip}"
     assert shell(f"{explain} 2>&- --json").returncode == 0
