@@ -246,7 +246,7 @@ class Runner:
                     child.kill()
                 if late:
                     for child in children.values():
-                        child.drop_rest()
+                        child.drop()
         finally:
             for child in children.values():
                 child.kill()
@@ -259,7 +259,7 @@ class Runner:
         verdict = child.bury()
         if verdict is not None:
             yield child.at, verdict, child.folder(child.at)
-        if child.left:
+        if child.left and not child.dropped:
             waiting.append(child.left)
 
 
@@ -268,7 +268,8 @@ class _Child:
 
     def __init__(self, case: Case, seed: int, group: list[int], base: Path, limits: Limits) -> None:
         self.left, self.at, self.ended = list(group), -1, False
-        self._base, self._limits, self._killed = base, limits, False
+        self._base, self._limits = base, limits
+        self._killed = self.dropped = False
         self._text = b""
         self._since: float | None = time.monotonic()
         self._started = False
@@ -292,7 +293,7 @@ class _Child:
         content = os.read(self.pipe, 1 << 16)
         self.ended = not content
         *lines, self._text = (self._text + content).split(b"\n")
-        for line in lines:
+        for line in [] if self.dropped else lines:
             told = json.loads(line)
             self._since = time.monotonic()
             if "start" in told:
@@ -303,11 +304,10 @@ class _Child:
                 verdict = Verdict(told["kind"], told["detail"], told["where"])
                 yield self.at, verdict, self.folder(self.at)
 
-    def drop_rest(self) -> None:
-        """Take no further case after the one at work."""
-        self.left = []
-        if not self._started and not self._killed:
-            self.kill()
+    def drop(self) -> None:
+        """Let it go, with the case at work: time is up."""
+        self.dropped = True
+        self.kill()
 
     def kill(self) -> None:
         self._killed = True
@@ -317,7 +317,7 @@ class _Child:
         """Wait for its end; a verdict where a case was at work."""
         os.close(self.pipe)
         _, status = os.waitpid(self.pid, 0)
-        if not self._started:
+        if not self._started or self.dropped:
             return None
         note = self.folder(self.at).with_suffix(".where")
         where = note.read_text() if note.exists() else ""

@@ -167,7 +167,7 @@ def _opened(path: Path) -> Heard:
 def _same(one: Heard, other: Heard) -> bool:
     return (
         one.rate == other.rate
-        and np.array_equal(one.samples, other.samples)
+        and _equal(one.samples, other.samples)
         and len(one.warnings) == len(other.warnings)
     )
 
@@ -204,8 +204,13 @@ def _compare(written: Written, made: Damage, heard: Heard) -> None:
             )
         # What follows the last frame of an MP3 may change what a decoder makes of that.
         sure = expected.shape[1] - (2 * 1152 if written.kind == "MP3" else 0)
-        if not np.array_equal(heard.samples[:, :sure], expected[:, :sure]):
+        if not _equal(heard.samples[:, :sure], expected[:, :sure]):
             raise SilentError("other samples than were written, and no warning")
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Sample by sample, but for rounding: decoders of MP3 round in another way once they have sought."""
+    return one.shape == other.shape and bool(np.allclose(one, other, rtol=0, atol=1e-6))
 
 
 def main() -> int:
