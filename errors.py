@@ -5,9 +5,21 @@ Messages are one line: what was wrong, with which file, and what to do.
 
 from __future__ import annotations
 
+from .printable import printable
+
+# Characters kept of a message's beginning and end, where a stranger's names fill pages.
+_HEAD, _TAIL = 900, 300
+
 
 class EarmarkError(Exception):
-    """Base of every error that earmark raises on purpose."""
+    """Base of every error that earmark raises on purpose.
+
+    Its text is one printable line of bounded length, whatever the names, labels and cells in it.
+    """
+
+    def __str__(self) -> str:
+        text = printable(super().__str__())
+        return text if len(text) <= _HEAD + _TAIL else f"{text[:_HEAD]} [...] {text[-_TAIL:]}"
 
 
 class AudioError(EarmarkError, ValueError):

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 import click
 
-from ..runtime.printable import printable
+from ..printable import printable
 
 # Noncharacters, which Unicode keeps for a program's own use: they mark style until a line is written.
 _STYLES = {"\ufdd0": "\033[1m", "\ufdd1": "\033[31m", "\ufdd2": "\033[32m", "\ufdd3": "\033[33m"}

@@ -65,7 +65,11 @@ def _check_clip(folder: Path, name: str, where: str) -> None:
     path = Path(name)
     if not name or path.is_absolute() or ".." in path.parts:
         raise DataError(f"{where}: '{_shown(name)}' is no path inside {folder}")
-    if not (folder / path).is_file():
+    try:
+        there = (folder / path).is_file()
+    except OSError:  # a name that no file can have
+        there = False
+    if not there:
         raise DataError(f"{where}: {_shown(name)} is not there in {folder}")
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..runtime.printable import printable
+from ..printable import printable
 from .statistics import Interval
 
 Cell = str | float | int | Interval | None

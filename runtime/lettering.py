@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from .printable import printable
+from ..printable import printable
 
 _OWN = Path(__file__).resolve().parent / "fonts" / "DejaVuSans.ttf"
 _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"

@@ -20,9 +20,9 @@ from earmark.cli import main
 from earmark.commands.console import say, tell
 from earmark.errors import OutOfMemoryError, UnexpectedError
 from earmark.evaluation.sound_folders import list_sounds
+from earmark.printable import printable
 from earmark.runtime.batch import Failure
 from earmark.runtime.explainer import SHIPPED
-from earmark.runtime.printable import printable
 from earmark.runtime.results import Result
 
 RATE = 16000
