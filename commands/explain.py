@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..printable import printable
 from .answer import answer
 from .component_options import component_options, component_settings
 from .console import require_stdout, say, say_json, tell, tell_traceback
@@ -169,7 +170,7 @@ class _Report:
 
         self.failed += 1
         error = as_earmark_error(raised)
-        tell(f"{name}: {error}" if name not in str(error) else str(error))
+        tell(str(error) if printable(name) in str(error) else f"{name}: {error}")
         if os.environ.get("EARMARK_DEBUG"):
             tell_traceback(raised)
         self._record({"input": name, "error": {"type": type(error).__name__, "message": str(error)}})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..runtime.printable import printable
+from ..printable import printable
 from .console import say, say_json, tell
 from .inputs import tell_passed_over
 from .options import device_option, json_option, refuse_given

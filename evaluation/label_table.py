@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import DataError
-from ..runtime.printable import printable
+from ..printable import printable
 
 LABEL_TABLE = "labels.csv"
 COLUMNS = ("clip", "labels")

@@ -70,3 +70,15 @@ def test_no_fault_in_a_minute(script, cases, tmp_path):
     command = [sys.executable, FUZZ / script, "--cases", str(cases), "--seed", "2026", "--out", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_a_message_is_one_printable_line_whatever_it_holds():
+    from earmark.errors import BundleError, LabelError, WriteError
+
+    assert str(BundleError("a\n\x1b[31mb\u202ec")) == "a\\n\\x1b[31mb\\u202ec"
+    assert str(LabelError("no label 'é'")) == "no label 'é'"
+    assert str(WriteError("out: no room")) == "out: no room"
+    long = str(BundleError(f"bundle.json: {'x' * 10_000}; export the bundle again"))
+    assert long.startswith("bundle.json: xxx")
+    assert long.endswith("; export the bundle again")
+    assert len(long) < 1300
