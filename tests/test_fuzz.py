@@ -40,7 +40,7 @@ def test_every_end_of_a_case_is_put_down_to_it(harness, tmp_path, capsys):
         if index == 9:
             raise ZeroDivisionError
         if index == 11:
-            return harness.refusal(BundleError("two\nlines of a.onnx"), ("a.onnx",), "")
+            return harness.refusal(BundleError("something is damaged"), ("a.onnx",), "")
         if index == 12:
             return harness.refusal(BundleError("a.onnx: damaged"), ("a.onnx",), "")
         if index == 13:
