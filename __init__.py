@@ -11,20 +11,23 @@ if TYPE_CHECKING:
     from .errors import (
         AudioError,
         BundleError,
+        BusyError,
         DataError,
         DeviceError,
         EarmarkError,
         LabelError,
         MethodError,
         MissingDependencyError,
+        OutOfMemoryError,
         ParityError,
         PrototypeIndexError,
         RunError,
         ScoreError,
         SourceError,
         TargetError,
+        UnexpectedError,
+        WriteError,
     )
-    from .runtime.batch import Failure
     from .runtime.explainer import Explainer, load
     from .runtime.results import Result
     from .runtime.segment_results import SegmentsResult
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AudioError",
     "BundleError",
+    "BusyError",
     "DataError",
     "DeviceError",
     "EarmarkError",
@@ -41,6 +45,7 @@ __all__ = [
     "LabelError",
     "MethodError",
     "MissingDependencyError",
+    "OutOfMemoryError",
     "ParityError",
     "PrototypeIndexError",
     "Result",
@@ -50,6 +55,8 @@ __all__ = [
     "SegmentsResult",
     "SourceError",
     "TargetError",
+    "UnexpectedError",
+    "WriteError",
     "__version__",
     "load",
     "segments",
