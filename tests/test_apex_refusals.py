@@ -18,6 +18,7 @@ from earmark.export.apex.train import train_apex  # noqa: E402
 from earmark.export.bundle_writer import write_bundle  # noqa: E402
 from earmark.export.sources.factory import from_adapter  # noqa: E402
 
+pytestmark = pytest.mark.trained
 FEW = ApexSettings(rounds=6, n_last=3, polish=2)
 
 

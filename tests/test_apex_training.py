@@ -25,6 +25,7 @@ from earmark.export.sources.run import load as load_run  # noqa: E402
 from earmark.export.training.classifier import train_classifier  # noqa: E402
 from earmark.export.training.settings import ClassifierSettings  # noqa: E402
 
+pytestmark = pytest.mark.trained
 LABELS = ("low hum", "noise", "whistle")
 FEW = ApexSettings(rounds=6, n_last=3, polish=2)
 

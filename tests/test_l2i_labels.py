@@ -21,6 +21,7 @@ from earmark.export.training.l2i import train_l2i  # noqa: E402
 from earmark.export.training.l2i_settings import L2iSettings  # noqa: E402
 from earmark.export.training.settings import ClassifierSettings  # noqa: E402
 
+pytestmark = pytest.mark.trained
 RATE = 8000
 # Learns the tones in a few epochs.
 PLAIN = {"lr": 0.01, "mixup": 0.0, "shift": 0.0, "stretches": 0, "ema_decay": 0.9, "batch_size": 4}

@@ -25,6 +25,7 @@ from earmark.export.trained_interpreter import with_interpreter  # noqa: E402
 from earmark.export.training.l2i import train_l2i  # noqa: E402
 from earmark.export.training.l2i_settings import L2iSettings  # noqa: E402
 
+pytestmark = pytest.mark.trained
 LABELS = ["dog", "chirping birds", "rain", "clock"]
 COMPONENTS = 7
 NEWEST = "CKPT+2026-02-03+04-05-06+00"

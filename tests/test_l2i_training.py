@@ -23,6 +23,7 @@ from earmark.export.training.l2i import train_l2i  # noqa: E402
 from earmark.export.training.l2i_settings import L2iSettings  # noqa: E402
 from earmark.export.training.settings import ClassifierSettings  # noqa: E402
 
+pytestmark = pytest.mark.trained
 RATE = 8000
 FORM = {"window": 0.64, "sample_rate": RATE, "width": 4, "batch_size": 4, "val_fold": 2}
 # Learns the tones in a few epochs.

@@ -70,6 +70,7 @@ def test_a_bad_table_is_refused_with_its_line(tmp_path, text, says) -> None:
         list_sounds(tmp_path)
 
 
+@pytest.mark.trained
 def test_a_multi_label_classifier_from_folder_to_bundle(data, tmp_path) -> None:
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)

@@ -27,6 +27,7 @@ from earmark.export.training.listener import Listener  # noqa: E402
 from earmark.export.training.lmac import train_lmac  # noqa: E402
 from earmark.export.training.settings import ClassifierSettings, LmacSettings  # noqa: E402
 
+pytestmark = pytest.mark.trained
 RATE = 8000
 FORM = {"window": 0.64, "sample_rate": RATE, "width": 4, "batch_size": 6, "val_fold": 2}
 ARGUMENTS = [

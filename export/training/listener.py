@@ -31,8 +31,8 @@ class Heard:
     tensors: dict[str, torch.Tensor]
     samples: int
 
-    def part(self, rows: slice) -> Heard:
-        """Some of its sounds."""
+    def part(self, rows: slice | torch.Tensor) -> Heard:
+        """Some of its sounds: a slice, or their indices, of which one may come several times."""
         return Heard(
             spectrum=self.spectrum[rows],
             amplitude=self.amplitude[rows],

@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 import torch
+from torch import nn
 
 from ...errors import RunError
+from ..architectures.compact_decoder import CompactDecoder
 from ..decoders import Decoder, DecoderForm, cost, decoder_form
 from ..run_directory import RunDirectory
 from ..source import Source
@@ -128,6 +130,9 @@ def _fit(
     loss = MaskingLoss(listener, form, settings, teacher)
     with new_weights(settings.seed, exact=settings.exact):
         decoder: Decoder = form.build()
+        if settings.targets == "any" and isinstance(decoder, CompactDecoder):
+            # Told in a whisper, it learns one mask for all classes first and seldom leaves it again.
+            nn.init.normal_(decoder.target.weight)
     decoder.to(device=listener.device, dtype=listener.dtype, memory_format=listener.layout)  # type: ignore[call-overload]
     judged = form.build().to(device=listener.device, dtype=listener.dtype)
 

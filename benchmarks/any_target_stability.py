@@ -1,0 +1,129 @@
+"""Whether a decoder for any class comes out alike when its training is repeated: seeds and processors.
+
+    python benchmarks/any_target_stability.py [--seeds 5] [--clips 12] [--epochs 80] [--pairs 40]
+
+For each seed a small classifier of four sounds and its decoder for any class (`train lmac --targets any`)
+are trained in float32 from nothing, once with the processor's own instructions and once without the wide
+registers of newer processors. An epoch is five steps here, hence twice as many epochs as by default. Each
+decoder is asked for both classes of pairs of sounds that it was not trained on (any_target.py). A row per
+training: the share of sounds heard right, of questions that the mask follows (above 0 dB), the decibels
+by which it keeps the sound asked for rather than the other, the score of the class in the mixture and in
+what is kept, the mask's area. About half a minute a row on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+# As on a processor without AVX: the plainest kernels of ATen and oneDNN, OpenBLAS without AVX-512.
+PLAIN = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "OPENBLAS_CORETYPE": "Haswell"}
+COLUMNS = ("right", "follows", "apart", "before", "after", "area")
+RATE, SECONDS = 8000, 0.96
+TONES = {"hum": (180.0, 300.0), "middle": (800.0, 1100.0), "whistle": (2400.0, 3000.0)}
+
+
+def sound(label: str, random: np.random.Generator) -> np.ndarray:
+    """One sound: a tone of a class's range, or clicks, somewhere in quiet noise."""
+    time = np.arange(round(RATE * SECONDS)) / RATE
+    start = random.uniform(0.0, 0.5)
+    if label == "clicks":
+        found = np.zeros_like(time)
+        for onset in start + 0.08 * np.arange(random.integers(2, 6)):
+            found += random.standard_normal(len(time)) * np.exp(-250.0 * (time - onset)) * (time >= onset)
+    else:
+        wave = np.sin(2.0 * np.pi * random.uniform(*TONES[label]) * time + random.uniform(0.0, 6.0))
+        found = wave * ((time >= start) & (time < start + random.uniform(0.25, 0.45)))
+    return 0.4 * found / np.abs(found).max() + 0.003 * random.standard_normal(len(time))
+
+
+def write(folder: Path, clips: int, seed: int) -> Path:
+    """Class folders of `clips` sounds each."""
+    import soundfile
+
+    random = np.random.default_rng([seed, clips])
+    for position, label in enumerate(("clicks", *TONES)):
+        (folder / label).mkdir(parents=True)
+        for index in range(clips):
+            path = folder / label / f"1-{1000 * position + index}-A.wav"
+            soundfile.write(path, sound(label, random), RATE)
+    return folder
+
+
+def train_and_ask(seed: int, clips: int, epochs: int, pairs: int) -> dict[str, float]:
+    """Train from nothing in this process; returns what the masks answered, by COLUMNS."""
+    import torch
+    from any_target import ask
+
+    from earmark.export.bundle_writer import write_bundle
+    from earmark.export.sources.run import load
+    from earmark.export.training.classifier import train_classifier
+    from earmark.export.training.lmac import train_lmac
+    from earmark.export.training.settings import ClassifierSettings, LmacSettings
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        data, fresh, run = (
+            write(folder / "data", clips, seed),
+            write(folder / "fresh", 8, 10_000),
+            folder / "run",
+        )
+        small = ClassifierSettings(
+            epochs=40, batch_size=8, width=6, mels=32, window=SECONDS, sample_rate=RATE, seed=seed
+        )
+        train_classifier(data, run, small)
+        train_lmac(run, data, LmacSettings(targets="any", epochs=epochs, batch_size=8, seed=seed))
+        write_bundle(load(run), folder / "bundle")
+        answers = ask(folder / "bundle", fresh, pairs=pairs)
+    figures = (
+        answers.right / answers.clips,
+        (answers.apart > 0).mean(),
+        answers.apart.mean(),
+        answers.before.mean(),
+        answers.after.mean(),
+        answers.area.mean(),
+    )
+    return {name: float(value) for name, value in zip(COLUMNS, figures, strict=True)}
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--clips", type=int, default=12, help="clips a class")
+    parser.add_argument("--epochs", type=int, default=80, help="of the decoder")
+    parser.add_argument("--pairs", type=int, default=40)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one is not None:
+        print(json.dumps(train_and_ask(options.one, options.clips, options.epochs, options.pairs)))
+        return
+    print(f"{'seed':<6}{'processor':<11}" + "".join(f"{name:>9}" for name in COLUMNS))
+    rows = []
+    for seed in range(options.seeds):
+        for processor, changes in (("native", {}), ("plain", PLAIN)):
+            command = [sys.executable, __file__, "--one", str(seed)]
+            for name in ("clips", "epochs", "pairs"):
+                command += [f"--{name}", str(getattr(options, name))]
+            done = subprocess.run(
+                command, env={**os.environ, **changes}, check=True, stdout=subprocess.PIPE, text=True
+            )
+            found = json.loads(done.stdout.splitlines()[-1])
+            rows.append([found[name] for name in COLUMNS])
+            print(f"{seed:<6}{processor:<11}" + "".join(f"{value:9.2f}" for value in rows[-1]), flush=True)
+    for name, values in (("mean", np.mean(rows, axis=0)), ("least", np.min(rows, axis=0))):
+        print(f"{name:<17}" + "".join(f"{value:9.2f}" for value in values))
+
+
+if __name__ == "__main__":
+    main()
