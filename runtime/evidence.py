@@ -37,28 +37,31 @@ class Evidence:
         self._amplitude = np.zeros((columns, bins), np.float32)
         self._mask = np.zeros((columns, bins), np.float32)
 
-    def add(self, first: int, mask: FloatArray, amplitude: FloatArray, level: float = 1.0) -> None:
-        """See a window's [T, F] from frame `first` on; what overlaps an earlier one takes the larger.
+    def add(self, first: int, mask: FloatArray, amplitude: FloatArray) -> None:
+        """See a window's [T, F] from frame `first` on; what overlaps an earlier one takes the larger."""
+        self.weigh(first, mask * np.log1p(amplitude))
+        self.show(first, amplitude)
+        self.show(first, mask, of_mask=True)
 
-        level: what the pipeline divided the window by; pictures show the input's own level, which all
-        windows share
-        """
-        room = len(self._over_time) - first
-        mask, amplitude = mask[:room], amplitude[:room]
-        evidence = mask * np.log1p(amplitude)
-        shown = amplitude * np.float32(abs(level))
-        here = slice(first, first + len(mask))
+    def weigh(self, first: int, evidence: FloatArray) -> None:
+        """See evidence [T, F] from frame `first` on."""
+        evidence = evidence[: len(self._over_time) - first]
+        here = slice(first, first + len(evidence))
         self._over_time[here] = np.maximum(self._over_time[here], evidence.sum(1))
         self._over_bins += evidence.sum(0, dtype=np.float64)
+
+    def show(self, first: int, values: FloatArray, *, of_mask: bool = False) -> None:
+        """See what a picture shows from frame `first` on [T, F]: amplitude, or the mask on it."""
+        shown = self._mask if of_mask else self._amplitude
+        values = values[: len(self._over_time) - first]
         if self._per_column == 1:
-            np.maximum(self._amplitude[here], shown, out=self._amplitude[here])
-            np.maximum(self._mask[here], mask, out=self._mask[here])
-        else:
-            columns = (first + np.arange(len(mask))) // self._per_column
+            here = slice(first, first + len(values))
+            np.maximum(shown[here], values, out=shown[here])
+        elif len(values):
+            columns = (first + np.arange(len(values))) // self._per_column
             starts = np.flatnonzero(np.diff(columns, prepend=-1))
             which = columns[starts]
-            self._amplitude[which] = np.maximum(self._amplitude[which], np.maximum.reduceat(shown, starts))
-            self._mask[which] = np.maximum(self._mask[which], np.maximum.reduceat(mask, starts))
+            shown[which] = np.maximum(shown[which], np.maximum.reduceat(values, starts))
 
     def spans(self, frame_s: float, end_s: float) -> tuple[tuple[float, float], ...]:
         """Stretches (start_s, end_s) of strong evidence, in order; short gaps closed, specks left out."""

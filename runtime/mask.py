@@ -165,7 +165,8 @@ class MaskAccount:
         self._values = scratch((frames, bins), kind, opened=context.opened)
         self._release = releaser(self._values)
         self._filled, self._sum = 0, 0.0
-        self._mask_join = OverlapAdd((bins,))
+        # The mask and its evidence together.
+        self._mask_join = OverlapAdd((2, bins))
         self._sound_join = OverlapAdd((sound.input_channels,))
         self._restored = Restored(context.opened)
         self._evidence = Evidence(frames, bins)
@@ -183,13 +184,19 @@ class MaskAccount:
             kept = self._kept(heard, spectrum, gains)
         real = kept.shape[-1]
         frames = 1 + real // self._spec.hop
-        self._evidence.add(self._frame(heard.offset), mask[:frames], amplitude[:frames], heard.level)
+        frame, amplitude = self._frame(heard.offset), amplitude[:frames]
+        # All windows of a picture share the input's own level.
+        self._evidence.show(frame, amplitude * np.float32(abs(heard.level)))
+        evidence = mask[:frames] * np.log1p(amplitude)
         if self._single:
+            self._evidence.weigh(frame, evidence)
+            self._evidence.show(frame, mask[:frames], of_mask=True)
             self._values[:] = mask[: len(self._values)]
             self._sum = float(self._values.sum(dtype=np.float64))
             self._restored.push(kept)
         else:
-            self._store(self._mask_join.add(self._frame(heard.offset), np.ascontiguousarray(mask.T)))
+            both = np.stack([mask[:frames].T, evidence.T])
+            self._store(self._mask_join.add(frame, both))
             self._restored.push(self._sound_join.add(heard.offset, kept))
         if self._rescoring is not None:
             self._rescoring.add(heard, spectrum, gains, gain(1.0 - mask, amplitude))
@@ -254,9 +261,11 @@ class MaskAccount:
         return round(offset / self._spec.hop)
 
     def _store(self, finished: FloatArray) -> None:
-        """Append finished frames [bins, m] to the mask of the whole sound."""
+        """Append finished frames [2, bins, m] to the mask of the whole sound, and weigh their evidence."""
         room = len(self._values) - self._filled
-        block = finished.T[:room]
+        block, evidence = finished[0].T[:room], finished[1].T[:room]
+        self._evidence.weigh(self._filled, evidence)
+        self._evidence.show(self._filled, block, of_mask=True)
         self._values[self._filled : self._filled + len(block)] = block
         self._filled += len(block)
         self._sum += float(block.sum(dtype=np.float64))

@@ -144,6 +144,31 @@ def test_masks_of_windows_join_without_seam_or_gap(explainer, samples, monkeypat
     np.testing.assert_allclose(explainer.explain(sound, RATE).mask.audio, sound, atol=1e-5)
 
 
+def test_picture_and_spans_show_the_joined_mask(explainer, monkeypatch):
+    """What a window says at its very ends counts as little there as in the mask itself."""
+    from earmark.runtime.mask import MaskAccount
+
+    def at_the_ends(self, heard):
+        mask = np.zeros(heard.stft.shape[:2], np.float32)
+        mask[:2], mask[-2:] = 1.0, 1.0
+        if heard.offset == 0:
+            mask[40:60] = 1.0
+        return mask
+
+    monkeypatch.setattr(MaskAccount, "_mask_of", at_the_ends)
+    sound = 0.1 * np.random.default_rng(0).standard_normal(4 * RATE).astype(np.float32)
+    result = explainer.explain(sound, RATE)
+    mask = result.mask
+    assert result.windows > 3
+    np.testing.assert_allclose(mask.overview.mask, mask.values.astype(np.float32), atol=1e-3)
+    inner = mask.values[4:-4].astype(np.float32).max(axis=1)
+    assert inner[100:].max() < 0.2
+    # Frames 40 to 60, 10 ms each, and the sound's own ends.
+    ends = {(round(start, 1), round(end, 1)) for start, end in mask.spans}
+    assert (0.4, 0.6) in ends
+    assert all(end < 0.7 or start > 3.9 for start, end in mask.spans)
+
+
 def test_hop_that_divides_no_window(variant):
     """A window that is no whole number of frames leaves no frame without a mask."""
     explainer = variant(window={"seconds": 16150 / RATE, "hop_seconds": 0.41})
