@@ -79,9 +79,6 @@ def make(name: str, out: str | Path, options: Options | None = None) -> dict[str
     info = DATASETS.get(name)
     if info is None:
         raise DataError(f"there is no set {name!r}; there are {', '.join(DATASETS)}")
-    for field in ("sounds", "speech", "folds", "speakers"):
-        if getattr(options, field) and field not in info.uses:
-            raise DataError(f"the set {name} has no use for {field}: leave them out")
     module, _, attribute = info.recipe.partition(":")
     recipe: Recipe = getattr(import_module(module, __package__), attribute)(options)
     facts: dict[str, Any] = {
