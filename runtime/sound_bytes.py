@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..errors import AudioError
 Piece = bytes | tuple[int, int]
 
 _SCAN = 2**20  # bytes that are searched at once
+_AHEAD = 2**16  # bytes that are read at once
 
 
 class SoundBytes:
@@ -107,12 +109,15 @@ class View:
         self.error: BaseException | None = None
         # What soundfile looks for: a name, which it must not judge the format by, and these methods.
         self.name = ""
-        self._pieces: list[tuple[int, int, Piece]] = []
+        self._pieces: list[Piece] = []
+        self._starts: list[int] = []
         self._size = 0
+        self._held, self._held_at = b"", 0
         for piece in pieces:
             length = len(piece) if isinstance(piece, bytes) else piece[1]
             if length > 0:
-                self._pieces.append((self._size, self._size + length, piece))
+                self._pieces.append(piece)
+                self._starts.append(self._size)
                 self._size += length
         self._position = 0
 
@@ -133,34 +138,36 @@ class View:
 
     def readinto(self, buffer: Any) -> int:
         """As a file's; 0 after an error."""
-        target = memoryview(buffer)
-        done = 0
+        count, done = len(buffer), 0
         try:
-            if self.error is None:
-                done = self._fill(target)
+            while done < count and self.error is None:
+                at = self._position - self._held_at
+                some = self._held[at : at + count - done] if at >= 0 else b""
+                if not some:
+                    self._hold()
+                    some = self._held[: count - done]
+                    if not some:
+                        break
+                buffer[done : done + len(some)] = some
+                done += len(some)
+                self._position += len(some)
         except BaseException as problem:
             self.error = problem
         return done
 
-    def _fill(self, target: memoryview) -> int:
-        done = 0
-        for begin, end, piece in self._pieces:
-            if done == len(target):
-                break
-            if not begin <= self._position < end:
-                continue
-            wanted = min(len(target) - done, end - self._position)
-            inside = self._position - begin
+    def _hold(self) -> None:
+        """Read ahead from the position: libsndfile asks for a few bytes at a time."""
+        self._held, self._held_at = b"", self._position
+        index = bisect_right(self._starts, self._position) - 1
+        if 0 <= index < len(self._pieces) and self._position < self._size:
+            inside = self._position - self._starts[index]
+            piece = self._pieces[index]
             if isinstance(piece, bytes):
-                target[done : done + wanted] = piece[inside : inside + wanted]
-                got = wanted
+                self._held = piece[inside:]
             else:
-                got = self._source.into(piece[0] + inside, target[done : done + wanted])
-            done += got
-            self._position += got
-            if got < wanted:
-                break
-        return done
+                data = bytearray(min(_AHEAD, piece[1] - inside))
+                got = self._source.into(piece[0] + inside, memoryview(data))
+                self._held = bytes(data) if got == len(data) else bytes(data[:got])
 
 
 def unreadable(name: str, problem: BaseException) -> AudioError:

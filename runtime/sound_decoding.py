@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,11 @@ class _Heard:
     other: str = ""
 
 
+# A decoder and the view that it reads.
+_Open = tuple[_Decoder, View]
+_Ready = tuple[ExitStack, SoundBytes, _Open]
+
+
 class FileSource:
     """A sound file that libsndfile reads, by its path or as an open binary file."""
 
@@ -62,22 +67,33 @@ class FileSource:
         self.flat = False
         self._file = file
         self._warnings: list[str] = []
-        with self._bytes() as data:
+        with ExitStack() as stack:
+            data = stack.enter_context(self._bytes())
             self._parts, self._rest = survey(data)
             try:
-                with self._decoder(data, self._parts[0].views[0]) as (decoder, _):
-                    self.rate = checked_rate(decoder.samplerate, name)
-                    self.channels = int(decoder.channels)
-                    if self._parts[0].whole:
-                        self._rest = _unheard(decoder, data.size)
-                        if self._rest < 0:
-                            self._parts = [replace(self._parts[0], cut=True)]
+                first = stack.enter_context(self._decoder(data, self._parts[0].views[0]))
+                decoder, _ = first
+                self.rate = checked_rate(decoder.samplerate, name)
+                self.channels = int(decoder.channels)
+                if self._parts[0].whole:
+                    self._rest = _unheard(decoder, data.size)
+                    if self._rest < 0:
+                        self._parts = [replace(self._parts[0], cut=True)]
             except soundfile.LibsndfileError as problem:
                 reason = str(problem.error_string).rstrip(".") or "it cannot be decoded"
                 raise AudioError(
                     f"{name} is not a sound that can be read ({reason}): "
                     "give WAV, FLAC, OGG, AIFF or MP3; headerless sound as an array and its rate"
                 ) from problem
+
+            # The first pass goes on where this stands.
+            self._ready: _Ready | None = (stack.pop_all(), data, first)
+
+    def close(self) -> None:
+        """Close what stands open for the first pass."""
+        if self._ready is not None:
+            self._ready[0].close()
+            self._ready = None
 
     @contextmanager
     def _bytes(self) -> Iterator[SoundBytes]:
@@ -115,23 +131,31 @@ class FileSource:
     def blocks(self) -> Generator[FloatArray, None, None]:
         """Blocks [channels, n]; a decoding error ends the part where it stands."""
         heard: list[_Heard] = []
-        with self._bytes() as data:
+        ready, self._ready = self._ready, None
+        stack, data, first = ready or (ExitStack(), None, None)
+        with stack:
+            data = data or stack.enter_context(self._bytes())
             for part in self._parts:
                 heard.append(_Heard())
                 told = part.told if len(part.views) == 1 else None
                 for pieces in part.views:
-                    yield from self._decoded(data, pieces, heard[-1], told or 0)
+                    yield from self._decoded(data, pieces, heard[-1], told or 0, first)
+                    first = None
         self._warnings = self._complaints(heard)
 
     def _decoded(
-        self, data: SoundBytes, pieces: tuple[Piece, ...], heard: _Heard, told: int
+        self, data: SoundBytes, pieces: tuple[Piece, ...], heard: _Heard, told: int, ready: _Open | None
     ) -> Iterator[FloatArray]:
-        """The sound of one view; `heard` counts. A block ends at `told`: what follows may be no sound."""
+        """The sound of one view; `heard` counts. A block ends at `told`: what follows may be no sound.
+
+        ready: the decoder of this view, where one stands at its beginning
+        """
         before, size = heard.samples, BLOCK
         while True:
             passed, count = before, 0
             try:
-                with self._decoder(data, pieces) as (decoder, view):
+                using, ready = (nullcontext(ready) if ready else self._decoder(data, pieces)), None
+                with using as (decoder, view):
                     if (decoder.samplerate, decoder.channels) != (self.rate, self.channels):
                         heard.other = f"{decoder.samplerate} Hz, {decoder.channels} channel(s)"
                         return
@@ -258,6 +282,7 @@ def find_source(sound: Any, sample_rate: int | None) -> SoundSource:
 
 def _same_rate(source: FileSource, sample_rate: int | None) -> FileSource:
     if sample_rate is not None and sample_rate != source.rate:
+        source.close()
         raise AudioError(
             f"{source.name} says {source.rate} Hz, but a rate of {sample_rate} Hz was given: "
             "leave the rate away for files"

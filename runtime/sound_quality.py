@@ -34,11 +34,13 @@ class Quality:
     def add(self, block: FloatArray, peak: float) -> None:
         """The next block [channels, n] of finite samples, whose highest absolute value is `peak`."""
         self._count += block.shape[1]
-        self._sums += block.sum(axis=1, dtype=np.float64)
-        if len(block) > 1:
-            self._peaks = np.maximum(self._peaks, np.abs(block).max(axis=1))
-            with np.errstate(over="ignore", invalid="ignore"):
-                self._products += block @ block.T
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._sums += block.sum(axis=1)
+            if len(block) > 1:
+                self._peaks = np.maximum(self._peaks, np.maximum(block.max(axis=1), -block.min(axis=1)))
+                # A product of few rows is not worth the threads of a matrix product.
+                few = len(block) <= 4
+                self._products += np.einsum("it,jt->ij", block, block) if few else block @ block.T
         if peak >= _FULL:
             self._full += int(np.count_nonzero(np.abs(block) >= _FULL))
 

@@ -399,7 +399,7 @@ def test_an_error_of_a_file_object_is_no_damage(kind: str, problem: Exception, w
 
 def test_an_interrupt_within_the_decoder_is_passed_on() -> None:
     with pytest.raises(KeyboardInterrupt):
-        open_sound(Failing(written("WAV"), KeyboardInterrupt()), None, RATE)
+        open_sound(Failing(written("WAV", noise(80000)), KeyboardInterrupt()), None, RATE)
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG"])
