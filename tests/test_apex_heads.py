@@ -6,64 +6,20 @@ import copy
 
 import numpy as np
 import pytest
+from later import later
 
-torch = pytest.importorskip("torch")
-onnxruntime = pytest.importorskip("onnxruntime")
-from torch import nn  # noqa: E402
+from earmark.errors import SourceError
+from earmark.evaluation.purity import random_rotation
+from earmark.export.embeddings import embeddings_model
+from earmark.export.heads import Rotation, facts_in
 
-from earmark.errors import SourceError  # noqa: E402
-from earmark.evaluation.purity import random_rotation  # noqa: E402
-from earmark.export.embeddings import embeddings_model  # noqa: E402
-from earmark.export.heads import Rotation, facts_in  # noqa: E402
-from earmark.export.sources.factory import from_adapter  # noqa: E402
-from earmark.export.sources.tokens import TokenGrid  # noqa: E402
+onnxruntime = later("onnxruntime")
+torch = later("torch")
+models = later("apex_models")
+from_adapter = later("earmark.export.sources.factory", "from_adapter")
+TokenGrid = later("earmark.export.sources.tokens", "TokenGrid")
 
 CHANNELS, CLASSES = 16, 3
-
-
-class Pooling(nn.Module):
-    """Z [B, C, T', F'] -> v [B, C], or with attention of classes [B, K, C]."""
-
-    def __init__(self, kind, attention=None):
-        super().__init__()
-        self.kind, self.attention = kind, attention
-
-    def forward(self, z):
-        if self.kind == "attention":
-            weights = self.attention(z)
-            return torch.einsum("btf,bctf->bc" if weights.dim() == 3 else "bktf,bctf->bkc", weights, z)
-        frames = z.mean(dim=3)
-        return frames.mean(dim=2) + (frames.amax(dim=2) if self.kind == "max_mean" else 0.0)
-
-
-class Attention(nn.Module):
-    """Softmax over the map of a 1x1 convolution; one map, or one a class."""
-
-    def __init__(self, maps):
-        super().__init__()
-        self.score, self.maps = nn.Conv2d(CHANNELS, maps, 1), maps
-
-    def forward(self, z):
-        scores = 4.0 * self.score(z)
-        weights = torch.softmax(scores.flatten(2), dim=2).reshape(scores.shape)
-        return weights[:, 0] if self.maps == 1 else weights
-
-
-class Chained(nn.Module):
-    """pool, then a head; of attention of classes each class its own row."""
-
-    def __init__(self, pool, head):
-        super().__init__()
-        self.pool, self.head = pool, head
-
-    def forward(self, z):
-        made = self.head(self.pool(z))
-        return made if made.dim() == 2 else made.diagonal(dim1=1, dim2=2)
-
-
-def network(activation):
-    torch.manual_seed(5)
-    return nn.Sequential(nn.Linear(CHANNELS, 12), activation, nn.Dropout(0.3), nn.Linear(12, CLASSES))
 
 
 HEADS = {
@@ -71,9 +27,9 @@ HEADS = {
     "max_mean": ("max_mean", None, None),
     "attention": ("attention", 1, None),
     "attention of classes": ("attention", CLASSES, None),
-    "relu network": ("max_mean", None, nn.ReLU()),
-    "gelu network": ("mean", None, nn.GELU()),
-    "tanh network": ("attention", 1, nn.Tanh()),
+    "relu network": ("max_mean", None, "ReLU"),
+    "gelu network": ("mean", None, "GELU"),
+    "tanh network": ("attention", 1, "Tanh"),
 }
 
 
@@ -83,14 +39,14 @@ def adapter(request, make_tiny_adapter):
     pooling, maps, activation = HEADS[request.param]
     made = make_tiny_adapter(decoder=False)
     torch.manual_seed(7)
-    attention = None if maps is None else Attention(maps).eval()
+    attention = None if maps is None else models.Attention(maps).eval()
     made.pooling, made.attention = pooling, attention
     if activation is None:
         head = made.linear
     else:
-        made.linear, made.network = None, network(activation).eval()
+        made.linear, made.network = None, models.network(getattr(torch.nn, activation)()).eval()
         head = made.network
-    made.head = Chained(Pooling(pooling, attention), head).eval()
+    made.head = models.Chained(models.Pooling(pooling, attention), head).eval()
     return made
 
 
@@ -205,40 +161,11 @@ def test_an_unknown_head_is_localisation_only(make_tiny_adapter, tmp_path):
     assert not spec.gradient
 
 
-class Patches(nn.Module):
-    """A small transformer over 4 x 8 patches of log-bands [B, T, 40]; tokens [B, 1 + N, 16]."""
-
-    def __init__(self, order="frequency"):
-        super().__init__()
-        torch.manual_seed(11)
-        self.order = order
-        self.patch = nn.Conv2d(1, CHANNELS, (4, 8), (4, 8))
-        layer = nn.TransformerEncoderLayer(CHANNELS, 4, 32, dropout=0.0, batch_first=True, norm_first=True)
-        self.body = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-        self.first = nn.Parameter(torch.randn(1, 1, CHANNELS))
-
-    def forward(self, features):
-        x = self.patch(features.unsqueeze(1))
-        x = (x.transpose(2, 3) if self.order == "frequency" else x).flatten(2).transpose(1, 2)
-        return self.body(torch.cat((self.first.expand(len(x), -1, -1), x), dim=1))
-
-
-class TokenHead(nn.Module):
-    """The mean over the placed tokens, or the class token, then a linear head."""
-
-    def __init__(self, linear, from_class):
-        super().__init__()
-        self.linear, self.from_class = linear, from_class
-
-    def forward(self, tokens):
-        return self.linear(tokens[:, 0] if self.from_class else tokens[:, 1:].mean(dim=1))
-
-
 def token_adapter(make_tiny_adapter, grid, *, order="frequency", from_class=False):
     """The tiny model with a transformer in place of its convolutions."""
     adapter = make_tiny_adapter(decoder=False)
-    adapter.feature_map = Patches(order).eval()
-    adapter.head = TokenHead(adapter.linear, from_class).eval()
+    adapter.feature_map = models.Patches(order).eval()
+    adapter.head = models.TokenHead(adapter.linear, from_class).eval()
     adapter.tokens = grid
     adapter.pooling = "other" if from_class else "mean"
     if from_class:
@@ -259,17 +186,17 @@ def test_tokens_become_a_map_and_add_up(make_tiny_adapter, order, tmp_path):
 @pytest.mark.parametrize(
     "grid",
     [
-        TokenGrid(rows=5, order="time"),
-        TokenGrid(rows=25, order="time"),
-        TokenGrid(rows=7, skip=1),
-        TokenGrid(rows=1, skip=2),
-        TokenGrid(rows=6, skip=0),
+        {"rows": 5, "order": "time"},
+        {"rows": 25, "order": "time"},
+        {"rows": 7, "skip": 1},
+        {"rows": 1, "skip": 2},
+        {"rows": 6, "skip": 0},
     ],
 )
 def test_tokens_in_another_order_are_refused(make_tiny_adapter, grid):
     """An axis taken for the other, or a token too many, is found out."""
-    adapter = token_adapter(make_tiny_adapter, grid)
-    adapter.bands_hz = [(100.0 * row, 100.0 * (row + 1)) for row in range(grid.rows)]
+    adapter = token_adapter(make_tiny_adapter, TokenGrid(**grid))
+    adapter.bands_hz = [(100.0 * row, 100.0 * (row + 1)) for row in range(grid["rows"])]
     with pytest.raises(SourceError, match=r"impulse|tokens"):
         from_adapter(adapter)
 

@@ -7,46 +7,26 @@ import onnx
 import pytest
 import soundfile
 from click.testing import CliRunner
+from later import later
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("onnxruntime")
-from torch import nn  # noqa: E402
+import earmark
+from earmark.cli import main
+from earmark.errors import SourceError
+from earmark.export.sources.onnx_feature_map import MapRequest
+from earmark.export.sources.onnx_file import load
 
-import earmark  # noqa: E402
-from earmark.cli import main  # noqa: E402
-from earmark.errors import SourceError  # noqa: E402
-from earmark.export.sources.onnx_feature_map import MapRequest  # noqa: E402
-from earmark.export.sources.onnx_file import load  # noqa: E402
+later("onnxruntime")
+torch = later("torch")
+models = later("apex_models")
 
 LABELS = ["hum", "whistle"]
-
-
-class Listening(nn.Module):
-    """Waveform [B, N] -> logits [B, 2] from a map [B, 6, rows, T] (or [B, T, 6] with one row)."""
-
-    def __init__(self, rows, pooling):
-        super().__init__()
-        torch.manual_seed(0)
-        self.rows, self.pooling = rows, pooling
-        self.filters = nn.Conv1d(1, 6 * rows, 64, 40)
-        self.head = nn.Linear(6, 2)
-
-    def forward(self, wave):
-        x = torch.relu(self.filters(wave.unsqueeze(1)))
-        if self.rows == 1:
-            shown = x.transpose(1, 2) * 1.5
-            return self.head(shown.mean(dim=1))
-        shown = x.reshape(x.shape[0], 6, self.rows, -1) * 1.5
-        frames = shown.mean(dim=2)
-        pooled = frames.mean(dim=2) + (frames.amax(dim=2) if self.pooling == "max_mean" else 0.0)
-        return self.head(pooled if self.pooling != "square" else pooled.square())
 
 
 def graph(path, rows=4, pooling="max_mean", samples=None):
     """Export the model; returns the name of its map, the product by 1.5."""
     length = samples or 4000
     dynamic = None if samples else {"wave": {0: "batch", 1: "samples"}}
-    model = Listening(rows, pooling).eval()
+    model = models.Listening(rows, pooling).eval()
     torch.onnx.export(
         model, (torch.zeros(1, length),), str(path), input_names=["wave"], output_names=["scores"],
         dynamic_axes=dynamic, dynamo=False, opset_version=17,

@@ -7,16 +7,17 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+from later import later
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("onnxruntime")
+import earmark
+from earmark.errors import DataError, EarmarkError, LabelError, RunError
+from earmark.export.apex.settings import ApexSettings
+from earmark.export.bundle_writer import write_bundle
 
-import earmark  # noqa: E402
-from earmark.errors import DataError, EarmarkError, LabelError, RunError  # noqa: E402
-from earmark.export.apex.settings import ApexSettings  # noqa: E402
-from earmark.export.apex.train import train_apex  # noqa: E402
-from earmark.export.bundle_writer import write_bundle  # noqa: E402
-from earmark.export.sources.factory import from_adapter  # noqa: E402
+later("onnxruntime")
+torch = later("torch")
+train_apex = later("earmark.export.apex.train", "train_apex")
+from_adapter = later("earmark.export.sources.factory", "from_adapter")
 
 pytestmark = pytest.mark.trained
 FEW = ApexSettings(rounds=6, n_last=3, polish=2)

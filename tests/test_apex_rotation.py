@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from later import later
 
-pytest.importorskip("torch")
 from earmark.evaluation.purity import (
     Cells,
     FeatureMaps,
@@ -17,6 +17,8 @@ from earmark.evaluation.purity import (
 )
 from earmark.export.apex.rotation import learn_rotation, rounds_of
 from earmark.export.apex.settings import ApexSettings
+
+later("torch")
 
 FRAMES, ROWS = 6, 4
 

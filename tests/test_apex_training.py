@@ -7,23 +7,25 @@ import shutil
 
 import pytest
 from click.testing import CliRunner
+from later import later
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("onnxruntime")
-
-import earmark  # noqa: E402
-from earmark.cli import main  # noqa: E402
-from earmark.errors import (  # noqa: E402
+import earmark
+from earmark.cli import main
+from earmark.errors import (
     RunError,
     SourceError,
 )
-from earmark.export.apex.settings import ApexSettings  # noqa: E402
-from earmark.export.apex.train import train_apex  # noqa: E402
-from earmark.export.bundle_writer import write_bundle  # noqa: E402
-from earmark.export.sources.factory import from_adapter  # noqa: E402
-from earmark.export.sources.run import load as load_run  # noqa: E402
-from earmark.export.training.classifier import train_classifier  # noqa: E402
-from earmark.export.training.settings import ClassifierSettings  # noqa: E402
+from earmark.export.apex.settings import ApexSettings
+from earmark.export.bundle_writer import write_bundle
+from earmark.export.training.settings import ClassifierSettings
+
+later("onnxruntime")
+later("torch")
+models = later("apex_models")
+train_apex = later("earmark.export.apex.train", "train_apex")
+from_adapter = later("earmark.export.sources.factory", "from_adapter")
+load_run = later("earmark.export.sources.run", "load")
+train_classifier = later("earmark.export.training.classifier", "train_classifier")
 
 pytestmark = pytest.mark.trained
 LABELS = ("low hum", "noise", "whistle")
@@ -122,36 +124,15 @@ def test_a_u_a_view_and_a_general_u(bundle, sounds):
     assert "contributions_time" in {output.name for output in session.get_outputs()}
 
 
-class Attention(torch.nn.Module):
-    """Z [B, C, T', F'] -> weights of each of three classes, of sum 1."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(2)
-        self.score = torch.nn.Conv2d(16, 3, 1)
-
-    def forward(self, z):
-        scores = 3.0 * self.score(z)
-        return torch.softmax(scores.flatten(2), dim=2).reshape(scores.shape)
-
-
-class Attended(torch.nn.Module):
-    """Every class judges by what it attends to."""
-
-    def __init__(self, attention, linear):
-        super().__init__()
-        self.attention, self.linear = attention, linear
-
-    def forward(self, z):
-        pooled = torch.einsum("bktf,bctf->bkc", self.attention(z), z)
-        return (pooled * self.linear.weight).sum(dim=2) + self.linear.bias
-
-
 def test_several_labels_by_attention(make_tiny_adapter, sounds, tmp_path):
     """Attention a class and several labels at once: each label asked for has its own sum."""
     adapter = make_tiny_adapter(decoder=False)
-    adapter.task, adapter.pooling, adapter.attention = "multi_label", "attention", Attention().eval()
-    adapter.head = Attended(adapter.attention, adapter.linear).eval()
+    adapter.task, adapter.pooling, adapter.attention = (
+        "multi_label",
+        "attention",
+        models.AttentionOfClasses().eval(),
+    )
+    adapter.head = models.Attended(adapter.attention, adapter.linear).eval()
     write_bundle(from_adapter(adapter), tmp_path / "bundle")
     summary = train_apex(tmp_path / "bundle", sounds, FEW)
     assert summary["head"] == "additive"

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-
-pytest.importorskip("sklearn")
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from later import later
 
 import earmark
 from earmark.errors import DataError, RunError
@@ -19,6 +17,8 @@ from earmark.export.component_facts import component_facts
 from earmark.export.dictionary import FrameSample, activate, knee, learn_dictionary
 from earmark.runtime.manifest import AnalysisSpec
 from earmark.runtime.stft import forward
+
+later("sklearn")
 
 PLANTED = 6
 

@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
+import functools
+
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from later import later
 
-torch = pytest.importorskip("torch")
+from earmark.errors import RunError, SourceError
+from earmark.export.training.l2i_settings import L2iSettings, check_l2i
 
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
+torch = later("torch")
+RecipeTheta = later("earmark.export.architectures.cnn14_interpreter", "RecipeTheta")
+CompactPsi = later("earmark.export.architectures.compact_interpreter", "CompactPsi")
+Theta = later("earmark.export.architectures.interpreter", "Theta")
+interpreters = later("earmark.export.interpreters")
+InterpreterForm = later("earmark.export.interpreters", "InterpreterForm")
+cost = later("earmark.export.interpreters", "cost")
+interpreter_form = later("earmark.export.interpreters", "interpreter_form")
+read_form = later("earmark.export.interpreters", "read_form")
+RunDirectory = later("earmark.export.run_directory", "RunDirectory")
+Scale = later("earmark.export.scales", "Scale")
+load = later("earmark.export.sources.run", "load")
+training = later("earmark.export.training.classifier")
+build = later("earmark.export.training.classifier", "build")
+cross_entropy = later("earmark.export.training.l2i_loss", "cross_entropy")
+nmf_terms = later("earmark.export.training.l2i_loss", "nmf_terms")
+relevance = later("earmark.export.training.l2i_loss", "relevance")
+removal = later("earmark.export.training.l2i_loss", "removal")
+soft_mask = later("earmark.export.training.l2i_loss", "soft_mask")
 
-from earmark.errors import RunError, SourceError  # noqa: E402
-from earmark.export.architectures.cnn14_interpreter import RecipeTheta  # noqa: E402
-from earmark.export.architectures.compact_interpreter import CompactPsi  # noqa: E402
-from earmark.export.architectures.interpreter import Theta  # noqa: E402
-from earmark.export.interpreters import SHARE, InterpreterForm, cost, interpreter_form, read_form  # noqa: E402
-from earmark.export.run_directory import RunDirectory  # noqa: E402
-from earmark.export.scales import Scale  # noqa: E402
-from earmark.export.sources.run import load  # noqa: E402
-from earmark.export.training.classifier import ARCHITECTURE, build  # noqa: E402
-from earmark.export.training.l2i_loss import (  # noqa: E402
-    cross_entropy,
-    nmf_terms,
-    relevance,
-    removal,
-    soft_mask,
-)
-from earmark.export.training.l2i_settings import L2iSettings, check_l2i  # noqa: E402
 
-SCALES = [
-    Scale(tap="c", channels=8, rows=4, stride=8, hz=[]),
-    Scale(tap="b", channels=6, rows=8, stride=4, hz=[]),
-    Scale(tap="a", channels=4, rows=16, stride=2, hz=[]),
-]
+@functools.cache
+def scales():
+    return [
+        Scale(tap="c", channels=8, rows=4, stride=8, hz=[]),
+        Scale(tap="b", channels=6, rows=8, stride=4, hz=[]),
+        Scale(tap="a", channels=4, rows=16, stride=2, hz=[]),
+    ]
 
 
 def of(*shape, seed=0):
@@ -41,14 +49,14 @@ def of(*shape, seed=0):
 
 
 def maps_for(frames, seed=0):
-    return [of(2, s.channels, max(1, frames // s.stride), s.rows, seed=seed) for s in SCALES]
+    return [of(2, s.channels, max(1, frames // s.stride), s.rows, seed=seed) for s in scales()]
 
 
 @settings(max_examples=20, deadline=None)
 @given(frames=st.integers(8, 80))
 def test_psi_of_any_length(frames):
     torch.manual_seed(0)
-    psi = CompactPsi(SCALES, 5, width=12).eval()
+    psi = CompactPsi(scales(), 5, width=12).eval()
     with torch.no_grad():
         made = psi(torch.zeros(2, frames, 3), *maps_for(frames))
     assert made.shape == (2, 5, frames)
@@ -59,7 +67,7 @@ def test_psi_of_any_length(frames):
 def test_psi_places_what_it_hears():
     """A change in the finest map moves the activations around its place and nowhere else."""
     torch.manual_seed(0)
-    psi = CompactPsi([SCALES[2]], 5, width=32).eval()
+    psi = CompactPsi([scales()[2]], 5, width=32).eval()
     fine = of(1, 4, 50, 16)
     other = fine.clone()
     other[:, :, 30] += 1.0
@@ -83,7 +91,7 @@ def source(tmp_path_factory):
         "window_seconds": 5.0,
         "level": "peak",
         "analysis": analysis,
-        "classifier": {"architecture": ARCHITECTURE, "mels": 64, "width": 24},
+        "classifier": {"architecture": training.ARCHITECTURE, "mels": 64, "width": 24},
         "training": {},
     }
     run = RunDirectory(tmp_path_factory.mktemp("runs") / "full", "classifier")
@@ -96,9 +104,9 @@ def source(tmp_path_factory):
 def test_it_costs_less_than_a_tenth_of_the_classifier(source):
     form = interpreter_form(source, 64)
     own, classifier = cost(source, form)
-    assert own <= SHARE * classifier < 0.1 * classifier
+    assert own <= interpreters.SHARE * classifier < 0.1 * classifier
     wider = msgspec.structs.replace(form, width=form.width + 8)
-    assert cost(source, wider)[0] > SHARE * classifier
+    assert cost(source, wider)[0] > interpreters.SHARE * classifier
     assert read_form(msgspec.to_builtins(form)) == form
 
 

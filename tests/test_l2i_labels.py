@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
+from later import later
 
-torch = pytest.importorskip("torch")
+from earmark.cli import main
+from earmark.errors import RunError
+from earmark.export.bundle_writer import write_bundle
+from earmark.export.training.l2i_settings import L2iSettings
+from earmark.export.training.settings import ClassifierSettings
 
-from earmark.cli import main  # noqa: E402
-from earmark.errors import RunError  # noqa: E402
-from earmark.export.bundle_writer import write_bundle  # noqa: E402
-from earmark.export.sources.run import load  # noqa: E402
-from earmark.export.training.classifier import train_classifier  # noqa: E402
-from earmark.export.training.l2i import train_l2i  # noqa: E402
-from earmark.export.training.l2i_settings import L2iSettings  # noqa: E402
-from earmark.export.training.settings import ClassifierSettings  # noqa: E402
+torch = later("torch")
+load = later("earmark.export.sources.run", "load")
+train_classifier = later("earmark.export.training.classifier", "train_classifier")
+train_l2i = later("earmark.export.training.l2i", "train_l2i")
 
 pytestmark = pytest.mark.trained
 RATE = 8000

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
+from later import later
 
-torch = pytest.importorskip("torch")
-if importlib.util.find_spec("speechbrain") is None:
-    pytest.skip("speechbrain is not installed", allow_module_level=True)
+import earmark
+from earmark.errors import SourceError
+from earmark.export.bundle_writer import write_bundle
+from earmark.export.sources import resolve
+from earmark.export.training.l2i_settings import L2iSettings
 
-import earmark  # noqa: E402
-from earmark.errors import SourceError  # noqa: E402
-from earmark.export.bundle_writer import write_bundle  # noqa: E402
-from earmark.export.interpreters import interpreter_form  # noqa: E402
-from earmark.export.run_directory import RunDirectory  # noqa: E402
-from earmark.export.source import without_onednn  # noqa: E402
-from earmark.export.sources import resolve  # noqa: E402
-from earmark.export.trained_interpreter import with_interpreter  # noqa: E402
-from earmark.export.training.l2i import train_l2i  # noqa: E402
-from earmark.export.training.l2i_settings import L2iSettings  # noqa: E402
+later("speechbrain")
+torch = later("torch")
+interpreter_form = later("earmark.export.interpreters", "interpreter_form")
+RunDirectory = later("earmark.export.run_directory", "RunDirectory")
+without_onednn = later("earmark.export.source", "without_onednn")
+with_interpreter = later("earmark.export.trained_interpreter", "with_interpreter")
+train_l2i = later("earmark.export.training.l2i", "train_l2i")
 
 pytestmark = pytest.mark.trained
 LABELS = ["dog", "chirping birds", "rain", "clock"]

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 import soundfile
+from later import later
 
 import earmark
 from earmark.runtime.method import Sound
@@ -16,7 +17,8 @@ from earmark.runtime.prototype_places import Head, places_of
 from earmark.runtime.prototypes import Prototypes, open_generation
 from earmark.runtime.sound import open_sound
 
-pytest.importorskip("torch")
+later("torch")
+
 
 RATE = 16000
 

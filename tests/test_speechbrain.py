@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
+from later import later
 
-torch = pytest.importorskip("torch")
-if importlib.util.find_spec("speechbrain") is None:
-    pytest.skip("speechbrain is not installed", allow_module_level=True)
+from earmark.errors import EarmarkError, SourceError
+from earmark.export.bundle_writer import write_bundle
+from earmark.export.sources import resolve
+from earmark.export.sources.hyperparams import Hyperparams
 
-from earmark.errors import EarmarkError, SourceError  # noqa: E402
-from earmark.export.architectures.cnn14 import Cnn14  # noqa: E402
-from earmark.export.architectures.cnn14_decoder import (  # noqa: E402
-    Cnn14Decoder,
-    ExportedCnn14Decoder,
-    FoldedTail,
-    reference_mask,
-)
-from earmark.export.bundle_writer import write_bundle  # noqa: E402
-from earmark.export.source import without_onednn  # noqa: E402
-from earmark.export.sources import resolve, speechbrain  # noqa: E402
-from earmark.export.sources.hyperparams import Hyperparams  # noqa: E402
+later("speechbrain")
+torch = later("torch")
+Cnn14 = later("earmark.export.architectures.cnn14", "Cnn14")
+Cnn14Decoder = later("earmark.export.architectures.cnn14_decoder", "Cnn14Decoder")
+ExportedCnn14Decoder = later("earmark.export.architectures.cnn14_decoder", "ExportedCnn14Decoder")
+FoldedTail = later("earmark.export.architectures.cnn14_decoder", "FoldedTail")
+reference_mask = later("earmark.export.architectures.cnn14_decoder", "reference_mask")
+without_onednn = later("earmark.export.source", "without_onednn")
+speechbrain = later("earmark.export.sources.speechbrain")
 
 LABELS = ["dog", "chirping birds", "it's raining", 'a "quoted" => label']
 
@@ -191,8 +188,9 @@ def test_filterbank_is_speechbrains(narrow, recipe_folder):
     assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize(("dtype", "limit"), [("float64", 1e-12), ("float32", 1e-5)])
 def test_fold_of_layers_eight_and_nine_is_exact(recipe_folder, dtype, limit):
+    dtype = getattr(torch, dtype)
     models, _ = recipe_folder.speechbrain_modules()
     torch.manual_seed(3)
     theirs = models.CNN14PSI_stft(32).to(dtype)

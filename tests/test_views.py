@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from later import later
 
 import earmark
 from earmark.prototypes_index.views import CONTRAST, embed, find_places, normalise
 
-pytest.importorskip("torch")
+later("torch")
+
 
 CHANNELS = 64
 
