@@ -40,7 +40,7 @@ class Damaged:
 
     def manifest(self) -> dict[str, Any]:
         """The manifest as it is now."""
-        return json.loads((self.folder / MANIFEST).read_bytes())
+        return json.loads(self.read(MANIFEST))
 
     def write(self, name: str, content: bytes) -> None:
         """Replace a file."""
@@ -53,7 +53,9 @@ class Damaged:
         self.touched.add(name)
 
     def read(self, name: str) -> bytes:
-        """A file's content."""
+        """A file's content. Raises FileNotFoundError for a pipe or a device, which has no end."""
+        if not (self.folder / name).is_file():
+            raise FileNotFoundError(name)
         return (self.folder / name).read_bytes()
 
     def pick(self, *suffixes: str) -> str:
@@ -165,7 +167,7 @@ def _special(one: Damaged, name: str | None = None) -> str:
     path = one.folder / name
     one.manifest_damaged |= name == MANIFEST
     one.touched.add(name)
-    content = path.read_bytes()
+    content = one.read(name)
     path.unlink()
     what = one.draw.choice(
         ["gone", "folder", "pipe", "socket", "zero", "null", "out", "inside", "loop", "dangling", "parent"]

@@ -2,10 +2,10 @@
 
     python benchmarks/fuzz/tables.py --cases 100000 --seed 1 --jobs 2 --out FOLDER
 
-A generation is opened and asked everything (every clip, entry and channel, a search in every view) without
-the hashes that would have stopped the damage; odd seeds take one that is searched in lists. Tables of text
-are read as `evaluate` and `index` read them. Faults are crashes, hangs, memory, exceptions that are no
-EarmarkError, unclear messages, and numbers that cannot be.
+A generation is opened, checked as by `verify`, and asked everything (every clip, entry and channel, a search
+in every view) without the hashes that would have stopped the damage; odd seeds take one that is searched in
+lists. Tables of text are read as `evaluate` and `index` read them. Faults are crashes, hangs, memory,
+exceptions that are no EarmarkError, unclear messages, and numbers that cannot be.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ class Tables:
         where = "; ".join(one.steps)
         note(folder, where)
         try:
-            wrong = _ask(Generation.open(one.folder, self.spec), draw)
+            generation = Generation.open(one.folder, self.spec)
+            generation.check()
+            wrong = _ask(generation, draw)
         except Exception as error:
             return refusal(error, (str(one.folder),), where)
         return Verdict("silent", wrong, where) if wrong else Verdict("ok", where=where)
