@@ -15,7 +15,7 @@ from .. import __version__
 from ..errors import BundleError, SourceError
 from ..prototypes_index.atomic import put_in_place, staged
 from ..prototypes_index.durability import naming, sync_folder, sync_tree
-from ..runtime.bundle import MANIFEST
+from ..runtime.bundle import MANIFEST, Bundle
 from ..runtime.manifest import SCHEMA_VERSION, Manifest, StageSpec
 from .card import CARD, card
 from .exportable import Exportable, FloatArray
@@ -90,9 +90,19 @@ def write_bundle(
             (folder / CARD).write_text(card(manifest, source.description), encoding="utf-8")
         manifest = msgspec.structs.replace(manifest, files=describe_files(folder))
         write_manifest(folder, _validated(manifest, source))
+        _read_back(folder, source)
         sync_tree(folder)
         _publish(folder, target, force=force)
     return manifest
+
+
+def _read_back(folder: Path, source: Exportable) -> None:
+    """Examine the bundle as its readers will. Raises SourceError where they would refuse it."""
+    try:
+        Bundle.open(folder, examine=False).examine()
+    except BundleError as error:
+        text = str(error).replace(f"{folder.resolve()}/", "")
+        raise SourceError(f"{source.name}: makes a bundle that its readers refuse: {text}") from error
 
 
 def check_target(target: Path, *, force: bool) -> None:

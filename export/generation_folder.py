@@ -25,6 +25,7 @@ from ..prototypes_index.generation import AUDIO, Generation
 from ..prototypes_index.info import GenerationInfo
 from ..runtime.bundle import MANIFEST, read_manifest
 from ..runtime.manifest import FileSpec, Manifest, PrototypesSpec
+from ..runtime.prototypes import examine_generation
 from .card import CARD, prototypes_card
 from .manifest_file import describe_files, manifest_lock, replace_manifest
 
@@ -93,7 +94,8 @@ class GenerationFolder:
             removed=info.removed,
             audio=(building / AUDIO).is_dir(),
         )
-        Generation.open(building, spec, embeddings_sha256=info.embeddings_sha256)
+        generation = Generation.open(building, spec, embeddings_sha256=info.embeddings_sha256)
+        examine_generation(generation, self.manifest)
         write_whole(building / CARD, prototypes_card(self.manifest, spec, info))
         files = {path: one for path, one in self.manifest.files.items() if not path.startswith(f"{FOLDER}/")}
         files |= {f"{FOLDER}/{name}/{path}": one for path, one in describe_files(building, known).items()}

@@ -137,6 +137,7 @@ class Generation:
             tables[f"{view}.channels"] = open_table(door.path(f"{view}.channels.npy"), ROW, per_clip)
             tables[f"{view}.scores"] = open_table(door.path(f"{view}.scores.npy"), SCORE, per_clip)
             tables[f"{view}.tops"] = open_table(door.path(f"{view}.tops.npy"), TOP, tops)
+            _check_tops(tables[f"{view}.tops"], info.clips, index.entries, door.where(f"{view}.tops.npy"))
             for suffix in (PROJECTION, VECTORS) if index.kind == "ivf" else ():
                 door.path(f"{view}{suffix}")
             indexes[view] = ViewIndex(door.path(f"{view}.faiss"), index)
@@ -327,6 +328,18 @@ def _hash(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise PrototypeIndexError(f"{path}: cannot be read ({error.strerror}); {REBUILD}") from error
+
+
+def _check_tops(tops: Table, clips: int, entries: int, path: Path) -> None:
+    """The prototypes of channels, which are few, are there and have scores."""
+    held = tops[tops["clip"] >= 0]
+    if (
+        int(tops["clip"].min()) < -1
+        or int(held["clip"].max(initial=0)) >= clips
+        or not 0 <= int(held["entry"].min(initial=0)) <= int(held["entry"].max(initial=0)) < entries
+        or not np.isfinite(held["score"]).all()
+    ):
+        raise PrototypeIndexError(f"{path}: damaged; {REBUILD}")
 
 
 def _alive(door: Door, info: GenerationInfo) -> npt.NDArray[np.bool_]:

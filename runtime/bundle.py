@@ -15,7 +15,7 @@ from .. import limits
 from ..errors import BundleError
 from .examined import Examined
 from .files import MANIFEST, Files, read_regular
-from .graphs import check_graph, embeddings_borders, stage_data
+from .graphs import check_graph, stage_data
 from .manifest import SCHEMA_VERSION, Manifest
 from .structure import check_structure
 
@@ -99,12 +99,9 @@ class Bundle:
             open_dictionary(self.path, manifest)
         if manifest.prototypes is not None:
             # faiss takes its time to import.
-            from .prototypes import open_generation
+            from .prototypes import examine_generation, open_generation
 
-            generation = open_generation(self.path, manifest)
-            inputs, outputs, optional = embeddings_borders(manifest)
-            check_graph(generation.graph, inputs, outputs, optional=optional)
-            generation.check()
+            examine_generation(open_generation(self.path, manifest), manifest)
 
 
 def read_manifest(folder: Path | str) -> Manifest:

@@ -22,6 +22,7 @@ from ..prototypes_index.generation import EMBEDDINGS, Generation, Match
 from ..prototypes_index.views import LOCALISES_FREQUENCY, Grid, View, normalise, real_maps
 from .arrays import FloatArray
 from .files import Files
+from .graphs import check_graph, embeddings_borders
 from .lazy import LazyMapping
 from .manifest import FeatureMapSpec, Manifest
 from .method import Answer, Context, Heard, Sound, refuse_unknown
@@ -376,6 +377,13 @@ def open_generation(folder: Path, manifest: Manifest) -> Generation:
         model_sha256=model_hash(manifest),
         door=_Door(Files(folder, manifest.files), name),
     )
+
+
+def examine_generation(generation: Generation, manifest: Manifest) -> None:
+    """Look into the generation's graph and every row of its tables. Raises BundleError."""
+    inputs, outputs, optional = embeddings_borders(manifest)
+    check_graph(generation.graph, inputs, outputs, optional=optional)
+    generation.check()
 
 
 def model_hash(manifest: Manifest) -> str:

@@ -33,8 +33,16 @@ Tensors = dict[str, npt.NDArray[Any]]
 
 _MOST_THREADS = 1024
 
-# What an explanation is made of: none of it may be a number that is not finite.
-_FINITE = frozenset({"stft", "logits", "mask", "activations", "pooled"})
+# What an explanation is made of, by stage: none of it may be a number that is not finite.
+_FINITE: dict[str, frozenset[str]] = {
+    "frontend": frozenset({"stft"}),
+    "classifier": frozenset({"logits"}),
+    "classifier_int8": frozenset({"logits"}),
+    "decoder": frozenset({"mask"}),
+    "interpreter": frozenset({"activations", "pooled", "logits"}),
+}
+# A mask may leave 0..1 by what float32 rounds.
+MASK_ROUNDING = 1e-4
 
 # Sessions made before a fork: destroying them would wait for threads that the child does not have.
 _INHERITED: list[Any] = []
@@ -309,11 +317,23 @@ def _check_answers(answers: Tensors, feeds: Arrays, path: Path, spec: StageSpec 
             if tensor.dims[:1] == batch and isinstance(batch[0], str) and len(found) != sounds:
                 raise BundleError(f"{path}: gives {tensor.name} of {len(found)} sounds for {sounds}")
     for name, array in answers.items():
-        if (spec is None or name in _FINITE) and not _finite(array):
+        if not (spec is None or name in _FINITE.get(spec.name, (name,))):
+            continue
+        if not _finite(array):
             raise BundleError(
                 f"{path}: answers with numbers that are not finite ({name}): this sound is more than the "
                 "model can take, or the bundle is damaged; run earmark verify"
             )
+        stage = None if spec is None else spec.name
+        low, high = float(array.min(initial=0.0)), float(array.max(initial=0.0))
+        if (stage, name) == ("decoder", "mask") and (low < -MASK_ROUNDING or high > 1.0 + MASK_ROUNDING):
+            raise BundleError(
+                f"{path}: answers with a mask from {low:.3g} to {high:.3g} instead of 0 to 1; export the "
+                "bundle again"
+            )
+        # Pooled ones may be: the recipe's attention has weights of either sign.
+        if (stage, name) == ("interpreter", "activations") and low < 0.0:
+            raise BundleError(f"{path}: answers with negative activations; export the bundle again")
 
 
 def _finite(array: npt.NDArray[Any]) -> bool:
