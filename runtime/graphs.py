@@ -14,7 +14,6 @@ from typing import Any
 from .. import limits
 from ..errors import BundleError
 from .manifest import Manifest, StageSpec, TensorSpec
-from .printable import printable
 
 # Operators that make ONNX Runtime open files of the graph's choosing.
 _FILE_OPERATORS = frozenset({"EPContext"})
@@ -140,11 +139,7 @@ def _check_borders(
 
 def _short(names: Sequence[str]) -> str:
     """Names for a message: strangers' may be long, and many."""
-    return (
-        "["
-        + ", ".join(printable(name if len(name) <= 40 else f"{name[:40]}...") for name in names[:20])
-        + "]"
-    )
+    return "[" + ", ".join(name if len(name) <= 40 else f"{name[:40]}..." for name in names[:20]) + "]"
 
 
 def _check_values(path: Path, values: Iterable[Any], specs: Iterable[TensorSpec]) -> None:
