@@ -9,6 +9,8 @@ from typing import Any
 
 from ..errors import MissingDependencyError
 from ..evaluation.metrics import METRICS
+from ..prototypes_index.atomic import open_whole, write_whole
+from ..prototypes_index.durability import naming
 
 # What is drawn, from left to right.
 _DRAWN = ("faithfulness", "average_drop", "input_fidelity")
@@ -23,9 +25,10 @@ def check_curves(path: Path) -> None:
 
 def write_curves(path: Path, points: Sequence[dict[str, Any]]) -> None:
     """Write the points of `faithfulness_table.curves` to `path`, .json or a picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == ".json":
-        path.write_text(json.dumps({"points": list(points)}, indent=2) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps({"points": list(points)}, indent=2) + "\n")
         return
     rows = list(dict.fromkeys((point["condition"], point["domain"]) for point in points))
     pyplot = _pyplot()
@@ -47,7 +50,8 @@ def write_curves(path: Path, points: Sequence[dict[str, Any]]) -> None:
             panel.grid(alpha=0.3)
     panels[0, 0].legend(fontsize=8)
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    with open_whole(path) as file:
+        figure.savefig(file, dpi=120, format=path.suffix[1:].lower())
     pyplot.close(figure)
 
 

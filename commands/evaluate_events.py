@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from .console import say, say_json, tell
 from .evaluate_options import bundle_and_data, fold_option, records_option, seed_option, strict_option
 from .inputs import tell_skipped
 from .options import device_option, json_option
+from .written import write_lines
 
 if TYPE_CHECKING:
     from ..evaluation.localisation import Localisation, Rule
@@ -172,11 +172,9 @@ def _write_records(path: Path, found: Localisation) -> None:
     """One line of JSON an explanation."""
     from dataclasses import asdict
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        for one in found.judged:
-            record = {k: None if v != v else v for k, v in asdict(one).items()}  # noqa: PLR0124 (NaN)
-            file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+    # What is not a number is null.
+    rows = [{k: None if v != v else v for k, v in asdict(one).items()} for one in found.judged]  # noqa: PLR0124
+    write_lines(path, rows)
 
 
 class _Silent:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -20,6 +19,7 @@ from .evaluate_options import (
 )
 from .inputs import tell_skipped
 from .options import device_option, json_option
+from .written import write_lines
 
 
 @click.command()
@@ -71,9 +71,7 @@ def prototypes(
     if not made.records:
         raise DataError(f"{data}: no clip is left to judge; give sounds that are not in the index")
     if records is not None:
-        records.parent.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps(record.to_dict(), ensure_ascii=False) + "\n" for record in made.records]
-        records.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
+        write_lines(records, [record.to_dict() for record in made.records])
     table = made.table(seed=seed)
     if as_json:
         document = {

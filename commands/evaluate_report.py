@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import bold, say
+from .written import write_lines
 
 if TYPE_CHECKING:
     from ..evaluation.conditions import Condition
@@ -68,8 +68,4 @@ def print_report(document: dict[str, Any], tables: dict[str, Table], *, interval
 
 def write_records(path: Path, made: dict[str, Faithfulness]) -> None:
     """One line of JSON a record."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        for one in made.values():
-            for record in one.records:
-                file.write(json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
+    write_lines(path, (record.to_dict() for one in made.values() for record in one.records))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..printable import printable
+from ..prototypes_index.durability import naming
 
 LABEL_TABLE = "labels.csv"
 COLUMNS = ("clip", "labels")
@@ -51,7 +52,7 @@ def read_labels(folder: Path) -> dict[str, tuple[str, ...]]:
 
 def write_labels(folder: Path, table: Mapping[str, Sequence[str]]) -> None:
     """Write the table of `folder`: path inside it -> labels. Raises ValueError for a label with a `;`."""
-    with (folder / LABEL_TABLE).open("w", newline="", encoding="utf-8") as file:
+    with naming(folder / LABEL_TABLE), (folder / LABEL_TABLE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for name, labels in table.items():

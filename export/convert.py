@@ -16,10 +16,19 @@ import torch
 from torch import nn
 
 from ..errors import SourceError
+from ..prototypes_index.durability import naming
 from ..runtime.manifest import FeatureMapSpec, StageSpec
 from .apex.report import write_report
 from .embeddings import embeddings_model
-from .graph_file import EXTERNAL_DATA_BYTES, INLINE_TENSOR_BYTES, OPSET, Dims, StageName, stage_spec
+from .graph_file import (
+    EXTERNAL_DATA_BYTES,
+    INLINE_TENSOR_BYTES,
+    OPSET,
+    Dims,
+    StageName,
+    data_files,
+    stage_spec,
+)
 from .source import Source
 from .stft import stft
 
@@ -158,13 +167,13 @@ def _save(model: onnx_ir.Model, path: Path) -> list[str]:
         value.const_value for value in model.graph.initializers.values() if value.const_value is not None
     ]
     size = sum(tensor.nbytes for tensor in weights)
-    with quiet():
+    with quiet(), naming(path):
         if size <= EXTERNAL_DATA_BYTES:
             onnx_ir.save(model, path)
             return []
         data = f"{path.name}.data"
         onnx_ir.save(model, path, external_data=data, size_threshold_bytes=INLINE_TENSOR_BYTES)
-    return [data] if (path.parent / data).exists() else []
+    return data_files(path)
 
 
 def convert(source: Source, folder: Path, *, samples: int | None = None) -> list[StageSpec]:

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import soundfile
 import torch
 
 from ..errors import DataError
 from ..evaluation.synthesis import RECIPES, clip_of, make_clip, write_folder
+from ..runtime.sound_writing import write_sound
 from .bundle_writer import write_bundle
 from .prototypes import index_bundle
 from .sources import run as run_source
@@ -105,7 +105,7 @@ def build(
 def write_example(path: Path) -> None:
     """Write the shipped example clip: a snare, struck in the rain."""
     clip = make_clip("snare", EXAMPLE_SEED, background="rain", snr_db=14.0)
-    soundfile.write(path, clip.waveform, clip.sample_rate, subtype="PCM_16")
+    write_sound(path, clip.waveform, clip.sample_rate, "FLAC", "PCM_16")
 
 
 def _prototypes(data: Path, out: Path) -> Path:

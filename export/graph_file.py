@@ -41,11 +41,17 @@ def save_graph(model: onnx.ModelProto, path: Path) -> list[str]:
             size_threshold=INLINE_TENSOR_BYTES,
             convert_attribute=False,
         )
-        if not data.exists():
-            return []
-        # onnx lets the owner alone read it, whatever the umask.
-        data.chmod(path.stat().st_mode)
-        return [data.name]
+    return data_files(path)
+
+
+def data_files(path: Path) -> list[str]:
+    """The file with the weights of a graph just written to `path`, if it has one, readable like the graph."""
+    data = path.with_name(f"{path.name}.data")
+    if not data.exists():
+        return []
+    # onnx lets the owner alone read it, whatever the umask.
+    data.chmod(path.stat().st_mode)
+    return [data.name]
 
 
 def stage_spec(

@@ -39,27 +39,32 @@ def replaced(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A hidden name beside `path` to write to; it becomes `path` at the end, or nothing stays.
 
     durable: bring the file to the disk before it takes its place
-    Modes follow the umask. Raises WriteError that names `path`.
+    A link stays, and what it leads to is replaced; a pipe or a device is written to as it is. Modes follow
+    the umask. Raises WriteError that names `path`.
     """
     with naming(path):
-        sweep(path.parent)
-        temporary, held = _claim(path, _make_file)
+        if path.is_relative_to("/dev") or (path.exists() and not path.is_file()):
+            yield path
+            return
+        real = path.resolve() if path.is_symlink() else path
+        sweep(real.parent)
+        temporary, held = _claim(real, _make_file)
         try:
             yield temporary
             if durable:
                 with temporary.open("rb") as file:
                     os.fsync(file.fileno())
-            temporary.replace(path)
+            temporary.replace(real)
             if durable:
-                sync_folder(path.parent)
+                sync_folder(real.parent)
         finally:
             temporary.unlink(missing_ok=True)
             os.close(held)
 
 
 def write_whole(path: Path, content: bytes | str, *, durable: bool = True) -> None:
-    """Write a file whole or not at all; text in UTF-8. Raises WriteError that names `path`."""
-    data = content.encode() if isinstance(content, str) else content
+    """Write a file whole or not at all; text in UTF-8, what has none escaped. Raises WriteError."""
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     with open_whole(path, durable=durable) as file:
         file.write(data)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..prototypes_index.durability import naming
+from .arrays import FloatArray
 
 
 @contextmanager
@@ -39,3 +40,10 @@ def _raise_reason(path: Path) -> None:
     """Raise the system's own error where the file takes no more: libsndfile keeps it to itself."""
     with path.open("ab") as file:
         file.write(bytes(1 << 16))
+
+
+def write_sound(path: Path, waveform: FloatArray, rate: int, kind: str, subtype: str) -> None:
+    """Write `waveform` [samples] or [channels, samples]. Raises WriteError that names `path`."""
+    channels = 1 if waveform.ndim == 1 else len(waveform)
+    with open_sound_file(path, rate, channels, kind, subtype) as file:
+        file.write(waveform.T)

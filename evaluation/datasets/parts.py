@@ -21,13 +21,16 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
 from ...errors import DataError
+from ...prototypes_index.atomic import put_in_place, staged, sweep
+from ...prototypes_index.durability import naming
+from ...runtime.sound_writing import write_sound
 from ..label_table import write_labels
 
 FloatArray = npt.NDArray[np.float32]
 PARTS = ("train", "tune", "test")
+INFO = "info.json"
 
 
 @dataclass(frozen=True)
@@ -110,11 +113,33 @@ def clips_of(recipe: Recipe, options: Options) -> Iterator[tuple[str, str, int, 
 def write_set(recipe: Recipe, out: str | Path, options: Options, info: Mapping[str, Any]) -> dict[str, int]:
     """Write the set into the new or empty folder `out` (FLAC, 16 bit, mono); returns part -> clips.
 
-    The same sources and options give the same files. Raises DataError: `out` holds something.
+    The same sources and options give the same files, all of them or none. Raises DataError: `out` holds
+    something; WriteError.
     """
-    folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder}: is not empty; name a new folder for the set")
+    target = Path(out)
+    sweep(target)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise DataError(f"{target}: is not empty; name a new folder for the set")
+    with naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    # Nothing else may be done with a folder that is there: it can be the working folder, or a mount.
+    there = target.exists()
+    with staged(target, inside=there) as folder:
+        counts = _write_parts(recipe, folder, options)
+        text = json.dumps({**info, **recipe.info(), "clips": counts}, indent=2, ensure_ascii=False)
+        with naming(folder / INFO):
+            (folder / INFO).write_text(text + "\n", encoding="utf-8")
+        with naming(target):
+            if not there:
+                put_in_place(folder, target)
+            else:
+                for entry in (*(folder / part for part in counts), folder / INFO):
+                    entry.rename(target / entry.name)
+    return counts
+
+
+def _write_parts(recipe: Recipe, folder: Path, options: Options) -> dict[str, int]:
+    """Write the clips of all parts with their tables; returns part -> clips."""
     counts: dict[str, int] = {}
     events: dict[str, list[tuple[str, Truth]]] = {}
     notes: dict[str, list[str]] = {}
@@ -123,20 +148,20 @@ def write_set(recipe: Recipe, out: str | Path, options: Options, info: Mapping[s
         name = f"{label}/{mixture.fold}-{mixture.recording}-{index:04d}.flac"
         path = folder / part / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, mixture.waveform, recipe.sample_rate, subtype="PCM_16")
+        write_sound(path, mixture.waveform, recipe.sample_rate, "FLAC", "PCM_16")
         counts[part] = counts.get(part, 0) + 1
         if mixture.labels:
             tables.setdefault(part, {})[name] = mixture.labels
         events.setdefault(part, []).extend((name, truth) for truth in mixture.truths)
         notes.setdefault(part, []).append(json.dumps({"clip": name, **mixture.facts}, ensure_ascii=False))
     for part in counts:
-        with (folder / part / "events.csv").open("w", newline="", encoding="utf-8") as stream:
+        path = folder / part / "events.csv"
+        with naming(path), path.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(["clip", "label", "start_s", "end_s"])
             writer.writerows((n, t.label, f"{t.start_s:.4f}", f"{t.end_s:.4f}") for n, t in events[part])
-        (folder / part / "clips.jsonl").write_text("\n".join(notes[part]) + "\n", encoding="utf-8")
+        with naming(folder / part / "clips.jsonl"):
+            (folder / part / "clips.jsonl").write_text("\n".join(notes[part]) + "\n", encoding="utf-8")
     for part, table in tables.items():
         write_labels(folder / part, table)
-    text = json.dumps({**info, **recipe.info(), "clips": counts}, indent=2, ensure_ascii=False)
-    (folder / "info.json").write_text(text + "\n", encoding="utf-8")
     return counts

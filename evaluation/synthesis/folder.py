@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import soundfile
-
+from ...runtime.sound_writing import write_sound
 from .clips import Clip, make_clip
 from .one_shots import RECIPES
 
@@ -30,6 +29,6 @@ def write_folder(out: str | Path, seed: int, clips_per_class: int) -> list[Path]
         for index in range(clips_per_class):
             clip = clip_of(label, index, seed)
             path = folder / f"{1 + index % FOLDS}-{10_000 * (position + 1) + index}-A.flac"
-            soundfile.write(path, clip.waveform, clip.sample_rate, subtype="PCM_16")
+            write_sound(path, clip.waveform, clip.sample_rate, "FLAC", "PCM_16")
             paths.append(path)
     return paths
