@@ -84,10 +84,12 @@ class ClipListener:
             if not heard.waveform.any():
                 yield HeardClip(offset, duration, {}, None, silent=True)
                 continue
-            made = self._explainer.run_graph(self._embeddings, {tap: heard.taps[tap] for tap in self._taps})
-            maps = {name: made[name][0] for name in ("square", "time", "frequency")}
-            if not np.isfinite(maps["square"]).all():
+            feeds = {tap: heard.taps[tap] for tap in self._taps}
+            # Before the graph, whose answers would blame the bundle.
+            if not all(np.isfinite(feed).all() for feed in feeds.values()):
                 raise DataError(f"{opened.name}: its feature map holds numbers that are not finite; left out")
+            made = self._explainer.run_graph(self._embeddings, feeds)
+            maps = {name: made[name][0] for name in ("square", "time", "frequency")}
             frames = self._grid.frames_in(duration) if real < samples else None
             yield HeardClip(offset, duration, maps, frames)
 
