@@ -14,7 +14,7 @@ import click
 from . import __version__
 from .commands.console import CommandError, open_standard_streams, stdout_failed, tell, tell_traceback
 from .commands.stopping import stopping_in_order
-from .errors import DeviceError, EarmarkError
+from .errors import DeviceError, EarmarkError, as_earmark_error
 
 # Verb -> its line in `earmark --help`. The module of that name in `commands/` holds the command.
 VERBS = {
@@ -82,16 +82,10 @@ class Verbs(click.Group):
             raise CommandError(str(error), exit_code=3) from error
         except EarmarkError as error:
             raise CommandError(str(error)) from error
-        except OSError as error:
-            where = f": {error.filename}" if error.filename else ""
-            raise CommandError(f"{error.strerror or error}{where}") from error
         except Exception as error:
-            if os.environ.get("EARMARK_DEBUG"):
+            if os.environ.get("EARMARK_DEBUG") and not isinstance(error, OSError):
                 tell_traceback(error)
-            kind = type(error).__name__
-            raise CommandError(
-                f"a defect in earmark, please report it (EARMARK_DEBUG=1 shows where): {kind}: {error}"
-            ) from error
+            raise CommandError(str(as_earmark_error(error))) from error
 
 
 def _told(error: click.ClickException) -> int:

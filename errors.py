@@ -5,6 +5,8 @@ Messages are one line: what was wrong, with which file, and what to do.
 
 from __future__ import annotations
 
+import os
+
 from .printable import printable
 
 # Characters kept of a message's beginning and end, where a stranger's names fill pages.
@@ -94,3 +96,22 @@ class UnexpectedError(EarmarkError, RuntimeError):
 
 class RunError(EarmarkError, RuntimeError):
     """A training run cannot be started or resumed as asked."""
+
+
+def as_earmark_error(error: Exception) -> EarmarkError:
+    """Any exception as an EarmarkError that says what it was; the exception itself is its cause."""
+    if isinstance(error, EarmarkError):
+        return error
+    kind = type(error).__name__
+    found: EarmarkError
+    if isinstance(error, MemoryError):
+        found = OutOfMemoryError(f"there is not enough memory ({error or kind})")
+    elif isinstance(error, OSError):
+        where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
+        found = EarmarkError(f"{error.strerror or error}{where}")
+    else:
+        found = UnexpectedError(
+            f"a defect in earmark, please report it (EARMARK_DEBUG=1 shows where): {kind}: {error}"
+        )
+    found.__cause__ = error
+    return found

@@ -17,6 +17,8 @@ import click
 
 from ..printable import printable
 
+# A value out of a damaged table may be of any length; more of a message than this is cut out of its middle.
+_LONGEST = 2000
 # Noncharacters, which Unicode keeps for a program's own use: they mark style until a line is written.
 _STYLES = {"\ufdd0": "\033[1m", "\ufdd1": "\033[31m", "\ufdd2": "\033[32m", "\ufdd3": "\033[33m"}
 _END = "\ufdd4"
@@ -31,7 +33,7 @@ class CommandError(click.ClickException):
 
     def format_message(self) -> str:
         """The message as one line."""
-        return printable(self.message)
+        return _shortened(printable(self.message))
 
 
 def bold(text: str) -> str:
@@ -82,7 +84,7 @@ def say_json(document: Any, *, indent: int | None = None) -> None:
 def tell(line: str) -> None:
     """Write one line on stderr. Where stderr takes nothing the work goes on."""
     with suppress(OSError, ValueError):
-        click.echo(_written(line, sys.stderr), err=True)
+        click.echo(_written(_shortened(line), sys.stderr), err=True)
 
 
 def tell_traceback(error: BaseException) -> None:
@@ -121,6 +123,14 @@ def open_standard_streams() -> None:
     # Progress bars and warnings of libraries ask stderr what it is.
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 (as long as the process)
+
+
+def _shortened(line: str) -> str:
+    """`line` without its middle where it is too long to be read."""
+    if len(line) <= _LONGEST:
+        return line
+    half = _LONGEST // 2
+    return f"{line[:half]} [...] {line[-half:]}"
 
 
 def _written(line: str, stream: TextIO | None) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import as_earmark_error
 from ..printable import printable
 from .answer import answer
 from .component_options import component_options, component_settings
@@ -166,8 +167,6 @@ class _Report:
 
     def failure(self, name: str, raised: Exception) -> None:
         """A sound that could not be explained, and why."""
-        from ..runtime.batch import as_earmark_error
-
         self.failed += 1
         error = as_earmark_error(raised)
         tell(str(error) if printable(name) in str(error) else f"{name}: {error}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AudioError, EarmarkError, OutOfMemoryError, UnexpectedError
+from ..errors import AudioError, EarmarkError, as_earmark_error
 from .method import Clock
 from .sound import OpenSound, open_sound
 
@@ -32,25 +32,6 @@ class Failure:
     def ok(self) -> bool:
         """False: there is an error, no explanation (a `Result` says True)."""
         return False
-
-
-def as_earmark_error(error: Exception) -> EarmarkError:
-    """Any exception as an EarmarkError that says what it was; the exception itself is its cause."""
-    if isinstance(error, EarmarkError):
-        return error
-    kind = type(error).__name__
-    found: EarmarkError
-    if isinstance(error, MemoryError):
-        found = OutOfMemoryError(f"there is not enough memory for it ({error or kind})")
-    elif isinstance(error, OSError):
-        where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
-        found = EarmarkError(f"{error.strerror or error}{where}")
-    else:
-        found = UnexpectedError(
-            f"a defect in earmark, please report it (EARMARK_DEBUG=1 shows where): {kind}: {error}"
-        )
-    found.__cause__ = error
-    return found
 
 
 def open_any(sound: Any, sample_rate: int | None, model_rate: int) -> OpenSound:

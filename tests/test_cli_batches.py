@@ -328,6 +328,30 @@ def test_what_steers_a_terminal_is_escaped(text, shown, capsys):
     assert capsys.readouterr() == (f"{shown}\n", f"{shown}\n")
 
 
+def test_a_message_keeps_its_ends_where_it_is_too_long_to_be_read(capsys):
+    tell(f"first {'x' * 100_000} last")
+    shown = capsys.readouterr().err
+    assert len(shown) < 2100
+    assert shown.startswith("first x")
+    assert shown.endswith("x last\n")
+
+
+def test_what_no_command_expects_is_one_line(monkeypatch):
+    for raised, says in (
+        (MemoryError("12 GB"), "not enough memory (12 GB)"),
+        (PermissionError(13, "Permission denied", "a.wav"), "Permission denied: a.wav"),
+        (KeyError("x"), "a defect in earmark"),
+    ):
+
+        def failing(*_, error=raised, **__):
+            raise error
+
+        monkeypatch.setattr("earmark.runtime.explainer.load", failing)
+        result = CliRunner().invoke(main, ["explain"])
+        assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+        assert says in result.stderr
+
+
 def test_a_strangers_bundle_and_file_names_cannot_steer_the_terminal(tmp_path):
     bundle = tmp_path / "bundle"
     shutil.copytree(SHIPPED, bundle)
