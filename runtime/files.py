@@ -11,6 +11,8 @@ from ..errors import BundleError
 from .manifest import FileSpec
 
 MANIFEST = "bundle.json"
+# A link leads to wherever it is turned to after the check.
+_LINK = "a link; a bundle holds its files itself"
 # "*" stands in the names that onnxruntime takes for addresses in memory; no other is a name everywhere.
 _STRANGE = frozenset('\\:*?"<>|')
 
@@ -42,16 +44,15 @@ class Files:
         path = self.folder / _confined(self.folder, name)
         try:
             status = path.lstat()
-            if stat.S_ISLNK(status.st_mode):
-                real = path.resolve(strict=True)
-                self._check_inside(path, real)
-                status = real.lstat()
             # Many files share a folder, which is looked at once.
             if path.parent not in self._parents:
-                self._check_inside(path, path.parent.resolve(strict=True))
+                if not path.parent.resolve(strict=True).is_relative_to(self.folder):
+                    raise BundleError(f"{path}: {_LINK}")
                 self._parents.add(path.parent)
         except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
             raise BundleError(f"{path}: missing; fetch or export the bundle again") from error
+        if stat.S_ISLNK(status.st_mode):
+            raise BundleError(f"{path}: {_LINK}")
         if not stat.S_ISREG(status.st_mode):
             raise BundleError(f"{path}: not a file; fetch or export the bundle again")
         if status.st_size != expected.size:
@@ -71,10 +72,6 @@ class Files:
         if expected is None:
             raise BundleError(f"{self.folder / MANIFEST}: lists no file {name}; export the bundle again")
         return expected
-
-    def _check_inside(self, path: Path, real: Path) -> None:
-        if not real.is_relative_to(self.folder):
-            raise BundleError(f"{path}: a link that leaves the bundle; a bundle holds its files itself")
 
 
 def read_regular(path: Path, most: int) -> bytes:
