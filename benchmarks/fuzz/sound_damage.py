@@ -14,11 +14,12 @@ import numpy as np
 # What a reader is held to, unless it refuses the file or warns.
 #   same: the samples as written, and no warning; nor may it refuse
 #   streamed: the same, for sizes that writers to a pipe leave open
+#   longer: at least as many samples as were written, and no warning; nor may it refuse
 #   whole: the samples as written
 #   twice: at least as many samples as both sounds have
 #   length: at least as many samples as were written
 #   anything: nothing but to come back with finite numbers
-Expect = Literal["same", "streamed", "whole", "twice", "length", "anything"]
+Expect = Literal["same", "streamed", "longer", "whole", "twice", "length", "anything"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,10 @@ def _payload(one: Written, draw: random.Random) -> Damage:
 
 def _cut(one: Written, draw: random.Random) -> Damage:
     at = draw.randrange(1, max(2, len(one.content)))
+    # At the border of a page all that is left is sound.
+    border = one.content.find(b"OggS", at)
+    if border > 0 and draw.random() < 0.5:
+        at = border
     return Damage(one.content[:at], f"cut at {at} of {len(one.content)}", "length")
 
 
@@ -146,6 +151,13 @@ def _streamed(one: Written, draw: random.Random) -> Damage:
         made = bytearray(one.content)
         made[8:12] = b"\xff" * 4
         return Damage(bytes(made), "streamed", "streamed")
+    if one.kind == "CAF" and one.lossless:
+        made = bytearray(one.content)
+        size = int.from_bytes(made[one.data - 12 : one.data - 4], "big")
+        made[one.data - 12 : one.data - 4] = b"\xff" * 8
+        # Unknown is allowed of the last chunk.
+        last = one.data - 4 + size == len(made)
+        return Damage(bytes(made), "streamed", "streamed" if last else "anything")
     return _flac_total(one, draw) if one.kind == "FLAC" else _tag(one, draw)
 
 
@@ -165,7 +177,8 @@ def _prefix(one: Written, draw: random.Random) -> Damage:
         "ID3": id3(size),
     }
     name = draw.choice(list(kinds))
-    return Damage(kinds[name] + one.content, f"after {name} x{size}", "whole")
+    usual = name == "ID3" and one.kind in ("WAV", "WAVEX", "AIFF", "FLAC", "MP3")
+    return Damage(kinds[name] + one.content, f"after {name} x{size}", "same" if usual else "whole")
 
 
 def id3(size: int) -> bytes:
@@ -184,7 +197,41 @@ def _tag(one: Written, draw: random.Random) -> Damage:
         "LIST": b"LIST" + struct.pack("<I", 26) + b"INFOISFT" + struct.pack("<I", 14) + b"Lavf58.29.100\0",
     }
     name = draw.choice(list(kinds))
-    return Damage(one.content + kinds[name], f"before {name}", "whole")
+    usual = name == "ID3v1" and one.kind == "MP3"
+    return Damage(one.content + kinds[name], f"before {name}", "same" if usual else "whole")
+
+
+def _chunks(one: Written, draw: random.Random) -> Damage:
+    """A chunk that is no sound, or a second one of sound, where the format allows chunks."""
+    if one.kind not in ("WAV", "WAVEX", "AIFF"):
+        return _tag(one, draw)
+    order: Literal["big", "little"] = "big" if one.kind == "AIFF" else "little"
+    mark = b"SSND" if one.kind == "AIFF" else b"data"
+    at, size = one.content.index(mark), draw.choice([0, 4, 7, 600])
+    chunk = draw.choice([b"JUNK", b"LIST", b"bext", b"APPL", b"ID3 "]) + size.to_bytes(4, order)
+    chunk += bytes(size + size % 2)
+    length = int.from_bytes(one.content[at + 4 : at + 8], order)
+    end = at + 8 + length + length % 2
+    what = draw.choice(["before", "behind", "second"])
+    if what == "second":
+        chunk = one.content[at:end]
+    place = at if what == "before" else end
+    made = bytearray(one.content[:place] + chunk + one.content[place:])
+    made[4:8] = (len(made) - 8).to_bytes(4, order)
+    # Codings that count their samples in a chunk of their own say how many there are.
+    second: Expect = "twice" if one.lossless else "anything"
+    return Damage(bytes(made), f"chunk {chunk[:4]!r} {what}", second if what == "second" else "same")
+
+
+def _without_count(one: Written, draw: random.Random) -> Damage:
+    """An MP3 without the frame that counts the others: what encoders to a pipe write."""
+    if one.kind != "MP3" or (at := max(one.content.find(b"Xing"), one.content.find(b"Info"))) < 0:
+        return _streamed(one, draw)
+    start = one.content.rfind(b"\xff", 0, at)
+    following = one.content.find(one.content[start : start + 2], at)
+    if following < 0:
+        return _streamed(one, draw)
+    return Damage(one.content[following:], "without Xing", "longer")
 
 
 def _middle(one: Written, draw: random.Random) -> Damage:
@@ -231,4 +278,6 @@ DAMAGES: tuple[Callable[[Written, random.Random], Damage], ...] = (
     _middle,
     _values,
     _ending,
+    _chunks,
+    _without_count,
 )
