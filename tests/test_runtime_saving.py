@@ -95,6 +95,7 @@ def test_the_record_is_stable_and_json(explainer):
         "timings_ms",
         "warnings",
         "device",
+        "bundle",
         "bundle_id",
         "seed",
     ]
