@@ -16,7 +16,7 @@ from ..decoders import Decoder, DecoderForm, cost, decoder_form
 from ..run_directory import RunDirectory
 from ..source import Source
 from .classifier import require_same
-from .faithful import judge, merit
+from .faithful import following, judge, merit
 from .listener import Listener, fingerprint
 from .loop import OnEpoch, fit, new_weights
 from .masking_loss import MaskingLoss, Teacher
@@ -138,7 +138,10 @@ def _fit(
 
     def evaluate(weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
         judged.load_state_dict(weights)
-        return judge(listener, judged.eval(), form, parts.stopping.waveforms)
+        figures = judge(listener, judged.eval(), form, parts.stopping.waveforms)
+        if settings.targets == "any":
+            figures |= following(listener, judged, form, parts.stopping.waveforms)
+        return figures
 
     return fit(
         run,
