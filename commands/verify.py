@@ -21,13 +21,10 @@ def verify(bundle: Path | None, device: str, as_json: bool) -> None:
     Exits with 1 where a file is damaged or a number differs by more than its limit.
     """
     from ..runtime.explainer import bundle_path
-    from ..runtime.prototypes import open_generation
     from ..runtime.verification import verify as recompute
 
     opened, checks = recompute(bundle_path(bundle), device)
     manifest = opened.manifest
-    if manifest.prototypes is not None:
-        open_generation(opened.path, manifest)
     failed = [check for check in checks if not check.passed]
     if as_json:
         records = [

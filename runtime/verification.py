@@ -97,6 +97,8 @@ def _golden(bundle: Bundle) -> Iterator[tuple[int, dict[str, FloatArray]]]:
             sounds.setdefault(int(match[2]), {})[match[1]] = array
     if not sounds or any({"waveform", "logits"} - set(arrays) for arrays in sounds.values()):
         raise BundleError(f"{path}: holds no golden sounds with their logits; export the bundle again")
+    if any(arrays["waveform"].ndim < 2 for arrays in sounds.values()):
+        raise BundleError(f"{path}: a golden sound has no channel; export the bundle again")
     if len(sounds) > limits.GOLDEN_SOUNDS:
         raise BundleError(f"{path}: holds {len(sounds)} golden sounds, more than {limits.GOLDEN_SOUNDS}")
     if not all(np.isfinite(arrays["waveform"]).all() for arrays in sounds.values()):

@@ -166,6 +166,12 @@ def test_what_is_no_regular_file_is_refused_and_not_waited_for(bundle, name, kin
     assert time.monotonic() - began < 10
 
 
+def test_a_link_within_the_bundle_is_no_file(bundle):
+    (bundle / "decoder.onnx").rename(bundle / "other.onnx")
+    (bundle / "decoder.onnx").symlink_to("other.onnx")
+    refused(bundle, "decoder.onnx", "link")
+
+
 # Every graph that is run is looked into
 
 
@@ -417,6 +423,15 @@ def test_golden_sounds_are_no_longer_than_windows(bundle):
     sign(bundle, "golden.npz")
     assert (bundle / "golden.npz").stat().st_size < 3 << 20
     refused(bundle, "golden.npz", "waveform_0", at=lambda path: verify(path, "cpu"))
+
+
+@pytest.mark.parametrize("shape", [(), (1600,)])
+def test_golden_sounds_have_channels(bundle, shape):
+    arrays = dict(np.load(bundle / "golden.npz"))
+    arrays["waveform_0"] = np.zeros(shape, np.float32)
+    np.savez_compressed(bundle / "golden.npz", **arrays)
+    sign(bundle, "golden.npz")
+    refused(bundle, "golden.npz", "no channel", at=lambda path: verify(path, "cpu"))
 
 
 def endless(model):
