@@ -14,6 +14,7 @@ from .sound_mpeg import mpeg
 from .sound_parts import Found, Part, is_padding, is_sound_file
 
 _MOST_CHUNKS = 20_000
+_MOST_EXTENTS = 16
 # A header of 32-bit sizes never speaks for more than this: longer sound gets several.
 _VIEW_BYTES = 2**30
 _WRAP = 2**32
@@ -161,6 +162,10 @@ def riff(data: SoundBytes, start: int) -> Found | None:
             extent = _data_chunk(data, place, told, b"" if extents else sizes, read)
             extents.append(extent)
             held = extent.held
+            # What lies behind each is looked through: not again and again.
+            if len(extents) == _MOST_EXTENTS:
+                end = place + held
+                break
         at = place + held + (held & 1)
     return _wave(data, start, end, order, shape, extents)
 

@@ -81,6 +81,9 @@ class FileSource:
                         self._parts = [replace(self._parts[0], cut=True)]
             except soundfile.LibsndfileError as problem:
                 reason = str(problem.error_string).rstrip(".") or "it cannot be decoded"
+                if "does not exist" in reason:
+                    # What libsndfile says of MPEG that mpg123 refuses.
+                    reason = "it cannot be decoded"
                 raise AudioError(
                     f"{name} is not a sound that can be read ({reason}): "
                     "give WAV, FLAC, OGG, AIFF or MP3; headerless sound as an array and its rate"
