@@ -5,25 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from later import later
 
 from earmark.errors import SourceError
 
-torch = pytest.importorskip("torch")
-
-from torch import nn  # noqa: E402
-
-from earmark.export.sources.factory import from_adapter  # noqa: E402
-
-
-class Spelt(nn.Module):
-    """A sigmoid that is no module of its own."""
-
-    def __init__(self, head):
-        super().__init__()
-        self.head = head
-
-    def forward(self, z):
-        return 1 / (1 + torch.exp(-self.head(z)))
+torch = later("torch")
+nn = later("torch.nn")
+from_adapter = later("earmark.export.sources.factory", "from_adapter")
 
 
 @pytest.fixture
@@ -32,6 +20,16 @@ def adapter(make_tiny_adapter):
 
 
 def test_a_head_that_gives_probabilities_is_refused(adapter):
+    class Spelt(nn.Module):
+        """A sigmoid that is no module of its own."""
+
+        def __init__(self, head):
+            super().__init__()
+            self.head = head
+
+        def forward(self, z):
+            return 1 / (1 + torch.exp(-self.head(z)))
+
     for bent in (nn.Sequential(adapter.head, nn.Sigmoid()), nn.Sequential(adapter.head, nn.Softmax(1))):
         with pytest.raises(SourceError, match="head gives probabilities"):
             from_adapter(replace(adapter, head=bent), "mine")

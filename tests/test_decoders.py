@@ -14,28 +14,39 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from later import later
 
-torch = pytest.importorskip("torch")
-from safetensors.torch import load_file  # noqa: E402
-from stranger_model import ANALYSIS, LABELS, RATE, WEIGHTS, Linear, sound, stranger, taught, write_sounds  # noqa: E402
-from torch import nn  # noqa: E402
+import earmark
+from earmark.cli import main
+from earmark.errors import RunError, SourceError
+from earmark.export.bundle_writer import write_bundle
+from earmark.export.training.settings import LmacSettings
+from earmark.runtime.manifest import AnalysisSpec
 
-import earmark  # noqa: E402
-from earmark.cli import main  # noqa: E402
-from earmark.errors import RunError, SourceError  # noqa: E402
-from earmark.export.architectures.compact_classifier import CompactClassifier  # noqa: E402
-from earmark.export.architectures.compact_decoder import spread  # noqa: E402
-from earmark.export.bundle_writer import write_bundle  # noqa: E402
-from earmark.export.decoders import cost, decoder_form, multiply_adds, read_form  # noqa: E402
-from earmark.export.frontend import StftFrontend  # noqa: E402
-from earmark.export.scales import Scale, measure_scales, mel_rows  # noqa: E402
-from earmark.export.stft import stft  # noqa: E402
-from earmark.export.training.listener import Listener  # noqa: E402
-from earmark.export.training.lmac import train_lmac  # noqa: E402
-from earmark.export.training.masking_loss import MaskingLoss  # noqa: E402
-from earmark.export.training.mixtures import Batch  # noqa: E402
-from earmark.export.training.settings import LmacSettings  # noqa: E402
-from earmark.runtime.manifest import AnalysisSpec  # noqa: E402
+torch = later("torch")
+load_file = later("safetensors.torch", "load_file")
+stranger_model = later("stranger_model")
+Linear = later("stranger_model", "Linear")
+sound = later("stranger_model", "sound")
+stranger = later("stranger_model", "stranger")
+taught = later("stranger_model", "taught")
+write_sounds = later("stranger_model", "write_sounds")
+nn = later("torch.nn")
+CompactClassifier = later("earmark.export.architectures.compact_classifier", "CompactClassifier")
+spread = later("earmark.export.architectures.compact_decoder", "spread")
+cost = later("earmark.export.decoders", "cost")
+decoder_form = later("earmark.export.decoders", "decoder_form")
+multiply_adds = later("earmark.export.decoders", "multiply_adds")
+read_form = later("earmark.export.decoders", "read_form")
+StftFrontend = later("earmark.export.frontend", "StftFrontend")
+Scale = later("earmark.export.scales", "Scale")
+measure_scales = later("earmark.export.scales", "measure_scales")
+mel_rows = later("earmark.export.scales", "mel_rows")
+stft = later("earmark.export.stft", "stft")
+Listener = later("earmark.export.training.listener", "Listener")
+train_lmac = later("earmark.export.training.lmac", "train_lmac")
+MaskingLoss = later("earmark.export.training.masking_loss", "MaskingLoss")
+Batch = later("earmark.export.training.mixtures", "Batch")
 
 pytestmark = pytest.mark.trained
 
@@ -104,8 +115,8 @@ def test_any_length_and_any_bin_count(architecture):
         inputs = _inputs(source, form, seconds)
         with torch.no_grad():
             mask = decoder(*inputs)
-        frames = 1 + round(seconds * RATE) // ANALYSIS.hop
-        assert mask.shape == (1, frames, ANALYSIS.n_fft // 2 + 1)
+        frames = 1 + round(seconds * stranger_model.RATE) // stranger_model.ANALYSIS.hop
+        assert mask.shape == (1, frames, stranger_model.ANALYSIS.n_fft // 2 + 1)
         assert 0.0 <= float(mask.min()) <= float(mask.max()) <= 1.0
 
 
@@ -165,7 +176,9 @@ def test_spreading_keeps_what_is_constant_and_what_is_linear_in_pitch():
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A stranger's model that knows its classes, and a decoder for any class: the weights that are kept."""
-    out = shutil.copytree(WEIGHTS / "stranger_decoder", tmp_path_factory.mktemp("out") / "decoder")
+    out = shutil.copytree(
+        stranger_model.WEIGHTS / "stranger_decoder", tmp_path_factory.mktemp("out") / "decoder"
+    )
     return taught(), out
 
 
@@ -175,14 +188,16 @@ def test_the_weights_that_are_kept_come_out_again(tmp_path, processor):
     """Bit for bit, with and without the wide registers of newer processors."""
     plain = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "OPENBLAS_CORETYPE": "Haswell"}
     subprocess.run(
-        [sys.executable, WEIGHTS / "build.py", tmp_path],
+        [sys.executable, stranger_model.WEIGHTS / "build.py", tmp_path],
         env=os.environ | (plain if processor == "plain" else {}),
         check=True,
     )
-    kept = sorted(path.relative_to(WEIGHTS) for path in WEIGHTS.rglob("*.safetensors"))
+    kept = sorted(
+        path.relative_to(stranger_model.WEIGHTS) for path in stranger_model.WEIGHTS.rglob("*.safetensors")
+    )
     assert len(kept) == 2
     for path in kept:
-        assert (tmp_path / path).read_bytes() == (WEIGHTS / path).read_bytes(), path
+        assert (tmp_path / path).read_bytes() == (stranger_model.WEIGHTS / path).read_bytes(), path
 
 
 def test_a_strangers_model_gets_a_decoder_a_bundle_and_masks(trained, data, tmp_path):
@@ -196,12 +211,12 @@ def test_a_strangers_model_gets_a_decoder_a_bundle_and_masks(trained, data, tmp_
     assert manifest.parity["fp32"]["mask"]["max_abs"] < 1e-4
     assert [tensor.name for tensor in manifest.stage("decoder").inputs][-1] == "target"
     explainer = earmark.load(tmp_path / "bundle", device="cpu")
-    time = np.arange(RATE) / RATE
+    time = np.arange(stranger_model.RATE) / stranger_model.RATE
     wave = 0.3 * np.where(time < 0.5, np.sin(2 * np.pi * 2700 * time), np.sin(2 * np.pi * 440 * time))
-    wave = (wave + 0.02 * np.random.default_rng(1).standard_normal(RATE)).astype(np.float32)
+    wave = (wave + 0.02 * np.random.default_rng(1).standard_normal(stranger_model.RATE)).astype(np.float32)
     prefers_high = {}
     for label in ("high", "low"):
-        mask = explainer.explain((wave, RATE), target=label, methods=["mask"]).mask
+        mask = explainer.explain((wave, stranger_model.RATE), target=label, methods=["mask"]).mask
         high = mask.values[5:45, np.abs(mask.bin_hz - 2700) < 50].mean()
         low = mask.values[55:95, np.abs(mask.bin_hz - 440) < 50].mean()
         prefers_high[label] = float(high - low)
@@ -212,7 +227,7 @@ def test_a_strangers_model_gets_a_decoder_a_bundle_and_masks(trained, data, tmp_
 def test_every_sound_is_asked_for_two_classes():
     """A mixture for both of its classes, another sound also for a class that it has nothing of."""
     random = np.random.default_rng(4)
-    clips = {label: sound(label, random).astype(np.float32) for label in LABELS}
+    clips = {label: sound(label, random).astype(np.float32) for label in stranger_model.LABELS}
     clean = np.stack([clips["high"], clips["low"], clips["noise"], clips["low"]])
     partner = np.array([1, -1, -1, 3])
     heard = np.stack([clips["high"] + 0.2 * clips["low"], clips["low"], clips["noise"], clips["low"]])
@@ -307,20 +322,19 @@ def test_teacher_guidance_noise_and_any_target_train_and_resume(trained, data, t
         train_lmac(source, data, settings, out=tmp_path / "one", resume=True, noise=data / "noise")
 
 
-class FromSound(nn.Module):
-    """A front end that eats waveforms and keeps its spectrogram to itself."""
-
-    def __init__(self):
-        super().__init__()
-        self.spectrum, self.magnitudes = StftFrontend(ANALYSIS), Linear()
-
-    def forward(self, waveform):
-        return self.magnitudes(self.spectrum(waveform))
-
-
 def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, tmp_path):
     from earmark.export.run_directory import RunDirectory
     from earmark.export.trained_decoder import with_decoder
+
+    class FromSound(nn.Module):
+        """A front end that eats waveforms and keeps its spectrogram to itself."""
+
+        def __init__(self):
+            super().__init__()
+            self.spectrum, self.magnitudes = StftFrontend(stranger_model.ANALYSIS), Linear()
+
+        def forward(self, waveform):
+            return self.magnitudes(self.spectrum(waveform))
 
     source = stranger(front_end=FromSound(), rescore="waveform")
     settings = LmacSettings(epochs=1, batch_size=6, width=4, patience=0)
@@ -330,7 +344,10 @@ def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, 
     write_bundle(whole, tmp_path / "bundle")
     explainer = earmark.load(tmp_path / "bundle", device="cpu")
     result = explainer.explain(data / "low" / "low1x.wav", methods=["mask"], rescore=True)
-    assert result.mask.values.shape == (1 + RATE // ANALYSIS.hop, ANALYSIS.n_fft // 2 + 1)
+    assert result.mask.values.shape == (
+        1 + stranger_model.RATE // stranger_model.ANALYSIS.hop,
+        stranger_model.ANALYSIS.n_fft // 2 + 1,
+    )
     assert set(result.rescored) == {"audio"}
     assert CliRunner().invoke(main, ["verify", str(tmp_path / "bundle")]).exit_code == 0
     # Readers before schema 2 have no STFT for a decoder.

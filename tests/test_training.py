@@ -15,17 +15,18 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
+from later import later
 
-torch = pytest.importorskip("torch")
+from earmark.cli import main
+from earmark.errors import DataError, RunError, SourceError
+from earmark.export.training.settings import ClassifierSettings, LmacSettings
 
-from earmark.cli import main  # noqa: E402
-from earmark.errors import DataError, RunError, SourceError  # noqa: E402
-from earmark.export.decoders import decoder_form  # noqa: E402
-from earmark.export.training.classifier import train_classifier  # noqa: E402
-from earmark.export.training.faithful import judge  # noqa: E402
-from earmark.export.training.listener import Listener  # noqa: E402
-from earmark.export.training.lmac import train_lmac  # noqa: E402
-from earmark.export.training.settings import ClassifierSettings, LmacSettings  # noqa: E402
+torch = later("torch")
+decoder_form = later("earmark.export.decoders", "decoder_form")
+train_classifier = later("earmark.export.training.classifier", "train_classifier")
+judge = later("earmark.export.training.faithful", "judge")
+Listener = later("earmark.export.training.listener", "Listener")
+train_lmac = later("earmark.export.training.lmac", "train_lmac")
 
 pytestmark = pytest.mark.trained
 RATE = 8000
