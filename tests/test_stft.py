@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from later import later
 
 from earmark.runtime import stft
 from earmark.runtime.manifest import AnalysisSpec
+
+torch = later("torch")
 
 SPECS = [
     AnalysisSpec(n_fft=1024, window_length=372, hop=186, window="hamming", padding="zeros"),
