@@ -29,9 +29,9 @@ if TYPE_CHECKING:
         WriteError,
     )
     from .runtime.explainer import Explainer, load
+    from .runtime.methods.segments.callable import SegmentSettings, segments
+    from .runtime.methods.segments.result import SegmentsResult
     from .runtime.results import Result
-    from .runtime.segment_results import SegmentsResult
-    from .runtime.segments import SegmentSettings, segments
 
 __all__ = [
     "AudioError",
@@ -69,9 +69,9 @@ _MODULES = {
     "Failure": ".runtime.batch",
     "load": ".runtime.explainer",
     "Result": ".runtime.results",
-    "SegmentSettings": ".runtime.segments",
-    "SegmentsResult": ".runtime.segment_results",
-    "segments": ".runtime.segments",
+    "SegmentSettings": ".runtime.methods.segments.callable",
+    "SegmentsResult": ".runtime.methods.segments.result",
+    "segments": ".runtime.methods.segments.callable",
 }
 
 # Type checkers take the imports above: a name that does not exist is an error to them.

@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 
 import earmark
-from earmark.evaluation.sound_folders import list_sounds, load_sound
+from earmark.evaluation.data.folder import list_sounds, load_sound
 from earmark.evaluation.statistics import bootstrap
-from earmark.runtime.scores import scores_of
-from earmark.runtime.sound import open_sound
-from earmark.runtime.stft import as_complex, forward, gain
+from earmark.runtime.audio.sound import open_sound
+from earmark.runtime.audio.stft import as_complex, forward, gain
+from earmark.runtime.inference.scores import scores_of
 
 
 @dataclass(frozen=True)

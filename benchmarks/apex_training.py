@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from earmark.evaluation.purity import Cells, FeatureMaps, identity, purity, random_rotation
-from earmark.export.apex.rotation import learn_rotation
-from earmark.export.apex.settings import ApexSettings
+from earmark.evaluation.prototypes.purity import Cells, FeatureMaps, identity, purity, random_rotation
+from earmark.export.training.apex.rotation import learn_rotation
+from earmark.export.training.apex.settings import ApexSettings
 
 KINDS = ("scattered", "events", "classes")
 

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 from faithfulness import over_seeds, record_of
 
-from earmark.evaluation.faithfulness import Record
-from earmark.evaluation.faithfulness_table import differences
+from earmark.evaluation.faithfulness.judge import Record
+from earmark.evaluation.faithfulness.table import differences
 from earmark.evaluation.table import Column, Table
-from earmark.runtime.bundle import read_manifest
+from earmark.runtime.bundle.open import read_manifest
 
 METHODS = (
     "components",

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 import earmark
-from earmark.evaluation.sound_folders import load_sound
+from earmark.evaluation.data.folder import load_sound
 from earmark.runtime.explainer import Explainer
 
 COMPONENTS = 100
@@ -83,13 +83,13 @@ def cnn14_bundle(folder: Path, architecture: str) -> Path:
     import recipe
     import torch
 
-    from earmark.export.bundle_writer import write_bundle
-    from earmark.export.component_facts import component_facts
-    from earmark.export.interpreters import interpreter_form
-    from earmark.export.source import without_decoder
+    from earmark.export.bundle.write import write_bundle
+    from earmark.export.models.interpreters import interpreter_form
+    from earmark.export.source.source import without_decoder
     from earmark.export.sources import resolve
-    from earmark.export.trained_interpreter import interpreted
-    from earmark.runtime.manifest import ComponentsSpec
+    from earmark.export.training.l2i.component_facts import component_facts
+    from earmark.export.training.l2i.trained import interpreted
+    from earmark.runtime.bundle.manifest import ComponentsSpec
 
     source = without_decoder(resolve(str(recipe.write(folder / f"recipe-{architecture}"))))
     form = interpreter_form(source, COMPONENTS, architecture)

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from earmark.evaluation.faithfulness import Record
-from earmark.evaluation.faithfulness_table import differences
-from earmark.evaluation.metrics import METRICS
+from earmark.evaluation.faithfulness.judge import Record
+from earmark.evaluation.faithfulness.metrics import METRICS
+from earmark.evaluation.faithfulness.table import differences
 from earmark.evaluation.table import Column, Table
 
 MASKS = ("mask", "thresholded")

@@ -25,11 +25,11 @@ import torch
 from recipe import SETTINGS
 
 import earmark
-from earmark.export.architectures.cnn14 import Cnn14
-from earmark.export.bundle_writer import write_bundle
-from earmark.export.source import Source, without_decoder
+from earmark.export.bundle.write import write_bundle
+from earmark.export.models.cnn14 import Cnn14
+from earmark.export.source.source import Source, without_decoder
 from earmark.export.sources import resolve
-from earmark.runtime.session import thread_count
+from earmark.runtime.inference.session import thread_count
 
 
 def main() -> None:

@@ -37,11 +37,11 @@ from subject import RATE, Small, build
 
 import earmark
 from earmark.commands.stopping import stopping_in_order
-from earmark.export.bundle_writer import write_bundle
-from earmark.export.prototypes import index_bundle
+from earmark.export.bundle.write import write_bundle
+from earmark.export.prototypes.build import index_bundle
 from earmark.prototypes_index.atomic import HIDDEN
-from earmark.runtime.bundle import Bundle
-from earmark.runtime.prototypes import open_generation
+from earmark.runtime.bundle.open import Bundle
+from earmark.runtime.methods.prototypes.method import open_generation
 
 CHANGES = {"os.rename", "os.link", "os.mkdir", "os.rmdir", "os.remove", "os.truncate", "earmark.exchange"}
 # The case's folder -> what a look at it says: "old", "new", or what is wrong.
@@ -146,8 +146,8 @@ def train_writer(root: Path) -> Writer:
     """A training that goes on from what the killed one left."""
     import torch
 
-    from earmark.export.run_directory import RunDirectory
     from earmark.export.training.classifier import train_classifier
+    from earmark.export.training.run_directory import RunDirectory
     from earmark.export.training.settings import ClassifierSettings
 
     torch.set_num_threads(1)

@@ -24,8 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 import earmark
-from earmark.evaluation.events import read_events
-from earmark.evaluation.localisation import (
+from earmark.evaluation.data.folder import list_sounds
+from earmark.evaluation.localisation.events import read_events
+from earmark.evaluation.localisation.judge import (
     Judged,
     Localisation,
     average_precision,
@@ -33,8 +34,7 @@ from earmark.evaluation.localisation import (
     segment_edges,
     segment_labels,
 )
-from earmark.evaluation.localisers import Found, Task, available, task_of
-from earmark.evaluation.sound_folders import list_sounds
+from earmark.evaluation.localisation.localisers import Found, Task, available, task_of
 
 BUDGETS = (50, 100, 200, 400)
 # The paper's rows: forest by its unsigned importance, the linear ones by their coefficients.

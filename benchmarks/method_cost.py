@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import earmark
-from earmark.evaluation.sound_folders import load_sound
+from earmark.evaluation.data.folder import load_sound
 
 
 def main() -> None:

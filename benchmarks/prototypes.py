@@ -21,14 +21,14 @@ import onnx
 
 import earmark
 from earmark.errors import SourceError
-from earmark.evaluation.prototypes import FILLS, PrototypeJudgement, Record, judge_prototypes
-from earmark.evaluation.purity import random_rotation
-from earmark.evaluation.sound_folders import list_sounds
+from earmark.evaluation.data.folder import list_sounds
+from earmark.evaluation.prototypes.judge import FILLS, PrototypeJudgement, Record, judge_prototypes
+from earmark.evaluation.prototypes.purity import random_rotation
 from earmark.evaluation.statistics import paired
-from earmark.export.embeddings import embeddings_model
-from earmark.export.heads import Rotation, facts_in
-from earmark.export.prototypes import index_bundle
-from earmark.runtime.bundle import Bundle
+from earmark.export.graphs.embeddings import embeddings_model
+from earmark.export.graphs.heads import Rotation, facts_in
+from earmark.export.prototypes.build import index_bundle
+from earmark.runtime.bundle.open import Bundle
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)

@@ -22,14 +22,14 @@ from pathlib import Path
 import numpy as np
 
 import earmark
-from earmark.evaluation.sound_folders import load_sound
-from earmark.export.generation_folder import GenerationFolder
-from earmark.export.generation_writer import Graph, open_writer
+from earmark.evaluation.data.folder import load_sound
+from earmark.export.prototypes.generation_folder import GenerationFolder
+from earmark.export.prototypes.generation_writer import Graph, open_writer
 from earmark.prototypes_index.generation import Generation
 from earmark.prototypes_index.table import Clip
 from earmark.prototypes_index.views import Places, View
 from earmark.runtime.explainer import Explainer
-from earmark.runtime.prototypes import open_generation
+from earmark.runtime.methods.prototypes.method import open_generation
 
 PER_CLIP = 40
 NOISE = 0.1

@@ -35,15 +35,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from earmark.evaluation.sound_folders import list_sounds
-from earmark.export.clip_listener import ClipListener
+from earmark.evaluation.data.folder import list_sounds
+from earmark.export.prototypes.clip_listener import ClipListener
 from earmark.prototypes_index.generation import Generation
 from earmark.prototypes_index.index_build import exact_tenth, recall
 from earmark.prototypes_index.info import read_info
 from earmark.prototypes_index.table import Clip
 from earmark.prototypes_index.views import VIEWS, Grid, Places, View, find_places, normalise
 from earmark.prototypes_index.writer import GenerationWriter
-from earmark.runtime.bundle import Bundle
+from earmark.runtime.bundle.open import Bundle
 
 FloatArray = npt.NDArray[np.float32]
 PER_CLIP = 80

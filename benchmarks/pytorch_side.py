@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from earmark.export.architectures.cnn14 import Cnn14
-from earmark.export.architectures.cnn14_decoder import Cnn14Decoder
+from earmark.export.models.cnn14 import Cnn14
+from earmark.export.models.cnn14_decoder import Cnn14Decoder
 
 N_FFT, WINDOW, HOP, MELS, RATE = 1024, 372, 186, 80, 16000
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from earmark.export.architectures.cnn14 import Cnn14
-from earmark.export.architectures.cnn14_decoder import Cnn14Decoder
+from earmark.export.models.cnn14 import Cnn14
+from earmark.export.models.cnn14_decoder import Cnn14Decoder
 
 SETTINGS = """\
 sample_rate: 16000

@@ -29,13 +29,13 @@ from pytorch_side import RATE, PyTorchSide, load
 from recipe import write
 
 import earmark
-from earmark.export.bundle_writer import write_bundle
-from earmark.export.decoders import cost, decoder_form
-from earmark.export.run_directory import RunDirectory
-from earmark.export.source import without_decoder
-from earmark.export.sources.speechbrain import load as load_source
-from earmark.export.trained_decoder import with_decoder
+from earmark.export.bundle.write import write_bundle
+from earmark.export.models.decoders import cost, decoder_form
+from earmark.export.source.source import without_decoder
+from earmark.export.sources.speechbrain.folder import load as load_source
 from earmark.export.training.listener import fingerprint
+from earmark.export.training.lmac.trained import with_decoder
+from earmark.export.training.run_directory import RunDirectory
 
 STAGES = ("front end", "classifier", "decoder", "mask to audio", "end to end")
 OURS = {

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from .console import bold, yellow
 
 if TYPE_CHECKING:
-    from ..runtime.component_results import ComponentsResult
-    from ..runtime.prototype_results import Place, Prototype
+    from ..runtime.methods.components.result import ComponentsResult
+    from ..runtime.methods.prototypes.result import Place, Prototype
+    from ..runtime.methods.segments.result import SegmentsResult
     from ..runtime.results import Result
-    from ..runtime.segment_results import SegmentsResult
 
 _SPANS = 4
 

@@ -104,7 +104,7 @@ def _onnxruntime() -> Iterator[Finding]:
             "problem",
             f"{' and '.join(installed)} overwrite each other: uninstall both, then install one",
         )
-    from ..runtime.onnx_runtime import TELEMETRY, import_onnxruntime
+    from ..runtime.inference.onnx_runtime import TELEMETRY, import_onnxruntime
 
     try:
         onnxruntime = import_onnxruntime()

@@ -22,9 +22,9 @@ from .result_folders import result_folders
 from .segment_options import CallsBar, segment_options, segment_settings
 
 if TYPE_CHECKING:
+    from ..runtime.audio.listing import Skipped
     from ..runtime.explainer import Explainer
     from ..runtime.results import Result
-    from ..runtime.sound_files import Skipped
 
 Record = dict[str, Any]
 
@@ -198,7 +198,7 @@ class _Report:
 def _check_choices(methods: Iterable[str], device: str) -> None:
     """Words that no bundle and no machine could know are wrong usage."""
     from ..runtime.explainer import METHODS
-    from ..runtime.session import DEVICE_PATTERN
+    from ..runtime.inference.session import DEVICE_PATTERN
 
     for method in methods:
         if method not in METHODS:
@@ -211,7 +211,9 @@ def _check_choices(methods: Iterable[str], device: str) -> None:
 
 def _shipped_example() -> Path:
     """The clip that comes with the shipped bundle."""
-    return Path(__file__).resolve().parents[1] / "demo" / "example.flac"
+    from ..runtime.explainer import SHIPPED
+
+    return SHIPPED.with_name("example.flac")
 
 
 def _explain(explainer: Explainer, item: Input, options: dict[str, Any]) -> Result:

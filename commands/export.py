@@ -13,7 +13,7 @@ from .options import refuse_given
 from .paths import is_bundle
 
 if TYPE_CHECKING:
-    from ..export.exportable import Exportable
+    from ..export.source.exportable import Exportable
 
 
 @click.command()
@@ -124,7 +124,7 @@ def export(
     """Export SOURCE to a bundle.
 
     SOURCE is a run directory, the output folder of SpeechBrain's ESC-50 interpret recipe,
-    module:factory (see earmark.export.sources.factory.Adapter), or an .onnx file that takes waveforms
+    module:factory (see earmark.export.sources.adapter.adapter.Adapter), or an .onnx file that takes waveforms
     and gives a score a label. All but the last need the extra "export".
     """
     if no_decoder and decoder is not None:
@@ -135,9 +135,9 @@ def export(
         raise click.UsageError("--int8 and --calibration DIR belong together")
     if is_bundle(source):
         raise click.UsageError(f"{source} is a bundle already: SOURCE is what it was exported from")
-    from ..export.bundle_writer import check_target, write_bundle
-    from ..export.exportable import with_aggregate
-    from ..export.parity import read_clips
+    from ..export.bundle.parity import read_clips
+    from ..export.bundle.write import check_target, write_bundle
+    from ..export.source.exportable import with_aggregate
 
     check_target(out, force=force)
     # Without it nothing can be measured at the end.
@@ -207,7 +207,7 @@ def _pytorch(
 ) -> Exportable:
     """A source in PyTorch, with its own decoder and interpreter, none, or those trained over it."""
     _need("torch", "onnxscript", "safetensors", "yaml")
-    from ..export.source import with_window, without_decoder
+    from ..export.source.source import with_window, without_decoder
     from ..export.sources import resolve
 
     found = resolve(
@@ -218,13 +218,13 @@ def _pytorch(
     if no_decoder or decoder is not None:
         found = without_decoder(found)
     if decoder is not None:
-        from ..export.run_directory import RunDirectory
-        from ..export.trained_decoder import with_decoder
+        from ..export.training.lmac.trained import with_decoder
+        from ..export.training.run_directory import RunDirectory
 
         found = with_decoder(found, RunDirectory(decoder, "decoder"))
     if interpreter is not None:
-        from ..export.run_directory import RunDirectory
-        from ..export.trained_interpreter import with_interpreter
+        from ..export.training.l2i.trained import with_interpreter
+        from ..export.training.run_directory import RunDirectory
 
         found = with_interpreter(found, RunDirectory(interpreter, "interpreter"))
     return found if window is None else with_window(found, window)
@@ -232,7 +232,7 @@ def _pytorch(
 
 def _graph(path: str, window: float | None, given: dict[str, Any]) -> Exportable:
     """A graph from a file; PyTorch is not needed."""
-    from ..export.sources.onnx_file import load, read_labels
+    from ..export.sources.onnx.file import load, read_labels
 
     for option in ("labels", "sample_rate"):
         if given[option] is None:
@@ -252,7 +252,7 @@ def _graph(path: str, window: float | None, given: dict[str, Any]) -> Exportable
 
 def _map_request(given: dict[str, Any]) -> Any:
     """The tensor that is to be the feature map, where one is named. Raises UsageError."""
-    from ..export.sources.onnx_feature_map import MapRequest
+    from ..export.sources.onnx.feature_map import MapRequest
 
     bands = given["map_bands"]
     if given["feature_map"] is None:

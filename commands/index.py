@@ -19,7 +19,7 @@ from .options import device_option, json_option, refuse_given
 from .paths import BundleFolder, DataFolder
 
 if TYPE_CHECKING:
-    from ..export.prototypes import IndexReport
+    from ..export.prototypes.build import IndexReport
 
 
 @click.command()
@@ -99,16 +99,16 @@ def index(
         refuse_given("goes with DATA", "device")
     if remove:
         refuse_given("does not go with --remove, which draws nothing", "seed")
-        from ..export.prototype_growth import remove_clips
+        from ..export.prototypes.growth import remove_clips
 
         report = remove_clips(bundle, remove, purge=purge, prune=prune)
         tell(f"{len(report.taken_out)} sounds removed")
     elif merge:
-        from ..export.prototype_growth import merge_bundles
+        from ..export.prototypes.growth import merge_bundles
 
         report = merge_bundles(bundle, merge, prune=prune, seed=seed)
     else:
-        from ..export.prototypes import index_bundle
+        from ..export.prototypes.build import index_bundle
 
         tell_passed_over(*data)
         report = index_bundle(

@@ -15,7 +15,7 @@ from typing import BinaryIO, cast
 
 import click
 
-from ..runtime.sound_files import Skipped, list_sound_files, skipped_lines
+from ..runtime.audio.listing import Skipped, list_sound_files, skipped_lines
 from .console import tell
 from .paths import no_sound
 
@@ -67,7 +67,7 @@ def tell_skipped(skipped: Sequence[Skipped]) -> None:
 def tell_passed_over(*folders: Path) -> None:
     """Say what folders of class folders hold that looks like sound and is not used."""
     from ..errors import DataError
-    from ..evaluation.sound_folders import list_sounds
+    from ..evaluation.data.folder import list_sounds
 
     for folder in folders:
         # What is wrong with the folder itself is said by the work that follows.

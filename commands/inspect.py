@@ -13,7 +13,7 @@ from .inspect_prototypes import apex_lines, apex_report, apex_types, index_info,
 from .options import bundle_argument, json_option
 
 if TYPE_CHECKING:
-    from ..runtime.manifest import Manifest
+    from ..runtime.bundle.manifest import Manifest
 
 
 @click.command()
@@ -23,7 +23,7 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
     """Show what BUNDLE holds (the shipped one when none is named)."""
     import msgspec
 
-    from ..runtime.bundle import Bundle
+    from ..runtime.bundle.open import Bundle
     from ..runtime.explainer import bundle_path
 
     opened = Bundle.open(bundle_path(bundle))

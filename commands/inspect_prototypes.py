@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..runtime.apex_report import ApexReport
-    from ..runtime.bundle import Bundle
+    from ..runtime.bundle.apex_report import ApexReport
+    from ..runtime.bundle.open import Bundle
 
 
 def index_info(opened: Bundle) -> dict[str, Any] | None:
@@ -17,7 +17,7 @@ def index_info(opened: Bundle) -> dict[str, Any] | None:
     the generation is damaged.
     """
     from ..prototypes_index.info import info_document
-    from ..runtime.prototypes import open_generation
+    from ..runtime.methods.prototypes.method import open_generation
 
     if opened.manifest.prototypes is None:
         return None
@@ -31,7 +31,7 @@ def index_info(opened: Bundle) -> dict[str, Any] | None:
 
 def apex_report(opened: Bundle, info: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The report of the learnt U: of the index's graph, else of the bundle's own; None for raw channels."""
-    from ..runtime.apex_report import read_report
+    from ..runtime.bundle.apex_report import read_report
 
     if info is None:
         return read_report(opened.path, opened.manifest)
@@ -41,7 +41,7 @@ def apex_report(opened: Bundle, info: Mapping[str, Any] | None) -> dict[str, Any
 
 def apex_types(opened: Bundle, report: Mapping[str, Any] | None) -> ApexReport | None:
     """The report as types. Raises BundleError where it is none."""
-    from ..runtime.apex_report import report_in
+    from ..runtime.bundle.apex_report import report_in
 
     return None if report is None else report_in(report, opened.path)
 

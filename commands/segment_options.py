@@ -76,7 +76,7 @@ def segment_settings(methods: tuple[str, ...], given: dict[str, Any]) -> dict[st
             first = next(name for name, value in given.items() if value is not None)
             raise click.UsageError(f"--{first} is an option of the method segments: add -m segments")
         return {}
-    from ..runtime.perturbation.settings import SegmentSettings, require
+    from ..runtime.methods.segments.settings import SegmentSettings, require
 
     try:
         require(SegmentSettings.of(named))

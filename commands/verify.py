@@ -21,7 +21,7 @@ def verify(bundle: Path | None, device: str, as_json: bool) -> None:
     Exits with 1 where a file is damaged or a number differs by more than its limit.
     """
     from ..runtime.explainer import bundle_path
-    from ..runtime.verification import verify as recompute
+    from ..runtime.verify import verify as recompute
 
     opened, checks = recompute(bundle_path(bundle), device)
     manifest = opened.manifest

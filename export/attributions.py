@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from ..errors import LabelError, MethodError, MissingDependencyError, SourceError
-from .source import Source
+from .source.source import Source
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -18,12 +18,12 @@ import torch
 
 from ..errors import DataError
 from ..evaluation.synthesis import RECIPES, clip_of, make_clip, write_folder
-from ..runtime.sound_writing import write_sound
-from .bundle_writer import write_bundle
-from .prototypes import index_bundle
+from ..runtime.audio.writing import write_sound
+from .bundle.write import write_bundle
+from .prototypes.build import index_bundle
 from .sources import run as run_source
 from .training.classifier import train_classifier
-from .training.lmac import train_lmac
+from .training.lmac.recipe import train_lmac
 from .training.settings import ClassifierSettings, LmacSettings
 
 NAME = "drum one-shots (demo)"

@@ -9,12 +9,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AudioError, EarmarkError, as_earmark_error
-from .method import Clock
-from .sound import OpenSound, open_sound
+from .audio.sound import OpenSound, open_sound
+from .methods.protocol import Clock
 
 if TYPE_CHECKING:
-    from .hearing import Hearing
-    from .method import Heard
+    from .inference.pipeline import Hearing
+    from .methods.protocol import Heard
     from .results import Result
 
 # An iterator that does nothing but raise is given up after so many errors in a row.

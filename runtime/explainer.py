@@ -15,24 +15,24 @@ import numpy as np
 
 from ..errors import LabelError, MethodError
 from .arrays import FloatArray
+from .audio.sound import OpenSound
 from .batch import Failure, explained, open_any
-from .bundle import Bundle
-from .dictionary import Dictionary
-from .hearing import BATCH, Hearing, Precision
-from .manifest import Manifest
-from .method import Account, Answer, Clock, Context, Heard, Method, Sound, unknown
+from .bundle.manifest import Manifest
+from .bundle.open import Bundle
+from .inference.pipeline import BATCH, Hearing, Precision
+from .inference.scores import Aggregate, Clearest, scores_of
+from .inference.session import Sessions, Tensors
+from .methods.components.dictionary import Dictionary
+from .methods.protocol import Account, Answer, Clock, Context, Heard, Method, Sound, unknown
 from .results import Result
-from .scores import Aggregate, Clearest, scores_of
-from .session import Sessions, Tensors
-from .sound import OpenSound
 
 # Every explanation method, and where its class lies: a new one is one file and one line.
 METHODS = {
-    "mask": ".mask:Mask",
-    "prototypes": ".prototypes:Prototypes",
-    "components": ".components:Components",
+    "mask": ".methods.mask.method:Mask",
+    "prototypes": ".methods.prototypes.method:Prototypes",
+    "components": ".methods.components.method:Components",
     # Needs scores alone, so every bundle has it; it costs many passes and runs when asked for.
-    "segments": ".segments_in_bundle:Segments",
+    "segments": ".methods.segments.method:Segments",
 }
 # The method that never runs unless named.
 ASKED = "segments"
@@ -40,7 +40,7 @@ ASKED = "segments"
 Options = Mapping[str, Mapping[str, Any]]
 # What `explain_many` hands on to each sound.
 _MANY = ("target", "methods", "rescore", "seed", "options", "sample_rate")
-SHIPPED = Path(__file__).resolve().parents[1] / "demo" / "bundle"
+SHIPPED = Path(__file__).resolve().parent / "shipped" / "bundle"
 
 
 def bundle_path(path: Path | str | None = None) -> Path:
@@ -139,7 +139,7 @@ class Explainer:
 
         Unlike `explain` it asks the decoder for any class. Raises MethodError without a decoder.
         """
-        from .mask import decode
+        from .methods.mask.method import decode
 
         return decode(self.manifest, self._sessions.run, heard, target)
 
@@ -148,14 +148,14 @@ class Explainer:
 
         Raises MethodError without an interpreter.
         """
-        from .components import interpret
+        from .methods.components.method import interpret
 
         return interpret(self.manifest, self._sessions.run, heard)
 
     @property
     def dictionary(self) -> Dictionary:
         """The dictionary of components. Raises MethodError where the bundle has none, BundleError."""
-        from .components import cached_dictionary
+        from .methods.components.method import cached_dictionary
 
         return cached_dictionary(self._cache, self.bundle)
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..prototypes_index.durability import naming
 from .arrays import FloatArray
+from .audio.sound import releaser
+from .audio.writing import open_sound_file
 from .records import ResultRecord
-from .sound import releaser
-from .sound_writing import open_sound_file
 
 if TYPE_CHECKING:
-    from .component_results import ComponentsResult
-    from .mask import MaskResult
-    from .prototype_results import ChannelAccount, Prototype
-    from .segment_results import SegmentsResult
+    from .methods.components.result import ComponentsResult
+    from .methods.mask.method import MaskResult
+    from .methods.prototypes.result import ChannelAccount, Prototype
+    from .methods.segments.result import SegmentsResult
 
 # Samples a block when sound is written.
 _BLOCK = 1 << 16
@@ -129,7 +129,7 @@ class Result(ResultRecord):
 
     def _save_components(self, target: Path, components: ComponentsResult) -> None:
         """The tracks of the selected components, what they are together, and their picture."""
-        from .component_picture import draw_components
+        from .methods.components.picture import draw_components
 
         title = f"{self.target}  {dict(self.predictions)[self.target]:.1%}"
         _write(target / "components.png", lambda file: draw_components(file, components, title=title))
@@ -144,7 +144,7 @@ class Result(ResultRecord):
         self, target: Path, prototypes: Mapping[str, tuple[Prototype, ...]], channels: ChannelAccount
     ) -> None:
         """Pictures of the nearest prototypes and of the channels, and what they sound like."""
-        from .prototype_picture import SHOWN, draw_channels, draw_nearest
+        from .methods.prototypes.picture import SHOWN, draw_channels, draw_nearest
 
         title = f"{self.target}  {dict(self.predictions)[self.target]:.1%}"
         _write(target / "prototypes.png", lambda file: draw_nearest(file, prototypes, channels, title=title))
@@ -181,7 +181,7 @@ def _write_wav(path: Path, sound: FloatArray, sample_rate: int) -> None:
 
 
 def _picture(file: BinaryIO, mask: MaskResult | None, seconds: float, title: str) -> None:
-    from .picture import draw
+    from .drawing.spectrogram import draw
 
     if mask is not None:
         overview = mask.overview
@@ -196,7 +196,7 @@ def _picture(file: BinaryIO, mask: MaskResult | None, seconds: float, title: str
 
 
 def _bars(file: BinaryIO, result: Result) -> None:
-    from .segment_picture import draw_segments
+    from .methods.segments.picture import draw_segments
 
     if result.segments is not None:
         title = f"{result.target}  {dict(result.predictions)[result.target]:.1%}"

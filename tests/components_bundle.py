@@ -17,6 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import earmark
+from earmark.runtime.audio.sound import open_sound
 
 UPDATES = 20
 
@@ -30,7 +31,7 @@ def learn(bundle: Path, clips: list[tuple[np.ndarray, list[str]]], count: int):
         labels, rate = explainer.labels, explainer.manifest.sample_rate
         spectra = []
         for waveform, _ in clips:
-            opened = earmark.runtime.sound.open_sound((waveform, rate), None, rate)
+            opened = open_sound((waveform, rate), None, rate)
             heard = next(iter(explainer.hear(opened)))
             spectra.append(np.log1p(np.hypot(heard.stft[..., 0], heard.stft[..., 1])))
     model = MiniBatchNMF(count, init="nndsvda", random_state=0, max_iter=30, alpha_W=0.0, alpha_H=0.0)
@@ -194,8 +195,8 @@ def sign(bundle: Path, *names: str) -> None:
 
 def _golden(bundle: Path, columns: np.ndarray, theta: np.ndarray) -> None:
     """Add the interpreter's answers, by NumPy, to the golden ones."""
-    from earmark.runtime.bundle import read_manifest
-    from earmark.runtime.stft import forward
+    from earmark.runtime.audio.stft import forward
+    from earmark.runtime.bundle.open import read_manifest
 
     analysis = read_manifest(bundle).analysis
     with np.load(bundle / "golden.npz") as file:

@@ -49,8 +49,8 @@ def tiny_adapter(seed: int = 0, *, decoder: bool = True):
     import torch
     from torch import nn
 
-    from earmark.export.sources.factory import Adapter
-    from earmark.runtime.manifest import AnalysisSpec
+    from earmark.export.sources.adapter.adapter import Adapter
+    from earmark.runtime.bundle.manifest import AnalysisSpec
 
     analysis = AnalysisSpec(n_fft=512, window_length=400, hop=160, window="hann")
     bins, bands = 257, 40
@@ -160,7 +160,7 @@ def make_tiny_adapter():
 def tiny_source():
     """The tiny model as a `Source`."""
     pytest.importorskip("torch")
-    from earmark.export.sources.factory import from_adapter
+    from earmark.export.sources.adapter.adapter import from_adapter
 
     return from_adapter(tiny_adapter())
 
@@ -168,7 +168,7 @@ def tiny_source():
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_source, tmp_path_factory) -> Path:
     """A real bundle of the tiny model. Shared: copy it before changing it."""
-    from earmark.export.bundle_writer import write_bundle
+    from earmark.export.bundle.write import write_bundle
 
     path = tmp_path_factory.mktemp("bundles") / "tiny"
     write_bundle(tiny_source, path)

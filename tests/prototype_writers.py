@@ -13,14 +13,14 @@ import time
 from pathlib import Path
 
 from earmark.errors import BundleError
-from earmark.export.prototype_growth import merge_bundles, remove_clips
-from earmark.export.prototypes import index_bundle
-from earmark.runtime.bundle import read_manifest
-from earmark.runtime.prototypes import open_generation
+from earmark.export.prototypes.build import index_bundle
+from earmark.export.prototypes.growth import merge_bundles, remove_clips
+from earmark.runtime.bundle.open import read_manifest
+from earmark.runtime.methods.prototypes.method import open_generation
 
 # Processes that have imported everything already, and no threads.
 PROCESSES = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
-PROCESSES.set_forkserver_preload(["earmark.export.prototype_growth", "earmark.runtime.explainer"])
+PROCESSES.set_forkserver_preload(["earmark.export.prototypes.growth", "earmark.runtime.explainer"])
 
 
 def grow(bundle, other, started):

@@ -12,9 +12,9 @@ import soundfile
 import torch
 from torch import nn
 
-from earmark.export.source import Source
-from earmark.export.sources.factory import Adapter, from_adapter
-from earmark.runtime.manifest import AnalysisSpec
+from earmark.export.source.source import Source
+from earmark.export.sources.adapter.adapter import Adapter, from_adapter
+from earmark.runtime.bundle.manifest import AnalysisSpec
 
 RATE = 8000
 ANALYSIS = AnalysisSpec(n_fft=256, window_length=200, hop=80, window="hann")

@@ -55,8 +55,8 @@ def adapter(seed=0):
     import torch
     from torch import nn
 
-    from earmark.export.sources.factory import Adapter
-    from earmark.runtime.manifest import AnalysisSpec
+    from earmark.export.sources.adapter.adapter import Adapter
+    from earmark.runtime.bundle.manifest import AnalysisSpec
 
     bins, bands, channels = 257, 48, 64
     edges = np.geomspace(60, 7900, bands + 2)

@@ -36,7 +36,7 @@ from earmark.commands.answer import answer
 from earmark.commands.console import say
 from earmark.errors import EarmarkError
 from earmark.runtime.results import Result
-from earmark.runtime.verification import verify
+from earmark.runtime.verify import verify
 
 # Scores and mask of a bundle that passes `verify`: within what it allows, and a little.
 _TOLERANCE = 1e-3

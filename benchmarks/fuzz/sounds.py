@@ -26,7 +26,7 @@ import soundfile
 from harness import Verdict, note, refusal
 from sound_damage import DAMAGES, Damage, Written
 
-from earmark.runtime.sound import open_sound
+from earmark.runtime.audio.sound import open_sound
 
 MODEL_RATE = 16000
 # Container, coding, ending; frames of lossy codings are of that many samples at the most.

@@ -17,11 +17,11 @@ import onnx
 import soundfile
 from onnx import TensorProto, helper, numpy_helper
 
-from earmark.export.bundle_writer import write_bundle
-from earmark.export.exportable import Exportable
-from earmark.export.prototype_growth import remove_clips
-from earmark.export.prototypes import index_bundle
-from earmark.runtime.manifest import (
+from earmark.export.bundle.write import write_bundle
+from earmark.export.prototypes.build import index_bundle
+from earmark.export.prototypes.growth import remove_clips
+from earmark.export.source.exportable import Exportable
+from earmark.runtime.bundle.manifest import (
     AnalysisSpec,
     ComponentSpec,
     ComponentsSpec,
@@ -30,7 +30,7 @@ from earmark.runtime.manifest import (
     TensorSpec,
     WindowSpec,
 )
-from earmark.runtime.session import import_onnxruntime
+from earmark.runtime.inference.session import import_onnxruntime
 
 RATE, N_FFT, HOP = 1000, 32, 16
 BINS, CHANNELS, LABELS, COMPONENTS = N_FFT // 2 + 1, 4, ["hum", "tone", "noise"], 3

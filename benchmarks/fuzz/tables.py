@@ -27,10 +27,10 @@ from harness import Verdict, note, refusal
 from subject import LABELS, build
 
 from earmark.cli import main as cli
-from earmark.evaluation.events import read_events
-from earmark.evaluation.sound_folders import list_sounds
+from earmark.evaluation.data.folder import list_sounds
+from earmark.evaluation.localisation.events import read_events
 from earmark.prototypes_index.generation import Generation
-from earmark.runtime.bundle import read_manifest
+from earmark.runtime.bundle.open import read_manifest
 
 _CELLS = (
     "",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError
-from ..sound_folders import list_sounds
+from ..data.folder import list_sounds
 from .parts import FloatArray, Mixture, Options, Truth
 from .placing import at_peak, gain_db
 from .sources import Reader, Source, active_stretches, by_fold, fade, loudest_stretch, varied

@@ -25,8 +25,8 @@ import numpy.typing as npt
 from ...errors import DataError
 from ...prototypes_index.atomic import put_in_place, staged, sweep
 from ...prototypes_index.durability import naming
-from ...runtime.sound_writing import write_sound
-from ..label_table import write_labels
+from ...runtime.audio.writing import write_sound
+from ..data.labels import write_labels
 
 FloatArray = npt.NDArray[np.float32]
 PARTS = ("train", "tune", "test")

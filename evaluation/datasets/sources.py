@@ -12,8 +12,8 @@ import numpy.typing as npt
 import soxr
 
 from ...errors import DataError
-from ...runtime.sound_files import list_sound_files
-from ..sound_folders import Clip, list_sounds, load_sound
+from ...runtime.audio.listing import list_sound_files
+from ..data.folder import Clip, list_sounds, load_sound
 from .parts import FloatArray, Options
 
 Values = npt.NDArray[np.float64]

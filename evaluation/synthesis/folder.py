@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...runtime.sound_writing import write_sound
+from ...runtime.audio.writing import write_sound
 from .clips import Clip, make_clip
 from .one_shots import RECIPES
 

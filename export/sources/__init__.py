@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...errors import SourceError
 
 if TYPE_CHECKING:
-    from ..source import Source
+    from ..source.source import Source
 
 _FACTORY = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
@@ -26,8 +26,8 @@ def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool
     path = Path(text)
     if path.is_dir():
         if (path / "save").is_dir() or (path / "hyperparams.yaml").is_file():
-            from ..source import without_interpreter
-            from . import speechbrain
+            from ..source.source import without_interpreter
+            from .speechbrain import folder as speechbrain
 
             found = speechbrain.load(path, allow_missing_decoder=allow_missing_decoder)
             return found if interpreter else without_interpreter(found)
@@ -43,7 +43,7 @@ def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool
             f"{text}: is a file; give a run directory, a SpeechBrain output folder or module:factory"
         )
     if _FACTORY.match(text):
-        from . import factory
+        from .adapter import adapter as factory
 
         return factory.load(text)
     raise SourceError(

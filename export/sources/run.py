@@ -7,19 +7,19 @@ from pathlib import Path
 import torch
 
 from ...errors import RunError, SourceError
-from ...runtime.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec, aggregate_of
-from ..apex.trained import FOLDER as APEX
-from ..apex.trained import with_apex
-from ..architectures.compact_classifier import STRIDE, CompactClassifier
-from ..architectures.mel import mel_bands
-from ..frontend import StftFrontend
-from ..run_directory import RunDirectory
-from ..scales import Scale, mel_rows
-from ..source import Reference, Source
-from ..stft import stft
-from ..trained_decoder import with_decoder
-from ..trained_interpreter import with_interpreter
+from ...runtime.bundle.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec, aggregate_of
+from ..graphs.stft import StftFrontend
+from ..graphs.torch_stft import stft
+from ..models.compact_classifier import STRIDE, CompactClassifier
+from ..models.mel import mel_bands
+from ..models.scales import Scale, mel_rows
+from ..source.source import Reference, Source
+from ..training.apex.trained import FOLDER as APEX
+from ..training.apex.trained import with_apex
 from ..training.classifier import build
+from ..training.l2i.trained import with_interpreter
+from ..training.lmac.trained import with_decoder
+from ..training.run_directory import RunDirectory
 from ..training.sounds import longest_window
 
 MAPS = ["map1", "map2", "map3", "map4"]

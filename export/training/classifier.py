@@ -14,14 +14,14 @@ import numpy.typing as npt
 import torch
 
 from ...errors import DataError, RunError
-from ...evaluation.label_table import LABEL_TABLE
-from ...evaluation.sound_folders import list_sounds, split_sounds
-from ...runtime.manifest import AnalysisSpec
-from ..architectures.compact_classifier import CompactClassifier
-from ..run_directory import RunDirectory
-from ..stft import stft
+from ...evaluation.data.folder import list_sounds, split_sounds
+from ...evaluation.data.labels import LABEL_TABLE
+from ...runtime.bundle.manifest import AnalysisSpec
+from ..graphs.torch_stft import stft
+from ..models.compact_classifier import CompactClassifier
 from .augmentation import mask_stretches, place, random_gain
 from .loop import OnEpoch, batches, fit, new_weights
+from .run_directory import RunDirectory
 from .scoring import judge, score, task_loss
 from .settings import ClassifierSettings, check, to_record
 from .sounds import Sounds, faults, load_split

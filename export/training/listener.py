@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..inverse import gain, inverse
-from ..source import Source
-from ..stft import stft
+from ..graphs.inverse import gain, inverse
+from ..graphs.torch_stft import stft
+from ..source.source import Source
 from .sounds import longest_window
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from ...errors import DataError, DeviceError, RunError
-from ...evaluation.sound_folders import list_sounds, load_sound, split_sounds
-from ...runtime.sound_files import list_sound_files
-from ..run_directory import RunDirectory
-from ..source import Source
+from ...evaluation.data.folder import list_sounds, load_sound, split_sounds
+from ...runtime.audio.listing import list_sound_files
+from ..source.source import Source
+from .run_directory import RunDirectory
 from .settings import ClassifierSettings, from_record
 from .sounds import FloatArray, Sounds, load_split
 
@@ -47,7 +47,7 @@ class Parts:
 
 def opened_source(source: str | Path | Source, out: str | Path | None) -> tuple[Path, Source]:
     """The run directory to write to, and the source without decoder and interpreter of its own."""
-    from ..source import without_decoder, without_interpreter
+    from ..source.source import without_decoder, without_interpreter
     from ..sources import resolve
     from ..sources.run import load
 

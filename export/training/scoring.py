@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional
 
-from ...runtime.manifest import AnalysisSpec
-from ..architectures.compact_classifier import CompactClassifier
-from ..stft import stft
+from ...runtime.bundle.manifest import AnalysisSpec
+from ..graphs.torch_stft import stft
+from ..models.compact_classifier import CompactClassifier
 from .sounds import FloatArray, window_batches
 
 

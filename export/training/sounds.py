@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import DataError
-from ...evaluation.sound_folders import Clip, SoundFolder, Split, Unreadable, level_gain, load_sounds
+from ...evaluation.data.folder import Clip, SoundFolder, Split, Unreadable, level_gain, load_sounds
 from .loop import Progress
 
 FloatArray = npt.NDArray[np.float32]

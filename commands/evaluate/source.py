@@ -1,0 +1,72 @@
+"""The attributions of `earmark evaluate masks --source`: PyTorch and captum on the exported model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import MissingDependencyError, SourceError
+from ...runtime.arrays import FloatArray
+
+if TYPE_CHECKING:
+    from ...evaluation.faithfulness.maskers import Masker
+    from ...runtime.explainer import Explainer
+    from ...runtime.methods.protocol import Heard
+
+# Logits of the exported graph may differ from the source's by this much; another model's differ by more.
+_SAME = 1e-2
+# The names, for those who only want to list them: PyTorch is not imported for it.
+ATTRIBUTIONS = ("saliency", "integrated_gradients", "smoothgrad", "gradcam", "gradcam_energy", "shap")
+
+
+@dataclass(frozen=True)
+class Attributed:
+    """An attribution method as a masker: its values rank the cells."""
+
+    name: str
+    attributions: Any
+    binary: bool = True
+    linear: bool = False
+
+    def __call__(
+        self, explainer: Explainer, heard: Heard, target: int, random: np.random.Generator
+    ) -> FloatArray:
+        """Attribution [T, F], 0 and more."""
+        made: FloatArray = self.attributions(heard.stft, target)
+        return made
+
+
+def attributed(explainer: Explainer, source: str, names: list[str], seed: int) -> list[Masker]:
+    """Maskers out of the attribution methods `names` over the source that the bundle was exported from.
+
+    Raises MissingDependencyError without PyTorch or captum, SourceError where the source is another model.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"--source needs PyTorch, which cannot be imported ({error}); "
+            "pip install 'earmark[cpu,export,evaluation]'"
+        ) from error
+    from ...export.attributions import Attributions
+    from ...export.source.source import Source
+    from ...export.sources import resolve
+
+    found = resolve(source, allow_missing_decoder=True)
+    if not isinstance(found, Source):
+        raise SourceError(
+            f"{source}: holds no PyTorch model, so nothing has a gradient; give a run directory"
+        )
+    manifest = explainer.manifest
+    if list(found.labels) != manifest.labels or found.analysis != manifest.analysis:
+        raise SourceError(f"{source}: is not what {manifest.name} was exported from; labels or STFT differ")
+    made = [Attributed(name, Attributions(found, name, seed)) for name in names]
+    length = round(manifest.window.seconds * manifest.sample_rate)
+    noise = (0.1 * np.random.default_rng(0).standard_normal((1, length))).astype(np.float32)
+    with torch.no_grad():
+        expected = found.reference.logits(torch.from_numpy(noise)).numpy()
+    if np.abs(expected - explainer.logits_of(noise)).max() > _SAME:
+        raise SourceError(f"{source}: is not what {manifest.name} was exported from; its logits differ")
+    return list(made)

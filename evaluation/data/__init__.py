@@ -1,0 +1,1 @@
+"""Labelled folders of sound: listing, labels, splits."""

@@ -1,0 +1,1 @@
+"""Whether a mask keeps what the classifier's decision depends on."""

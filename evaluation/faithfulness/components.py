@@ -1,0 +1,189 @@
+"""Whether components say what the classifier says, and how much of the sound they hold.
+
+Fidelity (Listen to Interpret, section 4.1) is agreement with the classifier's own decision, whatever the
+label: top-k counts windows whose class, by the classifier, is among the k that theta z puts first. With
+several labels decisions are sets, and F1 compares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...runtime.arrays import FloatArray
+from ...runtime.audio.sound import open_sound
+from ...runtime.audio.stft import as_complex
+from ...runtime.explainer import Explainer
+from ...runtime.methods.protocol import Heard
+from ..data.folder import Clip, load_sound
+from ..statistics import Interval, bootstrap
+from ..table import Cell, Column, Table
+from .component_maskers import random_theta, selected
+from .conditions import Condition
+
+Booleans = npt.NDArray[np.bool_]
+# The class that the reference recipe compares with, whatever was heard.
+_RECIPES_CLASS = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreted:
+    """One window as classifier and components hear it.
+
+    clip, recording, window: which; logits, component_logits [C]: by the classifier and by theta z;
+    recipe_logits [C]: by a theta that was never trained; truth [C]: the clip's labels
+    selected: components selected for the class that the classifier puts first
+    squared_error: mean over cells of (X - W H)^2, X = log1p|STFT|; relative_error: |X - W H| / |X|, NaN in
+    silence; clipped 0 and more
+    """
+
+    clip: str
+    recording: str
+    window: int
+    logits: FloatArray
+    component_logits: FloatArray
+    recipe_logits: FloatArray
+    truth: Booleans
+    selected: int
+    squared_error: float
+    relative_error: float
+
+
+def interpret_clips(
+    explainer: Explainer,
+    clips: Sequence[Clip],
+    condition: Condition,
+    *,
+    seed: int = 0,
+    on_clip: Callable[[], None] | None = None,
+) -> list[Interpreted]:
+    """Every window of `clips` under `condition`, in order.
+
+    seed: of the untrained theta; on_clip: called after each clip (progress)
+    Raises MethodError where the bundle has no interpreter, DataError (clips).
+    """
+    manifest, untrained = explainer.manifest, random_theta(explainer.dictionary, seed)
+    found: list[Interpreted] = []
+    for clip in clips:
+        waveform = condition(clip, load_sound(clip.path, manifest.sample_rate))
+        opened = open_sound((waveform, manifest.sample_rate), None, manifest.sample_rate)
+        truth = np.array([label in clip.labels for label in manifest.labels])
+        for number, heard in enumerate(explainer.hear(opened)):
+            said = explainer.interpret(heard)
+            squared, relative = _errors(explainer, heard, said["activations"])
+            target = int(heard.logits.argmax())
+            found.append(
+                Interpreted(
+                    clip=clip.name,
+                    recording=clip.recording,
+                    window=number,
+                    logits=heard.logits,
+                    component_logits=said["logits"],
+                    recipe_logits=untrained @ said["pooled"],
+                    truth=truth,
+                    selected=len(selected(explainer.dictionary, said["pooled"], target)),
+                    squared_error=squared,
+                    relative_error=relative,
+                )
+            )
+        if on_clip is not None:
+            on_clip()
+    return found
+
+
+def fidelity_table(
+    windows: Sequence[Interpreted], task: str, *, by_design: bool = False, seed: int = 0
+) -> Table:
+    """What the components say against what the classifier says, with intervals over source recordings.
+
+    Rows: the components; the recipe's setting, an untrained theta over the same dictionary and activations,
+    and that one against class 0, as the recipe compares; the classifier, for its own figures.
+    """
+    several = task == "multi_label"
+    columns = [
+        Column("method", "says"),
+        Column("top1", "top-1", 3, "higher"),
+        Column("top3", "top-3", 3, "higher"),
+        *([Column("fidelity_f1", "F1 to classifier", 3, "higher")] if several else []),
+        Column("f1" if several else "accuracy", "F1 to labels" if several else "accuracy", 3, "higher"),
+    ]
+    rows: list[Mapping[str, Cell]] = []
+    own = np.stack([one.logits for one in windows])
+    first = own.argmax(axis=1)
+    for name, logits, wanted in (
+        ("components", np.stack([one.component_logits for one in windows]), first),
+        ("recipe: untrained theta", np.stack([one.recipe_logits for one in windows]), first),
+        (
+            "recipe: untrained theta, against class 0",
+            np.stack([one.recipe_logits for one in windows]),
+            np.full(len(windows), _RECIPES_CLASS),
+        ),
+        ("classifier", own, None),
+    ):
+        row: dict[str, Cell] = {"method": name}
+        if name == "classifier" and by_design:
+            row["method"] = "classifier (by design: the components)"
+        if wanted is not None:
+            for count in (1, 3):
+                row[f"top{count}"] = _interval(_among_first(logits, wanted, count), windows, seed)
+        if several and wanted is first:
+            row["fidelity_f1"] = _f1(logits > 0.0, own > 0.0, windows, seed)
+        truth = np.stack([one.truth for one in windows])
+        if several and (wanted is None or wanted is first):
+            row["f1"] = _f1(logits > 0.0, truth, windows, seed)
+        elif wanted is None or wanted is first:
+            right = truth[np.arange(len(windows)), logits.argmax(axis=1)]
+            row["accuracy"] = _interval(right, windows, seed)
+        rows.append(row)
+    return Table(columns, rows)
+
+
+def component_figures(windows: Sequence[Interpreted], *, seed: int = 0) -> dict[str, Interval]:
+    """Mean error of the reconstruction, number of selected components, share of windows without any."""
+    values = {
+        "squared_error": [one.squared_error for one in windows],
+        "relative_error": [one.relative_error for one in windows],
+        "selected": [float(one.selected) for one in windows],
+        "none_selected": [float(one.selected == 0) for one in windows],
+    }
+    return {name: _interval(np.array(some), windows, seed) for name, some in values.items()}
+
+
+def _errors(explainer: Explainer, heard: Heard, activations: FloatArray) -> tuple[float, float]:
+    """Mean squared and relative error of W H for one window."""
+    spectrum = np.log1p(np.abs(as_complex(heard.stft)))
+    missed = spectrum - activations.T @ explainer.dictionary.columns.T
+    norm = float(np.linalg.norm(spectrum))
+    relative = float(np.linalg.norm(missed)) / norm if norm > 0.0 else float("nan")
+    return float(np.mean(np.square(missed), dtype=np.float64)), relative
+
+
+def _among_first(logits: FloatArray, wanted: npt.NDArray[Any], count: int) -> Booleans:
+    """Whether the wanted class [n] is among the `count` highest of logits [n, C]; [n]."""
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :count]
+    return np.asarray((order == wanted[:, None]).any(axis=1))
+
+
+def f1(found: Booleans, wanted: Booleans) -> float:
+    """Micro F1 of decisions [n, C]: 2 TP / (2 TP + FP + FN); NaN where nothing is found or wanted."""
+    total = float(found.sum() + wanted.sum())
+    return 2.0 * float((found & wanted).sum()) / total if total else float("nan")
+
+
+def _f1(found: Booleans, wanted: Booleans, windows: Sequence[Interpreted], seed: int) -> Interval:
+    """Micro F1 with its interval: whole recordings are drawn, and F1 computed anew."""
+    groups = [one.recording for one in windows]
+
+    def of_drawn(drawn: npt.NDArray[np.float64]) -> float:
+        rows = drawn.astype(np.intp)
+        return f1(found[rows], wanted[rows])
+
+    return bootstrap(np.arange(len(windows)), groups, statistic=of_drawn, seed=seed)
+
+
+def _interval(values: npt.ArrayLike, windows: Sequence[Interpreted], seed: int) -> Interval:
+    return bootstrap(np.asarray(values, np.float64), [one.recording for one in windows], seed=seed)

@@ -1,0 +1,328 @@
+"""Judging explanations by asking the classifier again: any maskers, over labelled clips, side by side.
+
+Every window of every clip is judged for the class that the classifier itself puts first there. What is
+kept is a record a window, masker and domain, so that differences can be paired and intervals drawn over
+source recordings; memory holds one window and the records.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from ...errors import MethodError
+from ...runtime.arrays import FloatArray
+from ...runtime.audio.sound import open_sound
+from ...runtime.explainer import Explainer
+from ...runtime.inference.pipeline import BATCH
+from ...runtime.inference.scores import scores_of
+from ...runtime.methods.protocol import Heard
+from ..data.folder import Clip, load_sound
+from ..seeding import generator
+from .component_maskers import COMPONENTS
+from .conditions import Condition
+from .maskers import DECODED, Masker, masker_of, top_share
+from .metrics import METRICS, OF_MASK, Judged, metrics
+from .rescoring import Domain, rescore, silence_logits
+
+# From this score on, what is left in silence counts as heard.
+_SURE = 0.5
+# Areas of the curves.
+AREAS = tuple(round(0.05 * step, 2) for step in range(1, 13))
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One masker on one window in one domain.
+
+    clip, recording, label: of the clip; window: its number in the clip; condition: what was mixed in
+    target: the label explained; p, q, o: its score for the sound, mask-in and mask-out (0..1)
+    agrees: whether the mask-in keeps the decision (Fid-In)
+    values: the metrics by key, `area` among them
+    milliseconds: what the masker took for this window; 0 on curves
+    """
+
+    clip: str
+    recording: str
+    label: str
+    window: int
+    condition: str
+    domain: Domain
+    masker: str
+    target: str
+    p: float
+    q: float
+    o: float
+    agrees: bool
+    values: dict[str, float]
+    milliseconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; null for NaN."""
+        values = {key: None if np.isnan(value) else value for key, value in self.values.items()}
+        return {**asdict(self), "values": values}
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """What a bundle's classifier says of silence: the label it puts first, and that label's score."""
+
+    label: str
+    score: float
+
+
+@dataclass
+class Faithfulness:
+    """What came of a judgement.
+
+    records: one a window, masker and domain, in order; curve: the same for top-share masks at `AREAS`,
+        whose wanted area is `values["wanted_area"]`
+    clips, windows: how many were judged; right: windows whose predicted class is the clip's label
+    classify_ms: milliseconds of hearing one window (front end and classifier), a window
+    silence: domain -> the classifier's answer to silence; silent_class: windows predicted as that label
+    warnings: one line each
+    """
+
+    records: list[Record] = field(default_factory=list)
+    curve: list[Record] = field(default_factory=list)
+    clips: int = 0
+    windows: int = 0
+    right: int = 0
+    silent_class: int = 0
+    classify_ms: list[float] = field(default_factory=list)
+    silence: dict[Domain, Silence] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How maskers are judged.
+
+    maskers: the rows; domains: where the classifier is asked again
+    area: 0..1, cells that rankings are cut to; None: as many as the window's own mask has: the decoder's, or
+        where there is none the selected components'
+    areas: of the curves, none by default; reference: the recipe's AD; seed: of all that draws
+    Raises MethodError where an area is missing or out of range, or two maskers have one name.
+    """
+
+    maskers: Sequence[Masker]
+    domains: Sequence[Domain]
+    area: float | None = None
+    areas: Sequence[float] = ()
+    reference: bool = False
+    seed: int = 0
+
+    def check(self, explainer: Explainer) -> None:
+        """Raise MethodError where the bundle lacks what the maskers need."""
+        manifest = explainer.manifest
+        names = [masker.name for masker in self.maskers]
+        if len(set(names)) < len(names):
+            raise MethodError(f"two of the methods have one name: {', '.join(names)}")
+        for stage, needing, recipe in (("decoder", DECODED, "lmac"), ("interpreter", COMPONENTS, "l2i")):
+            found = [name for name in names if name in needing]
+            if found and manifest.stage(stage) is None:
+                raise MethodError(
+                    f"{manifest.name}: has no {stage}, hence no {' and no '.join(found)}; train one with "
+                    f"earmark train {recipe} and export again, or choose other methods and an area"
+                )
+        ranked = any(masker.binary for masker in self.maskers)
+        if ranked and self.area is None and _own_masker(explainer) is None:
+            raise MethodError(
+                f"{manifest.name}: has no decoder whose masks give the area that the others are cut to; "
+                "give an area (--area 0.2)"
+            )
+        if any(not 0.0 < area <= 1.0 for area in [*self.areas, *([self.area] if self.area else [])]):
+            raise MethodError("an area is a share of the spectrogram: give numbers above 0, up to 1")
+        if self.reference and manifest.task == "multi_label":
+            raise MethodError("the recipe's AD is one of models with a single label; leave the reference out")
+
+
+def judge(
+    explainer: Explainer,
+    clips: Sequence[Clip],
+    condition: Condition,
+    plan: Plan,
+    *,
+    on_clip: Callable[[], None] | None = None,
+) -> Faithfulness:
+    """Judge the plan's maskers on every window of `clips` under `condition`.
+
+    The target is the class that the classifier puts first for the window as it hears it, under the
+    condition. Deterministic: a clip's result depends on the seed and its name, not on its neighbours.
+    on_clip: called after each clip (progress). Raises MethodError (plan), DataError (clips).
+    """
+    plan.check(explainer)
+    made = Faithfulness()
+    manifest = explainer.manifest
+    for clip in clips:
+        waveform = condition(clip, load_sound(clip.path, manifest.sample_rate))
+        for number, (heard, milliseconds) in enumerate(_windows(explainer, waveform)):
+            made.classify_ms.append(milliseconds)
+            window = _Window(explainer, plan, clip, number, condition.name, heard)
+            for domain in plan.domains:
+                if domain not in made.silence:
+                    scores = scores_of(silence_logits(explainer, heard, domain), manifest.task)
+                    first = int(scores.argmax())
+                    made.silence[domain] = Silence(manifest.labels[first], float(scores[first]))
+            made.windows += 1
+            made.right += manifest.labels[window.target] in clip.labels
+            first_domain = made.silence[plan.domains[0]]
+            made.silent_class += manifest.labels[window.target] == first_domain.label
+            for records, curve in window.judged():
+                made.records += records
+                made.curve += curve
+        made.clips += 1
+        if on_clip is not None:
+            on_clip()
+    made.warnings = _warnings(made)
+    return made
+
+
+def _windows(explainer: Explainer, waveform: FloatArray) -> Iterator[tuple[Heard, float]]:
+    """The windows of a clip as the model hears them, and the milliseconds that each took.
+
+    The runtime hears a few windows together: their time is shared out evenly.
+    """
+    rate = explainer.manifest.sample_rate
+    windows = explainer.hear(open_sound((waveform, rate), None, rate))
+    while True:
+        start = time.perf_counter()
+        batch = list(islice(windows, BATCH))
+        if not batch:
+            return
+        taken = 1e3 * (time.perf_counter() - start) / len(batch)
+        yield from ((one, taken) for one in batch)
+
+
+class _Window:
+    """One window under all maskers."""
+
+    def __init__(
+        self, explainer: Explainer, plan: Plan, clip: Clip, number: int, condition: str, heard: Heard
+    ) -> None:
+        self.explainer, self.plan, self.clip, self.number = explainer, plan, clip, number
+        self.condition, self.heard = condition, heard
+        self.target = int(heard.logits.argmax())
+        self.task = explainer.manifest.task
+
+    def judged(self) -> Iterator[tuple[list[Record], list[Record]]]:
+        """Records of the table and of the curves, masker by masker."""
+        share = self._share()
+        for masker in self.plan.maskers:
+            random = self._random(masker)
+            start = time.perf_counter()
+            values = masker(self.explainer, self.heard, self.target, random)
+            taken = 1e3 * (time.perf_counter() - start)
+            if values.shape != self.heard.stft.shape[:2]:
+                raise MethodError(
+                    f"{masker.name}: made {list(values.shape)} for a spectrogram of "
+                    f"{list(self.heard.stft.shape[:2])}"
+                )
+            mask = top_share(values, share, random) if masker.binary else values
+            curve = self._curve(masker, values)
+            masks = np.stack([mask, *curve])
+            judged = {domain: self._asked(masks, domain, masker.linear) for domain in self.plan.domains}
+            # The mask's own figures are the same in every domain.
+            own = {key: float(METRICS[key](next(iter(judged.values())).only(0))[0]) for key in OF_MASK}
+            for domain, answers in judged.items():
+                table = [self._record(masker.name, domain, answers.only(0), own, taken)]
+                areas = ({"area": float(one.mean(dtype=np.float64))} for one in curve)
+                yield (
+                    table,
+                    [
+                        self._record(
+                            masker.name, domain, answers.only(1 + at), {**area, "wanted_area": wanted}, 0.0
+                        )
+                        for at, (area, wanted) in enumerate(zip(areas, self.plan.areas, strict=False))
+                    ],
+                )
+
+    def _share(self) -> float:
+        """The area that rankings of this window are cut to."""
+        if self.plan.area is not None:
+            return self.plan.area
+        own = _own_masker(self.explainer)
+        if own is None or not any(masker.binary for masker in self.plan.maskers):
+            return 0.0
+        return float(own(self.explainer, self.heard, self.target, self._random(own)).mean(dtype=np.float64))
+
+    def _random(self, masker: Masker, *more: str) -> np.random.Generator:
+        clip = self.clip.name
+        return generator(self.plan.seed, self.condition, clip, self.number, masker.name, *more)
+
+    def _curve(self, masker: Masker, values: FloatArray) -> list[FloatArray]:
+        """Top-share masks at the areas of the curves; none where zeros and ones rank nothing."""
+        if not self.plan.areas or (not masker.binary and ((values == 0.0) | (values == 1.0)).all()):
+            return []
+        return [top_share(values, area, self._random(masker, "curve")) for area in self.plan.areas]
+
+    def _asked(self, masks: FloatArray, domain: Domain, linear: bool) -> Judged:
+        """What the classifier says of the window under `masks` [m, T, F] and under their complements."""
+        kept = rescore(self.explainer, self.heard, masks, domain, linear=linear)
+        removed = rescore(self.explainer, self.heard, 1.0 - masks, domain, linear=linear)
+        return Judged(
+            full=np.repeat(scores_of(self.heard.logits[None], self.task), len(masks), axis=0),
+            kept=scores_of(kept, self.task),
+            removed=scores_of(removed, self.task),
+            target=np.full(len(masks), self.target),
+            masks=masks,
+            task=self.task,
+        )
+
+    def _record(
+        self, name: str, domain: Domain, judged: Judged, own: dict[str, float], milliseconds: float
+    ) -> Record:
+        """The record of a single mask; `own` are the figures that depend on the mask alone."""
+        values = {
+            key: float(metric(judged)[0])
+            for key, metric in metrics(reference=self.plan.reference).items()
+            if key not in OF_MASK
+        }
+        return Record(
+            clip=self.clip.name,
+            recording=self.clip.recording,
+            label=self.clip.label,
+            window=self.number,
+            condition=self.condition,
+            domain=domain,
+            masker=name,
+            target=self.explainer.manifest.labels[self.target],
+            p=float(judged.p[0]),
+            q=float(judged.q[0]),
+            o=float(judged.o[0]),
+            agrees=bool(values["input_fidelity"]),
+            values={**values, **own},
+            milliseconds=milliseconds,
+        )
+
+
+def _own_masker(explainer: Explainer) -> Masker | None:
+    """The bundle's own mask, whose area rankings are cut to."""
+    for stage, name in (("decoder", "mask"), ("interpreter", "components")):
+        if explainer.manifest.stage(stage) is not None:
+            return masker_of(name)
+    return None
+
+
+def _warnings(made: Faithfulness) -> list[str]:
+    """What a reader of the table has to know."""
+    said: list[str] = []
+    silence = next(iter(made.silence.values()), None)
+    if silence is not None and silence.score >= _SURE and made.silent_class:
+        said.append(
+            f"silence is heard as {silence.label!r} ({silence.score:.0%}), and so are "
+            f"{made.silent_class} of {made.windows} windows: removing their evidence "
+            "leaves that class, so their FF says little"
+        )
+    empty = Counter((one.masker, one.domain) for one in made.records if one.values["area"] == 0.0)
+    counts = {masker: count for (masker, _), count in empty.items()}
+    said += [
+        f"{masker}: {count} masks are empty; their mask-in is silence" for masker, count in counts.items()
+    ]
+    return said

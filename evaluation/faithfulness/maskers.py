@@ -1,0 +1,194 @@
+"""Maskers: what is judged. The decoder's mask, and what anyone could do without a decoder.
+
+A masker that only ranks cells (random, energy, occlusion, every attribution) becomes a mask by `top_share`:
+its best cells, as many as make the area that the masks in the same table have. A soft mask of the same
+mean is what it competes with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import MethodError
+from ...runtime.arrays import FloatArray
+from ...runtime.audio.stft import as_complex
+from ...runtime.explainer import Explainer
+from ...runtime.methods.protocol import Heard
+from .component_maskers import COMPONENTS, USUAL, component_masker
+from .rescoring import Domain, domains_of, rescore
+
+# Bands and slices that occlusion removes one at a time: classifier passes a window.
+_BANDS = 16
+_SLICES = 20
+
+Compute = Callable[[Explainer, Heard, int, np.random.Generator], FloatArray]
+
+
+class Masker(Protocol):
+    """Anything that says which cells of a spectrogram count.
+
+    name: its row; binary: False for a mask 0..1 that is used as it is, True where its values [T, F] only
+    rank the cells (any real numbers, higher first) and are cut to the top share at equal area
+    linear: True where a mask is a gain on the magnitude itself, not on its logarithm
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def binary(self) -> bool: ...  # noqa: D102
+
+    @property
+    def linear(self) -> bool: ...  # noqa: D102
+
+    def __call__(
+        self, explainer: Explainer, heard: Heard, target: int, random: np.random.Generator
+    ) -> FloatArray:
+        """Mask or ranking [T, F] of one window for the class index `target`."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A masker out of a function."""
+
+    name: str
+    binary: bool
+    compute: Compute
+    linear: bool = False
+
+    def __call__(
+        self, explainer: Explainer, heard: Heard, target: int, random: np.random.Generator
+    ) -> FloatArray:
+        """Mask or ranking [T, F]."""
+        return self.compute(explainer, heard, target, random)
+
+
+def top_share(values: FloatArray, area: float, random: np.random.Generator) -> FloatArray:
+    """A mask of ones on the highest `values` [T, F], `area` (0..1) of all cells; ties are drawn by lot.
+
+    The number of cells is area * T * F, rounded.
+    """
+    count = round(min(max(area, 0.0), 1.0) * values.size)
+    flat = values.reshape(-1)
+    mask = np.zeros(flat.size, np.float32)
+    if count >= flat.size:
+        mask[:] = 1.0
+    elif count:
+        edge = np.partition(flat, flat.size - count)[flat.size - count]
+        above = flat > edge
+        mask[above] = 1.0
+        level = np.flatnonzero(flat == edge)
+        missing = count - int(above.sum())
+        chosen = level if len(level) == missing else random.choice(level, missing, replace=False)
+        mask[chosen] = 1.0
+    return mask.reshape(values.shape)
+
+
+def _mask(explainer: Explainer, heard: Heard, target: int, _: np.random.Generator) -> FloatArray:
+    return explainer.mask_of(heard, target)
+
+
+def _random(_: Explainer, heard: Heard, __: int, random: np.random.Generator) -> FloatArray:
+    return random.random(heard.stft.shape[:2], np.float32)
+
+
+def _energy(_: Explainer, heard: Heard, __: int, ___: np.random.Generator) -> FloatArray:
+    return np.abs(as_complex(heard.stft))
+
+
+def _ones(_: Explainer, heard: Heard, __: int, ___: np.random.Generator) -> FloatArray:
+    return np.ones(heard.stft.shape[:2], np.float32)
+
+
+def _occlusion(
+    explainer: Explainer, heard: Heard, target: int, _: np.random.Generator, *, axis: int
+) -> FloatArray:
+    """What the target's log score loses when one slice of the axis (0 time, 1 frequency) is removed.
+
+    Slices are equally wide in frames or in mels; a cell has the loss of its slice.
+    """
+    shape = heard.stft.shape[:2]
+    place = np.arange(shape[axis], dtype=np.float64)
+    if axis:
+        place = np.log1p(place * explainer.manifest.sample_rate / explainer.manifest.analysis.n_fft / 700.0)
+    place *= (_BANDS if axis else _SLICES) / max(place[-1], 1e-9)
+    # The last frame or bin closes the last slice; low bands narrower than a bin do not exist.
+    found, owner = np.unique(np.minimum(place.astype(int), int(place[-1]) - 1), return_inverse=True)
+    count = len(found)
+    domain: Domain = domains_of(explainer)[0]
+    left = (owner != np.arange(count)[:, None]).astype(np.float32)
+    masks = np.broadcast_to(left[:, None, :] if axis else left[:, :, None], (count, *shape))
+    scores = _log_score(rescore(explainer, heard, masks, domain), target, explainer.manifest.task)
+    losses = (_log_score(heard.logits[None], target, explainer.manifest.task) - scores)[owner]
+    return np.broadcast_to(losses if axis else losses[:, None], shape).astype(np.float32)
+
+
+def _log_score(logits: FloatArray, target: int, task: str) -> npt.NDArray[np.float64]:
+    """Logarithm of the target's score [n]: it ranks as the score does, and does not saturate."""
+    wide = logits.astype(np.float64)
+    if task == "multi_label":
+        return -np.logaddexp(0.0, -wide[:, target])
+    return np.asarray(wide[:, target] - np.logaddexp.reduce(wide, axis=1))
+
+
+@dataclass(frozen=True)
+class Thresholded:
+    """The decoder's mask, cut to zeros and ones at `threshold`: what a person is shown."""
+
+    threshold: float = 0.5
+    name: str = "thresholded"
+    binary: bool = False
+    linear: bool = False
+
+    def __call__(
+        self, explainer: Explainer, heard: Heard, target: int, random: np.random.Generator
+    ) -> FloatArray:
+        """Mask [T, F] of zeros and ones."""
+        return (explainer.mask_of(heard, target) >= self.threshold).astype(np.float32)
+
+
+# What needs a decoder.
+DECODED = ("mask", "thresholded")
+
+_PLAIN: dict[str, Plain] = {
+    masker.name: masker
+    for masker in (
+        Plain("mask", False, _mask),
+        Plain("random", True, _random),
+        Plain("energy", True, _energy),
+        Plain("band_occlusion", True, partial(_occlusion, axis=1)),
+        Plain("time_occlusion", True, partial(_occlusion, axis=0)),
+        Plain("ones", False, _ones),
+    )
+}
+# Every masker that is none of components, in the order of the table.
+MASKERS = ("mask", "thresholded", "random", "energy", "band_occlusion", "time_occlusion", "ones")
+
+
+def usual_maskers(explainer: Explainer) -> tuple[str, ...]:
+    """The rows of a table in which none is named: the bundle's own explanations, and what needs none.
+
+    Without any explanation also the decoder's, so that its lack is told.
+    """
+    components = explainer.manifest.stage("interpreter") is not None
+    decoder = explainer.manifest.stage("decoder") is not None or not components
+    others = tuple(name for name in MASKERS if name not in DECODED)
+    return (*(DECODED if decoder else ()), *(USUAL if components else ()), *others)
+
+
+def masker_of(name: str, *, threshold: float = 0.5) -> Masker:
+    """The masker of that name. Raises MethodError for what does not exist."""
+    if name == "thresholded":
+        return Thresholded(threshold)
+    if name in COMPONENTS:
+        return component_masker(name)
+    if name not in _PLAIN:
+        known = ", ".join((*MASKERS, *COMPONENTS))
+        raise MethodError(f"there is no method {name!r} to evaluate; choose one of {known}")
+    return _PLAIN[name]

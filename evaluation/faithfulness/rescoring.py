@@ -1,0 +1,80 @@
+"""What the classifier says of masked sound, in the two domains in which it can be asked.
+
+Spectrogram (the paper's): the STFT times G = expm1(M log1p A) / A re-enters the classifier. Audio (what a
+user would hear): the inverse STFT of the same goes through front end and classifier as a waveform. A masked
+sound is never levelled anew. A linear mask is the gain itself.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import EarmarkError, MethodError
+from ...runtime.arrays import FloatArray
+from ...runtime.audio.stft import as_complex, gain, inverse
+from ...runtime.explainer import Explainer
+from ...runtime.methods.protocol import Heard
+
+Domain = Literal["spectrogram", "audio"]
+DOMAINS: tuple[Domain, ...] = get_args(Domain)
+
+# Windows, and cells of their spectrograms, that go through the classifier together.
+_BATCH = 8
+_CELLS = 4_000_000
+
+
+def domains_of(explainer: Explainer, wanted: str = "both") -> list[Domain]:
+    """The domains that are asked for (one of them, or "both") and that the bundle has.
+
+    Raises MethodError where the spectrogram alone is asked for and cannot re-enter.
+    """
+    able = [domain for domain in DOMAINS if domain == "audio" or explainer.manifest.rescore == "spectrogram"]
+    if wanted == "both":
+        return able
+    found = [domain for domain in able if domain == wanted]
+    if not found:
+        raise MethodError(
+            f"{explainer.manifest.name}: this model eats features of its own, so a masked spectrogram cannot "
+            "be heard; judge by listening (domain audio)"
+        )
+    return found
+
+
+def rescore(
+    explainer: Explainer, heard: Heard, masks: FloatArray, domain: Domain, *, linear: bool = False
+) -> FloatArray:
+    """Logits [m, K] of one window under each of `masks` [m, T, F], 0..1.
+
+    linear: masks are gains G. A mask of ones is the window itself: its own logits, without the rounding of
+    another pass. Raises EarmarkError where the classifier's answer is not finite.
+    """
+    spec = explainer.manifest.analysis
+    amplitude = np.abs(as_complex(heard.stft))
+    logits = np.empty((len(masks), len(heard.logits)), np.float32)
+    whole = (masks == 1.0).all(axis=(1, 2))
+    logits[whole] = heard.logits
+    rest = np.flatnonzero(~whole)
+    step = max(1, min(_BATCH, _CELLS // max(1, amplitude.size)))
+    for start in range(0, len(rest), step):
+        some = rest[start : start + step]
+        gains = masks[some] if linear else gain(masks[some], amplitude)
+        spectra = heard.stft * gains[..., None]
+        if domain == "spectrogram":
+            logits[some] = explainer.logits_of_spectra(spectra)
+        else:
+            logits[some] = explainer.logits_of(inverse(as_complex(spectra), spec, len(heard.waveform)))
+    if not np.isfinite(logits).all():
+        raise EarmarkError(
+            f"{explainer.manifest.name}: the classifier's answer to a masked {domain} is not finite"
+        )
+    return logits
+
+
+def silence_logits(explainer: Explainer, heard: Heard, domain: Domain) -> FloatArray:
+    """What the classifier says of silence as long as `heard`, logits [K]: mask-out metrics lean on it."""
+    nothing: npt.NDArray[np.float32] = np.zeros((1, *heard.stft.shape[:2]), np.float32)
+    answer: FloatArray = rescore(explainer, heard, nothing, domain)[0]
+    return answer

@@ -1,0 +1,1 @@
+"""Whether an explanation points at the event."""

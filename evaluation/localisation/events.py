@@ -1,0 +1,131 @@
+"""`events.csv`: where the events of a data folder truly lie, checked against its clips.
+
+Columns clip, label, start_s, end_s (others are ignored); `clip` is the path inside the data folder. Events
+may overlap and may share a label: a segment takes the largest overlap with any one of them.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import AudioError, DataError
+from ...runtime.audio.sound import seconds_of
+from ..data.folder import Clip, SoundFolder
+
+COLUMNS = ("clip", "label", "start_s", "end_s")
+# Annotations are rounded, and encoders lengthen or shorten clips by some milliseconds.
+_TOLERANCE_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A stretch of a clip that is an event of `label`, in seconds, 0 <= start_s < end_s."""
+
+    label: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedClip:
+    """A clip, one label that has events in it, and all of that label's events there, by start."""
+
+    clip: Clip
+    label: str
+    events: tuple[Event, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """Every (clip, label) of an events file, in the folder's order; overlapping: how many events do."""
+
+    clips: tuple[AnnotatedClip, ...]
+    overlapping: int
+
+
+def read_events(path: str | Path, sounds: SoundFolder, labels: Sequence[str]) -> Annotations:
+    """Read an events file of the data folder `sounds` for a model with these labels.
+
+    Raises DataError, with the line: no such file, a missing column, a clip that is not in the folder or
+    cannot be read, a label that the model does not have, times that are no numbers, are negative, or lie
+    beyond the clip (by more than 10 ms), an end that is not after its start, no event at all.
+    """
+    path = Path(path)
+    by_name = {clip.name: clip for clip in sounds.clips}
+    known = set(labels)
+    seconds: dict[str, float] = {}
+    found: dict[tuple[str, str], list[Event]] = {}
+    for where, row in _rows(path):
+        name, label = row["clip"].strip().replace("\\", "/"), row["label"].strip()
+        if name not in by_name:
+            raise DataError(f"{where}: there is no clip {name!r} in {sounds.path}; name it <label>/<file>")
+        if label not in known:
+            raise DataError(
+                f"{where}: the model has no label {label!r}; its labels are {', '.join(list(labels)[:12])}"
+            )
+        if name not in seconds:
+            seconds[name] = _seconds(by_name[name].path)
+        start, end = _time(where, "start_s", row), _time(where, "end_s", row)
+        if end <= start:
+            raise DataError(f"{where}: the event ends at {end:g} s, not after its start at {start:g} s")
+        if end > seconds[name] + _TOLERANCE_S:
+            raise DataError(
+                f"{where}: the event ends at {end:g} s, beyond the clip's {seconds[name]:.3f} s; correct the "
+                "times or the clip"
+            )
+        found.setdefault((name, label), []).append(Event(label, start, min(end, seconds[name])))
+    if not found:
+        raise DataError(f"{path}: holds no event; each line is clip,label,start_s,end_s")
+    order = {clip.name: position for position, clip in enumerate(sounds.clips)}
+    clips = []
+    overlapping = 0
+    for (name, label), events in sorted(found.items(), key=lambda item: (order[item[0][0]], item[0][1])):
+        events.sort(key=lambda event: (event.start_s, event.end_s))
+        latest = -math.inf
+        for event in events:
+            overlapping += event.start_s < latest
+            latest = max(latest, event.end_s)
+        clips.append(AnnotatedClip(by_name[name], label, tuple(events), seconds[name]))
+    return Annotations(tuple(clips), overlapping)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The lines as ("file:line", row)."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(
+                    f"{path}: lacks the column {missing[0]}; the first line is {','.join(COLUMNS)}"
+                )
+            for row in reader:
+                where = f"{path}:{reader.line_num}"
+                if any(row[name] is None for name in COLUMNS):
+                    raise DataError(f"{where}: has too few columns; a line is {','.join(COLUMNS)}")
+                yield where, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as events ({error}); give a CSV file") from error
+
+
+def _time(where: str, name: str, row: dict[str, str]) -> float:
+    try:
+        value = float(row[name])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0:
+        given = row[name][:40]
+        raise DataError(f"{where}: {name} is {given!r}; give seconds from the clip's start, 0 or more")
+    return value
+
+
+def _seconds(path: Path) -> float:
+    try:
+        return seconds_of(path)
+    except AudioError as error:
+        raise DataError(f"{error}; events need their clip") from error

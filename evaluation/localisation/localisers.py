@@ -1,0 +1,294 @@
+"""Every explanation as a localiser: an importance for each segment of time.
+
+What is no list of segments is summed over frequency, components or places, so that a mask, nearest prototypes
+and a perturbation method stand in one table, beside baselines that know nothing of the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from ...errors import DataError, MethodError
+from ...runtime.arrays import FloatArray
+from ...runtime.audio.sound import open_sound
+from ...runtime.explainer import Explainer
+from ...runtime.methods.components.result import relevance_of
+from ...runtime.methods.segments.callable import segments
+
+Values = npt.NDArray[np.float64]
+# Sounds a call of the model where a localiser asks for many.
+_BATCH = 16
+_EPSILON = 1e-12
+
+
+@dataclass(frozen=True)
+class Task:
+    """One clip as the model hears it, and the class to be found.
+
+    waveform: [N] mono at the model's rate and level, without padding; target: class index
+    edges: [M + 1] of the segments, seconds; seed: of localisers that draw at random
+    """
+
+    explainer: Explainer
+    waveform: FloatArray
+    target: int
+    edges: Values
+    seed: int = 0
+
+    @property
+    def rate(self) -> int:
+        """Hz."""
+        return int(self.explainer.manifest.sample_rate)
+
+    def probabilities(self, waveforms: FloatArray) -> Values:
+        """Waveforms [B, N] -> the target's probability [B]; short sound is padded as the model's own is."""
+        manifest = self.explainer.manifest
+        missing = math.ceil(manifest.window.minimum_seconds * self.rate) - waveforms.shape[1]
+        if missing > 0:
+            waveforms = np.pad(waveforms, ((0, 0), (0, missing)))
+        logits = self.explainer.logits_of(np.ascontiguousarray(waveforms, np.float32))
+        # In float64: a confident model's log-odds must not end where float32 rounds to 1.
+        wide = logits.astype(np.float64)
+        scores = special.expit(wide) if manifest.task == "multi_label" else special.softmax(wide, axis=1)
+        return np.asarray(scores[:, self.target], np.float64)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A localiser's answer: importance [M], larger where the target is; calls of the model; facts for notes.
+
+    scoring_seconds: what the model took of it; 0 where that is not told apart
+    """
+
+    importance: Values
+    calls: int = 0
+    scoring_seconds: float = 0.0
+    facts: Mapping[str, float] = field(default_factory=dict)
+
+
+class Localiser(Protocol):
+    """Finds the target in time."""
+
+    @property
+    def name(self) -> str:
+        """What its row is called."""
+
+    def __call__(self, task: Task) -> Found:
+        """An importance for every segment of the task. Raises MethodError where the bundle cannot give it."""
+
+
+def task_of(
+    explainer: Explainer, sound: Any, sample_rate: int | None, target: int, edges: Values, seed: int = 0
+) -> tuple[Task, int]:
+    """A task, and the class that the model puts first, for a sound of one window.
+
+    Of several labels the target counts as first where it is heard (its score is at least 0.5).
+    sound: path, or a waveform with its rate. Raises AudioError; DataError for sound longer than a window.
+    """
+    opened = open_sound(sound, sample_rate, explainer.manifest.sample_rate)
+    heard = list(explainer.hear(opened))
+    if len(heard) != 1:
+        raise DataError(
+            f"{opened.name}: is longer than the model's window; cut it into clips of "
+            f"{explainer.manifest.window.seconds:g} s for this table"
+        )
+    waveform = heard[0].waveform[: opened.samples]
+    logits = heard[0].logits
+    present = explainer.manifest.task == "multi_label" and logits[target] >= 0.0
+    return Task(explainer, waveform, target, edges, seed), target if present else int(np.argmax(logits))
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The method `segments`: its magnitudes, or with `signed` its importances, as they are."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    signed: bool = False
+    # In place of the model, for those who ask it the same again.
+    wrap: Callable[[Task], Callable[[FloatArray], npt.ArrayLike]] | None = None
+
+    def __call__(self, task: Task) -> Found:
+        """Ask the model about the clip with segments masked."""
+        step = float(task.edges[1] - task.edges[0])
+        score = self.wrap(task) if self.wrap else task.probabilities
+        result = segments(
+            score,
+            task.waveform,
+            task.rate,
+            seed=task.seed,
+            **{"segment_seconds": step, **self.settings},
+        )
+        values = result.importance if self.signed else result.magnitude
+        if len(values) != len(task.edges) - 1:
+            raise MethodError(f"{self.name}: answers for {len(values)} segments, not {len(task.edges) - 1}")
+        return Found(
+            np.asarray(values, np.float64), result.calls, result.scoring_seconds, {"r2": float(result.r2)}
+        )
+
+
+@dataclass(frozen=True)
+class MaskEvidence:
+    """The L-MAC mask summed over frequency: mask times log-amplitude, or the mask alone."""
+
+    name: str
+    weighted: bool = True
+
+    def __call__(self, task: Task) -> Found:
+        """Mean over the frames of each segment of sum_f M log1p|S|, or of sum_f M."""
+        opened = open_sound(task.waveform, task.rate, task.rate)
+        heard = next(iter(task.explainer.hear(opened)))
+        mask = task.explainer.mask_of(heard, task.target)
+        if self.weighted:
+            mask = mask * np.log1p(np.hypot(heard.stft[..., 0], heard.stft[..., 1]))
+        times = np.arange(len(mask)) * task.explainer.manifest.analysis.hop / task.rate
+        return Found(over_segments(times, mask.sum(axis=1), task.edges), 1)
+
+
+@dataclass(frozen=True)
+class ComponentActivity:
+    """The target's components over time: activations weighted by their relevance, where that is positive."""
+
+    name: str = "components"
+
+    def __call__(self, task: Task) -> Found:
+        """Mean over the frames of each segment of sum_k max(r_k, 0) h_k."""
+        opened = open_sound(task.waveform, task.rate, task.rate)
+        heard = next(iter(task.explainer.hear(opened)))
+        said = task.explainer.interpret(heard)
+        relevance = relevance_of(task.explainer.dictionary.theta[task.target] * said["pooled"])
+        activity = np.maximum(relevance, 0.0) @ said["activations"]
+        times = np.arange(len(activity)) * task.explainer.manifest.analysis.hop / task.rate
+        return Found(over_segments(times, activity, task.edges), 1)
+
+
+@dataclass(frozen=True)
+class PrototypePlaces:
+    """Where the prototypes method finds its evidence.
+
+    what: "channels": each channel's place, weighted by its contribution to the target's logit where that
+    speaks for it; else a view: the places that its nearest prototypes of the target resemble, by cosine
+    """
+
+    name: str
+    what: str = "channels"
+
+    def __call__(self, task: Task) -> Found:
+        """Sum over places of weight times the share of the segment that the place covers."""
+        label = task.explainer.labels[task.target]
+        result = task.explainer.explain(
+            task.waveform, task.rate, target=label, methods=["prototypes"], seed=task.seed
+        )
+        places: list[tuple[float, float, float]] = []
+        if self.what == "channels":
+            if result.channels is None:
+                raise MethodError(f"{self.name}: this bundle gives no account of channels")
+            for channel in result.channels:
+                weight = channel.contribution if channel.contribution is not None else channel.score
+                places.append((channel.place.start_s, channel.place.end_s, max(0.0, float(weight))))
+        else:
+            if self.what not in (result.prototypes or {}):
+                raise MethodError(f"{self.name}: this bundle's prototypes have no view {self.what!r}")
+            for prototype in (result.prototypes or {})[self.what]:
+                if prototype.label == label:
+                    place = prototype.place
+                    places.append((place.start_s, place.end_s, max(0.0, prototype.similarity)))
+        importance = np.zeros(len(task.edges) - 1)
+        lengths = np.diff(task.edges)
+        for start, end, weight in places:
+            shared = np.minimum(task.edges[1:], end) - np.maximum(task.edges[:-1], start)
+            importance += weight * np.clip(shared, 0.0, None) / lengths
+        return Found(importance, 1)
+
+
+@dataclass(frozen=True)
+class Occlusion:
+    """Silence one stretch at a time and see how far the log-odds fall.
+
+    seconds: the stretch; it moves by half of itself, at least a segment
+    """
+
+    name: str
+    seconds: float
+
+    def __call__(self, task: Task) -> Found:
+        """Drops of log(p / (1 - p)), averaged over the stretches that cover a segment's centre."""
+        rate, samples = task.rate, len(task.waveform)
+        step = max(float(task.edges[1] - task.edges[0]), 0.5 * self.seconds)
+        starts = np.arange(0.0, max(float(task.edges[-1]) - step, 0.0) + 1e-9, step)
+        sounds = np.repeat(task.waveform[None], len(starts) + 1, axis=0)
+        for row, start in zip(sounds[1:], starts, strict=True):
+            row[round(start * rate) : min(samples, round((start + self.seconds) * rate))] = 0.0
+        odds = np.concatenate(
+            [_log_odds(task.probabilities(sounds[i : i + _BATCH])) for i in range(0, len(sounds), _BATCH)]
+        )
+        drops = odds[0] - odds[1:]
+        centres = 0.5 * (task.edges[1:] + task.edges[:-1])
+        covers = (centres[:, None] >= starts) & (centres[:, None] < starts + self.seconds)
+        return Found((covers * drops).sum(axis=1) / np.maximum(covers.sum(axis=1), 1), len(sounds))
+
+
+@dataclass(frozen=True)
+class Energy:
+    """The sound's own power in each segment: what an explanation must be better than."""
+
+    name: str = "energy"
+
+    def __call__(self, task: Task) -> Found:
+        """Mean square."""
+        times = np.arange(len(task.waveform)) / task.rate
+        return Found(over_segments(times, task.waveform.astype(np.float64) ** 2, task.edges))
+
+
+@dataclass(frozen=True)
+class Random:
+    """Uniform noise, seeded by the task and the clip's length."""
+
+    name: str = "random"
+
+    def __call__(self, task: Task) -> Found:
+        """A number a segment."""
+        # The clip's own samples enter, or clips of one length would all be drawn alike.
+        mark = int(np.abs(task.waveform[:: max(1, len(task.waveform) // 64)]).sum() * 1e6) & 0xFFFFFFFF
+        return Found(np.random.default_rng([task.seed, mark]).random(len(task.edges) - 1))
+
+
+def over_segments(times: npt.ArrayLike, values: npt.ArrayLike, edges: Values) -> Values:
+    """The mean of values [T] at times [T] within each segment [M]; an empty one takes the nearest."""
+    at, some = np.asarray(times, np.float64), np.asarray(values, np.float64)
+    index = np.searchsorted(edges, at, side="right") - 1
+    inside = (index >= 0) & (index < len(edges) - 1)
+    count = np.bincount(index[inside], minlength=len(edges) - 1)
+    total = np.bincount(index[inside], weights=some[inside], minlength=len(edges) - 1)
+    means: Values = total / np.maximum(count, 1)
+    for empty in np.flatnonzero(count == 0):
+        means[empty] = some[int(np.abs(at - 0.5 * (edges[empty] + edges[empty + 1])).argmin())]
+    return means
+
+
+def available(explainer: Explainer, settings: Mapping[str, Any] | None = None) -> dict[str, Localiser]:
+    """The localisers that this bundle can run, by name; `settings` go to the method segments."""
+    found: list[Localiser] = [
+        Segments("segments", settings or {}),
+        Segments("segments_signed", settings or {}, signed=True),
+    ]
+    if explainer.manifest.stage("decoder") is not None:
+        found += [MaskEvidence("mask"), MaskEvidence("mask_alone", weighted=False)]
+    if explainer.manifest.stage("interpreter") is not None:
+        found.append(ComponentActivity())
+    if "prototypes" in explainer.methods:
+        found += [PrototypePlaces("channels"), PrototypePlaces("prototypes_time", "time")]
+    found += [Occlusion("occlusion_500ms", 0.5), Occlusion("occlusion_100ms", 0.1), Energy(), Random()]
+    return {one.name: one for one in found}
+
+
+def _log_odds(probabilities: Values) -> Values:
+    clipped = np.clip(probabilities, _EPSILON, 1.0 - _EPSILON)
+    return np.asarray(np.log(clipped) - np.log1p(-clipped))

@@ -1,0 +1,1 @@
+"""Whether the nearest prototypes are evidence, and channels pure."""

@@ -1,0 +1,267 @@
+"""Judging nearest prototypes: whether they bear the input's label, and what the place they match is worth.
+
+Shares of labels: of the nearest clips of a view, how many bear the input's own label. Deletion: the place of
+the input that the nearest prototype matches is taken out of the sound, and so are regions of equal size and
+shape elsewhere, drawn at random; how far the target's logit falls is compared, clip by clip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import MethodError
+from ...runtime.arrays import FloatArray
+from ...runtime.audio.sound import open_sound
+from ...runtime.audio.stft import as_complex, inverse
+from ...runtime.explainer import Explainer
+from ...runtime.methods.protocol import Heard
+from ...runtime.methods.prototypes.result import Place, Prototype
+from ...runtime.results import Result
+from ..data.folder import Clip, load_sound
+from ..faithfulness.rescoring import Domain, domains_of
+from ..seeding import generator
+from ..statistics import bootstrap, paired
+from ..table import Column, Table
+
+# What takes the place of what is removed: nothing, or each bin's own level over the window.
+Fill = Literal["silence", "level"]
+FILLS: tuple[Fill, ...] = get_args(Fill)
+# Random regions a place, and spectra that go through the classifier together.
+DRAWS = 8
+_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One view of one clip.
+
+    target: the label explained, the one predicted; nearest: the label of the nearest prototype
+    share: of the prototypes given, those with the clip's label; prototypes: those that are a channel's
+    drops, random: by fill, how far the target's logit falls without the place, and on average without
+        regions of its size and shape drawn at random; size: the place's share of the spectrogram
+    """
+
+    clip: str
+    recording: str
+    label: str
+    target: str
+    view: str
+    nearest: str
+    similarity: float
+    share: float
+    prototypes: float
+    size: float
+    drops: dict[str, float]
+    random: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+@dataclass
+class PrototypeJudgement:
+    """Records, one a clip and view; clips: judged; known: of them in the index itself, left out."""
+
+    records: list[Record] = field(default_factory=list)
+    clips: int = 0
+    right: int = 0
+    known: list[str] = field(default_factory=list)
+
+    def table(self, *, seed: int = 0) -> Table:
+        """A row a view: shares of labels, and drops of the logit with their paired difference by fill."""
+        columns = [
+            Column("view", "view"),
+            Column("first", "nearest right", 3, "higher"),
+            Column("share", "of 5 right", 3, "higher"),
+            Column("size", "place's size", 3),
+        ]
+        fills = list(self.records[0].drops) if self.records else []
+        for fill in fills:
+            columns += [
+                Column(f"{fill}_drop", f"drop ({fill})", 3, "higher"),
+                Column(f"{fill}_random", "random", 3),
+                Column(f"{fill}_gap", "difference", 3, "higher"),
+            ]
+        rows: list[dict[str, Any]] = []
+        for view in dict.fromkeys(record.view for record in self.records):
+            some = [record for record in self.records if record.view == view]
+            groups = [record.recording for record in some]
+            row: dict[str, Any] = {
+                "view": view,
+                "first": bootstrap([one.nearest == one.label for one in some], groups, seed=seed),
+                "share": bootstrap([one.share for one in some], groups, seed=seed),
+                "size": float(np.mean([one.size for one in some])),
+            }
+            for fill in fills:
+                drops, random = [one.drops[fill] for one in some], [one.random[fill] for one in some]
+                row[f"{fill}_drop"] = bootstrap(drops, groups, seed=seed)
+                row[f"{fill}_random"] = bootstrap(random, groups, seed=seed)
+                row[f"{fill}_gap"] = paired(drops, random, groups, seed=seed)
+            rows.append(row)
+        return Table(columns, rows)
+
+
+def judge_prototypes(
+    explainer: Explainer,
+    clips: Sequence[Clip],
+    *,
+    fills: Sequence[Fill] = FILLS,
+    draws: int = DRAWS,
+    domain: Domain | None = None,
+    seed: int = 0,
+    on_clip: Callable[[], None] | None = None,
+) -> PrototypeJudgement:
+    """Explain every clip for the class predicted, and judge its nearest prototypes in every view.
+
+    fills: for the deletion check, none leaves it out; draws: random regions a place
+    domain: where the changed sound is heard again; None: as a spectrogram, where the model can
+    Clips that are in the index themselves are left out. A clip's figures depend on the seed and its name
+    alone. Raises MethodError where the bundle has no prototypes, DataError for a clip that cannot be read.
+    """
+    where = domain or domains_of(explainer)[0]
+    made = PrototypeJudgement()
+    rate = explainer.manifest.sample_rate
+    indexed = _indexed(explainer)
+    for clip in clips:
+        if hashlib.sha256(clip.path.read_bytes()).hexdigest() in indexed:
+            made.known.append(clip.name)
+            continue
+        waveform = load_sound(clip.path, rate)
+        result = explainer.explain(waveform, rate, methods=["prototypes"], seed=seed)
+        windows = list(explainer.hear(open_sound(waveform, rate, rate)))
+        made.clips += 1
+        made.right += result.target in clip.labels
+        for view, found in (result.prototypes or {}).items():
+            random = generator(seed, clip.name, view)
+            drops = _Deletion(explainer, windows, result, found[0].place, where)
+            made.records.append(_record(clip, result, view, found, drops, fills, draws, random))
+        if on_clip is not None:
+            on_clip()
+    return made
+
+
+def _indexed(explainer: Explainer) -> set[str]:
+    """The sounds that are in the index, by the hash of their file."""
+    from ...runtime.methods.prototypes.method import open_generation
+
+    generation = open_generation(explainer.bundle.path, explainer.manifest)
+    return {clip.sha256 for clip in generation.all_clips()}
+
+
+def _record(
+    clip: Clip,
+    result: Result,
+    view: str,
+    found: Sequence[Prototype],
+    deletion: _Deletion,
+    fills: Sequence[Fill],
+    draws: int,
+    random: np.random.Generator,
+) -> Record:
+    regions = [deletion.region, *(deletion.elsewhere(random) for _ in range(draws))]
+    falls = {fill: deletion.drops(regions, fill) for fill in fills}
+    return Record(
+        clip=clip.name,
+        recording=clip.recording,
+        label=clip.label,
+        target=result.target,
+        view=view,
+        # Sounds with several labels agree where they share one.
+        nearest=found[0].label if set(found[0].labels).isdisjoint(clip.labels) else clip.label,
+        similarity=found[0].similarity,
+        share=float(np.mean([not set(one.labels).isdisjoint(clip.labels) for one in found])),
+        prototypes=float(np.mean([one.kind == "prototype" for one in found])),
+        size=deletion.size,
+        drops={fill: float(fall[0]) for fill, fall in falls.items()},
+        random={fill: float(fall[1:].mean()) for fill, fall in falls.items()},
+    )
+
+
+# Frames [first, last) and bins [first, last) of a spectrogram.
+_Region = tuple[slice, slice]
+
+
+class _Deletion:
+    """One window of a sound, and a place in it that is to be taken out."""
+
+    def __init__(
+        self, explainer: Explainer, windows: Sequence[Heard], result: Result, place: Place, domain: Domain
+    ) -> None:
+        self._explainer, self._domain = explainer, domain
+        self._target = explainer.labels.index(result.target)
+        rate = explainer.manifest.sample_rate
+        middle = 0.5 * (place.start_s + place.end_s) * rate
+        inside = [one for one in windows if one.offset <= middle < one.offset + one.waveform.shape[-1]]
+        if not inside:
+            raise MethodError(f"{result.input}: a prototype's place lies in no window of the sound")
+        # Of overlapping windows the one that says most for the target, as the account has it.
+        self._heard = max(inside, key=lambda one: float(one.logits[self._target]))
+        spec = explainer.manifest.analysis
+        start = self._heard.offset / rate
+        frames, bins = self._heard.stft.shape[:2]
+        # The frames that hold sound, not padding.
+        self._frames = min(frames, 1 + round((result.duration_s - start) * rate) // spec.hop)
+        self._bins = bins
+        times = start + np.arange(self._frames) * spec.hop / rate
+        hertz = np.arange(bins) * rate / spec.n_fft
+        self.region: _Region = (
+            _within(times, place.start_s, place.end_s),
+            _within(hertz, place.fmin_hz, place.fmax_hz),
+        )
+
+    @property
+    def size(self) -> float:
+        """The place's share of the window's spectrogram."""
+        time, band = self.region
+        cells = (time.stop - time.start) * (band.stop - band.start)
+        return float(cells / (self._frames * self._bins))
+
+    def elsewhere(self, random: np.random.Generator) -> _Region:
+        """A region of equal size and shape, drawn evenly from all."""
+        return _moved(self.region[0], self._frames, random), _moved(self.region[1], self._bins, random)
+
+    def drops(self, regions: Sequence[_Region], fill: Fill) -> npt.NDArray[np.float64]:
+        """How far the target's logit falls without each region."""
+        stft = self._heard.stft
+        level = np.sqrt((stft[: self._frames] ** 2).sum(axis=2).mean(axis=0))
+        amplitude = np.maximum(np.hypot(stft[..., 0], stft[..., 1]), 1e-12)
+        spectra = np.repeat(stft[None], len(regions), axis=0)
+        for spectrum, (time, band) in zip(spectra, regions, strict=True):
+            if fill == "silence":
+                spectrum[time, band] = 0.0
+            else:
+                spectrum[time, band] *= (level[band] / amplitude[time, band])[..., None]
+        logits = [self._logits(spectra[start : start + _BATCH]) for start in range(0, len(spectra), _BATCH)]
+        kept = np.concatenate(logits)[:, self._target].astype(np.float64)
+        return float(self._heard.logits[self._target]) - kept
+
+    def _logits(self, spectra: FloatArray) -> FloatArray:
+        if self._domain == "spectrogram":
+            return self._explainer.logits_of_spectra(spectra)
+        spec = self._explainer.manifest.analysis
+        waves = inverse(as_complex(spectra), spec, self._heard.waveform.shape[-1])
+        return self._explainer.logits_of(waves)
+
+
+def _within(grid: npt.NDArray[np.float64], low: float, high: float) -> slice:
+    """The steps of an even grid from `low` to `high`, at least the nearest one."""
+    first = int(np.searchsorted(grid, low - 1e-9))
+    last = int(np.searchsorted(grid, high - 1e-9))
+    if last <= first:
+        first = min(int(np.abs(grid - 0.5 * (low + high)).argmin()), len(grid) - 1)
+        last = first + 1
+    return slice(first, last)
+
+
+def _moved(span: slice, length: int, random: np.random.Generator) -> slice:
+    """The span anywhere within `length`."""
+    size = span.stop - span.start
+    first = int(random.integers(0, length - size + 1))
+    return slice(first, first + size)

@@ -1,1 +1,0 @@
-"""Networks: classifiers and decoders."""

@@ -1,0 +1,1 @@
+"""Writing a bundle: parity, golden outputs, card, manifest."""

@@ -1,0 +1,45 @@
+"""Real clips to measure and calibrate an export with, as the model hears them. Never torch."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import AudioError, DataError
+from ...runtime.audio.level import level_of
+from ...runtime.audio.listing import list_sound_files
+from ...runtime.audio.sound import read_mono
+from ..source.exportable import Exportable, FloatArray
+
+
+def find_clips(folder: Path) -> list[Path]:
+    """The sound files under `folder` by their names, sorted. Raises DataError where there is none."""
+    paths = list_sound_files(folder).files
+    if not paths:
+        raise DataError(f"{folder}: no sound files; give a folder of clips")
+    return paths
+
+
+def evenly(paths: list[Path], most: int) -> list[Path]:
+    """At most `most` of them, evenly chosen."""
+    return [paths[at * len(paths) // most] for at in range(most)] if len(paths) > most else paths
+
+
+def read_clip(path: Path, source: Exportable) -> FloatArray | None:
+    """The first window of a clip [N]: mono, at the source's rate, level applied, padded where too short.
+
+    None where it is silent. Raises DataError where it cannot be read.
+    """
+    rate = source.sample_rate
+    try:
+        mono = read_mono(path, rate, most_s=source.window.seconds)
+    except AudioError as error:
+        raise DataError(str(error)) from error
+    mono = mono[: round(source.window.seconds * rate)]
+    if not len(mono) or not np.isfinite(mono).all() or not np.abs(mono).max() > 0:
+        return None
+    shortest = math.ceil(source.window.minimum_seconds * rate)
+    padded = np.pad(mono, (0, max(0, shortest - len(mono))))
+    return np.asarray(padded / level_of(mono, source.level), dtype=np.float32)

@@ -1,0 +1,236 @@
+"""Parity: every exported output measured against its source, before a bundle is written. Never torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import DataError, ParityError, SourceError
+from ...runtime.audio.stft import as_complex, as_pairs, forward, gain, inverse
+from ...runtime.bundle.manifest import StageSpec
+from ...runtime.inference.onnx_runtime import cpu_session
+from ...runtime.inference.scores import scores_of
+from ..source.exportable import Exportable, FloatArray
+from .clips import evenly, find_clips, read_clip
+
+# Absolute, for waveforms with peak 1 and logits of order 1.
+LIMIT = 1e-4
+# Frames beyond the shortest sound: every remainder class of a decoder that halves time five times
+# (32 m + 0, + 15, + 8, + 21) appears with a shortest sound of 32 frames.
+_SHORT_FRAMES = (0, 15, 40, 85)
+_GOLDEN_SOUNDS = 3
+# An activation is as large as the spectrum's frame.
+_RELATIVE = ("activations", "pooled", "interpreted")
+
+
+@dataclass
+class Agreement:
+    """The largest absolute difference of one output, and where it was looked at.
+
+    size: of what is relative to its own size, activations and what follows from them: its largest value
+    """
+
+    max_abs: float = 0.0
+    size: float = 1.0
+    lengths: set[int] = field(default_factory=set)
+    batches: set[int] = field(default_factory=set)
+
+    def see(self, ours: FloatArray, reference: FloatArray, length: int, *, relative: bool = False) -> None:
+        """Account for one comparison; a difference in shape or a NaN counts as infinite."""
+        same = ours.shape == reference.shape
+        difference = float(np.max(np.abs(ours - reference), initial=0.0)) if same else np.inf
+        self.max_abs = max(self.max_abs, difference if np.isfinite(difference) else np.inf)
+        if relative:
+            self.size = max(self.size, float(np.max(np.abs(reference), initial=0.0)))
+        self.lengths.add(length)
+        self.batches.add(ours.shape[0])
+
+    @property
+    def limit(self) -> float:
+        """What the difference may be at the most."""
+        return LIMIT * self.size
+
+    def record(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {
+            "max_abs": self.max_abs,
+            "limit": self.limit,
+            "lengths": sorted(self.lengths),
+            "batches": sorted(self.batches),
+        }
+
+
+class Chain:
+    """The exported stages in onnxruntime on the CPU, as a bundle's reader would chain them.
+
+    Raises MissingDependencyError where no onnxruntime is installed.
+    """
+
+    def __init__(self, source: Exportable, folder: Path, stages: Sequence[StageSpec]) -> None:
+        self.source = source
+        self.stages = {stage.name: stage for stage in stages}
+        self.sessions = {
+            stage.name: cpu_session(folder / stage.file)
+            for stage in stages
+            if stage.name in ("frontend", "classifier", "decoder", "interpreter")
+        }
+
+    def run(self, waveform: FloatArray) -> dict[str, FloatArray]:
+        """Waveform [B, N] -> "logits" and "scores", and with a decoder "mask" and "kept" [B, N].
+
+        With an interpreter "activations", "pooled" and its own logits, "interpreted".
+        """
+        spectral = self.sessions["frontend"].run(None, {"waveform": waveform})[0]
+        entry = self.stages["classifier"].inputs[0].name
+        names = [output.name for output in self.stages["classifier"].outputs]
+        heard = dict(zip(names, self.sessions["classifier"].run(None, {entry: spectral}), strict=True))
+        result = {"logits": heard["logits"], "scores": scores_of(heard["logits"], self.source.task)}
+        analysis = self.source.analysis
+        if "decoder" in self.sessions or "interpreter" in self.sessions:
+            stft = as_complex(spectral) if entry == "stft" else forward(waveform, analysis)
+            heard["stft"] = as_pairs(stft)
+        if "interpreter" in self.sessions:
+            feeds = {tensor.name: heard[tensor.name] for tensor in self.stages["interpreter"].inputs}
+            answers = self.sessions["interpreter"].run(["activations", "pooled", "logits"], feeds)
+            result |= dict(zip(("activations", "pooled", "interpreted"), answers, strict=True))
+        if "decoder" in self.sessions:
+            heard["target"] = heard["logits"].argmax(axis=1)
+            feeds = {tensor.name: heard[tensor.name] for tensor in self.stages["decoder"].inputs}
+            result["mask"] = self.sessions["decoder"].run(None, feeds)[0]
+            scale = gain(result["mask"], np.abs(stft))
+            result["kept"] = inverse(stft * scale, analysis, waveform.shape[1])
+        return result
+
+
+def _reference_of(source: Exportable, sound: FloatArray, window: int) -> dict[str, FloatArray] | None:
+    """The source's outputs; None where it cannot take a sound longer than its window (nor need it)."""
+    try:
+        return source.outputs(sound)
+    except (RuntimeError, ValueError, IndexError) as error:
+        if sound.shape[1] > window:
+            return None
+        raise SourceError(
+            f"{source.name}: the source itself fails on {sound.shape[1] / source.sample_rate:.2f} s of sound "
+            f"({_line(error)}); raise its minimum_seconds"
+        ) from error
+
+
+def _chain_of(chain: Chain, sound: FloatArray) -> dict[str, FloatArray]:
+    """The graphs' outputs; a ParityError where a graph cannot take what its source takes."""
+    try:
+        return chain.run(sound)
+    except Exception as error:
+        # onnxruntime's errors have no common base.
+        raise ParityError(
+            f"{chain.source.name}: the exported graphs fail on {sound.shape[0]} x {sound.shape[1]} samples, "
+            f"which the source takes ({_line(error)}); nothing was written"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error, kept short."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def parity_lengths(source: Exportable) -> list[int]:
+    """Samples of the sounds that parity is measured with: shortest, short ones, one window, longer."""
+    hop, rate = source.analysis.hop, source.sample_rate
+    shortest = max(int(np.ceil(source.window.minimum_seconds * rate)), source.analysis.n_fft // 2 + 1)
+    window = int(source.window.seconds * rate)
+    short = [shortest + frames * hop + index for index, frames in enumerate(_SHORT_FRAMES)]
+    return sorted({*(n for n in short if n <= window), window, int(1.37 * window) | 1})
+
+
+def synthesise(batch: int, samples: int, rate: int, seed: int) -> FloatArray:
+    """Tones that glide and bursts of noise, [batch, samples], signed peak 1; seeded."""
+    random = np.random.default_rng(seed)
+    time = np.arange(samples) / rate
+    sounds = []
+    for _ in range(batch):
+        sound = 1e-3 * random.standard_normal(samples)
+        for _ in range(4):
+            start, end = np.exp(random.uniform(np.log(60), np.log(0.45 * rate), 2))
+            phase = 2 * np.pi * np.cumsum(np.linspace(start, end, samples)) / rate
+            sound += (
+                random.uniform(0.1, 0.5)
+                * np.sin(phase)
+                * (np.sin(np.pi * time * random.uniform(0.3, 4)) ** 2)
+            )
+        for _ in range(3):
+            centre, width = random.uniform(0, samples / rate), random.uniform(0.01, 0.2)
+            sound += np.exp(-(((time - centre) / width) ** 2)) * random.standard_normal(samples) * 0.5
+        sounds.append(sound / max(float(sound.max()), 1e-6))
+    return np.stack(sounds).astype(np.float32)
+
+
+def read_clips(folder: Path, source: Exportable, most: int = 5) -> list[FloatArray]:
+    """Up to `most` clips of a folder for the measurement: mono, at the source's rate, level applied.
+
+    Evenly chosen from the sorted files that soundfile reads; silent ones are passed over. Raises
+    DataError where there is none or one cannot be read.
+    """
+    heard = (read_clip(path, source) for path in evenly(find_clips(folder), most))
+    clips = [clip for clip in heard if clip is not None]
+    if not clips:
+        raise DataError(f"{folder}: no sound that is not silent; give a folder of clips")
+    return clips
+
+
+def golden_sounds(source: Exportable, seed: int) -> list[FloatArray]:
+    """The synthesised sounds [1, N] that golden.npz holds, as the front end gets them."""
+    lengths = parity_lengths(source)[:_GOLDEN_SOUNDS]
+    return [
+        synthesise(1, samples, source.sample_rate, seed + 1000 + index)
+        for index, samples in enumerate(lengths)
+    ]
+
+
+def measure(
+    source: Exportable,
+    folder: Path,
+    stages: Sequence[StageSpec],
+    *,
+    seed: int = 0,
+    clips: Sequence[FloatArray] = (),
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """parity["fp32"] for the manifest: each output's largest difference over lengths and batches.
+
+    clips: real sounds [N] at the source's rate, level applied; measured besides the synthesised ones.
+    Batches of 1 at every length, of 3 at the shorter ones (a reference may need 100 times the
+    memory of the graph), of 2 where there are none. Raises ParityError above the limit, naming output and
+    difference.
+    """
+    chain = Chain(source, folder, stages)
+    window = int(source.window.seconds * source.sample_rate)
+    sounds = [
+        synthesise(batch, length, source.sample_rate, seed + length)
+        for length in parity_lengths(source)
+        for batch in ((1, 3) if 2 * length <= window or window <= 2 * source.sample_rate else (1,))
+    ]
+    if all(len(sound) == 1 for sound in sounds):
+        sounds.append(synthesise(2, window, source.sample_rate, seed))
+    sounds += [clip[None, :window] for clip in clips]
+    seen: dict[str, Agreement] = {}
+    for sound in sounds:
+        if progress is not None:
+            progress(f"parity: {sound.shape[0]} x {sound.shape[1] / source.sample_rate:.2f} s")
+        theirs = _reference_of(source, sound, window)
+        if theirs is None:
+            continue
+        ours = _chain_of(chain, sound)
+        for name, expected in theirs.items():
+            relative = name in _RELATIVE
+            seen.setdefault(name, Agreement()).see(ours[name], expected, sound.shape[1], relative=relative)
+    for name, agreement in seen.items():
+        if not agreement.max_abs <= agreement.limit:
+            raise ParityError(
+                f"{source.name}: the exported {name} differ from the source by {agreement.max_abs:.2e}, "
+                f"above {agreement.limit:.0e}; nothing was written. Check the "
+                "source's modules for what eval() changes"
+            )
+    return {name: agreement.record() for name, agreement in seen.items()}

@@ -1,0 +1,217 @@
+"""Writes a bundle: stages, parity, golden answers, card and manifest, all there or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ... import __version__
+from ...errors import BundleError, SourceError
+from ...prototypes_index.atomic import put_in_place, staged
+from ...prototypes_index.durability import naming, sync_folder, sync_tree
+from ...runtime.bundle.manifest import SCHEMA_VERSION, Manifest, StageSpec
+from ...runtime.bundle.open import MANIFEST, Bundle
+from ..source.exportable import Exportable, FloatArray
+from .card import CARD, card
+from .manifest_file import describe_files, file_spec, manifest_lock, replace_manifest, write_manifest
+from .parity import Chain, golden_sounds, measure
+from .quantization import Calibration, quantise
+
+__all__ = ["check_target", "manifest_lock", "replace_manifest", "write_bundle"]
+
+
+def write_bundle(
+    source: Exportable,
+    out: Path | str,
+    *,
+    name: str | None = None,
+    force: bool = False,
+    seed: int = 0,
+    clips: Sequence[FloatArray] = (),
+    calibration: Path | None = None,
+    licence: str | None = None,
+    attribution: str | None = None,
+    extra: Mapping[str, bytes] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Manifest:
+    """Export `source` into the new bundle `out` and return its manifest.
+
+    clips: real sounds [N] at the source's rate for the parity measurement, besides synthesised ones
+    calibration: a folder of clips; with it the bundle gets an int8 classifier (see quantization.py)
+    force: replace an existing bundle (nothing but a bundle is ever replaced)
+    extra: further files by their path in the bundle
+    The bundle is built in a hidden folder beside `out`, synced, and changes places with what was there:
+    whoever looks sees the old bundle or the new one, whole, and the next export there removes what a killed
+    one left. Raises BundleError (target in the way, another writer at work in it), SourceError, DataError,
+    ParityError, WriteError.
+    """
+    target = Path(out)
+    check_target(target, force=force)
+    _check_labels(source)
+    calibrating = Calibration(calibration, source) if calibration is not None else None
+    say = progress or _silent
+    with naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with staged(target) as folder:
+        say("converting")
+        stages = source.write_stages(folder)
+        parity = {"fp32": measure(source, folder, stages, seed=seed, clips=clips, progress=say)}
+        if calibrating is not None:
+            stage, parity["int8"] = quantise(source, folder, stages, calibrating, seed=seed, progress=say)
+            stages.append(stage)
+        say("golden answers")
+        _write_golden(source, Chain(source, folder, stages), folder / "golden.npz", seed)
+        if source.components is not None:
+            with naming(folder / source.components.file):
+                np.savez(folder / source.components.file, **source.dictionary)  # type: ignore[arg-type]
+        for path, content in (extra or {}).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            with naming(folder / path):
+                (folder / path).write_bytes(content)
+        manifest = _manifest(source, folder, stages, name or source.name, parity)
+        manifest = msgspec.structs.replace(
+            manifest,
+            licence=source.licence if licence is None else licence,
+            attribution=source.attribution if attribution is None else attribution,
+        )
+        with naming(folder / CARD):
+            (folder / CARD).write_text(card(manifest, source.description), encoding="utf-8")
+        manifest = msgspec.structs.replace(manifest, files=describe_files(folder))
+        write_manifest(folder, _validated(manifest, source))
+        _read_back(folder, source)
+        sync_tree(folder)
+        _publish(folder, target, force=force)
+    return manifest
+
+
+def _read_back(folder: Path, source: Exportable) -> None:
+    """Examine the bundle as its readers will. Raises SourceError where they would refuse it."""
+    try:
+        Bundle.open(folder, examine=False).examine()
+    except BundleError as error:
+        text = str(error).replace(f"{folder.resolve()}/", "")
+        raise SourceError(f"{source.name}: makes a bundle that its readers refuse: {text}") from error
+
+
+def check_target(target: Path, *, force: bool) -> None:
+    """Raise BundleError where `target` cannot become a bundle."""
+    if not target.name or target.is_symlink():
+        raise BundleError(f"{target}: is not a folder name to write a bundle to; choose another")
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not (target / MANIFEST).is_file():
+        raise BundleError(f"{target}: exists and is not a bundle; choose another folder")
+    if not force:
+        raise BundleError(f"{target}: exists; choose another folder or replace it with --force")
+
+
+def _silent(_: str) -> None:
+    """No progress wanted."""
+
+
+def _manifest(
+    source: Exportable, folder: Path, stages: list[StageSpec], name: str, parity: Mapping[str, dict[str, Any]]
+) -> Manifest:
+    """The manifest but for licence and files; bundle_id is a hash over the stages' files."""
+    digest = hashlib.sha256()
+    for file in sorted({stage.file for stage in stages} | {data for stage in stages for data in stage.data}):
+        digest.update(f"{file} {file_spec(folder / file).sha256}\n".encode())
+    return Manifest(
+        # The oldest version whose readers understand it.
+        schema_version=_schema_of(stages),
+        bundle_id=digest.hexdigest(),
+        name=name,
+        task=source.task,
+        labels=source.labels,
+        sample_rate=source.sample_rate,
+        window=source.window,
+        level=source.level,
+        analysis=source.analysis,
+        rescore=source.rescore,
+        mask_targets=source.mask_targets,
+        stages=stages,
+        explainers=source.explainers,
+        feature_map=source.feature_map,
+        components=source.components,
+        files={},
+        parity=dict(parity),
+        evaluation=dict(source.evaluation),
+        versions={"earmark": __version__, **_versions(source.tools)},
+        source=source.description,
+    )
+
+
+def _versions(tools: Sequence[str]) -> dict[str, str]:
+    """Versions of what made the graphs, of those that are installed under that name."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in tools:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _schema_of(stages: list[StageSpec]) -> int:
+    """The oldest schema whose readers understand these stages: older readers keep what they can read."""
+    newer = any(
+        stage.name == "classifier_int8"
+        or (stage.name == "decoder" and any(tensor.name == "stft" for tensor in stage.inputs))
+        for stage in stages
+    )
+    if any(stage.name == "embeddings" and len(stage.inputs) > 1 for stage in stages):
+        return SCHEMA_VERSION
+    return 2 if newer else 1
+
+
+def _check_labels(source: Exportable) -> None:
+    """Raise SourceError where a target could not be named: an empty label, or one that appears twice."""
+    for label in source.labels:
+        if not label or source.labels.count(label) > 1:
+            fault = "appears twice" if label else "is empty"
+            raise SourceError(f"{source.name}: label {label!r} {fault}; give every class a name of its own")
+
+
+def _validated(manifest: Manifest, source: Exportable) -> Manifest:
+    """The manifest, checked as a reader would: structs are not validated when they are made."""
+    try:
+        return msgspec.convert(msgspec.to_builtins(manifest), Manifest)
+    except msgspec.ValidationError as error:
+        raise SourceError(f"{source.name}: makes no valid manifest ({error}); correct the source") from error
+
+
+def _write_golden(source: Exportable, chain: Chain, path: Path, seed: int) -> None:
+    """golden.npz: waveform_i [1, N] as the front end gets it, and the source's logits_i, mask_i.
+
+    With an interpreter also activations_i, pooled_i and its own logits, interpreted_i.
+
+    Of a source that gives probabilities alone, the logits are the graphs' own.
+    """
+    arrays: dict[str, FloatArray] = {}
+    for index, waveform in enumerate(golden_sounds(source, seed)):
+        arrays[f"waveform_{index}"] = waveform
+        answers = source.outputs(waveform)
+        if "logits" not in answers:
+            answers["logits"] = chain.run(waveform)["logits"]
+        for name in ("logits", "mask", "activations", "pooled", "interpreted"):
+            if name in answers:
+                arrays[f"{name}_{index}"] = answers[name]
+    # np.savez_compressed's signature has keyword parameters of its own, hence the unpacked dict last.
+    with naming(path):
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+
+def _publish(folder: Path, target: Path, *, force: bool) -> None:
+    """Let the finished folder take `target`'s place, in one step, when no other writer is at work in it."""
+    check_target(target, force=force)
+    with manifest_lock(target) if (target / MANIFEST).is_file() else contextlib.nullcontext():
+        check_target(target, force=force)
+        with naming(target):
+            put_in_place(folder, target)
+    sync_folder(target.parent)

@@ -1,0 +1,1 @@
+"""From PyTorch modules or numbers to the ONNX graphs of a bundle."""

@@ -1,0 +1,152 @@
+"""What follows pooling, as numbers: the head, and what of its logits channels account for. Never torch.
+
+Pooling of the feature map Z [B, C, T', F'] to v [B, C]: "mean", "max_mean" (max_t + mean_t of the mean over
+F'), or "attention" (sum_p a(p) Z(p), the weights a >= 0 of each sound and, perhaps, class summing to 1; they
+are a tap of the classifier). Then
+
+- a linear head, logit_k = W_k v + b_k: additive. With Zhat = U Z and W' = W U^-1 the channels' contributions
+  W'_kc (U v)_c and b_k sum to the logit; the max part of "max_mean" takes each raw channel from the frame at
+  which it is largest, attention each cell with its weight, and both are linear in what they take.
+- a small network, logit_k = g_k(v): gradient x activation, (dg_k/dv U^-1)_c (U v)_c, which does not add up.
+- anything else: the places of channels, and no contributions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+
+from ...errors import SourceError
+from ...evaluation.prototypes.purity import Axis
+
+Array = npt.NDArray[np.float32]
+Activation = Literal["none", "relu", "tanh", "gelu"]
+
+AXES: tuple[Axis, ...] = ("square", "time", "frequency")
+_LAYER = "layer_"
+_ROTATION = "rotation_"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a head: x -> activation(weight x + bias); weight [outputs, inputs], bias [outputs]."""
+
+    weight: Array
+    bias: Array
+    activation: Activation = "none"
+
+
+@dataclass(frozen=True)
+class Head:
+    """The layers between v and the logits; one without activation is the linear head."""
+
+    layers: tuple[Layer, ...]
+
+    @property
+    def linear(self) -> bool:
+        """Whether contributions add up to the logit."""
+        return len(self.layers) == 1 and self.layers[0].activation == "none"
+
+    def logits(self, pooled: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Pooled v [B, 1, C] (a linear head's also per class, [B, K, C]) -> logits [B, K], in float64."""
+        if self.linear:
+            last = self.layers[0]
+            linear: npt.NDArray[np.float64] = (pooled * last.weight.astype(np.float64)).sum(
+                axis=-1
+            ) + last.bias
+            return linear
+        x = pooled[:, 0]
+        for layer in self.layers:
+            x = _applied(x @ layer.weight.astype(np.float64).T + layer.bias, layer.activation)
+        return x
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """The learnt U [C, C] of each map; one and the same where it is shared."""
+
+    square: Array
+    time: Array
+    frequency: Array
+
+    @property
+    def shared(self) -> bool:
+        """Whether every view sees the same channels."""
+        return all(np.array_equal(self.square, other) for other in (self.time, self.frequency))
+
+    def of(self, axis: Axis) -> Array:
+        """U of one map."""
+        return {"square": self.square, "time": self.time, "frequency": self.frequency}[axis]
+
+    def maps(self) -> dict[Axis, Array]:
+        """U by map."""
+        return {axis: self.of(axis) for axis in AXES}
+
+
+@dataclass(frozen=True)
+class LearntRotation:
+    """U and the report of its training (JSON-ready), which travels with it."""
+
+    rotation: Rotation
+    report: dict[str, Any]
+
+
+def inverse_of(rotation: Array) -> npt.NDArray[np.float64]:
+    """U^-1, of U as it is stored, in float64 (the transpose would be off by the rounding of U)."""
+    found: npt.NDArray[np.float64] = np.linalg.inv(rotation.astype(np.float64))
+    return found
+
+
+def facts_in(model: onnx.ModelProto) -> tuple[Head | None, Rotation | None]:
+    """The head, before any U, and the U in an embeddings graph. Raises SourceError for another graph."""
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    names = {output.name for output in model.graph.output}
+    if not {"square", "time", "frequency"} <= names:
+        raise SourceError("not an embeddings graph of earmark's; export the bundle again")
+    rotation = _rotation_in(held)
+    if "head_weight" in held:
+        weight = _array(held, "head_weight").astype(np.float64)
+        if rotation is not None:
+            weight = weight @ rotation.square.astype(np.float64)
+        return Head((Layer(weight.astype(np.float32), _array(held, "head_bias")),)), rotation
+    layers: list[Layer] = []
+    while f"{_LAYER}{len(layers)}_weight" in held:
+        name = f"{_LAYER}{len(layers)}"
+        kinds = [prop.value for prop in model.metadata_props if prop.key == f"{name}_activation"]
+        activation = next((kind for kind in ("relu", "tanh", "gelu") if kind in kinds), "none")
+        # Stored transposed, as it is multiplied with.
+        weight = np.ascontiguousarray(_array(held, f"{name}_weight").T)
+        layers.append(Layer(weight, _array(held, f"{name}_bias"), activation))  # type: ignore[arg-type]
+    return (Head(tuple(layers)) if layers else None), rotation
+
+
+def _rotation_in(held: Mapping[str, onnx.TensorProto]) -> Rotation | None:
+    if f"{_ROTATION}square" not in held:
+        return None
+    # Stored transposed; one map's where all share it.
+    names = [f"{_ROTATION}{axis}" for axis in AXES]
+    found = [_array(held, name if name in held else names[0]).T for name in names]
+    return Rotation(*(np.ascontiguousarray(u) for u in found))
+
+
+def _array(held: Mapping[str, onnx.TensorProto], name: str) -> Array:
+    return numpy_helper.to_array(held[name]).astype(np.float32)
+
+
+def _applied(x: npt.NDArray[np.float64], activation: Activation) -> npt.NDArray[np.float64]:
+    if activation == "relu":
+        return np.maximum(x, 0.0)
+    if activation == "tanh":
+        return np.tanh(x)
+    if activation == "gelu":
+        from scipy.special import erf
+
+        gelu: npt.NDArray[np.float64] = 0.5 * x * (1.0 + erf(x / np.sqrt(2.0)))
+        return gelu
+    return x

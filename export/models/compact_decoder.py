@@ -1,0 +1,166 @@
+"""A light L-MAC decoder for any classifier with feature maps: coarse to fine, half the grid, sub-pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..graphs.stft import magnitude
+from .mel import filterbank, mel_points, warp_taps
+from .scales import Scale
+
+
+class Refine(nn.Module):
+    """Depthwise 3x3 and pointwise convolution with batch norm, added to the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, C, T, M] -> the same shape."""
+        return functional.relu(x + self.norm(self.pointwise(self.depthwise(x))))
+
+
+def pitch(hz: torch.Tensor) -> torch.Tensor:
+    """Frequency in Hz on the mel scale, on which rows are interpolated."""
+    return 2595.0 * torch.log10(1.0 + hz / 700.0)
+
+
+def spread(given: Sequence[float], wanted: Sequence[float], rows: int, columns: int) -> torch.Tensor:
+    """[rows, columns]: linear interpolation over pitch from rows at `given` Hz to places at `wanted` Hz.
+
+    Beyond the first and last row the nearest holds. Where either has no places, all rows speak alike.
+    """
+    if not given or not wanted:
+        return torch.full((rows, columns), 1.0 / rows)
+    have, want = (pitch(torch.tensor(list(hz), dtype=torch.float64)) for hz in (given, wanted))
+    matrix = torch.zeros(rows, columns, dtype=torch.float64)
+    lower = torch.clamp(torch.searchsorted(have, want, right=True) - 1, 0, rows - 2)
+    weight = ((want - have[lower]) / (have[lower + 1] - have[lower])).clamp(0.0, 1.0)
+    places = torch.arange(columns)
+    matrix[lower, places] = 1.0 - weight
+    matrix[lower + 1, places] += weight
+    return matrix.to(torch.float32)
+
+
+def stretched(x: torch.Tensor, factor: int, rows: int) -> torch.Tensor:
+    """[B, C, t, F] -> [B, C, rows, F]: every row `factor` times; the last one fills what is missing."""
+    index = torch.clamp(torch.arange(rows, device=x.device) // factor, max=x.shape[2] - 1)
+    return x.index_select(2, index)
+
+
+class CompactDecoder(nn.Module):
+    """(spectrum, *maps, target) -> mask [B, T, F] in 0..1, for any number of frames T.
+
+    spectrum: log-mel [B, T, bands] as `LogMel` makes it, or with `from_stft` the listenable STFT
+        [B, T, F, 2]; the mask is drawn on these bands, an even number, and then spread over the bins
+    maps: [B, C, T', F'] of `scales`, coarsest first
+    target: class indices [B], the class whose evidence is asked for
+
+    From the coarsest scale to the finest: what the coarser scale says is repeated, the scale's own
+    feature map is added through a 1x1 convolution, both are refined. The target scales and shifts the
+    coarsest channels. The last step has half of the mask's resolution in time and in bands, looks at
+    the spectrum four cells at a time, and answers for four cells at a time: full resolution would
+    cost four times as much and see nothing more.
+    """
+
+    takes_target = True
+
+    def __init__(
+        self,
+        scales: Sequence[Scale],
+        n_fft: int,
+        sample_rate: int,
+        classes: int,
+        *,
+        bands: int,
+        width: int,
+        from_stft: bool,
+    ) -> None:
+        super().__init__()
+        if bands % 2:
+            raise ValueError(f"{bands} bands: must be even")
+        halves = mel_points(bands, sample_rate)[1:-1].reshape(-1, 2).mean(dim=1).tolist()
+        # Where the finest map has the cells of the last step already, the two are one.
+        self.meets = scales[-1].stride == 2 and scales[-1].rows == bands // 2 and bool(scales[-1].hz)
+        steps = [(scale.stride, scale.rows, scale.hz) for scale in scales]
+        if not self.meets:
+            steps.append((2, bands // 2, halves))
+        strides = [max(2, stride) for stride, _, _ in steps]
+        self.factors = [max(1, round(coarse / fine)) for coarse, fine in pairwise(strides)]
+        # A map with every frame is halved first, since the last step has half of the frames.
+        self.halved = [scale.stride < 2 for scale in scales]
+        # Coarse maps have few cells and many channels to understand; fine ones many cells.
+        inner = [width * 2] * (len(scales) - 1) + [width] * (len(steps) - len(scales) + 1)
+        self.lateral = nn.ModuleList(
+            nn.Conv2d(scale.channels, channels, 1) for scale, channels in zip(scales, inner, strict=False)
+        )
+        self.narrow = nn.ModuleList(
+            nn.Conv2d(inputs, outputs, 1, bias=False) for inputs, outputs in pairwise(inner)
+        )
+        self.refine = nn.ModuleList(Refine(channels) for channels in inner)
+        self.spectrum = nn.Conv2d(4, width, 1)
+        self.final = Refine(width)
+        self.out = nn.Conv2d(width, 4, 1)
+        # Begin with most of the sound kept: from an empty mask nothing is learnt.
+        nn.init.constant_(self.out.bias, 1.0)  # type: ignore[arg-type]
+        self.target = nn.Embedding(classes, 2 * inner[0])
+        nn.init.normal_(self.target.weight, std=0.1)
+        for index, ((_, rows, given), (_, columns, wanted)) in enumerate(pairwise(steps)):
+            self.register_buffer(f"bands{index}", spread(given, wanted, rows, columns), persistent=False)
+        lower, weight = warp_taps(n_fft, bands, sample_rate)
+        bins = torch.arange(n_fft // 2 + 1)
+        warp = torch.zeros(bands, n_fft // 2 + 1, dtype=weight.dtype)
+        warp[lower, bins] = 1.0 - weight
+        warp[lower + 1, bins] += weight
+        self.warp: torch.Tensor
+        self.register_buffer("warp", warp, persistent=False)
+        self.bank: torch.Tensor | None
+        self.register_buffer(
+            "bank", filterbank(n_fft, bands, sample_rate) if from_stft else None, persistent=False
+        )
+
+    def logits(self, spectrum: torch.Tensor, *maps_and_target: torch.Tensor) -> torch.Tensor:
+        """The mask's logits [B, T, bands] on the mel bands."""
+        *maps, target = maps_and_target
+        logmel = spectrum if self.bank is None else torch.log1p(magnitude(spectrum) @ self.bank)
+        half = (logmel.shape[1] + 1) // 2
+        scale, shift = self.target(target)[:, :, None, None].chunk(2, dim=1)
+        seen = self.spectrum(functional.pixel_unshuffle(stretched(logmel.unsqueeze(1), 1, 2 * half), 2))
+        x: torch.Tensor | None = None
+        for index, feature_map in enumerate(maps):
+            halved = functional.avg_pool2d(feature_map, (2, 1)) if self.halved[index] else feature_map
+            here: torch.Tensor = self.lateral[index](halved)
+            if x is None:
+                here = here * (1.0 + scale) + shift
+            last = self.meets and index == len(maps) - 1
+            rows = half if last else here.shape[2]
+            here = stretched(here, 1, rows) + seen if last else here
+            here = here if x is None else here + self._finer(x, index, rows)
+            x = self.refine[index](functional.relu(here))
+        if x is None:
+            raise ValueError("no feature maps")
+        if not self.meets:
+            x = self.refine[-1](functional.relu(seen + self._finer(x, len(maps), half)))
+        return functional.pixel_shuffle(self.out(self.final(x)), 2).squeeze(1)[:, : logmel.shape[1]]
+
+    def _finer(self, x: torch.Tensor, index: int, rows: int) -> torch.Tensor:
+        """What scale `index - 1` says, narrowed and laid out over the cells of scale `index`."""
+        # Narrowed before it is repeated: a fraction of the cost.
+        narrow: torch.Tensor = self.narrow[index - 1](x) @ getattr(self, f"bands{index - 1}")
+        return stretched(narrow, self.factors[index - 1], rows)
+
+    def to_bins(self, drawn: torch.Tensor) -> torch.Tensor:
+        """[B, T, bands] -> [B, T, F]: linear between the centres of the bands."""
+        return drawn @ self.warp
+
+    def forward(self, spectrum: torch.Tensor, *maps_and_target: torch.Tensor) -> torch.Tensor:
+        """Spectrum, maps and target -> mask [B, T, F]."""
+        return self.to_bins(torch.sigmoid(self.logits(spectrum, *maps_and_target)))

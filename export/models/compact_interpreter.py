@@ -1,0 +1,81 @@
+"""A light psi of Listen to Interpret (arXiv 2202.11479): a classifier's feature maps to NMF activations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from .scales import Scale
+
+
+def spread_over(x: torch.Tensor, factor: int, rows: int) -> torch.Tensor:
+    """[B, C, t] -> [B, C, rows]: every frame `factor` times; the last one fills what is missing."""
+    index = torch.clamp(torch.arange(rows, device=x.device) // factor, max=x.shape[2] - 1)
+    return x.index_select(2, index)
+
+
+class RefineFrames(nn.Module):
+    """Depthwise convolution over five frames and a pointwise one with batch norm, added to the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv1d(channels, channels, 5, padding=2, groups=channels, bias=False)
+        self.pointwise = nn.Conv1d(channels, channels, 1, bias=False)
+        self.norm = nn.BatchNorm1d(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, C, T] -> the same shape."""
+        return functional.relu(x + self.norm(self.pointwise(self.depthwise(x))))
+
+
+class CompactPsi(nn.Module):
+    """(spectrum, *maps) -> H [B, K, T] >= 0, for any number of frames T.
+
+    spectrum: [B, T, ...], of which only the number of frames is used
+    maps: [B, C, T', F'] of `scales`, coarsest first
+
+    Components have their place in frequency already, so psi needs none: each map's channels are narrowed,
+    its rows laid side by side and mixed into `width` features a frame. From the coarsest scale to the
+    finest these are repeated in time, added and refined; the finest says its own frames one by one.
+    """
+
+    def __init__(self, scales: Sequence[Scale], components: int, *, width: int) -> None:
+        super().__init__()
+        self.components = components
+        narrow = [min(scale.channels, max(1, 2 * width // scale.rows)) for scale in scales]
+        self.lateral = nn.ModuleList(
+            nn.Conv2d(scale.channels, channels, 1) for scale, channels in zip(scales, narrow, strict=True)
+        )
+        self.mix = nn.ModuleList(
+            nn.Conv1d(channels * scale.rows, width, 1, bias=False)
+            for scale, channels in zip(scales, narrow, strict=True)
+        )
+        self.norm = nn.ModuleList(nn.BatchNorm1d(width) for _ in scales)
+        self.refine = nn.ModuleList(RefineFrames(width) for _ in scales)
+        strides = [scale.stride for scale in scales]
+        self.factors = [max(1, round(coarse / fine)) for coarse, fine in pairwise(strides)]
+        self.last_stride = strides[-1]
+        self.out = nn.Conv1d(width, components * self.last_stride, 1)
+        # Begin with every component sounding: ReLU teaches nothing to those that are silent everywhere.
+        nn.init.constant_(self.out.bias, 0.3)  # type: ignore[arg-type]
+
+    def forward(self, spectrum: torch.Tensor, *maps: torch.Tensor) -> torch.Tensor:
+        """Activations [B, K, T], of order one."""
+        x: torch.Tensor | None = None
+        for index, feature_map in enumerate(maps):
+            lateral = functional.relu(self.lateral[index](feature_map))
+            # [B, C, T', F'] -> [B, C F', T'].
+            here: torch.Tensor = self.mix[index](lateral.transpose(2, 3).flatten(1, 2))
+            if x is not None:
+                here = here + spread_over(x, self.factors[index - 1], here.shape[2])
+            x = self.refine[index](functional.relu(self.norm[index](here)))
+        if x is None:
+            raise ValueError("no feature maps")
+        drawn = functional.relu(self.out(x))
+        # [B, K r, t] -> [B, K, t r], one after the other.
+        parts = torch.unflatten(drawn, 1, (self.components, self.last_stride)).transpose(2, 3).flatten(2)
+        return spread_over(parts, 1, spectrum.shape[1])

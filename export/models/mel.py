@@ -1,0 +1,60 @@
+"""Log-mel from the listenable STFT, with the filterbank of SpeechBrain (triangles symmetric in Hz)."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from ..graphs.stft import magnitude
+
+
+def mel_points(mels: int, sample_rate: int) -> torch.Tensor:
+    """The M + 2 corner frequencies in Hz, float64: equally spaced on m = 2595 log10(1 + f / 700)."""
+    top = 2595.0 * math.log10(1.0 + sample_rate / 2 / 700.0)
+    return 700.0 * (10.0 ** (torch.linspace(0.0, top, mels + 2, dtype=torch.float64) / 2595.0) - 1.0)
+
+
+def filterbank(n_fft: int, mels: int, sample_rate: int) -> torch.Tensor:
+    """FB [F, M] float32: max(0, min(1 + s, 1 - s)), s = (f - centre) / band, band = the gap to its left."""
+    hz = mel_points(mels, sample_rate)
+    centre, band = hz[1:-1], hz[1:-1] - hz[:-2]
+    frequency = torch.linspace(0.0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)
+    slope = (frequency[:, None] - centre) / band
+    return torch.clamp(torch.minimum(1.0 + slope, 1.0 - slope), min=0.0).to(torch.float32)
+
+
+def mel_bands(mels: int, sample_rate: int, rows: int) -> list[tuple[float, float]]:
+    """[low, high] in Hz of each of `rows` equal groups of mel bands (mels divisible by rows)."""
+    hz = mel_points(mels, sample_rate).tolist()
+    edges = [(low + high) / 2 for low, high in pairwise(hz)]
+    step = mels // rows
+    return [(edges[row * step], edges[(row + 1) * step]) for row in range(rows)]
+
+
+def warp_taps(n_fft: int, mels: int, sample_rate: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Linear interpolation from mel bands to STFT bins: lower band [F] int64, weight of the next one [F].
+
+    Bins outside the first and last centre take the nearest band.
+    """
+    centre = mel_points(mels, sample_rate)[1:-1]
+    frequency = torch.linspace(0.0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)
+    lower = torch.clamp(torch.searchsorted(centre, frequency, right=True) - 1, 0, mels - 2)
+    weight = (frequency - centre[lower]) / (centre[lower + 1] - centre[lower])
+    return lower, weight.clamp(0.0, 1.0).to(torch.float32)
+
+
+class LogMel(nn.Module):
+    """STFT [B, T, F, 2] -> log1p(A @ FB) [B, T, M], A = sqrt(re^2 + im^2 + 1e-14)."""
+
+    def __init__(self, n_fft: int, mels: int, sample_rate: int) -> None:
+        super().__init__()
+        self.bank: torch.Tensor
+        # Determined by the configuration, hence not among the weights.
+        self.register_buffer("bank", filterbank(n_fft, mels, sample_rate), persistent=False)
+
+    def forward(self, stft: torch.Tensor) -> torch.Tensor:
+        """[B, T, F, 2] -> [B, T, M]."""
+        return torch.log1p(magnitude(stft) @ self.bank)

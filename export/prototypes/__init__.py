@@ -1,0 +1,1 @@
+"""Building and growing the prototypes of a bundle."""

@@ -1,0 +1,307 @@
+"""Builds or extends the prototypes of a bundle: a new generation beside the old one. Never torch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ... import __version__
+from ...errors import AudioError, DataError, LabelError
+from ...evaluation.data.folder import Clip as SoundFile
+from ...evaluation.data.folder import list_sounds
+from ...prototypes_index.generation import EMBEDDINGS, Generation
+from ...prototypes_index.index_build import EXACT_LIMIT
+from ...prototypes_index.info import GenerationInfo
+from ...prototypes_index.table import Clip
+from ...prototypes_index.views import find_places
+from ...prototypes_index.writer import GenerationWriter
+from ...runtime.bundle.manifest import Manifest
+from ...runtime.bundle.open import Bundle
+from ...runtime.methods.prototypes.method import open_generation
+from .clip_listener import ClipListener, UnfitError
+from .generation_folder import GenerationFolder
+from .generation_writer import choose_graph, hash_of, open_writer
+
+# Called before every file: how many are done, how many there are, its name.
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A file that was not indexed, and why (one line)."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What was done to a bundle's prototypes, and what is in force now.
+
+    generation: in force; clips: windows of sound in it, of `sources` files; added: files of this run
+    entries, recall_at_10: per view; repeated: files whose sound was there already; unreadable: files
+    that could not be read; unfit: files that are no prototypes (silent, or too short)
+    removed: generations that were pruned; taken_out: files whose clips were removed; hidden: removed clips
+    that the files still hold, left out of every answer; notes: to the user
+    """
+
+    generation: str
+    clips: int
+    sources: int
+    added: int
+    entries: dict[str, int]
+    recall_at_10: dict[str, float]
+    repeated: list[Passed] = field(default_factory=list)
+    unreadable: list[Passed] = field(default_factory=list)
+    unfit: list[Passed] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    taken_out: list[str] = field(default_factory=list)
+    hidden: int = 0
+    notes: list[str] = field(default_factory=list)
+    # Files of the generation before that came with another label, which they now have, too.
+    relabelled: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, manifest: Manifest, info: GenerationInfo, added: int = 0) -> IndexReport:
+        """Report on the generation that `manifest` names."""
+        assert manifest.prototypes is not None  # noqa: S101 (just written, or just opened)
+        return cls(
+            generation=manifest.prototypes.generation,
+            clips=info.clips - info.removed,
+            sources=info.sources,
+            added=added,
+            entries={view: index.entries for view, index in info.views.items()},
+            recall_at_10={view: index.recall_at_10 for view, index in info.views.items()},
+            hidden=info.removed,
+        )
+
+
+def index_bundle(
+    bundle: Path | str,
+    data: Path | str | Sequence[Path | str],
+    *,
+    audio: bool | None = None,
+    extend: bool = True,
+    prune: bool = False,
+    any_label: bool = False,
+    strict: bool = False,
+    seed: int = 0,
+    exact_limit: int = EXACT_LIMIT,
+    attributions: dict[str, str] | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    embeddings: Path | None = None,
+    apex: Mapping[str, Any] | None = None,
+    per_channel: int | None = None,
+    only: Collection[str] | None = None,
+) -> IndexReport:
+    """Index the sounds of `data` (folders of class folders) as prototypes of `bundle`.
+
+    audio: keep the sounds as FLAC in the bundle; None: as the generation before did
+    extend: keep the clips of the generation in force (a sound that is there already is skipped, and gets
+        the labels that it comes with)
+    prune: afterwards remove generations older than the one before
+    any_label: allow labels that the model does not have; strict: an unreadable sound is an error
+    exact_limit: more entries than that are searched approximately
+    attributions: by path relative to the data folder, kept with the clip
+    embeddings: the graph of the new generation, with a learnt U folded in; None: the graph of the
+        generation in force, else the bundle's own. Extending never changes it
+    apex: JSON-ready facts of that U, kept as `GenerationInfo.apex`; None: as they were with that graph
+    per_channel: prototypes a channel, 1..100; None: as before, else 8
+    only: names of the clips that are indexed; None: all
+    The old generation stays in force until the new one is complete and on the disk; whatever stops
+    this in between changes nothing. Raises BundleError (not a bundle, another writer at work, disk
+    full), PrototypeIndexError, LabelError, DataError, DeviceError.
+    """
+    folder = Path(bundle)
+    folders = [data] if isinstance(data, (str, Path)) else list(data)
+    files = [file for one in folders for file in list_sounds(one, fewest_classes=1).clips]
+    if only is not None:
+        files = [file for file in files if file.name in only]
+    unlabelled = [file for file in files if not file.labels]
+    files = [file for file in files if file.labels]
+    with GenerationFolder.hold(folder) as generations:
+        manifest = generations.manifest
+        # What is built anew need not be whole.
+        opened = Bundle.open(folder, prototypes=extend)
+        if not any_label:
+            _check_labels(manifest, files)
+        before = manifest.prototypes
+        old = open_generation(folder, manifest) if extend and before is not None else None
+        graph = choose_graph(folder, manifest, old, embeddings, apex, per_channel)
+        with generations.building() as building:
+            writer = open_writer(folder, building, manifest, graph, seed)
+            sounds = Sounds(files)
+            relabelled = [] if old is None else sounds.relabelled(old)
+            try:
+                if old is not None:
+                    writer.take(old, labels=sounds.labels)
+                listener = ClipListener(opened, building / EMBEDDINGS, device)
+                keep_sound = audio if audio is not None else before is not None and before.audio
+                build = _Build(writer, listener, sounds, old, keep_sound, strict, attributions or {})
+                added = sum(build.add(file) for file in _announced(files, progress))
+                if added or relabelled:
+                    info = writer.finish(exact_limit=exact_limit, versions={"earmark": __version__})
+                    generations.publish(building, info)
+                elif old is not None:
+                    info = old.info
+                else:
+                    raise DataError(
+                        f"none of the {len(files)} sounds could be indexed{build.first_reason()}; "
+                        "the bundle is unchanged"
+                    )
+            finally:
+                writer.close()
+        report = IndexReport.of(generations.manifest, info, added)
+        report.repeated.extend(build.repeated)
+        report.unreadable.extend(build.unreadable)
+        report.unfit.extend(build.unfit)
+        report.notes.extend(build.notes)
+        report.removed.extend(generations.prune() if prune else [])
+        report.notes.extend([graph.note] if graph.note else [])
+        report.relabelled.extend(relabelled)
+        if unlabelled:
+            report.notes.append(
+                f"{len(unlabelled)} sounds without a label are left out (the first: {unlabelled[0].name})"
+            )
+    return report
+
+
+class Sounds:
+    """Which files hold the same sound, and the labels that it has in all of them."""
+
+    def __init__(self, files: Sequence[SoundFile]) -> None:
+        """Hash every file; one that cannot be read answers for itself when it is added."""
+        self.labels: dict[str, dict[str, None]] = {}
+        self._hashes: dict[Path, str] = {}
+        for file in files:
+            with suppress(DataError):
+                sha256 = self._hashes[file.path] = hash_of(file.path)
+                self.labels.setdefault(sha256, {}).update(dict.fromkeys(file.labels))
+
+    def hash_of(self, file: SoundFile) -> str:
+        """The sha256 of a file. Raises DataError where it cannot be read."""
+        return self._hashes.get(file.path) or hash_of(file.path)
+
+    def relabelled(self, old: Generation) -> list[str]:
+        """The sources of `old` that have labels here which they lack there."""
+        found = {
+            clip.source: None
+            for clip in old.all_clips()
+            if not set(self.labels.get(clip.sha256, ())) <= set(clip.labels)
+        }
+        return list(found)
+
+
+class _Build:
+    """Hears files and adds them to a writer."""
+
+    def __init__(
+        self,
+        writer: GenerationWriter,
+        listener: ClipListener,
+        sounds: Sounds,
+        old: Generation | None,
+        audio: bool,
+        strict: bool,
+        attributions: Mapping[str, str],
+    ) -> None:
+        self._writer, self._listener, self._sounds = writer, listener, sounds
+        self._audio, self._strict, self._attributions = audio, strict, attributions
+        self._known = {} if old is None else {clip.sha256: clip.source for clip in old.all_clips()}
+        self.repeated: list[Passed] = []
+        self.unreadable: list[Passed] = []
+        self.unfit: list[Passed] = []
+        self.notes: list[str] = []
+
+    def add(self, file: SoundFile) -> int:
+        """Index one file; 0 where it is passed over."""
+        try:
+            sha256 = self._sounds.hash_of(file)
+            if sha256 in self._known:
+                self.repeated.append(Passed(file.name, f"same sound as {self._known[sha256]}"))
+                return 0
+            with self._writer.whole(), self._sound_of(sha256) as sound:
+                self._add_windows(file, sha256, sound)
+        except (AudioError, DataError) as error:
+            if self._strict:
+                raise
+            left_out = self.unfit if isinstance(error, UnfitError) else self.unreadable
+            left_out.append(Passed(file.name, str(error)))
+            return 0
+        self._known[sha256] = file.name
+        return 1
+
+    def first_reason(self) -> str:
+        """Why the first file could not be used, in brackets."""
+        left_out = self.unreadable + self.unfit
+        return f" (the first: {left_out[0].reason})" if left_out else ""
+
+    @contextmanager
+    def _sound_of(self, sha256: str) -> Iterator[Path | None]:
+        """Where the sound of a file is kept, None where it is not; not kept after all when this fails."""
+        path = self._writer.audio_folder() / f"{sha256[:24]}.flac" if self._audio else None
+        try:
+            yield path
+        except BaseException:
+            if path is not None:
+                path.unlink(missing_ok=True)
+            raise
+
+    def _add_windows(self, file: SoundFile, sha256: str, sound: Path | None) -> None:
+        """Index every window of one file, and keep its sound where asked."""
+        opened = self._listener.open(file.path)
+        self.notes += [f"{file.name}: {fault}" for fault in opened.damage]
+        name = sha256[:24]
+        gain = 1.0 if sound is None else self._listener.keep_sound(opened, sound)
+        silent = 0
+        for window, heard in enumerate(self._listener.listen(opened)):
+            if heard.silent:
+                silent += 1
+                continue
+            clip = Clip(
+                id=f"{name}-{window}",
+                source=file.name,
+                label=file.label,
+                offset_s=heard.offset_s,
+                duration_s=heard.duration_s,
+                sha256=sha256,
+                recording=file.recording,
+                attribution=self._attributions.get(file.name, ""),
+                audio=None if sound is None else sound.name,
+                gain=gain,
+            ).with_labels(self._sounds.labels.get(sha256, file.labels))
+            places = {
+                view: find_places(view, heard.maps, heard.frames, contrast=self._writer.contrast)
+                for view in self._writer.views
+            }
+            self._writer.add(clip, places)
+        if silent == window + 1:
+            raise UnfitError(f"{file.path}: is silent where its channels are mixed, and so is no prototype")
+        if silent:
+            self.notes.append(
+                f"{file.name}: {silent} of its {window + 1} windows are silent and were left out"
+            )
+
+
+def _announced(files: Sequence[SoundFile], progress: Progress | None) -> Iterator[SoundFile]:
+    for done, file in enumerate(files):
+        if progress is not None:
+            progress(done, len(files), file.name)
+        yield file
+    if progress is not None:
+        progress(len(files), len(files), "")
+
+
+def _check_labels(manifest: Manifest, files: Iterable[SoundFile]) -> None:
+    """Raise LabelError for a class folder that is none of the model's labels."""
+    for label in sorted({label for file in files for label in file.labels} - set(manifest.labels)):
+        near = difflib.get_close_matches(label, manifest.labels, n=3, cutoff=0.4) or manifest.labels[:3]
+        raise LabelError(
+            f"class folder {label!r} is no label of this model (nearest: {', '.join(near)}); rename it, or "
+            "allow foreign labels with --any-label"
+        )

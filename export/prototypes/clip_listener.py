@@ -1,0 +1,117 @@
+"""Hears training clips exactly as the runtime hears an input, down to the views' maps. Never torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import DataError, PrototypeIndexError
+from ...prototypes_index.views import FloatArray
+from ...runtime.audio.sound import OpenSound, open_sound
+from ...runtime.audio.writing import open_sound_file
+from ...runtime.bundle.open import Bundle
+from ...runtime.explainer import Explainer
+from ...runtime.methods.prototypes.method import grid_of
+
+
+@dataclass(frozen=True, slots=True)
+class HeardClip:
+    """One window of a clip: where it starts, how much real sound is in it, and its maps.
+
+    maps: square [T, F, C], time [T, C], frequency [F, C]
+    frames: leading frames that hold real sound; None where all do
+    silent: every sample is zero, hence there are no maps
+    """
+
+    offset_s: float
+    duration_s: float
+    maps: dict[str, FloatArray]
+    frames: int | None
+    silent: bool = False
+
+
+class UnfitError(DataError):
+    """A sound that can be heard, and yet is nothing that another could resemble."""
+
+
+class ClipListener:
+    """Front end, classifier and embeddings graph of one bundle."""
+
+    def __init__(self, bundle: Bundle, embeddings: Path, device: str = "cpu") -> None:
+        """Hear with an open bundle; `embeddings` is the graph that makes the maps.
+
+        Raises DeviceError, MissingDependencyError, and PrototypeIndexError where the
+        bundle has no feature map.
+        """
+        self._explainer = Explainer(bundle, device)
+        spec = self._explainer.manifest.feature_map
+        if spec is None:
+            raise PrototypeIndexError(
+                f"{bundle.path}: this bundle has no feature map; export it again with one"
+            )
+        self._taps, self._grid, self._embeddings = spec.taps, grid_of(spec), embeddings
+        self._rate = self._explainer.manifest.sample_rate
+        self._frame_s = self._explainer.manifest.analysis.window_length / self._rate
+
+    def open(self, path: Path) -> OpenSound:
+        """Open one file. Raises AudioError where it cannot be heard, UnfitError for silence and clicks.
+
+        A click is shorter than a frame of the analysis.
+        """
+        opened = open_sound(path, None, self._rate)
+        if opened.silent:
+            raise UnfitError(f"{path}: is silent, and silence is no prototype")
+        if opened.seconds < self._frame_s:
+            raise UnfitError(
+                f"{path}: is {opened.input_samples} samples long, less than the "
+                f"{1000 * self._frame_s:.0f} ms of the model's analysis, and so is no prototype"
+            )
+        return opened
+
+    def listen(self, opened: OpenSound) -> Iterator[HeardClip]:
+        """Every window of the sound, in order, in bounded memory.
+
+        Raises DataError where its feature map is not finite.
+        """
+        for heard in self._explainer.hear(opened):
+            samples = heard.waveform.shape[-1]
+            real = min(samples, opened.samples - heard.offset)
+            offset, duration = heard.offset / self._rate, real / self._rate
+            if not heard.waveform.any():
+                yield HeardClip(offset, duration, {}, None, silent=True)
+                continue
+            feeds = {tap: heard.taps[tap] for tap in self._taps}
+            # Before the graph, whose answers would blame the bundle.
+            if not all(np.isfinite(feed).all() for feed in feeds.values()):
+                raise DataError(f"{opened.name}: its feature map holds numbers that are not finite; left out")
+            made = self._explainer.run_graph(self._embeddings, feeds)
+            maps = {name: made[name][0] for name in ("square", "time", "frequency")}
+            frames = self._grid.frames_in(duration) if real < samples else None
+            yield HeardClip(offset, duration, maps, frames)
+
+    def keep_sound(self, opened: OpenSound, target: Path) -> float:
+        """Write the sound, mono at the model's rate, as 24-bit FLAC; returns the gain that gives its level.
+
+        The gain is a power of two with which the peak lies within 0.5..1, so that loud sound is not clipped
+        and quiet sound keeps its shape. Raises WriteError where it cannot be written.
+        """
+        peak = max(float(np.abs(block).max()) for block in self._mono(opened))
+        gain = 2.0 ** math.frexp(peak)[1]
+        target.parent.mkdir(exist_ok=True)
+        with open_sound_file(target, self._rate, 1, "FLAC", "PCM_24") as file:
+            for block in self._mono(opened):
+                scaled = np.rint(block.astype(np.float64) / gain * 2.0**23)
+                # Integers are taken as they are; libsndfile drops the lowest 8 of 32 bits.
+                file.write(np.clip(scaled, -(2**23), 2**23 - 1).astype(np.int32) << 8)
+        return gain
+
+    @staticmethod
+    def _mono(opened: OpenSound) -> Iterator[FloatArray]:
+        """The sound as the model hears it, at its own level: blocks [n] that are not empty."""
+        for block in opened.model_blocks():
+            if block.shape[1]:
+                yield block.mean(axis=0, dtype=np.float32)

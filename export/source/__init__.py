@@ -1,0 +1,1 @@
+"""What can be exported: facts, stage graphs, and the reference to measure them by."""

@@ -1,0 +1,102 @@
+"""What can become a bundle: facts for the manifest, stage graphs, and a reference to measure them by.
+
+Never torch: a PyTorch `Source` (`source.py`) and a graph from a file (`sources/onnx_file.py`) both are
+`Exportable`, and `bundle_writer.py` writes either.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar, Literal, TypeVar
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import SourceError
+from ...runtime.bundle.manifest import (
+    Aggregation,
+    AnalysisSpec,
+    ComponentsSpec,
+    FeatureMapSpec,
+    StageSpec,
+    WindowSpec,
+)
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exportable(ABC):
+    """A model with its labels and what it expects of sound.
+
+    components: what its interpreter's components are, where it has one; dictionary: the arrays of the file
+        that it names, `dictionary` [F, K] and `theta` [C, K]
+    """
+
+    # Packages whose versions are told in the manifest.
+    tools: ClassVar[tuple[str, ...]]
+
+    name: str
+    labels: list[str]
+    task: Literal["single_label", "multi_label"]
+    sample_rate: int
+    window: WindowSpec
+    analysis: AnalysisSpec
+    rescore: Literal["spectrogram", "waveform"] = "spectrogram"
+    level: Literal["none", "peak", "signed_peak"] = "none"
+    mask_targets: Literal["predicted", "any"] | None = None
+    feature_map: FeatureMapSpec | None = None
+    components: ComponentsSpec | None = None
+    dictionary: dict[str, FloatArray] = field(default_factory=dict)
+    evaluation: dict[str, object] = field(default_factory=dict)
+    description: str = ""
+    licence: str = ""
+    attribution: str = ""
+    # What its user should look at before believing the bundle, one line each.
+    doubts: tuple[str, ...] = ()
+
+    @property
+    @abstractmethod
+    def explainers(self) -> list[str]:
+        """The methods that a bundle of it runs when none is named ("prototypes" joins by `earmark index`)."""
+
+    @abstractmethod
+    def write_stages(self, folder: Path) -> list[StageSpec]:
+        """Write every stage's graph into `folder`, in the order of the chain. Raises SourceError."""
+
+    @abstractmethod
+    def outputs(self, waveform: FloatArray) -> dict[str, FloatArray]:
+        """The source's own answers to a waveform [B, N] (level already applied).
+
+        "logits" [B, K], or "scores" [B, K] where the source gives probabilities alone; with a decoder
+        "mask" [B, T, F] and "kept" [B, N]; with an interpreter "activations" [B, K, T], "pooled" [B, K] and
+        its own logits "interpreted" [B, C]. Raises RuntimeError, ValueError or IndexError for a length
+        that the source cannot take.
+        """
+
+
+Kind = TypeVar("Kind", bound=Exportable)
+
+
+def with_window(source: Kind, seconds: float) -> Kind:
+    """The same source hearing at most `seconds` at once, windows overlapping by half.
+
+    Raises SourceError where that is not positive or less than the shortest sound the model takes.
+    """
+    least = source.window.minimum_seconds
+    if not max(least, 1e-3) <= seconds <= 3600:
+        raise SourceError(
+            f"{source.name}: a window of {seconds:g} s; give one between {max(least, 1e-3):g} and 3600 s"
+        )
+    window = WindowSpec(
+        seconds=seconds, hop_seconds=seconds / 2, minimum_seconds=least, aggregate=source.window.aggregate
+    )
+    return replace(source, window=window)
+
+
+def with_aggregate(source: Kind, how: Aggregation) -> Kind:
+    """The same source with the scores of windows joined by `how`."""
+    return replace(source, window=msgspec.structs.replace(source.window, aggregate=how))

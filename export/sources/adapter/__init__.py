@@ -1,0 +1,1 @@
+"""Any PyTorch module, described by an Adapter."""

@@ -1,0 +1,363 @@
+"""Source `module:factory`: a small adapter around any torch.nn.Module."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from ....errors import SourceError
+from ....runtime.bundle.manifest import Aggregation, AnalysisSpec, FeatureMapSpec, WindowSpec, aggregate_of
+from ...graphs.heads import Head, Layer
+from ...graphs.inverse import gain, inverse
+from ...graphs.stft import StftFrontend, analysis_window, magnitude
+from ...source.source import Reference, Source
+from .head import head_layers
+from .tokens import TokenGrid, check_impulses, check_tokens
+
+
+@dataclass
+class Adapter:
+    """What export must know of a model: front end, feature map, head, and their meaning.
+
+    The model is cut in three, each an `nn.Module` that torch.export can trace:
+
+    - `front_end`: what the model does before its first layer.
+      rescore "spectrogram": STFT [B, T, F, 2] of `analysis` -> features, e.g. log-mel [B, T, M];
+      rescore "waveform": waveform [B, N] -> features. It must not change the sound's level.
+    - `feature_map`: features -> Z [B, C, T', F'], the map right before pooling
+      (unsqueeze the last axis where there is no frequency axis: F' = 1).
+    - `head`: Z -> logits [B, K].
+
+    Optional:
+
+    - `decoder`: (Z, features) -> mask [B, T, F] in 0..1 over the listenable STFT, T as in
+      `features` [B, T, M]. `mask_targets` says whom it speaks for.
+    - `linear` and `pooling`: where the head is `linear(pool(Z))` with pool = mean over the map
+      ("mean"), max_t + mean_t of the mean over frequency ("max_mean") or a weighted sum ("attention"),
+      prototypes get the additive account. It is checked against the head.
+    - `attention`: Z -> the weights of attention pooling, [B, T', F'] or one map a class [B, K, T', F'], 0 or
+      more, of sum 1.
+    - `network` instead of `linear`: a Sequential of Linear, ReLU, Tanh, GELU, Dropout; its channels are
+      accounted for by gradient x activation, which does not add up, and is labelled so. Of any other head
+      channels are localisation only (pooling "other").
+    - `tokens`: for transformers, how the tokens [B, N, D] that `feature_map` then gives lie over time and
+      frequency; Z is made of them, `head` takes them as they are. It is checked with impulses.
+    - `scales`: names of submodules of `feature_map` whose outputs [B, C, T', F'] are feature maps too, as
+      "block2" or "layers.3"; a decoder trained over the model (`earmark train lmac`) reads them.
+    - `frame_seconds` and `bands_hz`: where a cell of Z lies, in time and one (low, high) in Hz a
+      row; without them the bundle has no prototypes.
+    - `window_seconds`: longest sound heard at once; longer sound is windowed every `hop_seconds`
+      (half a window by default). `minimum_seconds`: the shortest the model takes.
+    - `aggregate`: how the scores of windows are joined, "mean" or "max"; by default "max" where several
+      labels may hold (`task` "multi_label"), else "mean".
+
+    Example, in `my_model.py`, exported with `earmark export my_model:adapter -o bundle`:
+
+        def adapter():
+            model = MyNet.load("weights.pt").eval()
+            return Adapter(
+                name="birds", labels=["wren", "robin"], sample_rate=16000,
+                analysis=AnalysisSpec(n_fft=512, window_length=400, hop=160, window="hann"),
+                front_end=LogMel(), feature_map=model.features, head=model.head,
+                window_seconds=5.0, frame_seconds=0.08,
+                bands_hz=[(0, 2000), (2000, 4000), (4000, 6000), (6000, 8000)],
+            )
+    """
+
+    name: str
+    labels: list[str]
+    sample_rate: int
+    front_end: nn.Module
+    feature_map: nn.Module
+    head: nn.Module
+    analysis: AnalysisSpec
+    window_seconds: float
+    hop_seconds: float | None = None
+    minimum_seconds: float = 0.0
+    rescore: Literal["spectrogram", "waveform"] = "spectrogram"
+    task: Literal["single_label", "multi_label"] = "single_label"
+    aggregate: Aggregation | None = None
+    level: Literal["none", "peak", "signed_peak"] = "none"
+    decoder: nn.Module | None = None
+    mask_targets: Literal["predicted", "any"] = "predicted"
+    linear: nn.Linear | None = None
+    network: nn.Sequential | None = None
+    pooling: Literal["mean", "max_mean", "attention", "other"] = "other"
+    attention: nn.Module | None = None
+    tokens: TokenGrid | None = None
+    scales: list[str] = field(default_factory=list)
+    frame_seconds: float | None = None
+    bands_hz: list[tuple[float, float]] | None = None
+    description: str = ""
+    licence: str = ""
+    attribution: str = ""
+
+
+class _Classifier(nn.Module):
+    """features or STFT -> (logits, Z[, attention][, features], further scales)."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        super().__init__()
+        self.front_end = adapter.front_end if adapter.rescore == "spectrogram" else nn.Identity()
+        self.feature_map = adapter.feature_map
+        self.head = adapter.head
+        self.attention = adapter.attention
+        self.tokens = adapter.tokens
+        # With a waveform front end the features are an input already, but the decoder reads taps.
+        self.give_features = adapter.decoder is not None
+        self.scales = list(adapter.scales)
+        self._seen: dict[str, torch.Tensor] = {}
+        for name in self.scales:
+            self.feature_map.get_submodule(name).register_forward_hook(self._keeping(name))
+
+    def _keeping(self, name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
+        def keep(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+            self._seen[name] = output
+
+        return keep
+
+    def forward(self, entry: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        features = self.front_end(entry)
+        made = self.feature_map(features)
+        logits = self.head(made)
+        z = made if self.tokens is None else self.tokens.feature_map(made)
+        shown = [z] if self.attention is None else [z, self.attention(z)]
+        if self.give_features:
+            # A tap may not be the graph's input itself, hence the addition of nothing.
+            shown.append(features + 0.0)
+        seen = tuple(self._seen.pop(name) for name in self.scales)
+        return (logits, *shown, *seen)
+
+
+def load(text: str) -> Source:
+    """Import `module:factory`, call it and wrap the `Adapter` it returns.
+
+    The module is looked for in the working directory too. Raises SourceError where module, factory
+    or adapter are not what they should be.
+    """
+    module_name, _, attribute = text.partition(":")
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise SourceError(
+            f"{text}: module {module_name!r} cannot be imported ({error}); "
+            "run from its folder or set PYTHONPATH"
+        ) from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    factory: Callable[[], object] | None = getattr(module, attribute, None)
+    if not callable(factory):
+        raise SourceError(
+            f"{text}: {module_name!r} has no function {attribute!r}; name one that returns an Adapter"
+        )
+    try:
+        made = factory()
+    except Exception as error:
+        # Whatever a stranger's function raises, the user wants to know that it was theirs.
+        raise SourceError(
+            f"{text}: the factory failed ({type(error).__name__}: {_line(error)}); mend it"
+        ) from error
+    return from_adapter(made, text)
+
+
+def from_adapter(adapter: object, origin: str = "factory") -> Source:
+    """Check an `Adapter` on a probe sound and make the `Source` of it. Raises SourceError."""
+    if not isinstance(adapter, Adapter):
+        raise SourceError(f"{origin}: gave {type(adapter).__name__}; return an earmark.export.Adapter")
+    if not adapter.labels:
+        raise SourceError(f"{origin}: the adapter has no labels; give them in the order of the logits")
+    stft = StftFrontend(adapter.analysis)
+    spectral = adapter.rescore == "spectrogram"
+    frontend = stft if spectral else adapter.front_end.eval()
+    try:
+        classifier = _Classifier(adapter).eval()
+    except AttributeError as error:
+        raise SourceError(f"{origin}: scales: {_line(error)}; name submodules of the feature map") from error
+    decoder = adapter.decoder.eval() if adapter.decoder is not None else None
+    taps, answers = _probe(adapter, frontend, classifier, origin)
+    _check_logits(adapter, frontend, classifier, answers["logits"], origin)
+    z = answers["feature_map"]
+    layers = head_layers(adapter, z, answers.get("attention"), answers["logits"], origin)
+    return Source(
+        name=adapter.name,
+        labels=list(adapter.labels),
+        task=adapter.task,
+        sample_rate=adapter.sample_rate,
+        window=WindowSpec(
+            seconds=adapter.window_seconds,
+            hop_seconds=adapter.hop_seconds or adapter.window_seconds / 2,
+            minimum_seconds=adapter.minimum_seconds,
+            aggregate=adapter.aggregate or aggregate_of(adapter.task),
+        ),
+        analysis=adapter.analysis,
+        frontend=frontend,
+        classifier=classifier,
+        taps=taps,
+        reference=_reference(adapter),
+        rescore=adapter.rescore,
+        level=adapter.level,
+        decoder=decoder,
+        decoder_taps=["feature_map", "spectrum"] if decoder is not None else [],
+        mask_targets=adapter.mask_targets if decoder is not None else None,
+        feature_map=_feature_map(adapter, z, layers, origin),
+        head_layers=layers,
+        description=adapter.description,
+        licence=adapter.licence,
+        attribution=adapter.attribution,
+    )
+
+
+def _probe(
+    adapter: Adapter, frontend: nn.Module, classifier: _Classifier, origin: str
+) -> tuple[dict[str, list[int | str]], dict[str, torch.Tensor]]:
+    """Run two lengths of noise: the taps' dims (what changes with length is named), the longer's answers."""
+    samples = int(adapter.window_seconds * adapter.sample_rate)
+    generator = torch.Generator().manual_seed(1)
+    noise = 0.1 * torch.randn(2, samples, generator=generator)
+    try:
+        with torch.no_grad():
+            if adapter.tokens is not None:
+                _check_token_grid(adapter, adapter.tokens, frontend(noise[:1]), origin)
+            long = classifier(frontend(noise))
+            least = math.ceil(adapter.minimum_seconds * adapter.sample_rate)
+            short = classifier(frontend(noise[:, : max(samples * 3 // 4, least)]))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise SourceError(f"{origin}: the adapter's modules do not fit together: {_line(error)}") from error
+    logits, z = long[0], long[1]
+    if logits.dim() != 2 or logits.shape[1] != len(adapter.labels):
+        raise SourceError(f"{origin}: logits of shape {list(logits.shape)}, but {len(adapter.labels)} labels")
+    if z.dim() != 4:
+        raise SourceError(f"{origin}: the feature map has shape {list(z.shape)}; [B, C, T', F'] is needed")
+    attention = ["attention"] * (adapter.attention is not None)
+    names = ["feature_map"] + attention + ["spectrum"] * classifier.give_features + adapter.scales
+    count = len(adapter.scales)
+    for name, seen in zip(adapter.scales, long[len(long) - count :], strict=True):
+        if seen.dim() != 4:
+            raise SourceError(
+                f"{origin}: scale {name!r} has shape {list(seen.shape)}; [B, C, T', F'] is needed"
+            )
+    names = [name.replace(".", "_") for name in names]
+    taps: dict[str, list[int | str]] = {}
+    for name, one, other in zip(names, long[1:], short[1:], strict=False):
+        known = {"spectrum": "frames", "feature_map": "frames_z", "attention": "frames_z"}
+        suffix = known.get(name, f"frames_{name}")
+        taps[name] = ["batch"]
+        for axis, (a, b) in enumerate(zip(one.shape[1:], other.shape[1:], strict=True)):
+            taps[name].append(a if a == b else suffix if suffix not in taps[name] else f"{suffix}_{axis}")
+    return taps, dict(zip(["logits", *names], long, strict=True))
+
+
+def _check_logits(
+    adapter: Adapter, frontend: nn.Module, classifier: _Classifier, logits: torch.Tensor, origin: str
+) -> None:
+    """The head gives logits. Raises SourceError where it gives probabilities."""
+    bent = False
+    if bool(((logits >= 0) & (logits <= 1)).all()):
+        last = [module for module in adapter.head.modules() if not list(module.children())][-1:]
+        # Logits of a map a thousand times as strong, either way, leave 0..1; probabilities do not.
+        noise = 0.1 * torch.randn(1, int(adapter.window_seconds * adapter.sample_rate))
+        with torch.no_grad():
+            made = classifier.feature_map(classifier.front_end(frontend(noise)))
+            stronger = torch.cat([classifier.head(factor * made) for factor in (1e3, -1e3)])
+        within = bool(((stronger >= 0) & (stronger <= 1)).all())
+        bent = isinstance(last[0], (nn.Sigmoid, nn.Softmax)) or within
+    if bent:
+        raise SourceError(
+            f"{origin}: the head gives probabilities; leave its last sigmoid or softmax out and give logits "
+            '(task "multi_label" for a sigmoid, "single_label" for a softmax)'
+        )
+    total = logits.exp().sum(dim=1)
+    if adapter.task == "multi_label" and logits.shape[1] > 1 and bool(((total - 1).abs() < 1e-3).all()):
+        raise SourceError(
+            f"{origin}: the head gives logarithms of probabilities of which one label holds; give task "
+            '"single_label", or logits'
+        )
+
+
+def _check_token_grid(adapter: Adapter, grid: TokenGrid, entry: torch.Tensor, origin: str) -> None:
+    """Tokens lie where the adapter says. Raises SourceError."""
+    features = adapter.front_end(entry) if adapter.rescore == "spectrogram" else entry
+    body = adapter.feature_map.eval()
+    check_tokens(grid, body(features), origin)
+    check_impulses(grid, body, features, origin)
+
+
+def _feature_map(
+    adapter: Adapter, z: torch.Tensor, layers: tuple[Layer, ...], origin: str
+) -> FeatureMapSpec | None:
+    """Where the cells of Z lie, if the adapter says."""
+    if adapter.frame_seconds is None or adapter.bands_hz is None:
+        return None
+    if len(adapter.bands_hz) != z.shape[3]:
+        raise SourceError(
+            f"{origin}: {len(adapter.bands_hz)} bands_hz for {z.shape[3]} rows of the feature map"
+        )
+    return FeatureMapSpec(
+        tap="feature_map",
+        channels=z.shape[1],
+        frame_seconds=adapter.frame_seconds,
+        bands_hz=[(float(low), float(high)) for low, high in adapter.bands_hz],
+        pooling=adapter.pooling,
+        attention="attention" if adapter.attention is not None and layers else None,
+        additive=bool(layers) and Head(layers).linear,
+        gradient=bool(layers) and not Head(layers).linear,
+    )
+
+
+def _reference(adapter: Adapter) -> Reference:
+    """The adapter's own modules, chained in PyTorch with torch.stft in place of our front end."""
+
+    def listen(waveform: torch.Tensor) -> torch.Tensor:
+        spec = adapter.analysis
+        window = analysis_window(adapter.analysis).float()
+        mode = "constant" if spec.padding == "zeros" else "reflect"
+        spectrum = torch.stft(
+            waveform, spec.n_fft, spec.hop, spec.window_length, window, pad_mode=mode, return_complex=True
+        )
+        return torch.view_as_real(spectrum.transpose(1, 2))
+
+    def features(waveform: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = adapter.front_end(
+            listen(waveform) if adapter.rescore == "spectrogram" else waveform
+        )
+        return made
+
+    def logits(waveform: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = adapter.head(adapter.feature_map(features(waveform)))
+        return made
+
+    decoder = adapter.decoder
+    if decoder is None:
+        return Reference(logits=logits)
+
+    def mask(waveform: torch.Tensor) -> torch.Tensor:
+        heard = features(waveform)
+        z = adapter.feature_map(heard)
+        placed = z if adapter.tokens is None else adapter.tokens.feature_map(z)
+        made: torch.Tensor = decoder(placed, heard)
+        return made
+
+    def kept(waveform: torch.Tensor) -> torch.Tensor:
+        spectrum = listen(waveform)
+        scale = gain(mask(waveform), magnitude(spectrum, 0.0))
+        return inverse(spectrum * scale.unsqueeze(-1), adapter.analysis, waveform.shape[1])
+
+    return Reference(logits=logits, mask=mask, kept=kept)
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

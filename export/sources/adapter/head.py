@@ -1,0 +1,104 @@
+"""What an adapter says of its head, held against what its head answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from ....errors import SourceError
+from ...graphs.heads import Activation, Layer
+
+if TYPE_CHECKING:
+    from .adapter import Adapter
+
+_PROBE_TOLERANCE = 1e-4
+_ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.GELU: "gelu"}
+
+
+def head_layers(
+    adapter: Adapter, z: torch.Tensor, weights: torch.Tensor | None, logits: torch.Tensor, origin: str
+) -> tuple[Layer, ...]:
+    """The layers after pooling that the adapter declares; none where it declares none.
+
+    z: Z [B, C, T', F']; weights: of attention pooling; logits: what the model answers to the same sound
+    Raises SourceError where pooling and layers do not give these logits.
+    """
+    declared = adapter.linear if adapter.linear is not None else adapter.network
+    if declared is None or adapter.pooling == "other":
+        return ()
+    if adapter.linear is not None and adapter.network is not None:
+        raise SourceError(f"{origin}: both `linear` and `network`; the head is one of them")
+    if (adapter.pooling == "attention") != (weights is not None):
+        raise SourceError(f'{origin}: pooling "attention" and the module `attention` belong together')
+    layers = _layers(declared, origin)
+    with torch.no_grad():
+        made = _answer(declared, _pooled(adapter.pooling, z, weights, origin), origin)
+        if made.shape != logits.shape:
+            raise SourceError(
+                f"{origin}: {list(made.shape)} from pooling and head, logits {list(logits.shape)}"
+            )
+        difference = float((made - logits).abs().max())
+    if not difference <= _PROBE_TOLERANCE:
+        name = "linear" if adapter.linear is not None else "network"
+        raise SourceError(
+            f"{origin}: {name}({adapter.pooling} of the feature map) differs from the head by "
+            f'{difference:.1e}; correct `{name}` and `pooling`, or leave pooling "other"'
+        )
+    return layers
+
+
+def _layers(head: nn.Module, origin: str) -> tuple[Layer, ...]:
+    """Linear modules, each with the activation that follows it."""
+    layers: list[Layer] = []
+    for module in [head] if isinstance(head, nn.Linear) else head.children():
+        if isinstance(module, nn.Linear):
+            weight = module.weight.detach().numpy().astype(np.float32)
+            bias = np.zeros(len(weight), np.float32) if module.bias is None else module.bias.detach().numpy()
+            layers.append(Layer(weight, bias.astype(np.float32)))
+        elif isinstance(module, nn.Dropout | nn.Identity):
+            continue
+        elif type(module) in _ACTIVATIONS and layers and layers[-1].activation == "none":
+            if isinstance(module, nn.GELU) and module.approximate != "none":
+                raise SourceError(f"{origin}: network: an approximate GELU; only the exact one is known")
+            layers[-1] = Layer(layers[-1].weight, layers[-1].bias, _ACTIVATIONS[type(module)])
+        else:
+            raise SourceError(
+                f"{origin}: network: {type(module).__name__} is not known here; it may hold Linear, ReLU, "
+                "Tanh, GELU, Dropout; without `network`, channels are localisation only"
+            )
+    if not layers:
+        raise SourceError(f"{origin}: network holds no Linear layer")
+    return tuple(layers)
+
+
+def _pooled(pooling: str, z: torch.Tensor, weights: torch.Tensor | None, origin: str) -> torch.Tensor:
+    """Z -> v [B, C], with attention of classes [B, K, C]."""
+    if weights is not None:
+        fits = (
+            weights.dim() in (3, 4) and weights.shape[0] == z.shape[0] and weights.shape[-2:] == z.shape[2:]
+        )
+        if not fits:
+            raise SourceError(
+                f"{origin}: attention of shape {list(weights.shape)} over a map of {list(z.shape[2:])}; "
+                "[B, T', F'] or [B, K, T', F'] is needed"
+            )
+        total = weights.sum(dim=(-1, -2))
+        if bool((weights < 0).any()) or float((total - 1).abs().max()) > _PROBE_TOLERANCE:
+            raise SourceError(f"{origin}: attention weights must be 0 or more and sum to 1 over the map")
+        return torch.einsum("btf,bctf->bc" if weights.dim() == 3 else "bktf,bctf->bkc", weights, z)
+    frames = z.mean(dim=3)
+    pooled = frames.mean(dim=2)
+    return pooled + frames.amax(dim=2) if pooling == "max_mean" else pooled
+
+
+def _answer(head: nn.Module, pooled: torch.Tensor, origin: str) -> torch.Tensor:
+    """Logits [B, K]: of what each class attends to, where classes attend each for itself."""
+    made: torch.Tensor = head.eval()(pooled)
+    if pooled.dim() == 2:
+        return made
+    if not isinstance(head, nn.Linear) or made.shape[1] != made.shape[2]:
+        raise SourceError(f"{origin}: attention of classes needs a linear head, and as many maps as classes")
+    return made.diagonal(dim1=1, dim2=2)

@@ -1,0 +1,181 @@
+"""A tensor inside an .onnx graph as the feature map of a bundle, and what follows it. Never torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from ....errors import SourceError
+from ....runtime.bundle.manifest import FeatureMapSpec
+from ...graphs.heads import Head, Layer
+
+FloatArray = npt.NDArray[np.float32]
+
+TAP = "feature_map"
+# Order of a tensor's axes after the batch: c channels, t time, f frequency.
+AXES = ("ctf", "cft", "tcf", "tfc", "fct", "ftc", "ct", "tc")
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class MapRequest:
+    """What the user says of the tensor.
+
+    tensor: its name in the graph; axes: their order after the batch, one of `AXES`
+    bands_hz: edges of its F' rows of frequency, F' + 1 ascending; None with one row
+    """
+
+    tensor: str
+    axes: str = "ctf"
+    bands_hz: Sequence[float] | None = None
+
+
+@dataclass(frozen=True)
+class GraphMap:
+    """A feature map that was found: how the stage shows it, and what follows it.
+
+    frames: T', or a name where it changes with the sound's length; head: None where it is not linear
+    """
+
+    request: MapRequest
+    spec: FeatureMapSpec
+    frames: int | str
+    head: Head | None
+
+    @property
+    def dims(self) -> list[int | str]:
+        """Dims of the tap, [B, C, T', F']."""
+        return ["batch", self.spec.channels, self.frames, len(self.spec.bands_hz)]
+
+    def nodes(
+        self, tensor: str, output: str, *, batch: bool
+    ) -> tuple[list[onnx.NodeProto], dict[str, npt.NDArray[Any]]]:
+        """Nodes from `tensor` of the graph to `output`, [B, C, T', F'] or without a batch [C, T', F']."""
+        axes = self.request.axes
+        sizes = {"c": self.spec.channels, "t": -1, "f": len(self.spec.bands_hz)}
+        own = axes if "f" in axes else f"{axes}f"
+        shape = [0] * batch + [sizes[axis] for axis in own]
+        order = [0] * batch + [own.index(axis) + batch for axis in "ctf"]
+        nodes = [
+            helper.make_node("Reshape", [tensor, "earmark/map_shape"], ["earmark/map_rows"]),
+            helper.make_node("Transpose", ["earmark/map_rows"], [output], perm=order),
+        ]
+        return nodes, {"earmark/map_shape": np.array(shape, np.int64)}
+
+
+def with_output(model: onnx.ModelProto, tensor: str, path: Path) -> onnx.ModelProto:
+    """The graph with `tensor` among its outputs. Raises SourceError where it has no such tensor."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    if tensor in {value.name for value in made.graph.output}:
+        return made
+    if not any(tensor in node.output for node in made.graph.node):
+        raise SourceError(
+            f"{path}: has no tensor {tensor!r} to be the feature map; name the output of a node, as "
+            "a viewer of ONNX graphs shows it"
+        )
+    # Without a type: it may be another than float32, which is then told by name.
+    made.graph.output.add().name = tensor
+    return made
+
+
+def find_map(
+    request: MapRequest,
+    model: onnx.ModelProto,
+    path: Path,
+    answers: Callable[[int], tuple[FloatArray, FloatArray]],
+    samples: int,
+    sample_rate: int,
+    *,
+    fixed: bool,
+) -> GraphMap:
+    """The feature map of a graph, from what it answers to synthesised sound.
+
+    answers: samples -> (the tensor, logits [K]) for one sound of that length; samples: of a window
+    fixed: whether the graph takes that length alone
+    Raises SourceError where the tensor has other axes than said, or rows without bands.
+    """
+    if request.axes not in AXES:
+        raise SourceError(f"{path}: axes {request.axes!r} of the feature map; give one of {', '.join(AXES)}")
+    tensor, logits = answers(samples)
+    z = _placed(tensor, request, path)
+    frames: int | str = z.shape[1]
+    step = samples / z.shape[1]
+    if not fixed:
+        shorter = _placed(answers(samples * 3 // 4)[0], request, path)
+        if shorter.shape[::2] != z.shape[::2] or shorter.shape[1] >= z.shape[1]:
+            raise SourceError(
+                f"{path}: the feature map {request.tensor!r} is {list(z.shape)} and, of a shorter sound, "
+                f"{list(shorter.shape)} in the order c, t, f; correct its axes ({request.axes})"
+            )
+        step = (samples - samples * 3 // 4) / (z.shape[1] - shorter.shape[1])
+        frames = "frames_z"
+    pooling, head = _head(model, z, logits)
+    spec = FeatureMapSpec(
+        tap=TAP,
+        channels=z.shape[0],
+        frame_seconds=step / sample_rate,
+        bands_hz=_bands(request, z.shape[2], sample_rate, path),
+        pooling=pooling,  # type: ignore[arg-type]
+        additive=head is not None,
+    )
+    return GraphMap(request, spec, frames, head)
+
+
+def _placed(tensor: FloatArray, request: MapRequest, path: Path) -> FloatArray:
+    """The tensor of one sound as [C, T', F']."""
+    found = tensor[0] if tensor.ndim == len(request.axes) + 1 and tensor.shape[0] == 1 else tensor
+    if found.ndim != len(request.axes) or found.dtype != np.float32:
+        raise SourceError(
+            f"{path}: the feature map {request.tensor!r} is {found.dtype} {list(tensor.shape)}, not float32 "
+            f"[batch, {', '.join(request.axes)}]; name another tensor, or its axes"
+        )
+    if "f" not in request.axes:
+        found = found[..., None]
+    own = request.axes if "f" in request.axes else f"{request.axes}f"
+    placed: FloatArray = found.transpose([own.index(axis) for axis in "ctf"])
+    return placed
+
+
+def _bands(request: MapRequest, rows: int, sample_rate: int, path: Path) -> list[tuple[float, float]]:
+    """[low, high] in Hz of every row."""
+    edges = list(request.bands_hz or ([0.0, sample_rate / 2] if rows == 1 else []))
+    rising = all(low < high for low, high in pairwise(edges))
+    if len(edges) != rows + 1 or not rising or edges[0] < 0:
+        raise SourceError(
+            f"{path}: the feature map has {rows} rows of frequency; give their {rows + 1} edges in Hz, "
+            "ascending"
+        )
+    return list(pairwise(edges))
+
+
+def _head(model: onnx.ModelProto, z: FloatArray, logits: FloatArray) -> tuple[str, Head | None]:
+    """Pooling and linear head with which the graph's weights give its logits; ("other", None) if none do."""
+    frames = z.mean(axis=2, dtype=np.float64)
+    pooled = {"mean": frames.mean(axis=1), "max_mean": frames.mean(axis=1) + frames.max(axis=1)}
+    arrays = [numpy_helper.to_array(w) for w in model.graph.initializer if w.data_type == TensorProto.FLOAT]
+    arrays += [
+        numpy_helper.to_array(node.attribute[0].t)
+        for node in model.graph.node
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value"
+    ]
+    shape = (len(logits), len(z))
+    weights = [one for one in arrays if one.shape == shape]
+    weights += [one.T for one in arrays if one.shape == shape[::-1]]
+    biases = [np.zeros(len(logits), np.float32)]
+    biases += [one.reshape(-1) for one in arrays if one.size == len(logits)]
+    for pooling, v in pooled.items():
+        for weight in weights:
+            for bias in biases:
+                if np.abs(weight.astype(np.float64) @ v + bias - logits).max() <= _TOLERANCE:
+                    layer = Layer(np.ascontiguousarray(weight, np.float32), bias.astype(np.float32))
+                    return pooling, Head((layer,))
+    return "other", None

@@ -1,0 +1,328 @@
+"""Source: an .onnx file that takes waveforms and gives logits or probabilities. Never torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import onnx
+
+from ....errors import MissingDependencyError, SourceError
+from ....runtime.bundle.manifest import AnalysisSpec, StageSpec, WindowSpec, aggregate_of
+from ....runtime.inference.onnx_runtime import cpu_session
+from ...bundle.parity import LIMIT, synthesise
+from ...graphs.embeddings import embeddings_model
+from ...graphs.files import OPSET, Dims, save_graph, stage_spec
+from ...source.exportable import Exportable, FloatArray
+from .feature_map import TAP, GraphMap, MapRequest, find_map, with_output
+from .graph import Scores, Task, WaveInput, classifier_graph, frontend_graph, opset_of, read_model, wave_input
+from .scores import checked_scores, doubts, last_operator, same_width, score_output
+
+Level = Literal["none", "peak", "signed_peak"]
+
+# Lengths in seconds that are tried for the shortest sound that a graph of any length takes.
+_LENGTHS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+# The listenable STFT's window: about this long, a power of two.
+_FRAME_SECONDS = 0.032
+
+
+class Original:
+    """The file itself in onnxruntime on the CPU: the reference that the bundle is measured against."""
+
+    def __init__(self, path: Path, wave: WaveInput, model: onnx.ModelProto | None = None) -> None:
+        """Open the file, or `model` in its place. Raises SourceError where onnxruntime cannot run it."""
+        self.path, self.wave = path, wave
+        try:
+            self._session = cpu_session(path if model is None else model.SerializeToString())
+        except MissingDependencyError:
+            raise
+        except Exception as error:
+            # onnxruntime's errors have no common base.
+            raise SourceError(f"{path}: onnxruntime cannot run it ({_line(error)})") from error
+        self.output = ""
+
+    def run(self, sound: FloatArray, outputs: Sequence[str] | None = None) -> dict[str, Any]:
+        """Every output (or those named) for one sound [N]. Raises SourceError where it fails."""
+        shape = {1: (-1,), 2: (1, -1), 3: (1, 1, -1)}[self.wave.rank]
+        names = list(outputs) if outputs else [value.name for value in self._session.get_outputs()]
+        try:
+            found = self._session.run(names, {self.wave.name: sound.reshape(shape)})
+        except Exception as error:
+            raise SourceError(f"{self.path}: fails on {len(sound)} samples ({_line(error)})") from error
+        return dict(zip(names, found, strict=True))
+
+    def scores(self, sound: FloatArray) -> FloatArray:
+        """The scores [K] of one sound [N], as the graph gives them."""
+        made: FloatArray = np.asarray(self.run(sound, [self.output])[self.output]).reshape(-1)
+        return made
+
+    def shape(self, sound: FloatArray) -> tuple[int, ...]:
+        """Of the scores of one sound."""
+        return np.shape(self.run(sound, [self.output])[self.output])
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxSource(Exportable):
+    """A graph from a file: its stages are the waveform itself and the graph, with logits at its end."""
+
+    tools: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
+
+    model: onnx.ModelProto = field(repr=False, compare=False)
+    original: Original = field(repr=False, compare=False)
+    scores: Scores = "logits"
+    # A tensor of it that is shown as the feature map.
+    shown: GraphMap | None = None
+    # Samples beyond which the graph fails: the front end leaves the rest out. None: any length.
+    longest: int | None = None
+
+    @property
+    def explainers(self) -> list[str]:
+        """None runs unasked: `segments`, which every bundle has, asks the model many times."""
+        return []
+
+    def write_stages(self, folder: Path) -> list[StageSpec]:
+        """Front end and classifier; a graph that hears one sound at a time is looped over the batch."""
+        fixed = self.original.wave.samples
+        front = frontend_graph(self.longest, pad=fixed is not None)
+        length: int | str = fixed or ("samples" if self.longest is None else "heard")
+        path = folder / "frontend.onnx"
+        data = save_graph(front, path)
+        stages = [
+            stage_spec(
+                "frontend",
+                path,
+                data,
+                OPSET,
+                {"waveform": ["batch", "samples"]},
+                {"features": ["batch", length]},
+            )
+        ]
+        outputs: dict[str, Dims] = {"logits": ["batch", len(self.labels)]}
+        if self.shown is not None:
+            outputs[TAP] = self.shown.dims
+        path = folder / "classifier.onnx"
+        data = save_graph(self._graph(one_by_one=self.original.wave.rank == 1), path)
+        if self.original.wave.rank > 1 and not self._hears_batches(path):
+            for name in (path.name, *data):
+                (folder / name).unlink()
+            data = save_graph(self._graph(one_by_one=True), path)
+        stages.append(
+            stage_spec(
+                "classifier",
+                path,
+                data,
+                opset_of(self.model),
+                {"features": ["batch", length]},
+                outputs,
+            )
+        )
+        if self.shown is not None:
+            place = folder / "embeddings.onnx"
+            stages.append(embeddings_model(place, self.shown.spec, self.shown.dims, self.shown.head))
+        return stages
+
+    def _graph(self, *, one_by_one: bool) -> onnx.ModelProto:
+        return classifier_graph(
+            self.model,
+            self.original.wave,
+            self.original.output,
+            len(self.labels),
+            self.scores,
+            self.task,
+            one_by_one=one_by_one,
+            shown=self.shown,
+        )
+
+    def _hears_batches(self, path: Path) -> bool:
+        """Whether the graph in `path` answers to two sounds at once as to each alone."""
+        sounds = self._heard(
+            synthesise(2, max(1, int(self.window.seconds * self.sample_rate)), self.sample_rate, 0)
+        )
+        try:
+            session = cpu_session(path)
+            alone = np.concatenate(
+                [session.run(["logits"], {"features": sound[None]})[0] for sound in sounds]
+            )
+            together = session.run(["logits"], {"features": sounds})[0]
+        except Exception:
+            # Whatever stands in the way of a batch: the loop serves every graph.
+            return False
+        return together.shape == alone.shape and bool(np.abs(together - alone).max() <= LIMIT)
+
+    def _heard(self, waveforms: FloatArray) -> FloatArray:
+        """Waveforms [B, N] cropped and padded to what the graph takes."""
+        heard = waveforms if self.longest is None else waveforms[:, : self.longest]
+        missing = (self.original.wave.samples or 0) - heard.shape[1]
+        return np.pad(heard, ((0, 0), (0, missing))) if missing > 0 else heard
+
+    def outputs(self, waveform: FloatArray) -> dict[str, FloatArray]:
+        """What the file itself says, sound by sound: "logits", or "scores" where it gives probabilities."""
+        made = np.stack([self.original.scores(sound) for sound in self._heard(waveform)])
+        if self.scores == "logits" or (self.scores == "log_probabilities" and self.task == "single_label"):
+            return {"logits": made}
+        return {"scores": np.exp(made) if self.scores == "log_probabilities" else made}
+
+
+def load(
+    path: str | Path,
+    *,
+    labels: Sequence[str],
+    sample_rate: int,
+    window_seconds: float | None = None,
+    scores: Scores | None = None,
+    task: Task = "single_label",
+    level: Level = "none",
+    output: str | None = None,
+    feature_map: MapRequest | None = None,
+) -> OnnxSource:
+    """Make a source of the graph in `path`.
+
+    labels: in the order of its scores; sample_rate: of the waveforms it takes, in Hz
+    window_seconds: longest sound heard at once; only graphs of a fixed length know their own
+    scores: what it gives (None: logits, unless they look like probabilities, which is an error)
+    level: the gain that the model's own pipeline applies before it
+    output: which of several outputs holds the scores
+    feature_map: a tensor of the graph that is its feature map; None: the bundle has no prototypes
+    Raises SourceError, MissingDependencyError (no onnxruntime).
+    """
+    file = Path(path)
+    if not 1000 <= sample_rate <= 768000:
+        raise SourceError(f"{file}: a sample rate of {sample_rate} Hz; give one between 1000 and 768000")
+    if not labels:
+        raise SourceError(f"{file}: no labels; give one for each of its scores, in their order")
+    if len(labels) == 1 and task == "single_label":
+        raise SourceError(f"{file}: one label that always holds; say --task multi_label for a detector")
+    model = read_model(file)
+    wave = wave_input(model, file, sample_rate)
+    samples = _window_samples(file, wave, sample_rate, window_seconds)
+    original = Original(file, wave)
+    sounds = list(synthesise(3, samples, sample_rate, 1))
+    chosen = score_output(file, original.run(sounds[0]), len(labels), output)
+    original.output = chosen.name
+    answers = np.stack([original.scores(sound) for sound in sounds])
+    if not np.isfinite(answers).all():
+        raise SourceError(f"{file}: its scores are not finite for synthesised sound")
+    if not np.array_equal(answers[0], original.scores(sounds[0])):
+        raise SourceError(f"{file}: answers differently to the same sound; export it in evaluation mode")
+    if wave.samples is None:
+        shorter = sounds[0][: max(1, samples * 3 // 4)]
+        if _takes(original, shorter):
+            same_width(file, [original.shape(sounds[0]), original.shape(shorter)])
+    kind = checked_scores(file, answers, scores, task, last_operator(model, chosen.name))
+    seconds = samples / sample_rate
+    minimum = seconds if wave.samples else _minimum_seconds(original, samples, sample_rate)
+    # A window holds up to 1 % more where the sound ends there (runtime/hearing.py).
+    longer = synthesise(1, samples + samples // 100 + 1, sample_rate, 2)[0]
+    longest = samples if wave.samples or not _takes(original, longer) else None
+    shown = None if feature_map is None else _shown(original, model, feature_map, samples, sample_rate, kind)
+    weights = sum(math.prod(weight.dims) for weight in model.graph.initializer)
+    return OnnxSource(
+        name=file.stem,
+        labels=list(labels),
+        task=task,
+        sample_rate=sample_rate,
+        window=WindowSpec(
+            seconds=seconds,
+            hop_seconds=seconds / 2,
+            minimum_seconds=minimum,
+            aggregate=aggregate_of(task),
+        ),
+        analysis=_analysis(sample_rate),
+        rescore="waveform",
+        level=level,
+        description=f"{file.name}: an ONNX graph of {weights} weights that takes waveforms.",
+        model=model,
+        original=original,
+        scores=kind,
+        doubts=tuple(doubts(model, wave, chosen, answers, scores)),
+        longest=longest,
+        feature_map=None if shown is None else shown.spec,
+        shown=shown,
+    )
+
+
+def _shown(
+    original: Original,
+    model: onnx.ModelProto,
+    request: MapRequest,
+    samples: int,
+    rate: int,
+    scores: Scores,
+) -> GraphMap:
+    """The feature map that was asked for, with what the graph answers beside it."""
+    wider = Original(original.path, original.wave, with_output(model, request.tensor, original.path))
+
+    def answers(length: int) -> tuple[FloatArray, FloatArray]:
+        sound = synthesise(1, length, rate, 4)[0]
+        found = wider.run(sound, [request.tensor, original.output])
+        # Probabilities have no linear head to be compared with: the head then is "other".
+        logits = np.asarray(found[original.output]).reshape(-1)
+        return np.asarray(found[request.tensor]), logits if scores == "logits" else np.full_like(
+            logits, np.nan
+        )
+
+    fixed = original.wave.samples is not None
+    return find_map(request, model, original.path, answers, samples, rate, fixed=fixed)
+
+
+def read_labels(text: str) -> list[str]:
+    """Labels from a file with one a line, or from a list with commas. Raises SourceError."""
+    path = Path(text)
+    if "," not in text or path.is_file():
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SourceError(
+                f"{text}: no readable file of labels ({_line(error)}); give one label a line, or a,b,c"
+            ) from error
+        while lines and not lines[-1].strip():
+            lines.pop()
+        return [line.strip() for line in lines]
+    return [label.strip() for label in text.split(",")]
+
+
+def _window_samples(path: Path, wave: WaveInput, rate: int, seconds: float | None) -> int:
+    """Samples of a window: the graph's own length, else what was asked for."""
+    if wave.samples is not None:
+        if seconds is not None and abs(seconds * rate - wave.samples) > 0.005 * rate:
+            raise SourceError(
+                f"{path}: takes {wave.samples} samples, {wave.samples / rate:g} s at {rate} Hz; leave the "
+                "window out, or correct the sample rate"
+            )
+        return wave.samples
+    if seconds is None:
+        raise SourceError(f"{path}: takes sound of any length; say the longest heard at once by --window")
+    if not (0.02 <= seconds <= 3600):
+        raise SourceError(f"{path}: a window of {seconds:g} s; give one between 0.02 and 3600 s")
+    return round(seconds * rate)
+
+
+def _takes(original: Original, sound: FloatArray) -> bool:
+    try:
+        return bool(np.isfinite(original.scores(sound)).all())
+    except SourceError:
+        return False
+
+
+def _minimum_seconds(original: Original, samples: int, rate: int) -> float:
+    """The shortest of some lengths from which on every longer one is taken."""
+    least = samples / rate
+    for seconds in sorted((s for s in _LENGTHS if s * rate < samples), reverse=True):
+        if not _takes(original, synthesise(1, max(1, round(seconds * rate)), rate, 3)[0]):
+            break
+        least = seconds
+    return least
+
+
+def _analysis(rate: int) -> AnalysisSpec:
+    """The listenable STFT, which the model itself knows nothing of."""
+    n_fft = 2 ** max(5, round(math.log2(_FRAME_SECONDS * rate)))
+    return AnalysisSpec(n_fft=n_fft, window_length=n_fft, hop=n_fft // 4, window="hann")
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

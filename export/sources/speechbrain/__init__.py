@@ -1,0 +1,1 @@
+"""Output folders of SpeechBrain's ESC-50 interpret recipes."""

@@ -1,0 +1,1 @@
+"""The APEX recipe: learning U."""

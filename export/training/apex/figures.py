@@ -1,0 +1,196 @@
+"""What a learnt U changes: nothing of the model, measured; and how pure channels are, told in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ....errors import EarmarkError, RunError
+from ....evaluation.data.folder import Clip
+from ....evaluation.prototypes.purity import purity_table
+from ....runtime.audio.sound import open_sound
+from ....runtime.bundle.manifest import FeatureMapSpec, Manifest
+from ....runtime.bundle.open import Bundle
+from ....runtime.explainer import Explainer
+from ....runtime.methods.protocol import Heard
+from ...graphs.heads import Head, Rotation, inverse_of
+from ..settings import to_record
+from .maps import HeardMaps
+from .settings import ApexSettings
+
+Array = npt.NDArray[Any]
+Table = Mapping[str, Mapping[str, Mapping[str, float]]]
+
+# Windows that the figures are measured on, of clips spread over all.
+_WINDOWS = 64
+_FP64, _FP32, _ORTHOGONAL = 1e-9, 1e-3, 1e-4
+
+
+def report_of(
+    bundle: Bundle,
+    graph: Path,
+    head: Head | None,
+    rotation: Rotation,
+    clips: Sequence[Clip],
+    parts: Mapping[str, HeardMaps],
+    settings: ApexSettings,
+) -> dict[str, Any]:
+    """All that is told of U, JSON-ready."""
+    orthogonal = not settings.invertible
+    off = check_orthogonal(rotation) if orthogonal else None
+    u = rotation.square.astype(np.float64)
+    return {
+        "recipe": "apex",
+        "settings": to_record(settings),
+        "channels": len(u),
+        "clips": {
+            part: {"sounds": one.sounds, "windows": one.maps.clips, "recordings": one.recordings}
+            for part, one in parts.items()
+        },
+        "n": settings.n_last,
+        "purity": purity_table(
+            {part: one.maps for part, one in parts.items()},
+            rotation.maps(),
+            settings.n_last,
+            orthogonal=orthogonal,
+            seed=settings.seed,
+        ),
+        "head": _kind_of(head),
+        "orthogonality": off,
+        "condition": round(float(np.linalg.cond(u)), 6),
+        "invariance": invariance(bundle, graph, head, rotation, clips),
+        "notes": list(_notes(bundle.manifest, parts, settings)),
+    }
+
+
+def _kind_of(head: Head | None) -> str:
+    if head is None:
+        return "localisation only"
+    return "additive" if head.linear else "gradient x activation"
+
+
+def _notes(manifest: Manifest, parts: Mapping[str, HeardMaps], settings: ApexSettings) -> Iterator[str]:
+    """What the user should know of the data."""
+    rows = parts["train"].maps.rows
+    if rows == 1:
+        yield "one row of frequency: the views frequency and time_frequency do not exist, and time is square"
+        if settings.per_view:
+            yield "so --per-view learns one U"
+    for part, one in parts.items():
+        if one.recordings < settings.n_last:
+            yield (
+                f"{part.replace('_', ' ')}: {one.recordings} source recordings, so a channel has fewer than "
+                f"the {settings.n_last} top clips asked for"
+            )
+    known = set(parts["train"].labels)
+    without = [label for label in manifest.labels if label not in known]
+    if without:
+        more = ", ..." if len(without) > 5 else ""
+        yield f"no clip to learn from in the class {', '.join(without[:5])}{more}"
+
+
+def invariance(
+    bundle: Bundle, embeddings: Path, head: Head | None, rotation: Rotation, clips: Sequence[Clip]
+) -> dict[str, Any]:
+    """How exactly the fold keeps the logits, on up to 64 windows of sound.
+
+    fp64: largest |W' (U v) + b - (W v + b)| in float64 (of a network g: |g(U^-1 U v) - g(v)|; where nothing
+        is known of the head, of the feature map itself, |U^-1 U Z - Z| / max |Z|)
+    fp32, additivity: what `embeddings` gives, |sum of contributions + bias - the model's own logit|, None
+        where the head is not additive; same_top1: part of windows in which both put the same class first
+    Raises RunError where a difference is beyond its limit (1e-9, 1e-3).
+    """
+    spec = bundle.manifest.feature_map
+    assert spec is not None  # noqa: S101 (its maps were heard)
+    fp64, fp32, agreed, windows = 0.0, 0.0, 0, 0
+    u, back = rotation.square.astype(np.float64), inverse_of(rotation.square)
+    with Explainer(bundle, "cpu") as explainer:
+        for heard in islice(_windows(explainer, spec, clips), _WINDOWS):
+            windows += 1
+            fp64 = max(fp64, _folded_error(heard, spec, head, u, back))
+            made = explainer.run_graph(embeddings, {tap: heard.taps[tap] for tap in spec.taps})
+            if head is not None and head.linear:
+                total = made["contributions"][0].sum(axis=-1) + made["bias"].reshape(-1)
+                fp32 = max(fp32, float(np.abs(total - heard.logits).max()))
+                agreed += int(total.argmax() == heard.logits.argmax())
+    additive = head is not None and head.linear
+    figures: dict[str, Any] = {
+        "fp64": fp64,
+        "fp32": fp32 if additive else None,
+        "same_top1": agreed / max(1, windows) if additive else None,
+        "windows": windows,
+    }
+    if not fp64 < _FP64 or (additive and not fp32 < _FP32):
+        raise RunError(f"U does not keep the logits: {figures}; train it again with other settings")
+    return figures
+
+
+def orthogonality(rotation: Array) -> float:
+    """Largest absolute row sum of U U^T - I."""
+    u = rotation.astype(np.float64)
+    return float(np.abs(u @ u.T - np.eye(len(u))).sum(axis=1).max())
+
+
+def check_orthogonal(rotation: Rotation) -> float:
+    """The largest `orthogonality` of all U. Raises RunError where one is no rotation any more."""
+    worst = max(orthogonality(u) for u in rotation.maps().values())
+    if not worst < _ORTHOGONAL:
+        raise RunError(f"U is not orthogonal (off by {worst:.1e}); lower --lr, or use the solver exact")
+    return worst
+
+
+def table_lines(table: Table) -> Iterator[str]:
+    """The purity table for people, a line a view and part."""
+    yield f"{'purity':<16} {'':<9} {'before':>7} {'after':>7} {'random':>7}"
+    for view, parts in table.items():
+        for part, figures in parts.items():
+            values = " ".join(f"{figures[kind]:7.3f}" for kind in ("before", "after", "random"))
+            yield f"{view:<16} {part.replace('_', ' '):<9} {values}"
+
+
+def _windows(explainer: Explainer, spec: FeatureMapSpec, clips: Sequence[Clip]) -> Iterator[Heard]:
+    """Windows of clips spread over all; what cannot be heard is passed over."""
+    step = max(1, len(clips) // _WINDOWS)
+    for clip in clips[::step]:
+        try:
+            opened = open_sound(clip.path, None, explainer.manifest.sample_rate)
+            for heard in explainer.hear(opened):
+                if np.isfinite(heard.taps[spec.tap]).all():
+                    yield heard
+        except EarmarkError:
+            continue
+
+
+def _folded_error(heard: Heard, spec: FeatureMapSpec, head: Head | None, u: Array, back: Array) -> float:
+    z = heard.taps[spec.tap][0].astype(np.float64)
+    if head is None:
+        kept = np.einsum("cd,dtf->ctf", back @ u, z)
+        return float(np.abs(kept - z).max() / max(1.0, float(np.abs(z).max())))
+    pooled = _pooled(z, spec, heard)
+    turned = pooled @ u.T
+    own = head.logits(pooled)
+    if not head.linear:
+        return float(np.abs(head.logits(turned @ back.T) - own).max())
+    weight, bias = head.layers[0].weight.astype(np.float64) @ back, head.layers[0].bias
+    folded = (turned * weight).sum(axis=-1) + bias
+    return float(np.abs(folded - own).max())
+
+
+def _pooled(z: Array, spec: FeatureMapSpec, heard: Heard) -> Array:
+    """Pooled v [1, 1, C] or [1, K, C], raw, in float64."""
+    if spec.pooling == "attention" and spec.attention is not None:
+        weights = heard.taps[spec.attention][0].astype(np.float64)
+        weights = weights[None] if weights.ndim == 2 else weights
+        attended: Array = np.einsum("ktf,ctf->kc", weights, z)[None]
+        return attended
+    frames = z.mean(axis=2)
+    pooled = frames.mean(axis=1)
+    if spec.pooling == "max_mean":
+        pooled = pooled + frames.max(axis=1)
+    row: Array = pooled[None, None]
+    return row

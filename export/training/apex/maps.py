@@ -1,0 +1,224 @@
+"""The feature maps of many clips on the disk, heard once: what U is learnt from. Never torch.
+
+A folder holds square.npy, time.npy and frequency.npy (vectors [cells, C], see `FeatureMaps`), clips.npy
+(a row a window of sound) and maps.json, which is written last: without it the rest is not whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ....errors import DataError, EarmarkError
+from ....evaluation.data.folder import Clip
+from ....evaluation.prototypes.purity import Axis, Cells, FeatureMaps
+from ....prototypes_index.durability import naming
+from ....prototypes_index.table import TableWriter
+from ....runtime.audio.sound import open_sound
+from ....runtime.bundle.manifest import Manifest
+from ....runtime.bundle.open import Bundle
+from ....runtime.explainer import Explainer
+from ....runtime.methods.prototypes.method import grid_of, model_hash
+
+_DONE = "maps.json"
+_CLIPS = "clips.npy"
+_AXES: tuple[Axis, ...] = ("square", "time", "frequency")
+# What is kept of a window: source recording, frames of real sound.
+_ROW = np.dtype([("recording", "<i4"), ("frames", "<i4")])
+
+
+@dataclass(frozen=True)
+class HeardMaps:
+    """The cached maps of some clips.
+
+    sounds: files that were heard; labels: their labels, each once; left_out: (file, why) of the others
+    """
+
+    maps: FeatureMaps
+    sounds: int
+    labels: list[str]
+    left_out: list[tuple[str, str]]
+
+    @property
+    def recordings(self) -> int:
+        """Source recordings among them."""
+        return len(np.unique(self.maps.recordings))
+
+
+class Progress(Protocol):
+    """Told of every clip that was heard; `export.training.loop.Progress` is one."""
+
+    def step(self) -> None:
+        """One clip further."""
+
+
+def hear_maps(
+    folder: Path,
+    bundle: Bundle,
+    clips: Sequence[Clip],
+    *,
+    device: str = "cpu",
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> HeardMaps:
+    """The raw feature maps of `clips` as the runtime hears them, from `folder` where they lie there already.
+
+    What padding adds to a sound is left out. A clip that cannot be heard, or whose feature map is not
+    finite, is left out and listed, or with `strict` an error.
+    Raises DataError (no clip can be heard, the disk is full), DeviceError, PrototypeIndexError.
+    """
+    key = _key(bundle.manifest, clips)
+    held = _opened(folder, key)
+    if held is not None:
+        return held
+    with _disk_full_is_one_line(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        writer = _Writer(folder, bundle, device)
+        try:
+            for clip in clips:
+                writer.add(clip, strict=strict)
+                if progress is not None:
+                    progress.step()
+            writer.finish(key)
+        finally:
+            writer.close()
+    found = _opened(folder, key)
+    assert found is not None  # noqa: S101 (just written)
+    return found
+
+
+def _key(manifest: Manifest, clips: Sequence[Clip]) -> str:
+    """A hash over the model and the files it hears."""
+    digest = hashlib.sha256(model_hash(manifest).encode())
+    assert manifest.feature_map is not None  # noqa: S101 (the writer of U has looked)
+    digest.update(manifest.feature_map.tap.encode())
+    for clip in clips:
+        status = clip.path.stat()
+        digest.update(f"{clip.name}\0{clip.recording}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _opened(folder: Path, key: str) -> HeardMaps | None:
+    """What lies there, mapped; None where it is unfinished, damaged or of other clips."""
+    try:
+        done = json.loads((folder / _DONE).read_text(encoding="utf-8"))
+        if done["key"] != key:
+            return None
+        rows = np.load(folder / _CLIPS)
+        bands = int(done["rows"])
+        frames = np.concatenate(([0], np.cumsum(rows["frames"], dtype=np.int64)))
+        starts = {"square": frames * bands, "time": frames, "frequency": np.arange(len(rows) + 1) * bands}
+        cells: dict[Axis, Cells] = {
+            axis: Cells(np.load(folder / f"{axis}.npy", mmap_mode="r"), starts[axis]) for axis in _AXES
+        }
+        if any(len(table.vectors) != table.starts[-1] for table in cells.values()):
+            return None
+        maps = FeatureMaps(cells, np.array(rows["recording"]), bands)
+        left_out = [(str(name), str(reason)) for name, reason in done["left_out"]]
+        return HeardMaps(maps, int(done["sounds"]), [str(label) for label in done["labels"]], left_out)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+class _Writer:
+    """Hears clip after clip and appends their maps."""
+
+    def __init__(self, folder: Path, bundle: Bundle, device: str) -> None:
+        self._folder = folder
+        self._explainer = Explainer(bundle, device)
+        manifest = self._explainer.manifest
+        assert manifest.feature_map is not None  # noqa: S101 (the writer of U has looked)
+        self._spec, self._rate = manifest.feature_map, manifest.sample_rate
+        self._grid = grid_of(self._spec)
+        width = (self._spec.channels,)
+        self._tables = {axis: TableWriter(folder / f"{axis}.npy", np.dtype("<f4"), width) for axis in _AXES}
+        self._clips = TableWriter(folder / _CLIPS, _ROW)
+        self._recordings: dict[str, int] = {}
+        self._labels: dict[str, None] = {}
+        self._left_out: list[tuple[str, str]] = []
+        self._sounds = 0
+
+    def add(self, clip: Clip, *, strict: bool) -> None:
+        """Hear one clip, whole or not at all."""
+        rows = {name: table.rows for name, table in self._all().items()}
+        try:
+            self._add_windows(clip)
+        except EarmarkError as error:
+            if strict:
+                raise
+            for name, table in self._all().items():
+                table.truncate(rows[name])
+            self._left_out.append((clip.name, str(error)))
+            return
+        self._sounds += 1
+        self._labels |= dict.fromkeys(clip.labels)
+
+    def _add_windows(self, clip: Clip) -> None:
+        opened = open_sound(clip.path, None, self._rate)
+        recording = self._recordings.setdefault(clip.recording, len(self._recordings))
+        for heard in self._explainer.hear(opened):
+            square = heard.taps[self._spec.tap][0].transpose(1, 2, 0)
+            samples = heard.waveform.shape[-1]
+            real = min(samples, opened.samples - heard.offset)
+            if real < samples:
+                square = square[: self._grid.frames_in(real / self._rate)]
+            if not np.isfinite(square).all():
+                raise DataError(
+                    f"{clip.path}: its feature map holds numbers that are not finite; leave the clip out, or "
+                    "mend the model"
+                )
+            row = np.zeros(1, dtype=_ROW)
+            row["recording"], row["frames"] = recording, len(square)
+            self._clips.append(row)
+            self._tables["square"].append(square.reshape(-1, square.shape[2]))
+            self._tables["time"].append(square.mean(axis=1))
+            self._tables["frequency"].append(square.mean(axis=0))
+
+    def finish(self, key: str) -> None:
+        """Make the tables whole. Raises DataError where nothing could be heard."""
+        if not self._clips.rows:
+            name, why = self._left_out[0] if self._left_out else ("", "there is none")
+            raise DataError(f"no clip could be heard ({name}: {why})" if name else f"no clip to hear: {why}")
+        for table in self._all().values():
+            table.finish()
+        done = {
+            "key": key,
+            "rows": len(self._spec.bands_hz),
+            "sounds": self._sounds,
+            "labels": sorted(self._labels),
+            "left_out": self._left_out,
+        }
+        with naming(self._folder / _DONE):
+            (self._folder / _DONE).write_text(json.dumps(done), encoding="utf-8")
+
+    def _all(self) -> dict[str, TableWriter]:
+        tables: dict[str, TableWriter] = {str(axis): table for axis, table in self._tables.items()}
+        return {_CLIPS: self._clips, **tables}
+
+    def close(self) -> None:
+        """Let go of every file."""
+        self._explainer.close()
+        for table in self._all().values():
+            table.close()
+
+
+@contextmanager
+def _disk_full_is_one_line(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+            raise
+        raise DataError(
+            f"{folder}: the disk is full; free some space, or keep the feature maps elsewhere with --cache"
+        ) from error

@@ -1,0 +1,242 @@
+"""`earmark train apex`: U over the feature map of a run or a bundle, and what comes of it.
+
+Both ways hear with ONNX Runtime what the runtime will hear. A run is exported to a bundle for that, keeps U
+and its report in RUN/apex, and `earmark export RUN` folds U into the bundle. A bundle gets a new generation
+of prototypes, with U folded into its own embeddings graph and the index of the sounds U was learnt from.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+
+from ....errors import DataError, LabelError, RunError
+from ....evaluation.data.folder import Clip, list_sounds, split_sounds
+from ....prototypes_index.atomic import staged
+from ....runtime.bundle.manifest import Manifest
+from ....runtime.bundle.open import MANIFEST, Bundle
+from ....runtime.methods.prototypes.method import model_hash
+from ...graphs.embeddings import embeddings_model
+from ...graphs.heads import Head, facts_in
+from ...prototypes.build import IndexReport, index_bundle
+from ..loop import Progress
+from ..run_directory import RunDirectory
+from ..settings import ClassifierSettings, from_record, to_record
+from .figures import report_of
+from .learning import learn
+from .maps import HeardMaps, hear_maps
+from .settings import ApexSettings, check
+from .trained import FOLDER, PART, read_rotation
+
+
+@dataclass(frozen=True)
+class _Sounds:
+    """Clips to learn from and to judge by."""
+
+    train: list[Clip]
+    held_out: list[Clip]
+    split: bool
+
+
+def train_apex(
+    source: str | Path,
+    data: str | Path,
+    settings: ApexSettings | None = None,
+    *,
+    out: str | Path | None = None,
+    cache: str | Path | None = None,
+    device: str = "cpu",
+    audio: bool | None = None,
+    resume: bool = False,
+    strict: bool = False,
+    quiet: bool = True,
+) -> dict[str, Any]:
+    """Learn U over the finished classifier of `source`, a run directory or a bundle, on the sounds of `data`.
+
+    out: where U, its report and what a resumed training needs go; RUN/apex, or BUNDLE.apex beside a bundle
+    cache: where the feature maps are kept, and found again by another training over the same model and
+        sounds; None: below `out`, until U is learnt
+    device: what hears; audio: for a bundle, whether its new index keeps the sounds (as before)
+
+    A run's clips are split as its classifier's were, a bundle's by the settings; without a split nothing is
+    held out. Returns the report (see docs/apex_training.md) and "notes", "left_out", "index" (IndexReport
+    of a bundle, else None). The model's logits do not change.
+
+    Raises DataError (folders, clips), LabelError, SourceError or BundleError (the source), RunError (the
+    run, its settings, an interruption), DeviceError.
+    """
+    settings = settings or ApexSettings()
+    check(settings)
+    path = Path(source)
+    is_bundle = (path / MANIFEST).is_file()
+    run = run_directory(path, out)
+    if not resume and (run.config_path.exists() or run.weights_path.exists()):
+        raise RunError(f"{run.path}: holds a learnt U already; go on with --resume, or remove it")
+    with _bundle_of(path, is_bundle=is_bundle, folder=run.path) as (bundle, classifier):
+        manifest = bundle.manifest
+        head, dims = _facts(bundle)
+        sounds = _sounds(Path(data), path, manifest, settings, is_bundle=is_bundle)
+        config = {
+            "model_sha256": model_hash(manifest) if is_bundle else "",
+            "classifier_sha256": classifier,
+            "training": to_record(settings),
+            "clips": {"train": len(sounds.train), "held_out": len(sounds.held_out)},
+        }
+        if resume and run.config_path.exists():
+            _require_same(run, config)
+        else:
+            run.write_config(config)
+        parts = _hear(Path(cache or run.path / "maps"), bundle, sounds, device, strict=strict, quiet=quiet)
+        if not run.weights_path.exists():
+            learnt = learn(run, parts["train"].maps, settings, quiet=quiet)
+            run.write_weights({axis: torch.from_numpy(u) for axis, u in learnt.maps().items()})
+        rotation = read_rotation(run)
+        graph = run.path / "embeddings.onnx"
+        embeddings_model(graph, _spec(manifest), dims[0], head, rotation, attention_dims=dims[1])
+        report = report_of(bundle, graph, head, rotation, sounds.train, parts, settings)
+        report["seconds"] = round(sum(float(row["seconds"]) for row in run.read_metrics()), 1)
+        run.write_config({**config, "report": report})
+        index = None
+        if is_bundle:
+            index = _publish(path, Path(data), graph, report, sounds, device, audio=audio, strict=strict)
+        graph.unlink()
+    if cache is None:
+        shutil.rmtree(run.path / "maps", ignore_errors=True)
+    left_out = [one for part in parts.values() for one in part.left_out]
+    return {**report, "left_out": left_out, "index": index, "folder": str(run.path)}
+
+
+def run_directory(source: Path, out: str | Path | None = None) -> RunDirectory:
+    """Where U over `source` is kept. Raises RunError where that is neither run nor bundle."""
+    if (source / MANIFEST).is_file():
+        return RunDirectory(
+            Path(out) if out else source.resolve().with_name(f"{source.resolve().name}.apex"), PART
+        )
+    if RunDirectory(source, "classifier").config_path.is_file():
+        return RunDirectory(Path(out) if out else source / FOLDER, PART)
+    raise RunError(
+        f"{source}: neither a run directory nor a bundle; export other sources first, and learn U over the "
+        "bundle"
+    )
+
+
+@contextmanager
+def _bundle_of(path: Path, *, is_bundle: bool, folder: Path) -> Iterator[tuple[Bundle, str]]:
+    """The bundle to hear with, a run's made for the purpose, and the hash of the run's classifier."""
+    if is_bundle:
+        yield Bundle.open(path, prototypes=False), ""
+        return
+    from ...bundle.write import write_bundle
+    from ...source.source import without_decoder
+    from ...sources.run import load
+    from ..listener import fingerprint
+
+    source = without_decoder(load(path, decoder=False, apex=False))
+    folder.mkdir(parents=True, exist_ok=True)
+    with staged(folder, inside=True) as work:
+        write_bundle(source, work / "bundle")
+        yield Bundle.open(work / "bundle"), fingerprint(source)
+
+
+def _spec(manifest: Manifest) -> Any:
+    if manifest.feature_map is None or manifest.stage("embeddings") is None:
+        raise RunError(
+            f"{manifest.name}: this model has no feature map to learn U over; export it again from a source "
+            "with one"
+        )
+    return manifest.feature_map
+
+
+def _facts(bundle: Bundle) -> tuple[Head | None, tuple[Any, Any]]:
+    """The head and the dims of feature map and attention, read from the bundle's own embeddings graph."""
+    spec, stage = _spec(bundle.manifest), bundle.manifest.stage("embeddings")
+    assert stage is not None  # noqa: S101 (`_spec` has looked)
+    head, _ = facts_in(onnx.load(str(bundle.file(stage.file))))
+    dims = {tensor.name: tensor.dims for tensor in stage.inputs}
+    return head, (dims[spec.tap], dims.get(spec.attention) if spec.attention else None)
+
+
+def _sounds(
+    data: Path, source: Path, manifest: Manifest, settings: ApexSettings, *, is_bundle: bool
+) -> _Sounds:
+    """The clips in their parts. Raises LabelError or DataError where classes are not the model's."""
+    folder = list_sounds(data, fewest_classes=1)
+    strange = sorted(set(folder.labels) - set(manifest.labels))
+    if strange:
+        raise LabelError(
+            f"{data}: {strange[0]!r} is no label of this model; give sounds of the classes it was trained on"
+        )
+    own: ApexSettings | ClassifierSettings = settings
+    named = settings.val_fold is not None or settings.val_fraction is not None or settings.train_folds
+    if not named and not is_bundle:
+        own = from_record(ClassifierSettings, RunDirectory(source, "classifier").read_config()["training"])
+    split = split_sounds(
+        folder,
+        val_fold=own.val_fold,
+        val_fraction=own.val_fraction,
+        train_folds=own.train_folds,
+        seed=own.seed,
+    )
+    if not split.train:
+        raise DataError(f"{data}: no clip to learn from")
+    return _Sounds(split.train, split.validation, split=len(split.train) < len(folder.clips))
+
+
+def _require_same(run: RunDirectory, config: Mapping[str, Any]) -> None:
+    held = run.read_config()
+    for key, text in (
+        ("model_sha256", "another model"),
+        ("classifier_sha256", "another classifier"),
+        ("training", "other settings"),
+        ("clips", "other sounds"),
+    ):
+        if held.get(key) != config[key]:
+            raise RunError(f"{run.path}: was begun with {text}; start anew in another folder (-o)")
+
+
+def _hear(
+    folder: Path, bundle: Bundle, sounds: _Sounds, device: str, *, strict: bool, quiet: bool
+) -> dict[str, HeardMaps]:
+    parts = {"train": sounds.train, "held_out": sounds.held_out}
+    bar = Progress(sum(map(len, parts.values())), "hearing the clips", "clip", quiet)
+    try:
+        return {
+            part: hear_maps(folder / part, bundle, clips, device=device, strict=strict, progress=bar)
+            for part, clips in parts.items()
+            if clips
+        }
+    finally:
+        bar.close()
+
+
+def _publish(
+    bundle: Path,
+    data: Path,
+    graph: Path,
+    report: Mapping[str, Any],
+    sounds: _Sounds,
+    device: str,
+    *,
+    audio: bool | None,
+    strict: bool,
+) -> IndexReport:
+    """The bundle's new generation: the index of what U was learnt from, in channels turned by U."""
+    names: Sequence[str] = [clip.name for clip in sounds.train]
+    return index_bundle(
+        bundle,
+        data,
+        audio=audio,
+        extend=False,
+        strict=strict,
+        device=device,
+        embeddings=graph,
+        apex=report,
+        only=set(names) if sounds.split else None,
+    )

@@ -1,0 +1,108 @@
+"""How well an interpreter in training speaks for its classifier. `evaluation/` judges finished bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from ...models.interpreter import Interpreter
+from ..listener import Listener
+from ..scoring import joined
+from ..scoring import judge as judge_scores
+from ..sounds import FloatArray, Sounds, window_batches
+from .loss import relevance, soft_mask
+
+
+@torch.no_grad()
+def judge(
+    listener: Listener,
+    interpreter: Interpreter,
+    inputs: list[str],
+    dictionary: torch.Tensor,
+    waveforms: Sequence[FloatArray],
+    threshold: float,
+) -> dict[str, float]:
+    """Figures over the windows of `waveforms`; {} without any.
+
+    With c the classifier's own prediction and p its score: fidelity_top1, fidelity_top3 whether c is among
+    theta's first; fidelity_f1 (several labels) of theta's labels above 0.5 against the classifier's;
+    reconstruction |X - W H| / |X|; selected: mean number of components with relevance above the threshold;
+    area: mean of their soft mask; faithfulness p - p(sound without them), random_faithfulness the same
+    without as many random others.
+    """
+    if not waveforms:
+        return {}
+    random = np.random.default_rng(0)
+    columns: list[torch.Tensor] = []
+    hits = said_total = 0.0
+    for pieces, _ in window_batches(waveforms, listener.samples):
+        heard = listener.hear(torch.from_numpy(pieces))
+        activations, z, logits = interpreter(*(heard.tensors[name] for name in inputs))
+        full = listener.scores(heard.logits)
+        target = full.argmax(dim=1)
+        rank = (logits > logits.gather(1, target[:, None])).sum(dim=1)
+        chosen = relevance(interpreter.weight, z, target) > threshold
+        other = torch.stack([_as_many(row, random) for row in chosen])
+        rest = heard.log_amplitude - activations.transpose(1, 2) @ dictionary.T
+        error = rest.flatten(1).norm(dim=1) / heard.log_amplitude.flatten(1).norm(dim=1).clamp(min=1e-9)
+        p = full.gather(1, target[:, None]).squeeze(1)
+        drops, areas = [], []
+        for selection in (chosen, other):
+            mask = soft_mask(dictionary, activations, selection.to(activations.dtype))
+            areas.append(mask.mean(dim=(1, 2)))
+            left = listener.scores(listener.scaled(heard, 1.0 - mask)).gather(1, target[:, None]).squeeze(1)
+            drops.append(p - left)
+        first, third = (rank < 1).to(p.dtype), (rank < 3).to(p.dtype)
+        columns.append(torch.stack([first, third, error, chosen.sum(dim=1).to(p.dtype), areas[0], *drops]))
+        theirs, ours = listener.scores(logits) > 0.5, full > 0.5
+        hits += float((theirs & ours).sum())
+        said_total += float(theirs.sum() + ours.sum())
+    means = torch.cat(columns, dim=1).mean(dim=1).tolist()
+    names = (
+        "fidelity_top1",
+        "fidelity_top3",
+        "reconstruction",
+        "selected",
+        "area",
+        "faithfulness",
+        "random_faithfulness",
+    )
+    figures = dict(zip(names, means, strict=True))
+    if listener.source.task == "multi_label":
+        figures["fidelity_f1"] = 2.0 * hits / max(said_total, 1.0)
+    return figures
+
+
+@torch.no_grad()
+def accuracy(listener: Listener, sounds: Sounds) -> dict[str, float]:
+    """Accuracy (several labels: f1) over whole sounds, windows joined as the runtime does; {} without any."""
+    if not sounds.clips:
+        return {}
+    source = listener.source
+
+    def scores_of(pieces: torch.Tensor) -> torch.Tensor:
+        return listener.scores(listener.hear(pieces).logits).float().cpu()
+
+    scores = joined(
+        scores_of, sounds.waveforms, listener.samples, len(source.labels), source.window.aggregate
+    )
+    found = judge_scores(scores, torch.from_numpy(sounds.targets), source.task)
+    return {name: value for name, value in found.items() if name in ("accuracy", "f1")}
+
+
+def _as_many(chosen: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
+    """As many random components as are chosen, of those that are not while there are enough."""
+    wanted = int(chosen.sum())
+    order = torch.from_numpy(random.permutation(len(chosen)))
+    others = torch.cat([order[~chosen[order]], order[chosen[order]]])
+    found = torch.zeros_like(chosen)
+    found[others[:wanted]] = True
+    return found
+
+
+def merit(figures: Mapping[str, float]) -> float:
+    """One number by which epochs are compared, higher is better: fidelity, what removal takes, less error."""
+    fidelity = figures.get("fidelity_f1", figures["fidelity_top1"])
+    return fidelity + figures["faithfulness"] - 0.5 * figures["reconstruction"]

@@ -1,0 +1,83 @@
+"""The loss of an interpreter (arXiv 2202.11479, section 3.3), relevance and selection, for one batch.
+
+With X = log1p|S| [F, T], W the dictionary, H = psi(.), z its pooled activations, f the classifier's scores:
+
+    alpha MSE(W H, X) + beta mean|H| + answer_weight CE(f, theta z)
+
+CE is the cross-entropy of a softmax; with several labels the sum over them of sigmoids'. By design f is the
+labels. Beyond the paper:
+
+    removal_weight (f_c((1 - mask_L) S) - 0.5 log f_c(mask_L S) + 0.5 mean(mask_L))
+
+c the predicted class, L its components, mask_L their soft mask: what is selected should be what the
+classifier needs, be heard as the class by itself, and be no more than that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional
+
+from .settings import L2iSettings
+
+# Added to W H in the soft mask, as in the paper's code.
+_TINY = 1e-10
+# How sharply the loss's soft selection passes over the threshold.
+_SHARP = 20.0
+# Weight of the surprise at what is kept, and what a mask of the whole sound costs, in scores.
+_KEPT, _AREA = 0.5, 0.5
+# Scores are kept this far from 0.
+_LEAST = 1e-6
+
+
+def cross_entropy(logits: torch.Tensor, scores: torch.Tensor, task: str) -> torch.Tensor:
+    """CE of theta's logits [B, C] against the classifier's scores [B, C]."""
+    if task == "multi_label":
+        both = functional.binary_cross_entropy_with_logits(logits, scores, reduction="none")
+        return both.sum(dim=1).mean()
+    return functional.cross_entropy(logits, scores)
+
+
+def nmf_terms(
+    activations: torch.Tensor, dictionary: torch.Tensor, log_amplitude: torch.Tensor, settings: L2iSettings
+) -> torch.Tensor:
+    """The loss's part alpha MSE(W H, X) + beta mean|H|; H [B, K, T], W [F, K], X [B, T, F]."""
+    rebuilt = activations.transpose(1, 2) @ dictionary.T
+    return settings.alpha * functional.mse_loss(rebuilt, log_amplitude) + settings.beta * activations.mean()
+
+
+def relevance(weight: torch.Tensor, z: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """r_k = theta_ck z_k / max_k |theta_ck z_k| [B, K], for classes c `target` [B]; 0 where z is."""
+    said = weight[target] * z
+    return said / said.abs().amax(dim=1, keepdim=True).clamp(min=_TINY)
+
+
+def soft_mask(dictionary: torch.Tensor, activations: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """mask_L = W_L H_L / (W H + 1e-10) [B, T, F], on the linear magnitude; `chosen` [B, K] in 0..1."""
+    spectra = activations.transpose(1, 2)
+    part = (spectra * chosen[:, None, :]) @ dictionary.T
+    return part / (spectra @ dictionary.T + _TINY)
+
+
+def removal(
+    logits: torch.Tensor,
+    interpreted: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    dictionary: torch.Tensor,
+    threshold: float,
+    scores_of: Callable[[torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    """Mean score of the predicted class without its components, surprise at them alone, price of their area.
+
+    logits [B, C] of the whole sound; interpreted: H [B, K, T], theta [C, K], z [B, K]
+    scores_of: gains [B, T, F] -> the classifier's scores [B, C] of the sound so multiplied
+    The selection is a sigmoid around the threshold, so that there is a gradient.
+    """
+    activations, weight, z = interpreted
+    target = logits.argmax(dim=1)
+    chosen = torch.sigmoid(_SHARP * (relevance(weight, z, target) - threshold))
+    mask = soft_mask(dictionary, activations, chosen)
+    left, kept = (scores_of(gains).gather(1, target[:, None]) for gains in (1.0 - mask, mask))
+    surprise = -kept.clamp(min=_LEAST).log()
+    return left.mean() + _KEPT * surprise.mean() + _AREA * mask.mean()

@@ -1,0 +1,249 @@
+"""The L2I recipe (arXiv 2202.11479): NMF components that speak for a classifier, or are the classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from ....errors import DataError, RunError
+from ...graphs.torch_stft import stft
+from ...models.interpreter import Interpreter
+from ...models.interpreters import InterpreterForm, cost, interpreter_form, read_form
+from ...source.exportable import FloatArray
+from ...source.source import Source
+from ..classifier import require_same
+from ..listener import Listener, fingerprint
+from ..loop import OnEpoch, Progress, new_weights
+from ..over_source import Device, chosen_device, opened_source, recordings, sounds_over
+from ..run_directory import RunDirectory
+from ..settings import to_record
+from ..sounds import Sounds, faults
+from .component_facts import component_facts
+from .dictionary import Dictionary, learn_dictionary, plot_curve
+from .fit import Task, fit_by_design, fit_post_hoc
+from .judge import accuracy, judge
+from .settings import L2iSettings, check_l2i
+from .trained import as_designed, read_dictionary, write_dictionary
+
+
+def train_l2i(
+    source: str | Path | Source,
+    data: str | Path,
+    settings: L2iSettings | None = None,
+    *,
+    out: str | Path | None = None,
+    dictionary: str | Path | None = None,
+    start: str | Path | None = None,
+    noise: str | Path | None = None,
+    device: Device = "auto",
+    resume: bool = False,
+    strict: bool = False,
+    quiet: bool = True,
+    on_epoch: OnEpoch | None = None,
+) -> dict[str, Any]:
+    """Train an interpreter over the finished classifier of `source`, on the sounds of `data`.
+
+    source: a run directory, or any other PyTorch source of export with feature maps
+    out: the run directory that gets the interpreter; may be left out where the source is one
+    dictionary: a run whose dictionary is taken instead of learning one
+    start: a run whose interpreter, one after the fact, and whose dictionary are begun with; by design that
+        saves most of the epochs
+    noise: a folder of recordings to mix in (post-hoc); None: noise is synthesised
+    device: where to train; auto takes a GPU where there is one
+
+    Post-hoc the classifier stays as it is. By design theta(psi(.)) becomes the classifier: backbone,
+    starting from the trained one, psi and theta learn the labels together. Splits are as in `train_lmac`.
+    Returns a summary: clips, silent, unreadable, components, dictionary_error, parameters, multiply_adds,
+    classifier_multiply_adds, epochs, and on the validation clips the figures of `l2i_judge.judge`, the
+    accuracy (several labels: f1) of the trained classifier, and by_design_accuracy (by_design_f1).
+
+    Raises DataError for folders and clips, SourceError for the source, RunError for run, settings or an
+    interruption, DeviceError for a GPU that is not there.
+    """
+    settings = settings or L2iSettings()
+    check_l2i(settings)
+    where = chosen_device(device, exact=settings.exact)
+    run_path, opened = opened_source(source, out)
+    run = RunDirectory(run_path, "interpreter")
+    if not resume and (run.config_path.exists() or run.weights_path.exists()):
+        raise RunError(
+            f"{run.path}: holds an interpreter already; go on with --resume, or remove its interpreter files"
+        )
+    # What the source cannot give is refused before anything is learnt.
+    tried = interpreter_form(opened, settings.components or 2, settings.interpreter, settings.width or 16)
+    if settings.by_design:
+        as_designed(opened, tried, tried.build())
+    # By design all training clips are learnt from, as the classifier did, and the last epoch is taken.
+    split = replace(settings, stop_fraction=0.0) if settings.by_design else settings
+    parts = sounds_over(data, run_path, opened, split, strict=strict, quiet=quiet)
+    started: dict[str, Any] = {
+        "by_design": settings.by_design,
+        "classifier_sha256": fingerprint(opened),
+        "training": to_record(settings),
+        "start": None if start is None else Path(start).name,
+        "clips": {
+            "training": len(parts.training.clips),
+            "stopping": len(parts.stopping.clips),
+            "validation": len(parts.validation.clips),
+        },
+    }
+    if resume and run.config_path.exists():
+        require_same(run, started, ("by_design", "classifier_sha256", "clips", "training", "start"))
+    else:
+        learnt = _dictionary(start or dictionary, opened, parts.training, settings, quiet=quiet)
+        _write_beginning(run, opened, learnt, settings, started)
+    config = run.read_config()
+    form, threshold = read_form(config.get("interpreter")), float(config["threshold"])
+    values, scale = read_dictionary(run, opened)
+    # Before the classifier moves to where it is trained.
+    own_cost, classifier_cost = cost(opened, form)
+    listener = Listener(opened, exact=settings.exact, device=where)
+    figures = accuracy(listener, parts.validation)
+    # By design the backbone is trained; whoever gave the source gets it back as it was.
+    untouched = {name: value.clone() for name, value in opened.classifier.state_dict().items()}
+    interpreter = _beginning(form, scale, settings, start)
+    explained = as_designed(opened, form, interpreter) if settings.by_design else opened
+    task = Task(run, explained, form, interpreter, values, threshold, parts, settings, where)
+    try:
+        if run.weights_path.exists():
+            weights = run.read_weights()
+        elif settings.by_design:
+            weights = fit_by_design(task, quiet=quiet, on_epoch=on_epoch)
+        else:
+            noises = [] if noise is None else recordings(Path(noise), opened.sample_rate)
+            weights = fit_post_hoc(task, listener, noises, quiet=quiet, on_epoch=on_epoch)
+        task.take(weights)
+        listener = Listener(explained, exact=settings.exact, device=where)
+        if settings.by_design:
+            figures |= {f"by_design_{name}": v for name, v in accuracy(listener, parts.validation).items()}
+        figures |= judge(listener, *task.parts_of_method, parts.validation.waveforms, threshold)
+        facts = component_facts(
+            values,
+            interpreter.weight.detach().cpu().numpy().astype(np.float32),
+            list(opened.labels),
+            sample_rate=opened.sample_rate,
+            frame_seconds=opened.analysis.hop / opened.sample_rate,
+            heard=_activations(listener, task, (parts.training, parts.stopping)),
+        )
+    finally:
+        opened.classifier.load_state_dict(untouched)
+    rounded = {name: round(value, 6) for name, value in figures.items()}
+    run.write_config({**run.read_config(), "facts": msgspec.to_builtins(facts), "validation": rounded})
+    if not run.weights_path.exists():
+        run.write_weights(weights)
+    return {
+        "clips": len(parts.training.clips),
+        "validation_clips": len(parts.validation.clips),
+        **faults(parts.unreadable),
+        "silent": list(config["dictionary"]["silent"]),
+        "components": form.components,
+        "dictionary_error": config["dictionary"]["error"],
+        "epochs": len(run.read_metrics()),
+        "parameters": sum(p.numel() for p in interpreter.parameters()),
+        "multiply_adds": own_cost,
+        "classifier_multiply_adds": classifier_cost,
+        **figures,
+    }
+
+
+def _dictionary(
+    given: str | Path | None, source: Source, training: Sounds, settings: L2iSettings, *, quiet: bool
+) -> Dictionary:
+    """The dictionary of another run, or one learnt on the training clips."""
+    if given is not None:
+        other = RunDirectory(Path(given), "interpreter")
+        values, scale = read_dictionary(other, source)
+        if settings.components not in (None, values.shape[1]):
+            raise RunError(
+                f"{other.path}: its dictionary has {values.shape[1]} components, not {settings.components}; "
+                "leave --components out"
+            )
+        return Dictionary(values, scale, float(other.read_config()["dictionary"]["error"]))
+    bar = Progress(len(training.clips), "learning the dictionary", "clip", quiet)
+
+    def spectra() -> Iterator[tuple[str, FloatArray]]:
+        for clip, waveform in zip(training.clips, training.waveforms, strict=True):
+            heard = stft(torch.from_numpy(waveform)[None], source.analysis)[0]
+            yield clip.name, torch.log1p(torch.sqrt(heard.square().sum(dim=-1))).numpy()
+            bar.step()
+
+    try:
+        return learn_dictionary(
+            spectra(), settings.components, sparsity=settings.sparsity, seed=settings.seed
+        )
+    except DataError as error:
+        raise DataError(f"{source.name}: no dictionary can be learnt: {error}") from error
+    finally:
+        bar.close()
+
+
+def _beginning(
+    form: InterpreterForm, scale: FloatArray, settings: L2iSettings, start: str | Path | None
+) -> Interpreter:
+    """The interpreter before its training: new, or another run's, or RunError where that is unlike it."""
+    with new_weights(settings.seed, exact=settings.exact):
+        interpreter = form.build()
+    interpreter.set_scale(torch.from_numpy(scale))
+    if start is None:
+        return interpreter
+    other = RunDirectory(Path(start), "interpreter")
+    config = other.read_config()
+    theirs = read_form(config.get("interpreter"))
+    if config.get("by_design") or theirs != form:
+        what = "one by design" if config.get("by_design") else "of another form or over other feature maps"
+        raise RunError(f"{other.config_path}: its interpreter is {what}; begin with one like this, post-hoc")
+    other.fill(interpreter)
+    return interpreter.requires_grad_(requires_grad=True)
+
+
+def _write_beginning(
+    run: RunDirectory, source: Source, learnt: Dictionary, settings: L2iSettings, started: dict[str, Any]
+) -> None:
+    """The run's dictionary, its plot, and the config that the training goes by."""
+    form = interpreter_form(source, learnt.components, settings.interpreter, settings.width)
+    write_dictionary(run.path, learnt)
+    if learnt.curve:
+        plot_curve(learnt, run.path / "dictionary_error.png")
+    usual = 0.3 if source.task == "multi_label" else 0.2
+    record = {
+        "sample_rate": source.sample_rate,
+        "analysis": msgspec.to_builtins(source.analysis),
+        "error": round(learnt.error, 6),
+        "curve": [[k, round(error, 6)] for k, error in learnt.curve],
+        "silent": learnt.silent,
+    }
+    run.write_config(
+        {
+            "interpreter": msgspec.to_builtins(form),
+            "dictionary": record,
+            "threshold": usual if settings.threshold is None else settings.threshold,
+            **started,
+        }
+    )
+
+
+@torch.no_grad()
+def _activations(
+    listener: Listener, task: Task, heard: Sequence[Sounds]
+) -> Iterator[tuple[str, float, FloatArray]]:
+    """Every sounding clip's activations [K, T], window by window."""
+    samples, rate = listener.samples, listener.source.sample_rate
+    for sounds in heard:
+        for clip, waveform in zip(sounds.clips, sounds.waveforms, strict=True):
+            if not waveform.any():
+                continue
+            for start in range(0, len(waveform), samples):
+                piece = waveform[start : start + samples]
+                # A clip's last milliseconds are no window of their own.
+                if start and len(piece) < samples // 10:
+                    continue
+                padded = np.zeros((1, samples), dtype=np.float32)
+                padded[0, : len(piece)] = piece
+                made = task.interpret(listener.hear(torch.from_numpy(padded)))[0][0]
+                yield clip.name, start / rate, made.float().cpu().numpy()

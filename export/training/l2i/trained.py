@@ -1,0 +1,182 @@
+"""The trained interpreter of a run directory, put to work on a source: after the fact, or by design."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from ....errors import BundleError, RunError, SourceError
+from ....prototypes_index.atomic import write_whole
+from ....runtime.bundle.manifest import AnalysisSpec, ComponentSpec, ComponentsSpec
+from ....runtime.bundle.npz import read_arrays
+from ...graphs.torch_stft import stft
+from ...models.interpreter import ByDesign, Interpreter
+from ...models.interpreters import InterpreterForm, read_form
+from ...source.exportable import FloatArray
+from ...source.source import Reference, Source, without_decoder
+from ..listener import fingerprint
+from ..run_directory import RunDirectory
+from .dictionary import Dictionary
+
+DICTIONARY = "dictionary.npz"
+_MOST_BYTES = 256 << 20
+
+
+def write_dictionary(run: Path, dictionary: Dictionary) -> None:
+    """Write the run's dictionary.npz: `dictionary` [F, K] and `scale` [K], float32."""
+    import io
+
+    content = io.BytesIO()
+    np.savez_compressed(content, dictionary=dictionary.values, scale=dictionary.scale)
+    run.mkdir(parents=True, exist_ok=True)
+    write_whole(run / DICTIONARY, content.getvalue())
+
+
+def read_dictionary(run: RunDirectory, source: Source) -> tuple[FloatArray, FloatArray]:
+    """The run's dictionary [F, K] and the scale of its activations [K].
+
+    Raises RunError where it is missing, damaged, or was learnt on another spectrogram than the source's.
+    """
+    path = run.path / DICTIONARY
+    record = run.read_config().get("dictionary")
+    try:
+        learnt = (int(record["sample_rate"]), AnalysisSpec(**record["analysis"]))  # type: ignore[index]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{run.config_path}: says no spectrogram of its dictionary; train it again") from error
+    if learnt != (source.sample_rate, source.analysis):
+        raise RunError(
+            f"{path}: was learnt on {spectrogram_of(*learnt)}, but {source.name} hears "
+            f"{spectrogram_of(source.sample_rate, source.analysis)}; learn one for it"
+        )
+    try:
+        found = read_arrays(path, most_bytes=_MOST_BYTES, wanted={"dictionary", "scale"}.__contains__)
+    except (BundleError, OSError) as error:
+        raise RunError(f"{path}: cannot be read; train the interpreter again") from error
+    # Copied, as they are handed to torch, which wants to write.
+    values, scale = (None if name not in found else found[name].copy() for name in ("dictionary", "scale"))
+    bins = source.analysis.n_fft // 2 + 1
+    if values is None or scale is None or values.ndim != 2 or scale.shape != values.shape[1:]:
+        raise RunError(f"{path}: holds no dictionary with its scale; train the interpreter again")
+    if len(values) != bins or not np.isfinite(values).all() or values.min() < 0 or scale.min() <= 0:
+        raise RunError(f"{path}: is no dictionary of {bins} bins; train the interpreter again")
+    return values, scale
+
+
+def spectrogram_of(sample_rate: int, analysis: AnalysisSpec) -> str:
+    """A spectrogram in a few words."""
+    return (
+        f"spectrograms at {sample_rate} Hz (n_fft {analysis.n_fft}, {analysis.window} "
+        f"{analysis.window_length}, hop {analysis.hop}, {analysis.padding})"
+    )
+
+
+def with_interpreter(source: Source, run: RunDirectory) -> Source:
+    """The source with the run's interpreter; where that is the classifier by design, as such.
+
+    By design there is neither a decoder, which would speak for another classifier, nor an additive account.
+    Raises SourceError where it was trained over another classifier, RunError where it is not whole.
+    """
+    config = run.read_config()
+    form, by_design = read_form(config.get("interpreter")), bool(config.get("by_design"))
+    if config.get("classifier_sha256") != fingerprint(source):
+        raise SourceError(
+            f"{run.weights_path}: was trained over another classifier than {source.name}; train the "
+            "interpreter again"
+        )
+    strange = [name for name in form.inputs if name not in source.taps and name != "stft"]
+    if strange:
+        raise SourceError(f"{run.config_path}: reads {', '.join(strange)}, which {source.name} does not show")
+    values, _ = read_dictionary(run, source)
+    if values.shape[1] != form.components:
+        raise RunError(f"{run.config_path}: says {form.components} components, its dictionary has others")
+    interpreter = form.build()
+    if by_design:
+        run.fill(ByDesign(source.classifier, interpreter, list(source.taps), form.inputs))
+        interpreter.eval()
+        source = as_designed(source, form, interpreter)
+    else:
+        run.fill(interpreter)
+    figures = {f"interpreter_{name}": value for name, value in config.get("validation", {}).items()}
+    spec, arrays = _components(source, values, interpreter, config, by_design=by_design)
+    return replace(
+        source,
+        interpreter=interpreter,
+        interpreter_taps=form.inputs,
+        components=spec,
+        dictionary=arrays,
+        reference=replace(source.reference, interpreted=interpreted(source, form.inputs, interpreter)),
+        evaluation={**source.evaluation, **figures},
+    )
+
+
+def as_designed(source: Source, form: InterpreterForm, interpreter: Interpreter) -> Source:
+    """The source whose classifier is theta(psi(.)) over its own backbone (the modules are shared).
+
+    Raises SourceError where the classifier does not eat the listenable spectrogram.
+    """
+    if source.rescore != "spectrogram":
+        raise SourceError(
+            f"{source.name}: eats features of its own; by design needs a classifier of the spectrogram"
+        )
+    classifier = ByDesign(source.classifier, interpreter, list(source.taps), form.inputs)
+
+    def logits(waveform: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = classifier(stft(waveform, source.analysis))[0]
+        return made
+
+    feature_map = source.feature_map
+    if feature_map is not None:
+        # Its logits come through psi and theta, of which a channel has no share of its own.
+        feature_map = msgspec.structs.replace(feature_map, additive=False, pooling="other")
+    return replace(
+        without_decoder(source),
+        classifier=classifier.eval(),
+        feature_map=feature_map,
+        head_weight=None,
+        head_bias=None,
+        reference=Reference(logits=logits),
+        description=f"{source.description} Its logits are those of its NMF components, by design.".strip(),
+    )
+
+
+def interpreted(
+    source: Source, inputs: list[str], interpreter: torch.nn.Module
+) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
+    """Waveform [B, N] -> (activations, pooled, logits), the modules chained behind torch.stft."""
+
+    def answer(waveform: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        spectrum = stft(waveform, source.analysis)
+        entry = spectrum if source.rescore == "spectrogram" else source.frontend(waveform)
+        _, *taps = source.classifier(entry)
+        given = {"stft": spectrum, **dict(zip(source.taps, taps, strict=True))}
+        made: tuple[torch.Tensor, ...] = interpreter(*(given[name] for name in inputs))
+        return made
+
+    return answer
+
+
+def _components(
+    source: Source, values: FloatArray, interpreter: Interpreter, config: dict[str, Any], *, by_design: bool
+) -> tuple[ComponentsSpec, dict[str, FloatArray]]:
+    """The manifest's part, and dictionary.npz's arrays. Raises RunError where the config is damaged."""
+    try:
+        facts = msgspec.convert(config["facts"], list[ComponentSpec])
+        threshold = float(config["threshold"])
+    except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
+        raise RunError(f"the run's interpreter.json is incomplete or damaged ({error})") from error
+    spec = ComponentsSpec(
+        count=int(values.shape[1]),
+        sample_rate=source.sample_rate,
+        analysis=source.analysis,
+        threshold=threshold,
+        by_design=by_design,
+        components=facts,
+    )
+    theta = interpreter.weight.detach().numpy().astype(np.float32)
+    return spec, {"dictionary": values, "theta": theta}

@@ -1,0 +1,168 @@
+"""The L-MAC recipe (arXiv 2403.13086): a decoder whose mask keeps what a frozen classifier listens to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import nn
+
+from ....errors import RunError
+from ...models.compact_decoder import CompactDecoder
+from ...models.decoders import Decoder, DecoderForm, cost, decoder_form
+from ...source.source import Source
+from ..classifier import require_same
+from ..listener import Listener, fingerprint
+from ..loop import OnEpoch, fit, new_weights
+from ..over_source import Device, Parts, chosen_device, opened_source, recordings, sounds_over
+from ..run_directory import RunDirectory
+from ..settings import LmacSettings, check, to_record
+from ..sounds import FloatArray, faults
+from .faithful import following, judge, merit
+from .loss import MaskingLoss, Teacher
+from .mixtures import Mixtures
+from .teacher import load_teacher
+
+
+def train_lmac(
+    source: str | Path | Source,
+    data: str | Path,
+    settings: LmacSettings | None = None,
+    *,
+    out: str | Path | None = None,
+    teacher: str | Path | None = None,
+    noise: str | Path | None = None,
+    device: Device = "auto",
+    resume: bool = False,
+    strict: bool = False,
+    quiet: bool = True,
+    on_epoch: OnEpoch | None = None,
+) -> dict[str, Any]:
+    """Train a decoder over the finished classifier of `source`, on the sounds of `data`.
+
+    source: a run directory, or any other PyTorch source of export with feature maps
+    out: the run directory that gets the decoder; may be left out where the source is one
+    teacher: a run or bundle whose masks the decoder is to follow as well
+    noise: a folder of recordings to mix in; None: noise is synthesised
+    device: where to train; auto takes a GPU where there is one, and mixed precision on it
+
+    Where the settings name no split, that of the run's classifier is used; `settings.stop_fraction` of
+    the training recordings choose the best epoch, validation clips are looked at once, at the end.
+    Returns a summary: clips, parameters, multiply_adds, classifier_multiply_adds, epochs, unreadable, and
+    the validation metrics of the mask and of the mask thresholded at 0.5 (`thresholded_...`), in the
+    spectrogram domain: average_increase, average_drop (%), faithfulness, input_fidelity, area (0..1).
+
+    Raises DataError for folders, SourceError for the source, RunError for the run, the teacher or an
+    interruption, DeviceError for a GPU that is not there.
+    """
+    settings = settings or LmacSettings()
+    check(settings)
+    where = chosen_device(device, exact=settings.exact)
+    run_path, opened = opened_source(source, out)
+    run = RunDirectory(run_path, "decoder")
+    if not resume and (run.config_path.exists() or run.weights_path.exists()):
+        raise RunError(
+            f"{run.path}: holds a decoder already; go on with --resume, or remove its decoder files"
+        )
+    form = decoder_form(opened, settings.decoder, settings.width)
+    # Before the classifier moves to where it is trained.
+    decoder_cost, classifier_cost = cost(opened, form)
+    listener = Listener(opened, exact=settings.exact, device=where)
+    taught: Teacher | None = None if teacher is None else load_teacher(teacher, listener)
+    noises = [] if noise is None else recordings(Path(noise), opened.sample_rate)
+    parts = sounds_over(data, run_path, opened, settings, strict=strict, quiet=quiet)
+    config: dict[str, Any] = {
+        "decoder": msgspec.to_builtins(form),
+        "mask_targets": settings.targets,
+        "classifier_sha256": fingerprint(opened),
+        "training": to_record(settings),
+        "teacher": None if teacher is None else Path(teacher).name,
+        "clips": {
+            "training": len(parts.training.clips),
+            "stopping": len(parts.stopping.clips),
+            "validation": len(parts.validation.clips),
+        },
+    }
+    if resume and run.config_path.exists():
+        require_same(run, config, ("classifier_sha256", "clips", "training", "teacher"))
+    else:
+        run.write_config(config)
+    if not run.weights_path.exists():
+        weights = _fit(run, form, listener, parts, settings, taught, noises, quiet=quiet, on_epoch=on_epoch)
+        run.write_weights(weights)
+    trained = form.build()
+    run.fill(trained)
+    trained.to(device=where, dtype=listener.dtype)
+    validation = parts.validation.waveforms
+    figures = judge(listener, trained, form, validation)
+    for name, value in judge(listener, trained, form, validation, threshold=0.5).items():
+        figures[f"thresholded_{name}"] = value
+    run.write_config({**run.read_config(), "validation": {k: round(v, 6) for k, v in figures.items()}})
+    return {
+        "clips": len(parts.training.clips),
+        "validation_clips": len(validation),
+        **faults(parts.unreadable),
+        "epochs": len(run.read_metrics()),
+        "parameters": sum(p.numel() for p in trained.parameters()),
+        "multiply_adds": decoder_cost,
+        "classifier_multiply_adds": classifier_cost,
+        **figures,
+    }
+
+
+def _fit(
+    run: RunDirectory,
+    form: DecoderForm,
+    listener: Listener,
+    parts: Parts,
+    settings: LmacSettings,
+    teacher: Teacher | None,
+    noises: Sequence[FloatArray],
+    *,
+    quiet: bool,
+    on_epoch: OnEpoch | None,
+) -> dict[str, torch.Tensor]:
+    """Train from new weights, or from the run's state; returns the best epoch's averaged weights."""
+    mixtures = Mixtures(parts.training.waveforms, listener.samples, settings, noises)
+    loss = MaskingLoss(listener, form, settings, teacher)
+    with new_weights(settings.seed, exact=settings.exact):
+        decoder: Decoder = form.build()
+        if settings.targets == "any" and isinstance(decoder, CompactDecoder):
+            # Told in a whisper, it learns one mask for all classes first and seldom leaves it again.
+            nn.init.normal_(decoder.target.weight)
+    decoder.to(device=listener.device, dtype=listener.dtype, memory_format=listener.layout)  # type: ignore[call-overload]
+    judged = form.build().to(device=listener.device, dtype=listener.dtype)
+
+    def evaluate(weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        judged.load_state_dict(weights)
+        figures = judge(listener, judged.eval(), form, parts.stopping.waveforms)
+        if settings.targets == "any":
+            figures |= following(listener, judged, form, parts.stopping.waveforms)
+        return figures
+
+    return fit(
+        run,
+        decoder,
+        epochs=settings.epochs,
+        steps=mixtures.steps,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        ema_decay=settings.ema_decay,
+        seed=settings.seed,
+        batch_of=mixtures,
+        loss_of=lambda batch, progress: loss(decoder, batch, progress),
+        evaluate=evaluate,
+        curves={
+            "loss": ["loss"],
+            "area, faithfulness, input fidelity": ["area", "faithfulness", "input_fidelity"],
+            "average drop and increase (%)": ["average_drop", "average_increase"],
+        },
+        exact=settings.exact,
+        merit=merit if parts.stopping.clips else None,
+        patience=settings.patience if parts.stopping.clips else 0,
+        quiet=quiet,
+        on_epoch=on_epoch,
+    )

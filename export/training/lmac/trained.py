@@ -1,0 +1,69 @@
+"""The trained decoder of a run directory, put to work on a source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from ....errors import SourceError
+from ...graphs.inverse import gain, inverse
+from ...graphs.stft import magnitude
+from ...graphs.torch_stft import stft
+from ...models.decoders import Decoder, DecoderForm, read_form
+from ...source.source import Reference, Source
+from ..listener import fingerprint
+from ..run_directory import RunDirectory
+
+
+def read_trained(run: RunDirectory) -> tuple[DecoderForm, Decoder]:
+    """The run's decoder, filled and frozen. Raises RunError where it is missing, unfinished or damaged."""
+    form = read_form(run.read_config().get("decoder"))
+    decoder = form.build()
+    run.fill(decoder)
+    return form, decoder
+
+
+def with_decoder(source: Source, run: RunDirectory) -> Source:
+    """The source with the run's decoder. Raises SourceError where it was trained over another classifier."""
+    form, decoder = read_trained(run)
+    config = run.read_config()
+    if config.get("classifier_sha256") != fingerprint(source):
+        raise SourceError(
+            f"{run.weights_path}: was trained over another classifier than {source.name}; train the "
+            "decoder again"
+        )
+    strange = [name for name in form.inputs if name not in source.taps and name not in {"stft", "target"}]
+    if strange:
+        raise SourceError(f"{run.config_path}: reads {', '.join(strange)}, which {source.name} does not show")
+    figures = {f"validation_{name}": value for name, value in config.get("validation", {}).items()}
+    return replace(
+        source,
+        decoder=decoder,
+        decoder_taps=form.inputs,
+        mask_targets=config.get("mask_targets", "predicted"),
+        reference=_reference(source, form, decoder),
+        evaluation={**source.evaluation, **figures},
+    )
+
+
+def _reference(source: Source, form: DecoderForm, decoder: Decoder) -> Reference:
+    """The modules as trained, chained with torch.stft and torch.istft; the predicted class is explained."""
+
+    def mask(waveform: torch.Tensor) -> torch.Tensor:
+        spectrum = stft(waveform, source.analysis)
+        entry = spectrum if source.rescore == "spectrogram" else source.frontend(waveform)
+        logits, *taps = source.classifier(entry)
+        given = dict(zip(source.taps, taps, strict=True))
+        given |= {"stft": spectrum, "target": logits.argmax(dim=1)}
+        made: torch.Tensor = decoder(*(given[name] for name in form.inputs))
+        return made
+
+    def kept(waveform: torch.Tensor) -> torch.Tensor:
+        spectrum = stft(waveform, source.analysis)
+        scale = gain(mask(waveform), magnitude(spectrum, 0.0))
+        return inverse(spectrum * scale.unsqueeze(-1), source.analysis, waveform.shape[1])
+
+    logits: Callable[[torch.Tensor], torch.Tensor] = source.reference.logits
+    return Reference(logits=logits, mask=mask, kept=kept, interpreted=source.reference.interpreted)

@@ -1,0 +1,1 @@
+"""Sound: read, cut into windows, transformed, joined again and given back."""

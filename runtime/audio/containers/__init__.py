@@ -1,0 +1,1 @@
+"""What a sound file holds by its own structure: chunks, frames, streams, tags."""

@@ -1,0 +1,96 @@
+"""What a sound file holds: its parts, and the tags around them that are no sound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .bytes import Piece, SoundBytes
+
+# More streams or stretches in one file than this are not looked for: no file is read for ever.
+MOST_PARTS = 20_000
+# Zeros behind a sound up to this count are padding.
+_PADDING = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One stream of sound in a file, and what its header says of it.
+
+    views: the files that libsndfile decodes one after the other, each as pieces of the real one
+    told: samples per channel that the header promises; None where it says nothing that can be trusted
+    unfinished: its writer never came back to fill in the length
+    cut: the container shows that the end is missing
+    least: samples that decoding must give, else some were lost
+    counted: libsndfile's own count is a promise too
+    skipped: bytes inside that are no sound
+    whole: all of a file of a kind that is not looked into
+    """
+
+    views: tuple[tuple[Piece, ...], ...]
+    told: int | None = None
+    unfinished: bool = False
+    cut: bool = False
+    least: int = 0
+    counted: bool = False
+    skipped: int = 0
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The parts that one parser found, and where in the file it stopped."""
+
+    parts: list[Part]
+    end: int
+
+
+def after_id3(data: SoundBytes, place: int) -> int:
+    """The place behind the ID3v2 tags that begin at `place`."""
+    for _ in range(16):
+        head = data.at(place, 10)
+        if len(head) < 10 or head[:3] != b"ID3" or max(head[6:10]) > 127:
+            break
+        length = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
+        # A footer repeats the header.
+        place += 10 + length + (10 if head[5] & 0x10 else 0)
+    return place
+
+
+def before_tags(data: SoundBytes, begin: int, end: int) -> int:
+    """The place, not before `begin`, where ID3v1, APE and Lyrics3 tags at `end` begin."""
+    for _ in range(8):
+        tail = data.at(max(begin, end - 128), min(128, end - begin))
+        if len(tail) == 128 and tail[:3] == b"TAG":
+            end -= 128
+            if data.at(end - 227, 4) == b"TAG+":
+                end -= 227
+        elif tail[-9:] == b"LYRICS200" and tail[-15:-9].isdigit():
+            end -= 15 + int(tail[-15:-9])
+        elif len(tail) >= 32 and tail[-32:-24] == b"APETAGEX":
+            end -= int.from_bytes(tail[-20:-16], "little")
+            # The header looks like the footer.
+            if data.at(end - 32, 8) == b"APETAGEX":
+                end -= 32
+        else:
+            break
+        end = max(begin, end)
+    return end
+
+
+def is_padding(data: SoundBytes, begin: int, end: int) -> bool:
+    """Whether only tags and a little zero padding lie there."""
+    end = before_tags(data, begin, end)
+    return end - begin <= _PADDING and not any(data.at(begin, end - begin))
+
+
+def is_sound_file(head: bytes) -> bool:
+    """Whether a sound file of a kind that is looked into begins with these bytes (12 or more)."""
+    return (
+        (head[:4] in {b"RIFF", b"RIFX", b"RF64", b"BW64"} and head[8:12] == b"WAVE")
+        or (head[:4] == b"FORM" and head[8:12] in {b"AIFF", b"AIFC"})
+        or head[:8] in {b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22"}
+        or head[:8] == b"caff\x00\x01\x00\x00"
+        or head[:5] == b"OggS\x00"
+        or head[:12] == b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb"
+        or (head[:4] == b".snd" and head[4:6] == b"\x00\x00")
+    )

@@ -1,0 +1,333 @@
+"""Sound files, decoded by libsndfile: every part of them, and what is wrong with them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from ...errors import AudioError
+from ..arrays import FloatArray
+from .containers.bytes import Piece, SoundBytes, View, unreadable
+from .containers.survey import survey
+from .source import BLOCK, ArraySource, SoundSource, checked_rate
+
+_SMALL_BLOCK = 1024  # where a file is damaged
+# Bytes per value of samples that are not packed.
+_WIDTHS = {
+    "PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4,
+    "DOUBLE": 8,
+}  # fmt: skip
+# What a file of a kind that is not looked into may hold beside its sound.
+_HEADERS = 4096
+
+
+class _Decoder(soundfile.SoundFile):  # type: ignore[misc]
+    """Read from front to back. After each read soundfile would seek to where libsndfile stands.
+
+    That loses the end of FLAC of unknown length and disturbs MP3, whose frames need those before them.
+    """
+
+    def seekable(self) -> bool:
+        """No: nothing here seeks."""
+        return False
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What decoding one part gave.
+
+    samples: per channel; counted: by libsndfile's own count; broke: decoding failed before the end
+    other: what it is, where it does not fit the part before
+    """
+
+    samples: int = 0
+    counted: int = 0
+    broke: bool = False
+    other: str = ""
+
+
+# A decoder and the view that it reads.
+_Open = tuple[_Decoder, View]
+_Ready = tuple[ExitStack, SoundBytes, _Open]
+
+
+class FileSource:
+    """A sound file that libsndfile reads, by its path or as an open binary file."""
+
+    def __init__(self, file: Any, name: str) -> None:
+        self.name = name
+        self.flat = False
+        self._file = file
+        self._warnings: list[str] = []
+        with ExitStack() as stack:
+            data = stack.enter_context(self._bytes())
+            self._parts, self._rest = survey(data)
+            try:
+                first = stack.enter_context(self._decoder(data, self._parts[0].views[0]))
+                decoder, _ = first
+                self.rate = checked_rate(decoder.samplerate, name)
+                self.channels = int(decoder.channels)
+                if self._parts[0].whole:
+                    self._rest = _unheard(decoder, data.size)
+                    if self._rest < 0:
+                        self._parts = [replace(self._parts[0], cut=True)]
+            except soundfile.LibsndfileError as problem:
+                reason = str(problem.error_string).rstrip(".") or "it cannot be decoded"
+                if "does not exist" in reason:
+                    # What libsndfile says of MPEG that mpg123 refuses.
+                    reason = "it cannot be decoded"
+                raise AudioError(
+                    f"{name} is not a sound that can be read ({reason}): "
+                    "give WAV, FLAC, OGG, AIFF or MP3; headerless sound as an array and its rate"
+                ) from problem
+
+            # The first pass goes on where this stands.
+            self._ready: _Ready | None = (stack.pop_all(), data, first)
+
+    def close(self) -> None:
+        """Close what stands open for the first pass."""
+        if self._ready is not None:
+            self._ready[0].close()
+            self._ready = None
+
+    @contextmanager
+    def _bytes(self) -> Iterator[SoundBytes]:
+        data = SoundBytes(self._file, self.name)
+        try:
+            yield data
+        finally:
+            data.close()
+
+    @contextmanager
+    def _decoder(self, data: SoundBytes, pieces: tuple[Piece, ...]) -> Iterator[tuple[_Decoder, View]]:
+        """The decoder for these bytes, and the view that it reads.
+
+        Raises AudioError where the file cannot be read, LibsndfileError where it is no sound.
+        """
+        view = View(data, pieces)
+        try:
+            decoder = _Decoder(view)
+        except soundfile.LibsndfileError:
+            self._check(view)
+            raise
+        try:
+            self._check(view)
+            yield decoder, view
+        finally:
+            decoder.close()
+
+    def _check(self, view: View) -> None:
+        """Raise what reading the file raised inside libsndfile."""
+        if isinstance(view.error, Exception):
+            raise unreadable(self.name, view.error) from view.error
+        if view.error is not None:
+            raise view.error
+
+    def blocks(self) -> Generator[FloatArray, None, None]:
+        """Blocks [channels, n]; a decoding error ends the part where it stands."""
+        heard: list[_Heard] = []
+        ready, self._ready = self._ready, None
+        stack, data, first = ready or (ExitStack(), None, None)
+        with stack:
+            data = data or stack.enter_context(self._bytes())
+            for part in self._parts:
+                heard.append(_Heard())
+                told = part.told if len(part.views) == 1 else None
+                for pieces in part.views:
+                    yield from self._decoded(data, pieces, heard[-1], told or 0, first)
+                    first = None
+        self._warnings = self._complaints(heard)
+
+    def _decoded(
+        self, data: SoundBytes, pieces: tuple[Piece, ...], heard: _Heard, told: int, ready: _Open | None
+    ) -> Iterator[FloatArray]:
+        """The sound of one view; `heard` counts. A block ends at `told`: what follows may be no sound.
+
+        ready: the decoder of this view, where one stands at its beginning
+        """
+        before, size = heard.samples, BLOCK
+        while True:
+            passed, count = before, 0
+            try:
+                using, ready = (nullcontext(ready) if ready else self._decoder(data, pieces)), None
+                with using as (decoder, view):
+                    if (decoder.samplerate, decoder.channels) != (self.rate, self.channels):
+                        heard.other = f"{decoder.samplerate} Hz, {decoder.channels} channel(s)"
+                        return
+                    heard.counted = int(decoder.frames)
+                    while True:
+                        wanted = min(size, told - passed) if passed < told else size
+                        block, broke = _read(decoder, passed - before, wanted, self.channels)
+                        self._check(view)
+                        count = len(block)
+                        fresh = block[max(0, heard.samples - passed) :]
+                        passed += count
+                        heard.samples += len(fresh)
+                        if len(fresh):
+                            yield np.ascontiguousarray(fresh.T)
+                        if broke or not count:
+                            break
+            except soundfile.LibsndfileError:
+                broke = True
+            # Some decoders lose all of the block that breaks off: the sound before it in small pieces.
+            if not broke or count or size == _SMALL_BLOCK:
+                heard.broke = heard.broke or broke
+                return
+            size = _SMALL_BLOCK
+
+    def warnings(self) -> list[str]:
+        """What is wrong with the file; known when `blocks` has come to its end."""
+        return self._warnings
+
+    def _complaints(self, heard: list[_Heard]) -> list[str]:
+        """One line for each kind of fault."""
+        rate, samples = self.rate, sum(one.samples for one in heard)
+        held = f"{samples / rate:.3f} s"
+        promised, missing, more = 0, False, False
+        for part, one in zip(self._parts, heard, strict=True):
+            told = part.told
+            if told is None and part.counted:
+                told = one.counted
+            if one.other:
+                continue
+            promised += one.samples if told is None else told
+            short = one.samples < max(told or 0, part.least)
+            missing = missing or short or part.cut or (one.broke and told is None)
+            more = more or (told is not None and one.samples > told and not part.unfinished)
+        said = f"{promised / rate:.3f} s"
+        lines = []
+        if any(part.unfinished for part in self._parts):
+            lines.append(f"the file's header was never finished: it says 0 s, and {held} of sound are heard")
+        if missing and promised > samples:
+            lines.append(
+                f"the file is cut off or damaged: its header promises {said}, and {held} of it can be heard"
+            )
+        elif missing:
+            lines.append(
+                f"the file is cut off or damaged: its sound breaks off after the {held} that are heard"
+            )
+        elif more:
+            lines.append(
+                f"the file's header promises {said}, but {held} of sound are there: all of it is heard"
+            )
+        skipped = sum(part.skipped for part in self._parts)
+        if skipped and not missing:
+            lines.append(f"the file is damaged: {skipped} bytes of it are no sound and were left out")
+        other = [one.other for one in heard if one.other]
+        if other:
+            lines.append(
+                f"only {held} of the file are heard: another stream follows ({other[0]}), which does not fit "
+                f"the first ({rate} Hz, {self.channels} channel(s)); give it alone"
+            )
+        elif self._rest > 0:
+            lines.append(
+                f"only {held} of the file are heard: {self._rest} bytes follow that no header tells of"
+            )
+        return lines
+
+
+def _read(decoder: _Decoder, start: int, size: int, channels: int) -> tuple[FloatArray, bool]:
+    """The block [n, channels] that begins at `start`, and whether decoding broke off in it."""
+    buffer: FloatArray = np.empty((size, channels), np.float32)
+    try:
+        return decoder.read(out=buffer), False
+    except soundfile.LibsndfileError:
+        pass
+    try:
+        # Where libsndfile stands tells what it had decoded.
+        return buffer[: min(size, max(0, decoder.tell() - start))], True
+    except soundfile.LibsndfileError:
+        return buffer[:0], True
+
+
+def _unheard(decoder: _Decoder, size: int) -> int:
+    """Bytes of a file that are neither sound by its header nor a header; below 0 where some are missing."""
+    width = _WIDTHS.get(decoder.subtype, 0)
+    if decoder.format == "SDS":
+        # Samples of 7 bits each byte, which take whole bytes.
+        width += 1
+    rest = size - int(decoder.frames) * int(decoder.channels) * width
+    return rest if width and not 0 <= rest <= _HEADERS + size // 20 else 0
+
+
+def find_source(sound: Any, sample_rate: int | None) -> SoundSource:
+    """The source for a path, an open binary file, an array, or a pair (array, rate).
+
+    Raises AudioError where it is none of these or cannot be opened.
+    """
+    if isinstance(sound, tuple):
+        if len(sound) != 2:
+            raise AudioError(f"a tuple of {len(sound)} is not a sound: give (array, rate)")
+        array, rate = sound
+        if sample_rate is not None and sample_rate != rate:
+            raise AudioError(f"two rates were given, {rate} and {sample_rate} Hz: give one")
+        return ArraySource(array, rate)
+    if isinstance(sound, (str, os.PathLike)):
+        return _same_rate(FileSource(_sound_path(sound), os.fspath(sound)), sample_rate)
+    if hasattr(sound, "read") and hasattr(sound, "seek"):
+        return _same_rate(_open_file(sound), sample_rate)
+    if hasattr(sound, "__array__"):
+        if sample_rate is None:
+            raise AudioError("an array needs its sample rate: give sample_rate=... or (array, rate)")
+        return ArraySource(sound, sample_rate)
+    raise AudioError(
+        f"{type(sound).__name__} is not a sound: give a path, a binary file, or an array and its rate"
+    )
+
+
+def _same_rate(source: FileSource, sample_rate: int | None) -> FileSource:
+    if sample_rate is not None and sample_rate != source.rate:
+        source.close()
+        raise AudioError(
+            f"{source.name} says {source.rate} Hz, but a rate of {sample_rate} Hz was given: "
+            "leave the rate away for files"
+        )
+    return source
+
+
+def _sound_path(path: str | os.PathLike[str]) -> str:
+    """`path` as a string, after refusing what is no regular file with sound in it."""
+    name = os.fspath(path)
+    try:
+        found = Path(name).stat()
+    except (OSError, ValueError) as problem:
+        if isinstance(problem, FileNotFoundError):
+            raise AudioError(f"{name} does not exist: check the path") from problem
+        reason = getattr(problem, "strerror", None) or problem
+        raise AudioError(f"{name!r} cannot be read: {reason}") from problem
+    if stat.S_ISDIR(found.st_mode):
+        raise AudioError(f"{name} is a folder: give a sound file")
+    # A pipe would block for ever and cannot be read twice.
+    if not stat.S_ISREG(found.st_mode):
+        raise AudioError(f"{name} is not a regular file: write the sound to a file first")
+    if found.st_size == 0:
+        raise AudioError(f"{name} is empty: it has 0 bytes")
+    return name
+
+
+def _open_file(file: Any) -> FileSource:
+    named = getattr(file, "name", None)
+    name = named if isinstance(named, str) and named else "the open file"
+    try:
+        end = file.seek(0, os.SEEK_END)
+        size = file.tell() if end is None else end
+        file.seek(0)
+        binary = isinstance(file.read(0), bytes)
+    except Exception as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        raise AudioError(
+            f"{name} cannot be read from its beginning ({reason}): read it into memory"
+        ) from problem
+    if not binary:
+        raise AudioError(f"{name} is open as text: open it with mode 'rb'")
+    if size == 0:
+        raise AudioError(f"{name} is empty: it has 0 bytes")
+    return FileSource(file, name)

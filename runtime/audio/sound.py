@@ -1,0 +1,383 @@
+"""A sound, checked once and heard in windows at the model's rate; and the way back.
+
+Short sound is decoded and resampled once and kept. Long sound is read again on every pass and what
+is made of it lies in temporary files, so that memory does not grow with the sound.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from ...errors import AudioError, EarmarkError
+from ..arrays import FloatArray
+from .decoding import find_source
+from .quality import Quality
+from .source import BLOCK, SoundSource
+
+# Values (samples times channels, at the higher of the two rates) that are kept in memory: 64 MB.
+MEMORY_VALUES = 16_000_000
+# Bytes written to a temporary file before its pages are handed back to the system.
+_RELEASE_BYTES = 32 * 2**20
+_QUALITY = "HQ"
+
+
+def open_sound(sound: Any, sample_rate: int | None, model_rate: int) -> OpenSound:
+    """Open and check a path, a seekable binary file, an array, or a pair (array, rate).
+
+    sound: arrays are [N] or [channels, N]; they need `sample_rate` in Hz.
+    Raises AudioError with one line where the sound is missing, empty, not sound, or not finite.
+    """
+    return OpenSound(find_source(sound, sample_rate), model_rate)
+
+
+def read_mono(
+    path: str | os.PathLike[str],
+    rate: int,
+    *,
+    most_s: float = math.inf,
+    tell: Callable[[str], None] | None = None,
+) -> FloatArray:
+    """The mean of a file's channels at `rate` Hz, [samples]; the first `most_s` seconds of it.
+
+    tell: takes what is wrong with the file, line by line, where all of it is read
+    Raises AudioError as `open_sound` does.
+    """
+    if math.isinf(most_s):
+        opened = open_sound(path, None, rate)
+        if tell is not None:
+            for line in opened.damage:
+                tell(line)
+        return _mono(opened)
+    source = find_source(path, None)
+    left = math.ceil(most_s * source.rate)
+    parts: list[FloatArray] = []
+    with closing(source.blocks()) as blocks:
+        while left > 0 and (block := next(blocks, None)) is not None:
+            parts.append(block[:, :left])
+            left -= block.shape[1]
+    if not parts:
+        raise AudioError(f"{source.name} has no samples: give a sound that is not empty")
+    opened = open_sound((np.concatenate(parts, axis=1), source.rate), None, rate)
+    return _mono(opened)
+
+
+def seconds_of(path: str | os.PathLike[str]) -> float:
+    """How long a file is, all of it decoded. Raises AudioError where it cannot be read."""
+    source = find_source(path, None)
+    samples: int = sum(block.shape[1] for block in source.blocks())
+    return float(samples / source.rate)
+
+
+def _mono(opened: OpenSound) -> FloatArray:
+    """The mean of all channels at the model's rate, [samples]."""
+    parts: list[FloatArray] = [block.mean(axis=0, dtype=np.float32) for block in opened.model_blocks()]
+    return np.concatenate(parts)
+
+
+class OpenSound:
+    """A checked sound. All of it has been decoded once when this exists.
+
+    name; input_rate [Hz], input_channels, input_samples as given; samples at the model's rate,
+    ceil(input_samples * model_rate / input_rate); peak: largest absolute value; silent: peak is 0;
+    long: read again on every pass; warnings: one line each; damage: those of them about the file itself.
+    """
+
+    def __init__(self, source: SoundSource, model_rate: int) -> None:
+        self._source = source
+        self.name = source.name
+        self.model_rate = model_rate
+        self.input_rate = source.rate
+        self.input_channels = source.channels
+        # A waveform that came without an axis for channels goes back without one.
+        self.flat = source.flat
+        self.warnings: list[str] = []
+        self.long = False
+        self._kept: FloatArray | None = None
+        self._at_model_rate: FloatArray | None = None
+        self._quality = Quality(source.channels)
+        self.input_samples, self.peak = self._check()
+        self.samples = _scaled(self.input_samples, self.input_rate, model_rate)
+        self.silent = self.peak == 0.0
+        if self.silent:
+            self.warnings.append("the sound is silent: its scores say nothing about any sound")
+        self.damage = source.warnings()
+        self.warnings += self.damage
+        if self.input_rate < model_rate:
+            self.warnings.append(
+                f"the sound's rate is {self.input_rate} Hz: it holds nothing above "
+                f"{self.input_rate / 2:.0f} Hz, and the model listens up to {model_rate / 2:.0f} Hz"
+            )
+        if not self.silent:
+            self.warnings += self._quality.warnings(self.peak)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: short sound takes its samples along and leaves its file here."""
+        state = self.__dict__.copy()
+        if self._kept is not None:
+            state["_source"] = None
+        return state
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.input_samples / self.input_rate
+
+    def _check(self) -> tuple[int, float]:
+        """Decode everything once: length and peak. Short sound is kept."""
+        count, peak = 0, 0.0
+        parts: list[FloatArray] = []
+        for block in self._source.blocks():
+            lowest, highest = float(block.min()), float(block.max())
+            if not np.isfinite(lowest) or not np.isfinite(highest):
+                bad = ~np.isfinite(block)
+                at = int(np.argmax(bad.any(axis=0)))
+                kind = "NaN" if np.isnan(block[:, at]).any() else "an infinite value"
+                raise AudioError(
+                    f"{self.name} holds {kind} at {(count + at) / self.input_rate:.3f} s: "
+                    "sound must be finite; replace such samples first"
+                )
+            count += block.shape[1]
+            peak = max(peak, -lowest, highest)
+            self._quality.add(block, max(-lowest, highest))
+            most = max(count, _scaled(count, self.input_rate, self.model_rate))
+            if most * self.input_channels > MEMORY_VALUES:
+                self.long = True
+                parts.clear()
+            if not self.long:
+                parts.append(block)
+        if count == 0:
+            raise AudioError(f"{self.name} has no samples: give a sound that is not empty")
+        if parts:
+            self._kept = _frozen(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
+        return count, peak
+
+    def input_blocks(self) -> Iterator[FloatArray]:
+        """The sound at its own rate, blocks [channels, n] in order."""
+        if self._kept is not None:
+            yield self._kept
+            return
+        count = 0
+        for block in self._source.blocks():
+            part = block[:, : self.input_samples - count]
+            count += part.shape[1]
+            if part.shape[1]:
+                yield part
+        if count < self.input_samples:
+            raise AudioError(f"{self.name} changed while it was read: explain it again")
+
+    def model_blocks(self) -> Generator[FloatArray, None, None]:
+        """The sound at the model's rate, blocks [channels, n] in order, `samples` in total."""
+        if self._kept is None:
+            yield from self._resampled()
+            return
+        if self._at_model_rate is None:
+            if self.input_rate == self.model_rate:
+                self._at_model_rate = self._kept
+            else:
+                self._at_model_rate = _frozen(np.concatenate(list(self._resampled()), axis=1))
+        yield self._at_model_rate
+
+    def _resampled(self) -> Iterator[FloatArray]:
+        convert = Resampler(self.input_rate, self.model_rate, self.input_channels, self.samples)
+        for block in self.input_blocks():
+            # Pieces of bounded size, also where all of a short sound comes as one block.
+            for start in range(0, block.shape[1], BLOCK):
+                part = convert.push(block[:, start : start + BLOCK])
+                if part.shape[1]:
+                    yield part
+        rest = convert.finish()
+        if rest.shape[1]:
+            yield rest
+
+    def offsets(self, length: int, hop: int) -> Iterator[int]:
+        """First samples of the windows at the model's rate; the last window ends with the sound."""
+        if length < 1 or hop < 1:
+            raise ValueError(f"windows of {length} samples every {hop} do not exist")
+        last = max(0, self.samples - length)
+        yield from range(0, last, hop)
+        yield last
+
+    def window_count(self, length: int, hop: int) -> int:
+        """How many windows `windows` gives."""
+        return 1 + -(-max(0, self.samples - length) // hop)
+
+    def windows(self, length: int, hop: int) -> Iterator[tuple[int, FloatArray]]:
+        """Give (offset, channels [C, n]) at the model's rate; may be called again and again.
+
+        All of a sound up to `length` samples, else windows of exactly `length` every `hop`, the
+        last one aligned to the end. The arrays may be read-only views.
+        """
+        with closing(self.model_blocks()) as blocks:
+            begin = 0
+            held: FloatArray = np.zeros((self.input_channels, 0), np.float32)
+            for offset in self.offsets(length, hop):
+                end = min(offset + length, self.samples)
+                parts = [held[:, offset - begin :]] if offset < begin + held.shape[1] else []
+                reached = begin + held.shape[1]
+                while reached < end:
+                    block = next(blocks)
+                    if reached + block.shape[1] > offset:
+                        parts.append(block[:, max(0, offset - reached) :])
+                    reached += block.shape[1]
+                held = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+                begin = offset
+                yield offset, held[:, : end - offset]
+
+
+class Resampler:
+    """Blocks [channels, n] from one rate to another, cropped or padded to `length` in total."""
+
+    def __init__(self, rate_in: int, rate_out: int, channels: int, length: int) -> None:
+        self._stream = (
+            None
+            if rate_in == rate_out
+            else soxr.ResampleStream(rate_in, rate_out, channels, dtype="float32", quality=_QUALITY)
+        )
+        self._channels = channels
+        self._left = length
+
+    def push(self, block: FloatArray) -> FloatArray:
+        """What comes out after `block`: [channels, m], m may be 0."""
+        if self._stream is None:
+            return self._crop(block)
+        return self._crop(self._stream.resample_chunk(np.ascontiguousarray(block.T, np.float32)).T)
+
+    def finish(self) -> FloatArray:
+        """The rest, up to the length in total; zeros where the resampler falls short."""
+        rest: FloatArray = np.zeros((self._channels, 0), np.float32)
+        if self._stream is not None:
+            nothing = np.zeros((0, self._channels), np.float32)
+            rest = self._crop(self._stream.resample_chunk(nothing, last=True).T)
+        padding = np.zeros((self._channels, self._left), np.float32)
+        self._left = 0
+        return np.concatenate([rest, padding], axis=1)
+
+    def _crop(self, block: FloatArray) -> FloatArray:
+        out = block[:, : self._left]
+        self._left -= out.shape[1]
+        return out
+
+
+class Restored:
+    """Collects sound at the model's rate, block by block, and gives it back as the input was.
+
+    opened: the sound whose rate, channels and length count; its `long` says where the result lies.
+    """
+
+    def __init__(self, opened: OpenSound) -> None:
+        self._convert = Resampler(
+            opened.model_rate, opened.input_rate, opened.input_channels, opened.input_samples
+        )
+        self._out = scratch((opened.input_channels, opened.input_samples), np.float32, opened=opened)
+        self._written = 0
+        self._release = releaser(self._out)
+
+    def push(self, block: FloatArray) -> None:
+        """The next block [channels, n] at the model's rate."""
+        for start in range(0, block.shape[1], BLOCK):
+            self._write(self._convert.push(block[:, start : start + BLOCK]))
+
+    def finish(self) -> FloatArray:
+        """[channels, input_samples] at the input's rate."""
+        self._write(self._convert.finish())
+        return self._out
+
+    def _write(self, part: FloatArray) -> None:
+        self._out[:, self._written : self._written + part.shape[1]] = part
+        self._written += part.shape[1]
+        self._release(part.nbytes)
+
+
+def residual(opened: OpenSound, kept: FloatArray) -> FloatArray:
+    """Input minus `kept` [channels, input_samples], stored as `kept` is."""
+    out = scratch(kept.shape, np.float32, opened=opened)
+    release, release_kept = releaser(out), releaser(kept)
+    start = 0
+    for block in opened.input_blocks():
+        stop = start + block.shape[1]
+        np.subtract(block, kept[:, start:stop], out=out[:, start:stop])
+        release(block.nbytes)
+        release_kept(block.nbytes)
+        start = stop
+    return out
+
+
+def scratch(shape: tuple[int, ...], dtype: npt.DTypeLike, *, opened: OpenSound) -> npt.NDArray[Any]:
+    """Zeros of `shape`; in a temporary file (an `np.memmap`) for long sound.
+
+    The file vanishes with the last array that shows it. Raises EarmarkError where there is no room.
+    """
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    if not opened.long or size == 0:
+        return np.zeros(shape, dtype)
+    try:
+        with tempfile.TemporaryFile(prefix="earmark-") as file:
+            _reserve(file, size)
+            return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+    except OSError as problem:
+        raise EarmarkError(
+            f"the temporary folder{_temporary_folder()} cannot take {size / 1e6:.0f} MB for this "
+            f"long sound ({problem.strerror or problem}): free space or set TMPDIR to another folder"
+        ) from problem
+
+
+def _temporary_folder() -> str:
+    """Its name for a message; nothing where none is usable."""
+    try:
+        return f" {tempfile.gettempdir()}"
+    except OSError:
+        return ""
+
+
+def release(array: npt.NDArray[Any]) -> None:
+    """Hand the resident pages of a `scratch` array back to the system; its values stay."""
+    mapped = getattr(array, "_mmap", None)
+    advise = getattr(mapped, "madvise", None)
+    if advise is not None:
+        advise(mmap.MADV_DONTNEED)
+
+
+def releaser(array: npt.NDArray[Any]) -> Callable[[int], None]:
+    """A function that counts bytes touched and releases pages now and then."""
+    touched = 0
+
+    def count(size: int) -> None:
+        nonlocal touched
+        touched += size
+        if touched >= _RELEASE_BYTES:
+            touched = 0
+            release(array)
+
+    return count
+
+
+def _reserve(file: Any, size: int) -> None:
+    """Give the file its blocks now: a hole in a mapped file would kill the process on a full disk."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    zeros = bytes(2**20)
+    for start in range(0, size, len(zeros)):
+        file.write(zeros[: size - start])
+    file.flush()
+
+
+def _scaled(samples: int, rate: int, model_rate: int) -> int:
+    return -(-samples * model_rate // rate)
+
+
+def _frozen(array: FloatArray) -> FloatArray:
+    """A view that nobody writes to by accident: windows are views of it."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,98 @@
+"""Where sound comes from, read block by block at its own rate; and the simplest place: an array."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import AudioError
+from ..arrays import FloatArray
+
+BLOCK = 65536  # samples per channel
+LOWEST_RATE, HIGHEST_RATE = 1000, 768000
+_MOST_CHANNELS = 64
+
+
+class SoundSource(Protocol):
+    """A sound at its own rate that can be read any number of times.
+
+    rate in Hz; channels; flat: a single waveform [N] without an axis for channels.
+    """
+
+    name: str
+    rate: int
+    channels: int
+    flat: bool
+
+    def blocks(self) -> Generator[FloatArray, None, None]:
+        """Blocks [channels, n] in order, from the beginning; ends early where decoding fails."""
+
+    def warnings(self) -> list[str]:
+        """What was wrong with the sound, one line each; known when `blocks` has come to its end."""
+
+
+class ArraySource:
+    """An array [N] or [channels, N]; integers are scaled by their range to [-1, 1)."""
+
+    def __init__(self, array: npt.ArrayLike, rate: int) -> None:
+        values = np.asarray(array)
+        self.name = "the array"
+        if values.dtype.kind not in "iuf":
+            raise AudioError(
+                f"the array holds {values.dtype}, not sound: give floats within [-1, 1] or integers"
+            )
+        if values.dtype.kind in "iu" and values.dtype.itemsize > 4:
+            # What Python's own integers become: scaled by 2**63, any real sound would be silence.
+            raise AudioError(
+                f"the array holds {values.dtype}, which has no agreed full scale: give floats within [-1, 1] "
+                "or integers of 8, 16 or 32 bits"
+            )
+        if values.ndim not in {1, 2}:
+            raise AudioError(
+                f"the array has shape {list(values.shape)}: give [samples] or [channels, samples]"
+            )
+        if values.size == 0:
+            raise AudioError(f"the array has no samples (shape {list(values.shape)})")
+        self.flat = values.ndim == 1
+        self._values = values.reshape(-1, values.shape[-1])
+        self.channels, self._samples = self._values.shape
+        if self.channels > _MOST_CHANNELS and self.channels > self._samples:
+            raise AudioError(
+                f"the array has {self.channels} channels of {self._samples} samples: give "
+                "[channels, samples], that is array.T"
+            )
+        self.rate = checked_rate(rate, self.name)
+
+    def blocks(self) -> Generator[FloatArray, None, None]:
+        """Blocks [channels, n]; views where the array is float32 already."""
+        kind, bits = self._values.dtype.kind, 8 * self._values.dtype.itemsize
+        for start in range(0, self._samples, BLOCK):
+            block = self._values[:, start : start + BLOCK]
+            if kind == "f":
+                with np.errstate(over="ignore"):
+                    yield block.astype(np.float32, copy=False)
+            else:
+                zero = float(2 ** (bits - 1)) if kind == "u" else 0.0
+                yield ((block.astype(np.float64) - zero) / 2.0 ** (bits - 1)).astype(np.float32)
+
+    def warnings(self) -> list[str]:
+        """None: an array is what it is."""
+        return []
+
+
+def checked_rate(rate: Any, name: str) -> int:
+    """`rate` as an int in Hz, or AudioError."""
+    try:
+        value = int(rate)
+        whole = value == rate
+    except (TypeError, ValueError, OverflowError):
+        whole, value = False, 0
+    if not whole or not LOWEST_RATE <= value <= HIGHEST_RATE:
+        raise AudioError(
+            f"{name} has a sample rate of {rate!r} Hz: rates are whole numbers "
+            f"from {LOWEST_RATE} to {HIGHEST_RATE}; resample it first"
+        )
+    return value

@@ -1,0 +1,127 @@
+"""The listenable STFT and its inverse in NumPy: centred, one-sided, unnormalised.
+
+Conventions are those of `torch.stft(center=True)` and `torch.istft`, with frames before bins.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from ..arrays import FloatArray
+from ..bundle.manifest import AnalysisSpec
+
+ComplexArray = npt.NDArray[np.complex64]
+
+# Below this the overlapped squared windows cover nothing (torch.istft raises there).
+_COVERAGE_FLOOR = 1e-11
+
+
+def frame_count(samples: int, spec: AnalysisSpec) -> int:
+    """Frames T of `samples` samples."""
+    return 1 + samples // spec.hop
+
+
+def forward(waveform: npt.ArrayLike, spec: AnalysisSpec) -> ComplexArray:
+    """STFT of `waveform` [..., N] as complex64 [..., T, F], T = 1 + N // hop, F = n_fft // 2 + 1."""
+    sound = np.asarray(waveform, dtype=np.float32)
+    window, left = _window(spec)
+    width = len(window)
+    samples = sound.shape[-1]
+    half = spec.n_fft // 2
+    pad = [(0, 0)] * (sound.ndim - 1) + [(half, spec.n_fft - half)]
+    if spec.padding == "reflect" and samples > 0:
+        padded = np.pad(sound, pad, mode="reflect" if samples > 1 else "edge")
+    else:
+        padded = np.pad(sound, pad)
+    # The zero-padded part of the window never touches the sound: only its support is gathered.
+    last = left + (frame_count(samples, spec) - 1) * spec.hop + width
+    frames = np.lib.stride_tricks.sliding_window_view(padded[..., left:last], width, axis=-1)
+    buffer = np.zeros((*frames.shape[:-2], frame_count(samples, spec), spec.n_fft), np.float32)
+    np.multiply(frames[..., :: spec.hop, :], window, out=buffer[..., left : left + width])
+    return np.asarray(np.fft.rfft(buffer, axis=-1), dtype=np.complex64)
+
+
+def inverse(spectrum: npt.ArrayLike, spec: AnalysisSpec, length: int) -> FloatArray:
+    """Sound float32 [..., length] of `spectrum` [..., T, F]: least-squares overlap-add.
+
+    Samples that no window covers are zero; past the last frame the sound is zero-padded.
+    """
+    stft = np.asarray(spectrum, dtype=np.complex64)
+    window, left = _window(spec)
+    width = len(window)
+    # NumPy 1 answers in double precision.
+    frames = np.asarray(np.fft.irfft(stft, n=spec.n_fft, axis=-1)[..., left : left + width], np.float32)
+    total = overlap_add(frames * window, spec.hop)
+    envelope = _envelope(spec, stft.shape[-2])
+    # Frame 0 of the support starts at `left` of the padded sound; the sound itself at n_fft // 2.
+    start = spec.n_fft // 2 - left
+    stop = min(start + length, total.shape[-1])
+    out = np.zeros((*stft.shape[:-2], length), np.float32)
+    if stop > start:
+        np.multiply(total[..., start:stop], envelope[start:stop], out=out[..., : stop - start])
+    return out
+
+
+def overlap_add(frames: FloatArray, hop: int) -> FloatArray:
+    """Sum of `frames` [..., T, W] laid `hop` apart: [..., (T + ceil(W / hop) - 1) * hop]."""
+    count, width = frames.shape[-2:]
+    chunks = -(-width // hop)
+    lead = frames.shape[:-2]
+    total = np.zeros((*lead, count + chunks - 1, hop), np.float32)
+    for chunk in range(chunks):
+        part = frames[..., chunk * hop : (chunk + 1) * hop]
+        total[..., chunk : chunk + count, : part.shape[-1]] += part
+    return total.reshape(*lead, -1)
+
+
+def gain(mask: npt.ArrayLike, amplitude: npt.ArrayLike) -> FloatArray:
+    """Gain G = expm1(M * log1p(A)) / A of a mask on the log-amplitudes; G = M where A is zero.
+
+    mask, amplitude: [..., T, F], M in [0, 1], A >= 0 linear. G is in [0, 1] as well.
+    """
+    magnitude = np.asarray(amplitude, dtype=np.float32)
+    kept = np.asarray(mask, dtype=np.float32)
+    out = np.log1p(magnitude)
+    out = np.multiply(out, kept)
+    np.expm1(out, out=out)
+    # Denormal amplitudes would lose the quotient's digits; there the limit M holds to float32.
+    quiet = magnitude < 1e-30
+    np.divide(out, magnitude, out=out, where=~quiet)
+    np.copyto(out, kept, where=quiet)
+    return out
+
+
+def as_complex(stft: FloatArray) -> ComplexArray:
+    """The complex view [..., T, F] of real and imaginary parts [..., T, F, 2]; no copy if contiguous."""
+    return np.ascontiguousarray(stft, dtype=np.float32).view(np.complex64)[..., 0]
+
+
+def as_pairs(spectrum: ComplexArray) -> FloatArray:
+    """Real and imaginary parts [..., T, F, 2] of a spectrum [..., T, F]: the way back from `as_complex`."""
+    return np.stack([spectrum.real, spectrum.imag], axis=-1)
+
+
+@lru_cache(maxsize=16)
+def _window(spec: AnalysisSpec) -> tuple[FloatArray, int]:
+    """The periodic window's samples and where they start within n_fft."""
+    length = spec.window_length
+    phase = 2.0 * np.pi * np.arange(length, dtype=np.float64) / length
+    offset = 0.5 if spec.window == "hann" else 0.54
+    window = (offset - (1.0 - offset) * np.cos(phase)).astype(np.float32)
+    window.flags.writeable = False
+    return window, (spec.n_fft - length) // 2
+
+
+@lru_cache(maxsize=16)
+def _envelope(spec: AnalysisSpec, count: int) -> FloatArray:
+    """1 / (sum of squared windows) for `count` frames, zero where nothing is covered."""
+    window, _ = _window(spec)
+    squares = np.broadcast_to(np.square(window), (count, len(window)))
+    covered = overlap_add(squares, spec.hop)
+    envelope = np.zeros_like(covered)
+    np.divide(1.0, covered, out=envelope, where=covered > _COVERAGE_FLOOR)
+    envelope.flags.writeable = False
+    return envelope

@@ -1,0 +1,49 @@
+"""Writing a sound file so that whatever cannot be written is an error that names the file."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ...prototypes_index.durability import naming
+from ..arrays import FloatArray
+
+
+@contextmanager
+def open_sound_file(path: Path, rate: int, channels: int, kind: str, subtype: str) -> Iterator[Any]:
+    """An open `soundfile.SoundFile` to write to. Raises WriteError that names `path`.
+
+    kind, subtype: as libsndfile names them ("WAV", "FLOAT")
+    """
+    import soundfile
+
+    # Names need not be UTF-8.
+    name = os.fsencode(path) if os.name == "posix" else str(path)
+    with naming(path):
+        try:
+            # libsndfile writes by itself: an error in a Python file's write would not come through it.
+            with soundfile.SoundFile(
+                name, "w", samplerate=rate, channels=channels, format=kind, subtype=subtype
+            ) as file:
+                yield file
+        except (soundfile.LibsndfileError, AssertionError) as error:
+            # soundfile asserts that everything was written.
+            _raise_reason(path)
+            raise OSError(errno.EIO, str(getattr(error, "error_string", "not all was written"))) from error
+
+
+def _raise_reason(path: Path) -> None:
+    """Raise the system's own error where the file takes no more: libsndfile keeps it to itself."""
+    with path.open("ab") as file:
+        file.write(bytes(1 << 16))
+
+
+def write_sound(path: Path, waveform: FloatArray, rate: int, kind: str, subtype: str) -> None:
+    """Write `waveform` [samples] or [channels, samples]. Raises WriteError that names `path`."""
+    channels = 1 if waveform.ndim == 1 else len(waveform)
+    with open_sound_file(path, rate, channels, kind, subtype) as file:
+        file.write(waveform.T)

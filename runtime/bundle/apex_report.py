@@ -1,0 +1,82 @@
+"""The report of a learnt U, as types: `apex.json` beside a bundle's own graph, `apex` of an index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ... import limits
+from ...errors import BundleError
+from ...prototypes_index.facts import check_facts
+from .files import Files, read_regular
+from .manifest import Manifest
+
+REPORT = "apex.json"
+
+
+class Purity(msgspec.Struct, frozen=True):
+    """How pure a view's channels are in one part of the clips: as they were, with U, with a random U."""
+
+    before: float | None = None
+    after: float | None = None
+    random: float | None = None
+
+
+class Part(msgspec.Struct, frozen=True):
+    """How many sounds a part of the clips has."""
+
+    sounds: int | None = None
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """How U was learnt, as far as it is told."""
+
+    invertible: bool = False
+    per_view: bool = False
+
+
+class ApexReport(msgspec.Struct, frozen=True):
+    """What is told of U; a report may hold more (docs/apex_training.md)."""
+
+    settings: Settings = Settings()
+    clips: dict[str, Part] = {}
+    channels: int | None = None
+    head: str | None = None
+    orthogonality: float | None = None
+    invariance: dict[str, Any] | None = None
+    # By view, then by part.
+    purity: dict[str, dict[str, Purity]] | None = None
+    notes: list[str] = []
+
+
+def report_in(document: Mapping[str, Any], where: Path) -> ApexReport:
+    """The report as types. Raises BundleError naming `where` it stands."""
+    try:
+        check_facts(document)
+        return msgspec.convert(document, ApexReport)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise BundleError(
+            f"{where}: is no report of a learnt U ({error}); export the bundle again"
+        ) from error
+
+
+def read_report(bundle: Path, manifest: Manifest) -> dict[str, Any] | None:
+    """The report of the U in the bundle's own embeddings graph; None where that graph has raw channels.
+
+    Raises BundleError where it is damaged.
+    """
+    if REPORT not in manifest.files:
+        return None
+    path = Files(bundle, manifest.files).path(REPORT)
+    try:
+        text = read_regular(path, limits.REPORT_BYTES)
+        if len(text) > limits.REPORT_BYTES:
+            raise ValueError(f"larger than {limits.REPORT_BYTES >> 20} MiB")
+        found = msgspec.json.decode(text, type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BundleError(f"{path}: cannot be read ({error}); export the bundle again") from error
+    report_in(found, path)
+    return found

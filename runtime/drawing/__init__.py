@@ -1,0 +1,1 @@
+"""Spectrograms and text as PNG."""

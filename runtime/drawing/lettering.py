@@ -1,0 +1,152 @@
+r"""Text in pictures: a character is drawn, or spelt out as its escape, and never a box.
+
+DejaVu Sans comes with earmark (a subset: Latin, Greek, Cyrillic, Armenian, Georgian, Hebrew, Arabic, signs).
+What it lacks is drawn in a font of this machine that has it, else written as \uXXXX.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from ...printable import printable
+
+_OWN = Path(__file__).resolve().parent / "fonts" / "DejaVuSans.ttf"
+_ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+# A line of a picture never holds more.
+_MOST = 300
+# No font has it: what is drawn for it is the font's sign of a missing character.
+_NOBODYS = "\U0010fffe"
+# Size at which fonts are asked what they have.
+_PROBE = 24
+# Fonts of the machine that are tried for a character, those of many scripts first.
+_TRIED = 400
+_WIDE = ("cjk", "unicode", "fallback", "uming", "wqy", "gothic", "noto", "pingfang", "hiragino", "dejavu")
+_FONTS = {
+    "darwin": ("/System/Library/Fonts", "/Library/Fonts", "~/Library/Fonts"),
+    "win32": (r"%WINDIR%\Fonts", r"%LOCALAPPDATA%\Microsoft\Windows\Fonts"),
+}
+_FONTS_ELSEWHERE = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts")
+
+
+class Lettering:
+    """One line at a time, at one size in points."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._fonts: dict[Path, Any] = {}
+
+    def write(
+        self, canvas: Any, at: tuple[float, float], text: str, colour: Any, width: float, anchor: str = "lm"
+    ) -> None:
+        """Draw one line of `text` from the left, shortened to `width` pixels."""
+        x, y = at
+        for path, piece in _runs(self._fitted(_pieces(text), width)):
+            font = self._font(path)
+            canvas.text((x, y), piece, colour, font, anchor=anchor)
+            x += font.getlength(piece)
+
+    def shortened(self, text: str, width: float) -> str:
+        """The line that `write` draws."""
+        return "".join(piece for _, piece in self._fitted(_pieces(text), width))
+
+    def _fitted(self, pieces: list[tuple[Path, str]], width: float) -> list[tuple[Path, str]]:
+        """As many pieces as fit, with an ellipsis where that is not all."""
+        if self._length(pieces) <= width:
+            return pieces
+        end = [(_OWN, _ELLIPSIS)]
+        low, high = 0, len(pieces) - 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (
+                (middle, high) if self._length([*pieces[:middle], *end]) <= width else (low, middle - 1)
+            )
+        return [*pieces[:low], *end]
+
+    def _length(self, pieces: list[tuple[Path, str]]) -> float:
+        return float(sum(self._font(path).getlength(piece) for path, piece in _runs(pieces)))
+
+    def _font(self, path: Path) -> Any:
+        if path not in self._fonts:
+            from PIL import ImageFont
+
+            self._fonts[path] = ImageFont.truetype(str(path), self._size)
+        return self._fonts[path]
+
+
+def _pieces(text: str) -> list[tuple[Path, str]]:
+    """Every character of one line, or its escape, with the font that has it."""
+    line = unicodedata.normalize("NFC", printable(" ".join(text.split())))
+    return [piece for one in line[:_MOST] for piece in _piece(one)]
+
+
+def _piece(one: str) -> Iterator[tuple[Path, str]]:
+    font = _font_with(one)
+    if font is not None:
+        yield font, one
+    # A variant of the sign before it: without it the sign is still there.
+    elif not 0xFE00 <= ord(one) <= 0xFE0F:
+        yield _OWN, f"\\u{ord(one):04x}" if ord(one) < 0x10000 else f"\\U{ord(one):08x}"
+
+
+def _runs(pieces: list[tuple[Path, str]]) -> Iterator[tuple[Path, str]]:
+    """Neighbours of one font together: letters join, and are kerned."""
+    for path, run in groupby(pieces, key=lambda piece: piece[0]):
+        yield path, "".join(piece for _, piece in run)
+
+
+@lru_cache(maxsize=4096)
+def _font_with(one: str) -> Path | None:
+    """A font that has the character: the own one, else one of this machine, else none."""
+    if unicodedata.bidirectional(one) in {"R", "AL"} and not _shapes():
+        # From left to right and in unjoined letters it would be another text.
+        return None
+    if _has(_OWN, one):
+        return _OWN
+    if unicodedata.category(one) in {"Cn", "Co", "Cs"}:
+        return None
+    return next((path for path in _machines_fonts() if _has(path, one)), None)
+
+
+def _shapes() -> bool:
+    """Whether Pillow can lay out text that runs from right to left."""
+    from PIL import features
+
+    return bool(features.check("raqm"))
+
+
+def _has(path: Path, one: str) -> bool:
+    try:
+        font = _probe_font(path)
+        drawn, missing = font.getmask(one), font.getmask(_NOBODYS)
+    except (OSError, ValueError):
+        # Not a font, or one of fixed sizes.
+        return False
+    return drawn.size != missing.size or bytes(drawn) != bytes(missing)
+
+
+@lru_cache(maxsize=16)
+def _probe_font(path: Path) -> Any:
+    """The font laid out character by character: shaping would show more than the one asked about."""
+    from PIL import ImageFont
+
+    return ImageFont.truetype(str(path), _PROBE, layout_engine=ImageFont.Layout.BASIC)
+
+
+@lru_cache(maxsize=1)
+def _machines_fonts() -> tuple[Path, ...]:
+    """Font files of this machine, those likely to hold many scripts first."""
+    found: list[Path] = []
+    for name in _FONTS.get(sys.platform, _FONTS_ELSEWHERE):
+        folder = Path(os.path.expandvars(name)).expanduser()
+        found += [path for path in folder.rglob("*") if path.suffix.lower() in {".ttf", ".ttc", ".otf"}]
+    ranked = sorted(
+        found, key=lambda path: (not any(word in path.name.lower() for word in _WIDE), path.name, str(path))
+    )
+    return tuple(ranked[:_TRIED])

@@ -1,0 +1,1 @@
+"""Sessions of ONNX Runtime and the one pipeline from windows to logits and taps."""

@@ -1,0 +1,82 @@
+"""From logits to scores, and from the scores of windows to those of a sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from ..arrays import FloatArray
+
+
+def scores_of(logits: FloatArray, task: str) -> FloatArray:
+    """Probabilities [..., K]: softmax where one label holds, sigmoid where several may."""
+    wide = logits.astype(np.float64)
+    if task == "multi_label":
+        return (0.5 * (1.0 + np.tanh(0.5 * wide))).astype(np.float32)
+    shifted = np.exp(wide - wide.max(axis=-1, keepdims=True))
+    scores: FloatArray = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return scores
+
+
+# From this score on a label holds, where several may.
+HOLDS = 0.5
+
+
+class Aggregate:
+    """Scores of a sound from those of its windows, by mean or maximum; memory does not grow."""
+
+    def __init__(self, how: Literal["mean", "max"]) -> None:
+        self._how = how
+        self._total: np.ndarray | None = None
+        self._count = 0
+
+    def add(self, scores: Iterable[FloatArray]) -> None:
+        """See the scores [K] of further windows."""
+        for one in scores:
+            value = one.astype(np.float64)
+            if self._total is None:
+                self._total = value
+            else:
+                self._total = self._total + value if self._how == "mean" else np.maximum(self._total, value)
+            self._count += 1
+
+    def value(self) -> FloatArray:
+        """Scores [K] of the sound so far. Raises ValueError before the first window."""
+        if self._total is None:
+            raise ValueError("no window has been heard")
+        mean = self._total / self._count if self._how == "mean" else self._total
+        return np.asarray(mean, np.float32)
+
+
+class Clearest:
+    """Of each label the window in which it is clearest; memory does not grow."""
+
+    def __init__(self) -> None:
+        self._scores: FloatArray = np.zeros(0, np.float32)
+        self._at: np.ndarray = np.zeros((0, 2), np.int64)
+        self._windows = 0
+
+    def add(self, scores: FloatArray, offset: int, length: int) -> None:
+        """See the scores [K] of the next window, `length` samples from `offset` on."""
+        if self._windows == 0:
+            self._scores, self._at = np.full_like(scores, -np.inf), np.zeros((len(scores), 2), np.int64)
+        ahead = scores > self._scores
+        self._scores = np.maximum(scores, self._scores)
+        self._at[ahead] = offset, offset + length
+        self._windows += 1
+
+    def hidden_by(self, joined: FloatArray, labels: Sequence[str], rate: int) -> list[str]:
+        """A warning where labels hold in a window, but in no joined score [K]: a mean drowns a short call."""
+        hidden = np.flatnonzero((self._scores >= HOLDS) & (joined < HOLDS))
+        if self._windows < 2 or not len(hidden):
+            return []
+        first = int(hidden[self._scores[hidden].argmax()])
+        start, end = self._at[first] / rate
+        others = f" (and {len(hidden) - 1} other labels in theirs)" if len(hidden) > 1 else ""
+        return [
+            f"{labels[first]!r} has {self._scores[first]:.1%} in the window {start:.2f}-{end:.2f} s{others}, "
+            f"but {joined[first]:.1%} as mean over {self._windows} windows: export the bundle again with "
+            "--aggregate max for the clearest window to count"
+        ]

@@ -1,0 +1,1 @@
+"""Explanation methods, one folder each, and what they share."""

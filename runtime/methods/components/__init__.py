@@ -1,0 +1,1 @@
+"""L2I: the evidence as components of a learnt dictionary."""

@@ -1,0 +1,212 @@
+"""What the method `components` answers: of which sounds the evidence consists, and each to be heard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ....errors import LabelError
+from ...arrays import FloatArray
+from ...bundle.manifest import ComponentSpec
+from ...lazy import lazy_property
+from ...records import ResultRecord
+from ..evidence import Evidence, spans_of
+from .names import name_of
+from .tracks import Tracks
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Component(ResultRecord):
+    """One component of the dictionary, in this sound.
+
+    index: its column; relevance: -1..1, see `ComponentsResult`; contribution: theta_{c,k} z_k, its part of
+        the interpreter's logit; selected: relevance above the threshold
+    peak_hz, bandwidth_hz: where its spectrum lies; label: the class it speaks for most, "" for none
+    clip, clip_start_s, clip_end_s: the training clip that activates it most, and when; "" where unknown
+    spans: when it is active in this sound, (start_s, end_s)
+    """
+
+    index: int
+    relevance: float
+    contribution: float
+    selected: bool
+    peak_hz: float
+    bandwidth_hz: float
+    label: str
+    clip: str
+    clip_start_s: float
+    clip_end_s: float
+    spans: tuple[tuple[float, float], ...]
+    name: str
+    _tracks: Tracks = field(repr=False, compare=False)
+
+    def audio(self) -> FloatArray:
+        """Its track, in the shape, at the rate and of the length of the input; made anew at each call.
+
+        Raises AudioError where the file of a long sound has changed since.
+        """
+        return _shaped(self._tracks, self._tracks.sound([self.index]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        clip = {"name": self.clip, "start_s": round(self.clip_start_s, 4), "end_s": round(self.clip_end_s, 4)}
+        return {
+            "index": self.index,
+            "name": self.name,
+            "relevance": round(self.relevance, 6),
+            "contribution": round(self.contribution, 6),
+            "peak_hz": round(self.peak_hz, 1),
+            "bandwidth_hz": round(self.bandwidth_hz, 1),
+            "label": self.label or None,
+            "clip": clip if self.clip else None,
+            "spans_s": [[round(start, 4), round(end, 4)] for start, end in self.spans],
+        }
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ComponentsResult(ResultRecord):
+    """The components of a sound, and what each says of a label.
+
+    label: the one explained; holds: where several labels may, those that do, the surest first, each of which
+        `of` explains; contributions [C, K]: theta_{c,k} z_k for every label of the model
+    relevance [K]: r_k = theta_{c,k} z_k / max_j |theta_{c,j} z_j|, -1..1; zeros where nothing is active
+    selected: {k: r_k > threshold}, most relevant first; none is an answer, too: silence
+    by_design: whether the components are the classifier itself
+    activations [K, frames] >= 0, frames `frame_s` seconds apart; long sound: a file-backed float16 array
+    interpreted: label -> score by the interpreter alone, best first
+    rescored: as `Result.rescored`, of the selected components; with rescore=True only
+    Index it, or iterate, for each `Component`; a component's facts and sound are made when asked for.
+    """
+
+    label: str
+    labels: tuple[str, ...]
+    holds: tuple[str, ...]
+    contributions: FloatArray
+    relevance: FloatArray
+    selected: tuple[int, ...]
+    threshold: float
+    by_design: bool
+    activations: FloatArray
+    frame_s: float
+    seconds: float
+    interpreted: Mapping[str, float]
+    rescored: Mapping[str, Mapping[str, Any]] | None
+    _facts: tuple[ComponentSpec, ...] = field(repr=False)
+    _tracks: Tracks = field(repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.activations)
+
+    def __getitem__(self, index: int) -> Component:
+        """The component of that column. Raises IndexError."""
+        facts = self._facts[index]
+        at = range(len(self))[index]
+        over_time = np.asarray(self.activations[at], np.float32)
+        spans = spans_of(over_time, self.frame_s, self.seconds)
+        return Component(
+            index=at,
+            relevance=float(self.relevance[at]),
+            contribution=float(self.contributions[self.labels.index(self.label), at]),
+            selected=at in self.selected,
+            peak_hz=facts.peak_hz,
+            bandwidth_hz=facts.bandwidth_hz,
+            label=facts.label,
+            clip=facts.clip,
+            clip_start_s=facts.start_s,
+            clip_end_s=facts.end_s,
+            spans=spans,
+            name=name_of(facts.peak_hz, facts.bandwidth_hz, spans, self.seconds),
+            _tracks=self._tracks,
+        )
+
+    def __iter__(self) -> Iterator[Component]:
+        return (self[index] for index in range(len(self)))
+
+    def of(self, label: str) -> ComponentsResult:
+        """The same sound explained for another label, without hearing it again. Raises LabelError."""
+        if label not in self.labels:
+            raise LabelError(f"no label {label!r} among the components' {', '.join(self.labels[:10])}")
+        relevance = relevance_of(self.contributions[self.labels.index(label)])
+        selected = selected_of(relevance, self.threshold)
+        return replace(self, label=label, relevance=relevance, selected=selected, rescored=None)
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """The labels that hold beside the one explained."""
+        return tuple(label for label in self.holds if label != self.label)
+
+    @property
+    def audio(self) -> FloatArray:
+        """The selected components together, in the shape, at the rate and of the length of the input.
+
+        Made when first asked for, as `residual`. Raises AudioError where the file of a long sound has
+        changed since.
+        """
+        return _shaped(self._tracks, self._kept)
+
+    @property
+    def residual(self) -> FloatArray:
+        """The removed sound: input - audio."""
+        return _shaped(self._tracks, self._removed)
+
+    def remainder(self) -> FloatArray:
+        """What no component holds: the input is the sum of all components' tracks and this one."""
+        whole = self._tracks.sound(range(len(self)))
+        return _shaped(self._tracks, self._tracks.rest(whole))
+
+    @lazy_property
+    def _kept(self) -> FloatArray:
+        return self._tracks.sound(self.selected)
+
+    @lazy_property
+    def _removed(self) -> FloatArray:
+        return self._tracks.rest(self._kept)
+
+    def evidence(self) -> Evidence:
+        """Where the selected components lie in time and frequency."""
+        return self._tracks.evidence(self.selected)
+
+    @property
+    def max_hz(self) -> float:
+        """The highest frequency of the spectrogram."""
+        return 0.5 * self._tracks.opened.model_rate
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: the relevance of all components, facts of those selected."""
+        rescored = self.rescored
+        return {
+            "label": self.label,
+            "count": len(self),
+            "threshold": self.threshold,
+            "by_design": self.by_design,
+            "interpreted": [
+                {"label": label, "score": round(score, 6)} for label, score in self.interpreted.items()
+            ],
+            "relevance": [round(float(value), 6) for value in self.relevance],
+            "selected": [self[index].to_dict() for index in self.selected],
+            "also": [
+                {"label": label, "selected": [other[index].to_dict() for index in other.selected]}
+                for label in self.also
+                for other in (self.of(label),)
+            ],
+            "rescored": {name: dict(scores) for name, scores in rescored.items()} if rescored else None,
+        }
+
+
+def relevance_of(contributions: FloatArray) -> FloatArray:
+    """Contributions theta z [..., K] over its largest magnitude; zeros where all are zero."""
+    most = np.abs(contributions).max(axis=-1, keepdims=True)
+    return np.asarray(contributions / np.where(most > 0.0, most, 1.0), np.float32)
+
+
+def selected_of(relevance: FloatArray, threshold: float) -> tuple[int, ...]:
+    """Indices of the relevance [K] above the threshold, largest first; among equals the first."""
+    order = np.argsort(-relevance, kind="stable")
+    return tuple(int(index) for index in order if relevance[index] > threshold)
+
+
+def _shaped(tracks: Tracks, sound: FloatArray) -> FloatArray:
+    return sound[0] if tracks.opened.flat else sound

@@ -1,0 +1,109 @@
+"""Where the evidence lies: when, in which band, how much of the spectrogram; and a picture's worth of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..arrays import FloatArray
+
+# A picture needs no more columns than this, however long the sound.
+_COLUMNS = 1200
+# Frames whose evidence reaches this share of the strongest frame's count as evidence.
+_STRONG = 0.5
+# Gaps shorter than this are no silence to a listener.
+_GAP_S = 0.05
+# Stretches shorter than this are noise of single frames, unless they hold the strongest.
+_SHORTEST_S = 0.03
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Amplitude and mask [columns, bins] at a picture's resolution: maxima of the frames of a column."""
+
+    amplitude: FloatArray
+    mask: FloatArray
+
+
+class Evidence:
+    """Sums over a sound's windows. Evidence of a cell: mask times log-magnitude, M log1p(|S|)."""
+
+    def __init__(self, frames: int, bins: int) -> None:
+        self._over_time = np.zeros(frames, np.float32)
+        self._over_bins = np.zeros(bins, np.float64)
+        self._per_column = max(1, -(-frames // _COLUMNS))
+        columns = -(-frames // self._per_column)
+        self._amplitude = np.zeros((columns, bins), np.float32)
+        self._mask = np.zeros((columns, bins), np.float32)
+
+    def add(self, first: int, mask: FloatArray, amplitude: FloatArray) -> None:
+        """See a window's [T, F] from frame `first` on; what overlaps an earlier one takes the larger."""
+        self.weigh(first, mask * np.log1p(amplitude))
+        self.show(first, amplitude)
+        self.show(first, mask, of_mask=True)
+
+    def weigh(self, first: int, evidence: FloatArray) -> None:
+        """See evidence [T, F] from frame `first` on."""
+        evidence = evidence[: len(self._over_time) - first]
+        here = slice(first, first + len(evidence))
+        self._over_time[here] = np.maximum(self._over_time[here], evidence.sum(1))
+        self._over_bins += evidence.sum(0, dtype=np.float64)
+
+    def show(self, first: int, values: FloatArray, *, of_mask: bool = False) -> None:
+        """See what a picture shows from frame `first` on [T, F]: amplitude, or the mask on it."""
+        shown = self._mask if of_mask else self._amplitude
+        values = values[: len(self._over_time) - first]
+        if self._per_column == 1:
+            here = slice(first, first + len(values))
+            np.maximum(shown[here], values, out=shown[here])
+        elif len(values):
+            columns = (first + np.arange(len(values))) // self._per_column
+            starts = np.flatnonzero(np.diff(columns, prepend=-1))
+            which = columns[starts]
+            shown[which] = np.maximum(shown[which], np.maximum.reduceat(values, starts))
+
+    def spans(self, frame_s: float, end_s: float) -> tuple[tuple[float, float], ...]:
+        """Stretches (start_s, end_s) of strong evidence, in order; short gaps closed, specks left out."""
+        return spans_of(self._over_time, frame_s, end_s)
+
+    def band(self, bin_hz: float) -> tuple[float, float]:
+        """The central 80 % of the evidence over frequency, (low_hz, high_hz)."""
+        total = self._over_bins.sum()
+        if total <= 0.0:
+            return (0.0, (len(self._over_bins) - 1) * bin_hz)
+        share = np.cumsum(self._over_bins) / total
+        low, high = int(np.searchsorted(share, 0.1)), int(np.searchsorted(share, 0.9))
+        return (low * bin_hz, min(high, len(share) - 1) * bin_hz)
+
+    def overview(self) -> Overview:
+        """For a picture."""
+        return Overview(self._amplitude, self._mask)
+
+
+def spans_of(over_time: FloatArray, frame_s: float, end_s: float) -> tuple[tuple[float, float], ...]:
+    """Stretches (start_s, end_s) in which `over_time` [T] >= 0 is strong, frames `frame_s` apart, in order.
+
+    Strong is half of the strongest frame; short gaps are closed, specks left out.
+    """
+    peak = float(over_time.max(initial=0.0))
+    if peak <= 0.0:
+        return ()
+    strong = np.concatenate([[0], over_time >= _STRONG * peak, [0]]).astype(np.int8)
+    edges = np.diff(strong)
+    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    joined: list[tuple[float, float]] = []
+    for start, end in zip(starts, ends, strict=True):
+        # A frame speaks for half a hop around its centre.
+        low, high = max(0.0, (start - 0.5) * frame_s), min(end_s, (end - 0.5) * frame_s)
+        if joined and low - joined[-1][1] <= _GAP_S:
+            joined[-1] = (joined[-1][0], float(high))
+        else:
+            joined.append((float(low), float(high)))
+    at = float(over_time.argmax()) * frame_s
+    return tuple(
+        (low, high)
+        for low, high in joined
+        # A hair less, so that three frames of 10 ms are 30 ms.
+        if high - low >= _SHORTEST_S * 0.999 or low <= min(at, end_s) <= high
+    )

@@ -1,0 +1,1 @@
+"""L-MAC: the decoder's mask over the listenable STFT."""

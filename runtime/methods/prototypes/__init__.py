@@ -1,0 +1,1 @@
+"""APEX: the nearest training sounds in four views."""

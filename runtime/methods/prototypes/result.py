@@ -1,0 +1,304 @@
+"""What the method `prototypes` answers: frozen records, JSON-ready, with the sound they point to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .... import limits
+from ....errors import MethodError, PrototypeIndexError
+from ...records import ResultRecord
+
+FloatArray = npt.NDArray[np.float32]
+
+# What an account of channels is.
+Kind = Literal["additive", "gradient", "localisation"]
+
+# Order of the band-pass, and how much sound around a crop it is let ring into.
+_FILTER_ORDER = 4
+_MARGIN_S = 0.25
+# A place is a part of a window; the file may have a higher rate, and channels.
+_MOST_SAMPLES = 8 * limits.WINDOW_SAMPLES
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A nominal region of a sound, in seconds and Hz (a receptive field is larger)."""
+
+    start_s: float
+    end_s: float
+    fmin_hz: float
+    fmax_hz: float
+
+    def to_dict(self) -> dict[str, float]:
+        """JSON-ready."""
+        return {
+            "start_s": round(self.start_s, 6),
+            "end_s": round(self.end_s, 6),
+            "fmin_hz": round(self.fmin_hz, 3),
+            "fmax_hz": round(self.fmax_hz, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSound:
+    """A window as the model heard it: amplitude [T, F], spans `seconds` from `start_s` on and 0 to `max_hz`.
+
+    As many columns as a picture needs: of longer windows each is the maximum of several frames.
+    """
+
+    amplitude: FloatArray
+    start_s: float
+    seconds: float
+    max_hz: float
+
+
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class Prototype(ResultRecord):
+    """A place in a training sound that resembles a place in the input.
+
+    similarity: cosine of the two embeddings, -1..1; clip: the training file, relative to its folder
+    start_s, end_s, fmin_hz, fmax_hz: the place in that file; place: the place in the input
+    channels: the feature map's channels behind the input's place, the largest contribution first
+    kind: "prototype" (one of the clips in which some channel is strongest) or "clip" (any other)
+    """
+
+    view: str
+    label: str
+    similarity: float
+    clip: str
+    start_s: float
+    end_s: float
+    fmin_hz: float
+    fmax_hz: float
+    place: Place
+    channels: tuple[int, ...]
+    kind: Literal["prototype", "clip"] = "clip"
+    attribution: str = ""
+    # Further labels of the training sound, where it has several.
+    also: tuple[str, ...] = ()
+    # The whole file in the generation; None where the bundle was built without sound.
+    sound: Path | None = field(default=None, repr=False, compare=False)
+    # What its samples are multiplied by: it is kept at a level at which nothing is clipped or lost.
+    gain: float = field(default=1.0, repr=False, compare=False)
+    # The window of the input in which `place` lies, for pictures.
+    window: WindowSound | None = field(default=None, repr=False, compare=False)
+    # Whether the view pins down a band, hence `audio` filters; the stretch is always cut out.
+    crops_frequency: bool = field(default=True, repr=False, compare=False)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All labels of the training sound."""
+        return (self.label, *self.also)
+
+    def audio(self) -> tuple[FloatArray, int]:
+        """The place as sound: waveform [1, samples] and sample rate in Hz.
+
+        The stretch from start_s to end_s (for the view frequency the clip's whole window), and of it, in
+        views that localise frequency, the band alone. Raises MethodError, naming the source file, where
+        the bundle holds no sound, and PrototypeIndexError where the file is gone or damaged.
+        """
+        if self.sound is None:
+            raise MethodError(
+                f"this bundle was indexed without sound; listen to {self.clip} from {self.start_s:.2f} s to "
+                f"{self.end_s:.2f} s in the training data, or index again with --audio"
+            )
+        margin = _MARGIN_S if self.crops_frequency else 0.0
+        wave, rate, start = self._read(self.sound, self.start_s - margin, self.end_s + margin)
+        if self.crops_frequency:
+            wave = _band(wave, rate, self.fmin_hz, self.fmax_hz)
+        first, last = self._stretch(rate, start + wave.shape[1])
+        return np.ascontiguousarray(wave[:, first - start : last - start]), rate
+
+    def around(self, seconds: float) -> tuple[FloatArray, int, float]:
+        """Up to `seconds` of the clip around the place: waveform [samples], rate, where it starts in seconds.
+
+        Raises as `audio`.
+        """
+        if self.sound is None:
+            raise MethodError(f"this bundle was indexed without sound; {self.clip} cannot be shown")
+        middle = 0.5 * (self.start_s + self.end_s)
+        begin = max(0.0, middle - 0.5 * seconds)
+        wave, rate, start = self._read(self.sound, begin, begin + seconds)
+        return wave.mean(axis=0), rate, start / rate
+
+    def _read(self, path: Path, start_s: float, end_s: float) -> tuple[FloatArray, int, int]:
+        """That stretch of the file, at least a sample: waveform [channels, samples], rate, first sample."""
+        import soundfile
+
+        try:
+            with soundfile.SoundFile(path) as file:
+                rate, total = int(file.samplerate), int(file.frames)
+                first = min(max(0, round(start_s * rate)), max(0, total - 1))
+                last = min(total, max(first + 1, round(end_s * rate)))
+                if (last - first) * int(file.channels) > _MOST_SAMPLES:
+                    raise PrototypeIndexError(f"{path}: a place of {last - first} samples; index again")
+                file.seek(first)
+                wave = file.read(last - first, dtype="float32", always_2d=True).T
+        except (OSError, RuntimeError) as error:
+            raise PrototypeIndexError(
+                f"{path}: cannot be read; load the bundle again, or index it again with --audio"
+            ) from error
+        return (wave.astype(np.float64) * self.gain).astype(np.float32), rate, first
+
+    def _stretch(self, rate: int, total: int) -> tuple[int, int]:
+        """First and last sample to hear."""
+        first = min(max(0, round(self.start_s * rate)), max(0, total - 1))
+        return first, min(total, max(first + 1, round(self.end_s * rate)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        where = Place(self.start_s, self.end_s, self.fmin_hz, self.fmax_hz)
+        return {
+            "label": self.label,
+            "labels": list(self.labels),
+            "similarity": round(self.similarity, 6),
+            "clip": self.clip,
+            **where.to_dict(),
+            "place": self.place.to_dict(),
+            "channels": list(self.channels),
+            "kind": self.kind,
+            **({"attribution": self.attribution} if self.attribution else {}),
+        }
+
+
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class ChannelView(ResultRecord):
+    """One channel in one view: where it peaks in the input, and the clips in which it is strongest."""
+
+    place: Place
+    prototypes: tuple[Prototype, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "place": self.place.to_dict(),
+            "prototypes": [prototype.to_dict() for prototype in self.prototypes],
+        }
+
+
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class Channel(ResultRecord):
+    """One channel of the feature map: where it peaks in the input, and its share of the logit.
+
+    contribution: of the target's logit, see `ChannelAccount`; None where channels only localise
+    score, place: of its peak in the square map
+    views: in every view of the index (where each view has a U of its own, in square alone) its place and
+        the clips in which it is strongest, one a recording
+    """
+
+    channel: int
+    contribution: float | None
+    score: float
+    place: Place
+    views: Mapping[str, ChannelView]
+
+    @property
+    def prototypes(self) -> tuple[Prototype, ...]:
+        """The clips in which it is strongest in the view square, best first."""
+        return self.views["square"].prototypes if "square" in self.views else ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `views` without square, which is the record itself."""
+        return {
+            "channel": self.channel,
+            "contribution": self.contribution,
+            "score": self.score,
+            "place": self.place.to_dict(),
+            "prototypes": [prototype.to_dict() for prototype in self.prototypes],
+            "views": {view: found.to_dict() for view, found in self.views.items() if view != "square"},
+        }
+
+
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class ChannelAccount(ResultRecord):
+    """The target's logit, channel by channel, in the window where it is highest.
+
+    kind: "additive": the contributions of `channels` + bias + remainder = logit, where remainder is the sum
+        over the `others`, all channels not listed; "gradient": contributions are gradient x activation;
+        "localisation": there are none. bias, remainder and error are None unless additive
+    error: how far all contributions and the bias are from the classifier's own logit
+    window: what was heard in it, for pictures
+    """
+
+    label: str
+    logit: float
+    start_s: float
+    end_s: float
+    channels: tuple[Channel, ...]
+    additive: bool
+    bias: float | None
+    remainder: float | None
+    error: float | None
+    note: str = ""
+    kind: Kind = "additive"
+    others: int = 0
+    window: WindowSound | None = field(default=None, repr=False, compare=False)
+
+    def __iter__(self) -> Iterator[Channel]:
+        """The channels, the largest contribution first."""
+        return iter(self.channels)
+
+    def __len__(self) -> int:
+        """How many channels are listed."""
+        return len(self.channels)
+
+    def __getitem__(self, index: int) -> Channel:
+        """The channel at that rank."""
+        return self.channels[index]
+
+    @property
+    def sum(self) -> str:
+        """The account as one line: what is listed, the remainder and the bias, and the logit they make."""
+        parts = [
+            f"{one.contribution:+.2f} (channel {one.channel})"
+            for one in self.channels
+            if one.contribution is not None
+        ]
+        if self.bias is None or self.remainder is None:
+            return ", ".join([*parts, self.note])
+        rest = f"{self.remainder:+.2f} ({self.others} others)"
+        return " ".join([*parts, rest, f"{self.bias:+.2f} (bias)", f"= {self.logit:.2f}"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "label": self.label,
+            "logit": self.logit,
+            "start_s": round(self.start_s, 6),
+            "end_s": round(self.end_s, 6),
+            "additive": self.additive,
+            "kind": self.kind,
+            "channels": [channel.to_dict() for channel in self.channels],
+            "others": self.others,
+            "bias": self.bias,
+            "remainder": self.remainder,
+            "error": self.error,
+            "sum": self.sum,
+            **({"note": self.note} if self.note else {}),
+        }
+
+
+def _band(wave: FloatArray, rate: int, low: float, high: float) -> FloatArray:
+    """The part of `wave` [channels, samples] between `low` and `high` Hz, zero phase."""
+    from scipy.signal import butter, sosfiltfilt
+
+    nyquist = rate / 2
+    # A band that reaches an end of the spectrum is open there; a hair from it, a filter is unstable.
+    lower, upper = low > 0.001 * nyquist, high < 0.99 * nyquist
+    if (not lower and not upper) or low >= 0.99 * nyquist:
+        return wave if low < 0.99 * nyquist else np.zeros_like(wave)
+    if lower and upper:
+        sections = butter(_FILTER_ORDER, [low, high], btype="bandpass", fs=rate, output="sos")
+    elif lower:
+        sections = butter(_FILTER_ORDER, low, btype="highpass", fs=rate, output="sos")
+    else:
+        sections = butter(_FILTER_ORDER, high, btype="lowpass", fs=rate, output="sos")
+    padding = min(wave.shape[1] - 1, 3 * (2 * len(sections) + 1))
+    filtered: FloatArray = sosfiltfilt(sections, wave, axis=1, padlen=max(0, padding)).astype(np.float32)
+    return filtered

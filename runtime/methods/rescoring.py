@@ -1,0 +1,83 @@
+"""What the classifier says when only a part of a sound is left, or when that part is gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...errors import EarmarkError
+from ..arrays import FloatArray
+from ..audio.stft import ComplexArray, inverse
+from ..inference.scores import Aggregate, scores_of
+from .protocol import Context, Heard
+
+
+class MaskedScores:
+    """Scores of the kept and of the removed part of one sound, in the domains that the bundle can hear.
+
+    what: is kept, for warnings
+    """
+
+    def __init__(self, context: Context, target: int, what: str = "kept") -> None:
+        self._context, self._target, self._what = context, target, what
+        manifest = context.bundle.manifest
+        self._domains = ["spectrogram", "audio"] if manifest.rescore == "spectrogram" else ["audio"]
+        how = manifest.window.aggregate
+        self._totals = {domain: (Aggregate(how), Aggregate(how)) for domain in self._domains}
+
+    def add(self, heard: Heard, spectrum: ComplexArray, kept: FloatArray, removed: FloatArray) -> None:
+        """Score one window twice more in each domain: under the gains `kept` and `removed` [T, F], 0..1.
+
+        As audio, what is removed is the window minus what is kept.
+        """
+        spec = self._context.bundle.manifest.analysis
+        with self._context.clock.stage("rescore"):
+            if "spectrogram" in self._domains:
+                self._see("spectrogram", heard.stft * np.stack([kept, removed])[..., None])
+            wave = inverse(spectrum * kept, spec, heard.waveform.shape[-1])
+            self._see("audio", self._front_end(np.stack([wave, heard.waveform - wave])))
+
+    def _front_end(self, waves: FloatArray) -> FloatArray:
+        made = self._context.run("frontend", {"waveform": waves})
+        return next(iter(made.values()))
+
+    def _see(self, domain: str, heard: FloatArray) -> None:
+        manifest = self._context.bundle.manifest
+        stage = manifest.stage("classifier")
+        if stage is not None:
+            logits = self._context.run("classifier", {stage.inputs[0].name: heard}, ["logits"])["logits"]
+            if not np.isfinite(logits).all():
+                raise EarmarkError(
+                    f"{manifest.name}: the classifier's answer to the masked {domain} is not finite"
+                )
+            for total, scores in zip(self._totals[domain], scores_of(logits, manifest.task), strict=True):
+                total.add([scores])
+
+    def scores(self) -> dict[str, dict[str, Any]]:
+        """Domain -> the target's scores and the first labels."""
+        labels = self._context.bundle.manifest.labels
+        found: dict[str, dict[str, Any]] = {}
+        for domain, (kept, removed) in self._totals.items():
+            inside, outside = kept.value(), removed.value()
+            found[domain] = {
+                "mask_in": float(inside[self._target]),
+                "mask_out": float(outside[self._target]),
+                "mask_in_label": labels[int(inside.argmax())],
+                "mask_out_label": labels[int(outside.argmax())],
+            }
+        return found
+
+    def warnings(self) -> list[str]:
+        """Where the mask does not bear out the decision."""
+        manifest = self._context.bundle.manifest
+        target = manifest.labels[self._target]
+        said = []
+        for domain, scores in self.scores().items():
+            part = f"unreliable: the {self._what} {domain}"
+            if manifest.task == "multi_label":
+                if scores["mask_in"] < 0.5:
+                    said.append(f"{part} has {scores['mask_in']:.1%} of {target!r} left")
+            elif scores["mask_in_label"] != target:
+                said.append(f"{part} is heard as {scores['mask_in_label']!r}, not {target!r}")
+        return said

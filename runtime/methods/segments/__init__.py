@@ -1,0 +1,1 @@
+"""Time-localised perturbation: which segments the scores depend on."""

@@ -1,0 +1,201 @@
+"""`segments`: when a model heard it, from nothing but its scores.
+
+Bolanos, Pepino, Meza, Ferrer, "Benchmarking Time-localized Explanations for Audio Classification
+Models", 2025 (arXiv 2506.04391): mask segments, read the log-odds log(p / (1 - p)) of the target, fit
+a surrogate from mask to log-odds, read an importance per segment. Masks, fills, the default surrogate
+and the choice of masks are this project's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ....errors import AudioError, MethodError, ScoreError
+from ...arrays import FloatArray
+from .result import LOWEST_R2, SegmentsResult
+from .search import Found, Progress, search
+from .settings import Axis, Fill, SegmentSettings, Surrogate, require
+
+__all__ = ["SegmentSettings", "SegmentsResult", "segments"]
+
+Values = npt.NDArray[np.float64]
+# Waveforms [B, N] -> the target's probabilities [B].
+ScoreFunction = Callable[[FloatArray], npt.ArrayLike]
+
+# Float arithmetic may leave 0..1 by this much.
+_SLACK = 1e-5
+_NEAREST = 1e-7
+
+
+def segments(
+    score_fn: ScoreFunction,
+    waveform: npt.ArrayLike,
+    sample_rate: int,
+    *,
+    calls: int = 200,
+    segment_seconds: float = 0.1,
+    axis: Axis = "time",
+    surrogate: Surrogate = "smooth",
+    fill: Fill = "noise",
+    preset: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **more: Any,
+) -> SegmentsResult:
+    """Say which segments of a sound make a model's score, for any callable.
+
+    score_fn: waveforms [B, N] float32 -> probabilities of the target [B], 0..1
+    waveform: [N] mono at `sample_rate` Hz, as the model hears it
+    calls, segment_seconds, axis, surrogate, fill, preset: see `SegmentSettings`; `more`: its other fields
+    seed: same seed, same masks; progress(done, budget): called after every batch
+    Raises MethodError for settings, MissingDependencyError without scikit-learn for a forest, AudioError
+    for a sound that is too short or not finite, ScoreError where the scores are not finite probabilities
+    [B]; what score_fn itself raises comes through with a note.
+    """
+    settings = SegmentSettings.of(
+        {
+            "calls": calls,
+            "segment_seconds": segment_seconds,
+            "axis": axis,
+            "surrogate": surrogate,
+            "fill": fill,
+            "preset": preset,
+            **more,
+        }
+    )
+    if settings.precision != "fp32":
+        raise MethodError("segments: a score function has no precision: leave precision away")
+    require(settings)
+    sound = _checked_waveform(waveform)
+    found = search(sound, _checked_rate(sample_rate), _Probabilities(score_fn), settings, seed, progress)
+    return result_of(found, settings, seed)
+
+
+class _Probabilities:
+    """A user's score function as log-odds, with its answers checked."""
+
+    def __init__(self, score_fn: ScoreFunction) -> None:
+        if not callable(score_fn):
+            raise MethodError(
+                f"segments: score_fn is {type(score_fn).__name__}: give a function of waveforms [B, N] "
+                "that returns the target's probabilities [B]"
+            )
+        self._score_fn, self._calls = score_fn, 0
+
+    def __call__(self, sounds: FloatArray) -> Values:
+        """Log-odds [B] of sounds [B, N]. Raises ScoreError."""
+        try:
+            answer = self._score_fn(sounds)
+        except Exception as error:
+            error.add_note(
+                f"raised by the score function given to earmark.segments, for sounds {self._calls + 1} to "
+                f"{self._calls + len(sounds)}, an array {sounds.shape} of {sounds.dtype}"
+            )
+            raise
+        scores = _checked_scores(answer, len(sounds))
+        self._calls += len(sounds)
+        near = np.clip(scores, _NEAREST, 1.0 - _NEAREST)
+        return np.asarray(np.log(near) - np.log1p(-near))
+
+
+def _checked_scores(answer: object, count: int) -> Values:
+    """The answer of a score function as [count] float64. Raises ScoreError."""
+    try:
+        # Tensors on a device say by themselves how they become arrays.
+        scores = np.asarray(answer, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ScoreError(
+            f"the score function returned {type(answer).__name__}, which is no array of numbers: return "
+            f"the target's probabilities [{count}] as NumPy array"
+        ) from error
+    if scores.shape != (count,):
+        raise ScoreError(
+            f"the score function returned the shape {scores.shape} for {count} sounds: return one "
+            f"probability of the target a sound, shape ({count},)"
+        )
+    if not np.isfinite(scores).all():
+        raise ScoreError(
+            f"the score function returned NaN or an infinite value for {int((~np.isfinite(scores)).sum())} "
+            f"of {count} sounds: scores must be finite probabilities"
+        )
+    low, high = float(scores.min()), float(scores.max())
+    if low < -_SLACK or high > 1.0 + _SLACK:
+        raise ScoreError(
+            f"the score function returned {low if low < -_SLACK else high:.6g}, which is no probability: "
+            "scores must lie in 0..1; apply softmax or sigmoid to logits"
+        )
+    return scores
+
+
+def _checked_waveform(waveform: npt.ArrayLike) -> FloatArray:
+    """`waveform` as [N] float32. Raises AudioError."""
+    sound = np.asarray(waveform)
+    if sound.ndim == 2 and sound.shape[0] == 1:
+        sound = sound[0]
+    if sound.ndim != 1 or not np.issubdtype(sound.dtype, np.number) or np.iscomplexobj(sound):
+        raise AudioError(
+            f"segments: the waveform is an array {sound.shape} of {sound.dtype}: give mono sound [N] in -1..1"
+        )
+    if np.issubdtype(sound.dtype, np.integer):
+        raise AudioError(
+            f"segments: the waveform holds integers ({sound.dtype}): scale it to -1..1 as float32 first"
+        )
+    if not sound.size:
+        raise AudioError("segments: the waveform has no samples: give a sound that is not empty")
+    if not np.isfinite(sound).all():
+        raise AudioError("segments: the waveform holds NaN or an infinite value: sound must be finite")
+    return np.ascontiguousarray(sound, dtype=np.float32)
+
+
+def _checked_rate(rate: object) -> int:
+    from ...audio.source import checked_rate
+
+    return checked_rate(rate, "the waveform")
+
+
+def result_of(found: Found, settings: SegmentSettings, seed: int) -> SegmentsResult:
+    """What was found in one clip, as a result with its warnings."""
+    start_s, end_s, fmin_hz, fmax_hz = found.grid.spans()
+    fit = found.fit
+    return SegmentsResult(
+        start_s=start_s,
+        end_s=end_s,
+        fmin_hz=fmin_hz,
+        fmax_hz=fmax_hz,
+        importance=fit.importance,
+        magnitude=fit.magnitude,
+        uncertainty=fit.uncertainty,
+        r2=fit.r2,
+        score=float(0.5 * (1.0 + np.tanh(0.5 * found.full))),
+        calls=found.calls,
+        seconds=found.own_seconds,
+        scoring_seconds=found.scoring_seconds,
+        surrogate=surrogate_of(settings),
+        fill=settings.fill,
+        axis=settings.axis,
+        seed=seed,
+        unit="log_odds" if fit.signed else "impurity",
+        signed=fit.signed,
+        warnings=warnings_of(found),
+    )
+
+
+def surrogate_of(settings: SegmentSettings) -> str:
+    """The surrogate that ran: the preset's default is the forest."""
+    return "forest" if settings.preset and settings.surrogate == "smooth" else settings.surrogate
+
+
+def warnings_of(found: Found) -> tuple[str, ...]:
+    """What a user should know before believing it."""
+    if found.constant:
+        return ("unreliable: no mask changed the score, so no segment can be said to matter",)
+    if found.fit.r2 < LOWEST_R2:
+        return (
+            f"unreliable: the surrogate predicts only {max(0.0, found.fit.r2):.0%} of what the score does on "
+            "masks it has not seen; ask more calls, take longer segments, or another fill or surrogate",
+        )
+    return ()

@@ -1,0 +1,120 @@
+"""What the method `segments` answers: an importance with sign and uncertainty for every segment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...records import ResultRecord
+
+Values = npt.NDArray[np.float64]
+
+# What a row of the result holds.
+COLUMNS = ("start_s", "end_s", "fmin_hz", "fmax_hz", "importance", "magnitude", "uncertainty")
+# A surrogate that explains less than this of what it has not seen explains nothing.
+LOWEST_R2 = 0.3
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SegmentsResult(ResultRecord):
+    """How much each segment speaks for (positive) or against (negative) the target.
+
+    start_s, end_s, fmin_hz, fmax_hz [M]: where each segment lies, in order of time, then frequency
+    importance [M]: by how much the segment raises the target's log-odds (unit "log_odds"), its share of
+        the forest's impurity ("impurity"), or in a sound longer than the model's window its share of the
+        sound's score ("score")
+    magnitude [M]: >= 0, what ranks the segments; per `segment_seconds` of sound where segments differ
+        in length
+    uncertainty [M]: standard deviation of `importance`, >= 0; NaN where the surrogate has none
+    r2: share of the variance of the log-odds that the surrogate predicts on masks it has not seen;
+        below 0 where the mean would serve better
+    score: the target's probability for the whole sound, 0..1
+    calls: sounds the model was asked about; seconds: the explainer's own time; scoring_seconds: the
+        model's
+    signed: False where the sign is not the surrogate's own but that of the marginal effect (forest)
+    """
+
+    start_s: Values
+    end_s: Values
+    fmin_hz: Values
+    fmax_hz: Values
+    importance: Values
+    magnitude: Values
+    uncertainty: Values
+    r2: float
+    score: float
+    calls: int
+    seconds: float = field(compare=False)
+    scoring_seconds: float = field(compare=False)
+    surrogate: str
+    fill: str
+    axis: str
+    seed: int
+    unit: str = "log_odds"
+    signed: bool = True
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.importance)
+
+    def top(self, count: int = 5) -> list[int]:
+        """Indices of the `count` segments of largest magnitude, largest first."""
+        return [int(index) for index in np.argsort(-self.magnitude, kind="stable")[:count]]
+
+    def strongest(self, count: int = 5) -> list[int]:
+        """Indices of the `count` segments of largest |density|, for or against, largest first."""
+        return [int(index) for index in np.argsort(-np.abs(self.density), kind="stable")[:count]]
+
+    @property
+    def density(self) -> Values:
+        """Importance a second [M]: by it segments of unlike length are ranked and drawn."""
+        return np.asarray(self.importance / (self.end_s - self.start_s))
+
+    @property
+    def uneven(self) -> bool:
+        """Whether segments are of unlike length, but for a shorter one at the sound's end."""
+        lengths = (self.end_s - self.start_s)[self.end_s < self.end_s[-1]]
+        return bool(len(lengths) and np.ptp(lengths) > 0.01 * lengths.max())
+
+    def to_csv(self) -> str:
+        """A line a segment, under the names of the columns."""
+        columns = [getattr(self, name) for name in COLUMNS]
+        lines = [",".join(f"{value:.6g}" for value in row) for row in zip(*columns, strict=True)]
+        return "\n".join([",".join(COLUMNS), *lines, ""])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        rows = zip(*(getattr(self, name) for name in COLUMNS), strict=True)
+        return {
+            "axis": self.axis,
+            "surrogate": self.surrogate,
+            "fill": self.fill,
+            "unit": self.unit,
+            "signed": self.signed,
+            "r2": _finite(self.r2, 4),
+            "score": round(self.score, 6),
+            "calls": self.calls,
+            "seconds": round(self.seconds, 4),
+            "scoring_seconds": round(self.scoring_seconds, 4),
+            "seed": self.seed,
+            "segments": [
+                {
+                    "start_s": round(float(start), 4),
+                    "end_s": round(float(end), 4),
+                    "fmin_hz": round(float(low), 1),
+                    "fmax_hz": round(float(high), 1),
+                    "importance": round(float(importance), 6),
+                    "magnitude": round(float(magnitude), 6),
+                    "uncertainty": _finite(uncertainty, 6),
+                }
+                for start, end, low, high, importance, magnitude, uncertainty in rows
+            ],
+        }
+
+
+def _finite(value: float, digits: int) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return round(float(value), digits) if np.isfinite(value) else None

@@ -1,0 +1,303 @@
+"""Which masks to ask the model about, and when to stop asking.
+
+Rounds of masks: the first are drawn at random, the next chosen from a random pool by what they would
+teach; rounds end at the budget, or earlier once the segments' ranks are settled.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ...arrays import FloatArray
+from .gaussian_process import LENGTHS, ROUGH_LENGTHS, Places
+from .grid import SegmentGrid
+from .masks import Masks, Perturbation, batch_of, draw_masks
+from .settings import SegmentSettings
+from .surrogates import Fit, draw_coalitions, forest, kernel_shap, least_squares, ridge, smooth
+
+Values = npt.NDArray[np.float64]
+# Sounds [B, N] -> the target's log-odds [B].
+LogOdds = Callable[[FloatArray], Values]
+Progress = Callable[[int, int], None]
+
+# Masks of the first round and of every later one; both even.
+_FIRST, _NEXT = 64, 32
+# No search ends by itself before a second round has borne out the first.
+_LEAST = _FIRST + _NEXT
+# Pairs that a chosen pair is the best of.
+_POOL = 256
+# More segments than this are looked into from coarse to fine.
+MOST_SEGMENTS = 128
+# Pieces of the coarsest partition; how many of them are split each time, and into how many.
+_PIECES, _SPLIT, _PARTS = 48, 12, 4
+# Log-odds beyond this are all alike: probabilities nearer than 1e-6 to 0 or 1.
+LIMIT = 13.8
+# Squared correlation of what was found with what is to be found, at which asking ends.
+SETTLED = 0.9
+# Log-odds that differ by less than this are rounding.
+SMALLEST_CHANGE = 1e-6
+
+
+@dataclass(frozen=True)
+class Found:
+    """A surrogate fitted to a clip.
+
+    grid: the segments that it speaks of; full: log-odds of the whole clip; own_seconds, scoring_seconds:
+    the explainer's and the model's; constant: no mask changed the answer
+    """
+
+    fit: Fit
+    grid: SegmentGrid
+    full: float
+    calls: int
+    own_seconds: float
+    scoring_seconds: float
+    constant: bool
+
+
+class Asked:
+    """A model that counts what it is asked."""
+
+    def __init__(self, log_odds: LogOdds, budget: int, progress: Progress | None) -> None:
+        self._log_odds, self._budget, self._progress = log_odds, budget, progress
+        self.calls, self.seconds = 0, 0.0
+
+    def __call__(self, sounds: FloatArray) -> Values:
+        """Log-odds [B], clipped, of sounds [B, N]."""
+        start = time.perf_counter()
+        answers = self._log_odds(sounds)
+        self.seconds += time.perf_counter() - start
+        self.calls += len(sounds)
+        if self._progress is not None:
+            self._progress(self.calls, self._budget)
+        return np.clip(answers, -LIMIT, LIMIT)
+
+
+def search(
+    waveform: FloatArray,
+    sample_rate: int,
+    log_odds: LogOdds,
+    settings: SegmentSettings,
+    seed: int,
+    progress: Progress | None = None,
+) -> Found:
+    """Explain one clip [N] that a model hears as a whole. Raises AudioError where it is too short."""
+    start = time.perf_counter()
+    asked = Asked(log_odds, settings.budget, progress)
+    grid = SegmentGrid.of(waveform.size, sample_rate, settings)
+    random = np.random.default_rng(seed)
+    if settings.preset:
+        fit, full, constant = _reference(waveform, grid, asked, settings, random, seed)
+        own = time.perf_counter() - start - asked.seconds
+        return Found(fit, grid, full, asked.calls, own, asked.seconds, constant)
+    perturbation = Perturbation(waveform, grid, settings, random)
+    one = _Search(asked, grid, perturbation, settings, random)
+    full = float(asked(waveform[None])[0])
+    fit = one.shapley(full) if settings.surrogate == "kernel_shap" else one.rounds(seed)
+    return Found(
+        fit=fit,
+        grid=replace(grid, edges=grid.edges[one.borders]),
+        full=full,
+        calls=asked.calls,
+        own_seconds=time.perf_counter() - start - asked.seconds,
+        scoring_seconds=asked.seconds,
+        constant=one.constant,
+    )
+
+
+def _reference(
+    waveform: FloatArray,
+    grid: SegmentGrid,
+    asked: Asked,
+    settings: SegmentSettings,
+    random: np.random.Generator,
+    seed: int,
+) -> tuple[Fit, float, bool]:
+    """The published method: its fit, the log-odds of the clip, and whether no mask changed them."""
+    from .bolanos2025 import distances_of, draw_reference_masks, fit_reference, perturb
+
+    masks = draw_reference_masks(random, grid.size)
+    size = settings.batch or batch_of(waveform.size)
+    values, distances = [], []
+    for start in range(0, len(masks), size):
+        sounds = perturb(random, waveform, grid, masks[start : start + size], settings.fill)
+        distances.append(distances_of(waveform, sounds))
+        values.append(asked(sounds))
+    answers = np.concatenate(values)
+    surrogate = "forest" if settings.surrogate == "smooth" else settings.surrogate
+    fit = fit_reference(surrogate, masks, answers, np.concatenate(distances), seed)
+    return fit, float(answers[0]), float(np.ptp(answers)) < SMALLEST_CHANGE
+
+
+class _Search:
+    """The masks asked about so far, over a partition of the grid that grows finer."""
+
+    def __init__(
+        self,
+        asked: Asked,
+        grid: SegmentGrid,
+        perturbation: Perturbation,
+        settings: SegmentSettings,
+        random: np.random.Generator,
+    ) -> None:
+        self._asked, self._grid, self._perturbation = asked, grid, perturbation
+        self._settings, self._random = settings, random
+        stretches = grid.shape[0]
+        whole = stretches <= MOST_SEGMENTS or settings.surrogate != "smooth"
+        pieces = stretches if whole else _PIECES
+        # borders [P + 1]: the pieces of the partition, as indices into the grid's stretches.
+        self.borders = np.rint(np.linspace(0, stretches, pieces + 1)).astype(np.int64)
+        # At how many calls the partition is next split.
+        parts = 1 + math.ceil(math.log(stretches / pieces) / math.log(_PARTS) - 1e-9)
+        self._levels = [settings.calls * level // parts for level in range(1, parts)]
+        self._masks = np.zeros((0, self._count()), np.bool_)
+        self._values = np.zeros(0)
+
+    @property
+    def places(self) -> Places:
+        """Where the pieces lie."""
+        return Places(np.diff(self.borders), self._grid.shape[1])
+
+    @property
+    def constant(self) -> bool:
+        """Whether no mask has changed the answer."""
+        return len(self._values) > 0 and float(np.ptp(self._values)) < SMALLEST_CHANGE
+
+    def _count(self) -> int:
+        return (len(self.borders) - 1) * self._grid.shape[1]
+
+    def rounds(self, seed: int) -> Fit:
+        """Ask round by round, up to the budget."""
+        settings, asked = self._settings, self._asked
+        # Only a surrogate that knows what it does not know can choose, split and stop.
+        guided = settings.surrogate in {"smooth", "ridge"}
+        self._ask(self._drawn(min(_FIRST, settings.calls - asked.calls) // 2))
+        lengths: Sequence[float] = ROUGH_LENGTHS
+        while (left := settings.calls - asked.calls) >= 2:
+            # On the way a rough prior serves, chosen once; the answer is fitted with all of them.
+            fit = self._fit(seed, lengths) if guided else None
+            if fit is not None:
+                lengths = (fit.length,)
+                if self._due():
+                    self._split(fit)
+                    fit = self._fit(seed, ROUGH_LENGTHS)
+                    lengths = (fit.length,)
+                elif settings.early_stop and asked.calls >= _LEAST and not self._levels and settled(fit):
+                    break
+            self._ask(self._chosen(min(_NEXT, left) // 2, fit))
+        return self._fit(seed)
+
+    def shapley(self, full: float) -> Fit:
+        """KernelSHAP on coalitions of its own kind."""
+        empty = float(self._asked(self._perturbation.sounds(np.zeros((1, self._grid.size), np.bool_)))[0])
+        pairs = (self._settings.calls - self._asked.calls) // 2
+        masks, weights = draw_coalitions(self._random, pairs, self._grid.size)
+        self._ask(masks)
+        return kernel_shap(self._masks, self._values, full, empty, weights)
+
+    def _fit(self, seed: int, lengths: Sequence[float] = LENGTHS) -> Fit:
+        kind, places = self._settings.surrogate, self.places
+        if kind == "smooth":
+            return smooth(self._masks, self._values, places, lengths)
+        if kind == "forest":
+            return forest(self._masks, self._values, places, seed)
+        how = {"ridge": ridge, "least_squares": least_squares}[kind]
+        return how(self._masks, self._values, places)
+
+    def _drawn(self, pairs: int) -> Masks:
+        shape = (len(self.borders) - 1, self._grid.shape[1])
+        return draw_masks(self._random, pairs, shape, self._settings.windows, self._settings.shares)
+
+    def _chosen(self, pairs: int, fit: Fit | None) -> Masks:
+        """The pairs that, one after the other, would lessen the uncertainty most."""
+        if fit is None or fit.covariance is None or not self._settings.active:
+            return self._drawn(pairs)
+        pool = self._drawn(_POOL)
+        picked = choose(pool[::2], fit.covariance, fit.noise, pairs)
+        return np.stack([pool[::2][picked], pool[1::2][picked]], axis=1).reshape(2 * pairs, -1)
+
+    def _ask(self, masks: Masks) -> None:
+        """Have the model answer to `masks` [n, M] of the partition, a batch at a time.
+
+        While it thinks about one batch, a thread makes the sounds of the next, in the same order as ever.
+        """
+        fine = self._on_grid(masks)
+        size = self._perturbation.batch
+        batches = [fine[start : start + size] for start in range(0, len(fine), size)]
+        answers: list[Values] = []
+        with ThreadPoolExecutor(1, "earmark-segments") as ahead:
+            made: list[Future[FloatArray]] = []
+            for batch in [*batches, None]:
+                sounds = made.pop().result() if made else None
+                if batch is not None:
+                    made.append(ahead.submit(self._perturbation.sounds, batch))
+                if sounds is not None:
+                    answers.append(self._asked(sounds))
+        self._masks = np.concatenate([self._masks, masks])
+        self._values = np.concatenate([self._values, *answers])
+
+    def _on_grid(self, masks: Masks) -> Masks:
+        """Masks over the partition as masks over the grid."""
+        bands = self._grid.shape[1]
+        pieces = masks.reshape(len(masks), -1, bands)
+        return np.repeat(pieces, np.diff(self.borders), axis=1).reshape(len(masks), -1)
+
+    def _due(self) -> bool:
+        """Whether this level of the partition has had its share of the calls."""
+        return bool(self._levels) and self._asked.calls >= self._levels[0]
+
+    def _split(self, fit: Fit) -> None:
+        """Split the pieces that matter most; the answers so far hold for the finer partition as well."""
+        self._levels.pop(0)
+        lengths = np.diff(self.borders)
+        magnitude = fit.magnitude.reshape(len(lengths), -1).max(axis=1) * lengths
+        magnitude[lengths < 2] = -1.0
+        counts = np.ones(len(lengths), np.int64)
+        for index in np.argsort(-magnitude, kind="stable")[:_SPLIT].tolist():
+            counts[index] = min(_PARTS, int(lengths[index]))
+        pieces = [
+            np.rint(np.linspace(low, high, count + 1)).astype(np.int64)[:-1]
+            for low, high, count in zip(self.borders[:-1], self.borders[1:], counts.tolist(), strict=True)
+        ]
+        self.borders = np.append(np.concatenate(pieces), self.borders[-1])
+        masks = self._masks.reshape(len(self._masks), len(counts), -1)
+        self._masks = np.repeat(masks, counts, axis=1).reshape(len(masks), -1)
+
+
+def settled(fit: Fit) -> bool:
+    """Whether more masks would hardly change the ranks.
+
+    With m the importances and u their uncertainties, var(m) / (var(m) + mean(u^2)) is the squared
+    correlation to be expected between the importances found and those an endless budget would find.
+    """
+    found = float(fit.importance.var())
+    return found > SETTLED * (found + float(np.square(fit.uncertainty).mean()))
+
+
+def choose(pool: Masks, covariance: Values, noise: float, pairs: int) -> list[int]:
+    """Indices of masks [n, M] out of `pool` that together lessen the uncertainty of a linear model most.
+
+    Greedy: the mask whose prediction is most uncertain under the covariance [M, M], given those chosen
+    before; that is the largest gain in log-determinant (D-optimality). noise: variance of an answer.
+    """
+    signs = pool.astype(np.float64) - 0.5
+    reach = signs @ covariance
+    spread = np.einsum("ij,ij->i", reach, signs)
+    picked: list[int] = []
+    for _ in range(min(pairs, len(pool))):
+        best = int(spread.argmax())
+        picked.append(best)
+        # A pair is asked, two answers that differ by twice the mask's effect: half the noise of one.
+        scale = 1.0 / (0.5 * noise + reach[best] @ signs[best] + 1e-12)
+        shared = reach @ signs[best]
+        reach = reach - np.outer(shared, reach[best]) * scale
+        spread = np.where(np.isneginf(spread), spread, spread - shared**2 * scale)
+        spread[best] = -np.inf
+    return picked

@@ -1,0 +1,179 @@
+"""What a user can set for the method `segments`, checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+
+from ....errors import MethodError, MissingDependencyError
+from ...arrays import FloatArray
+from ..protocol import refuse_unknown
+
+Axis = Literal["time", "frequency", "both"]
+Surrogate = Literal["smooth", "ridge", "least_squares", "kernel_shap", "forest"]
+Fill = Literal["ambience", "noise", "zeros", "mean", "background"]
+Precision = Literal["fp32", "int8"]
+
+AXES: tuple[str, ...] = get_args(Axis)
+SURROGATES: tuple[str, ...] = get_args(Surrogate)
+FILLS: tuple[str, ...] = get_args(Fill)
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+PRESETS = ("bolanos2025",)
+
+# What a preset does not go by.
+_NOT_OF_PRESETS = ("calls", "windows", "shares", "fade_seconds", "active", "early_stop")
+
+# Below this a surrogate has nothing to be judged by.
+FEWEST_CALLS = 16
+# Calls of the reference's pooled setting, sampled directly: 9 combinations of 334 masks and the sound itself.
+REFERENCE_CALLS = 3007
+
+
+@dataclass(frozen=True)
+class SegmentSettings:
+    """Settings of the method `segments`.
+
+    calls: how often the model may be asked, at least 16; of a sound longer than a window see `fine_windows`
+    segment_seconds: length of a segment; the last may be shorter
+    axis: what is masked: stretches of time, frequency bands, or tiles of both
+    bands: frequency bands, of equal width on the mel scale (axes frequency and both), 2 to 64
+    surrogate: smooth (Gaussian process over time), ridge, least_squares, kernel_shap, forest
+        (scikit-learn; its importances are unsigned and take the sign of the segment's marginal effect)
+    fill: what a masked segment is replaced by: white noise of the clip's mean and a share of its deviation,
+        ambience (noise of the spectrum and level of the quieter half of the clip), zeros, the clip's
+        mean, or `background`, another clip's sound [n], repeated to length
+    windows: lengths in segments of the runs that are masked together
+    shares: the masked share of a mask is drawn from this range; its complement is asked for as well
+    fade_seconds: raised-cosine fade at the border of a masked segment
+    active: choose masks by what they would teach about the segments
+    early_stop: stop before `calls` once the segments' ranks are settled
+    precision: which classifier is asked: fp32, or int8 where the bundle has one
+    preset: "bolanos2025": the reference's masks, fills (noise or zeros) and surrogates (forest, which
+        serves for smooth too, least_squares, kernel_shap) with its defects, in 3007 calls; what it does
+        not go by is refused
+    fine_windows: of a sound longer than the model's window, for how many windows there are `calls`; all
+        windows with a noticeable share of the score share them, down to 16 calls each
+    batch: sounds a call of the model; None: 8, or fewer where they are long; a GPU gains by more
+    Raises MethodError with what may be given instead.
+    """
+
+    calls: int = 200
+    segment_seconds: float = 0.1
+    axis: Axis = "time"
+    bands: int = 8
+    surrogate: Surrogate = "smooth"
+    fill: Fill = "noise"
+    background: FloatArray | None = None
+    windows: tuple[int, ...] = (1, 3, 5)
+    shares: tuple[float, float] = (0.1, 0.9)
+    fade_seconds: float = 0.005
+    active: bool = True
+    early_stop: bool = True
+    precision: Precision = "fp32"
+    preset: str | None = None
+    fine_windows: int = 4
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("axis", self.axis, AXES)
+        _one_of("surrogate", self.surrogate, SURROGATES)
+        _one_of("fill", self.fill, FILLS)
+        _one_of("precision", self.precision, PRECISIONS)
+        if self.preset is not None:
+            _one_of("preset", self.preset, PRESETS)
+            _check_preset(self)
+        if self.axis == "time" and self.bands != _default("bands"):
+            raise MethodError(
+                "segments: bands divide frequency: choose the axis frequency or both, or leave bands"
+            )
+        _whole("calls", self.calls, FEWEST_CALLS, 10_000_000)
+        _whole("bands", self.bands, 2, 64)
+        _whole("fine_windows", self.fine_windows, 1, 1000)
+        if self.batch is not None:
+            _whole("batch", self.batch, 1, 65536)
+        _within("segment_seconds", self.segment_seconds, 0.001, 3600.0)
+        _within("fade_seconds", self.fade_seconds, 0.0, self.segment_seconds)
+        if not self.windows:
+            raise MethodError("segments: windows holds no run length: give whole numbers such as 1, 3, 5")
+        for window in self.windows:
+            _whole("windows", window, 1, 1000)
+        low, high = self.shares
+        if not 0.0 < low <= high < 1.0:
+            raise MethodError(f"segments: shares are {low} to {high}: give a range within 0..1, as 0.1, 0.9")
+        if (self.fill == "background") != (self.background is not None):
+            raise MethodError(
+                "segments: the fill background and a background sound go together: give both or neither"
+            )
+        if self.background is not None:
+            sound = np.asarray(self.background)
+            if sound.ndim != 1 or not sound.size or not np.isfinite(sound).all():
+                raise MethodError("segments: background is no finite sound [n] of at least one sample")
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """The settings from options by name. Raises MethodError for a name that does not exist."""
+        refuse_unknown("segments", options, [field.name for field in fields(cls)])
+        given: dict[str, Any] = dict(options)
+        for name in ("windows", "shares"):
+            if name in given:
+                given[name] = tuple(given[name])
+        return cls(**given)
+
+    @property
+    def forest(self) -> bool:
+        """Whether a random forest is fitted, by choice or because the preset's default is one."""
+        return self.surrogate == "forest" or (self.preset is not None and self.surrogate == "smooth")
+
+    @property
+    def budget(self) -> int:
+        """Most calls for one clip."""
+        return REFERENCE_CALLS if self.preset else self.calls
+
+
+def require(settings: SegmentSettings) -> None:
+    """Raise MissingDependencyError, before the model is asked, where the surrogate's package is missing."""
+    if settings.forest:
+        try:
+            import sklearn.ensemble  # noqa: F401
+        except ImportError as error:
+            raise MissingDependencyError(
+                f'the surrogate forest needs scikit-learn ({error}): pip install "earmark[evaluation]"'
+            ) from error
+
+
+def _check_preset(settings: SegmentSettings) -> None:
+    """The reference masks time, with zeros or noise, knows three surrogates, and draws masks its own way."""
+    if settings.axis != "time":
+        raise MethodError(f"segments: the preset {settings.preset} masks time: leave axis away")
+    if settings.fill not in {"noise", "zeros"}:
+        raise MethodError(f"segments: the preset {settings.preset} fills with noise or zeros")
+    if settings.surrogate not in {"smooth", "forest", "least_squares", "kernel_shap"}:
+        raise MethodError(
+            f"segments: the preset {settings.preset} has the surrogates forest, least_squares, kernel_shap"
+        )
+    for name in _NOT_OF_PRESETS:
+        if getattr(settings, name) != _default(name):
+            raise MethodError(f"segments: the preset {settings.preset} has its own {name}: leave it away")
+
+
+def _default(name: str) -> object:
+    """What a setting is where nobody sets it."""
+    return next(field.default for field in fields(SegmentSettings) if field.name == name)
+
+
+def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise MethodError(f"segments: {name} {value!r} is not one of {', '.join(known)}")
+
+
+def _whole(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+        raise MethodError(f"segments: {name} is {value!r}: give a whole number from {low} to {high}")
+
+
+def _within(name: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not low <= value <= high:
+        raise MethodError(f"segments: {name} is {value!r}: give a number from {low:g} to {high:g}")

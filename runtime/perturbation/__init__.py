@@ -1,1 +1,0 @@
-"""Asking a model about changed versions of a sound: masks, fills, surrogates, and what to ask next."""

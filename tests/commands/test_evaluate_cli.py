@@ -1,0 +1,261 @@
+"""`earmark evaluate` as a user meets it: tables, one JSON document, errors before any long work."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from earmark.cli import main
+from earmark.evaluation.faithfulness.maskers import MASKERS
+from earmark.evaluation.faithfulness.metrics import METRICS
+from earmark.evaluation.synthesis import make_clip
+from earmark.runtime.explainer import SHIPPED
+
+CONFTEST = Path(__file__).parents[1] / "conftest.py"
+
+
+@pytest.fixture
+def run():
+    runner = CliRunner()
+
+    def invoke(*arguments):
+        return runner.invoke(main, ["evaluate", "masks", *map(str, arguments)])
+
+    return invoke
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Two clips each of two classes, folds 1 and 2."""
+    folder = tmp_path_factory.mktemp("data")
+    for number, label in enumerate(("kick", "snare")):
+        (folder / label).mkdir()
+        for index in range(2):
+            clip = make_clip(label, [4, number, index], snr_db=15.0)
+            name = f"{1 + index}-{10 * number + index}-A.flac"
+            soundfile.write(folder / label / name, clip.waveform, clip.sample_rate)
+    return folder
+
+
+@pytest.fixture
+def broken(data, tmp_path):
+    """The same with a text file that calls itself sound."""
+    folder = tmp_path / "broken"
+    shutil.copytree(data, folder)
+    (folder / "kick" / "2-99-A.wav").write_text("this is no sound")
+    return folder
+
+
+@pytest.fixture
+def without_decoder(tmp_path):
+    """The shipped bundle as it would be without a decoder."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(SHIPPED, folder)
+    manifest = json.loads((folder / "bundle.json").read_text())
+    manifest["stages"] = [stage for stage in manifest["stages"] if stage["name"] != "decoder"]
+    manifest["explainers"].remove("mask")
+    del manifest["mask_targets"], manifest["files"]["decoder.onnx"]
+    (folder / "decoder.onnx").unlink()
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_a_person_sees_a_row_a_method_with_directions_and_areas(run, data):
+    result = run(SHIPPED, data)
+    assert result.exit_code == 0, result.output
+    header = next(line for line in result.stdout.splitlines() if "Fid-In" in line)
+    for metric in METRICS.values():
+        arrow = {"higher": " ↑", "lower": " ↓", None: ""}[metric.better]
+        assert metric.name + arrow in header
+    rows = [line.split()[2] for line in result.stdout.splitlines() if line.startswith("clean  ")]
+    assert rows == [*MASKERS, *MASKERS]
+    assert "silence" in result.stdout
+    assert "[" not in result.stdout
+    shown = run(SHIPPED, data, "--intervals", "-m", "mask", "-m", "random", "--domain", "audio")
+    assert "mask minus the others" in shown.stdout
+    assert "[" in shown.stdout
+
+
+def test_json_is_one_document_whose_rows_are_the_table(run, data, tmp_path):
+    records = tmp_path / "more" / "records.jsonl"
+    options = ["-m", "mask", "-m", "energy", "--condition", "noise", "--condition", "speech"]
+    result = run(SHIPPED, data, *options, "--domain", "audio", "--json", "--seed", 3, "--records", records)
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert list(document["conditions"]) == ["noise", "speech"]
+    assert document["seed"] == 3
+    assert document["conditions"]["noise"]["windows"] == 4
+    assert set(document["conditions"]["noise"]["silence"]) == {"audio"}
+    rows = document["table"]["rows"]
+    names = [(row["condition"], row["domain"], row["method"]) for row in rows]
+    expected = [(c, "audio", m) for c in ("noise", "speech") for m in ("mask", "energy")]
+    assert names == expected
+    for row in rows:
+        for key in METRICS:
+            assert set(row[key]) == {"estimate", "low", "high", "count", "groups"}
+        assert row["area_spread"] >= 0
+        assert row["milliseconds"] >= 0
+    assert [row["method"] for row in document["differences"]["rows"]] == ["energy", "energy"]
+    lines = [json.loads(line) for line in records.read_text().splitlines()]
+    assert len(lines) == 2 * 2 * 4
+    mine = [line["values"]["average_drop"] for line in lines if line["masker"] == "energy"][:4]
+    assert rows[1]["average_drop"]["estimate"] == pytest.approx(np.mean(mine))
+    again = run(SHIPPED, data, *options, "--domain", "audio", "--json", "--seed", 3)
+    for row, same in zip(rows, json.loads(again.stdout)["table"]["rows"], strict=True):
+        assert {**row, "milliseconds": 0} == {**same, "milliseconds": 0}
+
+
+def test_a_fold_a_class_and_an_area(run, data, tmp_path):
+    one_class = tmp_path / "one"
+    shutil.copytree(data / "kick", one_class / "kick")
+    options = ["--fold", 2, "--area", 0.1, "-m", "energy", "-m", "thresholded", "--threshold", 0.9, "--json"]
+    result = run(SHIPPED, one_class, *options, "--domain", "spectrogram")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["conditions"]["clean"]["clips"] == 1
+    areas = {row["method"]: row["area"]["estimate"] for row in document["table"]["rows"]}
+    assert areas["energy"] == pytest.approx(0.1, abs=1e-4)
+    soft = run(SHIPPED, one_class, "--fold", 2, "-m", "thresholded", "--threshold", 0.1, "--json")
+    assert json.loads(soft.stdout)["table"]["rows"][0]["area"]["estimate"] > areas["thresholded"]
+
+
+@pytest.mark.parametrize("suffix", ["json", "png"])
+def test_curves_are_written(run, data, tmp_path, suffix):
+    path = tmp_path / "new" / f"curves.{suffix}"
+    options = ["-m", "mask", "-m", "energy", "--domain", "spectrogram", "--fold", 1, "--curves", path]
+    result = run(SHIPPED, data, *options)
+    assert result.exit_code == 0, result.output
+    if suffix == "png":
+        assert path.read_bytes().startswith(b"\x89PNG")
+        return
+    points = json.loads(path.read_text())["points"]
+    areas = [point["area"] for point in points if point["method"] == "energy"]
+    assert areas == pytest.approx(np.arange(0.05, 0.61, 0.05), abs=1e-3)
+    assert {"average_drop", "faithfulness", "input_fidelity"} < set(points[0])
+
+
+def test_unreadable_clips_are_listed_and_skipped_or_fatal(run, broken):
+    result = run(SHIPPED, broken, "-m", "ones", "--json")
+    assert result.exit_code == 0, result.output
+    assert "2-99-A.wav" in result.stderr
+    document = json.loads(result.stdout)
+    assert [one["clip"] for one in document["skipped"]] == ["kick/2-99-A.wav"]
+    assert document["conditions"]["clean"]["clips"] == 4
+    strict = run(SHIPPED, broken, "-m", "ones", "--strict")
+    assert strict.exit_code == 1
+    assert "2-99-A.wav" in strict.stderr
+    assert not strict.stdout
+
+
+def test_the_recipes_own_drop_has_its_ceiling(run, data):
+    options = ["-m", "random", "--area", 0.001, "--domain", "spectrogram", "--json"]
+    drops = []
+    for more in ([], ["--reference"]):
+        document = json.loads(run(SHIPPED, data, *options, *more).stdout)
+        drops.append(document["table"]["rows"][0]["average_drop"]["estimate"])
+    assert drops[1] < 63.3 < drops[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["{bundle}", "{data}", "-m", "nonsense"], 2, "nonsense"),
+        (["{bundle}", "{data}", "-m", "gradcam"], 2, "--source"),
+        (["{bundle}", "{data}", "--condition", "underwater"], 2, "underwater"),
+        (["{bundle}", "{data}", "--device", "toaster"], 2, "toaster"),
+        (["{bundle}", "{data}", "--device", "cuda"], 3, "cuda"),
+        (["{bundle}", "{data}", "--area", "0"], 2, "--area"),
+        (["{bundle}", "{data}", "--curves", "curves.doc"], 2, ".png"),
+        (["{bundle}", "{data}", "--calls", "10"], 2, "--calls"),
+        (["{bundle}", "{data}", "-m", "mask", "--threshold", "0.9"], 2, "--threshold"),
+        (["{bundle}", "{data}", "-m", "mask", "--area", "0.2"], 2, "--area"),
+        (["{bundle}", "{data}", "-m", "mask", "--source", "{empty}"], 2, "--source"),
+        (["{bundle}", "{data}", "--speech", "{empty}"], 2, "--condition speech"),
+        (["{data}", "{bundle}"], 2, "is a bundle"),
+        (["{bundle}", "{data}", "--fold", "7"], 1, "fold 7"),
+        (["{bundle}", "{absent}"], 2, "absent"),
+        (["{bundle}", "{empty}"], 1, "no class folders"),
+        (["{bundle}", "{strange}"], 1, "'theremin'"),
+        (["{bundle}", "{data}", "--speech", "{empty}", "--condition", "speech"], 1, "speech"),
+        (["{bundle}", "{alone}", "--condition", "mixture"], 1, "another recording"),
+        (["{bundle}", "{data}", "--source", "{empty}"], 1, "empty"),
+        (["{empty}", "{data}"], 1, "bundle.json"),
+        (["{bare}", "{data}"], 1, "earmark train lmac"),
+        (["{bare}", "{data}", "-m", "energy"], 1, "--area"),
+    ],
+)
+def test_errors_are_one_line_before_any_long_work(
+    run, data, without_decoder, tmp_path, monkeypatch, arguments, code, says
+):
+    monkeypatch.setattr("earmark.evaluation.faithfulness.judge.judge", None)
+    for name, clips in (("empty", ()), ("strange", ("theremin/a.wav",)), ("alone", ("kick/1-1-A.wav",))):
+        for clip in clips:
+            (tmp_path / name / clip).parent.mkdir(parents=True)
+            soundfile.write(tmp_path / name / clip, 0.1 * np.ones(16000), 16000)
+        (tmp_path / name).mkdir(exist_ok=True)
+    names = {name: tmp_path / name for name in ("empty", "strange", "alone", "absent")}
+    filled = [one.format(bundle=SHIPPED, data=data, bare=without_decoder, **names) for one in arguments]
+    result = run(*filled)
+    assert result.exit_code == code, result.output
+    assert says in result.stderr
+    assert not result.stdout
+    assert "Traceback" not in result.output
+    assert "defect" not in result.output
+
+
+def test_a_bundle_without_a_decoder_is_judged_at_a_stated_area(run, data, without_decoder):
+    result = run(without_decoder, data, "-m", "energy", "-m", "ones", "--area", 0.2, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["differences"]["rows"] == []
+
+
+def test_attributions_of_the_source_join_the_table(run, tiny_bundle, make_tiny_adapter, tmp_path):
+    """Gradient methods over a factory source; another model under the same labels is refused."""
+    pytest.importorskip("captum")
+    (tmp_path / "tiny_models.py").write_text(
+        "import importlib.util, pathlib\n"
+        f"spec = importlib.util.spec_from_file_location('its_conftest', {str(CONFTEST)!r})\n"
+        "module = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(module)\n"
+        "same, other = module.tiny_adapter, lambda: module.tiny_adapter(seed=5)\n"
+    )
+    folder = tmp_path / "noises"
+    (folder / "noise").mkdir(parents=True)
+    for index in range(2):
+        noise = 0.1 * np.random.default_rng(index).standard_normal(16000)
+        soundfile.write(folder / "noise" / f"{index}.wav", noise, 16000)
+    sys.path.insert(0, str(tmp_path))
+    try:
+        options = ["-m", "mask", "-m", "gradcam", "-m", "saliency", "--domain", "spectrogram", "--json"]
+        result = run(tiny_bundle, folder, "--source", "tiny_models:same", *options)
+        assert result.exit_code == 0, result.output
+        rows = {row["method"]: row for row in json.loads(result.stdout)["table"]["rows"]}
+        assert list(rows) == ["mask", "gradcam", "saliency"]
+        area = rows["mask"]["area"]["estimate"]
+        assert rows["saliency"]["area"]["estimate"] == pytest.approx(area, abs=1e-3)
+        other = run(tiny_bundle, folder, "--source", "tiny_models:other", *options)
+        assert other.exit_code == 1
+        assert "logits differ" in other.stderr
+    finally:
+        sys.path.remove(str(tmp_path))
+
+
+def test_torch_and_matplotlib_stay_unimported(data):
+    """In a real process, over the whole command."""
+    code = (
+        "import sys; from earmark.cli import main\n"
+        f"main(['evaluate', 'masks', {str(SHIPPED)!r}, {str(data)!r}, '-m', 'mask', '-m', 'energy',"
+        " '--json'], standalone_mode=False)\n"
+        "assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["bundle"]

@@ -1,0 +1,208 @@
+"""Contributions of every head against PyTorch itself, and feature maps made of tokens."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+from later import later
+
+from earmark.errors import SourceError
+from earmark.evaluation.prototypes.purity import random_rotation
+from earmark.export.graphs.embeddings import embeddings_model
+from earmark.export.graphs.heads import Rotation, facts_in
+
+onnxruntime = later("onnxruntime")
+torch = later("torch")
+models = later("apex_models")
+from_adapter = later("earmark.export.sources.adapter.adapter", "from_adapter")
+TokenGrid = later("earmark.export.sources.adapter.tokens", "TokenGrid")
+
+CHANNELS, CLASSES = 16, 3
+
+
+HEADS = {
+    "mean": ("mean", None, None),
+    "max_mean": ("max_mean", None, None),
+    "attention": ("attention", 1, None),
+    "attention of classes": ("attention", CLASSES, None),
+    "relu network": ("max_mean", None, "ReLU"),
+    "gelu network": ("mean", None, "GELU"),
+    "tanh network": ("attention", 1, "Tanh"),
+}
+
+
+@pytest.fixture(params=list(HEADS))
+def adapter(request, make_tiny_adapter):
+    """The tiny model with another head."""
+    pooling, maps, activation = HEADS[request.param]
+    made = make_tiny_adapter(decoder=False)
+    torch.manual_seed(7)
+    attention = None if maps is None else models.Attention(maps).eval()
+    made.pooling, made.attention = pooling, attention
+    if activation is None:
+        head = made.linear
+    else:
+        made.linear, made.network = None, models.network(getattr(torch.nn, activation)()).eval()
+        head = made.network
+    made.head = models.Chained(models.Pooling(pooling, attention), head).eval()
+    return made
+
+
+def answers(adapter, rotation, folder):
+    """What the graph and PyTorch say of two sounds: (outputs, Z, logits)."""
+    source = from_adapter(adapter)
+    spec = source.feature_map
+    path = folder / "embeddings.onnx"
+    stage = embeddings_model(
+        path,
+        spec,
+        source.taps[spec.tap],
+        source.head,
+        rotation,
+        attention_dims=source.taps[spec.attention] if spec.attention else None,
+    )
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        logits, *taps = source.classifier(source.frontend(0.3 * torch.randn(2, 16000, generator=generator)))
+    given = dict(zip(source.taps, taps, strict=True))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [output.name for output in stage.outputs]
+    feeds = {tensor.name: given[tensor.name].numpy() for tensor in stage.inputs}
+    return dict(zip(names, session.run(names, feeds), strict=True)), given["feature_map"], logits
+
+
+def expected(adapter, z, u):
+    """Contributions [B, K, C] by autograd: dlogit/dv U^-1 times U v, v what the head pools."""
+    pool, head = adapter.head.pool, adapter.head.head
+    pooled = pool(z).detach().double().requires_grad_()
+    logits = copy.deepcopy(head).double()(pooled)
+    logits = logits if logits.dim() == 2 else logits.diagonal(dim1=1, dim2=2)
+    u = torch.from_numpy(u).double()
+    rows = []
+    for k in range(CLASSES):
+        (slope,) = torch.autograd.grad(logits[:, k].sum(), pooled, retain_graph=True)
+        v = pooled if pooled.dim() == 2 else pooled[:, k]
+        rows.append((slope if slope.dim() == 2 else slope[:, k]) @ torch.linalg.inv(u) * (v @ u.T))
+    return torch.stack(rows, dim=1).detach().numpy()
+
+
+@pytest.mark.parametrize("kind", ["raw", "rotation", "invertible"])
+def test_contributions_are_autograds_and_add_up(adapter, kind, tmp_path):
+    """W'_kc (U v)_c of linear heads sums with the bias to PyTorch's own logit; networks: gradient times v."""
+    u = {
+        "raw": np.eye(CHANNELS, dtype=np.float32),
+        "rotation": random_rotation(CHANNELS, 0),
+        "invertible": random_rotation(CHANNELS, 1) + 0.1 * random_rotation(CHANNELS, 2),
+    }[kind]
+    made, z, logits = answers(adapter, None if kind == "raw" else Rotation(u, u, u), tmp_path)
+    np.testing.assert_allclose(made["contributions"], expected(adapter, z, u), atol=2e-4)
+    spec = from_adapter(adapter).feature_map
+    assert spec.additive != spec.gradient
+    assert spec.additive == (adapter.network is None)
+    if spec.additive:
+        total = made["contributions"].sum(axis=-1) + made["bias"]
+        np.testing.assert_allclose(total, logits.numpy(), atol=1e-3)
+    else:
+        assert not made["bias"].any()
+    np.testing.assert_allclose(made["square"], np.einsum("cd,bdtf->btfc", u, z.numpy()), atol=1e-4)
+    np.testing.assert_allclose(made["time"], made["square"].mean(axis=2), atol=1e-4)
+    np.testing.assert_allclose(made["frequency"], made["square"].mean(axis=1), atol=1e-4)
+
+
+def test_the_graph_can_be_built_again_from_itself(adapter, tmp_path):
+    """Head and U are read back from a graph: a bundle needs no PyTorch model to get another U."""
+    import onnx
+
+    u = random_rotation(CHANNELS, 4)
+    answers(adapter, Rotation(u, u, u), tmp_path)
+    head, rotation = facts_in(onnx.load(str(tmp_path / "embeddings.onnx")))
+    np.testing.assert_array_equal(rotation.square, u)
+    own = from_adapter(adapter).head
+    assert head.linear == own.linear
+    for ours, theirs in zip(head.layers, own.layers, strict=True):
+        np.testing.assert_allclose(ours.weight, theirs.weight, atol=1e-5)
+        np.testing.assert_array_equal(ours.bias, theirs.bias)
+        assert ours.activation == theirs.activation
+
+
+def test_a_u_a_view_turns_each_map_by_its_own(make_tiny_adapter, tmp_path):
+    """With three U, each map has its own channels, and each its own account of the same logit."""
+    adapter = make_tiny_adapter(decoder=False)
+    turned = [random_rotation(CHANNELS, seed) for seed in range(3)]
+    made, z, logits = answers(adapter, Rotation(*turned), tmp_path)
+    frames = z.mean(dim=3).numpy()
+    np.testing.assert_allclose(made["time"], np.einsum("cd,bdt->btc", turned[1], frames), atol=1e-4)
+    bands = z.mean(dim=2).numpy()
+    np.testing.assert_allclose(made["frequency"], np.einsum("cd,bdf->bfc", turned[2], bands), atol=1e-4)
+    for name in ("contributions", "contributions_time", "contributions_frequency"):
+        np.testing.assert_allclose(made[name].sum(axis=-1) + made["bias"], logits.numpy(), atol=1e-3)
+    assert np.abs(made["contributions"] - made["contributions_time"]).max() > 1e-3
+
+
+def test_a_head_that_is_not_what_is_declared_is_refused(adapter):
+    """Pooling by another rule than the head's does not pass."""
+    adapter.pooling = "mean" if adapter.pooling != "mean" else "max_mean"
+    adapter.attention = None
+    with pytest.raises(SourceError, match=r"differs from the head|reduced|logits"):
+        from_adapter(adapter)
+
+
+def test_an_unknown_head_is_localisation_only(make_tiny_adapter, tmp_path):
+    """Without a declared head there are places, and no contributions."""
+    adapter = make_tiny_adapter(decoder=False)
+    adapter.linear, adapter.pooling = None, "other"
+    u = random_rotation(CHANNELS, 0)
+    made, _, _ = answers(adapter, Rotation(u, u, u), tmp_path)
+    assert set(made) == {"square", "time", "frequency"}
+    spec = from_adapter(adapter).feature_map
+    assert not spec.additive
+    assert not spec.gradient
+
+
+def token_adapter(make_tiny_adapter, grid, *, order="frequency", from_class=False):
+    """The tiny model with a transformer in place of its convolutions."""
+    adapter = make_tiny_adapter(decoder=False)
+    adapter.feature_map = models.Patches(order).eval()
+    adapter.head = models.TokenHead(adapter.linear, from_class).eval()
+    adapter.tokens = grid
+    adapter.pooling = "other" if from_class else "mean"
+    if from_class:
+        adapter.linear = None
+    return adapter
+
+
+@pytest.mark.parametrize("order", ["frequency", "time"])
+def test_tokens_become_a_map_and_add_up(make_tiny_adapter, order, tmp_path):
+    """Tokens in the declared order pass the impulse check, and the mean of them is additive."""
+    adapter = token_adapter(make_tiny_adapter, TokenGrid(rows=5, order=order), order=order)
+    u = random_rotation(CHANNELS, 0)
+    made, z, logits = answers(adapter, Rotation(u, u, u), tmp_path)
+    assert z.shape[1:] == (CHANNELS, 25, 5)
+    np.testing.assert_allclose(made["contributions"].sum(axis=-1) + made["bias"], logits.numpy(), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {"rows": 5, "order": "time"},
+        {"rows": 25, "order": "time"},
+        {"rows": 7, "skip": 1},
+        {"rows": 1, "skip": 2},
+        {"rows": 6, "skip": 0},
+    ],
+)
+def test_tokens_in_another_order_are_refused(make_tiny_adapter, grid):
+    """An axis taken for the other, or a token too many, is found out."""
+    adapter = token_adapter(make_tiny_adapter, TokenGrid(**grid))
+    adapter.bands_hz = [(100.0 * row, 100.0 * (row + 1)) for row in range(grid["rows"])]
+    with pytest.raises(SourceError, match=r"impulse|tokens"):
+        from_adapter(adapter)
+
+
+def test_a_class_tokens_head_is_localisation_only(make_tiny_adapter):
+    """What the class token says is no sum over places."""
+    source = from_adapter(token_adapter(make_tiny_adapter, TokenGrid(rows=5), from_class=True))
+    assert source.head is None
+    assert not source.feature_map.additive

@@ -1,0 +1,153 @@
+"""What learning U refuses, and what it says of too little."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from later import later
+
+import earmark
+from earmark.errors import DataError, EarmarkError, LabelError, RunError
+from earmark.export.bundle.write import write_bundle
+from earmark.export.training.apex.settings import ApexSettings
+
+later("onnxruntime")
+torch = later("torch")
+train_apex = later("earmark.export.training.apex.recipe", "train_apex")
+from_adapter = later("earmark.export.sources.adapter.adapter", "from_adapter")
+
+pytestmark = pytest.mark.trained
+FEW = ApexSettings(rounds=6, n_last=3, polish=2)
+
+
+@pytest.fixture(scope="module")
+def sounds(write_sounds, tmp_path_factory):
+    """Two folds of sounds."""
+    folder = tmp_path_factory.mktemp("sounds")
+    write_sounds(folder, fold=1)
+    return write_sounds(folder, fold=2, clips=2, seed=1)
+
+
+@pytest.fixture
+def bundle(tiny_bundle, tmp_path):
+    """A bundle of one's own."""
+    return shutil.copytree(tiny_bundle, tmp_path / "bundle")
+
+
+def test_too_little_is_said(bundle, write_sounds, tmp_path):
+    """Classes without clips, fewer recordings than n; clips that cannot be heard are left out and named."""
+    data = write_sounds(tmp_path / "data", labels=("noise",), clips=2)
+    (data / "noise" / "1-900-A-0.wav").write_bytes(b"no sound")
+    soundfile.write(data / "noise" / "1-901-A-0.wav", np.array([0.5]), 16000)
+    summary = train_apex(bundle, data, FEW)
+    notes = " ".join(summary["notes"])
+    assert "low hum, whistle" in notes
+    assert [name for name, _ in summary["left_out"]] == ["noise/1-900-A-0.wav"]
+    assert summary["clips"]["train"]["windows"] == 3
+    assert summary["purity"]["square"]["train"]["after"] > 0
+    few = train_apex(bundle, data, ApexSettings(rounds=2, n_last=5), out=tmp_path / "few")
+    assert "fewer than" in " ".join(few["notes"])
+
+
+def test_one_row_of_frequency_has_no_frequency_views(make_tiny_adapter, sounds, tmp_path):
+    """Waveform models: square and time alone; the others are refused by name."""
+    adapter = make_tiny_adapter(decoder=False)
+    features = adapter.feature_map
+
+    class Flat(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features = features
+
+        def forward(self, x):
+            return self.features(x).mean(dim=3, keepdim=True)
+
+    adapter.feature_map, adapter.bands_hz = Flat().eval(), [(0.0, 8000.0)]
+    write_bundle(from_adapter(adapter), tmp_path / "flat")
+    summary = train_apex(tmp_path / "flat", sounds, ApexSettings(rounds=3, n_last=3, per_view=True))
+    assert set(summary["purity"]) == {"square", "time"}
+    assert "frequency" in " ".join(summary["notes"])
+    assert set(earmark.load(tmp_path / "flat").manifest.prototypes.views) == {"square", "time"}
+
+
+def test_maps_that_are_not_finite_are_named(make_tiny_adapter, tmp_path):
+    """A clip whose map holds NaN is left out by name; with nothing else there is nothing to learn from."""
+    adapter = make_tiny_adapter(decoder=False)
+    features, head = adapter.feature_map, adapter.head
+
+    class Breaking(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features = features
+
+        def forward(self, x):
+            z = self.features(x)
+            # Where nothing but the highest band sounds, which no sound of the exporter's does.
+            high = x[..., -1].amax(dim=1) > x[..., :20].amax(dim=(1, 2)) + 3.0
+            return torch.where(high[:, None, None, None], torch.log(-1.0 - z.abs()), z)
+
+    class Sturdy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = head
+
+        def forward(self, z):
+            return self.head(torch.where(torch.isnan(z), torch.zeros_like(z), z))
+
+    adapter.feature_map, adapter.head = Breaking().eval(), Sturdy().eval()
+    write_bundle(from_adapter(adapter), tmp_path / "bundle")
+    data = tmp_path / "data"
+    quiet = 0.001 * np.random.default_rng(0).standard_normal((4, 16000))
+    (data / "noise").mkdir(parents=True)
+    for index, wave in enumerate([*quiet, 0.5 * np.sin(2 * np.pi * 7900 / 16000 * np.arange(16000))]):
+        soundfile.write(data / "noise" / f"1-{index}-A-0.wav", wave, 16000)
+    summary = train_apex(tmp_path / "bundle", data, FEW)
+    assert [name for name, _ in summary["left_out"]] == ["noise/1-4-A-0.wav"]
+    assert "not finite" in summary["left_out"][0][1]
+    for index in range(4):
+        (data / "noise" / f"1-{index}-A-0.wav").unlink()
+    with pytest.raises(DataError, match="no clip could be heard"):
+        train_apex(tmp_path / "bundle", data, FEW, out=tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "text"),
+    [
+        ({"data": "missing"}, DataError, "no such folder"),
+        ({"data": "strange"}, LabelError, "'cat' is no label"),
+        ({"source": "sounds"}, RunError, "neither a run directory nor a bundle"),
+        ({"settings": ApexSettings(rounds=0)}, RunError, "rounds 0"),
+        ({"settings": ApexSettings(val_fold=9)}, DataError, "fold 9"),
+        ({"settings": ApexSettings(lr=2.0)}, RunError, "lr 2"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(bundle, write_sounds, sounds, tmp_path, arguments, kind, text):
+    """Folders, labels, sources and settings."""
+    write_sounds(tmp_path / "strange", labels=("cat",), clips=1)
+    source = sounds if arguments.get("source") else bundle
+    data = tmp_path / arguments["data"] if "data" in arguments else sounds
+    with pytest.raises(kind, match=text) as caught:
+        train_apex(source, data, arguments.get("settings", FEW))
+    assert isinstance(caught.value, EarmarkError)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_second_training_does_not_overwrite_the_first(bundle, sounds, tmp_path):
+    """Without --resume a finished U stays; a changed setting is told on --resume."""
+    train_apex(bundle, sounds, FEW, out=tmp_path / "u")
+    with pytest.raises(RunError, match="already"):
+        train_apex(bundle, sounds, FEW, out=tmp_path / "u")
+    with pytest.raises(RunError, match="other settings"):
+        train_apex(bundle, sounds, ApexSettings(rounds=7, n_last=3), out=tmp_path / "u", resume=True)
+
+
+def test_a_bundle_without_a_feature_map_says_so(make_tiny_adapter, sounds, tmp_path):
+    """Nothing to turn."""
+    adapter = make_tiny_adapter(decoder=False)
+    adapter.bands_hz = None
+    write_bundle(from_adapter(adapter), tmp_path / "bundle")
+    with pytest.raises(RunError, match="no feature map"):
+        train_apex(tmp_path / "bundle", sounds, FEW)

@@ -1,0 +1,224 @@
+"""Learning U on maps whose rotation is known, and what purity is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from later import later
+
+from earmark.evaluation.prototypes.purity import (
+    Cells,
+    FeatureMaps,
+    purities,
+    purity,
+    purity_table,
+    random_rotation,
+    strongest,
+)
+from earmark.export.training.apex.rotation import learn_rotation, rounds_of
+from earmark.export.training.apex.settings import ApexSettings
+
+later("torch")
+
+FRAMES, ROWS = 6, 4
+
+
+def maps_of(z, rows=ROWS, recordings=None):
+    """Z [clips, T, F, C] as feature maps."""
+    clips, frames, rows, channels = z.shape
+    ends = np.arange(clips + 1)
+    cells = {
+        "square": Cells(z.reshape(-1, channels), ends * frames * rows),
+        "time": Cells(z.mean(axis=2).reshape(-1, channels), ends * frames),
+        "frequency": Cells(z.mean(axis=1).reshape(-1, channels), ends * rows),
+    }
+    return FeatureMaps(cells, np.arange(clips) if recordings is None else recordings, rows)
+
+
+def sparse(kind, clips, channels, seed):
+    """Sources S [clips, T, F, C] >= 0, of which few sound at once, and a rotation Q to hide them by."""
+    random = np.random.default_rng(seed)
+    shape = (clips, FRAMES * ROWS, channels)
+    if kind == "scattered":
+        s = random.exponential(1.0, shape) * (random.random(shape) < max(0.05, 1.5 / channels))
+    elif kind == "events":
+        s = np.zeros(shape)
+        for clip in s:
+            for channel in random.choice(channels, min(channels, 4), replace=False):
+                places = random.choice(len(clip), random.integers(1, 6), replace=False)
+                clip[places, channel] = 0.2 + random.exponential(1.0, len(places))
+    else:
+        # Channels belong to classes, so each sounds in a tenth of the clips, beside faint others.
+        s = random.exponential(0.5, shape) * (random.random(shape) < 0.3 / channels)
+        belongs = random.random((10, channels)) < max(0.1, 2 / channels)
+        for index, clip in enumerate(s):
+            own = np.flatnonzero(belongs[index % 10])
+            own = own if len(own) else random.choice(channels, 2, replace=False)
+            clip[:, own] += random.exponential(1.0, (len(clip), len(own))) * (
+                random.random((len(clip), len(own))) < 0.3
+            )
+    s += 0.01 * np.abs(random.standard_normal(shape))
+    q = random_rotation(channels, seed + 100)
+    return s.reshape(clips, FRAMES, ROWS, channels).astype(np.float32), q
+
+
+@pytest.mark.parametrize("kind", ["scattered", "events", "classes"])
+@pytest.mark.parametrize(("channels", "clips"), [(8, 60), (16, 120), (32, 200)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_planted_rotation_is_found(kind, channels, clips, seed):
+    """Z = Q S: purity comes within 0.02 of the oracle's, U = Q^T, from far below; a random U stays there."""
+    s, q = sparse(kind, clips, channels, seed)
+    maps = maps_of(s @ q.T)
+    u = learn_rotation(maps, "square", ApexSettings())
+    found, oracle, raw, chance = (
+        purity(maps, "square", {"square": one.astype(np.float32)}, 5, orthogonal=True)
+        for one in (u, q.T, np.eye(channels), random_rotation(channels, 9))
+    )
+    assert found >= oracle - 0.02
+    assert max(raw, chance) < oracle - 0.25
+    np.testing.assert_allclose(u @ u.T, np.eye(channels), atol=1e-9)
+    assert np.linalg.det(u) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("kind", "seed"), [("classes", 1), ("events", 1), ("scattered", 0)])
+def test_channels_of_very_different_loudness_are_found(kind, seed):
+    """Nearly the same where some sources are fifty times as loud as others (0.08 less without polishing)."""
+    s, q = sparse(kind, 120, 24, seed)
+    s = s * np.exp(np.random.default_rng(seed).normal(0.0, 1.0, 24)).astype(np.float32)
+    maps = maps_of(s @ q.T)
+    u = learn_rotation(maps, "square", ApexSettings())
+    oracle = purity(maps, "square", {"square": q.T}, 5, orthogonal=True)
+    assert purity(maps, "square", {"square": u}, 5, orthogonal=True) >= oracle - 0.03
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "channels", "clips"), [("classes", 64, 400), ("events", 128, 600)])
+def test_a_large_planted_rotation_is_found(kind, channels, clips):
+    """The same in more channels."""
+    s, q = sparse(kind, clips, channels, 0)
+    maps = maps_of(s @ q.T)
+    u = learn_rotation(maps, "square", ApexSettings())
+    oracle = purity(maps, "square", {"square": q.T}, 5, orthogonal=True)
+    assert purity(maps, "square", {"square": u}, 5, orthogonal=True) >= oracle - 0.02
+
+
+@pytest.mark.parametrize(
+    "settings", [ApexSettings(solver="adam", rounds=30), ApexSettings(invertible=True, steps=5)]
+)
+def test_adam_and_a_general_u_find_it_too(settings):
+    """EPIC's own steps reach the oracle; a general U is no worse than the rotation it starts from."""
+    s, q = sparse("events", 80, 8, 3)
+    maps = maps_of(s @ q.T)
+    u = learn_rotation(maps, "square", settings)
+    kept = not settings.invertible
+    oracle = purity(maps, "square", {"square": q.T}, 5, orthogonal=True)
+    assert purity(maps, "square", {"square": u}, 5, orthogonal=kept) >= oracle - 0.02
+    if kept:
+        np.testing.assert_allclose(u @ u.T, np.eye(8), atol=1e-9)
+    else:
+        start = learn_rotation(maps, "square", ApexSettings())
+        assert purity(maps, "square", {"square": u}, 5, orthogonal=False) >= purity(
+            maps, "square", {"square": start}, 5, orthogonal=True
+        )
+        assert np.abs(u @ u.T - np.eye(8)).max() > 1e-6
+
+
+@pytest.mark.parametrize("view", ["time", "frequency"])
+def test_a_u_of_a_views_own(view):
+    """Learnt from a view's own maps, U makes that view purer than square's does."""
+    s, q = sparse("events", 100, 8, 5)
+    maps = maps_of(s @ q.T)
+    own, shared = (learn_rotation(maps, one, ApexSettings()) for one in (view, "square"))
+    figures = [purity(maps, view, {view: u}, 5, orthogonal=True) for u in (own, shared, np.eye(8))]
+    assert figures[0] >= figures[1] - 1e-6
+    assert figures[1] > figures[2] + 0.1
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 1000])
+@pytest.mark.parametrize("view", ["square", "time_frequency"])
+def test_top_clips_do_not_depend_on_how_many_are_looked_at_together(block, view):
+    """Also with an incomplete last block, recordings that return, and ties: the brute-force answer."""
+    random = np.random.default_rng(0)
+    z = random.integers(0, 6, (61, FRAMES, ROWS, 5)).astype(np.float32)
+    recordings = random.integers(0, 20, 61)
+    maps = maps_of(z, recordings=recordings)
+    u = {axis: np.eye(5, dtype=np.float32) for axis in ("square", "time", "frequency")}
+    top = strongest(maps, view, u, 7, block=block)
+    if view == "square":
+        scores = z.reshape(61, -1, 5).max(axis=1)
+    else:
+        scores = (z.mean(axis=2).max(axis=1) + z.mean(axis=1).max(axis=1)) / 2
+    for channel in range(5):
+        expected, seen = [], set()
+        for clip in np.argsort(-scores[:, channel], kind="stable"):
+            if recordings[clip] not in seen:
+                seen.add(recordings[clip])
+                expected.append(clip)
+        np.testing.assert_array_equal(top.clips[channel], expected[:7])
+        np.testing.assert_allclose(top.scores[channel], scores[expected[:7], channel], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings", [ApexSettings(rounds=8, polish=4), ApexSettings(rounds=6, polish=2, invertible=True, steps=2)]
+)
+def test_u_is_the_same_bit_for_bit_whatever_the_block(settings):
+    """EPIC's merged indices went wrong where the last batch was small; here nothing depends on batches."""
+    s, q = sparse("events", 31, 6, 1)
+    maps = maps_of(s @ q.T)
+    whole = learn_rotation(maps, "square", settings)
+    for block in (1, 10, 30):
+        np.testing.assert_array_equal(learn_rotation(maps, "square", settings, block=block), whole)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ApexSettings(rounds=6, polish=4),
+        ApexSettings(rounds=6, solver="adam", steps=3),
+        ApexSettings(rounds=6, polish=2, invertible=True, steps=3),
+    ],
+)
+def test_going_on_from_any_round_gives_the_same_u(settings):
+    """The state after a round holds all that the next one depends on."""
+    s, q = sparse("events", 30, 6, 2)
+    maps = maps_of(s @ q.T)
+    states = []
+    whole = learn_rotation(maps, "square", settings, on_round=states.append)
+    assert len(states) == rounds_of(settings)
+    for state in states[:-1]:
+        np.testing.assert_array_equal(learn_rotation(maps, "square", settings, state=state), whole)
+
+
+def test_purity_by_hand():
+    """P = Zhat_c / ||Zhat|| where c peaks; of both axes the channel's own part of both vectors."""
+    z = np.zeros((1, 2, 2, 2), np.float32)
+    z[0, 0, 0], z[0, 1, 1] = (3.0, 4.0), (1.0, 0.0)
+    maps = maps_of(z)
+    eye = {axis: np.eye(2, dtype=np.float32) for axis in ("square", "time", "frequency")}
+    found = {
+        view: purities(maps, view, eye, strongest(maps, view, eye, 2), orthogonal=True) for view in maps.views
+    }
+    np.testing.assert_allclose(found["square"][:, 0], (0.6, 0.8))
+    np.testing.assert_allclose(found["time_frequency"][:, 0], (0.6, 0.8), rtol=1e-6)
+    assert np.isnan(found["square"][:, 1]).all()
+    turned = {axis: np.array(((0.8, -0.6), (0.6, 0.8)), np.float32) for axis in eye}
+    one = strongest(maps, "square", turned, 1)
+    np.testing.assert_allclose(
+        purities(maps, "square", turned, one, orthogonal=False)[:, 0], (0.8, 1.0), rtol=1e-6
+    )
+
+
+def test_the_table_has_every_view_part_and_kind():
+    """Before, after and random, chosen anew, on each part; with one row only the views that exist."""
+    s, q = sparse("events", 40, 8, 0)
+    parts = {"train": maps_of(s[:30] @ q.T), "held_out": maps_of(s[30:] @ q.T)}
+    u = dict.fromkeys(("square", "time", "frequency"), q.T)
+    table = purity_table(parts, u, 5, orthogonal=True, seed=1)
+    assert set(table) == {"square", "time", "frequency", "time_frequency"}
+    for part in ("train", "held_out"):
+        figures = table["square"][part]
+        assert figures["after"] > 0.85 > 0.7 > max(figures["before"], figures["random"])
+    flat = FeatureMaps(parts["train"].cells, parts["train"].recordings, 1)
+    assert set(purity_table({"train": flat}, u, 5, orthogonal=True, seed=1)) == {"square", "time"}
+    with pytest.raises(ValueError, match="frequency does not exist"):
+        strongest(flat, "frequency", u, 5)

@@ -1,0 +1,366 @@
+"""Decoders for any classifier: cost, lengths, scales that are measured, training over a stranger's model."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from later import later
+
+import earmark
+from earmark.cli import main
+from earmark.errors import RunError, SourceError
+from earmark.export.bundle.write import write_bundle
+from earmark.export.training.settings import LmacSettings
+from earmark.runtime.bundle.manifest import AnalysisSpec
+from earmark.runtime.explainer import SHIPPED
+
+torch = later("torch")
+load_file = later("safetensors.torch", "load_file")
+stranger_model = later("stranger_model")
+Linear = later("stranger_model", "Linear")
+sound = later("stranger_model", "sound")
+stranger = later("stranger_model", "stranger")
+taught = later("stranger_model", "taught")
+write_sounds = later("stranger_model", "write_sounds")
+nn = later("torch.nn")
+CompactClassifier = later("earmark.export.models.compact_classifier", "CompactClassifier")
+spread = later("earmark.export.models.compact_decoder", "spread")
+cost = later("earmark.export.models.decoders", "cost")
+decoder_form = later("earmark.export.models.decoders", "decoder_form")
+multiply_adds = later("earmark.export.models.decoders", "multiply_adds")
+read_form = later("earmark.export.models.decoders", "read_form")
+StftFrontend = later("earmark.export.graphs.stft", "StftFrontend")
+Scale = later("earmark.export.models.scales", "Scale")
+measure_scales = later("earmark.export.models.scales", "measure_scales")
+mel_rows = later("earmark.export.models.scales", "mel_rows")
+stft = later("earmark.export.graphs.torch_stft", "stft")
+Listener = later("earmark.export.training.listener", "Listener")
+train_lmac = later("earmark.export.training.lmac.recipe", "train_lmac")
+MaskingLoss = later("earmark.export.training.lmac.loss", "MaskingLoss")
+Batch = later("earmark.export.training.lmac.mixtures", "Batch")
+
+pytestmark = pytest.mark.trained
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Tones high and low in some noise, and noise alone: 6 recordings a class."""
+    return write_sounds(tmp_path_factory.mktemp("sounds") / "data", 6)
+
+
+@pytest.fixture(scope="module")
+def full_size(tmp_path_factory):
+    """The classifier of ESC-10's size, untrained, as a run directory."""
+    from earmark.export.training.classifier import analysis_of, build
+    from earmark.export.training.run_directory import RunDirectory
+    from earmark.export.training.settings import ClassifierSettings, to_record
+
+    settings = ClassifierSettings()
+    analysis = analysis_of(settings)
+    config = {
+        "name": "full",
+        "labels": [f"l{index}" for index in range(10)],
+        "sample_rate": settings.sample_rate,
+        "window_seconds": settings.window,
+        "level": settings.level,
+        "analysis": {field: getattr(analysis, field) for field in analysis.__struct_fields__},
+        "classifier": {"architecture": "compact_classifier", "mels": settings.mels, "width": settings.width},
+        "training": to_record(settings),
+    }
+    run = RunDirectory(tmp_path_factory.mktemp("full"), "classifier")
+    run.write_config(config)
+    torch.manual_seed(0)
+    run.write_weights(build(config)[0].state_dict())
+    return run.path
+
+
+def test_cost_is_chosen_relative_to_the_classifier(full_size):
+    from earmark.export.sources.run import load
+
+    source = load(full_size)
+    compact = decoder_form(source, "compact")
+    decoder, classifier = cost(source, compact)
+    assert 0.07 * classifier < decoder <= 0.10 * classifier
+    assert decoder == multiply_adds(compact.build(), *_inputs(source, compact))
+    heavy = decoder_form(source, "reference")
+    decoder, classifier = cost(source, heavy)
+    assert 8.0 * classifier < decoder <= 9.0 * classifier
+
+
+def _inputs(source, form, seconds=None):
+    samples = round((seconds or source.window.seconds) * source.sample_rate)
+    waveform = 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        spectrum = stft(waveform, source.analysis)
+        logits, *taps = source.classifier(source.frontend(waveform))
+    given = {**dict(zip(source.taps, taps, strict=True)), "stft": spectrum, "target": logits.argmax(1)}
+    return [given[name] for name in form.inputs]
+
+
+@pytest.mark.parametrize("architecture", ["compact", "reference"])
+def test_any_length_and_any_bin_count(architecture):
+    source = stranger()
+    form = decoder_form(source, architecture, 8)
+    decoder = form.build().eval()
+    for seconds in (0.25, 0.2513, 0.5, 0.777, 1.0, 1.31):
+        inputs = _inputs(source, form, seconds)
+        with torch.no_grad():
+            mask = decoder(*inputs)
+        frames = 1 + round(seconds * stranger_model.RATE) // stranger_model.ANALYSIS.hop
+        assert mask.shape == (1, frames, stranger_model.ANALYSIS.n_fft // 2 + 1)
+        assert 0.0 <= float(mask.min()) <= float(mask.max()) <= 1.0
+
+
+def test_form_survives_its_record_and_damage_is_named():
+    form = decoder_form(stranger(), "compact", 8)
+    record = json.loads(msgspec.json.encode(form))
+    assert read_form(record) == form
+    with pytest.raises(RunError, match="damaged"):
+        read_form({**record, "scales": "none"})
+    with pytest.raises(RunError, match="damaged"):
+        read_form({**record, "bands": 63}).build()
+
+
+def test_measured_scales_are_where_the_classifiers_rows_are():
+    torch.manual_seed(0)
+    analysis = AnalysisSpec(n_fft=640, window_length=640, hop=320, window="hann")
+    model = CompactClassifier(640, 16000, 5).eval()
+
+    def taps_of(waveform):
+        names = ["logmel", "map1", "map2", "map3", "map4"]
+        with torch.no_grad():
+            return dict(zip(names, model(stft(waveform, analysis))[1:], strict=True))
+
+    scales = measure_scales(taps_of, 51, 16000, 16000)
+    assert [scale.tap for scale in scales] == ["map1", "map2", "map3", "map4"]
+    for index, scale in enumerate(scales):
+        rows = 64 // 2**index
+        assert (scale.rows, scale.stride, scale.channels) == (rows, 2**index, 24 * 2**index)
+        true = np.array(mel_rows(64, 16000, rows, 2**index))
+        # Deep rows see far; those at the edges past the end.
+        off = np.abs(np.interp(scale.hz, true, np.arange(rows)) - np.arange(rows))
+        assert off[1:-1].max() < 0.7
+        assert np.median(off) < 0.5
+
+
+def test_a_map_without_frequency_axis_speaks_for_all_bands():
+    random = torch.Generator().manual_seed(0)
+
+    def taps_of(waveform):
+        level = waveform.abs().mean() * torch.ones(1, 4, 10, 6)
+        return {"flat": level + 0.01 * torch.rand(1, 4, 10, 6, generator=random)}
+
+    (scale,) = measure_scales(taps_of, 100, 8000, 8000)
+    assert scale == Scale(tap="flat", channels=4, rows=6, stride=10, hz=[])
+    matrix = spread(scale.hz, [100.0, 200.0], 6, 2)
+    assert torch.allclose(matrix, torch.full((6, 2), 1 / 6))
+
+
+def test_spreading_keeps_what_is_constant_and_what_is_linear_in_pitch():
+    rows = mel_rows(32, 16000, 32, 1)
+    matrix = spread(rows, mel_rows(64, 16000, 64, 1), 32, 64)
+    assert torch.allclose(matrix.sum(0), torch.ones(64))
+    spread_index = torch.arange(32.0) @ matrix
+    assert bool((spread_index.diff() >= -1e-6).all())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A stranger's model that knows its classes, and a decoder for any class: the weights that are kept."""
+    out = shutil.copytree(
+        stranger_model.WEIGHTS / "stranger_decoder", tmp_path_factory.mktemp("out") / "decoder"
+    )
+    return taught(), out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processor", ["native", "plain"])
+def test_the_weights_that_are_kept_come_out_again(tmp_path, processor):
+    """Bit for bit, with and without the wide registers of newer processors."""
+    plain = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "OPENBLAS_CORETYPE": "Haswell"}
+    subprocess.run(
+        [sys.executable, stranger_model.WEIGHTS / "build.py", tmp_path],
+        env=os.environ | (plain if processor == "plain" else {}),
+        check=True,
+    )
+    kept = sorted(
+        path.relative_to(stranger_model.WEIGHTS) for path in stranger_model.WEIGHTS.rglob("*.safetensors")
+    )
+    assert len(kept) == 2
+    for path in kept:
+        assert (tmp_path / path).read_bytes() == (stranger_model.WEIGHTS / path).read_bytes(), path
+
+
+def test_a_strangers_model_gets_a_decoder_a_bundle_and_masks(trained, data, tmp_path):
+    from earmark.export.training.lmac.trained import with_decoder
+    from earmark.export.training.run_directory import RunDirectory
+
+    source, out = trained
+    whole = with_decoder(source, RunDirectory(out, "decoder"))
+    assert whole.mask_targets == "any"
+    manifest = write_bundle(whole, tmp_path / "bundle")
+    assert manifest.parity["fp32"]["mask"]["max_abs"] < 1e-4
+    assert [tensor.name for tensor in manifest.stage("decoder").inputs][-1] == "target"
+    explainer = earmark.load(tmp_path / "bundle", device="cpu")
+    time = np.arange(stranger_model.RATE) / stranger_model.RATE
+    wave = 0.3 * np.where(time < 0.5, np.sin(2 * np.pi * 2700 * time), np.sin(2 * np.pi * 440 * time))
+    wave = (wave + 0.02 * np.random.default_rng(1).standard_normal(stranger_model.RATE)).astype(np.float32)
+    prefers_high = {}
+    for label in ("high", "low"):
+        mask = explainer.explain((wave, stranger_model.RATE), target=label, methods=["mask"]).mask
+        high = mask.values[5:45, np.abs(mask.bin_hz - 2700) < 50].mean()
+        low = mask.values[55:95, np.abs(mask.bin_hz - 440) < 50].mean()
+        prefers_high[label] = float(high - low)
+    # Asked for one class, the mask leans towards that class's tone.
+    assert prefers_high["high"] > prefers_high["low"] + 0.2
+
+
+def test_every_sound_is_asked_for_two_classes():
+    """A mixture for both of its classes, another sound also for a class that it has nothing of."""
+    random = np.random.default_rng(4)
+    clips = {label: sound(label, random).astype(np.float32) for label in stranger_model.LABELS}
+    clean = np.stack([clips["high"], clips["low"], clips["noise"], clips["low"]])
+    partner = np.array([1, -1, -1, 3])
+    heard = np.stack([clips["high"] + 0.2 * clips["low"], clips["low"], clips["noise"], clips["low"]])
+    batch = Batch(heard, clean, partner, np.zeros((4, 1, 1), bool))
+    source = taught()
+    form = decoder_form(source, "compact", 8)
+    listener = Listener(source, exact=True, device=torch.device("cpu"))
+    loss = MaskingLoss(listener, form, LmacSettings(targets="any"))
+    asked = loss.asked(listener.hear(torch.from_numpy(heard)), batch)
+    # Which of the two is heard in the mixture is the model's affair; that both are asked for is ours.
+    assert sorted(asked.target[[0, 4]].tolist()) == [0, 1]
+    assert asked.target[1:4].tolist() == [1, 2, 1]
+    assert asked.present.tolist() == [True] * 5 + [False] * 3
+    assert all(asked.target[4 + row] != asked.target[row] for row in (1, 2, 3))
+    assert torch.equal(asked.heard.spectrum[:4], asked.heard.spectrum[4:])
+    only = MaskingLoss(listener, form, LmacSettings()).asked(listener.hear(torch.from_numpy(heard)), batch)
+    assert only.target.tolist() == asked.target[:4].tolist()
+    assert bool(only.present.all())
+
+
+@pytest.mark.parametrize(("targets", "least", "most"), [("any", 0.7, 1.3), ("predicted", 0.07, 0.13)])
+def test_a_decoder_for_any_class_is_told_the_class_aloud(tmp_path, targets, least, most):
+    """Where the class begins as a whisper, one mask for all classes is learnt first, and stays."""
+    data = write_sounds(tmp_path / "data", 2)
+    settings = LmacSettings(
+        epochs=1, lr=1e-9, batch_size=6, width=8, targets=targets, stop_fraction=0.0, exact=True
+    )
+    train_lmac(taught(), data, settings, out=tmp_path / "run")
+    told = load_file(tmp_path / "run" / "decoder.safetensors")["target.weight"]
+    assert least < float(told.std()) < most
+
+
+def test_another_classifier_and_missing_maps_are_refused(trained):
+    from earmark.export.training.lmac.trained import with_decoder
+    from earmark.export.training.run_directory import RunDirectory
+
+    _, out = trained
+    with pytest.raises(SourceError, match="another classifier"):
+        with_decoder(stranger(), RunDirectory(out, "decoder"))
+    with pytest.raises(SourceError, match="scales"):
+        stranger(scales=["nowhere"])
+
+
+def test_what_training_refuses_before_it_begins(trained, data, tmp_path, full_size):
+    source, out = trained
+    with pytest.raises(RunError, match="where the result goes"):
+        train_lmac(source, data)
+    with pytest.raises(RunError, match="predicted class"):
+        train_lmac(source, data, LmacSettings(decoder="reference", targets="any"), out=tmp_path / "x")
+    with pytest.raises(RunError, match="explains another classifier"):
+        train_lmac(stranger(), data, out=tmp_path / "x", teacher=out)
+    answer = CliRunner().invoke(
+        main, ["train", "lmac", str(full_size), str(data), "--device", "cuda", "--teacher", str(out)]
+    )
+    assert answer.exit_code in (1, 3)
+    assert answer.stderr.startswith("Error: ")
+    assert not (tmp_path / "x" / "decoder.json").exists()
+
+
+def test_a_bundle_teaches_and_one_with_other_labels_is_refused(trained, data, tmp_path):
+    from earmark.export.training.lmac.trained import with_decoder
+    from earmark.export.training.run_directory import RunDirectory
+
+    source, out = trained
+    write_bundle(with_decoder(source, RunDirectory(out, "decoder")), tmp_path / "bundle")
+    settings = LmacSettings(epochs=1, batch_size=6, width=4, in_weight=0.0, gain_weight=0.0, area_weight=0.0)
+    settings = replace(settings, out_score_weight=0.0, teacher_weight=1.0)
+    rows = [[], []]
+    for index, teacher in enumerate((tmp_path / "bundle", out)):
+        train_lmac(
+            source, data, settings, out=tmp_path / str(index), teacher=teacher, on_epoch=rows[index].append
+        )
+    # The bundle's masks are the run's masks.
+    assert rows[0][0]["loss"] == pytest.approx(rows[1][0]["loss"], abs=1e-4)
+    with pytest.raises(RunError, match="other labels"):
+        train_lmac(source, data, settings, out=tmp_path / "x", teacher=SHIPPED)
+
+
+def test_teacher_guidance_noise_and_any_target_train_and_resume(trained, data, tmp_path):
+    source, out = trained
+    settings = LmacSettings(epochs=2, batch_size=6, targets="any", guided=True, width=4)
+    given = {"teacher": out, "noise": data / "noise"}
+    first = train_lmac(source, data, settings, out=tmp_path / "one", **given)
+    assert first["epochs"] == 2
+    again = train_lmac(source, data, settings, out=tmp_path / "two", **given)
+    assert again["epochs"] == 2
+    weights = [(tmp_path / name / "decoder.safetensors").read_bytes() for name in ("one", "two")]
+    assert weights[0] == weights[1]
+    with pytest.raises(RunError, match="teacher"):
+        train_lmac(source, data, settings, out=tmp_path / "one", resume=True, noise=data / "noise")
+
+
+def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, tmp_path):
+    from earmark.export.training.lmac.trained import with_decoder
+    from earmark.export.training.run_directory import RunDirectory
+
+    class FromSound(nn.Module):
+        """A front end that eats waveforms and keeps its spectrogram to itself."""
+
+        def __init__(self):
+            super().__init__()
+            self.spectrum, self.magnitudes = StftFrontend(stranger_model.ANALYSIS), Linear()
+
+        def forward(self, waveform):
+            return self.magnitudes(self.spectrum(waveform))
+
+    source = stranger(front_end=FromSound(), rescore="waveform")
+    settings = LmacSettings(epochs=1, batch_size=6, width=4, patience=0)
+    summary = train_lmac(source, data, settings, out=tmp_path / "run")
+    assert summary["epochs"] == 1
+    whole = with_decoder(source, RunDirectory(tmp_path / "run", "decoder"))
+    write_bundle(whole, tmp_path / "bundle")
+    explainer = earmark.load(tmp_path / "bundle", device="cpu")
+    result = explainer.explain(data / "low" / "low1x.wav", methods=["mask"], rescore=True)
+    assert result.mask.values.shape == (
+        1 + stranger_model.RATE // stranger_model.ANALYSIS.hop,
+        stranger_model.ANALYSIS.n_fft // 2 + 1,
+    )
+    assert set(result.rescored) == {"audio"}
+    assert CliRunner().invoke(main, ["verify", str(tmp_path / "bundle")]).exit_code == 0
+    # Readers before schema 2 have no STFT for a decoder.
+    assert explainer.manifest.schema_version == 2
+
+
+def test_a_classifier_of_several_labels_is_asked_by_its_sigmoids(data, tmp_path):
+    """Other labels' logits say nothing of the target's score, so they must not move the loss."""
+    source = stranger(task="multi_label")
+    summary = train_lmac(
+        source, data, LmacSettings(epochs=1, batch_size=6, width=4, patience=0), out=tmp_path / "run"
+    )
+    assert summary["epochs"] == 1
+    listener = Listener(source, exact=False, device=torch.device("cpu"))
+    logits, target = torch.tensor([[1.0, -2.0, 0.5], [1.0, 4.0, -3.0]]), torch.tensor([0, 0])
+    assert torch.allclose(listener.scores(logits)[:, 0], torch.sigmoid(torch.tensor(1.0)))
+    expected = -torch.log(torch.sigmoid(torch.tensor(1.0)))
+    assert torch.allclose(listener.surprise(logits, target), expected.expand(2))

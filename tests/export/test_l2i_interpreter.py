@@ -1,0 +1,231 @@
+"""Psi, theta and the loss, each by itself: lengths, cost, and the paper's formulas written out in numpy."""
+
+from __future__ import annotations
+
+import functools
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from later import later
+
+from earmark.errors import RunError, SourceError
+from earmark.export.training.l2i.settings import L2iSettings, check_l2i
+
+torch = later("torch")
+RecipeTheta = later("earmark.export.models.cnn14_interpreter", "RecipeTheta")
+CompactPsi = later("earmark.export.models.compact_interpreter", "CompactPsi")
+Theta = later("earmark.export.models.interpreter", "Theta")
+interpreters = later("earmark.export.models.interpreters")
+InterpreterForm = later("earmark.export.models.interpreters", "InterpreterForm")
+cost = later("earmark.export.models.interpreters", "cost")
+interpreter_form = later("earmark.export.models.interpreters", "interpreter_form")
+read_form = later("earmark.export.models.interpreters", "read_form")
+RunDirectory = later("earmark.export.training.run_directory", "RunDirectory")
+Scale = later("earmark.export.models.scales", "Scale")
+load = later("earmark.export.sources.run", "load")
+training = later("earmark.export.training.classifier")
+build = later("earmark.export.training.classifier", "build")
+cross_entropy = later("earmark.export.training.l2i.loss", "cross_entropy")
+nmf_terms = later("earmark.export.training.l2i.loss", "nmf_terms")
+relevance = later("earmark.export.training.l2i.loss", "relevance")
+removal = later("earmark.export.training.l2i.loss", "removal")
+soft_mask = later("earmark.export.training.l2i.loss", "soft_mask")
+
+
+@functools.cache
+def scales():
+    return [
+        Scale(tap="c", channels=8, rows=4, stride=8, hz=[]),
+        Scale(tap="b", channels=6, rows=8, stride=4, hz=[]),
+        Scale(tap="a", channels=4, rows=16, stride=2, hz=[]),
+    ]
+
+
+def of(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def maps_for(frames, seed=0):
+    return [of(2, s.channels, max(1, frames // s.stride), s.rows, seed=seed) for s in scales()]
+
+
+@settings(max_examples=20, deadline=None)
+@given(frames=st.integers(8, 80))
+def test_psi_of_any_length(frames):
+    torch.manual_seed(0)
+    psi = CompactPsi(scales(), 5, width=12).eval()
+    with torch.no_grad():
+        made = psi(torch.zeros(2, frames, 3), *maps_for(frames))
+    assert made.shape == (2, 5, frames)
+    assert made.min() >= 0
+    assert torch.isfinite(made).all()
+
+
+def test_psi_places_what_it_hears():
+    """A change in the finest map moves the activations around its place and nowhere else."""
+    torch.manual_seed(0)
+    psi = CompactPsi([scales()[2]], 5, width=32).eval()
+    fine = of(1, 4, 50, 16)
+    other = fine.clone()
+    other[:, :, 30] += 1.0
+    with torch.no_grad():
+        moved = (psi(torch.zeros(1, 100, 3), fine) - psi(torch.zeros(1, 100, 3), other)).abs().amax((0, 1))
+    frames = torch.nonzero(moved > 1e-6).flatten()
+    # A map's frame is two of the spectrum's; a convolution over five frames reaches two to either side.
+    assert frames.min() >= 56
+    assert frames.max() <= 65
+    assert moved[60:62].max() > 0
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """The classifier of the recipe at its full size, untrained."""
+    analysis = {"n_fft": 640, "window_length": 640, "hop": 320, "window": "hann", "padding": "zeros"}
+    config = {
+        "name": "full",
+        "labels": [f"class {index}" for index in range(10)],
+        "sample_rate": 16000,
+        "window_seconds": 5.0,
+        "level": "peak",
+        "analysis": analysis,
+        "classifier": {"architecture": training.ARCHITECTURE, "mels": 64, "width": 24},
+        "training": {},
+    }
+    run = RunDirectory(tmp_path_factory.mktemp("runs") / "full", "classifier")
+    run.write_config(config)
+    torch.manual_seed(0)
+    run.write_weights(build(config)[0].state_dict())
+    return load(run.path)
+
+
+def test_it_costs_less_than_a_tenth_of_the_classifier(source):
+    form = interpreter_form(source, 64)
+    own, classifier = cost(source, form)
+    assert own <= interpreters.SHARE * classifier < 0.1 * classifier
+    wider = msgspec.structs.replace(form, width=form.width + 8)
+    assert cost(source, wider)[0] > interpreters.SHARE * classifier
+    assert read_form(msgspec.to_builtins(form)) == form
+
+
+def test_reference_layers_are_for_cnn14(source):
+    with pytest.raises(SourceError, match="train a compact interpreter"):
+        interpreter_form(source, 8, "reference")
+    with pytest.raises(RunError, match=r"interpreter\.json is damaged"):
+        read_form({"architecture": "compact", "width": "wide"})
+    broken = InterpreterForm(
+        architecture="compact", width=8, components=3, scales=[], spectrum="logmel", classes=2
+    )
+    with pytest.raises(RunError, match="damaged"):
+        broken.build()
+
+
+@settings(max_examples=25, deadline=None)
+@given(frames=st.integers(1, 60), factor=st.floats(0.1, 10))
+def test_theta_of_any_length_and_scale(frames, factor):
+    torch.manual_seed(1)
+    theta = Theta(4, 3)
+    with torch.no_grad():
+        theta.shared.normal_()
+        steady = of(1, 4, 1).expand(1, 4, frames)
+        z, logits = theta(steady)
+        # Weights of attention sum to one.
+        torch.testing.assert_close(z, steady[:, :, 0])
+        torch.testing.assert_close(logits, z @ theta.weight.T)
+        lively = of(2, 4, frames, seed=2)
+        order = torch.randperm(frames)
+        torch.testing.assert_close(theta(lively)[1], theta(lively[:, :, order])[1], atol=1e-5, rtol=1e-4)
+        # Another scale of the activations is another theta, not another answer.
+        before = theta(lively)[1]
+        theta.scale.fill_(factor)
+        torch.testing.assert_close(theta(factor * lively)[1], before, atol=1e-4, rtol=1e-4)
+
+
+def test_theta_goes_from_mean_to_maximum():
+    theta = Theta(2, 2)
+    activations = of(1, 2, 40)
+    with torch.no_grad():
+        theta.own.zero_()
+        torch.testing.assert_close(theta.pooled(activations), activations.mean(2))
+        theta.own.fill_(2000.0)
+        torch.testing.assert_close(theta.pooled(activations), activations.amax(2))
+
+
+def test_the_recipes_theta():
+    attention, weight = torch.randn(431), torch.randn(5, 7)
+    theta = RecipeTheta(attention, weight)
+    torch.testing.assert_close(theta.over(431), attention, rtol=0, atol=0)
+    activations = of(2, 7, 431)
+    z, logits = theta(activations)
+    torch.testing.assert_close(z, (activations * attention).sum(2), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits, z @ weight.T)
+    flat = RecipeTheta(torch.full((431,), 0.01), weight)
+    for frames in (32, 200, 900):
+        steady = torch.ones(1, 7, frames)
+        torch.testing.assert_close(flat(steady)[0], torch.full((1, 7), 4.31), rtol=1e-4, atol=1e-4)
+
+
+def test_the_papers_formulas():
+    random = np.random.default_rng(0)
+    W, H = random.random((9, 4)), random.random((2, 4, 6))
+    X, theta, z = random.random((2, 6, 9)), random.standard_normal((3, 4)), random.random((2, 4))
+    chosen = np.array([[1, 0, 1, 0], [0, 0, 1, 1]], float)
+    tensors = [torch.from_numpy(a) for a in (H, W, X)]
+    weights = L2iSettings(alpha=7.0, beta=0.3)
+    rebuilt = np.einsum("fk,bkt->btf", W, H)
+    expected = 7.0 * np.mean((rebuilt - X) ** 2) + 0.3 * np.mean(np.abs(H))
+    assert float(nmf_terms(*tensors, weights)) == pytest.approx(expected, rel=1e-9)
+    said = theta[[2, 0]] * z
+    ours = relevance(torch.from_numpy(theta), torch.from_numpy(z), torch.tensor([2, 0])).numpy()
+    np.testing.assert_allclose(ours, said / np.abs(said).max(1, keepdims=True))
+    part = np.einsum("fk,bkt->btf", W, H * chosen[:, :, None]) / (rebuilt + 1e-10)
+    mask = soft_mask(tensors[1], tensors[0], torch.from_numpy(chosen))
+    np.testing.assert_allclose(mask.numpy(), part)
+    rest = soft_mask(tensors[1], tensors[0], torch.from_numpy(1 - chosen))
+    np.testing.assert_allclose((mask + rest).numpy(), 1.0, atol=1e-8)
+
+
+def test_cross_entropies():
+    logits, scores = torch.randn(4, 3), torch.softmax(torch.randn(4, 3), 1)
+    single = -(scores * torch.log_softmax(logits, 1)).sum(1).mean()
+    torch.testing.assert_close(cross_entropy(logits, scores, "single_label"), single)
+    p = torch.sigmoid(logits)
+    several = -(scores * p.log() + (1 - scores) * (1 - p).log()).sum(1).mean()
+    torch.testing.assert_close(cross_entropy(logits, scores, "multi_label"), several)
+
+
+def test_removal_teaches_to_select_what_the_score_needs():
+    """The score hangs on the bins of component 0, which is not selected; descending the term selects it."""
+    W, H = torch.eye(6)[:, :3], torch.ones(1, 3, 5)
+    z = torch.ones(1, 3)
+    weight = torch.tensor([[0.1, 1.0, 1.0]], requires_grad=True)
+    logits = torch.zeros(1, 1)
+
+    def scores_of(gains):
+        return gains[:, :, 0].mean(1, keepdim=True)
+
+    optimizer = torch.optim.Adam([weight], 0.02)
+    for _ in range(60):
+        optimizer.zero_grad()
+        removal(logits, (H, weight, z), W, 0.2, scores_of).backward()
+        optimizer.step()
+    assert relevance(weight.detach(), z, torch.tensor([0]))[0, 0] > 0.4
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"lr": 0.0}, "lr 0"),
+        ({"components": 0}, "components 0"),
+        ({"alpha": -1.0}, "alpha -1"),
+        ({"beta": float("nan")}, "beta nan"),
+        ({"fidelity_weight": -2.0}, "fidelity_weight -2"),
+        ({"threshold": 1.0}, "threshold 1"),
+        ({"epochs": 0}, "epochs 0"),
+    ],
+)
+def test_settings_that_cannot_work(given, said):
+    with pytest.raises(RunError, match=said):
+        check_l2i(L2iSettings(**given))

@@ -1,0 +1,311 @@
+"""`earmark train l2i` on tones: it learns, resumes, exports, refuses; by design."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+from later import later
+
+import earmark
+from earmark.cli import main
+from earmark.errors import DataError, RunError, SourceError
+from earmark.export.bundle.write import write_bundle
+from earmark.export.training.l2i.settings import L2iSettings
+from earmark.export.training.settings import ClassifierSettings
+
+torch = later("torch")
+load = later("earmark.export.sources.run", "load")
+train_classifier = later("earmark.export.training.classifier", "train_classifier")
+train_l2i = later("earmark.export.training.l2i.recipe", "train_l2i")
+
+pytestmark = pytest.mark.trained
+RATE = 8000
+FORM = {"window": 0.64, "sample_rate": RATE, "width": 4, "batch_size": 4, "val_fold": 2}
+# Learns the tones in a few epochs.
+PLAIN = {"lr": 0.01, "mixup": 0.0, "shift": 0.0, "stretches": 0, "ema_decay": 0.9}
+QUICK = {
+    "components": 6,
+    "batch_size": 4,
+    "width": 16,
+    "removal_weight": 0.0,
+    "ema_decay": 0.9,
+    "lr": 0.01,
+    "alpha": 1.0,
+    "beta": 0.08,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Sums depend on the number of threads, and the tests compare bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def tone(hz, seconds, random):
+    time = np.arange(int(RATE * seconds)) / RATE
+    if hz is None:
+        return 0.15 * random.standard_normal(len(time))
+    return 0.3 * np.sin(2 * np.pi * hz * time)
+
+
+KINDS = {"high": 2500.0, "low": 200.0, "noise": None}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """A high tone, a low tone and noise, 8 clips each in two folds, one of them silent."""
+    folder = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    for position, (label, hz) in enumerate(KINDS.items()):
+        (folder / label).mkdir()
+        for index in range(8):
+            wave = tone(hz, 0.4 + 0.1 * index, random)
+            wave = wave + 0.01 * random.standard_normal(len(wave))
+            soundfile.write(folder / label / f"{1 + index % 2}-{100 * position + index}-A.wav", wave, RATE)
+    soundfile.write(folder / "low" / "1-900-A.wav", np.zeros(4000), RATE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def classified(data, tmp_path_factory) -> Path:
+    """A run with a finished classifier. Shared: copy it before changing it."""
+    path = tmp_path_factory.mktemp("runs") / "tones"
+    train_classifier(data, path, ClassifierSettings(epochs=15, exact=True, **PLAIN, **FORM))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(data, classified, tmp_path_factory) -> tuple[Path, str]:
+    """The run with its interpreter, trained by the command, and what it said."""
+    path = tmp_path_factory.mktemp("trained") / "tones"
+    shutil.copytree(classified, path)
+    options = ["--components", "6", "--batch-size", "4", "--width", "16", "--epochs", "4"]
+    options += ["--lr", "0.01", "--alpha", "1", "--beta", "0.08", "--threads", "1"]
+    result = CliRunner().invoke(main, ["train", "l2i", str(path), str(data), *options])
+    assert result.exit_code == 0, result.output
+    return path, result.stderr
+
+
+@pytest.fixture(scope="module")
+def bundle(trained, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("bundles") / "tones"
+    result = CliRunner().invoke(main, ["export", str(trained[0]), "-o", str(path)])
+    assert result.exit_code == 0, result.output
+    return path
+
+
+def test_it_learns(data, classified, tmp_path):
+    """In float64, which learns the same on every processor."""
+    run = shutil.copytree(classified, tmp_path / "run")
+    train_l2i(run, data, L2iSettings(epochs=6, exact=True, **QUICK))
+    rows = [json.loads(line) for line in (run / "interpreter_metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_it_says_what_it_did(trained, classified):
+    path, said = trained
+    rows = [json.loads(line) for line in (path / "interpreter_metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 4
+    config = json.loads((path / "interpreter.json").read_text())
+    assert 0.0 <= config["validation"]["fidelity_top1"] <= 1.0
+    assert config["dictionary"]["silent"] == ["low/1-900-A.wav"]
+    assert "left low/1-900-A.wav out of the dictionary: it is silent" in said
+    assert (path / "interpreter_loss.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("config.json", "classifier.safetensors"):
+        assert (path / name).read_bytes() == (classified / name).read_bytes()
+
+
+def test_the_bundle_verifies_and_explains(bundle, trained, data):
+    result = CliRunner().invoke(main, ["verify", str(bundle)])
+    assert result.exit_code == 0, result.output
+    assert "activations_0" in result.output
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    assert manifest["explainers"] == ["components"]
+    spec = manifest["components"]
+    assert spec["count"] == 6
+    assert not spec["by_design"]
+    # Both tones have components of their own.
+    narrow = [c["peak_hz"] for c in spec["components"] if c["bandwidth_hz"] < 150]
+    assert any(abs(hz - 2500) < 60 for hz in narrow)
+    assert any(abs(hz - 200) < 60 for hz in narrow)
+    labels = {"", *manifest["labels"]}
+    assert all(c["label"] in labels and c["clip"].split("/")[0] in labels for c in spec["components"])
+    said = earmark.load(bundle, device="cpu").explain(data / "high" / "2-1-A.wav", methods=["components"])
+    assert said.components is not None
+
+
+def test_graph_is_the_module(bundle, trained):
+    """Interpreter.onnx against the module as trained, at a length the export did not see, batch of three."""
+    ort = pytest.importorskip("onnxruntime")
+    source = load(trained[0])
+    session = ort.InferenceSession(str(bundle / "interpreter.onnx"), providers=["CPUExecutionProvider"])
+    waves = torch.randn(3, 7001, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        _, *taps = source.classifier(source.frontend(waves))
+        given = dict(zip(source.taps, taps, strict=True))
+        theirs = source.interpreter(*(given[name] for name in source.interpreter_taps))
+    feeds = {name: given[name].numpy() for name in source.interpreter_taps}
+    ours = session.run(["activations", "pooled", "logits"], feeds)
+    frames = given["logmel"].shape[1]
+    assert ours[0].shape == (3, 6, frames)
+    assert ours[0].min() >= 0
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other.numpy(), atol=1e-4 * max(1.0, float(other.abs().max())))
+    theta = np.load(bundle / "dictionary.npz")["theta"]
+    np.testing.assert_allclose(ours[1] @ theta.T, ours[2], rtol=1e-3, atol=1e-4)
+
+
+def weights_of(path) -> bytes:
+    return (path / "interpreter.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("by_design", [False, True])
+def test_interrupted_training_resumes_bit_for_bit(data, classified, tmp_path, by_design):
+    settings = L2iSettings(epochs=5, by_design=by_design, **QUICK)
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    shutil.copytree(classified, stopped)
+    shutil.copytree(classified, whole)
+
+    def interrupt(row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(RunError, match="2 of 5 epochs of the interpreter"):
+        train_l2i(stopped, data, settings, on_epoch=interrupt)
+    assert not (stopped / "interpreter.safetensors").exists()
+    with pytest.raises(SourceError, match="not finished; go on with --resume"):
+        load(stopped)
+    result = CliRunner().invoke(main, ["train", "l2i", str(stopped), str(data), "--resume", "--threads", "1"])
+    assert result.exit_code == 0, result.output
+    train_l2i(whole, data, settings)
+    assert weights_of(stopped) == weights_of(whole)
+    assert (stopped / "dictionary.npz").read_bytes() == (whole / "dictionary.npz").read_bytes()
+
+
+def test_another_seed_is_another_interpreter(data, classified, tmp_path):
+    for name, seed in (("a", 0), ("b", 1)):
+        shutil.copytree(classified, tmp_path / name)
+        train_l2i(tmp_path / name, data, L2iSettings(epochs=1, seed=seed, **QUICK))
+    assert weights_of(tmp_path / "a") != weights_of(tmp_path / "b")
+
+
+def test_start_wants_an_interpreter_like_it(data, classified, trained, tmp_path):
+    shutil.copytree(classified, tmp_path / "run")
+    with pytest.raises(RunError, match="of another form"):
+        train_l2i(tmp_path / "run", data, L2iSettings(epochs=1, width=24), start=trained[0])
+
+
+@pytest.fixture(scope="module")
+def designed(data, classified, trained, tmp_path_factory) -> tuple[Path, dict]:
+    """A run that is a classifier by design, and the summary of its training."""
+    run = tmp_path_factory.mktemp("designed") / "tones"
+    shutil.copytree(classified, run)
+    settings = L2iSettings(epochs=3, by_design=True, **QUICK)
+    return run, train_l2i(run, data, settings, start=trained[0])
+
+
+def test_by_design_the_components_are_the_classifier(designed, classified):
+    run, summary = designed
+    assert 0.0 <= summary["by_design_accuracy"] <= 1.0
+    assert summary["fidelity_top1"] == 1.0
+    source = load(run)
+    assert source.components.by_design
+    assert source.evaluation["interpreter_by_design_accuracy"] == pytest.approx(
+        summary["by_design_accuracy"], abs=1e-5
+    )
+    wave = np.random.default_rng(0).standard_normal((2, 5120)).astype(np.float32)
+    answers = source.outputs(wave)
+    np.testing.assert_allclose(answers["logits"], answers["interpreted"], atol=1e-5)
+    # The classifier after the fact is still there, and untouched.
+    again, before = load(run, interpreter=False), load(classified)
+    assert again.head_weight is not None
+    np.testing.assert_array_equal(again.outputs(wave)["logits"], before.outputs(wave)["logits"])
+    assert np.abs(answers["logits"] - before.outputs(wave)["logits"]).max() > 0.1
+
+
+@pytest.mark.slow
+def test_a_bundle_by_design(designed, data, tmp_path):
+    bundle = tmp_path / "bundle"
+    manifest = write_bundle(load(designed[0]), bundle)
+    assert manifest.components is not None
+    assert manifest.components.by_design
+    golden = np.load(bundle / "golden.npz")
+    np.testing.assert_allclose(golden["logits_0"], golden["interpreted_0"], atol=1e-4)
+    said = earmark.load(bundle, device="cpu").explain(data / "low" / "2-101-A.wav")
+    assert said.components is not None
+    assert not said.warnings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["{run}", "{data}", "--components", "9999"], "allow 1 to"),
+        (["{run}", "{tmp}/absent"], "no such folder"),
+        (["{run}", "{data}", "--batch-size", "1"], "batch size 1"),
+        (["{run}", "{data}", "--interpreter", "reference"], "reference layers are those of"),
+        (["{run}", "{data}", "--dictionary", "{run}"], "interpreter.json: not there"),
+        (["{trained}", "{data}"], "holds an interpreter already"),
+        (["{trained}", "{data}", "--resume", "--epochs", "9"], "--epochs 4"),
+    ],
+)
+def test_bad_input_gets_one_line_and_leaves_nothing(data, classified, trained, tmp_path, arguments, said):
+    run = tmp_path / "run"
+    shutil.copytree(classified, run)
+    before = sorted(p.name for p in run.iterdir())
+    filled = [a.format(tmp=tmp_path, data=data, run=run, trained=trained[0]) for a in arguments]
+    result = CliRunner().invoke(main, ["train", "l2i", *filled, "--threads", "1"])
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert sorted(p.name for p in run.iterdir()) == before
+
+
+def test_silent_clips_alone(data, classified, tmp_path):
+    folder, run = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(data, folder)
+    shutil.copytree(classified, run)
+    for path in folder.rglob("*.wav"):
+        soundfile.write(path, np.zeros(4000), RATE)
+    with pytest.raises(DataError, match="every one is silent"):
+        train_l2i(run, folder, L2iSettings(epochs=1, **QUICK))
+    assert not (run / "interpreter.json").exists()
+
+
+def test_a_dictionary_is_taken_only_for_its_own_spectrogram(data, trained, classified, tmp_path):
+    run, other = tmp_path / "run", tmp_path / "other"
+    shutil.copytree(classified, run)
+    train_l2i(run, data, L2iSettings(epochs=1, width=16), dictionary=trained[0])
+    assert (run / "dictionary.npz").read_bytes() == (trained[0] / "dictionary.npz").read_bytes()
+    train_classifier(data, other, ClassifierSettings(epochs=1, hop_seconds=0.01, **FORM))
+    with pytest.raises(RunError, match="was learnt on spectrograms at 8000 Hz"):
+        train_l2i(other, data, L2iSettings(epochs=1), dictionary=trained[0])
+
+
+def test_damaged_runs_are_named(trained, data, classified, tmp_path):
+    for name, change, said in (
+        ("dictionary.npz", lambda p: p.write_bytes(b"no archive"), "dictionary.npz"),
+        ("interpreter.safetensors", lambda p: p.write_bytes(p.read_bytes()[:-9]), "damaged"),
+        ("interpreter.json", lambda p: p.write_text(p.read_text().replace("facts", "fakes")), "damaged"),
+    ):
+        run = tmp_path / name
+        shutil.copytree(trained[0], run)
+        change(run / name)
+        with pytest.raises(SourceError, match=said):
+            load(run)
+    # Another classifier than the one it was trained over.
+    run = tmp_path / "another"
+    shutil.copytree(trained[0], run)
+    for path in run.glob("c*"):
+        path.unlink()
+    train_classifier(data, run, ClassifierSettings(epochs=1, **FORM))
+    with pytest.raises(SourceError, match="another classifier"):
+        load(run)

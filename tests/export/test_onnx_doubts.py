@@ -1,0 +1,189 @@
+"""Graphs whose outputs are no logits, or whose input is no sound: refused or said, never silently taken."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
+
+from earmark.cli import main
+from earmark.errors import SourceError
+from earmark.export.sources.onnx.file import load
+
+RATE, SAMPLES, CLASSES = 8000, 4000, 4
+LABELS = ["a", "b", "c", "d"]
+
+
+def graph(path, last=(), *, name="x", dims=("batch", "samples"), scale=3.0, outputs=("y",), classes=CLASSES):
+    """Conv, mean over time and a head; `last`: operators after it, each one's name (and attributes)."""
+    random = np.random.default_rng(0)
+    constants = {
+        "shape": np.array([0, 1, -1], np.int64),
+        "kernel": random.standard_normal((8, 1, 32)).astype(np.float32),
+        "matrix": (scale * random.standard_normal((8, classes))).astype(np.float32),
+        "bias": random.standard_normal(classes).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Reshape", [name, "shape"], ["wave"]),
+        helper.make_node("Conv", ["wave", "kernel"], ["maps"], strides=[16]),
+        helper.make_node("Relu", ["maps"], ["active"]),
+        helper.make_node("GlobalAveragePool", ["active"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+    ]
+    made = "raw" if last else outputs[0]
+    nodes.append(helper.make_node("Gemm", ["flat", "matrix", "bias"], [made]))
+    for number, one in enumerate(last):
+        operator, attributes = one if isinstance(one, tuple) else (one, {})
+        after = outputs[0] if number == len(last) - 1 else f"step_{number}"
+        nodes.append(helper.make_node(operator, [made], [after], **attributes))
+        made = after
+    shapes = {outputs[0]: ["batch", classes]}
+    if len(outputs) > 1:
+        nodes.append(helper.make_node("Identity", ["flat"], [outputs[1]]))
+        shapes[outputs[1]] = ["batch", 8]
+    return save(path, nodes, constants, name, dims, shapes)
+
+
+def save(path, nodes, constants, name, dims, shapes, kind=TensorProto.FLOAT):
+    made = helper.make_graph(
+        nodes,
+        "stranger",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims))],
+        [helper.make_tensor_value_info(output, kind, shape) for output, shape in shapes.items()],
+        [numpy_helper.from_array(array, key) for key, array in constants.items()],
+    )
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def opened(path, **how):
+    how = {"labels": LABELS, "sample_rate": RATE, "window_seconds": 0.5, **how}
+    return load(path, **how)
+
+
+@pytest.mark.parametrize(
+    ("last", "how", "cure"),
+    [
+        (("Sigmoid",), {}, "ends in Sigmoid.*--task multi_label --scores probabilities"),
+        (("Sigmoid", "Identity"), {}, "--task multi_label --scores probabilities"),
+        (("Softmax",), {}, "--scores probabilities"),
+        (("Softmax",), {"task": "multi_label"}, "sum to 1.*leave --task multi_label out"),
+        (("Softmax",), {"task": "multi_label", "scores": "probabilities"}, "leave --task multi_label out"),
+        (("LogSoftmax",), {"task": "multi_label"}, "leave --task multi_label out"),
+        (("Relu",), {}, "ends in Relu.*neither"),
+        (("Softplus",), {"task": "multi_label"}, "ends in Softplus.*neither"),
+        (("Tanh",), {}, "ends in Tanh.*neither"),
+        ((("LpNormalization", {"axis": 1, "p": 2}),), {}, "length 1, as embeddings"),
+    ],
+)
+def test_outputs_that_are_no_logits_are_refused_with_the_cure(tmp_path, last, how, cure):
+    with pytest.raises(SourceError, match=f"net.onnx: .*{cure}"):
+        opened(graph(tmp_path / "net.onnx", last), **how)
+
+
+def test_probabilities_by_value_alone(tmp_path):
+    """A sigmoid that the graph spells out: 1 / (1 + exp(-x))."""
+    path = graph(tmp_path / "net.onnx", ("Neg", "Exp"), outputs=("e",))
+    model = onnx.load(path)
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(1, np.float32), "one"))
+    model.graph.node.append(helper.make_node("Add", ["e", "one"], ["rest"]))
+    model.graph.node.append(helper.make_node("Div", ["one", "rest"], ["p"]))
+    model.graph.output[0].name = "p"
+    onnx.save(model, path)
+    with pytest.raises(SourceError, match=r"lie in 0\.\.1 and do not sum to 1.*--task multi_label"):
+        opened(path)
+    assert opened(path, scores="probabilities", task="multi_label").scores == "probabilities"
+    # Told, it is taken at its word.
+    assert opened(path, scores="logits").scores == "logits"
+
+
+def test_good_graphs_raise_no_doubt(tmp_path):
+    for last in ((), ("LogSoftmax",), (("Clip", {}),)):
+        assert opened(graph(tmp_path / "net.onnx", last)).doubts == ()
+    assert opened(graph(tmp_path / "net.onnx"), task="multi_label").doubts == ()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"name": "log_mel"}, "'log_mel'.*put the front end into the graph"),
+        ({"dims": ("batch", "n_frames")}, "'n_frames'.*front end"),
+        ({"scale": 3000.0}, "outputs reach .*regression"),
+        ({"outputs": ("y", "embedding")}, r"taken from the output 'y', the others \(embedding\)"),
+        ({"scale": 0.0}, "answers the same to different sounds"),
+    ],
+)
+def test_what_looks_wrong_is_said(tmp_path, how, said):
+    import re
+
+    path = graph(tmp_path / "net.onnx", **how)
+    found = opened(path).doubts
+    assert len(found) == 1
+    assert re.search(said, found[0])
+    done = CliRunner().invoke(
+        main,
+        f"export {path} -o {tmp_path / 'b'} --labels a,b,c,d --sample-rate {RATE} --window 0.5".split(),
+    )
+    assert done.exit_code == 0, done.output
+    assert f"warning: {path}: " in done.stderr
+    assert "softmax: one label holds" in done.stdout
+
+
+def test_one_output_may_be_a_regression(tmp_path):
+    path = graph(tmp_path / "net.onnx", classes=1)
+    (said,) = opened(path, labels=["valence"], task="multi_label").doubts
+    assert "regression" in said
+    assert opened(path, labels=["valence"], task="multi_label", scores="logits").doubts == ()
+
+
+def test_features_taken_whole_by_a_matrix(tmp_path):
+    random = np.random.default_rng(0)
+    constants = {"w": random.standard_normal((1024, CLASSES)).astype(np.float32)}
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    path = save(tmp_path / "head.onnx", nodes, constants, "x", ("batch", 1024), {"y": ["batch", CLASSES]})
+    (said,) = opened(path, window_seconds=None).doubts
+    assert "all 1024 values of its input meet one matrix" in said
+
+
+def test_scores_of_frames_that_happen_to_be_as_many_as_labels(tmp_path):
+    """Four frames of a second, four labels."""
+    constants = {
+        "shape": np.array([0, 1, -1], np.int64),
+        "kernel": np.ones((1, 1, 1000), np.float32),
+        "flat": np.array([0, -1], np.int64),
+    }
+    nodes = [
+        helper.make_node("Reshape", ["x", "shape"], ["wave"]),
+        helper.make_node("Conv", ["wave", "kernel"], ["frames"], strides=[1000]),
+        helper.make_node("Reshape", ["frames", "flat"], ["y"]),
+    ]
+    path = save(
+        tmp_path / "frames.onnx", nodes, constants, "x", ("batch", "samples"), {"y": ["batch", "count"]}
+    )
+    with pytest.raises(SourceError, match=r"unlike length.*joined inside the graph"):
+        opened(path)
+
+
+def test_a_feature_map_of_another_type_is_named(tmp_path):
+    from earmark.export.sources.onnx.feature_map import MapRequest
+
+    path = graph(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    model.graph.node.append(helper.make_node("Cast", ["active"], ["half"], to=TensorProto.FLOAT16))
+    onnx.save(model, path)
+    with pytest.raises(SourceError, match="'half' is float16"):
+        opened(path, feature_map=MapRequest("half", "ct", None))
+
+
+@pytest.mark.parametrize("kind", ["float16", "double"])
+def test_other_types_are_named(tmp_path, kind):
+    code = {"float16": TensorProto.FLOAT16, "double": TensorProto.DOUBLE}[kind]
+    path = graph(tmp_path / "net.onnx", (("Cast", {"to": code}),))
+    model = onnx.load(path)
+    model.graph.output[0].type.tensor_type.elem_type = code
+    onnx.save(model, path)
+    named = {"float16": "float16", "double": "float64"}[kind]
+    with pytest.raises(SourceError, match=rf"y \[1, 4\] {named}.*Cast to float32"):
+        opened(path)

@@ -1,0 +1,410 @@
+"""Any .onnx that takes waveforms becomes a bundle, without PyTorch; others are told what is missing."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
+
+import earmark
+from earmark.cli import main
+from earmark.errors import SourceError
+from earmark.export.bundle.write import write_bundle
+from earmark.export.sources.onnx.file import load, read_labels
+from earmark.runtime.verify import verify
+
+RATE, CLASSES, KERNEL, STRIDE = 8000, 4, 64, 16
+LABELS = ["a", "b", "c", "d"]
+
+
+def weights(seed=0):
+    random = np.random.default_rng(seed)
+    return {
+        "kernel": random.standard_normal((8, 1, KERNEL)).astype(np.float32) / 8,
+        "matrix": random.standard_normal((8, CLASSES)).astype(np.float32) * 3,
+        "bias": random.standard_normal(CLASSES).astype(np.float32),
+    }
+
+
+def by_hand(waves):
+    """The graph's logits in NumPy, [B, N] -> [B, K], float64."""
+    made = []
+    held = weights()
+    for wave in np.asarray(waves, np.float64):
+        frames = np.lib.stride_tricks.sliding_window_view(wave, KERNEL)[::STRIDE]
+        maps = np.maximum(frames @ held["kernel"][:, 0].T.astype(np.float64), 0)
+        made.append(maps.mean(axis=0) @ held["matrix"] + held["bias"])
+    return np.array(made)
+
+
+def write(
+    path, *, dims=("batch", "samples"), last=None, batch_free=True, opset=17, extra=(), output="logits"
+):
+    """A small CNN on the waveform; `last`: an operator after the logits. Its names are those of a stage."""
+    constants = {**weights(), "to_conv": np.array([-1 if batch_free else 1, 1, _samples(dims)], np.int64)}
+    nodes = [
+        helper.make_node("Reshape", ["features", "to_conv"], ["wave"]),
+        helper.make_node("Conv", ["wave", "kernel"], ["maps"], strides=[STRIDE]),
+        helper.make_node("Relu", ["maps"], ["active"]),
+        helper.make_node("GlobalAveragePool", ["active"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "matrix", "bias"], [output if last is None else "raw"]),
+    ]
+    if batch_free and len(dims) > 1 and not isinstance(dims[-1], int):
+        # -1 stands twice: let the batch be copied and the length be inferred.
+        constants["to_conv"] = np.array([0, 1, -1], np.int64)
+    if last is not None:
+        nodes.append(helper.make_node(last, ["raw"], [output]))
+    batch = dims[0] if len(dims) > 1 else 1
+    graph = helper.make_graph(
+        [*nodes, *extra],
+        "stranger",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, list(dims))],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [batch, CLASSES])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+        doc_string="made in /home/somebody",
+    )
+    graph.node[0].doc_string = "/home/somebody/model.py"
+    # Named twice, as onnx.compose leaves it.
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)] * 2, ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save_model(model, path)
+    return path
+
+
+def _samples(dims):
+    return dims[-1] if isinstance(dims[-1], int) else -1
+
+
+def waves(count, samples, seed=0):
+    return (0.3 * np.random.default_rng(seed).standard_normal((count, samples))).astype(np.float32)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+FORMS = {
+    "dynamic": {},
+    "channel": {"dims": ("batch", 1, "samples")},
+    "fixed": {"dims": ("batch", 4000)},
+    "fixed, one at a time": {"dims": (1, 4000), "batch_free": False},
+    "any length, one at a time": {"dims": (1, "samples"), "batch_free": False},
+    "declared for one, takes many": {"dims": (1, 4000)},
+    "bare": {"dims": ("samples",), "batch_free": False},
+    "bare, fixed": {"dims": (4000,), "batch_free": False},
+}
+
+
+@pytest.mark.parametrize("form", list(FORMS))
+def test_a_graph_becomes_a_bundle_that_says_the_same(tmp_path, form):
+    how = FORMS[form]
+    path = write(tmp_path / "net.onnx", **how)
+    fixed = how.get("dims", ("samples",))[-1] == 4000
+    source = load(path, labels=LABELS, sample_rate=RATE, window_seconds=None if fixed else 0.5)
+    manifest = write_bundle(source, tmp_path / "bundle")
+    assert manifest.rescore == "waveform"
+    assert manifest.explainers == []
+    assert manifest.window.seconds == pytest.approx(0.5)
+    record = manifest.parity["fp32"]["logits"]
+    assert record["max_abs"] <= 1e-4
+    assert max(record["batches"]) >= 2
+    assert all(check.passed for check in verify(tmp_path / "bundle")[1])
+    with earmark.load(tmp_path / "bundle", device="cpu") as explainer:
+        for samples in (4000,) if fixed else (300, 4000, 4040):
+            sounds = waves(3, samples, seed=samples)
+            np.testing.assert_allclose(explainer.logits_of(sounds), by_hand(sounds), atol=1e-4)
+        scores = dict(explainer.explain(sounds[0], sample_rate=RATE, methods=[]).predictions)
+        np.testing.assert_allclose(
+            [scores[label] for label in LABELS], softmax(by_hand(sounds[:1]))[0], atol=1e-5
+        )
+        # Several windows, and shorter than the shortest.
+        assert explainer.explain(waves(1, 11000)[0], sample_rate=RATE, methods=[]).windows > 1
+        short = waves(1, 50)
+        padded = np.pad(
+            short, ((0, 0), (0, (4000 if fixed else int(manifest.window.minimum_seconds * RATE)) - 50))
+        )
+        result = explainer.explain(short[0], sample_rate=RATE, methods=[])
+        np.testing.assert_allclose(result.logits, by_hand(padded)[0], atol=1e-4)
+    assert len(onnx.load(tmp_path / "bundle" / "classifier.onnx").opset_import) == 1
+    assert b"somebody" not in b"".join(file.read_bytes() for file in (tmp_path / "bundle").iterdir())
+
+
+def test_of_a_fixed_length_what_is_over_is_left_out(tmp_path):
+    write_bundle(
+        load(write(tmp_path / "net.onnx", dims=("batch", 4000)), labels=LABELS, sample_rate=RATE),
+        tmp_path / "b",
+    )
+    with earmark.load(tmp_path / "b", device="cpu") as explainer:
+        sound = waves(1, 4030)
+        result = explainer.explain(sound[0], sample_rate=RATE, methods=[])
+        assert result.windows == 1
+        np.testing.assert_allclose(result.logits, by_hand(sound[:, :4000])[0], atol=1e-4)
+
+
+SCORES = [
+    ("Softmax", "probabilities", "single_label"),
+    ("LogSoftmax", "log_probabilities", "single_label"),
+    ("Sigmoid", "probabilities", "multi_label"),
+    ("Identity", "logits", "multi_label"),
+]
+
+
+@pytest.mark.parametrize(("last", "scores", "task"), SCORES)
+@pytest.mark.parametrize("hidden", [False, True])
+def test_probabilities_become_logits(tmp_path, last, scores, task, hidden):
+    """Also where the operator is hidden behind another, so that its input cannot be taken."""
+    extra = [helper.make_node("Identity", ["shown"], ["logits"])] if hidden else []
+    path = tmp_path / "net.onnx"
+    if hidden:
+        write(path, last=last, output="shown")
+        model = onnx.load(path)
+        model.graph.node.extend(extra)
+        model.graph.output[0].name = "logits"
+        onnx.save(model, path)
+    else:
+        write(path, last=last)
+    source = load(path, labels=LABELS, sample_rate=RATE, window_seconds=0.5, scores=scores, task=task)
+    manifest = write_bundle(source, tmp_path / "bundle")
+    measured = manifest.parity["fp32"]["scores" if scores == "probabilities" else "logits"]
+    assert measured["max_abs"] <= 1e-5
+    assert all(check.passed for check in verify(tmp_path / "bundle")[1])
+    sounds = waves(2, 4000)
+    expected = by_hand(sounds)
+    with earmark.load(tmp_path / "bundle", device="cpu") as explainer:
+        made = explainer.logits_of(sounds)
+        if task == "single_label":
+            np.testing.assert_allclose(softmax(made), softmax(expected), atol=1e-6)
+            np.testing.assert_allclose(np.log(softmax(made)), np.log(softmax(expected)), atol=1e-4)
+        else:
+            np.testing.assert_allclose(made, expected, atol=1e-3)
+
+
+def test_scores_that_are_not_what_they_are_called(tmp_path):
+    softmaxed = write(tmp_path / "p.onnx", last="Softmax")
+    sigmoid = write(tmp_path / "s.onnx", last="Sigmoid")
+    plain = write(tmp_path / "l.onnx")
+    told = {"labels": LABELS, "sample_rate": RATE, "window_seconds": 0.5}
+    with pytest.raises(SourceError, match="say --scores probabilities"):
+        load(softmaxed, **told)
+    assert load(softmaxed, **told, scores="logits").scores == "logits"
+    with pytest.raises(SourceError, match="multi_label"):
+        load(sigmoid, **told, scores="probabilities")
+    with pytest.raises(SourceError, match=r"leave 0\.\.1"):
+        load(plain, **told, scores="probabilities")
+    with pytest.raises(SourceError, match="no logarithms"):
+        load(plain, **told, scores="log_probabilities")
+
+
+def test_weights_beside_the_graph(tmp_path):
+    path = write(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    big = numpy_helper.from_array(np.zeros((1 << 19,), np.float32), "big")
+    model.graph.initializer.append(big)
+    model.graph.node.insert(0, helper.make_node("ReduceMean", ["big"], ["zero"], keepdims=0))
+    model.graph.node[-1].output[0] = "almost"
+    model.graph.node.append(helper.make_node("Add", ["almost", "zero"], ["logits"]))
+    onnx.save_model(model, path, save_as_external_data=True, location="net.bin", size_threshold=100)
+    told = {"labels": LABELS, "sample_rate": RATE, "window_seconds": 0.5}
+    manifest = write_bundle(load(path, **told), tmp_path / "bundle")
+    assert manifest.stage("classifier").data == ["classifier.onnx.data"]
+    with earmark.load(tmp_path / "bundle", device="cpu") as explainer:
+        np.testing.assert_allclose(explainer.logits_of(waves(2, 4000)), by_hand(waves(2, 4000)), atol=1e-4)
+
+    content = (tmp_path / "net.bin").read_bytes()
+    (tmp_path / "net.bin").write_bytes(content[:1000])
+    with pytest.raises(SourceError, match=r"net.onnx"):
+        load(path, **told)
+    (tmp_path / "net.bin").unlink()
+    with pytest.raises(SourceError, match="missing"):
+        load(path, **told)
+    # Neither a path nor a link leads out of the folder.
+    outside = tmp_path / "elsewhere.bin"
+    outside.write_bytes(content)
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    shutil.copy(path, inner / "net.onnx")
+    (inner / "net.bin").symlink_to(outside)
+    with pytest.raises(SourceError, match="outside"):
+        load(inner / "net.onnx", **told)
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "../elsewhere.bin"
+    (inner / "up.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(SourceError, match="outside"):
+        load(inner / "up.onnx", **told)
+
+
+@pytest.mark.parametrize(
+    ("dims", "named"),
+    [
+        (("batch", 1, "frames", 64), "log-mel"),
+        (("batch", "frames", 64), "module:factory"),
+        (("frames", 64), "front end"),
+        ((80, 3000), "no waveform"),
+    ],
+)
+def test_features_of_unknown_definition_are_refused(tmp_path, dims, named):
+    graph = helper.make_graph(
+        [helper.make_node("GlobalAveragePool", ["mel"], ["logits"])],
+        "g",
+        [helper.make_tensor_value_info("mel", TensorProto.FLOAT, list(dims))],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)],
+    )
+    path = tmp_path / "mel.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    with pytest.raises(SourceError, match=named):
+        load(path, labels=LABELS, sample_rate=RATE, window_seconds=1.0)
+
+
+def test_other_refusals(tmp_path):
+    told = {"labels": LABELS, "sample_rate": RATE, "window_seconds": 0.5}
+    path = write(tmp_path / "net.onnx")
+    with pytest.raises(SourceError, match="for 3 labels"):
+        load(path, **{**told, "labels": LABELS[:3]})
+    with pytest.raises(SourceError, match="--window"):
+        load(path, labels=LABELS, sample_rate=RATE)
+    with pytest.raises(SourceError, match="sample rate"):
+        load(path, **{**told, "sample_rate": 3})
+    with pytest.raises(SourceError, match="correct the sample rate"):
+        load(write(tmp_path / "fixed.onnx", dims=("batch", 4000)), **{**told, "window_seconds": 1.0})
+    with pytest.raises(SourceError, match="no such file"):
+        load(tmp_path / "none.onnx", **told)
+    (tmp_path / "text.onnx").write_text("not a graph")
+    with pytest.raises(SourceError, match="not an ONNX graph"):
+        load(tmp_path / "text.onnx", **told)
+    model = onnx.load(path)
+    model.graph.node.append(helper.make_node("Spectral", ["wave"], ["z"], domain="my.ops"))
+    onnx.save(model, tmp_path / "custom.onnx")
+    with pytest.raises(SourceError, match=r"custom operator my\.ops::Spectral"):
+        load(tmp_path / "custom.onnx", **told)
+    model.graph.node[-1].CopyFrom(helper.make_node("EPContext", [], ["z"], domain="com.microsoft"))
+    onnx.save(model, tmp_path / "context.onnx")
+    with pytest.raises(SourceError, match="EPContext"):
+        load(tmp_path / "context.onnx", **told)
+    noisy = onnx.load(path)
+    noisy.graph.node[-1].output[0] = "clean"
+    noisy.graph.node.extend(
+        [
+            helper.make_node("RandomNormalLike", ["clean"], ["noise"]),
+            helper.make_node("Add", ["clean", "noise"], ["logits"]),
+        ]
+    )
+    onnx.save(noisy, tmp_path / "noisy.onnx")
+    with pytest.raises(SourceError, match="evaluation mode"):
+        load(tmp_path / "noisy.onnx", **told)
+    with pytest.raises(SourceError, match="always holds"):
+        load(path, **{**told, "labels": ["a"]})
+
+
+def test_several_outputs(tmp_path):
+    path = write(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    model.graph.node.append(helper.make_node("Neg", ["logits"], ["opposite"]))
+    model.graph.output.append(
+        helper.make_tensor_value_info("opposite", TensorProto.FLOAT, ["batch", CLASSES])
+    )
+    onnx.save(model, path)
+    told = {"labels": LABELS, "sample_rate": RATE, "window_seconds": 0.5}
+    with pytest.raises(SourceError, match="--scores-output"):
+        load(path, **told)
+    with pytest.raises(SourceError, match="no output 'x'"):
+        load(path, **told, output="x")
+    write_bundle(load(path, **told, output="opposite"), tmp_path / "bundle")
+    with earmark.load(tmp_path / "bundle", device="cpu") as explainer:
+        np.testing.assert_allclose(explainer.logits_of(waves(1, 4000)), -by_hand(waves(1, 4000)), atol=1e-4)
+
+
+def test_labels(tmp_path):
+    (tmp_path / "labels.txt").write_text("\ufeffdog\nsea waves\n\n", encoding="utf-8")
+    assert read_labels(str(tmp_path / "labels.txt")) == ["dog", "sea waves"]
+    assert read_labels("dog, cat") == ["dog", "cat"]
+    with pytest.raises(SourceError, match="no readable file"):
+        read_labels(str(tmp_path / "none.txt"))
+
+
+def test_the_command_needs_no_pytorch(tmp_path):
+    write(tmp_path / "net.onnx", last="Softmax")
+    script = (
+        "import sys\n"
+        "class Never:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('torch', 'onnxscript', 'onnx_ir', 'matplotlib', 'sklearn'):\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Never())\n"
+        "from earmark.cli import main\n"
+        "main()\n"
+    )
+    arguments = ["export", "net.onnx", "-o", "b", "--labels", "a,b,c,d", "--sample-rate", str(RATE)]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            script,
+            *arguments,
+            "--window",
+            "0.5",
+            "--scores",
+            "probabilities",
+            "--licence",
+            "MIT",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "4 labels" in done.stdout
+    assert CliRunner().invoke(main, ["verify", str(tmp_path / "b")]).exit_code == 0
+    inspected = CliRunner().invoke(main, ["inspect", str(tmp_path / "b")])
+    assert "torch" not in inspected.output
+    assert "licence      MIT" in inspected.output
+
+
+def test_the_commands_usage(tmp_path):
+    path = write(tmp_path / "net.onnx")
+    run = CliRunner()
+    missing = run.invoke(main, ["export", str(path), "-o", str(tmp_path / "b"), "--labels", "a,b,c,d"])
+    assert missing.exit_code == 2
+    assert "--sample-rate" in missing.output
+    foreign = run.invoke(main, ["export", str(tmp_path), "-o", str(tmp_path / "b"), "--labels", "a,b"])
+    assert foreign.exit_code == 2
+    assert "--labels is for an .onnx file" in foreign.output
+
+
+@pytest.mark.slow
+def test_a_graph_by_torch_onnx_export(tmp_path):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    from earmark.export.graphs.torch_export import quiet
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Unflatten(1, (1, -1)),
+        torch.nn.Conv1d(1, 16, 64, stride=16),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool1d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(16, 4),
+    ).eval()
+    path = tmp_path / "net.onnx"
+    with quiet():
+        torch.onnx.export(
+            net, (torch.randn(2, 4000),), str(path), dynamo=True, dynamic_shapes=({0: "batch", 1: "samples"},)
+        )
+    source = load(path, labels=LABELS, sample_rate=RATE, window_seconds=1.0)
+    manifest = write_bundle(source, tmp_path / "bundle")
+    assert manifest.parity["fp32"]["logits"]["max_abs"] <= 1e-4
+    with earmark.load(tmp_path / "bundle", device="cpu") as explainer, torch.no_grad():
+        sounds = waves(3, 6000)
+        np.testing.assert_allclose(explainer.logits_of(sounds), net(torch.tensor(sounds)).numpy(), atol=1e-4)

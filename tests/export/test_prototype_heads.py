@@ -1,0 +1,148 @@
+"""The account over other heads and other U: weights read from graphs, a U for each view, gradients."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import msgspec
+import numpy as np
+import pytest
+import soundfile
+from later import later
+
+import earmark
+from earmark.runtime.audio.sound import open_sound
+from earmark.runtime.methods.protocol import Sound
+from earmark.runtime.methods.prototypes.method import Prototypes, open_generation
+from earmark.runtime.methods.prototypes.places import Head, places_of
+
+later("torch")
+
+
+RATE = 16000
+
+
+def rotations(seed, count):
+    from earmark.evaluation.prototypes.purity import random_rotation
+
+    return [random_rotation(16, seed + number) for number in range(count)]
+
+
+def graph_of(source, path, turned):
+    from earmark.export.graphs.embeddings import embeddings_model
+    from earmark.export.graphs.heads import Rotation
+
+    spec = source.feature_map
+    rotation = None if turned is None else Rotation(*turned)
+    embeddings_model(path, spec, source.taps[spec.tap], source.head, rotation)
+    return path
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    folder, random = tmp_path_factory.mktemp("sounds"), np.random.default_rng(0)
+    for label, hertz in (("low hum", 150), ("noise", 900), ("whistle", 3500)):
+        (folder / label).mkdir()
+        for take in "abc":
+            wave = 0.3 * np.sin(2 * np.pi * hertz * random.uniform(0.8, 1.2) * np.arange(RATE) / RATE)
+            wave += 0.05 * random.standard_normal(RATE)
+            soundfile.write(folder / label / f"{take}x.wav", wave, RATE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def indexed(tiny_source, tiny_bundle, sounds, tmp_path_factory):
+    """Bundles with those sounds indexed: U = I, one random U, and one a view."""
+    from earmark.export.prototypes.build import index_bundle
+
+    folder, made = tmp_path_factory.mktemp("indexed"), {}
+    one, other = rotations(1, 1), rotations(5, 3)
+    for name, turned in (("identity", None), ("shared", one * 3), ("own", other)):
+        shutil.copytree(tiny_bundle, folder / name)
+        graph = graph_of(tiny_source, folder / f"{name}.onnx", turned)
+        index_bundle(folder / name, sounds, embeddings=graph)
+        made[name] = earmark.load(folder / name, device="cpu"), turned
+    return made
+
+
+def method_of(explainer):
+    generation = open_generation(explainer.bundle.path, explainer.manifest)
+    tap, graph = explainer.manifest.feature_map.tap, generation.folder / "embeddings.onnx"
+    return Prototypes(explainer.manifest, generation, lambda z: explainer.run_graph(graph, {tap: z}))
+
+
+@pytest.mark.parametrize("name", ["identity", "shared", "own"])
+def test_the_heads_weights_are_read_from_the_graph(indexed, tiny_source, sounds, name):
+    explainer, turned = indexed[name]
+    method = method_of(explainer)
+    (heard,) = explainer.hear(open_sound(sounds / "noise/ax.wav", None, RATE))
+    z = heard.taps[method.feature_map.tap]
+    outputs = method.embed(z)
+    maps = {key: outputs[key][0] for key in ("square", "time", "frequency")}
+    weight = tiny_source.head.layers[0].weight.astype(np.float64)
+    if turned is not None:
+        weight = weight @ np.linalg.inv(turned[0].astype(np.float64))
+    for target in range(3):
+        slope = (
+            Head()
+            .account(
+                method.feature_map,
+                method.embed,
+                [z],
+                outputs,
+                places_of(maps, method.generation.views),
+                target,
+            )
+            .slope
+        )
+        # Max + mean of a constant map is twice its value.
+        np.testing.assert_allclose(slope, 2 * weight[target], atol=1e-4)
+
+
+def test_where_each_view_has_its_own_u_channels_are_squares(indexed, sounds):
+    explainer, _ = indexed["own"]
+    clip = sounds / "whistle/bx.wav"
+    for label in explainer.labels:
+        result = explainer.explain(clip, target=label, methods=["prototypes"])
+        account = result.channels
+        total = sum(one.contribution for one in account) + account.bias + account.remainder
+        assert total == pytest.approx(account.logit, abs=1e-5)
+        assert account.error < 1e-4
+        assert {view for one in account for view in one.views} == {"square"}
+        for view, found in result.prototypes.items():
+            assert found[0].clip == "whistle/bx.wav", view
+            assert found[0].similarity == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_shared_u_shows_channels_in_every_view(indexed, sounds):
+    explainer, _ = indexed["shared"]
+    account = explainer.explain(sounds / "noise/ax.wav", methods=["prototypes"]).channels
+    assert all(set(one.views) == {"square", "time", "frequency", "time_frequency"} for one in account)
+
+
+def test_gradient_times_activation_is_not_called_a_sum(indexed, sounds):
+    explainer, _ = indexed["identity"]
+    spec = msgspec.structs.replace(explainer.manifest.feature_map, additive=False, gradient=True)
+    plain = method_of(explainer)
+    method = Prototypes(
+        msgspec.structs.replace(explainer.manifest, feature_map=spec), plain.generation, plain.embed
+    )
+    opened = open_sound(sounds / "noise/ax.wav", None, RATE)
+    account = method.begin(Sound(opened.samples, 1, RATE, opened.input_samples, 1), 1)
+    for heard in explainer.hear(opened):
+        account.add(heard)
+    fields = account.finish().fields
+    channels = fields["channels"]
+    assert (channels.kind, channels.additive, channels.bias, channels.remainder) == (
+        "gradient",
+        False,
+        None,
+        None,
+    )
+    assert "do not add up" in channels.note
+    assert channels.note in channels.sum
+    assert " = " not in channels.sum
+    assert all(one.contribution is not None for one in channels)
+    assert fields["prototypes"]["time"][0].clip == "noise/ax.wav"
+    json.dumps(channels.to_dict(), allow_nan=False)

@@ -1,0 +1,176 @@
+"""README and docs say what is there: links, commands, options, files, Python, and tables in their columns."""
+
+import functools
+import importlib.util
+import re
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import soundfile
+
+import earmark
+from earmark.cli import main
+from earmark.evaluation.faithfulness.metrics import METRICS
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+OPTION = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*")
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Language and text of each code block."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def prose(page: Path) -> str:
+    """The page without its code blocks."""
+    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def in_code_font(page: Path) -> list[str]:
+    """What stands between backticks in the running text."""
+    return re.findall(r"`([^`\n]+)`", prose(page))
+
+
+def commands_named(page: Path) -> list[list[str]]:
+    """The words of each `earmark ...` and `python ...`, in blocks and in the running text."""
+    text = [line for _, block in blocks(page) for line in block.replace("\\\n", " ").splitlines()]
+    lines = [line.split(" #")[0] for line in [*text, *in_code_font(page)]]
+    parts = [part.strip() for line in lines for part in re.split(r"&&|;|\bdo\b", line)]
+    return [part.split() for part in parts if re.match(r"(earmark|python) ", part)]
+
+
+def command_of(words: list[str]) -> tuple[click.Command, list[str]]:
+    """The (sub-)command that the words name, and the words behind it."""
+    command: click.Command = main
+    for position, word in enumerate(words[1:], start=1):
+        if not isinstance(command, click.Group) or not re.match(r"[a-z]", word):
+            return command, words[position:]
+        found = command.get_command(click.Context(command), word)
+        assert found is not None, f"{' '.join(words)}: there is no {word!r}"
+        command = found
+    return command, []
+
+
+def options_of(command: click.Command) -> set[str]:
+    return {
+        name
+        for option in command.get_params(click.Context(command))
+        if isinstance(option, click.Option)
+        for name in (*option.opts, *option.secondary_opts)
+    }
+
+
+@functools.cache
+def options_of_all(command: click.Command = main) -> set[str]:
+    if not isinstance(command, click.Group):
+        return options_of(command)
+    context = click.Context(command)
+    below = [command.get_command(context, name) for name in command.list_commands(context)]
+    return options_of(command).union(*map(options_of_all, below))
+
+
+def script_options(script: Path) -> set[str]:
+    # A script in a folder of its own may have its options from a neighbour.
+    texts = script.parent.glob("*.py") if script.parent.name == "fuzz" else [script]
+    return {
+        name for one in texts for name in re.findall(r"\"(--?[a-z][\w-]*)\"", one.read_text(encoding="utf-8"))
+    }
+
+
+@pages
+def test_links_lead_somewhere(page):
+    links = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
+    assert [link for link in links if not (page.parent / link.split("#")[0]).exists()] == []
+
+
+def test_readme_stands_alone():
+    """It is the long description too: an index page and installed metadata hold nothing beside it."""
+    assert [link for link in LINK.findall((ROOT / "README.md").read_text()) if "://" not in link] == []
+
+
+@pages
+def test_commands_and_their_options_exist(page):
+    for words in commands_named(page):
+        if words[0] == "earmark":
+            command, rest = command_of(words)
+            known = options_of(command)
+        elif words[1] == "-m":
+            known = script_options(Path(importlib.util.find_spec(words[2]).origin))
+            rest = words[3:]
+        else:
+            known, rest = script_options(ROOT / words[1]), words[2:]
+        unknown = set(OPTION.findall(" ".join(rest))) - known
+        assert not unknown, f"{' '.join(words)}: {unknown}"
+
+
+@pages
+def test_options_named_in_the_text_exist(page):
+    """Of a command, of a benchmark, or of a module of the package that is run by itself."""
+    scripts = [*(ROOT / "benchmarks").rglob("*.py"), ROOT / "export" / "demo.py"]
+    known = options_of_all().union(*map(script_options, scripts))
+    named = {option for code in in_code_font(page) if code.startswith("-") for option in OPTION.findall(code)}
+    assert named - known - {"-m"} == set()
+
+
+@pages
+def test_files_named_exist(page):
+    """Sources, tests and pages in code font: the path from the root, or its end."""
+    there = [f"/{path.relative_to(ROOT).as_posix()}" for path in ROOT.rglob("*.*")]
+    named = [code for code in in_code_font(page) if re.fullmatch(r"[\w./-]*\w\.(py|md|toml)", code)]
+    assert [name for name in named if not any(path.endswith(f"/{name}") for path in there)] == []
+
+
+@pages
+def test_nothing_is_left_of_a_template(page):
+    text = prose(page)
+    assert re.findall(r"<!--.*?-->|\{\{.*?\}\}|\b(?:TODO|FIXME|TBD|XXX)\b", text) == []
+
+
+@pages
+def test_tables_hold_what_their_columns_say(page):
+    """As many cells as columns, and what bears a metric's name lies in that metric's range."""
+    ranges = {metric.name: (metric.low, metric.high) for metric in METRICS.values()}
+    for table in re.findall(r"(?:^\|.*\|\n)+", prose(page), re.MULTILINE):
+        rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.splitlines()]
+        header, _, *body = rows
+        assert {len(row) for row in rows} == {len(header)}, table
+        for row in body:
+            for column, cell in zip(header, row, strict=True):
+                number = re.match(r"\**([+-]?\d*\.?\d+)", cell)
+                # With a sign it is a difference, with a word ("at least") an aim.
+                if column in ranges and number and cell[0] not in "+-":
+                    low, high = ranges[column]
+                    assert low <= float(number[1]) <= high, f"{column}: {cell} in {' | '.join(row)}"
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(language == "python" for language, _ in blocks(page))], ids=str
+)
+def test_python_blocks_run(page, components_bundle, tmp_path, monkeypatch):
+    """As they stand, but for the labels, with what a reader has at hand: a bundle, a clip, a function."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bundle").symlink_to(components_bundle)
+    example = ROOT / "runtime" / "shipped" / "example.flac"
+    wave, rate = soundfile.read(example, dtype="float32")
+    soundfile.write("clip.wav", wave, rate)
+    explainer = earmark.load(components_bundle, device="cpu")
+    names = {
+        "earmark": earmark,
+        "explainer": explainer,
+        "result": explainer.explain("clip.wav"),
+        "wave": wave,
+        "waveform": wave,
+        "sample_rate": rate,
+        "paths": [example, Path("clip.wav")],
+        "score_fn": lambda sounds: 1 / (1 + np.exp(-np.abs(sounds[:, 8000:12000]).max(axis=1))),
+    }
+    for language, block in blocks(page):
+        if language == "python":
+            code = block.replace('"dog"', '"snare"').replace('"rain"', '"tom"')
+            exec(compile(code, page.name, "exec"), names)

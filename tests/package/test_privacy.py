@@ -1,0 +1,130 @@
+"""What earmark leaves behind: nothing of onnxruntime's telemetry, nothing but its own cache."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import onnx
+import pytest
+import soundfile
+from runtime_sounds import RATE, noise, run_python
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A home folder that is empty, and an environment in which nobody has spoken of telemetry."""
+    home = tmp_path / "home"
+    home.mkdir()
+    return home
+
+
+def left_in(home: Path) -> set[str]:
+    """The files below `home`, but for earmark's own record of bundles examined."""
+    found = {path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()}
+    return {name for name in found if not name.startswith(".cache/earmark/")}
+
+
+def run(code: str, *arguments: object, home: Path, **env: str) -> str:
+    given = {"HOME": str(home), "XDG_CACHE_HOME": "", "ORT_DISABLE_TELEMETRY": "", **env}
+    # An empty variable would count as the user's own word.
+    unset = "import os\nif not os.environ['ORT_DISABLE_TELEMETRY']: del os.environ['ORT_DISABLE_TELEMETRY']\n"
+    return run_python(unset + code, *arguments, env=given)
+
+
+def waveform_model(path: Path) -> Path:
+    """A graph [B, N] -> logits [B, 2]."""
+    helper, float_ = onnx.helper, onnx.TensorProto.FLOAT
+    weights = onnx.numpy_helper.from_array(noise(0.1, rate=20).reshape(1, 2), "weights")
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["wave"], ["mean"], axes=[1], keepdims=1),
+            helper.make_node("MatMul", ["mean", "weights"], ["scores"]),
+        ],
+        "model",
+        [helper.make_tensor_value_info("wave", float_, ["batch", "samples"])],
+        [helper.make_tensor_value_info("scores", float_, ["batch", 2])],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, path)
+    return path
+
+
+def test_no_command_leaves_telemetry_behind(home, tmp_path):
+    (tmp_path / "data" / "kick").mkdir(parents=True)
+    soundfile.write(tmp_path / "data" / "kick" / "a.wav", noise(), RATE)
+    out = run(
+        """
+import shutil, sys
+from pathlib import Path
+from earmark.cli import main
+from earmark.runtime.explainer import SHIPPED
+
+folder = Path(sys.argv[1])
+shutil.copytree(SHIPPED, folder / "bundle")
+for arguments in (
+    ["explain"],
+    ["verify"],
+    ["doctor"],
+    ["index", folder / "bundle", folder / "data"],
+    ["export", sys.argv[2], "-o", folder / "made", *"--labels a,b --sample-rate 9000 --window 1".split()],
+):
+    main([str(one) for one in arguments], standalone_mode=False)
+assert "onnxruntime" in sys.modules
+""",
+        tmp_path,
+        waveform_model(tmp_path / "model.onnx"),
+        home=home,
+    )
+    assert "telemetry" in out
+    assert "is off" in out
+    assert left_in(home) == set()
+
+
+def test_no_spawned_child_leaves_telemetry_behind(home):
+    run(
+        """
+import multiprocessing
+import earmark
+
+explainer = earmark.load()
+with multiprocessing.get_context("spawn").Pool(1) as pool:
+    assert pool.apply(explainer.explain, (([0.1] * 16000, 16000),), {"methods": []}).predictions
+""",
+        home=home,
+    )
+    assert left_in(home) == set()
+
+
+def test_the_users_own_word_stays(home):
+    out = run(
+        """
+import os
+import earmark
+earmark.load(device="cpu").explain(([0.1] * 16000, 16000), methods=[])
+print(os.environ["ORT_DISABLE_TELEMETRY"])
+""",
+        home=home,
+        ORT_DISABLE_TELEMETRY="true",
+    )
+    assert out.strip() == "true"
+
+
+def test_onnxruntime_is_imported_in_one_place():
+    """Whoever imports it elsewhere may be the first, and telemetry would be on."""
+    found = []
+    for path in sorted(ROOT.rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        if name.split("/")[0] in {"tests", "benchmarks", "build", "docs"} or name.startswith("."):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            if any(one.split(".")[0] == "onnxruntime" for one in names):
+                found.append(name)
+    assert found == []
+    place = ROOT / "runtime" / "inference" / "onnx_runtime.py"
+    assert "ORT_DISABLE_TELEMETRY" in place.read_text(encoding="utf-8")

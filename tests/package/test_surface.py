@@ -1,0 +1,137 @@
+"""What an embedder sees: public names, results that print, compare and travel, types."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from runtime_sounds import RATE, tone
+
+import earmark
+from earmark import errors
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PROGRAM = """
+from typing import assert_type
+
+import numpy as np
+
+import earmark
+
+explainer = earmark.load("bundle", device="cpu")
+assert_type(explainer, earmark.Explainer)
+result = explainer.explain((np.zeros(16_000, np.float32), 16_000), target="dog", methods=["mask"])
+assert_type(result, earmark.Result)
+assert_type(result.predictions, tuple[tuple[str, float], ...])
+for item in explainer.explain_many(["a.wav", "b.wav"], batch_size=2):
+    if isinstance(item, earmark.Failure):
+        assert_type(item.error, earmark.EarmarkError)
+    else:
+        assert_type(item, earmark.Result)
+    assert_type(item.ok, bool)
+try:
+    result.save("out")
+except (earmark.AudioError, earmark.SourceError, earmark.DataError) as error:
+    print(error)
+"""
+
+
+def test_every_public_name_is_there():
+    assert dir(earmark) == sorted(earmark.__all__)
+    for name in earmark.__all__:
+        assert getattr(earmark, name) is not None
+    with pytest.raises(AttributeError, match="laod"):
+        earmark.laod  # noqa: B018
+
+
+def test_every_error_is_public():
+    own = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    assert own <= set(earmark.__all__)
+    assert all(getattr(earmark, name) is getattr(errors, name) for name in own)
+
+
+def test_failures_and_results_say_whether_all_is_well(explainer):
+    good, bad = explainer.explain_many([(tone(), RATE), (np.zeros(0, np.float32), RATE)])
+    assert isinstance(good, earmark.Result)
+    assert good.ok
+    assert isinstance(bad, earmark.Failure)
+    assert not bad.ok
+
+
+@pytest.fixture(scope="module")
+def whole(components_bundle):
+    """Every method over the shipped model."""
+    with earmark.load(components_bundle, "cpu") as explainer:
+        yield lambda seed=3: explainer.explain(
+            tone(seed=seed),
+            RATE,
+            methods=["mask", "prototypes", "components", "segments"],
+            options={"segments": {"calls": 40}},
+        )
+
+
+def test_a_result_prints_short(whole):
+    result = whole()
+    assert len(repr(result)) < 1000
+    assert "MaskResult(...)" in repr(result)
+    for part in (result.mask, result.channels, result.segments, result.components):
+        assert len(repr(part)) < 1000
+        assert "\n" not in repr(part)
+
+
+def test_results_are_equal_by_value(whole):
+    one, same, other = whole(), whole(), whole(seed=4)
+    assert one == same
+    assert one.mask == same.mask
+    assert one.segments == same.segments
+    assert one.components == same.components
+    assert one.channels == same.channels
+    assert one != other
+    assert one.mask != other.mask
+    assert one != "another type"
+    assert pickle.loads(pickle.dumps(one)) == one
+
+
+def test_a_result_of_an_open_file_travels(explainer, tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(), RATE, subtype="FLOAT")
+    with (tmp_path / "a.wav").open("rb") as file:
+        result = explainer.explain(file)
+    copy = pickle.loads(pickle.dumps(result))
+    assert copy == result
+    np.testing.assert_array_equal(copy.mask.residual, result.mask.residual)
+    # Its file is not needed any more, here or there.
+    buffer = io.BytesIO((tmp_path / "a.wav").read_bytes())
+    again = explainer.explain(buffer)
+    buffer.close()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(again)).mask.residual, result.mask.residual)
+
+
+@pytest.mark.slow
+def test_a_users_program_has_types(tmp_path):
+    """mypy --strict takes what users write, and refuses a name that does not exist."""
+    good, bad = tmp_path / "good.py", tmp_path / "bad.py"
+    good.write_text(PROGRAM)
+    bad.write_text('import earmark\n\nearmark.laod("bundle")\n')
+    environment = dict(os.environ)
+    # In a checkout called earmark the package is the folder; elsewhere it is the installed one.
+    if Path(earmark.__file__).parent == ROOT:
+        environment["MYPYPATH"] = str(ROOT.parent)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), good, bad],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    (line,) = [line for line in done.stdout.splitlines() if "error:" in line]
+    assert line.startswith("bad.py:3:")
+    assert '"laod"' in line

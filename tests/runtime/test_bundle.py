@@ -1,0 +1,434 @@
+"""A bundle from strangers: whatever is wrong with it, one clear line and no answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import earmark
+from earmark.runtime.bundle.open import Bundle
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """Nothing is remembered from another test, and nothing is left in the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def bundle(tiny_bundle, tmp_path):
+    copy = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, copy)
+    return copy
+
+
+def document(bundle):
+    return json.loads((bundle / "bundle.json").read_text())
+
+
+def rewrite(bundle, change):
+    manifest = document(bundle)
+    change(manifest)
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+
+
+def sign(bundle, *names):
+    """Make hash and size of files true again: an attacker can do that, too."""
+
+    def change(manifest):
+        for name in names:
+            content = (bundle / name).read_bytes()
+            manifest["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+
+    rewrite(bundle, change)
+
+
+def stage(manifest, name):
+    return next(one for one in manifest["stages"] if one["name"] == name)
+
+
+def refused(bundle, *words):
+    """Opening fails with one line that holds every word."""
+    with pytest.raises(earmark.BundleError) as caught:
+        Bundle.open(bundle)
+    message = str(caught.value)
+    assert "\n" not in message.strip()
+    for word in words:
+        assert word in message, message
+    return message
+
+
+def test_a_sound_bundle_opens(bundle):
+    opened = Bundle.open(bundle)
+    assert opened.manifest.labels == ["low hum", "whistle", "noise"]
+    assert opened.file("classifier.onnx").is_file()
+
+
+def test_missing_bundle_and_missing_manifest(tmp_path, bundle):
+    refused(tmp_path / "nowhere", "nowhere")
+    (bundle / "bundle.json").unlink()
+    refused(bundle, "bundle.json")
+    refused(bundle / "README.md")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "\xff\xfe", '{"schema_version": "x"}', "[" * 100_000]
+)
+def test_manifest_that_is_none(bundle, text):
+    (bundle / "bundle.json").write_bytes(text.encode("latin-1"))
+    refused(bundle, "bundle.json")
+
+
+def test_newer_schema_is_refused_by_name(bundle):
+    rewrite(bundle, lambda m: m.update(schema_version=99, labels=7, stages="different in the future"))
+    refused(bundle, "99", "upgrade")
+
+
+def test_unknown_fields_are_ignored(bundle):
+    rewrite(bundle, lambda m: m.update(of_the_future={"a": 1}))
+    assert Bundle.open(bundle).manifest.name == "tiny"
+
+
+def test_huge_manifest_is_not_read_into_memory(bundle):
+    with (bundle / "bundle.json").open("wb") as file:
+        file.truncate(200 << 20)
+    refused(bundle, "larger")
+
+
+@pytest.mark.parametrize(
+    "name", ["frontend.onnx", "classifier.onnx", "decoder.onnx", "golden.npz", "README.md"]
+)
+def test_missing_file(bundle, name):
+    (bundle / name).unlink()
+    refused(bundle, name, "missing")
+
+
+@pytest.mark.parametrize("name", ["frontend.onnx", "decoder.onnx", "golden.npz", "README.md"])
+def test_one_changed_byte(bundle, name):
+    content = bytearray((bundle / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / name).write_bytes(content)
+    refused(bundle, name, "hash")
+
+
+def test_other_size(bundle):
+    with (bundle / "decoder.onnx").open("ab") as file:
+        file.write(b"x")
+    refused(bundle, "decoder.onnx", "bytes")
+
+
+def test_a_folder_in_place_of_a_file(bundle):
+    (bundle / "golden.npz").unlink()
+    (bundle / "golden.npz").mkdir()
+    refused(bundle, "golden.npz")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../outside.onnx",
+        "/etc/hostname",
+        "a/../../outside.onnx",
+        "..\\outside.onnx",
+        "C:/outside.onnx",
+        "",
+        "x\0y",
+    ],
+)
+def test_paths_that_leave_the_bundle(bundle, name):
+    (bundle.parent / "outside.onnx").write_bytes((bundle / "decoder.onnx").read_bytes())
+
+    def change(manifest):
+        manifest["files"][name] = manifest["files"].pop("decoder.onnx")
+        stage(manifest, "decoder")["file"] = name or "decoder.onnx"
+
+    rewrite(bundle, change)
+    refused(bundle)
+
+
+def test_links_that_leave_the_bundle(bundle):
+    outside = bundle.parent / "outside.onnx"
+    (bundle / "decoder.onnx").rename(outside)
+    (bundle / "decoder.onnx").symlink_to(outside)
+    refused(bundle, "decoder.onnx", "link")
+
+
+def test_a_linked_folder_that_leaves_the_bundle(bundle):
+    outside = bundle.parent / "outside"
+    outside.mkdir()
+    (outside / "weights.bin").write_bytes(b"1234")
+    (bundle / "sub").symlink_to(outside)
+    (bundle / "inside.bin").write_bytes(b"1234")
+    sign(bundle, "sub/weights.bin")
+    refused(bundle, "weights.bin", "link")
+
+
+def test_a_linked_manifest_that_leaves_the_bundle(bundle):
+    outside = bundle.parent / "outside.json"
+    (bundle / "bundle.json").rename(outside)
+    (bundle / "bundle.json").symlink_to(outside)
+    refused(bundle, "bundle.json", "link")
+
+
+def test_a_loop_of_links(bundle):
+    (bundle / "golden.npz").unlink()
+    (bundle / "golden.npz").symlink_to("golden.npz")
+    refused(bundle, "golden.npz")
+
+
+def test_a_linked_bundle_is_a_bundle(bundle):
+    alias = bundle.parent / "alias"
+    alias.symlink_to(bundle)
+    assert Bundle.open(alias).manifest.name == "tiny"
+
+
+def _twice(manifest):
+    manifest["stages"].append(stage(manifest, "decoder"))
+
+
+def _unlisted(manifest):
+    del manifest["files"]["decoder.onnx"]
+
+
+def _no_classifier(manifest):
+    manifest["stages"] = [one for one in manifest["stages"] if one["name"] != "classifier"]
+
+
+def _label_count(manifest):
+    manifest["labels"].append("a fourth")
+
+
+def _same_label(manifest):
+    manifest["labels"][1] = manifest["labels"][0]
+
+
+def _gaps(manifest):
+    manifest["window"]["hop_seconds"] = 2 * manifest["window"]["seconds"]
+
+
+def _a_window_a_sample(manifest):
+    manifest["window"]["hop_seconds"] = 1e-6
+
+
+def _wide_window(manifest):
+    manifest["analysis"]["window_length"] = 4 * manifest["analysis"]["n_fft"]
+
+
+def _odd_fft(manifest):
+    manifest["analysis"]["n_fft"] = 511
+
+
+def _unknown_tap(manifest):
+    stage(manifest, "decoder")["inputs"][0]["name"] = "of nobody"
+
+
+def _renamed_output(manifest):
+    stage(manifest, "classifier")["outputs"][0]["name"] = "answers"
+
+
+def _tensor_twice(manifest):
+    outputs = stage(manifest, "classifier")["outputs"]
+    outputs.append(outputs[-1])
+
+
+def _negative_size(manifest):
+    manifest["files"]["decoder.onnx"]["size"] = -1
+
+
+def _no_hash(manifest):
+    manifest["files"]["decoder.onnx"]["sha256"] = "0"
+
+
+def _map_of_nobody(manifest):
+    manifest["feature_map"]["tap"] = "of nobody"
+
+
+def _no_decoder(manifest):
+    manifest["stages"] = [one for one in manifest["stages"] if one["name"] != "decoder"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _twice,
+        _unlisted,
+        _no_classifier,
+        _label_count,
+        _same_label,
+        _gaps,
+        _a_window_a_sample,
+        _wide_window,
+        _odd_fft,
+        _unknown_tap,
+        _renamed_output,
+        _tensor_twice,
+        _negative_size,
+        _no_hash,
+        _map_of_nobody,
+        _no_decoder,
+    ],
+)
+def test_a_manifest_that_contradicts_itself(bundle, change):
+    rewrite(bundle, change)
+    refused(bundle, "bundle.json")
+
+
+def test_dims_that_disagree_with_the_graph(bundle):
+    def change(manifest):
+        stage(manifest, "decoder")["outputs"][0]["dims"][-1] = 999
+
+    rewrite(bundle, change)
+    refused(bundle, "decoder.onnx", "mask")
+
+
+def test_rank_and_type_that_disagree_with_the_graph(bundle):
+    rewrite(bundle, lambda m: stage(m, "frontend")["inputs"][0]["dims"].append("more"))
+    refused(bundle, "frontend.onnx", "waveform")
+    rewrite(bundle, lambda m: stage(m, "frontend")["inputs"][0]["dims"].pop())
+    rewrite(bundle, lambda m: stage(m, "frontend")["inputs"][0].update(dtype="int64"))
+    refused(bundle, "frontend.onnx", "waveform")
+
+
+def test_a_graph_that_is_none(bundle):
+    (bundle / "decoder.onnx").write_bytes(b"MZ this is not ONNX" * 10)
+    sign(bundle, "decoder.onnx")
+    refused(bundle, "decoder.onnx", "ONNX")
+
+
+def external(
+    bundle, *, location="decoder.onnx.data", offset="0", length=None, dims=(4, 4), held=64, where="graph"
+):
+    """Add an external weight to the decoder; every hash and size is true."""
+    path = bundle / "decoder.onnx"
+    model = onnx.load(str(path))
+    weight = TensorProto(name="weight_outside", data_type=TensorProto.FLOAT, dims=dims)
+    weight.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", offset), ("length", length)):
+        if value is not None:
+            weight.external_data.add(key=key, value=value)
+    if where == "graph":
+        model.graph.initializer.append(weight)
+    elif where == "attribute":
+        model.graph.node.append(helper.make_node("Constant", [], ["constant_outside"], value=weight))
+    elif where == "subgraph":
+        inner = helper.make_graph([], "inner", [], [], initializer=[weight])
+        node = helper.make_node("If", ["x"], [], then_branch=inner, else_branch=inner)
+        model.graph.node.append(node)
+    elif where == "sparse":
+        model.graph.sparse_initializer.add().values.CopyFrom(weight)
+    elif where == "function":
+        function = model.functions.add(name="f", domain="local")
+        function.node.append(helper.make_node("Constant", [], ["c"], value=weight))
+    path.write_bytes(model.SerializeToString())
+    (bundle / "decoder.onnx.data").write_bytes(bytes(held))
+    rewrite(bundle, lambda m: stage(m, "decoder").update(data=["decoder.onnx.data"]))
+    sign(bundle, "decoder.onnx", "decoder.onnx.data")
+
+
+def test_an_external_weight_within_its_file_is_fine(bundle):
+    external(bundle, length="64")
+    assert Bundle.open(bundle).manifest.stage("decoder").data == ["decoder.onnx.data"]
+
+
+@pytest.mark.parametrize("where", ["graph", "attribute", "subgraph", "sparse", "function"])
+def test_a_tensor_larger_than_its_file(bundle, where):
+    external(bundle, length="64", held=60, where=where)
+    refused(bundle, "decoder.onnx", "weight_outside")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"offset": "8", "length": "64"},
+        {"offset": "-4", "length": "64"},
+        {"offset": "x", "length": "64"},
+        {"length": "32"},
+        {"length": "-64"},
+        {"length": str(1 << 70)},
+        {"dims": (1 << 40, 1 << 40), "length": "64"},
+        {"dims": (-4, -4), "length": "64"},
+        {"dims": (1000, 1000)},
+        {"location": "../outside.bin", "length": "64"},
+        {"location": "/etc/passwd", "length": "64"},
+        {"location": "README.md", "length": "64"},
+        {"location": "", "length": "64"},
+    ],
+)
+def test_a_weight_that_claims_what_is_not_there(bundle, wrong):
+    (bundle.parent / "outside.bin").write_bytes(bytes(64))
+    external(bundle, **wrong)
+    refused(bundle, "decoder.onnx", "weight_outside")
+
+
+def test_an_operator_that_opens_files_is_refused(bundle):
+    path = bundle / "decoder.onnx"
+    model = onnx.load(str(path))
+    node = helper.make_node(
+        "EPContext", [], ["e"], domain="com.microsoft", embed_mode=0, ep_cache_context="/etc/passwd"
+    )
+    model.graph.node.append(node)
+    path.write_bytes(model.SerializeToString())
+    sign(bundle, "decoder.onnx")
+    refused(bundle, "decoder.onnx", "EPContext")
+
+
+def test_hashes_are_remembered_and_a_touched_file_is_examined_again(bundle, own_cache):
+    Bundle.open(bundle)
+    notes = list(own_cache.rglob("*.json"))
+    assert len(notes) == 1
+    path = bundle / "decoder.onnx"
+    status = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000))
+    refused(bundle, "decoder.onnx", "hash")
+
+
+def test_examining_on_request_ignores_what_is_remembered(bundle):
+    Bundle.open(bundle)
+    path = bundle / "decoder.onnx"
+    status = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(earmark.BundleError, match="hash"):
+        Bundle.open(bundle, examine=True)
+
+
+def test_what_is_remembered_belongs_to_one_manifest_and_place(bundle, own_cache):
+    Bundle.open(bundle)
+    other = bundle.parent / "other"
+    shutil.copytree(bundle, other)
+    Bundle.open(other)
+    assert len(list(own_cache.rglob("*.json"))) == 2
+
+
+@pytest.mark.parametrize("damage", ["not json", "[1, 2", "\xff", "{}", '{"decoder.onnx": "x"}'])
+def test_a_damaged_note_only_costs_another_look(bundle, own_cache, damage):
+    Bundle.open(bundle)
+    (note,) = own_cache.rglob("*.json")
+    note.write_bytes(damage.encode("latin-1"))
+    assert Bundle.open(bundle).manifest.name == "tiny"
+
+
+def test_a_cache_that_cannot_be_written_only_costs_time(bundle, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert Bundle.open(bundle).manifest.name == "tiny"
+
+
+def test_an_open_bundle_outlives_a_newer_manifest(bundle):
+    explainer = earmark.load(bundle, "cpu")
+    rewrite(bundle, lambda m: m.update(name="newer"))
+    assert explainer.explain((np.zeros(8000, np.float32), 16000), methods=[]).predictions
+    assert explainer.manifest.name == "tiny"

@@ -1,0 +1,252 @@
+"""The int8 classifier: what stays in float32, how far it agrees, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import soundfile
+from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
+
+import earmark
+from earmark.cli import main
+from earmark.errors import DataError, MethodError, ParityError, SourceError
+from earmark.export.bundle import quantization
+from earmark.export.bundle.parity import synthesise
+from earmark.export.bundle.write import write_bundle
+from earmark.export.sources.onnx.file import load
+from earmark.runtime.verify import verify
+
+RATE = 8000
+LABELS = ["a", "b", "c", "d"]
+
+
+def write_net(path, *, widths=(16, 24, 24), one_by_one=False):
+    """A filterbank by a strided convolution, log energies, and a CNN over them; seeded random weights."""
+    random = np.random.default_rng(0)
+    time = np.arange(256) / RATE
+    bands = np.geomspace(60, 3600, 32)
+    kernel = np.concatenate(
+        [np.cos(2 * np.pi * bands[:, None] * time), np.sin(2 * np.pi * bands[:, None] * time)]
+    )
+    constants = {
+        "wave_shape": np.array([1 if one_by_one else 0, 1, -1], np.int64),
+        "kernel": (kernel * np.hanning(256))[:, None].astype(np.float32),
+        "halves": np.array([32, 32], np.int64),
+        "floor": np.array(1e-3, np.float32),
+        "map_axis": np.array([1], np.int64),
+    }
+    nodes = [
+        helper.make_node("Reshape", ["wave", "wave_shape"], ["sound"]),
+        helper.make_node("Conv", ["sound", "kernel"], ["parts"], strides=[128], name="filterbank"),
+        helper.make_node("Mul", ["parts", "parts"], ["squares"]),
+        helper.make_node("Split", ["squares", "halves"], ["even", "odd"], axis=1),
+        helper.make_node("Add", ["even", "odd"], ["power"]),
+        helper.make_node("Add", ["power", "floor"], ["floored"]),
+        helper.make_node("Log", ["floored"], ["log"]),
+        helper.make_node("Unsqueeze", ["log", "map_axis"], ["map0"]),
+    ]
+    inputs = 1
+    for index, width in enumerate(widths):
+        weight = random.standard_normal((width, inputs, 3, 3)) * np.sqrt(2 / (9 * inputs))
+        constants[f"w{index}"] = weight.astype(np.float32)
+        nodes += [
+            helper.make_node(
+                "Conv", [f"map{index}", f"w{index}"], [f"c{index}"], pads=[1, 1, 1, 1], name=f"conv{index}"
+            ),
+            helper.make_node("Relu", [f"c{index}"], [f"r{index}"]),
+            helper.make_node(
+                "AveragePool", [f"r{index}"], [f"map{index + 1}"], kernel_shape=[2, 1], strides=[2, 1]
+            ),
+        ]
+        inputs = width
+    constants["matrix"] = (random.standard_normal((inputs, 4)) * 1.5).astype(np.float32)
+    constants["bias"] = np.zeros(4, np.float32)
+    nodes += [
+        helper.make_node("GlobalAveragePool", [f"map{len(widths)}"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "matrix", "bias"], ["scores"], name="head"),
+    ]
+    batch = 1 if one_by_one else "batch"
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("wave", TensorProto.FLOAT, [batch, "samples"])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [batch, 4])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def source_of(path):
+    return load(path, labels=LABELS, sample_rate=RATE, window_seconds=1.0)
+
+
+@pytest.fixture(scope="module")
+def calibration(tmp_path_factory):
+    """Synthesised clips, one silent and one that is no sound."""
+    folder = tmp_path_factory.mktemp("calibration")
+    for index, clip in enumerate(synthesise(12, RATE, RATE, seed=50)):
+        soundfile.write(folder / f"clip_{index:02}.wav", 0.5 * clip / np.abs(clip).max(), RATE)
+    soundfile.write(folder / "silence.wav", np.zeros(RATE), RATE)
+    (folder / "damaged.wav").write_bytes(b"RIFF, but no sound")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory):
+    return write_net(tmp_path_factory.mktemp("net") / "net.onnx")
+
+
+@pytest.fixture(scope="module")
+def bundle(net, calibration, tmp_path_factory):
+    path = tmp_path_factory.mktemp("int8") / "bundle"
+    write_bundle(source_of(net), path, calibration=calibration)
+    return path
+
+
+def test_agreement_is_measured_and_stored(bundle):
+    document = json.loads((bundle / "bundle.json").read_text())
+    record = document["parity"]["int8"]
+    assert record["labels"]["agreement"] >= 0.75
+    assert 0.95 <= record["ranks"]["spearman"] <= 1
+    assert record["ranks"]["least"] <= record["ranks"]["spearman"]
+    assert 0 < record["logits"]["mean_abs"] < record["logits"]["max_abs"] < record["logits"]["limit"]
+    # Neither the silent clip nor the damaged one, and none on both sides.
+    assert record["calibration_clips"] + record["clips"] == 12
+    assert record["perturbed"] == 16 * record["clips"]
+    # Older readers would stumble over the stage; without it they read on.
+    assert document["schema_version"] == 2
+
+
+def test_scores_by_int8_are_those_measured(bundle, calibration):
+    record = json.loads((bundle / "bundle.json").read_text())["parity"]["int8"]
+    clips = np.stack(
+        [soundfile.read(path, dtype="float32")[0] for path in sorted(calibration.glob("clip_*"))]
+    )
+    with earmark.load(bundle, device="cpu") as explainer:
+        exact, quick = explainer.logits_of(clips), explainer.logits_of(clips, precision="int8")
+    assert quick.shape == exact.shape
+    difference = np.abs(exact - quick)
+    assert 0 < difference.max() <= 2 * record["logits"]["max_abs"]
+    assert difference.mean() < 0.1 * exact.std()
+    assert np.corrcoef(exact.ravel(), quick.ravel())[0, 1] > 0.99
+
+
+def test_front_end_first_layer_and_head_stay_in_float(bundle):
+    graph = onnx.load(bundle / "classifier_int8.onnx").graph
+    makers = {name: node for node in graph.node for name in node.output}
+    quantised = {
+        node.op_type: sum(
+            makers[node.input[1]].op_type == "DequantizeLinear"
+            for node in graph.node
+            if node.op_type == kind and node.input[1] in makers
+        )
+        for kind in ("Conv", "Gemm")
+        for node in graph.node
+        if node.op_type == kind
+    }
+    # Of four convolutions the filterbank and the first layer are not, the head neither.
+    assert quantised == {"Conv": 2, "Gemm": 0}
+    assert [output.name for output in graph.output] == ["logits"]
+
+
+def test_verify_and_inspect_know_it(bundle, tmp_path):
+    checks = {check.output: check for check in verify(bundle)[1]}
+    assert {"logits_0", "logits_int8_0"} <= set(checks)
+    assert all(check.passed for check in checks.values())
+    record = json.loads((bundle / "bundle.json").read_text())["parity"]["int8"]
+    assert checks["logits_int8_0"].limit == pytest.approx(record["logits"]["limit"])
+    told = CliRunner().invoke(main, ["inspect", str(bundle)]).output
+    assert "classifier_int8" in told
+    assert "ranks: spearman" in told
+    assert "of fp32" in told
+    assert "int8 classifier" in (bundle / "README.md").read_text()
+
+
+def test_weights_beside_the_graph(calibration, tmp_path):
+    path = write_net(tmp_path / "net.onnx", widths=(16, 96, 384))
+    manifest = write_bundle(source_of(path), tmp_path / "b", calibration=calibration)
+    assert manifest.stage("classifier").data
+    quick = manifest.files["classifier_int8.onnx"].size
+    assert quick < 0.4 * manifest.files["classifier.onnx.data"].size
+    assert all(check.passed for check in verify(tmp_path / "b")[1])
+
+
+def test_a_bundle_without_says_so(net, tmp_path):
+    write_bundle(source_of(net), tmp_path / "plain")
+    assert json.loads((tmp_path / "plain" / "bundle.json").read_text())["schema_version"] == 1
+    with (
+        earmark.load(tmp_path / "plain", device="cpu") as explainer,
+        pytest.raises(MethodError, match="--int8"),
+    ):
+        explainer.logits_of(np.zeros((1, RATE), np.float32), precision="int8")
+
+
+def test_the_same_folder_gives_the_same_graph(net, calibration, bundle, tmp_path):
+    write_bundle(source_of(net), tmp_path / "again", calibration=calibration)
+    again = (tmp_path / "again" / "classifier_int8.onnx").read_bytes()
+    assert again == (bundle / "classifier_int8.onnx").read_bytes()
+
+
+def test_poor_agreement_is_refused(net, calibration, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantization, "RANK_LIMIT", 1.1)
+    with pytest.raises(ParityError, match="more clips"):
+        write_bundle(source_of(net), tmp_path / "poor", calibration=calibration)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_clips(net, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no sound files"):
+        write_bundle(source_of(net), tmp_path / "b", calibration=tmp_path / "empty")
+    for index in range(3):
+        soundfile.write(tmp_path / "empty" / f"{index}.wav", synthesise(1, RATE, RATE, index)[0] / 2, RATE)
+    (tmp_path / "empty" / "3.wav").write_text("no sound")
+    with pytest.raises(DataError, match="3 clips"):
+        write_bundle(source_of(net), tmp_path / "b", calibration=tmp_path / "empty")
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("how", [{"widths": ()}, {"one_by_one": True}])
+def test_nothing_to_quantise(tmp_path, calibration, how):
+    path = write_net(tmp_path / "net.onnx", **how)
+    with pytest.raises(SourceError, match="no layer"):
+        write_bundle(source_of(path), tmp_path / "b", calibration=calibration)
+
+
+def test_the_commands_usage(net, calibration, tmp_path):
+    run = CliRunner()
+    arguments = [
+        "export",
+        str(net),
+        "-o",
+        str(tmp_path / "b"),
+        "--labels",
+        "a,b,c,d",
+        "--sample-rate",
+        str(RATE),
+    ]
+    alone = run.invoke(main, [*arguments, "--window", "1", "--int8"])
+    assert alone.exit_code == 2
+    assert "--calibration" in alone.output
+    missing = run.invoke(
+        main, [*arguments, "--window", "1", "--int8", "--calibration", str(tmp_path / "none")]
+    )
+    assert missing.exit_code == 2
+    made = run.invoke(main, [*arguments, "--window", "1", "--int8", "--calibration", str(calibration)])
+    assert made.exit_code == 0, made.output
+    assert "ranks by" in made.output
+    assert run.invoke(main, ["verify", str(tmp_path / "b")]).exit_code == 0
+
+
+@pytest.mark.slow
+def test_a_source_in_pytorch(tiny_source, calibration, tmp_path):
+    manifest = write_bundle(tiny_source, tmp_path / "tiny", calibration=calibration)
+    assert manifest.parity["int8"]["ranks"]["spearman"] >= 0.95
+    assert manifest.stage("classifier_int8").inputs == manifest.stage("classifier").inputs
+    assert all(check.passed for check in verify(tmp_path / "tiny")[1])

@@ -1,0 +1,96 @@
+"""Labels of any script in pictures: drawn or spelt out, never boxes."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from earmark.runtime.drawing import lettering
+from earmark.runtime.drawing.lettering import Lettering
+from earmark.runtime.drawing.spectrogram import draw
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """A machine without fonts."""
+    monkeypatch.setattr(lettering, "_machines_fonts", lambda: ())
+    lettering._font_with.cache_clear()
+    yield
+    lettering._font_with.cache_clear()
+
+
+def written(text, width=900):
+    image = Image.new("L", (900, 40), 255)
+    Lettering(19).write(ImageDraw.Draw(image), (5, 20), text, 0, width)
+    return 255 - np.asarray(image)
+
+
+@pytest.mark.parametrize(
+    "text", ["Grünspecht žluna", "Дятел зелёный", "Δρυοκολάπτης", "դայլայլ", "ღამურა", "Ngũgĩ đất"]
+)
+def test_scripts_of_the_own_font_are_drawn(bare, text):
+    assert Lettering(19).shortened(text, 900) == text
+    font = ImageFont.truetype(str(lettering._OWN), 19)
+    box = font.getmask("\U0010fffe")
+    for one in set(text) - {" "}:
+        drawn = font.getmask(one)
+        assert (drawn.size, bytes(drawn)) != (box.size, bytes(box)), one
+    assert written(text).any()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("鳥", r"\u9ce5"),
+        ("\U0001f426 bird", r"\U0001f426 bird"),
+        ("❤\ufe0f", r"\u2764"),
+        ("a\x1b[31m\x07", r"a\x1b[31m\x07"),
+        ("a\u202eb", r"a\u202eb"),
+        ("a\nb\tc", "a b c"),
+        ("\udcff", r"\xff"),
+        ("\ue000\uffff", r"\ue000\uffff"),
+        # As macOS spells file names.
+        ("e\u0301", "é"),
+        ("", ""),
+    ],
+)
+def test_what_no_font_has_is_spelt_out(bare, text, shown):
+    assert Lettering(19).shortened(text, 900) == shown
+    written(text)
+
+
+def test_a_font_of_the_machine_serves_where_the_own_one_ends(bare, monkeypatch, tmp_path):
+    """What is no font is passed over."""
+    (tmp_path / "broken.ttf").write_bytes(b"no font")
+    own = tmp_path / "machine.ttf"
+    own.write_bytes(lettering._OWN.read_bytes())
+    monkeypatch.setattr(lettering, "_OWN", tmp_path / "broken.ttf")
+    monkeypatch.setattr(lettering, "_machines_fonts", lambda: (tmp_path / "broken.ttf", own))
+    assert lettering._font_with("ж") == own
+    assert lettering._font_with("鳥") is None
+
+
+def test_text_from_right_to_left_is_not_drawn_the_wrong_way(bare, monkeypatch):
+    monkeypatch.setattr(lettering, "_shapes", lambda: False)
+    assert Lettering(19).shortened("אב", 900) == r"\u05d0\u05d1"
+
+
+def test_long_names_are_shortened_to_fit(bare):
+    for text in ("x" * 500, "鳥" * 40, "Дятел " * 60):
+        shown = Lettering(19).shortened(text, 300)
+        assert shown.endswith("…")
+        assert len(shown) > 10
+        columns = np.flatnonzero(written(text, 300).any(axis=0))
+        assert columns[-1] <= 306
+
+
+def test_a_picture_takes_any_title(bare):
+    zeros = np.zeros((10, 17), np.float32)
+    for title in ("Blåmes 97.3%", "鳥\x00\x1b]0;x\x07", "\udcff" * 400, "مرحبا"):
+        store = io.BytesIO()
+        draw(store, amplitude=zeros, mask=zeros, seconds=1.0, max_hz=500.0, title=title)
+        pixels = np.asarray(Image.open(store).convert("L"))
+        assert (pixels[10:40, 62:876] < 120).any()

@@ -1,0 +1,153 @@
+"""Where the runtime runs: devices, threads, forks, processes, and what is imported there."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import pickle
+import threading
+
+import numpy as np
+import pytest
+import soundfile
+from runtime_sounds import RATE, noise, run_python
+
+import earmark
+
+# Where it runs
+
+
+def test_devices(tiny_bundle):
+    assert earmark.load(tiny_bundle, "auto").explain(noise(), RATE, methods=[]).device
+    with pytest.raises(earmark.DeviceError, match="warp"):
+        earmark.load(tiny_bundle, "warp")
+    import onnxruntime
+
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        for device in ("cuda", "cuda:1", "tensorrt"):
+            with pytest.raises(earmark.DeviceError, match=device):
+                earmark.load(tiny_bundle, device).explain(noise(), RATE, methods=[])
+
+
+def test_a_device_that_does_not_become_active_is_an_error(tiny_bundle, monkeypatch):
+    """onnxruntime falls back to the CPU by itself: that must not pass for the device asked for."""
+    import onnxruntime
+
+    real = onnxruntime.get_available_providers()
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", *real])
+    if "CUDAExecutionProvider" in real:
+        pytest.skip("this onnxruntime has CUDA")
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(earmark.DeviceError, match="cuda"),
+    ):
+        earmark.load(tiny_bundle, "cuda").explain(noise(), RATE, methods=[])
+    with pytest.warns(UserWarning, match="CUDAExecutionProvider"):
+        result = earmark.load(tiny_bundle, "auto").explain(noise(), RATE, methods=[])
+    assert result.device == "cpu"
+    assert any("CPU" in warning for warning in result.warnings)
+
+
+def test_threads_by_the_environment(monkeypatch):
+    from earmark.runtime.inference.session import thread_count
+
+    monkeypatch.setenv("EARMARK_THREADS", "3")
+    assert thread_count() == 3
+    monkeypatch.setenv("EARMARK_THREADS", "many")
+    with pytest.raises(earmark.EarmarkError, match="EARMARK_THREADS"):
+        thread_count()
+    monkeypatch.delenv("EARMARK_THREADS")
+    assert 1 <= thread_count() <= (os.cpu_count() or 1)
+
+
+def test_without_onnxruntime_the_extra_is_named(tiny_bundle):
+    out = run_python(
+        """
+        import sys
+        sys.modules["onnxruntime"] = None
+        import numpy as np, earmark
+        try:
+            earmark.load(sys.argv[1]).explain(np.zeros(8000, np.float32), 16000)
+        except earmark.MissingDependencyError as error:
+            print(error)
+        """,
+        tiny_bundle,
+    )
+    assert 'pip install "earmark[cpu]"' in out
+
+
+def test_explaining_imports_nothing_of_export(tiny_bundle):
+    out = run_python(
+        """
+        import sys
+        import numpy as np, earmark
+        earmark.load(sys.argv[1]).explain(np.ones(8000, np.float32), 22050, rescore=True).to_dict()
+        heavy = ("torch", "matplotlib", "sklearn", "onnxscript", "earmark.export")
+        print([name for name in heavy if name in sys.modules])
+        """,
+        tiny_bundle,
+    )
+    assert out.strip() == "[]"
+
+
+# Processes and threads
+
+
+def test_pickled_explainers_explain(explainer):
+    copy = pickle.loads(pickle.dumps(explainer))
+    np.testing.assert_array_equal(
+        copy.explain(noise(), RATE, methods=[]).logits, explainer.explain(noise(), RATE, methods=[]).logits
+    )
+
+
+def test_results_travel(explainer, tmp_path):
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, noise(), RATE)
+    for sound in (path, io.BytesIO(path.read_bytes()), (noise(), RATE)):
+        result = explainer.explain(sound, methods=["mask"])
+        copy = pickle.loads(pickle.dumps(result))
+        np.testing.assert_array_equal(copy.mask.audio, result.mask.audio)
+        np.testing.assert_array_equal(copy.mask.residual, result.mask.residual)
+        assert copy.to_dict() == result.to_dict()
+
+
+def _in_child(explainer, wave, queue):
+    queue.put(explainer.explain(wave, RATE, methods=["mask"]).logits)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_does_not_hang(explainer):
+    expected = explainer.explain(noise(), RATE, methods=["mask"]).logits
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_in_child, args=(explainer, noise(), queue))
+    child.start()
+    np.testing.assert_allclose(queue.get(timeout=60), expected, atol=1e-6)
+    child.join(30)
+    assert child.exitcode == 0
+
+
+def test_threads_share_an_explainer(tiny_bundle):
+    explainer = earmark.load(tiny_bundle, "cpu")
+    waves = [noise(0.3 + 0.1 * index, seed=index) for index in range(6)]
+    found = {}
+
+    def work(index):
+        found[index] = explainer.explain(waves[index], RATE, methods=["mask"]).mask.audio
+
+    workers = [threading.Thread(target=work, args=(index,)) for index in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    for index, wave in enumerate(waves):
+        alone = explainer.explain(wave, RATE, methods=["mask"]).mask.audio
+        np.testing.assert_allclose(found[index], alone, atol=1e-6)
+
+
+def test_closed_explainers_start_again(tiny_bundle):
+    with earmark.load(tiny_bundle, "cpu") as explainer:
+        explainer.warm_up()
+    assert explainer.explain(noise(), RATE, methods=["mask"]).mask is not None

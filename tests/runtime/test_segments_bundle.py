@@ -1,0 +1,311 @@
+"""The method `segments` over a bundle: the shipped one and its events, long sound, the command."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import earmark
+from earmark.cli import main
+from earmark.evaluation.synthesis.clips import make_clip
+from earmark.runtime.methods.segments.method import shares_of, stretches_of
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def explainer():
+    return earmark.load(device="cpu")
+
+
+def segments_of(explainer, sound, rate=16000, *, seed=0, target=None, **options):
+    return explainer.explain(
+        sound, rate, methods=["segments"], seed=seed, target=target, options={"segments": options}
+    )
+
+
+def one_hit(explainer, label="snare", seed=3, seconds=2.0):
+    """A clip with a single hit that the model hears as what it is."""
+    for index in range(seed, seed + 40):
+        clip = make_clip(label, [11, index], snr_db=6.0, seconds=seconds)
+        heard = explainer.explain((clip.waveform, 16000), methods=[]).predictions[0][0]
+        if len(clip.events) == 1 and heard == label:
+            return clip
+    pytest.fail("no such clip")
+
+
+def overlap(clip, start, end):
+    event = clip.events[0]
+    return min(end, event.offset_s) - max(start, event.onset_s)
+
+
+@pytest.mark.parametrize("label", ["snare", "bell"])
+def test_the_time_of_a_synthesised_event_is_found(explainer, label):
+    clip = one_hit(explainer, label)
+    result = segments_of(explainer, clip.waveform, calls=100)
+    found = result.segments
+    assert len(found) == 20
+    best = found.strongest(1)[0]
+    assert overlap(clip, found.start_s[best], found.end_s[best]) > 0
+    assert found.importance[best] > 0
+    assert found.score == pytest.approx(result.predictions[0][1], abs=1e-4)
+    assert found.unit == "log_odds"
+    assert "segments" in result.timings
+    assert result.mask is None
+
+
+def test_another_target_is_spoken_against(explainer):
+    clip = one_hit(explainer)
+    own = segments_of(explainer, clip.waveform, calls=60).segments
+    other = segments_of(explainer, clip.waveform, calls=60, target="kick").segments
+    best = own.strongest(1)[0]
+    assert other.score < 0.5 < own.score
+    assert other.importance[best] < own.importance[best]
+
+
+def test_it_runs_when_asked_for_only_and_with_others(explainer):
+    assert "segments" not in explainer.methods
+    clip = make_clip("snare", 0)
+    assert explainer.explain((clip.waveform, 16000), methods=["mask"]).segments is None
+    both = explainer.explain(
+        (clip.waveform, 16000), methods=["mask", "segments"], options={"segments": {"calls": 16}}
+    )
+    assert both.mask is not None
+    assert both.segments.calls <= 16
+
+
+def test_a_bundle_without_decoder_and_prototypes_has_segments(tiny_bundle):
+    explainer = earmark.load(tiny_bundle, device="cpu")
+    random = np.random.default_rng(0)
+    result = segments_of(explainer, 0.1 * random.standard_normal(9000).astype(np.float32), calls=40)
+    assert len(result.segments) == 6
+    assert np.isfinite(result.segments.importance).all()
+
+
+def test_short_sound_is_padded_as_the_model_has_it_and_explained_where_it_is(explainer):
+    clip = one_hit(explainer)
+    event = clip.events[0]
+    start = max(0, int((event.onset_s - 0.2) * 16000))
+    piece = clip.waveform[start : start + 8000]
+    found = segments_of(explainer, piece, calls=40).segments
+    assert found.end_s[-1] == pytest.approx(len(piece) / 16000)
+
+
+def test_same_seed_same_answer_also_from_a_pickled_explainer(explainer):
+    clip = make_clip("clap", 1)
+    one = segments_of(explainer, clip.waveform, calls=40, seed=3).segments
+    two = segments_of(pickle.loads(pickle.dumps(explainer)), clip.waveform, calls=40, seed=3).segments
+    np.testing.assert_array_equal(one.importance, two.importance)
+
+
+def test_long_sound_is_covered_coarsely_and_finely_where_it_matters(explainer):
+    clip = one_hit(explainer)
+    window = explainer.manifest.window.seconds
+    random = np.random.default_rng(0)
+    sound = 0.003 * random.standard_normal(int((9 * window + 0.3) * 16000)).astype(np.float32)
+    place = int(5.2 * window * 16000)
+    sound[place : place + clip.waveform.size] += clip.waveform
+    how = {"calls": 48, "fine_windows": 2, "fill": "ambience", "target": clip.label}
+    result = segments_of(explainer, sound, **how)
+    found = result.segments
+    assert result.windows > 8
+    assert found.unit == "score"
+    assert found.calls <= 2 * 48
+    assert found.start_s[0] == 0.0
+    assert found.end_s[-1] == pytest.approx(len(sound) / 16000, abs=1e-3)
+    np.testing.assert_allclose(found.start_s[1:], found.end_s[:-1], atol=1e-6)
+    assert np.abs(found.importance).sum() == pytest.approx(found.score, rel=1e-5)
+    best = found.top(1)[0]
+    event = clip.events[0]
+    assert found.end_s[best] - found.start_s[best] < 0.11
+    assert overlap(clip, *(np.array([found.start_s[best], found.end_s[best]]) - place / 16000)) > -0.1
+    assert event.offset_s > 0
+    assert any("2 of" in text and "looked into" in text for text in result.warnings)
+    again = segments_of(explainer, sound, **how).segments
+    np.testing.assert_array_equal(found.importance, again.importance)
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "max"])
+def test_shares_of_windows_are_the_shapley_values(aggregate):
+    from itertools import permutations
+
+    scores = np.array([0.1, 0.7, 0.65, 0.02])
+
+    def joined(chosen):
+        present = [scores[one] for one in chosen]
+        return (sum(present) / 4 if aggregate == "mean" else max(present)) if present else 0.0
+
+    expected = np.zeros(4)
+    orders = list(permutations(range(4)))
+    for order in orders:
+        for place, window in enumerate(order):
+            expected[window] += (joined(order[: place + 1]) - joined(order[:place])) / len(orders)
+    np.testing.assert_allclose(shares_of(scores, aggregate), expected, atol=1e-12)
+    assert shares_of(scores, aggregate).sum() == pytest.approx(joined(range(4)))
+
+
+def test_stretches_cover_the_sound_once():
+    borders = stretches_of(np.array([0, 50, 100, 130]), np.array([100, 150, 200, 230]))
+    np.testing.assert_array_equal(borders, [0, 75, 125, 165, 230])
+    np.testing.assert_array_equal(stretches_of(np.array([0, 100]), np.array([100, 200])), [0, 100, 200])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"wobble": 1}, "no option 'wobble'"),
+        ({"calls": 2}, "calls is 2: give a whole number from 16"),
+        ({"precision": "int8"}, "int8"),
+    ],
+)
+def test_options_that_cannot_be(explainer, options, message):
+    with pytest.raises(earmark.MethodError, match=message):
+        segments_of(explainer, make_clip("clap", 1).waveform, **options)
+
+
+def test_a_clip_shorter_than_two_segments(explainer):
+    with pytest.raises(earmark.AudioError, match="no two segments"):
+        segments_of(explainer, np.ones(1000, np.float32))
+
+
+def test_progress_is_told_up_to_the_budget(explainer):
+    told = []
+    result = segments_of(
+        explainer, make_clip("clap", 1).waveform, calls=40, progress=lambda *at: told.append(at)
+    )
+    assert told[-1] == (result.segments.calls, 40)
+
+
+def test_saved_and_told_as_json(explainer, tmp_path):
+    result = segments_of(explainer, make_clip("snare", 0).waveform, calls=32)
+    result.save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["result.json", "segments.csv", "segments.png"]
+    document = json.loads((tmp_path / "result.json").read_text())["segments"]
+    assert len(document["segments"]) == 20
+    assert len((tmp_path / "segments.csv").read_text().splitlines()) == 21
+
+
+def test_the_command(tmp_path):
+    run = CliRunner().invoke
+    done = run(main, ["explain", "-m", "segments", "--calls", "48", "--segment", "0.2", "--fill", "zeros"])
+    assert done.exit_code == 0, done.output
+    assert "segments" in done.stdout
+    assert " for it: +" in done.stdout
+    assert "held-out R2" in done.stdout
+    assert "asked" not in done.output
+    done = run(
+        main, ["explain", "-m", "segments", "--calls", "32", "--axis", "frequency", "--bands", "5", "--json"]
+    )
+    (record,) = json.loads(done.stdout)["results"]
+    assert record["segments"]["axis"] == "frequency"
+    assert len(record["segments"]["segments"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--calls", "50"], "--calls is an option of the method segments: add -m segments"),
+        (["-m", "mask", "--axis", "time"], "--axis is an option of the method segments"),
+        (["-m", "segments", "--calls", "3"], "calls is 3"),
+        (["-m", "segments", "--segment", "0"], "segment_seconds is 0.0"),
+        (["-m", "segments", "--surrogate", "magic"], "magic"),
+        (["-m", "segments", "--seed", "-1"], "negative"),
+    ],
+)
+def test_wrong_usage_of_the_command(arguments, message):
+    done = CliRunner().invoke(main, ["explain", *arguments])
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
+CALLS_S = (4.3, 11.2, 17.5, 18.4, 26.1, 33.0)
+
+
+@pytest.fixture(scope="module")
+def calls_bundle(tmp_path_factory):
+    """A detector of tones of 200 Hz, and 40 s with six of them, 0.35 s each."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from earmark.export.bundle.write import write_bundle
+    from earmark.export.source.exportable import with_aggregate
+    from earmark.export.sources.onnx.file import load
+
+    wave = np.arange(64) / 1000
+    kernel = np.stack([np.cos(2 * np.pi * 200 * wave), np.sin(2 * np.pi * 200 * wave)]) / 32
+    constants = {
+        "shape": np.array([0, 1, -1], np.int64),
+        "kernel": kernel[:, None].astype(np.float32),
+        "channels": np.array([1], np.int64),
+        "frames": np.array([2], np.int64),
+        "slope": np.array([[25.0]], np.float32),
+        "bias": np.array([-5.0], np.float32),
+    }
+    nodes = [
+        helper.make_node("Reshape", ["x", "shape"], ["wave"]),
+        helper.make_node("Conv", ["wave", "kernel"], ["maps"], strides=[16]),
+        helper.make_node("ReduceL2", ["maps", "channels"], ["level"], keepdims=1),
+        helper.make_node("ReduceMax", ["level", "frames"], ["loudest"], keepdims=0),
+        helper.make_node("Gemm", ["loudest", "slope", "bias"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "calls",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "samples"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    folder = tmp_path_factory.mktemp("calls")
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9),
+        folder / "calls.onnx",
+    )
+    source = load(
+        folder / "calls.onnx",
+        labels=["call"],
+        sample_rate=1000,
+        window_seconds=3.0,
+        task="multi_label",
+        scores="logits",
+    )
+    for how in ("mean", "max"):
+        write_bundle(with_aggregate(source, how), folder / how)
+    return folder
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "max"])
+def test_on_long_sound_the_calls_come_first(calls_bundle, aggregate):
+    sound = 0.03 * np.random.default_rng(0).standard_normal(40_000)
+    for at in CALLS_S:
+        first = round(1000 * at)
+        sound[first : first + 350] += 0.5 * np.hanning(350) * np.sin(2 * np.pi * 200 * np.arange(350) / 1000)
+    with earmark.load(calls_bundle / aggregate, device="cpu") as explainer:
+        result = segments_of(explainer, sound.astype(np.float32), 1000)
+    found = result.segments
+    assert found.calls <= 800
+    assert found.uneven
+    inside = np.zeros(len(found))
+    for at in CALLS_S:
+        shared = np.minimum(found.end_s, at + 0.35) - np.maximum(found.start_s, at)
+        inside += np.clip(shared, 0.0, None)
+    assert all(inside[index] > 0.0 for index in found.strongest(10))
+    assert all(inside[index] > 0.0 for index in found.top(10))
+    positive = np.maximum(found.importance, 0.0)
+    # The calls are 5 % of the sound.
+    assert (positive * inside / (found.end_s - found.start_s)).sum() > 0.6 * positive.sum()
+    assert np.abs(found.importance).sum() == pytest.approx(found.score, rel=1e-5)
+    # Every call is found, not only the loudest windows'.
+    for at in CALLS_S:
+        here = (found.end_s > at) & (found.start_s < at + 0.35)
+        assert found.density[here].max() > 5 * np.median(np.abs(found.density))
+
+
+def test_a_window_that_no_mask_changes_is_named(calls_bundle):
+    sound = np.zeros(9000, np.float32)
+    sound[3000:6000] = np.sin(2 * np.pi * 200 * np.arange(3000) / 1000)
+    with earmark.load(calls_bundle / "max", device="cpu") as explainer:
+        how = {"segment_seconds": 1.0, "fill": "background", "background": sound[3000:6000]}
+        result = segments_of(explainer, sound, 1000, **how)
+    assert any("no mask changed the score" in text and "3.00-6.00 s" in text for text in result.warnings)

@@ -1,0 +1,223 @@
+"""`earmark verify`: damage and differing numbers are told apart, and golden.npz is read with suspicion."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import earmark
+from earmark.cli import main
+from earmark.runtime.verify import verify
+
+
+@pytest.fixture
+def bundle(tiny_bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    copy = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, copy)
+    return copy
+
+
+def sign(bundle, name="golden.npz"):
+    """Make hash and size of a file true again."""
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    content = (bundle / name).read_bytes()
+    manifest["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+
+
+def command(bundle, *options):
+    return CliRunner().invoke(main, ["verify", str(bundle), "--device", "cpu", *options])
+
+
+def damaged(bundle, *words):
+    """One line, exit code 1, no traceback, by the API and by the command."""
+    with pytest.raises(earmark.BundleError) as caught:
+        verify(bundle, "cpu")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+    result = command(bundle)
+    assert result.exit_code == 1
+    assert result.stderr.strip() == f"Error: {message}"
+    assert result.stdout == ""
+
+
+def header(shape, descr="<f4"):
+    text = str({"descr": descr, "fortran_order": False, "shape": shape}).encode()
+    text += b" " * (-(len(text) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+
+
+def archive(bundle, members, compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(bundle / "golden.npz", "w", compression) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    sign(bundle)
+
+
+def golden(bundle):
+    with np.load(bundle / "golden.npz") as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def test_a_sound_bundle_computes_the_same_here(bundle):
+    opened, checks = verify(bundle, "cpu")
+    assert opened.manifest.name == "tiny"
+    assert {check.output.partition("_")[0] for check in checks} == {"logits", "mask"}
+    assert all(check.passed for check in checks)
+    result = command(bundle, "--json")
+    assert result.exit_code == 0, result.output
+    assert all(check["passed"] for check in json.loads(result.stdout)["checks"])
+
+
+def test_arrays_in_fortran_order_are_arrays(bundle):
+    arrays = {name: np.asfortranarray(array) for name, array in golden(bundle).items()}
+    np.savez(bundle / "golden.npz", **arrays)
+    sign(bundle)
+    assert all(check.passed for check in verify(bundle, "cpu")[1])
+
+
+@pytest.mark.parametrize("value", [0.01, np.nan, np.inf])
+def test_other_numbers_are_reported_not_raised(bundle, value):
+    arrays = golden(bundle)
+    arrays["logits_0"] = arrays["logits_0"] + np.float32(value)
+    np.savez_compressed(bundle / "golden.npz", **arrays)
+    sign(bundle)
+    assert [check.output for check in verify(bundle, "cpu")[1] if not check.passed] == ["logits_0"]
+    result = command(bundle, "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert sum(not check["passed"] for check in found["checks"]) == 1
+    assert "differ" in result.stderr
+
+
+def test_another_shape_is_a_difference(bundle):
+    arrays = golden(bundle)
+    arrays["logits_0"] = arrays["logits_0"][:, :2]
+    np.savez_compressed(bundle / "golden.npz", **arrays)
+    sign(bundle)
+    assert command(bundle).exit_code == 1
+
+
+@pytest.mark.parametrize("at", [0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("kind", ["cut", "flipped"])
+def test_a_damaged_archive(bundle, kind, at):
+    path = bundle / "golden.npz"
+    content = bytearray(path.read_bytes())
+    place = int(at * len(content))
+    if kind == "cut":
+        del content[place:]
+    else:
+        content[place : place + 8] = bytes(255 - byte for byte in content[place : place + 8])
+    path.write_bytes(content)
+    damaged(bundle, "golden.npz")
+    sign(bundle)
+    if kind == "flipped" and at == 0.999:
+        pytest.skip("the end of the directory may hold what nobody reads")
+    damaged(bundle, "golden.npz")
+
+
+def test_an_archive_that_unpacks_to_gigabytes(bundle):
+    zeros = bytes(1 << 20)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for index in range(2):
+            with file.open(f"waveform_{index}.npy", "w") as member:
+                member.write(header((1, 150 << 18)))
+                for _ in range(150):
+                    member.write(zeros)
+    (bundle / "golden.npz").write_bytes(buffer.getvalue())
+    sign(bundle)
+    assert (bundle / "golden.npz").stat().st_size < 1 << 20
+    damaged(bundle, "golden.npz", "unpacks")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header((1, 1 << 50)) + bytes(64),
+        header((1, -16)) + bytes(64),
+        header((0, 16)),
+        header((1, 8), "<f8") + bytes(64),
+        header((1, 8), "|O") + bytes(64),
+        header((1, 16)) + bytes(60),
+        header((1, 16)) + bytes(68),
+        b"\x93NUMPY\x09\x00" + bytes(100),
+        b"no array",
+        b"",
+    ],
+)
+def test_an_array_that_claims_what_it_is_not(bundle, content):
+    archive(bundle, {"waveform_0.npy": content, "logits_0.npy": header((1, 3)) + bytes(12)})
+    damaged(bundle, "golden.npz")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [{}, {"other.txt": b"x"}, {"waveform_0.npy": header((1, 16000)) + bytes(64000)}],
+)
+def test_an_archive_without_golden_sounds(bundle, members):
+    archive(bundle, members)
+    damaged(bundle, "golden.npz")
+
+
+def test_a_waveform_that_the_graph_cannot_take(bundle):
+    members = {"waveform_0.npy": header((2, 2, 4)) + bytes(64), "logits_0.npy": header((1, 3)) + bytes(12)}
+    archive(bundle, members)
+    damaged(bundle, "frontend.onnx")
+
+
+def test_no_golden_file_at_all(bundle):
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    del manifest["files"]["golden.npz"]
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    damaged(bundle, "golden.npz")
+
+
+def test_verify_hashes_again_what_opening_remembers(bundle):
+    earmark.load(bundle, "cpu")
+    path = bundle / "decoder.onnx"
+    status = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    earmark.load(bundle, "cpu")
+    damaged(bundle, "decoder.onnx", "hash")
+
+
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (lambda bundle: (bundle / "classifier.onnx").unlink(), "classifier.onnx"),
+        (lambda bundle: (bundle / "classifier.onnx").write_bytes(b"x"), "classifier.onnx"),
+        (lambda bundle: (bundle / "bundle.json").write_text("[" * 99999), "bundle.json"),
+        (lambda bundle: (bundle / "bundle.json").write_text('{"schema_version": NaN}'), "bundle.json"),
+        (lambda bundle: (bundle / "bundle.json").write_text('{"schema_version": 1e999}'), "bundle.json"),
+        (lambda bundle: (bundle / "bundle.json").unlink(), "bundle.json"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["verify", "inspect", "explain"])
+def test_every_verb_says_so_in_one_line(bundle, damage, word, verb):
+    damage(bundle)
+    arguments = (
+        ["explain", str(bundle / "README.md"), "-b", str(bundle)]
+        if verb == "explain"
+        else [verb, str(bundle)]
+    )
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert word in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "defect" not in result.stderr
+    assert result.stdout == ""
