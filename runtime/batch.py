@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AudioError, EarmarkError, as_earmark_error
 from .audio.sound import OpenSound, open_sound
-from .methods.protocol import Clock
+from .inference.window import Clock
 
 if TYPE_CHECKING:
     from .inference.pipeline import Hearing
-    from .methods.protocol import Heard
+    from .inference.window import Window
     from .results import Result
 
 # An iterator that does nothing but raise is given up after so many errors in a row.
@@ -53,7 +53,7 @@ def explained(
     batch_size: int,
     open_one: Callable[[Any], OpenSound],
     hearing: Hearing,
-    explain: Callable[[OpenSound, Clock, Heard | None], Result],
+    explain: Callable[[OpenSound, Clock, Window | None], Result],
 ) -> Iterator[Result | Failure]:
     """An answer for each sound, in order; `batch_size` of them are opened at a time."""
     drawn = _drawn(sounds)

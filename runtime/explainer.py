@@ -22,8 +22,9 @@ from .bundle.open import Bundle
 from .inference.pipeline import BATCH, Hearing, Precision
 from .inference.scores import Aggregate, Clearest, scores_of
 from .inference.session import Sessions, Tensors
+from .inference.window import Clock, Window
 from .methods.components.dictionary import Dictionary
-from .methods.protocol import Account, Answer, Clock, Context, Heard, Method, Sound, unknown
+from .methods.protocol import Account, Answer, Context, Method, Sound, unknown
 from .results import Result
 
 # Every explanation method, and where its class lies: a new one is one file and one line.
@@ -116,7 +117,7 @@ class Explainer:
         """What runs the bundle's graphs."""
         return self._sessions
 
-    def hear(self, opened: OpenSound) -> Iterator[Heard]:
+    def hear(self, opened: OpenSound) -> Iterator[Window]:
         """Every window of a sound after the classifier, in order: what methods see, and what is indexed."""
         return self._hearing.windows(opened, Clock())
 
@@ -134,7 +135,7 @@ class Explainer:
         """
         return self._hearing.logits_of_spectra(spectra)
 
-    def mask_of(self, heard: Heard, target: int) -> FloatArray:
+    def mask_of(self, heard: Window, target: int) -> FloatArray:
         """The decoder's mask [T, F], 0..1, of one window for the class index `target`.
 
         Unlike `explain` it asks the decoder for any class. Raises MethodError without a decoder.
@@ -143,7 +144,7 @@ class Explainer:
 
         return decode(self.manifest, self._sessions.run, heard, target)
 
-    def interpret(self, heard: Heard) -> dict[str, FloatArray]:
+    def interpret(self, heard: Window) -> dict[str, FloatArray]:
         """The interpreter's `activations` [K, T], `pooled` [K] and `logits` [C] of one window.
 
         Raises MethodError without an interpreter.
@@ -243,7 +244,7 @@ class Explainer:
         goal: int | None,
         asked: list[str],
         how: tuple[bool, int, Options],
-        heard: Heard | None = None,
+        heard: Window | None = None,
     ) -> Result:
         manifest = self.manifest
         windows = self._hearing.window_count(opened)
@@ -299,7 +300,7 @@ class Explainer:
         asked: Sequence[str],
         sound: Sound,
         target: int,
-        kept: Sequence[Heard],
+        kept: Sequence[Window],
         how: tuple[bool, int, Options],
     ) -> list[Answer]:
         """What every method asked for says of the sound, heard once more where its windows were not kept."""
@@ -334,14 +335,14 @@ class Explainer:
         return answers
 
     def _listen(
-        self, opened: OpenSound, clock: Clock, heard: Heard | None
-    ) -> tuple[FloatArray, FloatArray, list[Heard], list[str]]:
+        self, opened: OpenSound, clock: Clock, heard: Window | None
+    ) -> tuple[FloatArray, FloatArray, list[Window], list[str]]:
         """First pass: scores [K] and mean logits [K] of the whole; its windows, where few; warnings."""
         manifest = self.manifest
         total, logits = Aggregate(manifest.window.aggregate), Aggregate("mean")
         clearest = Clearest()
         few = self._hearing.window_count(opened) <= BATCH
-        kept: list[Heard] = []
+        kept: list[Window] = []
         for one in [heard] if heard is not None else self._hearing.windows(opened, clock):
             scores = scores_of(one.logits, manifest.task)
             total.add([scores])

@@ -13,7 +13,7 @@ from ...runtime.arrays import FloatArray
 if TYPE_CHECKING:
     from ...evaluation.faithfulness.maskers import Masker
     from ...runtime.explainer import Explainer
-    from ...runtime.methods.protocol import Heard
+    from ...runtime.inference.window import Window
 
 # Logits of the exported graph may differ from the source's by this much; another model's differ by more.
 _SAME = 1e-2
@@ -31,7 +31,7 @@ class Attributed:
     linear: bool = False
 
     def __call__(
-        self, explainer: Explainer, heard: Heard, target: int, random: np.random.Generator
+        self, explainer: Explainer, heard: Window, target: int, random: np.random.Generator
     ) -> FloatArray:
         """Attribution [T, F], 0 and more."""
         made: FloatArray = self.attributions(heard.stft, target)

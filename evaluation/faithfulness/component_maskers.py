@@ -14,10 +14,10 @@ import numpy.typing as npt
 from ...errors import MethodError
 from ...runtime.arrays import FloatArray
 from ...runtime.explainer import Explainer
+from ...runtime.inference.window import Window
 from ...runtime.methods.components.dictionary import Dictionary
 from ...runtime.methods.components.result import relevance_of, selected_of
 from ...runtime.methods.components.tracks import soft_mask
-from ...runtime.methods.protocol import Heard
 from ..seeding import generator
 
 Said = Mapping[str, FloatArray]
@@ -37,7 +37,7 @@ class ComponentMasker:
     binary: bool = False
 
     def __call__(
-        self, explainer: Explainer, heard: Heard, target: int, random: np.random.Generator
+        self, explainer: Explainer, heard: Window, target: int, random: np.random.Generator
     ) -> FloatArray:
         """Gain or mask [T, F] in 0..1; zeros where none is chosen."""
         said = explainer.interpret(heard)

@@ -18,7 +18,7 @@ from ...runtime.arrays import FloatArray
 from ...runtime.audio.sound import open_sound
 from ...runtime.audio.stft import as_complex
 from ...runtime.explainer import Explainer
-from ...runtime.methods.protocol import Heard
+from ...runtime.inference.window import Window
 from ..data.folder import Clip, load_sound
 from ..statistics import Interval, bootstrap
 from ..table import Cell, Column, Table
@@ -153,7 +153,7 @@ def component_figures(windows: Sequence[Interpreted], *, seed: int = 0) -> dict[
     return {name: _interval(np.array(some), windows, seed) for name, some in values.items()}
 
 
-def _errors(explainer: Explainer, heard: Heard, activations: FloatArray) -> tuple[float, float]:
+def _errors(explainer: Explainer, heard: Window, activations: FloatArray) -> tuple[float, float]:
     """Mean squared and relative error of W H for one window."""
     spectrum = np.log1p(np.abs(as_complex(heard.stft)))
     missed = spectrum - activations.T @ explainer.dictionary.columns.T

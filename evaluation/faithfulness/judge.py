@@ -22,7 +22,7 @@ from ...runtime.audio.sound import open_sound
 from ...runtime.explainer import Explainer
 from ...runtime.inference.pipeline import BATCH
 from ...runtime.inference.scores import scores_of
-from ...runtime.methods.protocol import Heard
+from ...runtime.inference.window import Window
 from ..data.folder import Clip, load_sound
 from ..seeding import generator
 from .component_maskers import COMPONENTS
@@ -184,7 +184,7 @@ def judge(
     return made
 
 
-def _windows(explainer: Explainer, waveform: FloatArray) -> Iterator[tuple[Heard, float]]:
+def _windows(explainer: Explainer, waveform: FloatArray) -> Iterator[tuple[Window, float]]:
     """The windows of a clip as the model hears them, and the milliseconds that each took.
 
     The runtime hears a few windows together: their time is shared out evenly.
@@ -204,7 +204,7 @@ class _Window:
     """One window under all maskers."""
 
     def __init__(
-        self, explainer: Explainer, plan: Plan, clip: Clip, number: int, condition: str, heard: Heard
+        self, explainer: Explainer, plan: Plan, clip: Clip, number: int, condition: str, heard: Window
     ) -> None:
         self.explainer, self.plan, self.clip, self.number = explainer, plan, clip, number
         self.condition, self.heard = condition, heard

@@ -19,7 +19,7 @@ from ...errors import MethodError
 from ...runtime.arrays import FloatArray
 from ...runtime.audio.stft import as_complex
 from ...runtime.explainer import Explainer
-from ...runtime.methods.protocol import Heard
+from ...runtime.inference.window import Window
 from .component_maskers import COMPONENTS, USUAL, component_masker
 from .rescoring import Domain, domains_of, rescore
 
@@ -27,7 +27,7 @@ from .rescoring import Domain, domains_of, rescore
 _BANDS = 16
 _SLICES = 20
 
-Compute = Callable[[Explainer, Heard, int, np.random.Generator], FloatArray]
+Compute = Callable[[Explainer, Window, int, np.random.Generator], FloatArray]
 
 
 class Masker(Protocol):
@@ -48,7 +48,7 @@ class Masker(Protocol):
     def linear(self) -> bool: ...  # noqa: D102
 
     def __call__(
-        self, explainer: Explainer, heard: Heard, target: int, random: np.random.Generator
+        self, explainer: Explainer, heard: Window, target: int, random: np.random.Generator
     ) -> FloatArray:
         """Mask or ranking [T, F] of one window for the class index `target`."""
 
@@ -63,7 +63,7 @@ class Plain:
     linear: bool = False
 
     def __call__(
-        self, explainer: Explainer, heard: Heard, target: int, random: np.random.Generator
+        self, explainer: Explainer, heard: Window, target: int, random: np.random.Generator
     ) -> FloatArray:
         """Mask or ranking [T, F]."""
         return self.compute(explainer, heard, target, random)
@@ -90,24 +90,24 @@ def top_share(values: FloatArray, area: float, random: np.random.Generator) -> F
     return mask.reshape(values.shape)
 
 
-def _mask(explainer: Explainer, heard: Heard, target: int, _: np.random.Generator) -> FloatArray:
+def _mask(explainer: Explainer, heard: Window, target: int, _: np.random.Generator) -> FloatArray:
     return explainer.mask_of(heard, target)
 
 
-def _random(_: Explainer, heard: Heard, __: int, random: np.random.Generator) -> FloatArray:
+def _random(_: Explainer, heard: Window, __: int, random: np.random.Generator) -> FloatArray:
     return random.random(heard.stft.shape[:2], np.float32)
 
 
-def _energy(_: Explainer, heard: Heard, __: int, ___: np.random.Generator) -> FloatArray:
+def _energy(_: Explainer, heard: Window, __: int, ___: np.random.Generator) -> FloatArray:
     return np.abs(as_complex(heard.stft))
 
 
-def _ones(_: Explainer, heard: Heard, __: int, ___: np.random.Generator) -> FloatArray:
+def _ones(_: Explainer, heard: Window, __: int, ___: np.random.Generator) -> FloatArray:
     return np.ones(heard.stft.shape[:2], np.float32)
 
 
 def _occlusion(
-    explainer: Explainer, heard: Heard, target: int, _: np.random.Generator, *, axis: int
+    explainer: Explainer, heard: Window, target: int, _: np.random.Generator, *, axis: int
 ) -> FloatArray:
     """What the target's log score loses when one slice of the axis (0 time, 1 frequency) is removed.
 
@@ -147,7 +147,7 @@ class Thresholded:
     linear: bool = False
 
     def __call__(
-        self, explainer: Explainer, heard: Heard, target: int, random: np.random.Generator
+        self, explainer: Explainer, heard: Window, target: int, random: np.random.Generator
     ) -> FloatArray:
         """Mask [T, F] of zeros and ones."""
         return (explainer.mask_of(heard, target) >= self.threshold).astype(np.float32)

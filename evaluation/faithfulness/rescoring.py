@@ -16,7 +16,7 @@ from ...errors import EarmarkError, MethodError
 from ...runtime.arrays import FloatArray
 from ...runtime.audio.stft import as_complex, gain, inverse
 from ...runtime.explainer import Explainer
-from ...runtime.methods.protocol import Heard
+from ...runtime.inference.window import Window
 
 Domain = Literal["spectrogram", "audio"]
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
@@ -44,7 +44,7 @@ def domains_of(explainer: Explainer, wanted: str = "both") -> list[Domain]:
 
 
 def rescore(
-    explainer: Explainer, heard: Heard, masks: FloatArray, domain: Domain, *, linear: bool = False
+    explainer: Explainer, heard: Window, masks: FloatArray, domain: Domain, *, linear: bool = False
 ) -> FloatArray:
     """Logits [m, K] of one window under each of `masks` [m, T, F], 0..1.
 
@@ -73,7 +73,7 @@ def rescore(
     return logits
 
 
-def silence_logits(explainer: Explainer, heard: Heard, domain: Domain) -> FloatArray:
+def silence_logits(explainer: Explainer, heard: Window, domain: Domain) -> FloatArray:
     """What the classifier says of silence as long as `heard`, logits [K]: mask-out metrics lean on it."""
     nothing: npt.NDArray[np.float32] = np.zeros((1, *heard.stft.shape[:2]), np.float32)
     answer: FloatArray = rescore(explainer, heard, nothing, domain)[0]

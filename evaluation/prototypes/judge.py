@@ -20,7 +20,7 @@ from ...runtime.arrays import FloatArray
 from ...runtime.audio.sound import open_sound
 from ...runtime.audio.stft import as_complex, inverse
 from ...runtime.explainer import Explainer
-from ...runtime.methods.protocol import Heard
+from ...runtime.inference.window import Window
 from ...runtime.methods.prototypes.result import Place, Prototype
 from ...runtime.results import Result
 from ..data.folder import Clip, load_sound
@@ -192,7 +192,7 @@ class _Deletion:
     """One window of a sound, and a place in it that is to be taken out."""
 
     def __init__(
-        self, explainer: Explainer, windows: Sequence[Heard], result: Result, place: Place, domain: Domain
+        self, explainer: Explainer, windows: Sequence[Window], result: Result, place: Place, domain: Domain
     ) -> None:
         self._explainer, self._domain = explainer, domain
         self._target = explainer.labels.index(result.target)

@@ -16,8 +16,8 @@ from ..audio.sound import OpenSound
 from ..audio.stft import as_pairs, forward, frame_count
 from ..bundle.manifest import Manifest
 from ..bundle.open import Bundle
-from ..methods.protocol import Clock, Heard
 from .session import Sessions
+from .window import Clock, Window
 
 # Windows that go through the classifier together; more would cost memory and save nothing on a CPU.
 BATCH = 4
@@ -45,7 +45,7 @@ class Hearing:
         """How many windows the sound has."""
         return opened.window_count(*self._plan(opened))
 
-    def windows(self, opened: OpenSound, clock: Clock) -> Iterator[Heard]:
+    def windows(self, opened: OpenSound, clock: Clock) -> Iterator[Window]:
         """Every window of the sound after the classifier, in order."""
         windows = opened.windows(*self._plan(opened))
         while batch := list(islice(windows, BATCH)):
@@ -56,10 +56,10 @@ class Hearing:
         longest = self.length + int(_MARGIN * self.length)
         return (opened.samples if self.length < opened.samples <= longest else self.length), self.hop
 
-    def together(self, items: Sequence[object], clocks: Sequence[Clock]) -> list[Heard | None]:
+    def together(self, items: Sequence[object], clocks: Sequence[Clock]) -> list[Window | None]:
         """The single windows of those items that are sounds, heard together where they are equally long."""
         groups: dict[int, list[tuple[int, tuple[int, FloatArray]]]] = {}
-        heard: list[Heard | None] = [None] * len(items)
+        heard: list[Window | None] = [None] * len(items)
         for index, item in enumerate(items):
             # A long sound is not held for its neighbours' sake.
             if isinstance(item, OpenSound) and not item.long and self.window_count(item) == 1:
@@ -80,7 +80,7 @@ class Hearing:
                     clocks[index].milliseconds[stage] = taken / len(members)
         return heard
 
-    def _hear(self, windows: Sequence[tuple[int, FloatArray]], clock: Clock) -> Iterator[Heard]:
+    def _hear(self, windows: Sequence[tuple[int, FloatArray]], clock: Clock) -> Iterator[Window]:
         """Windows of one length through front end and classifier, as one batch."""
         manifest, run = self._manifest, self.runner(clock)
         levelled = [self._levelled(channels) for _, channels in windows]
@@ -104,7 +104,7 @@ class Hearing:
             )
         spectra = made if spectral else as_pairs(forward(stacked, manifest.analysis))
         for index, (offset, channels) in enumerate(windows):
-            yield Heard(
+            yield Window(
                 waveform=stacked[index],
                 channels=channels,
                 offset=offset,

@@ -8,9 +8,7 @@ Memory therefore does not grow with the sound.
 from __future__ import annotations
 
 import difflib
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
@@ -19,34 +17,12 @@ import numpy.typing as npt
 
 from ...errors import MethodError
 from ..arrays import FloatArray
+from ..inference.window import Clock, Window
 
 if TYPE_CHECKING:
     from ..audio.sound import OpenSound
     from ..bundle.open import Bundle
     from ..inference.session import Tensors
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """One window after the classifier has heard it.
-
-    waveform: [N] mono at the model's rate, as the model hears it: divided by `level`, padded to the
-        shortest sound it takes
-    channels: [channels, N] the same stretch at the model's rate, the input's own level
-    offset: first sample of the window in the sound, at the model's rate
-    stft: [T, F, 2] real and imaginary part of the listenable STFT of `waveform`
-    logits: [K]
-    taps: name -> [1, ...] feature maps of this window
-    level: what the pipeline's own gain divided by; 1 where it has none or the window is silent
-    """
-
-    waveform: FloatArray
-    channels: FloatArray
-    offset: int
-    stft: FloatArray
-    logits: FloatArray
-    taps: Mapping[str, FloatArray]
-    level: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,35 +63,12 @@ class Context:
     run_graph: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Tensors]
     clock: Clock
     opened: OpenSound
-    windows: Callable[[], Iterable[Heard]]
+    windows: Callable[[], Iterable[Window]]
     logits_of: Callable[..., FloatArray]
     rescore: bool
     seed: int
     options: Mapping[str, Any]
     cache: dict[str, Any]
-
-
-class Clock:
-    """Milliseconds a stage, summed over the windows of one explanation; inside a stage none is counted."""
-
-    def __init__(self) -> None:
-        self.milliseconds: dict[str, float] = {}
-        self._inside = False
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Count the time spent inside for `name`."""
-        if self._inside:
-            yield
-            return
-        self._inside = True
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._inside = False
-            taken = (time.perf_counter() - start) * 1e3
-            self.milliseconds[name] = self.milliseconds.get(name, 0.0) + taken
 
 
 @dataclass(frozen=True)
@@ -144,7 +97,7 @@ def refuse_unknown(method: str, options: Mapping[str, Any], known: Sequence[str]
 class Account(Protocol):
     """The running explanation of one sound for one target."""
 
-    def add(self, heard: Heard) -> None:
+    def add(self, heard: Window) -> None:
         """See one more window."""
 
     def finish(self) -> Answer:

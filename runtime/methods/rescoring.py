@@ -10,7 +10,8 @@ from ...errors import EarmarkError
 from ..arrays import FloatArray
 from ..audio.stft import ComplexArray, inverse
 from ..inference.scores import Aggregate, scores_of
-from .protocol import Context, Heard
+from ..inference.window import Window
+from .protocol import Context
 
 
 class MaskedScores:
@@ -26,7 +27,7 @@ class MaskedScores:
         how = manifest.window.aggregate
         self._totals = {domain: (Aggregate(how), Aggregate(how)) for domain in self._domains}
 
-    def add(self, heard: Heard, spectrum: ComplexArray, kept: FloatArray, removed: FloatArray) -> None:
+    def add(self, heard: Window, spectrum: ComplexArray, kept: FloatArray, removed: FloatArray) -> None:
         """Score one window twice more in each domain: under the gains `kept` and `removed` [T, F], 0..1.
 
         As audio, what is removed is the window minus what is kept.

@@ -19,7 +19,7 @@ from earmark.evaluation.faithfulness.table import curves, differences, summary
 from earmark.evaluation.synthesis import make_clip, write_folder
 from earmark.runtime.audio.sound import open_sound
 from earmark.runtime.audio.stft import as_complex, forward
-from earmark.runtime.methods.protocol import Heard
+from earmark.runtime.inference.window import Window
 
 RATE = 16_000
 
@@ -80,7 +80,7 @@ class TwoTones:
         wave = next(opened.model_blocks())
         stft = forward(wave[0], self.manifest.analysis)
         stft = np.stack([stft.real, stft.imag], axis=-1)
-        yield Heard(wave[0], wave, 0, stft, self.logits_of(wave)[0], {})
+        yield Window(wave[0], wave, 0, stft, self.logits_of(wave)[0], {})
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from ....runtime.audio.sound import open_sound
 from ....runtime.bundle.manifest import FeatureMapSpec, Manifest
 from ....runtime.bundle.open import Bundle
 from ....runtime.explainer import Explainer
-from ....runtime.methods.protocol import Heard
+from ....runtime.inference.window import Window
 from ...graphs.heads import Head, Rotation, inverse_of
 from ..settings import to_record
 from .maps import HeardMaps
@@ -153,7 +153,7 @@ def table_lines(table: Table) -> Iterator[str]:
             yield f"{view:<16} {part.replace('_', ' '):<9} {values}"
 
 
-def _windows(explainer: Explainer, spec: FeatureMapSpec, clips: Sequence[Clip]) -> Iterator[Heard]:
+def _windows(explainer: Explainer, spec: FeatureMapSpec, clips: Sequence[Clip]) -> Iterator[Window]:
     """Windows of clips spread over all; what cannot be heard is passed over."""
     step = max(1, len(clips) // _WINDOWS)
     for clip in clips[::step]:
@@ -166,7 +166,7 @@ def _windows(explainer: Explainer, spec: FeatureMapSpec, clips: Sequence[Clip]) 
             continue
 
 
-def _folded_error(heard: Heard, spec: FeatureMapSpec, head: Head | None, u: Array, back: Array) -> float:
+def _folded_error(heard: Window, spec: FeatureMapSpec, head: Head | None, u: Array, back: Array) -> float:
     z = heard.taps[spec.tap][0].astype(np.float64)
     if head is None:
         kept = np.einsum("cd,dtf->ctf", back @ u, z)
@@ -181,7 +181,7 @@ def _folded_error(heard: Heard, spec: FeatureMapSpec, head: Head | None, u: Arra
     return float(np.abs(folded - own).max())
 
 
-def _pooled(z: Array, spec: FeatureMapSpec, heard: Heard) -> Array:
+def _pooled(z: Array, spec: FeatureMapSpec, heard: Window) -> Array:
     """Pooled v [1, 1, C] or [1, K, C], raw, in float64."""
     if spec.pooling == "attention" and spec.attention is not None:
         weights = heard.taps[spec.attention][0].astype(np.float64)

@@ -21,7 +21,8 @@ from ...bundle.manifest import Manifest
 from ...bundle.open import Bundle
 from ...inference.scores import HOLDS, Aggregate, scores_of
 from ...inference.session import Tensors
-from ..protocol import Answer, Context, Heard, Sound, refuse_unknown
+from ...inference.window import Window
+from ..protocol import Answer, Context, Sound, refuse_unknown
 from ..rescoring import MaskedScores
 from .dictionary import Dictionary, open_dictionary
 from .result import ComponentsResult, relevance_of, selected_of
@@ -83,7 +84,7 @@ class ComponentsAccount:
         how = self._manifest.window.aggregate
         self._interpreted, self._scores = Aggregate(how), Aggregate(how)
 
-    def add(self, heard: Heard) -> None:
+    def add(self, heard: Window) -> None:
         """See one more window."""
         said = interpret(self._manifest, self._context.run, heard)
         with self._context.clock.stage("components"):
@@ -145,7 +146,7 @@ class ComponentsAccount:
         order = np.argsort(-scores, kind="stable")
         return tuple(self._manifest.labels[k] for k in order if scores[k] >= HOLDS)
 
-    def _plan_for(self, heard: Heard) -> None:
+    def _plan_for(self, heard: Window) -> None:
         """Keep how the sound was cut into windows, so that it can be cut again."""
         if len(self._offsets) < 2:
             self._offsets.append(heard.offset)
@@ -199,7 +200,7 @@ def cached_dictionary(cache: dict[str, Any], bundle: Bundle) -> Dictionary:
     return found
 
 
-def interpret(manifest: Manifest, run: Callable[..., Tensors], heard: Heard) -> dict[str, FloatArray]:
+def interpret(manifest: Manifest, run: Callable[..., Tensors], heard: Window) -> dict[str, FloatArray]:
     """The interpreter's `activations` [K, T], `pooled` [K] and `logits` [C] of one window.
 
     run(stage, feeds) -> outputs by name, checked. Raises MethodError without an interpreter, EarmarkError

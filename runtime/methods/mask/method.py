@@ -20,10 +20,11 @@ from ...audio.sound import OpenSound, Restored, releaser, residual, scratch
 from ...audio.stft import as_complex, forward, gain, inverse
 from ...bundle.manifest import Manifest
 from ...inference.session import Tensors
+from ...inference.window import Window
 from ...lazy import lazy_property
 from ...records import ResultRecord
 from ..evidence import Evidence, Overview
-from ..protocol import Answer, Context, Heard, Sound, refuse_unknown
+from ..protocol import Answer, Context, Sound, refuse_unknown
 from ..rescoring import MaskedScores
 
 
@@ -82,7 +83,7 @@ class MaskResult(ResultRecord):
         }
 
 
-def decode(manifest: Manifest, run: Callable[..., Tensors], heard: Heard, target: int) -> FloatArray:
+def decode(manifest: Manifest, run: Callable[..., Tensors], heard: Window, target: int) -> FloatArray:
     """The decoder's mask [T, F] of one window for the class index `target`.
 
     run(stage, feeds, outputs) -> outputs by name. Raises MethodError where there is no decoder,
@@ -165,7 +166,7 @@ class MaskAccount:
         self._rescoring = MaskedScores(context, target) if context.rescore else None
         self._silenced = 0
 
-    def add(self, heard: Heard) -> None:
+    def add(self, heard: Window) -> None:
         """See one more window."""
         context = self._context
         spectrum = as_complex(heard.stft)
@@ -227,7 +228,7 @@ class MaskAccount:
         )
         return Answer({"mask": mask, "rescored": rescored}, tuple(warnings))
 
-    def _mask_of(self, heard: Heard) -> FloatArray:
+    def _mask_of(self, heard: Window) -> FloatArray:
         """The decoder's mask [T, F] for this window; empty where it would explain another class."""
         manifest = self._context.bundle.manifest
         if manifest.mask_targets == "predicted" and int(heard.logits.argmax()) != self._target:
@@ -235,7 +236,7 @@ class MaskAccount:
             return np.zeros(heard.stft.shape[:2], np.float32)
         return decode(manifest, self._context.run, heard, self._target)
 
-    def _kept(self, heard: Heard, spectrum: np.ndarray, gains: FloatArray) -> FloatArray:
+    def _kept(self, heard: Window, spectrum: np.ndarray, gains: FloatArray) -> FloatArray:
         """The kept sound of this window [channels, n] at the model's rate and the input's own level.
 
         The gain comes from the mix that the model heard and applies to every channel alike, so the

@@ -25,8 +25,9 @@ from ...bundle.files import Files
 from ...bundle.graphs import check_graph, embeddings_borders
 from ...bundle.manifest import FeatureMapSpec, Manifest
 from ...drawing.spectrogram import columns_of
+from ...inference.window import Window
 from ...lazy import LazyMapping
-from ..protocol import Answer, Context, Heard, Sound, refuse_unknown
+from ..protocol import Answer, Context, Sound, refuse_unknown
 from .places import Candidate, Embed, Head, WindowPlaces, places_of
 from .result import Channel, ChannelAccount, ChannelView, Kind, Place, Prototype, WindowSound
 
@@ -126,7 +127,7 @@ class PrototypeAccount:
         self._best: dict[View, list[_Found]] = {view: [] for view in method.generation.views}
         self._window: _Window | None = None
 
-    def add(self, heard: Heard) -> None:
+    def add(self, heard: Window) -> None:
         """See one more window."""
         method, spec = self._method, self._method.feature_map
         rate = method.manifest.sample_rate

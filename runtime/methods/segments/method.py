@@ -25,7 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...arrays import FloatArray
-from ..protocol import Answer, Context, Heard, Sound
+from ...inference.window import Window
+from ..protocol import Answer, Context, Sound
 from .callable import result_of, surrogate_of, warnings_of
 from .grid import SegmentGrid
 from .result import COLUMNS, LOWEST_R2, SegmentsResult
@@ -92,7 +93,7 @@ class SegmentsAccount:
         self._offsets: list[int] = []
         self._ends: list[int] = []
 
-    def add(self, heard: Heard) -> None:
+    def add(self, heard: Window) -> None:
         """See one more window."""
         number, real = len(self._scores), heard.channels.shape[-1]
         score = 0.5 * (1.0 + math.tanh(0.5 * float(self._log_odds_of(heard.logits[None])[0])))
