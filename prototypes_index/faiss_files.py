@@ -1,8 +1,8 @@
 """FAISS files, checked byte by byte where they say how much follows, before faiss reads any of it.
 
-Three kinds: `flat` (exact), `ivf` (lists of 8-bit codes, written above the exact limit), and `hnsw`
-(written by earlier versions, still read). faiss allocates what a file's lengths say: each is
-compared with what the generation says of itself, and their sum with the file's size.
+Two kinds: `flat` (exact) and `ivf` (lists of 8-bit codes, written above the exact limit). faiss allocates
+what a file's lengths say: each is compared with what the generation says of itself, and their sum with the
+file's size.
 """
 
 from __future__ import annotations
@@ -16,22 +16,17 @@ from typing import Annotated, Any, BinaryIO, Literal, NoReturn
 import msgspec
 import numpy as np
 
-from .. import limits
 from ..errors import PrototypeIndexError
 from .table import REBUILD
 
-Kind = Literal["flat", "hnsw", "ivf"]
+Kind = Literal["flat", "ivf"]
 # What a table's rows are counted by; what of lists is zero where there are none.
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 _OfLists = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
-# Layers of a graph grow with the logarithm of its size; entry point, top layer and three settings end it.
-_MOST_LAYERS = 64
-_GRAPH_END = 5 * 4
-
 # fourcc, dimension, count, two fields no longer used, trained, metric (0 = inner product, 1 = L2).
 _HEADER = struct.Struct("<4siqqq?i")
-_FOURCC: dict[Kind, bytes] = {"flat": b"IxFI", "hnsw": b"IHNf", "ivf": b"IwSq"}
+_FOURCC: dict[Kind, bytes] = {"flat": b"IxFI", "ivf": b"IwSq"}
 _FLAT_L2 = b"IxF2"
 _INNER_PRODUCT, _L2 = 0, 1
 _UNITS = struct.Struct("<Q")
@@ -52,15 +47,14 @@ _EIGHT_BITS = 0
 class IndexInfo:
     """What is known of an index file: its kind, shape, and measured recall@10 (exact: 1).
 
-    ef_search: the effort of hnsw. Of ivf: vectors are projected to `projected` numbers, kept in
-    `lists` lists, of which a search looks into `probes`; `candidates` are compared exactly
+    Of ivf: vectors are projected to `projected` numbers, kept in `lists` lists, of which a search looks
+    into `probes`; `candidates` are compared exactly
     """
 
     kind: Kind
     entries: Count
     dimension: Count
     recall_at_10: float
-    ef_search: Annotated[int, msgspec.Meta(ge=1, le=limits.EFFORT)] | None = None
     projected: _OfLists = 0
     lists: _OfLists = 0
     probes: _OfLists = 0
@@ -93,11 +87,6 @@ class _Checker:
         self._header(_FOURCC[info.kind], _INNER_PRODUCT, info.entries, width)
         if info.kind == "flat":
             self._flat(info.entries, width)
-        elif info.kind == "hnsw":
-            self._graph()
-            # The vectors are an index of their own.
-            self._header(_FOURCC["flat"], _INNER_PRODUCT, info.entries, width)
-            self._flat(info.entries, width)
         else:
             self._inverted_file(width)
         position = self._file.tell()
@@ -120,26 +109,6 @@ class _Checker:
         if units != count * dimension:
             self._damaged("its parts disagree in size")
         self._skip(4 * count * dimension)
-
-    def _graph(self) -> None:
-        """Sections of an HNSW graph, then five integers.
-
-        Probability and neighbours of each layer, layer and offset of each vector, neighbours.
-        """
-        count = self.info.entries
-        sections = (
-            (8, 0, _MOST_LAYERS),
-            (4, 0, _MOST_LAYERS + 1),
-            (4, count, count),
-            (8, count + 1, count + 1),
-            (4, 0, self.size // 4),
-        )
-        for item, least, most in sections:
-            (held,) = self._read(_UNITS)
-            if not least <= held <= most:
-                self._damaged("its graph is damaged")
-            self._skip(item * held)
-        self._skip(_GRAPH_END)
 
     def _inverted_file(self, width: int) -> None:
         """Lists, their centres, the code's ranges, then codes and rows of each list."""

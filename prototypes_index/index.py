@@ -27,7 +27,6 @@ VECTORS = ".vectors.npy"
 # Vectors of length 1 in 16 bits: a cosine is off by 1e-5 (half precision: as much, but slower to read).
 STORED = np.dtype("<i2")
 UNIT = 32767.0
-_EF_SEARCH = 64
 # Vectors are read in blocks of so many numbers; 16 bits round a vector's length.
 _CHUNK_NUMBERS = 1 << 22
 _LENGTH_TOLERANCE = 0.02
@@ -53,11 +52,8 @@ class ViewIndex:
         self._hidden: npt.NDArray[np.uint8] | None = None
         self._selector: Any = None
         width = info.projected if info.kind == "ivf" else info.dimension
-        storage = faiss.downcast_index(index.storage) if info.kind == "hnsw" else index
-        for part in (index, storage):
-            if (part.ntotal, part.d) != (info.entries, width):
-                raise PrototypeIndexError(f"{path}: its parts disagree in size: damaged; {REBUILD}")
-        self._storage = storage
+        if (index.ntotal, index.d) != (info.entries, width):
+            raise PrototypeIndexError(f"{path}: its parts disagree in size: damaged; {REBUILD}")
         if info.kind == "ivf":
             shape = (info.entries, info.dimension)
             self._projection = open_table(beside(path, PROJECTION), np.dtype("<f4"), (info.dimension, width))
@@ -77,13 +73,8 @@ class ViewIndex:
         queries, count = normalise(queries), min(count, self.info.entries)
         if self.info.kind == "ivf":
             return self._search_lists(queries, count)
-        if self.info.kind == "flat":
-            options = _faiss.SearchParameters(sel=self._selector)
-        else:
-            options = _faiss.SearchParametersHNSW(
-                sel=self._selector, efSearch=max(self.info.ef_search or _EF_SEARCH, count)
-            )
         with one_thread():
+            options = _faiss.SearchParameters(sel=self._selector)
             cosines, rows = self._index.search(queries, count, params=options)
         return np.clip(cosines, -1.0, 1.0), rows
 
@@ -139,14 +130,14 @@ class ViewIndex:
         """The stored vectors [n, D] at those rows, of length 1."""
         if self.info.kind == "ivf":
             return _as_floats(self._vectors[rows])
-        stored: FloatArray = self._storage.reconstruct_batch(rows)
+        stored: FloatArray = self._index.reconstruct_batch(rows)
         return stored
 
     def vectors(self, start: int, count: int) -> FloatArray:
         """The stored vectors [count, D] from row `start` on, of length 1."""
         if self.info.kind == "ivf":
             return _as_floats(self._vectors[start : start + count])
-        stored: FloatArray = self._storage.reconstruct_n(start, count)
+        stored: FloatArray = self._index.reconstruct_n(start, count)
         return stored
 
 

@@ -54,7 +54,7 @@ class GenerationInfo:
     labels: of the clips, indexed by the tables; settings: how it was built; versions: by what
     per_channel: prototypes a channel (fewer where there are fewer recordings)
     prototypes: per view how many entries are some channel's prototypes ("distinct"), and how many the
-        channel with the fewest has ("fewest_of_a_channel"); empty in indexes of earlier versions
+        channel with the fewest has ("fewest_of_a_channel")
     apex: facts of the learnt U in the graph (JSON, as its trainer gave them); None: U = identity
     """
 
@@ -133,15 +133,12 @@ def info_document(info: GenerationInfo) -> dict[str, Any]:
             "entries": index.entries,
             "dimension": index.dimension,
             "recall_at_10": index.recall_at_10,
-            "ef_search": index.ef_search,
             **({name: getattr(index, name) for name in _OF_LISTS} if index.kind == "ivf" else {}),
         }
         for view, index in info.views.items()
     }
-    # What the first version's readers would refuse or misunderstand has the second's number.
-    plain = not info.removed and all(index.kind != "ivf" for index in info.views.values())
     document = {
-        "schema_version": 1 if plain else INFO_VERSION,
+        "schema_version": INFO_VERSION,
         "embeddings_sha256": info.embeddings_sha256,
         "model_sha256": info.model_sha256,
         "channels": info.channels,

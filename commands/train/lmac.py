@@ -36,12 +36,6 @@ from .options import require_torch, settings_of, shared_options, stored_settings
 )
 @click.option("--guided", is_flag=True, default=None, help="The paper's guided fine-tuning.")
 @click.option(
-    "--teacher",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="RUN|BUNDLE",
-    help="Follow this decoder's masks as well.",
-)
-@click.option(
     "--noise",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
@@ -63,7 +57,6 @@ def lmac(
     source: str,
     data: Path,
     out: Path | None,
-    teacher: Path | None,
     noise: Path | None,
     device: Any,
     resume: bool,
@@ -89,7 +82,6 @@ def lmac(
         data,
         settings,
         out=out,
-        teacher=teacher,
         noise=noise,
         device=device,
         resume=resume,

@@ -123,8 +123,7 @@ def _manifest(
     for file in sorted({stage.file for stage in stages} | {data for stage in stages for data in stage.data}):
         digest.update(f"{file} {file_spec(folder / file).sha256}\n".encode())
     return Manifest(
-        # The oldest version whose readers understand it.
-        schema_version=_schema_of(stages),
+        schema_version=SCHEMA_VERSION,
         bundle_id=digest.hexdigest(),
         name=name,
         task=source.task,
@@ -156,18 +155,6 @@ def _versions(tools: Sequence[str]) -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
-
-
-def _schema_of(stages: list[StageSpec]) -> int:
-    """The oldest schema whose readers understand these stages: older readers keep what they can read."""
-    newer = any(
-        stage.name == "classifier_int8"
-        or (stage.name == "decoder" and any(tensor.name == "stft" for tensor in stage.inputs))
-        for stage in stages
-    )
-    if any(stage.name == "embeddings" and len(stage.inputs) > 1 for stage in stages):
-        return SCHEMA_VERSION
-    return 2 if newer else 1
 
 
 def _check_labels(source: Exportable) -> None:

@@ -3,7 +3,7 @@
 The shape of SpeechBrain's `CNN14PSI_stft` (see `cnn14_decoder.py`, which is that very network): every map
 passes through a transposed convolution up to the next scale, what came from coarser scales through another,
 both are added; two more double frames and bins, and the last one spreads over the bins. ReLU after all but
-the last two. It costs several times the classifier, as the reference does: a yardstick and a teacher.
+the last two. It costs several times the classifier, as the reference does: a yardstick.
 """
 
 from __future__ import annotations

@@ -79,8 +79,6 @@ class LmacSettings:
     # The paper's guided fine-tuning, once the area has its full weight.
     guided: bool = False
     guided_weight: float = 4.0
-    # Of a teacher's masks, where there is a teacher.
-    teacher_weight: float = 4.0
     # Part of the training recordings that the best epoch is chosen by, and epochs without a better one
     # after which training ends (0: never early).
     stop_fraction: float = 0.1

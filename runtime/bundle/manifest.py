@@ -11,8 +11,6 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-# 2: a stage "classifier_int8". 3: attention pooling. Bundles without these are written as 1, and older
-# readers take them.
 SCHEMA_VERSION = 3
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]

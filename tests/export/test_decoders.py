@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -21,7 +20,6 @@ from earmark.errors import RunError, SourceError
 from earmark.export.bundle.write import write_bundle
 from earmark.export.training.settings import LmacSettings
 from earmark.runtime.bundle.manifest import AnalysisSpec
-from earmark.runtime.explainer import SHIPPED
 
 torch = later("torch")
 load_file = later("safetensors.torch", "load_file")
@@ -272,52 +270,26 @@ def test_another_classifier_and_missing_maps_are_refused(trained):
 
 
 def test_what_training_refuses_before_it_begins(trained, data, tmp_path, full_size):
-    source, out = trained
+    source, _ = trained
     with pytest.raises(RunError, match="where the result goes"):
         train_lmac(source, data)
     with pytest.raises(RunError, match="predicted class"):
         train_lmac(source, data, LmacSettings(decoder="reference", targets="any"), out=tmp_path / "x")
-    with pytest.raises(RunError, match="explains another classifier"):
-        train_lmac(stranger(), data, out=tmp_path / "x", teacher=out)
-    answer = CliRunner().invoke(
-        main, ["train", "lmac", str(full_size), str(data), "--device", "cuda", "--teacher", str(out)]
-    )
+    answer = CliRunner().invoke(main, ["train", "lmac", str(full_size), str(data), "--device", "cuda"])
     assert answer.exit_code in (1, 3)
     assert answer.stderr.startswith("Error: ")
     assert not (tmp_path / "x" / "decoder.json").exists()
 
 
-def test_a_bundle_teaches_and_one_with_other_labels_is_refused(trained, data, tmp_path):
-    from earmark.export.training.lmac.trained import with_decoder
-    from earmark.export.training.run_directory import RunDirectory
-
-    source, out = trained
-    write_bundle(with_decoder(source, RunDirectory(out, "decoder")), tmp_path / "bundle")
-    settings = LmacSettings(epochs=1, batch_size=6, width=4, in_weight=0.0, gain_weight=0.0, area_weight=0.0)
-    settings = replace(settings, out_score_weight=0.0, teacher_weight=1.0)
-    rows = [[], []]
-    for index, teacher in enumerate((tmp_path / "bundle", out)):
-        train_lmac(
-            source, data, settings, out=tmp_path / str(index), teacher=teacher, on_epoch=rows[index].append
-        )
-    # The bundle's masks are the run's masks.
-    assert rows[0][0]["loss"] == pytest.approx(rows[1][0]["loss"], abs=1e-4)
-    with pytest.raises(RunError, match="other labels"):
-        train_lmac(source, data, settings, out=tmp_path / "x", teacher=SHIPPED)
-
-
-def test_teacher_guidance_noise_and_any_target_train_and_resume(trained, data, tmp_path):
-    source, out = trained
+def test_guidance_noise_and_any_target_train_and_resume(trained, data, tmp_path):
+    source, _ = trained
     settings = LmacSettings(epochs=2, batch_size=6, targets="any", guided=True, width=4)
-    given = {"teacher": out, "noise": data / "noise"}
-    first = train_lmac(source, data, settings, out=tmp_path / "one", **given)
+    first = train_lmac(source, data, settings, out=tmp_path / "one", noise=data / "noise")
     assert first["epochs"] == 2
-    again = train_lmac(source, data, settings, out=tmp_path / "two", **given)
+    again = train_lmac(source, data, settings, out=tmp_path / "two", noise=data / "noise")
     assert again["epochs"] == 2
     weights = [(tmp_path / name / "decoder.safetensors").read_bytes() for name in ("one", "two")]
     assert weights[0] == weights[1]
-    with pytest.raises(RunError, match="teacher"):
-        train_lmac(source, data, settings, out=tmp_path / "one", resume=True, noise=data / "noise")
 
 
 def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, tmp_path):
@@ -348,8 +320,6 @@ def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, 
     )
     assert set(result.rescored) == {"audio"}
     assert CliRunner().invoke(main, ["verify", str(tmp_path / "bundle")]).exit_code == 0
-    # Readers before schema 2 have no STFT for a decoder.
-    assert explainer.manifest.schema_version == 2
 
 
 def test_a_classifier_of_several_labels_is_asked_by_its_sigmoids(data, tmp_path):

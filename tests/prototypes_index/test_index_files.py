@@ -6,7 +6,6 @@ import contextlib
 import struct
 from dataclasses import replace
 
-import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 
 from earmark.errors import PrototypeIndexError
 from earmark.prototypes_index import index_build
-from earmark.prototypes_index.faiss_files import IndexInfo
 from earmark.prototypes_index.index import ViewIndex
 from earmark.prototypes_index.index_build import build_index
 from earmark.prototypes_index.views import normalise
@@ -132,28 +130,6 @@ def test_stored_vectors_survive_another_writing(lists, tmp_path):
     np.testing.assert_array_equal(again.vectors(0, 3000), read)
 
 
-# Files of earlier versions
-
-
-def write_hnsw(vectors, path):
-    """As `earmark index` once wrote what was too much for exact search."""
-    index = faiss.IndexHNSWFlat(vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
-    index.add(vectors)
-    faiss.write_index(index, str(path))
-    return IndexInfo("hnsw", len(vectors), vectors.shape[1], 0.99, 64)
-
-
-def test_graphs_of_earlier_versions_are_read(tmp_path):
-    vectors = vectors_of(500, 16)
-    index = ViewIndex(tmp_path / "v.faiss", write_hnsw(vectors, tmp_path / "v.faiss"))
-    cosines, _ = index.search(vectors[:50], 10)
-    best, _ = exact(vectors, vectors[:50], 10)
-    assert np.mean(cosines >= best[:, 9:] - 1e-3) >= 0.95
-    np.testing.assert_array_equal(index.vectors(7, 3), vectors[7:10])
-    index.hide(np.arange(500) < 250)
-    assert (index.search(vectors[:50], 10)[1] >= 250).all()
-
-
 # Damage
 
 
@@ -267,35 +243,16 @@ def test_rows_out_of_range_are_refused(lists, tmp_path):
 
 
 @settings(max_examples=150, deadline=None)
-@given(place=st.floats(0, 1), value=st.integers(0, 255), kind=st.sampled_from(["flat", "ivf", "hnsw"]))
+@given(place=st.floats(0, 1), value=st.integers(0, 255), kind=st.sampled_from(["flat", "ivf"]))
 def test_a_changed_byte_never_crashes(tmp_path_factory, place, value, kind):
     folder = tmp_path_factory.mktemp("header")
     vectors = vectors_of(80, 8)
-    if kind == "hnsw":
-        info = write_hnsw(vectors, folder / "v.faiss")
-    else:
-        info = build_index(vectors, folder / "v.faiss", exact_limit=100 if kind == "flat" else 10)
+    info = build_index(vectors, folder / "v.faiss", exact_limit=100 if kind == "flat" else 10)
     size = (folder / "v.faiss").stat().st_size
     # Most lengths stand in the first bytes.
     overwrite(folder / "v.faiss", int(place**3 * (size - 1)), bytes([value]))
     with contextlib.suppress(PrototypeIndexError):
         ViewIndex(folder / "v.faiss", info).search(vectors[:2], 3)
-
-
-def test_graph_neighbours_out_of_range_are_refused(tmp_path):
-    vectors = vectors_of(500, 8)
-    info = write_hnsw(vectors, tmp_path / "v.faiss")
-    data = bytearray((tmp_path / "v.faiss").read_bytes())
-    # The graph lies before the vectors; its tail holds neighbours.
-    end = len(data) - vectors.nbytes - 400
-    data[end : end + 200] = struct.pack("<50i", *([2_000_000_000] * 50))
-    (tmp_path / "v.faiss").write_bytes(bytes(data))
-    with pytest.raises(PrototypeIndexError, match="damaged"):
-        ViewIndex(tmp_path / "v.faiss", info)
-    with pytest.raises(PrototypeIndexError):
-        ViewIndex(tmp_path / "v.faiss", replace(info, kind="flat"))
-    with pytest.raises(PrototypeIndexError):
-        ViewIndex(tmp_path / "none.faiss", IndexInfo("flat", 1, 1, 1.0))
 
 
 def test_more_directions_come_before_reading_everything(tmp_path, monkeypatch):

@@ -273,7 +273,7 @@ def test_damaged_info_and_lines_are_refused(generation):
         path.write_text(damage)
         with pytest.raises(PrototypeIndexError, match=r"index_info\.json"):
             Generation.open(opened.folder, spec_of(info))
-    path.write_text(text.replace('"schema_version": 1', '"schema_version": 3'))
+    path.write_text(text.replace('"schema_version": 2', '"schema_version": 3'))
     with pytest.raises(PrototypeIndexError, match="newer"):
         Generation.open(opened.folder, spec_of(info))
     path.write_text(text)

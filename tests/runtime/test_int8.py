@@ -119,8 +119,6 @@ def test_agreement_is_measured_and_stored(bundle):
     # Neither the silent clip nor the damaged one, and none on both sides.
     assert record["calibration_clips"] + record["clips"] == 12
     assert record["perturbed"] == 16 * record["clips"]
-    # Older readers would stumble over the stage; without it they read on.
-    assert document["schema_version"] == 2
 
 
 def test_scores_by_int8_are_those_measured(bundle, calibration):
@@ -179,7 +177,6 @@ def test_weights_beside_the_graph(calibration, tmp_path):
 
 def test_a_bundle_without_says_so(net, tmp_path):
     write_bundle(source_of(net), tmp_path / "plain")
-    assert json.loads((tmp_path / "plain" / "bundle.json").read_text())["schema_version"] == 1
     with (
         earmark.load(tmp_path / "plain", device="cpu") as explainer,
         pytest.raises(MethodError, match="--int8"),

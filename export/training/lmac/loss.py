@@ -10,13 +10,11 @@ classifier *more* than the whole sound did, which is what AI and AD measure, and
 NLL is satisfied; the score bounds what NLL out leaves unbounded, so that it acts where something is left.
 
 and in guided fine-tuning, once the area has its full weight: where cos(X_clean, M X) >= 0.6,
-guided_weight BCE(M, [X_clean >= 0.35 max X_clean]) in place of the area. A teacher adds teacher_weight
-BCE(M, M_teacher).
+guided_weight BCE(M, [X_clean >= 0.35 max X_clean]) in place of the area.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +33,6 @@ _ALIKE, _LOUD = 0.6, 0.35
 _MARGIN, _SURE = 0.5, 1e-4
 # With targets "any": a class of a lower score may be taken for absent.
 _ABSENT = 0.5
-# A teacher's masks [B, T, F] of heard sound for class indices [B].
-Teacher = Callable[[Heard, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -58,10 +54,8 @@ class Asked:
 class MaskingLoss:
     """Loss of a decoder over a listener's classifier."""
 
-    def __init__(
-        self, listener: Listener, form: DecoderForm, settings: LmacSettings, teacher: Teacher | None = None
-    ) -> None:
-        self.listener, self.form, self.settings, self.teacher = listener, form, settings, teacher
+    def __init__(self, listener: Listener, form: DecoderForm, settings: LmacSettings) -> None:
+        self.listener, self.form, self.settings = listener, form, settings
 
     def __call__(self, decoder: Decoder, batch: Batch, progress: float) -> torch.Tensor:
         """The loss of one batch; the area's weight rises with progress, or masks turn uniformly grey."""
@@ -93,13 +87,7 @@ class MaskingLoss:
         area = settings.area_weight * ramp * mask.mean(dim=(1, 2))
         if settings.guided and progress >= settings.area_ramp:
             area = self._guided(asked, batch, mask, area)
-        loss = (there * evidence + area).mean()
-        if self.teacher is not None:
-            follow = functional.binary_cross_entropy(
-                mask.clamp(1e-6, 1.0 - 1e-6), self.teacher(heard, asked.target).to(mask)
-            )
-            loss = loss + settings.teacher_weight * follow
-        return loss
+        return (there * evidence + area).mean()
 
     def asked(self, heard: Heard, batch: Batch) -> Asked:
         """Every sound for its predicted class; with targets "any" for a second class as well.

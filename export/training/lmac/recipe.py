@@ -22,9 +22,8 @@ from ..run_directory import RunDirectory
 from ..settings import LmacSettings, check, to_record
 from ..sounds import FloatArray, faults
 from .faithful import following, judge, merit
-from .loss import MaskingLoss, Teacher
+from .loss import MaskingLoss
 from .mixtures import Mixtures
-from .teacher import load_teacher
 
 
 def train_lmac(
@@ -33,7 +32,6 @@ def train_lmac(
     settings: LmacSettings | None = None,
     *,
     out: str | Path | None = None,
-    teacher: str | Path | None = None,
     noise: str | Path | None = None,
     device: Device = "auto",
     resume: bool = False,
@@ -45,7 +43,6 @@ def train_lmac(
 
     source: a run directory, or any other PyTorch source of export with feature maps
     out: the run directory that gets the decoder; may be left out where the source is one
-    teacher: a run or bundle whose masks the decoder is to follow as well
     noise: a folder of recordings to mix in; None: noise is synthesised
     device: where to train; auto takes a GPU where there is one, and mixed precision on it
 
@@ -55,8 +52,8 @@ def train_lmac(
     the validation metrics of the mask and of the mask thresholded at 0.5 (`thresholded_...`), in the
     spectrogram domain: average_increase, average_drop (%), faithfulness, input_fidelity, area (0..1).
 
-    Raises DataError for folders, SourceError for the source, RunError for the run, the teacher or an
-    interruption, DeviceError for a GPU that is not there.
+    Raises DataError for folders, SourceError for the source, RunError for the run or an interruption,
+    DeviceError for a GPU that is not there.
     """
     settings = settings or LmacSettings()
     check(settings)
@@ -71,7 +68,6 @@ def train_lmac(
     # Before the classifier moves to where it is trained.
     decoder_cost, classifier_cost = cost(opened, form)
     listener = Listener(opened, exact=settings.exact, device=where)
-    taught: Teacher | None = None if teacher is None else load_teacher(teacher, listener)
     noises = [] if noise is None else recordings(Path(noise), opened.sample_rate)
     parts = sounds_over(data, run_path, opened, settings, strict=strict, quiet=quiet)
     config: dict[str, Any] = {
@@ -79,7 +75,6 @@ def train_lmac(
         "mask_targets": settings.targets,
         "classifier_sha256": fingerprint(opened),
         "training": to_record(settings),
-        "teacher": None if teacher is None else Path(teacher).name,
         "clips": {
             "training": len(parts.training.clips),
             "stopping": len(parts.stopping.clips),
@@ -87,11 +82,11 @@ def train_lmac(
         },
     }
     if resume and run.config_path.exists():
-        require_same(run, config, ("classifier_sha256", "clips", "training", "teacher"))
+        require_same(run, config, ("classifier_sha256", "clips", "training"))
     else:
         run.write_config(config)
     if not run.weights_path.exists():
-        weights = _fit(run, form, listener, parts, settings, taught, noises, quiet=quiet, on_epoch=on_epoch)
+        weights = _fit(run, form, listener, parts, settings, noises, quiet=quiet, on_epoch=on_epoch)
         run.write_weights(weights)
     trained = form.build()
     run.fill(trained)
@@ -119,7 +114,6 @@ def _fit(
     listener: Listener,
     parts: Parts,
     settings: LmacSettings,
-    teacher: Teacher | None,
     noises: Sequence[FloatArray],
     *,
     quiet: bool,
@@ -127,7 +121,7 @@ def _fit(
 ) -> dict[str, torch.Tensor]:
     """Train from new weights, or from the run's state; returns the best epoch's averaged weights."""
     mixtures = Mixtures(parts.training.waveforms, listener.samples, settings, noises)
-    loss = MaskingLoss(listener, form, settings, teacher)
+    loss = MaskingLoss(listener, form, settings)
     with new_weights(settings.seed, exact=settings.exact):
         decoder: Decoder = form.build()
         if settings.targets == "any" and isinstance(decoder, CompactDecoder):
