@@ -63,7 +63,7 @@ def train_and_ask(seed: int, clips: int, epochs: int, pairs: int) -> dict[str, f
     from any_target import ask
 
     from earmark.export.bundle.write import write_bundle
-    from earmark.export.sources.run import load
+    from earmark.export.sources.run.source import load
     from earmark.export.training.classifier import train_classifier
     from earmark.export.training.lmac.recipe import train_lmac
     from earmark.export.training.settings import ClassifierSettings, LmacSettings

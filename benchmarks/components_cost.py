@@ -84,11 +84,11 @@ def cnn14_bundle(folder: Path, architecture: str) -> Path:
     import torch
 
     from earmark.export.bundle.write import write_bundle
-    from earmark.export.models.interpreters import interpreter_form
+    from earmark.export.models.component_facts import component_facts
     from earmark.export.source.source import without_decoder
     from earmark.export.sources import resolve
-    from earmark.export.training.l2i.component_facts import component_facts
-    from earmark.export.training.l2i.trained import interpreted
+    from earmark.export.sources.run.interpreter import interpreted
+    from earmark.export.training.forms import interpreter_form
     from earmark.runtime.bundle.manifest import ComponentsSpec
 
     source = without_decoder(resolve(str(recipe.write(folder / f"recipe-{architecture}"))))

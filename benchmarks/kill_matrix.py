@@ -146,8 +146,8 @@ def train_writer(root: Path) -> Writer:
     """A training that goes on from what the killed one left."""
     import torch
 
+    from earmark.export.sources.run.directory import RunDirectory
     from earmark.export.training.classifier import train_classifier
-    from earmark.export.training.run_directory import RunDirectory
     from earmark.export.training.settings import ClassifierSettings
 
     torch.set_num_threads(1)

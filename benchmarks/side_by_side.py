@@ -30,12 +30,11 @@ from recipe import write
 
 import earmark
 from earmark.export.bundle.write import write_bundle
-from earmark.export.models.decoders import cost, decoder_form
-from earmark.export.source.source import without_decoder
+from earmark.export.source.source import fingerprint, without_decoder
+from earmark.export.sources.run.decoder import with_decoder
+from earmark.export.sources.run.directory import RunDirectory
 from earmark.export.sources.speechbrain.folder import load as load_source
-from earmark.export.training.listener import fingerprint
-from earmark.export.training.lmac.trained import with_decoder
-from earmark.export.training.run_directory import RunDirectory
+from earmark.export.training.forms import cost, decoder_form
 
 STAGES = ("front end", "classifier", "decoder", "mask to audio", "end to end")
 OURS = {

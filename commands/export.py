@@ -218,13 +218,13 @@ def _pytorch(
     if no_decoder or decoder is not None:
         found = without_decoder(found)
     if decoder is not None:
-        from ..export.training.lmac.trained import with_decoder
-        from ..export.training.run_directory import RunDirectory
+        from ..export.sources.run.decoder import with_decoder
+        from ..export.sources.run.directory import RunDirectory
 
         found = with_decoder(found, RunDirectory(decoder, "decoder"))
     if interpreter is not None:
-        from ..export.training.l2i.trained import with_interpreter
-        from ..export.training.run_directory import RunDirectory
+        from ..export.sources.run.directory import RunDirectory
+        from ..export.sources.run.interpreter import with_interpreter
 
         found = with_interpreter(found, RunDirectory(interpreter, "interpreter"))
     return found if window is None else with_window(found, window)

@@ -21,7 +21,7 @@ from ..evaluation.synthesis import RECIPES, clip_of, make_clip, write_folder
 from ..runtime.audio.writing import write_sound
 from .bundle.write import write_bundle
 from .prototypes.build import index_bundle
-from .sources import run as run_source
+from .sources.run import source as run_source
 from .training.classifier import train_classifier
 from .training.lmac.recipe import train_lmac
 from .training.settings import ClassifierSettings, LmacSettings

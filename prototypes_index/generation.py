@@ -182,16 +182,6 @@ class Generation:
         """The same of a file that is there. Raises PrototypeIndexError where it is not, or not a sound's."""
         return None if clip.audio is None else self.file(f"{AUDIO}/{clip.audio}")
 
-    def check(self) -> None:
-        """Read every row of every table and every vector. Raises PrototypeIndexError naming what is wrong.
-
-        What holds afterwards: no number that is not finite, no row that points nowhere or to another
-        clip than it says, no label, line or sound that is not there.
-        """
-        from .checks import check_generation
-
-        check_generation(self)
-
     def clips_of_entries(self, view: View) -> npt.NDArray[np.int32]:
         """The clip of every entry [P], each checked to exist."""
         clips: npt.NDArray[np.int32] = np.ascontiguousarray(self.entries(view)["clip"])

@@ -29,6 +29,7 @@ from subject import LABELS, build
 from earmark.cli import main as cli
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.localisation.events import read_events
+from earmark.prototypes_index.checks import check_generation
 from earmark.prototypes_index.generation import Generation
 from earmark.runtime.bundle.open import read_manifest
 
@@ -96,7 +97,7 @@ class Tables:
         note(folder, where)
         try:
             generation = Generation.open(one.folder, self.spec)
-            generation.check()
+            check_generation(generation)
             wrong = _ask(generation, draw)
         except Exception as error:
             return refusal(error, (str(one.folder),), where)

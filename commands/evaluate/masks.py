@@ -117,9 +117,9 @@ def masks(
     """
     from ...evaluation.data.folder import list_sounds
     from ...evaluation.faithfulness.judge import AREAS, Plan, judge
-    from ...evaluation.faithfulness.rescoring import domains_of
     from ...evaluation.faithfulness.table import curves as points_of
     from ...evaluation.faithfulness.table import differences, summary
+    from ...evaluation.rescoring import domains_of
     from ...runtime.explainer import load
 
     # What can be wrong is found before the first clip is judged.

@@ -54,8 +54,8 @@ def prototypes(
     where the matched place is removed.
     """
     from ...evaluation.data.folder import list_sounds
-    from ...evaluation.faithfulness.rescoring import domains_of
     from ...evaluation.prototypes.judge import judge_prototypes
+    from ...evaluation.rescoring import domains_of
     from ...runtime.explainer import load
 
     explainer = load(bundle, device=device)

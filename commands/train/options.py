@@ -107,7 +107,7 @@ def settings_of(kind: type[Settings], given: Mapping[str, Any], stored: Mapping[
 
 def stored_settings(run: Path, part: Any, resume: bool) -> Mapping[str, Any] | None:
     """The training settings of the run to be resumed; None where it is to begin."""
-    from ...export.training.run_directory import RunDirectory
+    from ...export.sources.run.directory import RunDirectory
 
     directory = RunDirectory(run, part)
     if not resume or not directory.config_path.exists():

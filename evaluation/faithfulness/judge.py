@@ -24,12 +24,12 @@ from ...runtime.inference.pipeline import BATCH
 from ...runtime.inference.scores import scores_of
 from ...runtime.inference.window import Window
 from ..data.folder import Clip, load_sound
+from ..rescoring import Domain, rescore, silence_logits
 from ..seeding import generator
 from .component_maskers import COMPONENTS
 from .conditions import Condition
 from .maskers import DECODED, Masker, masker_of, top_share
 from .metrics import METRICS, OF_MASK, Judged, metrics
-from .rescoring import Domain, rescore, silence_logits
 
 # From this score on, what is left in silence counts as heard.
 _SURE = 0.5

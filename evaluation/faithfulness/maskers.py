@@ -20,8 +20,8 @@ from ...runtime.arrays import FloatArray
 from ...runtime.audio.stft import as_complex
 from ...runtime.explainer import Explainer
 from ...runtime.inference.window import Window
+from ..rescoring import Domain, domains_of, rescore
 from .component_maskers import COMPONENTS, USUAL, component_masker
-from .rescoring import Domain, domains_of, rescore
 
 # Bands and slices that occlusion removes one at a time: classifier passes a window.
 _BANDS = 16

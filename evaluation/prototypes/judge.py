@@ -24,7 +24,7 @@ from ...runtime.inference.window import Window
 from ...runtime.methods.prototypes.result import Place, Prototype
 from ...runtime.results import Result
 from ..data.folder import Clip, load_sound
-from ..faithfulness.rescoring import Domain, domains_of
+from ..rescoring import Domain, domains_of
 from ..seeding import generator
 from ..statistics import bootstrap, paired
 from ..table import Column, Table

@@ -1,4 +1,7 @@
-"""The front end as a graph: waveform to complex STFT, as one convolution with the DFT's kernels."""
+"""The listenable STFT in PyTorch: as the front end's graph, by torch.stft for training, and back to sound.
+
+`runtime/audio/stft.py` is the same in NumPy; parity holds one to the other.
+"""
 
 from __future__ import annotations
 
@@ -62,3 +65,37 @@ class StftFrontend(nn.Module):
 def magnitude(stft: torch.Tensor, floor: float = 1e-14) -> torch.Tensor:
     """[..., F, 2] -> [..., F], sqrt(re^2 + im^2 + floor); the floor keeps the gradient finite at zero."""
     return torch.sqrt(stft[..., 0] * stft[..., 0] + stft[..., 1] * stft[..., 1] + floor)
+
+
+def stft(waveform: torch.Tensor, analysis: AnalysisSpec) -> torch.Tensor:
+    """Waveform [B, N] -> [B, T, F, 2], centred, one-sided, unnormalised; T = 1 + N // hop."""
+    spectrum = torch.stft(
+        waveform,
+        analysis.n_fft,
+        analysis.hop,
+        analysis.window_length,
+        analysis_window(analysis).to(waveform.dtype),
+        pad_mode="constant" if analysis.padding == "zeros" else "reflect",
+        return_complex=True,
+    )
+    return torch.view_as_real(spectrum.transpose(1, 2))
+
+
+def gain(mask: torch.Tensor, amplitude: torch.Tensor) -> torch.Tensor:
+    """G = expm1(M log1p(A)) / A, and M where A is 0; mask and amplitude [B, T, F]."""
+    silent = amplitude == 0
+    scaled = torch.expm1(mask * torch.log1p(amplitude)) / amplitude.masked_fill(silent, 1.0)
+    return torch.where(silent, mask, scaled)
+
+
+def inverse(stft: torch.Tensor, analysis: AnalysisSpec, samples: int) -> torch.Tensor:
+    """[B, T, F, 2] -> [B, samples] by torch.istft: overlap-add over the window-square envelope."""
+    return torch.istft(
+        torch.view_as_complex(stft.contiguous()).transpose(1, 2),
+        analysis.n_fft,
+        analysis.hop,
+        analysis.window_length,
+        analysis_window(analysis).to(stft.dtype),
+        center=True,
+        length=samples,
+    )

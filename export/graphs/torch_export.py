@@ -1,4 +1,4 @@
-"""From a `Source` to the stage graphs: frontend, classifier, decoder and embeddings as .onnx files."""
+"""From a PyTorch module to a stage: an .onnx graph with named tensors, nothing of this machine in it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,8 @@ from torch import nn
 
 from ...errors import SourceError
 from ...prototypes_index.durability import naming
-from ...runtime.bundle.manifest import FeatureMapSpec, StageSpec
-from ..source.source import Source
-from .apex_report import write_report
-from .embeddings import embeddings_model
+from ...runtime.bundle.manifest import StageSpec
 from .files import EXTERNAL_DATA_BYTES, INLINE_TENSOR_BYTES, OPSET, Dims, StageName, data_files, stage_spec
-from .torch_stft import stft
 
 
 @contextlib.contextmanager
@@ -166,131 +162,3 @@ def _save(model: onnx_ir.Model, path: Path) -> list[str]:
         data = f"{path.name}.data"
         onnx_ir.save(model, path, external_data=data, size_threshold_bytes=INLINE_TENSOR_BYTES)
     return data_files(path)
-
-
-def convert(source: Source, folder: Path, *, samples: int | None = None) -> list[StageSpec]:
-    """Export every stage of `source` into `folder`, in the order of the chain.
-
-    samples: length of the example sound (default: half the source's window); the graphs take any
-    length all the same. Raises SourceError where a module cannot be exported.
-    """
-    length = samples or _example_samples(source)
-    generator = torch.Generator().manual_seed(0)
-    waveform = 0.1 * torch.randn(2, length, generator=generator)
-    with torch.inference_mode(False), torch.no_grad():
-        # A view of a larger tensor would be exported with its strides.
-        features = source.frontend.eval()(waveform).contiguous()
-        heard = source.classifier.eval()(features)
-    classes = len(source.labels)
-    if heard[0].shape[-1] != classes:
-        raise SourceError(
-            f"{source.name}: the classifier gives {heard[0].shape[-1]} logits for {classes} labels; "
-            "check that label list and weights belong together"
-        )
-    taps = dict(zip(source.taps, heard[1:], strict=True))
-    bins = source.analysis.n_fft // 2 + 1
-    dims: dict[str, Dims] = {**source.taps, "stft": ["batch", "frames", bins, 2], "target": ["batch"]}
-    spectral = source.rescore == "spectrogram"
-    taps["stft"] = features if spectral else stft(waveform, source.analysis)
-    taps["target"] = heard[0].argmax(dim=1)
-    feature_name = "stft" if spectral else "features"
-    feature_dims: Dims = (
-        ["batch", "frames", bins, 2] if spectral else ["batch", *_feature_dims(source, features, waveform)]
-    )
-    stages = [
-        export_stage(
-            "frontend",
-            source.frontend,
-            (waveform,),
-            inputs={"waveform": ["batch", "samples"]},
-            outputs={feature_name: feature_dims},
-            folder=folder,
-        ),
-        export_stage(
-            "classifier",
-            source.classifier,
-            (features,),
-            inputs={feature_name: feature_dims},
-            outputs={"logits": ["batch", classes], **source.taps},
-            folder=folder,
-        ),
-    ]
-    if source.decoder is not None:
-        stages.append(
-            export_stage(
-                "decoder",
-                source.decoder,
-                tuple(taps[name] for name in source.decoder_taps),
-                inputs={name: dims[name] for name in source.decoder_taps},
-                outputs={"mask": ["batch", "frames", bins]},
-                folder=folder,
-            )
-        )
-    if source.interpreter is not None:
-        stages.append(_interpreter(source, source.interpreter, taps, dims, folder))
-    if source.feature_map is not None:
-        stages.append(_embeddings(source, source.feature_map, folder))
-    return stages
-
-
-def _interpreter(
-    source: Source,
-    interpreter: nn.Module,
-    taps: Mapping[str, torch.Tensor],
-    dims: Mapping[str, Dims],
-    folder: Path,
-) -> StageSpec:
-    """The interpreter's graph."""
-    spec = source.components
-    if spec is None:
-        raise SourceError(f"{source.name}: has an interpreter, but says nothing of its components")
-    # A tap may be shown without a name for its frames, hence the name of the listenable STFT's.
-    return export_stage(
-        "interpreter",
-        interpreter,
-        tuple(taps[name].contiguous() for name in source.interpreter_taps),
-        inputs={name: dims[name] for name in source.interpreter_taps},
-        outputs={
-            "activations": ["batch", spec.count, "frames"],
-            "pooled": ["batch", spec.count],
-            "logits": ["batch", len(source.labels)],
-        },
-        folder=folder,
-    )
-
-
-def _embeddings(source: Source, spec: FeatureMapSpec, folder: Path) -> StageSpec:
-    """The embeddings graph, with the learnt U where there is one, and that U's report."""
-    missing = [name for name in spec.taps if name not in source.taps]
-    if missing:
-        raise SourceError(
-            f"{source.name}: {missing[0]!r} is not among the taps {source.taps}; make them agree"
-        )
-    rotation = None
-    if source.apex is not None:
-        rotation = source.apex.rotation
-        write_report(folder, source.apex.report)
-    return embeddings_model(
-        folder / "embeddings.onnx",
-        spec,
-        source.taps[spec.tap],
-        source.head,
-        rotation,
-        attention_dims=None if spec.attention is None else source.taps[spec.attention],
-    )
-
-
-def _example_samples(source: Source) -> int:
-    """Half a window, and never so short that a dynamic axis has length one."""
-    seconds = max(source.window.seconds / 2, 2 * source.window.minimum_seconds)
-    return max(int(min(seconds, source.window.seconds) * source.sample_rate), 4 * source.analysis.n_fft)
-
-
-def _feature_dims(source: Source, features: torch.Tensor, waveform: torch.Tensor) -> list[int | str]:
-    """Dims after the batch of a front end's own features: those that change with the sound's length."""
-    with torch.no_grad():
-        shorter = source.frontend(waveform[:, : waveform.shape[1] * 3 // 4])
-    if shorter.dim() != features.dim():
-        raise SourceError(f"{source.name}: the front end's rank changes with the length of the sound")
-    names = iter(["frames", *(f"frames_{n}" for n in range(2, 9))])
-    return [a if a == b else next(names) for a, b in zip(features.shape[1:], shorter.shape[1:], strict=True)]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional
 
+from ...errors import RunError
+from ...runtime.bundle.manifest import AnalysisSpec
 from .mel import LogMel
 
+ARCHITECTURE = "compact_classifier"
 # Each scale halves frames and bands.
 SCALES = 4
 # Frames and bands of the input a cell of the last feature map spans.
@@ -77,3 +83,31 @@ class CompactClassifier(nn.Module):
         logmel = self.mel(stft)
         maps = self.maps(logmel)
         return (self.classify(maps[-1]), logmel, *maps)
+
+
+def build(config: Mapping[str, Any]) -> tuple[CompactClassifier, AnalysisSpec]:
+    """The untrained classifier of a run's config, and its STFT. Raises RunError where it is damaged."""
+    try:
+        form = config["classifier"]
+        if form["architecture"] != ARCHITECTURE:
+            raise RunError(
+                f"the run's classifier is a {form['architecture']!r}; this earmark has {ARCHITECTURE}"
+            )
+        analysis = AnalysisSpec(**config["analysis"])
+        model = CompactClassifier(
+            analysis.n_fft, config["sample_rate"], len(config["labels"]), form["mels"], form["width"]
+        )
+    except RunError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise RunError(f"the run's config is incomplete or damaged ({error})") from error
+    return model, analysis
+
+
+def longest_window(samples: int) -> int:
+    """The longest sound heard at once by a model trained on windows of `samples`: a tenth more.
+
+    Encoders lengthen clips by some milliseconds (ESC's Vorbis files are 5.001 s and more); without
+    the margin each of them would be cut into two windows.
+    """
+    return samples + samples // 10

@@ -1,7 +1,7 @@
 """What can become a bundle: facts for the manifest, stage graphs, and a reference to measure them by.
 
-Never torch: a PyTorch `Source` (`source.py`) and a graph from a file (`sources/onnx_file.py`) both are
-`Exportable`, and `bundle_writer.py` writes either.
+Never torch: a PyTorch `Source` (`source.py`) and a graph from a file (`sources/onnx/file.py`) both are
+`Exportable`, and `bundle/write.py` writes either.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ that returns a `Source`; the conversion knows nothing of where it came from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,8 +18,11 @@ import torch
 from torch import nn
 
 from ...errors import SourceError
-from ...runtime.bundle.manifest import StageSpec
+from ...runtime.bundle.manifest import FeatureMapSpec, StageSpec
+from ..graphs.apex_report import write_report
+from ..graphs.files import Dims
 from ..graphs.heads import Head, Layer, LearntRotation
+from ..graphs.stft import stft
 from ..models.scales import Scale
 from .exportable import Exportable, FloatArray, with_window
 
@@ -115,9 +119,7 @@ class Source(Exportable):
 
     def write_stages(self, folder: Path) -> list[StageSpec]:
         """Convert every module. Raises SourceError where one cannot be exported."""
-        from ..graphs.torch_export import convert
-
-        return convert(self, folder)
+        return _write_stages(self, folder)
 
     def outputs(self, waveform: FloatArray) -> dict[str, FloatArray]:
         """What the reference answers, by PyTorch's own kernels."""
@@ -148,6 +150,15 @@ def without_interpreter(source: Source) -> Source:
     )
 
 
+def fingerprint(source: Source) -> str:
+    """sha256 over the classifier's weights and buffers: which classifier a decoder belongs to."""
+    digest = hashlib.sha256()
+    for name, value in sorted(source.classifier.state_dict().items()):
+        digest.update(f"{name} {list(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
+    return digest.hexdigest()
+
+
 @contextmanager
 def without_onednn() -> Iterator[None]:
     """Let PyTorch's own kernels compute, not oneDNN's.
@@ -163,3 +174,135 @@ def without_onednn() -> Iterator[None]:
         yield
     finally:
         switch.enabled = before
+
+
+def _write_stages(source: Source, folder: Path) -> list[StageSpec]:
+    """Export every stage of `source` into `folder`, in the order of the chain.
+
+    Examples are half a window long; the graphs take any length.
+    Raises SourceError where a module cannot be exported.
+    """
+    from ..graphs.torch_export import export_stage
+
+    waveform = 0.1 * torch.randn(2, _example_samples(source), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode(False), torch.no_grad():
+        # A view of a larger tensor would be exported with its strides.
+        features = source.frontend.eval()(waveform).contiguous()
+        heard = source.classifier.eval()(features)
+    classes = len(source.labels)
+    if heard[0].shape[-1] != classes:
+        raise SourceError(
+            f"{source.name}: the classifier gives {heard[0].shape[-1]} logits for {classes} labels; "
+            "check that label list and weights belong together"
+        )
+    taps = dict(zip(source.taps, heard[1:], strict=True))
+    bins = source.analysis.n_fft // 2 + 1
+    dims: dict[str, Dims] = {**source.taps, "stft": ["batch", "frames", bins, 2], "target": ["batch"]}
+    spectral = source.rescore == "spectrogram"
+    taps["stft"] = features if spectral else stft(waveform, source.analysis)
+    taps["target"] = heard[0].argmax(dim=1)
+    feature_name = "stft" if spectral else "features"
+    feature_dims: Dims = (
+        ["batch", "frames", bins, 2] if spectral else ["batch", *_feature_dims(source, features, waveform)]
+    )
+    stages = [
+        export_stage(
+            "frontend",
+            source.frontend,
+            (waveform,),
+            inputs={"waveform": ["batch", "samples"]},
+            outputs={feature_name: feature_dims},
+            folder=folder,
+        ),
+        export_stage(
+            "classifier",
+            source.classifier,
+            (features,),
+            inputs={feature_name: feature_dims},
+            outputs={"logits": ["batch", classes], **source.taps},
+            folder=folder,
+        ),
+    ]
+    if source.decoder is not None:
+        stages.append(
+            export_stage(
+                "decoder",
+                source.decoder,
+                tuple(taps[name] for name in source.decoder_taps),
+                inputs={name: dims[name] for name in source.decoder_taps},
+                outputs={"mask": ["batch", "frames", bins]},
+                folder=folder,
+            )
+        )
+    if source.interpreter is not None:
+        stages.append(_interpreter(source, source.interpreter, taps, dims, folder))
+    if source.feature_map is not None:
+        stages.append(_embeddings(source, source.feature_map, folder))
+    return stages
+
+
+def _interpreter(
+    source: Source,
+    interpreter: nn.Module,
+    taps: Mapping[str, torch.Tensor],
+    dims: Mapping[str, Dims],
+    folder: Path,
+) -> StageSpec:
+    """The interpreter's graph."""
+    from ..graphs.torch_export import export_stage
+
+    spec = source.components
+    if spec is None:
+        raise SourceError(f"{source.name}: has an interpreter, but says nothing of its components")
+    # A tap may be shown without a name for its frames, hence the name of the listenable STFT's.
+    return export_stage(
+        "interpreter",
+        interpreter,
+        tuple(taps[name].contiguous() for name in source.interpreter_taps),
+        inputs={name: dims[name] for name in source.interpreter_taps},
+        outputs={
+            "activations": ["batch", spec.count, "frames"],
+            "pooled": ["batch", spec.count],
+            "logits": ["batch", len(source.labels)],
+        },
+        folder=folder,
+    )
+
+
+def _embeddings(source: Source, spec: FeatureMapSpec, folder: Path) -> StageSpec:
+    """The embeddings graph, with the learnt U where there is one, and that U's report."""
+    from ..graphs.embeddings import embeddings_model
+
+    missing = [name for name in spec.taps if name not in source.taps]
+    if missing:
+        raise SourceError(
+            f"{source.name}: {missing[0]!r} is not among the taps {source.taps}; make them agree"
+        )
+    rotation = None
+    if source.apex is not None:
+        rotation = source.apex.rotation
+        write_report(folder, source.apex.report)
+    return embeddings_model(
+        folder / "embeddings.onnx",
+        spec,
+        source.taps[spec.tap],
+        source.head,
+        rotation,
+        attention_dims=None if spec.attention is None else source.taps[spec.attention],
+    )
+
+
+def _example_samples(source: Source) -> int:
+    """Half a window, and never so short that a dynamic axis has length one."""
+    seconds = max(source.window.seconds / 2, 2 * source.window.minimum_seconds)
+    return max(int(min(seconds, source.window.seconds) * source.sample_rate), 4 * source.analysis.n_fft)
+
+
+def _feature_dims(source: Source, features: torch.Tensor, waveform: torch.Tensor) -> list[int | str]:
+    """Dims after the batch of a front end's own features: those that change with the sound's length."""
+    with torch.no_grad():
+        shorter = source.frontend(waveform[:, : waveform.shape[1] * 3 // 4])
+    if shorter.dim() != features.dim():
+        raise SourceError(f"{source.name}: the front end's rank changes with the length of the sound")
+    names = iter(["frames", *(f"frames_{n}" for n in range(2, 9))])
+    return [a if a == b else next(names) for a, b in zip(features.shape[1:], shorter.shape[1:], strict=True)]

@@ -31,7 +31,7 @@ def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool
 
             found = speechbrain.load(path, allow_missing_decoder=allow_missing_decoder)
             return found if interpreter else without_interpreter(found)
-        from .run import load as load_run
+        from .run.source import load as load_run
 
         return load_run(path, interpreter=interpreter)
     if path.suffix == ".onnx":

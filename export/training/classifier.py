@@ -17,41 +17,20 @@ from ...errors import DataError, RunError
 from ...evaluation.data.folder import list_sounds, split_sounds
 from ...evaluation.data.labels import LABEL_TABLE
 from ...runtime.bundle.manifest import AnalysisSpec
-from ..graphs.torch_stft import stft
-from ..models.compact_classifier import CompactClassifier
+from ..graphs.stft import stft
+from ..models.compact_classifier import ARCHITECTURE, CompactClassifier, build
+from ..sources.run.directory import RunDirectory
 from .augmentation import mask_stretches, place, random_gain
 from .loop import OnEpoch, batches, fit, new_weights
-from .run_directory import RunDirectory
 from .scoring import judge, score, task_loss
 from .settings import ClassifierSettings, check, to_record
 from .sounds import Sounds, faults, load_split
-
-ARCHITECTURE = "compact_classifier"
 
 
 def analysis_of(settings: ClassifierSettings) -> AnalysisSpec:
     """The listenable STFT: periodic Hann of two hops."""
     hop = max(8, round(settings.hop_seconds * settings.sample_rate))
     return AnalysisSpec(n_fft=2 * hop, window_length=2 * hop, hop=hop, window="hann", padding="zeros")
-
-
-def build(config: Mapping[str, Any]) -> tuple[CompactClassifier, AnalysisSpec]:
-    """The untrained classifier of a run's config, and its STFT. Raises RunError where it is damaged."""
-    try:
-        form = config["classifier"]
-        if form["architecture"] != ARCHITECTURE:
-            raise RunError(
-                f"the run's classifier is a {form['architecture']!r}; this earmark has {ARCHITECTURE}"
-            )
-        analysis = AnalysisSpec(**config["analysis"])
-        model = CompactClassifier(
-            analysis.n_fft, config["sample_rate"], len(config["labels"]), form["mels"], form["width"]
-        )
-    except RunError:
-        raise
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise RunError(f"the run's config is incomplete or damaged ({error})") from error
-    return model, analysis
 
 
 def train_classifier(

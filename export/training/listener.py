@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..graphs.inverse import gain, inverse
-from ..graphs.torch_stft import stft
+from ..graphs.stft import gain, inverse, stft
+from ..models.compact_classifier import longest_window
 from ..source.source import Source
-from .sounds import longest_window
 
 
 @dataclass(frozen=True)
@@ -123,12 +121,3 @@ class Listener:
         with self.mixed_precision():
             logits: torch.Tensor = self.classifier(entry)[0]
         return logits.to(self.dtype)
-
-
-def fingerprint(source: Source) -> str:
-    """sha256 over the classifier's weights and buffers: which classifier a decoder belongs to."""
-    digest = hashlib.sha256()
-    for name, value in sorted(source.classifier.state_dict().items()):
-        digest.update(f"{name} {list(value.shape)}\n".encode())
-        digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
-    return digest.hexdigest()

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ...errors import RunError
-from .run_directory import RunDirectory
+from ..sources.run.directory import RunDirectory
 
 # One record an epoch.
 OnEpoch = Callable[[Mapping[str, Any]], None]

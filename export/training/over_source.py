@@ -13,7 +13,7 @@ from ...errors import DataError, DeviceError, RunError
 from ...evaluation.data.folder import list_sounds, load_sound, split_sounds
 from ...runtime.audio.listing import list_sound_files
 from ..source.source import Source
-from .run_directory import RunDirectory
+from ..sources.run.directory import RunDirectory
 from .settings import ClassifierSettings, from_record
 from .sounds import FloatArray, Sounds, load_split
 
@@ -49,7 +49,7 @@ def opened_source(source: str | Path | Source, out: str | Path | None) -> tuple[
     """The run directory to write to, and the source without decoder and interpreter of its own."""
     from ..source.source import without_decoder, without_interpreter
     from ..sources import resolve
-    from ..sources.run import load
+    from ..sources.run.source import load
 
     if isinstance(source, Source):
         found: Any = source

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from ...runtime.bundle.manifest import AnalysisSpec
-from ..graphs.torch_stft import stft
+from ..graphs.stft import stft
 from ..models.compact_classifier import CompactClassifier
 from .sounds import FloatArray, window_batches
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ...errors import DataError
 from ...evaluation.data.folder import Clip, SoundFolder, Split, Unreadable, level_gain, load_sounds
+from ..models.compact_classifier import longest_window
 from .loop import Progress
 
 FloatArray = npt.NDArray[np.float32]
@@ -71,15 +72,6 @@ def faults(clips: Sequence[Unreadable]) -> dict[str, list[tuple[str, str]]]:
         "unreadable": [(one.clip.name, one.reason) for one in clips if not one.heard],
         "damaged": [(one.clip.name, one.reason) for one in clips if one.heard],
     }
-
-
-def longest_window(samples: int) -> int:
-    """The longest sound heard at once by a model trained on windows of `samples`: a tenth more.
-
-    Encoders lengthen clips by some milliseconds (ESC's Vorbis files are 5.001 s and more); without
-    the margin each of them would be cut into two windows.
-    """
-    return samples + samples // 10
 
 
 def window_batches(

@@ -105,7 +105,7 @@ def test_records_to_a_device(capfd):
 def test_a_run(tmp_path):
     import torch
 
-    from earmark.export.training.run_directory import RunDirectory
+    from earmark.export.sources.run.directory import RunDirectory
 
     run = RunDirectory(tmp_path, "classifier")
     run.write_config({})

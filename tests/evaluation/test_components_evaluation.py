@@ -22,7 +22,7 @@ from earmark.evaluation.faithfulness.components import (
     interpret_clips,
 )
 from earmark.evaluation.faithfulness.conditions import Condition
-from earmark.evaluation.faithfulness.rescoring import rescore
+from earmark.evaluation.rescoring import rescore
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.audio.sound import open_sound
 from earmark.runtime.explainer import SHIPPED

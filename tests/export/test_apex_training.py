@@ -24,7 +24,7 @@ later("torch")
 models = later("apex_models")
 train_apex = later("earmark.export.training.apex.recipe", "train_apex")
 from_adapter = later("earmark.export.sources.adapter.adapter", "from_adapter")
-load_run = later("earmark.export.sources.run", "load")
+load_run = later("earmark.export.sources.run.source", "load")
 train_classifier = later("earmark.export.training.classifier", "train_classifier")
 
 pytestmark = pytest.mark.trained

@@ -32,15 +32,15 @@ write_sounds = later("stranger_model", "write_sounds")
 nn = later("torch.nn")
 CompactClassifier = later("earmark.export.models.compact_classifier", "CompactClassifier")
 spread = later("earmark.export.models.compact_decoder", "spread")
-cost = later("earmark.export.models.decoders", "cost")
-decoder_form = later("earmark.export.models.decoders", "decoder_form")
-multiply_adds = later("earmark.export.models.decoders", "multiply_adds")
+cost = later("earmark.export.training.forms", "cost")
+decoder_form = later("earmark.export.training.forms", "decoder_form")
+multiply_adds = later("earmark.export.training.forms", "multiply_adds")
 read_form = later("earmark.export.models.decoders", "read_form")
 StftFrontend = later("earmark.export.graphs.stft", "StftFrontend")
 Scale = later("earmark.export.models.scales", "Scale")
 measure_scales = later("earmark.export.models.scales", "measure_scales")
 mel_rows = later("earmark.export.models.scales", "mel_rows")
-stft = later("earmark.export.graphs.torch_stft", "stft")
+stft = later("earmark.export.graphs.stft", "stft")
 Listener = later("earmark.export.training.listener", "Listener")
 train_lmac = later("earmark.export.training.lmac.recipe", "train_lmac")
 MaskingLoss = later("earmark.export.training.lmac.loss", "MaskingLoss")
@@ -58,8 +58,9 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def full_size(tmp_path_factory):
     """The classifier of ESC-10's size, untrained, as a run directory."""
-    from earmark.export.training.classifier import analysis_of, build
-    from earmark.export.training.run_directory import RunDirectory
+    from earmark.export.models.compact_classifier import build
+    from earmark.export.sources.run.directory import RunDirectory
+    from earmark.export.training.classifier import analysis_of
     from earmark.export.training.settings import ClassifierSettings, to_record
 
     settings = ClassifierSettings()
@@ -82,7 +83,7 @@ def full_size(tmp_path_factory):
 
 
 def test_cost_is_chosen_relative_to_the_classifier(full_size):
-    from earmark.export.sources.run import load
+    from earmark.export.sources.run.source import load
 
     source = load(full_size)
     compact = decoder_form(source, "compact")
@@ -199,8 +200,8 @@ def test_the_weights_that_are_kept_come_out_again(tmp_path, processor):
 
 
 def test_a_strangers_model_gets_a_decoder_a_bundle_and_masks(trained, data, tmp_path):
-    from earmark.export.training.lmac.trained import with_decoder
-    from earmark.export.training.run_directory import RunDirectory
+    from earmark.export.sources.run.decoder import with_decoder
+    from earmark.export.sources.run.directory import RunDirectory
 
     source, out = trained
     whole = with_decoder(source, RunDirectory(out, "decoder"))
@@ -259,8 +260,8 @@ def test_a_decoder_for_any_class_is_told_the_class_aloud(tmp_path, targets, leas
 
 
 def test_another_classifier_and_missing_maps_are_refused(trained):
-    from earmark.export.training.lmac.trained import with_decoder
-    from earmark.export.training.run_directory import RunDirectory
+    from earmark.export.sources.run.decoder import with_decoder
+    from earmark.export.sources.run.directory import RunDirectory
 
     _, out = trained
     with pytest.raises(SourceError, match="another classifier"):
@@ -293,8 +294,8 @@ def test_guidance_noise_and_any_target_train_and_resume(trained, data, tmp_path)
 
 
 def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, tmp_path):
-    from earmark.export.training.lmac.trained import with_decoder
-    from earmark.export.training.run_directory import RunDirectory
+    from earmark.export.sources.run.decoder import with_decoder
+    from earmark.export.sources.run.directory import RunDirectory
 
     class FromSound(nn.Module):
         """A front end that eats waveforms and keeps its spectrogram to itself."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from later import later
 
 from earmark.errors import DataError, RunError
-from earmark.export.training.l2i.component_facts import component_facts
+from earmark.export.models.component_facts import component_facts
 from earmark.export.training.l2i.dictionary import FrameSample, activate, knee, learn_dictionary
 from earmark.runtime.audio.stft import forward
 from earmark.runtime.bundle.manifest import AnalysisSpec

@@ -18,16 +18,16 @@ torch = later("torch")
 RecipeTheta = later("earmark.export.models.cnn14_interpreter", "RecipeTheta")
 CompactPsi = later("earmark.export.models.compact_interpreter", "CompactPsi")
 Theta = later("earmark.export.models.interpreter", "Theta")
-interpreters = later("earmark.export.models.interpreters")
+forms = later("earmark.export.training.forms")
 InterpreterForm = later("earmark.export.models.interpreters", "InterpreterForm")
-cost = later("earmark.export.models.interpreters", "cost")
-interpreter_form = later("earmark.export.models.interpreters", "interpreter_form")
+cost = later("earmark.export.training.forms", "cost")
+interpreter_form = later("earmark.export.training.forms", "interpreter_form")
 read_form = later("earmark.export.models.interpreters", "read_form")
-RunDirectory = later("earmark.export.training.run_directory", "RunDirectory")
+RunDirectory = later("earmark.export.sources.run.directory", "RunDirectory")
 Scale = later("earmark.export.models.scales", "Scale")
-load = later("earmark.export.sources.run", "load")
+load = later("earmark.export.sources.run.source", "load")
 training = later("earmark.export.training.classifier")
-build = later("earmark.export.training.classifier", "build")
+build = later("earmark.export.models.compact_classifier", "build")
 cross_entropy = later("earmark.export.training.l2i.loss", "cross_entropy")
 nmf_terms = later("earmark.export.training.l2i.loss", "nmf_terms")
 relevance = later("earmark.export.training.l2i.loss", "relevance")
@@ -104,9 +104,9 @@ def source(tmp_path_factory):
 def test_it_costs_less_than_a_tenth_of_the_classifier(source):
     form = interpreter_form(source, 64)
     own, classifier = cost(source, form)
-    assert own <= interpreters.SHARE * classifier < 0.1 * classifier
+    assert own <= forms.INTERPRETER_SHARE * classifier < 0.1 * classifier
     wider = msgspec.structs.replace(form, width=form.width + 8)
-    assert cost(source, wider)[0] > interpreters.SHARE * classifier
+    assert cost(source, wider)[0] > forms.INTERPRETER_SHARE * classifier
     assert read_form(msgspec.to_builtins(form)) == form
 
 

@@ -18,7 +18,7 @@ from earmark.export.training.l2i.settings import L2iSettings
 from earmark.export.training.settings import ClassifierSettings
 
 torch = later("torch")
-load = later("earmark.export.sources.run", "load")
+load = later("earmark.export.sources.run.source", "load")
 train_classifier = later("earmark.export.training.classifier", "train_classifier")
 train_l2i = later("earmark.export.training.l2i.recipe", "train_l2i")
 
@@ -85,8 +85,8 @@ def test_several_labels(pairs, tmp_path, by_design):
 def test_over_a_source_of_ones_own(make_tiny_adapter, tmp_path):
     """An adapter's feature map, measured scales, no log-mel of this package: trained with -o."""
     from earmark.export.sources.adapter.adapter import from_adapter
-    from earmark.export.training.l2i.trained import with_interpreter
-    from earmark.export.training.run_directory import RunDirectory
+    from earmark.export.sources.run.directory import RunDirectory
+    from earmark.export.sources.run.interpreter import with_interpreter
 
     folder = tmp_path / "data"
     random = np.random.default_rng(2)

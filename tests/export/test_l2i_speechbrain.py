@@ -19,10 +19,10 @@ from earmark.export.training.l2i.settings import L2iSettings
 
 later("speechbrain")
 torch = later("torch")
-interpreter_form = later("earmark.export.models.interpreters", "interpreter_form")
-RunDirectory = later("earmark.export.training.run_directory", "RunDirectory")
+interpreter_form = later("earmark.export.training.forms", "interpreter_form")
+RunDirectory = later("earmark.export.sources.run.directory", "RunDirectory")
 without_onednn = later("earmark.export.source.source", "without_onednn")
-with_interpreter = later("earmark.export.training.l2i.trained", "with_interpreter")
+with_interpreter = later("earmark.export.sources.run.interpreter", "with_interpreter")
 train_l2i = later("earmark.export.training.l2i.recipe", "train_l2i")
 
 pytestmark = pytest.mark.trained

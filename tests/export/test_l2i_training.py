@@ -20,7 +20,7 @@ from earmark.export.training.l2i.settings import L2iSettings
 from earmark.export.training.settings import ClassifierSettings
 
 torch = later("torch")
-load = later("earmark.export.sources.run", "load")
+load = later("earmark.export.sources.run.source", "load")
 train_classifier = later("earmark.export.training.classifier", "train_classifier")
 train_l2i = later("earmark.export.training.l2i.recipe", "train_l2i")
 

@@ -22,7 +22,7 @@ from earmark.errors import DataError, RunError, SourceError
 from earmark.export.training.settings import ClassifierSettings, LmacSettings
 
 torch = later("torch")
-decoder_form = later("earmark.export.models.decoders", "decoder_form")
+decoder_form = later("earmark.export.training.forms", "decoder_form")
 train_classifier = later("earmark.export.training.classifier", "train_classifier")
 judge = later("earmark.export.training.lmac.faithful", "judge")
 Listener = later("earmark.export.training.listener", "Listener")
@@ -163,7 +163,7 @@ def test_interrupted_decoder_says_how_to_go_on_and_does(data, run, tmp_path):
     assert "interrupted after" in said
     assert "--resume" in said
     assert "Traceback" not in said
-    from earmark.export.sources.run import load
+    from earmark.export.sources.run.source import load
 
     with pytest.raises(SourceError, match="not finished; go on with --resume"):
         load(stopped)
@@ -227,7 +227,7 @@ def test_decoder_wants_the_classifiers_data(data, run, tmp_path):
 
 
 def test_source_of_a_run(run):
-    from earmark.export.sources.run import load
+    from earmark.export.sources.run.source import load
 
     source = load(run)
     assert source.labels == ["high", "low", "noise"]
@@ -264,7 +264,7 @@ def test_source_of_a_run(run):
 
 
 def test_a_run_without_decoder_is_a_source(run, tmp_path):
-    from earmark.export.sources.run import load
+    from earmark.export.sources.run.source import load
 
     bare = tmp_path / "bare"
     shutil.copytree(run, bare, ignore=shutil.ignore_patterns("decoder*"))
@@ -275,7 +275,7 @@ def test_a_run_without_decoder_is_a_source(run, tmp_path):
 
 
 def test_damaged_runs_are_named(run, tmp_path, data):
-    from earmark.export.sources.run import load
+    from earmark.export.sources.run.source import load
 
     def damaged(name, change):
         path = tmp_path / name
@@ -316,7 +316,7 @@ def test_resume_with_other_settings_is_refused(data, run):
 
 def test_a_run_becomes_a_bundle(run, tmp_path):
     from earmark.export.bundle.write import write_bundle
-    from earmark.export.sources.run import load
+    from earmark.export.sources.run.source import load
 
     write_bundle(load(run), tmp_path / "bundle")
     manifest = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
@@ -338,8 +338,8 @@ def test_mel_filterbank_is_speechbrains(recipe_folder):
 
 def test_metrics_of_known_masks(run, data):
     """All ones: nothing dropped, nothing gained; the removed part is silence."""
-    from earmark.export.graphs.torch_stft import stft
-    from earmark.export.sources.run import load
+    from earmark.export.graphs.stft import stft
+    from earmark.export.sources.run.source import load
 
     source = load(run)
 

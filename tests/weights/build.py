@@ -26,10 +26,10 @@ sys.path.insert(0, str(HERE.parent))
 from stranger_model import ANALYSIS, LABELS, stranger, write_sounds  # noqa: E402
 
 from earmark.evaluation.data.folder import list_sounds, load_sound  # noqa: E402
-from earmark.export.graphs.torch_stft import stft  # noqa: E402
+from earmark.export.graphs.stft import stft  # noqa: E402
 from earmark.export.source.source import Source  # noqa: E402
+from earmark.export.sources.run.directory import RunDirectory  # noqa: E402
 from earmark.export.training.lmac.recipe import train_lmac  # noqa: E402
-from earmark.export.training.run_directory import RunDirectory  # noqa: E402
 from earmark.export.training.settings import LmacSettings  # noqa: E402
 
 CLIPS = 16

@@ -16,8 +16,7 @@ from torch import nn
 from ....errors import SourceError
 from ....runtime.bundle.manifest import Aggregation, AnalysisSpec, FeatureMapSpec, WindowSpec, aggregate_of
 from ...graphs.heads import Head, Layer
-from ...graphs.inverse import gain, inverse
-from ...graphs.stft import StftFrontend, analysis_window, magnitude
+from ...graphs.stft import StftFrontend, analysis_window, gain, inverse, magnitude
 from ...source.source import Reference, Source
 from .head import head_layers
 from .tokens import TokenGrid, check_impulses, check_tokens
@@ -190,7 +189,15 @@ def from_adapter(adapter: object, origin: str = "factory") -> Source:
     taps, answers = _probe(adapter, frontend, classifier, origin)
     _check_logits(adapter, frontend, classifier, answers["logits"], origin)
     z = answers["feature_map"]
-    layers = head_layers(adapter, z, answers.get("attention"), answers["logits"], origin)
+    layers = head_layers(
+        adapter.linear,
+        adapter.network,
+        adapter.pooling,
+        z=z,
+        weights=answers.get("attention"),
+        logits=answers["logits"],
+        origin=origin,
+    )
     return Source(
         name=adapter.name,
         labels=list(adapter.labels),

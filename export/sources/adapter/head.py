@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import nn
@@ -11,40 +9,46 @@ from torch import nn
 from ....errors import SourceError
 from ...graphs.heads import Activation, Layer
 
-if TYPE_CHECKING:
-    from .adapter import Adapter
-
 _PROBE_TOLERANCE = 1e-4
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.GELU: "gelu"}
 
 
 def head_layers(
-    adapter: Adapter, z: torch.Tensor, weights: torch.Tensor | None, logits: torch.Tensor, origin: str
+    linear: nn.Module | None,
+    network: nn.Module | None,
+    pooling: str,
+    *,
+    z: torch.Tensor,
+    weights: torch.Tensor | None,
+    logits: torch.Tensor,
+    origin: str,
 ) -> tuple[Layer, ...]:
-    """The layers after pooling that the adapter declares; none where it declares none.
+    """The layers after pooling that an adapter declares; none where it declares none.
 
+    linear, network, pooling: as the adapter declares them
     z: Z [B, C, T', F']; weights: of attention pooling; logits: what the model answers to the same sound
+    origin: the adapter, for messages
     Raises SourceError where pooling and layers do not give these logits.
     """
-    declared = adapter.linear if adapter.linear is not None else adapter.network
-    if declared is None or adapter.pooling == "other":
+    declared = linear if linear is not None else network
+    if declared is None or pooling == "other":
         return ()
-    if adapter.linear is not None and adapter.network is not None:
+    if linear is not None and network is not None:
         raise SourceError(f"{origin}: both `linear` and `network`; the head is one of them")
-    if (adapter.pooling == "attention") != (weights is not None):
+    if (pooling == "attention") != (weights is not None):
         raise SourceError(f'{origin}: pooling "attention" and the module `attention` belong together')
     layers = _layers(declared, origin)
     with torch.no_grad():
-        made = _answer(declared, _pooled(adapter.pooling, z, weights, origin), origin)
+        made = _answer(declared, _pooled(pooling, z, weights, origin), origin)
         if made.shape != logits.shape:
             raise SourceError(
                 f"{origin}: {list(made.shape)} from pooling and head, logits {list(logits.shape)}"
             )
         difference = float((made - logits).abs().max())
     if not difference <= _PROBE_TOLERANCE:
-        name = "linear" if adapter.linear is not None else "network"
+        name = "linear" if linear is not None else "network"
         raise SourceError(
-            f"{origin}: {name}({adapter.pooling} of the feature map) differs from the head by "
+            f"{origin}: {name}({pooling} of the feature map) differs from the head by "
             f'{difference:.1e}; correct `{name}` and `pooling`, or leave pooling "other"'
         )
     return layers

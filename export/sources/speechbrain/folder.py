@@ -21,8 +21,7 @@ from torch import nn
 
 from ....errors import SourceError
 from ....runtime.bundle.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec
-from ...graphs.stft import StftFrontend, analysis_window
-from ...graphs.torch_stft import stft
+from ...graphs.stft import StftFrontend, analysis_window, stft
 from ...models.cnn14 import Cnn14, Cnn14Classifier, Taps, channels_of, current_names
 from ...models.cnn14_decoder import Cnn14Decoder, ExportedCnn14Decoder, reference_mask
 from ...models.mel import filterbank as filterbank_of

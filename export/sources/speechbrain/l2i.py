@@ -19,9 +19,9 @@ from ....errors import SourceError
 from ....runtime.bundle.manifest import ComponentsSpec
 from ...models.cnn14 import Taps
 from ...models.cnn14_interpreter import Cnn14Psi, ExportedCnn14Psi, RecipeTheta, reference_activations
+from ...models.component_facts import component_facts
 from ...models.interpreter import Interpreter, ScaledPsi
 from ...source.source import Source
-from ...training.l2i.component_facts import component_facts
 from ..state_dicts import State, fill, read_state
 from .hyperparams import Hyperparams
 

@@ -8,8 +8,8 @@ import torch
 from ....errors import RunError
 from ....evaluation.prototypes.purity import Axis, FeatureMaps
 from ...graphs.heads import AXES, Rotation
+from ...sources.run.directory import RunDirectory
 from ..loop import Progress
-from ..run_directory import RunDirectory
 from .rotation import Matrix, State, learn_rotation, rounds_of
 from .settings import ApexSettings
 

@@ -26,14 +26,14 @@ from ....runtime.methods.prototypes.method import model_hash
 from ...graphs.embeddings import embeddings_model
 from ...graphs.heads import Head, facts_in
 from ...prototypes.build import IndexReport, index_bundle
+from ...sources.run.directory import RunDirectory
+from ...sources.run.rotation import FOLDER, PART, read_rotation
 from ..loop import Progress
-from ..run_directory import RunDirectory
 from ..settings import ClassifierSettings, from_record, to_record
 from .figures import report_of
 from .learning import learn
 from .maps import HeardMaps, hear_maps
 from .settings import ApexSettings, check
-from .trained import FOLDER, PART, read_rotation
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,8 @@ def _bundle_of(path: Path, *, is_bundle: bool, folder: Path) -> Iterator[tuple[B
         yield Bundle.open(path, prototypes=False), ""
         return
     from ...bundle.write import write_bundle
-    from ...source.source import without_decoder
-    from ...sources.run import load
-    from ..listener import fingerprint
+    from ...source.source import fingerprint, without_decoder
+    from ...sources.run.source import load
 
     source = without_decoder(load(path, decoder=False, apex=False))
     folder.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import DataError, RunError
+from ....prototypes_index.atomic import write_whole
+from ...sources.run.interpreter import DICTIONARY
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -223,8 +225,6 @@ def plot_curve(dictionary: Dictionary, path: Path) -> None:
     # Not pyplot: no global state, no display.
     from matplotlib.figure import Figure
 
-    from ....prototypes_index.atomic import write_whole
-
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(*zip(*dictionary.curve, strict=True), marker="o")
@@ -237,3 +237,11 @@ def plot_curve(dictionary: Dictionary, path: Path) -> None:
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=110)
     write_whole(path, image.getvalue())
+
+
+def write_dictionary(run: Path, dictionary: Dictionary) -> None:
+    """Write the run's dictionary.npz: `dictionary` [F, K] and `scale` [K], float32."""
+    content = io.BytesIO()
+    np.savez_compressed(content, dictionary=dictionary.values, scale=dictionary.scale)
+    run.mkdir(parents=True, exist_ok=True)
+    write_whole(run / DICTIONARY, content.getvalue())

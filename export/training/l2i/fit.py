@@ -11,17 +11,17 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from ...graphs.torch_stft import stft
+from ...graphs.stft import stft
 from ...models.interpreter import ByDesign, Interpreter
 from ...models.interpreters import InterpreterForm
 from ...source.exportable import FloatArray
 from ...source.source import Source
+from ...sources.run.directory import RunDirectory
 from ..augmentation import mask_stretches, place, random_gain
 from ..listener import Heard, Listener
 from ..lmac.mixtures import Batch, Mixtures
 from ..loop import OnEpoch, batches, fit
 from ..over_source import Parts
-from ..run_directory import RunDirectory
 from ..scoring import task_loss
 from ..settings import LmacSettings
 from .judge import accuracy, judge, merit

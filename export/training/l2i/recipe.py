@@ -12,24 +12,25 @@ import numpy as np
 import torch
 
 from ....errors import DataError, RunError
-from ...graphs.torch_stft import stft
+from ...graphs.stft import stft
+from ...models.component_facts import component_facts
 from ...models.interpreter import Interpreter
-from ...models.interpreters import InterpreterForm, cost, interpreter_form, read_form
+from ...models.interpreters import InterpreterForm, read_form
 from ...source.exportable import FloatArray
-from ...source.source import Source
+from ...source.source import Source, fingerprint
+from ...sources.run.directory import RunDirectory
+from ...sources.run.interpreter import as_designed, read_dictionary
 from ..classifier import require_same
-from ..listener import Listener, fingerprint
+from ..forms import cost, interpreter_form
+from ..listener import Listener
 from ..loop import OnEpoch, Progress, new_weights
 from ..over_source import Device, chosen_device, opened_source, recordings, sounds_over
-from ..run_directory import RunDirectory
 from ..settings import to_record
 from ..sounds import Sounds, faults
-from .component_facts import component_facts
-from .dictionary import Dictionary, learn_dictionary, plot_curve
+from .dictionary import Dictionary, learn_dictionary, plot_curve, write_dictionary
 from .fit import Task, fit_by_design, fit_post_hoc
 from .judge import accuracy, judge
 from .settings import L2iSettings, check_l2i
-from .trained import as_designed, read_dictionary, write_dictionary
 
 
 def train_l2i(

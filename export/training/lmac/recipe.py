@@ -12,13 +12,14 @@ from torch import nn
 
 from ....errors import RunError
 from ...models.compact_decoder import CompactDecoder
-from ...models.decoders import Decoder, DecoderForm, cost, decoder_form
-from ...source.source import Source
+from ...models.decoders import Decoder, DecoderForm
+from ...source.source import Source, fingerprint
+from ...sources.run.directory import RunDirectory
 from ..classifier import require_same
-from ..listener import Listener, fingerprint
+from ..forms import cost, decoder_form
+from ..listener import Listener
 from ..loop import OnEpoch, fit, new_weights
 from ..over_source import Device, Parts, chosen_device, opened_source, recordings, sounds_over
-from ..run_directory import RunDirectory
 from ..settings import LmacSettings, check, to_record
 from ..sounds import FloatArray, faults
 from .faithful import following, judge, merit

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import BundleError, MethodError, PrototypeIndexError
+from ....prototypes_index.checks import check_generation
 from ....prototypes_index.generation import EMBEDDINGS, Generation, Match
 from ....prototypes_index.views import LOCALISES_FREQUENCY, Grid, View, normalise, real_maps
 from ...arrays import FloatArray
@@ -384,7 +385,7 @@ def examine_generation(generation: Generation, manifest: Manifest) -> None:
     """Look into the generation's graph and every row of its tables. Raises BundleError."""
     inputs, outputs, optional = embeddings_borders(manifest)
     check_graph(generation.graph, inputs, outputs, optional=optional)
-    generation.check()
+    check_generation(generation)
 
 
 def model_hash(manifest: Manifest) -> str:

@@ -6,21 +6,18 @@ from pathlib import Path
 
 import torch
 
-from ...errors import RunError, SourceError
-from ...runtime.bundle.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec, aggregate_of
-from ..graphs.stft import StftFrontend
-from ..graphs.torch_stft import stft
-from ..models.compact_classifier import STRIDE, CompactClassifier
-from ..models.mel import mel_bands
-from ..models.scales import Scale, mel_rows
-from ..source.source import Reference, Source
-from ..training.apex.trained import FOLDER as APEX
-from ..training.apex.trained import with_apex
-from ..training.classifier import build
-from ..training.l2i.trained import with_interpreter
-from ..training.lmac.trained import with_decoder
-from ..training.run_directory import RunDirectory
-from ..training.sounds import longest_window
+from ....errors import RunError, SourceError
+from ....runtime.bundle.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec, aggregate_of
+from ...graphs.stft import StftFrontend, stft
+from ...models.compact_classifier import STRIDE, CompactClassifier, build, longest_window
+from ...models.mel import mel_bands
+from ...models.scales import Scale, mel_rows
+from ...source.source import Reference, Source
+from .decoder import with_decoder
+from .directory import RunDirectory
+from .interpreter import with_interpreter
+from .rotation import FOLDER as APEX
+from .rotation import with_apex
 
 MAPS = ["map1", "map2", "map3", "map4"]
 

@@ -25,8 +25,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
-from ...errors import RunError
-from ...prototypes_index.atomic import write_whole
+from ....errors import RunError
+from ....prototypes_index.atomic import write_whole
 
 FORMAT = "earmark-run"
 VERSION = 1

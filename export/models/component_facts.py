@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ....runtime.bundle.manifest import ComponentSpec
-from ...source.exportable import FloatArray
+from ...runtime.arrays import FloatArray
+from ...runtime.bundle.manifest import ComponentSpec
 
 # Part of a column's energy that its band holds, and of an activation's peak that its stretch of time keeps.
 _BAND, _STRETCH = 0.75, 0.5

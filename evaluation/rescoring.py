@@ -12,11 +12,11 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import EarmarkError, MethodError
-from ...runtime.arrays import FloatArray
-from ...runtime.audio.stft import as_complex, gain, inverse
-from ...runtime.explainer import Explainer
-from ...runtime.inference.window import Window
+from ..errors import EarmarkError, MethodError
+from ..runtime.arrays import FloatArray
+from ..runtime.audio.stft import as_complex, gain, inverse
+from ..runtime.explainer import Explainer
+from ..runtime.inference.window import Window
 
 Domain = Literal["spectrogram", "audio"]
 DOMAINS: tuple[Domain, ...] = get_args(Domain)

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from ....errors import RunError, SourceError
 from ...graphs.heads import AXES, LearntRotation, Rotation
-from ...source.source import Source
-from ..listener import fingerprint
-from ..run_directory import Part, RunDirectory
+from ...source.source import Source, fingerprint
+from .directory import Part, RunDirectory
 
 # Of a run directory: the folder that U is kept in, and its name there.
 FOLDER = "apex"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,30 +11,17 @@ import numpy as np
 import torch
 
 from ....errors import BundleError, RunError, SourceError
-from ....prototypes_index.atomic import write_whole
 from ....runtime.bundle.manifest import AnalysisSpec, ComponentSpec, ComponentsSpec
 from ....runtime.bundle.npz import read_arrays
-from ...graphs.torch_stft import stft
+from ...graphs.stft import stft
 from ...models.interpreter import ByDesign, Interpreter
 from ...models.interpreters import InterpreterForm, read_form
 from ...source.exportable import FloatArray
-from ...source.source import Reference, Source, without_decoder
-from ..listener import fingerprint
-from ..run_directory import RunDirectory
-from .dictionary import Dictionary
+from ...source.source import Reference, Source, fingerprint, without_decoder
+from .directory import RunDirectory
 
 DICTIONARY = "dictionary.npz"
 _MOST_BYTES = 256 << 20
-
-
-def write_dictionary(run: Path, dictionary: Dictionary) -> None:
-    """Write the run's dictionary.npz: `dictionary` [F, K] and `scale` [K], float32."""
-    import io
-
-    content = io.BytesIO()
-    np.savez_compressed(content, dictionary=dictionary.values, scale=dictionary.scale)
-    run.mkdir(parents=True, exist_ok=True)
-    write_whole(run / DICTIONARY, content.getvalue())
 
 
 def read_dictionary(run: RunDirectory, source: Source) -> tuple[FloatArray, FloatArray]:

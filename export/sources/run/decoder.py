@@ -8,13 +8,10 @@ from dataclasses import replace
 import torch
 
 from ....errors import SourceError
-from ...graphs.inverse import gain, inverse
-from ...graphs.stft import magnitude
-from ...graphs.torch_stft import stft
+from ...graphs.stft import gain, inverse, magnitude, stft
 from ...models.decoders import Decoder, DecoderForm, read_form
-from ...source.source import Reference, Source
-from ..listener import fingerprint
-from ..run_directory import RunDirectory
+from ...source.source import Reference, Source, fingerprint
+from .directory import RunDirectory
 
 
 def read_trained(run: RunDirectory) -> tuple[DecoderForm, Decoder]:
