@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+# Before anyone imports onnxruntime: from 1.29 on its official wheels write a device id below the home folder
+# and send events, and nothing but this variable, in time, prevents that. What the user has set stays, and
+# child processes inherit it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from .errors import (

@@ -1,12 +1,7 @@
-"""The one place that imports onnxruntime, with its telemetry switched off.
-
-From 1.29 its official wheels write a device id and queued events below the home folder and send
-them; only ORT_DISABLE_TELEMETRY in the environment, before the first import, prevents that.
-"""
+"""The one place that imports onnxruntime; `earmark/__init__.py` has switched its telemetry off before."""
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,9 +13,7 @@ CPU = "CPUExecutionProvider"
 
 
 def import_onnxruntime(module: str = "") -> Any:
-    """Import the installed onnxruntime, or one of its modules, without its telemetry.
-
-    A value of ORT_DISABLE_TELEMETRY that the user has set stays. Child processes inherit the variable.
+    """Import the installed onnxruntime, or one of its modules.
 
     Args:
         module: Name below onnxruntime, such as "quantization"; empty for onnxruntime itself.
@@ -32,7 +25,6 @@ def import_onnxruntime(module: str = "") -> Any:
         MissingDependencyError: No onnxruntime can be imported; names the extras.
 
     """
-    os.environ.setdefault(TELEMETRY, "1")
     try:
         return import_module(f"onnxruntime.{module}" if module else "onnxruntime")
     except ImportError as error:
