@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 OPTION = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*")
+MARK = re.compile(r"^<!-- (slow|not run): .+ -->\n(?=```sh\n)", re.MULTILINE)
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -28,8 +29,9 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 
 def prose(page: Path) -> str:
-    """The page without its code blocks."""
-    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    """The page without its code blocks, and the marks that say how they are run."""
+    text = MARK.sub("", page.read_text(encoding="utf-8"))
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def in_code_font(page: Path) -> list[str]:
@@ -87,11 +89,6 @@ def script_options(script: Path) -> set[str]:
 def test_links_lead_somewhere(page):
     links = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
     assert [link for link in links if not (page.parent / link.split("#")[0]).exists()] == []
-
-
-def test_readme_stands_alone():
-    """It is the long description too: an index page and installed metadata hold nothing beside it."""
-    assert [link for link in LINK.findall((ROOT / "README.md").read_text()) if "://" not in link] == []
 
 
 @pages

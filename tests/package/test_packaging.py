@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+import earmark
+
 ROOT = Path(__file__).resolve().parents[2]
-NOT_SHIPPED = {"tests", "benchmarks", "examples"}
+NOT_SHIPPED = {"tests", "benchmarks", "examples", "docs", "setup.py"}
 # What building and testing leave behind, and what setuptools adds to an sdist.
 GENERATED = {"PKG-INFO", "setup.cfg", "earmark.egg-info", "build", "dist", "__pycache__", ".git"}
 GENERATED |= {".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
@@ -108,7 +110,10 @@ def test_the_sdists_own_tests_run(built):
     """In the unpacked sdist: all are collected, and those that use every helper pass."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    for more in (["--collect-only"], ["tests/test_cli.py", "tests/test_packaging.py", "-k", "not sdist"]):
+    for more in (
+        ["--collect-only"],
+        ["tests/commands/test_cli.py", "tests/package/test_packaging.py", "-k", "not sdist"],
+    ):
         done = subprocess.run(
             [*command, *more], check=False, cwd=built.source, capture_output=True, text=True, env=environment
         )
@@ -118,7 +123,7 @@ def test_the_sdists_own_tests_run(built):
 def test_wheel_holds_every_room_and_the_demo_and_nothing_else(wheel):
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert names == package_files() | demo_files() | font_files() | {"earmark/py.typed"}
-    assert {"earmark/runtime/fonts/DejaVuSans.ttf", "earmark/runtime/fonts/LICENSE"} <= names
+    assert {"earmark/runtime/drawing/fonts/DejaVuSans.ttf", "earmark/runtime/drawing/fonts/LICENSE"} <= names
     assert {"earmark/runtime/shipped/bundle/bundle.json", "earmark/cli.py"} <= names
 
 
@@ -135,6 +140,24 @@ def test_wheel_metadata(wheel):
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:")]
     assert not [line for line in required if "onnxruntime" in line and "extra ==" not in line]
     assert not [line for line in required if "torch" in line and "extra ==" not in line]
+
+
+def test_one_version(wheel):
+    """`earmark.__version__` is the version; the wheel and the citation follow it."""
+    metadata = next(name for name in wheel.namelist() if name.endswith("METADATA"))
+    assert f"\nVersion: {earmark.__version__}\n" in wheel.read(metadata).decode()
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [earmark.__version__]
+
+
+def test_long_description_is_the_readme_without_dead_links(wheel):
+    """An index page and installed metadata hold nothing beside it."""
+    metadata = next(name for name in wheel.namelist() if name.endswith("METADATA"))
+    text = wheel.read(metadata).decode()
+    assert "Description-Content-Type: text/markdown" in text
+    assert "\n# earmark\n\nearmark explains audio classifiers where they run" in text
+    assert re.findall(r"\]\((?!https://)[^)]*\)", text) == []
+    assert text.rstrip().endswith((ROOT / "README.md").read_text(encoding="utf-8").rstrip()[-40:])
 
 
 def modules_after(code: str, cwd: Path) -> set[str]:

@@ -305,7 +305,7 @@ def test_explain_by_path_and_from_stdin(tmp_path: Path, monkeypatch, capsysbinar
     from earmark.cli import main
 
     answers = []
-    bundle = str(Path(module.__file__).parents[1] / "runtime" / "shipped" / "bundle")
+    bundle = str(Path(module.__file__).parents[1] / "shipped" / "bundle")
     content = flac_total(written("FLAC"), 0)
     path = tmp_path / "streamed.flac"
     path.write_bytes(content)
