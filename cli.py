@@ -6,13 +6,13 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import click
 
 from . import __version__
 from .commands.console import CommandError, open_standard_streams, stdout_failed, tell, tell_traceback
+from .commands.lazy_group import LazyGroup
 from .commands.stopping import stopping_in_order
 from .errors import DeviceError, EarmarkError, as_earmark_error
 
@@ -30,25 +30,8 @@ VERBS = {
 }
 
 
-class Verbs(click.Group):
-    """Loads a verb's module when it is called, and turns errors into one line."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs in the order in which a user meets them."""
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that verb."""
-        if cmd_name not in VERBS:
-            return None
-        module = import_module(f".commands.{cmd_name}", __package__)
-        command: click.Command = getattr(module, cmd_name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the verbs without importing any of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+class Verbs(LazyGroup):
+    """The verbs, whose errors become one line."""
 
     def main(self, *arguments: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run a whole command line; every way it can end is an exit code and at most one line on stderr."""
@@ -97,7 +80,12 @@ def _told(error: click.ClickException) -> int:
     return error.exit_code
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Verbs,
+    package=f"{__package__}.commands",
+    lines=VERBS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="earmark")
 def main() -> None:
     """Explain audio classifiers where they run.

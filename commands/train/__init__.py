@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import click
 
-from .apex import apex
-from .classifier import classifier
-from .l2i import l2i
-from .lmac import lmac
+from ..lazy_group import LazyGroup
+
+RECIPES = {
+    "classifier": "A compact classifier.",
+    "lmac": "An L-MAC decoder, which masks what a classifier listens to.",
+    "l2i": "An L2I interpreter: components that say what a classifier hears.",
+    "apex": "A rotation of channels, for prototypes that mean one thing each.",
+}
 
 
-@click.group()
+@click.group(cls=LazyGroup, package=__name__, lines=RECIPES)
 def train() -> None:
     """Train a classifier or what explains it from a folder of sound (needs the export extra)."""
-
-
-for _recipe in (classifier, lmac, l2i, apex):
-    train.add_command(_recipe)

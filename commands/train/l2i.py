@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...export.training.l2i.settings import L2iSettings
 from ..console import tell
 from ..inputs import tell_passed_over
 from ..options import refuse_given
-from ..paths import DataFolder
-from .options import require_torch, settings_of, shared_options, stored_settings, tell_left_out
+from ..settings_options import Given, settings_options
+from .options import over_source_options, require_torch, running_options, settings_of, tell_left_out
+
+if TYPE_CHECKING:
+    from ...export.training.over_source import Device
 
 
 @click.command()
-@click.argument("source")
-@click.argument("data", type=DataFolder(exists=False))
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="RUN",
-    help="Where the interpreter goes, if not SOURCE.",
-)
-@click.option(
-    "--by-design",
-    is_flag=True,
-    default=None,
-    help="The components become the classifier, trained with it by the labels.",
-)
-@click.option(
-    "--components",
-    type=click.IntRange(1),
-    metavar="K",
-    help="Of the dictionary. [default: at the knee of the reconstruction error]",
-)
+@over_source_options("interpreter")
 @click.option(
     "--dictionary",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -48,60 +32,21 @@ from .options import require_torch, settings_of, shared_options, stored_settings
     metavar="RUN",
     help="Begin with the interpreter and the dictionary of this run, one after the fact.",
 )
-@click.option(
-    "--interpreter",
-    type=click.Choice(["compact", "reference"]),
-    help="compact: at most 8 % of the classifier's multiply-adds (default); reference: SpeechBrain's "
-    "CNN14PSI_stft_2d, over Cnn14.",
-)
-@click.option("--alpha", type=click.FloatRange(0), help="Weight of the reconstruction. [default: 10]")
-@click.option("--beta", type=click.FloatRange(0), help="Weight of the activations' L1. [default: 0.8]")
-@click.option(
-    "--fidelity-weight",
-    type=click.FloatRange(0),
-    help="Of the cross-entropy with the classifier's answer. [default: 1; by design, with the labels: 5]",
-)
-@click.option(
-    "--removal-weight",
-    type=click.FloatRange(0),
-    help="Of the class's score without its components, beyond the paper's loss. [default: 3]",
-)
-@click.option("--sparsity", type=click.FloatRange(0), help="Of the dictionary. [default: 0.8]")
-@click.option(
-    "--threshold",
-    type=click.FloatRange(0, 1, max_open=True),
-    help="Components of more relevance are selected. [default: 0.2; several labels: 0.3]",
-)
-@click.option(
-    "--noise",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Mix in recordings of noise from DIR instead of synthesised noise.",
-)
-@click.option(
-    "--patience", type=click.IntRange(0), help="Epochs without a better one before the end; 0: all. [default]"
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="A GPU trains in mixed precision.",
-)
-@shared_options
+@settings_options(L2iSettings)
+@running_options
 def l2i(
     source: str,
     data: Path,
     out: Path | None,
+    noise: Path | None,
+    device: Device,
     dictionary: Path | None,
     start: Path | None,
-    noise: Path | None,
-    device: Any,
+    given: Given[L2iSettings],
     resume: bool,
     strict: bool,
     threads: int | None,
     quiet: bool,
-    **given: Any,
 ) -> None:
     """Train an L2I interpreter over the classifier of SOURCE, on the sounds of DATA.
 
@@ -113,15 +58,14 @@ def l2i(
         raise click.UsageError("--start brings its dictionary along: leave --dictionary out")
     if dictionary is not None or start is not None:
         refuse_given("is for learning a dictionary, and one is given", "sparsity")
-    if given["interpreter"] == "reference":
+    if given.values.get("interpreter") == "reference":
         refuse_given("is for a compact interpreter; the reference's is that of Cnn14", "width")
     require_torch(threads, *(() if dictionary or start else ("sklearn",)))
     tell_passed_over(data)
     from ...export.training.l2i.recipe import train_l2i
-    from ...export.training.l2i.settings import L2iSettings
 
     run = out or Path(source)
-    settings = settings_of(L2iSettings, given, stored_settings(run, "interpreter", resume))
+    settings = settings_of(given, run, "interpreter", resume=resume)
     summary = train_l2i(
         source,
         data,

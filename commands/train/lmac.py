@@ -3,67 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
+from ...export.training.settings import LmacSettings
 from ..console import tell
 from ..inputs import tell_passed_over
-from ..paths import DataFolder
-from .options import require_torch, settings_of, shared_options, stored_settings, tell_left_out
+from ..settings_options import Given, settings_options
+from .options import over_source_options, require_torch, running_options, settings_of, tell_left_out
+
+if TYPE_CHECKING:
+    from ...export.training.over_source import Device
 
 
 @click.command()
-@click.argument("source")
-@click.argument("data", type=DataFolder(exists=False))
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="RUN",
-    help="Where the decoder goes, if not SOURCE.",
-)
-@click.option(
-    "--decoder",
-    type=click.Choice(["compact", "reference"]),
-    help="compact: at most a tenth of the classifier's multiply-adds (default); reference: L-MAC's shape, "
-    "nine times them.",
-)
-@click.option(
-    "--targets",
-    type=click.Choice(["predicted", "any"]),
-    help="Whom the mask speaks for: the predicted class (default), or any that is asked for.",
-)
-@click.option("--guided", is_flag=True, default=None, help="The paper's guided fine-tuning.")
-@click.option(
-    "--noise",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Mix in recordings of noise from DIR instead of synthesised noise.",
-)
-@click.option("--area-weight", type=click.FloatRange(0), help="Higher: smaller masks. [default: 15]")
-@click.option(
-    "--patience", type=click.IntRange(0), help="Epochs without a better one before the end; 0: all."
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="A GPU trains in mixed precision.",
-)
-@shared_options
+@over_source_options("decoder")
+@settings_options(LmacSettings)
+@running_options
 def lmac(
     source: str,
     data: Path,
     out: Path | None,
     noise: Path | None,
-    device: Any,
+    device: Device,
+    given: Given[LmacSettings],
     resume: bool,
     strict: bool,
     threads: int | None,
     quiet: bool,
-    **given: Any,
 ) -> None:
     """Train an L-MAC decoder over the classifier of SOURCE, on the sounds of DATA.
 
@@ -73,10 +41,9 @@ def lmac(
     require_torch(threads)
     tell_passed_over(data)
     from ...export.training.lmac.recipe import train_lmac
-    from ...export.training.settings import LmacSettings
 
     run = out or Path(source)
-    settings = settings_of(LmacSettings, given, stored_settings(run, "decoder", resume))
+    settings = settings_of(given, run, "decoder", resume=resume)
     summary = train_lmac(
         source,
         data,

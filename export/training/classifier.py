@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from ...errors import DataError, RunError
-from ...evaluation.data.folder import list_sounds, split_sounds
+from ...evaluation.data.folder import list_sounds
 from ...evaluation.data.labels import LABEL_TABLE
 from ...runtime.bundle.manifest import AnalysisSpec
 from ..graphs.stft import stft
@@ -24,7 +24,7 @@ from .augmentation import mask_stretches, place, random_gain
 from .loop import OnEpoch, batches, fit, new_weights
 from .scoring import judge, score, task_loss
 from .settings import ClassifierSettings, check, to_record
-from .sounds import Sounds, faults, load_split
+from .sounds import Sounds, faults, load_split, split_by
 
 
 def analysis_of(settings: ClassifierSettings) -> AnalysisSpec:
@@ -68,15 +68,8 @@ def train_classifier(
         )
     several = folder.multi_label if settings.multi_label is None else settings.multi_label
     task = "multi_label" if several else "single_label"
-    split = split_sounds(
-        folder,
-        val_fold=settings.val_fold,
-        val_fraction=settings.val_fraction,
-        train_folds=settings.train_folds,
-        seed=settings.seed,
-    )
     training, validation, unreadable = load_split(
-        folder, split, settings.sample_rate, settings.level, strict=strict, quiet=quiet
+        folder, split_by(folder, settings), settings.sample_rate, settings.level, strict=strict, quiet=quiet
     )
     analysis = analysis_of(settings)
     config: dict[str, Any] = {

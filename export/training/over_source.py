@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,25 +14,10 @@ from ...evaluation.data.folder import list_sounds, load_sound, split_sounds
 from ...runtime.audio.listing import list_sound_files
 from ..source.source import Source
 from ..sources.run.directory import RunDirectory
-from .settings import ClassifierSettings, from_record
-from .sounds import FloatArray, Sounds, load_split
+from .settings import ClassifierSettings, ExplainerSettings, SplitSettings, from_record
+from .sounds import FloatArray, Sounds, load_split, split_by
 
 Device = Literal["auto", "cpu", "cuda"]
-
-
-class SplitSettings(Protocol):
-    """Settings that say which clips are trained on."""
-
-    @property
-    def seed(self) -> int: ...  # noqa: D102
-    @property
-    def val_fold(self) -> int | None: ...  # noqa: D102
-    @property
-    def val_fraction(self) -> float | None: ...  # noqa: D102
-    @property
-    def train_folds(self) -> tuple[int, ...] | None: ...  # noqa: D102
-    @property
-    def stop_fraction(self) -> float: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -74,6 +59,14 @@ def chosen_device(asked: Device, *, exact: bool) -> torch.device:
     return torch.device("cuda" if gpu else "cpu")
 
 
+def classifier_split(run: Path) -> SplitSettings | None:
+    """The settings that split the sounds of the run's classifier; None where there is no such run."""
+    directory = RunDirectory(run, "classifier")
+    if not directory.config_path.is_file():
+        return None
+    return from_record(ClassifierSettings, directory.read_config()["training"])
+
+
 def recordings(folder: Path, sample_rate: int) -> list[FloatArray]:
     """The sounds of a folder of noise. Raises DataError where there is none."""
     sounds = [load_sound(path, sample_rate) for path in list_sound_files(folder).files]
@@ -84,7 +77,7 @@ def recordings(folder: Path, sample_rate: int) -> list[FloatArray]:
 
 
 def sounds_over(
-    data: str | Path, run: Path, source: Source, settings: SplitSettings, *, strict: bool, quiet: bool
+    data: str | Path, run: Path, source: Source, settings: ExplainerSettings, *, strict: bool, quiet: bool
 ) -> Parts:
     """The sounds in their parts; the classifier's own split where none is named."""
     folder = list_sounds(data)
@@ -94,17 +87,7 @@ def sounds_over(
             f"{folder.path}: its classes are not the run's (differing: {', '.join(strange[:5])}); give the "
             "data that the classifier was trained on"
         )
-    own: SplitSettings | ClassifierSettings = settings
-    named = settings.val_fold is not None or settings.val_fraction is not None or settings.train_folds
-    if not named and RunDirectory(run, "classifier").config_path.is_file():
-        own = from_record(ClassifierSettings, RunDirectory(run, "classifier").read_config()["training"])
-    split = split_sounds(
-        folder,
-        val_fold=own.val_fold,
-        val_fraction=own.val_fraction,
-        train_folds=own.train_folds,
-        seed=own.seed,
-    )
+    split = split_by(folder, settings if settings.names_split else classifier_split(run) or settings)
     training, validation, unreadable = load_split(
         folder, split, source.sample_rate, source.level, strict=strict, quiet=quiet
     )

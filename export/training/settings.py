@@ -3,92 +3,132 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from ...errors import RunError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+PATIENCE = "Epochs without a better one before the end; 0: all."
+_N, _X, _LIST = {"metavar": "N"}, {"metavar": "X"}, {"metavar": "LIST"}
+
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierSettings:
+class SplitSettings:
+    """Which clips are trained on and which are held out, and the seed of all that is drawn."""
+
+    seed: Annotated[int, Meta(ge=0, description="Same seed, same weights.")] = 0
+    val_fold: Annotated[int | None, Meta(description="Validate on the ESC fold N.", extra=_N)] = None
+    val_fraction: (
+        Annotated[
+            float,
+            Meta(gt=0, lt=1, description="Validate on this part of the source recordings.", extra=_X),
+        ]
+        | None
+    ) = None
+    train_folds: Annotated[
+        tuple[int, ...] | None, Meta(description="Train on these folds only, e.g. 1-3.", extra=_LIST)
+    ] = None
+
+    @property
+    def names_split(self) -> bool:
+        """Whether a split is named at all."""
+        return self.val_fold is not None or self.val_fraction is not None or bool(self.train_folds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochSettings(SplitSettings):
+    """How to train by epochs, with Adam and averaged weights."""
+
+    epochs: Annotated[int, Meta(ge=1, description="Passes over the data.")] = 40
+    batch_size: Annotated[int, Meta(ge=1, description="Clips a step.")] = 16
+    lr: Annotated[float, Meta(gt=0, description="Peak learning rate.")] = 3e-3
+    # None: as many as the cost of what is trained allows.
+    width: Annotated[int, Meta(ge=1, description="Channels; cost grows with the square.")] | None = None
+    weight_decay: float = 1e-4
+    # Train so that every processor arrives at the same weights (see `loop.fit`); about three times slower.
+    exact: bool = False
+    ema_decay: float = 0.99
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainerSettings(EpochSettings):
+    """How to train what explains a frozen classifier."""
+
+    # Part of the clips heard with noise or another clip mixed in.
+    mixtures: float = 0.5
+    # Part of the training recordings that the best epoch is chosen by.
+    stop_fraction: float = 0.1
+    patience: Annotated[int, Meta(ge=0, description=PATIENCE)] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierSettings(EpochSettings):
     """How to train a classifier. Seconds, Hz; the defaults reach 90 % and more on ESC-10."""
 
-    epochs: int = 100
-    batch_size: int = 16
-    lr: float = 3e-3
-    weight_decay: float = 0.02
-    seed: int = 0
     # Length of sound the model hears at once; shorter sound is zero-padded at its end.
-    window: float = 5.0
-    sample_rate: int = 16000
+    window: Annotated[float, Meta(gt=0, description="", extra={"metavar": "SECONDS"})] = 5.0
+    sample_rate: Annotated[int, Meta(ge=1000, description="", extra={"metavar": "HZ"})] = 16000
+    level: Annotated[
+        Literal["none", "peak"], Meta(description="Gain before the model: none, or to peak 1.")
+    ] = "peak"
+    multi_label: Annotated[
+        bool | None,
+        Meta(
+            description="Several labels may hold at once.",
+            extra={"off": "--single-label", "default": "where DATA has a labels.csv"},
+        ),
+    ] = None
+    # Mixing is wrong where a label counts what is heard.
+    mixup: Annotated[float, Meta(ge=0, description="Mixup's alpha; 0: none.")] = 0.4
+    shift: Annotated[float, Meta(ge=0, le=1, description="Part of a sound pushed over an edge.")] = 0.25
+    # SpecAugment; each at most so many a sound.
+    stretches: Annotated[int, Meta(ge=0, description="Stretches of time and bands silenced.")] = 2
+    label_smoothing: Annotated[float, Meta(ge=0, le=1, description="")] = 0.05
+    epochs: Annotated[int, Meta(ge=1, description="Passes over the data.")] = 100
+    weight_decay: float = 0.02
     # Channels of the first of four scales; weights and cost grow with its square.
-    width: int = 24
+    width: Annotated[int, Meta(ge=1, description="Channels; cost grows with the square.")] = 24
     mels: int = 64
     # Hop of the STFT; the window is twice as long.
     hop_seconds: float = 0.02
-    level: Literal["none", "peak"] = "peak"
-    # Several labels may hold at once, or none. None: where the folder has a table of labels.
-    multi_label: bool | None = None
-    # Mixup's alpha; 0: sounds are not mixed. Mixing is wrong where a label counts what is heard.
-    mixup: float = 0.4
-    # How far sound may be pushed over the window's edge, in parts of it.
-    shift: float = 0.25
-    # Stretches of time and of bands that are silenced (SpecAugment), each at most so many a sound.
-    stretches: int = 2
-    # Train so that every processor arrives at the same weights (see `loop.fit`); about three times slower.
-    exact: bool = False
-    label_smoothing: float = 0.05
     ema_decay: float = 0.995
-    val_fold: int | None = None
-    val_fraction: float | None = None
-    train_folds: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class LmacSettings:
+class LmacSettings(ExplainerSettings):
     """How to train an L-MAC decoder over a frozen classifier (arXiv 2403.13086)."""
 
-    epochs: int = 40
-    batch_size: int = 16
-    lr: float = 3e-3
-    weight_decay: float = 1e-4
-    seed: int = 0
-    # compact: at most a tenth of the classifier's multiply-adds; reference: L-MAC's own shape, nine times.
-    decoder: Literal["compact", "reference"] = "compact"
-    # Channels of the decoder; None: as many as its cost allows.
-    width: int | None = None
-    # Whom the mask speaks for: the predicted class, as in the paper, or any class that is asked for.
-    targets: Literal["predicted", "any"] = "predicted"
+    decoder: Annotated[
+        Literal["compact", "reference"],
+        Meta(
+            description="compact: at most a tenth of the classifier's multiply-adds; reference: L-MAC's "
+            "shape, nine times them."
+        ),
+    ] = "compact"
+    targets: Annotated[
+        Literal["predicted", "any"],
+        Meta(description="Whom the mask speaks for: the predicted class, or any that is asked for."),
+    ] = "predicted"
     # Weights of the loss, see `masking_loss`. The paper's code: 4, 0, 0.2, 0, 6.4.
     in_weight: float = 1.0
     gain_weight: float = 3.0
     out_weight: float = 0.0
     out_score_weight: float = 6.5
-    area_weight: float = 15.0
+    area_weight: Annotated[float, Meta(ge=0, description="Higher: smaller masks.")] = 15.0
     # The area's weight rises from a tenth over this part of the training.
     area_ramp: float = 0.7
     # Part of the sounds masked with a sharpened sigmoid, so that masks survive thresholding.
     sharpened: float = 0.6
     sharpness: float = 8.0
-    # Part of the clips heard with noise or another clip mixed in.
-    mixtures: float = 0.5
-    # The paper's guided fine-tuning, once the area has its full weight.
-    guided: bool = False
+    # Once the area has its full weight.
+    guided: Annotated[bool, Meta(description="The paper's guided fine-tuning.")] = False
     guided_weight: float = 4.0
-    # Part of the training recordings that the best epoch is chosen by, and epochs without a better one
-    # after which training ends (0: never early).
-    stop_fraction: float = 0.1
-    patience: int = 20
-    # As in ClassifierSettings.
-    exact: bool = False
-    ema_decay: float = 0.99
-    val_fold: int | None = None
-    val_fraction: float | None = None
-    train_folds: tuple[int, ...] | None = None
+    patience: Annotated[int, Meta(ge=0, description=PATIENCE)] = 20
 
 
 # Any of the settings, also those of recipes in files of their own.

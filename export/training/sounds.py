@@ -10,9 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import DataError
-from ...evaluation.data.folder import Clip, SoundFolder, Split, Unreadable, level_gain, load_sounds
+from ...evaluation.data.folder import (
+    Clip,
+    SoundFolder,
+    Split,
+    Unreadable,
+    level_gain,
+    load_sounds,
+    split_sounds,
+)
 from ..models.compact_classifier import longest_window
 from .loop import Progress
+from .settings import SplitSettings
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -33,6 +42,17 @@ class Sounds:
             [self.waveforms[index] for index in kept],
             self.targets[kept],
         )
+
+
+def split_by(folder: SoundFolder, settings: SplitSettings) -> Split:
+    """The clips of a folder in the parts that the settings name. Raises DataError for an absent fold."""
+    return split_sounds(
+        folder,
+        val_fold=settings.val_fold,
+        val_fraction=settings.val_fraction,
+        train_folds=settings.train_folds,
+        seed=settings.seed,
+    )
 
 
 def load_split(

@@ -18,7 +18,7 @@ import onnx
 import torch
 
 from ....errors import DataError, LabelError, RunError
-from ....evaluation.data.folder import Clip, list_sounds, split_sounds
+from ....evaluation.data.folder import Clip, list_sounds
 from ....prototypes_index.atomic import staged
 from ....runtime.bundle.manifest import Manifest
 from ....runtime.bundle.open import MANIFEST, Bundle
@@ -29,7 +29,9 @@ from ...prototypes.build import IndexReport, index_bundle
 from ...sources.run.directory import RunDirectory
 from ...sources.run.rotation import FOLDER, PART, read_rotation
 from ..loop import Progress
-from ..settings import ClassifierSettings, from_record, to_record
+from ..over_source import classifier_split
+from ..settings import to_record
+from ..sounds import split_by
 from .figures import report_of
 from .learning import learn
 from .maps import HeardMaps, hear_maps
@@ -172,17 +174,8 @@ def _sounds(
         raise LabelError(
             f"{data}: {strange[0]!r} is no label of this model; give sounds of the classes it was trained on"
         )
-    own: ApexSettings | ClassifierSettings = settings
-    named = settings.val_fold is not None or settings.val_fraction is not None or settings.train_folds
-    if not named and not is_bundle:
-        own = from_record(ClassifierSettings, RunDirectory(source, "classifier").read_config()["training"])
-    split = split_sounds(
-        folder,
-        val_fold=own.val_fold,
-        val_fraction=own.val_fraction,
-        train_folds=own.train_folds,
-        seed=own.seed,
-    )
+    own = None if settings.names_split or is_bundle else classifier_split(source)
+    split = split_by(folder, own or settings)
     if not split.train:
         raise DataError(f"{data}: no clip to learn from")
     return _Sounds(split.train, split.validation, split=len(split.train) < len(folder.clips))

@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from ....errors import RunError
+from ..settings import SplitSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApexSettings:
-    """How to learn U (EPIC's recipe, arXiv 2505.12897, on APEX's views); see `rotation`."""
+class ApexSettings(SplitSettings):
+    """How to learn U (EPIC's recipe, arXiv 2505.12897, on APEX's views); see `rotation`.
 
-    # Rounds of choosing every channel's top clips anew.
-    rounds: int = 60
-    # Top clips a channel, in the first round and from the middle on; purity is told of the last.
-    n_first: int = 100
-    n_last: int = 5
+    The seed is that of the random rotation that purity is compared with.
+    """
+
+    # U = expm(A) U0 over the rotation U0.
+    invertible: Annotated[bool, Meta(description="Any invertible U, not a rotation alone.")] = False
+    per_view: Annotated[bool, Meta(description="A U for each view, not square's for all.")] = False
+    rounds: Annotated[int, Meta(ge=1, description="Times that top clips are chosen.")] = 60
+    n_first: Annotated[int, Meta(ge=1, description="Top clips a channel at first.")] = 100
+    # Purity is told of these.
+    n_last: Annotated[int, Meta(ge=1, description="And from the middle on.")] = 5
     # Cells are first chosen by Zhat_c cos^focus, at last by Zhat_c alone; 0: always by value.
     focus: float = 32.0
-    # Rounds of smaller steps from the best U, each kept if U is purer; with any, a U from all cells is tried
-    # too (solver exact). 0: neither.
-    polish: int = 20
-    # exact: the best rotation for the places chosen, at once; adam: EPIC's steps on A, U = expm(A - A^T).
-    solver: Literal["exact", "adam"] = "exact"
-    # Steps of Adam a round, for solver adam and for a general U.
-    steps: int = 20
-    lr: float = 1e-3
+    # From the best U, each kept if U is purer; with any, a U from all cells is tried too (solver exact).
+    polish: Annotated[int, Meta(ge=0, description="Rounds of judged smaller steps.")] = 20
+    solver: Annotated[
+        Literal["exact", "adam"],
+        Meta(description="exact: the best rotation for the clips chosen; adam: EPIC's steps on A."),
+    ] = "exact"
+    # For solver adam and for a general U.
+    steps: Annotated[int, Meta(ge=1, description="Steps of Adam a round.")] = 20
+    lr: Annotated[float, Meta(gt=0, description="Of Adam.")] = 1e-3
     weight_decay: float = 1e-5
-    # A general U = expm(A) U0 over the rotation U0.
-    invertible: bool = False
-    # A U for each view, instead of the square view's for all.
-    per_view: bool = False
-    # Of the random rotation that purity is compared with.
-    seed: int = 0
-    val_fold: int | None = None
-    val_fraction: float | None = None
-    train_folds: tuple[int, ...] | None = None
 
 
 def check(settings: ApexSettings) -> None:

@@ -23,7 +23,6 @@ from ..lmac.mixtures import Batch, Mixtures
 from ..loop import OnEpoch, batches, fit
 from ..over_source import Parts
 from ..scoring import task_loss
-from ..settings import LmacSettings
 from .judge import accuracy, judge, merit
 from .loss import cross_entropy, nmf_terms, removal
 from .settings import L2iSettings
@@ -131,11 +130,7 @@ def fit_post_hoc(
 ) -> dict[str, torch.Tensor]:
     """Train psi and theta over the frozen classifier of `listener`; returns the best epoch's weights."""
     settings, dictionary = task.settings, task.dictionary
-    # The part of a decoder's settings that says what is heard.
-    moved = LmacSettings(
-        batch_size=settings.batch_size, seed=settings.seed, mixtures=settings.mixtures, sharpened=0.0
-    )
-    mixtures = Mixtures(task.parts.training.waveforms, listener.samples, moved, noises)
+    mixtures = Mixtures(task.parts.training.waveforms, listener.samples, settings, noises)
     task.interpreter.to(device=task.device, dtype=task.dtype)
 
     def loss_of(batch: Batch, progress: float) -> torch.Tensor:

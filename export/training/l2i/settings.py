@@ -3,53 +3,76 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from ....errors import RunError
+from ..settings import ExplainerSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class L2iSettings:
+class L2iSettings(ExplainerSettings):
     """How to train an L2I interpreter over a classifier (arXiv 2202.11479), or with it, by design."""
 
-    epochs: int = 40
-    batch_size: int = 16
-    lr: float = 3e-3
-    weight_decay: float = 1e-4
-    seed: int = 0
-    # Components of the dictionary; None: where the curve of the reconstruction error has its knee.
-    components: int | None = None
+    # theta(psi(.)) becomes the classifier.
+    by_design: Annotated[
+        bool, Meta(description="The components become the classifier, trained with it by the labels.")
+    ] = False
+    components: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                description="Of the dictionary.",
+                extra={"metavar": "K", "default": "at the knee of the reconstruction error"},
+            ),
+        ]
+        | None
+    ) = None
+    interpreter: Annotated[
+        Literal["compact", "reference"],
+        Meta(
+            description="compact: at most 8 % of the classifier's multiply-adds; reference: SpeechBrain's "
+            "CNN14PSI_stft_2d, over Cnn14."
+        ),
+    ] = "compact"
+    # The paper's weights of the loss: 5, 0.4, 0.5 rising to 1, and no term for the removal.
+    alpha: Annotated[float, Meta(ge=0, description="Weight of the reconstruction.")] = 10.0
+    beta: Annotated[float, Meta(ge=0, description="Weight of the activations' L1.")] = 0.8
+    fidelity_weight: (
+        Annotated[
+            float,
+            Meta(
+                ge=0,
+                description="Of the cross-entropy with the classifier's answer.",
+                extra={"default": "1; by design, with the labels: 5"},
+            ),
+        ]
+        | None
+    ) = None
+    removal_weight: Annotated[
+        float,
+        Meta(ge=0, description="Of the class's score without its components, beyond the paper's loss."),
+    ] = 3.0
     # Weight of the dictionary's L1 penalties.
-    sparsity: float = 0.8
-    # compact: at most 8 % of the classifier's multiply-adds; reference: SpeechBrain's layers, over Cnn14.
-    interpreter: Literal["compact", "reference"] = "compact"
-    # Features a frame of the compact psi; None: as many as its cost allows.
-    width: int | None = None
-    # theta(psi(.)) becomes the classifier, trained with the backbone by the clips' labels.
-    by_design: bool = False
-    # Weights of the loss: reconstruction, L1 of activations, cross-entropy (None: 1, and 5 by design, where
-    # it makes the classifier). The paper's: 5, 0.4, 0.5 rising to 1.
-    alpha: float = 10.0
-    beta: float = 0.8
-    fidelity_weight: float | None = None
-    # Of the class's score once its components are removed. The paper has no such term: 0.
-    removal_weight: float = 3.0
-    # Components of more relevance are selected (the paper's tau); None: 0.2, with several labels 0.3.
-    threshold: float | None = None
-    # Part of the clips heard with noise or another clip mixed in (post-hoc); mixup's alpha (by design).
-    mixtures: float = 0.5
+    sparsity: Annotated[float, Meta(ge=0, description="Of the dictionary.")] = 0.8
+    # The paper's tau.
+    threshold: (
+        Annotated[
+            float,
+            Meta(
+                ge=0,
+                lt=1,
+                description="Components of more relevance are selected.",
+                extra={"default": "0.2; several labels: 0.3"},
+            ),
+        ]
+        | None
+    ) = None
+    # By design.
     mixup: float = 0.4
     label_smoothing: float = 0.05
-    # Post-hoc: part of the training recordings that the best epoch is chosen by, and epochs without a better
-    # one after which training ends (0: never early).
-    stop_fraction: float = 0.1
-    patience: int = 0
-    # As in ClassifierSettings.
-    exact: bool = False
-    ema_decay: float = 0.99
-    val_fold: int | None = None
-    val_fraction: float | None = None
-    train_folds: tuple[int, ...] | None = None
 
     @property
     def answer_weight(self) -> float:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..augmentation import noise, place, random_gain
 from ..loop import batches
-from ..settings import LmacSettings
+from ..settings import ExplainerSettings
 from ..sounds import FloatArray
 
 # Decibels that an added sound lies below the clip, at the most.
@@ -39,11 +39,18 @@ class Mixtures:
         self,
         waveforms: Sequence[FloatArray],
         samples: int,
-        settings: LmacSettings,
+        settings: ExplainerSettings,
         noises: Sequence[FloatArray] = (),
+        *,
+        sharpened: float = 0.0,
     ) -> None:
-        """`noises`: recordings to mix in, at the model's rate; without any, noise is synthesised."""
+        """Sounds of `samples`, in batches of the settings.
+
+        noises: recordings to mix in, at the model's rate; without any, noise is synthesised
+        sharpened: part of the sounds whose mask is to be sharpened, 0..1
+        """
         self.waveforms, self.samples, self.settings, self.noises = waveforms, samples, settings, noises
+        self._sharpened = sharpened
 
     @property
     def steps(self) -> int:
@@ -57,7 +64,7 @@ class Mixtures:
             clean = np.stack([place(self.waveforms[i], self.samples, random) for i in chosen])
             heard, partner = self._mixed(clean, random)
             level = random_gain(len(chosen), random, 3.0)
-            sharp = random.random((len(chosen), 1, 1)) < self.settings.sharpened
+            sharp = random.random((len(chosen), 1, 1)) < self._sharpened
             yield Batch(heard * level, clean * level, partner, sharp)
 
     def _mixed(

@@ -121,7 +121,9 @@ def _fit(
     on_epoch: OnEpoch | None,
 ) -> dict[str, torch.Tensor]:
     """Train from new weights, or from the run's state; returns the best epoch's averaged weights."""
-    mixtures = Mixtures(parts.training.waveforms, listener.samples, settings, noises)
+    mixtures = Mixtures(
+        parts.training.waveforms, listener.samples, settings, noises, sharpened=settings.sharpened
+    )
     loss = MaskingLoss(listener, form, settings)
     with new_weights(settings.seed, exact=settings.exact):
         decoder: Decoder = form.build()

@@ -1,0 +1,232 @@
+"""Options made from a settings class: names, types, ranges, defaults, and the settings built from them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import click
+import msgspec
+import pytest
+from click.testing import CliRunner
+from msgspec import Meta
+
+from earmark.cli import main
+from earmark.commands.settings_options import Given, option_names, settings_options
+from earmark.errors import MethodError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    seed: Annotated[int, Meta(ge=0, description="Of all that is drawn.")] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Base):
+    calls: Annotated[int, Meta(ge=1, le=500, description="Passes.", extra={"metavar": "N"})] = 200
+    share: Annotated[float, Meta(gt=0, lt=1, description="A part.")] | None = None
+    segment_seconds: Annotated[float, Meta(description="Length.", extra={"option": "--segment"})] = 0.1
+    axis: Annotated[Literal["time", "frequency"], Meta(description="What is masked.")] = "time"
+    active: Annotated[bool, Meta(description="Choose.")] = False
+    several: Annotated[
+        bool | None, Meta(description="Labels.", extra={"off": "--single", "default": "the data's"})
+    ] = None
+    folds: Annotated[tuple[int, ...] | None, Meta(description="Only these.")] = None
+    name: Annotated[str, Meta(description="")] = "none"
+    hidden: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.axis == "time" and self.calls == 13:
+            raise MethodError("calls is 13: give another number")
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True):
+    calls: Annotated[int, Meta(ge=1, description="Passes.")] = 200
+
+
+def ran(kind: type, *words: str) -> tuple[int, str, list[Given]]:
+    """Exit code, what was said, and what a command with the options of `kind` got."""
+    got: list[Given] = []
+
+    @click.command()
+    @settings_options(kind, "settings")
+    @click.option("--json", is_flag=True)
+    def command(settings: Given, json: bool) -> None:
+        got.append(settings)
+
+    result = CliRunner().invoke(command, list(words))
+    return result.exit_code, result.output, got
+
+
+def test_what_is_given_becomes_settings():
+    code, _, (given,) = ran(
+        Settings,
+        *("--calls", "7", "--share", "0.5", "--segment", "0.2", "--axis", "frequency", "--active"),
+        *("--single", "--folds", "3,1-2", "--name", "x", "--seed", "4"),
+    )
+    assert code == 0
+    assert given.settings() == Settings(
+        calls=7,
+        share=0.5,
+        segment_seconds=0.2,
+        axis="frequency",
+        active=True,
+        several=False,
+        folds=(1, 2, 3),
+        name="x",
+        seed=4,
+    )
+    assert given.settings(hidden=1.0).hidden == 1.0
+    assert given.first == "--calls"
+
+
+def test_what_is_not_given_is_left_to_the_class():
+    _, _, (given,) = ran(Settings)
+    assert not given
+    assert given.values == {}
+    assert given.settings() == Settings()
+    _, _, (given,) = ran(Struct, "--calls", "3")
+    assert given.settings() == Struct(calls=3)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--calls", "501"], "Invalid value for '--calls': 501 is not in the range 1<=x<=500."),
+        (["--calls", "x"], "Invalid value for '--calls': 'x' is not a valid integer range."),
+        (["--share", "1"], "Invalid value for '--share': 1.0 is not in the range 0<x<1."),
+        (["--axis", "both"], "Invalid value for '--axis': 'both' is not one of 'time', 'frequency'."),
+        (["--folds", "a"], "Invalid value for '--folds': 'a': give numbers such as 1,2,3 or 1-3"),
+        (["--hidden", "1"], "No such option"),
+    ],
+)
+def test_a_wrong_value_is_wrong_usage_and_names_its_option(words, says):
+    code, shown, _ = ran(Settings, *words)
+    assert code == 2
+    assert says in shown
+
+
+def test_what_the_class_refuses_is_wrong_usage_and_names_its_option():
+    _, _, (given,) = ran(Settings, "--seed", "1", "--calls", "13")
+    with pytest.raises(click.BadParameter, match="calls is 13") as raised:
+        given.settings()
+    assert raised.value.param_hint == "'--calls'"
+
+
+def test_help_shows_ranges_and_defaults():
+    _, shown, _ = ran(Settings, "--help")
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert lines[3:13] == [
+        "--calls N Passes. [default: 200] [1<=x<=500]",
+        "--share FLOAT RANGE A part. [0<x<1]",
+        "--segment FLOAT Length. [default: 0.1]",
+        "--axis [time|frequency] What is masked. [default: time]",
+        "--active Choose.",
+        "--several / --single Labels. [default: the data's]",
+        "--folds WHOLE_NUMBERS Only these.",
+        "--name TEXT [default: none]",
+        "--seed INTEGER RANGE Of all that is drawn. [default: 0] [x>=0]",
+        "--json",
+    ]
+    assert list(option_names(Settings)) == [
+        *("calls", "share", "segment_seconds", "axis", "active", "several", "folds", "name", "seed"),
+    ]
+
+
+SPLIT = {
+    "--seed": "[default: 0] [x>=0]",
+    "--val-fold": "Validate on the ESC fold N.",
+    "--val-fraction": "[0<x<1]",
+    "--train-folds": "Train on these folds only, e.g. 1-3.",
+    "--resume": "",
+    "--strict": "",
+    "--threads": "[default: all] [x>=1]",
+    "--quiet": "",
+}
+EPOCHS = {
+    "--batch-size": "[default: 16] [x>=1]",
+    "--lr": "[default: 0.003] [x>0]",
+    "--width": "cost grows with the square.",
+    **SPLIT,
+}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [
+        (
+            "classifier",
+            {
+                "--out": "The run directory.",
+                "--window": "SECONDS [default: 5] [x>0]",
+                "--sample-rate": "HZ [default: 16000] [x>=1000]",
+                "--level": "[none|peak] Gain before the model: none, or to peak 1. [default: peak]",
+                "--single-label": "Several labels may hold at once. [default: where DATA has a labels.csv]",
+                "--mixup": "Mixup's alpha; 0: none. [default: 0.4] [x>=0]",
+                "--shift": "[default: 0.25] [0<=x<=1]",
+                "--stretches": "[default: 2] [x>=0]",
+                "--label-smoothing": "[default: 0.05] [0<=x<=1]",
+                "--epochs": "[default: 100] [x>=1]",
+                **EPOCHS,
+            },
+        ),
+        (
+            "lmac",
+            {
+                "--out": "Where the decoder goes, if not SOURCE.",
+                "--decoder": "[compact|reference]",
+                "--targets": "[predicted|any]",
+                "--area-weight": "Higher: smaller masks. [default: 15] [x>=0]",
+                "--patience": "0: all. [default: 20] [x>=0]",
+                "--guided": "The paper's guided fine-tuning.",
+                "--noise": "DIR",
+                "--device": "[auto|cpu|cuda]",
+                "--epochs": "[default: 40] [x>=1]",
+                **EPOCHS,
+            },
+        ),
+        (
+            "l2i",
+            {
+                "--out": "Where the interpreter goes, if not SOURCE.",
+                "--by-design": "",
+                "--components": "K Of the dictionary. [default: at the knee of the reconstruction error]",
+                "--dictionary": "RUN",
+                "--start": "RUN",
+                "--interpreter": "[compact|reference]",
+                "--alpha": "Weight of the reconstruction. [default: 10] [x>=0]",
+                "--beta": "Weight of the activations' L1. [default: 0.8] [x>=0]",
+                "--fidelity-weight": "[default: 1; by design, with the labels: 5] [x>=0]",
+                "--removal-weight": "[default: 3] [x>=0]",
+                "--sparsity": "Of the dictionary. [default: 0.8] [x>=0]",
+                "--threshold": "[default: 0.2; several labels: 0.3] [0<=x<1]",
+                "--patience": "0: all. [default: 0] [x>=0]",
+                "--noise": "DIR",
+                "--device": "[auto|cpu|cuda]",
+                "--epochs": "[default: 40] [x>=1]",
+                **EPOCHS,
+            },
+        ),
+        (
+            "apex",
+            {
+                "--rounds": "[default: 60] [x>=1]",
+                "--n-first": "[default: 100] [x>=1]",
+                "--n-last": "[default: 5] [x>=1]",
+                "--polish": "[default: 20] [x>=0]",
+                "--cache": "DIR",
+                "--audio": "",
+                **SPLIT,
+            },
+        ),
+    ],
+)
+def test_recipes_keep_their_options_and_defaults(recipe, options):
+    """What users know of `earmark train`, from before its options were made from the settings."""
+    shown = CliRunner().invoke(main, ["train", recipe, "--help"], terminal_width=100).output
+    text = " ".join(shown.partition("Options:")[2].split())
+    for option, says in options.items():
+        found = re.search(rf"{re.escape(option)}\b(?!-)(.*?)(?= --[a-z]| -[a-z], --|$)", text)
+        assert found, option
+        assert says in found[1], option
