@@ -23,6 +23,7 @@ from earmark.evaluation.data.folder import list_sounds, load_sound
 from earmark.evaluation.statistics import bootstrap
 from earmark.runtime.audio.sound import open_sound
 from earmark.runtime.audio.stft import as_complex, forward, gain
+from earmark.runtime.explainer import engine_of
 from earmark.runtime.inference.scores import scores_of
 
 
@@ -47,16 +48,21 @@ class Answers:
 def ask(bundle: Path, data: Path, *, fold: int | None = None, pairs: int = 120, seed: int = 0) -> Answers:
     """Ask the masks of `bundle` for both classes of pairs of clips of the class folders in `data`."""
     explainer = earmark.load(bundle, device="cpu")
-    if explainer.manifest.mask_targets != "any":
+    engine = engine_of(explainer)
+    if engine.manifest.mask_targets != "any":
         raise SystemExit(f"{bundle}: its decoder speaks for the predicted class only")
-    rate, spec, labels = explainer.manifest.sample_rate, explainer.manifest.analysis, explainer.labels
-    samples = round(explainer.manifest.window.minimum_seconds * rate)
+    rate, spec, labels = (
+        engine.manifest.sample_rate,
+        engine.manifest.analysis,
+        explainer.labels,
+    )
+    samples = round(engine.manifest.window.minimum_seconds * rate)
     clips = [clip for clip in list_sounds(data).clips if fold in (None, clip.fold)]
     waves = {clip.name: _unit(load_sound(clip.path, rate), samples) for clip in clips}
     right = [
         clip
         for clip in clips
-        if labels[int(next(explainer.hear(open_sound((waves[clip.name], rate), None, rate))).logits.argmax())]
+        if labels[int(next(engine.windows(open_sound((waves[clip.name], rate), None, rate))).logits.argmax())]
         == clip.label
     ]
     random = np.random.default_rng(seed)
@@ -67,16 +73,16 @@ def ask(bundle: Path, data: Path, *, fold: int | None = None, pairs: int = 120, 
         if one.label == other.label:
             continue
         mixed = waves[one.name] + waves[other.name]
-        heard = next(explainer.hear(open_sound((mixed, rate), None, rate)))
+        heard = next(engine.windows(open_sound((mixed, rate), None, rate)))
         amplitude = np.abs(as_complex(heard.stft))
         for asked, rest in ((one, other), (other, one)):
             target = labels.index(asked.label)
-            mask = explainer.mask_of(heard, target)
+            mask = engine.mask_of(heard, target)
             gains = gain(mask, amplitude)
             kept = [float(((np.abs(forward(waves[c.name], spec)) * gains) ** 2).sum()) for c in (asked, rest)]
             whole = [float((np.abs(forward(waves[c.name], spec)) ** 2).sum()) for c in (asked, rest)]
             apart = 10 * np.log10((kept[0] / whole[0] + 1e-9) / (kept[1] / whole[1] + 1e-9))
-            logits = explainer.logits_of_spectra((heard.stft * gains[..., None])[None])[0]
+            logits = engine.logits_of_spectra((heard.stft * gains[..., None])[None])[0]
             before, after = (scores_of(one, "single_label")[target] for one in (heard.logits, logits))
             rows.append((apart, before, after, float(mask.mean())))
             groups.append(asked.recording)

@@ -24,7 +24,7 @@ import numpy as np
 
 import earmark
 from earmark.evaluation.data.folder import load_sound
-from earmark.runtime.explainer import Explainer
+from earmark.runtime.explainer import Explainer, engine_of
 
 COMPONENTS = 100
 WARM = 5
@@ -52,14 +52,14 @@ def main() -> None:
 
 def measure(name: str, explainer: Explainer, clip: Path, repeats: int) -> None:
     """Print the bundle's rows: by the clock and by processor time, each by that of classifying."""
-    rate = explainer.manifest.sample_rate
+    rate = engine_of(explainer).manifest.sample_rate
     sound = (load_sound(clip, rate), rate)
     ways: dict[str, Callable[[], Any]] = {
         "classify": lambda: explainer.explain(sound, methods=[]),
         "components": lambda: explainer.explain(sound, methods=["components"]),
         "components, heard": lambda: explainer.explain(sound, methods=["components"]).components.audio,
     }
-    if explainer.manifest.stage("decoder") is not None:
+    if engine_of(explainer).manifest.stage("decoder") is not None:
         ways["mask"] = lambda: explainer.explain(sound, methods=["mask"])
     taken: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     for repeat in range(repeats + WARM):

@@ -27,7 +27,7 @@ os.environ.setdefault("EARMARK_THREADS", "1")
 import numpy as np
 
 import earmark
-from earmark.runtime.explainer import Explainer
+from earmark.runtime.explainer import Explainer, engine_of
 
 RATE = 16000
 THREADS = 4
@@ -55,7 +55,7 @@ def in_fork(explainer: Explainer, methods: list[str], seconds: float) -> Scores:
 
 def in_fork_afresh(explainer: Explainer, methods: list[str], seconds: float) -> Scores:
     """A plain fork: the child loads the bundle itself."""
-    return _forked(lambda: scores(earmark.load(explainer.bundle.path, "cpu"), methods), seconds)
+    return _forked(lambda: scores(earmark.load(engine_of(explainer).bundle.path, "cpu"), methods), seconds)
 
 
 def in_grandchild(explainer: Explainer, methods: list[str], seconds: float) -> Scores:

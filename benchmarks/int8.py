@@ -29,6 +29,7 @@ from earmark.export.bundle.write import write_bundle
 from earmark.export.models.cnn14 import Cnn14
 from earmark.export.source.source import Source, without_decoder
 from earmark.export.sources import resolve
+from earmark.runtime.explainer import engine_of
 from earmark.runtime.inference.session import thread_count
 
 
@@ -47,17 +48,17 @@ def main() -> None:
     if not bundle.exists():
         write_bundle(source_of(options.source, options.work), bundle, calibration=options.calibration)
     explainer = earmark.load(bundle, device="cpu")
-    manifest = explainer.manifest
+    manifest = engine_of(explainer).manifest
     samples = int(manifest.window.seconds * manifest.sample_rate)
     random = np.random.default_rng(0)
     waves = (0.1 * random.standard_normal((options.batch, samples))).astype(np.float32)
     for precision in ("fp32", "int8"):
-        explainer.logits_of(waves, precision)
+        engine_of(explainer).logits_of(waves, precision)
     taken: dict[str, list[float]] = {"fp32": [], "int8": []}
     for _ in range(options.repeats):
         for precision, times in taken.items():
             start = time.perf_counter()
-            explainer.logits_of(waves, precision)
+            engine_of(explainer).logits_of(waves, precision)
             times.append(1e3 * (time.perf_counter() - start) / options.batch)
     medians = {precision: statistics.median(times) for precision, times in taken.items()}
     bare = alone(bundle, options.batch, options.repeats, waves)

@@ -35,6 +35,7 @@ from earmark.evaluation.localisation.judge import (
     segment_labels,
 )
 from earmark.evaluation.localisation.localisers import Found, Task, available, task_of
+from earmark.runtime.explainer import engine_of
 
 BUDGETS = (50, 100, 200, 400)
 # The paper's rows: forest by its unsigned importance, the linear ones by their coefficients.
@@ -139,7 +140,12 @@ def run(
 ) -> None:
     """Explain the clips of DATA (with its events.csv) with BUNDLE; NAME is the set's."""
     explainer = earmark.load(bundle, device="cpu")
-    about = {"set": name, "part": data.name, "bundle_id": explainer.manifest.bundle_id, "seed": seed}
+    about = {
+        "set": name,
+        "part": data.name,
+        "bundle_id": engine_of(explainer).manifest.bundle_id,
+        "seed": seed,
+    }
     done = {_key(line) for line in _lines(results)} if results.exists() else set()
     annotations = list(read_events(data / "events.csv", list_sounds(data), explainer.labels).clips)
     # Drawn once more, so that the first few clips are of every label.

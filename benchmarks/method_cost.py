@@ -17,6 +17,7 @@ from typing import Any
 
 import earmark
 from earmark.evaluation.data.folder import load_sound
+from earmark.runtime.explainer import engine_of
 
 
 def main() -> None:
@@ -30,7 +31,7 @@ def main() -> None:
     parser.add_argument("--method", action="append", default=[])
     options = parser.parse_args()
     explainer = earmark.load(options.bundle, device="cpu")
-    rate = explainer.manifest.sample_rate
+    rate = engine_of(explainer).manifest.sample_rate
     sounds: dict[str, Any] = {"memory": (load_sound(options.clip, rate), rate), "file": options.clip}
     wanted = [[], *([name] for name in options.method or ["mask"])]
     taken: dict[tuple[str, str], list[float]] = {}

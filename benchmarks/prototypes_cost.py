@@ -28,7 +28,7 @@ from earmark.export.prototypes.generation_writer import Graph, open_writer
 from earmark.prototypes_index.generation import Generation
 from earmark.prototypes_index.table import Clip
 from earmark.prototypes_index.views import Places, View
-from earmark.runtime.explainer import Explainer
+from earmark.runtime.explainer import Explainer, engine_of
 from earmark.runtime.methods.prototypes.method import open_generation
 
 PER_CLIP = 40
@@ -56,7 +56,7 @@ def main() -> None:
 
 def measure(explainer: Explainer, clip: Path, repeats: int, entries: int) -> None:
     """Print a line for classifying, explaining, and reading all of it."""
-    rate = explainer.manifest.sample_rate
+    rate = engine_of(explainer).manifest.sample_rate
     sound = load_sound(clip, rate), rate
     ways: dict[str, Callable[[], object]] = {
         "classify": lambda: explainer.explain(sound, methods=[]),

@@ -135,11 +135,11 @@ def _onnxruntime() -> Iterator[Finding]:
 
 
 def _shipped_bundle() -> Iterator[Finding]:
-    from ..runtime.explainer import load
+    from ..runtime.explainer import engine_of, load
 
     named = os.environ.get("EARMARK_BUNDLE")
     try:
-        manifest = load(device="cpu").manifest
+        manifest = engine_of(load(device="cpu")).manifest
     except EarmarkError as error:
         yield Finding("bundle", "problem", str(error))
         return

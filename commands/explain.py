@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from .segment_options import CallsBar, segment_options, segment_settings
 
 if TYPE_CHECKING:
     from ..runtime.audio.listing import Skipped
+    from ..runtime.bundle.manifest import Manifest
     from ..runtime.explainer import Explainer
     from ..runtime.results import Result
 
@@ -107,11 +109,13 @@ def explain(
         raise click.BadParameter(f"{seed} is negative", param_hint="--seed")
 
     require_stdout()
-    from ..runtime.explainer import SHIPPED, Explainer, load
+    from ..runtime.explainer import SHIPPED, engine_of, load
 
     # Its own clip is what the shipped demo is for; of other sound it has to say what it is.
     forgotten = bundle is None and bool(inputs or from_file)
-    explainer = Explainer(SHIPPED, device, demo=True) if forgotten else load(bundle, device=device)
+    explainer = load(SHIPPED if forgotten else bundle, device=device)
+    manifest = engine_of(explainer).manifest
+    warned = (_about_demo(explainer.labels),) if forgotten else ()
     arguments = inputs or (() if from_file else (str(_shipped_example()),))
     found = collect(arguments, from_file=from_file, recursive=recursive)
     items = list(found.items)
@@ -129,13 +133,14 @@ def explain(
         "options": settings,
     }
 
-    report = _Report(explainer, as_json=as_json, as_jsonl=as_jsonl, top=top)
+    report = _Report(manifest, as_json=as_json, as_jsonl=as_jsonl, top=top)
     for item, folder in zip(_progress(items), folders, strict=True):
         try:
             try:
                 result = _explain(explainer, item, options)
             finally:
                 bar.clear()
+            result = replace(result, warnings=(*warned, *result.warnings))
             if folder is not None:
                 result.save(folder)
         except Exception as raised:
@@ -152,8 +157,8 @@ def explain(
 class _Report:
     """What is said of each sound: text or a line of JSON at once, or one JSON document at the end."""
 
-    def __init__(self, explainer: Explainer, *, as_json: bool, as_jsonl: bool, top: int) -> None:
-        self._explainer, self._as_json, self._as_jsonl, self._top = explainer, as_json, as_jsonl, top
+    def __init__(self, manifest: Manifest, *, as_json: bool, as_jsonl: bool, top: int) -> None:
+        self._manifest, self._as_json, self._as_jsonl, self._top = manifest, as_json, as_jsonl, top
         self._records: list[Record] = []
         self.failed = 0
 
@@ -184,7 +189,7 @@ class _Report:
         """The document, where one was asked for."""
         if not self._as_json:
             return
-        manifest = self._explainer.manifest
+        manifest = self._manifest
         document = {
             "bundle": manifest.name,
             "bundle_id": manifest.bundle_id,
@@ -214,6 +219,14 @@ def _shipped_example() -> Path:
     from ..runtime.explainer import SHIPPED
 
     return SHIPPED.with_name("example.flac")
+
+
+def _about_demo(labels: Sequence[str]) -> str:
+    """What has to be said of an answer by a bundle that nobody asked."""
+    return (
+        f"no bundle was named, so the shipped demo answered: it knows {', '.join(labels)}, "
+        "and calls any sound one of them; name your bundle: -b BUNDLE, EARMARK_BUNDLE, earmark.load(path)"
+    )
 
 
 def _explain(explainer: Explainer, item: Input, options: dict[str, Any]) -> Result:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ..errors import EarmarkError, MethodError
 from ..runtime.arrays import FloatArray
 from ..runtime.audio.stft import as_complex, gain, inverse
-from ..runtime.explainer import Explainer
+from ..runtime.engine import Engine
 from ..runtime.inference.window import Window
 
 Domain = Literal["spectrogram", "audio"]
@@ -26,32 +26,32 @@ _BATCH = 8
 _CELLS = 4_000_000
 
 
-def domains_of(explainer: Explainer, wanted: str = "both") -> list[Domain]:
+def domains_of(engine: Engine, wanted: str = "both") -> list[Domain]:
     """The domains that are asked for (one of them, or "both") and that the bundle has.
 
     Raises MethodError where the spectrogram alone is asked for and cannot re-enter.
     """
-    able = [domain for domain in DOMAINS if domain == "audio" or explainer.manifest.rescore == "spectrogram"]
+    able = [domain for domain in DOMAINS if domain == "audio" or engine.manifest.rescore == "spectrogram"]
     if wanted == "both":
         return able
     found = [domain for domain in able if domain == wanted]
     if not found:
         raise MethodError(
-            f"{explainer.manifest.name}: this model eats features of its own, so a masked spectrogram cannot "
+            f"{engine.manifest.name}: this model eats features of its own, so a masked spectrogram cannot "
             "be heard; judge by listening (domain audio)"
         )
     return found
 
 
 def rescore(
-    explainer: Explainer, heard: Window, masks: FloatArray, domain: Domain, *, linear: bool = False
+    engine: Engine, heard: Window, masks: FloatArray, domain: Domain, *, linear: bool = False
 ) -> FloatArray:
     """Logits [m, K] of one window under each of `masks` [m, T, F], 0..1.
 
     linear: masks are gains G. A mask of ones is the window itself: its own logits, without the rounding of
     another pass. Raises EarmarkError where the classifier's answer is not finite.
     """
-    spec = explainer.manifest.analysis
+    spec = engine.manifest.analysis
     amplitude = np.abs(as_complex(heard.stft))
     logits = np.empty((len(masks), len(heard.logits)), np.float32)
     whole = (masks == 1.0).all(axis=(1, 2))
@@ -63,18 +63,18 @@ def rescore(
         gains = masks[some] if linear else gain(masks[some], amplitude)
         spectra = heard.stft * gains[..., None]
         if domain == "spectrogram":
-            logits[some] = explainer.logits_of_spectra(spectra)
+            logits[some] = engine.logits_of_spectra(spectra)
         else:
-            logits[some] = explainer.logits_of(inverse(as_complex(spectra), spec, len(heard.waveform)))
+            logits[some] = engine.logits_of(inverse(as_complex(spectra), spec, len(heard.waveform)))
     if not np.isfinite(logits).all():
         raise EarmarkError(
-            f"{explainer.manifest.name}: the classifier's answer to a masked {domain} is not finite"
+            f"{engine.manifest.name}: the classifier's answer to a masked {domain} is not finite"
         )
     return logits
 
 
-def silence_logits(explainer: Explainer, heard: Window, domain: Domain) -> FloatArray:
+def silence_logits(engine: Engine, heard: Window, domain: Domain) -> FloatArray:
     """What the classifier says of silence as long as `heard`, logits [K]: mask-out metrics lean on it."""
     nothing: npt.NDArray[np.float32] = np.zeros((1, *heard.stft.shape[:2]), np.float32)
-    answer: FloatArray = rescore(explainer, heard, nothing, domain)[0]
+    answer: FloatArray = rescore(engine, heard, nothing, domain)[0]
     return answer

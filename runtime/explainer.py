@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
@@ -17,13 +16,11 @@ from ..errors import LabelError, MethodError
 from .arrays import FloatArray
 from .audio.sound import OpenSound
 from .batch import Failure, explained, open_any
-from .bundle.manifest import Manifest
 from .bundle.open import Bundle
-from .inference.pipeline import BATCH, Hearing, Precision
+from .engine import Engine
+from .inference.pipeline import BATCH
 from .inference.scores import Aggregate, Clearest, scores_of
-from .inference.session import Sessions, Tensors
 from .inference.window import Clock, Window
-from .methods.components.dictionary import Dictionary
 from .methods.protocol import Account, Answer, Context, Method, Sound, unknown
 from .results import Result
 
@@ -67,20 +64,14 @@ class Explainer:
     in the process that uses them, and again after a fork.
     """
 
-    def __init__(self, path: Path | str | Bundle, device: str = "auto", *, demo: bool = False) -> None:
-        """Open the bundle at `path`. Raises BundleError, DeviceError, MissingDependencyError.
+    def __init__(self, path: Path | str | Bundle, device: str = "auto") -> None:
+        """Open the bundle at `path`. Raises BundleError, DeviceError, MissingDependencyError."""
+        self._requested = device
+        self._engine = Engine(path, device)
 
-        demo: it is the shipped one, which nobody asked for: every result warns of that
-        """
-        self._requested, self._demo = device, demo
-        self.bundle = path if isinstance(path, Bundle) else Bundle.open(path)
-        self._sessions = Sessions(self.bundle, device)
-        self._cache: dict[str, Any] = {}
-        self._hearing = Hearing(self.bundle, self._sessions)
-
-    def __reduce__(self) -> tuple[Callable[..., Self], tuple[Path, str]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[Path, str]]:
         """Path and device: sessions do not travel."""
-        return partial(type(self), demo=self._demo), (self.bundle.path, self._requested)
+        return type(self), (self._engine.bundle.path, self._requested)
 
     def __enter__(self) -> Self:
         return self
@@ -89,90 +80,32 @@ class Explainer:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Explainer({str(self.bundle.path)!r}, device={self.device!r})"
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the bundle says about itself."""
-        return self.bundle.manifest
+        return f"Explainer({str(self._engine.bundle.path)!r}, device={self.device!r})"
 
     @property
     def labels(self) -> list[str]:
         """The classes, in the order of the logits."""
-        return list(self.manifest.labels)
+        return list(self._engine.manifest.labels)
 
     @property
     def methods(self) -> list[str]:
         """The explanation methods that run unless others are named; `segments` is there for any bundle."""
         # Older bundles of a bare graph name segments themselves.
-        return [name for name in self.manifest.explainers if name in METHODS and name != ASKED]
+        return [name for name in self._engine.manifest.explainers if name in METHODS and name != ASKED]
 
     @property
     def device(self) -> str:
         """What runs: cpu, cuda:N or tensorrt."""
-        return self._sessions.device
-
-    @property
-    def sessions(self) -> Sessions:
-        """What runs the bundle's graphs."""
-        return self._sessions
-
-    def hear(self, opened: OpenSound) -> Iterator[Window]:
-        """Every window of a sound after the classifier, in order: what methods see, and what is indexed."""
-        return self._hearing.windows(opened, Clock())
-
-    def logits_of(self, waveforms: FloatArray, precision: Precision = "fp32") -> FloatArray:
-        """Mono waveforms [B, N] at the model's rate and level, no shorter than it takes -> logits [B, K].
-
-        precision "int8" asks the quantised classifier. Raises MethodError where the bundle has none.
-        """
-        return self._hearing.logits_of(waveforms, precision)
-
-    def logits_of_spectra(self, spectra: FloatArray) -> FloatArray:
-        """Listenable STFTs [B, T, F, 2] -> logits [B, K], where masked spectrograms can re-enter.
-
-        Raises MethodError for models that eat features of their own.
-        """
-        return self._hearing.logits_of_spectra(spectra)
-
-    def mask_of(self, heard: Window, target: int) -> FloatArray:
-        """The decoder's mask [T, F], 0..1, of one window for the class index `target`.
-
-        Unlike `explain` it asks the decoder for any class. Raises MethodError without a decoder.
-        """
-        from .methods.mask.method import decode
-
-        return decode(self.manifest, self._sessions.run, heard, target)
-
-    def interpret(self, heard: Window) -> dict[str, FloatArray]:
-        """The interpreter's `activations` [K, T], `pooled` [K] and `logits` [C] of one window.
-
-        Raises MethodError without an interpreter.
-        """
-        from .methods.components.method import interpret
-
-        return interpret(self.manifest, self._sessions.run, heard)
-
-    @property
-    def dictionary(self) -> Dictionary:
-        """The dictionary of components. Raises MethodError where the bundle has none, BundleError."""
-        from .methods.components.method import cached_dictionary
-
-        return cached_dictionary(self._cache, self.bundle)
-
-    def run_graph(self, path: Path, feeds: Mapping[str, FloatArray]) -> Tensors:
-        """Run a graph of the bundle that is no stage of the chain, such as a generation's embeddings."""
-        return self._sessions.run_graph(path, feeds)
+        return self._engine.device
 
     def close(self) -> None:
         """Free the sessions; the next explanation makes them again."""
-        self._sessions.close()
-        self._cache.clear()
+        self._engine.close()
 
     def warm_up(self) -> None:
         """Create every session and run it once on silence, so that the first explanation is no slower."""
-        wave = np.zeros(self._hearing.length, np.float32)
-        self.explain((wave, self.manifest.sample_rate), methods=self.methods)
+        wave = np.zeros(self._engine.pipeline.length, np.float32)
+        self.explain((wave, self._engine.manifest.sample_rate), methods=self.methods)
 
     def explain(
         self,
@@ -204,7 +137,7 @@ class Explainer:
         goal = None if target is None else self._label_index(target)
         clock = Clock()
         with clock.stage("read"):
-            opened = open_any(sound, sample_rate, self.manifest.sample_rate)
+            opened = open_any(sound, sample_rate, self._engine.manifest.sample_rate)
         return self._explain(opened, clock, goal, asked, (rescore, seed, settings))
 
     def explain_many(
@@ -228,12 +161,12 @@ class Explainer:
         target = options.get("target")
         goal = None if target is None else self._label_index(target)
         how = (bool(options.get("rescore", False)), int(options.get("seed", 0)), settings)
-        sample_rate, rate = options.get("sample_rate"), self.manifest.sample_rate
+        sample_rate, rate = options.get("sample_rate"), self._engine.manifest.sample_rate
         return explained(
             iter(sounds),
             max(1, batch_size),
             lambda sound: open_any(sound, sample_rate, rate),
-            self._hearing,
+            self._engine.pipeline,
             lambda opened, clock, heard: self._explain(opened, clock, goal, asked, how, heard),
         )
 
@@ -246,8 +179,8 @@ class Explainer:
         how: tuple[bool, int, Options],
         heard: Window | None = None,
     ) -> Result:
-        manifest = self.manifest
-        windows = self._hearing.window_count(opened)
+        manifest = self._engine.manifest
+        windows = self._engine.pipeline.window_count(opened)
         scores, logits, kept, hidden = self._listen(opened, clock, heard)
         predicted = int(scores.argmax())
         target = predicted if goal is None else goal
@@ -261,7 +194,7 @@ class Explainer:
         )
         answers = self._answers(opened, clock, asked, sound, target, kept, how)
         order = np.argsort(-scores, kind="stable")
-        warnings = [*self._about_demo(), *self._sessions.warnings, *opened.warnings, *hidden]
+        warnings = [*self._engine.sessions.warnings, *opened.warnings, *hidden]
         fields: dict[str, Any] = {}
         for answer in answers:
             fields.update(answer.fields)
@@ -284,15 +217,6 @@ class Explainer:
             **fields,
         )
 
-    def _about_demo(self) -> list[str]:
-        """What has to be said of an answer by a bundle that nobody asked."""
-        if not self._demo:
-            return []
-        return [
-            f"no bundle was named, so the shipped demo answered: it knows {', '.join(self.manifest.labels)}, "
-            "and calls any sound one of them; name your bundle: -b BUNDLE, EARMARK_BUNDLE, earmark.load(path)"
-        ]
-
     def _answers(
         self,
         opened: OpenSound,
@@ -309,22 +233,22 @@ class Explainer:
         for name in asked:
             method = _method(name)
             context = Context(
-                bundle=self.bundle,
-                run=self._hearing.runner(clock),
-                run_graph=self._sessions.run_graph,
+                bundle=self._engine.bundle,
+                run=self._engine.pipeline.runner(clock),
+                run_graph=self._engine.sessions.run_graph,
                 clock=clock,
                 opened=opened,
-                windows=lambda: kept or self._hearing.windows(opened, clock),
-                logits_of=self._hearing.logits_of,
+                windows=lambda: kept or self._engine.pipeline.windows(opened, clock),
+                logits_of=self._engine.pipeline.logits_of,
                 rescore=rescore,
                 seed=seed,
                 options=options.get(name, {}),
-                cache=self._cache,
+                cache=self._engine.cache,
             )
             accounts.append((method.stage, method.of(context).begin(sound, target)))
         if accounts:
             # A few windows were kept; long sound is heard again, so that memory stays flat.
-            for one in kept or self._hearing.windows(opened, clock):
+            for one in kept or self._engine.pipeline.windows(opened, clock):
                 for stage, account in accounts:
                     with _counted(clock, stage):
                         account.add(one)
@@ -338,12 +262,12 @@ class Explainer:
         self, opened: OpenSound, clock: Clock, heard: Window | None
     ) -> tuple[FloatArray, FloatArray, list[Window], list[str]]:
         """First pass: scores [K] and mean logits [K] of the whole; its windows, where few; warnings."""
-        manifest = self.manifest
+        manifest = self._engine.manifest
         total, logits = Aggregate(manifest.window.aggregate), Aggregate("mean")
         clearest = Clearest()
-        few = self._hearing.window_count(opened) <= BATCH
+        few = self._engine.pipeline.window_count(opened) <= BATCH
         kept: list[Window] = []
-        for one in [heard] if heard is not None else self._hearing.windows(opened, clock):
+        for one in [heard] if heard is not None else self._engine.pipeline.windows(opened, clock):
             scores = scores_of(one.logits, manifest.task)
             total.add([scores])
             clearest.add(scores, one.offset, one.channels.shape[-1])
@@ -371,7 +295,7 @@ class Explainer:
 
     def _label_index(self, label: str) -> int:
         """Raises LabelError with the nearest labels."""
-        labels = self.manifest.labels
+        labels = self._engine.manifest.labels
         if label in labels:
             return labels.index(label)
         near = difflib.get_close_matches(label, labels, n=3, cutoff=0.4)
@@ -380,7 +304,12 @@ class Explainer:
             if near
             else f"it has {', '.join(labels[:10])}" + (", ..." if len(labels) > 10 else "")
         )
-        raise LabelError(f"{self.manifest.name}: no label {label!r}; {hint}")
+        raise LabelError(f"{self._engine.manifest.name}: no label {label!r}; {hint}")
+
+
+def engine_of(explainer: Explainer) -> Engine:
+    """The engine of an explainer: what evaluation, export and the commands ask below the public surface."""
+    return explainer._engine
 
 
 def _counted(clock: Clock, stage: str | None) -> AbstractContextManager[None]:

@@ -21,7 +21,7 @@ from .audio.stft import as_pairs, forward
 from .bundle.manifest import Manifest
 from .bundle.npz import read_arrays
 from .bundle.open import Bundle
-from .explainer import Explainer
+from .explainer import Explainer, engine_of
 from .inference.session import Sessions
 from .methods.components.dictionary import open_dictionary
 from .methods.prototypes.method import open_generation
@@ -73,7 +73,7 @@ def verify(path: Path | str, device: str = "auto") -> tuple[Bundle, list[Check]]
 def _checks(bundle: Bundle, device: str) -> Iterator[Check]:
     with Explainer(bundle, device) as explainer:
         for index, arrays in _golden(bundle):
-            yield from _recompute(explainer.sessions, bundle, index, arrays)
+            yield from _recompute(engine_of(explainer).sessions, bundle, index, arrays)
             yield from _explain(explainer, index, arrays["waveform"])
     if bundle.manifest.prototypes is not None:
         generation = open_generation(bundle.path, bundle.manifest)
@@ -162,7 +162,7 @@ def _limit(manifest: Manifest, precision: str, output: str) -> float:
 
 def _explain(explainer: Explainer, index: int, waveform: FloatArray) -> Iterator[Check]:
     """Explain a golden sound by every method of the bundle, and look at all that is found."""
-    manifest = explainer.manifest
+    manifest = engine_of(explainer).manifest
     methods = list(explainer.methods)
     if manifest.prototypes is not None and "prototypes" not in methods:
         methods.append("prototypes")

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import earmark
 from earmark.runtime.audio.sound import open_sound
+from earmark.runtime.explainer import engine_of
 
 UPDATES = 20
 
@@ -28,11 +29,11 @@ def learn(bundle: Path, clips: list[tuple[np.ndarray, list[str]]], count: int):
     from sklearn.linear_model import LogisticRegression
 
     with earmark.load(bundle, device="cpu") as explainer:
-        labels, rate = explainer.labels, explainer.manifest.sample_rate
+        labels, rate = explainer.labels, engine_of(explainer).manifest.sample_rate
         spectra = []
         for waveform, _ in clips:
             opened = open_sound((waveform, rate), None, rate)
-            heard = next(iter(explainer.hear(opened)))
+            heard = next(iter(engine_of(explainer).windows(opened)))
             spectra.append(np.log1p(np.hypot(heard.stft[..., 0], heard.stft[..., 1])))
     model = MiniBatchNMF(count, init="nndsvda", random_state=0, max_iter=30, alpha_W=0.0, alpha_H=0.0)
     with warnings.catch_warnings():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ...evaluation.faithfulness.judge import Record
     from ...evaluation.statistics import Interval
     from ...evaluation.table import Table
-    from ...runtime.explainer import Explainer
+    from ...runtime.engine import Engine
 
     Progress = Callable[[int, str], AbstractContextManager[Callable[[], None]]]
 
@@ -62,7 +62,7 @@ class ComponentReport:
 
 
 def component_report(
-    explainer: Explainer,
+    engine: Engine,
     clips: Sequence[Clip],
     conditions: Sequence[Condition],
     records: Sequence[Record],
@@ -76,12 +76,12 @@ def component_report(
 
     if not any(record.masker == "components" for record in records):
         return None
-    spec, task = explainer.dictionary.spec, explainer.manifest.task
+    spec, task = engine.dictionary.spec, engine.manifest.task
     fidelity: dict[str, Table] = {}
     figures: dict[str, dict[str, Interval]] = {}
     for condition in conditions:
         with progress(len(clips), f"interpreting, {condition.name}") as step:
-            windows = interpret_clips(explainer, clips, condition, seed=seed, on_clip=step)
+            windows = interpret_clips(engine, clips, condition, seed=seed, on_clip=step)
         fidelity[condition.name] = fidelity_table(windows, task, by_design=spec.by_design, seed=seed)
         figures[condition.name] = component_figures(windows, seed=seed)
     about = {"count": spec.count, "threshold": spec.threshold, "by_design": spec.by_design}

@@ -17,7 +17,7 @@ from .options import bundle_and_data, fold_option, records_option, seed_option, 
 
 if TYPE_CHECKING:
     from ...evaluation.localisation.judge import Localisation, Rule
-    from ...runtime.explainer import Explainer
+    from ...runtime.bundle.manifest import Manifest
 
 
 @click.command()
@@ -91,7 +91,7 @@ def events(
     from ...evaluation.localisation.events import read_events
     from ...evaluation.localisation.judge import judge_localisation
     from ...evaluation.localisation.localisers import available
-    from ...runtime.explainer import load
+    from ...runtime.explainer import engine_of, load
     from ...runtime.methods.segments.settings import SegmentSettings, require
 
     path = table or data / "events.csv"
@@ -141,16 +141,16 @@ def events(
         _write_records(records, found)
     about = {"data": str(data), "events": str(path), "clips": len(clips)}
     about |= {"rule": rule, "segment_seconds": segment_seconds}
-    _print(explainer, found, about, as_json=as_json)
+    _print(engine_of(explainer).manifest, found, about, as_json=as_json)
 
 
-def _print(explainer: Explainer, found: Localisation, facts: Mapping[str, Any], *, as_json: bool) -> None:
+def _print(manifest: Manifest, found: Localisation, facts: Mapping[str, Any], *, as_json: bool) -> None:
     """The table on stdout."""
     right = {(one.clip, one.label): one.correct for one in found.judged}
     about = {
         **facts,
-        "bundle": explainer.manifest.name,
-        "bundle_id": explainer.manifest.bundle_id,
+        "bundle": manifest.name,
+        "bundle_id": manifest.bundle_id,
         "correct_only": found.correct_only,
         "correct": sum(right.values()),
         "judged": len(right),

@@ -28,7 +28,7 @@ from .source import ATTRIBUTIONS
 
 if TYPE_CHECKING:
     from ...evaluation.faithfulness.judge import Faithfulness, Plan
-    from ...runtime.explainer import Explainer
+    from ...runtime.engine import Engine
 
 
 @click.command()
@@ -120,37 +120,38 @@ def masks(
     from ...evaluation.faithfulness.table import curves as points_of
     from ...evaluation.faithfulness.table import differences, summary
     from ...evaluation.rescoring import domains_of
-    from ...runtime.explainer import load
+    from ...runtime.engine import Engine
+    from ...runtime.explainer import bundle_path
 
     # What can be wrong is found before the first clip is judged.
     check_words(methods, conditions, device, source, curves)
     _refuse_unused(methods, conditions)
-    explainer = load(bundle, device=device)
+    engine = Engine(bundle_path(bundle), device)
     folder = list_sounds(data, fewest_classes=1)
     tell_skipped(folder.skipped)
-    clips = chosen_clips(folder, explainer.manifest, fold)
+    clips = chosen_clips(folder, engine.manifest, fold)
     plan = Plan(
         maskers=[],
-        domains=domains_of(explainer, domain),
+        domains=domains_of(engine, domain),
         area=area,
         areas=AREAS if curves else (),
         reference=reference,
         seed=seed,
     )
-    plan = _with_maskers(plan, explainer, methods, threshold, source)
-    plan.check(explainer)
+    plan = _with_maskers(plan, engine, methods, threshold, source)
+    plan.check(engine)
     if curves is not None:
         from .curves import check_curves
 
         check_curves(curves)
     files = speech_of(speech)
-    clips, skipped = readable_clips(clips, explainer.manifest.sample_rate, strict)
+    clips, skipped = readable_clips(clips, engine.manifest.sample_rate, strict)
     if not clips:
         raise DataError(f"{data}: none of its clips can be read ({skipped[0]['reason']})")
     from ...evaluation.faithfulness.conditions import Condition
 
     where = [
-        Condition(name, explainer.manifest.sample_rate, seed, clips, files)
+        Condition(name, engine.manifest.sample_rate, seed, clips, files)
         for name in dict.fromkeys(conditions or ["clean"])
     ]
     for condition in where:
@@ -158,16 +159,16 @@ def masks(
     made: dict[str, Faithfulness] = {}
     for condition in where:
         with progress(len(clips), f"judging, {condition.name}") as step:
-            made[condition.name] = judge(explainer, clips, condition, plan, on_clip=step)
+            made[condition.name] = judge(engine, clips, condition, plan, on_clip=step)
     judged = [record for one in made.values() for record in one.records]
     tables = {
         "table": summary(judged, reference=reference, seed=seed),
         "differences": differences(judged, seed=seed),
     }
-    components = component_report(explainer, clips, where, judged, progress, seed=seed)
+    components = component_report(engine, clips, where, judged, progress, seed=seed)
     points = points_of([record for one in made.values() for record in one.curve], seed=seed)
     document = {
-        **about(explainer, plan, where, made),
+        **about(engine, plan, where, made),
         "data": str(data),
         "fold": fold,
         "skipped": skipped,
@@ -205,18 +206,18 @@ def _refuse_unused(methods: Sequence[str], conditions: Sequence[str]) -> None:
 
 
 def _with_maskers(
-    plan: Plan, explainer: Explainer, methods: Sequence[str], threshold: float, source: str | None
+    plan: Plan, engine: Engine, methods: Sequence[str], threshold: float, source: str | None
 ) -> Plan:
     """The plan with its maskers, in the order asked for."""
     from dataclasses import replace
 
     from ...evaluation.faithfulness.maskers import masker_of, usual_maskers
 
-    names = list(dict.fromkeys(methods)) or [*usual_maskers(explainer), *(ATTRIBUTIONS if source else ())]
+    names = list(dict.fromkeys(methods)) or [*usual_maskers(engine), *(ATTRIBUTIONS if source else ())]
     found = {name: masker_of(name, threshold=threshold) for name in names if name not in ATTRIBUTIONS}
     if source is not None:
         from .source import attributed
 
         asked = [name for name in names if name in ATTRIBUTIONS]
-        found |= {one.name: one for one in attributed(explainer, source, asked, plan.seed)}
+        found |= {one.name: one for one in attributed(engine, source, asked, plan.seed)}
     return replace(plan, maskers=[found[name] for name in names])

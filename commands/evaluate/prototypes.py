@@ -56,14 +56,15 @@ def prototypes(
     from ...evaluation.data.folder import list_sounds
     from ...evaluation.prototypes.judge import judge_prototypes
     from ...evaluation.rescoring import domains_of
-    from ...runtime.explainer import load
+    from ...runtime.explainer import engine_of, load
 
     explainer = load(bundle, device=device)
+    engine = engine_of(explainer)
     folder = list_sounds(data, fewest_classes=1)
     tell_skipped(folder.skipped)
-    clips = chosen_clips(folder, explainer.manifest, fold)
-    clips, skipped = readable_clips(clips, explainer.manifest.sample_rate, strict)
-    where = domains_of(explainer, domain or "both")[0]
+    clips = chosen_clips(folder, engine.manifest, fold)
+    clips, skipped = readable_clips(clips, engine.manifest.sample_rate, strict)
+    where = domains_of(engine, domain or "both")[0]
     with progress(len(clips), "judging") as step:
         made = judge_prototypes(explainer, clips, domain=where, seed=seed, on_clip=step)
     if made.known:
@@ -75,8 +76,8 @@ def prototypes(
     table = made.table(seed=seed)
     if as_json:
         document = {
-            "bundle": explainer.manifest.name,
-            "bundle_id": explainer.manifest.bundle_id,
+            "bundle": engine.manifest.name,
+            "bundle_id": engine.manifest.bundle_id,
             "data": str(data),
             "domain": where,
             "clips": made.clips,
@@ -89,7 +90,7 @@ def prototypes(
         say_json(document, indent=2)
         return
     say(
-        f"{explainer.manifest.name}: {made.clips} clips, {made.right / made.clips:.1%} heard right; removed "
+        f"{engine.manifest.name}: {made.clips} clips, {made.right / made.clips:.1%} heard right; removed "
         f"from the {where}",
         "",
     )

@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from ...evaluation.faithfulness.conditions import Condition
     from ...evaluation.faithfulness.judge import Faithfulness, Plan
     from ...evaluation.table import Table
-    from ...runtime.explainer import Explainer
+    from ...runtime.engine import Engine
 
 
 def about(
-    explainer: Explainer, plan: Plan, conditions: Sequence[Condition], made: dict[str, Faithfulness]
+    engine: Engine, plan: Plan, conditions: Sequence[Condition], made: dict[str, Faithfulness]
 ) -> dict[str, Any]:
     """What was judged and how, JSON-ready."""
     from dataclasses import asdict
     from statistics import median
 
     return {
-        "bundle": explainer.manifest.name,
-        "bundle_id": explainer.manifest.bundle_id,
-        "device": explainer.device,
+        "bundle": engine.manifest.name,
+        "bundle_id": engine.manifest.bundle_id,
+        "device": engine.device,
         "seed": plan.seed,
         "reference": plan.reference,
         "area": plan.area,

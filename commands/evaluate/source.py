@@ -12,7 +12,7 @@ from ...runtime.arrays import FloatArray
 
 if TYPE_CHECKING:
     from ...evaluation.faithfulness.maskers import Masker
-    from ...runtime.explainer import Explainer
+    from ...runtime.engine import Engine
     from ...runtime.inference.window import Window
 
 # Logits of the exported graph may differ from the source's by this much; another model's differ by more.
@@ -30,15 +30,13 @@ class Attributed:
     binary: bool = True
     linear: bool = False
 
-    def __call__(
-        self, explainer: Explainer, heard: Window, target: int, random: np.random.Generator
-    ) -> FloatArray:
+    def __call__(self, engine: Engine, heard: Window, target: int, random: np.random.Generator) -> FloatArray:
         """Attribution [T, F], 0 and more."""
         made: FloatArray = self.attributions(heard.stft, target)
         return made
 
 
-def attributed(explainer: Explainer, source: str, names: list[str], seed: int) -> list[Masker]:
+def attributed(engine: Engine, source: str, names: list[str], seed: int) -> list[Masker]:
     """Maskers out of the attribution methods `names` over the source that the bundle was exported from.
 
     Raises MissingDependencyError without PyTorch or captum, SourceError where the source is another model.
@@ -59,7 +57,7 @@ def attributed(explainer: Explainer, source: str, names: list[str], seed: int) -
         raise SourceError(
             f"{source}: holds no PyTorch model, so nothing has a gradient; give a run directory"
         )
-    manifest = explainer.manifest
+    manifest = engine.manifest
     if list(found.labels) != manifest.labels or found.analysis != manifest.analysis:
         raise SourceError(f"{source}: is not what {manifest.name} was exported from; labels or STFT differ")
     made = [Attributed(name, Attributions(found, name, seed)) for name in names]
@@ -67,6 +65,6 @@ def attributed(explainer: Explainer, source: str, names: list[str], seed: int) -
     noise = (0.1 * np.random.default_rng(0).standard_normal((1, length))).astype(np.float32)
     with torch.no_grad():
         expected = found.reference.logits(torch.from_numpy(noise)).numpy()
-    if np.abs(expected - explainer.logits_of(noise)).max() > _SAME:
+    if np.abs(expected - engine.logits_of(noise)).max() > _SAME:
         raise SourceError(f"{source}: is not what {manifest.name} was exported from; its logits differ")
     return list(made)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ...errors import MethodError
 from ...runtime.arrays import FloatArray
-from ...runtime.explainer import Explainer
+from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
 from ...runtime.methods.components.dictionary import Dictionary
 from ...runtime.methods.components.result import relevance_of, selected_of
@@ -36,13 +36,11 @@ class ComponentMasker:
     linear: bool = True
     binary: bool = False
 
-    def __call__(
-        self, explainer: Explainer, heard: Window, target: int, random: np.random.Generator
-    ) -> FloatArray:
+    def __call__(self, engine: Engine, heard: Window, target: int, random: np.random.Generator) -> FloatArray:
         """Gain or mask [T, F] in 0..1; zeros where none is chosen."""
-        said = explainer.interpret(heard)
-        chosen = self.choose(explainer.dictionary, said, target, random)
-        return soft_mask(explainer.dictionary.columns, said["activations"], chosen)
+        said = engine.interpret(heard)
+        chosen = self.choose(engine.dictionary, said, target, random)
+        return soft_mask(engine.dictionary.columns, said["activations"], chosen)
 
 
 def selected(dictionary: Dictionary, pooled: FloatArray, target: int) -> tuple[int, ...]:

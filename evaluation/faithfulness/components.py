@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ...runtime.arrays import FloatArray
 from ...runtime.audio.sound import open_sound
 from ...runtime.audio.stft import as_complex
-from ...runtime.explainer import Explainer
+from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
 from ..data.folder import Clip, load_sound
 from ..statistics import Interval, bootstrap
@@ -54,7 +54,7 @@ class Interpreted:
 
 
 def interpret_clips(
-    explainer: Explainer,
+    engine: Engine,
     clips: Sequence[Clip],
     condition: Condition,
     *,
@@ -66,15 +66,15 @@ def interpret_clips(
     seed: of the untrained theta; on_clip: called after each clip (progress)
     Raises MethodError where the bundle has no interpreter, DataError (clips).
     """
-    manifest, untrained = explainer.manifest, random_theta(explainer.dictionary, seed)
+    manifest, untrained = engine.manifest, random_theta(engine.dictionary, seed)
     found: list[Interpreted] = []
     for clip in clips:
         waveform = condition(clip, load_sound(clip.path, manifest.sample_rate))
         opened = open_sound((waveform, manifest.sample_rate), None, manifest.sample_rate)
         truth = np.array([label in clip.labels for label in manifest.labels])
-        for number, heard in enumerate(explainer.hear(opened)):
-            said = explainer.interpret(heard)
-            squared, relative = _errors(explainer, heard, said["activations"])
+        for number, heard in enumerate(engine.windows(opened)):
+            said = engine.interpret(heard)
+            squared, relative = _errors(engine, heard, said["activations"])
             target = int(heard.logits.argmax())
             found.append(
                 Interpreted(
@@ -85,7 +85,7 @@ def interpret_clips(
                     component_logits=said["logits"],
                     recipe_logits=untrained @ said["pooled"],
                     truth=truth,
-                    selected=len(selected(explainer.dictionary, said["pooled"], target)),
+                    selected=len(selected(engine.dictionary, said["pooled"], target)),
                     squared_error=squared,
                     relative_error=relative,
                 )
@@ -153,10 +153,10 @@ def component_figures(windows: Sequence[Interpreted], *, seed: int = 0) -> dict[
     return {name: _interval(np.array(some), windows, seed) for name, some in values.items()}
 
 
-def _errors(explainer: Explainer, heard: Window, activations: FloatArray) -> tuple[float, float]:
+def _errors(engine: Engine, heard: Window, activations: FloatArray) -> tuple[float, float]:
     """Mean squared and relative error of W H for one window."""
     spectrum = np.log1p(np.abs(as_complex(heard.stft)))
-    missed = spectrum - activations.T @ explainer.dictionary.columns.T
+    missed = spectrum - activations.T @ engine.dictionary.columns.T
     norm = float(np.linalg.norm(spectrum))
     relative = float(np.linalg.norm(missed)) / norm if norm > 0.0 else float("nan")
     return float(np.mean(np.square(missed), dtype=np.float64)), relative

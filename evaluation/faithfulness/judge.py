@@ -19,7 +19,7 @@ import numpy as np
 from ...errors import MethodError
 from ...runtime.arrays import FloatArray
 from ...runtime.audio.sound import open_sound
-from ...runtime.explainer import Explainer
+from ...runtime.engine import Engine
 from ...runtime.inference.pipeline import BATCH
 from ...runtime.inference.scores import scores_of
 from ...runtime.inference.window import Window
@@ -118,9 +118,9 @@ class Plan:
     reference: bool = False
     seed: int = 0
 
-    def check(self, explainer: Explainer) -> None:
+    def check(self, engine: Engine) -> None:
         """Raise MethodError where the bundle lacks what the maskers need."""
-        manifest = explainer.manifest
+        manifest = engine.manifest
         names = [masker.name for masker in self.maskers]
         if len(set(names)) < len(names):
             raise MethodError(f"two of the methods have one name: {', '.join(names)}")
@@ -132,7 +132,7 @@ class Plan:
                     f"earmark train {recipe} and export again, or choose other methods and an area"
                 )
         ranked = any(masker.binary for masker in self.maskers)
-        if ranked and self.area is None and _own_masker(explainer) is None:
+        if ranked and self.area is None and _own_masker(engine) is None:
             raise MethodError(
                 f"{manifest.name}: has no decoder whose masks give the area that the others are cut to; "
                 "give an area (--area 0.2)"
@@ -144,7 +144,7 @@ class Plan:
 
 
 def judge(
-    explainer: Explainer,
+    engine: Engine,
     clips: Sequence[Clip],
     condition: Condition,
     plan: Plan,
@@ -157,17 +157,17 @@ def judge(
     condition. Deterministic: a clip's result depends on the seed and its name, not on its neighbours.
     on_clip: called after each clip (progress). Raises MethodError (plan), DataError (clips).
     """
-    plan.check(explainer)
+    plan.check(engine)
     made = Faithfulness()
-    manifest = explainer.manifest
+    manifest = engine.manifest
     for clip in clips:
         waveform = condition(clip, load_sound(clip.path, manifest.sample_rate))
-        for number, (heard, milliseconds) in enumerate(_windows(explainer, waveform)):
+        for number, (heard, milliseconds) in enumerate(_windows(engine, waveform)):
             made.classify_ms.append(milliseconds)
-            window = _Window(explainer, plan, clip, number, condition.name, heard)
+            window = _Window(engine, plan, clip, number, condition.name, heard)
             for domain in plan.domains:
                 if domain not in made.silence:
-                    scores = scores_of(silence_logits(explainer, heard, domain), manifest.task)
+                    scores = scores_of(silence_logits(engine, heard, domain), manifest.task)
                     first = int(scores.argmax())
                     made.silence[domain] = Silence(manifest.labels[first], float(scores[first]))
             made.windows += 1
@@ -184,13 +184,13 @@ def judge(
     return made
 
 
-def _windows(explainer: Explainer, waveform: FloatArray) -> Iterator[tuple[Window, float]]:
+def _windows(engine: Engine, waveform: FloatArray) -> Iterator[tuple[Window, float]]:
     """The windows of a clip as the model hears them, and the milliseconds that each took.
 
     The runtime hears a few windows together: their time is shared out evenly.
     """
-    rate = explainer.manifest.sample_rate
-    windows = explainer.hear(open_sound((waveform, rate), None, rate))
+    rate = engine.manifest.sample_rate
+    windows = engine.windows(open_sound((waveform, rate), None, rate))
     while True:
         start = time.perf_counter()
         batch = list(islice(windows, BATCH))
@@ -204,12 +204,12 @@ class _Window:
     """One window under all maskers."""
 
     def __init__(
-        self, explainer: Explainer, plan: Plan, clip: Clip, number: int, condition: str, heard: Window
+        self, engine: Engine, plan: Plan, clip: Clip, number: int, condition: str, heard: Window
     ) -> None:
-        self.explainer, self.plan, self.clip, self.number = explainer, plan, clip, number
+        self.engine, self.plan, self.clip, self.number = engine, plan, clip, number
         self.condition, self.heard = condition, heard
         self.target = int(heard.logits.argmax())
-        self.task = explainer.manifest.task
+        self.task = engine.manifest.task
 
     def judged(self) -> Iterator[tuple[list[Record], list[Record]]]:
         """Records of the table and of the curves, masker by masker."""
@@ -217,7 +217,7 @@ class _Window:
         for masker in self.plan.maskers:
             random = self._random(masker)
             start = time.perf_counter()
-            values = masker(self.explainer, self.heard, self.target, random)
+            values = masker(self.engine, self.heard, self.target, random)
             taken = 1e3 * (time.perf_counter() - start)
             if values.shape != self.heard.stft.shape[:2]:
                 raise MethodError(
@@ -247,10 +247,10 @@ class _Window:
         """The area that rankings of this window are cut to."""
         if self.plan.area is not None:
             return self.plan.area
-        own = _own_masker(self.explainer)
+        own = _own_masker(self.engine)
         if own is None or not any(masker.binary for masker in self.plan.maskers):
             return 0.0
-        return float(own(self.explainer, self.heard, self.target, self._random(own)).mean(dtype=np.float64))
+        return float(own(self.engine, self.heard, self.target, self._random(own)).mean(dtype=np.float64))
 
     def _random(self, masker: Masker, *more: str) -> np.random.Generator:
         clip = self.clip.name
@@ -264,8 +264,8 @@ class _Window:
 
     def _asked(self, masks: FloatArray, domain: Domain, linear: bool) -> Judged:
         """What the classifier says of the window under `masks` [m, T, F] and under their complements."""
-        kept = rescore(self.explainer, self.heard, masks, domain, linear=linear)
-        removed = rescore(self.explainer, self.heard, 1.0 - masks, domain, linear=linear)
+        kept = rescore(self.engine, self.heard, masks, domain, linear=linear)
+        removed = rescore(self.engine, self.heard, 1.0 - masks, domain, linear=linear)
         return Judged(
             full=np.repeat(scores_of(self.heard.logits[None], self.task), len(masks), axis=0),
             kept=scores_of(kept, self.task),
@@ -292,7 +292,7 @@ class _Window:
             condition=self.condition,
             domain=domain,
             masker=name,
-            target=self.explainer.manifest.labels[self.target],
+            target=self.engine.manifest.labels[self.target],
             p=float(judged.p[0]),
             q=float(judged.q[0]),
             o=float(judged.o[0]),
@@ -302,10 +302,10 @@ class _Window:
         )
 
 
-def _own_masker(explainer: Explainer) -> Masker | None:
+def _own_masker(engine: Engine) -> Masker | None:
     """The bundle's own mask, whose area rankings are cut to."""
     for stage, name in (("decoder", "mask"), ("interpreter", "components")):
-        if explainer.manifest.stage(stage) is not None:
+        if engine.manifest.stage(stage) is not None:
             return masker_of(name)
     return None
 

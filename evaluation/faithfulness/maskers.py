@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ...errors import MethodError
 from ...runtime.arrays import FloatArray
 from ...runtime.audio.stft import as_complex
-from ...runtime.explainer import Explainer
+from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
 from ..rescoring import Domain, domains_of, rescore
 from .component_maskers import COMPONENTS, USUAL, component_masker
@@ -27,7 +27,7 @@ from .component_maskers import COMPONENTS, USUAL, component_masker
 _BANDS = 16
 _SLICES = 20
 
-Compute = Callable[[Explainer, Window, int, np.random.Generator], FloatArray]
+Compute = Callable[[Engine, Window, int, np.random.Generator], FloatArray]
 
 
 class Masker(Protocol):
@@ -47,9 +47,7 @@ class Masker(Protocol):
     @property
     def linear(self) -> bool: ...  # noqa: D102
 
-    def __call__(
-        self, explainer: Explainer, heard: Window, target: int, random: np.random.Generator
-    ) -> FloatArray:
+    def __call__(self, engine: Engine, heard: Window, target: int, random: np.random.Generator) -> FloatArray:
         """Mask or ranking [T, F] of one window for the class index `target`."""
 
 
@@ -62,11 +60,9 @@ class Plain:
     compute: Compute
     linear: bool = False
 
-    def __call__(
-        self, explainer: Explainer, heard: Window, target: int, random: np.random.Generator
-    ) -> FloatArray:
+    def __call__(self, engine: Engine, heard: Window, target: int, random: np.random.Generator) -> FloatArray:
         """Mask or ranking [T, F]."""
-        return self.compute(explainer, heard, target, random)
+        return self.compute(engine, heard, target, random)
 
 
 def top_share(values: FloatArray, area: float, random: np.random.Generator) -> FloatArray:
@@ -90,24 +86,24 @@ def top_share(values: FloatArray, area: float, random: np.random.Generator) -> F
     return mask.reshape(values.shape)
 
 
-def _mask(explainer: Explainer, heard: Window, target: int, _: np.random.Generator) -> FloatArray:
-    return explainer.mask_of(heard, target)
+def _mask(engine: Engine, heard: Window, target: int, _: np.random.Generator) -> FloatArray:
+    return engine.mask_of(heard, target)
 
 
-def _random(_: Explainer, heard: Window, __: int, random: np.random.Generator) -> FloatArray:
+def _random(_: Engine, heard: Window, __: int, random: np.random.Generator) -> FloatArray:
     return random.random(heard.stft.shape[:2], np.float32)
 
 
-def _energy(_: Explainer, heard: Window, __: int, ___: np.random.Generator) -> FloatArray:
+def _energy(_: Engine, heard: Window, __: int, ___: np.random.Generator) -> FloatArray:
     return np.abs(as_complex(heard.stft))
 
 
-def _ones(_: Explainer, heard: Window, __: int, ___: np.random.Generator) -> FloatArray:
+def _ones(_: Engine, heard: Window, __: int, ___: np.random.Generator) -> FloatArray:
     return np.ones(heard.stft.shape[:2], np.float32)
 
 
 def _occlusion(
-    explainer: Explainer, heard: Window, target: int, _: np.random.Generator, *, axis: int
+    engine: Engine, heard: Window, target: int, _: np.random.Generator, *, axis: int
 ) -> FloatArray:
     """What the target's log score loses when one slice of the axis (0 time, 1 frequency) is removed.
 
@@ -116,16 +112,16 @@ def _occlusion(
     shape = heard.stft.shape[:2]
     place = np.arange(shape[axis], dtype=np.float64)
     if axis:
-        place = np.log1p(place * explainer.manifest.sample_rate / explainer.manifest.analysis.n_fft / 700.0)
+        place = np.log1p(place * engine.manifest.sample_rate / engine.manifest.analysis.n_fft / 700.0)
     place *= (_BANDS if axis else _SLICES) / max(place[-1], 1e-9)
     # The last frame or bin closes the last slice; low bands narrower than a bin do not exist.
     found, owner = np.unique(np.minimum(place.astype(int), int(place[-1]) - 1), return_inverse=True)
     count = len(found)
-    domain: Domain = domains_of(explainer)[0]
+    domain: Domain = domains_of(engine)[0]
     left = (owner != np.arange(count)[:, None]).astype(np.float32)
     masks = np.broadcast_to(left[:, None, :] if axis else left[:, :, None], (count, *shape))
-    scores = _log_score(rescore(explainer, heard, masks, domain), target, explainer.manifest.task)
-    losses = (_log_score(heard.logits[None], target, explainer.manifest.task) - scores)[owner]
+    scores = _log_score(rescore(engine, heard, masks, domain), target, engine.manifest.task)
+    losses = (_log_score(heard.logits[None], target, engine.manifest.task) - scores)[owner]
     return np.broadcast_to(losses if axis else losses[:, None], shape).astype(np.float32)
 
 
@@ -146,11 +142,9 @@ class Thresholded:
     binary: bool = False
     linear: bool = False
 
-    def __call__(
-        self, explainer: Explainer, heard: Window, target: int, random: np.random.Generator
-    ) -> FloatArray:
+    def __call__(self, engine: Engine, heard: Window, target: int, random: np.random.Generator) -> FloatArray:
         """Mask [T, F] of zeros and ones."""
-        return (explainer.mask_of(heard, target) >= self.threshold).astype(np.float32)
+        return (engine.mask_of(heard, target) >= self.threshold).astype(np.float32)
 
 
 # What needs a decoder.
@@ -171,13 +165,13 @@ _PLAIN: dict[str, Plain] = {
 MASKERS = ("mask", "thresholded", "random", "energy", "band_occlusion", "time_occlusion", "ones")
 
 
-def usual_maskers(explainer: Explainer) -> tuple[str, ...]:
+def usual_maskers(engine: Engine) -> tuple[str, ...]:
     """The rows of a table in which none is named: the bundle's own explanations, and what needs none.
 
     Without any explanation also the decoder's, so that its lack is told.
     """
-    components = explainer.manifest.stage("interpreter") is not None
-    decoder = explainer.manifest.stage("decoder") is not None or not components
+    components = engine.manifest.stage("interpreter") is not None
+    decoder = engine.manifest.stage("decoder") is not None or not components
     others = tuple(name for name in MASKERS if name not in DECODED)
     return (*(DECODED if decoder else ()), *(USUAL if components else ()), *others)
 

@@ -18,7 +18,8 @@ from scipy import special
 from ...errors import DataError, MethodError
 from ...runtime.arrays import FloatArray
 from ...runtime.audio.sound import open_sound
-from ...runtime.explainer import Explainer
+from ...runtime.engine import Engine
+from ...runtime.explainer import Explainer, engine_of
 from ...runtime.methods.components.result import relevance_of
 from ...runtime.methods.segments.callable import segments
 
@@ -43,17 +44,22 @@ class Task:
     seed: int = 0
 
     @property
+    def engine(self) -> Engine:
+        """The graphs below the explainer."""
+        return engine_of(self.explainer)
+
+    @property
     def rate(self) -> int:
         """Hz."""
-        return int(self.explainer.manifest.sample_rate)
+        return int(self.engine.manifest.sample_rate)
 
     def probabilities(self, waveforms: FloatArray) -> Values:
         """Waveforms [B, N] -> the target's probability [B]; short sound is padded as the model's own is."""
-        manifest = self.explainer.manifest
+        manifest = self.engine.manifest
         missing = math.ceil(manifest.window.minimum_seconds * self.rate) - waveforms.shape[1]
         if missing > 0:
             waveforms = np.pad(waveforms, ((0, 0), (0, missing)))
-        logits = self.explainer.logits_of(np.ascontiguousarray(waveforms, np.float32))
+        logits = self.engine.logits_of(np.ascontiguousarray(waveforms, np.float32))
         # In float64: a confident model's log-odds must not end where float32 rounds to 1.
         wide = logits.astype(np.float64)
         scores = special.expit(wide) if manifest.task == "multi_label" else special.softmax(wide, axis=1)
@@ -92,16 +98,17 @@ def task_of(
     Of several labels the target counts as first where it is heard (its score is at least 0.5).
     sound: path, or a waveform with its rate. Raises AudioError; DataError for sound longer than a window.
     """
-    opened = open_sound(sound, sample_rate, explainer.manifest.sample_rate)
-    heard = list(explainer.hear(opened))
+    engine = engine_of(explainer)
+    opened = open_sound(sound, sample_rate, engine.manifest.sample_rate)
+    heard = list(engine.windows(opened))
     if len(heard) != 1:
         raise DataError(
             f"{opened.name}: is longer than the model's window; cut it into clips of "
-            f"{explainer.manifest.window.seconds:g} s for this table"
+            f"{engine.manifest.window.seconds:g} s for this table"
         )
     waveform = heard[0].waveform[: opened.samples]
     logits = heard[0].logits
-    present = explainer.manifest.task == "multi_label" and logits[target] >= 0.0
+    present = engine.manifest.task == "multi_label" and logits[target] >= 0.0
     return Task(explainer, waveform, target, edges, seed), target if present else int(np.argmax(logits))
 
 
@@ -144,11 +151,11 @@ class MaskEvidence:
     def __call__(self, task: Task) -> Found:
         """Mean over the frames of each segment of sum_f M log1p|S|, or of sum_f M."""
         opened = open_sound(task.waveform, task.rate, task.rate)
-        heard = next(iter(task.explainer.hear(opened)))
-        mask = task.explainer.mask_of(heard, task.target)
+        heard = next(iter(task.engine.windows(opened)))
+        mask = task.engine.mask_of(heard, task.target)
         if self.weighted:
             mask = mask * np.log1p(np.hypot(heard.stft[..., 0], heard.stft[..., 1]))
-        times = np.arange(len(mask)) * task.explainer.manifest.analysis.hop / task.rate
+        times = np.arange(len(mask)) * task.engine.manifest.analysis.hop / task.rate
         return Found(over_segments(times, mask.sum(axis=1), task.edges), 1)
 
 
@@ -161,11 +168,11 @@ class ComponentActivity:
     def __call__(self, task: Task) -> Found:
         """Mean over the frames of each segment of sum_k max(r_k, 0) h_k."""
         opened = open_sound(task.waveform, task.rate, task.rate)
-        heard = next(iter(task.explainer.hear(opened)))
-        said = task.explainer.interpret(heard)
-        relevance = relevance_of(task.explainer.dictionary.theta[task.target] * said["pooled"])
+        heard = next(iter(task.engine.windows(opened)))
+        said = task.engine.interpret(heard)
+        relevance = relevance_of(task.engine.dictionary.theta[task.target] * said["pooled"])
         activity = np.maximum(relevance, 0.0) @ said["activations"]
-        times = np.arange(len(activity)) * task.explainer.manifest.analysis.hop / task.rate
+        times = np.arange(len(activity)) * task.engine.manifest.analysis.hop / task.rate
         return Found(over_segments(times, activity, task.edges), 1)
 
 
@@ -279,9 +286,10 @@ def available(explainer: Explainer, settings: Mapping[str, Any] | None = None) -
         Segments("segments", settings or {}),
         Segments("segments_signed", settings or {}, signed=True),
     ]
-    if explainer.manifest.stage("decoder") is not None:
+    manifest = engine_of(explainer).manifest
+    if manifest.stage("decoder") is not None:
         found += [MaskEvidence("mask"), MaskEvidence("mask_alone", weighted=False)]
-    if explainer.manifest.stage("interpreter") is not None:
+    if manifest.stage("interpreter") is not None:
         found.append(ComponentActivity())
     if "prototypes" in explainer.methods:
         found += [PrototypePlaces("channels"), PrototypePlaces("prototypes_time", "time")]

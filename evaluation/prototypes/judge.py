@@ -19,7 +19,8 @@ from ...errors import MethodError
 from ...runtime.arrays import FloatArray
 from ...runtime.audio.sound import open_sound
 from ...runtime.audio.stft import as_complex, inverse
-from ...runtime.explainer import Explainer
+from ...runtime.engine import Engine
+from ...runtime.explainer import Explainer, engine_of
 from ...runtime.inference.window import Window
 from ...runtime.methods.prototypes.result import Place, Prototype
 from ...runtime.results import Result
@@ -125,33 +126,34 @@ def judge_prototypes(
     Clips that are in the index themselves are left out. A clip's figures depend on the seed and its name
     alone. Raises MethodError where the bundle has no prototypes, DataError for a clip that cannot be read.
     """
-    where = domain or domains_of(explainer)[0]
+    engine = engine_of(explainer)
+    where = domain or domains_of(engine)[0]
     made = PrototypeJudgement()
-    rate = explainer.manifest.sample_rate
-    indexed = _indexed(explainer)
+    rate = engine.manifest.sample_rate
+    indexed = _indexed(engine)
     for clip in clips:
         if hashlib.sha256(clip.path.read_bytes()).hexdigest() in indexed:
             made.known.append(clip.name)
             continue
         waveform = load_sound(clip.path, rate)
         result = explainer.explain(waveform, rate, methods=["prototypes"], seed=seed)
-        windows = list(explainer.hear(open_sound(waveform, rate, rate)))
+        windows = list(engine.windows(open_sound(waveform, rate, rate)))
         made.clips += 1
         made.right += result.target in clip.labels
         for view, found in (result.prototypes or {}).items():
             random = generator(seed, clip.name, view)
-            drops = _Deletion(explainer, windows, result, found[0].place, where)
+            drops = _Deletion(engine, windows, result, found[0].place, where)
             made.records.append(_record(clip, result, view, found, drops, fills, draws, random))
         if on_clip is not None:
             on_clip()
     return made
 
 
-def _indexed(explainer: Explainer) -> set[str]:
+def _indexed(engine: Engine) -> set[str]:
     """The sounds that are in the index, by the hash of their file."""
     from ...runtime.methods.prototypes.method import open_generation
 
-    generation = open_generation(explainer.bundle.path, explainer.manifest)
+    generation = open_generation(engine.bundle.path, engine.manifest)
     return {clip.sha256 for clip in generation.all_clips()}
 
 
@@ -192,18 +194,18 @@ class _Deletion:
     """One window of a sound, and a place in it that is to be taken out."""
 
     def __init__(
-        self, explainer: Explainer, windows: Sequence[Window], result: Result, place: Place, domain: Domain
+        self, engine: Engine, windows: Sequence[Window], result: Result, place: Place, domain: Domain
     ) -> None:
-        self._explainer, self._domain = explainer, domain
-        self._target = explainer.labels.index(result.target)
-        rate = explainer.manifest.sample_rate
+        self._engine, self._domain = engine, domain
+        self._target = engine.manifest.labels.index(result.target)
+        rate = engine.manifest.sample_rate
         middle = 0.5 * (place.start_s + place.end_s) * rate
         inside = [one for one in windows if one.offset <= middle < one.offset + one.waveform.shape[-1]]
         if not inside:
             raise MethodError(f"{result.input}: a prototype's place lies in no window of the sound")
         # Of overlapping windows the one that says most for the target, as the account has it.
         self._heard = max(inside, key=lambda one: float(one.logits[self._target]))
-        spec = explainer.manifest.analysis
+        spec = engine.manifest.analysis
         start = self._heard.offset / rate
         frames, bins = self._heard.stft.shape[:2]
         # The frames that hold sound, not padding.
@@ -244,10 +246,10 @@ class _Deletion:
 
     def _logits(self, spectra: FloatArray) -> FloatArray:
         if self._domain == "spectrogram":
-            return self._explainer.logits_of_spectra(spectra)
-        spec = self._explainer.manifest.analysis
+            return self._engine.logits_of_spectra(spectra)
+        spec = self._engine.manifest.analysis
         waves = inverse(as_complex(spectra), spec, self._heard.waveform.shape[-1])
-        return self._explainer.logits_of(waves)
+        return self._engine.logits_of(waves)
 
 
 def _within(grid: npt.NDArray[np.float64], low: float, high: float) -> slice:

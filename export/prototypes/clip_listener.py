@@ -14,7 +14,7 @@ from ...prototypes_index.views import FloatArray
 from ...runtime.audio.sound import OpenSound, open_sound
 from ...runtime.audio.writing import open_sound_file
 from ...runtime.bundle.open import Bundle
-from ...runtime.explainer import Explainer
+from ...runtime.engine import Engine
 from ...runtime.methods.prototypes.method import grid_of
 
 
@@ -47,15 +47,15 @@ class ClipListener:
         Raises DeviceError, MissingDependencyError, and PrototypeIndexError where the
         bundle has no feature map.
         """
-        self._explainer = Explainer(bundle, device)
-        spec = self._explainer.manifest.feature_map
+        self._engine = Engine(bundle, device)
+        spec = self._engine.manifest.feature_map
         if spec is None:
             raise PrototypeIndexError(
                 f"{bundle.path}: this bundle has no feature map; export it again with one"
             )
         self._taps, self._grid, self._embeddings = spec.taps, grid_of(spec), embeddings
-        self._rate = self._explainer.manifest.sample_rate
-        self._frame_s = self._explainer.manifest.analysis.window_length / self._rate
+        self._rate = self._engine.manifest.sample_rate
+        self._frame_s = self._engine.manifest.analysis.window_length / self._rate
 
     def open(self, path: Path) -> OpenSound:
         """Open one file. Raises AudioError where it cannot be heard, UnfitError for silence and clicks.
@@ -77,7 +77,7 @@ class ClipListener:
 
         Raises DataError where its feature map is not finite.
         """
-        for heard in self._explainer.hear(opened):
+        for heard in self._engine.windows(opened):
             samples = heard.waveform.shape[-1]
             real = min(samples, opened.samples - heard.offset)
             offset, duration = heard.offset / self._rate, real / self._rate
@@ -88,7 +88,7 @@ class ClipListener:
             # Before the graph, whose answers would blame the bundle.
             if not all(np.isfinite(feed).all() for feed in feeds.values()):
                 raise DataError(f"{opened.name}: its feature map holds numbers that are not finite; left out")
-            made = self._explainer.run_graph(self._embeddings, feeds)
+            made = self._engine.run_graph(self._embeddings, feeds)
             maps = {name: made[name][0] for name in ("square", "time", "frequency")}
             frames = self._grid.frames_in(duration) if real < samples else None
             yield HeardClip(offset, duration, maps, frames)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import json
-import pickle
 import re
 import shutil
 import sys
@@ -23,7 +22,8 @@ from earmark.commands.settings_options import option_names
 from earmark.export.training.apex.settings import ApexSettings
 from earmark.export.training.l2i.settings import L2iSettings
 from earmark.export.training.settings import ClassifierSettings, LmacSettings
-from earmark.runtime.explainer import SHIPPED, Explainer, load
+from earmark.runtime.bundle.open import Bundle
+from earmark.runtime.explainer import SHIPPED, load
 from earmark.runtime.methods.segments.settings import SegmentSettings, require
 
 PACKAGE = Path(earmark.__file__).parent
@@ -217,7 +217,7 @@ def test_the_answer_names_its_bundle_and_the_demo_says_that_it_is_one(run, tmp_p
     monkeypatch.delenv("EARMARK_BUNDLE", raising=False)
     own = tmp_path / "own"
     shutil.copytree(SHIPPED, own)
-    name = earmark.load(SHIPPED, device="cpu").manifest.name
+    name = Bundle.open(SHIPPED).manifest.name
     demo = "the shipped demo answered"
     first = run("explain")
     assert first.exit_code == 0
@@ -228,10 +228,6 @@ def test_the_answer_names_its_bundle_and_the_demo_says_that_it_is_one(run, tmp_p
     assert record["bundle"] == name
     assert demo in record["warnings"][0]
     assert demo not in run("explain", EXAMPLE, "-b", own).stdout
-    explainer = Explainer(SHIPPED, "cpu", demo=True)
-    for one in (explainer, pickle.loads(pickle.dumps(explainer))):
-        result = one.explain(EXAMPLE, methods=[])
-        assert (result.bundle, demo in result.warnings[0]) == (name, True)
     result = earmark.load(device="cpu").explain(EXAMPLE, methods=[])
     assert (result.bundle, result.warnings) == (name, ())
     monkeypatch.setenv("EARMARK_BUNDLE", str(own))

@@ -25,7 +25,7 @@ from earmark.evaluation.faithfulness.conditions import Condition
 from earmark.evaluation.rescoring import rescore
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.audio.sound import open_sound
-from earmark.runtime.explainer import SHIPPED
+from earmark.runtime.explainer import SHIPPED, engine_of
 
 RATE = 16000
 LABELS = ("kick", "snare", "bell")
@@ -40,7 +40,7 @@ def explainer(components_bundle):
 @pytest.fixture(scope="module")
 def heard(explainer):
     wave = make_clip("snare", [5, 5], snr_db=15.0).waveform
-    return next(iter(explainer.hear(open_sound((wave, RATE), None, RATE))))
+    return next(iter(engine_of(explainer).windows(open_sound((wave, RATE), None, RATE))))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def evaluated(*arguments):
 def test_maskers_give_gains_of_components_the_same_each_time(explainer, heard, name):
     masker = component_masker(name)
     target = int(heard.logits.argmax())
-    masks = [masker(explainer, heard, target, np.random.default_rng(3)) for _ in range(2)]
+    masks = [masker(engine_of(explainer), heard, target, np.random.default_rng(3)) for _ in range(2)]
     assert masks[0].shape == heard.stft.shape[:2]
     assert 0.0 <= masks[0].min() <= masks[0].max() <= 1.0
     assert masks[0].max() > 0.0
@@ -104,10 +104,10 @@ def test_maskers_give_gains_of_components_the_same_each_time(explainer, heard, n
 
 def test_the_masker_is_what_is_listened_to(explainer, heard):
     target = int(heard.logits.argmax())
-    gain = component_masker("components")(explainer, heard, target, np.random.default_rng(0))
+    gain = component_masker("components")(engine_of(explainer), heard, target, np.random.default_rng(0))
     found = explainer.explain(heard.waveform, RATE, methods=["components"], rescore=True).components
     for masks, key in ((gain, "mask_in"), (1.0 - gain, "mask_out")):
-        logits = rescore(explainer, heard, masks[None], "spectrogram", linear=True)[0]
+        logits = rescore(engine_of(explainer), heard, masks[None], "spectrogram", linear=True)[0]
         score = float(np.exp(logits[target]) / np.exp(logits).sum())
         assert found.rescored["spectrogram"][key] == pytest.approx(score, abs=1e-4)
 
@@ -115,7 +115,7 @@ def test_the_masker_is_what_is_listened_to(explainer, heard):
 def test_random_components_are_as_many_or_as_much_and_active(explainer, heard):
     target = int(heard.logits.argmax())
     count = len(explainer.explain(heard.waveform, RATE, methods=["components"]).components.selected)
-    said, dictionary = explainer.interpret(heard), explainer.dictionary
+    said, dictionary = engine_of(explainer).interpret(heard), engine_of(explainer).dictionary
     drawn = {
         component_masker("random_components").choose(dictionary, said, target, np.random.default_rng(seed))
         for seed in range(30)
@@ -123,10 +123,10 @@ def test_random_components_are_as_many_or_as_much_and_active(explainer, heard):
     assert {len(some) for some in drawn} == {count}
     assert all(said["activations"][list(some)].max(axis=1).min() > 0 for some in drawn)
     assert len(drawn) > 5
-    own = component_masker("components")(explainer, heard, target, np.random.default_rng(0)).mean()
+    own = component_masker("components")(engine_of(explainer), heard, target, np.random.default_rng(0)).mean()
     for one, most in (("random_components_area", 0.12), ("random_components", 1.0)):
         areas = [
-            component_masker(one)(explainer, heard, target, np.random.default_rng(seed)).mean()
+            component_masker(one)(engine_of(explainer), heard, target, np.random.default_rng(seed)).mean()
             for seed in range(10)
         ]
         assert abs(np.mean(areas) - own) < most
@@ -174,14 +174,14 @@ def test_f1_is_scikit_learns():
 
 def test_reconstruction_and_the_recipes_theta_are_measured(explainer, data):
     clips = list_sounds(data).clips
-    windows = interpret_clips(explainer, clips, Condition("clean", RATE))
+    windows = interpret_clips(engine_of(explainer), clips, Condition("clean", RATE))
     assert len(windows) == 6
     for one in windows:
         assert 0.0 < one.relative_error < 1.0
         assert one.truth.sum() == 1
-    theta = random_theta(explainer.dictionary)
-    assert np.array_equal(theta, random_theta(explainer.dictionary))
-    assert not np.array_equal(theta, random_theta(explainer.dictionary, 1))
+    theta = random_theta(engine_of(explainer).dictionary)
+    assert np.array_equal(theta, random_theta(engine_of(explainer).dictionary))
+    assert not np.array_equal(theta, random_theta(engine_of(explainer).dictionary, 1))
     assert np.abs(theta).max() <= 1 / 4.0
     assert not np.array_equal(windows[0].recipe_logits, windows[0].component_logits)
 
@@ -266,7 +266,7 @@ def test_several_labels_end_to_end(several, mixtures):
     with earmark.load(several, device="cpu") as explainer:
         right = 0
         for clip in list_sounds(mixtures).clips:
-            heard = next(iter(explainer.hear(open_sound(clip.path, None, RATE))))
+            heard = next(iter(engine_of(explainer).windows(open_sound(clip.path, None, RATE))))
             scores = {label: heard.logits[explainer.labels.index(label)] for label in clip.labels}
             first = explainer.labels[int(heard.logits.argmax())]
             right += sum(label == first or score >= 0 for label, score in scores.items())

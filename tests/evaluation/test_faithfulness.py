@@ -19,7 +19,8 @@ from earmark.evaluation.rescoring import domains_of, rescore
 from earmark.evaluation.synthesis import make_clip, write_folder
 from earmark.runtime.audio.sound import open_sound
 from earmark.runtime.audio.stft import as_complex, forward
-from earmark.runtime.inference.window import Window
+from earmark.runtime.explainer import engine_of
+from earmark.runtime.methods.protocol import Window
 
 RATE = 16_000
 
@@ -48,8 +49,8 @@ def clean(clips):
 
 @pytest.fixture(scope="module")
 def judged(explainer, clips):
-    plan = Plan([masker_of(name) for name in MASKERS], domains_of(explainer))
-    return judge(explainer, clips, clean(clips), plan)
+    plan = Plan([masker_of(name) for name in MASKERS], domains_of(engine_of(explainer)))
+    return judge(engine_of(explainer), clips, clean(clips), plan)
 
 
 def cell(table, key, method, domain="spectrogram"):
@@ -76,7 +77,7 @@ class TwoTones:
     def logits_of(self, waveforms):
         return self._logits(np.abs(forward(waveforms, self.manifest.analysis)))
 
-    def hear(self, opened):
+    def windows(self, opened):
         wave = next(opened.model_blocks())
         stft = forward(wave[0], self.manifest.analysis)
         stft = np.stack([stft.real, stft.imag], axis=-1)
@@ -86,7 +87,7 @@ class TwoTones:
 @pytest.fixture
 def tones(explainer, tmp_path):
     """The model, and clips in which a low tone is a little louder than a high one."""
-    manifest = explainer.manifest
+    manifest = engine_of(explainer).manifest
     stages = [stage for stage in manifest.stages if stage.name != "decoder"]
     fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__}
     spec = type(manifest)(**{**fields, "labels": ["low", "high"], "stages": stages})
@@ -169,8 +170,8 @@ def test_the_figures_are_those_of_rescoring_by_the_explainer(explainer, clips, j
 
 def test_deterministic_and_independent_of_neighbours(explainer, clips, judged):
     plan = Plan([masker_of("random"), masker_of("energy")], ["spectrogram"], seed=0)
-    alone = judge(explainer, clips[5:7][::-1], clean(clips), plan).records
-    again = judge(explainer, clips[5:7][::-1], clean(clips), plan).records
+    alone = judge(engine_of(explainer), clips[5:7][::-1], clean(clips), plan).records
+    again = judge(engine_of(explainer), clips[5:7][::-1], clean(clips), plan).records
     assert [replace(r, milliseconds=0) for r in alone] == [replace(r, milliseconds=0) for r in again]
     for record in alone:
         same = next(
@@ -179,13 +180,13 @@ def test_deterministic_and_independent_of_neighbours(explainer, clips, judged):
             if (r.clip, r.masker, r.domain) == (record.clip, record.masker, record.domain)
         )
         assert record.values == pytest.approx(same.values, abs=1e-5)
-    other = judge(explainer, clips[5:7][::-1], clean(clips), replace(plan, seed=1)).records
+    other = judge(engine_of(explainer), clips[5:7][::-1], clean(clips), replace(plan, seed=1)).records
     assert [r.q for r in other if r.masker == "random"] != [r.q for r in alone if r.masker == "random"]
 
 
 def test_curves_rise_with_the_area(explainer, clips):
     plan = Plan([masker_of("energy"), masker_of("ones")], ["spectrogram"], areas=(0.02, 0.3, 1.0))
-    made = judge(explainer, clips[::3], clean(clips), plan)
+    made = judge(engine_of(explainer), clips[::3], clean(clips), plan)
     points = curves(made.curve)
     assert {point["method"] for point in points} == {"energy"}
     assert [point["wanted_area"] for point in points] == [0.02, 0.3, 1.0]
@@ -200,7 +201,7 @@ def test_every_window_of_a_long_sound_is_judged_for_its_own_class(explainer, cli
     (tmp_path / "kick").mkdir()
     soundfile.write(tmp_path / "kick" / "1-7-A.wav", np.concatenate([*pieces, pieces[0]]), RATE)
     long = list_sounds(tmp_path, fewest_classes=1).clips
-    made = judge(explainer, long, clean(long), Plan([masker_of("mask")], ["spectrogram"]))
+    made = judge(engine_of(explainer), long, clean(long), Plan([masker_of("mask")], ["spectrogram"]))
     assert (made.clips, made.windows) == (1, 5)
     assert [record.window for record in made.records] == list(range(5))
     assert {"kick", "bell"} <= {record.target for record in made.records}
@@ -209,22 +210,22 @@ def test_every_window_of_a_long_sound_is_judged_for_its_own_class(explainer, cli
 
 
 def test_silence_is_asked_about(explainer, clips, judged):
-    window = next(iter(explainer.hear(open_sound(str(clips[0].path), None, RATE))))
+    window = next(iter(engine_of(explainer).windows(open_sound(str(clips[0].path), None, RATE))))
     nothing = np.zeros((1, *window.stft.shape[:2]), np.float32)
     for domain in ("spectrogram", "audio"):
-        first = int(rescore(explainer, window, nothing, domain)[0].argmax())
+        first = int(rescore(engine_of(explainer), window, nothing, domain)[0].argmax())
         assert judged.silence[domain].label == explainer.labels[first]
 
 
 def test_several_labels_are_judged_by_their_own_scores(explainer, clips):
-    manifest = explainer.manifest
+    manifest = engine_of(explainer).manifest
     fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__}
 
     class SeveralLabels:
         """The shipped model, read as one whose labels do not exclude each other."""
 
         def __getattr__(self, name):
-            return getattr(explainer, name)
+            return getattr(engine_of(explainer), name)
 
     several = SeveralLabels()
     several.manifest = type(manifest)(**{**fields, "task": "multi_label"})
@@ -268,8 +269,8 @@ def test_the_figures_of_the_shipped_bundle_are_those_of_its_training(explainer, 
     demo = pytest.importorskip("earmark.export.demo")
     write_folder(tmp_path, demo.SEED, demo.CLIPS_PER_CLASS)
     held_out = [clip for clip in list_sounds(tmp_path).clips if clip.fold == demo.HELD_OUT_FOLD]
-    found = explainer.manifest.evaluation
-    made = judge(explainer, held_out, clean(held_out), Plan([masker_of("mask")], ["spectrogram"]))
+    found = engine_of(explainer).manifest.evaluation
+    made = judge(engine_of(explainer), held_out, clean(held_out), Plan([masker_of("mask")], ["spectrogram"]))
     assert made.right / made.windows == pytest.approx(found["validation_accuracy"], abs=1e-6)
     table = summary(made.records)
     for key, tolerance in (

@@ -15,7 +15,7 @@ from earmark.cli import main
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.prototypes.judge import PrototypeJudgement, Record, judge_prototypes
 from earmark.evaluation.synthesis import make_clip
-from earmark.runtime.explainer import SHIPPED
+from earmark.runtime.explainer import SHIPPED, engine_of
 from earmark.runtime.inference.pipeline import BATCH
 
 LABELS = ("snare", "bell", "kick")
@@ -33,7 +33,9 @@ def sounds(explainer, tmp_path_factory):
         (folder / label).mkdir()
         for take in range(2):
             wave = make_clip(label, [21, number, take], snr_db=25.0).waveform
-            soundfile.write(folder / label / f"{'ab'[take]}x.wav", wave, explainer.manifest.sample_rate)
+            soundfile.write(
+                folder / label / f"{'ab'[take]}x.wav", wave, engine_of(explainer).manifest.sample_rate
+            )
     return folder
 
 
@@ -76,15 +78,17 @@ def test_deleting_the_place_is_what_a_masked_sound_says(explainer, sounds):
     wave, rate = soundfile.read(clip.path, dtype="float32")
     from earmark.runtime.audio.sound import open_sound
 
-    (heard,) = explainer.hear(open_sound((wave, rate), None, rate))
-    spec = explainer.manifest.analysis
+    (heard,) = engine_of(explainer).windows(open_sound((wave, rate), None, rate))
+    spec = engine_of(explainer).manifest.analysis
     times = np.arange(len(heard.stft)) * spec.hop / rate
     hertz = np.arange(heard.stft.shape[1]) * rate / spec.n_fft
     outside = ~(
         ((times >= place.start_s) & (times < place.end_s))[:, None]
         & ((hertz >= place.fmin_hz) & (hertz < place.fmax_hz))
     )
-    logits = explainer.logits_of_spectra((heard.stft * outside[..., None])[None].astype(np.float32))
+    logits = engine_of(explainer).logits_of_spectra(
+        (heard.stft * outside[..., None])[None].astype(np.float32)
+    )
     target = explainer.labels.index(record.target)
     assert record.drops["silence"] == pytest.approx(heard.logits[target] - logits[0, target], abs=1e-4)
     assert record.size == pytest.approx((~outside).mean(), rel=0.1)

@@ -18,6 +18,7 @@ from earmark.errors import (
 from earmark.export.bundle.write import write_bundle
 from earmark.export.training.apex.settings import ApexSettings
 from earmark.export.training.settings import ClassifierSettings
+from earmark.runtime.bundle.open import Bundle
 
 later("onnxruntime")
 later("torch")
@@ -57,7 +58,7 @@ def bundle(tiny_bundle, tmp_path):
 
 def info_of(bundle):
     """index_info.json of the generation in force."""
-    spec = earmark.load(bundle).manifest.prototypes
+    spec = Bundle.open(bundle).manifest.prototypes
     return json.loads((bundle / "prototypes" / spec.generation / "index_info.json").read_text())
 
 
@@ -119,7 +120,7 @@ def test_a_u_a_view_and_a_general_u(bundle, sounds):
     assert summary["orthogonality"] is None
     assert summary["invariance"]["fp64"] < 1e-9
     assert summary["invariance"]["fp32"] < 1e-3
-    generation = bundle / "prototypes" / earmark.load(bundle).manifest.prototypes.generation
+    generation = bundle / "prototypes" / Bundle.open(bundle).manifest.prototypes.generation
     session = pytest.importorskip("onnxruntime").InferenceSession(str(generation / "embeddings.onnx"))
     assert "contributions_time" in {output.name for output in session.get_outputs()}
 

@@ -12,6 +12,7 @@ import soundfile
 
 import earmark
 from earmark.evaluation.synthesis import RECIPES, clip_of
+from earmark.runtime.explainer import engine_of
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "runtime" / "shipped" / "example.flac"
@@ -89,7 +90,7 @@ def test_fresh_sounds_get_their_labels(explained, fresh):
 
 def test_masks_lie_on_the_event(explainer, explained, fresh):
     """Cells where the event outweighs the background are kept, the others are not."""
-    analysis = explainer.manifest.analysis
+    analysis = engine_of(explainer).manifest.analysis
     inside, outside, event_kept, noise_kept = [], [], [], []
     for result, clip in zip(explained, fresh, strict=True):
         event = magnitude(clip.event, analysis)
@@ -122,7 +123,7 @@ def test_masks_are_faithful(explained):
 def test_shipped_bundle_is_small_whole_and_complete(explainer):
     folder = ROOT / "runtime" / "shipped"
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= 8e6
-    manifest = explainer.manifest
+    manifest = engine_of(explainer).manifest
     assert manifest.labels == sorted(RECIPES)
     assert {stage.name for stage in manifest.stages} >= {"frontend", "classifier", "decoder", "embeddings"}
     assert manifest.prototypes.audio

@@ -17,6 +17,7 @@ from earmark.cli import main
 from earmark.errors import SourceError
 from earmark.export.bundle.write import write_bundle
 from earmark.export.sources.onnx.file import load, read_labels
+from earmark.runtime.explainer import engine_of
 from earmark.runtime.verify import verify
 
 RATE, CLASSES, KERNEL, STRIDE = 8000, 4, 64, 16
@@ -120,7 +121,7 @@ def test_a_graph_becomes_a_bundle_that_says_the_same(tmp_path, form):
     with earmark.load(tmp_path / "bundle", device="cpu") as explainer:
         for samples in (4000,) if fixed else (300, 4000, 4040):
             sounds = waves(3, samples, seed=samples)
-            np.testing.assert_allclose(explainer.logits_of(sounds), by_hand(sounds), atol=1e-4)
+            np.testing.assert_allclose(engine_of(explainer).logits_of(sounds), by_hand(sounds), atol=1e-4)
         scores = dict(explainer.explain(sounds[0], sample_rate=RATE, methods=[]).predictions)
         np.testing.assert_allclose(
             [scores[label] for label in LABELS], softmax(by_hand(sounds[:1]))[0], atol=1e-5
@@ -179,7 +180,7 @@ def test_probabilities_become_logits(tmp_path, last, scores, task, hidden):
     sounds = waves(2, 4000)
     expected = by_hand(sounds)
     with earmark.load(tmp_path / "bundle", device="cpu") as explainer:
-        made = explainer.logits_of(sounds)
+        made = engine_of(explainer).logits_of(sounds)
         if task == "single_label":
             np.testing.assert_allclose(softmax(made), softmax(expected), atol=1e-6)
             np.testing.assert_allclose(np.log(softmax(made)), np.log(softmax(expected)), atol=1e-4)
@@ -216,7 +217,9 @@ def test_weights_beside_the_graph(tmp_path):
     manifest = write_bundle(load(path, **told), tmp_path / "bundle")
     assert manifest.stage("classifier").data == ["classifier.onnx.data"]
     with earmark.load(tmp_path / "bundle", device="cpu") as explainer:
-        np.testing.assert_allclose(explainer.logits_of(waves(2, 4000)), by_hand(waves(2, 4000)), atol=1e-4)
+        np.testing.assert_allclose(
+            engine_of(explainer).logits_of(waves(2, 4000)), by_hand(waves(2, 4000)), atol=1e-4
+        )
 
     content = (tmp_path / "net.bin").read_bytes()
     (tmp_path / "net.bin").write_bytes(content[:1000])
@@ -321,7 +324,9 @@ def test_several_outputs(tmp_path):
         load(path, **told, output="x")
     write_bundle(load(path, **told, output="opposite"), tmp_path / "bundle")
     with earmark.load(tmp_path / "bundle", device="cpu") as explainer:
-        np.testing.assert_allclose(explainer.logits_of(waves(1, 4000)), -by_hand(waves(1, 4000)), atol=1e-4)
+        np.testing.assert_allclose(
+            engine_of(explainer).logits_of(waves(1, 4000)), -by_hand(waves(1, 4000)), atol=1e-4
+        )
 
 
 def test_labels(tmp_path):
@@ -407,4 +412,6 @@ def test_a_graph_by_torch_onnx_export(tmp_path):
     assert manifest.parity["fp32"]["logits"]["max_abs"] <= 1e-4
     with earmark.load(tmp_path / "bundle", device="cpu") as explainer, torch.no_grad():
         sounds = waves(3, 6000)
-        np.testing.assert_allclose(explainer.logits_of(sounds), net(torch.tensor(sounds)).numpy(), atol=1e-4)
+        np.testing.assert_allclose(
+            engine_of(explainer).logits_of(sounds), net(torch.tensor(sounds)).numpy(), atol=1e-4
+        )

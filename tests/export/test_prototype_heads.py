@@ -13,6 +13,7 @@ from later import later
 
 import earmark
 from earmark.runtime.audio.sound import open_sound
+from earmark.runtime.explainer import engine_of
 from earmark.runtime.methods.protocol import Sound
 from earmark.runtime.methods.prototypes.method import Prototypes, open_generation
 from earmark.runtime.methods.prototypes.places import Head, places_of
@@ -67,16 +68,18 @@ def indexed(tiny_source, tiny_bundle, sounds, tmp_path_factory):
 
 
 def method_of(explainer):
-    generation = open_generation(explainer.bundle.path, explainer.manifest)
-    tap, graph = explainer.manifest.feature_map.tap, generation.folder / "embeddings.onnx"
-    return Prototypes(explainer.manifest, generation, lambda z: explainer.run_graph(graph, {tap: z}))
+    generation = open_generation(engine_of(explainer).bundle.path, engine_of(explainer).manifest)
+    tap, graph = engine_of(explainer).manifest.feature_map.tap, generation.folder / "embeddings.onnx"
+    return Prototypes(
+        engine_of(explainer).manifest, generation, lambda z: engine_of(explainer).run_graph(graph, {tap: z})
+    )
 
 
 @pytest.mark.parametrize("name", ["identity", "shared", "own"])
 def test_the_heads_weights_are_read_from_the_graph(indexed, tiny_source, sounds, name):
     explainer, turned = indexed[name]
     method = method_of(explainer)
-    (heard,) = explainer.hear(open_sound(sounds / "noise/ax.wav", None, RATE))
+    (heard,) = engine_of(explainer).windows(open_sound(sounds / "noise/ax.wav", None, RATE))
     z = heard.taps[method.feature_map.tap]
     outputs = method.embed(z)
     maps = {key: outputs[key][0] for key in ("square", "time", "frequency")}
@@ -123,14 +126,17 @@ def test_a_shared_u_shows_channels_in_every_view(indexed, sounds):
 
 def test_gradient_times_activation_is_not_called_a_sum(indexed, sounds):
     explainer, _ = indexed["identity"]
-    spec = msgspec.structs.replace(explainer.manifest.feature_map, additive=False, gradient=True)
+    manifest = engine_of(explainer).manifest
+    spec = msgspec.structs.replace(manifest.feature_map, additive=False, gradient=True)
     plain = method_of(explainer)
     method = Prototypes(
-        msgspec.structs.replace(explainer.manifest, feature_map=spec), plain.generation, plain.embed
+        msgspec.structs.replace(manifest, feature_map=spec),
+        plain.generation,
+        plain.embed,
     )
     opened = open_sound(sounds / "noise/ax.wav", None, RATE)
     account = method.begin(Sound(opened.samples, 1, RATE, opened.input_samples, 1), 1)
-    for heard in explainer.hear(opened):
+    for heard in engine_of(explainer).windows(opened):
         account.add(heard)
     fields = account.finish().fields
     channels = fields["channels"]

@@ -16,7 +16,7 @@ from earmark.evaluation.synthesis import make_clip
 from earmark.export.prototypes.build import index_bundle
 from earmark.export.prototypes.growth import merge_bundles, remove_clips
 from earmark.prototypes_index.table import Clip
-from earmark.runtime.explainer import SHIPPED
+from earmark.runtime.explainer import SHIPPED, engine_of
 from earmark.runtime.methods.prototypes.method import open_generation
 from earmark.runtime.verify import verify
 
@@ -38,7 +38,7 @@ def write(path, label="snare", seed=0):
 def labels_of(bundle):
     """By source the labels of every clip."""
     with earmark.load(bundle, device="cpu") as explainer:
-        generation = open_generation(bundle, explainer.manifest)
+        generation = open_generation(bundle, engine_of(explainer).manifest)
     return {clip.source: clip.labels for clip in generation.all_clips()}
 
 

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 
 import earmark
 from earmark.runtime.bundle.open import Bundle
+from earmark.runtime.explainer import engine_of
 
 
 @pytest.fixture(autouse=True)
@@ -431,4 +432,4 @@ def test_an_open_bundle_outlives_a_newer_manifest(bundle):
     explainer = earmark.load(bundle, "cpu")
     rewrite(bundle, lambda m: m.update(name="newer"))
     assert explainer.explain((np.zeros(8000, np.float32), 16000), methods=[]).predictions
-    assert explainer.manifest.name == "tiny"
+    assert engine_of(explainer).manifest.name == "tiny"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import earmark
 from earmark.evaluation.synthesis import make_clip
+from earmark.runtime.explainer import engine_of
 from earmark.runtime.methods.components.names import name_of
 
 RATE = 16000
@@ -165,7 +166,7 @@ def test_rescoring_asks_the_classifier_about_what_is_kept_and_removed(explainer,
     found, label = made.components, explainer.labels.index(made.target)
     level = np.abs(sound).max()
     waves = np.stack([found.audio, found.residual]) / level
-    expected = explainer.logits_of(np.ascontiguousarray(waves, np.float32))
+    expected = engine_of(explainer).logits_of(np.ascontiguousarray(waves, np.float32))
     scores = np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True)
     heard = found.rescored["audio"]
     assert (heard["mask_in"], heard["mask_out"]) == pytest.approx(tuple(scores[:, label]), abs=1e-4)

@@ -18,6 +18,7 @@ from earmark.export.bundle import quantization
 from earmark.export.bundle.parity import synthesise
 from earmark.export.bundle.write import write_bundle
 from earmark.export.sources.onnx.file import load
+from earmark.runtime.explainer import engine_of
 from earmark.runtime.verify import verify
 
 RATE = 8000
@@ -127,7 +128,10 @@ def test_scores_by_int8_are_those_measured(bundle, calibration):
         [soundfile.read(path, dtype="float32")[0] for path in sorted(calibration.glob("clip_*"))]
     )
     with earmark.load(bundle, device="cpu") as explainer:
-        exact, quick = explainer.logits_of(clips), explainer.logits_of(clips, precision="int8")
+        exact, quick = (
+            engine_of(explainer).logits_of(clips),
+            engine_of(explainer).logits_of(clips, precision="int8"),
+        )
     assert quick.shape == exact.shape
     difference = np.abs(exact - quick)
     assert 0 < difference.max() <= 2 * record["logits"]["max_abs"]
@@ -181,7 +185,7 @@ def test_a_bundle_without_says_so(net, tmp_path):
         earmark.load(tmp_path / "plain", device="cpu") as explainer,
         pytest.raises(MethodError, match="--int8"),
     ):
-        explainer.logits_of(np.zeros((1, RATE), np.float32), precision="int8")
+        engine_of(explainer).logits_of(np.zeros((1, RATE), np.float32), precision="int8")
 
 
 def test_the_same_folder_gives_the_same_graph(net, calibration, bundle, tmp_path):

@@ -15,6 +15,7 @@ from earmark.cli import main
 from earmark.errors import DataError
 from earmark.evaluation.data.folder import list_sounds, split_sounds
 from earmark.evaluation.data.labels import write_labels
+from earmark.runtime.explainer import engine_of
 
 RATE = 8000
 TONES = {"high": 2500.0, "low": 300.0}
@@ -88,8 +89,8 @@ def test_a_multi_label_classifier_from_folder_to_bundle(data, tmp_path) -> None:
     exported = CliRunner().invoke(main, ["export", run, "-o", bundle])
     assert exported.exit_code == 0, exported.output
     explainer = earmark.load(bundle)
-    assert explainer.manifest.task == "multi_label"
-    assert explainer.manifest.window.aggregate == "max"
+    assert engine_of(explainer).manifest.task == "multi_label"
+    assert engine_of(explainer).manifest.window.aggregate == "max"
     given = true = hits = 0
     for clip in list_sounds(data).clips:
         if clip.fold == 2:
@@ -102,7 +103,7 @@ def test_a_multi_label_classifier_from_folder_to_bundle(data, tmp_path) -> None:
                 hits + len(found & {*clip.labels}),
             )
     f1 = 2 * hits / (given + true)
-    assert f1 == pytest.approx(explainer.manifest.evaluation["validation_f1"], abs=1e-6)
+    assert f1 == pytest.approx(engine_of(explainer).manifest.evaluation["validation_f1"], abs=1e-6)
 
 
 def test_single_label_is_refused_where_the_table_has_several(data, tmp_path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 import earmark
 from earmark.cli import main
 from earmark.evaluation.synthesis import make_clip
-from earmark.runtime.explainer import SHIPPED
+from earmark.runtime.explainer import SHIPPED, engine_of
 from earmark.runtime.lazy import LazyMapping
 from earmark.runtime.methods.prototypes.method import open_generation
 
@@ -30,7 +30,7 @@ def explainer():
 
 @pytest.fixture(scope="module")
 def generation(explainer):
-    return open_generation(SHIPPED, explainer.manifest)
+    return open_generation(SHIPPED, engine_of(explainer).manifest)
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +40,17 @@ def clip(explainer):
 
 @pytest.fixture(scope="module")
 def result(explainer, clip):
-    return explainer.explain(clip, explainer.manifest.sample_rate, methods=["prototypes"])
+    return explainer.explain(clip, engine_of(explainer).manifest.sample_rate, methods=["prototypes"])
 
 
 def test_the_account_is_one_line_that_adds_up(explainer, clip):
     for label in explainer.labels[:4]:
         account = explainer.explain(
-            clip, explainer.manifest.sample_rate, methods=["prototypes"], target=label
+            clip, engine_of(explainer).manifest.sample_rate, methods=["prototypes"], target=label
         ).channels
         total = sum(one.contribution for one in account) + account.remainder + account.bias
         assert total == pytest.approx(account.logit, abs=1e-5)
-        assert account.others + len(account) == explainer.manifest.feature_map.channels
+        assert account.others + len(account) == engine_of(explainer).manifest.feature_map.channels
         parts, logit = account.sum.split(" = ")
         numbers = [float(number) for number in re.findall(r"([+-]\d+\.\d+) \(", parts)]
         assert len(numbers) == len(account) + 2
@@ -133,13 +133,13 @@ def test_pictures_and_sounds_are_written(result, tmp_path):
 
 
 def test_long_sound_is_accounted_for_a_window_at_a_time(explainer, clip):
-    rate = explainer.manifest.sample_rate
+    rate = engine_of(explainer).manifest.sample_rate
     quiet = np.zeros(3 * rate, np.float32)
     sound = np.concatenate((quiet, clip, quiet))
     result = explainer.explain(sound, rate, methods=["prototypes"], target="snare")
     account = result.channels
     assert result.windows > 3
-    assert account.end_s - account.start_s <= explainer.manifest.window.seconds + 1e-6
+    assert account.end_s - account.start_s <= engine_of(explainer).manifest.window.seconds + 1e-6
     assert account.error < 1e-4
     # The evidence is in the clip, wherever the windows were cut.
     assert account.start_s < 3 + len(clip) / rate
@@ -153,13 +153,13 @@ def test_every_match_is_drawn_beside_the_place_that_it_matches(explainer, clip, 
     """In sound of several windows: the spectrogram is that of the place's window, where it is warm."""
     from earmark.runtime.methods.prototypes.picture import _ABOVE, _LEFT, _ROW, _TILE, SHOWN
 
-    rate = explainer.manifest.sample_rate
+    rate = engine_of(explainer).manifest.sample_rate
     sound = 0.001 * np.random.default_rng(0).standard_normal(12 * rate).astype(np.float32)
     for at in (2.4, 7.6):
         sound[int(at * rate) : int(at * rate) + len(clip)] += clip
     result = explainer.explain(sound, rate, methods=["prototypes"], target="snare")
     windows = {}
-    for heard in explainer.hear(_opened(sound, rate)):
+    for heard in engine_of(explainer).windows(_opened(sound, rate)):
         windows[heard.offset / rate] = np.hypot(heard.stft[..., 0], heard.stft[..., 1])
     rows = []
     for found in result.prototypes.values():
@@ -196,7 +196,7 @@ def _opened(sound, rate):
 
 
 def test_the_text_says_which_place_each_match_is_of(explainer, clip, tmp_path):
-    soundfile.write(tmp_path / "a.wav", clip, explainer.manifest.sample_rate, subtype="FLOAT")
+    soundfile.write(tmp_path / "a.wav", clip, engine_of(explainer).manifest.sample_rate, subtype="FLOAT")
     told = CliRunner().invoke(main, ["explain", str(tmp_path / "a.wav"), "-m", "prototypes"]).output
     result = explainer.explain(tmp_path / "a.wav", methods=["prototypes"])
     for found in result.prototypes.values():
@@ -231,7 +231,7 @@ def test_lazy_values_are_made_once():
 
 
 def test_command_line_tells_the_sum(clip, explainer, tmp_path):
-    soundfile.write(tmp_path / "a.wav", clip, explainer.manifest.sample_rate)
+    soundfile.write(tmp_path / "a.wav", clip, engine_of(explainer).manifest.sample_rate)
     told = CliRunner().invoke(main, ["explain", str(tmp_path / "a.wav"), "-m", "prototypes"]).output
     line = next(line for line in told.splitlines() if "adds up" in line)
     assert "others)" in line
@@ -251,7 +251,7 @@ def test_inspect_shows_kinds(generation):
 def test_neighbours_are_one_a_recording_where_there_are_enough(explainer, clip, tmp_path):
     from earmark.export.prototypes.build import index_bundle
 
-    rate, random = explainer.manifest.sample_rate, np.random.default_rng(0)
+    rate, random = engine_of(explainer).manifest.sample_rate, np.random.default_rng(0)
     takes = tmp_path / "takes" / "snare"
     takes.mkdir(parents=True)
     for take in "ABCDEF":

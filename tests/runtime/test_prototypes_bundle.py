@@ -21,6 +21,7 @@ from earmark.export.bundle.manifest_file import manifest_lock, replace_manifest
 from earmark.export.prototypes.build import index_bundle
 from earmark.runtime.audio.sound import open_sound
 from earmark.runtime.bundle.open import Bundle, read_manifest
+from earmark.runtime.explainer import engine_of
 from earmark.runtime.methods.protocol import Sound
 from earmark.runtime.methods.prototypes.method import Prototypes, open_generation
 
@@ -298,15 +299,15 @@ def test_indexing_imports_no_torch(bundle, sounds):
 
 def test_a_head_that_is_not_additive_gives_localisation_only(indexed, sounds):
     explainer = earmark.load(indexed[0], device="cpu")
-    manifest = explainer.manifest
+    manifest = engine_of(explainer).manifest
     spec = msgspec.structs.replace(manifest.feature_map, additive=False, pooling="other")
     manifest = msgspec.structs.replace(manifest, feature_map=spec)
-    generation = open_generation(indexed[0], explainer.manifest)
+    generation = open_generation(indexed[0], engine_of(explainer).manifest)
     graph = generation.folder / "embeddings.onnx"
-    method = Prototypes(manifest, generation, lambda z: explainer.run_graph(graph, {spec.tap: z}))
+    method = Prototypes(manifest, generation, lambda z: engine_of(explainer).run_graph(graph, {spec.tap: z}))
     opened = open_sound(sounds / "noise/c0_2.wav", None, manifest.sample_rate)
     account = method.begin(Sound(opened.samples, 4, RATE, opened.input_samples, 1), 1)
-    for heard in explainer.hear(opened):
+    for heard in engine_of(explainer).windows(opened):
         account.add(heard)
     fields = account.finish().fields
     channels = fields["channels"]

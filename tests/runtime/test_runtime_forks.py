@@ -16,6 +16,7 @@ import soundfile
 from runtime_sounds import RATE, tone
 
 import earmark
+from earmark.runtime.explainer import engine_of
 from earmark.runtime.lazy import lazy_property
 
 # Threads, forks, processes.
@@ -48,7 +49,7 @@ def test_a_forked_child_explains_too(tiny_bundle, monkeypatch):
     held, go = threading.Event(), threading.Event()
 
     def hold():
-        with explainer._sessions._lock:
+        with engine_of(explainer).sessions._lock:
             held.set()
             go.wait(60)
 

@@ -12,6 +12,7 @@ from runtime_sounds import RATE, noise, run_python, tone
 
 import earmark
 from earmark.runtime import results
+from earmark.runtime.explainer import engine_of
 
 # Files
 
@@ -114,9 +115,9 @@ def test_the_record_is_stable_and_json(explainer):
 def test_warm_up_leaves_nothing_to_make(tiny_bundle):
     explainer = earmark.load(tiny_bundle, "cpu")
     explainer.warm_up()
-    made = dict(explainer._sessions._open)
+    made = dict(engine_of(explainer).sessions._open)
     explainer.explain(tone(), RATE)
-    assert explainer._sessions._open == made
+    assert engine_of(explainer).sessions._open == made
     assert len(made) == 3
 
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 import earmark
 from earmark.cli import main
 from earmark.evaluation.synthesis.clips import make_clip
+from earmark.runtime.explainer import engine_of
 from earmark.runtime.methods.segments.method import shares_of, stretches_of
 
 pytest.importorskip("onnxruntime")
@@ -102,7 +103,7 @@ def test_same_seed_same_answer_also_from_a_pickled_explainer(explainer):
 
 def test_long_sound_is_covered_coarsely_and_finely_where_it_matters(explainer):
     clip = one_hit(explainer)
-    window = explainer.manifest.window.seconds
+    window = engine_of(explainer).manifest.window.seconds
     random = np.random.default_rng(0)
     sound = 0.003 * random.standard_normal(int((9 * window + 0.3) * 16000)).astype(np.float32)
     place = int(5.2 * window * 16000)

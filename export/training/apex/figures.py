@@ -16,7 +16,7 @@ from ....evaluation.prototypes.purity import purity_table
 from ....runtime.audio.sound import open_sound
 from ....runtime.bundle.manifest import FeatureMapSpec, Manifest
 from ....runtime.bundle.open import Bundle
-from ....runtime.explainer import Explainer
+from ....runtime.engine import Engine
 from ....runtime.inference.window import Window
 from ...graphs.heads import Head, Rotation, inverse_of
 from ..settings import to_record
@@ -109,11 +109,11 @@ def invariance(
     assert spec is not None  # noqa: S101 (its maps were heard)
     fp64, fp32, agreed, windows = 0.0, 0.0, 0, 0
     u, back = rotation.square.astype(np.float64), inverse_of(rotation.square)
-    with Explainer(bundle, "cpu") as explainer:
-        for heard in islice(_windows(explainer, spec, clips), _WINDOWS):
+    with Engine(bundle, "cpu") as engine:
+        for heard in islice(_windows(engine, spec, clips), _WINDOWS):
             windows += 1
             fp64 = max(fp64, _folded_error(heard, spec, head, u, back))
-            made = explainer.run_graph(embeddings, {tap: heard.taps[tap] for tap in spec.taps})
+            made = engine.run_graph(embeddings, {tap: heard.taps[tap] for tap in spec.taps})
             if head is not None and head.linear:
                 total = made["contributions"][0].sum(axis=-1) + made["bias"].reshape(-1)
                 fp32 = max(fp32, float(np.abs(total - heard.logits).max()))
@@ -153,13 +153,13 @@ def table_lines(table: Table) -> Iterator[str]:
             yield f"{view:<16} {part.replace('_', ' '):<9} {values}"
 
 
-def _windows(explainer: Explainer, spec: FeatureMapSpec, clips: Sequence[Clip]) -> Iterator[Window]:
+def _windows(engine: Engine, spec: FeatureMapSpec, clips: Sequence[Clip]) -> Iterator[Window]:
     """Windows of clips spread over all; what cannot be heard is passed over."""
     step = max(1, len(clips) // _WINDOWS)
     for clip in clips[::step]:
         try:
-            opened = open_sound(clip.path, None, explainer.manifest.sample_rate)
-            for heard in explainer.hear(opened):
+            opened = open_sound(clip.path, None, engine.manifest.sample_rate)
+            for heard in engine.windows(opened):
                 if np.isfinite(heard.taps[spec.tap]).all():
                     yield heard
         except EarmarkError:

@@ -26,7 +26,7 @@ from ....prototypes_index.table import TableWriter
 from ....runtime.audio.sound import open_sound
 from ....runtime.bundle.manifest import Manifest
 from ....runtime.bundle.open import Bundle
-from ....runtime.explainer import Explainer
+from ....runtime.engine import Engine
 from ....runtime.methods.prototypes.method import grid_of, model_hash
 
 _DONE = "maps.json"
@@ -135,8 +135,8 @@ class _Writer:
 
     def __init__(self, folder: Path, bundle: Bundle, device: str) -> None:
         self._folder = folder
-        self._explainer = Explainer(bundle, device)
-        manifest = self._explainer.manifest
+        self._engine = Engine(bundle, device)
+        manifest = self._engine.manifest
         assert manifest.feature_map is not None  # noqa: S101 (the writer of U has looked)
         self._spec, self._rate = manifest.feature_map, manifest.sample_rate
         self._grid = grid_of(self._spec)
@@ -166,7 +166,7 @@ class _Writer:
     def _add_windows(self, clip: Clip) -> None:
         opened = open_sound(clip.path, None, self._rate)
         recording = self._recordings.setdefault(clip.recording, len(self._recordings))
-        for heard in self._explainer.hear(opened):
+        for heard in self._engine.windows(opened):
             square = heard.taps[self._spec.tap][0].transpose(1, 2, 0)
             samples = heard.waveform.shape[-1]
             real = min(samples, opened.samples - heard.offset)
@@ -207,7 +207,7 @@ class _Writer:
 
     def close(self) -> None:
         """Let go of every file."""
-        self._explainer.close()
+        self._engine.close()
         for table in self._all().values():
             table.close()
 

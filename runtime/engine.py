@@ -1,0 +1,162 @@
+"""`Engine`: one bundle open on one device, as evaluation, export and the commands use it, graph by graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from .arrays import FloatArray
+from .audio.sound import OpenSound
+from .bundle.manifest import Manifest
+from .bundle.open import Bundle
+from .inference.pipeline import Hearing, Precision
+from .inference.session import Sessions, Tensors
+from .inference.window import Clock, Window
+from .methods.components.dictionary import Dictionary
+
+
+class Engine:
+    """The graphs of one bundle on one device, below `Explainer`.
+
+    Threads may share it; its sessions are created when first used, and again after a fork.
+
+    Attributes:
+        bundle: The open bundle.
+        sessions: The ONNX Runtime sessions of its graphs.
+        pipeline: Front end and classifier over the windows of a sound.
+        cache: What methods keep as long as the engine lives; keys belong to the methods.
+
+    """
+
+    def __init__(self, path: Path | str | Bundle, device: str = "auto") -> None:
+        """Open a bundle.
+
+        Args:
+            path: The folder of a bundle, or an open one.
+            device: auto, cpu, cuda, cuda:N or tensorrt; only auto falls back.
+
+        Raises:
+            BundleError: The folder is no bundle, or a damaged one.
+            DeviceError: The device does not exist here.
+            MissingDependencyError: No onnxruntime is installed.
+
+        """
+        self.bundle = path if isinstance(path, Bundle) else Bundle.open(path)
+        self.sessions = Sessions(self.bundle, device)
+        self.pipeline = Hearing(self.bundle, self.sessions)
+        self.cache: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says about itself."""
+        return self.bundle.manifest
+
+    @property
+    def device(self) -> str:
+        """What runs: cpu, cuda:N or tensorrt."""
+        return self.sessions.device
+
+    def windows(self, opened: OpenSound) -> Iterator[Window]:
+        """Every window of a sound after the classifier, in order; one batch of them is in memory."""
+        return self.pipeline.windows(opened, Clock())
+
+    def logits_of(self, waveforms: FloatArray, precision: Precision = "fp32") -> FloatArray:
+        """Classify waveforms as they are: nothing is levelled or padded.
+
+        Args:
+            waveforms: [B, N] mono, at the model's rate and level, no shorter than it takes.
+            precision: "int8" asks the quantised classifier.
+
+        Returns:
+            Logits [B, K].
+
+        Raises:
+            MethodError: The bundle has no quantised classifier.
+
+        """
+        return self.pipeline.logits_of(waveforms, precision)
+
+    def logits_of_spectra(self, spectra: FloatArray) -> FloatArray:
+        """Classify (masked) spectrograms.
+
+        Args:
+            spectra: Listenable STFTs [B, T, F, 2], real and imaginary parts.
+
+        Returns:
+            Logits [B, K].
+
+        Raises:
+            MethodError: The model takes features of its own, where spectrograms cannot re-enter.
+
+        """
+        return self.pipeline.logits_of_spectra(spectra)
+
+    def mask_of(self, window: Window, target: int) -> FloatArray:
+        """The decoder's mask of one window; unlike `explain` it asks the decoder for any class.
+
+        Args:
+            window: The window.
+            target: Index of the class.
+
+        Returns:
+            The mask [T, F], 0..1.
+
+        Raises:
+            MethodError: The bundle has no decoder.
+
+        """
+        from .methods.mask.method import decode
+
+        return decode(self.manifest, self.sessions.run, window, target)
+
+    def interpret(self, window: Window) -> dict[str, FloatArray]:
+        """The interpreter's outputs for one window.
+
+        Args:
+            window: The window.
+
+        Returns:
+            `activations` [K, T], `pooled` [K] and `logits` [C].
+
+        Raises:
+            MethodError: The bundle has no interpreter.
+
+        """
+        from .methods.components.method import interpret
+
+        return interpret(self.manifest, self.sessions.run, window)
+
+    @property
+    def dictionary(self) -> Dictionary:
+        """The dictionary of components. Raises MethodError where the bundle has none, BundleError."""
+        from .methods.components.method import cached_dictionary
+
+        return cached_dictionary(self.cache, self.bundle)
+
+    def run_graph(self, path: Path, feeds: Mapping[str, FloatArray]) -> Tensors:
+        """Run a graph of the bundle that is no stage of the chain, such as a generation's embeddings.
+
+        Args:
+            path: The graph's file.
+            feeds: Its inputs by name.
+
+        Returns:
+            Its outputs by name, all finite.
+
+        Raises:
+            BundleError: The graph cannot be run, or an output is not finite.
+
+        """
+        return self.sessions.run_graph(path, feeds)
+
+    def close(self) -> None:
+        """Free sessions and cache; what is used next makes them again."""
+        self.sessions.close()
+        self.cache.clear()
