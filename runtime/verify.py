@@ -17,11 +17,11 @@ from .. import limits
 from ..errors import BundleError, PrototypeIndexError
 from ..prototypes_index.generation import Generation
 from .arrays import FloatArray
-from .audio.stft import as_pairs, forward
 from .bundle.manifest import Manifest
 from .bundle.npz import read_arrays
 from .bundle.open import Bundle
 from .explainer import Explainer, engine_of
+from .inference.chain import Chain
 from .inference.session import Sessions
 from .methods.components.dictionary import open_dictionary
 from .methods.prototypes.method import open_generation
@@ -110,21 +110,15 @@ def _recompute(
     sessions: Sessions, bundle: Bundle, index: int, arrays: dict[str, FloatArray]
 ) -> Iterator[Check]:
     manifest = bundle.manifest
-    classifier, decoder = manifest.stage("classifier"), manifest.stage("decoder")
-    interpreter = manifest.stage("interpreter")
-    if classifier is None:
-        raise BundleError(f"{bundle.path}: has no classifier; export the bundle again")
+    decoder, interpreter = manifest.stage("decoder"), manifest.stage("interpreter")
     samples = int(arrays["waveform"].shape[-1])
-    front = next(iter(sessions.run("frontend", {"waveform": arrays["waveform"]}).values()))
-    found = sessions.run("classifier", {classifier.inputs[0].name: front})
-    spectra = front
-    if manifest.rescore != "spectrogram":
-        spectra = as_pairs(forward(arrays["waveform"], manifest.analysis))
+    chain = Chain(sessions.run, manifest.analysis, manifest.rescore)
+    answer = chain.forward(arrays["waveform"])
+    given = answer.tensors
+    found = {"logits": answer.logits}
     if "mask" in arrays and decoder is not None:
-        given = {**found, "stft": spectra, "target": found["logits"].argmax(-1).astype(np.int64)}
         found |= sessions.run("decoder", {tensor.name: given[tensor.name] for tensor in decoder.inputs})
     if "activations" in arrays and interpreter is not None:
-        given = {**found, "stft": spectra}
         said = sessions.run("interpreter", {tensor.name: given[tensor.name] for tensor in interpreter.inputs})
         found |= {"activations": said["activations"], "pooled": said["pooled"], "interpreted": said["logits"]}
     for output in ("logits", "mask", "activations", "pooled", "interpreted"):
@@ -139,13 +133,13 @@ def _recompute(
     quick = manifest.stage("classifier_int8")
     if quick is not None:
         # Held to fp32's golden answer, within what was measured at export.
-        made = sessions.run("classifier_int8", {quick.inputs[0].name: front})["logits"]
+        made = chain.logits(answer.features, "classifier_int8")
         limit = _limit(manifest, "int8", "logits")
         yield Check(f"logits_int8_{index}", samples, _difference(made, arrays["logits"]), limit)
     embeddings = manifest.stage("embeddings")
     if embeddings is not None:
         # Its next generation of prototypes is embedded with it. It has no golden answer, but is finite.
-        sessions.run("embeddings", {tensor.name: found[tensor.name] for tensor in embeddings.inputs})
+        sessions.run("embeddings", {tensor.name: given[tensor.name] for tensor in embeddings.inputs})
 
 
 def _difference(made: FloatArray, expected: FloatArray) -> float:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError, ParityError, SourceError
-from ...runtime.audio.stft import as_complex, as_pairs, forward, gain, inverse
+from ...runtime.audio.stft import as_complex, gain, inverse
 from ...runtime.bundle.manifest import StageSpec
-from ...runtime.inference.onnx_runtime import cpu_session
+from ...runtime.inference.chain import Chain, ForwardPass
 from ...runtime.inference.scores import scores_of
 from ..source.exportable import Exportable, FloatArray
 from .clips import evenly, find_clips, read_clip
+from .stages import Stages
 
 # Absolute, for waveforms with peak 1 and logits of order 1.
 LIMIT = 1e-4
@@ -64,46 +65,42 @@ class Agreement:
         }
 
 
-class Chain:
-    """The exported stages in onnxruntime on the CPU, as a bundle's reader would chain them.
+class ExportedChain:
+    """The exported stages on the CPU, chained as a bundle's reader chains them.
 
     Raises MissingDependencyError where no onnxruntime is installed.
     """
 
     def __init__(self, source: Exportable, folder: Path, stages: Sequence[StageSpec]) -> None:
         self.source = source
-        self.stages = {stage.name: stage for stage in stages}
-        self.sessions = {
-            stage.name: cpu_session(folder / stage.file)
-            for stage in stages
-            if stage.name in ("frontend", "classifier", "decoder", "interpreter")
+        self._inputs: dict[str, list[str]] = {
+            stage.name: [tensor.name for tensor in stage.inputs] for stage in stages
         }
+        self._run = Stages(folder, stages, ("frontend", "classifier", "decoder", "interpreter")).run
+        self._chain = Chain(self._run, source.analysis, source.rescore)
 
     def run(self, waveform: FloatArray) -> dict[str, FloatArray]:
         """Waveform [B, N] -> "logits" and "scores", and with a decoder "mask" and "kept" [B, N].
 
         With an interpreter "activations", "pooled" and its own logits, "interpreted".
         """
-        spectral = self.sessions["frontend"].run(None, {"waveform": waveform})[0]
-        entry = self.stages["classifier"].inputs[0].name
-        names = [output.name for output in self.stages["classifier"].outputs]
-        heard = dict(zip(names, self.sessions["classifier"].run(None, {entry: spectral}), strict=True))
-        result = {"logits": heard["logits"], "scores": scores_of(heard["logits"], self.source.task)}
-        analysis = self.source.analysis
-        if "decoder" in self.sessions or "interpreter" in self.sessions:
-            stft = as_complex(spectral) if entry == "stft" else forward(waveform, analysis)
-            heard["stft"] = as_pairs(stft)
-        if "interpreter" in self.sessions:
-            feeds = {tensor.name: heard[tensor.name] for tensor in self.stages["interpreter"].inputs}
-            answers = self.sessions["interpreter"].run(["activations", "pooled", "logits"], feeds)
-            result |= dict(zip(("activations", "pooled", "interpreted"), answers, strict=True))
-        if "decoder" in self.sessions:
-            heard["target"] = heard["logits"].argmax(axis=1)
-            feeds = {tensor.name: heard[tensor.name] for tensor in self.stages["decoder"].inputs}
-            result["mask"] = self.sessions["decoder"].run(None, feeds)[0]
+        answer = self._chain.forward(waveform)
+        result = {"logits": answer.logits, "scores": scores_of(answer.logits, self.source.task)}
+        if "interpreter" in self._inputs:
+            said = self._further("interpreter", answer)
+            result |= {name: said[name] for name in ("activations", "pooled")}
+            result["interpreted"] = said["logits"]
+        if "decoder" in self._inputs:
+            result["mask"] = self._further("decoder", answer)["mask"]
+            stft = as_complex(answer.stft)
             scale = gain(result["mask"], np.abs(stft))
-            result["kept"] = inverse(stft * scale, analysis, waveform.shape[1])
+            result["kept"] = inverse(stft * scale, self.source.analysis, waveform.shape[1])
         return result
+
+    def _further(self, stage: str, answer: ForwardPass) -> dict[str, FloatArray]:
+        """A stage behind the classifier."""
+        given = answer.tensors
+        return self._run(stage, {name: given[name] for name in self._inputs[stage]})
 
 
 def _reference_of(source: Exportable, sound: FloatArray, window: int) -> dict[str, FloatArray] | None:
@@ -119,7 +116,7 @@ def _reference_of(source: Exportable, sound: FloatArray, window: int) -> dict[st
         ) from error
 
 
-def _chain_of(chain: Chain, sound: FloatArray) -> dict[str, FloatArray]:
+def _chain_of(chain: ExportedChain, sound: FloatArray) -> dict[str, FloatArray]:
     """The graphs' outputs; a ParityError where a graph cannot take what its source takes."""
     try:
         return chain.run(sound)
@@ -205,7 +202,7 @@ def measure(
     memory of the graph), of 2 where there are none. Raises ParityError above the limit, naming output and
     difference.
     """
-    chain = Chain(source, folder, stages)
+    chain = ExportedChain(source, folder, stages)
     window = int(source.window.seconds * source.sample_rate)
     sounds = [
         synthesise(batch, length, source.sample_rate, seed + length)

@@ -21,11 +21,13 @@ import onnx
 
 from ...errors import DataError, ParityError, SourceError
 from ...runtime.bundle.manifest import StageSpec
-from ...runtime.inference.onnx_runtime import cpu_session, import_onnxruntime
+from ...runtime.inference.chain import Chain
+from ...runtime.inference.onnx_runtime import import_onnxruntime
 from ..graphs.files import save_graph, stage_spec
 from ..source.exportable import Exportable, FloatArray
 from .clips import evenly, find_clips, read_clip
 from .parity import golden_sounds
+from .stages import Stages
 
 # Clips that give the ranges, and clips that agreement is measured on.
 CALIBRATION_CLIPS = 64
@@ -101,14 +103,9 @@ def quantise(
     or ranks agree too little).
     """
     say = progress or (lambda _: None)
-    named = {stage.name: stage for stage in stages}
-    classifier = named["classifier"]
-    front = cpu_session(folder / named["frontend"].file)
+    classifier = next(stage for stage in stages if stage.name == "classifier")
     entry = classifier.inputs[0]
-
-    def features(waveforms: FloatArray) -> FloatArray:
-        made: FloatArray = front.run(None, {"waveform": waveforms})[0]
-        return made
+    exact = Chain(Stages(folder, stages, ("frontend", "classifier")).run, source.analysis, source.rescore)
 
     say(f"int8: calibrating with {len(clips.calibration)} clips")
     random = np.random.default_rng(seed)
@@ -118,7 +115,7 @@ def quantise(
         for sound in clips.sounds(clips.calibration):
             yield from (sound[None], *_perturbed(sound, source.sample_rate, random, 2)[:, None])
 
-    fed = ({entry.name: features(sound)} for sound in heard())
+    fed = ({entry.name: exact.features(sound)} for sound in heard())
     model = _quantised(folder / classifier.file, fed, source.name)
     path = folder / "classifier_int8.onnx"
     data = save_graph(model, path)
@@ -126,12 +123,11 @@ def quantise(
     opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
     stage = stage_spec("classifier_int8", path, data, opset, {entry.name: entry.dims}, {"logits": dims})
     say(f"int8: measuring on {len(clips.agreement)} clips")
-    exact, quick = cpu_session(folder / classifier.file), cpu_session(path)
+    quick = Chain(Stages(folder, [stage]).run, source.analysis, source.rescore)
 
     def both(waveforms: FloatArray) -> tuple[FloatArray, FloatArray]:
-        feeds = {entry.name: features(waveforms)}
-        fp32, int8 = (session.run(["logits"], feeds)[0] for session in (exact, quick))
-        return fp32, int8
+        features = exact.features(waveforms)
+        return exact.logits(features), quick.logits(features, "classifier_int8")
 
     record = _agreement(source, clips, both, seed)
     _check(source, record)

@@ -20,7 +20,7 @@ from ...runtime.bundle.open import MANIFEST, Bundle
 from ..source.exportable import Exportable, FloatArray
 from .card import CARD, card
 from .manifest_file import describe_files, file_spec, manifest_lock, replace_manifest, write_manifest
-from .parity import Chain, golden_sounds, measure
+from .parity import ExportedChain, golden_sounds, measure
 from .quantization import Calibration, quantise
 
 __all__ = ["check_target", "manifest_lock", "replace_manifest", "write_bundle"]
@@ -66,7 +66,7 @@ def write_bundle(
             stage, parity["int8"] = quantise(source, folder, stages, calibrating, seed=seed, progress=say)
             stages.append(stage)
         say("golden answers")
-        _write_golden(source, Chain(source, folder, stages), folder / "golden.npz", seed)
+        _write_golden(source, ExportedChain(source, folder, stages), folder / "golden.npz", seed)
         if source.components is not None:
             with naming(folder / source.components.file):
                 np.savez(folder / source.components.file, **source.dictionary)  # type: ignore[arg-type]
@@ -173,7 +173,7 @@ def _validated(manifest: Manifest, source: Exportable) -> Manifest:
         raise SourceError(f"{source.name}: makes no valid manifest ({error}); correct the source") from error
 
 
-def _write_golden(source: Exportable, chain: Chain, path: Path, seed: int) -> None:
+def _write_golden(source: Exportable, chain: ExportedChain, path: Path, seed: int) -> None:
     """golden.npz: waveform_i [1, N] as the front end gets it, and the source's logits_i, mask_i.
 
     With an interpreter also activations_i, pooled_i and its own logits, interpreted_i.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -13,10 +13,11 @@ from ...errors import BundleError, MethodError
 from ..arrays import FloatArray
 from ..audio.level import level_of
 from ..audio.sound import OpenSound
-from ..audio.stft import as_pairs, forward, frame_count
+from ..audio.stft import frame_count
 from ..bundle.manifest import Manifest
 from ..bundle.open import Bundle
-from .session import Sessions
+from .chain import Chain, Classifier, RunStage
+from .session import Arrays, Sessions, Tensors
 from .window import Clock, Window
 
 # Windows that go through the classifier together; more would cost memory and save nothing on a CPU.
@@ -26,7 +27,7 @@ BATCH = 4
 _MARGIN = 0.01
 
 Precision = Literal["fp32", "int8"]
-_CLASSIFIERS: dict[Precision, str] = {"fp32": "classifier", "int8": "classifier_int8"}
+_CLASSIFIERS: dict[Precision, Classifier] = {"fp32": "classifier", "int8": "classifier_int8"}
 
 
 class Hearing:
@@ -35,6 +36,7 @@ class Hearing:
     def __init__(self, bundle: Bundle, sessions: Sessions) -> None:
         self._manifest = manifest = bundle.manifest
         self._sessions = sessions
+        self._chain = Chain(sessions.run, manifest.analysis, manifest.rescore)
         rate, frame = manifest.sample_rate, manifest.analysis.hop
         # Length and hop of a window in samples. Masked sound is joined to the sample; only a mask's picture
         # is joined in frames, each at the nearest.
@@ -82,35 +84,29 @@ class Hearing:
 
     def _hear(self, windows: Sequence[tuple[int, FloatArray]], clock: Clock) -> Iterator[Window]:
         """Windows of one length through front end and classifier, as one batch."""
-        manifest, run = self._manifest, self.runner(clock)
+        manifest = self._manifest
         levelled = [self._levelled(channels) for _, channels in windows]
         stacked = np.stack([wave for wave, _ in levelled])
-        front = run("frontend", {"waveform": stacked})
-        made = next(iter(front.values()))
-        stage = manifest.stage("classifier")
-        answers = run("classifier", {stage.inputs[0].name if stage else "stft": made})
-        logits = answers.pop("logits")
-        _check_logits(manifest, logits, len(stacked))
-        spectral = manifest.rescore == "spectrogram"
+        answer = Chain(self.runner(clock), manifest.analysis, manifest.rescore).forward(stacked)
+        _check_logits(manifest, answer.logits, len(stacked))
         shape = (
             len(stacked),
             frame_count(stacked.shape[1], manifest.analysis),
             manifest.analysis.n_fft // 2 + 1,
         )
-        if spectral and made.shape != (*shape, 2):
+        if answer.stft.shape != (*shape, 2):
             raise BundleError(
-                f"{manifest.name}: the front end gives {list(made.shape)}, the spectrogram is {[*shape, 2]}; "
-                "export the bundle again"
+                f"{manifest.name}: the front end gives {list(answer.stft.shape)}, the spectrogram is "
+                f"{[*shape, 2]}; export the bundle again"
             )
-        spectra = made if spectral else as_pairs(forward(stacked, manifest.analysis))
         for index, (offset, channels) in enumerate(windows):
             yield Window(
                 waveform=stacked[index],
                 channels=channels,
                 offset=offset,
-                stft=spectra[index],
-                logits=logits[index],
-                taps={name: tap[index : index + 1] for name, tap in answers.items()},
+                stft=answer.stft[index],
+                logits=answer.logits[index],
+                taps={name: tap[index : index + 1] for name, tap in answer.taps.items()},
                 level=levelled[index][1],
             )
 
@@ -124,8 +120,7 @@ class Hearing:
                 f"{self._manifest.name}: has no int8 classifier; export it with --int8 --calibration DIR, "
                 "or use fp32"
             )
-        made = self._sessions.run("frontend", {"waveform": waveforms})
-        return self._classify(next(iter(made.values())), _CLASSIFIERS[precision])
+        return self._checked(self._chain.logits_of(waveforms, _CLASSIFIERS[precision]), len(waveforms))
 
     def logits_of_spectra(self, spectra: FloatArray) -> FloatArray:
         """Listenable STFTs [B, T, F, 2] -> logits [B, K]. Raises MethodError where they cannot re-enter."""
@@ -134,14 +129,10 @@ class Hearing:
                 f"{self._manifest.name}: this model eats features of its own, so a masked spectrogram cannot "
                 "be heard; judge by listening instead"
             )
-        return self._classify(spectra)
+        return self._checked(self._chain.logits(spectra), len(spectra))
 
-    def _classify(self, features: FloatArray, classifier: str = "classifier") -> FloatArray:
-        """What the front end makes -> logits [B, K]."""
-        stage = self._manifest.stage(classifier)
-        name = stage.inputs[0].name if stage else "stft"
-        logits = self._sessions.run(classifier, {name: features}, ["logits"])["logits"]
-        _check_logits(self._manifest, logits, len(features))
+    def _checked(self, logits: FloatArray, sounds: int) -> FloatArray:
+        _check_logits(self._manifest, logits, sounds)
         return logits
 
     def _levelled(self, channels: FloatArray) -> tuple[FloatArray, float]:
@@ -153,12 +144,12 @@ class Hearing:
         missing = math.ceil(self._manifest.window.minimum_seconds * self._manifest.sample_rate) - len(mono)
         return (np.pad(mono, (0, missing)) if missing > 0 else mono), level
 
-    def runner(self, clock: Clock) -> Any:
+    def runner(self, clock: Clock) -> RunStage:
         """`Sessions.run` with its time counted."""
 
-        def run(stage: str, *arguments: Any) -> Any:
+        def run(stage: str, feeds: Arrays, outputs: Sequence[str] | None = None) -> Tensors:
             with clock.stage(stage):
-                return self._sessions.run(stage, *arguments)
+                return self._sessions.run(stage, feeds, outputs)
 
         return run
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import EarmarkError
 from ..arrays import FloatArray
 from ..audio.stft import ComplexArray, inverse
+from ..inference.chain import Chain
 from ..inference.scores import Aggregate, scores_of
 from ..inference.window import Window
 from .protocol import Context
@@ -23,6 +23,7 @@ class MaskedScores:
     def __init__(self, context: Context, target: int, what: str = "kept") -> None:
         self._context, self._target, self._what = context, target, what
         manifest = context.bundle.manifest
+        self._chain = Chain(context.run, manifest.analysis, manifest.rescore)
         self._domains = ["spectrogram", "audio"] if manifest.rescore == "spectrogram" else ["audio"]
         how = manifest.window.aggregate
         self._totals = {domain: (Aggregate(how), Aggregate(how)) for domain in self._domains}
@@ -35,25 +36,17 @@ class MaskedScores:
         spec = self._context.bundle.manifest.analysis
         with self._context.clock.stage("rescore"):
             if "spectrogram" in self._domains:
-                self._see("spectrogram", heard.stft * np.stack([kept, removed])[..., None])
-            wave = inverse(spectrum * kept, spec, heard.waveform.shape[-1])
-            self._see("audio", self._front_end(np.stack([wave, heard.waveform - wave])))
-
-    def _front_end(self, waves: FloatArray) -> FloatArray:
-        made = self._context.run("frontend", {"waveform": waves})
-        return next(iter(made.values()))
-
-    def _see(self, domain: str, heard: FloatArray) -> None:
-        manifest = self._context.bundle.manifest
-        stage = manifest.stage("classifier")
-        if stage is not None:
-            logits = self._context.run("classifier", {stage.inputs[0].name: heard}, ["logits"])["logits"]
-            if not np.isfinite(logits).all():
-                raise EarmarkError(
-                    f"{manifest.name}: the classifier's answer to the masked {domain} is not finite"
+                self._see(
+                    "spectrogram", self._chain.logits(heard.stft * np.stack([kept, removed])[..., None])
                 )
-            for total, scores in zip(self._totals[domain], scores_of(logits, manifest.task), strict=True):
-                total.add([scores])
+            wave = inverse(spectrum * kept, spec, heard.waveform.shape[-1])
+            waves = np.stack([wave, heard.waveform - wave])
+            self._see("audio", self._chain.logits_of(waves))
+
+    def _see(self, domain: str, logits: FloatArray) -> None:
+        scores = scores_of(logits, self._context.bundle.manifest.task)
+        for total, one in zip(self._totals[domain], scores, strict=True):
+            total.add([one])
 
     def scores(self) -> dict[str, dict[str, Any]]:
         """Domain -> the target's scores and the first labels."""

@@ -1,0 +1,28 @@
+"""The stages in a folder that becomes a bundle, run by name on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...runtime.bundle.manifest import StageSpec
+from ...runtime.inference.onnx_runtime import cpu_session
+from ...runtime.inference.session import Arrays, Tensors
+
+
+class Stages:
+    """Sessions of the stages in `names`, or of all. Raises MissingDependencyError (no onnxruntime)."""
+
+    def __init__(self, folder: Path, stages: Sequence[StageSpec], names: Sequence[str] | None = None) -> None:
+        self._sessions: dict[str, Any] = {
+            stage.name: cpu_session(folder / stage.file)
+            for stage in stages
+            if names is None or stage.name in names
+        }
+
+    def run(self, stage: str, feeds: Arrays, outputs: Sequence[str] | None = None) -> Tensors:
+        """Run a stage: feeds by name -> outputs (all, or those named) by name."""
+        session = self._sessions[stage]
+        wanted = list(outputs) if outputs is not None else [output.name for output in session.get_outputs()]
+        return dict(zip(wanted, session.run(wanted, dict(feeds)), strict=True))
