@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         UnexpectedError,
         WriteError,
     )
+    from .runtime.batch import Failure
     from .runtime.explainer import Explainer, load
     from .runtime.methods.segments.callable import SegmentSettings, segments
     from .runtime.methods.segments.result import SegmentsResult

@@ -85,7 +85,8 @@ def index(
     """Build or extend the prototypes of BUNDLE from DATA, folders of class folders of sound.
 
     The clips become a new generation beside the old one, which stays in force until the new one is
-    complete. A sound that is there already is skipped. Exits with 1 when a sound could not be read.
+    complete. A sound that is there already is skipped. Exits with 1 where a sound or a folder
+    could not be read and was left out.
     Instead of DATA: --remove takes sounds out, --merge takes over another bundle's prototypes.
     """
     if sum(map(bool, (data, remove, merge))) != 1:

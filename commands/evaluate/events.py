@@ -13,6 +13,7 @@ from ..console import say, say_json, tell
 from ..inputs import tell_skipped
 from ..options import device_option, json_option
 from ..written import write_lines
+from .inputs import fail_for
 from .options import bundle_and_data, fold_option, records_option, seed_option, strict_option
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def events(
 ) -> None:
     """Judge where in time the explanations of BUNDLE lie, by the true events of the clips of DATA.
 
-    Every row says when something sounded: AUC and average precision over the segments of a clip.
+    Every row says when something sounded: AUC and average precision over the segments of a clip. Exits with 1
+    where a clip could not be judged and was left out.
     """
     from ...evaluation.data.folder import list_sounds
     from ...evaluation.localisation.events import read_events
@@ -112,7 +114,7 @@ def events(
         raise click.UsageError(f"--{next(iter(settings))} is an option of segments: add -m segments")
     sounds = list_sounds(data, fewest_classes=1)
     tell_skipped(sounds.skipped)
-    annotations = read_events(path, sounds, explainer.labels)
+    annotations = read_events(path, sounds, explainer.labels, strict=strict)
     if annotations.overlapping:
         tell(
             f"{path}: {annotations.overlapping} events overlap another of their label and clip; a segment "
@@ -135,13 +137,16 @@ def events(
             seed=seed,
             on_clip=lambda: progress.update(1),
         )
-    for note in found.notes:
-        tell(note)
+    skipped = [*annotations.left_out, *found.left_out]
+    for name, reason in skipped:
+        tell(f"left out {name}: {reason}")
     if records is not None:
         _write_records(records, found)
-    about = {"data": str(data), "events": str(path), "clips": len(clips)}
+    about: dict[str, Any] = {"data": str(data), "events": str(path), "clips": len(clips)}
     about |= {"rule": rule, "segment_seconds": segment_seconds}
+    about["skipped"] = [{"clip": name, "reason": reason} for name, reason in skipped]
     _print(engine_of(explainer).manifest, found, about, as_json=as_json)
+    fail_for(skipped)
 
 
 def _print(manifest: Manifest, found: Localisation, facts: Mapping[str, Any], *, as_json: bool) -> None:
@@ -158,7 +163,7 @@ def _print(manifest: Manifest, found: Localisation, facts: Mapping[str, Any], *,
     }
     table = found.table()
     if as_json:
-        say_json({**about, "table": table.to_dict(), "notes": list(found.notes)}, indent=2)
+        say_json({**about, "table": table.to_dict()}, indent=2)
         return
     say(
         f"{about['bundle']}: {about['judged']} clips with events, {about['correct']} of them classified as "

@@ -81,15 +81,18 @@ def speech_of(folder: Path | None) -> list[Path]:
     return files
 
 
-def readable_clips(clips: Sequence[Clip], rate: int, strict: bool) -> tuple[list[Clip], list[dict[str, str]]]:
-    """The clips that can be read; the others are named on stderr, or raise DataError with `strict`.
+def readable_clips(
+    folder: SoundFolder, clips: Sequence[Clip], rate: int, strict: bool
+) -> tuple[list[Clip], list[dict[str, str]]]:
+    """The clips of `folder` that can be read, and what cannot, named on stderr.
 
-    What is wrong with clips that are read is said there too.
+    What is wrong with clips that are read is said there too. Raises DataError with `strict` for the first
+    that cannot be read.
     """
     from ...evaluation.data.folder import load_sound
 
     good: list[Clip] = []
-    skipped: list[dict[str, str]] = []
+    skipped = [{"clip": name, "reason": reason} for name, reason in folder.left_out(strict=strict)]
     damaged: list[str] = []
     with progress(len(clips), "reading") as step:
         for clip in clips:
@@ -108,6 +111,12 @@ def readable_clips(clips: Sequence[Clip], rate: int, strict: bool) -> tuple[list
     for line in damaged:
         tell(line)
     return good, skipped
+
+
+def fail_for(skipped: Sequence[object]) -> None:
+    """End with exit code 1, after all was said, where something was left out."""
+    if skipped:
+        raise click.exceptions.Exit(1)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from ..console import say_json, tell
 from ..inputs import tell_skipped
 from ..options import device_option, json_option, refuse_given
 from .components import component_report
-from .inputs import check_words, chosen_clips, progress, readable_clips, speech_of
+from .inputs import check_words, chosen_clips, fail_for, progress, readable_clips, speech_of
 from .options import (
     bundle_and_data,
     domain_option,
@@ -113,7 +113,8 @@ def masks(
     """Judge the masks of BUNDLE on DATA, a folder of class folders of sound.
 
     Every row is a method whose mask decides what the classifier hears again: the part kept (AI, AD, AG,
-    Fid-In) and the part removed (FF). Rankings are cut to the area that the clip's own mask has.
+    Fid-In) and the part removed (FF). Rankings are cut to the area that the clip's own mask has. Exits with 1
+    where a clip or a folder could not be read and was left out.
     """
     from ...evaluation.data.folder import list_sounds
     from ...evaluation.faithfulness.judge import AREAS, Plan, judge
@@ -145,7 +146,7 @@ def masks(
 
         check_curves(curves)
     files = speech_of(speech)
-    clips, skipped = readable_clips(clips, engine.manifest.sample_rate, strict)
+    clips, skipped = readable_clips(folder, clips, engine.manifest.sample_rate, strict)
     if not clips:
         raise DataError(f"{data}: none of its clips can be read ({skipped[0]['reason']})")
     from ...evaluation.faithfulness.conditions import Condition
@@ -191,6 +192,7 @@ def masks(
     for name, one in made.items():
         for warning in one.warnings:
             tell(f"{name}: {warning}")
+    fail_for(skipped)
 
 
 def _refuse_unused(methods: Sequence[str], conditions: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from ..console import say, say_json, tell
 from ..inputs import tell_skipped
 from ..options import device_option, json_option
 from ..written import write_lines
-from .inputs import chosen_clips, progress, readable_clips
+from .inputs import chosen_clips, fail_for, progress, readable_clips
 from .options import (
     bundle_and_data,
     fold_option,
@@ -51,7 +51,8 @@ def prototypes(
     """Judge the nearest prototypes of BUNDLE on DATA, a folder of class folders of sound.
 
     Every row is a view: how often its nearest prototypes bear the clip's label, and what the logit loses
-    where the matched place is removed.
+    where the matched place is removed. Exits with 1 where a clip or a folder could not be read and was left
+    out.
     """
     from ...evaluation.data.folder import list_sounds
     from ...evaluation.prototypes.judge import judge_prototypes
@@ -63,7 +64,7 @@ def prototypes(
     folder = list_sounds(data, fewest_classes=1)
     tell_skipped(folder.skipped)
     clips = chosen_clips(folder, engine.manifest, fold)
-    clips, skipped = readable_clips(clips, engine.manifest.sample_rate, strict)
+    clips, skipped = readable_clips(folder, clips, engine.manifest.sample_rate, strict)
     where = domains_of(engine, domain or "both")[0]
     with progress(len(clips), "judging") as step:
         made = judge_prototypes(explainer, clips, domain=where, seed=seed, on_clip=step)
@@ -88,6 +89,7 @@ def prototypes(
             "prototypes": table.to_dict(),
         }
         say_json(document, indent=2)
+        fail_for(skipped)
         return
     say(
         f"{engine.manifest.name}: {made.clips} clips, {made.right / made.clips:.1%} heard right; removed "
@@ -95,3 +97,4 @@ def prototypes(
         "",
     )
     say(*table.text(intervals=intervals).split("\n"))
+    fail_for(skipped)

@@ -12,7 +12,7 @@ from ..inputs import tell_passed_over
 from ..options import device_option, refuse_given
 from ..paths import DataFolder, is_bundle
 from ..settings_options import Given, settings_options
-from .options import require_torch, running_options, settings_of, tell_left_out
+from .options import fail_for_left_out, require_torch, running_options, settings_of, tell_left_out
 
 
 @click.command()
@@ -51,7 +51,8 @@ def apex(
     """Learn U over the feature map of a RUN or a BUNDLE, on the sounds of DATA.
 
     No prediction changes. A RUN keeps U for earmark export; a BUNDLE gets a new generation of prototypes: the
-    index of the sounds that U was learnt from.
+    index of the sounds that U was learnt from. Exits with 1 where a clip or a folder could not be read and
+    was left out.
     """
     solver = given.values.get("solver")
     if solver != "adam" and not resume:
@@ -77,7 +78,8 @@ def apex(
         strict=strict,
         quiet=quiet,
     )
-    tell_left_out({"unreadable": summary["left_out"]})
+    left_out = {"unreadable": summary["left_out"]}
+    tell_left_out(left_out)
     for note in summary["notes"]:
         tell(f"note: {note}")
     for line in table_lines(summary["purity"]):
@@ -97,3 +99,4 @@ def apex(
         tell(f"next: earmark export {source} -o BUNDLE, then earmark index BUNDLE {data}")
     else:
         tell(f"{source}: {index.generation}, {index.clips} clips of {index.sources} sounds")
+    fail_for_left_out(left_out)

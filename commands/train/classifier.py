@@ -11,7 +11,7 @@ from ..console import tell
 from ..inputs import tell_passed_over
 from ..paths import DataFolder
 from ..settings_options import Given, settings_options
-from .options import require_torch, running_options, settings_of, tell_left_out
+from .options import fail_for_left_out, require_torch, running_options, settings_of, tell_left_out
 
 
 @click.command()
@@ -32,7 +32,7 @@ def classifier(
 
     Clips with several labels, or none, are named by DATA/labels.csv: columns clip and labels, these
     joined by ";". Where a label counts what is heard, take out what changes the count: --mixup 0 --shift 0
-    --stretches 0.
+    --stretches 0. Exits with 1 where a clip or a folder could not be read and was left out.
     """
     require_torch(threads)
     tell_passed_over(data)
@@ -48,3 +48,4 @@ def classifier(
         heard = f", F1 {summary['f1']:.3f} on {summary['validation_clips']} validation clips"
     tell(f"{run}: {summary['parameters']} parameters, {summary['clips']} clips{heard}")
     tell(f"next: earmark train lmac {run} {data}")
+    fail_for_left_out(summary)

@@ -12,7 +12,14 @@ from ..console import tell
 from ..inputs import tell_passed_over
 from ..options import refuse_given
 from ..settings_options import Given, settings_options
-from .options import over_source_options, require_torch, running_options, settings_of, tell_left_out
+from .options import (
+    fail_for_left_out,
+    over_source_options,
+    require_torch,
+    running_options,
+    settings_of,
+    tell_left_out,
+)
 
 if TYPE_CHECKING:
     from ...export.training.over_source import Device
@@ -52,7 +59,8 @@ def l2i(
 
     A dictionary of spectra is learnt by NMF, then how the classifier's feature maps say when each of its
     components sounds, and what that says of the classes. SOURCE is a run directory, or with -o any PyTorch
-    source of earmark export. Without a split of its own the interpreter keeps the classifier's.
+    source of earmark export. Without a split of its own the interpreter keeps the classifier's. Exits with 1
+    where a clip or a folder could not be read and was left out.
     """
     if dictionary is not None and start is not None:
         raise click.UsageError("--start brings its dictionary along: leave --dictionary out")
@@ -89,6 +97,7 @@ def l2i(
     )
     extra = "" if str(run) == source else f" --interpreter {run}"
     tell(f"next: earmark export {source}{extra} -o BUNDLE")
+    fail_for_left_out(summary)
 
 
 def _validation(summary: dict[str, Any]) -> str:

@@ -11,7 +11,14 @@ from ...export.training.settings import LmacSettings
 from ..console import tell
 from ..inputs import tell_passed_over
 from ..settings_options import Given, settings_options
-from .options import over_source_options, require_torch, running_options, settings_of, tell_left_out
+from .options import (
+    fail_for_left_out,
+    over_source_options,
+    require_torch,
+    running_options,
+    settings_of,
+    tell_left_out,
+)
 
 if TYPE_CHECKING:
     from ...export.training.over_source import Device
@@ -36,7 +43,8 @@ def lmac(
     """Train an L-MAC decoder over the classifier of SOURCE, on the sounds of DATA.
 
     SOURCE is a run directory, or with -o any PyTorch source of earmark export. Without a split of its
-    own the decoder keeps the classifier's.
+    own the decoder keeps the classifier's. Exits with 1 where a clip or a folder could not be read and was
+    left out.
     """
     require_torch(threads)
     tell_passed_over(data)
@@ -70,3 +78,4 @@ def lmac(
     )
     extra = "" if str(run) == source else f" --decoder {run}"
     tell(f"next: earmark export {source}{extra} -o BUNDLE")
+    fail_for_left_out(summary)

@@ -101,6 +101,12 @@ def settings_of(given: Given[Settings], run: Path, part: Part, *, resume: bool) 
     return settings
 
 
+def fail_for_left_out(summary: Mapping[str, Any]) -> None:
+    """End with exit code 1, after all was said, where something was left out."""
+    if summary["unreadable"]:
+        raise click.exceptions.Exit(1)
+
+
 def tell_left_out(summary: Mapping[str, Any]) -> None:
     """What was left out, on stderr."""
     for clip, reason in summary["unreadable"]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from ...errors import AudioError, DataError
 from ...runtime.audio.level import level_of
-from ...runtime.audio.listing import Skipped, list_folders, list_sound_files, text_of
+from ...runtime.audio.listing import Listing, Skipped, list_folders, list_sound_files, text_of
 from ...runtime.audio.sound import read_mono
 from .labels import LABEL_TABLE, read_labels
 
@@ -55,7 +55,7 @@ class SoundFolder:
     """A data folder: labels in order (the logits' order), clips sorted by label and name.
 
     multi_label: its clips are labelled by a table, and may have several labels or none
-    skipped: what looks like sound and was passed over
+    skipped: what looks like sound and was passed over; locked: folders that could not be listed
     """
 
     path: Path
@@ -63,6 +63,19 @@ class SoundFolder:
     clips: list[Clip]
     multi_label: bool = False
     skipped: tuple[Skipped, ...] = ()
+    locked: tuple[Skipped, ...] = ()
+
+    def left_out(self, *, strict: bool = False) -> list[tuple[str, str]]:
+        """The folders that could not be listed, by their path inside this one, and why.
+
+        Raises DataError for the first of them with `strict`.
+        """
+        if strict and self.locked:
+            raise DataError(f"{self.locked[0].path}: {self.locked[0].reason}")
+        return [
+            (text_of(one.path.relative_to(self.path).as_posix()), f"{one.path}: {one.reason}")
+            for one in self.locked
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +93,9 @@ def list_sounds(data: str | Path, *, fewest_classes: int = 2) -> SoundFolder:
     With a table of labels in it, list the clips of the table instead, sorted by name.
 
     fewest_classes: refuse fewer; 1 serves where no classifier is trained.
+    A folder inside that cannot be listed is `locked`, and the rest is listed.
     Raises DataError: no such folder, one that cannot be listed, too few class folders, a class without sound
-    files, a damaged table.
+    files, a damaged table; where a classifier is trained, a class all of which is locked.
     """
     folder = Path(data)
     if not folder.is_dir():
@@ -98,19 +112,44 @@ def list_sounds(data: str | Path, *, fewest_classes: int = 2) -> SoundFolder:
         raise DataError(
             f"{folder}: only one class ({classes[0].name}); a classifier needs two or more class folders"
         )
-    loose = list_sound_files(folder, recursive=False)
-    skipped = [Skipped(path, "it lies in no class folder") for path in loose.files]
-    clips: list[Clip] = []
+    # The whole at once, so that a folder that is reached twice counts once here as it does for explain.
+    listing = list_sound_files(folder)
+    inside: dict[str, list[Path]] = {kind.name: [] for kind in classes}
+    skipped = list(listing.skipped)
+    for path in listing.files:
+        below = path.relative_to(folder).parts
+        if len(below) > 1:
+            inside[below[0]].append(path)
+        else:
+            skipped.append(Skipped(path, "it lies in no class folder"))
     for kind in classes:
-        listing = list_sound_files(kind)
-        if listing.locked:
-            raise DataError(f"{listing.locked[0].path}: {listing.locked[0].reason}")
-        if not listing.files:
-            why = f" ({listing.skipped[0].path.name}: {listing.skipped[0].reason})" if listing.skipped else ""
-            raise DataError(f"{kind}: no sound files in this class{why}; add some or remove the folder")
-        clips += [_clip(folder, text_of(kind.name), path) for path in listing.files]
-        skipped += listing.skipped
-    return SoundFolder(folder, [text_of(kind.name) for kind in classes], clips, skipped=tuple(skipped))
+        if not inside[kind.name]:
+            _check_empty(kind, listing, fewest_classes)
+    labels = [kind.name for kind in classes if inside[kind.name]]
+    if not labels:
+        raise DataError(f"{listing.locked[0].path}: {listing.locked[0].reason}, and there is no other sound")
+    clips = [_clip(folder, text_of(name), path) for name in labels for path in inside[name]]
+    return SoundFolder(
+        folder,
+        [text_of(name) for name in labels],
+        clips,
+        skipped=tuple(skipped),
+        locked=tuple(listing.locked),
+    )
+
+
+def _check_empty(kind: Path, listing: Listing, fewest_classes: int) -> None:
+    """Raise DataError for a class without sound files, unless it is locked and no classifier is trained."""
+    locked = [one for one in listing.locked if one.path.is_relative_to(kind)]
+    if locked and fewest_classes > 1:
+        raise DataError(f"{locked[0].path}: {locked[0].reason}")
+    if locked:
+        return
+    skipped = [one for one in listing.skipped if one.path.is_relative_to(kind)]
+    why = f" ({skipped[0].path.name}: {skipped[0].reason})" if skipped else ""
+    if not why and kind.is_symlink():
+        why = f" (it is a link to {kind.resolve()}, which is listed by its own name)"
+    raise DataError(f"{kind}: no sound files in this class{why}; add some or remove the folder")
 
 
 def _list_table(folder: Path, fewest_classes: int) -> SoundFolder:

@@ -42,26 +42,37 @@ class AnnotatedClip:
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """Every (clip, label) of an events file, in the folder's order; overlapping: how many events do."""
+    """Every (clip, label) of an events file, in the folder's order.
+
+    overlapping: how many events do; left_out: (clip, why) of those that cannot be read
+    """
 
     clips: tuple[AnnotatedClip, ...]
     overlapping: int
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
-def read_events(path: str | Path, sounds: SoundFolder, labels: Sequence[str]) -> Annotations:
+def read_events(
+    path: str | Path, sounds: SoundFolder, labels: Sequence[str], *, strict: bool = True
+) -> Annotations:
     """Read an events file of the data folder `sounds` for a model with these labels.
 
+    strict: a clip that cannot be read is an error; else it is left out, and all of its lines with it
     Raises DataError, with the line: no such file, a missing column, a clip that is not in the folder or
-    cannot be read, a label that the model does not have, times that are no numbers, are negative, or lie
-    beyond the clip (by more than 10 ms), an end that is not after its start, no event at all.
+    (with `strict`) cannot be read, a label that the model does not have, times that are no numbers, are
+    negative, or lie beyond the clip (by more than 10 ms), an end that is not after its start, no event.
     """
     path = Path(path)
     by_name = {clip.name: clip for clip in sounds.clips}
     known = set(labels)
     seconds: dict[str, float] = {}
     found: dict[tuple[str, str], list[Event]] = {}
+    left_out = dict(sounds.left_out(strict=strict))
+    locked = tuple(f"{name}/" for name in left_out)
     for where, row in _rows(path):
         name, label = row["clip"].strip().replace("\\", "/"), row["label"].strip()
+        if name in left_out or name.startswith(locked):
+            continue
         if name not in by_name:
             raise DataError(f"{where}: there is no clip {name!r} in {sounds.path}; name it <label>/<file>")
         if label not in known:
@@ -69,7 +80,13 @@ def read_events(path: str | Path, sounds: SoundFolder, labels: Sequence[str]) ->
                 f"{where}: the model has no label {label!r}; its labels are {', '.join(list(labels)[:12])}"
             )
         if name not in seconds:
-            seconds[name] = _seconds(by_name[name].path)
+            try:
+                seconds[name] = _seconds(by_name[name].path)
+            except DataError as error:
+                if strict:
+                    raise
+                left_out[name] = str(error)
+                continue
         start, end = _time(where, "start_s", row), _time(where, "end_s", row)
         if end <= start:
             raise DataError(f"{where}: the event ends at {end:g} s, not after its start at {start:g} s")
@@ -80,6 +97,8 @@ def read_events(path: str | Path, sounds: SoundFolder, labels: Sequence[str]) ->
             )
         found.setdefault((name, label), []).append(Event(label, start, min(end, seconds[name])))
     if not found:
+        for reason in left_out.values():
+            raise DataError(f"{path}: none of its clips can be read ({reason})")
         raise DataError(f"{path}: holds no event; each line is clip,label,start_s,end_s")
     order = {clip.name: position for position, clip in enumerate(sounds.clips)}
     clips = []
@@ -91,7 +110,7 @@ def read_events(path: str | Path, sounds: SoundFolder, labels: Sequence[str]) ->
             overlapping += event.start_s < latest
             latest = max(latest, event.end_s)
         clips.append(AnnotatedClip(by_name[name], label, tuple(events), seconds[name]))
-    return Annotations(tuple(clips), overlapping)
+    return Annotations(tuple(clips), overlapping, tuple(left_out.items()))
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:

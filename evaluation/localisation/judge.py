@@ -139,7 +139,8 @@ class Localisation:
     judged: Sequence[Judged]
     correct_only: bool = False
     seed: int = 0
-    notes: tuple[str, ...] = field(default=())
+    # (clip, why) of clips, and of methods on clips, that could not be judged.
+    left_out: tuple[tuple[str, str], ...] = field(default=())
 
     def of(self, method: str) -> list[Judged]:
         """Those of a method that count."""
@@ -216,7 +217,7 @@ def judge_localisation(
     Raises DataError where nothing could be judged.
     """
     judged: list[Judged] = []
-    notes: list[str] = []
+    left_out: list[tuple[str, str]] = []
     for clip in clips:
         try:
             edges = segment_edges(clip.seconds, segment_seconds)
@@ -225,7 +226,7 @@ def judge_localisation(
         except EarmarkError as error:
             if strict:
                 raise
-            notes.append(f"{clip.clip.name}: left out: {error}")
+            left_out.append((clip.clip.name, str(error)))
             continue
         truth = segment_labels(clip.events, edges, rule)
         if correct_only and predicted != target:
@@ -237,7 +238,7 @@ def judge_localisation(
             except EarmarkError as error:
                 if strict:
                     raise
-                notes.append(f"{clip.clip.name}: {name} left out: {error}")
+                left_out.append((clip.clip.name, f"{name}: {error}"))
                 continue
             judged.append(
                 Judged(
@@ -255,6 +256,6 @@ def judge_localisation(
         if on_clip is not None:
             on_clip()
     if not judged:
-        reason = notes[0] if notes else "the model puts another label first in every clip"
+        reason = ": ".join(left_out[0]) if left_out else "the model puts another label first in every clip"
         raise DataError(f"no clip could be judged: {reason}")
-    return Localisation(judged, correct_only, seed, tuple(notes))
+    return Localisation(judged, correct_only, seed, tuple(left_out))

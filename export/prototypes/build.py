@@ -44,7 +44,7 @@ class IndexReport:
 
     generation: in force; clips: windows of sound in it, of `sources` files; added: files of this run
     entries, recall_at_10: per view; repeated: files whose sound was there already; unreadable: files
-    that could not be read; unfit: files that are no prototypes (silent, or too short)
+    and folders that could not be read; unfit: files that are no prototypes (silent, or too short)
     removed: generations that were pruned; taken_out: files whose clips were removed; hidden: removed clips
     that the files still hold, left out of every answer; notes: to the user
     """
@@ -119,7 +119,9 @@ def index_bundle(
     """
     folder = Path(bundle)
     folders = [data] if isinstance(data, (str, Path)) else list(data)
-    files = [file for one in folders for file in list_sounds(one, fewest_classes=1).clips]
+    listed = [list_sounds(one, fewest_classes=1) for one in folders]
+    locked = [Passed(*passed) for one in listed for passed in one.left_out(strict=strict)]
+    files = [file for one in listed for file in one.clips]
     if only is not None:
         files = [file for file in files if file.name in only]
     unlabelled = [file for file in files if not file.labels]
@@ -158,7 +160,7 @@ def index_bundle(
                 writer.close()
         report = IndexReport.of(generations.manifest, info, added)
         report.repeated.extend(build.repeated)
-        report.unreadable.extend(build.unreadable)
+        report.unreadable.extend([*locked, *build.unreadable])
         report.unfit.extend(build.unfit)
         report.notes.extend(build.notes)
         report.removed.extend(generations.prune() if prune else [])

@@ -68,6 +68,7 @@ def train_classifier(
         )
     several = folder.multi_label if settings.multi_label is None else settings.multi_label
     task = "multi_label" if several else "single_label"
+    locked = folder.left_out(strict=strict)
     training, validation, unreadable = load_split(
         folder, split_by(folder, settings), settings.sample_rate, settings.level, strict=strict, quiet=quiet
     )
@@ -83,7 +84,7 @@ def train_classifier(
         "classifier": {"architecture": ARCHITECTURE, "mels": settings.mels, "width": settings.width},
         "training": to_record(settings),
         "clips": {"training": len(training.clips), "validation": len(validation.clips)},
-        "unreadable": [bad.clip.name for bad in unreadable if not bad.heard],
+        "unreadable": [name for name, _ in [*locked, *faults(unreadable)["unreadable"]]],
         "licence": licence,
         "attribution": attribution,
     }
@@ -94,7 +95,7 @@ def train_classifier(
     summary: dict[str, Any] = {
         "clips": len(training.clips),
         "validation_clips": len(validation.clips),
-        **faults(unreadable),
+        **faults(unreadable, locked),
         "epochs": settings.epochs,
         "task": task,
     }

@@ -28,6 +28,8 @@ class Parts:
     stopping: Sounds
     validation: Sounds
     unreadable: list[Any]
+    # Folders that could not be listed: (name, why).
+    locked: list[tuple[str, str]]
 
 
 def opened_source(source: str | Path | Source, out: str | Path | None) -> tuple[Path, Source]:
@@ -88,6 +90,7 @@ def sounds_over(
             "data that the classifier was trained on"
         )
     split = split_by(folder, settings if settings.names_split else classifier_split(run) or settings)
+    locked = folder.left_out(strict=strict)
     training, validation, unreadable = load_split(
         folder, split, source.sample_rate, source.level, strict=strict, quiet=quiet
     )
@@ -99,8 +102,8 @@ def sounds_over(
             )
         except DataError:
             # Too few recordings to spare any: the last epoch is taken.
-            return Parts(training, stopping, validation, unreadable)
+            return Parts(training, stopping, validation, unreadable, locked)
         names = {clip.name for clip in held.validation}
         stopping = training.only([clip.name in names for clip in training.clips])
         training = training.only([clip.name not in names for clip in training.clips])
-    return Parts(training, stopping, validation, unreadable)
+    return Parts(training, stopping, validation, unreadable, locked)

@@ -86,10 +86,15 @@ def load_split(
     return parts[0], parts[1], unreadable
 
 
-def faults(clips: Sequence[Unreadable]) -> dict[str, list[tuple[str, str]]]:
-    """For a summary: (clip, reason) of those that were left out, and of those that are damaged but heard."""
+def faults(
+    clips: Sequence[Unreadable], locked: Sequence[tuple[str, str]] = ()
+) -> dict[str, list[tuple[str, str]]]:
+    """For a summary: (clip, reason) of those that were left out, and of those that are damaged but heard.
+
+    locked: the folders that could not be listed, left out too
+    """
     return {
-        "unreadable": [(one.clip.name, one.reason) for one in clips if not one.heard],
+        "unreadable": [*locked, *((one.clip.name, one.reason) for one in clips if not one.heard)],
         "damaged": [(one.clip.name, one.reason) for one in clips if one.heard],
     }
 

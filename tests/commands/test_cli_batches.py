@@ -192,8 +192,76 @@ def test_a_folder_that_cannot_be_listed_is_a_record(run, clip, tmp_path, monkeyp
     data = tmp_path / "data"
     (data / "kick" / "locked").mkdir(parents=True)
     soundfile.write(data / "kick" / "a.wav", WAVE, RATE)
+    listed = list_sounds(data, fewest_classes=1)
+    assert [clip.name for clip in listed.clips] == ["kick/a.wav"]
+    (left_out,) = listed.left_out()
+    assert left_out[0] == "kick/locked"
+    assert "this folder cannot be listed (Permission denied)" in left_out[1]
     with pytest.raises(earmark.EarmarkError, match="locked: this folder cannot be listed"):
-        list_sounds(data, fewest_classes=1)
+        listed.left_out(strict=True)
+
+
+@pytest.fixture
+def partly_locked(tmp_path, monkeypatch):
+    """Class folders that hold a locked folder each, and a file that is no sound."""
+    data = tmp_path / "data"
+    for label in ("bell", "snare"):
+        (data / label / "locked").mkdir(parents=True)
+        for number in (1, 2):
+            soundfile.write(data / label / f"1-{number}-A.wav", number * WAVE, RATE)
+    (data / "cowbell" / "locked").mkdir(parents=True)
+    (data / "bell" / "1-3-A.wav").write_text("no sound")
+    soundfile.write(data / "cowbell" / "1-4-A.wav", WAVE[::-1], RATE)
+    lines = ["clip,label,start_s,end_s", "bell/1-3-A.wav,bell,0.1,0.2", "bell/locked/x.wav,bell,0.1,0.2"]
+    lines += ["bell/1-1-A.wav,bell,0.1,0.2", "snare/1-1-A.wav,snare,0.1,0.2"]
+    (data / "events.csv").write_text("\n".join(lines))
+    scandir = os.scandir
+
+    def refusing(path="."):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refusing)
+    return data
+
+
+LEFT_OUT = {"bell/1-3-A.wav", "bell/locked", "cowbell/locked", "snare/locked"}
+
+
+@pytest.mark.parametrize("question", ["masks", "prototypes", "events"])
+def test_evaluation_leaves_out_what_cannot_be_read(partly_locked, question):
+    asked = ["evaluate", question, SHIPPED, partly_locked]
+    asked += {"masks": ["-m", "ones"], "events": ["-m", "energy"], "prototypes": []}[question]
+    result = CliRunner().invoke(main, [*map(str, asked), "--json"])
+    assert result.exit_code == 1, result.output
+    document = json.loads(result.stdout)
+    assert {one["clip"] for one in document["skipped"]} == LEFT_OUT
+    judged = {
+        "masks": lambda: document["conditions"]["clean"]["clips"],
+        "prototypes": lambda: document["clips"],
+        "events": lambda: document["judged"],
+    }[question]()
+    assert judged == (2 if question == "events" else 5)
+    assert sum(line.startswith("left out ") for line in result.stderr.splitlines()) == 4
+    strict = CliRunner().invoke(main, [*map(str, asked), "--strict"])
+    assert strict.exit_code == 1
+    assert not strict.stdout
+    assert len(strict.stderr.splitlines()) == 1
+
+
+def test_an_index_leaves_out_what_cannot_be_read(partly_locked, tmp_path):
+    shutil.copytree(SHIPPED, tmp_path / "bundle")
+    asked = ["index", str(tmp_path / "bundle"), str(partly_locked), "--rebuild"]
+    strict = CliRunner().invoke(main, [*asked, "--strict"])
+    assert strict.exit_code == 1
+    assert "locked: this folder cannot be listed" in strict.stderr
+    result = CliRunner().invoke(main, [*asked, "--json"])
+    assert result.exit_code == 1, result.output
+    document = json.loads(result.stdout)
+    # The classes hold the same sounds.
+    assert document["sources"] == 3
+    assert {one["name"] for one in document["unreadable"]} == LEFT_OUT
 
 
 def test_a_result_that_cannot_be_written_is_a_record(run, clip, tmp_path, monkeypatch):
@@ -283,6 +351,23 @@ def test_every_command_takes_the_same_files_of_a_folder(run, mixed):
     )
     assert json.loads(judged.stdout)["conditions"]["clean"]["clips"] == len(taken)
     assert "z.m4a and 1 more" in judged.stderr
+
+
+def test_a_link_to_a_folder_is_followed_once_by_every_command(run, tmp_path):
+    for label in ("kick", "snare"):
+        (tmp_path / label).mkdir()
+        soundfile.write(tmp_path / label / "a.wav", WAVE, RATE)
+    (tmp_path / "kick" / "again").symlink_to("../snare")
+    names = ["kick/a.wav", "snare/a.wav"]
+    assert [clip.name for clip in list_sounds(tmp_path).clips] == names
+    assert [one["input"] for one in records(run("-r", tmp_path, "--jsonl"))] == [
+        str(tmp_path / name) for name in names
+    ]
+    (tmp_path / "other").symlink_to("snare")
+    with pytest.raises(
+        earmark.DataError, match=r"other: no sound files in this class \(it is a link to .*snare"
+    ):
+        list_sounds(tmp_path)
 
 
 def test_a_folder_of_nothing_but_undecodable_sound_says_so(run, tmp_path):

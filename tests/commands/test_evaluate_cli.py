@@ -144,7 +144,7 @@ def test_curves_are_written(run, data, tmp_path, suffix):
 
 def test_unreadable_clips_are_listed_and_skipped_or_fatal(run, broken):
     result = run(SHIPPED, broken, "-m", "ones", "--json")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output
     assert "2-99-A.wav" in result.stderr
     document = json.loads(result.stdout)
     assert [one["clip"] for one in document["skipped"]] == ["kick/2-99-A.wav"]

@@ -140,7 +140,7 @@ def test_strict_stops_at_the_first_clip_that_is_left_out(explainer, folder):
 
     clips = read_events(folder / "events.csv", list_sounds(folder / "data"), explainer.labels).clips
     localisers = {"energy": available(explainer)["energy"], "refuses": Refuses()}
-    assert len(judge_localisation(explainer, clips, localisers).notes) == len(clips)
+    assert len(judge_localisation(explainer, clips, localisers).left_out) == len(clips)
     with pytest.raises(DataError, match="not this clip"):
         judge_localisation(explainer, clips, localisers, strict=True)
 

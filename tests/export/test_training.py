@@ -198,7 +198,7 @@ def test_bad_input_gets_one_line(data, run, tmp_path, arguments, said):
     assert not list(tmp_path.iterdir())
 
 
-def test_unreadable_clips(data, tmp_path):
+def test_unreadable_clips(data, tmp_path, monkeypatch):
     folder = tmp_path / "data"
     shutil.copytree(data, folder)
     (folder / "low" / "1-999-A.wav").write_text("no sound")
@@ -207,10 +207,21 @@ def test_unreadable_clips(data, tmp_path):
     assert strict.exit_code == 1
     assert "1-999-A.wav" in strict.stderr
     assert not (tmp_path / "strict").exists()
+    (folder / "low" / "locked").mkdir()
+    scandir = os.scandir
+
+    def refusing(path="."):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refusing)
     lenient = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path / "lenient")])
-    assert lenient.exit_code == 0, lenient.output
+    assert lenient.exit_code == 1, lenient.output
     assert "left out low/1-999-A.wav" in lenient.stderr
-    assert json.loads((tmp_path / "lenient" / "config.json").read_text())["unreadable"] == ["low/1-999-A.wav"]
+    assert "left out low/locked: " in lenient.stderr
+    left_out = json.loads((tmp_path / "lenient" / "config.json").read_text())["unreadable"]
+    assert left_out == ["low/locked", "low/1-999-A.wav"]
     for path in (folder / "noise").iterdir():
         path.write_text("no sound")
     with pytest.raises(DataError, match="none of its clips can be read"):

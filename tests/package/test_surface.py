@@ -117,15 +117,18 @@ def test_a_result_of_an_open_file_travels(explainer, tmp_path):
 @pytest.mark.slow
 def test_a_users_program_has_types(tmp_path):
     """mypy --strict takes what users write, and refuses a name that does not exist."""
-    good, bad = tmp_path / "good.py", tmp_path / "bad.py"
+    good, names, bad = (tmp_path / f"{name}.py" for name in ("good", "names", "bad"))
     good.write_text(PROGRAM)
+    # Any would pass for everything.
+    lines = "".join(f"earmark.{name}\n" for name in earmark.__all__)
+    names.write_text(f"# mypy: disallow-any-expr\nimport earmark\n\n{lines}\nfailure: earmark.Failure\n")
     bad.write_text('import earmark\n\nearmark.laod("bundle")\n')
     environment = dict(os.environ)
     # In a checkout called earmark the package is the folder; elsewhere it is the installed one.
     if Path(earmark.__file__).parent == ROOT:
         environment["MYPYPATH"] = str(ROOT.parent)
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), good, bad],
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), good, names, bad],
         check=False,
         capture_output=True,
         text=True,

@@ -45,6 +45,8 @@ class _Sounds:
     train: list[Clip]
     held_out: list[Clip]
     split: bool
+    # Folders that could not be listed: (name, why).
+    locked: list[tuple[str, str]]
 
 
 def train_apex(
@@ -84,7 +86,7 @@ def train_apex(
     with _bundle_of(path, is_bundle=is_bundle, folder=run.path) as (bundle, classifier):
         manifest = bundle.manifest
         head, dims = _facts(bundle)
-        sounds = _sounds(Path(data), path, manifest, settings, is_bundle=is_bundle)
+        sounds = _sounds(Path(data), path, manifest, settings, is_bundle=is_bundle, strict=strict)
         config = {
             "model_sha256": model_hash(manifest) if is_bundle else "",
             "classifier_sha256": classifier,
@@ -111,7 +113,7 @@ def train_apex(
         graph.unlink()
     if cache is None:
         shutil.rmtree(run.path / "maps", ignore_errors=True)
-    left_out = [one for part in parts.values() for one in part.left_out]
+    left_out = [*sounds.locked, *(one for part in parts.values() for one in part.left_out)]
     return {**report, "left_out": left_out, "index": index, "folder": str(run.path)}
 
 
@@ -165,7 +167,7 @@ def _facts(bundle: Bundle) -> tuple[Head | None, tuple[Any, Any]]:
 
 
 def _sounds(
-    data: Path, source: Path, manifest: Manifest, settings: ApexSettings, *, is_bundle: bool
+    data: Path, source: Path, manifest: Manifest, settings: ApexSettings, *, is_bundle: bool, strict: bool
 ) -> _Sounds:
     """The clips in their parts. Raises LabelError or DataError where classes are not the model's."""
     folder = list_sounds(data, fewest_classes=1)
@@ -178,7 +180,12 @@ def _sounds(
     split = split_by(folder, own or settings)
     if not split.train:
         raise DataError(f"{data}: no clip to learn from")
-    return _Sounds(split.train, split.validation, split=len(split.train) < len(folder.clips))
+    return _Sounds(
+        split.train,
+        split.validation,
+        split=len(split.train) < len(folder.clips),
+        locked=folder.left_out(strict=strict),
+    )
 
 
 def _require_same(run: RunDirectory, config: Mapping[str, Any]) -> None:

@@ -141,7 +141,7 @@ def train_l2i(
     return {
         "clips": len(parts.training.clips),
         "validation_clips": len(parts.validation.clips),
-        **faults(parts.unreadable),
+        **faults(parts.unreadable, parts.locked),
         "silent": list(config["dictionary"]["silent"]),
         "components": form.components,
         "dictionary_error": config["dictionary"]["error"],

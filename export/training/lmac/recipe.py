@@ -100,7 +100,7 @@ def train_lmac(
     return {
         "clips": len(parts.training.clips),
         "validation_clips": len(validation),
-        **faults(parts.unreadable),
+        **faults(parts.unreadable, parts.locked),
         "epochs": len(run.read_metrics()),
         "parameters": sum(p.numel() for p in trained.parameters()),
         "multiply_adds": decoder_cost,
