@@ -75,19 +75,10 @@ def main():
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--solver", choices=["exact", "adam"], default="exact")
-    parser.add_argument("--steps", type=int, default=ApexSettings.steps)
     parser.add_argument("--rounds", type=int, default=ApexSettings.rounds)
     parser.add_argument("--focus", type=float, default=ApexSettings.focus)
-    parser.add_argument("--invertible", action="store_true")
     arguments = parser.parse_args()
-    settings = ApexSettings(
-        solver=arguments.solver,
-        steps=arguments.steps,
-        rounds=arguments.rounds,
-        focus=arguments.focus,
-        invertible=arguments.invertible,
-    )
+    settings = ApexSettings(rounds=arguments.rounds, focus=arguments.focus)
     for channels in arguments.channels:
         clips = arguments.clips or max(100, 5 * channels)
         for kind in arguments.kinds:
@@ -99,12 +90,10 @@ def main():
                     started, used = time.perf_counter(), time.process_time()
                     u = learn_rotation(maps, "square", settings)
                     seconds, busy = time.perf_counter() - started, time.process_time() - used
-                    kept = not arguments.invertible
                     record = {"channels": channels, "clips": clips, "kind": kind, "seed": seed}
                     record["seconds"], record["cpu_seconds"] = round(seconds, 1), round(busy, 1)
                     for name, one in (("oracle", q.T), ("found", u), ("raw", identity(channels))):
-                        own = purity(maps, "square", {"square": one}, 5, orthogonal=kept or name != "found")
-                        record[name] = round(own, 4)
+                        record[name] = round(purity(maps, "square", one, 5), 4)
                     print(json.dumps(record), flush=True)
 
 

@@ -26,7 +26,7 @@ from earmark.evaluation.prototypes.judge import FILLS, PrototypeJudgement, Recor
 from earmark.evaluation.prototypes.purity import random_rotation
 from earmark.evaluation.statistics import paired
 from earmark.export.graphs.embeddings import embeddings_model
-from earmark.export.graphs.heads import Rotation, facts_in
+from earmark.export.graphs.heads import facts_in
 from earmark.export.prototypes.build import index_bundle
 from earmark.runtime.bundle.open import Bundle
 
@@ -112,7 +112,7 @@ def _fold(bundle: Path, kind: str, path: Path, seed: int) -> None:
     if own is None:
         raise SourceError(f"{bundle}: no U is folded in; train one with earmark train apex and export")
     drawn = random_rotation(spec.channels, seed)
-    rotation = {"identity": None, "trained": own, "random": Rotation(drawn, drawn, drawn)}[kind]
+    rotation = {"identity": None, "trained": own, "random": drawn}[kind]
     dims = {tensor.name: tensor.dims for tensor in stage.inputs}
     attention = dims.get(spec.attention) if spec.attention is not None else None
     embeddings_model(path, spec, dims[spec.tap], head, rotation, attention_dims=attention)

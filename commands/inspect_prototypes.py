@@ -76,10 +76,8 @@ def apex_lines(report: ApexReport | None) -> Iterator[tuple[str, str]]:
         f"{part.replace('_', ' ')} {'?' if counts.sounds is None else counts.sounds} sounds"
         for part, counts in report.clips.items()
     )
-    form = "invertible" if report.settings.invertible else "orthogonal"
-    own = ", one U a view" if report.settings.per_view else ""
     channels = "?" if report.channels is None else report.channels
-    yield "apex", f"{form} U over {channels} channels{own}; {heard}; head {report.head}"
+    yield "apex", f"U over {channels} channels; {heard}; head {report.head}"
     facts = []
     if report.orthogonality is not None:
         facts.append(f"U U^T is the identity within {report.orthogonality:.1e}")

@@ -54,11 +54,6 @@ def apex(
     index of the sounds that U was learnt from. Exits with 1 where a clip or a folder could not be read and
     was left out.
     """
-    solver = given.values.get("solver")
-    if solver != "adam" and not resume:
-        refuse_given("goes with --solver adam", "steps", "lr")
-    if solver == "adam":
-        refuse_given("goes with --solver exact", "polish")
     if not is_bundle(source):
         refuse_given("is for a BUNDLE, which is indexed anew; a RUN is not", "audio")
     require_torch(threads)
@@ -86,13 +81,12 @@ def apex(
         say(line)
     figures = summary["invariance"]
     off = summary["orthogonality"]
-    shape = f"condition {summary['condition']:.3g}" if off is None else f"off a rotation by {off:.1e}"
     kept = f"logits kept within {figures['fp64']:.1e} (fp64)"
     if figures["fp32"] is not None:
         kept += f", {figures['fp32']:.1e} (fp32), top-1 the same in {figures['same_top1']:.0%}"
     tell(
-        f"{summary['folder']}: U of {summary['channels']} channels in {summary['seconds']:.0f} s, {shape}; "
-        f"{kept}; contributions: {summary['head']}"
+        f"{summary['folder']}: U of {summary['channels']} channels in {summary['seconds']:.0f} s, "
+        f"off a rotation by {off:.1e}; {kept}; contributions: {summary['head']}"
     )
     index = summary["index"]
     if index is None:

@@ -120,7 +120,7 @@ def random_rotation(channels: int, seed: int) -> Array:
 def strongest(
     maps: FeatureMaps,
     view: View,
-    rotations: Mapping[Axis, Array],
+    rotation: Array,
     count: int,
     *,
     focus: float = 0.0,
@@ -128,7 +128,7 @@ def strongest(
 ) -> Strongest:
     """The `count` clips in which each channel of Zhat = U Z is strongest, at most one a recording.
 
-    rotations: U [C, C] for each map of the view
+    rotation: U [C, C]
     focus: choose places and clips by Zhat_c * cos^focus, where cos = Zhat_c / ||Zhat|| (0: by value); scores
         are then the logarithms of that, -inf where Zhat_c is nowhere positive
     Ties go to the earlier place and clip. Clip by clip the same numbers whatever `block` is.
@@ -138,28 +138,21 @@ def strongest(
         raise ValueError(f"the view {view} does not exist for feature maps with one frequency row")
     axes = AXES[view]
     tables = [maps.cells[axis] for axis in axes]
-    turned = [np.ascontiguousarray(rotations[axis].T, dtype=np.float32) for axis in axes]
+    turned = np.ascontiguousarray(rotation.T, dtype=np.float32)
     best = _Best(maps.channels, count, len(axes))
     for first in range(0, maps.clips, block):
         clips = range(first, min(first + block, maps.clips))
-        peaks = [
-            [_peak(table, clip, u, focus) for clip in clips] for table, u in zip(tables, turned, strict=True)
-        ]
+        peaks = [[_peak(table, clip, turned, focus) for clip in clips] for table in tables]
         scores = np.array([[score for score, _ in row] for row in peaks]).mean(axis=0)
         places = np.array([[place for _, place in row] for row in peaks])
         best.merge(np.arange(first, clips.stop), scores, places, maps.recordings)
     return best.found()
 
 
-def purities(
-    maps: FeatureMaps, view: View, rotations: Mapping[Axis, Array], top: Strongest, *, orthogonal: bool
-) -> Array:
-    """Purity [C, n] at every place of `top`; NaN where there is none.
-
-    orthogonal: U keeps lengths, so ||Z|| serves for ||Zhat||, and of U only a channel's own row is needed
-    """
+def purities(maps: FeatureMaps, view: View, rotation: Array, top: Strongest) -> Array:
+    """Purity [C, n] at every place of `top`, of an orthogonal U [C, C]; NaN where there is none."""
     parts = [
-        _own_and_length(maps.cells[axis], rotations[axis], places, orthogonal=orthogonal)
+        _own_and_length(maps.cells[axis], rotation, places)
         for axis, places in zip(AXES[view], top.places, strict=True)
     ]
     own = np.stack([value for value, _ in parts])
@@ -173,23 +166,21 @@ def purities(
 def purity(
     maps: FeatureMaps,
     view: View,
-    rotations: Mapping[Axis, Array],
+    rotation: Array,
     count: int,
     *,
-    orthogonal: bool,
     block: int = BLOCK,
 ) -> float:
     """Mean purity over every channel's top `count` clips, chosen anew for this U."""
-    top = strongest(maps, view, rotations, count, block=block)
-    return float(np.nanmean(purities(maps, view, rotations, top, orthogonal=orthogonal)))
+    top = strongest(maps, view, rotation, count, block=block)
+    return float(np.nanmean(purities(maps, view, rotation, top)))
 
 
 def purity_table(
     parts: Mapping[str, FeatureMaps],
-    rotations: Mapping[Axis, Array],
+    rotation: Array,
     count: int,
     *,
-    orthogonal: bool,
     seed: int,
     views: Sequence[View] | None = None,
 ) -> dict[str, dict[str, dict[str, float]]]:
@@ -200,18 +191,10 @@ def purity_table(
     table: dict[str, dict[str, dict[str, float]]] = {}
     some = next(iter(parts.values()))
     raw, chance = identity(some.channels), random_rotation(some.channels, seed)
-    axes: tuple[Axis, ...] = ("square", "time", "frequency")
-    kinds: tuple[tuple[str, Mapping[Axis, Array], bool], ...] = (
-        ("before", dict.fromkeys(axes, raw), True),
-        ("after", rotations, orthogonal),
-        ("random", dict.fromkeys(axes, chance), True),
-    )
+    kinds = {"before": raw, "after": rotation, "random": chance}
     for view in views or some.views:
         table[view] = {
-            part: {
-                kind: round(purity(maps, view, turned, count, orthogonal=kept), 6)
-                for kind, turned, kept in kinds
-            }
+            part: {kind: round(purity(maps, view, u, count), 6) for kind, u in kinds.items()}
             for part, maps in parts.items()
         }
     return table
@@ -290,11 +273,10 @@ def _gathered(cells: Cells, places: Array) -> Iterator[tuple[slice, Array]]:
         yield some, vectors
 
 
-def _own_and_length(cells: Cells, rotation: Array, places: Array, *, orthogonal: bool) -> tuple[Array, Array]:
-    """Zhat_c and ||Zhat||^2 at the places of every channel c, float64 [C, n]."""
+def _own_and_length(cells: Cells, rotation: Array, places: Array) -> tuple[Array, Array]:
+    """Zhat_c and ||Zhat||^2 at the places of every channel c, float64 [C, n]: ||Zhat|| = ||Z||."""
     own, squares = np.empty(places.shape), np.empty(places.shape)
     for some, vectors in _gathered(cells, places):
         own[some] = np.einsum("ijk,ik->ij", vectors, rotation[some], dtype=np.float64)
-        hat = vectors if orthogonal else vectors @ rotation.T
-        squares[some] = np.einsum("ijk,ijk->ij", hat, hat, dtype=np.float64)
+        squares[some] = np.einsum("ijk,ijk->ij", vectors, vectors, dtype=np.float64)
     return own, squares

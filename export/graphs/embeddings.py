@@ -18,7 +18,7 @@ from ...errors import SourceError
 from ...prototypes_index.durability import naming
 from ...runtime.bundle.manifest import FeatureMapSpec, StageSpec
 from .files import IR_VERSION, OPSET, Dims, stage_spec
-from .heads import AXES, Activation, Head, Rotation, inverse_of
+from .heads import ROTATION, Activation, Array, Head, inverse_of
 
 
 def embeddings_model(
@@ -26,20 +26,20 @@ def embeddings_model(
     spec: FeatureMapSpec,
     dims: Dims,
     head: Head | None,
-    rotation: Rotation | None = None,
+    rotation: Array | None = None,
     *,
     attention_dims: Dims | None = None,
 ) -> StageSpec:
     """Write the graph Z [B, C, T', F'] -> square, time, frequency (, contributions, bias) to `path`.
 
     dims: of the tap; head: what follows pooling, None where nothing is known of it
-    rotation: U; None: raw channels. attention_dims: of the attention's tap, [B, T', F'] or [B, K, T', F']
+    rotation: U [C, C]; None: raw channels
+    attention_dims: of the attention's tap, [B, T', F'] or [B, K, T', F']
 
     Zhat = U Z: square [B, T', F', C], time [B, T', C] (mean over bins), frequency [B, F', C] (mean over
     frames). With a head: contributions [B, K, C] and bias [K], where for a linear head
     contributions.sum(-1) + bias = logits; for a network (gradient x activation) the bias is 0 and
-    nothing adds up. Where each view has a U of its own, `contributions` speaks of square's channels, and
-    contributions_time and contributions_frequency [B, K, C] of the others'.
+    nothing adds up.
     Raises SourceError where feature map and tap disagree.
     """
     bands = len(spec.bands_hz)
@@ -62,9 +62,8 @@ def embeddings_model(
             inputs[spec.attention] = attention_dims
         classes = len(head.layers[-1].bias)
         pooled = _pooled(graph, spec, attention_dims, turned=rotation is not None)
-        account = _account(graph, head, pooled, rotation)
-        for name in account:
-            outputs[name] = ["batch", classes, channels]
+        _account(graph, head, pooled, rotation)
+        outputs["contributions"] = ["batch", classes, channels]
         outputs["bias"] = [classes]
     with naming(path):
         path.write_bytes(graph.model(inputs, outputs).SerializeToString(deterministic=True))
@@ -117,8 +116,8 @@ def _value(name: str, dims: Dims) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
 
 
-def _maps(graph: _Graph, tap: str, rotation: Rotation | None) -> None:
-    """The views' maps. Means commute with U: of several U, each turns its own map."""
+def _maps(graph: _Graph, tap: str, rotation: Array | None) -> None:
+    """The views' maps, each turned by U, with which means commute."""
     bins, frames = graph.indices("bins", 2), graph.indices("frames", 1)
     if rotation is None:
         graph.add("Transpose", [tap], "square", perm=[0, 2, 3, 1])
@@ -127,13 +126,11 @@ def _maps(graph: _Graph, tap: str, rotation: Rotation | None) -> None:
         return
     graph.add("Transpose", [tap], "raw", perm=[0, 2, 3, 1])
     graph.add("ReduceMean", ["raw", bins], "raw_time", keepdims=0)
-    sources = {"square": "raw", "time": "raw_time", "frequency": "raw_frequency"}
     graph.add("ReduceMean", ["raw", frames], "raw_frequency", keepdims=0)
-    for axis in AXES:
-        name = "rotation_square" if rotation.shared else f"rotation_{axis}"
-        # Transposed, as vectors are rows.
-        graph.constant(name, np.ascontiguousarray(rotation.of(axis).T, dtype=np.float32))
-        graph.add("MatMul", [sources[axis], name], axis)
+    # Transposed, as vectors are rows.
+    graph.constant(ROTATION, np.ascontiguousarray(rotation.T, dtype=np.float32))
+    for source, turned in (("raw", "square"), ("raw_time", "time"), ("raw_frequency", "frequency")):
+        graph.add("MatMul", [source, ROTATION], turned)
 
 
 def _pooled(graph: _Graph, spec: FeatureMapSpec, attention_dims: Dims | None, *, turned: bool) -> str:
@@ -154,35 +151,23 @@ def _pooled(graph: _Graph, spec: FeatureMapSpec, attention_dims: Dims | None, *,
     return graph.add("Reshape", ["pooled", graph.indices("pooled_shape", 0, 1, spec.channels)], "pooled_row")
 
 
-def _account(graph: _Graph, head: Head, pooled: str, rotation: Rotation | None) -> list[str]:
-    """Contributions and bias; returns the names of the contributions, one a U."""
-    classes = len(head.layers[-1].bias)
+def _account(graph: _Graph, head: Head, pooled: str, rotation: Array | None) -> None:
+    """Contributions and bias."""
+    back = None if rotation is None else inverse_of(rotation)
     if head.linear:
-        weight = head.layers[0].weight.astype(np.float64)
-        bias = head.layers[0].bias
+        weight, bias = head.layers[0].weight.astype(np.float64), head.layers[0].bias
+        # W' = W U^-1, folded in float64.
+        slope = graph.constant("head_weight", (weight if back is None else weight @ back).astype(np.float32))
     else:
-        gradient = _gradient(graph, head, pooled)
-        bias = np.zeros(classes, np.float32)
+        slope = _gradient(graph, head, pooled)
+        bias = np.zeros(len(head.layers[-1].bias), np.float32)
+        if back is not None:
+            inverse = graph.constant("inverse", back.astype(np.float32))
+            slope = graph.add("MatMul", [slope, inverse], "turned_gradient")
+    vector = pooled if rotation is None else graph.add("MatMul", [pooled, ROTATION], "turned_row")
+    graph.add("Mul", [vector, slope], "contributions")
     graph.constant("head_bias", bias.astype(np.float32))
-    names = []
-    for axis in AXES if rotation is not None and not rotation.shared else AXES[:1]:
-        suffix = "" if axis == "square" else f"_{axis}"
-        vector = pooled
-        if rotation is not None:
-            vector = graph.add("MatMul", [pooled, f"rotation_{axis}"], f"turned_row{suffix}")
-        back = np.eye(0) if rotation is None else inverse_of(rotation.of(axis))
-        if head.linear:
-            # W' = W U^-1, folded in float64.
-            folded = weight if rotation is None else weight @ back
-            slope = graph.constant(f"head_weight{suffix}", folded.astype(np.float32))
-        elif rotation is None:
-            slope = gradient
-        else:
-            inverse = graph.constant(f"inverse{suffix}", back.astype(np.float32))
-            slope = graph.add("MatMul", [gradient, inverse], f"turned_gradient{suffix}")
-        names.append(graph.add("Mul", [vector, slope], f"contributions{suffix}"))
     graph.add("Identity", ["head_bias"], "bias")
-    return names
 
 
 def _gradient(graph: _Graph, head: Head, pooled: str) -> str:

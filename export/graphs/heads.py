@@ -23,14 +23,13 @@ import onnx
 from onnx import numpy_helper
 
 from ...errors import SourceError
-from ...evaluation.prototypes.purity import Axis
 
 Array = npt.NDArray[np.float32]
 Activation = Literal["none", "relu", "tanh", "gelu"]
 
-AXES: tuple[Axis, ...] = ("square", "time", "frequency")
 _LAYER = "layer_"
-_ROTATION = "rotation_"
+# The name of U^T in a graph.
+ROTATION = "rotation_square"
 
 
 @dataclass(frozen=True)
@@ -68,32 +67,10 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Rotation:
-    """The learnt U [C, C] of each map; one and the same where it is shared."""
-
-    square: Array
-    time: Array
-    frequency: Array
-
-    @property
-    def shared(self) -> bool:
-        """Whether every view sees the same channels."""
-        return all(np.array_equal(self.square, other) for other in (self.time, self.frequency))
-
-    def of(self, axis: Axis) -> Array:
-        """U of one map."""
-        return {"square": self.square, "time": self.time, "frequency": self.frequency}[axis]
-
-    def maps(self) -> dict[Axis, Array]:
-        """U by map."""
-        return {axis: self.of(axis) for axis in AXES}
-
-
-@dataclass(frozen=True)
 class LearntRotation:
     """U and the report of its training (JSON-ready), which travels with it."""
 
-    rotation: Rotation
+    rotation: Array
     report: dict[str, Any]
 
 
@@ -103,7 +80,7 @@ def inverse_of(rotation: Array) -> npt.NDArray[np.float64]:
     return found
 
 
-def facts_in(model: onnx.ModelProto) -> tuple[Head | None, Rotation | None]:
+def facts_in(model: onnx.ModelProto) -> tuple[Head | None, Array | None]:
     """The head, before any U, and the U in an embeddings graph. Raises SourceError for another graph."""
     held = {tensor.name: tensor for tensor in model.graph.initializer}
     names = {output.name for output in model.graph.output}
@@ -113,7 +90,7 @@ def facts_in(model: onnx.ModelProto) -> tuple[Head | None, Rotation | None]:
     if "head_weight" in held:
         weight = _array(held, "head_weight").astype(np.float64)
         if rotation is not None:
-            weight = weight @ rotation.square.astype(np.float64)
+            weight = weight @ rotation.astype(np.float64)
         return Head((Layer(weight.astype(np.float32), _array(held, "head_bias")),)), rotation
     layers: list[Layer] = []
     while f"{_LAYER}{len(layers)}_weight" in held:
@@ -126,13 +103,9 @@ def facts_in(model: onnx.ModelProto) -> tuple[Head | None, Rotation | None]:
     return (Head(tuple(layers)) if layers else None), rotation
 
 
-def _rotation_in(held: Mapping[str, onnx.TensorProto]) -> Rotation | None:
-    if f"{_ROTATION}square" not in held:
-        return None
-    # Stored transposed; one map's where all share it.
-    names = [f"{_ROTATION}{axis}" for axis in AXES]
-    found = [_array(held, name if name in held else names[0]).T for name in names]
-    return Rotation(*(np.ascontiguousarray(u) for u in found))
+def _rotation_in(held: Mapping[str, onnx.TensorProto]) -> Array | None:
+    """U [C, C], stored transposed; None where there is none."""
+    return np.ascontiguousarray(_array(held, ROTATION).T) if ROTATION in held else None
 
 
 def _array(held: Mapping[str, onnx.TensorProto], name: str) -> Array:

@@ -31,17 +31,9 @@ class Part(msgspec.Struct, frozen=True):
     sounds: int | None = None
 
 
-class Settings(msgspec.Struct, frozen=True):
-    """How U was learnt, as far as it is told."""
-
-    invertible: bool = False
-    per_view: bool = False
-
-
 class ApexReport(msgspec.Struct, frozen=True):
     """What is told of U; a report may hold more (docs/apex_training.md)."""
 
-    settings: Settings = Settings()
     clips: dict[str, Part] = {}
     channels: int | None = None
     head: str | None = None

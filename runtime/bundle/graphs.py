@@ -56,10 +56,9 @@ def embeddings_borders(manifest: Manifest) -> tuple[list[TensorSpec], list[Tenso
         tensor("frequency", "batch", rows, channels),
     ]
     account = [tensor("contributions", "batch", classes, channels), tensor("bias", classes)]
-    own = [tensor(f"contributions_{view}", "batch", classes, channels) for view in ("time", "frequency")]
     if spec.additive or spec.gradient:
-        return taps, gives + account, own
-    return taps, gives, account + own
+        return taps, gives + account, []
+    return taps, gives, account
 
 
 def check_graph(

@@ -11,7 +11,7 @@ from later import later
 from earmark.errors import SourceError
 from earmark.evaluation.prototypes.purity import random_rotation
 from earmark.export.graphs.embeddings import embeddings_model
-from earmark.export.graphs.heads import Rotation, facts_in
+from earmark.export.graphs.heads import facts_in
 
 onnxruntime = later("onnxruntime")
 torch = later("torch")
@@ -96,7 +96,7 @@ def test_contributions_are_autograds_and_add_up(adapter, kind, tmp_path):
         "rotation": random_rotation(CHANNELS, 0),
         "invertible": random_rotation(CHANNELS, 1) + 0.1 * random_rotation(CHANNELS, 2),
     }[kind]
-    made, z, logits = answers(adapter, None if kind == "raw" else Rotation(u, u, u), tmp_path)
+    made, z, logits = answers(adapter, None if kind == "raw" else u, tmp_path)
     np.testing.assert_allclose(made["contributions"], expected(adapter, z, u), atol=2e-4)
     spec = from_adapter(adapter).feature_map
     assert spec.additive != spec.gradient
@@ -116,29 +116,15 @@ def test_the_graph_can_be_built_again_from_itself(adapter, tmp_path):
     import onnx
 
     u = random_rotation(CHANNELS, 4)
-    answers(adapter, Rotation(u, u, u), tmp_path)
+    answers(adapter, u, tmp_path)
     head, rotation = facts_in(onnx.load(str(tmp_path / "embeddings.onnx")))
-    np.testing.assert_array_equal(rotation.square, u)
+    np.testing.assert_array_equal(rotation, u)
     own = from_adapter(adapter).head
     assert head.linear == own.linear
     for ours, theirs in zip(head.layers, own.layers, strict=True):
         np.testing.assert_allclose(ours.weight, theirs.weight, atol=1e-5)
         np.testing.assert_array_equal(ours.bias, theirs.bias)
         assert ours.activation == theirs.activation
-
-
-def test_a_u_a_view_turns_each_map_by_its_own(make_tiny_adapter, tmp_path):
-    """With three U, each map has its own channels, and each its own account of the same logit."""
-    adapter = make_tiny_adapter(decoder=False)
-    turned = [random_rotation(CHANNELS, seed) for seed in range(3)]
-    made, z, logits = answers(adapter, Rotation(*turned), tmp_path)
-    frames = z.mean(dim=3).numpy()
-    np.testing.assert_allclose(made["time"], np.einsum("cd,bdt->btc", turned[1], frames), atol=1e-4)
-    bands = z.mean(dim=2).numpy()
-    np.testing.assert_allclose(made["frequency"], np.einsum("cd,bdf->bfc", turned[2], bands), atol=1e-4)
-    for name in ("contributions", "contributions_time", "contributions_frequency"):
-        np.testing.assert_allclose(made[name].sum(axis=-1) + made["bias"], logits.numpy(), atol=1e-3)
-    assert np.abs(made["contributions"] - made["contributions_time"]).max() > 1e-3
 
 
 def test_a_head_that_is_not_what_is_declared_is_refused(adapter):
@@ -154,7 +140,7 @@ def test_an_unknown_head_is_localisation_only(make_tiny_adapter, tmp_path):
     adapter = make_tiny_adapter(decoder=False)
     adapter.linear, adapter.pooling = None, "other"
     u = random_rotation(CHANNELS, 0)
-    made, _, _ = answers(adapter, Rotation(u, u, u), tmp_path)
+    made, _, _ = answers(adapter, u, tmp_path)
     assert set(made) == {"square", "time", "frequency"}
     spec = from_adapter(adapter).feature_map
     assert not spec.additive
@@ -178,7 +164,7 @@ def test_tokens_become_a_map_and_add_up(make_tiny_adapter, order, tmp_path):
     """Tokens in the declared order pass the impulse check, and the mean of them is additive."""
     adapter = token_adapter(make_tiny_adapter, TokenGrid(rows=5, order=order), order=order)
     u = random_rotation(CHANNELS, 0)
-    made, z, logits = answers(adapter, Rotation(u, u, u), tmp_path)
+    made, z, logits = answers(adapter, u, tmp_path)
     assert z.shape[1:] == (CHANNELS, 25, 5)
     np.testing.assert_allclose(made["contributions"].sum(axis=-1) + made["bias"], logits.numpy(), atol=1e-3)
 

@@ -67,7 +67,7 @@ def test_one_row_of_frequency_has_no_frequency_views(make_tiny_adapter, sounds, 
 
     adapter.feature_map, adapter.bands_hz = Flat().eval(), [(0.0, 8000.0)]
     write_bundle(from_adapter(adapter), tmp_path / "flat")
-    summary = train_apex(tmp_path / "flat", sounds, ApexSettings(rounds=3, n_last=3, per_view=True))
+    summary = train_apex(tmp_path / "flat", sounds, ApexSettings(rounds=3, n_last=3))
     assert set(summary["purity"]) == {"square", "time"}
     assert "frequency" in " ".join(summary["notes"])
     assert set(Bundle.open(tmp_path / "flat").manifest.prototypes.views) == {"square", "time"}
@@ -121,7 +121,7 @@ def test_maps_that_are_not_finite_are_named(make_tiny_adapter, tmp_path):
         ({"source": "sounds"}, RunError, "neither a run directory nor a bundle"),
         ({"settings": ApexSettings(rounds=0)}, RunError, "rounds 0"),
         ({"settings": ApexSettings(val_fold=9)}, DataError, "fold 9"),
-        ({"settings": ApexSettings(lr=2.0)}, RunError, "lr 2"),
+        ({"settings": ApexSettings(focus=-1.0)}, RunError, "focus -1"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(bundle, write_sounds, sounds, tmp_path, arguments, kind, text):

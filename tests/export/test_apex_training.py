@@ -113,18 +113,6 @@ def test_a_bundle_gets_a_generation_of_turned_channels(bundle, write_sounds, sou
     assert grown["sources"] == 15
 
 
-def test_a_u_a_view_and_a_general_u(bundle, sounds):
-    """--per-view learns three, --invertible leaves the rotations; the logits stay either way."""
-    settings = ApexSettings(rounds=4, polish=2, n_last=3, per_view=True, invertible=True, steps=2)
-    summary = train_apex(bundle, sounds, settings)
-    assert summary["orthogonality"] is None
-    assert summary["invariance"]["fp64"] < 1e-9
-    assert summary["invariance"]["fp32"] < 1e-3
-    generation = bundle / "prototypes" / Bundle.open(bundle).manifest.prototypes.generation
-    session = pytest.importorskip("onnxruntime").InferenceSession(str(generation / "embeddings.onnx"))
-    assert "contributions_time" in {output.name for output in session.get_outputs()}
-
-
 def test_several_labels_by_attention(make_tiny_adapter, sounds, tmp_path):
     """Attention a class and several labels at once: each label asked for has its own sum."""
     adapter = make_tiny_adapter(decoder=False)
@@ -150,12 +138,11 @@ def test_several_labels_by_attention(make_tiny_adapter, sounds, tmp_path):
         assert total == pytest.approx(account.logit, abs=1e-4)
 
 
-@pytest.mark.parametrize("per_view", [False, True])
-def test_an_interrupted_training_goes_on_exactly(bundle, sounds, tmp_path, monkeypatch, per_view):
+def test_an_interrupted_training_goes_on_exactly(bundle, sounds, tmp_path, monkeypatch):
     """Stopped in the middle and resumed, U is bit for bit that of a whole training; maps are reused."""
     from earmark.export.training.apex import learning, maps
 
-    settings = ApexSettings(rounds=5, polish=2, n_last=3, per_view=per_view)
+    settings = ApexSettings(rounds=5, polish=2, n_last=3)
     twin = shutil.copytree(bundle, tmp_path / "twin")
     train_apex(twin, sounds, settings, out=tmp_path / "whole")
     learn, rounds = learning.learn_rotation, []
@@ -164,7 +151,7 @@ def test_an_interrupted_training_goes_on_exactly(bundle, sounds, tmp_path, monke
         def then(state):
             on_round(state)
             rounds.append(state.done)
-            if len(rounds) == (9 if per_view else 6):
+            if len(rounds) == 6:
                 raise KeyboardInterrupt
 
         return learn(*args, on_round=then, **kwargs)

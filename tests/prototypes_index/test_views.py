@@ -62,7 +62,6 @@ def explainer(request, made, clips, tmp_path_factory):
     """The bundle with those clips indexed, with U = I or a random rotation folded in."""
     from earmark.evaluation.prototypes.purity import random_rotation
     from earmark.export.graphs.embeddings import embeddings_model
-    from earmark.export.graphs.heads import Rotation
     from earmark.export.prototypes.build import index_bundle
 
     folder = tmp_path_factory.mktemp(request.param)
@@ -71,7 +70,7 @@ def explainer(request, made, clips, tmp_path_factory):
     graph = None
     if request.param == "random":
         graph, turned, spec = folder / "turned.onnx", random_rotation(CHANNELS, 0), source.feature_map
-        embeddings_model(graph, spec, source.taps[spec.tap], source.head, Rotation(turned, turned, turned))
+        embeddings_model(graph, spec, source.taps[spec.tap], source.head, turned)
     index_bundle(folder / "bundle", clips, embeddings=graph)
     return earmark.load(folder / "bundle", device="cpu")
 

@@ -6,22 +6,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from ....errors import RunError, SourceError
-from ...graphs.heads import AXES, LearntRotation, Rotation
+from ...graphs.heads import Array, LearntRotation
 from ...source.source import Source, fingerprint
 from .directory import Part, RunDirectory
 
 # Of a run directory: the folder that U is kept in, and its name there.
 FOLDER = "apex"
 PART: Part = "apex"
+# The name of U among a run's tensors.
+U = "u"
 
 
-def read_rotation(run: RunDirectory) -> Rotation:
-    """The learnt U of each map. Raises RunError where it is missing, unfinished or damaged."""
+def read_rotation(run: RunDirectory) -> Array:
+    """The learnt U [C, C]. Raises RunError where it is missing, unfinished or damaged."""
     held = run.read_weights()
-    found = [held[axis].numpy() for axis in AXES if axis in held and held[axis].dim() == 2]
-    if len(found) != len(AXES) or any(u.shape != (len(found[0]),) * 2 for u in found):
-        raise RunError(f"{run.weights_path}: damaged; learn U again")
-    return Rotation(*found)
+    if set(held) != {U} or held[U].dim() != 2 or held[U].shape[0] != held[U].shape[1]:
+        raise RunError(f"{run.weights_path}: damaged, or of another version of earmark; learn U again")
+    rotation: Array = held[U].numpy()
+    return rotation
 
 
 def with_apex(source: Source, folder: Path) -> Source:
@@ -33,7 +35,7 @@ def with_apex(source: Source, folder: Path) -> Source:
             f"{run.weights_path}: was learnt over another classifier than {source.name}; run earmark train "
             "apex again"
         )
-    if source.feature_map is None or len(rotation.square) != source.feature_map.channels:
+    if source.feature_map is None or len(rotation) != source.feature_map.channels:
         raise SourceError(
             f"{run.weights_path}: is no U of {source.name}'s channels; run earmark train apex again"
         )

@@ -18,7 +18,7 @@ from ....runtime.bundle.manifest import FeatureMapSpec, Manifest
 from ....runtime.bundle.open import Bundle
 from ....runtime.engine import Engine
 from ....runtime.inference.window import Window
-from ...graphs.heads import Head, Rotation, inverse_of
+from ...graphs.heads import Head, inverse_of
 from ..settings import to_record
 from .maps import HeardMaps
 from .settings import ApexSettings
@@ -35,19 +35,17 @@ def report_of(
     bundle: Bundle,
     graph: Path,
     head: Head | None,
-    rotation: Rotation,
+    rotation: Array,
     clips: Sequence[Clip],
     parts: Mapping[str, HeardMaps],
     settings: ApexSettings,
 ) -> dict[str, Any]:
     """All that is told of U, JSON-ready."""
-    orthogonal = not settings.invertible
-    off = check_orthogonal(rotation) if orthogonal else None
-    u = rotation.square.astype(np.float64)
+    off = check_orthogonal(rotation)
     return {
         "recipe": "apex",
         "settings": to_record(settings),
-        "channels": len(u),
+        "channels": len(rotation),
         "clips": {
             part: {"sounds": one.sounds, "windows": one.maps.clips, "recordings": one.recordings}
             for part, one in parts.items()
@@ -55,14 +53,12 @@ def report_of(
         "n": settings.n_last,
         "purity": purity_table(
             {part: one.maps for part, one in parts.items()},
-            rotation.maps(),
+            rotation,
             settings.n_last,
-            orthogonal=orthogonal,
             seed=settings.seed,
         ),
         "head": _kind_of(head),
         "orthogonality": off,
-        "condition": round(float(np.linalg.cond(u)), 6),
         "invariance": invariance(bundle, graph, head, rotation, clips),
         "notes": list(_notes(bundle.manifest, parts, settings)),
     }
@@ -79,8 +75,6 @@ def _notes(manifest: Manifest, parts: Mapping[str, HeardMaps], settings: ApexSet
     rows = parts["train"].maps.rows
     if rows == 1:
         yield "one row of frequency: the views frequency and time_frequency do not exist, and time is square"
-        if settings.per_view:
-            yield "so --per-view learns one U"
     for part, one in parts.items():
         if one.recordings < settings.n_last:
             yield (
@@ -95,7 +89,7 @@ def _notes(manifest: Manifest, parts: Mapping[str, HeardMaps], settings: ApexSet
 
 
 def invariance(
-    bundle: Bundle, embeddings: Path, head: Head | None, rotation: Rotation, clips: Sequence[Clip]
+    bundle: Bundle, embeddings: Path, head: Head | None, rotation: Array, clips: Sequence[Clip]
 ) -> dict[str, Any]:
     """How exactly the fold keeps the logits, on up to 64 windows of sound.
 
@@ -108,7 +102,7 @@ def invariance(
     spec = bundle.manifest.feature_map
     assert spec is not None  # noqa: S101 (its maps were heard)
     fp64, fp32, agreed, windows = 0.0, 0.0, 0, 0
-    u, back = rotation.square.astype(np.float64), inverse_of(rotation.square)
+    u, back = rotation.astype(np.float64), inverse_of(rotation)
     with Engine(bundle, "cpu") as engine:
         for heard in islice(_windows(engine, spec, clips), _WINDOWS):
             windows += 1
@@ -136,12 +130,12 @@ def orthogonality(rotation: Array) -> float:
     return float(np.abs(u @ u.T - np.eye(len(u))).sum(axis=1).max())
 
 
-def check_orthogonal(rotation: Rotation) -> float:
-    """The largest `orthogonality` of all U. Raises RunError where one is no rotation any more."""
-    worst = max(orthogonality(u) for u in rotation.maps().values())
-    if not worst < _ORTHOGONAL:
-        raise RunError(f"U is not orthogonal (off by {worst:.1e}); lower --lr, or use the solver exact")
-    return worst
+def check_orthogonal(rotation: Array) -> float:
+    """The `orthogonality` of U. Raises RunError where it is no rotation."""
+    off = orthogonality(rotation)
+    if not off < _ORTHOGONAL:
+        raise RunError(f"U is not orthogonal (off by {off:.1e}); learn it again")
+    return off
 
 
 def table_lines(table: Table) -> Iterator[str]:

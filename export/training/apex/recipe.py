@@ -27,7 +27,7 @@ from ...graphs.embeddings import embeddings_model
 from ...graphs.heads import Head, facts_in
 from ...prototypes.build import IndexReport, index_bundle
 from ...sources.run.directory import RunDirectory
-from ...sources.run.rotation import FOLDER, PART, read_rotation
+from ...sources.run.rotation import FOLDER, PART, U, read_rotation
 from ..loop import Progress
 from ..over_source import classifier_split
 from ..settings import to_record
@@ -100,7 +100,7 @@ def train_apex(
         parts = _hear(Path(cache or run.path / "maps"), bundle, sounds, device, strict=strict, quiet=quiet)
         if not run.weights_path.exists():
             learnt = learn(run, parts["train"].maps, settings, quiet=quiet)
-            run.write_weights({axis: torch.from_numpy(u) for axis, u in learnt.maps().items()})
+            run.write_weights({U: torch.from_numpy(learnt)})
         rotation = read_rotation(run)
         graph = run.path / "embeddings.onnx"
         embeddings_model(graph, _spec(manifest), dims[0], head, rotation, attention_dims=dims[1])

@@ -255,7 +255,7 @@ class PrototypeAccount:
         method, places = self._method, window.places
         contributions = places.account.contributions
         listed = _largest(places.account.shares["square"], CHANNELS)
-        shown = self._shown(window)
+        shown = method.generation.views
         # The channels' prototypes are found together, a view at a time.
         strongest = LazyMapping(shown, lambda view: self._strongest(cast(View, view), window, listed))
         where = places.at("square", listed)
@@ -294,13 +294,6 @@ class PrototypeAccount:
             others=method.feature_map.channels - len(channels),
             window=window.sound,
         )
-
-    def _shown(self, window: _Window) -> tuple[View, ...]:
-        """The views in which the listed channels are the same ones: all, unless each has its own U."""
-        views = self._method.generation.views
-        if "contributions_time" in window.outputs:
-            return tuple(view for view in views if view == "square")
-        return views
 
     def _strongest(self, view: View, window: _Window, channels: npt.NDArray[np.int64]) -> list[ChannelView]:
         """Of each channel its place in the input, and the clips in which it is strongest."""
@@ -418,8 +411,6 @@ def _check_maps(made: Mapping[str, FloatArray], manifest: Manifest, sounds: int,
     }
     if spec.additive or spec.gradient:
         wanted |= {"contributions": (sounds, classes, channels), "bias": (classes,)}
-        own = [name for name in made if name.startswith("contributions_")]
-        wanted |= dict.fromkeys(own, (sounds, classes, channels))
     for name, shape in wanted.items():
         if name not in made or made[name].shape != shape:
             found = list(made[name].shape) if name in made else "nothing"

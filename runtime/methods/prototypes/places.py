@@ -81,15 +81,9 @@ class Head:
         taps: what the graph was fed; outputs: what it gave; peaks: of the views
         """
         contributions: FloatArray | None = None
-        own: dict[View, FloatArray | None] = dict.fromkeys(peaks)
         if spec.additive or spec.gradient:
             contributions = outputs["contributions"][0, target]
-            # Where each view has a U of its own, each has its own channels.
-            own = {
-                view: outputs.get(f"contributions_{view}", outputs["contributions"])[0, target]
-                for view in peaks
-            }
-        shares = {view: _shares(own[view], peaks[view].scores) for view in peaks}
+        shares = {view: _shares(contributions, peaks[view].scores) for view in peaks}
         if spec.additive:
             if self._weights is None:
                 self._weights = _weights(run, taps)
