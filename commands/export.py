@@ -124,7 +124,7 @@ def export(
     """Export SOURCE to a bundle.
 
     SOURCE is a run directory, the output folder of SpeechBrain's ESC-50 interpret recipe,
-    module:factory (see earmark.export.sources.adapter.adapter.Adapter), or an .onnx file that takes waveforms
+    module:factory (see earmark.export.Adapter), or an .onnx file that takes waveforms
     and gives a score a label. All but the last need the extra "export".
     """
     if no_decoder and decoder is not None:
@@ -137,11 +137,12 @@ def export(
         raise click.UsageError(f"{source} is a bundle already: SOURCE is what it was exported from")
     from ..export.bundle.parity import read_clips
     from ..export.bundle.write import check_target, write_bundle
-    from ..export.source.exportable import with_aggregate
+    from ..export.exporting import need, open_source
+    from ..export.source.exportable import with_aggregate, with_window
 
     check_target(out, force=force)
     # Without it nothing can be measured at the end.
-    _need("onnxruntime")
+    need("onnxruntime")
     if Path(source).suffix.lower() == ".onnx":
         if decoder is not None or interpreter is not None:
             option = "--decoder" if decoder is not None else "--interpreter"
@@ -150,14 +151,11 @@ def export(
         found = _graph(source, window, of_graph)
     else:
         _refuse_graph_options(of_graph)
-        found = _pytorch(
-            source,
-            window,
-            decoder,
-            interpreter,
-            no_decoder=no_decoder,
-            no_interpreter=no_interpreter,
+        found = open_source(
+            source, decoder=decoder or not no_decoder, interpreter=interpreter or not no_interpreter
         )
+        if window is not None:
+            found = with_window(found, window)
     if aggregate is not None:
         found = with_aggregate(found, aggregate)
     for doubt in found.doubts:
@@ -194,40 +192,6 @@ def export(
             f"  int8     labels agree in {100 * agreed['labels']['agreement']:.1f} %, ranks by "
             f"{agreed['ranks']['spearman']:.4f}"
         )
-
-
-def _pytorch(
-    text: str,
-    window: float | None,
-    decoder: Path | None,
-    interpreter: Path | None,
-    *,
-    no_decoder: bool,
-    no_interpreter: bool,
-) -> Exportable:
-    """A source in PyTorch, with its own decoder and interpreter, none, or those trained over it."""
-    _need("torch", "onnxscript", "safetensors", "yaml")
-    from ..export.source.source import with_window, without_decoder
-    from ..export.sources import resolve
-
-    found = resolve(
-        text,
-        allow_missing_decoder=no_decoder or decoder is not None,
-        interpreter=not no_interpreter and interpreter is None,
-    )
-    if no_decoder or decoder is not None:
-        found = without_decoder(found)
-    if decoder is not None:
-        from ..export.sources.run.decoder import with_decoder
-        from ..export.sources.run.directory import RunDirectory
-
-        found = with_decoder(found, RunDirectory(decoder, "decoder"))
-    if interpreter is not None:
-        from ..export.sources.run.directory import RunDirectory
-        from ..export.sources.run.interpreter import with_interpreter
-
-        found = with_interpreter(found, RunDirectory(interpreter, "interpreter"))
-    return found if window is None else with_window(found, window)
 
 
 def _graph(path: str, window: float | None, given: dict[str, Any]) -> Exportable:
@@ -281,16 +245,3 @@ def _progress(text: str) -> None:
     """Say what is being done, on a terminal."""
     if sys.stderr.isatty():
         tell(f"earmark: {text}")
-
-
-def _need(*packages: str) -> None:
-    """Raise MissingDependencyError, naming the extras, where one of the packages is missing."""
-    import importlib.util
-
-    from ..errors import MissingDependencyError
-
-    for package in packages:
-        if importlib.util.find_spec(package) is None:
-            raise MissingDependencyError(
-                f"export needs {package}, which is not installed; pip install 'earmark[cpu,export]'"
-            )

@@ -1,0 +1,153 @@
+"""`export_bundle`: from whatever is exported to a bundle, in one call."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import MissingDependencyError, SourceError
+from .bundle.parity import read_clips
+from .bundle.write import check_target, write_bundle
+from .source.exportable import Exportable, with_aggregate, with_window
+
+if TYPE_CHECKING:
+    from ..runtime.bundle.manifest import Aggregation, Manifest
+    from .sources.adapter.adapter import Adapter
+
+
+def export_bundle(
+    source: Adapter | Exportable | Path | str,
+    out: Path | str,
+    *,
+    name: str | None = None,
+    force: bool = False,
+    decoder: Path | str | bool = True,
+    interpreter: Path | str | bool = True,
+    window_seconds: float | None = None,
+    aggregate: Aggregation | None = None,
+    sounds: Path | str | None = None,
+    calibration: Path | str | None = None,
+    licence: str | None = None,
+    attribution: str | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Manifest:
+    """Export a model to a new bundle, as `earmark export` does.
+
+    The graphs are measured against the model on synthesised and, with `sounds`, on real sound; a bundle that
+    disagrees with it is not written. What the user should look at before believing the bundle is told by
+    `warnings.warn`.
+
+    Args:
+        source: An `Adapter`; a run directory; the output folder of SpeechBrain's interpret recipe; or
+            "module:factory", a function that returns an `Adapter`.
+        out: Folder of the bundle. It appears as a whole, or not at all.
+        name: Name of the bundle; None: the source's.
+        force: Replace a bundle that lies at `out`. Nothing but a bundle is ever replaced.
+        decoder: True: the source's own, where it has one; False: none, so no masks; a path: the run directory
+            of `earmark train lmac` over this source.
+        interpreter: The same for the interpreter and `earmark train l2i`: without one, no components.
+        window_seconds: Longest sound that the model takes at once, in seconds; None: the source's.
+        aggregate: How the scores of a long sound's windows are joined, "mean" or "max"; None: the source's.
+        sounds: Folder of real clips; up to 5 of them join the measurement.
+        calibration: Folder of 80 or more real clips; with it the bundle gets an 8-bit classifier, too.
+        licence: Licence of the weights, for manifest and card; None: the source's.
+        attribution: Whom to credit, for manifest and card; None: the source's.
+        seed: Seed of the synthesised sound, 0 or more.
+        progress: Called with the name of each step.
+
+    Returns:
+        The manifest of the bundle, with the measured differences in `parity`.
+
+    Raises:
+        SourceError: The source is incomplete or not what it says.
+        BundleError: Something else lies at `out`, or another process is writing there.
+        ParityError: The graphs disagree with the model by more than the limit.
+        DataError: A folder of clips cannot be used.
+        WriteError: A file cannot be written.
+        MissingDependencyError: PyTorch or another package of the extra "export" is not installed.
+
+    Example:
+        >>> from earmark.export import export_bundle
+        >>> manifest = export_bundle("my_model:adapter", "bundle", sounds="clips")  # doctest: +SKIP
+        >>> manifest.parity["fp32"]["logits"]["max_abs"] < 1e-4  # doctest: +SKIP
+        True
+
+    """
+    target = Path(out)
+    check_target(target, force=force)
+    need("onnxruntime")
+    found = open_source(source, decoder=decoder, interpreter=interpreter)
+    if window_seconds is not None:
+        found = with_window(found, window_seconds)
+    if aggregate is not None:
+        found = with_aggregate(found, aggregate)
+    for doubt in found.doubts:
+        warnings.warn(f"{found.name}: {doubt}", stacklevel=2)
+    return write_bundle(
+        found,
+        target,
+        name=name,
+        force=force,
+        seed=seed,
+        clips=[] if sounds is None else read_clips(Path(sounds), found),
+        calibration=None if calibration is None else Path(calibration),
+        licence=licence,
+        attribution=attribution,
+        progress=progress,
+    )
+
+
+def open_source(
+    source: Adapter | Exportable | Path | str,
+    *,
+    decoder: Path | str | bool = True,
+    interpreter: Path | str | bool = True,
+) -> Exportable:
+    """Open what is to be exported; see `export_bundle` for arguments and errors."""
+    if isinstance(source, Exportable) and decoder is True and interpreter is True:
+        return source
+    need("torch", "onnxscript", "safetensors", "yaml")
+    from .source.source import Source, without_decoder, without_interpreter
+    from .sources import resolve
+    from .sources.adapter.adapter import Adapter, from_adapter
+
+    if isinstance(source, Adapter):
+        found: Exportable = from_adapter(source, source.name)
+    elif isinstance(source, Exportable):
+        found = source
+    else:
+        found = resolve(
+            str(source), allow_missing_decoder=decoder is not True, interpreter=interpreter is True
+        )
+    if not isinstance(found, Source):
+        raise SourceError(
+            f"{found.name}: has no decoder or interpreter to choose: it is no source in PyTorch"
+        )
+    if decoder is not True:
+        found = without_decoder(found)
+    if interpreter is not True:
+        found = without_interpreter(found)
+    from .sources.run.directory import RunDirectory
+
+    if not isinstance(decoder, bool):
+        from .sources.run.decoder import with_decoder
+
+        found = with_decoder(found, RunDirectory(Path(decoder), "decoder"))
+    if not isinstance(interpreter, bool):
+        from .sources.run.interpreter import with_interpreter
+
+        found = with_interpreter(found, RunDirectory(Path(interpreter), "interpreter"))
+    return found
+
+
+def need(*packages: str) -> None:
+    """Raise MissingDependencyError, naming the extras, where one of the packages is missing."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependencyError(
+                f"export needs {package}, which is not installed; pip install 'earmark[cpu,export]'"
+            )
