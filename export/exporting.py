@@ -70,7 +70,7 @@ def export_bundle(
         WriteError: A file cannot be written.
         MissingDependencyError: PyTorch or another package of the extra "export" is not installed.
 
-    Example:
+    Examples:
         >>> from earmark.export import export_bundle
         >>> manifest = export_bundle("my_model:adapter", "bundle", sounds="clips")  # doctest: +SKIP
         >>> manifest.parity["fp32"]["logits"]["max_abs"] < 1e-4  # doctest: +SKIP

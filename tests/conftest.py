@@ -49,8 +49,7 @@ def tiny_adapter(seed: int = 0, *, decoder: bool = True):
     import torch
     from torch import nn
 
-    from earmark.export.sources.adapter.adapter import Adapter
-    from earmark.runtime.bundle.manifest import AnalysisSpec
+    from earmark.export import Adapter, AnalysisSpec
 
     analysis = AnalysisSpec(n_fft=512, window_length=400, hop=160, window="hann")
     bins, bands = 257, 40
@@ -166,12 +165,12 @@ def tiny_source():
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tiny_source, tmp_path_factory) -> Path:
+def tiny_bundle(tmp_path_factory) -> Path:
     """A real bundle of the tiny model. Shared: copy it before changing it."""
-    from earmark.export.bundle.write import write_bundle
+    from earmark.export import export_bundle
 
     path = tmp_path_factory.mktemp("bundles") / "tiny"
-    write_bundle(tiny_source, path)
+    export_bundle(tiny_adapter(), path)
     return path
 
 
