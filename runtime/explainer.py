@@ -275,11 +275,7 @@ class Explainer:
             if few:
                 kept.append(one)
         joined = total.value()
-        hidden = (
-            clearest.hidden_by(joined, manifest.labels, manifest.sample_rate)
-            if manifest.task == "multi_label"
-            else []
-        )
+        hidden = clearest.hidden_by(joined, manifest.labels, manifest.sample_rate)
         return joined, logits.value(), kept, hidden
 
     def _methods(self, methods: Sequence[str] | None) -> list[str]:

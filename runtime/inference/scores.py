@@ -20,7 +20,7 @@ def scores_of(logits: FloatArray, task: str) -> FloatArray:
     return scores
 
 
-# From this score on a label holds, where several may.
+# From this score on a label holds: where several may, or as the one that does.
 HOLDS = 0.5
 
 

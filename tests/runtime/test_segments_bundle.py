@@ -303,6 +303,23 @@ def test_on_long_sound_the_calls_come_first(calls_bundle, aggregate):
         assert found.density[here].max() > 5 * np.median(np.abs(found.density))
 
 
+@pytest.mark.parametrize("aggregate", ["mean", "max"])
+def test_ranks_do_not_follow_the_windows(calls_bundle, aggregate):
+    """A steady tone is as dense where one window looks as where two or three do."""
+    sound = 0.2 * np.sin(2 * np.pi * 200 * np.arange(11_000) / 1000).astype(np.float32)
+    with earmark.load(calls_bundle / aggregate, device="cpu") as explainer:
+        # Windows at 0, 1.5, ... 7.5 s, and at 8 s, of 3 s each; nothing tells one segment from another.
+        how = {"segment_seconds": 0.5, "fill": "background", "background": sound[:3000]}
+        found = segments_of(explainer, sound, 1000, **how).segments
+    middles = 0.5 * (found.start_s + found.end_s)
+    looking = [sum(at < middle < at + 3 for at in (0, 1.5, 3, 4.5, 6, 7.5, 8)) for middle in middles]
+    np.testing.assert_allclose(found.windows, looking, atol=1e-6)
+    assert set(looking) == {1, 2, 3}
+    np.testing.assert_allclose(found.density, found.density.mean(), rtol=1e-3)
+    np.testing.assert_allclose(found.magnitude, found.magnitude.mean(), rtol=1e-3)
+    assert np.abs(found.importance).sum() == pytest.approx(found.score, rel=1e-5)
+
+
 def test_a_window_that_no_mask_changes_is_named(calls_bundle):
     sound = np.zeros(9000, np.float32)
     sound[3000:6000] = np.sin(2 * np.pi * 200 * np.arange(3000) / 1000)

@@ -92,6 +92,21 @@ def test_a_mean_that_hides_a_call_says_so(bundles):
     assert "--aggregate max" in said
 
 
+def test_so_does_the_mean_of_a_single_label(listener, tmp_path):
+    write_bundle(source_of(listener, "single_label"), tmp_path / "b")
+    with earmark.load(tmp_path / "b", device="cpu") as explainer:
+        result = explainer.explain(ten_minutes(), RATE)
+        (score,) = [score for label, score in result.predictions if label == "redpoll"]
+        assert score < 0.5
+        (said,) = result.warnings
+        assert "'redpoll' has " in said
+        assert "in the window 300.00-303.00 s" in said
+        # One window hides nothing.
+        alone = explainer.explain(ten_minutes()[300 * RATE : 303 * RATE], RATE)
+        assert alone.predictions[0][0] == "redpoll"
+        assert alone.warnings == ()
+
+
 def test_the_aggregate_follows_the_task_and_can_be_chosen(listener, tmp_path):
     assert source_of(listener).window.aggregate == "max"
     assert source_of(listener, "single_label").window.aggregate == "mean"

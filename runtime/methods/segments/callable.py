@@ -169,6 +169,7 @@ def result_of(found: Found, settings: SegmentSettings, seed: int) -> SegmentsRes
         importance=fit.importance,
         magnitude=fit.magnitude,
         uncertainty=fit.uncertainty,
+        windows=np.ones_like(fit.importance),
         r2=fit.r2,
         score=float(0.5 * (1.0 + np.tanh(0.5 * found.full))),
         calls=found.calls,

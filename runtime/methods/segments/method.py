@@ -4,7 +4,8 @@ A sound of one window is explained as it is. Of a longer one every window has a 
 score, known from the windows' own scores without asking again. The windows with a noticeable share are
 looked into, with fewer calls each the more they are; a window's share is divided among its segments in
 proportion to |importance| as far as that exceeds its uncertainty, under its sign, and what overlapping
-windows give to a stretch is added up.
+windows give to a stretch is added up. How many they are is no merit of the stretch: ranks and pictures
+divide by it.
 The windows' shares add up to the sound's score:
 
 - scores joined by mean: p_w / W;
@@ -186,6 +187,7 @@ class SegmentsAccount:
         columns = rows.columns(bands, total, rate)
         return SegmentsResult(
             **dict(zip(COLUMNS, columns, strict=True)),
+            windows=rows.windows(),
             r2=float(np.mean([one.fit.r2 for one in looked])),
             score=total,
             calls=sum(one.calls for one in looked),
@@ -287,6 +289,7 @@ class Rows:
         self._edges = edges
         shape = (len(edges) - 1, bands)
         self._importance, self._magnitude, self._variance = (np.zeros(shape) for _ in range(3))
+        self._windows = np.zeros((len(edges) - 1, 1))
 
     def add(self, span: npt.NDArray[np.int64], share: float, found: Found | None, segment: float) -> None:
         """Divide a window's share by what was found in it; evenly where that is nothing, or unreliable.
@@ -313,6 +316,8 @@ class Rows:
             np.searchsorted(self._edges, span[1]),
         )
         here, cuts = slice(first, last), self._edges[first : last + 1]
+        seen = np.full((1, 1), float(span[1] - span[0]))
+        self._windows[here] += _shared_out(seen, np.asarray(span), cuts) / np.diff(cuts)[:, None]
         self._importance[here] += _shared_out(parts[0], edges, cuts)
         # A magnitude is one of a segment's length already: what counts is how long it lasts.
         lasting = parts[1] * np.diff(edges)[:, None]
@@ -324,8 +329,13 @@ class Rows:
         grid = SegmentGrid(self._edges, bands_hz, rate)
         summed = float(np.abs(self._importance).sum())
         scale = total / summed if summed > 0.0 else 0.0
-        values = (self._importance, self._magnitude, np.sqrt(self._variance))
+        magnitude = self._magnitude / np.maximum(self._windows, 1.0)
+        values = (self._importance, magnitude, np.sqrt(self._variance))
         return (*grid.spans(), *(np.ascontiguousarray(one.reshape(-1) * scale) for one in values))
+
+    def windows(self) -> Values:
+        """How many windows look at each [T F]; 1 where a gap between windows leaves less."""
+        return np.repeat(np.maximum(self._windows[:, 0], 1.0), self._importance.shape[1])
 
 
 def _beyond_doubt(found: Found) -> Values:

@@ -36,7 +36,7 @@ def draw_segments(
     """Write a PNG of 1000 x 420 pixels over `seconds` of sound.
 
     Axis time: a bar a segment, upwards for the target and downwards against it, with its uncertainty; where
-    segments differ in length, of their importance a second.
+    segments are not alike, of their importance per second and window.
     Other axes: a tile a segment, the stronger coloured the more it matters.
     """
     from PIL import Image, ImageDraw
@@ -65,7 +65,8 @@ def _bars(canvas: Any, font: Any, segments: SegmentsResult, seconds: float) -> N
     """Bars on a scale that holds every bar with its uncertainty, and zero."""
     doubt, values = np.nan_to_num(segments.uncertainty), segments.importance
     if segments.uneven:
-        doubt, values = doubt / (segments.end_s - segments.start_s), segments.density
+        doubt = doubt / (segments.windows * (segments.end_s - segments.start_s))
+        values = segments.density
     high = max(float((values + doubt).max()), 0.0)
     low = min(float((values - doubt).min()), 0.0)
     span = (high - low) or 1.0

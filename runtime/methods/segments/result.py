@@ -28,6 +28,7 @@ class SegmentsResult(ResultRecord):
         sound's score ("score")
     magnitude [M]: >= 0, what ranks the segments; per `segment_seconds` of sound where segments differ
         in length
+    windows [M]: how many of the model's windows look at the segment, on average over its length
     uncertainty [M]: standard deviation of `importance`, >= 0; NaN where the surrogate has none
     r2: share of the variance of the log-odds that the surrogate predicts on masks it has not seen;
         below 0 where the mean would serve better
@@ -44,6 +45,7 @@ class SegmentsResult(ResultRecord):
     importance: Values
     magnitude: Values
     uncertainty: Values
+    windows: Values
     r2: float
     score: float
     calls: int
@@ -70,14 +72,15 @@ class SegmentsResult(ResultRecord):
 
     @property
     def density(self) -> Values:
-        """Importance a second [M]: by it segments of unlike length are ranked and drawn."""
-        return np.asarray(self.importance / (self.end_s - self.start_s))
+        """Importance per second and window [M]: by it segments that are not alike are ranked and drawn."""
+        return np.asarray(self.importance / (self.windows * (self.end_s - self.start_s)))
 
     @property
     def uneven(self) -> bool:
-        """Whether segments are of unlike length, but for a shorter one at the sound's end."""
+        """Whether segments are not alike: in length, but for the sound's end, or in how many windows look."""
         lengths = (self.end_s - self.start_s)[self.end_s < self.end_s[-1]]
-        return bool(len(lengths) and np.ptp(lengths) > 0.01 * lengths.max())
+        unlike = len(lengths) > 0 and np.ptp(lengths) > 0.01 * lengths.max()
+        return bool(unlike or np.ptp(self.windows) > 0.01)
 
     def to_csv(self) -> str:
         """A line a segment, under the names of the columns."""
@@ -87,7 +90,7 @@ class SegmentsResult(ResultRecord):
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        rows = zip(*(getattr(self, name) for name in COLUMNS), strict=True)
+        rows = zip(*(getattr(self, name) for name in (*COLUMNS, "windows")), strict=True)
         return {
             "axis": self.axis,
             "surrogate": self.surrogate,
@@ -108,9 +111,10 @@ class SegmentsResult(ResultRecord):
                     "fmax_hz": round(float(high), 1),
                     "importance": round(float(importance), 6),
                     "magnitude": round(float(magnitude), 6),
+                    "windows": round(float(windows), 4),
                     "uncertainty": _finite(uncertainty, 6),
                 }
-                for start, end, low, high, importance, magnitude, uncertainty in rows
+                for start, end, low, high, importance, magnitude, uncertainty, windows in rows
             ],
         }
 
