@@ -84,10 +84,11 @@ class FileSource:
                 if "does not exist" in reason:
                     # What libsndfile says of MPEG that mpg123 refuses.
                     reason = "it cannot be decoded"
-                raise AudioError(
-                    f"{name} is not a sound that can be read ({reason}): "
-                    "give WAV, FLAC, OGG, AIFF or MP3; headerless sound as an array and its rate"
-                ) from problem
+                cure = "give WAV, FLAC, OGG, AIFF or MP3; headerless sound as an array and its rate"
+                if Path("._").exists():
+                    # It takes that for what belongs to a file without a name.
+                    cure = "libsndfile is led astray by the file ._ in the working folder: remove that"
+                raise AudioError(f"{name} is not a sound that can be read ({reason}): {cure}") from problem
 
             # The first pass goes on where this stands.
             self._ready: _Ready | None = (stack.pop_all(), data, first)
@@ -172,7 +173,8 @@ class FileSource:
                         passed += count
                         heard.samples += len(fresh)
                         if len(fresh):
-                            yield np.ascontiguousarray(fresh.T)
+                            # A few samples of a part must not hold all of its buffer.
+                            yield np.ascontiguousarray(fresh.T) if count == size else fresh.T.copy()
                         if broke or not count:
                             break
             except soundfile.LibsndfileError:
@@ -203,6 +205,8 @@ class FileSource:
             missing = missing or short or part.cut or (one.broke and told is None)
             more = more or (told is not None and one.samples > told and not part.unfinished)
         said = f"{promised / rate:.3f} s"
+        if said == held and promised != samples:
+            said, held = f"{promised} samples", f"{samples} samples"
         lines = []
         if any(part.unfinished for part in self._parts):
             lines.append(f"the file's header was never finished: it says 0 s, and {held} of sound are heard")
@@ -221,6 +225,9 @@ class FileSource:
         skipped = sum(part.skipped for part in self._parts)
         if skipped and not missing:
             lines.append(f"the file is damaged: {skipped} bytes of it are no sound and were left out")
+        lost = [part.lost for part in self._parts if part.lost]
+        if lost and not missing:
+            lines.append(f"the file is damaged: {lost[0]}" + (", and more" if len(lost) > 1 else ""))
         other = [one.other for one in heard if one.other]
         if other:
             lines.append(

@@ -217,9 +217,8 @@ def test_tags_behind_flac_are_no_damage() -> None:
         for tail in (b"TAG" + bytes(125), ape):
             sound = opened(content + tail)
             assert (sound.input_samples, sound.warnings) == (12000, [])
-    for tail in (bytes(9000), b"junk" * 50):
-        sound = opened(written("FLAC") + tail)
-        assert (sound.input_samples, sound.warnings) == (12000, [])
+    sound = opened(written("FLAC") + bytes(9000))
+    assert (sound.input_samples, sound.warnings) == (12000, [])
 
 
 @pytest.mark.parametrize("coding", ["VORBIS", "OPUS"])

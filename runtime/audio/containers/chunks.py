@@ -5,13 +5,15 @@ Where a size does not fit the file, libsndfile is given a header whose sizes do.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from .bytes import Piece, SoundBytes
-from .mpeg import mpeg
-from .parts import Found, Part, is_padding, is_sound_file
+from .mpeg import begins_mpeg, mpeg
+from .parts import Found, Part, after_id3, after_zeros, is_padding, is_sound_file
 
 _MOST_CHUNKS = 20_000
 _MOST_EXTENTS = 16
@@ -27,6 +29,9 @@ _KNOWN = frozenset(
         b"uuid midi"
     ).split()
 )
+# The tail in which chunks behind a sound of the wrong size are looked for.
+_TAIL = 2**20
+_CHUNK = re.compile(b"|".join(re.escape(name) for name in sorted(_KNOWN)))
 _Behind = Callable[[int], int | None]
 # Name and size of the chunk whose head is given.
 _Read = Callable[[bytes], tuple[bytes, int]]
@@ -66,7 +71,26 @@ def _measure(data: SoundBytes, begin: int, told: int | None, behind: _Behind, *,
             end = behind(begin + padded)
             if end is not None:
                 return _Extent(begin, length, told, length == told, end)
-    return _Extent(begin, there, told, False, data.size, unfinished=told == 0)
+    held = _before_chunks(data, begin + told) - begin
+    return _Extent(begin, held, told, False, data.size, unfinished=told == 0)
+
+
+def _before_chunks(data: SoundBytes, told: int) -> int:
+    """The place where known chunks begin that end with the file, be it of RIFF or AIFF; else the end."""
+    start = max(told, data.size - _TAIL)
+    tail = data.at(start, data.size - start)
+    for match in _CHUNK.finditer(tail):
+        place = match.start()
+        orders: tuple[Literal["little", "big"], ...] = ("little", "big")
+        for order in orders:
+            at = place
+            while tail[at : at + 4] in _KNOWN and at < len(tail):
+                length = int.from_bytes(tail[at + 4 : at + 8], order)
+                at += 8 + length + (length & 1)
+            # The last byte of padding may be missing.
+            if at in {len(tail), len(tail) + 1}:
+                return start + place
+    return data.size
 
 
 def _short(extent: _Extent) -> bool:
@@ -98,6 +122,15 @@ def _text(data: SoundBytes, place: int) -> bool:
     return len(some) >= 16 and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in some)
 
 
+def _next_begins(data: SoundBytes, place: int) -> int | None:
+    """The place of the next file, where one begins at `place` or behind the zeros there."""
+    if data.at(place, 4) == bytes(4):
+        place = after_zeros(data, place)
+    # A chunk may be called "ID3 ".
+    tag = after_id3(data, place) > place and data.at(place, 4) != b"ID3 "
+    return place if tag or is_sound_file(data.at(place, 16)) or begins_mpeg(data, place) else None
+
+
 def _behind(data: SoundBytes, place: int, read: _Read, head: int) -> int | None:
     """Where another file begins behind the chunks, tags, words and padding at `place`; else the end.
 
@@ -108,8 +141,8 @@ def _behind(data: SoundBytes, place: int, read: _Read, head: int) -> int | None:
         if data.size - place < 2 or is_padding(data, place, data.size):
             return data.size
         start = data.at(place, max(head, 16))
-        if is_sound_file(start) or start[:3] == b"ID3":
-            return place
+        if (following := _next_begins(data, place)) is not None:
+            return following
         name, length = read(start) if len(start) >= head else (b"\x00", -1)
         if length < 0 or not all(32 <= byte < 127 for byte in name):
             return data.size if _text(data, place) else None
@@ -147,8 +180,8 @@ def riff(data: SoundBytes, start: int) -> Found | None:
     end, at = data.size, start + 12
     for _ in range(_MOST_CHUNKS):
         head = data.at(at, 16)
-        if extents and (is_sound_file(head) or head[:3] == b"ID3"):
-            end = at
+        if extents and (following := _next_begins(data, at)) is not None:
+            end = following
             break
         if len(head) < 8 or (extents and is_padding(data, at, data.size)):
             break
@@ -215,10 +248,17 @@ def _wave(
     if coded is not None:
         return Found([replace(part, cut=part.cut or _short(extents[0])) for part in coded.parts], end)
     told = sum(extent.told for extent in extents if extent.told is not None)
-    samples = told // max(1, block) if kind in {1, 3, 6, 7} else told * rate // max(1, speed)
+    exact = kind in {1, 3, 6, 7}
+    each = 1 if exact else _samples_a_block(shape, order)
+    # Part of a packed block is a block.
+    samples = -(-told // max(1, block)) * each if each > 1 else told // max(1, block)
+    if not each:
+        samples = told * rate // max(1, speed)
     known = all(extent.told is not None for extent in extents)
     if len(extents) == 1 and extents[0].right:
-        views: tuple[tuple[Piece, ...], ...] = (((start, end - start),),)
+        # libsndfile takes what follows in a Wave64 file for sound.
+        last = extents[0].begin + extents[0].held if data.at(start, 4) == b"riff" else end
+        views: tuple[tuple[Piece, ...], ...] = (((start, last - start),),)
     else:
         form = b"RIFX" if order == ">" else b"RIFF"
         padded = shape + b"\x00" * (len(shape) & 1)
@@ -230,8 +270,17 @@ def _wave(
 
         views = tuple(view for extent in extents for view in _views(extent, max(1, block), header))
     unfinished = any(extent.unfinished for extent in extents)
-    exact = kind in {1, 3, 6, 7} or any(not extent.right for extent in extents)
-    return Found([Part(views, samples if known and exact else None, unfinished, counted=not exact)], end)
+    cut = not exact and any(_short(extent) for extent in extents)
+    exact = exact or any(not extent.right for extent in extents)
+    part = Part(views, samples if known and exact else None, unfinished, cut=cut, counted=not exact)
+    return Found([part], end)
+
+
+def _samples_a_block(shape: bytes, order: str) -> int:
+    """Samples per channel of a packed block (ADPCM, GSM), by the `fmt ` chunk; 0 where it does not say."""
+    block = int.from_bytes(shape[12:14], "little" if order == "<" else "big")
+    each = int.from_bytes(shape[18:20], "little" if order == "<" else "big")
+    return each if len(shape) >= 20 and each <= 8 * block else 0
 
 
 def aiff(data: SoundBytes, start: int) -> Found | None:
@@ -352,9 +401,13 @@ def au(data: SoundBytes, start: int) -> Found | None:
     order = "<" if head[:4] == b"dns." else ">"
     offset, told, coding, _, channels = struct.unpack(order + "5I", head[4:24])
     width = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}.get(coding)
+    begin = start + max(24, offset)
+    bits = {23: 4, 25: 3, 26: 5}.get(coding)
+    if bits and start == 0 and not _unknown(told, 32):
+        # Samples of fewer bits than a byte: as they are.
+        return Found([Part((((0, data.size),),), cut=begin + told > data.size, counted=True)], data.size)
     if not width or not 1 <= channels <= 1024:
         return None
-    begin = start + max(24, offset)
     extent = _measure(data, begin, told, lambda at: _behind_au(data, at))
     last = extent.end
     block = width * channels
@@ -369,8 +422,7 @@ def au(data: SoundBytes, start: int) -> Found | None:
 
 
 def _behind_au(data: SoundBytes, place: int) -> int | None:
-    start = data.at(place, 16)
-    if is_sound_file(start) or start[:3] == b"ID3":
-        return place
+    if (following := _next_begins(data, place)) is not None:
+        return following
     known = data.size - place < 2 or is_padding(data, place, data.size) or _text(data, place)
     return data.size if known else None

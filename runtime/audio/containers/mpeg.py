@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 from .bytes import Piece, SoundBytes
-from .parts import MOST_PARTS, Found, Part, after_id3
+from .parts import MOST_PARTS, Found, Part, after_id3, after_zeros, next_file
 
 # Kilobits per second by (MPEG 1, layer).
 _RATES = {
@@ -28,6 +28,11 @@ _BLOCK = 2**20
 _SEARCH = 2**20
 # Encoders count the frame with the tag or not, and decoders swallow a first frame.
 _SLACK = 3
+# Frames that are no chance.
+_AGREEING = 4
+_LONGEST_TAG = 2**16
+# Fewer bytes than this behind the last frame are nobody's sound.
+_FEW = 128
 # Samples that decoders are late by.
 _LATE = 529
 
@@ -61,6 +66,18 @@ class _Stream:
 def is_mpeg(head: bytes) -> bool:
     """Whether a frame begins with these bytes."""
     return _frame(head[:4]) is not None
+
+
+def begins_mpeg(data: SoundBytes, place: int) -> bool:
+    """Whether frames of one stream begin at `place`, one behind the other; no other sound looks so."""
+    kind = None
+    for _ in range(_AGREEING):
+        frame = _frame(data.at(place, 4))
+        if frame is None or kind not in {None, frame.kind}:
+            return False
+        kind = frame.kind
+        place += frame.length
+    return True
 
 
 _known: dict[bytes, _Frame | None] = {}
@@ -106,7 +123,7 @@ def mpeg(data: SoundBytes, start: int, stop: int | None = None) -> Found | None:
     place = first
     streams: list[_Stream] = []
     block, at = b"", 0
-    pieces = 0
+    pieces, other = 0, -1
     while place < end:
         if not at <= place <= at + len(block) - 4096 and (place < at or at + len(block) < end):
             at, block = place, data.at(place, _BLOCK)
@@ -115,14 +132,16 @@ def mpeg(data: SoundBytes, start: int, stop: int | None = None) -> Found | None:
         inside = place - at
         head = block[inside : inside + 4]
         frame = _frame(head)
-        if frame is None:
+        if frame is None or (streams and not _goes_on(data, place, frame, streams[-1].frame)):
             following = _behind(data, place)
             if following >= end:
                 break
-            found = search.find(following, end) if pieces < MOST_PARTS else None
+            if other < following:
+                other = next_file(data, following, end)
+            found = search.find(following, other) if pieces < MOST_PARTS else None
             if found is None:
-                # A few bytes are nobody's sound.
-                streams[-1].skipped += end - following if end - following > _BLOCK // 256 else 0
+                streams[-1].skipped += other - following if other - following > _FEW else 0
+                end = other
                 break
             streams[-1].skipped += found - following
             place = found
@@ -131,6 +150,7 @@ def mpeg(data: SoundBytes, start: int, stop: int | None = None) -> Found | None:
         tag = _tag(frame, body)
         if tag or not streams or frame.kind != streams[-1].frame.kind:
             if len(streams) >= MOST_PARTS:
+                end = place
                 break
             streams.append(_Stream(head, frame, tag=tag, tag_place=place if tag else -1))
         stream = streams[-1]
@@ -146,6 +166,14 @@ def mpeg(data: SoundBytes, start: int, stop: int | None = None) -> Found | None:
                 pieces += 1
         place += length
     return Found([_part(stream) for stream in streams if stream.frames], end)
+
+
+def _goes_on(data: SoundBytes, place: int, frame: _Frame, before: _Frame) -> bool:
+    """Whether the frame fits the one before it, or the one behind it: else it is none."""
+    if frame.kind == before.kind or place + frame.length >= data.size:
+        return frame.kind == before.kind or place + frame.length == data.size
+    second = _frame(data.at(place + frame.length, 4))
+    return second is not None and second.kind == frame.kind
 
 
 def _behind(data: SoundBytes, place: int) -> int:
@@ -171,11 +199,16 @@ def _behind_one(data: SoundBytes, place: int) -> int:
         end += max(0, data.at(place, 65536).find(b"LYRICS200") + 9)
     if end > place:
         return end
-    for at, block in data.blocks(place, data.size, 0):
-        rest = block.lstrip(b"\x00")
-        if rest:
-            return at + len(block) - len(rest)
-    return data.size
+    end = after_zeros(data, place)
+    return end if end > place else _behind_ape(data, place)
+
+
+def _behind_ape(data: SoundBytes, place: int) -> int:
+    """The place behind the APE tag without a header that begins at `place`; its footer tells its length."""
+    some = data.at(place, _LONGEST_TAG)
+    at = some.find(b"APETAGEX")
+    fits = at >= 0 and at + 32 == int.from_bytes(some[at + 12 : at + 16], "little")
+    return place + at + 32 if fits else place
 
 
 class _Search:

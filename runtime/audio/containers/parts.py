@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from .bytes import Piece, SoundBytes
 
 # More streams or stretches in one file than this are not looked for: no file is read for ever.
-MOST_PARTS = 20_000
+MOST_PARTS = 4000
+# How a sound file begins, so that nothing else does by chance.
+_BEGINNING = re.compile(
+    rb"(?:RIFF|RIFX|RF64|BW64)....WAVE|FORM....AIF[FC]|fLaC[\x00\x80]\x00\x00\x22|OggS\x00\x02\x00{8}"
+    rb"|caff\x00\x01\x00\x00|riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb",
+    re.DOTALL,
+)
+_LONGEST_BEGINNING = 14
 # Zeros behind a sound up to this count are padding.
 _PADDING = 4096
 
@@ -23,6 +31,7 @@ class Part:
     least: samples that decoding must give, else some were lost
     counted: libsndfile's own count is a promise too
     skipped: bytes inside that are no sound
+    lost: what is missing inside, of which a decoder says nothing
     whole: all of a file of a kind that is not looked into
     """
 
@@ -33,6 +42,7 @@ class Part:
     least: int = 0
     counted: bool = False
     skipped: int = 0
+    lost: str = ""
     whole: bool = False
 
 
@@ -54,6 +64,15 @@ def after_id3(data: SoundBytes, place: int) -> int:
         # A footer repeats the header.
         place += 10 + length + (10 if head[5] & 0x10 else 0)
     return place
+
+
+def after_zeros(data: SoundBytes, place: int) -> int:
+    """The place behind the zeros that begin at `place`."""
+    for at, block in data.blocks(place, data.size, 0):
+        rest = block.lstrip(b"\x00")
+        if rest:
+            return at + len(block) - len(rest)
+    return data.size
 
 
 def before_tags(data: SoundBytes, begin: int, end: int) -> int:
@@ -94,3 +113,12 @@ def is_sound_file(head: bytes) -> bool:
         or head[:12] == b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb"
         or (head[:4] == b".snd" and head[4:6] == b"\x00\x00")
     )
+
+
+def next_file(data: SoundBytes, begin: int, end: int) -> int:
+    """The first place from `begin` on where another sound file begins; `end` where none does."""
+    for place, block in data.blocks(begin, end, _LONGEST_BEGINNING - 1):
+        match = _BEGINNING.search(block)
+        if match is not None:
+            return place + match.start()
+    return end

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
 from .bytes import SoundBytes
 from .chunks import aiff, au, caf, riff, w64
+from .flac import flac
+from .headers import whole_file
 from .mpeg import is_mpeg, mpeg
-from .parts import MOST_PARTS, Found, Part, after_id3, is_padding, is_sound_file
-from .streams import flac, ogg
+from .ogg import ogg
+from .parts import MOST_PARTS, Found, Part, after_id3, after_zeros, is_padding, is_sound_file
 
-_SPHERE_COUNT = re.compile(rb"\nsample_count -i (\d+)")
 _PARSERS = {
     b"RIFF": riff,
     b"RIFX": riff,
@@ -35,9 +34,12 @@ def survey(data: SoundBytes) -> tuple[list[Part], int]:
     place = 0
     while place < data.size and len(parts) < MOST_PARTS:
         begin = after_id3(data, place)
-        if parts and is_padding(data, begin, data.size):
-            place = data.size
-            break
+        if parts:
+            # Zeros and tags between files and at the end are no sound.
+            begin = after_id3(data, after_zeros(data, begin))
+            if is_padding(data, begin, data.size):
+                place = data.size
+                break
         found = _parsed(data, begin, data.at(begin, 16))
         if found is None or not found.parts:
             break
@@ -45,7 +47,10 @@ def survey(data: SoundBytes) -> tuple[list[Part], int]:
         if found.end <= place:
             break
         place = found.end
-    return (parts, data.size - place) if parts else ([_whole(data)], 0)
+    if parts:
+        return parts, data.size - place
+    part, rest = whole_file(data)
+    return [part], rest
 
 
 def _parsed(data: SoundBytes, begin: int, head: bytes) -> Found | None:
@@ -55,19 +60,3 @@ def _parsed(data: SoundBytes, begin: int, head: bytes) -> Found | None:
     if is_mpeg(head) or begin > 0:
         return mpeg(data, begin)
     return None
-
-
-def _whole(data: SoundBytes) -> Part:
-    """A file of another kind, as it is. What it promises is in its header, or libsndfile says it."""
-    head = data.at(0, 4096)
-    told = None
-    if head[:7] == b"NIST_1A":
-        count = _SPHERE_COUNT.search(head)
-        told = int(count[1]) if count else None
-    elif head[:4] == b"2BIT":
-        told = int.from_bytes(head[26:30], "big")
-    elif head[:4] == b"FORM" and head[8:12] in {b"8SVX", b"16SV"}:
-        body = head.find(b"BODY")
-        width = 1 if head[8:9] == b"8" else 2
-        told = int.from_bytes(head[body + 4 : body + 8], "big") // width if body > 0 else None
-    return Part((((0, data.size),),), told, counted=told is None, whole=True)

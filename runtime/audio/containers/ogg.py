@@ -1,16 +1,17 @@
-"""Sound files made of coded frames: FLAC, and the streams of Ogg (Vorbis, Opus, FLAC, Speex)."""
+"""Ogg: the streams of Vorbis, Opus, FLAC and Speex, in pages that bear numbers."""
 
 from __future__ import annotations
 
 import re
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 
 from .bytes import SoundBytes
-from .parts import MOST_PARTS, Found, Part, before_tags
+from .mpeg import begins_mpeg
+from .parts import MOST_PARTS, Found, Part, after_id3, after_zeros, is_sound_file, next_file
 
-_FLAC = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22", re.DOTALL)
 _PAGE = re.compile(rb"OggS\x00[\x00-\x07]", re.DOTALL)
 _OURS = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"Speex   ")
 # Two hours have some 50,000 pages.
@@ -20,46 +21,77 @@ _TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _LONGEST_PAGE = 27 + 255 + 255 * 255
 
 
-def flac(data: SoundBytes, start: int) -> Found:
-    """FLAC streams, one after the other.
+@dataclass(slots=True)
+class _Link:
+    """One link of a chain: where it lies, bytes in it that are no whole page, pages that are missing."""
 
-    Decoders stop where the header says, so they get one that says nothing; zero there means unknown.
-    """
-    starts = list(_matches(data, start, data.size, _FLAC, 8))
-    if len(starts) >= MOST_PARTS:
-        starts = starts[:1]
-    parts = []
-    for place, end in zip(starts, [*starts[1:], data.size], strict=True):
-        # 4 bytes of name, 4 of the block's header; the count is 36 bits from byte 13 on.
-        head = data.at(place, 26)
-        if len(head) < 26:
-            continue
-        told = (head[21] & 15) << 32 | int.from_bytes(head[22:26], "big")
-        open_end = head[:21] + bytes([head[21] & 0xF0]) + b"\x00" * 4
-        last = _without_zeros(data, place, before_tags(data, place, end))
-        parts.append(Part(((open_end, (place + 26, last - place - 26)),), told or None))
-    return Found(parts, data.size)
+    begin: int
+    end: int
+    skipped: int = 0
+    missing: int = 0
+    numbers: dict[bytes, int] = field(default_factory=dict)
+
+    def add(self, place: int, page: bytes) -> None:
+        """The next page of any of its streams."""
+        self.skipped += place - self.end
+        self.end = place + len(page)
+        serial, number = page[14:18], int.from_bytes(page[18:22], "little")
+        # The numbers of a stream's pages run on; those of whatever came twice do not count.
+        self.missing += max(0, number - self.numbers.get(serial, number))
+        self.numbers[serial] = number + 1
 
 
 def ogg(data: SoundBytes, start: int) -> Found:
     """The links of an Ogg chain: each begins with the first pages of its streams."""
-    links, damaged = [start], [0]
+    links = [_Link(start, start)]
     group_end = start
+    stop = data.size
     for place, page, good in islice(_pages(data, start), _MOST_PAGES):
+        link = links[-1]
+        if place > link.end and _other_file(data, link.end):
+            stop = link.end
+            break
         # First pages of streams that run side by side stand together.
-        if page[5] & 2:
-            if place != group_end and len(links) < MOST_PARTS:
-                links.append(place)
-                damaged.append(0)
+        if page[5] & 2 and good:
+            if place != group_end and len(links) == MOST_PARTS:
+                stop = link.end
+                break
+            if place != group_end:
+                links.append(_Link(place, place))
+                # Tags and zeros may lie between.
+                if after_zeros(data, after_id3(data, link.end)) != place:
+                    link.skipped += place - link.end
             group_end = place + len(page)
-        # The decoder drops such a page, and may take what is left for all.
-        if not good:
-            damaged[-1] += len(page)
+        # The decoder drops a page that is not good, and may take what is left for all.
+        if good:
+            links[-1].add(place, page)
+    # Half a page at the end belongs to the last link.
+    if stop == data.size:
+        stop = (
+            next_file(data, links[-1].end + 1, data.size) if _page_at(data, links[-1].end) else links[-1].end
+        )
+    ends = [*(link.begin for link in links[1:]), stop]
     parts = []
-    for place, end, lost in zip(links, [*links[1:], data.size], damaged, strict=True):
-        cut = _cut(data, place, end)
-        parts.append(Part((((place, end - place),),), cut=cut, counted=True, skipped=0 if cut else lost))
-    return Found(parts, data.size)
+    for link, end in zip(links, ends, strict=True):
+        cut = _cut(data, link.begin, end)
+        lost = f"pages are missing inside it ({link.missing})" if link.missing else ""
+        skipped = 0 if cut else link.skipped
+        view = ((link.begin, end - link.begin),)
+        parts.append(Part((view,), cut=cut, counted=True, skipped=skipped, lost=lost))
+    return Found(parts, stop)
+
+
+def _page_at(data: SoundBytes, place: int) -> bool:
+    """Whether a page begins there, whole or not."""
+    head = data.at(place, 6)
+    return bool(head) and b"OggS\x00".startswith(head[:5])
+
+
+def _other_file(data: SoundBytes, place: int) -> bool:
+    """Whether a sound file of another kind begins there."""
+    place = after_zeros(data, after_id3(data, place))
+    head = data.at(place, 16)
+    return head[:4] != b"OggS" and (is_sound_file(head) or begins_mpeg(data, place))
 
 
 def _pages(data: SoundBytes, start: int) -> Iterator[tuple[int, bytes, bool]]:
@@ -136,22 +168,3 @@ def _page_end(data: SoundBytes, place: int) -> int:
     if len(head) < 27:
         return data.size
     return place + 27 + head[26] + sum(head[27 : 27 + head[26]])
-
-
-def _matches(
-    data: SoundBytes, start: int, stop: int, pattern: re.Pattern[bytes], length: int
-) -> Iterator[int]:
-    """Places of `pattern`, which matches `length` bytes."""
-    for place, block in data.blocks(start, stop, length - 1):
-        for match in pattern.finditer(block):
-            yield place + match.start()
-
-
-def _without_zeros(data: SoundBytes, begin: int, end: int) -> int:
-    """The place where the zeros before `end` begin; some are kept, a frame may end with them."""
-    while end - begin > 4096:
-        tail = data.at(end - 4096, 4096)
-        if any(tail):
-            return min(end, end - 4096 + len(tail.rstrip(b"\x00")) + 2)
-        end -= 4096
-    return end
