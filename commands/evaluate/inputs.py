@@ -25,7 +25,7 @@ def check_words(
     from ...evaluation.faithfulness.component_maskers import COMPONENTS
     from ...evaluation.faithfulness.conditions import CONDITIONS
     from ...evaluation.faithfulness.maskers import MASKERS
-    from ...runtime.inference.session import DEVICE_PATTERN
+    from ...runtime.inference.devices import DEVICE_PATTERN
     from .curves import SUFFIXES
     from .source import ATTRIBUTIONS
 
