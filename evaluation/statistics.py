@@ -70,9 +70,9 @@ def bootstrap(
     found = np.asarray(values, np.float64).reshape(-1)
     if groups is not None and len(groups) != len(found):
         raise ValueError(f"{len(found)} values, but {len(groups)} groups")
-    if repeats < 1 or not 0.0 < level < 1.0:
+    if repeats < 2 or not 0.0 < level < 1.0:
         raise ValueError(
-            f"{repeats} repeats at level {level:g}: give one or more, and a level between 0 and 1"
+            f"{repeats} repeats at level {level:g}: give two or more, and a level between 0 and 1"
         )
     known = ~np.isnan(found)
     found = found[known]
@@ -86,12 +86,29 @@ def bootstrap(
     estimate = float(statistic(found))
     if count < 2:
         return Interval(estimate, np.nan, np.nan, len(found), count)
-    random = np.random.default_rng(seed)
-    draw = _means if statistic is np.mean else _statistics
-    drawn = draw(found, index, count, repeats, random, statistic)
-    tail = 0.5 * (1.0 - level)
-    low, high = np.quantile(drawn, [tail, 1.0 - tail])
-    return Interval(estimate, float(low), float(high), len(found), count)
+    # Late: scipy.stats takes many times as long to import as all else here.
+    from scipy import stats
+
+    options: dict[str, Any] = {
+        "n_resamples": repeats,
+        "batch": max(1, _DRAWS // count),
+        "confidence_level": level,
+        "method": "percentile",
+        "rng": np.random.default_rng(seed),
+    }
+    if statistic is np.mean:
+        sums, sizes = np.bincount(index, weights=found, minlength=count), np.bincount(index, minlength=count)
+        drawn = stats.bootstrap((sums, sizes), _mean_of_groups, paired=True, **options)
+    else:
+        order = np.argsort(index, kind="stable")
+        members = np.split(found[order], np.cumsum(np.bincount(index, minlength=count))[:-1])
+
+        def of_groups(drawn: npt.NDArray[np.intp]) -> float:
+            return float(statistic(np.concatenate([members[group] for group in drawn])))
+
+        drawn = stats.bootstrap((np.arange(count),), of_groups, vectorized=False, **options)
+    interval = drawn.confidence_interval
+    return Interval(estimate, float(interval.low), float(interval.high), len(found), count)
 
 
 def paired(
@@ -113,39 +130,6 @@ def paired(
     return bootstrap(first - second, groups, repeats=repeats, seed=seed, level=level)
 
 
-def _means(
-    values: Values,
-    index: npt.NDArray[np.intp],
-    count: int,
-    repeats: int,
-    random: np.random.Generator,
-    _: Statistic,
-) -> Values:
-    """Means of `repeats` draws: sums and sizes of the groups drawn, without gathering their values."""
-    sums = np.bincount(index, weights=values, minlength=count)
-    sizes = np.bincount(index, minlength=count)
-    step = max(1, _DRAWS // count)
-    parts = []
-    for start in range(0, repeats, step):
-        drawn = random.integers(count, size=(min(step, repeats - start), count))
-        parts.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
-    return np.concatenate(parts)
-
-
-def _statistics(
-    values: Values,
-    index: npt.NDArray[np.intp],
-    count: int,
-    repeats: int,
-    random: np.random.Generator,
-    statistic: Statistic,
-) -> Values:
-    """Any statistic of `repeats` draws."""
-    order = np.argsort(index, kind="stable")
-    members = np.split(values[order], np.cumsum(np.bincount(index, minlength=count))[:-1])
-    return np.array(
-        [
-            float(statistic(np.concatenate([members[k] for k in random.integers(count, size=count)])))
-            for _ in range(repeats)
-        ]
-    )
+def _mean_of_groups(sums: Values, sizes: Values, axis: int) -> Values:
+    """The mean of all values of the groups drawn, from their sums and sizes along `axis`."""
+    return np.asarray(sums.sum(axis=axis) / sizes.sum(axis=axis))

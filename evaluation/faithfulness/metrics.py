@@ -205,6 +205,8 @@ def _of(scores: npt.NDArray[np.float32], target: npt.NDArray[np.intp]) -> Values
 
 
 def _softmax(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Softmax over the last axis."""
-    raised = np.exp(scores.astype(np.float64))
-    return np.asarray(raised / raised.sum(axis=-1, keepdims=True), np.float32)
+    """Softmax over the last axis, in float64."""
+    # Late: scipy.special takes several times as long to import as numpy.
+    from scipy.special import softmax
+
+    return np.asarray(softmax(scores.astype(np.float64), axis=-1), np.float32)

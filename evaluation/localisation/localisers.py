@@ -299,4 +299,4 @@ def available(explainer: Explainer, settings: Mapping[str, Any] | None = None) -
 
 def _log_odds(probabilities: Values) -> Values:
     clipped = np.clip(probabilities, _EPSILON, 1.0 - _EPSILON)
-    return np.asarray(np.log(clipped) - np.log1p(-clipped))
+    return np.asarray(special.logit(clipped))

@@ -13,7 +13,6 @@ Every file appears whole or not at all, and what a killed run left is removed by
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -127,10 +126,6 @@ class RunDirectory:
             detail = " ".join(str(error).split())[:200]
             raise RunError(f"{self.weights_path}: does not fit {self.config_path.name}: {detail}") from error
         model.eval().requires_grad_(requires_grad=False)
-
-    def weights_hash(self) -> str:
-        """sha256 of the finished weights' file."""
-        return hashlib.sha256(self.weights_path.read_bytes()).hexdigest()
 
     def write_state(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
         """Write all that a resumed training needs: tensors and a JSON record, in one file."""
