@@ -122,7 +122,7 @@ def hear(options: argparse.Namespace) -> dict[str, Any]:
                     for name in ("square", "time", "frequency")
                 }
                 for view in VIEWS:
-                    places = find_places(view, maps, heard[0].frames, contrast=True)
+                    places = find_places(view, maps, heard[0].frames)
                     found[view].append(places.vectors)
         arrays |= {f"{part}_{view}": np.concatenate(vectors) for view, vectors in found.items()}
     np.savez(path, **arrays)

@@ -18,6 +18,8 @@ from .views import VIEWS, View, dimension
 
 INFO_VERSION = 2
 INFO = "index_info.json"
+# The setting that tells vectors with contrast (`views.embed`); others are no longer written or read.
+CONTRAST = "contrast"
 _OF_LISTS = ("projected", "lists", "probes", "candidates")
 
 
@@ -73,11 +75,6 @@ class GenerationInfo:
     apex: dict[str, Any] | None = None
     prototypes: dict[str, dict[str, int]] = field(default_factory=dict)
 
-    @property
-    def contrast(self) -> bool:
-        """Whether the vectors are those with contrast (`views.embed`); older indexes have them without."""
-        return self.settings.get("contrast") is True
-
 
 class _Version(msgspec.Struct):
     """Enough of the file to know whether the rest can be understood."""
@@ -96,6 +93,10 @@ def read_info(folder: Path) -> GenerationInfo:
                 f"{path}: schema {version} is newer than this earmark reads ({INFO_VERSION}); update earmark"
             )
         info = msgspec.json.decode(text, type=GenerationInfo)
+        if info.settings.get(CONTRAST) is not True:
+            raise PrototypeIndexError(
+                f"{path}: its vectors are of an older kind, without contrast; {REBUILD}"
+            )
         _check(info)
     except PrototypeIndexError:
         raise

@@ -9,8 +9,7 @@ EPIC's channel core (arXiv 2505.12897): for channel c
     time_frequency  t* and f* independently, as above                q = T[t*] and F[f*], concatenated
 
 By these vectors alone all views find what sounds all the time: a click in a hum lies nearest to another
-sound's hum. So an index may hold vectors with *contrast* instead (`embed`), which keep a tenth of what is
-common to the whole sound:
+sound's hum. So vectors keep a tenth of what is common to the whole sound (*contrast*, `embed`):
 
     square          q = Z[t*, f*] - 0.9 F[f*]
     time            q = T[t*] - 0.9 mean_t T
@@ -42,9 +41,9 @@ VIEWS: tuple[View, ...] = ("square", "time", "frequency", "time_frequency")
 # What a view's place pins down; the other axis spans the whole window or band (cell index -1).
 LOCALISES_TIME: frozenset[View] = frozenset({"square", "time", "time_frequency"})
 LOCALISES_FREQUENCY: frozenset[View] = frozenset({"square", "frequency", "time_frequency"})
-# What the passage counts beside the band in vectors with contrast.
+# What the passage counts beside the band.
 _PASSAGE = np.float32(1.5)
-# How much of what a whole sound has in common is taken out of vectors with contrast.
+# How much of what a whole sound has in common is taken out of vectors.
 CONTRAST = 0.9
 
 
@@ -127,15 +126,11 @@ def find_places(
     view: View,
     maps: Mapping[str, FloatArray],
     frames: int | None = None,
-    *,
-    vectors: bool = True,
-    contrast: bool = False,
 ) -> Places:
     """The places of one sound in `view`.
 
     maps: "square" [T, F, C], "time" [T, C], "frequency" [F, C] of one sound
     frames: how many leading frames are real sound, see `real_maps`
-    vectors: leave the vectors out ([P, 0]) where only places are wanted; contrast: see `embed`
     Ties go to the first place (time before frequency). Raises PrototypeIndexError for a view that a
     map with one frequency row does not have, and for an empty map.
     """
@@ -146,7 +141,7 @@ def find_places(
     row = 0 if view not in LOCALISES_FREQUENCY else found.row
     distinct, of_channel = np.unique(frame * rows + row, return_inverse=True)
     cells = np.stack((distinct // rows, distinct % rows), axis=1).astype(np.int32)
-    embedded = embed(view, maps, cells, contrast=contrast) if vectors else np.empty((len(cells), 0), "f4")
+    embedded = embed(view, maps, cells)
     return Places(localised(view, cells), of_channel.astype(np.int32).reshape(-1), found.scores, embedded)
 
 
@@ -191,16 +186,11 @@ def peaks_of(views: Iterable[View], maps: Mapping[str, FloatArray]) -> dict[View
     return found
 
 
-def embed(
-    view: View, maps: Mapping[str, FloatArray], cells: npt.NDArray[Any], *, contrast: bool
-) -> FloatArray:
-    """The vectors [P, D] of the cells [P, 2] (frame, row; what the view does not pin down is not looked at).
-
-    contrast: less of what the whole sound has in common, as the head of this file defines
-    """
+def embed(view: View, maps: Mapping[str, FloatArray], cells: npt.NDArray[Any]) -> FloatArray:
+    """The vectors [P, D] of the cells [P, 2] (frame, row; -1 where the view spans all)."""
     frame, row = cells[:, 0], cells[:, 1]
     square, time, frequency = maps["square"], maps["time"], maps["frequency"]
-    removed = np.float32(CONTRAST if contrast else 0.0)
+    removed = np.float32(CONTRAST)
     if view == "square":
         vectors: FloatArray = square[frame, row] - removed * frequency[row]
         return vectors
@@ -210,8 +200,7 @@ def embed(
     passages: FloatArray = time[frame] - removed * time.mean(axis=0)
     if view == "time":
         return passages
-    halves = (_PASSAGE * normalise(passages), normalise(bands)) if contrast else (passages, bands)
-    return np.concatenate(halves, axis=1)
+    return np.concatenate((_PASSAGE * normalise(passages), normalise(bands)), axis=1)
 
 
 def localised(view: View, cells: IntArray) -> IntArray:

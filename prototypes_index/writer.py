@@ -25,7 +25,7 @@ from .generation import (
     Generation,
 )
 from .index_build import EXACT_LIMIT, build_index
-from .info import INFO, GenerationInfo, info_document
+from .info import CONTRAST, INFO, GenerationInfo, info_document
 from .table import (
     CLIP,
     ENTRY,
@@ -71,7 +71,7 @@ class GenerationWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._model, self._channels, self._grid = model_sha256, channels, grid
-        self._settings, self._seed = dict(settings or {}), seed
+        self._settings, self._seed = {**(settings or {}), CONTRAST: True}, seed
         self._per_channel, self._apex = per_channel, apex
         self._labels = {label: index for index, label in enumerate(labels)}
         self._views = tuple(views)
@@ -101,11 +101,6 @@ class GenerationWriter:
     def views(self) -> tuple[View, ...]:
         """The views it fills."""
         return self._views
-
-    @property
-    def contrast(self) -> bool:
-        """Whether vectors are those with contrast, as the settings say."""
-        return self._settings.get("contrast") is True
 
     @property
     def clips(self) -> int:

@@ -277,10 +277,7 @@ class _Build:
                 audio=None if sound is None else sound.name,
                 gain=gain,
             ).with_labels(self._sounds.labels.get(sha256, file.labels))
-            places = {
-                view: find_places(view, heard.maps, heard.frames, contrast=self._writer.contrast)
-                for view in self._writer.views
-            }
+            places = {view: find_places(view, heard.maps, heard.frames) for view in self._writer.views}
             self._writer.add(clip, places)
         if silent == window + 1:
             raise UnfitError(f"{file.path}: is silent where its channels are mixed, and so is no prototype")

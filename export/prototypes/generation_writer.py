@@ -31,13 +31,11 @@ class Graph:
     apex: Mapping[str, Any] | None
     per_channel: int
     note: str = ""
-    # Vectors with contrast (prototypes_index/views.py); an older index goes on without.
-    contrast: bool = True
 
     @classmethod
     def of(cls, old: Generation) -> Graph:
         """The graph of an open generation."""
-        return cls(old.folder / EMBEDDINGS, old.info.apex, old.info.per_channel, contrast=old.info.contrast)
+        return cls(old.folder / EMBEDDINGS, old.info.apex, old.info.per_channel)
 
 
 def choose_graph(
@@ -57,7 +55,6 @@ def choose_graph(
         raise ValueError(f"per_channel {per_channel} is not within 1..{MOST_TOPS}")
     before = (old.folder, old.info) if old is not None else _current(folder, manifest)
     count = per_channel or (TOPS if before is None else before[1].per_channel)
-    contrast = old is None or old.info.contrast
     if embeddings is not None:
         same = before is not None and hash_of(embeddings) == before[1].embeddings_sha256
         if old is not None and not same:
@@ -66,10 +63,10 @@ def choose_graph(
                 "anew with it (extend=False, earmark index --rebuild)"
             )
         kept = before[1].apex if before is not None and same else None
-        return Graph(embeddings, kept if apex is None else apex, count, contrast=contrast)
+        return Graph(embeddings, kept if apex is None else apex, count)
     if before is not None:
         learnt = before[1].apex if apex is None else apex
-        return Graph(before[0] / EMBEDDINGS, learnt, count, contrast=contrast)
+        return Graph(before[0] / EMBEDDINGS, learnt, count)
     stage = manifest.stage("embeddings")
     if stage is None:
         raise PrototypeIndexError(
@@ -111,7 +108,6 @@ def open_writer(
             "window_hop_seconds": window.hop_seconds,
             "tap": spec.tap,
             "frame_seconds": spec.frame_seconds,
-            **({"contrast": True} if graph.contrast else {}),
         },
         seed=seed,
         per_channel=graph.per_channel,

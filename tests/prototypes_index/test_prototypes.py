@@ -32,15 +32,17 @@ def brute_force(view, maps, channel):
     if view == "square":
         cells = [(t, f) for t in range(frames) for f in range(rows)]
         t, f = cells[first_best([square[cell][channel] for cell in cells])]
-        return (t, f), square[t, f, channel], square[t, f]
+        return (t, f), square[t, f, channel], square[t, f] - 0.9 * frequency[f]
     t = first_best(list(time[:, channel]))
     f = first_best(list(frequency[:, channel]))
+    passage, band = time[t] - 0.9 * time.mean(axis=0), frequency[f] - 0.9 * frequency.mean(axis=0)
     if view == "time":
-        return (t, -1), time[t, channel], time[t]
+        return (t, -1), time[t, channel], passage
     if view == "frequency":
-        return (-1, f), frequency[f, channel], frequency[f]
+        return (-1, f), frequency[f, channel], band
     score = (time[t, channel] + frequency[f, channel]) / 2
-    return (t, f), score, np.concatenate((time[t], frequency[f]))
+    halves = 1.5 * normalise(passage[None])[0], normalise(band[None])[0]
+    return (t, f), score, np.concatenate(halves)
 
 
 @settings(max_examples=60, deadline=None)
@@ -275,6 +277,9 @@ def test_damaged_info_and_lines_are_refused(generation):
             Generation.open(opened.folder, spec_of(info))
     path.write_text(text.replace('"schema_version": 2', '"schema_version": 3'))
     with pytest.raises(PrototypeIndexError, match="newer"):
+        Generation.open(opened.folder, spec_of(info))
+    path.write_text(text.replace('"contrast": true', '"contrast": false'))
+    with pytest.raises(PrototypeIndexError, match=r"older kind.*--rebuild"):
         Generation.open(opened.folder, spec_of(info))
     path.write_text(text)
     lines = opened.folder / "clips.jsonl"

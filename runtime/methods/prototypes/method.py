@@ -155,7 +155,6 @@ class PrototypeAccount:
             attention,
             grid=method.grid,
             span=span,
-            contrast=method.generation.info.contrast,
         )
         amplitude = np.hypot(heard.stft[..., 0], heard.stft[..., 1])
         sound = WindowSound(columns_of(amplitude), span[0], samples / rate, rate / 2)

@@ -130,11 +130,10 @@ class WindowPlaces:
         *,
         grid: Grid,
         span: tuple[float, float],
-        contrast: bool,
     ) -> None:
         """attention: [T, F], the cells' weights where there are any."""
         self.peaks, self.account, self.span = peaks, account, span
-        self._maps, self._grid, self._contrast = maps, grid, contrast
+        self._maps, self._grid = maps, grid
         self._evidence: FloatArray = maps["square"] @ account.slope
         if attention is not None:
             self._evidence = self._evidence * attention[: len(self._evidence)]
@@ -210,7 +209,7 @@ class WindowPlaces:
 
     def vectors(self, view: View, channels: npt.NDArray[Any]) -> FloatArray:
         """Vectors [n, D] of where these channels [n] peak."""
-        return embed(view, self._maps, self._peak_cells(view, channels), contrast=self._contrast)
+        return embed(view, self._maps, self._peak_cells(view, channels))
 
     def at(self, view: View, channels: npt.NDArray[Any]) -> list[Place]:
         """The places at which these channels [n] peak."""
