@@ -2,7 +2,11 @@
 
 import functools
 import importlib.util
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -13,12 +17,34 @@ import soundfile
 import earmark
 from earmark.cli import main
 from earmark.evaluation.faithfulness.metrics import METRICS
+from earmark.evaluation.synthesis.folder import clip_of
+from earmark.runtime.explainer import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+NAMES = ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY", "examples/README")
+PAGES = [*(ROOT / f"{name}.md" for name in NAMES), *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLE = ROOT / "runtime" / "shipped" / "example.flac"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 OPTION = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*")
+# What stands before a block of commands that `pytest` does not run, with the reason: run by slow tests, or not at all.
 MARK = re.compile(r"^<!-- (slow|not run): .+ -->\n(?=```sh\n)", re.MULTILINE)
+# Installing is what `.ci/run` does; benchmarks take hours, so their options are checked and no more.
+NOT_RUN = re.compile(r"pip install|python -m venv|python benchmarks/|taskset .* benchmarks/|ruff|pytest")
+# Labels that the pages name, as those of the bundle at hand; trainings as short as they can be.
+LABELS = {"dog": "snare", "rain": "tom"}
+SHORT = """
+earmark() {
+    case "$1 $2" in
+        "train classifier") set -- "$@" --epochs 1 --width 4 ;;
+        "train apex") set -- "$@" --rounds 2 --polish 0 ;;
+        "train l2i") set -- "$@" --epochs 1 ;;
+        "train lmac") set -- "$@" --epochs 1 ;;
+        "evaluate events") set -- "$@" --limit 2 ;;
+        "data "*) set -- "$@" --clips 5 --tune-clips 1 --test-clips 3 ;;
+    esac
+    command earmark "$@"
+}
+"""
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -146,15 +172,16 @@ def test_tables_hold_what_their_columns_say(page):
                     assert low <= float(number[1]) <= high, f"{column}: {cell} in {' | '.join(row)}"
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(language == "python" for language, _ in blocks(page))], ids=str
-)
+def with_python(page: Path) -> bool:
+    return any(language == "python" for language, _ in blocks(page))
+
+
+@pytest.mark.parametrize("page", [*filter(with_python, PAGES)], ids=lambda page: page.name)
 def test_python_blocks_run(page, components_bundle, tmp_path, monkeypatch):
     """As they stand, but for the labels, with what a reader has at hand: a bundle, a clip, a function."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bundle").symlink_to(components_bundle)
-    example = ROOT / "runtime" / "shipped" / "example.flac"
-    wave, rate = soundfile.read(example, dtype="float32")
+    wave, rate = soundfile.read(EXAMPLE, dtype="float32")
     soundfile.write("clip.wav", wave, rate)
     explainer = earmark.load(components_bundle, device="cpu")
     names = {
@@ -164,10 +191,92 @@ def test_python_blocks_run(page, components_bundle, tmp_path, monkeypatch):
         "wave": wave,
         "waveform": wave,
         "sample_rate": rate,
-        "paths": [example, Path("clip.wav")],
+        "paths": [EXAMPLE, Path("clip.wav")],
         "score_fn": lambda sounds: 1 / (1 + np.exp(-np.abs(sounds[:, 8000:12000]).max(axis=1))),
     }
     for language, block in blocks(page):
         if language == "python":
             code = block.replace('"dog"', '"snare"').replace('"rain"', '"tom"')
             exec(compile(code, page.name, "exec"), names)
+
+
+def shell(page: Path, kind: str) -> str:
+    """The commands of the page's blocks that are marked as `kind` ("" for none), in order."""
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r"^(?:<!-- ([\w ]+): [^\n]+ -->\n)?```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return "".join(block for mark, block in found if mark == kind and not NOT_RUN.search(block))
+
+
+def run_shell(script: str, folder: Path) -> None:
+    """In `folder`, as a reader would: by the earmark beside this interpreter; the first failure is the end."""
+    for name, label in LABELS.items():
+        script = re.sub(rf"\b{name}\b", label, script)
+    paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        check=False,
+        cwd=folder,
+        env=os.environ | {"PATH": paths, "EARMARK_BUNDLE": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def write_data(folder: Path, clips: int) -> None:
+    """Class folders of synthesised drums in five folds, and when their events sound."""
+    rows = ["clip,label,start_s,end_s"]
+    for position, label in enumerate(("kick", "snare", "tom"), start=5):
+        (folder / label).mkdir(parents=True)
+        for index in range(clips):
+            clip = clip_of(label, index, seed=7)
+            path = folder / label / f"{1 + index % 5}-{10_000 * position + index}-A.flac"
+            soundfile.write(path, clip.waveform, clip.sample_rate)
+            rows += [f"{label}/{path.name},{label},{hit.onset_s},{hit.offset_s}" for hit in clip.events]
+    (folder / "events.csv").write_text("\n".join(rows) + "\n")
+
+
+def with_shell(kind: str) -> list[Path]:
+    return [page for page in PAGES if shell(page, kind)]
+
+
+@pytest.mark.parametrize("page", with_shell(""), ids=lambda page: page.name)
+def test_shell_blocks_run(page, components_bundle, tmp_path):
+    """What is not marked, on the shipped bundle with components."""
+    for name in ("bundle", "BUNDLE"):
+        shutil.copytree(components_bundle, tmp_path / name)
+    shutil.copytree(SHIPPED, tmp_path / "OTHER_BUNDLE")
+    write_data(tmp_path / "DATA", 5)
+    write_data(tmp_path / "ESC", 5)
+    soundfile.write(tmp_path / "clip.wav", *soundfile.read(EXAMPLE))
+    run_shell(SHORT + shell(page, ""), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with DATA, RUN, a classifier with its decoder, and BUNDLE, exported from it and indexed."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_data(folder / "DATA", 5)
+    soundfile.write(folder / "clip.wav", *soundfile.read(EXAMPLE))
+    script = """
+        earmark train classifier DATA -o RUN --window 2 --train-folds 1-3
+        earmark train lmac RUN DATA
+        earmark export RUN -o BUNDLE
+        earmark index BUNDLE DATA
+    """
+    run_shell(SHORT + script, folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", with_shell("slow"), ids=lambda page: page.name)
+def test_slow_shell_blocks_run(page, trained, tmp_path):
+    """What trains, on a few drums, for an epoch; what a block makes itself is not there before."""
+    script = shell(page, "slow")
+    made = set(re.findall(r"-o (\w+)", script)) - (set() if "classifier DATA -o RUN" in script else {"RUN"})
+    for path in trained.iterdir():
+        if path.name not in made:
+            (shutil.copytree if path.is_dir() else shutil.copy)(path, tmp_path / path.name)
+    for name in ("COPY", "SOURCE"):
+        shutil.copytree(trained / "RUN", tmp_path / name)
+    run_shell(SHORT + script, tmp_path)
