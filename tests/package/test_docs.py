@@ -26,7 +26,7 @@ PAGES = [*(ROOT / f"{name}.md" for name in NAMES), *sorted((ROOT / "docs").glob(
 EXAMPLE = ROOT / "runtime" / "shipped" / "example.flac"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 OPTION = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*")
-# What stands before a block of commands that `pytest` does not run, with the reason: run by slow tests, or not at all.
+# Stands before a block of commands that slow tests run, or none, with the reason.
 MARK = re.compile(r"^<!-- (slow|not run): .+ -->\n(?=```sh\n)", re.MULTILINE)
 # Installing is what `.ci/run` does; benchmarks take hours, so their options are checked and no more.
 NOT_RUN = re.compile(r"pip install|python -m venv|python benchmarks/|taskset .* benchmarks/|ruff|pytest")
@@ -208,7 +208,7 @@ def shell(page: Path, kind: str) -> str:
 
 
 def run_shell(script: str, folder: Path) -> None:
-    """In `folder`, as a reader would: by the earmark beside this interpreter; the first failure is the end."""
+    """In `folder`, by the earmark beside this interpreter; the first failure is the end."""
     for name, label in LABELS.items():
         script = re.sub(rf"\b{name}\b", label, script)
     paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
