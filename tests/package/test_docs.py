@@ -136,7 +136,7 @@ def test_commands_and_their_options_exist(page):
     "page", [page for page in PAGES if page.stem != "CHANGELOG"], ids=lambda page: page.name
 )
 def test_options_named_in_the_text_exist(page):
-    """Of a command, of a benchmark, or of a module that is run by itself; the change log names what has gone."""
+    """Of a command, a benchmark, or a module that is run by itself; the change log names what has gone."""
     scripts = [*(ROOT / "benchmarks").rglob("*.py"), ROOT / "export" / "demo.py"]
     known = options_of_all().union(*map(script_options, scripts))
     named = {option for code in in_code_font(page) if code.startswith("-") for option in OPTION.findall(code)}
