@@ -75,6 +75,9 @@ def opened(path, **how):
         (("Relu",), {}, "ends in Relu.*neither"),
         (("Softplus",), {"task": "multi_label"}, "ends in Softplus.*neither"),
         (("Tanh",), {}, "ends in Tanh.*neither"),
+        (("Sigmoid", "Log"), {"task": "multi_label"}, "never above 0.*say --scores log_probabilities"),
+        (("Sigmoid", "Log"), {}, "say --task multi_label --scores log_probabilities"),
+        (("Neg", "Softplus", "Neg"), {"task": "multi_label"}, "say --scores log_probabilities"),
         ((("LpNormalization", {"axis": 1, "p": 2}),), {}, "length 1, as embeddings"),
     ],
 )
@@ -99,6 +102,60 @@ def test_probabilities_by_value_alone(tmp_path):
     assert opened(path, scores="logits").scores == "logits"
 
 
+@pytest.mark.parametrize("how", [{}, {"task": "multi_label"}, {"scores": "probabilities"}])
+@pytest.mark.parametrize("last", ["Sigmoid", "Softmax"])
+def test_percentages_are_refused(tmp_path, last, how):
+    path = graph(tmp_path / "net.onnx", (last,), outputs=("p",))
+    model = onnx.load(path)
+    model.graph.initializer.append(numpy_helper.from_array(np.full(1, 100, np.float32), "hundred"))
+    model.graph.node.append(helper.make_node("Mul", ["hundred", "p"], ["percent"]))
+    model.graph.output[0].name = "percent"
+    onnx.save(model, path)
+    with pytest.raises(SourceError, match=r"on another scale .*export it with probabilities in 0\.\.1"):
+        opened(path, **how)
+
+
+def test_sorted_scores_are_refused(tmp_path):
+    path = graph(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2]), "two"))
+    model.graph.node.append(helper.make_node("TopK", ["y", "two"], ["best", "which"], axis=1))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("best", TensorProto.FLOAT, ["batch", 2]))
+    onnx.save(model, path)
+    with pytest.raises(SourceError, match="TopK, sorted"):
+        opened(path, labels=["a", "b"])
+
+
+def test_one_label_alone_is_refused_with_both_cures(tmp_path):
+    path = graph(tmp_path / "net.onnx", classes=1)
+    with pytest.raises(SourceError, match="--task multi_label for a detector; the value of a regression"):
+        opened(path, labels=["age"])
+
+
+@pytest.mark.parametrize(
+    ("shift", "scale", "task", "said"),
+    [
+        (35.0, 0.1, "single_label", ["hardly move", "never below 0"]),
+        (20.0, 3.0, "multi_label", ["never below 0"]),
+        (-20.0, 3.0, "multi_label", ["never above 0.*--scores log_probabilities"]),
+    ],
+)
+def test_values_far_from_0_on_one_side_are_doubted(tmp_path, shift, scale, task, said):
+    import re
+
+    path = graph(tmp_path / "net.onnx", scale=scale)
+    model = onnx.load(path)
+    (bias,) = [one for one in model.graph.initializer if one.name == "bias"]
+    moved = numpy_helper.to_array(bias) + np.float32(shift)
+    bias.CopyFrom(numpy_helper.from_array(moved, "bias"))
+    onnx.save(model, path)
+    found = opened(path, task=task).doubts
+    assert len(found) == len(said)
+    assert all(re.search(one, text) for one, text in zip(said, found, strict=True))
+    assert opened(path, task=task, scores="logits").doubts == ()
+    )
+
+
 def test_good_graphs_raise_no_doubt(tmp_path):
     for last in ((), ("LogSoftmax",), (("Clip", {}),)):
         assert opened(graph(tmp_path / "net.onnx", last)).doubts == ()
@@ -112,6 +169,10 @@ def test_good_graphs_raise_no_doubt(tmp_path):
         ({"dims": ("batch", "n_frames")}, "'n_frames'.*front end"),
         ({"scale": 3000.0}, "outputs reach .*regression"),
         ({"outputs": ("y", "embedding")}, r"taken from the output 'y', the others \(embedding\)"),
+        ({"outputs": ("valence_arousal",)}, "'valence_arousal', as a regression's"),
+        ({"outputs": ("predictedAge",)}, "'predictedAge', as a regression's"),
+        ({"outputs": ("embeddings",)}, "'embeddings', as embeddings have"),
+        ({"outputs": ("hidden-state",)}, "'hidden-state', as embeddings have"),
         ({"scale": 0.0}, "answers the same to different sounds"),
     ],
 )

@@ -104,7 +104,7 @@ def test_so_does_the_mean_of_a_single_label(listener, tmp_path):
         # One window hides nothing.
         alone = explainer.explain(ten_minutes()[300 * RATE : 303 * RATE], RATE)
         assert alone.predictions[0][0] == "redpoll"
-        assert alone.warnings == ()
+        assert not any("mean over" in warning for warning in alone.warnings)
 
 
 def test_the_aggregate_follows_the_task_and_can_be_chosen(listener, tmp_path):

@@ -20,7 +20,7 @@ from ...graphs.files import OPSET, Dims, save_graph, stage_spec
 from ...source.exportable import Exportable, FloatArray
 from .feature_map import TAP, GraphMap, MapRequest, find_map, with_output
 from .graph import Scores, Task, WaveInput, classifier_graph, frontend_graph, opset_of, read_model, wave_input
-from .scores import checked_scores, doubts, last_operator, same_width, score_output
+from .scores import checked_scores, doubts, last_operators, same_width, score_output
 
 Level = Literal["none", "peak", "signed_peak"]
 
@@ -195,7 +195,10 @@ def load(
     if not labels:
         raise SourceError(f"{file}: no labels; give one for each of its scores, in their order")
     if len(labels) == 1 and task == "single_label":
-        raise SourceError(f"{file}: one label that always holds; say --task multi_label for a detector")
+        raise SourceError(
+            f"{file}: one label that always holds; say --task multi_label for a detector; "
+            "the value of a regression is no score, and has no label"
+        )
     model = read_model(file)
     wave = wave_input(model, file, sample_rate)
     samples = _window_samples(file, wave, sample_rate, window_seconds)
@@ -212,7 +215,7 @@ def load(
         shorter = sounds[0][: max(1, samples * 3 // 4)]
         if _takes(original, shorter):
             same_width(file, [original.shape(sounds[0]), original.shape(shorter)])
-    kind = checked_scores(file, answers, scores, task, last_operator(model, chosen.name))
+    kind = checked_scores(file, answers, scores, task, last_operators(model, chosen.name))
     seconds = samples / sample_rate
     minimum = seconds if wave.samples else _minimum_seconds(original, samples, sample_rate)
     # A window holds up to 1 % more where the sound ends there (runtime/hearing.py).

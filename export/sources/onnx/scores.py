@@ -27,8 +27,29 @@ _LARGEST_LOGIT = 100.0
 _PASSING = frozenset(
     ["Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout"]
 )
+# Operators that take their values one by one, or join those of frames: what came before them still tells.
+_UNARY = frozenset(
+    {
+        *("Log", "Neg", "Exp", "Clip", "Abs", "Sqrt", "Reciprocal", "Softplus", "LogSoftmax", "TopK"),
+        *("Sigmoid", "HardSigmoid", "Softmax", "ReduceMean", "ReduceMax"),
+        *("GlobalAveragePool", "GlobalMaxPool"),
+    }
+)
+_ARITHMETIC = frozenset(["Add", "Sub", "Mul", "Div", "Pow"])
+_PROBABILITIES = frozenset(["Sigmoid", "HardSigmoid", "Softmax"])
 # Operators after which values are neither logits nor probabilities.
 _BENT = frozenset(["Relu", "Abs", "Exp", "Sqrt", "Softplus", "Tanh", "Softsign", "Floor", "Round", "Elu"])
+# Of outputs, whole words: what a regression gives, and what vectors are called.
+_MEASURED = frozenset(
+    {
+        *("valence", "arousal", "dominance", "age", "loudness", "lufs", "db", "dbfs", "snr", "mos", "pesq"),
+        *("stoi", "tempo", "bpm", "pitch", "f0", "hz", "distance", "angle", "azimuth", "elevation"),
+        *("duration", "seconds", "regression", "regressor"),
+    }
+)
+_VECTORS = re.compile(r"embed|latent|hidden|feature|(^|_)(repr|representations?|vectors?|codes?)($|_)")
+# Of the largest output: what moves less from one synthesised sound to another does not follow them.
+_STILL = 0.02
 _FEATURES = re.compile(
     r"mel|mfcc|fbank|filterbank|spec|stft|embed|coeff|cepstr|(^|_)(bands?|bins?|freqs?|frames?)($|_)"
 )
@@ -70,32 +91,62 @@ def score_output(path: Path, found: Mapping[str, Any], classes: int, wanted: str
     )
 
 
-def last_operator(model: onnx.ModelProto, output: str) -> str:
-    """The operator that makes the values of `output`; "" where none does."""
+def last_operators(model: onnx.ModelProto, output: str) -> tuple[str, ...]:
+    """The operators that make the values of `output`, the last one first, up to one that mixes values."""
     makers = {name: node for node in model.graph.node for name in node.output}
+    constants = {one.name for one in model.graph.initializer}
+    constants |= {name for name, node in makers.items() if not any(node.input)}
+    found: list[str] = []
     name = output
     # A graph has no cycles, but a damaged one may.
     for _ in range(len(makers) + 1):
         node = makers.get(name)
         if node is None or not node.input:
-            return ""
-        if node.op_type not in _PASSING:
-            return str(node.op_type)
-        name = node.input[0]
-    return ""
+            break
+        kind, given = str(node.op_type), [one for one in node.input if one not in constants]
+        if kind not in _PASSING:
+            found.append(kind)
+            if kind not in _UNARY and not (kind in _ARITHMETIC and len(given) == 1):
+                break
+        name = given[0] if given else ""
+    return tuple(found)
 
 
-def checked_scores(path: Path, values: FloatArray, scores: Scores | None, task: Task, last: str) -> Scores:
+def checked_scores(
+    path: Path, values: FloatArray, scores: Scores | None, task: Task, operators: Sequence[str]
+) -> Scores:
     """What the scores [n, K] of n sounds are, as told. Raises SourceError where they look otherwise.
 
-    last: the operator that makes them
+    operators: those that make them, as `last_operators` tells
     """
+    last = operators[0] if operators else ""
+    if "TopK" in operators:
+        raise SourceError(
+            f"{path}: its scores come out of TopK, sorted, so that none belongs to one label; export it with "
+            "the scores that TopK takes"
+        )
     single = task == "single_label"
     bounded = bool(values.min() >= 0 and values.max() <= 1 + _SUM_TOLERANCE)
     total = np.exp(values).sum(axis=1) if values.max() <= _SUM_TOLERANCE else np.array(np.inf)
     normal = bool(bounded and np.abs(values.sum(axis=1) - 1).max() <= _SUM_TOLERANCE)
     log_normal = bool(np.abs(total - 1).max() <= _SUM_TOLERANCE)
     several = values.shape[1] > 1
+    if scores in {None, "probabilities"} and not bounded and _is_scaled(values, operators):
+        raise SourceError(
+            f"{path}: its scores are probabilities on another scale ({values.min():.3g} to "
+            f"{values.max():.3g}), as percentages are; export it with probabilities in 0..1, or with logits"
+        )
+    if (
+        scores is None
+        and values.max() <= _SUM_TOLERANCE
+        and _is_log(operators)
+        and not (single and log_normal)
+    ):
+        cure = "--scores log_probabilities" if not single else "--task multi_label --scores log_probabilities"
+        raise SourceError(
+            f"{path}: its scores are logarithms, never above 0, of probabilities that do not sum to 1; "
+            f"say {cure}"
+        )
     if scores != "logits" and not single and several and (normal or log_normal):
         raise SourceError(
             f"{path}: its probabilities sum to 1, so one label holds at a time; leave --task multi_label "
@@ -137,6 +188,23 @@ def checked_scores(path: Path, values: FloatArray, scores: Scores | None, task: 
     return scores or "logits"
 
 
+def _is_scaled(values: FloatArray, operators: Sequence[str]) -> bool:
+    """Whether values [n, K] outside 0..1 are probabilities times something, as percentages are."""
+    if values.min() >= 0.0 and values.shape[1] > 1 and np.abs(values.sum(axis=1) - 100.0).max() <= 0.1:
+        return True
+    for at, operator in enumerate(operators):
+        if operator in {"Log", "LogSoftmax", "Softplus"}:
+            return False
+        if operator in _PROBABILITIES:
+            return bool(_ARITHMETIC.intersection(operators[:at]))
+    return False
+
+
+def _is_log(operators: Sequence[str]) -> bool:
+    """Whether a logarithm is taken last: Log, LogSoftmax, or -softplus(-x), the log of a sigmoid."""
+    return "Log" in operators or "LogSoftmax" in operators or tuple(operators[:2]) == ("Neg", "Softplus")
+
+
 def doubts(
     model: onnx.ModelProto, wave: WaveInput, output: ScoreOutput, values: FloatArray, scores: Scores | None
 ) -> list[str]:
@@ -156,6 +224,11 @@ def doubts(
         )
     if len(values) > 1 and all(np.array_equal(values[0], other) for other in values[1:]):
         said.append("it answers the same to different sounds; is its input sound, at this sample rate?")
+    elif scores is None and np.ptp(values, axis=0).max() < _STILL * np.abs(values).max():
+        said.append(
+            f"its outputs hardly move from sound to sound (by {np.ptp(values, axis=0).max():.2g}); is its "
+            "input sound, at this sample rate, and are they scores?"
+        )
     if output.others:
         others = ", ".join(output.others[:6])
         said.append(
@@ -166,19 +239,54 @@ def doubts(
             "its one output is read as a logit, of which sigmoid makes a percentage; a regression's value "
             "has none (--scores says what it is)"
         )
+    elif scores is None and (doubt := _named(model, output.name)):
+        said.append(doubt)
     elif scores is None and float(np.abs(values).max()) > _LARGEST_LOGIT:
         said.append(
             f"its outputs reach {float(np.abs(values).max()):.4g}: read as logits they are certainties; a "
             "regression's values are no scores"
         )
+    elif scores is None and values.min() >= 0.0:
+        said.append(
+            f"its outputs are never below 0 ({values.min():.3g} to {values.max():.3g}): logits are; "
+            "percentages and a regression's values are no logits (--scores says what they are)"
+        )
+    elif scores is None and values.max() <= 0.0 and not _is_normal(values):
+        said.append(
+            "its outputs are never above 0: if they are logarithms of probabilities, say --task multi_label "
+            "--scores log_probabilities"
+        )
     return said
 
 
+def _is_normal(values: FloatArray) -> bool:
+    """Whether values [n, K] are logarithms of probabilities that sum to 1."""
+    return bool(np.abs(np.exp(values).sum(axis=1) - 1).max() <= _SUM_TOLERANCE)
+
+
+def _named(model: onnx.ModelProto, output: str) -> str | None:
+    """What the name of an output, or of its dims, says against scores."""
+    for name in (output, *_dims_of(model, output)):
+        # As words: valenceArousal, valence_arousal, valence-arousal.
+        text = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
+        if _MEASURED.intersection(text.split("_")):
+            return (
+                f"its output has the name {name!r}, as a regression's has, whose values are no scores; if "
+                "they are scores, --scores says which"
+            )
+        if _VECTORS.search(text):
+            return (
+                f"its output has the name {name!r}, as embeddings have; export it with its classifier, or "
+                "say --scores logits if they are logits"
+            )
+    return None
+
+
 def _dims_of(model: onnx.ModelProto, name: str) -> list[str]:
-    """The names of an input's dims."""
+    """The names of the dims of an input or output."""
     return [
         dim.dim_param
-        for value in model.graph.input
+        for value in (*model.graph.input, *model.graph.output)
         if value.name == name
         for dim in value.type.tensor_type.shape.dim
         if dim.dim_param
