@@ -153,7 +153,6 @@ def test_values_far_from_0_on_one_side_are_doubted(tmp_path, shift, scale, task,
     assert len(found) == len(said)
     assert all(re.search(one, text) for one, text in zip(said, found, strict=True))
     assert opened(path, task=task, scores="logits").doubts == ()
-    )
 
 
 def test_good_graphs_raise_no_doubt(tmp_path):

@@ -120,33 +120,13 @@ def checked_scores(
     operators: those that make them, as `last_operators` tells
     """
     last = operators[0] if operators else ""
-    if "TopK" in operators:
-        raise SourceError(
-            f"{path}: its scores come out of TopK, sorted, so that none belongs to one label; export it with "
-            "the scores that TopK takes"
-        )
     single = task == "single_label"
     bounded = bool(values.min() >= 0 and values.max() <= 1 + _SUM_TOLERANCE)
     total = np.exp(values).sum(axis=1) if values.max() <= _SUM_TOLERANCE else np.array(np.inf)
     normal = bool(bounded and np.abs(values.sum(axis=1) - 1).max() <= _SUM_TOLERANCE)
     log_normal = bool(np.abs(total - 1).max() <= _SUM_TOLERANCE)
     several = values.shape[1] > 1
-    if scores in {None, "probabilities"} and not bounded and _is_scaled(values, operators):
-        raise SourceError(
-            f"{path}: its scores are probabilities on another scale ({values.min():.3g} to "
-            f"{values.max():.3g}), as percentages are; export it with probabilities in 0..1, or with logits"
-        )
-    if (
-        scores is None
-        and values.max() <= _SUM_TOLERANCE
-        and _is_log(operators)
-        and not (single and log_normal)
-    ):
-        cure = "--scores log_probabilities" if not single else "--task multi_label --scores log_probabilities"
-        raise SourceError(
-            f"{path}: its scores are logarithms, never above 0, of probabilities that do not sum to 1; "
-            f"say {cure}"
-        )
+    _check_operators(path, values, scores, task, operators)
     if scores != "logits" and not single and several and (normal or log_normal):
         raise SourceError(
             f"{path}: its probabilities sum to 1, so one label holds at a time; leave --task multi_label "
@@ -188,8 +168,33 @@ def checked_scores(
     return scores or "logits"
 
 
+def _check_operators(
+    path: Path, values: FloatArray, scores: Scores | None, task: Task, operators: Sequence[str]
+) -> None:
+    """Raise SourceError where the last operators sort the scores, or scale or take logarithms of some."""
+    if "TopK" in operators:
+        raise SourceError(
+            f"{path}: its scores come out of TopK, sorted, so that none belongs to one label; export it with "
+            "the scores that TopK takes"
+        )
+    if scores in {None, "probabilities"} and _is_scaled(values, operators):
+        raise SourceError(
+            f"{path}: its scores are probabilities on another scale ({values.min():.3g} to "
+            f"{values.max():.3g}), as percentages are; export it with probabilities in 0..1, or with logits"
+        )
+    never_above = values.max() <= _SUM_TOLERANCE
+    if scores is None and never_above and _is_log(operators) and not _is_normal(values):
+        cure = "" if task == "multi_label" else "--task multi_label "
+        raise SourceError(
+            f"{path}: its scores are logarithms, never above 0, of probabilities that do not sum to 1; "
+            f"say {cure}--scores log_probabilities"
+        )
+
+
 def _is_scaled(values: FloatArray, operators: Sequence[str]) -> bool:
     """Whether values [n, K] outside 0..1 are probabilities times something, as percentages are."""
+    if values.min() >= 0.0 and values.max() <= 1.0 + _SUM_TOLERANCE:
+        return False
     if values.min() >= 0.0 and values.shape[1] > 1 and np.abs(values.sum(axis=1) - 100.0).max() <= 0.1:
         return True
     for at, operator in enumerate(operators):
