@@ -23,7 +23,13 @@ _MOST_ERRORS = 1000
 
 @dataclass(frozen=True)
 class Failure:
-    """An input of `explain_many` that could not be explained, as a value."""
+    """An input of `explain_many` that could not be explained, as a value.
+
+    Attributes:
+        input: The input's name: its path, the name of the file object, or "the array".
+        error: Why; its text is one printable line.
+
+    """
 
     input: str
     error: EarmarkError

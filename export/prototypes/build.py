@@ -40,13 +40,24 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """What was done to a bundle's prototypes, and what is in force now.
+    """What was done to the prototypes of a bundle, and what is in force now.
 
-    generation: in force; clips: windows of sound in it, of `sources` files; added: files of this run
-    entries, recall_at_10: per view; repeated: files whose sound was there already; unreadable: files
-    and folders that could not be read; unfit: files that are no prototypes (silent, or too short)
-    removed: generations that were pruned; taken_out: files whose clips were removed; hidden: removed clips
-    that the files still hold, left out of every answer; notes: to the user
+    Attributes:
+        generation: The generation in force.
+        clips: Windows of sound in it.
+        sources: Files that they are of.
+        added: Files that this run added.
+        entries: View -> entries of its index.
+        recall_at_10: View -> share of the 10 nearest entries that its index finds, 0..1.
+        repeated: Files whose sound was there already.
+        unreadable: Files that could not be read.
+        unfit: Files that are no prototypes: silent, or too short.
+        removed: Generations that were pruned.
+        taken_out: Files whose clips were removed.
+        hidden: Removed clips that the files still hold, left out of every answer.
+        notes: What the user should know.
+        relabelled: Files of the generation before that came with another label, which they now have, too.
+
     """
 
     generation: str
@@ -62,12 +73,21 @@ class IndexReport:
     taken_out: list[str] = field(default_factory=list)
     hidden: int = 0
     notes: list[str] = field(default_factory=list)
-    # Files of the generation before that came with another label, which they now have, too.
     relabelled: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, manifest: Manifest, info: GenerationInfo, added: int = 0) -> IndexReport:
-        """Report on the generation that `manifest` names."""
+        """Report on the generation in force.
+
+        Args:
+            manifest: The manifest, which names it.
+            info: What the generation says about itself.
+            added: Files that were added.
+
+        Returns:
+            The report.
+
+        """
         assert manifest.prototypes is not None  # noqa: S101 (just written, or just opened)
         return cls(
             generation=manifest.prototypes.generation,
@@ -99,23 +119,48 @@ def index_bundle(
     per_channel: int | None = None,
     only: Collection[str] | None = None,
 ) -> IndexReport:
-    """Index the sounds of `data` (folders of class folders) as prototypes of `bundle`.
+    """Index sounds as the prototypes of a bundle, as `earmark index` does.
 
-    audio: keep the sounds as FLAC in the bundle; None: as the generation before did
-    extend: keep the clips of the generation in force (a sound that is there already is skipped, and gets
-        the labels that it comes with)
-    prune: afterwards remove generations older than the one before
-    any_label: allow labels that the model does not have; strict: an unreadable sound is an error
-    exact_limit: more entries than that are searched approximately
-    attributions: by path relative to the data folder, kept with the clip
-    embeddings: the graph of the new generation, with a learnt U folded in; None: the graph of the
-        generation in force, else the bundle's own. Extending never changes it
-    apex: JSON-ready facts of that U, kept as `GenerationInfo.apex`; None: as they were with that graph
-    per_channel: prototypes a channel, 1..100; None: as before, else 8
-    only: names of the clips that are indexed; None: all
-    The old generation stays in force until the new one is complete and on the disk; whatever stops
-    this in between changes nothing. Raises BundleError (not a bundle, another writer at work, disk
-    full), PrototypeIndexError, LabelError, DataError, DeviceError.
+    They become a new generation. The old one stays in force until the new one is complete and on the disk;
+    whatever stops this in between changes nothing.
+
+    Args:
+        bundle: Folder of the bundle.
+        data: Folders of class folders of sound, or folders with a labels.csv.
+        audio: Keep the sounds as FLAC in the bundle; None: as the generation before did.
+        extend: Keep the clips of the generation in force; a sound that is there already is skipped, and gets
+            the labels that it comes with.
+        prune: Afterwards remove generations older than the one before.
+        any_label: Allow labels that the model does not have.
+        strict: An unreadable sound is an error; otherwise it is left out and reported.
+        seed: Seed of the samples drawn, 0 or more.
+        exact_limit: More entries than that are searched approximately.
+        attributions: Path relative to the data folder -> whom to credit, kept with the clip.
+        device: What the model runs on; see `earmark.load`.
+        progress: Called before every file: how many are done, how many there are, its name.
+        embeddings: The graph of the new generation, with a learnt U folded in; None: the graph of the
+            generation in force, else the bundle's own. Extending never changes it.
+        apex: JSON-ready facts of that U, kept as `GenerationInfo.apex`; None: as they were with that graph.
+        per_channel: Prototypes for each channel, 1..100; None: as before, else 8.
+        only: Names of the clips that are indexed; None: all.
+
+    Returns:
+        What was done, and what is in force now.
+
+    Raises:
+        BundleError: No bundle, or one without a feature map, or another process is writing there.
+        PrototypeIndexError: The generation in force is damaged.
+        LabelError: A label is none of the model's.
+        DataError: Nothing could be indexed, or with `strict` a sound cannot be read.
+        DeviceError: The device is not there.
+        WriteError: A file cannot be written.
+
+    Examples:
+        >>> from earmark.export import index_bundle
+        >>> report = index_bundle("bundle", "data/train", audio=True)  # doctest: +SKIP
+        >>> report.added, report.entries["time"]  # doctest: +SKIP
+        (1600, 12800)
+
     """
     folder = Path(bundle)
     folders = [data] if isinstance(data, (str, Path)) else list(data)

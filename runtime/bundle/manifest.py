@@ -60,13 +60,23 @@ class FileSpec(Record, frozen=True, kw_only=True):
 class AnalysisSpec(Record, frozen=True, kw_only=True):
     """The listenable STFT: centred, one-sided, unnormalised, window zero-padded to `n_fft`.
 
-    frames T = 1 + N // hop, bins F = n_fft // 2 + 1.
+    A waveform of N samples has T = 1 + N // hop frames and F = n_fft // 2 + 1 bins.
+
+    Attributes:
+        n_fft: Length of the transform in samples, 16..65536.
+        window_length: Of the window in samples, 2..65536, at most `n_fft`.
+        hop: From one frame to the next in samples, 1..65536.
+        window: "hann" or "hamming", periodic.
+        padding: What the sound's ends are padded with: "zeros" or "reflect".
+
+    Examples:
+        >>> spec = AnalysisSpec(n_fft=512, window_length=400, hop=160, window="hann")
+
     """
 
     n_fft: Annotated[int, msgspec.Meta(ge=16, le=65536)]
     window_length: Annotated[int, msgspec.Meta(ge=2, le=65536)]
     hop: Annotated[int, msgspec.Meta(ge=1, le=65536)]
-    # Periodic windows.
     window: Literal["hann", "hamming"]
     padding: Literal["zeros", "reflect"] = "zeros"
 

@@ -26,49 +26,65 @@ from .tokens import TokenGrid, check_impulses, check_tokens
 class Adapter:
     """What export must know of a model: front end, feature map, head, and their meaning.
 
-    The model is cut in three, each an `nn.Module` that torch.export can trace:
+    The model is cut in three, each an `nn.Module` that torch.export can trace: waveform or STFT -> features,
+    features -> feature map Z, Z -> logits. What is said of it is checked on sound when it is exported.
 
-    - `front_end`: what the model does before its first layer.
-      rescore "spectrogram": STFT [B, T, F, 2] of `analysis` -> features, e.g. log-mel [B, T, M];
-      rescore "waveform": waveform [B, N] -> features. It must not change the sound's level.
-    - `feature_map`: features -> Z [B, C, T', F'], the map right before pooling
-      (unsqueeze the last axis where there is no frequency axis: F' = 1).
-    - `head`: Z -> logits [B, K].
+    Attributes:
+        name: Name of the bundle.
+        labels: The K classes, in the order of the logits.
+        sample_rate: Of the waveforms that the model takes, in Hz.
+        front_end: What the model does before its first layer. With `rescore` "spectrogram": STFT [B, T, F, 2]
+            of `analysis` -> features, such as log-mel [B, T, M]; with "waveform": waveform [B, N] ->
+            features. It must not change the level of the sound.
+        feature_map: Features -> Z [B, C, T', F'], the map right before pooling. Where it has no frequency
+            axis, add one of size 1.
+        head: Z -> logits [B, K].
+        analysis: The STFT that masks lie over; with `rescore` "spectrogram" the model's own.
+        window_seconds: Longest sound that the model takes at once; longer sound is cut into windows.
+        hop_seconds: From one window to the next; None: half a window.
+        minimum_seconds: Shortest sound that the model takes; shorter sound is zero-padded.
+        rescore: Where a masked sound can re-enter the model: as "spectrogram" or as "waveform".
+        task: "single_label" (scores by softmax) or "multi_label" (by sigmoid).
+        aggregate: How the scores of windows are joined, "mean" or "max"; None: "max" where several labels may
+            hold, else "mean".
+        level: The gain of the model's own pipeline, applied once, outside of the graphs: "none", "peak"
+            (divide by the largest absolute sample) or "signed_peak" (by the largest sample).
+        decoder: (Z, features) -> mask [B, T, F] in 0..1 over the STFT of `analysis`, with T as in features
+            [B, T, M]. None: no masks.
+        mask_targets: Which classes the decoder speaks for: the "predicted" one or "any".
+        linear: The head's last layer, where the head is `linear(pool(Z))`: then the contributions of channels
+            add up to the logit. It is checked against the head.
+        network: In place of `linear`, a Sequential of Linear, ReLU, Tanh, GELU and Dropout: contributions are
+            gradient x activation, which does not add up, and labelled so. With neither of the two, channels
+            say where, not how much.
+        pooling: How Z becomes the input of `linear` or `network`: "mean" over the map, "max_mean" (max_t +
+            mean_t of the mean over frequency), "attention" (a weighted sum), or "other".
+        attention: Z -> the weights of attention pooling, [B, T', F'] or a map for each class [B, K, T', F'],
+            0 or more, of sum 1.
+        tokens: For transformers, how the tokens [B, N, D] that `feature_map` then gives lie over time and
+            frequency. Z is made of them; `head` takes them as they are. It is checked with impulses.
+        scales: Names of submodules of `feature_map`, such as "block2" or "layers.3", whose outputs
+            [B, C, T', F'] are feature maps, too; a decoder that `earmark train lmac` trains reads them.
+        frame_seconds: From one cell of Z to the next in time; None: the bundle has no prototypes.
+        bands_hz: (low, high) of each row of Z in Hz; None: the bundle has no prototypes.
+        description: What the model is, for the bundle's card.
+        licence: Licence of the weights.
+        attribution: Whom to credit.
 
-    Optional:
+    Examples:
+        In `my_model.py`, exported with `earmark export my_model:adapter -o bundle` or with
+        `export_bundle(adapter(), "bundle")`:
 
-    - `decoder`: (Z, features) -> mask [B, T, F] in 0..1 over the listenable STFT, T as in
-      `features` [B, T, M]. `mask_targets` says whom it speaks for.
-    - `linear` and `pooling`: where the head is `linear(pool(Z))` with pool = mean over the map
-      ("mean"), max_t + mean_t of the mean over frequency ("max_mean") or a weighted sum ("attention"),
-      prototypes get the additive account. It is checked against the head.
-    - `attention`: Z -> the weights of attention pooling, [B, T', F'] or one map a class [B, K, T', F'], 0 or
-      more, of sum 1.
-    - `network` instead of `linear`: a Sequential of Linear, ReLU, Tanh, GELU, Dropout; its channels are
-      accounted for by gradient x activation, which does not add up, and is labelled so. Of any other head
-      channels are localisation only (pooling "other").
-    - `tokens`: for transformers, how the tokens [B, N, D] that `feature_map` then gives lie over time and
-      frequency; Z is made of them, `head` takes them as they are. It is checked with impulses.
-    - `scales`: names of submodules of `feature_map` whose outputs [B, C, T', F'] are feature maps too, as
-      "block2" or "layers.3"; a decoder trained over the model (`earmark train lmac`) reads them.
-    - `frame_seconds` and `bands_hz`: where a cell of Z lies, in time and one (low, high) in Hz a
-      row; without them the bundle has no prototypes.
-    - `window_seconds`: longest sound heard at once; longer sound is windowed every `hop_seconds`
-      (half a window by default). `minimum_seconds`: the shortest the model takes.
-    - `aggregate`: how the scores of windows are joined, "mean" or "max"; by default "max" where several
-      labels may hold (`task` "multi_label"), else "mean".
+            def adapter():
+                model = MyNet.load("weights.pt").eval()
+                return Adapter(
+                    name="birds", labels=["wren", "robin"], sample_rate=16000,
+                    analysis=AnalysisSpec(n_fft=512, window_length=400, hop=160, window="hann"),
+                    front_end=LogMel(), feature_map=model.features, head=model.head,
+                    window_seconds=5.0, frame_seconds=0.08,
+                    bands_hz=[(0, 2000), (2000, 4000), (4000, 6000), (6000, 8000)],
+                )
 
-    Example, in `my_model.py`, exported with `earmark export my_model:adapter -o bundle`:
-
-        def adapter():
-            model = MyNet.load("weights.pt").eval()
-            return Adapter(
-                name="birds", labels=["wren", "robin"], sample_rate=16000,
-                analysis=AnalysisSpec(n_fft=512, window_length=400, hop=160, window="hann"),
-                front_end=LogMel(), feature_map=model.features, head=model.head,
-                window_seconds=5.0, frame_seconds=0.08,
-                bands_hz=[(0, 2000), (2000, 4000), (4000, 6000), (6000, 8000)],
-            )
     """
 
     name: str

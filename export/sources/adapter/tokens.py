@@ -20,12 +20,17 @@ _FOUND = 0.75
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """How tokens [B, N, D] lie over time and frequency.
+    """How tokens [B, N, D] lie over time and frequency: N - skip = T' F'.
 
-    rows: of frequency, F' (1 where tokens are frames); N - skip = T' F'
-    order: the axis that varies slowest, "frequency" where the first T' tokens are the lowest row's (as in
-        AST), "time" where the first F' tokens are the first frame's
-    skip: tokens in front that stand for no place, as a class and a distillation token
+    Attributes:
+        rows: Rows of frequency F'; 1 where tokens are frames.
+        order: The axis that varies slowest: "frequency" where the first T' tokens are the lowest row's (as in
+            AST), "time" where the first F' tokens are the first frame's.
+        skip: Tokens in front that stand for no place, such as a class and a distillation token.
+
+    Examples:
+        >>> grid = TokenGrid(rows=12, skip=2)  # AST: 2 + 12 x 101 tokens
+
     """
 
     rows: int
@@ -33,7 +38,15 @@ class TokenGrid:
     skip: int = 1
 
     def feature_map(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens [B, N, D] -> Z [B, D, T', F']."""
+        """Lay tokens out.
+
+        Args:
+            tokens: [B, N, D].
+
+        Returns:
+            The feature map Z [B, D, T', F'].
+
+        """
         placed = tokens[:, self.skip :]
         if self.order == "frequency":
             return placed.reshape(placed.shape[0], self.rows, -1, placed.shape[2]).permute(0, 3, 2, 1)
