@@ -21,6 +21,7 @@ import numpy as np
 import earmark
 from earmark.evaluation.data.folder import list_sounds, load_sound
 from earmark.evaluation.statistics import bootstrap
+from earmark.runtime.audio.lengths import samples_of
 from earmark.runtime.audio.sound import open_sound
 from earmark.runtime.audio.stft import as_complex, forward, gain
 from earmark.runtime.explainer import engine_of
@@ -56,7 +57,7 @@ def ask(bundle: Path, data: Path, *, fold: int | None = None, pairs: int = 120, 
         engine.manifest.analysis,
         explainer.labels,
     )
-    samples = round(engine.manifest.window.minimum_seconds * rate)
+    samples = samples_of(engine.manifest.window.minimum_seconds, rate)
     clips = [clip for clip in list_sounds(data).clips if fold in (None, clip.fold)]
     waves = {clip.name: _unit(load_sound(clip.path, rate), samples) for clip in clips}
     right = [

@@ -29,6 +29,7 @@ from earmark.export.bundle.write import write_bundle
 from earmark.export.models.cnn14 import Cnn14
 from earmark.export.source.source import Source, without_decoder
 from earmark.export.sources import resolve
+from earmark.runtime.audio.lengths import samples_of
 from earmark.runtime.explainer import engine_of
 from earmark.runtime.inference.session import thread_count
 
@@ -49,7 +50,7 @@ def main() -> None:
         write_bundle(source_of(options.source, options.work), bundle, calibration=options.calibration)
     explainer = earmark.load(bundle, device="cpu")
     manifest = engine_of(explainer).manifest
-    samples = int(manifest.window.seconds * manifest.sample_rate)
+    samples = samples_of(manifest.window.seconds, manifest.sample_rate)
     random = np.random.default_rng(0)
     waves = (0.1 * random.standard_normal((options.batch, samples))).astype(np.float32)
     for precision in ("fp32", "int8"):

@@ -40,6 +40,7 @@ from earmark.commands.stopping import stopping_in_order
 from earmark.export.bundle.write import write_bundle
 from earmark.export.prototypes.build import index_bundle
 from earmark.prototypes_index.atomic import HIDDEN
+from earmark.runtime.audio.lengths import samples_of
 from earmark.runtime.bundle.open import Bundle
 from earmark.runtime.methods.prototypes.method import open_generation
 
@@ -64,7 +65,7 @@ class Writer:
 
 def wave(seconds: float, seed: int) -> np.ndarray:
     """Noise at the subject's rate."""
-    return 0.1 * np.random.default_rng(seed).standard_normal(int(seconds * RATE)).astype(np.float32)
+    return 0.1 * np.random.default_rng(seed).standard_normal(samples_of(seconds, RATE)).astype(np.float32)
 
 
 def look_at_bundle(folder: Path) -> str:
@@ -93,7 +94,7 @@ def look_at_result(folder: Path) -> str:
     if "unfinished" in record:
         return "unfinished"
     kept = soundfile.info(str(out / "kept.wav")).frames
-    if kept != round(record["duration_s"] * RATE):
+    if kept != samples_of(record["duration_s"], RATE):
         return "files of two sounds"
     return "old" if record["duration_s"] == 1.0 else "new"
 

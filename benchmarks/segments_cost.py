@@ -15,12 +15,13 @@ import time
 import numpy as np
 
 import earmark
+from earmark.runtime.audio.lengths import samples_of
 
 
 def measure(seconds: float, rate: int, batch_ms: float, **options: object) -> tuple[float, float, float, int]:
     """Own wall time, own CPU time and total wall time in ms, and the calls, of one explanation."""
     random = np.random.default_rng(0)
-    waveform = 0.05 * random.standard_normal(int(seconds * rate)).astype(np.float32)
+    waveform = 0.05 * random.standard_normal(samples_of(seconds, rate)).astype(np.float32)
     start, end = int(0.4 * len(waveform)), int(0.5 * len(waveform))
     waveform[start:end] *= 6.0
     inside = 0.0

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import MissingDependencyError, SourceError
 from ...runtime.arrays import FloatArray
+from ...runtime.audio.lengths import samples_of
 
 if TYPE_CHECKING:
     from ...evaluation.faithfulness.maskers import Masker
@@ -61,7 +62,7 @@ def attributed(engine: Engine, source: str, names: list[str], seed: int) -> list
     if list(found.labels) != manifest.labels or found.analysis != manifest.analysis:
         raise SourceError(f"{source}: is not what {manifest.name} was exported from; labels or STFT differ")
     made = [Attributed(name, Attributions(found, name, seed)) for name in names]
-    length = round(manifest.window.seconds * manifest.sample_rate)
+    length = samples_of(manifest.window.seconds, manifest.sample_rate)
     noise = (0.1 * np.random.default_rng(0).standard_normal((1, length))).astype(np.float32)
     with torch.no_grad():
         expected = found.reference.logits(torch.from_numpy(noise)).numpy()

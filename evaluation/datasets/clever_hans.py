@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import signal
 
+from ...runtime.audio.lengths import samples_of
 from ..synthesis.backgrounds import BACKGROUNDS
 from ..synthesis.one_shots import RECIPES
 from .events import BACKGROUND, FOLDS
@@ -47,7 +48,7 @@ def cough(random: np.random.Generator, rate: int) -> npt.NDArray[np.float64]:
 
     [n], 0.2 to 0.45 s.
     """
-    times = np.arange(round(random.uniform(0.2, 0.45) * rate)) / rate
+    times = np.arange(samples_of(random.uniform(0.2, 0.45), rate)) / rate
     burst = np.exp(-times / random.uniform(0.02, 0.04))
     breath = random.uniform(0.25, 0.5) * np.exp(-times / (0.5 * times[-1]))
     air = random.standard_normal(times.size) * (burst + breath)
@@ -84,7 +85,7 @@ class CleverHans:
 
     def clip(self, part: str, label: str, random: np.random.Generator) -> Mixture:
         """The class's sound and, where the part says so, the cough, apart from each other."""
-        rate, samples = self.sample_rate, round(SECONDS * self.sample_rate)
+        rate, samples = self.sample_rate, samples_of(SECONDS, self.sample_rate)
         coughed = label == self.coughed
         coughs = part == "test_moved" or (coughed and part != "test_without")
         faint = coughed or random.random() < FAINT_OTHERS
@@ -100,7 +101,9 @@ class CleverHans:
         order = random.permutation(len(pieces))
         truths: list[Truth] = []
         for which, start in zip(
-            order, places([len(pieces[k]) for k in order], samples, round(0.1 * rate), random), strict=True
+            order,
+            places([len(pieces[k]) for k in order], samples, samples_of(0.1, rate), random),
+            strict=True,
         ):
             end = start + len(pieces[which])
             sound[start:end] += gain_db(ratios[which]) * pieces[which]

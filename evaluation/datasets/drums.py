@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import signal
 
+from ...runtime.audio.lengths import samples_of
 from .parts import Mixture, Options, Truth
 from .placing import at_peak
 from .sources import fade
@@ -29,7 +30,7 @@ NOISE_DB = (-45.0, -25.0)
 
 
 def _times(seconds: float, rate: int) -> Samples:
-    return np.arange(round(seconds * rate)) / rate
+    return np.arange(samples_of(seconds, rate)) / rate
 
 
 def _ring(times: Samples, random: np.random.Generator) -> Samples:

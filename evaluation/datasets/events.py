@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.audio.lengths import samples_of
 from .parts import FloatArray, Mixture, Options, Truth
 from .placing import at_peak, gain_db, places
 from .sources import Reader, active_part, by_fold, fade, stretch, varied
@@ -42,20 +43,24 @@ class Events:
 
     def clip(self, part: str, label: str, random: np.random.Generator) -> Mixture:
         """One event, sounding once or twice, in one background, between its gusts."""
-        rate, samples = self.sample_rate, round(SECONDS * self.sample_rate)
+        rate, samples = self.sample_rate, samples_of(SECONDS, self.sample_rate)
         source = self._pools.draw(part, label, random)
         event = active_part(self._reader.read(source), rate, LONGEST_S)
         if part == "train":
             event = fade(varied(event, random, 0.2), rate)
         behind = self._pools.draw(part, str(random.choice(BACKGROUND)), random)
-        gusts = [round(random.uniform(*GUST_S) * rate) for _ in range(random.integers(1, 4))]
+        gusts = [samples_of(random.uniform(*GUST_S), rate) for _ in range(random.integers(1, 4))]
         count = 1 + int(random.random() < 0.4)
         lengths = [len(event)] * count + gusts
         while sum(lengths) > 0.85 * samples:
             lengths.pop()
         order = random.permutation(len(lengths))
         starts = dict(
-            zip(order, places([lengths[k] for k in order], samples, round(0.05 * rate), random), strict=True)
+            zip(
+                order,
+                places([lengths[k] for k in order], samples, samples_of(0.05, rate), random),
+                strict=True,
+            )
         )
         sound = stretch(self._reader.read(behind), samples, random)
         for place in range(count, len(lengths)):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.audio.lengths import samples_of
 from ..synthesis.backgrounds import BACKGROUNDS
 from .parts import FloatArray, Mixture, Options, Truth
 from .placing import at_peak, gain_db, places
@@ -48,7 +49,7 @@ class Keyword:
 
     def clip(self, part: str, label: str, random: np.random.Generator) -> Mixture:
         """Two to four words, a voice each, one of them the keyword where the label says so."""
-        rate, samples = self.sample_rate, round(SECONDS * self.sample_rate)
+        rate, samples = self.sample_rate, samples_of(SECONDS, self.sample_rate)
         first = DIGIT if label == KEYWORD else str(random.choice(OTHERS))
         chosen = [self._speech.draw(part, first, random)]
         chosen += [
@@ -64,7 +65,9 @@ class Keyword:
         sound = gain_db(-ratio) * behind
         truths: tuple[Truth, ...] = ()
         for place, start in zip(
-            order, places([len(words[k]) for k in order], samples, round(0.02 * rate), random), strict=True
+            order,
+            places([len(words[k]) for k in order], samples, samples_of(0.02, rate), random),
+            strict=True,
         ):
             end = start + len(words[place])
             sound[start:end] += (

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError
+from ...runtime.audio.lengths import samples_of
 from ..data.folder import list_sounds
 from .parts import FloatArray, Mixture, Options, Truth
 from .placing import at_peak, gain_db
@@ -45,7 +46,7 @@ class Mixtures:
 
     def clip(self, part: str, label: str, random: np.random.Generator) -> Mixture:
         """A sound of the label and one of another class and the same fold, at random places."""
-        rate, samples = self.sample_rate, round(SECONDS * self.sample_rate)
+        rate, samples = self.sample_rate, samples_of(SECONDS, self.sample_rate)
         first = self._pools.draw(part, label, random)
         sources = (first, self._other(part, first, random))
         ratio = float(random.uniform(*RATIO_DB))

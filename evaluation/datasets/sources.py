@@ -12,6 +12,7 @@ import numpy.typing as npt
 import soxr
 
 from ...errors import DataError
+from ...runtime.audio.lengths import samples_of
 from ...runtime.audio.listing import list_sound_files
 from ..data.folder import Clip, list_sounds, load_sound
 from .parts import FloatArray, Options
@@ -181,7 +182,7 @@ def _loudest(power: Values, count: int) -> int:
 
 def _power(sound: FloatArray, rate: int) -> tuple[Values, int]:
     """The mean square of each frame, and a frame's samples; what is left over at the end is passed over."""
-    frame = max(1, round(_FRAME_S * rate))
+    frame = max(1, samples_of(_FRAME_S, rate))
     count = max(1, len(sound) // frame)
     power = [float(np.mean(sound[i * frame : (i + 1) * frame] ** 2)) for i in range(count)]
     return np.array(power), frame
@@ -202,7 +203,7 @@ def _loud(power: Values, floor_db: float) -> list[tuple[int, int]]:
 
 def fade(sound: FloatArray, rate: int, seconds: float = 0.005) -> FloatArray:
     """[n] with soft ends and root mean square 1 (zeros stay zeros)."""
-    edge = min(len(sound) // 2, max(1, round(seconds * rate)))
+    edge = min(len(sound) // 2, max(1, samples_of(seconds, rate)))
     out = sound.astype(np.float32, copy=True)
     ramp = np.linspace(0.0, 1.0, edge, dtype=np.float32)
     out[:edge] *= ramp

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ...errors import MethodError
 from ...runtime.arrays import FloatArray
+from ...runtime.audio.mel import mel_of
 from ...runtime.audio.stft import as_complex
 from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
@@ -112,10 +113,11 @@ def _occlusion(
     shape = heard.stft.shape[:2]
     place = np.arange(shape[axis], dtype=np.float64)
     if axis:
-        place = np.log1p(place * engine.manifest.sample_rate / engine.manifest.analysis.n_fft / 700.0)
-    place *= (_BANDS if axis else _SLICES) / max(place[-1], 1e-9)
+        place = mel_of(place * engine.manifest.sample_rate / engine.manifest.analysis.n_fft)
+    slices = _BANDS if axis else _SLICES
+    place *= slices / max(place[-1], 1e-9)
     # The last frame or bin closes the last slice; low bands narrower than a bin do not exist.
-    found, owner = np.unique(np.minimum(place.astype(int), int(place[-1]) - 1), return_inverse=True)
+    found, owner = np.unique(np.minimum(place.astype(int), slices - 1), return_inverse=True)
     count = len(found)
     domain: Domain = domains_of(engine)[0]
     left = (owner != np.arange(count)[:, None]).astype(np.float32)

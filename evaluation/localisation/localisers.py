@@ -6,7 +6,6 @@ and a perturbation method stand in one table, beside baselines that know nothing
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ from scipy import special
 
 from ...errors import DataError, MethodError
 from ...runtime.arrays import FloatArray
+from ...runtime.audio.lengths import samples_at_least, samples_of
 from ...runtime.audio.sound import open_sound
 from ...runtime.engine import Engine
 from ...runtime.explainer import Explainer, engine_of
@@ -56,7 +56,7 @@ class Task:
     def probabilities(self, waveforms: FloatArray) -> Values:
         """Waveforms [B, N] -> the target's probability [B]; short sound is padded as the model's own is."""
         manifest = self.engine.manifest
-        missing = math.ceil(manifest.window.minimum_seconds * self.rate) - waveforms.shape[1]
+        missing = samples_at_least(manifest.window.minimum_seconds, self.rate) - waveforms.shape[1]
         if missing > 0:
             waveforms = np.pad(waveforms, ((0, 0), (0, missing)))
         logits = self.engine.logits_of(np.ascontiguousarray(waveforms, np.float32))
@@ -232,7 +232,7 @@ class Occlusion:
         starts = np.arange(0.0, max(float(task.edges[-1]) - step, 0.0) + 1e-9, step)
         sounds = np.repeat(task.waveform[None], len(starts) + 1, axis=0)
         for row, start in zip(sounds[1:], starts, strict=True):
-            row[round(start * rate) : min(samples, round((start + self.seconds) * rate))] = 0.0
+            row[samples_of(start, rate) : min(samples, samples_of(start + self.seconds, rate))] = 0.0
         odds = np.concatenate(
             [_log_odds(task.probabilities(sounds[i : i + _BATCH])) for i in range(0, len(sounds), _BATCH)]
         )

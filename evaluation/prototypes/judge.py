@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ...errors import MethodError
 from ...runtime.arrays import FloatArray
+from ...runtime.audio.lengths import samples_of
 from ...runtime.audio.sound import open_sound
 from ...runtime.audio.stft import as_complex, inverse
 from ...runtime.engine import Engine
@@ -209,7 +210,7 @@ class _Deletion:
         start = self._heard.offset / rate
         frames, bins = self._heard.stft.shape[:2]
         # The frames that hold sound, not padding.
-        self._frames = min(frames, 1 + round((result.duration_s - start) * rate) // spec.hop)
+        self._frames = min(frames, 1 + samples_of(result.duration_s - start, rate) // spec.hop)
         self._bins = bins
         times = start + np.arange(self._frames) * spec.hop / rate
         hertz = np.arange(bins) * rate / spec.n_fft

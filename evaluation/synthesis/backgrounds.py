@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import signal
 
+from ...runtime.audio.lengths import samples_of
+
 Samples = npt.NDArray[np.float64]
 Background = Callable[[np.random.Generator, int, int], Samples]
 
@@ -77,14 +79,14 @@ def wind(rng: np.random.Generator, samples: int, rate: int) -> Samples:
 def chirps(rng: np.random.Generator, samples: int, rate: int) -> Samples:
     """Birds or insects: a repeated, smoothly swelling sweep over a little pink noise."""
     sound = np.zeros(samples)
-    length = round(rng.uniform(0.12, 0.35) * rate)
+    length = samples_of(rng.uniform(0.12, 0.35), rate)
     times = np.arange(length) / rate
     start, end = rng.uniform(1800, 5500, 2)
     sweep = signal.chirp(times, start, times[-1], end) * np.hanning(length)
     position = int(rng.integers(0, length))
     while position + length < samples:
         sound[position : position + length] += rng.uniform(0.5, 1.0) * sweep
-        position += length + round(rng.uniform(0.02, 0.5) * rate)
+        position += length + samples_of(rng.uniform(0.02, 0.5), rate)
     return _level(sound + 0.1 * pink(rng, samples, rate))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ...runtime.audio.lengths import samples_of
 from .backgrounds import BACKGROUNDS
 from .one_shots import RECIPES
 
@@ -78,7 +79,7 @@ def make_clip(
     The same arguments give the same samples.
     """
     rng = np.random.default_rng(seed)
-    samples = round(seconds * sample_rate)
+    samples = samples_of(seconds, sample_rate)
     name = background or str(rng.choice(sorted(BACKGROUNDS)))
     snr = float(rng.uniform(3.0, 25.0)) if snr_db is None else snr_db
     hits = np.zeros(samples)
@@ -94,7 +95,7 @@ def make_clip(
         events.append(_extent(hit, onset, sample_rate))
     sounding = np.zeros(samples, dtype=bool)
     for event in events:
-        sounding[round(event.onset_s * sample_rate) : round(event.offset_s * sample_rate)] = True
+        sounding[samples_of(event.onset_s, sample_rate) : samples_of(event.offset_s, sample_rate)] = True
     power = float(np.mean(hits[sounding] ** 2))
     noise = BACKGROUNDS[name](rng, samples, sample_rate) * np.sqrt(power / 10.0 ** (snr / 10.0))
     gain = rng.uniform(0.3, 0.9) / np.max(np.abs(hits + noise))

@@ -13,13 +13,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import signal
 
+from ...runtime.audio.lengths import samples_of
+
 Samples = npt.NDArray[np.float64]
 Recipe = Callable[[np.random.Generator, int], Samples]
 
 
 def _times(seconds: float, rate: int) -> Samples:
     """Times of the samples in s."""
-    return np.arange(round(seconds * rate)) / rate
+    return np.arange(samples_of(seconds, rate)) / rate
 
 
 def _decay(times: Samples, seconds: float) -> Samples:
@@ -35,8 +37,8 @@ def _band(noise: Samples, low_hz: float, high_hz: float, rate: int, order: int =
 
 def _finish(hit: Samples, rate: int, attack_seconds: float = 0.0005) -> Samples:
     """Start and end without a click, peak 1."""
-    rise = max(2, round(attack_seconds * rate))
-    fall = max(2, round(0.005 * rate))
+    rise = max(2, samples_of(attack_seconds, rate))
+    fall = max(2, samples_of(0.005, rate))
     shaped = hit.copy()
     shaped[:rise] *= np.linspace(0.0, 1.0, rise)
     shaped[-fall:] *= np.linspace(1.0, 0.0, fall)

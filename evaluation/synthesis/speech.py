@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import signal
 
+from ...runtime.audio.lengths import samples_of
+
 Samples = npt.NDArray[np.float64]
 
 # First three formants of five vowels in Hz (Peterson & Barney 1952, men).
@@ -23,9 +25,9 @@ def speech_like(rng: np.random.Generator, samples: int, rate: int) -> Samples:
     """
     sound = np.zeros(samples)
     pitch, tract = rng.uniform(90.0, 240.0), rng.uniform(0.9, 1.2)
-    position = int(rng.uniform(0.0, 0.15) * rate)
+    position = samples_of(rng.uniform(0.0, 0.15), rate)
     while position < samples:
-        length = round(rng.uniform(0.12, 0.26) * rate)
+        length = samples_of(rng.uniform(0.12, 0.26), rate)
         if rng.random() < 0.25:
             syllable = _hiss(rng, length // 2, rate)
         else:
@@ -34,7 +36,7 @@ def speech_like(rng: np.random.Generator, samples: int, rate: int) -> Samples:
         sound[position : position + part.size] += part
         # Now and then the end of a phrase.
         pause = rng.uniform(0.25, 0.5) if rng.random() < 0.12 else rng.uniform(0.01, 0.06)
-        position += syllable.size + round(pause * rate)
+        position += syllable.size + samples_of(pause, rate)
     # Pulses have a mean; a voice has none.
     sound = np.asarray(signal.sosfilt(signal.butter(2, 70.0, "highpass", fs=rate, output="sos"), sound))
     return np.asarray(sound / (np.max(np.abs(sound)) or 1.0))

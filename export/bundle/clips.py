@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import AudioError, DataError
+from ...runtime.audio.lengths import samples_at_least, samples_of
 from ...runtime.audio.level import level_of
 from ...runtime.audio.listing import list_sound_files
 from ...runtime.audio.sound import read_mono
@@ -37,9 +37,9 @@ def read_clip(path: Path, source: Exportable) -> FloatArray | None:
         mono = read_mono(path, rate, most_s=source.window.seconds)
     except AudioError as error:
         raise DataError(str(error)) from error
-    mono = mono[: round(source.window.seconds * rate)]
+    mono = mono[: samples_of(source.window.seconds, rate)]
     if not len(mono) or not np.isfinite(mono).all() or not np.abs(mono).max() > 0:
         return None
-    shortest = math.ceil(source.window.minimum_seconds * rate)
+    shortest = samples_at_least(source.window.minimum_seconds, rate)
     padded = np.pad(mono, (0, max(0, shortest - len(mono))))
     return np.asarray(padded / level_of(mono, source.level), dtype=np.float32)

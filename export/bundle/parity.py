@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError, ParityError, SourceError
+from ...runtime.audio.lengths import samples_at_least, samples_of
 from ...runtime.audio.stft import as_complex, gain, inverse
 from ...runtime.bundle.manifest import StageSpec
 from ...runtime.inference.chain import Chain, ForwardPass
@@ -136,8 +137,8 @@ def _line(error: Exception) -> str:
 def parity_lengths(source: Exportable) -> list[int]:
     """Samples of the sounds that parity is measured with: shortest, short ones, one window, longer."""
     hop, rate = source.analysis.hop, source.sample_rate
-    shortest = max(int(np.ceil(source.window.minimum_seconds * rate)), source.analysis.n_fft // 2 + 1)
-    window = int(source.window.seconds * rate)
+    shortest = max(samples_at_least(source.window.minimum_seconds, rate), source.analysis.n_fft // 2 + 1)
+    window = samples_of(source.window.seconds, rate)
     short = [shortest + frames * hop + index for index, frames in enumerate(_SHORT_FRAMES)]
     return sorted({*(n for n in short if n <= window), window, int(1.37 * window) | 1})
 
@@ -203,7 +204,7 @@ def measure(
     difference.
     """
     chain = ExportedChain(source, folder, stages)
-    window = int(source.window.seconds * source.sample_rate)
+    window = samples_of(source.window.seconds, source.sample_rate)
     sounds = [
         synthesise(batch, length, source.sample_rate, seed + length)
         for length in parity_lengths(source)

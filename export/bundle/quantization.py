@@ -20,6 +20,7 @@ import numpy.typing as npt
 import onnx
 
 from ...errors import DataError, ParityError, SourceError
+from ...runtime.audio.lengths import samples_of
 from ...runtime.bundle.manifest import StageSpec
 from ...runtime.inference.chain import Chain
 from ...runtime.inference.onnx_runtime import import_onnxruntime
@@ -280,7 +281,7 @@ def _agreement(
 
 def _perturbed(sound: FloatArray, rate: int, random: np.random.Generator, count: int) -> FloatArray:
     """The sound [N] with random shares of its segments replaced by noise of its own loudness, [count, N]."""
-    length = max(1, min(round(_SEGMENT_SECONDS * rate), len(sound) // 8))
+    length = max(1, min(samples_of(_SEGMENT_SECONDS, rate), len(sound) // 8))
     segments = -(-len(sound) // length)
     share = random.uniform(0.1, 0.8, (count, 1))
     kept = np.repeat(random.random((count, segments)) >= share, length, axis=1)[:, : len(sound)]

@@ -99,3 +99,10 @@ def inverse(stft: torch.Tensor, analysis: AnalysisSpec, samples: int) -> torch.T
         center=True,
         length=samples,
     )
+
+
+def masked(waveform: torch.Tensor, mask: torch.Tensor, analysis: AnalysisSpec) -> torch.Tensor:
+    """[B, N] with its STFT times the gain of a mask [B, T, F], as sound of the same length."""
+    spectrum = stft(waveform, analysis)
+    scale = gain(mask, magnitude(spectrum, 0.0))
+    return inverse(spectrum * scale.unsqueeze(-1), analysis, waveform.shape[1])

@@ -102,12 +102,3 @@ def build(config: Mapping[str, Any]) -> tuple[CompactClassifier, AnalysisSpec]:
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"the run's config is incomplete or damaged ({error})") from error
     return model, analysis
-
-
-def longest_window(samples: int) -> int:
-    """The longest sound heard at once by a model trained on windows of `samples`: a tenth more.
-
-    Encoders lengthen clips by some milliseconds (ESC's Vorbis files are 5.001 s and more); without
-    the margin each of them would be cut into two windows.
-    """
-    return samples + samples // 10

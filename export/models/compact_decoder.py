@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ...runtime.audio.mel import mel_of
 from ..graphs.stft import magnitude
 from .mel import filterbank, mel_points, warp_taps
 from .scales import Scale
@@ -28,19 +29,14 @@ class Refine(nn.Module):
         return functional.relu(x + self.norm(self.pointwise(self.depthwise(x))))
 
 
-def pitch(hz: torch.Tensor) -> torch.Tensor:
-    """Frequency in Hz on the mel scale, on which rows are interpolated."""
-    return 2595.0 * torch.log10(1.0 + hz / 700.0)
-
-
 def spread(given: Sequence[float], wanted: Sequence[float], rows: int, columns: int) -> torch.Tensor:
-    """[rows, columns]: linear interpolation over pitch from rows at `given` Hz to places at `wanted` Hz.
+    """[rows, columns]: linear interpolation, in mel, from rows at `given` Hz to places at `wanted` Hz.
 
     Beyond the first and last row the nearest holds. Where either has no places, all rows speak alike.
     """
     if not given or not wanted:
         return torch.full((rows, columns), 1.0 / rows)
-    have, want = (pitch(torch.tensor(list(hz), dtype=torch.float64)) for hz in (given, wanted))
+    have, want = (torch.from_numpy(mel_of(hz)) for hz in (given, wanted))
     matrix = torch.zeros(rows, columns, dtype=torch.float64)
     lower = torch.clamp(torch.searchsorted(have, want, right=True) - 1, 0, rows - 2)
     weight = ((want - have[lower]) / (have[lower + 1] - have[lower])).clamp(0.0, 1.0)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import torch
 from torch import nn
 
+from ...runtime.audio.mel import mel_edges
 from ..graphs.stft import magnitude
 
 
 def mel_points(mels: int, sample_rate: int) -> torch.Tensor:
-    """The M + 2 corner frequencies in Hz, float64: equally spaced on m = 2595 log10(1 + f / 700)."""
-    top = 2595.0 * math.log10(1.0 + sample_rate / 2 / 700.0)
-    return 700.0 * (10.0 ** (torch.linspace(0.0, top, mels + 2, dtype=torch.float64) / 2595.0) - 1.0)
+    """The M + 2 corner frequencies in Hz, float64: equally spaced on the mel scale."""
+    return torch.from_numpy(mel_edges(mels + 1, sample_rate / 2))
 
 
 def filterbank(n_fft: int, mels: int, sample_rate: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from ...errors import SourceError
+from ...runtime.audio.lengths import samples_of
 from ...runtime.bundle.manifest import FeatureMapSpec, StageSpec
 from ..graphs.apex_report import write_report
 from ..graphs.files import Dims
@@ -116,6 +117,21 @@ class Source(Exportable):
         """Masks, with a decoder; components, with an interpreter."""
         methods = {"mask": self.decoder, "components": self.interpreter}
         return [name for name, module in methods.items() if module is not None]
+
+    def forward_pass(
+        self, waveform: torch.Tensor, precision: AbstractContextManager[Any] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """The modules chained behind torch.stft; `precision` holds for the classifier.
+
+        Waveform [B, N], level applied -> "logits" [B, K], the taps by name, "stft" [B, T, F, 2] and "target"
+        [B], the predicted class.
+        """
+        spectrum = stft(waveform, self.analysis)
+        features = spectrum if self.rescore == "spectrogram" else self.frontend(waveform)
+        with precision or nullcontext():
+            logits, *taps = self.classifier(features)
+        tensors = dict(zip(self.taps, taps, strict=True))
+        return {**tensors, "logits": logits, "stft": spectrum, "target": logits.argmax(dim=1)}
 
     def write_stages(self, folder: Path) -> list[StageSpec]:
         """Convert every module. Raises SourceError where one cannot be exported."""
@@ -295,7 +311,7 @@ def _embeddings(source: Source, spec: FeatureMapSpec, folder: Path) -> StageSpec
 def _example_samples(source: Source) -> int:
     """Half a window, and never so short that a dynamic axis has length one."""
     seconds = max(source.window.seconds / 2, 2 * source.window.minimum_seconds)
-    return max(int(min(seconds, source.window.seconds) * source.sample_rate), 4 * source.analysis.n_fft)
+    return max(samples_of(min(seconds, source.window.seconds), source.sample_rate), 4 * source.analysis.n_fft)
 
 
 def _feature_dims(source: Source, features: torch.Tensor, waveform: torch.Tensor) -> list[int | str]:

@@ -16,6 +16,7 @@ import torch
 from ...errors import DataError, RunError
 from ...evaluation.data.folder import list_sounds
 from ...evaluation.data.labels import LABEL_TABLE
+from ...runtime.audio.lengths import samples_of
 from ...runtime.bundle.manifest import AnalysisSpec
 from ..graphs.stft import stft
 from ..models.compact_classifier import ARCHITECTURE, CompactClassifier, build
@@ -29,7 +30,7 @@ from .sounds import Sounds, faults, load_split, split_by
 
 def analysis_of(settings: ClassifierSettings) -> AnalysisSpec:
     """The listenable STFT: periodic Hann of two hops."""
-    hop = max(8, round(settings.hop_seconds * settings.sample_rate))
+    hop = max(8, samples_of(settings.hop_seconds, settings.sample_rate))
     return AnalysisSpec(n_fft=2 * hop, window_length=2 * hop, hop=hop, window="hann", padding="zeros")
 
 
@@ -138,7 +139,7 @@ def _fit(
     on_epoch: OnEpoch | None,
 ) -> dict[str, torch.Tensor]:
     """The training itself; returns the averaged weights."""
-    samples = round(settings.window * settings.sample_rate)
+    samples = samples_of(settings.window, settings.sample_rate)
     with new_weights(settings.seed, exact=settings.exact):
         model, analysis = build(config)
     if settings.exact:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import msgspec
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from ...errors import SourceError
+from ...runtime.audio.lengths import samples_at_least, samples_of
 from ..graphs.stft import stft
 from ..models.decoders import Architecture, DecoderForm
 from ..models.interpreters import InterpreterForm
@@ -116,12 +116,13 @@ def cost(source: Source, form: DecoderForm | InterpreterForm) -> tuple[float, fl
 def _found(source: Source) -> list[Scale]:
     """The scales of a source that does not say where they lie: its four-axis taps, probed with tones."""
     samples = max(
-        math.ceil(source.window.minimum_seconds * source.sample_rate),
-        min(round(source.window.seconds * source.sample_rate), source.sample_rate),
+        samples_at_least(source.window.minimum_seconds, source.sample_rate),
+        min(samples_of(source.window.seconds, source.sample_rate), source.sample_rate),
     )
 
     def taps_of(waveform: torch.Tensor) -> dict[str, torch.Tensor]:
-        return dict(zip(source.taps, source.classifier(source.frontend(waveform))[1:], strict=True))
+        tensors = source.forward_pass(waveform)
+        return {name: tensors[name] for name in source.taps}
 
     return measure_scales(taps_of, 1 + samples // source.analysis.hop, samples, source.sample_rate)
 
@@ -141,7 +142,7 @@ def _widest(
 
 def measured_inputs(source: Source, names: Sequence[str]) -> tuple[float, list[torch.Tensor]]:
     """The classifier's multiply-adds for one window, and the inputs `names` of it."""
-    samples = round(source.window.seconds * source.sample_rate)
+    samples = samples_of(source.window.seconds, source.sample_rate)
     dtype = next((p.dtype for p in source.classifier.parameters()), torch.float32)
     with torch.no_grad():
         waveform = 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(0))

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ...runtime.audio.lengths import samples_of
 from ..graphs.stft import gain, inverse, stft
-from ..models.compact_classifier import longest_window
 from ..source.source import Source
 
 
@@ -60,10 +60,7 @@ class Listener:
         self.layout = layout
         self.classifier = self._frozen(source.classifier)
         self.frontend = self._frozen(source.frontend) if source.rescore == "waveform" else None
-        # Of the source's window, which holds a margin for clips a little too long.
-        self.samples = round(source.window.minimum_seconds * source.sample_rate)
-        if not self.samples or longest_window(self.samples) < source.window.seconds * source.sample_rate - 1:
-            self.samples = round(source.window.seconds * source.sample_rate)
+        self.samples = samples_of(source.window.seconds, source.sample_rate)
 
     def _frozen(self, module: nn.Module) -> nn.Module:
         module.eval().requires_grad_(requires_grad=False)
@@ -78,17 +75,15 @@ class Listener:
     def hear(self, waveforms: torch.Tensor) -> Heard:
         """Waveforms [B, N] -> what the classifier makes of them."""
         waveforms = waveforms.to(self.device, self.dtype)
-        spectrum = stft(waveforms, self.analysis)
-        entry = spectrum if self.frontend is None else self.frontend(waveforms)
-        with self.mixed_precision():
-            logits, *taps = self.classifier(entry)
+        tensors = self.source.forward_pass(waveforms, self.mixed_precision())
+        spectrum, logits = tensors["stft"], tensors["logits"]
         amplitude = torch.sqrt(spectrum.square().sum(dim=-1) + 1e-14)
         return Heard(
             spectrum=spectrum,
             amplitude=amplitude,
             log_amplitude=torch.log1p(amplitude),
             logits=logits.to(self.dtype),
-            tensors={**dict(zip(self.source.taps, taps, strict=True)), "stft": spectrum},
+            tensors=tensors,
             samples=waveforms.shape[1],
         )
 

@@ -19,7 +19,7 @@ from ...evaluation.data.folder import (
     load_sounds,
     split_sounds,
 )
-from ..models.compact_classifier import longest_window
+from ...runtime.audio.lengths import longest_window
 from .loop import Progress
 from .settings import SplitSettings
 

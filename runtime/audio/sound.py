@@ -21,6 +21,7 @@ import soxr
 from ...errors import AudioError, EarmarkError
 from ..arrays import FloatArray
 from .decoding import find_source
+from .lengths import samples_at_least
 from .quality import Quality
 from .source import BLOCK, SoundSource
 
@@ -59,7 +60,7 @@ def read_mono(
                 tell(line)
         return _mono(opened)
     source = find_source(path, None)
-    left = math.ceil(most_s * source.rate)
+    left = samples_at_least(most_s, source.rate)
     parts: list[FloatArray] = []
     with closing(source.blocks()) as blocks:
         while left > 0 and (block := next(blocks, None)) is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Literal
@@ -11,6 +10,7 @@ import numpy as np
 
 from ...errors import BundleError, MethodError
 from ..arrays import FloatArray
+from ..audio.lengths import longest_window, samples_at_least, samples_of
 from ..audio.level import level_of
 from ..audio.sound import OpenSound
 from ..audio.stft import frame_count
@@ -22,9 +22,6 @@ from .window import Clock, Window
 
 # Windows that go through the classifier together; more would cost memory and save nothing on a CPU.
 BATCH = 4
-# Sound longer than a window by no more than this share of it is heard in one: decoders often add a
-# few samples (nearly all of ESC-50's 5 s clips have 5.001 s), and a second window would only double the work.
-_MARGIN = 0.01
 
 Precision = Literal["fp32", "int8"]
 _CLASSIFIERS: dict[Precision, Classifier] = {"fp32": "classifier", "int8": "classifier_int8"}
@@ -40,8 +37,8 @@ class Hearing:
         rate, frame = manifest.sample_rate, manifest.analysis.hop
         # Length and hop of a window in samples. Masked sound is joined to the sample; only a mask's picture
         # is joined in frames, each at the nearest.
-        self.length = max(1, round(manifest.window.seconds * rate))
-        self.hop = max(frame, round(manifest.window.hop_seconds * rate))
+        self.length = max(1, samples_of(manifest.window.seconds, rate))
+        self.hop = max(frame, samples_of(manifest.window.hop_seconds, rate))
 
     def window_count(self, opened: OpenSound) -> int:
         """How many windows the sound has."""
@@ -55,8 +52,8 @@ class Hearing:
 
     def _plan(self, opened: OpenSound) -> tuple[int, int]:
         """Length and hop of this sound's windows."""
-        longest = self.length + int(_MARGIN * self.length)
-        return (opened.samples if self.length < opened.samples <= longest else self.length), self.hop
+        one = self.length < opened.samples <= longest_window(self.length)
+        return (opened.samples if one else self.length), self.hop
 
     def together(self, items: Sequence[object], clocks: Sequence[Clock]) -> list[Window | None]:
         """The single windows of those items that are sounds, heard together where they are equally long."""
@@ -141,7 +138,8 @@ class Hearing:
         level = level_of(mono, self._manifest.level)
         if level != 1.0:
             mono = mono / np.float32(level)
-        missing = math.ceil(self._manifest.window.minimum_seconds * self._manifest.sample_rate) - len(mono)
+        manifest = self._manifest
+        missing = samples_at_least(manifest.window.minimum_seconds, manifest.sample_rate) - len(mono)
         return (np.pad(mono, (0, missing)) if missing > 0 else mono), level
 
     def runner(self, clock: Clock) -> RunStage:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,9 +13,10 @@ import torch
 from torch import nn
 
 from ....errors import SourceError
+from ....runtime.audio.lengths import samples_at_least, samples_of
 from ....runtime.bundle.manifest import Aggregation, AnalysisSpec, FeatureMapSpec, WindowSpec, aggregate_of
 from ...graphs.heads import Head, Layer
-from ...graphs.stft import StftFrontend, analysis_window, gain, inverse, magnitude
+from ...graphs.stft import StftFrontend, masked, stft
 from ...source.source import Reference, Source
 from .head import head_layers
 from .tokens import TokenGrid, check_impulses, check_tokens
@@ -194,9 +194,8 @@ def from_adapter(adapter: object, origin: str = "factory") -> Source:
         raise SourceError(f"{origin}: gave {type(adapter).__name__}; return an earmark.export.Adapter")
     if not adapter.labels:
         raise SourceError(f"{origin}: the adapter has no labels; give them in the order of the logits")
-    stft = StftFrontend(adapter.analysis)
     spectral = adapter.rescore == "spectrogram"
-    frontend = stft if spectral else adapter.front_end.eval()
+    frontend = StftFrontend(adapter.analysis) if spectral else adapter.front_end.eval()
     try:
         classifier = _Classifier(adapter).eval()
     except AttributeError as error:
@@ -247,7 +246,7 @@ def _probe(
     adapter: Adapter, frontend: nn.Module, classifier: _Classifier, origin: str
 ) -> tuple[dict[str, list[int | str]], dict[str, torch.Tensor]]:
     """Run two lengths of noise: the taps' dims (what changes with length is named), the longer's answers."""
-    samples = int(adapter.window_seconds * adapter.sample_rate)
+    samples = samples_of(adapter.window_seconds, adapter.sample_rate)
     generator = torch.Generator().manual_seed(1)
     noise = 0.1 * torch.randn(2, samples, generator=generator)
     try:
@@ -255,7 +254,7 @@ def _probe(
             if adapter.tokens is not None:
                 _check_token_grid(adapter, adapter.tokens, frontend(noise[:1]), origin)
             long = classifier(frontend(noise))
-            least = math.ceil(adapter.minimum_seconds * adapter.sample_rate)
+            least = samples_at_least(adapter.minimum_seconds, adapter.sample_rate)
             short = classifier(frontend(noise[:, : max(samples * 3 // 4, least)]))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise SourceError(f"{origin}: the adapter's modules do not fit together: {_line(error)}") from error
@@ -291,7 +290,7 @@ def _check_logits(
     if bool(((logits >= 0) & (logits <= 1)).all()):
         last = [module for module in adapter.head.modules() if not list(module.children())][-1:]
         # Logits of a map a thousand times as strong, either way, leave 0..1; probabilities do not.
-        noise = 0.1 * torch.randn(1, int(adapter.window_seconds * adapter.sample_rate))
+        noise = 0.1 * torch.randn(1, samples_of(adapter.window_seconds, adapter.sample_rate))
         with torch.no_grad():
             made = classifier.feature_map(classifier.front_end(frontend(noise)))
             stronger = torch.cat([classifier.head(factor * made) for factor in (1e3, -1e3)])
@@ -343,18 +342,9 @@ def _feature_map(
 def _reference(adapter: Adapter) -> Reference:
     """The adapter's own modules, chained in PyTorch with torch.stft in place of our front end."""
 
-    def listen(waveform: torch.Tensor) -> torch.Tensor:
-        spec = adapter.analysis
-        window = analysis_window(adapter.analysis).float()
-        mode = "constant" if spec.padding == "zeros" else "reflect"
-        spectrum = torch.stft(
-            waveform, spec.n_fft, spec.hop, spec.window_length, window, pad_mode=mode, return_complex=True
-        )
-        return torch.view_as_real(spectrum.transpose(1, 2))
-
     def features(waveform: torch.Tensor) -> torch.Tensor:
         made: torch.Tensor = adapter.front_end(
-            listen(waveform) if adapter.rescore == "spectrogram" else waveform
+            stft(waveform, adapter.analysis) if adapter.rescore == "spectrogram" else waveform
         )
         return made
 
@@ -374,9 +364,7 @@ def _reference(adapter: Adapter) -> Reference:
         return made
 
     def kept(waveform: torch.Tensor) -> torch.Tensor:
-        spectrum = listen(waveform)
-        scale = gain(mask(waveform), magnitude(spectrum, 0.0))
-        return inverse(spectrum * scale.unsqueeze(-1), adapter.analysis, waveform.shape[1])
+        return masked(waveform, mask(waveform), adapter.analysis)
 
     return Reference(logits=logits, mask=mask, kept=kept)
 

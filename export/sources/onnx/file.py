@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from ....errors import MissingDependencyError, SourceError
+from ....runtime.audio.lengths import longest_window, samples_of
 from ....runtime.bundle.manifest import AnalysisSpec, StageSpec, WindowSpec, aggregate_of
 from ....runtime.inference.onnx_runtime import cpu_session
 from ...bundle.parity import LIMIT, synthesise
@@ -140,7 +141,7 @@ class OnnxSource(Exportable):
     def _hears_batches(self, path: Path) -> bool:
         """Whether the graph in `path` answers to two sounds at once as to each alone."""
         sounds = self._heard(
-            synthesise(2, max(1, int(self.window.seconds * self.sample_rate)), self.sample_rate, 0)
+            synthesise(2, max(1, samples_of(self.window.seconds, self.sample_rate)), self.sample_rate, 0)
         )
         try:
             session = cpu_session(path)
@@ -218,8 +219,7 @@ def load(
     kind = checked_scores(file, answers, scores, task, last_operators(model, chosen.name))
     seconds = samples / sample_rate
     minimum = seconds if wave.samples else _minimum_seconds(original, samples, sample_rate)
-    # A window holds up to 1 % more where the sound ends there (runtime/hearing.py).
-    longer = synthesise(1, samples + samples // 100 + 1, sample_rate, 2)[0]
+    longer = synthesise(1, longest_window(samples) + 1, sample_rate, 2)[0]
     longest = samples if wave.samples or not _takes(original, longer) else None
     shown = None if feature_map is None else _shown(original, model, feature_map, samples, sample_rate, kind)
     weights = sum(math.prod(weight.dims) for weight in model.graph.initializer)
@@ -301,7 +301,7 @@ def _window_samples(path: Path, wave: WaveInput, rate: int, seconds: float | Non
         raise SourceError(f"{path}: takes sound of any length; say the longest heard at once by --window")
     if not (0.02 <= seconds <= 3600):
         raise SourceError(f"{path}: a window of {seconds:g} s; give one between 0.02 and 3600 s")
-    return round(seconds * rate)
+    return samples_of(seconds, rate)
 
 
 def _takes(original: Original, sound: FloatArray) -> bool:
@@ -315,7 +315,7 @@ def _minimum_seconds(original: Original, samples: int, rate: int) -> float:
     """The shortest of some lengths from which on every longer one is taken."""
     least = samples / rate
     for seconds in sorted((s for s in _LENGTHS if s * rate < samples), reverse=True):
-        if not _takes(original, synthesise(1, max(1, round(seconds * rate)), rate, 3)[0]):
+        if not _takes(original, synthesise(1, max(1, samples_of(seconds, rate)), rate, 3)[0]):
             break
         least = seconds
     return least

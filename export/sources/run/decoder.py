@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from ....errors import SourceError
-from ...graphs.stft import gain, inverse, magnitude, stft
+from ...graphs.stft import masked
 from ...models.decoders import Decoder, DecoderForm, read_form
 from ...source.source import Reference, Source, fingerprint
 from .directory import RunDirectory
@@ -49,18 +49,12 @@ def _reference(source: Source, form: DecoderForm, decoder: Decoder) -> Reference
     """The modules as trained, chained with torch.stft and torch.istft; the predicted class is explained."""
 
     def mask(waveform: torch.Tensor) -> torch.Tensor:
-        spectrum = stft(waveform, source.analysis)
-        entry = spectrum if source.rescore == "spectrogram" else source.frontend(waveform)
-        logits, *taps = source.classifier(entry)
-        given = dict(zip(source.taps, taps, strict=True))
-        given |= {"stft": spectrum, "target": logits.argmax(dim=1)}
+        given = source.forward_pass(waveform)
         made: torch.Tensor = decoder(*(given[name] for name in form.inputs))
         return made
 
     def kept(waveform: torch.Tensor) -> torch.Tensor:
-        spectrum = stft(waveform, source.analysis)
-        scale = gain(mask(waveform), magnitude(spectrum, 0.0))
-        return inverse(spectrum * scale.unsqueeze(-1), source.analysis, waveform.shape[1])
+        return masked(waveform, mask(waveform), source.analysis)
 
     logits: Callable[[torch.Tensor], torch.Tensor] = source.reference.logits
     return Reference(logits=logits, mask=mask, kept=kept, interpreted=source.reference.interpreted)

@@ -137,10 +137,7 @@ def interpreted(
     """Waveform [B, N] -> (activations, pooled, logits), the modules chained behind torch.stft."""
 
     def answer(waveform: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        spectrum = stft(waveform, source.analysis)
-        entry = spectrum if source.rescore == "spectrogram" else source.frontend(waveform)
-        _, *taps = source.classifier(entry)
-        given = {"stft": spectrum, **dict(zip(source.taps, taps, strict=True))}
+        given = source.forward_pass(waveform)
         made: tuple[torch.Tensor, ...] = interpreter(*(given[name] for name in inputs))
         return made
 

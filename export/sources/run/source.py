@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 
 from ....errors import RunError, SourceError
+from ....runtime.audio.lengths import samples_of
 from ....runtime.bundle.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec, aggregate_of
 from ...graphs.stft import StftFrontend, stft
-from ...models.compact_classifier import STRIDE, CompactClassifier, build, longest_window
+from ...models.compact_classifier import STRIDE, CompactClassifier, build
 from ...models.mel import mel_bands
 from ...models.scales import Scale, mel_rows
 from ...source.source import Reference, Source
@@ -44,7 +45,7 @@ def _load(folder: Path, *, decoder: bool, interpreter: bool, apex: bool) -> Sour
     classifier, analysis = build(config)
     run.fill(classifier)
     mels, rate, window = config["classifier"]["mels"], config["sample_rate"], float(config["window_seconds"])
-    samples, rows = round(window * rate), mels // STRIDE
+    samples, rows = samples_of(window, rate), mels // STRIDE
     taps: dict[str, list[int | str]] = {"logmel": ["batch", "frames", mels]}
     for scale, (name, width) in enumerate(zip(MAPS, classifier.widths, strict=True)):
         frames = f"frames_{2**scale}" if scale else "frames"
@@ -57,9 +58,9 @@ def _load(folder: Path, *, decoder: bool, interpreter: bool, apex: bool) -> Sour
         sample_rate=rate,
         # Shorter sound was padded to the window in training, and is when it is explained.
         window=WindowSpec(
-            seconds=longest_window(samples) / rate,
+            seconds=samples / rate,
             hop_seconds=window / 2,
-            minimum_seconds=window,
+            minimum_seconds=samples / rate,
             aggregate=aggregate_of("multi_label" if several else "single_label"),
         ),
         analysis=analysis,

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ....errors import DataError, RunError
+from ....runtime.audio.lengths import longest_window
 from ...graphs.stft import stft
 from ...models.component_facts import component_facts
 from ...models.interpreter import Interpreter
@@ -242,7 +243,7 @@ def _activations(
             for start in range(0, len(waveform), samples):
                 piece = waveform[start : start + samples]
                 # A clip's last milliseconds are no window of their own.
-                if start and len(piece) < samples // 10:
+                if start and len(piece) <= longest_window(samples) - samples:
                     continue
                 padded = np.zeros((1, samples), dtype=np.float32)
                 padded[0, : len(piece)] = piece

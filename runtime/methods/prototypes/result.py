@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from .... import limits
 from ....errors import MethodError, PrototypeIndexError
+from ...audio.lengths import samples_of
 from ...records import ResultRecord
 
 FloatArray = npt.NDArray[np.float32]
@@ -134,8 +135,8 @@ class Prototype(ResultRecord):
         try:
             with soundfile.SoundFile(path) as file:
                 rate, total = int(file.samplerate), int(file.frames)
-                first = min(max(0, round(start_s * rate)), max(0, total - 1))
-                last = min(total, max(first + 1, round(end_s * rate)))
+                first = min(max(0, samples_of(start_s, rate)), max(0, total - 1))
+                last = min(total, max(first + 1, samples_of(end_s, rate)))
                 if (last - first) * int(file.channels) > _MOST_SAMPLES:
                     raise PrototypeIndexError(f"{path}: a place of {last - first} samples; index again")
                 file.seek(first)
@@ -148,8 +149,8 @@ class Prototype(ResultRecord):
 
     def _stretch(self, rate: int, total: int) -> tuple[int, int]:
         """First and last sample to hear."""
-        first = min(max(0, round(self.start_s * rate)), max(0, total - 1))
-        return first, min(total, max(first + 1, round(self.end_s * rate)))
+        first = min(max(0, samples_of(self.start_s, rate)), max(0, total - 1))
+        return first, min(total, max(first + 1, samples_of(self.end_s, rate)))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

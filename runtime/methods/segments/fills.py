@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ...arrays import FloatArray
+from ...audio.lengths import samples_of
 from .grid import SegmentGrid
 from .settings import SegmentSettings
 
@@ -65,7 +66,7 @@ def ambient(waveform: FloatArray, noise: FloatArray, sample_rate: int) -> FloatA
     The quieter half: those stretches of 0.1 s whose energy is not above the median. What is loud, and so
     perhaps the evidence, has no part in it.
     """
-    length = max(2, min(round(_PIECE_SECONDS * sample_rate), waveform.size // 2))
+    length = max(2, min(samples_of(_PIECE_SECONDS, sample_rate), waveform.size // 2))
     pieces = waveform[: waveform.size // length * length].reshape(-1, length)
     energy = np.square(pieces).mean(axis=1)
     quiet = pieces[np.argsort(energy, kind="stable")[: max(1, round(_QUIET * len(pieces)))]]

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import AudioError
+from ...audio.lengths import samples_of
+from ...audio.mel import mel_edges
 from .settings import SegmentSettings
 
 Values = npt.NDArray[np.float64]
@@ -31,7 +33,7 @@ class SegmentGrid:
         edges = np.array([0, samples], dtype=np.int64)
         bands = np.array([0.0, half])
         if settings.axis != "frequency":
-            length = max(1, round(settings.segment_seconds * sample_rate))
+            length = max(1, samples_of(settings.segment_seconds, sample_rate))
             if samples <= length:
                 raise AudioError(
                     f"the sound has {samples / sample_rate:.3f} s, which is no two segments of "
@@ -62,9 +64,3 @@ class SegmentGrid:
             np.tile(self.bands_hz[:-1], stretches),
             np.tile(self.bands_hz[1:], stretches),
         )
-
-
-def mel_edges(bands: int, highest_hz: float) -> Values:
-    """[bands + 1] edges from 0 to `highest_hz`, of equal width on the mel scale 2595 log10(1 + f / 700)."""
-    highest = 2595.0 * np.log10(1.0 + highest_hz / 700.0)
-    return np.asarray(700.0 * (10.0 ** (np.linspace(0.0, highest, bands + 1) / 2595.0) - 1.0))

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...arrays import FloatArray
+from ...audio.lengths import samples_of
 from .fills import Filler, in_bands
 from .grid import SegmentGrid
 from .settings import SegmentSettings
@@ -107,7 +108,7 @@ class Perturbation:
         self._sound = in_bands(waveform, grid)
         self._filler = Filler(waveform, grid, settings, random)
         shortest = int(np.diff(grid.edges)[: max(1, grid.shape[0] - 1)].min())
-        self._half_fade = min(round(0.5 * settings.fade_seconds * grid.sample_rate), shortest // 2)
+        self._half_fade = min(samples_of(0.5 * settings.fade_seconds, grid.sample_rate), shortest // 2)
         ramp = (np.arange(2 * self._half_fade) + 0.5) / max(1, 2 * self._half_fade)
         self._rise = (0.5 - 0.5 * np.cos(np.pi * ramp)).astype(np.float32)
         # [T - 1, fade]: the samples of each border's fade; the last may reach past the end.

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...arrays import FloatArray
+from ...audio.lengths import samples_of
 from ...inference.window import Window
 from ..protocol import Answer, Context, Sound
 from .callable import result_of, surrogate_of, warnings_of
@@ -262,7 +263,7 @@ def rows_of(
     Where windows `looked` into lie, rows as long as a segment (axis frequency: between the windows' ends);
     elsewhere each window has one, the stretch nearest to its centre.
     """
-    length = max(1, round(settings.segment_seconds * rate))
+    length = max(1, samples_of(settings.segment_seconds, rate))
     runs: list[list[int]] = []
     for number in looked:
         start, end = spans[number].tolist()

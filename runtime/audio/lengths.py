@@ -1,0 +1,24 @@
+"""From seconds to samples, and how much longer than a window a sound may be: said once, for every room."""
+
+from __future__ import annotations
+
+import math
+
+
+def samples_of(seconds: float, rate: float) -> int:
+    """The whole number of samples nearest to `seconds` at `rate` Hz."""
+    return round(seconds * rate)
+
+
+def samples_at_least(seconds: float, rate: float) -> int:
+    """The fewest samples at `rate` Hz that last `seconds`, which rounding errors do not lengthen."""
+    return math.ceil(round(seconds * rate, 6))
+
+
+def longest_window(samples: int) -> int:
+    """The longest sound, in samples, that is one window of a model whose windows have `samples`: 1 % more.
+
+    Decoders often add a few samples (nearly all of ESC-50's 5 s clips have 5.001 s), and a second window
+    would only double the work.
+    """
+    return samples + samples // 100

@@ -1,0 +1,19 @@
+"""The mel scale m = 2595 log10(1 + f / 700), for every room."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[np.float64]
+
+
+def mel_of(hz: npt.ArrayLike) -> Values:
+    """Frequencies in Hz on the mel scale."""
+    return np.asarray(2595.0 * np.log10(1.0 + np.asarray(hz, np.float64) / 700.0))
+
+
+def mel_edges(bands: int, highest_hz: float) -> Values:
+    """[bands + 1] edges in Hz from 0 to `highest_hz`, equally wide on the mel scale."""
+    mels = np.linspace(0.0, mel_of(highest_hz), bands + 1)
+    return np.asarray(700.0 * (10.0 ** (mels / 2595.0) - 1.0))
