@@ -26,7 +26,7 @@ RUNTIMES = (
     "onnxruntime-training",
 )
 BASE = ("numpy", "scipy", "soundfile", "soxr", "faiss-cpu", "onnx", "msgspec", "pillow", "click")
-EXPORT = ("torch", "onnxscript", "safetensors", "scikit-learn", "matplotlib", "tqdm", "PyYAML")
+EXPORT = ("torch", "onnxscript", "safetensors", "scikit-learn", "matplotlib", "PyYAML")
 
 
 @dataclass(frozen=True)

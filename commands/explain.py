@@ -13,6 +13,7 @@ import click
 
 from ..errors import as_earmark_error
 from ..printable import printable
+from ..progress import Progress
 from .answer import answer
 from .component_options import component_options, component_settings
 from .console import require_stdout, say, say_json, tell, tell_traceback
@@ -238,9 +239,8 @@ def _explain(explainer: Explainer, item: Input, options: dict[str, Any]) -> Resu
 
 
 def _progress(items: list[Input]) -> Iterator[Input]:
-    """A progress bar on stderr, for several sounds on a terminal."""
-    if len(items) < 2 or not sys.stderr.isatty() or sys.stdout.isatty():
-        yield from items
-        return
-    with click.progressbar(items, label="explaining", file=sys.stderr) as bar:
-        yield from bar
+    """The inputs, with a progress bar for several of them where the answers go elsewhere."""
+    with Progress(len(items), "explaining", quiet=len(items) < 2 or sys.stdout.isatty()) as bar:
+        for item in items:
+            yield item
+            bar.step()

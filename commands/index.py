@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..printable import printable
+from ..progress import Progress
 from .console import say, say_json, tell
 from .inputs import tell_passed_over
 from .options import device_option, json_option, refuse_given
@@ -170,18 +169,18 @@ def _attributions(path: Path) -> dict[str, str]:
     return {row[0]: ", ".join(filter(None, row[1:])) for row in rows[1:]}
 
 
-def _progress() -> Callable[[int, int, str], None] | None:
-    """A line on stderr that counts, on a terminal only."""
-    if not sys.stderr.isatty():
-        return None
-    last = 0.0
+def _progress() -> Callable[[int, int, str], None]:
+    """A bar that counts the sounds and names the one that is heard."""
+    bars: list[Progress] = []
+    shown = 0
 
     def show(done: int, total: int, name: str) -> None:
-        nonlocal last
+        nonlocal shown
+        if not bars:
+            bars.append(Progress(total, "indexing"))
+        bars[0].forward(done - shown, printable(name[:60]))
+        shown = done
         if done == total:
-            click.echo("\r\033[K", nl=False, err=True)
-        elif time.monotonic() - last > 0.1:
-            last = time.monotonic()
-            click.echo(f"\r\033[K{done}/{total} {printable(name[:60])}", nl=False, err=True)
+            bars[0].close()
 
     return show

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ...progress import Progress
 from ..console import say
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ...evaluation.statistics import Interval
     from ...evaluation.table import Table
     from ...runtime.engine import Engine
-
-    Progress = Callable[[int, str], AbstractContextManager[Callable[[], None]]]
 
 _FIGURES = {
     "relative_error": "reconstruction error |X - W H| / |X| {:.3f}",
@@ -66,7 +64,6 @@ def component_report(
     clips: Sequence[Clip],
     conditions: Sequence[Condition],
     records: Sequence[Record],
-    progress: Progress,
     *,
     seed: int,
 ) -> ComponentReport | None:
@@ -80,8 +77,8 @@ def component_report(
     fidelity: dict[str, Table] = {}
     figures: dict[str, dict[str, Interval]] = {}
     for condition in conditions:
-        with progress(len(clips), f"interpreting, {condition.name}") as step:
-            windows = interpret_clips(engine, clips, condition, seed=seed, on_clip=step)
+        with Progress(len(clips), f"interpreting, {condition.name}") as bar:
+            windows = interpret_clips(engine, clips, condition, seed=seed, on_clip=bar.step)
         fidelity[condition.name] = fidelity_table(windows, task, by_design=spec.by_design, seed=seed)
         figures[condition.name] = component_figures(windows, seed=seed)
     about = {"count": spec.count, "threshold": spec.threshold, "by_design": spec.by_design}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...progress import Progress
 from ..console import say, say_json, tell
 from ..inputs import tell_skipped
 from ..options import device_option, json_option
@@ -124,8 +124,7 @@ def events(
     if not clips:
         raise click.BadParameter(f"no clip of fold {fold} has events", param_hint="--fold")
     clips = clips[:limit]
-    bar = click.progressbar(length=len(clips), label="locating", file=sys.stderr)
-    with bar if sys.stderr.isatty() else _Silent() as progress:
+    with Progress(len(clips), "locating") as bar:
         found = judge_localisation(
             explainer,
             clips,
@@ -135,7 +134,7 @@ def events(
             correct_only=correct_only,
             strict=strict,
             seed=seed,
-            on_clip=lambda: progress.update(1),
+            on_clip=bar.step,
         )
     skipped = [*annotations.left_out, *found.left_out]
     for name, reason in skipped:
@@ -180,16 +179,3 @@ def _write_records(path: Path, found: Localisation) -> None:
     # What is not a number is null.
     rows = [{k: None if v != v else v for k, v in asdict(one).items()} for one in found.judged]  # noqa: PLR0124
     write_lines(path, rows)
-
-
-class _Silent:
-    """A progress bar that nobody sees."""
-
-    def __enter__(self) -> _Silent:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
-
-    def update(self, _count: int) -> None:
-        """Nothing."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ...errors import DataError
+from ...progress import Progress
 from ..console import tell
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def readable_clips(
     good: list[Clip] = []
     skipped = [{"clip": name, "reason": reason} for name, reason in folder.left_out(strict=strict)]
     damaged: list[str] = []
-    with progress(len(clips), "reading") as step:
+    with Progress(len(clips), "reading") as bar:
         for clip in clips:
             try:
                 faults: list[str] = []
@@ -105,7 +104,7 @@ def readable_clips(
                 if strict:
                     raise
                 skipped.append({"clip": clip.name, "reason": str(error)})
-            step()
+            bar.step()
     for one in skipped:
         tell(f"left out {one['clip']}: {one['reason']}")
     for line in damaged:
@@ -117,13 +116,3 @@ def fail_for(skipped: Sequence[object]) -> None:
     """End with exit code 1, after all was said, where something was left out."""
     if skipped:
         raise click.exceptions.Exit(1)
-
-
-@contextmanager
-def progress(total: int, label: str) -> Iterator[Any]:
-    """A bar on stderr, on a terminal only; gives the function that is called after each clip."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
-        yield lambda: bar.update(1)

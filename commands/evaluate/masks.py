@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ...errors import DataError
+from ...progress import Progress
 from ..console import say_json, tell
 from ..inputs import tell_skipped
 from ..options import device_option, json_option, refuse_given
 from .components import component_report
-from .inputs import check_words, chosen_clips, fail_for, progress, readable_clips, speech_of
+from .inputs import check_words, chosen_clips, fail_for, readable_clips, speech_of
 from .options import (
     bundle_and_data,
     domain_option,
@@ -159,14 +160,14 @@ def masks(
         condition.check(clips)
     made: dict[str, Faithfulness] = {}
     for condition in where:
-        with progress(len(clips), f"judging, {condition.name}") as step:
-            made[condition.name] = judge(engine, clips, condition, plan, on_clip=step)
+        with Progress(len(clips), f"judging, {condition.name}") as bar:
+            made[condition.name] = judge(engine, clips, condition, plan, on_clip=bar.step)
     judged = [record for one in made.values() for record in one.records]
     tables = {
         "table": summary(judged, reference=reference, seed=seed),
         "differences": differences(judged, seed=seed),
     }
-    components = component_report(engine, clips, where, judged, progress, seed=seed)
+    components = component_report(engine, clips, where, judged, seed=seed)
     points = points_of([record for one in made.values() for record in one.curve], seed=seed)
     document = {
         **about(engine, plan, where, made),

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from ...errors import DataError
+from ...progress import Progress
 from ..console import say, say_json, tell
 from ..inputs import tell_skipped
 from ..options import device_option, json_option
 from ..written import write_lines
-from .inputs import chosen_clips, fail_for, progress, readable_clips
+from .inputs import chosen_clips, fail_for, readable_clips
 from .options import (
     bundle_and_data,
     fold_option,
@@ -66,8 +67,8 @@ def prototypes(
     clips = chosen_clips(folder, engine.manifest, fold)
     clips, skipped = readable_clips(folder, clips, engine.manifest.sample_rate, strict)
     where = domains_of(engine, domain or "both")[0]
-    with progress(len(clips), "judging") as step:
-        made = judge_prototypes(explainer, clips, domain=where, seed=seed, on_clip=step)
+    with Progress(len(clips), "judging") as bar:
+        made = judge_prototypes(explainer, clips, domain=where, seed=seed, on_clip=bar.step)
     if made.known:
         tell(f"left out {len(made.known)} clips that are in the index themselves")
     if not made.records:

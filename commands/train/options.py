@@ -71,7 +71,7 @@ def require_torch(threads: int | None, *more: str) -> None:
     from importlib.util import find_spec
 
     # All of them now, not matplotlib's absence after the last epoch.
-    for package in ("torch", "safetensors", "matplotlib", "tqdm", *more):
+    for package in ("torch", "safetensors", "matplotlib", *more):
         if find_spec(package) is None:
             raise MissingDependencyError(
                 f'training needs {package}, which is not installed: pip install "earmark[export]"'

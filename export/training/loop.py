@@ -6,7 +6,6 @@ All randomness of an epoch comes from (seed, epoch), so that the state holds no 
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 
 from ...errors import RunError
+from ...progress import Progress
 from ..sources.run.directory import RunDirectory
 
 # One record an epoch.
@@ -70,34 +70,6 @@ def batches(count: int, size: int, random: np.random.Generator) -> list[np.ndarr
     if count <= size:
         return [order]
     return [order[start : start + size] for start in range(0, count - size + 1, size)]
-
-
-class Progress:
-    """A bar on stderr, only on a terminal and where wanted."""
-
-    def __init__(self, total: int, what: str, unit: str, quiet: bool) -> None:
-        self._bar: Any = None
-        if not quiet and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=total, desc=what, unit=unit, file=sys.stderr)
-
-    def step(self, **figures: float) -> None:
-        """One unit further."""
-        if self._bar is not None:
-            if figures:
-                self._bar.set_postfix({name: f"{value:.3f}" for name, value in figures.items()})
-            self._bar.update()
-
-    def jump(self, done: int) -> None:
-        """Show what an earlier run has done already."""
-        if self._bar is not None and done:
-            self._bar.update(done)
-
-    def close(self) -> None:
-        """Leave the terminal in order."""
-        if self._bar is not None:
-            self._bar.close()
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
@@ -183,8 +155,8 @@ def fit(
             rows = list(saved[1]["rows"])
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             raise RunError(f"{run.resume_path}: does not fit this training; start it again") from error
-    bar = Progress(epochs, f"training the {run.part}", "epoch", quiet)
-    bar.jump(len(rows))
+    bar = Progress(epochs, f"training the {run.part}", quiet=quiet)
+    bar.forward(len(rows))
     try:
         for epoch in range(len(rows), epochs):
             if patience and epoch - _best_epoch(rows) > patience:
@@ -214,7 +186,8 @@ def fit(
             tensors |= _optimizer_tensors(optimizer)
             run.write_state({name: value.cpu() for name, value in tensors.items()}, {"rows": rows})
             run.write_metrics(rows)
-            bar.step(**{k: v for k, v in row.items() if k in {"loss", "accuracy", "area", "average_drop"}})
+            shown = ("loss", "accuracy", "area", "average_drop")
+            bar.step(", ".join(f"{name} {row[name]:.3f}" for name in shown if name in row))
             if on_epoch is not None:
                 on_epoch(row)
     except KeyboardInterrupt as error:

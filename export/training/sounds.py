@@ -19,8 +19,8 @@ from ...evaluation.data.folder import (
     load_sounds,
     split_sounds,
 )
+from ...progress import Progress
 from ...runtime.audio.lengths import longest_window
-from .loop import Progress
 from .settings import SplitSettings
 
 FloatArray = npt.NDArray[np.float32]
@@ -63,7 +63,7 @@ def load_split(
     Raises DataError where a class has no readable clip to train on, or with `strict` at the first
     unreadable clip.
     """
-    bar = Progress(len(split.train) + len(split.validation), "reading sounds", "clip", quiet)
+    bar = Progress(len(split.train) + len(split.validation), "reading sounds", quiet=quiet)
     index = {label: position for position, label in enumerate(folder.labels)}
     parts: list[Sounds] = []
     unreadable: list[Unreadable] = []

@@ -7,9 +7,9 @@ import torch
 
 from ....errors import RunError
 from ....evaluation.prototypes.purity import FeatureMaps
+from ....progress import Progress
 from ...graphs.heads import Array
 from ...sources.run.directory import RunDirectory
-from ..loop import Progress
 from .rotation import State, learn_rotation, rounds_of
 from .settings import ApexSettings
 
@@ -22,8 +22,8 @@ def learn(run: RunDirectory, maps: FeatureMaps, settings: ApexSettings, *, quiet
     Raises RunError when interrupted, and where the state found does not fit.
     """
     state = _restored(run)
-    bar = Progress(rounds_of(settings), "learning U", "round", quiet)
-    bar.jump(state.done if state else 0)
+    bar = Progress(rounds_of(settings), "learning U", quiet=quiet)
+    bar.forward(state.done if state else 0)
 
     def keep(now: State) -> None:
         # Copies: the file may not hold one tensor twice.
@@ -37,7 +37,7 @@ def learn(run: RunDirectory, maps: FeatureMaps, settings: ApexSettings, *, quiet
         run.write_state(held, {"state": record})
         run.write_metrics([dict(row) for row in now.rows])
         last = now.rows[-1]
-        bar.step(**{name: float(last[name]) for name in ("loss", "purity") if name in last})
+        bar.step(", ".join(f"{name} {float(last[name]):.3f}" for name in ("loss", "purity") if name in last))
 
     try:
         u = learn_rotation(maps, "square", settings, state=state, on_round=keep)

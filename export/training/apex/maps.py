@@ -14,13 +14,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from ....errors import DataError, EarmarkError
 from ....evaluation.data.folder import Clip
 from ....evaluation.prototypes.purity import Axis, Cells, FeatureMaps
+from ....progress import Progress
 from ....prototypes_index.durability import naming
 from ....prototypes_index.table import TableWriter
 from ....runtime.audio.sound import open_sound
@@ -52,13 +52,6 @@ class HeardMaps:
     def recordings(self) -> int:
         """Source recordings among them."""
         return len(np.unique(self.maps.recordings))
-
-
-class Progress(Protocol):
-    """Told of every clip that was heard; `export.training.loop.Progress` is one."""
-
-    def step(self) -> None:
-        """One clip further."""
 
 
 def hear_maps(

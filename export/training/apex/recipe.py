@@ -19,6 +19,7 @@ import torch
 
 from ....errors import DataError, LabelError, RunError
 from ....evaluation.data.folder import Clip, list_sounds
+from ....progress import Progress
 from ....prototypes_index.atomic import staged
 from ....runtime.bundle.manifest import Manifest
 from ....runtime.bundle.open import MANIFEST, Bundle
@@ -28,7 +29,6 @@ from ...graphs.heads import Head, facts_in
 from ...prototypes.build import IndexReport, index_bundle
 from ...sources.run.directory import RunDirectory
 from ...sources.run.rotation import FOLDER, PART, U, read_rotation
-from ..loop import Progress
 from ..over_source import classifier_split
 from ..settings import to_record
 from ..sounds import split_by
@@ -204,7 +204,7 @@ def _hear(
     folder: Path, bundle: Bundle, sounds: _Sounds, device: str, *, strict: bool, quiet: bool
 ) -> dict[str, HeardMaps]:
     parts = {"train": sounds.train, "held_out": sounds.held_out}
-    bar = Progress(sum(map(len, parts.values())), "hearing the clips", "clip", quiet)
+    bar = Progress(sum(map(len, parts.values())), "hearing the clips", quiet=quiet)
     try:
         return {
             part: hear_maps(folder / part, bundle, clips, device=device, strict=strict, progress=bar)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ....errors import DataError, RunError
+from ....progress import Progress
 from ....runtime.audio.lengths import longest_window
 from ...graphs.stft import stft
 from ...models.component_facts import component_facts
@@ -24,7 +25,7 @@ from ...sources.run.interpreter import as_designed, read_dictionary
 from ..classifier import require_same
 from ..forms import cost, interpreter_form
 from ..listener import Listener
-from ..loop import OnEpoch, Progress, new_weights
+from ..loop import OnEpoch, new_weights
 from ..over_source import Device, chosen_device, opened_source, recordings, sounds_over
 from ..settings import to_record
 from ..sounds import Sounds, faults
@@ -167,7 +168,7 @@ def _dictionary(
                 "leave --components out"
             )
         return Dictionary(values, scale, float(other.read_config()["dictionary"]["error"]))
-    bar = Progress(len(training.clips), "learning the dictionary", "clip", quiet)
+    bar = Progress(len(training.clips), "learning the dictionary", quiet=quiet)
 
     def spectra() -> Iterator[tuple[str, FloatArray]]:
         for clip, waveform in zip(training.clips, training.waveforms, strict=True):
