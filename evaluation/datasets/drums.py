@@ -1,7 +1,8 @@
 """Drums: ten hits laid end to end; the label is the number of kicks among them, none included.
 
 As in Bolanos et al. (arXiv 2506.04391), with hits that are synthesised: every one has its own pitch, glide,
-colour, decay and length, drawn by the clip's seed, so no hit is in two parts. No source is needed.
+colour, decay and length, drawn by the clip's seed, so no hit is in two parts. They are made of the same skins
+and noise as the one-shots (`synthesis/one_shots.py`), each as long as it is told to be. No source is needed.
 """
 
 from __future__ import annotations
@@ -10,15 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import signal
 
-from ...runtime.audio.lengths import samples_of
+from ..synthesis.one_shots import Samples, band, membrane, times_of
 from .parts import Mixture, Options, Truth
 from .placing import at_peak
 from .sources import fade
 
-Samples = npt.NDArray[np.float64]
 HITS = 10
 MOST_KICKS = 5
 SHORTEST_S, LONGEST_S = 0.1, 1.0
@@ -29,48 +28,37 @@ SECONDS = (2.0, 4.0)
 NOISE_DB = (-45.0, -25.0)
 
 
-def _times(seconds: float, rate: int) -> Samples:
-    return np.arange(samples_of(seconds, rate)) / rate
-
-
 def _ring(times: Samples, random: np.random.Generator) -> Samples:
     """The envelope: 20 to 30 dB down where the hit ends, so that it sounds as long as it is said to."""
     return np.asarray(10.0 ** (-random.uniform(20, 30) / 20.0 * times / times[-1]))
 
 
-def _skin(times: Samples, start_hz: float, end_hz: float, glide_s: float) -> Samples:
-    """A sine whose pitch falls exponentially."""
-    pitch = end_hz + (start_hz - end_hz) * np.exp(-times / glide_s)
-    return np.asarray(np.sin(2.0 * np.pi * np.cumsum(pitch) * (times[1] - times[0])))
-
-
 def _noise(times: Samples, low_hz: float, high_hz: float, rate: int, random: np.random.Generator) -> Samples:
     """Band-passed noise, standard deviation 1."""
-    sos = signal.butter(2, (low_hz, min(high_hz, 0.47 * rate)), "bandpass", fs=rate, output="sos")
-    sound = np.asarray(signal.sosfilt(sos, random.standard_normal(times.size)))
+    sound = band(random.standard_normal(times.size), low_hz, high_hz, rate)
     return np.asarray(sound / np.std(sound))
 
 
 def kick(seconds: float, rate: int, random: np.random.Generator) -> Samples:
     """Bass drum: a falling low sine, driven, and the beater's click."""
-    times = _times(seconds, rate)
-    skin = _skin(times, random.uniform(130, 240), random.uniform(42, 65), random.uniform(0.02, 0.05))
+    times = times_of(seconds, rate)
+    skin = membrane(times, random.uniform(130, 240), random.uniform(42, 65), random.uniform(0.02, 0.05))
     click = _noise(times, 900, 3500, rate, random) * np.exp(-times / 0.004)
     return np.asarray(np.tanh(random.uniform(1.0, 2.5) * skin * _ring(times, random)) + 0.15 * click)
 
 
 def tom(seconds: float, rate: int, random: np.random.Generator) -> Samples:
     """Tom: two tuned modes that hardly fall, and the stick."""
-    times, pitch = _times(seconds, rate), random.uniform(110, 220)
-    modes = _skin(times, 1.2 * pitch, pitch, 0.08) + 0.4 * _skin(times, 1.9 * pitch, 1.59 * pitch, 0.08)
+    times, pitch = times_of(seconds, rate), random.uniform(110, 220)
+    modes = membrane(times, 1.2 * pitch, pitch, 0.08) + 0.4 * membrane(times, 1.9 * pitch, 1.59 * pitch, 0.08)
     stick = _noise(times, 500, 2500, rate, random) * np.exp(-times / 0.006)
     return np.asarray(modes * _ring(times, random) + 0.15 * stick)
 
 
 def snare(seconds: float, rate: int, random: np.random.Generator) -> Samples:
     """Snare: the head's modes and the wires' rattle."""
-    times, pitch = _times(seconds, rate), random.uniform(170, 240)
-    head = _skin(times, 1.2 * pitch, pitch, 0.02) * np.exp(-times / 0.05)
+    times, pitch = times_of(seconds, rate), random.uniform(170, 240)
+    head = membrane(times, 1.2 * pitch, pitch, 0.02) * np.exp(-times / 0.05)
     return np.asarray(
         (head + random.uniform(0.4, 0.7) * _noise(times, random.uniform(900, 1800), 7500, rate, random))
         * _ring(times, random)
@@ -79,7 +67,7 @@ def snare(seconds: float, rate: int, random: np.random.Generator) -> Samples:
 
 def hat(seconds: float, rate: int, random: np.random.Generator) -> Samples:
     """Hi-hat or cymbal: high noise and inharmonic metal."""
-    times, base = _times(seconds, rate), random.uniform(300, 420)
+    times, base = times_of(seconds, rate), random.uniform(300, 420)
     ratios = np.array([1.0, 1.342, 1.2312, 1.6532, 1.9523, 2.1523])
     metal = signal.square(2.0 * np.pi * base * ratios[:, None] * times).sum(axis=0)
     high = signal.butter(4, random.uniform(4000, 5500), "highpass", fs=rate, output="sos")
@@ -89,7 +77,7 @@ def hat(seconds: float, rate: int, random: np.random.Generator) -> Samples:
 
 def clap(seconds: float, rate: int, random: np.random.Generator) -> Samples:
     """Clap: three bursts and the room."""
-    times, centre = _times(seconds, rate), random.uniform(1000, 1500)
+    times, centre = times_of(seconds, rate), random.uniform(1000, 1500)
     bursts = sum(np.where(times >= on, np.exp(-(times - on) / 0.004), 0.0) for on in (0.0, 0.011, 0.022))
     return np.asarray(
         _noise(times, 0.75 * centre, 1.5 * centre, rate, random) * (bursts + 0.6 * _ring(times, random))

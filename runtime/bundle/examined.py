@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from ... import limits
+from ...prototypes_index.atomic import write_whole
 from .cache import cache_folder
 
 FOLDER = "examined"
@@ -40,13 +40,7 @@ class Examined:
             return
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self._path.parent)
-            try:
-                with os.fdopen(handle, "w", encoding="ascii") as file:
-                    json.dump(_record(manifest, stamps), file)
-                Path(temporary).replace(self._path)
-            finally:
-                Path(temporary).unlink(missing_ok=True)
+            write_whole(self._path, json.dumps(_record(manifest, stamps)), durable=False)
             _prune(self._path)
 
     def forget(self) -> None:
