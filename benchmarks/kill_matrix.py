@@ -147,6 +147,7 @@ def train_writer(root: Path) -> Writer:
     """A training that goes on from what the killed one left."""
     import torch
 
+    from earmark.export.sources.run.config import ClassifierConfig
     from earmark.export.sources.run.directory import RunDirectory
     from earmark.export.training.classifier import train_classifier
     from earmark.export.training.settings import ClassifierSettings
@@ -171,7 +172,7 @@ def train_writer(root: Path) -> Writer:
         run = RunDirectory(folder / "run", "classifier")
         if not run.begun:
             return "none"
-        run.read_config()
+        run.read_config(ClassifierConfig)
         run.read_metrics()
         if run.weights_path.exists():
             run.read_weights()

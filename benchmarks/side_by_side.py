@@ -23,7 +23,6 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import msgspec
 import torch
 from pytorch_side import RATE, PyTorchSide, load
 from recipe import write
@@ -31,6 +30,7 @@ from recipe import write
 import earmark
 from earmark.export.bundle.write import write_bundle
 from earmark.export.source.source import fingerprint, without_decoder
+from earmark.export.sources.run.config import DecoderConfig
 from earmark.export.sources.run.decoder import with_decoder
 from earmark.export.sources.run.directory import RunDirectory
 from earmark.export.sources.speechbrain.folder import load as load_source
@@ -122,13 +122,7 @@ def write_light(recipe: Path, bundle: Path, run: Path) -> None:
     )
     torch.manual_seed(0)
     directory = RunDirectory(run, "decoder")
-    directory.write_config(
-        {
-            "decoder": msgspec.to_builtins(form),
-            "mask_targets": "predicted",
-            "classifier_sha256": fingerprint(source),
-        }
-    )
+    directory.write_config(DecoderConfig(decoder=form, classifier_sha256=fingerprint(source)))
     directory.write_weights(form.build().state_dict())
     write_bundle(with_decoder(source, directory), bundle)
 

@@ -87,13 +87,14 @@ def settings_of(given: Given[Settings], run: Path, part: Part, *, resume: bool) 
 
     Raises RunError where a resumed run was started otherwise.
     """
+    from ...export.sources.run.config import Config
     from ...export.sources.run.directory import RunDirectory
     from ...export.training.settings import from_record
 
     directory = RunDirectory(run, part)
     if not resume or not directory.config_path.exists():
         return given.settings()
-    settings = from_record(given.kind, directory.read_config().get("training", {}))
+    settings = from_record(given.kind, directory.read_config(Config).training)
     for name, value in given.values.items():
         if getattr(settings, name) != value:
             option = option_names(given.kind)[name]

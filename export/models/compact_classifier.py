@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+import msgspec
 import torch
 from torch import nn
 from torch.nn import functional
 
 from ...errors import RunError
-from ...runtime.bundle.manifest import AnalysisSpec
 from .mel import LogMel
 
 ARCHITECTURE = "compact_classifier"
@@ -85,20 +82,20 @@ class CompactClassifier(nn.Module):
         return (self.classify(maps[-1]), logmel, *maps)
 
 
-def build(config: Mapping[str, Any]) -> tuple[CompactClassifier, AnalysisSpec]:
-    """The untrained classifier of a run's config, and its STFT. Raises RunError where it is damaged."""
-    try:
-        form = config["classifier"]
-        if form["architecture"] != ARCHITECTURE:
+class ClassifierForm(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a compact classifier is built from, but its weights, its sound and its classes."""
+
+    architecture: str = ARCHITECTURE
+    mels: int
+    width: int
+
+    def build(self, n_fft: int, sample_rate: int, classes: int) -> CompactClassifier:
+        """The untrained classifier. Raises RunError where the form is of another one, or does not fit."""
+        if self.architecture != ARCHITECTURE:
             raise RunError(
-                f"the run's classifier is a {form['architecture']!r}; this earmark has {ARCHITECTURE}"
+                f"the run's classifier is a {self.architecture!r}; this earmark has {ARCHITECTURE}"
             )
-        analysis = AnalysisSpec(**config["analysis"])
-        model = CompactClassifier(
-            analysis.n_fft, config["sample_rate"], len(config["labels"]), form["mels"], form["width"]
-        )
-    except RunError:
-        raise
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise RunError(f"the run's config is incomplete or damaged ({error})") from error
-    return model, analysis
+        try:
+            return CompactClassifier(n_fft, sample_rate, classes, self.mels, self.width)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise RunError(f"the run's config is incomplete or damaged ({error})") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -53,11 +53,3 @@ class DecoderForm(msgspec.Struct, frozen=True, kw_only=True):
         """The decoder's inputs in order: the spectrum, the maps, and the target where it takes one."""
         taps = [self.spectrum, *(scale.tap for scale in self.scales)]
         return [*taps, "target"] if self.architecture == "compact" else taps
-
-
-def read_form(record: Any) -> DecoderForm:
-    """The form that `msgspec.to_builtins` made a record of. Raises RunError where it is damaged."""
-    try:
-        return msgspec.convert(record, DecoderForm)
-    except msgspec.ValidationError as error:
-        raise RunError(f"the run's decoder.json is damaged or of an older earmark ({error})") from error

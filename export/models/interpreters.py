@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -43,11 +43,3 @@ class InterpreterForm(msgspec.Struct, frozen=True, kw_only=True):
     def inputs(self) -> list[str]:
         """The interpreter's inputs in order."""
         return [self.spectrum, *(scale.tap for scale in self.scales)]
-
-
-def read_form(record: Any) -> InterpreterForm:
-    """The form that `msgspec.to_builtins` made a record of. Raises RunError where it is damaged."""
-    try:
-        return msgspec.convert(record, InterpreterForm)
-    except msgspec.ValidationError as error:
-        raise RunError(f"the run's interpreter.json is damaged or of an older earmark ({error})") from error

@@ -17,9 +17,10 @@ from ...errors import DataError, RunError
 from ...evaluation.data.folder import list_sounds
 from ...evaluation.data.labels import LABEL_TABLE
 from ...runtime.audio.lengths import samples_of
-from ...runtime.bundle.manifest import AnalysisSpec
+from ...runtime.bundle.manifest import AnalysisSpec, Task
 from ..graphs.stft import stft
-from ..models.compact_classifier import ARCHITECTURE, CompactClassifier, build
+from ..models.compact_classifier import ClassifierForm, CompactClassifier
+from ..sources.run.config import ClassifierConfig, Config
 from ..sources.run.directory import RunDirectory
 from .augmentation import mask_stretches, place, random_gain
 from .loop import OnEpoch, batches, fit, new_weights
@@ -68,27 +69,26 @@ def train_classifier(
             f"{folder.path / LABEL_TABLE}: its clips have several labels; leave --single-label out"
         )
     several = folder.multi_label if settings.multi_label is None else settings.multi_label
-    task = "multi_label" if several else "single_label"
+    task: Task = "multi_label" if several else "single_label"
     locked = folder.left_out(strict=strict)
     training, validation, unreadable = load_split(
         folder, split_by(folder, settings), settings.sample_rate, settings.level, strict=strict, quiet=quiet
     )
-    analysis = analysis_of(settings)
-    config: dict[str, Any] = {
-        "name": name or run.path.resolve().name,
-        "labels": folder.labels,
-        "task": task,
-        "sample_rate": settings.sample_rate,
-        "window_seconds": settings.window,
-        "level": settings.level,
-        "analysis": {field: getattr(analysis, field) for field in analysis.__struct_fields__},
-        "classifier": {"architecture": ARCHITECTURE, "mels": settings.mels, "width": settings.width},
-        "training": to_record(settings),
-        "clips": {"training": len(training.clips), "validation": len(validation.clips)},
-        "unreadable": [name for name, _ in [*locked, *faults(unreadable)["unreadable"]]],
-        "licence": licence,
-        "attribution": attribution,
-    }
+    config = ClassifierConfig(
+        name=name or run.path.resolve().name,
+        labels=folder.labels,
+        task=task,
+        sample_rate=settings.sample_rate,
+        window_seconds=settings.window,
+        level=settings.level,
+        analysis=analysis_of(settings),
+        classifier=ClassifierForm(mels=settings.mels, width=settings.width),
+        training=to_record(settings),
+        clips={"training": len(training.clips), "validation": len(validation.clips)},
+        unreadable=[name for name, _ in [*locked, *faults(unreadable)["unreadable"]]],
+        licence=licence,
+        attribution=attribution,
+    )
     if resume and run.config_path.exists():
         require_same(run, config, ("labels", "clips", "training"))
     else:
@@ -111,13 +111,12 @@ def train_classifier(
     return summary
 
 
-def require_same(run: RunDirectory, config: Mapping[str, Any], keys: Sequence[str]) -> None:
-    """Raise RunError where a run is resumed with other data or settings."""
-    stored = run.read_config()
-    for key in keys:
-        if stored.get(key) != config[key]:
-            old, new = stored.get(key), config[key]
-            what = key
+def require_same(run: RunDirectory, config: Config, fields: Sequence[str]) -> None:
+    """Raise RunError where a run is resumed with other data or settings: other `fields` of its config."""
+    stored = run.read_config(type(config))
+    for field in fields:
+        old, new, what = getattr(stored, field), getattr(config, field), field
+        if old != new:
             if isinstance(old, dict) and isinstance(new, dict):
                 # What an older earmark did not know was as it is by default: settings were read so.
                 old = {**new, **old}
@@ -130,7 +129,7 @@ def require_same(run: RunDirectory, config: Mapping[str, Any], keys: Sequence[st
 
 def _fit(
     run: RunDirectory,
-    config: Mapping[str, Any],
+    config: ClassifierConfig,
     settings: ClassifierSettings,
     training: Sounds,
     validation: Sounds,
@@ -141,13 +140,13 @@ def _fit(
     """The training itself; returns the averaged weights."""
     samples = samples_of(settings.window, settings.sample_rate)
     with new_weights(settings.seed, exact=settings.exact):
-        model, analysis = build(config)
+        model = config.build()
     if settings.exact:
         model.double()
     else:
         # Twice as fast on CPUs.
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    judged, _ = build(config)
+    judged = config.build()
 
     def batch_of(epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         random = np.random.default_rng([settings.seed, epoch])
@@ -159,18 +158,18 @@ def _fit(
                 settings=settings,
                 random=random,
                 model=model,
-                analysis=analysis,
+                analysis=config.analysis,
             )
 
     def loss_of(batch: tuple[torch.Tensor, torch.Tensor], _progress: float) -> torch.Tensor:
-        return task_loss(model.from_logmel(batch[0]), batch[1], config["task"], settings.label_smoothing)
+        return task_loss(model.from_logmel(batch[0]), batch[1], config.task, settings.label_smoothing)
 
     def evaluate(weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
         if not validation.clips:
             return {}
         judged.load_state_dict(weights)
-        scores = score(judged.eval(), analysis, validation.waveforms, samples, config["task"])
-        return judge(scores, torch.from_numpy(validation.targets), config["task"])
+        scores = score(judged.eval(), config.analysis, validation.waveforms, samples, config.task)
+        return judge(scores, torch.from_numpy(validation.targets), config.task)
 
     return fit(
         run,

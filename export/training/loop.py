@@ -20,7 +20,7 @@ from ...progress import Progress
 from ..sources.run.directory import RunDirectory
 
 # One record an epoch.
-OnEpoch = Callable[[Mapping[str, Any]], None]
+OnEpoch = Callable[[Mapping[str, float]], None]
 
 
 @contextmanager
@@ -147,7 +147,7 @@ def fit(
         _round(model)
     average = AveragedWeights(model, ema_decay)
     best: dict[str, torch.Tensor] = {}
-    rows: list[dict[str, Any]] = []
+    rows: list[Mapping[str, float]] = []
     saved = run.read_state()
     if saved is not None:
         try:
@@ -202,7 +202,7 @@ def fit(
     return {name: v.cpu().float() if v.is_floating_point() else v.cpu() for name, v in chosen.items()}
 
 
-def _best_epoch(rows: Sequence[Mapping[str, Any]]) -> int:
+def _best_epoch(rows: Sequence[Mapping[str, float]]) -> int:
     """Index of the epoch with the most merit; the last one where merit is not looked at, -1 before any."""
     if not rows or "merit" not in rows[-1]:
         return len(rows) - 1
@@ -230,7 +230,7 @@ def _epoch(
     exact: bool,
     batch_of: Callable[[int], Iterable[Any]],
     loss_of: Callable[[Any, float], torch.Tensor],
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """One pass over the data; returns the start of its metrics record."""
     started = time.perf_counter()
     total, rate = 0.0, lr

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from ...errors import DataError, DeviceError, RunError
-from ...evaluation.data.folder import list_sounds, load_sound, split_sounds
+from ...evaluation.data.folder import Unreadable, list_sounds, load_sound, split_sounds
 from ...runtime.audio.listing import list_sound_files
 from ..source.source import Source
+from ..sources.run.config import ClassifierConfig
 from ..sources.run.directory import RunDirectory
 from .settings import ClassifierSettings, ExplainerSettings, SplitSettings, from_record
 from .sounds import FloatArray, Sounds, load_split, split_by
@@ -27,9 +28,17 @@ class Parts:
     training: Sounds
     stopping: Sounds
     validation: Sounds
-    unreadable: list[Any]
+    unreadable: list[Unreadable]
     # Folders that could not be listed: (name, why).
     locked: list[tuple[str, str]]
+
+    def counts(self) -> dict[str, int]:
+        """How many clips there are in each part."""
+        return {
+            "training": len(self.training.clips),
+            "stopping": len(self.stopping.clips),
+            "validation": len(self.validation.clips),
+        }
 
 
 def opened_source(source: str | Path | Source, out: str | Path | None) -> tuple[Path, Source]:
@@ -66,7 +75,7 @@ def classifier_split(run: Path) -> SplitSettings | None:
     directory = RunDirectory(run, "classifier")
     if not directory.config_path.is_file():
         return None
-    return from_record(ClassifierSettings, directory.read_config()["training"])
+    return from_record(ClassifierSettings, directory.read_config(ClassifierConfig).training)
 
 
 def recordings(folder: Path, sample_rate: int) -> list[FloatArray]:

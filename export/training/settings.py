@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -135,12 +136,12 @@ class LmacSettings(ExplainerSettings):
 Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
-def to_record(settings: DataclassInstance) -> dict[str, Any]:
+def to_record(settings: DataclassInstance) -> dict[str, object]:
     """The settings as JSON-ready values."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()}
 
 
-def from_record(kind: type[Settings], record: dict[str, Any]) -> Settings:
+def from_record(kind: type[Settings], record: Mapping[str, object]) -> Settings:
     """The settings that `to_record` wrote. Raises RunError for fields that are strange or damaged."""
     known = {field.name for field in fields(kind)}
     strange = sorted(set(record) - known)

@@ -82,6 +82,9 @@ class AnalysisSpec(Record, frozen=True, kw_only=True):
 
 
 Aggregation = Literal["mean", "max"]
+Task = Literal["single_label", "multi_label"]
+Level = Literal["none", "peak", "signed_peak"]
+MaskTargets = Literal["predicted", "any"]
 
 
 def aggregate_of(task: str) -> Aggregation:
@@ -188,19 +191,19 @@ class Manifest(Record, frozen=True, kw_only=True):
     schema_version: Positive
     bundle_id: Name
     name: Name
-    task: Literal["single_label", "multi_label"]
+    task: Task
     labels: Annotated[list[Name], msgspec.Meta(min_length=1)]
     sample_rate: Annotated[int, msgspec.Meta(ge=1000, le=768000)]
     window: WindowSpec
     # Gain of the model's own pipeline, applied once by the runtime, never to a masked sound:
     # "signed_peak" divides by the signed maximum (SpeechBrain's recipe), "peak" by the absolute one.
-    level: Literal["none", "peak", "signed_peak"] = "none"
+    level: Level = "none"
     analysis: AnalysisSpec
     # Where a masked sound can re-enter. "spectrogram": the classifier eats the analysis STFT
     # [B, T, F, 2]; "waveform": the front end makes features of its own.
     rescore: Literal["spectrogram", "waveform"]
     # Whom a decoder can speak for; None without a decoder.
-    mask_targets: Literal["predicted", "any"] | None = None
+    mask_targets: MaskTargets | None = None
     stages: list[StageSpec]
     explainers: list[str]
     feature_map: FeatureMapSpec | None = None

@@ -105,10 +105,11 @@ def test_records_to_a_device(capfd):
 def test_a_run(tmp_path):
     import torch
 
+    from earmark.export.sources.run.config import Config
     from earmark.export.sources.run.directory import RunDirectory
 
     run = RunDirectory(tmp_path, "classifier")
-    run.write_config({})
+    run.write_config(Config())
     with limited(1000):
         refused(lambda: run.write_weights({"w": torch.zeros(1000)}), run.weights_path)
         refused(lambda: run.write_state({"w": torch.zeros(1000)}, {}), run.resume_path)

@@ -9,14 +9,15 @@ import torch
 
 from ....errors import SourceError
 from ...graphs.stft import masked
-from ...models.decoders import Decoder, DecoderForm, read_form
+from ...models.decoders import Decoder, DecoderForm
 from ...source.source import Reference, Source, fingerprint
+from .config import DecoderConfig
 from .directory import RunDirectory
 
 
 def read_trained(run: RunDirectory) -> tuple[DecoderForm, Decoder]:
     """The run's decoder, filled and frozen. Raises RunError where it is missing, unfinished or damaged."""
-    form = read_form(run.read_config().get("decoder"))
+    form = run.read_config(DecoderConfig).decoder
     decoder = form.build()
     run.fill(decoder)
     return form, decoder
@@ -25,8 +26,8 @@ def read_trained(run: RunDirectory) -> tuple[DecoderForm, Decoder]:
 def with_decoder(source: Source, run: RunDirectory) -> Source:
     """The source with the run's decoder. Raises SourceError where it was trained over another classifier."""
     form, decoder = read_trained(run)
-    config = run.read_config()
-    if config.get("classifier_sha256") != fingerprint(source):
+    config = run.read_config(DecoderConfig)
+    if config.classifier_sha256 != fingerprint(source):
         raise SourceError(
             f"{run.weights_path}: was trained over another classifier than {source.name}; train the "
             "decoder again"
@@ -34,14 +35,13 @@ def with_decoder(source: Source, run: RunDirectory) -> Source:
     strange = [name for name in form.inputs if name not in source.taps and name not in {"stft", "target"}]
     if strange:
         raise SourceError(f"{run.config_path}: reads {', '.join(strange)}, which {source.name} does not show")
-    figures = {f"validation_{name}": value for name, value in config.get("validation", {}).items()}
     return replace(
         source,
         decoder=decoder,
         decoder_taps=form.inputs,
-        mask_targets=config.get("mask_targets", "predicted"),
+        mask_targets=config.mask_targets,
         reference=_reference(source, form, decoder),
-        evaluation={**source.evaluation, **figures},
+        evaluation={**source.evaluation, **config.figures("validation")},
     )
 
 

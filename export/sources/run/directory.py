@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
@@ -26,10 +27,10 @@ from torch import nn
 
 from ....errors import RunError
 from ....prototypes_index.atomic import write_whole
+from .config import FORMAT, VERSION, AnyConfig, Config
 
-FORMAT = "earmark-run"
-VERSION = 1
-
+# One line of the metrics: the number of the epoch (or round), its loss and figures, and what it was of.
+Row = Mapping[str, float | str]
 Part = Literal["classifier", "decoder", "interpreter", "apex"]
 _CONFIGS: dict[Part, str] = {
     "classifier": "config.json",
@@ -71,28 +72,34 @@ class RunDirectory:
         """Whether the part's training was ever started here."""
         return self.config_path.exists() or self.weights_path.exists()
 
-    def read_config(self) -> dict[str, Any]:
-        """The part's config. Raises RunError where it is missing, damaged, or from a newer earmark."""
+    def read_config(self, kind: type[AnyConfig]) -> AnyConfig:
+        """The part's config, as the class that describes it.
+
+        Raises RunError where it is missing, damaged, or from a newer earmark.
+        """
         try:
-            config = json.loads(self.config_path.read_text(encoding="utf-8"))
+            document = msgspec.json.decode(self.config_path.read_bytes())
         except FileNotFoundError as error:
             raise RunError(f"{self.config_path}: not there, so this is no run directory") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
             raise RunError(f"{self.config_path}: cannot be read ({error})") from error
-        if not isinstance(config, dict) or config.get("format") != FORMAT:
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise RunError(f"{self.config_path}: not the config of an earmark run")
-        if not isinstance(config.get("version"), int) or config["version"] > VERSION:
+        version = document.get("version")
+        if not isinstance(version, int) or version > VERSION:
             raise RunError(
-                f"{self.config_path}: version {config.get('version')!r}, and this earmark reads up to "
-                f"{VERSION}; install a newer earmark"
+                f"{self.config_path}: version {version!r}, and this earmark reads up to {VERSION}; install a "
+                "newer earmark"
             )
-        return config
+        try:
+            return msgspec.convert(document, kind)
+        except msgspec.ValidationError as error:
+            raise RunError(f"{self.config_path} is damaged or of an older earmark ({error})") from error
 
-    def write_config(self, config: Mapping[str, Any]) -> None:
-        """Write the part's config (format and version are added)."""
+    def write_config(self, config: Config) -> None:
+        """Write the part's config."""
         self.path.mkdir(parents=True, exist_ok=True)
-        whole = {"format": FORMAT, "version": VERSION, **config}
-        text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(msgspec.to_builtins(config), indent=2, ensure_ascii=False, allow_nan=False)
         write_whole(self.config_path, f"{text}\n".encode())
 
     def write_weights(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -127,7 +134,7 @@ class RunDirectory:
             raise RunError(f"{self.weights_path}: does not fit {self.config_path.name}: {detail}") from error
         model.eval().requires_grad_(requires_grad=False)
 
-    def write_state(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+    def write_state(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, object]) -> None:
         """Write all that a resumed training needs: tensors and a JSON record, in one file."""
         content = save({k: v.contiguous() for k, v in tensors.items()}, {"state": json.dumps(state)})
         write_whole(self.resume_path, content)
@@ -144,18 +151,22 @@ class RunDirectory:
             raise RunError(f"{self.resume_path}: damaged ({error}); start the training again") from error
         return tensors, state
 
-    def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def write_metrics(self, rows: Sequence[Row]) -> None:
         """Write the metrics file: one JSON object a line, one line an epoch."""
         text = "".join(json.dumps(row) + "\n" for row in rows)
         write_whole(self.metrics_path, text.encode())
 
-    def read_metrics(self) -> list[dict[str, Any]]:
+    def read_metrics(self) -> list[Row]:
         """The metrics, one record an epoch; empty where there are none."""
         if not self.metrics_path.is_file():
             return []
-        return [json.loads(line) for line in self.metrics_path.read_text(encoding="utf-8").splitlines()]
+        try:
+            rows = [json.loads(line) for line in self.metrics_path.read_text(encoding="utf-8").splitlines()]
+            return msgspec.convert(rows, list[Row])
+        except (ValueError, msgspec.ValidationError) as error:
+            raise RunError(f"{self.metrics_path}: damaged ({error}); train the {self.part} again") from error
 
-    def plot(self, rows: Sequence[Mapping[str, Any]], curves: Mapping[str, Sequence[str]]) -> None:
+    def plot(self, rows: Sequence[Row], curves: Mapping[str, Sequence[str]]) -> None:
         """Draw `<part>_loss.png`: one panel for each entry of `curves`, titled by its key."""
         import io
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 import numpy as np
 import torch
+from msgspec import UNSET
 
 from ....errors import BundleError, RunError, SourceError
-from ....runtime.bundle.manifest import AnalysisSpec, ComponentSpec, ComponentsSpec
+from ....runtime.bundle.manifest import AnalysisSpec, ComponentsSpec
 from ....runtime.bundle.npz import read_arrays
 from ...graphs.stft import stft
 from ...models.interpreter import ByDesign, Interpreter
-from ...models.interpreters import InterpreterForm, read_form
+from ...models.interpreters import InterpreterForm
 from ...source.exportable import FloatArray
 from ...source.source import Reference, Source, fingerprint, without_decoder
+from .config import InterpreterConfig
 from .directory import RunDirectory
 
 DICTIONARY = "dictionary.npz"
@@ -30,11 +31,8 @@ def read_dictionary(run: RunDirectory, source: Source) -> tuple[FloatArray, Floa
     Raises RunError where it is missing, damaged, or was learnt on another spectrogram than the source's.
     """
     path = run.path / DICTIONARY
-    record = run.read_config().get("dictionary")
-    try:
-        learnt = (int(record["sample_rate"]), AnalysisSpec(**record["analysis"]))  # type: ignore[index]
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{run.config_path}: says no spectrogram of its dictionary; train it again") from error
+    record = run.read_config(InterpreterConfig).dictionary
+    learnt = (record.sample_rate, record.analysis)
     if learnt != (source.sample_rate, source.analysis):
         raise RunError(
             f"{path}: was learnt on {spectrogram_of(*learnt)}, but {source.name} hears "
@@ -68,9 +66,9 @@ def with_interpreter(source: Source, run: RunDirectory) -> Source:
     By design there is neither a decoder, which would speak for another classifier, nor an additive account.
     Raises SourceError where it was trained over another classifier, RunError where it is not whole.
     """
-    config = run.read_config()
-    form, by_design = read_form(config.get("interpreter")), bool(config.get("by_design"))
-    if config.get("classifier_sha256") != fingerprint(source):
+    config = run.read_config(InterpreterConfig)
+    form = config.interpreter
+    if config.classifier_sha256 != fingerprint(source):
         raise SourceError(
             f"{run.weights_path}: was trained over another classifier than {source.name}; train the "
             "interpreter again"
@@ -82,22 +80,31 @@ def with_interpreter(source: Source, run: RunDirectory) -> Source:
     if values.shape[1] != form.components:
         raise RunError(f"{run.config_path}: says {form.components} components, its dictionary has others")
     interpreter = form.build()
-    if by_design:
+    if config.by_design:
         run.fill(ByDesign(source.classifier, interpreter, list(source.taps), form.inputs))
         interpreter.eval()
         source = as_designed(source, form, interpreter)
     else:
         run.fill(interpreter)
-    figures = {f"interpreter_{name}": value for name, value in config.get("validation", {}).items()}
-    spec, arrays = _components(source, values, interpreter, config, by_design=by_design)
+    if config.facts is UNSET:
+        raise RunError(f"{run.config_path} is incomplete or damaged; train the interpreter again")
+    spec = ComponentsSpec(
+        count=int(values.shape[1]),
+        sample_rate=source.sample_rate,
+        analysis=source.analysis,
+        threshold=config.threshold,
+        by_design=config.by_design,
+        components=config.facts,
+    )
+    theta = interpreter.weight.detach().numpy().astype(np.float32)
     return replace(
         source,
         interpreter=interpreter,
         interpreter_taps=form.inputs,
         components=spec,
-        dictionary=arrays,
+        dictionary={"dictionary": values, "theta": theta},
         reference=replace(source.reference, interpreted=interpreted(source, form.inputs, interpreter)),
-        evaluation={**source.evaluation, **figures},
+        evaluation={**source.evaluation, **config.figures("interpreter")},
     )
 
 
@@ -142,24 +149,3 @@ def interpreted(
         return made
 
     return answer
-
-
-def _components(
-    source: Source, values: FloatArray, interpreter: Interpreter, config: dict[str, Any], *, by_design: bool
-) -> tuple[ComponentsSpec, dict[str, FloatArray]]:
-    """The manifest's part, and dictionary.npz's arrays. Raises RunError where the config is damaged."""
-    try:
-        facts = msgspec.convert(config["facts"], list[ComponentSpec])
-        threshold = float(config["threshold"])
-    except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
-        raise RunError(f"the run's interpreter.json is incomplete or damaged ({error})") from error
-    spec = ComponentsSpec(
-        count=int(values.shape[1]),
-        sample_rate=source.sample_rate,
-        analysis=source.analysis,
-        threshold=threshold,
-        by_design=by_design,
-        components=facts,
-    )
-    theta = interpreter.weight.detach().numpy().astype(np.float32)
-    return spec, {"dictionary": values, "theta": theta}

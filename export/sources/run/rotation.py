@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from msgspec import UNSET
+
 from ....errors import RunError, SourceError
 from ...graphs.heads import Array, LearntRotation
 from ...source.source import Source, fingerprint
+from .config import ApexConfig
 from .directory import Part, RunDirectory
 
 # Of a run directory: the folder that U is kept in, and its name there.
@@ -29,8 +32,8 @@ def read_rotation(run: RunDirectory) -> Array:
 def with_apex(source: Source, folder: Path) -> Source:
     """The source with the U in `folder`. Raises SourceError where it was learnt over another classifier."""
     run = RunDirectory(folder, PART)
-    rotation, config = read_rotation(run), run.read_config()
-    if config.get("classifier_sha256") != fingerprint(source):
+    rotation, config = read_rotation(run), run.read_config(ApexConfig)
+    if config.classifier_sha256 != fingerprint(source):
         raise SourceError(
             f"{run.weights_path}: was learnt over another classifier than {source.name}; run earmark train "
             "apex again"
@@ -39,8 +42,8 @@ def with_apex(source: Source, folder: Path) -> Source:
         raise SourceError(
             f"{run.weights_path}: is no U of {source.name}'s channels; run earmark train apex again"
         )
-    if "report" not in config:
+    if config.report is UNSET:
         raise SourceError(
             f"{folder}: the training of U is not finished; go on with earmark train apex --resume"
         )
-    return replace(source, apex=LearntRotation(rotation, config["report"]))
+    return replace(source, apex=LearntRotation(rotation, config.report))

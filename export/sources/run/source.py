@@ -10,10 +10,11 @@ from ....errors import RunError, SourceError
 from ....runtime.audio.lengths import samples_of
 from ....runtime.bundle.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec, aggregate_of
 from ...graphs.stft import StftFrontend, stft
-from ...models.compact_classifier import STRIDE, CompactClassifier, build
+from ...models.compact_classifier import STRIDE, CompactClassifier
 from ...models.mel import mel_bands
 from ...models.scales import Scale, mel_rows
 from ...source.source import Reference, Source
+from .config import ClassifierConfig
 from .decoder import with_decoder
 from .directory import RunDirectory
 from .interpreter import with_interpreter
@@ -41,34 +42,33 @@ def load(path: str | Path, *, decoder: bool = True, interpreter: bool = True, ap
 
 def _load(folder: Path, *, decoder: bool, interpreter: bool, apex: bool) -> Source:
     run = RunDirectory(folder, "classifier")
-    config = run.read_config()
-    classifier, analysis = build(config)
+    config = run.read_config(ClassifierConfig)
+    classifier, analysis = config.build(), config.analysis
     run.fill(classifier)
-    mels, rate, window = config["classifier"]["mels"], config["sample_rate"], float(config["window_seconds"])
+    mels, rate, window = config.classifier.mels, config.sample_rate, config.window_seconds
     samples, rows = samples_of(window, rate), mels // STRIDE
     taps: dict[str, list[int | str]] = {"logmel": ["batch", "frames", mels]}
     for scale, (name, width) in enumerate(zip(MAPS, classifier.widths, strict=True)):
         frames = f"frames_{2**scale}" if scale else "frames"
         taps[name] = ["batch", width, frames, mels // 2**scale]
-    several = config.get("task") == "multi_label"
     source = Source(
-        name=config["name"],
-        labels=list(config["labels"]),
-        task="multi_label" if several else "single_label",
+        name=config.name,
+        labels=config.labels,
+        task=config.task,
         sample_rate=rate,
         # Shorter sound was padded to the window in training, and is when it is explained.
         window=WindowSpec(
             seconds=samples / rate,
             hop_seconds=window / 2,
             minimum_seconds=samples / rate,
-            aggregate=aggregate_of("multi_label" if several else "single_label"),
+            aggregate=aggregate_of(config.task),
         ),
         analysis=analysis,
         frontend=StftFrontend(analysis),
         classifier=classifier,
         taps=taps,
         reference=_reference(classifier, analysis),
-        level=config["level"],
+        level=config.level,
         scales=[
             Scale(
                 tap=name,
@@ -91,9 +91,9 @@ def _load(folder: Path, *, decoder: bool, interpreter: bool, apex: bool) -> Sour
         head_weight=classifier.head.weight.detach(),
         head_bias=classifier.head.bias.detach(),
         evaluation=_evaluation(folder),
-        description=f"Compact CNN on log-mel, {len(config['labels'])} classes, trained with earmark train.",
-        licence=str(config.get("licence", "")),
-        attribution=str(config.get("attribution", "")),
+        description=f"Compact CNN on log-mel, {len(config.labels)} classes, trained with earmark train.",
+        licence=config.licence,
+        attribution=config.attribution,
     )
     decoder_run, interpreter_run = RunDirectory(folder, "decoder"), RunDirectory(folder, "interpreter")
     if decoder and decoder_run.begun:

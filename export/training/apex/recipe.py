@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import onnx
 import torch
 
@@ -27,6 +28,7 @@ from ....runtime.methods.prototypes.method import model_hash
 from ...graphs.embeddings import embeddings_model
 from ...graphs.heads import Head, facts_in
 from ...prototypes.build import IndexReport, index_bundle
+from ...sources.run.config import ApexConfig
 from ...sources.run.directory import RunDirectory
 from ...sources.run.rotation import FOLDER, PART, U, read_rotation
 from ..over_source import classifier_split
@@ -87,12 +89,12 @@ def train_apex(
         manifest = bundle.manifest
         head, dims = _facts(bundle)
         sounds = _sounds(Path(data), path, manifest, settings, is_bundle=is_bundle, strict=strict)
-        config = {
-            "model_sha256": model_hash(manifest) if is_bundle else "",
-            "classifier_sha256": classifier,
-            "training": to_record(settings),
-            "clips": {"train": len(sounds.train), "held_out": len(sounds.held_out)},
-        }
+        config = ApexConfig(
+            model_sha256=model_hash(manifest) if is_bundle else "",
+            classifier_sha256=classifier,
+            training=to_record(settings),
+            clips={"train": len(sounds.train), "held_out": len(sounds.held_out)},
+        )
         if resume and run.config_path.exists():
             _require_same(run, config)
         else:
@@ -106,7 +108,7 @@ def train_apex(
         embeddings_model(graph, _spec(manifest), dims[0], head, rotation, attention_dims=dims[1])
         report = report_of(bundle, graph, head, rotation, sounds.train, parts, settings)
         report["seconds"] = round(sum(float(row["seconds"]) for row in run.read_metrics()), 1)
-        run.write_config({**config, "report": report})
+        run.write_config(msgspec.structs.replace(config, report=report))
         index = None
         if is_bundle:
             index = _publish(path, Path(data), graph, report, sounds, device, audio=audio, strict=strict)
@@ -188,15 +190,15 @@ def _sounds(
     )
 
 
-def _require_same(run: RunDirectory, config: Mapping[str, Any]) -> None:
-    held = run.read_config()
-    for key, text in (
+def _require_same(run: RunDirectory, config: ApexConfig) -> None:
+    held = run.read_config(ApexConfig)
+    for field, text in (
         ("model_sha256", "another model"),
         ("classifier_sha256", "another classifier"),
         ("training", "other settings"),
         ("clips", "other sounds"),
     ):
-        if held.get(key) != config[key]:
+        if getattr(held, field) != getattr(config, field):
             raise RunError(f"{run.path}: was begun with {text}; start anew in another folder (-o)")
 
 

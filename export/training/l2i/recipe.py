@@ -17,9 +17,10 @@ from ....runtime.audio.lengths import longest_window
 from ...graphs.stft import stft
 from ...models.component_facts import component_facts
 from ...models.interpreter import Interpreter
-from ...models.interpreters import InterpreterForm, read_form
+from ...models.interpreters import InterpreterForm
 from ...source.exportable import FloatArray
 from ...source.source import Source, fingerprint
+from ...sources.run.config import DictionaryRecord, InterpreterConfig, InterpreterTraining
 from ...sources.run.directory import RunDirectory
 from ...sources.run.interpreter import as_designed, read_dictionary
 from ..classifier import require_same
@@ -85,24 +86,20 @@ def train_l2i(
     # By design all training clips are learnt from, as the classifier did, and the last epoch is taken.
     split = replace(settings, stop_fraction=0.0) if settings.by_design else settings
     parts = sounds_over(data, run_path, opened, split, strict=strict, quiet=quiet)
-    started: dict[str, Any] = {
-        "by_design": settings.by_design,
-        "classifier_sha256": fingerprint(opened),
-        "training": to_record(settings),
-        "start": None if start is None else Path(start).name,
-        "clips": {
-            "training": len(parts.training.clips),
-            "stopping": len(parts.stopping.clips),
-            "validation": len(parts.validation.clips),
-        },
-    }
+    started = InterpreterTraining(
+        by_design=settings.by_design,
+        classifier_sha256=fingerprint(opened),
+        training=to_record(settings),
+        start=None if start is None else Path(start).name,
+        clips=parts.counts(),
+    )
     if resume and run.config_path.exists():
         require_same(run, started, ("by_design", "classifier_sha256", "clips", "training", "start"))
     else:
         learnt = _dictionary(start or dictionary, opened, parts.training, settings, quiet=quiet)
         _write_beginning(run, opened, learnt, settings, started)
-    config = run.read_config()
-    form, threshold = read_form(config.get("interpreter")), float(config["threshold"])
+    config = run.read_config(InterpreterConfig)
+    form, threshold = config.interpreter, config.threshold
     values, scale = read_dictionary(run, opened)
     # Before the classifier moves to where it is trained.
     own_cost, classifier_cost = cost(opened, form)
@@ -137,16 +134,16 @@ def train_l2i(
     finally:
         opened.classifier.load_state_dict(untouched)
     rounded = {name: round(value, 6) for name, value in figures.items()}
-    run.write_config({**run.read_config(), "facts": msgspec.to_builtins(facts), "validation": rounded})
+    run.write_config(msgspec.structs.replace(config, facts=facts, validation=rounded))
     if not run.weights_path.exists():
         run.write_weights(weights)
     return {
         "clips": len(parts.training.clips),
         "validation_clips": len(parts.validation.clips),
         **faults(parts.unreadable, parts.locked),
-        "silent": list(config["dictionary"]["silent"]),
+        "silent": config.dictionary.silent,
         "components": form.components,
-        "dictionary_error": config["dictionary"]["error"],
+        "dictionary_error": config.dictionary.error,
         "epochs": len(run.read_metrics()),
         "parameters": sum(p.numel() for p in interpreter.parameters()),
         "multiply_adds": own_cost,
@@ -167,7 +164,7 @@ def _dictionary(
                 f"{other.path}: its dictionary has {values.shape[1]} components, not {settings.components}; "
                 "leave --components out"
             )
-        return Dictionary(values, scale, float(other.read_config()["dictionary"]["error"]))
+        return Dictionary(values, scale, other.read_config(InterpreterConfig).dictionary.error)
     bar = Progress(len(training.clips), "learning the dictionary", quiet=quiet)
 
     def spectra() -> Iterator[tuple[str, FloatArray]]:
@@ -196,17 +193,20 @@ def _beginning(
     if start is None:
         return interpreter
     other = RunDirectory(Path(start), "interpreter")
-    config = other.read_config()
-    theirs = read_form(config.get("interpreter"))
-    if config.get("by_design") or theirs != form:
-        what = "one by design" if config.get("by_design") else "of another form or over other feature maps"
+    config = other.read_config(InterpreterConfig)
+    if config.by_design or config.interpreter != form:
+        what = "one by design" if config.by_design else "of another form or over other feature maps"
         raise RunError(f"{other.config_path}: its interpreter is {what}; begin with one like this, post-hoc")
     other.fill(interpreter)
     return interpreter.requires_grad_(requires_grad=True)
 
 
 def _write_beginning(
-    run: RunDirectory, source: Source, learnt: Dictionary, settings: L2iSettings, started: dict[str, Any]
+    run: RunDirectory,
+    source: Source,
+    learnt: Dictionary,
+    settings: L2iSettings,
+    started: InterpreterTraining,
 ) -> None:
     """The run's dictionary, its plot, and the config that the training goes by."""
     form = interpreter_form(source, learnt.components, settings.interpreter, settings.width)
@@ -214,20 +214,18 @@ def _write_beginning(
     if learnt.curve:
         plot_curve(learnt, run.path / "dictionary_error.png")
     usual = 0.3 if source.task == "multi_label" else 0.2
-    record = {
-        "sample_rate": source.sample_rate,
-        "analysis": msgspec.to_builtins(source.analysis),
-        "error": round(learnt.error, 6),
-        "curve": [[k, round(error, 6)] for k, error in learnt.curve],
-        "silent": learnt.silent,
-    }
+    record = DictionaryRecord(
+        sample_rate=source.sample_rate,
+        analysis=source.analysis,
+        error=round(learnt.error, 6),
+        curve=[(k, round(error, 6)) for k, error in learnt.curve],
+        silent=learnt.silent,
+    )
+    threshold = usual if settings.threshold is None else settings.threshold
     run.write_config(
-        {
-            "interpreter": msgspec.to_builtins(form),
-            "dictionary": record,
-            "threshold": usual if settings.threshold is None else settings.threshold,
-            **started,
-        }
+        InterpreterConfig(
+            **msgspec.structs.asdict(started), interpreter=form, dictionary=record, threshold=threshold
+        )
     )
 
 

@@ -14,6 +14,7 @@ from ....errors import RunError
 from ...models.compact_decoder import CompactDecoder
 from ...models.decoders import Decoder, DecoderForm
 from ...source.source import Source, fingerprint
+from ...sources.run.config import DecoderConfig
 from ...sources.run.directory import RunDirectory
 from ..classifier import require_same
 from ..forms import cost, decoder_form
@@ -71,17 +72,13 @@ def train_lmac(
     listener = Listener(opened, exact=settings.exact, device=where)
     noises = [] if noise is None else recordings(Path(noise), opened.sample_rate)
     parts = sounds_over(data, run_path, opened, settings, strict=strict, quiet=quiet)
-    config: dict[str, Any] = {
-        "decoder": msgspec.to_builtins(form),
-        "mask_targets": settings.targets,
-        "classifier_sha256": fingerprint(opened),
-        "training": to_record(settings),
-        "clips": {
-            "training": len(parts.training.clips),
-            "stopping": len(parts.stopping.clips),
-            "validation": len(parts.validation.clips),
-        },
-    }
+    config = DecoderConfig(
+        decoder=form,
+        mask_targets=settings.targets,
+        classifier_sha256=fingerprint(opened),
+        training=to_record(settings),
+        clips=parts.counts(),
+    )
     if resume and run.config_path.exists():
         require_same(run, config, ("classifier_sha256", "clips", "training"))
     else:
@@ -96,7 +93,8 @@ def train_lmac(
     figures = judge(listener, trained, form, validation)
     for name, value in judge(listener, trained, form, validation, threshold=0.5).items():
         figures[f"thresholded_{name}"] = value
-    run.write_config({**run.read_config(), "validation": {k: round(v, 6) for k, v in figures.items()}})
+    rounded = {name: round(value, 6) for name, value in figures.items()}
+    run.write_config(msgspec.structs.replace(run.read_config(DecoderConfig), validation=rounded))
     return {
         "clips": len(parts.training.clips),
         "validation_clips": len(validation),

@@ -1,0 +1,112 @@
+"""The configs of a run directory, a class a part: each is decoded and validated in one step.
+
+What is not there yet, as figures before the end of a training, is UNSET and has no key in the file.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from ....runtime.bundle.manifest import AnalysisSpec, ComponentSpec, Level, MaskTargets, Task
+from ...models.compact_classifier import ClassifierForm, CompactClassifier
+from ...models.decoders import DecoderForm
+from ...models.interpreters import InterpreterForm
+
+FORMAT: Literal["earmark-run"] = "earmark-run"
+VERSION = 1
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """What the configs of all parts hold.
+
+    training: the settings, as `training.settings.to_record` writes them; they belong to the recipe
+    clips: how many there were, by what they were for
+    """
+
+    format: Literal["earmark-run"] = FORMAT
+    version: int = VERSION
+    training: dict[str, object] = {}
+    clips: dict[str, int] = {}
+
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+
+class ClassifierConfig(Config, frozen=True, kw_only=True):
+    """config.json: labels in the order of the logits, the sound that is heard, the architecture."""
+
+    name: str
+    labels: list[str]
+    task: Task = "single_label"
+    sample_rate: int
+    window_seconds: float
+    level: Level
+    analysis: AnalysisSpec
+    classifier: ClassifierForm
+    unreadable: list[str] = []
+    licence: str = ""
+    attribution: str = ""
+
+    def build(self) -> CompactClassifier:
+        """The untrained classifier. Raises RunError where the config does not fit together."""
+        return self.classifier.build(self.analysis.n_fft, self.sample_rate, len(self.labels))
+
+
+class OverClassifier(Config, frozen=True, kw_only=True):
+    """A part that was trained over a classifier, known by its fingerprint."""
+
+    classifier_sha256: str
+    validation: dict[str, float] | UnsetType = UNSET
+
+    def figures(self, prefix: str) -> dict[str, float]:
+        """The figures on the validation clips, named as the bundle has them."""
+        measured = {} if self.validation is UNSET else self.validation
+        return {f"{prefix}_{name}": value for name, value in measured.items()}
+
+
+class DecoderConfig(OverClassifier, frozen=True, kw_only=True):
+    """decoder.json: the form of the decoder, and whom its masks speak for."""
+
+    decoder: DecoderForm
+    mask_targets: MaskTargets = "predicted"
+
+
+class DictionaryRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How the dictionary of an interpreter was learnt.
+
+    error: |X - W H| / |X| on the training clips; curve: (components, error) of those tried
+    silent: clips that were left out
+    """
+
+    sample_rate: int
+    analysis: AnalysisSpec
+    error: float
+    curve: list[tuple[int, float]] = []
+    silent: list[str] = []
+
+
+class InterpreterTraining(OverClassifier, frozen=True, kw_only=True):
+    """What the training of an interpreter is begun with. start: the run it goes on from, by name."""
+
+    by_design: bool = False
+    start: str | None = None
+
+
+class InterpreterConfig(InterpreterTraining, frozen=True, kw_only=True):
+    """interpreter.json: the form, the dictionary, from which relevance on a component is selected."""
+
+    interpreter: InterpreterForm
+    dictionary: DictionaryRecord
+    threshold: float
+    facts: list[ComponentSpec] | UnsetType = UNSET
+
+
+class ApexConfig(Config, frozen=True, kw_only=True):
+    """apex.json: over which model or classifier U was learnt ("" where it is the other), and its report."""
+
+    model_sha256: str = ""
+    classifier_sha256: str = ""
+    report: dict[str, Any] | UnsetType = UNSET
