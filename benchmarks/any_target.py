@@ -78,7 +78,7 @@ def ask(bundle: Path, data: Path, *, fold: int | None = None, pairs: int = 120, 
         amplitude = np.abs(as_complex(heard.stft))
         for asked, rest in ((one, other), (other, one)):
             target = labels.index(asked.label)
-            mask = engine.mask_of(heard, target)
+            mask = engine.window_mask("mask", heard, target)
             gains = gain(mask, amplitude)
             kept = [float(((np.abs(forward(waves[c.name], spec)) * gains) ** 2).sum()) for c in (asked, rest)]
             whole = [float((np.abs(forward(waves[c.name], spec)) ** 2).sum()) for c in (asked, rest)]

@@ -41,8 +41,8 @@ from earmark.export.bundle.write import write_bundle
 from earmark.export.prototypes.build import index_bundle
 from earmark.prototypes_index.atomic import HIDDEN
 from earmark.runtime.audio.lengths import samples_of
-from earmark.runtime.bundle.open import Bundle
-from earmark.runtime.methods.prototypes.method import open_generation
+from earmark.runtime.methods.prototypes.generation import open_generation
+from earmark.runtime.opening import open_bundle
 
 CHANGES = {"os.rename", "os.link", "os.mkdir", "os.rmdir", "os.remove", "os.truncate", "earmark.exchange"}
 # The case's folder -> what a look at it says: "old", "new", or what is wrong.
@@ -72,12 +72,12 @@ def look_at_bundle(folder: Path) -> str:
     """The bundle opens with every hash, and is called old or new."""
     if not (folder / "bundle").exists():
         return "none"
-    return Bundle.open(folder / "bundle", examine=True).manifest.name
+    return open_bundle(folder / "bundle", examine=True).manifest.name
 
 
 def look_at_index(folder: Path) -> str:
     """The bundle opens, and its generation has the old clips or the new."""
-    bundle = Bundle.open(folder / "bundle", examine=True)
+    bundle = open_bundle(folder / "bundle", examine=True)
     sources = open_generation(bundle.path, bundle.manifest).info.sources
     return {6: "old", 8: "new"}.get(sources, f"{sources} sounds")
 

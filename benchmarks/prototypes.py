@@ -28,7 +28,7 @@ from earmark.evaluation.statistics import paired
 from earmark.export.graphs.embeddings import embeddings_model
 from earmark.export.graphs.heads import facts_in
 from earmark.export.prototypes.build import index_bundle
-from earmark.runtime.bundle.open import Bundle
+from earmark.runtime.opening import open_bundle
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -104,7 +104,7 @@ def table(records: Path, seed: int) -> None:
 
 def _fold(bundle: Path, kind: str, path: Path, seed: int) -> None:
     """Write the embeddings graph with that U to `path`."""
-    manifest = Bundle.open(bundle).manifest
+    manifest = open_bundle(bundle).manifest
     spec, stage = manifest.feature_map, manifest.stage("embeddings")
     if spec is None or stage is None:
         raise SourceError(f"{bundle}: has no embeddings graph")

@@ -29,7 +29,7 @@ from earmark.prototypes_index.generation import Generation
 from earmark.prototypes_index.table import Clip
 from earmark.prototypes_index.views import Places, View
 from earmark.runtime.explainer import Explainer, engine_of
-from earmark.runtime.methods.prototypes.method import open_generation
+from earmark.runtime.methods.prototypes.generation import open_generation
 
 PER_CLIP = 40
 NOISE = 0.1

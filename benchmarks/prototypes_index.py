@@ -43,7 +43,7 @@ from earmark.prototypes_index.info import read_info
 from earmark.prototypes_index.table import Clip
 from earmark.prototypes_index.views import VIEWS, Grid, Places, View, find_places, normalise
 from earmark.prototypes_index.writer import GenerationWriter
-from earmark.runtime.bundle.open import Bundle
+from earmark.runtime.opening import open_bundle
 
 FloatArray = npt.NDArray[np.float32]
 PER_CLIP = 80
@@ -111,7 +111,7 @@ def hear(options: argparse.Namespace) -> dict[str, Any]:
             },
         )
         return {}
-    listeners = [ClipListener(Bundle.open(one), one / "embeddings.onnx") for one in options.bundle]
+    listeners = [ClipListener(open_bundle(one), one / "embeddings.onnx") for one in options.bundle]
     arrays = {}
     for part, folder in (("data", options.data), ("held_out", options.held_out)):
         found: dict[str, list[FloatArray]] = {view: [] for view in VIEWS}

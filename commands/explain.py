@@ -14,14 +14,16 @@ import click
 from ..errors import as_earmark_error
 from ..printable import printable
 from ..progress import Progress
+from ..runtime.methods.loading import all_methods
+from ..runtime.registry import METHODS
 from .answer import answer
-from .component_options import component_options, component_settings
+from .calls_bar import CallsBar
 from .console import require_stdout, say, say_json, tell, tell_traceback
 from .inputs import Input, collect, tell_skipped
+from .method_options import MethodCommand, method_settings, takes_progress
 from .options import device_option, json_option, refuse_given
 from .paths import BundleFolder, no_sound
 from .result_folders import result_folders
-from .segment_options import CallsBar, segment_options, segment_settings
 
 if TYPE_CHECKING:
     from ..runtime.audio.listing import Skipped
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 
-@click.command()
+@click.command(cls=MethodCommand)
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
 @click.option(
     "-b",
@@ -48,7 +50,7 @@ Record = dict[str, Any]
     "methods",
     multiple=True,
     metavar="METHOD",
-    help="mask, prototypes, components: what the bundle has, by default; segments: any bundle, many passes.",
+    help="A method of the bundle; all that it has by default, but for segments: any bundle, many passes.",
 )
 @click.option("--target", metavar="LABEL", help="Explain this label instead of the one predicted.")
 @click.option("--rescore", is_flag=True, help="Let the classifier hear what was kept and what was removed.")
@@ -57,9 +59,8 @@ Record = dict[str, Any]
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Write result.json, and mask.png, kept.wav, removed.wav, components.png and their tracks in "
-    "components, segments.csv and segments.png. For several sounds, a folder or a pattern: a folder a "
-    "sound, as they lie in the folder.",
+    help="Write result.json, and each method's pictures, tables and sound. For several sounds, a folder or a "
+    "pattern: a folder a sound, as they lie in the folder.",
 )
 @json_option
 @click.option("--jsonl", "as_jsonl", is_flag=True, help="One line of JSON a sound, as soon as it is ready.")
@@ -71,8 +72,6 @@ Record = dict[str, Any]
 )
 @device_option
 @click.option("--seed", default=0, show_default=True, type=int, help="Seed of methods that draw at random.")
-@component_options
-@segment_options
 def explain(
     inputs: tuple[str, ...],
     bundle: Path | None,
@@ -103,9 +102,10 @@ def explain(
     if not inputs and not from_file and bundle:
         raise click.UsageError("Missing argument INPUT: a sound file, a folder, a pattern, or - for stdin")
     _check_choices(methods, device)
-    if methods and not {"mask", "components"} & set(methods):
-        refuse_given("goes with the methods mask and components", "rescore")
-    settings = component_settings(methods, given) | segment_settings(methods, given)
+    rescoring = [method.name for method in all_methods() if method.rescores]
+    if methods and not set(rescoring) & set(methods):
+        refuse_given(f"goes with the methods {' and '.join(rescoring)}", "rescore")
+    settings = method_settings(methods, given)
     if seed < 0:
         raise click.BadParameter(f"{seed} is negative", param_hint="--seed")
 
@@ -124,8 +124,9 @@ def explain(
     alone = len(items) == len(arguments) == 1 and items[0].within is None and not from_file
     folders = [output] * len(items) if output is None or alone else result_folders(output, items)
     bar = CallsBar()
-    if "segments" in settings:
-        settings["segments"]["progress"] = bar
+    for name in settings:
+        if takes_progress(name):
+            settings[name]["progress"] = bar
     options = {
         "target": target,
         "methods": list(methods) or None,
@@ -203,8 +204,7 @@ class _Report:
 
 def _check_choices(methods: Iterable[str], device: str) -> None:
     """Words that no bundle and no machine could know are wrong usage."""
-    from ..runtime.explainer import METHODS
-    from ..runtime.inference.devices import DEVICE_PATTERN
+    from ..runtime.inference.session import DEVICE_PATTERN
 
     for method in methods:
         if method not in METHODS:

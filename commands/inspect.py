@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .console import say, say_json
-from .inspect_prototypes import apex_lines, apex_report, apex_types, index_info, prototype_lines
 from .options import bundle_argument, json_option
 
 if TYPE_CHECKING:
@@ -23,23 +22,26 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
     """Show what BUNDLE holds (the shipped one when none is named)."""
     import msgspec
 
-    from ..runtime.bundle.open import Bundle
     from ..runtime.explainer import bundle_path
+    from ..runtime.methods.loading import all_methods
+    from ..runtime.opening import open_bundle
 
-    opened = Bundle.open(bundle_path(bundle))
-    info = index_info(opened)
-    report = apex_report(opened, info)
-    told = apex_types(opened, report)
+    opened = open_bundle(bundle_path(bundle))
+    told = [method.inspect(opened) for method in all_methods()]
     if as_json:
         document = msgspec.to_builtins(opened.manifest)
-        say_json({**document, "index_info": info, "apex": report}, indent=2)
+        for one in told:
+            document |= one.document
+        say_json(document, indent=2)
         return
-    about = [*prototype_lines(opened, info), *apex_lines(told)]
-    for topic, text in _lines(opened.manifest, about):
+    on_request = [f"{method.name} where named" for method in all_methods() if method.on_request]
+    for topic, text in _lines(opened.manifest, on_request, [line for one in told for line in one.lines]):
         say(f"{topic:<12} {text}")
 
 
-def _lines(manifest: Manifest, prototypes: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+def _lines(
+    manifest: Manifest, on_request: Sequence[str], of_methods: Iterable[tuple[str, str]]
+) -> Iterator[tuple[str, str]]:
     """The bundle as lines of (topic, text) for people."""
     window = manifest.window
     yield "bundle", f"{manifest.name} ({manifest.bundle_id[:16]}), schema {manifest.schema_version}"
@@ -60,20 +62,8 @@ def _lines(manifest: Manifest, prototypes: Iterable[tuple[str, str]]) -> Iterato
         inputs = ", ".join(f"{tensor.name}{tensor.dims}" for tensor in stage.inputs)
         outputs = ", ".join(tensor.name for tensor in stage.outputs)
         yield stage.name, f"{size / 1e6:.2f} MB, opset {stage.opset}: {inputs} -> {outputs}"
-    yield "explainers", ", ".join([*manifest.explainers, "segments where named"])
-    if manifest.mask_targets:
-        yield (
-            "masks",
-            f"for the {'predicted class' if manifest.mask_targets == 'predicted' else 'class asked for'}",
-        )
-    if manifest.components is not None:
-        components = manifest.components
-        kind = "the classifier itself, by design" if components.by_design else "beside the classifier"
-        yield (
-            "components",
-            f"{components.count} in {components.file}, relevant above {components.threshold:g}; {kind}",
-        )
-    yield from prototypes
+    yield "explainers", ", ".join([*manifest.explainers, *on_request])
+    yield from of_methods
     for precision, figures in manifest.parity.items():
         for output, measured in figures.items():
             if isinstance(measured, dict):

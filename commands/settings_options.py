@@ -86,6 +86,16 @@ def settings_options(kind: type, parameter: str = "given") -> Callable[[_Command
     return decorate
 
 
+def click_options(kind: type) -> list[click.Option]:
+    """The options of a settings class, for a command that collects what was given itself."""
+
+    def nothing() -> None: ...
+
+    for option in reversed(_options(kind)):
+        option.decorator(nothing)
+    return list(reversed(getattr(nothing, "__click_params__", [])))
+
+
 def option_names(kind: type) -> dict[str, str]:
     """Field -> option, as "--calls", of the fields of a settings class that are options."""
     return {option.field: option.name for option in _options(kind)}

@@ -10,11 +10,12 @@ from .arrays import FloatArray
 from .audio.sound import OpenSound
 from .bundle.manifest import Manifest
 from .bundle.open import Bundle
-from .inference.devices import DeviceRequest
 from .inference.pipeline import Hearing, Precision
 from .inference.session import Sessions, Tensors
 from .inference.window import Clock, Window
-from .methods.components.dictionary import Dictionary
+from .methods.loading import method_of
+from .methods.protocol import Graphs
+from .opening import open_bundle
 
 
 class Engine:
@@ -30,12 +31,12 @@ class Engine:
 
     """
 
-    def __init__(self, path: Path | str | Bundle, device: DeviceRequest | str = "auto") -> None:
+    def __init__(self, path: Path | str | Bundle, device: str = "auto") -> None:
         """Open a bundle.
 
         Args:
             path: The folder of a bundle, or an open one.
-            device: auto, cpu, cuda, cuda:N or tensorrt, of which only auto falls back; or a request.
+            device: auto, cpu, cuda, cuda:N or tensorrt; only auto falls back.
 
         Raises:
             BundleError: The folder is no bundle, or a damaged one.
@@ -43,9 +44,8 @@ class Engine:
             MissingDependencyError: No onnxruntime is installed.
 
         """
-        self.bundle = path if isinstance(path, Bundle) else Bundle.open(path)
-        request = DeviceRequest.of(device) if isinstance(device, str) else device
-        self.sessions = Sessions(self.bundle, request)
+        self.bundle = path if isinstance(path, Bundle) else open_bundle(path)
+        self.sessions = Sessions(self.bundle, device)
         self.pipeline = Hearing(self.bundle, self.sessions)
         self.cache: dict[str, Any] = {}
 
@@ -62,7 +62,7 @@ class Engine:
 
     @property
     def device(self) -> str:
-        """What runs: cpu, cuda:N, tensorrt, or the names of the providers that were asked for."""
+        """What runs: cpu, cuda:N or tensorrt."""
         return self.sessions.device
 
     def windows(self, opened: OpenSound) -> Iterator[Window]:
@@ -100,47 +100,27 @@ class Engine:
         """
         return self.pipeline.logits_of_spectra(spectra)
 
-    def mask_of(self, window: Window, target: int) -> FloatArray:
-        """The decoder's mask of one window; unlike `explain` it asks the decoder for any class.
+    @property
+    def graphs(self) -> Graphs:
+        """What a method needs to be asked about one window; no time is counted."""
+        return Graphs(self.bundle, self.sessions.run, self.sessions.run_graph, self.cache)
+
+    def window_mask(self, method: str, window: Window, target: int) -> FloatArray:
+        """A method's mask of one window; unlike `explain` it may be asked for any class.
 
         Args:
+            method: Name of a method that has masks of windows.
             window: The window.
             target: Index of the class.
 
         Returns:
-            The mask [T, F], 0..1.
+            The mask, or with `Method.linear` the gain on the magnitude, [T, F], 0..1.
 
         Raises:
-            MethodError: The bundle has no decoder.
+            MethodError: The bundle lacks what the method needs.
 
         """
-        from .methods.mask.method import decode
-
-        return decode(self.manifest, self.sessions.run, window, target)
-
-    def interpret(self, window: Window) -> dict[str, FloatArray]:
-        """The interpreter's outputs for one window.
-
-        Args:
-            window: The window.
-
-        Returns:
-            `activations` [K, T], `pooled` [K] and `logits` [C].
-
-        Raises:
-            MethodError: The bundle has no interpreter.
-
-        """
-        from .methods.components.method import interpret
-
-        return interpret(self.manifest, self.sessions.run, window)
-
-    @property
-    def dictionary(self) -> Dictionary:
-        """The dictionary of components. Raises MethodError where the bundle has none, BundleError."""
-        from .methods.components.method import cached_dictionary
-
-        return cached_dictionary(self.cache, self.bundle)
+        return method_of(method).window_mask(self.graphs, window, target)
 
     def run_graph(self, path: Path, feeds: Mapping[str, FloatArray]) -> Tensors:
         """Run a graph of the bundle that is no stage of the chain, such as a generation's embeddings.

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
-from importlib import import_module
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,23 +18,16 @@ from .audio.sound import OpenSound
 from .batch import Failure, explained, open_any
 from .bundle.open import Bundle
 from .engine import Engine
-from .inference.devices import DeviceRequest, Provider
 from .inference.pipeline import BATCH
 from .inference.scores import Aggregate, Clearest, scores_of
 from .inference.window import Clock, Window
-from .methods.protocol import Account, Answer, Context, Method, Sound, unknown
+from .methods.loading import method_of
+from .methods.options import MethodOptions, unknown
+from .methods.protocol import Context, Explanation, Method, Sound
+from .methods.result import MethodResult
+from .registry import METHODS
 from .results import Result
 
-# Every explanation method, and where its class lies: a new one is one file and one line.
-METHODS = {
-    "mask": ".methods.mask.method:Mask",
-    "prototypes": ".methods.prototypes.method:Prototypes",
-    "components": ".methods.components.method:Components",
-    # Needs scores alone, so every bundle has it; it costs many passes and runs when asked for.
-    "segments": ".methods.segments.method:Segments",
-}
-# The method that never runs unless named.
-ASKED = "segments"
 # What a user sets for single methods: method -> its own options.
 Options = Mapping[str, Mapping[str, Any]]
 # What `explain_many` hands on to each sound.
@@ -48,49 +40,25 @@ def bundle_path(path: Path | str | None = None) -> Path:
     return Path(path or os.environ.get("EARMARK_BUNDLE") or SHIPPED)
 
 
-def load(
-    path: Path | str | None = None,
-    device: str = "auto",
-    *,
-    providers: Sequence[Provider] | None = None,
-    session_options: Mapping[str, Any] | None = None,
-) -> Explainer:
+def load(path: Path | str | None = None, device: str = "auto") -> Explainer:
     """Open a bundle for explaining.
 
-    What is asked for runs, or it is an error: only `device="auto"` falls back to the CPU, and `Result.device`
-    says what ran.
-
-    Args:
-        path: Folder of a bundle. None: the environment's EARMARK_BUNDLE, else the bundle shipped inside the
-            package, a demo; `Result.bundle` names the one that answered.
-        device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:N" or "tensorrt".
-        providers: In place of a device, execution providers of the installed onnxruntime, in order of
-            preference, such as OpenVINO's, CoreML's, DirectML's, ROCm's or QNN's: names, or pairs of a
-            name and its options. All of them must be active in every session. Operators of the graphs
-            that the first cannot run fall to the CPU, with a warning in the result.
-        session_options: Settings of `onnxruntime.SessionOptions`, which go before earmark's own:
-            attributes by name, such as "intra_op_num_threads", and config entries, whose names have a dot,
-            such as "session.intra_op.allow_spinning". The explainer is as picklable as their values.
-
-    Returns:
-        The explainer; it creates its sessions when it first explains.
-
-    Raises:
-        BundleError: The folder is no bundle, a damaged one, or one of a newer earmark.
-        DeviceError: The device or a provider is not there, or a session option does not exist.
-        MissingDependencyError: No onnxruntime is installed.
-
-    Examples:
-        >>> import earmark
-        >>> explainer = earmark.load(device="cpu")
-        >>> explainer.labels[:2]
-        ['bell', 'clap']
-        >>> explainer = earmark.load(providers=[("CPUExecutionProvider", {})])
-        >>> explainer.device
-        'CPUExecutionProvider'
-
+    path: a bundle's folder; None: EARMARK_BUNDLE, else the bundle shipped inside the package, a demo;
+        `Result.bundle` names the one that answered
+    device: auto, cpu, cuda, cuda:N or tensorrt; only auto falls back
+    Raises BundleError, DeviceError, MissingDependencyError (no onnxruntime).
     """
-    return Explainer(bundle_path(path), device, providers=providers, session_options=session_options)
+    return Explainer(bundle_path(path), device)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is asked about a sound, checked: target is a class index, None the one predicted."""
+
+    target: int | None
+    methods: Mapping[str, MethodOptions]
+    rescore: bool
+    seed: int
 
 
 class Explainer:
@@ -100,23 +68,14 @@ class Explainer:
     in the process that uses them, and again after a fork.
     """
 
-    def __init__(
-        self,
-        path: Path | str | Bundle,
-        device: str = "auto",
-        *,
-        providers: Sequence[Provider] | None = None,
-        session_options: Mapping[str, Any] | None = None,
-    ) -> None:
-        self._engine = Engine(path, DeviceRequest.of(device, providers, session_options))
+    def __init__(self, path: Path | str | Bundle, device: str = "auto") -> None:
+        """Open the bundle at `path`. Raises BundleError, DeviceError, MissingDependencyError."""
+        self._requested = device
+        self._engine = Engine(path, device)
 
-    def __reduce__(self) -> tuple[Callable[..., Self], tuple[Path, str]]:
-        """The bundle's path and what was asked to run it: sessions do not travel."""
-        asked = self._engine.sessions.request
-        made = partial(
-            type(self), providers=asked.providers or None, session_options=asked.session_options or None
-        )
-        return made, (self._engine.bundle.path, asked.device)
+    def __reduce__(self) -> tuple[type[Self], tuple[Path, str]]:
+        """Path and device: sessions do not travel."""
+        return type(self), (self._engine.bundle.path, self._requested)
 
     def __enter__(self) -> Self:
         return self
@@ -136,7 +95,8 @@ class Explainer:
     def methods(self) -> list[str]:
         """The explanation methods that run unless others are named; `segments` is there for any bundle."""
         # Older bundles of a bare graph name segments themselves.
-        return [name for name in self._engine.manifest.explainers if name in METHODS and name != ASKED]
+        named = [name for name in self._engine.manifest.explainers if name in METHODS]
+        return [name for name in named if not method_of(name).on_request]
 
     @property
     def device(self) -> str:
@@ -177,13 +137,11 @@ class Explainer:
         Raises AudioError, LabelError, TargetError, MethodError (also for an option that does not exist, or of
         a method that does not run), MissingDependencyError, BundleError.
         """
-        asked = self._methods(methods)
-        settings = _checked(options, asked)
-        goal = None if target is None else self._label_index(target)
+        request = self._request(target, methods, rescore, seed, options)
         clock = Clock()
         with clock.stage("read"):
             opened = open_any(sound, sample_rate, self._engine.manifest.sample_rate)
-        return self._explain(opened, clock, goal, asked, (rescore, seed, settings))
+        return self._explain(opened, clock, request)
 
     def explain_many(
         self, sounds: Iterable[Any], *, batch_size: int = 8, **options: Any
@@ -201,34 +159,42 @@ class Explainer:
                 near = difflib.get_close_matches(name, _MANY, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(_MANY)}"
                 raise TypeError(f"explain_many() has no option {name!r}; {hint}")
-        asked = self._methods(options.get("methods"))
-        settings = _checked(options.get("options"), asked)
-        target = options.get("target")
-        goal = None if target is None else self._label_index(target)
-        how = (bool(options.get("rescore", False)), int(options.get("seed", 0)), settings)
+        request = self._request(
+            options.get("target"),
+            options.get("methods"),
+            bool(options.get("rescore", False)),
+            int(options.get("seed", 0)),
+            options.get("options"),
+        )
         sample_rate, rate = options.get("sample_rate"), self._engine.manifest.sample_rate
         return explained(
             iter(sounds),
             max(1, batch_size),
             lambda sound: open_any(sound, sample_rate, rate),
             self._engine.pipeline,
-            lambda opened, clock, heard: self._explain(opened, clock, goal, asked, how, heard),
+            lambda opened, clock, window: self._explain(opened, clock, request, window),
         )
 
-    def _explain(
+    def _request(
         self,
-        opened: OpenSound,
-        clock: Clock,
-        goal: int | None,
-        asked: list[str],
-        how: tuple[bool, int, Options],
-        heard: Window | None = None,
+        target: str | None,
+        methods: Sequence[str] | None,
+        rescore: bool,
+        seed: int,
+        options: Options | None,
+    ) -> _Request:
+        """Raises LabelError, MethodError, MissingDependencyError."""
+        asked = _asked(self._methods(methods), options)
+        return _Request(None if target is None else self._label_index(target), asked, rescore, seed)
+
+    def _explain(
+        self, opened: OpenSound, clock: Clock, request: _Request, window: Window | None = None
     ) -> Result:
         manifest = self._engine.manifest
         windows = self._engine.pipeline.window_count(opened)
-        scores, logits, kept, hidden = self._listen(opened, clock, heard)
+        scores, logits, kept, hidden = self._listen(opened, clock, window)
         predicted = int(scores.argmax())
-        target = predicted if goal is None else goal
+        target = predicted if request.target is None else request.target
         sound = Sound(
             samples=opened.samples,
             windows=windows,
@@ -237,13 +203,11 @@ class Explainer:
             input_channels=opened.input_channels,
             predicted=predicted,
         )
-        answers = self._answers(opened, clock, asked, sound, target, kept, how)
+        parts = self._parts(opened, clock, request, sound, target, kept)
         order = np.argsort(-scores, kind="stable")
         warnings = [*self._engine.sessions.warnings, *opened.warnings, *hidden]
-        fields: dict[str, Any] = {}
-        for answer in answers:
-            fields.update(answer.fields)
-            warnings += answer.warnings
+        for part in parts.values():
+            warnings += part.warnings
         return Result(
             input=opened.name,
             predictions=tuple((manifest.labels[k], float(scores[k])) for k in order),
@@ -256,55 +220,57 @@ class Explainer:
             device=self.device,
             bundle=manifest.name,
             bundle_id=manifest.bundle_id,
-            seed=how[1],
+            seed=request.seed,
             timings=dict(clock.milliseconds),
             warnings=tuple(warnings),
-            **fields,
+            parts=parts,
         )
 
-    def _answers(
+    def _parts(
         self,
         opened: OpenSound,
         clock: Clock,
-        asked: Sequence[str],
+        request: _Request,
         sound: Sound,
         target: int,
         kept: Sequence[Window],
-        how: tuple[bool, int, Options],
-    ) -> list[Answer]:
-        """What every method asked for says of the sound, heard once more where its windows were not kept."""
-        rescore, seed, options = how
-        accounts: list[tuple[str | None, Account]] = []
-        for name in asked:
-            method = _method(name)
+    ) -> dict[str, MethodResult]:
+        """What every method asked for says of the sound, whose windows it sees once."""
+        engine = self._engine
+
+        def windows() -> Iterable[Window]:
+            # A few windows were kept; those of long sound are made again, so that memory stays flat.
+            return kept or engine.pipeline.windows(opened, clock)
+
+        running: list[tuple[Method, Explanation]] = []
+        for name, options in request.methods.items():
             context = Context(
-                bundle=self._engine.bundle,
-                run=self._engine.pipeline.runner(clock),
-                run_graph=self._engine.sessions.run_graph,
+                bundle=engine.bundle,
+                run=engine.pipeline.runner(clock),
+                run_graph=engine.sessions.run_graph,
+                cache=engine.cache,
                 clock=clock,
                 opened=opened,
-                windows=lambda: kept or self._engine.pipeline.windows(opened, clock),
-                logits_of=self._engine.pipeline.logits_of,
-                rescore=rescore,
-                seed=seed,
-                options=options.get(name, {}),
-                cache=self._engine.cache,
+                windows=windows,
+                logits_of=engine.pipeline.logits_of,
+                rescore=request.rescore,
+                seed=request.seed,
+                options=options,
             )
-            accounts.append((method.stage, method.of(context).begin(sound, target)))
-        if accounts:
-            # A few windows were kept; long sound is heard again, so that memory stays flat.
-            for one in kept or self._engine.pipeline.windows(opened, clock):
-                for stage, account in accounts:
-                    with _counted(clock, stage):
-                        account.add(one)
-        answers: list[Answer] = []
-        for stage, account in accounts:
-            with _counted(clock, stage):
-                answers.append(account.finish())
-        return answers
+            method = method_of(name)
+            running.append((method, method.begin(context, sound, target)))
+        for window in windows() if running else ():
+            for method, explanation in running:
+                with _counted(clock, method):
+                    explanation.add(window)
+        parts: dict[str, MethodResult] = {}
+        for method, explanation in running:
+            with _counted(clock, method):
+                parts[method.name] = explanation.finish()
+        return parts
 
     def _listen(
-        self, opened: OpenSound, clock: Clock, heard: Window | None
+        self, opened: OpenSound, clock: Clock, window: Window | None
     ) -> tuple[FloatArray, FloatArray, list[Window], list[str]]:
         """First pass: scores [K] and mean logits [K] of the whole; its windows, where few; warnings."""
         manifest = self._engine.manifest
@@ -312,7 +278,7 @@ class Explainer:
         clearest = Clearest()
         few = self._engine.pipeline.window_count(opened) <= BATCH
         kept: list[Window] = []
-        for one in [heard] if heard is not None else self._engine.pipeline.windows(opened, clock):
+        for one in [window] if window is not None else self._engine.pipeline.windows(opened, clock):
             scores = scores_of(one.logits, manifest.task)
             total.add([scores])
             clearest.add(scores, one.offset, one.channels.shape[-1])
@@ -353,29 +319,23 @@ def engine_of(explainer: Explainer) -> Engine:
     return explainer._engine
 
 
-def _counted(clock: Clock, stage: str | None) -> AbstractContextManager[None]:
+def _counted(clock: Clock, method: Method) -> AbstractContextManager[None]:
     """Counting the time spent inside, for methods that do not do so themselves."""
-    return nullcontext() if stage is None else clock.stage(stage)
+    return nullcontext() if method.own_clock else clock.stage(method.name)
 
 
-def _checked(options: Options | None, asked: Sequence[str]) -> Options:
-    """The options of the methods that run. Raises MethodError, MissingDependencyError."""
-    if options is None:
-        return {}
-    if not isinstance(options, Mapping):
-        raise MethodError(f'options is {type(options).__name__}: give {{"segments": {{"calls": 100}}}}')
-    for name, given in options.items():
-        if name not in METHODS:
-            raise unknown("method", name, tuple(METHODS))
-        if name not in asked:
+def _asked(methods: Sequence[str], options: Options | None) -> dict[str, MethodOptions]:
+    """The methods that run, each with its options. Raises MethodError, MissingDependencyError."""
+    given: Options = {} if options is None else options
+    if not isinstance(given, Mapping):
+        raise MethodError(f'options is {type(given).__name__}: give {{"segments": {{"calls": 100}}}}')
+    for name, values in given.items():
+        method_of(name)
+        if name not in methods:
             raise MethodError(f"options were given for {name}, which does not run: add it to methods")
-        if not isinstance(given, Mapping):
-            raise MethodError(f"the options of {name} are {type(given).__name__}: give a mapping by name")
-        _method(name).check(given)
-    return options
-
-
-def _method(name: str) -> type[Method]:
-    module, _, attribute = METHODS[name].partition(":")
-    found: type[Method] = getattr(import_module(module, __package__), attribute)
-    return found
+        if not isinstance(values, Mapping):
+            raise MethodError(f"the options of {name} are {type(values).__name__}: give a mapping by name")
+    asked = {name: method_of(name).options.of(given.get(name, {}), name) for name in methods}
+    for one in asked.values():
+        one.require()
+    return asked

@@ -17,15 +17,9 @@ from pathlib import Path
 from ..errors import WriteError
 from ..prototypes_index.atomic import HIDDEN, put_in_place, staged, sweep
 from ..prototypes_index.durability import naming
+from .registry import METHODS
 
 RECORD = "result.json"
-# What `Result.save` may write, by paths in the folder with forward slashes.
-_OWN = re.compile(
-    r"result\.json|(mask|segments|components|prototypes|channels)\.png|segments\.csv|(kept|removed)\.wav"
-    r"|components/(kept|removed|component_\d+)\.wav"
-    r"|prototypes/(square|time|frequency|time_frequency|channel_\d+)_\d+\.wav"
-)
-_OWN_FOLDERS = ("components", "prototypes")
 _UNFINISHED = {"unfinished": "earmark was stopped while it wrote this result; explain the sound again"}
 # Of a result of 10 hours.
 _MOST_RECORD_BYTES = 256 << 20
@@ -62,11 +56,24 @@ def written_by_earmark(path: Path, seen: dict[Path, bool] | None = None) -> bool
     """
     seen = {} if seen is None else seen
     for folder, name in ((path.parent, path.name), (path.parent.parent, f"{path.parent.name}/{path.name}")):
-        if _OWN.fullmatch(name):
+        if is_own(name):
             if folder not in seen:
                 seen[folder] = is_result(folder)
             return seen[folder]
     return False
+
+
+def is_own(name: str) -> bool:
+    """Whether `Result.save` writes a file of that name: a path in the folder with forward slashes."""
+    return name == RECORD or any(
+        re.fullmatch(pattern, name) for method in METHODS.values() for pattern in method.files
+    )
+
+
+def _own_folders() -> set[str]:
+    """The folders in a result's folder."""
+    patterns = (pattern for method in METHODS.values() for pattern in method.files)
+    return {folder for folder, slash, _ in (pattern.partition("/") for pattern in patterns) if slash}
 
 
 def is_result(folder: Path) -> bool:
@@ -99,13 +106,14 @@ def _contents(target: Path) -> tuple[list[str], list[str]]:
     """Names in the folder: those that a result has, and others."""
     own: list[str] = []
     others: list[str] = []
+    own_folders = _own_folders()
     for entry in target.iterdir():
-        if entry.name in _OWN_FOLDERS and entry.is_dir() and not entry.is_symlink():
+        if entry.name in own_folders and entry.is_dir() and not entry.is_symlink():
             names = [f"{entry.name}/{inner.name}" for inner in entry.iterdir()]
         else:
             names = [entry.name]
         for name in names:
-            mine = _OWN.fullmatch(name) and (target / name).is_file()
+            mine = is_own(name) and (target / name).is_file()
             (own if mine else others).append(name)
     return own, others
 
@@ -132,6 +140,6 @@ def _move(folder: Path, target: Path) -> None:
         for name in (*(name for name in new if name != RECORD), RECORD):
             (target / name).parent.mkdir(exist_ok=True)
             (folder / name).replace(target / name)
-        for name in _OWN_FOLDERS:
+        for name in _own_folders():
             if (target / name).is_dir() and not any((target / name).iterdir()):
                 (target / name).rmdir()

@@ -1,7 +1,7 @@
 """Recomputes a bundle's golden outputs here, says how far they are from those at home, and explains.
 
 What `explain` would refuse, `verify` refuses: every golden sound is explained by every method that the
-bundle has, in every view, and every sound of its prototypes is decoded.
+bundle has, and every method looks at what only it knows.
 """
 
 from __future__ import annotations
@@ -14,28 +14,22 @@ from pathlib import Path
 import numpy as np
 
 from .. import limits
-from ..errors import BundleError, PrototypeIndexError
-from ..prototypes_index.generation import Generation
+from ..errors import BundleError
 from .arrays import FloatArray
-from .bundle.manifest import Manifest
+from .bundle.manifest import Manifest, StageSpec
 from .bundle.npz import read_arrays
 from .bundle.open import Bundle
 from .explainer import Explainer, engine_of
 from .inference.chain import Chain
 from .inference.session import Sessions
-from .methods.components.dictionary import open_dictionary
-from .methods.prototypes.method import open_generation
-from .results import Result
+from .methods.loading import all_methods
+from .opening import open_bundle
 
 GOLDEN = "golden.npz"
 # Absolute, for waveforms of peak 1 and logits of order 1, where the manifest names no limit.
 _LIMIT = 1e-4
-# The sum of the channels' shares, whose rounding grows with the logit.
-_ACCOUNT_LIMIT = 1e-3
-# Of the interpreter: its activations, pooled activations (z) and its own logits.
-_ARRAY = re.compile(r"(waveform|logits|mask|activations|pooled|interpreted)_(\d{1,4})")
+_ARRAY = re.compile(r"([a-z][a-z0-9_]{0,39})_(\d{1,4})")
 _HEADER_BYTES = 4096
-_SOUND_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -59,7 +53,7 @@ def verify(path: Path | str, device: str = "auto") -> tuple[Bundle, list[Check]]
     Raises BundleError for what is damaged or what `explain` would refuse, DeviceError; differing numbers are
     returned, not raised. After either, the next opening examines the bundle again.
     """
-    bundle = Bundle.open(path, examine=True)
+    bundle = open_bundle(path, examine=True)
     try:
         checks = list(_checks(bundle, device))
     except BundleError:
@@ -75,10 +69,8 @@ def _checks(bundle: Bundle, device: str) -> Iterator[Check]:
         for index, arrays in _golden(bundle):
             yield from _recompute(engine_of(explainer).sessions, bundle, index, arrays)
             yield from _explain(explainer, index, arrays["waveform"])
-    if bundle.manifest.prototypes is not None:
-        generation = open_generation(bundle.path, bundle.manifest)
-        for name in sorted({clip.audio for clip in generation.all_clips() if clip.audio is not None}):
-            _decode(generation, name)
+    for method in all_methods():
+        method.verify_files(bundle)
 
 
 def _golden(bundle: Bundle) -> Iterator[tuple[int, dict[str, FloatArray]]]:
@@ -90,10 +82,16 @@ def _golden(bundle: Bundle) -> Iterator[tuple[int, dict[str, FloatArray]]]:
     def most(name: str) -> int:
         return int(4 * longest) + _HEADER_BYTES if name.startswith("waveform") else limits.GOLDEN_BYTES
 
+    kinds = {"waveform", "logits", *(output.name for method in all_methods() for output in method.outputs)}
+
+    def known(name: str) -> re.Match[str] | None:
+        match = _ARRAY.fullmatch(name)
+        return match if match and match[1] in kinds else None
+
     sounds: dict[int, dict[str, FloatArray]] = {}
-    found = read_arrays(path, most_bytes=limits.GOLDEN_BYTES, wanted=_ARRAY.fullmatch, most_each=most)
+    found = read_arrays(path, most_bytes=limits.GOLDEN_BYTES, wanted=known, most_each=most)
     for name, array in found.items():
-        if match := _ARRAY.fullmatch(name):
+        if match := known(name):
             sounds.setdefault(int(match[2]), {})[match[1]] = array
     if not sounds or any({"waveform", "logits"} - set(arrays) for arrays in sounds.values()):
         raise BundleError(f"{path}: holds no golden sounds with their logits; export the bundle again")
@@ -110,36 +108,28 @@ def _recompute(
     sessions: Sessions, bundle: Bundle, index: int, arrays: dict[str, FloatArray]
 ) -> Iterator[Check]:
     manifest = bundle.manifest
-    decoder, interpreter = manifest.stage("decoder"), manifest.stage("interpreter")
-    samples = int(arrays["waveform"].shape[-1])
     chain = Chain(sessions.run, manifest.analysis, manifest.rescore)
-    answer = chain.forward(arrays["waveform"])
-    given = answer.tensors
-    found = {"logits": answer.logits}
-    if "mask" in arrays and decoder is not None:
-        found |= sessions.run("decoder", {tensor.name: given[tensor.name] for tensor in decoder.inputs})
-    if "activations" in arrays and interpreter is not None:
-        said = sessions.run("interpreter", {tensor.name: given[tensor.name] for tensor in interpreter.inputs})
-        found |= {"activations": said["activations"], "pooled": said["pooled"], "interpreted": said["logits"]}
-    for output in ("logits", "mask", "activations", "pooled", "interpreted"):
-        if output in arrays and output in found:
-            limit = _limit(manifest, "fp32", output)
-            yield Check(f"{output}_{index}", samples, _difference(found[output], arrays[output]), limit)
-    if "interpreted" in arrays and "interpreted" in found:
-        # What is shown is the dictionary's theta, what answers is the graph's: they are one.
-        spoken = found["pooled"] @ open_dictionary(bundle.path, manifest).theta.T
-        limit = _limit(manifest, "fp32", "interpreted")
-        yield Check(f"theta_{index}", samples, _difference(spoken, arrays["interpreted"]), limit)
-    quick = manifest.stage("classifier_int8")
-    if quick is not None:
+    forward = chain.forward(arrays["waveform"])
+
+    def check(name: str, made: FloatArray, expected: FloatArray, precision: str, output: str) -> Check:
+        limit = _limit(manifest, precision, output)
+        return Check(f"{name}_{index}", forward.waveforms.shape[-1], _difference(made, expected), limit)
+
+    yield check("logits", forward.logits, arrays["logits"], "fp32", "logits")
+    stages: dict[str, StageSpec] = {stage.name: stage for stage in manifest.stages}
+    for method in all_methods():
+        if not all(rule.name in stages for rule in method.stages):
+            continue
+        made = method.compute(sessions.run, stages, forward)
+        for name in (output.name for output in method.outputs):
+            if name in arrays and name in made:
+                yield check(name, made[name], arrays[name], "fp32", name)
+        for name, ours, golden, output in method.agreements(bundle, made, arrays):
+            yield check(name, ours, golden, "fp32", output)
+    if "classifier_int8" in stages:
         # Held to fp32's golden answer, within what was measured at export.
-        made = chain.logits(answer.features, "classifier_int8")
-        limit = _limit(manifest, "int8", "logits")
-        yield Check(f"logits_int8_{index}", samples, _difference(made, arrays["logits"]), limit)
-    embeddings = manifest.stage("embeddings")
-    if embeddings is not None:
-        # Its next generation of prototypes is embedded with it. It has no golden answer, but is finite.
-        sessions.run("embeddings", {tensor.name: given[tensor.name] for tensor in embeddings.inputs})
+        logits = chain.logits(forward.features, "classifier_int8")
+        yield check("logits_int8", logits, arrays["logits"], "int8", "logits")
 
 
 def _difference(made: FloatArray, expected: FloatArray) -> float:
@@ -157,40 +147,11 @@ def _limit(manifest: Manifest, precision: str, output: str) -> float:
 def _explain(explainer: Explainer, index: int, waveform: FloatArray) -> Iterator[Check]:
     """Explain a golden sound by every method of the bundle, and look at all that is found."""
     manifest = engine_of(explainer).manifest
-    methods = list(explainer.methods)
-    if manifest.prototypes is not None and "prototypes" not in methods:
-        methods.append("prototypes")
-    result = explainer.explain((waveform, manifest.sample_rate), methods=methods)
+    has = [method.name for method in all_methods() if not method.on_request and method.available(manifest)]
+    methods = dict.fromkeys([*explainer.methods, *has])
+    result = explainer.explain((waveform, manifest.sample_rate), methods=list(methods))
     # Much of a result is made when it is first asked for.
     result.to_dict()
-    if result.mask is not None:
-        _ = result.mask.audio, result.mask.residual
-    _sounds(result)
-    account = result.channels
-    if account is not None and account.error is not None:
-        limit = _ACCOUNT_LIMIT * max(1.0, abs(account.logit))
-        yield Check(f"channels_{index}", waveform.shape[-1], account.error, limit)
-
-
-def _sounds(result: Result) -> None:
-    """Listen to every prototype that was found."""
-    views = (result.prototypes or {}).values()
-    channels = () if result.channels is None else result.channels.channels
-    of_channels = (view.prototypes for channel in channels for view in channel.views.values())
-    for prototype in (one for found in (*views, *of_channels) for one in found):
-        if prototype.sound is not None:
-            prototype.audio()
-
-
-def _decode(generation: Generation, name: str) -> None:
-    """Decode one sound of the generation. Raises PrototypeIndexError."""
-    import soundfile
-
-    path = generation.file(f"audio/{name}")
-    try:
-        with soundfile.SoundFile(path) as file:
-            read = sum(len(block) for block in file.blocks(_SOUND_BLOCK, dtype="float32"))
-    except (OSError, RuntimeError) as error:
-        raise PrototypeIndexError(f"{path}: is no sound ({error}); index again with --audio") from error
-    if not read:
-        raise PrototypeIndexError(f"{path}: holds no sound; index again with --audio")
+    for part in result.parts.values():
+        for found in part.verify():
+            yield Check(f"{found.name}_{index}", waveform.shape[-1], found.value, found.limit)

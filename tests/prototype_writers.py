@@ -16,7 +16,7 @@ from earmark.errors import BundleError
 from earmark.export.prototypes.build import index_bundle
 from earmark.export.prototypes.growth import merge_bundles, remove_clips
 from earmark.runtime.bundle.open import read_manifest
-from earmark.runtime.methods.prototypes.method import open_generation
+from earmark.runtime.methods.prototypes.generation import open_generation
 
 # Processes that have imported everything already, and no threads.
 PROCESSES = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")

@@ -78,7 +78,7 @@ class Damaged:
     def sign(self) -> None:
         """Make hashes and sizes true again, those inside the generation of prototypes too."""
         from earmark.runtime.bundle.open import read_manifest
-        from earmark.runtime.methods.prototypes.method import model_hash
+        from earmark.runtime.methods.prototypes.generation import model_hash
 
         for name in sorted(self.touched - {MANIFEST}, key=lambda one: one.endswith("index_info.json")):
             self._sign_one(name)

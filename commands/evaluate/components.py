@@ -70,10 +70,11 @@ def component_report(
     """The report; None where no components were among the methods judged (`records`)."""
     from ...evaluation.faithfulness.components import component_figures, fidelity_table, interpret_clips
     from ...evaluation.faithfulness.table import differences
+    from ...runtime.methods.components.interpreter import dictionary_of
 
     if not any(record.masker == "components" for record in records):
         return None
-    spec, task = engine.dictionary.spec, engine.manifest.task
+    spec, task = dictionary_of(engine.graphs).spec, engine.manifest.task
     fidelity: dict[str, Table] = {}
     figures: dict[str, dict[str, Interval]] = {}
     for condition in conditions:

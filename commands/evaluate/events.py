@@ -94,7 +94,7 @@ def events(
     from ...evaluation.localisation.judge import judge_localisation
     from ...evaluation.localisation.localisers import available
     from ...runtime.explainer import engine_of, load
-    from ...runtime.methods.segments.settings import SegmentSettings, require
+    from ...runtime.methods.segments.settings import SegmentSettings
 
     path = table or data / "events.csv"
     if not path.is_file():
@@ -109,7 +109,7 @@ def events(
             raise click.BadParameter(f"{name!r} is not one of {', '.join(localisers)}", param_hint="--method")
     chosen = {name: localisers[name] for name in methods or localisers}
     if any(name.startswith("segments") for name in chosen):
-        require(made)
+        made.require()
     elif settings:
         raise click.UsageError(f"--{next(iter(settings))} is an option of segments: add -m segments")
     sounds = list_sounds(data, fewest_classes=1)

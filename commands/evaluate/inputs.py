@@ -21,10 +21,9 @@ def check_words(
     methods: Sequence[str], conditions: Sequence[str], device: str, source: str | None, curves: Path | None
 ) -> None:
     """Words that no bundle and no machine could know are wrong usage."""
-    from ...evaluation.faithfulness.component_maskers import COMPONENTS
     from ...evaluation.faithfulness.conditions import CONDITIONS
-    from ...evaluation.faithfulness.maskers import MASKERS
-    from ...runtime.inference.devices import DEVICE_PATTERN
+    from ...evaluation.faithfulness.maskers import known_maskers
+    from ...runtime.inference.session import DEVICE_PATTERN
     from .curves import SUFFIXES
     from .source import ATTRIBUTIONS
 
@@ -33,7 +32,7 @@ def check_words(
             raise click.BadParameter(
                 f"{method!r} needs --source: what the bundle was exported from", param_hint="--method"
             )
-        known = (*MASKERS, *COMPONENTS, *ATTRIBUTIONS)
+        known = (*known_maskers(), *ATTRIBUTIONS)
         if method not in known:
             raise click.BadParameter(f"{method!r} is not one of {', '.join(known)}", param_hint="--method")
     for condition in conditions:

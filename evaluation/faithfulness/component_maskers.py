@@ -16,6 +16,7 @@ from ...runtime.arrays import FloatArray
 from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
 from ...runtime.methods.components.dictionary import Dictionary
+from ...runtime.methods.components.interpreter import dictionary_of, interpret
 from ...runtime.methods.components.result import relevance_of, selected_of
 from ...runtime.methods.components.tracks import soft_mask
 from ..seeding import generator
@@ -38,9 +39,10 @@ class ComponentMasker:
 
     def __call__(self, engine: Engine, heard: Window, target: int, random: np.random.Generator) -> FloatArray:
         """Gain or mask [T, F] in 0..1; zeros where none is chosen."""
-        said = engine.interpret(heard)
-        chosen = self.choose(engine.dictionary, said, target, random)
-        return soft_mask(engine.dictionary.columns, said["activations"], chosen)
+        said = interpret(engine.graphs, heard)
+        dictionary = dictionary_of(engine.graphs)
+        chosen = self.choose(dictionary, said, target, random)
+        return soft_mask(dictionary.columns, said["activations"], chosen)
 
 
 def selected(dictionary: Dictionary, pooled: FloatArray, target: int) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from ...runtime.audio.sound import open_sound
 from ...runtime.audio.stft import as_complex
 from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
+from ...runtime.methods.components.interpreter import dictionary_of, interpret
 from ..data.folder import Clip, load_sound
 from ..statistics import Interval, bootstrap
 from ..table import Cell, Column, Table
@@ -66,14 +67,14 @@ def interpret_clips(
     seed: of the untrained theta; on_clip: called after each clip (progress)
     Raises MethodError where the bundle has no interpreter, DataError (clips).
     """
-    manifest, untrained = engine.manifest, random_theta(engine.dictionary, seed)
+    manifest, untrained = engine.manifest, random_theta(dictionary_of(engine.graphs), seed)
     found: list[Interpreted] = []
     for clip in clips:
         waveform = condition(clip, load_sound(clip.path, manifest.sample_rate))
         opened = open_sound((waveform, manifest.sample_rate), None, manifest.sample_rate)
         truth = np.array([label in clip.labels for label in manifest.labels])
         for number, heard in enumerate(engine.windows(opened)):
-            said = engine.interpret(heard)
+            said = interpret(engine.graphs, heard)
             squared, relative = _errors(engine, heard, said["activations"])
             target = int(heard.logits.argmax())
             found.append(
@@ -85,7 +86,7 @@ def interpret_clips(
                     component_logits=said["logits"],
                     recipe_logits=untrained @ said["pooled"],
                     truth=truth,
-                    selected=len(selected(engine.dictionary, said["pooled"], target)),
+                    selected=len(selected(dictionary_of(engine.graphs), said["pooled"], target)),
                     squared_error=squared,
                     relative_error=relative,
                 )
@@ -156,7 +157,7 @@ def component_figures(windows: Sequence[Interpreted], *, seed: int = 0) -> dict[
 def _errors(engine: Engine, heard: Window, activations: FloatArray) -> tuple[float, float]:
     """Mean squared and relative error of W H for one window."""
     spectrum = np.log1p(np.abs(as_complex(heard.stft)))
-    missed = spectrum - activations.T @ engine.dictionary.columns.T
+    missed = spectrum - activations.T @ dictionary_of(engine.graphs).columns.T
     norm = float(np.linalg.norm(spectrum))
     relative = float(np.linalg.norm(missed)) / norm if norm > 0.0 else float("nan")
     return float(np.mean(np.square(missed), dtype=np.float64)), relative

@@ -21,6 +21,7 @@ from ...runtime.audio.mel import mel_of
 from ...runtime.audio.stft import as_complex
 from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
+from ...runtime.methods.loading import all_methods
 from ..rescoring import Domain, domains_of, rescore
 from .component_maskers import COMPONENTS, USUAL, component_masker
 
@@ -87,10 +88,6 @@ def top_share(values: FloatArray, area: float, random: np.random.Generator) -> F
     return mask.reshape(values.shape)
 
 
-def _mask(engine: Engine, heard: Window, target: int, _: np.random.Generator) -> FloatArray:
-    return engine.mask_of(heard, target)
-
-
 def _random(_: Engine, heard: Window, __: int, random: np.random.Generator) -> FloatArray:
     return random.random(heard.stft.shape[:2], np.float32)
 
@@ -136,6 +133,19 @@ def _log_score(logits: FloatArray, target: int, task: str) -> npt.NDArray[np.flo
 
 
 @dataclass(frozen=True)
+class OfMethod:
+    """The mask, or gain, of windows that an explanation method offers."""
+
+    name: str
+    linear: bool = False
+    binary: bool = False
+
+    def __call__(self, engine: Engine, heard: Window, target: int, random: np.random.Generator) -> FloatArray:
+        """Mask or gain [T, F]."""
+        return engine.window_mask(self.name, heard, target)
+
+
+@dataclass(frozen=True)
 class Thresholded:
     """The decoder's mask, cut to zeros and ones at `threshold`: what a person is shown."""
 
@@ -146,7 +156,7 @@ class Thresholded:
 
     def __call__(self, engine: Engine, heard: Window, target: int, random: np.random.Generator) -> FloatArray:
         """Mask [T, F] of zeros and ones."""
-        return (engine.mask_of(heard, target) >= self.threshold).astype(np.float32)
+        return (engine.window_mask("mask", heard, target) >= self.threshold).astype(np.float32)
 
 
 # What needs a decoder.
@@ -155,7 +165,6 @@ DECODED = ("mask", "thresholded")
 _PLAIN: dict[str, Plain] = {
     masker.name: masker
     for masker in (
-        Plain("mask", False, _mask),
         Plain("random", True, _random),
         Plain("energy", True, _energy),
         Plain("band_occlusion", True, partial(_occlusion, axis=1)),
@@ -167,15 +176,18 @@ _PLAIN: dict[str, Plain] = {
 MASKERS = ("mask", "thresholded", "random", "energy", "band_occlusion", "time_occlusion", "ones")
 
 
+# A method's rows in a table in which none is named, where they are more than its own mask.
+_OF_METHOD = {"mask": DECODED, "components": USUAL}
+
+
 def usual_maskers(engine: Engine) -> tuple[str, ...]:
     """The rows of a table in which none is named: the bundle's own explanations, and what needs none.
 
     Without any explanation also the decoder's, so that its lack is told.
     """
-    components = engine.manifest.stage("interpreter") is not None
-    decoder = engine.manifest.stage("decoder") is not None or not components
-    others = tuple(name for name in MASKERS if name not in DECODED)
-    return (*(DECODED if decoder else ()), *(USUAL if components else ()), *others)
+    has = [one.name for one in all_methods() if one.has_window_mask and one.available(engine.manifest)]
+    own = (row for name in has or ("mask",) for row in _OF_METHOD.get(name, (name,)))
+    return (*own, *(name for name in MASKERS if name not in DECODED))
 
 
 def masker_of(name: str, *, threshold: float = 0.5) -> Masker:
@@ -184,7 +196,15 @@ def masker_of(name: str, *, threshold: float = 0.5) -> Masker:
         return Thresholded(threshold)
     if name in COMPONENTS:
         return component_masker(name)
-    if name not in _PLAIN:
-        known = ", ".join((*MASKERS, *COMPONENTS))
-        raise MethodError(f"there is no method {name!r} to evaluate; choose one of {known}")
-    return _PLAIN[name]
+    if name in _PLAIN:
+        return _PLAIN[name]
+    for method in all_methods():
+        if method.name == name and method.has_window_mask:
+            return OfMethod(name, method.linear)
+    raise MethodError(f"there is no method {name!r} to evaluate; choose one of {', '.join(known_maskers())}")
+
+
+def known_maskers() -> tuple[str, ...]:
+    """Every masker: those of methods, what they are compared with, and baselines."""
+    of_methods = (method.name for method in all_methods() if method.has_window_mask)
+    return tuple(dict.fromkeys((*MASKERS, *COMPONENTS, *of_methods)))

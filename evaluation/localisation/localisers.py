@@ -20,7 +20,10 @@ from ...runtime.audio.lengths import samples_at_least, samples_of
 from ...runtime.audio.sound import open_sound
 from ...runtime.engine import Engine
 from ...runtime.explainer import Explainer, engine_of
-from ...runtime.methods.components.result import relevance_of
+from ...runtime.methods.evidence import over_segments
+from ...runtime.methods.loading import all_methods
+from ...runtime.methods.protocol import Method, TimeTask
+from ...runtime.methods.result import MethodResult
 from ...runtime.methods.segments.callable import segments
 
 Values = npt.NDArray[np.float64]
@@ -142,77 +145,26 @@ class Segments:
 
 
 @dataclass(frozen=True)
-class MaskEvidence:
-    """The L-MAC mask summed over frequency: mask times log-amplitude, or the mask alone."""
+class OfMethod:
+    """A row that an explanation method offers: the method says what its answer is worth in each segment."""
 
     name: str
-    weighted: bool = True
+    method: Method
 
     def __call__(self, task: Task) -> Found:
-        """Mean over the frames of each segment of sum_f M log1p|S|, or of sum_f M."""
+        """Importance by the method."""
         opened = open_sound(task.waveform, task.rate, task.rate)
-        heard = next(iter(task.engine.windows(opened)))
-        mask = task.engine.mask_of(heard, task.target)
-        if self.weighted:
-            mask = mask * np.log1p(np.hypot(heard.stft[..., 0], heard.stft[..., 1]))
-        times = np.arange(len(mask)) * task.engine.manifest.analysis.hop / task.rate
-        return Found(over_segments(times, mask.sum(axis=1), task.edges), 1)
+        window = next(iter(task.engine.windows(opened)))
 
+        def part() -> MethodResult:
+            label = task.engine.manifest.labels[task.target]
+            result = task.explainer.explain(
+                task.waveform, task.rate, target=label, methods=[self.method.name], seed=task.seed
+            )
+            return result.parts[self.method.name]
 
-@dataclass(frozen=True)
-class ComponentActivity:
-    """The target's components over time: activations weighted by their relevance, where that is positive."""
-
-    name: str = "components"
-
-    def __call__(self, task: Task) -> Found:
-        """Mean over the frames of each segment of sum_k max(r_k, 0) h_k."""
-        opened = open_sound(task.waveform, task.rate, task.rate)
-        heard = next(iter(task.engine.windows(opened)))
-        said = task.engine.interpret(heard)
-        relevance = relevance_of(task.engine.dictionary.theta[task.target] * said["pooled"])
-        activity = np.maximum(relevance, 0.0) @ said["activations"]
-        times = np.arange(len(activity)) * task.engine.manifest.analysis.hop / task.rate
-        return Found(over_segments(times, activity, task.edges), 1)
-
-
-@dataclass(frozen=True)
-class PrototypePlaces:
-    """Where the prototypes method finds its evidence.
-
-    what: "channels": each channel's place, weighted by its contribution to the target's logit where that
-    speaks for it; else a view: the places that its nearest prototypes of the target resemble, by cosine
-    """
-
-    name: str
-    what: str = "channels"
-
-    def __call__(self, task: Task) -> Found:
-        """Sum over places of weight times the share of the segment that the place covers."""
-        label = task.explainer.labels[task.target]
-        result = task.explainer.explain(
-            task.waveform, task.rate, target=label, methods=["prototypes"], seed=task.seed
-        )
-        places: list[tuple[float, float, float]] = []
-        if self.what == "channels":
-            if result.channels is None:
-                raise MethodError(f"{self.name}: this bundle gives no account of channels")
-            for channel in result.channels:
-                weight = channel.contribution if channel.contribution is not None else channel.score
-                places.append((channel.place.start_s, channel.place.end_s, max(0.0, float(weight))))
-        else:
-            if self.what not in (result.prototypes or {}):
-                raise MethodError(f"{self.name}: this bundle's prototypes have no view {self.what!r}")
-            for prototype in (result.prototypes or {})[self.what]:
-                if prototype.label == label:
-                    place = prototype.place
-                    places.append((place.start_s, place.end_s, max(0.0, prototype.similarity)))
-        importance = np.zeros(len(task.edges) - 1)
-        lengths = np.diff(task.edges)
-        for start, end, weight in places:
-            shared = np.minimum(task.edges[1:], end) - np.maximum(task.edges[:-1], start)
-            importance += weight * np.clip(shared, 0.0, None) / lengths
-        return Found(importance, 1)
+        asked = TimeTask(task.engine.graphs, window, task.target, task.edges, part)
+        return Found(np.asarray(self.method.importance(self.name, asked), np.float64), 1)
 
 
 @dataclass(frozen=True)
@@ -267,19 +219,6 @@ class Random:
         return Found(np.random.default_rng([task.seed, mark]).random(len(task.edges) - 1))
 
 
-def over_segments(times: npt.ArrayLike, values: npt.ArrayLike, edges: Values) -> Values:
-    """The mean of values [T] at times [T] within each segment [M]; an empty one takes the nearest."""
-    at, some = np.asarray(times, np.float64), np.asarray(values, np.float64)
-    index = np.searchsorted(edges, at, side="right") - 1
-    inside = (index >= 0) & (index < len(edges) - 1)
-    count = np.bincount(index[inside], minlength=len(edges) - 1)
-    total = np.bincount(index[inside], weights=some[inside], minlength=len(edges) - 1)
-    means: Values = total / np.maximum(count, 1)
-    for empty in np.flatnonzero(count == 0):
-        means[empty] = some[int(np.abs(at - 0.5 * (edges[empty] + edges[empty + 1])).argmin())]
-    return means
-
-
 def available(explainer: Explainer, settings: Mapping[str, Any] | None = None) -> dict[str, Localiser]:
     """The localisers that this bundle can run, by name; `settings` go to the method segments."""
     found: list[Localiser] = [
@@ -287,12 +226,9 @@ def available(explainer: Explainer, settings: Mapping[str, Any] | None = None) -
         Segments("segments_signed", settings or {}, signed=True),
     ]
     manifest = engine_of(explainer).manifest
-    if manifest.stage("decoder") is not None:
-        found += [MaskEvidence("mask"), MaskEvidence("mask_alone", weighted=False)]
-    if manifest.stage("interpreter") is not None:
-        found.append(ComponentActivity())
-    if "prototypes" in explainer.methods:
-        found += [PrototypePlaces("channels"), PrototypePlaces("prototypes_time", "time")]
+    for method in all_methods():
+        if method.available(manifest):
+            found += [OfMethod(row, method) for row in method.time_rows]
     found += [Occlusion("occlusion_500ms", 0.5), Occlusion("occlusion_100ms", 0.1), Energy(), Random()]
     return {one.name: one for one in found}
 

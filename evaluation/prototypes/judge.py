@@ -152,7 +152,7 @@ def judge_prototypes(
 
 def _indexed(engine: Engine) -> set[str]:
     """The sounds that are in the index, by the hash of their file."""
-    from ...runtime.methods.prototypes.method import open_generation
+    from ...runtime.methods.prototypes.generation import open_generation
 
     generation = open_generation(engine.bundle.path, engine.manifest)
     return {clip.sha256 for clip in generation.all_clips()}

@@ -11,10 +11,10 @@ import numpy as np
 
 from ...errors import DataError, ParityError, SourceError
 from ...runtime.audio.lengths import samples_at_least, samples_of
-from ...runtime.audio.stft import as_complex, gain, inverse
 from ...runtime.bundle.manifest import StageSpec
-from ...runtime.inference.chain import Chain, ForwardPass
+from ...runtime.inference.chain import Chain
 from ...runtime.inference.scores import scores_of
+from ...runtime.methods.loading import all_methods
 from ..source.exportable import Exportable, FloatArray
 from .clips import evenly, find_clips, read_clip
 from .stages import Stages
@@ -25,8 +25,6 @@ LIMIT = 1e-4
 # (32 m + 0, + 15, + 8, + 21) appears with a shortest sound of 32 frames.
 _SHORT_FRAMES = (0, 15, 40, 85)
 _GOLDEN_SOUNDS = 3
-# An activation is as large as the spectrum's frame.
-_RELATIVE = ("activations", "pooled", "interpreted")
 
 
 @dataclass
@@ -74,34 +72,20 @@ class ExportedChain:
 
     def __init__(self, source: Exportable, folder: Path, stages: Sequence[StageSpec]) -> None:
         self.source = source
-        self._inputs: dict[str, list[str]] = {
-            stage.name: [tensor.name for tensor in stage.inputs] for stage in stages
-        }
-        self._run = Stages(folder, stages, ("frontend", "classifier", "decoder", "interpreter")).run
+        self._stages: dict[str, StageSpec] = {stage.name: stage for stage in stages}
+        measured = [method for method in all_methods() if method.outputs]
+        self._methods = [one for one in measured if all(rule.name in self._stages for rule in one.stages)]
+        names = ["frontend", "classifier", *(rule.name for one in self._methods for rule in one.stages)]
+        self._run = Stages(folder, stages, names).run
         self._chain = Chain(self._run, source.analysis, source.rescore)
 
     def run(self, waveform: FloatArray) -> dict[str, FloatArray]:
-        """Waveform [B, N] -> "logits" and "scores", and with a decoder "mask" and "kept" [B, N].
-
-        With an interpreter "activations", "pooled" and its own logits, "interpreted".
-        """
-        answer = self._chain.forward(waveform)
-        result = {"logits": answer.logits, "scores": scores_of(answer.logits, self.source.task)}
-        if "interpreter" in self._inputs:
-            said = self._further("interpreter", answer)
-            result |= {name: said[name] for name in ("activations", "pooled")}
-            result["interpreted"] = said["logits"]
-        if "decoder" in self._inputs:
-            result["mask"] = self._further("decoder", answer)["mask"]
-            stft = as_complex(answer.stft)
-            scale = gain(result["mask"], np.abs(stft))
-            result["kept"] = inverse(stft * scale, self.source.analysis, waveform.shape[1])
+        """Waveform [B, N] -> "logits", "scores", and what methods compute with stages of their own."""
+        forward = self._chain.forward(waveform)
+        result = {"logits": forward.logits, "scores": scores_of(forward.logits, self.source.task)}
+        for method in self._methods:
+            result |= method.compute(self._run, self._stages, forward)
         return result
-
-    def _further(self, stage: str, answer: ForwardPass) -> dict[str, FloatArray]:
-        """A stage behind the classifier."""
-        given = answer.tensors
-        return self._run(stage, {name: given[name] for name in self._inputs[stage]})
 
 
 def _reference_of(source: Exportable, sound: FloatArray, window: int) -> dict[str, FloatArray] | None:
@@ -214,6 +198,7 @@ def measure(
         sounds.append(synthesise(2, window, source.sample_rate, seed))
     sounds += [clip[None, :window] for clip in clips]
     seen: dict[str, Agreement] = {}
+    relative = {output.name for method in all_methods() for output in method.outputs if output.relative}
     for sound in sounds:
         if progress is not None:
             progress(f"parity: {sound.shape[0]} x {sound.shape[1] / source.sample_rate:.2f} s")
@@ -222,8 +207,8 @@ def measure(
             continue
         ours = _chain_of(chain, sound)
         for name, expected in theirs.items():
-            relative = name in _RELATIVE
-            seen.setdefault(name, Agreement()).see(ours[name], expected, sound.shape[1], relative=relative)
+            agreement = seen.setdefault(name, Agreement())
+            agreement.see(ours[name], expected, sound.shape[1], relative=name in relative)
     for name, agreement in seen.items():
         if not agreement.max_abs <= agreement.limit:
             raise ParityError(

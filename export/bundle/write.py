@@ -16,7 +16,9 @@ from ...errors import BundleError, SourceError
 from ...prototypes_index.atomic import put_in_place, staged
 from ...prototypes_index.durability import naming, sync_folder, sync_tree
 from ...runtime.bundle.manifest import SCHEMA_VERSION, Manifest, StageSpec
-from ...runtime.bundle.open import MANIFEST, Bundle
+from ...runtime.bundle.open import MANIFEST
+from ...runtime.methods.loading import all_methods
+from ...runtime.opening import open_bundle
 from ..source.exportable import Exportable, FloatArray
 from .card import CARD, card
 from .manifest_file import describe_files, file_spec, manifest_lock, replace_manifest, write_manifest
@@ -93,7 +95,7 @@ def write_bundle(
 def _read_back(folder: Path, source: Exportable) -> None:
     """Examine the bundle as its readers will. Raises SourceError where they would refuse it."""
     try:
-        Bundle.open(folder, examine=False).examine()
+        open_bundle(folder, examine=False).examine()
     except BundleError as error:
         text = str(error).replace(f"{folder.resolve()}/", "")
         raise SourceError(f"{source.name}: makes a bundle that its readers refuse: {text}") from error
@@ -174,21 +176,16 @@ def _validated(manifest: Manifest, source: Exportable) -> Manifest:
 
 
 def _write_golden(source: Exportable, chain: ExportedChain, path: Path, seed: int) -> None:
-    """golden.npz: waveform_i [1, N] as the front end gets it, and the source's logits_i, mask_i.
+    """golden.npz: waveform_i [1, N] as the front end gets it, the source's logits_i, and methods' outputs.
 
-    With an interpreter also activations_i, pooled_i and its own logits, interpreted_i.
-
-    Of a source that gives probabilities alone, the logits are the graphs' own.
+    What the source does not give, as logits where it gives probabilities alone, are the graphs' own.
     """
+    golden = ["logits", *(one.name for method in all_methods() for one in method.outputs if one.golden)]
     arrays: dict[str, FloatArray] = {}
     for index, waveform in enumerate(golden_sounds(source, seed)):
         arrays[f"waveform_{index}"] = waveform
-        answers = source.outputs(waveform)
-        if "logits" not in answers:
-            answers["logits"] = chain.run(waveform)["logits"]
-        for name in ("logits", "mask", "activations", "pooled", "interpreted"):
-            if name in answers:
-                arrays[f"{name}_{index}"] = answers[name]
+        answers = {**chain.run(waveform), **source.outputs(waveform)}
+        arrays |= {f"{name}_{index}": answers[name] for name in golden if name in answers}
     # np.savez_compressed's signature has keyword parameters of its own, hence the unpacked dict last.
     with naming(path):
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]

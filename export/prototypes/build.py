@@ -20,8 +20,8 @@ from ...prototypes_index.table import Clip
 from ...prototypes_index.views import find_places
 from ...prototypes_index.writer import GenerationWriter
 from ...runtime.bundle.manifest import Manifest
-from ...runtime.bundle.open import Bundle
-from ...runtime.methods.prototypes.method import open_generation
+from ...runtime.methods.prototypes.generation import open_generation
+from ...runtime.opening import open_bundle
 from .clip_listener import ClipListener, UnfitError
 from .generation_folder import GenerationFolder
 from .generation_writer import choose_graph, hash_of, open_writer
@@ -174,7 +174,7 @@ def index_bundle(
     with GenerationFolder.hold(folder) as generations:
         manifest = generations.manifest
         # What is built anew need not be whole.
-        opened = Bundle.open(folder, prototypes=extend)
+        opened = open_bundle(folder, prototypes=extend)
         if not any_label:
             _check_labels(manifest, files)
         before = manifest.prototypes

@@ -15,7 +15,7 @@ from ...runtime.audio.sound import OpenSound, open_sound
 from ...runtime.audio.writing import open_sound_file
 from ...runtime.bundle.open import Bundle
 from ...runtime.engine import Engine
-from ...runtime.methods.prototypes.method import grid_of
+from ...runtime.methods.prototypes.generation import grid_of
 
 
 @dataclass(frozen=True, slots=True)

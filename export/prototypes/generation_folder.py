@@ -25,7 +25,7 @@ from ...prototypes_index.generation import AUDIO, Generation
 from ...prototypes_index.info import GenerationInfo
 from ...runtime.bundle.manifest import FileSpec, Manifest, PrototypesSpec
 from ...runtime.bundle.open import MANIFEST, read_manifest
-from ...runtime.methods.prototypes.method import examine_generation
+from ...runtime.methods.prototypes.generation import examine_generation
 from ..bundle.card import CARD, prototypes_card
 from ..bundle.manifest_file import describe_files, manifest_lock, replace_manifest
 

@@ -14,7 +14,7 @@ from ...prototypes_index.table import MOST_TOPS, TOPS
 from ...prototypes_index.views import views_of
 from ...prototypes_index.writer import GenerationWriter
 from ...runtime.bundle.manifest import Manifest
-from ...runtime.methods.prototypes.method import grid_of, model_hash
+from ...runtime.methods.prototypes.generation import grid_of, model_hash
 from ..bundle.manifest_file import file_spec
 from ..graphs.apex_report import read_report
 from .generation_folder import FOLDER

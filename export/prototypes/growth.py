@@ -16,8 +16,8 @@ from ...prototypes_index.generation import Generation
 from ...prototypes_index.index_build import EXACT_LIMIT
 from ...prototypes_index.info import GenerationInfo
 from ...prototypes_index.tombstones import write_removal
-from ...runtime.bundle.open import Bundle
-from ...runtime.methods.prototypes.method import model_hash, open_generation
+from ...runtime.methods.prototypes.generation import model_hash, open_generation
+from ...runtime.opening import open_bundle
 from .build import IndexReport, Passed
 from .generation_folder import FOLDER, GenerationFolder
 from .generation_writer import Graph, open_writer
@@ -51,7 +51,7 @@ def remove_clips(
     """
     folder = Path(bundle)
     with GenerationFolder.hold(folder) as generations:
-        Bundle.open(folder)
+        open_bundle(folder)
         old = open_generation(folder, generations.manifest)
         gone, names = _chosen(old, clips)
         alive = old.alive & ~gone
@@ -93,7 +93,7 @@ def merge_bundles(
     folder = Path(bundle)
     with GenerationFolder.hold(folder) as generations:
         manifest = generations.manifest
-        Bundle.open(folder)
+        open_bundle(folder)
         before = manifest.prototypes
         mine = open_generation(folder, manifest) if before is not None else None
         theirs = [_open_other(Path(other), folder, model_hash(manifest)) for other in others]
@@ -155,7 +155,7 @@ def _relabelled(mine: Generation, labels: Mapping[str, Iterable[str]]) -> list[s
 
 def _open_other(other: Path, folder: Path, model: str) -> Generation:
     """The generation of another bundle, of the same model as `folder`."""
-    manifest = Bundle.open(other).manifest
+    manifest = open_bundle(other).manifest
     if model_hash(manifest) != model:
         raise PrototypeIndexError(
             f"{other}: of another model than {folder}; prototypes can be merged between bundles of one model"

@@ -7,7 +7,9 @@ whose manifest, sizes and times are unchanged is taken as examined. `earmark ver
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -17,9 +19,10 @@ from .examined import Examined
 from .files import MANIFEST, Files, read_regular
 from .graphs import check_graph, stage_data
 from .manifest import SCHEMA_VERSION, Manifest
+from .parts import ManifestPart
 from .structure import check_structure
 
-__all__ = ["MANIFEST", "Bundle", "read_manifest"]
+__all__ = ["MANIFEST", "Bundle", "BundlePart", "read_manifest"]
 
 
 class _Version(msgspec.Struct):
@@ -28,18 +31,34 @@ class _Version(msgspec.Struct):
     schema_version: int
 
 
+class BundlePart(ManifestPart, Protocol):
+    """A part of a bundle, checked by those who use it: an explanation method."""
+
+    def examine(self, bundle: Bundle) -> None:
+        """Look into its files. Raises BundleError."""
+
+
 class Bundle:
     """A bundle on disk whose manifest has been read and whose files have been checked."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, parts: Sequence[BundlePart]) -> None:
         self.path = path
         self.manifest = manifest
+        self._parts = parts
         self._files = Files(path, manifest.files)
 
     @classmethod
-    def open(cls, path: Path | str, *, examine: bool | None = None, prototypes: bool = True) -> Bundle:
+    def open(
+        cls,
+        path: Path | str,
+        parts: Sequence[BundlePart],
+        *,
+        examine: bool | None = None,
+        prototypes: bool = True,
+    ) -> Bundle:
         """Open the bundle in the folder `path`.
 
+        parts: who checks what is theirs; `runtime.opening.open_bundle` hands in the methods
         examine: True recomputes every hash, False none, None where this machine has not yet done so
         prototypes: False leaves them out, unchecked, so that damaged ones can be built again
         Raises BundleError, in one line with the file at fault; what was remembered of the bundle is then
@@ -56,8 +75,8 @@ class Bundle:
                     name: one for name, one in manifest.files.items() if not name.startswith("prototypes/")
                 }
                 manifest = msgspec.structs.replace(manifest, files=files, prototypes=None)
-            bundle = cls(folder.resolve(), manifest)
-            check_structure(manifest, bundle.path / MANIFEST)
+            bundle = cls(folder.resolve(), manifest, parts)
+            check_structure(manifest, bundle.path / MANIFEST, parts)
             stamps = bundle._files.stamps()
             if examine is None:
                 examine = not examined.holds(content, stamps)
@@ -84,7 +103,7 @@ class Bundle:
         Examined(self.path).forget()
 
     def examine(self) -> None:
-        """Recompute every hash, look into every graph and every row of the prototypes. Raises BundleError."""
+        """Recompute every hash, look into every graph and all that the parts keep. Raises BundleError."""
         manifest = self.manifest
         for name, expected in manifest.files.items():
             path = self.file(name)
@@ -93,15 +112,8 @@ class Bundle:
         for stage in manifest.stages:
             data = stage_data(manifest, stage)
             check_graph(self.file(stage.file), stage.inputs, stage.outputs, data=data)
-        if manifest.components is not None:
-            from ..methods.components.dictionary import open_dictionary
-
-            open_dictionary(self.path, manifest)
-        if manifest.prototypes is not None:
-            # faiss takes its time to import.
-            from ..methods.prototypes.method import examine_generation, open_generation
-
-            examine_generation(open_generation(self.path, manifest), manifest)
+        for part in self._parts:
+            part.examine(self)
 
 
 def read_manifest(folder: Path | str) -> Manifest:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..arrays import FloatArray
 from ..audio.stft import as_pairs, forward
-from ..bundle.manifest import AnalysisSpec
+from ..bundle.manifest import AnalysisSpec, StageSpec
 from .session import Arrays, Tensors
 
 Classifier = Literal["classifier", "classifier_int8"]
@@ -55,6 +55,11 @@ class ForwardPass:
         """What a further stage may be fed with: taps, "logits", "stft", and "target", the predicted class."""
         target = self.logits.argmax(axis=1).astype(np.int64)
         return {**self.taps, "logits": self.logits, "stft": self.stft, "target": target}
+
+    def feeds(self, stage: StageSpec) -> Tensors:
+        """What a further stage takes, by name."""
+        tensors = self.tensors
+        return {tensor.name: tensors[tensor.name] for tensor in stage.inputs}
 
 
 class Chain:

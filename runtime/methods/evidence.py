@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from ..arrays import FloatArray
+from ..bundle.manifest import Manifest
+
+Values = npt.NDArray[np.float64]
 
 # A picture needs no more columns than this, however long the sound.
 _COLUMNS = 1200
@@ -107,3 +111,22 @@ def spans_of(over_time: FloatArray, frame_s: float, end_s: float) -> tuple[tuple
         # A hair less, so that three frames of 10 ms are 30 ms.
         if high - low >= _SHORTEST_S * 0.999 or low <= min(at, end_s) <= high
     )
+
+
+def frames_over_segments(over_time: npt.ArrayLike, manifest: Manifest, edges: Values) -> Values:
+    """The mean of frames [T] of the listenable STFT within each segment [M] of `edges` [M + 1], seconds."""
+    values = np.asarray(over_time, np.float64)
+    return over_segments(np.arange(len(values)) * manifest.analysis.hop / manifest.sample_rate, values, edges)
+
+
+def over_segments(times: npt.ArrayLike, values: npt.ArrayLike, edges: Values) -> Values:
+    """The mean of values [T] at times [T] within each segment [M]; an empty one takes the nearest."""
+    at, some = np.asarray(times, np.float64), np.asarray(values, np.float64)
+    index = np.searchsorted(edges, at, side="right") - 1
+    inside = (index >= 0) & (index < len(edges) - 1)
+    count = np.bincount(index[inside], minlength=len(edges) - 1)
+    total = np.bincount(index[inside], weights=some[inside], minlength=len(edges) - 1)
+    means: Values = total / np.maximum(count, 1)
+    for empty in np.flatnonzero(count == 0):
+        means[empty] = some[int(np.abs(at - 0.5 * (edges[empty] + edges[empty + 1])).argmin())]
+    return means

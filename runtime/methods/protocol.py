@@ -1,28 +1,33 @@
-"""The protocol of an explanation method: one file a method, one line of registration.
+"""What an explanation method offers: one class in its own folder, one line in `runtime/registry.py`.
 
-The runtime hears a sound window by window; a method opens an account for the sound and its
-target, sees every window once, in order, and closes the account with its part of the result.
-Memory therefore does not grow with the sound.
+The runtime, `inspect`, `verify`, export and the command line loop over the methods and know none of them by
+name. Everything has a default but `begin`, so a method says only what is its own.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import numpy.typing as npt
-
-from ...errors import MethodError
-from ..arrays import FloatArray
-from ..inference.window import Clock, Window
+from ..bundle.parts import StageRule
+from .options import MethodOptions
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ..arrays import FloatArray
     from ..audio.sound import OpenSound
+    from ..bundle.manifest import Manifest, StageSpec
     from ..bundle.open import Bundle
+    from ..inference.chain import ForwardPass, RunStage
     from ..inference.session import Tensors
+    from ..inference.window import Clock, Window
+    from .result import About, MethodResult
+
+    Values = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,87 +48,169 @@ class Sound:
 
 
 @dataclass(frozen=True)
-class Context:
-    """What the runtime lends a method for one explanation.
+class Graphs:
+    """An open bundle whose graphs can be run.
 
     run(stage, feeds, outputs) and run_graph(path, feeds) give outputs by name; their time is counted
-    opened: the sound, for methods that answer with sound
-    windows(): every window of it once more, in order, for methods that know only at the end what to look at;
-        what is not in memory is heard again
-    rescore: whether the user wants masked sound to be heard again
-    logits_of(waveforms [B, N] at the model's rate and level, precision="fp32") -> logits [B, K]: what the
-        classifier says of a changed sound ("int8": the quantised one, MethodError where there is none);
-        its time is not counted, a stage around it does that
-    options: what the user set for this method, by name
     cache: lives as long as the explainer, for what is costly to open; keys belong to the methods
     """
 
     bundle: Bundle
-    run: Callable[..., Tensors]
-    run_graph: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Tensors]
+    run: RunStage
+    run_graph: Callable[[Path, Mapping[str, Values]], Tensors]
+    cache: dict[str, Any]
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says about itself."""
+        return self.bundle.manifest
+
+
+@dataclass(frozen=True)
+class Context(Graphs):
+    """What the runtime lends a method for one explanation.
+
+    opened: the sound, for methods that answer with sound
+    windows(): every window of it once more, in order, for methods that know only at the end what to look at;
+        what is not in memory is computed again
+    rescore: whether the user wants masked sound to be classified again
+    logits_of(waveforms [B, N] at the model's rate and level, precision="fp32") -> logits [B, K]: what the
+        classifier says of a changed sound ("int8": the quantised one, MethodError where there is none);
+        its time is not counted, a stage around it does that
+    options: what the user set for this method, an instance of `Method.options`
+    """
+
     clock: Clock
     opened: OpenSound
     windows: Callable[[], Iterable[Window]]
     logits_of: Callable[..., FloatArray]
     rescore: bool
     seed: int
-    options: Mapping[str, Any]
-    cache: dict[str, Any]
+    options: Any = field(default_factory=MethodOptions)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A method's part of the result: fields of `Result` by name, and what the user should be warned of."""
+class Explanation(Protocol):
+    """The running explanation of one sound for one target; memory does not grow with the sound."""
 
-    fields: Mapping[str, Any]
-    warnings: tuple[str, ...] = ()
+    def add(self, window: Window) -> None:
+        """See one more window, each once and in order."""
 
-
-def unknown(what: str, name: object, known: Sequence[str]) -> MethodError:
-    """The error for a name that does not exist: the nearest that does, and all there are."""
-    near = difflib.get_close_matches(str(name), known, n=1)
-    guess = f"did you mean {near[0]!r}? " if near else ""
-    there = f"the {what}s are {', '.join(known)}" if known else "it has none"
-    return MethodError(f"there is no {what} {name!r}; {guess}{there}")
-
-
-def refuse_unknown(method: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raise MethodError where an option of the method does not exist."""
-    for name in options:
-        if name not in known:
-            raise MethodError(f"{method}: {unknown('option', name, known)}")
-
-
-class Account(Protocol):
-    """The running explanation of one sound for one target."""
-
-    def add(self, heard: Window) -> None:
-        """See one more window."""
-
-    def finish(self) -> Answer:
+    def finish(self) -> MethodResult:
         """The method's part of the result."""
 
 
-class Method(Protocol):
-    """An explanation method over an open bundle.
+@dataclass(frozen=True, slots=True)
+class Output:
+    """An output of a method's graph that is measured at export and recomputed by `earmark verify`.
 
-    stage: under which name the runtime counts its time; None where it counts stages of its own
+    relative: its limit grows with its largest value, as of activations, which are as large as the spectrum
+    golden: whether it is kept in golden.npz
+    """
+
+    name: str
+    relative: bool = False
+    golden: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What `earmark inspect` tells of a method's part of a bundle: lines of (topic, text), JSON keys."""
+
+    lines: tuple[tuple[str, str], ...] = ()
+    document: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TimeTask:
+    """One window in which a class is to be found in time.
+
+    edges: [M + 1] of the segments, seconds; part(): the method's result for the window and the target
+    """
+
+    graphs: Graphs
+    window: Window
+    target: int
+    edges: Values
+    part: Callable[[], MethodResult]
+
+
+class Method(ABC):
+    """An explanation method. Modules that import it stay light: what is heavy is imported when it is needed.
+
+    name: how it is asked for; gives: attributes of `Result` and keys of its JSON
+    options: the dataclass of its options, decoded and validated in one step by `options.of`
+    on_request: what it does, in a few words, where it runs only when it is named; "" where it runs by default
+    own_clock: whether it counts its stages itself; else its time is counted under its name
+    rescores: whether `rescore=True` makes it classify what was kept and removed
+    stages: the graphs of a bundle that are its own; outputs: what they give, for export and verify
+    linear: whether `window_mask` is a gain on the magnitude, not on its logarithm
+    time_rows: rows in the table of `earmark evaluate events`, see `importance`
     """
 
     name: ClassVar[str]
-    stage: ClassVar[str | None]
+    gives: ClassVar[tuple[str, ...]]
+    options: ClassVar[type[MethodOptions]] = MethodOptions
+    on_request: ClassVar[str] = ""
+    own_clock: ClassVar[bool] = False
+    rescores: ClassVar[bool] = False
+    stages: ClassVar[tuple[StageRule, ...]] = ()
+    outputs: ClassVar[tuple[Output, ...]] = ()
+    has_window_mask: ClassVar[bool] = False
+    linear: ClassVar[bool] = False
+    time_rows: ClassVar[tuple[str, ...]] = ()
 
-    @classmethod
-    def check(cls, options: Mapping[str, Any]) -> None:
-        """Look at what the user set, before any sound is read.
+    # A bundle.
 
-        Raises MethodError for an option that does not exist or a value that does not fit,
-        MissingDependencyError where it needs a package that is not installed.
+    def available(self, manifest: Manifest) -> bool:
+        """Whether the bundle has what the method needs; where not, `begin` says what is missing."""
+        stages = [manifest.stage(rule.name) for rule in self.stages]
+        return None not in stages if stages else self.name in manifest.explainers
+
+    def check(self, manifest: Manifest, path: Path) -> None:  # noqa: B027 (a default: nothing)
+        """Raise BundleError where the manifest at `path` contradicts itself, or asks for too much."""
+
+    def examine(self, bundle: Bundle) -> None:  # noqa: B027 (a default: nothing)
+        """Look into the method's files, when a bundle is first opened on a machine. Raises BundleError."""
+
+    def inspect(self, bundle: Bundle) -> Inspection:
+        """What to tell of the method's part of the bundle."""
+        return Inspection()
+
+    # An explanation.
+
+    @abstractmethod
+    def begin(self, context: Context, sound: Sound, target: int) -> Explanation:
+        """Begin to explain `sound` for the class index `target`.
+
+        Raises MethodError where the bundle lacks what it needs, TargetError.
         """
 
-    @classmethod
-    def of(cls, context: Context) -> Self:
-        """The method over the context's bundle. Raises MethodError where the bundle lacks what it needs."""
+    def save(self, part: Any, folder: Path, about: About) -> None:  # noqa: B027 (a default: nothing)
+        """Write the files of `part`, what `finish` gave, into a new folder: those that the table names."""
 
-    def begin(self, sound: Sound, target: int) -> Account:
-        """Open an account for `sound` and the class index `target`."""
+    # Export and verify.
+
+    def compute(
+        self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass
+    ) -> dict[str, FloatArray]:
+        """What `outputs` names, of one batch of sounds, by the method's own stages."""
+        return {}
+
+    def agreements(
+        self, bundle: Bundle, made: Mapping[str, FloatArray], golden: Mapping[str, FloatArray]
+    ) -> Iterator[tuple[str, FloatArray, FloatArray, str]]:
+        """More that has to agree: (name, made here, golden, the output whose limit holds)."""
+        yield from ()
+
+    def verify_files(self, bundle: Bundle) -> None:  # noqa: B027 (a default: nothing)
+        """Look at what `examine` leaves out because it takes long. Raises BundleError."""
+
+    # Evaluation.
+
+    def window_mask(self, graphs: Graphs, window: Window, target: int) -> FloatArray:
+        """The mask or gain [T, F] 0..1 of one window, for any target, where `has_window_mask`."""
+        raise NotImplementedError
+
+    def importance(self, row: str, task: TimeTask) -> Values:
+        """Importance [M] of each segment of a window's time, for one of `time_rows`."""
+        raise NotImplementedError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class MaskedScores:
         how = manifest.window.aggregate
         self._totals = {domain: (Aggregate(how), Aggregate(how)) for domain in self._domains}
 
-    def add(self, heard: Window, spectrum: ComplexArray, kept: FloatArray, removed: FloatArray) -> None:
+    def add(self, window: Window, spectrum: ComplexArray, kept: FloatArray, removed: FloatArray) -> None:
         """Score one window twice more in each domain: under the gains `kept` and `removed` [T, F], 0..1.
 
         As audio, what is removed is the window minus what is kept.
@@ -37,10 +38,10 @@ class MaskedScores:
         with self._context.clock.stage("rescore"):
             if "spectrogram" in self._domains:
                 self._see(
-                    "spectrogram", self._chain.logits(heard.stft * np.stack([kept, removed])[..., None])
+                    "spectrogram", self._chain.logits(window.stft * np.stack([kept, removed])[..., None])
                 )
-            wave = inverse(spectrum * kept, spec, heard.waveform.shape[-1])
-            waves = np.stack([wave, heard.waveform - wave])
+            wave = inverse(spectrum * kept, spec, window.waveform.shape[-1])
+            waves = np.stack([wave, window.waveform - wave])
             self._see("audio", self._chain.logits_of(waves))
 
     def _see(self, domain: str, logits: FloatArray) -> None:
@@ -75,3 +76,11 @@ class MaskedScores:
             elif scores["mask_in_label"] != target:
                 said.append(f"{part} is heard as {scores['mask_in_label']!r}, not {target!r}")
         return said
+
+
+def rescored_lines(
+    rescored: Mapping[str, Mapping[str, Any]] | None, what: str = ""
+) -> Iterator[tuple[str, str]]:
+    """Lines for a person: the target's score of the kept and of the removed part, in each domain."""
+    for domain, scores in (rescored or {}).items():
+        yield "rescored", f"{what}{domain}: kept {scores['mask_in']:.1%}, removed {scores['mask_out']:.1%}"

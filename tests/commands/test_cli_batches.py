@@ -130,9 +130,9 @@ def test_a_defect_and_a_lack_of_memory_are_answers_too(explainer, monkeypatch):
 
     begin, raised = Mask.begin, [MemoryError("40 GB"), ZeroDivisionError("division by zero")]
 
-    def failing(self, sound, target):
+    def failing(self, context, sound, target):
         if sound.input_samples == len(WAVE):
-            return begin(self, sound, target)
+            return begin(self, context, sound, target)
         raise raised.pop()
 
     monkeypatch.setattr(Mask, "begin", failing)

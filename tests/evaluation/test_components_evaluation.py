@@ -26,6 +26,7 @@ from earmark.evaluation.rescoring import rescore
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.audio.sound import open_sound
 from earmark.runtime.explainer import SHIPPED, engine_of
+from earmark.runtime.methods.components.interpreter import dictionary_of, interpret
 
 RATE = 16000
 LABELS = ("kick", "snare", "bell")
@@ -115,7 +116,10 @@ def test_the_masker_is_what_is_listened_to(explainer, heard):
 def test_random_components_are_as_many_or_as_much_and_active(explainer, heard):
     target = int(heard.logits.argmax())
     count = len(explainer.explain(heard.waveform, RATE, methods=["components"]).components.selected)
-    said, dictionary = engine_of(explainer).interpret(heard), engine_of(explainer).dictionary
+    said, dictionary = (
+        interpret(engine_of(explainer).graphs, heard),
+        dictionary_of(engine_of(explainer).graphs),
+    )
     drawn = {
         component_masker("random_components").choose(dictionary, said, target, np.random.default_rng(seed))
         for seed in range(30)
@@ -179,9 +183,9 @@ def test_reconstruction_and_the_recipes_theta_are_measured(explainer, data):
     for one in windows:
         assert 0.0 < one.relative_error < 1.0
         assert one.truth.sum() == 1
-    theta = random_theta(engine_of(explainer).dictionary)
-    assert np.array_equal(theta, random_theta(engine_of(explainer).dictionary))
-    assert not np.array_equal(theta, random_theta(engine_of(explainer).dictionary, 1))
+    theta = random_theta(dictionary_of(engine_of(explainer).graphs))
+    assert np.array_equal(theta, random_theta(dictionary_of(engine_of(explainer).graphs)))
+    assert not np.array_equal(theta, random_theta(dictionary_of(engine_of(explainer).graphs), 1))
     assert np.abs(theta).max() <= 1 / 4.0
     assert not np.array_equal(windows[0].recipe_logits, windows[0].component_logits)
 

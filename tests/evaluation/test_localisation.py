@@ -21,7 +21,7 @@ from earmark.evaluation.localisation.judge import (
     segment_edges,
     segment_labels,
 )
-from earmark.evaluation.localisation.localisers import over_segments
+from earmark.runtime.methods.evidence import over_segments
 
 # Few distinct values, so that most draws hold ties.
 ITEMS = st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=2, max_size=60)

@@ -14,7 +14,7 @@ from earmark.cli import main
 from earmark.errors import SourceError
 from earmark.export.sources.onnx.feature_map import MapRequest
 from earmark.export.sources.onnx.file import load
-from earmark.runtime.bundle.open import Bundle
+from earmark.runtime.opening import open_bundle
 
 later("onnxruntime")
 torch = later("torch")
@@ -57,7 +57,7 @@ def test_a_graphs_tensor_becomes_the_feature_map(tmp_path, rows, pooling, axes, 
          "--sample-rate", "8000", "--feature-map", tensor, "--map-axes", axes, *bands, *window],
     )  # fmt: skip
     assert made.exit_code == 0, made.output
-    spec = Bundle.open(tmp_path / "bundle").manifest.feature_map
+    spec = open_bundle(tmp_path / "bundle").manifest.feature_map
     assert (spec.channels, len(spec.bands_hz), spec.pooling) == (6, rows, found)
     assert spec.additive == (found != "other")
     assert spec.frame_seconds == pytest.approx(40 / 8000, rel=0.02)

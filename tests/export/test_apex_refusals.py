@@ -12,7 +12,7 @@ from later import later
 from earmark.errors import DataError, EarmarkError, LabelError, RunError
 from earmark.export.bundle.write import write_bundle
 from earmark.export.training.apex.settings import ApexSettings
-from earmark.runtime.bundle.open import Bundle
+from earmark.runtime.opening import open_bundle
 
 later("onnxruntime")
 torch = later("torch")
@@ -70,7 +70,7 @@ def test_one_row_of_frequency_has_no_frequency_views(make_tiny_adapter, sounds, 
     summary = train_apex(tmp_path / "flat", sounds, ApexSettings(rounds=3, n_last=3))
     assert set(summary["purity"]) == {"square", "time"}
     assert "frequency" in " ".join(summary["notes"])
-    assert set(Bundle.open(tmp_path / "flat").manifest.prototypes.views) == {"square", "time"}
+    assert set(open_bundle(tmp_path / "flat").manifest.prototypes.views) == {"square", "time"}
 
 
 def test_maps_that_are_not_finite_are_named(make_tiny_adapter, tmp_path):

@@ -18,7 +18,7 @@ from earmark.errors import (
 from earmark.export.bundle.write import write_bundle
 from earmark.export.training.apex.settings import ApexSettings
 from earmark.export.training.settings import ClassifierSettings
-from earmark.runtime.bundle.open import Bundle
+from earmark.runtime.opening import open_bundle
 
 later("onnxruntime")
 later("torch")
@@ -58,7 +58,7 @@ def bundle(tiny_bundle, tmp_path):
 
 def info_of(bundle):
     """index_info.json of the generation in force."""
-    spec = Bundle.open(bundle).manifest.prototypes
+    spec = open_bundle(bundle).manifest.prototypes
     return json.loads((bundle / "prototypes" / spec.generation / "index_info.json").read_text())
 
 

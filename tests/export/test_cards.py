@@ -10,8 +10,8 @@ from prototype_generations import write_sounds
 from earmark.export.bundle.manifest_file import describe_files
 from earmark.export.prototypes.build import index_bundle
 from earmark.export.prototypes.growth import remove_clips
-from earmark.runtime.bundle.open import Bundle
 from earmark.runtime.explainer import SHIPPED
+from earmark.runtime.opening import open_bundle
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_each_generation_brings_its_card(bundle):
     assert "# Prototypes of tiny" in second
     assert "| clips | 5 of 5 sounds |" in second
     assert "| removed | 1 clips, hidden until the next rebuild |" in second
-    manifest = Bundle.open(bundle, examine=True).manifest
+    manifest = open_bundle(bundle, examine=True).manifest
     assert (
         manifest.files["prototypes/g0002/README.md"] == describe_files(bundle)["prototypes/g0002/README.md"]
     )
@@ -45,5 +45,5 @@ def test_each_generation_brings_its_card(bundle):
 
 def test_the_shipped_card_names_what_the_shipped_bundle_explains_by():
     card = (SHIPPED / "README.md").read_text(encoding="utf-8")
-    for explainer in Bundle.open(SHIPPED).manifest.explainers:
+    for explainer in open_bundle(SHIPPED).manifest.explainers:
         assert explainer in card.split("| explains by |")[1].splitlines()[0]

@@ -16,9 +16,10 @@ from earmark.errors import DataError, PrototypeIndexError
 from earmark.export.bundle.manifest_file import describe_files
 from earmark.export.prototypes.build import index_bundle
 from earmark.export.prototypes.growth import merge_bundles, remove_clips
-from earmark.runtime.bundle.open import Bundle, read_manifest
+from earmark.runtime.bundle.open import read_manifest
 from earmark.runtime.explainer import SHIPPED
-from earmark.runtime.methods.prototypes.method import open_generation
+from earmark.runtime.methods.prototypes.generation import open_generation
+from earmark.runtime.opening import open_bundle
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_removed_sounds_are_gone_from_every_answer(bundles, pair):
     report = remove_clips(bundle, ["noise/b0_1.wav"])
     assert (report.taken_out, report.generation, report.sources) == (["noise/b0_1.wav"], "g0002", 8)
     assert report.hidden == 1
-    manifest = Bundle.open(bundle, examine=True).manifest
+    manifest = open_bundle(bundle, examine=True).manifest
     assert manifest.prototypes.removed == 1
     assert {
         name.removeprefix("prototypes/g0002/"): spec
@@ -96,7 +97,7 @@ def test_purging_leaves_nothing_on_the_disk(bundles, pair):
     for path in bundle.rglob("*"):
         assert not path.is_file() or b"noise/c0_2" not in path.read_bytes()
     assert len(list((bundle / "prototypes/g0003/audio").iterdir())) == 7
-    Bundle.open(bundle, examine=True)
+    open_bundle(bundle, examine=True)
 
 
 def test_names_that_fit_nothing_remove_nothing(bundles):
@@ -113,7 +114,7 @@ def test_merging_equals_indexing_both(bundles, pair):
     one, other = bundles
     report = merge_bundles(one, [other])
     assert (report.added, len(report.repeated), report.sources) == (6, 2, 15)
-    generation = open_generation(one, Bundle.open(one, examine=True).manifest)
+    generation = open_generation(one, open_bundle(one, examine=True).manifest)
     assert generation.info.labels == [*read_manifest(one).labels, "howl"]
     assert all((generation.folder / "audio" / clip.audio).is_file() for clip in generation.all_clips())
     match = earmark.load(one, device="cpu").explain(pair[2] / "howl/b5_1.wav", methods=["prototypes"])
@@ -132,7 +133,7 @@ def test_a_bundle_without_prototypes_takes_over_anothers(tiny_bundle, bundles, p
     shutil.copytree(tiny_bundle, tmp_path / "empty")
     report = merge_bundles(tmp_path / "empty", bundles)
     assert (report.sources, report.generation) == (15, "g0001")
-    Bundle.open(tmp_path / "empty", examine=True)
+    open_bundle(tmp_path / "empty", examine=True)
 
 
 def test_prototypes_of_another_model_are_not_merged(tiny_bundle, bundles):
@@ -156,7 +157,7 @@ def test_a_learnt_graph_stays_with_its_generation(bundles, pair, tmp_path):
     index_bundle(bundle, sounds, extend=False, embeddings=tmp_path / "learnt.onnx", apex=apex, per_channel=2)
 
     def check():
-        generation = open_generation(bundle, Bundle.open(bundle).manifest)
+        generation = open_generation(bundle, open_bundle(bundle).manifest)
         assert generation.info.apex == apex
         assert generation.info.per_channel == 2
         assert (generation.folder / "embeddings.onnx").read_bytes() == learnt

@@ -15,9 +15,10 @@ from earmark.errors import DataError
 from earmark.export.prototypes.build import index_bundle
 from earmark.export.prototypes.growth import merge_bundles
 from earmark.prototypes_index.table import Clip
-from earmark.runtime.bundle.open import Bundle, read_manifest
-from earmark.runtime.methods.prototypes.method import open_generation
+from earmark.runtime.bundle.open import read_manifest
+from earmark.runtime.methods.prototypes.generation import open_generation
 from earmark.runtime.methods.prototypes.result import Place, Prototype
+from earmark.runtime.opening import open_bundle
 
 RATE = 16000
 # Half a step of 24 bits at the sound's own peak is at most this share of it.
@@ -50,7 +51,7 @@ def index(bundle, folder, sounds, **options):
 
 def heard(bundle):
     """The sound of every file, as a prototype over the whole of it plays it."""
-    generation = open_generation(bundle, Bundle.open(bundle, examine=True).manifest)
+    generation = open_generation(bundle, open_bundle(bundle, examine=True).manifest)
     whole = {}
     for clip in generation.all_clips():
         place = Place(0.0, 60.0, 0.0, 8000.0)

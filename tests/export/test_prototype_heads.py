@@ -15,8 +15,10 @@ import earmark
 from earmark.runtime.audio.sound import open_sound
 from earmark.runtime.explainer import engine_of
 from earmark.runtime.methods.protocol import Sound
-from earmark.runtime.methods.prototypes.method import Prototypes, open_generation
+from earmark.runtime.methods.prototypes.explanation import PrototypesExplanation
+from earmark.runtime.methods.prototypes.generation import open_generation
 from earmark.runtime.methods.prototypes.places import Head, places_of
+from earmark.runtime.methods.prototypes.search import Search
 
 later("torch")
 
@@ -62,7 +64,7 @@ def indexed(tiny_source, tiny_bundle, sounds, tmp_path_factory):
 def method_of(explainer):
     generation = open_generation(engine_of(explainer).bundle.path, engine_of(explainer).manifest)
     tap, graph = engine_of(explainer).manifest.feature_map.tap, generation.folder / "embeddings.onnx"
-    return Prototypes(
+    return Search(
         engine_of(explainer).manifest, generation, lambda z: engine_of(explainer).run_graph(graph, {tap: z})
     )
 
@@ -115,16 +117,16 @@ def test_gradient_times_activation_is_not_called_a_sum(indexed, sounds):
     manifest = engine_of(explainer).manifest
     spec = msgspec.structs.replace(manifest.feature_map, additive=False, gradient=True)
     plain = method_of(explainer)
-    method = Prototypes(
+    method = Search(
         msgspec.structs.replace(manifest, feature_map=spec),
         plain.generation,
         plain.embed,
     )
     opened = open_sound(sounds / "noise/ax.wav", None, RATE)
-    account = method.begin(Sound(opened.samples, 1, RATE, opened.input_samples, 1), 1)
+    account = PrototypesExplanation(method, Sound(opened.samples, 1, RATE, opened.input_samples, 1), 1)
     for heard in engine_of(explainer).windows(opened):
         account.add(heard)
-    fields = account.finish().fields
+    fields = account.finish().fields()
     channels = fields["channels"]
     assert (channels.kind, channels.additive, channels.bias, channels.remainder) == (
         "gradient",

@@ -17,7 +17,7 @@ from earmark.export.prototypes.build import index_bundle
 from earmark.export.prototypes.growth import merge_bundles, remove_clips
 from earmark.prototypes_index.table import Clip
 from earmark.runtime.explainer import SHIPPED, engine_of
-from earmark.runtime.methods.prototypes.method import open_generation
+from earmark.runtime.methods.prototypes.generation import open_generation
 from earmark.runtime.verify import verify
 
 RATE = 16000

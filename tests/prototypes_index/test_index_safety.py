@@ -17,8 +17,9 @@ from earmark.export.bundle.manifest_file import describe_files
 from earmark.export.prototypes.build import index_bundle
 from earmark.export.prototypes.growth import merge_bundles, remove_clips
 from earmark.prototypes_index.views import VIEWS
-from earmark.runtime.bundle.open import Bundle, read_manifest
-from earmark.runtime.methods.prototypes.method import open_generation
+from earmark.runtime.bundle.open import read_manifest
+from earmark.runtime.methods.prototypes.generation import open_generation
+from earmark.runtime.opening import open_bundle
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals and limits of POSIX")
 
@@ -36,7 +37,7 @@ def pair(tiny_bundle, tmp_path_factory):
 
 def check_whole(bundle):
     """Everything that is in force agrees with itself; returns its number of sounds."""
-    generation = open_generation(bundle, Bundle.open(bundle, examine=True).manifest)
+    generation = open_generation(bundle, open_bundle(bundle, examine=True).manifest)
     for view in VIEWS:
         queries = generation.index(view).vectors(0, 2)
         found = {generation.entry(view, match.entry).clip for match in generation.search(view, queries, 99)}
@@ -86,7 +87,7 @@ def test_killed_at_many_random_moments(tmp_path, pair):
 def test_killed_at_any_step_the_old_or_the_new_is_there(tmp_path, pair):
     steps = PROCESSES.Queue()
     # What is remembered of an examined bundle is one step less.
-    Bundle.open(pair / "b")
+    open_bundle(pair / "b")
 
     def merge(name, step):
         shutil.copytree(pair / "a", tmp_path / name)

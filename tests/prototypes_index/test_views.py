@@ -81,7 +81,7 @@ def first_of(found, label, pitch):
 
 
 def test_the_right_view_ranks_the_right_prototype_first(explainer, kinds, monkeypatch):
-    monkeypatch.setattr("earmark.runtime.methods.prototypes.method.MATCHES", 12)
+    monkeypatch.setattr("earmark.runtime.methods.prototypes.explanation.MATCHES", 12)
     random = np.random.default_rng(2)
     right = {label: [] for label in (*kinds.LABELS, "what hums with the click")}
     for label in kinds.LABELS:

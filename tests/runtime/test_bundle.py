@@ -13,8 +13,8 @@ import pytest
 from onnx import TensorProto, helper
 
 import earmark
-from earmark.runtime.bundle.open import Bundle
 from earmark.runtime.explainer import engine_of
+from earmark.runtime.opening import open_bundle
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def stage(manifest, name):
 def refused(bundle, *words):
     """Opening fails with one line that holds every word."""
     with pytest.raises(earmark.BundleError) as caught:
-        Bundle.open(bundle)
+        open_bundle(bundle)
     message = str(caught.value)
     assert "\n" not in message.strip()
     for word in words:
@@ -68,7 +68,7 @@ def refused(bundle, *words):
 
 
 def test_a_sound_bundle_opens(bundle):
-    opened = Bundle.open(bundle)
+    opened = open_bundle(bundle)
     assert opened.manifest.labels == ["low hum", "whistle", "noise"]
     assert opened.file("classifier.onnx").is_file()
 
@@ -95,7 +95,7 @@ def test_newer_schema_is_refused_by_name(bundle):
 
 def test_unknown_fields_are_ignored(bundle):
     rewrite(bundle, lambda m: m.update(of_the_future={"a": 1}))
-    assert Bundle.open(bundle).manifest.name == "tiny"
+    assert open_bundle(bundle).manifest.name == "tiny"
 
 
 def test_huge_manifest_is_not_read_into_memory(bundle):
@@ -188,7 +188,7 @@ def test_a_loop_of_links(bundle):
 def test_a_linked_bundle_is_a_bundle(bundle):
     alias = bundle.parent / "alias"
     alias.symlink_to(bundle)
-    assert Bundle.open(alias).manifest.name == "tiny"
+    assert open_bundle(alias).manifest.name == "tiny"
 
 
 def _twice(manifest):
@@ -336,7 +336,7 @@ def external(
 
 def test_an_external_weight_within_its_file_is_fine(bundle):
     external(bundle, length="64")
-    assert Bundle.open(bundle).manifest.stage("decoder").data == ["decoder.onnx.data"]
+    assert open_bundle(bundle).manifest.stage("decoder").data == ["decoder.onnx.data"]
 
 
 @pytest.mark.parametrize("where", ["graph", "attribute", "subgraph", "sparse", "function"])
@@ -382,7 +382,7 @@ def test_an_operator_that_opens_files_is_refused(bundle):
 
 
 def test_hashes_are_remembered_and_a_touched_file_is_examined_again(bundle, own_cache):
-    Bundle.open(bundle)
+    open_bundle(bundle)
     notes = list(own_cache.rglob("*.json"))
     assert len(notes) == 1
     path = bundle / "decoder.onnx"
@@ -395,7 +395,7 @@ def test_hashes_are_remembered_and_a_touched_file_is_examined_again(bundle, own_
 
 
 def test_examining_on_request_ignores_what_is_remembered(bundle):
-    Bundle.open(bundle)
+    open_bundle(bundle)
     path = bundle / "decoder.onnx"
     status = path.stat()
     content = bytearray(path.read_bytes())
@@ -403,29 +403,29 @@ def test_examining_on_request_ignores_what_is_remembered(bundle):
     path.write_bytes(content)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     with pytest.raises(earmark.BundleError, match="hash"):
-        Bundle.open(bundle, examine=True)
+        open_bundle(bundle, examine=True)
 
 
 def test_what_is_remembered_belongs_to_one_manifest_and_place(bundle, own_cache):
-    Bundle.open(bundle)
+    open_bundle(bundle)
     other = bundle.parent / "other"
     shutil.copytree(bundle, other)
-    Bundle.open(other)
+    open_bundle(other)
     assert len(list(own_cache.rglob("*.json"))) == 2
 
 
 @pytest.mark.parametrize("damage", ["not json", "[1, 2", "\xff", "{}", '{"decoder.onnx": "x"}'])
 def test_a_damaged_note_only_costs_another_look(bundle, own_cache, damage):
-    Bundle.open(bundle)
+    open_bundle(bundle)
     (note,) = own_cache.rglob("*.json")
     note.write_bytes(damage.encode("latin-1"))
-    assert Bundle.open(bundle).manifest.name == "tiny"
+    assert open_bundle(bundle).manifest.name == "tiny"
 
 
 def test_a_cache_that_cannot_be_written_only_costs_time(bundle, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert Bundle.open(bundle).manifest.name == "tiny"
+    assert open_bundle(bundle).manifest.name == "tiny"
 
 
 def test_an_open_bundle_outlives_a_newer_manifest(bundle):

@@ -18,9 +18,10 @@ from onnx import TensorProto, helper, numpy_helper
 import earmark
 from earmark import limits
 from earmark.cli import main
-from earmark.runtime.bundle.open import Bundle, read_manifest
+from earmark.runtime.bundle.open import read_manifest
 from earmark.runtime.explainer import SHIPPED
-from earmark.runtime.methods.prototypes.method import model_hash, open_generation
+from earmark.runtime.methods.prototypes.generation import model_hash, open_generation
+from earmark.runtime.opening import open_bundle
 from earmark.runtime.verify import verify
 
 GENERATION = "prototypes/g0001"
@@ -93,7 +94,7 @@ def edit_table(bundle, name, change):
     sign(bundle, f"{GENERATION}/{name}")
 
 
-def refused(bundle, *words, at=Bundle.open):
+def refused(bundle, *words, at=open_bundle):
     with pytest.raises(earmark.BundleError) as caught:
         at(bundle)
     message = str(caught.value)
@@ -126,7 +127,7 @@ def test_no_file_is_opened_that_is_not_listed(bundle):
         (bundle / "bundle.json").write_text(json.dumps({**manifest, "files": rest}))
         refused(bundle, name)
     (bundle / "bundle.json").write_text(json.dumps(manifest))
-    Bundle.open(bundle)
+    open_bundle(bundle)
 
 
 def test_an_unlisted_sound_is_not_played_though_rows_were_not_examined(bundle):
@@ -135,7 +136,7 @@ def test_an_unlisted_sound_is_not_played_though_rows_were_not_examined(bundle):
         manifest["files"] = kept
 
     rewrite(bundle, unlist)
-    explainer = earmark.Explainer(Bundle.open(bundle, examine=False), "cpu")
+    explainer = earmark.Explainer(open_bundle(bundle, examine=False), "cpu")
     with pytest.raises(earmark.PrototypeIndexError, match=r"lists no file .*\.flac"):
         dict(explainer.explain((SOUND, RATE)).prototypes)
 
@@ -161,7 +162,7 @@ def test_what_is_no_regular_file_is_refused_and_not_waited_for(bundle, name, kin
     refused(bundle, name)
     refused(bundle, "g0001" if name.startswith(GENERATION) else name, at=lambda path: verify(path, "cpu"))
     if name.startswith(GENERATION):
-        manifest = Bundle.open(SHIPPED).manifest
+        manifest = open_bundle(SHIPPED).manifest
         refused(bundle, name, at=lambda path: open_generation(path, manifest))
     assert time.monotonic() - began < 10
 
@@ -328,13 +329,13 @@ def test_labels_in_another_order_are_not_the_clips(bundle):
 
 
 def test_what_verify_found_wrong_the_next_command_refuses(bundle, cache):
-    Bundle.open(bundle)
+    open_bundle(bundle)
     path = bundle / "decoder.onnx"
     status, content = path.stat(), bytearray(path.read_bytes())
     content[-9] ^= 1
     path.write_bytes(content)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    Bundle.open(bundle)
+    open_bundle(bundle)
     refused(bundle, "decoder.onnx", "hash", at=lambda path: verify(path, "cpu"))
     assert not list(cache.iterdir())
     refused(bundle, "decoder.onnx", "hash", at=explain)
@@ -350,7 +351,7 @@ def test_records_are_one_a_bundle_small_and_not_too_many(bundle, cache):
         os.utime(cache / f"large {number}.json", (0, 0))
     for name in ("one", "another"):
         rewrite(bundle, lambda manifest, name=name: manifest.update(name=name))
-        Bundle.open(bundle)
+        open_bundle(bundle)
     records = sorted(cache.iterdir(), key=lambda path: path.stat().st_mtime_ns)
     assert len(records) == limits.EXAMINED_RECORDS
     assert sum(path.stat().st_size for path in records) < limits.EXAMINED_BYTES
@@ -594,7 +595,7 @@ def test_a_row_that_cannot_be(bundle, name, change):
     edit_table(bundle, name, change)
     if change is swapped:
         # In another order they are the same prototypes.
-        Bundle.open(bundle)
+        open_bundle(bundle)
     else:
         refused(bundle, GENERATION)
 

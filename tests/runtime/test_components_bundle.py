@@ -14,8 +14,8 @@ from onnx import numpy_helper
 import earmark
 from earmark.cli import main
 from earmark.evaluation.synthesis import make_clip
-from earmark.runtime.bundle.open import Bundle
 from earmark.runtime.explainer import SHIPPED
+from earmark.runtime.opening import open_bundle
 
 RATE = 16000
 
@@ -207,4 +207,4 @@ def test_components_run_by_default_where_the_bundle_has_them(components_bundle, 
     with earmark.load(components_bundle, device="cpu") as explainer:
         assert explainer.methods == ["mask", "prototypes", "components"]
         explainer.warm_up()
-    assert Bundle.open(components_bundle).manifest.components.count == 16
+    assert open_bundle(components_bundle).manifest.components.count == 16

@@ -18,7 +18,7 @@ from earmark.cli import main
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.explainer import SHIPPED, engine_of
 from earmark.runtime.lazy import LazyMapping
-from earmark.runtime.methods.prototypes.method import open_generation
+from earmark.runtime.methods.prototypes.generation import open_generation
 
 VIEWS = ("square", "time", "frequency", "time_frequency")
 

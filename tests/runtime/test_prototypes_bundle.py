@@ -20,10 +20,13 @@ from earmark.errors import BundleError, DataError, LabelError, MethodError, Prot
 from earmark.export.bundle.manifest_file import manifest_lock, replace_manifest
 from earmark.export.prototypes.build import index_bundle
 from earmark.runtime.audio.sound import open_sound
-from earmark.runtime.bundle.open import Bundle, read_manifest
+from earmark.runtime.bundle.open import read_manifest
 from earmark.runtime.explainer import engine_of
 from earmark.runtime.methods.protocol import Sound
-from earmark.runtime.methods.prototypes.method import Prototypes, open_generation
+from earmark.runtime.methods.prototypes.explanation import PrototypesExplanation
+from earmark.runtime.methods.prototypes.generation import open_generation
+from earmark.runtime.methods.prototypes.search import Search
+from earmark.runtime.opening import open_bundle
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ def contents(folder):
 
 def test_report_manifest_and_files_agree(indexed, sounds):
     path, report = indexed
-    manifest = Bundle.open(path, examine=True).manifest
+    manifest = open_bundle(path, examine=True).manifest
     spec = manifest.prototypes
     assert (report.generation, report.sources, report.added) == ("g0001", 9, 9)
     # 2.3 s is heard in windows of 1 s every 0.5 s, the last one aligned to the end.
@@ -174,7 +177,7 @@ def test_extending_skips_what_is_there_and_equals_a_rebuild(bundle, sounds, tmp_
     assert set(extended) == set(rebuilt)
     for name in set(extended) - {"clips.jsonl", "clips.npy"}:  # the one attribution differs
         assert extended[name] == rebuilt[name], name
-    Bundle.open(bundle, examine=True)
+    open_bundle(bundle, examine=True)
     report = index_bundle(bundle, sounds, prune=True)
     assert report.removed == ["g0001"]
     assert sorted(path.name for path in (bundle / "prototypes").iterdir()) == ["g0002", "g0003"]
@@ -258,7 +261,7 @@ def test_damaged_prototypes_can_be_built_again(bundle, sounds):
         index_bundle(bundle, sounds)
     report = index_bundle(bundle, sounds, extend=False)
     assert (report.generation, report.sources) == ("g0002", 9)
-    Bundle.open(bundle, examine=True)
+    open_bundle(bundle, examine=True)
 
 
 def test_command(bundle, tmp_path, sounds):
@@ -304,12 +307,12 @@ def test_a_head_that_is_not_additive_gives_localisation_only(indexed, sounds):
     manifest = msgspec.structs.replace(manifest, feature_map=spec)
     generation = open_generation(indexed[0], engine_of(explainer).manifest)
     graph = generation.folder / "embeddings.onnx"
-    method = Prototypes(manifest, generation, lambda z: engine_of(explainer).run_graph(graph, {spec.tap: z}))
+    method = Search(manifest, generation, lambda z: engine_of(explainer).run_graph(graph, {spec.tap: z}))
     opened = open_sound(sounds / "noise/c0_2.wav", None, manifest.sample_rate)
-    account = method.begin(Sound(opened.samples, 4, RATE, opened.input_samples, 1), 1)
+    account = PrototypesExplanation(method, Sound(opened.samples, 4, RATE, opened.input_samples, 1), 1)
     for heard in engine_of(explainer).windows(opened):
         account.add(heard)
-    fields = account.finish().fields
+    fields = account.finish().fields()
     channels = fields["channels"]
     assert not channels.additive
     assert "localisation only" in channels.note

@@ -128,17 +128,17 @@ def test_long_sound_is_explained_for_what_the_whole_is(explainer):
 @pytest.mark.parametrize("samples", [16001, 16170, 16239, 16241, 24000, 31999, 40123])
 def test_masks_of_windows_join_without_seam_or_gap(explainer, samples, monkeypatch):
     """A constant mask joins to a constant one, and sound is cross-faded to the very sound."""
-    from earmark.runtime.methods.mask.method import MaskAccount
+    from earmark.runtime.methods.mask.explanation import MaskExplanation
 
     monkeypatch.setattr(
-        MaskAccount, "_mask_of", lambda self, heard: np.full(heard.stft.shape[:2], 0.25, np.float32)
+        MaskExplanation, "_mask_of", lambda self, heard: np.full(heard.stft.shape[:2], 0.25, np.float32)
     )
     mask = explainer.explain(tone(samples / RATE), RATE).mask
     assert len(mask.values) == 1 + samples // 160
     np.testing.assert_allclose(mask.values.astype(np.float32), 0.25, atol=1e-6)
     assert mask.area == pytest.approx(0.25)
     monkeypatch.setattr(
-        MaskAccount, "_mask_of", lambda self, heard: np.ones(heard.stft.shape[:2], np.float32)
+        MaskExplanation, "_mask_of", lambda self, heard: np.ones(heard.stft.shape[:2], np.float32)
     )
     sound = tone(samples / RATE)
     np.testing.assert_allclose(explainer.explain(sound, RATE).mask.audio, sound, atol=1e-5)
@@ -146,7 +146,7 @@ def test_masks_of_windows_join_without_seam_or_gap(explainer, samples, monkeypat
 
 def test_picture_and_spans_show_the_joined_mask(explainer, monkeypatch):
     """What a window says at its very ends counts as little there as in the mask itself."""
-    from earmark.runtime.methods.mask.method import MaskAccount
+    from earmark.runtime.methods.mask.explanation import MaskExplanation
 
     def at_the_ends(self, heard):
         mask = np.zeros(heard.stft.shape[:2], np.float32)
@@ -155,7 +155,7 @@ def test_picture_and_spans_show_the_joined_mask(explainer, monkeypatch):
             mask[40:60] = 1.0
         return mask
 
-    monkeypatch.setattr(MaskAccount, "_mask_of", at_the_ends)
+    monkeypatch.setattr(MaskExplanation, "_mask_of", at_the_ends)
     sound = 0.1 * np.random.default_rng(0).standard_normal(4 * RATE).astype(np.float32)
     result = explainer.explain(sound, RATE)
     mask = result.mask
@@ -246,7 +246,7 @@ def test_windows_that_say_something_else_have_an_empty_mask(explainer, monkeypat
 
 
 def test_a_kept_sound_that_loses_its_label_is_called_unreliable(explainer, monkeypatch):
-    from earmark.runtime.methods.mask.method import MaskAccount
+    from earmark.runtime.methods.mask.explanation import MaskExplanation
 
     def top(sound):
         return explainer.explain(sound, RATE, methods=[]).target
@@ -254,12 +254,12 @@ def test_a_kept_sound_that_loses_its_label_is_called_unreliable(explainer, monke
     sounds = [tone(seed=1), np.sin(np.arange(RATE)).astype(np.float32), 0.9 * np.ones(RATE, np.float32)]
     sound = next(one for one in sounds if top(one) != top(np.zeros(RATE, np.float32)))
     monkeypatch.setattr(
-        MaskAccount, "_mask_of", lambda self, heard: np.zeros(heard.stft.shape[:2], np.float32)
+        MaskExplanation, "_mask_of", lambda self, heard: np.zeros(heard.stft.shape[:2], np.float32)
     )
     result = explainer.explain(sound, RATE, rescore=True)
     assert [warning.split(":")[0] for warning in result.warnings] == ["unreliable", "unreliable"]
     monkeypatch.setattr(
-        MaskAccount, "_mask_of", lambda self, heard: np.ones(heard.stft.shape[:2], np.float32)
+        MaskExplanation, "_mask_of", lambda self, heard: np.ones(heard.stft.shape[:2], np.float32)
     )
     assert explainer.explain(sound, RATE, rescore=True).warnings == ()
 

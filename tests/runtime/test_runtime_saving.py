@@ -11,7 +11,6 @@ import soundfile
 from runtime_sounds import RATE, noise, run_python, tone
 
 import earmark
-from earmark.runtime import results
 from earmark.runtime.explainer import engine_of
 
 # Files
@@ -88,11 +87,11 @@ def test_the_record_is_stable_and_json(explainer):
         "duration_s",
         "windows",
         "mask",
-        "prototypes",
-        "channels",
+        "rescored",
         "segments",
         "components",
-        "rescored",
+        "prototypes",
+        "channels",
         "timings_ms",
         "warnings",
         "device",
@@ -129,7 +128,7 @@ def test_a_save_that_fails_leaves_no_part_and_keeps_what_was_there(explainer, tm
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(results, "_picture", full)
+    monkeypatch.setattr("earmark.runtime.drawing.spectrogram.draw", full)
     with pytest.raises(earmark.EarmarkError, match="No space left") as caught:
         result.save(tmp_path)
     assert str(tmp_path) in str(caught.value)

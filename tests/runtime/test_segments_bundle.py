@@ -11,7 +11,8 @@ import earmark
 from earmark.cli import main
 from earmark.evaluation.synthesis.clips import make_clip
 from earmark.runtime.explainer import engine_of
-from earmark.runtime.methods.segments.method import shares_of, stretches_of
+from earmark.runtime.methods.segments.explanation import shares_of
+from earmark.runtime.methods.segments.rows import stretches_of
 
 pytest.importorskip("onnxruntime")
 

@@ -27,7 +27,7 @@ from ....runtime.audio.sound import open_sound
 from ....runtime.bundle.manifest import Manifest
 from ....runtime.bundle.open import Bundle
 from ....runtime.engine import Engine
-from ....runtime.methods.prototypes.method import grid_of, model_hash
+from ....runtime.methods.prototypes.generation import grid_of, model_hash
 
 _DONE = "maps.json"
 _CLIPS = "clips.npy"

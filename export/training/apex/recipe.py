@@ -24,7 +24,8 @@ from ....progress import Progress
 from ....prototypes_index.atomic import staged
 from ....runtime.bundle.manifest import Manifest
 from ....runtime.bundle.open import MANIFEST, Bundle
-from ....runtime.methods.prototypes.method import model_hash
+from ....runtime.methods.prototypes.generation import model_hash
+from ....runtime.opening import open_bundle
 from ...graphs.embeddings import embeddings_model
 from ...graphs.heads import Head, facts_in
 from ...prototypes.build import IndexReport, index_bundle
@@ -137,7 +138,7 @@ def run_directory(source: Path, out: str | Path | None = None) -> RunDirectory:
 def _bundle_of(path: Path, *, is_bundle: bool, folder: Path) -> Iterator[tuple[Bundle, str]]:
     """The bundle to hear with, a run's made for the purpose, and the hash of the run's classifier."""
     if is_bundle:
-        yield Bundle.open(path, prototypes=False), ""
+        yield open_bundle(path, prototypes=False), ""
         return
     from ...bundle.write import write_bundle
     from ...source.source import fingerprint, without_decoder
@@ -147,7 +148,7 @@ def _bundle_of(path: Path, *, is_bundle: bool, folder: Path) -> Iterator[tuple[B
     folder.mkdir(parents=True, exist_ok=True)
     with staged(folder, inside=True) as work:
         write_bundle(source, work / "bundle")
-        yield Bundle.open(work / "bundle"), fingerprint(source)
+        yield open_bundle(work / "bundle"), fingerprint(source)
 
 
 def _spec(manifest: Manifest) -> Any:

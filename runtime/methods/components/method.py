@@ -7,227 +7,128 @@ relevance of component k for class c is r_k = theta_{c,k} z_k / max_j |theta_{c,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from ...bundle.parts import StageRule
+from ..protocol import Context, Graphs, Inspection, Method, Output, Sound, TimeTask
+from .options import ComponentsOptions
 
-from ....errors import EarmarkError, MethodError
-from ...arrays import FloatArray
-from ...audio.overlap import OverlapAdd
-from ...audio.sound import releaser, scratch
-from ...audio.stft import as_complex, frame_count
-from ...bundle.manifest import Manifest
-from ...bundle.open import Bundle
-from ...inference.scores import HOLDS, Aggregate, scores_of
-from ...inference.session import Tensors
-from ...inference.window import Window
-from ..protocol import Answer, Context, Sound, refuse_unknown
-from ..rescoring import MaskedScores
-from .dictionary import Dictionary, open_dictionary
-from .result import ComponentsResult, relevance_of, selected_of
-from .tracks import Tracks, WindowPlan, soft_mask
+if TYPE_CHECKING:
+    from ...arrays import FloatArray
+    from ...bundle.manifest import Manifest, StageSpec
+    from ...bundle.open import Bundle
+    from ...inference.chain import ForwardPass, RunStage
+    from ...inference.window import Window
+    from ..result import About
+    from .explanation import ComponentsExplanation
+    from .result import ComponentsResult
 
 
-class Components:
+class Components(Method):
     """The method over a bundle with an interpreter."""
 
-    name: ClassVar[str] = "components"
+    name = "components"
+    gives = ("components",)
+    options = ComponentsOptions
     # The interpreter, what is made of it and rescoring are counted apart.
-    stage: ClassVar[str | None] = None
+    own_clock = True
+    rescores = True
+    stages = (StageRule("interpreter", gives="activations", takes=frozenset({"stft"})),)
+    # The last are the interpreter's own logits.
+    outputs = tuple(Output(name, relative=True) for name in ("activations", "pooled", "interpreted"))
+    has_window_mask = True
+    linear = True
+    time_rows = ("components",)
 
-    def __init__(self, context: Context, dictionary: Dictionary) -> None:
-        self.context, self.dictionary = context, dictionary
-        self.threshold = _threshold(context.options, dictionary.spec.threshold)
+    def check(self, manifest: Manifest, path: Path) -> None:
+        """Interpreter and dictionary belong together, and to this bundle. Raises BundleError."""
+        from .checks import check_components
 
-    @classmethod
-    def check(cls, options: Mapping[str, Any]) -> None:
-        """Raises MethodError for an option that does not exist, or a threshold that is none."""
-        _threshold(options, 0.0)
+        check_components(manifest, path)
 
-    @classmethod
-    def of(cls, context: Context) -> Self:
-        """The method over the context's bundle.
+    def examine(self, bundle: Bundle) -> None:
+        """Read the dictionary. Raises BundleError."""
+        from .dictionary import open_dictionary
 
-        Raises MethodError where it has no interpreter or an option does not fit, BundleError where its
-        dictionary is not what the manifest says.
-        """
-        return cls(context, cached_dictionary(context.cache, context.bundle))
+        if bundle.manifest.components is not None:
+            open_dictionary(bundle.path, bundle.manifest)
 
-    def begin(self, sound: Sound, target: int) -> ComponentsAccount:
-        """Open an account for `sound` and the class index `target`, any of them."""
-        return ComponentsAccount(self, sound, target)
+    def inspect(self, bundle: Bundle) -> Inspection:
+        """How many components there are, and whose."""
+        spec = bundle.manifest.components
+        if spec is None:
+            return Inspection()
+        kind = "the classifier itself, by design" if spec.by_design else "beside the classifier"
+        text = f"{spec.count} in {spec.file}, relevant above {spec.threshold:g}; {kind}"
+        return Inspection((("components", text),))
 
+    def begin(self, context: Context, sound: Sound, target: int) -> ComponentsExplanation:
+        """Raises MethodError without an interpreter, BundleError where its dictionary is damaged."""
+        from .explanation import ComponentsExplanation
+        from .interpreter import dictionary_of
 
-class ComponentsAccount:
-    """The activations of one sound, window by window; those of a long sound lie in a file."""
+        dictionary = dictionary_of(context)
+        asked = context.options.threshold
+        threshold = float(dictionary.spec.threshold if asked is None else asked)
+        return ComponentsExplanation(context, dictionary, threshold, sound, target)
 
-    def __init__(self, method: Components, sound: Sound, target: int) -> None:
-        self._method, self._sound, self._target = method, sound, target
-        context = method.context
-        self._context, self._manifest = context, context.bundle.manifest
-        self._frames = frame_count(sound.samples, self._manifest.analysis)
-        self._count, classes = method.dictionary.spec.count, len(self._manifest.labels)
-        self._activations: FloatArray = np.zeros((0, 0), np.float32)
-        self._join = OverlapAdd((self._count,))
-        self._filled = 0
-        self._single = sound.windows == 1
-        if not self._single:
-            # Frames first, as they come: what is full can leave memory.
-            self._stored = scratch((self._frames, self._count), np.float16, opened=context.opened)
-            self._release = releaser(self._stored)
-        self._offsets: list[int] = []
-        self._plan = WindowPlan(0, 1, 0)
-        # Pooled activations by class: of all windows alike, or of the one that speaks most for the class.
-        self._pooled = np.zeros((classes, self._count), np.float64)
-        self._loudest = np.full(classes, -np.inf)
-        how = self._manifest.window.aggregate
-        self._interpreted, self._scores = Aggregate(how), Aggregate(how)
+    def save(self, part: ComponentsResult, folder: Path, about: About) -> None:
+        """Write components.png, and kept.wav, removed.wav and each selected one's track in components."""
+        from ..saving import write_new, write_wav
+        from .picture import draw_components
 
-    def add(self, heard: Window) -> None:
-        """See one more window."""
-        said = interpret(self._manifest, self._context.run, heard)
-        with self._context.clock.stage("components"):
-            self._plan_for(heard)
-            self._interpreted.add([scores_of(said["logits"], self._manifest.task)])
-            self._scores.add([scores_of(heard.logits, self._manifest.task)])
-            if self._manifest.window.aggregate == "mean":
-                self._pooled += said["pooled"] / self._sound.windows
-            else:
-                ahead = heard.logits > self._loudest
-                self._pooled[ahead], self._loudest[ahead] = said["pooled"], heard.logits[ahead]
-            if self._single:
-                self._activations = said["activations"]
-            else:
-                frame = round(heard.offset / self._manifest.analysis.hop)
-                self._store(self._join.add(frame, said["activations"]))
+        write_new(folder / "components.png", lambda file: draw_components(file, part, title=about.title))
+        sounds = folder / "components"
+        sounds.mkdir(exist_ok=True)
+        for name, sound in (("kept", part.audio), ("removed", part.residual)):
+            write_wav(sounds / f"{name}.wav", sound, about.sample_rate)
+        for index in part.selected:
+            write_wav(sounds / f"component_{index}.wav", part[index].audio(), about.sample_rate)
 
-    def finish(self) -> Answer:
-        """Which components matter, and how to hear them."""
-        manifest, dictionary = self._manifest, self._method.dictionary
-        with self._context.clock.stage("components"):
-            if not self._single:
-                self._store(self._join.finish())
-                self._stored[self._filled :] = self._stored[self._filled - 1]
-                self._activations = self._stored.T
-            contributions = (dictionary.theta * self._pooled).astype(np.float32)
-            relevance = relevance_of(contributions[self._target])
-            selected = selected_of(relevance, self._method.threshold)
-            scores = self._interpreted.value()
-        rescored, warnings = self._rescored(selected)
-        result = ComponentsResult(
-            label=manifest.labels[self._target],
-            labels=tuple(manifest.labels),
-            holds=self._holding(),
-            contributions=contributions,
-            relevance=relevance,
-            selected=selected,
-            threshold=self._method.threshold,
-            by_design=dictionary.spec.by_design,
-            activations=self._activations[:, : self._frames],
-            frame_s=manifest.analysis.hop / manifest.sample_rate,
-            seconds=self._sound.samples / manifest.sample_rate,
-            interpreted={
-                manifest.labels[index]: float(scores[index]) for index in np.argsort(-scores, kind="stable")
-            },
-            rescored=rescored,
-            _facts=tuple(dictionary.spec.components),
-            _tracks=Tracks(
-                self._context.opened, manifest.analysis, dictionary.columns, self._activations, self._plan
-            ),
+    def compute(
+        self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass
+    ) -> dict[str, FloatArray]:
+        """Activations, pooled activations z and the interpreter's own logits."""
+        feeds = forward.feeds(stages["interpreter"])
+        made = run("interpreter", feeds, ["activations", "pooled", "logits"])
+        return {"activations": made["activations"], "pooled": made["pooled"], "interpreted": made["logits"]}
+
+    def agreements(
+        self, bundle: Bundle, made: Mapping[str, FloatArray], golden: Mapping[str, FloatArray]
+    ) -> Iterator[tuple[str, FloatArray, FloatArray, str]]:
+        """What is shown is the dictionary's theta, what answers is the graph's: they are one."""
+        from .dictionary import open_dictionary
+
+        if "interpreted" in golden and "pooled" in made:
+            theta = open_dictionary(bundle.path, bundle.manifest).theta
+            yield "theta", made["pooled"] @ theta.T, golden["interpreted"], "interpreted"
+
+    def window_mask(self, graphs: Graphs, window: Window, target: int) -> FloatArray:
+        """The soft mask of the components that are selected for the class."""
+        from .interpreter import dictionary_of, interpret
+        from .result import relevance_of, selected_of
+        from .tracks import soft_mask
+
+        said = interpret(graphs, window)
+        dictionary = dictionary_of(graphs)
+        relevance = relevance_of(dictionary.theta[target] * said["pooled"])
+        chosen = selected_of(relevance, dictionary.spec.threshold)
+        return soft_mask(dictionary.columns, said["activations"], chosen)
+
+    def importance(self, row: str, task: TimeTask) -> Any:
+        """Mean over the frames of each segment of sum_k max(r_k, 0) h_k."""
+        import numpy as np
+
+        from ..evidence import frames_over_segments
+        from .interpreter import dictionary_of, interpret
+        from .result import relevance_of
+
+        graphs = task.graphs
+        said = interpret(graphs, task.window)
+        theta = dictionary_of(graphs).theta
+        relevance = relevance_of(theta[task.target] * said["pooled"])
+        return frames_over_segments(
+            np.maximum(relevance, 0.0) @ said["activations"], graphs.manifest, task.edges
         )
-        return Answer({"components": result}, tuple(self._warnings(result) + warnings))
-
-    def _holding(self) -> tuple[str, ...]:
-        """The labels that hold, where several may, the surest first."""
-        if self._manifest.task != "multi_label":
-            return ()
-        scores = self._scores.value()
-        order = np.argsort(-scores, kind="stable")
-        return tuple(self._manifest.labels[k] for k in order if scores[k] >= HOLDS)
-
-    def _plan_for(self, heard: Window) -> None:
-        """Keep how the sound was cut into windows, so that it can be cut again."""
-        if len(self._offsets) < 2:
-            self._offsets.append(heard.offset)
-            hop = self._offsets[-1] - self._offsets[0] or 1
-            length = self._plan.length or heard.channels.shape[-1]
-            self._plan = WindowPlan(length, hop, heard.waveform.shape[-1])
-
-    def _store(self, finished: FloatArray) -> None:
-        """Append finished activations [K, m] to those of the whole sound."""
-        block = finished.T[: self._frames - self._filled]
-        self._stored[self._filled : self._filled + len(block)] = block
-        self._filled += len(block)
-        self._release(block.nbytes)
-
-    def _rescored(self, selected: tuple[int, ...]) -> tuple[dict[str, dict[str, Any]] | None, list[str]]:
-        """What the classifier says of the selected components, and without them."""
-        if not self._context.rescore:
-            return None, []
-        scores = MaskedScores(self._context, self._target, "components'")
-        hop = self._manifest.analysis.hop
-        last = self._activations.shape[1] - 1
-        for heard in self._context.windows():
-            frames = np.minimum(round(heard.offset / hop) + np.arange(len(heard.stft)), last)
-            active = np.asarray(self._activations[:, frames], np.float32)
-            mask = soft_mask(self._method.dictionary.columns, active, selected)
-            scores.add(heard, as_complex(heard.stft), mask, 1.0 - mask)
-        return scores.scores(), scores.warnings()
-
-    def _warnings(self, result: ComponentsResult) -> list[str]:
-        """What a reader should know before believing the components."""
-        said = []
-        if not result.selected:
-            said.append(
-                f"components: none speaks for {result.label!r} by more than {result.threshold:g}; what they "
-                "keep is silence"
-            )
-        first = next(iter(result.interpreted))
-        predicted = self._manifest.labels[self._sound.predicted]
-        if self._manifest.task == "single_label" and first != predicted:
-            said.append(
-                f"unreliable: the components' own answer is {first!r}, the classifier's {predicted!r}"
-            )
-        return said
-
-
-def cached_dictionary(cache: dict[str, Any], bundle: Bundle) -> Dictionary:
-    """The bundle's dictionary, read once an explainer. Raises as `open_dictionary`."""
-    if Components.name not in cache:
-        cache[Components.name] = open_dictionary(bundle.path, bundle.manifest)
-    found: Dictionary = cache[Components.name]
-    return found
-
-
-def interpret(manifest: Manifest, run: Callable[..., Tensors], heard: Window) -> dict[str, FloatArray]:
-    """The interpreter's `activations` [K, T], `pooled` [K] and `logits` [C] of one window.
-
-    run(stage, feeds) -> outputs by name, checked. Raises MethodError without an interpreter, EarmarkError
-    where its answers do not fit the spectrogram.
-    """
-    stage = manifest.stage("interpreter")
-    if stage is None:
-        raise MethodError(
-            f"{manifest.name}: this bundle has no interpreter, hence no components; train one with "
-            "earmark train l2i and export again"
-        )
-    given = {**heard.taps, "stft": heard.stft[None]}
-    made = run("interpreter", {one.name: given[one.name] for one in stage.inputs})
-    said: dict[str, FloatArray] = {name: made[name][0] for name in ("activations", "pooled", "logits")}
-    frames = len(heard.stft)
-    if said["activations"].shape[-1] != frames:
-        raise EarmarkError(
-            f"{manifest.name}: the interpreter's activations have {said['activations'].shape[-1]} frames, "
-            f"the spectrogram {frames}; export the bundle again"
-        )
-    return said
-
-
-def _threshold(options: Mapping[str, Any], default: float) -> float:
-    """The threshold of relevance asked for. Raises MethodError for what does not fit."""
-    refuse_unknown("components", options, ("threshold",))
-    value = options.get("threshold", default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value < 1.0:
-        raise MethodError(f"components: the threshold {value!r} is no number from 0 to below 1")
-    return float(value)

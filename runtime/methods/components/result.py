@@ -14,6 +14,8 @@ from ...bundle.manifest import ComponentSpec
 from ...lazy import lazy_property
 from ...records import ResultRecord
 from ..evidence import Evidence, spans_of
+from ..rescoring import rescored_lines
+from ..result import MethodResult
 from .names import name_of
 from .tracks import Tracks
 
@@ -67,7 +69,7 @@ class Component(ResultRecord):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ComponentsResult(ResultRecord):
+class ComponentsResult(MethodResult):
     """The components of a sound, and what each says of a label.
 
     label: the one explained; holds: where several labels may, those that do, the surest first, each of which
@@ -96,6 +98,7 @@ class ComponentsResult(ResultRecord):
     rescored: Mapping[str, Mapping[str, Any]] | None
     _facts: tuple[ComponentSpec, ...] = field(repr=False)
     _tracks: Tracks = field(repr=False, compare=False)
+    warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.activations)
@@ -131,7 +134,7 @@ class ComponentsResult(ResultRecord):
             raise LabelError(f"no label {label!r} among the components' {', '.join(self.labels[:10])}")
         relevance = relevance_of(self.contributions[self.labels.index(label)])
         selected = selected_of(relevance, self.threshold)
-        return replace(self, label=label, relevance=relevance, selected=selected, rescored=None)
+        return replace(self, label=label, relevance=relevance, selected=selected, rescored=None, warnings=())
 
     @property
     def also(self) -> tuple[str, ...]:
@@ -194,6 +197,25 @@ class ComponentsResult(ResultRecord):
             ],
             "rescored": {name: dict(scores) for name, scores in rescored.items()} if rescored else None,
         }
+
+    def fields(self) -> Mapping[str, Any]:
+        """Itself."""
+        return {"components": self}
+
+    def lines(self, top: int) -> Iterator[tuple[str, str]]:
+        """The components that matter most for each label that holds: relevance, what and when, where from."""
+        for label in (self.label, *self.also):
+            mine = self.of(label)
+            whose = f"{label}: " if self.also else ""
+            for rank, index in enumerate(mine.selected[:top]):
+                one = mine[index]
+                known = f"   mostly {one.label}" if one.label else ""
+                clip = f", as in {one.clip} {one.clip_start_s:.1f}-{one.clip_end_s:.1f} s" if one.clip else ""
+                topic = "consists" if rank == 0 else ""
+                yield topic, f"{whose if rank == 0 else ''}{one.relevance:.2f}  {one.name}{known}{clip}"
+            count = f"{len(mine.selected)} of {len(self)} components are relevant (above {self.threshold:g})"
+            yield ("", count) if mine.selected else ("consists", f"{whose}{count}")
+        yield from rescored_lines(self.rescored, "components, ")
 
 
 def relevance_of(contributions: FloatArray) -> FloatArray:

@@ -14,6 +14,7 @@ from .... import limits
 from ....errors import MethodError, PrototypeIndexError
 from ...audio.lengths import samples_of
 from ...records import ResultRecord
+from ..result import Difference, MethodResult
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -23,6 +24,8 @@ Kind = Literal["additive", "gradient", "localisation"]
 # Order of the band-pass, and how much sound around a crop it is let ring into.
 _FILTER_ORDER = 4
 _MARGIN_S = 0.25
+# Of the sum of the channels' contributions, for a logit of order 1.
+_SUM_LIMIT = 1e-3
 # A place is a part of a window; the file may have a higher rate, and channels.
 _MOST_SAMPLES = 8 * limits.WINDOW_SAMPLES
 
@@ -283,6 +286,47 @@ class ChannelAccount(ResultRecord):
             "sum": self.sum,
             **({"note": self.note} if self.note else {}),
         }
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PrototypesResult(MethodResult):
+    """What the method `prototypes` found.
+
+    prototypes: view -> the nearest prototypes, best first; channels: what each adds to the target's logit
+    """
+
+    prototypes: Mapping[str, tuple[Prototype, ...]]
+    channels: ChannelAccount
+
+    def fields(self) -> Mapping[str, Any]:
+        """The nearest prototypes by view, and the channels."""
+        return {"prototypes": self.prototypes, "channels": self.channels}
+
+    def lines(self, top: int) -> Iterator[tuple[str, str]]:
+        """The nearest prototypes of each view and what they match; the target's logit by channels."""
+        for view, prototypes in self.prototypes.items():
+            for index, found in enumerate(prototypes[:top]):
+                yield (
+                    "resembles" if index == 0 else "",
+                    f"{view if index == 0 else '':<14} {_where(found.place):<26} -> "
+                    f"{' + '.join(found.labels)} {found.similarity:.2f}  {found.clip} {_where(found)}",
+                )
+        yield "adds up" if self.channels.additive else "channels", self.channels.sum
+
+    def verify(self) -> Iterator[Difference]:
+        """Listen to every prototype; how far the contributions miss the logit."""
+        of_channels = (view.prototypes for channel in self.channels for view in channel.views.values())
+        for prototype in (one for found in (*self.prototypes.values(), *of_channels) for one in found):
+            if prototype.sound is not None:
+                prototype.audio()
+        if self.channels.error is not None:
+            # Rounding grows with the logit.
+            limit = _SUM_LIMIT * max(1.0, abs(self.channels.logit))
+            yield Difference("channels", self.channels.error, limit)
+
+
+def _where(at: Place | Prototype) -> str:
+    return f"{at.start_s:.2f}-{at.end_s:.2f} s, {at.fmin_hz:.0f}-{at.fmax_hz:.0f} Hz"
 
 
 def _band(wave: FloatArray, rate: int, low: float, high: float) -> FloatArray:

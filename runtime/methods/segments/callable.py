@@ -17,8 +17,8 @@ import numpy.typing as npt
 from ....errors import AudioError, MethodError, ScoreError
 from ...arrays import FloatArray
 from .result import LOWEST_R2, SegmentsResult
-from .search import Found, Progress, search
-from .settings import Axis, Fill, SegmentSettings, Surrogate, require
+from .search import Found, search
+from .settings import Axis, Fill, Progress, SegmentSettings, Surrogate
 
 __all__ = ["SegmentSettings", "SegmentsResult", "segments"]
 
@@ -69,7 +69,7 @@ def segments(
     )
     if settings.precision != "fp32":
         raise MethodError("segments: a score function has no precision: leave precision away")
-    require(settings)
+    settings.require()
     sound = _checked_waveform(waveform)
     found = search(sound, _checked_rate(sample_rate), _Probabilities(score_fn), settings, seed, progress)
     return result_of(found, settings, seed)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...records import ResultRecord
+from ..result import MethodResult
 
 Values = npt.NDArray[np.float64]
 
@@ -19,7 +21,7 @@ LOWEST_R2 = 0.3
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SegmentsResult(ResultRecord):
+class SegmentsResult(MethodResult):
     """How much each segment speaks for (positive) or against (negative) the target.
 
     start_s, end_s, fmin_hz, fmax_hz [M]: where each segment lies, in order of time, then frequency
@@ -117,6 +119,32 @@ class SegmentsResult(ResultRecord):
                 for start, end, low, high, importance, magnitude, uncertainty, windows in rows
             ],
         }
+
+    def fields(self) -> Mapping[str, Any]:
+        """Itself."""
+        return {"segments": self}
+
+    def lines(self, top: int) -> Iterator[tuple[str, str]]:
+        """The segments that matter most, in order of rank, and how far they can be believed."""
+        sign = "" if self.signed else ", sign of the marginal effect"
+        for rank, index in enumerate(self.strongest(top)):
+            place = []
+            if self.axis != "frequency":
+                place.append(f"{self.start_s[index]:.2f}-{self.end_s[index]:.2f} s")
+            if self.axis != "time":
+                place.append(f"{self.fmin_hz[index]:.0f}-{self.fmax_hz[index]:.0f} Hz")
+            spread = self.uncertainty[index]
+            doubt = f" ± {spread:.3g}" if math.isfinite(spread) else ""
+            says = "for" if self.importance[index] >= 0 else "against"
+            rate = f" ({self.density[index]:+.3g} a second)" if self.uneven else ""
+            text = f"{', '.join(place)}   {says} it: {self.importance[index]:+.3g}{doubt}{rate}"
+            yield "segments" if rank == 0 else "", text
+        unit = {"log_odds": "log-odds", "impurity": "shares of the forest", "score": "shares of the score"}
+        yield (
+            "",
+            f"{unit[self.unit]}{sign}; {self.surrogate} surrogate, {self.fill} fill, "
+            f"held-out R2 {self.r2:.2f}, {self.calls} calls",
+        )
 
 
 def _finite(value: float, digits: int) -> float | None:

@@ -19,13 +19,12 @@ from ...arrays import FloatArray
 from .gaussian_process import LENGTHS, ROUGH_LENGTHS, Places
 from .grid import SegmentGrid
 from .masks import Masks, Perturbation, batch_of, draw_masks
-from .settings import SegmentSettings
+from .settings import Progress, SegmentSettings
 from .surrogates import Fit, draw_coalitions, forest, kernel_shap, least_squares, ridge, smooth
 
 Values = npt.NDArray[np.float64]
 # Sounds [B, N] -> the target's log-odds [B].
 LogOdds = Callable[[FloatArray], Values]
-Progress = Callable[[int, int], None]
 
 # Masks of the first round and of every later one; both even.
 _FIRST, _NEXT = 64, 32

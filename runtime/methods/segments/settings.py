@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Self, get_args
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
-import numpy as np
+from msgspec import Meta
 
 from ....errors import MethodError, MissingDependencyError
-from ...arrays import FloatArray
-from ..protocol import refuse_unknown
+from ..options import MethodOptions
 
+if TYPE_CHECKING:
+    from ...arrays import FloatArray
+else:
+    # NumPy takes its time to import, and the command line asks for these types alone.
+    FloatArray = Any
+
+# What is told while the model is asked: calls made, and how many there will be at the most.
+Progress = Callable[[int, int], None]
 Axis = Literal["time", "frequency", "both"]
 Surrogate = Literal["smooth", "ridge", "least_squares", "kernel_shap", "forest"]
 Fill = Literal["ambience", "noise", "zeros", "mean", "background"]
@@ -21,8 +29,11 @@ AXES: tuple[str, ...] = get_args(Axis)
 SURROGATES: tuple[str, ...] = get_args(Surrogate)
 FILLS: tuple[str, ...] = get_args(Fill)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
-PRESETS = ("bolanos2025",)
+Preset = Literal["bolanos2025"]
+PRESETS: tuple[str, ...] = get_args(Preset)
 
+# What a list may stand for.
+_TUPLES = ("windows", "shares")
 # What a preset does not go by.
 _NOT_OF_PRESETS = ("calls", "windows", "shares", "fade_seconds", "active", "early_stop")
 
@@ -33,7 +44,7 @@ REFERENCE_CALLS = 3007
 
 
 @dataclass(frozen=True)
-class SegmentSettings:
+class SegmentSettings(MethodOptions):
     """Settings of the method `segments`.
 
     calls: how often the model may be asked, at least 16; of a sound longer than a window see `fine_windows`
@@ -60,20 +71,34 @@ class SegmentSettings:
     Raises MethodError with what may be given instead.
     """
 
-    calls: int = 200
-    segment_seconds: float = 0.1
-    axis: Axis = "time"
-    bands: int = 8
-    surrogate: Surrogate = "smooth"
-    fill: Fill = "noise"
+    calls: Annotated[
+        int,
+        Meta(
+            description="Most passes of the model for a window (long sound: 4 times).",
+            extra={"metavar": "N"},
+        ),
+    ] = 200
+    segment_seconds: Annotated[
+        float, Meta(description="Length of a segment.", extra={"option": "--segment", "metavar": "SECONDS"})
+    ] = 0.1
+    axis: Annotated[Axis, Meta(description="What is masked.")] = "time"
+    bands: Annotated[int, Meta(description="Frequency bands.", extra={"metavar": "N"})] = 8
+    surrogate: Annotated[Surrogate, Meta(description="What is fitted to the answers.")] = "smooth"
+    fill: Annotated[
+        Fill,
+        Meta(
+            description="What replaces a masked segment.",
+            extra={"choices": ("ambience", "noise", "zeros", "mean")},
+        ),
+    ] = "noise"
     background: FloatArray | None = None
     windows: tuple[int, ...] = (1, 3, 5)
     shares: tuple[float, float] = (0.1, 0.9)
     fade_seconds: float = 0.005
     active: bool = True
     early_stop: bool = True
-    precision: Precision = "fp32"
-    preset: str | None = None
+    precision: Annotated[Precision, Meta(description="Which classifier is asked.")] = "fp32"
+    preset: Annotated[Preset, Meta(description="The published method, 3007 passes.")] | None = None
     fine_windows: int = 4
     batch: int | None = None
 
@@ -108,19 +133,16 @@ class SegmentSettings:
                 "segments: the fill background and a background sound go together: give both or neither"
             )
         if self.background is not None:
+            import numpy as np
+
             sound = np.asarray(self.background)
             if sound.ndim != 1 or not sound.size or not np.isfinite(sound).all():
                 raise MethodError("segments: background is no finite sound [n] of at least one sample")
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Self:
-        """The settings from options by name. Raises MethodError for a name that does not exist."""
-        refuse_unknown("segments", options, [field.name for field in fields(cls)])
-        given: dict[str, Any] = dict(options)
-        for name in ("windows", "shares"):
-            if name in given:
-                given[name] = tuple(given[name])
-        return cls(**given)
+    def of(cls, given: Mapping[str, Any], method: str = "segments") -> Self:
+        """The settings from values by name. Raises MethodError for a name that does not exist."""
+        return super().of({k: tuple(v) if k in _TUPLES else v for k, v in given.items()}, method)
 
     @property
     def forest(self) -> bool:
@@ -132,16 +154,25 @@ class SegmentSettings:
         """Most calls for one clip."""
         return REFERENCE_CALLS if self.preset else self.calls
 
+    def require(self) -> None:
+        """Raise MissingDependencyError where the surrogate's package is missing."""
+        if self.forest:
+            try:
+                import sklearn.ensemble  # noqa: F401
+            except ImportError as error:
+                raise MissingDependencyError(
+                    f'the surrogate forest needs scikit-learn ({error}): pip install "earmark[evaluation]"'
+                ) from error
 
-def require(settings: SegmentSettings) -> None:
-    """Raise MissingDependencyError, before the model is asked, where the surrogate's package is missing."""
-    if settings.forest:
-        try:
-            import sklearn.ensemble  # noqa: F401
-        except ImportError as error:
-            raise MissingDependencyError(
-                f'the surrogate forest needs scikit-learn ({error}): pip install "earmark[evaluation]"'
-            ) from error
+
+@dataclass(frozen=True)
+class SegmentOptions(SegmentSettings):
+    """Settings of `segments` for one explanation.
+
+    progress: called with (done, budget) after every batch of calls
+    """
+
+    progress: Progress | None = None
 
 
 def _check_preset(settings: SegmentSettings) -> None:
@@ -170,10 +201,10 @@ def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
 
 
 def _whole(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
         raise MethodError(f"segments: {name} is {value!r}: give a whole number from {low} to {high}")
 
 
 def _within(name: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= float(value) <= high:
         raise MethodError(f"segments: {name} is {value!r}: give a number from {low:g} to {high:g}")

@@ -1,26 +1,41 @@
-"""What `earmark inspect` says of a bundle's prototypes: kinds of entries, how they are searched, and of U."""
+"""What `earmark inspect` tells of prototypes: kinds of entries, how they are searched, and of U."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ...bundle.apex_report import read_report, report_in
+from ..protocol import Inspection
+
 if TYPE_CHECKING:
-    from ..runtime.bundle.apex_report import ApexReport
-    from ..runtime.bundle.open import Bundle
+    from ...bundle.apex_report import ApexReport
+    from ...bundle.open import Bundle
 
 
-def index_info(opened: Bundle) -> dict[str, Any] | None:
+def inspect_prototypes(bundle: Bundle) -> Inspection:
+    """Lines on index and U; `index_info` and `apex` for JSON, None where there are none.
+
+    Raises PrototypeIndexError where the generation is damaged, BundleError where the report of U is.
+    """
+    info = _index_info(bundle)
+    report = _apex_report(bundle, info)
+    told = _apex_types(bundle, report)
+    lines = (*_prototype_lines(bundle, info), *_apex_lines(told))
+    return Inspection(lines, {"index_info": info, "apex": report})
+
+
+def _index_info(opened: Bundle) -> dict[str, Any] | None:
     """`index_info.json` of the generation in force, and of each view the entries by kind; None without one.
 
     "prototype": in which some channel is strongest; "clip": all others. Raises PrototypeIndexError where
     the generation is damaged.
     """
-    from ..prototypes_index.info import info_document
-    from ..runtime.methods.prototypes.method import open_generation
-
     if opened.manifest.prototypes is None:
         return None
+    from ....prototypes_index.info import info_document
+    from .generation import open_generation
+
     generation = open_generation(opened.path, opened.manifest)
     document = info_document(generation.info)
     for view in generation.views:
@@ -29,24 +44,20 @@ def index_info(opened: Bundle) -> dict[str, Any] | None:
     return document
 
 
-def apex_report(opened: Bundle, info: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _apex_report(opened: Bundle, info: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The report of the learnt U: of the index's graph, else of the bundle's own; None for raw channels."""
-    from ..runtime.bundle.apex_report import read_report
-
     if info is None:
         return read_report(opened.path, opened.manifest)
     found: dict[str, Any] | None = info.get("apex")
     return found
 
 
-def apex_types(opened: Bundle, report: Mapping[str, Any] | None) -> ApexReport | None:
+def _apex_types(opened: Bundle, report: Mapping[str, Any] | None) -> ApexReport | None:
     """The report as types. Raises BundleError where it is none."""
-    from ..runtime.bundle.apex_report import report_in
-
     return None if report is None else report_in(report, opened.path)
 
 
-def prototype_lines(opened: Bundle, info: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+def _prototype_lines(opened: Bundle, info: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     """Lines of (topic, text) of the index."""
     prototypes = opened.manifest.prototypes
     if prototypes is None or info is None:
@@ -68,7 +79,7 @@ def prototype_lines(opened: Bundle, info: Mapping[str, Any] | None) -> Iterator[
         )
 
 
-def apex_lines(report: ApexReport | None) -> Iterator[tuple[str, str]]:
+def _apex_lines(report: ApexReport | None) -> Iterator[tuple[str, str]]:
     """Lines of (topic, text) of U: how it was learnt, what it kept, and how pure it made the channels."""
     if report is None:
         return

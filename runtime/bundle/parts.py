@@ -1,0 +1,30 @@
+"""What those who use a bundle ask of its manifest, without this room knowing them by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from .manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class StageRule:
+    """A graph behind the classifier: the output that it must give, and what it may take besides taps."""
+
+    name: str
+    gives: str = ""
+    takes: frozenset[str] = frozenset()
+
+
+class ManifestPart(Protocol):
+    """A part of the manifest, checked by those who use it: an explanation method."""
+
+    @property
+    def stages(self) -> tuple[StageRule, ...]:
+        """The graphs that are its own."""
+
+    def check(self, manifest: Manifest, path: Path) -> None:
+        """Raise BundleError where the manifest at `path` contradicts itself, or asks for too much."""

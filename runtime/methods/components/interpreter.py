@@ -1,0 +1,44 @@
+"""The interpreter's answers to one window, and its dictionary, read once."""
+
+from __future__ import annotations
+
+from ....errors import EarmarkError, MethodError
+from ...arrays import FloatArray
+from ...inference.window import Window
+from ..protocol import Graphs
+from .dictionary import Dictionary, open_dictionary
+
+_CACHED = "components"
+
+
+def dictionary_of(graphs: Graphs) -> Dictionary:
+    """The bundle's dictionary, read once an explainer. Raises as `open_dictionary`."""
+    if _CACHED not in graphs.cache:
+        graphs.cache[_CACHED] = open_dictionary(graphs.bundle.path, graphs.manifest)
+    found: Dictionary = graphs.cache[_CACHED]
+    return found
+
+
+def interpret(graphs: Graphs, window: Window) -> dict[str, FloatArray]:
+    """The interpreter's `activations` [K, T], `pooled` [K] and `logits` [C] of one window.
+
+    Raises MethodError without an interpreter, EarmarkError
+    where its answers do not fit the spectrogram.
+    """
+    manifest = graphs.manifest
+    stage = manifest.stage("interpreter")
+    if stage is None:
+        raise MethodError(
+            f"{manifest.name}: this bundle has no interpreter, hence no components; train one with "
+            "earmark train l2i and export again"
+        )
+    given = {**window.taps, "stft": window.stft[None]}
+    made = graphs.run("interpreter", {one.name: given[one.name] for one in stage.inputs})
+    said: dict[str, FloatArray] = {name: made[name][0] for name in ("activations", "pooled", "logits")}
+    frames = len(window.stft)
+    if said["activations"].shape[-1] != frames:
+        raise EarmarkError(
+            f"{manifest.name}: the interpreter's activations have {said['activations'].shape[-1]} frames, "
+            f"the spectrogram {frames}; export the bundle again"
+        )
+    return said

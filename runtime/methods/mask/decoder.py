@@ -1,0 +1,42 @@
+"""The decoder's mask of one window."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ....errors import BundleError, MethodError
+from ...arrays import FloatArray
+from ...bundle.manifest import Manifest, StageSpec
+from ...inference.window import Window
+from ..protocol import Graphs
+
+
+def decoder_of(manifest: Manifest) -> StageSpec:
+    """The stage of the decoder. Raises MethodError where the bundle has none."""
+    stage = manifest.stage("decoder")
+    if stage is None:
+        raise MethodError(
+            f"{manifest.name}: this bundle has no decoder, hence no masks; train one with "
+            "earmark train lmac and export again"
+        )
+    return stage
+
+
+def decode(graphs: Graphs, window: Window, target: int) -> FloatArray:
+    """The decoder's mask [T, F] of one window for the class index `target`.
+
+    Raises MethodError where there is no decoder,
+    BundleError where its mask does not fit the spectrogram.
+    """
+    manifest = graphs.manifest
+    stage = decoder_of(manifest)
+    given = {**window.taps, "stft": window.stft[None], "target": np.array([target])}
+    feeds = {one.name: given[one.name] for one in stage.inputs}
+    mask: FloatArray = graphs.run("decoder", feeds, ["mask"])["mask"][0]
+    if mask.shape != window.stft.shape[:2]:
+        raise BundleError(
+            f"{manifest.name}: the mask of {stage.file} is {mask.shape}, the spectrogram "
+            f"{window.stft.shape[:2]}; export the bundle again"
+        )
+    # The session has held it to 0..1 but for rounding.
+    return mask.clip(0.0, 1.0)

@@ -1,0 +1,94 @@
+"""What the method `mask` answers: which part of the sound, and that part to be listened to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...arrays import FloatArray
+from ...audio.sound import OpenSound, residual
+from ...lazy import lazy_property
+from ..evidence import Overview
+from ..rescoring import rescored_lines
+from ..result import Difference, MethodResult
+
+# Stretches that a line names.
+_SPANS = 4
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MaskResult(MethodResult):
+    """Which part of the sound made the model say so.
+
+    values: [frames, bins] 0..1; long sound: a file-backed float16 array that goes with the result
+    audio: the kept sound at the input's rate and length, [channels, samples], or [samples] where the
+        input was such an array; what lies above half the model's rate is in the residual
+    frame_s [frames]: centre of each frame in seconds; bin_hz [bins]: of each bin in Hz
+    area: mean of the mask; spans: when the evidence lies, (start_s, end_s); band: the central 80 % of
+        it over frequency, (low_hz, high_hz)
+    rescored: domain ("spectrogram", "audio") -> {"mask_in": score, "mask_out": score, "..._label": label}
+        of the target when only the kept (or removed) part is left; with rescore=True only
+    """
+
+    values: FloatArray
+    frame_s: FloatArray
+    bin_hz: FloatArray
+    area: float
+    spans: tuple[tuple[float, float], ...]
+    band: tuple[float, float]
+    overview: Overview = field(repr=False, compare=False)
+    _kept: FloatArray = field(repr=False)
+    _opened: OpenSound = field(repr=False, compare=False)
+    rescored: Mapping[str, Mapping[str, Any]] | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def audio(self) -> FloatArray:
+        """The kept sound."""
+        return self._kept[0] if self._opened.flat else self._kept
+
+    @property
+    def residual(self) -> FloatArray:
+        """The removed sound: input - kept, in the shape of `audio`; made when first asked for.
+
+        Raises AudioError where the file of a long sound has changed since.
+        """
+        return self._removed[0] if self._opened.flat else self._removed
+
+    @lazy_property
+    def _removed(self) -> FloatArray:
+        return residual(self._opened, self._kept)
+
+    @property
+    def max_hz(self) -> float:
+        """The highest frequency of the spectrogram."""
+        return float(self.bin_hz[-1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready summary."""
+        return {
+            "frames": int(self.values.shape[0]),
+            "bins": int(self.values.shape[1]),
+            "area": round(self.area, 6),
+            "spans_s": [[round(start, 4), round(end, 4)] for start, end in self.spans],
+            "band_hz": [round(edge, 1) for edge in self.band],
+        }
+
+    def fields(self) -> Mapping[str, Any]:
+        """The mask, and what the classifier says of what it keeps."""
+        return {"mask": self, "rescored": self.rescored}
+
+    def lines(self, top: int) -> Iterator[tuple[str, str]]:
+        """When and in which band the evidence lies; what the classifier says of it alone."""
+        spans = [f"{start:.2f}-{end:.2f} s" for start, end in self.spans[:_SPANS]]
+        more = f" and {len(self.spans) - _SPANS} more" if len(self.spans) > _SPANS else ""
+        where = ", ".join(spans) + more if spans else "nowhere in particular"
+        low, high = self.band
+        yield "evidence", f"{where}; {low:.0f}-{high:.0f} Hz; {self.area:.0%} of the spectrogram"
+        yield from rescored_lines(self.rescored)
+
+    def verify(self) -> tuple[Difference, ...]:
+        """Make both sounds."""
+        _ = self.audio, self.residual
+        return ()

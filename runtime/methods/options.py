@@ -1,0 +1,46 @@
+"""Options of methods: frozen dataclasses, made from what a user gave by name in one step."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from ...errors import MethodError
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """Base of a method's options, and the options of a method that has none.
+
+    A subclass checks its values in `__post_init__`, where it raises MethodError with what may be given. A
+    field whose type carries a `msgspec.Meta` with a description is an option of `earmark explain`, too.
+    """
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], method: str) -> Self:
+        """The options of the method `method` from values by name.
+
+        Raises MethodError for names that do not exist and for values that do not fit.
+        """
+        refuse_unknown(method, given, [field.name for field in fields(cls)])
+        return cls(**given)
+
+    def require(self) -> None:
+        """Raise MissingDependencyError where a package that these options need is not installed."""
+
+
+def unknown(what: str, name: object, known: Sequence[str]) -> MethodError:
+    """The error for a name that does not exist: the nearest that does, and all there are."""
+    near = difflib.get_close_matches(str(name), known, n=1)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    there = f"the {what}s are {', '.join(known)}" if known else "it has none"
+    return MethodError(f"there is no {what} {name!r}; {guess}{there}")
+
+
+def refuse_unknown(method: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raise MethodError where an option of the method does not exist."""
+    for name in options:
+        if name not in known:
+            raise MethodError(f"{method}: {unknown('option', name, known)}")

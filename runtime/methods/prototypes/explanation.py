@@ -1,0 +1,283 @@
+"""The nearest prototypes of one sound, window by window: the best places and the best window so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ....errors import BundleError, MethodError, PrototypeIndexError
+from ....prototypes_index.generation import Match
+from ....prototypes_index.views import LOCALISES_FREQUENCY, View, normalise, real_maps
+from ...arrays import FloatArray
+from ...drawing.spectrogram import columns_of
+from ...inference.window import Window
+from ...lazy import LazyMapping
+from ..protocol import Sound
+from .places import Candidate, WindowPlaces, places_of
+from .result import (
+    Channel,
+    ChannelAccount,
+    ChannelView,
+    Place,
+    Prototype,
+    PrototypesResult,
+    WindowSound,
+)
+from .search import Search
+
+# Prototypes a view, places of the input that are looked up a view, channels listed, prototypes of each.
+MATCHES = 5
+PLACES = 2
+CHANNELS = 5
+CHANNEL_MATCHES = 3
+# Files among which matches of as many recordings are looked for; as many as cost no more than fewer.
+_LOOKED_AT = 3 * MATCHES
+
+_NOTES = {
+    "additive": "",
+    "gradient": "gradient x activation: this model's head is not linear, so contributions do not add up",
+    "localisation": "localisation only: this model's head is not additive over channels",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A place that will be looked up, and the window in which it lies."""
+
+    candidate: Candidate
+    window: WindowSound
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The window whose account is given."""
+
+    logit: float
+    places: WindowPlaces
+    outputs: Any
+    sound: WindowSound
+
+
+class PrototypesExplanation:
+    """The best places and the best window so far; memory does not grow with the sound."""
+
+    def __init__(self, search: Search, sound: Sound, target: int) -> None:
+        self._search, self._sound, self._target = search, sound, target
+        self._best: dict[View, list[_Found]] = {view: [] for view in search.generation.views}
+        self._window: _Window | None = None
+
+    def add(self, window: Window) -> None:
+        """See one more window."""
+        search, spec = self._search, self._search.feature_map
+        rate = search.manifest.sample_rate
+        samples = window.waveform.shape[-1]
+        real = max(1, min(samples, self._sound.samples - window.offset))
+        span = window.offset / rate, real / rate
+        # Padding holds no evidence that a listener could check.
+        frames = search.grid.frames_in(span[1]) if real < samples else None
+        taps = [window.taps[name] for name in spec.taps]
+        outputs = search.embed(*taps)
+        maps = real_maps({name: outputs[name][0] for name in ("square", "time", "frequency")}, frames)
+        peaks = places_of(maps, search.generation.views)
+        account = search.head.account(spec, search.embed, taps, outputs, peaks, self._target)
+        attention: FloatArray | None = None
+        if spec.attention is not None:
+            weights = window.taps[spec.attention][0]
+            if weights.shape[-2:] != outputs["square"].shape[1:3] or not np.isfinite(weights).all():
+                raise BundleError(f"{search.manifest.name}: the attention does not fit the feature map")
+            attention = weights[min(self._target, len(weights) - 1)] if weights.ndim == 3 else weights
+        places = WindowPlaces(
+            maps,
+            peaks,
+            account,
+            attention,
+            grid=search.grid,
+            span=span,
+        )
+        amplitude = np.hypot(window.stft[..., 0], window.stft[..., 1])
+        sound = WindowSound(columns_of(amplitude), span[0], samples / rate, rate / 2)
+        for view in self._best:
+            best = places.best(view, PLACES, CHANNELS)
+            self._keep(view, [_Found(candidate, sound) for candidate in best])
+        logit = float(window.logits[self._target])
+        if self._window is None or logit > self._window.logit:
+            self._window = _Window(logit, places, outputs, sound)
+
+    def _keep(self, view: View, found: Sequence[_Found]) -> None:
+        """Hold the PLACES best candidates, an event that two windows share once."""
+        held: list[_Found] = []
+        for one in sorted([*self._best[view], *found], key=lambda one: -one.candidate.weight):
+            place = one.candidate.place
+            if not any(_same_event(place, other.candidate.place) for other in held):
+                held.append(one)
+        self._best[view] = held[:PLACES]
+
+    def finish(self) -> PrototypesResult:
+        """Look the best places up. Raises PrototypeIndexError where the generation is damaged."""
+        if self._window is None:
+            raise MethodError("prototypes: the sound has no window")
+        found = {view: self._matches(view) for view in self._best}
+        prototypes = LazyMapping(found, lambda view: self._nearest(cast(View, view), found[cast(View, view)]))
+        return PrototypesResult(prototypes, self._channels(self._window))
+
+    def _matches(self, view: View) -> list[Match]:
+        """The nearest entries to the best places, one a recording, or more where recordings are few."""
+        generation = self._search.generation
+        queries = np.stack([one.candidate.vector for one in self._best[view]])
+        matches = generation.search(view, queries, _LOOKED_AT)
+        clips = generation.entries(view)["clip"][[match.entry for match in matches]]
+        _, first = np.unique(generation.clips["recording"][clips], return_index=True)
+        # A recording's best comes before any other's second; np.unique leaves them in another order.
+        others = np.setdiff1d(np.arange(len(matches)), first)
+        chosen = np.concatenate((np.sort(first), others))[:MATCHES]
+        return [matches[index] for index in np.sort(chosen)]
+
+    def _nearest(self, view: View, matches: Sequence[Match]) -> tuple[Prototype, ...]:
+        """The nearest entries to the best places in one view."""
+        asked = [self._best[view][match.query] for match in matches]
+        return self._prototypes(
+            view,
+            [match.entry for match in matches],
+            [match.cosine for match in matches],
+            [one.candidate.place for one in asked],
+            [one.candidate.channels for one in asked],
+            [match.kind for match in matches],
+            [one.window for one in asked],
+        )
+
+    def _prototypes(
+        self,
+        view: View,
+        rows: Sequence[int],
+        cosines: Sequence[float],
+        places: Sequence[Place],
+        channels: Sequence[tuple[int, ...]],
+        kinds: Sequence[str],
+        windows: Sequence[WindowSound],
+    ) -> tuple[Prototype, ...]:
+        """These entries as matches of places in the input."""
+        generation = self._search.generation
+        crops = view in LOCALISES_FREQUENCY and len(self._search.grid.bands_hz) > 1
+        made = []
+        for row, cosine, place, members, kind, window in zip(
+            rows, cosines, places, channels, kinds, windows, strict=True
+        ):
+            entry = generation.entry(view, row)
+            clip = generation.clip(entry.clip)
+            made.append(
+                Prototype(
+                    view=view,
+                    label=generation.info.labels[entry.label],
+                    similarity=cosine,
+                    clip=clip.source,
+                    start_s=entry.start_s,
+                    end_s=entry.end_s,
+                    fmin_hz=entry.fmin_hz,
+                    fmax_hz=entry.fmax_hz,
+                    place=place,
+                    channels=members,
+                    kind="prototype" if kind == "prototype" else "clip",
+                    attribution=clip.attribution,
+                    also=clip.also,
+                    sound=generation.sound(clip),
+                    gain=clip.gain,
+                    window=window,
+                    crops_frequency=crops,
+                )
+            )
+        return tuple(made)
+
+    def _channels(self, window: _Window) -> ChannelAccount:
+        """The channels of the best window, with the clips in which each is strongest."""
+        search, places = self._search, window.places
+        contributions = places.account.contributions
+        listed = _largest(places.account.shares["square"], CHANNELS)
+        shown = search.generation.views
+        # The channels' prototypes are found together, a view at a time.
+        strongest = LazyMapping(shown, lambda view: self._strongest(cast(View, view), window, listed))
+        where = places.at("square", listed)
+
+        def views_of(rank: int) -> LazyMapping[ChannelView]:
+            return LazyMapping(shown, lambda view: strongest[view][rank])
+
+        channels = tuple(
+            Channel(
+                channel=channel,
+                contribution=None if contributions is None else float(contributions[channel]),
+                score=float(places.peaks["square"].scores[channel]),
+                place=where[rank],
+                views=views_of(rank),
+            )
+            for rank, channel in enumerate(listed.tolist())
+        )
+        bias = remainder = error = None
+        if search.kind == "additive" and contributions is not None:
+            bias = float(window.outputs["bias"].reshape(-1)[self._target])
+            remainder = window.logit - bias - sum(channel.contribution or 0.0 for channel in channels)
+            error = abs(float(contributions.sum(dtype=np.float64)) + bias - window.logit)
+        start, duration = places.span
+        return ChannelAccount(
+            label=search.manifest.labels[self._target],
+            logit=window.logit,
+            start_s=start,
+            end_s=start + duration,
+            channels=channels,
+            additive=bias is not None,
+            bias=bias,
+            remainder=remainder,
+            error=error,
+            note=_NOTES[search.kind],
+            kind=search.kind,
+            others=search.feature_map.channels - len(channels),
+            window=window.sound,
+        )
+
+    def _strongest(self, view: View, window: _Window, channels: npt.NDArray[np.int64]) -> list[ChannelView]:
+        """Of each channel its place in the input, and the clips in which it is strongest."""
+        generation, places = self._search.generation, window.places
+        vectors, where = places.vectors(view, channels), places.at(view, channels)
+        tops = [
+            generation.strongest(view, channel)["entry"][:CHANNEL_MATCHES] for channel in channels.tolist()
+        ]
+        rows = np.concatenate(tops).astype(np.int64)
+        of_rank = np.repeat(np.arange(len(channels)), [len(top) for top in tops])
+        cosines: npt.NDArray[Any] = np.zeros(0)
+        if len(rows):
+            entries = generation.info.views[view].entries
+            if int(rows.min()) < 0 or int(rows.max()) >= entries:
+                raise PrototypeIndexError(
+                    f"{generation.folder / view}.tops.npy: damaged; build the prototypes again with "
+                    "earmark index --rebuild"
+                )
+            stored = generation.index(view).vectors_at(rows)
+            cosines = np.einsum("nd,nd->n", stored, normalise(vectors)[of_rank]).clip(-1.0, 1.0)
+        ranks = of_rank.tolist()
+        found = self._prototypes(
+            view,
+            rows.tolist(),
+            cosines.tolist(),
+            [where[rank] for rank in ranks],
+            [(int(channels[rank]),) for rank in ranks],
+            ["prototype"] * len(rows),
+            [window.sound] * len(rows),
+        )
+        return [
+            ChannelView(where[rank], tuple(one for one, of in zip(found, ranks, strict=True) if of == rank))
+            for rank in range(len(channels))
+        ]
+
+
+def _same_event(one: Place, other: Place) -> bool:
+    """Whether two places, of overlapping windows, are one event: the same band, most of the time shared."""
+    shared = min(one.end_s, other.end_s) - max(one.start_s, other.start_s)
+    shorter = min(one.end_s - one.start_s, other.end_s - other.start_s)
+    return one.fmin_hz == other.fmin_hz and one.fmax_hz == other.fmax_hz and shared > 0.5 * shorter
+
+
+def _largest(weights: npt.NDArray[Any], count: int) -> npt.NDArray[np.int64]:
+    """Indices of the largest weights, largest first; among equals the first."""
+    return np.argsort(-weights, kind="stable")[:count]

@@ -1,0 +1,86 @@
+"""What places of a sound are looked up in: a generation of prototypes, and the graph of embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from ....errors import MethodError, PrototypeIndexError
+from ....prototypes_index.generation import Generation
+from ...arrays import FloatArray
+from ...bundle.manifest import Manifest
+from ..protocol import Graphs
+from .generation import grid_of, open_generation
+from .places import Embed, Head
+from .result import Kind
+
+# The key of what is kept open in the cache.
+_CACHED = "prototypes"
+
+
+class Search:
+    """What is asked about a sound: a generation of prototypes, and the graph that makes embeddings."""
+
+    def __init__(
+        self, manifest: Manifest, generation: Generation, embed: Embed, head: Head | None = None
+    ) -> None:
+        """Use an open generation; `embed` runs its embeddings.onnx, `head` keeps what is read from it.
+
+        Raises MethodError where the manifest describes no feature map, PrototypeIndexError where
+        feature map and generation disagree.
+        """
+        spec = manifest.feature_map
+        if spec is None:
+            raise MethodError(f"{manifest.name}: this bundle has no feature map, hence no prototypes")
+        if spec.channels != generation.info.channels:
+            raise PrototypeIndexError(
+                f"{generation.folder}: made from {generation.info.channels} channels, this model has "
+                f"{spec.channels}; build the prototypes again with earmark index --rebuild"
+            )
+        self.manifest, self.generation, self.embed = manifest, generation, embed
+        self.feature_map, self.head = spec, head or Head()
+        self.grid = grid_of(spec)
+        self.kind: Kind = "additive" if spec.additive else "gradient" if spec.gradient else "localisation"
+
+    @classmethod
+    def over(cls, graphs: Graphs) -> Self:
+        """Over the generation of an open bundle. Raises MethodError where it has none."""
+        bundle = graphs.bundle
+        held = graphs.cache.get(_CACHED)
+        if held is None:
+            held = graphs.cache[_CACHED] = open_generation(bundle.path, bundle.manifest), Head()
+        generation, head = held
+        graph = generation.graph
+        taps = bundle.manifest.feature_map.taps if bundle.manifest.feature_map else ()
+
+        def embed(*given: FloatArray) -> Any:
+            made = graphs.run_graph(graph, dict(zip(taps, given, strict=True)))
+            _check_maps(made, bundle.manifest, len(given[0]), graph)
+            return made
+
+        return cls(bundle.manifest, generation, embed, head)
+
+
+def _check_maps(made: Mapping[str, FloatArray], manifest: Manifest, sounds: int, graph: Path) -> None:
+    """Raise PrototypeIndexError where the views' maps or the account are missing or do not fit."""
+    spec = manifest.feature_map
+    if spec is None:
+        return
+    square = made.get("square")
+    frames = 0 if square is None or square.ndim != 4 else square.shape[1]
+    rows, channels, classes = len(spec.bands_hz), spec.channels, len(manifest.labels)
+    wanted: dict[str, tuple[int, ...]] = {
+        "square": (sounds, frames, rows, channels),
+        "time": (sounds, frames, channels),
+        "frequency": (sounds, rows, channels),
+    }
+    if spec.additive or spec.gradient:
+        wanted |= {"contributions": (sounds, classes, channels), "bias": (classes,)}
+    for name, shape in wanted.items():
+        if name not in made or made[name].shape != shape:
+            found = list(made[name].shape) if name in made else "nothing"
+            raise PrototypeIndexError(
+                f"{graph}: gives {found} as {name}, this model has {list(shape)}; build the prototypes again "
+                "with earmark index --rebuild"
+            )

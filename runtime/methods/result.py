@@ -1,0 +1,57 @@
+"""A method's part of a result: what it gives, saves, says, and what verify asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..records import ResultRecord
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the files of one result have in common.
+
+    title: the label explained and its score, for pictures
+    sample_rate [Hz], duration_s: of the input
+    """
+
+    title: str
+    sample_rate: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A number that `earmark verify` reports of an explanation, and what it may be at the most."""
+
+    name: str
+    value: float
+    limit: float
+
+
+class MethodResult(ResultRecord):
+    """A method's part of a result.
+
+    warnings: what the user should know before believing it
+    """
+
+    __slots__ = ()
+
+    warnings: tuple[str, ...] = ()
+
+    def fields(self) -> Mapping[str, Any]:
+        """What it gives by the names in `Method.gives`: attributes of `Result` and keys of its JSON.
+
+        Values are None, JSON's own, objects with a `to_dict()`, and mappings and sequences of these.
+        """
+        raise NotImplementedError
+
+    def lines(self, top: int) -> Iterable[tuple[str, str]]:
+        """Lines of (topic, text) for a person, with at most `top` of what there are many."""
+        return ()
+
+    def verify(self) -> Iterable[Difference]:
+        """Make all that is made only when it is asked for; differences that ought to be small."""
+        return ()

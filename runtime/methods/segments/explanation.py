@@ -1,0 +1,214 @@
+"""The segments of one sound: which of its windows are looked into, and what the whole sound is made of.
+
+A sound of one window is explained as it is. Of a longer one every window has a share of the sound's
+score, known from the windows' own scores without asking again. The windows with a noticeable share are
+looked into, with fewer calls each the more they are; a window's share is divided among its segments in
+proportion to |importance| as far as that exceeds its uncertainty, under its sign, and what overlapping
+windows give to a stretch is added up. How many they are is no merit of the stretch: ranks and pictures
+divide by it.
+The windows' shares add up to the sound's score:
+
+- scores joined by mean: p_w / W;
+- scores joined by maximum: the Shapley values of the game max(p), in closed form: with the windows in
+  rising order, each step p_(k) - p_(k-1) is shared equally by the windows that reach it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import re
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ...arrays import FloatArray
+from ...inference.window import Window
+from ..protocol import Context, Sound
+from .callable import result_of, surrogate_of, warnings_of
+from .result import COLUMNS, SegmentsResult
+from .rows import Rows, rows_of
+from .search import Found, search
+from .settings import FEWEST_CALLS, Progress, SegmentOptions, SegmentSettings
+
+Values = npt.NDArray[np.float64]
+
+# Windows with less than this of the largest share are left as they are.
+NOTICEABLE = 0.1
+# Samples of windows that wait to be looked into: 64 MB.
+_HELD_VALUES = 16_000_000
+# Windows that a warning names.
+_NAMED = 4
+_PREDICTED = re.compile(r"only \d+%")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Window:
+    """A window that may be looked into; the least likely one goes first."""
+
+    score: float
+    number: int
+    waveform: FloatArray = field(compare=False)
+    real: int = field(compare=False)
+
+
+class SegmentsExplanation:
+    """The windows' scores, and the sound of those few that matter most; memory grows by a number a window."""
+
+    def __init__(self, context: Context, sound: Sound, target: int) -> None:
+        self._context, self._sound, self._target = context, sound, target
+        options: SegmentOptions = context.options
+        self._settings, self._progress = options, options.progress
+        self._held: list[_Window] = []
+        self._scores: list[float] = []
+        self._offsets: list[int] = []
+        self._ends: list[int] = []
+
+    def add(self, window: Window) -> None:
+        """See one more window."""
+        number, real = len(self._scores), window.channels.shape[-1]
+        score = 0.5 * (1.0 + math.tanh(0.5 * float(self._log_odds_of(window.logits[None])[0])))
+        self._scores.append(score)
+        self._offsets.append(window.offset)
+        self._ends.append(window.offset + real)
+        # The earlier of two equal windows stays.
+        heapq.heappush(self._held, _Window(score, -number, window.waveform, real))
+        if len(self._held) > self._most(window.waveform.shape[-1]):
+            heapq.heappop(self._held)
+
+    def finish(self) -> SegmentsResult:
+        """Look into the windows that matter."""
+        settings, seed = self._settings, self._context.seed
+        if self._sound.windows == 1:
+            return result_of(self._search(self._held[0], settings, 0, 1), settings, seed)
+        shares = self._shares()
+        noticeable = shares >= NOTICEABLE * float(shares.max())
+        chosen = sorted((one for one in self._held if noticeable[-one.number]), key=lambda one: -one.number)
+        shared = self._settings_of_each(len(chosen))
+        found = {
+            -one.number: self._search(one, shared, index, len(chosen)) for index, one in enumerate(chosen)
+        }
+        return self._joined(found, shares, int(noticeable.sum()))
+
+    def _shares(self) -> Values:
+        aggregate = self._context.bundle.manifest.window.aggregate
+        return shares_of(np.array(self._scores), aggregate)
+
+    def _most(self, samples: int) -> int:
+        """How many windows of `samples` samples can be looked into."""
+        settings = self._settings
+        if settings.preset:
+            return settings.fine_windows
+        most = settings.fine_windows * settings.calls // FEWEST_CALLS
+        return max(settings.fine_windows, min(most, _HELD_VALUES // samples))
+
+    def _settings_of_each(self, windows: int) -> SegmentSettings:
+        """The calls for `fine_windows` windows, shared by those looked into."""
+        settings = self._settings
+        calls = settings.fine_windows * settings.calls // max(1, windows)
+        return replace(settings, calls=min(settings.calls, max(FEWEST_CALLS, calls)))
+
+    def _search(self, window: _Window, settings: SegmentSettings, index: int, windows: int) -> Found:
+        """Look into one window, the number `index` of `windows`."""
+        progress = self._progress
+        padding = window.waveform.shape[-1] - window.real
+        one: Progress | None = None
+        if progress is not None:
+            budget = windows * settings.budget
+
+            def one(done: int, _: int) -> None:
+                progress(index * settings.budget + done, budget)
+
+        def log_odds(sounds: FloatArray) -> Values:
+            # Padding is no part of the sound: it stays as the model's pipeline makes it.
+            whole = np.pad(sounds, ((0, 0), (0, padding))) if padding else sounds
+            return self._log_odds_of(self._context.logits_of(whole, settings.precision))
+
+        waveform = np.ascontiguousarray(window.waveform[: window.real])
+        rate = self._context.bundle.manifest.sample_rate
+        return search(waveform, rate, log_odds, settings, seed_of(self._context.seed, -window.number), one)
+
+    def _log_odds_of(self, logits: FloatArray) -> Values:
+        """The target's log-odds [B] from logits [B, K], without passing through rounded probabilities."""
+        wide = logits.astype(np.float64)
+        chosen = wide[:, self._target]
+        if self._context.bundle.manifest.task == "multi_label":
+            return chosen
+        others = np.delete(wide, self._target, axis=1)
+        if not others.shape[1]:
+            return np.full(len(wide), np.inf)
+        highest = others.max(axis=1)
+        return np.asarray(chosen - highest - np.log(np.exp(others - highest[:, None]).sum(axis=1)))
+
+    def _joined(self, found: dict[int, Found], shares: Values, noticeable: int) -> SegmentsResult:
+        """Rows over the entire sound: short ones where windows were looked into, else one a window."""
+        settings, manifest = self._settings, self._context.bundle.manifest
+        scores, rate = np.array(self._scores), manifest.sample_rate
+        spans = np.stack([self._offsets, self._ends], axis=1)
+        looked = list(found.values())
+        bands = looked[0].grid.bands_hz
+        rows = Rows(rows_of(spans, sorted(found), settings, rate), len(bands) - 1)
+        for number, (span, share) in enumerate(zip(spans, shares.tolist(), strict=True)):
+            rows.add(span, share, found.get(number), settings.segment_seconds * rate)
+        total = float(scores.mean() if manifest.window.aggregate == "mean" else scores.max())
+        columns = rows.columns(bands, total, rate)
+        return SegmentsResult(
+            **dict(zip(COLUMNS, columns, strict=True)),
+            windows=rows.windows(),
+            r2=float(np.mean([one.fit.r2 for one in looked])),
+            score=total,
+            calls=sum(one.calls for one in looked),
+            seconds=sum(one.own_seconds for one in looked),
+            scoring_seconds=sum(one.scoring_seconds for one in looked),
+            surrogate=surrogate_of(settings),
+            fill=settings.fill,
+            axis=settings.axis,
+            seed=self._context.seed,
+            unit="score",
+            signed=all(one.fit.signed for one in looked),
+            warnings=tuple(self._warnings(found, noticeable)),
+        )
+
+    def _warnings(self, found: dict[int, Found], noticeable: int) -> list[str]:
+        """What is unreliable, and in which windows; what was not looked into."""
+        rate = self._context.bundle.manifest.sample_rate
+        named: dict[str, list[str]] = {}
+        for number, one in found.items():
+            for text in warnings_of(one):
+                where = f"{self._offsets[number] / rate:.2f}-{self._ends[number] / rate:.2f} s"
+                # What share was predicted differs from window to window.
+                named.setdefault(_PREDICTED.sub("too little", text), []).append(where)
+        warnings = []
+        for text, places in named.items():
+            more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+            windows = "window" if len(places) == 1 else "windows"
+            warnings.append(f"{text} (in the {windows} {', '.join(places[:_NAMED])}{more})")
+        if len(found) < len(self._scores):
+            left = noticeable - len(found)
+            others = (
+                f"of the others {left} have a noticeable share, too: ask more calls"
+                if left > 0
+                else f"the others have each less than {NOTICEABLE:.0%} of the largest share"
+            )
+            warnings.append(
+                f"segments: {len(found)} of {len(self._scores)} windows were looked into, those with the "
+                f"largest share of the score; {others}"
+            )
+        return warnings
+
+
+def seed_of(seed: int, window: int) -> int:
+    """The seed of a window: the first has the sound's own."""
+    return seed if window == 0 else int(np.random.SeedSequence([seed, window]).generate_state(1)[0])
+
+
+def shares_of(scores: Values, aggregate: str) -> Values:
+    """What each window [W] contributes to the joined score; the shares add up to it."""
+    if aggregate == "mean":
+        return np.asarray(scores / len(scores))
+    order = np.argsort(scores, kind="stable")
+    steps = np.diff(scores[order], prepend=0.0) / np.arange(len(scores), 0, -1)
+    shares = np.empty_like(scores)
+    shares[order] = np.cumsum(steps)
+    return shares

@@ -1,0 +1,35 @@
+"""The table of explanation methods: a new one is one folder and one line here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Where a method's class lies, and patterns of the files that its results save.
+
+    place: "module:Class", relative to `runtime/methods` or absolute
+    files: "name" or "folder/name", known without importing the method: they are replaced with a result
+    """
+
+    place: str
+    files: tuple[str, ...] = ()
+
+
+# By the name that a method is asked for by, in the order in which answers are told.
+METHODS = {
+    "mask": Registration(".mask.method:Mask", (r"mask\.png", r"(kept|removed)\.wav")),
+    "segments": Registration(".segments.method:Segments", (r"segments\.(png|csv)",)),
+    "components": Registration(
+        ".components.method:Components",
+        (r"components\.png", r"components/(kept|removed|component_\d+)\.wav"),
+    ),
+    "prototypes": Registration(
+        ".prototypes.method:Prototypes",
+        (
+            r"(prototypes|channels)\.png",
+            r"prototypes/(square|time|frequency|time_frequency|channel_\d+)_\d+\.wav",
+        ),
+    ),
+}
