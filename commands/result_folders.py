@@ -25,9 +25,10 @@ def result_folders(output: Path, items: Sequence[Input]) -> list[Path | None]:
 
     A sound's folder has its path below the folder that was asked for, without the ending of its name. Where
     two sounds would have one folder, or one would lie in the other's, all that are concerned keep the
-    ending, then get the folder they come from, then a hash of their path; so does one whose folder is a
-    file already. Names depend on which sounds there are, never on their order. The same file named twice
-    has one folder.
+    ending, then write its dot as an underscore, then get the folder they come from, then a hash of their
+    path; so does one whose folder is a file already, such as a sound where `output` is the sounds' folder.
+    Names depend on which sounds and files there are, never on their order. The same file named twice has one
+    folder.
     """
     keys = [None if item.missing is not None else _key(item) for item in items]
     candidates = {
@@ -82,6 +83,8 @@ def _candidates(item: Input, key: str) -> list[Parts]:
     return [
         (*folders, safe_name(stem)),
         (*folders, whole),
+        # Where results lie beside their sounds, that is the sound itself.
+        (*folders, safe_name(name.replace(".", "_"))),
         *([(safe_name(above), *folders, whole)] if above else []),
         (*folders, f"{whole}-{_hash(key)}"),
     ]

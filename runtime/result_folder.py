@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import WriteError
@@ -33,20 +33,38 @@ def replacing(target: Path) -> Iterator[Path]:
     something cannot be written or a file that earmark did not write is in the way; `target` then stays as it
     was.
     """
-    with naming(target):
-        target.mkdir(parents=True, exist_ok=True)
-        sweep(target)
-        whole = _replaceable(target)
-    with staged(target.resolve() if whole else target, inside=not whole) as folder:
-        yield folder
-        if whole and _replaceable(target):
-            try:
-                put_in_place(folder, target.resolve())
-                return
-            except OSError:
-                # Some file systems cannot rename folders of lower layers.
-                pass
-        _move(folder, target)
+    with _made(target):
+        with naming(target):
+            sweep(target)
+            whole = _replaceable(target)
+        with staged(target.resolve() if whole else target, inside=not whole) as folder:
+            yield folder
+            if whole and _replaceable(target):
+                try:
+                    put_in_place(folder, target.resolve())
+                    return
+                except OSError:
+                    # Some file systems cannot rename folders of lower layers.
+                    pass
+            _move(folder, target)
+
+
+@contextmanager
+def _made(target: Path) -> Iterator[None]:
+    """The folder `target`, made where it is missing, and removed where the block fails and left it empty.
+
+    An empty folder would be counted as a result.
+    """
+    missing = [path for path in (target, *target.parents) if not os.path.exists(path)]  # noqa: PTH110 (never raises)
+    try:
+        with naming(target):
+            target.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+        raise
 
 
 def written_by_earmark(path: Path, seen: dict[Path, bool] | None = None) -> bool:

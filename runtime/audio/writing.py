@@ -12,6 +12,9 @@ from typing import Any
 from ...prototypes_index.durability import naming
 from ..arrays import FloatArray
 
+# libsndfile's SFC_SET_ADD_PEAK_CHUNK.
+_ADD_PEAK_CHUNK = 0x1050
+
 
 @contextmanager
 def open_sound_file(path: Path, rate: int, channels: int, kind: str, subtype: str) -> Iterator[Any]:
@@ -29,11 +32,21 @@ def open_sound_file(path: Path, rate: int, channels: int, kind: str, subtype: st
             with soundfile.SoundFile(
                 name, "w", samplerate=rate, channels=channels, format=kind, subtype=subtype
             ) as file:
+                if kind == "WAV":
+                    _leave_out_time(file)
                 yield file
         except (soundfile.LibsndfileError, AssertionError) as error:
             # soundfile asserts that everything was written.
             _raise_reason(path)
             raise OSError(errno.EIO, str(getattr(error, "error_string", "not all was written"))) from error
+
+
+def _leave_out_time(file: Any) -> None:
+    """Write no PEAK chunk: it holds the time of day, and the same sound is to be the same bytes."""
+    import soundfile
+
+    # soundfile has no call of its own for this.
+    soundfile._snd.sf_command(file._file, _ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
 
 
 def _raise_reason(path: Path) -> None:

@@ -145,7 +145,7 @@ def test_output_inside_the_input_is_no_input(tree, tiny_bundle):
     assert {one["reason"] for one in said["skipped"]} == {"earmark wrote it, as part of a result"}
     # Another folder for the output, and the sounds beside their results.
     explain(tiny_bundle, "-r", tree, "-o", tree)
-    beside = ["in/a.flac", "in/a.wav", "x/a", "x/b"]
+    beside = ["a_flac", "a_wav", "x/a", "x/b"]
     assert results_in(tree) == sorted(beside + [f"out/{name}" for name in expected])
     assert len(explain(tiny_bundle, "-r", tree, "-o", tree.parent / "other")["results"]) == 4
     assert results_in(tree.parent / "other") == expected
@@ -204,5 +204,5 @@ def test_terminated_it_leaves_nothing_half_written(tree, tiny_bundle, tmp_path):
     )
     assert done.returncode == 143, done.stderr
     assert "Traceback" not in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
-    assert list((tmp_path / "out").iterdir()) == []
+    # An empty folder would be counted as a result.
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from runtime_sounds import RATE, noise, tone
 
 import earmark
+from earmark.errors import WriteError
 from earmark.prototypes_index import atomic
+from earmark.runtime.explainer import SHIPPED
 from earmark.runtime.result_folder import is_result, written_by_earmark
 
 
@@ -147,6 +150,31 @@ def test_every_file_that_is_saved_is_known(components_bundle, tmp_path):
     assert {"components.png", "prototypes.png", "mask.png"} <= set(names(tmp_path / "out"))
     result.save(tmp_path / "out")
     assert (tmp_path / "out").stat().st_ino != first, "replaced as a whole"
+
+
+def test_two_runs_write_the_same_bytes(tmp_path):
+    """But for what was measured: libsndfile would write the time of day into every WAV in float."""
+    with earmark.load(SHIPPED, device="cpu") as explainer:
+        for name in ("one", "two"):
+            explainer.explain(tone(), RATE).save(tmp_path / name)
+    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.*"))
+    assert {Path("kept.wav"), Path("prototypes/square_1.wav"), Path("mask.png")} <= set(files)
+    for file in files:
+        one, two = (tmp_path / "one" / file).read_bytes(), (tmp_path / "two" / file).read_bytes()
+        if file.name == "result.json":
+            one, two = ({**json.loads(text), "timings_ms": None} for text in (one, two))
+        assert one == two, file
+        # The chunk that would hold the time.
+        assert file.suffix != ".wav" or b"PEAK" not in one[:200]
+
+
+def test_a_save_that_fails_leaves_no_empty_folder(masked, tmp_path, monkeypatch):
+    (tmp_path / "there").mkdir()
+    monkeypatch.setattr("soundfile.SoundFile.write", lambda *_: os.write(-1, b""))
+    for place in ("new/a/b", "there/a"):
+        with pytest.raises(WriteError):
+            masked.save(tmp_path / place)
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
 
 
 def test_a_name_that_is_no_utf8_is_a_valid_record(bare, tmp_path):

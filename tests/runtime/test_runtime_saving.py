@@ -69,7 +69,7 @@ def test_a_full_disk_leaves_nothing_half_written(tiny_bundle, tmp_path):
     said, left = out.splitlines()
     assert said.startswith(f"clear: {tmp_path / 'out' / 'kept.wav'}: cannot be written (File too large); ")
     assert left == "[]"
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert not list(tmp_path.iterdir())
 
 
 # What comes out.
