@@ -204,7 +204,7 @@ class _Report:
 
 def _check_choices(methods: Iterable[str], device: str) -> None:
     """Words that no bundle and no machine could know are wrong usage."""
-    from ..runtime.inference.session import DEVICE_PATTERN
+    from ..runtime.inference.devices import DEVICE_PATTERN
 
     for method in methods:
         if method not in METHODS:

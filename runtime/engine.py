@@ -10,6 +10,7 @@ from .arrays import FloatArray
 from .audio.sound import OpenSound
 from .bundle.manifest import Manifest
 from .bundle.open import Bundle
+from .inference.devices import DeviceRequest
 from .inference.pipeline import Hearing, Precision
 from .inference.session import Sessions, Tensors
 from .inference.window import Clock, Window
@@ -31,12 +32,12 @@ class Engine:
 
     """
 
-    def __init__(self, path: Path | str | Bundle, device: str = "auto") -> None:
+    def __init__(self, path: Path | str | Bundle, device: DeviceRequest | str = "auto") -> None:
         """Open a bundle.
 
         Args:
             path: The folder of a bundle, or an open one.
-            device: auto, cpu, cuda, cuda:N or tensorrt; only auto falls back.
+            device: auto, cpu, cuda, cuda:N or tensorrt, of which only auto falls back; or a request.
 
         Raises:
             BundleError: The folder is no bundle, or a damaged one.
@@ -45,7 +46,8 @@ class Engine:
 
         """
         self.bundle = path if isinstance(path, Bundle) else open_bundle(path)
-        self.sessions = Sessions(self.bundle, device)
+        request = DeviceRequest.of(device) if isinstance(device, str) else device
+        self.sessions = Sessions(self.bundle, request)
         self.pipeline = Hearing(self.bundle, self.sessions)
         self.cache: dict[str, Any] = {}
 
@@ -62,7 +64,7 @@ class Engine:
 
     @property
     def device(self) -> str:
-        """What runs: cpu, cuda:N or tensorrt."""
+        """What runs: cpu, cuda:N, tensorrt, or the names of the providers that were asked for."""
         return self.sessions.device
 
     def windows(self, opened: OpenSound) -> Iterator[Window]:

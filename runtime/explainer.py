@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from .audio.sound import OpenSound
 from .batch import Failure, explained, open_any
 from .bundle.open import Bundle
 from .engine import Engine
+from .inference.devices import DeviceRequest, Provider
 from .inference.pipeline import BATCH
 from .inference.scores import Aggregate, Clearest, scores_of
 from .inference.window import Clock, Window
@@ -40,15 +42,49 @@ def bundle_path(path: Path | str | None = None) -> Path:
     return Path(path or os.environ.get("EARMARK_BUNDLE") or SHIPPED)
 
 
-def load(path: Path | str | None = None, device: str = "auto") -> Explainer:
+def load(
+    path: Path | str | None = None,
+    device: str = "auto",
+    *,
+    providers: Sequence[Provider] | None = None,
+    session_options: Mapping[str, Any] | None = None,
+) -> Explainer:
     """Open a bundle for explaining.
 
-    path: a bundle's folder; None: EARMARK_BUNDLE, else the bundle shipped inside the package, a demo;
-        `Result.bundle` names the one that answered
-    device: auto, cpu, cuda, cuda:N or tensorrt; only auto falls back
-    Raises BundleError, DeviceError, MissingDependencyError (no onnxruntime).
+    What is asked for runs, or it is an error: only `device="auto"` falls back to the CPU, and `Result.device`
+    says what ran.
+
+    Args:
+        path: Folder of a bundle. None: the environment's EARMARK_BUNDLE, else the bundle shipped inside the
+            package, a demo; `Result.bundle` names the one that answered.
+        device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:N" or "tensorrt".
+        providers: In place of a device, execution providers of the installed onnxruntime, in order of
+            preference, such as OpenVINO's, CoreML's, DirectML's, ROCm's or QNN's: names, or pairs of a
+            name and its options. All of them must be active in every session. Operators of the graphs
+            that the first cannot run fall to the CPU, with a warning in the result.
+        session_options: Settings of `onnxruntime.SessionOptions`, which go before earmark's own:
+            attributes by name, such as "intra_op_num_threads", and config entries, whose names have a dot,
+            such as "session.intra_op.allow_spinning". The explainer is as picklable as their values.
+
+    Returns:
+        The explainer; it creates its sessions when it first explains.
+
+    Raises:
+        BundleError: The folder is no bundle, a damaged one, or one of a newer earmark.
+        DeviceError: The device or a provider is not there, or a session option does not exist.
+        MissingDependencyError: No onnxruntime is installed.
+
+    Examples:
+        >>> import earmark
+        >>> explainer = earmark.load(device="cpu")
+        >>> explainer.labels[:2]
+        ['bell', 'clap']
+        >>> explainer = earmark.load(providers=[("CPUExecutionProvider", {})])
+        >>> explainer.device
+        'CPUExecutionProvider'
+
     """
-    return Explainer(bundle_path(path), device)
+    return Explainer(bundle_path(path), device, providers=providers, session_options=session_options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +104,23 @@ class Explainer:
     in the process that uses them, and again after a fork.
     """
 
-    def __init__(self, path: Path | str | Bundle, device: str = "auto") -> None:
-        """Open the bundle at `path`. Raises BundleError, DeviceError, MissingDependencyError."""
-        self._requested = device
-        self._engine = Engine(path, device)
+    def __init__(
+        self,
+        path: Path | str | Bundle,
+        device: str = "auto",
+        *,
+        providers: Sequence[Provider] | None = None,
+        session_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._engine = Engine(path, DeviceRequest.of(device, providers, session_options))
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Path, str]]:
-        """Path and device: sessions do not travel."""
-        return type(self), (self._engine.bundle.path, self._requested)
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[Path, str]]:
+        """The bundle's path and what was asked to run it: sessions do not travel."""
+        asked = self._engine.sessions.request
+        made = partial(
+            type(self), providers=asked.providers or None, session_options=asked.session_options or None
+        )
+        return made, (self._engine.bundle.path, asked.device)
 
     def __enter__(self) -> Self:
         return self

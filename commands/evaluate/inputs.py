@@ -23,7 +23,7 @@ def check_words(
     """Words that no bundle and no machine could know are wrong usage."""
     from ...evaluation.faithfulness.conditions import CONDITIONS
     from ...evaluation.faithfulness.maskers import known_maskers
-    from ...runtime.inference.session import DEVICE_PATTERN
+    from ...runtime.inference.devices import DEVICE_PATTERN
     from .curves import SUFFIXES
     from .source import ATTRIBUTIONS
 

@@ -8,7 +8,6 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +16,12 @@ import numpy.typing as npt
 
 from ... import limits
 from ...errors import BundleError, DeviceError, EarmarkError
-from ..bundle.cache import cache_folder
 from ..bundle.manifest import StageSpec
+from .devices import Device, DeviceRequest
 from .onnx_runtime import CPU, import_onnxruntime
 
 if TYPE_CHECKING:
     from ..bundle.open import Bundle
-
-DEVICE_PATTERN = re.compile(r"auto|cpu|cuda(:\d+)?|tensorrt")
-
-CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Tensors = dict[str, npt.NDArray[Any]]
@@ -46,14 +41,6 @@ MASK_ROUNDING = 1e-4
 
 # Sessions made before a fork: destroying them would wait for threads that the child does not have.
 _INHERITED: list[Any] = []
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """What runs: its name as the user would ask for it, and the providers in order."""
-
-    name: str
-    providers: tuple[str, ...]
 
 
 def thread_count() -> int:
@@ -98,13 +85,11 @@ def run_seconds() -> float | None:
 class Sessions:
     """The sessions of one bundle. Threads may share it; after a fork it starts afresh."""
 
-    def __init__(self, bundle: Bundle, device: str = "auto") -> None:
-        """`device`: auto, cpu, cuda, cuda:N or tensorrt. Raises DeviceError for any other or absent one."""
-        if not DEVICE_PATTERN.fullmatch(device):
-            raise DeviceError(f"{device!r}: is no device; choose auto, cpu, cuda, cuda:N or tensorrt")
-        self._bundle, self.requested = bundle, device
+    def __init__(self, bundle: Bundle, request: DeviceRequest) -> None:
+        """Choose what runs the bundle's graphs. Raises DeviceError where it is not there."""
+        self._bundle, self.request = bundle, request
         self._reset()
-        self._device = self._choose()
+        self._device = request.choose()
 
     def _reset(self) -> None:
         self._lock = threading.RLock()
@@ -121,7 +106,7 @@ class Sessions:
 
     @property
     def device(self) -> str:
-        """What runs: cpu, cuda:N or tensorrt. Before the first session: what is going to run."""
+        """What runs: cpu, cuda:N, tensorrt or names of providers. Before the first session: what will run."""
         return self._device.name
 
     def close(self) -> None:
@@ -182,78 +167,41 @@ class Sessions:
     def _create(self, path: Path) -> Any:
         device = self._device
         session = self._session(path, device)
-        if device.providers[0] in session.get_providers():
+        absent = [name for name in device.required if name not in session.get_providers()]
+        if not absent:
             self._note_fallen(session, path, device)
             return session
-        if self.requested != "auto":
+        if not self.request.falls_back:
             raise DeviceError(
-                f"{self.requested}: onnxruntime did not activate {device.providers[0]} (missing libraries or "
+                f"{device.name}: onnxruntime did not activate {', '.join(absent)} (missing libraries or "
                 "driver); see earmark doctor, or choose --device cpu"
             )
         self.warnings.append(f"{device.name} is not usable here: onnxruntime runs on the CPU instead")
-        self._device = Device("cpu", (CPU,))
+        self._device = Device("cpu", (CPU,), (CPU,))
         return self._session(path, self._device)
 
     def _session(self, path: Path, device: Device) -> Any:
         onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4 if self.requested == "auto" else 3
+        options.log_severity_level = 4 if self.request.falls_back else 3
         options.intra_op_num_threads = thread_count()
         options.inter_op_num_threads = 1
         # The next stage's threads would otherwise wait for this one's to stop spinning.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if device.providers[0] != CPU:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        providers = [(name, self._options(name, device)) for name in device.providers]
+        self.request.set_options(options)
         try:
-            return onnxruntime.InferenceSession(str(path), options, providers=providers)
+            return onnxruntime.InferenceSession(str(path), options, providers=self.request.arguments(device))
         except Exception as error:
-            if device.providers[0] == CPU or self.requested != "auto":
+            if self.request.providers and device.providers[0] != CPU:
+                raise DeviceError(f"{device.name}: {path.name}: {_line(error)}") from error
+            if device.providers[0] == CPU or not self.request.falls_back:
                 raise _failed(error, path, device.name) from error
         try:
             return onnxruntime.InferenceSession(str(path), options, providers=[CPU])
         except Exception as error:
             raise _failed(error, path, "cpu") from error
-
-    def _options(self, provider: str, device: Device) -> dict[str, str]:
-        """A provider's options; never shared, since onnxruntime may change them."""
-        number = device.name.partition(":")[2] or "0"
-        if provider == CUDA:
-            # TF32 keeps 10 bits of mantissa: the mask would leave its tolerance.
-            return {"device_id": number, "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
-        if provider == TENSORRT:
-            engines = cache_folder() / "tensorrt" / import_onnxruntime().__version__
-            engines.mkdir(parents=True, exist_ok=True)
-            return {
-                "device_id": number,
-                "trt_engine_cache_enable": "1",
-                "trt_engine_cache_path": str(engines),
-                "trt_timing_cache_enable": "1",
-                "trt_timing_cache_path": str(engines),
-            }
-        return {}
-
-    def _choose(self) -> Device:
-        """The device that was asked for, if this onnxruntime has it."""
-        if self.requested == "cpu":
-            return Device("cpu", (CPU,))
-        onnxruntime = import_onnxruntime()
-        available = onnxruntime.get_available_providers()
-        if self.requested == "auto":
-            if CUDA not in available:
-                return Device("cpu", (CPU,))
-            _preload(onnxruntime)
-            return Device("cuda:0", (CUDA, CPU))
-        wanted = TENSORRT if self.requested == "tensorrt" else CUDA
-        if wanted not in available:
-            raise DeviceError(
-                f"{self.requested}: this onnxruntime has no {wanted}; install it with "
-                'pip install "earmark[gpu]" (without onnxruntime), or choose cpu'
-            )
-        _preload(onnxruntime)
-        if wanted == TENSORRT:
-            return Device("tensorrt", (TENSORRT, CUDA, CPU) if CUDA in available else (TENSORRT, CPU))
-        return Device(self.requested if ":" in self.requested else "cuda:0", (CUDA, CPU))
 
     def _note_fallen(self, session: Any, path: Path, device: Device) -> None:
         """Warn of operators that run on the CPU although a GPU was asked for."""
@@ -271,21 +219,15 @@ class Sessions:
             )
 
 
-def _preload(onnxruntime: Any) -> None:
-    """Load CUDA's libraries from the pip packages, where this build knows how; it prints what it lacks."""
-    import contextlib
-    import io
-
-    if hasattr(onnxruntime, "preload_dlls"):
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
-            onnxruntime.preload_dlls()
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _failed(error: Exception, path: Path, device: str) -> EarmarkError:
     """One line for what onnxruntime raised."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     if isinstance(error, EarmarkError):
         return error
+    reason = _line(error)
     if device != "cpu" and re.search(r"cuda|cudnn|cublas|tensorrt|out of memory|device", reason, re.I):
         return DeviceError(f"{device}: {reason}; free the device or choose cpu")
     return BundleError(f"{path}: onnxruntime cannot run it ({reason}); export the bundle again")

@@ -1,0 +1,86 @@
+"""What runs the graphs: execution providers and session options as onnxruntime names them."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from runtime_sounds import RATE, tone
+
+import earmark
+
+CPU, AZURE, OPENVINO = "CPUExecutionProvider", "AzureExecutionProvider", "OpenVINOExecutionProvider"
+
+
+@pytest.fixture
+def available():
+    onnxruntime = pytest.importorskip("onnxruntime")
+    return onnxruntime.get_available_providers()
+
+
+def test_a_provider_by_name_answers_as_its_device_does(tiny_bundle):
+    expected = earmark.load(tiny_bundle, "cpu").explain(tone(), RATE)
+    options = {"arena_extend_strategy": "kSameAsRequested"}
+    asked = [(CPU, options)]
+    for providers in ([CPU], (CPU,), asked, CPU):
+        result = earmark.load(tiny_bundle, providers=providers).explain(tone(), RATE)
+        assert (result.device, expected.device) == (CPU, "cpu")
+        assert result.predictions == expected.predictions
+        assert result.warnings == expected.warnings
+    assert asked == [(CPU, {"arena_extend_strategy": "kSameAsRequested"})]
+
+
+def test_what_falls_to_the_cpu_is_said(tiny_bundle, available):
+    if AZURE not in available:
+        pytest.skip(f"this onnxruntime has no {AZURE}")
+    explainer = earmark.load(tiny_bundle, providers=[AZURE, CPU])
+    result = explainer.explain(tone(), RATE, methods=[])
+    assert result.device == explainer.device == f"{AZURE}, {CPU}"
+    assert any(f"on the CPU instead of {AZURE}" in warning for warning in result.warnings)
+
+
+def test_a_provider_that_is_not_there_is_an_error(tiny_bundle, available, monkeypatch):
+    if OPENVINO in available:
+        pytest.skip(f"this onnxruntime has {OPENVINO}")
+    with pytest.raises(earmark.DeviceError, match=f"{OPENVINO}.*{CPU}"):
+        earmark.load(tiny_bundle, providers=[OPENVINO, CPU])
+    # Built in, but without its libraries: onnxruntime falls back by itself.
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [OPENVINO, *available])
+    explainer = earmark.load(tiny_bundle, providers=[OPENVINO, CPU])
+    with (
+        pytest.warns(UserWarning, match=OPENVINO),
+        pytest.raises(earmark.DeviceError, match=f"did not activate {OPENVINO}"),
+    ):
+        explainer.explain(tone(), RATE)
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"device": "cpu", "providers": [CPU]}, "not both"),
+        ({"providers": []}, "empty"),
+        ({"providers": [CPU, CPU]}, "twice"),
+        ({"providers": [(CPU, "fast")]}, "neither a name nor a pair"),
+        ({"session_options": {"intra_op_threads": 2}}, "intra_op_threads"),
+        ({"session_options": {"intra_op_num_threads": "two"}}, "'two'"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused_at_once(tiny_bundle, asked, says):
+    with pytest.raises(earmark.DeviceError, match=says):
+        earmark.load(tiny_bundle, **asked)
+
+
+def test_session_options_reach_onnxruntime_and_travel(tiny_bundle, tmp_path):
+    options = {"optimized_model_filepath": str(tmp_path / "optimised.onnx"), "session.disable_prepacking": 1}
+    explainer = earmark.load(tiny_bundle, providers=[CPU], session_options=options)
+    options.clear()
+    copy = pickle.loads(pickle.dumps(explainer))
+    result = copy.explain(tone(), RATE, methods=[])
+    assert (tmp_path / "optimised.onnx").is_file()
+    assert (copy.device, result.device) == (CPU, CPU)
+    np.testing.assert_allclose(
+        result.logits, earmark.load(tiny_bundle, "cpu").explain(tone(), RATE).logits, atol=1e-5
+    )
