@@ -138,14 +138,11 @@ def tiny_adapter(seed: int = 0, *, decoder: bool = True):
 
 @pytest.fixture(scope="session")
 def recipe_folder():
-    """The module recipe_folder.py beside this file (tests have no package)."""
+    """The module recipe_folder.py beside this file."""
     pytest.importorskip("torch")
-    spec = importlib.util.spec_from_file_location(
-        "earmark_tests_recipe_folder", Path(__file__).with_name("recipe_folder.py")
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    import recipe_folder
+
+    return recipe_folder
 
 
 @pytest.fixture(scope="session")
@@ -178,12 +175,9 @@ def tiny_bundle(tmp_path_factory) -> Path:
 def interpreters():
     """The module components_bundle.py beside this file: interpreters without PyTorch."""
     pytest.importorskip("sklearn")
-    spec = importlib.util.spec_from_file_location(
-        "earmark_tests_components_bundle", Path(__file__).with_name("components_bundle.py")
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    import components_bundle
+
+    return components_bundle
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 from later import later
+from tones import FORM, INTERPRETER, KINDS, PLAIN, RATE, tone
 
 from earmark.cli import main
 from earmark.errors import RunError
@@ -23,27 +24,6 @@ train_classifier = later("earmark.export.training.classifier", "train_classifier
 train_l2i = later("earmark.export.training.l2i.recipe", "train_l2i")
 
 pytestmark = pytest.mark.trained
-RATE = 8000
-# Learns the tones in a few epochs.
-PLAIN = {"lr": 0.01, "mixup": 0.0, "shift": 0.0, "stretches": 0, "ema_decay": 0.9, "batch_size": 4}
-QUICK = {
-    "components": 6,
-    "batch_size": 4,
-    "width": 16,
-    "removal_weight": 0.0,
-    "ema_decay": 0.9,
-    "lr": 0.01,
-    "alpha": 1.0,
-    "beta": 0.08,
-}
-KINDS = {"high": 2500.0, "low": 200.0, "noise": None}
-
-
-def tone(hz, seconds, random):
-    time = np.arange(int(RATE * seconds)) / RATE
-    if hz is None:
-        return 0.15 * random.standard_normal(len(time))
-    return 0.3 * np.sin(2 * np.pi * hz * time)
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +46,8 @@ def pairs(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("by_design", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_several_labels(pairs, tmp_path, by_design):
     run = tmp_path / "run"
-    train_classifier(
-        pairs, run, ClassifierSettings(epochs=4, window=0.64, sample_rate=RATE, width=4, val_fold=2, **PLAIN)
-    )
-    summary = train_l2i(run, pairs, L2iSettings(epochs=4, mixup=0.0, by_design=by_design, **QUICK))
+    train_classifier(pairs, run, ClassifierSettings(epochs=4, batch_size=4, **FORM, **PLAIN))
+    summary = train_l2i(run, pairs, L2iSettings(epochs=4, mixup=0.0, by_design=by_design, **INTERPRETER))
     assert 0.0 <= summary["fidelity_f1"] <= 1.0
     if by_design:
         assert 0.0 <= summary["by_design_f1"] <= 1.0
@@ -99,7 +77,7 @@ def test_over_a_source_of_ones_own(make_tiny_adapter, tmp_path):
     adapter.labels = sorted(adapter.labels)
     run = tmp_path / "run"
     source = from_adapter(adapter)
-    summary = train_l2i(source, folder, L2iSettings(epochs=2, **QUICK), out=run)
+    summary = train_l2i(source, folder, L2iSettings(epochs=2, **INTERPRETER), out=run)
     assert summary["components"] == 6
     whole = with_interpreter(source, RunDirectory(run, "interpreter"))
     answers = whole.outputs(np.stack([tone(3000.0, 1.0, random)] * 2).astype(np.float32)[:, :8000])

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 from later import later
+from tones import FORM, INTERPRETER, PLAIN, RATE, one_thread, write_tones  # noqa: F401 (a fixture)
 
 import earmark
 from earmark.cli import main
@@ -25,52 +26,12 @@ train_classifier = later("earmark.export.training.classifier", "train_classifier
 train_l2i = later("earmark.export.training.l2i.recipe", "train_l2i")
 
 pytestmark = pytest.mark.trained
-RATE = 8000
-FORM = {"window": 0.64, "sample_rate": RATE, "width": 4, "batch_size": 4, "val_fold": 2}
-# Learns the tones in a few epochs.
-PLAIN = {"lr": 0.01, "mixup": 0.0, "shift": 0.0, "stretches": 0, "ema_decay": 0.9}
-QUICK = {
-    "components": 6,
-    "batch_size": 4,
-    "width": 16,
-    "removal_weight": 0.0,
-    "ema_decay": 0.9,
-    "lr": 0.01,
-    "alpha": 1.0,
-    "beta": 0.08,
-}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Sums depend on the number of threads, and the tests compare bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def tone(hz, seconds, random):
-    time = np.arange(int(RATE * seconds)) / RATE
-    if hz is None:
-        return 0.15 * random.standard_normal(len(time))
-    return 0.3 * np.sin(2 * np.pi * hz * time)
-
-
-KINDS = {"high": 2500.0, "low": 200.0, "noise": None}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """A high tone, a low tone and noise, 8 clips each in two folds, one of them silent."""
-    folder = tmp_path_factory.mktemp("data")
-    random = np.random.default_rng(0)
-    for position, (label, hz) in enumerate(KINDS.items()):
-        (folder / label).mkdir()
-        for index in range(8):
-            wave = tone(hz, 0.4 + 0.1 * index, random)
-            wave = wave + 0.01 * random.standard_normal(len(wave))
-            soundfile.write(folder / label / f"{1 + index % 2}-{100 * position + index}-A.wav", wave, RATE)
+    """The tones, and a silent clip."""
+    folder = write_tones(tmp_path_factory.mktemp("data"))
     soundfile.write(folder / "low" / "1-900-A.wav", np.zeros(4000), RATE)
     return folder
 
@@ -79,7 +40,7 @@ def data(tmp_path_factory) -> Path:
 def classified(data, tmp_path_factory) -> Path:
     """A run with a finished classifier. Shared: copy it before changing it."""
     path = tmp_path_factory.mktemp("runs") / "tones"
-    train_classifier(data, path, ClassifierSettings(epochs=15, exact=True, **PLAIN, **FORM))
+    train_classifier(data, path, ClassifierSettings(epochs=15, exact=True, **PLAIN, **FORM, batch_size=4))
     return path
 
 
@@ -106,7 +67,7 @@ def bundle(trained, tmp_path_factory) -> Path:
 def test_it_learns(data, classified, tmp_path):
     """In float64, which learns the same on every processor."""
     run = shutil.copytree(classified, tmp_path / "run")
-    train_l2i(run, data, L2iSettings(epochs=6, exact=True, **QUICK))
+    train_l2i(run, data, L2iSettings(epochs=6, exact=True, **INTERPRETER))
     rows = [json.loads(line) for line in (run / "interpreter_metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["loss"] < rows[0]["loss"]
 
@@ -170,7 +131,7 @@ def weights_of(path) -> bytes:
 
 @pytest.mark.parametrize("by_design", [False, True])
 def test_interrupted_training_resumes_bit_for_bit(data, classified, tmp_path, by_design):
-    settings = L2iSettings(epochs=5, by_design=by_design, **QUICK)
+    settings = L2iSettings(epochs=5, by_design=by_design, **INTERPRETER)
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     shutil.copytree(classified, stopped)
     shutil.copytree(classified, whole)
@@ -194,7 +155,7 @@ def test_interrupted_training_resumes_bit_for_bit(data, classified, tmp_path, by
 def test_another_seed_is_another_interpreter(data, classified, tmp_path):
     for name, seed in (("a", 0), ("b", 1)):
         shutil.copytree(classified, tmp_path / name)
-        train_l2i(tmp_path / name, data, L2iSettings(epochs=1, seed=seed, **QUICK))
+        train_l2i(tmp_path / name, data, L2iSettings(epochs=1, seed=seed, **INTERPRETER))
     assert weights_of(tmp_path / "a") != weights_of(tmp_path / "b")
 
 
@@ -209,7 +170,7 @@ def designed(data, classified, trained, tmp_path_factory) -> tuple[Path, dict]:
     """A run that is a classifier by design, and the summary of its training."""
     run = tmp_path_factory.mktemp("designed") / "tones"
     shutil.copytree(classified, run)
-    settings = L2iSettings(epochs=3, by_design=True, **QUICK)
+    settings = L2iSettings(epochs=3, by_design=True, **INTERPRETER)
     return run, train_l2i(run, data, settings, start=trained[0])
 
 
@@ -276,7 +237,7 @@ def test_silent_clips_alone(data, classified, tmp_path):
     for path in folder.rglob("*.wav"):
         soundfile.write(path, np.zeros(4000), RATE)
     with pytest.raises(DataError, match="every one is silent"):
-        train_l2i(run, folder, L2iSettings(epochs=1, **QUICK))
+        train_l2i(run, folder, L2iSettings(epochs=1, **INTERPRETER))
     assert not (run / "interpreter.json").exists()
 
 
@@ -285,7 +246,7 @@ def test_a_dictionary_is_taken_only_for_its_own_spectrogram(data, trained, class
     shutil.copytree(classified, run)
     train_l2i(run, data, L2iSettings(epochs=1, width=16), dictionary=trained[0])
     assert (run / "dictionary.npz").read_bytes() == (trained[0] / "dictionary.npz").read_bytes()
-    train_classifier(data, other, ClassifierSettings(epochs=1, hop_seconds=0.01, **FORM))
+    train_classifier(data, other, ClassifierSettings(epochs=1, hop_seconds=0.01, **FORM, batch_size=4))
     with pytest.raises(RunError, match="was learnt on spectrograms at 8000 Hz"):
         train_l2i(other, data, L2iSettings(epochs=1), dictionary=trained[0])
 
@@ -306,6 +267,6 @@ def test_damaged_runs_are_named(trained, data, classified, tmp_path):
     shutil.copytree(trained[0], run)
     for path in run.glob("c*"):
         path.unlink()
-    train_classifier(data, run, ClassifierSettings(epochs=1, **FORM))
+    train_classifier(data, run, ClassifierSettings(epochs=1, **FORM, batch_size=4))
     with pytest.raises(SourceError, match="another classifier"):
         load(run)

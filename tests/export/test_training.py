@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import tones
 from click.testing import CliRunner
 from later import later
+from tones import RATE, one_thread, write_tones  # noqa: F401 (a fixture)
 
 from earmark.cli import main
 from earmark.errors import DataError, RunError, SourceError
@@ -29,38 +31,17 @@ Listener = later("earmark.export.training.listener", "Listener")
 train_lmac = later("earmark.export.training.lmac.recipe", "train_lmac")
 
 pytestmark = pytest.mark.trained
-RATE = 8000
-FORM = {"window": 0.64, "sample_rate": RATE, "width": 4, "batch_size": 6, "val_fold": 2}
+FORM = {**tones.FORM, "batch_size": 6}
 ARGUMENTS = [
     *("--window", "0.64", "--sample-rate", "8000", "--width", "4"),
     *("--batch-size", "6", "--val-fold", "2", "--threads", "1"),
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Sums depend on the number of threads, and the tests compare bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """A low tone, a high tone and noise, 8 clips each, some shorter and some longer than the window."""
-    folder = tmp_path_factory.mktemp("data")
-    random = np.random.default_rng(0)
-    for position, (label, hz) in enumerate((("high", 2500.0), ("low", 200.0), ("noise", None))):
-        (folder / label).mkdir()
-        for index in range(8):
-            time_ = np.arange(int(RATE * (0.4 + 0.1 * index))) / RATE
-            wave = 0.01 * random.standard_normal(len(time_))
-            wave += 0.2 * (
-                random.standard_normal(len(time_)) if hz is None else np.sin(2 * np.pi * hz * time_)
-            )
-            soundfile.write(folder / label / f"{1 + index % 2}-{100 * position + index}-A.wav", wave, RATE)
-    return folder
+    """A high tone, a low tone and noise, 8 clips each, some shorter and some longer than the window."""
+    return write_tones(tmp_path_factory.mktemp("data"), 0.2, 0.2)
 
 
 @pytest.fixture(scope="module")
