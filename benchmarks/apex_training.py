@@ -88,7 +88,7 @@ def main():
                         kind, clips, arguments.frames, arguments.rows, channels, seed, Path(folder)
                     )
                     started, used = time.perf_counter(), time.process_time()
-                    u = learn_rotation(maps, "square", settings)
+                    u = learn_rotation(maps, settings)
                     seconds, busy = time.perf_counter() - started, time.process_time() - used
                     record = {"channels": channels, "clips": clips, "kind": kind, "seed": seed}
                     record["seconds"], record["cpu_seconds"] = round(seconds, 1), round(busy, 1)

@@ -40,7 +40,7 @@ def learn(run: RunDirectory, maps: FeatureMaps, settings: ApexSettings, *, quiet
         bar.step(", ".join(f"{name} {float(last[name]):.3f}" for name in ("loss", "purity") if name in last))
 
     try:
-        u = learn_rotation(maps, "square", settings, state=state, on_round=keep)
+        u = learn_rotation(maps, settings, state=state, on_round=keep)
     except KeyboardInterrupt as error:
         raise RunError(
             f"{run.path}: interrupted after {len(run.read_metrics())} of {rounds_of(settings)} rounds; the "

@@ -22,13 +22,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ....evaluation.prototypes.purity import (
-    AXES,
     BLOCK,
     FeatureMaps,
     Strongest,
@@ -36,13 +35,14 @@ from ....evaluation.prototypes.purity import (
     strongest,
     unit_vectors,
 )
-from ....prototypes_index.views import View
 from .settings import ApexSettings
 
 Matrix = npt.NDArray[np.float64]
 
 # Part of the rounds after which n has fallen, and after which the best U is looked for.
 _ANNEALED, _JUDGED = 0.5, 0.6
+# The view that U is learnt in; the others are turned by the same.
+_VIEW: Literal["square"] = "square"
 # Iterations over all cells, before the first round.
 _ALL_CELLS = 15
 
@@ -78,14 +78,13 @@ def rounds_of(settings: ApexSettings) -> int:
 
 def learn_rotation(
     maps: FeatureMaps,
-    view: View,
     settings: ApexSettings,
     *,
     state: State | None = None,
     on_round: OnRound | None = None,
     block: int = BLOCK,
 ) -> Matrix:
-    """U [C, C] float64 that makes the channels of one view pure.
+    """U [C, C] float64 that makes the channels pure in the view square.
 
     state: to go on from; on_round: called with the state after every round
     block: clips looked at together; U is the same whatever it is.
@@ -94,9 +93,9 @@ def learn_rotation(
     while state.done < rounds_of(settings):
         started = time.perf_counter()
         if state.done < settings.rounds:
-            state, row = _choosing_round(maps, view, settings, state, block)
+            state, row = _choosing_round(maps, settings, state, block)
         else:
-            state, row = _polishing_round(maps, view, settings, state, block)
+            state, row = _polishing_round(maps, settings, state, block)
         row = {"epoch": state.done, **row, "seconds": round(time.perf_counter() - started, 3)}
         state = replace(state, rows=(*state.rows, row))
         if on_round is not None:
@@ -114,36 +113,35 @@ def polar(matrix: Matrix) -> Matrix:
 
 
 def _choosing_round(
-    maps: FeatureMaps, view: View, settings: ApexSettings, state: State, block: int
+    maps: FeatureMaps, settings: ApexSettings, state: State, block: int
 ) -> tuple[State, dict[str, Any]]:
     """Choose, then move U towards the places chosen."""
     progress = state.done / max(1, settings.rounds - 1)
     count = _between(settings.n_first, settings.n_last, progress / _ANNEALED)
     focus = settings.focus * (1.0 - progress)
-    top = _chosen(maps, view, state.u, count, focus, block)
-    aim = _aim(maps, view, top)
+    top = _chosen(maps, state.u, count, focus, block)
+    aim = _aim(maps, top)
     loss = -float((state.u * aim).sum()) / maps.channels
     u = polar(aim)
     row: dict[str, Any] = {"n": count, "focus": round(focus, 4), "loss": round(loss, 6)}
     best, best_purity = state.best, state.best_purity
     if state.done == 0 and settings.polish:
-        best = _of_all_cells(maps, view)
-        best_purity = _judged(maps, view, best, settings.n_last, block)
+        best = _of_all_cells(maps)
+        best_purity = _judged(maps, best, settings.n_last, block)
     if progress >= _JUDGED or state.done == settings.rounds - 1:
-        judged = _judged(maps, view, u, settings.n_last, block)
+        judged = _judged(maps, u, settings.n_last, block)
         row["purity"] = round(judged, 6)
         if judged > best_purity:
             best, best_purity = u, judged
     return replace(state, u=u, best=best, best_purity=best_purity, done=state.done + 1), row
 
 
-def _of_all_cells(maps: FeatureMaps, view: View) -> Matrix:
+def _of_all_cells(maps: FeatureMaps) -> Matrix:
     """The rotation with the largest sum of cos^4 over all cells of all clips (positive parts), or near it.
 
     M = sum of cos_c^3 Z / ||Z||, U = its polar factor, again and again (Zhai et al., arXiv 1906.02435).
     """
-    (axis,) = AXES[view]
-    cells, u = maps.cells[axis], np.eye(maps.channels)
+    cells, u = maps.cells[_VIEW], np.eye(maps.channels)
     for _ in range(_ALL_CELLS):
         aim = np.zeros_like(u)
         for clip in range(cells.clips):
@@ -156,17 +154,17 @@ def _of_all_cells(maps: FeatureMaps, view: View) -> Matrix:
 
 
 def _polishing_round(
-    maps: FeatureMaps, view: View, settings: ApexSettings, state: State, block: int
+    maps: FeatureMaps, settings: ApexSettings, state: State, block: int
 ) -> tuple[State, dict[str, Any]]:
     """From the best U a part of the way to the polar factor, kept if purer; the part doubles, else halves.
 
     The exact step is best for the places chosen, and chosen anew they may be worse.
     """
     step = state.step
-    top = _chosen(maps, view, state.best, settings.n_last, 0.0, block)
-    aim = _aim(maps, view, top)
+    top = _chosen(maps, state.best, settings.n_last, 0.0, block)
+    aim = _aim(maps, top)
     u = polar((1.0 - step) * state.best + step * polar(aim))
-    judged = _judged(maps, view, u, settings.n_last, block)
+    judged = _judged(maps, u, settings.n_last, block)
     loss = -float((state.best * aim).sum()) / maps.channels
     row = {"n": settings.n_last, "focus": 0.0, "loss": round(loss, 6), "purity": round(judged, 6)}
     row["step"] = step
@@ -187,18 +185,18 @@ def _between(first: int, last: int, progress: float) -> int:
     return round(fallen)
 
 
-def _chosen(maps: FeatureMaps, view: View, u: Matrix, count: int, focus: float, block: int) -> Strongest:
-    return strongest(maps, view, u.astype(np.float32), count, focus=focus, block=block)
+def _chosen(maps: FeatureMaps, u: Matrix, count: int, focus: float, block: int) -> Strongest:
+    return strongest(maps, _VIEW, u.astype(np.float32), count, focus=focus, block=block)
 
 
-def _judged(maps: FeatureMaps, view: View, u: Matrix, count: int, block: int) -> float:
-    return purity(maps, view, u.astype(np.float32), count, block=block)
+def _judged(maps: FeatureMaps, u: Matrix, count: int, block: int) -> float:
+    return purity(maps, _VIEW, u.astype(np.float32), count, block=block)
 
 
-def _aim(maps: FeatureMaps, view: View, top: Strongest) -> Matrix:
+def _aim(maps: FeatureMaps, top: Strongest) -> Matrix:
     """M [C, C]: for each channel the mean of the unit vectors at its places."""
-    (axis,), (places,) = AXES[view], top.places
+    (places,) = top.places
     aim = np.zeros((maps.channels, maps.channels))
-    for some, vectors in unit_vectors(maps.cells[axis], places):
+    for some, vectors in unit_vectors(maps.cells[_VIEW], places):
         aim[some] = vectors.sum(axis=1) / np.maximum(1, (places[some] >= 0).sum(axis=1))[:, None]
     return aim
