@@ -135,7 +135,7 @@ def export(
         raise click.UsageError("--int8 and --calibration DIR belong together")
     if is_bundle(source):
         raise click.UsageError(f"{source} is a bundle already: SOURCE is what it was exported from")
-    from ..export.bundle.parity import read_clips
+    from ..export.bundle.sounds import read_clips
     from ..export.bundle.write import check_target, write_bundle
     from ..export.exporting import need, open_source
     from ..export.source.exportable import with_aggregate, with_window

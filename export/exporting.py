@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import MissingDependencyError, SourceError
-from .bundle.parity import read_clips
+from .bundle.sounds import read_clips
 from .bundle.write import check_target, write_bundle
 from .source.exportable import Exportable, with_aggregate, with_window
 

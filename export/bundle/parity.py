@@ -9,22 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DataError, ParityError, SourceError
-from ...runtime.audio.lengths import samples_at_least, samples_of
+from ...errors import ParityError, SourceError
+from ...runtime.audio.lengths import samples_of
 from ...runtime.bundle.manifest import StageSpec
 from ...runtime.inference.chain import Chain
 from ...runtime.inference.scores import scores_of
 from ...runtime.methods.loading import all_methods
 from ..source.exportable import Exportable, FloatArray
-from .clips import evenly, find_clips, read_clip
+from .sounds import parity_lengths, synthesise
 from .stages import Stages
 
 # Absolute, for waveforms with peak 1 and logits of order 1.
 LIMIT = 1e-4
-# Frames beyond the shortest sound: every remainder class of a decoder that halves time five times
-# (32 m + 0, + 15, + 8, + 21) appears with a shortest sound of 32 frames.
-_SHORT_FRAMES = (0, 15, 40, 85)
-_GOLDEN_SOUNDS = 3
 
 
 @dataclass
@@ -118,63 +114,8 @@ def _line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
-def parity_lengths(source: Exportable) -> list[int]:
-    """Samples of the sounds that parity is measured with: shortest, short ones, one window, longer."""
-    hop, rate = source.analysis.hop, source.sample_rate
-    shortest = max(samples_at_least(source.window.minimum_seconds, rate), source.analysis.n_fft // 2 + 1)
-    window = samples_of(source.window.seconds, rate)
-    short = [shortest + frames * hop + index for index, frames in enumerate(_SHORT_FRAMES)]
-    return sorted({*(n for n in short if n <= window), window, int(1.37 * window) | 1})
-
-
-def synthesise(batch: int, samples: int, rate: int, seed: int) -> FloatArray:
-    """Tones that glide and bursts of noise, [batch, samples], signed peak 1; seeded."""
-    random = np.random.default_rng(seed)
-    time = np.arange(samples) / rate
-    sounds = []
-    for _ in range(batch):
-        sound = 1e-3 * random.standard_normal(samples)
-        for _ in range(4):
-            start, end = np.exp(random.uniform(np.log(60), np.log(0.45 * rate), 2))
-            phase = 2 * np.pi * np.cumsum(np.linspace(start, end, samples)) / rate
-            sound += (
-                random.uniform(0.1, 0.5)
-                * np.sin(phase)
-                * (np.sin(np.pi * time * random.uniform(0.3, 4)) ** 2)
-            )
-        for _ in range(3):
-            centre, width = random.uniform(0, samples / rate), random.uniform(0.01, 0.2)
-            sound += np.exp(-(((time - centre) / width) ** 2)) * random.standard_normal(samples) * 0.5
-        sounds.append(sound / max(float(sound.max()), 1e-6))
-    return np.stack(sounds).astype(np.float32)
-
-
-def read_clips(folder: Path, source: Exportable, most: int = 5) -> list[FloatArray]:
-    """Up to `most` clips of a folder for the measurement: mono, at the source's rate, level applied.
-
-    Evenly chosen from the sorted files that soundfile reads; silent ones are passed over. Raises
-    DataError where there is none or one cannot be read.
-    """
-    heard = (read_clip(path, source) for path in evenly(find_clips(folder), most))
-    clips = [clip for clip in heard if clip is not None]
-    if not clips:
-        raise DataError(f"{folder}: no sound that is not silent; give a folder of clips")
-    return clips
-
-
-def golden_sounds(source: Exportable, seed: int) -> list[FloatArray]:
-    """The synthesised sounds [1, N] that golden.npz holds, as the front end gets them."""
-    lengths = parity_lengths(source)[:_GOLDEN_SOUNDS]
-    return [
-        synthesise(1, samples, source.sample_rate, seed + 1000 + index)
-        for index, samples in enumerate(lengths)
-    ]
-
-
 def measure(
-    source: Exportable,
-    folder: Path,
-    stages: Sequence[StageSpec],
+    chain: ExportedChain,
     *,
     seed: int = 0,
     clips: Sequence[FloatArray] = (),
@@ -187,7 +128,7 @@ def measure(
     memory of the graph), of 2 where there are none. Raises ParityError above the limit, naming output and
     difference.
     """
-    chain = ExportedChain(source, folder, stages)
+    source = chain.source
     window = samples_of(source.window.seconds, source.sample_rate)
     sounds = [
         synthesise(batch, length, source.sample_rate, seed + length)

@@ -26,8 +26,7 @@ from ...runtime.inference.chain import Chain
 from ...runtime.inference.onnx_runtime import import_onnxruntime
 from ..graphs.files import save_graph, stage_spec
 from ..source.exportable import Exportable, FloatArray
-from .clips import evenly, find_clips, read_clip
-from .parity import golden_sounds
+from .sounds import evenly, find_clips, golden_sounds, read_clip
 from .stages import Stages
 
 # Clips that give the ranges, and clips that agreement is measured on.

@@ -22,8 +22,9 @@ from ...runtime.opening import open_bundle
 from ..source.exportable import Exportable, FloatArray
 from .card import CARD, card
 from .manifest_file import describe_files, file_spec, manifest_lock, replace_manifest, write_manifest
-from .parity import ExportedChain, golden_sounds, measure
+from .parity import ExportedChain, measure
 from .quantization import Calibration, quantise
+from .sounds import golden_sounds
 
 __all__ = ["check_target", "manifest_lock", "replace_manifest", "write_bundle"]
 
@@ -63,12 +64,13 @@ def write_bundle(
     with staged(target) as folder:
         say("converting")
         stages = source.write_stages(folder)
-        parity = {"fp32": measure(source, folder, stages, seed=seed, clips=clips, progress=say)}
+        chain = ExportedChain(source, folder, stages)
+        parity = {"fp32": measure(chain, seed=seed, clips=clips, progress=say)}
         if calibrating is not None:
             stage, parity["int8"] = quantise(source, folder, stages, calibrating, seed=seed, progress=say)
             stages.append(stage)
         say("golden answers")
-        _write_golden(source, ExportedChain(source, folder, stages), folder / "golden.npz", seed)
+        _write_golden(chain, folder / "golden.npz", seed)
         if source.components is not None:
             with naming(folder / source.components.file):
                 np.savez(folder / source.components.file, **source.dictionary)  # type: ignore[arg-type]
@@ -175,13 +177,14 @@ def _validated(manifest: Manifest, source: Exportable) -> Manifest:
         raise SourceError(f"{source.name}: makes no valid manifest ({error}); correct the source") from error
 
 
-def _write_golden(source: Exportable, chain: ExportedChain, path: Path, seed: int) -> None:
+def _write_golden(chain: ExportedChain, path: Path, seed: int) -> None:
     """golden.npz: waveform_i [1, N] as the front end gets it, the source's logits_i, and methods' outputs.
 
     What the source does not give, as logits where it gives probabilities alone, are the graphs' own.
     """
     golden = ["logits", *(one.name for method in all_methods() for one in method.outputs if one.golden)]
     arrays: dict[str, FloatArray] = {}
+    source = chain.source
     for index, waveform in enumerate(golden_sounds(source, seed)):
         arrays[f"waveform_{index}"] = waveform
         answers = {**chain.run(waveform), **source.outputs(waveform)}

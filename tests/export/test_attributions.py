@@ -10,7 +10,7 @@ import pytest
 from later import later
 
 from earmark.errors import LabelError, MethodError, MissingDependencyError, SourceError
-from earmark.export.bundle.parity import synthesise
+from earmark.export.bundle.sounds import synthesise
 
 later("captum")
 torch = later("torch")

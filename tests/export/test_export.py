@@ -327,7 +327,7 @@ def test_parity_sees_every_output(tiny_source, tiny_bundle, output, spoil):
     lying = replace(tiny_source.reference, **{output: lambda wave: spoil(right(wave))})
     stages = msgspec.json.decode((tiny_bundle / "bundle.json").read_bytes(), type=Manifest).stages
     with pytest.raises(ParityError, match=output):
-        parity.measure(replace(tiny_source, reference=lying), tiny_bundle, stages)
+        parity.measure(parity.ExportedChain(replace(tiny_source, reference=lying), tiny_bundle, stages))
 
 
 def test_invalid_manifests_are_not_written(tiny_source, tmp_path):
@@ -346,7 +346,7 @@ def test_source_that_fails_on_short_sound(tiny_source, tiny_bundle):
     stages = msgspec.json.decode((tiny_bundle / "bundle.json").read_bytes(), type=Manifest).stages
     source = replace(tiny_source, reference=replace(tiny_source.reference, logits=choosy))
     with pytest.raises(SourceError, match="minimum_seconds"):
-        parity.measure(source, tiny_bundle, stages)
+        parity.measure(parity.ExportedChain(source, tiny_bundle, stages))
 
 
 def test_a_module_that_cannot_be_exported(make_tiny_adapter, tmp_path):

@@ -15,7 +15,7 @@ import earmark
 from earmark.cli import main
 from earmark.errors import DataError, MethodError, ParityError, SourceError
 from earmark.export.bundle import quantization
-from earmark.export.bundle.parity import synthesise
+from earmark.export.bundle.sounds import synthesise
 from earmark.export.bundle.write import write_bundle
 from earmark.export.sources.onnx.file import load
 from earmark.runtime.explainer import engine_of

@@ -15,7 +15,8 @@ from ....errors import MissingDependencyError, SourceError
 from ....runtime.audio.lengths import longest_window, samples_of
 from ....runtime.bundle.manifest import AnalysisSpec, StageSpec, WindowSpec, aggregate_of
 from ....runtime.inference.onnx_runtime import cpu_session
-from ...bundle.parity import LIMIT, synthesise
+from ...bundle.parity import LIMIT
+from ...bundle.sounds import synthesise
 from ...graphs.embeddings import embeddings_model
 from ...graphs.files import OPSET, Dims, save_graph, stage_spec
 from ...source.exportable import Exportable, FloatArray
