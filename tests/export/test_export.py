@@ -18,7 +18,7 @@ from later import later
 
 from earmark.commands.export import export
 from earmark.errors import BundleError, DataError, EarmarkError, ParityError, SourceError
-from earmark.export.bundle import parity
+from earmark.export.bundle import parity, sounds
 from earmark.export.bundle.write import write_bundle
 from earmark.export.sources import resolve
 from earmark.runtime.bundle.manifest import AnalysisSpec, Manifest
@@ -411,10 +411,10 @@ def test_real_clips_for_parity(tiny_source, tmp_path):
     import soundfile
 
     with pytest.raises(DataError, match="no sound"):
-        parity.read_clips(tmp_path, tiny_source)
+        sounds.read_clips(tmp_path, tiny_source)
     soundfile.write(tmp_path / "silence.wav", np.zeros(4000), 16000)
     soundfile.write(tmp_path / "stereo.flac", noise(2, 44100).T, 44100)
-    (clip,) = parity.read_clips(tmp_path, tiny_source)
+    (clip,) = sounds.read_clips(tmp_path, tiny_source)
     assert clip.shape == (16000,)
 
 
