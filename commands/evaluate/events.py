@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...evaluation.localisation.settings import LocalisationSettings
 from ...progress import Progress
 from ..console import say, say_json, tell
 from ..inputs import tell_skipped
 from ..options import device_option, json_option
+from ..settings_options import Given, settings_options
 from ..written import write_lines
 from .inputs import fail_for
-from .options import bundle_and_data, fold_option, records_option, seed_option, strict_option
+from .options import bundle_and_data, fold_option, records_option
 
 if TYPE_CHECKING:
-    from ...evaluation.localisation.judge import Localisation, Rule
+    from ...evaluation.localisation.judge import Localisation
     from ...runtime.bundle.manifest import Manifest
 
 
@@ -41,29 +43,11 @@ if TYPE_CHECKING:
 @click.option("--calls", type=click.IntRange(1), metavar="N", help="Budget of segments.")
 @click.option("--surrogate", metavar="NAME", help="Surrogate of segments.")
 @click.option("--fill", metavar="NAME", help="What segments masks with.")
-@click.option(
-    "--segment-seconds",
-    type=click.FloatRange(0, min_open=True),
-    default=0.1,
-    show_default=True,
-    metavar="S",
-    help="Length of a segment.",
-)
-@click.option(
-    "--rule",
-    type=click.Choice(["half", "overlap90"]),
-    default="half",
-    show_default=True,
-    help="A segment is the event's from half of it on, or above 90 ms, the reference's rule, which leaves "
-    "out those between.",
-)
-@click.option("--correct-only", is_flag=True, help="Only clips classified as labelled.")
+@settings_options(LocalisationSettings)
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="The first N clips only.")
 @fold_option
 @records_option
-@strict_option
 @device_option
-@seed_option
 @json_option
 def events(
     bundle: Path,
@@ -73,15 +57,11 @@ def events(
     calls: int | None,
     surrogate: str | None,
     fill: str | None,
-    segment_seconds: float,
-    rule: Rule,
-    correct_only: bool,
+    given: Given[LocalisationSettings],
     limit: int | None,
     fold: int | None,
     records: Path | None,
-    strict: bool,
     device: str,
-    seed: int,
     as_json: bool,
 ) -> None:
     """Judge where in time the explanations of BUNDLE lie, by the true events of the clips of DATA.
@@ -96,6 +76,7 @@ def events(
     from ...runtime.explainer import engine_of, load
     from ...runtime.methods.segments.settings import SegmentSettings
 
+    how = given.settings()
     path = table or data / "events.csv"
     if not path.is_file():
         raise click.UsageError(f"{path} is not there: name the table of events by --events CSV")
@@ -114,7 +95,7 @@ def events(
         raise click.UsageError(f"--{next(iter(settings))} is an option of segments: add -m segments")
     sounds = list_sounds(data, fewest_classes=1)
     tell_skipped(sounds.skipped)
-    annotations = read_events(path, sounds, explainer.labels, strict=strict)
+    annotations = read_events(path, sounds, explainer.labels, strict=how.strict)
     if annotations.overlapping:
         tell(
             f"{path}: {annotations.overlapping} events overlap another of their label and clip; a segment "
@@ -129,11 +110,7 @@ def events(
             explainer,
             clips,
             chosen,
-            segment_seconds=segment_seconds,
-            rule=rule,
-            correct_only=correct_only,
-            strict=strict,
-            seed=seed,
+            how,
             on_clip=bar.step,
         )
     skipped = [*annotations.left_out, *found.left_out]
@@ -142,7 +119,7 @@ def events(
     if records is not None:
         _write_records(records, found)
     about: dict[str, Any] = {"data": str(data), "events": str(path), "clips": len(clips)}
-    about |= {"rule": rule, "segment_seconds": segment_seconds}
+    about |= {"rule": how.rule, "segment_seconds": how.segment_seconds}
     about["skipped"] = [{"clip": name, "reason": reason} for name, reason in skipped]
     _print(engine_of(explainer).manifest, found, about, as_json=as_json)
     fail_for(skipped)

@@ -23,11 +23,10 @@ from ..statistics import Interval, bootstrap, paired
 from ..table import Column, Table
 from .events import AnnotatedClip, Event
 from .localisers import Localiser, task_of
+from .settings import RULES, LocalisationSettings, Rule
 
 Values = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
-Rule = Literal["half", "overlap90"]
-RULES: tuple[str, ...] = ("half", "overlap90")
 
 
 def segment_edges(seconds: float, segment_seconds: float = 0.1) -> Values:
@@ -201,42 +200,37 @@ def judge_localisation(
     explainer: Explainer,
     clips: Sequence[AnnotatedClip],
     localisers: Mapping[str, Localiser],
+    settings: LocalisationSettings | None = None,
     *,
-    segment_seconds: float = 0.1,
-    rule: Rule = "half",
-    correct_only: bool = False,
-    strict: bool = False,
-    seed: int = 0,
     on_clip: Callable[[], None] | None = None,
 ) -> Localisation:
     """Let every localiser find each clip's label, and judge it by the clip's events.
 
-    correct_only: the table counts only clips whose label the model puts first (and no others are explained)
-    A clip or localiser that fails is left out and named in `notes`, or raises with `strict`
-    on_clip is called after each clip
+    A clip or localiser that fails is left out and named in `left_out`; on_clip is called after each clip.
     Raises DataError where nothing could be judged.
     """
+    how = settings or LocalisationSettings()
     judged: list[Judged] = []
     left_out: list[tuple[str, str]] = []
     for clip in clips:
         try:
-            edges = segment_edges(clip.seconds, segment_seconds)
+            edges = segment_edges(clip.seconds, how.segment_seconds)
             target = explainer.labels.index(clip.label)
-            task, predicted = task_of(explainer, clip.clip.path, None, target, edges, seed)
+            task, predicted = task_of(explainer, clip.clip.path, None, target, edges, how.seed)
         except EarmarkError as error:
-            if strict:
+            if how.strict:
                 raise
             left_out.append((clip.clip.name, str(error)))
             continue
-        truth = segment_labels(clip.events, edges, rule)
-        if correct_only and predicted != target:
+        truth = segment_labels(clip.events, edges, how.rule)
+        if how.correct_only and predicted != target:
             continue
         for name, localiser in localisers.items():
             started = time.perf_counter()
             try:
                 found = localiser(task)
             except EarmarkError as error:
-                if strict:
+                if how.strict:
                     raise
                 left_out.append((clip.clip.name, f"{name}: {error}"))
                 continue
@@ -258,4 +252,4 @@ def judge_localisation(
     if not judged:
         reason = ": ".join(left_out[0]) if left_out else "the model puts another label first in every clip"
         raise DataError(f"no clip could be judged: {reason}")
-    return Localisation(judged, correct_only, seed, tuple(left_out))
+    return Localisation(judged, how.correct_only, how.seed, tuple(left_out))
