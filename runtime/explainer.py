@@ -243,6 +243,7 @@ class Explainer:
         sound = Sound(
             samples=opened.samples,
             windows=windows,
+            plan=self._engine.pipeline.plan(opened),
             input_rate=opened.input_rate,
             input_samples=opened.input_samples,
             input_channels=opened.input_channels,

@@ -80,8 +80,8 @@ def events(
     path = table or data / "events.csv"
     if not path.is_file():
         raise click.UsageError(f"{path} is not there: name the table of events by --events CSV")
-    given = {"calls": calls, "surrogate": surrogate, "fill": fill}
-    settings = {name: value for name, value in given.items() if value is not None}
+    named = {"calls": calls, "surrogate": surrogate, "fill": fill}
+    settings = {name: value for name, value in named.items() if value is not None}
     made = SegmentSettings.of(settings)
     explainer = load(bundle, device=device)
     localisers = available(explainer, settings)

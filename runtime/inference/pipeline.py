@@ -18,7 +18,7 @@ from ..bundle.manifest import Manifest
 from ..bundle.open import Bundle
 from .chain import Chain, Classifier, RunStage
 from .session import Arrays, Sessions, Tensors
-from .window import Clock, Window
+from .window import Clock, Window, WindowPlan
 
 # Windows that go through the classifier together; more would cost memory and save nothing on a CPU.
 BATCH = 4
@@ -39,21 +39,24 @@ class Hearing:
         # is joined in frames, each at the nearest.
         self.length = max(1, samples_of(manifest.window.seconds, rate))
         self.hop = max(frame, samples_of(manifest.window.hop_seconds, rate))
+        self._shortest = samples_at_least(manifest.window.minimum_seconds, rate)
 
     def window_count(self, opened: OpenSound) -> int:
         """How many windows the sound has."""
-        return opened.window_count(*self._plan(opened))
+        plan = self.plan(opened)
+        return opened.window_count(plan.length, plan.hop)
 
     def windows(self, opened: OpenSound, clock: Clock) -> Iterator[Window]:
         """Every window of the sound after the classifier, in order."""
-        windows = opened.windows(*self._plan(opened))
+        plan = self.plan(opened)
+        windows = opened.windows(plan.length, plan.hop)
         while batch := list(islice(windows, BATCH)):
             yield from self._hear(batch, clock)
 
-    def _plan(self, opened: OpenSound) -> tuple[int, int]:
-        """Length and hop of this sound's windows."""
+    def plan(self, opened: OpenSound) -> WindowPlan:
+        """How this sound is cut into windows; one that is hardly longer than a window is one."""
         one = self.length < opened.samples <= longest_window(self.length)
-        return (opened.samples if one else self.length), self.hop
+        return WindowPlan(opened.samples if one else self.length, self.hop, self._shortest)
 
     def together(self, items: Sequence[object], clocks: Sequence[Clock]) -> list[Window | None]:
         """The single windows of those items that are sounds, heard together where they are equally long."""
@@ -62,7 +65,8 @@ class Hearing:
         for index, item in enumerate(items):
             # A long sound is not held for its neighbours' sake.
             if isinstance(item, OpenSound) and not item.long and self.window_count(item) == 1:
-                window = next(iter(item.windows(*self._plan(item))))
+                plan = self.plan(item)
+                window = next(iter(item.windows(plan.length, plan.hop)))
                 groups.setdefault(window[1].shape[-1], []).append((index, window))
         for members in groups.values():
             clock = Clock()
@@ -138,8 +142,7 @@ class Hearing:
         level = level_of(mono, self._manifest.level)
         if level != 1.0:
             mono = mono / np.float32(level)
-        manifest = self._manifest
-        missing = samples_at_least(manifest.window.minimum_seconds, manifest.sample_rate) - len(mono)
+        missing = self._shortest - len(mono)
         return (np.pad(mono, (0, missing)) if missing > 0 else mono), level
 
     def runner(self, clock: Clock) -> RunStage:

@@ -33,6 +33,20 @@ class Window:
     level: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """How a sound is cut into windows, in samples at the model's rate.
+
+    length: of a window; a shorter sound is one window of its own length
+    hop: from one window to the next; the last one ends with the sound
+    shortest: what the model takes at the least: a shorter window is padded with zeros behind
+    """
+
+    length: int
+    hop: int
+    shortest: int = 0
+
+
 class Clock:
     """Milliseconds a stage, summed over the windows of one explanation; inside a stage none is counted."""
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..bundle.open import Bundle
     from ..inference.chain import ForwardPass, RunStage
     from ..inference.session import Tensors
-    from ..inference.window import Clock, Window
+    from ..inference.window import Clock, Window, WindowPlan
     from .result import About, MethodResult
 
     Values = npt.NDArray[Any]
@@ -34,13 +34,14 @@ if TYPE_CHECKING:
 class Sound:
     """What is known of a sound before its windows are explained.
 
-    samples: length at the model's rate; windows: how many there will be;
+    samples: length at the model's rate; windows: how many there will be; plan: where they lie
     input_rate, input_samples, input_channels: as the user gave it
     predicted: class index that the model puts first over the whole sound
     """
 
     samples: int
     windows: int
+    plan: WindowPlan
     input_rate: int
     input_samples: int
     input_channels: int

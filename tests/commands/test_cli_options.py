@@ -18,6 +18,7 @@ from click.testing import CliRunner
 import earmark
 from earmark.cli import VERBS, main
 from earmark.commands.settings_options import option_names
+from earmark.evaluation.localisation.settings import LocalisationSettings
 from earmark.export.training.apex.settings import ApexSettings
 from earmark.export.training.l2i.settings import L2iSettings
 from earmark.export.training.settings import ClassifierSettings, LmacSettings
@@ -50,6 +51,7 @@ SETTINGS = {
     "earmark train lmac": LmacSettings,
     "earmark train l2i": L2iSettings,
     "earmark train apex": ApexSettings,
+    "earmark evaluate events": LocalisationSettings,
 }
 
 

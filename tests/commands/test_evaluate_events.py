@@ -17,6 +17,7 @@ from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.localisation.events import read_events
 from earmark.evaluation.localisation.judge import judge_localisation, roc_auc, segment_edges, segment_labels
 from earmark.evaluation.localisation.localisers import Found, Task, available, task_of
+from earmark.evaluation.localisation.settings import LocalisationSettings
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.explainer import SHIPPED
 
@@ -142,7 +143,7 @@ def test_strict_stops_at_the_first_clip_that_is_left_out(explainer, folder):
     localisers = {"energy": available(explainer)["energy"], "refuses": Refuses()}
     assert len(judge_localisation(explainer, clips, localisers).left_out) == len(clips)
     with pytest.raises(DataError, match="not this clip"):
-        judge_localisation(explainer, clips, localisers, strict=True)
+        judge_localisation(explainer, clips, localisers, LocalisationSettings(strict=True))
 
 
 def test_bad_events_are_one_line(folder, tmp_path):

@@ -14,6 +14,7 @@ from later import later
 import earmark
 from earmark.runtime.audio.sound import open_sound
 from earmark.runtime.explainer import engine_of
+from earmark.runtime.inference.window import WindowPlan
 from earmark.runtime.methods.protocol import Sound
 from earmark.runtime.methods.prototypes.explanation import PrototypesExplanation
 from earmark.runtime.methods.prototypes.generation import open_generation
@@ -123,7 +124,9 @@ def test_gradient_times_activation_is_not_called_a_sum(indexed, sounds):
         plain.embed,
     )
     opened = open_sound(sounds / "noise/ax.wav", None, RATE)
-    account = PrototypesExplanation(method, Sound(opened.samples, 1, RATE, opened.input_samples, 1), 1)
+    account = PrototypesExplanation(
+        method, Sound(opened.samples, 1, WindowPlan(RATE, RATE), RATE, opened.input_samples, 1), 1
+    )
     for heard in engine_of(explainer).windows(opened):
         account.add(heard)
     fields = account.finish().fields()

@@ -22,6 +22,7 @@ from earmark.export.prototypes.build import index_bundle
 from earmark.runtime.audio.sound import open_sound
 from earmark.runtime.bundle.open import read_manifest
 from earmark.runtime.explainer import engine_of
+from earmark.runtime.inference.window import WindowPlan
 from earmark.runtime.methods.protocol import Sound
 from earmark.runtime.methods.prototypes.explanation import PrototypesExplanation
 from earmark.runtime.methods.prototypes.generation import open_generation
@@ -309,7 +310,9 @@ def test_a_head_that_is_not_additive_gives_localisation_only(indexed, sounds):
     graph = generation.folder / "embeddings.onnx"
     method = Search(manifest, generation, lambda z: engine_of(explainer).run_graph(graph, {spec.tap: z}))
     opened = open_sound(sounds / "noise/c0_2.wav", None, manifest.sample_rate)
-    account = PrototypesExplanation(method, Sound(opened.samples, 4, RATE, opened.input_samples, 1), 1)
+    account = PrototypesExplanation(
+        method, Sound(opened.samples, 4, WindowPlan(RATE, RATE), RATE, opened.input_samples, 1), 1
+    )
     for heard in engine_of(explainer).windows(opened):
         account.add(heard)
     fields = account.finish().fields()

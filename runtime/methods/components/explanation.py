@@ -18,7 +18,7 @@ from ..rescoring import MaskedScores
 from .dictionary import Dictionary
 from .interpreter import interpret
 from .result import ComponentsResult, relevance_of, selected_of
-from .tracks import Tracks, WindowPlan, soft_mask
+from .tracks import Tracks, soft_mask
 
 
 class ComponentsExplanation:
@@ -36,8 +36,6 @@ class ComponentsExplanation:
         self._join = OverlapAdd((self._count,))
         # Frames first, as they come: what is full can leave memory.
         self._stored = StoredFrames(self._frames, self._count, context.opened) if sound.windows > 1 else None
-        self._offsets: list[int] = []
-        self._plan = WindowPlan(0, 1, 0)
         # Pooled activations by class: of all windows alike, or of the one that speaks most for the class.
         self._pooled = np.zeros((classes, self._count), np.float64)
         self._loudest = np.full(classes, -np.inf)
@@ -48,7 +46,6 @@ class ComponentsExplanation:
         """See one more window."""
         said = interpret(self._context, window)
         with self._context.clock.stage("components"):
-            self._plan_for(window)
             self._interpreted.add([scores_of(said["logits"], self._manifest.task)])
             self._scores.add([scores_of(window.logits, self._manifest.task)])
             if self._manifest.window.aggregate == "mean":
@@ -93,7 +90,11 @@ class ComponentsExplanation:
             rescored=rescored,
             _facts=tuple(dictionary.spec.components),
             _tracks=Tracks(
-                self._context.opened, manifest.analysis, dictionary.columns, self._activations, self._plan
+                self._context.opened,
+                manifest.analysis,
+                dictionary.columns,
+                self._activations,
+                self._sound.plan,
             ),
         )
         return replace(result, warnings=(*self._warnings(result), *warnings))
@@ -105,14 +106,6 @@ class ComponentsExplanation:
         scores = self._scores.value()
         order = np.argsort(-scores, kind="stable")
         return tuple(self._manifest.labels[k] for k in order if scores[k] >= HOLDS)
-
-    def _plan_for(self, window: Window) -> None:
-        """Keep how the sound was cut into windows, so that it can be cut again."""
-        if len(self._offsets) < 2:
-            self._offsets.append(window.offset)
-            hop = self._offsets[-1] - self._offsets[0] or 1
-            length = self._plan.length or window.channels.shape[-1]
-            self._plan = WindowPlan(length, hop, window.waveform.shape[-1])
 
     def _rescored(self, selected: tuple[int, ...]) -> tuple[dict[str, dict[str, Any]] | None, list[str]]:
         """What the classifier says of the selected components, and without them."""

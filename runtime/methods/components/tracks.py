@@ -12,19 +12,11 @@ from ...audio.overlap import OverlapAdd
 from ...audio.sound import OpenSound, Restored, residual
 from ...audio.stft import ComplexArray, forward, inverse
 from ...bundle.manifest import AnalysisSpec
+from ...inference.window import WindowPlan
 from ..evidence import Evidence
 
 # Below any activation that says something: no division by zero.
 _TINY = 1e-10
-
-
-@dataclass(frozen=True)
-class WindowPlan:
-    """How a sound was heard: windows of `length` samples every `hop`, padded to `padded`; at model's rate."""
-
-    length: int
-    hop: int
-    padded: int
 
 
 def soft_mask(columns: FloatArray, activations: FloatArray, chosen: Sequence[int]) -> FloatArray:
@@ -60,7 +52,7 @@ class Tracks:
         """
         restored, join = Restored(self.opened), OverlapAdd((self.opened.input_channels,))
         for offset, length, spectrum, mask in self._windows(chosen):
-            kept = inverse(spectrum * mask, self.spec, max(length, self.plan.padded))[..., :length]
+            kept = inverse(spectrum * mask, self.spec, max(length, self.plan.shortest))[..., :length]
             if length == self.opened.samples:
                 # A single window is what it is: weights would only round it.
                 restored.push(kept)
@@ -87,7 +79,7 @@ class Tracks:
         last = self.activations.shape[1] - 1
         for offset, channels in self.opened.windows(self.plan.length, self.plan.hop):
             length = channels.shape[-1]
-            missing = self.plan.padded - length
+            missing = self.plan.shortest - length
             spectrum = forward(
                 np.pad(channels, ((0, 0), (0, missing))) if missing > 0 else channels, self.spec
             )
