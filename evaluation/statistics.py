@@ -116,9 +116,7 @@ def paired(
     b: npt.ArrayLike,
     groups: Sequence[Any] | npt.NDArray[Any] | None = None,
     *,
-    repeats: int = 2000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> Interval:
     """The mean difference a - b of the same clips, a, b [n], and its interval; a pair with a NaN is left out.
 
@@ -127,7 +125,7 @@ def paired(
     first, second = np.asarray(a, np.float64).reshape(-1), np.asarray(b, np.float64).reshape(-1)
     if first.shape != second.shape:
         raise ValueError(f"{len(first)} values and {len(second)} values are no pairs")
-    return bootstrap(first - second, groups, repeats=repeats, seed=seed, level=level)
+    return bootstrap(first - second, groups, seed=seed)
 
 
 def _mean_of_groups(sums: Values, sizes: Values, axis: int) -> Values:

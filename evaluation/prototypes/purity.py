@@ -12,7 +12,7 @@ channel's own part is (T_c(t*), F_c(f*)): P = sign(T_c + F_c) |(T_c, F_c)| / |(T
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -182,7 +182,6 @@ def purity_table(
     count: int,
     *,
     seed: int,
-    views: Sequence[View] | None = None,
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Purity of raw channels, of U, and of a random rotation: table[view][part][before | after | random].
 
@@ -192,7 +191,7 @@ def purity_table(
     some = next(iter(parts.values()))
     raw, chance = identity(some.channels), random_rotation(some.channels, seed)
     kinds = {"before": raw, "after": rotation, "random": chance}
-    for view in views or some.views:
+    for view in some.views:
         table[view] = {
             part: {kind: round(purity(maps, view, u, count), 6) for kind, u in kinds.items()}
             for part, maps in parts.items()

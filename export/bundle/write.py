@@ -40,7 +40,6 @@ def write_bundle(
     calibration: Path | None = None,
     licence: str | None = None,
     attribution: str | None = None,
-    extra: Mapping[str, bytes] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Export `source` into the new bundle `out` and return its manifest.
@@ -48,7 +47,6 @@ def write_bundle(
     clips: real sounds [N] at the source's rate for the parity measurement, besides synthesised ones
     calibration: a folder of clips; with it the bundle gets an int8 classifier (see quantization.py)
     force: replace an existing bundle (nothing but a bundle is ever replaced)
-    extra: further files by their path in the bundle
     The bundle is built in a hidden folder beside `out`, synced, and changes places with what was there:
     whoever looks sees the old bundle or the new one, whole, and the next export there removes what a killed
     one left. Raises BundleError (target in the way, another writer at work in it), SourceError, DataError,
@@ -74,10 +72,6 @@ def write_bundle(
         if source.components is not None:
             with naming(folder / source.components.file):
                 np.savez(folder / source.components.file, **source.dictionary)  # type: ignore[arg-type]
-        for path, content in (extra or {}).items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            with naming(folder / path):
-                (folder / path).write_bytes(content)
         manifest = _manifest(source, folder, stages, name or source.name, parity)
         manifest = msgspec.structs.replace(
             manifest,

@@ -67,8 +67,6 @@ class CompactDecoder(nn.Module):
     cost four times as much and see nothing more.
     """
 
-    takes_target = True
-
     def __init__(
         self,
         scales: Sequence[Scale],

@@ -31,8 +31,6 @@ class ReferenceDecoder(nn.Module):
         coarsest first
     """
 
-    takes_target = False
-
     def __init__(self, scales: Sequence[Scale], bins: int, *, width: int) -> None:
         super().__init__()
         self.bins = bins

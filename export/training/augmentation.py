@@ -35,18 +35,20 @@ def random_gain(count: int, random: np.random.Generator, decibels: float = 6.0) 
     return (10.0 ** (random.uniform(-decibels, decibels, (count, 1)) / 20.0)).astype(np.float32)
 
 
-def mask_stretches(
-    logmel: torch.Tensor, random: np.random.Generator, count: int = 2, time: float = 0.12, bands: float = 0.14
-) -> torch.Tensor:
+# Longest stretch that SpecAugment silences, as a share of the frames and of the bands.
+_TIME, _BANDS = 0.12, 0.14
+
+
+def mask_stretches(logmel: torch.Tensor, random: np.random.Generator, count: int = 2) -> torch.Tensor:
     """SpecAugment (arXiv 1904.08779): silence up to `count` stretches of time and of bands; [B, T, M]."""
     out = logmel.clone()
     frames, mels = logmel.shape[1:]
     for row in out:
         for _ in range(count):
-            length = int(random.integers(0, max(1, int(time * frames)) + 1))
+            length = int(random.integers(0, max(1, int(_TIME * frames)) + 1))
             start = int(random.integers(0, frames - length + 1))
             row[start : start + length] = 0.0
-            height = int(random.integers(0, max(1, int(bands * mels)) + 1))
+            height = int(random.integers(0, max(1, int(_BANDS * mels)) + 1))
             low = int(random.integers(0, mels - height + 1))
             row[:, low : low + height] = 0.0
     return out

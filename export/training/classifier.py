@@ -23,7 +23,7 @@ from ..models.compact_classifier import ClassifierForm, CompactClassifier
 from ..sources.run.config import ClassifierConfig, Config
 from ..sources.run.directory import RunDirectory
 from .augmentation import mask_stretches, place, random_gain
-from .loop import OnEpoch, batches, fit, new_weights
+from .loop import batches, fit, new_weights
 from .scoring import judge, score, task_loss
 from .settings import ClassifierSettings, check, to_record
 from .sounds import Sounds, faults, load_split, split_by
@@ -43,7 +43,6 @@ def train_classifier(
     resume: bool = False,
     strict: bool = False,
     quiet: bool = True,
-    on_epoch: OnEpoch | None = None,
     name: str | None = None,
     licence: str = "",
     attribution: str = "",
@@ -101,7 +100,7 @@ def train_classifier(
         "task": task,
     }
     if not run.weights_path.exists():
-        run.write_weights(_fit(run, config, settings, training, validation, quiet=quiet, on_epoch=on_epoch))
+        run.write_weights(_fit(run, config, settings, training, validation, quiet=quiet))
     rows = run.read_metrics()
     weights = run.read_weights()
     buffers = ("running_mean", "running_var", "num_batches_tracked")
@@ -135,7 +134,6 @@ def _fit(
     validation: Sounds,
     *,
     quiet: bool,
-    on_epoch: OnEpoch | None,
 ) -> dict[str, torch.Tensor]:
     """The training itself; returns the averaged weights."""
     samples = samples_of(settings.window, settings.sample_rate)
@@ -186,7 +184,6 @@ def _fit(
         curves={"loss": ["loss", "validation_loss"], "validation": ["accuracy", "f1"]},
         exact=settings.exact,
         quiet=quiet,
-        on_epoch=on_epoch,
     )
 
 

@@ -19,9 +19,6 @@ from ...errors import RunError
 from ...progress import Progress
 from ..sources.run.directory import RunDirectory
 
-# One record an epoch.
-OnEpoch = Callable[[Mapping[str, float]], None]
-
 
 @contextmanager
 def new_weights(seed: int, *, exact: bool) -> Iterator[None]:
@@ -57,11 +54,15 @@ class AveragedWeights:
                 self.values[name].copy_(value)
 
 
-def learning_rate(progress: float, peak: float, warm: float = 0.1) -> float:
-    """Linear rise over the first `warm` of the training, then half a cosine to nearly 0; progress in 0..1."""
-    if progress < warm:
-        return peak * (0.05 + 0.95 * progress / warm)
-    return peak * (0.002 + 0.998 * 0.5 * (1.0 + math.cos(math.pi * (progress - warm) / (1.0 - warm))))
+# Part of a training over which the learning rate rises.
+_WARM = 0.1
+
+
+def learning_rate(progress: float, peak: float) -> float:
+    """Linear rise over the first tenth of the training, then half a cosine to nearly 0; progress in 0..1."""
+    if progress < _WARM:
+        return peak * (0.05 + 0.95 * progress / _WARM)
+    return peak * (0.002 + 0.998 * 0.5 * (1.0 + math.cos(math.pi * (progress - _WARM) / (1.0 - _WARM))))
 
 
 def batches(count: int, size: int, random: np.random.Generator) -> list[np.ndarray]:
@@ -125,7 +126,6 @@ def fit(
     merit: Callable[[Mapping[str, float]], float] | None = None,
     patience: int = 0,
     quiet: bool = True,
-    on_epoch: OnEpoch | None = None,
 ) -> dict[str, torch.Tensor]:
     """Train `model` for `epochs` of `steps` steps and return its averaged weights, in float32.
 
@@ -188,8 +188,6 @@ def fit(
             run.write_metrics(rows)
             shown = ("loss", "accuracy", "area", "average_drop")
             bar.step(", ".join(f"{name} {row[name]:.3f}" for name in shown if name in row))
-            if on_epoch is not None:
-                on_epoch(row)
     except KeyboardInterrupt as error:
         raise RunError(
             f"{run.path}: interrupted after {len(rows)} of {epochs} epochs of the {run.part}; "

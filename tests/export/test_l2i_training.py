@@ -130,18 +130,25 @@ def weights_of(path) -> bytes:
 
 
 @pytest.mark.parametrize("by_design", [False, True])
-def test_interrupted_training_resumes_bit_for_bit(data, classified, tmp_path, by_design):
+def test_interrupted_training_resumes_bit_for_bit(data, classified, tmp_path, monkeypatch, by_design):
     settings = L2iSettings(epochs=5, by_design=by_design, **INTERPRETER)
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     shutil.copytree(classified, stopped)
     shutil.copytree(classified, whole)
 
-    def interrupt(row):
-        if row["epoch"] == 2:
+    from earmark.export.sources.run.directory import RunDirectory
+
+    write = RunDirectory.write_metrics
+
+    def interrupt(run, rows):
+        write(run, rows)
+        if len(rows) == 2:
             raise KeyboardInterrupt
 
-    with pytest.raises(RunError, match="2 of 5 epochs of the interpreter"):
-        train_l2i(stopped, data, settings, on_epoch=interrupt)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "write_metrics", interrupt)
+        with pytest.raises(RunError, match="2 of 5 epochs of the interpreter"):
+            train_l2i(stopped, data, settings)
     assert not (stopped / "interpreter.safetensors").exists()
     with pytest.raises(SourceError, match="not finished; go on with --resume"):
         load(stopped)

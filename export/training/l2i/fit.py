@@ -20,7 +20,7 @@ from ...sources.run.directory import RunDirectory
 from ..augmentation import mask_stretches, place, random_gain
 from ..listener import Heard, Listener
 from ..lmac.mixtures import Batch, Mixtures
-from ..loop import OnEpoch, batches, fit
+from ..loop import batches, fit
 from ..over_source import Parts
 from ..scoring import task_loss
 from .judge import accuracy, judge, merit
@@ -126,7 +126,6 @@ def fit_post_hoc(
     noises: Sequence[FloatArray],
     *,
     quiet: bool,
-    on_epoch: OnEpoch | None,
 ) -> dict[str, torch.Tensor]:
     """Train psi and theta over the frozen classifier of `listener`; returns the best epoch's weights."""
     settings, dictionary = task.settings, task.dictionary
@@ -159,11 +158,10 @@ def fit_post_hoc(
         batch_of=mixtures,
         loss_of=loss_of,
         quiet=quiet,
-        on_epoch=on_epoch,
     )
 
 
-def fit_by_design(task: Task, *, quiet: bool, on_epoch: OnEpoch | None) -> dict[str, torch.Tensor]:
+def fit_by_design(task: Task, *, quiet: bool) -> dict[str, torch.Tensor]:
     """Train backbone, psi and theta by the clips' labels; returns the best epoch's weights."""
     settings, dictionary, sounds = task.settings, task.dictionary, task.parts.training
     judging = Listener(task.source, exact=settings.exact, device=task.device)
@@ -224,5 +222,4 @@ def fit_by_design(task: Task, *, quiet: bool, on_epoch: OnEpoch | None) -> dict[
         batch_of=batch_of,
         loss_of=loss_of,
         quiet=quiet,
-        on_epoch=on_epoch,
     )

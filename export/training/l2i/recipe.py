@@ -26,7 +26,7 @@ from ...sources.run.interpreter import as_designed, read_dictionary
 from ..classifier import require_same
 from ..forms import cost, interpreter_form
 from ..listener import Listener
-from ..loop import OnEpoch, new_weights
+from ..loop import new_weights
 from ..over_source import Device, chosen_device, opened_source, recordings, sounds_over
 from ..settings import to_record
 from ..sounds import Sounds, faults
@@ -49,7 +49,6 @@ def train_l2i(
     resume: bool = False,
     strict: bool = False,
     quiet: bool = True,
-    on_epoch: OnEpoch | None = None,
 ) -> dict[str, Any]:
     """Train an interpreter over the finished classifier of `source`, on the sounds of `data`.
 
@@ -114,10 +113,10 @@ def train_l2i(
         if run.weights_path.exists():
             weights = run.read_weights()
         elif settings.by_design:
-            weights = fit_by_design(task, quiet=quiet, on_epoch=on_epoch)
+            weights = fit_by_design(task, quiet=quiet)
         else:
             noises = [] if noise is None else recordings(Path(noise), opened.sample_rate)
-            weights = fit_post_hoc(task, listener, noises, quiet=quiet, on_epoch=on_epoch)
+            weights = fit_post_hoc(task, listener, noises, quiet=quiet)
         task.take(weights)
         listener = Listener(explained, exact=settings.exact, device=where)
         if settings.by_design:

@@ -19,7 +19,7 @@ from ...sources.run.directory import RunDirectory
 from ..classifier import require_same
 from ..forms import cost, decoder_form
 from ..listener import Listener
-from ..loop import OnEpoch, fit, new_weights
+from ..loop import fit, new_weights
 from ..over_source import Device, Parts, chosen_device, opened_source, recordings, sounds_over
 from ..settings import LmacSettings, check, to_record
 from ..sounds import FloatArray, faults
@@ -39,7 +39,6 @@ def train_lmac(
     resume: bool = False,
     strict: bool = False,
     quiet: bool = True,
-    on_epoch: OnEpoch | None = None,
 ) -> dict[str, Any]:
     """Train a decoder over the finished classifier of `source`, on the sounds of `data`.
 
@@ -84,7 +83,7 @@ def train_lmac(
     else:
         run.write_config(config)
     if not run.weights_path.exists():
-        weights = _fit(run, form, listener, parts, settings, noises, quiet=quiet, on_epoch=on_epoch)
+        weights = _fit(run, form, listener, parts, settings, noises, quiet=quiet)
         run.write_weights(weights)
     trained = form.build()
     run.fill(trained)
@@ -116,7 +115,6 @@ def _fit(
     noises: Sequence[FloatArray],
     *,
     quiet: bool,
-    on_epoch: OnEpoch | None,
 ) -> dict[str, torch.Tensor]:
     """Train from new weights, or from the run's state; returns the best epoch's averaged weights."""
     mixtures = Mixtures(
@@ -159,5 +157,4 @@ def _fit(
         merit=merit if parts.stopping.clips else None,
         patience=settings.patience if parts.stopping.clips else 0,
         quiet=quiet,
-        on_epoch=on_epoch,
     )
