@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..runtime.results import Result
 
 Record = dict[str, Any]
+_ON_REQUEST = [method.name for method in all_methods() if method.on_request]
 
 
 @click.command(cls=MethodCommand)
@@ -50,7 +51,8 @@ Record = dict[str, Any]
     "methods",
     multiple=True,
     metavar="METHOD",
-    help="A method of the bundle; all that it has by default, but for segments: any bundle, many passes.",
+    help=f"{', '.join(METHODS)}. By default what the bundle has; when named, in any bundle: "
+    f"{', '.join(_ON_REQUEST)}.",
 )
 @click.option("--target", metavar="LABEL", help="Explain this label instead of the one predicted.")
 @click.option("--rescore", is_flag=True, help="Let the classifier hear what was kept and what was removed.")

@@ -20,7 +20,7 @@ from earmark.evaluation.synthesis import make_clip, write_folder
 from earmark.runtime.audio.sound import open_sound
 from earmark.runtime.audio.stft import as_complex, forward
 from earmark.runtime.explainer import engine_of
-from earmark.runtime.methods.protocol import Window
+from earmark.runtime.inference.window import Window
 
 RATE = 16_000
 
