@@ -20,7 +20,7 @@ from .answer import answer
 from .calls_bar import CallsBar
 from .console import require_stdout, say, say_json, tell, tell_traceback
 from .inputs import Input, collect, tell_skipped
-from .method_options import MethodCommand, method_settings, takes_progress
+from .method_options import MethodCommand, method_settings, refuse_options, takes_progress
 from .options import device_option, json_option, refuse_given
 from .paths import BundleFolder, no_sound
 from .result_folders import result_folders
@@ -118,6 +118,7 @@ def explain(
     forgotten = bundle is None and bool(inputs or from_file)
     explainer = load(SHIPPED if forgotten else bundle, device=device)
     manifest = engine_of(explainer).manifest
+    refuse_options(settings, given, explainer.methods)
     warned = (_about_demo(explainer.labels),) if forgotten else ()
     arguments = inputs or (() if from_file else (str(_shipped_example()),))
     found = collect(arguments, from_file=from_file, recursive=recursive)

@@ -53,6 +53,9 @@ def collect(arguments: Iterable[str], *, from_file: str | None, recursive: bool)
     items: list[Input] = []
     skipped: list[Skipped] = []
     listed = _listed(from_file) if from_file else []
+    if from_file and not listed:
+        name = "the list on stdin" if from_file == "-" else from_file
+        items.append(Input(name, name, missing=f"{name}: names no sound"))
     for argument in (*arguments, *listed):
         items.extend(_resolve(argument, recursive, skipped))
     return Inputs(items, skipped)
@@ -85,10 +88,14 @@ def _listed(from_file: str) -> list[str]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise click.UsageError(f"cannot read the list {from_file}: {reason}") from error
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    # Without a mark every other byte of it is NUL, as of no list of names.
+    wide = len(data) > 1 and not (any(data[0::2]) and any(data[1::2]))
+    if wide or data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise click.UsageError(f"cannot read the list {from_file}: it is UTF-16; save it as UTF-8")
     data = data.removeprefix(b"\xef\xbb\xbf")
-    names = data.split(b"\0") if data.endswith(b"\0") else data.replace(b"\r\n", b"\n").split(b"\n")
+    # A NUL among lines is a fault of its own line.
+    parted = data.endswith(b"\0") or (b"\0" in data and b"\n" not in data.rstrip(b"\r\n"))
+    names = data.rstrip(b"\r\n").split(b"\0") if parted else data.replace(b"\r\n", b"\n").split(b"\n")
     return [os.fsdecode(name) for name in names if name.strip()]
 
 
@@ -116,7 +123,9 @@ def _resolve(argument: str, recursive: bool, skipped: list[Skipped]) -> Iterator
         if not matches:
             yield Input(argument, argument, missing=f"{argument}: {_why_nothing(argument)}")
         for match in matches:
-            if os.path.isdir(match):  # noqa: PTH112
+            if (mistaken := no_sound(match)) is not None:
+                yield Input(match, match, missing=mistaken)
+            elif os.path.isdir(match):  # noqa: PTH112
                 yield from _in_folder(match, recursive, skipped, within=within)
             else:
                 yield Input(match, match, within=within)

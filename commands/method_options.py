@@ -49,6 +49,21 @@ def method_settings(asked: Sequence[str], given: Mapping[str, Any]) -> dict[str,
     return {name: values for name, values in settings.items() if values or takes_progress(name)}
 
 
+def refuse_options(settings: Mapping[str, Any], given: Mapping[str, Any], able: Sequence[str]) -> None:
+    """Raise click.UsageError for options of a method that the bundle does not have.
+
+    settings: as `method_settings` made them of `given`; able: the methods that the bundle has
+    """
+    for method in all_methods():
+        if method.name in settings and method.name not in able and not method.on_request:
+            names = option_names(method.options).values()
+            first = next(name for name in names if given[name.lstrip("-").replace("-", "_")] is not None)
+            raise click.UsageError(
+                f"{first} is an option of the method {method.name}, which this bundle does not have; it has "
+                f"{', '.join(able) or 'none'}"
+            )
+
+
 def takes_progress(name: str) -> bool:
     """Whether the method tells how far it is: its options have `progress`."""
     kinds = {method.name: method.options for method in all_methods()}

@@ -25,6 +25,9 @@ def no_sound(argument: str) -> str | None:
     """What was given in the place of a sound, and what to do; None where it may be sound."""
     if is_bundle(argument):
         return f"{argument} is a bundle, not sound: name it by -b {argument}"
+    if os.path.basename(argument) == "bundle.json" and os.path.isfile(argument):  # noqa: PTH113, PTH119
+        folder = os.path.dirname(argument) or "."  # noqa: PTH120
+        return f"{argument} is the manifest of a bundle, not sound: name the bundle by -b {folder}"
     if is_run(argument):
         return (
             f"{argument} is a run directory, not sound: earmark export {argument} -o BUNDLE, then -b BUNDLE"

@@ -92,7 +92,8 @@ def staged(target: Path, *, inside: bool = False) -> Iterator[Path]:
         yield folder
     except OSError as error:
         name = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else folder
-        if isinstance(error, EarmarkError) and not name.is_relative_to(folder):
+        # What has a line of its own keeps it.
+        if isinstance(error, EarmarkError) and (error.filename is None or not name.is_relative_to(folder)):
             raise
         named = target / name.relative_to(folder) if name.is_relative_to(folder) else name
         raise write_error(error, named) from error

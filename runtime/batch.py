@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MOST_ERRORS = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Failure:
     """An input of `explain_many` that could not be explained, as a value.
 
@@ -33,6 +33,16 @@ class Failure:
 
     input: str
     error: EarmarkError
+
+    def __eq__(self, other: object) -> bool:
+        """By value, as results are: errors themselves are equal to nothing but themselves."""
+        return isinstance(other, Failure) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[str, type[EarmarkError], str]:
+        return self.input, type(self.error), str(self.error)
 
     @property
     def ok(self) -> bool:

@@ -24,7 +24,7 @@ from .inference.pipeline import BATCH
 from .inference.scores import Aggregate, Clearest, scores_of
 from .inference.window import Clock, Window
 from .methods.loading import method_of
-from .methods.options import MethodOptions, unknown
+from .methods.options import MethodOptions, unknown, whole_number
 from .methods.protocol import Context, Explanation, Method, Sound
 from .methods.result import MethodResult
 from .registry import METHODS
@@ -208,13 +208,13 @@ class Explainer:
             options.get("target"),
             options.get("methods"),
             bool(options.get("rescore", False)),
-            int(options.get("seed", 0)),
+            options.get("seed", 0),
             options.get("options"),
         )
         sample_rate, rate = options.get("sample_rate"), self._engine.manifest.sample_rate
         return explained(
             iter(sounds),
-            max(1, batch_size),
+            whole_number("batch_size", batch_size, 1),
             lambda sound: open_any(sound, sample_rate, rate),
             self._engine.pipeline,
             lambda opened, clock, window: self._explain(opened, clock, request, window),
@@ -230,7 +230,8 @@ class Explainer:
     ) -> _Request:
         """Raises LabelError, MethodError, MissingDependencyError."""
         asked = _asked(self._methods(methods), options)
-        return _Request(None if target is None else self._label_index(target), asked, rescore, seed)
+        goal = None if target is None else self._label_index(target)
+        return _Request(goal, asked, rescore, whole_number("seed", seed, 0))
 
     def _explain(
         self, opened: OpenSound, clock: Clock, request: _Request, window: Window | None = None
@@ -341,14 +342,19 @@ class Explainer:
             return self.methods
         if isinstance(methods, str):
             methods = [methods]
+        if not isinstance(methods, Iterable):
+            raise MethodError(f"methods is {methods!r}: give names, such as ['mask']")
+        methods = list(methods)
         for name in methods:
-            if name not in METHODS:
+            if not isinstance(name, str) or name not in METHODS:
                 raise unknown("method", name, tuple(METHODS))
         return list(dict.fromkeys(methods))
 
     def _label_index(self, label: str) -> int:
         """Raises LabelError with the nearest labels."""
         labels = self._engine.manifest.labels
+        if not isinstance(label, str):
+            raise LabelError(f"target is {label!r}: give a label, such as {labels[0]!r}")
         if label in labels:
             return labels.index(label)
         near = difflib.get_close_matches(label, labels, n=3, cutoff=0.4)

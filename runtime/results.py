@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import WriteError
 from .arrays import FloatArray
 from .methods.loading import all_methods, method_of
 from .methods.result import About, MethodResult
@@ -134,6 +136,8 @@ class Result(ResultRecord):
 
         title = f"{self.target}  {dict(self.predictions)[self.target]:.1%}"
         about = About(title, self.sample_rate, self.duration_s)
+        if not os.fspath(folder) or "\0" in os.fspath(folder):
+            raise WriteError(f"{os.fspath(folder)!r} names no folder: say where the result goes")
         with replacing(Path(folder)) as target:
             for name, part in self.parts.items():
                 method_of(name).save(part, target, about)

@@ -122,8 +122,9 @@ def list_sounds(data: str | Path, *, fewest_classes: int = 2) -> SoundFolder:
             inside[below[0]].append(path)
         else:
             skipped.append(Skipped(path, "it lies in no class folder"))
+    bundles = {one.path for one in listing.skipped if one.path.is_dir()}
     for kind in classes:
-        if not inside[kind.name]:
+        if not inside[kind.name] and kind not in bundles:
             _check_empty(kind, listing, fewest_classes)
     labels = [kind.name for kind in classes if inside[kind.name]]
     if not labels:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -341,11 +341,17 @@ def _announced(files: Sequence[SoundFile], progress: Progress | None) -> Iterato
         progress(len(files), len(files), "")
 
 
-def _check_labels(manifest: Manifest, files: Iterable[SoundFile]) -> None:
+def _check_labels(manifest: Manifest, files: Sequence[SoundFile]) -> None:
     """Raise LabelError for a class folder that is none of the model's labels."""
     for label in sorted({label for file in files for label in file.labels} - set(manifest.labels)):
         near = difflib.get_close_matches(label, manifest.labels, n=3, cutoff=0.4) or manifest.labels[:3]
+        first = next(file for file in files if label in file.labels)
+        if first.name.startswith(f"{label}/"):
+            what, cure = f"class folder {label!r}", "rename it"
+        else:
+            what = f"the label {label!r}, which labels.csv gives {first.name},"
+            cure = "correct it (';' parts labels)"
         raise LabelError(
-            f"class folder {label!r} is no label of this model (nearest: {', '.join(near)}); rename it, or "
-            "allow foreign labels with --any-label"
+            f"{what} is no label of this model (nearest: {', '.join(near)}); {cure}, or allow foreign labels "
+            "with --any-label"
         )

@@ -303,6 +303,8 @@ def _same_rate(source: FileSource, sample_rate: int | None) -> FileSource:
 def _sound_path(path: str | os.PathLike[str]) -> str:
     """`path` as a string, after refusing what is no regular file with sound in it."""
     name = os.fspath(path)
+    if not name:
+        raise AudioError("the path is empty: give that of a sound file")
     try:
         found = Path(name).stat()
     except (OSError, ValueError) as problem:

@@ -52,6 +52,9 @@ _SYSTEM_FOLDERS = frozenset(
 )
 
 
+_MANIFEST = "bundle.json"
+
+
 @dataclass(frozen=True, slots=True)
 class Skipped:
     """What a listing passes over though it may hold sound, and why: the end of a sentence."""
@@ -107,7 +110,7 @@ def list_folders(folder: Path) -> list[Path]:
 def list_sound_files(folder: Path, *, recursive: bool = True) -> Listing:
     """The sound files in `folder`, and with `recursive` in its folders, told by the endings of their names.
 
-    Hidden files and folders, and the sound in results that earmark wrote, are passed over. Links are
+    Hidden files and folders, bundles, and the sound in results that earmark wrote, are passed over. Links are
     followed; a folder that is reached twice counts once, by its own name.
     """
     found = Listing()
@@ -127,6 +130,9 @@ def list_sound_files(folder: Path, *, recursive: bool = True) -> Listing:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             found.locked.append(Skipped(here, f"this folder cannot be listed ({reason})"))
+            continue
+        if here != folder and any(entry.name == _MANIFEST for entry in entries):
+            found.skipped.append(Skipped(here, "it is a bundle: name it by -b to ask it"))
             continue
         for entry in entries:
             if os.path.isdir(entry.path):  # noqa: PTH112 (never raises)

@@ -38,6 +38,8 @@ class ArraySource:
     """An array [N] or [channels, N]; integers are scaled by their range to [-1, 1)."""
 
     def __init__(self, array: npt.ArrayLike, rate: int) -> None:
+        if np.ma.is_masked(array):
+            raise AudioError("the array is masked, and sound has no gaps: fill it, as array.filled(0)")
         values = np.asarray(array)
         self.name = "the array"
         if values.dtype.kind not in "iuf":

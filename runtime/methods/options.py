@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+import numpy as np
+
 from ...errors import MethodError
 
 
@@ -37,6 +39,13 @@ def unknown(what: str, name: object, known: Sequence[str]) -> MethodError:
     guess = f"did you mean {near[0]!r}? " if near else ""
     there = f"the {what}s are {', '.join(known)}" if known else "it has none"
     return MethodError(f"there is no {what} {name!r}; {guess}{there}")
+
+
+def whole_number(name: str, value: object, least: int) -> int:
+    """`value` as an int. Raises MethodError where it is no whole number from `least` on."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise MethodError(f"{name} is {value!r}: give a whole number from {least} on")
+    return int(value)
 
 
 def refuse_unknown(method: str, options: Mapping[str, Any], known: Sequence[str]) -> None:

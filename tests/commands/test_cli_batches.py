@@ -370,6 +370,56 @@ def test_a_link_to_a_folder_is_followed_once_by_every_command(run, tmp_path):
         list_sounds(tmp_path)
 
 
+def test_a_bundle_in_the_place_of_sound_is_named(run, tmp_path, clip):
+    shutil.copytree(SHIPPED, tmp_path / "b")
+    result = run("-r", tmp_path, "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert [one["input"] for one in document["results"]] == [str(clip)]
+    assert document["skipped"] == [
+        {"input": str(tmp_path / "b"), "reason": "it is a bundle: name it by -b to ask it"}
+    ]
+    (record, _) = records(run(f"{tmp_path}/*", "--jsonl"))
+    assert "is a bundle, not sound: name it by -b" in record["error"]["message"]
+    result = run(tmp_path / "b" / "bundle.json")
+    assert result.exit_code == 2
+    assert f"name the bundle by -b {tmp_path / 'b'}" in result.stderr
+    (tmp_path / "kick").mkdir()
+    soundfile.write(tmp_path / "kick" / "a.wav", WAVE, RATE)
+    assert list_sounds(tmp_path, fewest_classes=1).labels == ["kick"]
+
+
+def test_a_list_of_no_names_is_an_error(run, tmp_path):
+    for content in (b"", b"\n\n", b"\xef\xbb\xbf\n"):
+        (tmp_path / "list").write_bytes(content)
+        result = run("--from-file", tmp_path / "list")
+        assert result.exit_code == 1
+        assert result.stderr == f"{tmp_path / 'list'}: names no sound\n"
+
+
+def test_nul_parts_a_list_wherever_it_stands(run, tmp_path, clip):
+    (tmp_path / "list").write_bytes(f"{clip}\0{clip}".encode())
+    assert [one["input"] for one in records(run("--from-file", tmp_path / "list", "--jsonl"))] == [
+        str(clip)
+    ] * 2
+    for encoding in ("utf-16-le", "utf-16-be", "utf-16"):
+        (tmp_path / "list").write_bytes(f"{clip}\n".encode(encoding))
+        result = run("--from-file", tmp_path / "list")
+        assert result.exit_code == 2
+        assert "it is UTF-16; save it as UTF-8" in result.stderr
+
+
+def test_an_option_of_a_method_that_the_bundle_lacks(run, clip):
+    result = CliRunner().invoke(
+        main, ["explain", "-b", str(SHIPPED), str(clip), str(clip), "--relevance-threshold", "0.2"]
+    )
+    assert result.exit_code == 2
+    assert (
+        "--relevance-threshold is an option of the method components, which this bundle does not"
+        in result.stderr
+    )
+
+
 def test_a_folder_of_nothing_but_undecodable_sound_says_so(run, tmp_path):
     (tmp_path / "a.m4a").write_bytes(b"\0" * 100)
     result = run(tmp_path)

@@ -64,6 +64,52 @@ def test_failures_and_results_say_whether_all_is_well(explainer):
     assert good.ok
     assert isinstance(bad, earmark.Failure)
     assert not bad.ok
+    assert pickle.loads(pickle.dumps(bad)) == bad
+    assert len({bad, pickle.loads(pickle.dumps(bad))}) == 1
+    assert bad != earmark.Failure(bad.input, earmark.DataError("another"))
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "said"),
+    [
+        ({"target": 3}, earmark.LabelError, "target is 3: give a label"),
+        ({"target": ["bell"]}, earmark.LabelError, "target is"),
+        ({"seed": 1.5}, earmark.MethodError, "seed is 1.5"),
+        ({"seed": "a"}, earmark.MethodError, "seed is 'a'"),
+        ({"seed": -1}, earmark.MethodError, "seed is -1"),
+        ({"seed": None}, earmark.MethodError, "seed is None"),
+        ({"seed": True}, earmark.MethodError, "seed is True"),
+        ({"methods": 5}, earmark.MethodError, "methods is 5"),
+        ({"methods": [["mask"]]}, earmark.MethodError, "no method"),
+        ({"methods": [3]}, earmark.MethodError, "no method 3"),
+    ],
+)
+def test_options_of_a_wrong_type_are_one_line(explainer, options, kind, said):
+    with pytest.raises(kind, match=said):
+        explainer.explain(tone(), RATE, **options)
+    with pytest.raises(kind, match=said):
+        explainer.explain_many([(tone(), RATE)], **options)
+
+
+@pytest.mark.parametrize("size", ["a", 1.5, -1, 0, None])
+def test_a_batch_size_is_a_whole_number(explainer, size):
+    with pytest.raises(earmark.MethodError, match="batch_size is"):
+        explainer.explain_many([], batch_size=size)
+
+
+def test_places_that_no_file_has_are_one_line(explainer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = explainer.explain(tone(), RATE, seed=np.int64(3), methods=[])
+    for place in ("", "x\0y"):
+        with pytest.raises(earmark.WriteError, match="names no folder"):
+            result.save(place)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(earmark.AudioError, match="the path is empty"):
+        explainer.explain("")
+    with pytest.raises(earmark.AudioError, match="masked"):
+        explainer.explain(np.ma.masked_greater(tone(), 0.0), RATE)
+    with pytest.raises(earmark.MethodError, match="seed is -1"):
+        earmark.segments(lambda sounds: np.full(len(sounds), 0.5), tone(), RATE, seed=-1)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ....errors import AudioError, MethodError, ScoreError
 from ...arrays import FloatArray
+from ..options import whole_number
 from .result import LOWEST_R2, SegmentsResult
 from .search import Found, search
 from .settings import Axis, Fill, Progress, SegmentSettings, Surrogate
@@ -70,6 +71,7 @@ def segments(
     if settings.precision != "fp32":
         raise MethodError("segments: a score function has no precision: leave precision away")
     settings.require()
+    seed = whole_number("seed", seed, 0)
     sound = _checked_waveform(waveform)
     found = search(sound, _checked_rate(sample_rate), _Probabilities(score_fn), settings, seed, progress)
     return result_of(found, settings, seed)
