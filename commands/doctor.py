@@ -66,6 +66,7 @@ def _examine() -> Iterator[Finding]:
     yield from _packages("packages", BASE, "problem", 'pip install "earmark[cpu]"')
     yield from _onnxruntime()
     yield from _packages("export", EXPORT, "note", 'for train and export: pip install "earmark[export]"')
+    yield from _fonts()
     yield from _shipped_bundle()
 
 
@@ -132,6 +133,22 @@ def _onnxruntime() -> Iterator[Finding]:
     yield Finding(
         "devices", "ok", f"{', '.join(devices)}; {cores} CPU cores; built with {', '.join(providers)}"
     )
+
+
+def _fonts() -> Iterator[Finding]:
+    """Which scripts have no font here, so that pictures spell their letters out."""
+    if importlib.util.find_spec("PIL") is None:
+        return
+    from ..runtime.drawing.lettering import scripts_without_font
+
+    missing = scripts_without_font()
+    if missing:
+        fonts = ", ".join(dict.fromkeys(missing.values()))
+        yield Finding(
+            "fonts", "note", f"pictures spell out {', '.join(missing)}; fonts that would help: {fonts}"
+        )
+    else:
+        yield Finding("fonts", "ok", "every script that is looked for has one")
 
 
 def _shipped_bundle() -> Iterator[Finding]:

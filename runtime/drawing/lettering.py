@@ -35,6 +35,17 @@ _FONTS = {
 _FONTS_ELSEWHERE = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts")
 
 
+# A sign of scripts that earmark brings no font for, and a font that has it.
+_SCRIPTS = {
+    "Chinese and Japanese": ("\u9ce5", "Noto Sans CJK (fonts-noto-cjk)"),
+    "Korean": ("\uc0c8", "Noto Sans CJK (fonts-noto-cjk)"),
+    "Devanagari": ("\u092a", "Noto Sans Devanagari (fonts-noto-core)"),
+    "Bengali": ("\u09aa", "Noto Sans Bengali (fonts-noto-core)"),
+    "Tamil": ("\u0baa", "Noto Sans Tamil (fonts-noto-core)"),
+    "Thai": ("\u0e19", "Noto Sans Thai (fonts-noto-core)"),
+}
+
+
 class Lettering:
     """One line at a time, at one size in points."""
 
@@ -96,9 +107,37 @@ def _piece(one: str) -> Iterator[tuple[Path, str]]:
 
 
 def _runs(pieces: list[tuple[Path, str]]) -> Iterator[tuple[Path, str]]:
-    """Neighbours of one font together: letters join, and are kerned."""
-    for path, run in groupby(pieces, key=lambda piece: piece[0]):
-        yield path, "".join(piece for _, piece in run)
+    """Neighbours of one font and one direction together: letters join, and are kerned.
+
+    Runs are drawn one after the other from the left, so that neither a score nor an escape changes sides
+    with a name that is written from right to left.
+    """
+    directed = zip(pieces, _from_right(pieces), strict=True)
+    for (path, _), run in groupby(directed, key=lambda one: (one[0][0], one[1])):
+        yield path, "".join(piece for (_, piece), _ in run)
+
+
+def _from_right(pieces: list[tuple[Path, str]]) -> list[bool]:
+    """Whether each piece belongs to text from right to left: its letters, and what lies between them."""
+    flags = [False] * len(pieces)
+    last: int | None = None
+    for index, (_, piece) in enumerate(pieces):
+        kind = unicodedata.bidirectional(piece[0])
+        if kind in {"R", "AL"}:
+            first = index if last is None else last
+            flags[first : index + 1] = [True] * (index + 1 - first)
+            last = index
+        elif kind == "NSM" and last == index - 1:
+            # A mark on the letter before it.
+            flags[index], last = True, index
+        elif kind == "L" or len(piece) > 1:
+            last = None
+    return flags
+
+
+def scripts_without_font() -> dict[str, str]:
+    """Scripts that pictures would spell out here, and a font that would help, by its name and package."""
+    return {script: font for script, (sign, font) in _SCRIPTS.items() if _font_with(sign) is None}
 
 
 @lru_cache(maxsize=4096)

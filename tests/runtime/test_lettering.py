@@ -6,8 +6,10 @@ import io
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image, ImageDraw, ImageFont
 
+from earmark.cli import main
 from earmark.runtime.drawing import lettering
 from earmark.runtime.drawing.lettering import Lettering
 from earmark.runtime.drawing.spectrogram import draw
@@ -71,6 +73,42 @@ def test_a_font_of_the_machine_serves_where_the_own_one_ends(bare, monkeypatch, 
     monkeypatch.setattr(lettering, "_machines_fonts", lambda: (tmp_path / "broken.ttf", own))
     assert lettering._font_with("ж") == own
     assert lettering._font_with("鳥") is None
+
+
+class Canvas:
+    """What is drawn, and where it begins."""
+
+    def __init__(self):
+        self.drawn = []
+
+    def text(self, at, piece, *_, **__):
+        self.drawn.append((at[0], piece))
+
+
+@pytest.mark.parametrize(
+    ("text", "runs"),
+    [
+        ("אב גד \u202e x  95.8%", ["אב גד", r" \u202e x 95.8%"]),
+        ("אב  95.8%", ["אב", " 95.8%"]),
+        ("dog אב 12 גד cat", ["dog ", "אב 12 גד", " cat"]),
+        ("אב鳥גד", ["אב", r"\u9ce5", "גד"]),
+        ("dog  95.8%", ["dog 95.8%"]),
+    ],
+)
+def test_scores_and_escapes_stay_on_their_side_of_a_name_from_right_to_left(bare, monkeypatch, text, runs):
+    monkeypatch.setattr(lettering, "_shapes", lambda: True)
+    canvas = Canvas()
+    Lettering(19).write(canvas, (5, 20), text, 0, 900)
+    assert [piece for _, piece in canvas.drawn] == runs
+    assert [at for at, _ in canvas.drawn] == sorted(at for at, _ in canvas.drawn)
+
+
+def test_fonts_that_would_help_are_named(bare):
+    done = CliRunner().invoke(main, ["doctor"])
+    (line,) = [line for line in done.stdout.splitlines() if " fonts " in line]
+    assert line.startswith("--")
+    assert "Chinese and Japanese" in line
+    assert "fonts-noto-cjk" in line
 
 
 def test_text_from_right_to_left_is_not_drawn_the_wrong_way(bare, monkeypatch):
