@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .methods.components.result import ComponentsResult
     from .methods.mask.result import MaskResult
     from .methods.prototypes.result import ChannelAccount, Prototype
+    from .methods.rescoring import Rescored
     from .methods.segments.result import SegmentsResult
 
 
@@ -59,7 +60,7 @@ class Result(ResultRecord):
             """Which part of the sound made the model say so."""
 
         @property
-        def rescored(self) -> Mapping[str, Mapping[str, Any]] | None:
+        def rescored(self) -> Mapping[str, Rescored] | None:
             """What the classifier says of what the mask keeps and removes; with rescore=True only."""
 
         @property

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from scipy import stats
 from ...errors import DataError, EarmarkError
 from ...runtime.explainer import Explainer
 from ..statistics import Interval, bootstrap, paired
-from ..table import Column, Table
+from ..table import Cell, Column, Table
 from .events import AnnotatedClip, Event
 from .localisers import Localiser, task_of
 from .settings import RULES, LocalisationSettings, Rule
@@ -170,21 +170,20 @@ class Localisation:
 
     def table(self) -> Table:
         """Methods as rows, the best AUC first."""
-        rows: list[dict[str, Any]] = []
+        rows: list[tuple[float, dict[str, Cell]]] = []
         for method in self.methods():
             some = self.of(method)
             auc = self.interval(method)
-            rows.append(
-                {
-                    "method": method,
-                    "auc": auc,
-                    "precision": self.interval(method, "precision"),
-                    "clips": auc.count,
-                    "calls": float(np.mean([one.calls for one in some])) if some else None,
-                    "seconds": float(np.mean([one.seconds for one in some])) if some else None,
-                }
-            )
-        rows.sort(key=lambda row: -np.nan_to_num(row["auc"].estimate, nan=-1.0))
+            row: dict[str, Cell] = {
+                "method": method,
+                "auc": auc,
+                "precision": self.interval(method, "precision"),
+                "clips": auc.count,
+                "calls": float(np.mean([one.calls for one in some])) if some else None,
+                "seconds": float(np.mean([one.seconds for one in some])) if some else None,
+            }
+            rows.append((float(np.nan_to_num(auc.estimate, nan=-1.0)), row))
+        rows.sort(key=lambda ranked: -ranked[0])
         columns = (
             Column("method", "method"),
             Column("auc", "AUC", 3, "higher"),
@@ -193,7 +192,7 @@ class Localisation:
             Column("calls", "calls", 0, "lower"),
             Column("seconds", "s", 2, "lower"),
         )
-        return Table(columns, rows)
+        return Table(columns, [row for _, row in rows])
 
 
 def judge_localisation(

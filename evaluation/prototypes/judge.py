@@ -29,7 +29,7 @@ from ..data.folder import Clip, load_sound
 from ..rescoring import Domain, domains_of
 from ..seeding import generator
 from ..statistics import bootstrap, paired
-from ..table import Column, Table
+from ..table import Cell, Column, Table
 
 # What takes the place of what is removed: nothing, or each bin's own level over the window.
 Fill = Literal["silence", "level"]
@@ -91,11 +91,11 @@ class PrototypeJudgement:
                 Column(f"{fill}_random", "random", 3),
                 Column(f"{fill}_gap", "difference", 3, "higher"),
             ]
-        rows: list[dict[str, Any]] = []
+        rows: list[dict[str, Cell]] = []
         for view in dict.fromkeys(record.view for record in self.records):
             some = [record for record in self.records if record.view == view]
             groups = [record.recording for record in some]
-            row: dict[str, Any] = {
+            row: dict[str, Cell] = {
                 "view": view,
                 "first": bootstrap([one.nearest == one.label for one in some], groups, seed=seed),
                 "share": bootstrap([one.share for one in some], groups, seed=seed),

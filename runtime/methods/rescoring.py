@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -13,6 +13,18 @@ from ..inference.chain import Chain
 from ..inference.scores import Aggregate, scores_of
 from ..inference.window import Window
 from .protocol import Context
+
+
+class Rescored(TypedDict):
+    """What the classifier says of the kept and of the removed part in one domain.
+
+    mask_in, mask_out: the target's scores 0..1; mask_in_label, mask_out_label: the labels put first
+    """
+
+    mask_in: float
+    mask_out: float
+    mask_in_label: str
+    mask_out_label: str
 
 
 class MaskedScores:
@@ -49,10 +61,10 @@ class MaskedScores:
         for total, one in zip(self._totals[domain], scores, strict=True):
             total.add([one])
 
-    def scores(self) -> dict[str, dict[str, Any]]:
+    def scores(self) -> dict[str, Rescored]:
         """Domain -> the target's scores and the first labels."""
         labels = self._context.bundle.manifest.labels
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, Rescored] = {}
         for domain, (kept, removed) in self._totals.items():
             inside, outside = kept.value(), removed.value()
             found[domain] = {
@@ -78,9 +90,7 @@ class MaskedScores:
         return said
 
 
-def rescored_lines(
-    rescored: Mapping[str, Mapping[str, Any]] | None, what: str = ""
-) -> Iterator[tuple[str, str]]:
+def rescored_lines(rescored: Mapping[str, Rescored] | None, what: str = "") -> Iterator[tuple[str, str]]:
     """Lines for a person: the target's score of the kept and of the removed part, in each domain."""
     for domain, scores in (rescored or {}).items():
         yield "rescored", f"{what}{domain}: kept {scores['mask_in']:.1%}, removed {scores['mask_out']:.1%}"

@@ -22,7 +22,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +60,7 @@ class State:
     done: int = 0
     best_purity: float = -2.0
     step: float = 1.0
-    rows: tuple[Mapping[str, Any], ...] = ()
+    rows: tuple[Mapping[str, float], ...] = ()
 
     @classmethod
     def first(cls, channels: int) -> State:
@@ -114,7 +114,7 @@ def polar(matrix: Matrix) -> Matrix:
 
 def _choosing_round(
     maps: FeatureMaps, settings: ApexSettings, state: State, block: int
-) -> tuple[State, dict[str, Any]]:
+) -> tuple[State, dict[str, float]]:
     """Choose, then move U towards the places chosen."""
     progress = state.done / max(1, settings.rounds - 1)
     count = _between(settings.n_first, settings.n_last, progress / _ANNEALED)
@@ -123,7 +123,7 @@ def _choosing_round(
     aim = _aim(maps, top)
     loss = -float((state.u * aim).sum()) / maps.channels
     u = polar(aim)
-    row: dict[str, Any] = {"n": count, "focus": round(focus, 4), "loss": round(loss, 6)}
+    row: dict[str, float] = {"n": count, "focus": round(focus, 4), "loss": round(loss, 6)}
     best, best_purity = state.best, state.best_purity
     if state.done == 0 and settings.polish:
         best = _of_all_cells(maps)
@@ -155,7 +155,7 @@ def _of_all_cells(maps: FeatureMaps) -> Matrix:
 
 def _polishing_round(
     maps: FeatureMaps, settings: ApexSettings, state: State, block: int
-) -> tuple[State, dict[str, Any]]:
+) -> tuple[State, dict[str, float]]:
     """From the best U a part of the way to the polar factor, kept if purer; the part doubles, else halves.
 
     The exact step is best for the places chosen, and chosen anew they may be worse.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from ...inference.scores import HOLDS, Aggregate, scores_of
 from ...inference.window import Window
 from ..joining import StoredFrames
 from ..protocol import Context, Sound
-from ..rescoring import MaskedScores
+from ..rescoring import MaskedScores, Rescored
 from .dictionary import Dictionary
 from .interpreter import interpret
 from .result import ComponentsResult, relevance_of, selected_of
@@ -107,7 +106,7 @@ class ComponentsExplanation:
         order = np.argsort(-scores, kind="stable")
         return tuple(self._manifest.labels[k] for k in order if scores[k] >= HOLDS)
 
-    def _rescored(self, selected: tuple[int, ...]) -> tuple[dict[str, dict[str, Any]] | None, list[str]]:
+    def _rescored(self, selected: tuple[int, ...]) -> tuple[dict[str, Rescored] | None, list[str]]:
         """What the classifier says of the selected components, and without them."""
         if not self._context.rescore:
             return None, []

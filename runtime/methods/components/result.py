@@ -14,7 +14,7 @@ from ...bundle.manifest import ComponentSpec
 from ...lazy import lazy_property
 from ...records import ResultRecord
 from ..evidence import Evidence, spans_of
-from ..rescoring import rescored_lines
+from ..rescoring import Rescored, rescored_lines
 from ..result import MethodResult
 from .names import name_of
 from .tracks import Tracks
@@ -95,7 +95,7 @@ class ComponentsResult(MethodResult):
     frame_s: float
     seconds: float
     interpreted: Mapping[str, float]
-    rescored: Mapping[str, Mapping[str, Any]] | None
+    rescored: Mapping[str, Rescored] | None
     _facts: tuple[ComponentSpec, ...] = field(repr=False)
     _tracks: Tracks = field(repr=False, compare=False)
     warnings: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from ...arrays import FloatArray
 from ...audio.sound import OpenSound, residual
 from ...lazy import lazy_property
 from ..evidence import Overview
-from ..rescoring import rescored_lines
+from ..rescoring import Rescored, rescored_lines
 from ..result import Difference, MethodResult
 
 # Stretches that a line names.
@@ -40,7 +40,7 @@ class MaskResult(MethodResult):
     overview: Overview = field(repr=False, compare=False)
     _kept: FloatArray = field(repr=False)
     _opened: OpenSound = field(repr=False, compare=False)
-    rescored: Mapping[str, Mapping[str, Any]] | None = None
+    rescored: Mapping[str, Rescored] | None = None
     warnings: tuple[str, ...] = ()
 
     @property
