@@ -22,6 +22,6 @@ for path, item in zip(
     strict=True,
 ):
     if item.ok:
-        print(f"{path.name}: {item.predictions[0][0]}, evidence {item.mask.spans}")
+        print(f"{path.name}: {item.predictions[0][0]}, evidence in {item.mask.area:.0%} of the spectrogram")
     else:
         print(f"{path.name}: {item.error}")
