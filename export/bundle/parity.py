@@ -63,6 +63,7 @@ class Agreement:
 class ExportedChain:
     """The exported stages on the CPU, chained as a bundle's reader chains them.
 
+    classifying: front end and classifier alone
     Raises MissingDependencyError where no onnxruntime is installed.
     """
 
@@ -73,11 +74,11 @@ class ExportedChain:
         self._methods = [one for one in measured if all(rule.name in self._stages for rule in one.stages)]
         names = ["frontend", "classifier", *(rule.name for one in self._methods for rule in one.stages)]
         self._run = Stages(folder, stages, names).run
-        self._chain = Chain(self._run, source.analysis, source.rescore)
+        self.classifying = Chain(self._run, source.analysis, source.rescore)
 
     def run(self, waveform: FloatArray) -> dict[str, FloatArray]:
         """Waveform [B, N] -> "logits", "scores", and what methods compute with stages of their own."""
-        forward = self._chain.forward(waveform)
+        forward = self.classifying.forward(waveform)
         result = {"logits": forward.logits, "scores": scores_of(forward.logits, self.source.task)}
         for method in self._methods:
             result |= method.compute(self._run, self._stages, forward)

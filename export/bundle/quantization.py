@@ -22,10 +22,10 @@ import onnx
 from ...errors import DataError, ParityError, SourceError
 from ...runtime.audio.lengths import samples_of
 from ...runtime.bundle.manifest import StageSpec
-from ...runtime.inference.chain import Chain
 from ...runtime.inference.onnx_runtime import import_onnxruntime
 from ..graphs.files import save_graph, stage_spec
 from ..source.exportable import Exportable, FloatArray
+from .parity import ExportedChain
 from .sounds import evenly, find_clips, golden_sounds, read_clip
 from .stages import Stages
 
@@ -85,7 +85,7 @@ class Calibration:
 
 
 def quantise(
-    source: Exportable,
+    chain: ExportedChain,
     folder: Path,
     stages: Sequence[StageSpec],
     clips: Calibration,
@@ -95,7 +95,7 @@ def quantise(
 ) -> tuple[StageSpec, dict[str, Any]]:
     """Write `classifier_int8.onnx` beside the stages in `folder`; returns its stage and parity["int8"].
 
-    clips: real ones, like those the model will hear
+    chain: the stages in `folder`; clips: real ones, like those the model will be used on
     The record holds, against this bundle's own fp32: "logits" (max_abs, mean_abs, and the limit that
     `earmark verify` holds golden sounds to), "labels" (share of equal predictions), "ranks" (Spearman
     correlation of the predicted class's log-odds over perturbed versions of a clip; mean and least of
@@ -103,10 +103,9 @@ def quantise(
     or ranks agree too little).
     """
     say = progress or (lambda _: None)
+    source, exact = chain.source, chain.classifying
     classifier = next(stage for stage in stages if stage.name == "classifier")
     entry = classifier.inputs[0]
-    exact = Chain(Stages(folder, stages, ("frontend", "classifier")).run, source.analysis, source.rescore)
-
     say(f"int8: calibrating with {len(clips.calibration)} clips")
     random = np.random.default_rng(seed)
 
@@ -123,11 +122,13 @@ def quantise(
     opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
     stage = stage_spec("classifier_int8", path, data, opset, {entry.name: entry.dims}, {"logits": dims})
     say(f"int8: measuring on {len(clips.agreement)} clips")
-    quick = Chain(Stages(folder, [stage]).run, source.analysis, source.rescore)
+    quick = Stages(folder, [stage])
 
     def both(waveforms: FloatArray) -> tuple[FloatArray, FloatArray]:
         features = exact.features(waveforms)
-        return exact.logits(features), quick.logits(features, "classifier_int8")
+        return exact.logits(features), quick.run("classifier_int8", {entry.name: features}, ["logits"])[
+            "logits"
+        ]
 
     record = _agreement(source, clips, both, seed)
     _check(source, record)

@@ -65,7 +65,7 @@ def write_bundle(
         chain = ExportedChain(source, folder, stages)
         parity = {"fp32": measure(chain, seed=seed, clips=clips, progress=say)}
         if calibrating is not None:
-            stage, parity["int8"] = quantise(source, folder, stages, calibrating, seed=seed, progress=say)
+            stage, parity["int8"] = quantise(chain, folder, stages, calibrating, seed=seed, progress=say)
             stages.append(stage)
         say("golden answers")
         _write_golden(chain, folder / "golden.npz", seed)
