@@ -191,3 +191,10 @@ def test_a_file_that_leads_libsndfile_astray_is_named(tmp_path, monkeypatch) -> 
     # Some releases look for that file, others do not.
     found = [f"{problem}" for problem in [_refused(whole)] if problem is not None]
     assert all("._ in the working folder" in text for text in found)
+
+
+@pytest.mark.parametrize("gone", [100, 176])
+def test_an_mp3_whose_first_frame_is_damaged(gone: int) -> None:
+    whole = written("MP3")
+    _, (line,) = told(whole[:gone] + whole[gone + 1000 :])
+    assert "damaged" in line

@@ -120,6 +120,9 @@ def mpeg(data: SoundBytes, start: int, stop: int | None = None) -> Found | None:
     first = search.find(place, min(end, place + _SEARCH))
     if first is None:
         return None
+    # A first frame whose end is missing, or what is none.
+    passed = first - after_zeros(data, place)
+    lost = passed if passed > _FEW or (passed > 0 and is_mpeg(data.at(place, 4))) else 0
     place = first
     streams: list[_Stream] = []
     block, at = b"", 0
@@ -165,6 +168,8 @@ def mpeg(data: SoundBytes, start: int, stop: int | None = None) -> Found | None:
                 stream.pieces.append((place, length))
                 pieces += 1
         place += length
+    if streams:
+        streams[0].skipped += lost
     return Found([_part(stream) for stream in streams if stream.frames], end)
 
 
