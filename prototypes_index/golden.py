@@ -1,0 +1,84 @@
+"""`golden.json`: what some entries of a generation are, written with it: swapped rows and tables show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import numpy as np
+
+from .. import limits
+from ..errors import PrototypeIndexError
+from .generation import Generation
+from .table import REBUILD, read_small
+from .views import View
+
+GOLDEN = "golden.json"
+_ENTRIES = 12
+# Of a cosine: an index of lists keeps vectors in 16 bits.
+_TOLERANCE = 2e-3
+_DIGITS = 6
+
+
+class GoldenEntry(msgspec.Struct, frozen=True):
+    """An entry: its vector, and the place that it stands for."""
+
+    row: Annotated[int, msgspec.Meta(ge=0)]
+    vector: list[float]
+    clip: str
+    label: str
+    start_s: float
+    end_s: float
+
+
+def golden_entries(generation: Generation) -> bytes:
+    """The document for a generation that has just been written: entries from all of each view."""
+    return msgspec.json.encode({view: _entries(generation, view) for view in generation.views})
+
+
+def _entries(generation: Generation, view: View) -> list[GoldenEntry]:
+    rows = np.flatnonzero(generation.alive[generation.clips_of_entries(view)])
+    rows = np.unique(rows[np.linspace(0, len(rows) - 1, _ENTRIES).astype(np.int64)]) if len(rows) else rows
+    vectors = generation.index(view).vectors_at(rows.astype(np.int64))
+    return [
+        GoldenEntry(row, [round(one, _DIGITS) for one in vector], *_place(generation, view, row))
+        for row, vector in zip(rows.tolist(), vectors.astype(np.float64).tolist(), strict=True)
+    ]
+
+
+def _place(generation: Generation, view: View, row: int) -> tuple[str, str, float, float]:
+    """Clip and label of an entry, and when it is."""
+    entry = generation.entry(view, row)
+    start, end = round(float(entry.start_s), _DIGITS), round(float(entry.end_s), _DIGITS)
+    return generation.clip(entry.clip).id, generation.info.labels[entry.label], start, end
+
+
+def check_golden(generation: Generation, path: Path) -> None:
+    """Raise PrototypeIndexError where an entry is not what it was when the generation was written."""
+    try:
+        golden = msgspec.json.decode(read_small(path, limits.INFO_BYTES), type=dict[View, list[GoldenEntry]])
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise PrototypeIndexError(f"{path}: damaged ({error}); {REBUILD}") from error
+    if set(golden) != set(generation.views):
+        raise PrototypeIndexError(f"{path}: of other views than the generation; {REBUILD}")
+    for view, entries in golden.items():
+        info = generation.info.views[view]
+        rows = np.array([one.row for one in entries], np.int64)
+        if not len(rows) or rows.max() >= info.entries or any(len(e.vector) != info.dimension for e in entries):
+            raise PrototypeIndexError(f"{path}: does not fit the {view} view; {REBUILD}")
+        written = np.array([one.vector for one in entries], np.float32)
+        cosines = np.einsum("nd,nd->n", written, generation.index(view).vectors_at(rows))
+        for one, cosine in zip(entries, cosines.tolist(), strict=True):
+            same = _place(generation, view, one.row) == (one.clip, one.label, one.start_s, one.end_s)
+            if not same or not cosine >= 1.0 - _TOLERANCE or not _found(generation, view, one):
+                raise PrototypeIndexError(
+                    f"{generation.folder / view}: entry {one.row} is not what it was when the prototypes were "
+                    f"written; {REBUILD}"
+                )
+
+
+def _found(generation: Generation, view: View, golden: GoldenEntry) -> bool:
+    """Whether a search for the entry's vector finds it, or one that is as near."""
+    vector = np.array([golden.vector], np.float32)
+    return any(match.cosine >= 1.0 - _TOLERANCE for match in generation.search(view, vector, 1))
