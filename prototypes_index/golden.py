@@ -65,7 +65,8 @@ def check_golden(generation: Generation, path: Path) -> None:
     for view, entries in golden.items():
         info = generation.info.views[view]
         rows = np.array([one.row for one in entries], np.int64)
-        if not len(rows) or rows.max() >= info.entries or any(len(e.vector) != info.dimension for e in entries):
+        fits = len(rows) > 0 and rows.max(initial=0) < info.entries
+        if not fits or any(len(one.vector) != info.dimension for one in entries):
             raise PrototypeIndexError(f"{path}: does not fit the {view} view; {REBUILD}")
         written = np.array([one.vector for one in entries], np.float32)
         cosines = np.einsum("nd,nd->n", written, generation.index(view).vectors_at(rows))
@@ -73,8 +74,8 @@ def check_golden(generation: Generation, path: Path) -> None:
             same = _place(generation, view, one.row) == (one.clip, one.label, one.start_s, one.end_s)
             if not same or not cosine >= 1.0 - _TOLERANCE or not _found(generation, view, one):
                 raise PrototypeIndexError(
-                    f"{generation.folder / view}: entry {one.row} is not what it was when the prototypes were "
-                    f"written; {REBUILD}"
+                    f"{generation.folder / view}: entry {one.row} is not what it was when the prototypes "
+                    f"were written; {REBUILD}"
                 )
 
 

@@ -7,7 +7,7 @@ bundle has, and every method looks at what only it knows.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,8 @@ from .opening import open_bundle
 GOLDEN = "golden.npz"
 # Absolute, for waveforms of peak 1 and logits of order 1, where the manifest names no limit.
 _LIMIT = 1e-4
+# What a limit may be at most, of the golden output's largest value: rounding, or 8 bits.
+_LARGEST = {"fp32": 100 * _LIMIT, "int8": 2.0}
 _ARRAY = re.compile(r"([a-z][a-z0-9_]{0,39})_(\d{1,4})")
 _HEADER_BYTES = 4096
 
@@ -65,12 +67,12 @@ def verify(path: Path | str, device: str = "auto") -> tuple[Bundle, list[Check]]
 
 
 def _checks(bundle: Bundle, device: str) -> Iterator[Check]:
+    for method in all_methods():
+        method.verify_files(bundle)
     with Explainer(bundle, device) as explainer:
         for index, arrays in _golden(bundle):
             yield from _recompute(engine_of(explainer).sessions, bundle, index, arrays)
             yield from _explain(explainer, index, arrays["waveform"])
-    for method in all_methods():
-        method.verify_files(bundle)
 
 
 def _golden(bundle: Bundle) -> Iterator[tuple[int, dict[str, FloatArray]]]:
@@ -99,8 +101,16 @@ def _golden(bundle: Bundle) -> Iterator[tuple[int, dict[str, FloatArray]]]:
         raise BundleError(f"{path}: a golden sound has no channel; export the bundle again")
     if len(sounds) > limits.GOLDEN_SOUNDS:
         raise BundleError(f"{path}: holds {len(sounds)} golden sounds, more than {limits.GOLDEN_SOUNDS}")
-    if not all(np.isfinite(arrays["waveform"]).all() for arrays in sounds.values()):
-        raise BundleError(f"{path}: a golden sound is not finite; export the bundle again")
+    stages = {stage.name for stage in manifest.stages}
+    methods = [method for method in all_methods() if all(rule.name in stages for rule in method.stages)]
+    # Something of every stage.
+    needed = ("waveform", "logits", *(output.name for method in methods for output in method.outputs))
+    for index, arrays in sounds.items():
+        for name in needed:
+            if name not in arrays:
+                raise BundleError(f"{path}: lacks {name}_{index}; export the bundle again")
+            if not np.isfinite(arrays[name]).all():
+                raise BundleError(f"{path}: {name}_{index} is not finite; export the bundle again")
     yield from sorted(sounds.items())
 
 
@@ -112,9 +122,10 @@ def _recompute(
     forward = chain.forward(arrays["waveform"])
 
     def check(name: str, made: FloatArray, expected: FloatArray, precision: str, output: str) -> Check:
-        limit = _limit(manifest, precision, output)
+        limit = _limit(manifest, precision, output, expected)
         return Check(f"{name}_{index}", forward.waveforms.shape[-1], _difference(made, expected), limit)
 
+    _check_frames(manifest, forward.taps, forward.waveforms.shape[-1])
     yield check("logits", forward.logits, arrays["logits"], "fp32", "logits")
     stages: dict[str, StageSpec] = {stage.name: stage for stage in manifest.stages}
     for method in all_methods():
@@ -133,15 +144,42 @@ def _recompute(
 
 
 def _difference(made: FloatArray, expected: FloatArray) -> float:
-    """The largest difference; of another shape, infinite."""
-    return float(np.abs(made - expected).max()) if made.shape == expected.shape else float("inf")
+    """The largest difference. Raises BundleError where the golden answer is of another shape."""
+    if made.shape != expected.shape:
+        raise BundleError(
+            f"{GOLDEN}: a golden answer is {list(expected.shape)}, the graphs give {list(made.shape)}; "
+            "export the bundle again"
+        )
+    return float(np.abs(made - expected).max())
 
 
-def _limit(manifest: Manifest, precision: str, output: str) -> float:
-    """What the manifest says that an output may differ by."""
+def _limit(manifest: Manifest, precision: str, output: str, expected: FloatArray) -> float:
+    """What the manifest says that an output may differ by. Raises BundleError for what is no rounding."""
     measured = manifest.parity.get(precision, {}).get(output)
     limit = measured.get("limit") if isinstance(measured, dict) else None
-    return float(limit) if isinstance(limit, (int, float)) else _LIMIT
+    if not isinstance(limit, (int, float)):
+        return _LIMIT
+    most = _LARGEST[precision] * max(1.0, float(np.abs(expected).max(initial=0.0)))
+    if not 0.0 <= limit <= most:
+        raise BundleError(
+            f"{manifest.name}: its manifest lets {output} differ by {limit:g}, more than rounding does "
+            f"({most:g}); export the bundle again"
+        )
+    return float(limit)
+
+
+def _check_frames(manifest: Manifest, taps: Mapping[str, FloatArray], samples: int) -> None:
+    """Raise BundleError where the frames of the feature map do not cover the sound."""
+    spec = manifest.feature_map
+    if spec is None or spec.tap not in taps:
+        return
+    covered, seconds = taps[spec.tap].shape[2] * spec.frame_seconds, samples / manifest.sample_rate
+    # A few frames may lie beyond either end, or be lost to kernels.
+    if abs(covered - seconds) > 0.5 * seconds + 4 * spec.frame_seconds:
+        raise BundleError(
+            f"{manifest.name}: frames of {spec.frame_seconds:g} s make {covered:.3g} s of a sound of "
+            f"{seconds:.3g} s; export the bundle again"
+        )
 
 
 def _explain(explainer: Explainer, index: int, waveform: FloatArray) -> Iterator[Check]:

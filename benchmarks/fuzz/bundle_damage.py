@@ -77,6 +77,7 @@ class Damaged:
 
     def sign(self) -> None:
         """Make hashes and sizes true again, those inside the generation of prototypes too."""
+        from earmark.runtime.bundle.identity import identity
         from earmark.runtime.bundle.open import read_manifest
         from earmark.runtime.methods.prototypes.generation import model_hash
 
@@ -91,6 +92,10 @@ class Damaged:
             info["embeddings_sha256"] = hashlib.sha256(self.read(f"{generation}/embeddings.onnx")).hexdigest()
             self.write(f"{generation}/index_info.json", json.dumps(info).encode())
             self._sign_one(f"{generation}/index_info.json")
+        if manifest["bundle_id"].startswith("2-"):
+            manifest = self.manifest() | {"bundle_id": identity(read_manifest(self.folder))}
+            (self.folder / MANIFEST).unlink()
+            (self.folder / MANIFEST).write_text(json.dumps(manifest))
 
     def _sign_one(self, name: str) -> None:
         manifest, path = self.manifest(), self.folder / name

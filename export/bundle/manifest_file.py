@@ -12,18 +12,22 @@ import msgspec
 from ...errors import BundleError
 from ...prototypes_index.atomic import HIDDEN, write_whole
 from ...prototypes_index.locks import locked
+from ...runtime.bundle.identity import identity
 from ...runtime.bundle.manifest import FileSpec, Manifest
 from ...runtime.bundle.open import MANIFEST
 
 LOCK = ".lock"
 
 
-def replace_manifest(bundle: Path | str, manifest: Manifest) -> None:
-    """Replace a bundle's manifest atomically; call it under `manifest_lock` after reading the old one."""
+def replace_manifest(bundle: Path | str, manifest: Manifest) -> Manifest:
+    """Replace a bundle's manifest atomically; returns it with its `bundle_id`.
+
+    Call it under `manifest_lock` after reading the old one.
+    """
     folder = Path(bundle)
     if not (folder / MANIFEST).is_file():
         raise BundleError(f"{folder}: not a bundle (no {MANIFEST}); export one first")
-    write_manifest(folder, manifest)
+    return write_manifest(folder, manifest)
 
 
 @contextmanager
@@ -59,6 +63,8 @@ def describe_files(folder: Path, known: Mapping[str, FileSpec] | None = None) ->
     }
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Replace bundle.json as a whole, synced. Raises WriteError."""
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Replace bundle.json as a whole, synced; returns it with its `bundle_id`. Raises WriteError."""
+    manifest = msgspec.structs.replace(manifest, bundle_id=identity(manifest))
     write_whole(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+    return manifest

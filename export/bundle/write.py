@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from ...runtime.methods.loading import all_methods
 from ...runtime.opening import open_bundle
 from ..source.exportable import Exportable, FloatArray
 from .card import CARD, card
-from .manifest_file import describe_files, file_spec, manifest_lock, replace_manifest, write_manifest
+from .manifest_file import describe_files, manifest_lock, replace_manifest, write_manifest
 from .parity import ExportedChain, measure
 from .quantization import Calibration, quantise
 from .sounds import golden_sounds
@@ -72,7 +71,7 @@ def write_bundle(
         if source.components is not None:
             with naming(folder / source.components.file):
                 np.savez(folder / source.components.file, **source.dictionary)  # type: ignore[arg-type]
-        manifest = _manifest(source, folder, stages, name or source.name, parity)
+        manifest = _manifest(source, stages, name or source.name, parity)
         manifest = msgspec.structs.replace(
             manifest,
             licence=source.licence if licence is None else licence,
@@ -81,7 +80,7 @@ def write_bundle(
         with naming(folder / CARD):
             (folder / CARD).write_text(card(manifest, source.description), encoding="utf-8")
         manifest = msgspec.structs.replace(manifest, files=describe_files(folder))
-        write_manifest(folder, _validated(manifest, source))
+        manifest = write_manifest(folder, _validated(manifest, source))
         _read_back(folder, source)
         sync_tree(folder)
         _publish(folder, target, force=force)
@@ -114,15 +113,12 @@ def _silent(_: str) -> None:
 
 
 def _manifest(
-    source: Exportable, folder: Path, stages: list[StageSpec], name: str, parity: Mapping[str, dict[str, Any]]
+    source: Exportable, stages: list[StageSpec], name: str, parity: Mapping[str, dict[str, Any]]
 ) -> Manifest:
-    """The manifest but for licence and files; bundle_id is a hash over the stages' files."""
-    digest = hashlib.sha256()
-    for file in sorted({stage.file for stage in stages} | {data for stage in stages for data in stage.data}):
-        digest.update(f"{file} {file_spec(folder / file).sha256}\n".encode())
+    """The manifest but for licence, files, and the bundle_id, which is over files too."""
     return Manifest(
         schema_version=SCHEMA_VERSION,
-        bundle_id=digest.hexdigest(),
+        bundle_id="-",
         name=name,
         task=source.task,
         labels=source.labels,

@@ -22,6 +22,7 @@ from ...errors import BundleError
 from ...prototypes_index.atomic import write_whole
 from ...prototypes_index.durability import is_full, sync_folder
 from ...prototypes_index.generation import AUDIO, Generation
+from ...prototypes_index.golden import GOLDEN, golden_entries
 from ...prototypes_index.info import GenerationInfo
 from ...runtime.bundle.manifest import FileSpec, Manifest, PrototypesSpec
 from ...runtime.bundle.open import MANIFEST, read_manifest
@@ -96,6 +97,7 @@ class GenerationFolder:
         )
         generation = Generation.open(building, spec, embeddings_sha256=info.embeddings_sha256)
         examine_generation(generation, self.manifest)
+        write_whole(building / GOLDEN, golden_entries(generation))
         write_whole(building / CARD, prototypes_card(self.manifest, spec, info))
         files = {path: one for path, one in self.manifest.files.items() if not path.startswith(f"{FOLDER}/")}
         files |= {f"{FOLDER}/{name}/{path}": one for path, one in describe_files(building, known).items()}
@@ -109,7 +111,7 @@ class GenerationFolder:
         building.rename(self.bundle / FOLDER / name)
         try:
             sync_folder(self.bundle / FOLDER)
-            replace_manifest(self.bundle, manifest)
+            manifest = replace_manifest(self.bundle, manifest)
         except BaseException:
             if read_manifest(self.bundle).prototypes != spec:
                 shutil.rmtree(self.bundle / FOLDER / name, ignore_errors=True)

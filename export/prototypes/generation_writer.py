@@ -14,7 +14,7 @@ from ...prototypes_index.table import MOST_TOPS, TOPS
 from ...prototypes_index.views import views_of
 from ...prototypes_index.writer import GenerationWriter
 from ...runtime.bundle.manifest import Manifest
-from ...runtime.methods.prototypes.generation import grid_of, model_hash
+from ...runtime.methods.prototypes.generation import grid_of, model_hash, settings_of
 from ..bundle.manifest_file import file_spec
 from ..graphs.apex_report import read_report
 from .generation_folder import FOLDER
@@ -88,7 +88,7 @@ def open_writer(
 
     Raises PrototypeIndexError where the model has no feature map.
     """
-    spec, window = manifest.feature_map, manifest.window
+    spec = manifest.feature_map
     if spec is None:
         raise PrototypeIndexError(
             f"{folder}: this bundle has no feature map, hence no prototypes; export it again from a source "
@@ -102,13 +102,7 @@ def open_writer(
         views=views_of(len(spec.bands_hz)),
         channels=spec.channels,
         grid=grid_of(spec),
-        settings={
-            "sample_rate": manifest.sample_rate,
-            "window_seconds": window.seconds,
-            "window_hop_seconds": window.hop_seconds,
-            "tap": spec.tap,
-            "frame_seconds": spec.frame_seconds,
-        },
+        settings=settings_of(manifest),
         seed=seed,
         per_channel=graph.per_channel,
         apex=graph.apex,

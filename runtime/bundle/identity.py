@@ -1,6 +1,6 @@
-"""`bundle_id`: a hash over all that a bundle's answers depend on, its graphs and what the manifest says of them.
+"""`bundle_id`: a hash over what a bundle's answers depend on: its graphs, and facts of the manifest.
 
-A bundle of another time has one over the graphs' files alone; it is checked against those.
+Bundles exported before have one over the graphs' files alone, which is taken as it is.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def identity(manifest: Manifest) -> str:
 
 
 def check_identity(manifest: Manifest, path: Path) -> None:
-    """Raise BundleError where labels, rate, windows or graphs are not those that the manifest was made with."""
+    """Raise BundleError where labels, rate, windows or graphs are not those of the bundle's identity."""
     if manifest.bundle_id.startswith(_PREFIX) and manifest.bundle_id != identity(manifest):
         raise BundleError(
             f"{path}: labels, rate, window or other facts are not those of its bundle_id; fetch or export "

@@ -18,6 +18,7 @@ from ...errors import BundleError
 from .examined import Examined
 from .files import MANIFEST, Files, read_regular
 from .graphs import check_graph, stage_data
+from .identity import check_identity
 from .manifest import SCHEMA_VERSION, Manifest
 from .parts import ManifestPart
 from .structure import check_structure
@@ -114,6 +115,7 @@ class Bundle:
             check_graph(self.file(stage.file), stage.inputs, stage.outputs, data=data)
         for part in self._parts:
             part.examine(self)
+        check_identity(manifest, self.path / MANIFEST)
 
 
 def read_manifest(folder: Path | str) -> Manifest:

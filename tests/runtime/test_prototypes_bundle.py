@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import faiss
 import msgspec
 import numpy as np
 import pytest
@@ -28,6 +30,7 @@ from earmark.runtime.methods.prototypes.explanation import PrototypesExplanation
 from earmark.runtime.methods.prototypes.generation import open_generation
 from earmark.runtime.methods.prototypes.search import Search
 from earmark.runtime.opening import open_bundle
+from earmark.runtime.verify import verify
 
 
 @pytest.fixture(scope="module")
@@ -331,3 +334,59 @@ def test_padding_of_a_short_sound_holds_no_place(indexed):
     result = explainer.explain(wave, sample_rate=16000, methods=["prototypes"])
     for matches in result.prototypes.values():
         assert all(0.0 <= match.place.start_s < match.place.end_s <= 0.05 + 1e-6 for match in matches)
+
+
+# What verify finds of a bundle whose hashes are all true.
+
+
+def sign(bundle, *names):
+    """Make hash and size of files true again."""
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    for name in names:
+        content = (bundle / name).read_bytes()
+        manifest["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("sample_rate", 48000), ("window", {"seconds": 0.75, "hop_seconds": 0.3, "minimum_seconds": 0.7}),
+     ("frame_seconds", 1e-300)],
+)  # fmt: skip
+def test_settings_of_prototypes_agree_with_the_manifest(bundle, field, value):
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    # As bundles exported before are named.
+    manifest["bundle_id"] = 64 * "0"
+    held = manifest["feature_map"] if field == "frame_seconds" else manifest
+    held[field] = value
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    for look in (verify, earmark.load):
+        with pytest.raises(BundleError, match="the manifest says"):
+            look(bundle, "cpu")
+
+
+@pytest.mark.parametrize("view", ["square", "time", "time_frequency"])
+def test_rows_that_were_reversed_are_found(bundle, view):
+    folder = bundle / "prototypes" / "g0001"
+    index = faiss.read_index(str(folder / f"{view}.faiss"))
+    vectors = index.reconstruct_n(0, index.ntotal)
+    index.reset()
+    index.add(np.ascontiguousarray(vectors[::-1]))
+    faiss.write_index(index, str(folder / f"{view}.faiss"))
+    sign(bundle, f"prototypes/g0001/{view}.faiss")
+    with pytest.raises(PrototypeIndexError, match="is not what it was"):
+        verify(bundle, "cpu")
+
+
+@pytest.mark.parametrize("wave", [np.zeros(100), np.zeros(16000 * 9)], ids=["short", "silent"])
+def test_sounds_of_prototypes_hold_their_clips(bundle, wave):
+    name = sorted((bundle / "prototypes/g0001/audio").iterdir())[0]
+    soundfile.write(name, wave, 16000, format="FLAC", subtype="PCM_24")
+    sign(bundle, name.relative_to(bundle).as_posix())
+    with pytest.raises(PrototypeIndexError, match="its clips need" if len(wave) == 100 else "silent"):
+        verify(bundle, "cpu")
+
+
+def test_an_indexed_bundle_is_verified(bundle):
+    assert all(check.passed for check in verify(bundle, "cpu")[1])
+    assert (bundle / "prototypes/g0001/golden.json").stat().st_size < 200_000

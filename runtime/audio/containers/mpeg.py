@@ -115,14 +115,11 @@ def _read_header(head: bytes) -> _Frame | None:
 def mpeg(data: SoundBytes, start: int, stop: int | None = None) -> Found | None:
     """MPEG streams up to `stop`, one after the other. None where no frame is found, as in free format."""
     search = _Search(data)
-    place = after_id3(data, start)
+    begin = after_id3(data, start)
     end = data.size if stop is None else stop
-    first = search.find(place, min(end, place + _SEARCH))
+    first = search.find(begin, min(end, begin + _SEARCH))
     if first is None:
         return None
-    # A first frame whose end is missing, or what is none.
-    passed = first - after_zeros(data, place)
-    lost = passed if passed > _FEW or (passed > 0 and is_mpeg(data.at(place, 4))) else 0
     place = first
     streams: list[_Stream] = []
     block, at = b"", 0
@@ -132,8 +129,7 @@ def mpeg(data: SoundBytes, start: int, stop: int | None = None) -> Found | None:
             at, block = place, data.at(place, _BLOCK)
             if not block:
                 break
-        inside = place - at
-        head = block[inside : inside + 4]
+        head = block[place - at : place - at + 4]
         frame = _frame(head)
         if frame is None or (streams and not _goes_on(data, place, frame, streams[-1].frame)):
             following = _behind(data, place)
@@ -149,7 +145,7 @@ def mpeg(data: SoundBytes, start: int, stop: int | None = None) -> Found | None:
             streams[-1].skipped += found - following
             place = found
             continue
-        body = block[inside : inside + frame.length]
+        body = block[place - at : place - at + frame.length]
         tag = _tag(frame, body)
         if tag or not streams or frame.kind != streams[-1].frame.kind:
             if len(streams) >= MOST_PARTS:
@@ -168,9 +164,14 @@ def mpeg(data: SoundBytes, start: int, stop: int | None = None) -> Found | None:
                 stream.pieces.append((place, length))
                 pieces += 1
         place += length
-    if streams:
-        streams[0].skipped += lost
+    streams[0].skipped += _passed(data, begin, first)
     return Found([_part(stream) for stream in streams if stream.frames], end)
+
+
+def _passed(data: SoundBytes, begin: int, first: int) -> int:
+    """Bytes before the first frame that are no sound: a frame whose end is missing, or many."""
+    passed = first - after_zeros(data, begin)
+    return passed if passed > _FEW or (passed > 0 and is_mpeg(data.at(begin, 4))) else 0
 
 
 def _goes_on(data: SoundBytes, place: int, frame: _Frame, before: _Frame) -> bool:

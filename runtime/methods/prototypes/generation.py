@@ -6,14 +6,22 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ....errors import BundleError, MethodError, PrototypeIndexError
 from ....prototypes_index.checks import check_generation
 from ....prototypes_index.generation import EMBEDDINGS, Generation
+from ....prototypes_index.golden import GOLDEN, check_golden
+from ....prototypes_index.table import Clip
 from ....prototypes_index.views import Grid
 from ...bundle.files import Files
 from ...bundle.graphs import check_graph, embeddings_borders
 from ...bundle.manifest import FeatureMapSpec, Manifest
+
+if TYPE_CHECKING:
+    from ...bundle.open import Bundle
 
 _SOUND_BLOCK = 1 << 16
 
@@ -53,13 +61,37 @@ def open_generation(folder: Path, manifest: Manifest) -> Generation:
     embeddings = manifest.files.get(f"{name}/{EMBEDDINGS}")
     if embeddings is None:
         raise PrototypeIndexError(f"{folder}: the manifest lists no {name}/{EMBEDDINGS}; run earmark index")
-    return Generation.open(
+    generation = Generation.open(
         folder / name,
         spec,
         embeddings_sha256=embeddings.sha256,
         model_sha256=model_hash(manifest),
         door=_Within(Files(folder, manifest.files), name),
     )
+    _check_settings(generation, manifest)
+    return generation
+
+
+def settings_of(manifest: Manifest) -> dict[str, Any]:
+    """What a generation keeps of how its clips were heard."""
+    spec, window = manifest.feature_map, manifest.window
+    return {
+        "sample_rate": manifest.sample_rate,
+        "window_seconds": window.seconds,
+        "window_hop_seconds": window.hop_seconds,
+        **({} if spec is None else {"tap": spec.tap, "frame_seconds": spec.frame_seconds}),
+    }
+
+
+def _check_settings(generation: Generation, manifest: Manifest) -> None:
+    """Raise PrototypeIndexError where rate, window or frames of the clips are not the manifest's."""
+    said = generation.info.settings
+    for name, ours in settings_of(manifest).items():
+        if name in said and said[name] != ours:
+            raise PrototypeIndexError(
+                f"{generation.folder}: {name} {said[name]!r}, the manifest says {ours!r}; fetch the bundle "
+                "again, or build the prototypes again with earmark index --rebuild"
+            )
 
 
 def examine_generation(generation: Generation, manifest: Manifest) -> None:
@@ -84,16 +116,46 @@ def grid_of(spec: FeatureMapSpec) -> Grid:
     return Grid(spec.frame_seconds, tuple(spec.bands_hz))
 
 
-def decode_sounds(generation: Generation) -> None:
-    """Decode every sound of the generation. Raises PrototypeIndexError."""
+def verify_generation(bundle: Bundle) -> None:
+    """Look for swapped rows, tables and sounds, and decode every sound. Raises PrototypeIndexError."""
+    manifest = bundle.manifest
+    generation = open_generation(bundle.path, manifest)
+    # Generations of older bundles have none.
+    if f"prototypes/{generation.folder.name}/{GOLDEN}" in manifest.files:
+        check_golden(generation, generation.file(GOLDEN))
+    clips: dict[str, list[Clip]] = {}
+    for clip in generation.all_clips():
+        if clip.audio is not None:
+            clips.setdefault(clip.audio, []).append(clip)
+    for name, held in sorted(clips.items()):
+        _check_sound(generation, name, held, manifest.sample_rate)
+
+
+def _check_sound(generation: Generation, name: str, clips: list[Clip], rate: int) -> None:
+    """Decode one sound of the generation, which holds all of its clips. Raises PrototypeIndexError."""
     import soundfile
 
-    for name in sorted({clip.audio for clip in generation.all_clips() if clip.audio is not None}):
-        path = generation.file(f"audio/{name}")
-        try:
-            with soundfile.SoundFile(path) as file:
-                read = sum(len(block) for block in file.blocks(_SOUND_BLOCK, dtype="float32"))
-        except (OSError, RuntimeError) as error:
-            raise PrototypeIndexError(f"{path}: is no sound ({error}); index again with --audio") from error
-        if not read:
-            raise PrototypeIndexError(f"{path}: holds no sound; index again with --audio")
+    path = generation.file(f"audio/{name}")
+    samples, peaks = 0, [0.0] * len(clips)
+    begins = [round(clip.offset_s * rate) for clip in clips]
+    ends = [round((clip.offset_s + clip.duration_s) * rate) for clip in clips]
+    try:
+        with soundfile.SoundFile(path) as file:
+            found_rate = file.samplerate
+            for block in file.blocks(_SOUND_BLOCK, dtype="float32", always_2d=True):
+                for at, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+                    part = block[max(0, begin - samples) : max(0, end - samples)]
+                    peaks[at] = max(peaks[at], float(np.abs(part).max(initial=0.0)))
+                samples += len(block)
+    except (OSError, RuntimeError) as error:
+        raise PrototypeIndexError(f"{path}: is no sound ({error}); index again with --audio") from error
+    if found_rate != rate:
+        raise PrototypeIndexError(f"{path}: has {found_rate} Hz, the model {rate}; index again with --audio")
+    # Both were rounded to samples.
+    if samples < max(ends) - 2:
+        raise PrototypeIndexError(
+            f"{path}: holds {samples / rate:.3f} s, its clips need {max(ends) / rate:.3f} s; index again "
+            "with --audio"
+        )
+    if min(peaks) == 0.0:
+        raise PrototypeIndexError(f"{path}: a clip in it is silent; index again with --audio")

@@ -97,11 +97,11 @@ class Prototypes(Method):
         return {}
 
     def verify_files(self, bundle: Bundle) -> None:
-        """Decode every sound. Raises PrototypeIndexError."""
-        from .generation import decode_sounds, open_generation
+        """Look for swapped rows and sounds, and decode every sound. Raises PrototypeIndexError."""
+        from .generation import verify_generation
 
         if bundle.manifest.prototypes is not None:
-            decode_sounds(open_generation(bundle.path, bundle.manifest))
+            verify_generation(bundle)
 
     def importance(self, row: str, task: TimeTask) -> Any:
         """Sum over places of weight times the share of the segment that the place covers.
