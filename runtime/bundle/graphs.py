@@ -132,7 +132,10 @@ def _check_borders(
     found, expected = [value.name for value in values], [spec.name for spec in specs]
     more = {spec.name for spec in optional}
     if sorted(set(found) - more) != sorted(expected) or len(set(found)) != len(found):
-        raise BundleError(f"{path}: its {kind} are {_short(found)}, the manifest says {_short(expected)}")
+        raise BundleError(
+            f"{path}: its {kind} are {_short(found)}, the manifest says {_short(expected)}; export the "
+            "bundle again, or its prototypes with earmark index --rebuild"
+        )
     _check_values(path, values, [*specs, *(spec for spec in optional if spec.name in found)])
 
 
