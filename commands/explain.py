@@ -238,7 +238,8 @@ def _explain(explainer: Explainer, item: Input, options: dict[str, Any]) -> Resu
         from ..errors import AudioError
 
         raise AudioError(item.missing)
-    return explainer.explain(item.sound, **options)
+    result: Result = explainer.explain(item.sound, **options)
+    return result
 
 
 def _progress(items: list[Input]) -> Iterator[Input]:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 
@@ -89,19 +89,36 @@ def load(
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What is asked about a sound, checked: target is a class index, None the one predicted."""
+    """What is asked about a sound, checked: class indices of the targets, none for the one predicted."""
 
-    target: int | None
+    targets: tuple[int, ...]
     methods: Mapping[str, MethodOptions]
     rescore: bool
     seed: int
 
 
 class Explainer:
-    """Explains sounds with one bundle on one device.
+    """Explains sounds with one bundle on one device; `load` makes it.
 
-    Shareable between threads; picklable, as path and device; sessions are created when first used,
-    in the process that uses them, and again after a fork.
+    Threads may share it. It is picklable: what it was made of travels, sessions do not; they are created when
+    first used, in the process that uses them, and again after a fork. As a context manager it closes itself.
+
+    Args:
+        path: Folder of the bundle, or an open one.
+        device: "auto", "cpu", "cuda", "cuda:N" or "tensorrt"; see `load`.
+        providers: In place of a device, execution providers of onnxruntime; see `load`.
+        session_options: Settings of onnxruntime's sessions; see `load`.
+
+    Raises:
+        BundleError: The folder is no bundle, a damaged one, or one of a newer earmark.
+        DeviceError: The device or a provider is not there, or a session option does not exist.
+        MissingDependencyError: No onnxruntime is installed.
+
+    Examples:
+        >>> with earmark.load(device="cpu") as explainer:
+        ...     explainer
+        Explainer('...', device='cpu')
+
     """
 
     def __init__(
@@ -133,7 +150,7 @@ class Explainer:
 
     @property
     def labels(self) -> list[str]:
-        """The classes, in the order of the logits."""
+        """The K classes, in the order of the logits."""
         return list(self._engine.manifest.labels)
 
     @property
@@ -145,17 +162,50 @@ class Explainer:
 
     @property
     def device(self) -> str:
-        """What runs: cpu, cuda:N or tensorrt."""
+        """What runs: cpu, cuda:N or tensorrt, or the names of the providers that were asked for."""
         return self._engine.device
 
     def close(self) -> None:
-        """Free the sessions; the next explanation makes them again."""
+        """Free sessions and what methods keep; the next explanation makes them again."""
         self._engine.close()
 
     def warm_up(self) -> None:
-        """Create every session and run it once on silence, so that the first explanation is no slower."""
+        """Create every session and run it once on silence, so that the first explanation is no slower.
+
+        Raises:
+            BundleError: A graph of the bundle cannot be run.
+            DeviceError: What was asked for is not active.
+
+        """
         wave = np.zeros(self._engine.pipeline.length, np.float32)
         self.explain((wave, self._engine.manifest.sample_rate), methods=self.methods)
+
+    @overload
+    def explain(
+        self,
+        sound: Any,
+        sample_rate: int | None = None,
+        *,
+        target: str | None = None,
+        targets: None = None,
+        methods: Sequence[str] | None = None,
+        rescore: bool = False,
+        seed: int = 0,
+        options: Options | None = None,
+    ) -> Result: ...
+
+    @overload
+    def explain(
+        self,
+        sound: Any,
+        sample_rate: int | None = None,
+        *,
+        targets: Sequence[str],
+        methods: Sequence[str] | None = None,
+        rescore: bool = False,
+        seed: int = 0,
+        options: Options | None = None,
+    ) -> list[Result]: ...
 
     def explain(
         self,
@@ -163,39 +213,90 @@ class Explainer:
         sample_rate: int | None = None,
         *,
         target: str | None = None,
+        targets: Sequence[str] | None = None,
         methods: Sequence[str] | None = None,
         rescore: bool = False,
         seed: int = 0,
         options: Options | None = None,
-    ) -> Result:
+    ) -> Result | list[Result]:
         """Explain one sound.
 
-        sound: path, binary file object, (waveform, sample_rate), or a waveform [samples] or
-            [channels, samples] with `sample_rate` in Hz
-        target: the label to explain; None: the one predicted
-        methods: names out of `self.methods`, or segments; None: all of `self.methods`; []: predictions
-            alone
-        rescore: let the classifier hear what was kept and removed (up to four more passes)
-        options: settings of single methods, as {"segments": {"calls": 100}}
-            for segments the fields of `SegmentSettings`, and progress(done, budget); for components the
-            threshold of relevance
-        Raises AudioError, LabelError, TargetError, MethodError (also for an option that does not exist, or of
-        a method that does not run), MissingDependencyError, BundleError.
+        Args:
+            sound: A path, a binary file object, a pair (waveform, sample_rate), or a waveform [samples] or
+                [channels, samples] in -1..1 with `sample_rate`.
+            sample_rate: Of a bare waveform, in Hz.
+            target: The label to explain; None: the one predicted.
+            targets: In its place several labels: the sound is read and classified once for all of them.
+            methods: Names out of `self.methods`, or "segments"; None: all of `self.methods`; []: predictions
+                alone.
+            rescore: Also give the scores of what was kept and of what was removed: up to four more passes.
+            seed: Of everything that is drawn at random, 0 or more.
+            options: Settings of single methods by name, such as {"segments": {"calls": 100}}: for segments
+                the fields of `SegmentSettings`, and progress(done, budget); for components `threshold`, the
+                least relevance that is selected, 0..1.
+
+        Returns:
+            The explanation; with `targets` a list of them, in their order. Timings then are of all together.
+
+        Raises:
+            AudioError: The sound cannot be read, is empty, or is not finite.
+            LabelError: A target is none of the bundle's labels.
+            TargetError: The bundle's decoder speaks for the predicted class alone.
+            MethodError: A method or an option of one does not exist, the bundle lacks what a method needs, or
+                options are given of a method that does not run.
+            DeviceError: What was asked for in `load` is not active.
+            MissingDependencyError: A method needs a package that is not installed.
+            BundleError: The bundle is damaged.
+
+        Examples:
+            >>> import numpy as np
+            >>> noise = np.random.default_rng(0).normal(size=16_000).astype("float32") * 0.1
+            >>> with earmark.load(device="cpu") as explainer:
+            ...     result = explainer.explain(noise, 16_000, methods=["mask"])
+            >>> result.ok, result.mask.values.ndim, result.mask.audio.shape
+            (True, 2, (16000,))
+
         """
-        request = self._request(target, methods, rescore, seed, options)
+        if targets is not None and (target is not None or isinstance(targets, str)):
+            raise TypeError("explain() takes one target=, or several as a list in targets=")
+        request = self._request(
+            _listed(target) if targets is None else targets, methods, rescore, seed, options
+        )
+        if targets is not None and not targets:
+            return []
         clock = Clock()
         with clock.stage("read"):
             opened = open_any(sound, sample_rate, self._engine.manifest.sample_rate)
-        return self._explain(opened, clock, request)
+        results = self._explain(opened, clock, request)
+        return results[0] if targets is None else results
 
     def explain_many(
         self, sounds: Iterable[Any], *, batch_size: int = 8, **options: Any
     ) -> Iterator[Result | Failure]:
         """Explain sounds in order, in bounded memory; what fails becomes a `Failure`.
 
-        Sounds of one window and equal length share their pass through the classifier, up to
-        `batch_size` at a time. `options` as for `explain`; labels, methods and options that do not exist
-        raise at once. Whatever one sound raises is its own answer, also where `sounds` raises in its place.
+        Sounds of one window and equal length share their pass through the classifier. Whatever one sound
+        raises is its own answer, also where `sounds` raises in its place.
+
+        Args:
+            sounds: Paths, binary file objects, (waveform, sample_rate) pairs or, with `sample_rate`,
+                waveforms; drawn when needed.
+            batch_size: Sounds that are open at a time, 1 or more.
+            **options: `target`, `methods`, `rescore`, `seed`, `options` and `sample_rate` as for `explain`.
+
+        Returns:
+            An iterator over the answers, one for each sound; `.ok` tells a `Result` from a `Failure`.
+
+        Raises:
+            TypeError: An option that does not exist, or a single path.
+            LabelError: The target is none of the bundle's labels.
+            MethodError: A method or an option of one does not exist, or cannot run here.
+            MissingDependencyError: A method needs a package that is not installed.
+
+        Examples:
+            >>> for answer in explainer.explain_many(["a.wav", "b.wav"], methods=["mask"]):  # doctest: +SKIP
+            ...     print(answer.input, answer.target if answer.ok else answer.error)
+
         """
         if isinstance(sounds, (str, bytes, os.PathLike)):
             raise TypeError("explain_many() takes several sounds: give a list, or use explain()")
@@ -205,7 +306,7 @@ class Explainer:
                 hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(_MANY)}"
                 raise TypeError(f"explain_many() has no option {name!r}; {hint}")
         request = self._request(
-            options.get("target"),
+            _listed(options.get("target")),
             options.get("methods"),
             bool(options.get("rescore", False)),
             options.get("seed", 0),
@@ -217,12 +318,12 @@ class Explainer:
             whole_number("batch_size", batch_size, 1),
             lambda sound: open_any(sound, sample_rate, rate),
             self._engine.pipeline,
-            lambda opened, clock, window: self._explain(opened, clock, request, window),
+            lambda opened, clock, window: self._explain(opened, clock, request, window)[0],
         )
 
     def _request(
         self,
-        target: str | None,
+        targets: Sequence[str],
         methods: Sequence[str] | None,
         rescore: bool,
         seed: int,
@@ -230,17 +331,18 @@ class Explainer:
     ) -> _Request:
         """Raises LabelError, MethodError, MissingDependencyError."""
         asked = _asked(self._methods(methods), options)
-        goal = None if target is None else self._label_index(target)
-        return _Request(goal, asked, rescore, whole_number("seed", seed, 0))
+        indices = tuple(map(self._label_index, targets))
+        return _Request(indices, asked, rescore, whole_number("seed", seed, 0))
 
     def _explain(
         self, opened: OpenSound, clock: Clock, request: _Request, window: Window | None = None
-    ) -> Result:
+    ) -> list[Result]:
+        """One result for each target; all windows are classified once, or of long sound twice."""
         manifest = self._engine.manifest
         windows = self._engine.pipeline.window_count(opened)
         scores, logits, kept, hidden = self._listen(opened, clock, window)
         predicted = int(scores.argmax())
-        target = predicted if request.target is None else request.target
+        targets = request.targets or (predicted,)
         sound = Sound(
             samples=opened.samples,
             windows=windows,
@@ -250,28 +352,29 @@ class Explainer:
             input_channels=opened.input_channels,
             predicted=predicted,
         )
-        parts = self._parts(opened, clock, request, sound, target, kept)
+        parts_of = self._parts(opened, clock, request, sound, targets, kept)
         order = np.argsort(-scores, kind="stable")
         warnings = [*self._engine.sessions.warnings, *opened.warnings, *hidden]
-        for part in parts.values():
-            warnings += part.warnings
-        return Result(
-            input=opened.name,
-            predictions=tuple((manifest.labels[k], float(scores[k])) for k in order),
-            target=manifest.labels[target],
-            logits=logits,
-            sample_rate=opened.input_rate,
-            channel_count=opened.input_channels,
-            duration_s=opened.input_samples / opened.input_rate,
-            windows=windows,
-            device=self.device,
-            bundle=manifest.name,
-            bundle_id=manifest.bundle_id,
-            seed=request.seed,
-            timings=dict(clock.milliseconds),
-            warnings=tuple(warnings),
-            parts=parts,
-        )
+        return [
+            Result(
+                input=opened.name,
+                predictions=tuple((manifest.labels[k], float(scores[k])) for k in order),
+                target=manifest.labels[target],
+                logits=logits,
+                sample_rate=opened.input_rate,
+                channel_count=opened.input_channels,
+                duration_s=opened.input_samples / opened.input_rate,
+                windows=windows,
+                device=self.device,
+                bundle=manifest.name,
+                bundle_id=manifest.bundle_id,
+                seed=request.seed,
+                timings=dict(clock.milliseconds),
+                warnings=(*warnings, *(line for part in parts.values() for line in part.warnings)),
+                parts=parts,
+            )
+            for target, parts in zip(targets, parts_of, strict=True)
+        ]
 
     def _parts(
         self,
@@ -279,17 +382,17 @@ class Explainer:
         clock: Clock,
         request: _Request,
         sound: Sound,
-        target: int,
+        targets: Sequence[int],
         kept: Sequence[Window],
-    ) -> dict[str, MethodResult]:
-        """What every method asked for says of the sound, whose windows it sees once."""
+    ) -> list[dict[str, MethodResult]]:
+        """What every method asked for says of the sound, for each target; it sees the windows once."""
         engine = self._engine
 
         def windows() -> Iterable[Window]:
             # A few windows were kept; those of long sound are made again, so that memory stays flat.
             return kept or engine.pipeline.windows(opened, clock)
 
-        running: list[tuple[Method, Explanation]] = []
+        running: list[tuple[int, Method, Explanation]] = []
         for name, options in request.methods.items():
             context = Context(
                 bundle=engine.bundle,
@@ -305,15 +408,16 @@ class Explainer:
                 options=options,
             )
             method = method_of(name)
-            running.append((method, method.begin(context, sound, target)))
+            for index, target in enumerate(targets):
+                running.append((index, method, method.begin(context, sound, target)))
         for window in windows() if running else ():
-            for method, explanation in running:
+            for _, method, explanation in running:
                 with _counted(clock, method):
                     explanation.add(window)
-        parts: dict[str, MethodResult] = {}
-        for method, explanation in running:
+        parts: list[dict[str, MethodResult]] = [{} for _ in targets]
+        for index, method, explanation in running:
             with _counted(clock, method):
-                parts[method.name] = explanation.finish()
+                parts[index][method.name] = explanation.finish()
         return parts
 
     def _listen(
@@ -369,6 +473,11 @@ class Explainer:
 def engine_of(explainer: Explainer) -> Engine:
     """The engine of an explainer: what evaluation, export and the commands ask below the public surface."""
     return explainer._engine
+
+
+def _listed(target: str | None) -> list[str]:
+    """The targets of one that may be left to the model."""
+    return [] if target is None else [target]
 
 
 def _counted(clock: Clock, method: Method) -> AbstractContextManager[None]:

@@ -26,15 +26,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result(ResultRecord):
-    """The explanation of one sound.
+    """The explanation of one sound for one label.
 
-    predictions: (label, score) best first, scores are probabilities 0..1
-    target: the label explained; logits [K] of the sound (of a long one: mean over its windows)
-    parts: name of a method that ran -> its part; what a part gives is an attribute of the result, too: mask,
-        rescored, segments, components, prototypes, channels, each None where its method did not run
-    timings: milliseconds a stage; warnings: what the user should know before believing this
-    sample_rate [Hz], channel_count, duration_s: the input's own
-    bundle: name of the bundle that answered; bundle_id: its hash
+    What the methods give is an attribute, too: `mask`, `rescored`, `segments`, `components`, `prototypes` and
+    `channels`, each None where its method did not run.
+
+    Attributes:
+        input: Name of the sound: its path, the name of the file object, or "the array".
+        predictions: All K labels with their scores, best first; scores are probabilities, 0..1.
+        target: The label explained.
+        logits: [K] of the sound, in the order of the labels; of a long one the mean over its windows.
+        sample_rate: Of the input, in Hz.
+        channel_count: Of the input.
+        duration_s: Of the input, in seconds.
+        windows: How many windows of the model the sound has.
+        device: What ran: cpu, cuda:N, tensorrt, or names of providers.
+        bundle_id: Hash of the bundle that answered.
+        seed: Seed of everything that was drawn at random.
+        parts: Name of each method that ran -> its part.
+        timings: Stage -> milliseconds.
+        warnings: What the user should know before believing this, one line each.
+        bundle: Name of the bundle that answered.
+
+    Examples:
+        >>> result = earmark.load(device="cpu").explain("clip.wav", rescore=True)  # doctest: +SKIP
+        >>> result.predictions[0], result.mask.audio.shape  # doctest: +SKIP
+        (('snare', 0.98), (48000,))
+
     """
 
     input: str
@@ -100,7 +118,12 @@ class Result(ResultRecord):
         return True
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready and stable: fields are added, never renamed; arrays appear as their summaries."""
+        """Everything but arrays and sound in plain types; arrays appear as their summaries.
+
+        Returns:
+            A JSON-ready mapping; fields are added, never renamed.
+
+        """
         return {
             "input": self.input,
             "predictions": [{"label": label, "score": score} for label, score in self.predictions],
@@ -119,7 +142,15 @@ class Result(ResultRecord):
         }
 
     def lines(self, top: int = 3) -> Iterator[tuple[str, str]]:
-        """What the methods found, as lines of (topic, text) for a person: `top` of what there are many."""
+        """Say in words what the methods gave.
+
+        Args:
+            top: Most lines of what there are many, 0 or more.
+
+        Returns:
+            Pairs (topic, text), one for each line; the topic is empty where it goes on.
+
+        """
         for method in all_methods():
             if method.name in self.parts:
                 yield from self.parts[method.name].lines(top)
@@ -127,11 +158,16 @@ class Result(ResultRecord):
     def save(self, folder: Path | str) -> None:
         """Write result.json and the files of every method that ran: pictures, tables, sound.
 
-        `Method.save` of each says which. WAV is in 32-bit float, so that what is kept and what is removed
-        add up to the input.
-        The folder becomes this result as a whole or stays as it was: what an earlier result left in it goes.
-        Files that earmark did not write stay; where there are some, the files are replaced one by one.
-        Raises WriteError where something cannot be written, or a file of another is in the way.
+        WAV is in 32-bit float, so that what is kept and what is removed add up to the input. The folder
+        becomes this result as a whole or stays as it was: what an earlier result left in it goes. Files that
+        earmark did not write stay; where there are some, the files are replaced one by one.
+
+        Args:
+            folder: Where to; it is made where it does not exist.
+
+        Raises:
+            WriteError: Something cannot be written, or a file of another is in the way.
+
         """
         from .result_folder import RECORD, replacing
 

@@ -25,11 +25,14 @@ from typing import assert_type
 import numpy as np
 
 import earmark
+import earmark.export
 
 explainer = earmark.load("bundle", device="cpu")
 assert_type(explainer, earmark.Explainer)
 result = explainer.explain((np.zeros(16_000, np.float32), 16_000), target="dog", methods=["mask"])
 assert_type(result, earmark.Result)
+for one in explainer.explain("clip.wav", targets=["dog", "siren"]):
+    assert_type(one, earmark.Result)
 assert_type(result.predictions, tuple[tuple[str, float], ...])
 for item in explainer.explain_many(["a.wav", "b.wav"], batch_size=2):
     if isinstance(item, earmark.Failure):
@@ -41,6 +44,10 @@ try:
     result.save("out")
 except (earmark.AudioError, earmark.SourceError, earmark.DataError) as error:
     print(error)
+accelerated = earmark.load("bundle", providers=[("OpenVINOExecutionProvider", {"device_type": "NPU"}), "CPU"])
+assert_type(accelerated.device, str)
+report = earmark.export.index_bundle("bundle", ["data"])
+assert_type(report, earmark.export.IndexReport)
 """
 
 

@@ -47,15 +47,41 @@ def segments(
     progress: Progress | None = None,
     **more: Any,
 ) -> SegmentsResult:
-    """Say which segments of a sound make a model's score, for any callable.
+    """Say which segments of a sound make the score of any callable.
 
-    score_fn: waveforms [B, N] float32 -> probabilities of the target [B], 0..1
-    waveform: [N] mono at `sample_rate` Hz, as the model hears it
-    calls, segment_seconds, axis, surrogate, fill, preset: see `SegmentSettings`; `more`: its other fields
-    seed: same seed, same masks; progress(done, budget): called after every batch
-    Raises MethodError for settings, MissingDependencyError without scikit-learn for a forest, AudioError
-    for a sound that is too short or not finite, ScoreError where the scores are not finite probabilities
-    [B]; what score_fn itself raises comes through with a note.
+    Args:
+        score_fn: Waveforms [B, N] float32 -> probabilities [B] of the target, 0..1.
+        waveform: [N] mono, as the model takes it, at `sample_rate`.
+        sample_rate: Of the waveform, in Hz.
+        calls: Most sounds that the model is asked about, 16 or more.
+        segment_seconds: Length of a segment in seconds; the last may be shorter.
+        axis: What is masked: "time", "frequency" or "both".
+        surrogate: What is fitted to the answers; see `SegmentSettings`.
+        fill: What replaces a masked segment; see `SegmentSettings`.
+        preset: "bolanos2025" for the published method; None: this project's own.
+        seed: Same seed, same masks; 0 or more.
+        progress: Called after every batch: calls made, and how many there will be at most.
+        **more: Further fields of `SegmentSettings`.
+
+    Returns:
+        The importance of every segment, with its uncertainty.
+
+    Raises:
+        MethodError: A setting does not exist or does not fit the sound.
+        MissingDependencyError: A forest is asked for, and scikit-learn is not installed.
+        AudioError: The waveform is too short, not mono or not finite.
+        ScoreError: What `score_fn` returns are no finite probabilities [B].
+        Exception: What `score_fn` itself raises comes through, with a note.
+
+    Examples:
+        >>> import numpy as np
+        >>> sound = np.zeros(16_000, np.float32)
+        >>> sound[8_000:9_600] = np.sin(np.arange(1_600))
+        >>> loud = lambda waves: 1 / (1 + np.exp(3 - 40 * np.abs(waves).mean(axis=1)))
+        >>> found = earmark.segments(loud, sound, 16_000, fill="zeros")
+        >>> float(found.start_s[found.top(1)[0]])
+        0.5
+
     """
     settings = SegmentSettings.of(
         {

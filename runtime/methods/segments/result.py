@@ -22,22 +22,34 @@ LOWEST_R2 = 0.3
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SegmentsResult(MethodResult):
-    """How much each segment speaks for (positive) or against (negative) the target.
+    """How much each of M segments speaks for (positive) or against (negative) the target.
 
-    start_s, end_s, fmin_hz, fmax_hz [M]: where each segment lies, in order of time, then frequency
-    importance [M]: by how much the segment raises the target's log-odds (unit "log_odds"), its share of
-        the forest's impurity ("impurity"), or in a sound longer than the model's window its share of the
-        sound's score ("score")
-    magnitude [M]: >= 0, what ranks the segments; per `segment_seconds` of sound where segments differ
-        in length
-    windows [M]: how many of the model's windows look at the segment, on average over its length
-    uncertainty [M]: standard deviation of `importance`, >= 0; NaN where the surrogate has none
-    r2: share of the variance of the log-odds that the surrogate predicts on masks it has not seen;
-        below 0 where the mean would serve better
-    score: the target's probability for the whole sound, 0..1
-    calls: sounds the model was asked about; seconds: the explainer's own time; scoring_seconds: the
-        model's
-    signed: False where the sign is not the surrogate's own but that of the marginal effect (forest)
+    Attributes:
+        start_s: [M] seconds; segments are in order of time, then frequency.
+        end_s: [M] seconds.
+        fmin_hz: [M] Hz.
+        fmax_hz: [M] Hz.
+        importance: [M] by how much the segment raises the target's log-odds (unit "log_odds"), its share of
+            the forest's impurity ("impurity"), or in a sound longer than the model's window its share of the
+            score of the sound ("score").
+        magnitude: [M], 0 or more, what ranks the segments; per `segment_seconds` of sound where segments
+            differ in length.
+        uncertainty: [M] standard deviation of `importance`, 0 or more; NaN where the surrogate has none.
+        windows: [M] how many of the model's windows look at the segment, on average over its length.
+        r2: Share of the variance of the log-odds that the surrogate predicts on masks it has not seen, at
+            most 1; below 0 where the mean would serve better.
+        score: The target's probability for the whole sound, 0..1.
+        calls: Sounds that the model was asked about.
+        seconds: Time of the explainer itself.
+        scoring_seconds: Time of the model.
+        surrogate: What was fitted.
+        fill: What replaced masked segments.
+        axis: What was masked: "time", "frequency" or "both".
+        seed: Seed of the masks.
+        unit: What `importance` is measured in: "log_odds", "impurity" or "score".
+        signed: False where the sign is not the surrogate's own but that of the marginal effect (forest).
+        warnings: What the user should know before believing it, one line each.
+
     """
 
     start_s: Values
@@ -65,11 +77,27 @@ class SegmentsResult(MethodResult):
         return len(self.importance)
 
     def top(self, count: int = 5) -> list[int]:
-        """Indices of the `count` segments of largest magnitude, largest first."""
+        """The segments that matter most.
+
+        Args:
+            count: How many, 0 or more.
+
+        Returns:
+            Their indices by magnitude, largest first.
+
+        """
         return [int(index) for index in np.argsort(-self.magnitude, kind="stable")[:count]]
 
     def strongest(self, count: int = 5) -> list[int]:
-        """Indices of the `count` segments of largest |density|, for or against, largest first."""
+        """The segments of most importance per second, for or against.
+
+        Args:
+            count: How many, 0 or more.
+
+        Returns:
+            Their indices by |density|, largest first.
+
+        """
         return [int(index) for index in np.argsort(-np.abs(self.density), kind="stable")[:count]]
 
     @property
@@ -85,13 +113,23 @@ class SegmentsResult(MethodResult):
         return bool(unlike or np.ptp(self.windows) > 0.01)
 
     def to_csv(self) -> str:
-        """A line a segment, under the names of the columns."""
+        """Write the segments as a table.
+
+        Returns:
+            A header and a line for each segment, with commas between.
+
+        """
         columns = [getattr(self, name) for name in COLUMNS]
         lines = [",".join(f"{value:.6g}" for value in row) for row in zip(*columns, strict=True)]
         return "\n".join([",".join(COLUMNS), *lines, ""])
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Everything in plain types.
+
+        Returns:
+            A JSON-ready mapping; fields are added, never renamed.
+
+        """
         rows = zip(*(getattr(self, name) for name in (*COLUMNS, "windows")), strict=True)
         return {
             "axis": self.axis,
@@ -121,11 +159,24 @@ class SegmentsResult(MethodResult):
         }
 
     def fields(self) -> Mapping[str, Any]:
-        """Itself."""
+        """Name itself as `Result` does.
+
+        Returns:
+            {"segments": itself}.
+
+        """
         return {"segments": self}
 
     def lines(self, top: int) -> Iterator[tuple[str, str]]:
-        """The segments that matter most, in order of rank, and how far they can be believed."""
+        """Say which segments matter most, in order of rank, and how far they can be believed.
+
+        Args:
+            top: Most segments that are named, 0 or more.
+
+        Returns:
+            Pairs (topic, text), one for each line; the topic is empty where it goes on.
+
+        """
         sign = "" if self.signed else ", sign of the marginal effect"
         for rank, index in enumerate(self.strongest(top)):
             place = []

@@ -47,28 +47,40 @@ REFERENCE_CALLS = 3007
 class SegmentSettings(MethodOptions):
     """Settings of the method `segments`.
 
-    calls: how often the model may be asked, at least 16; of a sound longer than a window see `fine_windows`
-    segment_seconds: length of a segment; the last may be shorter
-    axis: what is masked: stretches of time, frequency bands, or tiles of both
-    bands: frequency bands, of equal width on the mel scale (axes frequency and both), 2 to 64
-    surrogate: smooth (Gaussian process over time), ridge, least_squares, kernel_shap, forest
-        (scikit-learn; its importances are unsigned and take the sign of the segment's marginal effect)
-    fill: what a masked segment is replaced by: white noise of the clip's mean and a share of its deviation,
-        ambience (noise of the spectrum and level of the quieter half of the clip), zeros, the clip's
-        mean, or `background`, another clip's sound [n], repeated to length
-    windows: lengths in segments of the runs that are masked together
-    shares: the masked share of a mask is drawn from this range; its complement is asked for as well
-    fade_seconds: raised-cosine fade at the border of a masked segment
-    active: choose masks by what they would teach about the segments
-    early_stop: stop before `calls` once the segments' ranks are settled
-    precision: which classifier is asked: fp32, or int8 where the bundle has one
-    preset: "bolanos2025": the reference's masks, fills (noise or zeros) and surrogates (forest, which
-        serves for smooth too, least_squares, kernel_shap) with its defects, in 3007 calls; what it does
-        not go by is refused
-    fine_windows: of a sound longer than the model's window, for how many windows there are `calls`; all
-        windows with a noticeable share of the score share them, down to 16 calls each
-    batch: sounds a call of the model; None: 8, or fewer where they are long; a GPU gains by more
-    Raises MethodError with what may be given instead.
+    Attributes:
+        calls: Most sounds that the model is asked about for a window, 16..10,000,000; of a sound longer than
+            a window see `fine_windows`.
+        segment_seconds: Length of a segment in seconds, 0.001..3600; the last may be shorter.
+        axis: What is masked: "time" (stretches of it), "frequency" (bands) or "both" (tiles).
+        bands: Bands of equal width on the mel scale, 2..64; for the axes "frequency" and "both".
+        surrogate: What is fitted to the answers: "smooth" (a Gaussian process over time), "ridge",
+            "least_squares", "kernel_shap", or "forest" (scikit-learn; its importances have no sign of their
+            own and take that of the segment's marginal effect).
+        fill: What replaces a masked segment: "noise" (white, of the clip's mean and a share of its
+            deviation), "ambience" (noise of the spectrum and level of the clip's quieter half), "zeros",
+            "mean" (the clip's), or "background".
+        background: With the fill "background" another clip [n], finite, repeated to length; else None.
+        windows: Lengths, in segments, of the runs that are masked together, each 1..1000.
+        shares: The masked share of a mask is drawn from this range within 0..1; its complement is asked for,
+            too.
+        fade_seconds: Raised-cosine fade at the border of a masked segment in seconds, 0..`segment_seconds`.
+        active: Choose masks by what they would teach about the segments.
+        early_stop: Stop before `calls` once the ranks of the segments are settled.
+        precision: Which classifier is asked: "fp32", or "int8" where the bundle has one.
+        preset: "bolanos2025": the masks of the published method, its fills (noise or zeros) and surrogates
+            (forest, which serves for smooth, too, least_squares, kernel_shap), with its defects, in 3007
+            calls. What it does not go by is refused. None: this project's own.
+        fine_windows: Of a sound longer than the model's window, for how many windows there are `calls`,
+            1..1000; all windows with a noticeable share of the score share them, down to 16 calls each.
+        batch: Sounds per call of the model, 1..65536; None: 8, or fewer where they are long. A GPU gains by
+            more.
+
+    Raises:
+        MethodError: A value does not fit, with what may be given instead.
+
+    Examples:
+        >>> settings = earmark.SegmentSettings(calls=500, axis="both", bands=16)
+
     """
 
     calls: Annotated[
@@ -141,7 +153,19 @@ class SegmentSettings(MethodOptions):
 
     @classmethod
     def of(cls, given: Mapping[str, Any], method: str = "segments") -> Self:
-        """The settings from values by name. Raises MethodError for a name that does not exist."""
+        """Check values by name.
+
+        Args:
+            given: Field -> value; lists may stand for tuples.
+            method: Name of the method, for error texts.
+
+        Returns:
+            The settings.
+
+        Raises:
+            MethodError: A name does not exist, or a value does not fit.
+
+        """
         return super().of({k: tuple(v) if k in _TUPLES else v for k, v in given.items()}, method)
 
     @property
