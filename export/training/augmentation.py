@@ -63,3 +63,17 @@ def noise(count: int, samples: int, random: np.random.Generator) -> FloatArray:
     coloured = np.fft.irfft(spectrum, samples)
     coloured /= np.sqrt(np.mean(coloured**2, axis=1, keepdims=True)) + 1e-9
     return coloured.astype(np.float32)
+
+
+def mixup(
+    sounds: FloatArray, targets: FloatArray, alpha: float, random: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """Every sound [B, N] and its targets [B, K] mixed with another's of the batch (arXiv 1710.09412).
+
+    The shares are drawn from Beta(alpha, alpha); with an alpha of 0 nothing is mixed.
+    """
+    if alpha <= 0:
+        return sounds, targets
+    share = random.beta(alpha, alpha, (len(sounds), 1)).astype(np.float32)
+    other = random.permutation(len(sounds))
+    return share * sounds + (1.0 - share) * sounds[other], share * targets + (1.0 - share) * targets[other]

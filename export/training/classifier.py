@@ -22,7 +22,7 @@ from ..graphs.stft import stft
 from ..models.compact_classifier import ClassifierForm, CompactClassifier
 from ..sources.run.config import ClassifierConfig, Config
 from ..sources.run.directory import RunDirectory
-from .augmentation import mask_stretches, place, random_gain
+from .augmentation import mask_stretches, mixup, place, random_gain
 from .loop import batches, fit, new_weights
 from .scoring import judge, score, task_loss
 from .settings import ClassifierSettings, check, to_record
@@ -201,12 +201,7 @@ def _batch(
     heard = np.stack([place(sounds.waveforms[index], samples, random, settings.shift) for index in chosen])
     heard *= random_gain(len(chosen), random)
     targets = sounds.targets[chosen]
-    if settings.mixup > 0:
-        # Mixup (arXiv 1710.09412), of the sounds themselves.
-        share = random.beta(settings.mixup, settings.mixup, (len(chosen), 1)).astype(np.float32)
-        other = random.permutation(len(chosen))
-        heard = share * heard + (1.0 - share) * heard[other]
-        targets = share * targets + (1.0 - share) * targets[other]
+    heard, targets = mixup(heard, targets, settings.mixup, random)
     dtype = model.head.weight.dtype
     with torch.no_grad():
         logmel = model.mel(stft(torch.from_numpy(heard).to(dtype), analysis))

@@ -17,7 +17,7 @@ from ...models.interpreters import InterpreterForm
 from ...source.exportable import FloatArray
 from ...source.source import Source
 from ...sources.run.directory import RunDirectory
-from ..augmentation import mask_stretches, place, random_gain
+from ..augmentation import mask_stretches, mixup, place, random_gain
 from ..listener import Heard, Listener
 from ..lmac.mixtures import Batch, Mixtures
 from ..loop import batches, fit
@@ -176,11 +176,7 @@ def fit_by_design(task: Task, *, quiet: bool) -> dict[str, torch.Tensor]:
             heard = np.stack([place(sounds.waveforms[i], judging.samples, random) for i in chosen])
             heard *= random_gain(len(chosen), random)
             targets = sounds.targets[chosen]
-            if settings.mixup > 0:
-                share = random.beta(settings.mixup, settings.mixup, (len(chosen), 1)).astype(np.float32)
-                other = random.permutation(len(chosen))
-                heard = share * heard + (1.0 - share) * heard[other]
-                targets = share * targets + (1.0 - share) * targets[other]
+            heard, targets = mixup(heard, targets, settings.mixup, random)
             spectrum = stft(torch.from_numpy(heard).to(task.device, task.dtype), task.source.analysis)
             kept = mask_stretches(torch.ones(spectrum.shape[:3], dtype=task.dtype), random)
             yield spectrum * kept.to(task.device)[..., None], torch.from_numpy(targets).to(spectrum)
