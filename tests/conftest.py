@@ -46,7 +46,7 @@ def tiny_adapter(seed: int = 0, *, decoder: bool = True):
 
     Feature map [B, 16, T // 4, 5] over 40 triangular bands; max + mean pooling and a linear head.
     """
-    import torch
+    torch = pytest.importorskip("torch")
     from torch import nn
 
     from earmark.export import Adapter, AnalysisSpec

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal, Protocol
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from ..arrays import FloatArray
 from ..audio.stft import as_pairs, forward
 from ..bundle.manifest import AnalysisSpec, StageSpec
+from ..lazy import lazy_property
 from .session import Arrays, Tensors
 
 Classifier = Literal["classifier", "classifier_int8"]
@@ -45,7 +45,7 @@ class ForwardPass:
     analysis: AnalysisSpec
     spectral: bool
 
-    @cached_property
+    @lazy_property
     def stft(self) -> FloatArray:
         """The listenable STFT [B, T, F, 2] of the waveforms."""
         return self.features if self.spectral else as_pairs(forward(self.waveforms, self.analysis))
