@@ -302,7 +302,7 @@ class _Build:
     def _add_windows(self, file: SoundFile, sha256: str, sound: Path | None) -> None:
         """Index every window of one file, and keep its sound where asked."""
         opened = self._listener.open(file.path)
-        self.notes += [f"{file.name}: {fault}" for fault in opened.damage]
+        self.notes += [f"{file.name}: {fault}" for fault in opened.warnings]
         name = sha256[:24]
         gain = 1.0 if sound is None else self._listener.keep_sound(opened, sound)
         silent = 0

@@ -50,13 +50,13 @@ def read_mono(
 ) -> FloatArray:
     """The mean of a file's channels at `rate` Hz, [samples]; the first `most_s` seconds of it.
 
-    tell: takes what is wrong with the file, line by line, where all of it is read
+    tell: takes what is wrong with the sound, line by line, where all of it is read
     Raises AudioError as `open_sound` does.
     """
     if math.isinf(most_s):
         opened = open_sound(path, None, rate)
         if tell is not None:
-            for line in opened.damage:
+            for line in opened.warnings:
                 tell(line)
         return _mono(opened)
     source = find_source(path, None)
@@ -113,7 +113,10 @@ class OpenSound:
             self.warnings.append("the sound is silent: its scores say nothing about any sound")
         self.damage = source.warnings()
         self.warnings += self.damage
-        if self.input_rate < model_rate:
+        if self.input_samples == 1:
+            self.warnings.append("the sound is a single sample: its scores say nothing about any sound")
+        # 1 % less is lost to the resampler's own slope.
+        if self.input_rate < 0.99 * model_rate:
             self.warnings.append(
                 f"the sound's rate is {self.input_rate} Hz: it holds nothing above "
                 f"{self.input_rate / 2:.0f} Hz, and the model listens up to {model_rate / 2:.0f} Hz"

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from earmark.errors import AudioError
+from earmark.evaluation.data.folder import load_sound
 from earmark.runtime.audio.containers import mpeg, ogg, survey
 from earmark.runtime.audio.decoding import find_source
 from earmark.runtime.audio.sound import OpenSound, open_sound
@@ -198,3 +199,28 @@ def test_an_mp3_whose_first_frame_is_damaged(gone: int) -> None:
     whole = written("MP3")
     _, (line,) = told(whole[:gone] + whole[gone + 1000 :])
     assert "damaged" in line
+
+
+def test_every_reader_tells_what_a_sound_lacks(tmp_path) -> None:
+    wave = noise(RATE)
+    sounds = {
+        "inverted": np.hstack([wave, -wave * 0.999]),
+        "silent": np.hstack([wave, 0 * wave]),
+        "DC": wave + 0.3,
+    }
+    for name, content in sounds.items():
+        soundfile.write(tmp_path / f"{name}.wav", content, RATE, subtype="FLOAT")
+        lines: list[str] = []
+        load_sound(tmp_path / f"{name}.wav", RATE, lines.append)
+        assert [name in line for line in lines] == [True]
+
+
+def test_a_rate_a_little_below_the_models_loses_nothing() -> None:
+    assert open_sound(noise(RATE)[:, 0], 15999, RATE).warnings == []
+    (line,) = open_sound(noise(RATE)[:, 0], 15000, RATE).warnings
+    assert "7500 Hz" in line
+
+
+def test_a_single_sample_is_told() -> None:
+    (line,) = open_sound(np.full(1, 0.5, np.float32), RATE, RATE).warnings
+    assert "single sample" in line
