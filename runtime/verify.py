@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import limits
-from ..errors import BundleError
+from ..errors import AudioError, BundleError
 from .arrays import FloatArray
 from .bundle.manifest import Manifest, StageSpec
 from .bundle.npz import read_arrays
@@ -72,7 +72,13 @@ def _checks(bundle: Bundle, device: str) -> Iterator[Check]:
     with Explainer(bundle, device) as explainer:
         for index, arrays in _golden(bundle):
             yield from _recompute(engine_of(explainer).sessions, bundle, index, arrays)
-            yield from _explain(explainer, index, arrays["waveform"])
+            try:
+                yield from _explain(explainer, index, arrays["waveform"])
+            except AudioError as error:
+                where = bundle.file(GOLDEN)
+                raise BundleError(
+                    f"{where}: waveform_{index} is no sound ({error}); export it again"
+                ) from error
 
 
 def _golden(bundle: Bundle) -> Iterator[tuple[int, dict[str, FloatArray]]]:
