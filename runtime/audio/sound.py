@@ -30,6 +30,8 @@ MEMORY_VALUES = 16_000_000
 # Bytes written to a temporary file before its pages are handed back to the system.
 _RELEASE_BYTES = 32 * 2**20
 _QUALITY = "HQ"
+# The square root of what float32 holds, less what sums of a window need.
+_HIGHEST = 1e15
 
 
 def open_sound(sound: Any, sample_rate: int | None, model_rate: int) -> OpenSound:
@@ -113,6 +115,10 @@ class OpenSound:
             self.warnings.append("the sound is silent: its scores say nothing about any sound")
         self.damage = source.warnings()
         self.warnings += self.damage
+        if self.peak > _HIGHEST:
+            self.warnings.append(
+                f"the sound's peak is {self.peak:.2g}: squares of that overflow; give sound within [-1, 1]"
+            )
         if self.input_samples == 1:
             self.warnings.append("the sound is a single sample: its scores say nothing about any sound")
         # 1 % less is lost to the resampler's own slope.

@@ -224,3 +224,9 @@ def test_a_rate_a_little_below_the_models_loses_nothing() -> None:
 def test_a_single_sample_is_told() -> None:
     (line,) = open_sound(np.full(1, 0.5, np.float32), RATE, RATE).warnings
     assert "single sample" in line
+
+
+def test_a_peak_whose_square_overflows_is_told() -> None:
+    lines = open_sound(noise(RATE)[:, 0] * 1e30, RATE, RATE).warnings
+    assert any("overflow" in line for line in lines)
+    assert open_sound(noise(RATE)[:, 0] * 1e6, RATE, RATE).warnings == []
