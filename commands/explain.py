@@ -118,7 +118,7 @@ def explain(
     forgotten = bundle is None and bool(inputs or from_file)
     explainer = load(SHIPPED if forgotten else bundle, device=device)
     manifest = engine_of(explainer).manifest
-    refuse_options(settings, given, explainer.methods)
+    refuse_options(settings, given, manifest)
     warned = (_about_demo(explainer.labels),) if forgotten else ()
     arguments = inputs or (() if from_file else (str(_shipped_example()),))
     found = collect(arguments, from_file=from_file, recursive=recursive)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..runtime.methods.loading import all_methods
 from .settings_options import Given, click_options, option_names
+
+if TYPE_CHECKING:
+    from ..runtime.bundle.manifest import Manifest
 
 
 class MethodCommand(click.Command):
@@ -49,18 +52,21 @@ def method_settings(asked: Sequence[str], given: Mapping[str, Any]) -> dict[str,
     return {name: values for name, values in settings.items() if values or takes_progress(name)}
 
 
-def refuse_options(settings: Mapping[str, Any], given: Mapping[str, Any], able: Sequence[str]) -> None:
+def refuse_options(settings: Mapping[str, Any], given: Mapping[str, Any], manifest: Manifest) -> None:
     """Raise click.UsageError for options of a method that the bundle does not have.
 
-    settings: as `method_settings` made them of `given`; able: the methods that the bundle has
+    settings: as `method_settings` made them of `given`; manifest: of the bundle that is asked
     """
+    able = [method.name for method in all_methods() if method.available(manifest)]
     for method in all_methods():
-        if method.name in settings and method.name not in able and not method.on_request:
-            names = option_names(method.options).values()
-            first = next(name for name in names if given[name.lstrip("-").replace("-", "_")] is not None)
+        if method.name in able or method.name not in settings:
+            continue
+        names = option_names(method.options).values()
+        options = [name for name in names if given[name.lstrip("-").replace("-", "_")] is not None]
+        if options:
             raise click.UsageError(
-                f"{first} is an option of the method {method.name}, which this bundle does not have; it has "
-                f"{', '.join(able) or 'none'}"
+                f"{options[0]} is an option of the method {method.name}, which this bundle does not have; "
+                f"it has {', '.join(able) or 'none'}"
             )
 
 

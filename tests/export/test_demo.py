@@ -191,12 +191,12 @@ def test_rebuild_explains_alike(explainer, explained, fresh, tmp_path):
     from earmark.export.demo import build
 
     build(tmp_path / "demo")
-    rebuilt = earmark.load(tmp_path / "runtime" / "shipped" / "bundle")
+    rebuilt = earmark.load(tmp_path / "demo" / "bundle")
     overlaps = []
     for clip, shipped in zip(fresh, explained, strict=True):
         result = rebuilt.explain((clip.waveform, clip.sample_rate), methods=["mask"])
         assert result.predictions[0][0] == shipped.predictions[0][0]
         overlaps.append(soft_overlap(result.mask.values, shipped.mask.values))
     assert np.mean(overlaps) >= 0.8
-    again, _ = soundfile.read(tmp_path / "runtime" / "shipped" / "example.flac")
+    again, _ = soundfile.read(tmp_path / "demo" / "example.flac")
     np.testing.assert_array_equal(again, soundfile.read(EXAMPLE)[0])
