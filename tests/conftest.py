@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import json
 import os
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from changed_bundle import rewrite
 
 # Before torch is imported: on tensors as small as the tests' threads only wait for each other, and on a busy
 # machine they wait long.
@@ -227,12 +227,15 @@ def variant(tiny_bundle, tmp_path_factory):
     """Makes a bundle of the tiny model whose manifest says something else about window or level."""
     import earmark
 
-    def make(**changes):
+    def make(window=(), **changes):
         path = tmp_path_factory.mktemp("variant") / "bundle"
         shutil.copytree(tiny_bundle, path)
-        manifest = json.loads((path / "bundle.json").read_text())
-        manifest["window"] |= changes.pop("window", {})
-        (path / "bundle.json").write_text(json.dumps(manifest | changes))
+
+        def change(manifest):
+            manifest["window"] |= dict(window)
+            manifest |= changes
+
+        rewrite(path, change)
         return earmark.load(path, "cpu")
 
     return make

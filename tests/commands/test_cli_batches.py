@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from changed_bundle import rewrite
 from click.testing import CliRunner
 
 import earmark
@@ -490,14 +491,15 @@ def test_what_no_command_expects_is_one_line(monkeypatch):
 def test_a_strangers_bundle_and_file_names_cannot_steer_the_terminal(tmp_path):
     bundle = tmp_path / "bundle"
     shutil.copytree(SHIPPED, bundle)
-    text = (bundle / "bundle.json").read_text()
-    document = json.loads(text)
     evil = "\x1b]0;owned\x07\u202edrums\nheard  nothing"
-    document["labels"] = [f"{label}{evil}" for label in document["labels"]]
-    document["name"] = document["attribution"] = evil
-    del document["prototypes"]
-    document["explainers"].remove("prototypes")
-    (bundle / "bundle.json").write_text(json.dumps(document))
+
+    def change(document):
+        document["labels"] = [f"{label}{evil}" for label in document["labels"]]
+        document["name"] = document["attribution"] = evil
+        del document["prototypes"]
+        document["explainers"].remove("prototypes")
+
+    rewrite(bundle, change)
     sound = tmp_path / f"a{evil}.wav".replace("/", "")
     soundfile.write(sound, WAVE, RATE)
     absent = tmp_path / f"b{evil}.wav"

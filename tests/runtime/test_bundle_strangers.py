@@ -32,11 +32,11 @@ bundle, cache = strange_bundle.bundle, strange_bundle.cache
 
 def test_no_file_is_opened_that_is_not_listed(bundle):
     manifest = json.loads((bundle / "bundle.json").read_text())
-    # The card is for people: nothing opens it.
-    names = [one for one in manifest["files"] if one.startswith(GENERATION) and not one.endswith("README.md")]
+    # The card is for people, and what verify alone looks up is not there in bundles exported before.
+    unopened = ("README.md", "golden.json")
+    names = [one for one in manifest["files"] if one.startswith(GENERATION) and not one.endswith(unopened)]
     sounds = [name for name in names if name.endswith(".flac")]
-    # The card is for people, nothing opens it.
-    opened = [name for name in names if name not in sounds and not name.endswith("README.md")]
+    opened = [name for name in names if name not in sounds]
     for name in opened + sounds[:1]:
         rest = {other: facts for other, facts in manifest["files"].items() if other != name}
         (bundle / "bundle.json").write_text(json.dumps({**manifest, "files": rest}))
@@ -218,7 +218,7 @@ def test_what_rounding_leaves_beyond_1_is_clipped(bundle):
 def test_channels_that_do_not_add_up_differ(bundle):
     edit_graph(bundle, EMBEDDINGS, constant("bias", 3.0))
     failed = [check.output for check in verify(bundle, "cpu")[1] if not check.passed]
-    assert failed == ["channels_0", "channels_1", "channels_2"]
+    assert failed == ["channels_0", "channels_1"]
 
 
 # verify refuses what explain refuses
