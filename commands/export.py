@@ -99,7 +99,9 @@ if TYPE_CHECKING:
 @click.option(
     "--map-bands", metavar="HZ,HZ,...", help="For an .onnx file: edges of its rows of frequency, ascending."
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of the synthesised sound.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the synthesised sound."
+)
 @click.option("--json", "as_json", is_flag=True, help="The manifest as one JSON document on stdout.")
 def export(
     source: str,

@@ -61,7 +61,9 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="CSV with a header: the file's path in DATA, then who and under which licence.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the samples drawn.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the samples drawn."
+)
 @device_option
 @json_option
 def index(

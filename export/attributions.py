@@ -2,7 +2,7 @@
 
 Each method judges the cells of X = log1p(|S|) [T, F] for a class c: the classifier is entered through
 the STFT with the input's phase, S(X) = expm1(X) S / |S|, which is the door that masks use
-(S x gain, runtime/stft.py), so that an attribution and a mask speak of the same cells.
+(S x gain, runtime/audio/stft.py), so that an attribution and a mask speak of the same cells.
 """
 
 from __future__ import annotations

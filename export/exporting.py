@@ -141,6 +141,11 @@ def open_source(
         from .sources.run.interpreter import with_interpreter
 
         found = with_interpreter(found, RunDirectory(Path(interpreter), "interpreter"))
+        if not isinstance(decoder, bool) and found.decoder is None:
+            raise SourceError(
+                f"{interpreter}: an interpreter by design is a classifier of its own, for which the decoder "
+                f"{decoder} was not trained; leave the decoder out"
+            )
     return found
 
 

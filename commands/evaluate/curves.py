@@ -24,7 +24,7 @@ def check_curves(path: Path) -> None:
 
 
 def write_curves(path: Path, points: Sequence[dict[str, Any]]) -> None:
-    """Write the points of `faithfulness_table.curves` to `path`, .json or a picture."""
+    """Write the points of `faithfulness.table.curves` to `path`, .json or a picture."""
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == ".json":

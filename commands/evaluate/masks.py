@@ -198,13 +198,15 @@ def masks(
 
 def _refuse_unused(methods: Sequence[str], conditions: Sequence[str]) -> None:
     """Raise click.UsageError for an option that no row and no condition would use."""
+    from ...evaluation.faithfulness.component_maskers import COMPONENTS
+
     if methods and "thresholded" not in methods:
         refuse_given("is for the row thresholded: add -m thresholded", "threshold")
     if "speech" not in conditions:
         refuse_given("goes with --condition speech", "speech")
     if methods and not set(methods) & set(ATTRIBUTIONS):
         refuse_given(f"adds gradient methods: name one of {', '.join(ATTRIBUTIONS)} by -m", "source")
-    if methods and set(methods) <= {"mask", "thresholded", "ones"}:
+    if methods and set(methods) <= {"mask", "thresholded", "ones", *COMPONENTS}:
         refuse_given("is for rankings, which the methods named are not", "area")
 
 

@@ -66,6 +66,8 @@ def prototypes(
     tell_skipped(folder.skipped)
     clips = chosen_clips(folder, engine.manifest, fold)
     clips, skipped = readable_clips(folder, clips, engine.manifest.sample_rate, strict)
+    if not clips:
+        raise DataError(f"{data}: none of its clips can be read ({skipped[0]['reason']})")
     where = domains_of(engine, domain or "both")[0]
     with Progress(len(clips), "judging") as bar:
         made = judge_prototypes(explainer, clips, domain=where, seed=seed, on_clip=bar.step)

@@ -66,6 +66,8 @@ def l2i(
         raise click.UsageError("--start brings its dictionary along: leave --dictionary out")
     if dictionary is not None or start is not None:
         refuse_given("is for learning a dictionary, and one is given", "sparsity")
+    if given.values.get("by_design"):
+        refuse_given("is for an interpreter after the fact, not for one by design", "noise", "patience")
     if given.values.get("interpreter") == "reference":
         refuse_given("is for a compact interpreter; the reference's is that of Cnn14", "width")
     require_torch(threads, *(() if dictionary or start else ("sklearn",)))

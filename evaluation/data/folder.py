@@ -1,7 +1,7 @@
 """A folder of labelled sound: listing, splitting by recording, loading. numpy only.
 
 `DATA/<label>/<clip>` in any format that soundfile reads; where clips have several labels, `DATA/labels.csv`
-says which (`label_table.py`). Clips of one source recording never lie on both sides of a split: the recording
+says which (`labels.py`). Clips of one source recording never lie on both sides of a split: the recording
 is read from an ESC file name (`<fold>-<recording>-<take>.ogg`), else it is the file's stem without a trailing
 take number (`kick_03.wav` -> `kick`).
 """

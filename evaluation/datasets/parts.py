@@ -7,7 +7,8 @@
     OUT/<part>/labels.csv    clip, labels joined by ";": where clips have several
 
 The parts are train, tune (settings are chosen there), test, and what a set adds. The file names carry the
-fold and the source recording, as `sound_folders` reads them: splits and intervals keep recordings whole.
+fold and the source recording, as `evaluation/data/folder.py` reads them: splits and intervals keep recordings
+whole.
 """
 
 from __future__ import annotations

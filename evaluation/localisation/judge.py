@@ -211,7 +211,9 @@ def judge_localisation(
     how = settings or LocalisationSettings()
     judged: list[Judged] = []
     left_out: list[tuple[str, str]] = []
-    for clip in clips:
+    for number, clip in enumerate(clips):
+        if number and on_clip is not None:
+            on_clip()
         try:
             edges = segment_edges(clip.seconds, how.segment_seconds)
             target = explainer.labels.index(clip.label)
@@ -246,8 +248,8 @@ def judge_localisation(
                     seconds=time.perf_counter() - started,
                 )
             )
-        if on_clip is not None:
-            on_clip()
+    if clips and on_clip is not None:
+        on_clip()
     if not judged:
         reason = ": ".join(left_out[0]) if left_out else "the model puts another label first in every clip"
         raise DataError(f"no clip could be judged: {reason}")

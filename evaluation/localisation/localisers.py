@@ -208,7 +208,7 @@ class Energy:
 
 @dataclass(frozen=True)
 class Random:
-    """Uniform noise, seeded by the task and the clip's length."""
+    """Uniform noise, seeded by the task and the clip's samples."""
 
     name: str = "random"
 

@@ -132,7 +132,9 @@ def judge_prototypes(
     made = PrototypeJudgement()
     rate = engine.manifest.sample_rate
     indexed = _indexed(engine)
-    for clip in clips:
+    for number, clip in enumerate(clips):
+        if number and on_clip is not None:
+            on_clip()
         if hashlib.sha256(clip.path.read_bytes()).hexdigest() in indexed:
             made.known.append(clip.name)
             continue
@@ -145,8 +147,8 @@ def judge_prototypes(
             random = generator(seed, clip.name, view)
             drops = _Deletion(engine, windows, result, found[0].place, where)
             made.records.append(_record(clip, result, view, found, drops, fills, draws, random))
-        if on_clip is not None:
-            on_clip()
+    if clips and on_clip is not None:
+        on_clip()
     return made
 
 

@@ -38,7 +38,7 @@ def card(manifest: Manifest, description: str) -> str:
         "",
         "## Agreement with the source",
         "",
-        "Largest absolute difference between these graphs (onnxruntime, CPU) and the source in PyTorch,",
+        "Largest absolute difference between these graphs (onnxruntime, CPU) and the source itself,",
         "for sound of peak 1, at the lengths (in samples) and batch sizes given.",
         "",
         "| output | largest difference | limit | lengths | batches |",

@@ -68,7 +68,7 @@ class Source(Exportable):
     apex: U, learnt over this classifier, with the report of its training
     scales: where the cells of the taps lie that a decoder may be trained on, finest first; empty where
         the source does not say, then they are measured
-    log_mel: the tap with log1p(A @ FB) [B, T, mels], FB as `architectures.mel.filterbank`, if there is one
+    log_mel: the tap with log1p(A @ FB) [B, T, mels], FB as `models.mel.filterbank`, if there is one
 
     A decoder's taps may also be "stft", the listenable STFT [B, T, F, 2], and "target", class indices [B].
     """

@@ -17,8 +17,9 @@ _FACTORY = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool = True) -> Source:
     """The source that `text` names: a SpeechBrain output folder, a run directory, or `module:factory`.
 
-    An .onnx file needs to be told more: `onnx_file.load`.
-    allow_missing_decoder: a SpeechBrain folder without a decoder is a source without masks
+    An .onnx file needs to be told more: `onnx.file.load`.
+    allow_missing_decoder: a SpeechBrain folder without a decoder is a source without masks, and a run
+        directory is opened without its own, which may be unfinished
     interpreter: False leaves a run's or a folder's interpreter out; a run that is a classifier by design is
         then the classifier that it began as
     Raises SourceError where it is none of them or the source is incomplete.
@@ -33,7 +34,7 @@ def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool
             return found if interpreter else without_interpreter(found)
         from .run.source import load as load_run
 
-        return load_run(path, interpreter=interpreter)
+        return load_run(path, decoder=not allow_missing_decoder, interpreter=interpreter)
     if path.suffix == ".onnx":
         raise SourceError(
             f"{text}: an .onnx file says neither labels nor sample rate; give --labels and --sample-rate"

@@ -50,8 +50,8 @@ def opened_source(source: str | Path | Source, out: str | Path | None) -> tuple[
     if isinstance(source, Source):
         found: Any = source
     elif RunDirectory(Path(source), "classifier").config_path.is_file():
-        # Without its decoder and interpreter, which may be unfinished.
-        found = load(source, decoder=False, interpreter=False)
+        # Without its decoder, interpreter and U, which may be unfinished.
+        found = load(source, decoder=False, interpreter=False, apex=False)
         out = out or source
     else:
         found = resolve(str(source), allow_missing_decoder=True)

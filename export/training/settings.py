@@ -115,7 +115,7 @@ class LmacSettings(ExplainerSettings):
         Literal["predicted", "any"],
         Meta(description="Whom the mask speaks for: the predicted class, or any that is asked for."),
     ] = "predicted"
-    # Weights of the loss, see `masking_loss`. The paper's code: 4, 0, 0.2, 0, 6.4.
+    # Weights of the loss, see `lmac.loss`. The paper's code: 4, 0, 0.2, 0, 6.4.
     in_weight: float = 1.0
     gain_weight: float = 3.0
     out_weight: float = 0.0

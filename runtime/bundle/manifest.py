@@ -211,7 +211,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     components: ComponentsSpec | None = None
     files: dict[str, FileSpec]
     # parity[precision][output] = largest absolute difference measured at export, and its limit.
-    # "int8" is measured against this bundle's own fp32 (export/quantization.py says what).
+    # "int8" is measured against this bundle's own fp32 (export/bundle/quantization.py says what).
     parity: dict[str, dict[str, Any]] = {}
     evaluation: dict[str, Any] = {}
     versions: dict[str, str] = {}

@@ -427,6 +427,24 @@ def in_folder(tmp_path, monkeypatch):
     sys.modules.pop("tiny_factory", None)
 
 
+def test_a_factory_imports_its_neighbours_when_it_is_called(in_folder):
+    (in_folder / "late_factory.py").write_text(
+        "def adapter():\n    from tiny_factory import adapter\n    return adapter()\n"
+    )
+    run = CliRunner().invoke(
+        export, ["late_factory:adapter", "-o", "late", "--no-decoder", "--window", "0.5"]
+    )
+    sys.modules.pop("late_factory", None)
+    assert run.exit_code == 0, run.output
+    assert str(in_folder) not in sys.path
+
+
+def test_a_negative_seed_is_wrong_usage(in_folder):
+    run = CliRunner().invoke(export, ["tiny_factory:adapter", "-o", "out", "--seed", "-1"])
+    assert run.exit_code == 2
+    assert "--seed" in run.output
+
+
 def test_command(in_folder):
     run = CliRunner().invoke(export, ["tiny_factory:adapter", "-o", "out", "--no-decoder", "--window", "0.5"])
     assert run.exit_code == 0, run.output

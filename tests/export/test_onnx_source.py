@@ -333,6 +333,9 @@ def test_labels(tmp_path):
     (tmp_path / "labels.txt").write_text("\ufeffdog\nsea waves\n\n", encoding="utf-8")
     assert read_labels(str(tmp_path / "labels.txt")) == ["dog", "sea waves"]
     assert read_labels("dog, cat") == ["dog", "cat"]
+    # Longer than any file name.
+    many = [f"label {number}" for number in range(500)]
+    assert read_labels(",".join(many)) == many
     with pytest.raises(SourceError, match="no readable file"):
         read_labels(str(tmp_path / "none.txt"))
 

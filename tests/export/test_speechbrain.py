@@ -38,7 +38,7 @@ class Recipe:
     def __call__(self, wave):
         """logits, mask [B, Tmax, F], listenable audio [B, 186 (Tmax - 1)].
 
-        Without oneDNN, whose transposed convolution is not always right (see export/source.py).
+        Without oneDNN, whose transposed convolution is not always right (see export/source/source.py).
         """
         with torch.no_grad(), without_onednn():
             stft = self.stft(wave)

@@ -150,6 +150,23 @@ def test_files_named_exist(page):
     assert [name for name in named if not any(path.endswith(f"/{name}") for path in there)] == []
 
 
+def test_sources_name_modules_that_exist():
+    """What docstrings, comments and messages call `x/y.py` or `y.py` is there, by its end."""
+    sources = [
+        path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0] not in ("build", "tests")
+    ]
+    sources = [path for path in sources if not path.relative_to(ROOT).parts[0].startswith(".")]
+    there = [f"/{path.relative_to(ROOT).as_posix()}" for path in ROOT.rglob("*.py")]
+    gone = {
+        (path.relative_to(ROOT).as_posix(), name)
+        for path in sources
+        for name in re.findall(r"`([\w/]+\.py)`", path.read_text(encoding="utf-8"))
+        if not any(f"/earmark{one}".endswith(f"/{name}") for one in there)
+    }
+    # A user's own.
+    assert gone - {("export/sources/adapter/adapter.py", "my_model.py")} == set()
+
+
 @pages
 def test_nothing_is_left_of_a_template(page):
     text = prose(page)

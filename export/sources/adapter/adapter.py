@@ -158,11 +158,21 @@ def load(text: str) -> Source:
     The module is looked for in the working directory too. Raises SourceError where module, factory
     or adapter are not what they should be.
     """
-    module_name, _, attribute = text.partition(":")
     here = str(Path.cwd())
     added = here not in sys.path
     if added:
         sys.path.insert(0, here)
+    try:
+        made = _made(text)
+    finally:
+        if added:
+            sys.path.remove(here)
+    return from_adapter(made, text)
+
+
+def _made(text: str) -> object:
+    """What the factory that `text` names returns. Raises SourceError."""
+    module_name, _, attribute = text.partition(":")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
@@ -170,22 +180,18 @@ def load(text: str) -> Source:
             f"{text}: module {module_name!r} cannot be imported ({error}); "
             "run from its folder or set PYTHONPATH"
         ) from error
-    finally:
-        if added:
-            sys.path.remove(here)
     factory: Callable[[], object] | None = getattr(module, attribute, None)
     if not callable(factory):
         raise SourceError(
             f"{text}: {module_name!r} has no function {attribute!r}; name one that returns an Adapter"
         )
     try:
-        made = factory()
+        return factory()
     except Exception as error:
         # Whatever a stranger's function raises, the user wants to know that it was theirs.
         raise SourceError(
             f"{text}: the factory failed ({type(error).__name__}: {_line(error)}); mend it"
         ) from error
-    return from_adapter(made, text)
 
 
 def from_adapter(adapter: object, origin: str = "factory") -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -276,7 +277,8 @@ def _shown(
 def read_labels(text: str) -> list[str]:
     """Labels from a file with one a line, or from a list with commas. Raises SourceError."""
     path = Path(text)
-    if "," not in text or path.is_file():
+    # A long list is no name that a file system takes; os.path.isfile answers that with no.
+    if "," not in text or os.path.isfile(text):  # noqa: PTH113
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:

@@ -4,7 +4,7 @@
     <folder>/save/label_encoder.txt  embedding_model.ckpt  classifier.ckpt      (often links)
     <folder>/save/CKPT+<date>/psi_model.ckpt                                    (the newest is taken)
 
-With a theta.ckpt beside it, psi is an interpreter: see speechbrain_l2i.py.
+With a theta.ckpt beside it, psi is an interpreter: see l2i.py.
 
 SpeechBrain itself is not needed. Nothing in the folder is executed.
 """

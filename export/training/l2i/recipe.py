@@ -63,7 +63,7 @@ def train_l2i(
     Post-hoc the classifier stays as it is. By design theta(psi(.)) becomes the classifier: backbone,
     starting from the trained one, psi and theta learn the labels together. Splits are as in `train_lmac`.
     Returns a summary: clips, silent, unreadable, components, dictionary_error, parameters, multiply_adds,
-    classifier_multiply_adds, epochs, and on the validation clips the figures of `l2i_judge.judge`, the
+    classifier_multiply_adds, epochs, and on the validation clips the figures of `judge.judge`, the
     accuracy (several labels: f1) of the trained classifier, and by_design_accuracy (by_design_f1).
 
     Raises DataError for folders and clips, SourceError for the source, RunError for run, settings or an

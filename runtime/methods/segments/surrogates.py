@@ -48,7 +48,7 @@ class Fit:
 
 
 def smooth(masks: Masks, values: Values, places: Places, lengths: Sequence[float] = LENGTHS) -> Fit:
-    """The default: see `smooth.py`; its magnitude is `smoothed_magnitude`."""
+    """The default: see `gaussian_process.py`; its magnitude is `smoothed_magnitude`."""
     found = posterior(masks, values, places, lengths)
     return _bayesian(values, found, smoothed_magnitude(found.mean, places))
 
