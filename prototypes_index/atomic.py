@@ -43,7 +43,7 @@ def replaced(path: Path, *, durable: bool = True) -> Iterator[Path]:
     the umask. Raises WriteError that names `path`.
     """
     with naming(path):
-        if path.is_relative_to("/dev") or (path.exists() and not path.is_file()):
+        if _is_device(path) or (path.exists() and not path.is_file()):
             yield path
             return
         real = path.resolve() if path.is_symlink() else path
@@ -119,13 +119,14 @@ def put_in_place(folder: Path, target: Path) -> None:
     aside, held = _claim(target, _make_folder, _ASIDE)
     try:
         target.rename(aside / target.name)
-        try:
-            folder.rename(target)
-        except BaseException:
-            (aside / target.name).rename(target)
-            raise
+        folder.rename(target)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        # However it was stopped: what lies aside goes back, and what cannot is left for `sweep`.
+        if not target.exists():
+            with suppress(OSError):
+                (aside / target.name).rename(target)
+        if target.exists():
+            shutil.rmtree(aside, ignore_errors=True)
         os.close(held)
 
 
@@ -157,10 +158,18 @@ def sweep(folder: Path) -> None:
             _remove_abandoned(path)
 
 
+def _is_device(path: Path) -> bool:
+    """Whether the path is of a device (`/dev/stdout`); files in shared memory are files as all others."""
+    return path.is_relative_to("/dev") and not path.is_relative_to("/dev/shm")  # noqa: S108
+
+
 def _make_folder(path: Path) -> int:
     path.mkdir()
     # Elsewhere folders cannot be opened, hence not be held.
-    return os.open(path if os.name == "posix" else os.devnull, os.O_RDONLY)
+    try:
+        return os.open(path if os.name == "posix" else os.devnull, os.O_RDONLY)
+    except FileNotFoundError as error:
+        raise BlockingIOError(errno.EAGAIN, "was removed by a sweep", str(path)) from error
 
 
 def _make_file(path: Path) -> int:
@@ -168,15 +177,24 @@ def _make_file(path: Path) -> int:
 
 
 def _claim(beside: Path, make: Callable[[Path], int], prefix: str = HIDDEN) -> tuple[Path, int]:
-    """A new hidden name beside a path, made by `make`, with the open file that holds it."""
+    """A new hidden name beside a path, made by `make`, with the open file that holds it.
+
+    In the moment before it is held a sweep may take or remove it: then another one.
+    """
     while True:
         # Libraries go by the ending.
         hidden = beside.with_name(f"{prefix}{secrets.token_hex(8)}{beside.suffix[:16]}")
-        held = make(hidden)
-        with suppress(OSError):
+        try:
+            held = make(hidden)
+        except BlockingIOError:
+            continue
+        try:
             _lock(held)
-        # In the moment before it was held a sweep may have removed it.
-        if hidden.exists():
+            mine = True
+        except OSError as error:
+            # No locks here: the name is nobody else's either.
+            mine = not isinstance(error, BlockingIOError)
+        if mine and hidden.exists():
             return hidden, held
         os.close(held)
 

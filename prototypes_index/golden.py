@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from .. import limits
 from ..errors import PrototypeIndexError
@@ -69,14 +70,25 @@ def check_golden(generation: Generation, path: Path) -> None:
         if not fits or any(len(one.vector) != info.dimension for one in entries):
             raise PrototypeIndexError(f"{path}: does not fit the {view} view; {REBUILD}")
         written = np.array([one.vector for one in entries], np.float32)
-        cosines = np.einsum("nd,nd->n", written, generation.index(view).vectors_at(rows))
-        for one, cosine in zip(entries, cosines.tolist(), strict=True):
+        stored = generation.index(view).vectors_at(rows)
+        for one, vector, now in zip(entries, written, stored, strict=True):
             same = _place(generation, view, one.row) == (one.clip, one.label, one.start_s, one.end_s)
-            if not same or not cosine >= 1.0 - _TOLERANCE or not _found(generation, view, one):
+            if (
+                not same
+                or not _is_vector(vector, now)
+                or (vector.any() and not _found(generation, view, one))
+            ):
                 raise PrototypeIndexError(
                     f"{generation.folder / view}: entry {one.row} is not what it was when the prototypes "
                     f"were written; {REBUILD}"
                 )
+
+
+def _is_vector(written: npt.NDArray[np.float32], stored: npt.NDArray[np.float32]) -> bool:
+    """Whether the stored vector is the one that was written; one of zeros has no cosine."""
+    if not written.any():
+        return float(np.linalg.norm(stored)) <= _TOLERANCE
+    return float(written @ stored) >= 1.0 - _TOLERANCE
 
 
 def _found(generation: Generation, view: View, golden: GoldenEntry) -> bool:

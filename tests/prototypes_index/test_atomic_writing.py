@@ -9,7 +9,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -87,6 +89,77 @@ def test_killed_at_any_step_the_old_or_the_new_is_there(tmp_path, ways):
         step += 1
     assert found == sorted(found, reverse=True), "once the new one is in place, it stays"
     assert set(found) == {"old", "new"}
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_interrupted_between_two_renames_the_old_folder_is_there(tmp_path, monkeypatch, step):
+    target, rename, done = bundle(tmp_path / "b", "old"), type(tmp_path).rename, 0
+    monkeypatch.setattr(atomic, "_exchanger", lambda: None)
+
+    def interrupted(path, to):
+        nonlocal done
+        done += 1
+        # Moving back fails too, the second time.
+        if done > step:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(path, to)
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tmp_path), "rename", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            replace_by(target, "new")
+    assert target.exists() == (step == 2)
+    sweep(tmp_path)
+    assert (target / "content").read_text() == "old"
+    assert names(tmp_path) == ["b"]
+
+
+@pytest.mark.parametrize("moment", ["made", "opened"])
+@pytest.mark.parametrize("sweeper", ["holds", "removed"])
+def test_a_sweep_at_the_moment_a_name_is_made_costs_the_writer_nothing(
+    tmp_path, monkeypatch, moment, sweeper
+):
+    """`moment`: when the sweep comes, before or after the writer opens what it made."""
+    flock, opened, swept = fcntl.flock, os.open, []
+
+    def sweep_once(path):
+        if not swept:
+            swept.append(opened(path, os.O_RDONLY))
+            flock(swept[0], fcntl.LOCK_EX)
+            if sweeper == "removed":
+                Path(path).rmdir()
+
+    def late_open(path, *arguments):
+        if moment == "made":
+            sweep_once(path)
+        return opened(path, *arguments)
+
+    def late_flock(handle, how):
+        if moment == "opened":
+            sweep_once(Path(f"/proc/self/fd/{handle}").readlink())
+        flock(handle, how)
+
+    monkeypatch.setattr(os, "open", late_open)
+    monkeypatch.setattr(fcntl, "flock", late_flock)
+    with staged(tmp_path / "b") as folder:
+        assert swept
+        for name in names(tmp_path):
+            if name != folder.name:
+                (tmp_path / name).rmdir()
+        os.close(swept[0])
+        sweep(tmp_path)
+        (folder / "content").write_text("new")
+        put_in_place(folder, tmp_path / "b")
+    assert names(tmp_path) == ["b"]
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no shared memory here")
+def test_a_file_in_shared_memory_is_replaced_as_others_are():
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder, replaced(Path(folder) / "f") as temporary:
+        assert temporary.name.startswith(atomic.HIDDEN)
+        temporary.write_text("x")
 
 
 def test_what_a_living_writer_holds_is_not_swept(tmp_path):

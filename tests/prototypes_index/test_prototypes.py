@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from types import SimpleNamespace
 
 import numpy as np
+import prototype_generations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prototype_generations import CHANNELS, GRID, maps_of, sound, spec_of, write
+from prototype_generations import CHANNELS, FRAMES, GRID, maps_of, sound, spec_of, write
 
 from earmark.errors import PrototypeIndexError
 from earmark.prototypes_index.generation import Generation
+from earmark.prototypes_index.golden import check_golden, golden_entries
 from earmark.prototypes_index.table import ENTRY, TOPS, Clip, open_table, strongest_clips
 from earmark.prototypes_index.views import VIEWS, Grid, dimension, find_places, normalise, views_of
 from earmark.prototypes_index.writer import GenerationWriter
@@ -166,6 +170,33 @@ def test_search_agrees_with_exact_cosines(generation):
         assert [match.cosine for match in matches] == pytest.approx(sorted(best.values())[::-1][:5], abs=1e-5)
         assert len({opened.entry(view, match.entry).clip for match in matches}) == 5
         assert len(opened.search(view, queries, 50)) == 20, "one match a source file"
+
+
+@pytest.mark.parametrize("exact_limit", [100_000, 1])
+def test_golden_entries_may_be_zeros_and_stay_so(tmp_path, monkeypatch, exact_limit):
+    """A silent clip has vectors of zeros, which have no cosine."""
+    noise = prototype_generations.sound
+
+    def silent(number, rows):
+        return maps_of(np.zeros((FRAMES, rows, CHANNELS), np.float32)) if number < 2 else noise(number, rows)
+
+    monkeypatch.setattr(prototype_generations, "sound", silent)
+    generation = Generation.open(
+        tmp_path / "g", spec_of(write(tmp_path / "g", range(20), exact_limit=exact_limit))
+    )
+    golden = json.loads(golden_entries(generation))
+    (tmp_path / "golden.json").write_text(json.dumps(golden))
+    check_golden(generation, tmp_path / "golden.json")
+    for entries in golden.values():
+        assert not any(entries[0]["vector"])
+        assert any(entries[-1]["vector"])
+    for entry in (0, -1):
+        changed = copy.deepcopy(golden)
+        one = changed["time"][entry]
+        one["vector"] = [0.0] * len(one["vector"]) if entry else golden["time"][-1]["vector"]
+        (tmp_path / "golden.json").write_text(json.dumps(changed))
+        with pytest.raises(PrototypeIndexError, match=f"entry {one['row']} is not what it was"):
+            check_golden(generation, tmp_path / "golden.json")
 
 
 def test_extension_equals_rebuild(tmp_path):
