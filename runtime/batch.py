@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 
 # An iterator that does nothing but raise is given up after so many errors in a row.
 _MOST_ERRORS = 1000
+_PACKAGE = __name__.partition(".")[0] + "."
+# Kinds of functions whose frames may wait.
+_WAITING = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,29 +79,73 @@ def explained(
 ) -> Iterator[Result | Failure]:
     """An answer for each sound, in order; `batch_size` of them are opened at a time."""
     drawn = _drawn(sounds)
-    while batch := list(islice(drawn, batch_size)):
-        clocks = [Clock() for _ in batch]
-        items: list[OpenSound | Failure] = []
-        for sound, clock in zip(batch, clocks, strict=True):
-            if isinstance(sound, Failure):
-                items.append(sound)
-                continue
-            try:
-                with clock.stage("read"):
-                    items.append(open_one(sound))
-            except Exception as error:
-                items.append(Failure(name_of(sound), as_earmark_error(error)))
-        ready = hearing.together(items, clocks)
-        for item, clock, heard in zip(items, clocks, ready, strict=True):
-            answer: Result | Failure
-            if isinstance(item, Failure):
-                answer = item
-            else:
-                try:
-                    answer = explain(item, clock, heard)
-                except Exception as error:
-                    answer = Failure(item.name, as_earmark_error(error))
-            yield answer
+    items: list[OpenSound | Failure] = []
+    ready: list[Window | None] = []
+    try:
+        while batch := list(islice(drawn, batch_size)):
+            clocks = [Clock() for _ in batch]
+            items[:] = [_opened(batch.pop(0), clock, open_one) for clock in clocks]
+            ready[:] = hearing.together(items, clocks)
+            for clock in clocks:
+                yield _answer(items.pop(0), clock, ready.pop(0), explain)
+    finally:
+        # The frames of a Failure's traceback refer to this one: no sound stays in it.
+        items.clear()
+        ready.clear()
+
+
+def _opened(sound: Any, clock: Clock, open_one: Callable[[Any], OpenSound]) -> OpenSound | Failure:
+    """The sound, opened, or why it cannot be."""
+    if isinstance(sound, Failure):
+        return sound
+    try:
+        with clock.stage("read"):
+            return open_one(sound)
+    except Exception as error:
+        return _failure(name_of(sound), error)
+    finally:
+        # This frame, too, is referred to by those of the traceback.
+        del sound
+
+
+def _answer(
+    item: OpenSound | Failure,
+    clock: Clock,
+    heard: Window | None,
+    explain: Callable[[OpenSound, Clock, Window | None], Result],
+) -> Result | Failure:
+    """The sound, explained, or why it cannot be."""
+    if isinstance(item, Failure):
+        return item
+    try:
+        return explain(item, clock, heard)
+    except Exception as error:
+        return _failure(item.name, error)
+    finally:
+        # As above.
+        del item, heard
+
+
+def _failure(name: str, raised: Exception) -> Failure:
+    """A Failure that keeps no sound alive: its tracebacks keep their lines, not the variables.
+
+    Generators of others are left alone: one that waits would end.
+    """
+    error = as_earmark_error(raised)
+    one: BaseException | None = error
+    seen: set[BaseException] = set()
+    while one is not None and one not in seen:
+        seen.add(one)
+        # The frames of this file still run and cannot be cleared: the traceback begins behind them.
+        while one.__traceback__ is not None and one.__traceback__.tb_frame.f_code in _RUNNING:
+            one.__traceback__ = one.__traceback__.tb_next
+        for frame, _ in traceback.walk_tb(one.__traceback__):
+            ours = str(frame.f_globals.get("__name__")).startswith(_PACKAGE)
+            if ours or not frame.f_code.co_flags & _WAITING:
+                with suppress(RuntimeError):
+                    frame.clear()
+        one = one.__cause__
+    return Failure(name, error)
 
 
 def _drawn(sounds: Iterator[Any]) -> Iterator[Any]:
@@ -113,10 +163,14 @@ def _drawn(sounds: Iterator[Any]) -> Iterator[Any]:
             text = (str(error).strip().splitlines() or ["no reason given"])[0]
             failed = AudioError(f"the next sound could not be had ({type(error).__name__}: {text})")
             failed.__cause__ = error
-            sound = Failure("the iterator of sounds", failed)
+            sound = _failure("the iterator of sounds", failed)
         else:
             errors = 0
         yield sound
+        del sound
+
+
+_RUNNING = (_opened.__code__, _answer.__code__, _drawn.__code__)
 
 
 def name_of(sound: object) -> str:

@@ -66,7 +66,11 @@ class Hearing:
             # A long sound is not held for its neighbours' sake.
             if isinstance(item, OpenSound) and not item.long and self.window_count(item) == 1:
                 plan = self.plan(item)
-                window = next(iter(item.windows(plan.length, plan.hop)))
+                try:
+                    window = next(iter(item.windows(plan.length, plan.hop)))
+                except Exception:  # noqa: S112
+                    # Resampling may fail: it is tried again alone, and answers for itself.
+                    continue
                 groups.setdefault(window[1].shape[-1], []).append((index, window))
         for members in groups.values():
             clock = Clock()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import traceback
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ from earmark.commands.console import say, tell
 from earmark.errors import OutOfMemoryError, UnexpectedError
 from earmark.evaluation.data.folder import list_sounds
 from earmark.printable import printable
+from earmark.runtime.audio.sound import OpenSound
 from earmark.runtime.batch import Failure
 from earmark.runtime.explainer import SHIPPED
 from earmark.runtime.results import Result
@@ -157,6 +161,63 @@ def test_windows_that_fail_together_are_heard_alone(explainer, monkeypatch):
 
     monkeypatch.setattr(Hearing, "_hear", failing)
     assert all(isinstance(one, Result) for one in explainer.explain_many([(WAVE, RATE)] * 3, methods=[]))
+
+
+def test_a_sound_that_cannot_be_resampled_is_its_own_answer(explainer, monkeypatch):
+    windows = OpenSound.windows
+
+    def failing(self, length, hop):
+        if self.input_samples == len(WAVE) - 1:
+            raise MemoryError("40 GB")
+        return windows(self, length, hop)
+
+    monkeypatch.setattr(OpenSound, "windows", failing)
+    sounds = [(WAVE, RATE), (WAVE[1:], RATE), (WAVE, RATE)]
+    answers = list(explainer.explain_many(sounds, methods=[]))
+    assert [type(one) for one in answers] == [Result, Failure, Result]
+    assert isinstance(answers[1].error, OutOfMemoryError)
+
+
+def test_a_failure_keeps_no_sound_alive_and_ends_no_generator(explainer, monkeypatch):
+    held = []
+
+    class Stored:
+        name = "stored.wav"
+
+        def __init__(self, error):
+            self.error = error
+
+        def seek(self, *_):
+            raise self.error
+
+        read = seek
+
+    def sounds():
+        yield WAVE, RATE
+        try:
+            raise KeyError("kept for later")
+        except KeyError as error:
+            stored = Stored(error)
+        yield stored
+        yield WAVE, RATE
+
+    def failing(self, opened, *_, **__):
+        content = np.zeros(10)
+        held.append(weakref.ref(content))
+        held.append(weakref.ref(opened))
+        raise ZeroDivisionError("here")
+
+    monkeypatch.setattr("earmark.runtime.explainer.Explainer._explain", failing)
+    answers = list(explainer.explain_many(sounds(), methods=[]))
+    assert [type(one.error).__name__ for one in answers] == [
+        "UnexpectedError",
+        "AudioError",
+        "UnexpectedError",
+    ]
+    gc.collect()
+    assert [one() for one in held] == [None] * 4
+    lines = "".join(traceback.format_exception(answers[0].error))
+    assert 'raise ZeroDivisionError("here")' in lines
 
 
 def test_a_command_goes_on_after_whatever_a_path_raises(run, clip, tmp_path, monkeypatch):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import re
 import struct
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ import soundfile
 
 from earmark.errors import AudioError
 from earmark.evaluation.data.folder import load_sound
-from earmark.runtime.audio.containers import mpeg, ogg, survey
+from earmark.runtime.audio.containers import chunks, mpeg, ogg, survey
+from earmark.runtime.audio.containers.bytes import SoundBytes
 from earmark.runtime.audio.decoding import find_source
 from earmark.runtime.audio.sound import OpenSound, open_sound
 
@@ -230,3 +233,62 @@ def test_a_peak_whose_square_overflows_is_told() -> None:
     lines = open_sound(noise(RATE)[:, 0] * 1e30, RATE, RATE).warnings
     assert any("overflow" in line for line in lines)
     assert open_sound(noise(RATE)[:, 0] * 1e6, RATE, RATE).warnings == []
+
+
+def test_pages_that_are_not_good_ask_for_another_file_once(monkeypatch) -> None:
+    whole = written("OGG")
+    read = 0
+    at = SoundBytes.at
+
+    def counted(self: SoundBytes, start: int, count: int) -> bytes:
+        nonlocal read
+        content = at(self, start, count)
+        read += len(content)
+        return content
+
+    monkeypatch.setattr(SoundBytes, "at", counted)
+    content = whole + bytes(2**20) + (b"OggS" + bytes(23)) * 2000
+    parts, _ = survey.survey(SoundBytes(io.BytesIO(content), "many pages"))
+    assert parts[0].views == (((0, len(whole)),),)
+    # Each look anew would read 2 GB.
+    assert read < 200 * 2**20
+
+
+@pytest.mark.timeout(20)
+def test_a_single_mpeg_frame_of_another_kind_before_a_tag_hides_nothing() -> None:
+    whole = written("MP3")
+    # Layer II, 64 kb/s, 16 kHz, mono, silence: mpg123 takes no single frame, which is told.
+    single = b"\xff\xf5\x88\xc0" + bytes(572)
+    for tag in (b"TAG" + bytes(125), b"ID3\x03\0\0\0\0\0\x0a" + bytes(10)):
+        count, (line,) = told(whole + single + tag + whole)
+        assert count == 2 * opened(whole).input_samples
+        assert "cut off or damaged" in line
+
+
+def test_chunks_are_walked_once(monkeypatch) -> None:
+    class Names(frozenset):
+        asked = 0
+
+        def __contains__(self, name: object) -> bool:
+            Names.asked += 1
+            return super().__contains__(name)
+
+    monkeypatch.setattr(chunks, "_KNOWN", Names(chunks._KNOWN))
+    whole = written("WAV")
+    small = whole[:40] + struct.pack("<I", 8000) + whole[44:]
+    assert told(small + (b"LIST" + bytes(4)) * 3000 + b"junk")[0] == 12000 + 12002
+    # Every chunk is the beginning of a walk: 9 million names, each walked anew.
+    assert Names.asked < 20_000
+
+
+def test_frames_are_read_by_many_threads() -> None:
+    heads = [bytes((0xFF, 0xE0 | second % 32, third, 0)) for second in range(32) for third in range(256)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            read = list(pool.map(lambda _: sum(map(mpeg.is_mpeg, heads)), range(8)))
+    finally:
+        sys.setswitchinterval(before)
+    # Versions, layers and checksums of 18, rates of 14, frequencies of 3, of padding and private bits 4.
+    assert read == [3 * 3 * 2 * 14 * 3 * 4] * 8

@@ -79,12 +79,14 @@ def _before_chunks(data: SoundBytes, told: int) -> int:
     """The place where known chunks begin that end with the file, be it of RIFF or AIFF; else the end."""
     start = max(told, data.size - _TAIL)
     tail = data.at(start, data.size - start)
+    # Places of chunks from which the sizes are known not to lead to the end.
+    walked: dict[Literal["little", "big"], set[int]] = {"little": set(), "big": set()}
     for match in _CHUNK.finditer(tail):
         place = match.start()
-        orders: tuple[Literal["little", "big"], ...] = ("little", "big")
-        for order in orders:
+        for order, seen in walked.items():
             at = place
-            while tail[at : at + 4] in _KNOWN and at < len(tail):
+            while at not in seen and tail[at : at + 4] in _KNOWN:
+                seen.add(at)
                 length = int.from_bytes(tail[at + 4 : at + 8], order)
                 at += 8 + length + (length & 1)
             # The last byte of padding may be missing.

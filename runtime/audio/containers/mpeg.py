@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from .bytes import Piece, SoundBytes
 from .parts import MOST_PARTS, Found, Part, after_id3, after_zeros, next_file
@@ -80,18 +81,8 @@ def begins_mpeg(data: SoundBytes, place: int) -> bool:
     return True
 
 
-_known: dict[bytes, _Frame | None] = {}
-
-
+@lru_cache(maxsize=4096)
 def _frame(head: bytes) -> _Frame | None:
-    if head in _known:
-        return _known[head]
-    if len(_known) > 4096:
-        _known.clear()
-    return _known.setdefault(head, _read_header(head))
-
-
-def _read_header(head: bytes) -> _Frame | None:
     if len(head) < 4 or head[0] != 0xFF or head[1] < 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
@@ -175,11 +166,16 @@ def _passed(data: SoundBytes, begin: int, first: int) -> int:
 
 
 def _goes_on(data: SoundBytes, place: int, frame: _Frame, before: _Frame) -> bool:
-    """Whether the frame fits the one before it, or the one behind it: else it is none."""
-    if frame.kind == before.kind or place + frame.length >= data.size:
-        return frame.kind == before.kind or place + frame.length == data.size
-    second = _frame(data.at(place + frame.length, 4))
-    return second is not None and second.kind == frame.kind
+    """Whether the frame fits the one before it, or what is behind it: else it is none."""
+    end = place + frame.length
+    return frame.kind == before.kind or _fits(frame, data.at(end, 4), last=end == data.size)
+
+
+def _fits(frame: _Frame, following: bytes, *, last: bool) -> bool:
+    """Whether a frame that agrees follows, or a tag, or nothing because the frame is the file's last."""
+    second = _frame(following)
+    agrees = second is not None and second.kind == frame.kind
+    return agrees or last or following[:3] in {b"ID3", b"TAG", b"APE"}
 
 
 def _behind(data: SoundBytes, place: int) -> int:
@@ -239,10 +235,7 @@ class _Search:
                 following = block[end : end + 4]
                 if len(following) < 4:
                     following = self._data.at(place + end, 4)
-                second = _frame(following)
-                if second is not None and second.kind == frame.kind:
-                    return place + at
-                if place + end == self._data.size or following[:3] in {b"ID3", b"TAG", b"APE"}:
+                if _fits(frame, following, last=place + end == self._data.size):
                     return place + at
         return None
 

@@ -46,11 +46,15 @@ def ogg(data: SoundBytes, start: int) -> Found:
     links = [_Link(start, start)]
     group_end = start
     stop = data.size
+    # Where a look found no other file: pages that are not good do not move the place.
+    looked = start
     for place, page, good in islice(_pages(data, start), _MOST_PAGES):
         link = links[-1]
-        if place > link.end and _other_file(data, link.end):
-            stop = link.end
-            break
+        if place > link.end != looked:
+            if _other_file(data, link.end):
+                stop = link.end
+                break
+            looked = link.end
         # First pages of streams that run side by side stand together.
         if page[5] & 2 and good:
             if place != group_end and len(links) == MOST_PARTS:
