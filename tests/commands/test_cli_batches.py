@@ -215,7 +215,7 @@ def test_a_failure_keeps_no_sound_alive_and_ends_no_generator(explainer, monkeyp
         "UnexpectedError",
     ]
     gc.collect()
-    assert [one() for one in held] == [None] * 4
+    assert [one() is None for one in held] == [True] * 4
     lines = "".join(traceback.format_exception(answers[0].error))
     assert 'raise ZeroDivisionError("here")' in lines
 
