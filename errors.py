@@ -13,6 +13,11 @@ from .printable import printable
 _HEAD, _TAIL = 900, 300
 
 
+def _one_line(text: str) -> str:
+    text = printable(text)
+    return text if len(text) <= _HEAD + _TAIL else f"{text[:_HEAD]} [...] {text[-_TAIL:]}"
+
+
 class EarmarkError(Exception):
     """Base of every error that earmark raises on purpose.
 
@@ -20,8 +25,7 @@ class EarmarkError(Exception):
     """
 
     def __str__(self) -> str:
-        text = printable(super().__str__())
-        return text if len(text) <= _HEAD + _TAIL else f"{text[:_HEAD]} [...] {text[-_TAIL:]}"
+        return _one_line(super().__str__())
 
 
 class AudioError(EarmarkError, ValueError):
@@ -47,7 +51,8 @@ class WriteError(EarmarkError, OSError):
     """
 
     def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
+        # An OSError's own text would be its `strerror` and `filename`.
+        return _one_line(str(self.args[0]) if self.args else "")
 
 
 class LabelError(EarmarkError, LookupError):

@@ -24,7 +24,7 @@ _OF_LISTS = ("projected", "lists", "probes", "candidates")
 
 
 class GenerationSpec(Protocol):
-    """What the manifest says of the generation (`runtime.manifest.PrototypesSpec`)."""
+    """What the manifest says of the generation (`runtime.bundle.manifest.PrototypesSpec`)."""
 
     @property
     def views(self) -> Sequence[View]:

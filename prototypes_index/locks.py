@@ -103,12 +103,16 @@ def _try_owner(path: Path) -> tuple[Release | None, str]:
             )
         # Renamed, so that of several that find it stale one alone goes on.
         aside = path.with_name(f"{path.name}.{mine['token']}")
+        freed = False
         with suppress(OSError):
             path.rename(aside)
-            if _owner(aside) == owner:
+            freed = _owner(aside) == owner
+            if freed:
                 aside.unlink()
-                return _try_owner(path)
-            aside.rename(path)
+            else:
+                aside.rename(path)
+        if freed:
+            return _try_owner(path)
         return None, "another process is writing to it; try again when it has finished"
 
     def release() -> None:

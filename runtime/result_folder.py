@@ -140,13 +140,18 @@ def _move(folder: Path, target: Path) -> None:
     """Move the files of a result into `target` one by one, those of an earlier result away."""
     new = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     own, _ = _contents(target)
-    if not is_result(target):
-        for name in new:
-            if os.path.lexists(target / name):
-                raise WriteError(
-                    f"{target / name}: is there already and was not written by earmark; move it away or "
-                    "choose another folder"
-                )
+    earlier = is_result(target)
+    for name in new:
+        path, parent = target / name, (target / name).parent
+        blocked = path if path.is_dir() or (not earlier and os.path.lexists(path)) else None
+        if parent != target and os.path.lexists(parent) and (parent.is_symlink() or not parent.is_dir()):
+            blocked = parent
+        if blocked:
+            raise WriteError(
+                f"{blocked}: is there already and was not written by earmark; move it away or choose "
+                "another folder"
+            )
+    if not earlier:
         own = []
     with naming(target):
         unfinished = folder / f"{HIDDEN}unfinished"
@@ -159,5 +164,7 @@ def _move(folder: Path, target: Path) -> None:
             (target / name).parent.mkdir(exist_ok=True)
             (folder / name).replace(target / name)
         for name in _own_folders():
-            if (target / name).is_dir() and not any((target / name).iterdir()):
-                (target / name).rmdir()
+            # One that holds files of others stays.
+            if not (target / name).is_symlink():
+                with suppress(OSError):
+                    (target / name).rmdir()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
+import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Self
 
 from ...errors import DeviceError
@@ -16,6 +20,15 @@ from .onnx_runtime import CPU, import_onnxruntime
 DEVICE_PATTERN = re.compile(r"auto|cpu|cuda(:\d+)?|tensorrt")
 
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
+
+# Held while stdout, which all threads share, leads elsewhere; a fork waits for its end.
+_REDIRECTING = threading.RLock()
+if sys.platform != "win32":
+    os.register_at_fork(
+        before=_REDIRECTING.acquire,
+        after_in_parent=_REDIRECTING.release,
+        after_in_child=_REDIRECTING.release,
+    )
 
 # An execution provider: its name, or its name and its options.
 Provider = str | tuple[str, Mapping[str, Any]]
@@ -171,8 +184,13 @@ def _defaults(provider: str, device: Device) -> dict[str, Any]:
     return {}
 
 
+@cache
 def _preload(onnxruntime: Any) -> None:
     """Load CUDA's libraries from the pip packages, where this build knows how; it prints what it lacks."""
     if hasattr(onnxruntime, "preload_dlls"):
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
+        with (
+            _REDIRECTING,
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.suppress(Exception),
+        ):
             onnxruntime.preload_dlls()

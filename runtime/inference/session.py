@@ -88,13 +88,13 @@ class Sessions:
     def __init__(self, bundle: Bundle, request: DeviceRequest) -> None:
         """Choose what runs the bundle's graphs. Raises DeviceError where it is not there."""
         self._bundle, self.request = bundle, request
+        self.warnings: list[str] = []
         self._reset()
         self._device = request.choose()
 
     def _reset(self) -> None:
         self._lock = threading.RLock()
         self._open: dict[Path, Any] = {}
-        self.warnings: list[str] = []
         # Last, so that no thread of a forked child takes the parent's lock or sessions for its own.
         self._pid = os.getpid()
 
@@ -176,7 +176,7 @@ class Sessions:
                 f"{device.name}: onnxruntime did not activate {', '.join(absent)} (missing libraries or "
                 "driver); see earmark doctor, or choose --device cpu"
             )
-        self.warnings.append(f"{device.name} is not usable here: onnxruntime runs on the CPU instead")
+        self._warn(f"{device.name} is not usable here: onnxruntime runs on the CPU instead")
         self._device = Device("cpu", (CPU,), (CPU,))
         return self._session(path, self._device)
 
@@ -214,9 +214,12 @@ class Sessions:
             for node in part.get_nodes()
         }
         if fallen:
-            self.warnings.append(
-                f"{path.name}: on the CPU instead of {device.name}: {', '.join(sorted(fallen))}"
-            )
+            self._warn(f"{path.name}: on the CPU instead of {device.name}: {', '.join(sorted(fallen))}")
+
+    def _warn(self, line: str) -> None:
+        """Keep a warning; a session that is made again gives the same ones."""
+        if line not in self.warnings:
+            self.warnings.append(line)
 
 
 def _line(error: Exception) -> str:

@@ -194,6 +194,17 @@ def test_an_error_leaves_the_old_file_and_names_it(tmp_path, monkeypatch):
     assert names(tmp_path) == ["bundle.json"]
 
 
+def test_the_line_of_a_failed_write_is_printable_and_short(tmp_path):
+    path = tmp_path / "no\n\x1b[2J" / ("x" * 2000)
+    with pytest.raises(WriteError) as caught:
+        write_whole(path, "x")
+    line = str(caught.value)
+    assert "no\\n\\x1b[2J" in line
+    assert line.isprintable()
+    assert len(line) <= 1210
+    assert caught.value.filename == str(path)
+
+
 def test_modes_follow_the_umask(tmp_path):
     before = os.umask(0o027)
     try:
@@ -266,6 +277,21 @@ def test_without_flock_the_lock_of_a_killed_process_is_taken_over(tmp_path, monk
         with locked(tmp_path / ".lock"):
             pass
     assert names(tmp_path) == [".lock"]
+
+
+def test_without_flock_a_lock_that_cannot_be_written_is_not_busy(tmp_path, monkeypatch):
+    owner, opened = leave_an_owner(tmp_path), Path.open
+
+    def full(path, mode="r", **options):
+        if mode == "x" and not path.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return opened(path, mode, **options)
+
+    monkeypatch.setattr(fcntl, "flock", no_flock(errno.ENOSYS))
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OSError, match="No space left"), locked(tmp_path / ".lock"):
+        pass
+    assert not owner.exists()
 
 
 def test_without_flock_what_nobody_can_know_is_said_with_the_cure(tmp_path, monkeypatch):

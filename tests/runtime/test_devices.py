@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import sys
+import threading
+import time
 
 import numpy as np
 import pytest
 from runtime_sounds import RATE, tone
 
 import earmark
+from earmark.runtime.inference import devices
 
 CPU, AZURE, OPENVINO = "CPUExecutionProvider", "AzureExecutionProvider", "OpenVINOExecutionProvider"
 
@@ -38,6 +43,57 @@ def test_what_falls_to_the_cpu_is_said(tiny_bundle, available):
     result = explainer.explain(tone(), RATE, methods=[])
     assert result.device == explainer.device == f"{AZURE}, {CPU}"
     assert any(f"on the CPU instead of {AZURE}" in warning for warning in result.warnings)
+
+
+def test_what_falls_to_the_cpu_is_said_once_and_survives_a_fork(tiny_bundle, available):
+    if AZURE not in available or not hasattr(os, "fork"):
+        pytest.skip("needs fork and a provider that runs nothing")
+    with earmark.load(tiny_bundle, providers=[AZURE, CPU]) as explainer:
+        first = explainer.explain(tone(), RATE, methods=[]).warnings
+        explainer.close()
+        assert explainer.explain(tone(), RATE, methods=[]).warnings == first
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(explainer.explain(tone(), RATE, methods=[]).warnings != first)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+class Printing:
+    """An onnxruntime that prints while it loads CUDA's libraries."""
+
+    def __init__(self):
+        self.loading = threading.Event()
+
+    def get_available_providers(self):
+        return ["CUDAExecutionProvider", CPU]
+
+    def preload_dlls(self):
+        sys.stdout.write("Failed to load libcudnn.so\n")
+        self.loading.set()
+        time.sleep(0.1)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_stdout_is_back_after_cuda_was_loaded_in_threads_and_in_a_fork(monkeypatch, capsys):
+    before, onnxruntime = sys.stdout, Printing()
+    monkeypatch.setattr(devices, "import_onnxruntime", lambda: onnxruntime)
+    request = devices.DeviceRequest.of("cuda")
+    threads = [threading.Thread(target=request.choose) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    onnxruntime.loading.wait(10)
+    if hasattr(os, "fork"):
+        child = os.fork()
+        if child == 0:
+            os._exit(sys.stdout is not before)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    for thread in threads:
+        thread.join(10)
+    assert sys.stdout is before
+    assert capsys.readouterr().out == ""
 
 
 def test_a_provider_that_is_not_there_is_an_error(tiny_bundle, available, monkeypatch):

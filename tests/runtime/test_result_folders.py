@@ -70,6 +70,36 @@ def test_a_file_of_others_with_a_name_of_ours_is_not_overwritten(masked, tmp_pat
     assert (tmp_path / name).read_text() == '{"whose": "mine"}'
 
 
+@pytest.mark.parametrize("blocked", ["kept.wav", "prototypes", "link"])
+def test_what_blocks_a_file_is_refused_before_anything_is_replaced(bare, tmp_path, blocked):
+    """A folder with the name of a file, a file or a link in the place of a folder."""
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    bare.save(out)
+    (out / "notes.txt").write_text("mine")
+    elsewhere.mkdir()
+    if blocked == "kept.wav":
+        (out / blocked).mkdir()
+    elif blocked == "prototypes":
+        (out / blocked).write_text("mine")
+    else:
+        (out / "prototypes").symlink_to(elsewhere)
+    before, result = names(out), record(out)
+    with (
+        earmark.load(SHIPPED, device="cpu") as explainer,
+        pytest.raises(WriteError, match="is there already and was not written by earmark"),
+    ):
+        explainer.explain(tone(), RATE).save(out)
+    assert (names(out), record(out), names(elsewhere)) == (before, result, [])
+
+
+def test_a_link_in_the_place_of_an_own_folder_stays(bare, tmp_path):
+    bare.save(tmp_path / "out")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "prototypes").symlink_to(tmp_path / "elsewhere")
+    bare.save(tmp_path / "out")
+    assert names(tmp_path) == ["elsewhere", "out", "out/prototypes", "out/result.json"]
+
+
 def test_stopped_between_files_the_record_says_so_and_the_next_goes_on(masked, bare, tmp_path, monkeypatch):
     """Files of others are there, hence ours are replaced one by one."""
     (tmp_path / "notes.txt").write_text("mine")
