@@ -169,7 +169,7 @@ def test_memory_does_not_grow_with_the_sound(tiny_bundle, tmp_path):
         said = run_python(
             f"""
             import resource, earmark
-            from earmark.runtime import sound
+            from earmark.runtime.audio import sound
             sound.MEMORY_VALUES = 2_000_000
             result = earmark.load({str(tiny_bundle)!r}, "cpu").explain({str(path)!r})
             result.save({str(tmp_path / "out")!r})

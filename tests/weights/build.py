@@ -3,10 +3,10 @@
     stranger_classifier.safetensors             of tests/stranger_model.py, taught high, low and noise
     stranger_decoder/decoder.{json,safetensors} a decoder for any class over it, as `train lmac` leaves it
 
-Tests that need a model that has learnt something take these, as what a float32 training learns differs
-between processors. They are trained in float64 and rounded after every step: any processor arrives at the
-same bytes (test_decoders.py compares them). About a minute on one core. Run it where the recipe changes
-on purpose, and commit what it wrote.
+Tests that need a model that has learnt something take these, as what a training learns differs between
+processors: trained again elsewhere, they serve the same tests with other numbers (seen between AVX-512 and
+plain kernels, though trained in float64). About a minute on one core. Run it where the recipe changes on
+purpose, and commit what it wrote.
 """
 
 from __future__ import annotations
