@@ -16,7 +16,8 @@ import numpy as np
 from .. import limits
 from ..errors import AudioError, BundleError
 from .arrays import FloatArray
-from .bundle.manifest import Manifest, StageSpec
+from .bundle.files import MANIFEST
+from .bundle.manifest import StageSpec
 from .bundle.npz import read_arrays
 from .bundle.open import Bundle
 from .explainer import Explainer, engine_of
@@ -128,10 +129,10 @@ def _recompute(
     forward = chain.forward(arrays["waveform"])
 
     def check(name: str, made: FloatArray, expected: FloatArray, precision: str, output: str) -> Check:
-        limit = _limit(manifest, precision, output, expected)
+        limit = _limit(bundle, precision, output, expected)
         return Check(f"{name}_{index}", forward.waveforms.shape[-1], _difference(made, expected), limit)
 
-    _check_frames(manifest, forward.taps, forward.waveforms.shape[-1])
+    _check_frames(bundle, forward.taps, forward.waveforms.shape[-1])
     yield check("logits", forward.logits, arrays["logits"], "fp32", "logits")
     stages: dict[str, StageSpec] = {stage.name: stage for stage in manifest.stages}
     for method in all_methods():
@@ -159,23 +160,24 @@ def _difference(made: FloatArray, expected: FloatArray) -> float:
     return float(np.abs(made - expected).max())
 
 
-def _limit(manifest: Manifest, precision: str, output: str, expected: FloatArray) -> float:
+def _limit(bundle: Bundle, precision: str, output: str, expected: FloatArray) -> float:
     """What the manifest says that an output may differ by. Raises BundleError for what is no rounding."""
-    measured = manifest.parity.get(precision, {}).get(output)
+    measured = bundle.manifest.parity.get(precision, {}).get(output)
     limit = measured.get("limit") if isinstance(measured, dict) else None
     if not isinstance(limit, (int, float)):
         return _LIMIT
     most = _LARGEST[precision] * max(1.0, float(np.abs(expected).max(initial=0.0)))
     if not 0.0 <= limit <= most:
         raise BundleError(
-            f"{manifest.name}: its manifest lets {output} differ by {limit:g}, more than rounding does "
+            f"{bundle.path / MANIFEST}: lets {output} differ by {limit:g}, more than rounding does "
             f"({most:g}); export the bundle again"
         )
     return float(limit)
 
 
-def _check_frames(manifest: Manifest, taps: Mapping[str, FloatArray], samples: int) -> None:
+def _check_frames(bundle: Bundle, taps: Mapping[str, FloatArray], samples: int) -> None:
     """Raise BundleError where the frames of the feature map do not cover the sound."""
+    manifest = bundle.manifest
     spec = manifest.feature_map
     if spec is None or spec.tap not in taps:
         return
@@ -183,8 +185,8 @@ def _check_frames(manifest: Manifest, taps: Mapping[str, FloatArray], samples: i
     # A few frames may lie beyond either end, or be lost to kernels.
     if abs(covered - seconds) > 0.5 * seconds + 4 * spec.frame_seconds:
         raise BundleError(
-            f"{manifest.name}: frames of {spec.frame_seconds:g} s make {covered:.3g} s of a sound of "
-            f"{seconds:.3g} s; export the bundle again"
+            f"{bundle.path / MANIFEST}: frames of {spec.frame_seconds:g} s make {covered:.3g} s of a sound "
+            f"of {seconds:.3g} s; export the bundle again"
         )
 
 

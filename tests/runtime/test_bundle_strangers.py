@@ -8,6 +8,7 @@ import socket
 import time
 
 import numpy as np
+import onnx
 import pytest
 import strange_bundle
 from changed_bundle import refused, rewrite, sign
@@ -213,6 +214,21 @@ def test_a_mask_outside_0_and_1_is_an_error(bundle, value):
 def test_what_rounding_leaves_beyond_1_is_clipped(bundle):
     edit_graph(bundle, "decoder.onnx", constant("mask", 1.00005))
     assert np.array_equal(np.unique(explain(bundle, methods=["mask"]).mask.values), [1.0])
+
+
+def test_a_mask_of_other_frames_is_refused_by_verify_too(bundle):
+    def cut(model):
+        last = next(node for node in model.graph.node if "mask" in node.output)
+        last.output[list(last.output).index("mask")] = "whole"
+        cuts = [
+            onnx.numpy_helper.from_array(np.array([value], np.int64), name)
+            for name, value in (("starts", 0), ("ends", 3), ("axes", 1))
+        ]
+        model.graph.initializer.extend(cuts)
+        model.graph.node.append(onnx.helper.make_node("Slice", ["whole", "starts", "ends", "axes"], ["mask"]))
+
+    edit_graph(bundle, "decoder.onnx", cut)
+    refused(bundle, "decoder.onnx", at=lambda path: verify(path, "cpu"))
 
 
 def test_channels_that_do_not_add_up_differ(bundle):

@@ -109,7 +109,7 @@ def test_a_limit_that_is_no_rounding(bundle, limit):
     arrays = {name: 0 * array if "logits" in name else array for name, array in golden(bundle).items()}
     np.savez_compressed(bundle / "golden.npz", **arrays)
     sign(bundle, "golden.npz")
-    damaged(bundle, "logits", "rounding")
+    damaged(bundle, "bundle.json", "logits", "rounding")
 
 
 @pytest.mark.parametrize(

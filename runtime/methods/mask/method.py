@@ -99,6 +99,11 @@ class Mask(Method):
 
         mask = run("decoder", forward.feeds(stages["decoder"]), ["mask"])["mask"]
         spectrum = as_complex(forward.stft)
+        if mask.shape != spectrum.shape:
+            raise BundleError(
+                f"{stages['decoder'].file}: its mask is {list(mask.shape)}, the spectrogram "
+                f"{list(spectrum.shape)}; export the bundle again"
+            )
         gains = gain(mask, np.abs(spectrum))
         kept = inverse(spectrum * gains, forward.analysis, forward.waveforms.shape[1])
         return {"mask": mask, "kept": kept}
