@@ -231,6 +231,17 @@ def test_a_mask_of_other_frames_is_refused_by_verify_too(bundle):
     refused(bundle, "decoder.onnx", at=lambda path: verify(path, "cpu"))
 
 
+def test_a_head_whose_contributions_overflow_is_refused(bundle):
+    def enlarge(model):
+        for tensor in model.graph.initializer:
+            if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == 2:
+                large = np.full(tuple(tensor.dims), 3e38, np.float32)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(large, tensor.name))
+
+    edit_graph(bundle, EMBEDDINGS, enlarge)
+    refused(bundle, "embeddings.onnx", "not finite", at=explain)
+
+
 def test_channels_that_do_not_add_up_differ(bundle):
     edit_graph(bundle, EMBEDDINGS, constant("bias", 3.0))
     failed = [check.output for check in verify(bundle, "cpu")[1] if not check.passed]

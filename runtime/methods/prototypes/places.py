@@ -131,12 +131,23 @@ class WindowPlaces:
         grid: Grid,
         span: tuple[float, float],
     ) -> None:
-        """attention: [T, F], the cells' weights where there are any."""
+        """attention: [T, F], the cells' weights where there are any.
+
+        Raises PrototypeIndexError where the head's weights are so large that a cell's contribution overflows.
+        """
         self.peaks, self.account, self.span = peaks, account, span
         self._maps, self._grid = maps, grid
-        self._evidence: FloatArray = maps["square"] @ account.slope
-        if attention is not None:
-            self._evidence = self._evidence * attention[: len(self._evidence)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._evidence: FloatArray = maps["square"] @ account.slope
+            if attention is not None:
+                self._evidence = self._evidence * attention[: len(self._evidence)]
+            # Sums and differences of it are taken as well.
+            bounded = np.isfinite(np.abs(self._evidence).sum())
+        if not bounded:
+            raise PrototypeIndexError(
+                "embeddings.onnx: what cells of the feature map contribute is not finite; export the bundle "
+                "again"
+            )
 
     @lazy_property
     def _sustained(self) -> FloatArray:
