@@ -22,6 +22,20 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else _shown(one) for one in text)
 
 
+def first_line(error: BaseException, most: int = 200) -> str:
+    """What another library's error says, for a message of one line.
+
+    Args:
+        error: The error; one without a text is told by the name of its class.
+        most: Characters kept, 1 or more.
+
+    Returns:
+        The first line of its text, without surrounding space.
+
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]
+
+
 def _shown(one: str) -> str:
     if one in _JOINERS or unicodedata.category(one) not in _ESCAPED:
         return one

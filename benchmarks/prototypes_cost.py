@@ -26,7 +26,7 @@ from earmark.evaluation.data.folder import load_sound
 from earmark.export.prototypes.generation_folder import GenerationFolder
 from earmark.export.prototypes.generation_writer import Graph, open_writer
 from earmark.prototypes_index.generation import Generation
-from earmark.prototypes_index.table import Clip
+from earmark.prototypes_index.table import IndexedClip
 from earmark.prototypes_index.views import Places, View
 from earmark.runtime.explainer import Explainer, engine_of
 from earmark.runtime.methods.prototypes.generation import open_generation
@@ -87,7 +87,7 @@ def multiply(bundle: Path, entries: int, seed: int = 0) -> None:
             try:
                 for number in range(-(-entries // PER_CLIP)):
                     name = f"{number:064x}"
-                    clip = Clip(name, f"{number}.wav", old.info.labels[0], 0.0, 1.0, name, name)
+                    clip = IndexedClip(name, f"{number}.wav", old.info.labels[0], 0.0, 1.0, name, name)
                     writer.add(clip, {view: places(old, view, random) for view in old.views})
                 info = writer.finish()
             finally:

@@ -40,7 +40,7 @@ from earmark.export.prototypes.clip_listener import ClipListener
 from earmark.prototypes_index.generation import Generation
 from earmark.prototypes_index.index_build import exact_tenth, recall
 from earmark.prototypes_index.info import read_info
-from earmark.prototypes_index.table import Clip
+from earmark.prototypes_index.table import IndexedClip
 from earmark.prototypes_index.views import VIEWS, Grid, Places, View, find_places, normalise
 from earmark.prototypes_index.writer import GenerationWriter
 from earmark.runtime.opening import open_bundle
@@ -172,7 +172,7 @@ def build(options: argparse.Namespace) -> dict[str, Any]:
             vectors += share * (base[random.integers(0, len(base), PER_CLIP)] - vectors)
             scores = random.random(channels, dtype=np.float32)
             name = str(number)
-            clip = Clip(name, name, "a", 0.0, 1.0, name, name)
+            clip = IndexedClip(name, name, "a", 0.0, 1.0, name, name)
             writer.add(clip, {view: Places(cells, of_channel, scores, vectors)})
     with _measured(spent, "finish"):
         writer.finish()

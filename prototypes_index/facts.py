@@ -6,7 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from .. import limits
+
+
+class SchemaVersion(msgspec.Struct):
+    """Enough of a document to know whether the rest of it can be understood."""
+
+    schema_version: int
 
 
 def check_facts(facts: Mapping[str, Any]) -> None:

@@ -8,7 +8,6 @@ A writer may add files for people, such as a card
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,9 +19,10 @@ import numpy.typing as npt
 
 from .. import limits
 from ..errors import PrototypeIndexError
+from .hashing import sha256_of
 from .index import PROJECTION, VECTORS, ViewIndex
 from .info import INFO, GenerationInfo, GenerationSpec, check_agreement, read_info
-from .table import CLIP, ENTRY, REBUILD, ROW, SCORE, TOP, Clip, Entry, Table, open_table, regular
+from .table import CLIP, ENTRY, REBUILD, ROW, SCORE, TOP, Entry, IndexedClip, Table, open_table, regular
 from .views import FloatArray, View, normalise
 
 # What an entry is: one of the prototypes of a channel (the explanation proper), or a place in a clip
@@ -38,7 +38,7 @@ REMOVED = "removed.npy"
 _MOST_CLIPS_READ = 4096
 
 
-class Door(Protocol):
+class FileAccess(Protocol):
     """Says where the files of a generation lie; PrototypeIndexError for what must not be opened."""
 
     def where(self, name: str) -> Path:
@@ -82,7 +82,7 @@ class Generation:
         tables: Mapping[str, Table],
         lines: mmap.mmap,
         alive: npt.NDArray[np.bool_],
-        door: Door,
+        door: FileAccess,
     ) -> None:
         """Use `Generation.open`."""
         self.folder = folder
@@ -93,7 +93,7 @@ class Generation:
         self._lines = lines
         # Which clips are not removed.
         self.alive = alive
-        self._clips_read: dict[int, Clip] = {}
+        self._clips_read: dict[int, IndexedClip] = {}
         self._prototypes: dict[View, tuple[npt.NDArray[np.int64], FloatArray]] = {}
 
     @classmethod
@@ -104,7 +104,7 @@ class Generation:
         *,
         embeddings_sha256: str | None = None,
         model_sha256: str | None = None,
-        door: Door | None = None,
+        door: FileAccess | None = None,
     ) -> Generation:
         """Open the generation in `folder` after checking everything in it against `spec`.
 
@@ -171,14 +171,14 @@ class Generation:
         """The graph that gives the views' vectors, as it was when the generation was opened."""
         return self._door.where(EMBEDDINGS)
 
-    def sound(self, clip: Clip) -> Path | None:
+    def sound(self, clip: IndexedClip) -> Path | None:
         """Where the clip's sound lies; None where the generation has none.
 
         Raises PrototypeIndexError for a file that must not be opened.
         """
         return None if clip.audio is None else self._door.where(f"{AUDIO}/{clip.audio}")
 
-    def sound_file(self, clip: Clip) -> Path | None:
+    def sound_file(self, clip: IndexedClip) -> Path | None:
         """The same of a file that is there. Raises PrototypeIndexError where it is not, or not a sound's."""
         return None if clip.audio is None else self.file(f"{AUDIO}/{clip.audio}")
 
@@ -241,7 +241,7 @@ class Generation:
                 return entry
         raise PrototypeIndexError(f"{self.folder / view}.entries.npy: row {row} is damaged; {REBUILD}")
 
-    def clip(self, row: int) -> Clip:
+    def clip(self, row: int) -> IndexedClip:
         """One row of the clips table, read from its line."""
         held = self._clips_read.get(row)
         if held is None:
@@ -250,16 +250,16 @@ class Generation:
                 self._clips_read[row] = held
         return held
 
-    def read_clip(self, row: int) -> Clip:
+    def read_clip(self, row: int) -> IndexedClip:
         """The same, not kept."""
         where = self.folder / CLIP_LINES
         if 0 <= row < self.info.clips:
             start, length = int(self.clips[row]["position"]), int(self.clips[row]["length"])
             if 0 <= start <= start + length <= len(self._lines) and length <= limits.LINE_BYTES:
-                return Clip.from_line(self._lines[start : start + length], where)
+                return IndexedClip.from_line(self._lines[start : start + length], where)
         raise PrototypeIndexError(f"{where}: row {row} is damaged; {REBUILD}")
 
-    def all_clips(self) -> Iterator[Clip]:
+    def all_clips(self) -> Iterator[IndexedClip]:
         """Every clip that is not removed, in order."""
         return (self.clip(row) for row in np.flatnonzero(self.alive).tolist())
 
@@ -314,8 +314,7 @@ class Generation:
 
 def _hash(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise PrototypeIndexError(f"{path}: cannot be read ({error.strerror}); {REBUILD}") from error
 
@@ -332,7 +331,7 @@ def _check_tops(tops: Table, clips: int, entries: int, path: Path) -> None:
         raise PrototypeIndexError(f"{path}: damaged; {REBUILD}")
 
 
-def _alive(door: Door, info: GenerationInfo) -> npt.NDArray[np.bool_]:
+def _alive(door: FileAccess, info: GenerationInfo) -> npt.NDArray[np.bool_]:
     """Which rows of the clips table are not removed."""
     alive = np.ones(info.clips, dtype=np.bool_)
     if info.removed:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import PrototypeIndexError
+from ..printable import first_line
 from .faiss_files import IndexInfo, check_file
 from .table import REBUILD, Table, open_table
 from .views import FloatArray, normalise
@@ -160,8 +161,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
-
-
-def first_line(error: Exception) -> str:
-    """What faiss said, on one line."""
-    return str(error).strip().partition("\n")[0]

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import PrototypeIndexError
+from ..printable import first_line
 from .faiss_files import IndexInfo, check_file
-from .index import PROJECTION, STORED, UNIT, VECTORS, ViewIndex, beside, first_line, one_thread
+from .index import PROJECTION, STORED, UNIT, VECTORS, ViewIndex, beside, one_thread
 from .table import SCORE, write_table
 from .views import FloatArray, normalise
 

@@ -11,7 +11,7 @@ import msgspec
 
 from .. import limits
 from ..errors import PrototypeIndexError
-from .facts import check_facts
+from .facts import SchemaVersion, check_facts
 from .faiss_files import Count, IndexInfo
 from .table import REBUILD, TOPS, read_small
 from .views import VIEWS, View, dimension
@@ -76,18 +76,12 @@ class GenerationInfo:
     prototypes: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-class _Version(msgspec.Struct):
-    """Enough of the file to know whether the rest can be understood."""
-
-    schema_version: int
-
-
 def read_info(folder: Path) -> GenerationInfo:
     """Read `index_info.json`; raises PrototypeIndexError where it is missing, damaged or newer."""
     path = folder / INFO
     text = read_small(path, limits.INFO_BYTES)
     try:
-        version = msgspec.json.decode(text, type=_Version).schema_version
+        version = msgspec.json.decode(text, type=SchemaVersion).schema_version
         if version > INFO_VERSION:
             raise PrototypeIndexError(
                 f"{path}: schema {version} is newer than this earmark reads ({INFO_VERSION}); update earmark"

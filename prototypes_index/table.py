@@ -88,7 +88,7 @@ _Gain = Annotated[float, msgspec.Meta(gt=0.0, le=2.0**128)]
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class IndexedClip:
     """One window of one source file.
 
     id: unique in the generation; source: path relative to the data folder, forward slashes
@@ -115,7 +115,7 @@ class Clip:
         """All its labels."""
         return (self.label, *self.also)
 
-    def with_labels(self, labels: Iterable[str]) -> Clip:
+    def with_labels(self, labels: Iterable[str]) -> IndexedClip:
         """The same clip with these labels beside its own."""
         return replace(self, also=tuple(dict.fromkeys((*self.labels, *labels)))[1:])
 
@@ -129,7 +129,7 @@ class Clip:
         return json.dumps(fields, ensure_ascii=False, sort_keys=True).encode() + b"\n"
 
     @classmethod
-    def from_line(cls, line: bytes, where: Path) -> Clip:
+    def from_line(cls, line: bytes, where: Path) -> IndexedClip:
         """Read a line of clips.jsonl; raises PrototypeIndexError naming `where` on damage."""
         try:
             clip = msgspec.json.decode(line, type=cls)

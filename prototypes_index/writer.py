@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from .generation import (
     EMBEDDINGS,
     Generation,
 )
+from .hashing import sha256_of
 from .index_build import EXACT_LIMIT, build_index
 from .info import CONTRAST, INFO, GenerationInfo, info_document
 from .table import (
@@ -33,7 +33,7 @@ from .table import (
     SCORE,
     TOP,
     TOPS,
-    Clip,
+    IndexedClip,
     Table,
     TableWriter,
     count_prototypes,
@@ -83,7 +83,7 @@ class GenerationWriter:
         self._tables = {view: self._open(view) for view in self._views}
         with naming(folder / EMBEDDINGS):
             shutil.copyfile(embeddings, folder / EMBEDDINGS)
-        self._embeddings = hashlib.sha256((folder / EMBEDDINGS).read_bytes()).hexdigest()
+        self._embeddings = sha256_of(folder / EMBEDDINGS)
 
     def _open(self, view: View) -> dict[str, TableWriter]:
         """The growing tables of one view."""
@@ -107,7 +107,7 @@ class GenerationWriter:
         """Clips so far."""
         return self._clips.rows
 
-    def add(self, clip: Clip, places: Mapping[View, Places]) -> None:
+    def add(self, clip: IndexedClip, places: Mapping[View, Places]) -> None:
         """Add one clip with its places in every view."""
         row = self._clips.rows
         label = self._label(clip)
@@ -138,7 +138,7 @@ class GenerationWriter:
             self._labels, self._sources, self._recordings = names
             raise
 
-    def _entries(self, found: Places, clip: Clip, row: int, label: int) -> Table:
+    def _entries(self, found: Places, clip: IndexedClip, row: int, label: int) -> Table:
         """The places of a clip as records."""
         entries = np.zeros(len(found.cells), dtype=ENTRY)
         entries["clip"], entries["label"] = row, label
@@ -152,7 +152,7 @@ class GenerationWriter:
         entries["channels"] = np.bincount(found.of_channel, minlength=len(entries))
         return entries
 
-    def _add_clip(self, clip: Clip, label: int) -> None:
+    def _add_clip(self, clip: IndexedClip, label: int) -> None:
         line = clip.to_line()
         record = np.zeros(1, dtype=CLIP)
         record["position"], record["length"], record["label"] = self._lines.tell(), len(line), label
@@ -162,7 +162,7 @@ class GenerationWriter:
             self._lines.write(line)
         self._clips.append(record)
 
-    def _label(self, clip: Clip) -> int:
+    def _label(self, clip: IndexedClip) -> int:
         """The index of its label; those it has beside are listed, too."""
         for label in clip.labels:
             self._labels.setdefault(label, len(self._labels))
@@ -236,7 +236,7 @@ class GenerationWriter:
             link(old.file(f"{AUDIO}/{name}"), target)
 
     def audio_folder(self) -> Path:
-        """Where the sound of clips belongs, `Clip.audio` within it."""
+        """Where the sound of clips belongs, `IndexedClip.audio` within it."""
         return self.folder / AUDIO
 
     def finish(

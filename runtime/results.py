@@ -19,7 +19,7 @@ from .records import ResultRecord
 if TYPE_CHECKING:
     from .methods.components.result import ComponentsResult
     from .methods.mask.result import MaskResult
-    from .methods.prototypes.result import ChannelAccount, Prototype
+    from .methods.prototypes.result import Contributions, Prototype
     from .methods.rescoring import Rescored
     from .methods.segments.result import SegmentsResult
 
@@ -94,7 +94,7 @@ class Result(ResultRecord):
             """View -> the nearest prototypes, best first."""
 
         @property
-        def channels(self) -> ChannelAccount | None:
+        def channels(self) -> Contributions | None:
             """What each channel adds to the target's logit."""
 
     else:

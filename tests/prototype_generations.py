@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import soundfile
 
-from earmark.prototypes_index.table import Clip
+from earmark.prototypes_index.table import IndexedClip
 from earmark.prototypes_index.views import Grid, find_places, views_of
 from earmark.prototypes_index.writer import GenerationWriter
 
@@ -38,7 +38,7 @@ def write(folder, numbers, *, old=None, parts=(), exact_limit=100_000, rows=ROWS
     for generation, keep in [(old, None)] * (old is not None) + list(parts):
         writer.take(generation, keep)
     for number in numbers:
-        clip = Clip(
+        clip = IndexedClip(
             f"c{number}", f"a/{number}.wav", "ab"[number % 2], 0.0, 2.0, f"s{number}", f"r{number // 2}"
         )
         writer.add(clip, {view: find_places(view, sound(number, rows)) for view in views_of(rows)})

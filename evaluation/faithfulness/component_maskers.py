@@ -15,14 +15,14 @@ from ...errors import MethodError
 from ...runtime.arrays import FloatArray
 from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
-from ...runtime.methods.components.dictionary import Dictionary
+from ...runtime.methods.components.dictionary import ComponentDictionary
 from ...runtime.methods.components.interpreter import dictionary_of, interpret
 from ...runtime.methods.components.result import relevance_of, selected_of
 from ...runtime.methods.components.tracks import soft_mask
 from ..seeding import generator
 
 Said = Mapping[str, FloatArray]
-Choose = Callable[[Dictionary, Said, int, np.random.Generator], tuple[int, ...]]
+Choose = Callable[[ComponentDictionary, Said, int, np.random.Generator], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class ComponentMasker:
         return soft_mask(dictionary.columns, said["activations"], chosen)
 
 
-def selected(dictionary: Dictionary, pooled: FloatArray, target: int) -> tuple[int, ...]:
+def selected(dictionary: ComponentDictionary, pooled: FloatArray, target: int) -> tuple[int, ...]:
     """The components that the method selects for the class index `target`."""
     relevance = relevance_of(dictionary.theta[target] * pooled)
     return selected_of(relevance, dictionary.spec.threshold)
 
 
-def random_theta(dictionary: Dictionary, seed: int = 0) -> FloatArray:
+def random_theta(dictionary: ComponentDictionary, seed: int = 0) -> FloatArray:
     """A theta [C, K] that was never trained, as PyTorch draws a linear layer: U(-1, 1) / sqrt(K).
 
     The reference recipe evaluates with such a one.
@@ -60,18 +60,22 @@ def random_theta(dictionary: Dictionary, seed: int = 0) -> FloatArray:
     return generator(seed, "theta").uniform(-bound, bound, dictionary.theta.shape).astype(np.float32)
 
 
-def _selected(dictionary: Dictionary, said: Said, target: int, _: object) -> tuple[int, ...]:
+def _selected(dictionary: ComponentDictionary, said: Said, target: int, _: object) -> tuple[int, ...]:
     return selected(dictionary, said["pooled"], target)
 
 
-def _as_many(dictionary: Dictionary, said: Said, target: int, random: np.random.Generator) -> tuple[int, ...]:
+def _as_many(
+    dictionary: ComponentDictionary, said: Said, target: int, random: np.random.Generator
+) -> tuple[int, ...]:
     """As many components as the method selects, of those active in the window, by lot."""
     active = _active(said)
     count = min(len(selected(dictionary, said["pooled"], target)), len(active))
     return tuple(int(index) for index in random.choice(active, count, replace=False))
 
 
-def _as_much(dictionary: Dictionary, said: Said, target: int, random: np.random.Generator) -> tuple[int, ...]:
+def _as_much(
+    dictionary: ComponentDictionary, said: Said, target: int, random: np.random.Generator
+) -> tuple[int, ...]:
     """Active components by lot, as many as make the selected ones' area, as nearly as they can."""
     own = soft_mask(dictionary.columns, said["activations"], selected(dictionary, said["pooled"], target))
     order = random.permutation(_active(said))
@@ -88,7 +92,7 @@ def _active(said: Said) -> npt.NDArray[np.intp]:
     return np.flatnonzero(said["activations"].max(axis=1) > 0.0)
 
 
-def _untrained(dictionary: Dictionary, said: Said, target: int, _: object) -> tuple[int, ...]:
+def _untrained(dictionary: ComponentDictionary, said: Said, target: int, _: object) -> tuple[int, ...]:
     """What the recipe's setting selects."""
     relevance = relevance_of(random_theta(dictionary)[target] * said["pooled"])
     return selected_of(relevance, dictionary.spec.threshold)

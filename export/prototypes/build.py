@@ -16,7 +16,7 @@ from ...evaluation.data.folder import list_sounds
 from ...prototypes_index.generation import EMBEDDINGS, Generation
 from ...prototypes_index.index_build import EXACT_LIMIT
 from ...prototypes_index.info import GenerationInfo
-from ...prototypes_index.table import Clip
+from ...prototypes_index.table import IndexedClip
 from ...prototypes_index.views import find_places
 from ...prototypes_index.writer import GenerationWriter
 from ...runtime.bundle.manifest import Manifest
@@ -310,7 +310,7 @@ class _Build:
             if heard.silent:
                 silent += 1
                 continue
-            clip = Clip(
+            clip = IndexedClip(
                 id=f"{name}-{window}",
                 source=file.name,
                 label=file.label,

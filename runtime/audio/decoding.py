@@ -41,7 +41,7 @@ class _Decoder(soundfile.SoundFile):  # type: ignore[misc]
 
 
 @dataclass(slots=True)
-class _Heard:
+class _Decoded:
     """What decoding one part gave.
 
     samples: per channel; counted: by libsndfile's own count; broke: decoding failed before the end
@@ -134,13 +134,13 @@ class FileSource:
 
     def blocks(self) -> Generator[FloatArray, None, None]:
         """Blocks [channels, n]; a decoding error ends the part where it stands."""
-        heard: list[_Heard] = []
+        heard: list[_Decoded] = []
         ready, self._ready = self._ready, None
         stack, data, first = ready or (ExitStack(), None, None)
         with stack:
             data = data or stack.enter_context(self._bytes())
             for part in self._parts:
-                heard.append(_Heard())
+                heard.append(_Decoded())
                 told = part.told if len(part.views) == 1 else None
                 for pieces in part.views:
                     yield from self._decoded(data, pieces, heard[-1], told or 0, first)
@@ -148,7 +148,7 @@ class FileSource:
         self._warnings = self._complaints(heard)
 
     def _decoded(
-        self, data: SoundBytes, pieces: tuple[Piece, ...], heard: _Heard, told: int, ready: _Open | None
+        self, data: SoundBytes, pieces: tuple[Piece, ...], heard: _Decoded, told: int, ready: _Open | None
     ) -> Iterator[FloatArray]:
         """The sound of one view; `heard` counts. A block ends at `told`: what follows may be no sound.
 
@@ -189,7 +189,7 @@ class FileSource:
         """What is wrong with the file; known when `blocks` has come to its end."""
         return self._warnings
 
-    def _complaints(self, heard: list[_Heard]) -> list[str]:
+    def _complaints(self, heard: list[_Decoded]) -> list[str]:
         """One line for each kind of fault."""
         rate, samples = self.rate, sum(one.samples for one in heard)
         held = f"{samples / rate:.3f} s"

@@ -25,7 +25,7 @@ class Purity(msgspec.Struct, frozen=True):
     random: float | None = None
 
 
-class Part(msgspec.Struct, frozen=True):
+class PartCount(msgspec.Struct, frozen=True):
     """How many sounds a part of the clips has."""
 
     sounds: int | None = None
@@ -34,7 +34,7 @@ class Part(msgspec.Struct, frozen=True):
 class ApexReport(msgspec.Struct, frozen=True):
     """What is told of U; a report may hold more (docs/apex_training.md)."""
 
-    clips: dict[str, Part] = {}
+    clips: dict[str, PartCount] = {}
     channels: int | None = None
     head: str | None = None
     orthogonality: float | None = None

@@ -21,11 +21,11 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class ManifestStruct(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the manifest's parts: immutable, unknown fields ignored."""
 
 
-class TensorSpec(Record, frozen=True, kw_only=True):
+class TensorSpec(ManifestStruct, frozen=True, kw_only=True):
     """A named tensor of a stage; `dims` holds integers and symbolic names such as "batch"."""
 
     name: Name
@@ -33,7 +33,7 @@ class TensorSpec(Record, frozen=True, kw_only=True):
     dims: Annotated[list[Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | str], msgspec.Meta(max_length=16)]
 
 
-class StageSpec(Record, frozen=True, kw_only=True):
+class StageSpec(ManifestStruct, frozen=True, kw_only=True):
     """One ONNX graph of the chain.
 
     "classifier_int8" takes what "classifier" takes and gives its logits alone, from 8-bit weights and
@@ -50,14 +50,14 @@ class StageSpec(Record, frozen=True, kw_only=True):
     outputs: list[TensorSpec]
 
 
-class FileSpec(Record, frozen=True, kw_only=True):
+class FileSpec(ManifestStruct, frozen=True, kw_only=True):
     """Hash and size of one file of the bundle, by its path with forward slashes."""
 
     sha256: Sha256
     size: Annotated[int, msgspec.Meta(ge=0)]
 
 
-class AnalysisSpec(Record, frozen=True, kw_only=True):
+class AnalysisSpec(ManifestStruct, frozen=True, kw_only=True):
     """The listenable STFT: centred, one-sided, unnormalised, window zero-padded to `n_fft`.
 
     A waveform of N samples has T = 1 + N // hop frames and F = n_fft // 2 + 1 bins.
@@ -92,7 +92,7 @@ def aggregate_of(task: str) -> Aggregation:
     return "max" if task == "multi_label" else "mean"
 
 
-class WindowSpec(Record, frozen=True, kw_only=True):
+class WindowSpec(ManifestStruct, frozen=True, kw_only=True):
     """What happens to shorter and longer sound.
 
     Sound up to `minimum_seconds` is zero-padded at its end to that length; up to `seconds` it is
@@ -107,7 +107,7 @@ class WindowSpec(Record, frozen=True, kw_only=True):
     aggregate: Aggregation = "mean"
 
 
-class FeatureMapSpec(Record, frozen=True, kw_only=True):
+class FeatureMapSpec(ManifestStruct, frozen=True, kw_only=True):
     """The feature map Z [B, C, T', F'] right before pooling, and where its cells lie (nominal).
 
     What `embeddings.onnx` gives as `contributions` [B, K, C] of a target's channels: where `additive`, they
@@ -135,7 +135,7 @@ class FeatureMapSpec(Record, frozen=True, kw_only=True):
         return (self.tap,) if self.attention is None else (self.tap, self.attention)
 
 
-class PrototypesSpec(Record, frozen=True, kw_only=True):
+class PrototypesSpec(ManifestStruct, frozen=True, kw_only=True):
     """The generation of prototypes that is in force: the folder `prototypes/<generation>/`."""
 
     generation: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,40}$")]
@@ -149,7 +149,7 @@ class PrototypesSpec(Record, frozen=True, kw_only=True):
     audio: bool
 
 
-class ComponentSpec(Record, frozen=True, kw_only=True):
+class ComponentSpec(ManifestStruct, frozen=True, kw_only=True):
     """What is known from training of one component: one column of the dictionary.
 
     peak_hz: frequency of its largest weight; bandwidth_hz: width of the band around it that holds most of
@@ -165,7 +165,7 @@ class ComponentSpec(Record, frozen=True, kw_only=True):
     end_s: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
 
 
-class ComponentsSpec(Record, frozen=True, kw_only=True):
+class ComponentsSpec(ManifestStruct, frozen=True, kw_only=True):
     """The dictionary beside the stage "interpreter", and what its components are.
 
     `file` is an .npz without pickle: `dictionary` [F, K] float32 >= 0 with columns of unit L2 norm, over
@@ -185,7 +185,7 @@ class ComponentsSpec(Record, frozen=True, kw_only=True):
     components: list[ComponentSpec]
 
 
-class Manifest(Record, frozen=True, kw_only=True):
+class Manifest(ManifestStruct, frozen=True, kw_only=True):
     """The whole of `bundle.json`."""
 
     schema_version: Positive

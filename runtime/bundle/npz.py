@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import BundleError
+from ...printable import first_line
 from ..arrays import FloatArray
 
 
@@ -45,7 +46,7 @@ def read_arrays(
     except Exception as error:
         # zipfile and its decompressors raise a dozen kinds of errors at damaged archives.
         raise BundleError(
-            f"{path}: cannot be read ({_line(error)}); fetch or export the bundle again"
+            f"{path}: cannot be read ({first_line(error)}); fetch or export the bundle again"
         ) from error
 
 
@@ -60,7 +61,3 @@ def _array(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> FloatArray:
     if dtype != np.float32 or not all(shape) or math.prod(shape) * 4 != len(content):
         raise ValueError(f"{item.filename} is not the float32 array {list(shape)} that it claims to be")
     return np.frombuffer(content, np.float32).reshape(shape, order="F" if fortran else "C")
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

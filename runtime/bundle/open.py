@@ -6,7 +6,6 @@ whose manifest, sizes and times are unchanged is taken as examined. `earmark ver
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +14,8 @@ import msgspec
 
 from ... import limits
 from ...errors import BundleError
+from ...prototypes_index.facts import SchemaVersion
+from ...prototypes_index.hashing import sha256_of
 from .examined import Examined
 from .files import MANIFEST, Files, read_regular
 from .graphs import check_graph, stage_data
@@ -24,12 +25,6 @@ from .parts import ManifestPart
 from .structure import check_structure
 
 __all__ = ["MANIFEST", "Bundle", "BundlePart", "read_manifest"]
-
-
-class _Version(msgspec.Struct):
-    """Enough of a manifest to know whether the rest can be understood."""
-
-    schema_version: int
 
 
 class BundlePart(ManifestPart, Protocol):
@@ -151,7 +146,7 @@ def _read_manifest(folder: Path) -> bytes:
 
 def _decode(path: Path, content: bytes) -> Manifest:
     try:
-        version = msgspec.json.decode(content, type=_Version).schema_version
+        version = msgspec.json.decode(content, type=SchemaVersion).schema_version
         if version > SCHEMA_VERSION:
             raise BundleError(
                 f"{path}: schema version {version}, this earmark reads up to {SCHEMA_VERSION}; "
@@ -166,7 +161,6 @@ def _decode(path: Path, content: bytes) -> Manifest:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error

@@ -14,7 +14,7 @@ from earmark.cli import main
 from earmark.errors import DataError
 from earmark.export.prototypes.build import index_bundle
 from earmark.export.prototypes.growth import merge_bundles
-from earmark.prototypes_index.table import Clip
+from earmark.prototypes_index.table import IndexedClip
 from earmark.runtime.bundle.open import read_manifest
 from earmark.runtime.methods.prototypes.generation import open_generation
 from earmark.runtime.methods.prototypes.result import Place, Prototype
@@ -127,19 +127,19 @@ def test_explanations_play_prototypes_at_their_level(bundle):
 
 def test_lines_without_a_gain_are_of_sound_at_its_own_level(tmp_path):
     """As generations before have them, the shipped one among them."""
-    line = Clip("a", "a.wav", "noise", 0.0, 1.0, "0" * 64, "a", audio="a.flac").to_line()
+    line = IndexedClip("a", "a.wav", "noise", 0.0, 1.0, "0" * 64, "a", audio="a.flac").to_line()
     assert "gain" not in json.loads(line)
-    assert Clip.from_line(line, tmp_path).gain == 1.0
+    assert IndexedClip.from_line(line, tmp_path).gain == 1.0
 
 
 @pytest.mark.parametrize("gain", ["0", "-1", "1e39", "null", '"2"', "1e999"])
 def test_a_gain_that_cannot_be_is_damage(tmp_path, gain):
     from earmark.errors import PrototypeIndexError
 
-    fields = json.loads(Clip("a", "a.wav", "noise", 0.0, 1.0, "0" * 64, "a").to_line())
+    fields = json.loads(IndexedClip("a", "a.wav", "noise", 0.0, 1.0, "0" * 64, "a").to_line())
     line = json.dumps(fields)[:-1] + f', "gain": {gain}}}'
     with pytest.raises(PrototypeIndexError):
-        Clip.from_line(line.encode(), tmp_path)
+        IndexedClip.from_line(line.encode(), tmp_path)
 
 
 # Silence

@@ -18,7 +18,7 @@ from earmark.runtime.inference.window import WindowPlan
 from earmark.runtime.methods.protocol import Sound
 from earmark.runtime.methods.prototypes.explanation import PrototypesExplanation
 from earmark.runtime.methods.prototypes.generation import open_generation
-from earmark.runtime.methods.prototypes.places import Head, places_of
+from earmark.runtime.methods.prototypes.places import FoldedHead, places_of
 from earmark.runtime.methods.prototypes.search import Search
 
 later("torch")
@@ -83,7 +83,7 @@ def test_the_heads_weights_are_read_from_the_graph(indexed, tiny_source, sounds,
         weight = weight @ np.linalg.inv(turned.astype(np.float64))
     for target in range(3):
         slope = (
-            Head()
+            FoldedHead()
             .account(
                 method.feature_map,
                 method.embed,

@@ -15,7 +15,7 @@ from earmark.cli import main
 from earmark.evaluation.synthesis import make_clip
 from earmark.export.prototypes.build import index_bundle
 from earmark.export.prototypes.growth import merge_bundles, remove_clips
-from earmark.prototypes_index.table import Clip
+from earmark.prototypes_index.table import IndexedClip
 from earmark.runtime.explainer import SHIPPED, engine_of
 from earmark.runtime.methods.prototypes.generation import open_generation
 from earmark.runtime.verify import verify
@@ -130,11 +130,11 @@ def test_labels_of_a_table_are_the_models(bundle, tmp_path):
 
 
 def test_lines_of_older_generations_open(tmp_path):
-    clip = Clip("i", "a.wav", "dog", 0.0, 1.0, "0" * 64, "a")
+    clip = IndexedClip("i", "a.wav", "dog", 0.0, 1.0, "0" * 64, "a")
     assert b"also" not in clip.to_line()
-    assert Clip.from_line(clip.to_line(), tmp_path) == clip
+    assert IndexedClip.from_line(clip.to_line(), tmp_path) == clip
     wide = clip.with_labels(["cat", "dog", "cat"])
     assert wide.labels == ("dog", "cat")
     assert json.loads(wide.to_line())["also"] == ["cat"]
-    assert Clip.from_line(wide.to_line(), tmp_path) == wide
+    assert IndexedClip.from_line(wide.to_line(), tmp_path) == wide
     assert np.isfinite(wide.duration_s)

@@ -16,7 +16,7 @@ from prototype_generations import CHANNELS, FRAMES, GRID, maps_of, sound, spec_o
 from earmark.errors import PrototypeIndexError
 from earmark.prototypes_index.generation import Generation
 from earmark.prototypes_index.golden import check_golden, golden_entries
-from earmark.prototypes_index.table import ENTRY, TOPS, Clip, open_table, strongest_clips
+from earmark.prototypes_index.table import ENTRY, TOPS, IndexedClip, open_table, strongest_clips
 from earmark.prototypes_index.views import VIEWS, Grid, dimension, find_places, normalise, views_of
 from earmark.prototypes_index.writer import GenerationWriter
 
@@ -230,7 +230,7 @@ def test_a_file_is_in_whole_or_not_at_all(tmp_path):
 
     def add(number, label=None):
         label = label or "ab"[number % 2]
-        clip = Clip(f"c{number}", f"a/{number}.wav", label, 0.0, 2.0, f"s{number}", f"r{number // 2}")
+        clip = IndexedClip(f"c{number}", f"a/{number}.wav", label, 0.0, 2.0, f"s{number}", f"r{number // 2}")
         writer.add(clip, {view: find_places(view, sound(number)) for view in VIEWS})
 
     add(0)

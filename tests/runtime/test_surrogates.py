@@ -8,7 +8,7 @@ import pytest
 
 from earmark.errors import MissingDependencyError
 from earmark.runtime.methods.segments import surrogates
-from earmark.runtime.methods.segments.gaussian_process import Places, posterior, prior_root
+from earmark.runtime.methods.segments.gaussian_process import Pieces, posterior, prior_root
 from earmark.runtime.methods.segments.masks import draw_masks
 from earmark.runtime.methods.segments.search import choose, settled
 from earmark.runtime.methods.segments.surrogates import Fit
@@ -81,8 +81,8 @@ def test_coalitions_are_pairs_with_the_kernels_sizes():
 
 def test_the_posterior_is_the_textbooks():
     masks, values, _ = data()
-    found = posterior(masks, values, Places.uniform(30))
-    root = prior_root(Places.uniform(30).centres, 1, found.length, 0.0)
+    found = posterior(masks, values, Pieces.uniform(30))
+    root = prior_root(Pieces.uniform(30).centres, 1, found.length, 0.0)
     design = masks - masks.mean(axis=0)
     target = values - values.mean()
     # s from the posterior's own trace is not told: find it as the scale at which the two agree.
@@ -110,7 +110,7 @@ def test_ridge_agrees_with_bayesian_ridge_of_scikit_learn():
     linear_model = pytest.importorskip("sklearn.linear_model")
     masks, values, _ = data(noise=0.5)
     theirs = linear_model.BayesianRidge(tol=1e-8, max_iter=3000).fit(masks, values)
-    ours = surrogates.ridge(masks, values, Places.uniform(30))
+    ours = surrogates.ridge(masks, values, Pieces.uniform(30))
     np.testing.assert_allclose(ours.importance, theirs.coef_, atol=0.03)
     deviations = np.sqrt(np.diag(theirs.sigma_))
     np.testing.assert_allclose(ours.uncertainty, deviations, rtol=0.12)
@@ -119,8 +119,8 @@ def test_ridge_agrees_with_bayesian_ridge_of_scikit_learn():
 def test_smooth_agrees_with_the_gaussian_process_of_scikit_learn():
     process = pytest.importorskip("sklearn.gaussian_process")
     masks, values, _ = data(pairs=40)
-    found = posterior(masks, values, Places.uniform(30), lengths=(2.0,))
-    root = prior_root(Places.uniform(30).centres, 1, 2.0, 0.0)
+    found = posterior(masks, values, Pieces.uniform(30), lengths=(2.0,))
+    root = prior_root(Pieces.uniform(30).centres, 1, 2.0, 0.0)
     kernels = process.kernels
     features = (masks - masks.mean(axis=0)) @ root
     kernel = kernels.ConstantKernel(1.0, (1e-4, 1e4)) * kernels.DotProduct(0.0, "fixed")
@@ -136,7 +136,7 @@ def test_smooth_finds_what_speaks_for_and_against_with_honest_doubt():
     misses = []
     for seed in range(8):
         masks, values, truth = data(seed)
-        fit = surrogates.smooth(masks, values, Places.uniform(30))
+        fit = surrogates.smooth(masks, values, Pieces.uniform(30))
         assert fit.importance.argmax() in {11, 12, 13}
         assert fit.importance.argmin() in {21, 22, 23}
         assert fit.r2 > 0.8
@@ -146,7 +146,7 @@ def test_smooth_finds_what_speaks_for_and_against_with_honest_doubt():
 
 def test_smooth_needs_fewer_answers_than_least_squares():
     masks, values, truth = data(pairs=20, noise=0.5)
-    places = Places.uniform(30)
+    places = Pieces.uniform(30)
     ours = np.abs(surrogates.smooth(masks, values, places).importance - truth).mean()
     theirs = np.abs(surrogates.least_squares(masks, values, places).importance - truth).mean()
     assert ours < 0.7 * theirs
@@ -155,7 +155,7 @@ def test_smooth_needs_fewer_answers_than_least_squares():
 @pytest.mark.parametrize("name", ["smooth", "ridge", "least_squares"])
 def test_held_out_r2_is_that_of_fits_without_the_pair(name):
     masks, values, _ = data(segments=12, pairs=30, noise=1.5)
-    places = Places.uniform(12)
+    places = Pieces.uniform(12)
     fit = getattr(surrogates, name)(masks, values, places)
     if name == "least_squares":
         errors = []
@@ -173,8 +173,8 @@ def test_what_says_nothing_predicts_nothing():
     random = np.random.default_rng(0)
     masks = draw_masks(random, 50, (20, 1))
     for name in ("smooth", "ridge", "least_squares"):
-        assert getattr(surrogates, name)(masks, random.standard_normal(100), Places.uniform(20)).r2 < 0.15
-    constant = surrogates.smooth(masks, np.full(100, 0.25), Places.uniform(20))
+        assert getattr(surrogates, name)(masks, random.standard_normal(100), Pieces.uniform(20)).r2 < 0.15
+    constant = surrogates.smooth(masks, np.full(100, 0.25), Pieces.uniform(20))
     assert constant.r2 == 0.0
     np.testing.assert_allclose(constant.importance, 0.0, atol=1e-6)
 
@@ -182,17 +182,17 @@ def test_what_says_nothing_predicts_nothing():
 def test_fewer_masks_than_segments_are_enough_for_an_answer():
     masks, values, _ = data(segments=60, pairs=10)
     for name in ("smooth", "ridge", "least_squares"):
-        fit = getattr(surrogates, name)(masks, values, Places.uniform(60))
+        fit = getattr(surrogates, name)(masks, values, Pieces.uniform(60))
         assert np.isfinite(fit.importance).all()
-    assert surrogates.least_squares(masks, values, Places.uniform(60)).r2 == float("-inf")
+    assert surrogates.least_squares(masks, values, Pieces.uniform(60)).r2 == float("-inf")
 
 
 def test_forest_is_signed_by_the_marginal_effect_and_says_so():
     pytest.importorskip("sklearn")
     # The marginal effect of one segment is seen through all others: it wants many masks.
     masks, values, _ = data(pairs=300)
-    fit = surrogates.forest(masks, values, Places.uniform(30), seed=3)
-    again = surrogates.forest(masks, values, Places.uniform(30), seed=3)
+    fit = surrogates.forest(masks, values, Pieces.uniform(30), seed=3)
+    again = surrogates.forest(masks, values, Pieces.uniform(30), seed=3)
     assert not fit.signed
     assert fit.magnitude.sum() == pytest.approx(1.0)
     assert fit.importance[12] > 0 > fit.importance[22]
@@ -205,7 +205,7 @@ def test_forest_without_scikit_learn_names_the_extra(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
     with pytest.raises(MissingDependencyError, match="pip install"):
-        surrogates.forest(*data()[:2], Places.uniform(30))
+        surrogates.forest(*data()[:2], Pieces.uniform(30))
 
 
 def test_pieces_of_unequal_length_share_their_evidence():
@@ -213,7 +213,7 @@ def test_pieces_of_unequal_length_share_their_evidence():
     lengths = np.array([10, 1, 1, 1, 1, 10, 10])
     masks = draw_masks(random, 60, (7, 1))
     values = masks @ np.array([0, 0, 2.0, 0, 0, 0, 2.0]) + 0.1 * random.standard_normal(120)
-    fit = surrogates.smooth(masks, values, Places(lengths))
+    fit = surrogates.smooth(masks, values, Pieces(lengths))
     np.testing.assert_allclose(fit.importance[[2, 6]], 2.0, atol=0.2)
     # The same evidence in a tenth of the time weighs more.
     assert fit.magnitude[2] > 4 * fit.magnitude[6]
@@ -223,7 +223,7 @@ def test_pieces_of_unequal_length_share_their_evidence():
 def test_chosen_masks_teach_more_than_drawn_ones():
     random = np.random.default_rng(0)
     pool = draw_masks(random, 128, (20, 1))[::2]
-    root = prior_root(Places.uniform(20).centres, 1, 2.0, 0.0)
+    root = prior_root(Pieces.uniform(20).centres, 1, 2.0, 0.0)
     covariance = root @ root.T
     noise = 0.5
 
@@ -253,12 +253,12 @@ def test_the_rank_is_power_around_a_segment_and_prefers_what_speaks_for(seed):
     from scipy.ndimage import gaussian_filter1d
 
     weights = np.random.default_rng(seed).standard_normal(40)
-    found = surrogates.smoothed_magnitude(weights, Places.uniform(40))
+    found = surrogates.smoothed_magnitude(weights, Pieces.uniform(40))
     smoothed = [gaussian_filter1d(w, 1.0, mode="nearest", truncate=2.0) for w in (weights**2, weights)]
     np.testing.assert_allclose(found, np.sqrt(smoothed[0]) + 0.3 * smoothed[1], rtol=2e-3, atol=1e-3)
     assert (found >= 0.0).all()
-    assert (surrogates.smoothed_magnitude(-np.abs(weights), Places.uniform(40)) >= 0.0).all()
+    assert (surrogates.smoothed_magnitude(-np.abs(weights), Pieces.uniform(40)) >= 0.0).all()
     alone = np.zeros(40)
     alone[10], alone[30] = 1.0, -1.0
-    ranked = surrogates.smoothed_magnitude(alone, Places.uniform(40))
+    ranked = surrogates.smoothed_magnitude(alone, Pieces.uniform(40))
     assert ranked[10] > ranked[30] > ranked[20]

@@ -13,7 +13,7 @@ from typing import Literal
 
 from .bytes import Piece, SoundBytes
 from .mpeg import begins_mpeg, mpeg
-from .parts import Found, Part, after_id3, after_zeros, is_padding, is_sound_file
+from .parts import Parsed, Part, after_id3, after_zeros, is_padding, is_sound_file
 
 _MOST_CHUNKS = 20_000
 _MOST_EXTENTS = 16
@@ -167,7 +167,7 @@ def _chunks(data: SoundBytes, place: int, read: _Read, head: int) -> Iterator[tu
         place += head + length + (length & 1)
 
 
-def riff(data: SoundBytes, start: int) -> Found | None:
+def riff(data: SoundBytes, start: int) -> Parsed | None:
     """RIFF, RIFX, RF64 and BW64."""
     form = data.at(start, 4)
     order = ">" if form == b"RIFX" else "<"
@@ -213,7 +213,7 @@ def _data_chunk(data: SoundBytes, place: int, told: int, sizes: bytes, read: _Re
     return _measure(data, place, wanted, lambda at: _behind(data, at, read, 8), bits=64 if long else 32)
 
 
-def w64(data: SoundBytes, start: int) -> Found | None:
+def w64(data: SoundBytes, start: int) -> Parsed | None:
     """Sony Wave64: RIFF with 128-bit names and 64-bit sizes, which count their own header."""
 
     def read(head: bytes) -> tuple[bytes, int]:
@@ -239,7 +239,7 @@ def _behind_w64(data: SoundBytes, place: int, read: _Read) -> int | None:
 
 def _wave(
     data: SoundBytes, start: int, end: int, order: str, shape: bytes, extents: list[_Extent]
-) -> Found | None:
+) -> Parsed | None:
     """The part for what a WAVE file's `fmt ` (shape) and `data` chunks hold."""
     if not extents:
         return None
@@ -248,7 +248,7 @@ def _wave(
         kind = struct.unpack(order + "H", shape[24:26])[0]
     coded = mpeg(data, extents[0].begin, extents[0].begin + extents[0].held) if kind == 0x55 else None
     if coded is not None:
-        return Found([replace(part, cut=part.cut or _short(extents[0])) for part in coded.parts], end)
+        return Parsed([replace(part, cut=part.cut or _short(extents[0])) for part in coded.parts], end)
     told = sum(extent.told for extent in extents if extent.told is not None)
     exact = kind in {1, 3, 6, 7}
     each = 1 if exact else _samples_a_block(shape, order)
@@ -275,7 +275,7 @@ def _wave(
     cut = not exact and any(_short(extent) for extent in extents)
     exact = exact or any(not extent.right for extent in extents)
     part = Part(views, samples if known and exact else None, unfinished, cut=cut, counted=not exact)
-    return Found([part], end)
+    return Parsed([part], end)
 
 
 def _samples_a_block(shape: bytes, order: str) -> int:
@@ -285,7 +285,7 @@ def _samples_a_block(shape: bytes, order: str) -> int:
     return each if len(shape) >= 20 and each <= 8 * block else 0
 
 
-def aiff(data: SoundBytes, start: int) -> Found | None:
+def aiff(data: SoundBytes, start: int) -> Parsed | None:
     """AIFF and AIFC."""
 
     def read(head: bytes) -> tuple[bytes, int]:
@@ -308,7 +308,7 @@ def _aiff_sound(
     place: int,
     told: int,
     read: _Read,
-) -> Found:
+) -> Parsed:
     """What the SSND chunk at `place` holds. common: the content of COMM."""
     channels, frames, bits = struct.unpack(">HIH", common[:8])
     coding = common[18:22] if data.at(start + 8, 4) == b"AIFC" else b"NONE"
@@ -320,9 +320,9 @@ def _aiff_sound(
     held = extent.held // max(1, block)
     last = extent.end
     if not block:
-        return Found([Part((((start, last - start),),), counted=True)], last)
+        return Parsed([Part((((start, last - start),),), counted=True)], last)
     if extent.right and held == frames:
-        return Found([Part((((start, last - start),),), frames * each)], last)
+        return Parsed([Part((((start, last - start),),), frames * each)], last)
 
     def header(length: int) -> bytes:
         comm = common[:2] + struct.pack(">I", length // block) + common[6:]
@@ -338,7 +338,7 @@ def _aiff_sound(
         told_frames = max(counts) if max(counts) > held else min(counts)
     unfinished = held > 0 and told_frames == 0
     told_samples = None if told_frames is None else told_frames * each
-    return Found([Part(_views(extent, block, header), told_samples, unfinished)], last)
+    return Parsed([Part(_views(extent, block, header), told_samples, unfinished)], last)
 
 
 def _aiff_block(coding: bytes, channels: int, bits: int) -> tuple[int, int]:
@@ -351,7 +351,7 @@ def _aiff_block(coding: bytes, channels: int, bits: int) -> tuple[int, int]:
     return (channels * 34, 64) if kind == b"ima4" else (0, 0)
 
 
-def caf(data: SoundBytes, start: int) -> Found | None:
+def caf(data: SoundBytes, start: int) -> Parsed | None:
     """Core Audio Format."""
 
     def read(head: bytes) -> tuple[bytes, int]:
@@ -374,7 +374,7 @@ def _caf_sound(
     place: int,
     told: int,
     read: _Read,
-) -> Found:
+) -> Parsed:
     """What the data chunk at `place` holds. shape: the content of desc."""
     block, each = struct.unpack(">II", shape[16:24])
     begin = place + 4
@@ -383,19 +383,19 @@ def _caf_sound(
     last = extent.end
     if not block:
         whole = Part((((start, last - start),),), cut=_short(extent))
-        return Found([whole], last)
+        return Parsed([whole], last)
     samples = None if extent.told is None else extent.told // block * each
     if extent.right:
-        return Found([Part((((start, last - start),),), samples)], last)
+        return Parsed([Part((((start, last - start),),), samples)], last)
 
     def header(length: int) -> bytes:
         desc = b"desc" + struct.pack(">q", 32) + shape
         return data.at(start, 8) + desc + b"data" + struct.pack(">qI", length + 4, 0)
 
-    return Found([Part(_views(extent, block, header), samples, extent.unfinished)], last)
+    return Parsed([Part(_views(extent, block, header), samples, extent.unfinished)], last)
 
 
-def au(data: SoundBytes, start: int) -> Found | None:
+def au(data: SoundBytes, start: int) -> Parsed | None:
     """AU (.snd), of either byte order."""
     head = data.at(start, 24)
     if len(head) < 24:
@@ -407,7 +407,7 @@ def au(data: SoundBytes, start: int) -> Found | None:
     bits = {23: 4, 25: 3, 26: 5}.get(coding)
     if bits and start == 0 and not _unknown(told, 32):
         # Samples of fewer bits than a byte: as they are.
-        return Found([Part((((0, data.size),),), cut=begin + told > data.size, counted=True)], data.size)
+        return Parsed([Part((((0, data.size),),), cut=begin + told > data.size, counted=True)], data.size)
     if not width or not 1 <= channels <= 1024:
         return None
     extent = _measure(data, begin, told, lambda at: _behind_au(data, at))
@@ -415,12 +415,12 @@ def au(data: SoundBytes, start: int) -> Found | None:
     block = width * channels
     samples = None if extent.told is None else extent.told // block
     if extent.right:
-        return Found([Part((((start, last - start),),), samples)], last)
+        return Parsed([Part((((start, last - start),),), samples)], last)
 
     def header(length: int) -> bytes:
         return head[:4] + struct.pack(order + "II", 24, length) + head[12:24]
 
-    return Found([Part(_views(extent, block, header), samples, extent.unfinished)], last)
+    return Parsed([Part(_views(extent, block, header), samples, extent.unfinished)], last)
 
 
 def _behind_au(data: SoundBytes, place: int) -> int | None:

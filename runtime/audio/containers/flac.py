@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .bytes import SoundBytes
 from .mpeg import begins_mpeg
-from .parts import Found, Part, before_tags, next_file
+from .parts import Parsed, Part, before_tags, next_file
 
 # The longest header of a frame: 4 bytes, a number of up to 7, sizes of up to 4, a checksum.
 _HEADER = 16
@@ -53,7 +53,7 @@ class _Info:
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
+class _FlacFrame:
     """Where a frame begins, its number (of frame or sample, `by_samples`), and its samples."""
 
     place: int
@@ -71,11 +71,11 @@ class _Frame:
 class _Frames:
     """The last frame of a stream whose numbers run on, and how many samples are missing before it."""
 
-    last: _Frame | None = None
+    last: _FlacFrame | None = None
     missing: int = 0
 
 
-def flac(data: SoundBytes, start: int) -> Found:
+def flac(data: SoundBytes, start: int) -> Parsed:
     """One FLAC stream. What follows it is the next file's.
 
     Decoders stop where the header says, so they get one that says nothing; zero there means unknown.
@@ -83,7 +83,7 @@ def flac(data: SoundBytes, start: int) -> Found:
     # 4 bytes of name, 4 of the block's header; the count is 36 bits from byte 13 of the block on.
     head = data.at(start, 26)
     if len(head) < 26:
-        return Found([], data.size)
+        return Parsed([], data.size)
     channels, bits = (head[20] >> 1 & 7) + 1, ((head[20] & 1) << 4 | head[21] >> 4) + 1
     told = (head[21] & 15) << 32 | int.from_bytes(head[22:26], "big")
     sizes = int.from_bytes(head[8:10], "big"), int.from_bytes(head[10:12], "big")
@@ -102,7 +102,9 @@ def flac(data: SoundBytes, start: int) -> Found:
     open_end = head[:21] + bytes([head[21] & 0xF0]) + b"\x00" * 4
     lost = f"samples are missing inside it ({frames.missing})" if frames.missing else ""
     view = open_end, (start + 26, last - start - 26)
-    return Found([Part((view,), told or None, least=0 if told else counted - frames.missing, lost=lost)], end)
+    return Parsed(
+        [Part((view,), told or None, least=0 if told else counted - frames.missing, lost=lost)], end
+    )
 
 
 def _sound(data: SoundBytes, start: int) -> int:
@@ -140,12 +142,12 @@ def _frames(data: SoundBytes, begin: int, stop: int, info: _Info) -> _Frames:
     return found
 
 
-def _between(due: int, frame: _Frame, info: _Info) -> int:
+def _between(due: int, frame: _FlacFrame, info: _Info) -> int:
     """Samples between the frame that was due and the one that came."""
     return max(0, frame.number - due) * (1 if frame.by_samples else info.most)
 
 
-def _frame(head: bytes, place: int, info: _Info) -> _Frame | None:
+def _frame(head: bytes, place: int, info: _Info) -> _FlacFrame | None:
     """The frame whose header these bytes are, if its checksum says so and it fits the stream."""
     by_samples = bool(head[1] & 1)
     if len(head) < 6 or ((head[3] >> 4) + 1 != info.channels and not 8 <= head[3] >> 4 <= 10):
@@ -172,7 +174,7 @@ def _frame(head: bytes, place: int, info: _Info) -> _Frame | None:
         checksum = _CRC8[checksum ^ byte]
     if len(head) <= at or checksum or not 0 < size <= max(info.most, 16):
         return None
-    return _Frame(place, number, size, by_samples)
+    return _FlacFrame(place, number, size, by_samples)
 
 
 def _end(data: SoundBytes, frame: int, stop: int, info: _Info) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from .bytes import Piece, SoundBytes
-from .parts import MOST_PARTS, Found, Part, after_id3, after_zeros, next_file
+from .parts import MOST_PARTS, Parsed, Part, after_id3, after_zeros, next_file
 
 # Kilobits per second by (MPEG 1, layer).
 _RATES = {
@@ -39,7 +39,7 @@ _LATE = 529
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
+class _MpegFrame:
     """What a frame's header of four bytes says."""
 
     length: int
@@ -55,7 +55,7 @@ class _Stream:
     """Frames that belong together."""
 
     first: bytes
-    frame: _Frame
+    frame: _MpegFrame
     pieces: list[tuple[int, int]] = field(default_factory=list)
     frames: int = 0
     skipped: int = 0
@@ -82,7 +82,7 @@ def begins_mpeg(data: SoundBytes, place: int) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _frame(head: bytes) -> _Frame | None:
+def _frame(head: bytes) -> _MpegFrame | None:
     if len(head) < 4 or head[0] != 0xFF or head[1] < 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
@@ -100,12 +100,12 @@ def _frame(head: bytes) -> _Frame | None:
     mono = head[3] >> 6 == 3
     side = (17 if mono else 32) if one else (9 if mono else 17)
     # A tag stands where it would without a checksum, also in a frame with one.
-    return _Frame(length, samples, (version, layer, frequency, mono), 4 + side)
+    return _MpegFrame(length, samples, (version, layer, frequency, mono), 4 + side)
 
 
-def mpeg(data: SoundBytes, start: int, stop: int | None = None) -> Found | None:
+def mpeg(data: SoundBytes, start: int, stop: int | None = None) -> Parsed | None:
     """MPEG streams up to `stop`, one after the other. None where no frame is found, as in free format."""
-    search = _Search(data)
+    search = _FrameSearch(data)
     begin = after_id3(data, start)
     end = data.size if stop is None else stop
     first = search.find(begin, min(end, begin + _SEARCH))
@@ -156,7 +156,7 @@ def mpeg(data: SoundBytes, start: int, stop: int | None = None) -> Found | None:
                 pieces += 1
         place += length
     streams[0].skipped += _passed(data, begin, first)
-    return Found([_part(stream) for stream in streams if stream.frames], end)
+    return Parsed([_part(stream) for stream in streams if stream.frames], end)
 
 
 def _passed(data: SoundBytes, begin: int, first: int) -> int:
@@ -165,13 +165,13 @@ def _passed(data: SoundBytes, begin: int, first: int) -> int:
     return passed if passed > _FEW or (passed > 0 and is_mpeg(data.at(begin, 4))) else 0
 
 
-def _goes_on(data: SoundBytes, place: int, frame: _Frame, before: _Frame) -> bool:
+def _goes_on(data: SoundBytes, place: int, frame: _MpegFrame, before: _MpegFrame) -> bool:
     """Whether the frame fits the one before it, or what is behind it: else it is none."""
     end = place + frame.length
     return frame.kind == before.kind or _fits(frame, data.at(end, 4), last=end == data.size)
 
 
-def _fits(frame: _Frame, following: bytes, *, last: bool) -> bool:
+def _fits(frame: _MpegFrame, following: bytes, *, last: bool) -> bool:
     """Whether a frame that agrees follows, or a tag, or nothing because the frame is the file's last."""
     second = _frame(following)
     agrees = second is not None and second.kind == frame.kind
@@ -213,7 +213,7 @@ def _behind_ape(data: SoundBytes, place: int) -> int:
     return place + at + 32 if fits else place
 
 
-class _Search:
+class _FrameSearch:
     """Looks for frames in what is none; not for ever where everything looks like one."""
 
     def __init__(self, data: SoundBytes) -> None:
@@ -240,7 +240,7 @@ class _Search:
         return None
 
 
-def _tag(frame: _Frame, body: bytes) -> bytes:
+def _tag(frame: _MpegFrame, body: bytes) -> bytes:
     """The frame's own text where it is a Xing, Info or VBRI frame, else nothing."""
     if frame.kind[1] != 3:
         return b""

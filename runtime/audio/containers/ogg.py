@@ -10,7 +10,7 @@ from itertools import islice
 
 from .bytes import SoundBytes
 from .mpeg import begins_mpeg
-from .parts import MOST_PARTS, Found, Part, after_id3, after_zeros, is_sound_file, next_file
+from .parts import MOST_PARTS, Parsed, Part, after_id3, after_zeros, is_sound_file, next_file
 
 _PAGE = re.compile(rb"OggS\x00[\x00-\x07]", re.DOTALL)
 _OURS = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"Speex   ")
@@ -41,7 +41,7 @@ class _Link:
         self.numbers[serial] = number + 1
 
 
-def ogg(data: SoundBytes, start: int) -> Found:
+def ogg(data: SoundBytes, start: int) -> Parsed:
     """The links of an Ogg chain: each begins with the first pages of its streams."""
     links = [_Link(start, start)]
     group_end = start
@@ -82,7 +82,7 @@ def ogg(data: SoundBytes, start: int) -> Found:
         skipped = 0 if cut else link.skipped
         view = ((link.begin, end - link.begin),)
         parts.append(Part((view,), cut=cut, counted=True, skipped=skipped, lost=lost))
-    return Found(parts, stop)
+    return Parsed(parts, stop)
 
 
 def _page_at(data: SoundBytes, place: int) -> bool:

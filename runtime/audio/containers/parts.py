@@ -47,7 +47,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Parsed:
     """The parts that one parser found, and where in the file it stopped."""
 
     parts: list[Part]

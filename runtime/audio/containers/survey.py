@@ -8,7 +8,7 @@ from .flac import flac
 from .headers import whole_file
 from .mpeg import is_mpeg, mpeg
 from .ogg import ogg
-from .parts import MOST_PARTS, Found, Part, after_id3, after_zeros, is_padding, is_sound_file
+from .parts import MOST_PARTS, Parsed, Part, after_id3, after_zeros, is_padding, is_sound_file
 
 _PARSERS = {
     b"RIFF": riff,
@@ -53,7 +53,7 @@ def survey(data: SoundBytes) -> tuple[list[Part], int]:
     return [part], rest
 
 
-def _parsed(data: SoundBytes, begin: int, head: bytes) -> Found | None:
+def _parsed(data: SoundBytes, begin: int, head: bytes) -> Parsed | None:
     parser = _PARSERS.get(head[:4])
     if parser is not None and (is_sound_file(head) or head[:4] == b"dns."):
         return parser(data, begin)

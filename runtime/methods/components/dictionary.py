@@ -18,7 +18,7 @@ _UNIT = 1e-3
 
 
 @dataclass(frozen=True)
-class Dictionary:
+class ComponentDictionary:
     """Components of log1p|STFT| and what they say of the classes.
 
     columns [F, K]: W >= 0, each of unit L2 norm; theta [C, K]: the interpreter's logits are theta z
@@ -29,7 +29,7 @@ class Dictionary:
     spec: ComponentsSpec
 
 
-def open_dictionary(folder: Path, manifest: Manifest) -> Dictionary:
+def open_dictionary(folder: Path, manifest: Manifest) -> ComponentDictionary:
     """The dictionary of the bundle in `folder`.
 
     Raises MethodError where the bundle has none, BundleError where its arrays are not what the manifest
@@ -61,4 +61,4 @@ def open_dictionary(folder: Path, manifest: Manifest) -> Dictionary:
         raise BundleError(f"{path}: a dictionary is not negative, this one is; export the bundle again")
     if float(np.abs(np.linalg.norm(columns, axis=0) - 1.0).max()) > _UNIT:
         raise BundleError(f"{path}: a column is not of unit length; export the bundle again")
-    return Dictionary(columns, found["theta"], spec)
+    return ComponentDictionary(columns, found["theta"], spec)

@@ -14,7 +14,7 @@ from ...inference.window import Window
 from ..joining import StoredFrames
 from ..protocol import Context, Sound
 from ..rescoring import MaskedScores, Rescored
-from .dictionary import Dictionary
+from .dictionary import ComponentDictionary
 from .interpreter import interpret
 from .result import ComponentsResult, relevance_of, selected_of
 from .tracks import Tracks, soft_mask
@@ -24,7 +24,7 @@ class ComponentsExplanation:
     """The activations of one sound, window by window; those of a long sound lie in a file."""
 
     def __init__(
-        self, context: Context, dictionary: Dictionary, threshold: float, sound: Sound, target: int
+        self, context: Context, dictionary: ComponentDictionary, threshold: float, sound: Sound, target: int
     ) -> None:
         self._context, self._manifest = context, context.manifest
         self._dictionary, self._threshold = dictionary, threshold

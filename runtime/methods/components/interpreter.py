@@ -6,16 +6,16 @@ from ....errors import EarmarkError, MethodError
 from ...arrays import FloatArray
 from ...inference.window import Window
 from ..protocol import Graphs
-from .dictionary import Dictionary, open_dictionary
+from .dictionary import ComponentDictionary, open_dictionary
 
 _CACHED = "components"
 
 
-def dictionary_of(graphs: Graphs) -> Dictionary:
+def dictionary_of(graphs: Graphs) -> ComponentDictionary:
     """The bundle's dictionary, read once an explainer. Raises as `open_dictionary`."""
     if _CACHED not in graphs.cache:
         graphs.cache[_CACHED] = open_dictionary(graphs.bundle.path, graphs.manifest)
-    found: Dictionary = graphs.cache[_CACHED]
+    found: ComponentDictionary = graphs.cache[_CACHED]
     return found
 
 

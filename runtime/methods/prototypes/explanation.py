@@ -20,8 +20,8 @@ from ..protocol import Sound
 from .places import Candidate, WindowPlaces, places_of
 from .result import (
     Channel,
-    ChannelAccount,
     ChannelView,
+    Contributions,
     Place,
     Prototype,
     PrototypesResult,
@@ -45,7 +45,7 @@ _NOTES = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Query:
     """A place that will be looked up, and the window in which it lies."""
 
     candidate: Candidate
@@ -53,7 +53,7 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True)
-class _Window:
+class _BestWindow:
     """The window whose account is given."""
 
     logit: float
@@ -67,8 +67,8 @@ class PrototypesExplanation:
 
     def __init__(self, search: Search, sound: Sound, target: int) -> None:
         self._search, self._sound, self._target = search, sound, target
-        self._best: dict[View, list[_Found]] = {view: [] for view in search.generation.views}
-        self._window: _Window | None = None
+        self._best: dict[View, list[_Query]] = {view: [] for view in search.generation.views}
+        self._window: _BestWindow | None = None
 
     def add(self, window: Window) -> None:
         """See one more window."""
@@ -102,14 +102,14 @@ class PrototypesExplanation:
         sound = WindowSound(columns_of(amplitude), span[0], samples / rate, rate / 2)
         for view in self._best:
             best = places.best(view, PLACES, CHANNELS)
-            self._keep(view, [_Found(candidate, sound) for candidate in best])
+            self._keep(view, [_Query(candidate, sound) for candidate in best])
         logit = float(window.logits[self._target])
         if self._window is None or logit > self._window.logit:
-            self._window = _Window(logit, places, outputs, sound)
+            self._window = _BestWindow(logit, places, outputs, sound)
 
-    def _keep(self, view: View, found: Sequence[_Found]) -> None:
+    def _keep(self, view: View, found: Sequence[_Query]) -> None:
         """Hold the PLACES best candidates, an event that two windows share once."""
-        held: list[_Found] = []
+        held: list[_Query] = []
         for one in sorted([*self._best[view], *found], key=lambda one: -one.candidate.weight):
             place = one.candidate.place
             if not any(_same_event(place, other.candidate.place) for other in held):
@@ -191,7 +191,7 @@ class PrototypesExplanation:
             )
         return tuple(made)
 
-    def _channels(self, window: _Window) -> ChannelAccount:
+    def _channels(self, window: _BestWindow) -> Contributions:
         """The channels of the best window, with the clips in which each is strongest."""
         search, places = self._search, window.places
         contributions = places.account.contributions
@@ -220,7 +220,7 @@ class PrototypesExplanation:
             remainder = window.logit - bias - sum(channel.contribution or 0.0 for channel in channels)
             error = abs(float(contributions.sum(dtype=np.float64)) + bias - window.logit)
         start, duration = places.span
-        return ChannelAccount(
+        return Contributions(
             label=search.manifest.labels[self._target],
             logit=window.logit,
             start_s=start,
@@ -236,7 +236,9 @@ class PrototypesExplanation:
             window=window.sound,
         )
 
-    def _strongest(self, view: View, window: _Window, channels: npt.NDArray[np.int64]) -> list[ChannelView]:
+    def _strongest(
+        self, view: View, window: _BestWindow, channels: npt.NDArray[np.int64]
+    ) -> list[ChannelView]:
         """Of each channel its place in the input, and the clips in which it is strongest."""
         generation, places = self._search.generation, window.places
         vectors, where = places.vectors(view, channels), places.at(view, channels)

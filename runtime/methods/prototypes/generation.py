@@ -14,7 +14,7 @@ from ....errors import BundleError, MethodError, PrototypeIndexError
 from ....prototypes_index.checks import check_generation
 from ....prototypes_index.generation import EMBEDDINGS, Generation
 from ....prototypes_index.golden import GOLDEN, check_golden
-from ....prototypes_index.table import Clip
+from ....prototypes_index.table import IndexedClip
 from ....prototypes_index.views import Grid
 from ...bundle.files import Files
 from ...bundle.graphs import check_graph, embeddings_borders
@@ -123,7 +123,7 @@ def verify_generation(bundle: Bundle) -> None:
     # Generations of older bundles have none.
     if f"prototypes/{generation.folder.name}/{GOLDEN}" in manifest.files:
         check_golden(generation, generation.file(GOLDEN))
-    clips: dict[str, list[Clip]] = {}
+    clips: dict[str, list[IndexedClip]] = {}
     for clip in generation.all_clips():
         if clip.audio is not None:
             clips.setdefault(clip.audio, []).append(clip)
@@ -131,7 +131,7 @@ def verify_generation(bundle: Bundle) -> None:
         _check_sound(generation, name, held, manifest.sample_rate)
 
 
-def _check_sound(generation: Generation, name: str, clips: list[Clip], rate: int) -> None:
+def _check_sound(generation: Generation, name: str, clips: list[IndexedClip], rate: int) -> None:
     """Decode one sound of the generation, which holds all of its clips. Raises PrototypeIndexError."""
     import soundfile
 

@@ -23,7 +23,7 @@ from ...drawing.spectrogram import (
     font_of,
     loudness_of,
 )
-from .result import ChannelAccount, Place, Prototype, WindowSound
+from .result import Contributions, Place, Prototype, WindowSound
 
 # Prototypes a row.
 SHOWN = 3
@@ -47,7 +47,7 @@ class _Row:
 
 
 def draw_nearest(
-    path: Target, prototypes: Mapping[str, tuple[Prototype, ...]], account: ChannelAccount, *, title: str
+    path: Target, prototypes: Mapping[str, tuple[Prototype, ...]], account: Contributions, *, title: str
 ) -> None:
     """Write a PNG, 1000 pixels wide: of every view the nearest prototypes, beside what they match."""
     rows = []
@@ -63,7 +63,7 @@ def draw_nearest(
     _draw(path, rows, account, title, ("in the input", "in training clips"))
 
 
-def draw_channels(path: Target, account: ChannelAccount, *, title: str) -> None:
+def draw_channels(path: Target, account: Contributions, *, title: str) -> None:
     """Write a PNG, 1000 pixels wide: of every channel its place and the clips in which it is strongest."""
     rows = [
         _Row(
@@ -84,7 +84,7 @@ def draw_channels(path: Target, account: ChannelAccount, *, title: str) -> None:
 def _draw(
     path: Target,
     rows: Sequence[_Row],
-    account: ChannelAccount,
+    account: Contributions,
     title: str,
     heads: tuple[str, str],
     subtitle: str = "",

@@ -47,7 +47,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Account:
+class ChannelWeights:
     """What the embeddings graph says of the target's logit.
 
     shares: by view [C], what each channel weighs: its positive contribution, or where there is none, its
@@ -61,7 +61,7 @@ class Account:
     slope: FloatArray
 
 
-class Head:
+class FoldedHead:
     """The head as the embeddings graph folds it: read once, then kept."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Head:
         outputs: Mapping[str, FloatArray],
         peaks: Mapping[View, Peaks],
         target: int,
-    ) -> Account:
+    ) -> ChannelWeights:
         """The account of one window for the class index `target`.
 
         taps: what the graph was fed; outputs: what it gave; peaks: of the views
@@ -87,12 +87,12 @@ class Head:
         if spec.additive:
             if self._weights is None:
                 self._weights = _weights(run, taps)
-            return Account(shares, contributions, self._weights[target])
+            return ChannelWeights(shares, contributions, self._weights[target])
         # A channel's share lies where the channel is large.
         square = peaks["square"].scores
         weights = _shares(contributions, square)
         slope = np.divide(weights, square, out=np.zeros_like(weights), where=square > 1e-6)
-        return Account(shares, contributions, slope)
+        return ChannelWeights(shares, contributions, slope)
 
 
 def _weights(run: Embed, taps: Sequence[FloatArray]) -> FloatArray:
@@ -125,7 +125,7 @@ class WindowPlaces:
         self,
         maps: Mapping[str, FloatArray],
         peaks: Mapping[View, Peaks],
-        account: Account,
+        account: ChannelWeights,
         attention: FloatArray | None,
         *,
         grid: Grid,

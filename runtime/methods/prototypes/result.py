@@ -190,7 +190,7 @@ class ChannelView(ResultRecord):
 class Channel(ResultRecord):
     """One channel of the feature map: where it peaks in the input, and its share of the logit.
 
-    contribution: of the target's logit, see `ChannelAccount`; None where channels only localise
+    contribution: of the target's logit, see `Contributions`; None where channels only localise
     score, place: of its peak in the square map
     views: in every view of the index (where each view has a U of its own, in square alone) its place and
         the clips in which it is strongest, one a recording
@@ -220,7 +220,7 @@ class Channel(ResultRecord):
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
-class ChannelAccount(ResultRecord):
+class Contributions(ResultRecord):
     """The target's logit, channel by channel, in the window where it is highest.
 
     kind: "additive": the contributions of `channels` + bias + remainder = logit, where remainder is the sum
@@ -296,7 +296,7 @@ class PrototypesResult(MethodResult):
     """
 
     prototypes: Mapping[str, tuple[Prototype, ...]]
-    channels: ChannelAccount
+    channels: Contributions
 
     def fields(self) -> Mapping[str, Any]:
         """The nearest prototypes by view, and the channels."""

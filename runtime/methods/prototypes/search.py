@@ -12,7 +12,7 @@ from ...arrays import FloatArray
 from ...bundle.manifest import Manifest
 from ..protocol import Graphs
 from .generation import grid_of, open_generation
-from .places import Embed, Head
+from .places import Embed, FoldedHead
 from .result import Kind
 
 # The key of what is kept open in the cache.
@@ -23,7 +23,7 @@ class Search:
     """What is asked about a sound: a generation of prototypes, and the graph that makes embeddings."""
 
     def __init__(
-        self, manifest: Manifest, generation: Generation, embed: Embed, head: Head | None = None
+        self, manifest: Manifest, generation: Generation, embed: Embed, head: FoldedHead | None = None
     ) -> None:
         """Use an open generation; `embed` runs its embeddings.onnx, `head` keeps what is read from it.
 
@@ -39,7 +39,7 @@ class Search:
                 f"{spec.channels}; build the prototypes again with earmark index --rebuild"
             )
         self.manifest, self.generation, self.embed = manifest, generation, embed
-        self.feature_map, self.head = spec, head or Head()
+        self.feature_map, self.head = spec, head or FoldedHead()
         self.grid = grid_of(spec)
         self.kind: Kind = "additive" if spec.additive else "gradient" if spec.gradient else "localisation"
 
@@ -49,7 +49,7 @@ class Search:
         bundle = graphs.bundle
         held = graphs.cache.get(_CACHED)
         if held is None:
-            held = graphs.cache[_CACHED] = open_generation(bundle.path, bundle.manifest), Head()
+            held = graphs.cache[_CACHED] = open_generation(bundle.path, bundle.manifest), FoldedHead()
         generation, head = held
         graph = generation.graph
         taps = bundle.manifest.feature_map.taps if bundle.manifest.feature_map else ()

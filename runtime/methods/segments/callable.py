@@ -18,7 +18,7 @@ from ....errors import AudioError, MethodError, ScoreError
 from ...arrays import FloatArray
 from ..options import whole_number
 from .result import LOWEST_R2, SegmentsResult
-from .search import Found, search
+from .search import SearchResult, search
 from .settings import Axis, Fill, Progress, SegmentSettings, Surrogate
 
 __all__ = ["SegmentSettings", "SegmentsResult", "segments"]
@@ -185,7 +185,7 @@ def _checked_rate(rate: object) -> int:
     return checked_rate(rate, "the waveform")
 
 
-def result_of(found: Found, settings: SegmentSettings, seed: int) -> SegmentsResult:
+def result_of(found: SearchResult, settings: SegmentSettings, seed: int) -> SegmentsResult:
     """What was found in one clip, as a result with its warnings."""
     start_s, end_s, fmin_hz, fmax_hz = found.grid.spans()
     fit = found.fit
@@ -218,7 +218,7 @@ def surrogate_of(settings: SegmentSettings) -> str:
     return "forest" if settings.preset and settings.surrogate == "smooth" else settings.surrogate
 
 
-def warnings_of(found: Found) -> tuple[str, ...]:
+def warnings_of(found: SearchResult) -> tuple[str, ...]:
     """What a user should know before believing it."""
     if found.constant:
         return ("unreliable: no mask changed the score, so no segment can be said to matter",)

@@ -29,7 +29,7 @@ from ..protocol import Context, Sound
 from .callable import result_of, surrogate_of, warnings_of
 from .result import COLUMNS, SegmentsResult
 from .rows import Rows, rows_of
-from .search import Found, search
+from .search import SearchResult, search
 from .settings import FEWEST_CALLS, Progress, SegmentOptions, SegmentSettings
 
 Values = npt.NDArray[np.float64]
@@ -44,7 +44,7 @@ _PREDICTED = re.compile(r"only \d+%")
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class _Window:
+class _HeldWindow:
     """A window that may be looked into; the least likely one goes first."""
 
     score: float
@@ -60,7 +60,7 @@ class SegmentsExplanation:
         self._context, self._sound, self._target = context, sound, target
         options: SegmentOptions = context.options
         self._settings, self._progress = options, options.progress
-        self._held: list[_Window] = []
+        self._held: list[_HeldWindow] = []
         self._scores: list[float] = []
         self._offsets: list[int] = []
         self._ends: list[int] = []
@@ -73,7 +73,7 @@ class SegmentsExplanation:
         self._offsets.append(window.offset)
         self._ends.append(window.offset + real)
         # The earlier of two equal windows stays.
-        heapq.heappush(self._held, _Window(score, -number, window.waveform, real))
+        heapq.heappush(self._held, _HeldWindow(score, -number, window.waveform, real))
         if len(self._held) > self._most(window.waveform.shape[-1]):
             heapq.heappop(self._held)
 
@@ -109,7 +109,9 @@ class SegmentsExplanation:
         calls = settings.fine_windows * settings.calls // max(1, windows)
         return replace(settings, calls=min(settings.calls, max(FEWEST_CALLS, calls)))
 
-    def _search(self, window: _Window, settings: SegmentSettings, index: int, windows: int) -> Found:
+    def _search(
+        self, window: _HeldWindow, settings: SegmentSettings, index: int, windows: int
+    ) -> SearchResult:
         """Look into one window, the number `index` of `windows`."""
         progress = self._progress
         padding = window.waveform.shape[-1] - window.real
@@ -141,7 +143,7 @@ class SegmentsExplanation:
         highest = others.max(axis=1)
         return np.asarray(chosen - highest - np.log(np.exp(others - highest[:, None]).sum(axis=1)))
 
-    def _joined(self, found: dict[int, Found], shares: Values, noticeable: int) -> SegmentsResult:
+    def _joined(self, found: dict[int, SearchResult], shares: Values, noticeable: int) -> SegmentsResult:
         """Rows over the entire sound: short ones where windows were looked into, else one a window."""
         settings, manifest = self._settings, self._context.bundle.manifest
         scores, rate = np.array(self._scores), manifest.sample_rate
@@ -170,7 +172,7 @@ class SegmentsExplanation:
             warnings=tuple(self._warnings(found, noticeable)),
         )
 
-    def _warnings(self, found: dict[int, Found], noticeable: int) -> list[str]:
+    def _warnings(self, found: dict[int, SearchResult], noticeable: int) -> list[str]:
         """What is unreliable, and in which windows; what was not looked into."""
         rate = self._context.bundle.manifest.sample_rate
         named: dict[str, list[str]] = {}

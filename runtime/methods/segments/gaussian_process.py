@@ -29,7 +29,7 @@ _RATIOS = np.logspace(-3.0, 4.0, 29)
 
 
 @dataclass(frozen=True)
-class Places:
+class Pieces:
     """Where the coefficients lie: pieces of time, a whole number of segments long each, by bands.
 
     lengths [T]: of each piece, in segments, all 1 where every segment is for itself; bands: F
@@ -39,7 +39,7 @@ class Places:
     bands: int = 1
 
     @classmethod
-    def uniform(cls, stretches: int, bands: int = 1) -> Places:
+    def uniform(cls, stretches: int, bands: int = 1) -> Pieces:
         """The places of T single segments by F bands."""
         return cls(np.ones(stretches, np.int64), bands)
 
@@ -75,7 +75,7 @@ class Posterior:
     length: float
 
 
-def posterior(masks: Masks, values: Values, places: Places, lengths: Sequence[float] = LENGTHS) -> Posterior:
+def posterior(masks: Masks, values: Values, places: Pieces, lengths: Sequence[float] = LENGTHS) -> Posterior:
     """The posterior of w, given log-odds `values` [n] of `masks` [n, M].
 
     lengths: candidates of the prior's length, in segments; 0 alone is Bayesian ridge regression
@@ -103,7 +103,7 @@ def posterior(masks: Masks, values: Values, places: Places, lengths: Sequence[fl
     return Posterior(mean * weight, covariance * np.outer(weight, weight), noise, smoother, best.length)
 
 
-def _lengths(lengths: Sequence[float], places: Places) -> list[float]:
+def _lengths(lengths: Sequence[float], places: Pieces) -> list[float]:
     """The candidates of the prior's length for these places, in segments."""
     if len(places.lengths) < 2:
         return [0.0]
@@ -124,7 +124,7 @@ class _Candidate:
     projected: Values
 
     @classmethod
-    def of(cls, design: Values, target: Values, places: Places, length: float, across: float) -> _Candidate:
+    def of(cls, design: Values, target: Values, places: Pieces, length: float, across: float) -> _Candidate:
         """The candidate at its best s / v; `design` [n, M] and `target` [n] are centred."""
         root = prior_root(places.centres, places.bands, length, across)
         spread, vectors, projected = _decompose(design @ root, target)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ...audio.lengths import samples_of
 from .grid import SegmentGrid
 from .result import LOWEST_R2
-from .search import Found
+from .search import SearchResult
 from .settings import SegmentSettings
 
 Values = npt.NDArray[np.float64]
@@ -61,7 +61,9 @@ class Rows:
         self._importance, self._magnitude, self._variance = (np.zeros(shape) for _ in range(3))
         self._windows = np.zeros((len(edges) - 1, 1))
 
-    def add(self, span: npt.NDArray[np.int64], share: float, found: Found | None, segment: float) -> None:
+    def add(
+        self, span: npt.NDArray[np.int64], share: float, found: SearchResult | None, segment: float
+    ) -> None:
         """Divide a window's share by what was found in it; evenly where that is nothing, or unreliable.
 
         span: its first and last sample; segment: samples of a segment
@@ -108,7 +110,7 @@ class Rows:
         return np.repeat(np.maximum(self._windows[:, 0], 1.0), self._importance.shape[1])
 
 
-def _beyond_doubt(found: Found) -> Values:
+def _beyond_doubt(found: SearchResult) -> Values:
     """The importances, each less its uncertainty: noise of many segments would outweigh a few that count.
 
     Zeros where the surrogate is unreliable: it does not know where the score comes from.

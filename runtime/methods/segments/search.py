@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...arrays import FloatArray
-from .gaussian_process import LENGTHS, ROUGH_LENGTHS, Places
+from .gaussian_process import LENGTHS, ROUGH_LENGTHS, Pieces
 from .grid import SegmentGrid
 from .masks import Masks, Perturbation, batch_of, draw_masks
 from .settings import Progress, SegmentSettings
@@ -45,7 +45,7 @@ SMALLEST_CHANGE = 1e-6
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """A surrogate fitted to a clip.
 
     grid: the segments that it speaks of; full: log-odds of the whole clip; own_seconds, scoring_seconds:
@@ -61,7 +61,7 @@ class Found:
     constant: bool
 
 
-class Asked:
+class CountedModel:
     """A model that counts what it is asked."""
 
     def __init__(self, log_odds: LogOdds, budget: int, progress: Progress | None) -> None:
@@ -86,21 +86,21 @@ def search(
     settings: SegmentSettings,
     seed: int,
     progress: Progress | None = None,
-) -> Found:
+) -> SearchResult:
     """Explain one clip [N] that a model hears as a whole. Raises AudioError where it is too short."""
     start = time.perf_counter()
-    asked = Asked(log_odds, settings.budget, progress)
+    asked = CountedModel(log_odds, settings.budget, progress)
     grid = SegmentGrid.of(waveform.size, sample_rate, settings)
     random = np.random.default_rng(seed)
     if settings.preset:
         fit, full, constant = _reference(waveform, grid, asked, settings, random, seed)
         own = time.perf_counter() - start - asked.seconds
-        return Found(fit, grid, full, asked.calls, own, asked.seconds, constant)
+        return SearchResult(fit, grid, full, asked.calls, own, asked.seconds, constant)
     perturbation = Perturbation(waveform, grid, settings, random)
-    one = _Search(asked, grid, perturbation, settings, random)
+    one = _MaskSearch(asked, grid, perturbation, settings, random)
     full = float(asked(waveform[None])[0])
     fit = one.shapley(full) if settings.surrogate == "kernel_shap" else one.rounds(seed)
-    return Found(
+    return SearchResult(
         fit=fit,
         grid=replace(grid, edges=grid.edges[one.borders]),
         full=full,
@@ -114,7 +114,7 @@ def search(
 def _reference(
     waveform: FloatArray,
     grid: SegmentGrid,
-    asked: Asked,
+    asked: CountedModel,
     settings: SegmentSettings,
     random: np.random.Generator,
     seed: int,
@@ -135,12 +135,12 @@ def _reference(
     return fit, float(answers[0]), float(np.ptp(answers)) < SMALLEST_CHANGE
 
 
-class _Search:
+class _MaskSearch:
     """The masks asked about so far, over a partition of the grid that grows finer."""
 
     def __init__(
         self,
-        asked: Asked,
+        asked: CountedModel,
         grid: SegmentGrid,
         perturbation: Perturbation,
         settings: SegmentSettings,
@@ -160,9 +160,9 @@ class _Search:
         self._values = np.zeros(0)
 
     @property
-    def places(self) -> Places:
+    def places(self) -> Pieces:
         """Where the pieces lie."""
-        return Places(np.diff(self.borders), self._grid.shape[1])
+        return Pieces(np.diff(self.borders), self._grid.shape[1])
 
     @property
     def constant(self) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import MissingDependencyError
-from .gaussian_process import LENGTHS, Places, Posterior, posterior
+from .gaussian_process import LENGTHS, Pieces, Posterior, posterior
 
 Values = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.bool_]
@@ -47,13 +47,13 @@ class Fit:
     length: float = 0.0
 
 
-def smooth(masks: Masks, values: Values, places: Places, lengths: Sequence[float] = LENGTHS) -> Fit:
+def smooth(masks: Masks, values: Values, places: Pieces, lengths: Sequence[float] = LENGTHS) -> Fit:
     """The default: see `gaussian_process.py`; its magnitude is `smoothed_magnitude`."""
     found = posterior(masks, values, places, lengths)
     return _bayesian(values, found, smoothed_magnitude(found.mean, places))
 
 
-def ridge(masks: Masks, values: Values, places: Places) -> Fit:
+def ridge(masks: Masks, values: Values, places: Pieces) -> Fit:
     """Bayesian ridge regression: independent coefficients, penalty by marginal likelihood."""
     found = posterior(masks, values, places, lengths=(0.0,))
     return _bayesian(values, found, np.abs(found.mean) / places.sizes)
@@ -75,7 +75,7 @@ def _bayesian(values: Values, found: Posterior, magnitude: Values) -> Fit:
     )
 
 
-def smoothed_magnitude(importance: Values, places: Places) -> Values:
+def smoothed_magnitude(importance: Values, places: Pieces) -> Values:
     """sqrt(g * w^2) + 0.3 g * w of the importance w [T F], g a Gaussian over time of one segment's deviation.
 
     What a classifier hears seldom lies in one segment alone, and the sign often turns within an event: so
@@ -97,7 +97,7 @@ def _smoothed(values: Values) -> Values:
     return np.asarray(sum(weight * padded[at : at + len(values)] for at, weight in enumerate(_SMOOTHING)))
 
 
-def least_squares(masks: Masks, values: Values, places: Places) -> Fit:
+def least_squares(masks: Masks, values: Values, places: Pieces) -> Fit:
     """Ordinary least squares with an intercept; the shortest solution where masks are too few.
 
     Its R^2 on held-out masks is -inf where it passes through every point.
@@ -172,7 +172,7 @@ def draw_coalitions(random: np.random.Generator, pairs: int, segments: int) -> t
     return np.stack([half, ~half], axis=1).reshape(-1, segments), None
 
 
-def forest(masks: Masks, values: Values, places: Places, seed: int = 0) -> Fit:
+def forest(masks: Masks, values: Values, places: Pieces, seed: int = 0) -> Fit:
     """Impurity importances of a random forest of 100 trees, under the sign of the marginal effect.
 
     Importances sum to 1 and have no sign; the sign given is that of mean(y | kept) - mean(y | masked).
