@@ -1,0 +1,33 @@
+"""CSV: a header and a line for each detection of all recordings; the columns are the fields of a row."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from typing import BinaryIO
+
+from .row import DetectionRow, RecordingRows
+
+COLUMNS = DetectionRow.__struct_fields__
+
+
+def write_csv(file: BinaryIO, recordings: Iterable[RecordingRows]) -> None:
+    """Write a CSV in UTF-8; stretches of evidence are `start-end`, parted by blanks."""
+    file.write(_line(COLUMNS))
+    for recording in recordings:
+        for row in recording.rows:
+            file.write(_line(_cell(getattr(row, name)) for name in COLUMNS))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(f"{start!r}-{end!r}" for start, end in value)
+    return "" if value is None else str(value)
+
+
+def _line(cells: Iterable[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    # Bytes of a file's name that are no UTF-8.
+    return text.getvalue().encode(errors="backslashreplace")

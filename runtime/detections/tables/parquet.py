@@ -1,0 +1,65 @@
+"""Parquet: the columns of the CSV, typed; by pyarrow, in the extra `parquet`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ....errors import MissingDependencyError
+from .row import DetectionRow, RecordingRows
+
+if TYPE_CHECKING:
+    import pyarrow
+
+# Rows that are written at once.
+_GROUP = 50_000
+
+
+def require_parquet() -> None:
+    """Raise MissingDependencyError without pyarrow."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Parquet needs pyarrow: pip install 'earmark[parquet]', or choose another format"
+        ) from error
+
+
+def write_parquet(file: BinaryIO, recordings: Iterable[RecordingRows]) -> None:
+    """Write one table, a group of rows at a time. Raises MissingDependencyError."""
+    require_parquet()
+    import pyarrow.parquet
+
+    schema = _schema()
+    waiting: list[dict[str, Any]] = []
+    with pyarrow.parquet.ParquetWriter(file, schema) as writer:
+        for recording in recordings:
+            waiting += [_plain(row) for row in recording.rows]
+            if len(waiting) >= _GROUP:
+                writer.write_table(pyarrow.Table.from_pylist(waiting, schema))
+                waiting = []
+        writer.write_table(pyarrow.Table.from_pylist(waiting, schema))
+
+
+def _schema() -> pyarrow.Schema:
+    import pyarrow
+
+    numbers = pyarrow.float64()
+    kinds = {
+        "str": pyarrow.string(),
+        "float": numbers,
+        "float | None": numbers,
+        "int": pyarrow.int64(),
+        "tuple[tuple[float, float], ...]": pyarrow.list_(pyarrow.list_(numbers, 2)),
+    }
+    return pyarrow.schema([(name, kinds[kind]) for name, kind in DetectionRow.__annotations__.items()])
+
+
+def _plain(row: DetectionRow) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in DetectionRow.__struct_fields__}
+    return {name: _text(value) if isinstance(value, str) else value for name, value in values.items()}
+
+
+def _text(value: str) -> str:
+    # Bytes of a file's name that are no UTF-8.
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
