@@ -219,7 +219,11 @@ def _with_maskers(
     from ...evaluation.faithfulness.maskers import masker_of, usual_maskers
 
     names = list(dict.fromkeys(methods)) or [*usual_maskers(engine), *(ATTRIBUTIONS if source else ())]
-    found = {name: masker_of(name, threshold=threshold) for name in names if name not in ATTRIBUTIONS}
+    found = {
+        name: masker_of(name, threshold=threshold, seed=plan.seed)
+        for name in names
+        if name not in ATTRIBUTIONS
+    }
     if source is not None:
         from .source import attributed
 

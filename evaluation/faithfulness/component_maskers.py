@@ -6,7 +6,7 @@ They are gains on the linear magnitude, as they are listened to, hence `linear`;
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -92,10 +92,14 @@ def _active(said: Said) -> npt.NDArray[np.intp]:
     return np.flatnonzero(said["activations"].max(axis=1) > 0.0)
 
 
-def _untrained(dictionary: ComponentDictionary, said: Said, target: int, _: object) -> tuple[int, ...]:
-    """What the recipe's setting selects."""
-    relevance = relevance_of(random_theta(dictionary)[target] * said["pooled"])
-    return selected_of(relevance, dictionary.spec.threshold)
+def _untrained(seed: int) -> Choose:
+    """What the recipe's setting selects, with the untrained theta of `seed`."""
+
+    def choose(dictionary: ComponentDictionary, said: Said, target: int, _: object) -> tuple[int, ...]:
+        relevance = relevance_of(random_theta(dictionary, seed)[target] * said["pooled"])
+        return selected_of(relevance, dictionary.spec.threshold)
+
+    return choose
 
 
 _MASKERS = {
@@ -104,7 +108,7 @@ _MASKERS = {
         ComponentMasker("components", _selected),
         ComponentMasker("random_components", _as_many),
         ComponentMasker("random_components_area", _as_much),
-        ComponentMasker("random_theta", _untrained),
+        ComponentMasker("random_theta", _untrained(0)),
         ComponentMasker("components_log", _selected, linear=False),
         ComponentMasker("random_components_log", _as_many, linear=False),
         ComponentMasker("random_components_area_log", _as_much, linear=False),
@@ -115,8 +119,9 @@ COMPONENTS = tuple(_MASKERS)
 USUAL = ("components", "random_components", "random_components_area")
 
 
-def component_masker(name: str) -> ComponentMasker:
-    """The masker of that name. Raises MethodError for what does not exist."""
+def component_masker(name: str, seed: int = 0) -> ComponentMasker:
+    """The masker of that name; `seed` draws an untrained theta. Raises MethodError for what does not exist."""
     if name not in _MASKERS:
         raise MethodError(f"there is no method {name!r} of components; choose one of {', '.join(COMPONENTS)}")
-    return _MASKERS[name]
+    masker = _MASKERS[name]
+    return replace(masker, choose=_untrained(seed)) if name == "random_theta" else masker

@@ -190,12 +190,22 @@ def usual_maskers(engine: Engine) -> tuple[str, ...]:
     return (*own, *(name for name in MASKERS if name not in DECODED))
 
 
-def masker_of(name: str, *, threshold: float = 0.5) -> Masker:
-    """The masker of that name. Raises MethodError for what does not exist."""
+def masker_of(name: str, *, threshold: float = 0.5, seed: int = 0) -> Masker:
+    """The masker of that name.
+
+    Args:
+        name: One of `known_maskers`.
+        threshold: Of the row "thresholded": cells of at least this much mask are kept, 0..1.
+        seed: Of the row "random_theta": the untrained theta is drawn from it.
+
+    Raises:
+        MethodError: There is no such masker.
+
+    """
     if name == "thresholded":
         return Thresholded(threshold)
     if name in COMPONENTS:
-        return component_masker(name)
+        return component_masker(name, seed)
     if name in _PLAIN:
         return _PLAIN[name]
     for method in all_methods():

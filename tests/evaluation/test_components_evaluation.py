@@ -187,6 +187,12 @@ def test_reconstruction_and_the_recipes_theta_are_measured(explainer, data):
     assert np.array_equal(theta, random_theta(dictionary_of(engine_of(explainer).graphs)))
     assert not np.array_equal(theta, random_theta(dictionary_of(engine_of(explainer).graphs), 1))
     assert np.abs(theta).max() <= 1 / 4.0
+    dictionary, said = dictionary_of(engine_of(explainer).graphs), {"pooled": np.ones(16, np.float32)}
+    chosen = [
+        component_masker("random_theta", seed).choose(dictionary, said, 0, np.random.default_rng(0))
+        for seed in (0, 0, 1)
+    ]
+    assert chosen[0] == chosen[1] != chosen[2]
     assert not np.array_equal(windows[0].recipe_logits, windows[0].component_logits)
 
 
