@@ -36,7 +36,7 @@ import numpy as np
 import numpy.typing as npt
 
 from earmark.evaluation.data.folder import list_sounds
-from earmark.export.prototypes.clip_listener import ClipListener
+from earmark.export.prototypes.clip_embedder import ClipEmbedder
 from earmark.prototypes_index.generation import Generation
 from earmark.prototypes_index.index_build import exact_tenth, recall
 from earmark.prototypes_index.info import read_info
@@ -111,7 +111,7 @@ def hear(options: argparse.Namespace) -> dict[str, Any]:
             },
         )
         return {}
-    listeners = [ClipListener(open_bundle(one), one / "embeddings.onnx") for one in options.bundle]
+    listeners = [ClipEmbedder(open_bundle(one), one / "embeddings.onnx") for one in options.bundle]
     arrays = {}
     for part, folder in (("data", options.data), ("held_out", options.held_out)):
         found: dict[str, list[FloatArray]] = {view: [] for view in VIEWS}

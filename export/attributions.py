@@ -82,8 +82,8 @@ class Attributions:
         with _seeded(self._seed), torch.enable_grad(), warnings.catch_warnings():
             # captum warns of what it then does by itself (inputs that must require gradients).
             warnings.simplefilter("ignore")
-            made = self._compute(self, spectrum, target)
-        return made.detach().cpu().numpy().astype(np.float32)
+            output = self._compute(self, spectrum, target)
+        return output.detach().cpu().numpy().astype(np.float32)
 
     def _check(self, stft: FloatArray, target: int) -> None:
         bins = self._source.analysis.n_fft // 2 + 1
@@ -107,30 +107,30 @@ class Attributions:
         def logits(log_amplitude: torch.Tensor) -> torch.Tensor:
             # Noise may ask for less than nothing, which no sound has.
             loudness = torch.expm1(log_amplitude.clamp(min=0.0))
-            made: torch.Tensor = self._source.classifier(loudness.unsqueeze(-1) * phase)[0]
-            return made
+            output: torch.Tensor = self._source.classifier(loudness.unsqueeze(-1) * phase)[0]
+            return output
 
         return torch.log1p(amplitude).unsqueeze(0).requires_grad_(), logits
 
     def _saliency(self, spectrum: torch.Tensor, target: int) -> torch.Tensor:
         log_amplitude, logits = self._entered(spectrum)
-        made: torch.Tensor = _captum().Saliency(logits).attribute(log_amplitude, target=target, abs=False)
-        return made[0]
+        output: torch.Tensor = _captum().Saliency(logits).attribute(log_amplitude, target=target, abs=False)
+        return output[0]
 
     def _integrated_gradients(self, spectrum: torch.Tensor, target: int) -> torch.Tensor:
         log_amplitude, logits = self._entered(spectrum)
-        made: torch.Tensor = (
+        output: torch.Tensor = (
             _captum()
             .IntegratedGradients(logits)
             .attribute(log_amplitude, target=target, n_steps=_POINTS, internal_batch_size=_BATCH)
         )
-        return made[0]
+        return output[0]
 
     def _smoothgrad(self, spectrum: torch.Tensor, target: int) -> torch.Tensor:
         captum = _captum()
         log_amplitude, logits = self._entered(spectrum)
         spread = max(float(log_amplitude.max() - log_amplitude.min()) * _NOISE, 1e-6)
-        made: torch.Tensor = captum.NoiseTunnel(captum.Saliency(logits)).attribute(
+        output: torch.Tensor = captum.NoiseTunnel(captum.Saliency(logits)).attribute(
             log_amplitude,
             nt_type="smoothgrad",
             nt_samples=_POINTS,
@@ -139,7 +139,7 @@ class Attributions:
             target=target,
             abs=False,
         )
-        return made[0]
+        return output[0]
 
     def _shap(self, spectrum: torch.Tensor, target: int) -> torch.Tensor:
         log_amplitude, logits = self._entered(spectrum)

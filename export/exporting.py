@@ -80,20 +80,20 @@ def export_bundle(
     target = Path(out)
     check_target(target, force=force)
     need("onnxruntime")
-    found = open_source(source, decoder=decoder, interpreter=interpreter)
+    opened = open_source(source, decoder=decoder, interpreter=interpreter)
     if window_seconds is not None:
-        found = with_window(found, window_seconds)
+        opened = with_window(opened, window_seconds)
     if aggregate is not None:
-        found = with_aggregate(found, aggregate)
-    for doubt in found.doubts:
-        warnings.warn(f"{found.name}: {doubt}", stacklevel=2)
+        opened = with_aggregate(opened, aggregate)
+    for doubt in opened.doubts:
+        warnings.warn(f"{opened.name}: {doubt}", stacklevel=2)
     return write_bundle(
-        found,
+        opened,
         target,
         name=name,
         force=force,
         seed=seed,
-        clips=[] if sounds is None else read_clips(Path(sounds), found),
+        clips=[] if sounds is None else read_clips(Path(sounds), opened),
         calibration=None if calibration is None else Path(calibration),
         licence=licence,
         attribution=attribution,
@@ -116,37 +116,37 @@ def open_source(
     from .sources.adapter.adapter import Adapter, from_adapter
 
     if isinstance(source, Adapter):
-        found: Exportable = from_adapter(source, source.name)
+        opened: Exportable = from_adapter(source, source.name)
     elif isinstance(source, Exportable):
-        found = source
+        opened = source
     else:
-        found = resolve(
+        opened = resolve(
             str(source), allow_missing_decoder=decoder is not True, interpreter=interpreter is True
         )
-    if not isinstance(found, Source):
+    if not isinstance(opened, Source):
         raise SourceError(
-            f"{found.name}: has no decoder or interpreter to choose: it is no source in PyTorch"
+            f"{opened.name}: has no decoder or interpreter to choose: it is no source in PyTorch"
         )
     if decoder is not True:
-        found = without_decoder(found)
+        opened = without_decoder(opened)
     if interpreter is not True:
-        found = without_interpreter(found)
+        opened = without_interpreter(opened)
     from .sources.run.directory import RunDirectory
 
     if not isinstance(decoder, bool):
         from .sources.run.decoder import with_decoder
 
-        found = with_decoder(found, RunDirectory(Path(decoder), "decoder"))
+        opened = with_decoder(opened, RunDirectory(Path(decoder), "decoder"))
     if not isinstance(interpreter, bool):
         from .sources.run.interpreter import with_interpreter
 
-        found = with_interpreter(found, RunDirectory(Path(interpreter), "interpreter"))
-        if not isinstance(decoder, bool) and found.decoder is None:
+        opened = with_interpreter(opened, RunDirectory(Path(interpreter), "interpreter"))
+        if not isinstance(decoder, bool) and opened.decoder is None:
             raise SourceError(
                 f"{interpreter}: an interpreter by design is a classifier of its own, for which the decoder "
                 f"{decoder} was not trained; leave the decoder out"
             )
-    return found
+    return opened
 
 
 def need(*packages: str) -> None:

@@ -41,11 +41,11 @@ def classifier(
     settings = settings_of(given, run, "classifier", resume=resume)
     summary = train_classifier(data, run, settings, resume=resume, strict=strict, quiet=quiet)
     tell_left_out(summary)
-    heard = ""
+    figures = ""
     if summary.get("accuracy") is not None:
-        heard = f", {summary['accuracy']:.1%} of {summary['validation_clips']} validation clips right"
+        figures = f", {summary['accuracy']:.1%} of {summary['validation_clips']} validation clips right"
     elif summary.get("f1") is not None:
-        heard = f", F1 {summary['f1']:.3f} on {summary['validation_clips']} validation clips"
-    tell(f"{run}: {summary['parameters']} parameters, {summary['clips']} clips{heard}")
+        figures = f", F1 {summary['f1']:.3f} on {summary['validation_clips']} validation clips"
+    tell(f"{run}: {summary['parameters']} parameters, {summary['clips']} clips{figures}")
     tell(f"next: earmark train lmac {run} {data}")
     fail_for_left_out(summary)

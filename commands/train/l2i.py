@@ -107,12 +107,12 @@ def _validation(summary: dict[str, Any]) -> str:
     if "fidelity_top1" not in summary:
         return ""
     figure = "f1" if "f1" in summary else "accuracy"
-    said = f"; validation: {figure} {summary[figure]:.1%}"
+    line = f"; validation: {figure} {summary[figure]:.1%}"
     if f"by_design_{figure}" in summary:
-        said += f", by design {summary[f'by_design_{figure}']:.1%}"
+        line += f", by design {summary[f'by_design_{figure}']:.1%}"
     else:
-        said += f", fidelity {summary['fidelity_top1']:.1%} (top 3: {summary['fidelity_top3']:.1%})"
+        line += f", fidelity {summary['fidelity_top1']:.1%} (top 3: {summary['fidelity_top3']:.1%})"
     return (
-        f"{said}, {summary['selected']:.1f} components selected, whose removal takes "
+        f"{line}, {summary['selected']:.1f} components selected, whose removal takes "
         f"{summary['faithfulness']:.2f} of the score (random ones: {summary['random_faithfulness']:.2f})"
     )

@@ -15,7 +15,7 @@ from ..paths import DataFolder
 from ..settings_options import Given, option_names
 
 if TYPE_CHECKING:
-    from ...export.sources.run.directory import Part
+    from ...export.sources.run.directory import RunPart
     from ...export.training.settings import Settings
 
 _RUNNING = (
@@ -82,7 +82,7 @@ def require_torch(threads: int | None, *more: str) -> None:
         torch.set_num_threads(threads)
 
 
-def settings_of(given: Given[Settings], run: Path, part: Part, *, resume: bool) -> Settings:
+def settings_of(given: Given[Settings], run: Path, part: RunPart, *, resume: bool) -> Settings:
     """The settings: those given, over those of the run where one is resumed, or the defaults.
 
     Raises RunError where a resumed run was started otherwise.

@@ -120,7 +120,7 @@ USUAL = ("components", "random_components", "random_components_area")
 
 
 def component_masker(name: str, seed: int = 0) -> ComponentMasker:
-    """The masker of that name; `seed` draws an untrained theta. Raises MethodError for what does not exist."""
+    """The masker of that name; `seed`: of the untrained theta. Raises MethodError where there is none."""
     if name not in _MASKERS:
         raise MethodError(f"there is no method {name!r} of components; choose one of {', '.join(COMPONENTS)}")
     masker = _MASKERS[name]

@@ -109,12 +109,12 @@ def quantise(
     say(f"int8: calibrating with {len(clips.calibration)} clips")
     random = np.random.default_rng(seed)
 
-    def heard() -> Iterator[FloatArray]:
+    def calibration_sounds() -> Iterator[FloatArray]:
         # Perturbed sounds too: where noise replaces segments, activations leave the range of the clips.
         for sound in clips.sounds(clips.calibration):
             yield from (sound[None], *_perturbed(sound, source.sample_rate, random, 2)[:, None])
 
-    fed = ({entry.name: exact.features(sound)} for sound in heard())
+    fed = ({entry.name: exact.features(sound)} for sound in calibration_sounds())
     model = _quantised(folder / classifier.file, fed, source.name)
     path = folder / "classifier_int8.onnx"
     data = save_graph(model, path)
@@ -140,14 +140,14 @@ def _quantised(path: Path, fed: Iterator[dict[str, FloatArray]], name: str) -> o
     quantization = import_onnxruntime("quantization")
     preprocess = import_onnxruntime("quantization.shape_inference").quant_pre_process
 
-    class Reader:
+    class CalibrationReader:
         """What onnxruntime's calibration asks for clips, one at a time."""
 
         def get_next(self) -> dict[str, FloatArray] | None:
             return next(fed, None)
 
     with tempfile.TemporaryDirectory() as scratch, _quiet():
-        plain, ready, made = (Path(scratch) / f"{part}.onnx" for part in ("plain", "ready", "made"))
+        plain, ready, final = (Path(scratch) / f"{part}.onnx" for part in ("plain", "ready", "made"))
         model = onnx.load(str(path))
         # Taps would keep their layers from being fused.
         logits = next(output for output in model.graph.output if output.name == "logits")
@@ -172,8 +172,8 @@ def _quantised(path: Path, fed: Iterator[dict[str, FloatArray]], name: str) -> o
             ready.write_bytes(model.SerializeToString())
             quantization.quantize_static(
                 str(ready),
-                str(made),
-                Reader(),
+                str(final),
+                CalibrationReader(),
                 quant_format=quantization.QuantFormat.QDQ,
                 per_channel=True,
                 # 7-bit weights: without VNNI, x86 saturates the sums of two full products.
@@ -191,7 +191,7 @@ def _quantised(path: Path, fed: Iterator[dict[str, FloatArray]], name: str) -> o
             raise SourceError(
                 f"{name}: the classifier cannot be quantised ({reason}); export it without --int8"
             ) from error
-        model = onnx.load(str(made))
+        model = onnx.load(str(final))
     model.producer_name, model.producer_version = "earmark", ""
     del model.metadata_props[:]
     return model

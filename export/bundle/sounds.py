@@ -90,8 +90,8 @@ def read_clips(folder: Path, source: Exportable, most: int = 5) -> list[FloatArr
     Evenly chosen from the sorted files that soundfile reads; silent ones are passed over. Raises
     DataError where there is none or one cannot be read.
     """
-    heard = (read_clip(path, source) for path in evenly(find_clips(folder), most))
-    clips = [clip for clip in heard if clip is not None]
+    windows = (read_clip(path, source) for path in evenly(find_clips(folder), most))
+    clips = [clip for clip in windows if clip is not None]
     if not clips:
         raise DataError(f"{folder}: no sound that is not silent; give a folder of clips")
     return clips

@@ -144,11 +144,11 @@ def _versions(tools: Sequence[str]) -> dict[str, str]:
     """Versions of what made the graphs, of those that are installed under that name."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {}
+    installed = {}
     for name in tools:
         with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+            installed[name] = version(name)
+    return installed
 
 
 def _check_labels(source: Exportable) -> None:

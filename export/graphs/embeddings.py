@@ -94,7 +94,7 @@ class _Graph:
 
     def model(self, inputs: dict[str, Dims], outputs: dict[str, Dims]) -> onnx.ModelProto:
         """The finished model, checked."""
-        made = helper.make_model(
+        built = helper.make_model(
             helper.make_graph(
                 self.nodes,
                 "embeddings",
@@ -107,9 +107,9 @@ class _Graph:
             producer_name="earmark",
         )
         if self.notes:
-            helper.set_model_props(made, self.notes)
-        onnx.checker.check_model(made)
-        return made
+            helper.set_model_props(built, self.notes)
+        onnx.checker.check_model(built)
+        return built
 
 
 def _value(name: str, dims: Dims) -> onnx.ValueInfoProto:

@@ -76,8 +76,8 @@ class LearntRotation:
 
 def inverse_of(rotation: Array) -> npt.NDArray[np.float64]:
     """U^-1, of U as it is stored, in float64 (the transpose would be off by the rounding of U)."""
-    found: npt.NDArray[np.float64] = np.linalg.inv(rotation.astype(np.float64))
-    return found
+    inverse: npt.NDArray[np.float64] = np.linalg.inv(rotation.astype(np.float64))
+    return inverse
 
 
 def facts_in(model: onnx.ModelProto) -> tuple[Head | None, Array | None]:

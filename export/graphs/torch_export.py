@@ -83,9 +83,9 @@ def export_stage(
     path = folder / f"{name}.onnx"
     module = module.eval()
     with torch.no_grad():
-        made = module(*example)
-    made = made if isinstance(made, tuple) else (made,)
-    _check_outputs(made, outputs, name)
+        output = module(*example)
+    output = output if isinstance(output, tuple) else (output,)
+    _check_outputs(output, outputs, name)
     try:
         with quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -118,11 +118,11 @@ def export_stage(
     return stage_spec(name, path, data, OPSET, inputs, outputs)
 
 
-def _check_outputs(made: tuple[torch.Tensor, ...], outputs: Mapping[str, Dims], name: str) -> None:
+def _check_outputs(output: tuple[torch.Tensor, ...], outputs: Mapping[str, Dims], name: str) -> None:
     """Raise SourceError unless `made` has the promised count, ranks and static dims."""
-    if len(made) != len(outputs):
-        raise SourceError(f"the {name} returns {len(made)} tensors, but {list(outputs)} were announced")
-    for tensor, (key, dims) in zip(made, outputs.items(), strict=True):
+    if len(output) != len(outputs):
+        raise SourceError(f"the {name} returns {len(output)} tensors, but {list(outputs)} were announced")
+    for tensor, (key, dims) in zip(output, outputs.items(), strict=True):
         fits = tensor.dim() == len(dims) and all(
             isinstance(want, str) or want == have for want, have in zip(dims, tensor.shape, strict=True)
         )

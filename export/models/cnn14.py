@@ -94,12 +94,12 @@ class Cnn14(nn.Module):
     def forward(self, logmel: torch.Tensor) -> tuple[torch.Tensor, Taps]:
         """See the class."""
         x = self.norm0(logmel.unsqueeze(1))
-        made = []
+        maps = []
         for index in range(1, 7):
             x = self.get_submodule(f"conv_block{index}")(x, pool=index < 6)
-            made.append(x)
+            maps.append(x)
         frames = x.mean(dim=3)
-        return frames.amax(dim=2) + frames.mean(dim=2), (made[5], made[4], made[3], made[2])
+        return frames.amax(dim=2) + frames.mean(dim=2), (maps[5], maps[4], maps[3], maps[2])
 
     def folded(self) -> Cnn14:
         """The same function with its batch norms folded away (eval mode); weights are copies."""

@@ -47,8 +47,8 @@ class Cnn14Decoder(nn.Module):
 
     def forward(self, x1: torch.Tensor, x2: torch.Tensor, x3: torch.Tensor, x4: torch.Tensor) -> torch.Tensor:
         """The reference, at lengths that it can take."""
-        made: torch.Tensor = self.convt9(self.convt8(self.trunk(x1, x2, x3, x4)))
-        return made
+        output: torch.Tensor = self.convt9(self.convt8(self.trunk(x1, x2, x3, x4)))
+        return output
 
 
 def reference_mask(decoder: Cnn14Decoder, taps: Taps, frames: int) -> torch.Tensor:

@@ -33,8 +33,8 @@ class Cnn14Psi(Cnn14Decoder):
     def forward(self, x1: torch.Tensor, x2: torch.Tensor, x3: torch.Tensor, x4: torch.Tensor) -> torch.Tensor:
         """The reference, at lengths that it can take."""
         h = torch.relu(self.convt8(self.trunk(x1, x2, x3, x4)))
-        made: torch.Tensor = torch.relu(self.convt9(h)).mean(dim=3)
-        return made
+        output: torch.Tensor = torch.relu(self.convt9(h)).mean(dim=3)
+        return output
 
 
 def _targets(frames: int) -> tuple[int, int, int, int]:
@@ -49,8 +49,8 @@ def reference_activations(psi: Cnn14Psi, taps: Taps, frames: int) -> torch.Tenso
         functional.pad(tap, (0, 0, 0, target - tap.shape[2]))
         for tap, target in zip(taps, _targets(frames), strict=True)
     )
-    made: torch.Tensor = psi(*sized)
-    return made[:, :, :frames]
+    output: torch.Tensor = psi(*sized)
+    return output[:, :, :frames]
 
 
 class ExportedCnn14Psi(nn.Module):
@@ -68,8 +68,8 @@ class ExportedCnn14Psi(nn.Module):
             functional.pad(tap, (0, 0, 0, spare)).index_select(2, torch.arange(target, device=tap.device))
             for tap, target, spare in zip(taps, _targets(frames), _SPARE, strict=True)
         ]
-        made: torch.Tensor = self.psi(*sized)
-        return made[:, :, :frames]
+        output: torch.Tensor = self.psi(*sized)
+        return output[:, :, :frames]
 
 
 class RecipeTheta(nn.Module):

@@ -17,7 +17,7 @@ SCALES = 4
 STRIDE = 2 ** (SCALES - 1)
 
 
-class ConvBlock(nn.Module):
+class CompactBlock(nn.Module):
     """3x3 convolution, batch norm, ReLU."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -48,9 +48,9 @@ class CompactClassifier(nn.Module):
         widths = [width * 2**scale for scale in range(SCALES)]
         self.widths = widths
         self.blocks = nn.ModuleList(
-            ConvBlock(inputs, outputs) for inputs, outputs in zip([1, *widths], widths, strict=False)
+            CompactBlock(inputs, outputs) for inputs, outputs in zip([1, *widths], widths, strict=False)
         )
-        self.last = ConvBlock(widths[-1], widths[-1])
+        self.last = CompactBlock(widths[-1], widths[-1])
         self.dropout = nn.Dropout(0.2)
         self.head = nn.Linear(widths[-1], classes)
 

@@ -29,7 +29,7 @@ def component_facts(
     *,
     sample_rate: int,
     frame_seconds: float,
-    heard: Iterable[tuple[str, float, FloatArray]] = (),
+    windows: Iterable[tuple[str, float, FloatArray]] = (),
 ) -> list[ComponentSpec]:
     """A record a column of `dictionary` [F, K].
 
@@ -40,7 +40,7 @@ def component_facts(
     bins, count = dictionary.shape
     hz = np.arange(bins) * (sample_rate / 2.0 / (bins - 1))
     loudest = [_Loudest() for _ in range(count)]
-    for clip, begins, activations in heard:
+    for clip, begins, activations in windows:
         for record, row in zip(loudest, activations, strict=True):
             moment = int(row.argmax())
             if row[moment] > record.value:

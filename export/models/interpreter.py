@@ -35,8 +35,8 @@ class Theta(nn.Module):
     def pooled(self, activations: torch.Tensor) -> torch.Tensor:
         """Z [B, K]."""
         relative = activations / self.scale[:, None]
-        said = (self.shared[:, None] * relative).sum(dim=1, keepdim=True) + self.own[:, None] * relative
-        return (torch.softmax(said, dim=2) * activations).sum(dim=2)
+        attended = (self.shared[:, None] * relative).sum(dim=1, keepdim=True) + self.own[:, None] * relative
+        return (torch.softmax(attended, dim=2) * activations).sum(dim=2)
 
     def forward(self, activations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See the class."""
@@ -55,8 +55,8 @@ class Interpreter(nn.Module):
     def weight(self) -> torch.Tensor:
         """The weights theta [C, K] by which the logits are theta z."""
         theta: Any = self.theta
-        made: torch.Tensor = theta.weight
-        return made
+        output: torch.Tensor = theta.weight
+        return output
 
     def set_scale(self, scale: torch.Tensor) -> None:
         """Say what activations are of the order of, [K] > 0; of a `ScaledPsi` and a `Theta`."""
@@ -82,8 +82,8 @@ class ScaledPsi(nn.Module):
 
     def forward(self, spectrum: torch.Tensor, *maps: torch.Tensor) -> torch.Tensor:
         """H [B, K, T]."""
-        made: torch.Tensor = self.scale[:, None] * self.psi(spectrum, *maps)
-        return made
+        output: torch.Tensor = self.scale[:, None] * self.psi(spectrum, *maps)
+        return output
 
 
 class ByDesign(nn.Module):

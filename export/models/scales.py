@@ -53,9 +53,9 @@ def measure_scales(
         quiet = {n: tap for n, tap in taps_of(noise[None].float()).items() if tap.dim() == 4}
         gained: dict[str, list[torch.Tensor]] = {name: [] for name in quiet}
         for tone in tones:
-            heard = taps_of(tone[None].float())
+            taps = taps_of(tone[None].float())
             for name, tap in quiet.items():
-                gained[name].append((heard[name] - tap).abs().mean(dim=(0, 1, 2)))
+                gained[name].append((taps[name] - tap).abs().mean(dim=(0, 1, 2)))
     scales = [
         Scale(
             tap=name,

@@ -22,7 +22,7 @@ from ...prototypes_index.writer import GenerationWriter
 from ...runtime.bundle.manifest import Manifest
 from ...runtime.methods.prototypes.generation import open_generation
 from ...runtime.opening import open_bundle
-from .clip_listener import ClipListener, UnfitError
+from .clip_embedder import ClipEmbedder, UnfitError
 from .generation_folder import GenerationFolder
 from .generation_writer import choose_graph, hash_of, open_writer
 
@@ -182,14 +182,14 @@ def index_bundle(
         graph = choose_graph(folder, manifest, old, embeddings, apex, per_channel)
         with generations.building() as building:
             writer = open_writer(folder, building, manifest, graph, seed)
-            sounds = Sounds(files)
+            sounds = IndexedFiles(files)
             relabelled = [] if old is None else sounds.relabelled(old)
             try:
                 if old is not None:
                     writer.take(old, labels=sounds.labels)
-                listener = ClipListener(opened, building / EMBEDDINGS, device)
+                embedder = ClipEmbedder(opened, building / EMBEDDINGS, device)
                 keep_sound = audio if audio is not None else before is not None and before.audio
-                build = _Build(writer, listener, sounds, old, keep_sound, strict, attributions or {})
+                build = _Build(writer, embedder, sounds, old, keep_sound, strict, attributions or {})
                 added = sum(build.add(file) for file in _announced(files, progress))
                 if added or relabelled:
                     info = writer.finish(exact_limit=exact_limit, versions={"earmark": __version__})
@@ -218,7 +218,7 @@ def index_bundle(
     return report
 
 
-class Sounds:
+class IndexedFiles:
     """Which files hold the same sound, and the labels that it has in all of them."""
 
     def __init__(self, files: Sequence[SoundFile]) -> None:
@@ -236,28 +236,28 @@ class Sounds:
 
     def relabelled(self, old: Generation) -> list[str]:
         """The sources of `old` that have labels here which they lack there."""
-        found = {
+        touched = {
             clip.source: None
             for clip in old.all_clips()
             if not set(self.labels.get(clip.sha256, ())) <= set(clip.labels)
         }
-        return list(found)
+        return list(touched)
 
 
 class _Build:
-    """Hears files and adds them to a writer."""
+    """Embeds files and adds them to a writer."""
 
     def __init__(
         self,
         writer: GenerationWriter,
-        listener: ClipListener,
-        sounds: Sounds,
+        embedder: ClipEmbedder,
+        sounds: IndexedFiles,
         old: Generation | None,
         audio: bool,
         strict: bool,
         attributions: Mapping[str, str],
     ) -> None:
-        self._writer, self._listener, self._sounds = writer, listener, sounds
+        self._writer, self._embedder, self._sounds = writer, embedder, sounds
         self._audio, self._strict, self._attributions = audio, strict, attributions
         self._known = {} if old is None else {clip.sha256: clip.source for clip in old.all_clips()}
         self.repeated: list[Passed] = []
@@ -301,28 +301,28 @@ class _Build:
 
     def _add_windows(self, file: SoundFile, sha256: str, sound: Path | None) -> None:
         """Index every window of one file, and keep its sound where asked."""
-        opened = self._listener.open(file.path)
+        opened = self._embedder.open(file.path)
         self.notes += [f"{file.name}: {fault}" for fault in opened.warnings]
         name = sha256[:24]
-        gain = 1.0 if sound is None else self._listener.keep_sound(opened, sound)
+        gain = 1.0 if sound is None else self._embedder.keep_sound(opened, sound)
         silent = 0
-        for window, heard in enumerate(self._listener.listen(opened)):
-            if heard.silent:
+        for window, embedded in enumerate(self._embedder.listen(opened)):
+            if embedded.silent:
                 silent += 1
                 continue
             clip = IndexedClip(
                 id=f"{name}-{window}",
                 source=file.name,
                 label=file.label,
-                offset_s=heard.offset_s,
-                duration_s=heard.duration_s,
+                offset_s=embedded.offset_s,
+                duration_s=embedded.duration_s,
                 sha256=sha256,
                 recording=file.recording,
                 attribution=self._attributions.get(file.name, ""),
                 audio=None if sound is None else sound.name,
                 gain=gain,
             ).with_labels(self._sounds.labels.get(sha256, file.labels))
-            places = {view: find_places(view, heard.maps, heard.frames) for view in self._writer.views}
+            places = {view: find_places(view, embedded.maps, embedded.frames) for view in self._writer.views}
             self._writer.add(clip, places)
         if silent == window + 1:
             raise UnfitError(f"{file.path}: is silent where its channels are mixed, and so is no prototype")

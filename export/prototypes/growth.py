@@ -140,17 +140,17 @@ def _write_anew(
 
 def _labels_of(generations: Sequence[Generation]) -> dict[str, dict[str, None]]:
     """By sha256 all labels that a sound has in any of them."""
-    found: dict[str, dict[str, None]] = {}
+    matches: dict[str, dict[str, None]] = {}
     for generation in generations:
         for clip in generation.all_clips():
-            found.setdefault(clip.sha256, {}).update(dict.fromkeys(clip.labels))
-    return found
+            matches.setdefault(clip.sha256, {}).update(dict.fromkeys(clip.labels))
+    return matches
 
 
 def _relabelled(mine: Generation, labels: Mapping[str, Iterable[str]]) -> list[str]:
     """The sources that lack some of their `labels`."""
-    found = {clip.source: None for clip in mine.all_clips() if set(labels[clip.sha256]) - set(clip.labels)}
-    return list(found)
+    matches = {clip.source: None for clip in mine.all_clips() if set(labels[clip.sha256]) - set(clip.labels)}
+    return list(matches)
 
 
 def _open_other(other: Path, folder: Path, model: str) -> Generation:
@@ -178,13 +178,13 @@ def _chosen(old: Generation, names: Sequence[str]) -> tuple[_Mask, list[str]]:
     sources = sorted(named)
     gone = np.zeros(old.info.clips, dtype=np.bool_)
     for name in names:
-        found = [name] if name in rows else [source for source in sources if fnmatchcase(source, name)]
-        if not found:
+        matches = [name] if name in rows else [source for source in sources if fnmatchcase(source, name)]
+        if not matches:
             near = difflib.get_close_matches(name, sources, n=3, cutoff=0.4) or sources[:3]
             raise DataError(
                 f"{old.folder}: no clip {name!r} (nearest: {', '.join(near)}); nothing was removed"
             )
-        gone[[row for one in found for row in rows[one]]] = True
+        gone[[row for one in matches for row in rows[one]]] = True
     return gone, sorted({old.clip(row).source for row in np.flatnonzero(gone).tolist()})
 
 

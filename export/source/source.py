@@ -144,12 +144,12 @@ class Source(Exportable):
             wanted |= {"mask": self.reference.mask, "kept": self.reference.kept}
         with torch.no_grad(), without_onednn():
             sound = torch.from_numpy(waveform)
-            made = {name: call(sound).numpy() for name, call in wanted.items() if call is not None}
+            results = {name: call(sound).numpy() for name, call in wanted.items() if call is not None}
             if self.interpreter is not None and self.reference.interpreted is not None:
                 names = ("activations", "pooled", "interpreted")
                 answers = self.reference.interpreted(sound)
-                made |= {name: answer.numpy() for name, answer in zip(names, answers, strict=True)}
-            return made
+                results |= {name: answer.numpy() for name, answer in zip(names, answers, strict=True)}
+            return results
 
 
 def without_decoder(source: Source) -> Source:
@@ -204,19 +204,19 @@ def _write_stages(source: Source, folder: Path) -> list[StageSpec]:
     with torch.inference_mode(False), torch.no_grad():
         # A view of a larger tensor would be exported with its strides.
         features = source.frontend.eval()(waveform).contiguous()
-        heard = source.classifier.eval()(features)
+        outputs = source.classifier.eval()(features)
     classes = len(source.labels)
-    if heard[0].shape[-1] != classes:
+    if outputs[0].shape[-1] != classes:
         raise SourceError(
-            f"{source.name}: the classifier gives {heard[0].shape[-1]} logits for {classes} labels; "
+            f"{source.name}: the classifier gives {outputs[0].shape[-1]} logits for {classes} labels; "
             "check that label list and weights belong together"
         )
-    taps = dict(zip(source.taps, heard[1:], strict=True))
+    taps = dict(zip(source.taps, outputs[1:], strict=True))
     bins = source.analysis.n_fft // 2 + 1
     dims: dict[str, Dims] = {**source.taps, "stft": ["batch", "frames", bins, 2], "target": ["batch"]}
     spectral = source.rescore == "spectrogram"
     taps["stft"] = features if spectral else stft(waveform, source.analysis)
-    taps["target"] = heard[0].argmax(dim=1)
+    taps["target"] = outputs[0].argmax(dim=1)
     feature_name = "stft" if spectral else "features"
     feature_dims: Dims = (
         ["batch", "frames", bins, 2] if spectral else ["batch", *_feature_dims(source, features, waveform)]

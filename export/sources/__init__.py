@@ -30,8 +30,8 @@ def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool
             from ..source.source import without_interpreter
             from .speechbrain import folder as speechbrain
 
-            found = speechbrain.load(path, allow_missing_decoder=allow_missing_decoder)
-            return found if interpreter else without_interpreter(found)
+            opened = speechbrain.load(path, allow_missing_decoder=allow_missing_decoder)
+            return opened if interpreter else without_interpreter(opened)
         from .run.source import load as load_run
 
         return load_run(path, decoder=not allow_missing_decoder, interpreter=interpreter)

@@ -198,11 +198,11 @@ def _batch(
     analysis: AnalysisSpec,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A batch as it is heard in training: log-mel [B, T, M], target probabilities [B, K]."""
-    heard = np.stack([place(sounds.waveforms[index], samples, random, settings.shift) for index in chosen])
-    heard *= random_gain(len(chosen), random)
+    mixed = np.stack([place(sounds.waveforms[index], samples, random, settings.shift) for index in chosen])
+    mixed *= random_gain(len(chosen), random)
     targets = sounds.targets[chosen]
-    heard, targets = mixup(heard, targets, settings.mixup, random)
+    mixed, targets = mixup(mixed, targets, settings.mixup, random)
     dtype = model.head.weight.dtype
     with torch.no_grad():
-        logmel = model.mel(stft(torch.from_numpy(heard).to(dtype), analysis))
+        logmel = model.mel(stft(torch.from_numpy(mixed).to(dtype), analysis))
     return mask_stretches(logmel, random, settings.stretches), torch.from_numpy(targets).to(dtype)

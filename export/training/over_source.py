@@ -48,18 +48,18 @@ def opened_source(source: str | Path | Source, out: str | Path | None) -> tuple[
     from ..sources.run.source import load
 
     if isinstance(source, Source):
-        found: Any = source
+        result: Any = source
     elif RunDirectory(Path(source), "classifier").config_path.is_file():
         # Without its decoder, interpreter and U, which may be unfinished.
-        found = load(source, decoder=False, interpreter=False, apex=False)
+        result = load(source, decoder=False, interpreter=False, apex=False)
         out = out or source
     else:
-        found = resolve(str(source), allow_missing_decoder=True)
-    if not isinstance(found, Source):
+        result = resolve(str(source), allow_missing_decoder=True)
+    if not isinstance(result, Source):
         raise RunError(f"{source}: is no PyTorch model, which a decoder or an interpreter is trained over")
     if out is None:
-        raise RunError(f"{found.name}: is no run directory; say where the result goes by -o RUN")
-    return Path(out), without_interpreter(without_decoder(found))
+        raise RunError(f"{result.name}: is no run directory; say where the result goes by -o RUN")
+    return Path(out), without_interpreter(without_decoder(result))
 
 
 def chosen_device(asked: Device, *, exact: bool) -> torch.device:

@@ -78,9 +78,9 @@ def load_split(
             unreadable += bad
     finally:
         bar.close()
-    heard = {label for clip in parts[0].clips for label in clip.labels}
+    piece = {label for clip in parts[0].clips for label in clip.labels}
     for label in folder.labels:
-        if label not in heard:
+        if label not in piece:
             reason = next(one.reason for one in unreadable if not one.heard)
             raise DataError(f"{Path(folder.path) / label}: none of its clips can be read ({reason})")
     return parts[0], parts[1], unreadable
@@ -120,6 +120,6 @@ def window_batches(
             some = places[first : first + size]
             pieces = np.zeros((len(some), length), dtype=np.float32)
             for row, (index, start) in zip(pieces, some, strict=True):
-                heard = waveforms[index][start : start + length]
-                row[: len(heard)] = heard
+                piece = waveforms[index][start : start + length]
+                row[: len(piece)] = piece
             yield pieces, np.array([index for index, _ in some], dtype=np.int64)

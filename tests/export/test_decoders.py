@@ -39,7 +39,7 @@ Scale = later("earmark.export.models.scales", "Scale")
 measure_scales = later("earmark.export.models.scales", "measure_scales")
 mel_rows = later("earmark.export.models.scales", "mel_rows")
 stft = later("earmark.export.graphs.stft", "stft")
-Listener = later("earmark.export.training.listener", "Listener")
+FrozenClassifier = later("earmark.export.training.frozen_classifier", "FrozenClassifier")
 train_lmac = later("earmark.export.training.lmac.recipe", "train_lmac")
 MaskingLoss = later("earmark.export.training.lmac.loss", "MaskingLoss")
 Batch = later("earmark.export.training.lmac.mixtures", "Batch")
@@ -229,16 +229,16 @@ def test_every_sound_is_asked_for_two_classes():
     batch = Batch(heard, clean, partner, np.zeros((4, 1, 1), bool))
     source = taught()
     form = decoder_form(source, "compact", 8)
-    listener = Listener(source, exact=True, device=torch.device("cpu"))
-    loss = MaskingLoss(listener, form, LmacSettings(targets="any"))
-    asked = loss.asked(listener.hear(torch.from_numpy(heard)), batch)
+    frozen = FrozenClassifier(source, exact=True, device=torch.device("cpu"))
+    loss = MaskingLoss(frozen, form, LmacSettings(targets="any"))
+    asked = loss.questions(frozen.forward(torch.from_numpy(heard)), batch)
     # Which of the two is heard in the mixture is the model's affair; that both are asked for is ours.
     assert sorted(asked.target[[0, 4]].tolist()) == [0, 1]
     assert asked.target[1:4].tolist() == [1, 2, 1]
     assert asked.present.tolist() == [True] * 5 + [False] * 3
     assert all(asked.target[4 + row] != asked.target[row] for row in (1, 2, 3))
-    assert torch.equal(asked.heard.spectrum[:4], asked.heard.spectrum[4:])
-    only = MaskingLoss(listener, form, LmacSettings()).asked(listener.hear(torch.from_numpy(heard)), batch)
+    assert torch.equal(asked.forward.spectrum[:4], asked.forward.spectrum[4:])
+    only = MaskingLoss(frozen, form, LmacSettings()).questions(frozen.forward(torch.from_numpy(heard)), batch)
     assert only.target.tolist() == asked.target[:4].tolist()
     assert bool(only.present.all())
 
@@ -326,8 +326,8 @@ def test_a_classifier_of_several_labels_is_asked_by_its_sigmoids(data, tmp_path)
         source, data, LmacSettings(epochs=1, batch_size=6, width=4, patience=0), out=tmp_path / "run"
     )
     assert summary["epochs"] == 1
-    listener = Listener(source, exact=False, device=torch.device("cpu"))
+    frozen = FrozenClassifier(source, exact=False, device=torch.device("cpu"))
     logits, target = torch.tensor([[1.0, -2.0, 0.5], [1.0, 4.0, -3.0]]), torch.tensor([0, 0])
-    assert torch.allclose(listener.scores(logits)[:, 0], torch.sigmoid(torch.tensor(1.0)))
+    assert torch.allclose(frozen.scores(logits)[:, 0], torch.sigmoid(torch.tensor(1.0)))
     expected = -torch.log(torch.sigmoid(torch.tensor(1.0)))
-    assert torch.allclose(listener.surprise(logits, target), expected.expand(2))
+    assert torch.allclose(frozen.surprise(logits, target), expected.expand(2))

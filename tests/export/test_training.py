@@ -27,7 +27,7 @@ torch = later("torch")
 decoder_form = later("earmark.export.training.forms", "decoder_form")
 train_classifier = later("earmark.export.training.classifier", "train_classifier")
 judge = later("earmark.export.training.lmac.faithful", "judge")
-Listener = later("earmark.export.training.listener", "Listener")
+FrozenClassifier = later("earmark.export.training.frozen_classifier", "FrozenClassifier")
 train_lmac = later("earmark.export.training.lmac.recipe", "train_lmac")
 
 pytestmark = pytest.mark.trained
@@ -342,7 +342,9 @@ def test_metrics_of_known_masks(run, data):
     waveform, _ = soundfile.read(data / "low" / "1-100-A.wav", dtype="float32")
     samples = 5120
     form = decoder_form(source, "compact", 4)
-    figures = judge(Listener(source, exact=False, device=torch.device("cpu")), Ones(), form, [waveform])
+    figures = judge(
+        FrozenClassifier(source, exact=False, device=torch.device("cpu")), Ones(), form, [waveform]
+    )
     assert figures["area"] == 1.0
     assert figures["input_fidelity"] == 1.0
     assert figures["average_drop"] == pytest.approx(0.0, abs=1e-3)

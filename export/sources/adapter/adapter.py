@@ -141,9 +141,9 @@ class _Classifier(nn.Module):
 
     def forward(self, entry: torch.Tensor) -> tuple[torch.Tensor, ...]:
         features = self.front_end(entry)
-        made = self.feature_map(features)
-        logits = self.head(made)
-        z = made if self.tokens is None else self.tokens.feature_map(made)
+        result = self.feature_map(features)
+        logits = self.head(result)
+        z = result if self.tokens is None else self.tokens.feature_map(result)
         shown = [z] if self.attention is None else [z, self.attention(z)]
         if self.give_features:
             # A tap may not be the graph's input itself, hence the addition of nothing.
@@ -163,11 +163,11 @@ def load(text: str) -> Source:
     if added:
         sys.path.insert(0, here)
     try:
-        made = _made(text)
+        result = _made(text)
     finally:
         if added:
             sys.path.remove(here)
-    return from_adapter(made, text)
+    return from_adapter(result, text)
 
 
 def _made(text: str) -> object:
@@ -298,8 +298,8 @@ def _check_logits(
         # Logits of a map a thousand times as strong, either way, leave 0..1; probabilities do not.
         noise = 0.1 * torch.randn(1, samples_of(adapter.window_seconds, adapter.sample_rate))
         with torch.no_grad():
-            made = classifier.feature_map(classifier.front_end(frontend(noise)))
-            stronger = torch.cat([classifier.head(factor * made) for factor in (1e3, -1e3)])
+            result = classifier.feature_map(classifier.front_end(frontend(noise)))
+            stronger = torch.cat([classifier.head(factor * result) for factor in (1e3, -1e3)])
         within = bool(((stronger >= 0) & (stronger <= 1)).all())
         bent = isinstance(last[0], (nn.Sigmoid, nn.Softmax)) or within
     if bent:
@@ -349,25 +349,25 @@ def _reference(adapter: Adapter) -> Reference:
     """The adapter's own modules, chained in PyTorch with torch.stft in place of our front end."""
 
     def features(waveform: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = adapter.front_end(
+        result: torch.Tensor = adapter.front_end(
             stft(waveform, adapter.analysis) if adapter.rescore == "spectrogram" else waveform
         )
-        return made
+        return result
 
     def logits(waveform: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = adapter.head(adapter.feature_map(features(waveform)))
-        return made
+        result: torch.Tensor = adapter.head(adapter.feature_map(features(waveform)))
+        return result
 
     decoder = adapter.decoder
     if decoder is None:
         return Reference(logits=logits)
 
     def mask(waveform: torch.Tensor) -> torch.Tensor:
-        heard = features(waveform)
-        z = adapter.feature_map(heard)
+        feature_values = features(waveform)
+        z = adapter.feature_map(feature_values)
         placed = z if adapter.tokens is None else adapter.tokens.feature_map(z)
-        made: torch.Tensor = decoder(placed, heard)
-        return made
+        result: torch.Tensor = decoder(placed, feature_values)
+        return result
 
     def kept(waveform: torch.Tensor) -> torch.Tensor:
         return masked(waveform, mask(waveform), adapter.analysis)

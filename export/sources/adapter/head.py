@@ -39,12 +39,12 @@ def head_layers(
         raise SourceError(f'{origin}: pooling "attention" and the module `attention` belong together')
     layers = _layers(declared, origin)
     with torch.no_grad():
-        made = _answer(declared, _pooled(pooling, z, weights, origin), origin)
-        if made.shape != logits.shape:
+        output = _answer(declared, _pooled(pooling, z, weights, origin), origin)
+        if output.shape != logits.shape:
             raise SourceError(
-                f"{origin}: {list(made.shape)} from pooling and head, logits {list(logits.shape)}"
+                f"{origin}: {list(output.shape)} from pooling and head, logits {list(logits.shape)}"
             )
-        difference = float((made - logits).abs().max())
+        difference = float((output - logits).abs().max())
     if not difference <= _PROBE_TOLERANCE:
         name = "linear" if linear is not None else "network"
         raise SourceError(
@@ -100,9 +100,9 @@ def _pooled(pooling: str, z: torch.Tensor, weights: torch.Tensor | None, origin:
 
 def _answer(head: nn.Module, pooled: torch.Tensor, origin: str) -> torch.Tensor:
     """Logits [B, K]: of what each class attends to, where classes attend each for itself."""
-    made: torch.Tensor = head.eval()(pooled)
+    output: torch.Tensor = head.eval()(pooled)
     if pooled.dim() == 2:
-        return made
-    if not isinstance(head, nn.Linear) or made.shape[1] != made.shape[2]:
+        return output
+    if not isinstance(head, nn.Linear) or output.shape[1] != output.shape[2]:
         raise SourceError(f"{origin}: attention of classes needs a linear head, and as many maps as classes")
-    return made.diagonal(dim1=1, dim2=2)
+    return output.diagonal(dim1=1, dim2=2)

@@ -82,9 +82,9 @@ def check_impulses(grid: TokenGrid, model: nn.Module, features: torch.Tensor, or
             changed = features.clone()
             _cell(changed, frame / frames, (frame + 1) / frames, row / rows, (row + 1) / rows).add_(step)
             moved = (grid.feature_map(model(changed)) - before).square().sum(dim=1)[0]
-            found = np.unravel_index(int(moved.argmax()), (frames, rows))
+            nearest = np.unravel_index(int(moved.argmax()), (frames, rows))
             expected.append((frame, row))
-            offsets.append((int(found[0]) - frame, int(found[1]) - row))
+            offsets.append((int(nearest[0]) - frame, int(nearest[1]) - row))
     away = np.abs(np.array(offsets)).max(axis=1)
     shift = np.median(np.array(offsets), axis=0)
     if (away <= 1).mean() >= _FOUND and np.abs(shift).max() < 1:

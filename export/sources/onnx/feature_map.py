@@ -73,18 +73,18 @@ class GraphMap:
 
 def with_output(model: onnx.ModelProto, tensor: str, path: Path) -> onnx.ModelProto:
     """The graph with `tensor` among its outputs. Raises SourceError where it has no such tensor."""
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    if tensor in {value.name for value in made.graph.output}:
-        return made
-    if not any(tensor in node.output for node in made.graph.node):
+    widened = onnx.ModelProto()
+    widened.CopyFrom(model)
+    if tensor in {value.name for value in widened.graph.output}:
+        return widened
+    if not any(tensor in node.output for node in widened.graph.node):
         raise SourceError(
             f"{path}: has no tensor {tensor!r} to be the feature map; name the output of a node, as "
             "a viewer of ONNX graphs shows it"
         )
     # Without a type: it may be another than float32, which is then told by name.
-    made.graph.output.add().name = tensor
-    return made
+    widened.graph.output.add().name = tensor
+    return widened
 
 
 def find_map(
@@ -132,16 +132,16 @@ def find_map(
 
 def _placed(tensor: FloatArray, request: MapRequest, path: Path) -> FloatArray:
     """The tensor of one sound as [C, T', F']."""
-    found = tensor[0] if tensor.ndim == len(request.axes) + 1 and tensor.shape[0] == 1 else tensor
-    if found.ndim != len(request.axes) or found.dtype != np.float32:
+    single = tensor[0] if tensor.ndim == len(request.axes) + 1 and tensor.shape[0] == 1 else tensor
+    if single.ndim != len(request.axes) or single.dtype != np.float32:
         raise SourceError(
-            f"{path}: the feature map {request.tensor!r} is {found.dtype} {list(tensor.shape)}, not float32 "
+            f"{path}: the feature map {request.tensor!r} is {single.dtype} {list(tensor.shape)}, not float32 "
             f"[batch, {', '.join(request.axes)}]; name another tensor, or its axes"
         )
     if "f" not in request.axes:
-        found = found[..., None]
+        single = single[..., None]
     own = request.axes if "f" in request.axes else f"{request.axes}f"
-    placed: FloatArray = found.transpose([own.index(axis) for axis in "ctf"])
+    placed: FloatArray = single.transpose([own.index(axis) for axis in "ctf"])
     return placed
 
 

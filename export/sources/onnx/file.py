@@ -53,15 +53,15 @@ class Original:
         shape = {1: (-1,), 2: (1, -1), 3: (1, 1, -1)}[self.wave.rank]
         names = list(outputs) if outputs else [value.name for value in self._session.get_outputs()]
         try:
-            found = self._session.run(names, {self.wave.name: sound.reshape(shape)})
+            answers = self._session.run(names, {self.wave.name: sound.reshape(shape)})
         except Exception as error:
             raise SourceError(f"{self.path}: fails on {len(sound)} samples ({_line(error)})") from error
-        return dict(zip(names, found, strict=True))
+        return dict(zip(names, answers, strict=True))
 
     def scores(self, sound: FloatArray) -> FloatArray:
         """The scores [K] of one sound [N], as the graph gives them."""
-        made: FloatArray = np.asarray(self.run(sound, [self.output])[self.output]).reshape(-1)
-        return made
+        own_scores: FloatArray = np.asarray(self.run(sound, [self.output])[self.output]).reshape(-1)
+        return own_scores
 
     def shape(self, sound: FloatArray) -> tuple[int, ...]:
         """Of the scores of one sound."""
@@ -158,16 +158,16 @@ class OnnxSource(Exportable):
 
     def _heard(self, waveforms: FloatArray) -> FloatArray:
         """Waveforms [B, N] cropped and padded to what the graph takes."""
-        heard = waveforms if self.longest is None else waveforms[:, : self.longest]
-        missing = (self.original.wave.samples or 0) - heard.shape[1]
-        return np.pad(heard, ((0, 0), (0, missing))) if missing > 0 else heard
+        cropped = waveforms if self.longest is None else waveforms[:, : self.longest]
+        missing = (self.original.wave.samples or 0) - cropped.shape[1]
+        return np.pad(cropped, ((0, 0), (0, missing))) if missing > 0 else cropped
 
     def outputs(self, waveform: FloatArray) -> dict[str, FloatArray]:
         """What the file itself says, sound by sound: "logits", or "scores" where it gives probabilities."""
-        made = np.stack([self.original.scores(sound) for sound in self._heard(waveform)])
+        own_scores = np.stack([self.original.scores(sound) for sound in self._heard(waveform)])
         if self.scores == "logits" or (self.scores == "log_probabilities" and self.task == "single_label"):
-            return {"logits": made}
-        return {"scores": np.exp(made) if self.scores == "log_probabilities" else made}
+            return {"logits": own_scores}
+        return {"scores": np.exp(own_scores) if self.scores == "log_probabilities" else own_scores}
 
 
 def load(
@@ -263,10 +263,10 @@ def _shown(
 
     def answers(length: int) -> tuple[FloatArray, FloatArray]:
         sound = synthesise(1, length, rate, 4)[0]
-        found = wider.run(sound, [request.tensor, original.output])
+        answers = wider.run(sound, [request.tensor, original.output])
         # Probabilities have no linear head to be compared with: the head then is "other".
-        logits = np.asarray(found[original.output]).reshape(-1)
-        return np.asarray(found[request.tensor]), logits if scores == "logits" else np.full_like(
+        logits = np.asarray(answers[original.output]).reshape(-1)
+        return np.asarray(answers[request.tensor]), logits if scores == "logits" else np.full_like(
             logits, np.nan
         )
 

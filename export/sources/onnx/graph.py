@@ -109,18 +109,18 @@ def frontend_graph(window: int | None, *, pad: bool) -> onnx.ModelProto:
     """Waveform [B, N] -> features: the waveform, at most `window` samples of it, or exactly these (`pad`)."""
     nodes = []
     constants: dict[str, np.ndarray] = {}
-    made = "waveform"
+    built = "waveform"
     if window is not None and pad:
         constants["pads"] = np.array([0, 0, 0, window], np.int64)
-        nodes.append(helper.make_node("Pad", [made, "pads"], ["padded"]))
-        made = "padded"
+        nodes.append(helper.make_node("Pad", [built, "pads"], ["padded"]))
+        built = "padded"
     if window is not None:
         constants |= {
             name: np.array([at], np.int64) for name, at in (("first", 0), ("end", window), ("axis", 1))
         }
-        nodes.append(helper.make_node("Slice", [made, "first", "end", "axis"], ["features"]))
+        nodes.append(helper.make_node("Slice", [built, "first", "end", "axis"], ["features"]))
     else:
-        nodes.append(helper.make_node("Identity", [made], ["features"]))
+        nodes.append(helper.make_node("Identity", [built], ["features"]))
     length: int | str = window if window is not None and pad else "samples" if window is None else "heard"
     graph = helper.make_graph(
         nodes,
@@ -152,24 +152,24 @@ def classifier_graph(
     one_by_one: the whole graph becomes the body of a Scan over the batch, for graphs that hear one
     sound at a time ([N], or dims that hold for a batch of one alone).
     """
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    graph = made.graph
-    _strip(made)
+    built = onnx.ModelProto()
+    built.CopyFrom(model)
+    graph = built.graph
+    _strip(built)
     # Merged graphs name a domain twice, which onnxruntime's quantiser refuses.
     versions = {
-        "" if one.domain == "ai.onnx" else one.domain: one.version for one in reversed(made.opset_import)
+        "" if one.domain == "ai.onnx" else one.domain: one.version for one in reversed(built.opset_import)
     }
-    del made.opset_import[:]
-    made.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in versions.items())
+    del built.opset_import[:]
+    built.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in versions.items())
     _rename(graph, {name: f"source/{name}" for name in _TAKEN})
     entry, exit_ = (_renamed(name) for name in (wave.name, output))
     weights = [weight for weight in graph.initializer if weight.name != entry]
     # 0 keeps the batch. In a Scan there is none.
     shape = {1: [-1], 2: [1, -1], 3: [1, 1, -1]} if one_by_one else {2: [0, -1], 3: [0, 1, -1]}
     constants: dict[str, np.ndarray] = {"earmark/shape": np.array(shape[wave.rank], np.int64)}
-    heard = "earmark/sound" if one_by_one else "features"
-    nodes = [helper.make_node("Reshape", [heard, "earmark/shape"], [entry]), *graph.node]
+    entry_of_graph = "earmark/sound" if one_by_one else "features"
+    nodes = [helper.make_node("Reshape", [entry_of_graph, "earmark/shape"], [entry]), *graph.node]
     nodes += _logit_nodes(nodes, exit_, scores, task, constants)
     length: int | str = wave.samples or "samples"
     outputs = [_value("logits", ["batch", classes])]
@@ -202,8 +202,8 @@ def classifier_graph(
         + [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     stage.sparse_initializer.extend(graph.sparse_initializer)
-    made.graph.CopyFrom(stage)
-    return made
+    built.graph.CopyFrom(stage)
+    return built
 
 
 def _logit_nodes(
@@ -228,27 +228,27 @@ def _logit_nodes(
             return [helper.make_node("LogSoftmax", [last.input[0]], ["earmark/logits"], axis=axis)]
     if scores == "logits" or (scores == "log_probabilities" and not multi):
         return [helper.make_node("Identity", [scores_name], ["earmark/logits"])]
-    made: list[onnx.NodeProto] = []
+    built: list[onnx.NodeProto] = []
     probability = scores_name
     if scores == "log_probabilities":
         probability = "earmark/p"
-        made.append(helper.make_node("Exp", [scores_name], [probability]))
+        built.append(helper.make_node("Exp", [scores_name], [probability]))
     constants["earmark/smallest"] = np.array(SMALLEST, np.float32)
     log = "earmark/log_p" if multi else "earmark/logits"
-    made += [
+    built += [
         helper.make_node("Max", [probability, "earmark/smallest"], ["earmark/p_kept"]),
         helper.make_node("Log", ["earmark/p_kept"], [log]),
     ]
     if multi:
         constants["earmark/one"] = np.array(1, np.float32)
         constants["earmark/smallest_rest"] = np.array(SMALLEST_REST, np.float32)
-        made += [
+        built += [
             helper.make_node("Sub", ["earmark/one", probability], ["earmark/rest"]),
             helper.make_node("Max", ["earmark/rest", "earmark/smallest_rest"], ["earmark/rest_kept"]),
             helper.make_node("Log", ["earmark/rest_kept"], ["earmark/log_rest"]),
             helper.make_node("Sub", [log, "earmark/log_rest"], ["earmark/logits"]),
         ]
-    return made
+    return built
 
 
 def _value(name: str, dims: Sequence[int | str]) -> onnx.ValueInfoProto:
@@ -285,12 +285,12 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
 
 def _names(nodes: Sequence[onnx.NodeProto]) -> set[str]:
     """Every tensor that the nodes read, those that their inner graphs read included."""
-    found = {name for node in nodes for name in node.input}
+    referenced = {name for node in nodes for name in node.input}
     for node in nodes:
         for inner in _inner(node):
-            found |= {name for one in inner.node for name in one.input}
-            found |= {value.name for value in inner.output}
-    return found
+            referenced |= {name for one in inner.node for name in one.input}
+            referenced |= {value.name for value in inner.output}
+    return referenced
 
 
 def _needed(nodes: Sequence[onnx.NodeProto], *outputs: str) -> list[onnx.NodeProto]:

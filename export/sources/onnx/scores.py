@@ -63,29 +63,29 @@ class ScoreOutput:
     others: tuple[str, ...]
 
 
-def score_output(path: Path, found: Mapping[str, Any], classes: int, wanted: str | None) -> ScoreOutput:
+def score_output(path: Path, outputs: Mapping[str, Any], classes: int, wanted: str | None) -> ScoreOutput:
     """Choose among the outputs of one sound. Raises SourceError listing what there is."""
-    told = ", ".join(
+    shown = ", ".join(
         f"{name} {list(np.shape(value))} {getattr(value, 'dtype', type(value).__name__)}"
-        for name, value in found.items()
+        for name, value in outputs.items()
     )
-    if wanted is not None and wanted not in found:
-        raise SourceError(f"{path}: has no output {wanted!r}; it has {told}")
+    if wanted is not None and wanted not in outputs:
+        raise SourceError(f"{path}: has no output {wanted!r}; it has {shown}")
     good = [
         name
-        for name, value in found.items()
+        for name, value in outputs.items()
         if list(np.shape(value)) in ([1, classes], [classes])
         and getattr(value, "dtype", None) == np.float32
         and wanted in (None, name)
     ]
     if len(good) == 1:
-        return ScoreOutput(good[0], tuple(name for name in found if name != good[0]))
+        return ScoreOutput(good[0], tuple(name for name in outputs if name != good[0]))
     if good:
         raise SourceError(
-            f"{path}: several outputs could be the scores ({told}); name one by --scores-output"
+            f"{path}: several outputs could be the scores ({shown}); name one by --scores-output"
         )
     raise SourceError(
-        f"{path}: none of its outputs ({told}) is float32 [batch, {classes}] for {classes} labels; "
+        f"{path}: none of its outputs ({shown}) is float32 [batch, {classes}] for {classes} labels; "
         "scores of frames must be joined inside the graph, every score needs its label, and other types a "
         "Cast to float32"
     )
@@ -96,7 +96,7 @@ def last_operators(model: onnx.ModelProto, output: str) -> tuple[str, ...]:
     makers = {name: node for node in model.graph.node for name in node.output}
     constants = {one.name for one in model.graph.initializer}
     constants |= {name for name, node in makers.items() if not any(node.input)}
-    found: list[str] = []
+    kinds: list[str] = []
     name = output
     # A graph has no cycles, but a damaged one may.
     for _ in range(len(makers) + 1):
@@ -105,11 +105,11 @@ def last_operators(model: onnx.ModelProto, output: str) -> tuple[str, ...]:
             break
         kind, given = str(node.op_type), [one for one in node.input if one not in constants]
         if kind not in _PASSING:
-            found.append(kind)
+            kinds.append(kind)
             if kind not in _UNARY and not (kind in _ARITHMETIC and len(given) == 1):
                 break
         name = given[0] if given else ""
-    return tuple(found)
+    return tuple(kinds)
 
 
 def checked_scores(
@@ -214,54 +214,54 @@ def doubts(
     model: onnx.ModelProto, wave: WaveInput, output: ScoreOutput, values: FloatArray, scores: Scores | None
 ) -> list[str]:
     """What a user should look at before believing the bundle, one line each."""
-    said = []
+    remarks = []
     names = [wave.name, *_dims_of(model, wave.name)]
     features = [name for name in names if _FEATURES.search(name.lower())]
     if features:
-        said.append(
+        remarks.append(
             f"its input has the name {features[0]!r}: a bundle feeds it waveforms; if it takes features, put "
             "the front end into the graph"
         )
     if wave.samples is not None and _dense_first(model, wave):
-        said.append(
+        remarks.append(
             f"all {wave.samples} values of its input meet one matrix: a bundle feeds it waveforms; if it "
             "takes features or embeddings, put what makes them of sound into the graph"
         )
     if len(values) > 1 and all(np.array_equal(values[0], other) for other in values[1:]):
-        said.append("it answers the same to different sounds; is its input sound, at this sample rate?")
+        remarks.append("it answers the same to different sounds; is its input sound, at this sample rate?")
     elif scores is None and np.ptp(values, axis=0).max() < _STILL * np.abs(values).max():
-        said.append(
+        remarks.append(
             f"its outputs hardly move from sound to sound (by {np.ptp(values, axis=0).max():.2g}); is its "
             "input sound, at this sample rate, and are they scores?"
         )
     if output.others:
         others = ", ".join(output.others[:6])
-        said.append(
+        remarks.append(
             f"its scores are taken from the output {output.name!r}, the others ({others}) are left out"
         )
     if scores is None and values.shape[1] == 1:
-        said.append(
+        remarks.append(
             "its one output is read as a logit, of which sigmoid makes a percentage; a regression's value "
             "has none (--scores says what it is)"
         )
     elif scores is None and (doubt := _named(model, output.name)):
-        said.append(doubt)
+        remarks.append(doubt)
     elif scores is None and float(np.abs(values).max()) > _LARGEST_LOGIT:
-        said.append(
+        remarks.append(
             f"its outputs reach {float(np.abs(values).max()):.4g}: read as logits they are certainties; a "
             "regression's values are no scores"
         )
     elif scores is None and values.min() >= 0.0:
-        said.append(
+        remarks.append(
             f"its outputs are never below 0 ({values.min():.3g} to {values.max():.3g}): logits are; "
             "percentages and a regression's values are no logits (--scores says what they are)"
         )
     elif scores is None and values.max() <= 0.0 and not _is_normal(values):
-        said.append(
+        remarks.append(
             "its outputs are never above 0: if they are logarithms of probabilities, say --task multi_label "
             "--scores log_probabilities"
         )
-    return said
+    return remarks
 
 
 def _is_normal(values: FloatArray) -> bool:
@@ -322,8 +322,8 @@ def _dense_first(model: onnx.ModelProto, wave: WaveInput) -> bool:
 def same_width(path: Path, shapes: Sequence[tuple[int, ...]]) -> None:
     """The scores of sounds of several lengths are as many. Raises SourceError."""
     if len(set(shapes)) > 1:
-        told = " and ".join(str(list(one)) for one in sorted(set(shapes)))
+        shown = " and ".join(str(list(one)) for one in sorted(set(shapes)))
         raise SourceError(
-            f"{path}: gives {told} for sounds of unlike length: scores of frames must be joined inside the "
+            f"{path}: gives {shown} for sounds of unlike length: scores of frames must be joined inside the "
             "graph, to one a label"
         )

@@ -50,8 +50,8 @@ def _reference(source: Source, form: DecoderForm, decoder: Decoder) -> Reference
 
     def mask(waveform: torch.Tensor) -> torch.Tensor:
         given = source.forward_pass(waveform)
-        made: torch.Tensor = decoder(*(given[name] for name in form.inputs))
-        return made
+        output: torch.Tensor = decoder(*(given[name] for name in form.inputs))
+        return output
 
     def kept(waveform: torch.Tensor) -> torch.Tensor:
         return masked(waveform, mask(waveform), source.analysis)

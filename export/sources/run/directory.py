@@ -31,8 +31,8 @@ from .config import FORMAT, VERSION, AnyConfig, Config
 
 # One line of the metrics: the number of the epoch (or round), its loss and figures, and what it was of.
 Row = Mapping[str, float | str]
-Part = Literal["classifier", "decoder", "interpreter", "apex"]
-_CONFIGS: dict[Part, str] = {
+RunPart = Literal["classifier", "decoder", "interpreter", "apex"]
+_CONFIGS: dict[RunPart, str] = {
     "classifier": "config.json",
     "decoder": "decoder.json",
     "interpreter": "interpreter.json",
@@ -45,7 +45,7 @@ class RunDirectory:
     """The files of one part (classifier, decoder or interpreter) of a run."""
 
     path: Path
-    part: Part
+    part: RunPart
 
     @property
     def config_path(self) -> Path:

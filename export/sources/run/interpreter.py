@@ -39,11 +39,11 @@ def read_dictionary(run: RunDirectory, source: Source) -> tuple[FloatArray, Floa
             f"{spectrogram_of(source.sample_rate, source.analysis)}; learn one for it"
         )
     try:
-        found = read_arrays(path, most_bytes=_MOST_BYTES, wanted={"dictionary", "scale"}.__contains__)
+        arrays = read_arrays(path, most_bytes=_MOST_BYTES, wanted={"dictionary", "scale"}.__contains__)
     except (BundleError, OSError) as error:
         raise RunError(f"{path}: cannot be read; train the interpreter again") from error
     # Copied, as they are handed to torch, which wants to write.
-    values, scale = (None if name not in found else found[name].copy() for name in ("dictionary", "scale"))
+    values, scale = (None if name not in arrays else arrays[name].copy() for name in ("dictionary", "scale"))
     bins = source.analysis.n_fft // 2 + 1
     if values is None or scale is None or values.ndim != 2 or scale.shape != values.shape[1:]:
         raise RunError(f"{path}: holds no dictionary with its scale; train the interpreter again")
@@ -120,8 +120,8 @@ def as_designed(source: Source, form: InterpreterForm, interpreter: Interpreter)
     classifier = ByDesign(source.classifier, interpreter, list(source.taps), form.inputs)
 
     def logits(waveform: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = classifier(stft(waveform, source.analysis))[0]
-        return made
+        output: torch.Tensor = classifier(stft(waveform, source.analysis))[0]
+        return output
 
     feature_map = source.feature_map
     if feature_map is not None:
@@ -145,7 +145,7 @@ def interpreted(
 
     def answer(waveform: torch.Tensor) -> tuple[torch.Tensor, ...]:
         given = source.forward_pass(waveform)
-        made: tuple[torch.Tensor, ...] = interpreter(*(given[name] for name in inputs))
-        return made
+        output: tuple[torch.Tensor, ...] = interpreter(*(given[name] for name in inputs))
+        return output
 
     return answer

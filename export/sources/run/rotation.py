@@ -11,11 +11,11 @@ from ....errors import RunError, SourceError
 from ...graphs.heads import Array, LearntRotation
 from ...source.source import Source, fingerprint
 from .config import ApexConfig
-from .directory import Part, RunDirectory
+from .directory import RunDirectory, RunPart
 
 # Of a run directory: the folder that U is kept in, and its name there.
 FOLDER = "apex"
-PART: Part = "apex"
+PART: RunPart = "apex"
 # The name of U among a run's tensors.
 U = "u"
 

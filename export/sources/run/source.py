@@ -116,7 +116,7 @@ def _reference(classifier: CompactClassifier, analysis: AnalysisSpec) -> Referen
     """The classifier as trained, behind torch.stft."""
 
     def logits(waveform: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = classifier(stft(waveform, analysis))[0]
-        return made
+        output: torch.Tensor = classifier(stft(waveform, analysis))[0]
+        return output
 
     return Reference(logits=logits)

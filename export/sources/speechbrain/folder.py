@@ -39,7 +39,7 @@ _HEAD_PREFIXES = ("", "w.", "linear.w.", "out.w.")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class RecipeSettings:
     """The recipe's settings that shape the computation."""
 
     name: str
@@ -120,7 +120,7 @@ def read_labels(path: Path) -> list[str]:
 
     Raises SourceError where a line cannot be read or the indices are not 0, 1, 2, ...
     """
-    found: dict[int, str] = {}
+    by_index: dict[int, str] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -137,17 +137,17 @@ def read_labels(path: Path) -> list[str]:
             arrow = ""
         if not arrow:
             raise SourceError(f"{path}: line {number} is not of the form 'label' => index: {line[:60]!r}")
-        if position in found:
+        if position in by_index:
             raise SourceError(f"{path}: line {number} gives index {position} a second time")
-        found[position] = str(label)
-    if not found or sorted(found) != list(range(len(found))):
+        by_index[position] = str(label)
+    if not by_index or sorted(by_index) != list(range(len(by_index))):
         raise SourceError(
-            f"{path}: indices should be 0, 1, 2, ... without a gap, but are {sorted(found)[:10]}"
+            f"{path}: indices should be 0, 1, 2, ... without a gap, but are {sorted(by_index)[:10]}"
         )
-    return [found[index] for index in range(len(found))]
+    return [by_index[index] for index in range(len(by_index))]
 
 
-def mel_filterbank(recipe: Recipe) -> torch.Tensor:
+def mel_filterbank(recipe: RecipeSettings) -> torch.Tensor:
     """SpeechBrain's Filterbank as a matrix [F, n_mels] float32.
 
     Triangles symmetric in Hz: the gap to the left neighbour is used on both sides; no area
@@ -161,7 +161,7 @@ def mel_filterbank(recipe: Recipe) -> torch.Tensor:
     return torch.clamp(torch.minimum(slope + 1.0, -slope + 1.0), min=0.0).transpose(0, 1).contiguous()
 
 
-def _mel_points(recipe: Recipe) -> torch.Tensor:
+def _mel_points(recipe: RecipeSettings) -> torch.Tensor:
     """The n_mels + 2 points in Hz between f_min and f_max, evenly spaced in mel."""
     ends = torch.tensor([recipe.f_min, recipe.f_max], dtype=torch.float64)
     low, high = (2595 * torch.log10(1 + ends / 700)).tolist()
@@ -170,7 +170,7 @@ def _mel_points(recipe: Recipe) -> torch.Tensor:
     return points
 
 
-def _bands(recipe: Recipe) -> list[tuple[float, float]]:
+def _bands(recipe: RecipeSettings) -> list[tuple[float, float]]:
     """Nominal bands of x1's rows: 32 mel bands each."""
     hz = _mel_points(recipe).tolist()
     return [(hz[32 * row], hz[32 * (row + 1)]) for row in range(recipe.n_mels // 32)]
@@ -185,7 +185,7 @@ def _find(path: Path, what: str) -> Path:
     return path
 
 
-def _recipe(values: Hyperparams, folder: Path) -> Recipe:
+def _recipe(values: Hyperparams, folder: Path) -> RecipeSettings:
     """Settings with the recipe's defaults; what this source does not implement is refused by name."""
     stft, bank = "compute_stft", "compute_fbank"
     rate = values.integer("sample_rate", 16000)
@@ -219,7 +219,7 @@ def _recipe(values: Hyperparams, folder: Path) -> Recipe:
             f"n_fft {n_fft} at {rate} Hz"
         )
     name = values.get("experiment_name", folder.resolve().name)
-    return Recipe(
+    return RecipeSettings(
         name=name if isinstance(name, str) and name else folder.resolve().name,
         sample_rate=rate,
         seconds=values.number("signal_length_s", 5),
@@ -271,7 +271,7 @@ def _head(path: Path, values: Hyperparams, labels: list[str]) -> nn.Linear:
     return fill(head, {"weight": weight, "bias": bias}, path, "classifier")
 
 
-def _body(path: Path, recipe: Recipe, head: nn.Linear) -> Cnn14:
+def _body(path: Path, recipe: RecipeSettings, head: nn.Linear) -> Cnn14:
     """Cnn14 with the checkpoint's widths."""
     state: State = current_names(read_state(path, "embedding model"))
     try:
@@ -290,7 +290,7 @@ def _body(path: Path, recipe: Recipe, head: nn.Linear) -> Cnn14:
     return fill(body, state, path, "embedding model")
 
 
-def _decoder(path: Path, body: Cnn14, recipe: Recipe) -> Cnn14Decoder:
+def _decoder(path: Path, body: Cnn14, recipe: RecipeSettings) -> Cnn14Decoder:
     """CNN14PSI_stft for the classifier's taps."""
     state = read_state(path, "decoder (psi)")
     width = channels_of(body.state_dict())[-1]
@@ -306,7 +306,7 @@ def _decoder(path: Path, body: Cnn14, recipe: Recipe) -> Cnn14Decoder:
     return decoder
 
 
-def _taps(body: Cnn14, recipe: Recipe) -> dict[str, list[int | str]]:
+def _taps(body: Cnn14, recipe: RecipeSettings) -> dict[str, list[int | str]]:
     """Names and dims of the classifier's taps, in order."""
     *channels, width = channels_of(body.state_dict())
     mels = recipe.n_mels
@@ -319,13 +319,13 @@ def _taps(body: Cnn14, recipe: Recipe) -> dict[str, list[int | str]]:
     }
 
 
-def _usual(recipe: Recipe) -> bool:
+def _usual(recipe: RecipeSettings) -> bool:
     """Whether the recipe's filterbank spans all frequencies, as this package's own does."""
     own = filterbank_of(recipe.analysis.n_fft, recipe.n_mels, recipe.sample_rate)
     return torch.allclose(mel_filterbank(recipe), own, atol=1e-5)
 
 
-def _scales(taps: dict[str, list[int | str]], recipe: Recipe) -> list[Scale]:
+def _scales(taps: dict[str, list[int | str]], recipe: RecipeSettings) -> list[Scale]:
     """Where the cells of x4, x3, x2 and x1 lie; with an unusual filterbank none: they are measured."""
     if not _usual(recipe):
         return []
@@ -343,7 +343,7 @@ def _scales(taps: dict[str, list[int | str]], recipe: Recipe) -> list[Scale]:
 
 
 def _listening(
-    recipe: Recipe, filterbank: torch.Tensor, body: Cnn14
+    recipe: RecipeSettings, filterbank: torch.Tensor, body: Cnn14
 ) -> Callable[[torch.Tensor], tuple[Taps, int]]:
     """Waveform [B, N] -> the recipe's own taps, batch norms unfolded, and the number of frames."""
 
@@ -356,7 +356,11 @@ def _listening(
 
 
 def _reference(
-    recipe: Recipe, filterbank: torch.Tensor, body: Cnn14, head: nn.Linear, decoder: Cnn14Decoder | None
+    recipe: RecipeSettings,
+    filterbank: torch.Tensor,
+    body: Cnn14,
+    head: nn.Linear,
+    decoder: Cnn14Decoder | None,
 ) -> Reference:
     """The recipe's own computation: torch.stft, batch norms and all nine layers as they are."""
     analysis = recipe.analysis
@@ -376,8 +380,8 @@ def _reference(
         return parts, torch.sqrt(parts.pow(2).sum(-1) + 1e-14)
 
     def logits(waveform: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = head(body(torch.log1p(listen(waveform)[1] @ filterbank))[0])
-        return made
+        output: torch.Tensor = head(body(torch.log1p(listen(waveform)[1] @ filterbank))[0])
+        return output
 
     if decoder is None:
         return Reference(logits=logits)
@@ -390,9 +394,9 @@ def _reference(
             return last[0][1]
         amplitude = listen(waveform)[1]
         taps = body(torch.log1p(amplitude @ filterbank))[1]
-        made = reference_mask(decoder, taps, amplitude.shape[1])
-        last[:] = [(waveform, made)]
-        return made
+        output = reference_mask(decoder, taps, amplitude.shape[1])
+        last[:] = [(waveform, output)]
+        return output
 
     def kept(waveform: torch.Tensor) -> torch.Tensor:
         parts, amplitude = listen(waveform)

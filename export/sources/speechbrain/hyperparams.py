@@ -22,14 +22,14 @@ class _PlainLoader(yaml.SafeLoader):
 
 def _plain(loader: _PlainLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
     """A tagged node as {TAG: tag, arguments ...}."""
-    made: dict[str, Any] = {TAG: suffix}
+    node_values: dict[str, Any] = {TAG: suffix}
     if isinstance(node, yaml.MappingNode):
-        made.update({str(k): v for k, v in loader.construct_mapping(node, deep=True).items()})
+        node_values.update({str(k): v for k, v in loader.construct_mapping(node, deep=True).items()})
     elif isinstance(node, yaml.SequenceNode):
-        made["value"] = loader.construct_sequence(node, deep=True)
+        node_values["value"] = loader.construct_sequence(node, deep=True)
     elif isinstance(node, yaml.ScalarNode):
-        made["value"] = loader.construct_scalar(node)
-    return made
+        node_values["value"] = loader.construct_scalar(node)
+    return node_values
 
 
 _PlainLoader.add_multi_constructor("!", _plain)
@@ -87,15 +87,15 @@ class Hyperparams:
         for _ in range(_DEPTH):
             if not isinstance(value, dict) or value.get(TAG) != "ref":
                 return value
-            found = _REFERENCE.match(str(value.get("value", "")))
-            if found is None:
+            reference = _REFERENCE.match(str(value.get("value", "")))
+            if reference is None:
                 raise SourceError(
                     f"{self.path}: {key} is an expression ({value.get('value')}); write its value"
                 )
             target: Any = self.values
-            for part in re.findall(r"[A-Za-z0-9_]+", found.group(1)):
+            for part in re.findall(r"[A-Za-z0-9_]+", reference.group(1)):
                 target = target.get(part) if isinstance(target, dict) else None
             if target is None:
-                raise SourceError(f"{self.path}: {key} refers to {found.group(1)}, which is not there")
+                raise SourceError(f"{self.path}: {key} refers to {reference.group(1)}, which is not there")
             value = target
         raise SourceError(f"{self.path}: {key} refers to itself")

@@ -20,7 +20,7 @@ from ....runtime.engine import Engine
 from ....runtime.inference.window import Window
 from ...graphs.heads import Head, inverse_of
 from ..settings import to_record
-from .maps import HeardMaps
+from .maps import ClipMaps
 from .settings import ApexSettings
 
 Array = npt.NDArray[Any]
@@ -37,7 +37,7 @@ def report_of(
     head: Head | None,
     rotation: Array,
     clips: Sequence[Clip],
-    parts: Mapping[str, HeardMaps],
+    parts: Mapping[str, ClipMaps],
     settings: ApexSettings,
 ) -> dict[str, Any]:
     """All that is told of U, JSON-ready."""
@@ -70,7 +70,7 @@ def _kind_of(head: Head | None) -> str:
     return "additive" if head.linear else "gradient x activation"
 
 
-def _notes(manifest: Manifest, parts: Mapping[str, HeardMaps], settings: ApexSettings) -> Iterator[str]:
+def _notes(manifest: Manifest, parts: Mapping[str, ClipMaps], settings: ApexSettings) -> Iterator[str]:
     """What the user should know of the data."""
     rows = parts["train"].maps.rows
     if rows == 1:
@@ -104,14 +104,14 @@ def invariance(
     fp64, fp32, agreed, windows = 0.0, 0.0, 0, 0
     u, back = rotation.astype(np.float64), inverse_of(rotation)
     with Engine(bundle, "cpu") as engine:
-        for heard in islice(_windows(engine, spec, clips), _WINDOWS):
+        for piece in islice(_windows(engine, spec, clips), _WINDOWS):
             windows += 1
-            fp64 = max(fp64, _folded_error(heard, spec, head, u, back))
-            made = engine.run_graph(embeddings, {tap: heard.taps[tap] for tap in spec.taps})
+            fp64 = max(fp64, _folded_error(piece, spec, head, u, back))
+            output = engine.run_graph(embeddings, {tap: piece.taps[tap] for tap in spec.taps})
             if head is not None and head.linear:
-                total = made["contributions"][0].sum(axis=-1) + made["bias"].reshape(-1)
-                fp32 = max(fp32, float(np.abs(total - heard.logits).max()))
-                agreed += int(total.argmax() == heard.logits.argmax())
+                total = output["contributions"][0].sum(axis=-1) + output["bias"].reshape(-1)
+                fp32 = max(fp32, float(np.abs(total - piece.logits).max()))
+                agreed += int(total.argmax() == piece.logits.argmax())
     additive = head is not None and head.linear
     figures: dict[str, Any] = {
         "fp64": fp64,
@@ -153,19 +153,19 @@ def _windows(engine: Engine, spec: FeatureMapSpec, clips: Sequence[Clip]) -> Ite
     for clip in clips[::step]:
         try:
             opened = open_sound(clip.path, None, engine.manifest.sample_rate)
-            for heard in engine.windows(opened):
-                if np.isfinite(heard.taps[spec.tap]).all():
-                    yield heard
+            for piece in engine.windows(opened):
+                if np.isfinite(piece.taps[spec.tap]).all():
+                    yield piece
         except EarmarkError:
             continue
 
 
-def _folded_error(heard: Window, spec: FeatureMapSpec, head: Head | None, u: Array, back: Array) -> float:
-    z = heard.taps[spec.tap][0].astype(np.float64)
+def _folded_error(piece: Window, spec: FeatureMapSpec, head: Head | None, u: Array, back: Array) -> float:
+    z = piece.taps[spec.tap][0].astype(np.float64)
     if head is None:
         kept = np.einsum("cd,dtf->ctf", back @ u, z)
         return float(np.abs(kept - z).max() / max(1.0, float(np.abs(z).max())))
-    pooled = _pooled(z, spec, heard)
+    pooled = _pooled(z, spec, piece)
     turned = pooled @ u.T
     own = head.logits(pooled)
     if not head.linear:
@@ -175,10 +175,10 @@ def _folded_error(heard: Window, spec: FeatureMapSpec, head: Head | None, u: Arr
     return float(np.abs(folded - own).max())
 
 
-def _pooled(z: Array, spec: FeatureMapSpec, heard: Window) -> Array:
+def _pooled(z: Array, spec: FeatureMapSpec, piece: Window) -> Array:
     """Pooled v [1, 1, C] or [1, K, C], raw, in float64."""
     if spec.pooling == "attention" and spec.attention is not None:
-        weights = heard.taps[spec.attention][0].astype(np.float64)
+        weights = piece.taps[spec.attention][0].astype(np.float64)
         weights = weights[None] if weights.ndim == 2 else weights
         attended: Array = np.einsum("ktf,ctf->kc", weights, z)[None]
         return attended

@@ -37,7 +37,7 @@ _ROW = np.dtype([("recording", "<i4"), ("frames", "<i4")])
 
 
 @dataclass(frozen=True)
-class HeardMaps:
+class ClipMaps:
     """The cached maps of some clips.
 
     sounds: files that were heard; labels: their labels, each once; left_out: (file, why) of the others
@@ -54,7 +54,7 @@ class HeardMaps:
         return len(np.unique(self.maps.recordings))
 
 
-def hear_maps(
+def clip_maps(
     folder: Path,
     bundle: Bundle,
     clips: Sequence[Clip],
@@ -62,7 +62,7 @@ def hear_maps(
     device: str = "cpu",
     strict: bool = False,
     progress: Progress | None = None,
-) -> HeardMaps:
+) -> ClipMaps:
     """The raw feature maps of `clips` as the runtime hears them, from `folder` where they lie there already.
 
     What padding adds to a sound is left out. A clip that cannot be heard, or whose feature map is not
@@ -85,9 +85,9 @@ def hear_maps(
             writer.finish(key)
         finally:
             writer.close()
-    found = _opened(folder, key)
-    assert found is not None  # noqa: S101 (just written)
-    return found
+    cached = _opened(folder, key)
+    assert cached is not None  # noqa: S101 (just written)
+    return cached
 
 
 def _key(manifest: Manifest, clips: Sequence[Clip]) -> str:
@@ -101,7 +101,7 @@ def _key(manifest: Manifest, clips: Sequence[Clip]) -> str:
     return digest.hexdigest()
 
 
-def _opened(folder: Path, key: str) -> HeardMaps | None:
+def _opened(folder: Path, key: str) -> ClipMaps | None:
     """What lies there, mapped; None where it is unfinished, damaged or of other clips."""
     try:
         done = json.loads((folder / _DONE).read_text(encoding="utf-8"))
@@ -118,7 +118,7 @@ def _opened(folder: Path, key: str) -> HeardMaps | None:
             return None
         maps = FeatureMaps(cells, np.array(rows["recording"]), bands)
         left_out = [(str(name), str(reason)) for name, reason in done["left_out"]]
-        return HeardMaps(maps, int(done["sounds"]), [str(label) for label in done["labels"]], left_out)
+        return ClipMaps(maps, int(done["sounds"]), [str(label) for label in done["labels"]], left_out)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -159,10 +159,10 @@ class _Writer:
     def _add_windows(self, clip: Clip) -> None:
         opened = open_sound(clip.path, None, self._rate)
         recording = self._recordings.setdefault(clip.recording, len(self._recordings))
-        for heard in self._engine.windows(opened):
-            square = heard.taps[self._spec.tap][0].transpose(1, 2, 0)
-            samples = heard.waveform.shape[-1]
-            real = min(samples, opened.samples - heard.offset)
+        for window in self._engine.windows(opened):
+            square = window.taps[self._spec.tap][0].transpose(1, 2, 0)
+            samples = window.waveform.shape[-1]
+            real = min(samples, opened.samples - window.offset)
             if real < samples:
                 square = square[: self._grid.frames_in(real / self._rate)]
             if not np.isfinite(square).all():

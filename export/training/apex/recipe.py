@@ -37,7 +37,7 @@ from ..settings import to_record
 from ..sounds import split_by
 from .figures import report_of
 from .learning import learn
-from .maps import HeardMaps, hear_maps
+from .maps import ClipMaps, clip_maps
 from .settings import ApexSettings, check
 
 
@@ -205,12 +205,12 @@ def _require_same(run: RunDirectory, config: ApexConfig) -> None:
 
 def _hear(
     folder: Path, bundle: Bundle, sounds: _Sounds, device: str, *, strict: bool, quiet: bool
-) -> dict[str, HeardMaps]:
+) -> dict[str, ClipMaps]:
     parts = {"train": sounds.train, "held_out": sounds.held_out}
     bar = Progress(sum(map(len, parts.values())), "hearing the clips", quiet=quiet)
     try:
         return {
-            part: hear_maps(folder / part, bundle, clips, device=device, strict=strict, progress=bar)
+            part: clip_maps(folder / part, bundle, clips, device=device, strict=strict, progress=bar)
             for part, clips in parts.items()
             if clips
         }

@@ -108,8 +108,8 @@ def polar(matrix: Matrix) -> Matrix:
     left, _, right = np.linalg.svd(matrix)
     if np.linalg.det(left) * np.linalg.det(right) < 0:
         left[:, -1] *= -1
-    found: Matrix = left @ right
-    return found
+    rotation: Matrix = left @ right
+    return rotation
 
 
 def _choosing_round(
@@ -173,8 +173,8 @@ def _polishing_round(
         if judged > state.best_purity
         else (state.best, state.best_purity, step / 2.0)
     )
-    made = replace(state, u=u, best=best, best_purity=best_purity, done=state.done + 1, step=step)
-    return made, row
+    following = replace(state, u=u, best=best, best_purity=best_purity, done=state.done + 1, step=step)
+    return following, row
 
 
 def _between(first: int, last: int, progress: float) -> int:

@@ -38,7 +38,7 @@ _FRAMES_A_COMPONENT = 4
 
 
 @dataclass(frozen=True)
-class Dictionary:
+class LearntDictionary:
     """What was learnt.
 
     values [F, K] float32 >= 0, columns of unit L2 norm, loudest component first
@@ -116,7 +116,7 @@ def learn_dictionary(
     *,
     sparsity: float = 0.8,
     seed: int = 0,
-) -> Dictionary:
+) -> LearntDictionary:
     """Learn a dictionary of the clips' (name, X [T, F]); each is seen once and may be forgotten.
 
     components: K; None: where the curve of the error over K has its knee (`knee`)
@@ -157,7 +157,7 @@ def learn_dictionary(
     order = np.argsort(-scale, kind="stable")
     values = np.ascontiguousarray(values[:, order])
     scale = np.maximum(scale[order], 1e-3 * float(scale.max()))
-    return Dictionary(values, scale.astype(np.float32), _error(values, held), curve, sample.silent)
+    return LearntDictionary(values, scale.astype(np.float32), _error(values, held), curve, sample.silent)
 
 
 def knee(curve: Sequence[tuple[int, float]]) -> int:
@@ -179,10 +179,10 @@ def knee(curve: Sequence[tuple[int, float]]) -> int:
 def activate(values: FloatArray, frames: FloatArray, sweeps: int = 60) -> FloatArray:
     """H [frames, K] >= 0 with frames ~ H W^T for a given dictionary, by multiplicative updates."""
     gram, cross = values.T @ values, frames @ values
-    found = np.full((len(frames), values.shape[1]), float(frames.mean()) + 1e-6, dtype=np.float32)
+    estimate = np.full((len(frames), values.shape[1]), float(frames.mean()) + 1e-6, dtype=np.float32)
     for _ in range(sweeps):
-        found *= cross / (found @ gram + 1e-9)
-    return found
+        estimate *= cross / (estimate @ gram + 1e-9)
+    return estimate
 
 
 def _error(values: FloatArray, frames: FloatArray) -> float:
@@ -220,7 +220,7 @@ def _factorise(frames: FloatArray, components: int, sparsity: float, seed: int, 
     return unit
 
 
-def plot_curve(dictionary: Dictionary, path: Path) -> None:
+def plot_curve(dictionary: LearntDictionary, path: Path) -> None:
     """Draw the reconstruction error over K, with the K chosen."""
     # Not pyplot: no global state, no display.
     from matplotlib.figure import Figure
@@ -239,7 +239,7 @@ def plot_curve(dictionary: Dictionary, path: Path) -> None:
     write_whole(path, image.getvalue())
 
 
-def write_dictionary(run: Path, dictionary: Dictionary) -> None:
+def write_dictionary(run: Path, dictionary: LearntDictionary) -> None:
     """Write the run's dictionary.npz: `dictionary` [F, K] and `scale` [K], float32."""
     content = io.BytesIO()
     np.savez_compressed(content, dictionary=dictionary.values, scale=dictionary.scale)

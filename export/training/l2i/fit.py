@@ -18,8 +18,8 @@ from ...source.exportable import FloatArray
 from ...source.source import Source
 from ...sources.run.directory import RunDirectory
 from ..augmentation import mask_stretches, mixup, place, random_gain
-from ..listener import Heard, Listener
-from ..lmac.mixtures import Batch, Mixtures
+from ..frozen_classifier import ClassifierPass, FrozenClassifier
+from ..lmac.mixtures import Batch, MixtureBatches
 from ..loop import batches, fit
 from ..over_source import Parts
 from ..scoring import task_loss
@@ -81,12 +81,12 @@ class Task:
         self.trained.load_state_dict(weights)
         self.trained.eval()
 
-    def interpret(self, heard: Heard) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Activations, z and logits of what a listener has heard."""
-        activations, z, logits = self.interpreter(*(heard.tensors[name] for name in self.form.inputs))
+    def interpret(self, windows: ClassifierPass) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Activations, z and logits of a forward pass of the classifier."""
+        activations, z, logits = self.interpreter(*(windows.tensors[name] for name in self.form.inputs))
         return activations, z, logits
 
-    def fit(self, judging: Listener, **given: Any) -> dict[str, torch.Tensor]:
+    def fit(self, judging: FrozenClassifier, **given: Any) -> dict[str, torch.Tensor]:
         """`loop.fit` with what both ways share. `judging` hears with the classifier that is explained."""
         settings, sounds = self.settings, self.parts.stopping
         dictionary, by_design = self.dictionary, self.settings.by_design
@@ -122,38 +122,38 @@ class Task:
 
 def fit_post_hoc(
     task: Task,
-    listener: Listener,
+    frozen: FrozenClassifier,
     noises: Sequence[FloatArray],
     *,
     quiet: bool,
 ) -> dict[str, torch.Tensor]:
-    """Train psi and theta over the frozen classifier of `listener`; returns the best epoch's weights."""
+    """Train psi and theta over the frozen classifier of `frozen`; returns the best epoch's weights."""
     settings, dictionary = task.settings, task.dictionary
-    mixtures = Mixtures(task.parts.training.waveforms, listener.samples, settings, noises)
+    mixtures = MixtureBatches(task.parts.training.waveforms, frozen.samples, settings, noises)
     task.interpreter.to(device=task.device, dtype=task.dtype)
 
     def loss_of(batch: Batch, progress: float) -> torch.Tensor:
-        heard = listener.hear(torch.from_numpy(batch.heard))
-        with listener.mixed_precision():
-            activations, z, logits = task.interpret(heard)
+        windows = frozen.forward(torch.from_numpy(batch.mixed))
+        with frozen.mixed_precision():
+            activations, z, logits = task.interpret(windows)
         activations, z, logits = (t.to(task.dtype) for t in (activations, z, logits))
-        loss = nmf_terms(activations, dictionary, heard.log_amplitude, settings)
-        scores = listener.scores(heard.logits)
+        loss = nmf_terms(activations, dictionary, windows.log_amplitude, settings)
+        scores = frozen.scores(windows.logits)
         loss = loss + settings.answer_weight * cross_entropy(logits, scores, task.source.task)
         if settings.removal_weight and progress > _SAYS_SOMETHING:
             # Of every other sound: asking the classifier again is what the training mostly costs.
-            half = heard.part(_HALF)
+            half = windows.part(_HALF)
             loss = loss + settings.removal_weight * removal(
                 half.logits,
                 (activations[_HALF], task.interpreter.weight, z[_HALF]),
                 dictionary,
                 task.threshold,
-                lambda gains: listener.scores(listener.scaled(half, gains)),
+                lambda gains: frozen.scores(frozen.scaled(half, gains)),
             )
         return loss
 
     return task.fit(
-        listener,
+        frozen,
         steps=mixtures.steps,
         batch_of=mixtures,
         loss_of=loss_of,
@@ -164,20 +164,20 @@ def fit_post_hoc(
 def fit_by_design(task: Task, *, quiet: bool) -> dict[str, torch.Tensor]:
     """Train backbone, psi and theta by the clips' labels; returns the best epoch's weights."""
     settings, dictionary, sounds = task.settings, task.dictionary, task.parts.training
-    judging = Listener(task.source, exact=settings.exact, device=task.device)
+    judging = FrozenClassifier(task.source, exact=settings.exact, device=task.device)
     model = task.source.classifier
     assert isinstance(model, ByDesign)  # noqa: S101 (as_designed has made it)
-    # The listener has frozen it.
+    # FrozenClassifier has frozen it.
     model.requires_grad_(requires_grad=True)
 
     def batch_of(epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         random = np.random.default_rng([settings.seed, epoch])
         for chosen in batches(len(sounds.clips), settings.batch_size, random):
-            heard = np.stack([place(sounds.waveforms[i], judging.samples, random) for i in chosen])
-            heard *= random_gain(len(chosen), random)
+            windows = np.stack([place(sounds.waveforms[i], judging.samples, random) for i in chosen])
+            windows *= random_gain(len(chosen), random)
             targets = sounds.targets[chosen]
-            heard, targets = mixup(heard, targets, settings.mixup, random)
-            spectrum = stft(torch.from_numpy(heard).to(task.device, task.dtype), task.source.analysis)
+            windows, targets = mixup(windows, targets, settings.mixup, random)
+            spectrum = stft(torch.from_numpy(windows).to(task.device, task.dtype), task.source.analysis)
             kept = mask_stretches(torch.ones(spectrum.shape[:3], dtype=task.dtype), random)
             yield spectrum * kept.to(task.device)[..., None], torch.from_numpy(targets).to(spectrum)
 

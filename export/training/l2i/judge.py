@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ...models.interpreter import Interpreter
-from ..listener import Listener
+from ..frozen_classifier import FrozenClassifier
 from ..scoring import joined
 from ..scoring import judge as judge_scores
 from ..sounds import FloatArray, Sounds, window_batches
@@ -17,7 +17,7 @@ from .loss import relevance, soft_mask
 
 @torch.no_grad()
 def judge(
-    listener: Listener,
+    frozen: FrozenClassifier,
     interpreter: Interpreter,
     inputs: list[str],
     dictionary: torch.Tensor,
@@ -36,29 +36,29 @@ def judge(
         return {}
     random = np.random.default_rng(0)
     columns: list[torch.Tensor] = []
-    hits = said_total = 0.0
-    for pieces, _ in window_batches(waveforms, listener.samples):
-        heard = listener.hear(torch.from_numpy(pieces))
-        activations, z, logits = interpreter(*(heard.tensors[name] for name in inputs))
-        full = listener.scores(heard.logits)
+    hits = label_total = 0.0
+    for pieces, _ in window_batches(waveforms, frozen.samples):
+        forward = frozen.forward(torch.from_numpy(pieces))
+        activations, z, logits = interpreter(*(forward.tensors[name] for name in inputs))
+        full = frozen.scores(forward.logits)
         target = full.argmax(dim=1)
         rank = (logits > logits.gather(1, target[:, None])).sum(dim=1)
         chosen = relevance(interpreter.weight, z, target) > threshold
         other = torch.stack([_as_many(row, random) for row in chosen])
-        rest = heard.log_amplitude - activations.transpose(1, 2) @ dictionary.T
-        error = rest.flatten(1).norm(dim=1) / heard.log_amplitude.flatten(1).norm(dim=1).clamp(min=1e-9)
+        rest = forward.log_amplitude - activations.transpose(1, 2) @ dictionary.T
+        error = rest.flatten(1).norm(dim=1) / forward.log_amplitude.flatten(1).norm(dim=1).clamp(min=1e-9)
         p = full.gather(1, target[:, None]).squeeze(1)
         drops, areas = [], []
         for selection in (chosen, other):
             mask = soft_mask(dictionary, activations, selection.to(activations.dtype))
             areas.append(mask.mean(dim=(1, 2)))
-            left = listener.scores(listener.scaled(heard, 1.0 - mask)).gather(1, target[:, None]).squeeze(1)
+            left = frozen.scores(frozen.scaled(forward, 1.0 - mask)).gather(1, target[:, None]).squeeze(1)
             drops.append(p - left)
         first, third = (rank < 1).to(p.dtype), (rank < 3).to(p.dtype)
         columns.append(torch.stack([first, third, error, chosen.sum(dim=1).to(p.dtype), areas[0], *drops]))
-        theirs, ours = listener.scores(logits) > 0.5, full > 0.5
+        theirs, ours = frozen.scores(logits) > 0.5, full > 0.5
         hits += float((theirs & ours).sum())
-        said_total += float(theirs.sum() + ours.sum())
+        label_total += float(theirs.sum() + ours.sum())
     means = torch.cat(columns, dim=1).mean(dim=1).tolist()
     names = (
         "fidelity_top1",
@@ -70,26 +70,24 @@ def judge(
         "random_faithfulness",
     )
     figures = dict(zip(names, means, strict=True))
-    if listener.source.task == "multi_label":
-        figures["fidelity_f1"] = 2.0 * hits / max(said_total, 1.0)
+    if frozen.source.task == "multi_label":
+        figures["fidelity_f1"] = 2.0 * hits / max(label_total, 1.0)
     return figures
 
 
 @torch.no_grad()
-def accuracy(listener: Listener, sounds: Sounds) -> dict[str, float]:
+def accuracy(frozen: FrozenClassifier, sounds: Sounds) -> dict[str, float]:
     """Accuracy (several labels: f1) over whole sounds, windows joined as the runtime does; {} without any."""
     if not sounds.clips:
         return {}
-    source = listener.source
+    source = frozen.source
 
     def scores_of(pieces: torch.Tensor) -> torch.Tensor:
-        return listener.scores(listener.hear(pieces).logits).float().cpu()
+        return frozen.scores(frozen.forward(pieces).logits).float().cpu()
 
-    scores = joined(
-        scores_of, sounds.waveforms, listener.samples, len(source.labels), source.window.aggregate
-    )
-    found = judge_scores(scores, torch.from_numpy(sounds.targets), source.task)
-    return {name: value for name, value in found.items() if name in ("accuracy", "f1")}
+    scores = joined(scores_of, sounds.waveforms, frozen.samples, len(source.labels), source.window.aggregate)
+    figures = judge_scores(scores, torch.from_numpy(sounds.targets), source.task)
+    return {name: value for name, value in figures.items() if name in ("accuracy", "f1")}
 
 
 def _as_many(chosen: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
@@ -97,9 +95,9 @@ def _as_many(chosen: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
     wanted = int(chosen.sum())
     order = torch.from_numpy(random.permutation(len(chosen)))
     others = torch.cat([order[~chosen[order]], order[chosen[order]]])
-    found = torch.zeros_like(chosen)
-    found[others[:wanted]] = True
-    return found
+    drawn = torch.zeros_like(chosen)
+    drawn[others[:wanted]] = True
+    return drawn
 
 
 def merit(figures: Mapping[str, float]) -> float:

@@ -50,8 +50,8 @@ def nmf_terms(
 
 def relevance(weight: torch.Tensor, z: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """r_k = theta_ck z_k / max_k |theta_ck z_k| [B, K], for classes c `target` [B]; 0 where z is."""
-    said = weight[target] * z
-    return said / said.abs().amax(dim=1, keepdim=True).clamp(min=_TINY)
+    product = weight[target] * z
+    return product / product.abs().amax(dim=1, keepdim=True).clamp(min=_TINY)
 
 
 def soft_mask(dictionary: torch.Tensor, activations: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

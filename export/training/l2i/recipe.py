@@ -25,12 +25,12 @@ from ...sources.run.directory import RunDirectory
 from ...sources.run.interpreter import as_designed, read_dictionary
 from ..classifier import require_same
 from ..forms import cost, interpreter_form
-from ..listener import Listener
+from ..frozen_classifier import FrozenClassifier
 from ..loop import new_weights
 from ..over_source import Device, chosen_device, opened_source, recordings, sounds_over
 from ..settings import to_record
 from ..sounds import Sounds, faults
-from .dictionary import Dictionary, learn_dictionary, plot_curve, write_dictionary
+from .dictionary import LearntDictionary, learn_dictionary, plot_curve, write_dictionary
 from .fit import Task, fit_by_design, fit_post_hoc
 from .judge import accuracy, judge
 from .settings import L2iSettings, check_l2i
@@ -102,8 +102,8 @@ def train_l2i(
     values, scale = read_dictionary(run, opened)
     # Before the classifier moves to where it is trained.
     own_cost, classifier_cost = cost(opened, form)
-    listener = Listener(opened, exact=settings.exact, device=where)
-    figures = accuracy(listener, parts.validation)
+    frozen = FrozenClassifier(opened, exact=settings.exact, device=where)
+    figures = accuracy(frozen, parts.validation)
     # By design the backbone is trained; whoever gave the source gets it back as it was.
     untouched = {name: value.clone() for name, value in opened.classifier.state_dict().items()}
     interpreter = _beginning(form, scale, settings, start)
@@ -116,19 +116,19 @@ def train_l2i(
             weights = fit_by_design(task, quiet=quiet)
         else:
             noises = [] if noise is None else recordings(Path(noise), opened.sample_rate)
-            weights = fit_post_hoc(task, listener, noises, quiet=quiet)
+            weights = fit_post_hoc(task, frozen, noises, quiet=quiet)
         task.take(weights)
-        listener = Listener(explained, exact=settings.exact, device=where)
+        frozen = FrozenClassifier(explained, exact=settings.exact, device=where)
         if settings.by_design:
-            figures |= {f"by_design_{name}": v for name, v in accuracy(listener, parts.validation).items()}
-        figures |= judge(listener, *task.parts_of_method, parts.validation.waveforms, threshold)
+            figures |= {f"by_design_{name}": v for name, v in accuracy(frozen, parts.validation).items()}
+        figures |= judge(frozen, *task.parts_of_method, parts.validation.waveforms, threshold)
         facts = component_facts(
             values,
             interpreter.weight.detach().cpu().numpy().astype(np.float32),
             list(opened.labels),
             sample_rate=opened.sample_rate,
             frame_seconds=opened.analysis.hop / opened.sample_rate,
-            heard=_activations(listener, task, (parts.training, parts.stopping)),
+            windows=_activations(frozen, task, (parts.training, parts.stopping)),
         )
     finally:
         opened.classifier.load_state_dict(untouched)
@@ -153,7 +153,7 @@ def train_l2i(
 
 def _dictionary(
     given: str | Path | None, source: Source, training: Sounds, settings: L2iSettings, *, quiet: bool
-) -> Dictionary:
+) -> LearntDictionary:
     """The dictionary of another run, or one learnt on the training clips."""
     if given is not None:
         other = RunDirectory(Path(given), "interpreter")
@@ -163,13 +163,13 @@ def _dictionary(
                 f"{other.path}: its dictionary has {values.shape[1]} components, not {settings.components}; "
                 "leave --components out"
             )
-        return Dictionary(values, scale, other.read_config(InterpreterConfig).dictionary.error)
+        return LearntDictionary(values, scale, other.read_config(InterpreterConfig).dictionary.error)
     bar = Progress(len(training.clips), "learning the dictionary", quiet=quiet)
 
     def spectra() -> Iterator[tuple[str, FloatArray]]:
         for clip, waveform in zip(training.clips, training.waveforms, strict=True):
-            heard = stft(torch.from_numpy(waveform)[None], source.analysis)[0]
-            yield clip.name, torch.log1p(torch.sqrt(heard.square().sum(dim=-1))).numpy()
+            parts_of_data = stft(torch.from_numpy(waveform)[None], source.analysis)[0]
+            yield clip.name, torch.log1p(torch.sqrt(parts_of_data.square().sum(dim=-1))).numpy()
             bar.step()
 
     try:
@@ -203,7 +203,7 @@ def _beginning(
 def _write_beginning(
     run: RunDirectory,
     source: Source,
-    learnt: Dictionary,
+    learnt: LearntDictionary,
     settings: L2iSettings,
     started: InterpreterTraining,
 ) -> None:
@@ -230,11 +230,11 @@ def _write_beginning(
 
 @torch.no_grad()
 def _activations(
-    listener: Listener, task: Task, heard: Sequence[Sounds]
+    frozen: FrozenClassifier, task: Task, parts_of_data: Sequence[Sounds]
 ) -> Iterator[tuple[str, float, FloatArray]]:
     """Every sounding clip's activations [K, T], window by window."""
-    samples, rate = listener.samples, listener.source.sample_rate
-    for sounds in heard:
+    samples, rate = frozen.samples, frozen.source.sample_rate
+    for sounds in parts_of_data:
         for clip, waveform in zip(sounds.clips, sounds.waveforms, strict=True):
             if not waveform.any():
                 continue
@@ -245,5 +245,5 @@ def _activations(
                     continue
                 padded = np.zeros((1, samples), dtype=np.float32)
                 padded[0, : len(piece)] = piece
-                made = task.interpret(listener.hear(torch.from_numpy(padded)))[0][0]
-                yield clip.name, start / rate, made.float().cpu().numpy()
+                output = task.interpret(frozen.forward(torch.from_numpy(padded)))[0][0]
+                yield clip.name, start / rate, output.float().cpu().numpy()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ...models.decoders import Decoder, DecoderForm
-from ..listener import Listener
+from ..frozen_classifier import FrozenClassifier
 from ..sounds import FloatArray, window_batches
 
 # Masks larger than a quarter no longer say which part it was; on recordings that were not heard in training
@@ -20,7 +20,7 @@ _TOGETHER = 16
 
 @torch.no_grad()
 def judge(
-    listener: Listener,
+    frozen: FrozenClassifier,
     decoder: Decoder,
     form: DecoderForm,
     waveforms: Sequence[FloatArray],
@@ -36,15 +36,15 @@ def judge(
     if not waveforms:
         return {}
     columns: list[torch.Tensor] = []
-    for pieces, _ in window_batches(waveforms, listener.samples):
-        heard = listener.hear(torch.from_numpy(pieces))
-        full = listener.scores(heard.logits)
+    for pieces, _ in window_batches(waveforms, frozen.samples):
+        forward = frozen.forward(torch.from_numpy(pieces))
+        full = frozen.scores(forward.logits)
         target = full.argmax(dim=1)
-        mask = decoder(*heard.fed(form.inputs, target))
+        mask = decoder(*forward.fed(form.inputs, target))
         if threshold is not None:
             mask = (mask >= threshold).to(mask.dtype)
-        inside = listener.scores(listener.masked(heard, mask))
-        outside = listener.scores(listener.masked(heard, 1.0 - mask))
+        inside = frozen.scores(frozen.masked(forward, mask))
+        outside = frozen.scores(frozen.masked(forward, 1.0 - mask))
         p, q, o = (scores.gather(1, target[:, None]).squeeze(1) for scores in (full, inside, outside))
         agrees = (inside.argmax(dim=1) == target).to(p.dtype)
         columns.append(torch.stack([p, q, o, agrees, mask.mean(dim=(1, 2)).to(p.dtype)]))
@@ -61,7 +61,7 @@ def judge(
 
 @torch.no_grad()
 def following(
-    listener: Listener, decoder: Decoder, form: DecoderForm, waveforms: Sequence[FloatArray]
+    frozen: FrozenClassifier, decoder: Decoder, form: DecoderForm, waveforms: Sequence[FloatArray]
 ) -> dict[str, float]:
     """How well masks follow the question: {"follows"}, or {} where no two sounds are of two classes.
 
@@ -69,7 +69,7 @@ def following(
     and asked for both classes. follows: share of questions after which what is kept is of the class asked
     for; one mask for all classes reaches a half.
     """
-    cut = [np.pad(wave[: listener.samples], (0, max(0, listener.samples - len(wave)))) for wave in waveforms]
+    cut = [np.pad(wave[: frozen.samples], (0, max(0, frozen.samples - len(wave)))) for wave in waveforms]
     rms = [float(np.sqrt(np.mean(wave**2))) for wave in cut]
     level = max(rms, default=0.0)
     unit = [wave * (level / (own + 1e-6)) for wave, own in zip(cut, rms, strict=True)]
@@ -78,11 +78,11 @@ def following(
         for start in range(0, len(unit), _TOGETHER):
             rows = range(start, min(start + _TOGETHER, len(unit)))
             pair = [np.stack([unit[(row + by) % len(unit)] for row in rows]) for by in (0, shift)]
-            first, second = (listener.hear(torch.from_numpy(one)).logits.argmax(dim=1) for one in pair)
-            heard = listener.hear(torch.from_numpy(pair[0] + pair[1]))
+            first, second = (frozen.forward(torch.from_numpy(one)).logits.argmax(dim=1) for one in pair)
+            forward = frozen.forward(torch.from_numpy(pair[0] + pair[1]))
             for target in (first, second):
-                mask = decoder(*heard.fed(form.inputs, target))
-                kept = listener.masked(heard, mask).argmax(dim=1)
+                mask = decoder(*forward.fed(form.inputs, target))
+                kept = frozen.masked(forward, mask).argmax(dim=1)
                 right += int(((kept == target) & (first != second)).sum())
                 asked += int((first != second).sum())
     return {"follows": right / asked} if asked else {}

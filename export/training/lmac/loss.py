@@ -23,7 +23,7 @@ import torch
 from torch.nn import functional
 
 from ...models.decoders import Decoder, DecoderForm
-from ..listener import Heard, Listener
+from ..frozen_classifier import ClassifierPass, FrozenClassifier
 from ..settings import LmacSettings
 from .mixtures import Batch
 
@@ -36,15 +36,16 @@ _ABSENT = 0.5
 
 
 @dataclass(frozen=True)
-class Asked:
+class Questions:
     """Which classes the sounds of a batch are explained for; sounds may be asked about twice.
 
-    heard: the sound of each question [Q]; target [Q]: class indices; sharp [Q, 1, 1]: as in the batch
+    forward: the classifier's pass over the sound of each question [Q]; target [Q]: class indices
+    sharp [Q, 1, 1]: as in the batch
     present [Q]: whether the sound has any of the class; where not, the mask should be empty
     clean [Q]: which row of the batch's clean sounds is the one asked about
     """
 
-    heard: Heard
+    forward: ClassifierPass
     target: torch.Tensor
     sharp: npt.NDArray[np.bool_]
     present: torch.Tensor
@@ -52,29 +53,29 @@ class Asked:
 
 
 class MaskingLoss:
-    """Loss of a decoder over a listener's classifier."""
+    """Loss of a decoder over a frozen classifier."""
 
-    def __init__(self, listener: Listener, form: DecoderForm, settings: LmacSettings) -> None:
-        self.listener, self.form, self.settings = listener, form, settings
+    def __init__(self, frozen: FrozenClassifier, form: DecoderForm, settings: LmacSettings) -> None:
+        self.frozen, self.form, self.settings = frozen, form, settings
 
     def __call__(self, decoder: Decoder, batch: Batch, progress: float) -> torch.Tensor:
         """The loss of one batch; the area's weight rises with progress, or masks turn uniformly grey."""
-        settings, listener = self.settings, self.listener
-        asked = self.asked(listener.hear(torch.from_numpy(batch.heard)), batch)
-        heard = asked.heard
-        with listener.mixed_precision():
-            drawn = decoder.logits(*heard.fed(self.form.inputs, asked.target))
-        drawn = drawn.to(listener.dtype)
-        sharp = torch.from_numpy(np.where(asked.sharp, settings.sharpness, 1.0)).to(drawn)
+        settings, frozen = self.settings, self.frozen
+        questions = self.questions(frozen.forward(torch.from_numpy(batch.mixed)), batch)
+        forward = questions.forward
+        with frozen.mixed_precision():
+            drawn = decoder.logits(*forward.fed(self.form.inputs, questions.target))
+        drawn = drawn.to(frozen.dtype)
+        sharp = torch.from_numpy(np.where(questions.sharp, settings.sharpness, 1.0)).to(drawn)
         mask = decoder.to_bins(torch.sigmoid(sharp * drawn))
-        kept = listener.masked(heard, mask)
-        removed = listener.masked(heard, 1.0 - mask)
-        there = asked.present.to(kept.dtype)
-        inside = listener.surprise(kept, asked.target)
-        outside = listener.surprise(removed, asked.target)
+        kept = frozen.masked(forward, mask)
+        removed = frozen.masked(forward, 1.0 - mask)
+        there = questions.present.to(kept.dtype)
+        inside = frozen.surprise(kept, questions.target)
+        outside = frozen.surprise(removed, questions.target)
         whole, inner, left = (
-            listener.scores(logits).gather(1, asked.target[:, None]).squeeze(1)
-            for logits in (heard.logits, kept, removed)
+            frozen.scores(logits).gather(1, questions.target[:, None]).squeeze(1)
+            for logits in (forward.logits, kept, removed)
         )
         surer = torch.logit(inner, _SURE) - torch.logit(whole, _SURE)
         evidence = (
@@ -86,21 +87,21 @@ class MaskingLoss:
         ramp = 0.1 + 0.9 * min(1.0, progress / settings.area_ramp)
         area = settings.area_weight * ramp * mask.mean(dim=(1, 2))
         if settings.guided and progress >= settings.area_ramp:
-            area = self._guided(asked, batch, mask, area)
+            area = self._guided(questions, batch, mask, area)
         return (there * evidence + area).mean()
 
-    def asked(self, heard: Heard, batch: Batch) -> Asked:
+    def questions(self, forward: ClassifierPass, batch: Batch) -> Questions:
         """Every sound for its predicted class; with targets "any" for a second class as well.
 
         A sound with another clip in it: for that clip's class, as the classifier hears it alone. Other
-        sounds: for a class that they have nothing of. Asked twice in one step, a sound teaches the decoder
-        how the answers differ.
+        sounds: for a class that they have nothing of. A sound that is asked about
+        twice in one step teaches the decoder how the answers differ.
         """
-        predicted = heard.logits.argmax(dim=1)
+        predicted = forward.logits.argmax(dim=1)
         present = torch.ones_like(predicted, dtype=torch.bool)
         if self.settings.targets != "any":
-            return Asked(heard, predicted, batch.sharp, present, slice(None))
-        alone = self.listener.hear(torch.from_numpy(batch.clean)).logits.argmax(dim=1)
+            return Questions(forward, predicted, batch.sharp, present, slice(None))
+        alone = self.frozen.forward(torch.from_numpy(batch.clean)).logits.argmax(dim=1)
         partner = torch.from_numpy(batch.partner).to(predicted.device)
         clip = partner.clamp(min=0)
         # Where the clip that was added has taken over, the second class is that of the first clip.
@@ -109,24 +110,26 @@ class MaskingLoss:
         mixed = (partner >= 0) & (second != predicted)
         rows = torch.arange(len(predicted), device=predicted.device)
         # A rotation of the classes, so that no randomness but the batch's own comes in.
-        classes = heard.logits.shape[1]
+        classes = forward.logits.shape[1]
         absent = (predicted + 1 + rows % max(1, classes - 1)) % classes
-        low = self.listener.scores(heard.logits).gather(1, absent[:, None]).squeeze(1) < _ABSENT
+        low = self.frozen.scores(forward.logits).gather(1, absent[:, None]).squeeze(1) < _ABSENT
         nothing = ~mixed & (absent != alone) & (absent != predicted) & low
         twice = rows[mixed | nothing]
         chosen = torch.cat([rows, twice])
-        return Asked(
-            heard.part(chosen),
+        return Questions(
+            forward.part(chosen),
             torch.cat([predicted, torch.where(mixed, second, absent)[twice]]),
             batch.sharp[chosen.cpu().numpy()],
             torch.cat([present, mixed[twice]]),
             torch.cat([torch.where(mixed & over, clip, rows), torch.where(mixed & ~over, clip, rows)[twice]]),
         )
 
-    def _guided(self, asked: Asked, batch: Batch, mask: torch.Tensor, area: torch.Tensor) -> torch.Tensor:
+    def _guided(
+        self, questions: Questions, batch: Batch, mask: torch.Tensor, area: torch.Tensor
+    ) -> torch.Tensor:
         """Per question: the recipe's guidance where the mask keeps what is like the clean sound; or area."""
-        clean = self.listener.hear(torch.from_numpy(batch.clean)).log_amplitude[asked.clean]
-        flat = (clean.flatten(1), (mask * asked.heard.log_amplitude).flatten(1))
+        clean = self.frozen.forward(torch.from_numpy(batch.clean)).log_amplitude[questions.clean]
+        flat = (clean.flatten(1), (mask * questions.forward.log_amplitude).flatten(1))
         alike = functional.cosine_similarity(*flat, dim=1) >= _ALIKE
         oracle = (clean >= _LOUD * clean.amax(dim=(1, 2), keepdim=True)).to(mask)
         cells = functional.binary_cross_entropy(mask.clamp(1e-6, 1.0 - 1e-6), oracle, reduction="none")

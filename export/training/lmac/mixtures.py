@@ -26,13 +26,13 @@ class Batch:
     sharp [B, 1, 1]: whether the mask is drawn with a sharpened sigmoid
     """
 
-    heard: FloatArray
+    mixed: FloatArray
     clean: FloatArray
     partner: npt.NDArray[np.int64]
     sharp: npt.NDArray[np.bool_]
 
 
-class Mixtures:
+class MixtureBatches:
     """The batches of an epoch, from (seed, epoch) alone."""
 
     def __init__(
@@ -62,10 +62,10 @@ class Mixtures:
         random = np.random.default_rng([self.settings.seed, epoch])
         for chosen in batches(len(self.waveforms), self.settings.batch_size, random):
             clean = np.stack([place(self.waveforms[i], self.samples, random) for i in chosen])
-            heard, partner = self._mixed(clean, random)
+            mixed, partner = self._mixed(clean, random)
             level = random_gain(len(chosen), random, 3.0)
             sharp = random.random((len(chosen), 1, 1)) < self._sharpened
-            yield Batch(heard * level, clean * level, partner, sharp)
+            yield Batch(mixed * level, clean * level, partner, sharp)
 
     def _mixed(
         self, clean: FloatArray, random: np.random.Generator
@@ -95,6 +95,6 @@ class Mixtures:
             # Short recordings are repeated: noise has no beginning and no end.
             start = int(random.integers(len(recording)))
             rows.append(np.take(recording, np.arange(start, start + self.samples), mode="wrap"))
-        found = np.stack(rows).astype(np.float32)
-        scaled: FloatArray = found / (np.sqrt(np.mean(found**2, axis=1, keepdims=True)) + 1e-6)
+        drawn = np.stack(rows).astype(np.float32)
+        scaled: FloatArray = drawn / (np.sqrt(np.mean(drawn**2, axis=1, keepdims=True)) + 1e-6)
         return scaled

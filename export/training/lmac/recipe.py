@@ -18,14 +18,14 @@ from ...sources.run.config import DecoderConfig
 from ...sources.run.directory import RunDirectory
 from ..classifier import require_same
 from ..forms import cost, decoder_form
-from ..listener import Listener
+from ..frozen_classifier import FrozenClassifier
 from ..loop import fit, new_weights
 from ..over_source import Device, Parts, chosen_device, opened_source, recordings, sounds_over
 from ..settings import LmacSettings, check, to_record
 from ..sounds import FloatArray, faults
 from .faithful import following, judge, merit
 from .loss import MaskingLoss
-from .mixtures import Mixtures
+from .mixtures import MixtureBatches
 
 
 def train_lmac(
@@ -68,7 +68,7 @@ def train_lmac(
     form = decoder_form(opened, settings.decoder, settings.width)
     # Before the classifier moves to where it is trained.
     decoder_cost, classifier_cost = cost(opened, form)
-    listener = Listener(opened, exact=settings.exact, device=where)
+    frozen = FrozenClassifier(opened, exact=settings.exact, device=where)
     noises = [] if noise is None else recordings(Path(noise), opened.sample_rate)
     parts = sounds_over(data, run_path, opened, settings, strict=strict, quiet=quiet)
     config = DecoderConfig(
@@ -83,14 +83,14 @@ def train_lmac(
     else:
         run.write_config(config)
     if not run.weights_path.exists():
-        weights = _fit(run, form, listener, parts, settings, noises, quiet=quiet)
+        weights = _fit(run, form, frozen, parts, settings, noises, quiet=quiet)
         run.write_weights(weights)
     trained = form.build()
     run.fill(trained)
-    trained.to(device=where, dtype=listener.dtype)
+    trained.to(device=where, dtype=frozen.dtype)
     validation = parts.validation.waveforms
-    figures = judge(listener, trained, form, validation)
-    for name, value in judge(listener, trained, form, validation, threshold=0.5).items():
+    figures = judge(frozen, trained, form, validation)
+    for name, value in judge(frozen, trained, form, validation, threshold=0.5).items():
         figures[f"thresholded_{name}"] = value
     rounded = {name: round(value, 6) for name, value in figures.items()}
     run.write_config(msgspec.structs.replace(run.read_config(DecoderConfig), validation=rounded))
@@ -109,7 +109,7 @@ def train_lmac(
 def _fit(
     run: RunDirectory,
     form: DecoderForm,
-    listener: Listener,
+    frozen: FrozenClassifier,
     parts: Parts,
     settings: LmacSettings,
     noises: Sequence[FloatArray],
@@ -117,23 +117,23 @@ def _fit(
     quiet: bool,
 ) -> dict[str, torch.Tensor]:
     """Train from new weights, or from the run's state; returns the best epoch's averaged weights."""
-    mixtures = Mixtures(
-        parts.training.waveforms, listener.samples, settings, noises, sharpened=settings.sharpened
+    mixtures = MixtureBatches(
+        parts.training.waveforms, frozen.samples, settings, noises, sharpened=settings.sharpened
     )
-    loss = MaskingLoss(listener, form, settings)
+    loss = MaskingLoss(frozen, form, settings)
     with new_weights(settings.seed, exact=settings.exact):
         decoder: Decoder = form.build()
         if settings.targets == "any" and isinstance(decoder, CompactDecoder):
             # Told in a whisper, it learns one mask for all classes first and seldom leaves it again.
             nn.init.normal_(decoder.target.weight)
-    decoder.to(device=listener.device, dtype=listener.dtype, memory_format=listener.layout)  # type: ignore[call-overload]
-    judged = form.build().to(device=listener.device, dtype=listener.dtype)
+    decoder.to(device=frozen.device, dtype=frozen.dtype, memory_format=frozen.layout)  # type: ignore[call-overload]
+    judged = form.build().to(device=frozen.device, dtype=frozen.dtype)
 
     def evaluate(weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
         judged.load_state_dict(weights)
-        figures = judge(listener, judged.eval(), form, parts.stopping.waveforms)
+        figures = judge(frozen, judged.eval(), form, parts.stopping.waveforms)
         if settings.targets == "any":
-            figures |= following(listener, judged, form, parts.stopping.waveforms)
+            figures |= following(frozen, judged, form, parts.stopping.waveforms)
         return figures
 
     return fit(

@@ -1,4 +1,4 @@
-"""Hears training clips exactly as the runtime hears an input, down to the views' maps. Never torch."""
+"""Embeds training clips exactly as the runtime embeds an input, down to the views' maps. Never torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ...runtime.methods.prototypes.generation import grid_of
 
 
 @dataclass(frozen=True, slots=True)
-class HeardClip:
+class EmbeddedWindow:
     """One window of a clip: where it starts, how much real sound is in it, and its maps.
 
     maps: square [T, F, C], time [T, C], frequency [F, C]
@@ -38,7 +38,7 @@ class UnfitError(DataError):
     """A sound that can be heard, and yet is nothing that another could resemble."""
 
 
-class ClipListener:
+class ClipEmbedder:
     """Front end, classifier and embeddings graph of one bundle."""
 
     def __init__(self, bundle: Bundle, embeddings: Path, device: str = "cpu") -> None:
@@ -72,26 +72,26 @@ class ClipListener:
             )
         return opened
 
-    def listen(self, opened: OpenSound) -> Iterator[HeardClip]:
+    def listen(self, opened: OpenSound) -> Iterator[EmbeddedWindow]:
         """Every window of the sound, in order, in bounded memory.
 
         Raises DataError where its feature map is not finite.
         """
-        for heard in self._engine.windows(opened):
-            samples = heard.waveform.shape[-1]
-            real = min(samples, opened.samples - heard.offset)
-            offset, duration = heard.offset / self._rate, real / self._rate
-            if not heard.waveform.any():
-                yield HeardClip(offset, duration, {}, None, silent=True)
+        for window in self._engine.windows(opened):
+            samples = window.waveform.shape[-1]
+            real = min(samples, opened.samples - window.offset)
+            offset, duration = window.offset / self._rate, real / self._rate
+            if not window.waveform.any():
+                yield EmbeddedWindow(offset, duration, {}, None, silent=True)
                 continue
-            feeds = {tap: heard.taps[tap] for tap in self._taps}
+            feeds = {tap: window.taps[tap] for tap in self._taps}
             # Before the graph, whose answers would blame the bundle.
             if not all(np.isfinite(feed).all() for feed in feeds.values()):
                 raise DataError(f"{opened.name}: its feature map holds numbers that are not finite; left out")
-            made = self._engine.run_graph(self._embeddings, feeds)
-            maps = {name: made[name][0] for name in ("square", "time", "frequency")}
+            output = self._engine.run_graph(self._embeddings, feeds)
+            maps = {name: output[name][0] for name in ("square", "time", "frequency")}
             frames = self._grid.frames_in(duration) if real < samples else None
-            yield HeardClip(offset, duration, maps, frames)
+            yield EmbeddedWindow(offset, duration, maps, frames)
 
     def keep_sound(self, opened: OpenSound, target: Path) -> float:
         """Write the sound, mono at the model's rate, as 24-bit FLAC; returns the gain that gives its level.

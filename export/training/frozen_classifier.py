@@ -1,4 +1,4 @@
-"""A frozen classifier as the training of a decoder meets it: heard once, then again with its sound masked."""
+"""A frozen classifier in training: one forward pass of the sound, one of the masked sound."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..source.source import Source
 
 
 @dataclass(frozen=True)
-class Heard:
+class ClassifierPass:
     """A batch after the classifier.
 
     spectrum [B, T, F, 2]; amplitude [B, T, F]; log_amplitude X = log1p(amplitude); logits [B, K]
@@ -29,9 +29,9 @@ class Heard:
     tensors: dict[str, torch.Tensor]
     samples: int
 
-    def part(self, rows: slice | torch.Tensor) -> Heard:
+    def part(self, rows: slice | torch.Tensor) -> ClassifierPass:
         """Some of its sounds: a slice, or their indices, of which one may come several times."""
-        return Heard(
+        return ClassifierPass(
             spectrum=self.spectrum[rows],
             amplitude=self.amplitude[rows],
             log_amplitude=self.log_amplitude[rows],
@@ -46,8 +46,8 @@ class Heard:
         return [given[name] for name in names]
 
 
-class Listener:
-    """Hears waveforms [B, N] at the model's rate and level with the frozen classifier of a source.
+class FrozenClassifier:
+    """The classifier of a source, frozen: waveforms [B, N] at the model's rate and level -> logits and taps.
 
     Masked sound enters as a masked spectrogram where the classifier eats one, else as masked sound.
     """
@@ -72,13 +72,13 @@ class Listener:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=gpu and self.dtype == torch.float32)
 
     @torch.no_grad()
-    def hear(self, waveforms: torch.Tensor) -> Heard:
+    def forward(self, waveforms: torch.Tensor) -> ClassifierPass:
         """Waveforms [B, N] -> what the classifier makes of them."""
         waveforms = waveforms.to(self.device, self.dtype)
         tensors = self.source.forward_pass(waveforms, self.mixed_precision())
         spectrum, logits = tensors["stft"], tensors["logits"]
         amplitude = torch.sqrt(spectrum.square().sum(dim=-1) + 1e-14)
-        return Heard(
+        return ClassifierPass(
             spectrum=spectrum,
             amplitude=amplitude,
             log_amplitude=torch.log1p(amplitude),
@@ -98,18 +98,18 @@ class Listener:
             return functional.softplus(-logits.gather(1, target[:, None]).squeeze(1))
         return functional.cross_entropy(logits, target, reduction="none")
 
-    def masked(self, heard: Heard, mask: torch.Tensor, *, listen: bool = False) -> torch.Tensor:
+    def masked(self, forward: ClassifierPass, mask: torch.Tensor, *, listen: bool = False) -> torch.Tensor:
         """Logits [B, K] of the sound with M X for X, M [B, T, F] in 0..1.
 
         listen: of the masked sound fed back as a waveform, whatever the classifier eats
         """
-        return self.scaled(heard, gain(mask.to(self.dtype), heard.amplitude), listen=listen)
+        return self.scaled(forward, gain(mask.to(self.dtype), forward.amplitude), listen=listen)
 
-    def scaled(self, heard: Heard, gains: torch.Tensor, *, listen: bool = False) -> torch.Tensor:
+    def scaled(self, forward: ClassifierPass, gains: torch.Tensor, *, listen: bool = False) -> torch.Tensor:
         """Logits [B, K] of the sound with its magnitudes multiplied by `gains` [B, T, F]; see `masked`."""
-        spectrum = heard.spectrum * gains.unsqueeze(-1)
+        spectrum = forward.spectrum * gains.unsqueeze(-1)
         if self.frontend is not None or listen:
-            kept = inverse(spectrum, self.analysis, heard.samples)
+            kept = inverse(spectrum, self.analysis, forward.samples)
             entry = stft(kept, self.analysis) if self.frontend is None else self.frontend(kept)
         else:
             entry = spectrum
