@@ -73,11 +73,7 @@ def check_golden(generation: Generation, path: Path) -> None:
         stored = generation.index(view).vectors_at(rows)
         for one, vector, now in zip(entries, written, stored, strict=True):
             same = _place(generation, view, one.row) == (one.clip, one.label, one.start_s, one.end_s)
-            if (
-                not same
-                or not _is_vector(vector, now)
-                or (vector.any() and not _found(generation, view, one))
-            ):
+            if not same or not _is_vector(vector, now) or not _is_nearest(generation, view, vector):
                 raise PrototypeIndexError(
                     f"{generation.folder / view}: entry {one.row} is not what it was when the prototypes "
                     f"were written; {REBUILD}"
@@ -85,13 +81,15 @@ def check_golden(generation: Generation, path: Path) -> None:
 
 
 def _is_vector(written: npt.NDArray[np.float32], stored: npt.NDArray[np.float32]) -> bool:
-    """Whether the stored vector is the one that was written; one of zeros has no cosine."""
-    if not written.any():
-        return float(np.linalg.norm(stored)) <= _TOLERANCE
-    return float(written @ stored) >= 1.0 - _TOLERANCE
+    """Whether the stored vector is the one that was written, of length 1 or below.
+
+    |a - b|^2 = 2 - 2 cos for vectors of length 1; those of zeros and of a length below 1 have no cosine.
+    """
+    return float(np.square(written - stored).sum()) <= 2.0 * _TOLERANCE
 
 
-def _found(generation: Generation, view: View, golden: GoldenEntry) -> bool:
-    """Whether a search for the entry's vector finds it, or one that is as near."""
-    vector = np.array([golden.vector], np.float32)
-    return any(match.cosine >= 1.0 - _TOLERANCE for match in generation.search(view, vector, 1))
+def _is_nearest(generation: Generation, view: View, vector: npt.NDArray[np.float32]) -> bool:
+    """Whether a search for the vector finds it, or one that is as near."""
+    length = float(np.linalg.norm(vector))
+    matches = generation.search(view, vector[None], 1)
+    return length <= _TOLERANCE or any(match.cosine >= length - _TOLERANCE for match in matches)

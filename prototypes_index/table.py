@@ -14,7 +14,7 @@ import shutil
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, NamedTuple
 
@@ -88,6 +88,19 @@ _Gain = Annotated[float, msgspec.Meta(gt=0.0, le=2.0**128)]
 
 
 @dataclass(frozen=True, slots=True)
+class SoundFiles:
+    """All files that hold one sound: their labels and their names, in order, without repetition."""
+
+    labels: dict[str, None] = field(default_factory=dict)
+    names: dict[str, None] = field(default_factory=dict)
+
+    def add(self, labels: Iterable[str], names: Iterable[str]) -> None:
+        """One more file, or what is known of several."""
+        self.labels.update(dict.fromkeys(labels))
+        self.names.update(dict.fromkeys(names))
+
+
+@dataclass(frozen=True, slots=True)
 class IndexedClip:
     """One window of one source file.
 
@@ -96,6 +109,7 @@ class IndexedClip:
     sha256: of the source file; recording: what the file was cut from; audio: FLAC in the generation, whose
     samples times `gain` are the sound
     also: further labels of the same sound; clips of older generations have none
+    names: further paths, relative to their data folders, at which the same sound lay
     """
 
     id: str
@@ -109,21 +123,25 @@ class IndexedClip:
     audio: str | None = None
     gain: _Gain = 1.0
     also: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
         """All its labels."""
         return (self.label, *self.also)
 
-    def with_labels(self, labels: Iterable[str]) -> IndexedClip:
-        """The same clip with these labels beside its own."""
-        return replace(self, also=tuple(dict.fromkeys((*self.labels, *labels)))[1:])
+    def joined(self, files: SoundFiles) -> IndexedClip:
+        """The same clip with the labels and names that its sound has in `files`, beside its own."""
+        also = tuple(dict.fromkeys((*self.labels, *files.labels)))[1:]
+        names = tuple(dict.fromkeys((self.source, *self.names, *files.names)))[1:]
+        return replace(self, also=also, names=names)
 
     def to_line(self) -> bytes:
         """The clip as a line of clips.jsonl."""
         fields = asdict(self)
-        if not self.also:
-            del fields["also"]
+        for name in ("also", "names"):
+            if not fields[name]:
+                del fields[name]
         if self.gain == 1.0:
             del fields["gain"]
         return json.dumps(fields, ensure_ascii=False, sort_keys=True).encode() + b"\n"

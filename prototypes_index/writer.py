@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from .table import (
     TOP,
     TOPS,
     IndexedClip,
+    SoundFiles,
     Table,
     TableWriter,
     count_prototypes,
@@ -172,12 +173,12 @@ class GenerationWriter:
         self,
         old: Generation,
         keep: npt.NDArray[np.bool_] | None = None,
-        labels: Mapping[str, Iterable[str]] | None = None,
+        files: Mapping[str, SoundFiles] | None = None,
     ) -> None:
         """Take over the clips of `old`, bit for bit, with their sound.
 
         keep: [clips of old] which; None: all. Removed ones are never taken.
-        labels: further labels, by the sound's sha256
+        files: where else the sounds lie and with which labels, by their sha256
         Raises PrototypeIndexError where `old` has other views or comes from another graph.
         """
         if old.info.embeddings_sha256 != self._embeddings or set(old.views) != set(self._views):
@@ -195,8 +196,8 @@ class GenerationWriter:
         new_label = np.full(len(old.info.labels), -1, dtype=np.int32)
         for row in clips.tolist():
             clip = old.clip(row)
-            if labels is not None and clip.sha256 in labels:
-                clip = clip.with_labels(labels[clip.sha256])
+            if files is not None and clip.sha256 in files:
+                clip = clip.joined(files[clip.sha256])
             label = self._label(clip)
             new_label[old.clips[row]["label"]] = label
             self._add_clip(clip, label)

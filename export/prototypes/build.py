@@ -16,7 +16,7 @@ from ...evaluation.data.folder import list_sounds
 from ...prototypes_index.generation import EMBEDDINGS, Generation
 from ...prototypes_index.index_build import EXACT_LIMIT
 from ...prototypes_index.info import GenerationInfo
-from ...prototypes_index.table import IndexedClip
+from ...prototypes_index.table import IndexedClip, SoundFiles
 from ...prototypes_index.views import find_places
 from ...prototypes_index.writer import GenerationWriter
 from ...runtime.bundle.manifest import Manifest
@@ -186,7 +186,7 @@ def index_bundle(
             relabelled = [] if old is None else sounds.relabelled(old)
             try:
                 if old is not None:
-                    writer.take(old, labels=sounds.labels)
+                    writer.take(old, files=sounds.files)
                 embedder = ClipEmbedder(opened, building / EMBEDDINGS, device)
                 keep_sound = audio if audio is not None else before is not None and before.audio
                 build = _Build(writer, embedder, sounds, old, keep_sound, strict, attributions or {})
@@ -219,16 +219,16 @@ def index_bundle(
 
 
 class IndexedFiles:
-    """Which files hold the same sound, and the labels that it has in all of them."""
+    """Which files hold the same sound, and the labels and names that it has in all of them."""
 
     def __init__(self, files: Sequence[SoundFile]) -> None:
         """Hash every file; one that cannot be read answers for itself when it is added."""
-        self.labels: dict[str, dict[str, None]] = {}
+        self.files: dict[str, SoundFiles] = {}
         self._hashes: dict[Path, str] = {}
         for file in files:
             with suppress(DataError):
                 sha256 = self._hashes[file.path] = hash_of(file.path)
-                self.labels.setdefault(sha256, {}).update(dict.fromkeys(file.labels))
+                self.files.setdefault(sha256, SoundFiles()).add(file.labels, [file.name])
 
     def hash_of(self, file: SoundFile) -> str:
         """The sha256 of a file. Raises DataError where it cannot be read."""
@@ -239,7 +239,7 @@ class IndexedFiles:
         touched = {
             clip.source: None
             for clip in old.all_clips()
-            if not set(self.labels.get(clip.sha256, ())) <= set(clip.labels)
+            if clip.sha256 in self.files and not set(self.files[clip.sha256].labels) <= set(clip.labels)
         }
         return list(touched)
 
@@ -321,7 +321,7 @@ class _Build:
                 attribution=self._attributions.get(file.name, ""),
                 audio=None if sound is None else sound.name,
                 gain=gain,
-            ).with_labels(self._sounds.labels.get(sha256, file.labels))
+            ).joined(self._sounds.files.get(sha256, SoundFiles(dict.fromkeys(file.labels))))
             places = {view: find_places(view, embedded.maps, embedded.frames) for view in self._writer.views}
             self._writer.add(clip, places)
         if silent == window + 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ...errors import DataError, MethodError, PrototypeIndexError
 from ...prototypes_index.generation import Generation
 from ...prototypes_index.index_build import EXACT_LIMIT
 from ...prototypes_index.info import GenerationInfo
+from ...prototypes_index.table import SoundFiles
 from ...prototypes_index.tombstones import write_removal
 from ...runtime.methods.prototypes.generation import model_hash, open_generation
 from ...runtime.opening import open_bundle
@@ -39,7 +40,8 @@ def remove_clips(
 ) -> IndexReport:
     """Remove training sounds from a bundle's prototypes: a new generation without them.
 
-    clips: as results name them (path below the data folder), patterns (`dog/*`), or a file's sha256
+    clips: as results name them (path below the data folder), patterns (`dog/*`), or a file's sha256; a sound
+        that came under several names goes by each of them
     purge: write everything anew and remove all older generations, so that the folder holds nothing
         of the removed sounds any more. Else the heavy files are shared with the old generation and a
         list hides what was removed, until its share of all clips passes `rebuild_share`
@@ -99,8 +101,8 @@ def merge_bundles(
         theirs = [_open_other(Path(other), folder, model_hash(manifest)) for other in others]
         graph = Graph.of(mine or theirs[0])
         known: dict[str, str] = {}
-        labels = _labels_of([*([mine] if mine is not None else []), *theirs])
-        relabelled = [] if mine is None else _relabelled(mine, labels)
+        files = _files_of([*([mine] if mine is not None else []), *theirs])
+        relabelled = [] if mine is None else _relabelled(mine, files)
         parts, repeated, added = [], [], 0
         for generation in ([mine] if mine is not None else []) + theirs:
             keep, new, passed = _unknown(generation, known)
@@ -110,7 +112,7 @@ def merge_bundles(
         info = mine.info if mine is not None else None
         if added or relabelled or info is None:
             with generations.building() as building:
-                info = _write_anew(generations, building, parts, graph, exact_limit, seed, labels)
+                info = _write_anew(generations, building, parts, graph, exact_limit, seed, files)
                 generations.publish(building, info)
         report = IndexReport.of(generations.manifest, info, added)
         report.repeated.extend(repeated)
@@ -126,31 +128,33 @@ def _write_anew(
     graph: Graph,
     exact_limit: int,
     seed: int,
-    labels: Mapping[str, Iterable[str]] | None = None,
+    files: Mapping[str, SoundFiles] | None = None,
 ) -> GenerationInfo:
-    """Write the chosen clips [clips of each] of all parts into `building`; labels: further ones by sha256."""
+    """Write the chosen clips [clips of each] of all parts into `building`; files: by sha256."""
     writer = open_writer(generations.bundle, building, generations.manifest, graph, seed)
     try:
         for generation, keep in parts:
-            writer.take(generation, keep, labels)
+            writer.take(generation, keep, files)
         return writer.finish(exact_limit=exact_limit, versions={"earmark": __version__})
     finally:
         writer.close()
 
 
-def _labels_of(generations: Sequence[Generation]) -> dict[str, dict[str, None]]:
-    """By sha256 all labels that a sound has in any of them."""
-    matches: dict[str, dict[str, None]] = {}
+def _files_of(generations: Sequence[Generation]) -> dict[str, SoundFiles]:
+    """By sha256 all labels and names that a sound has in any of them."""
+    files: dict[str, SoundFiles] = {}
     for generation in generations:
         for clip in generation.all_clips():
-            matches.setdefault(clip.sha256, {}).update(dict.fromkeys(clip.labels))
-    return matches
+            files.setdefault(clip.sha256, SoundFiles()).add(clip.labels, (clip.source, *clip.names))
+    return files
 
 
-def _relabelled(mine: Generation, labels: Mapping[str, Iterable[str]]) -> list[str]:
-    """The sources that lack some of their `labels`."""
-    matches = {clip.source: None for clip in mine.all_clips() if set(labels[clip.sha256]) - set(clip.labels)}
-    return list(matches)
+def _relabelled(mine: Generation, files: Mapping[str, SoundFiles]) -> list[str]:
+    """The sources that lack some of the labels in `files`."""
+    lacking = {
+        clip.source: None for clip in mine.all_clips() if set(files[clip.sha256].labels) - set(clip.labels)
+    }
+    return list(lacking)
 
 
 def _open_other(other: Path, folder: Path, model: str) -> Generation:
@@ -172,8 +176,8 @@ def _chosen(old: Generation, names: Sequence[str]) -> tuple[_Mask, list[str]]:
     named: set[str] = set()
     for row in np.flatnonzero(old.alive).tolist():
         clip = old.clip(row)
-        named.add(clip.source)
-        for name in {clip.source, clip.sha256}:
+        named.update((clip.source, *clip.names))
+        for name in {clip.source, clip.sha256, *clip.names}:
             rows.setdefault(name, []).append(row)
     sources = sorted(named)
     gone = np.zeros(old.info.clips, dtype=np.bool_)

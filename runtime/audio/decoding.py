@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,8 +23,18 @@ _SMALL_BLOCK = 1024  # where a file is damaged
 # Bytes per value of samples that are not packed.
 _WIDTHS = {
     "PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4,
-    "DOUBLE": 8,
+    "DOUBLE": 8, "DPCM_8": 1, "DPCM_16": 2,
 }  # fmt: skip
+# Where sound begins in files whose headers tell no length.
+_HEADS: dict[str, Callable[[SoundBytes], int]] = {
+    "IRCAM": lambda _: 1024,
+    "PAF": lambda _: 2048,
+    # Two lines of text.
+    "PVF": lambda data: len(b"".join(data.at(0, 4096).splitlines(keepends=True)[:2])),
+    "XI": lambda data: 298 + 40 * int.from_bytes(data.at(296, 2), "little"),
+}
+# Bytes of a block for each channel, where that is more than a value (10 samples here).
+_PACKED = {("PAF", "PCM_24"): 32}
 # What a file of a kind that is not looked into may hold beside its sound.
 _HEADERS = 4096
 
@@ -76,7 +86,7 @@ class FileSource:
                 self.rate = checked_rate(decoder.samplerate, name)
                 self.channels = int(decoder.channels)
                 if self._parts[0].whole:
-                    self._rest = _unheard(decoder, data.size)
+                    self._rest = _bytes_left(decoder, data)
                     if self._rest < 0:
                         self._parts = [replace(self._parts[0], cut=True)]
             except soundfile.LibsndfileError as problem:
@@ -255,14 +265,19 @@ def _read(decoder: _Decoder, start: int, size: int, channels: int) -> tuple[Floa
         return buffer[:0], True
 
 
-def _unheard(decoder: _Decoder, size: int) -> int:
+def _bytes_left(decoder: _Decoder, data: SoundBytes) -> int:
     """Bytes of a file that are neither sound by its header nor a header; below 0 where some are missing."""
     width = _WIDTHS.get(decoder.subtype, 0)
+    begin = _HEADS.get(decoder.format)
+    if width and begin is not None:
+        # No header of these tells a length: all that is known is that a file holds no part of a block.
+        block = _PACKED.get((decoder.format, decoder.subtype), width) * int(decoder.channels)
+        return -1 if (data.size - begin(data)) % block else 0
     if decoder.format == "SDS":
         # Samples of 7 bits each byte, which take whole bytes.
         width += 1
-    rest = size - int(decoder.frames) * int(decoder.channels) * width
-    return rest if width and not 0 <= rest <= _HEADERS + size // 20 else 0
+    rest = data.size - int(decoder.frames) * int(decoder.channels) * width
+    return rest if width and not 0 <= rest <= _HEADERS + data.size // 20 else 0
 
 
 def find_source(sound: Any, sample_rate: int | None) -> SoundSource:

@@ -15,7 +15,7 @@ from earmark.cli import main
 from earmark.evaluation.synthesis import make_clip
 from earmark.export.prototypes.build import index_bundle
 from earmark.export.prototypes.growth import merge_bundles, remove_clips
-from earmark.prototypes_index.table import IndexedClip
+from earmark.prototypes_index.table import IndexedClip, SoundFiles
 from earmark.runtime.explainer import SHIPPED, engine_of
 from earmark.runtime.methods.prototypes.generation import open_generation
 from earmark.runtime.verify import verify
@@ -79,6 +79,28 @@ def test_the_same_sound_in_two_class_folders_has_both_labels(bundle, tmp_path):
     assert nearest(bundle, path).labels == ("clap", "snare")
 
 
+def test_a_sound_is_removed_by_any_of_its_names(bundle, tmp_path):
+    data = tmp_path / "data"
+    path = write(data / "clap" / "a.wav")
+    for name in ("snare/b.wav", "tom/c.wav"):
+        (data / name).parent.mkdir()
+        shutil.copy(path, data / name)
+    for number in range(6):
+        write(data / "kick" / f"{number}.wav", "kick", number)
+    index_bundle(bundle, data, extend=False)
+    others = {f"kick/{number}.wav" for number in range(6)}
+    # Names stay when the index grows.
+    index_bundle(bundle, write(tmp_path / "more" / "kick" / "more.wav", "kick", 9).parents[1])
+    assert set(labels_of(bundle)) == {"clap/a.wav", "kick/more.wav", *others}
+    other = tmp_path / "other"
+    shutil.copytree(bundle, other)
+    report = remove_clips(bundle, ["tom/c.wav"])
+    assert report.taken_out == ["clap/a.wav"]
+    assert set(labels_of(bundle)) == {"kick/more.wav", *others}
+    assert remove_clips(other, ["sna*/b.wav"], purge=True).taken_out == ["clap/a.wav"]
+    assert set(labels_of(other)) == {"kick/more.wav", *others}
+
+
 def test_a_sound_that_comes_again_with_another_label_gets_it(bundle, tmp_path):
     before = labels_of(bundle)
     source = next(source for source in before if source.startswith("snare/"))
@@ -133,7 +155,10 @@ def test_lines_of_older_generations_open(tmp_path):
     clip = IndexedClip("i", "a.wav", "dog", 0.0, 1.0, "0" * 64, "a")
     assert b"also" not in clip.to_line()
     assert IndexedClip.from_line(clip.to_line(), tmp_path) == clip
-    wide = clip.with_labels(["cat", "dog", "cat"])
+    files = SoundFiles()
+    files.add(["cat", "dog", "cat"], ["a.wav", "b.wav"])
+    wide = clip.joined(files)
+    assert (wide.also, wide.names) == (("cat",), ("b.wav",))
     assert wide.labels == ("dog", "cat")
     assert json.loads(wide.to_line())["also"] == ["cat"]
     assert IndexedClip.from_line(wide.to_line(), tmp_path) == wide

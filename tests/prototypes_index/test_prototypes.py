@@ -199,6 +199,28 @@ def test_golden_entries_may_be_zeros_and_stay_so(tmp_path, monkeypatch, exact_li
             check_golden(generation, tmp_path / "golden.json")
 
 
+@pytest.mark.parametrize("length", [1e-10, 3e-9, 1e-7])
+@pytest.mark.parametrize("exact_limit", [100_000, 1])
+def test_golden_entries_of_faint_vectors_agree(tmp_path, monkeypatch, exact_limit, length):
+    """Below 1e-8 a vector is not brought to length 1."""
+    loud = prototype_generations.sound
+
+    def faint(number, rows):
+        maps = loud(number, rows)
+        if number >= 2:
+            return maps
+        whole = maps["square"] - 0.9 * maps["frequency"]
+        scale = length / float(np.sqrt((whole**2).sum(axis=-1)).max())
+        return maps_of(maps["square"] * np.float32(scale))
+
+    monkeypatch.setattr(prototype_generations, "sound", faint)
+    generation = Generation.open(
+        tmp_path / "g", spec_of(write(tmp_path / "g", range(20), exact_limit=exact_limit))
+    )
+    (tmp_path / "golden.json").write_bytes(golden_entries(generation))
+    check_golden(generation, tmp_path / "golden.json")
+
+
 def test_extension_equals_rebuild(tmp_path):
     info = write(tmp_path / "first", range(12))
     first = Generation.open(tmp_path / "first", spec_of(info))

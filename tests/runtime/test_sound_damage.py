@@ -254,6 +254,47 @@ def test_pages_that_are_not_good_ask_for_another_file_once(monkeypatch) -> None:
     assert read < 200 * 2**20
 
 
+def test_good_pages_with_gaps_are_read_a_few_times(monkeypatch) -> None:
+    read = 0
+    into = SoundBytes.into
+
+    def counted(self: SoundBytes, start: int, target: memoryview) -> int:
+        nonlocal read
+        read += len(target)
+        return into(self, start, target)
+
+    page = b"OggS" + bytes(10) + b"serial" + bytes(2) + bytes(4) + b"\0"
+    page = page[:22] + ogg._checksum(page) + page[26:]
+    # A byte between two pages: what follows the first might be another file.
+    content = written("OGG") + (page + b"x") * 20_000
+    monkeypatch.setattr(SoundBytes, "into", counted)
+    survey.survey(SoundBytes(io.BytesIO(content), "many gaps"))
+    # What is left of the file, anew for each gap, would be 5 GB.
+    assert read < 20 * len(content)
+
+
+@pytest.mark.parametrize(
+    ("kind", "coding", "channels", "block"),
+    [
+        ("IRCAM", "PCM_16", 2, 4),
+        ("IRCAM", "ULAW", 3, 3),
+        ("PAF", "PCM_16", 1, 2),
+        ("PAF", "PCM_24", 1, 32),
+        ("PVF", "PCM_32", 1, 4),
+        ("XI", "DPCM_16", 1, 2),
+    ],
+)
+def test_a_part_of_a_block_shows_that_a_file_without_a_length_was_cut(kind, coding, channels, block) -> None:
+    store = io.BytesIO()
+    soundfile.write(store, noise(8000, channels), RATE, format=kind, subtype=coding)
+    whole = store.getvalue()
+    assert told(whole) == (8000, [])
+    for missing in range(1, block):
+        assert any("cut off or damaged" in line for line in told(whole[:-missing])[1]), missing
+    # Of whole blocks nothing is known: no header says how many there were.
+    assert told(whole[:-block])[1] == []
+
+
 @pytest.mark.timeout(20)
 def test_a_single_mpeg_frame_of_another_kind_before_a_tag_hides_nothing() -> None:
     whole = written("MP3")

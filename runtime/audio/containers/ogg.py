@@ -109,7 +109,7 @@ def _pages(data: SoundBytes, start: int) -> Iterator[tuple[int, bytes, bool]]:
             if place + at < behind:
                 continue
             page = block[at : at + _LONGEST_PAGE]
-            if len(page) < _LONGEST_PAGE:
+            if len(page) < _LONGEST_PAGE and place + len(block) < data.size:
                 page = data.at(place + at, _LONGEST_PAGE)
             if len(page) < 27:
                 continue

@@ -16,6 +16,8 @@ _BEGINNING = re.compile(
     re.DOTALL,
 )
 _LONGEST_BEGINNING = 14
+# Zeros that are looked for by one small read.
+_FEW_ZEROS = 64
 # Zeros behind a sound up to this count are padding.
 _PADDING = 4096
 
@@ -68,7 +70,11 @@ def after_id3(data: SoundBytes, place: int) -> int:
 
 def after_zeros(data: SoundBytes, place: int) -> int:
     """The place behind the zeros that begin at `place`."""
-    for at, block in data.blocks(place, data.size, 0):
+    head = data.at(place, _FEW_ZEROS)
+    # Most often there are none or a few: no block is read for them.
+    if rest := head.lstrip(b"\x00"):
+        return place + len(head) - len(rest)
+    for at, block in data.blocks(place + len(head), data.size, 0):
         rest = block.lstrip(b"\x00")
         if rest:
             return at + len(block) - len(rest)

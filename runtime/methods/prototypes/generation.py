@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....errors import BundleError, MethodError, PrototypeIndexError
+from ....errors import AudioError, BundleError, MethodError, PrototypeIndexError
 from ....prototypes_index.checks import check_generation
 from ....prototypes_index.generation import EMBEDDINGS, Generation
 from ....prototypes_index.golden import GOLDEN, check_golden
 from ....prototypes_index.table import IndexedClip
 from ....prototypes_index.views import Grid
+from ...audio.lengths import samples_of
 from ...bundle.files import Files
 from ...bundle.graphs import check_graph, embeddings_borders
 from ...bundle.manifest import FeatureMapSpec, Manifest
 
 if TYPE_CHECKING:
     from ...bundle.open import Bundle
-
-_SOUND_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,24 +132,25 @@ def verify_generation(bundle: Bundle) -> None:
 
 def _check_sound(generation: Generation, name: str, clips: list[IndexedClip], rate: int) -> None:
     """Decode one sound of the generation, which holds all of its clips. Raises PrototypeIndexError."""
-    import soundfile
+    from ...audio.decoding import find_source
 
     path = generation.file(f"audio/{name}")
     samples, peaks = 0, [0.0] * len(clips)
-    begins = [round(clip.offset_s * rate) for clip in clips]
-    ends = [round((clip.offset_s + clip.duration_s) * rate) for clip in clips]
+    begins = [samples_of(clip.offset_s, rate) for clip in clips]
+    ends = [samples_of(clip.offset_s + clip.duration_s, rate) for clip in clips]
     try:
-        with soundfile.SoundFile(path) as file:
-            found_rate = file.samplerate
-            for block in file.blocks(_SOUND_BLOCK, dtype="float32", always_2d=True):
-                for at, (begin, end) in enumerate(zip(begins, ends, strict=True)):
-                    part = block[max(0, begin - samples) : max(0, end - samples)]
-                    peaks[at] = max(peaks[at], float(np.abs(part).max(initial=0.0)))
-                samples += len(block)
-    except (OSError, RuntimeError) as error:
-        raise PrototypeIndexError(f"{path}: is no sound ({error}); index again with --audio") from error
-    if found_rate != rate:
-        raise PrototypeIndexError(f"{path}: has {found_rate} Hz, the model {rate}; index again with --audio")
+        source = find_source(path, None)
+        for block in source.blocks():
+            for at, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+                part = block[:, max(0, begin - samples) : max(0, end - samples)]
+                peaks[at] = max(peaks[at], float(np.abs(part).max(initial=0.0)))
+            samples += block.shape[1]
+    except AudioError as error:
+        raise PrototypeIndexError(f"{error}; index again with --audio") from error
+    for fault in source.warnings():
+        raise PrototypeIndexError(f"{path}: {fault}; index again with --audio")
+    if source.rate != rate:
+        raise PrototypeIndexError(f"{path}: has {source.rate} Hz, the model {rate}; index again with --audio")
     # Both were rounded to samples.
     if samples < max(ends) - 2:
         raise PrototypeIndexError(

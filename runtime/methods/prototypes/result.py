@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .... import limits
-from ....errors import MethodError, PrototypeIndexError
-from ...audio.lengths import samples_of
+from ....errors import AudioError, MethodError, PrototypeIndexError
+from ...audio.stretch import read_stretch, samples_between
 from ...records import ResultRecord
 from ..result import Difference, MethodResult
 
@@ -27,7 +27,7 @@ _MARGIN_S = 0.25
 # Of the sum of the channels' contributions, for a logit of order 1.
 _SUM_LIMIT = 1e-3
 # A place is a part of a window; the file may have a higher rate, and channels.
-_MOST_SAMPLES = 8 * limits.WINDOW_SAMPLES
+_MOST_VALUES = 8 * limits.WINDOW_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Prototype(ResultRecord):
         wave, rate, start = self._read(self.sound, self.start_s - margin, self.end_s + margin)
         if self.crops_frequency:
             wave = _band(wave, rate, self.fmin_hz, self.fmax_hz)
-        first, last = self._stretch(rate, start + wave.shape[1])
+        first, last = samples_between(self.start_s, self.end_s, rate, start + wave.shape[1])
         return np.ascontiguousarray(wave[:, first - start : last - start]), rate
 
     def around(self, seconds: float) -> tuple[FloatArray, int, float]:
@@ -132,28 +132,14 @@ class Prototype(ResultRecord):
         return wave.mean(axis=0), rate, start / rate
 
     def _read(self, path: Path, start_s: float, end_s: float) -> tuple[FloatArray, int, int]:
-        """That stretch of the file, at least a sample: waveform [channels, samples], rate, first sample."""
-        import soundfile
-
+        """That stretch of the file at its own level: waveform [channels, n], rate, first sample."""
         try:
-            with soundfile.SoundFile(path) as file:
-                rate, total = int(file.samplerate), int(file.frames)
-                first = min(max(0, samples_of(start_s, rate)), max(0, total - 1))
-                last = min(total, max(first + 1, samples_of(end_s, rate)))
-                if (last - first) * int(file.channels) > _MOST_SAMPLES:
-                    raise PrototypeIndexError(f"{path}: a place of {last - first} samples; index again")
-                file.seek(first)
-                wave = file.read(last - first, dtype="float32", always_2d=True).T
-        except (OSError, RuntimeError) as error:
+            wave, rate, first = read_stretch(path, start_s, end_s, _MOST_VALUES)
+        except AudioError as error:
             raise PrototypeIndexError(
-                f"{path}: cannot be read; load the bundle again, or index it again with --audio"
+                f"{error}; load the bundle again, or index it again with --audio"
             ) from error
         return (wave.astype(np.float64) * self.gain).astype(np.float32), rate, first
-
-    def _stretch(self, rate: int, total: int) -> tuple[int, int]:
-        """First and last sample to hear."""
-        first = min(max(0, samples_of(self.start_s, rate)), max(0, total - 1))
-        return first, min(total, max(first + 1, samples_of(self.end_s, rate)))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
