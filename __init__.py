@@ -29,12 +29,15 @@ if TYPE_CHECKING:
         PrototypeIndexError,
         RunError,
         ScoreError,
+        SettingsError,
         SourceError,
         TargetError,
         UnexpectedError,
         WriteError,
     )
     from .runtime.batch import Failure
+    from .runtime.detections.detection import Detection, Detections
+    from .runtime.detections.thresholds import read_labels, read_thresholds
     from .runtime.explainer import Explainer, load
     from .runtime.methods.segments.callable import SegmentSettings, segments
     from .runtime.methods.segments.result import SegmentsResult
@@ -45,6 +48,8 @@ __all__ = [
     "BundleError",
     "BusyError",
     "DataError",
+    "Detection",
+    "Detections",
     "DeviceError",
     "EarmarkError",
     "Explainer",
@@ -60,22 +65,29 @@ __all__ = [
     "ScoreError",
     "SegmentSettings",
     "SegmentsResult",
+    "SettingsError",
     "SourceError",
     "TargetError",
     "UnexpectedError",
     "WriteError",
     "__version__",
     "load",
+    "read_labels",
+    "read_thresholds",
     "segments",
 ]
 
 # Names are imported when first used, so that `import earmark` costs next to nothing. What is not listed
 # here is an error class.
 _MODULES = {
+    "Detection": ".runtime.detections.detection",
+    "Detections": ".runtime.detections.detection",
     "Explainer": ".runtime.explainer",
     "Failure": ".runtime.batch",
     "load": ".runtime.explainer",
     "Result": ".runtime.results",
+    "read_labels": ".runtime.detections.thresholds",
+    "read_thresholds": ".runtime.detections.thresholds",
     "SegmentSettings": ".runtime.methods.segments.callable",
     "SegmentsResult": ".runtime.methods.segments.result",
     "segments": ".runtime.methods.segments.callable",

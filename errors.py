@@ -67,6 +67,10 @@ class MethodError(EarmarkError, ValueError):
     """The explanation method does not exist, or this bundle lacks what it needs."""
 
 
+class SettingsError(EarmarkError, ValueError):
+    """A setting of `detect` or `stream` cannot be used, such as a threshold outside 0..1."""
+
+
 class ScoreError(EarmarkError, ValueError):
     """A score function's answer cannot be used: the wrong shape, not finite, no probabilities."""
 

@@ -1,0 +1,250 @@
+"""`Detection` and `Detections`: where a label was detected in a recording, and why."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from ...errors import MissingDependencyError
+from ..records import ResultRecord
+from .settings import DetectionSettings
+
+if TYPE_CHECKING:
+    import pandas
+
+    from ..results import Result
+    from ..windows import WindowScores
+
+_ID_DIGITS = 16
+
+
+class DetectionDict(TypedDict):
+    """A detection in JSON; times in seconds from the recording's begin, scores 0..1."""
+
+    id: str
+    label: str
+    score: float
+    mean_score: float
+    start_s: float
+    end_s: float
+    clip_start_s: float
+    clip_end_s: float
+    low_hz: float | None
+    high_hz: float | None
+    windows: list[int]
+    evidence_s: list[list[float]]
+    warnings: list[str]
+    explanation: dict[str, Any] | None
+
+
+def detection_id(recording: str, label: str, start_s: float) -> str:
+    """A name for a detection that is the same in every run: 16 hexadecimal digits.
+
+    Args:
+        recording: Name of the recording.
+        label: What was detected.
+        start_s: Where it begins, in seconds; milliseconds count.
+
+    Returns:
+        The first digits of a SHA-256 hash.
+
+    """
+    key = f"{recording}\n{label}\n{start_s:.3f}"
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:_ID_DIGITS]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Detection(ResultRecord):
+    """A label over a stretch of a recording, and the explanation of that stretch for that label.
+
+    Attributes:
+        id: The same in every run: made of recording, label and start.
+        label: What was detected.
+        score: The highest score of its windows, 0..1.
+        mean_score: Their mean score, 0..1.
+        start_s: Begin in seconds; in a stream by its clock.
+        end_s: End in seconds. Where windows overlap, the border between two is the middle of what they share.
+        windows: Numbers of its windows, from the first to the last one.
+        clip_start_s: Begin of what its windows contain, which is what was explained.
+        clip_end_s: Its end. Of detections of more than a minute only the time around the peak is explained.
+        low_hz: Lower end of the band with the central 80 % of the evidence; None without a mask.
+        high_hz: Upper end of it.
+        evidence: Where in it the evidence lies, (start_s, end_s) in order; none without a mask.
+        explanation: Of the clip alone, for the label; None where none was asked for or given.
+        warnings: What to know of this detection, one line each; the explanation has its own.
+
+    """
+
+    id: str
+    label: str
+    score: float
+    mean_score: float
+    start_s: float
+    end_s: float
+    windows: range
+    clip_start_s: float
+    clip_end_s: float
+    low_hz: float | None = None
+    high_hz: float | None = None
+    evidence: tuple[tuple[float, float], ...] = ()
+    explanation: Result | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def duration_s(self) -> float:
+        """How long it lasts, in seconds."""
+        return self.end_s - self.start_s
+
+    def to_dict(self) -> DetectionDict:
+        """Everything but arrays and sound in plain types.
+
+        Returns:
+            A JSON-ready mapping; `windows` are the numbers of the first and last window.
+
+        """
+        return {
+            "id": self.id,
+            "label": self.label,
+            "score": self.score,
+            "mean_score": self.mean_score,
+            "start_s": self.start_s,
+            "end_s": self.end_s,
+            "clip_start_s": self.clip_start_s,
+            "clip_end_s": self.clip_end_s,
+            "low_hz": self.low_hz,
+            "high_hz": self.high_hz,
+            "windows": [self.windows[0], self.windows[-1]],
+            "evidence_s": [[start, end] for start, end in self.evidence],
+            "warnings": list(self.warnings),
+            "explanation": None if self.explanation is None else self.explanation.to_dict(),
+        }
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Detections(ResultRecord):
+    """All detections of one recording; iterates over them in the order of their begin.
+
+    Attributes:
+        input: Name of the recording: its path, the name of the file object, or "the array".
+        items: The detections.
+        windows: The scores of all windows for the labels that were looked for, after calibration.
+        settings: By which they were detected.
+        duration_s: Of the recording, in seconds.
+        sample_rate: Of the recording, in Hz.
+        channel_count: Of the recording.
+        device: What ran.
+        bundle: Name of the bundle that answered.
+        bundle_id: Hash of it.
+        seed: Seed of everything that was drawn at random.
+        partial: Whether it was stopped before the end; a warning says where.
+        recorded_at: When the recording began, where somebody knows it.
+        timings: Stage -> milliseconds.
+        warnings: What to know of the recording, one line each.
+
+    Examples:
+        >>> detections = earmark.load(device="cpu").detect("field.wav", min_score=0.7)  # doctest: +SKIP
+        >>> for detection in detections:  # doctest: +SKIP
+        ...     print(detection.label, detection.start_s, detection.end_s, detection.score)
+        bell 62.5 63.75 0.98
+
+    """
+
+    input: str
+    items: tuple[Detection, ...]
+    windows: WindowScores
+    settings: DetectionSettings
+    duration_s: float
+    sample_rate: int
+    channel_count: int
+    device: str
+    bundle: str
+    bundle_id: str
+    seed: int
+    partial: bool = False
+    recorded_at: datetime | None = None
+    timings: Mapping[str, float] = field(default_factory=dict, compare=False)
+    warnings: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Detection]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Detection:
+        return self.items[index]
+
+    def __bool__(self) -> bool:
+        """True, also where nothing was detected: there is an answer."""
+        return True
+
+    @property
+    def ok(self) -> bool:
+        """True: the recording was classified (a `Failure` says False)."""
+        return True
+
+    @property
+    def summary(self) -> str:
+        """How many of which label, on one line; where there are none, how near the best window came."""
+        if self.items:
+            counts: dict[str, int] = {}
+            for detection in self.items:
+                counts[detection.label] = counts.get(detection.label, 0) + 1
+            listed = ", ".join(f"{label} {count}" for label, count in sorted(counts.items()))
+            return f"{len(self.items)} detections: {listed}"
+        scores = self.windows.scores
+        if not scores.size:
+            return "nothing detected: no window was classified"
+        at, label = divmod(int(scores.argmax()), scores.shape[1])
+        return (
+            f"nothing detected: the highest score is {scores[at, label]:.3f}, of "
+            f"{self.windows.labels[label]!r} at {self.windows.start_s[at]:.2f}-{self.windows.end_s[at]:.2f} s"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but arrays and sound in plain types; of the windows how many there are.
+
+        Returns:
+            A JSON-ready mapping; fields are added, never renamed.
+
+        """
+        return {
+            "input": self.input,
+            "detections": [detection.to_dict() for detection in self.items],
+            "summary": self.summary,
+            "windows": len(self.windows),
+            "partial": self.partial,
+            "duration_s": self.duration_s,
+            "sample_rate": self.sample_rate,
+            "channel_count": self.channel_count,
+            "recorded_at": None if self.recorded_at is None else self.recorded_at.isoformat(),
+            "settings": self.settings.to_dict(),
+            "timings_ms": {name: round(value, 3) for name, value in self.timings.items()},
+            "warnings": list(self.warnings),
+            "device": self.device,
+            "bundle": self.bundle,
+            "bundle_id": self.bundle_id,
+            "seed": self.seed,
+        }
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """The detections as a table, a row for each.
+
+        Returns:
+            Columns input, id, label, score, mean_score, start_s, end_s, low_hz and high_hz.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingDependencyError("to_dataframe() needs pandas: pip install pandas") from error
+        columns = ("id", "label", "score", "mean_score", "start_s", "end_s", "low_hz", "high_hz")
+        rows = [(self.input, *(getattr(one, name) for name in columns)) for one in self.items]
+        return pandas.DataFrame(rows, columns=["input", *columns])

@@ -1,0 +1,176 @@
+"""What is asked of `detect` and `stream`, checked in one step before any sound is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import SettingsError
+from ..arrays import FloatArray
+from ..labels import label_index
+from .merging import Merging
+from .thresholds import REST, read_thresholds
+
+# The threshold of labels for which none is given.
+MIN_SCORE = 0.5
+# One number for all labels, or label -> number, where "*" stands for the labels that are not named.
+Thresholds = float | Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class DetectionSettings:
+    """Settings of `detect` and `stream`; for the labels of a bundle `merging` makes thresholds of them.
+
+    Attributes:
+        min_score: Score 0..1 that one window of a detection reaches: a number, {label: number}, or a file
+            of `read_thresholds`. In a mapping "*" stands for the labels that it does not name (else 0.5).
+        leave_score: Score 0..1 that all windows of a detection reach (hysteresis), at most `min_score`;
+            given as that is. None: `min_score`.
+        labels: The labels to be detected; None: all.
+        merge_gap_s: Detections of one label at most so many seconds apart become one.
+        min_s: Detections shorter than so many seconds are left out.
+        top_per_window: Only so many labels of each window count, the best ones; None: all.
+        sensitivity: Moves the logits of a multi-label model by 10 (sensitivity - 1) before the sigmoid, as
+            BirdNET-Analyzer does: above 1 more is detected. 0.5 to 1.5.
+        temperature: What logits are divided by before sigmoid or softmax, above 0: above 1, scores are less
+            sure.
+        hop_s: Seconds from one window to the next; None: as the bundle says.
+        level: Over what the level of the model's pipeline is measured; None: as the bundle says.
+        methods: How detections are explained; None: by all methods of the bundle that run by default.
+        rescore: Whether explanations have the scores of what was kept and of what was removed.
+
+    """
+
+    min_score: Thresholds | str | Path = MIN_SCORE
+    leave_score: Thresholds | None = None
+    labels: tuple[str, ...] | None = None
+    merge_gap_s: float = 0.0
+    min_s: float = 0.0
+    top_per_window: int | None = None
+    sensitivity: float = 1.0
+    temperature: float = 1.0
+    hop_s: float | None = None
+    level: str | None = None
+    methods: tuple[str, ...] | None = None
+    rescore: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError."""
+        if isinstance(self.min_score, (str, Path)):
+            read = read_thresholds(self.min_score)
+            object.__setattr__(self, "min_score", read.min_score)
+            if self.leave_score is None:
+                object.__setattr__(self, "leave_score", read.leave_score or None)
+        _check_scores("min_score", self.min_score)
+        if self.leave_score is not None:
+            _check_scores("leave_score", self.leave_score)
+        if self.labels is not None:
+            object.__setattr__(self, "labels", _listed(self.labels))
+        for name in ("merge_gap_s", "min_s"):
+            _check_number(name, getattr(self, name), 0.0, math.inf, "give seconds from 0 on")
+        _check_number("sensitivity", self.sensitivity, 0.5, 1.5, "give a number from 0.5 to 1.5")
+        _check_number("temperature", self.temperature, 1e-3, 1e3, "give a number above 0, such as 1.5")
+        top = self.top_per_window
+        if top is not None and (isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1):
+            raise SettingsError(f"top_per_window is {top!r}: give a whole number from 1 on")
+
+    def merging(self, labels: Sequence[str], bundle: str) -> Merging:
+        """The thresholds for each of a bundle's labels.
+
+        Args:
+            labels: All K labels, in the order of the logits.
+            bundle: Its name, for messages.
+
+        Returns:
+            What the windows' scores are merged by.
+
+        Raises:
+            LabelError: A label does not exist; the nearest is named.
+            SettingsError: A label is left at a higher score than it is entered at.
+
+        """
+        enter = _per_label(self.min_score, MIN_SCORE, labels, bundle)
+        leave = enter
+        if self.leave_score is not None:
+            given = _per_label(self.leave_score, math.nan, labels, bundle)
+            leave = np.where(np.isnan(given), enter, given)
+        wanted = np.ones(len(labels), bool)
+        if self.labels is not None:
+            wanted[:] = False
+            wanted[[label_index(label, labels, bundle) for label in self.labels]] = True
+        above = np.flatnonzero((leave > enter) & wanted)
+        if len(above):
+            k = int(above[0])
+            raise SettingsError(
+                f"leave_score of {labels[k]!r} is {leave[k]:g}, above its min_score of {enter[k]:g}: give at "
+                "most that"
+            )
+        unwanted = np.where(wanted, 0.0, math.inf).astype(np.float32)
+        return Merging(enter + unwanted, leave + unwanted, self.merge_gap_s, self.min_s, self.top_per_window)
+
+    def calibrated(self, logits: FloatArray) -> FloatArray:
+        """Logits [..., K] after temperature and sensitivity."""
+        if self.temperature == 1.0 and self.sensitivity == 1.0:
+            return logits
+        shift = 10.0 * (self.sensitivity - 1.0)
+        return np.asarray(logits.astype(np.float64) / self.temperature + shift, np.float32)
+
+    def check_task(self, task: str) -> None:
+        """Raise SettingsError where the sensitivity would change nothing: a softmax takes no shift."""
+        if self.sensitivity != 1.0 and task != "multi_label":
+            raise SettingsError(
+                f"sensitivity is {self.sensitivity:g}: it moves the sigmoid of multi-label models, and this "
+                "bundle's labels exclude each other; use min_score or temperature"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> DetectionSettings:
+        """What `to_dict` gave."""
+        listed = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
+        }
+        return cls(**listed)
+
+
+def _listed(labels: object) -> tuple[str, ...]:
+    """Several labels, each once. Raises SettingsError."""
+    if isinstance(labels, str) or not isinstance(labels, Sequence) or not labels:
+        raise SettingsError(f"labels is {labels!r}: give a list with at least one label, or None for all")
+    return tuple(dict.fromkeys(labels))
+
+
+def _check_scores(name: str, given: object) -> None:
+    """Raise SettingsError unless it is one score 0..1, or several by label."""
+    if isinstance(given, Mapping):
+        for label, score in given.items():
+            _check_number(f"{name} of {label!r}", score, 0.0, 1.0, "scores are 0 to 1")
+    else:
+        _check_number(name, given, 0.0, 1.0, "scores are 0 to 1")
+
+
+def _check_number(name: str, value: object, least: float, most: float, hint: str) -> None:
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or not least <= value <= most or math.isinf(value):  # type: ignore[operator, arg-type]
+        raise SettingsError(f"{name} is {value!r}: {hint}")
+
+
+def _per_label(given: Thresholds | str | Path, rest: float, labels: Sequence[str], bundle: str) -> FloatArray:
+    """A threshold for each of K labels, [K]; `rest` for those that are not named."""
+    if not isinstance(given, Mapping):
+        return np.full(len(labels), given, np.float32)
+    found = np.full(len(labels), given.get(REST, rest), np.float32)
+    for label, score in given.items():
+        if label != REST:
+            found[label_index(label, labels, bundle)] = score
+    return found

@@ -1,0 +1,68 @@
+"""Labels of a model: looking one up, and choosing those that are shown."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import LabelError, MethodError
+from .arrays import FloatArray
+
+# Labels that JSON holds of each sound and window unless others are asked for.
+SHOWN = 10
+
+
+def label_index(label: object, labels: Sequence[str], bundle: str) -> int:
+    """The index of a label.
+
+    Args:
+        label: What a user gave.
+        labels: All K labels, in the order of the logits.
+        bundle: Name of the bundle, for the message.
+
+    Returns:
+        Its index, 0..K-1.
+
+    Raises:
+        LabelError: There is no such label; the message names the nearest.
+
+    """
+    if not isinstance(label, str):
+        raise LabelError(f"target is {label!r}: give a label, such as {labels[0]!r}")
+    if label in labels:
+        return labels.index(label)
+    near = difflib.get_close_matches(label, labels, n=3, cutoff=0.4)
+    hint = (
+        f"did you mean {', '.join(map(repr, near))}?"
+        if near
+        else f"it has {', '.join(labels[:SHOWN])}" + (", ..." if len(labels) > SHOWN else "")
+    )
+    raise LabelError(f"{bundle}: no label {label!r}; {hint}")
+
+
+def best(scores: FloatArray, most: int | None = None, min_score: float = 0.0) -> list[int]:
+    """Indices of the highest scores [K], best first, among equals the first.
+
+    Args:
+        scores: Scores [K], 0..1.
+        most: How many at the most; None: all.
+        min_score: Lower ones are left out, 0..1.
+
+    Returns:
+        Indices into `scores`.
+
+    """
+    order = np.argsort(-scores, kind="stable")[:most]
+    return [int(index) for index in order if scores[index] >= min_score]
+
+
+def checked_bounds(most: int | None, min_score: float) -> None:
+    """Raise MethodError unless `most` is None or a whole number from 0 on, and `min_score` lies in 0..1."""
+    if most is not None and (isinstance(most, bool) or not isinstance(most, (int, np.integer)) or most < 0):
+        raise MethodError(f"top is {most!r}: give how many labels, from 0 on, or None for all")
+    if isinstance(min_score, bool) or not isinstance(min_score, (int, float, np.number)):
+        raise MethodError(f"min_score is {min_score!r}: give a number from 0 to 1")
+    if not 0.0 <= float(min_score) <= 1.0:
+        raise MethodError(f"min_score is {min_score!r}: give a number from 0 to 1")

@@ -1,0 +1,108 @@
+"""`WindowScores`: what the classifier says of every window of a sound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from .arrays import FloatArray
+from .labels import SHOWN, best, checked_bounds, label_index
+from .records import ResultRecord
+
+Seconds = npt.NDArray[np.float64]
+
+
+class Prediction(TypedDict):
+    """A label and its score, 0..1, in JSON."""
+
+    label: str
+    score: float
+
+
+class WindowDict(TypedDict):
+    """One window in JSON: when it lies, and its best labels."""
+
+    start_s: float
+    end_s: float
+    predictions: list[Prediction]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class WindowScores(ResultRecord):
+    """The scores of every window of a sound, W windows and K labels.
+
+    Attributes:
+        labels: The K classes, in the order of the logits.
+        start_s: [W] where each window begins, in seconds; exact to the sample.
+        end_s: [W] where it ends; windows overlap where the hop is shorter than they are.
+        scores: [W, K] probabilities, 0..1; of a long sound in a temporary file that goes with the result.
+
+    Examples:
+        >>> import numpy as np
+        >>> windows = WindowScores(("dog", "siren"), np.zeros(1), np.ones(1), np.float32([[0.25, 0.75]]))
+        >>> len(windows), windows.top(1)
+        (1, [(('siren', 0.75),)])
+
+    """
+
+    labels: tuple[str, ...]
+    start_s: Seconds
+    end_s: Seconds
+    scores: FloatArray
+
+    def __len__(self) -> int:
+        """How many windows there are."""
+        return len(self.scores)
+
+    def top(
+        self, most: int | None = SHOWN, *, min_score: float = 0.0, labels: Sequence[str] | None = None
+    ) -> list[tuple[tuple[str, float], ...]]:
+        """The best labels of each window.
+
+        Args:
+            most: How many labels at the most, for each window; None: all.
+            min_score: Labels with a lower score are left out, 0..1.
+            labels: Only these; None: any.
+
+        Returns:
+            For each window pairs (label, score), best first.
+
+        Raises:
+            LabelError: One of `labels` does not exist.
+            MethodError: A bound that is none.
+
+        """
+        checked_bounds(most, min_score)
+        if labels is None:
+            names, scores = self.labels, self.scores
+        else:
+            among = [label_index(label, self.labels, "the windows") for label in dict.fromkeys(labels)]
+            names, scores = tuple(self.labels[k] for k in among), self.scores[:, among]
+        return [tuple((names[k], float(row[k])) for k in best(row, most, min_score)) for row in scores]
+
+    def to_dict(
+        self, most: int | None = SHOWN, *, min_score: float = 0.0, labels: Sequence[str] | None = None
+    ) -> list[WindowDict]:
+        """The windows in plain types, each with its best labels; arguments as for `top`.
+
+        Returns:
+            One JSON-ready mapping for each window, in order.
+
+        Raises:
+            LabelError: One of `labels` does not exist.
+            MethodError: A bound that is none.
+
+        """
+        rows = self.top(most, min_score=min_score, labels=labels)
+        return [
+            {
+                "start_s": round(float(start), 6),
+                "end_s": round(float(end), 6),
+                "predictions": [{"label": label, "score": score} for label, score in row],
+            }
+            for start, end, row in zip(self.start_s, self.end_s, rows, strict=True)
+        ]
