@@ -137,7 +137,7 @@ class DetectionSettings:
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> DetectionSettings:
         """What `to_dict` gave."""
-        listed = {
+        listed: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
         }
         return cls(**listed)
