@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from faithfulness import over_seeds, record_of
 
-from earmark.evaluation.faithfulness.judge import Record
+from earmark.evaluation.faithfulness.judge import MaskRecord
 from earmark.evaluation.faithfulness.table import differences
 from earmark.evaluation.table import Column, Table
 from earmark.runtime.bundle.open import read_manifest
@@ -44,7 +44,7 @@ def main() -> None:
     """Evaluate what is missing, then put it together."""
     options = _parser().parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    records: list[tuple[str, int, Record]] = []
+    records: list[tuple[str, int, MaskRecord]] = []
     reports: list[dict[str, Any]] = []
     located: list[dict[str, Any]] = []
     for family, *bundles in options.family:
@@ -170,7 +170,7 @@ def _spread(cells: list[Any]) -> str | None:
     return f"{np.mean(found):.{digits}f}{spread}"
 
 
-def _pooled(records: list[tuple[str, int, Record]], first: str) -> Table:
+def _pooled(records: list[tuple[str, int, MaskRecord]], first: str) -> Table:
     """`first` minus the others over all windows and seeds, family by family (told as the condition)."""
     named = [
         replace(record, clip=f"{seed}/{record.clip}", condition=family) for family, seed, record in records

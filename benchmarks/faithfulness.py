@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earmark.evaluation.faithfulness.judge import Record
+from earmark.evaluation.faithfulness.judge import MaskRecord
 from earmark.evaluation.faithfulness.metrics import METRICS
 from earmark.evaluation.faithfulness.table import differences
 from earmark.evaluation.table import Column, Table
@@ -34,7 +34,7 @@ def main() -> None:
     """Evaluate what is missing, then put it together."""
     options = _parser().parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    records: list[tuple[str, int, Record]] = []
+    records: list[tuple[str, int, MaskRecord]] = []
     reports = []
     for position, (family, *bundles) in enumerate(options.family):
         for seed, bundle in enumerate(bundles):
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _evaluated(
     options: argparse.Namespace, family: str, seed: int, bundle: Path, condition: str, everything: bool
-) -> tuple[dict, list[Record]]:
+) -> tuple[dict, list[MaskRecord]]:
     """The report and the records of one bundle under one condition, from DIR where they are there."""
     name = f"{family}-{seed}-{condition}"
     lines, report = options.out / f"{name}.jsonl", options.out / f"{name}.json"
@@ -108,20 +108,20 @@ def _evaluated(
     return document, [record_of(line) for line in lines.read_text().splitlines()]
 
 
-def record_of(line: str) -> Record:
+def record_of(line: str) -> MaskRecord:
     """A record as it was before it became JSON."""
     fields = json.loads(line)
     values = {key: np.nan if value is None else value for key, value in fields["values"].items()}
-    return Record(**{**fields, "values": values})
+    return MaskRecord(**{**fields, "values": values})
 
 
-def _named(family: str, seed: int, record: Record, first: str) -> Record:
+def _named(family: str, seed: int, record: MaskRecord, first: str) -> MaskRecord:
     """The record under a name that keeps seeds and families apart; the first family's names stay."""
     masker = record.masker if family == first else f"{family} {record.masker}"
     return replace(record, clip=f"{seed}/{record.clip}", masker=masker)
 
 
-def over_seeds(records: Sequence[tuple[str, int, Record]]) -> Table:
+def over_seeds(records: Sequence[tuple[str, int, MaskRecord]]) -> Table:
     """A row a condition, domain, family and masker: the mean over seeds and its spread."""
     columns = [Column(key, key) for key in ("condition", "domain", "family", "method")]
     columns += [Column("area", "area"), Column("area_spread", "spread")]
@@ -144,10 +144,10 @@ def over_seeds(records: Sequence[tuple[str, int, Record]]) -> Table:
 
 
 def _seeds(
-    records: Sequence[tuple[str, int, Record]],
-) -> Iterator[tuple[tuple[str, str, str, str], list[list[Record]]]]:
+    records: Sequence[tuple[str, int, MaskRecord]],
+) -> Iterator[tuple[tuple[str, str, str, str], list[list[MaskRecord]]]]:
     """Records of one condition, domain, family and masker, seed by seed."""
-    groups: dict[tuple[str, str, str, str], dict[int, list[Record]]] = {}
+    groups: dict[tuple[str, str, str, str], dict[int, list[MaskRecord]]] = {}
     for family, seed, one in records:
         key = (one.condition, one.domain, family, one.masker)
         groups.setdefault(key, {}).setdefault(seed, []).append(one)

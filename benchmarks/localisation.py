@@ -27,26 +27,26 @@ import earmark
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.localisation.events import read_events
 from earmark.evaluation.localisation.judge import (
-    Judged,
+    EventRecord,
     Localisation,
     average_precision,
     roc_auc,
     segment_edges,
     segment_labels,
 )
-from earmark.evaluation.localisation.localisers import Found, Task, available, task_of
+from earmark.evaluation.localisation.localisers import Importance, LocalisationTask, available, task_of
 from earmark.runtime.explainer import engine_of
 
 BUDGETS = (50, 100, 200, 400)
 # The paper's rows: forest by its unsigned importance, the linear ones by their coefficients.
 REFERENCE = {"RF": ("forest", False), "LR": ("least_squares", True), "SHAP": ("kernel_shap", True)}
-Rows = Iterator[tuple[str, Found, float]]
+Rows = Iterator[tuple[str, Importance, float]]
 
 
 class Replay:
     """The model's answers, remembered by the sounds' checksum, and the seconds that they took."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: LocalisationTask) -> None:
         self._task = task
         self._known: dict[tuple[int, int], npt.NDArray[np.float64]] = {}
         self.seconds = 0.0
@@ -61,13 +61,13 @@ class Replay:
         return self._known[key]
 
 
-def _segments(task: Task, score: Callable[..., Any], **settings: Any) -> tuple[Any, float]:
+def _segments(task: LocalisationTask, score: Callable[..., Any], **settings: Any) -> tuple[Any, float]:
     started = time.perf_counter()
     result = earmark.segments(score, task.waveform, task.rate, seed=task.seed, **settings)
     return result, time.perf_counter() - started
 
 
-def _ours(task: Task, wanted: Callable[[str], bool]) -> Rows:
+def _ours(task: LocalisationTask, wanted: Callable[[str], bool]) -> Rows:
     """The smooth surrogate at every budget, by magnitude and by sign, with and without stopping early."""
     for calls in BUDGETS:
         if wanted(f"smooth {calls}"):
@@ -75,23 +75,27 @@ def _ours(task: Task, wanted: Callable[[str], bool]) -> Rows:
             facts = {"r2": float(result.r2)}
             yield (
                 f"smooth {calls}",
-                Found(result.magnitude, result.calls, result.scoring_seconds, facts),
+                Importance(result.magnitude, result.calls, result.scoring_seconds, facts),
                 seconds,
             )
             yield (
                 f"smooth {calls} signed",
-                Found(result.importance, result.calls, result.scoring_seconds, facts),
+                Importance(result.importance, result.calls, result.scoring_seconds, facts),
                 seconds,
             )
     if wanted("smooth 200 (ambience)"):
         result, seconds = _segments(task, task.probabilities, calls=200, fill="ambience")
-        yield "smooth 200 (ambience)", Found(result.magnitude, result.calls, result.scoring_seconds), seconds
+        yield (
+            "smooth 200 (ambience)",
+            Importance(result.magnitude, result.calls, result.scoring_seconds),
+            seconds,
+        )
     if wanted("KernelSHAP 200"):
         result, seconds = _segments(task, task.probabilities, calls=200, surrogate="kernel_shap")
-        yield "KernelSHAP 200", Found(result.importance, result.calls, result.scoring_seconds), seconds
+        yield "KernelSHAP 200", Importance(result.importance, result.calls, result.scoring_seconds), seconds
 
 
-def _reference(task: Task, wanted: Callable[[str], bool]) -> Rows:
+def _reference(task: LocalisationTask, wanted: Callable[[str], bool]) -> Rows:
     """The paper's pooled setting."""
     for fill in ("noise", "zeros"):
         replay = Replay(task)
@@ -101,11 +105,11 @@ def _reference(task: Task, wanted: Callable[[str], bool]) -> Rows:
                 continue
             result, _ = _segments(task, replay, preset="bolanos2025", surrogate=surrogate, fill=fill)
             values = result.importance if signed else result.magnitude
-            found = Found(values, result.calls, replay.seconds, {"r2": float(result.r2)})
+            found = Importance(values, result.calls, replay.seconds, {"r2": float(result.r2)})
             yield full, found, result.seconds + replay.seconds
 
 
-def _others(task: Task, wanted: Callable[[str], bool]) -> Rows:
+def _others(task: LocalisationTask, wanted: Callable[[str], bool]) -> Rows:
     """Explanations that cost a call, and what knows nothing of the model."""
     for name, localiser in available(task.explainer).items():
         if not name.startswith("segments") and wanted(name):
@@ -310,7 +314,7 @@ def _localisations(results: Path, rule: str, same_clips: bool) -> dict[str, Loca
             some = [line for line in some if not both or line["clip"] in both]  # noqa: PLW2901
         found[name] = Localisation(
             [
-                Judged(
+                EventRecord(
                     method=line["method"],
                     clip=line["clip"],
                     label=line["label"],

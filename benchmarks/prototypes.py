@@ -22,8 +22,10 @@ import onnx
 import earmark
 from earmark.errors import SourceError
 from earmark.evaluation.data.folder import list_sounds
-from earmark.evaluation.prototypes.judge import FILLS, PrototypeJudgement, Record, judge_prototypes
+from earmark.evaluation.document import json_ready
+from earmark.evaluation.prototypes.judge import PrototypeJudgement, PrototypeRecord, judge_prototypes
 from earmark.evaluation.prototypes.purity import random_rotation
+from earmark.evaluation.prototypes.settings import FILLS, PrototypeSettings
 from earmark.evaluation.statistics import paired
 from earmark.export.graphs.embeddings import embeddings_model
 from earmark.export.graphs.heads import facts_in
@@ -70,10 +72,11 @@ def run(
             index_bundle(copy, indexed, extend=False, embeddings=graph)
             explainer = earmark.load(copy, device="cpu")
             fills = FILLS if kind == "trained" and draws else ()
-            made = judge_prototypes(explainer, clips, fills=fills, draws=draws, seed=seed)
+            settings = PrototypeSettings(fills=fills, draws=draws, seed=seed)
+            made = judge_prototypes(explainer, clips, settings)
             with records.open("a", encoding="utf-8") as stream:
                 for record in made.records:
-                    stream.write(json.dumps({"model": name, "u": kind, **record.to_dict()}) + "\n")
+                    stream.write(json.dumps({"model": name, "u": kind, **json_ready(record)}) + "\n")
             click.echo(f"{name} {kind}: {made.clips} clips, {made.right} right", err=True)
 
 
@@ -119,8 +122,8 @@ def _fold(bundle: Path, kind: str, path: Path, seed: int) -> None:
 
 
 def _judgement(lines: list[dict[str, object]], kind: str) -> PrototypeJudgement:
-    fields = Record.__slots__
-    some = [Record(**{name: line[name] for name in fields}) for line in lines if line["u"] == kind]
+    fields = PrototypeRecord.__slots__
+    some = [PrototypeRecord(**{name: line[name] for name in fields}) for line in lines if line["u"] == kind]
     clips = len({(line["model"], line["clip"]) for line in lines if line["u"] == kind})
     return PrototypeJudgement(some, clips)
 

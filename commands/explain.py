@@ -103,7 +103,7 @@ def explain(
         raise click.UsageError("--json and --jsonl exclude each other")
     if not inputs and not from_file and bundle:
         raise click.UsageError("Missing argument INPUT: a sound file, a folder, a pattern, or - for stdin")
-    _check_choices(methods, device)
+    _check_methods(methods)
     rescoring = [method.name for method in all_methods() if method.rescores]
     if methods and not set(rescoring) & set(methods):
         refuse_given(f"goes with the methods {' and '.join(rescoring)}", "rescore")
@@ -205,17 +205,11 @@ class _Report:
         say_json(document, indent=2)
 
 
-def _check_choices(methods: Iterable[str], device: str) -> None:
-    """Words that no bundle and no machine could know are wrong usage."""
-    from ..runtime.inference.devices import DEVICE_PATTERN
-
+def _check_methods(methods: Iterable[str]) -> None:
+    """Methods that no bundle could have are wrong usage."""
     for method in methods:
         if method not in METHODS:
             raise click.BadParameter(f"{method!r} is not one of {', '.join(METHODS)}", param_hint="--method")
-    if not DEVICE_PATTERN.fullmatch(device):
-        raise click.BadParameter(
-            f"{device!r} is not one of auto, cpu, cuda, cuda:N, tensorrt", param_hint="--device"
-        )
 
 
 def _shipped_example() -> Path:

@@ -16,8 +16,21 @@ bundle_argument: Decorator = click.argument(
     "bundle", type=BundleFolder(exists=False), required=False, default=None
 )
 
+
+def _device(_context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """What no machine could know is wrong usage."""
+    from ..runtime.inference.devices import DEVICE_PATTERN
+
+    if not DEVICE_PATTERN.fullmatch(value):
+        raise click.BadParameter(
+            f"{value!r} is not one of auto, cpu, cuda, cuda:N, tensorrt", param=parameter
+        )
+    return value
+
+
 device_option: Decorator = click.option(
     "--device",
+    callback=_device,
     default="auto",
     show_default=True,
     metavar="D",

@@ -1,10 +1,12 @@
 """Options made from the fields of a settings class, and the settings built from the options that were given.
 
 A field is an option where its type carries a `msgspec.Meta` with a description: that is the help text. The
-type says what is taken (int, float, bool, str, `Literal`, `tuple[int, ...]`, each with `| None`), the Meta's
-bounds say the range, and the default is shown behind the help text. `Meta(extra=...)` may hold
+type says what is taken (int, float, bool, str, `Path` of a folder, `Literal`, `tuple[int, ...]`, each with
+`| None`; a tuple of words is an option that may be repeated), the Meta's bounds say the range, and the
+default is shown behind the help text. `Meta(extra=...)` may hold
 
     option    the option's name, where it is not the field's
+    short     a second name of one letter
     off       of a switch: the option that turns it off
     metavar   what help shows for the value
     default   what help says of a default of None, as "the bundle's"
@@ -17,6 +19,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import click
@@ -62,19 +65,28 @@ class Given(Generic[Settings]):
             raise click.UsageError(str(error)) from error
 
 
-def settings_options(kind: type, parameter: str = "given") -> Callable[[_Command], _Command]:
+def settings_options(
+    kind: type, parameter: str = "given", *, only: Sequence[str] | None = None
+) -> Callable[[_Command], _Command]:
     """A decorator: the options of the settings class `kind`, for a command.
 
-    The command gets what was given of them in one keyword argument, `parameter`, a `Given`.
+    Args:
+        kind: The settings class, a dataclass or msgspec struct.
+        parameter: The command gets what was given in this keyword argument, a `Given`.
+        only: Fields that are to be options; None: all that can be.
+
+    Returns:
+        The decorator.
+
     """
-    options = _options(kind)
+    options = [option for option in _options(kind) if only is None or option.field in only]
 
     def decorate(command: _Command) -> _Command:
         @wraps(command)
         def run(*arguments: Any, **collected: Any) -> Any:
             values = {option.field: collected.pop(option.parameter) for option in options}
             given: Given[Any] = Given(
-                kind, {name: value for name, value in values.items() if value is not None}
+                kind, {name: value for name, value in values.items() if value not in (None, ())}
             )
             return command(*arguments, **collected, **{parameter: given})
 
@@ -142,17 +154,21 @@ def _option(field: types.Field, hint: Any) -> _Option | None:
     name: str = extra.get("option", "--" + field.name.replace("_", "-"))
     parameter = name.lstrip("-").replace("-", "_")
     shown = _default(field.default, extra)
-    words: dict[str, Any] = {"help": f"{description} [default: {shown}]".lstrip() if shown else description}
-    declared = name
+    help_text = f"{description} [default: {shown}]".lstrip() if shown else description
     if isinstance(taken, types.BoolType):
-        words |= {"is_flag": True, "default": None}
         declared = f"{name}/{extra['off']}" if "off" in extra else name
+        option = click.option(declared, parameter, is_flag=True, default=None, help=help_text)
     else:
-        words |= {
-            "type": _click_type(taken, extra.get("choices") or _literals(hint)),
-            "metavar": extra.get("metavar"),
-        }
-    return _Option(field.name, name, parameter, click.option(declared, parameter, **words))
+        several = isinstance(taken, types.VarTupleType) and not isinstance(taken.item_type, types.IntType)
+        option = click.option(
+            *filter(None, (extra.get("short"), name)),
+            parameter,
+            type=_click_type(taken, extra.get("choices") or _literals(hint)),
+            metavar=extra.get("metavar"),
+            multiple=several,
+            help=help_text,
+        )
+    return _Option(field.name, name, parameter, option)
 
 
 def _described(about: types.Type) -> tuple[types.Type, str | None, Mapping[str, Any]]:
@@ -189,8 +205,14 @@ def _click_type(about: types.Type, choices: Sequence[str]) -> Any:
         return click.FLOAT if _boundless(about) else _range(click.FloatRange, about)
     if isinstance(about, types.StrType):
         return click.STRING
-    if isinstance(about, types.VarTupleType) and isinstance(about.item_type, types.IntType):
-        return whole_numbers
+    if isinstance(about, types.CustomType) and about.cls is Path:
+        return click.Path(exists=True, file_okay=False, path_type=Path)
+    if isinstance(about, types.VarTupleType):
+        return (
+            whole_numbers
+            if isinstance(about.item_type, types.IntType)
+            else _click_type(about.item_type, choices)
+        )
     raise TypeError(f"no option takes a {about}")
 
 
@@ -209,6 +231,6 @@ def _default(value: Any, extra: Mapping[str, Any]) -> str:
     """What help says of a default; nothing of a switch that is off and of what is simply not given."""
     if "default" in extra:
         return str(extra["default"])
-    if value is msgspec.NODEFAULT or value is None or isinstance(value, bool):
+    if value is msgspec.NODEFAULT or value is None or isinstance(value, bool | tuple):
         return ""
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,15 +40,6 @@ class Interval:
     def clear_of_zero(self) -> bool:
         """Whether zero lies outside the interval; False where there is none."""
         return self.low > 0.0 or self.high < 0.0
-
-    def to_dict(self) -> dict[str, float | int | None]:
-        """JSON-ready; null for NaN."""
-        ends = {"estimate": self.estimate, "low": self.low, "high": self.high}
-        return {
-            **{name: None if np.isnan(value) else float(value) for name, value in ends.items()},
-            "count": self.count,
-            "groups": self.groups,
-        }
 
 
 def bootstrap(
@@ -89,16 +81,17 @@ def bootstrap(
     # Late: scipy.stats takes many times as long to import as all else here.
     from scipy import stats
 
-    options: dict[str, Any] = {
-        "n_resamples": repeats,
-        "batch": max(1, _DRAWS // count),
-        "confidence_level": level,
-        "method": "percentile",
-        "rng": np.random.default_rng(seed),
-    }
+    resample = partial(
+        stats.bootstrap,
+        n_resamples=repeats,
+        batch=max(1, _DRAWS // count),
+        confidence_level=level,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
     if statistic is np.mean:
         sums, sizes = np.bincount(index, weights=found, minlength=count), np.bincount(index, minlength=count)
-        drawn = stats.bootstrap((sums, sizes), _mean_of_groups, paired=True, **options)
+        drawn = resample((sums, sizes), _mean_of_groups, paired=True)
     else:
         order = np.argsort(index, kind="stable")
         members = np.split(found[order], np.cumsum(np.bincount(index, minlength=count))[:-1])
@@ -106,7 +99,7 @@ def bootstrap(
         def of_groups(drawn: npt.NDArray[np.intp]) -> float:
             return float(statistic(np.concatenate([members[group] for group in drawn])))
 
-        drawn = stats.bootstrap((np.arange(count),), of_groups, vectorized=False, **options)
+        drawn = resample((np.arange(count),), of_groups, vectorized=False)
     interval = drawn.confidence_interval
     return Interval(estimate, float(interval.low), float(interval.high), len(found), count)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..printable import printable
+from .document import json_ready
 from .statistics import Interval
 
 Cell = str | float | int | Interval | None
@@ -69,7 +70,7 @@ class Table:
         """JSON-ready: columns with their direction, rows by key; intervals as objects, null for NaN."""
         return {
             "columns": [{"key": c.key, "title": c.title, "better": c.better} for c in self.columns],
-            "rows": [{c.key: _plain(row.get(c.key)) for c in self.columns} for row in self.rows],
+            "rows": [{c.key: json_ready(row.get(c.key)) for c in self.columns} for row in self.rows],
         }
 
 
@@ -87,14 +88,3 @@ def _shown(cell: Cell, decimals: int, intervals: bool) -> str:
     if isinstance(cell, (int, np.integer)):
         return str(cell)
     return _NOTHING if np.isnan(cell) else f"{cell:z.{decimals}f}"
-
-
-def _plain(cell: Cell) -> Any:
-    """One cell for JSON."""
-    if isinstance(cell, Interval):
-        return cell.to_dict()
-    if cell is None or isinstance(cell, str):
-        return cell
-    if isinstance(cell, (int, np.integer)):
-        return int(cell)
-    return float(cell) if np.isfinite(cell) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,6 @@ def bundle_and_data(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("bundle", type=BundleFolder())(command)
 
 
-fold_option: Decorator = click.option("--fold", type=int, metavar="N", help="Only clips of the ESC fold N.")
-
-domain_option: Decorator = click.option(
-    "--domain",
-    type=click.Choice(["spectrogram", "audio", "both"]),
-    default="both",
-    show_default=True,
-    help="Where the masked sound is heard again: as a spectrogram (the paper's) or as sound.",
-)
-
 records_option: Decorator = click.option(
     "--records",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -35,14 +25,12 @@ records_option: Decorator = click.option(
     help="One line of JSON for each judgement.",
 )
 
-strict_option: Decorator = click.option(
-    "--strict", is_flag=True, help="Fail at the first clip that cannot be judged."
-)
-
-seed_option: Decorator = click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn."
-)
-
 intervals_option: Decorator = click.option(
     "--intervals", is_flag=True, help="Print 95 % intervals and the paired differences too."
 )
+
+
+def fail_for(skipped: Sequence[object]) -> None:
+    """End with exit code 1, after the report was printed, where something was left out."""
+    if skipped:
+        raise click.exceptions.Exit(1)

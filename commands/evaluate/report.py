@@ -1,71 +1,50 @@
-"""What `earmark evaluate` says: facts of the judgement, tables for people, records for programs."""
+"""The report of `earmark evaluate masks` for people."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..console import bold, say
-from ..written import write_lines
 
 if TYPE_CHECKING:
-    from ...evaluation.faithfulness.conditions import Condition
-    from ...evaluation.faithfulness.judge import Faithfulness, Plan
-    from ...evaluation.table import Table
-    from ...runtime.engine import Engine
+    from ...evaluation.faithfulness.evaluate import ComponentReport, MaskReport
+
+_FIGURES = {
+    "relative_error": "reconstruction error |X - W H| / |X| {:.3f}",
+    "squared_error": "(mean square {:.4f})",
+    "selected": "{:.1f} components selected",
+    "none_selected": "none in {:.1%} of the windows",
+}
 
 
-def about(
-    engine: Engine, plan: Plan, conditions: Sequence[Condition], made: dict[str, Faithfulness]
-) -> dict[str, Any]:
-    """What was judged and how, JSON-ready."""
-    from dataclasses import asdict
-    from statistics import median
-
-    return {
-        "bundle": engine.manifest.name,
-        "bundle_id": engine.manifest.bundle_id,
-        "device": engine.device,
-        "seed": plan.seed,
-        "reference": plan.reference,
-        "area": plan.area,
-        "conditions": {
-            one.name: {
-                "text": one.text,
-                "clips": made[one.name].clips,
-                "windows": made[one.name].windows,
-                "right": made[one.name].right,
-                "classify_ms": median(made[one.name].classify_ms),
-                "silence": {domain: asdict(found) for domain, found in made[one.name].silence.items()},
-                "windows_of_silence_class": made[one.name].silent_class,
-                "warnings": made[one.name].warnings,
-            }
-            for one in conditions
-        },
-    }
-
-
-def print_report(document: dict[str, Any], tables: dict[str, Table], *, intervals: bool) -> None:
-    """The tables for people."""
-    say(bold(document["bundle"]))
-    for name, about in document["conditions"].items():
+def print_report(report: MaskReport, *, intervals: bool) -> None:
+    """The conditions and the tables, on stdout."""
+    say(bold(report.bundle))
+    for name, one in report.conditions.items():
         silence = "; ".join(
-            f"silence ({domain}) is heard as {found['label']} {found['score']:.0%}"
-            for domain, found in about["silence"].items()
+            f"silence ({domain}) is classified as {answer.label} {answer.score:.0%}"
+            for domain, answer in one.silence.items()
         )
         say(
-            f"{name}: {about['text']}. {about['clips']} clips, {about['windows']} windows, "
-            f"{about['right'] / about['windows']:.1%} heard right in {about['classify_ms']:.1f} ms each; "
-            f"{silence}"
+            f"{name}: {one.text}. {one.clips} clips, {one.windows} windows, {one.right / one.windows:.1%} "
+            f"classified as labelled in {one.classify_ms:.1f} ms each; {silence}"
         )
     say("")
-    say(*tables["table"].text(intervals=intervals).split("\n"))
-    if intervals and tables["differences"].rows:
+    say(*report.table.text(intervals=intervals).split("\n"))
+    if intervals and report.differences.rows:
         say("", "mask minus the others, window by window")
-        say(*tables["differences"].text(intervals=True).split("\n"))
+        say(*report.differences.text(intervals=True).split("\n"))
+    if report.components is not None:
+        _print_components(report.components, intervals=intervals)
 
 
-def write_records(path: Path, made: dict[str, Faithfulness]) -> None:
-    """One line of JSON a record."""
-    write_lines(path, (record.to_dict() for one in made.values() for record in one.records))
+def _print_components(report: ComponentReport, *, intervals: bool) -> None:
+    kind = "by design" if report.by_design else "beside the classifier"
+    say("", f"{report.count} components, relevant above {report.threshold:g}; {kind}")
+    for name, table in report.fidelity.items():
+        figures = [text.format(report.figures[name][key].estimate) for key, text in _FIGURES.items()]
+        say(f"{name}: {figures[0]} {figures[1]}, {figures[2]}, {figures[3]}")
+        say(*table.text(intervals=intervals).split("\n"))
+    if intervals and report.differences.rows:
+        say("", "components minus the others, window by window")
+        say(*report.differences.text(intervals=True).split("\n"))

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,13 @@ class Clip:
         return (self.label, *self.also) if self.label else ()
 
 
+class LeftOut(NamedTuple):
+    """A clip or a folder that was not used, by its path in the data folder, and why (one line)."""
+
+    clip: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class SoundFolder:
     """A data folder: labels in order (the logits' order), clips sorted by label and name.
@@ -65,7 +73,18 @@ class SoundFolder:
     skipped: tuple[Skipped, ...] = ()
     locked: tuple[Skipped, ...] = ()
 
-    def left_out(self, *, strict: bool = False) -> list[tuple[str, str]]:
+    def of_fold(self, fold: int) -> list[Clip]:
+        """The clips of a fold. Raises DataError where there are none."""
+        clips = [clip for clip in self.clips if clip.fold == fold]
+        if not clips:
+            folds = sorted({clip.fold for clip in self.clips if clip.fold is not None})
+            have = (
+                ", ".join(map(str, folds)) or "none: file names do not begin with <fold>-<recording>-<take>"
+            )
+            raise DataError(f"{self.path}: no clip of fold {fold}; folds there are: {have}")
+        return clips
+
+    def left_out(self, *, strict: bool = False) -> list[LeftOut]:
         """The folders that could not be listed, by their path inside this one, and why.
 
         Raises DataError for the first of them with `strict`.
@@ -73,18 +92,18 @@ class SoundFolder:
         if strict and self.locked:
             raise DataError(f"{self.locked[0].path}: {self.locked[0].reason}")
         return [
-            (text_of(one.path.relative_to(self.path).as_posix()), f"{one.path}: {one.reason}")
+            LeftOut(text_of(one.path.relative_to(self.path).as_posix()), f"{one.path}: {one.reason}")
             for one in self.locked
         ]
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A clip that could not be used, and why (one line); heard: it was used, and is cut off or damaged."""
+    """A clip that could not be used, and why (one line); used: it was used, and is cut off or damaged."""
 
     clip: Clip
     reason: str
-    heard: bool = False
+    used: bool = False
 
 
 def list_sounds(data: str | Path, *, fewest_classes: int = 2) -> SoundFolder:
@@ -203,14 +222,8 @@ def split_sounds(
     keeps no clip to train on.
     """
     clips = sounds.clips
-    folds = sorted({clip.fold for clip in clips if clip.fold is not None})
-    wanted = list(train_folds or []) + ([val_fold] if val_fold is not None else [])
-    for fold in wanted:
-        if fold not in folds:
-            have = (
-                ", ".join(map(str, folds)) or "none: file names do not begin with <fold>-<recording>-<take>"
-            )
-            raise DataError(f"{sounds.path}: no clip of fold {fold}; folds there are: {have}")
+    for fold in [*(train_folds or []), *([val_fold] if val_fold is not None else [])]:
+        sounds.of_fold(fold)
     if val_fold is not None and val_fraction is not None:
         raise DataError("give a validation fold or a validation fraction, not both")
     if val_fold is not None and val_fold in (train_folds or []):
@@ -280,7 +293,7 @@ def load_sounds(
 ) -> tuple[list[Clip], list[FloatArray], list[Unreadable]]:
     """Load clips; those that cannot be read are listed and left out, or raise DataError with `strict`.
 
-    Those that are damaged and heard all the same are listed too. `on_clip` is called after each clip.
+    Those that are damaged and used all the same are listed too. `on_clip` is called after each clip.
     """
     good: list[Clip] = []
     waveforms: list[FloatArray] = []
@@ -290,7 +303,7 @@ def load_sounds(
             faults: list[str] = []
             waveforms.append(load_sound(clip.path, sample_rate, faults.append))
             good.append(clip)
-            bad += [Unreadable(clip, fault, heard=True) for fault in faults]
+            bad += [Unreadable(clip, fault, used=True) for fault in faults]
         except DataError as error:
             if strict:
                 raise

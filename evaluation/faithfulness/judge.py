@@ -10,9 +10,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
@@ -29,7 +28,7 @@ from ..seeding import generator
 from .component_maskers import COMPONENTS
 from .conditions import Condition
 from .maskers import DECODED, Masker, masker_of, top_share
-from .metrics import METRICS, OF_MASK, Judged, metrics
+from .metrics import METRICS, OF_MASK, MaskedScores, metrics
 
 # From this score on, what is left in silence counts as heard.
 _SURE = 0.5
@@ -38,7 +37,7 @@ AREAS = tuple(round(0.05 * step, 2) for step in range(1, 13))
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class MaskRecord:
     """One masker on one window in one domain.
 
     clip, recording, label: of the clip; window: its number in the clip; condition: what was mixed in
@@ -63,11 +62,6 @@ class Record:
     values: dict[str, float]
     milliseconds: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; null for NaN."""
-        values = {key: None if np.isnan(value) else value for key, value in self.values.items()}
-        return {**asdict(self), "values": values}
-
 
 @dataclass(frozen=True, slots=True)
 class Silence:
@@ -89,8 +83,8 @@ class Faithfulness:
     warnings: one line each
     """
 
-    records: list[Record] = field(default_factory=list)
-    curve: list[Record] = field(default_factory=list)
+    records: list[MaskRecord] = field(default_factory=list)
+    curve: list[MaskRecord] = field(default_factory=list)
     clips: int = 0
     windows: int = 0
     right: int = 0
@@ -211,7 +205,7 @@ class _Window:
         self.target = int(heard.logits.argmax())
         self.task = engine.manifest.task
 
-    def judged(self) -> Iterator[tuple[list[Record], list[Record]]]:
+    def judged(self) -> Iterator[tuple[list[MaskRecord], list[MaskRecord]]]:
         """Records of the table and of the curves, masker by masker."""
         share = self._share()
         for masker in self.plan.maskers:
@@ -262,11 +256,11 @@ class _Window:
             return []
         return [top_share(values, area, self._random(masker, "curve")) for area in self.plan.areas]
 
-    def _asked(self, masks: FloatArray, domain: Domain, linear: bool) -> Judged:
+    def _asked(self, masks: FloatArray, domain: Domain, linear: bool) -> MaskedScores:
         """What the classifier says of the window under `masks` [m, T, F] and under their complements."""
         kept = rescore(self.engine, self.heard, masks, domain, linear=linear)
         removed = rescore(self.engine, self.heard, 1.0 - masks, domain, linear=linear)
-        return Judged(
+        return MaskedScores(
             full=np.repeat(scores_of(self.heard.logits[None], self.task), len(masks), axis=0),
             kept=scores_of(kept, self.task),
             removed=scores_of(removed, self.task),
@@ -276,15 +270,15 @@ class _Window:
         )
 
     def _record(
-        self, name: str, domain: Domain, judged: Judged, own: dict[str, float], milliseconds: float
-    ) -> Record:
+        self, name: str, domain: Domain, judged: MaskedScores, own: dict[str, float], milliseconds: float
+    ) -> MaskRecord:
         """The record of a single mask; `own` are the figures that depend on the mask alone."""
         values = {
             key: float(metric(judged)[0])
             for key, metric in metrics(reference=self.plan.reference).items()
             if key not in OF_MASK
         }
-        return Record(
+        return MaskRecord(
             clip=self.clip.name,
             recording=self.clip.recording,
             label=self.clip.label,

@@ -133,7 +133,7 @@ def _log_score(logits: FloatArray, target: int, task: str) -> npt.NDArray[np.flo
 
 
 @dataclass(frozen=True)
-class OfMethod:
+class MethodMasker:
     """The mask, or gain, of windows that an explanation method offers."""
 
     name: str
@@ -210,7 +210,7 @@ def masker_of(name: str, *, threshold: float = 0.5, seed: int = 0) -> Masker:
         return _PLAIN[name]
     for method in all_methods():
         if method.name == name and method.has_window_mask:
-            return OfMethod(name, method.linear)
+            return MethodMasker(name, method.linear)
     raise MethodError(f"there is no method {name!r} to evaluate; choose one of {', '.join(known_maskers())}")
 
 

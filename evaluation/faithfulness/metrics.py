@@ -24,7 +24,7 @@ _FLOOR = 1e-7
 
 
 @dataclass(frozen=True)
-class Judged:
+class MaskedScores:
     """What the classifier says of n windows, and the masks that were put on them.
 
     full, kept, removed: [n, K] scores (probabilities, 0..1) of the sound, the mask-in and the mask-out
@@ -55,10 +55,10 @@ class Judged:
         """The target's score for the mask-out, [n]."""
         return _of(self.removed, self.target)
 
-    def only(self, index: int) -> Judged:
+    def only(self, index: int) -> MaskedScores:
         """One of the windows, n = 1."""
         one = slice(index, index + 1)
-        return Judged(
+        return MaskedScores(
             self.full[one],
             self.kept[one],
             self.removed[one],
@@ -70,7 +70,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Metric:
-    """A declared metric: call it with `Judged` for a value a window, [n] float64.
+    """A declared metric: call it with `MaskedScores` for a value a window, [n] float64.
 
     key: its name in JSON; name: the short one of tables; low, high: its range (inf: no bound)
     better: the direction in which a mask is better; None where neither is
@@ -83,50 +83,50 @@ class Metric:
     high: float
     better: Better | None
     formula: str
-    compute: Callable[[Judged], Values]
+    compute: Callable[[MaskedScores], Values]
 
-    def __call__(self, judged: Judged) -> Values:
+    def __call__(self, judged: MaskedScores) -> Values:
         """The metric of each window, [n]."""
         return self.compute(judged)
 
 
 def _declared(
     key: str, name: str, low: float, high: float, better: Better | None
-) -> Callable[[Callable[[Judged], Values]], Metric]:
+) -> Callable[[Callable[[MaskedScores], Values]], Metric]:
     """A metric out of a function whose docstring is its formula."""
 
-    def declare(compute: Callable[[Judged], Values]) -> Metric:
+    def declare(compute: Callable[[MaskedScores], Values]) -> Metric:
         return Metric(key, name, low, high, better, (compute.__doc__ or "").strip(), compute)
 
     return declare
 
 
 @_declared("average_increase", "AI", 0.0, 100.0, "higher")
-def _average_increase(judged: Judged) -> Values:
+def _average_increase(judged: MaskedScores) -> Values:
     """100 [p_c < q_c]: whether the mask-in is more surely of the class than the whole, in %."""
     return np.where(judged.p < judged.q, 100.0, 0.0)
 
 
 @_declared("average_drop", "AD", 0.0, 100.0, "lower")
-def _average_drop(judged: Judged) -> Values:
+def _average_drop(judged: MaskedScores) -> Values:
     """100 relu(p_c - q_c) / (p_c + 1e-10): the share of the score that the mask-in loses, in %."""
     return 100.0 * np.maximum(judged.p - judged.q, 0.0) / (judged.p + _TINY)
 
 
 @_declared("average_gain", "AG", 0.0, 100.0, "higher")
-def _average_gain(judged: Judged) -> Values:
+def _average_gain(judged: MaskedScores) -> Values:
     """100 relu(q_c - p_c) / (1 - p_c + 1e-10): the share of what was missing that it gains, in %."""
     return 100.0 * np.maximum(judged.q - judged.p, 0.0) / (1.0 - judged.p + _TINY)
 
 
 @_declared("faithfulness", "FF", -1.0, 1.0, "higher")
-def _faithfulness(judged: Judged) -> Values:
+def _faithfulness(judged: MaskedScores) -> Values:
     """p_c - o_c: what the class's score loses when the mask's part is removed."""
     return judged.p - judged.o
 
 
 @_declared("input_fidelity", "Fid-In", 0.0, 1.0, "higher")
-def _input_fidelity(judged: Judged) -> Values:
+def _input_fidelity(judged: MaskedScores) -> Values:
     """[argmax q = c]; several labels: [q_c >= 0.5] where p_c >= 0.5: the mask-in keeps the decision."""
     agrees = judged.kept.argmax(axis=1) == judged.target
     if judged.task == "multi_label":
@@ -135,25 +135,25 @@ def _input_fidelity(judged: Judged) -> Values:
 
 
 @_declared("sparseness", "SPS", 0.0, 1.0, "higher")
-def _sparseness(judged: Judged) -> Values:
+def _sparseness(judged: MaskedScores) -> Values:
     """Gini index of abs(M) + 1e-7: sum_i (2 i - n - 1) m_i / (n sum_i m_i), m sorted, i = 1..n."""
     return np.array([gini(mask) for mask in judged.masks], np.float64)
 
 
 @_declared("complexity", "COMP", 0.0, np.inf, "lower")
-def _complexity(judged: Judged) -> Values:
+def _complexity(judged: MaskedScores) -> Values:
     """Entropy of abs(M) / sum abs(M), in nats: at most log(T F); NaN for an empty mask."""
     return np.array([entropy(mask) for mask in judged.masks], np.float64)
 
 
 @_declared("area", "area", 0.0, 1.0, None)
-def _area(judged: Judged) -> Values:
+def _area(judged: MaskedScores) -> Values:
     """mean(M): the part of the spectrogram that is kept. Rows compare only at about equal area."""
     return np.asarray(judged.masks.mean(axis=(1, 2), dtype=np.float64))
 
 
 @_declared("average_drop", "AD", 0.0, 100.0 * (1.0 - np.exp(-1.0)), "lower")
-def _reference_average_drop(judged: Judged) -> Values:
+def _reference_average_drop(judged: MaskedScores) -> Values:
     """As the recipe computes AD: of the softmax of scores that are probabilities already, so at most 63.2."""
     p, q = (_of(_softmax(scores), judged.target) for scores in (judged.full, judged.kept))
     return 100.0 * np.maximum(p - q, 0.0) / (p + _TINY)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..statistics import Interval, bootstrap, paired
 from ..table import Cell, Column, Table
-from .judge import Record
+from .judge import MaskRecord
 from .metrics import OF_MASK, metrics
 
 # What is compared pair by pair, and drawn over area.
@@ -18,7 +18,7 @@ COMPARED = ("average_increase", "average_drop", "faithfulness", "input_fidelity"
 Key = tuple[str, str, str]
 
 
-def summary(records: Sequence[Record], *, reference: bool = False, seed: int = 0) -> Table:
+def summary(records: Sequence[MaskRecord], *, reference: bool = False, seed: int = 0) -> Table:
     """A row a condition, domain and masker, in order of appearance.
 
     Every metric is the mean over windows with its interval over source recordings; `area_spread` is the
@@ -45,7 +45,7 @@ def summary(records: Sequence[Record], *, reference: bool = False, seed: int = 0
     return Table(columns, rows)
 
 
-def differences(records: Sequence[Record], first: str = "mask", *, seed: int = 0) -> Table:
+def differences(records: Sequence[MaskRecord], first: str = "mask", *, seed: int = 0) -> Table:
     """`first` minus every other masker, window by window, with intervals over source recordings.
 
     Rows are empty where `first` was not judged. `ahead` names the metrics in which `first` is better
@@ -77,37 +77,49 @@ def differences(records: Sequence[Record], first: str = "mask", *, seed: int = 0
     return Table(columns, rows)
 
 
-def curves(records: Sequence[Record], *, seed: int = 0) -> list[dict[str, Any]]:
-    """JSON-ready points: condition, domain, method, wanted and true area, and the compared metrics."""
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """A masker cut to `wanted_area`: the mean area of its masks, 0..1, and the compared metrics."""
+
+    condition: str
+    domain: str
+    method: str
+    wanted_area: float
+    area: float
+    average_increase: Interval
+    average_drop: Interval
+    faithfulness: Interval
+    input_fidelity: Interval
+
+
+def curves(records: Sequence[MaskRecord], *, seed: int = 0) -> list[CurvePoint]:
+    """The points of the curves, in order of condition, domain, masker and area."""
     points = []
     for (condition, domain, masker), some in _grouped(records):
         for wanted in sorted({one.values["wanted_area"] for one in some}):
             here = [one for one in some if one.values["wanted_area"] == wanted]
-            point: dict[str, Any] = {"condition": condition, "domain": domain, "method": masker}
-            point["wanted_area"] = wanted
-            point["area"] = float(np.mean([one.values["area"] for one in here]))
-            for key in COMPARED:
-                point[key] = _interval([one.values[key] for one in here], here, seed).to_dict()
-            points.append(point)
+            area = float(np.mean([one.values["area"] for one in here]))
+            metric = {key: _interval([one.values[key] for one in here], here, seed) for key in COMPARED}
+            points.append(CurvePoint(condition, domain, masker, wanted, area, **metric))
     return points
 
 
-def _grouped(records: Iterable[Record]) -> Iterator[tuple[Key, list[Record]]]:
+def _grouped(records: Iterable[MaskRecord]) -> Iterator[tuple[Key, list[MaskRecord]]]:
     """Records of one condition, domain and masker, in order of appearance of the first two."""
-    groups: dict[Key, list[Record]] = {}
+    groups: dict[Key, list[MaskRecord]] = {}
     for one in records:
         groups.setdefault((one.condition, one.domain, one.masker), []).append(one)
     order = {pair: index for index, pair in enumerate(dict.fromkeys(key[:2] for key in groups))}
     yield from sorted(groups.items(), key=lambda item: order[item[0][:2]])
 
 
-def _pairs(own: Sequence[Record], others: Sequence[Record]) -> list[tuple[Record, Record]]:
+def _pairs(own: Sequence[MaskRecord], others: Sequence[MaskRecord]) -> list[tuple[MaskRecord, MaskRecord]]:
     """Records of the same window."""
     at = {(one.clip, one.window): one for one in others}
     return [(one, at[place]) for one in own if (place := (one.clip, one.window)) in at]
 
 
-def _interval(values: Sequence[float], records: Sequence[Record], seed: int) -> Interval:
+def _interval(values: Sequence[float], records: Sequence[MaskRecord], seed: int) -> Interval:
     return bootstrap(values, [one.recording for one in records], seed=seed)
 
 

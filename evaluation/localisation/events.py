@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...errors import AudioError, DataError
 from ...runtime.audio.sound import seconds_of
-from ..data.folder import Clip, SoundFolder
+from ..data.folder import Clip, LeftOut, SoundFolder
 
 COLUMNS = ("clip", "label", "start_s", "end_s")
 # Annotations are rounded, and encoders lengthen or shorten clips by some milliseconds.
@@ -49,7 +49,7 @@ class Annotations:
 
     clips: tuple[AnnotatedClip, ...]
     overlapping: int
-    left_out: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def read_events(
@@ -110,7 +110,7 @@ def read_events(
             overlapping += event.start_s < latest
             latest = max(latest, event.end_s)
         clips.append(AnnotatedClip(by_name[name], label, tuple(events), seconds[name]))
-    return Annotations(tuple(clips), overlapping, tuple(left_out.items()))
+    return Annotations(tuple(clips), overlapping, tuple(LeftOut(*one) for one in left_out.items()))
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:

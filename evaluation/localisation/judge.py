@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from scipy import stats
 
 from ...errors import DataError, EarmarkError
 from ...runtime.explainer import Explainer
+from ..data.folder import LeftOut
 from ..statistics import Interval, bootstrap, paired
 from ..table import Cell, Column, Table
 from .events import AnnotatedClip, Event
@@ -113,7 +114,7 @@ def _judged(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[npt.NDArray[n
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class EventRecord:
     """One explanation of one clip, judged.
 
     clip, label, recording: which; correct: whether the model puts the label first
@@ -135,13 +136,13 @@ class Judged:
 class Localisation:
     """Every explanation judged, and what the table says of a method."""
 
-    judged: Sequence[Judged]
+    judged: Sequence[EventRecord]
     correct_only: bool = False
     seed: int = 0
     # (clip, why) of clips, and of methods on clips, that could not be judged.
-    left_out: tuple[tuple[str, str], ...] = field(default=())
+    left_out: tuple[LeftOut, ...] = ()
 
-    def of(self, method: str) -> list[Judged]:
+    def of(self, method: str) -> list[EventRecord]:
         """Those of a method that count."""
         return [one for one in self.judged if one.method == method and (one.correct or not self.correct_only)]
 
@@ -209,8 +210,8 @@ def judge_localisation(
     Raises DataError where nothing could be judged.
     """
     how = settings or LocalisationSettings()
-    judged: list[Judged] = []
-    left_out: list[tuple[str, str]] = []
+    judged: list[EventRecord] = []
+    left_out: list[LeftOut] = []
     for number, clip in enumerate(clips):
         if number and on_clip is not None:
             on_clip()
@@ -221,7 +222,7 @@ def judge_localisation(
         except EarmarkError as error:
             if how.strict:
                 raise
-            left_out.append((clip.clip.name, str(error)))
+            left_out.append(LeftOut(clip.clip.name, str(error)))
             continue
         truth = segment_labels(clip.events, edges, how.rule)
         if how.correct_only and predicted != target:
@@ -233,10 +234,10 @@ def judge_localisation(
             except EarmarkError as error:
                 if how.strict:
                     raise
-                left_out.append((clip.clip.name, f"{name}: {error}"))
+                left_out.append(LeftOut(clip.clip.name, f"{name}: {error}"))
                 continue
             judged.append(
-                Judged(
+                EventRecord(
                     method=name,
                     clip=clip.clip.name,
                     label=clip.label,

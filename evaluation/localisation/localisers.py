@@ -6,8 +6,8 @@ and a perturbation method stand in one table, beside baselines that know nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ from ...runtime.methods.loading import all_methods
 from ...runtime.methods.protocol import Method, TimeTask
 from ...runtime.methods.result import MethodResult
 from ...runtime.methods.segments.callable import segments
+from ...runtime.methods.segments.settings import SegmentSettings
 
 Values = npt.NDArray[np.float64]
 # Sounds a call of the model where a localiser asks for many.
@@ -33,7 +34,7 @@ _EPSILON = 1e-12
 
 
 @dataclass(frozen=True)
-class Task:
+class LocalisationTask:
     """One clip as the model hears it, and the class to be found.
 
     waveform: [N] mono at the model's rate and level, without padding; target: class index
@@ -70,7 +71,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Found:
+class Importance:
     """A localiser's answer: importance [M], larger where the target is; calls of the model; facts for notes.
 
     scoring_seconds: what the model took of it; 0 where that is not told apart
@@ -89,13 +90,13 @@ class Localiser(Protocol):
     def name(self) -> str:
         """What its row is called."""
 
-    def __call__(self, task: Task) -> Found:
+    def __call__(self, task: LocalisationTask) -> Importance:
         """An importance for every segment of the task. Raises MethodError where the bundle cannot give it."""
 
 
 def task_of(
     explainer: Explainer, sound: Any, sample_rate: int | None, target: int, edges: Values, seed: int = 0
-) -> tuple[Task, int]:
+) -> tuple[LocalisationTask, int]:
     """A task, and the class that the model puts first, for a sound of one window.
 
     Of several labels the target counts as first where it is heard (its score is at least 0.5).
@@ -112,46 +113,42 @@ def task_of(
     waveform = heard[0].waveform[: opened.samples]
     logits = heard[0].logits
     present = engine.manifest.task == "multi_label" and logits[target] >= 0.0
-    return Task(explainer, waveform, target, edges, seed), target if present else int(np.argmax(logits))
+    return LocalisationTask(explainer, waveform, target, edges, seed), target if present else int(
+        np.argmax(logits)
+    )
 
 
 @dataclass(frozen=True)
-class Segments:
+class SegmentsLocaliser:
     """The method `segments`: its magnitudes, or with `signed` its importances, as they are."""
 
     name: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: SegmentSettings = field(default_factory=SegmentSettings)
     signed: bool = False
     # In place of the model, for those who ask it the same again.
-    wrap: Callable[[Task], Callable[[FloatArray], npt.ArrayLike]] | None = None
+    wrap: Callable[[LocalisationTask], Callable[[FloatArray], npt.ArrayLike]] | None = None
 
-    def __call__(self, task: Task) -> Found:
+    def __call__(self, task: LocalisationTask) -> Importance:
         """Ask the model about the clip with segments masked."""
-        step = float(task.edges[1] - task.edges[0])
+        settings = replace(self.settings, segment_seconds=float(task.edges[1] - task.edges[0]))
         score = self.wrap(task) if self.wrap else task.probabilities
-        result = segments(
-            score,
-            task.waveform,
-            task.rate,
-            seed=task.seed,
-            **{"segment_seconds": step, **self.settings},
-        )
+        result = segments(score, task.waveform, task.rate, seed=task.seed, **vars(settings))
         values = result.importance if self.signed else result.magnitude
         if len(values) != len(task.edges) - 1:
             raise MethodError(f"{self.name}: answers for {len(values)} segments, not {len(task.edges) - 1}")
-        return Found(
+        return Importance(
             np.asarray(values, np.float64), result.calls, result.scoring_seconds, {"r2": float(result.r2)}
         )
 
 
 @dataclass(frozen=True)
-class OfMethod:
+class MethodLocaliser:
     """A row that an explanation method offers: the method says what its answer is worth in each segment."""
 
     name: str
     method: Method
 
-    def __call__(self, task: Task) -> Found:
+    def __call__(self, task: LocalisationTask) -> Importance:
         """Importance by the method."""
         opened = open_sound(task.waveform, task.rate, task.rate)
         window = next(iter(task.engine.windows(opened)))
@@ -164,7 +161,7 @@ class OfMethod:
             return result.parts[self.method.name]
 
         asked = TimeTask(task.engine.graphs, window, task.target, task.edges, part)
-        return Found(np.asarray(self.method.importance(self.name, asked), np.float64), 1)
+        return Importance(np.asarray(self.method.importance(self.name, asked), np.float64), 1)
 
 
 @dataclass(frozen=True)
@@ -177,7 +174,7 @@ class Occlusion:
     name: str
     seconds: float
 
-    def __call__(self, task: Task) -> Found:
+    def __call__(self, task: LocalisationTask) -> Importance:
         """Drops of log(p / (1 - p)), averaged over the stretches that cover a segment's centre."""
         rate, samples = task.rate, len(task.waveform)
         step = max(float(task.edges[1] - task.edges[0]), 0.5 * self.seconds)
@@ -191,7 +188,7 @@ class Occlusion:
         drops = odds[0] - odds[1:]
         centres = 0.5 * (task.edges[1:] + task.edges[:-1])
         covers = (centres[:, None] >= starts) & (centres[:, None] < starts + self.seconds)
-        return Found((covers * drops).sum(axis=1) / np.maximum(covers.sum(axis=1), 1), len(sounds))
+        return Importance((covers * drops).sum(axis=1) / np.maximum(covers.sum(axis=1), 1), len(sounds))
 
 
 @dataclass(frozen=True)
@@ -200,10 +197,10 @@ class Energy:
 
     name: str = "energy"
 
-    def __call__(self, task: Task) -> Found:
+    def __call__(self, task: LocalisationTask) -> Importance:
         """Mean square."""
         times = np.arange(len(task.waveform)) / task.rate
-        return Found(over_segments(times, task.waveform.astype(np.float64) ** 2, task.edges))
+        return Importance(over_segments(times, task.waveform.astype(np.float64) ** 2, task.edges))
 
 
 @dataclass(frozen=True)
@@ -212,25 +209,31 @@ class Random:
 
     name: str = "random"
 
-    def __call__(self, task: Task) -> Found:
+    def __call__(self, task: LocalisationTask) -> Importance:
         """A number a segment."""
         # The clip's own samples enter, or clips of one length would all be drawn alike.
         mark = int(np.abs(task.waveform[:: max(1, len(task.waveform) // 64)]).sum() * 1e6) & 0xFFFFFFFF
-        return Found(np.random.default_rng([task.seed, mark]).random(len(task.edges) - 1))
+        return Importance(np.random.default_rng([task.seed, mark]).random(len(task.edges) - 1))
 
 
-def available(explainer: Explainer, settings: Mapping[str, Any] | None = None) -> dict[str, Localiser]:
+def available(explainer: Explainer, settings: SegmentSettings | None = None) -> dict[str, Localiser]:
     """The localisers that this bundle can run, by name; `settings` go to the method segments."""
-    found: list[Localiser] = [
-        Segments("segments", settings or {}),
-        Segments("segments_signed", settings or {}, signed=True),
-    ]
     manifest = engine_of(explainer).manifest
-    for method in all_methods():
-        if method.available(manifest):
-            found += [OfMethod(row, method) for row in method.time_rows]
-    found += [Occlusion("occlusion_500ms", 0.5), Occlusion("occlusion_100ms", 0.1), Energy(), Random()]
-    return {one.name: one for one in found}
+    own = [method for method in all_methods() if method.available(manifest)]
+    return {one.name: one for one in _localisers(own, settings or SegmentSettings())}
+
+
+def known_localisers() -> tuple[str, ...]:
+    """The names of the localisers that bundles may have."""
+    return tuple(one.name for one in _localisers(all_methods(), SegmentSettings()))
+
+
+def _localisers(methods: Sequence[Method], settings: SegmentSettings) -> Iterator[Localiser]:
+    yield SegmentsLocaliser("segments", settings)
+    yield SegmentsLocaliser("segments_signed", settings, signed=True)
+    for method in methods:
+        yield from (MethodLocaliser(row, method) for row in method.time_rows)
+    yield from (Occlusion("occlusion_500ms", 0.5), Occlusion("occlusion_100ms", 0.1), Energy(), Random())
 
 
 def _log_odds(probabilities: Values) -> Values:

@@ -7,17 +7,36 @@ from typing import Annotated, Literal, get_args
 
 from msgspec import Meta
 
+from ...errors import MethodError
+from ..data.settings import EvaluationSettings
+
 Rule = Literal["half", "overlap90"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalisationSettings:
-    """What a segment is, when it is the event's, and which clips count.
+class LocalisationSettings(EvaluationSettings):
+    """What a segment is, when it is the event's, and which methods and clips count.
 
-    With `correct_only` no other clips are explained; with `strict` a clip or method that fails raises.
+    Attributes:
+        methods: Rows of the table; none: all that the bundle has.
+        segment_seconds: Length of a segment in seconds, above 0; the last may be shorter.
+        rule: See `segment_labels`.
+        correct_only: Only clips classified as labelled are explained.
+        limit: The first clips only, 1 or more; None: all.
+
+    Raises:
+        MethodError: There is no such method.
+
     """
 
+    methods: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="A row of the table; all that the bundle has by default.",
+            extra={"option": "--method", "short": "-m", "metavar": "METHOD"},
+        ),
+    ] = ()
     segment_seconds: Annotated[
         float, Meta(gt=0, description="Length of a segment.", extra={"metavar": "S"})
     ] = 0.1
@@ -29,5 +48,16 @@ class LocalisationSettings:
         ),
     ] = "half"
     correct_only: Annotated[bool, Meta(description="Only clips classified as labelled.")] = False
-    strict: Annotated[bool, Meta(description="Fail at the first clip that cannot be judged.")] = False
-    seed: Annotated[int, Meta(ge=0, description="Of all that is drawn.")] = 0
+    limit: (
+        Annotated[int, Meta(ge=1, description="The first N clips only.", extra={"metavar": "N"})] | None
+    ) = None
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            return
+        from .localisers import known_localisers
+
+        known = known_localisers()
+        for name in self.methods:
+            if name not in known:
+                raise MethodError(f"methods: {name!r} is not one of {', '.join(known)}")

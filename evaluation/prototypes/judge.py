@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -30,17 +29,14 @@ from ..rescoring import Domain, domains_of
 from ..seeding import generator
 from ..statistics import bootstrap, paired
 from ..table import Cell, Column, Table
+from .settings import Fill, PrototypeSettings
 
-# What takes the place of what is removed: nothing, or each bin's own level over the window.
-Fill = Literal["silence", "level"]
-FILLS: tuple[Fill, ...] = get_args(Fill)
-# Random regions a place, and spectra that go through the classifier together.
-DRAWS = 8
+# Spectra that go through the classifier together.
 _BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class PrototypeRecord:
     """One view of one clip.
 
     target: the label explained, the one predicted; nearest: the label of the nearest prototype
@@ -62,16 +58,12 @@ class Record:
     drops: dict[str, float]
     random: dict[str, float]
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self)
-
 
 @dataclass
 class PrototypeJudgement:
     """Records, one a clip and view; clips: judged; known: of them in the index itself, left out."""
 
-    records: list[Record] = field(default_factory=list)
+    records: list[PrototypeRecord] = field(default_factory=list)
     clips: int = 0
     right: int = 0
     known: list[str] = field(default_factory=list)
@@ -113,22 +105,32 @@ class PrototypeJudgement:
 def judge_prototypes(
     explainer: Explainer,
     clips: Sequence[Clip],
+    settings: PrototypeSettings | None = None,
     *,
-    fills: Sequence[Fill] = FILLS,
-    draws: int = DRAWS,
-    domain: Domain | None = None,
-    seed: int = 0,
     on_clip: Callable[[], None] | None = None,
 ) -> PrototypeJudgement:
     """Explain every clip for the class predicted, and judge its nearest prototypes in every view.
 
-    fills: for the deletion check, none leaves it out; draws: random regions a place
-    domain: where the changed sound is heard again; None: as a spectrogram, where the model can
     Clips that are in the index themselves are left out. A clip's figures depend on the seed and its name
-    alone. Raises MethodError where the bundle has no prototypes, DataError for a clip that cannot be read.
+    alone.
+
+    Args:
+        explainer: The bundle, opened.
+        clips: What is judged.
+        settings: How places are removed; None: the defaults.
+        on_clip: Called after each clip (progress).
+
+    Returns:
+        A record for each clip and view.
+
+    Raises:
+        MethodError: The bundle has no prototypes.
+        DataError: A clip cannot be read.
+
     """
+    how = settings or PrototypeSettings()
     engine = engine_of(explainer)
-    where = domain or domains_of(engine)[0]
+    domain = how.domain or domains_of(engine)[0]
     made = PrototypeJudgement()
     rate = engine.manifest.sample_rate
     indexed = _indexed(engine)
@@ -139,14 +141,14 @@ def judge_prototypes(
             made.known.append(clip.name)
             continue
         waveform = load_sound(clip.path, rate)
-        result = explainer.explain(waveform, rate, methods=["prototypes"], seed=seed)
+        result = explainer.explain(waveform, rate, methods=["prototypes"], seed=how.seed)
         windows = list(engine.windows(open_sound(waveform, rate, rate)))
         made.clips += 1
         made.right += result.target in clip.labels
         for view, found in (result.prototypes or {}).items():
-            random = generator(seed, clip.name, view)
-            drops = _Deletion(engine, windows, result, found[0].place, where)
-            made.records.append(_record(clip, result, view, found, drops, fills, draws, random))
+            random = generator(how.seed, clip.name, view)
+            drops = _Deletion(engine, windows, result, found[0].place, domain)
+            made.records.append(_record(clip, result, view, found, drops, how, random))
     if clips and on_clip is not None:
         on_clip()
     return made
@@ -166,13 +168,12 @@ def _record(
     view: str,
     found: Sequence[Prototype],
     deletion: _Deletion,
-    fills: Sequence[Fill],
-    draws: int,
+    settings: PrototypeSettings,
     random: np.random.Generator,
-) -> Record:
-    regions = [deletion.region, *(deletion.elsewhere(random) for _ in range(draws))]
-    falls = {fill: deletion.drops(regions, fill) for fill in fills}
-    return Record(
+) -> PrototypeRecord:
+    regions = [deletion.region, *(deletion.elsewhere(random) for _ in range(settings.draws))]
+    falls = {fill: deletion.drops(regions, fill) for fill in settings.fills}
+    return PrototypeRecord(
         clip=clip.name,
         recording=clip.recording,
         label=clip.label,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ...errors import DataError, DeviceError, RunError
-from ...evaluation.data.folder import Unreadable, list_sounds, load_sound, split_sounds
+from ...evaluation.data.folder import LeftOut, Unreadable, list_sounds, load_sound, split_sounds
 from ...runtime.audio.listing import list_sound_files
 from ..source.source import Source
 from ..sources.run.config import ClassifierConfig
@@ -30,7 +30,7 @@ class Parts:
     validation: Sounds
     unreadable: list[Unreadable]
     # Folders that could not be listed: (name, why).
-    locked: list[tuple[str, str]]
+    locked: list[LeftOut]
 
     def counts(self) -> dict[str, int]:
         """How many clips there are in each part."""

@@ -81,7 +81,7 @@ def load_split(
     piece = {label for clip in parts[0].clips for label in clip.labels}
     for label in folder.labels:
         if label not in piece:
-            reason = next(one.reason for one in unreadable if not one.heard)
+            reason = next(one.reason for one in unreadable if not one.used)
             raise DataError(f"{Path(folder.path) / label}: none of its clips can be read ({reason})")
     return parts[0], parts[1], unreadable
 
@@ -94,8 +94,8 @@ def faults(
     locked: the folders that could not be listed, left out too
     """
     return {
-        "unreadable": [*locked, *((one.clip.name, one.reason) for one in clips if not one.heard)],
-        "damaged": [(one.clip.name, one.reason) for one in clips if one.heard],
+        "unreadable": [*locked, *((one.clip.name, one.reason) for one in clips if not one.used)],
+        "damaged": [(one.clip.name, one.reason) for one in clips if one.used],
     }
 
 

@@ -18,7 +18,9 @@ from click.testing import CliRunner
 import earmark
 from earmark.cli import VERBS, main
 from earmark.commands.settings_options import option_names
+from earmark.evaluation.faithfulness.settings import MaskSettings
 from earmark.evaluation.localisation.settings import LocalisationSettings
+from earmark.evaluation.prototypes.settings import PrototypeSettings
 from earmark.export.training.apex.settings import ApexSettings
 from earmark.export.training.l2i.settings import L2iSettings
 from earmark.export.training.settings import ClassifierSettings, LmacSettings
@@ -47,11 +49,13 @@ def commands(command=main, name="earmark", parent=None):
 COMMANDS = dict(commands())
 # Commands whose options are made from the fields of a class.
 SETTINGS = {
-    "earmark train classifier": ClassifierSettings,
-    "earmark train lmac": LmacSettings,
-    "earmark train l2i": L2iSettings,
-    "earmark train apex": ApexSettings,
-    "earmark evaluate events": LocalisationSettings,
+    "earmark train classifier": (ClassifierSettings,),
+    "earmark train lmac": (LmacSettings,),
+    "earmark train l2i": (L2iSettings,),
+    "earmark train apex": (ApexSettings,),
+    "earmark evaluate events": (LocalisationSettings, SegmentSettings),
+    "earmark evaluate masks": (MaskSettings,),
+    "earmark evaluate prototypes": (PrototypeSettings,),
 }
 
 
@@ -91,7 +95,11 @@ def known_elsewhere(name):
     if name == "earmark export":
         source = (PACKAGE / "commands" / "export.py").read_text(encoding="utf-8")
         return set(re.findall(r'given\["(\w+)"\]', source)) | {"labels", "sample_rate"}
-    return {option.lstrip("-").replace("-", "_") for option in option_names(SETTINGS[name]).values()}
+    return {
+        option.lstrip("-").replace("-", "_")
+        for kind in SETTINGS[name]
+        for option in option_names(kind).values()
+    }
 
 
 def test_no_message_names_an_option_that_does_not_exist():

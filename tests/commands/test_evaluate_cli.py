@@ -14,9 +14,17 @@ import soundfile
 from changed_bundle import rewrite
 from click.testing import CliRunner
 
+import earmark
 from earmark.cli import main
+from earmark.evaluation.data.folder import list_sounds
+from earmark.evaluation.faithfulness.evaluate import evaluate_masks
 from earmark.evaluation.faithfulness.maskers import MASKERS
 from earmark.evaluation.faithfulness.metrics import METRICS
+from earmark.evaluation.faithfulness.settings import MaskSettings
+from earmark.evaluation.localisation.evaluate import evaluate_events
+from earmark.evaluation.localisation.settings import LocalisationSettings
+from earmark.evaluation.prototypes.evaluate import evaluate_prototypes
+from earmark.evaluation.prototypes.settings import PrototypeSettings
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.explainer import SHIPPED
 
@@ -116,6 +124,39 @@ def test_json_is_one_document_whose_rows_are_the_table(run, data, tmp_path):
         assert {**row, "milliseconds": 0} == {**same, "milliseconds": 0}
 
 
+@pytest.mark.parametrize(
+    ("question", "function", "settings"),
+    [
+        ("masks", evaluate_masks, MaskSettings(methods=("ones",), domain="audio", fold=1)),
+        ("events", evaluate_events, LocalisationSettings(methods=("energy",), limit=1)),
+        ("prototypes", evaluate_prototypes, PrototypeSettings(fold=2, draws=8)),
+    ],
+)
+def test_one_function_gives_what_the_command_prints(data, question, function, settings):
+    words = {
+        "masks": ["-m", "ones", "--domain", "audio", "--fold", "1"],
+        "events": ["-m", "energy", "--limit", "1"],
+        "prototypes": ["--fold", "2"],
+    }[question]
+    (data / "events.csv").write_text("clip,label,start_s,end_s\nkick/1-0-A.flac,kick,0.1,0.4\n")
+    lines = []
+    sounds = list_sounds(data, fewest_classes=1)
+    report = function(earmark.load(SHIPPED, device="cpu"), sounds, settings, tell=lines.append).to_dict()
+    done = CliRunner().invoke(main, ["evaluate", question, str(SHIPPED), str(data), *words, "--json"])
+    assert done.exit_code == 0, done.output
+    printed = json.loads(done.stdout)
+    assert lines == done.stderr.splitlines()
+    assert list(printed) == list(report)
+    for name in ("bundle_id", "data", "seed", "skipped"):
+        assert printed[name] == report[name]
+    table = "prototypes" if question == "prototypes" else "table"
+    times = {"milliseconds", "seconds"}
+    for one, other in zip(printed[table]["rows"], report[table]["rows"], strict=True):
+        assert {k: v for k, v in one.items() if k not in times} == {
+            k: v for k, v in other.items() if k not in times
+        }
+
+
 def test_a_fold_a_class_and_an_area(run, data, tmp_path):
     one_class = tmp_path / "one"
     shutil.copytree(data / "kick", one_class / "kick")
@@ -198,7 +239,7 @@ def test_the_recipes_own_drop_has_its_ceiling(run, data):
 def test_errors_are_one_line_before_any_long_work(
     run, data, without_decoder, tmp_path, monkeypatch, arguments, code, says
 ):
-    monkeypatch.setattr("earmark.evaluation.faithfulness.judge.judge", None)
+    monkeypatch.setattr("earmark.evaluation.faithfulness.evaluate.judge", None)
     for name, clips in (("empty", ()), ("strange", ("theremin/a.wav",)), ("alone", ("kick/1-1-A.wav",))):
         for clip in clips:
             (tmp_path / name / clip).parent.mkdir(parents=True)

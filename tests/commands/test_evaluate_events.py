@@ -16,7 +16,7 @@ from earmark.errors import DataError
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.localisation.events import read_events
 from earmark.evaluation.localisation.judge import judge_localisation, roc_auc, segment_edges, segment_labels
-from earmark.evaluation.localisation.localisers import Found, Task, available, task_of
+from earmark.evaluation.localisation.localisers import Importance, LocalisationTask, available, task_of
 from earmark.evaluation.localisation.settings import LocalisationSettings
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.explainer import SHIPPED
@@ -99,8 +99,8 @@ def test_text_for_people_and_the_references_rule(folder):
     ("more", "code", "says"),
     [
         (["-m", "guess"], 2, "'guess' is not one of"),
-        (["--calls", "3"], 1, "calls is 3"),
-        (["--fold", "9"], 2, "no clip of fold 9"),
+        (["--calls", "3"], 2, "calls is 3"),
+        (["--fold", "9"], 1, "no clip of fold 9"),
         (["--segment-seconds", "60"], 1, "60"),
     ],
 )
@@ -136,7 +136,7 @@ def test_strict_stops_at_the_first_clip_that_is_left_out(explainer, folder):
     class Refuses:
         name = "refuses"
 
-        def __call__(self, task: Task) -> Found:
+        def __call__(self, task: LocalisationTask) -> Importance:
             raise DataError("not this clip")
 
     clips = read_events(folder / "events.csv", list_sounds(folder / "data"), explainer.labels).clips
@@ -185,10 +185,10 @@ def test_perfect_and_inverted_localisers_frame_the_table(explainer, folder):
         def __init__(self, name, sign):
             self.name, self.sign = name, sign
 
-        def __call__(self, task: Task) -> Found:
+        def __call__(self, task: LocalisationTask) -> Importance:
             clip = clips[self.count]
             self.count += 1
-            return Found(self.sign * segment_labels(clip.events, task.edges).astype(float))
+            return Importance(self.sign * segment_labels(clip.events, task.edges).astype(float))
 
         count = 0
 
@@ -226,7 +226,9 @@ def test_random_is_chance_over_many_clips_and_seeded(explainer):
     noise = np.random.default_rng(0)
     aucs = []
     for _ in range(200):
-        task = Task(explainer, noise.standard_normal(16000).astype(np.float32), 0, segment_edges(1.0))
+        task = LocalisationTask(
+            explainer, noise.standard_normal(16000).astype(np.float32), 0, segment_edges(1.0)
+        )
         first = random(task).importance
         assert np.array_equal(first, random(task).importance)
         aucs.append(roc_auc([1, 1, 1, 0, 0, 0, 0, 0, 0, 0], first))

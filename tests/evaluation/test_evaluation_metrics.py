@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats
 
-from earmark.evaluation.faithfulness.metrics import METRICS, Judged, entropy, gini, metrics
+from earmark.evaluation.faithfulness.metrics import METRICS, MaskedScores, entropy, gini, metrics
 
 
 def judged(full, kept, removed, masks=None, task="single_label"):
     full, kept, removed = (np.asarray(scores, np.float32) for scores in (full, kept, removed))
     masks = np.full((len(full), 2, 3), 0.5, np.float32) if masks is None else np.asarray(masks, np.float32)
-    return Judged(full, kept, removed, full.argmax(axis=1), masks, task)
+    return MaskedScores(full, kept, removed, full.argmax(axis=1), masks, task)
 
 
 EXAMPLE = judged(

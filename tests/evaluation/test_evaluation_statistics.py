@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from earmark.evaluation.document import json_ready
 from earmark.evaluation.faithfulness.metrics import METRICS
 from earmark.evaluation.statistics import Interval, bootstrap, paired
 from earmark.evaluation.table import Column, Table
@@ -93,7 +94,7 @@ def test_what_is_missing_is_left_out_and_counted():
     one = bootstrap([1.0, 2.0], ["a", "a"])
     assert one.estimate == 1.5
     assert np.isnan(one.low)
-    assert json.loads(json.dumps(one.to_dict(), allow_nan=False))["low"] is None
+    assert json.loads(json.dumps(json_ready(one), allow_nan=False))["low"] is None
 
 
 @pytest.mark.parametrize(

@@ -188,12 +188,12 @@ def test_curves_rise_with_the_area(explainer, clips):
     plan = Plan([masker_of("energy"), masker_of("ones")], ["spectrogram"], areas=(0.02, 0.3, 1.0))
     made = judge(engine_of(explainer), clips[::3], clean(clips), plan)
     points = curves(made.curve)
-    assert {point["method"] for point in points} == {"energy"}
-    assert [point["wanted_area"] for point in points] == [0.02, 0.3, 1.0]
-    assert [point["area"] for point in points] == pytest.approx([0.02, 0.3, 1.0], abs=1e-4)
-    drops = [point["average_drop"]["estimate"] for point in points]
+    assert {point.method for point in points} == {"energy"}
+    assert [point.wanted_area for point in points] == [0.02, 0.3, 1.0]
+    assert [point.area for point in points] == pytest.approx([0.02, 0.3, 1.0], abs=1e-4)
+    drops = [point.average_drop.estimate for point in points]
     assert drops[0] > drops[1] > drops[2] == 0.0
-    assert points[-1]["input_fidelity"]["estimate"] == 1.0
+    assert points[-1].input_fidelity.estimate == 1.0
 
 
 def test_every_window_of_a_long_sound_is_judged_for_its_own_class(explainer, clips, tmp_path):

@@ -14,7 +14,7 @@ from earmark.errors import DataError
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.localisation.events import Event, read_events
 from earmark.evaluation.localisation.judge import (
-    Judged,
+    EventRecord,
     Localisation,
     average_precision,
     roc_auc,
@@ -114,7 +114,7 @@ def test_over_segments_takes_means_and_fills_gaps():
 
 def test_table_means_intervals_and_correct_only():
     def one(clip, auc, correct=True, method="m"):
-        return Judged(method, clip, "x", f"r{clip}", correct, auc, auc, 10, 0.1)
+        return EventRecord(method, clip, "x", f"r{clip}", correct, auc, auc, 10, 0.1)
 
     judged = [one("a", 1.0), one("b", 0.5), one("c", 0.0, correct=False), one("d", math.nan)]
     judged += [one(clip, 0.4, method="n") for clip in "ab"]

@@ -13,12 +13,14 @@ from click.testing import CliRunner
 import earmark
 from earmark.cli import main
 from earmark.evaluation.data.folder import list_sounds
-from earmark.evaluation.prototypes.judge import PrototypeJudgement, Record, judge_prototypes
+from earmark.evaluation.prototypes.judge import PrototypeJudgement, PrototypeRecord, judge_prototypes
+from earmark.evaluation.prototypes.settings import PrototypeSettings
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.explainer import SHIPPED, engine_of
 from earmark.runtime.inference.pipeline import BATCH
 
 LABELS = ("snare", "bell", "kick")
+SETTINGS = PrototypeSettings(draws=3, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def sounds(explainer, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(explainer, sounds):
-    return judge_prototypes(explainer, list_sounds(sounds).clips, draws=3, seed=1)
+    return judge_prototypes(explainer, list_sounds(sounds).clips, SETTINGS)
 
 
 def test_records_say_what_the_explanation_says(explainer, sounds, made):
@@ -60,7 +62,7 @@ def test_records_say_what_the_explanation_says(explainer, sounds, made):
 
 
 def test_the_same_again_whatever_else_is_judged(explainer, sounds, made):
-    alone = judge_prototypes(explainer, list_sounds(sounds).clips[2:3], draws=3, seed=1)
+    alone = judge_prototypes(explainer, list_sounds(sounds).clips[2:3], SETTINGS)
     before = [record for record in made.records if record.clip == alone.records[0].clip]
     for one, other in zip(alone.records, before, strict=True):
         # Another batch rounds otherwise.
@@ -71,7 +73,7 @@ def test_the_same_again_whatever_else_is_judged(explainer, sounds, made):
 def test_deleting_the_place_is_what_a_masked_sound_says(explainer, sounds):
     """The drop of a place, by hand: the cells of its seconds and Hz set to zero."""
     clip = list_sounds(sounds).clips[0]
-    record = judge_prototypes(explainer, [clip], fills=["silence"], draws=1, seed=0).records[1]
+    record = judge_prototypes(explainer, [clip], PrototypeSettings(fills=("silence",), draws=1)).records[1]
     assert record.view == "time"
     result = explainer.explain(clip.path, methods=["prototypes"])
     place = result.prototypes["time"][0].place
@@ -97,7 +99,7 @@ def test_deleting_the_place_is_what_a_masked_sound_says(explainer, sounds):
 
 def test_the_table_pairs_place_and_random():
     def record(number, drop, random):
-        return Record(
+        return PrototypeRecord(
             clip=str(number),
             recording=str(number // 2),
             label="a",
@@ -145,7 +147,7 @@ def test_what_is_indexed_is_not_asked(sounds, tmp_path):
     shutil.copytree(SHIPPED, tmp_path / "bundle")
     index_bundle(tmp_path / "bundle", sounds, extend=False)
     explainer = earmark.load(tmp_path / "bundle", device="cpu")
-    made = judge_prototypes(explainer, list_sounds(sounds).clips, fills=(), seed=0)
+    made = judge_prototypes(explainer, list_sounds(sounds).clips, PrototypeSettings(fills=()))
     assert (made.clips, len(made.known), made.records) == (0, 6, [])
     done = CliRunner().invoke(main, ["evaluate", "prototypes", str(tmp_path / "bundle"), str(sounds)])
     assert done.exit_code == 1

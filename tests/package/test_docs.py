@@ -196,11 +196,12 @@ def with_python(page: Path) -> bool:
 
 @pytest.mark.parametrize("page", [*filter(with_python, PAGES)], ids=lambda page: page.name)
 def test_python_blocks_run(page, components_bundle, tmp_path, monkeypatch):
-    """As they stand, but for the labels, with what a reader has at hand: a bundle, a clip, a function."""
+    """As they stand, but for the labels, with what a reader has at hand: bundle, clip, DATA, function."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bundle").symlink_to(components_bundle)
     wave, rate = soundfile.read(EXAMPLE, dtype="float32")
     soundfile.write("clip.wav", wave, rate)
+    write_data(Path("DATA"), 2)
     explainer = earmark.load(components_bundle, device="cpu")
     names = {
         "earmark": earmark,

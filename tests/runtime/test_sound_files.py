@@ -339,7 +339,7 @@ def test_training_and_evaluation_hear_what_explain_hears(tmp_path: Path) -> None
         sound = open_sound(clip.path, None, RATE)
         mono = np.concatenate([block.mean(axis=0) for block in sound.model_blocks()])
         np.testing.assert_array_equal(waveform, mono)
-    assert {(one.clip.path.name, one.heard) for one in faults} == {("less.wav", True), ("cut.wav", True)}
+    assert {(one.clip.path.name, one.used) for one in faults} == {("less.wav", True), ("cut.wav", True)}
     (tmp_path / "events.csv").write_text("clip,label,start_s,end_s\na/less.wav,a,0.5,0.7\n")
     assert read_events(tmp_path / "events.csv", list_sounds(tmp_path), ["a", "b"])
 

@@ -49,7 +49,7 @@ class _Sounds:
     held_out: list[Clip]
     split: bool
     # Folders that could not be listed: (name, why).
-    locked: list[tuple[str, str]]
+    locked: Sequence[tuple[str, str]]
 
 
 def train_apex(

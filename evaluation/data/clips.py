@@ -1,0 +1,97 @@
+"""The clips that an evaluation judges: those of a fold that can be read, with labels that the model has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ...errors import DataError
+from ...progress import Progress
+from ...runtime.audio.listing import skipped_lines
+from ...runtime.bundle.manifest import Manifest
+from .folder import Clip, LeftOut, SoundFolder, load_sound
+from .settings import EvaluationSettings
+
+Tell = Callable[[str], None]
+
+
+def ignore(_line: str) -> None:
+    """Take a line and do nothing with it."""
+
+
+def judged_clips(
+    sounds: SoundFolder,
+    manifest: Manifest,
+    settings: EvaluationSettings,
+    *,
+    tell: Tell = ignore,
+    quiet: bool = True,
+) -> tuple[list[Clip], list[LeftOut]]:
+    """Choose the clips to judge, and read each of them once.
+
+    Args:
+        sounds: The data folder.
+        manifest: Of the bundle that is judged.
+        settings: Fold, and whether a clip that cannot be read is an error.
+        tell: Takes what a person should know, line by line, as soon as it is known.
+        quiet: Show no progress bar.
+
+    Returns:
+        The clips that can be read, and what was left out.
+
+    Raises:
+        DataError: A class that the model does not know, a fold that no clip has, no clip that can be read;
+            with `strict` the first that cannot.
+
+    """
+    for line in skipped_lines(sounds.skipped):
+        tell(line)
+    clips = chosen_clips(sounds, manifest, settings.fold)
+    left_out = sounds.left_out(strict=settings.strict)
+    readable, unreadable = _readable(clips, manifest.sample_rate, settings.strict, tell, quiet)
+    left_out += unreadable
+    for name, reason in left_out:
+        tell(f"left out {name}: {reason}")
+    if not readable:
+        raise DataError(f"{sounds.path}: none of its clips can be read ({left_out[0].reason})")
+    return readable, left_out
+
+
+def chosen_clips(sounds: SoundFolder, manifest: Manifest, fold: int | None) -> Sequence[Clip]:
+    """The clips of a fold, or all.
+
+    Raises:
+        DataError: A class that the model does not know, or a fold that no clip has.
+
+    """
+    strange = [label for label in sounds.labels if label not in manifest.labels]
+    if strange:
+        raise DataError(
+            f"{sounds.path}: {', '.join(map(repr, strange[:5]))}{' ...' if len(strange) > 5 else ''} "
+            f"{'is no label' if len(strange) == 1 else 'are no labels'} of {manifest.name}; it has "
+            f"{', '.join(manifest.labels[:10])}{' ...' if len(manifest.labels) > 10 else ''}"
+        )
+    return sounds.clips if fold is None else sounds.of_fold(fold)
+
+
+def _readable(
+    clips: Sequence[Clip], rate: int, strict: bool, tell: Tell, quiet: bool
+) -> tuple[list[Clip], list[LeftOut]]:
+    """The clips that can be read, and those that cannot; of damaged ones `tell` takes what is wrong."""
+    readable: list[Clip] = []
+    unreadable: list[LeftOut] = []
+    faults: list[str] = []
+    with Progress(len(clips), "reading", quiet=quiet) as bar:
+        for clip in clips:
+            try:
+                own: list[str] = []
+                load_sound(clip.path, rate, own.append)
+                readable.append(clip)
+                faults += [f"{clip.name}: {fault}" for fault in own]
+            except DataError as error:
+                if strict:
+                    raise
+                unreadable.append(LeftOut(clip.name, str(error)))
+            bar.step()
+    for line in faults:
+        tell(line)
+    return readable, unreadable

@@ -1,0 +1,128 @@
+"""Where in time explanations lie: the whole evaluation, from a bundle and true events to a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...errors import DataError, MethodError
+from ...progress import Progress
+from ...runtime.audio.listing import skipped_lines
+from ...runtime.explainer import Explainer, engine_of
+from ...runtime.methods.segments.settings import SegmentSettings
+from ..data.clips import Tell, ignore
+from ..data.folder import LeftOut, SoundFolder
+from ..document import fields_of
+from ..table import Table
+from .events import read_events
+from .judge import EventRecord, judge_localisation
+from .localisers import available
+from .settings import LocalisationSettings, Rule
+
+
+@dataclass(frozen=True)
+class EventReport:
+    """What `evaluate_events` returns; `to_dict` is the document of `earmark evaluate events --json`.
+
+    Attributes:
+        clips: Pairs of clip and label that have events and were to be judged.
+        judged, correct: Pairs that were judged, and those of them that are classified as labelled.
+
+    """
+
+    data: str
+    events: str
+    clips: int
+    rule: Rule
+    segment_seconds: float
+    skipped: Sequence[LeftOut]
+    bundle: str
+    bundle_id: str
+    correct_only: bool
+    correct: int
+    judged: int
+    seed: int
+    table: Table
+    records: Sequence[EventRecord] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without the records."""
+        return fields_of(self, without="records")
+
+
+def evaluate_events(
+    explainer: Explainer,
+    sounds: SoundFolder,
+    settings: LocalisationSettings | None = None,
+    *,
+    events: Path | None = None,
+    segments: SegmentSettings | None = None,
+    tell: Tell = ignore,
+    quiet: bool = True,
+) -> EventReport:
+    """Judge where explanations lie: AUC and average precision over the segments of each clip.
+
+    Args:
+        explainer: The bundle, opened.
+        sounds: Labelled clips, as `list_sounds(folder, fewest_classes=1)` lists them.
+        settings: Rows, segments and the rule; None: the defaults.
+        events: Table of the true events (clip, label, start_s, end_s); None: events.csv in the data folder.
+        segments: Of the method segments; its length of a segment is that of `settings`.
+        tell: Takes what a person should know, line by line, as soon as it is known.
+        quiet: Show no progress bar.
+
+    Returns:
+        The table, best AUC first, and records.
+
+    Raises:
+        MethodError: The bundle does not have a method.
+        MissingDependencyError: A surrogate's package is missing.
+        DataError: The events cannot be read, or nothing can be judged; with `strict` the first clip that
+            cannot.
+
+    """
+    how = settings or LocalisationSettings()
+    path = events or sounds.path / "events.csv"
+    localisers = available(explainer, segments)
+    for name in how.methods:
+        if name not in localisers:
+            raise MethodError(f"this bundle has no {name!r}; it has {', '.join(localisers)}")
+    chosen = {name: localisers[name] for name in how.methods or localisers}
+    if segments is not None and any(name.startswith("segments") for name in chosen):
+        segments.require()
+    annotations = read_events(path, sounds, explainer.labels, strict=how.strict)
+    for line in skipped_lines(sounds.skipped):
+        tell(line)
+    if annotations.overlapping:
+        tell(
+            f"{path}: {annotations.overlapping} events overlap another of their label and clip; a segment "
+            "takes its largest overlap with any one"
+        )
+    clips = [one for one in annotations.clips if how.fold in {None, one.clip.fold}][: how.limit]
+    if not clips:
+        raise DataError(f"{path}: no clip of fold {how.fold} has events")
+    with Progress(len(clips), "locating", quiet=quiet) as bar:
+        located = judge_localisation(explainer, clips, chosen, how, on_clip=bar.step)
+    skipped = [*annotations.left_out, *located.left_out]
+    for name, reason in skipped:
+        tell(f"left out {name}: {reason}")
+    manifest = engine_of(explainer).manifest
+    correct = {(one.clip, one.label): one.correct for one in located.judged}
+    return EventReport(
+        data=str(sounds.path),
+        events=str(path),
+        clips=len(clips),
+        rule=how.rule,
+        segment_seconds=how.segment_seconds,
+        skipped=skipped,
+        bundle=manifest.name,
+        bundle_id=manifest.bundle_id,
+        correct_only=how.correct_only,
+        correct=sum(correct.values()),
+        judged=len(correct),
+        seed=how.seed,
+        table=located.table(),
+        records=located.judged,
+    )

@@ -1,0 +1,97 @@
+"""What nearest prototypes are worth: the whole evaluation, from a bundle and a data folder to a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...errors import DataError
+from ...progress import Progress
+from ...runtime.explainer import Explainer, engine_of
+from ..data.clips import Tell, ignore, judged_clips
+from ..data.folder import LeftOut, SoundFolder
+from ..document import fields_of
+from ..rescoring import Domain, domains_of
+from ..table import Table
+from .judge import PrototypeRecord, judge_prototypes
+from .settings import PrototypeSettings
+
+
+@dataclass(frozen=True)
+class PrototypeReport:
+    """What `evaluate_prototypes` returns; `to_dict` is the document of `earmark evaluate prototypes --json`.
+
+    Attributes:
+        clips, right: Clips that were judged, and those of them whose predicted class is a label of theirs.
+        known: Clips that are in the index themselves and were left out.
+        prototypes: A row for each view.
+
+    """
+
+    bundle: str
+    bundle_id: str
+    data: str
+    domain: Domain
+    clips: int
+    right: int
+    known: Sequence[str]
+    skipped: Sequence[LeftOut]
+    seed: int
+    prototypes: Table
+    records: Sequence[PrototypeRecord] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without the records."""
+        return fields_of(self, without="records")
+
+
+def evaluate_prototypes(
+    explainer: Explainer,
+    sounds: SoundFolder,
+    settings: PrototypeSettings | None = None,
+    *,
+    tell: Tell = ignore,
+    quiet: bool = True,
+) -> PrototypeReport:
+    """Judge nearest prototypes: whether they bear the clip's label, and what the matched place is worth.
+
+    Args:
+        explainer: The bundle, opened.
+        sounds: Labelled clips, as `list_sounds(folder, fewest_classes=1)` lists them.
+        settings: How places are removed; None: the defaults.
+        tell: Takes what a person should know, line by line, as soon as it is known.
+        quiet: Show no progress bar.
+
+    Returns:
+        The table, a row for each view, and records.
+
+    Raises:
+        MethodError: The bundle has no prototypes.
+        DataError: No clip is left to judge; with `strict` the first that cannot be read.
+
+    """
+    how = settings or PrototypeSettings()
+    engine = engine_of(explainer)
+    manifest = engine.manifest
+    domain = domains_of(engine, how.domain or "both")[0]
+    clips, skipped = judged_clips(sounds, manifest, how, tell=tell, quiet=quiet)
+    with Progress(len(clips), "judging", quiet=quiet) as bar:
+        judged = judge_prototypes(explainer, clips, how, on_clip=bar.step)
+    if judged.known:
+        tell(f"left out {len(judged.known)} clips that are in the index themselves")
+    if not judged.records:
+        raise DataError(f"{sounds.path}: no clip is left to judge; give sounds that are not in the index")
+    return PrototypeReport(
+        bundle=manifest.name,
+        bundle_id=manifest.bundle_id,
+        data=str(sounds.path),
+        domain=domain,
+        clips=judged.clips,
+        right=judged.right,
+        known=judged.known,
+        skipped=skipped,
+        seed=how.seed,
+        prototypes=judged.table(seed=how.seed),
+        records=judged.records,
+    )
