@@ -35,13 +35,14 @@ if TYPE_CHECKING:
         UnexpectedError,
         WriteError,
     )
-    from .runtime.batch import Failure
     from .runtime.detections.detection import Detection, Detections
     from .runtime.detections.thresholds import read_labels, read_thresholds
     from .runtime.explainer import Explainer, load
+    from .runtime.explaining.batch import Failure
     from .runtime.methods.segments.callable import SegmentSettings, segments
     from .runtime.methods.segments.result import SegmentsResult
     from .runtime.results import Result
+    from .runtime.windows import WindowScores
 
 __all__ = [
     "AudioError",
@@ -69,6 +70,7 @@ __all__ = [
     "SourceError",
     "TargetError",
     "UnexpectedError",
+    "WindowScores",
     "WriteError",
     "__version__",
     "load",
@@ -83,13 +85,14 @@ _MODULES = {
     "Detection": ".runtime.detections.detection",
     "Detections": ".runtime.detections.detection",
     "Explainer": ".runtime.explainer",
-    "Failure": ".runtime.batch",
+    "Failure": ".runtime.explaining.batch",
     "load": ".runtime.explainer",
     "Result": ".runtime.results",
     "read_labels": ".runtime.detections.thresholds",
     "read_thresholds": ".runtime.detections.thresholds",
     "SegmentSettings": ".runtime.methods.segments.callable",
     "SegmentsResult": ".runtime.methods.segments.result",
+    "WindowScores": ".runtime.windows",
     "segments": ".runtime.methods.segments.callable",
 }
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import earmark
-from earmark.runtime.batch import Failure
+from earmark.runtime.explaining.batch import Failure
 
 
 def main() -> None:

@@ -11,9 +11,9 @@ from .audio.sound import OpenSound
 from .bundle.manifest import Manifest
 from .bundle.open import Bundle
 from .inference.devices import DeviceRequest
-from .inference.pipeline import Hearing, Precision
+from .inference.pipeline import ModelPipeline, Precision
 from .inference.session import Sessions, Tensors
-from .inference.window import Clock, Window
+from .inference.window import Clock, Window, Windowing
 from .methods.loading import method_of
 from .methods.protocol import Graphs
 from .opening import open_bundle
@@ -48,7 +48,7 @@ class Engine:
         self.bundle = path if isinstance(path, Bundle) else open_bundle(path)
         request = DeviceRequest.of(device) if isinstance(device, str) else device
         self.sessions = Sessions(self.bundle, request)
-        self.pipeline = Hearing(self.bundle, self.sessions)
+        self.pipeline = ModelPipeline(self.bundle, self.sessions)
         self.cache: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -67,9 +67,22 @@ class Engine:
         """What runs: cpu, cuda:N, tensorrt, or the names of the providers that were asked for."""
         return self.sessions.device
 
-    def windows(self, opened: OpenSound) -> Iterator[Window]:
-        """Every window of a sound after the classifier, in order; one batch of them is in memory."""
-        return self.pipeline.windows(opened, Clock())
+    def windows(self, opened: OpenSound, windowing: Windowing | None = None) -> Iterator[Window]:
+        """Classify every window of a sound, in order; one batch of them is in memory.
+
+        Args:
+            opened: The sound.
+            windowing: Hop and level; None: as the bundle says.
+
+        Returns:
+            An iterator over the windows.
+
+        Raises:
+            MethodError: The hop is longer than a window.
+
+        """
+        plan = self.pipeline.plan(opened, windowing or Windowing())
+        return self.pipeline.windows(opened, Clock(), plan)
 
     def logits_of(self, waveforms: FloatArray, precision: Precision = "fp32") -> FloatArray:
         """Classify waveforms as they are: nothing is levelled or padded.

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import WriteError
 from .arrays import FloatArray
+from .labels import SHOWN, checked_bounds
 from .methods.loading import all_methods, method_of
 from .methods.result import About, MethodResult
 from .methods.saving import write_new
 from .records import ResultRecord
+from .windows import WindowScores
 
 if TYPE_CHECKING:
     from .methods.components.result import ComponentsResult
@@ -39,7 +41,7 @@ class Result(ResultRecord):
         sample_rate: Of the input, in Hz.
         channel_count: Of the input.
         duration_s: Of the input, in seconds.
-        windows: How many windows of the model the sound has.
+        windows: Scores of every window of the model; `len(windows)` says how many the sound has.
         device: What ran: cpu, cuda:N, tensorrt, or names of providers.
         bundle_id: Hash of the bundle that answered.
         seed: Seed of everything that was drawn at random.
@@ -47,6 +49,7 @@ class Result(ResultRecord):
         timings: Stage -> milliseconds.
         warnings: What the user should know before believing this, one line each.
         bundle: Name of the bundle that answered.
+        partial: True where time was over or the user cancelled; a warning says what is missing.
 
     Examples:
         >>> result = earmark.load(device="cpu").explain("clip.wav", rescore=True)  # doctest: +SKIP
@@ -62,7 +65,7 @@ class Result(ResultRecord):
     sample_rate: int
     channel_count: int
     duration_s: float
-    windows: int
+    windows: WindowScores
     device: str
     bundle_id: str
     seed: int
@@ -70,6 +73,7 @@ class Result(ResultRecord):
     timings: Mapping[str, float] = field(default_factory=dict, compare=False)
     warnings: tuple[str, ...] = ()
     bundle: str = ""
+    partial: bool = False
 
     if TYPE_CHECKING:
         # What the methods give, for type checkers: methods of other packages are found in `parts`.
@@ -117,21 +121,43 @@ class Result(ResultRecord):
         """True: the sound was explained (a `Failure` says False)."""
         return True
 
-    def to_dict(self) -> dict[str, Any]:
+    @property
+    def score(self) -> float:
+        """The target's score, 0..1."""
+        return next(score for label, score in self.predictions if label == self.target)
+
+    def to_dict(
+        self, top: int | None = SHOWN, *, min_score: float = 0.0, windows: bool = False
+    ) -> dict[str, Any]:
         """Everything but arrays and sound in plain types; arrays appear as their summaries.
+
+        Args:
+            top: How many labels at the most, of the sound and of each window; None: all.
+            min_score: Labels with a lower score are left out, 0..1.
+            windows: Whether to give the scores of every window, as "window_scores".
 
         Returns:
             A JSON-ready mapping; fields are added, never renamed.
 
+        Raises:
+            MethodError: A bound that is none.
+
         """
+        checked_bounds(top, min_score)
+        shown = [one for one in self.predictions[:top] if one[1] >= min_score]
+        scores = {"window_scores": self.windows.to_dict(top, min_score=min_score)} if windows else {}
         return {
             "input": self.input,
-            "predictions": [{"label": label, "score": score} for label, score in self.predictions],
+            "predictions": [{"label": label, "score": score} for label, score in shown],
+            "label_count": len(self.predictions),
             "target": self.target,
+            "target_score": self.score,
             "sample_rate": self.sample_rate,
             "channel_count": self.channel_count,
             "duration_s": round(self.duration_s, 6),
-            "windows": self.windows,
+            "windows": len(self.windows),
+            **scores,
+            "partial": self.partial,
             **{name: _plain(getattr(self, name)) for method in all_methods() for name in method.gives},
             "timings_ms": {name: round(value, 3) for name, value in self.timings.items()},
             "warnings": list(self.warnings),
@@ -171,7 +197,7 @@ class Result(ResultRecord):
         """
         from .result_folder import RECORD, replacing
 
-        title = f"{self.target}  {dict(self.predictions)[self.target]:.1%}"
+        title = f"{self.target}  {self.score:.1%}"
         about = About(title, self.sample_rate, self.duration_s)
         if not os.fspath(folder) or "\0" in os.fspath(folder):
             raise WriteError(f"{os.fspath(folder)!r} names no folder: say where the result goes")

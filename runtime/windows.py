@@ -43,7 +43,8 @@ class WindowScores(ResultRecord):
 
     Examples:
         >>> import numpy as np
-        >>> windows = WindowScores(("dog", "siren"), np.zeros(1), np.ones(1), np.float32([[0.25, 0.75]]))
+        >>> scores = np.float32([[0.25, 0.75]])
+        >>> windows = earmark.WindowScores(("dog", "siren"), np.zeros(1), np.ones(1), scores)
         >>> len(windows), windows.top(1)
         (1, [(('siren', 0.75),)])
 
@@ -87,7 +88,12 @@ class WindowScores(ResultRecord):
     def to_dict(
         self, most: int | None = SHOWN, *, min_score: float = 0.0, labels: Sequence[str] | None = None
     ) -> list[WindowDict]:
-        """The windows in plain types, each with its best labels; arguments as for `top`.
+        """The windows in plain types, each with its best labels.
+
+        Args:
+            most: How many labels at the most, for each window; None: all.
+            min_score: Labels with a lower score are left out, 0..1.
+            labels: Only these; None: any.
 
         Returns:
             One JSON-ready mapping for each window, in order.

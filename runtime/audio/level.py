@@ -1,4 +1,4 @@
-"""The level at which a model hears: what its own pipeline divides a sound by."""
+"""The level of a model's input: what its own pipeline divides a sound by."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ def level_of(waveform: FloatArray, how: str) -> float:
     """
     if how == "none" or not len(waveform):
         return 1.0
-    peak, highest = float(np.abs(waveform).max()), float(waveform.max())
+    return level_of_peaks(float(np.abs(waveform).max()), float(waveform.max()), how)
+
+
+def level_of_peaks(peak: float, highest: float, how: str) -> float:
+    """As `level_of`, from a sound's largest absolute value and its largest value."""
+    if how == "none":
+        return 1.0
     if how == "peak":
         return peak or 1.0
     return highest if highest > _FAINTEST * peak else 1.0

@@ -81,9 +81,10 @@ class AnalysisSpec(ManifestStruct, frozen=True, kw_only=True):
     padding: Literal["zeros", "reflect"] = "zeros"
 
 
-Aggregation = Literal["mean", "max"]
+Aggregation = Literal["mean", "max", "lme"]
 Task = Literal["single_label", "multi_label"]
 Level = Literal["none", "peak", "signed_peak"]
+LevelOver = Literal["window", "recording", "none"]
 MaskTargets = Literal["predicted", "any"]
 
 
@@ -99,12 +100,15 @@ class WindowSpec(ManifestStruct, frozen=True, kw_only=True):
     heard as it is; longer sound is cut into windows of `seconds` every `hop_seconds`, the last one
     aligned to the end, and the scores of the windows are joined by `aggregate`: where several labels may
     hold, by "max", so that one clear call in ten minutes is not averaged away (`aggregate_of`).
+    "lme" lies between: log-mean-exp of the scores (`runtime/inference/scores.py`).
     """
 
     seconds: Seconds
     hop_seconds: Seconds
     minimum_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=3600.0)]
     aggregate: Aggregation = "mean"
+    # Over what `Manifest.level` is measured: each window, as training did to its clips, or the recording.
+    level_over: LevelOver = "window"
 
 
 class FeatureMapSpec(ManifestStruct, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
-"""How the model hears: a sound's windows at the pipeline's level, through front end and classifier."""
+"""The windows of a sound at the level of the model's own pipeline, through front end and classifier."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Literal
@@ -11,14 +12,14 @@ import numpy as np
 from ...errors import BundleError, MethodError
 from ..arrays import FloatArray
 from ..audio.lengths import longest_window, samples_at_least, samples_of
-from ..audio.level import level_of
+from ..audio.level import level_of, level_of_peaks
 from ..audio.sound import OpenSound
 from ..audio.stft import frame_count
-from ..bundle.manifest import Manifest
+from ..bundle.manifest import Aggregation, Manifest
 from ..bundle.open import Bundle
 from .chain import Chain, Classifier, RunStage
 from .session import Arrays, Sessions, Tensors
-from .window import Clock, Window, WindowPlan
+from .window import Clock, Window, Windowing, WindowPlan
 
 # Windows that go through the classifier together; more would cost memory and save nothing on a CPU.
 BATCH = 4
@@ -27,70 +28,105 @@ Precision = Literal["fp32", "int8"]
 _CLASSIFIERS: dict[Precision, Classifier] = {"fp32": "classifier", "int8": "classifier_int8"}
 
 
-class Hearing:
+class ModelPipeline:
     """Front end and classifier of one bundle over the windows of sounds."""
 
     def __init__(self, bundle: Bundle, sessions: Sessions) -> None:
         self._manifest = manifest = bundle.manifest
         self._sessions = sessions
         self._chain = Chain(sessions.run, manifest.analysis, manifest.rescore)
-        rate, frame = manifest.sample_rate, manifest.analysis.hop
+        self._rate = rate = manifest.sample_rate
+        frame = manifest.analysis.hop
         # Length and hop of a window in samples. Masked sound is joined to the sample; only a mask's picture
         # is joined in frames, each at the nearest.
         self.length = max(1, samples_of(manifest.window.seconds, rate))
         self.hop = max(frame, samples_of(manifest.window.hop_seconds, rate))
         self._shortest = samples_at_least(manifest.window.minimum_seconds, rate)
 
-    def window_count(self, opened: OpenSound) -> int:
-        """How many windows the sound has."""
-        plan = self.plan(opened)
-        return opened.window_count(plan.length, plan.hop)
+    def plan(self, opened: OpenSound, windowing: Windowing) -> WindowPlan:
+        """How this sound is cut into windows and levelled; one hardly longer than a window is one.
 
-    def windows(self, opened: OpenSound, clock: Clock) -> Iterator[Window]:
-        """Every window of the sound after the classifier, in order."""
-        plan = self.plan(opened)
-        windows = opened.windows(plan.length, plan.hop)
-        while batch := list(islice(windows, BATCH)):
-            yield from self._hear(batch, clock)
-
-    def plan(self, opened: OpenSound) -> WindowPlan:
-        """How this sound is cut into windows; one that is hardly longer than a window is one."""
+        A level over the recording reads all of the sound once. Raises MethodError for a hop that leaves gaps.
+        """
         one = self.length < opened.samples <= longest_window(self.length)
-        return WindowPlan(opened.samples if one else self.length, self.hop, self._shortest)
+        length = opened.samples if one else self.length
+        return WindowPlan(length, self.hop_of(windowing), self._shortest, self._divisor(opened, windowing))
 
-    def together(self, items: Sequence[object], clocks: Sequence[Clock]) -> list[Window | None]:
-        """The single windows of those items that are sounds, heard together where they are equally long."""
-        groups: dict[int, list[tuple[int, tuple[int, FloatArray]]]] = {}
-        heard: list[Window | None] = [None] * len(items)
+    def hop_of(self, windowing: Windowing) -> int:
+        """Samples from one window to the next. Raises MethodError where windows would leave gaps."""
+        hop = self.hop if windowing.hop_s is None else max(1, samples_of(windowing.hop_s, self._rate))
+        if hop > self.length:
+            raise MethodError(
+                f"hop_s is {windowing.hop_s:g}: windows of {self.length / self._rate:g} s would leave gaps; "
+                "give at most their length"
+            )
+        return hop
+
+    def aggregate(self, windowing: Windowing) -> Aggregation:
+        """How the scores of windows are joined."""
+        return windowing.aggregate or self._manifest.window.aggregate
+
+    def windows(self, opened: OpenSound, clock: Clock, plan: WindowPlan, first: int = 0) -> Iterator[Window]:
+        """The windows of the sound after the classifier, in order, from the number `first` on."""
+        windows = islice(opened.windows(plan.length, plan.hop), first, None)
+        while batch := list(islice(windows, BATCH)):
+            yield from self.classified(batch, clock, plan.divisor)
+
+    def _divisor(self, opened: OpenSound, windowing: Windowing) -> float | None:
+        """What all windows are divided by; None where each has a level of its own."""
+        over = windowing.level or self._manifest.window.level_over
+        if over == "none" or self._manifest.level == "none":
+            return 1.0
+        # A sound of one window is its own recording.
+        if over == "window" or opened.samples <= longest_window(self.length):
+            return None
+        peak, highest = 0.0, -math.inf
+        for block in opened.model_blocks():
+            mono = _mono(block)
+            if len(mono):
+                peak, highest = max(peak, float(np.abs(mono).max())), max(highest, float(mono.max()))
+        return level_of_peaks(peak, highest, self._manifest.level)
+
+    def together(
+        self, items: Sequence[object], clocks: Sequence[Clock], windowing: Windowing
+    ) -> list[Window | None]:
+        """The single windows of those items that are sounds, those of equal length in one batch."""
+        groups: dict[tuple[int, float | None], list[tuple[int, tuple[int, FloatArray]]]] = {}
+        ready: list[Window | None] = [None] * len(items)
         for index, item in enumerate(items):
             # A long sound is not held for its neighbours' sake.
-            if isinstance(item, OpenSound) and not item.long and self.window_count(item) == 1:
-                plan = self.plan(item)
+            if isinstance(item, OpenSound) and item.samples <= longest_window(self.length) and not item.long:
                 try:
+                    plan = self.plan(item, windowing)
                     window = next(iter(item.windows(plan.length, plan.hop)))
                 except Exception:  # noqa: S112
                     # Resampling may fail: it is tried again alone, and answers for itself.
                     continue
-                groups.setdefault(window[1].shape[-1], []).append((index, window))
-        for members in groups.values():
+                groups.setdefault((window[1].shape[-1], plan.divisor), []).append((index, window))
+        for (_, divisor), members in groups.items():
             clock = Clock()
             try:
-                together = list(self._hear([window for _, window in members], clock))
+                together = list(self.classified([window for _, window in members], clock, divisor))
             except Exception:  # noqa: S112
-                # One of them is at fault, or all are too much at once: each is heard alone later, and
+                # One of them is at fault, or all are too much at once: each is classified alone later, and
                 # answers for itself.
                 continue
             for (index, _), one in zip(members, together, strict=True):
-                heard[index] = one
+                ready[index] = one
             for index, _ in members:
                 for stage, taken in clock.milliseconds.items():
                     clocks[index].milliseconds[stage] = taken / len(members)
-        return heard
+        return ready
 
-    def _hear(self, windows: Sequence[tuple[int, FloatArray]], clock: Clock) -> Iterator[Window]:
-        """Windows of one length through front end and classifier, as one batch."""
+    def classified(
+        self, windows: Sequence[tuple[int, FloatArray]], clock: Clock, divisor: float | None
+    ) -> Iterator[Window]:
+        """Classify windows of one length as one batch.
+
+        windows: pairs (offset, channels [C, n]); divisor: as of a `WindowPlan`
+        """
         manifest = self._manifest
-        levelled = [self._levelled(channels) for _, channels in windows]
+        levelled = [self._levelled(channels, divisor) for _, channels in windows]
         stacked = np.stack([wave for wave, _ in levelled])
         answer = Chain(self.runner(clock), manifest.analysis, manifest.rescore).forward(stacked)
         _check_logits(manifest, answer.logits, len(stacked))
@@ -131,8 +167,8 @@ class Hearing:
         """Listenable STFTs [B, T, F, 2] -> logits [B, K]. Raises MethodError where they cannot re-enter."""
         if self._manifest.rescore != "spectrogram":
             raise MethodError(
-                f"{self._manifest.name}: this model eats features of its own, so a masked spectrogram cannot "
-                "be heard; judge by listening instead"
+                f"{self._manifest.name}: this model takes features of its own, so a masked spectrogram "
+                "cannot be classified; judge by listening instead"
             )
         return self._checked(self._chain.logits(spectra), len(spectra))
 
@@ -140,10 +176,10 @@ class Hearing:
         _check_logits(self._manifest, logits, sounds)
         return logits
 
-    def _levelled(self, channels: FloatArray) -> tuple[FloatArray, float]:
-        """The mono mix as the model hears it, zero-padded to the shortest length it takes, and its level."""
-        mono = channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32)
-        level = level_of(mono, self._manifest.level)
+    def _levelled(self, channels: FloatArray, divisor: float | None) -> tuple[FloatArray, float]:
+        """The mono mix at the model's level, zero-padded to the shortest length it takes, and the divisor."""
+        mono = _mono(channels)
+        level = level_of(mono, self._manifest.level) if divisor is None else divisor
         if level != 1.0:
             mono = mono / np.float32(level)
         missing = self._shortest - len(mono)
@@ -157,6 +193,12 @@ class Hearing:
                 return self._sessions.run(stage, feeds, outputs)
 
         return run
+
+
+def _mono(channels: FloatArray) -> FloatArray:
+    """The mean [n] of channels [C, n]."""
+    mono: FloatArray = channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32)
+    return mono
 
 
 def _check_logits(manifest: Manifest, logits: FloatArray, sounds: int) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 import numpy as np
 
 from ..arrays import FloatArray
+from ..bundle.manifest import Aggregation
+
+# Sharpness of log-mean-exp: 0 is the mean, infinity the maximum.
+SHARPNESS = 5.0
 
 
 def scores_of(logits: FloatArray, task: str) -> FloatArray:
@@ -20,14 +23,18 @@ def scores_of(logits: FloatArray, task: str) -> FloatArray:
     return scores
 
 
-# From this score on a label holds: where several may, or as the one that does.
+# A label holds from this score on: where several may, or as the one that does.
 HOLDS = 0.5
 
 
 class Aggregate:
-    """Scores of a sound from those of its windows, by mean or maximum; memory does not grow."""
+    """Scores of a sound from the scores p of its W windows; memory does not grow.
 
-    def __init__(self, how: Literal["mean", "max"]) -> None:
+    mean: sum(p) / W; max: max(p); lme: log(sum(exp(a p)) / W) / a with a = SHARPNESS, which lies between
+    them, and within 0..1.
+    """
+
+    def __init__(self, how: Aggregation) -> None:
         self._how = how
         self._total: np.ndarray | None = None
         self._count = 0
@@ -36,18 +43,22 @@ class Aggregate:
         """See the scores [K] of further windows."""
         for one in scores:
             value = one.astype(np.float64)
+            if self._how == "lme":
+                value = np.exp(SHARPNESS * value)
             if self._total is None:
                 self._total = value
+            elif self._how == "max":
+                self._total = np.maximum(self._total, value)
             else:
-                self._total = self._total + value if self._how == "mean" else np.maximum(self._total, value)
+                self._total = self._total + value
             self._count += 1
 
     def value(self) -> FloatArray:
         """Scores [K] of the sound so far. Raises ValueError before the first window."""
         if self._total is None:
-            raise ValueError("no window has been heard")
-        mean = self._total / self._count if self._how == "mean" else self._total
-        return np.asarray(mean, np.float32)
+            raise ValueError("no window was added")
+        total = self._total if self._how == "max" else self._total / self._count
+        return np.asarray(np.log(total) / SHARPNESS if self._how == "lme" else total, np.float32)
 
 
 class Clearest:
@@ -67,8 +78,11 @@ class Clearest:
         self._at[ahead] = offset, offset + length
         self._windows += 1
 
-    def hidden_by(self, joined: FloatArray, labels: Sequence[str], rate: int) -> list[str]:
-        """A warning where labels hold in a window, but in no joined score [K]: a mean drowns a short call."""
+    def warnings(self, joined: FloatArray, labels: Sequence[str], rate: int, how: Aggregation) -> list[str]:
+        """A warning where labels hold in a window, but in no joined score [K]: a mean drowns a short call.
+
+        labels: all K; rate: of the offsets, in Hz; how: the scores were joined
+        """
         hidden = np.flatnonzero((self._scores >= HOLDS) & (joined < HOLDS))
         if self._windows < 2 or not len(hidden):
             return []
@@ -77,6 +91,6 @@ class Clearest:
         others = f" (and {len(hidden) - 1} other labels in theirs)" if len(hidden) > 1 else ""
         return [
             f"{labels[first]!r} has {self._scores[first]:.1%} in the window {start:.2f}-{end:.2f} s{others}, "
-            f"but {joined[first]:.1%} as mean over {self._windows} windows: export the bundle again with "
-            "--aggregate max for the clearest window to count"
+            f"but {joined[first]:.1%} as {how} over {self._windows} windows: explain with aggregate max, or "
+            "export the bundle again with --aggregate max, for the clearest window to count"
         ]

@@ -1,4 +1,4 @@
-"""One window of a sound after front end and classifier, and the clock that counts what each stage takes."""
+"""How a sound is cut into windows, one window after the classifier, and the clock that counts stages."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import get_args
 
+from ...errors import MethodError
 from ..arrays import FloatArray
+from ..bundle.manifest import Aggregation, LevelOver
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """One window of a sound, and what front end and classifier say of it.
 
-    waveform: [N] mono at the model's rate, as the model hears it: divided by `level`, padded to the
+    waveform: [N] mono at the model's rate, as the classifier gets it: divided by `level`, padded to the
         shortest sound it takes
     channels: [channels, N] the same stretch at the model's rate, the input's own level
     offset: first sample of the window in the sound, at the model's rate
@@ -40,11 +43,41 @@ class WindowPlan:
     length: of a window; a shorter sound is one window of its own length
     hop: from one window to the next; the last one ends with the sound
     shortest: what the model takes at the least: a shorter window is padded with zeros behind
+    divisor: what every window is divided by; None: each by its own level
     """
 
     length: int
     hop: int
     shortest: int = 0
+    divisor: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Windowing:
+    """How windows of a long sound are laid, levelled and joined; None: as the bundle says.
+
+    hop_s: seconds from one window to the next, at most a window's length; rounded to the nearest sample
+    aggregate: how scores of windows become those of the sound: "mean", "max" or "lme" (log-mean-exp)
+    level: over what the gain of the model's own pipeline is measured: each "window", the whole "recording",
+        or "none": no gain. It changes nothing where that pipeline has none.
+    """
+
+    hop_s: float | None = None
+    aggregate: Aggregation | None = None
+    level: LevelOver | None = None
+
+    def __post_init__(self) -> None:
+        hop = self.hop_s
+        if hop is not None and (
+            isinstance(hop, bool) or not isinstance(hop, (int, float)) or not 0.0 < hop < float("inf")
+        ):
+            raise MethodError(f"hop_s is {hop!r}: give seconds above 0")
+        for name, value, choices in (
+            ("aggregate", self.aggregate, get_args(Aggregation)),
+            ("level", self.level, get_args(LevelOver)),
+        ):
+            if value is not None and value not in choices:
+                raise MethodError(f"{name} is {value!r}: choose {', '.join(choices[:-1])} or {choices[-1]}")
 
 
 class Clock:

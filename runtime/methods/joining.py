@@ -25,9 +25,10 @@ class StoredFrames:
         return taken
 
     def finish(self) -> FloatArray:
-        """The frames that no window reached, which take the value of the last one that was.
+        """The frames that no window reached: the first takes the value of the last one that was reached.
 
-        The last window ends with the sound, between two frames: one frame may be its shadow.
+        The last window ends with the sound, between two frames: one frame may be its shadow. More are left
+        only where an explanation was stopped; they stay zero.
         """
-        self.values[self.filled :] = self.values[self.filled - 1]
+        self.values[self.filled : self.filled + 1] = self.values[self.filled - 1]
         return self.values[self.filled :]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..arrays import FloatArray
     from ..audio.sound import OpenSound
-    from ..bundle.manifest import Manifest, StageSpec
+    from ..bundle.manifest import Aggregation, Manifest, StageSpec
     from ..bundle.open import Bundle
     from ..inference.chain import ForwardPass, RunStage
     from ..inference.session import Tensors
@@ -79,6 +79,8 @@ class Context(Graphs):
         classifier says of a changed sound ("int8": the quantised one, MethodError where there is none);
         its time is not counted, a stage around it does that
     options: what the user set for this method, an instance of `Method.options`
+    aggregate: how scores of windows become those of the sound, as the bundle or the user says
+    stopped(): whether the time is over or the user cancels; asked between rounds of many questions
     """
 
     clock: Clock
@@ -88,6 +90,8 @@ class Context(Graphs):
     rescore: bool
     seed: int
     options: Any = field(default_factory=MethodOptions)
+    aggregate: Aggregation = "mean"
+    stopped: Callable[[], bool] = lambda: False
 
 
 class Explanation(Protocol):

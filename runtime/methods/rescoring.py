@@ -38,7 +38,7 @@ class MaskedScores:
         manifest = context.bundle.manifest
         self._chain = Chain(context.run, manifest.analysis, manifest.rescore)
         self._domains = ["spectrogram", "audio"] if manifest.rescore == "spectrogram" else ["audio"]
-        how = manifest.window.aggregate
+        how = context.aggregate
         self._totals = {domain: (Aggregate(how), Aggregate(how)) for domain in self._domains}
 
     def add(self, window: Window, spectrum: ComplexArray, kept: FloatArray, removed: FloatArray) -> None:

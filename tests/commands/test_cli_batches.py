@@ -26,8 +26,8 @@ from earmark.errors import OutOfMemoryError, UnexpectedError
 from earmark.evaluation.data.folder import list_sounds
 from earmark.printable import printable
 from earmark.runtime.audio.sound import OpenSound
-from earmark.runtime.batch import Failure
 from earmark.runtime.explainer import SHIPPED
+from earmark.runtime.explaining.batch import Failure
 from earmark.runtime.results import Result
 
 RATE = 16000
@@ -150,16 +150,16 @@ def test_a_defect_and_a_lack_of_memory_are_answers_too(explainer, monkeypatch):
 
 
 def test_windows_that_fail_together_are_heard_alone(explainer, monkeypatch):
-    from earmark.runtime.inference.pipeline import Hearing
+    from earmark.runtime.inference.pipeline import ModelPipeline
 
-    hear = Hearing._hear
+    classified = ModelPipeline.classified
 
-    def failing(self, windows, clock):
+    def failing(self, windows, clock, divisor):
         if len(windows) > 1:
             raise RuntimeError("too much at once")
-        return hear(self, windows, clock)
+        return classified(self, windows, clock, divisor)
 
-    monkeypatch.setattr(Hearing, "_hear", failing)
+    monkeypatch.setattr(ModelPipeline, "classified", failing)
     assert all(isinstance(one, Result) for one in explainer.explain_many([(WAVE, RATE)] * 3, methods=[]))
 
 
@@ -201,13 +201,13 @@ def test_a_failure_keeps_no_sound_alive_and_ends_no_generator(explainer, monkeyp
         yield stored
         yield WAVE, RATE
 
-    def failing(self, opened, *_, **__):
+    def failing(_, opened, *_rest):
         content = np.zeros(10)
         held.append(weakref.ref(content))
         held.append(weakref.ref(opened))
         raise ZeroDivisionError("here")
 
-    monkeypatch.setattr("earmark.runtime.explainer.Explainer._explain", failing)
+    monkeypatch.setattr("earmark.runtime.explainer.explain", failing)
     answers = list(explainer.explain_many(sounds(), methods=[]))
     assert [type(one.error).__name__ for one in answers] == [
         "UnexpectedError",
@@ -363,7 +363,7 @@ def test_a_defect_shows_its_traceback_only_when_asked(run, clip, monkeypatch):
     def failing(*_, **__):
         raise ZeroDivisionError("here")
 
-    monkeypatch.setattr("earmark.runtime.explainer.Explainer._explain", failing)
+    monkeypatch.setattr("earmark.runtime.explainer.explain", failing)
     result = run(clip, "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["results"][0]["error"]["type"] == "UnexpectedError"

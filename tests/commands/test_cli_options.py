@@ -141,7 +141,7 @@ def test_a_missing_package_is_said_before_the_model_is_asked(run, without_sklear
 
     with pytest.raises(earmark.MissingDependencyError, match="scikit-learn"):
         earmark.segments(asked, np.zeros(16000, np.float32) + 0.1, 16000, **given)
-    monkeypatch.setattr("earmark.runtime.inference.pipeline.Hearing._hear", asked)
+    monkeypatch.setattr("earmark.runtime.inference.pipeline.ModelPipeline.classified", asked)
     monkeypatch.setattr("earmark.runtime.explainer.open_any", asked)
     explainer = load(SHIPPED, device="cpu")
     with pytest.raises(earmark.MissingDependencyError, match="scikit-learn"):

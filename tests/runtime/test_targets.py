@@ -49,6 +49,26 @@ def test_what_cannot_be_asked_for_is_refused(shipped, tiny_bundle):
     for asked in ({"targets": "kick"}, {"target": "kick", "targets": ["snare"]}):
         with pytest.raises(TypeError, match="targets="):
             shipped.explain(tone(), RATE, **asked)
-    # This bundle's decoder speaks for the predicted class alone.
-    with earmark.load(tiny_bundle, "cpu") as explainer, pytest.raises(earmark.TargetError):
-        explainer.explain(tone(), RATE, targets=explainer.labels)
+
+
+def test_a_method_that_cannot_answer_is_left_out_unless_it_was_named(shipped):
+    labels = shipped.labels[:2]
+    results = shipped.explain(tone(), RATE, targets=labels)
+    predicted = results[0].predictions[0][0]
+    for result in results:
+        left_out = [
+            line for line in result.warnings if line.startswith("mask is left out: the mask can explain")
+        ]
+        assert (result.mask is None) == (result.target != predicted) == (len(left_out) == 1)
+        assert result.prototypes is not None
+    assert any(result.mask is None for result in results)
+    with pytest.raises(earmark.TargetError, match="the mask can explain"):
+        shipped.explain(tone(), RATE, targets=shipped.labels, methods=["mask", "prototypes"])
+
+
+def test_many_sounds_for_several_labels(shipped):
+    labels = shipped.labels[:2]
+    answers = list(shipped.explain_many([tone(), "no such.wav", tone(0.7)], RATE, targets=labels))
+    assert [one.ok for one in answers] == [True, True, False, True, True]
+    assert [one.target for one in answers if one.ok] == labels * 2
+    assert answers[:2] == shipped.explain(tone(), RATE, targets=labels)

@@ -38,7 +38,8 @@ class ComponentsExplanation:
         # Pooled activations by class: of all windows alike, or of the one that speaks most for the class.
         self._pooled = np.zeros((classes, self._count), np.float64)
         self._loudest = np.full(classes, -np.inf)
-        how = self._manifest.window.aggregate
+        self._windows = 0
+        how = context.aggregate
         self._interpreted, self._scores = Aggregate(how), Aggregate(how)
 
     def add(self, window: Window) -> None:
@@ -47,8 +48,10 @@ class ComponentsExplanation:
         with self._context.clock.stage("components"):
             self._interpreted.add([scores_of(said["logits"], self._manifest.task)])
             self._scores.add([scores_of(window.logits, self._manifest.task)])
-            if self._manifest.window.aggregate == "mean":
-                self._pooled += said["pooled"] / self._sound.windows
+            self._windows += 1
+            if self._context.aggregate == "mean":
+                # The running mean: a partial answer has fewer windows than the sound.
+                self._pooled += (said["pooled"] - self._pooled) / self._windows
             else:
                 ahead = window.logits > self._loudest
                 self._pooled[ahead], self._loudest[ahead] = said["pooled"], window.logits[ahead]

@@ -10,7 +10,9 @@ The windows' shares add up to the sound's score:
 
 - scores joined by mean: p_w / W;
 - scores joined by maximum: the Shapley values of the game max(p), in closed form: with the windows in
-  rising order, each step p_(k) - p_(k-1) is shared equally by the windows that reach it.
+  rising order, each step p_(k) - p_(k-1) is shared equally by the windows that reach it;
+- scores joined by log-mean-exp with sharpness a: the Aumann-Shapley values, p_w times the mean over t in
+  0..1 of exp(a t p_w) / sum_v exp(a t p_v).
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...arrays import FloatArray
+from ...bundle.manifest import Aggregation
+from ...inference.scores import SHARPNESS
 from ...inference.window import Window
 from ..protocol import Context, Sound
 from .callable import result_of, surrogate_of, warnings_of
@@ -86,14 +90,15 @@ class SegmentsExplanation:
         noticeable = shares >= NOTICEABLE * float(shares.max())
         chosen = sorted((one for one in self._held if noticeable[-one.number]), key=lambda one: -one.number)
         shared = self._settings_of_each(len(chosen))
-        found = {
-            -one.number: self._search(one, shared, index, len(chosen)) for index, one in enumerate(chosen)
-        }
+        found: dict[int, SearchResult] = {}
+        for index, one in enumerate(chosen):
+            if index and self._context.stopped():
+                break
+            found[-one.number] = self._search(one, shared, index, len(chosen))
         return self._joined(found, shares, int(noticeable.sum()))
 
     def _shares(self) -> Values:
-        aggregate = self._context.bundle.manifest.window.aggregate
-        return shares_of(np.array(self._scores), aggregate)
+        return shares_of(np.array(self._scores), self._context.aggregate)
 
     def _most(self, samples: int) -> int:
         """How many windows of `samples` samples can be looked into."""
@@ -129,7 +134,8 @@ class SegmentsExplanation:
 
         waveform = np.ascontiguousarray(window.waveform[: window.real])
         rate = self._context.bundle.manifest.sample_rate
-        return search(waveform, rate, log_odds, settings, seed_of(self._context.seed, -window.number), one)
+        seed = seed_of(self._context.seed, -window.number)
+        return search(waveform, rate, log_odds, settings, seed, one, self._context.stopped)
 
     def _log_odds_of(self, logits: FloatArray) -> Values:
         """The target's log-odds [B] from logits [B, K], without passing through rounded probabilities."""
@@ -146,14 +152,14 @@ class SegmentsExplanation:
     def _joined(self, found: dict[int, SearchResult], shares: Values, noticeable: int) -> SegmentsResult:
         """Rows over the entire sound: short ones where windows were looked into, else one a window."""
         settings, manifest = self._settings, self._context.bundle.manifest
-        scores, rate = np.array(self._scores), manifest.sample_rate
+        rate = manifest.sample_rate
         spans = np.stack([self._offsets, self._ends], axis=1)
         looked = list(found.values())
         bands = looked[0].grid.bands_hz
         rows = Rows(rows_of(spans, sorted(found), settings, rate), len(bands) - 1)
         for number, (span, share) in enumerate(zip(spans, shares.tolist(), strict=True)):
             rows.add(span, share, found.get(number), settings.segment_seconds * rate)
-        total = float(scores.mean() if manifest.window.aggregate == "mean" else scores.max())
+        total = float(shares.sum())
         columns = rows.columns(bands, total, rate)
         return SegmentsResult(
             **dict(zip(COLUMNS, columns, strict=True)),
@@ -205,10 +211,15 @@ def seed_of(seed: int, window: int) -> int:
     return seed if window == 0 else int(np.random.SeedSequence([seed, window]).generate_state(1)[0])
 
 
-def shares_of(scores: Values, aggregate: str) -> Values:
-    """What each window [W] contributes to the joined score; the shares add up to it."""
+def shares_of(scores: Values, aggregate: Aggregation) -> Values:
+    """What each window [W] contributes to the joined score; the shares sum to it."""
     if aggregate == "mean":
         return np.asarray(scores / len(scores))
+    if aggregate == "lme":
+        # Gauss-Legendre with 16 nodes: exact to float64 for a smooth path as short as this.
+        nodes, weights = np.polynomial.legendre.leggauss(16)
+        path = np.exp(SHARPNESS * 0.5 * (nodes[:, None] + 1.0) * scores)
+        return np.asarray(scores * (0.5 * weights @ (path / path.sum(axis=1, keepdims=True))))
     order = np.argsort(scores, kind="stable")
     steps = np.diff(scores[order], prepend=0.0) / np.arange(len(scores), 0, -1)
     shares = np.empty_like(scores)

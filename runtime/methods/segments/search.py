@@ -86,8 +86,12 @@ def search(
     settings: SegmentSettings,
     seed: int,
     progress: Progress | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> SearchResult:
-    """Explain one clip [N] that a model hears as a whole. Raises AudioError where it is too short."""
+    """Explain one clip [N] that a model takes as a whole. Raises AudioError where it is too short.
+
+    stopped(): True ends the questions after the first round; the fit is of what was asked so far
+    """
     start = time.perf_counter()
     asked = CountedModel(log_odds, settings.budget, progress)
     grid = SegmentGrid.of(waveform.size, sample_rate, settings)
@@ -99,7 +103,7 @@ def search(
     perturbation = Perturbation(waveform, grid, settings, random)
     one = _MaskSearch(asked, grid, perturbation, settings, random)
     full = float(asked(waveform[None])[0])
-    fit = one.shapley(full) if settings.surrogate == "kernel_shap" else one.rounds(seed)
+    fit = one.shapley(full) if settings.surrogate == "kernel_shap" else one.rounds(seed, stopped)
     return SearchResult(
         fit=fit,
         grid=replace(grid, edges=grid.edges[one.borders]),
@@ -172,14 +176,14 @@ class _MaskSearch:
     def _count(self) -> int:
         return (len(self.borders) - 1) * self._grid.shape[1]
 
-    def rounds(self, seed: int) -> Fit:
-        """Ask round by round, up to the budget."""
+    def rounds(self, seed: int, stopped: Callable[[], bool]) -> Fit:
+        """Ask round by round, up to the budget or until stopped."""
         settings, asked = self._settings, self._asked
         # Only a surrogate that knows what it does not know can choose, split and stop.
         guided = settings.surrogate in {"smooth", "ridge"}
         self._ask(self._drawn(min(_FIRST, settings.calls - asked.calls) // 2))
         lengths: Sequence[float] = ROUGH_LENGTHS
-        while (left := settings.calls - asked.calls) >= 2:
+        while (left := settings.calls - asked.calls) >= 2 and not stopped():
             # On the way a rough prior serves, chosen once; the answer is fitted with all of them.
             fit = self._fit(seed, lengths) if guided else None
             if fit is not None:

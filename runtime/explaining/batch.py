@@ -5,20 +5,19 @@ from __future__ import annotations
 import inspect
 import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AudioError, EarmarkError, as_earmark_error
-from .audio.sound import OpenSound, open_sound
-from .inference.window import Clock
+from ...errors import AudioError, EarmarkError, as_earmark_error
+from ..audio.sound import OpenSound, open_sound
+from ..inference.window import Clock
 
 if TYPE_CHECKING:
-    from .inference.pipeline import Hearing
-    from .inference.window import Window
-    from .results import Result
+    from ..inference.window import Window
+    from ..results import Result
 
 # An iterator that does nothing but raise is given up after so many errors in a row.
 _MOST_ERRORS = 1000
@@ -74,10 +73,10 @@ def explained(
     sounds: Iterator[Any],
     batch_size: int,
     open_one: Callable[[Any], OpenSound],
-    hearing: Hearing,
-    explain: Callable[[OpenSound, Clock, Window | None], Result],
+    together: Callable[[Sequence[object], Sequence[Clock]], list[Window | None]],
+    explain: Callable[[OpenSound, Clock, Window | None], list[Result]],
 ) -> Iterator[Result | Failure]:
-    """An answer for each sound, in order; `batch_size` of them are opened at a time."""
+    """The answers for each sound, in order; `batch_size` of them are opened at a time."""
     drawn = _drawn(sounds)
     items: list[OpenSound | Failure] = []
     ready: list[Window | None] = []
@@ -85,9 +84,9 @@ def explained(
         while batch := list(islice(drawn, batch_size)):
             clocks = [Clock() for _ in batch]
             items[:] = [_opened(batch.pop(0), clock, open_one) for clock in clocks]
-            ready[:] = hearing.together(items, clocks)
+            ready[:] = together(items, clocks)
             for clock in clocks:
-                yield _answer(items.pop(0), clock, ready.pop(0), explain)
+                yield from _answers(items.pop(0), clock, ready.pop(0), explain)
     finally:
         # The frames of a Failure's traceback refer to this one: no sound stays in it.
         items.clear()
@@ -108,22 +107,22 @@ def _opened(sound: Any, clock: Clock, open_one: Callable[[Any], OpenSound]) -> O
         del sound
 
 
-def _answer(
+def _answers(
     item: OpenSound | Failure,
     clock: Clock,
-    heard: Window | None,
-    explain: Callable[[OpenSound, Clock, Window | None], Result],
-) -> Result | Failure:
-    """The sound, explained, or why it cannot be."""
+    window: Window | None,
+    explain: Callable[[OpenSound, Clock, Window | None], list[Result]],
+) -> Sequence[Result | Failure]:
+    """The sound, explained for each target, or why it cannot be."""
     if isinstance(item, Failure):
-        return item
+        return [item]
     try:
-        return explain(item, clock, heard)
+        return explain(item, clock, window)
     except Exception as error:
-        return _failure(item.name, error)
+        return [_failure(item.name, error)]
     finally:
         # As above.
-        del item, heard
+        del item, window
 
 
 def _failure(name: str, raised: Exception) -> Failure:
@@ -170,7 +169,7 @@ def _drawn(sounds: Iterator[Any]) -> Iterator[Any]:
         del sound
 
 
-_RUNNING = (_opened.__code__, _answer.__code__, _drawn.__code__)
+_RUNNING = (_opened.__code__, _answers.__code__, _drawn.__code__)
 
 
 def name_of(sound: object) -> str:

@@ -1,0 +1,197 @@
+"""One sound: classified once, then explained by every method for every target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...errors import TargetError
+from ..audio.sound import OpenSound
+from ..engine import Engine
+from ..inference.deadline import Deadline
+from ..inference.window import Clock, Window
+from ..methods.loading import method_of
+from ..methods.protocol import Context, Explanation, Method, Sound
+from ..methods.result import MethodResult
+from ..results import Result
+from .classification import KEPT_BYTES, Classification, classify
+from .request import Request
+
+
+def explain(
+    engine: Engine,
+    opened: OpenSound,
+    clock: Clock,
+    request: Request,
+    deadline: Deadline,
+    first: Window | None = None,
+) -> list[Result]:
+    """Explain a sound.
+
+    Args:
+        engine: The open bundle.
+        opened: The sound.
+        clock: Counts the time of each stage.
+        request: What is asked.
+        deadline: When to stop.
+        first: The sound's only window, where it is classified already.
+
+    Returns:
+        One result for each target.
+
+    Raises:
+        EarmarkError: As `Explainer.explain` says.
+
+    """
+    manifest = engine.manifest
+    classified = classify(
+        engine,
+        opened,
+        clock,
+        request.windowing,
+        deadline=deadline,
+        keep_bytes=KEPT_BYTES if request.methods else 0,
+        first=first,
+    )
+    targets = request.targets or (int(classified.scores.argmax()),)
+    explained = [_Explained() for _ in targets]
+    windows = _explain(engine, classified, clock, request, deadline, targets, explained)
+    order = np.argsort(-classified.scores, kind="stable").tolist()
+    warnings = [
+        *engine.sessions.warnings,
+        *opened.warnings,
+        *classified.warnings,
+        *_partial(deadline, classified, windows if request.methods else None),
+    ]
+    return [
+        Result(
+            input=opened.name,
+            predictions=tuple((manifest.labels[k], float(classified.scores[k])) for k in order),
+            target=manifest.labels[target],
+            logits=classified.logits,
+            sample_rate=opened.input_rate,
+            channel_count=opened.input_channels,
+            duration_s=opened.input_samples / opened.input_rate,
+            windows=classified.windows,
+            device=engine.device,
+            bundle=manifest.name,
+            bundle_id=manifest.bundle_id,
+            seed=request.seed,
+            partial=bool(deadline.reason),
+            timings=dict(clock.milliseconds),
+            warnings=(
+                *warnings,
+                *one.warnings,
+                *(line for part in one.parts.values() for line in part.warnings),
+            ),
+            parts=one.parts,
+        )
+        for target, one in zip(targets, explained, strict=True)
+    ]
+
+
+@dataclass
+class _Explained:
+    """What the methods give for one target, and which of them cannot."""
+
+    parts: dict[str, MethodResult] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def _explain(
+    engine: Engine,
+    classified: Classification,
+    clock: Clock,
+    request: Request,
+    deadline: Deadline,
+    targets: Sequence[int],
+    explained: Sequence[_Explained],
+) -> int:
+    """Ask every method for every target, and fill `explained`; how many windows the methods saw."""
+    running: list[tuple[_Explained, Method, Explanation]] = []
+    if not deadline.reason:
+        running = _begin(engine, classified, clock, request, deadline, targets, explained)
+    seen = 0
+    for window in classified.again(engine, clock) if running else ():
+        if deadline.reached():
+            break
+        for _, method, explanation in running:
+            with _counted(clock, method):
+                explanation.add(window)
+        seen += 1
+    for one, method, explanation in running if seen else ():
+        with _counted(clock, method):
+            one.parts[method.name] = explanation.finish()
+    return seen
+
+
+def _begin(
+    engine: Engine,
+    classified: Classification,
+    clock: Clock,
+    request: Request,
+    deadline: Deadline,
+    targets: Sequence[int],
+    explained: Sequence[_Explained],
+) -> list[tuple[_Explained, Method, Explanation]]:
+    """Begin every explanation. A method that nobody named is left out where it cannot answer for a target."""
+    opened = classified.opened
+    sound = Sound(
+        samples=opened.samples,
+        windows=classified.count,
+        plan=classified.plan,
+        input_rate=opened.input_rate,
+        input_samples=opened.input_samples,
+        input_channels=opened.input_channels,
+        predicted=int(classified.scores.argmax()),
+    )
+    running: list[tuple[_Explained, Method, Explanation]] = []
+    for name, options in request.methods.items():
+        context = Context(
+            bundle=engine.bundle,
+            run=engine.pipeline.runner(clock),
+            run_graph=engine.sessions.run_graph,
+            cache=engine.cache,
+            clock=clock,
+            opened=opened,
+            windows=lambda: classified.again(engine, clock),
+            logits_of=engine.pipeline.logits_of,
+            rescore=request.rescore,
+            seed=request.seed,
+            options=options,
+            aggregate=engine.pipeline.aggregate(request.windowing),
+            stopped=deadline.reached,
+        )
+        method = method_of(name)
+        for one, target in zip(explained, targets, strict=True):
+            try:
+                running.append((one, method, method.begin(context, sound, target)))
+            except TargetError as error:
+                if request.named:
+                    raise
+                one.warnings.append(f"{name} is left out: {error}")
+    return running
+
+
+def _counted(clock: Clock, method: Method) -> AbstractContextManager[None]:
+    """Counting the time spent inside, for methods that do not do so themselves."""
+    return nullcontext() if method.own_clock else clock.stage(method.name)
+
+
+def _partial(deadline: Deadline, classified: Classification, explained: int | None) -> list[str]:
+    """A warning where the answer is partial; explained: windows the methods saw, None without methods."""
+    if not deadline.reason:
+        return []
+    of = f"of {classified.count} windows"
+    if not classified.complete:
+        done = f"{len(classified.windows)} {of} were classified"
+        rest = "" if explained is None else "; none was explained"
+        return [f"partial: {deadline.reason} when {done}{rest}"]
+    if not explained:
+        return [f"partial: {deadline.reason} before anything was explained"]
+    if explained < classified.count:
+        return [f"partial: {deadline.reason} when {explained} {of} were explained"]
+    return [f"partial: {deadline.reason} before the methods had asked all they wanted"]
