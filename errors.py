@@ -104,7 +104,7 @@ class UnexpectedError(EarmarkError, RuntimeError):
 
 
 class RunError(EarmarkError, RuntimeError):
-    """A training run cannot be started or resumed as asked."""
+    """A run, of training or over many recordings, cannot be started or resumed as asked."""
 
 
 def as_earmark_error(error: Exception) -> EarmarkError:

@@ -1,0 +1,1 @@
+"""Long runs over many recordings: ledger and resuming, worker processes, quarantine, progress."""
