@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -78,13 +79,13 @@ def main() -> None:
     for name, taken_ms in bare.items():
         print(f"  {name:<15}  {taken_ms:8.1f} ms a sound")
     print(f"  fp32 / int8: {bare['classifier'] / bare['classifier_int8']:.2f}")
-    print(json.dumps(manifest.parity["int8"], indent=2))
+    print(json.dumps(msgspec.to_builtins(manifest.parity.int8), indent=2))
     if options.json:
         document = {
             "threads": thread_count(),
             "median_ms": medians,
             "alone_ms": bare,
-            "parity": manifest.parity["int8"],
+            "parity": msgspec.to_builtins(manifest.parity.int8),
         }
         options.json.write_text(json.dumps(document, indent=2))
 

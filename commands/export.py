@@ -185,14 +185,13 @@ def export(
     single = manifest.task == "single_label"
     percent = "softmax: one label holds" if single else "sigmoid: several labels may hold"
     say(f"  scores   {percent}; those of a long sound's windows are joined by {manifest.window.aggregate}")
-    records: dict[str, dict[str, Any]] = manifest.parity["fp32"]
-    for output, record in records.items():
-        say(f"  {output:<8} differs by at most {record['max_abs']:.1e} (limit {record['limit']:.0e})")
-    if "int8" in manifest.parity:
-        agreed = manifest.parity["int8"]
+    for output, one in manifest.parity.fp32.items():
+        say(f"  {output:<8} differs by at most {one.max_abs:.1e} (limit {one.limit:.0e})")
+    quantised = manifest.parity.int8
+    if quantised is not None:
         say(
-            f"  int8     labels agree in {100 * agreed['labels']['agreement']:.1f} %, ranks by "
-            f"{agreed['ranks']['spearman']:.4f}"
+            f"  int8     labels agree in {100 * quantised.labels.agreement:.1f} %, ranks by "
+            f"{quantised.ranks.spearman:.4f}"
         )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,7 @@ from .console import say, say_json
 from .options import bundle_argument, json_option
 
 if TYPE_CHECKING:
-    from ..runtime.bundle.manifest import Manifest
+    from ..runtime.bundle.manifest import Manifest, Parity
 
 
 @click.command()
@@ -64,10 +64,7 @@ def _lines(
         yield stage.name, f"{size / 1e6:.2f} MB, opset {stage.opset}: {inputs} -> {outputs}"
     yield "explainers", ", ".join([*manifest.explainers, *on_request])
     yield from of_methods
-    for precision, figures in manifest.parity.items():
-        for output, measured in figures.items():
-            if isinstance(measured, dict):
-                yield f"parity {precision}", f"{output}{_agreement(measured, precision)}"
+    yield from _parity_lines(manifest.parity)
     for name, value in manifest.evaluation.items():
         yield "evaluation", f"{name}: {value}"
     if manifest.source:
@@ -79,11 +76,15 @@ def _lines(
     yield "files", f"{len(manifest.files)}, {total / 1e6:.1f} MB"
 
 
-def _agreement(measured: Mapping[str, Any], precision: str) -> str:
-    """What was measured of one output, in words."""
-    most, limit = measured.get("max_abs"), measured.get("limit")
-    if isinstance(most, (int, float)) and isinstance(limit, (int, float)):
-        other = "the source" if precision == "fp32" else "fp32"
-        return f" within {most:.1e} of {other} (limit {limit:.0e})"
-    numbers = {name: value for name, value in measured.items() if isinstance(value, (int, float))}
-    return ": " + ", ".join(f"{name} {value:.3g}" for name, value in numbers.items())
+def _parity_lines(parity: Parity) -> Iterator[tuple[str, str]]:
+    """What was measured at export, in words."""
+    import msgspec
+
+    for output, one in parity.fp32.items():
+        yield "parity fp32", f"{output} within {one.max_abs:.1e} of the source (limit {one.limit:.0e})"
+    if parity.int8 is not None:
+        logits = parity.int8.logits
+        yield "parity int8", f"logits within {logits.max_abs:.1e} of fp32 (limit {logits.limit:.0e})"
+        for name, shares in (("labels", parity.int8.labels), ("ranks", parity.int8.ranks)):
+            numbers = msgspec.structs.asdict(shares)
+            yield "parity int8", f"{name}: " + ", ".join(f"{key} {one:.3g}" for key, one in numbers.items())

@@ -73,7 +73,7 @@ def export_bundle(
     Examples:
         >>> from earmark.export import export_bundle
         >>> manifest = export_bundle("my_model:adapter", "bundle", sounds="clips")  # doctest: +SKIP
-        >>> manifest.parity["fp32"]["logits"]["max_abs"] < 1e-4  # doctest: +SKIP
+        >>> manifest.parity.fp32["logits"].max_abs < 1e-4  # doctest: +SKIP
         True
 
     """

@@ -162,9 +162,8 @@ def _difference(made: FloatArray, expected: FloatArray) -> float:
 
 def _limit(bundle: Bundle, precision: str, output: str, expected: FloatArray) -> float:
     """What the manifest says that an output may differ by. Raises BundleError for what is no rounding."""
-    measured = bundle.manifest.parity.get(precision, {}).get(output)
-    limit = measured.get("limit") if isinstance(measured, dict) else None
-    if not isinstance(limit, (int, float)):
+    limit = bundle.manifest.parity.limit(precision, output)
+    if limit is None:
         return _LIMIT
     most = _LARGEST[precision] * max(1.0, float(np.abs(expected).max(initial=0.0)))
     if not 0.0 <= limit <= most:
@@ -172,7 +171,7 @@ def _limit(bundle: Bundle, precision: str, output: str, expected: FloatArray) ->
             f"{bundle.path / MANIFEST}: lets {output} differ by {limit:g}, more than rounding does "
             f"({most:g}); export the bundle again"
         )
-    return float(limit)
+    return limit
 
 
 def _check_frames(bundle: Bundle, taps: Mapping[str, FloatArray], samples: int) -> None:

@@ -44,23 +44,22 @@ def card(manifest: Manifest, description: str) -> str:
         "| output | largest difference | limit | lengths | batches |",
         "|---|---|---|---|---|",
     ]
-    for name, record in manifest.parity.get("fp32", {}).items():
-        lengths = ", ".join(str(length) for length in record["lengths"])
-        batches = ", ".join(str(batch) for batch in record["batches"])
-        lines.append(f"| {name} | {record['max_abs']:.1e} | {record['limit']:.0e} | {lengths} | {batches} |")
-    if "int8" in manifest.parity:
-        int8 = manifest.parity["int8"]
-        logits, ranks = int8["logits"], int8["ranks"]
+    for name, one in manifest.parity.fp32.items():
+        lengths = ", ".join(str(length) for length in one.lengths)
+        batches = ", ".join(str(batch) for batch in one.batches)
+        lines.append(f"| {name} | {one.max_abs:.1e} | {one.limit:.0e} | {lengths} | {batches} |")
+    int8 = manifest.parity.int8
+    if int8 is not None:
         lines += [
             "",
             "## The int8 classifier",
             "",
-            f"Calibrated with {int8['calibration_clips']} clips. Against fp32, over {int8['clips']} other",
-            f"clips and {int8['perturbed']} perturbed versions of them:",
+            f"Calibrated with {int8.calibration_clips} clips. Against fp32, over {int8.clips} other",
+            f"clips and {int8.perturbed} perturbed versions of them:",
             "",
-            f"- labels equal in {100 * int8['labels']['agreement']:.1f} %",
-            f"- ranks of log-odds correlate by {ranks['spearman']:.4f}, least {ranks['least']:.3f}",
-            f"- logits differ by {logits['mean_abs']:.1e} on average, {logits['max_abs']:.1e} at most",
+            f"- labels equal in {100 * int8.labels.agreement:.1f} %",
+            f"- ranks of log-odds correlate by {int8.ranks.spearman:.4f}, least {int8.ranks.least:.3f}",
+            f"- logits differ by {int8.logits.mean_abs:.1e} on average, {int8.logits.max_abs:.1e} at most",
         ]
     labels = ", ".join(manifest.labels)
     lines += ["", "## Labels", "", labels, ""]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ...errors import ParityError, SourceError
+from ...printable import first_line
 from ...runtime.audio.lengths import samples_of
-from ...runtime.bundle.manifest import StageSpec
+from ...runtime.bundle.manifest import Agreement, StageSpec
 from ...runtime.inference.chain import Chain
 from ...runtime.inference.scores import scores_of
 from ...runtime.methods.loading import all_methods
@@ -24,7 +24,7 @@ LIMIT = 1e-4
 
 
 @dataclass
-class Agreement:
+class Comparison:
     """The largest absolute difference of one output, and where it was looked at.
 
     size: of what is relative to its own size, activations and what follows from them: its largest value
@@ -36,7 +36,7 @@ class Agreement:
     batches: set[int] = field(default_factory=set)
 
     def see(self, ours: FloatArray, reference: FloatArray, length: int, *, relative: bool = False) -> None:
-        """Account for one comparison; a difference in shape or a NaN counts as infinite."""
+        """Take one comparison in; a difference in shape or a NaN counts as infinite."""
         same = ours.shape == reference.shape
         difference = float(np.max(np.abs(ours - reference), initial=0.0)) if same else np.inf
         self.max_abs = max(self.max_abs, difference if np.isfinite(difference) else np.inf)
@@ -50,14 +50,14 @@ class Agreement:
         """What the difference may be at the most."""
         return LIMIT * self.size
 
-    def record(self) -> dict[str, Any]:
+    def agreement(self) -> Agreement:
         """For the manifest."""
-        return {
-            "max_abs": self.max_abs,
-            "limit": self.limit,
-            "lengths": sorted(self.lengths),
-            "batches": sorted(self.batches),
-        }
+        return Agreement(
+            max_abs=self.max_abs,
+            limit=self.limit,
+            lengths=sorted(self.lengths),
+            batches=sorted(self.batches),
+        )
 
 
 class ExportedChain:
@@ -94,7 +94,7 @@ def _reference_of(source: Exportable, sound: FloatArray, window: int) -> dict[st
             return None
         raise SourceError(
             f"{source.name}: the source itself fails on {sound.shape[1] / source.sample_rate:.2f} s of sound "
-            f"({_line(error)}); raise its minimum_seconds"
+            f"({first_line(error, 160)}); raise its minimum_seconds"
         ) from error
 
 
@@ -106,13 +106,8 @@ def _chain_of(chain: ExportedChain, sound: FloatArray) -> dict[str, FloatArray]:
         # onnxruntime's errors have no common base.
         raise ParityError(
             f"{chain.source.name}: the exported graphs fail on {sound.shape[0]} x {sound.shape[1]} samples, "
-            f"which the source takes ({_line(error)}); nothing was written"
+            f"which the source takes ({first_line(error, 160)}); nothing was written"
         ) from error
-
-
-def _line(error: Exception) -> str:
-    """The first line of an error, kept short."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def measure(
@@ -121,8 +116,8 @@ def measure(
     seed: int = 0,
     clips: Sequence[FloatArray] = (),
     progress: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
-    """parity["fp32"] for the manifest: each output's largest difference over lengths and batches.
+) -> dict[str, Agreement]:
+    """`Parity.fp32` for the manifest: each output's largest difference over lengths and batches.
 
     clips: real sounds [N] at the source's rate, level applied; measured besides the synthesised ones.
     Batches of 1 at every length, of 3 at the shorter ones (a reference may need 100 times the
@@ -139,7 +134,7 @@ def measure(
     if all(len(sound) == 1 for sound in sounds):
         sounds.append(synthesise(2, window, source.sample_rate, seed))
     sounds += [clip[None, :window] for clip in clips]
-    seen: dict[str, Agreement] = {}
+    compared: dict[str, Comparison] = {}
     relative = {output.name for method in all_methods() for output in method.outputs if output.relative}
     for sound in sounds:
         if progress is not None:
@@ -149,13 +144,15 @@ def measure(
             continue
         ours = _chain_of(chain, sound)
         for name, expected in theirs.items():
-            agreement = seen.setdefault(name, Agreement())
-            agreement.see(ours[name], expected, sound.shape[1], relative=name in relative)
-    for name, agreement in seen.items():
+            compared.setdefault(name, Comparison()).see(
+                ours[name], expected, sound.shape[1], relative=name in relative
+            )
+    agreements = {name: one.agreement() for name, one in compared.items()}
+    for name, agreement in agreements.items():
         if not agreement.max_abs <= agreement.limit:
             raise ParityError(
                 f"{source.name}: the exported {name} differ from the source by {agreement.max_abs:.2e}, "
                 f"above {agreement.limit:.0e}; nothing was written. Check the "
                 "source's modules for what eval() changes"
             )
-    return {name: agreement.record() for name, agreement in seen.items()}
+    return agreements

@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ import onnx
 
 from ...errors import DataError, ParityError, SourceError
 from ...runtime.audio.lengths import samples_of
-from ...runtime.bundle.manifest import StageSpec
+from ...runtime.bundle.manifest import Int8Parity, LabelsAgreement, LogitsAgreement, RanksAgreement, StageSpec
 from ...runtime.inference.onnx_runtime import import_onnxruntime
 from ..graphs.files import save_graph, stage_spec
 from ..source.exportable import Exportable, FloatArray
@@ -92,14 +91,11 @@ def quantise(
     *,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
-) -> tuple[StageSpec, dict[str, Any]]:
-    """Write `classifier_int8.onnx` beside the stages in `folder`; returns its stage and parity["int8"].
+) -> tuple[StageSpec, Int8Parity]:
+    """Write `classifier_int8.onnx` beside the stages in `folder`; returns its stage and how far it is off.
 
     chain: the stages in `folder`; clips: real ones, like those the model will be used on
-    The record holds, against this bundle's own fp32: "logits" (max_abs, mean_abs, and the limit that
-    `earmark verify` holds golden sounds to), "labels" (share of equal predictions), "ranks" (Spearman
-    correlation of the predicted class's log-odds over perturbed versions of a clip; mean and least of
-    the clips). Raises SourceError (nothing to quantise), ParityError (labels
+    Raises SourceError (nothing to quantise), ParityError (labels
     or ranks agree too little).
     """
     say = progress or (lambda _: None)
@@ -130,9 +126,9 @@ def quantise(
             "logits"
         ]
 
-    record = _agreement(source, clips, both, seed)
-    _check(source, record)
-    return stage, record
+    parity = _agreement(source, clips, both, seed)
+    _check(source, parity)
+    return stage, parity
 
 
 def _quantised(path: Path, fed: Iterator[dict[str, FloatArray]], name: str) -> onnx.ModelProto:
@@ -241,8 +237,8 @@ def _agreement(
     clips: Calibration,
     both: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
     seed: int,
-) -> dict[str, Any]:
-    """parity["int8"]: logits, labels and ranks of both classifiers over clips and perturbed clips."""
+) -> Int8Parity:
+    """Logits, labels and ranks of both classifiers over clips and perturbed clips."""
     from scipy.stats import spearmanr
 
     random = np.random.default_rng(seed)
@@ -265,18 +261,18 @@ def _agreement(
     for golden in golden_sounds(source, seed):
         fp32, int8 = both(golden)
         largest = max(largest, float(np.abs(fp32 - int8).max()))
-    return {
-        "logits": {"max_abs": largest, "mean_abs": total / len(labels), "limit": _HEADROOM * largest},
-        "labels": {"agreement": float(np.mean(labels)), "limit": LABEL_LIMIT},
-        "ranks": {
-            "spearman": float(np.mean(ranks)) if ranks else 1.0,
-            "least": min(ranks, default=1.0),
-            "limit": RANK_LIMIT,
-        },
-        "calibration_clips": len(clips.calibration),
-        "clips": len(labels),
-        "perturbed": _PERTURBED * len(labels),
-    }
+    return Int8Parity(
+        logits=LogitsAgreement(max_abs=largest, mean_abs=total / len(labels), limit=_HEADROOM * largest),
+        labels=LabelsAgreement(agreement=float(np.mean(labels)), limit=LABEL_LIMIT),
+        ranks=RanksAgreement(
+            spearman=float(np.mean(ranks)) if ranks else 1.0,
+            least=min(ranks, default=1.0),
+            limit=RANK_LIMIT,
+        ),
+        calibration_clips=len(clips.calibration),
+        clips=len(labels),
+        perturbed=_PERTURBED * len(labels),
+    )
 
 
 def _perturbed(sound: FloatArray, rate: int, random: np.random.Generator, count: int) -> FloatArray:
@@ -298,10 +294,10 @@ def _log_odds(logits: FloatArray, target: int, task: str) -> npt.NDArray[np.floa
     return np.asarray(wide[:, target])
 
 
-def _check(source: Exportable, record: dict[str, Any]) -> None:
+def _check(source: Exportable, parity: Int8Parity) -> None:
     """Raise ParityError where labels or ranks agree too little to be of use."""
-    labels, ranks = record["labels"]["agreement"], record["ranks"]["spearman"]
-    if not np.isfinite(record["logits"]["max_abs"]) or not labels >= LABEL_LIMIT or not ranks >= RANK_LIMIT:
+    labels, ranks = parity.labels.agreement, parity.ranks.spearman
+    if not np.isfinite(parity.logits.max_abs) or not labels >= LABEL_LIMIT or not ranks >= RANK_LIMIT:
         raise ParityError(
             f"{source.name}: the int8 classifier agrees with fp32 in {100 * labels:.1f} % of labels (at "
             f"least {100 * LABEL_LIMIT:g} %) and by {ranks:.3f} in ranks (at least {RANK_LIMIT:g}); nothing "

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,7 +13,7 @@ from ... import __version__
 from ...errors import BundleError, SourceError
 from ...prototypes_index.atomic import put_in_place, staged
 from ...prototypes_index.durability import naming, sync_folder, sync_tree
-from ...runtime.bundle.manifest import SCHEMA_VERSION, Manifest, StageSpec
+from ...runtime.bundle.manifest import SCHEMA_VERSION, Manifest, Parity, StageSpec
 from ...runtime.bundle.open import MANIFEST
 from ...runtime.methods.loading import all_methods
 from ...runtime.opening import open_bundle
@@ -62,16 +61,16 @@ def write_bundle(
         say("converting")
         stages = source.write_stages(folder)
         chain = ExportedChain(source, folder, stages)
-        parity = {"fp32": measure(chain, seed=seed, clips=clips, progress=say)}
+        fp32, int8 = measure(chain, seed=seed, clips=clips, progress=say), None
         if calibrating is not None:
-            stage, parity["int8"] = quantise(chain, folder, stages, calibrating, seed=seed, progress=say)
+            stage, int8 = quantise(chain, folder, stages, calibrating, seed=seed, progress=say)
             stages.append(stage)
         say("golden answers")
         _write_golden(chain, folder / "golden.npz", seed)
         if source.components is not None:
             with naming(folder / source.components.file):
                 np.savez(folder / source.components.file, **source.dictionary)  # type: ignore[arg-type]
-        manifest = _manifest(source, stages, name or source.name, parity)
+        manifest = _manifest(source, stages, name or source.name, Parity(fp32=fp32, int8=int8))
         manifest = msgspec.structs.replace(
             manifest,
             licence=source.licence if licence is None else licence,
@@ -112,9 +111,7 @@ def _silent(_: str) -> None:
     """No progress wanted."""
 
 
-def _manifest(
-    source: Exportable, stages: list[StageSpec], name: str, parity: Mapping[str, dict[str, Any]]
-) -> Manifest:
+def _manifest(source: Exportable, stages: list[StageSpec], name: str, parity: Parity) -> Manifest:
     """The manifest but for licence, files, and the bundle_id, which is over files too."""
     return Manifest(
         schema_version=SCHEMA_VERSION,
@@ -133,7 +130,7 @@ def _manifest(
         feature_map=source.feature_map,
         components=source.components,
         files={},
-        parity=dict(parity),
+        parity=parity,
         evaluation=dict(source.evaluation),
         versions={"earmark": __version__, **_versions(source.tools)},
         source=source.description,

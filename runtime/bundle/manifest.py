@@ -189,6 +189,87 @@ class ComponentsSpec(ManifestStruct, frozen=True, kw_only=True):
     components: list[ComponentSpec]
 
 
+class Agreement(ManifestStruct, frozen=True, kw_only=True):
+    """How far one output of the graphs was from the source's, over all sounds that were compared at export.
+
+    Attributes:
+        max_abs: Largest absolute difference.
+        limit: What it may be at the most, at export and in `earmark verify`.
+        lengths: Lengths of the sounds, in samples.
+        batches: Batch sizes.
+
+    """
+
+    max_abs: float
+    limit: float
+    lengths: list[int] = []
+    batches: list[int] = []
+
+
+class LogitsAgreement(ManifestStruct, frozen=True, kw_only=True):
+    """Largest and mean absolute difference of logits, and the limit that `earmark verify` holds them to."""
+
+    max_abs: float
+    mean_abs: float
+    limit: float
+
+
+class LabelsAgreement(ManifestStruct, frozen=True, kw_only=True):
+    """Share 0..1 of equal predictions, and the least that is accepted."""
+
+    agreement: float
+    limit: float
+
+
+class RanksAgreement(ManifestStruct, frozen=True, kw_only=True):
+    """Spearman correlation of the predicted class's log-odds over perturbed versions of a clip.
+
+    Attributes:
+        spearman: Mean over the clips, -1..1.
+        least: Of the clip with the least.
+        limit: The least mean that is accepted.
+
+    """
+
+    spearman: float
+    least: float
+    limit: float
+
+
+class Int8Parity(ManifestStruct, frozen=True, kw_only=True):
+    """How far the int8 classifier is from this bundle's own fp32 (export/bundle/quantization.py).
+
+    Attributes:
+        logits: Of clips, perturbed clips and golden sounds.
+        labels: Of clips and perturbed clips.
+        ranks: Of perturbed clips.
+        calibration_clips: Clips that it was calibrated with.
+        clips: Others, on which it was measured.
+        perturbed: Perturbed versions of these.
+
+    """
+
+    logits: LogitsAgreement
+    labels: LabelsAgreement
+    ranks: RanksAgreement
+    calibration_clips: int
+    clips: int
+    perturbed: int
+
+
+class Parity(ManifestStruct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was measured at export, by precision: fp32 against the source by output, int8 against fp32."""
+
+    fp32: dict[str, Agreement] = {}
+    int8: Int8Parity | None = None
+
+    def limit(self, precision: str, output: str) -> float | None:
+        """What `output` of that precision may differ by; None where it was not measured."""
+        if precision == "int8":
+            return None if self.int8 is None or output != "logits" else self.int8.logits.limit
+        return self.fp32[output].limit if output in self.fp32 else None
+
+
 class Manifest(ManifestStruct, frozen=True, kw_only=True):
     """The whole of `bundle.json`."""
 
@@ -214,9 +295,7 @@ class Manifest(ManifestStruct, frozen=True, kw_only=True):
     prototypes: PrototypesSpec | None = None
     components: ComponentsSpec | None = None
     files: dict[str, FileSpec]
-    # parity[precision][output] = largest absolute difference measured at export, and its limit.
-    # "int8" is measured against this bundle's own fp32 (export/bundle/quantization.py says what).
-    parity: dict[str, dict[str, Any]] = {}
+    parity: Parity = Parity()
     evaluation: dict[str, Any] = {}
     versions: dict[str, str] = {}
     source: str = ""

@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-import msgspec
-
 from ... import limits
 from ...errors import BundleError
 from ...prototypes_index.facts import check_facts
 from .graphs import SUFFIX
 from .manifest import Manifest
 from .parts import ManifestPart, StageRule
-
-# A precision's figures: of an output, or of the measurement as a whole.
-_Figure = int | float | None
-_Parity = dict[str, dict[str, _Figure | dict[str, _Figure | list[int | float]]]]
 
 
 def check_structure(manifest: Manifest, path: Path, parts: Sequence[ManifestPart]) -> None:
@@ -118,10 +112,6 @@ def _check_limits(manifest: Manifest, path: Path) -> None:
 
 def _check_facts(manifest: Manifest, path: Path) -> None:
     """What is only shown is of a kind that can be shown."""
-    try:
-        msgspec.convert(manifest.parity, _Parity)
-    except msgspec.ValidationError as error:
-        raise BundleError(f"{path}: not a valid manifest: {error} in parity") from error
     try:
         check_facts(manifest.evaluation)
     except ValueError as error:

@@ -203,7 +203,7 @@ def test_a_strangers_model_gets_a_decoder_a_bundle_and_masks(trained, data, tmp_
     whole = with_decoder(source, RunDirectory(out, "decoder"))
     assert whole.mask_targets == "any"
     manifest = write_bundle(whole, tmp_path / "bundle")
-    assert manifest.parity["fp32"]["mask"]["max_abs"] < 1e-4
+    assert manifest.parity.fp32["mask"].max_abs < 1e-4
     assert [tensor.name for tensor in manifest.stage("decoder").inputs][-1] == "target"
     explainer = earmark.load(tmp_path / "bundle", device="cpu")
     time = np.arange(stranger_model.RATE) / stranger_model.RATE

@@ -56,7 +56,7 @@ def test_an_adapter_becomes_a_bundle_with_prototypes(make_tiny_adapter, tmp_path
     )
     assert (manifest.name, manifest.licence, manifest.explainers) == ("mine", "CC0-1.0", [])
     assert (manifest.window.seconds, manifest.window.aggregate) == (0.5, "max")
-    assert manifest.parity["fp32"]["logits"]["max_abs"] < 1e-4
+    assert manifest.parity.fp32["logits"].max_abs < 1e-4
     assert "converting" in steps
     for number, label in enumerate(manifest.labels):
         (tmp_path / "data" / label).mkdir(parents=True)

@@ -114,9 +114,9 @@ def test_a_graph_becomes_a_bundle_that_says_the_same(tmp_path, form):
     assert manifest.rescore == "waveform"
     assert manifest.explainers == []
     assert manifest.window.seconds == pytest.approx(0.5)
-    record = manifest.parity["fp32"]["logits"]
-    assert record["max_abs"] <= 1e-4
-    assert max(record["batches"]) >= 2
+    record = manifest.parity.fp32["logits"]
+    assert record.max_abs <= 1e-4
+    assert max(record.batches) >= 2
     assert all(check.passed for check in verify(tmp_path / "bundle")[1])
     with earmark.load(tmp_path / "bundle", device="cpu") as explainer:
         for samples in (4000,) if fixed else (300, 4000, 4040):
@@ -174,8 +174,8 @@ def test_probabilities_become_logits(tmp_path, last, scores, task, hidden):
         write(path, last=last)
     source = load(path, labels=LABELS, sample_rate=RATE, window_seconds=0.5, scores=scores, task=task)
     manifest = write_bundle(source, tmp_path / "bundle")
-    measured = manifest.parity["fp32"]["scores" if scores == "probabilities" else "logits"]
-    assert measured["max_abs"] <= 1e-5
+    measured = manifest.parity.fp32["scores" if scores == "probabilities" else "logits"]
+    assert measured.max_abs <= 1e-5
     assert all(check.passed for check in verify(tmp_path / "bundle")[1])
     sounds = waves(2, 4000)
     expected = by_hand(sounds)
@@ -412,7 +412,7 @@ def test_a_graph_by_torch_onnx_export(tmp_path):
         )
     source = load(path, labels=LABELS, sample_rate=RATE, window_seconds=1.0)
     manifest = write_bundle(source, tmp_path / "bundle")
-    assert manifest.parity["fp32"]["logits"]["max_abs"] <= 1e-4
+    assert manifest.parity.fp32["logits"].max_abs <= 1e-4
     with earmark.load(tmp_path / "bundle", device="cpu") as explainer, torch.no_grad():
         sounds = waves(3, 6000)
         np.testing.assert_allclose(

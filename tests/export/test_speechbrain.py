@@ -164,9 +164,9 @@ def test_manifest_of_a_recipe(narrow):
     assert manifest.window.seconds == 5.0
     assert int(manifest.window.minimum_seconds * 16000) // 186 + 1 >= 32
     assert manifest.feature_map.bands_hz[0][0] == 0.0
-    for record in manifest.parity["fp32"].values():
-        assert record["max_abs"] <= record["limit"] == 1e-4
-        assert {1, 3} == set(record["batches"])
+    for record in manifest.parity.fp32.values():
+        assert record.max_abs <= record.limit == 1e-4
+        assert {1, 3} == set(record.batches)
 
 
 def test_contributions_add_up_to_the_logits(narrow):

@@ -248,6 +248,6 @@ def test_the_commands_usage(net, calibration, tmp_path):
 @pytest.mark.slow
 def test_a_source_in_pytorch(tiny_source, calibration, tmp_path):
     manifest = write_bundle(tiny_source, tmp_path / "tiny", calibration=calibration)
-    assert manifest.parity["int8"]["ranks"]["spearman"] >= 0.95
+    assert manifest.parity.int8.ranks.spearman >= 0.95
     assert manifest.stage("classifier_int8").inputs == manifest.stage("classifier").inputs
     assert all(check.passed for check in verify(tmp_path / "tiny")[1])
