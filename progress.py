@@ -13,11 +13,13 @@ class Progress:
         total: How many steps there are.
         label: What is being done.
         quiet: Show nothing, on a terminal neither.
+        passing: Take the line away at the end.
 
     """
 
-    def __init__(self, total: int, label: str, *, quiet: bool = False) -> None:
+    def __init__(self, total: int, label: str, *, quiet: bool = False, passing: bool = False) -> None:
         self._bar: Any = None
+        self._passing = passing
         if not quiet and sys.stderr.isatty():
             import click
 
@@ -41,6 +43,33 @@ class Progress:
 
     def close(self) -> None:
         """Leave the terminal in order."""
-        if self._bar is not None:
+        if self._bar is None:
+            return
+        if self._passing:
+            # Back to the line's start, clear it, show the cursor.
+            sys.stderr.write("\r\033[K\033[?25h")
+            sys.stderr.flush()
+        else:
             self._bar.__exit__(None, None, None)
+        self._bar = None
+
+
+class CallsProgress:
+    """The progress of a method that calls the model many times for one sound: called with (done, most)."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+        self._done = 0
+
+    def __call__(self, done: int, most: int) -> None:
+        """Show that `done` of at most `most` calls were made."""
+        if self._bar is None:
+            self._bar, self._done = Progress(most, "calling the model", passing=True), 0
+        self._bar.forward(done - self._done)
+        self._done = done
+
+    def clear(self) -> None:
+        """Take the bar away; the next call starts another."""
+        if self._bar is not None:
+            self._bar.close()
             self._bar = None

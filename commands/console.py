@@ -6,12 +6,13 @@ name or label steers a terminal or ends a batch. JSON keeps its own escapes and 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 import traceback
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import click
 
@@ -61,7 +62,6 @@ def say(*lines: str) -> None:
 
     Raises CommandError where stdout takes nothing; click's Exit where the reader of a pipe has gone.
     """
-    require_stdout()
     try:
         for line in lines:
             click.echo(_written(line, sys.stdout))
@@ -71,7 +71,6 @@ def say(*lines: str) -> None:
 
 def say_json(document: Any, *, indent: int | None = None) -> None:
     """Write JSON on stdout: UTF-8 where that is stdout's encoding, else escaped to ASCII. Raises as `say`."""
-    require_stdout()
     utf8 = _encoding(sys.stdout).replace("-", "").replace("_", "").lower() in {"utf8", "utf8sig"}
     text = json.dumps(document, indent=indent, ensure_ascii=not utf8, allow_nan=False)
     try:
@@ -93,10 +92,18 @@ def tell_traceback(error: BaseException) -> None:
         tell(line)
 
 
-def require_stdout() -> None:
-    """Raise CommandError where stdout was closed at the start: the answer would be lost."""
-    if sys.stdout is None:
+class ClosedStdout(io.TextIOBase):
+    """Stands in for a stdout that was closed at the start: what is written to it is an error, not lost."""
+
+    def write(self, _text: str) -> int:
+        """Raise CommandError."""
         raise CommandError("stdout is closed, so the answer has nowhere to go: give it a file or /dev/null")
+
+
+def require_stdout() -> None:
+    """Raise CommandError where stdout was closed at the start, before any work for an answer."""
+    if isinstance(sys.stdout, ClosedStdout):
+        sys.stdout.write("")
 
 
 def stdout_failed(error: OSError) -> click.ClickException | click.exceptions.Exit:
@@ -120,6 +127,8 @@ def open_standard_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+    if sys.stdout is None:
+        sys.stdout = cast("TextIO", ClosedStdout())
     # Progress bars and warnings of libraries ask stderr what it is.
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 (as long as the process)

@@ -13,11 +13,10 @@ import click
 
 from ..errors import as_earmark_error
 from ..printable import printable
-from ..progress import Progress
+from ..progress import CallsProgress, Progress
 from ..runtime.methods.loading import all_methods
 from ..runtime.registry import METHODS
 from .answer import answer
-from .calls_bar import CallsBar
 from .console import require_stdout, say, say_json, tell, tell_traceback
 from .inputs import Input, collect, tell_skipped
 from .method_options import MethodCommand, method_settings, refuse_options, takes_progress
@@ -41,7 +40,7 @@ _ON_REQUEST = [method.name for method in all_methods() if method.on_request]
     "-b",
     "--bundle",
     envvar="EARMARK_BUNDLE",
-    type=BundleFolder(exists=False),
+    type=BundleFolder(),
     metavar="BUNDLE",
     help="The bundle to ask. Without it EARMARK_BUNDLE, else the shipped one.",
 )
@@ -126,7 +125,7 @@ def explain(
     tell_skipped(found.skipped)
     alone = len(items) == len(arguments) == 1 and items[0].within is None and not from_file
     folders = [output] * len(items) if output is None or alone else result_folders(output, items)
-    bar = CallsBar()
+    bar = CallsProgress()
     for name in settings:
         if takes_progress(name):
             settings[name]["progress"] = bar

@@ -12,9 +12,7 @@ from .paths import BundleFolder
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-bundle_argument: Decorator = click.argument(
-    "bundle", type=BundleFolder(exists=False), required=False, default=None
-)
+bundle_argument: Decorator = click.argument("bundle", type=BundleFolder(), required=False, default=None)
 
 
 def _device(_context: click.Context, parameter: click.Parameter, value: str) -> str:

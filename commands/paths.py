@@ -40,8 +40,8 @@ def no_sound(argument: str) -> str | None:
 class BundleFolder(click.Path):
     """The folder of a bundle. What is plainly something else is wrong usage."""
 
-    def __init__(self, *, exists: bool = True) -> None:
-        super().__init__(exists=exists, path_type=Path)
+    def __init__(self) -> None:
+        super().__init__(exists=True, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path; fails for a file and for a run directory."""
@@ -56,8 +56,8 @@ class BundleFolder(click.Path):
 class DataFolder(click.Path):
     """A folder with a folder of sounds for each class. What is plainly something else is wrong usage."""
 
-    def __init__(self, *, exists: bool = True) -> None:
-        super().__init__(exists=exists, path_type=Path)
+    def __init__(self) -> None:
+        super().__init__(exists=True, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path; fails for a file, a bundle and a run directory."""

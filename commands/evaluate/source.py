@@ -31,10 +31,12 @@ class Attributed:
     binary: bool = True
     linear: bool = False
 
-    def __call__(self, engine: Engine, heard: Window, target: int, random: np.random.Generator) -> FloatArray:
+    def __call__(
+        self, engine: Engine, window: Window, target: int, random: np.random.Generator
+    ) -> FloatArray:
         """Attribution [T, F], 0 and more."""
-        made: FloatArray = self.attributions(heard.stft, target)
-        return made
+        ranking: FloatArray = self.attributions(window.stft, target)
+        return ranking
 
 
 def attributed(engine: Engine, source: str, names: list[str], seed: int) -> list[Masker]:
@@ -53,19 +55,19 @@ def attributed(engine: Engine, source: str, names: list[str], seed: int) -> list
     from ...export.source.source import Source
     from ...export.sources import resolve
 
-    found = resolve(source, allow_missing_decoder=True)
-    if not isinstance(found, Source):
+    opened = resolve(source, allow_missing_decoder=True)
+    if not isinstance(opened, Source):
         raise SourceError(
             f"{source}: holds no PyTorch model, so nothing has a gradient; give a run directory"
         )
     manifest = engine.manifest
-    if list(found.labels) != manifest.labels or found.analysis != manifest.analysis:
+    if list(opened.labels) != manifest.labels or opened.analysis != manifest.analysis:
         raise SourceError(f"{source}: is not what {manifest.name} was exported from; labels or STFT differ")
-    made = [Attributed(name, Attributions(found, name, seed)) for name in names]
+    maskers: list[Masker] = [Attributed(name, Attributions(opened, name, seed)) for name in names]
     length = samples_of(manifest.window.seconds, manifest.sample_rate)
     noise = (0.1 * np.random.default_rng(0).standard_normal((1, length))).astype(np.float32)
     with torch.no_grad():
-        expected = found.reference.logits(torch.from_numpy(noise)).numpy()
+        expected = opened.reference.logits(torch.from_numpy(noise)).numpy()
     if np.abs(expected - engine.logits_of(noise)).max() > _SAME:
         raise SourceError(f"{source}: is not what {manifest.name} was exported from; its logits differ")
-    return list(made)
+    return maskers

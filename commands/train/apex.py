@@ -17,7 +17,7 @@ from .options import fail_for_left_out, require_torch, running_options, settings
 
 @click.command()
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN|BUNDLE")
-@click.argument("data", type=DataFolder(exists=False))
+@click.argument("data", type=DataFolder())
 @click.option(
     "-o",
     "--out",

@@ -15,7 +15,7 @@ from .options import fail_for_left_out, require_torch, running_options, settings
 
 
 @click.command()
-@click.argument("data", type=DataFolder(exists=False))
+@click.argument("data", type=DataFolder())
 @click.option("-o", "--out", "run", required=True, type=click.Path(path_type=Path), help="The run directory.")
 @settings_options(ClassifierSettings)
 @running_options

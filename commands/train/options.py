@@ -35,7 +35,7 @@ def over_source_options(what: str) -> Decorator:
     """Arguments and options of the recipes that train `what` over the classifier of a SOURCE."""
     options = (
         click.argument("source"),
-        click.argument("data", type=DataFolder(exists=False)),
+        click.argument("data", type=DataFolder()),
         click.option(
             "-o",
             "--out",

@@ -23,7 +23,7 @@ from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
 from ...runtime.methods.loading import all_methods
 from ..rescoring import Domain, domains_of, rescore
-from .component_maskers import COMPONENTS, USUAL, component_masker
+from .component_maskers import COMPONENTS, USUAL, component_maskers
 
 # Bands and slices that occlusion removes one at a time: classifier passes a window.
 _BANDS = 16
@@ -49,7 +49,9 @@ class Masker(Protocol):
     @property
     def linear(self) -> bool: ...  # noqa: D102
 
-    def __call__(self, engine: Engine, heard: Window, target: int, random: np.random.Generator) -> FloatArray:
+    def __call__(
+        self, engine: Engine, window: Window, target: int, random: np.random.Generator
+    ) -> FloatArray:
         """Mask or ranking [T, F] of one window for the class index `target`."""
 
 
@@ -62,9 +64,11 @@ class Plain:
     compute: Compute
     linear: bool = False
 
-    def __call__(self, engine: Engine, heard: Window, target: int, random: np.random.Generator) -> FloatArray:
+    def __call__(
+        self, engine: Engine, window: Window, target: int, random: np.random.Generator
+    ) -> FloatArray:
         """Mask or ranking [T, F]."""
-        return self.compute(engine, heard, target, random)
+        return self.compute(engine, window, target, random)
 
 
 def top_share(values: FloatArray, area: float, random: np.random.Generator) -> FloatArray:
@@ -88,26 +92,26 @@ def top_share(values: FloatArray, area: float, random: np.random.Generator) -> F
     return mask.reshape(values.shape)
 
 
-def _random(_: Engine, heard: Window, __: int, random: np.random.Generator) -> FloatArray:
-    return random.random(heard.stft.shape[:2], np.float32)
+def _random(_: Engine, window: Window, __: int, random: np.random.Generator) -> FloatArray:
+    return random.random(window.stft.shape[:2], np.float32)
 
 
-def _energy(_: Engine, heard: Window, __: int, ___: np.random.Generator) -> FloatArray:
-    return np.abs(as_complex(heard.stft))
+def _energy(_: Engine, window: Window, __: int, ___: np.random.Generator) -> FloatArray:
+    return np.abs(as_complex(window.stft))
 
 
-def _ones(_: Engine, heard: Window, __: int, ___: np.random.Generator) -> FloatArray:
-    return np.ones(heard.stft.shape[:2], np.float32)
+def _ones(_: Engine, window: Window, __: int, ___: np.random.Generator) -> FloatArray:
+    return np.ones(window.stft.shape[:2], np.float32)
 
 
 def _occlusion(
-    engine: Engine, heard: Window, target: int, _: np.random.Generator, *, axis: int
+    engine: Engine, window: Window, target: int, _: np.random.Generator, *, axis: int
 ) -> FloatArray:
     """What the target's log score loses when one slice of the axis (0 time, 1 frequency) is removed.
 
     Slices are equally wide in frames or in mels; a cell has the loss of its slice.
     """
-    shape = heard.stft.shape[:2]
+    shape = window.stft.shape[:2]
     place = np.arange(shape[axis], dtype=np.float64)
     if axis:
         place = mel_of(place * engine.manifest.sample_rate / engine.manifest.analysis.n_fft)
@@ -119,8 +123,8 @@ def _occlusion(
     domain: Domain = domains_of(engine)[0]
     left = (owner != np.arange(count)[:, None]).astype(np.float32)
     masks = np.broadcast_to(left[:, None, :] if axis else left[:, :, None], (count, *shape))
-    scores = _log_score(rescore(engine, heard, masks, domain), target, engine.manifest.task)
-    losses = (_log_score(heard.logits[None], target, engine.manifest.task) - scores)[owner]
+    scores = _log_score(rescore(engine, window, masks, domain), target, engine.manifest.task)
+    losses = (_log_score(window.logits[None], target, engine.manifest.task) - scores)[owner]
     return np.broadcast_to(losses if axis else losses[:, None], shape).astype(np.float32)
 
 
@@ -140,9 +144,11 @@ class MethodMasker:
     linear: bool = False
     binary: bool = False
 
-    def __call__(self, engine: Engine, heard: Window, target: int, random: np.random.Generator) -> FloatArray:
+    def __call__(
+        self, engine: Engine, window: Window, target: int, random: np.random.Generator
+    ) -> FloatArray:
         """Mask or gain [T, F]."""
-        return engine.window_mask(self.name, heard, target)
+        return engine.window_mask(self.name, window, target)
 
 
 @dataclass(frozen=True)
@@ -154,9 +160,11 @@ class Thresholded:
     binary: bool = False
     linear: bool = False
 
-    def __call__(self, engine: Engine, heard: Window, target: int, random: np.random.Generator) -> FloatArray:
+    def __call__(
+        self, engine: Engine, window: Window, target: int, random: np.random.Generator
+    ) -> FloatArray:
         """Mask [T, F] of zeros and ones."""
-        return (engine.window_mask("mask", heard, target) >= self.threshold).astype(np.float32)
+        return (engine.window_mask("mask", window, target) >= self.threshold).astype(np.float32)
 
 
 # What needs a decoder.
@@ -204,10 +212,9 @@ def masker_of(name: str, *, threshold: float = 0.5, seed: int = 0) -> Masker:
     """
     if name == "thresholded":
         return Thresholded(threshold)
-    if name in COMPONENTS:
-        return component_masker(name, seed)
-    if name in _PLAIN:
-        return _PLAIN[name]
+    fixed: dict[str, Masker] = {**_PLAIN, **component_maskers(seed)}
+    if name in fixed:
+        return fixed[name]
     for method in all_methods():
         if method.name == name and method.has_window_mask:
             return MethodMasker(name, method.linear)

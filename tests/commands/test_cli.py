@@ -105,7 +105,7 @@ def test_fail_fast_stops(run, clips, tiny_bundle):
         (["explain", "{clips}/a.wav", "-b", "{clips}"], 1, "bundle.json"),
         (["explain"], 2, "INPUT"),
         (["verify", "{clips}"], 1, "bundle.json"),
-        (["inspect", "{clips}/absent"], 1, "absent"),
+        (["inspect", "{clips}/absent"], 2, "absent"),
         (["nonsense"], 2, "nonsense"),
     ],
 )

@@ -644,9 +644,17 @@ def test_closed_and_full_streams(clip):
     assert json.loads(shell(f"{explain} --json 2>&-").stdout)["failed"] == 0
     assert shell(f"{explain} <&-").returncode == 0
     assert shell(f"{explain} --json 2>/dev/full").returncode == 0
-    closed = shell(f"{explain} >&-")
-    assert (closed.returncode, closed.stderr.count(b"\n")) == (1, 1)
-    assert b"stdout is closed" in closed.stderr
+    for line in (
+        explain,
+        f"{explain} --json",
+        "$E --help",
+        "$E explain --help",
+        "$E --version",
+        "$E inspect",
+    ):
+        closed = shell(f"{line} >&-")
+        assert (closed.returncode, closed.stderr.count(b"\n")) == (1, 1)
+        assert b"stdout is closed" in closed.stderr
     for line in (explain, "$E --help"):
         full = shell(f"{line} >/dev/full")
         assert (full.returncode, full.stderr.count(b"\n")) == (1, 1)

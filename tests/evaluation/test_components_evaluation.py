@@ -13,7 +13,7 @@ import earmark
 from earmark.cli import main
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.data.labels import write_labels
-from earmark.evaluation.faithfulness.component_maskers import COMPONENTS, component_masker, random_theta
+from earmark.evaluation.faithfulness.component_maskers import COMPONENTS, component_maskers, random_theta
 from earmark.evaluation.faithfulness.components import (
     Interpreted,
     component_figures,
@@ -22,6 +22,7 @@ from earmark.evaluation.faithfulness.components import (
     interpret_clips,
 )
 from earmark.evaluation.faithfulness.conditions import Condition
+from earmark.evaluation.faithfulness.maskers import masker_of
 from earmark.evaluation.rescoring import rescore
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.audio.sound import open_sound
@@ -93,7 +94,7 @@ def evaluated(*arguments):
 
 @pytest.mark.parametrize("name", COMPONENTS)
 def test_maskers_give_gains_of_components_the_same_each_time(explainer, heard, name):
-    masker = component_masker(name)
+    masker = masker_of(name)
     target = int(heard.logits.argmax())
     masks = [masker(engine_of(explainer), heard, target, np.random.default_rng(3)) for _ in range(2)]
     assert masks[0].shape == heard.stft.shape[:2]
@@ -105,7 +106,7 @@ def test_maskers_give_gains_of_components_the_same_each_time(explainer, heard, n
 
 def test_the_masker_is_what_is_listened_to(explainer, heard):
     target = int(heard.logits.argmax())
-    gain = component_masker("components")(engine_of(explainer), heard, target, np.random.default_rng(0))
+    gain = masker_of("components")(engine_of(explainer), heard, target, np.random.default_rng(0))
     found = explainer.explain(heard.waveform, RATE, methods=["components"], rescore=True).components
     for masks, key in ((gain, "mask_in"), (1.0 - gain, "mask_out")):
         logits = rescore(engine_of(explainer), heard, masks[None], "spectrogram", linear=True)[0]
@@ -121,16 +122,16 @@ def test_random_components_are_as_many_or_as_much_and_active(explainer, heard):
         dictionary_of(engine_of(explainer).graphs),
     )
     drawn = {
-        component_masker("random_components").choose(dictionary, said, target, np.random.default_rng(seed))
+        component_maskers()["random_components"].choose(dictionary, said, target, np.random.default_rng(seed))
         for seed in range(30)
     }
     assert {len(some) for some in drawn} == {count}
     assert all(said["activations"][list(some)].max(axis=1).min() > 0 for some in drawn)
     assert len(drawn) > 5
-    own = component_masker("components")(engine_of(explainer), heard, target, np.random.default_rng(0)).mean()
+    own = masker_of("components")(engine_of(explainer), heard, target, np.random.default_rng(0)).mean()
     for one, most in (("random_components_area", 0.12), ("random_components", 1.0)):
         areas = [
-            component_masker(one)(engine_of(explainer), heard, target, np.random.default_rng(seed)).mean()
+            masker_of(one)(engine_of(explainer), heard, target, np.random.default_rng(seed)).mean()
             for seed in range(10)
         ]
         assert abs(np.mean(areas) - own) < most
@@ -189,7 +190,7 @@ def test_reconstruction_and_the_recipes_theta_are_measured(explainer, data):
     assert np.abs(theta).max() <= 1 / 4.0
     dictionary, said = dictionary_of(engine_of(explainer).graphs), {"pooled": np.ones(16, np.float32)}
     chosen = [
-        component_masker("random_theta", seed).choose(dictionary, said, 0, np.random.default_rng(0))
+        component_maskers(seed)["random_theta"].choose(dictionary, said, 0, np.random.default_rng(0))
         for seed in (0, 0, 1)
     ]
     assert chosen[0] == chosen[1] != chosen[2]
