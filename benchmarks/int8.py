@@ -32,7 +32,7 @@ from earmark.export.source.source import Source, without_decoder
 from earmark.export.sources import resolve
 from earmark.runtime.audio.lengths import samples_of
 from earmark.runtime.explainer import engine_of
-from earmark.runtime.inference.session import thread_count
+from earmark.runtime.inference.threads import thread_count
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +13,7 @@ from .bundle.open import Bundle
 from .inference.devices import DeviceRequest
 from .inference.pipeline import ModelPipeline, Precision
 from .inference.session import Sessions, Tensors
+from .inference.tensors import Feeds
 from .inference.window import Clock, Window, Windowing
 from .methods.loading import method_of
 from .methods.protocol import Graphs
@@ -137,7 +138,7 @@ class Engine:
         """
         return method_of(method).window_mask(self.graphs, window, target)
 
-    def run_graph(self, path: Path, feeds: Mapping[str, FloatArray]) -> Tensors:
+    def run_graph(self, path: Path, feeds: Feeds) -> Tensors:
         """Run a graph of the bundle that is no stage of the chain, such as a generation's embeddings.
 
         Args:

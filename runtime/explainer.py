@@ -18,7 +18,7 @@ from .explaining.batch import Failure, explained, open_any
 from .explaining.explanation import explain
 from .explaining.request import ExplainOptions, Options, method_names, request_of
 from .inference.deadline import Cancel
-from .inference.devices import DeviceRequest, Provider
+from .inference.devices import DeviceRequest, Providers
 from .inference.window import Clock
 from .methods.options import whole_number
 from .results import Result
@@ -35,7 +35,7 @@ def load(
     path: Path | str | None = None,
     device: str = "auto",
     *,
-    providers: Sequence[Provider] | None = None,
+    providers: Providers | None = None,
     session_options: Mapping[str, Any] | None = None,
 ) -> Explainer:
     """Open a bundle for explaining.
@@ -105,7 +105,7 @@ class Explainer:
         path: Path | str | Bundle,
         device: str = "auto",
         *,
-        providers: Sequence[Provider] | None = None,
+        providers: Providers | None = None,
         session_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._engine = Engine(path, DeviceRequest.of(device, providers, session_options))

@@ -8,7 +8,8 @@ from typing import Any
 
 from ...runtime.bundle.manifest import StageSpec
 from ...runtime.inference.onnx_runtime import cpu_session
-from ...runtime.inference.session import Arrays, Tensors
+from ...runtime.inference.session import Tensors
+from ...runtime.inference.tensors import Feeds, on_host
 
 
 class Stages:
@@ -21,8 +22,10 @@ class Stages:
             if names is None or stage.name in names
         }
 
-    def run(self, stage: str, feeds: Arrays, outputs: Sequence[str] | None = None) -> Tensors:
+    def run(self, stage: str, feeds: Feeds, outputs: Sequence[str] | None = None) -> Tensors:
         """Run a stage: feeds by name -> outputs (all, or those named) by name."""
         session = self._sessions[stage]
         wanted = list(outputs) if outputs is not None else [output.name for output in session.get_outputs()]
-        return dict(zip(wanted, session.run(wanted, dict(feeds)), strict=True))
+        return dict(
+            zip(wanted, session.run(wanted, {name: on_host(one) for name, one in feeds.items()}), strict=True)
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 
@@ -103,7 +102,7 @@ def classify(
         joined.add([row])
         logits.add([window.logits])
         clearest.add(row, window.offset, end - window.offset)
-        left -= _bytes_of(window)
+        left -= window.nbytes
         if left >= 0:
             kept.append(window)
         seen = number + 1
@@ -120,9 +119,3 @@ def classify(
         kept=tuple(kept),
         warnings=tuple(clearest.warnings(whole, manifest.labels, rate, how)),
     )
-
-
-def _bytes_of(window: Window) -> int:
-    """What keeping a window costs."""
-    arrays = chain((window.waveform, window.channels, window.stft), window.taps.values())
-    return sum(array.nbytes for array in arrays)

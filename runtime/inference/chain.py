@@ -6,60 +6,113 @@ A bundle's sessions run stages, and so do the graphs in a folder while a bundle 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
 from ..arrays import FloatArray
 from ..audio.stft import as_pairs, forward
 from ..bundle.manifest import AnalysisSpec, StageSpec
-from ..lazy import lazy_property
-from .session import Arrays, Tensors
+from ..lazy import LazyMapping, lazy_property
+from .failures import DeviceMemoryError
+from .session import Tensors
+from .tensors import DeviceTensor, Feeds, Tensor, on_host
 
 Classifier = Literal["classifier", "classifier_int8"]
+Answer = TypeVar("Answer")
 
 
 class RunStage(Protocol):
     """Runs a stage by name: feeds by name -> outputs (all, or those named) by name."""
 
-    def __call__(self, stage: str, feeds: Arrays, outputs: Sequence[str] | None = None) -> Tensors:
+    def __call__(self, stage: str, feeds: Feeds, outputs: Sequence[str] | None = None) -> Tensors:
+        """Run it."""
+
+
+class KeepStage(Protocol):
+    """Runs a stage by name, and leaves its outputs where the next stage can take them."""
+
+    def __call__(
+        self, stage: str, feeds: Feeds, outputs: Sequence[str] | None = None
+    ) -> Mapping[str, Tensor]:
         """Run it."""
 
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """What front end and classifier give for a batch.
+    """What front end and classifier give for a batch; on a device what nobody looks at is not copied.
 
     waveforms: [B, N] at the model's rate and level
-    features: what the classifier gets: the listenable STFT [B, T, F, 2], or features of the model's own
+    entry: what the classifier gets: the listenable STFT [B, T, F, 2], or features of the model's own
     logits: [B, K]
-    taps: name -> feature map [B, ...]
+    outputs: name -> feature map [B, ...]
     """
 
     waveforms: FloatArray
-    features: FloatArray
+    entry: Tensor
     logits: FloatArray
-    taps: Tensors
+    outputs: Mapping[str, Tensor]
     analysis: AnalysisSpec
     spectral: bool
+    _further: dict[tuple[object, ...], Tensors] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def features(self) -> FloatArray:
+        """What the classifier gets, on the host."""
+        return on_host(self.entry)
+
+    @lazy_property
+    def taps(self) -> Mapping[str, FloatArray]:
+        """Name -> feature map [B, ...], on the host."""
+        return LazyMapping(self.outputs, lambda name: on_host(self.outputs[name]))
+
+    @property
+    def spectrum_shape(self) -> tuple[int, ...]:
+        """The dims of `stft`."""
+        return self.entry.shape if self.spectral else self.stft.shape
 
     @lazy_property
     def stft(self) -> FloatArray:
         """The listenable STFT [B, T, F, 2] of the waveforms."""
         return self.features if self.spectral else as_pairs(forward(self.waveforms, self.analysis))
 
-    @property
-    def tensors(self) -> Tensors:
-        """What a further stage may be fed with: taps, "logits", "stft", and "target", the predicted class."""
-        target = self.logits.argmax(axis=1).astype(np.int64)
-        return {**self.taps, "logits": self.logits, "stft": self.stft, "target": target}
-
-    def feeds(self, stage: StageSpec) -> Tensors:
-        """What a further stage takes, by name."""
-        tensors = self.tensors
+    def feeds(self, stage: StageSpec, targets: Sequence[int] | None = None) -> Feeds:
+        """What a further stage takes, by name: taps, "logits", "stft", "target" (None: what is predicted)."""
+        tensors: dict[str, Tensor] = {**self.outputs, "logits": self.logits}
+        for tensor in stage.inputs:
+            if tensor.name == "stft":
+                tensors["stft"] = self.entry if self.spectral else self.stft
+            elif tensor.name == "target":
+                chosen = self.logits.argmax(axis=1) if targets is None else targets
+                tensors["target"] = np.asarray(chosen, np.int64)
         return {tensor.name: tensors[tensor.name] for tensor in stage.inputs}
+
+    def further(
+        self, run: RunStage, stage: StageSpec, outputs: Sequence[str], row: int, target: int
+    ) -> Tensors:
+        """What a stage behind the classifier gives for one row of the batch: outputs [1, ...] by name.
+
+        On a device it is asked about the whole batch at once: each row for the class that was predicted
+        there where `target` was predicted here, else all for `target`.
+        """
+        rows = slice(row, row + 1)
+        batch = len(self.logits)
+        if batch > 1 and isinstance(self.entry, DeviceTensor):
+            predicted = self.logits.argmax(axis=1).tolist()
+            targets = predicted if predicted[row] == target else [target] * batch
+            key = (stage.name, *outputs, *targets)
+            try:
+                if key not in self._further:
+                    self._further[key] = run(stage.name, self.feeds(stage, targets), outputs)
+                return {name: array[rows] for name, array in self._further[key].items()}
+            except DeviceMemoryError:
+                # One row may still do.
+                pass
+        given = self.feeds(stage, [target] * batch)
+        alone = given if batch == 1 else {name: on_host(tensor)[rows] for name, tensor in given.items()}
+        return run(stage.name, alone, outputs)
 
 
 class Chain:
@@ -69,13 +122,19 @@ class Chain:
         run: Runs a stage by name.
         analysis: The listenable STFT.
         rescore: "spectrogram" where the classifier takes that STFT, "waveform" where it takes other features.
+        keep: Runs a stage by name, and leaves its outputs on the device; None: `run`.
 
     """
 
     def __init__(
-        self, run: RunStage, analysis: AnalysisSpec, rescore: Literal["spectrogram", "waveform"]
+        self,
+        run: RunStage,
+        analysis: AnalysisSpec,
+        rescore: Literal["spectrogram", "waveform"],
+        keep: KeepStage | None = None,
     ) -> None:
         self._run, self._analysis = run, analysis
+        self._keep: KeepStage = keep or run
         self._spectral = rescore == "spectrogram"
         self._entry = "stft" if self._spectral else "features"
 
@@ -85,15 +144,40 @@ class Chain:
 
     def forward(self, waveforms: FloatArray) -> ForwardPass:
         """Waveforms [B, N] -> logits, taps and what they come from."""
-        features = self.features(waveforms)
-        taps = self._run("classifier", {self._entry: features})
-        logits = taps.pop("logits")
-        return ForwardPass(waveforms, features, logits, taps, self._analysis, self._spectral)
+        entry = self._keep("frontend", {"waveform": waveforms})[self._entry]
+        taps = dict(self._keep("classifier", {self._entry: entry}))
+        logits = on_host(taps.pop("logits"))
+        return ForwardPass(waveforms, entry, logits, taps, self._analysis, self._spectral)
 
-    def logits(self, features: FloatArray, classifier: Classifier = "classifier") -> FloatArray:
+    def forward_parts(self, waveforms: FloatArray) -> list[ForwardPass]:
+        """`forward`, in as many parts as the device's memory asks for."""
+        return _in_parts(self.forward, waveforms)
+
+    def logits(self, features: Tensor, classifier: Classifier = "classifier") -> FloatArray:
         """What the front end gives, masked or not -> logits [B, K]."""
-        return self._run(classifier, {self._entry: features}, ["logits"])["logits"]
+
+        def run(part: Tensor) -> FloatArray:
+            return self._run(classifier, {self._entry: part}, ["logits"])["logits"]
+
+        return (
+            run(features) if isinstance(features, DeviceTensor) else np.concatenate(_in_parts(run, features))
+        )
 
     def logits_of(self, waveforms: FloatArray, classifier: Classifier = "classifier") -> FloatArray:
         """Waveforms [B, N] -> logits [B, K]."""
-        return self.logits(self.features(waveforms), classifier)
+
+        def run(part: FloatArray) -> FloatArray:
+            return self.logits(self._keep("frontend", {"waveform": part})[self._entry], classifier)
+
+        return np.concatenate(_in_parts(run, waveforms))
+
+
+def _in_parts(run: Callable[[FloatArray], Answer], batch: FloatArray) -> list[Answer]:
+    """What `run` answers to a batch, or to its halves where the device has too little memory for it."""
+    try:
+        return [run(batch)]
+    except DeviceMemoryError:
+        if len(batch) < 2:
+            raise
+    half = len(batch) // 2
+    return [*_in_parts(run, batch[:half]), *_in_parts(run, batch[half:])]

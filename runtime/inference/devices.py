@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import io
 import os
 import re
@@ -11,10 +12,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any, Self
 
 from ...errors import DeviceError
 from ..bundle.cache import cache_folder
+from .nvidia import graphics_cards
 from .onnx_runtime import CPU, import_onnxruntime
 
 DEVICE_PATTERN = re.compile(r"auto|cpu|cuda(:\d+)?|tensorrt")
@@ -30,8 +33,29 @@ if sys.platform != "win32":
         after_in_child=_REDIRECTING.release,
     )
 
-# An execution provider: its name, or its name and its options.
+# Providers by a shorter name.
+PROVIDERS = {
+    "cpu": CPU,
+    "cuda": CUDA,
+    "tensorrt": TENSORRT,
+    "openvino": "OpenVINOExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    "qnn": "QNNExecutionProvider",
+}
+
+# An execution provider: its name, or its name and its options; several in order, or options by name.
 Provider = str | tuple[str, Mapping[str, Any]]
+Providers = Sequence[Provider] | Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Where tensors stay between stages, as onnxruntime's IO binding names it: "cuda" or "cpu", and which."""
+
+    kind: str = "cpu"
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +63,18 @@ class Device:
     """What runs: its name in results, and the providers in order.
 
     required: those that must be active in every session
+    memory: where tensors stay between stages; None: they are plain arrays
+    engines: the folder of TensorRT's engines
     """
 
     name: str
     providers: tuple[str, ...]
     required: tuple[str, ...]
+    memory: Memory | None = None
+    engines: Path | None = None
+
+
+ON_CPU = Device("cpu", (CPU,), (CPU,))
 
 
 @dataclass(frozen=True)
@@ -63,7 +94,7 @@ class DeviceRequest:
     def of(
         cls,
         device: str = "auto",
-        providers: Sequence[Provider] | None = None,
+        providers: Providers | None = None,
         session_options: Mapping[str, Any] | None = None,
     ) -> Self:
         """Check and copy what was asked for; see `earmark.load` for arguments and errors."""
@@ -81,19 +112,22 @@ class DeviceRequest:
         """Whether the CPU may take over where the device cannot be used."""
         return self.device == "auto" and not self.providers
 
-    def choose(self) -> Device:
-        """The device that was asked for. Raises DeviceError where this onnxruntime lacks it."""
+    def choose(self, model: str = "") -> Device:
+        """The device that was asked for. Raises DeviceError where this onnxruntime lacks it.
+
+        model: whose engines TensorRT keeps
+        """
         if self.device == "cpu":
-            return Device("cpu", (CPU,), (CPU,))
+            return ON_CPU
         onnxruntime = import_onnxruntime()
         available = onnxruntime.get_available_providers()
         if self.providers:
-            return self._named(available)
+            return self._named(available, model)
         if self.device == "auto":
             if CUDA not in available:
-                return Device("cpu", (CPU,), (CPU,))
+                return ON_CPU
             _preload(onnxruntime)
-            return Device("cuda:0", (CUDA, CPU), (CUDA,))
+            return Device("cuda:0", (CUDA, CPU), (CUDA,), Memory("cuda"))
         wanted = TENSORRT if self.device == "tensorrt" else CUDA
         if wanted not in available:
             raise DeviceError(
@@ -103,10 +137,11 @@ class DeviceRequest:
         _preload(onnxruntime)
         if wanted == TENSORRT:
             providers = (TENSORRT, CUDA, CPU) if CUDA in available else (TENSORRT, CPU)
-            return Device("tensorrt", providers, (TENSORRT,))
-        return Device(self.device if ":" in self.device else "cuda:0", (CUDA, CPU), (CUDA,))
+            return Device("tensorrt", providers, (TENSORRT,), Memory("cuda"), engine_folder(model))
+        number = int(self.device.partition(":")[2] or 0)
+        return Device(f"cuda:{number}", (CUDA, CPU), (CUDA,), Memory("cuda", number))
 
-    def _named(self, available: Sequence[str]) -> Device:
+    def _named(self, available: Sequence[str], model: str) -> Device:
         """The providers asked for by name, which are all required."""
         names = tuple(name for name, _ in self.providers)
         for name in names:
@@ -115,9 +150,14 @@ class DeviceRequest:
                     f"{name}: this onnxruntime has {', '.join(available)}; install the build of onnxruntime "
                     "that comes with it"
                 )
+        memory = None if names[0] == CPU else Memory()
+        number = _number(dict(self.providers[0][1]))
+        if names[0] in {CUDA, TENSORRT}:
+            memory = Memory("cuda", number)
         if {CUDA, TENSORRT} & set(names):
             _preload(import_onnxruntime())
-        return Device(", ".join(names), names, names)
+        engines = engine_folder(model, number) if TENSORRT in names else None
+        return Device(", ".join(names), names, names, memory, engines)
 
     def arguments(self, device: Device) -> list[tuple[str, dict[str, Any]]]:
         """The providers of a session as onnxruntime takes them; fresh, since it may change them."""
@@ -143,12 +183,13 @@ class DeviceRequest:
                 raise DeviceError(f"session option {name!r}: onnxruntime does not take {value!r}") from error
 
 
-def _copied(providers: Sequence[Provider] | None) -> tuple[tuple[str, dict[str, Any]], ...]:
+def _copied(providers: Providers | None) -> tuple[tuple[str, dict[str, Any]], ...]:
     """The providers as pairs. Raises DeviceError for what is none, for an empty list and repeated names."""
     if providers is None:
         return ()
     pairs: dict[str, dict[str, Any]] = {}
-    for one in [providers] if isinstance(providers, str) else providers:
+    listed = list(providers.items()) if isinstance(providers, Mapping) else providers
+    for one in [listed] if isinstance(listed, str) else listed:
         pair = (one, {}) if isinstance(one, str) else one
         if not (
             isinstance(pair, tuple)
@@ -157,31 +198,63 @@ def _copied(providers: Sequence[Provider] | None) -> tuple[tuple[str, dict[str, 
             and isinstance(pair[1], Mapping)
         ):
             raise DeviceError(f"providers: {one!r} is neither a name nor a pair of a name and its options")
-        if pair[0] in pairs:
-            raise DeviceError(f"providers: {pair[0]} stands there twice")
-        pairs[pair[0]] = dict(pair[1])
+        name = PROVIDERS.get(pair[0].lower(), pair[0])
+        if name in pairs:
+            raise DeviceError(f"providers: {name} stands there twice")
+        pairs[name] = dict(pair[1])
     if not pairs:
         raise DeviceError("providers: is empty; name one, or choose a device")
     return tuple(pairs.items())
 
 
+def _number(options: Mapping[str, Any]) -> int:
+    """The GPU that a provider's options name. Raises DeviceError for what is no number."""
+    number = str(options.get("device_id", 0))
+    if not number.isdecimal():
+        raise DeviceError(f"device_id {number!r}: is no number of a GPU; the first is 0")
+    return int(number)
+
+
 def _defaults(provider: str, device: Device) -> dict[str, Any]:
     """The options of a provider that the user does not set."""
-    number = device.name.partition(":")[2] or "0"
+    number = str(0 if device.memory is None else device.memory.number)
     if provider == CUDA:
-        # TF32 keeps 10 bits of mantissa: the mask would leave its tolerance.
-        return {"device_id": number, "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
-    if provider == TENSORRT:
-        engines = cache_folder() / "tensorrt" / import_onnxruntime().__version__
-        engines.mkdir(parents=True, exist_ok=True)
+        return {
+            "device_id": number,
+            # TF32 keeps 10 bits of mantissa: the mask would leave its tolerance.
+            "use_tf32": "0",
+            # The other search tries every algorithm for every new length of a sound.
+            "cudnn_conv_algo_search": "HEURISTIC",
+            # The arena grows by what is needed, not to the next power of two.
+            "arena_extend_strategy": "kSameAsRequested",
+        }
+    if provider == TENSORRT and device.engines is not None:
+        device.engines.mkdir(parents=True, exist_ok=True)
         return {
             "device_id": number,
             "trt_engine_cache_enable": "1",
-            "trt_engine_cache_path": str(engines),
+            "trt_engine_cache_path": str(device.engines),
             "trt_timing_cache_enable": "1",
-            "trt_timing_cache_path": str(engines),
+            "trt_timing_cache_path": str(device.engines),
         }
     return {}
+
+
+def engine_folder(model: str, number: int = 0) -> Path:
+    """Where TensorRT keeps the engines of a model: they serve one GPU, driver and pair of versions alone."""
+    cards = graphics_cards()
+    card = f"{cards[number].name}-{cards[number].driver}" if number < len(cards) else "unknown"
+    versions = f"onnxruntime-{import_onnxruntime().__version__}-tensorrt-{tensorrt_version()}"
+    parts = (re.sub(r"[^\w.-]+", "_", part) for part in (versions, card, model or "model"))
+    return cache_folder().joinpath("tensorrt", *parts)
+
+
+def tensorrt_version() -> str:
+    """The version of the installed TensorRT, as pip knows it; "unknown" where it came another way."""
+    for name in ("tensorrt-cu13", "tensorrt-cu12", "tensorrt"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return "unknown"
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Literal
 
@@ -17,8 +17,9 @@ from ..audio.sound import OpenSound
 from ..audio.stft import frame_count
 from ..bundle.manifest import Aggregation, Manifest
 from ..bundle.open import Bundle
-from .chain import Chain, Classifier, RunStage
-from .session import Arrays, Sessions, Tensors
+from .chain import Chain, Classifier, ForwardPass, RunStage
+from .session import Sessions, Tensors
+from .tensors import Feeds, Tensor
 from .window import Clock, Window, Windowing, WindowPlan
 
 # Windows that go through the classifier together; more would cost memory and save nothing on a CPU.
@@ -34,7 +35,7 @@ class ModelPipeline:
     def __init__(self, bundle: Bundle, sessions: Sessions) -> None:
         self._manifest = manifest = bundle.manifest
         self._sessions = sessions
-        self._chain = Chain(sessions.run, manifest.analysis, manifest.rescore)
+        self._chain = Chain(sessions.run, manifest.analysis, manifest.rescore, sessions.keep)
         self._rate = rate = manifest.sample_rate
         frame = manifest.analysis.hop
         # Length and hop of a window in samples. Masked sound is joined to the sample; only a mask's picture
@@ -125,30 +126,36 @@ class ModelPipeline:
 
         windows: pairs (offset, channels [C, n]); divisor: as of a `WindowPlan`
         """
-        manifest = self._manifest
         levelled = [self._levelled(channels, divisor) for _, channels in windows]
         stacked = np.stack([wave for wave, _ in levelled])
-        answer = Chain(self.runner(clock), manifest.analysis, manifest.rescore).forward(stacked)
-        _check_logits(manifest, answer.logits, len(stacked))
-        shape = (
-            len(stacked),
-            frame_count(stacked.shape[1], manifest.analysis),
-            manifest.analysis.n_fft // 2 + 1,
-        )
-        if answer.stft.shape != (*shape, 2):
+        index = 0
+        for answer in self._counted(clock).forward_parts(stacked):
+            self._check(answer)
+            for row, waveform in enumerate(answer.waveforms):
+                offset, channels = windows[index]
+                yield Window(waveform, channels, offset, answer, row, levelled[index][1])
+                index += 1
+
+    def _counted(self, clock: Clock) -> Chain:
+        """Front end and classifier, with their time counted."""
+        manifest = self._manifest
+
+        def keep(stage: str, feeds: Feeds, outputs: Sequence[str] | None = None) -> Mapping[str, Tensor]:
+            with clock.stage(stage):
+                return self._sessions.keep(stage, feeds, outputs)
+
+        return Chain(self.runner(clock), manifest.analysis, manifest.rescore, keep)
+
+    def _check(self, answer: ForwardPass) -> None:
+        """Raise BundleError for logits or a spectrogram of other dims than the manifest's."""
+        manifest, sounds = self._manifest, len(answer.waveforms)
+        _check_logits(manifest, answer.logits, sounds)
+        frames = frame_count(answer.waveforms.shape[1], manifest.analysis)
+        shape = (sounds, frames, manifest.analysis.n_fft // 2 + 1, 2)
+        if answer.spectrum_shape != shape:
             raise BundleError(
-                f"{manifest.name}: the front end gives {list(answer.stft.shape)}, the spectrogram is "
-                f"{[*shape, 2]}; export the bundle again"
-            )
-        for index, (offset, channels) in enumerate(windows):
-            yield Window(
-                waveform=stacked[index],
-                channels=channels,
-                offset=offset,
-                stft=answer.stft[index],
-                logits=answer.logits[index],
-                taps={name: tap[index : index + 1] for name, tap in answer.taps.items()},
-                level=levelled[index][1],
+                f"{manifest.name}: the front end gives {list(answer.spectrum_shape)}, the spectrogram is "
+                f"{list(shape)}; export the bundle again"
             )
 
     def logits_of(self, waveforms: FloatArray, precision: Precision = "fp32") -> FloatArray:
@@ -188,7 +195,7 @@ class ModelPipeline:
     def runner(self, clock: Clock) -> RunStage:
         """`Sessions.run` with its time counted."""
 
-        def run(stage: str, feeds: Arrays, outputs: Sequence[str] | None = None) -> Tensors:
+        def run(stage: str, feeds: Feeds, outputs: Sequence[str] | None = None) -> Tensors:
             with clock.stage(stage):
                 return self._sessions.run(stage, feeds, outputs)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import get_args
 
 from ...errors import MethodError
 from ..arrays import FloatArray
-from ..bundle.manifest import Aggregation, LevelOver
+from ..bundle.manifest import Aggregation, LevelOver, StageSpec
+from ..lazy import LazyMapping
+from .chain import ForwardPass, RunStage
+from .session import Tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +24,45 @@ class Window:
         shortest sound it takes
     channels: [channels, N] the same stretch at the model's rate, the input's own level
     offset: first sample of the window in the sound, at the model's rate
-    stft: [T, F, 2] real and imaginary part of the listenable STFT of `waveform`
-    logits: [K]
-    taps: name -> [1, ...] feature maps of this window
+    batch: the forward pass that it was part of; row: its place there
     level: what the pipeline's own gain divided by; 1 where it has none or the window is silent
     """
 
     waveform: FloatArray
     channels: FloatArray
     offset: int
-    stft: FloatArray
-    logits: FloatArray
-    taps: Mapping[str, FloatArray]
+    batch: ForwardPass
+    row: int = 0
     level: float = 1.0
+
+    @property
+    def stft(self) -> FloatArray:
+        """Real and imaginary part [T, F, 2] of the listenable STFT of `waveform`."""
+        stft: FloatArray = self.batch.stft[self.row]
+        return stft
+
+    @property
+    def logits(self) -> FloatArray:
+        """The classifier's logits [K]."""
+        logits: FloatArray = self.batch.logits[self.row]
+        return logits
+
+    @property
+    def taps(self) -> Mapping[str, FloatArray]:
+        """Name -> feature maps [1, ...] of this window."""
+        maps, row = self.batch.taps, self.row
+        return LazyMapping(maps, lambda name: maps[name][row : row + 1])
+
+    @property
+    def nbytes(self) -> int:
+        """What keeping it takes, on the host and on the device."""
+        tensors = (self.batch.entry, *self.batch.outputs.values())
+        shared = sum(tensor.nbytes for tensor in tensors) // len(self.batch.logits)
+        return self.waveform.nbytes + self.channels.nbytes + shared
+
+    def further(self, run: RunStage, stage: StageSpec, outputs: Sequence[str], target: int) -> Tensors:
+        """What a stage behind the classifier gives for this window and a target: outputs [1, ...] by name."""
+        return self.batch.further(run, stage, outputs, self.row, target)
 
 
 @dataclass(frozen=True, slots=True)

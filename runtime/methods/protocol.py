@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..bundle.open import Bundle
     from ..inference.chain import ForwardPass, RunStage
     from ..inference.session import Tensors
+    from ..inference.tensors import Feeds
     from ..inference.window import Clock, Window, WindowPlan
     from .result import About, MethodResult
 
@@ -58,7 +59,7 @@ class Graphs:
 
     bundle: Bundle
     run: RunStage
-    run_graph: Callable[[Path, Mapping[str, Values]], Tensors]
+    run_graph: Callable[[Path, Feeds], Tensors]
     cache: dict[str, Any]
 
     @property

@@ -20,6 +20,7 @@ from earmark.evaluation.synthesis import make_clip, write_folder
 from earmark.runtime.audio.sound import open_sound
 from earmark.runtime.audio.stft import as_complex, forward
 from earmark.runtime.explainer import engine_of
+from earmark.runtime.inference.chain import ForwardPass
 from earmark.runtime.inference.window import Window
 
 RATE = 16_000
@@ -81,7 +82,8 @@ class TwoTones:
         wave = next(opened.model_blocks())
         stft = forward(wave[0], self.manifest.analysis)
         stft = np.stack([stft.real, stft.imag], axis=-1)
-        yield Window(wave[0], wave, 0, stft, self.logits_of(wave)[0], {})
+        batch = ForwardPass(wave, stft[None], self.logits_of(wave), {}, self.manifest.analysis, spectral=True)
+        yield Window(wave[0], wave, 0, batch)
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_a_device_that_does_not_become_active_is_an_error(tiny_bundle, monkeypat
 
 
 def test_threads_by_the_environment(monkeypatch):
-    from earmark.runtime.inference.session import thread_count
+    from earmark.runtime.inference.threads import thread_count
 
     monkeypatch.setenv("EARMARK_THREADS", "3")
     assert thread_count() == 3

@@ -32,9 +32,10 @@ def interpret(graphs: Graphs, window: Window) -> dict[str, FloatArray]:
             f"{manifest.name}: this bundle has no interpreter, hence no components; train one with "
             "earmark train l2i and export again"
         )
-    given = {**window.taps, "stft": window.stft[None]}
-    made = graphs.run("interpreter", {one.name: given[one.name] for one in stage.inputs})
-    said: dict[str, FloatArray] = {name: made[name][0] for name in ("activations", "pooled", "logits")}
+    names = ["activations", "pooled", "logits"]
+    # It speaks for all classes at once.
+    answers = window.further(graphs.run, stage, names, int(window.logits.argmax()))
+    said: dict[str, FloatArray] = {name: answers[name][0] for name in names}
     frames = len(window.stft)
     if said["activations"].shape[-1] != frames:
         raise EarmarkError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ....errors import BundleError, MethodError
 from ...arrays import FloatArray
 from ...bundle.manifest import Manifest, StageSpec
@@ -30,9 +28,7 @@ def decode(graphs: Graphs, window: Window, target: int) -> FloatArray:
     """
     manifest = graphs.manifest
     stage = decoder_of(manifest)
-    given = {**window.taps, "stft": window.stft[None], "target": np.array([target])}
-    feeds = {one.name: given[one.name] for one in stage.inputs}
-    mask: FloatArray = graphs.run("decoder", feeds, ["mask"])["mask"][0]
+    mask: FloatArray = window.further(graphs.run, stage, ["mask"], target)["mask"][0]
     if mask.shape != window.stft.shape[:2]:
         raise BundleError(
             f"{manifest.name}: the mask of {stage.file} is {mask.shape}, the spectrogram "
