@@ -245,16 +245,20 @@ class OpenSound:
 
 
 class Resampler:
-    """Blocks [channels, n] from one rate to another, cropped or padded to `length` in total."""
+    """Blocks [channels, n] from one rate to another, cropped or padded to `length` in total.
 
-    def __init__(self, rate_in: int, rate_out: int, channels: int, length: int) -> None:
+    length: None where it is known only at the end
+    """
+
+    def __init__(self, rate_in: int, rate_out: int, channels: int, length: int | None = None) -> None:
         self._stream = (
             None
             if rate_in == rate_out
             else soxr.ResampleStream(rate_in, rate_out, channels, dtype="float32", quality=_QUALITY)
         )
         self._channels = channels
-        self._left = length
+        self._length = length
+        self._given = 0
 
     def push(self, block: FloatArray) -> FloatArray:
         """What comes out after `block`: [channels, m], m may be 0."""
@@ -262,19 +266,23 @@ class Resampler:
             return self._crop(block)
         return self._crop(self._stream.resample_chunk(np.ascontiguousarray(block.T, np.float32)).T)
 
-    def finish(self) -> FloatArray:
-        """The rest, up to the length in total; zeros where the resampler falls short."""
+    def finish(self, length: int | None = None) -> FloatArray:
+        """The rest, up to the length in total; zeros where the resampler falls short.
+
+        length: where it was not known before
+        """
+        self._length = self._length if length is None else length
         rest: FloatArray = np.zeros((self._channels, 0), np.float32)
         if self._stream is not None:
             nothing = np.zeros((0, self._channels), np.float32)
             rest = self._crop(self._stream.resample_chunk(nothing, last=True).T)
-        padding = np.zeros((self._channels, self._left), np.float32)
-        self._left = 0
-        return np.concatenate([rest, padding], axis=1)
+        missing = max(0, (self._length or 0) - self._given)
+        self._given += missing
+        return np.concatenate([rest, np.zeros((self._channels, missing), np.float32)], axis=1)
 
     def _crop(self, block: FloatArray) -> FloatArray:
-        out = block[:, : self._left]
-        self._left -= out.shape[1]
+        out = block if self._length is None else block[:, : max(0, self._length - self._given)]
+        self._given += out.shape[1]
         return out
 
 

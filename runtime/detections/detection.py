@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ...errors import MissingDependencyError
+from ..arrays import FloatArray
+from ..labels import best
 from ..records import ResultRecord
 from .settings import DetectionSettings
 
@@ -54,6 +56,38 @@ def detection_id(recording: str, label: str, start_s: float) -> str:
     """
     key = f"{recording}\n{label}\n{start_s:.3f}"
     return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:_ID_DIGITS]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ScoredWindow(ResultRecord):
+    """The scores of one window of a recording or a stream.
+
+    Attributes:
+        number: Counted over the stream, from 0.
+        start_s: Its begin in seconds; exact to the sample.
+        end_s: Its end.
+        labels: What was looked for.
+        scores: A score 0..1 for each of `labels`, after calibration.
+
+    """
+
+    number: int
+    start_s: float
+    end_s: float
+    labels: tuple[str, ...]
+    scores: FloatArray
+
+    def top(self, most: int = 3) -> tuple[tuple[str, float], ...]:
+        """The best labels.
+
+        Args:
+            most: How many at the most.
+
+        Returns:
+            Pairs (label, score), best first.
+
+        """
+        return tuple((self.labels[k], float(self.scores[k])) for k in best(self.scores, most))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
