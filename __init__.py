@@ -35,7 +35,8 @@ if TYPE_CHECKING:
         UnexpectedError,
         WriteError,
     )
-    from .runtime.detections.detection import Detection, Detections
+    from .runtime.detections.detection import Detection, Detections, ScoredWindow
+    from .runtime.detections.stream import Stream
     from .runtime.detections.thresholds import read_labels, read_thresholds
     from .runtime.explainer import Explainer, load
     from .runtime.explaining.batch import Failure
@@ -64,10 +65,12 @@ __all__ = [
     "Result",
     "RunError",
     "ScoreError",
+    "ScoredWindow",
     "SegmentSettings",
     "SegmentsResult",
     "SettingsError",
     "SourceError",
+    "Stream",
     "TargetError",
     "UnexpectedError",
     "WindowScores",
@@ -88,6 +91,8 @@ _MODULES = {
     "Failure": ".runtime.explaining.batch",
     "load": ".runtime.explainer",
     "Result": ".runtime.results",
+    "ScoredWindow": ".runtime.detections.detection",
+    "Stream": ".runtime.detections.stream",
     "read_labels": ".runtime.detections.thresholds",
     "read_thresholds": ".runtime.detections.thresholds",
     "SegmentSettings": ".runtime.methods.segments.callable",

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, Unpack, overload
 
 import numpy as np
 
+from .audio.recorded import recorded_at
 from .bundle.manifest import Aggregation, LevelOver
 from .bundle.open import Bundle
+from .detections.detection import Detections
+from .detections.recording import OnDetection, Progress, detect
+from .detections.settings import MIN_SCORE, DetectionSettings, DetectOptions, StreamOptions, Thresholds
+from .detections.stream import Stream
 from .engine import Engine
 from .explaining.batch import Failure, explained, open_any
 from .explaining.explanation import explain
-from .explaining.request import ExplainOptions, Options, method_names, request_of
+from .explaining.request import ExplainOptions, Options, Request, method_names, request_of
 from .inference.deadline import Cancel
 from .inference.devices import DeviceRequest, Providers
 from .inference.window import Clock
 from .methods.options import whole_number
 from .results import Result
 
+# What `explain_many` takes by name.
+_MANY = ("sample_rate", "batch_size", "target", "targets", *ExplainOptions.__annotations__)
 SHIPPED = Path(__file__).resolve().parent / "shipped" / "bundle"
 
 
@@ -310,7 +317,7 @@ class Explainer:
             raise TypeError("explain_many() takes several sounds: give a list, or use explain()")
         for name in how:
             if name not in ExplainOptions.__annotations__:
-                raise TypeError(f"explain_many() has no option {name!r}{_nearest_option(name)}")
+                raise TypeError(f"explain_many() has no option {name!r}{_nearest_option(name, _MANY)}")
         request = request_of(self._engine, _labels(target, targets), how)
         whole_number("batch_size", batch_size, 1)
         if targets is not None and not targets:
@@ -323,6 +330,150 @@ class Explainer:
             lambda items, clocks: engine.pipeline.together(items, clocks, request.windowing),
             lambda opened, clock, window: explain(engine, opened, clock, request, request.deadline(), window),
         )
+
+    def detect(
+        self,
+        sound: Any,
+        sample_rate: int | None = None,
+        *,
+        min_score: Thresholds | str | Path = MIN_SCORE,
+        leave_score: Thresholds | None = None,
+        labels: Sequence[str] | None = None,
+        merge_gap_s: float = 0.0,
+        min_s: float = 0.0,
+        top_per_window: int | None = None,
+        sensitivity: float = 1.0,
+        temperature: float = 1.0,
+        on_detection: OnDetection | None = None,
+        progress: Progress | None = None,
+        **how: Unpack[ExplainOptions],
+    ) -> Detections:
+        """Find where labels occur in a recording, and explain each detection for its own label.
+
+        Every window is classified once; only what is detected is explained. A detection is a run of windows
+        that score at least `leave_score`, one of them at least `min_score`. The border between two windows
+        that overlap is the middle of what they share. What is explained is the sound of its windows, as
+        `explain` does with `target` set to its label; of more than a minute the time around the peak.
+
+        Args:
+            sound: As for `explain`; memory does not grow with its length.
+            sample_rate: Of a bare waveform, in Hz.
+            min_score: Score 0..1 that a detection reaches: a number; a mapping from labels to numbers, where
+                "*" stands for labels that it does not name (else 0.5); or a file of `read_thresholds`.
+            leave_score: Score 0..1 that all its windows reach, given likewise; None: `min_score`, or what
+                the file says.
+            labels: Labels to be detected, such as a species list of `read_labels`; None: all. Here and in
+                thresholds either half of a label `Scientific_Common` will do, if no other label has it.
+            merge_gap_s: Detections of one label at most so many seconds apart become one.
+            min_s: Shorter detections are left out, after that.
+            top_per_window: Only so many labels of a window count, the best ones; None: all.
+            sensitivity: Moves the logits of multi-label models by 10 (sensitivity - 1) before the sigmoid, as
+                BirdNET-Analyzer does, 0.5 to 1.5: above 1 more is detected.
+            temperature: What logits are divided by before sigmoid or softmax, above 0. Both change the
+                scores of detections and windows, not those in explanations.
+            on_detection: Called with each detection and its sound (`samples` [channels, n], `start_s`,
+                `end_s`) as soon as it has ended. What is returned then holds no explanations, so that memory
+                does not grow with their number either.
+            progress: Called with the seconds that are classified and those there are.
+            **how: The other arguments of `explain`, without `target`. `methods` is what explains detections,
+                [] nothing. With `timeout_s` or `cancel` the answer covers what was classified until then.
+
+        Returns:
+            The detections, in the order of their begin, and the scores of all windows.
+
+        Raises:
+            AudioError: The sound cannot be read, is empty, or is not finite.
+            LabelError: A label does not exist; the message names the nearest.
+            SettingsError: A threshold lies outside 0..1, or another setting is out of range.
+            MethodError: A method or an option of one does not exist, or cannot run here.
+            DeviceError: What was asked for in `load` is not active.
+            MissingDependencyError: A method needs a package that is not installed.
+            BundleError: The bundle is damaged.
+
+        Examples:
+            >>> import numpy as np
+            >>> noise = np.random.default_rng(0).normal(size=64_000).astype("float32") * 0.1
+            >>> with earmark.load(device="cpu") as explainer:
+            ...     detections = explainer.detect(noise, 16_000, min_score={"bell": 0.9}, labels=["bell"])
+            >>> len(detections), detections.summary[:16]
+            (0, 'nothing detected')
+
+        """
+        settings, request = self._settings(
+            DetectOptions(
+                min_score=min_score,
+                leave_score=leave_score,
+                labels=labels,
+                merge_gap_s=merge_gap_s,
+                min_s=min_s,
+                top_per_window=top_per_window,
+                sensitivity=sensitivity,
+                temperature=temperature,
+            ),
+            how,
+        )
+        clock = Clock()
+        with clock.stage("read"):
+            opened = open_any(sound, sample_rate, self._engine.manifest.sample_rate)
+        return detect(
+            self._engine,
+            opened,
+            clock,
+            settings,
+            request,
+            recorded_at=recorded_at(sound) if isinstance(sound, (str, os.PathLike)) else None,
+            on_detection=on_detection,
+            progress=progress,
+        )
+
+    def stream(
+        self, sample_rate: int, channels: int = 1, *, name: str = "the stream", **asked: Unpack[StreamOptions]
+    ) -> Stream:
+        """Detect in sound that arrives piece by piece.
+
+        Args:
+            sample_rate: Of the samples that will be pushed, in Hz.
+            channels: Of them.
+            name: What the ids of detections are made of, and `Result.input` of their explanations.
+            **asked: The other arguments of `detect`, without `on_detection`, `progress`, `timeout_s` and
+                `cancel`.
+
+        Returns:
+            The stream: `push(samples)` and `finish()` give windows and detections.
+
+        Raises:
+            AudioError: There is no such rate or number of channels.
+            TypeError: An option that does not exist.
+            LabelError: A label does not exist; the message names the nearest.
+            SettingsError: A threshold lies outside 0..1, another setting is out of range, or the level is
+                that of the recording, which a stream does not know.
+            MethodError: A method or an option of one does not exist, or cannot run here.
+            MissingDependencyError: A method needs a package that is not installed.
+
+        Examples:
+            >>> with earmark.load(device="cpu") as explainer:
+            ...     stream = explainer.stream(48_000, channels=2, min_score=0.7, methods=["mask"])
+            >>> stream.seconds
+            0.0
+
+        """
+        known = StreamOptions.__annotations__
+        if unknown := sorted(asked.keys() - known):
+            raise TypeError(f"stream() has no option {unknown[0]!r}{_nearest_option(unknown[0], known)}")
+        counts, how = DetectOptions(), ExplainOptions()
+        for key, value in asked.items():
+            (counts if key in DetectOptions.__annotations__ else how)[key] = value  # type: ignore[literal-required]
+        settings, request = self._settings(counts, how)
+        return Stream(self._engine, settings, request, sample_rate, channels, name)
+
+    def _settings(self, counts: DetectOptions, how: ExplainOptions) -> tuple[DetectionSettings, Request]:
+        """What counts as a detection and how it is explained, checked for this bundle."""
+        manifest = self._engine.manifest
+        request = request_of(self._engine, (), how)
+        settings = DetectionSettings.of(counts, request)
+        settings.merging(manifest.labels, manifest.name)
+        settings.check_task(manifest.task)
+        return settings, request
 
 
 def engine_of(explainer: Explainer) -> Engine:
@@ -339,8 +490,7 @@ def _labels(target: str | None, targets: Sequence[str] | None) -> Sequence[str]:
     return targets
 
 
-def _nearest_option(name: str) -> str:
-    """The end of a message about an option that does not exist."""
-    known = ("sample_rate", "batch_size", "target", "targets", *ExplainOptions.__annotations__)
+def _nearest_option(name: str, known: Collection[str]) -> str:
+    """The end of a message about an option that does not exist; `known`: those that do."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(known)}"

@@ -18,7 +18,8 @@ def label_index(label: object, labels: Sequence[str], bundle: str) -> int:
     """The index of a label.
 
     Args:
-        label: What a user gave.
+        label: What a user gave: a label, or where labels are `Scientific_Common` either half of one, if no
+            other label has that half.
         labels: All K labels, in the order of the logits.
         bundle: Name of the bundle, for the message.
 
@@ -26,20 +27,32 @@ def label_index(label: object, labels: Sequence[str], bundle: str) -> int:
         Its index, 0..K-1.
 
     Raises:
-        LabelError: There is no such label; the message names the nearest.
+        LabelError: There is no such label, and the message names the nearest; or several have that half.
 
     """
     if not isinstance(label, str):
         raise LabelError(f"target is {label!r}: give a label, such as {labels[0]!r}")
     if label in labels:
         return labels.index(label)
-    near = difflib.get_close_matches(label, labels, n=3, cutoff=0.4)
+    having = [index for index, one in enumerate(labels) if label in one.split("_", 1)]
+    if len(having) == 1:
+        return having[0]
+    if having:
+        several = ", ".join(repr(labels[index]) for index in having[:3])
+        raise LabelError(f"{bundle}: {label!r} is a half of {len(having)} labels ({several}): give one whole")
+    near = difflib.get_close_matches(label, labels, n=3, cutoff=0.4) or _with_near_half(label, labels)
     hint = (
         f"did you mean {', '.join(map(repr, near))}?"
         if near
         else f"it has {', '.join(labels[:SHOWN])}" + (", ..." if len(labels) > SHOWN else "")
     )
     raise LabelError(f"{bundle}: no label {label!r}; {hint}")
+
+
+def _with_near_half(label: str, labels: Sequence[str]) -> list[str]:
+    """Labels `Scientific_Common` of which one half is near to `label`."""
+    halves = {half: one for one in labels if "_" in one for half in one.split("_", 1)}
+    return [halves[half] for half in difflib.get_close_matches(label, list(halves), n=3, cutoff=0.6)]
 
 
 def best(scores: FloatArray, most: int | None = None, min_score: float = 0.0) -> list[int]:

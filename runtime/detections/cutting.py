@@ -50,7 +50,7 @@ class WindowCutter:
     def finish(self) -> list[Cut]:
         """The sound ends: gives the window that ends with it, unless it has been given."""
         total = self._start + self._held.shape[1]
-        if total == 0 or self._next > 0 and self._next - self._hop + self._length >= total:
+        if total == 0 or (self._next > 0 and self._next - self._hop + self._length >= total):
             return []
         length = total if total <= longest_window(self._length) else self._length
         return [self._cut(total - length, total)]

@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from ...errors import SettingsError
 from ..arrays import FloatArray
+from ..bundle.manifest import Aggregation, LevelOver
+from ..explaining.request import Options, Request
 from ..labels import label_index
 from .merging import Merging
 from .thresholds import REST, read_thresholds
@@ -20,6 +22,31 @@ from .thresholds import REST, read_thresholds
 MIN_SCORE = 0.5
 # One number for all labels, or label -> number, where "*" stands for the labels that are not named.
 Thresholds = float | Mapping[str, float]
+
+
+class DetectOptions(TypedDict, total=False):
+    """What counts as a detection; `Explainer.detect` says what each means."""
+
+    min_score: Thresholds | str | Path
+    leave_score: Thresholds | None
+    labels: Sequence[str] | None
+    merge_gap_s: float
+    min_s: float
+    top_per_window: int | None
+    sensitivity: float
+    temperature: float
+
+
+class StreamOptions(DetectOptions, total=False):
+    """What a stream takes: what counts as a detection, and how it is explained."""
+
+    methods: Sequence[str] | None
+    rescore: bool
+    seed: int
+    options: Options | None
+    hop_s: float | None
+    aggregate: Aggregation | None
+    level: LevelOver | None
 
 
 @dataclass(frozen=True)
@@ -40,8 +67,9 @@ class DetectionSettings:
         temperature: What logits are divided by before sigmoid or softmax, above 0: above 1, scores are less
             sure.
         hop_s: Seconds from one window to the next; None: as the bundle says.
+        aggregate: How an explanation joins the scores of its windows; None: as the bundle says.
         level: Over what the level of the model's pipeline is measured; None: as the bundle says.
-        methods: How detections are explained; None: by all methods of the bundle that run by default.
+        methods: By which detections are explained.
         rescore: Whether explanations have the scores of what was kept and of what was removed.
 
     """
@@ -55,8 +83,9 @@ class DetectionSettings:
     sensitivity: float = 1.0
     temperature: float = 1.0
     hop_s: float | None = None
-    level: str | None = None
-    methods: tuple[str, ...] | None = None
+    aggregate: Aggregation | None = None
+    level: LevelOver | None = None
+    methods: tuple[str, ...] = ()
     rescore: bool = False
 
     def __post_init__(self) -> None:
@@ -119,6 +148,20 @@ class DetectionSettings:
             return logits
         shift = 10.0 * (self.sensitivity - 1.0)
         return np.asarray(logits.astype(np.float64) / self.temperature + shift, np.float32)
+
+    @classmethod
+    def of(cls, asked: DetectOptions, request: Request) -> DetectionSettings:
+        """From what a user gave. Raises SettingsError."""
+        windowing = request.windowing
+        given: dict[str, Any] = {**asked}
+        return cls(
+            **given,
+            hop_s=windowing.hop_s,
+            aggregate=windowing.aggregate,
+            level=windowing.level,
+            methods=tuple(request.methods),
+            rescore=request.rescore,
+        )
 
     def check_task(self, task: str) -> None:
         """Raise SettingsError where the sensitivity would change nothing: a softmax takes no shift."""

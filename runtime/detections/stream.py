@@ -34,16 +34,24 @@ class Stream:
     sample has arrived, and a detection with the first window that is not part of it any more (later by
     `merge_gap_s`, where that is set). Memory does not grow with time. One thread at a time may use it.
 
-    Attributes:
+    Args:
+        engine: The open bundle.
+        settings: What counts as a detection.
+        request: How detections are explained.
         sample_rate: Of the samples that are pushed, in Hz.
         channels: Of them.
+        name: What the ids of detections are made of.
+
+    Attributes:
+        sample_rate: As given.
+        channels: As given.
         warnings: The last 100 of what went wrong: gaps, clocks that went back.
 
     Examples:
         >>> import numpy as np
         >>> with earmark.load(device="cpu") as explainer:
         ...     stream = explainer.stream(16_000, methods=[])
-        ...     windows = stream.push(np.zeros(32_000, np.float32))
+        ...     windows = stream.push(np.zeros(48_000, np.float32))
         ...     rest = stream.finish()
         >>> windows[0].number, windows[0].start_s
         (0, 0.0)
@@ -110,9 +118,10 @@ class Stream:
         if self._finished:
             raise AudioError("the stream is finished: open another with Explainer.stream")
         if sample_rate is not None and sample_rate != self.sample_rate:
+            other = f"{sample_rate} Hz"
             raise AudioError(
-                f"the stream's rate is {self.sample_rate} Hz and these samples have {sample_rate} Hz: finish() "
-                "gives what is left of those before; open another stream for these"
+                f"the stream's rate is {self.sample_rate} Hz, that of these samples {other}: finish() "
+                "gives what is left of those before; open another stream for them"
             )
         blocks = self._blocks(samples)
         given: list[ScoredWindow | Detection] = []

@@ -75,6 +75,8 @@ class ModelPipeline:
 
     def _divisor(self, opened: OpenSound, windowing: Windowing) -> float | None:
         """What all windows are divided by; None where each has a level of its own."""
+        if windowing.divisor is not None:
+            return windowing.divisor
         over = windowing.level or self._manifest.window.level_over
         if over == "none" or self._manifest.level == "none":
             return 1.0

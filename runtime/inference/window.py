@@ -89,11 +89,13 @@ class Windowing:
     aggregate: how scores of windows become those of the sound: "mean", "max" or "lme" (log-mean-exp)
     level: over what the gain of the model's own pipeline is measured: each "window", the whole "recording",
         or "none": no gain. It changes nothing where that pipeline has none.
+    divisor: what every window is divided by, where that is known before; it goes before `level`
     """
 
     hop_s: float | None = None
     aggregate: Aggregation | None = None
     level: LevelOver | None = None
+    divisor: float | None = None
 
     def __post_init__(self) -> None:
         hop = self.hop_s

@@ -1,0 +1,251 @@
+"""`Explainer.detect`: planted events are found at their place and explained for their own label."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+from runtime_sounds import RATE
+
+import earmark
+from earmark.evaluation.synthesis import make_clip
+from earmark.runtime.explainer import SHIPPED
+
+# Where events lie in the recording, in samples. The shipped bundle's windows are 2 s, one a second.
+EVENTS = (("bell", 4 * RATE), ("clap", 11 * RATE), ("kick", 18 * RATE))
+
+
+def planted(events=EVENTS, seconds=24.0, seed=5):
+    """Faint noise with clips of 2 s, each at its sample."""
+    wave = np.random.default_rng(seed).normal(0.0, 0.002, round(seconds * RATE)).astype(np.float32)
+    for number, (label, at) in enumerate(events):
+        clip = make_clip(label, [7, number, seed], snr_db=30.0).waveform
+        wave[at : at + len(clip)] += clip
+    return wave
+
+
+@pytest.fixture(scope="module")
+def wave():
+    return planted()
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return earmark.load(SHIPPED, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def found(shipped, wave):
+    labels = [label for label, _ in EVENTS]
+    return shipped.detect(wave, RATE, min_score=0.8, leave_score=0.6, labels=labels, methods=["mask"])
+
+
+def test_planted_events_are_detected_where_they_are(found):
+    assert [one.label for one in found] == [label for label, _ in EVENTS]
+    for detection, (_, at) in zip(found, EVENTS, strict=True):
+        begin_s = at / RATE
+        assert detection.start_s <= begin_s + 0.5
+        assert detection.end_s >= begin_s + 1.5
+        assert detection.duration_s <= 4.0
+        assert 0.8 <= detection.mean_score <= detection.score <= 1.0
+    assert found.summary == "3 detections: bell 1, clap 1, kick 1"
+    assert not found.partial
+    assert found.ok
+
+
+def test_what_is_reported_follows_from_the_scores_of_the_windows(found):
+    for one in found:
+        column = found.windows.scores[
+            one.windows.start : one.windows.stop, found.windows.labels.index(one.label)
+        ]
+        assert one.score == column.max()
+        assert one.mean_score == pytest.approx(column.mean(), abs=1e-6)
+        assert (column >= np.float32(0.6)).all()
+        assert one.clip_start_s == found.windows.start_s[one.windows[0]]
+        assert one.clip_end_s == found.windows.end_s[one.windows[-1]]
+        # Windows of 2 s, one a second: they share a second, and its middle is the border.
+        assert one.start_s == one.clip_start_s + 0.5
+        assert one.end_s == one.clip_end_s - 0.5
+
+
+def test_windows_are_those_that_explain_classifies(shipped, found, wave):
+    windows = shipped.explain(wave, RATE, methods=[]).windows
+    columns = [windows.labels.index(label) for label in found.windows.labels]
+    np.testing.assert_array_equal(found.windows.start_s, windows.start_s)
+    np.testing.assert_array_equal(found.windows.end_s, windows.end_s)
+    np.testing.assert_allclose(found.windows.scores, windows.scores[:, columns], atol=1e-6)
+
+
+def test_an_explanation_is_that_of_the_clip_for_the_label_of_its_detection(shipped, found, wave):
+    for one in found:
+        clip = wave[round(one.clip_start_s * RATE) : round(one.clip_end_s * RATE)]
+        alone = shipped.explain(clip, RATE, target=one.label, methods=["mask"])
+        assert one.explanation.target == one.label
+        np.testing.assert_array_equal(one.explanation.mask.audio, alone.mask.audio)
+        assert one.explanation.mask.spans == alone.mask.spans
+        assert (one.low_hz, one.high_hz) == alone.mask.band
+        assert one.evidence
+        assert all(one.start_s <= low < high <= one.end_s for low, high in one.evidence)
+
+
+def test_a_file_gives_what_its_samples_give(shipped, found, wave, tmp_path):
+    path = tmp_path / "20240501_060000.wav"
+    soundfile.write(path, wave, RATE, subtype="FLOAT")
+    labels = [label for label, _ in EVENTS]
+    read = shipped.detect(path, min_score=0.8, leave_score=0.6, labels=labels, methods=[])
+    assert [(one.label, one.start_s, one.end_s) for one in read] == [
+        (one.label, one.start_s, one.end_s) for one in found
+    ]
+    assert read.input == str(path)
+    assert read.recorded_at.isoformat() == "2024-05-01T06:00:00"
+    assert {one.id for one in read}.isdisjoint({one.id for one in found})
+    assert all(one.explanation is None and one.evidence == () for one in read)
+
+
+def test_detections_are_handed_out_as_they_end_and_then_not_kept(shipped, found, wave):
+    given, heights = [], []
+    labels = [label for label, _ in EVENTS]
+    again = shipped.detect(
+        wave,
+        RATE,
+        min_score=0.8,
+        leave_score=0.6,
+        labels=labels,
+        methods=["mask"],
+        on_detection=lambda detection, clip: given.append((detection, clip)),
+        progress=lambda done_s, of_s: heights.append((done_s, of_s)),
+    )
+    assert [one for one, _ in given] == list(found)
+    assert all(one.explanation is None for one in again)
+    for one, clip in given:
+        start, end = round(one.clip_start_s * RATE), round(one.clip_end_s * RATE)
+        np.testing.assert_array_equal(clip.samples, wave[None, start:end])
+    assert heights == [(end_s, 24.0) for end_s in found.windows.end_s]
+
+
+@pytest.mark.parametrize("seconds", [0.05, 1.0, 2.0, 2.015])
+def test_sound_of_one_window_is_one_detection_of_all_of_it(shipped, seconds):
+    clip = np.pad(make_clip("bell", [7, 0, 5], snr_db=30.0).waveform, (0, 2 * RATE))[: round(seconds * RATE)]
+    detections = shipped.detect(clip, RATE, min_score=0.0, labels=["bell"], methods=[])
+    assert [(one.start_s, one.end_s, one.windows) for one in detections] == [
+        (0.0, len(clip) / RATE, range(1))
+    ]
+
+
+def test_nothing_detected_is_said_with_how_near_it_came(shipped, wave):
+    nothing = shipped.detect(wave[: 3 * RATE], RATE, min_score=1.0, labels=["bell", "tom"])
+    assert len(nothing) == 0
+    assert list(nothing) == []
+    assert nothing.ok
+    highest = nothing.windows.scores.max()
+    assert nothing.summary.startswith(f"nothing detected: the highest score is {highest:.3f}, of '")
+    assert nothing.to_dict()["detections"] == []
+
+
+def test_windows_may_lie_anywhere(shipped, wave):
+    apart = shipped.detect(wave, RATE, labels=["bell"], hop_s=2.0, methods=[])
+    assert np.diff(apart.windows.start_s).tolist() == [2.0] * 11
+    [bell] = apart
+    assert (bell.start_s, bell.end_s) == (4.0, 6.0)
+    near = shipped.detect(wave, RATE, labels=["bell"], hop_s=0.25, methods=[])
+    assert len(near.windows) == 89
+
+
+def test_temperature_and_sensitivity_change_scores_and_are_refused_where_they_cannot(shipped, wave):
+    plain = shipped.detect(wave[: 8 * RATE], RATE, methods=[])
+    warm = shipped.detect(wave[: 8 * RATE], RATE, temperature=4.0, methods=[])
+    odds = np.log(plain.windows.scores.astype(np.float64))
+    expected = np.exp(odds / 4.0) / np.exp(odds / 4.0).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(warm.windows.scores, expected, atol=1e-5)
+    with pytest.raises(earmark.SettingsError, match="labels exclude each other"):
+        shipped.detect(wave, RATE, sensitivity=1.2)
+
+
+def test_sensitivity_moves_the_sigmoid_of_several_labels(variant):
+    explainer = variant(task="multi_label")
+    noise = np.random.default_rng(1).normal(0.0, 0.1, 3 * RATE).astype(np.float32)
+    plain, moved = (explainer.detect(noise, RATE, sensitivity=how, methods=[]) for how in (1.0, 1.1))
+    logits = np.log(plain.windows.scores) - np.log1p(-plain.windows.scores.astype(np.float64))
+    np.testing.assert_allclose(moved.windows.scores, 1.0 / (1.0 + np.exp(-logits - 1.0)), atol=1e-4)
+
+
+def test_unknown_labels_are_named_with_the_nearest(shipped, wave):
+    for settings in ({"labels": ["bel"]}, {"min_score": {"bel": 0.5}}, {"leave_score": {"bel": 0.1}}):
+        with pytest.raises(earmark.LabelError, match="no label 'bel'; did you mean 'bell'"):
+            shipped.detect(wave, RATE, **settings)
+
+
+def test_a_half_of_a_label_will_do_where_no_other_has_it(variant):
+    labels = ["Turdus merula_Blackbird", "Turdus merula_Amsel", "Strix aluco_Tawny Owl"]
+    explainer = variant(labels=labels)
+    noise = np.random.default_rng(1).normal(0.0, 0.1, RATE).astype(np.float32)
+    found = explainer.detect(noise, RATE, min_score=0.0, labels=["Tawny Owl", "Blackbird"], methods=[])
+    assert found.windows.labels == (labels[0], labels[2])
+    assert explainer.explain(noise, RATE, target="Strix aluco", methods=[]).target == labels[2]
+    with pytest.raises(earmark.LabelError, match="'Turdus merula' is a half of 2 labels"):
+        explainer.detect(noise, RATE, labels=["Turdus merula"])
+    with pytest.raises(earmark.LabelError, match="did you mean 'Strix aluco_Tawny Owl'"):
+        explainer.detect(noise, RATE, labels=["Tawny Owls"])
+
+
+def test_what_cannot_be_explained_is_said_and_the_rest_goes_on(shipped, wave):
+    # The decoder of the shipped bundle speaks for the predicted class; low scores belong to others, too.
+    part, settings = wave[3 * RATE : 6 * RATE], {"min_score": {"bell": 0.5, "*": 0.0}, "hop_s": 2.0}
+    named = shipped.detect(part, RATE, labels=["bell", "tom"], methods=["mask"], **settings)
+    by_label = {one.label: one for one in named}
+    assert by_label["bell"].explanation.mask is not None
+    assert by_label["tom"].explanation is None
+    assert "trained for the predicted class" in by_label["tom"].warnings[0]
+    default = shipped.detect(part, RATE, labels=["tom"], **settings)
+    assert default[0].explanation.mask is None
+    assert default[0].explanation.prototypes
+    assert any("mask is left out" in line for line in default[0].explanation.warnings)
+
+
+def test_a_detection_of_more_than_a_minute_is_explained_around_its_peak(variant):
+    explainer = variant()
+    noise = np.random.default_rng(1).normal(0.0, 0.1, 90 * RATE).astype(np.float32)
+    clips = []
+    [one] = explainer.detect(
+        noise,
+        RATE,
+        min_score=0.0,
+        labels=["whistle"],
+        methods=[],
+        on_detection=lambda _, clip: clips.append(clip),
+    )
+    assert (one.start_s, one.end_s) == (0.0, 90.0)
+    [clip] = clips
+    windows = explainer.detect(noise, RATE, labels=["whistle"], methods=[]).windows
+    peak_s = windows.start_s[int(windows.scores.argmax())]
+    assert clip.start_s <= peak_s < clip.end_s
+    assert 29.0 <= clip.end_s - clip.start_s <= 60.0
+    start, end = round(clip.start_s * RATE), round(clip.end_s * RATE)
+    np.testing.assert_array_equal(clip.samples[0], noise[start:end])
+    assert (one.clip_start_s, one.clip_end_s) == (clip.start_s, clip.end_s)
+
+
+def test_a_deadline_leaves_what_was_classified(shipped, wave):
+    asked = []
+
+    def cancel():
+        asked.append(0)
+        return len(asked) > 3
+
+    part = shipped.detect(wave, RATE, labels=["bell"], methods=[], cancel=cancel)
+    assert part.partial
+    assert 4 <= len(part.windows) < 23
+    assert [one.label for one in part] == ["bell"]
+    assert part.warnings[-1].startswith("partial: it was cancelled when ")
+    whole = shipped.detect(wave, RATE, labels=["bell"], methods=[])
+    np.testing.assert_array_equal(part.windows.scores, whole.windows.scores[: len(part.windows)])
+    assert not whole.partial
+
+
+def test_a_table_of_pandas(found):
+    pandas = pytest.importorskip("pandas")
+    table = found.to_dataframe()
+    assert isinstance(table, pandas.DataFrame)
+    assert table["label"].tolist() == [one.label for one in found]
+    assert table["start_s"].tolist() == [one.start_s for one in found]
+    assert set(table["input"]) == {"the array"}
