@@ -11,7 +11,6 @@ import ctypes
 import errno
 import os
 import re
-import secrets
 import shutil
 import sys
 import time
@@ -183,7 +182,7 @@ def _claim(beside: Path, make: Callable[[Path], int], prefix: str = HIDDEN) -> t
     """
     while True:
         # Libraries go by the ending.
-        hidden = beside.with_name(f"{prefix}{secrets.token_hex(8)}{beside.suffix[:16]}")
+        hidden = beside.with_name(f"{prefix}{os.urandom(8).hex()}{beside.suffix[:16]}")
         try:
             held = make(hidden)
         except BlockingIOError:

@@ -226,7 +226,9 @@ class Generation:
         held = self._prototypes.get(view)
         if held is None:
             tops = self._tables[f"{view}.tops"]
-            rows = np.unique(tops["entry"][tops["clip"] >= 0]).astype(np.int64)
+            # np.unique would import numpy.ma, which costs a first explanation 8 ms.
+            ordered = np.sort(tops["entry"][tops["clip"] >= 0], axis=None).astype(np.int64)
+            rows = ordered[np.diff(ordered, prepend=ordered[:1] - 1) != 0]
             if len(rows) and not 0 <= rows[0] <= rows[-1] < self.info.views[view].entries:
                 raise PrototypeIndexError(f"{self.folder / view}.tops.npy: damaged; {REBUILD}")
             held = self._prototypes[view] = rows, self._indexes[view].vectors_at(rows)

@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import platform
-import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -89,7 +88,7 @@ def _lock(handle: int) -> None:
 
 def _try_owner(path: Path) -> tuple[Release | None, str]:
     """The same by a file that names its owner."""
-    mine = _here() | {"token": secrets.token_hex(8)}
+    mine = _here() | {"token": os.urandom(8).hex()}
     try:
         with path.open("x", encoding="utf-8") as file:
             json.dump(mine, file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -492,5 +491,7 @@ def _labels(target: str | None, targets: Sequence[str] | None) -> Sequence[str]:
 
 def _nearest_option(name: str, known: Collection[str]) -> str:
     """The end of a message about an option that does not exist; `known`: those that do."""
+    import difflib
+
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(known)}"

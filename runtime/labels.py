@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,6 +39,8 @@ def label_index(label: object, labels: Sequence[str], bundle: str) -> int:
     if having:
         several = ", ".join(repr(labels[index]) for index in having[:3])
         raise LabelError(f"{bundle}: {label!r} is a half of {len(having)} labels ({several}): give one whole")
+    import difflib
+
     near = difflib.get_close_matches(label, labels, n=3, cutoff=0.4) or _with_near_half(label, labels)
     hint = (
         f"did you mean {', '.join(map(repr, near))}?"
@@ -51,6 +52,8 @@ def label_index(label: object, labels: Sequence[str], bundle: str) -> int:
 
 def _with_near_half(label: str, labels: Sequence[str]) -> list[str]:
     """Labels `Scientific_Common` of which one half is near to `label`."""
+    import difflib
+
     halves = {half: one for one in labels if "_" in one for half in one.split("_", 1)}
     return [halves[half] for half in difflib.get_close_matches(label, list(halves), n=3, cutoff=0.6)]
 

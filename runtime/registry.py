@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(msgspec.Struct, frozen=True):
     """Where a method's class lies, and patterns of the files that its results save.
 
     place: "module:Class", relative to `runtime/methods` or absolute

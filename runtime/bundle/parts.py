@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     from .manifest import Manifest
 
 
-@dataclass(frozen=True, slots=True)
-class StageRule:
+class StageRule(msgspec.Struct, frozen=True):
     """A graph behind the classifier: the output that it must give, and what it may take besides taps."""
 
     name: str

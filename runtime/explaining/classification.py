@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from ..arrays import FloatArray
@@ -20,8 +20,7 @@ from ..windows import WindowScores
 KEPT_BYTES = 128 << 20
 
 
-@dataclass(frozen=True)
-class Classification:
+class Classification(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """What the classifier says of a sound.
 
     scores, logits: [K] of the whole sound; the logits are the mean over its windows

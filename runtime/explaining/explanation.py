@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 
 from ...errors import TargetError
@@ -93,12 +93,11 @@ def explain(
     ]
 
 
-@dataclass
-class _Explained:
+class _Explained(msgspec.Struct):
     """What the methods give for one target, and which of them cannot."""
 
-    parts: dict[str, MethodResult] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    parts: dict[str, MethodResult] = {}
+    warnings: list[str] = []
 
 
 def _explain(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypedDict
+
+import msgspec
 
 from ...errors import MethodError
 from ..bundle.manifest import Aggregation, LevelOver
@@ -34,8 +35,7 @@ class ExplainOptions(TypedDict, total=False):
     cancel: Cancel | None
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked about a sound.
 
     targets: class indices; none for the one predicted

@@ -10,10 +10,11 @@ import re
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
+
+import msgspec
 
 from ...errors import DeviceError
 from ..bundle.cache import cache_folder
@@ -50,16 +51,14 @@ Provider = str | tuple[str, Mapping[str, Any]]
 Providers = Sequence[Provider] | Mapping[str, Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(msgspec.Struct, frozen=True):
     """Where tensors stay between stages, as onnxruntime's IO binding names it: "cuda" or "cpu", and which."""
 
     kind: str = "cpu"
     number: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(msgspec.Struct, frozen=True):
     """What runs: its name in results, and the providers in order.
 
     required: those that must be active in every session
@@ -77,8 +76,7 @@ class Device:
 ON_CPU = Device("cpu", (CPU,), (CPU,))
 
 
-@dataclass(frozen=True)
-class DeviceRequest:
+class DeviceRequest(msgspec.Struct, frozen=True):
     """What a user asks to run the graphs on; picklable, and never shared with onnxruntime.
 
     device: auto, cpu, cuda, cuda:N or tensorrt
@@ -88,7 +86,7 @@ class DeviceRequest:
 
     device: str = "auto"
     providers: tuple[tuple[str, dict[str, Any]], ...] = ()
-    session_options: dict[str, Any] = field(default_factory=dict)
+    session_options: dict[str, Any] = {}
 
     @classmethod
     def of(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import get_args
+
+import msgspec
 
 from ...errors import MethodError
 from ..arrays import FloatArray
@@ -16,8 +17,7 @@ from .chain import ForwardPass, RunStage
 from .session import Tensors
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(msgspec.Struct, frozen=True, eq=False):
     """One window of a sound, and what front end and classifier say of it.
 
     waveform: [N] mono at the model's rate, as the classifier gets it: divided by `level`, padded to the
@@ -65,8 +65,7 @@ class Window:
         return self.batch.further(run, stage, outputs, self.row, target)
 
 
-@dataclass(frozen=True, slots=True)
-class WindowPlan:
+class WindowPlan(msgspec.Struct, frozen=True):
     """How a sound is cut into windows, in samples at the model's rate.
 
     length: of a window; a shorter sound is one window of its own length
@@ -81,8 +80,7 @@ class WindowPlan:
     divisor: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Windowing:
+class Windowing(msgspec.Struct, frozen=True):
     """How windows of a long sound are laid, levelled and joined; None: as the bundle says.
 
     hop_s: seconds from one window to the next, at most a window's length; rounded to the nearest sample

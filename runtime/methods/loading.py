@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 
 from ..registry import METHODS
@@ -13,7 +14,13 @@ def method_of(name: str) -> Method:
     """The method of that name. Raises MethodError for one that does not exist."""
     if name not in METHODS:
         raise unknown("method", name, tuple(METHODS))
-    module, _, attribute = METHODS[name].place.partition(":")
+    return _method_at(METHODS[name].place)
+
+
+@cache
+def _method_at(place: str) -> Method:
+    """The method of a registration; methods hold nothing, so one instance serves all."""
+    module, _, attribute = place.partition(":")
     kind: type[Method] = getattr(import_module(module, __package__), attribute)
     return kind()
 

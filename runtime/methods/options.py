@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -35,6 +34,8 @@ class MethodOptions:
 
 def unknown(what: str, name: object, known: Sequence[str]) -> MethodError:
     """The error for a name that does not exist: the nearest that does, and all there are."""
+    import difflib
+
     near = difflib.get_close_matches(str(name), known, n=1)
     guess = f"did you mean {near[0]!r}? " if near else ""
     there = f"the {what}s are {', '.join(known)}" if known else "it has none"

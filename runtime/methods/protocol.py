@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import msgspec
 
 from ..bundle.parts import StageRule
 from .options import MethodOptions
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     Values = npt.NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
+class Sound(msgspec.Struct, frozen=True):
     """What is known of a sound before its windows are explained.
 
     samples: length at the model's rate; windows: how many there will be; plan: where they lie
@@ -49,8 +49,7 @@ class Sound:
     predicted: int = -1
 
 
-@dataclass(frozen=True)
-class Graphs:
+class Graphs(msgspec.Struct, frozen=True, eq=False):
     """An open bundle whose graphs can be run.
 
     run(stage, feeds, outputs) and run_graph(path, feeds) give outputs by name; their time is counted
@@ -68,8 +67,7 @@ class Graphs:
         return self.bundle.manifest
 
 
-@dataclass(frozen=True)
-class Context(Graphs):
+class Context(Graphs, frozen=True, eq=False, kw_only=True):
     """What the runtime lends a method for one explanation.
 
     opened: the sound, for methods that answer with sound
@@ -90,7 +88,7 @@ class Context(Graphs):
     logits_of: Callable[..., FloatArray]
     rescore: bool
     seed: int
-    options: Any = field(default_factory=MethodOptions)
+    options: Any = MethodOptions()
     aggregate: Aggregation = "mean"
     stopped: Callable[[], bool] = lambda: False
 
@@ -105,8 +103,7 @@ class Explanation(Protocol):
         """The method's part of the result."""
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(msgspec.Struct, frozen=True):
     """An output of a method's graph that is measured at export and recomputed by `earmark verify`.
 
     relative: its limit grows with its largest value, as of activations, which are as large as the spectrum
@@ -118,16 +115,14 @@ class Output:
     golden: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
+class Inspection(msgspec.Struct, frozen=True):
     """What `earmark inspect` tells of a method's part of a bundle: lines of (topic, text), JSON keys."""
 
     lines: tuple[tuple[str, str], ...] = ()
-    document: Mapping[str, Any] = field(default_factory=dict)
+    document: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class TimeTask:
+class TimeTask(msgspec.Struct, frozen=True, eq=False):
     """One window in which a class is to be found in time.
 
     edges: [M + 1] of the segments, seconds; part(): the method's result for the window and the target

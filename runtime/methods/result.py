@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from ..records import ResultRecord
 
 
-@dataclass(frozen=True, slots=True)
-class About:
+class About(msgspec.Struct, frozen=True):
     """What the files of one result have in common.
 
     title: the label explained and its score, for pictures
@@ -22,8 +22,7 @@ class About:
     duration_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(msgspec.Struct, frozen=True):
     """A number that `earmark verify` reports of an explanation, and what it may be at the most."""
 
     name: str

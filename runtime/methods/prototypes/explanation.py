@@ -132,7 +132,7 @@ class PrototypesExplanation:
         clips = generation.entries(view)["clip"][[match.entry for match in matches]]
         _, first = np.unique(generation.clips["recording"][clips], return_index=True)
         # A recording's best comes before any other's second; np.unique leaves them in another order.
-        others = np.setdiff1d(np.arange(len(matches)), first)
+        others = np.delete(np.arange(len(matches)), first)
         chosen = np.concatenate((np.sort(first), others))[:MATCHES]
         return [matches[index] for index in np.sort(chosen)]
 
