@@ -18,6 +18,9 @@ def noise(seconds=0.8, rate=RATE, channels=None, seed=0, level=0.1):
     return (level * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
 
 
+WAVE = noise(0.5, seed=5)
+
+
 def tone(seconds=1.0, rate=RATE, channels=None, seed=3, peak=0.5):
     """A gliding tone in noise, [samples] or [channels, samples]."""
     rng = np.random.default_rng(seed)

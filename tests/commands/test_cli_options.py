@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from command_line import invoke as run
 
 import earmark
 from earmark.cli import VERBS, main
@@ -122,11 +122,6 @@ def test_verbs_are_what_help_lists():
 
 
 @pytest.fixture
-def run():
-    return lambda *arguments: CliRunner().invoke(main, list(map(str, arguments)))
-
-
-@pytest.fixture
 def without_sklearn(monkeypatch):
     """scikit-learn as if it were not installed."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "sklearn"]:
@@ -135,7 +130,7 @@ def without_sklearn(monkeypatch):
 
 
 @pytest.mark.parametrize("given", [{"preset": "bolanos2025"}, {"surrogate": "forest"}])
-def test_a_missing_package_is_said_before_the_model_is_asked(run, without_sklearn, monkeypatch, given):
+def test_a_missing_package_is_said_before_the_model_is_asked(without_sklearn, monkeypatch, given):
     def asked(*_):
         raise AssertionError("the model was asked")
 
@@ -209,7 +204,7 @@ def test_names_that_do_not_exist_are_guessed():
         ["train", "l2i", "{run}", "{data}", "--dictionary", "{run}", "--start", "{run}"],
     ],
 )
-def test_an_option_without_a_use_is_wrong_usage(run, words, tmp_path):
+def test_an_option_without_a_use_is_wrong_usage(words, tmp_path):
     names = {"bundle": SHIPPED, "out": tmp_path / "out", "folder": tmp_path, "run": tmp_path}
     names["data"] = tmp_path / "data"
     (names["data"] / "kick").mkdir(parents=True)
@@ -225,7 +220,7 @@ def test_an_option_without_a_use_is_wrong_usage(run, words, tmp_path):
 # ---- which bundle answers
 
 
-def test_the_answer_names_its_bundle_and_the_demo_says_that_it_is_one(run, tmp_path, monkeypatch):
+def test_the_answer_names_its_bundle_and_the_demo_says_that_it_is_one(tmp_path, monkeypatch):
     monkeypatch.delenv("EARMARK_BUNDLE", raising=False)
     own = tmp_path / "own"
     shutil.copytree(SHIPPED, own)
@@ -266,7 +261,7 @@ def test_the_answer_names_its_bundle_and_the_demo_says_that_it_is_one(run, tmp_p
         (["train", "lmac", "{data}", "{run}"], "is a run directory"),
     ],
 )
-def test_one_thing_in_the_place_of_another_is_wrong_usage(run, words, says, tmp_path):
+def test_one_thing_in_the_place_of_another_is_wrong_usage(words, says, tmp_path):
     names = {"bundle": SHIPPED, "run": tmp_path / "run", "data": tmp_path / "data", "out": tmp_path / "out"}
     for name in ("run", "data"):
         names[name].mkdir()
@@ -276,7 +271,7 @@ def test_one_thing_in_the_place_of_another_is_wrong_usage(run, words, says, tmp_
     assert says in result.stderr
 
 
-def test_a_bundle_in_a_list_is_a_record(run, tmp_path):
+def test_a_bundle_in_a_list_is_a_record(tmp_path):
     (tmp_path / "list").write_text(f"{SHIPPED}\n{EXAMPLE}\n", encoding="utf-8")
     result = run("explain", "-b", SHIPPED, "--from-file", tmp_path / "list", "--jsonl")
     found = [json.loads(line) for line in result.stdout.splitlines()]

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 from changed_bundle import rewrite
 from click.testing import CliRunner
+from command_line import invoke
 
 import earmark
 from earmark.cli import main
@@ -142,7 +143,7 @@ def test_one_function_gives_what_the_command_prints(data, question, function, se
     lines = []
     sounds = list_sounds(data, fewest_classes=1)
     report = function(earmark.load(SHIPPED, device="cpu"), sounds, settings, tell=lines.append).to_dict()
-    done = CliRunner().invoke(main, ["evaluate", question, str(SHIPPED), str(data), *words, "--json"])
+    done = invoke("evaluate", question, SHIPPED, data, *words, "--json")
     assert done.exit_code == 0, done.output
     printed = json.loads(done.stdout)
     assert lines == done.stderr.splitlines()

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
+from command_line import invoke
 
 import earmark
-from earmark.cli import main
 from earmark.errors import DataError
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.localisation.events import read_events
@@ -55,7 +54,7 @@ def _run(folder: Path, *more: str):
         str(folder / "events.csv"),
         *more,
     ]
-    return CliRunner().invoke(main, arguments)
+    return invoke(*arguments)
 
 
 def test_the_table_holds_every_localiser_and_the_json_its_intervals(folder, tmp_path):
@@ -119,17 +118,17 @@ def test_a_sub_command_has_no_options_but_its_own(folder, tmp_path):
         ("events", ["--threshold", "0.2"]),
         ("prototypes", ["--area", "0.2"]),
     ):
-        result = CliRunner().invoke(main, ["evaluate", question, str(SHIPPED), data, *option])
+        result = invoke("evaluate", question, SHIPPED, data, *option)
         assert result.exit_code == 2
         assert "No such option" in result.stderr
         assert option[0] in result.stderr
-    result = CliRunner().invoke(main, ["evaluate", "events", str(SHIPPED), data])
+    result = invoke("evaluate", "events", SHIPPED, data)
     assert result.exit_code == 2
     assert "events.csv is not there" in result.stderr
     asked = ["-m", "energy", "--limit", "1", "--json"]
     old = ["evaluate", str(SHIPPED), data, "--events", str(folder / "events.csv")]
-    assert CliRunner().invoke(main, [*old, *asked]).exit_code == 0
-    assert CliRunner().invoke(main, [*old, *asked, "--domain", "audio"]).exit_code == 2
+    assert invoke(*old, *asked).exit_code == 0
+    assert invoke(*old, *asked, "--domain", "audio").exit_code == 2
 
 
 def test_strict_stops_at_the_first_clip_that_is_left_out(explainer, folder):
@@ -150,7 +149,7 @@ def test_bad_events_are_one_line(folder, tmp_path):
     path = tmp_path / "bad.csv"
     path.write_text("clip,label,start_s,end_s\nbell/1-1-A.wav,bell,0.1,99\n", encoding="utf-8")
     arguments = ["evaluate", "events", str(SHIPPED), str(folder / "data"), "--events", str(path)]
-    result = CliRunner().invoke(main, arguments)
+    result = invoke(*arguments)
     assert result.exit_code == 1
     assert "beyond the clip" in result.stderr
     assert "Traceback" not in result.output
@@ -172,7 +171,7 @@ def test_overlapping_events_are_allowed_and_said(folder, tmp_path):
         "-m",
         "energy",
     ]
-    result = CliRunner().invoke(main, arguments)
+    result = invoke(*arguments)
     assert result.exit_code == 0, result.output
     assert "1 events overlap" in result.stderr
 

@@ -65,15 +65,13 @@ def test_data(tmp_path):
 
 
 def test_a_set_is_whole_or_not_there(tmp_path):
-    from click.testing import CliRunner
-
-    from earmark.cli import main
+    from command_line import invoke
 
     with limited(5000):
         for out in (tmp_path / "new", tmp_path / "empty"):
             if out.name == "empty":
                 out.mkdir()
-            done = CliRunner().invoke(main, ["data", "drums", str(out), "--clips", "2"])
+            done = invoke("data", "drums", out, "--clips", "2")
             assert done.exit_code == 1, done.output
             assert re.search(rf"{out}/.*\.flac: cannot be written \(File too large\); ", done.stderr), (
                 done.stderr

@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
+from command_line import invoke
 
-from earmark.cli import main
 from earmark.commands.inputs import Input, collect
 from earmark.commands.result_folders import result_folders, safe_name
 
@@ -124,9 +123,7 @@ def tree(tmp_path):
 
 
 def explain(bundle, *arguments):
-    result = CliRunner().invoke(
-        main, ["explain", *map(str, arguments), "-b", str(bundle), "-m", "mask", "--json"]
-    )
+    result = invoke("explain", *arguments, "-b", bundle, "-m", "mask", "--json")
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
@@ -164,9 +161,7 @@ def test_another_sound_in_the_same_folder_replaces_the_first(tree, tiny_bundle, 
     out = tmp_path / "out"
     explain(tiny_bundle, tree / "a.wav", "-o", out)
     assert (out / "mask.png").exists()
-    done = CliRunner().invoke(
-        main, ["explain", str(tree / "x" / "b.wav"), "-b", str(tiny_bundle), "-m", "segments", "-o", str(out)]
-    )
+    done = invoke("explain", tree / "x" / "b.wav", "-b", tiny_bundle, "-m", "segments", "-o", out)
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in out.iterdir()) == ["result.json", "segments.csv", "segments.png"]
 

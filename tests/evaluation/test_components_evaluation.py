@@ -7,10 +7,9 @@ import json
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
+from command_line import invoke
 
 import earmark
-from earmark.cli import main
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.data.labels import write_labels
 from earmark.evaluation.faithfulness.component_maskers import COMPONENTS, component_maskers, random_theta
@@ -87,7 +86,7 @@ def several(interpreters, learnt_components, tmp_path_factory):
 
 
 def evaluated(*arguments):
-    result = CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
+    result = invoke("evaluate", *arguments)
     assert result.exit_code == 0, result.output
     return result
 
@@ -232,7 +231,7 @@ def test_without_a_decoder_components_give_the_area_and_without_both_it_is_said(
     assert rows["energy"]["area"]["estimate"] == pytest.approx(
         rows["components"]["area"]["estimate"], abs=1e-3
     )
-    refused = CliRunner().invoke(main, ["evaluate", str(SHIPPED), str(data), "-m", "components"])
+    refused = invoke("evaluate", SHIPPED, data, "-m", "components")
     assert refused.exit_code == 1
     assert "earmark train l2i" in refused.stderr
 
@@ -258,7 +257,7 @@ def test_several_labels_end_to_end(several, mixtures):
                     mixtures / "1-0-A.flac", target=other["label"], methods=["components"]
                 ).components
                 assert [one["index"] for one in other["selected"]] == list(own.selected)
-    shown = CliRunner().invoke(main, ["explain", "-b", str(several), str(mixtures / "1-0-A.flac")])
+    shown = invoke("explain", "-b", several, mixtures / "1-0-A.flac")
     assert shown.exit_code == 0, shown.output
     assert all(
         f"consists  {label}: " in shown.stdout

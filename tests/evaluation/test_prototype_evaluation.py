@@ -8,10 +8,9 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
+from command_line import invoke
 
 import earmark
-from earmark.cli import main
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.prototypes.judge import PrototypeJudgement, PrototypeRecord, judge_prototypes
 from earmark.evaluation.prototypes.settings import PrototypeSettings
@@ -127,7 +126,7 @@ def test_the_table_pairs_place_and_random():
 
 def test_command(sounds, tmp_path):
     arguments = ["evaluate", "prototypes", str(SHIPPED), str(sounds)]
-    done = CliRunner().invoke(main, [*arguments, "--json", "--records", str(tmp_path / "r.jsonl")])
+    done = invoke(*arguments, "--json", "--records", tmp_path / "r.jsonl")
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
     assert [row["view"] for row in document["prototypes"]["rows"]] == [
@@ -137,8 +136,8 @@ def test_command(sounds, tmp_path):
         "time_frequency",
     ]
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 24
-    assert CliRunner().invoke(main, [*arguments, "--area", "0.2"]).exit_code == 2
-    assert CliRunner().invoke(main, [*arguments, "--events", str(tmp_path / "r.jsonl")]).exit_code == 2
+    assert invoke(*arguments, "--area", "0.2").exit_code == 2
+    assert invoke(*arguments, "--events", tmp_path / "r.jsonl").exit_code == 2
 
 
 def test_what_is_indexed_is_not_asked(sounds, tmp_path):
@@ -149,6 +148,6 @@ def test_what_is_indexed_is_not_asked(sounds, tmp_path):
     explainer = earmark.load(tmp_path / "bundle", device="cpu")
     made = judge_prototypes(explainer, list_sounds(sounds).clips, PrototypeSettings(fills=()))
     assert (made.clips, len(made.known), made.records) == (0, 6, [])
-    done = CliRunner().invoke(main, ["evaluate", "prototypes", str(tmp_path / "bundle"), str(sounds)])
+    done = invoke("evaluate", "prototypes", tmp_path / "bundle", sounds)
     assert done.exit_code == 1
     assert "no clip is left" in done.stderr

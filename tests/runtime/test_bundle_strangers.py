@@ -12,13 +12,12 @@ import onnx
 import pytest
 import strange_bundle
 from changed_bundle import refused, rewrite, sign
-from click.testing import CliRunner
+from command_line import invoke
 from onnx import TensorProto, helper, numpy_helper
 from strange_bundle import EMBEDDINGS, GENERATION, RATE, SOUND, edit_graph, explain, sign_graph
 
 import earmark
 from earmark import limits
-from earmark.cli import main
 from earmark.runtime.explainer import SHIPPED
 from earmark.runtime.methods.prototypes.generation import open_generation
 from earmark.runtime.opening import open_bundle
@@ -206,7 +205,7 @@ def test_no_number_that_is_not_finite_is_shown(bundle, graph, output, value):
 def test_a_mask_outside_0_and_1_is_an_error(bundle, value):
     edit_graph(bundle, "decoder.onnx", constant("mask", value))
     refused(bundle, "decoder.onnx", f"{value:.3g}", at=explain)
-    told = CliRunner().invoke(main, ["explain", str(SHIPPED.parent / "example.flac"), "-b", str(bundle)])
+    told = invoke("explain", SHIPPED.parent / "example.flac", "-b", bundle)
     assert told.exit_code == 1
     assert "%" not in told.stdout
 

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import strange_bundle
 from changed_bundle import refused, rewrite, sign
-from click.testing import CliRunner
+from command_line import invoke
 from onnx import TensorProto, helper, numpy_helper
 from strange_bundle import GENERATION, edit_graph, edit_table, explain
 
 import earmark
 from earmark import limits
-from earmark.cli import main
 from earmark.runtime.explainer import SHIPPED
 from earmark.runtime.opening import open_bundle
 from earmark.runtime.verify import verify
@@ -78,7 +77,7 @@ def prototypes(**changes):
 def test_a_manifest_that_asks_for_what_cannot_be(bundle, change, word):
     rewrite(bundle, change)
     refused(bundle, "bundle.json", word)
-    told = CliRunner().invoke(main, ["inspect", str(bundle)])
+    told = invoke("inspect", bundle)
     assert told.exit_code == 1
     assert "defect" not in told.output
 
@@ -209,7 +208,7 @@ def test_index_info_is_typed(bundle, key, text):
     sign(bundle, f"{GENERATION}/index_info.json")
     refused(bundle, "index_info.json")
     for verb in (["inspect"], ["verify", "--device", "cpu"]):
-        told = CliRunner().invoke(main, [verb[0], str(bundle), *verb[1:]])
+        told = invoke(verb[0], bundle, *verb[1:])
         assert told.exit_code == 1
         assert "index_info.json" in told.stderr
         assert "defect" not in told.output
@@ -313,7 +312,7 @@ def test_a_report_of_u_is_typed(bundle, report):
     (bundle / "apex.json").write_bytes(report)
     sign(bundle, "apex.json")
     rewrite(bundle, lambda manifest: manifest.pop("prototypes"))
-    told = CliRunner().invoke(main, ["inspect", str(bundle)])
+    told = invoke("inspect", bundle)
     assert told.exit_code == 1
     assert "apex.json" in told.stderr
     assert "defect" not in told.output

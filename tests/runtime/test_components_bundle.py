@@ -10,11 +10,10 @@ import numpy as np
 import onnx
 import pytest
 from changed_bundle import rewrite, sign
-from click.testing import CliRunner
+from command_line import invoke
 from onnx import numpy_helper
 
 import earmark
-from earmark.cli import main
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.explainer import SHIPPED
 from earmark.runtime.opening import open_bundle
@@ -138,7 +137,7 @@ def test_an_interpreter_that_answers_nonsense(bundle, interpreters, sound, value
 
 
 def test_verify_recomputes_the_interpreters_golden_answers(bundle, interpreters):
-    whole = CliRunner().invoke(main, ["verify", str(bundle), "--json"])
+    whole = invoke("verify", bundle, "--json")
     assert whole.exit_code == 0, whole.output
     outputs = {one["output"] for one in json.loads(whole.stdout)["checks"]}
     assert {"activations_0", "pooled_0", "interpreted_0", "logits_0", "mask_0"} <= outputs
@@ -147,7 +146,7 @@ def test_verify_recomputes_the_interpreters_golden_answers(bundle, interpreters)
     theta.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(theta) * 1.5, "theta_t"))
     onnx.save(model, bundle / "interpreter.onnx")
     sign(bundle, "interpreter.onnx")
-    differs = CliRunner().invoke(main, ["verify", str(bundle), "--json"])
+    differs = invoke("verify", bundle, "--json")
     assert differs.exit_code == 1
     failed = {one["output"] for one in json.loads(differs.stdout)["checks"] if not one["passed"]}
     assert any(name.startswith("interpreted_") for name in failed)
@@ -159,20 +158,20 @@ def test_a_bundle_without_components_says_how_to_get_them(sound):
 
 
 def test_inspect_shows_stage_and_dictionary(components_bundle):
-    shown = CliRunner().invoke(main, ["inspect", str(components_bundle)])
+    shown = invoke("inspect", components_bundle)
     assert shown.exit_code == 0, shown.output
     lines = {line.split()[0]: line for line in shown.stdout.splitlines()}
     assert "activations" in lines["interpreter"]
     assert "16 in dictionary.npz" in lines["components"]
     assert "0.2" in lines["components"]
-    document = json.loads(CliRunner().invoke(main, ["inspect", str(components_bundle), "--json"]).stdout)
+    document = json.loads(invoke("inspect", components_bundle, "--json").stdout)
     assert document["components"]["count"] == 16
 
 
 def test_explain_names_what_the_sound_consists_of(components_bundle, tmp_path):
     arguments = ["explain", "-b", str(components_bundle), "-m", "components"]
     clip = str(SHIPPED.parent / "example.flac")
-    text = CliRunner().invoke(main, [*arguments, clip, "-o", str(tmp_path / "out"), "--rescore"])
+    text = invoke(*arguments, clip, "-o", tmp_path / "out", "--rescore")
     assert text.exit_code == 0, text.output
     first = next(line for line in text.stdout.splitlines() if "consists" in line)
     assert "Hz" in first
@@ -180,7 +179,7 @@ def test_explain_names_what_the_sound_consists_of(components_bundle, tmp_path):
     assert (tmp_path / "out" / "components.png").is_file()
 
     def selected(*more):
-        answer = CliRunner().invoke(main, [*arguments, clip, "--json", *more])
+        answer = invoke(*arguments, clip, "--json", *more)
         assert answer.exit_code == 0, answer.output
         found = json.loads(answer.stdout)["results"][0]["components"]
         return found["threshold"], len(found["selected"])
@@ -194,7 +193,7 @@ def test_explain_names_what_the_sound_consists_of(components_bundle, tmp_path):
     assert few[1] <= usual[1] < many[1]
     for wrong in (["--relevance-threshold", "1"], ["-m", "mask", "--relevance-threshold", "0.5"]):
         other = arguments[:3] if "mask" in wrong else arguments
-        assert CliRunner().invoke(main, [*other, clip, *wrong]).exit_code == 2
+        assert invoke(*other, clip, *wrong).exit_code == 2
 
 
 def test_components_run_by_default_where_the_bundle_has_them(components_bundle, sound):

@@ -9,6 +9,7 @@ import onnx
 import pytest
 import soundfile
 from click.testing import CliRunner
+from command_line import invoke
 from onnx import TensorProto, helper, numpy_helper
 
 import earmark
@@ -163,7 +164,7 @@ def test_verify_and_inspect_know_it(bundle, tmp_path):
     assert all(check.passed for check in checks.values())
     record = json.loads((bundle / "bundle.json").read_text())["parity"]["int8"]
     assert checks["logits_int8_0"].limit == pytest.approx(record["logits"]["limit"])
-    told = CliRunner().invoke(main, ["inspect", str(bundle)]).output
+    told = invoke("inspect", bundle).output
     assert "classifier_int8" in told
     assert "ranks: spearman" in told
     assert "of fp32" in told

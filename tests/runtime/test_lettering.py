@@ -6,10 +6,9 @@ import io
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from command_line import invoke
 from PIL import Image, ImageDraw, ImageFont
 
-from earmark.cli import main
 from earmark.runtime.drawing import lettering
 from earmark.runtime.drawing.lettering import Lettering
 from earmark.runtime.drawing.spectrogram import draw
@@ -104,7 +103,7 @@ def test_scores_and_escapes_stay_on_their_side_of_a_name_from_right_to_left(bare
 
 
 def test_fonts_that_would_help_are_named(bare):
-    done = CliRunner().invoke(main, ["doctor"])
+    done = invoke("doctor")
     (line,) = [line for line in done.stdout.splitlines() if " fonts " in line]
     assert line.startswith("--")
     assert "Chinese and Japanese" in line

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
+from command_line import invoke
 
 import earmark
-from earmark.cli import main
 from earmark.errors import DataError
 from earmark.evaluation.data.folder import list_sounds, split_sounds
 from earmark.evaluation.data.labels import write_labels
@@ -78,15 +77,14 @@ def test_a_multi_label_classifier_from_folder_to_bundle(data, tmp_path) -> None:
     run, bundle = str(tmp_path / "run"), str(tmp_path / "bundle")
     small = ["--window", "0.64", "--sample-rate", "8000", "--width", "4", "--batch-size", "6"]
     plain = ["--mixup", "0", "--shift", "0", "--stretches", "0", "--label-smoothing", "0"]
-    trained = CliRunner().invoke(
-        main,
-        ["train", "classifier", str(data), "-o", run, "--epochs", "20", "--val-fold", "2", *small, *plain],
+    trained = invoke(
+        "train", "classifier", data, "-o", run, "--epochs", "20", "--val-fold", "2", *small, *plain
     )
     assert trained.exit_code == 0, trained.output
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["task"] == "multi_label"
     assert config["training"]["stretches"] == 0
-    exported = CliRunner().invoke(main, ["export", run, "-o", bundle])
+    exported = invoke("export", run, "-o", bundle)
     assert exported.exit_code == 0, exported.output
     explainer = earmark.load(bundle)
     assert engine_of(explainer).manifest.task == "multi_label"
@@ -108,8 +106,6 @@ def test_a_multi_label_classifier_from_folder_to_bundle(data, tmp_path) -> None:
 
 def test_single_label_is_refused_where_the_table_has_several(data, tmp_path) -> None:
     pytest.importorskip("torch")
-    result = CliRunner().invoke(
-        main, ["train", "classifier", str(data), "-o", str(tmp_path / "run"), "--single-label"]
-    )
+    result = invoke("train", "classifier", data, "-o", tmp_path / "run", "--single-label")
     assert result.exit_code != 0
     assert "its clips have several labels" in result.output

@@ -10,11 +10,10 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
+from command_line import invoke
 from PIL import Image
 
 import earmark
-from earmark.cli import main
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.explainer import SHIPPED, engine_of
 from earmark.runtime.lazy import LazyMapping
@@ -197,7 +196,7 @@ def _opened(sound, rate):
 
 def test_the_text_says_which_place_each_match_is_of(explainer, clip, tmp_path):
     soundfile.write(tmp_path / "a.wav", clip, engine_of(explainer).manifest.sample_rate, subtype="FLOAT")
-    told = CliRunner().invoke(main, ["explain", str(tmp_path / "a.wav"), "-m", "prototypes"]).output
+    told = invoke("explain", tmp_path / "a.wav", "-m", "prototypes").output
     result = explainer.explain(tmp_path / "a.wav", methods=["prototypes"])
     for found in result.prototypes.values():
         for one in found[:3]:
@@ -232,17 +231,17 @@ def test_lazy_values_are_made_once():
 
 def test_command_line_tells_the_sum(clip, explainer, tmp_path):
     soundfile.write(tmp_path / "a.wav", clip, engine_of(explainer).manifest.sample_rate)
-    told = CliRunner().invoke(main, ["explain", str(tmp_path / "a.wav"), "-m", "prototypes"]).output
+    told = invoke("explain", tmp_path / "a.wav", "-m", "prototypes").output
     line = next(line for line in told.splitlines() if "adds up" in line)
     assert "others)" in line
     assert "(bias) = " in line
 
 
 def test_inspect_shows_kinds(generation):
-    told = CliRunner().invoke(main, ["inspect", str(SHIPPED)]).output
+    told = invoke("inspect", SHIPPED).output
     count = len(generation.prototypes("time"))
     assert f"{count} prototypes of channels" in told
-    document = json.loads(CliRunner().invoke(main, ["inspect", str(SHIPPED), "--json"]).output)
+    document = json.loads(invoke("inspect", SHIPPED, "--json").output)
     kinds = document["index_info"]["views"]["time"]["kinds"]
     assert kinds == {"prototype": count, "clip": generation.info.views["time"].entries - count}
     assert document["apex"] is None

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
+from command_line import invoke
 from prototype_generations import LABELS, RATE, write_sounds
 
 import earmark
@@ -269,13 +269,12 @@ def test_damaged_prototypes_can_be_built_again(bundle, sounds):
 
 
 def test_command(bundle, tmp_path, sounds):
-    from earmark.cli import main
 
     data = write_sounds(tmp_path / "data", takes=1, seed=21)
     table = tmp_path / "who.csv"
     table.write_text("file,author,licence\nnoise/a21_0.wav,somebody,CC-BY\n")
     arguments = ["index", str(bundle), str(data), "--attribution", str(table), "--json"]
-    done = CliRunner().invoke(main, arguments)
+    done = invoke(*arguments)
     assert done.exit_code == 0, done.stderr
     document = json.loads(done.stdout)
     assert (document["added"], document["generation"]) == (3, "g0002")
@@ -283,13 +282,13 @@ def test_command(bundle, tmp_path, sounds):
     clips = open_generation(bundle, read_manifest(bundle)).all_clips()
     assert "somebody, CC-BY" in {clip.attribution for clip in clips}
     (data / "noise" / "bad.wav").write_text("no sound")
-    done = CliRunner().invoke(main, ["index", str(bundle), str(data)])
+    done = invoke("index", bundle, data)
     assert done.exit_code == 1
     assert "bad.wav" in done.stderr
-    assert CliRunner().invoke(main, ["index", str(tmp_path / "none"), str(data)]).exit_code == 2
+    assert invoke("index", tmp_path / "none", data).exit_code == 2
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert CliRunner().invoke(main, ["index", str(empty), str(data)]).exit_code == 1
+    assert invoke("index", empty, data).exit_code == 1
 
 
 def test_indexing_imports_no_torch(bundle, sounds):

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from command_line import invoke
 
 import earmark
 from earmark.cli import main
@@ -217,7 +218,7 @@ def test_the_command(tmp_path):
     ],
 )
 def test_wrong_usage_of_the_command(arguments, message):
-    done = CliRunner().invoke(main, ["explain", *arguments])
+    done = invoke("explain", *arguments)
     assert done.exit_code == 2
     assert message in done.stderr
 

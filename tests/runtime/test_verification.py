@@ -12,10 +12,9 @@ import zipfile
 import numpy as np
 import pytest
 from changed_bundle import refused, sign
-from click.testing import CliRunner
+from command_line import invoke
 
 import earmark
-from earmark.cli import main
 from earmark.runtime.verify import verify
 
 
@@ -28,7 +27,7 @@ def bundle(tiny_bundle, tmp_path, monkeypatch):
 
 
 def command(bundle, *options):
-    return CliRunner().invoke(main, ["verify", str(bundle), "--device", "cpu", *options])
+    return invoke("verify", bundle, "--device", "cpu", *options)
 
 
 def damaged(bundle, *words):
@@ -249,7 +248,7 @@ def test_every_verb_says_so_in_one_line(bundle, damage, word, verb):
         if verb == "explain"
         else [verb, str(bundle)]
     )
-    result = CliRunner().invoke(main, arguments)
+    result = invoke(*arguments)
     assert result.exit_code == 1
     assert word in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1

@@ -7,11 +7,10 @@ import json
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
+from command_line import invoke
 from onnx import TensorProto, helper, numpy_helper
 
 import earmark
-from earmark.cli import main
 from earmark.export.bundle.write import write_bundle
 from earmark.export.source.exportable import with_aggregate
 from earmark.export.sources.onnx.file import load
@@ -112,7 +111,7 @@ def test_the_aggregate_follows_the_task_and_can_be_chosen(listener, tmp_path):
     assert source_of(listener, "single_label").window.aggregate == "mean"
     arguments = ["export", str(listener), "-o", str(tmp_path / "b"), "--labels", "redpoll,wren"]
     arguments += ["--sample-rate", str(RATE), "--window", "3", "--task", "multi_label", "--aggregate", "mean"]
-    done = CliRunner().invoke(main, arguments)
+    done = invoke(*arguments)
     assert done.exit_code == 0, done.output
     window = json.loads((tmp_path / "b" / "bundle.json").read_text())["window"]
     assert (window["aggregate"], window["hop_seconds"]) == ("mean", 1.5)
@@ -136,7 +135,7 @@ def test_segments_run_when_named_alone(bundles, tmp_path):
     import soundfile
 
     soundfile.write(tmp_path / "s.wav", ten_minutes()[: 4 * RATE], RATE)
-    done = CliRunner().invoke(main, ["explain", "-b", str(old), str(tmp_path / "s.wav")])
+    done = invoke("explain", "-b", old, tmp_path / "s.wav")
     assert done.exit_code == 0
     assert "-m segments" in done.output
     assert "log-odds" not in done.output
