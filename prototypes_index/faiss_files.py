@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal, NoReturn
 
@@ -43,8 +42,7 @@ _INVERTED = struct.Struct("<4sQQ4s")
 _EIGHT_BITS = 0
 
 
-@dataclass(frozen=True, slots=True)
-class IndexInfo:
+class IndexInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is known of an index file: its kind, shape, and measured recall@10 (exact: 1).
 
     Of ivf: vectors are projected to `projected` numbers, kept in `lists` lists, of which a search looks
@@ -94,12 +92,12 @@ class _Checker:
             self._damaged(f"has {self.size} bytes, should have {position}")
 
     def _header(self, fourcc: bytes, metric: int, count: int, dimension: int) -> None:
-        found = self._read(_HEADER)
-        if found[0] != fourcc or found[6] != metric or not found[5]:
+        header = self._read(_HEADER)
+        if header[0] != fourcc or header[6] != metric or not header[5]:
             raise PrototypeIndexError(f"{self.path}: not a {self.info.kind} inner-product index; {REBUILD}")
-        if (found[2], found[1]) != (count, dimension):
+        if (header[2], header[1]) != (count, dimension):
             raise PrototypeIndexError(
-                f"{self.path}: holds {found[2]} vectors of {found[1]}, the manifest says {count} of "
+                f"{self.path}: holds {header[2]} vectors of {header[1]}, the manifest says {count} of "
                 f"{dimension}; {REBUILD}"
             )
 

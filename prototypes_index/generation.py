@@ -50,7 +50,7 @@ class FileAccess(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Own:
-    """A door to all that lies in a folder, for whoever wrote it."""
+    """All that lies in a folder, for whoever wrote it."""
 
     folder: Path
 
@@ -63,7 +63,7 @@ class _Own:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One entry found by a search: by which of the queries, how similar it is (cosine), and its kind."""
+    """One hit of a search: by which of the queries, how similar it is (cosine), and its kind."""
 
     query: int
     cosine: float
@@ -82,11 +82,11 @@ class Generation:
         tables: Mapping[str, Table],
         lines: mmap.mmap,
         alive: npt.NDArray[np.bool_],
-        door: FileAccess,
+        access: FileAccess,
     ) -> None:
         """Use `Generation.open`."""
         self.folder = folder
-        self._door = door
+        self._access = access
         self.info = info
         self._indexes = indexes
         self._tables = tables
@@ -104,48 +104,49 @@ class Generation:
         *,
         embeddings_sha256: str | None = None,
         model_sha256: str | None = None,
-        door: FileAccess | None = None,
+        access: FileAccess | None = None,
     ) -> Generation:
         """Open the generation in `folder` after checking everything in it against `spec`.
 
         What costs reading whole tables is left to `check`.
         embeddings_sha256: the hash of its embeddings.onnx that the manifest gives
         model_sha256: the classifier that asks
-        door: says where each file lies, as far as it may be opened; None: all in `folder` may, as its writer
-            knows
+        access: says where each file lies, as far as it may be opened; None: all in `folder` may
         Raises PrototypeIndexError where counts, dimensions, sizes or hashes disagree.
         """
-        door = _Own(folder) if door is None else door
-        door.path(INFO)
+        access = _Own(folder) if access is None else access
+        access.path(INFO)
         info = read_info(folder)
         check_agreement(folder, info, spec)
         if model_sha256 is not None and info.model_sha256 != model_sha256:
             raise PrototypeIndexError(
                 f"{folder}: these prototypes belong to another model than this bundle's; {REBUILD}"
             )
-        found = _hash(door.path(EMBEDDINGS))
-        if found != info.embeddings_sha256 or embeddings_sha256 not in (None, found):
+        sha256 = _hash(access.path(EMBEDDINGS))
+        if sha256 != info.embeddings_sha256 or embeddings_sha256 not in (None, sha256):
             raise PrototypeIndexError(
                 f"{folder / EMBEDDINGS}: not the embeddings graph that the index was built with; {REBUILD}"
             )
         channels = info.channels
-        tables: dict[str, Table] = {CLIPS: open_table(door.path(CLIPS), CLIP, (info.clips,))}
+        tables: dict[str, Table] = {CLIPS: open_table(access.path(CLIPS), CLIP, (info.clips,))}
         indexes: dict[View, ViewIndex] = {}
         per_clip, tops = (info.clips, channels), (channels, info.per_channel)
         for view, index in info.views.items():
-            tables[f"{view}.entries"] = open_table(door.path(f"{view}.entries.npy"), ENTRY, (index.entries,))
-            tables[f"{view}.channels"] = open_table(door.path(f"{view}.channels.npy"), ROW, per_clip)
-            tables[f"{view}.scores"] = open_table(door.path(f"{view}.scores.npy"), SCORE, per_clip)
-            tables[f"{view}.tops"] = open_table(door.path(f"{view}.tops.npy"), TOP, tops)
-            _check_tops(tables[f"{view}.tops"], info.clips, index.entries, door.where(f"{view}.tops.npy"))
+            tables[f"{view}.entries"] = open_table(
+                access.path(f"{view}.entries.npy"), ENTRY, (index.entries,)
+            )
+            tables[f"{view}.channels"] = open_table(access.path(f"{view}.channels.npy"), ROW, per_clip)
+            tables[f"{view}.scores"] = open_table(access.path(f"{view}.scores.npy"), SCORE, per_clip)
+            tables[f"{view}.tops"] = open_table(access.path(f"{view}.tops.npy"), TOP, tops)
+            _check_tops(tables[f"{view}.tops"], info.clips, index.entries, access.where(f"{view}.tops.npy"))
             for suffix in (PROJECTION, VECTORS) if index.kind == "ivf" else ():
-                door.path(f"{view}{suffix}")
-            indexes[view] = ViewIndex(door.path(f"{view}.faiss"), index)
-        alive = _alive(door, info)
-        opened = cls(folder, info, indexes, tables, _map_lines(door.path(CLIP_LINES)), alive, door)
+                access.path(f"{view}{suffix}")
+            indexes[view] = ViewIndex(access.path(f"{view}.faiss"), index)
+        alive = _alive(access, info)
+        opened = cls(folder, info, indexes, tables, _map_lines(access.path(CLIP_LINES)), alive, access)
         if info.removed:
             for view in info.views:
-                indexes[view].hide(~alive[opened.clips_of_entries(view)])
+                indexes[view].exclude(~alive[opened.clips_of_entries(view)])
         return opened
 
     @property
@@ -164,19 +165,19 @@ class Generation:
 
     def file(self, name: str) -> Path:
         """Where the file `name` of the generation lies, checked. Raises PrototypeIndexError."""
-        return self._door.path(name)
+        return self._access.path(name)
 
     @property
     def graph(self) -> Path:
         """The graph that gives the views' vectors, as it was when the generation was opened."""
-        return self._door.where(EMBEDDINGS)
+        return self._access.where(EMBEDDINGS)
 
     def sound(self, clip: IndexedClip) -> Path | None:
         """Where the clip's sound lies; None where the generation has none.
 
         Raises PrototypeIndexError for a file that must not be opened.
         """
-        return None if clip.audio is None else self._door.where(f"{AUDIO}/{clip.audio}")
+        return None if clip.audio is None else self._access.where(f"{AUDIO}/{clip.audio}")
 
     def sound_file(self, clip: IndexedClip) -> Path | None:
         """The same of a file that is there. Raises PrototypeIndexError where it is not, or not a sound's."""
@@ -283,9 +284,9 @@ class Generation:
             cosines, rows = index.search(queries, wanted)
             if kind == "clip":
                 rows = np.where(np.isin(rows, self.prototypes(view)), -1, rows)
-            found = self._distinct(view, cosines, rows)
-            if len(found) >= min(count, self.info.sources) or wanted >= index.info.entries:
-                return self._matches(view, cosines, rows, found[:count])
+            hits = self._distinct(view, cosines, rows)
+            if len(hits) >= min(count, self.info.sources) or wanted >= index.info.entries:
+                return self._matches(view, cosines, rows, hits[:count])
             wanted *= 4
 
     def _distinct(self, view: View, cosines: FloatArray, rows: Table) -> npt.NDArray[np.int64]:
@@ -304,9 +305,9 @@ class Generation:
         return distinct
 
     def _matches(
-        self, view: View, cosines: FloatArray, rows: Table, found: npt.NDArray[np.int64]
+        self, view: View, cosines: FloatArray, rows: Table, hits: npt.NDArray[np.int64]
     ) -> list[Match]:
-        queries, places = np.divmod(found, rows.shape[1])
+        queries, places = np.divmod(hits, rows.shape[1])
         cosines, rows = cosines[queries, places], rows[queries, places]
         return [
             Match(query, cosine, row, self.kind(view, row))
@@ -333,13 +334,13 @@ def _check_tops(tops: Table, clips: int, entries: int, path: Path) -> None:
         raise PrototypeIndexError(f"{path}: damaged; {REBUILD}")
 
 
-def _alive(door: FileAccess, info: GenerationInfo) -> npt.NDArray[np.bool_]:
+def _alive(access: FileAccess, info: GenerationInfo) -> npt.NDArray[np.bool_]:
     """Which rows of the clips table are not removed."""
     alive = np.ones(info.clips, dtype=np.bool_)
     if info.removed:
-        rows = open_table(door.path(REMOVED), ROW, (info.removed,))
+        rows = open_table(access.path(REMOVED), ROW, (info.removed,))
         if rows[0] < 0 or rows[-1] >= info.clips or (rows[1:] <= rows[:-1]).any():
-            raise PrototypeIndexError(f"{door.where(REMOVED)}: damaged; {REBUILD}")
+            raise PrototypeIndexError(f"{access.where(REMOVED)}: damaged; {REBUILD}")
         alive[rows] = False
     return alive
 

@@ -50,7 +50,7 @@ class ViewIndex:
             raise PrototypeIndexError(f"{path}: damaged ({first_line(error)}); {REBUILD}") from error
         self.info, self.path = info, path
         self._index = index
-        self._hidden: npt.NDArray[np.uint8] | None = None
+        self._excluded: npt.NDArray[np.uint8] | None = None
         self._selector: Any = None
         width = info.projected if info.kind == "ivf" else info.dimension
         if (index.ntotal, index.d) != (info.entries, width):
@@ -60,11 +60,11 @@ class ViewIndex:
             self._projection = open_table(beside(path, PROJECTION), np.dtype("<f4"), (info.dimension, width))
             self._vectors = open_table(beside(path, VECTORS), STORED, shape)
 
-    def hide(self, hidden: npt.NDArray[np.bool_]) -> None:
+    def exclude(self, excluded: npt.NDArray[np.bool_]) -> None:
         """Leave the entries [n] that are True out of every search."""
         # faiss keeps a pointer to the bits.
-        self._hidden = np.packbits(~hidden, bitorder="little")
-        self._selector = _faiss.IDSelectorBitmap(self._hidden)
+        self._excluded = np.packbits(~excluded, bitorder="little")
+        self._selector = _faiss.IDSelectorBitmap(self._excluded)
 
     def search(self, queries: FloatArray, count: int) -> tuple[FloatArray, npt.NDArray[np.int64]]:
         """The nearest entries of each query [q, D] (of any length): cosines and rows [q, n].
@@ -91,8 +91,8 @@ class ViewIndex:
         if int(rows.max(initial=-1)) >= info.entries or int(rows.min(initial=-1)) < -1:
             raise PrototypeIndexError(f"{self.path}: its rows are damaged; {REBUILD}")
         cosines = np.empty(rows.shape, dtype=np.float32)
-        for query, found, cosine in zip(queries, rows, cosines, strict=True):
-            np.matmul(self._vectors[found].astype(np.float32), query, out=cosine)
+        for query, candidates, cosine in zip(queries, rows, cosines, strict=True):
+            np.matmul(self._vectors[candidates].astype(np.float32), query, out=cosine)
         cosines *= 1 / UNIT
         cosines[rows < 0] = -np.inf
         order = np.lexsort((rows, -cosines), axis=-1)

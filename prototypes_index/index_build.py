@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from ..errors import PrototypeIndexError
 from ..printable import first_line
@@ -156,12 +156,12 @@ def recall(index: ViewIndex, queries: FloatArray, tenth: FloatArray) -> float:
 
     Counted by similarity: whatever is within RECALL_TOLERANCE of the tenth is right.
     """
-    found = 0
+    hits = 0
     for query, least in zip(queries, tenth, strict=True):
         cosines, rows = index.search(query[None], _RECALL_AT)
         right = (rows >= 0) & (cosines >= least - RECALL_TOLERANCE)
-        found += min(int(right.sum()), _RECALL_AT)
-    return found / (len(queries) * min(_RECALL_AT, index.info.entries))
+        hits += min(int(right.sum()), _RECALL_AT)
+    return hits / (len(queries) * min(_RECALL_AT, index.info.entries))
 
 
 def exact_tenth(queries: FloatArray, vectors: FloatArray) -> FloatArray:

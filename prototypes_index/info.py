@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import msgspec
 
 from .. import limits
 from ..errors import PrototypeIndexError
+from .durability import naming
 from .facts import SchemaVersion, check_facts
 from .faiss_files import Count, IndexInfo
 from .table import REBUILD, TOPS, read_small
@@ -20,7 +22,17 @@ INFO_VERSION = 2
 INFO = "index_info.json"
 # The setting that tells vectors with contrast (`views.embed`); others are no longer written or read.
 CONTRAST = "contrast"
-_OF_LISTS = ("projected", "lists", "probes", "candidates")
+
+
+# What a setting is: of sound (rate, window, hop) and of the feature map (tap, frames), or CONTRAST.
+Setting = bool | int | float | str | None
+
+
+class PrototypeCounts(msgspec.Struct, frozen=True):
+    """How many entries of a view are prototypes of channels, and how many the channel with the fewest has."""
+
+    distinct: Annotated[int, msgspec.Meta(ge=0)]
+    fewest_of_a_channel: Annotated[int, msgspec.Meta(ge=0)]
 
 
 class GenerationSpec(Protocol):
@@ -55,8 +67,6 @@ class GenerationInfo:
     clips: rows of the clips table, of which `removed` are left out of all; sources: files of the rest
     labels: of the clips, indexed by the tables; settings: how it was built; versions: by what
     per_channel: prototypes a channel (fewer where there are fewer recordings)
-    prototypes: per view how many entries are some channel's prototypes ("distinct"), and how many the
-        channel with the fewest has ("fewest_of_a_channel")
     apex: facts of the learnt U in the graph (JSON, as its trainer gave them); None: U = identity
     """
 
@@ -68,12 +78,12 @@ class GenerationInfo:
     labels: list[str]
     views: dict[View, IndexInfo]
     seed: int
-    settings: dict[str, Any]
+    settings: dict[str, Setting]
     versions: dict[str, str]
     removed: Annotated[int, msgspec.Meta(ge=0)] = 0
     per_channel: Annotated[int, msgspec.Meta(ge=1, le=limits.PER_CHANNEL)] = TOPS
     apex: dict[str, Any] | None = None
-    prototypes: dict[str, dict[str, int]] = field(default_factory=dict)
+    prototypes: dict[View, PrototypeCounts] = field(default_factory=dict)
 
 
 def read_info(folder: Path) -> GenerationInfo:
@@ -107,8 +117,8 @@ def _check(info: GenerationInfo) -> None:
         raise ValueError(f"{info.clips} clips of {info.sources} files, {info.removed} removed")
     if len(set(info.labels)) != len(info.labels):
         raise ValueError("a label stands twice")
-    for facts in (info.settings, info.apex or {}):
-        check_facts(facts)
+    check_facts(info.settings)
+    check_facts(info.apex or {})
     for view, index in info.views.items():
         if index.dimension != dimension(view, info.channels):
             raise ValueError(f"{view} vectors of {index.dimension} numbers, of {info.channels} channels")
@@ -120,35 +130,19 @@ def _check(info: GenerationInfo) -> None:
             raise ValueError(f"{view} has an index of lists that cannot be")
 
 
+def write_info(folder: Path, info: GenerationInfo) -> None:
+    """Write `index_info.json` into `folder`. Raises WriteError."""
+    text = json.dumps(info_document(info), indent=2, ensure_ascii=False) + "\n"
+    with naming(folder / INFO):
+        (folder / INFO).write_text(text, encoding="utf-8")
+
+
 def info_document(info: GenerationInfo) -> dict[str, Any]:
     """The JSON document of `info`."""
-    views = {
-        view: {
-            "kind": index.kind,
-            "entries": index.entries,
-            "dimension": index.dimension,
-            "recall_at_10": index.recall_at_10,
-            **({name: getattr(index, name) for name in _OF_LISTS} if index.kind == "ivf" else {}),
-        }
-        for view, index in info.views.items()
-    }
-    document = {
-        "schema_version": INFO_VERSION,
-        "embeddings_sha256": info.embeddings_sha256,
-        "model_sha256": info.model_sha256,
-        "channels": info.channels,
-        "clips": info.clips,
-        "removed": info.removed,
-        "sources": info.sources,
-        "labels": info.labels,
-        "views": views,
-        "seed": info.seed,
-        "settings": info.settings,
-        "versions": info.versions,
-        "per_channel": info.per_channel,
-        "prototypes": info.prototypes,
-    }
-    return document if info.apex is None else {**document, "apex": info.apex}
+    document = {"schema_version": INFO_VERSION, **msgspec.to_builtins(info)}
+    if info.apex is None:
+        del document["apex"]
+    return document
 
 
 def check_agreement(folder: Path, info: GenerationInfo, spec: GenerationSpec) -> None:
@@ -167,9 +161,9 @@ def check_agreement(folder: Path, info: GenerationInfo, spec: GenerationSpec) ->
             f"the manifest says {', '.join(spec.views)}; {REBUILD}"
         )
     for view, index in info.views.items():
-        said = spec.entries.get(view), spec.dimensions.get(view)
-        if (index.entries, index.dimension) != said or index.entries < 1:
+        expected = spec.entries.get(view), spec.dimensions.get(view)
+        if (index.entries, index.dimension) != expected or index.entries < 1:
             raise PrototypeIndexError(
                 f"{folder / INFO}: {view} has {index.entries} entries of dimension {index.dimension}, "
-                f"the manifest says {said[0]} of {said[1]}; {REBUILD}"
+                f"the manifest says {expected[0]} of {expected[1]}; {REBUILD}"
             )

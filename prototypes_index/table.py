@@ -294,11 +294,10 @@ class TableWriter:
             self._file.close()
 
 
-def count_prototypes(tops: Table) -> dict[str, int]:
+def count_prototypes(tops: Table) -> tuple[int, int]:
     """How many distinct entries the tops [C, n] name, and how many the channel with the fewest."""
     held = tops["clip"] >= 0
-    distinct = len(np.unique(tops["entry"][held]))
-    return {"distinct": distinct, "fewest_of_a_channel": int(held.sum(axis=1).min())}
+    return len(np.unique(tops["entry"][held])), int(held.sum(axis=1).min())
 
 
 def strongest_clips(

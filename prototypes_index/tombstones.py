@@ -7,7 +7,6 @@ again among the others, and no search sees an entry of a removed clip. The next 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import PrototypeIndexError
-from .durability import link, naming, sync_tree
+from .durability import link, sync_tree
 from .generation import AUDIO, CLIP_LINES, CLIPS, EMBEDDINGS, REMOVED, Generation
 from .index import PROJECTION, VECTORS
-from .info import INFO, GenerationInfo, info_document
+from .info import GenerationInfo, PrototypeCounts, write_info
 from .table import ROW, TOP, count_prototypes, strongest_clips, write_table
+from .views import View
 
 
 def write_removal(
@@ -44,16 +44,14 @@ def write_removal(
     removed = np.flatnonzero(~alive).astype(ROW)
     write_table(folder / REMOVED, removed.shape, [removed], ROW)
     recordings = np.array(old.clips["recording"])
-    prototypes: dict[str, dict[str, int]] = {}
+    prototypes: dict[View, PrototypeCounts] = {}
     for view in old.views:
         tops = strongest_clips(old.channels(view), old.scores(view), recordings, old.info.per_channel, alive)
-        prototypes[view] = count_prototypes(tops)
+        prototypes[view] = PrototypeCounts(*count_prototypes(tops))
         write_table(folder / f"{view}.tops.npy", tops.shape, [tops], TOP)
     sources = len(np.unique(old.clips["source"][rows]))
     info = replace(old.info, removed=len(removed), sources=sources, prototypes=prototypes)
-    text = json.dumps(info_document(info), indent=2, ensure_ascii=False) + "\n"
-    with naming(folder / INFO):
-        (folder / INFO).write_text(text, encoding="utf-8")
+    write_info(folder, info)
     sync_tree(folder)
     return info, shared
 

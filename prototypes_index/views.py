@@ -1,4 +1,4 @@
-"""The four views of a feature map: where every channel peaks, and the vector found there.
+"""The four views of a feature map: where every channel peaks, and the vector there.
 
 The formulas are this project's definitions, consistent with APEX's abstract (arXiv 2605.10153), on
 EPIC's channel core (arXiv 2505.12897): for channel c
@@ -135,14 +135,14 @@ def find_places(
     map with one frequency row does not have, and for an empty map.
     """
     maps = real_maps(maps, frames)
-    found = peaks_of((view,), maps)[view]
+    channels = peaks_of((view,), maps)[view]
     rows = maps["square"].shape[1]
-    frame = 0 if view not in LOCALISES_TIME else found.frame
-    row = 0 if view not in LOCALISES_FREQUENCY else found.row
+    frame = 0 if view not in LOCALISES_TIME else channels.frame
+    row = 0 if view not in LOCALISES_FREQUENCY else channels.row
     distinct, of_channel = np.unique(frame * rows + row, return_inverse=True)
     cells = np.stack((distinct // rows, distinct % rows), axis=1).astype(np.int32)
     embedded = embed(view, maps, cells)
-    return Places(localised(view, cells), of_channel.astype(np.int32).reshape(-1), found.scores, embedded)
+    return Places(localised(view, cells), of_channel.astype(np.int32).reshape(-1), channels.scores, embedded)
 
 
 def real_maps(maps: Mapping[str, FloatArray], frames: int | None) -> dict[str, FloatArray]:
@@ -169,7 +169,7 @@ def peaks_of(views: Iterable[View], maps: Mapping[str, FloatArray]) -> dict[View
     square = maps["square"]
     rows, channels = square.shape[1:]
     time, frequency = _peaks(maps["time"]), _peaks(maps["frequency"])
-    found: dict[View, Peaks] = {}
+    peaks_by_view: dict[View, Peaks] = {}
     for view in views:
         if view not in views_of(rows):
             raise PrototypeIndexError(
@@ -178,12 +178,12 @@ def peaks_of(views: Iterable[View], maps: Mapping[str, FloatArray]) -> dict[View
             )
         if view == "square":
             peaks, scores = _peaks(square.reshape(-1, channels))
-            found[view] = Peaks(peaks // rows, peaks % rows, scores)
+            peaks_by_view[view] = Peaks(peaks // rows, peaks % rows, scores)
         else:
             both = np.float32(0.5) * (time[1] + frequency[1])
             scores = {"time": time[1], "frequency": frequency[1]}.get(view, both)
-            found[view] = Peaks(time[0], frequency[0], scores.astype(np.float32))
-    return found
+            peaks_by_view[view] = Peaks(time[0], frequency[0], scores.astype(np.float32))
+    return peaks_by_view
 
 
 def embed(view: View, maps: Mapping[str, FloatArray], cells: npt.NDArray[Any]) -> FloatArray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -25,7 +24,7 @@ from .generation import (
 )
 from .hashing import sha256_of
 from .index_build import EXACT_LIMIT, build_index
-from .info import CONTRAST, INFO, GenerationInfo, info_document
+from .info import CONTRAST, GenerationInfo, PrototypeCounts, Setting, write_info
 from .table import (
     CLIP,
     ENTRY,
@@ -64,7 +63,7 @@ class GenerationWriter:
         views: Sequence[View],
         channels: int,
         grid: Grid,
-        settings: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Setting] | None = None,
         seed: int = 0,
         per_channel: int = TOPS,
         apex: Mapping[str, Any] | None = None,
@@ -114,12 +113,12 @@ class GenerationWriter:
         label = self._label(clip)
         self._add_clip(clip, label)
         for view in self._views:
-            found, tables = places[view], self._tables[view]
+            peaks, tables = places[view], self._tables[view]
             first = tables["entries"].rows
-            tables["entries"].append(self._entries(found, clip, row, label))
-            tables["channels"].append((found.of_channel + first)[None])
-            tables["scores"].append(found.scores[None])
-            tables["vectors"].append(normalise(found.vectors))
+            tables["entries"].append(self._entries(peaks, clip, row, label))
+            tables["channels"].append((peaks.of_channel + first)[None])
+            tables["scores"].append(peaks.scores[None])
+            tables["vectors"].append(normalise(peaks.vectors))
 
     @contextmanager
     def whole(self) -> Iterator[None]:
@@ -139,18 +138,18 @@ class GenerationWriter:
             self._labels, self._sources, self._recordings = names
             raise
 
-    def _entries(self, found: Places, clip: IndexedClip, row: int, label: int) -> Table:
+    def _entries(self, peaks: Places, clip: IndexedClip, row: int, label: int) -> Table:
         """The places of a clip as records."""
-        entries = np.zeros(len(found.cells), dtype=ENTRY)
+        entries = np.zeros(len(peaks.cells), dtype=ENTRY)
         entries["clip"], entries["label"] = row, label
-        entries["frame"], entries["row"] = found.cells[:, 0], found.cells[:, 1]
-        regions = self._grid.regions(found.cells, clip.offset_s, clip.duration_s)
+        entries["frame"], entries["row"] = peaks.cells[:, 0], peaks.cells[:, 1]
+        regions = self._grid.regions(peaks.cells, clip.offset_s, clip.duration_s)
         for column, name in enumerate(("start_s", "end_s", "fmin_hz", "fmax_hz")):
             entries[name] = regions[:, column]
         best = np.full(len(entries), -np.inf, dtype=np.float32)
-        np.maximum.at(best, found.of_channel, found.scores)
+        np.maximum.at(best, peaks.of_channel, peaks.scores)
         entries["score"] = best
-        entries["channels"] = np.bincount(found.of_channel, minlength=len(entries))
+        entries["channels"] = np.bincount(peaks.of_channel, minlength=len(entries))
         return entries
 
     def _add_clip(self, clip: IndexedClip, label: int) -> None:
@@ -253,7 +252,7 @@ class GenerationWriter:
             self._lines.close()
         recordings = np.array(self._clips.raw_rows()["recording"])
         infos: dict[View, IndexInfo] = {}
-        prototypes: dict[str, dict[str, int]] = {}
+        prototypes: dict[View, PrototypeCounts] = {}
         for view in self._views:
             tables = self._tables[view]
             vectors = tables["vectors"]
@@ -264,7 +263,7 @@ class GenerationWriter:
             tops = strongest_clips(
                 tables["channels"].raw_rows(), tables["scores"].raw_rows(), recordings, self._per_channel
             )
-            prototypes[view] = count_prototypes(tops)
+            prototypes[view] = PrototypeCounts(*count_prototypes(tops))
             write_table(self.folder / f"{view}.tops.npy", tops.shape, [tops], TOP)
             for name in ("entries", "channels", "scores"):
                 tables[name].finish()
@@ -284,9 +283,7 @@ class GenerationWriter:
             apex=None if self._apex is None else dict(self._apex),
             prototypes=prototypes,
         )
-        text = json.dumps(info_document(info), indent=2, ensure_ascii=False) + "\n"
-        with naming(self.folder / INFO):
-            (self.folder / INFO).write_text(text, encoding="utf-8")
+        write_info(self.folder, info)
         sync_tree(self.folder)
         return info
 

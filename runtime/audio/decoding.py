@@ -144,44 +144,49 @@ class FileSource:
 
     def blocks(self) -> Generator[FloatArray, None, None]:
         """Blocks [channels, n]; a decoding error ends the part where it stands."""
-        heard: list[_Decoded] = []
+        decoded: list[_Decoded] = []
         ready, self._ready = self._ready, None
         stack, data, first = ready or (ExitStack(), None, None)
         with stack:
             data = data or stack.enter_context(self._bytes())
             for part in self._parts:
-                heard.append(_Decoded())
-                told = part.told if len(part.views) == 1 else None
+                decoded.append(_Decoded())
+                declared = part.declared if len(part.views) == 1 else None
                 for pieces in part.views:
-                    yield from self._decoded(data, pieces, heard[-1], told or 0, first)
+                    yield from self._decoded(data, pieces, decoded[-1], declared or 0, first)
                     first = None
-        self._warnings = self._complaints(heard)
+        self._warnings = self._complaints(decoded)
 
     def _decoded(
-        self, data: SoundBytes, pieces: tuple[Piece, ...], heard: _Decoded, told: int, ready: _Open | None
+        self,
+        data: SoundBytes,
+        pieces: tuple[Piece, ...],
+        decoded: _Decoded,
+        declared: int,
+        ready: _Open | None,
     ) -> Iterator[FloatArray]:
-        """The sound of one view; `heard` counts. A block ends at `told`: what follows may be no sound.
+        """The sound of one view; `decoded` counts. A block ends at `declared`: what follows may be no sound.
 
         ready: the decoder of this view, where one stands at its beginning
         """
-        before, size = heard.samples, BLOCK
+        before, size = decoded.samples, BLOCK
         while True:
             passed, count = before, 0
             try:
                 using, ready = (nullcontext(ready) if ready else self._decoder(data, pieces)), None
                 with using as (decoder, view):
                     if (decoder.samplerate, decoder.channels) != (self.rate, self.channels):
-                        heard.other = f"{decoder.samplerate} Hz, {decoder.channels} channel(s)"
+                        decoded.other = f"{decoder.samplerate} Hz, {decoder.channels} channel(s)"
                         return
-                    heard.counted = int(decoder.frames)
+                    decoded.counted = int(decoder.frames)
                     while True:
-                        wanted = min(size, told - passed) if passed < told else size
+                        wanted = min(size, declared - passed) if passed < declared else size
                         block, broke = _read(decoder, passed - before, wanted, self.channels)
                         self._check(view)
                         count = len(block)
-                        fresh = block[max(0, heard.samples - passed) :]
+                        fresh = block[max(0, decoded.samples - passed) :]
                         passed += count
-                        heard.samples += len(fresh)
+                        decoded.samples += len(fresh)
                         if len(fresh):
                             # A few samples of a part must not hold all of its buffer.
                             yield np.ascontiguousarray(fresh.T) if count == size else fresh.T.copy()
@@ -191,7 +196,7 @@ class FileSource:
                 broke = True
             # Some decoders lose all of the block that breaks off: the sound before it in small pieces.
             if not broke or count or size == _SMALL_BLOCK:
-                heard.broke = heard.broke or broke
+                decoded.broke = decoded.broke or broke
                 return
             size = _SMALL_BLOCK
 
@@ -199,38 +204,41 @@ class FileSource:
         """What is wrong with the file; known when `blocks` has come to its end."""
         return self._warnings
 
-    def _complaints(self, heard: list[_Decoded]) -> list[str]:
+    def _complaints(self, decoded: list[_Decoded]) -> list[str]:
         """One line for each kind of fault."""
-        rate, samples = self.rate, sum(one.samples for one in heard)
+        rate, samples = self.rate, sum(one.samples for one in decoded)
         held = f"{samples / rate:.3f} s"
         promised, missing, more = 0, False, False
-        for part, one in zip(self._parts, heard, strict=True):
-            told = part.told
-            if told is None and part.counted:
-                told = one.counted
+        for part, one in zip(self._parts, decoded, strict=True):
+            declared = part.declared
+            if declared is None and part.counted:
+                declared = one.counted
             if one.other:
                 continue
-            promised += one.samples if told is None else told
-            short = one.samples < max(told or 0, part.least)
-            missing = missing or short or part.cut or (one.broke and told is None)
-            more = more or (told is not None and one.samples > told and not part.unfinished)
-        said = f"{promised / rate:.3f} s"
-        if said == held and promised != samples:
-            said, held = f"{promised} samples", f"{samples} samples"
+            promised += one.samples if declared is None else declared
+            short = one.samples < max(declared or 0, part.least)
+            missing = missing or short or part.cut or (one.broke and declared is None)
+            more = more or (declared is not None and one.samples > declared and not part.unfinished)
+        promise = f"{promised / rate:.3f} s"
+        if promise == held and promised != samples:
+            promise, held = f"{promised} samples", f"{samples} samples"
         lines = []
         if any(part.unfinished for part in self._parts):
-            lines.append(f"the file's header was never finished: it says 0 s, and {held} of sound are heard")
+            lines.append(
+                f"the file's header was never finished: it says 0 s, and {held} of sound were decoded"
+            )
         if missing and promised > samples:
             lines.append(
-                f"the file is cut off or damaged: its header promises {said}, and {held} of it can be heard"
+                f"the file is cut off or damaged: its header promises {promise}, and {held} of "
+                "it can be decoded"
             )
         elif missing:
             lines.append(
-                f"the file is cut off or damaged: its sound breaks off after the {held} that are heard"
+                f"the file is cut off or damaged: its sound breaks off after the {held} that were decoded"
             )
         elif more:
             lines.append(
-                f"the file's header promises {said}, but {held} of sound are there: all of it is heard"
+                f"the file's header promises {promise}, but {held} of sound are there: all of it was decoded"
             )
         skipped = sum(part.skipped for part in self._parts)
         if skipped and not missing:
@@ -238,15 +246,15 @@ class FileSource:
         lost = [part.lost for part in self._parts if part.lost]
         if lost and not missing:
             lines.append(f"the file is damaged: {lost[0]}" + (", and more" if len(lost) > 1 else ""))
-        other = [one.other for one in heard if one.other]
+        other = [one.other for one in decoded if one.other]
         if other:
             lines.append(
-                f"only {held} of the file are heard: another stream follows ({other[0]}), which does not fit "
-                f"the first ({rate} Hz, {self.channels} channel(s)); give it alone"
+                f"only {held} of the file were decoded: another stream follows ({other[0]}), which does not "
+                f"fit the first ({rate} Hz, {self.channels} channel(s)); give it alone"
             )
         elif self._rest > 0:
             lines.append(
-                f"only {held} of the file are heard: {self._rest} bytes follow that no header tells of"
+                f"only {held} of the file were decoded: {self._rest} bytes follow that no header tells of"
             )
         return lines
 

@@ -1,4 +1,4 @@
-"""From seconds to samples, and how much longer than a window a sound may be: said once, for every room."""
+"""From seconds to samples, and how much longer than a window a sound may be: computed in one place."""
 
 from __future__ import annotations
 

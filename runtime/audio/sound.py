@@ -1,4 +1,4 @@
-"""A sound, checked once and heard in windows at the model's rate; and the way back.
+"""A sound, checked once and cut into windows at the model's rate; and the way back.
 
 Short sound is decoded and resampled once and kept. Long sound is read again on every pass and what
 is made of it lies in temporary files, so that memory does not grow with the sound.

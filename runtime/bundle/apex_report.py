@@ -31,14 +31,23 @@ class PartCount(msgspec.Struct, frozen=True):
     sounds: int | None = None
 
 
+class Invariance(msgspec.Struct, frozen=True):
+    """How exactly U keeps the logits: largest difference in float64, in float32, and equal first classes."""
+
+    fp64: float | None = None
+    fp32: float | None = None
+    same_top1: float | None = None
+    windows: int | None = None
+
+
 class ApexReport(msgspec.Struct, frozen=True):
-    """What is told of U; a report may hold more (docs/apex_training.md)."""
+    """What is shown of U; a report may hold more (docs/apex_training.md)."""
 
     clips: dict[str, PartCount] = {}
     channels: int | None = None
     head: str | None = None
     orthogonality: float | None = None
-    invariance: dict[str, Any] | None = None
+    invariance: Invariance | None = None
     # By view, then by part.
     purity: dict[str, dict[str, Purity]] | None = None
     notes: list[str] = []
@@ -67,8 +76,8 @@ def read_report(bundle: Path, manifest: Manifest) -> dict[str, Any] | None:
         text = read_regular(path, limits.REPORT_BYTES)
         if len(text) > limits.REPORT_BYTES:
             raise ValueError(f"larger than {limits.REPORT_BYTES >> 20} MiB")
-        found = msgspec.json.decode(text, type=dict[str, Any])
+        document = msgspec.json.decode(text, type=dict[str, Any])
     except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: cannot be read ({error}); export the bundle again") from error
-    report_in(found, path)
-    return found
+    report_in(document, path)
+    return document

@@ -61,13 +61,13 @@ def _record(manifest: bytes, stamps: Mapping[str, Sequence[int]]) -> dict[str, s
 
 def _prune(newest: Path) -> None:
     """Keep the newest records, within the table of limits."""
-    found = []
+    records = []
     for path in newest.parent.iterdir():
         with suppress(OSError):
             status = path.stat()
-            found.append((path != newest, -status.st_mtime_ns, status.st_size, path))
+            records.append((path != newest, -status.st_mtime_ns, status.st_size, path))
     held = 0
-    for count, (_, _, size, path) in enumerate(sorted(found)):
+    for count, (_, _, size, path) in enumerate(sorted(records)):
         held += size
         if count >= limits.EXAMINED_RECORDS or held > limits.EXAMINED_BYTES:
             with suppress(OSError):

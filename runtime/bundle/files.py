@@ -64,8 +64,8 @@ class Files:
 
     def stamps(self) -> dict[str, tuple[int, int]]:
         """Size and time of every file, each checked. Raises as `path`."""
-        found = {name: self.status(name) for name in self._listed}
-        return {name: (one.st_size, one.st_mtime_ns) for name, one in found.items()}
+        statuses = {name: self.status(name) for name in self._listed}
+        return {name: (one.st_size, one.st_mtime_ns) for name, one in statuses.items()}
 
     def _listing(self, name: str) -> FileSpec:
         expected = self._listed.get(name)

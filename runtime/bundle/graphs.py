@@ -55,10 +55,10 @@ def embeddings_borders(manifest: Manifest) -> tuple[list[TensorSpec], list[Tenso
         tensor("time", "batch", "frames", channels),
         tensor("frequency", "batch", rows, channels),
     ]
-    account = [tensor("contributions", "batch", classes, channels), tensor("bias", classes)]
+    contributions = [tensor("contributions", "batch", classes, channels), tensor("bias", classes)]
     if spec.additive or spec.gradient:
-        return taps, gives + account, []
-    return taps, gives, account
+        return taps, gives + contributions, []
+    return taps, gives, contributions
 
 
 def check_graph(
@@ -128,15 +128,15 @@ def _check_borders(
     specs: Sequence[TensorSpec],
     optional: Sequence[TensorSpec] = (),
 ) -> None:
-    """Names, types, ranks and fixed dims of a graph's inputs or outputs are those said."""
-    found, expected = [value.name for value in values], [spec.name for spec in specs]
+    """Names, types, ranks and fixed dims of a graph's inputs or outputs are those expected."""
+    names, expected = [value.name for value in values], [spec.name for spec in specs]
     more = {spec.name for spec in optional}
-    if sorted(set(found) - more) != sorted(expected) or len(set(found)) != len(found):
+    if sorted(set(names) - more) != sorted(expected) or len(set(names)) != len(names):
         raise BundleError(
-            f"{path}: its {kind} are {_short(found)}, the manifest says {_short(expected)}; export the "
+            f"{path}: its {kind} are {_short(names)}, the manifest says {_short(expected)}; export the "
             "bundle again, or its prototypes with earmark index --rebuild"
         )
-    _check_values(path, values, [*specs, *(spec for spec in optional if spec.name in found)])
+    _check_values(path, values, [*specs, *(spec for spec in optional if spec.name in names)])
 
 
 def _short(names: Sequence[str]) -> str:

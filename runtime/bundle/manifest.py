@@ -97,7 +97,7 @@ class WindowSpec(ManifestStruct, frozen=True, kw_only=True):
     """What happens to shorter and longer sound.
 
     Sound up to `minimum_seconds` is zero-padded at its end to that length; up to `seconds` it is
-    heard as it is; longer sound is cut into windows of `seconds` every `hop_seconds`, the last one
+    classified as it is; longer sound is cut into windows of `seconds` every `hop_seconds`, the last one
     aligned to the end, and the scores of the windows are joined by `aggregate`: where several labels may
     hold, by "max", so that one clear call in ten minutes is not averaged away (`aggregate_of`).
     "lme" lies between: log-mean-exp of the scores (`runtime/inference/scores.py`).

@@ -27,7 +27,7 @@ def check_structure(manifest: Manifest, path: Path, parts: Sequence[ManifestPart
     if len(set(manifest.labels)) != len(manifest.labels):
         raise BundleError(f"{path}: a label stands twice")
     if manifest.window.hop_seconds > manifest.window.seconds:
-        raise BundleError(f"{path}: windows further apart than they are long would leave sound unheard")
+        raise BundleError(f"{path}: windows further apart than they are long would leave sound out")
     # Half a sample of tolerance: seconds are rounded to samples.
     if manifest.window.hop_seconds * manifest.sample_rate < manifest.analysis.hop - 0.5:
         raise BundleError(f"{path}: windows closer together than the frames of the analysis would never end")

@@ -181,11 +181,11 @@ def _probe_font(path: Path) -> Any:
 @lru_cache(maxsize=1)
 def _machines_fonts() -> tuple[Path, ...]:
     """Font files of this machine, those likely to hold many scripts first."""
-    found: list[Path] = []
+    fonts: list[Path] = []
     for name in _FONTS.get(sys.platform, _FONTS_ELSEWHERE):
         folder = Path(os.path.expandvars(name)).expanduser()
-        found += [path for path in folder.rglob("*") if path.suffix.lower() in {".ttf", ".ttc", ".otf"}]
+        fonts += [path for path in folder.rglob("*") if path.suffix.lower() in {".ttf", ".ttc", ".otf"}]
     ranked = sorted(
-        found, key=lambda path: (not any(word in path.name.lower() for word in _WIDE), path.name, str(path))
+        fonts, key=lambda path: (not any(word in path.name.lower() for word in _WIDE), path.name, str(path))
     )
     return tuple(ranked[:_TRIED])

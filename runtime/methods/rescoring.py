@@ -64,30 +64,30 @@ class MaskedScores:
     def scores(self) -> dict[str, Rescored]:
         """Domain -> the target's scores and the first labels."""
         labels = self._context.bundle.manifest.labels
-        found: dict[str, Rescored] = {}
+        results: dict[str, Rescored] = {}
         for domain, (kept, removed) in self._totals.items():
             inside, outside = kept.value(), removed.value()
-            found[domain] = {
+            results[domain] = {
                 "mask_in": float(inside[self._target]),
                 "mask_out": float(outside[self._target]),
                 "mask_in_label": labels[int(inside.argmax())],
                 "mask_out_label": labels[int(outside.argmax())],
             }
-        return found
+        return results
 
     def warnings(self) -> list[str]:
         """Where the mask does not bear out the decision."""
         manifest = self._context.bundle.manifest
         target = manifest.labels[self._target]
-        said = []
+        lines = []
         for domain, scores in self.scores().items():
             part = f"unreliable: the {self._what} {domain}"
             if manifest.task == "multi_label":
                 if scores["mask_in"] < 0.5:
-                    said.append(f"{part} has {scores['mask_in']:.1%} of {target!r} left")
+                    lines.append(f"{part} has {scores['mask_in']:.1%} of {target!r} left")
             elif scores["mask_in_label"] != target:
-                said.append(f"{part} is heard as {scores['mask_in_label']!r}, not {target!r}")
-        return said
+                lines.append(f"{part} is classified as {scores['mask_in_label']!r}, not {target!r}")
+        return lines
 
 
 def rescored_lines(rescored: Mapping[str, Rescored] | None, what: str = "") -> Iterator[tuple[str, str]]:

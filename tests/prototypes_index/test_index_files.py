@@ -89,7 +89,7 @@ def test_hidden_entries_are_never_found(tmp_path, limit):
     hidden = np.zeros(2000, dtype=bool)
     _, first = index.search(vectors[:20], 10)
     hidden[first[first >= 0]] = True
-    index.hide(hidden)
+    index.exclude(hidden)
     cosines, rows = index.search(vectors[:20], 10)
     assert not hidden[rows[rows >= 0]].any()
     left = np.flatnonzero(~hidden)

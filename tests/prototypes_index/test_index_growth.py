@@ -13,6 +13,7 @@ from prototype_generations import sound, spec_of, write
 
 from earmark.errors import PrototypeIndexError
 from earmark.prototypes_index.generation import Generation
+from earmark.prototypes_index.info import PrototypeCounts
 from earmark.prototypes_index.tombstones import write_removal
 from earmark.prototypes_index.views import VIEWS, find_places
 
@@ -147,9 +148,9 @@ def test_prototypes_a_channel_are_as_many_as_asked(tmp_path):
         assert {many.kind(view, row) for row in others} == {"clip"}
         matches = many.search(view, find_places(view, sound(7)).vectors[:1], 20, kind="prototype")
         assert {match.kind for match in matches} == {"prototype"}
-        counts = {"distinct": len(rows), "fewest_of_a_channel": 3}
+        counts = PrototypeCounts(distinct=len(rows), fewest_of_a_channel=3)
         assert many.info.prototypes[view] == counts, "said in index_info.json"
     few = opened(tmp_path / "b", write(tmp_path / "b", range(4)))
-    assert few.info.prototypes["square"]["fewest_of_a_channel"] == 2
+    assert few.info.prototypes["square"].fewest_of_a_channel == 2
     # 4 clips of 2 recordings: one prototype a recording.
     assert all(len(few.strongest("square", channel)) == 2 for channel in range(24))

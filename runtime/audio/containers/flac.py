@@ -85,9 +85,9 @@ def flac(data: SoundBytes, start: int) -> Parsed:
     if len(head) < 26:
         return Parsed([], data.size)
     channels, bits = (head[20] >> 1 & 7) + 1, ((head[20] & 1) << 4 | head[21] >> 4) + 1
-    told = (head[21] & 15) << 32 | int.from_bytes(head[22:26], "big")
+    declared = (head[21] & 15) << 32 | int.from_bytes(head[22:26], "big")
     sizes = int.from_bytes(head[8:10], "big"), int.from_bytes(head[10:12], "big")
-    info = _Info(*sizes, int.from_bytes(head[15:18], "big"), channels, bits, told)
+    info = _Info(*sizes, int.from_bytes(head[15:18], "big"), channels, bits, declared)
     begin = _sound(data, start)
     stop = next_file(data, begin, data.size)
     frames = _frames(data, begin, stop, info)
@@ -96,14 +96,14 @@ def flac(data: SoundBytes, start: int) -> Parsed:
     if last_frame is not None:
         counted = last_frame.number * (1 if last_frame.by_samples else info.most) + last_frame.size
     end = stop
-    if last_frame is not None and told in {0, counted}:
+    if last_frame is not None and declared in {0, counted}:
         end = _end(data, last_frame.place, stop, info)
     last = _without_zeros(data, begin, before_tags(data, begin, end))
     open_end = head[:21] + bytes([head[21] & 0xF0]) + b"\x00" * 4
     lost = f"samples are missing inside it ({frames.missing})" if frames.missing else ""
     view = open_end, (start + 26, last - start - 26)
     return Parsed(
-        [Part((view,), told or None, least=0 if told else counted - frames.missing, lost=lost)], end
+        [Part((view,), declared or None, least=0 if declared else counted - frames.missing, lost=lost)], end
     )
 
 

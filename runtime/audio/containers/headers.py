@@ -20,16 +20,16 @@ def whole_file(data: SoundBytes) -> tuple[Part, int]:
     Where this says nothing of a header's length, libsndfile's own count is the promise.
     """
     head = data.at(0, 4096)
-    told = _told(head)
+    declared = _declared(head)
     end = _end(data, head)
     if end is None:
-        return Part((((0, data.size),),), told, counted=told is None, whole=True), 0
+        return Part((((0, data.size),),), declared, counted=declared is None, whole=True), 0
     rest = data.size - end if data.size - end >= _FEW else 0
     view = (0, data.size - rest)
-    return Part(((view,),), told, cut=end > data.size, counted=told is None), rest
+    return Part(((view,),), declared, cut=end > data.size, counted=declared is None), rest
 
 
-def _told(head: bytes) -> int | None:
+def _declared(head: bytes) -> int | None:
     """Samples per channel that the header promises."""
     if head[:7] == b"NIST_1A":
         count = _SPHERE_COUNT.search(head)

@@ -1,7 +1,7 @@
 """MPEG audio (MP3): frames one after the other, with tags between, in front and behind.
 
 The decoder's count of samples is an estimate unless a Xing, Info or VBRI frame tells it, and it stops there.
-So the frames are counted here, and the decoder is told.
+So the frames are counted here, and the decoder is given the count.
 """
 
 from __future__ import annotations
@@ -251,16 +251,16 @@ def _tag(frame: _MpegFrame, body: bytes) -> bytes:
 
 def _part(stream: _Stream) -> Part:
     """A stream with a first frame that tells the decoder the number of frames."""
-    frame, told = stream.frame, None
+    frame, declared = stream.frame, None
     pieces: tuple[Piece, ...] = tuple(stream.pieces)
     trimmed = 0
     if frame.kind[1] == 3:
         first = _plain_tag(stream)
         lead, tag = frame.lead, stream.tag
         if tag[36:40] == b"VBRI":
-            told = int.from_bytes(tag[50:54], "big") or None
+            declared = int.from_bytes(tag[50:54], "big") or None
         elif tag and tag[lead + 7] & 1:
-            told = int.from_bytes(tag[lead + 8 : lead + 12], "big") or None
+            declared = int.from_bytes(tag[lead + 8 : lead + 12], "big") or None
             first = _filled_tag(stream)
             trimmed = 2 * 4096
         pieces = (first, *pieces)
@@ -268,11 +268,11 @@ def _part(stream: _Stream) -> Part:
     least = (count - _SLACK) * frame.samples - trimmed
     # Some count the frame with the tag; LAME and FFmpeg do not.
     slack = 0 if stream.tag[frame.lead + 120 :][:3] in {b"LAM", b"Lav"} else 1
-    short = told is not None and told > count + slack
-    wrong = told is not None and (short or told < count - slack)
+    short = declared is not None and declared > count + slack
+    wrong = declared is not None and (short or declared < count - slack)
     return Part(
         (pieces,),
-        told=told * frame.samples if wrong and told is not None else None,
+        declared=declared * frame.samples if wrong and declared is not None else None,
         cut=stream.cut or short,
         least=max(0, least),
         skipped=stream.skipped,
@@ -293,7 +293,7 @@ def _plain_tag(stream: _Stream) -> bytes:
     """A Xing frame with the count of frames, for a stream that has none, and a silent frame.
 
     Where frames are counted, mpg123 leaves out what decoders are late by: so much as a frame of silence
-    holds, by the encoder's delay that is told here.
+    holds, by the encoder's delay that is given here.
     """
     head = bytearray(stream.first)
     # Without a checksum, at a rate whose frames have room.

@@ -27,7 +27,7 @@ class Part:
     """One stream of sound in a file, and what its header says of it.
 
     views: the files that libsndfile decodes one after the other, each as pieces of the real one
-    told: samples per channel that the header promises; None where it says nothing that can be trusted
+    declared: samples per channel that the header promises; None where it says nothing that can be trusted
     unfinished: its writer never came back to fill in the length
     cut: the container shows that the end is missing
     least: samples that decoding must give, else some were lost
@@ -38,7 +38,7 @@ class Part:
     """
 
     views: tuple[tuple[Piece, ...], ...]
-    told: int | None = None
+    declared: int | None = None
     unfinished: bool = False
     cut: bool = False
     least: int = 0

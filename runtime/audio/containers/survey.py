@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from .aiff import aiff
+from .au import au
 from .bytes import SoundBytes
-from .chunks import aiff, au, caf, riff, w64
+from .caf import caf
 from .flac import flac
 from .headers import whole_file
 from .mpeg import is_mpeg, mpeg
 from .ogg import ogg
 from .parts import MOST_PARTS, Parsed, Part, after_id3, after_zeros, is_padding, is_sound_file
+from .wave import riff, w64
 
 _PARSERS = {
     b"RIFF": riff,

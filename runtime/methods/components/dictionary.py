@@ -46,9 +46,9 @@ def open_dictionary(folder: Path, manifest: Manifest) -> ComponentDictionary:
     wanted = {"dictionary": (bins, spec.count), "theta": (classes, spec.count)}
     # Both arrays, their headers, and nothing else.
     most = 4 * spec.count * (bins + classes) + 4096
-    found = read_arrays(path, most_bytes=most, wanted=wanted.__contains__)
+    arrays = read_arrays(path, most_bytes=most, wanted=wanted.__contains__)
     for name, shape in wanted.items():
-        array = found.get(name)
+        array = arrays.get(name)
         if array is None or array.shape != shape:
             has = "is missing" if array is None else f"is {list(array.shape)}"
             raise BundleError(
@@ -56,9 +56,9 @@ def open_dictionary(folder: Path, manifest: Manifest) -> ComponentDictionary:
             )
         if not np.isfinite(array).all():
             raise BundleError(f"{path}: the array {name!r} is not finite; export the bundle again")
-    columns = found["dictionary"]
+    columns = arrays["dictionary"]
     if float(columns.min()) < 0.0:
         raise BundleError(f"{path}: a dictionary is not negative, this one is; export the bundle again")
     if float(np.abs(np.linalg.norm(columns, axis=0) - 1.0).max()) > _UNIT:
         raise BundleError(f"{path}: a column is not of unit length; export the bundle again")
-    return ComponentDictionary(columns, found["theta"], spec)
+    return ComponentDictionary(columns, arrays["theta"], spec)

@@ -44,22 +44,22 @@ class ComponentsExplanation:
 
     def add(self, window: Window) -> None:
         """See one more window."""
-        said = interpret(self._context, window)
+        answers = interpret(self._context, window)
         with self._context.clock.stage("components"):
-            self._interpreted.add([scores_of(said["logits"], self._manifest.task)])
+            self._interpreted.add([scores_of(answers["logits"], self._manifest.task)])
             self._scores.add([scores_of(window.logits, self._manifest.task)])
             self._windows += 1
             if self._context.aggregate == "mean":
                 # The running mean: a partial answer has fewer windows than the sound.
-                self._pooled += (said["pooled"] - self._pooled) / self._windows
+                self._pooled += (answers["pooled"] - self._pooled) / self._windows
             else:
                 ahead = window.logits > self._loudest
-                self._pooled[ahead], self._loudest[ahead] = said["pooled"], window.logits[ahead]
+                self._pooled[ahead], self._loudest[ahead] = answers["pooled"], window.logits[ahead]
             if self._stored is None:
-                self._activations = said["activations"]
+                self._activations = answers["activations"]
             else:
                 frame = round(window.offset / self._manifest.analysis.hop)
-                self._stored.append(self._join.add(frame, said["activations"]).T)
+                self._stored.append(self._join.add(frame, answers["activations"]).T)
 
     def finish(self) -> ComponentsResult:
         """Which components matter, and how to hear them."""
@@ -125,16 +125,16 @@ class ComponentsExplanation:
 
     def _warnings(self, result: ComponentsResult) -> list[str]:
         """What a reader should know before believing the components."""
-        said = []
+        warnings = []
         if not result.selected:
-            said.append(
+            warnings.append(
                 f"components: none speaks for {result.label!r} by more than {result.threshold:g}; what they "
                 "keep is silence"
             )
         first = next(iter(result.interpreted))
         predicted = self._manifest.labels[self._sound.predicted]
         if self._manifest.task == "single_label" and first != predicted:
-            said.append(
+            warnings.append(
                 f"unreliable: the components' own answer is {first!r}, the classifier's {predicted!r}"
             )
-        return said
+        return warnings

@@ -15,8 +15,8 @@ def dictionary_of(graphs: Graphs) -> ComponentDictionary:
     """The bundle's dictionary, read once an explainer. Raises as `open_dictionary`."""
     if _CACHED not in graphs.cache:
         graphs.cache[_CACHED] = open_dictionary(graphs.bundle.path, graphs.manifest)
-    found: ComponentDictionary = graphs.cache[_CACHED]
-    return found
+    dictionary: ComponentDictionary = graphs.cache[_CACHED]
+    return dictionary
 
 
 def interpret(graphs: Graphs, window: Window) -> dict[str, FloatArray]:
@@ -34,12 +34,12 @@ def interpret(graphs: Graphs, window: Window) -> dict[str, FloatArray]:
         )
     names = ["activations", "pooled", "logits"]
     # It speaks for all classes at once.
-    answers = window.further(graphs.run, stage, names, int(window.logits.argmax()))
-    said: dict[str, FloatArray] = {name: answers[name][0] for name in names}
+    outputs = window.further(graphs.run, stage, names, int(window.logits.argmax()))
+    answers: dict[str, FloatArray] = {name: outputs[name][0] for name in names}
     frames = len(window.stft)
-    if said["activations"].shape[-1] != frames:
+    if answers["activations"].shape[-1] != frames:
         raise EarmarkError(
-            f"{manifest.name}: the interpreter's activations have {said['activations'].shape[-1]} frames, "
+            f"{manifest.name}: the interpreter's activations have {answers['activations'].shape[-1]} frames, "
             f"the spectrogram {frames}; export the bundle again"
         )
-    return said
+    return answers

@@ -92,18 +92,22 @@ class Components(Method):
     ) -> dict[str, FloatArray]:
         """Activations, pooled activations z and the interpreter's own logits."""
         feeds = forward.feeds(stages["interpreter"])
-        made = run("interpreter", feeds, ["activations", "pooled", "logits"])
-        return {"activations": made["activations"], "pooled": made["pooled"], "interpreted": made["logits"]}
+        outputs = run("interpreter", feeds, ["activations", "pooled", "logits"])
+        return {
+            "activations": outputs["activations"],
+            "pooled": outputs["pooled"],
+            "interpreted": outputs["logits"],
+        }
 
     def agreements(
-        self, bundle: Bundle, made: Mapping[str, FloatArray], golden: Mapping[str, FloatArray]
+        self, bundle: Bundle, outputs: Mapping[str, FloatArray], golden: Mapping[str, FloatArray]
     ) -> Iterator[tuple[str, FloatArray, FloatArray, str]]:
         """What is shown is the dictionary's theta, what answers is the graph's: they are one."""
         from .dictionary import open_dictionary
 
-        if "interpreted" in golden and "pooled" in made:
+        if "interpreted" in golden and "pooled" in outputs:
             theta = open_dictionary(bundle.path, bundle.manifest).theta
-            yield "theta", made["pooled"] @ theta.T, golden["interpreted"], "interpreted"
+            yield "theta", outputs["pooled"] @ theta.T, golden["interpreted"], "interpreted"
 
     def window_mask(self, graphs: Graphs, window: Window, target: int) -> FloatArray:
         """The soft mask of the components that are selected for the class."""
@@ -111,11 +115,11 @@ class Components(Method):
         from .result import relevance_of, selected_of
         from .tracks import soft_mask
 
-        said = interpret(graphs, window)
+        answers = interpret(graphs, window)
         dictionary = dictionary_of(graphs)
-        relevance = relevance_of(dictionary.theta[target] * said["pooled"])
+        relevance = relevance_of(dictionary.theta[target] * answers["pooled"])
         chosen = selected_of(relevance, dictionary.spec.threshold)
-        return soft_mask(dictionary.columns, said["activations"], chosen)
+        return soft_mask(dictionary.columns, answers["activations"], chosen)
 
     def importance(self, row: str, task: TimeTask) -> Any:
         """Mean over the frames of each segment of sum_k max(r_k, 0) h_k."""
@@ -126,9 +130,9 @@ class Components(Method):
         from .result import relevance_of
 
         graphs = task.graphs
-        said = interpret(graphs, task.window)
+        answers = interpret(graphs, task.window)
         theta = dictionary_of(graphs).theta
-        relevance = relevance_of(theta[task.target] * said["pooled"])
+        relevance = relevance_of(theta[task.target] * answers["pooled"])
         return frames_over_segments(
-            np.maximum(relevance, 0.0) @ said["activations"], graphs.manifest, task.edges
+            np.maximum(relevance, 0.0) @ answers["activations"], graphs.manifest, task.edges
         )

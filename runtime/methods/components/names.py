@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-# Bandwidth as a share of the frequency: up to here a pitch is heard; up to there, a band.
+# Bandwidth as a share of the frequency: up to here it is a pitch; up to there, a band.
 _TONE, _BAND = 0.15, 1.0
-# Below these, what is heard is a hum rather than a band.
+# Below these, it is a hum rather than a band.
 _HUM_HZ, _HUM_WIDTH_HZ = 200.0, 300.0
 _CLICK_S = 0.08
 # Active in this share of the sound: no times are worth telling.

@@ -1,4 +1,4 @@
-"""What the method `components` answers: of which sounds the evidence consists, and each to be heard."""
+"""What the method `components` answers: of which sounds the evidence consists, and the sound of each."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class ComponentsResult(MethodResult):
         return (self[index] for index in range(len(self)))
 
     def of(self, label: str) -> ComponentsResult:
-        """The same sound explained for another label, without hearing it again. Raises LabelError."""
+        """The same sound explained for another label, without another forward pass. Raises LabelError."""
         if label not in self.labels:
             raise LabelError(f"no label {label!r} among the components' {', '.join(self.labels[:10])}")
         relevance = relevance_of(self.contributions[self.labels.index(label)])

@@ -1,6 +1,6 @@
 """The mask of one sound, window by window, and the sound that it keeps.
 
-What is heard is the inverse STFT of expm1(M X) with the input's phase, for X = log1p(|S|).
+The kept sound is the inverse STFT of expm1(M X) with the input's phase, for X = log1p(|S|).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class MaskExplanation:
         warnings = []
         if self._silenced:
             warnings.append(
-                f"{self._silenced} of {self._sound.windows} windows were not heard as "
+                f"{self._silenced} of {self._sound.windows} windows were not classified as "
                 f"{labels[self._target]!r}; their mask is empty: this decoder explains what is predicted"
             )
         rescored = None
@@ -112,7 +112,7 @@ class MaskExplanation:
     def _kept(self, window: Window, spectrum: np.ndarray, gains: FloatArray) -> FloatArray:
         """The kept sound of this window [channels, n] at the model's rate and the input's own level.
 
-        The gain comes from the mix that the model heard and applies to every channel alike, so the
+        The gain comes from the mix that the model classified and applies to every channel alike, so the
         mix of the kept channels is the kept mix.
         """
         length = window.channels.shape[-1]

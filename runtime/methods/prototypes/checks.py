@@ -52,14 +52,14 @@ def _check_feature_map(manifest: Manifest, path: Path) -> None:
         raise BundleError(f"{path}: the attention {spec.attention!r} is no tap of the classifier")
 
 
-def _check_dims(name: str, found: list[int | str] | None, wanted: tuple[int | None, ...], path: Path) -> None:
-    agree = found is not None and len(found) == len(wanted)
+def _check_dims(name: str, dims: list[int | str] | None, wanted: tuple[int | None, ...], path: Path) -> None:
+    agree = dims is not None and len(dims) == len(wanted)
     if not agree or any(
         isinstance(have, int) and want is not None and have != want
-        for have, want in zip(found or (), wanted, strict=True)
+        for have, want in zip(dims or (), wanted, strict=True)
     ):
         raise BundleError(
-            f"{path}: the feature map {name!r} is {found}, its channels and rows make "
+            f"{path}: the feature map {name!r} is {dims}, its channels and rows make "
             f"{[dim or '?' for dim in wanted]}; export the bundle again"
         )
 

@@ -54,7 +54,7 @@ class _Query:
 
 @dataclass(frozen=True, slots=True)
 class _BestWindow:
-    """The window whose account is given."""
+    """The window whose logit is told apart by channels."""
 
     logit: float
     places: WindowPlaces
@@ -83,7 +83,7 @@ class PrototypesExplanation:
         outputs = search.embed(*taps)
         maps = real_maps({name: outputs[name][0] for name in ("square", "time", "frequency")}, frames)
         peaks = places_of(maps, search.generation.views)
-        account = search.head.account(spec, search.embed, taps, outputs, peaks, self._target)
+        channel_weights = search.head.weights_of(spec, search.embed, taps, outputs, peaks, self._target)
         attention: FloatArray | None = None
         if spec.attention is not None:
             weights = window.taps[spec.attention][0]
@@ -93,7 +93,7 @@ class PrototypesExplanation:
         places = WindowPlaces(
             maps,
             peaks,
-            account,
+            channel_weights,
             attention,
             grid=search.grid,
             span=span,
@@ -107,10 +107,10 @@ class PrototypesExplanation:
         if self._window is None or logit > self._window.logit:
             self._window = _BestWindow(logit, places, outputs, sound)
 
-    def _keep(self, view: View, found: Sequence[_Query]) -> None:
+    def _keep(self, view: View, queries: Sequence[_Query]) -> None:
         """Hold the PLACES best candidates, an event that two windows share once."""
         held: list[_Query] = []
-        for one in sorted([*self._best[view], *found], key=lambda one: -one.candidate.weight):
+        for one in sorted([*self._best[view], *queries], key=lambda one: -one.candidate.weight):
             place = one.candidate.place
             if not any(_same_event(place, other.candidate.place) for other in held):
                 held.append(one)
@@ -120,8 +120,10 @@ class PrototypesExplanation:
         """Look the best places up. Raises PrototypeIndexError where the generation is damaged."""
         if self._window is None:
             raise MethodError("prototypes: the sound has no window")
-        found = {view: self._matches(view) for view in self._best}
-        prototypes = LazyMapping(found, lambda view: self._nearest(cast(View, view), found[cast(View, view)]))
+        matches = {view: self._matches(view) for view in self._best}
+        prototypes = LazyMapping(
+            matches, lambda view: self._nearest(cast(View, view), matches[cast(View, view)])
+        )
         return PrototypesResult(prototypes, self._channels(self._window))
 
     def _matches(self, view: View) -> list[Match]:
@@ -162,13 +164,13 @@ class PrototypesExplanation:
         """These entries as matches of places in the input."""
         generation = self._search.generation
         crops = view in LOCALISES_FREQUENCY and len(self._search.grid.bands_hz) > 1
-        made = []
+        prototypes = []
         for row, cosine, place, members, kind, window in zip(
             rows, cosines, places, channels, kinds, windows, strict=True
         ):
             entry = generation.entry(view, row)
             clip = generation.clip(entry.clip)
-            made.append(
+            prototypes.append(
                 Prototype(
                     view=view,
                     label=generation.info.labels[entry.label],
@@ -189,15 +191,15 @@ class PrototypesExplanation:
                     crops_frequency=crops,
                 )
             )
-        return tuple(made)
+        return tuple(prototypes)
 
     def _channels(self, window: _BestWindow) -> Contributions:
         """The channels of the best window, with the clips in which each is strongest."""
         search, places = self._search, window.places
-        contributions = places.account.contributions
-        listed = _largest(places.account.shares["square"], CHANNELS)
+        contributions = places.weights.contributions
+        listed = _largest(places.weights.shares["square"], CHANNELS)
         shown = search.generation.views
-        # The channels' prototypes are found together, a view at a time.
+        # The channels' prototypes are looked up together, a view at a time.
         strongest = LazyMapping(shown, lambda view: self._strongest(cast(View, view), window, listed))
         where = places.at("square", listed)
 
@@ -258,7 +260,7 @@ class PrototypesExplanation:
             stored = generation.index(view).vectors_at(rows)
             cosines = np.einsum("nd,nd->n", stored, normalise(vectors)[of_rank]).clip(-1.0, 1.0)
         ranks = of_rank.tolist()
-        found = self._prototypes(
+        prototypes = self._prototypes(
             view,
             rows.tolist(),
             cosines.tolist(),
@@ -267,10 +269,10 @@ class PrototypesExplanation:
             ["prototype"] * len(rows),
             [window.sound] * len(rows),
         )
-        return [
-            ChannelView(where[rank], tuple(one for one, of in zip(found, ranks, strict=True) if of == rank))
-            for rank in range(len(channels))
-        ]
+        by_rank: list[list[Prototype]] = [[] for _ in channels]
+        for rank, one in zip(ranks, prototypes, strict=True):
+            by_rank[rank].append(one)
+        return [ChannelView(place, tuple(ones)) for place, ones in zip(where, by_rank, strict=True)]
 
 
 def _same_event(one: Place, other: Place) -> bool:

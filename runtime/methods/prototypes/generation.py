@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ....errors import AudioError, BundleError, MethodError, PrototypeIndexError
 from ....prototypes_index.checks import check_generation
 from ....prototypes_index.generation import EMBEDDINGS, Generation
 from ....prototypes_index.golden import GOLDEN, check_golden
+from ....prototypes_index.info import Setting
 from ....prototypes_index.table import IndexedClip
 from ....prototypes_index.views import Grid
 from ...audio.lengths import samples_of
@@ -65,14 +66,14 @@ def open_generation(folder: Path, manifest: Manifest) -> Generation:
         spec,
         embeddings_sha256=embeddings.sha256,
         model_sha256=model_hash(manifest),
-        door=_Within(Files(folder, manifest.files), name),
+        access=_Within(Files(folder, manifest.files), name),
     )
     _check_settings(generation, manifest)
     return generation
 
 
-def settings_of(manifest: Manifest) -> dict[str, Any]:
-    """What a generation keeps of how its clips were heard."""
+def settings_of(manifest: Manifest) -> dict[str, Setting]:
+    """What a generation keeps of the sound and the feature map that its clips were embedded from."""
     spec, window = manifest.feature_map, manifest.window
     return {
         "sample_rate": manifest.sample_rate,
@@ -84,11 +85,11 @@ def settings_of(manifest: Manifest) -> dict[str, Any]:
 
 def _check_settings(generation: Generation, manifest: Manifest) -> None:
     """Raise PrototypeIndexError where rate, window or frames of the clips are not the manifest's."""
-    said = generation.info.settings
+    kept = generation.info.settings
     for name, ours in settings_of(manifest).items():
-        if name in said and said[name] != ours:
+        if name in kept and kept[name] != ours:
             raise PrototypeIndexError(
-                f"{generation.folder}: {name} {said[name]!r}, the manifest says {ours!r}; fetch the bundle "
+                f"{generation.folder}: {name} {kept[name]!r}, the manifest says {ours!r}; fetch the bundle "
                 "again, or build the prototypes again with earmark index --rebuild"
             )
 

@@ -2,108 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ...bundle.apex_report import read_report, report_in
 from ..protocol import Inspection
 
 if TYPE_CHECKING:
+    from ....prototypes_index.generation import Generation
+    from ....prototypes_index.views import View
     from ...bundle.apex_report import ApexReport
     from ...bundle.open import Bundle
 
 
 def inspect_prototypes(bundle: Bundle) -> Inspection:
-    """Lines on index and U; `index_info` and `apex` for JSON, None where there are none.
+    """What an index and its U are.
 
-    Raises PrototypeIndexError where the generation is damaged, BundleError where the report of U is.
+    Args:
+        bundle: The open bundle.
+
+    Returns:
+        Lines of text, and for JSON `index_info` (of each view also `kinds`, the entries by kind: "prototype",
+        in which some channel is strongest, and "clip", all others) and `apex`, None where there are none.
+
+    Raises:
+        PrototypeIndexError: The generation is damaged.
+        BundleError: The report of U is.
+
     """
-    info = _index_info(bundle)
-    report = _apex_report(bundle, info)
-    told = _apex_types(bundle, report)
-    lines = (*_prototype_lines(bundle, info), *_apex_lines(told))
-    return Inspection(lines, {"index_info": info, "apex": report})
+    manifest = bundle.manifest
+    lines: list[tuple[str, str]] = []
+    document: dict[str, Any] | None = None
+    if manifest.prototypes is None:
+        # The U of the bundle's own graph, which the first index will have.
+        report = read_report(bundle.path, manifest)
+    else:
+        from ....prototypes_index.info import info_document
+        from .generation import open_generation
+
+        generation = open_generation(bundle.path, manifest)
+        document = info_document(generation.info)
+        for view in generation.views:
+            document["views"][view]["kinds"] = _kinds(generation, view)
+        lines += _index_lines(generation, audio=manifest.prototypes.audio)
+        report = generation.info.apex
+    if report is not None:
+        lines += _apex_lines(report_in(report, bundle.path))
+    return Inspection(tuple(lines), {"index_info": document, "apex": report})
 
 
-def _index_info(opened: Bundle) -> dict[str, Any] | None:
-    """`index_info.json` of the generation in force, and of each view the entries by kind; None without one.
-
-    "prototype": in which some channel is strongest; "clip": all others. Raises PrototypeIndexError where
-    the generation is damaged.
-    """
-    if opened.manifest.prototypes is None:
-        return None
-    from ....prototypes_index.info import info_document
-    from .generation import open_generation
-
-    generation = open_generation(opened.path, opened.manifest)
-    document = info_document(generation.info)
-    for view in generation.views:
-        entries, chosen = generation.info.views[view].entries, len(generation.prototypes(view))
-        document["views"][view]["kinds"] = {"prototype": chosen, "clip": entries - chosen}
-    return document
+def _kinds(generation: Generation, view: View) -> dict[str, int]:
+    """How many entries of the view are of each kind."""
+    prototypes = len(generation.prototypes(view))
+    return {"prototype": prototypes, "clip": generation.info.views[view].entries - prototypes}
 
 
-def _apex_report(opened: Bundle, info: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The report of the learnt U: of the index's graph, else of the bundle's own; None for raw channels."""
-    if info is None:
-        return read_report(opened.path, opened.manifest)
-    found: dict[str, Any] | None = info.get("apex")
-    return found
-
-
-def _apex_types(opened: Bundle, report: Mapping[str, Any] | None) -> ApexReport | None:
-    """The report as types. Raises BundleError where it is none."""
-    return None if report is None else report_in(report, opened.path)
-
-
-def _prototype_lines(opened: Bundle, info: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+def _index_lines(generation: Generation, *, audio: bool) -> Iterator[tuple[str, str]]:
     """Lines of (topic, text) of the index."""
-    prototypes = opened.manifest.prototypes
-    if prototypes is None or info is None:
-        return
-    entries = ", ".join(f"{view} {prototypes.entries[view]}" for view in prototypes.views)
-    sound = "with sound" if prototypes.audio else "without sound"
-    yield "prototypes", f"{prototypes.generation}: {prototypes.clips} clips {sound}; entries: {entries}"
-    for view, facts in info["views"].items():
-        kinds = facts["kinds"]
-        plain = {
-            key: value
-            for key, value in facts.items()
-            if value is not None and not isinstance(value, (dict, list))
-        }
-        told = ", ".join(f"{key} {value}" for key, value in plain.items())
+    import msgspec
+
+    info = generation.info
+    entries = ", ".join(f"{view} {index.entries}" for view, index in info.views.items())
+    sound = "with sound" if audio else "without sound"
+    yield "prototypes", f"{generation.folder.name}: {info.clips} clips {sound}; entries: {entries}"
+    for view, index in info.views.items():
+        kinds = _kinds(generation, view)
+        facts = ", ".join(f"{name} {value}" for name, value in msgspec.to_builtins(index).items())
         yield (
             f"  {view}",
-            f"{kinds['prototype']} prototypes of channels, {kinds['clip']} other places of clips; {told}",
+            f"{kinds['prototype']} prototypes of channels, {kinds['clip']} other places of clips; {facts}",
         )
 
 
-def _apex_lines(report: ApexReport | None) -> Iterator[tuple[str, str]]:
+def _apex_lines(report: ApexReport) -> Iterator[tuple[str, str]]:
     """Lines of (topic, text) of U: how it was learnt, what it kept, and how pure it made the channels."""
-    if report is None:
-        return
-    heard = ", ".join(
+    sounds = ", ".join(
         f"{part.replace('_', ' ')} {'?' if counts.sounds is None else counts.sounds} sounds"
         for part, counts in report.clips.items()
     )
     channels = "?" if report.channels is None else report.channels
-    yield "apex", f"U over {channels} channels; {heard}; head {report.head}"
+    yield "apex", f"U over {channels} channels; {sounds}; head {report.head}"
     facts = []
     if report.orthogonality is not None:
         facts.append(f"U U^T is the identity within {report.orthogonality:.1e}")
-    for precision, difference in (report.invariance or {}).items():
-        if precision in ("fp64", "fp32") and isinstance(difference, (int, float)):
-            facts.append(f"logits kept within {difference:.1e} ({precision})")
+    if report.invariance is not None:
+        kept = {"fp64": report.invariance.fp64, "fp32": report.invariance.fp32}
+        facts += [f"logits kept within {one:.1e} ({name})" for name, one in kept.items() if one is not None]
     if facts:
         yield "", "; ".join(facts)
     for view, parts in (report.purity or {}).items():
-        told = "; ".join(
+        figures = "; ".join(
             f"{part.replace('_', ' ')} {_figure(kinds.before)} -> {_figure(kinds.after)} "
             f"(random U {_figure(kinds.random)})"
             for part, kinds in parts.items()
         )
-        yield "  purity", f"{view:<14} {told}"
+        yield "  purity", f"{view:<14} {figures}"
     for note in report.notes:
         yield "", note
 

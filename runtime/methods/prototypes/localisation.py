@@ -29,8 +29,8 @@ def importance_of_view(result: PrototypesResult, view: str, label: str, edges: V
     """
     if view not in result.prototypes:
         raise MethodError(f"prototypes: this bundle has no view {view!r}")
-    found = result.prototypes[view]
-    return _over_segments(((one.place, one.similarity) for one in found if one.label == label), edges)
+    matches = result.prototypes[view]
+    return _over_segments(((one.place, one.similarity) for one in matches if one.label == label), edges)
 
 
 def _over_segments(places: Iterable[tuple[Place, float]], edges: Values) -> Values:

@@ -80,8 +80,8 @@ class Prototypes(Method):
         listed = {f"channel_{one.channel}": one.prototypes for one in part.channels}
         sounds = {
             f"{name}_{rank}.wav": one
-            for name, found in {**part.prototypes, **listed}.items()
-            for rank, one in enumerate(found[:SHOWN], 1)
+            for name, matches in {**part.prototypes, **listed}.items()
+            for rank, one in enumerate(matches[:SHOWN], 1)
             if one.sound is not None
         }
         if sounds:

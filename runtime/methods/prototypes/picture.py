@@ -47,23 +47,23 @@ class _Row:
 
 
 def draw_nearest(
-    path: Target, prototypes: Mapping[str, tuple[Prototype, ...]], account: Contributions, *, title: str
+    path: Target, prototypes: Mapping[str, tuple[Prototype, ...]], contributions: Contributions, *, title: str
 ) -> None:
     """Write a PNG, 1000 pixels wide: of every view the nearest prototypes, beside what they match."""
     rows = []
-    for view, found in prototypes.items():
+    for view, matches in prototypes.items():
         # Several places are looked up in a view: each has a row with its own matches.
         matched: dict[Place, list[Prototype]] = {}
-        for one in found[:SHOWN]:
+        for one in matches[:SHOWN]:
             matched.setdefault(one.place, []).append(one)
         rows += [
             _Row((view.replace("_", " + "), "is nearest to"), place, mine[0].window, tuple(mine))
             for place, mine in matched.items()
         ]
-    _draw(path, rows, account, title, ("in the input", "in training clips"))
+    _draw(path, rows, contributions, title, ("in the input", "in training clips"))
 
 
-def draw_channels(path: Target, account: Contributions, *, title: str) -> None:
+def draw_channels(path: Target, contributions: Contributions, *, title: str) -> None:
     """Write a PNG, 1000 pixels wide: of every channel its place and the clips in which it is strongest."""
     rows = [
         _Row(
@@ -72,19 +72,19 @@ def draw_channels(path: Target, account: Contributions, *, title: str) -> None:
                 f"value {one.score:.2f}" if one.contribution is None else f"adds {one.contribution:+.2f}",
             ),
             one.place,
-            account.window,
+            contributions.window,
             one.prototypes,
         )
-        for one in account
+        for one in contributions
     ]
     heads = "where it peaks in the input", "training clips in which it is strongest"
-    _draw(path, rows, account, title, heads, account.sum)
+    _draw(path, rows, contributions, title, heads, contributions.sum)
 
 
 def _draw(
     path: Target,
     rows: Sequence[_Row],
-    account: Contributions,
+    contributions: Contributions,
     title: str,
     heads: tuple[str, str],
     subtitle: str = "",
@@ -98,6 +98,7 @@ def _draw(
     small.write(canvas, (_GAP, 44), subtitle, INK, WIDTH - 2 * _GAP)
     for column, text in enumerate(heads):
         canvas.text((_x(column), _ABOVE - 14), text, FAINT, font, anchor="lm")
+    seconds = contributions.end_s - contributions.start_s
     for number, row in enumerate(rows):
         top = _ABOVE + number * _ROW
         for line, text in enumerate(row.lines):
@@ -108,9 +109,15 @@ def _draw(
         for column, one in enumerate(row.prototypes[:SHOWN], 1):
             place = Place(one.start_s, one.end_s, one.fmin_hz, one.fmax_hz)
             if one.sound is not None:
-                _tile(image, canvas, column, top, *_clip(one, place, account.end_s - account.start_s))
-            heard = f"{' + '.join(one.labels)}  {one.similarity:.2f}  {one.clip}"
-            _caption(canvas, small, column, top, (heard, _where(place)))
+                _tile(
+                    image,
+                    canvas,
+                    column,
+                    top,
+                    *_clip(one, place, seconds),
+                )
+            text = f"{' + '.join(one.labels)}  {one.similarity:.2f}  {one.clip}"
+            _caption(canvas, small, column, top, (text, _where(place)))
     image.save(path, format="PNG", optimize=False)
 
 

@@ -67,7 +67,7 @@ class FoldedHead:
     def __init__(self) -> None:
         self._weights: FloatArray | None = None
 
-    def account(
+    def weights_of(
         self,
         spec: FeatureMapSpec,
         run: Embed,
@@ -76,7 +76,7 @@ class FoldedHead:
         peaks: Mapping[View, Peaks],
         target: int,
     ) -> ChannelWeights:
-        """The account of one window for the class index `target`.
+        """What channels weigh in one window for the class index `target`.
 
         taps: what the graph was fed; outputs: what it gave; peaks: of the views
         """
@@ -106,8 +106,8 @@ def _weights(run: Embed, taps: Sequence[FloatArray]) -> FloatArray:
     numbers = np.arange(1, _PROBES * z.shape[1] + 1) * 0.6180339887498949
     constant = (2.0 * (numbers % 1.0) - 1.0).astype(np.float32).reshape(_PROBES, -1, 1, 1)
     probes = np.ascontiguousarray(np.broadcast_to(constant, (_PROBES, *z.shape[1:])))
-    made = run(probes, *(np.repeat(other, _PROBES, axis=0) for other in taps[1:]))
-    values, contributions = made["square"][:, 0, 0], made["contributions"]
+    outputs = run(probes, *(np.repeat(other, _PROBES, axis=0) for other in taps[1:]))
+    values, contributions = outputs["square"][:, 0, 0], outputs["contributions"]
     best = np.abs(values).argmax(axis=0)
     every = np.arange(len(best))
     shown = values[best, every, None]
@@ -128,7 +128,7 @@ class WindowPlaces:
         self,
         maps: Mapping[str, FloatArray],
         peaks: Mapping[View, Peaks],
-        account: ChannelWeights,
+        weights: ChannelWeights,
         attention: FloatArray | None,
         *,
         grid: Grid,
@@ -138,10 +138,10 @@ class WindowPlaces:
 
         Raises PrototypeIndexError where the head's weights are so large that a cell's contribution overflows.
         """
-        self.peaks, self.account, self.span = peaks, account, span
+        self.peaks, self.weights, self.span = peaks, weights, span
         self._maps, self._grid = maps, grid
         with np.errstate(over="ignore", invalid="ignore"):
-            self._evidence: FloatArray = maps["square"] @ account.slope
+            self._evidence: FloatArray = maps["square"] @ weights.slope
             if attention is not None:
                 self._evidence = self._evidence * attention[: len(self._evidence)]
             # Sums and differences of it are taken as well.
@@ -188,7 +188,7 @@ class WindowPlaces:
 
     def best(self, view: View, count: int, most_channels: int) -> list[Candidate]:
         """The `count` places of the view with the most evidence; of equals, the first channel's."""
-        peaks, shares = self.peaks[view], self.account.shares[view]
+        peaks, shares = self.peaks[view], self.weights.shares[view]
         evidence = self._at(view, peaks.frame, peaks.row)
         if view in LOCALISES_TIME:
             outermost = (peaks.frame == 0) | (peaks.frame == len(self._evidence) - 1)
@@ -203,7 +203,7 @@ class WindowPlaces:
             else peaks.frame * self._evidence.shape[1] + peaks.row
         )
         chosen: list[int] = []
-        found: list[tuple[float, tuple[int, ...]]] = []
+        evidence_of: list[tuple[float, tuple[int, ...]]] = []
         while len(chosen) < count:
             channel = int(evidence.argmax())
             weight = float(evidence[channel])
@@ -212,13 +212,13 @@ class WindowPlaces:
             members = np.flatnonzero(cell == cell[channel])
             ranked = members[np.argsort(-shares[members], kind="stable")[:most_channels]]
             chosen.append(channel)
-            found.append((weight, tuple(ranked.tolist())))
+            evidence_of.append((weight, tuple(ranked.tolist())))
             evidence[members] = -np.inf
         which = np.array(chosen)
         vectors, places = self.vectors(view, which), self.at(view, which)
         return [
             Candidate(weight, vector, place, members)
-            for (weight, members), vector, place in zip(found, vectors, places, strict=True)
+            for (weight, members), vector, place in zip(evidence_of, vectors, places, strict=True)
         ]
 
     def vectors(self, view: View, channels: npt.NDArray[Any]) -> FloatArray:
@@ -238,7 +238,7 @@ class WindowPlaces:
 
 
 def places_of(maps: Mapping[str, FloatArray], views: Sequence[View]) -> dict[View, Peaks]:
-    """The peaks of the views, square's among them in any case: the account is by its channels."""
+    """The peaks of the views, square's among them in any case: contributions are by its channels."""
     return peaks_of(dict.fromkeys(("square", *views)), maps)
 
 

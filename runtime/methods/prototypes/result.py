@@ -18,7 +18,7 @@ from ..result import Difference, MethodResult
 
 FloatArray = npt.NDArray[np.float32]
 
-# What an account of channels is.
+# What contributions of channels are.
 Kind = Literal["additive", "gradient", "localisation"]
 
 # Order of the band-pass, and how much sound around a crop it is let ring into.
@@ -51,7 +51,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class WindowSound:
-    """A window as the model heard it: amplitude [T, F], spans `seconds` from `start_s` on and 0 to `max_hz`.
+    """A window of the input: amplitude [T, F], spans `seconds` from `start_s` on and 0 to `max_hz`.
 
     As many columns as a picture needs: of longer windows each is the maximum of several frames.
     """
@@ -201,7 +201,7 @@ class Channel(ResultRecord):
             "score": self.score,
             "place": self.place.to_dict(),
             "prototypes": [prototype.to_dict() for prototype in self.prototypes],
-            "views": {view: found.to_dict() for view, found in self.views.items() if view != "square"},
+            "views": {view: one.to_dict() for view, one in self.views.items() if view != "square"},
         }
 
 
@@ -213,7 +213,7 @@ class Contributions(ResultRecord):
         over the `others`, all channels not listed; "gradient": contributions are gradient x activation;
         "localisation": there are none. bias, remainder and error are None unless additive
     error: how far all contributions and the bias are from the classifier's own logit
-    window: what was heard in it, for pictures
+    window: its amplitude, for pictures
     """
 
     label: str
@@ -244,7 +244,7 @@ class Contributions(ResultRecord):
 
     @property
     def sum(self) -> str:
-        """The account as one line: what is listed, the remainder and the bias, and the logit they make."""
+        """All as one line: the listed contributions, the remainder and the bias, and the logit they make."""
         parts = [
             f"{one.contribution:+.2f} (channel {one.channel})"
             for one in self.channels
@@ -276,7 +276,7 @@ class Contributions(ResultRecord):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PrototypesResult(MethodResult):
-    """What the method `prototypes` found.
+    """What the method `prototypes` answers.
 
     prototypes: view -> the nearest prototypes, best first; channels: what each adds to the target's logit
     """
@@ -291,18 +291,18 @@ class PrototypesResult(MethodResult):
     def lines(self, top: int) -> Iterator[tuple[str, str]]:
         """The nearest prototypes of each view and what they match; the target's logit by channels."""
         for view, prototypes in self.prototypes.items():
-            for index, found in enumerate(prototypes[:top]):
+            for index, one in enumerate(prototypes[:top]):
                 yield (
                     "resembles" if index == 0 else "",
-                    f"{view if index == 0 else '':<14} {_where(found.place):<26} -> "
-                    f"{' + '.join(found.labels)} {found.similarity:.2f}  {found.clip} {_where(found)}",
+                    f"{view if index == 0 else '':<14} {_where(one.place):<26} -> "
+                    f"{' + '.join(one.labels)} {one.similarity:.2f}  {one.clip} {_where(one)}",
                 )
         yield "adds up" if self.channels.additive else "channels", self.channels.sum
 
     def verify(self) -> Iterator[Difference]:
         """Listen to every prototype; how far the contributions miss the logit."""
         of_channels = (view.prototypes for channel in self.channels for view in channel.views.values())
-        for prototype in (one for found in (*self.prototypes.values(), *of_channels) for one in found):
+        for prototype in (one for listed in (*self.prototypes.values(), *of_channels) for one in listed):
             if prototype.sound is not None:
                 prototype.audio()
         if self.channels.error is not None:

@@ -35,7 +35,7 @@ class Search:
             raise MethodError(f"{manifest.name}: this bundle has no feature map, hence no prototypes")
         if spec.channels != generation.info.channels:
             raise PrototypeIndexError(
-                f"{generation.folder}: made from {generation.info.channels} channels, this model has "
+                f"{generation.folder}: outputs from {generation.info.channels} channels, this model has "
                 f"{spec.channels}; build the prototypes again with earmark index --rebuild"
             )
         self.manifest, self.generation, self.embed = manifest, generation, embed
@@ -55,19 +55,19 @@ class Search:
         taps = bundle.manifest.feature_map.taps if bundle.manifest.feature_map else ()
 
         def embed(*given: FloatArray) -> Any:
-            made = graphs.run_graph(graph, dict(zip(taps, given, strict=True)))
-            _check_maps(made, bundle.manifest, len(given[0]), graph)
-            return made
+            outputs = graphs.run_graph(graph, dict(zip(taps, given, strict=True)))
+            _check_maps(outputs, bundle.manifest, len(given[0]), graph)
+            return outputs
 
         return cls(bundle.manifest, generation, embed, head)
 
 
-def _check_maps(made: Mapping[str, FloatArray], manifest: Manifest, sounds: int, graph: Path) -> None:
-    """Raise PrototypeIndexError where the views' maps or the account are missing or do not fit."""
+def _check_maps(outputs: Mapping[str, FloatArray], manifest: Manifest, sounds: int, graph: Path) -> None:
+    """Raise PrototypeIndexError where the views' maps or the contributions are missing or do not fit."""
     spec = manifest.feature_map
     if spec is None:
         return
-    square = made.get("square")
+    square = outputs.get("square")
     frames = 0 if square is None or square.ndim != 4 else square.shape[1]
     rows, channels, classes = len(spec.bands_hz), spec.channels, len(manifest.labels)
     wanted: dict[str, tuple[int, ...]] = {
@@ -78,9 +78,9 @@ def _check_maps(made: Mapping[str, FloatArray], manifest: Manifest, sounds: int,
     if spec.additive or spec.gradient:
         wanted |= {"contributions": (sounds, classes, channels), "bias": (classes,)}
     for name, shape in wanted.items():
-        if name not in made or made[name].shape != shape:
-            found = list(made[name].shape) if name in made else "nothing"
+        if name not in outputs or outputs[name].shape != shape:
+            has = list(outputs[name].shape) if name in outputs else "nothing"
             raise PrototypeIndexError(
-                f"{graph}: gives {found} as {name}, this model has {list(shape)}; build the prototypes again "
+                f"{graph}: gives {has} as {name}, this model has {list(shape)}; build the prototypes again "
                 "with earmark index --rebuild"
             )

@@ -1,4 +1,4 @@
-"""`segments`: when a model heard it, from nothing but its scores.
+"""`segments`: when in a sound the evidence lies, from nothing but the scores of a model.
 
 Bolanos, Pepino, Meza, Ferrer, "Benchmarking Time-localized Explanations for Audio Classification
 Models", 2025 (arXiv 2506.04391): mask segments, read the log-odds log(p / (1 - p)) of the target, fit
