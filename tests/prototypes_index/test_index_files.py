@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from earmark.errors import PrototypeIndexError
 from earmark.prototypes_index import index_build

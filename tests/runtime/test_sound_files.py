@@ -132,7 +132,7 @@ def test_a_sparse_file_of_more_than_four_gibibytes(tmp_path: Path) -> None:
     # Every view stays below what a 32-bit header can tell.
     (part,) = source._parts
     assert sum(piece[1] for view in part.views for piece in view if not isinstance(piece, bytes)) == length
-    assert part.told == 4000
+    assert part.declared == 4000
 
 
 @pytest.mark.parametrize(
