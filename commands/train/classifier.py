@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,17 +12,29 @@ from ..console import tell
 from ..inputs import tell_passed_over
 from ..paths import DataFolder
 from ..settings_options import Given, settings_options
-from .options import fail_for_left_out, require_torch, running_options, settings_of, tell_left_out
+from .options import (
+    device_option,
+    fail_for_left_out,
+    require_torch,
+    running_options,
+    settings_of,
+    tell_left_out,
+)
+
+if TYPE_CHECKING:
+    from ...export.training.device import Device
 
 
 @click.command()
 @click.argument("data", type=DataFolder())
 @click.option("-o", "--out", "run", required=True, type=click.Path(path_type=Path), help="The run directory.")
+@device_option
 @settings_options(ClassifierSettings)
 @running_options
 def classifier(
     data: Path,
     run: Path,
+    device: Device,
     given: Given[ClassifierSettings],
     resume: bool,
     strict: bool,
@@ -39,7 +52,7 @@ def classifier(
     from ...export.training.classifier import train_classifier
 
     settings = settings_of(given, run, "classifier", resume=resume)
-    summary = train_classifier(data, run, settings, resume=resume, strict=strict, quiet=quiet)
+    summary = train_classifier(data, run, settings, device=device, resume=resume, strict=strict, quiet=quiet)
     tell_left_out(summary)
     figures = ""
     if summary.get("accuracy") is not None:

@@ -21,7 +21,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ...export.training.over_source import Device
+    from ...export.training.device import Device
 
 
 @click.command()

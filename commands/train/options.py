@@ -26,6 +26,15 @@ _RUNNING = (
 )
 
 
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="A GPU trains in mixed precision.",
+)
+
+
 def running_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options of every recipe: resuming, threads, how much is said."""
     return _with(_RUNNING, command)
@@ -49,13 +58,7 @@ def over_source_options(what: str) -> Decorator:
             metavar="DIR",
             help="Mix in recordings of noise from DIR instead of synthesised noise.",
         ),
-        click.option(
-            "--device",
-            type=click.Choice(["auto", "cpu", "cuda"]),
-            default="auto",
-            show_default=True,
-            help="A GPU trains in mixed precision.",
-        ),
+        device_option,
     )
     return lambda command: _with(options, command)
 

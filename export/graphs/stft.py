@@ -74,7 +74,7 @@ def stft(waveform: torch.Tensor, analysis: AnalysisSpec) -> torch.Tensor:
         analysis.n_fft,
         analysis.hop,
         analysis.window_length,
-        analysis_window(analysis).to(waveform.dtype),
+        analysis_window(analysis).to(waveform),
         pad_mode="constant" if analysis.padding == "zeros" else "reflect",
         return_complex=True,
     )
@@ -95,7 +95,7 @@ def inverse(stft: torch.Tensor, analysis: AnalysisSpec, samples: int) -> torch.T
         analysis.n_fft,
         analysis.hop,
         analysis.window_length,
-        analysis_window(analysis).to(stft.dtype),
+        analysis_window(analysis).to(stft),
         center=True,
         length=samples,
     )

@@ -23,6 +23,7 @@ from ..models.compact_classifier import ClassifierForm, CompactClassifier
 from ..sources.run.config import ClassifierConfig, Config
 from ..sources.run.directory import RunDirectory
 from .augmentation import mask_stretches, mixup, place, random_gain
+from .device import Device, chosen_device, mixed_precision
 from .loop import batches, fit, new_weights
 from .scoring import judge, score, task_loss
 from .settings import ClassifierSettings, check, to_record
@@ -40,6 +41,7 @@ def train_classifier(
     out: str | Path,
     settings: ClassifierSettings | None = None,
     *,
+    device: Device = "auto",
     resume: bool = False,
     strict: bool = False,
     quiet: bool = True,
@@ -51,14 +53,17 @@ def train_classifier(
 
     Returns a summary: task, accuracy or with several labels f1 (0..1 on the validation clips, None without
     any; see `judge`), clips, parameters, epochs, unreadable [(clip, reason)]. The same seed, data and number
-    of threads give the same weights.
+    of threads give the same weights on a CPU.
 
+    device: where to train; auto takes a GPU where there is one, and mixed precision on it
     resume: go on with the run at `out` (exactly as if never stopped); strict: fail at unreadable clips
     name, licence, attribution: written to the config, for the bundle's manifest
-    Raises DataError for the folder, RunError for the run directory or an interruption.
+    Raises DataError for the folder, RunError for the run directory or an interruption, DeviceError for a GPU
+    that is not there.
     """
     settings = settings or ClassifierSettings()
     check(settings)
+    where = chosen_device(device, exact=settings.exact)
     run = RunDirectory(Path(out), "classifier")
     if not resume and (run.config_path.exists() or run.weights_path.exists()):
         raise RunError(f"{run.path}: holds a run already; go on with --resume or choose another directory")
@@ -100,7 +105,7 @@ def train_classifier(
         "task": task,
     }
     if not run.weights_path.exists():
-        run.write_weights(_fit(run, config, settings, training, validation, quiet=quiet))
+        run.write_weights(_fit(run, config, settings, training, validation, where, quiet=quiet))
     rows = run.read_metrics()
     weights = run.read_weights()
     buffers = ("running_mean", "running_var", "num_batches_tracked")
@@ -132,6 +137,7 @@ def _fit(
     settings: ClassifierSettings,
     training: Sounds,
     validation: Sounds,
+    device: torch.device,
     *,
     quiet: bool,
 ) -> dict[str, torch.Tensor]:
@@ -144,7 +150,8 @@ def _fit(
     else:
         # Twice as fast on CPUs.
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    judged = config.build()
+    model.to(device)
+    judged = config.build().to(device)
 
     def batch_of(epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         random = np.random.default_rng([settings.seed, epoch])
@@ -160,7 +167,9 @@ def _fit(
             )
 
     def loss_of(batch: tuple[torch.Tensor, torch.Tensor], _progress: float) -> torch.Tensor:
-        return task_loss(model.from_logmel(batch[0]), batch[1], config.task, settings.label_smoothing)
+        with mixed_precision(device, batch[0].dtype):
+            logits = model.from_logmel(batch[0])
+        return task_loss(logits.to(batch[1].dtype), batch[1], config.task, settings.label_smoothing)
 
     def evaluate(weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
         if not validation.clips:
@@ -202,7 +211,7 @@ def _batch(
     mixed *= random_gain(len(chosen), random)
     targets = sounds.targets[chosen]
     mixed, targets = mixup(mixed, targets, settings.mixup, random)
-    dtype = model.head.weight.dtype
+    weight = model.head.weight
     with torch.no_grad():
-        logmel = model.mel(stft(torch.from_numpy(mixed).to(dtype), analysis))
-    return mask_stretches(logmel, random, settings.stretches), torch.from_numpy(targets).to(dtype)
+        logmel = model.mel(stft(torch.from_numpy(mixed).to(weight), analysis))
+    return mask_stretches(logmel, random, settings.stretches), torch.from_numpy(targets).to(weight)

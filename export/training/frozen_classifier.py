@@ -12,6 +12,7 @@ from torch.nn import functional
 from ...runtime.audio.lengths import samples_of
 from ..graphs.stft import gain, inverse, stft
 from ..source.source import Source
+from .device import mixed_precision
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,7 @@ class FrozenClassifier:
 
     def mixed_precision(self) -> torch.autocast:
         """Within, a GPU computes convolutions and products in bfloat16; a CPU as ever."""
-        gpu = self.device.type == "cuda"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=gpu and self.dtype == torch.float32)
+        return mixed_precision(self.device, self.dtype)
 
     @torch.no_grad()
     def forward(self, waveforms: torch.Tensor) -> ClassifierPass:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
 
-from ...errors import DataError, DeviceError, RunError
+from ...errors import DataError, RunError
 from ...evaluation.data.folder import LeftOut, Unreadable, list_sounds, load_sound, split_sounds
 from ...runtime.audio.listing import list_sound_files
 from ..source.source import Source
@@ -17,8 +16,6 @@ from ..sources.run.config import ClassifierConfig
 from ..sources.run.directory import RunDirectory
 from .settings import ClassifierSettings, ExplainerSettings, SplitSettings, from_record
 from .sounds import FloatArray, Sounds, load_split, split_by
-
-Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -60,14 +57,6 @@ def opened_source(source: str | Path | Source, out: str | Path | None) -> tuple[
     if out is None:
         raise RunError(f"{result.name}: is no run directory; say where the result goes by -o RUN")
     return Path(out), without_interpreter(without_decoder(result))
-
-
-def chosen_device(asked: Device, *, exact: bool) -> torch.device:
-    """Where to train. Raises DeviceError where a GPU is asked for and not there."""
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("cuda: torch sees no GPU here; train with --device cpu")
-    gpu = asked == "cuda" or (asked == "auto" and torch.cuda.is_available() and not exact)
-    return torch.device("cuda" if gpu else "cpu")
 
 
 def classifier_split(run: Path) -> SplitSettings | None:

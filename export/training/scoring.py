@@ -38,7 +38,7 @@ def score(
     """
 
     def scores_of(pieces: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = model(stft(pieces, analysis))[0]
+        logits: torch.Tensor = model(stft(pieces.to(model.head.weight.device), analysis))[0]
         return torch.sigmoid(logits) if task == "multi_label" else torch.softmax(logits, dim=1)
 
     how = "max" if task == "multi_label" else "mean"
@@ -55,7 +55,7 @@ def joined(
     """Scores [sounds, K] from those of windows, pieces [B, N] -> [B, K], by their "mean" or "max"."""
     total, count = torch.zeros(len(waveforms), classes), torch.zeros(len(waveforms), 1)
     for pieces, owner in window_batches(waveforms, samples):
-        scores, of = scores_of(torch.from_numpy(pieces)), torch.from_numpy(owner)
+        scores, of = scores_of(torch.from_numpy(pieces)).cpu(), torch.from_numpy(owner)
         if how == "max":
             total.scatter_reduce_(0, of[:, None].expand_as(scores), scores, "amax")
         else:

@@ -24,10 +24,11 @@ from ...sources.run.config import DictionaryRecord, InterpreterConfig, Interpret
 from ...sources.run.directory import RunDirectory
 from ...sources.run.interpreter import as_designed, read_dictionary
 from ..classifier import require_same
+from ..device import Device, chosen_device
 from ..forms import cost, interpreter_form
 from ..frozen_classifier import FrozenClassifier
 from ..loop import new_weights
-from ..over_source import Device, chosen_device, opened_source, recordings, sounds_over
+from ..over_source import opened_source, recordings, sounds_over
 from ..settings import to_record
 from ..sounds import Sounds, faults
 from .dictionary import LearntDictionary, learn_dictionary, plot_curve, write_dictionary

@@ -17,10 +17,11 @@ from ...source.source import Source, fingerprint
 from ...sources.run.config import DecoderConfig
 from ...sources.run.directory import RunDirectory
 from ..classifier import require_same
+from ..device import Device, chosen_device
 from ..forms import cost, decoder_form
 from ..frozen_classifier import FrozenClassifier
 from ..loop import fit, new_weights
-from ..over_source import Device, Parts, chosen_device, opened_source, recordings, sounds_over
+from ..over_source import Parts, opened_source, recordings, sounds_over
 from ..settings import LmacSettings, check, to_record
 from ..sounds import FloatArray, faults
 from .faithful import following, judge, merit
