@@ -1,0 +1,109 @@
+"""Everything about earmark that wants a GPU: does it run, agree, and what does it cost; offline.
+
+    python benchmarks/gpu.py OUT [--work DIR] [--part NAME]... [--device cuda:0]
+
+Takes less than ten minutes. Each part runs in a process of its own with a time limit, so that one that fails
+or hangs takes no other with it. OUT gets a log a part, report.json and report.md. WORK keeps 3 GB between
+runs: a Cnn14 of random weights and its bundles. Needs `pip install ".[gpu,export]"`, without onnxruntime.
+With `--device cpu` the same parts run on a CPU, as far as they can: to try this script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from gpu_parts import PARTS, Place
+
+# Seconds a part may take; in the order of what matters most.
+LIMITS = {
+    "machine": 30,
+    "bundles": 120,
+    "parity": 60,
+    "explain": 110,
+    "classifier": 90,
+    "pytorch": 130,
+    "copies": 40,
+    "memory": 40,
+    "segments": 40,
+    "failures": 40,
+    "two_processes": 40,
+    "training": 110,
+}
+
+
+def main() -> None:
+    """Run every part, or with --run one of them in this process."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "earmark-gpu")
+    parser.add_argument("--part", action="append", choices=list(LIMITS))
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--run", choices=list(LIMITS), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    options.work.mkdir(parents=True, exist_ok=True)
+    if options.run:
+        rows = PARTS[options.run](Place(options.work, options.device))
+        (options.out / f"{options.run}.json").write_text(json.dumps(rows, indent=1))
+        return
+    started = time.perf_counter()
+    report: dict[str, object] = {"date": time.strftime("%Y-%m-%d"), "device": options.device}
+    lines = [f"# {options.device}, {report['date']}", ""]
+    for name in options.part or LIMITS:
+        begun = time.perf_counter()
+        problem = run_part(name, options.out, options.work, options.device)
+        found = options.out / f"{name}.json"
+        rows = json.loads(found.read_text()) if problem is None else []
+        report[name] = rows or problem
+        taken = time.perf_counter() - begun
+        lines += [f"## {name} ({taken:.0f} s)", "", *(table(rows) if rows else [problem or "nothing"]), ""]
+        print(f"{name}: {problem or 'done'} in {taken:.0f} s", flush=True)
+        (options.out / "report.json").write_text(json.dumps(report, indent=1))
+        (options.out / "report.md").write_text("\n".join(lines))
+    print("\n".join(lines))
+    print(f"{time.perf_counter() - started:.0f} s in all")
+
+
+def run_part(name: str, out: Path, work: Path, device: str) -> str | None:
+    """Run a part in a process of its own; what went wrong, or None."""
+    (out / f"{name}.json").unlink(missing_ok=True)
+    command = [sys.executable, __file__, str(out), "--work", str(work), "--device", device, "--run", name]
+    environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
+    with (out / f"{name}.log").open("w") as log:
+        try:
+            code = subprocess.run(
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=LIMITS[name],
+                env=environment,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return f"did not end within {LIMITS[name]} s"
+    return None if code == 0 else f"ended with {code}: see {name}.log"
+
+
+def table(rows: list[dict[str, object]]) -> list[str]:
+    """Rows as a table in Markdown; their keys are its head."""
+    head = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    return lines + [f"| {' | '.join(cell(row.get(key, '')) for key in head)} |" for row in rows]
+
+
+def cell(value: object) -> str:
+    """A number with the digits that mean something."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value).replace("|", "/").replace("\n", " ")
+
+
+if __name__ == "__main__":
+    main()
