@@ -16,6 +16,7 @@ from typing import Any, TextIO, cast
 
 import click
 
+from ..errors import EarmarkError
 from ..printable import printable
 
 # A value out of a damaged table may be of any length; more of a message than this is cut out of its middle.
@@ -84,6 +85,11 @@ def tell(line: str) -> None:
     """Write one line on stderr. Where stderr takes nothing the work goes on."""
     with suppress(OSError, ValueError):
         click.echo(_written(_shortened(line), sys.stderr), err=True)
+
+
+def tell_failure(name: str, error: EarmarkError) -> None:
+    """Say on stderr what went wrong with a sound, named once."""
+    tell(str(error) if printable(name) in str(error) else f"{name}: {error}")
 
 
 def tell_traceback(error: BaseException) -> None:

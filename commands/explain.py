@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import as_earmark_error
-from ..printable import printable
 from ..progress import CallsProgress, Progress
 from ..runtime.methods.loading import all_methods
 from ..runtime.registry import METHODS
 from .answer import answer
-from .console import require_stdout, say, say_json, tell, tell_traceback
+from .console import require_stdout, say, say_json, tell_failure, tell_traceback
 from .inputs import Input, collect, tell_skipped
 from .method_options import MethodCommand, method_settings, refuse_options, takes_progress
 from .options import device_option, json_option, refuse_given
@@ -178,7 +177,7 @@ class _Report:
         """A sound that could not be explained, and why."""
         self.failed += 1
         error = as_earmark_error(raised)
-        tell(str(error) if printable(name) in str(error) else f"{name}: {error}")
+        tell_failure(name, error)
         if os.environ.get("EARMARK_DEBUG"):
             tell_traceback(raised)
         self._record({"input": name, "error": {"type": type(error).__name__, "message": str(error)}})

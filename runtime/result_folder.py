@@ -20,6 +20,8 @@ from ..prototypes_index.durability import naming
 from .registry import METHODS
 
 RECORD = "result.json"
+# What a run over many recordings has done, in the folder of its output.
+LEDGER = "run.jsonl"
 _UNFINISHED = {"unfinished": "earmark was stopped while it wrote this result; explain the sound again"}
 # Of a result of 10 hours.
 _MOST_RECORD_BYTES = 256 << 20
@@ -107,6 +109,19 @@ def is_result(folder: Path) -> bool:
     return isinstance(record, dict) and (
         record == _UNFINISHED or {"predictions", "bundle_id"} <= record.keys()
     )
+
+
+def is_run_output(folder: Path) -> bool:
+    """Whether the folder is the output of a run over many recordings."""
+    path = folder / LEDGER
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            first = json.loads(file.readline(_MOST_RECORD_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(first, dict) and "earmark_run" in first
 
 
 def _replaceable(target: Path) -> bool:

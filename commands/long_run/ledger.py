@@ -22,8 +22,8 @@ from ...prototypes_index.atomic import write_whole
 from ...prototypes_index.durability import naming
 from ...prototypes_index.locks import locked
 from ...runtime.detections.tables.row import RecordingRows
+from ...runtime.result_folder import LEDGER
 
-LEDGER = "run.jsonl"
 _LOCK = ".run.lock"
 _SCHEMA = 1
 
@@ -82,14 +82,17 @@ class Entry(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where an entry's line lies, and what has to be known without reading it."""
+    """Where an entry's line lies, and what has to be known without reading it.
+
+    final: whether it is of a file, and would be the same another time: memory may be there then
+    """
 
     offset: int
     size: int
     mtime_ns: int
     status: Status
     folder: str
-    seconds: float
+    final: bool
 
 
 class Ledger:
@@ -101,6 +104,11 @@ class Ledger:
     def __len__(self) -> int:
         """How many recordings have an entry."""
         return len(self._places)
+
+    def get(self, path: str) -> Entry | None:
+        """The entry of a path, where there is one."""
+        place = self._places.get(path)
+        return None if place is None else self._at(place)
 
     @property
     def folders(self) -> Mapping[str, str]:
@@ -114,7 +122,7 @@ class Ledger:
     def has(self, path: str, size: int, mtime_ns: int) -> bool:
         """Whether the file as it is now was done, or was found to be of no use."""
         place = self._places.get(path)
-        return place is not None and size > 0 and (place.size, place.mtime_ns) == (size, mtime_ns)
+        return place is not None and place.final and (place.size, place.mtime_ns) == (size, mtime_ns)
 
     def append(self, entry: Entry) -> None:
         """Add a line and bring it to the disk. Raises WriteError, with the ledger as it was."""
@@ -135,8 +143,11 @@ class Ledger:
         """All entries, read one by one: those of the paths in `first` in their order, then the others."""
         order = dict.fromkeys(path for path in first or () if path in self._places)
         for path in (*order, *(path for path in self._places if path not in order)):
-            self._file.seek(self._places[path].offset)
-            yield msgspec.convert(json.loads(self._file.readline()), Entry)
+            yield self._at(self._places[path])
+
+    def _at(self, place: _Place) -> Entry:
+        self._file.seek(place.offset)
+        return msgspec.convert(json.loads(self._file.readline()), Entry)
 
 
 @contextmanager
@@ -247,4 +258,5 @@ def _read(path: Path, file: BinaryIO) -> tuple[dict[str, _Place], int]:
 
 
 def _place(entry: Entry, offset: int) -> _Place:
-    return _Place(offset, entry.size, entry.mtime_ns, entry.status, entry.folder, entry.seconds)
+    final = entry.size > 0 and (entry.status != "failed" or entry.error_type == "AudioError")
+    return _Place(offset, entry.size, entry.mtime_ns, entry.status, entry.folder, final)

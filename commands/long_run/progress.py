@@ -35,7 +35,7 @@ class RunProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._clear()
+        self.clear()
 
     def done(self, seconds: float, found: int, *, failed: bool = False) -> None:
         """One more recording is done: how long it is, and what was detected in it."""
@@ -73,7 +73,8 @@ class RunProgress:
         else:
             click.echo(self.line, err=True)
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Take the line on the terminal away, for another to be written."""
         if self._width:
             click.echo("\r" + " " * self._width + "\r", nl=False, err=True)
             self._width = 0

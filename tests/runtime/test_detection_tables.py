@@ -29,7 +29,7 @@ FIRST = RecordingRows(
             "field/a/one.wav", 3.0, 6.5, BLACKBIRD, 0.93125, 0.8, 1500.0, 4200.5, 3,
             ((3.25, 4.0), (5.0, 6.0)),
             "2024-05-01T06:00:03.000+02:00", "2024-05-01T06:00:06.500+02:00", "a", "0f3a",
-            "a/one/3.00.flac", "a/one/3.00_kept.flac", "a/one/3.00.png",
+            2.0, 7.0, "a/one/3.00.flac", "a/one/3.00_kept.flac", "a/one/3.00.png",
         ),
         DetectionRow("field/a/one.wav", 30.0, 31.0, "dog", 0.5, 0.5),
     ),

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    from ..clips import ClipFiles
+    from ..detection import Detection
 
 # Seconds and scores are written to the microsecond and the millionth, frequencies to a tenth of a hertz.
 _DIGITS, _HZ_DIGITS = 6, 1
@@ -32,7 +37,10 @@ class DetectionRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         end_time: When it ended, likewise.
         site: The folder below the input that the recording lies in; empty where there is none.
         id: What tells this detection from all others; the same in every run.
-        clip: The sound of that stretch, as a path below the output folder; empty where none was written.
+        clip_start_s: Begin of what its windows contain, which is what was explained; of detections of more
+            than a minute only the time around the peak.
+        clip_end_s: Its end.
+        clip: That stretch of the sound, as a path below the output folder; empty where none was written.
         kept_clip: What the mask keeps of it, likewise.
         picture: Its picture, likewise.
 
@@ -52,6 +60,8 @@ class DetectionRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     end_time: str = ""
     site: str = ""
     id: str = ""
+    clip_start_s: float | None = None
+    clip_end_s: float | None = None
     clip: str = ""
     kept_clip: str = ""
     picture: str = ""
@@ -80,6 +90,50 @@ class RecordingRows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recorded_at: str = ""
     site: str = ""
     warnings: tuple[str, ...] = ()
+
+
+def row_of(
+    detection: Detection,
+    file: str,
+    *,
+    began: datetime | None = None,
+    site: str = "",
+    files: ClipFiles | None = None,
+) -> DetectionRow:
+    """The row of a detection.
+
+    Args:
+        detection: The detection.
+        file: The recording, as it was named.
+        began: When the recording began.
+        site: The folder that it lies in, below the input.
+        files: Its files, as paths below the output folder.
+
+    Returns:
+        Its row, with rounded numbers.
+
+    """
+    return DetectionRow(
+        file=file,
+        start_s=seconds(detection.start_s),
+        end_s=seconds(detection.end_s),
+        label=detection.label,
+        score=seconds(detection.score),
+        mean_score=seconds(detection.mean_score),
+        low_hz=None if detection.low_hz is None else hertz(detection.low_hz),
+        high_hz=None if detection.high_hz is None else hertz(detection.high_hz),
+        windows=len(detection.windows),
+        evidence_s=tuple((seconds(start), seconds(end)) for start, end in detection.evidence),
+        start_time=clock_time(began, detection.start_s),
+        end_time=clock_time(began, detection.end_s),
+        site=site,
+        id=detection.id,
+        clip_start_s=seconds(detection.clip_start_s),
+        clip_end_s=seconds(detection.clip_end_s),
+        clip="" if files is None else files.clip,
+        kept_clip="" if files is None else files.kept,
+        picture="" if files is None else files.picture,
+    )
 
 
 def seconds(value: float) -> float:

@@ -1,0 +1,275 @@
+"""`earmark detect`: where labels occur in recordings, however many and long; tables that other tools open."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from ..errors import LabelError, SettingsError
+from ..runtime.registry import METHODS
+from .console import require_stdout
+from .inputs import Input, collect, tell_skipped
+from .options import device_option, json_option, refuse_given
+from .paths import BundleFolder, no_sound
+
+if TYPE_CHECKING:
+    from ..runtime.bundle.manifest import Manifest
+    from ..runtime.detections.clips import ClipKind
+
+_FORMATS = ("csv", "raven", "audacity", "birdnet", "jsonl", "parquet")
+_score = click.FloatRange(0.0, 1.0)
+_positive = click.FloatRange(0.0, min_open=True)
+
+
+def _listed(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Names parted by commas."""
+    if value is None:
+        return None
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    if not names:
+        raise click.BadParameter("names nothing", context, parameter)
+    return names
+
+
+def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
+    """Names parted by commas, out of these."""
+    words = tuple(known)
+
+    def checked(
+        context: click.Context, parameter: click.Parameter, value: str | None
+    ) -> tuple[str, ...] | None:
+        names = _listed(context, parameter, value)
+        for name in names or ():
+            if name not in words:
+                raise click.BadParameter(f"{name!r} is not one of {', '.join(words)}", context, parameter)
+        return names
+
+    return checked
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.option(
+    "-b",
+    "--bundle",
+    envvar="EARMARK_BUNDLE",
+    type=BundleFolder(),
+    metavar="BUNDLE",
+    help="The bundle to ask. Without it EARMARK_BUNDLE, else the shipped demo.",
+)
+@click.option("--min-score", type=_score, metavar="S", help="Score that a detection reaches.  [default: 0.5]")
+@click.option(
+    "--leave-score", type=_score, metavar="S", help="Score that all its windows reach.  [default: that]"
+)
+@click.option(
+    "--scores",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Scores by label in place of these: CSV label,min_score[,leave_score], or TOML.",
+)
+@click.option("--labels", callback=_listed, metavar="A,B", help="Only these labels.")
+@click.option(
+    "--labels-from",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Only the labels in a file, one a line, such as a species list.",
+)
+@click.option("--hop", type=_positive, metavar="S", help="Seconds from one window to the next.")
+@click.option(
+    "--merge-gap",
+    default=0.0,
+    type=click.FloatRange(0.0),
+    metavar="S",
+    help="Close gaps up to this, seconds.",
+)
+@click.option(
+    "--min-length", default=0.0, type=click.FloatRange(0.0), metavar="S", help="Leave out what is shorter."
+)
+@click.option(
+    "--top-per-window", type=click.IntRange(1), metavar="N", help="Count only the N best labels of a window."
+)
+@click.option("--sensitivity", default=1.0, metavar="X", help="Of multi-label models, 0.5 to 1.5.")
+@click.option("--temperature", default=1.0, metavar="X", help="What logits are divided by.")
+@click.option(
+    "--explain",
+    "methods",
+    callback=_one_of([*METHODS, "none"]),
+    metavar="M,M",
+    help=f"What explains each detection: {', '.join(METHODS)}, or none.  [default: mask where there is one]",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write the tables, and what is done of which recording, into this folder.",
+)
+@click.option(
+    "--format",
+    "formats",
+    default="csv",
+    show_default=True,
+    callback=_one_of(_FORMATS),
+    metavar="F,F",
+    help=f"Tables to write: {', '.join(_FORMATS)}.",
+)
+@click.option(
+    "--clips", is_flag=True, help="Write the sound of each detection, what the mask keeps, a picture."
+)
+@click.option(
+    "--clip-format",
+    default="flac",
+    show_default=True,
+    type=click.Choice(["flac", "wav16", "wav"]),
+    help="How clips are written; wav is 32-bit float.",
+)
+@click.option("--resume", is_flag=True, help="Continue the run that DIR holds.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes.")
+@click.option(
+    "--stuck-after",
+    default=600.0,
+    show_default=True,
+    type=_positive,
+    metavar="S",
+    help="Give a recording up when nothing of it was done for so many seconds.",
+)
+@json_option
+@click.option("--jsonl", "as_jsonl", is_flag=True, help="One line of JSON a recording, as it is ready.")
+@click.option("--recursive", "-r", is_flag=True, help="Look for sound in the folders of folders.")
+@click.option("--from-file", metavar="LIST", help="Read more INPUTs from a file, one a line.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first recording that fails.")
+@device_option
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of methods that draw.")
+def detect(
+    inputs: tuple[str, ...],
+    bundle: Path | None,
+    output: Path | None,
+    formats: tuple[str, ...],
+    clips: bool,
+    clip_format: str,
+    resume: bool,
+    jobs: int,
+    stuck_after: float,
+    as_json: bool,
+    as_jsonl: bool,
+    recursive: bool,
+    from_file: str | None,
+    fail_fast: bool,
+    device: str,
+    **asked: Any,
+) -> None:
+    """Find where labels occur in each INPUT, and why.
+
+    INPUT is a sound file, a folder, a pattern, or - for stdin. With -o DIR everything goes into files,
+    and a run that was stopped goes on with --resume.
+    """
+    _check(inputs, from_file)
+    _refuse_pairs(output, as_json=as_json, as_jsonl=as_jsonl)
+    require_stdout()
+    from ..runtime.explainer import bundle_path, engine_of, load
+    from .detection_run import Run, into_folder, onto_stdout
+    from .detection_work import DetectionWork
+
+    engine = engine_of(load(bundle_path(bundle), device=device))
+    options = _options(engine.manifest, asked)
+    kind = cast("ClipKind", clip_format) if clips else None
+    work = DetectionWork(
+        engine.bundle.path, device, options, output, kind, documents=as_json or as_jsonl
+    )  # fmt: skip
+    run = Run(work, engine.manifest, jobs, stuck_after, fail_fast)
+    found = collect(inputs, from_file=from_file, recursive=recursive)
+    tell_skipped(found.skipped)
+    with ExitStack() as stack:
+        items = [_as_file(item, stack) for item in found.items]
+        if output is None:
+            failed = onto_stdout(run, items, found.skipped, as_json=as_json, as_jsonl=as_jsonl)
+        else:
+            failed = into_folder(run, items, output, formats, resume=resume)
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _check(inputs: Sequence[str], from_file: str | None) -> None:
+    """Raise click.UsageError for what is plainly no input."""
+    for argument in inputs:
+        if (mistaken := no_sound(argument)) is not None:
+            raise click.UsageError(mistaken)
+    if not inputs and not from_file:
+        raise click.UsageError("Missing argument INPUT: a sound file, a folder, a pattern, or - for stdin")
+
+
+def _refuse_pairs(output: Path | None, *, as_json: bool, as_jsonl: bool) -> None:
+    """Raise click.UsageError for options that exclude each other."""
+    if as_json and as_jsonl:
+        raise click.UsageError("--json and --jsonl exclude each other")
+    if output is None:
+        refuse_given("goes with -o DIR", "formats", "clips", "resume")
+    else:
+        refuse_given("goes without -o: in a folder, --format jsonl writes JSON", "as_json", "as_jsonl")
+    if not click.get_current_context().params["clips"]:
+        refuse_given("goes with --clips", "clip_format")
+
+
+def _options(manifest: Manifest, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of `Explainer.detect`. Raises click.UsageError for what does not fit, the bundle among it."""
+    from ..runtime.detections.settings import DetectionSettings
+    from ..runtime.detections.thresholds import read_labels, read_thresholds
+
+    if asked["scores"]:
+        refuse_given("goes without --scores, which holds it", "min_score", "leave_score")
+    if asked["labels_from"]:
+        refuse_given("goes without --labels-from", "labels")
+    try:
+        scores = read_thresholds(asked["scores"]) if asked["scores"] else None
+        labels = read_labels(asked["labels_from"]) if asked["labels_from"] else asked["labels"]
+        settings = {
+            "min_score": scores.min_score if scores else asked["min_score"],
+            "leave_score": (scores.leave_score or None) if scores else asked["leave_score"],
+            "labels": labels,
+            "merge_gap_s": asked["merge_gap"],
+            "min_s": asked["min_length"],
+            "top_per_window": asked["top_per_window"],
+            "sensitivity": asked["sensitivity"],
+            "temperature": asked["temperature"],
+        }
+        if settings["min_score"] is None:
+            del settings["min_score"]
+        checked = DetectionSettings(**settings)
+        checked.check_task(manifest.task)
+        checked.merging(manifest.labels, manifest.name)
+    except (SettingsError, LabelError) as error:
+        raise click.UsageError(str(error)) from error
+    return {
+        **settings,
+        "hop_s": asked["hop"],
+        "methods": _methods(manifest, asked["methods"]),
+        "seed": asked["seed"],
+    }
+
+
+def _methods(manifest: Manifest, named: Sequence[str] | None) -> list[str]:
+    """What explains a detection: the mask alone where nothing is named, since tables hold no more."""
+    if named is None:
+        return [name for name in ("mask",) if name in manifest.explainers]
+    if "none" in named:
+        if len(named) > 1:
+            raise click.UsageError("--explain none goes alone")
+        return []
+    return list(named)
+
+
+def _as_file(item: Input, stack: ExitStack) -> Input:
+    """The input with a path in place of an open file, for other processes to open."""
+    if isinstance(item.sound, str):
+        return item
+    spooled = stack.enter_context(tempfile.NamedTemporaryFile(prefix="earmark-"))  # noqa: SIM115
+    shutil.copyfileobj(item.sound, spooled)
+    spooled.flush()
+    return replace(item, sound=spooled.name)

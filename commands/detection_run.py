@@ -1,0 +1,265 @@
+"""A run of `earmark detect`: into a folder, where it can be continued, or onto stdout."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..errors import EarmarkError
+from .console import bold, say, say_json, tell_failure, yellow
+from .detection_work import Answer, DetectionWork, Recording, size_and_time
+from .inputs import Input
+from .long_run.ledger import Entry, Ledger, RunFacts, open_ledger
+from .long_run.progress import RunProgress
+from .long_run.tables import RECORDINGS, table_names, write_single, write_tables
+from .long_run.workers import Lost, in_processes, in_this_process
+from .result_folders import result_folders
+
+if TYPE_CHECKING:
+    from ..runtime.audio.listing import Skipped
+    from ..runtime.bundle.manifest import Manifest
+    from ..runtime.detections.tables.row import RecordingRows
+
+_GIVEN_UP = "GivenUp"
+# Detections of one recording that are shown on a terminal.
+_SHOWN = 20
+_HOUR_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is done, and how.
+
+    work: with each recording; manifest: of its bundle; jobs: processes
+    stuck_s: how long a recording may stand still; fail_fast: whether the first failure ends the run
+    """
+
+    work: DetectionWork
+    manifest: Manifest
+    jobs: int
+    stuck_s: float
+    fail_fast: bool
+
+    def answers(
+        self, recordings: Sequence[Recording], progress: RunProgress, *, apart: bool
+    ) -> Iterator[Answer]:
+        """An answer for each recording, as it is ready; up to the first failure with `fail_fast`.
+
+        apart: in processes of their own even if there is one, so that no recording can end this one
+        """
+        if apart or self.jobs > 1:
+            from ..runtime.inference.threads import thread_count
+
+            jobs = max(1, min(self.jobs, len(recordings)))
+            found: Iterator[Answer | Lost[Recording]] = in_processes(
+                self.work,
+                recordings,
+                count=jobs,
+                threads=max(1, thread_count() // jobs),
+                stuck_s=self.stuck_s,
+                tick=progress.tick,
+            )
+        else:
+            found = in_this_process(self.work, recordings, progress.tick)
+        with closing(found):  # type: ignore[type-var]  # a generator
+            for one in found:
+                answer = _given_up(one) if isinstance(one, Lost) else one
+                entry = answer.entry
+                failed = entry.status != "done"
+                progress.done(
+                    entry.seconds, len(entry.recording.rows) if entry.recording else 0, failed=failed
+                )
+                if failed:
+                    progress.clear()
+                    tell_failure(entry.file, EarmarkError(entry.error))
+                yield answer
+                if failed and self.fail_fast:
+                    return
+
+
+def into_folder(
+    run: Run, items: Sequence[Input], output: Path, formats: Sequence[str], *, resume: bool
+) -> int:
+    """Search recordings and write everything below `output`; gives how many of them could not be searched.
+
+    Raises RunError, WriteError, BusyError, and what ends a run; what was done until then is kept.
+    """
+    facts = RunFacts(
+        command="detect",
+        bundle=run.manifest.name,
+        bundle_id=run.manifest.bundle_id,
+        settings={**run.work.options, "clips": run.work.clips},
+        version=__version__,
+    )
+    with open_ledger(output, facts, resume=resume, own=table_names(formats)) as ledger:
+        recordings = _recordings(items, output, ledger)
+        waiting = [one for one in recordings if not ledger.has(one.path, one.size, one.mtime_ns)]
+        paths = [one.path for one in recordings]
+        try:
+            with RunProgress(len(recordings), before=len(recordings) - len(waiting)) as progress:
+                for answer in run.answers(waiting, progress, apart=True) if waiting else ():
+                    _keep(ledger, answer.entry, output, formats)
+        except BaseException:
+            # Whatever ended it: the tables tell what was done.
+            with suppress(EarmarkError):
+                write_tables(output, lambda: ledger.entries(iter(paths)), formats)
+            raise
+        written = write_tables(output, lambda: ledger.entries(iter(paths)), formats)
+        return _summary(ledger.entries(iter(paths)), set(paths), written)
+
+
+def onto_stdout(
+    run: Run, items: Sequence[Input], skipped: Sequence[Skipped], *, as_json: bool, as_jsonl: bool
+) -> int:
+    """Search recordings and say what was detected, in their order; gives how many could not be searched."""
+    recordings = [_recording(item, "") for item in items]
+    documents: list[Mapping[str, Any]] = []
+    failed = 0
+    with RunProgress(len(recordings)) as progress:
+        for answer in _in_order(recordings, run.answers(recordings, progress, apart=False)):
+            progress.clear()
+            failed += answer.entry.status != "done"
+            if as_jsonl:
+                say_json(answer.document)
+            elif as_json:
+                documents.append(answer.document)
+            elif answer.entry.recording is not None:
+                say(*_lines(answer.entry.recording))
+    if as_json:
+        say_json(
+            {
+                "bundle": run.manifest.name,
+                "bundle_id": run.manifest.bundle_id,
+                "failed": failed,
+                "results": documents,
+                "skipped": [{"input": str(one.path), "reason": one.reason} for one in skipped],
+            },
+            indent=2,
+        )
+    return failed
+
+
+def _keep(ledger: Ledger, entry: Entry, output: Path, formats: Sequence[str]) -> None:
+    """Write what belongs to one recording; the line in the ledger comes last, and makes it so."""
+    earlier = ledger.get(entry.path)
+    if entry.recording is not None:
+        write_single(output / entry.folder, entry.recording, formats)
+    ledger.append(entry)
+    if earlier is not None:
+        # Of a file that has changed since.
+        for name in _files(earlier) - _files(entry):
+            with suppress(OSError):
+                (output / name).unlink()
+
+
+def _files(entry: Entry) -> set[str]:
+    """The files of an entry's detections, below the output folder."""
+    rows = entry.recording.rows if entry.recording is not None else ()
+    return {name for row in rows for name in (row.clip, row.kept_clip, row.picture) if name}
+
+
+def _recordings(items: Sequence[Input], output: Path, ledger: Ledger) -> list[Recording]:
+    """The recordings, each once, with their folders below `output`."""
+    places = result_folders(output, items)
+    named = [
+        _recording(item, "" if place is None else place.relative_to(output).as_posix())
+        for item, place in zip(items, places, strict=True)
+    ]
+    recordings = list({one.path: one for one in named}.values())
+    # Folders of recordings that an earlier run has done and that are not named now.
+    here = {one.path for one in recordings}
+    taken = {folder for path, folder in ledger.folders.items() if path not in here}
+    return [_apart(one) if one.folder in taken else one for one in recordings]
+
+
+def _recording(item: Input, folder: str) -> Recording:
+    """An input as a recording; what was spooled has no path of its own."""
+    sound = str(item.sound)
+    named = sound == item.name and item.missing is None
+    size, time = size_and_time(sound) if named else (0, 0)
+    return Recording(
+        file=item.name,
+        path=os.path.abspath(sound) if named else item.name,  # noqa: PTH100 (names of any bytes)
+        sound=sound,
+        missing=item.missing,
+        folder=folder,
+        site=_site(item),
+        size=size,
+        mtime_ns=time,
+    )
+
+
+def _site(item: Input) -> str:
+    """The first folder below the input that the recording lies in; directly in the input, the input."""
+    if item.within is None:
+        return ""
+    below = Path(item.name).relative_to(item.within).parts
+    return below[0] if len(below) > 1 else Path(item.within).absolute().name
+
+
+def _apart(recording: Recording) -> Recording:
+    """The recording with a folder that no other can have."""
+    mark = hashlib.sha256(recording.path.encode(errors="surrogateescape")).hexdigest()[:8]
+    return replace(recording, folder=f"{recording.folder}-{mark}")
+
+
+def _given_up(lost: Lost[Recording]) -> Answer:
+    """The answer for a recording that no process could finish."""
+    recording, line = lost.task, f"given up: {lost.reason}"
+    document = {"input": recording.file, "error": {"type": _GIVEN_UP, "message": line}}
+    return Answer(recording.entry(status="quarantined", error_type=_GIVEN_UP, error=line), document)
+
+
+def _in_order(recordings: Sequence[Recording], answers: Iterable[Answer]) -> Iterator[Answer]:
+    """The answers in the order of the recordings; those that come early wait."""
+    waiting: dict[str, list[Answer]] = {}
+    order = iter(recordings)
+    following = next(order, None)
+    for answer in answers:
+        waiting.setdefault(answer.entry.file, []).append(answer)
+        while following is not None and (ready := waiting.get(following.file)):
+            yield ready.pop(0)
+            following = next(order, None)
+
+
+def _lines(recording: RecordingRows) -> list[str]:
+    """What was detected in a recording, for a person."""
+    rows = recording.rows
+    lines = [f"{bold(recording.file)}  {recording.duration_s:.2f} s, {_counted(row.label for row in rows)}"]
+    for row in rows[:_SHOWN]:
+        band = "" if row.low_hz is None else f"  {row.low_hz:.0f}-{row.high_hz:.0f} Hz"
+        clock = f"  {row.start_time}" if row.start_time else ""
+        lines.append(f"  {row.start_s:.2f}-{row.end_s:.2f} s  {bold(row.label)} {row.score:.1%}{band}{clock}")
+    if len(rows) > _SHOWN:
+        lines.append(f"  and {len(rows) - _SHOWN} more: --jsonl, or -o DIR, gives them all")
+    return [*lines, *(f"  {yellow('warning')}   {warning}" for warning in recording.warnings)]
+
+
+def _counted(labels: Iterable[str]) -> str:
+    """How many of which label."""
+    counts = Counter(labels)
+    listed = ", ".join(f"{label} {count}" for label, count in sorted(counts.items()))
+    many = "detection" if counts.total() == 1 else "detections"
+    return f"{counts.total()} {many}: {listed}" if counts else "nothing detected"
+
+
+def _summary(entries: Iterable[Entry], named: set[str], written: Sequence[Path]) -> int:
+    """Say what the folder now holds; gives how many of the named recordings could not be searched."""
+    seconds, failed, done, labels = 0.0, 0, 0, Counter[str]()
+    for entry in entries:
+        seconds += entry.seconds
+        done += entry.status == "done"
+        failed += entry.status != "done" and entry.path in named
+        labels.update(row.label for row in (entry.recording.rows if entry.recording else ()))
+    many = "recording" if done == 1 else "recordings"
+    lost = f", {failed} failed (see {RECORDINGS})" if failed else ""
+    say(f"{done} {many}, {seconds / _HOUR_S:.2f} h of sound, {_counted(labels.elements())}{lost}")
+    say(f"written   {', '.join(map(str, written))}")
+    return failed

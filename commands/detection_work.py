@@ -1,0 +1,163 @@
+"""What is done with one recording of `earmark detect`, in whichever process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import AudioError, DeviceError, WriteError, as_earmark_error
+from ..runtime.detections.tables.row import DetectionRow, RecordingRows, row_of
+from .long_run.ledger import Entry
+from .long_run.workers import Beat
+from .result_folders import safe_name
+
+if TYPE_CHECKING:
+    from ..runtime.detections.clips import ClipFiles, ClipKind
+    from ..runtime.detections.detection import Detection
+    from ..runtime.detections.recent import Stretch
+    from ..runtime.explainer import Explainer
+
+# What one sound cannot be blamed for: the run ends.
+_ENDS_THE_RUN = (WriteError, DeviceError)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording to be searched.
+
+    file: as it was named; path: the absolute path, or the name of what is none; sound: what is opened
+    missing: why there is nothing to open; folder: for its files, below the output folder
+    site: the folder that it lies in; size, mtime_ns: of the file, 0 where there is none
+    """
+
+    file: str
+    path: str
+    sound: str
+    missing: str | None = None
+    folder: str = ""
+    site: str = ""
+    size: int = 0
+    mtime_ns: int = 0
+
+    def entry(self, **more: Any) -> Entry:
+        """Its entry in the ledger."""
+        return Entry(
+            path=self.path, file=self.file, size=self.size, mtime_ns=self.mtime_ns, folder=self.folder, **more
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one recording.
+
+    entry: what the ledger holds; document: the same as JSON with every explanation, where it was asked for
+    """
+
+    entry: Entry
+    document: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DetectionWork:
+    """Searches recordings with one bundle.
+
+    bundle, device: as for `earmark.load`; options: of `Explainer.detect`
+    output, clips: where clips are written, and how; documents: whether JSON is wanted of each recording
+    """
+
+    bundle: Path
+    device: str
+    options: Mapping[str, Any]
+    output: Path | None = None
+    clips: ClipKind | None = None
+    documents: bool = False
+
+    def open(self) -> Callable[[Recording, Beat], Answer]:
+        """Open the bundle. Raises what `earmark.load` raises."""
+        from ..runtime.explainer import load
+
+        return partial(self._searched, load(self.bundle, device=self.device))
+
+    def _searched(self, explainer: Explainer, recording: Recording, beat: Beat) -> Answer:
+        try:
+            if recording.missing is not None:
+                raise AudioError(recording.missing)
+            return self._detected(explainer, recording, beat)
+        except _ENDS_THE_RUN:
+            raise
+        except Exception as raised:
+            error = as_earmark_error(raised)
+            kind = type(error).__name__
+            document = {"input": recording.file, "error": {"type": kind, "message": str(error)}}
+            return Answer(
+                recording.entry(status="failed", error_type=kind, error=str(error)),
+                document if self.documents else {},
+            )
+
+    def _detected(self, explainer: Explainer, recording: Recording, beat: Beat) -> Answer:
+        from ..runtime.audio.recorded import recorded_at
+
+        began = recorded_at(recording.sound)
+        rows: list[DetectionRow] = []
+        documents: list[Mapping[str, Any]] = []
+
+        def take(detection: Detection, clip: Stretch) -> None:
+            files = self._written(recording, detection, clip)
+            rows.append(row_of(detection, recording.file, began=began, site=recording.site, files=files))
+            if self.documents:
+                documents.append(detection.to_dict())
+
+        found = explainer.detect(
+            recording.sound,
+            on_detection=take,
+            progress=lambda done_s, _: beat(done_s),
+            **self.options,
+        )
+        rows.sort(key=lambda row: (row.start_s, row.label))
+        documents.sort(key=lambda one: (one["start_s"], one["label"]))
+        searched = RecordingRows(
+            file=recording.file,
+            path=recording.path,
+            duration_s=round(found.duration_s, 6),
+            sample_rate=found.sample_rate,
+            rows=tuple(rows),
+            recorded_at="" if began is None else began.isoformat(timespec="milliseconds"),
+            site=recording.site,
+            warnings=found.warnings,
+        )
+        entry = recording.entry(status="done", seconds=searched.duration_s, recording=searched)
+        whole = (
+            {**found.to_dict(), "input": recording.file, "detections": documents} if self.documents else {}
+        )
+        return Answer(entry, whole)
+
+    def _written(self, recording: Recording, detection: Detection, clip: Stretch) -> ClipFiles | None:
+        """The files of a detection, where they are wanted, as paths below the output folder."""
+        if self.output is None or self.clips is None:
+            return None
+        from ..runtime.detections.clips import write_clip
+
+        label = safe_name(detection.label)
+        # Two labels may differ only by what no file name holds.
+        mark = "" if label == detection.label else f"_{detection.id[:6]}"
+        stem = f"{detection.start_s:010.3f}_{label}{mark}"
+        files = write_clip(self.output / recording.folder, stem, detection, clip, self.clips)
+        return replace(
+            files,
+            clip=f"{recording.folder}/{files.clip}",
+            kept=files.kept and f"{recording.folder}/{files.kept}",
+            picture=f"{recording.folder}/{files.picture}",
+        )
+
+
+def size_and_time(path: str) -> tuple[int, int]:
+    """Size and time of last change of a file; zeros where there is none."""
+    try:
+        known = os.stat(path)  # noqa: PTH116 (names of any bytes)
+    except (OSError, ValueError):
+        return 0, 0
+    return known.st_size, known.st_mtime_ns

@@ -1,0 +1,96 @@
+"""The tables of a run, made of its ledger: one of all detections in each format, one of all recordings."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from ...prototypes_index.atomic import open_whole
+from ...prototypes_index.durability import naming
+from ...runtime.detections.tables.formats import FORMATS
+from ...runtime.detections.tables.row import RecordingRows
+from .ledger import Entry
+
+RECORDINGS = "recordings.csv"
+_COLUMNS = ("file", "status", "detections", "duration_s", "start_time", "site", "error", "warnings")
+
+# Gives the entries anew at each call, read one by one.
+Entries = Callable[[], Iterator[Entry]]
+
+
+def table_names(formats: Sequence[str]) -> tuple[str, ...]:
+    """The files that a run writes into its folder beside its ledger."""
+    return (RECORDINGS, *(FORMATS[name].whole for name in formats if FORMATS[name].whole))
+
+
+def write_tables(folder: Path, entries: Entries, formats: Sequence[str]) -> list[Path]:
+    """Write the tables of all recordings. Raises WriteError, MissingDependencyError.
+
+    Returns:
+        The files.
+
+    """
+    written = [folder / RECORDINGS]
+    with open_whole(folder / RECORDINGS) as file:
+        for line in _recordings(entries()):
+            file.write(line)
+    for name in formats:
+        if FORMATS[name].whole:
+            written.append(folder / FORMATS[name].whole)
+            with open_whole(written[-1]) as file:
+                FORMATS[name].write(file, _searched(entries()))
+    return written
+
+
+def write_single(place: Path, recording: RecordingRows, formats: Sequence[str]) -> None:
+    """Write the tables of one recording beside `place`, where it has detections; else remove them.
+
+    Raises WriteError.
+    """
+    for name in formats:
+        if not FORMATS[name].single:
+            continue
+        path = place.with_name(place.name + FORMATS[name].single)
+        if not recording.rows:
+            with naming(path):
+                path.unlink(missing_ok=True)
+            continue
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with open_whole(path, durable=False) as file:
+            FORMATS[name].write(file, [recording])
+
+
+def _searched(entries: Iterable[Entry]) -> Iterator[RecordingRows]:
+    """The recordings that were searched."""
+    return (entry.recording for entry in entries if entry.recording is not None)
+
+
+def _recordings(entries: Iterable[Entry]) -> Iterator[bytes]:
+    """A header and a line for each recording, what failed among them."""
+    yield _line(_COLUMNS)
+    for entry in entries:
+        recording = entry.recording
+        if recording is None:
+            yield _line((entry.file, entry.status, "", entry.seconds or "", "", "", entry.error, ""))
+        else:
+            yield _line(
+                (
+                    entry.file,
+                    entry.status,
+                    len(recording.rows),
+                    recording.duration_s,
+                    recording.recorded_at,
+                    recording.site,
+                    "",
+                    "; ".join(recording.warnings),
+                )
+            )
+
+
+def _line(cells: Iterable[object]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode(errors="backslashreplace")

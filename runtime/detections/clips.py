@@ -1,0 +1,100 @@
+"""The files of one detection: the sound of its windows, what the mask keeps of it, and a picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ...prototypes_index.atomic import open_whole, replaced
+from ...prototypes_index.durability import naming
+from ..arrays import FloatArray
+from ..audio.stft import forward
+from ..audio.writing import write_sound
+from ..bundle.manifest import AnalysisSpec
+from ..drawing.spectrogram import painted
+from .detection import Detection
+from .recent import Stretch
+
+# How sound is written: FLAC and WAV of 16 bits, or WAV of 32-bit floats, which loses nothing.
+ClipKind = Literal["flac", "wav16", "wav"]
+_FORMATS: dict[ClipKind, tuple[str, str, str]] = {
+    "flac": (".flac", "FLAC", "PCM_16"),
+    "wav16": (".wav", "WAV", "PCM_16"),
+    "wav": (".wav", "WAV", "FLOAT"),
+}
+# FLAC has no more.
+_FLAC_CHANNELS = 8
+# A run draws thousands of pictures: with so many colours they take half the room and look the same.
+_COLOURS = 128
+# Frames of a picture without a mask last about so long.
+_FRAME_S = 0.025
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFiles:
+    """Names of the files of one detection in their folder; empty where there is none."""
+
+    clip: str
+    kept: str = ""
+    picture: str = ""
+
+
+def write_clip(folder: Path, stem: str, detection: Detection, clip: Stretch, kind: ClipKind) -> ClipFiles:
+    """Write `stem`.flac (or .wav), `stem`_kept.flac where there is a mask, and `stem`.png.
+
+    Args:
+        folder: Where to; it is made where it does not exist. Files of these names are replaced.
+        stem: What their names begin with.
+        detection: The detection, with its explanation if it has one.
+        clip: The sound of its windows.
+        kind: How sound is written; more than 8 channels are never FLAC.
+
+    Returns:
+        The names of the files.
+
+    Raises:
+        WriteError: A file cannot be written.
+
+    """
+    if kind == "flac" and len(clip.samples) > _FLAC_CHANNELS:
+        kind = "wav16"
+    suffix = _FORMATS[kind][0]
+    rate = round(clip.samples.shape[1] / (clip.end_s - clip.start_s))
+    with naming(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    mask = None if detection.explanation is None else detection.explanation.mask
+    files = ClipFiles(f"{stem}{suffix}", "" if mask is None else f"{stem}_kept{suffix}", f"{stem}.png")
+    _write(folder / files.clip, clip.samples, rate, kind)
+    if mask is not None:
+        _write(folder / files.kept, mask.audio, rate, kind)
+        amplitude, evidence, max_hz = mask.overview.amplitude, mask.overview.mask, mask.max_hz
+    else:
+        amplitude, max_hz = _amplitude(clip.samples, rate), rate / 2
+        evidence = np.zeros_like(amplitude)
+    image = painted(
+        amplitude=amplitude,
+        mask=evidence,
+        seconds=clip.end_s - clip.start_s,
+        max_hz=max_hz,
+        title=f"{detection.label}  {detection.score:.1%}",
+    )
+    with open_whole(folder / files.picture, durable=False) as file:
+        image.quantize(_COLOURS, dither=0).save(file, format="PNG")
+    return files
+
+
+def _write(path: Path, sound: FloatArray, rate: int, kind: ClipKind) -> None:
+    _, container, coding = _FORMATS[kind]
+    with replaced(path, durable=False) as hidden:
+        write_sound(hidden, sound, rate, container, coding)
+
+
+def _amplitude(samples: FloatArray, rate: int) -> FloatArray:
+    """Magnitudes [T, F] of the mean of the channels."""
+    size = 2 ** max(4, math.ceil(math.log2(_FRAME_S * rate)))
+    spec = AnalysisSpec(n_fft=size, window_length=size, hop=size // 4, window="hann")
+    return np.abs(forward(samples.mean(axis=0), spec))
