@@ -138,7 +138,7 @@ def _recompute(
     for method in all_methods():
         if not all(rule.name in stages for rule in method.stages):
             continue
-        made = method.compute(sessions.run, stages, forward)
+        made = method.compute(sessions.run, stages, forward, manifest)
         for name in (output.name for output in method.outputs):
             if name in arrays and name in made:
                 yield check(name, made[name], arrays[name], "fp32", name)

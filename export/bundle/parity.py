@@ -81,7 +81,7 @@ class ExportedChain:
         forward = self.classifying.forward(waveform)
         result = {"logits": forward.logits, "scores": scores_of(forward.logits, self.source.task)}
         for method in self._methods:
-            result |= method.compute(self._run, self._stages, forward)
+            result |= method.compute(self._run, self._stages, forward, self.source)
         return result
 
 

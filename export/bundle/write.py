@@ -125,6 +125,7 @@ def _manifest(source: Exportable, stages: list[StageSpec], name: str, parity: Pa
         analysis=source.analysis,
         rescore=source.rescore,
         mask_targets=source.mask_targets,
+        mask_gain=source.mask_gain,
         stages=stages,
         explainers=source.explainers,
         feature_map=source.feature_map,

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from ...errors import SourceError
-from ...runtime.bundle.manifest import AnalysisSpec
+from ...runtime.bundle.manifest import AnalysisSpec, MaskGain
 
 
 def analysis_window(analysis: AnalysisSpec) -> torch.Tensor:
@@ -81,8 +81,13 @@ def stft(waveform: torch.Tensor, analysis: AnalysisSpec) -> torch.Tensor:
     return torch.view_as_real(spectrum.transpose(1, 2))
 
 
-def gain(mask: torch.Tensor, amplitude: torch.Tensor) -> torch.Tensor:
-    """G = expm1(M log1p(A)) / A, and M where A is 0; mask and amplitude [B, T, F]."""
+def gain(mask: torch.Tensor, amplitude: torch.Tensor, how: MaskGain = "log") -> torch.Tensor:
+    """The gain of a mask [B, T, F] on magnitudes A [B, T, F].
+
+    "linear": M itself; "log": expm1(M log1p(A)) / A, and M where A is 0.
+    """
+    if how == "linear":
+        return mask
     silent = amplitude == 0
     scaled = torch.expm1(mask * torch.log1p(amplitude)) / amplitude.masked_fill(silent, 1.0)
     return torch.where(silent, mask, scaled)
@@ -101,8 +106,10 @@ def inverse(stft: torch.Tensor, analysis: AnalysisSpec, samples: int) -> torch.T
     )
 
 
-def masked(waveform: torch.Tensor, mask: torch.Tensor, analysis: AnalysisSpec) -> torch.Tensor:
+def masked(
+    waveform: torch.Tensor, mask: torch.Tensor, analysis: AnalysisSpec, how: MaskGain = "log"
+) -> torch.Tensor:
     """[B, N] with its STFT times the gain of a mask [B, T, F], as sound of the same length."""
     spectrum = stft(waveform, analysis)
-    scale = gain(mask, magnitude(spectrum, 0.0))
+    scale = gain(mask, magnitude(spectrum, 0.0), how)
     return inverse(spectrum * scale.unsqueeze(-1), analysis, waveform.shape[1])

@@ -48,6 +48,7 @@ class Exportable(ABC):
     rescore: Literal["spectrogram", "waveform"] = "spectrogram"
     level: Literal["none", "peak", "signed_peak"] = "none"
     mask_targets: Literal["predicted", "any"] | None = None
+    mask_gain: Literal["linear", "log"] = "log"
     feature_map: FeatureMapSpec | None = None
     components: ComponentsSpec | None = None
     dictionary: dict[str, FloatArray] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from ...runtime.audio.lengths import samples_of
+from ...runtime.bundle.manifest import MaskGain
 from ..graphs.stft import gain, inverse, stft
 from ..source.source import Source
 from .device import mixed_precision
@@ -75,7 +76,11 @@ class FrozenClassifier:
     def forward(self, waveforms: torch.Tensor) -> ClassifierPass:
         """Waveforms [B, N] -> what the classifier makes of them."""
         waveforms = waveforms.to(self.device, self.dtype)
-        tensors = self.source.forward_pass(waveforms, self.mixed_precision())
+        # Taps of a pass in mixed precision are in bfloat16, which a decoder in float32 does not take.
+        tensors = {
+            name: value.to(self.dtype) if value.is_floating_point() else value
+            for name, value in self.source.forward_pass(waveforms, self.mixed_precision()).items()
+        }
         spectrum, logits = tensors["stft"], tensors["logits"]
         amplitude = torch.sqrt(spectrum.square().sum(dim=-1) + 1e-14)
         return ClassifierPass(
@@ -104,6 +109,19 @@ class FrozenClassifier:
         listen: of the masked sound fed back as a waveform, whatever the classifier eats
         """
         return self.scaled(forward, gain(mask.to(self.dtype), forward.amplitude), listen=listen)
+
+    def parts(
+        self, forward: ClassifierPass, mask: torch.Tensor, how: MaskGain, *, listen: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits [B, K] of what a mask [B, T, F] keeps, and of what it removes.
+
+        how: linear: the mask is the gain, so that both parts add up to the sound; log: they do so where
+        they are listened to, else the removed part is (1 - M) X
+        """
+        mask = mask.to(self.dtype)
+        kept = gain(mask, forward.amplitude, how)
+        removed = 1.0 - kept if listen else gain(1.0 - mask, forward.amplitude, how)
+        return self.scaled(forward, kept, listen=listen), self.scaled(forward, removed, listen=listen)
 
     def scaled(self, forward: ClassifierPass, gains: torch.Tensor, *, listen: bool = False) -> torch.Tensor:
         """Logits [B, K] of the sound with its magnitudes multiplied by `gains` [B, T, F]; see `masked`."""

@@ -115,6 +115,12 @@ class LmacSettings(ExplainerSettings):
         Literal["predicted", "any"],
         Meta(description="Whom the mask speaks for: the predicted class, or any that is asked for."),
     ] = "predicted"
+    # How a mask changes magnitudes: as a gain on the linear one, or on its logarithm as in the paper.
+    mask_gain: Literal["linear", "log"] = "log"
+    # Whether the loss judges the masked sound fed back as a waveform, or its masked spectrogram.
+    listened: bool = False
+    # Weight of the mean absolute difference between cells that are neighbours in time or frequency.
+    smooth_weight: float = 0.0
     # Weights of the loss, see `lmac.loss`. The paper's code: 4, 0, 0.2, 0, 6.4.
     in_weight: float = 1.0
     gain_weight: float = 3.0

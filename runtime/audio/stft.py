@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import FloatArray
-from ..bundle.manifest import AnalysisSpec
+from ..bundle.manifest import AnalysisSpec, MaskGain
 
 ComplexArray = npt.NDArray[np.complex64]
 
@@ -77,11 +77,21 @@ def overlap_add(frames: FloatArray, hop: int) -> FloatArray:
     return total.reshape(*lead, -1)
 
 
-def gain(mask: npt.ArrayLike, amplitude: npt.ArrayLike) -> FloatArray:
-    """Gain G = expm1(M * log1p(A)) / A of a mask on the log-amplitudes; G = M where A is zero.
+def gain(mask: npt.ArrayLike, amplitude: npt.ArrayLike, how: MaskGain = "log") -> FloatArray:
+    """The gain G that a mask M puts on the magnitudes A of a spectrogram.
 
-    mask, amplitude: [..., T, F], M in [0, 1], A >= 0 linear. G is in [0, 1] as well.
+    Args:
+        mask: M [..., T, F], 0..1.
+        amplitude: A [..., T, F], 0 or more, linear.
+        how: "linear": G = M, so that what M keeps and what 1 - M keeps add up to the sound; "log":
+            G = expm1(M log1p(A)) / A, the mask on the log-magnitudes of L-MAC; G = M where A is zero.
+
+    Returns:
+        G [..., T, F], 0..1.
+
     """
+    if how == "linear":
+        return np.asarray(mask, dtype=np.float32)
     magnitude = np.asarray(amplitude, dtype=np.float32)
     kept = np.asarray(mask, dtype=np.float32)
     out = np.log1p(magnitude)

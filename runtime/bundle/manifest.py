@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=3600.0)]
@@ -86,6 +86,8 @@ Task = Literal["single_label", "multi_label"]
 Level = Literal["none", "peak", "signed_peak"]
 LevelOver = Literal["window", "recording", "none"]
 MaskTargets = Literal["predicted", "any"]
+# What a mask M in 0..1 multiplies: "linear" the magnitude |S|, "log" its logarithm log1p|S|.
+MaskGain = Literal["linear", "log"]
 
 
 def aggregate_of(task: str) -> Aggregation:
@@ -289,6 +291,7 @@ class Manifest(ManifestStruct, frozen=True, kw_only=True):
     rescore: Literal["spectrogram", "waveform"]
     # Whom a decoder can speak for; None without a decoder.
     mask_targets: MaskTargets | None = None
+    mask_gain: MaskGain = "log"
     stages: list[StageSpec]
     explainers: list[str]
     feature_map: FeatureMapSpec | None = None

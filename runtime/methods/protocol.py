@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..arrays import FloatArray
     from ..audio.sound import OpenSound
-    from ..bundle.manifest import Aggregation, Manifest, StageSpec
+    from ..bundle.manifest import Aggregation, Manifest, MaskGain, StageSpec
     from ..bundle.open import Bundle
     from ..inference.chain import ForwardPass, RunStage
     from ..inference.session import Tensors
@@ -135,6 +135,16 @@ class TimeTask(msgspec.Struct, frozen=True, eq=False):
     part: Callable[[], MethodResult]
 
 
+class ModelFacts(Protocol):
+    """What methods may need to know of a model, from its bundle's manifest or from a source.
+
+    mask_gain: what a decoder's mask multiplies, see `runtime/audio/stft.py`
+    """
+
+    @property
+    def mask_gain(self) -> MaskGain: ...  # noqa: D102
+
+
 class Method(ABC):
     """An explanation method. Modules that import it stay light: what is heavy is imported when it is needed.
 
@@ -192,9 +202,12 @@ class Method(ABC):
     # Export and verify.
 
     def compute(
-        self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass
+        self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass, model: ModelFacts
     ) -> dict[str, FloatArray]:
-        """What `outputs` names, of one batch of sounds, by the method's own stages."""
+        """What `outputs` names, of one batch of sounds, by the method's own stages.
+
+        model: what a bundle's manifest, or a source that becomes one, says about the model
+        """
         return {}
 
     def agreements(

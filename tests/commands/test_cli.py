@@ -165,7 +165,7 @@ def test_talk_goes_to_stderr(clips, tiny_bundle):
 def test_verify_inspect_and_doctor(run, tiny_bundle):
     assert run("verify", tiny_bundle).exit_code == 0
     document = json.loads(run("inspect", tiny_bundle, "--json").stdout)
-    assert document["schema_version"] == 3
+    assert document["schema_version"] == 4
     shown = run("inspect", tiny_bundle)
     assert document["labels"][0] in shown.stdout
     findings = json.loads(run("doctor", "--json").stdout)["findings"]

@@ -52,6 +52,7 @@ class Adapter:
         decoder: (Z, features) -> mask [B, T, F] in 0..1 over the STFT of `analysis`, with T as in features
             [B, T, M]. None: no masks.
         mask_targets: Which classes the decoder speaks for: the "predicted" one or "any".
+        mask_gain: What the decoder's mask multiplies: "linear" the magnitude, "log" its logarithm.
         linear: The head's last layer, where the head is `linear(pool(Z))`: then the contributions of channels
             add up to the logit. It is checked against the head.
         network: In place of `linear`, a Sequential of Linear, ReLU, Tanh, GELU and Dropout: contributions are
@@ -103,6 +104,7 @@ class Adapter:
     level: Literal["none", "peak", "signed_peak"] = "none"
     decoder: nn.Module | None = None
     mask_targets: Literal["predicted", "any"] = "predicted"
+    mask_gain: Literal["linear", "log"] = "log"
     linear: nn.Linear | None = None
     network: nn.Sequential | None = None
     pooling: Literal["mean", "max_mean", "attention", "other"] = "other"
@@ -240,6 +242,7 @@ def from_adapter(adapter: object, origin: str = "factory") -> Source:
         decoder=decoder,
         decoder_taps=["feature_map", "spectrum"] if decoder is not None else [],
         mask_targets=adapter.mask_targets if decoder is not None else None,
+        mask_gain=adapter.mask_gain,
         feature_map=_feature_map(adapter, z, layers, origin),
         head_layers=layers,
         description=adapter.description,
@@ -370,7 +373,7 @@ def _reference(adapter: Adapter) -> Reference:
         return result
 
     def kept(waveform: torch.Tensor) -> torch.Tensor:
-        return masked(waveform, mask(waveform), adapter.analysis)
+        return masked(waveform, mask(waveform), adapter.analysis, adapter.mask_gain)
 
     return Reference(logits=logits, mask=mask, kept=kept)
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ....runtime.bundle.manifest import AnalysisSpec, ComponentSpec, Level, MaskTargets, Task
+from ....runtime.bundle.manifest import AnalysisSpec, ComponentSpec, Level, MaskGain, MaskTargets, Task
 from ...models.compact_classifier import ClassifierForm, CompactClassifier
 from ...models.decoders import DecoderForm
 from ...models.interpreters import InterpreterForm
@@ -72,6 +72,7 @@ class DecoderConfig(OverClassifier, frozen=True, kw_only=True):
 
     decoder: DecoderForm
     mask_targets: MaskTargets = "predicted"
+    mask_gain: MaskGain = "log"
 
 
 class DictionaryRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from ....errors import SourceError
+from ....runtime.bundle.manifest import MaskGain
 from ...graphs.stft import masked
 from ...models.decoders import Decoder, DecoderForm
 from ...source.source import Reference, Source, fingerprint
@@ -40,12 +41,13 @@ def with_decoder(source: Source, run: RunDirectory) -> Source:
         decoder=decoder,
         decoder_taps=form.inputs,
         mask_targets=config.mask_targets,
-        reference=_reference(source, form, decoder),
+        mask_gain=config.mask_gain,
+        reference=_reference(source, form, decoder, config.mask_gain),
         evaluation={**source.evaluation, **config.figures("validation")},
     )
 
 
-def _reference(source: Source, form: DecoderForm, decoder: Decoder) -> Reference:
+def _reference(source: Source, form: DecoderForm, decoder: Decoder, how: MaskGain) -> Reference:
     """The modules as trained, chained with torch.stft and torch.istft; the predicted class is explained."""
 
     def mask(waveform: torch.Tensor) -> torch.Tensor:
@@ -54,7 +56,7 @@ def _reference(source: Source, form: DecoderForm, decoder: Decoder) -> Reference
         return output
 
     def kept(waveform: torch.Tensor) -> torch.Tensor:
-        return masked(waveform, mask(waveform), source.analysis)
+        return masked(waveform, mask(waveform), source.analysis, how)
 
     logits: Callable[[torch.Tensor], torch.Tensor] = source.reference.logits
     return Reference(logits=logits, mask=mask, kept=kept, interpreted=source.reference.interpreted)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from ....runtime.bundle.manifest import MaskGain
 from ...models.decoders import Decoder, DecoderForm
 from ..frozen_classifier import FrozenClassifier
 from ..sounds import FloatArray, window_batches
@@ -26,6 +27,8 @@ def judge(
     waveforms: Sequence[FloatArray],
     *,
     threshold: float | None = None,
+    how: MaskGain = "log",
+    listen: bool = False,
 ) -> dict[str, float]:
     """Metrics of the masks of the predicted class over the windows of `waveforms`; {} without any.
 
@@ -43,8 +46,7 @@ def judge(
         mask = decoder(*forward.fed(form.inputs, target))
         if threshold is not None:
             mask = (mask >= threshold).to(mask.dtype)
-        inside = frozen.scores(frozen.masked(forward, mask))
-        outside = frozen.scores(frozen.masked(forward, 1.0 - mask))
+        inside, outside = map(frozen.scores, frozen.parts(forward, mask, how, listen=listen))
         p, q, o = (scores.gather(1, target[:, None]).squeeze(1) for scores in (full, inside, outside))
         agrees = (inside.argmax(dim=1) == target).to(p.dtype)
         columns.append(torch.stack([p, q, o, agrees, mask.mean(dim=(1, 2)).to(p.dtype)]))
@@ -61,7 +63,13 @@ def judge(
 
 @torch.no_grad()
 def following(
-    frozen: FrozenClassifier, decoder: Decoder, form: DecoderForm, waveforms: Sequence[FloatArray]
+    frozen: FrozenClassifier,
+    decoder: Decoder,
+    form: DecoderForm,
+    waveforms: Sequence[FloatArray],
+    *,
+    how: MaskGain = "log",
+    listen: bool = False,
 ) -> dict[str, float]:
     """How well masks follow the question: {"follows"}, or {} where no two sounds are of two classes.
 
@@ -82,7 +90,7 @@ def following(
             forward = frozen.forward(torch.from_numpy(pair[0] + pair[1]))
             for target in (first, second):
                 mask = decoder(*forward.fed(form.inputs, target))
-                kept = frozen.masked(forward, mask).argmax(dim=1)
+                kept = frozen.parts(forward, mask, how, listen=listen)[0].argmax(dim=1)
                 right += int(((kept == target) & (first != second)).sum())
                 asked += int((first != second).sum())
     return {"follows": right / asked} if asked else {}

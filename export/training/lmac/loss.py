@@ -68,8 +68,7 @@ class MaskingLoss:
         drawn = drawn.to(frozen.dtype)
         sharp = torch.from_numpy(np.where(questions.sharp, settings.sharpness, 1.0)).to(drawn)
         mask = decoder.to_bins(torch.sigmoid(sharp * drawn))
-        kept = frozen.masked(forward, mask)
-        removed = frozen.masked(forward, 1.0 - mask)
+        kept, removed = frozen.parts(forward, mask, settings.mask_gain, listen=settings.listened)
         there = questions.present.to(kept.dtype)
         inside = frozen.surprise(kept, questions.target)
         outside = frozen.surprise(removed, questions.target)
@@ -86,6 +85,8 @@ class MaskingLoss:
         )
         ramp = 0.1 + 0.9 * min(1.0, progress / settings.area_ramp)
         area = settings.area_weight * ramp * mask.mean(dim=(1, 2))
+        if settings.smooth_weight:
+            area = area + settings.smooth_weight * ramp * roughness(mask)
         if settings.guided and progress >= settings.area_ramp:
             area = self._guided(questions, batch, mask, area)
         return (there * evidence + area).mean()
@@ -134,3 +135,10 @@ class MaskingLoss:
         oracle = (clean >= _LOUD * clean.amax(dim=(1, 2), keepdim=True)).to(mask)
         cells = functional.binary_cross_entropy(mask.clamp(1e-6, 1.0 - 1e-6), oracle, reduction="none")
         return torch.where(alike, self.settings.guided_weight * cells.mean(dim=(1, 2)), area)
+
+
+def roughness(mask: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference [B] of neighbours in time and in frequency in a mask [B, T, F]."""
+    over_time = (mask[:, 1:] - mask[:, :-1]).abs().mean(dim=(1, 2))
+    over_bins = (mask[:, :, 1:] - mask[:, :, :-1]).abs().mean(dim=(1, 2))
+    return over_time + over_bins

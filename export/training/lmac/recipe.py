@@ -75,6 +75,7 @@ def train_lmac(
     config = DecoderConfig(
         decoder=form,
         mask_targets=settings.targets,
+        mask_gain=settings.mask_gain,
         classifier_sha256=fingerprint(opened),
         training=to_record(settings),
         clips=parts.counts(),
@@ -132,9 +133,10 @@ def _fit(
 
     def evaluate(weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
         judged.load_state_dict(weights)
-        figures = judge(frozen, judged.eval(), form, parts.stopping.waveforms)
+        given = (frozen, judged.eval(), form, parts.stopping.waveforms)
+        figures = judge(*given, how=settings.mask_gain, listen=settings.listened)
         if settings.targets == "any":
-            figures |= following(frozen, judged, form, parts.stopping.waveforms)
+            figures |= following(*given, how=settings.mask_gain, listen=settings.listened)
         return figures
 
     return fit(

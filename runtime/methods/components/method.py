@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...bundle.parts import StageRule
-from ..protocol import Context, Graphs, Inspection, Method, Output, Sound, TimeTask
+from ..protocol import Context, Graphs, Inspection, Method, ModelFacts, Output, Sound, TimeTask
 from .options import ComponentsOptions
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Components(Method):
             write_wav(sounds / f"component_{index}.wav", part[index].audio(), about.sample_rate)
 
     def compute(
-        self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass
+        self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass, model: ModelFacts
     ) -> dict[str, FloatArray]:
         """Activations, pooled activations z and the interpreter's own logits."""
         feeds = forward.feeds(stages["interpreter"])

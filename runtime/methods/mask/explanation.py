@@ -27,6 +27,7 @@ class MaskExplanation:
         self._context, self._sound, self._target = context, sound, target
         manifest = context.bundle.manifest
         self._spec, self._rate = manifest.analysis, manifest.sample_rate
+        self._gain = manifest.mask_gain
         frames, bins = 1 + sound.samples // self._spec.hop, self._spec.n_fft // 2 + 1
         self._single = sound.windows == 1
         self._stored = None if self._single else StoredFrames(frames, bins, context.opened)
@@ -47,7 +48,7 @@ class MaskExplanation:
         mask = self._mask_of(window)
         with context.clock.stage("mask to audio"):
             amplitude = np.abs(spectrum)
-            gains = gain(mask, amplitude)
+            gains = gain(mask, amplitude, self._gain)
             kept = self._kept(window, spectrum, gains)
         real = kept.shape[-1]
         frames = 1 + real // self._spec.hop
@@ -66,7 +67,7 @@ class MaskExplanation:
             self._store(self._mask_join.add(frame, both))
             self._restored.push(self._sound_join.add(window.offset, kept))
         if self._rescoring is not None:
-            self._rescoring.add(window, spectrum, gains, gain(1.0 - mask, amplitude))
+            self._rescoring.add(window, spectrum, gains, gain(1.0 - mask, amplitude, self._gain))
 
     def finish(self) -> MaskResult:
         """The joined mask and sound."""

@@ -1,7 +1,7 @@
 """L-MAC at run time: the decoder's mask over the listenable STFT, and the sound that it keeps.
 
 Paissan, Ravanelli, Subakan, "Listenable Maps for Audio Classifiers", ICML 2024, section 3: the mask
-M multiplies the log-magnitude X = log1p(|S|).
+M multiplies the log-magnitude X = log1p(|S|), or, with `mask_gain` "linear", the magnitude itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ....errors import BundleError, TargetError
 from ...bundle.parts import StageRule
-from ..protocol import Context, Graphs, Inspection, Method, Output, Sound, TimeTask
+from ..protocol import Context, Graphs, Inspection, Method, ModelFacts, Output, Sound, TimeTask
 
 if TYPE_CHECKING:
     from ...arrays import FloatArray
@@ -90,7 +90,7 @@ class Mask(Method):
             write_wav(folder / f"{name}.wav", sound, about.sample_rate)
 
     def compute(
-        self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass
+        self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass, model: ModelFacts
     ) -> dict[str, FloatArray]:
         """The decoder's mask for the predicted class, and the sound that it keeps."""
         import numpy as np
@@ -104,7 +104,7 @@ class Mask(Method):
                 f"{stages['decoder'].file}: its mask is {list(mask.shape)}, the spectrogram "
                 f"{list(spectrum.shape)}; export the bundle again"
             )
-        gains = gain(mask, np.abs(spectrum))
+        gains = gain(mask, np.abs(spectrum), model.mask_gain)
         kept = inverse(spectrum * gains, forward.analysis, forward.waveforms.shape[1])
         return {"mask": mask, "kept": kept}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...bundle.parts import StageRule
-from ..protocol import Context, Inspection, Method, Sound, TimeTask
+from ..protocol import Context, Inspection, Method, ModelFacts, Sound, TimeTask
 
 if TYPE_CHECKING:
     from ...arrays import FloatArray
@@ -90,7 +90,7 @@ class Prototypes(Method):
             write_wav(folder / "prototypes" / name, *one.audio())
 
     def compute(
-        self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass
+        self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass, model: ModelFacts
     ) -> dict[str, FloatArray]:
         """Nothing that is kept: the next generation is embedded with this graph, so it has to run."""
         run("embeddings", forward.feeds(stages["embeddings"]))

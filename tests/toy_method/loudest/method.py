@@ -44,7 +44,7 @@ class Loudest(Method):
         text = f"{about.title}\n" + "".join(f"{one:.4f}\n" for one in part.at_s)
         (folder / "loudest.csv").write_text(text, encoding="utf-8")
 
-    def compute(self, run, stages, forward):
+    def compute(self, run, stages, forward, model):
         return {"loudness": loudness_of(forward.stft)}
 
     def window_mask(self, graphs, window, target):
