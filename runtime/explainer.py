@@ -6,17 +6,12 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 import numpy as np
 
-from .audio.recorded import recorded_at
 from .bundle.manifest import Aggregation, LevelOver
 from .bundle.open import Bundle
-from .detections.detection import Detections
-from .detections.recording import OnDetection, Progress, detect
-from .detections.settings import MIN_SCORE, DetectionSettings, DetectOptions, StreamOptions, Thresholds
-from .detections.stream import Stream
 from .engine import Engine
 from .explaining.batch import Failure, explained, open_any
 from .explaining.explanation import explain
@@ -26,6 +21,12 @@ from .inference.devices import DeviceRequest, Providers
 from .inference.window import Clock
 from .methods.options import whole_number
 from .results import Result
+
+if TYPE_CHECKING:
+    from .detections.detection import Detections
+    from .detections.recording import OnDetection, Progress
+    from .detections.settings import DetectionSettings, DetectOptions, StreamOptions, Thresholds
+    from .detections.stream import Stream
 
 # What `explain_many` takes by name.
 _MANY = ("sample_rate", "batch_size", "target", "targets", *ExplainOptions.__annotations__)
@@ -335,7 +336,7 @@ class Explainer:
         sound: Any,
         sample_rate: int | None = None,
         *,
-        min_score: Thresholds | str | Path = MIN_SCORE,
+        min_score: Thresholds | str | Path = 0.5,
         leave_score: Thresholds | None = None,
         labels: Sequence[str] | None = None,
         merge_gap_s: float = 0.0,
@@ -398,6 +399,10 @@ class Explainer:
             (0, 'nothing detected')
 
         """
+        from .audio.recorded import recorded_at
+        from .detections.recording import detect
+        from .detections.settings import DetectOptions
+
         settings, request = self._settings(
             DetectOptions(
                 min_score=min_score,
@@ -456,6 +461,9 @@ class Explainer:
             0.0
 
         """
+        from .detections.settings import DetectOptions, StreamOptions
+        from .detections.stream import Stream
+
         known = StreamOptions.__annotations__
         if unknown := sorted(asked.keys() - known):
             raise TypeError(f"stream() has no option {unknown[0]!r}{_nearest_option(unknown[0], known)}")
@@ -467,6 +475,8 @@ class Explainer:
 
     def _settings(self, counts: DetectOptions, how: ExplainOptions) -> tuple[DetectionSettings, Request]:
         """What counts as a detection and how it is explained, checked for this bundle."""
+        from .detections.settings import DetectionSettings
+
         manifest = self._engine.manifest
         request = request_of(self._engine, (), how)
         settings = DetectionSettings.of(counts, request)

@@ -63,7 +63,7 @@ def write_clip(folder: Path, stem: str, detection: Detection, clip: Stretch, kin
     if kind == "flac" and len(clip.samples) > _FLAC_CHANNELS:
         kind = "wav16"
     suffix = _FORMATS[kind][0]
-    rate = round(clip.samples.shape[1] / (clip.end_s - clip.start_s))
+    rate = clip.rate
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
     mask = None if detection.explanation is None else detection.explanation.mask

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec import structs
 
 from ...errors import TargetError
 from ..arrays import FloatArray
@@ -158,7 +159,8 @@ class Detector:
         rate = self._with.rate
         start = math.floor(round(start_s * rate, 3))
         end = min(self._recent.count, math.ceil(round(end_s * rate, 3)))
-        return Stretch(self._recent.cut(start, end), self._origin_s + start_s, self._origin_s + end_s)
+        samples = self._recent.cut(start, end)
+        return Stretch(samples, rate, self._origin_s + start_s, self._origin_s + end_s)
 
     def _detected(self, event: Event) -> Detected:
         """An event that is over, explained."""
@@ -197,8 +199,8 @@ class Detector:
         with self._with.clock.stage("explain"):
             opened = open_sound((samples, self._with.rate), None, self._rate)
             opened.name = self._with.recording
-            windowing = replace(request.windowing, divisor=self._with.divisor)
-            asked = replace(request, targets=(label,), windowing=windowing)
+            windowing = structs.replace(request.windowing, divisor=self._with.divisor)
+            asked = structs.replace(request, targets=(label,), windowing=windowing)
             try:
                 [result] = explain(self._with.engine, opened, Clock(), asked, self._with.deadline)
             except TargetError as error:

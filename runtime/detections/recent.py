@@ -14,11 +14,12 @@ from ..arrays import FloatArray
 class Stretch:
     """A part of a sound.
 
-    samples: [channels, n] at the input's rate
+    samples: [channels, n] at the input's rate; rate: that, in Hz
     start_s, end_s: where it lies, seconds from the sound's begin
     """
 
     samples: FloatArray
+    rate: int
     start_s: float
     end_s: float
 
