@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import EarmarkError
+from ..runtime.result_folder import CLIPS
 from .console import bold, say, say_json, tell_failure, yellow
 from .detection_work import Answer, DetectionWork, Recording, size_and_time
 from .inputs import Input
@@ -157,6 +158,10 @@ def _keep(ledger: Ledger, entry: Entry, output: Path, formats: Sequence[str]) ->
         for name in _files(earlier) - _files(entry):
             with suppress(OSError):
                 (output / name).unlink()
+        if _files(earlier) and not _files(entry):
+            with suppress(OSError):
+                (output / entry.folder / CLIPS).unlink()
+                (output / entry.folder).rmdir()
 
 
 def _files(entry: Entry) -> set[str]:

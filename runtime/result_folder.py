@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from ..prototypes_index.durability import naming
 from .registry import METHODS
 
 RECORD = "result.json"
-# What a run over many recordings has done, in the folder of its output.
-LEDGER = "run.jsonl"
+# Lies in a folder of clips of detections, and their names: seconds, label.
+CLIPS = "clips.json"
+_CLIP = re.compile(r"\d{6,}\.\d{3}_.+")
 _UNFINISHED = {"unfinished": "earmark was stopped while it wrote this result; explain the sound again"}
 # Of a result of 10 hours.
 _MOST_RECORD_BYTES = 256 << 20
@@ -70,11 +71,13 @@ def _made(target: Path) -> Iterator[None]:
 
 
 def written_by_earmark(path: Path, seen: dict[Path, bool] | None = None) -> bool:
-    """Whether the file lies in a result's folder and is one of those that `Result.save` wrote.
+    """Whether the file is one of those that `Result.save` wrote into its folder, or a clip of a detection.
 
-    seen: remembers which folders are results, for many files
+    seen: remembers which folders are of results and clips, for many files
     """
     seen = {} if seen is None else seen
+    if _CLIP.fullmatch(path.name) and _holds(path.parent / CLIPS, {"earmark_clips"}):
+        return True
     for folder, name in ((path.parent, path.name), (path.parent.parent, f"{path.parent.name}/{path.name}")):
         if is_own(name):
             if folder not in seen:
@@ -99,6 +102,11 @@ def _own_folders() -> set[str]:
 def is_result(folder: Path) -> bool:
     """Whether the folder holds the record of a result, finished or not."""
     path = folder / RECORD
+    return _holds(path, {"predictions", "bundle_id"}) or _holds(path, _UNFINISHED.keys())
+
+
+def _holds(path: Path, keys: Set[str]) -> bool:
+    """Whether a file is a JSON object with these keys."""
     try:
         # A pipe would block for ever.
         if not path.is_file() or path.stat().st_size > _MOST_RECORD_BYTES:
@@ -106,22 +114,7 @@ def is_result(folder: Path) -> bool:
         record = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(record, dict) and (
-        record == _UNFINISHED or {"predictions", "bundle_id"} <= record.keys()
-    )
-
-
-def is_run_output(folder: Path) -> bool:
-    """Whether the folder is the output of a run over many recordings."""
-    path = folder / LEDGER
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            first = json.loads(file.readline(_MOST_RECORD_BYTES))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(first, dict) and "earmark_run" in first
+    return isinstance(record, dict) and keys <= record.keys()
 
 
 def _replaceable(target: Path) -> bool:

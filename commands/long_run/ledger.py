@@ -22,8 +22,8 @@ from ...prototypes_index.atomic import write_whole
 from ...prototypes_index.durability import naming
 from ...prototypes_index.locks import locked
 from ...runtime.detections.tables.row import RecordingRows
-from ...runtime.result_folder import LEDGER
 
+LEDGER = "run.jsonl"
 _LOCK = ".run.lock"
 _SCHEMA = 1
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from ..result_folder import LEDGER, is_run_output, written_by_earmark
+from ..result_folder import written_by_earmark
 
 # Sound that libsndfile has no decoder for, or (.raw, .pcm) cannot know how to read.
 UNREADABLE_SUFFIXES = frozenset(
@@ -110,8 +110,8 @@ def list_folders(folder: Path) -> list[Path]:
 def list_sound_files(folder: Path, *, recursive: bool = True) -> Listing:
     """The sound files in `folder`, and with `recursive` in its folders, told by the endings of their names.
 
-    Hidden files and folders, bundles, and what earmark wrote (results, the output of runs), are passed over.
-    Links are followed; a folder that is reached twice counts once, by its own name.
+    Hidden files and folders, bundles, and sound that earmark wrote (of results, clips of detections), are
+    passed over. Links are followed; a folder that is reached twice counts once, by its own name.
     """
     found = Listing()
     seen: set[tuple[int, int]] = set()
@@ -133,9 +133,6 @@ def list_sound_files(folder: Path, *, recursive: bool = True) -> Listing:
             continue
         if here != folder and any(entry.name == _MANIFEST for entry in entries):
             found.skipped.append(Skipped(here, "it is a bundle: name it by -b to ask it"))
-            continue
-        if here != folder and any(entry.name == LEDGER for entry in entries) and is_run_output(here):
-            found.skipped.append(Skipped(here, "earmark wrote it, as the output of a run"))
             continue
         for entry in entries:
             if os.path.isdir(entry.path):  # noqa: PTH112 (never raises)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import Literal
 
 import numpy as np
 
-from ...prototypes_index.atomic import open_whole, replaced
+from ...prototypes_index.atomic import open_whole, replaced, write_whole
 from ...prototypes_index.durability import naming
 from ..arrays import FloatArray
 from ..audio.stft import forward
 from ..audio.writing import write_sound
 from ..bundle.manifest import AnalysisSpec
 from ..drawing.spectrogram import painted
+from ..result_folder import CLIPS
 from .detection import Detection
 from .recent import Stretch
 
@@ -66,6 +68,9 @@ def write_clip(folder: Path, stem: str, detection: Detection, clip: Stretch, kin
     rate = clip.rate
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / CLIPS).exists():
+        # So that they are not taken for recordings.
+        write_whole(folder / CLIPS, json.dumps({"earmark_clips": 1}), durable=False)
     mask = None if detection.explanation is None else detection.explanation.mask
     files = ClipFiles(f"{stem}{suffix}", "" if mask is None else f"{stem}_kept{suffix}", f"{stem}.png")
     _write(folder / files.clip, clip.samples, rate, kind)

@@ -9,12 +9,11 @@ import msgspec
 import pytest
 from long_run_work import Named
 
-from earmark.commands.long_run.ledger import Entry, RunFacts, open_ledger
+from earmark.commands.long_run.ledger import LEDGER, Entry, RunFacts, open_ledger
 from earmark.commands.long_run.progress import RunProgress
 from earmark.commands.long_run.workers import Lost, in_processes, in_this_process
 from earmark.errors import BusyError, DeviceError, RunError, WriteError
 from earmark.runtime.detections.tables.row import DetectionRow, RecordingRows
-from earmark.runtime.result_folder import LEDGER
 
 FACTS = RunFacts("detect", "demo", "0" * 64, {"min_score": 0.5, "labels": None}, "0.1.0")
 
