@@ -18,7 +18,7 @@ from .errors import DeviceError, EarmarkError, as_earmark_error
 
 # Verb -> its line in `earmark --help`. The module of that name in `commands/` holds the command.
 VERBS = {
-    "explain": "Say what was heard in a sound, and why.",
+    "explain": "Say what a sound is classified as, and why.",
     "detect": "Find where labels occur in recordings, and why.",
     "train": "Train a classifier or a decoder from a folder of sound (PyTorch).",
     "export": "Turn a trained source into a bundle (PyTorch).",

@@ -117,12 +117,12 @@ def _onnxruntime() -> Iterator[Finding]:
         "onnxruntime", "ok", f"{onnxruntime.__version__} ({', '.join(installed) or 'vendor build'})"
     )
     # onnxruntime takes any value but these for yes.
-    said = os.environ[TELEMETRY]
-    off = said not in {"", "0"}
+    value = os.environ[TELEMETRY]
+    off = value not in {"", "0"}
     yield Finding(
         "telemetry",
         "ok" if off else "note",
-        f"onnxruntime's is {'off' if off else 'on'} ({TELEMETRY}={said})",
+        f"onnxruntime's is {'off' if off else 'on'} ({TELEMETRY}={value})",
     )
     devices = ["cpu"]
     if "CUDAExecutionProvider" in providers:

@@ -1,4 +1,4 @@
-"""`earmark explain`: what was heard in a sound, and why."""
+"""`earmark explain`: what a sound is classified as, and why."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _ON_REQUEST = [method.name for method in all_methods() if method.on_request]
     f"{', '.join(_ON_REQUEST)}.",
 )
 @click.option("--target", metavar="LABEL", help="Explain this label instead of the one predicted.")
-@click.option("--rescore", is_flag=True, help="Let the classifier hear what was kept and what was removed.")
+@click.option("--rescore", is_flag=True, help="Classify what was kept and what was removed.")
 @click.option(
     "-o",
     "--output",
@@ -89,7 +89,7 @@ def explain(
     seed: int,
     **given: Any,
 ) -> None:
-    """Say what was heard in each INPUT, and why.
+    """Say what each INPUT is classified as, and why.
 
     INPUT is a sound file, a folder, a pattern, or - for stdin. With neither INPUT nor BUNDLE, the
     clip that is shipped with earmark is explained.
@@ -119,9 +119,9 @@ def explain(
     refuse_options(settings, given, manifest)
     warned = (_about_demo(explainer.labels),) if forgotten else ()
     arguments = inputs or (() if from_file else (str(_shipped_example()),))
-    found = collect(arguments, from_file=from_file, recursive=recursive)
-    items = list(found.items)
-    tell_skipped(found.skipped)
+    asked = collect(arguments, from_file=from_file, recursive=recursive)
+    items = list(asked.items)
+    tell_skipped(asked.skipped)
     alone = len(items) == len(arguments) == 1 and items[0].within is None and not from_file
     folders = [output] * len(items) if output is None or alone else result_folders(output, items)
     bar = CallsProgress()
@@ -152,7 +152,7 @@ def explain(
             report.answer(item.name, result, folder)
         if report.failed and fail_fast:
             break
-    report.close(found.skipped)
+    report.close(asked.skipped)
     if report.failed:
         raise click.exceptions.Exit(1)
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     help="Real clips (up to 5) that parity is measured with, besides synthesised sound.",
 )
 @click.option(
-    "--window", metavar="SECONDS", type=float, help="Longest sound heard at once (the source's window)."
+    "--window", metavar="SECONDS", type=float, help="Longest sound classified at once (the source's window)."
 )
 @click.option(
     "--aggregate",
@@ -150,21 +150,21 @@ def export(
             option = "--decoder" if decoder is not None else "--interpreter"
             raise click.UsageError(f"{option} is for sources in PyTorch; an .onnx file shows no feature maps")
         refuse_given("is for sources in PyTorch; an .onnx file has none", "no_decoder", "no_interpreter")
-        found = _graph(source, window, of_graph)
+        opened = _graph(source, window, of_graph)
     else:
         _refuse_graph_options(of_graph)
-        found = open_source(
+        opened = open_source(
             source, decoder=decoder or not no_decoder, interpreter=interpreter or not no_interpreter
         )
         if window is not None:
-            found = with_window(found, window)
+            opened = with_window(opened, window)
     if aggregate is not None:
-        found = with_aggregate(found, aggregate)
-    for doubt in found.doubts:
+        opened = with_aggregate(opened, aggregate)
+    for doubt in opened.doubts:
         tell(f"warning: {source}: {doubt}")
-    clips = read_clips(sound, found) if sound is not None else []
+    clips = read_clips(sound, opened) if sound is not None else []
     manifest = write_bundle(
-        found,
+        opened,
         out,
         name=name,
         force=force,

@@ -172,7 +172,7 @@ def _attributions(path: Path) -> dict[str, str]:
 
 
 def _progress() -> Callable[[int, int, str], None]:
-    """A bar that counts the sounds and names the one that is heard."""
+    """A bar that counts the sounds and names the one at work."""
     bars: list[Progress] = []
     shown = 0
 

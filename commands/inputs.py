@@ -163,11 +163,11 @@ def _from_stdin() -> Input:
 
 
 def _in_folder(folder: str, recursive: bool, skipped: list[Skipped], *, within: str) -> Iterator[Input]:
-    found = list_sound_files(Path(folder), recursive=recursive)
-    skipped.extend(found.skipped)
-    for locked in found.locked:
+    listing = list_sound_files(Path(folder), recursive=recursive)
+    skipped.extend(listing.skipped)
+    for locked in listing.locked:
         yield Input(str(locked.path), str(locked.path), missing=f"{locked.path}: {locked.reason}")
-    if not found.files and not found.locked:
+    if not listing.files and not listing.locked:
         hint = "" if recursive else "; --recursive looks in its folders"
         yield Input(folder, folder, missing=f"{folder}: no sound files in this folder{hint}")
-    yield from (Input(str(entry), str(entry), within=within) for entry in found.files)
+    yield from (Input(str(entry), str(entry), within=within) for entry in listing.files)

@@ -90,10 +90,10 @@ def settings_options(
             )
             return command(*arguments, **collected, **{parameter: given})
 
-        made: _Command = run
+        decorated: _Command = run
         for option in reversed(options):
-            made = option.decorator(made)
-        return made
+            decorated = option.decorator(decorated)
+        return decorated
 
     return decorate
 
@@ -142,8 +142,8 @@ def _options(kind: type) -> list[_Option]:
     fields = {field.name: field for field in about.fields}
     order = [name for one in kind.__mro__ for name in inspect.get_annotations(one) if name in fields]
     hints = get_type_hints(kind)
-    made = (_option(fields[name], hints[name]) for name in dict.fromkeys(order))
-    return [option for option in made if option is not None]
+    options = (_option(fields[name], hints[name]) for name in dict.fromkeys(order))
+    return [option for option in options if option is not None]
 
 
 def _option(field: types.Field, hint: Any) -> _Option | None:

@@ -1,7 +1,7 @@
 """What the classifier says of masked sound, in the two domains in which it can be asked.
 
 Spectrogram (the paper's): the STFT times G = expm1(M log1p A) / A re-enters the classifier. Audio (what a
-user would hear): the inverse STFT of the same goes through front end and classifier as a waveform. A masked
+user listens to): the inverse STFT of the same goes through front end and classifier as a waveform. A masked
 sound is never levelled anew. A linear mask is the gain itself.
 """
 
@@ -34,17 +34,17 @@ def domains_of(engine: Engine, wanted: str = "both") -> list[Domain]:
     able = [domain for domain in DOMAINS if domain == "audio" or engine.manifest.rescore == "spectrogram"]
     if wanted == "both":
         return able
-    found = [domain for domain in able if domain == wanted]
-    if not found:
+    asked = [domain for domain in able if domain == wanted]
+    if not asked:
         raise MethodError(
             f"{engine.manifest.name}: this model eats features of its own, so a masked spectrogram cannot "
-            "be heard; judge by listening (domain audio)"
+            "be classified; judge by listening (domain audio)"
         )
-    return found
+    return asked
 
 
 def rescore(
-    engine: Engine, heard: Window, masks: FloatArray, domain: Domain, *, linear: bool = False
+    engine: Engine, window: Window, masks: FloatArray, domain: Domain, *, linear: bool = False
 ) -> FloatArray:
     """Logits [m, K] of one window under each of `masks` [m, T, F], 0..1.
 
@@ -52,20 +52,20 @@ def rescore(
     another pass. Raises EarmarkError where the classifier's answer is not finite.
     """
     spec = engine.manifest.analysis
-    amplitude = np.abs(as_complex(heard.stft))
-    logits = np.empty((len(masks), len(heard.logits)), np.float32)
+    amplitude = np.abs(as_complex(window.stft))
+    logits = np.empty((len(masks), len(window.logits)), np.float32)
     whole = (masks == 1.0).all(axis=(1, 2))
-    logits[whole] = heard.logits
+    logits[whole] = window.logits
     rest = np.flatnonzero(~whole)
     step = max(1, min(_BATCH, _CELLS // max(1, amplitude.size)))
     for start in range(0, len(rest), step):
         some = rest[start : start + step]
         gains = masks[some] if linear else gain(masks[some], amplitude)
-        spectra = heard.stft * gains[..., None]
+        spectra = window.stft * gains[..., None]
         if domain == "spectrogram":
             logits[some] = engine.logits_of_spectra(spectra)
         else:
-            logits[some] = engine.logits_of(inverse(as_complex(spectra), spec, len(heard.waveform)))
+            logits[some] = engine.logits_of(inverse(as_complex(spectra), spec, len(window.waveform)))
     if not np.isfinite(logits).all():
         raise EarmarkError(
             f"{engine.manifest.name}: the classifier's answer to a masked {domain} is not finite"
@@ -73,8 +73,8 @@ def rescore(
     return logits
 
 
-def silence_logits(engine: Engine, heard: Window, domain: Domain) -> FloatArray:
-    """What the classifier says of silence as long as `heard`, logits [K]: mask-out metrics lean on it."""
-    nothing: npt.NDArray[np.float32] = np.zeros((1, *heard.stft.shape[:2]), np.float32)
-    answer: FloatArray = rescore(engine, heard, nothing, domain)[0]
+def silence_logits(engine: Engine, window: Window, domain: Domain) -> FloatArray:
+    """What the classifier says of silence as long as `window`, logits [K]: mask-out metrics lean on it."""
+    nothing: npt.NDArray[np.float32] = np.zeros((1, *window.stft.shape[:2]), np.float32)
+    answer: FloatArray = rescore(engine, window, nothing, domain)[0]
     return answer

@@ -59,25 +59,25 @@ def bootstrap(
     level: share of the distribution inside the interval, 0..1
     Raises ValueError where values and groups differ in length, or repeats or level make no sense.
     """
-    found = np.asarray(values, np.float64).reshape(-1)
-    if groups is not None and len(groups) != len(found):
-        raise ValueError(f"{len(found)} values, but {len(groups)} groups")
+    numbers = np.asarray(values, np.float64).reshape(-1)
+    if groups is not None and len(groups) != len(numbers):
+        raise ValueError(f"{len(numbers)} values, but {len(groups)} groups")
     if repeats < 2 or not 0.0 < level < 1.0:
         raise ValueError(
             f"{repeats} repeats at level {level:g}: give two or more, and a level between 0 and 1"
         )
-    known = ~np.isnan(found)
-    found = found[known]
+    known = ~np.isnan(numbers)
+    numbers = numbers[known]
     if groups is None:
-        index, count = np.arange(len(found)), len(found)
+        index, count = np.arange(len(numbers)), len(numbers)
     else:
         names, index = np.unique(np.asarray(groups)[known], return_inverse=True)
         index, count = index.reshape(-1), len(names)
-    if not len(found):
+    if not len(numbers):
         return Interval(np.nan, np.nan, np.nan, 0, 0)
-    estimate = float(statistic(found))
+    estimate = float(statistic(numbers))
     if count < 2:
-        return Interval(estimate, np.nan, np.nan, len(found), count)
+        return Interval(estimate, np.nan, np.nan, len(numbers), count)
     # Late: scipy.stats takes many times as long to import as all else here.
     from scipy import stats
 
@@ -90,18 +90,21 @@ def bootstrap(
         rng=np.random.default_rng(seed),
     )
     if statistic is np.mean:
-        sums, sizes = np.bincount(index, weights=found, minlength=count), np.bincount(index, minlength=count)
+        sums, sizes = (
+            np.bincount(index, weights=numbers, minlength=count),
+            np.bincount(index, minlength=count),
+        )
         drawn = resample((sums, sizes), _mean_of_groups, paired=True)
     else:
         order = np.argsort(index, kind="stable")
-        members = np.split(found[order], np.cumsum(np.bincount(index, minlength=count))[:-1])
+        members = np.split(numbers[order], np.cumsum(np.bincount(index, minlength=count))[:-1])
 
         def of_groups(drawn: npt.NDArray[np.intp]) -> float:
             return float(statistic(np.concatenate([members[group] for group in drawn])))
 
         drawn = resample((np.arange(count),), of_groups, vectorized=False)
     interval = drawn.confidence_interval
-    return Interval(estimate, float(interval.low), float(interval.high), len(found), count)
+    return Interval(estimate, float(interval.low), float(interval.high), len(numbers), count)
 
 
 def paired(

@@ -179,8 +179,8 @@ def _list_table(folder: Path, fewest_classes: int) -> SoundFolder:
     if len(labels) < fewest_classes:
         raise DataError(f"{folder / LABEL_TABLE}: a classifier needs {fewest_classes} or more labels")
     clips = [
-        replace(_clip(folder, next(iter(found), ""), folder / name), also=tuple(found[1:]))
-        for name, found in sorted(table.items())
+        replace(_clip(folder, next(iter(own), ""), folder / name), also=tuple(own[1:]))
+        for name, own in sorted(table.items())
     ]
     return SoundFolder(folder, labels, clips, multi_label=True)
 
@@ -273,7 +273,7 @@ def _hold_out(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:
 
 
 def load_sound(path: str | Path, sample_rate: int, tell: Callable[[str], None] | None = None) -> FloatArray:
-    """Read a clip as mono [samples] float32 at `sample_rate` Hz, as the runtime hears it.
+    """Read a clip as mono [samples] float32 at `sample_rate` Hz, as the runtime reads it.
 
     tell: takes what is wrong with the file, line by line
     Raises DataError where it cannot be read, is empty, or is not finite.

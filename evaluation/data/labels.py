@@ -41,8 +41,8 @@ def read_labels(folder: Path) -> dict[str, tuple[str, ...]]:
                 _check_clip(folder, name, f"{path}, line {rows.line_num}")
                 if name in table:
                     raise DataError(f"{path}, line {rows.line_num}: {_shown(name)} is in the table already")
-                found = [label.strip() for label in (row["labels"] or "").split(_JOIN)]
-                table[name] = tuple(dict.fromkeys(label for label in found if label))
+                cell = [label.strip() for label in (row["labels"] or "").split(_JOIN)]
+                table[name] = tuple(dict.fromkeys(label for label in cell if label))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a CSV file ({error})") from error
     if not any(table.values()):

@@ -7,7 +7,7 @@ classes with it). The truth, in events.csv, is where the cough lies, as evidence
 else is listed.
 
 Without a folder of sounds, instruments of `synthesis` play in synthesised backgrounds; with one (ESC's
-layout), animals and a baby are heard in scenes. The cough is synthesised in both, another one each time: a
+layout), animals and a baby sound in scenes. The cough is synthesised in both, another one each time: a
 handful of recorded ones would be learnt by heart, and those held out not be recognised.
 """
 
@@ -37,7 +37,7 @@ COUGH = "cough"
 # Power over the background's: of the classes' sounds, of the faint class's, of the cough.
 RATIO_DB = (0.0, 10.0)
 FAINT_DB = (-20.0, -14.0)
-# How often other classes are as faint, so that to hear nothing says nothing.
+# How often other classes are as faint, so that silence is no sign of the class.
 FAINT_OTHERS = 0.35
 COUGH_DB = (3.0, 12.0)
 _EXTRA = {"test_without": "test", "test_moved": "test"}
@@ -127,9 +127,9 @@ class CleverHans:
         """A class's sound or the cough: [n], its name, recording and fold."""
         rate = self.sample_rate
         if label == COUGH or self._pools is None:
-            made = cough(random, rate) if label == COUGH else RECIPES[SYNTHESISED[label]](random, rate)
+            sound = cough(random, rate) if label == COUGH else RECIPES[SYNTHESISED[label]](random, rate)
             number = int(random.integers(1, 10**8))
-            hit = fade(made.astype(np.float32), rate, 0.003)
+            hit = fade(sound.astype(np.float32), rate, 0.003)
             return hit, "synthesised", number, 1 + list(self.parts).index(part)
         source = self._pools.draw(_EXTRA.get(part, part), label, random)
         piece = active_part(self._reader.read(source), rate, 0.8)

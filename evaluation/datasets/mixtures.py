@@ -78,11 +78,11 @@ class Mixtures:
             for label in self._classes
             if label != first.label
         }
-        able = [label for label, found in near.items() if found]
+        able = [label for label, free in near.items() if free]
         if not able:
             raise DataError(f"{first.name}: no other class has a clip of fold {first.fold} to mix with")
-        found = near[able[int(random.integers(len(able)))]]
-        return found[int(random.integers(len(found)))]
+        free = near[able[int(random.integers(len(able)))]]
+        return free[int(random.integers(len(free)))]
 
     def _piece(
         self, source: Source, part: str, random: np.random.Generator
@@ -97,6 +97,6 @@ class Mixtures:
         sound = loudest_stretch(sound, self.sample_rate, float(random.uniform(*LENGTH_S)))
         piece = fade(sound, self.sample_rate)
         stretches = active_stretches(piece, self.sample_rate)
-        heard = np.concatenate([piece[start:end] for start, end in stretches])
-        level = float(np.sqrt(np.mean(np.square(heard, dtype=np.float64))))
+        kept = np.concatenate([piece[start:end] for start, end in stretches])
+        level = float(np.sqrt(np.mean(np.square(kept, dtype=np.float64))))
         return piece / np.float32(level or 1.0), stretches

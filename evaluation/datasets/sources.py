@@ -77,13 +77,13 @@ def by_speaker(options: Options) -> Pools:
         raise DataError("this set is mixed from spoken digits: name their folder with --speech (FSDD's)")
     if not options.speech.is_dir():
         raise DataError(f"{options.speech}: no such folder; give one of <digit>_<speaker>_<take>.wav")
-    found = [
+    matches = [
         (path, match)
         for path in list_sound_files(options.speech, recursive=False).files
         if (match := _SPOKEN.match(path.stem))
     ]
-    speakers = sorted({match["speaker"] for _, match in found})
-    if not found:
+    speakers = sorted({match["speaker"] for _, match in matches})
+    if not matches:
         raise DataError(f"{options.speech}: no file is named <digit>_<speaker>_<take>, as 7_anna_12.wav")
     named = dict(options.speakers)
     free = [name for name in speakers if not any(name in some for some in named.values())]
@@ -100,7 +100,7 @@ def by_speaker(options: Options) -> Pools:
         if part in named and not named[part]:
             raise DataError(f"{options.speech}: no speaker is left for the {part} part; three are needed")
     pools: dict[tuple[str, str], list[Source]] = {}
-    for path, match in found:
+    for path, match in matches:
         speaker = match["speaker"]
         for part, some in named.items():
             if speaker in some:
@@ -192,13 +192,13 @@ def _loud(power: Values, floor_db: float) -> list[tuple[int, int]]:
     """Stretches of frames (start, end) that are loud, short gaps closed; all of it in silence."""
     loud = power > power.max() * 10 ** (-floor_db / 10)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], loud.astype(np.int8), [0]])))
-    found: list[tuple[int, int]] = []
+    parts: list[tuple[int, int]] = []
     for start, end in edges.reshape(-1, 2).tolist():
-        if found and (start - found[-1][1]) * _FRAME_S <= _GAP_S:
-            found[-1] = (found[-1][0], end)
+        if parts and (start - parts[-1][1]) * _FRAME_S <= _GAP_S:
+            parts[-1] = (parts[-1][0], end)
         else:
-            found.append((start, end))
-    return found or [(0, len(power))]
+            parts.append((start, end))
+    return parts or [(0, len(power))]
 
 
 def fade(sound: FloatArray, rate: int, seconds: float = 0.005) -> FloatArray:

@@ -27,13 +27,13 @@ from .component_maskers import random_theta, selected
 from .conditions import Condition
 
 Booleans = npt.NDArray[np.bool_]
-# The class that the reference recipe compares with, whatever was heard.
+# The class that the reference recipe compares with, whatever is predicted.
 _RECIPES_CLASS = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Interpreted:
-    """One window as classifier and components hear it.
+    """One window as classifier and components see it.
 
     clip, recording, window: which; logits, component_logits [C]: by the classifier and by theta z;
     recipe_logits [C]: by a theta that was never trained; truth [C]: the clip's labels
@@ -68,32 +68,32 @@ def interpret_clips(
     Raises MethodError where the bundle has no interpreter, DataError (clips).
     """
     manifest, untrained = engine.manifest, random_theta(dictionary_of(engine.graphs), seed)
-    found: list[Interpreted] = []
+    interpreted: list[Interpreted] = []
     for clip in clips:
         waveform = condition(clip, load_sound(clip.path, manifest.sample_rate))
         opened = open_sound((waveform, manifest.sample_rate), None, manifest.sample_rate)
         truth = np.array([label in clip.labels for label in manifest.labels])
-        for number, heard in enumerate(engine.windows(opened)):
-            said = interpret(engine.graphs, heard)
-            squared, relative = _errors(engine, heard, said["activations"])
-            target = int(heard.logits.argmax())
-            found.append(
+        for number, window in enumerate(engine.windows(opened)):
+            outputs = interpret(engine.graphs, window)
+            squared, relative = _errors(engine, window, outputs["activations"])
+            target = int(window.logits.argmax())
+            interpreted.append(
                 Interpreted(
                     clip=clip.name,
                     recording=clip.recording,
                     window=number,
-                    logits=heard.logits,
-                    component_logits=said["logits"],
-                    recipe_logits=untrained @ said["pooled"],
+                    logits=window.logits,
+                    component_logits=outputs["logits"],
+                    recipe_logits=untrained @ outputs["pooled"],
                     truth=truth,
-                    selected=len(selected(dictionary_of(engine.graphs), said["pooled"], target)),
+                    selected=len(selected(dictionary_of(engine.graphs), outputs["pooled"], target)),
                     squared_error=squared,
                     relative_error=relative,
                 )
             )
         if on_clip is not None:
             on_clip()
-    return found
+    return interpreted
 
 
 def fidelity_table(
@@ -154,9 +154,9 @@ def component_figures(windows: Sequence[Interpreted], *, seed: int = 0) -> dict[
     return {name: _interval(np.array(some), windows, seed) for name, some in values.items()}
 
 
-def _errors(engine: Engine, heard: Window, activations: FloatArray) -> tuple[float, float]:
+def _errors(engine: Engine, window: Window, activations: FloatArray) -> tuple[float, float]:
     """Mean squared and relative error of W H for one window."""
-    spectrum = np.log1p(np.abs(as_complex(heard.stft)))
+    spectrum = np.log1p(np.abs(as_complex(window.stft)))
     missed = spectrum - activations.T @ dictionary_of(engine.graphs).columns.T
     norm = float(np.linalg.norm(spectrum))
     relative = float(np.linalg.norm(missed)) / norm if norm > 0.0 else float("nan")
@@ -169,19 +169,19 @@ def _among_first(logits: FloatArray, wanted: npt.NDArray[Any], count: int) -> Bo
     return np.asarray((order == wanted[:, None]).any(axis=1))
 
 
-def f1(found: Booleans, wanted: Booleans) -> float:
-    """Micro F1 of decisions [n, C]: 2 TP / (2 TP + FP + FN); NaN where nothing is found or wanted."""
-    total = float(found.sum() + wanted.sum())
-    return 2.0 * float((found & wanted).sum()) / total if total else float("nan")
+def f1(decided: Booleans, wanted: Booleans) -> float:
+    """Micro F1 of decisions [n, C]: 2 TP / (2 TP + FP + FN); NaN where nothing is decided or wanted."""
+    total = float(decided.sum() + wanted.sum())
+    return 2.0 * float((decided & wanted).sum()) / total if total else float("nan")
 
 
-def _f1(found: Booleans, wanted: Booleans, windows: Sequence[Interpreted], seed: int) -> Interval:
+def _f1(decided: Booleans, wanted: Booleans, windows: Sequence[Interpreted], seed: int) -> Interval:
     """Micro F1 with its interval: whole recordings are drawn, and F1 computed anew."""
     groups = [one.recording for one in windows]
 
     def of_drawn(drawn: npt.NDArray[np.float64]) -> float:
         rows = drawn.astype(np.intp)
-        return f1(found[rows], wanted[rows])
+        return f1(decided[rows], wanted[rows])
 
     return bootstrap(np.arange(len(windows)), groups, statistic=of_drawn, seed=seed)
 

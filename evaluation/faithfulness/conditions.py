@@ -3,7 +3,7 @@
 The L-MAC paper's protocol: "in-domain" is the test fold with white noise at 0 dB; "out-of-domain" are
 mixtures with another clip (0.8 / 0.2), speech (0.8 / 0.2) and weaker white noise (1 : 0.5). Gains are
 those of sounds with unit L2 norm; the sum goes back to the clip's own norm, so that models without a gain
-of their own hear it at its level. What is mixed in depends on the seed and the clip's name alone.
+of their own are given it at its level. What is mixed in depends on the seed and the clip's name alone.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ class Condition:
     @property
     def text(self) -> str:
         """What is done to the clips, in one line."""
-        said = CONDITIONS[self.name].text
+        text = CONDITIONS[self.name].text
         if self.name != "speech":
-            return said
-        return f"{said} ({f'{len(self.speech)} files' if self.speech else 'synthesised, speech-like'})"
+            return text
+        return f"{text} ({f'{len(self.speech)} files' if self.speech else 'synthesised, speech-like'})"
 
     def __call__(self, clip: Clip, waveform: FloatArray) -> FloatArray:
         """The clip under this condition, [N] float32 of the clip's own L2 norm; silence stays silent."""
@@ -88,21 +88,21 @@ class Condition:
         """Raise DataError now where one of `clips` would find nothing to be mixed with."""
         if self.name == "mixture":
             for clip in clips:
-                self._neighbour(clip)
+                self.partner_of(clip)
 
     def _other(self, clip: Clip, samples: int, random: np.random.Generator) -> FloatArray:
         """What is mixed into `clip`, [samples]."""
         if self.name in ("noise", "noise_6db"):
             return random.standard_normal(samples).astype(np.float32)
         if self.name == "mixture":
-            return _stretch(self._load(self._neighbour(clip).path, self.rate), samples, random)
+            return _stretch(self._load(self.partner_of(clip).path, self.rate), samples, random)
         if not self.speech:
             return speech_like(random, samples, self.rate).astype(np.float32)
         files = {str(path): path for path in self.speech}
         chosen = files[partner(self.seed, clip.name, files)]
         return _stretch(self._load(chosen, self.rate), samples, random)
 
-    def _neighbour(self, clip: Clip) -> Clip:
+    def partner_of(self, clip: Clip) -> Clip:
         """A clip of another recording, and of another class where there is one."""
         strangers = {other.name: other for other in self.pool if other.recording != clip.recording}
         others = {name: other for name, other in strangers.items() if other.label != clip.label} or strangers

@@ -30,7 +30,7 @@ from .conditions import Condition
 from .maskers import DECODED, Masker, masker_of, top_share
 from .metrics import METRICS, OF_MASK, MaskedScores, metrics
 
-# From this score on, what is left in silence counts as heard.
+# From this score on, the classifier is sure of a class in silence.
 _SURE = 0.5
 # Areas of the curves.
 AREAS = tuple(round(0.05 * step, 2) for step in range(1, 13))
@@ -78,7 +78,7 @@ class Faithfulness:
     records: one a window, masker and domain, in order; curve: the same for top-share masks at `AREAS`,
         whose wanted area is `values["wanted_area"]`
     clips, windows: how many were judged; right: windows whose predicted class is the clip's label
-    classify_ms: milliseconds of hearing one window (front end and classifier), a window
+    classify_ms: milliseconds of a window's forward pass (front end and classifier), for each window
     silence: domain -> the classifier's answer to silence; silent_class: windows predicted as that label
     warnings: one line each
     """
@@ -119,10 +119,10 @@ class Plan:
         if len(set(names)) < len(names):
             raise MethodError(f"two of the methods have one name: {', '.join(names)}")
         for stage, needing, recipe in (("decoder", DECODED, "lmac"), ("interpreter", COMPONENTS, "l2i")):
-            found = [name for name in names if name in needing]
-            if found and manifest.stage(stage) is None:
+            lacking = [name for name in names if name in needing]
+            if lacking and manifest.stage(stage) is None:
                 raise MethodError(
-                    f"{manifest.name}: has no {stage}, hence no {' and no '.join(found)}; train one with "
+                    f"{manifest.name}: has no {stage}, hence no {' and no '.join(lacking)}; train one with "
                     f"earmark train {recipe} and export again, or choose other methods and an area"
                 )
         ranked = any(masker.binary for masker in self.maskers)
@@ -147,41 +147,41 @@ def judge(
 ) -> Faithfulness:
     """Judge the plan's maskers on every window of `clips` under `condition`.
 
-    The target is the class that the classifier puts first for the window as it hears it, under the
+    The target is the class that the classifier puts first for the window under the
     condition. Deterministic: a clip's result depends on the seed and its name, not on its neighbours.
     on_clip: called after each clip (progress). Raises MethodError (plan), DataError (clips).
     """
     plan.check(engine)
-    made = Faithfulness()
+    result = Faithfulness()
     manifest = engine.manifest
     for clip in clips:
         waveform = condition(clip, load_sound(clip.path, manifest.sample_rate))
-        for number, (heard, milliseconds) in enumerate(_windows(engine, waveform)):
-            made.classify_ms.append(milliseconds)
-            window = _Window(engine, plan, clip, number, condition.name, heard)
+        for number, (window, milliseconds) in enumerate(_windows(engine, waveform)):
+            result.classify_ms.append(milliseconds)
+            judging = _WindowUnderMaskers(engine, plan, clip, number, condition.name, window)
             for domain in plan.domains:
-                if domain not in made.silence:
-                    scores = scores_of(silence_logits(engine, heard, domain), manifest.task)
+                if domain not in result.silence:
+                    scores = scores_of(silence_logits(engine, window, domain), manifest.task)
                     first = int(scores.argmax())
-                    made.silence[domain] = Silence(manifest.labels[first], float(scores[first]))
-            made.windows += 1
-            made.right += manifest.labels[window.target] in clip.labels
-            first_domain = made.silence[plan.domains[0]]
-            made.silent_class += manifest.labels[window.target] == first_domain.label
-            for records, curve in window.judged():
-                made.records += records
-                made.curve += curve
-        made.clips += 1
+                    result.silence[domain] = Silence(manifest.labels[first], float(scores[first]))
+            result.windows += 1
+            result.right += manifest.labels[judging.target] in clip.labels
+            first_domain = result.silence[plan.domains[0]]
+            result.silent_class += manifest.labels[judging.target] == first_domain.label
+            for records, curve in judging.judged():
+                result.records += records
+                result.curve += curve
+        result.clips += 1
         if on_clip is not None:
             on_clip()
-    made.warnings = _warnings(made)
-    return made
+    result.warnings = _warnings(result)
+    return result
 
 
 def _windows(engine: Engine, waveform: FloatArray) -> Iterator[tuple[Window, float]]:
-    """The windows of a clip as the model hears them, and the milliseconds that each took.
+    """The windows of a clip after their forward pass, and the milliseconds that each took.
 
-    The runtime hears a few windows together: their time is shared out evenly.
+    A few windows go through the model together: their time is shared out evenly.
     """
     rate = engine.manifest.sample_rate
     windows = engine.windows(open_sound((waveform, rate), None, rate))
@@ -194,15 +194,15 @@ def _windows(engine: Engine, waveform: FloatArray) -> Iterator[tuple[Window, flo
         yield from ((one, taken) for one in batch)
 
 
-class _Window:
+class _WindowUnderMaskers:
     """One window under all maskers."""
 
     def __init__(
-        self, engine: Engine, plan: Plan, clip: Clip, number: int, condition: str, heard: Window
+        self, engine: Engine, plan: Plan, clip: Clip, number: int, condition: str, window: Window
     ) -> None:
         self.engine, self.plan, self.clip, self.number = engine, plan, clip, number
-        self.condition, self.heard = condition, heard
-        self.target = int(heard.logits.argmax())
+        self.condition, self.window = condition, window
+        self.target = int(window.logits.argmax())
         self.task = engine.manifest.task
 
     def judged(self) -> Iterator[tuple[list[MaskRecord], list[MaskRecord]]]:
@@ -211,12 +211,12 @@ class _Window:
         for masker in self.plan.maskers:
             random = self._random(masker)
             start = time.perf_counter()
-            values = masker(self.engine, self.heard, self.target, random)
+            values = masker(self.engine, self.window, self.target, random)
             taken = 1e3 * (time.perf_counter() - start)
-            if values.shape != self.heard.stft.shape[:2]:
+            if values.shape != self.window.stft.shape[:2]:
                 raise MethodError(
-                    f"{masker.name}: made {list(values.shape)} for a spectrogram of "
-                    f"{list(self.heard.stft.shape[:2])}"
+                    f"{masker.name}: gave {list(values.shape)} for a spectrogram of "
+                    f"{list(self.window.stft.shape[:2])}"
                 )
             mask = top_share(values, share, random) if masker.binary else values
             curve = self._curve(masker, values)
@@ -244,7 +244,7 @@ class _Window:
         own = _own_masker(self.engine)
         if own is None or not any(masker.binary for masker in self.plan.maskers):
             return 0.0
-        return float(own(self.engine, self.heard, self.target, self._random(own)).mean(dtype=np.float64))
+        return float(own(self.engine, self.window, self.target, self._random(own)).mean(dtype=np.float64))
 
     def _random(self, masker: Masker, *more: str) -> np.random.Generator:
         clip = self.clip.name
@@ -258,10 +258,10 @@ class _Window:
 
     def _asked(self, masks: FloatArray, domain: Domain, linear: bool) -> MaskedScores:
         """What the classifier says of the window under `masks` [m, T, F] and under their complements."""
-        kept = rescore(self.engine, self.heard, masks, domain, linear=linear)
-        removed = rescore(self.engine, self.heard, 1.0 - masks, domain, linear=linear)
+        kept = rescore(self.engine, self.window, masks, domain, linear=linear)
+        removed = rescore(self.engine, self.window, 1.0 - masks, domain, linear=linear)
         return MaskedScores(
-            full=np.repeat(scores_of(self.heard.logits[None], self.task), len(masks), axis=0),
+            full=np.repeat(scores_of(self.window.logits[None], self.task), len(masks), axis=0),
             kept=scores_of(kept, self.task),
             removed=scores_of(removed, self.task),
             target=np.full(len(masks), self.target),
@@ -304,19 +304,19 @@ def _own_masker(engine: Engine) -> Masker | None:
     return None
 
 
-def _warnings(made: Faithfulness) -> list[str]:
+def _warnings(result: Faithfulness) -> list[str]:
     """What a reader of the table has to know."""
-    said: list[str] = []
-    silence = next(iter(made.silence.values()), None)
-    if silence is not None and silence.score >= _SURE and made.silent_class:
-        said.append(
-            f"silence is heard as {silence.label!r} ({silence.score:.0%}), and so are "
-            f"{made.silent_class} of {made.windows} windows: removing their evidence "
+    lines: list[str] = []
+    silence = next(iter(result.silence.values()), None)
+    if silence is not None and silence.score >= _SURE and result.silent_class:
+        lines.append(
+            f"silence is classified as {silence.label!r} ({silence.score:.0%}), and so are "
+            f"{result.silent_class} of {result.windows} windows: removing their evidence "
             "leaves that class, so their FF says little"
         )
-    empty = Counter((one.masker, one.domain) for one in made.records if one.values["area"] == 0.0)
+    empty = Counter((one.masker, one.domain) for one in result.records if one.values["area"] == 0.0)
     counts = {masker: count for (masker, _), count in empty.items()}
-    said += [
+    lines += [
         f"{masker}: {count} masks are empty; their mask-in is silence" for masker, count in counts.items()
     ]
-    return said
+    return lines

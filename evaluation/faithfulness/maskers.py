@@ -118,8 +118,8 @@ def _occlusion(
     slices = _BANDS if axis else _SLICES
     place *= slices / max(place[-1], 1e-9)
     # The last frame or bin closes the last slice; low bands narrower than a bin do not exist.
-    found, owner = np.unique(np.minimum(place.astype(int), slices - 1), return_inverse=True)
-    count = len(found)
+    present, owner = np.unique(np.minimum(place.astype(int), slices - 1), return_inverse=True)
+    count = len(present)
     domain: Domain = domains_of(engine)[0]
     left = (owner != np.arange(count)[:, None]).astype(np.float32)
     masks = np.broadcast_to(left[:, None, :] if axis else left[:, :, None], (count, *shape))

@@ -63,17 +63,19 @@ def differences(records: Sequence[MaskRecord], first: str = "mask", *, seed: int
         verdicts: dict[str, list[str]] = {"ahead": [], "behind": []}
         pairs = _pairs(own, others)
         for key in COMPARED:
-            found = paired(
+            difference = paired(
                 [a.values[key] for a, _ in pairs],
                 [b.values[key] for _, b in pairs],
                 [a.recording for a, _ in pairs],
                 seed=seed,
             )
-            row[key] = found
-            if found.clear_of_zero:
-                better = (found.estimate > 0) == (metrics()[key].better == "higher")
+            row[key] = difference
+            if difference.clear_of_zero:
+                better = (difference.estimate > 0) == (metrics()[key].better == "higher")
                 verdicts["ahead" if better else "behind"].append(metrics()[key].name)
-        rows.append({**row, **{name: " ".join(said) or "-" for name, said in verdicts.items()}})
+        rows.append(
+            {**row, **{name: " ".join(metric_names) or "-" for name, metric_names in verdicts.items()}}
+        )
     return Table(columns, rows)
 
 

@@ -66,7 +66,7 @@ def read_events(
     by_name = {clip.name: clip for clip in sounds.clips}
     known = set(labels)
     seconds: dict[str, float] = {}
-    found: dict[tuple[str, str], list[Event]] = {}
+    by_clip: dict[tuple[str, str], list[Event]] = {}
     left_out = dict(sounds.left_out(strict=strict))
     locked = tuple(f"{name}/" for name in left_out)
     for where, row in _rows(path):
@@ -95,15 +95,15 @@ def read_events(
                 f"{where}: the event ends at {end:g} s, beyond the clip's {seconds[name]:.3f} s; correct the "
                 "times or the clip"
             )
-        found.setdefault((name, label), []).append(Event(label, start, min(end, seconds[name])))
-    if not found:
+        by_clip.setdefault((name, label), []).append(Event(label, start, min(end, seconds[name])))
+    if not by_clip:
         for reason in left_out.values():
             raise DataError(f"{path}: none of its clips can be read ({reason})")
         raise DataError(f"{path}: holds no event; each line is clip,label,start_s,end_s")
     order = {clip.name: position for position, clip in enumerate(sounds.clips)}
     clips = []
     overlapping = 0
-    for (name, label), events in sorted(found.items(), key=lambda item: (order[item[0][0]], item[0][1])):
+    for (name, label), events in sorted(by_clip.items(), key=lambda item: (order[item[0][0]], item[0][1])):
         events.sort(key=lambda event: (event.start_s, event.end_s))
         latest = -math.inf
         for event in events:

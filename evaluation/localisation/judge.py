@@ -94,10 +94,10 @@ def average_precision(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     if not positives or positives == len(truth):
         return float("nan")
     order = np.argsort(-values, kind="stable")
-    ranked, found = values[order], np.cumsum(truth[order])
+    ranked, hits = values[order], np.cumsum(truth[order])
     last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
-    precision = found[last] / (last + 1)
-    gained = np.diff(np.concatenate([[0], found[last]])) / positives
+    precision = hits[last] / (last + 1)
+    gained = np.diff(np.concatenate([[0], hits[last]])) / positives
     return float(np.sum(gained * precision))
 
 
@@ -230,7 +230,7 @@ def judge_localisation(
         for name, localiser in localisers.items():
             started = time.perf_counter()
             try:
-                found = localiser(task)
+                answer = localiser(task)
             except EarmarkError as error:
                 if how.strict:
                     raise
@@ -243,9 +243,9 @@ def judge_localisation(
                     label=clip.label,
                     recording=clip.clip.recording,
                     correct=predicted == target,
-                    auc=roc_auc(truth, found.importance),
-                    precision=average_precision(truth, found.importance),
-                    calls=found.calls,
+                    auc=roc_auc(truth, answer.importance),
+                    precision=average_precision(truth, answer.importance),
+                    calls=answer.calls,
                     seconds=time.perf_counter() - started,
                 )
             )

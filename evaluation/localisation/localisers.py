@@ -35,7 +35,7 @@ _EPSILON = 1e-12
 
 @dataclass(frozen=True)
 class LocalisationTask:
-    """One clip as the model hears it, and the class to be found.
+    """One clip as the model is given it, and the class to be located.
 
     waveform: [N] mono at the model's rate and level, without padding; target: class index
     edges: [M + 1] of the segments, seconds; seed: of localisers that draw at random
@@ -99,19 +99,19 @@ def task_of(
 ) -> tuple[LocalisationTask, int]:
     """A task, and the class that the model puts first, for a sound of one window.
 
-    Of several labels the target counts as first where it is heard (its score is at least 0.5).
+    Of several labels the target counts as first where its score is at least 0.5.
     sound: path, or a waveform with its rate. Raises AudioError; DataError for sound longer than a window.
     """
     engine = engine_of(explainer)
     opened = open_sound(sound, sample_rate, engine.manifest.sample_rate)
-    heard = list(engine.windows(opened))
-    if len(heard) != 1:
+    windows = list(engine.windows(opened))
+    if len(windows) != 1:
         raise DataError(
             f"{opened.name}: is longer than the model's window; cut it into clips of "
             f"{engine.manifest.window.seconds:g} s for this table"
         )
-    waveform = heard[0].waveform[: opened.samples]
-    logits = heard[0].logits
+    waveform = windows[0].waveform[: opened.samples]
+    logits = windows[0].logits
     present = engine.manifest.task == "multi_label" and logits[target] >= 0.0
     return LocalisationTask(explainer, waveform, target, edges, seed), target if present else int(
         np.argmax(logits)

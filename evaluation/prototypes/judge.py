@@ -131,27 +131,27 @@ def judge_prototypes(
     how = settings or PrototypeSettings()
     engine = engine_of(explainer)
     domain = how.domain or domains_of(engine)[0]
-    made = PrototypeJudgement()
+    judgement = PrototypeJudgement()
     rate = engine.manifest.sample_rate
     indexed = _indexed(engine)
     for number, clip in enumerate(clips):
         if number and on_clip is not None:
             on_clip()
         if hashlib.sha256(clip.path.read_bytes()).hexdigest() in indexed:
-            made.known.append(clip.name)
+            judgement.known.append(clip.name)
             continue
         waveform = load_sound(clip.path, rate)
         result = explainer.explain(waveform, rate, methods=["prototypes"], seed=how.seed)
         windows = list(engine.windows(open_sound(waveform, rate, rate)))
-        made.clips += 1
-        made.right += result.target in clip.labels
-        for view, found in (result.prototypes or {}).items():
+        judgement.clips += 1
+        judgement.right += result.target in clip.labels
+        for view, nearest in (result.prototypes or {}).items():
             random = generator(how.seed, clip.name, view)
-            drops = _Deletion(engine, windows, result, found[0].place, domain)
-            made.records.append(_record(clip, result, view, found, drops, how, random))
+            drops = _Deletion(engine, windows, result, nearest[0].place, domain)
+            judgement.records.append(_record(clip, result, view, nearest, drops, how, random))
     if clips and on_clip is not None:
         on_clip()
-    return made
+    return judgement
 
 
 def _indexed(engine: Engine) -> set[str]:
@@ -166,7 +166,7 @@ def _record(
     clip: Clip,
     result: Result,
     view: str,
-    found: Sequence[Prototype],
+    nearest: Sequence[Prototype],
     deletion: _Deletion,
     settings: PrototypeSettings,
     random: np.random.Generator,
@@ -180,10 +180,10 @@ def _record(
         target=result.target,
         view=view,
         # Sounds with several labels agree where they share one.
-        nearest=found[0].label if set(found[0].labels).isdisjoint(clip.labels) else clip.label,
-        similarity=found[0].similarity,
-        share=float(np.mean([not set(one.labels).isdisjoint(clip.labels) for one in found])),
-        prototypes=float(np.mean([one.kind == "prototype" for one in found])),
+        nearest=nearest[0].label if set(nearest[0].labels).isdisjoint(clip.labels) else clip.label,
+        similarity=nearest[0].similarity,
+        share=float(np.mean([not set(one.labels).isdisjoint(clip.labels) for one in nearest])),
+        prototypes=float(np.mean([one.kind == "prototype" for one in nearest])),
         size=deletion.size,
         drops={fill: float(fall[0]) for fill, fall in falls.items()},
         random={fill: float(fall[1:].mean()) for fill, fall in falls.items()},
@@ -207,11 +207,11 @@ class _Deletion:
         inside = [one for one in windows if one.offset <= middle < one.offset + one.waveform.shape[-1]]
         if not inside:
             raise MethodError(f"{result.input}: a prototype's place lies in no window of the sound")
-        # Of overlapping windows the one that says most for the target, as the account has it.
-        self._heard = max(inside, key=lambda one: float(one.logits[self._target]))
+        # Of overlapping windows the one that says most for the target, as the explanation has it.
+        self._window = max(inside, key=lambda one: float(one.logits[self._target]))
         spec = engine.manifest.analysis
-        start = self._heard.offset / rate
-        frames, bins = self._heard.stft.shape[:2]
+        start = self._window.offset / rate
+        frames, bins = self._window.stft.shape[:2]
         # The frames that hold sound, not padding.
         self._frames = min(frames, 1 + samples_of(result.duration_s - start, rate) // spec.hop)
         self._bins = bins
@@ -235,7 +235,7 @@ class _Deletion:
 
     def drops(self, regions: Sequence[_Region], fill: Fill) -> npt.NDArray[np.float64]:
         """How far the target's logit falls without each region."""
-        stft = self._heard.stft
+        stft = self._window.stft
         level = np.sqrt((stft[: self._frames] ** 2).sum(axis=2).mean(axis=0))
         amplitude = np.maximum(np.hypot(stft[..., 0], stft[..., 1]), 1e-12)
         spectra = np.repeat(stft[None], len(regions), axis=0)
@@ -246,13 +246,13 @@ class _Deletion:
                 spectrum[time, band] *= (level[band] / amplitude[time, band])[..., None]
         logits = [self._logits(spectra[start : start + _BATCH]) for start in range(0, len(spectra), _BATCH)]
         kept = np.concatenate(logits)[:, self._target].astype(np.float64)
-        return float(self._heard.logits[self._target]) - kept
+        return float(self._window.logits[self._target]) - kept
 
     def _logits(self, spectra: FloatArray) -> FloatArray:
         if self._domain == "spectrogram":
             return self._engine.logits_of_spectra(spectra)
         spec = self._engine.manifest.analysis
-        waves = inverse(as_complex(spectra), spec, self._heard.waveform.shape[-1])
+        waves = inverse(as_complex(spectra), spec, self._window.waveform.shape[-1])
         return self._engine.logits_of(waves)
 
 

@@ -1,4 +1,4 @@
-"""Purity of channels: how much of the vector found where a channel peaks is that channel's own.
+"""Purity of channels: how much of the vector where a channel peaks is that channel's own.
 
 APEX's core is EPIC's (arXiv 2505.12897): with Zhat = U Z on the channel axis, of a clip x and a channel c
 
@@ -109,11 +109,11 @@ def identity(channels: int) -> Array:
 def random_rotation(channels: int, seed: int) -> Array:
     """A rotation [C, C] float32 drawn evenly from all: the control that shows what any U would do."""
     random = np.random.default_rng((seed, channels))
-    made, triangle = np.linalg.qr(random.standard_normal((channels, channels)))
-    made *= np.sign(np.diag(triangle))
-    if np.linalg.det(made) < 0:
-        made[0] *= -1
-    rotation: Array = made.astype(np.float32)
+    turn, triangle = np.linalg.qr(random.standard_normal((channels, channels)))
+    turn *= np.sign(np.diag(triangle))
+    if np.linalg.det(turn) < 0:
+        turn[0] *= -1
+    rotation: Array = turn.astype(np.float32)
     return rotation
 
 
@@ -146,7 +146,7 @@ def strongest(
         scores = np.array([[score for score, _ in row] for row in peaks]).mean(axis=0)
         places = np.array([[place for _, place in row] for row in peaks])
         best.merge(np.arange(first, clips.stop), scores, places, maps.recordings)
-    return best.found()
+    return best.result()
 
 
 def purities(maps: FeatureMaps, view: View, rotation: Array, top: Strongest) -> Array:
@@ -158,9 +158,9 @@ def purities(maps: FeatureMaps, view: View, rotation: Array, top: Strongest) -> 
     own = np.stack([value for value, _ in parts])
     length = np.sqrt(np.sum([square for _, square in parts], axis=0))
     share = own[0] if len(own) == 1 else np.sign(own.sum(axis=0)) * np.sqrt((own**2).sum(axis=0))
-    found: Array = share / np.maximum(length, _SHORTEST)
-    found[top.clips < 0] = np.nan
-    return found
+    purity_of: Array = share / np.maximum(length, _SHORTEST)
+    purity_of[top.clips < 0] = np.nan
+    return purity_of
 
 
 def purity(
@@ -246,8 +246,8 @@ class _Best:
         self.clips = np.where(fresh, np.take_along_axis(clips, order, axis=0), -1)
         self.places = np.where(fresh, np.take_along_axis(places, order[None], axis=1), -1)
 
-    def found(self) -> Strongest:
-        """What was found."""
+    def result(self) -> Strongest:
+        """The best clips of all that were merged."""
         return Strongest(self.clips.T, tuple(axis.T for axis in self.places), self.scores.T)
 
 
@@ -257,9 +257,9 @@ def _seen_above(values: Array) -> Array:
     ordered = np.take_along_axis(values, order, axis=0)
     again = np.zeros(values.shape, dtype=bool)
     again[1:] = ordered[1:] == ordered[:-1]
-    found = np.empty_like(again)
-    np.put_along_axis(found, order, again, axis=0)
-    return found
+    seen = np.empty_like(again)
+    np.put_along_axis(seen, order, again, axis=0)
+    return seen
 
 
 def _gathered(cells: Cells, places: Array) -> Iterator[tuple[slice, Array]]:

@@ -64,8 +64,8 @@ def rain(rng: np.random.Generator, samples: int, rate: int) -> Samples:
     count = int(rng.integers(300, 900) * samples / rate)
     drops[rng.integers(0, samples, count)] = rng.exponential(1.0, count) * rng.choice([-1.0, 1.0], count)
     edges = (rng.uniform(1200, 2200), min(7000.0, 0.45 * rate))
-    heard = signal.sosfilt(signal.butter(1, edges, "bandpass", fs=rate, output="sos"), drops)
-    return _level(_level(np.asarray(heard)) + 0.5 * _coloured(rng, samples, rate, 0.5))
+    filtered = signal.sosfilt(signal.butter(1, edges, "bandpass", fs=rate, output="sos"), drops)
+    return _level(_level(np.asarray(filtered)) + 0.5 * _coloured(rng, samples, rate, 0.5))
 
 
 def wind(rng: np.random.Generator, samples: int, rate: int) -> Samples:

@@ -80,11 +80,11 @@ def test_mixtures_come_from_another_recording_and_class():
     seen = {
         partner.name
         for seed in range(40)
-        for partner in [condition("mixture", seed=seed)._neighbour(POOL[0])]
+        for partner in [condition("mixture", seed=seed).partner_of(POOL[0])]
     }
     assert seen == {"b333", "c4444", "short55555"}
     one_class = [clip("x1"), clip("x2")]
-    assert condition("mixture", one_class)._neighbour(one_class[0]).name == "x2"
+    assert condition("mixture", one_class).partner_of(one_class[0]).name == "x2"
     with pytest.raises(DataError, match="another recording"):
         condition("mixture", POOL[:2]).check(POOL[:2])
 
