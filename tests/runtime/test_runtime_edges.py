@@ -125,37 +125,43 @@ def test_long_sound_is_explained_for_what_the_whole_is(explainer):
     np.testing.assert_allclose(result.logits, np.mean([one.logits for one in alone], axis=0), atol=1e-5)
 
 
-@pytest.mark.parametrize("samples", [16001, 16170, 16239, 16241, 24000, 31999, 40123])
-def test_masks_of_windows_join_without_seam_or_gap(explainer, samples, monkeypatch):
-    """A constant mask joins to a constant one, and sound is cross-faded to the very sound."""
-    from earmark.runtime.methods.mask.explanation import MaskExplanation
+@pytest.fixture
+def constant_mask(monkeypatch):
+    """Sets what the decoder answers in every cell of every window."""
 
-    monkeypatch.setattr(
-        MaskExplanation, "_mask_of", lambda self, heard: np.full(heard.stft.shape[:2], 0.25, np.float32)
-    )
+    def put(value):
+        monkeypatch.setattr(
+            "earmark.runtime.methods.mask.explanation.decode",
+            lambda context, window, target: np.full(window.stft.shape[:2], value, np.float32),
+        )
+
+    return put
+
+
+@pytest.mark.parametrize("samples", [16001, 16170, 16239, 16241, 24000, 31999, 40123])
+def test_masks_of_windows_join_without_seam_or_gap(explainer, samples, constant_mask):
+    """A constant mask joins to a constant one, and sound is cross-faded to the very sound."""
+    constant_mask(0.25)
     mask = explainer.explain(tone(samples / RATE), RATE).mask
     assert len(mask.values) == 1 + samples // 160
     np.testing.assert_allclose(mask.values.astype(np.float32), 0.25, atol=1e-6)
     assert mask.area == pytest.approx(0.25)
-    monkeypatch.setattr(
-        MaskExplanation, "_mask_of", lambda self, heard: np.ones(heard.stft.shape[:2], np.float32)
-    )
+    constant_mask(1.0)
     sound = tone(samples / RATE)
     np.testing.assert_allclose(explainer.explain(sound, RATE).mask.audio, sound, atol=1e-5)
 
 
 def test_picture_and_spans_show_the_joined_mask(explainer, monkeypatch):
     """What a window says at its very ends counts as little there as in the mask itself."""
-    from earmark.runtime.methods.mask.explanation import MaskExplanation
 
-    def at_the_ends(self, heard):
-        mask = np.zeros(heard.stft.shape[:2], np.float32)
+    def at_the_ends(context, window, target):
+        mask = np.zeros(window.stft.shape[:2], np.float32)
         mask[:2], mask[-2:] = 1.0, 1.0
-        if heard.offset == 0:
+        if window.offset == 0:
             mask[40:60] = 1.0
         return mask
 
-    monkeypatch.setattr(MaskExplanation, "_mask_of", at_the_ends)
+    monkeypatch.setattr("earmark.runtime.methods.mask.explanation.decode", at_the_ends)
     sound = 0.1 * np.random.default_rng(0).standard_normal(4 * RATE).astype(np.float32)
     result = explainer.explain(sound, RATE)
     mask = result.mask
@@ -245,22 +251,16 @@ def test_windows_that_say_something_else_have_an_empty_mask(explainer, monkeypat
     assert any(warning.startswith(f"{others} of {len(tops)} windows") for warning in result.warnings)
 
 
-def test_a_kept_sound_that_loses_its_label_is_called_unreliable(explainer, monkeypatch):
-    from earmark.runtime.methods.mask.explanation import MaskExplanation
-
+def test_a_kept_sound_that_loses_its_label_is_called_unreliable(explainer, constant_mask):
     def top(sound):
         return explainer.explain(sound, RATE, methods=[]).target
 
     sounds = [tone(seed=1), np.sin(np.arange(RATE)).astype(np.float32), 0.9 * np.ones(RATE, np.float32)]
     sound = next(one for one in sounds if top(one) != top(np.zeros(RATE, np.float32)))
-    monkeypatch.setattr(
-        MaskExplanation, "_mask_of", lambda self, heard: np.zeros(heard.stft.shape[:2], np.float32)
-    )
+    constant_mask(0.0)
     result = explainer.explain(sound, RATE, rescore=True)
     assert [warning.split(":")[0] for warning in result.warnings] == ["unreliable", "unreliable"]
-    monkeypatch.setattr(
-        MaskExplanation, "_mask_of", lambda self, heard: np.ones(heard.stft.shape[:2], np.float32)
-    )
+    constant_mask(1.0)
     assert explainer.explain(sound, RATE, rescore=True).warnings == ()
 
 
