@@ -13,6 +13,7 @@ from .options import refuse_given
 from .paths import is_bundle
 
 if TYPE_CHECKING:
+    from ..export.frontends.frontend import Frontend
     from ..export.source.exportable import Exportable
 
 
@@ -67,7 +68,26 @@ if TYPE_CHECKING:
     help="Real clips that --int8 takes its ranges from, 80 or more.",
 )
 @click.option("--labels", metavar="FILE|A,B,C", help="For an .onnx file: its labels, in the scores' order.")
-@click.option("--sample-rate", metavar="HZ", type=int, help="For an .onnx file: of the waveforms it takes.")
+@click.option("--sample-rate", metavar="HZ", type=int, help="For an .onnx file: of the sound it takes.")
+@click.option(
+    "--frontend",
+    metavar="NAME|FILE",
+    help="For an .onnx file that takes features: what makes them, a preset, a description (.toml), a Hugging "
+    "Face preprocessor_config.json, or another graph (.onnx). See docs/frontends.md.",
+)
+@click.option(
+    "--frontend-set",
+    metavar="PART.FIELD=VALUE",
+    multiple=True,
+    help="A field of that front end in place of its own, as mel.bins=64 (repeatable).",
+)
+@click.option(
+    "--frontend-check",
+    metavar="CLIP FEATURES",
+    nargs=2,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A clip and the features (.npy) that your own pipeline makes of it: refuse other features.",
+)
 @click.option(
     "--scores",
     type=click.Choice(["logits", "probabilities", "log_probabilities"]),
@@ -127,7 +147,7 @@ def export(
 
     SOURCE is a run directory, the output folder of SpeechBrain's ESC-50 interpret recipe,
     module:factory (see earmark.export.Adapter), or an .onnx file that takes waveforms
-    and gives a score a label. All but the last need the extra "export".
+    (or, with --frontend, features) and gives a score a label. All but the last need the extra "export".
     """
     if no_decoder and decoder is not None:
         raise click.UsageError("--decoder and --no-decoder exclude each other")
@@ -185,6 +205,8 @@ def export(
     single = manifest.task == "single_label"
     percent = "softmax: one label holds" if single else "sigmoid: several labels may hold"
     say(f"  scores   {percent}; those of a long sound's windows are joined by {manifest.window.aggregate}")
+    samples = round(manifest.window.seconds * manifest.sample_rate)
+    say(f"  window   {manifest.window.seconds:.4g} s ({samples} samples at {manifest.sample_rate} Hz)")
     for output, one in manifest.parity.fp32.items():
         say(f"  {output:<8} differs by at most {one.max_abs:.1e} (limit {one.limit:.0e})")
     quantised = manifest.parity.int8
@@ -199,7 +221,10 @@ def _graph(path: str, window: float | None, given: dict[str, Any]) -> Exportable
     """A graph from a file; PyTorch is not needed."""
     from ..export.sources.onnx.file import load, read_labels
 
-    for option in ("labels", "sample_rate"):
+    if given["frontend"] is None and (given["frontend_set"] or given["frontend_check"]):
+        raise click.UsageError("--frontend-set and --frontend-check belong to --frontend; give it, too")
+    frontend = None if given["frontend"] is None else _frontend(given)
+    for option in ("labels",) if frontend is not None else ("labels", "sample_rate"):
         if given[option] is None:
             raise click.UsageError(f"{path}: an .onnx file does not say its {option}; give {_flag(option)}")
     return load(
@@ -209,10 +234,23 @@ def _graph(path: str, window: float | None, given: dict[str, Any]) -> Exportable
         window_seconds=window,
         scores=given["scores"],
         task=given["task"] or "single_label",
-        level=given["level"] or "none",
+        level=given["level"],
         output=given["scores_output"],
         feature_map=_map_request(given),
+        frontend=frontend,
     )
+
+
+def _frontend(given: dict[str, Any]) -> Frontend:
+    """The front end that is named, compared with the user's own features where they are given."""
+    from ..export.frontends.check import check_features
+    from ..export.sources.onnx.frontends import open_frontend
+
+    made = open_frontend(given["frontend"], given["frontend_set"], given["sample_rate"])
+    if given["frontend_check"] is not None:
+        clip, features = given["frontend_check"]
+        tell(f"earmark: {check_features(made, clip, features, given['sample_rate'])}")
+    return made
 
 
 def _map_request(given: dict[str, Any]) -> Any:
@@ -234,7 +272,7 @@ def _map_request(given: dict[str, Any]) -> Any:
 def _refuse_graph_options(given: dict[str, Any]) -> None:
     """Other sources know these themselves. Raises UsageError."""
     for option, value in given.items():
-        if value is not None:
+        if value not in (None, ()):
             raise click.UsageError(f"{_flag(option)} is for an .onnx file; this source says it itself")
 
 

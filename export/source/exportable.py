@@ -21,6 +21,7 @@ from ...runtime.bundle.manifest import (
     AnalysisSpec,
     ComponentsSpec,
     FeatureMapSpec,
+    Level,
     StageSpec,
     WindowSpec,
 )
@@ -46,7 +47,7 @@ class Exportable(ABC):
     window: WindowSpec
     analysis: AnalysisSpec
     rescore: Literal["spectrogram", "waveform"] = "spectrogram"
-    level: Literal["none", "peak", "signed_peak"] = "none"
+    level: Level = "none"
     mask_targets: Literal["predicted", "any"] | None = None
     mask_gain: Literal["linear", "log"] = "log"
     feature_map: FeatureMapSpec | None = None

@@ -1,6 +1,8 @@
-"""The level of a model's input: what its own pipeline divides a sound by."""
+"""The level at which a model takes sound: what its own pipeline divides a sound by."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -8,23 +10,58 @@ from ..arrays import FloatArray
 
 # A signed peak below this share of the absolute one is no level.
 _FAINTEST = 1e-4
+# Added to a variance, as transformers' extractors do.
+_LEAST_VARIANCE = 1e-7
 
 
 def level_of(waveform: FloatArray, how: str) -> float:
-    """The divisor that the pipeline `how` ("none", "peak" or "signed_peak") puts to `waveform` [N].
+    """The divisor that a pipeline puts to `waveform` [N]; see `LevelMeter`."""
+    meter = LevelMeter(how)
+    meter.add(waveform)
+    return meter.level
 
-    1 for silence, which has no level, and where a signed peak is below zero, which would turn the
-    sound over, or next to nothing, which would drive it out of all range.
+
+class LevelMeter:
+    """The divisor that a pipeline puts to a sound, from its blocks.
+
+    Args:
+        how: "none", "peak", "signed_peak" or "unit_variance" (the standard deviation).
+
     """
-    if how == "none" or not len(waveform):
-        return 1.0
-    return level_of_peaks(float(np.abs(waveform).max()), float(waveform.max()), how)
 
+    def __init__(self, how: str) -> None:
+        self._how = how
+        self._peak, self._highest = 0.0, -math.inf
+        self._count, self._mean, self._squares = 0, 0.0, 0.0
 
-def level_of_peaks(peak: float, highest: float, how: str) -> float:
-    """As `level_of`, from a sound's largest absolute value and its largest value."""
-    if how == "none":
+    def add(self, block: FloatArray) -> None:
+        """The next samples [N] of the sound."""
+        if self._how == "none" or not len(block):
+            return
+        if self._how != "unit_variance":
+            self._peak = max(self._peak, float(np.abs(block).max()))
+            self._highest = max(self._highest, float(block.max()))
+            return
+        # Mean and sum of squared deviations of both parts together.
+        mean = float(np.mean(block, dtype=np.float64))
+        squares = float(np.var(block, dtype=np.float64)) * len(block)
+        total = self._count + len(block)
+        apart = mean - self._mean
+        self._squares += squares + apart * apart * self._count * len(block) / total
+        self._mean += apart * len(block) / total
+        self._count = total
+
+    @property
+    def level(self) -> float:
+        """The divisor.
+
+        1 for silence, which has no level, and where a signed peak is below zero, which would turn the
+        sound over, or next to nothing, which would drive it out of all range.
+        """
+        if self._how == "unit_variance":
+            return math.sqrt(self._squares / self._count + _LEAST_VARIANCE) if self._squares else 1.0
+        if self._how == "peak":
+            return self._peak or 1.0
+        if self._how == "signed_peak" and self._highest > _FAINTEST * self._peak:
+            return self._highest
         return 1.0
-    if how == "peak":
-        return peak or 1.0
-    return highest if highest > _FAINTEST * peak else 1.0

@@ -83,7 +83,7 @@ class AnalysisSpec(ManifestStruct, frozen=True, kw_only=True):
 
 Aggregation = Literal["mean", "max", "lme"]
 Task = Literal["single_label", "multi_label"]
-Level = Literal["none", "peak", "signed_peak"]
+Level = Literal["none", "peak", "signed_peak", "unit_variance"]
 LevelOver = Literal["window", "recording", "none"]
 MaskTargets = Literal["predicted", "any"]
 # What a mask M in 0..1 multiplies: "linear" the magnitude |S|, "log" its logarithm log1p|S|.
@@ -283,7 +283,8 @@ class Manifest(ManifestStruct, frozen=True, kw_only=True):
     sample_rate: Annotated[int, msgspec.Meta(ge=1000, le=768000)]
     window: WindowSpec
     # Gain of the model's own pipeline, applied once by the runtime, never to a masked sound:
-    # "signed_peak" divides by the signed maximum (SpeechBrain's recipe), "peak" by the absolute one.
+    # "signed_peak" divides by the signed maximum (SpeechBrain's recipe), "peak" by the absolute one,
+    # "unit_variance" by the standard deviation (the front end subtracts the mean).
     level: Level = "none"
     analysis: AnalysisSpec
     # Where a masked sound can re-enter. "spectrogram": the classifier eats the analysis STFT

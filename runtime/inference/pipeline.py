@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Literal
@@ -12,7 +11,7 @@ import numpy as np
 from ...errors import BundleError, MethodError
 from ..arrays import FloatArray
 from ..audio.lengths import longest_window, samples_at_least, samples_of
-from ..audio.level import level_of, level_of_peaks
+from ..audio.level import LevelMeter, level_of
 from ..audio.sound import OpenSound
 from ..audio.stft import frame_count
 from ..bundle.manifest import Aggregation, Manifest
@@ -83,12 +82,10 @@ class ModelPipeline:
         # A sound of one window is its own recording.
         if over == "window" or opened.samples <= longest_window(self.length):
             return None
-        peak, highest = 0.0, -math.inf
+        meter = LevelMeter(self._manifest.level)
         for block in opened.model_blocks():
-            mono = _mono(block)
-            if len(mono):
-                peak, highest = max(peak, float(np.abs(mono).max())), max(highest, float(mono.max()))
-        return level_of_peaks(peak, highest, self._manifest.level)
+            meter.add(_mono(block))
+        return meter.level
 
     def together(
         self, items: Sequence[object], clocks: Sequence[Clock], windowing: Windowing

@@ -198,13 +198,23 @@ def test_one_output_may_be_a_regression(tmp_path):
     assert opened(path, labels=["valence"], task="multi_label", scores="logits").doubts == ()
 
 
-def test_features_taken_whole_by_a_matrix(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "samples", "why"),
+    [
+        ("x", 1024, "is short for sound: read as a waveform it is 1024 samples, 0.128 s at 8000 Hz"),
+        ("x", 6373, "one matrix with all its 6373 values.*0.797 s.*say --window 0.796625.*--frontend"),
+        ("mfcc_mean", 6373, "has the name of features: .* 6373 samples"),
+    ],
+)
+def test_features_of_a_fixed_number_are_not_taken_for_sound(tmp_path, name, samples, why):
     random = np.random.default_rng(0)
-    constants = {"w": random.standard_normal((1024, CLASSES)).astype(np.float32)}
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
-    path = save(tmp_path / "head.onnx", nodes, constants, "x", ("batch", 1024), {"y": ["batch", CLASSES]})
-    (said,) = opened(path, window_seconds=None).doubts
-    assert "all 1024 values of its input meet one matrix" in said
+    constants = {"w": random.standard_normal((samples, CLASSES)).astype(np.float32)}
+    nodes = [helper.make_node("MatMul", [name, "w"], ["y"])]
+    path = save(tmp_path / "h.onnx", nodes, constants, name, ("batch", samples), {"y": ["batch", CLASSES]})
+    with pytest.raises(SourceError, match=f"{name!r}.*{why}"):
+        opened(path, window_seconds=None)
+    # Told that it is sound, it is taken for that.
+    assert opened(path, window_seconds=samples / RATE).window.seconds == samples / RATE
 
 
 def test_scores_of_frames_that_happen_to_be_as_many_as_labels(tmp_path):

@@ -250,10 +250,11 @@ def test_weights_beside_the_graph(tmp_path):
 @pytest.mark.parametrize(
     ("dims", "named"),
     [
-        (("batch", 1, "frames", 64), "log-mel"),
+        (("batch", 1, "frames", 64), "no waveform"),
         (("batch", "frames", 64), "module:factory"),
-        (("frames", 64), "front end"),
+        (("frames", 64), "--frontend"),
         ((80, 3000), "no waveform"),
+        (("batch", 64), "64 samples, 0.008 s at 8000 Hz.*--frontend"),
     ],
 )
 def test_features_of_unknown_definition_are_refused(tmp_path, dims, named):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import onnx
@@ -13,8 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ....errors import BundleError, SourceError
 from ....runtime.bundle.graphs import external_tensors
-from ...graphs.files import IR_VERSION, OPSET
+from ...frontends.nodes import Nodes
 from .feature_map import TAP, GraphMap
+
+if TYPE_CHECKING:
+    from .entry import Entry
 
 Scores = Literal["logits", "probabilities", "log_probabilities"]
 Task = Literal["single_label", "multi_label"]
@@ -24,22 +26,11 @@ _DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 # Log, Max and Reshape mean the same from here on.
 _OLDEST_OPSET = 11
 # Names that a stage's borders have.
-_TAKEN = ("features", "logits", "waveform", TAP)
+_TAKEN = ("features", "stft", "logits", "waveform", TAP)
 # Smaller probabilities count as this one: its logarithm is finite in float32.
 SMALLEST = 1e-30
 # The same for 1 - p, whose float32 steps near 1 are 6e-8.
 SMALLEST_REST = 1e-7
-# A fixed length below this many seconds is no sound: it is a count of bands or features.
-_SHORTEST_SECONDS = 0.02
-
-
-@dataclass(frozen=True)
-class WaveInput:
-    """The graph's only input: [N] (rank 1), [B, N] (2) or [B, 1, N] (3); N fixed, or None where any goes."""
-
-    name: str
-    rank: int
-    samples: int | None
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -72,71 +63,9 @@ def opset_of(model: onnx.ModelProto) -> int:
     return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
 
-def wave_input(model: onnx.ModelProto, path: Path, sample_rate: int) -> WaveInput:
-    """The input that takes waveforms. Raises SourceError where there is none, saying what is needed."""
-    weights = {weight.name for weight in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    if len(inputs) != 1:
-        names = ", ".join(repr(value.name) for value in inputs) or "none"
-        raise SourceError(
-            f"{path}: takes {len(inputs)} inputs ({names}); export it again with the waveform as its only one"
-        )
-    tensor = inputs[0].type.tensor_type
-    dims = [dim.dim_value or dim.dim_param or "?" for dim in tensor.shape.dim]
-    samples = dims[-1] if dims and isinstance(dims[-1], int) else None
-    shaped = (
-        len(dims) in (1, 2, 3)
-        and (len(dims) == 1 or dims[0] == 1 or isinstance(dims[0], str))
-        and (len(dims) < 3 or dims[1] == 1)
-        and (samples is None or samples >= _SHORTEST_SECONDS * sample_rate)
-    )
-    if not shaped:
-        shown = ", ".join(map(str, dims)) or "no declared shape"
-        raise SourceError(
-            f"{path}: its input {inputs[0].name!r} [{shown}] is no waveform ([batch, samples], [samples] or "
-            "[batch, 1, samples]), and an .onnx file does not say how features (log-mel, STFT) are made from "
-            "sound; put the front end into the graph, or export by module:factory, whose Adapter names both"
-        )
-    if tensor.elem_type != TensorProto.FLOAT:
-        kind = TensorProto.DataType.Name(tensor.elem_type).lower()
-        raise SourceError(
-            f"{path}: its input {inputs[0].name!r} is {kind}; export it again with float32 waveforms"
-        )
-    return WaveInput(name=inputs[0].name, rank=len(dims), samples=samples)
-
-
-def frontend_graph(window: int | None, *, pad: bool) -> onnx.ModelProto:
-    """Waveform [B, N] -> features: the waveform, at most `window` samples of it, or exactly these (`pad`)."""
-    nodes = []
-    constants: dict[str, np.ndarray] = {}
-    built = "waveform"
-    if window is not None and pad:
-        constants["pads"] = np.array([0, 0, 0, window], np.int64)
-        nodes.append(helper.make_node("Pad", [built, "pads"], ["padded"]))
-        built = "padded"
-    if window is not None:
-        constants |= {
-            name: np.array([at], np.int64) for name, at in (("first", 0), ("end", window), ("axis", 1))
-        }
-        nodes.append(helper.make_node("Slice", [built, "first", "end", "axis"], ["features"]))
-    else:
-        nodes.append(helper.make_node("Identity", [built], ["features"]))
-    length: int | str = window if window is not None and pad else "samples" if window is None else "heard"
-    graph = helper.make_graph(
-        nodes,
-        "frontend",
-        [_value("waveform", ["batch", "samples"])],
-        [_value("features", ["batch", length])],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="earmark"
-    )
-
-
 def classifier_graph(
     model: onnx.ModelProto,
-    wave: WaveInput,
+    entry: Entry,
     output: str,
     classes: int,
     scores: Scores,
@@ -145,65 +74,110 @@ def classifier_graph(
     one_by_one: bool,
     shown: GraphMap | None = None,
 ) -> onnx.ModelProto:
-    """The graph as a stage: features [B, N] -> logits [B, K]. `output`: its scores [B, K] or [K].
+    """The graph as a stage: what the front end gives -> logits [B, K]. `output`: its scores [B, K] or [K].
 
     shown: a tensor of it that becomes the tap "feature_map" [B, C, T', F']
-
-    one_by_one: the whole graph becomes the body of a Scan over the batch, for graphs that hear one
-    sound at a time ([N], or dims that hold for a batch of one alone).
+    one_by_one: the whole graph becomes the body of a Scan over the rows, for graphs that take one at a time
+    ([N], or dims that hold for a batch of one alone).
     """
-    built = onnx.ModelProto()
-    built.CopyFrom(model)
-    graph = built.graph
-    _strip(built)
-    # Merged graphs name a domain twice, which onnxruntime's quantiser refuses.
-    versions = {
-        "" if one.domain == "ai.onnx" else one.domain: one.version for one in reversed(built.opset_import)
-    }
-    del built.opset_import[:]
-    built.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in versions.items())
-    _rename(graph, {name: f"source/{name}" for name in _TAKEN})
-    entry, exit_ = (_renamed(name) for name in (wave.name, output))
-    weights = [weight for weight in graph.initializer if weight.name != entry]
-    # 0 keeps the batch. In a Scan there is none.
-    shape = {1: [-1], 2: [1, -1], 3: [1, 1, -1]} if one_by_one else {2: [0, -1], 3: [0, 1, -1]}
-    constants: dict[str, np.ndarray] = {"earmark/shape": np.array(shape[wave.rank], np.int64)}
-    entry_of_graph = "earmark/sound" if one_by_one else "features"
-    nodes = [helper.make_node("Reshape", [entry_of_graph, "earmark/shape"], [entry]), *graph.node]
-    nodes += _logit_nodes(nodes, exit_, scores, task, constants)
-    length: int | str = wave.samples or "samples"
+    made = prepared(model)
+    graph = made.graph
+    front, back = Nodes(opset_of(model)), Nodes(opset_of(model), "earmark/back")
+    rows = entry.rows(front, entry.border)
+    taken, end = renamed(entry.name), renamed(output)
+    constants: dict[str, np.ndarray] = {}
+    nodes = list(graph.node)
+    if entry.join is None:
+        nodes += _logit_nodes(nodes, end, scores, task, constants)
+        end = "earmark/logits"
     outputs = [_value("logits", ["batch", classes])]
     if shown is not None:
         exposed = "earmark/map" if one_by_one else TAP
-        more, sizes = shown.nodes(_renamed(shown.request.tensor), exposed, batch=not one_by_one)
+        more, sizes = shown.nodes(renamed(shown.request.tensor), exposed, batch=not one_by_one)
         nodes += more
         constants |= sizes
         outputs.append(_value(TAP, shown.dims))
     if one_by_one:
-        constants["earmark/classes"] = np.array([classes], np.int64)
-        nodes.append(helper.make_node("Reshape", ["earmark/logits", "earmark/classes"], ["earmark/row"]))
-        made_here = [_value("earmark/row", [classes])]
+        nodes.append(helper.make_node("Reshape", [end, back.whole(classes)], ["earmark/one"]))
+        ends = {"earmark/all": _value("earmark/one", [classes])}
         if shown is not None:
-            made_here.append(_value("earmark/map", shown.dims[1:]))
-        nodes = _needed(nodes, *(value.name for value in made_here))
-        body = helper.make_graph(nodes, "one", [_value("earmark/sound", [length])], made_here)
-        names = [value.name for value in outputs]
-        nodes = [helper.make_node("Scan", ["features"], names, body=body, num_scan_inputs=1)]
+            ends[TAP] = _value("earmark/map", shown.dims[1:])
+        nodes = [loop(nodes, rows, entry, input_type(graph, taken), ends, back)]
+        end = "earmark/all"
     else:
-        nodes.append(helper.make_node("Identity", ["earmark/logits"], ["logits"]))
-        nodes = _needed(nodes, *(value.name for value in outputs))
+        nodes.insert(0, helper.make_node("Identity", [rows], [taken]))
+    if entry.join is not None:
+        nodes += _joined(back, entry, end, classes)
+        nodes += _logit_nodes([], "earmark/joined", scores, task, constants)
+        end = "earmark/logits"
+    nodes.append(helper.make_node("Identity", [end], ["logits"]))
+    nodes = needed([*front.nodes, *nodes], *(value.name for value in outputs))
     used = _names(nodes)
+    constants |= front.constants | back.constants
+    weights = [weight for weight in graph.initializer if weight.name in used and weight.name != taken]
     stage = helper.make_graph(
         nodes,
         "classifier",
-        [_value("features", ["batch", length])],
+        [_value(entry.border, entry.dims)],
         outputs,
-        [weight for weight in weights if weight.name in used]
-        + [numpy_helper.from_array(array, name) for name, array in constants.items()],
+        weights + [numpy_helper.from_array(array, name) for name, array in constants.items() if name in used],
     )
     stage.sparse_initializer.extend(graph.sparse_initializer)
-    built.graph.CopyFrom(stage)
-    return built
+    made.graph.CopyFrom(stage)
+    return made
+
+
+def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without notes, each domain named once, and the names free that a stage's borders have."""
+    prepared_model = onnx.ModelProto()
+    prepared_model.CopyFrom(model)
+    _strip(prepared_model)
+    # Merged graphs name a domain twice, which onnxruntime's quantiser refuses.
+    versions = {
+        "" if one.domain == "ai.onnx" else one.domain: one.version
+        for one in reversed(prepared_model.opset_import)
+    }
+    del prepared_model.opset_import[:]
+    prepared_model.opset_import.extend(
+        helper.make_opsetid(domain, version) for domain, version in versions.items()
+    )
+    _rename(prepared_model.graph, {name: f"source/{name}" for name in _TAKEN})
+    return prepared_model
+
+
+def loop(
+    nodes: Sequence[onnx.NodeProto],
+    rows: str,
+    entry: Entry,
+    kind: int,
+    ends: Mapping[str, onnx.ValueInfoProto],
+    constants: Nodes,
+) -> onnx.NodeProto:
+    """A Scan over rows [R, ...] of type `kind`, with `nodes`, which take `entry`'s input, as its body.
+
+    ends: name of the stacked output -> what the body gives for one row
+    """
+    into = Nodes(constants.opset, "earmark/row")
+    one = into.over("Unsqueeze", "earmark/row", [0]) if entry.batched else "earmark/row"
+    constants.constants |= into.constants
+    body = [*into.nodes, helper.make_node("Identity", [one], [renamed(entry.name)]), *nodes]
+    body = needed(body, *(value.name for value in ends.values()))
+    row = helper.make_tensor_value_info("earmark/row", kind, None)
+    inner = helper.make_graph(body, "one", [row], list(ends.values()))
+    return helper.make_node("Scan", [rows], list(ends), body=inner, num_scan_inputs=1)
+
+
+def input_type(graph: onnx.GraphProto, name: str) -> int:
+    """The type of an input's values, one of TensorProto's."""
+    return next(int(value.type.tensor_type.elem_type) for value in graph.input if value.name == name)
+
+
+def _joined(graph: Nodes, entry: Entry, scores: str, classes: int) -> list[onnx.NodeProto]:
+    """Scores of rows [B P, K] -> of sounds, "earmark/joined" [B, K], as the pipeline joins them."""
+    shape = graph.add("Concat", graph.size(entry.border, 0), graph.whole(-1, classes), axis=0)
+    each = graph.add("Reshape", scores, shape)
+    made = graph.over("ReduceMax" if entry.join == "max" else "ReduceMean", each, [1], keepdims=0)
+    return [*graph.nodes, helper.make_node("Identity", [made], ["earmark/joined"])]
 
 
 def _logit_nodes(
@@ -268,7 +242,8 @@ def _inner(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
             yield from _graphs(inner)
 
 
-def _renamed(name: str) -> str:
+def renamed(name: str) -> str:
+    """The name of a tensor of the source in a stage."""
     return f"source/{name}" if name in _TAKEN else name
 
 
@@ -293,7 +268,7 @@ def _names(nodes: Sequence[onnx.NodeProto]) -> set[str]:
     return referenced
 
 
-def _needed(nodes: Sequence[onnx.NodeProto], *outputs: str) -> list[onnx.NodeProto]:
+def needed(nodes: Sequence[onnx.NodeProto], *outputs: str) -> list[onnx.NodeProto]:
     """The nodes that `outputs` need, in order: heads that nobody asks for are left out."""
     wanted = set(outputs)
     kept = []

@@ -13,20 +13,16 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from ....errors import SourceError
 from ...source.exportable import FloatArray
-from .graph import Scores, Task, WaveInput
+from .entry import FEATURES, PASSING, Entry, WaveInput
+from .graph import Scores, Task
 
 # Sums of float32 probabilities leave 1 by less.
 _SUM_TOLERANCE = 1e-3
 # Logits beyond this are rare; ages, counts and Hertz are not.
 _LARGEST_LOGIT = 100.0
-# Operators that hand their values on as they are.
-_PASSING = frozenset(
-    ["Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout"]
-)
 # Operators that take their values one by one, or join those of frames: what came before them still tells.
 _UNARY = frozenset(
     {
@@ -50,9 +46,7 @@ _MEASURED = frozenset(
 _VECTORS = re.compile(r"embed|latent|hidden|feature|(^|_)(repr|representations?|vectors?|codes?)($|_)")
 # Of the largest output: what moves less from one synthesised sound to another does not follow them.
 _STILL = 0.02
-_FEATURES = re.compile(
-    r"mel|mfcc|fbank|filterbank|spec|stft|embed|coeff|cepstr|(^|_)(bands?|bins?|freqs?|frames?)($|_)"
-)
+_FEATURES = re.compile(FEATURES)
 
 
 @dataclass(frozen=True)
@@ -104,7 +98,7 @@ def last_operators(model: onnx.ModelProto, output: str) -> tuple[str, ...]:
         if node is None or not node.input:
             break
         kind, given = str(node.op_type), [one for one in node.input if one not in constants]
-        if kind not in _PASSING:
+        if kind not in PASSING:
             kinds.append(kind)
             if kind not in _UNARY and not (kind in _ARITHMETIC and len(given) == 1):
                 break
@@ -211,21 +205,16 @@ def _is_log(operators: Sequence[str]) -> bool:
 
 
 def doubts(
-    model: onnx.ModelProto, wave: WaveInput, output: ScoreOutput, values: FloatArray, scores: Scores | None
+    model: onnx.ModelProto, entry: Entry, output: ScoreOutput, values: FloatArray, scores: Scores | None
 ) -> list[str]:
     """What a user should look at before believing the bundle, one line each."""
     remarks = []
-    names = [wave.name, *_dims_of(model, wave.name)]
+    names = [entry.name, *_dims_of(model, entry.name)]
     features = [name for name in names if _FEATURES.search(name.lower())]
-    if features:
+    if features and isinstance(entry, WaveInput):
         remarks.append(
             f"its input has the name {features[0]!r}: a bundle feeds it waveforms; if it takes features, put "
             "the front end into the graph"
-        )
-    if wave.samples is not None and _dense_first(model, wave):
-        remarks.append(
-            f"all {wave.samples} values of its input meet one matrix: a bundle feeds it waveforms; if it "
-            "takes features or embeddings, put what makes them of sound into the graph"
         )
     if len(values) > 1 and all(np.array_equal(values[0], other) for other in values[1:]):
         remarks.append("it answers the same to different sounds; is its input sound, at this sample rate?")
@@ -296,27 +285,6 @@ def _dims_of(model: onnx.ModelProto, name: str) -> list[str]:
         for dim in value.type.tensor_type.shape.dim
         if dim.dim_param
     ]
-
-
-def _dense_first(model: onnx.ModelProto, wave: WaveInput) -> bool:
-    """Whether a matrix that is as high as the input is long takes it whole, as none does that hears sound."""
-    weights = {one.name: tuple(one.dims) for one in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    weights[node.output[0]] = numpy_helper.to_array(attribute.t).shape
-    reached = {wave.name}
-    for node in model.graph.node:
-        if not reached.intersection(node.input):
-            continue
-        if node.op_type in _PASSING:
-            reached.update(node.output)
-        elif node.op_type in {"MatMul", "Gemm"}:
-            shape = weights.get(node.input[1], ()) if len(node.input) > 1 else ()
-            if len(shape) == 2 and wave.samples in shape:
-                return True
-    return False
 
 
 def same_width(path: Path, shapes: Sequence[tuple[int, ...]]) -> None:

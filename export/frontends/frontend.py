@@ -1,0 +1,199 @@
+"""What stands between a sound and a classifier that takes features: its reference, and its graphs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper
+
+from ...runtime.bundle.manifest import AnalysisSpec, Level
+from ..graphs.files import IR_VERSION, OPSET, Dims
+from .description import Description
+from .graph import feature_nodes, row_nodes, stft_nodes, waveform_nodes
+from .nodes import Nodes
+from .reference import features_of
+
+Join = Literal["mean", "max"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frontend(ABC):
+    """A front end of one classifier.
+
+    samples: the length in samples that sound is cut and padded to; None: any length
+    """
+
+    samples: int | None = None
+
+    @property
+    @abstractmethod
+    def sample_rate(self) -> int | None:
+        """Of the waveforms it takes, where it says so."""
+
+    @property
+    def level(self) -> Level | None:
+        """What the runtime does to a sound's level, where the front end says so."""
+        return None
+
+    @property
+    def analysis(self) -> AnalysisSpec | None:
+        """The listenable STFT, where frontend.onnx gives it; None: it gives the features."""
+        return None
+
+    @property
+    def window(self) -> int | None:
+        """Samples that fill its features, where their number is fixed."""
+        return self.samples
+
+    @property
+    def join(self) -> Join | None:
+        """How the scores of several rows of one sound are joined; None: a sound is one row."""
+        return None
+
+    def suited(self, dims: Sequence[int | str], dtype: npt.DTypeLike) -> Frontend:
+        """The same for a classifier whose input has these dims and this type, where it can follow them."""
+        return self
+
+    @abstractmethod
+    def rows(self, sound: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        """The reference: what the classifier takes for one sound [N], [1, ...] or a row a patch [P, ...].
+
+        Raises SourceError where the sound is too short.
+        """
+
+    @abstractmethod
+    def model(self) -> tuple[onnx.ModelProto, Dims]:
+        """frontend.onnx, "waveform" -> "stft" or "features", and the dims of what it gives."""
+
+    @abstractmethod
+    def row_nodes(self, graph: Nodes, tensor: str) -> str:
+        """Nodes from what frontend.onnx gives to rows as the classifier takes them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described(Frontend):
+    """A front end made from its description."""
+
+    description: Description
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the description."""
+        return self.description.sample_rate
+
+    @property
+    def level(self) -> Level:
+        """Of the description."""
+        return self.description.level
+
+    @property
+    def analysis(self) -> AnalysisSpec | None:
+        """The description's STFT, where it is listenable."""
+        return self.description.listenable
+
+    @property
+    def join(self) -> Join | None:
+        """Of the patches."""
+        return None if self.description.patches is None else self.description.patches.join
+
+    @property
+    def window(self) -> int | None:
+        """Its own number of samples, or that which fills its fixed number of frames."""
+        given, stft, frames = self.description.samples, self.description.stft, self.description.frames
+        if self.samples is not None or given is not None:
+            return self.samples or (given.count if given else None)
+        if stft is None or frames is None:
+            return None
+        return (frames.count - 1) * stft.hop + (stft.span if stft.centring == "none" else stft.hop)
+
+    def rows(self, sound: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        """By NumPy in float64; of sound hardly longer than a window the STFT is cut, as the graph does."""
+        if self.samples is None:
+            return features_of(self.description, sound)
+        sound = np.pad(sound, (0, max(0, self.samples - len(sound))))
+        stft = self.description.stft
+        if stft is None or self.analysis is None:
+            return features_of(self.description, sound[: self.samples])
+        plain = msgspec.structs.replace(self.description, samples=None)
+        return features_of(plain, sound, most_frames=1 + self.samples // stft.hop)
+
+    def model(self) -> tuple[onnx.ModelProto, Dims]:
+        """The listenable STFT, of the sound as it is, or the features before their layout."""
+        graph = Nodes(OPSET)
+        stft, description = self.description.stft, self.description
+        if stft is not None and self.analysis is not None:
+            made = stft_nodes(graph, stft, "waveform")
+            dims: Dims = ["batch", "frames", stft.n_fft // 2 + 1, 2]
+            return _model(graph, made, "stft", dims), dims
+        wave = "waveform"
+        if self.samples is not None:
+            padded = graph.add("Pad", wave, graph.whole(0, 0, 0, self.samples))
+            wave = graph.part(padded, 1, 0, self.samples)
+        wave = waveform_nodes(graph, description, wave)
+        if stft is None:
+            fixed = description.samples.count if description.samples else self.samples
+            dims = ["batch", fixed or "length"]
+            return _model(graph, wave, "features", dims), dims
+        made = feature_nodes(graph, description, stft_nodes(graph, stft, wave))
+        bins = feature_bins(description)
+        if description.patches is not None:
+            dims = ["batch", "patches", description.patches.length, bins]
+        else:
+            dims = ["batch", "frames" if description.frames is None else description.frames.count, bins]
+        return _model(graph, made, "features", dims), dims
+
+    def row_nodes(self, graph: Nodes, tensor: str) -> str:
+        """From the STFT of a window, or from features."""
+        stft = self.description.stft
+        if stft is not None and self.analysis is not None:
+            if self.samples is not None:
+                # Sound hardly longer than a window is one.
+                tensor = graph.part(tensor, 1, 0, 1 + self.samples // stft.hop)
+            tensor = feature_nodes(graph, self.description, tensor)
+        return row_nodes(graph, self.description, tensor)
+
+
+def from_description(description: Description, name: str = "a description") -> Described:
+    """The front end that a description is; name: for the bundle's manifest.
+
+    Where its STFT is the bundle's, the runtime pads sound to a fixed number of samples, so that the STFT is
+    that of the padded sound.
+    """
+    given = description.samples if description.listenable is not None else None
+    return Described(description=description, name=name, samples=None if given is None else given.count)
+
+
+def feature_bins(description: Description) -> int:
+    """F of the features, also where the bands are a file's."""
+    if description.mfcc is None and description.mel is not None and description.mel.file is not None:
+        from .matrices import mel_matrix
+
+        return int(mel_matrix(description).shape[1])
+    return description.bins
+
+
+def _model(graph: Nodes, made: str, name: str, dims: Sequence[int | str]) -> onnx.ModelProto:
+    graph.nodes.append(helper.make_node("Identity", [made], [name]))
+    return helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "frontend",
+            [helper.make_tensor_value_info("waveform", TensorProto.FLOAT, ["batch", "samples"])],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims))],
+            graph.initializers(),
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="earmark",
+    )

@@ -1,0 +1,141 @@
+"""The numbers of a front end: window, transform, mel bands, cosine transform. All float64."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import SourceError
+from .description import Description, Mel, Mfcc, Stft
+
+Array = npt.NDArray[np.float64]
+
+
+def window_of(stft: Stft) -> Array:
+    """The window's samples [window_length]."""
+    length = stft.width
+    phase = 2.0 * np.pi * np.arange(length) / (length if stft.periodic else length - 1)
+    if stft.window == "rectangular":
+        return np.ones(length)
+    if stft.window == "hamming":
+        return np.asarray(0.54 - 0.46 * np.cos(phase))
+    hann = 0.5 - 0.5 * np.cos(phase)
+    return np.asarray(hann**0.85 if stft.window == "povey" else hann)
+
+
+def transform_kernel(stft: Stft) -> Array:
+    """[2 F, W]: real and imaginary part of every bin, side by side, of a frame's W samples.
+
+    What is done to each frame before the transform is folded in: its mean is subtracted, then c times the
+    sample before, then it is windowed. Where frames are centred or `n_fft` long the window lies in the middle
+    of `n_fft`, as the phase of the listenable STFT has it.
+    """
+    length, n_fft = stft.width, stft.n_fft
+    left = (n_fft - length) // 2 if stft.centring != "none" or stft.frame == "n_fft" else 0
+    # The phase is reduced as an integer first: exact for any n_fft.
+    turns = np.outer(np.arange(n_fft // 2 + 1), np.arange(left, left + length)) % n_fft
+    angle = turns * (2.0 * np.pi / n_fft)
+    kernel = np.stack([np.cos(angle), -np.sin(angle)], axis=1).reshape(-1, length) * window_of(stft)
+    if stft.preemphasis:
+        # The transpose of y[n] = x[n] - c x[n - 1], x[-1] = x[0].
+        before = np.concatenate([kernel[:, 1:], np.zeros((len(kernel), 1))], axis=1)
+        before[:, 0] += kernel[:, 0]
+        kernel = kernel - stft.preemphasis * before
+    if stft.remove_dc:
+        kernel = kernel - kernel.mean(axis=1, keepdims=True)
+    return np.asarray(kernel)
+
+
+def mel_matrix(description: Description) -> Array:
+    """[F, M]: bins of the STFT -> bands. Raises SourceError where a file's matrix does not fit."""
+    stft, mel = description.stft, description.mel
+    if stft is None or mel is None:
+        raise SourceError("a front end without [stft] and [mel] has no bands")
+    if mel.file is not None:
+        found = read_array(mel.file)
+        if found.ndim != 2 or stft.bin_count not in found.shape:
+            raise SourceError(
+                f"{mel.file}: the matrix is {list(found.shape)}, the STFT has {stft.bin_count} bins; give "
+                f"[{stft.bin_count}, bands], or correct stft.n_fft or stft.bins"
+            )
+        return found if found.shape[0] == stft.bin_count else np.ascontiguousarray(found.T)
+    return _triangles(mel, stft, description.sample_rate)
+
+
+def _triangles(mel: Mel, stft: Stft, rate: int) -> Array:
+    high = mel.high_hz or rate / 2
+    ends = _to_mel(np.array([mel.low_hz, high]), mel)
+    points: Array = np.linspace(ends[0], ends[1], mel.bins + 2)
+    corners = _to_hz(points, mel)
+    frequency = np.arange(stft.bin_count, dtype=np.float64) * (rate / stft.n_fft)
+    at, edges = (frequency, corners) if mel.triangles == "hertz" else (_to_mel(frequency, mel), points)
+    rising = (at[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - at[:, None]) / (edges[2:] - edges[1:-1])
+    bank = np.maximum(0.0, np.minimum(rising, falling))
+    if mel.norm == "slaney":
+        bank *= 2.0 / (corners[2:] - corners[:-2])
+    return np.asarray(bank)
+
+
+# Slaney's scale: linear up to 1000 Hz, 15 mel; 27 steps of ln(6.4) / 27 above.
+_BREAK_HZ, _BREAK_MEL, _STEP = 1000.0, 15.0, np.log(6.4) / 27.0
+
+
+def _to_mel(hz: Array, mel: Mel) -> Array:
+    if mel.scale == "slaney":
+        above = np.log(np.maximum(hz, _BREAK_HZ) / _BREAK_HZ) / _STEP
+        return np.where(hz < _BREAK_HZ, hz * (_BREAK_MEL / _BREAK_HZ), _BREAK_MEL + above)
+    if mel.scale == "kaldi":
+        return np.asarray(1127.0 * np.log1p(hz / 700.0))
+    return np.asarray(2595.0 * np.log10(1.0 + hz / 700.0))
+
+
+def _to_hz(points: Array, mel: Mel) -> Array:
+    if mel.scale == "slaney":
+        above = _BREAK_HZ * np.exp(_STEP * (np.maximum(points, _BREAK_MEL) - _BREAK_MEL))
+        return np.where(points < _BREAK_MEL, points * (_BREAK_HZ / _BREAK_MEL), above)
+    if mel.scale == "kaldi":
+        return np.asarray(700.0 * np.expm1(points / 1127.0))
+    return np.asarray(700.0 * (10.0 ** (points / 2595.0) - 1.0))
+
+
+def cepstrum_matrix(mfcc: Mfcc, bands: int) -> Array:
+    """[M, C]: logarithms of the bands -> coefficients, the lifter folded in."""
+    import scipy.fft
+
+    norm: Literal["ortho", "backward"] = "ortho" if mfcc.norm == "ortho" else "backward"
+    identity: Array = np.eye(bands, dtype=np.float64)
+    made = np.asarray(scipy.fft.dct(identity, type=mfcc.dct, axis=1, norm=norm))[:, : mfcc.count]
+    if mfcc.lifter:
+        number = np.arange(mfcc.count) + mfcc.lifter_from
+        made = made * (1.0 + mfcc.lifter / 2.0 * np.sin(np.pi * number / mfcc.lifter))
+    return np.asarray(made, np.float64)
+
+
+def per_bin(given: float | list[float] | str, bins: int, name: str) -> Array:
+    """A value of normalisation as [1] or [F]. Raises SourceError where there are others than bins."""
+    made = (
+        read_array(given).reshape(-1) if isinstance(given, str) else np.atleast_1d(np.asarray(given, float))
+    )
+    if len(made) not in {1, bins} or not np.isfinite(made).all():
+        raise SourceError(
+            f"normalise.{name}: {len(made)} values for {bins} bins; give one, or one finite value a bin"
+        )
+    if name == "deviation" and not made.all():
+        raise SourceError("normalise.deviation: is 0; give what the features are divided by")
+    return made
+
+
+def read_array(path: str) -> Array:
+    """Numbers from a .npy file, never pickled objects. Raises SourceError."""
+    try:
+        with Path(path).open("rb") as stream:
+            found = np.lib.format.read_array(stream, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise SourceError(f"{path}: is no .npy file of numbers ({error}); write it by numpy.save") from error
+    if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+        raise SourceError(f"{path}: holds {found.dtype}, not finite numbers")
+    return np.asarray(found, np.float64)

@@ -1,0 +1,194 @@
+"""A description's features in NumPy, float64, step by step: what the graphs are measured against."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import SourceError
+from .description import Description, Frames, Log, Normalise, Output, Patches, Samples, Stft
+from .matrices import Array, cepstrum_matrix, mel_matrix, per_bin, window_of
+
+# Names of the steps, in their order.
+STEPS = ("waveform", "stft", "spectrum", "mel", "log", "mfcc", "normalise", "frames", "patches", "output")
+
+
+def features_of(
+    description: Description, sound: npt.ArrayLike, most_frames: int | None = None
+) -> npt.NDArray[Any]:
+    """What the classifier takes for one sound [N] at its level: [1, ...], or a row a patch [P, ...]."""
+    return steps_of(description, sound, most_frames)["output"]
+
+
+def steps_of(
+    description: Description, sound: npt.ArrayLike, most_frames: int | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """The result of every step that the description has, by name, for one sound [N] at its level.
+
+    most_frames: of the STFT; further ones are left out
+
+    [T, F] (complex after "stft"), [P, L, F] after "patches", what the classifier takes after "output".
+    Raises SourceError for a sound that is too short.
+    """
+    wave = waveform_of(description, np.asarray(sound, np.float64))
+    made: dict[str, npt.NDArray[Any]] = {"waveform": wave}
+    stft = description.stft
+    if stft is None:
+        made["output"] = laid_out(wave[None], description.output)
+        return made
+    spectrum = transformed(wave, stft)[:most_frames]
+    if description.frames is not None:
+        spectrum = spectrum[: description.frames.count]
+    made["stft"] = spectrum
+    magnitude = np.abs(spectrum[:, : stft.bin_count])
+    made["spectrum"] = x = magnitude**2 if stft.spectrum == "power" else magnitude
+    following: list[tuple[str, Callable[[Array], Array]]] = []
+    if description.mel is not None:
+        following.append(("mel", lambda x: x @ mel_matrix(description)))
+    if (log := description.log) is not None:
+        following.append(("log", lambda x: logarithm(x, log, stft)))
+    if (mfcc := description.mfcc) is not None:
+        following.append(("mfcc", lambda x: x @ cepstrum_matrix(mfcc, x.shape[1])))
+    if (normalise := description.normalise) is not None:
+        following.append(("normalise", lambda x: normalised(x, normalise)))
+    if (frames := description.frames) is not None:
+        following.append(("frames", lambda x: to_count(x, frames)))
+    for name, step in following:
+        made[name] = x = step(x)
+    rows = x[None]
+    if description.patches is not None:
+        made["patches"] = rows = patched(x, description.patches)
+    made["output"] = laid_out(rows, description.output)
+    return made
+
+
+def waveform_of(description: Description, sound: Array) -> Array:
+    """The sound as the STFT, or the classifier, gets it; its level's division is the runtime's."""
+    made = sound - sound.mean() if description.level == "unit_variance" else sound
+    made = made * description.scale
+    if description.samples is not None:
+        made = _sized(made, description.samples)
+    if description.preemphasis:
+        made = made - description.preemphasis * np.concatenate([[0.0], made[:-1]])
+    if description.patches is not None and description.patches.end == "pad" and description.stft is not None:
+        made = np.pad(made, (0, max(0, patched_samples(description, len(made)) - len(made))))
+    return made
+
+
+def patched_samples(description: Description, samples: int) -> int:
+    """Samples that whole patches need, the last one of which holds the sound's last sample."""
+    stft, patches = description.stft, description.patches
+    if stft is None or patches is None:
+        return samples
+    edge = stft.span if stft.centring == "none" else 0
+    one, hop = (patches.length - 1) * stft.hop + edge, patches.hop * stft.hop
+    return one + max(0, -(-(samples - one) // hop)) * hop
+
+
+def _sized(sound: Array, samples: Samples) -> Array:
+    count, length = samples.count, len(sound)
+    if samples.pad != "zeros" and 0 < length < count:
+        whole = count // length
+        sound = np.tile(sound, whole if samples.pad == "repeat_whole" else whole + 1)
+    return np.pad(sound[:count], (0, max(0, count - len(sound))))
+
+
+def transformed(wave: Array, stft: Stft) -> npt.NDArray[np.complex128]:
+    """[N] -> complex [T, n_fft / 2 + 1]. Raises SourceError for less sound than a frame needs."""
+    n_fft, width = stft.n_fft, stft.width
+    left = (n_fft - width) // 2
+    if stft.centring == "none":
+        if len(wave) < stft.span:
+            raise SourceError(f"{len(wave)} samples are fewer than a frame's {stft.span}")
+        left = left if stft.frame == "n_fft" else 0
+        padded, count = wave, 1 + (len(wave) - stft.span) // stft.hop
+    else:
+        if stft.centring == "reflect" and len(wave) <= n_fft // 2:
+            raise SourceError(f"{len(wave)} samples are too few to be reflected by {n_fft // 2}")
+        mode = "reflect" if stft.centring == "reflect" else "constant"
+        padded = np.pad(wave, n_fft // 2, mode=mode)  # type: ignore[call-overload]
+        count = 1 + len(wave) // stft.hop
+    starts = left + stft.hop * np.arange(count)
+    frames = padded[starts[:, None] + np.arange(width)]
+    if stft.remove_dc:
+        frames = frames - frames.mean(axis=1, keepdims=True)
+    if stft.preemphasis:
+        frames = frames - stft.preemphasis * np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
+    shift = left if stft.centring != "none" or stft.frame == "n_fft" else 0
+    buffer = np.zeros((count, n_fft))
+    buffer[:, shift : shift + width] = frames * window_of(stft)
+    return np.fft.rfft(buffer, axis=1)
+
+
+def logarithm(x: Array, log: Log, stft: Stft) -> Array:
+    """[T, F] >= 0 -> its logarithm."""
+    gained = x * log.gain
+    made = _log(gained, log, stft)
+    if log.reference == "max":
+        made = made - made.max()
+    elif log.reference != 1.0:
+        made = made - _log(np.asarray(log.reference), log, stft)
+    return made if log.range is None else np.maximum(made, made.max() - log.range)
+
+
+def _log(x: Array, log: Log, stft: Stft) -> Array:
+    if log.kind == "log1p":
+        return np.log1p(x)
+    floored = np.maximum(x, log.floor) if log.floor_by == "clip" else x + log.floor
+    return np.asarray(np.log(floored) * log_factor(log, stft))
+
+
+def log_factor(log: Log, stft: Stft) -> float:
+    """What the natural logarithm is multiplied by."""
+    decibel = 10.0 if stft.spectrum == "power" else 20.0
+    times = {"ln": 1.0, "log1p": 1.0, "log10": 1.0 / math.log(10.0), "db": decibel / math.log(10.0)}
+    return times[log.kind]
+
+
+def normalised(x: Array, how: Normalise) -> Array:
+    """[T, F] less its mean, by its deviation."""
+    if how.over == "given":
+        return (x - per_bin(how.mean, x.shape[1], "mean")) / per_bin(how.deviation, x.shape[1], "deviation")
+    axis = 0 if how.over == "bin" else None
+    mean = x.mean(axis=axis, keepdims=True)
+    count = x.shape[0] if how.over == "bin" else x.size
+    variance = ((x - mean) ** 2).sum(axis=axis, keepdims=True) / max(1, count - how.correction)
+    return np.asarray((x - mean) / np.sqrt(variance + how.epsilon))
+
+
+def to_count(x: Array, frames: Frames) -> Array:
+    """[T, F] -> [count, F]; it has no more frames than that."""
+    if frames.pad == "repeat":
+        return x[np.arange(frames.count) % len(x)]
+    missing = frames.count - len(x)
+    return np.pad(x, ((0, missing), (0, 0)), constant_values=frames.value)
+
+
+def patched(x: Array, patches: Patches) -> Array:
+    """[T, F] -> [P, L, F]. Raises SourceError where there is not one."""
+    if len(x) < patches.length:
+        raise SourceError(f"{len(x)} frames are fewer than a patch's {patches.length}")
+    count = 1 + (len(x) - patches.length) // patches.hop
+    windows = np.lib.stride_tricks.sliding_window_view(x, patches.length, axis=0)
+    return np.ascontiguousarray(windows[:: patches.hop][:count].transpose(0, 2, 1))
+
+
+def laid_out(rows: Array, output: Output) -> npt.NDArray[Any]:
+    """[P, L, F], or [1, N], as the classifier takes it."""
+    axes = output.layout
+    if output.stack > 1:
+        whole = rows.shape[1] // output.stack * output.stack
+        rows = rows[:, :whole].reshape(1, whole // output.stack, -1)
+    if "F" in axes and axes.index("F") < axes.index("T"):
+        rows = rows.transpose(0, 2, 1)
+    if "1" in axes:
+        rows = np.repeat(np.expand_dims(rows, axes.index("1")), output.channels, axis=axes.index("1"))
+    if output.dtype.startswith("float"):
+        return np.asarray(rows, output.dtype)
+    kind = np.iinfo(output.dtype)
+    whole = np.rint(rows / output.scale) + output.zero_point
+    return np.asarray(np.clip(whole, kind.min, kind.max), output.dtype)
