@@ -213,7 +213,7 @@ def test_a_classifier_of_features_becomes_a_bundle(tmp_path, name):
     window = None if front.window else 1.0
     manifest = write_bundle(load(path, labels=LABELS, frontend=front, window_seconds=window), tmp_path / "b")
     assert manifest.rescore == rescore
-    assert manifest.parity["fp32"]["logits"]["max_abs"] <= 1e-4
+    assert manifest.parity.fp32["logits"].max_abs <= 1e-4
     if rescore == "spectrogram":
         assert manifest.analysis.n_fft == PRESETS[preset]["stft"]["n_fft"]
     assert all(check.passed for check in verify(tmp_path / "b")[1])
@@ -249,7 +249,7 @@ def test_patches_are_joined_as_scores(tmp_path, join):
     path = classifier(tmp_path / "net.onnx", ["batch", 96, 64], 2, last="Sigmoid", offset=4.0)
     told = {"labels": LABELS, "task": "multi_label", "scores": "probabilities", "window_seconds": 2.0}
     manifest = write_bundle(load(path, **told, frontend=front), tmp_path / "b")
-    assert manifest.parity["fp32"]["scores"]["max_abs"] <= 1e-5
+    assert manifest.parity.fp32["scores"].max_abs <= 1e-5
     with earmark.load(tmp_path / "b", device="cpu") as explainer:
         for seconds in (0.3, 1.7):
             sound = originals.sound_of(16000, seconds)
