@@ -109,10 +109,17 @@ class Generation:
         """Open the generation in `folder` after checking everything in it against `spec`.
 
         What costs reading whole tables is left to `check`.
-        embeddings_sha256: the hash of its embeddings.onnx that the manifest gives
-        model_sha256: the classifier that asks
-        access: says where each file lies, as far as it may be opened; None: all in `folder` may
-        Raises PrototypeIndexError where counts, dimensions, sizes or hashes disagree.
+
+        Args:
+            folder: The generation.
+            spec: What the manifest says of it.
+            embeddings_sha256: The hash of its embeddings.onnx that the manifest gives.
+            model_sha256: The classifier that asks.
+            access: Says where each file lies, as far as it may be opened; None: all in `folder` may.
+
+        Raises:
+            PrototypeIndexError: Counts, dimensions, sizes or hashes disagree.
+
         """
         access = _Own(folder) if access is None else access
         access.path(INFO)
@@ -175,12 +182,19 @@ class Generation:
     def sound(self, clip: IndexedClip) -> Path | None:
         """Where the clip's sound lies; None where the generation has none.
 
-        Raises PrototypeIndexError for a file that must not be opened.
+        Raises:
+            PrototypeIndexError: The file must not be opened.
+
         """
         return None if clip.audio is None else self._access.where(f"{AUDIO}/{clip.audio}")
 
     def sound_file(self, clip: IndexedClip) -> Path | None:
-        """The same of a file that is there. Raises PrototypeIndexError where it is not, or not a sound's."""
+        """The same of a file that is there.
+
+        Raises:
+            PrototypeIndexError: It is not, or not a sound's.
+
+        """
         return None if clip.audio is None else self.file(f"{AUDIO}/{clip.audio}")
 
     def clips_of_entries(self, view: View) -> npt.NDArray[np.int32]:
@@ -271,8 +285,14 @@ class Generation:
     ) -> list[Match]:
         """The `count` nearest entries to any of the queries [q, D], nearest first, one a source file.
 
-        kind: among entries of that kind alone (the channels' prototypes exactly, always); None: of any
         Fewer where the generation has fewer sources. Ties go to the earlier entry.
+
+        Args:
+            view: The view.
+            queries: [q, D] of any length.
+            count: Matches wanted, 1 or more.
+            kind: Among entries of that kind alone (the channels' prototypes exactly, always); None: of any.
+
         """
         if kind == "prototype":
             rows, vectors = self._prototypes_of(view)

@@ -41,7 +41,9 @@ class ViewIndex:
     def __init__(self, path: Path, info: IndexInfo) -> None:
         """Check the header and size of `path` against `info`, then map it and what lies beside it.
 
-        Raises PrototypeIndexError on any disagreement or damage.
+        Raises:
+            PrototypeIndexError: Something disagrees or is damaged.
+
         """
         check_file(path, info)
         try:
@@ -100,9 +102,13 @@ class ViewIndex:
         return np.clip(cosines[each, order], -1.0, 1.0), rows[each, order]
 
     def check(self) -> None:
-        """Read every vector. Raises PrototypeIndexError where one is not finite or longer than 1.
+        """Read every vector.
 
         Of lists also where a row is in none or in two of them, or a number that searches use is not finite.
+
+        Raises:
+            PrototypeIndexError: One is not finite or longer than 1.
+
         """
         entries, step = self.info.entries, max(1, _CHUNK_NUMBERS // self.info.dimension)
         for start in range(0, entries, step):

@@ -50,7 +50,11 @@ def build_index(
 ) -> IndexInfo:
     """Write the index of `vectors` [n, D] (length 1, may be mapped from a file) to `path`.
 
-    Deterministic: built by one thread, its samples seeded. Raises OSError where a file cannot be written.
+    Deterministic: built by one thread, its samples seeded.
+
+    Raises:
+        OSError: A file cannot be written.
+
     """
     count, dimension = vectors.shape
     if count <= exact_limit:

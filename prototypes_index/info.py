@@ -63,11 +63,17 @@ class GenerationSpec(Protocol):
 class GenerationInfo:
     """`index_info.json`.
 
-    embeddings_sha256: the graph the vectors come from; model_sha256: the classifier it belongs to
-    clips: rows of the clips table, of which `removed` are left out of all; sources: files of the rest
-    labels: of the clips, indexed by the tables; settings: how it was built; versions: by what
-    per_channel: prototypes a channel (fewer where there are fewer recordings)
-    apex: facts of the learnt U in the graph (JSON, as its trainer gave them); None: U = identity
+    Attributes:
+        embeddings_sha256: The graph the vectors come from.
+        model_sha256: The classifier it belongs to.
+        clips: Rows of the clips table, of which `removed` are left out of all.
+        sources: Files of the rest.
+        labels: Of the clips, indexed by the tables.
+        settings: How it was built.
+        versions: By what.
+        per_channel: Prototypes a channel (fewer where there are fewer recordings).
+        apex: Facts of the learnt U in the graph (JSON, as its trainer gave them); None: U = identity.
+
     """
 
     embeddings_sha256: str

@@ -33,8 +33,11 @@ Release = Callable[[], None]
 def locked(path: Path, *, timeout: float = 0.0) -> Iterator[None]:
     """Hold the lock file `path`, which is made where it is not there and stays.
 
-    Raises BusyError, naming what is in the way and the cure, where another process holds it for longer
-    than `timeout` seconds or the file system gives no locks; OSError where the file cannot be made.
+    Raises:
+        BusyError: It names what is in the way and the cure, where another process holds it for longer than
+            `timeout` seconds or the file system gives no locks.
+        OSError: The file cannot be made.
+
     """
     deadline = time.monotonic() + timeout
     while True:

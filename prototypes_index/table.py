@@ -104,12 +104,17 @@ class SoundFiles:
 class IndexedClip:
     """One window of one source file.
 
-    id: unique in the generation; source: path relative to the data folder, forward slashes
-    offset_s: where the window starts in the source; duration_s: real sound in it
-    sha256: of the source file; recording: what the file was cut from; audio: FLAC in the generation, whose
-    samples times `gain` are the sound
-    also: further labels of the same sound; clips of older generations have none
-    names: further paths, relative to their data folders, at which the same sound lay
+    Attributes:
+        id: Unique in the generation.
+        source: Path relative to the data folder, forward slashes.
+        offset_s: Where the window starts in the source.
+        duration_s: Real sound in it.
+        sha256: Of the source file.
+        recording: What the file was cut from.
+        audio: FLAC in the generation, whose samples times `gain` are the sound.
+        also: Further labels of the same sound; clips of older generations have none.
+        names: Further paths, relative to their data folders, at which the same sound lay.
+
     """
 
     id: str
@@ -162,7 +167,12 @@ class IndexedClip:
 
 
 def regular(path: Path) -> Path:
-    """The path of what is a regular file. Raises PrototypeIndexError: a pipe would hold its reader up."""
+    """The path of what is a regular file.
+
+    Raises:
+        PrototypeIndexError: It is none; a pipe would hold its reader up.
+
+    """
     try:
         if stat.S_ISREG(path.stat().st_mode):
             return path
@@ -186,7 +196,9 @@ def read_small(path: Path, most: int) -> bytes:
 def open_table(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Table:
     """Map the .npy file read-only after checking its header and size against what it must be.
 
-    Raises PrototypeIndexError where type, shape or size disagree, or the file is not there.
+    Raises:
+        PrototypeIndexError: Type, shape or size disagree, or the file is not there.
+
     """
     try:
         with path.open("rb") as file:
@@ -309,8 +321,15 @@ def strongest_clips(
 ) -> Table:
     """The `count` clips [C, count] in which each channel is strongest, one a recording; clip -1 where fewer.
 
-    channels, scores: [clips, C]; recordings: [clips]; alive: [clips] False where a clip does not count.
     Ties go to the earlier clip. Memory stays bounded.
+
+    Args:
+        channels: [clips, C].
+        scores: See `channels`.
+        recordings: [clips].
+        count: Clips of a channel.
+        alive: [clips] False where a clip does not count.
+
     """
     clips, width = scores.shape
     best = np.zeros((width, count), dtype=TOP)

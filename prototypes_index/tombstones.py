@@ -28,8 +28,14 @@ def write_removal(
 ) -> tuple[GenerationInfo, list[str]]:
     """Write into the new folder `folder` the generation `old` without the clips [clips] that are `gone`.
 
-    Returns what is known of it and the names of the files it shares with `old`. All is on the disk
-    when it returns. Raises PrototypeIndexError where no clip would be left.
+    All is on the disk when it returns.
+
+    Returns:
+        What is known of it and the names of the files it shares with `old`.
+
+    Raises:
+        PrototypeIndexError: No clip would be left.
+
     """
     alive = old.alive & ~gone
     if not alive.any():

@@ -51,10 +51,12 @@ CONTRAST = 0.9
 class Places:
     """The distinct places of one sound's channels in one view.
 
-    cells: [P, 2] (frame, frequency row) of each place, ascending; -1 where the view does not localise
-    of_channel: [C] the place at which each channel peaks
-    scores: [C] the channel's value at its peak (time_frequency: the mean of its two peaks)
-    vectors: [P, D] the embedding at each place, not normalised; D = C, time_frequency 2 C
+    Attributes:
+        cells: [P, 2] (frame, frequency row) of each place, ascending; -1 where the view does not localise.
+        of_channel: [C] the place at which each channel peaks.
+        scores: [C] the channel's value at its peak (time_frequency: the mean of its two peaks).
+        vectors: [P, D] the embedding at each place, not normalised; D = C, time_frequency 2 C.
+
     """
 
     cells: IntArray
@@ -67,7 +69,10 @@ class Places:
 class Grid:
     """Where the cells of a feature map lie, nominally (a receptive field is larger than a cell).
 
-    frame_seconds: frame t spans [t, t + 1) * frame_seconds; bands_hz: [low, high] of every row
+    Attributes:
+        frame_seconds: Frame t spans [t, t + 1) * frame_seconds.
+        bands_hz: [low, high] of every row.
+
     """
 
     frame_seconds: float
@@ -80,7 +85,11 @@ class Grid:
     def regions(self, cells: IntArray, offset_s: float, duration_s: float) -> npt.NDArray[np.float64]:
         """Region [P, 4] (start_s, end_s, fmin_hz, fmax_hz) of each cell [P, 2].
 
-        offset_s: where the window starts; duration_s: real sound in it, which no region leaves.
+        Args:
+            cells: [P, 2] (frame, row), -1 where all is spanned.
+            offset_s: Where the window starts.
+            duration_s: Real sound in it, which no region leaves.
+
         """
         bands = np.asarray(self.bands_hz, dtype=np.float64).reshape(-1, 2)
         regions = np.empty((len(cells), 4))
@@ -113,8 +122,11 @@ def dimension(view: View, channels: int) -> int:
 class Peaks:
     """Where each channel peaks in one view.
 
-    frame, row: [C], both, whatever the view pins down
-    scores: [C], the value there (time_frequency: the mean of its two peaks)
+    Attributes:
+        frame: [C], both, whatever the view pins down.
+        row: See `frame`.
+        scores: [C], the value there (time_frequency: the mean of its two peaks).
+
     """
 
     frame: npt.NDArray[np.int64]
@@ -129,10 +141,16 @@ def find_places(
 ) -> Places:
     """The places of one sound in `view`.
 
-    maps: "square" [T, F, C], "time" [T, C], "frequency" [F, C] of one sound
-    frames: how many leading frames are real sound, see `real_maps`
-    Ties go to the first place (time before frequency). Raises PrototypeIndexError for a view that a
-    map with one frequency row does not have, and for an empty map.
+    Ties go to the first place (time before frequency).
+
+    Args:
+        view: The view.
+        maps: "square" [T, F, C], "time" [T, C], "frequency" [F, C] of one sound.
+        frames: How many leading frames are real sound, see `real_maps`.
+
+    Raises:
+        PrototypeIndexError: The map has one frequency row and hence no such view, or is empty.
+
     """
     maps = real_maps(maps, frames)
     channels = peaks_of((view,), maps)[view]
@@ -148,8 +166,11 @@ def find_places(
 def real_maps(maps: Mapping[str, FloatArray], frames: int | None) -> dict[str, FloatArray]:
     """The maps without the frames after the first `frames`, which are padding and hold no place.
 
-    The frequency map is then the mean over the real frames. None: all are real. Raises
-    PrototypeIndexError for an empty map.
+    The frequency map is then the mean over the real frames. None: all are real.
+
+    Raises:
+        PrototypeIndexError: The map is empty.
+
     """
     square, time, frequency = maps["square"], maps["time"], maps["frequency"]
     if not square.size:
@@ -164,7 +185,9 @@ def real_maps(maps: Mapping[str, FloatArray], frames: int | None) -> dict[str, F
 def peaks_of(views: Iterable[View], maps: Mapping[str, FloatArray]) -> dict[View, Peaks]:
     """Where each channel peaks in each of `views`; ties go to the first place.
 
-    Raises PrototypeIndexError for a view that a map with one frequency row does not have.
+    Raises:
+        PrototypeIndexError: The map has one frequency row and hence no such view.
+
     """
     square = maps["square"]
     rows, channels = square.shape[1:]

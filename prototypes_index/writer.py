@@ -48,9 +48,13 @@ _CHUNK_BYTES = 32 << 20
 class GenerationWriter:
     """Fills the new folder `folder`; nothing is valid before `finish` has returned.
 
-    embeddings: the graph the vectors come from, copied; model_sha256: the classifier it belongs to
-    labels: names that clips may carry; more are added as clips bring them
-    per_channel: prototypes a channel, 1..MOST_TOPS; apex: facts of the learnt U in the graph, JSON
+    Attributes:
+        embeddings: The graph the vectors come from, copied.
+        model_sha256: The classifier it belongs to.
+        labels: Names that clips may carry; more are added as clips bring them.
+        per_channel: Prototypes a channel, 1..MOST_TOPS.
+        apex: Facts of the learnt U in the graph, JSON.
+
     """
 
     def __init__(
@@ -176,9 +180,14 @@ class GenerationWriter:
     ) -> None:
         """Take over the clips of `old`, bit for bit, with their sound.
 
-        keep: [clips of old] which; None: all. Removed ones are never taken.
-        files: where else the sounds lie and with which labels, by their sha256
-        Raises PrototypeIndexError where `old` has other views or comes from another graph.
+        Args:
+            old: The generation.
+            keep: [clips of old] which; None: all. Removed ones are never taken.
+            files: Where else the sounds lie and with which labels, by their sha256.
+
+        Raises:
+            PrototypeIndexError: `old` has other views or comes from another graph.
+
         """
         if old.info.embeddings_sha256 != self._embeddings or set(old.views) != set(self._views):
             raise PrototypeIndexError(
@@ -244,7 +253,9 @@ class GenerationWriter:
     ) -> GenerationInfo:
         """Build the indexes, write the tables and index_info.json, and bring all to the disk.
 
-        Raises PrototypeIndexError where no clip was added.
+        Raises:
+            PrototypeIndexError: No clip was added.
+
         """
         if not self.clips:
             raise PrototypeIndexError(f"{self.folder}: no clip to index")

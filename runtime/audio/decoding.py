@@ -291,7 +291,9 @@ def _bytes_left(decoder: _Decoder, data: SoundBytes) -> int:
 def find_source(sound: Any, sample_rate: int | None) -> SoundSource:
     """The source for a path, an open binary file, an array, or a pair (array, rate).
 
-    Raises AudioError where it is none of these or cannot be opened.
+    Raises:
+        AudioError: It is none of these or cannot be opened.
+
     """
     if isinstance(sound, tuple):
         if len(sound) != 2:

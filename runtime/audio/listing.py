@@ -67,8 +67,11 @@ class Skipped:
 class Listing:
     """The sound files of a folder.
 
-    files: sorted; skipped: files that look like sound and cannot be read as such; locked: folders that
-        could not be listed
+    Attributes:
+        files: Sorted.
+        skipped: Files that look like sound and cannot be read as such.
+        locked: Folders that could not be listed.
+
     """
 
     files: list[Path] = field(default_factory=list)

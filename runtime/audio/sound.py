@@ -37,8 +37,14 @@ _HIGHEST = 1e15
 def open_sound(sound: Any, sample_rate: int | None, model_rate: int) -> OpenSound:
     """Open and check a path, a seekable binary file, an array, or a pair (array, rate).
 
-    sound: arrays are [N] or [channels, N]; they need `sample_rate` in Hz.
-    Raises AudioError with one line where the sound is missing, empty, not sound, or not finite.
+    Args:
+        sound: Arrays are [N] or [channels, N]; they need `sample_rate` in Hz.
+        sample_rate: Of an array, in Hz; None for files.
+        model_rate: That windows are to have, in Hz.
+
+    Raises:
+        AudioError: The sound is missing, empty, not sound, or not finite.
+
     """
     return OpenSound(find_source(sound, sample_rate), model_rate)
 
@@ -52,8 +58,15 @@ def read_mono(
 ) -> FloatArray:
     """The mean of a file's channels at `rate` Hz, [samples]; the first `most_s` seconds of it.
 
-    tell: takes what is wrong with the sound, line by line, where all of it is read
-    Raises AudioError as `open_sound` does.
+    Args:
+        path: The file.
+        rate: In Hz.
+        most_s: Seconds that are read at the most.
+        tell: Takes what is wrong with the sound, line by line, where all of it is read.
+
+    Raises:
+        AudioError: As of `open_sound`.
+
     """
     if math.isinf(most_s):
         opened = open_sound(path, None, rate)
@@ -75,7 +88,12 @@ def read_mono(
 
 
 def seconds_of(path: str | os.PathLike[str]) -> float:
-    """How long a file is, all of it decoded. Raises AudioError where it cannot be read."""
+    """How long a file is, all of it decoded.
+
+    Raises:
+        AudioError: It cannot be read.
+
+    """
     source = find_source(path, None)
     samples: int = sum(block.shape[1] for block in source.blocks())
     return float(samples / source.rate)
@@ -92,7 +110,12 @@ class OpenSound:
 
     name; input_rate [Hz], input_channels, input_samples as given; samples at the model's rate,
     ceil(input_samples * model_rate / input_rate); peak: largest absolute value; silent: peak is 0;
-    long: read again on every pass; warnings: one line each; damage: those of them about the file itself.
+
+    Attributes:
+        long: Read again on every pass.
+        warnings: One line each.
+        damage: Those of them about the file itself.
+
     """
 
     def __init__(self, source: SoundSource, model_rate: int) -> None:
@@ -247,7 +270,9 @@ class OpenSound:
 class Resampler:
     """Blocks [channels, n] from one rate to another, cropped or padded to `length` in total.
 
-    length: None where it is known only at the end
+    Attributes:
+        length: None where it is known only at the end.
+
     """
 
     def __init__(self, rate_in: int, rate_out: int, channels: int, length: int | None = None) -> None:
@@ -269,7 +294,9 @@ class Resampler:
     def finish(self, length: int | None = None) -> FloatArray:
         """The rest, up to the length in total; zeros where the resampler falls short.
 
-        length: where it was not known before
+        Args:
+            length: Where it was not known before.
+
         """
         self._length = self._length if length is None else length
         rest: FloatArray = np.zeros((self._channels, 0), np.float32)
@@ -289,7 +316,9 @@ class Resampler:
 class Restored:
     """Collects sound at the model's rate, block by block, and gives it back as the input was.
 
-    opened: the sound whose rate, channels and length count; its `long` says where the result lies.
+    Attributes:
+        opened: The sound whose rate, channels and length count; its `long` says where the result lies.
+
     """
 
     def __init__(self, opened: OpenSound) -> None:
@@ -333,7 +362,11 @@ def residual(opened: OpenSound, kept: FloatArray) -> FloatArray:
 def scratch(shape: tuple[int, ...], dtype: npt.DTypeLike, *, opened: OpenSound) -> npt.NDArray[Any]:
     """Zeros of `shape`; in a temporary file (an `np.memmap`) for long sound.
 
-    The file vanishes with the last array that shows it. Raises EarmarkError where there is no room.
+    The file vanishes with the last array that shows it.
+
+    Raises:
+        EarmarkError: There is no room.
+
     """
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if not opened.long or size == 0:

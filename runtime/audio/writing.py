@@ -18,9 +18,18 @@ _ADD_PEAK_CHUNK = 0x1050
 
 @contextmanager
 def open_sound_file(path: Path, rate: int, channels: int, kind: str, subtype: str) -> Iterator[Any]:
-    """An open `soundfile.SoundFile` to write to. Raises WriteError that names `path`.
+    """An open `soundfile.SoundFile` to write to.
 
-    kind, subtype: as libsndfile names them ("WAV", "FLOAT")
+    Args:
+        path: The new file.
+        rate: In Hz.
+        channels: How many, 1 or more.
+        kind: Container as libsndfile names it, "WAV".
+        subtype: Encoding as libsndfile names it, "FLOAT".
+
+    Raises:
+        WriteError: `path` cannot be written.
+
     """
     import soundfile
 
@@ -56,7 +65,12 @@ def _raise_reason(path: Path) -> None:
 
 
 def write_sound(path: Path, waveform: FloatArray, rate: int, kind: str, subtype: str) -> None:
-    """Write `waveform` [samples] or [channels, samples]. Raises WriteError that names `path`."""
+    """Write `waveform` [samples] or [channels, samples].
+
+    Raises:
+        WriteError: `path` cannot be written.
+
+    """
     channels = 1 if waveform.ndim == 1 else len(waveform)
     with open_sound_file(path, rate, channels, kind, subtype) as file:
         file.write(waveform.T)

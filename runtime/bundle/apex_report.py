@@ -54,7 +54,12 @@ class ApexReport(msgspec.Struct, frozen=True):
 
 
 def report_in(document: Mapping[str, Any], where: Path) -> ApexReport:
-    """The report as types. Raises BundleError naming `where` it stands."""
+    """The report as types.
+
+    Raises:
+        BundleError: It is none; the text names `where` it stands.
+
+    """
     try:
         check_facts(document)
         return msgspec.convert(document, ApexReport)
@@ -67,7 +72,9 @@ def report_in(document: Mapping[str, Any], where: Path) -> ApexReport:
 def read_report(bundle: Path, manifest: Manifest) -> dict[str, Any] | None:
     """The report of the U in the bundle's own embeddings graph; None where that graph has raw channels.
 
-    Raises BundleError where it is damaged.
+    Raises:
+        BundleError: It is damaged.
+
     """
     if REPORT not in manifest.files:
         return None

@@ -39,7 +39,9 @@ def stage_data(manifest: Manifest, stage: StageSpec) -> dict[str, int]:
 def embeddings_borders(manifest: Manifest) -> tuple[list[TensorSpec], list[TensorSpec], list[TensorSpec]]:
     """What the embeddings graph of this bundle's generations takes, gives, and may give besides.
 
-    Raises BundleError where the bundle has no feature map.
+    Raises:
+        BundleError: The bundle has no feature map.
+
     """
     spec, classifier = manifest.feature_map, manifest.stage("classifier")
     if spec is None or classifier is None:
@@ -71,8 +73,13 @@ def check_graph(
 ) -> None:
     """Raise BundleError where the graph at `path` is none, or not what it should be.
 
-    inputs, outputs: its borders; optional: outputs that it may have besides
-    data: the files that may hold its weights, relative to the graph's folder, and their sizes
+    Args:
+        path: The file.
+        inputs: The inputs that it has to have.
+        outputs: The outputs that it has to have.
+        optional: Outputs that it may have besides.
+        data: The files that may hold its weights, relative to the graph's folder, and their sizes.
+
     """
     import onnx
 
@@ -95,7 +102,9 @@ def check_graph(
 def external_tensors(model: Any, path: Path) -> Iterator[Any]:
     """Every tensor of the graph, its subgraphs, functions and attributes that keeps its values elsewhere.
 
-    Raises BundleError for operators that open files, or that not every onnxruntime has.
+    Raises:
+        BundleError: An operator opens files, or not every onnxruntime has it.
+
     """
     import onnx
 

@@ -158,9 +158,14 @@ class PrototypesSpec(ManifestStruct, frozen=True, kw_only=True):
 class ComponentSpec(ManifestStruct, frozen=True, kw_only=True):
     """What is known from training of one component: one column of the dictionary.
 
-    peak_hz: frequency of its largest weight; bandwidth_hz: width of the band around it that holds most of
-    the weight; label: for which it speaks most, "" for none
-    clip, start_s, end_s: the training clip that activates it most, and when; "" where none does
+    Attributes:
+        peak_hz: Frequency of its largest weight.
+        bandwidth_hz: Width of the band around it that holds most of the weight.
+        label: For which it speaks most, "" for none.
+        clip: The training clip that activates it most; "" where none does.
+        start_s: When in that clip its activation begins, in seconds.
+        end_s: When it ends.
+
     """
 
     peak_hz: Hertz

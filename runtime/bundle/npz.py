@@ -23,8 +23,15 @@ def read_arrays(
 ) -> dict[str, FloatArray]:
     """The file's float32 arrays by name, those `wanted`; the rest is passed over.
 
-    most_each: bytes that an array of that name may have, header included
-    Raises BundleError: damaged, not float32, more than `most_bytes` in all.
+    Args:
+        path: The file.
+        most_bytes: Unpacked, of all arrays.
+        wanted: Whether an array of that name is asked for.
+        most_each: Bytes that an array of that name may have, header included.
+
+    Raises:
+        BundleError: Damaged, not float32, more than `most_bytes` in all.
+
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -16,41 +16,64 @@ from .parts import ManifestPart, StageRule
 def check_structure(manifest: Manifest, path: Path, parts: Sequence[ManifestPart]) -> None:
     """Raise BundleError where the manifest at `path` contradicts itself or asks for too much.
 
-    parts: who checks what is theirs
+    Args:
+        manifest: The manifest.
+        path: Of the manifest, for messages.
+        parts: Who checks what is theirs.
+
     """
+    if len(set(manifest.labels)) != len(manifest.labels):
+        raise BundleError(f"{path}: a label stands twice")
+    _check_windows(manifest, path)
+    _check_limits(manifest, path)
+    _check_stages(manifest, path)
+    _check_chain(manifest, path, [rule for part in parts for rule in part.stages])
+    for part in parts:
+        part.check(manifest, path)
+    try:
+        check_facts(manifest.evaluation)
+    except ValueError as error:
+        raise BundleError(f"{path}: not a valid manifest: {error} in evaluation") from error
+    _check_logits(manifest, path)
+
+
+def _check_windows(manifest: Manifest, path: Path) -> None:
+    """Windows cover the sound, and the frames of the analysis fit into them."""
+    window, analysis = manifest.window, manifest.analysis
+    if window.hop_seconds > window.seconds:
+        raise BundleError(f"{path}: windows further apart than they are long would leave sound out")
+    # Half a sample of tolerance: seconds are rounded to samples.
+    if window.hop_seconds * manifest.sample_rate < analysis.hop - 0.5:
+        raise BundleError(f"{path}: windows closer together than the frames of the analysis would never end")
+    if window.minimum_seconds > window.seconds:
+        raise BundleError(f"{path}: the shortest sound is longer than a window")
+    if analysis.window_length > analysis.n_fft or analysis.n_fft % 2:
+        raise BundleError(f"{path}: n_fft must be even and hold the analysis window")
+
+
+def _check_stages(manifest: Manifest, path: Path) -> None:
+    """No stage is there twice, none is missing, and their files are listed."""
     names = [stage.name for stage in manifest.stages]
     if len(set(names)) != len(names):
         raise BundleError(f"{path}: lists a stage twice")
     for needed in ("frontend", "classifier"):
         if needed not in names:
             raise BundleError(f"{path}: lacks the stage {needed}; export the bundle again")
-    if len(set(manifest.labels)) != len(manifest.labels):
-        raise BundleError(f"{path}: a label stands twice")
-    if manifest.window.hop_seconds > manifest.window.seconds:
-        raise BundleError(f"{path}: windows further apart than they are long would leave sound out")
-    # Half a sample of tolerance: seconds are rounded to samples.
-    if manifest.window.hop_seconds * manifest.sample_rate < manifest.analysis.hop - 0.5:
-        raise BundleError(f"{path}: windows closer together than the frames of the analysis would never end")
-    if manifest.window.minimum_seconds > manifest.window.seconds:
-        raise BundleError(f"{path}: the shortest sound is longer than a window")
-    if manifest.analysis.window_length > manifest.analysis.n_fft or manifest.analysis.n_fft % 2:
-        raise BundleError(f"{path}: n_fft must be even and hold the analysis window")
-    _check_limits(manifest, path)
     for stage in manifest.stages:
         for name in (stage.file, *stage.data):
             if name not in manifest.files:
                 raise BundleError(f"{path}: the stage {stage.name} names {name}, which is not in its files")
         if PurePosixPath(stage.file).suffix != SUFFIX:
             raise BundleError(f"{path}: the stage {stage.name} is {stage.file}; a graph is a file {SUFFIX}")
-    _check_chain(manifest, path, [rule for part in parts for rule in part.stages])
-    for part in parts:
-        part.check(manifest, path)
-    _check_facts(manifest, path)
-    for name in names:
-        classes = _output_dims(manifest, name, "logits")[-1:]
+
+
+def _check_logits(manifest: Manifest, path: Path) -> None:
+    """Every stage that gives logits gives one for each label."""
+    for stage in manifest.stages:
+        classes = next((one.dims for one in stage.outputs if one.name == "logits"), [])[-1:]
         if classes and isinstance(classes[0], int) and classes[0] != len(manifest.labels):
             raise BundleError(
-                f"{path}: {len(manifest.labels)} labels, but the {name} has {classes[0]} outputs; "
+                f"{path}: {len(manifest.labels)} labels, but the {stage.name} has {classes[0]} outputs; "
                 "export the bundle again"
             )
 
@@ -84,11 +107,6 @@ def _check_chain(manifest: Manifest, path: Path, rules: Sequence[StageRule]) -> 
             )
 
 
-def _output_dims(manifest: Manifest, stage: str, tensor: str) -> list[int | str]:
-    spec = manifest.stage(stage)
-    return next((output.dims for output in spec.outputs if output.name == tensor), []) if spec else []
-
-
 def _check_limits(manifest: Manifest, path: Path) -> None:
     """No number of the manifest makes a reader allocate more than the table of limits."""
     window, analysis, rate = manifest.window, manifest.analysis, manifest.sample_rate
@@ -108,11 +126,3 @@ def _check_limits(manifest: Manifest, path: Path) -> None:
         )
     if len(manifest.labels) > limits.LABELS:
         raise BundleError(f"{path}: {len(manifest.labels)} labels, more than {limits.LABELS}")
-
-
-def _check_facts(manifest: Manifest, path: Path) -> None:
-    """What is only shown is of a kind that can be shown."""
-    try:
-        check_facts(manifest.evaluation)
-    except ValueError as error:
-        raise BundleError(f"{path}: not a valid manifest: {error} in evaluation") from error

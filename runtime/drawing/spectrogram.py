@@ -64,9 +64,15 @@ def painted(
 ) -> Any:
     """An image of 1000 x 420 pixels: loudness in cold colours, in warm ones where the mask is high.
 
-    amplitude: [T, F] linear, at least one frame; mask: [T, F] in [0, 1]; the frames span `seconds`,
-    the bins 0 to `max_hz`. Loudness is shown in decibels below the loudest cell, down to -80.
-    more: further rows of pixels, left empty, below
+    Args:
+        amplitude: [T, F] linear, at least one frame.
+        mask: [T, F] in [0, 1]; the frames span `seconds`, the bins 0 to `max_hz`. Loudness is shown in
+            decibels below the loudest cell, down to -80.
+        seconds: Length of the sound.
+        max_hz: Highest frequency of the bins.
+        title: First line.
+        more: Further rows of pixels, left empty, below.
+
     """
     from PIL import Image, ImageDraw
 

@@ -11,7 +11,12 @@ from .protocol import Method
 
 
 def method_of(name: str) -> Method:
-    """The method of that name. Raises MethodError for one that does not exist."""
+    """The method of that name.
+
+    Raises:
+        MethodError: There is no method of that name.
+
+    """
     if name not in METHODS:
         raise unknown("method", name, tuple(METHODS))
     return _method_at(METHODS[name].place)

@@ -35,9 +35,15 @@ if TYPE_CHECKING:
 class Sound(msgspec.Struct, frozen=True):
     """What is known of a sound before its windows are explained.
 
-    samples: length at the model's rate; windows: how many there will be; plan: where they lie
-    input_rate, input_samples, input_channels: as the user gave it
-    predicted: class index that the model puts first over the whole sound
+    Attributes:
+        samples: Length at the model's rate.
+        windows: How many there will be.
+        plan: Where they lie.
+        input_rate: Of the sound as the user gave it, in Hz.
+        input_samples: Its samples per channel.
+        input_channels: Its channels.
+        predicted: Class index that the model puts first over the whole sound.
+
     """
 
     samples: int
@@ -53,7 +59,10 @@ class Graphs(msgspec.Struct, frozen=True, eq=False):
     """An open bundle whose graphs can be run.
 
     run(stage, feeds, outputs) and run_graph(path, feeds) give outputs by name; their time is counted
-    cache: lives as long as the explainer, for what is costly to open; keys belong to the methods
+
+    Attributes:
+        cache: Lives as long as the explainer, for what is costly to open; keys belong to the methods.
+
     """
 
     bundle: Bundle
@@ -70,16 +79,20 @@ class Graphs(msgspec.Struct, frozen=True, eq=False):
 class Context(Graphs, frozen=True, eq=False, kw_only=True):
     """What the runtime lends a method for one explanation.
 
-    opened: the sound, for methods that answer with sound
-    windows(): every window of it once more, in order, for methods that know only at the end what to look at;
-        what is not in memory is computed again
-    rescore: whether the user wants masked sound to be classified again
-    logits_of(waveforms [B, N] at the model's rate and level, precision="fp32") -> logits [B, K]: what the
-        classifier says of a changed sound ("int8": the quantised one, MethodError where there is none);
-        its time is not counted, a stage around it does that
-    options: what the user set for this method, an instance of `Method.options`
-    aggregate: how scores of windows become those of the sound, as the bundle or the user says
-    stopped(): whether the time is over or the user cancels; asked between rounds of many questions
+    Attributes:
+        clock: Counts the time of stages.
+        opened: The sound, for methods that answer with sound.
+        windows: Every window of it once more, in order, for methods that know only at the end what to look
+            at; what is not in memory is computed again.
+        logits_of: (waveforms [B, N] at the model's rate and level, precision="fp32") -> logits [B, K]: what
+            the classifier gives for a changed sound ("int8": the quantised one, MethodError where there is
+            none). Its time is not counted, a stage around it does that.
+        rescore: Whether the user wants masked sound to be classified again.
+        seed: Of all that is drawn.
+        options: What the user set for this method, an instance of `Method.options`.
+        aggregate: How scores of windows become those of the sound, as the bundle or the user says.
+        stopped: Whether the time is over or the user cancels; asked between rounds of many questions.
+
     """
 
     clock: Clock
@@ -106,8 +119,11 @@ class Explanation(Protocol):
 class Output(msgspec.Struct, frozen=True):
     """An output of a method's graph that is measured at export and recomputed by `earmark verify`.
 
-    relative: its limit grows with its largest value, as of activations, which are as large as the spectrum
-    golden: whether it is kept in golden.npz
+    Attributes:
+        relative: Its limit grows with its largest value, as of activations, which are as large as the
+            spectrum.
+        golden: Whether it is kept in golden.npz.
+
     """
 
     name: str
@@ -125,7 +141,10 @@ class Inspection(msgspec.Struct, frozen=True):
 class TimeTask(msgspec.Struct, frozen=True, eq=False):
     """One window in which a class is to be found in time.
 
-    edges: [M + 1] of the segments, seconds; part(): the method's result for the window and the target
+    Attributes:
+        edges: [M + 1] of the segments, seconds.
+        part: The method's result for the window and the target.
+
     """
 
     graphs: Graphs
@@ -148,14 +167,19 @@ class ModelFacts(Protocol):
 class Method(ABC):
     """An explanation method. Modules that import it stay light: what is heavy is imported when it is needed.
 
-    name: how it is asked for; gives: attributes of `Result` and keys of its JSON
-    options: the dataclass of its options, decoded and validated in one step by `options.of`
-    on_request: what it does, in a few words, where it runs only when it is named; "" where it runs by default
-    own_clock: whether it counts its stages itself; else its time is counted under its name
-    rescores: whether `rescore=True` makes it classify what was kept and removed
-    stages: the graphs of a bundle that are its own; outputs: what they give, for export and verify
-    linear: whether `window_mask` is a gain on the magnitude, not on its logarithm
-    time_rows: rows in the table of `earmark evaluate events`, see `importance`
+    Attributes:
+        name: How it is asked for.
+        gives: Attributes of `Result` and keys of its JSON.
+        options: The dataclass of its options, decoded and validated in one step by `options.of`.
+        on_request: What it does, in a few words, where it runs only when it is named; "" where it runs by
+            default.
+        own_clock: Whether it counts its stages itself; else its time is counted under its name.
+        rescores: Whether `rescore=True` makes it classify what was kept and removed.
+        stages: The graphs of a bundle that are its own.
+        outputs: What they give, for export and verify.
+        linear: Whether `window_mask` is a gain on the magnitude, not on its logarithm.
+        time_rows: Rows in the table of `earmark evaluate events`, see `importance`.
+
     """
 
     name: ClassVar[str]

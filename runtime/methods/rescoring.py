@@ -18,7 +18,12 @@ from .protocol import Context
 class Rescored(TypedDict):
     """What the classifier says of the kept and of the removed part in one domain.
 
-    mask_in, mask_out: the target's scores 0..1; mask_in_label, mask_out_label: the labels put first
+    Attributes:
+        mask_in: The target's score 0..1 of the kept part.
+        mask_out: The same of the removed part.
+        mask_in_label: The label put first for the kept part.
+        mask_out_label: The same of the removed part.
+
     """
 
     mask_in: float
@@ -30,7 +35,9 @@ class Rescored(TypedDict):
 class MaskedScores:
     """Scores of the kept and of the removed part of one sound, in the domains that the bundle can hear.
 
-    what: is kept, for warnings
+    Attributes:
+        what: What is kept, in a word for warnings.
+
     """
 
     def __init__(self, context: Context, target: int, what: str = "kept") -> None:

@@ -13,8 +13,11 @@ from ..records import ResultRecord
 class About(msgspec.Struct, frozen=True):
     """What the files of one result have in common.
 
-    title: the label explained and its score, for pictures
-    sample_rate [Hz], duration_s: of the input
+    Attributes:
+        title: The label explained and its score, for pictures.
+        sample_rate: Of the input, in Hz.
+        duration_s: Of the input, in seconds.
+
     """
 
     title: str
@@ -33,7 +36,9 @@ class Difference(msgspec.Struct, frozen=True):
 class MethodResult(ResultRecord):
     """A method's part of a result.
 
-    warnings: what the user should know before believing it
+    Attributes:
+        warnings: What the user should know before believing it.
+
     """
 
     __slots__ = ()

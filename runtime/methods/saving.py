@@ -17,7 +17,12 @@ _MOST_WAV_BYTES = 4_000_000_000
 
 
 def write_new(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Write the new file `path` by `fill`. Raises WriteError that names it."""
+    """Write the new file `path` by `fill`.
+
+    Raises:
+        WriteError: `path` cannot be written.
+
+    """
     with naming(path), path.open("xb") as file:
         fill(file)
 

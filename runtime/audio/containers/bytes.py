@@ -19,7 +19,9 @@ _AHEAD = 2**16  # bytes that are read at once
 class SoundBytes:
     """A path or an open binary file, read at any place. Whatever reading raises becomes an AudioError.
 
-    size: its length in bytes when this was made
+    Attributes:
+        size: Its length in bytes when this was made.
+
     """
 
     def __init__(self, file: Any, name: str) -> None:
@@ -75,7 +77,12 @@ class SoundBytes:
         raise BlockingIOError("it has nothing to read yet")
 
     def at(self, start: int, count: int) -> bytes:
-        """Up to `count` bytes from `start` on; fewer at the end. Raises AudioError where reading fails."""
+        """Up to `count` bytes from `start` on; fewer at the end.
+
+        Raises:
+            AudioError: Reading fails.
+
+        """
         if start < 0 or start >= self.size or count <= 0:
             return b""
         data = bytearray(min(count, self.size - start))

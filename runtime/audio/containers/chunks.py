@@ -39,7 +39,10 @@ Read = Callable[[bytes], tuple[bytes, int]]
 class Extent:
     """Bytes of sound that are there, and that the header declares (None: it could not know).
 
-    right: the header needs no change; end: where the next file begins, or the end of this one
+    Attributes:
+        right: The header needs no change.
+        end: Where the next file begins, or the end of this one.
+
     """
 
     begin: int
@@ -58,7 +61,14 @@ class Extent:
 def measure(data: SoundBytes, begin: int, declared: int | None, behind: Behind, *, bits: int = 32) -> Extent:
     """How much sound begins at `begin`, where the header says `declared` bytes.
 
-    behind: where the next file begins, if what a file may hold behind its sound begins at a place; else None
+    Args:
+        data: The bytes of the file.
+        begin: Place of the first byte of sound.
+        declared: Bytes by the header; None: it does not say.
+        behind: Where the next file begins, if what a file may hold behind its sound begins at a place; else
+            None.
+        bits: Of the size in the header, 32 or 64.
+
     """
     there = max(0, data.size - begin)
     if declared is None or is_unknown(declared, bits):

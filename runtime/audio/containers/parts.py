@@ -26,15 +26,18 @@ _PADDING = 4096
 class Part:
     """One stream of sound in a file, and what its header says of it.
 
-    views: the files that libsndfile decodes one after the other, each as pieces of the real one
-    declared: samples per channel that the header promises; None where it says nothing that can be trusted
-    unfinished: its writer never came back to fill in the length
-    cut: the container shows that the end is missing
-    least: samples that decoding must give, else some were lost
-    counted: libsndfile's own count is a promise too
-    skipped: bytes inside that are no sound
-    lost: what is missing inside, of which a decoder says nothing
-    whole: all of a file of a kind that is not looked into
+    Attributes:
+        views: The files that libsndfile decodes one after the other, each as pieces of the real one.
+        declared: Samples per channel that the header promises; None where it says nothing that can be
+            trusted.
+        unfinished: Its writer never came back to fill in the length.
+        cut: The container shows that the end is missing.
+        least: Samples that decoding must give, else some were lost.
+        counted: Libsndfile's own count is a promise too.
+        skipped: Bytes inside that are no sound.
+        lost: What is missing inside, of which a decoder says nothing.
+        whole: All of a file of a kind that is not looked into.
+
     """
 
     views: tuple[tuple[Piece, ...], ...]

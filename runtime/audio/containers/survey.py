@@ -31,7 +31,11 @@ _PARSERS = {
 def survey(data: SoundBytes) -> tuple[list[Part], int]:
     """The parts of a file in order, and how many bytes at its end are of no known kind.
 
-    Files that were joined have several parts. Raises AudioError where the file cannot be read.
+    Files that were joined have several parts.
+
+    Raises:
+        AudioError: The file cannot be read.
+
     """
     parts: list[Part] = []
     place = 0

@@ -14,7 +14,13 @@ _OUTPUTS = ("activations", "pooled", "logits")
 def check_components(manifest: Manifest, path: Path) -> None:
     """Interpreter and dictionary belong together, and to this bundle's spectrogram and labels.
 
-    path: of the manifest, for messages. Raises BundleError.
+    Args:
+        manifest: The manifest.
+        path: Of the manifest, for messages.
+
+    Raises:
+        BundleError: They do not.
+
     """
     spec, stage = manifest.components, manifest.stage("interpreter")
     if spec is None or stage is None:

@@ -21,7 +21,10 @@ _UNIT = 1e-3
 class ComponentDictionary:
     """Components of log1p|STFT| and what they say of the classes.
 
-    columns [F, K]: W >= 0, each of unit L2 norm; theta [C, K]: the interpreter's logits are theta z
+    Attributes:
+        columns: [F, K] W >= 0, each of unit L2 norm.
+        theta: [C, K] the interpreter's logits are theta z.
+
     """
 
     columns: FloatArray
@@ -32,8 +35,11 @@ class ComponentDictionary:
 def open_dictionary(folder: Path, manifest: Manifest) -> ComponentDictionary:
     """The dictionary of the bundle in `folder`.
 
-    Raises MethodError where the bundle has none, BundleError where its arrays are not what the manifest
-    says: another shape, not finite, negative, a column that is not of unit length.
+    Raises:
+        MethodError: The bundle has none.
+        BundleError: Its arrays are not what the manifest says: another shape, not finite, negative, a column
+            that is not of unit length.
+
     """
     spec = manifest.components
     if spec is None:

@@ -22,8 +22,10 @@ def dictionary_of(graphs: Graphs) -> ComponentDictionary:
 def interpret(graphs: Graphs, window: Window) -> dict[str, FloatArray]:
     """The interpreter's `activations` [K, T], `pooled` [K] and `logits` [C] of one window.
 
-    Raises MethodError without an interpreter, EarmarkError
-    where its answers do not fit the spectrogram.
+    Raises:
+        MethodError: The bundle has no interpreter.
+        EarmarkError: Its answers do not fit the spectrogram.
+
     """
     manifest = graphs.manifest
     stage = manifest.stage("interpreter")

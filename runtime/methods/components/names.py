@@ -18,7 +18,12 @@ _FINE_S = 0.3
 def name_of(peak_hz: float, bandwidth_hz: float, spans: Sequence[tuple[float, float]], seconds: float) -> str:
     """Such as "narrow tone at 1.2 kHz, 0.8-1.4 s".
 
-    spans: when it is active in a sound of `seconds`, in order
+    Args:
+        peak_hz: Of the largest weight of its column.
+        bandwidth_hz: Of what is around it.
+        spans: When it is active in a sound of `seconds`, in order.
+        seconds: Length of the sound.
+
     """
     return f"{_kind(peak_hz, bandwidth_hz, spans)}, {_when(spans, seconds)}"
 

@@ -24,11 +24,20 @@ from .tracks import Tracks
 class Component(ResultRecord):
     """One component of the dictionary, in this sound.
 
-    index: its column; relevance: -1..1, see `ComponentsResult`; contribution: theta_{c,k} z_k, its part of
-        the interpreter's logit; selected: relevance above the threshold
-    peak_hz, bandwidth_hz: where its spectrum lies; label: the class it speaks for most, "" for none
-    clip, clip_start_s, clip_end_s: the training clip that activates it most, and when; "" where unknown
-    spans: when it is active in this sound, (start_s, end_s)
+    Attributes:
+        index: Its column.
+        relevance: -1..1, see `ComponentsResult`.
+        contribution: theta_{c,k} z_k, its part of the interpreter's logit.
+        selected: Relevance above the threshold.
+        peak_hz: Frequency of the largest weight of its spectrum.
+        bandwidth_hz: Width of the band around it that holds most of the weight.
+        label: The class it speaks for most, "" for none.
+        clip: The training clip that activates it most; "" where unknown.
+        clip_start_s: When in that clip its activation begins, in seconds.
+        clip_end_s: When it ends.
+        spans: When it is active in this sound, (start_s, end_s).
+        name: What it is, in words.
+
     """
 
     index: int
@@ -48,7 +57,9 @@ class Component(ResultRecord):
     def audio(self) -> FloatArray:
         """Its track, in the shape, at the rate and of the length of the input; made anew at each call.
 
-        Raises AudioError where the file of a long sound has changed since.
+        Raises:
+            AudioError: The file of a long sound has changed since.
+
         """
         return _shaped(self._tracks, self._tracks.sound([self.index]))
 
@@ -72,15 +83,22 @@ class Component(ResultRecord):
 class ComponentsResult(MethodResult):
     """The components of a sound, and what each says of a label.
 
-    label: the one explained; holds: where several labels may, those that do, the surest first, each of which
-        `of` explains; contributions [C, K]: theta_{c,k} z_k for every label of the model
-    relevance [K]: r_k = theta_{c,k} z_k / max_j |theta_{c,j} z_j|, -1..1; zeros where nothing is active
-    selected: {k: r_k > threshold}, most relevant first; none is an answer, too: silence
-    by_design: whether the components are the classifier itself
-    activations [K, frames] >= 0, frames `frame_s` seconds apart; long sound: a file-backed float16 array
-    interpreted: label -> score by the interpreter alone, best first
-    rescored: as `Result.rescored`, of the selected components; with rescore=True only
     Index it, or iterate, for each `Component`; a component's facts and sound are made when asked for.
+
+    Attributes:
+        label: The one explained.
+        holds: Where several labels may, those that do, the surest first, each of which `of` explains.
+        contributions: [C, K] theta_{c,k} z_k for every label of the model.
+        relevance: [K] r_k = theta_{c,k} z_k / max_j |theta_{c,j} z_j|, -1..1; zeros where nothing is active.
+        selected: {k: r_k > threshold}, most relevant first; none is an answer, too: silence.
+        by_design: Whether the components are the classifier itself.
+        activations: [K, frames] 0 or more, frames `frame_s` seconds apart; long sound: a file-backed float16
+            array.
+        frame_s: From one frame to the next in seconds.
+        seconds: Length of the sound.
+        interpreted: Label -> score by the interpreter alone, best first.
+        rescored: As `Result.rescored`, of the selected components; with rescore=True only.
+
     """
 
     label: str
@@ -145,8 +163,11 @@ class ComponentsResult(MethodResult):
     def audio(self) -> FloatArray:
         """The selected components together, in the shape, at the rate and of the length of the input.
 
-        Made when first asked for, as `residual`. Raises AudioError where the file of a long sound has
-        changed since.
+        Made when first asked for, as `residual`.
+
+        Raises:
+            AudioError: The file of a long sound has changed since.
+
         """
         return _shaped(self._tracks, self._kept)
 

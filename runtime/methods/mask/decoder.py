@@ -10,7 +10,12 @@ from ..protocol import Graphs
 
 
 def decoder_of(manifest: Manifest) -> StageSpec:
-    """The stage of the decoder. Raises MethodError where the bundle has none."""
+    """The stage of the decoder.
+
+    Raises:
+        MethodError: The bundle has none.
+
+    """
     stage = manifest.stage("decoder")
     if stage is None:
         raise MethodError(
@@ -23,8 +28,10 @@ def decoder_of(manifest: Manifest) -> StageSpec:
 def decode(graphs: Graphs, window: Window, target: int) -> FloatArray:
     """The decoder's mask [T, F] of one window for the class index `target`.
 
-    Raises MethodError where there is no decoder,
-    BundleError where its mask does not fit the spectrogram.
+    Raises:
+        MethodError: There is no decoder.
+        BundleError: Its mask does not fit the spectrogram.
+
     """
     manifest = graphs.manifest
     stage = decoder_of(manifest)

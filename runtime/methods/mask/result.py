@@ -21,14 +21,18 @@ _SPANS = 4
 class MaskResult(MethodResult):
     """Which part of the sound made the model say so.
 
-    values: [frames, bins] 0..1; long sound: a file-backed float16 array that goes with the result
-    audio: the kept sound at the input's rate and length, [channels, samples], or [samples] where the
-        input was such an array; what lies above half the model's rate is in the residual
-    frame_s [frames]: centre of each frame in seconds; bin_hz [bins]: of each bin in Hz
-    area: mean of the mask; spans: when the evidence lies, (start_s, end_s); band: the central 80 % of
-        it over frequency, (low_hz, high_hz)
-    rescored: domain ("spectrogram", "audio") -> {"mask_in": score, "mask_out": score, "..._label": label}
-        of the target when only the kept (or removed) part is left; with rescore=True only
+    Attributes:
+        values: [frames, bins] 0..1; long sound: a file-backed float16 array that goes with the result.
+        audio: The kept sound at the input's rate and length, [channels, samples], or [samples] where the
+            input was such an array; what lies above half the model's rate is in the residual.
+        frame_s: [frames] centre of each frame in seconds.
+        bin_hz: [bins] of each bin in Hz.
+        area: Mean of the mask.
+        spans: When the evidence lies, (start_s, end_s).
+        band: The central 80 % of it over frequency, (low_hz, high_hz).
+        rescored: Domain ("spectrogram", "audio") -> {"mask_in": score, "mask_out": score, "..._label": label}
+            of the target when only the kept (or removed) part is left; with rescore=True only.
+
     """
 
     values: FloatArray
@@ -52,7 +56,9 @@ class MaskResult(MethodResult):
     def residual(self) -> FloatArray:
         """The removed sound: input - kept, in the shape of `audio`; made when first asked for.
 
-        Raises AudioError where the file of a long sound has changed since.
+        Raises:
+            AudioError: The file of a long sound has changed since.
+
         """
         return self._removed[0] if self._opened.flat else self._removed
 

@@ -117,7 +117,12 @@ class PrototypesExplanation:
         self._best[view] = held[:PLACES]
 
     def finish(self) -> PrototypesResult:
-        """Look the best places up. Raises PrototypeIndexError where the generation is damaged."""
+        """Look the best places up.
+
+        Raises:
+            PrototypeIndexError: The generation is damaged.
+
+        """
         if self._window is None:
             raise MethodError("prototypes: the sound has no window")
         matches = {view: self._matches(view) for view in self._best}

@@ -25,7 +25,9 @@ def importance_of_channels(result: PrototypesResult, edges: Values) -> Values:
 def importance_of_view(result: PrototypesResult, view: str, label: str, edges: Values) -> Values:
     """Importance [M] by the places that resemble prototypes of the label, weighted by their cosine.
 
-    Raises MethodError where the generation has no such view.
+    Raises:
+        MethodError: The generation has no such view.
+
     """
     if view not in result.prototypes:
         raise MethodError(f"prototypes: this bundle has no view {view!r}")

@@ -50,10 +50,12 @@ class Candidate:
 class ChannelWeights:
     """What the embeddings graph says of the target's logit.
 
-    shares: by view [C], what each channel weighs: its positive contribution, or where there is none, its
-        positive value at its peak
-    contributions: [C] of the square view's channels; None where channels are localisation only
-    slope: [C] how a channel's value in the square map speaks for the target
+    Attributes:
+        shares: By view [C], what each channel weighs: its positive contribution, or where there is none, its
+            positive value at its peak.
+        contributions: [C] of the square view's channels; None where channels are localisation only.
+        slope: [C] how a channel's value in the square map speaks for the target.
+
     """
 
     shares: Mapping[View, FloatArray]
@@ -78,7 +80,14 @@ class FoldedHead:
     ) -> ChannelWeights:
         """What channels weigh in one window for the class index `target`.
 
-        taps: what the graph was fed; outputs: what it gave; peaks: of the views
+        Args:
+            spec: The feature map.
+            run: The embeddings graph.
+            taps: What the graph was fed.
+            outputs: What it gave.
+            peaks: Of the views.
+            target: Class index.
+
         """
         contributions: FloatArray | None = None
         if spec.additive or spec.gradient:
@@ -136,7 +145,9 @@ class WindowPlaces:
     ) -> None:
         """attention: [T, F], the cells' weights where there are any.
 
-        Raises PrototypeIndexError where the head's weights are so large that a cell's contribution overflows.
+        Raises:
+            PrototypeIndexError: The head's weights are so large that a cell's contribution overflows.
+
         """
         self.peaks, self.weights, self.span = peaks, weights, span
         self._maps, self._grid = maps, grid

@@ -66,10 +66,19 @@ class WindowSound:
 class Prototype(ResultRecord):
     """A place in a training sound that resembles a place in the input.
 
-    similarity: cosine of the two embeddings, -1..1; clip: the training file, relative to its folder
-    start_s, end_s, fmin_hz, fmax_hz: the place in that file; place: the place in the input
-    channels: the feature map's channels behind the input's place, the largest contribution first
-    kind: "prototype" (one of the clips in which some channel is strongest) or "clip" (any other)
+    Attributes:
+        view: The view in which it was looked up.
+        label: Label of the training sound.
+        similarity: Cosine of the two embeddings, -1..1.
+        clip: The training file, relative to its folder.
+        start_s: Begin of the place in that file, in seconds.
+        end_s: Its end.
+        fmin_hz: Its lowest frequency in Hz.
+        fmax_hz: Its highest.
+        place: The place in the input.
+        channels: The feature map's channels behind the input's place, the largest contribution first.
+        kind: "prototype" (one of the clips in which some channel is strongest) or "clip" (any other).
+
     """
 
     view: str
@@ -104,8 +113,12 @@ class Prototype(ResultRecord):
         """The place as sound: waveform [1, samples] and sample rate in Hz.
 
         The stretch from start_s to end_s (for the view frequency the clip's whole window), and of it, in
-        views that localise frequency, the band alone. Raises MethodError, naming the source file, where
-        the bundle holds no sound, and PrototypeIndexError where the file is gone or damaged.
+        views that localise frequency, the band alone.
+
+        Raises:
+            MethodError: The bundle holds no sound; the text names the source file.
+            PrototypeIndexError: The file is gone or damaged.
+
         """
         if self.sound is None:
             raise MethodError(
@@ -176,10 +189,14 @@ class ChannelView(ResultRecord):
 class Channel(ResultRecord):
     """One channel of the feature map: where it peaks in the input, and its share of the logit.
 
-    contribution: of the target's logit, see `Contributions`; None where channels only localise
-    score, place: of its peak in the square map
-    views: in every view of the index (where each view has a U of its own, in square alone) its place and
-        the clips in which it is strongest, one a recording
+    Attributes:
+        channel: Its index in the feature map.
+        contribution: Its share of the target's logit, see `Contributions`; None where channels only localise.
+        score: Its value at its peak in the square map.
+        place: Where that peak lies in the input.
+        views: In every view of the index (where each view has a U of its own, in square alone) its place and
+            the clips in which it is strongest, one a recording.
+
     """
 
     channel: int
@@ -209,11 +226,23 @@ class Channel(ResultRecord):
 class Contributions(ResultRecord):
     """The target's logit, channel by channel, in the window where it is highest.
 
-    kind: "additive": the contributions of `channels` + bias + remainder = logit, where remainder is the sum
-        over the `others`, all channels not listed; "gradient": contributions are gradient x activation;
-        "localisation": there are none. bias, remainder and error are None unless additive
-    error: how far all contributions and the bias are from the classifier's own logit
-    window: its amplitude, for pictures
+    Attributes:
+        kind: "additive": the contributions of `channels` + bias + remainder = logit, where remainder is the
+            sum over the `others`, all channels not listed; "gradient": contributions are gradient x
+            activation; "localisation": there are none. bias, remainder and error are None unless additive.
+        error: How far all contributions and the bias are from the classifier's own logit.
+        label: The target.
+        logit: The classifier's logit of the target in that window.
+        start_s: Begin of the window in seconds.
+        end_s: Its end.
+        channels: The listed channels, the largest contribution first.
+        additive: Whether contributions, bias and remainder sum to the logit.
+        bias: Of the head, for the target.
+        remainder: Sum over the channels that are not listed.
+        note: What the contributions are, where they do not sum to the logit.
+        others: Number of channels that are not listed.
+        window: Its amplitude, for pictures.
+
     """
 
     label: str
@@ -278,7 +307,10 @@ class Contributions(ResultRecord):
 class PrototypesResult(MethodResult):
     """What the method `prototypes` answers.
 
-    prototypes: view -> the nearest prototypes, best first; channels: what each adds to the target's logit
+    Attributes:
+        prototypes: View -> the nearest prototypes, best first.
+        channels: What each adds to the target's logit.
+
     """
 
     prototypes: Mapping[str, tuple[Prototype, ...]]

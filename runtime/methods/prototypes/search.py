@@ -27,8 +27,10 @@ class Search:
     ) -> None:
         """Use an open generation; `embed` runs its embeddings.onnx, `head` keeps what is read from it.
 
-        Raises MethodError where the manifest describes no feature map, PrototypeIndexError where
-        feature map and generation disagree.
+        Raises:
+            MethodError: The manifest describes no feature map.
+            PrototypeIndexError: Feature map and generation disagree.
+
         """
         spec = manifest.feature_map
         if spec is None:
@@ -45,7 +47,12 @@ class Search:
 
     @classmethod
     def over(cls, graphs: Graphs) -> Self:
-        """Over the generation of an open bundle. Raises MethodError where it has none."""
+        """Over the generation of an open bundle.
+
+        Raises:
+            MethodError: It has none.
+
+        """
         bundle = graphs.bundle
         held = graphs.cache.get(_CACHED)
         if held is None:

@@ -19,17 +19,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
-from ....errors import MissingDependencyError
 from ...arrays import FloatArray
 from .grid import SegmentGrid
-from .surrogates import Fit
+from .surrogates import Fit, fitted_forest
 
 Values = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.bool_]
 
 SHARES, WINDOWS, EACH = (0.2, 0.3, 0.4), (1, 3, 5), 334
 SURROGATES = ("forest", "least_squares", "kernel_shap")
-_TREES = 100
 
 
 def draw_reference_masks(random: np.random.Generator, segments: int, each: int = EACH) -> Masks:
@@ -73,8 +71,14 @@ def perturb(
 def fit_reference(surrogate: str, masks: Masks, values: Values, distances: Values, seed: int) -> Fit:
     """Importances by the surrogate `surrogate` of the reference; rows of `masks` [n, M] as drawn.
 
-    values [n]: log-odds; distances [n]: of each sound from the original. R^2 is that of the fit itself,
-    for the forest out of bag: the reference reports none.
+    Args:
+        surrogate: One of `SURROGATES`.
+        masks: [n, M] as drawn.
+        values: [n] log-odds.
+        distances: [n] of each sound from the original. R^2 is that of the fit itself, for the forest out of
+            bag: the reference reports none.
+        seed: Of the forest.
+
     """
     if surrogate == "forest":
         return _forest(masks, values, distances, seed)
@@ -86,18 +90,8 @@ def fit_reference(surrogate: str, masks: Masks, values: Values, distances: Value
 
 
 def _forest(masks: Masks, values: Values, distances: Values, seed: int) -> Fit:
-    try:
-        from sklearn.ensemble import RandomForestRegressor
-    except ImportError as error:
-        raise MissingDependencyError(
-            f'the surrogate forest needs scikit-learn ({error}): pip install "earmark[evaluation]"'
-        ) from error
-    model = RandomForestRegressor(_TREES, oob_score=True, random_state=seed, n_jobs=1)
-    model.fit(masks.astype(np.float32), values, sample_weight=distances)
-    found = np.asarray(model.feature_importances_, np.float64)
-    trees = np.stack([tree.feature_importances_ for tree in model.estimators_])
-    spread = trees.std(axis=0, ddof=1) / np.sqrt(_TREES)
-    return Fit(found, found, spread, float(model.oob_score_), signed=False)
+    importance, spread, r2 = fitted_forest(masks, values, seed, distances)
+    return Fit(importance, importance, spread, r2, signed=False)
 
 
 def _shap(masks: Masks, values: Values) -> Fit:

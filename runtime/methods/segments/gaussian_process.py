@@ -32,7 +32,10 @@ _RATIOS = np.logspace(-3.0, 4.0, 29)
 class Pieces:
     """Where the coefficients lie: pieces of time, a whole number of segments long each, by bands.
 
-    lengths [T]: of each piece, in segments, all 1 where every segment is for itself; bands: F
+    Attributes:
+        lengths: [T] of each piece, in segments, all 1 where every segment is for itself.
+        bands: F.
+
     """
 
     lengths: npt.NDArray[np.int64]
@@ -78,7 +81,12 @@ class Posterior:
 def posterior(masks: Masks, values: Values, places: Pieces, lengths: Sequence[float] = LENGTHS) -> Posterior:
     """The posterior of w, given log-odds `values` [n] of `masks` [n, M].
 
-    lengths: candidates of the prior's length, in segments; 0 alone is Bayesian ridge regression
+    Args:
+        masks: [n, M], True where a segment is kept.
+        values: [n] log-odds.
+        places: Where the coefficients lie.
+        lengths: Candidates of the prior's length, in segments; 0 alone is Bayesian ridge regression.
+
     """
     # A piece of independent segments varies as the root of its length.
     weight = np.sqrt(places.sizes)

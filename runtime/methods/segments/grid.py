@@ -19,7 +19,10 @@ Values = npt.NDArray[np.float64]
 class SegmentGrid:
     """T stretches of time by F bands; segment t * F + f is stretch t in band f, M = T F.
 
-    edges: [T + 1] samples, from 0 to the sound's end; bands_hz: [F + 1] from 0 to half the rate
+    Attributes:
+        edges: [T + 1] samples, from 0 to the sound's end.
+        bands_hz: [F + 1] from 0 to half the rate.
+
     """
 
     edges: npt.NDArray[np.int64]
@@ -28,7 +31,12 @@ class SegmentGrid:
 
     @classmethod
     def of(cls, samples: int, sample_rate: int, settings: SegmentSettings) -> SegmentGrid:
-        """The grid of `settings` over a sound. Raises AudioError where it has fewer than two segments."""
+        """The grid of `settings` over a sound.
+
+        Raises:
+            AudioError: It has fewer than two segments.
+
+        """
         half = 0.5 * sample_rate
         edges = np.array([0, samples], dtype=np.int64)
         bands = np.array([0.0, half])

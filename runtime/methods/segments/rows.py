@@ -66,7 +66,12 @@ class Rows:
     ) -> None:
         """Divide a window's share by what was found in it; evenly where that is nothing, or unreliable.
 
-        span: its first and last sample; segment: samples of a segment
+        Args:
+            span: Its first and last sample.
+            share: Of the score of the sound.
+            found: What a search in the window answered; None where there was none.
+            segment: Samples of a segment.
+
         """
         bands = self._importance.shape[1]
         sure = np.zeros(0) if found is None else _beyond_doubt(found)

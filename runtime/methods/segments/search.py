@@ -48,8 +48,12 @@ SMALLEST_CHANGE = 1e-6
 class SearchResult:
     """A surrogate fitted to a clip.
 
-    grid: the segments that it speaks of; full: log-odds of the whole clip; own_seconds, scoring_seconds:
     the explainer's and the model's; constant: no mask changed the answer
+
+    Attributes:
+        grid: The segments that it speaks of.
+        full: Log-odds of the whole clip; own_seconds, scoring_seconds:
+
     """
 
     fit: Fit
@@ -88,9 +92,20 @@ def search(
     progress: Progress | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> SearchResult:
-    """Explain one clip [N] that a model takes as a whole. Raises AudioError where it is too short.
+    """Explain one clip [N] that a model takes as a whole.
 
-    stopped(): True ends the questions after the first round; the fit is of what was asked so far
+    Args:
+        waveform: [N] float32.
+        sample_rate: In Hz.
+        log_odds: Sounds [B, N] to log-odds [B].
+        settings: How to ask.
+        seed: Of masks and fills.
+        progress: Called with (done, budget) after every batch.
+        stopped: True ends the questions after the first round; the fit is of what was asked so far.
+
+    Raises:
+        AudioError: It is too short.
+
     """
     start = time.perf_counter()
     asked = CountedModel(log_odds, settings.budget, progress)

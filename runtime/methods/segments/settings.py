@@ -193,7 +193,9 @@ class SegmentSettings(MethodOptions):
 class SegmentOptions(SegmentSettings):
     """Settings of `segments` for one explanation.
 
-    progress: called with (done, budget) after every batch of calls
+    Attributes:
+        progress: Called with (done, budget) after every batch of calls.
+
     """
 
     progress: Progress | None = None

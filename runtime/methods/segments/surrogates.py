@@ -31,10 +31,14 @@ _SPEAKS_FOR = 0.3
 class Fit:
     """What a surrogate says.
 
-    importance [M]: with sign; magnitude [M]: >= 0, for ranking; uncertainty [M]: standard deviation
-    r2: R^2 on held-out masks; covariance [M, M] of the importance and variance of the noise of single
-        answers, where the surrogate has them
-    signed: False where the sign is the marginal effect's, not the surrogate's
+    Attributes:
+        importance: [M] with sign.
+        magnitude: [M] >= 0, for ranking.
+        uncertainty: [M] standard deviation.
+        r2: R^2 on held-out masks; covariance [M, M] of the importance and variance of the noise of single
+            answers, where the surrogate has them.
+        signed: False where the sign is the marginal effect's, not the surrogate's.
+
     """
 
     importance: Values
@@ -123,10 +127,17 @@ def kernel_shap(
 ) -> Fit:
     """Shapley values by constrained weighted least squares, in closed form.
 
-    masks [n, M]: coalitions drawn by the Shapley kernel in pairs (`draw_coalitions`), or all of them with
-        `weights` [n]; full, empty: log-odds of the whole sound and of the fill alone
     Minimises sum_i c_i (y_i - empty - z_i phi)^2 under sum(phi) = full - empty (Lundberg, Lee 2017,
     theorem 2; Covert, Lee 2021, equation 7). Exact where all coalitions are given.
+
+    Args:
+        masks: [n, M] coalitions drawn by the Shapley kernel in pairs (`draw_coalitions`), or all of them with
+            `weights` [n].
+        values: [n] log-odds.
+        full: Log-odds of the whole sound and of the fill alone.
+        empty: See `full`.
+        weights: [n] of the coalitions, where all are given.
+
     """
     coalitions = masks.astype(np.float64)
     weight = np.ones(len(values)) if weights is None else weights
@@ -175,8 +186,42 @@ def draw_coalitions(random: np.random.Generator, pairs: int, segments: int) -> t
 def forest(masks: Masks, values: Values, places: Pieces, seed: int = 0) -> Fit:
     """Impurity importances of a random forest of 100 trees, under the sign of the marginal effect.
 
-    Importances sum to 1 and have no sign; the sign given is that of mean(y | kept) - mean(y | masked).
-    R^2 is out of bag. Raises MissingDependencyError without scikit-learn.
+    Importances sum to 1 and have no sign; the sign given is that of mean(y | kept) - mean(y | masked). R^2 is
+    out of bag.
+
+    Raises:
+        MissingDependencyError: Without scikit-learn.
+
+    """
+    importance, spread, r2 = fitted_forest(masks, values, seed)
+    kept = masks.astype(np.float64)
+    effect = np.sign((kept - kept.mean(axis=0)).T @ (values - values.mean()))
+    return Fit(
+        importance=importance * np.where(effect < 0, -1.0, 1.0),
+        magnitude=importance / places.sizes,
+        uncertainty=spread,
+        r2=r2,
+        signed=False,
+    )
+
+
+def fitted_forest(
+    masks: Masks, values: Values, seed: int, weights: Values | None = None
+) -> tuple[Values, Values, float]:
+    """A random forest of 100 trees, fitted to log-odds.
+
+    Args:
+        masks: [n, M], True where a segment is kept.
+        values: [n] log-odds.
+        seed: Of the trees.
+        weights: [n] of the samples; None: all alike.
+
+    Returns:
+        Impurity importances [M], which sum to 1, their standard errors over the trees, and R^2 out of bag.
+
+    Raises:
+        MissingDependencyError: scikit-learn is not installed.
+
     """
     try:
         from sklearn.ensemble import RandomForestRegressor
@@ -188,18 +233,10 @@ def forest(masks: Masks, values: Values, places: Pieces, seed: int = 0) -> Fit:
     with warnings.catch_warnings():
         # Few masks: some may be in every bag.
         warnings.simplefilter("ignore", UserWarning)
-        model.fit(masks.astype(np.float32), values)
-    found = np.asarray(model.feature_importances_, np.float64)
+        model.fit(masks.astype(np.float32), values, sample_weight=weights)
+    importance = np.asarray(model.feature_importances_, np.float64)
     trees = np.stack([tree.feature_importances_ for tree in model.estimators_])
-    kept = masks.astype(np.float64)
-    effect = np.sign((kept - kept.mean(axis=0)).T @ (values - values.mean()))
-    return Fit(
-        importance=found * np.where(effect < 0, -1.0, 1.0),
-        magnitude=found / places.sizes,
-        uncertainty=trees.std(axis=0, ddof=1) / np.sqrt(_TREES),
-        r2=float(model.oob_score_),
-        signed=False,
-    )
+    return importance, trees.std(axis=0, ddof=1) / np.sqrt(_TREES), float(model.oob_score_)
 
 
 def held_out_r2(values: Values, predicted: Values, smoother: Values) -> float:
