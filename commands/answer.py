@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from .console import bold, yellow
@@ -11,10 +12,20 @@ if TYPE_CHECKING:
     from ..runtime.results import Result
 
 
-def answer(name: str, result: Result, *, top: int = 3) -> list[str]:
-    """Lines for `console.say`, which styles them where stdout is a terminal."""
+def answer(
+    name: str, result: Result, top: int = 3, *, min_score: float = 0.0, windows: bool = False
+) -> list[str]:
+    """Lines for `console.say`, which styles them where stdout is a terminal.
+
+    top: labels and prototypes at the most; min_score: labels with a lower score are left out, but for the
+    best one; windows: whether to list every window
+    """
     lines = [f"{bold(name)}  {_facts(result)}"]
-    lines += [f"  {topic:<9} {text}" for topic, text in _lines(result, top)]
+    lines += [f"  {topic:<9} {text}" for topic, text in _lines(result, top, min_score)]
+    if windows:
+        topics = chain(["windows"], repeat(""))
+        told = zip(topics, _windows(result, top, min_score), strict=False)
+        lines += [f"  {topic:<9} {text}" for topic, text in told]
     lines += [f"  {yellow('warning')}   {warning}" for warning in result.warnings]
     return lines
 
@@ -24,11 +35,12 @@ def _facts(result: Result) -> str:
     return f"{result.duration_s:.2f} s, {result.sample_rate} Hz, {channels}"
 
 
-def _lines(result: Result, top: int) -> Iterator[tuple[str, str]]:
-    heard = [f"{label} {score:.1%}" for label, score in result.predictions[:top]]
-    yield "heard", bold(heard[0]) + "".join(f"   {text}" for text in heard[1:])
+def _lines(result: Result, top: int, min_score: float) -> Iterator[tuple[str, str]]:
+    first, *others = result.predictions[:top]
+    rest = [f"   {label} {score:.1%}" for label, score in others if score >= min_score]
+    yield "predicted", bold(f"{first[0]} {first[1]:.1%}") + "".join(rest)
     if result.target != result.predictions[0][0]:
-        yield "explained", result.target
+        yield "explained", f"{result.target} {result.score:.1%}"
     if not result.parts:
         from ..runtime.methods.loading import all_methods
 
@@ -38,3 +50,11 @@ def _lines(result: Result, top: int) -> Iterator[tuple[str, str]]:
     yield "bundle", result.bundle
     total = sum(result.timings.values())
     yield "took", f"{total:.0f} ms on {result.device}"
+
+
+def _windows(result: Result, top: int, min_score: float) -> Iterator[str]:
+    """A line for each window: when it lies, and its best labels."""
+    windows = result.windows
+    rows = windows.top(top, min_score=min_score)
+    for start, end, row in zip(windows.start_s, windows.end_s, rows, strict=True):
+        yield f"{start:9.2f}-{end:.2f} s  " + "   ".join(f"{label} {score:.1%}" for label, score in row)

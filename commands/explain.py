@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from ..errors import as_earmark_error
 from ..progress import CallsProgress, Progress
+from ..runtime.labels import SHOWN
 from ..runtime.methods.loading import all_methods
 from ..runtime.registry import METHODS
 from .answer import answer
@@ -21,16 +22,22 @@ from .inputs import Input, collect, tell_skipped
 from .method_options import MethodCommand, method_settings, refuse_options, takes_progress
 from .options import device_option, json_option, refuse_given
 from .paths import BundleFolder, no_sound
-from .result_folders import result_folders
+from .result_folders import result_folders, safe_name
+from .window_options import window_options, window_settings
 
 if TYPE_CHECKING:
     from ..runtime.audio.listing import Skipped
     from ..runtime.bundle.manifest import Manifest
     from ..runtime.explainer import Explainer
+    from ..runtime.explaining.request import ExplainOptions
     from ..runtime.results import Result
 
 Record = dict[str, Any]
 _ON_REQUEST = [method.name for method in all_methods() if method.on_request]
+# In place of a method.
+NONE = "none"
+# Labels and prototypes in text.
+_PRINTED = 3
 
 
 @click.command(cls=MethodCommand)
@@ -50,33 +57,51 @@ _ON_REQUEST = [method.name for method in all_methods() if method.on_request]
     multiple=True,
     metavar="METHOD",
     help=f"{', '.join(METHODS)}. By default what the bundle has; when named, in any bundle: "
-    f"{', '.join(_ON_REQUEST)}.",
+    f"{', '.join(_ON_REQUEST)}. {NONE}: scores alone.",
 )
-@click.option("--target", metavar="LABEL", help="Explain this label instead of the one predicted.")
-@click.option("--rescore", is_flag=True, help="Classify what was kept and what was removed.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="LABEL",
+    help="Explain this label instead of the one predicted; of several each, from one forward pass.",
+)
+@click.option("--rescore", is_flag=True, help="Classify what was kept and what was removed, too.")
+@window_options
 @click.option(
     "-o",
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Write result.json, and each method's pictures, tables and sound. For several sounds, a folder or a "
-    "pattern: a folder a sound, as they lie in the folder.",
+    "pattern: a folder per sound, as they lie in the folder; for several labels a folder per label in it.",
 )
 @json_option
-@click.option("--jsonl", "as_jsonl", is_flag=True, help="One line of JSON a sound, as soon as it is ready.")
+@click.option("--jsonl", "as_jsonl", is_flag=True, help="One line of JSON per sound, as soon as it is ready.")
 @click.option("--recursive", "-r", is_flag=True, help="Look for sound in the folders of folders.")
-@click.option("--from-file", metavar="LIST", help="Read more INPUTs from a file, one a line.")
+@click.option("--from-file", metavar="LIST", help="Read more INPUTs from a file, one per line.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first sound that fails.")
 @click.option(
-    "--top", default=3, show_default=True, type=click.IntRange(1), help="Labels and prototypes to print."
+    "--top",
+    type=click.IntRange(1),
+    metavar="N",
+    help=f"Labels and prototypes to print; labels in JSON.  [default: {_PRINTED}; {SHOWN} in JSON]",
 )
+@click.option(
+    "--min-score",
+    default=0.0,
+    type=click.FloatRange(0.0, 1.0),
+    metavar="P",
+    help="Leave labels with a lower score out.",
+)
+@click.option("--windows", is_flag=True, help="Give the best labels of every window, too.")
 @device_option
 @click.option("--seed", default=0, show_default=True, type=int, help="Seed of methods that draw at random.")
 def explain(
     inputs: tuple[str, ...],
     bundle: Path | None,
     methods: tuple[str, ...],
-    target: str | None,
+    targets: tuple[str, ...],
     rescore: bool,
     output: Path | None,
     as_json: bool,
@@ -84,7 +109,9 @@ def explain(
     recursive: bool,
     from_file: str | None,
     fail_fast: bool,
-    top: int,
+    top: int | None,
+    min_score: float,
+    windows: bool,
     device: str,
     seed: int,
     **given: Any,
@@ -94,17 +121,14 @@ def explain(
     INPUT is a sound file, a folder, a pattern, or - for stdin. With neither INPUT nor BUNDLE, the
     clip that is shipped with earmark is explained.
     """
-    for argument in inputs:
-        if (mistaken := no_sound(argument)) is not None:
-            raise click.UsageError(mistaken)
     if as_json and as_jsonl:
         raise click.UsageError("--json and --jsonl exclude each other")
-    if not inputs and not from_file and bundle:
-        raise click.UsageError("Missing argument INPUT: a sound file, a folder, a pattern, or - for stdin")
+    _check_inputs(inputs, needed=bundle is not None and not from_file)
     _check_methods(methods)
     rescoring = [method.name for method in all_methods() if method.rescores]
     if methods and not set(rescoring) & set(methods):
         refuse_given(f"goes with the methods {' and '.join(rescoring)}", "rescore")
+    how = window_settings(given)
     settings = method_settings(methods, given)
     if seed < 0:
         raise click.BadParameter(f"{seed} is negative", param_hint="--seed")
@@ -128,28 +152,25 @@ def explain(
     for name in settings:
         if takes_progress(name):
             settings[name]["progress"] = bar
-    options = {
-        "target": target,
-        "methods": list(methods) or None,
-        "rescore": rescore,
-        "seed": seed,
-        "options": settings,
-    }
+    how["rescore"], how["seed"], how["options"] = rescore, seed, settings
+    how["methods"] = [] if NONE in methods else list(methods) or None
 
-    report = _Report(manifest, as_json=as_json, as_jsonl=as_jsonl, top=top)
+    shown = _Shown(_PRINTED if top is None else top, SHOWN if top is None else top, min_score, windows)
+    report = _Report(manifest, as_json=as_json, as_jsonl=as_jsonl, shown=shown)
     for item, folder in zip(_progress(items), folders, strict=True):
         try:
             try:
-                result = _explain(explainer, item, options)
+                results = _explain(explainer, item, list(dict.fromkeys(targets)), how)
             finally:
                 bar.clear()
-            result = replace(result, warnings=(*warned, *result.warnings))
-            if folder is not None:
-                result.save(folder)
+            for result in results:
+                told = replace(result, warnings=(*warned, *result.warnings))
+                place = folder if folder is None or len(results) == 1 else folder / safe_name(result.target)
+                if place is not None:
+                    told.save(place, top=shown.in_json, min_score=min_score, windows=windows)
+                report.answer(item.name, told, place)
         except Exception as raised:
             report.failure(item.name, raised)
-        else:
-            report.answer(item.name, result, folder)
         if report.failed and fail_fast:
             break
     report.close(asked.skipped)
@@ -157,21 +178,34 @@ def explain(
         raise click.exceptions.Exit(1)
 
 
+class _Shown(NamedTuple):
+    """Which labels are shown: how many in text and in JSON, from which score on, whether of windows, too."""
+
+    in_text: int
+    in_json: int
+    min_score: float
+    windows: bool
+
+
 class _Report:
     """What is said of each sound: text or a line of JSON at once, or one JSON document at the end."""
 
-    def __init__(self, manifest: Manifest, *, as_json: bool, as_jsonl: bool, top: int) -> None:
-        self._manifest, self._as_json, self._as_jsonl, self._top = manifest, as_json, as_jsonl, top
+    def __init__(self, manifest: Manifest, *, as_json: bool, as_jsonl: bool, shown: _Shown) -> None:
+        self._manifest, self._as_json, self._as_jsonl, self._shown = manifest, as_json, as_jsonl, shown
         self._records: list[Record] = []
         self.failed = 0
 
     def answer(self, name: str, result: Result, folder: Path | None) -> None:
         """A sound that was explained, and where its files lie."""
         if not (self._as_json or self._as_jsonl):
-            say(*answer(name, result, top=self._top))
+            shown = self._shown
+            say(*answer(name, result, shown.in_text, min_score=shown.min_score, windows=shown.windows))
             if folder is not None:
                 say(f"  written   {folder}")
-        self._record({**result.to_dict(), "input": name})
+        if self._as_json or self._as_jsonl:
+            shown = self._shown
+            record = result.to_dict(shown.in_json, min_score=shown.min_score, windows=shown.windows)
+            self._record({**record, "input": name})
 
     def failure(self, name: str, raised: Exception) -> None:
         """A sound that could not be explained, and why."""
@@ -203,11 +237,22 @@ class _Report:
         say_json(document, indent=2)
 
 
-def _check_methods(methods: Iterable[str]) -> None:
+def _check_inputs(inputs: Sequence[str], *, needed: bool) -> None:
+    """Raise click.UsageError for what is no sound, and where none is given but needed."""
+    for argument in inputs:
+        if (mistaken := no_sound(argument)) is not None:
+            raise click.UsageError(mistaken)
+    if needed and not inputs:
+        raise click.UsageError("Missing argument INPUT: a sound file, a folder, a pattern, or - for stdin")
+
+
+def _check_methods(methods: Sequence[str]) -> None:
     """Methods that no bundle could have are wrong usage."""
     for method in methods:
-        if method not in METHODS:
+        if method not in METHODS and method != NONE:
             raise click.BadParameter(f"{method!r} is not one of {', '.join(METHODS)}", param_hint="--method")
+        if method == NONE and len(methods) > 1:
+            raise click.BadParameter(f"{NONE} goes with no other method", param_hint="--method")
 
 
 def _shipped_example() -> Path:
@@ -225,13 +270,17 @@ def _about_demo(labels: Sequence[str]) -> str:
     )
 
 
-def _explain(explainer: Explainer, item: Input, options: dict[str, Any]) -> Result:
+def _explain(
+    explainer: Explainer, item: Input, targets: Sequence[str], how: ExplainOptions
+) -> Sequence[Result]:
+    """One result for each target, or the one for what is predicted."""
     if item.missing is not None:
         from ..errors import AudioError
 
         raise AudioError(item.missing)
-    result: Result = explainer.explain(item.sound, **options)
-    return result
+    if targets:
+        return explainer.explain(item.sound, targets=targets, **how)
+    return [explainer.explain(item.sound, **how)]
 
 
 def _progress(items: list[Input]) -> Iterator[Input]:

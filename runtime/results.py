@@ -181,22 +181,34 @@ class Result(ResultRecord):
             if method.name in self.parts:
                 yield from self.parts[method.name].lines(top)
 
-    def save(self, folder: Path | str) -> None:
+    def save(
+        self,
+        folder: Path | str,
+        *,
+        top: int | None = SHOWN,
+        min_score: float = 0.0,
+        windows: bool = False,
+    ) -> None:
         """Write result.json and the files of every method that ran: pictures, tables, sound.
 
-        WAV is in 32-bit float, so that what is kept and what is removed add up to the input. The folder
+        WAV is in 32-bit float, so that what is kept and what is removed sum to the input. The folder
         becomes this result as a whole or stays as it was: what an earlier result left in it goes. Files that
         earmark did not write stay; where there are some, the files are replaced one by one.
 
         Args:
             folder: Where to; it is made where it does not exist.
+            top: How many labels result.json holds at the most, of the sound and of each window; None: all.
+            min_score: Labels with a lower score are left out, 0..1.
+            windows: Whether result.json holds the scores of every window.
 
         Raises:
+            MethodError: A bound that is none.
             WriteError: Something cannot be written, or a file of another is in the way.
 
         """
         from .result_folder import RECORD, replacing
 
+        record = self.to_dict(top, min_score=min_score, windows=windows)
         title = f"{self.target}  {self.score:.1%}"
         about = About(title, self.sample_rate, self.duration_s)
         if not os.fspath(folder) or "\0" in os.fspath(folder):
@@ -204,7 +216,7 @@ class Result(ResultRecord):
         with replacing(Path(folder)) as target:
             for name, part in self.parts.items():
                 method_of(name).save(part, target, about)
-            text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+            text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
             # Bytes of a name that are no UTF-8 become what JSON escapes them with.
             content = text.encode(errors="backslashreplace")
             write_new(target / RECORD, lambda file: file.write(content))

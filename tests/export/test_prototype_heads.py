@@ -137,7 +137,7 @@ def test_gradient_times_activation_is_not_called_a_sum(indexed, sounds):
         None,
         None,
     )
-    assert "do not add up" in channels.note
+    assert "no sum holds" in channels.note
     assert channels.note in channels.sum
     assert " = " not in channels.sum
     assert all(one.contribution is not None for one in channels)

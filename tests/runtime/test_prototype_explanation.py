@@ -232,7 +232,7 @@ def test_lazy_values_are_made_once():
 def test_command_line_tells_the_sum(clip, explainer, tmp_path):
     soundfile.write(tmp_path / "a.wav", clip, engine_of(explainer).manifest.sample_rate)
     told = invoke("explain", tmp_path / "a.wav", "-m", "prototypes").output
-    line = next(line for line in told.splitlines() if "adds up" in line)
+    line = next(line for line in told.splitlines() if line.strip().startswith("sum "))
     assert "others)" in line
     assert "(bias) = " in line
 

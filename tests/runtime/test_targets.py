@@ -31,13 +31,13 @@ def test_each_is_explained_as_if_alone(shipped, seconds):
 
 
 def test_the_sound_is_classified_once(shipped, monkeypatch):
-    run, stages = Sessions.run, []
+    keep, stages = Sessions.keep, []
 
     def counting(self, stage, *arguments):
         stages.append(stage)
-        return run(self, stage, *arguments)
+        return keep(self, stage, *arguments)
 
-    monkeypatch.setattr(Sessions, "run", counting)
+    monkeypatch.setattr(Sessions, "keep", counting)
     shipped.explain(tone(), RATE, targets=shipped.labels[:3], methods=["prototypes"])
     assert stages == ["frontend", "classifier"]
 

@@ -39,7 +39,7 @@ _LOOKED_AT = 3 * MATCHES
 
 _NOTES = {
     "additive": "",
-    "gradient": "gradient x activation: this model's head is not linear, so contributions do not add up",
+    "gradient": "gradient x activation: this model's head is not linear, so no sum holds",
     "localisation": "localisation only: this model's head is not additive over channels",
 }
 

@@ -329,7 +329,7 @@ class PrototypesResult(MethodResult):
                     f"{view if index == 0 else '':<14} {_where(one.place):<26} -> "
                     f"{' + '.join(one.labels)} {one.similarity:.2f}  {one.clip} {_where(one)}",
                 )
-        yield "adds up" if self.channels.additive else "channels", self.channels.sum
+        yield "sum" if self.channels.additive else "channels", self.channels.sum
 
     def verify(self) -> Iterator[Difference]:
         """Listen to every prototype; how far the contributions miss the logit."""

@@ -1,0 +1,60 @@
+"""Options of windows and deadlines: how a long sound is classified, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+import click
+
+from ..runtime.bundle.manifest import Aggregation, LevelOver
+
+if TYPE_CHECKING:
+    from ..runtime.explaining.request import ExplainOptions
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _positive(_context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0.0 < value < float("inf"):
+        raise click.BadParameter(f"{value:g} is no number of seconds above 0", param=parameter)
+    return value
+
+
+def window_options(command: Command) -> Command:
+    """Add --hop, --aggregate, --level and --timeout to a command; `window_settings` reads them."""
+    options = (
+        click.option(
+            "--hop", type=float, metavar="S", callback=_positive, help="Seconds from one window to the next."
+        ),
+        click.option(
+            "--aggregate",
+            type=click.Choice(get_args(Aggregation)),
+            help="How scores of windows become those of the sound; lme is log-mean-exp.",
+        ),
+        click.option(
+            "--level",
+            type=click.Choice(get_args(LevelOver)),
+            help="Over what the gain of the model's own pipeline is measured.",
+        ),
+        click.option(
+            "--timeout",
+            type=float,
+            metavar="S",
+            callback=_positive,
+            help="Answer after so many seconds per sound, with what there is then.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def window_settings(given: dict[str, Any]) -> ExplainOptions:
+    """Take what was given of `window_options` out of a command's keywords, as `Explainer.explain` has it."""
+    return {
+        "hop_s": given.pop("hop"),
+        "aggregate": given.pop("aggregate"),
+        "level": given.pop("level"),
+        "timeout_s": given.pop("timeout"),
+    }
