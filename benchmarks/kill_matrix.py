@@ -150,6 +150,7 @@ def train_writer(root: Path) -> Writer:
     from earmark.export.sources.run.config import ClassifierConfig
     from earmark.export.sources.run.directory import RunDirectory
     from earmark.export.training.classifier import train_classifier
+    from earmark.export.training.options import ClassifierOptions
     from earmark.export.training.settings import ClassifierSettings
 
     torch.set_num_threads(1)
@@ -166,7 +167,7 @@ def train_writer(root: Path) -> Writer:
     def train(folder: Path) -> object:
         run = folder / "run"
         begun = RunDirectory(run, "classifier").begun
-        return train_classifier(data, run, settings, resume=begun)
+        return train_classifier(data, run, settings, ClassifierOptions(resume=begun))
 
     def look(folder: Path) -> str:
         run = RunDirectory(folder / "run", "classifier")

@@ -24,6 +24,7 @@ from .prototypes.build import index_bundle
 from .sources.run import source as run_source
 from .training.classifier import train_classifier
 from .training.lmac.recipe import train_lmac
+from .training.options import ClassifierOptions, OverSourceOptions
 from .training.settings import ClassifierSettings, LmacSettings
 
 NAME = "drum one-shots (demo)"
@@ -81,14 +82,11 @@ def build(
             data,
             run,
             classifier,
-            resume=runs is not None,
-            name=NAME,
-            licence=LICENCE,
-            attribution=ATTRIBUTION,
+            ClassifierOptions(resume=runs is not None, name=NAME, licence=LICENCE, attribution=ATTRIBUTION),
         )
-        report(f"  accuracy on the held-out fold {trained['accuracy']:.1%}")
+        report(f"  accuracy on the held-out fold {trained.figures['accuracy']:.1%}")
         report("training the decoder")
-        train_lmac(run, data, decoder, resume=runs is not None)
+        train_lmac(run, data, decoder, OverSourceOptions(resume=runs is not None))
         report("exporting")
         source = run_source.load(run)
         clips = [clip_of(label, 0, EXAMPLE_SEED).waveform for label in sorted(RECIPES)]

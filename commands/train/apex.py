@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from ...export.training.apex.settings import ApexSettings
+from ...export.training.options import ApexOptions
 from ..console import say, tell
-from ..inputs import tell_passed_over
 from ..options import device_option, refuse_given
 from ..paths import DataFolder, is_bundle
 from ..settings_options import Given, settings_options
-from .options import fail_for_left_out, require_torch, running_options, settings_of, tell_left_out
+from .options import fail_for_left_out, settings_of, tell_left_out, training_options
 
 
 @click.command()
@@ -34,20 +34,8 @@ from .options import fail_for_left_out, require_torch, running_options, settings
 @click.option("--audio/--no-audio", default=None, help="For a BUNDLE: keep the sounds in its new index.")
 @device_option
 @settings_options(ApexSettings)
-@running_options
-def apex(
-    source: Path,
-    data: Path,
-    out: Path | None,
-    cache: Path | None,
-    audio: bool | None,
-    device: str,
-    given: Given[ApexSettings],
-    resume: bool,
-    strict: bool,
-    threads: int | None,
-    quiet: bool,
-) -> None:
+@training_options(ApexOptions)
+def apex(source: Path, data: Path, options: ApexOptions, given: Given[ApexSettings]) -> None:
     """Learn U over the feature map of a RUN or a BUNDLE, on the sounds of DATA.
 
     No prediction changes. A RUN keeps U for earmark export; a BUNDLE gets a new generation of prototypes: the
@@ -56,41 +44,28 @@ def apex(
     """
     if not is_bundle(source):
         refuse_given("is for a BUNDLE, which is indexed anew; a RUN is not", "audio")
-    require_torch(threads)
-    tell_passed_over(data)
     from ...export.training.apex.figures import table_lines
     from ...export.training.apex.recipe import run_directory, train_apex
 
-    summary = train_apex(
-        source,
-        data,
-        settings_of(given, run_directory(source, out).path, "apex", resume=resume),
-        out=out,
-        cache=cache,
-        device=device,
-        audio=audio,
-        resume=resume,
-        strict=strict,
-        quiet=quiet,
-    )
-    left_out = {"unreadable": summary["left_out"]}
-    tell_left_out(left_out)
-    for note in summary["notes"]:
+    run = run_directory(source, options.out)
+    summary = train_apex(source, data, settings_of(given, run.path, "apex", resume=options.resume), options)
+    tell_left_out(summary.left_out)
+    report = summary.report
+    for note in report.notes:
         tell(f"note: {note}")
-    for line in table_lines(summary["purity"]):
+    for line in table_lines(report.purity):
         say(line)
-    figures = summary["invariance"]
-    off = summary["orthogonality"]
-    kept = f"logits kept within {figures['fp64']:.1e} (fp64)"
-    if figures["fp32"] is not None:
-        kept += f", {figures['fp32']:.1e} (fp32), top-1 the same in {figures['same_top1']:.0%}"
+    figures = report.invariance
+    kept = f"logits kept within {figures.fp64:.1e} (fp64)"
+    if figures.fp32 is not None:
+        kept += f", {figures.fp32:.1e} (fp32), top-1 the same in {figures.same_top1:.0%}"
     tell(
-        f"{summary['folder']}: U of {summary['channels']} channels in {summary['seconds']:.0f} s, "
-        f"off a rotation by {off:.1e}; {kept}; contributions: {summary['head']}"
+        f"{summary.folder}: U of {report.channels} channels in {report.seconds:.0f} s, "
+        f"off a rotation by {report.orthogonality:.1e}; {kept}; contributions: {report.head}"
     )
-    index = summary["index"]
+    index = summary.index
     if index is None:
         tell(f"next: earmark export {source} -o BUNDLE, then earmark index BUNDLE {data}")
     else:
         tell(f"{source}: {index.generation}, {index.clips} clips of {index.sources} sounds")
-    fail_for_left_out(left_out)
+    fail_for_left_out(summary.left_out)

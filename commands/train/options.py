@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...errors import MissingDependencyError, RunError
+from ...export.training.options import TrainingOptions
 from ..console import tell
+from ..inputs import tell_passed_over
 from ..options import Decorator
 from ..paths import DataFolder
 from ..settings_options import Given, option_names
@@ -17,16 +21,15 @@ from ..settings_options import Given, option_names
 if TYPE_CHECKING:
     from ...export.sources.run.directory import RunPart
     from ...export.training.settings import Settings
+    from ...export.training.summary import Faults
 
-_RUNNING = (
+_RUNNING: tuple[Decorator, ...] = (
     click.option("--resume", is_flag=True, help="Go on with an interrupted run, exactly."),
     click.option("--strict", is_flag=True, help="Fail at the first clip that cannot be read."),
     click.option("--threads", type=click.IntRange(1), help="CPU threads. [default: all]"),
     click.option("-q", "--quiet", is_flag=True, help="No progress bar."),
 )
-
-
-device_option = click.option(
+device_option: Decorator = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
@@ -35,14 +38,30 @@ device_option = click.option(
 )
 
 
-def running_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options of every recipe: resuming, threads, how much is said."""
-    return _with(_RUNNING, command)
+def training_options(kind: type[TrainingOptions]) -> Decorator:
+    """A decorator: the options of every recipe, for a command that gets them and its own as one `kind`.
+
+    The keyword argument `options` takes the place of all that are fields of `kind`. Before the command runs,
+    PyTorch is looked for and its threads are set, and the files of DATA that are no sound are named.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(*arguments: Any, threads: int | None, **collected: Any) -> None:
+            names = [field.name for field in fields(kind) if field.name in collected]
+            options = kind(**{name: collected.pop(name) for name in names})
+            _require_torch(threads)
+            tell_passed_over(collected["data"])
+            command(*arguments, options=options, **collected)
+
+        return _with(_RUNNING, run)
+
+    return decorate
 
 
 def over_source_options(what: str) -> Decorator:
-    """Arguments and options of the recipes that train `what` over the classifier of a SOURCE."""
-    options = (
+    """A decorator: arguments and options of the recipes that train `what` over the classifier of a SOURCE."""
+    options: tuple[Decorator, ...] = (
         click.argument("source"),
         click.argument("data", type=DataFolder()),
         click.option(
@@ -52,15 +71,16 @@ def over_source_options(what: str) -> Decorator:
             metavar="RUN",
             help=f"Where the {what} goes, if not SOURCE.",
         ),
-        click.option(
-            "--noise",
-            type=click.Path(exists=True, file_okay=False, path_type=Path),
-            metavar="DIR",
-            help="Mix in recordings of noise from DIR instead of synthesised noise.",
-        ),
+        folder_option("noise", "DIR", "Mix in recordings of noise from DIR instead of synthesised noise."),
         device_option,
     )
     return lambda command: _with(options, command)
+
+
+def folder_option(name: str, metavar: str, text: str) -> Decorator:
+    """An option that names a folder that exists."""
+    folder = click.Path(exists=True, file_okay=False, path_type=Path)
+    return click.option(f"--{name}", type=folder, metavar=metavar, help=text)
 
 
 def _with(options: tuple[Decorator, ...], command: Callable[..., None]) -> Callable[..., None]:
@@ -69,16 +89,20 @@ def _with(options: tuple[Decorator, ...], command: Callable[..., None]) -> Calla
     return command
 
 
-def require_torch(threads: int | None, *more: str) -> None:
-    """Raise MissingDependencyError where the training extra, or one of the packages `more`, is missing."""
+def require_packages(*packages: str) -> None:
+    """Raise MissingDependencyError where one of the packages, which training needs, is missing."""
     from importlib.util import find_spec
 
-    # All of them now, not matplotlib's absence after the last epoch.
-    for package in ("torch", "safetensors", "matplotlib", *more):
+    for package in packages:
         if find_spec(package) is None:
             raise MissingDependencyError(
                 f'training needs {package}, which is not installed: pip install "earmark[export]"'
             )
+
+
+def _require_torch(threads: int | None) -> None:
+    # All of them now, not matplotlib's absence after the last epoch.
+    require_packages("torch", "safetensors", "matplotlib")
     import torch
 
     if threads is not None:
@@ -105,15 +129,15 @@ def settings_of(given: Given[Settings], run: Path, part: RunPart, *, resume: boo
     return settings
 
 
-def fail_for_left_out(summary: Mapping[str, Any]) -> None:
-    """End with exit code 1, after all was said, where something was left out."""
-    if summary["unreadable"]:
-        raise click.exceptions.Exit(1)
-
-
-def tell_left_out(summary: Mapping[str, Any]) -> None:
+def tell_left_out(left_out: Faults) -> None:
     """What was left out, on stderr."""
-    for clip, reason in summary["unreadable"]:
+    for clip, reason in left_out.unreadable:
         tell(f"left out {clip}: {reason}")
-    for clip, reason in summary.get("damaged", ()):
+    for clip, reason in left_out.damaged:
         tell(f"{clip}: {reason}")
+
+
+def fail_for_left_out(left_out: Faults) -> None:
+    """End with exit code 1, after all else was printed, where something was left out."""
+    if left_out.unreadable:
+        raise click.exceptions.Exit(1)

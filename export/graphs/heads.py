@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ import onnx
 from onnx import numpy_helper
 
 from ...errors import SourceError
+from .apex_report import RotationReport
 
 Array = npt.NDArray[np.float32]
 Activation = Literal["none", "relu", "tanh", "gelu"]
@@ -68,10 +69,10 @@ class Head:
 
 @dataclass(frozen=True)
 class LearntRotation:
-    """U and the report of its training (JSON-ready), which travels with it."""
+    """U [C, C] and the report of its training, which travels with it."""
 
     rotation: Array
-    report: dict[str, Any]
+    report: RotationReport
 
 
 def inverse_of(rotation: Array) -> npt.NDArray[np.float64]:

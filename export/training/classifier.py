@@ -5,9 +5,8 @@ One label a sound, or several: softmax with cross-entropy, or sigmoids with bina
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +19,17 @@ from ...runtime.audio.lengths import samples_of
 from ...runtime.bundle.manifest import AnalysisSpec, Task
 from ..graphs.stft import stft
 from ..models.compact_classifier import ClassifierForm, CompactClassifier
-from ..sources.run.config import ClassifierConfig, Config
+from ..sources.run.config import ClassifierConfig
 from ..sources.run.directory import RunDirectory
 from .augmentation import mask_stretches, mixup, place, random_gain
-from .device import Device, chosen_device, mixed_precision
-from .loop import batches, fit, new_weights
+from .device import chosen_device, mixed_precision
+from .loop import Objective, batches, fit, new_weights
+from .options import ClassifierOptions
+from .resuming import begin
 from .scoring import judge, score, task_loss
 from .settings import ClassifierSettings, check, to_record
-from .sounds import Sounds, faults, load_split, split_by
+from .sounds import Sounds, load_split, split_by
+from .summary import Faults, Summary
 
 
 def analysis_of(settings: ClassifierSettings) -> AnalysisSpec:
@@ -40,32 +42,32 @@ def train_classifier(
     data: str | Path,
     out: str | Path,
     settings: ClassifierSettings | None = None,
-    *,
-    device: Device = "auto",
-    resume: bool = False,
-    strict: bool = False,
-    quiet: bool = True,
-    name: str | None = None,
-    licence: str = "",
-    attribution: str = "",
-) -> dict[str, Any]:
+    options: ClassifierOptions | None = None,
+) -> Summary:
     """Train a classifier on the class folders of `data` and leave a run directory at `out`.
 
-    Returns a summary: task, accuracy or with several labels f1 (0..1 on the validation clips, None without
-    any; see `judge`), clips, parameters, epochs, unreadable [(clip, reason)]. The same seed, data and number
-    of threads give the same weights on a CPU.
+    The same seed, data and number of threads give the same weights on a CPU.
 
-    device: where to train; auto takes a GPU where there is one, and mixed precision on it
-    resume: go on with the run at `out` (exactly as if never stopped); strict: fail at unreadable clips
-    name, licence, attribution: written to the config, for the bundle's manifest
-    Raises DataError for the folder, RunError for the run directory or an interruption, DeviceError for a GPU
-    that is not there.
+    Args:
+        data: A folder of class folders of sound, or one with a labels.csv.
+        out: The run directory.
+        settings: How it is trained; None: the defaults.
+        options: How the training is run; None: the defaults.
+
+    Returns:
+        The summary; its figures are accuracy, or with several labels f1, 0..1 on the validation clips.
+
+    Raises:
+        DataError: The folder or a clip cannot be used.
+        RunError: The run directory or the settings do not fit, or the training was interrupted.
+        DeviceError: A GPU is asked for that is not there.
+
     """
-    settings = settings or ClassifierSettings()
+    settings, options = settings or ClassifierSettings(), options or ClassifierOptions()
     check(settings)
-    where = chosen_device(device, exact=settings.exact)
+    device = chosen_device(options.device, exact=settings.exact)
     run = RunDirectory(Path(out), "classifier")
-    if not resume and (run.config_path.exists() or run.weights_path.exists()):
+    if run.begun and not options.resume:
         raise RunError(f"{run.path}: holds a run already; go on with --resume or choose another directory")
     folder = list_sounds(data)
     if folder.multi_label and settings.multi_label is False:
@@ -74,12 +76,13 @@ def train_classifier(
         )
     several = folder.multi_label if settings.multi_label is None else settings.multi_label
     task: Task = "multi_label" if several else "single_label"
-    locked = folder.left_out(strict=strict)
+    locked = folder.left_out(strict=options.strict)
     training, validation, unreadable = load_split(
-        folder, split_by(folder, settings), settings.sample_rate, settings.level, strict=strict, quiet=quiet
+        folder, split_by(folder, settings), settings.sample_rate, settings.level, options
     )
+    left_out = Faults.of(unreadable, locked)
     config = ClassifierConfig(
-        name=name or run.path.resolve().name,
+        name=options.name or run.path.resolve().name,
         labels=folder.labels,
         task=task,
         sample_rate=settings.sample_rate,
@@ -89,46 +92,25 @@ def train_classifier(
         classifier=ClassifierForm(mels=settings.mels, width=settings.width),
         training=to_record(settings),
         clips={"training": len(training.clips), "validation": len(validation.clips)},
-        unreadable=[name for name, _ in [*locked, *faults(unreadable)["unreadable"]]],
-        licence=licence,
-        attribution=attribution,
+        unreadable=[name for name, _ in left_out.unreadable],
+        licence=options.licence,
+        attribution=options.attribution,
     )
-    if resume and run.config_path.exists():
-        require_same(run, config, ("labels", "clips", "training"))
-    else:
-        run.write_config(config)
-    summary: dict[str, Any] = {
-        "clips": len(training.clips),
-        "validation_clips": len(validation.clips),
-        **faults(unreadable, locked),
-        "epochs": settings.epochs,
-        "task": task,
-    }
+    begin(run, config, ("labels", "clips", "training"), resume=options.resume)
     if not run.weights_path.exists():
-        run.write_weights(_fit(run, config, settings, training, validation, where, quiet=quiet))
+        run.write_weights(_fit(run, config, settings, training, validation, device, quiet=options.quiet))
     rows = run.read_metrics()
     weights = run.read_weights()
     buffers = ("running_mean", "running_var", "num_batches_tracked")
-    summary["parameters"] = sum(v.numel() for k, v in weights.items() if not k.endswith(buffers))
     figure = "f1" if several else "accuracy"
-    summary[figure] = rows[-1].get(figure) if rows else None
-    return summary
-
-
-def require_same(run: RunDirectory, config: Config, fields: Sequence[str]) -> None:
-    """Raise RunError where a run is resumed with other data or settings: other `fields` of its config."""
-    stored = run.read_config(type(config))
-    for field in fields:
-        old, new, what = getattr(stored, field), getattr(config, field), field
-        if old != new:
-            if isinstance(old, dict) and isinstance(new, dict):
-                # What an older earmark did not know was as it is by default: settings were read so.
-                old = {**new, **old}
-                if old == new:
-                    continue
-                what = next(k for k in {**old, **new} if old.get(k) != new.get(k))
-                old, new = old.get(what), new.get(what)
-            raise RunError(f"{run.path}: was started with {what} = {old}, not {new}; resume it with the same")
+    return Summary(
+        clips=len(training.clips),
+        validation_clips=len(validation.clips),
+        left_out=left_out,
+        epochs=settings.epochs,
+        parameters=sum(v.numel() for k, v in weights.items() if not k.endswith(buffers)),
+        figures={figure: float(rows[-1][figure])} if rows and figure in rows[-1] else {},
+    )
 
 
 def _fit(
@@ -178,22 +160,14 @@ def _fit(
         scores = score(judged.eval(), config.analysis, validation.waveforms, samples, config.task)
         return judge(scores, torch.from_numpy(validation.targets), config.task)
 
-    return fit(
-        run,
-        model,
-        epochs=settings.epochs,
+    objective = Objective(
         steps=len(batches(len(training.clips), settings.batch_size, np.random.default_rng(0))),
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        ema_decay=settings.ema_decay,
-        seed=settings.seed,
         batch_of=batch_of,
         loss_of=loss_of,
         evaluate=evaluate,
         curves={"loss": ["loss", "validation_loss"], "validation": ["accuracy", "f1"]},
-        exact=settings.exact,
-        quiet=quiet,
     )
+    return fit(run, model, settings, objective, quiet=quiet)
 
 
 def _batch(

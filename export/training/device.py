@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 
 from ...errors import DeviceError
-
-Device = Literal["auto", "cpu", "cuda"]
+from .options import Device
 
 
 def chosen_device(asked: Device, *, exact: bool) -> torch.device:

@@ -9,8 +9,10 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
+import msgspec
 import numpy as np
 import torch
 from torch import nn
@@ -18,6 +20,9 @@ from torch import nn
 from ...errors import RunError
 from ...progress import Progress
 from ..sources.run.directory import RunDirectory
+from .settings import EpochSettings
+
+Batch = TypeVar("Batch")
 
 
 @contextmanager
@@ -108,73 +113,92 @@ def _restore(
     return parts["best"]
 
 
+class _FitState(msgspec.Struct):
+    """What a resumed training needs besides tensors: the metrics so far."""
+
+    rows: list[dict[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective(Generic[Batch]):
+    """What is trained for: the batches, their loss, and the figures by which epochs are compared.
+
+    Attributes:
+        steps: Batches per epoch.
+        batch_of: The batches of an epoch, by its number.
+        loss_of: (batch, progress in 0..1) -> the loss to descend, a scalar.
+        evaluate: Averaged weights -> the epoch's figures.
+        curves: Titles of the plot's panels -> names of the figures drawn there.
+        merit: Of an epoch's figures, higher is better: the weights of the best epoch are the result; None:
+            those of the last one.
+        patience: Training ends after so many epochs without a better one; 0: never early.
+
+    """
+
+    steps: int
+    batch_of: Callable[[int], Iterable[Batch]]
+    loss_of: Callable[[Batch, float], torch.Tensor]
+    evaluate: Callable[[Mapping[str, torch.Tensor]], dict[str, float]]
+    curves: Mapping[str, Sequence[str]]
+    merit: Callable[[Mapping[str, float]], float] | None = None
+    patience: int = 0
+
+
 def fit(
     run: RunDirectory,
     model: nn.Module,
+    settings: EpochSettings,
+    objective: Objective[Batch],
     *,
-    epochs: int,
-    steps: int,
-    lr: float,
-    weight_decay: float,
-    ema_decay: float,
-    seed: int,
-    batch_of: Callable[[int], Iterable[Any]],
-    loss_of: Callable[[Any, float], torch.Tensor],
-    evaluate: Callable[[Mapping[str, torch.Tensor]], dict[str, float]],
-    curves: Mapping[str, Sequence[str]],
-    exact: bool = False,
-    merit: Callable[[Mapping[str, float]], float] | None = None,
-    patience: int = 0,
     quiet: bool = True,
 ) -> dict[str, torch.Tensor]:
-    """Train `model` for `epochs` of `steps` steps and return its averaged weights, in float32.
+    """Train `model` by epochs with AdamW, from the run's state where there is one.
 
-    batch_of(epoch): the epoch's batches; loss_of(batch, progress in 0..1): the loss to descend;
-    evaluate(averaged weights): the epoch's figures. Goes on from the run's state where there is one.
-    merit: of an epoch's figures, higher is better: the weights of the best epoch come back instead of the
-    last one's, and training ends after `patience` epochs without a better one (0: never early).
-    exact: for a model in float64; its weights are rounded to multiples of 2**-20 after every step.
-    Processors differ in the last bits of a sum, and training blows such differences up until another
-    model comes out; rounded away at every step, they never begin to grow.
-    Raises RunError when interrupted (Ctrl-C), when the loss is not finite, or the state does not fit.
+    With `settings.exact`, for a model in float64, weights are rounded to multiples of 2**-20 after each step.
+    Processors differ in the last bits of a sum, and training blows such differences up until another model
+    comes out; rounded away at every step, they never begin to grow.
+
+    Args:
+        run: Where metrics, plot and the state of an interrupted training are written.
+        model: What learns; parameters that require no gradient stay.
+        settings: Epochs, learning rate, decays, seed.
+        objective: What it learns.
+        quiet: No progress bar.
+
+    Returns:
+        The averaged weights of the best or of the last epoch, in float32, on the CPU.
+
+    Raises:
+        RunError: Interrupted (Ctrl-C), the loss is not finite, or the state does not fit.
+
     """
     decayed = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
     others = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}], lr=lr
+        [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=settings.lr,
     )
-    if exact:
+    if settings.exact:
         _round(model)
-    average = AveragedWeights(model, ema_decay)
+    average = AveragedWeights(model, settings.ema_decay)
+    epochs, merit = settings.epochs, objective.merit
     best: dict[str, torch.Tensor] = {}
-    rows: list[Mapping[str, float]] = []
-    saved = run.read_state()
+    rows: list[dict[str, float]] = []
+    saved = run.read_state(_FitState)
     if saved is not None:
         try:
             best = _restore(saved[0], model, average, optimizer)
-            rows = list(saved[1]["rows"])
+            rows += saved[1].rows
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             raise RunError(f"{run.resume_path}: does not fit this training; start it again") from error
     bar = Progress(epochs, f"training the {run.part}", quiet=quiet)
     bar.forward(len(rows))
     try:
         for epoch in range(len(rows), epochs):
-            if patience and epoch - _best_epoch(rows) > patience:
+            if objective.patience and epoch - _best_epoch(rows) > objective.patience:
                 break
-            row = _epoch(
-                model,
-                optimizer,
-                average,
-                epoch=epoch,
-                epochs=epochs,
-                steps=steps,
-                lr=lr,
-                seed=seed,
-                exact=exact,
-                batch_of=batch_of,
-                loss_of=loss_of,
-            )
-            row.update({name: round(value, 6) for name, value in evaluate(average.values).items()})
+            row = _epoch(model, optimizer, average, epoch, settings, objective)
+            row |= {name: round(value, 6) for name, value in objective.evaluate(average.values).items()}
             if merit is not None:
                 row["merit"] = round(merit(row), 6)
             rows.append(row)
@@ -184,7 +208,7 @@ def fit(
             tensors |= {f"average/{name}": value for name, value in average.values.items()}
             tensors |= {f"best/{name}": value for name, value in best.items()}
             tensors |= _optimizer_tensors(optimizer)
-            run.write_state({name: value.cpu() for name, value in tensors.items()}, {"rows": rows})
+            run.write_state({name: value.cpu() for name, value in tensors.items()}, _FitState(rows))
             run.write_metrics(rows)
             shown = ("loss", "accuracy", "area", "average_drop")
             bar.step(", ".join(f"{name} {row[name]:.3f}" for name in shown if name in row))
@@ -195,7 +219,7 @@ def fit(
         ) from error
     finally:
         bar.close()
-    run.plot(rows, curves)
+    run.plot(rows, objective.curves)
     chosen = best or average.values
     return {name: v.cpu().float() if v.is_floating_point() else v.cpu() for name, v in chosen.items()}
 
@@ -219,36 +243,30 @@ def _epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: AveragedWeights,
-    *,
     epoch: int,
-    epochs: int,
-    steps: int,
-    lr: float,
-    seed: int,
-    exact: bool,
-    batch_of: Callable[[int], Iterable[Any]],
-    loss_of: Callable[[Any, float], torch.Tensor],
+    settings: EpochSettings,
+    objective: Objective[Batch],
 ) -> dict[str, float]:
     """One pass over the data; returns the start of its metrics record."""
     started = time.perf_counter()
-    total, rate = 0.0, lr
+    total, rate, steps = 0.0, settings.lr, objective.steps
     model.train()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed * 1_000_003 + epoch)
-        for index, batch in enumerate(batch_of(epoch)):
+        torch.manual_seed(settings.seed * 1_000_003 + epoch)
+        for index, batch in enumerate(objective.batch_of(epoch)):
             step = epoch * steps + index
-            progress = step / (epochs * steps)
-            rate = learning_rate(progress, lr)
+            progress = step / (settings.epochs * steps)
+            rate = learning_rate(progress, settings.lr)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
-            loss = loss_of(batch, progress)
+            loss = objective.loss_of(batch, progress)
             if not math.isfinite(loss.item()):
                 raise RunError(f"the loss is not finite in epoch {epoch + 1}; lower --lr")
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimizer.step()
-            if exact:
+            if settings.exact:
                 _round(model)
             average.update(model, step)
             total += loss.item()

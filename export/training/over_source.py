@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from ...errors import DataError, RunError
-from ...evaluation.data.folder import LeftOut, Unreadable, list_sounds, load_sound, split_sounds
+from ...evaluation.data.folder import list_sounds, load_sound, split_sounds
 from ...runtime.audio.listing import list_sound_files
 from ..source.source import Source
 from ..sources.run.config import ClassifierConfig
 from ..sources.run.directory import RunDirectory
+from .device import chosen_device
+from .options import OverSourceOptions
 from .settings import ClassifierSettings, ExplainerSettings, SplitSettings, from_record
 from .sounds import FloatArray, Sounds, load_split, split_by
+from .summary import Faults
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What there is to hear: to train on, to choose the best epoch by, to report on."""
+    """The sounds in their parts.
+
+    Attributes:
+        training: Trained on.
+        stopping: The best epoch is chosen by them.
+        validation: Reported on.
+        left_out: Clips and folders with a fault.
+
+    """
 
     training: Sounds
     stopping: Sounds
     validation: Sounds
-    unreadable: list[Unreadable]
-    # Folders that could not be listed: (name, why).
-    locked: list[LeftOut]
+    left_out: Faults
 
     def counts(self) -> dict[str, int]:
         """How many clips there are in each part."""
@@ -36,6 +47,57 @@ class Parts:
             "stopping": len(self.stopping.clips),
             "validation": len(self.validation.clips),
         }
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Recordings to mix in [N], at the model's rate, and their hash; none and "": noise is synthesised."""
+
+    recordings: tuple[FloatArray, ...] = ()
+    sha256: str = ""
+
+    @classmethod
+    def read(cls, folder: str | Path | None, sample_rate: int) -> Noise:
+        """The sounds of a folder. Raises DataError where there is none."""
+        if folder is None:
+            return cls()
+        sounds = [load_sound(path, sample_rate) for path in list_sound_files(Path(folder)).files]
+        sounds = [sound for sound in sounds if len(sound) and float(np.abs(sound).max()) > 0.0]
+        if not sounds:
+            raise DataError(f"{folder}: no recordings of noise in it; name a folder of sound files")
+        digest = hashlib.sha256()
+        for sound in sounds:
+            digest.update(sound.tobytes())
+        return cls(tuple(sounds), digest.hexdigest())
+
+
+def opened_run(
+    source: str | Path | Source,
+    part: Literal["decoder", "interpreter"],
+    options: OverSourceOptions,
+    *,
+    exact: bool,
+) -> tuple[RunDirectory, Source, torch.device]:
+    """What a training over a source begins with.
+
+    Returns:
+        The part of the run directory to write; the source without decoder and interpreter; where to train.
+
+    Raises:
+        DeviceError: A GPU is asked for and there is none.
+        RunError: The part is there already and is not resumed, or there is no run directory to write to.
+        SourceError: The source is incomplete.
+
+    """
+    device = chosen_device(options.device, exact=exact)
+    path, opened = opened_source(source, options.out)
+    run = RunDirectory(path, part)
+    if run.begun and not options.resume:
+        article = "an" if part == "interpreter" else "a"
+        raise RunError(
+            f"{run.path}: holds {article} {part} already; go on with --resume, or remove its {part} files"
+        )
+    return run, opened, device
 
 
 def opened_source(source: str | Path | Source, out: str | Path | None) -> tuple[Path, Source]:
@@ -67,17 +129,8 @@ def classifier_split(run: Path) -> SplitSettings | None:
     return from_record(ClassifierSettings, directory.read_config(ClassifierConfig).training)
 
 
-def recordings(folder: Path, sample_rate: int) -> list[FloatArray]:
-    """The sounds of a folder of noise. Raises DataError where there is none."""
-    sounds = [load_sound(path, sample_rate) for path in list_sound_files(folder).files]
-    sounds = [sound for sound in sounds if len(sound) and float(np.abs(sound).max()) > 0.0]
-    if not sounds:
-        raise DataError(f"{folder}: no recordings of noise in it; name a folder of sound files")
-    return sounds
-
-
 def sounds_over(
-    data: str | Path, run: Path, source: Source, settings: ExplainerSettings, *, strict: bool, quiet: bool
+    data: str | Path, run: Path, source: Source, settings: ExplainerSettings, options: OverSourceOptions
 ) -> Parts:
     """The sounds in their parts; the classifier's own split where none is named."""
     folder = list_sounds(data)
@@ -88,10 +141,9 @@ def sounds_over(
             "data that the classifier was trained on"
         )
     split = split_by(folder, settings if settings.names_split else classifier_split(run) or settings)
-    locked = folder.left_out(strict=strict)
-    training, validation, unreadable = load_split(
-        folder, split, source.sample_rate, source.level, strict=strict, quiet=quiet
-    )
+    locked = folder.left_out(strict=options.strict)
+    training, validation, unreadable = load_split(folder, split, source.sample_rate, source.level, options)
+    left_out = Faults.of(unreadable, locked)
     stopping = training.only([False] * len(training.clips))
     if settings.stop_fraction:
         try:
@@ -100,8 +152,8 @@ def sounds_over(
             )
         except DataError:
             # Too few recordings to spare any: the last epoch is taken.
-            return Parts(training, stopping, validation, unreadable, locked)
+            return Parts(training, stopping, validation, left_out)
         names = {clip.name for clip in held.validation}
         stopping = training.only([clip.name in names for clip in training.clips])
         training = training.only([clip.name not in names for clip in training.clips])
-    return Parts(training, stopping, validation, unreadable, locked)
+    return Parts(training, stopping, validation, left_out)

@@ -21,6 +21,7 @@ from ...evaluation.data.folder import (
 )
 from ...progress import Progress
 from ...runtime.audio.lengths import longest_window
+from .options import TrainingOptions
 from .settings import SplitSettings
 
 FloatArray = npt.NDArray[np.float32]
@@ -56,20 +57,20 @@ def split_by(folder: SoundFolder, settings: SplitSettings) -> Split:
 
 
 def load_split(
-    folder: SoundFolder, split: Split, sample_rate: int, level: str, *, strict: bool, quiet: bool
+    folder: SoundFolder, split: Split, sample_rate: int, level: str, options: TrainingOptions
 ) -> tuple[Sounds, Sounds, list[Unreadable]]:
     """Training and validation sounds, and the clips that could not be read or are damaged.
 
-    Raises DataError where a class has no readable clip to train on, or with `strict` at the first
+    Raises DataError where a class has no readable clip to train on, or with `options.strict` at the first
     unreadable clip.
     """
-    bar = Progress(len(split.train) + len(split.validation), "reading sounds", quiet=quiet)
+    bar = Progress(len(split.train) + len(split.validation), "reading sounds", quiet=options.quiet)
     index = {label: position for position, label in enumerate(folder.labels)}
     parts: list[Sounds] = []
     unreadable: list[Unreadable] = []
     try:
         for clips in (split.train, split.validation):
-            good, waveforms, bad = load_sounds(clips, sample_rate, strict=strict, on_clip=bar.step)
+            good, waveforms, bad = load_sounds(clips, sample_rate, strict=options.strict, on_clip=bar.step)
             levelled = [w * np.float32(level_gain(w, level)) for w in waveforms]
             targets = np.zeros((len(good), len(index)), dtype=np.float32)
             for row, clip in zip(targets, good, strict=True):
@@ -84,19 +85,6 @@ def load_split(
             reason = next(one.reason for one in unreadable if not one.used)
             raise DataError(f"{Path(folder.path) / label}: none of its clips can be read ({reason})")
     return parts[0], parts[1], unreadable
-
-
-def faults(
-    clips: Sequence[Unreadable], locked: Sequence[tuple[str, str]] = ()
-) -> dict[str, list[tuple[str, str]]]:
-    """For a summary: (clip, reason) of those that were left out, and of those that are damaged but heard.
-
-    locked: the folders that could not be listed, left out too
-    """
-    return {
-        "unreadable": [*locked, *((one.clip.name, one.reason) for one in clips if not one.used)],
-        "damaged": [(one.clip.name, one.reason) for one in clips if one.used],
-    }
 
 
 def window_batches(

@@ -12,6 +12,7 @@ from later import later
 from earmark.errors import DataError, EarmarkError, LabelError, RunError
 from earmark.export.bundle.write import write_bundle
 from earmark.export.training.apex.settings import ApexSettings
+from earmark.export.training.options import ApexOptions
 from earmark.runtime.opening import open_bundle
 
 later("onnxruntime")
@@ -43,12 +44,12 @@ def test_too_little_is_said(bundle, write_sounds, tmp_path):
     (data / "noise" / "1-900-A-0.wav").write_bytes(b"no sound")
     soundfile.write(data / "noise" / "1-901-A-0.wav", np.array([0.5]), 16000)
     summary = train_apex(bundle, data, FEW)
-    notes = " ".join(summary["notes"])
+    notes = " ".join(summary.report.notes)
     assert "low hum, whistle" in notes
-    assert [name for name, _ in summary["left_out"]] == ["noise/1-900-A-0.wav"]
-    assert summary["clips"]["train"]["windows"] == 3
-    assert summary["purity"]["square"]["train"]["after"] > 0
-    few = train_apex(bundle, data, ApexSettings(rounds=2, n_last=5), out=tmp_path / "few")
+    assert [name for name, _ in summary.left_out.unreadable] == ["noise/1-900-A-0.wav"]
+    assert summary.report.clips["train"].windows == 3
+    assert summary.report.purity["square"]["train"]["after"] > 0
+    few = train_apex(bundle, data, ApexSettings(rounds=2, n_last=5), ApexOptions(out=tmp_path / "few"))
     assert "fewer than" in " ".join(few["notes"])
 
 
@@ -68,8 +69,8 @@ def test_one_row_of_frequency_has_no_frequency_views(make_tiny_adapter, sounds, 
     adapter.feature_map, adapter.bands_hz = Flat().eval(), [(0.0, 8000.0)]
     write_bundle(from_adapter(adapter), tmp_path / "flat")
     summary = train_apex(tmp_path / "flat", sounds, ApexSettings(rounds=3, n_last=3))
-    assert set(summary["purity"]) == {"square", "time"}
-    assert "frequency" in " ".join(summary["notes"])
+    assert set(summary.report.purity) == {"square", "time"}
+    assert "frequency" in " ".join(summary.report.notes)
     assert set(open_bundle(tmp_path / "flat").manifest.prototypes.views) == {"square", "time"}
 
 
@@ -105,12 +106,12 @@ def test_maps_that_are_not_finite_are_named(make_tiny_adapter, tmp_path):
     for index, wave in enumerate([*quiet, 0.5 * np.sin(2 * np.pi * 7900 / 16000 * np.arange(16000))]):
         soundfile.write(data / "noise" / f"1-{index}-A-0.wav", wave, 16000)
     summary = train_apex(tmp_path / "bundle", data, FEW)
-    assert [name for name, _ in summary["left_out"]] == ["noise/1-4-A-0.wav"]
-    assert "not finite" in summary["left_out"][0][1]
+    assert [name for name, _ in summary.left_out.unreadable] == ["noise/1-4-A-0.wav"]
+    assert "not finite" in summary.left_out.unreadable[0][1]
     for index in range(4):
         (data / "noise" / f"1-{index}-A-0.wav").unlink()
     with pytest.raises(DataError, match="no clip could be heard"):
-        train_apex(tmp_path / "bundle", data, FEW, out=tmp_path / "again")
+        train_apex(tmp_path / "bundle", data, FEW, ApexOptions(out=tmp_path / "again"))
 
 
 @pytest.mark.parametrize(
@@ -137,11 +138,13 @@ def test_what_cannot_be_is_refused_in_one_line(bundle, write_sounds, sounds, tmp
 
 def test_a_second_training_does_not_overwrite_the_first(bundle, sounds, tmp_path):
     """Without --resume a finished U stays; a changed setting is told on --resume."""
-    train_apex(bundle, sounds, FEW, out=tmp_path / "u")
+    train_apex(bundle, sounds, FEW, ApexOptions(out=tmp_path / "u"))
     with pytest.raises(RunError, match="already"):
-        train_apex(bundle, sounds, FEW, out=tmp_path / "u")
+        train_apex(bundle, sounds, FEW, ApexOptions(out=tmp_path / "u"))
     with pytest.raises(RunError, match="other settings"):
-        train_apex(bundle, sounds, ApexSettings(rounds=7, n_last=3), out=tmp_path / "u", resume=True)
+        train_apex(
+            bundle, sounds, ApexSettings(rounds=7, n_last=3), ApexOptions(out=tmp_path / "u", resume=True)
+        )
 
 
 def test_a_bundle_without_a_feature_map_says_so(make_tiny_adapter, sounds, tmp_path):

@@ -17,6 +17,7 @@ from earmark.errors import (
 )
 from earmark.export.bundle.write import write_bundle
 from earmark.export.training.apex.settings import ApexSettings
+from earmark.export.training.options import ApexOptions
 from earmark.export.training.settings import ClassifierSettings
 from earmark.runtime.opening import open_bundle
 
@@ -65,21 +66,21 @@ def info_of(bundle):
 def test_a_run_keeps_u_and_export_folds_it_in(learnt, sounds, tmp_path):
     """The classifier's own split, the report, the golden logits, an additive account in turned channels."""
     run, summary = learnt
-    assert summary["clips"]["train"]["sounds"] == 12
-    assert summary["clips"]["held_out"]["sounds"] == 6
-    assert set(summary["purity"]["square"]) == {"train", "held_out"}
-    assert summary["invariance"]["fp64"] < 1e-9
-    assert summary["invariance"]["fp32"] < 1e-3
-    assert summary["invariance"]["same_top1"] == 1.0
-    assert summary["orthogonality"] < 1e-4
+    assert summary.report.clips["train"].sounds == 12
+    assert summary.report.clips["held_out"].sounds == 6
+    assert set(summary.report.purity["square"]) == {"train", "held_out"}
+    assert summary.report.invariance.fp64 < 1e-9
+    assert summary.report.invariance.fp32 < 1e-3
+    assert summary.report.invariance.same_top1 == 1.0
+    assert summary.report.orthogonality < 1e-4
     assert not (run / "apex" / "maps").exists()
     assert {p.name for p in (run / "apex").iterdir()} == {
         "apex.json", "apex.safetensors", "apex_metrics.jsonl", "apex_loss.png"
     }  # fmt: skip
     write_bundle(load_run(run), tmp_path / "bundle")
-    assert json.loads((tmp_path / "bundle" / "apex.json").read_text())["purity"] == summary["purity"]
+    assert json.loads((tmp_path / "bundle" / "apex.json").read_text())["purity"] == summary.report.purity
     assert CliRunner().invoke(main, ["index", str(tmp_path / "bundle"), str(sounds)]).exit_code == 0
-    assert info_of(tmp_path / "bundle")["apex"]["purity"] == summary["purity"]
+    assert info_of(tmp_path / "bundle")["apex"]["purity"] == summary.report.purity
     assert CliRunner().invoke(main, ["verify", str(tmp_path / "bundle")]).exit_code == 0
     clip = next((sounds / "whistle").iterdir())
     account = earmark.load(tmp_path / "bundle").explain(clip).channels
@@ -124,8 +125,8 @@ def test_several_labels_by_attention(make_tiny_adapter, sounds, tmp_path):
     adapter.head = models.Attended(adapter.attention, adapter.linear).eval()
     write_bundle(from_adapter(adapter), tmp_path / "bundle")
     summary = train_apex(tmp_path / "bundle", sounds, FEW)
-    assert summary["head"] == "additive"
-    assert summary["invariance"]["fp64"] < 1e-9
+    assert summary.report.head == "additive"
+    assert summary.report.invariance.fp64 < 1e-9
     explainer = earmark.load(tmp_path / "bundle")
     clip = next((sounds / "noise").iterdir())
     for index, label in enumerate(explainer.labels):
@@ -144,7 +145,7 @@ def test_an_interrupted_training_goes_on_exactly(bundle, sounds, tmp_path, monke
 
     settings = ApexSettings(rounds=5, polish=2, n_last=3)
     twin = shutil.copytree(bundle, tmp_path / "twin")
-    train_apex(twin, sounds, settings, out=tmp_path / "whole")
+    train_apex(twin, sounds, settings, ApexOptions(out=tmp_path / "whole"))
     learn, rounds = learning.learn_rotation, []
 
     def stopping(*args, on_round, **kwargs):
@@ -159,10 +160,10 @@ def test_an_interrupted_training_goes_on_exactly(bundle, sounds, tmp_path, monke
     with monkeypatch.context() as patch:
         patch.setattr(learning, "learn_rotation", stopping)
         with pytest.raises(RunError, match="--resume"):
-            train_apex(bundle, sounds, settings, out=tmp_path / "stopped")
+            train_apex(bundle, sounds, settings, ApexOptions(out=tmp_path / "stopped"))
     with monkeypatch.context() as patch:
         patch.setattr(maps, "_Writer", None)
-        train_apex(bundle, sounds, settings, out=tmp_path / "stopped", resume=True)
+        train_apex(bundle, sounds, settings, ApexOptions(out=tmp_path / "stopped", resume=True))
     files = [(tmp_path / name / "apex.safetensors").read_bytes() for name in ("whole", "stopped")]
     assert files[0] == files[1]
     metrics = [
@@ -182,10 +183,10 @@ def test_a_cache_serves_the_next_training(bundle, write_sounds, sounds, tmp_path
         maps._Writer, "add", lambda self, clip, **k: (heard.append(clip.name), add(self, clip, **k))
     )
     for name in ("one", "two"):
-        train_apex(bundle, sounds, FEW, out=tmp_path / name, cache=tmp_path / "cache")
+        train_apex(bundle, sounds, FEW, ApexOptions(out=tmp_path / name, cache=tmp_path / "cache"))
     assert len(heard) == 18
     other = write_sounds(tmp_path / "other", fold=1, clips=1, seed=9)
-    train_apex(bundle, other, FEW, out=tmp_path / "three", cache=tmp_path / "cache")
+    train_apex(bundle, other, FEW, ApexOptions(out=tmp_path / "three", cache=tmp_path / "cache"))
     assert len(heard) == 21
 
 

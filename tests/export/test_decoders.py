@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -17,6 +18,7 @@ import earmark
 from earmark.cli import main
 from earmark.errors import RunError, SourceError
 from earmark.export.bundle.write import write_bundle
+from earmark.export.training.options import OverSourceOptions
 from earmark.export.training.settings import LmacSettings
 from earmark.runtime.bundle.manifest import AnalysisSpec
 
@@ -250,7 +252,7 @@ def test_a_decoder_for_any_class_is_told_the_class_aloud(tmp_path, targets, leas
     settings = LmacSettings(
         epochs=1, lr=1e-9, batch_size=6, width=8, targets=targets, stop_fraction=0.0, exact=True
     )
-    train_lmac(taught(), data, settings, out=tmp_path / "run")
+    train_lmac(taught(), data, settings, OverSourceOptions(out=tmp_path / "run"))
     told = load_file(tmp_path / "run" / "decoder.safetensors")["target.weight"]
     assert least < float(told.std()) < most
 
@@ -271,7 +273,12 @@ def test_what_training_refuses_before_it_begins(trained, data, tmp_path, full_si
     with pytest.raises(RunError, match="where the result goes"):
         train_lmac(source, data)
     with pytest.raises(RunError, match="predicted class"):
-        train_lmac(source, data, LmacSettings(decoder="reference", targets="any"), out=tmp_path / "x")
+        train_lmac(
+            source,
+            data,
+            LmacSettings(decoder="reference", targets="any"),
+            OverSourceOptions(out=tmp_path / "x"),
+        )
     answer = CliRunner().invoke(main, ["train", "lmac", str(full_size), str(data), "--device", "cuda"])
     assert answer.exit_code in (1, 3)
     assert answer.stderr.startswith("Error: ")
@@ -281,12 +288,17 @@ def test_what_training_refuses_before_it_begins(trained, data, tmp_path, full_si
 def test_guidance_noise_and_any_target_train_and_resume(trained, data, tmp_path):
     source, _ = trained
     settings = LmacSettings(epochs=2, batch_size=6, targets="any", guided=True, width=4)
-    first = train_lmac(source, data, settings, out=tmp_path / "one", noise=data / "noise")
-    assert first["epochs"] == 2
-    again = train_lmac(source, data, settings, out=tmp_path / "two", noise=data / "noise")
-    assert again["epochs"] == 2
+    first = train_lmac(source, data, settings, OverSourceOptions(out=tmp_path / "one", noise=data / "noise"))
+    assert first.epochs == 2
+    again = train_lmac(source, data, settings, OverSourceOptions(out=tmp_path / "two", noise=data / "noise"))
+    assert again.epochs == 2
     weights = [(tmp_path / name / "decoder.safetensors").read_bytes() for name in ("one", "two")]
     assert weights[0] == weights[1]
+    same = OverSourceOptions(out=tmp_path / "one", noise=data / "noise", resume=True)
+    assert train_lmac(source, data, settings, same).figures == first.figures
+    for noise, problem in ((None, "--noise, which is missing now"), (data / "low", "another --noise")):
+        with pytest.raises(RunError, match=problem):
+            train_lmac(source, data, settings, replace(same, noise=noise))
 
 
 def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, tmp_path):
@@ -305,8 +317,8 @@ def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, 
 
     source = stranger(front_end=FromSound(), rescore="waveform")
     settings = LmacSettings(epochs=1, batch_size=6, width=4, patience=0)
-    summary = train_lmac(source, data, settings, out=tmp_path / "run")
-    assert summary["epochs"] == 1
+    summary = train_lmac(source, data, settings, OverSourceOptions(out=tmp_path / "run"))
+    assert summary.epochs == 1
     whole = with_decoder(source, RunDirectory(tmp_path / "run", "decoder"))
     write_bundle(whole, tmp_path / "bundle")
     explainer = earmark.load(tmp_path / "bundle", device="cpu")
@@ -323,9 +335,12 @@ def test_a_classifier_of_several_labels_is_asked_by_its_sigmoids(data, tmp_path)
     """Other labels' logits say nothing of the target's score, so they must not move the loss."""
     source = stranger(task="multi_label")
     summary = train_lmac(
-        source, data, LmacSettings(epochs=1, batch_size=6, width=4, patience=0), out=tmp_path / "run"
+        source,
+        data,
+        LmacSettings(epochs=1, batch_size=6, width=4, patience=0),
+        OverSourceOptions(out=tmp_path / "run"),
     )
-    assert summary["epochs"] == 1
+    assert summary.epochs == 1
     frozen = FrozenClassifier(source, exact=False, device=torch.device("cpu"))
     logits, target = torch.tensor([[1.0, -2.0, 0.5], [1.0, 4.0, -3.0]]), torch.tensor([0, 0])
     assert torch.allclose(frozen.scores(logits)[:, 0], torch.sigmoid(torch.tensor(1.0)))

@@ -16,6 +16,7 @@ from earmark.cli import main
 from earmark.errors import RunError
 from earmark.export.bundle.write import write_bundle
 from earmark.export.training.l2i.settings import L2iSettings
+from earmark.export.training.options import InterpreterOptions
 from earmark.export.training.settings import ClassifierSettings
 
 torch = later("torch")
@@ -48,9 +49,9 @@ def test_several_labels(pairs, tmp_path, by_design):
     run = tmp_path / "run"
     train_classifier(pairs, run, ClassifierSettings(epochs=4, batch_size=4, **FORM, **PLAIN))
     summary = train_l2i(run, pairs, L2iSettings(epochs=4, mixup=0.0, by_design=by_design, **INTERPRETER))
-    assert 0.0 <= summary["fidelity_f1"] <= 1.0
+    assert 0.0 <= summary.figures["fidelity_f1"] <= 1.0
     if by_design:
-        assert 0.0 <= summary["by_design_f1"] <= 1.0
+        assert 0.0 <= summary.figures["by_design_f1"] <= 1.0
     source = load(run)
     assert source.task == "multi_label"
     assert source.components.threshold == 0.3
@@ -77,8 +78,8 @@ def test_over_a_source_of_ones_own(make_tiny_adapter, tmp_path):
     adapter.labels = sorted(adapter.labels)
     run = tmp_path / "run"
     source = from_adapter(adapter)
-    summary = train_l2i(source, folder, L2iSettings(epochs=2, **INTERPRETER), out=run)
-    assert summary["components"] == 6
+    summary = train_l2i(source, folder, L2iSettings(epochs=2, **INTERPRETER), InterpreterOptions(out=run))
+    assert summary.components == 6
     whole = with_interpreter(source, RunDirectory(run, "interpreter"))
     answers = whole.outputs(np.stack([tone(3000.0, 1.0, random)] * 2).astype(np.float32)[:, :8000])
     assert answers["activations"].shape[:2] == (2, 6)

@@ -16,6 +16,7 @@ from earmark.errors import SourceError
 from earmark.export.bundle.write import write_bundle
 from earmark.export.sources import resolve
 from earmark.export.training.l2i.settings import L2iSettings
+from earmark.export.training.options import InterpreterOptions
 
 later("speechbrain")
 torch = later("torch")
@@ -206,8 +207,8 @@ def test_its_layers_can_be_trained(exported, tmp_path):
             soundfile.write(data / label / f"{label}_{index}x.wav", sound(1, 8000, index)[0], 16000)
     source = replace(source, labels=sorted(LABELS))
     settings = L2iSettings(epochs=1, components=4, batch_size=4, interpreter="reference", removal_weight=0.0)
-    summary = train_l2i(source, data, settings, out=run)
-    assert summary["components"] == 4
+    summary = train_l2i(source, data, settings, InterpreterOptions(out=run))
+    assert summary.components == 4
     trained = with_interpreter(source, RunDirectory(run, "interpreter"))
     assert trained.outputs(wave)["activations"].shape == (1, 4, 431)
 

@@ -18,6 +18,7 @@ from earmark.cli import main
 from earmark.errors import DataError, RunError, SourceError
 from earmark.export.bundle.write import write_bundle
 from earmark.export.training.l2i.settings import L2iSettings
+from earmark.export.training.options import InterpreterOptions
 from earmark.export.training.settings import ClassifierSettings
 
 torch = later("torch")
@@ -54,6 +55,15 @@ def trained(data, classified, tmp_path_factory) -> tuple[Path, str]:
     result = CliRunner().invoke(main, ["train", "l2i", str(path), str(data), *options])
     assert result.exit_code == 0, result.output
     return path, result.stderr
+
+
+@pytest.fixture(scope="module")
+def other_dictionary(trained, tmp_path_factory) -> Path:
+    """The same run with the columns of its dictionary in another order."""
+    path = shutil.copytree(trained[0], tmp_path_factory.mktemp("other") / "run")
+    arrays = dict(np.load(path / "dictionary.npz"))
+    np.savez(path / "dictionary.npz", dictionary=arrays["dictionary"][:, ::-1], scale=arrays["scale"][::-1])
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +179,9 @@ def test_another_seed_is_another_interpreter(data, classified, tmp_path):
 def test_start_wants_an_interpreter_like_it(data, classified, trained, tmp_path):
     shutil.copytree(classified, tmp_path / "run")
     with pytest.raises(RunError, match="of another form"):
-        train_l2i(tmp_path / "run", data, L2iSettings(epochs=1, width=24), start=trained[0])
+        train_l2i(
+            tmp_path / "run", data, L2iSettings(epochs=1, width=24), InterpreterOptions(start=trained[0])
+        )
 
 
 @pytest.fixture(scope="module")
@@ -178,17 +190,17 @@ def designed(data, classified, trained, tmp_path_factory) -> tuple[Path, dict]:
     run = tmp_path_factory.mktemp("designed") / "tones"
     shutil.copytree(classified, run)
     settings = L2iSettings(epochs=3, by_design=True, **INTERPRETER)
-    return run, train_l2i(run, data, settings, start=trained[0])
+    return run, train_l2i(run, data, settings, InterpreterOptions(start=trained[0]))
 
 
 def test_by_design_the_components_are_the_classifier(designed, classified):
     run, summary = designed
-    assert 0.0 <= summary["by_design_accuracy"] <= 1.0
-    assert summary["fidelity_top1"] == 1.0
+    assert 0.0 <= summary.figures["by_design_accuracy"] <= 1.0
+    assert summary.figures["fidelity_top1"] == 1.0
     source = load(run)
     assert source.components.by_design
     assert source.evaluation["interpreter_by_design_accuracy"] == pytest.approx(
-        summary["by_design_accuracy"], abs=1e-5
+        summary.figures["by_design_accuracy"], abs=1e-5
     )
     wave = np.random.default_rng(0).standard_normal((2, 5120)).astype(np.float32)
     answers = source.outputs(wave)
@@ -223,13 +235,19 @@ def test_a_bundle_by_design(designed, data, tmp_path):
         (["{run}", "{data}", "--dictionary", "{run}"], "interpreter.json: not there"),
         (["{trained}", "{data}"], "holds an interpreter already"),
         (["{trained}", "{data}", "--resume", "--epochs", "9"], "--epochs 4"),
+        (["{trained}", "{data}", "--resume", "--dictionary", "{other}"], "leave --dictionary out"),
+        (["{trained}", "{data}", "--resume", "--start", "{other}"], "leave --start out"),
+        (["{trained}", "{data}", "--resume", "--noise", "{data}"], "leave --noise out"),
     ],
 )
-def test_bad_input_gets_one_line_and_leaves_nothing(data, classified, trained, tmp_path, arguments, said):
+def test_bad_input_gets_one_line_and_leaves_nothing(
+    data, classified, trained, other_dictionary, tmp_path, arguments, said
+):
     run = tmp_path / "run"
     shutil.copytree(classified, run)
     before = sorted(p.name for p in run.iterdir())
-    filled = [a.format(tmp=tmp_path, data=data, run=run, trained=trained[0]) for a in arguments]
+    names = {"tmp": tmp_path, "data": data, "run": run, "trained": trained[0], "other": other_dictionary}
+    filled = [a.format(**names) for a in arguments]
     result = CliRunner().invoke(main, ["train", "l2i", *filled, "--threads", "1"])
     assert result.exit_code == 1
     assert said in result.stderr
@@ -251,11 +269,11 @@ def test_silent_clips_alone(data, classified, tmp_path):
 def test_a_dictionary_is_taken_only_for_its_own_spectrogram(data, trained, classified, tmp_path):
     run, other = tmp_path / "run", tmp_path / "other"
     shutil.copytree(classified, run)
-    train_l2i(run, data, L2iSettings(epochs=1, width=16), dictionary=trained[0])
+    train_l2i(run, data, L2iSettings(epochs=1, width=16), InterpreterOptions(dictionary=trained[0]))
     assert (run / "dictionary.npz").read_bytes() == (trained[0] / "dictionary.npz").read_bytes()
     train_classifier(data, other, ClassifierSettings(epochs=1, hop_seconds=0.01, **FORM, batch_size=4))
     with pytest.raises(RunError, match="was learnt on spectrograms at 8000 Hz"):
-        train_l2i(other, data, L2iSettings(epochs=1), dictionary=trained[0])
+        train_l2i(other, data, L2iSettings(epochs=1), InterpreterOptions(dictionary=trained[0]))
 
 
 def test_damaged_runs_are_named(trained, data, classified, tmp_path):

@@ -21,6 +21,7 @@ from tones import RATE, one_thread, write_tones  # noqa: F401 (a fixture)
 
 from earmark.cli import main
 from earmark.errors import DataError, RunError, SourceError
+from earmark.export.training.options import ClassifierOptions, OverSourceOptions
 from earmark.export.training.settings import ClassifierSettings, LmacSettings
 
 torch = later("torch")
@@ -48,7 +49,9 @@ def data(tmp_path_factory) -> Path:
 def run(data, tmp_path_factory) -> Path:
     """A finished run with its decoder, the same on every processor. Shared: copy it before changing it."""
     path = tmp_path_factory.mktemp("runs") / "tones"
-    train_classifier(data, path, ClassifierSettings(epochs=12, exact=True, **FORM), licence="CC0-1.0")
+    train_classifier(
+        data, path, ClassifierSettings(epochs=12, exact=True, **FORM), ClassifierOptions(licence="CC0-1.0")
+    )
     train_lmac(path, data, LmacSettings(epochs=3, batch_size=6, width=8, exact=True))
     return path
 
@@ -303,7 +306,7 @@ def test_damaged_runs_are_named(run, tmp_path, data):
 
 def test_resume_with_other_settings_is_refused(data, run):
     with pytest.raises(RunError, match="started with"):
-        train_classifier(data, run, ClassifierSettings(epochs=13, **FORM), resume=True)
+        train_classifier(data, run, ClassifierSettings(epochs=13, **FORM), ClassifierOptions(resume=True))
 
 
 def test_a_run_becomes_a_bundle(run, tmp_path):
@@ -359,11 +362,13 @@ def test_metrics_of_known_masks(run, data):
 def test_without_validation(data, tmp_path):
     form = {key: value for key, value in FORM.items() if key != "val_fold"}
     summary = train_classifier(data, tmp_path / "run", ClassifierSettings(epochs=1, **form))
-    assert (summary["clips"], summary["validation_clips"], summary["accuracy"]) == (24, 0, None)
+    assert (summary.clips, summary.validation_clips, summary.figures) == (24, 0, {})
     summary = train_lmac(tmp_path / "run", data, LmacSettings(epochs=1, width=4))
     assert "area" not in summary
-    summary = train_lmac(tmp_path / "run", data, LmacSettings(epochs=1, width=4), resume=True)
-    assert summary["clips"] + 3 == 24  # a recording of each class chooses the epoch
+    summary = train_lmac(
+        tmp_path / "run", data, LmacSettings(epochs=1, width=4), OverSourceOptions(resume=True)
+    )
+    assert summary.clips + 3 == 24  # a recording of each class chooses the epoch
     result = CliRunner().invoke(main, ["train", "lmac", str(tmp_path / "run"), str(data), "--resume"])
     assert result.exit_code == 0, result.stderr
     assert "validation:" not in result.stderr

@@ -30,6 +30,7 @@ from earmark.export.graphs.stft import stft  # noqa: E402
 from earmark.export.source.source import Source  # noqa: E402
 from earmark.export.sources.run.directory import RunDirectory  # noqa: E402
 from earmark.export.training.lmac.recipe import train_lmac  # noqa: E402
+from earmark.export.training.options import OverSourceOptions  # noqa: E402
 from earmark.export.training.settings import LmacSettings  # noqa: E402
 
 CLIPS = 16
@@ -70,7 +71,7 @@ def build(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         weights = {name: value.contiguous() for name, value in source.classifier.state_dict().items()}
         save_file(weights, out / "stranger_classifier.safetensors")
-        train_lmac(source, data, DECODER, out=Path(temporary) / "run")
+        train_lmac(source, data, DECODER, OverSourceOptions(out=Path(temporary) / "run"))
         run = RunDirectory(Path(temporary) / "run", "decoder")
         for path in (run.config_path, run.weights_path):
             kept = out / "stranger_decoder" / path.name

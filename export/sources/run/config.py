@@ -5,12 +5,13 @@ What is not there yet, as figures before the end of a training, is UNSET and has
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from ....runtime.bundle.manifest import AnalysisSpec, ComponentSpec, Level, MaskGain, MaskTargets, Task
+from ...graphs.apex_report import RotationReport
 from ...models.compact_classifier import ClassifierForm, CompactClassifier
 from ...models.decoders import DecoderForm
 from ...models.interpreters import InterpreterForm
@@ -56,9 +57,13 @@ class ClassifierConfig(Config, frozen=True, kw_only=True):
 
 
 class OverClassifier(Config, frozen=True, kw_only=True):
-    """A part that was trained over a classifier, known by its fingerprint."""
+    """A part that was trained over a classifier, known by its fingerprint.
+
+    noise_sha256: of the recordings that were mixed in; "" where noise was synthesised
+    """
 
     classifier_sha256: str
+    noise_sha256: str = ""
     validation: dict[str, float] | UnsetType = UNSET
 
     def figures(self, prefix: str) -> dict[str, float]:
@@ -89,14 +94,14 @@ class DictionaryRecord(msgspec.Struct, frozen=True, kw_only=True):
     silent: list[str] = []
 
 
-class InterpreterTraining(OverClassifier, frozen=True, kw_only=True):
+class InterpreterStart(OverClassifier, frozen=True, kw_only=True):
     """What the training of an interpreter is begun with. start: the run it goes on from, by name."""
 
     by_design: bool = False
     start: str | None = None
 
 
-class InterpreterConfig(InterpreterTraining, frozen=True, kw_only=True):
+class InterpreterConfig(InterpreterStart, frozen=True, kw_only=True):
     """interpreter.json: the form, the dictionary, from which relevance on a component is selected."""
 
     interpreter: InterpreterForm
@@ -110,4 +115,4 @@ class ApexConfig(Config, frozen=True, kw_only=True):
 
     model_sha256: str = ""
     classifier_sha256: str = ""
-    report: dict[str, Any] | UnsetType = UNSET
+    report: RotationReport | UnsetType = UNSET

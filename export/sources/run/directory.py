@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import msgspec
 import torch
@@ -31,6 +31,7 @@ from .config import FORMAT, VERSION, AnyConfig, Config
 
 # One line of the metrics: the number of the epoch (or round), its loss and figures, and what it was of.
 Row = Mapping[str, float | str]
+Record = TypeVar("Record")
 RunPart = Literal["classifier", "decoder", "interpreter", "apex"]
 _CONFIGS: dict[RunPart, str] = {
     "classifier": "config.json",
@@ -134,20 +135,22 @@ class RunDirectory:
             raise RunError(f"{self.weights_path}: does not fit {self.config_path.name}: {detail}") from error
         model.eval().requires_grad_(requires_grad=False)
 
-    def write_state(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, object]) -> None:
-        """Write all that a resumed training needs: tensors and a JSON record, in one file."""
-        content = save({k: v.contiguous() for k, v in tensors.items()}, {"state": json.dumps(state)})
-        write_whole(self.resume_path, content)
+    def write_state(self, tensors: Mapping[str, torch.Tensor], state: object) -> None:
+        """Write all that a resumed training needs: tensors and a record that msgspec encodes, in one file."""
+        record = msgspec.json.encode(state).decode()
+        write_whole(
+            self.resume_path, save({k: v.contiguous() for k, v in tensors.items()}, {"state": record})
+        )
 
-    def read_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """What `write_state` wrote, or None. Raises RunError where it is damaged."""
+    def read_state(self, kind: type[Record]) -> tuple[dict[str, torch.Tensor], Record] | None:
+        """What `write_state` wrote, or None. Raises RunError where it is damaged or of another training."""
         if not self.resume_path.is_file():
             return None
         try:
             with safe_open(self.resume_path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-                state = json.loads((file.metadata() or {})["state"])
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
+                state = msgspec.json.decode((file.metadata() or {})["state"], type=kind)
+        except (SafetensorError, OSError, KeyError, msgspec.MsgspecError) as error:
             raise RunError(f"{self.resume_path}: damaged ({error}); start the training again") from error
         return tensors, state
 

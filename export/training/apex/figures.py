@@ -1,4 +1,4 @@
-"""What a learnt U changes: nothing of the model, measured; and how pure channels are, told in a table."""
+"""What a learnt U changes: nothing of the model, measured; and how pure channels are, as a table."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +19,7 @@ from ....runtime.bundle.manifest import FeatureMapSpec, Manifest
 from ....runtime.bundle.open import Bundle
 from ....runtime.engine import Engine
 from ....runtime.inference.window import Window
+from ...graphs.apex_report import Invariance, RotationReport, SoundCounts
 from ...graphs.heads import Head, inverse_of
 from ..settings import to_record
 from .maps import ClipMaps
@@ -39,29 +41,29 @@ def report_of(
     clips: Sequence[Clip],
     parts: Mapping[str, ClipMaps],
     settings: ApexSettings,
-) -> dict[str, Any]:
-    """All that is told of U, JSON-ready."""
-    off = check_orthogonal(rotation)
-    return {
-        "recipe": "apex",
-        "settings": to_record(settings),
-        "channels": len(rotation),
-        "clips": {
-            part: {"sounds": one.sounds, "windows": one.maps.clips, "recordings": one.recordings}
+    seconds: float,
+) -> RotationReport:
+    """What is reported of U. Raises RunError where it is no rotation or does not keep the logits."""
+    return RotationReport(
+        settings=to_record(settings),
+        channels=len(rotation),
+        clips={
+            part: SoundCounts(sounds=one.sounds, windows=one.maps.clips, recordings=one.recordings)
             for part, one in parts.items()
         },
-        "n": settings.n_last,
-        "purity": purity_table(
+        n=settings.n_last,
+        purity=purity_table(
             {part: one.maps for part, one in parts.items()},
             rotation,
             settings.n_last,
             seed=settings.seed,
         ),
-        "head": _kind_of(head),
-        "orthogonality": off,
-        "invariance": invariance(bundle, graph, head, rotation, clips),
-        "notes": list(_notes(bundle.manifest, parts, settings)),
-    }
+        head=_kind_of(head),
+        orthogonality=check_orthogonal(rotation),
+        invariance=invariance(bundle, graph, head, rotation, clips),
+        notes=list(_notes(bundle.manifest, parts, settings)),
+        seconds=seconds,
+    )
 
 
 def _kind_of(head: Head | None) -> str:
@@ -90,17 +92,13 @@ def _notes(manifest: Manifest, parts: Mapping[str, ClipMaps], settings: ApexSett
 
 def invariance(
     bundle: Bundle, embeddings: Path, head: Head | None, rotation: Array, clips: Sequence[Clip]
-) -> dict[str, Any]:
+) -> Invariance:
     """How exactly the fold keeps the logits, on up to 64 windows of sound.
 
-    fp64: largest |W' (U v) + b - (W v + b)| in float64 (of a network g: |g(U^-1 U v) - g(v)|; where nothing
-        is known of the head, of the feature map itself, |U^-1 U Z - Z| / max |Z|)
-    fp32, additivity: what `embeddings` gives, |sum of contributions + bias - the model's own logit|, None
-        where the head is not additive; same_top1: part of windows in which both put the same class first
-    Raises RunError where a difference is beyond its limit (1e-9, 1e-3).
+    Raises RunError where a difference is beyond its limit (1e-9 in float64, 1e-3 in float32).
     """
     spec = bundle.manifest.feature_map
-    assert spec is not None  # noqa: S101 (its maps were heard)
+    assert spec is not None  # noqa: S101 (its maps were computed)
     fp64, fp32, agreed, windows = 0.0, 0.0, 0, 0
     u, back = rotation.astype(np.float64), inverse_of(rotation)
     with Engine(bundle, "cpu") as engine:
@@ -113,14 +111,16 @@ def invariance(
                 fp32 = max(fp32, float(np.abs(total - piece.logits).max()))
                 agreed += int(total.argmax() == piece.logits.argmax())
     additive = head is not None and head.linear
-    figures: dict[str, Any] = {
-        "fp64": fp64,
-        "fp32": fp32 if additive else None,
-        "same_top1": agreed / max(1, windows) if additive else None,
-        "windows": windows,
-    }
+    figures = Invariance(
+        fp64=fp64,
+        fp32=fp32 if additive else None,
+        same_top1=agreed / max(1, windows) if additive else None,
+        windows=windows,
+    )
     if not fp64 < _FP64 or (additive and not fp32 < _FP32):
-        raise RunError(f"U does not keep the logits: {figures}; train it again with other settings")
+        raise RunError(
+            f"U does not keep the logits: {msgspec.to_builtins(figures)}; train it again with other settings"
+        )
     return figures
 
 
@@ -148,7 +148,7 @@ def table_lines(table: Table) -> Iterator[str]:
 
 
 def _windows(engine: Engine, spec: FeatureMapSpec, clips: Sequence[Clip]) -> Iterator[Window]:
-    """Windows of clips spread over all; what cannot be heard is passed over."""
+    """Windows of clips spread over all; what cannot be read is passed over."""
     step = max(1, len(clips) // _WINDOWS)
     for clip in clips[::step]:
         try:

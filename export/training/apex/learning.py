@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import torch
 
@@ -16,6 +17,15 @@ from .settings import ApexSettings
 _CURVES = {"loss": ["loss"], "purity of the top clips": ["purity"]}
 
 
+class _RotationState(msgspec.Struct):
+    """What a resumed training needs besides U: the other fields of `State`."""
+
+    done: int
+    best_purity: float
+    step: float
+    rows: tuple[dict[str, float], ...]
+
+
 def learn(run: RunDirectory, maps: FeatureMaps, settings: ApexSettings, *, quiet: bool) -> Array:
     """U [C, C]: from I, or from where an interrupted training stood; metrics and plot beside it.
 
@@ -28,13 +38,7 @@ def learn(run: RunDirectory, maps: FeatureMaps, settings: ApexSettings, *, quiet
     def keep(now: State) -> None:
         # Copies: the file may not hold one tensor twice.
         held = {"u": torch.tensor(now.u), "best": torch.tensor(now.best)}
-        record = {
-            "done": now.done,
-            "best_purity": now.best_purity,
-            "step": now.step,
-            "rows": list(now.rows),
-        }
-        run.write_state(held, {"state": record})
+        run.write_state(held, _RotationState(now.done, now.best_purity, now.step, now.rows))
         run.write_metrics([dict(row) for row in now.rows])
         last = now.rows[-1]
         bar.step(", ".join(f"{name} {float(last[name]):.3f}" for name in ("loss", "purity") if name in last))
@@ -54,19 +58,12 @@ def learn(run: RunDirectory, maps: FeatureMaps, settings: ApexSettings, *, quiet
 
 def _restored(run: RunDirectory) -> State | None:
     """The state of an interrupted training, None before one. Raises RunError where it does not fit."""
-    saved = run.read_state()
+    saved = run.read_state(_RotationState)
     if saved is None:
         return None
     tensors, record = saved
     try:
-        one = record["state"]
-        return State(
-            u=tensors["u"].numpy(),
-            best=tensors["best"].numpy(),
-            done=int(one["done"]),
-            best_purity=float(one["best_purity"]),
-            step=float(one["step"]),
-            rows=tuple(one["rows"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        u, best = tensors["u"].numpy(), tensors["best"].numpy()
+        return State(u, best, **msgspec.structs.asdict(record))
+    except KeyError as error:
         raise RunError(f"{run.resume_path}: does not fit this training; start it again") from error

@@ -1,18 +1,17 @@
 """`earmark train apex`: U over the feature map of a run or a bundle, and what comes of it.
 
-Both ways hear with ONNX Runtime what the runtime will hear. A run is exported to a bundle for that, keeps U
-and its report in RUN/apex, and `earmark export RUN` folds U into the bundle. A bundle gets a new generation
-of prototypes, with U folded into its own embeddings graph and the index of the sounds U was learnt from.
+Both compute feature maps with ONNX Runtime, as the runtime does. A run is exported to a bundle for that and
+keeps U and its report in RUN/apex, which `earmark export RUN` folds into the bundle. A bundle gets a new
+generation of prototypes: U folded into its embeddings graph, and the index of the sounds U was learnt from.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import onnx
@@ -22,19 +21,23 @@ from ....errors import DataError, LabelError, RunError
 from ....evaluation.data.folder import Clip, list_sounds
 from ....progress import Progress
 from ....prototypes_index.atomic import staged
-from ....runtime.bundle.manifest import Manifest
+from ....runtime.bundle.manifest import FeatureMapSpec, Manifest
 from ....runtime.bundle.open import MANIFEST, Bundle
 from ....runtime.methods.prototypes.generation import model_hash
 from ....runtime.opening import open_bundle
+from ...graphs.apex_report import RotationReport
 from ...graphs.embeddings import embeddings_model
+from ...graphs.files import Dims
 from ...graphs.heads import Head, facts_in
 from ...prototypes.build import IndexReport, index_bundle
 from ...sources.run.config import ApexConfig
 from ...sources.run.directory import RunDirectory
 from ...sources.run.rotation import FOLDER, PART, U, read_rotation
+from ..options import ApexOptions
 from ..over_source import classifier_split
 from ..settings import to_record
 from ..sounds import split_by
+from ..summary import Faults
 from .figures import report_of
 from .learning import learn
 from .maps import ClipMaps, clip_maps
@@ -52,72 +55,89 @@ class _Sounds:
     locked: Sequence[tuple[str, str]]
 
 
+@dataclass(frozen=True)
+class ApexSummary:
+    """What came of learning U.
+
+    Attributes:
+        report: What is reported of U.
+        left_out: Clips and folders with a fault.
+        index: Of a bundle: its new generation of prototypes; None for a run.
+        folder: Where U lies.
+
+    """
+
+    report: RotationReport
+    left_out: Faults
+    index: IndexReport | None
+    folder: Path
+
+
 def train_apex(
     source: str | Path,
     data: str | Path,
     settings: ApexSettings | None = None,
-    *,
-    out: str | Path | None = None,
-    cache: str | Path | None = None,
-    device: str = "cpu",
-    audio: bool | None = None,
-    resume: bool = False,
-    strict: bool = False,
-    quiet: bool = True,
-) -> dict[str, Any]:
-    """Learn U over the finished classifier of `source`, a run directory or a bundle, on the sounds of `data`.
-
-    out: where U, its report and what a resumed training needs go; RUN/apex, or BUNDLE.apex beside a bundle
-    cache: where the feature maps are kept, and found again by another training over the same model and
-        sounds; None: below `out`, until U is learnt
-    device: what hears; audio: for a bundle, whether its new index keeps the sounds (as before)
+    options: ApexOptions | None = None,
+) -> ApexSummary:
+    """Learn U over the finished classifier of `source`, on the sounds of `data`. No logit changes.
 
     A run's clips are split as its classifier's were, a bundle's by the settings; without a split nothing is
-    held out. Returns the report (see docs/apex_training.md) and "notes", "left_out", "index" (IndexReport
-    of a bundle, else None). The model's logits do not change.
+    held out.
 
-    Raises DataError (folders, clips), LabelError, SourceError or BundleError (the source), RunError (the
-    run, its settings, an interruption), DeviceError.
+    Args:
+        source: A run directory or a bundle.
+        data: A folder of class folders of sound, or one with a labels.csv, of labels of the model.
+        settings: How U is learnt; None: the defaults.
+        options: How the training is run; None: the defaults.
+
+    Returns:
+        The report of U, and of a bundle its new index.
+
+    Raises:
+        DataError: A folder or a clip cannot be used.
+        LabelError: A class is none of the model's.
+        SourceError, BundleError: The source is incomplete or damaged.
+        RunError: The run or the settings do not fit, or the training was interrupted.
+        DeviceError: The device is not there.
+
     """
-    settings = settings or ApexSettings()
+    settings, options = settings or ApexSettings(), options or ApexOptions()
     check(settings)
     path = Path(source)
     is_bundle = (path / MANIFEST).is_file()
-    run = run_directory(path, out)
-    if not resume and (run.config_path.exists() or run.weights_path.exists()):
+    run = run_directory(path, options.out)
+    if run.begun and not options.resume:
         raise RunError(f"{run.path}: holds a learnt U already; go on with --resume, or remove it")
     with _bundle_of(path, is_bundle=is_bundle, folder=run.path) as (bundle, classifier):
         manifest = bundle.manifest
         head, dims = _facts(bundle)
-        sounds = _sounds(Path(data), path, manifest, settings, is_bundle=is_bundle, strict=strict)
+        sounds = _sounds(Path(data), path, manifest, settings, is_bundle=is_bundle, strict=options.strict)
         config = ApexConfig(
             model_sha256=model_hash(manifest) if is_bundle else "",
             classifier_sha256=classifier,
             training=to_record(settings),
             clips={"train": len(sounds.train), "held_out": len(sounds.held_out)},
         )
-        if resume and run.config_path.exists():
+        if options.resume and run.config_path.exists():
             _require_same(run, config)
         else:
             run.write_config(config)
-        parts = _hear(Path(cache or run.path / "maps"), bundle, sounds, device, strict=strict, quiet=quiet)
+        parts = _maps(Path(options.cache or run.path / "maps"), bundle, sounds, options)
         if not run.weights_path.exists():
-            learnt = learn(run, parts["train"].maps, settings, quiet=quiet)
+            learnt = learn(run, parts["train"].maps, settings, quiet=options.quiet)
             run.write_weights({U: torch.from_numpy(learnt)})
         rotation = read_rotation(run)
         graph = run.path / "embeddings.onnx"
         embeddings_model(graph, _spec(manifest), dims[0], head, rotation, attention_dims=dims[1])
-        report = report_of(bundle, graph, head, rotation, sounds.train, parts, settings)
-        report["seconds"] = round(sum(float(row["seconds"]) for row in run.read_metrics()), 1)
+        seconds = round(sum(float(row["seconds"]) for row in run.read_metrics()), 1)
+        report = report_of(bundle, graph, head, rotation, sounds.train, parts, settings, seconds)
         run.write_config(msgspec.structs.replace(config, report=report))
-        index = None
-        if is_bundle:
-            index = _publish(path, Path(data), graph, report, sounds, device, audio=audio, strict=strict)
+        index = _publish(path, Path(data), graph, report, sounds, options) if is_bundle else None
         graph.unlink()
-    if cache is None:
+    if options.cache is None:
         shutil.rmtree(run.path / "maps", ignore_errors=True)
     left_out = [*sounds.locked, *(one for part in parts.values() for one in part.left_out)]
-    return {**report, "left_out": left_out, "index": index, "folder": str(run.path)}
+    return ApexSummary(report, Faults(unreadable=left_out), index, run.path)
 
 
 def run_directory(source: Path, out: str | Path | None = None) -> RunDirectory:
@@ -136,7 +156,7 @@ def run_directory(source: Path, out: str | Path | None = None) -> RunDirectory:
 
 @contextmanager
 def _bundle_of(path: Path, *, is_bundle: bool, folder: Path) -> Iterator[tuple[Bundle, str]]:
-    """The bundle to hear with, a run's made for the purpose, and the hash of the run's classifier."""
+    """The bundle that computes the maps, of a run a temporary one, and the hash of the run's classifier."""
     if is_bundle:
         yield open_bundle(path, prototypes=False), ""
         return
@@ -151,7 +171,8 @@ def _bundle_of(path: Path, *, is_bundle: bool, folder: Path) -> Iterator[tuple[B
         yield open_bundle(work / "bundle"), fingerprint(source)
 
 
-def _spec(manifest: Manifest) -> Any:
+def _spec(manifest: Manifest) -> FeatureMapSpec:
+    """The feature map. Raises RunError where the model has none, or no embeddings graph."""
     if manifest.feature_map is None or manifest.stage("embeddings") is None:
         raise RunError(
             f"{manifest.name}: this model has no feature map to learn U over; export it again from a source "
@@ -160,7 +181,7 @@ def _spec(manifest: Manifest) -> Any:
     return manifest.feature_map
 
 
-def _facts(bundle: Bundle) -> tuple[Head | None, tuple[Any, Any]]:
+def _facts(bundle: Bundle) -> tuple[Head | None, tuple[Dims, Dims | None]]:
     """The head and the dims of feature map and attention, read from the bundle's own embeddings graph."""
     spec, stage = _spec(bundle.manifest), bundle.manifest.stage("embeddings")
     assert stage is not None  # noqa: S101 (`_spec` has looked)
@@ -203,14 +224,15 @@ def _require_same(run: RunDirectory, config: ApexConfig) -> None:
             raise RunError(f"{run.path}: was begun with {text}; start anew in another folder (-o)")
 
 
-def _hear(
-    folder: Path, bundle: Bundle, sounds: _Sounds, device: str, *, strict: bool, quiet: bool
-) -> dict[str, ClipMaps]:
+def _maps(folder: Path, bundle: Bundle, sounds: _Sounds, options: ApexOptions) -> dict[str, ClipMaps]:
+    """The feature maps of the clips in their parts, cached in `folder`."""
     parts = {"train": sounds.train, "held_out": sounds.held_out}
-    bar = Progress(sum(map(len, parts.values())), "hearing the clips", quiet=quiet)
+    bar = Progress(sum(map(len, parts.values())), "computing feature maps", quiet=options.quiet)
     try:
         return {
-            part: clip_maps(folder / part, bundle, clips, device=device, strict=strict, progress=bar)
+            part: clip_maps(
+                folder / part, bundle, clips, device=options.device, strict=options.strict, progress=bar
+            )
             for part, clips in parts.items()
             if clips
         }
@@ -222,23 +244,19 @@ def _publish(
     bundle: Path,
     data: Path,
     graph: Path,
-    report: Mapping[str, Any],
+    report: RotationReport,
     sounds: _Sounds,
-    device: str,
-    *,
-    audio: bool | None,
-    strict: bool,
+    options: ApexOptions,
 ) -> IndexReport:
     """The bundle's new generation: the index of what U was learnt from, in channels turned by U."""
-    names: Sequence[str] = [clip.name for clip in sounds.train]
     return index_bundle(
         bundle,
         data,
-        audio=audio,
+        audio=options.audio,
         extend=False,
-        strict=strict,
-        device=device,
+        strict=options.strict,
+        device=options.device,
         embeddings=graph,
-        apex=report,
-        only=set(names) if sounds.split else None,
+        apex=msgspec.to_builtins(report),
+        only={clip.name for clip in sounds.train} if sounds.split else None,
     )

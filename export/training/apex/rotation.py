@@ -20,7 +20,7 @@ from the planted rotation, and only smaller steps that are judged one by one do 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -60,7 +60,7 @@ class State:
     done: int = 0
     best_purity: float = -2.0
     step: float = 1.0
-    rows: tuple[Mapping[str, float], ...] = ()
+    rows: tuple[dict[str, float], ...] = ()
 
     @classmethod
     def first(cls, channels: int) -> State:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +18,8 @@ from ...source.source import Source
 from ...sources.run.directory import RunDirectory
 from ..augmentation import mask_stretches, mixup, place, random_gain
 from ..frozen_classifier import ClassifierPass, FrozenClassifier
-from ..lmac.mixtures import Batch, MixtureBatches
-from ..loop import batches, fit
+from ..lmac.mixtures import MixtureBatch, MixtureBatches
+from ..loop import Batch, Objective, batches, fit
 from ..over_source import Parts
 from ..scoring import task_loss
 from .judge import accuracy, judge, merit
@@ -39,7 +38,7 @@ _CURVES = {
 
 
 @dataclass(frozen=True)
-class Task:
+class InterpreterTraining:
     """One training: where it goes, over which classifier, by which dictionary [F, K], on what.
 
     source: the classifier that is explained; by design its `classifier` is a `ByDesign` of `interpreter`
@@ -70,11 +69,6 @@ class Task:
         """W [F, K] where it is needed."""
         return torch.from_numpy(self.values).to(self.device, self.dtype)
 
-    @property
-    def parts_of_method(self) -> tuple[Interpreter, list[str], torch.Tensor]:
-        """What `judge` asks for."""
-        return self.interpreter, self.form.inputs, self.dictionary
-
     def take(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Put weights into what is trained, and stop training it."""
         self.trained.to(device=self.device, dtype=self.dtype)
@@ -86,86 +80,77 @@ class Task:
         activations, z, logits = self.interpreter(*(windows.tensors[name] for name in self.form.inputs))
         return activations, z, logits
 
-    def fit(self, judging: FrozenClassifier, **given: Any) -> dict[str, torch.Tensor]:
-        """`loop.fit` with what both ways share. `judging` hears with the classifier that is explained."""
-        settings, sounds = self.settings, self.parts.stopping
-        dictionary, by_design = self.dictionary, self.settings.by_design
+    def judge(self, frozen: FrozenClassifier, waveforms: Sequence[FloatArray]) -> dict[str, float]:
+        """The figures of `judge.judge` over `waveforms` [N], with the classifier that is explained."""
+        return judge(frozen, self.interpreter, self.form.inputs, self.dictionary, waveforms, self.threshold)
+
+    def objective(
+        self,
+        frozen: FrozenClassifier,
+        steps: int,
+        batch_of: Callable[[int], Iterable[Batch]],
+        loss_of: Callable[[Batch, float], torch.Tensor],
+    ) -> Objective[Batch]:
+        """What is trained for, with the figures that suit the way; `frozen` is what is explained."""
+        settings, sounds, by_design = self.settings, self.parts.stopping, self.settings.by_design
 
         def evaluate(weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
             now = {name: value.clone() for name, value in self.trained.state_dict().items()}
             self.take(weights)
-            method = self.interpreter, self.form.inputs, dictionary
             figures = (
-                accuracy(judging, self.parts.validation)
-                if by_design
-                else judge(judging, *method, sounds.waveforms, self.threshold)
+                accuracy(frozen, self.parts.validation) if by_design else self.judge(frozen, sounds.waveforms)
             )
             self.trained.load_state_dict(now)
             return figures
 
-        return fit(
-            self.run,
-            self.trained,
-            epochs=settings.epochs,
-            lr=settings.lr,
-            weight_decay=settings.weight_decay,
-            ema_decay=settings.ema_decay,
-            seed=settings.seed,
+        return Objective(
+            steps=steps,
+            batch_of=batch_of,
+            loss_of=loss_of,
             evaluate=evaluate,
             curves={t: n for t, n in _CURVES.items() if ("by design" in t) == by_design or n == ["loss"]},
-            exact=settings.exact,
             merit=merit if sounds.clips else None,
             patience=settings.patience if sounds.clips else 0,
-            **given,
         )
 
 
 def fit_post_hoc(
-    task: Task,
-    frozen: FrozenClassifier,
-    noises: Sequence[FloatArray],
-    *,
-    quiet: bool,
+    training: InterpreterTraining, frozen: FrozenClassifier, noises: Sequence[FloatArray], *, quiet: bool
 ) -> dict[str, torch.Tensor]:
     """Train psi and theta over the frozen classifier of `frozen`; returns the best epoch's weights."""
-    settings, dictionary = task.settings, task.dictionary
-    mixtures = MixtureBatches(task.parts.training.waveforms, frozen.samples, settings, noises)
-    task.interpreter.to(device=task.device, dtype=task.dtype)
+    settings, dictionary = training.settings, training.dictionary
+    mixtures = MixtureBatches(training.parts.training.waveforms, frozen.samples, settings, noises)
+    training.interpreter.to(device=training.device, dtype=training.dtype)
 
-    def loss_of(batch: Batch, progress: float) -> torch.Tensor:
+    def loss_of(batch: MixtureBatch, progress: float) -> torch.Tensor:
         windows = frozen.forward(torch.from_numpy(batch.mixed))
         with frozen.mixed_precision():
-            activations, z, logits = task.interpret(windows)
-        activations, z, logits = (t.to(task.dtype) for t in (activations, z, logits))
+            activations, z, logits = training.interpret(windows)
+        activations, z, logits = (t.to(training.dtype) for t in (activations, z, logits))
         loss = nmf_terms(activations, dictionary, windows.log_amplitude, settings)
         scores = frozen.scores(windows.logits)
-        loss = loss + settings.answer_weight * cross_entropy(logits, scores, task.source.task)
+        loss = loss + settings.answer_weight * cross_entropy(logits, scores, training.source.task)
         if settings.removal_weight and progress > _SAYS_SOMETHING:
             # Of every other sound: asking the classifier again is what the training mostly costs.
             half = windows.part(_HALF)
             loss = loss + settings.removal_weight * removal(
                 half.logits,
-                (activations[_HALF], task.interpreter.weight, z[_HALF]),
+                (activations[_HALF], training.interpreter.weight, z[_HALF]),
                 dictionary,
-                task.threshold,
+                training.threshold,
                 lambda gains: frozen.scores(frozen.scaled(half, gains)),
             )
         return loss
 
-    return task.fit(
-        frozen,
-        steps=mixtures.steps,
-        batch_of=mixtures,
-        loss_of=loss_of,
-        quiet=quiet,
-    )
+    objective = training.objective(frozen, mixtures.steps, mixtures, loss_of)
+    return fit(training.run, training.trained, settings, objective, quiet=quiet)
 
 
-def fit_by_design(task: Task, *, quiet: bool) -> dict[str, torch.Tensor]:
+def fit_by_design(training: InterpreterTraining, *, quiet: bool) -> dict[str, torch.Tensor]:
     """Train backbone, psi and theta by the clips' labels; returns the best epoch's weights."""
-    settings, dictionary, sounds = task.settings, task.dictionary, task.parts.training
-    judging = FrozenClassifier(task.source, exact=settings.exact, device=task.device)
-    model = task.source.classifier
+    settings, dictionary, sounds = training.settings, training.dictionary, training.parts.training
+    judging = FrozenClassifier(training.source, exact=settings.exact, device=training.device)
+    model = training.source.classifier
     assert isinstance(model, ByDesign)  # noqa: S101 (as_designed has made it)
     # FrozenClassifier has frozen it.
     model.requires_grad_(requires_grad=True)
@@ -177,9 +162,11 @@ def fit_by_design(task: Task, *, quiet: bool) -> dict[str, torch.Tensor]:
             windows *= random_gain(len(chosen), random)
             targets = sounds.targets[chosen]
             windows, targets = mixup(windows, targets, settings.mixup, random)
-            spectrum = stft(torch.from_numpy(windows).to(task.device, task.dtype), task.source.analysis)
-            kept = mask_stretches(torch.ones(spectrum.shape[:3], dtype=task.dtype), random)
-            yield spectrum * kept.to(task.device)[..., None], torch.from_numpy(targets).to(spectrum)
+            spectrum = stft(
+                torch.from_numpy(windows).to(training.device, training.dtype), training.source.analysis
+            )
+            kept = mask_stretches(torch.ones(spectrum.shape[:3], dtype=training.dtype), random)
+            yield spectrum * kept.to(training.device)[..., None], torch.from_numpy(targets).to(spectrum)
 
     def scores_without(spectrum: torch.Tensor, gains: torch.Tensor) -> torch.Tensor:
         # As it would answer, and with weights that do not learn from it: a classifier that is only ever asked
@@ -187,7 +174,7 @@ def fit_by_design(task: Task, *, quiet: bool) -> dict[str, torch.Tensor]:
         still = {name: parameter.detach() for name, parameter in model.named_parameters()}
         model.eval()
         with judging.mixed_precision():
-            left = functional_call(model, still, (spectrum * gains[..., None],))[0].to(task.dtype)
+            left = functional_call(model, still, (spectrum * gains[..., None],))[0].to(training.dtype)
         model.train()
         return judging.scores(left)
 
@@ -195,27 +182,23 @@ def fit_by_design(task: Task, *, quiet: bool) -> dict[str, torch.Tensor]:
         spectrum, targets = batch
         with judging.mixed_precision():
             activations, z, logits, *_ = model.interpreted(spectrum)
-        activations, z, logits = (t.to(task.dtype) for t in (activations, z, logits))
+        activations, z, logits = (t.to(training.dtype) for t in (activations, z, logits))
         amplitude = torch.sqrt(spectrum.square().sum(dim=-1) + 1e-14)
         loss = nmf_terms(activations, dictionary, torch.log1p(amplitude), settings)
         if settings.removal_weight and progress > _SAYS_SOMETHING:
             loss = loss + settings.removal_weight * removal(
                 logits[_HALF].detach(),
-                (activations[_HALF], task.interpreter.weight, z[_HALF]),
+                (activations[_HALF], training.interpreter.weight, z[_HALF]),
                 dictionary,
-                task.threshold,
+                training.threshold,
                 lambda gains: scores_without(spectrum[_HALF], gains),
             )
-        labels = task_loss(logits, targets, task.source.task, settings.label_smoothing)
-        if task.source.task == "multi_label":
+        labels = task_loss(logits, targets, training.source.task, settings.label_smoothing)
+        if training.source.task == "multi_label":
             # A sum over the labels, as after the fact.
             labels = labels * targets.shape[1]
         return loss + settings.answer_weight * labels
 
-    return task.fit(
-        judging,
-        steps=len(batches(len(sounds.clips), settings.batch_size, np.random.default_rng(0))),
-        batch_of=batch_of,
-        loss_of=loss_of,
-        quiet=quiet,
-    )
+    steps = len(batches(len(sounds.clips), settings.batch_size, np.random.default_rng(0)))
+    objective = training.objective(judging, steps, batch_of, loss_of)
+    return fit(training.run, training.trained, settings, objective, quiet=quiet)

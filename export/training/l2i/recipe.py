@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,20 +19,21 @@ from ...models.interpreter import Interpreter
 from ...models.interpreters import InterpreterForm
 from ...source.exportable import FloatArray
 from ...source.source import Source, fingerprint
-from ...sources.run.config import DictionaryRecord, InterpreterConfig, InterpreterTraining
+from ...sources.run.config import DictionaryRecord, InterpreterConfig, InterpreterStart
 from ...sources.run.directory import RunDirectory
 from ...sources.run.interpreter import as_designed, read_dictionary
-from ..classifier import require_same
-from ..device import Device, chosen_device
 from ..forms import cost, interpreter_form
 from ..frozen_classifier import FrozenClassifier
 from ..loop import new_weights
-from ..over_source import opened_source, recordings, sounds_over
+from ..options import InterpreterOptions
+from ..over_source import Noise, Parts, opened_run, sounds_over
+from ..resuming import require_same
 from ..settings import to_record
-from ..sounds import Sounds, faults
+from ..sounds import Sounds
+from ..summary import InterpreterSummary
 from .dictionary import LearntDictionary, learn_dictionary, plot_curve, write_dictionary
-from .fit import Task, fit_by_design, fit_post_hoc
-from .judge import accuracy, judge
+from .fit import InterpreterTraining, fit_by_design, fit_post_hoc
+from .judge import accuracy
 from .settings import L2iSettings, check_l2i
 
 
@@ -41,95 +41,74 @@ def train_l2i(
     source: str | Path | Source,
     data: str | Path,
     settings: L2iSettings | None = None,
-    *,
-    out: str | Path | None = None,
-    dictionary: str | Path | None = None,
-    start: str | Path | None = None,
-    noise: str | Path | None = None,
-    device: Device = "auto",
-    resume: bool = False,
-    strict: bool = False,
-    quiet: bool = True,
-) -> dict[str, Any]:
+    options: InterpreterOptions | None = None,
+) -> InterpreterSummary:
     """Train an interpreter over the finished classifier of `source`, on the sounds of `data`.
-
-    source: a run directory, or any other PyTorch source of export with feature maps
-    out: the run directory that gets the interpreter; may be left out where the source is one
-    dictionary: a run whose dictionary is taken instead of learning one
-    start: a run whose interpreter, one after the fact, and whose dictionary are begun with; by design that
-        saves most of the epochs
-    noise: a folder of recordings to mix in (post-hoc); None: noise is synthesised
-    device: where to train; auto takes a GPU where there is one
 
     Post-hoc the classifier stays as it is. By design theta(psi(.)) becomes the classifier: backbone,
     starting from the trained one, psi and theta learn the labels together. Splits are as in `train_lmac`.
-    Returns a summary: clips, silent, unreadable, components, dictionary_error, parameters, multiply_adds,
-    classifier_multiply_adds, epochs, and on the validation clips the figures of `judge.judge`, the
-    accuracy (several labels: f1) of the trained classifier, and by_design_accuracy (by_design_f1).
 
-    Raises DataError for folders and clips, SourceError for the source, RunError for run, settings or an
-    interruption, DeviceError for a GPU that is not there.
+    Args:
+        source: A run directory, or any other PyTorch source of export with feature maps.
+        data: A folder of class folders of sound, or one with a labels.csv, of the classifier's labels.
+        settings: How the interpreter is trained; None: the defaults.
+        options: How the training is run, and what it begins with; None: the defaults.
+
+    Returns:
+        The summary; its figures are those of `judge.judge`, the accuracy (several labels: f1) of the trained
+        classifier, and by design by_design_accuracy (by_design_f1).
+
+    Raises:
+        DataError: A folder or a clip cannot be used.
+        SourceError: The source is incomplete or shows no feature maps.
+        RunError: The run or the settings do not fit, or the training was interrupted.
+        DeviceError: A GPU is asked for that is not there.
+
     """
-    settings = settings or L2iSettings()
+    settings, options = settings or L2iSettings(), options or InterpreterOptions()
     check_l2i(settings)
-    where = chosen_device(device, exact=settings.exact)
-    run_path, opened = opened_source(source, out)
-    run = RunDirectory(run_path, "interpreter")
-    if not resume and (run.config_path.exists() or run.weights_path.exists()):
-        raise RunError(
-            f"{run.path}: holds an interpreter already; go on with --resume, or remove its interpreter files"
-        )
+    run, opened, device = opened_run(source, "interpreter", options, exact=settings.exact)
     # What the source cannot give is refused before anything is learnt.
     tried = interpreter_form(opened, settings.components or 2, settings.interpreter, settings.width or 16)
     if settings.by_design:
         as_designed(opened, tried, tried.build())
     # By design all training clips are learnt from, as the classifier did, and the last epoch is taken.
     split = replace(settings, stop_fraction=0.0) if settings.by_design else settings
-    parts = sounds_over(data, run_path, opened, split, strict=strict, quiet=quiet)
-    started = InterpreterTraining(
-        by_design=settings.by_design,
-        classifier_sha256=fingerprint(opened),
-        training=to_record(settings),
-        start=None if start is None else Path(start).name,
-        clips=parts.counts(),
-    )
-    if resume and run.config_path.exists():
-        require_same(run, started, ("by_design", "classifier_sha256", "clips", "training", "start"))
-    else:
-        learnt = _dictionary(start or dictionary, opened, parts.training, settings, quiet=quiet)
-        _write_beginning(run, opened, learnt, settings, started)
-    config = run.read_config(InterpreterConfig)
+    parts = sounds_over(data, run.path, opened, split, options)
+    noise = Noise.read(options.noise, opened.sample_rate)
+    config = _begun(run, opened, parts, settings, options, noise)
     form, threshold = config.interpreter, config.threshold
     values, scale = read_dictionary(run, opened)
     # Before the classifier moves to where it is trained.
     own_cost, classifier_cost = cost(opened, form)
-    frozen = FrozenClassifier(opened, exact=settings.exact, device=where)
+    frozen = FrozenClassifier(opened, exact=settings.exact, device=device)
     figures = accuracy(frozen, parts.validation)
     # By design the backbone is trained; whoever gave the source gets it back as it was.
     untouched = {name: value.clone() for name, value in opened.classifier.state_dict().items()}
-    interpreter = _beginning(form, scale, settings, start)
+    interpreter = _beginning(form, scale, settings, options.start)
     explained = as_designed(opened, form, interpreter) if settings.by_design else opened
-    task = Task(run, explained, form, interpreter, values, threshold, parts, settings, where)
+    training = InterpreterTraining(
+        run, explained, form, interpreter, values, threshold, parts, settings, device
+    )
     try:
         if run.weights_path.exists():
             weights = run.read_weights()
         elif settings.by_design:
-            weights = fit_by_design(task, quiet=quiet)
+            weights = fit_by_design(training, quiet=options.quiet)
         else:
-            noises = [] if noise is None else recordings(Path(noise), opened.sample_rate)
-            weights = fit_post_hoc(task, frozen, noises, quiet=quiet)
-        task.take(weights)
-        frozen = FrozenClassifier(explained, exact=settings.exact, device=where)
+            weights = fit_post_hoc(training, frozen, noise.recordings, quiet=options.quiet)
+        training.take(weights)
+        frozen = FrozenClassifier(explained, exact=settings.exact, device=device)
         if settings.by_design:
             figures |= {f"by_design_{name}": v for name, v in accuracy(frozen, parts.validation).items()}
-        figures |= judge(frozen, *task.parts_of_method, parts.validation.waveforms, threshold)
+        figures |= training.judge(frozen, parts.validation.waveforms)
         facts = component_facts(
             values,
             interpreter.weight.detach().cpu().numpy().astype(np.float32),
             list(opened.labels),
             sample_rate=opened.sample_rate,
             frame_seconds=opened.analysis.hop / opened.sample_rate,
-            windows=_activations(frozen, task, (parts.training, parts.stopping)),
+            windows=_activations(frozen, training, (parts.training, parts.stopping)),
         )
     finally:
         opened.classifier.load_state_dict(untouched)
@@ -137,19 +116,53 @@ def train_l2i(
     run.write_config(msgspec.structs.replace(config, facts=facts, validation=rounded))
     if not run.weights_path.exists():
         run.write_weights(weights)
-    return {
-        "clips": len(parts.training.clips),
-        "validation_clips": len(parts.validation.clips),
-        **faults(parts.unreadable, parts.locked),
-        "silent": config.dictionary.silent,
-        "components": form.components,
-        "dictionary_error": config.dictionary.error,
-        "epochs": len(run.read_metrics()),
-        "parameters": sum(p.numel() for p in interpreter.parameters()),
-        "multiply_adds": own_cost,
-        "classifier_multiply_adds": classifier_cost,
-        **figures,
-    }
+    return InterpreterSummary(
+        clips=len(parts.training.clips),
+        validation_clips=len(parts.validation.clips),
+        left_out=parts.left_out,
+        epochs=len(run.read_metrics()),
+        parameters=sum(p.numel() for p in interpreter.parameters()),
+        multiply_adds=own_cost,
+        classifier_multiply_adds=classifier_cost,
+        components=form.components,
+        dictionary_error=config.dictionary.error,
+        silent=config.dictionary.silent,
+        figures=figures,
+    )
+
+
+def _begun(
+    run: RunDirectory,
+    source: Source,
+    parts: Parts,
+    settings: L2iSettings,
+    options: InterpreterOptions,
+    noise: Noise,
+) -> InterpreterConfig:
+    """The config of the run, written with its dictionary, or of the run that is resumed, where it fits."""
+    started = InterpreterStart(
+        by_design=settings.by_design,
+        classifier_sha256=fingerprint(source),
+        noise_sha256=noise.sha256,
+        training=to_record(settings),
+        start=None if options.start is None else Path(options.start).name,
+        clips=parts.counts(),
+    )
+    if not (options.resume and run.config_path.exists()):
+        given = options.start or options.dictionary
+        learnt = _dictionary(given, source, parts.training, settings, quiet=options.quiet)
+        _write_beginning(run, source, learnt, settings, started)
+        return run.read_config(InterpreterConfig)
+    fields = ("by_design", "classifier_sha256", "noise_sha256", "clips", "training", "start")
+    require_same(run, started, fields)
+    if options.dictionary is not None:
+        other = RunDirectory(Path(options.dictionary), "interpreter")
+        if not np.array_equal(read_dictionary(run, source)[0], read_dictionary(other, source)[0]):
+            raise RunError(
+                f"{run.path}: was started with another --dictionary than that of {other.path}; leave "
+                "--dictionary out"
+            )
+    return run.read_config(InterpreterConfig)
 
 
 def _dictionary(
@@ -206,7 +219,7 @@ def _write_beginning(
     source: Source,
     learnt: LearntDictionary,
     settings: L2iSettings,
-    started: InterpreterTraining,
+    started: InterpreterStart,
 ) -> None:
     """The run's dictionary, its plot, and the config that the training goes by."""
     form = interpreter_form(source, learnt.components, settings.interpreter, settings.width)
@@ -231,7 +244,7 @@ def _write_beginning(
 
 @torch.no_grad()
 def _activations(
-    frozen: FrozenClassifier, task: Task, parts_of_data: Sequence[Sounds]
+    frozen: FrozenClassifier, training: InterpreterTraining, parts_of_data: Sequence[Sounds]
 ) -> Iterator[tuple[str, float, FloatArray]]:
     """Every sounding clip's activations [K, T], window by window."""
     samples, rate = frozen.samples, frozen.source.sample_rate
@@ -246,5 +259,5 @@ def _activations(
                     continue
                 padded = np.zeros((1, samples), dtype=np.float32)
                 padded[0, : len(piece)] = piece
-                output = task.interpret(frozen.forward(torch.from_numpy(padded)))[0][0]
+                output = training.interpret(frozen.forward(torch.from_numpy(padded)))[0][0]
                 yield clip.name, start / rate, output.float().cpu().numpy()

@@ -25,7 +25,7 @@ from torch.nn import functional
 from ...models.decoders import Decoder, DecoderForm
 from ..frozen_classifier import ClassifierPass, FrozenClassifier
 from ..settings import LmacSettings
-from .mixtures import Batch
+from .mixtures import MixtureBatch
 
 # The recipe's guidance: masks like the clean sound by this cosine follow its loud cells.
 _ALIKE, _LOUD = 0.6, 0.35
@@ -58,7 +58,7 @@ class MaskingLoss:
     def __init__(self, frozen: FrozenClassifier, form: DecoderForm, settings: LmacSettings) -> None:
         self.frozen, self.form, self.settings = frozen, form, settings
 
-    def __call__(self, decoder: Decoder, batch: Batch, progress: float) -> torch.Tensor:
+    def __call__(self, decoder: Decoder, batch: MixtureBatch, progress: float) -> torch.Tensor:
         """The loss of one batch; the area's weight rises with progress, or masks turn uniformly grey."""
         settings, frozen = self.settings, self.frozen
         questions = self.questions(frozen.forward(torch.from_numpy(batch.mixed)), batch)
@@ -91,7 +91,7 @@ class MaskingLoss:
             area = self._guided(questions, batch, mask, area)
         return (there * evidence + area).mean()
 
-    def questions(self, forward: ClassifierPass, batch: Batch) -> Questions:
+    def questions(self, forward: ClassifierPass, batch: MixtureBatch) -> Questions:
         """Every sound for its predicted class; with targets "any" for a second class as well.
 
         A sound with another clip in it: for that clip's class, as the classifier hears it alone. Other
@@ -126,7 +126,7 @@ class MaskingLoss:
         )
 
     def _guided(
-        self, questions: Questions, batch: Batch, mask: torch.Tensor, area: torch.Tensor
+        self, questions: Questions, batch: MixtureBatch, mask: torch.Tensor, area: torch.Tensor
     ) -> torch.Tensor:
         """Per question: the recipe's guidance where the mask keeps what is like the clean sound; or area."""
         clean = self.frozen.forward(torch.from_numpy(batch.clean)).log_amplitude[questions.clean]

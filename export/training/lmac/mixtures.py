@@ -18,7 +18,7 @@ _QUIETEST = 20.0
 
 
 @dataclass(frozen=True)
-class Batch:
+class MixtureBatch:
     """One step's sounds.
 
     heard [B, N]: with what was mixed in; clean [B, N]: without
@@ -57,7 +57,7 @@ class MixtureBatches:
         """Batches an epoch."""
         return len(batches(len(self.waveforms), self.settings.batch_size, np.random.default_rng(0)))
 
-    def __call__(self, epoch: int) -> Iterator[Batch]:
+    def __call__(self, epoch: int) -> Iterator[MixtureBatch]:
         """The batches of one epoch."""
         random = np.random.default_rng([self.settings.seed, epoch])
         for chosen in batches(len(self.waveforms), self.settings.batch_size, random):
@@ -65,7 +65,7 @@ class MixtureBatches:
             mixed, partner = self._mixed(clean, random)
             level = random_gain(len(chosen), random, 3.0)
             sharp = random.random((len(chosen), 1, 1)) < self._sharpened
-            yield Batch(mixed * level, clean * level, partner, sharp)
+            yield MixtureBatch(mixed * level, clean * level, partner, sharp)
 
     def _mixed(
         self, clean: FloatArray, random: np.random.Generator
