@@ -87,7 +87,6 @@ def cnn14_bundle(folder: Path, architecture: str) -> Path:
     from earmark.export.models.component_facts import component_facts
     from earmark.export.source.source import without_decoder
     from earmark.export.sources import resolve
-    from earmark.export.sources.run.interpreter import interpreted
     from earmark.export.training.forms import interpreter_form
     from earmark.runtime.bundle.manifest import ComponentsSpec
 
@@ -116,7 +115,6 @@ def cnn14_bundle(folder: Path, architecture: str) -> Path:
         interpreter_taps=form.inputs,
         components=spec,
         dictionary={"dictionary": columns, "theta": theta},
-        reference=replace(source.reference, interpreted=interpreted(source, form.inputs, interpreter)),
     )
     path = folder / f"Cnn14, {architecture}"
     write_bundle(source, path)

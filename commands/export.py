@@ -157,43 +157,39 @@ def export(
         raise click.UsageError("--int8 and --calibration DIR belong together")
     if is_bundle(source):
         raise click.UsageError(f"{source} is a bundle already: SOURCE is what it was exported from")
-    from ..export.bundle.sounds import read_clips
-    from ..export.bundle.write import check_target, write_bundle
-    from ..export.exporting import need, open_source
-    from ..export.source.exportable import with_aggregate, with_window
+    from ..export.bundle.write import check_target
+    from ..export.exporting import export_bundle
+    from ..export.sources import require_packages
 
-    check_target(out, force=force)
-    # Without it nothing can be measured at the end.
-    need("onnxruntime")
+    opened: Exportable | str = source
     if Path(source).suffix.lower() == ".onnx":
         if decoder is not None or interpreter is not None:
             option = "--decoder" if decoder is not None else "--interpreter"
             raise click.UsageError(f"{option} is for sources in PyTorch; an .onnx file shows no feature maps")
         refuse_given("is for sources in PyTorch; an .onnx file has none", "no_decoder", "no_interpreter")
+        # Before the graph is read, which may take long.
+        check_target(out, force=force)
+        require_packages("onnxruntime")
         opened = _graph(source, window, of_graph)
+        window = None
     else:
         _refuse_graph_options(of_graph)
-        opened = open_source(
-            source, decoder=decoder or not no_decoder, interpreter=interpreter or not no_interpreter
-        )
-        if window is not None:
-            opened = with_window(opened, window)
-    if aggregate is not None:
-        opened = with_aggregate(opened, aggregate)
-    for doubt in opened.doubts:
-        tell(f"warning: {source}: {doubt}")
-    clips = read_clips(sound, opened) if sound is not None else []
-    manifest = write_bundle(
+    manifest = export_bundle(
         opened,
         out,
         name=name,
         force=force,
-        seed=seed,
-        clips=clips,
+        decoder=decoder or not no_decoder,
+        interpreter=interpreter or not no_interpreter,
+        window_seconds=window,
+        aggregate=aggregate,
+        sounds=sound,
         calibration=calibration,
         licence=licence,
         attribution=attribution,
+        seed=seed,
         progress=_progress,
+        on_doubt=lambda doubt: tell(f"warning: {source}: {doubt}"),
     )
     if as_json:
         import msgspec

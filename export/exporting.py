@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import MissingDependencyError, SourceError
 from .bundle.sounds import read_clips
 from .bundle.write import check_target, write_bundle
 from .source.exportable import Exportable, with_aggregate, with_window
+from .sources import open_source, require_packages
 
 if TYPE_CHECKING:
     from ..runtime.bundle.manifest import Aggregation, Manifest
@@ -34,12 +33,12 @@ def export_bundle(
     attribution: str | None = None,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
+    on_doubt: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Export a model to a new bundle, as `earmark export` does.
 
     The graphs are measured against the model on synthesised and, with `sounds`, on real sound; a bundle that
-    disagrees with it is not written. What the user should look at before believing the bundle is told by
-    `warnings.warn`.
+    disagrees with it is not written.
 
     Args:
         source: An `Adapter`; a run directory; the output folder of SpeechBrain's interpret recipe; or
@@ -58,6 +57,8 @@ def export_bundle(
         attribution: Whom to credit, for manifest and card; None: the source's.
         seed: Seed of the synthesised sound, 0 or more.
         progress: Called with the name of each step.
+        on_doubt: Called with each thing that the user should look at before believing the bundle; None:
+            `warnings.warn`.
 
     Returns:
         The manifest of the bundle, with the measured differences in `parity`.
@@ -79,14 +80,18 @@ def export_bundle(
     """
     target = Path(out)
     check_target(target, force=force)
-    need("onnxruntime")
+    # Without it nothing can be measured at the end.
+    require_packages("onnxruntime")
     opened = open_source(source, decoder=decoder, interpreter=interpreter)
     if window_seconds is not None:
         opened = with_window(opened, window_seconds)
     if aggregate is not None:
         opened = with_aggregate(opened, aggregate)
     for doubt in opened.doubts:
-        warnings.warn(f"{opened.name}: {doubt}", stacklevel=2)
+        if on_doubt is None:
+            warnings.warn(f"{opened.name}: {doubt}", stacklevel=2)
+        else:
+            on_doubt(doubt)
     return write_bundle(
         opened,
         target,
@@ -99,60 +104,3 @@ def export_bundle(
         attribution=attribution,
         progress=progress,
     )
-
-
-def open_source(
-    source: Adapter | Exportable | Path | str,
-    *,
-    decoder: Path | str | bool = True,
-    interpreter: Path | str | bool = True,
-) -> Exportable:
-    """Open what is to be exported; see `export_bundle` for arguments and errors."""
-    if isinstance(source, Exportable) and decoder is True and interpreter is True:
-        return source
-    need("torch", "onnxscript", "safetensors", "yaml")
-    from .source.source import Source, without_decoder, without_interpreter
-    from .sources import resolve
-    from .sources.adapter.adapter import Adapter, from_adapter
-
-    if isinstance(source, Adapter):
-        opened: Exportable = from_adapter(source, source.name)
-    elif isinstance(source, Exportable):
-        opened = source
-    else:
-        opened = resolve(
-            str(source), allow_missing_decoder=decoder is not True, interpreter=interpreter is True
-        )
-    if not isinstance(opened, Source):
-        raise SourceError(
-            f"{opened.name}: has no decoder or interpreter to choose: it is no source in PyTorch"
-        )
-    if decoder is not True:
-        opened = without_decoder(opened)
-    if interpreter is not True:
-        opened = without_interpreter(opened)
-    from .sources.run.directory import RunDirectory
-
-    if not isinstance(decoder, bool):
-        from .sources.run.decoder import with_decoder
-
-        opened = with_decoder(opened, RunDirectory(Path(decoder), "decoder"))
-    if not isinstance(interpreter, bool):
-        from .sources.run.interpreter import with_interpreter
-
-        opened = with_interpreter(opened, RunDirectory(Path(interpreter), "interpreter"))
-        if not isinstance(decoder, bool) and opened.decoder is None:
-            raise SourceError(
-                f"{interpreter}: an interpreter by design is a classifier of its own, for which the decoder "
-                f"{decoder} was not trained; leave the decoder out"
-            )
-    return opened
-
-
-def need(*packages: str) -> None:
-    """Raise MissingDependencyError, naming the extras, where one of the packages is missing."""
-    for package in packages:
-        if importlib.util.find_spec(package) is None:
-            raise MissingDependencyError(
-                f"export needs {package}, which is not installed; pip install 'earmark[cpu,export]'"
-            )

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from onnx import numpy_helper
 
 from ...errors import SourceError
 from .apex_report import RotationReport
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Array = npt.NDArray[np.float32]
 Activation = Literal["none", "relu", "tanh", "gelu"]
@@ -40,6 +43,14 @@ class Layer:
     weight: Array
     bias: Array
     activation: Activation = "none"
+
+    @classmethod
+    def of(cls, linear: nn.Linear) -> Layer:
+        """The numbers of a module in PyTorch; a bias that it does not have is zero."""
+        weight = linear.weight.detach().numpy().astype(np.float32)
+        bias = linear.bias
+        zeros = np.zeros(len(weight), np.float32)
+        return cls(weight, zeros if bias is None else bias.detach().numpy().astype(np.float32))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What a source hands to the export: PyTorch modules with named tensors, and their reference.
 
-Every kind of source (a run directory, a SpeechBrain folder, a factory) is one file in `sources/`
-that returns a `Source`; the conversion knows nothing of where it came from.
+Every kind of source (a run directory, a SpeechBrain folder, a factory) is a folder in `sources/` whose `load`
+returns a `Source`; the conversion knows nothing of where it came from.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -23,7 +22,7 @@ from ...runtime.bundle.manifest import FeatureMapSpec, StageSpec
 from ..graphs.apex_report import write_report
 from ..graphs.files import Dims
 from ..graphs.heads import Head, Layer, LearntRotation
-from ..graphs.stft import stft
+from ..graphs.stft import masked, stft
 from ..models.scales import Scale
 from .exportable import Exportable, FloatArray, with_window
 
@@ -41,12 +40,14 @@ __all__ = [
 class Reference:
     """The source's own PyTorch pipeline, against which the exported graphs are measured.
 
-    logits: waveform [B, N] (level already applied) -> [B, K]
-    mask: waveform [B, N] -> [B, T, F] over the whole listenable STFT, explicitly padded where the
-        source itself cannot run the length; None without a decoder
-    kept: waveform [B, N] -> [B, N] listenable audio; None without a decoder
-    interpreted: waveform [B, N] -> activations [B, K, T], pooled [B, K], theta's logits [B, C]; None without
-        an interpreter
+    Attributes:
+        logits: Waveform [B, N] (level already applied) -> [B, K].
+        mask: Waveform [B, N] -> [B, T, F] over the whole listenable STFT, explicitly padded where the source
+            itself cannot run the length; None without a decoder.
+        kept: Waveform [B, N] -> [B, N] listenable audio; None without a decoder.
+        interpreted: Waveform [B, N] -> activations [B, K, T], pooled [B, K], theta's logits [B, C]; None
+            without an interpreter.
+
     """
 
     logits: Callable[[torch.Tensor], torch.Tensor]
@@ -59,37 +60,66 @@ class Reference:
 class Source(Exportable):
     """A classifier in PyTorch, perhaps with a decoder, ready to be exported.
 
-    frontend: waveform [B, N] -> STFT [B, T, F, 2] (rescore "spectrogram") or features
-    classifier: that -> (logits [B, K], *taps), taps in the order of `taps`
-    decoder: (*the taps named in decoder_taps) -> mask [B, T, F], any T (pads and crops inside)
-    interpreter: (*the taps named in interpreter_taps) -> activations [B, K, T], pooled [B, K], logits [B, C]
-    head_weight [K, C], head_bias [K]: the linear head after pooling, where there is one
-    head_layers: the small network after pooling, where the head is that instead
-    apex: U, learnt over this classifier, with the report of its training
-    scales: where the cells of the taps lie that a decoder may be trained on, finest first; empty where
-        the source does not say, then they are measured
-    log_mel: the tap with log1p(A @ FB) [B, T, mels], FB as `models.mel.filterbank`, if there is one
-
     A decoder's taps may also be "stft", the listenable STFT [B, T, F, 2], and "target", class indices [B].
+
+    Attributes:
+        frontend: Waveform [B, N] -> STFT [B, T, F, 2] (rescore "spectrogram") or features.
+        classifier: That -> (logits [B, K], *taps), taps in the order of `taps`.
+        taps: Tap name -> symbolic dims of the tap, as ["batch", 256, "frames_8", 10].
+        decoder: (*the taps named in `decoder_taps`) -> mask [B, T, F], any T (pads and crops inside).
+        interpreter: (*the taps named in `interpreter_taps`) -> activations [B, K, T], pooled [B, K], logits
+            [B, C].
+        head_layers: The layers between pooling and logits; empty where they are not known.
+        apex: U, learnt over this classifier, with the report of its training.
+        scales: Where the cells of the taps lie that a decoder may be trained on, finest first; empty where
+            the source does not say, then they are measured.
+        log_mel: The tap with log1p(A @ FB) [B, T, mels], FB as `models.mel.filterbank`, if there is one.
+        own_reference: The source's own pipeline, where that is not the modules behind torch.stft.
+
     """
 
     tools: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "onnxruntime")
 
     frontend: nn.Module
     classifier: nn.Module
-    # tap name -> symbolic dims of the tap, e.g. ["batch", 256, "frames_8", 10]
     taps: dict[str, list[int | str]]
-    reference: Reference
     decoder: nn.Module | None = None
     decoder_taps: list[str] = field(default_factory=list)
     interpreter: nn.Module | None = None
     interpreter_taps: list[str] = field(default_factory=list)
-    head_weight: torch.Tensor | None = None
-    head_bias: torch.Tensor | None = None
     head_layers: tuple[Layer, ...] = ()
     apex: LearntRotation | None = None
     scales: list[Scale] = field(default_factory=list)
     log_mel: str | None = None
+    own_reference: Reference | None = None
+
+    @property
+    def reference(self) -> Reference:
+        """What the graphs are measured against: the source's own, else the modules behind torch.stft."""
+        own = self.own_reference or Reference(lambda waveform: self.forward_pass(waveform)["logits"])
+        return Reference(
+            logits=own.logits,
+            mask=None if self.decoder is None else own.mask or self._mask,
+            kept=None if self.decoder is None else own.kept or self._kept,
+            interpreted=None if self.interpreter is None else own.interpreted or self._interpreted,
+        )
+
+    def _mask(self, waveform: torch.Tensor) -> torch.Tensor:
+        mask: torch.Tensor = self._run(self.decoder, self.decoder_taps, waveform)
+        return mask
+
+    def _kept(self, waveform: torch.Tensor) -> torch.Tensor:
+        return masked(waveform, self._mask(waveform), self.analysis, self.mask_gain)
+
+    def _interpreted(self, waveform: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        answers: tuple[torch.Tensor, ...] = self._run(self.interpreter, self.interpreter_taps, waveform)
+        return answers
+
+    def _run(self, module: nn.Module | None, taps: list[str], waveform: torch.Tensor) -> Any:
+        """A module over the taps of a forward pass."""
+        assert module is not None  # noqa: S101 (`reference` has looked)
+        tensors = self.forward_pass(waveform)
+        return module(*(tensors[name] for name in taps))
 
     @property
     def head(self) -> Head | None:
@@ -97,13 +127,7 @@ class Source(Exportable):
         spec = self.feature_map
         if spec is None or not (spec.additive or spec.gradient):
             return None
-        classes = len(self.labels)
-        weight, bias = self.head_weight, self.head_bias
-        layers = self.head_layers
-        if weight is not None:
-            none = np.zeros(classes, np.float32)
-            plain = weight.detach().numpy().astype(np.float32)
-            layers = (Layer(plain, none if bias is None else bias.detach().numpy().astype(np.float32)),)
+        classes, layers = len(self.labels), self.head_layers
         fits = layers and layers[0].weight.shape[1] == spec.channels and len(layers[-1].weight) == classes
         if not fits or spec.pooling == "other" or Head(layers).linear != spec.additive:
             raise SourceError(
@@ -139,30 +163,40 @@ class Source(Exportable):
 
     def outputs(self, waveform: FloatArray) -> dict[str, FloatArray]:
         """What the reference answers, by PyTorch's own kernels."""
-        wanted: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {"logits": self.reference.logits}
-        if self.decoder is not None:
-            wanted |= {"mask": self.reference.mask, "kept": self.reference.kept}
+        reference = self.reference
+        wanted = {"logits": reference.logits, "mask": reference.mask, "kept": reference.kept}
         with torch.no_grad(), without_onednn():
             sound = torch.from_numpy(waveform)
             results = {name: call(sound).numpy() for name, call in wanted.items() if call is not None}
-            if self.interpreter is not None and self.reference.interpreted is not None:
+            if reference.interpreted is not None:
                 names = ("activations", "pooled", "interpreted")
-                answers = self.reference.interpreted(sound)
+                answers = reference.interpreted(sound)
                 results |= {name: answer.numpy() for name, answer in zip(names, answers, strict=True)}
             return results
 
 
 def without_decoder(source: Source) -> Source:
     """The same source without its decoder: no masks."""
-    reference = Reference(logits=source.reference.logits, interpreted=source.reference.interpreted)
-    return replace(source, decoder=None, decoder_taps=[], mask_targets=None, reference=reference)
+    own = source.own_reference
+    return replace(
+        source,
+        decoder=None,
+        decoder_taps=[],
+        mask_targets=None,
+        own_reference=own and replace(own, mask=None, kept=None),
+    )
 
 
 def without_interpreter(source: Source) -> Source:
     """The same source without its interpreter: no components."""
-    reference = replace(source.reference, interpreted=None)
+    own = source.own_reference
     return replace(
-        source, interpreter=None, interpreter_taps=[], components=None, dictionary={}, reference=reference
+        source,
+        interpreter=None,
+        interpreter_taps=[],
+        components=None,
+        dictionary={},
+        own_reference=own and replace(own, interpreted=None),
     )
 
 

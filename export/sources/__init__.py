@@ -1,28 +1,107 @@
-"""Sources of export: one file a kind; `resolve` finds out which kind a text names."""
+"""Sources of export, a folder for each kind: which kind is named, and which of its parts are opened."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import SourceError
+from ...errors import MissingDependencyError, SourceError
+from ..source.exportable import Exportable
 
 if TYPE_CHECKING:
     from ..source.source import Source
+    from .adapter.adapter import Adapter
 
 _FACTORY = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
 
-def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool = True) -> Source:
-    """The source that `text` names: a SpeechBrain output folder, a run directory, or `module:factory`.
+def open_source(
+    source: Adapter | Exportable | Path | str,
+    *,
+    decoder: Path | str | bool = True,
+    interpreter: Path | str | bool = True,
+) -> Exportable:
+    """Open what is to be exported.
 
-    An .onnx file needs to be told more: `onnx.file.load`.
-    allow_missing_decoder: a SpeechBrain folder without a decoder is a source without masks, and a run
-        directory is opened without its own, which may be unfinished
-    interpreter: False leaves a run's or a folder's interpreter out; a run that is a classifier by design is
-        then the classifier that it began as
-    Raises SourceError where it is none of them or the source is incomplete.
+    Args:
+        source: An `Adapter`, a source that is open already, or what `resolve` recognises.
+        decoder: True: the source's own, where it has one; False: none; a path: that of a run directory.
+        interpreter: The same for the interpreter.
+
+    Raises:
+        SourceError: The source is incomplete or not what it says, or the parts do not belong to it.
+        MissingDependencyError: PyTorch or another package of the extra "export" is not installed.
+
+    """
+    if isinstance(source, Exportable) and decoder is True and interpreter is True:
+        return source
+    require_packages("torch", "onnxscript", "safetensors", "yaml")
+    from ..source.source import Source
+    from .adapter.adapter import Adapter, from_adapter
+
+    if isinstance(source, Adapter):
+        opened: Exportable = from_adapter(source, source.name)
+    elif isinstance(source, Exportable):
+        opened = source
+    else:
+        opened = resolve(
+            str(source), allow_missing_decoder=decoder is not True, interpreter=interpreter is True
+        )
+    if not isinstance(opened, Source):
+        raise SourceError(
+            f"{opened.name}: has no decoder or interpreter to choose: it is no source in PyTorch"
+        )
+    return _with_parts(opened, decoder, interpreter)
+
+
+def _with_parts(source: Source, decoder: Path | str | bool, interpreter: Path | str | bool) -> Source:
+    """The source with the decoder and the interpreter that are asked for; see `open_source`."""
+    from ..source.source import without_decoder, without_interpreter
+    from .run.decoder import with_decoder
+    from .run.directory import RunDirectory
+    from .run.interpreter import with_interpreter
+
+    if decoder is not True:
+        source = without_decoder(source)
+    if interpreter is not True:
+        source = without_interpreter(source)
+    if not isinstance(decoder, bool):
+        source = with_decoder(source, RunDirectory(Path(decoder), "decoder"))
+    if not isinstance(interpreter, bool):
+        source = with_interpreter(source, RunDirectory(Path(interpreter), "interpreter"))
+        if not isinstance(decoder, bool) and source.decoder is None:
+            raise SourceError(
+                f"{interpreter}: an interpreter by design is a classifier of its own, for which the decoder "
+                f"{decoder} was not trained; leave the decoder out"
+            )
+    return source
+
+
+def require_packages(*packages: str) -> None:
+    """Raise MissingDependencyError, naming the extras, where one of the packages is missing."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependencyError(
+                f"export needs {package}, which is not installed; pip install 'earmark[cpu,export]'"
+            )
+
+
+def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool = True) -> Source:
+    """Recognise and load a source.
+
+    Args:
+        text: A SpeechBrain output folder, a run directory, or `module:factory`. An .onnx file does not say
+            enough of itself: `onnx.file.load`.
+        allow_missing_decoder: A SpeechBrain folder without a decoder is a source without masks, and a run
+            directory is opened without its own, which may be unfinished.
+        interpreter: False leaves a run's or a folder's interpreter out; a run that is a classifier by design
+            is then the classifier that it began as.
+
+    Raises:
+        SourceError: It is none of them, or incomplete.
+
     """
     path = Path(text)
     if path.is_dir():

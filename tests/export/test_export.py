@@ -310,7 +310,7 @@ def test_parity_refuses_and_leaves_nothing(tiny_source, tmp_path):
     source = without_decoder(tiny_source)
     lying = Reference(logits=lambda wave: tiny_source.reference.logits(wave) + 2e-4)
     with pytest.raises(ParityError, match="logits"):
-        write_bundle(replace(source, reference=lying), tmp_path / "bundle")
+        write_bundle(replace(source, own_reference=lying), tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
 
 
@@ -327,7 +327,7 @@ def test_parity_sees_every_output(tiny_source, tiny_bundle, output, spoil):
     lying = replace(tiny_source.reference, **{output: lambda wave: spoil(right(wave))})
     stages = msgspec.json.decode((tiny_bundle / "bundle.json").read_bytes(), type=Manifest).stages
     with pytest.raises(ParityError, match=output):
-        parity.measure(parity.ExportedChain(replace(tiny_source, reference=lying), tiny_bundle, stages))
+        parity.measure(parity.ExportedChain(replace(tiny_source, own_reference=lying), tiny_bundle, stages))
 
 
 def test_invalid_manifests_are_not_written(tiny_source, tmp_path):
@@ -344,7 +344,7 @@ def test_source_that_fails_on_short_sound(tiny_source, tiny_bundle):
         return tiny_source.reference.logits(wave)
 
     stages = msgspec.json.decode((tiny_bundle / "bundle.json").read_bytes(), type=Manifest).stages
-    source = replace(tiny_source, reference=replace(tiny_source.reference, logits=choosy))
+    source = replace(tiny_source, own_reference=replace(tiny_source.reference, logits=choosy))
     with pytest.raises(SourceError, match="minimum_seconds"):
         parity.measure(parity.ExportedChain(source, tiny_bundle, stages))
 

@@ -207,7 +207,7 @@ def test_by_design_the_components_are_the_classifier(designed, classified):
     np.testing.assert_allclose(answers["logits"], answers["interpreted"], atol=1e-5)
     # The classifier after the fact is still there, and untouched.
     again, before = load(run, interpreter=False), load(classified)
-    assert again.head_weight is not None
+    assert again.head_layers
     np.testing.assert_array_equal(again.outputs(wave)["logits"], before.outputs(wave)["logits"])
     assert np.abs(answers["logits"] - before.outputs(wave)["logits"]).max() > 0.1
 

@@ -250,8 +250,8 @@ def test_source_of_a_run(run):
         z = taps[source.feature_map.tap]
         bands = z.mean(dim=3)
         pooled = bands.amax(dim=2) + bands.mean(dim=2)
-        account = pooled @ source.head_weight.T + source.head_bias
-        torch.testing.assert_close(account, logits, atol=1e-5, rtol=1e-5)
+        contributed = source.head.logits(pooled[:, None].double().numpy())
+        np.testing.assert_allclose(contributed, logits.detach().numpy(), atol=1e-5, rtol=1e-5)
     assert len(source.feature_map.bands_hz) == z.shape[3]
     lows, highs = zip(*source.feature_map.bands_hz, strict=True)
     assert lows[1:] == highs[:-1]

@@ -16,8 +16,8 @@ from ....errors import SourceError
 from ....runtime.audio.lengths import samples_at_least, samples_of
 from ....runtime.bundle.manifest import Aggregation, AnalysisSpec, FeatureMapSpec, WindowSpec, aggregate_of
 from ...graphs.heads import Head, Layer
-from ...graphs.stft import StftFrontend, masked, stft
-from ...source.source import Reference, Source
+from ...graphs.stft import StftFrontend
+from ...source.source import Source
 from .head import head_layers
 from .tokens import TokenGrid, check_impulses, check_tokens
 
@@ -236,7 +236,6 @@ def from_adapter(adapter: object, origin: str = "factory") -> Source:
         frontend=frontend,
         classifier=classifier,
         taps=taps,
-        reference=_reference(adapter),
         rescore=adapter.rescore,
         level=adapter.level,
         decoder=decoder,
@@ -346,36 +345,6 @@ def _feature_map(
         additive=bool(layers) and Head(layers).linear,
         gradient=bool(layers) and not Head(layers).linear,
     )
-
-
-def _reference(adapter: Adapter) -> Reference:
-    """The adapter's own modules, chained in PyTorch with torch.stft in place of our front end."""
-
-    def features(waveform: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = adapter.front_end(
-            stft(waveform, adapter.analysis) if adapter.rescore == "spectrogram" else waveform
-        )
-        return result
-
-    def logits(waveform: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = adapter.head(adapter.feature_map(features(waveform)))
-        return result
-
-    decoder = adapter.decoder
-    if decoder is None:
-        return Reference(logits=logits)
-
-    def mask(waveform: torch.Tensor) -> torch.Tensor:
-        feature_values = features(waveform)
-        z = adapter.feature_map(feature_values)
-        placed = z if adapter.tokens is None else adapter.tokens.feature_map(z)
-        result: torch.Tensor = decoder(placed, feature_values)
-        return result
-
-    def kept(waveform: torch.Tensor) -> torch.Tensor:
-        return masked(waveform, mask(waveform), adapter.analysis, adapter.mask_gain)
-
-    return Reference(logits=logits, mask=mask, kept=kept)
 
 
 def _line(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -59,9 +58,7 @@ def _layers(head: nn.Module, origin: str) -> tuple[Layer, ...]:
     layers: list[Layer] = []
     for module in [head] if isinstance(head, nn.Linear) else head.children():
         if isinstance(module, nn.Linear):
-            weight = module.weight.detach().numpy().astype(np.float32)
-            bias = np.zeros(len(weight), np.float32) if module.bias is None else module.bias.detach().numpy()
-            layers.append(Layer(weight, bias.astype(np.float32)))
+            layers.append(Layer.of(module))
         elif isinstance(module, nn.Dropout | nn.Identity):
             continue
         elif type(module) in _ACTIVATIONS and layers and layers[-1].activation == "none":

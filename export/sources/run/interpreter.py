@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import msgspec
 import numpy as np
-import torch
 from msgspec import UNSET
 
 from ....errors import BundleError, RunError, SourceError
 from ....runtime.bundle.manifest import AnalysisSpec, ComponentsSpec
 from ....runtime.bundle.npz import read_arrays
-from ...graphs.stft import stft
 from ...models.interpreter import ByDesign, Interpreter
 from ...models.interpreters import InterpreterForm
 from ...source.exportable import FloatArray
-from ...source.source import Reference, Source, fingerprint, without_decoder
+from ...source.source import Source, without_decoder
+from .belonging import config_over, require_shown
 from .config import InterpreterConfig
 from .directory import RunDirectory
 
@@ -63,19 +61,23 @@ def spectrogram_of(sample_rate: int, analysis: AnalysisSpec) -> str:
 def with_interpreter(source: Source, run: RunDirectory) -> Source:
     """The source with the run's interpreter; where that is the classifier by design, as such.
 
-    By design there is neither a decoder, which would speak for another classifier, nor an additive account.
-    Raises SourceError where it was trained over another classifier, RunError where it is not whole.
+    By design there is no decoder, which would speak for another classifier, and no additive contributions.
+
+    Args:
+        source: Over whose classifier the interpreter was trained.
+        run: The interpreter's part of a run directory.
+
+    Returns:
+        The source with interpreter, components and dictionary.
+
+    Raises:
+        SourceError: It was trained over another classifier, or reads what this one does not show.
+        RunError: It is missing, unfinished or damaged.
+
     """
-    config = run.read_config(InterpreterConfig)
+    config = config_over(source, run, InterpreterConfig)
     form = config.interpreter
-    if config.classifier_sha256 != fingerprint(source):
-        raise SourceError(
-            f"{run.weights_path}: was trained over another classifier than {source.name}; train the "
-            "interpreter again"
-        )
-    strange = [name for name in form.inputs if name not in source.taps and name != "stft"]
-    if strange:
-        raise SourceError(f"{run.config_path}: reads {', '.join(strange)}, which {source.name} does not show")
+    require_shown(source, run, form.inputs, "stft")
     values, _ = read_dictionary(run, source)
     if values.shape[1] != form.components:
         raise RunError(f"{run.config_path}: says {form.components} components, its dictionary has others")
@@ -103,7 +105,6 @@ def with_interpreter(source: Source, run: RunDirectory) -> Source:
         interpreter_taps=form.inputs,
         components=spec,
         dictionary={"dictionary": values, "theta": theta},
-        reference=replace(source.reference, interpreted=interpreted(source, form.inputs, interpreter)),
         evaluation={**source.evaluation, **config.figures("interpreter")},
     )
 
@@ -118,11 +119,6 @@ def as_designed(source: Source, form: InterpreterForm, interpreter: Interpreter)
             f"{source.name}: eats features of its own; by design needs a classifier of the spectrogram"
         )
     classifier = ByDesign(source.classifier, interpreter, list(source.taps), form.inputs)
-
-    def logits(waveform: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = classifier(stft(waveform, source.analysis))[0]
-        return output
-
     feature_map = source.feature_map
     if feature_map is not None:
         # Its logits come through psi and theta, of which a channel has no share of its own.
@@ -131,21 +127,7 @@ def as_designed(source: Source, form: InterpreterForm, interpreter: Interpreter)
         without_decoder(source),
         classifier=classifier.eval(),
         feature_map=feature_map,
-        head_weight=None,
-        head_bias=None,
-        reference=Reference(logits=logits),
+        head_layers=(),
+        own_reference=None,
         description=f"{source.description} Its logits are those of its NMF components, by design.".strip(),
     )
-
-
-def interpreted(
-    source: Source, inputs: list[str], interpreter: torch.nn.Module
-) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
-    """Waveform [B, N] -> (activations, pooled, logits), the modules chained behind torch.stft."""
-
-    def answer(waveform: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        given = source.forward_pass(waveform)
-        output: tuple[torch.Tensor, ...] = interpreter(*(given[name] for name in inputs))
-        return output
-
-    return answer

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from ....errors import RunError, SourceError
 from ....runtime.audio.lengths import samples_of
-from ....runtime.bundle.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec, aggregate_of
-from ...graphs.stft import StftFrontend, stft
-from ...models.compact_classifier import STRIDE, CompactClassifier
+from ....runtime.bundle.manifest import FeatureMapSpec, WindowSpec, aggregate_of
+from ...graphs.heads import Layer
+from ...graphs.stft import StftFrontend
+from ...models.compact_classifier import STRIDE
 from ...models.mel import mel_bands
 from ...models.scales import Scale, mel_rows
-from ...source.source import Reference, Source
+from ...source.source import Source
 from .config import ClassifierConfig
 from .decoder import with_decoder
 from .directory import RunDirectory
@@ -67,7 +66,6 @@ def _load(folder: Path, *, decoder: bool, interpreter: bool, apex: bool) -> Sour
         frontend=StftFrontend(analysis),
         classifier=classifier,
         taps=taps,
-        reference=_reference(classifier, analysis),
         level=config.level,
         scales=[
             Scale(
@@ -88,8 +86,7 @@ def _load(folder: Path, *, decoder: bool, interpreter: bool, apex: bool) -> Sour
             pooling="max_mean",
             additive=True,
         ),
-        head_weight=classifier.head.weight.detach(),
-        head_bias=classifier.head.bias.detach(),
+        head_layers=(Layer.of(classifier.head),),
         evaluation=_evaluation(folder),
         description=f"Compact CNN on log-mel, {len(config.labels)} classes, trained with earmark train.",
         licence=config.licence,
@@ -110,13 +107,3 @@ def _evaluation(folder: Path) -> dict[str, object]:
     rows = RunDirectory(folder, "classifier").read_metrics()
     figures = ("accuracy", "f1")
     return {f"validation_{name}": rows[-1][name] for name in figures if rows and name in rows[-1]}
-
-
-def _reference(classifier: CompactClassifier, analysis: AnalysisSpec) -> Reference:
-    """The classifier as trained, behind torch.stft."""
-
-    def logits(waveform: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = classifier(stft(waveform, analysis))[0]
-        return output
-
-    return Reference(logits=logits)

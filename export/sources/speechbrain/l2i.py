@@ -37,12 +37,19 @@ def with_recipe_interpreter(
     source: Source,
     checkpoint: Path,
     hyperparams: Hyperparams,
-    listen: Callable[[torch.Tensor], tuple[Taps, int]],
+    recipe_taps: Callable[[torch.Tensor], tuple[Taps, int]],
 ) -> Source:
     """The source with the folder's interpreter.
 
-    listen: waveform [B, N] -> the recipe's own taps (x1, x2, x3, x4) and the number of frames
-    Raises SourceError naming file and key for what is missing, damaged or of another architecture.
+    Args:
+        source: The classifier of the folder.
+        checkpoint: The CKPT+ folder.
+        hyperparams: The recipe's settings.
+        recipe_taps: Waveform [B, N] -> the recipe's own taps (x1, x2, x3, x4) and the number of frames.
+
+    Raises:
+        SourceError: A file or key is missing, damaged or of another architecture.
+
     """
     save = checkpoint.parent
     columns = _columns(save / _NMF, source)
@@ -57,7 +64,7 @@ def with_recipe_interpreter(
     theirs = theta.weight.numpy()
 
     def interpreted(waveform: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        taps, frames = listen(waveform)
+        taps, frames = recipe_taps(waveform)
         activations = norms[:, None] * reference_activations(psi, taps, frames)
         return activations, *theta(activations)
 
@@ -80,7 +87,7 @@ def with_recipe_interpreter(
         interpreter_taps=["logmel", "x1", "x2", "x3", "x4"],
         components=spec,
         dictionary={"dictionary": dictionary, "theta": theirs},
-        reference=replace(source.reference, interpreted=interpreted),
+        own_reference=replace(source.reference, interpreted=interpreted),
         description="Cnn14 and its L2I interpreter from an output folder of SpeechBrain's ESC-50 interpret "
         "recipe.",
     )
