@@ -8,7 +8,7 @@ generation of prototypes: U folded into its embeddings graph, and the index of t
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
