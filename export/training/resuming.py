@@ -50,7 +50,7 @@ def require_same(run: RunDirectory, config: Config, fields: Sequence[str]) -> No
         raise RunError(f"{run.path}: was started with {what} = {old}, not {new}; resume it with the same")
 
 
-def _other_option(option: str, old: str | None, new: str | None) -> str:
+def _other_option(option: str, old: object, new: object) -> str:
     """Why a run cannot be resumed with another folder for `option`, or without one."""
     if not old:
         return f"was started without {option}; leave {option} out"

@@ -50,7 +50,7 @@ def test_too_little_is_said(bundle, write_sounds, tmp_path):
     assert summary.report.clips["train"].windows == 3
     assert summary.report.purity["square"]["train"]["after"] > 0
     few = train_apex(bundle, data, ApexSettings(rounds=2, n_last=5), ApexOptions(out=tmp_path / "few"))
-    assert "fewer than" in " ".join(few["notes"])
+    assert "fewer than" in " ".join(few.report.notes)
 
 
 def test_one_row_of_frequency_has_no_frequency_views(make_tiny_adapter, sounds, tmp_path):

@@ -44,7 +44,7 @@ stft = later("earmark.export.graphs.stft", "stft")
 FrozenClassifier = later("earmark.export.training.frozen_classifier", "FrozenClassifier")
 train_lmac = later("earmark.export.training.lmac.recipe", "train_lmac")
 MaskingLoss = later("earmark.export.training.lmac.loss", "MaskingLoss")
-Batch = later("earmark.export.training.lmac.mixtures", "Batch")
+MixtureBatch = later("earmark.export.training.lmac.mixtures", "MixtureBatch")
 
 pytestmark = pytest.mark.trained
 
@@ -228,7 +228,7 @@ def test_every_sound_is_asked_for_two_classes():
     clean = np.stack([clips["high"], clips["low"], clips["noise"], clips["low"]])
     partner = np.array([1, -1, -1, 3])
     heard = np.stack([clips["high"] + 0.2 * clips["low"], clips["low"], clips["noise"], clips["low"]])
-    batch = Batch(heard, clean, partner, np.zeros((4, 1, 1), bool))
+    batch = MixtureBatch(heard, clean, partner, np.zeros((4, 1, 1), bool))
     source = taught()
     form = decoder_form(source, "compact", 8)
     frozen = FrozenClassifier(source, exact=True, device=torch.device("cpu"))

@@ -96,7 +96,19 @@ APEX = {
     "clips": {"train": 3, "held_out": 1},
     "model_sha256": "",
     "classifier_sha256": "f" * 64,
-    "report": {"recipe": "apex", "channels": 16},
+    "report": {
+        "recipe": "apex",
+        "settings": {"rounds": 60},
+        "channels": 16,
+        "clips": {"train": {"sounds": 2, "windows": 3, "recordings": 2}},
+        "n": 5,
+        "purity": {"square": {"train": {"before": 0.2, "after": 0.5, "random": 0.1}}},
+        "head": "additive",
+        "orthogonality": 1e-6,
+        "invariance": {"fp64": 1e-12, "fp32": 1e-6, "same_top1": 1.0, "windows": 3},
+        "notes": [],
+        "seconds": 1.5,
+    },
 }
 PARTS = {
     "classifier": ("ClassifierConfig", CLASSIFIER, "config.json"),

@@ -364,7 +364,7 @@ def test_without_validation(data, tmp_path):
     summary = train_classifier(data, tmp_path / "run", ClassifierSettings(epochs=1, **form))
     assert (summary.clips, summary.validation_clips, summary.figures) == (24, 0, {})
     summary = train_lmac(tmp_path / "run", data, LmacSettings(epochs=1, width=4))
-    assert "area" not in summary
+    assert "area" not in summary.figures
     summary = train_lmac(
         tmp_path / "run", data, LmacSettings(epochs=1, width=4), OverSourceOptions(resume=True)
     )

@@ -59,11 +59,11 @@ class ClassifierConfig(Config, frozen=True, kw_only=True):
 class OverClassifier(Config, frozen=True, kw_only=True):
     """A part that was trained over a classifier, known by its fingerprint.
 
-    noise_sha256: of the recordings that were mixed in; "" where noise was synthesised
+    noise_sha256: of the recordings that were mixed in; no key where noise was synthesised
     """
 
     classifier_sha256: str
-    noise_sha256: str = ""
+    noise_sha256: str | UnsetType = UNSET
     validation: dict[str, float] | UnsetType = UNSET
 
     def figures(self, prefix: str) -> dict[str, float]:

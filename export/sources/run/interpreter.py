@@ -83,9 +83,8 @@ def with_interpreter(source: Source, run: RunDirectory) -> Source:
         raise RunError(f"{run.config_path}: says {form.components} components, its dictionary has others")
     interpreter = form.build()
     if config.by_design:
-        run.fill(ByDesign(source.classifier, interpreter, list(source.taps), form.inputs))
-        interpreter.eval()
         source = as_designed(source, form, interpreter)
+        run.fill(source.classifier)
     else:
         run.fill(interpreter)
     if config.facts is UNSET:

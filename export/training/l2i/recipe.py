@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
+from msgspec import UNSET
 
 from ....errors import DataError, RunError
 from ....progress import Progress
@@ -143,7 +144,7 @@ def _begun(
     started = InterpreterStart(
         by_design=settings.by_design,
         classifier_sha256=fingerprint(source),
-        noise_sha256=noise.sha256,
+        noise_sha256=noise.sha256 or UNSET,
         training=to_record(settings),
         start=None if options.start is None else Path(options.start).name,
         clips=parts.counts(),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import torch
+from msgspec import UNSET
 from torch import nn
 
 from ...models.compact_decoder import CompactDecoder
@@ -69,7 +70,7 @@ def train_lmac(
         mask_targets=settings.targets,
         mask_gain=settings.mask_gain,
         classifier_sha256=fingerprint(opened),
-        noise_sha256=noise.sha256,
+        noise_sha256=noise.sha256 or UNSET,
         training=to_record(settings),
         clips=parts.counts(),
     )
