@@ -113,6 +113,7 @@ def _one(options: argparse.Namespace, task: list[str]) -> None:
     torch.set_num_threads(options.threads)
     from earmark.export.training.classifier import train_classifier
     from earmark.export.training.lmac.recipe import train_lmac
+    from earmark.export.training.options import ClassifierOptions, OverSourceOptions
     from earmark.export.training.settings import ClassifierSettings, LmacSettings
 
     first, _, last = options.train_folds.partition("-")
@@ -126,8 +127,7 @@ def _one(options: argparse.Namespace, task: list[str]) -> None:
             options.data,
             base,
             ClassifierSettings(**split, **few),
-            device=options.device,
-            resume=(base / "classifier.json").exists(),
+            ClassifierOptions(device=options.device, resume=(base / "config.json").exists()),
         )
         return
     run = options.out / f"s{seed}" / task[2]
@@ -137,7 +137,8 @@ def _one(options: argparse.Namespace, task: list[str]) -> None:
     settings = LmacSettings(**{**split, **RECIPES[task[2]], **few})
     started = time.perf_counter()
     resume = (run / "decoder.json").exists()
-    train_lmac(base, options.data, settings, out=run, device=options.device, resume=resume)
+    running = OverSourceOptions(out=run, device=options.device, resume=resume)
+    train_lmac(base, options.data, settings, running)
     record = {"seconds": time.perf_counter() - started, **_judged(options, base, run, settings)}
     figures.write_text(json.dumps(record))
 
