@@ -52,6 +52,7 @@ DECODER = {
         "classes": 2,
     },
     "mask_targets": "any",
+    "mask_gain": "log",
 }
 INTERPRETER = {
     "format": "earmark-run",

@@ -163,7 +163,6 @@ def test_interrupted_decoder_says_how_to_go_on_and_does(data, run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["classifier", "{tmp}/absent", "-o", "{tmp}/run"], "no such folder"),
         (["classifier", "{data}", "-o", "{tmp}/run", "--val-fold", "7"], "no clip of fold 7"),
         (["classifier", "{data}", "-o", "{run}"], "holds a run already"),
         (["classifier", "{data}", "-o", "{run}", "--resume", "--epochs", "99"], "--epochs 12"),
