@@ -6,12 +6,15 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from ...errors import MissingDependencyError
+from ...errors import DataError, MissingDependencyError
+from ...printable import first_line
 from ..arrays import FloatArray
 from ..labels import best
 from ..records import ResultRecord
+from .folder import read_folder, write_folder
 from .settings import DetectionSettings
 
 if TYPE_CHECKING:
@@ -156,6 +159,34 @@ class Detection(ResultRecord):
             "explanation": None if self.explanation is None else self.explanation.to_dict(),
         }
 
+    @classmethod
+    def of(cls, document: DetectionDict) -> Detection:
+        """What `to_dict` gave.
+
+        Args:
+            document: That.
+
+        Returns:
+            The detection, without its explanation.
+
+        """
+        first, last = document["windows"]
+        return cls(
+            id=document["id"],
+            label=document["label"],
+            score=document["score"],
+            mean_score=document["mean_score"],
+            start_s=document["start_s"],
+            end_s=document["end_s"],
+            windows=range(first, last + 1),
+            clip_start_s=document["clip_start_s"],
+            clip_end_s=document["clip_end_s"],
+            low_hz=document["low_hz"],
+            high_hz=document["high_hz"],
+            evidence=tuple((start, end) for start, end in document["evidence_s"]),
+            warnings=tuple(document["warnings"]),
+        )
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Detections(ResultRecord):
@@ -264,6 +295,61 @@ class Detections(ResultRecord):
             "bundle_id": self.bundle_id,
             "seed": self.seed,
         }
+
+    def save(self, folder: Path | str) -> None:
+        """Write detections.json, windows.npz (the scores of all windows), and what explanations save.
+
+        The folder becomes this as a whole or stays as it was. An earlier answer in it is replaced.
+
+        Args:
+            folder: Where to; it is made where it does not exist.
+
+        Raises:
+            WriteError: Something cannot be written, or the folder holds files that earmark did not write.
+
+        """
+        explained = {
+            f"{number:05d}_{one.id}": one.explanation
+            for number, one in enumerate(self.items)
+            if one.explanation is not None
+        }
+        write_folder(Path(folder), self.to_dict(), self.windows, explained)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Detections:
+        """Read what `save` wrote.
+
+        Args:
+            folder: That of `save`.
+
+        Returns:
+            Equal to what was saved, but for explanations, which stay in the folder `explanations`.
+
+        Raises:
+            DataError: There is nothing of that kind, it is damaged, or a newer earmark wrote it.
+
+        """
+        document, windows = read_folder(Path(folder))
+        try:
+            return cls._of(document, windows)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{folder}: its detections.json lacks {first_line(error)}") from error
+
+    @classmethod
+    def _of(cls, document: Mapping[str, Any], windows: WindowScores) -> Detections:
+        """What `to_dict` gave, without explanations."""
+        recorded = document["recorded_at"]
+        same = ("input", "duration_s", "sample_rate", "channel_count", "partial")
+        ran = ("device", "bundle", "bundle_id", "seed")
+        return cls(
+            items=tuple(Detection.of(one) for one in document["detections"]),
+            windows=windows,
+            settings=DetectionSettings.from_dict(document["settings"]),
+            recorded_at=None if recorded is None else datetime.fromisoformat(recorded),
+            timings=document["timings_ms"],
+            warnings=tuple(document["warnings"]),
+            **{name: document[name] for name in (*same, *ran)},
+        )
 
     def to_dataframe(self) -> pandas.DataFrame:
         """The detections as a table, a row for each.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
@@ -249,3 +252,42 @@ def test_a_table_of_pandas(found):
     assert table["label"].tolist() == [one.label for one in found]
     assert table["start_s"].tolist() == [one.start_s for one in found]
     assert set(table["input"]) == {"the array"}
+
+
+def test_what_is_saved_is_read_again(found, tmp_path):
+    folder = tmp_path / "out"
+    for _ in range(2):
+        found.save(folder)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "detections.json",
+        "explanations",
+        "windows.npz",
+    ]
+    again = earmark.Detections.load(folder)
+    assert again == replace(found, items=tuple(replace(one, explanation=None) for one in found))
+    assert again.timings.keys() == found.timings.keys()
+    kept = sorted(path.parent.name for path in folder.glob("explanations/*/kept.wav"))
+    assert kept == [f"{number:05d}_{one.id}" for number, one in enumerate(found)]
+    document = json.loads((folder / "detections.json").read_text(encoding="utf-8"))
+    assert document["schema_version"] == 1
+    assert [one["explanation"]["target"] for one in document["detections"]] == [one.label for one in found]
+
+
+def test_files_of_others_stay_and_damage_is_named(found, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(earmark.WriteError, match="was not written by earmark"):
+        found.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    folder = tmp_path / "out"
+    found.save(folder)
+    (folder / "mine.csv").write_text("", encoding="utf-8")
+    with pytest.raises(earmark.WriteError, match=r"holds mine\.csv"):
+        found.save(folder)
+    with pytest.raises(earmark.DataError, match="No such file"):
+        earmark.Detections.load(tmp_path)
+    (folder / "windows.npz").write_bytes(b"PK")
+    with pytest.raises(earmark.DataError, match="holds no detections that can be read"):
+        earmark.Detections.load(folder)
+    (folder / "detections.json").write_text('{"schema_version": 99}', encoding="utf-8")
+    with pytest.raises(earmark.DataError, match="newer earmark"):
+        earmark.Detections.load(folder)

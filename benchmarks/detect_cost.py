@@ -1,0 +1,102 @@
+"""What detecting costs on top of classifying, and whether memory stays constant.
+
+    python benchmarks/detect_cost.py [--minutes 60] [--events 12] [--repeats 3] [--method mask]...
+
+A FLAC file of faint noise with clips of the shipped bundle's labels planted at random, a few for 1 % of the
+windows. In turn: the pass over the windows alone (`Engine.windows`), `detect` without explanations, and
+`detect` with them; CPU seconds of the process, medians, so that other processes weigh little. Then the peak
+memory of a process that does the last for a tenth of the file, and for all of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+import earmark
+from earmark.evaluation.synthesis import make_clip
+from earmark.runtime.audio.sound import open_sound
+from earmark.runtime.explainer import SHIPPED, engine_of
+
+RATE = 16_000
+MIN_SCORE = 0.9
+
+
+def write_recording(path: Path, minutes: float, events: int) -> None:
+    """A scene of that length, minute by minute; events never lie across two minutes."""
+    random = np.random.default_rng(3)
+    labels = earmark.load(SHIPPED, device="cpu").labels
+    whole = round(minutes)
+    when = sorted(
+        zip(random.choice(whole, events, replace=False), random.uniform(1, 56, events), strict=True)
+    )
+    with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as file:
+        for minute in range(whole):
+            wave = random.normal(0.0, 0.002, 60 * RATE).astype(np.float32)
+            for number, (at, start_s) in enumerate(when):
+                if at == minute:
+                    label = labels[number % len(labels)]
+                    clip = make_clip(label, [8, number, 1], snr_db=30.0).waveform
+                    wave[round(start_s * RATE) :][: len(clip)] += clip
+            file.write(wave)
+
+
+def peak_memory(path: Path, methods: list[str]) -> float:
+    """MB that a process takes that detects in the file."""
+    command = [sys.executable, __file__, "--child", str(path), *(f"--method={name}" for name in methods)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--events", type=int, default=12)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--method", action="append", default=[])
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    explainer = earmark.load(SHIPPED, device="cpu")
+    methods = options.method or explainer.methods
+    if options.child:
+        explainer.detect(options.child, min_score=MIN_SCORE, methods=methods)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path, tenth = Path(folder) / "scene.flac", Path(folder) / "tenth.flac"
+        write_recording(path, options.minutes, options.events)
+        write_recording(tenth, options.minutes / 10, max(1, options.events // 10))
+        taken: dict[str, list[float]] = {"classify": [], "detect": [], "detect and explain": []}
+        for _ in range(options.repeats):
+            start = time.process_time()
+            windows = sum(1 for _ in engine_of(explainer).windows(open_sound(path, None, RATE)))
+            taken["classify"].append(time.process_time() - start)
+            for name, asked in (("detect", []), ("detect and explain", methods)):
+                start = time.process_time()
+                found = explainer.detect(path, min_score=MIN_SCORE, methods=asked)
+                taken[name].append(time.process_time() - start)
+        explained = sum(len(one.windows) for one in found)
+        print(
+            f"{windows} windows, {len(found)} detections over {explained} of them ({explained / windows:.2%})"
+        )
+        base = statistics.median(taken["classify"])
+        for name, times in taken.items():
+            own = statistics.median(times)
+            print(f"{name:<20}{own:>9.2f} s CPU{own / base:>9.3f}")
+        few, all_ = (peak_memory(one, methods) for one in (tenth, path))
+        print(f"peak memory {few:.0f} MB of a tenth, {all_:.0f} MB of all ({all_ / few:.3f})")
+
+
+if __name__ == "__main__":
+    main()
