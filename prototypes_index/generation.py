@@ -22,7 +22,7 @@ from ..errors import PrototypeIndexError
 from .hashing import sha256_of
 from .index import PROJECTION, VECTORS, ViewIndex
 from .info import INFO, GenerationInfo, GenerationSpec, check_agreement, read_info
-from .table import CLIP, ENTRY, REBUILD, ROW, SCORE, TOP, Entry, IndexedClip, Table, open_table, regular
+from .table import CLIP, ENTRY, REBUILD, ROW, SCORE, TOP, IndexedClip, IndexEntry, Table, open_table, regular
 from .views import FloatArray, View, normalise
 
 # What an entry is: one of the prototypes of a channel (the explanation proper), or a place in a clip
@@ -249,11 +249,11 @@ class Generation:
             held = self._prototypes[view] = rows, self._indexes[view].vectors_at(rows)
         return held
 
-    def entry(self, view: View, row: int) -> Entry:
+    def entry(self, view: View, row: int) -> IndexEntry:
         """One entry, its clip and label checked to exist."""
         entries = self.entries(view)
         if 0 <= row < len(entries):
-            entry = Entry(*entries[row].item())
+            entry = IndexEntry(*entries[row].item())
             if 0 <= entry.clip < self.info.clips and 0 <= entry.label < len(self.info.labels):
                 return entry
         raise PrototypeIndexError(f"{self.folder / view}.entries.npy: row {row} is damaged; {REBUILD}")

@@ -8,7 +8,6 @@ process is gone the lock is taken over, and where nobody can know, the error say
 from __future__ import annotations
 
 import errno
-import json
 import os
 import platform
 import sys
@@ -16,7 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from ..errors import BusyError
 
@@ -27,6 +27,25 @@ _PAUSE_S = 0.05
 _UNFINISHED_S = 10.0
 
 Release = Callable[[], None]
+
+
+class LockOwner(msgspec.Struct, frozen=True, kw_only=True):
+    """What tells the process that holds a lock from all others.
+
+    Attributes:
+        machine: Its name.
+        pid: Of the process.
+        boot: Of the machine's current run; "" where unknown.
+        started: When the process was started, by the system's clock; "" where unknown.
+        token: Of this one hold.
+
+    """
+
+    machine: str
+    pid: int
+    boot: str = ""
+    started: str = ""
+    token: str = ""
 
 
 @contextmanager
@@ -91,20 +110,20 @@ def _lock(handle: int) -> None:
 
 def _try_owner(path: Path) -> tuple[Release | None, str]:
     """The same by a file that names its owner."""
-    mine = _here() | {"token": os.urandom(8).hex()}
+    mine = msgspec.structs.replace(_here(), token=os.urandom(8).hex())
     try:
-        with path.open("x", encoding="utf-8") as file:
-            json.dump(mine, file)
+        with path.open("xb") as file:
+            file.write(msgspec.json.encode(mine))
     except FileExistsError:
         owner = _owner(path)
         if not _gone(path, owner):
-            who = f"process {owner['pid']} on {owner['machine']}" if owner else "another process"
+            who = f"process {owner.pid} on {owner.machine}" if owner else "another process"
             return None, (
                 f"{who} is writing to it; try again when it has finished. If none is, it was stopped there: "
                 f"delete {path}"
             )
         # Renamed, so that of several that find it stale one alone goes on.
-        aside = path.with_name(f"{path.name}.{mine['token']}")
+        aside = path.with_name(f"{path.name}.{mine.token}")
         freed = False
         with suppress(OSError):
             path.rename(aside)
@@ -124,26 +143,25 @@ def _try_owner(path: Path) -> tuple[Release | None, str]:
     return release, ""
 
 
-def _owner(path: Path) -> dict[str, Any] | None:
+def _owner(path: Path) -> LockOwner | None:
     try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
-        return {**owner, "machine": str(owner["machine"]), "pid": int(owner["pid"])}
-    except (OSError, ValueError, KeyError, TypeError):
+        return msgspec.json.decode(path.read_bytes(), type=LockOwner)
+    except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
         return None
 
 
-def _gone(path: Path, owner: dict[str, Any] | None) -> bool:
+def _gone(path: Path, owner: LockOwner | None) -> bool:
     """Whether the owner's process has certainly ended."""
     if owner is None:
         with suppress(OSError):
             return time.time() - path.stat().st_mtime > _UNFINISHED_S
         return False
     here = _here()
-    if owner["machine"] != here["machine"]:
+    if owner.machine != here.machine:
         return False
     # A number is given anew after a restart, and after a while.
-    same = owner.get("boot") == here["boot"] and owner.get("started") == _started(owner["pid"])
-    return not (same and _alive(owner["pid"]))
+    same = owner.boot == here.boot and owner.started == _started(owner.pid)
+    return not (same and _alive(owner.pid))
 
 
 def _alive(pid: int) -> bool:
@@ -156,12 +174,13 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _here() -> dict[str, Any]:
+def _here() -> LockOwner:
     """What tells this process from all others."""
     boot = ""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return {"machine": platform.node(), "boot": boot, "pid": os.getpid(), "started": _started(os.getpid())}
+    pid = os.getpid()
+    return LockOwner(machine=platform.node(), boot=boot, pid=pid, started=_started(pid))
 
 
 def _started(pid: int) -> str:

@@ -46,7 +46,7 @@ ENTRY = np.dtype(
 )
 
 
-class Entry(NamedTuple):
+class IndexEntry(NamedTuple):
     """One `ENTRY` record."""
 
     clip: int

@@ -32,7 +32,7 @@ class Rescored(TypedDict):
     mask_out_label: str
 
 
-class MaskedScores:
+class Rescoring:
     """Scores of the kept and of the removed part of one sound, in the domains that the bundle can hear.
 
     Attributes:

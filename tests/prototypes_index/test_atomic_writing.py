@@ -283,7 +283,7 @@ def test_without_flock_a_lock_that_cannot_be_written_is_not_busy(tmp_path, monke
     owner, opened = leave_an_owner(tmp_path), Path.open
 
     def full(path, mode="r", **options):
-        if mode == "x" and not path.exists():
+        if "x" in mode and not path.exists():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return opened(path, mode, **options)
 

@@ -6,7 +6,7 @@ import struct
 
 from .bytes import SoundBytes
 from .chunks import Read, behind_chunks, is_unknown, measure, views_of, walk
-from .parts import Parsed, Part
+from .parts import Parsed, SoundPart
 
 
 def aiff(data: SoundBytes, start: int) -> Parsed | None:
@@ -44,9 +44,9 @@ def _aiff_sound(
     held = extent.held // max(1, block)
     last = extent.end
     if not block:
-        return Parsed([Part((((start, last - start),),), counted=True)], last)
+        return Parsed([SoundPart((((start, last - start),),), counted=True)], last)
     if extent.right and held == frames:
-        return Parsed([Part((((start, last - start),),), frames * each)], last)
+        return Parsed([SoundPart((((start, last - start),),), frames * each)], last)
 
     def header(length: int) -> bytes:
         comm = common[:2] + struct.pack(">I", length // block) + common[6:]
@@ -62,7 +62,7 @@ def _aiff_sound(
         told_frames = max(counts) if max(counts) > held else min(counts)
     unfinished = held > 0 and told_frames == 0
     told_samples = None if told_frames is None else told_frames * each
-    return Parsed([Part(views_of(extent, block, header), told_samples, unfinished)], last)
+    return Parsed([SoundPart(views_of(extent, block, header), told_samples, unfinished)], last)
 
 
 def _aiff_block(coding: bytes, channels: int, bits: int) -> tuple[int, int]:

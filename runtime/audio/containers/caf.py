@@ -6,7 +6,7 @@ import struct
 
 from .bytes import SoundBytes
 from .chunks import Read, behind_chunks, measure, views_of, walk
-from .parts import Parsed, Part
+from .parts import Parsed, SoundPart
 
 
 def caf(data: SoundBytes, start: int) -> Parsed | None:
@@ -40,14 +40,14 @@ def _caf_sound(
     extent = measure(data, begin, wanted, lambda at: behind_chunks(data, at, read, 12), bits=64)
     last = extent.end
     if not block:
-        whole = Part((((start, last - start),),), cut=extent.short)
+        whole = SoundPart((((start, last - start),),), cut=extent.short)
         return Parsed([whole], last)
     samples = None if extent.declared is None else extent.declared // block * each
     if extent.right:
-        return Parsed([Part((((start, last - start),),), samples)], last)
+        return Parsed([SoundPart((((start, last - start),),), samples)], last)
 
     def header(length: int) -> bytes:
         desc = b"desc" + struct.pack(">q", 32) + shape
         return data.at(start, 8) + desc + b"data" + struct.pack(">qI", length + 4, 0)
 
-    return Parsed([Part(views_of(extent, block, header), samples, extent.unfinished)], last)
+    return Parsed([SoundPart(views_of(extent, block, header), samples, extent.unfinished)], last)

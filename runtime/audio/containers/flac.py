@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .bytes import SoundBytes
 from .mpeg import begins_mpeg
-from .parts import Parsed, Part, before_tags, next_file
+from .parts import Parsed, SoundPart, before_tags, next_file
 
 # The longest header of a frame: 4 bytes, a number of up to 7, sizes of up to 4, a checksum.
 _HEADER = 16
@@ -103,7 +103,8 @@ def flac(data: SoundBytes, start: int) -> Parsed:
     lost = f"samples are missing inside it ({frames.missing})" if frames.missing else ""
     view = open_end, (start + 26, last - start - 26)
     return Parsed(
-        [Part((view,), declared or None, least=0 if declared else counted - frames.missing, lost=lost)], end
+        [SoundPart((view,), declared or None, least=0 if declared else counted - frames.missing, lost=lost)],
+        end,
     )
 
 

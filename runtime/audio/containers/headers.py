@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 from .bytes import SoundBytes
-from .parts import Part
+from .parts import SoundPart
 
 _SPHERE_COUNT = re.compile(rb"\nsample_count -i (\d+)")
 _MOST_BLOCKS = 100_000
@@ -14,7 +14,7 @@ _MOST_BLOCKS = 100_000
 _FEW = 16
 
 
-def whole_file(data: SoundBytes) -> tuple[Part, int]:
+def whole_file(data: SoundBytes) -> tuple[SoundPart, int]:
     """The file as it is, and how many bytes follow the sound that its header tells of.
 
     Where this says nothing of a header's length, libsndfile's own count is the promise.
@@ -23,10 +23,10 @@ def whole_file(data: SoundBytes) -> tuple[Part, int]:
     declared = _declared(head)
     end = _end(data, head)
     if end is None:
-        return Part((((0, data.size),),), declared, counted=declared is None, whole=True), 0
+        return SoundPart((((0, data.size),),), declared, counted=declared is None, whole=True), 0
     rest = data.size - end if data.size - end >= _FEW else 0
     view = (0, data.size - rest)
-    return Part(((view,),), declared, cut=end > data.size, counted=declared is None), rest
+    return SoundPart(((view,),), declared, cut=end > data.size, counted=declared is None), rest
 
 
 def _declared(head: bytes) -> int | None:

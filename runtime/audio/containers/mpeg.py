@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from .bytes import Piece, SoundBytes
-from .parts import MOST_PARTS, Parsed, Part, after_id3, after_zeros, next_file
+from .parts import MOST_PARTS, Parsed, SoundPart, after_id3, after_zeros, next_file
 
 # Kilobits per second by (MPEG 1, layer).
 _RATES = {
@@ -249,7 +249,7 @@ def _tag(frame: _MpegFrame, body: bytes) -> bytes:
     return b""
 
 
-def _part(stream: _Stream) -> Part:
+def _part(stream: _Stream) -> SoundPart:
     """A stream with a first frame that tells the decoder the number of frames."""
     frame, declared = stream.frame, None
     pieces: tuple[Piece, ...] = tuple(stream.pieces)
@@ -270,7 +270,7 @@ def _part(stream: _Stream) -> Part:
     slack = 0 if stream.tag[frame.lead + 120 :][:3] in {b"LAM", b"Lav"} else 1
     short = declared is not None and declared > count + slack
     wrong = declared is not None and (short or declared < count - slack)
-    return Part(
+    return SoundPart(
         (pieces,),
         declared=declared * frame.samples if wrong and declared is not None else None,
         cut=stream.cut or short,

@@ -10,7 +10,7 @@ from itertools import islice
 
 from .bytes import SoundBytes
 from .mpeg import begins_mpeg
-from .parts import MOST_PARTS, Parsed, Part, after_id3, after_zeros, is_sound_file, next_file
+from .parts import MOST_PARTS, Parsed, SoundPart, after_id3, after_zeros, is_sound_file, next_file
 
 _PAGE = re.compile(rb"OggS\x00[\x00-\x07]", re.DOTALL)
 _OURS = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"Speex   ")
@@ -81,7 +81,7 @@ def ogg(data: SoundBytes, start: int) -> Parsed:
         lost = f"pages are missing inside it ({link.missing})" if link.missing else ""
         skipped = 0 if cut else link.skipped
         view = ((link.begin, end - link.begin),)
-        parts.append(Part((view,), cut=cut, counted=True, skipped=skipped, lost=lost))
+        parts.append(SoundPart((view,), cut=cut, counted=True, skipped=skipped, lost=lost))
     return Parsed(parts, stop)
 
 

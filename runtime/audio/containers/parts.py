@@ -23,7 +23,7 @@ _PADDING = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SoundPart:
     """One stream of sound in a file, and what its header says of it.
 
     Attributes:
@@ -55,7 +55,7 @@ class Part:
 class Parsed:
     """The parts that one parser found, and where in the file it stopped."""
 
-    parts: list[Part]
+    parts: list[SoundPart]
     end: int
 
 

@@ -10,7 +10,7 @@ from .flac import flac
 from .headers import whole_file
 from .mpeg import is_mpeg, mpeg
 from .ogg import ogg
-from .parts import MOST_PARTS, Parsed, Part, after_id3, after_zeros, is_padding, is_sound_file
+from .parts import MOST_PARTS, Parsed, SoundPart, after_id3, after_zeros, is_padding, is_sound_file
 from .wave import riff, w64
 
 _PARSERS = {
@@ -28,7 +28,7 @@ _PARSERS = {
 }
 
 
-def survey(data: SoundBytes) -> tuple[list[Part], int]:
+def survey(data: SoundBytes) -> tuple[list[SoundPart], int]:
     """The parts of a file in order, and how many bytes at its end are of no known kind.
 
     Files that were joined have several parts.
@@ -37,7 +37,7 @@ def survey(data: SoundBytes) -> tuple[list[Part], int]:
         AudioError: The file cannot be read.
 
     """
-    parts: list[Part] = []
+    parts: list[SoundPart] = []
     place = 0
     while place < data.size and len(parts) < MOST_PARTS:
         begin = after_id3(data, place)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from .bytes import Piece, SoundBytes
 from .chunks import MOST_CHUNKS, Extent, Read, behind_chunks, measure, next_begins, views_of, walk
 from .mpeg import mpeg
-from .parts import Parsed, Part, is_padding
+from .parts import Parsed, SoundPart, is_padding
 
 _MOST_EXTENTS = 16
 # The size of a chunk whose real one stands in `ds64`.
@@ -123,7 +123,7 @@ def _wave(
     unfinished = any(extent.unfinished for extent in extents)
     cut = not exact and any(extent.short for extent in extents)
     exact = exact or any(not extent.right for extent in extents)
-    part = Part(views, samples if known and exact else None, unfinished, cut=cut, counted=not exact)
+    part = SoundPart(views, samples if known and exact else None, unfinished, cut=cut, counted=not exact)
     return Parsed([part], end)
 
 

@@ -13,7 +13,7 @@ from ...inference.scores import HOLDS, Aggregate, scores_of
 from ...inference.window import Window
 from ..joining import StoredFrames
 from ..protocol import Context, Sound
-from ..rescoring import MaskedScores, Rescored
+from ..rescoring import Rescored, Rescoring
 from .dictionary import ComponentDictionary
 from .interpreter import interpret
 from .result import ComponentsResult, relevance_of, selected_of
@@ -113,7 +113,7 @@ class ComponentsExplanation:
         """What the classifier says of the selected components, and without them."""
         if not self._context.rescore:
             return None, []
-        scores = MaskedScores(self._context, self._target, "components'")
+        scores = Rescoring(self._context, self._target, "components'")
         hop = self._manifest.analysis.hop
         last = self._activations.shape[1] - 1
         for window in self._context.windows():

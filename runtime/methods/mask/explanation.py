@@ -15,7 +15,7 @@ from ...inference.window import Window
 from ..evidence import Evidence
 from ..joining import StoredFrames
 from ..protocol import Context, Sound
-from ..rescoring import MaskedScores
+from ..rescoring import Rescoring
 from .decoder import decode
 from .result import MaskResult
 
@@ -38,7 +38,7 @@ class MaskExplanation:
         self._sound_join = OverlapAdd((sound.input_channels,))
         self._restored = Restored(context.opened)
         self._evidence = Evidence(frames, bins)
-        self._rescoring = MaskedScores(context, target) if context.rescore else None
+        self._rescoring = Rescoring(context, target) if context.rescore else None
         self._silenced = 0
 
     def add(self, window: Window) -> None:

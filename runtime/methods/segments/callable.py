@@ -99,8 +99,8 @@ def segments(
     settings.require()
     seed = whole_number("seed", seed, 0)
     sound = _checked_waveform(waveform)
-    found = search(sound, _checked_rate(sample_rate), _Probabilities(score_fn), settings, seed, progress)
-    return result_of(found, settings, seed)
+    result = search(sound, _checked_rate(sample_rate), _Probabilities(score_fn), settings, seed, progress)
+    return result_of(result, settings, seed)
 
 
 class _Probabilities:
@@ -185,10 +185,10 @@ def _checked_rate(rate: object) -> int:
     return checked_rate(rate, "the waveform")
 
 
-def result_of(found: SearchResult, settings: SegmentSettings, seed: int) -> SegmentsResult:
-    """What was found in one clip, as a result with its warnings."""
-    start_s, end_s, fmin_hz, fmax_hz = found.grid.spans()
-    fit = found.fit
+def result_of(result: SearchResult, settings: SegmentSettings, seed: int) -> SegmentsResult:
+    """The search of one clip as the answer of the method, with its warnings."""
+    start_s, end_s, fmin_hz, fmax_hz = result.grid.spans()
+    fit = result.fit
     return SegmentsResult(
         start_s=start_s,
         end_s=end_s,
@@ -199,17 +199,17 @@ def result_of(found: SearchResult, settings: SegmentSettings, seed: int) -> Segm
         uncertainty=fit.uncertainty,
         windows=np.ones_like(fit.importance),
         r2=fit.r2,
-        score=float(0.5 * (1.0 + np.tanh(0.5 * found.full))),
-        calls=found.calls,
-        seconds=found.own_seconds,
-        scoring_seconds=found.scoring_seconds,
+        score=float(0.5 * (1.0 + np.tanh(0.5 * result.full))),
+        calls=result.calls,
+        seconds=result.own_seconds,
+        scoring_seconds=result.scoring_seconds,
         surrogate=surrogate_of(settings),
         fill=settings.fill,
         axis=settings.axis,
         seed=seed,
         unit="log_odds" if fit.signed else "impurity",
         signed=fit.signed,
-        warnings=warnings_of(found),
+        warnings=warnings_of(result),
     )
 
 
@@ -218,13 +218,13 @@ def surrogate_of(settings: SegmentSettings) -> str:
     return "forest" if settings.preset and settings.surrogate == "smooth" else settings.surrogate
 
 
-def warnings_of(found: SearchResult) -> tuple[str, ...]:
+def warnings_of(result: SearchResult) -> tuple[str, ...]:
     """What a user should know before believing it."""
-    if found.constant:
+    if result.constant:
         return ("unreliable: no mask changed the score, so no segment can be said to matter",)
-    if found.fit.r2 < LOWEST_R2:
+    if result.fit.r2 < LOWEST_R2:
         return (
-            f"unreliable: the surrogate predicts only {max(0.0, found.fit.r2):.0%} of what the score does on "
-            "masks it has not seen; ask more calls, take longer segments, or another fill or surrogate",
+            f"unreliable: the surrogate predicts only {max(0.0, result.fit.r2):.0%} of what the score does "
+            "on masks it has not seen; ask more calls, take longer segments, or another fill or surrogate",
         )
     return ()

@@ -90,12 +90,12 @@ class SegmentsExplanation:
         noticeable = shares >= NOTICEABLE * float(shares.max())
         chosen = sorted((one for one in self._held if noticeable[-one.number]), key=lambda one: -one.number)
         shared = self._settings_of_each(len(chosen))
-        found: dict[int, SearchResult] = {}
+        results: dict[int, SearchResult] = {}
         for index, one in enumerate(chosen):
             if index and self._context.stopped():
                 break
-            found[-one.number] = self._search(one, shared, index, len(chosen))
-        return self._joined(found, shares, int(noticeable.sum()))
+            results[-one.number] = self._search(one, shared, index, len(chosen))
+        return self._joined(results, shares, int(noticeable.sum()))
 
     def _shares(self) -> Values:
         return shares_of(np.array(self._scores), self._context.aggregate)
@@ -149,16 +149,16 @@ class SegmentsExplanation:
         highest = others.max(axis=1)
         return np.asarray(chosen - highest - np.log(np.exp(others - highest[:, None]).sum(axis=1)))
 
-    def _joined(self, found: dict[int, SearchResult], shares: Values, noticeable: int) -> SegmentsResult:
+    def _joined(self, results: dict[int, SearchResult], shares: Values, noticeable: int) -> SegmentsResult:
         """Rows over the entire sound: short ones where windows were looked into, else one a window."""
         settings, manifest = self._settings, self._context.bundle.manifest
         rate = manifest.sample_rate
         spans = np.stack([self._offsets, self._ends], axis=1)
-        looked = list(found.values())
+        looked = list(results.values())
         bands = looked[0].grid.bands_hz
-        rows = Rows(rows_of(spans, sorted(found), settings, rate), len(bands) - 1)
+        rows = Rows(rows_of(spans, sorted(results), settings, rate), len(bands) - 1)
         for number, (span, share) in enumerate(zip(spans, shares.tolist(), strict=True)):
-            rows.add(span, share, found.get(number), settings.segment_seconds * rate)
+            rows.add(span, share, results.get(number), settings.segment_seconds * rate)
         total = float(shares.sum())
         columns = rows.columns(bands, total, rate)
         return SegmentsResult(
@@ -175,14 +175,14 @@ class SegmentsExplanation:
             seed=self._context.seed,
             unit="score",
             signed=all(one.fit.signed for one in looked),
-            warnings=tuple(self._warnings(found, noticeable)),
+            warnings=tuple(self._warnings(results, noticeable)),
         )
 
-    def _warnings(self, found: dict[int, SearchResult], noticeable: int) -> list[str]:
+    def _warnings(self, results: dict[int, SearchResult], noticeable: int) -> list[str]:
         """What is unreliable, and in which windows; what was not looked into."""
         rate = self._context.bundle.manifest.sample_rate
         named: dict[str, list[str]] = {}
-        for number, one in found.items():
+        for number, one in results.items():
             for text in warnings_of(one):
                 where = f"{self._offsets[number] / rate:.2f}-{self._ends[number] / rate:.2f} s"
                 # What share was predicted differs from window to window.
@@ -192,15 +192,15 @@ class SegmentsExplanation:
             more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
             windows = "window" if len(places) == 1 else "windows"
             warnings.append(f"{text} (in the {windows} {', '.join(places[:_NAMED])}{more})")
-        if len(found) < len(self._scores):
-            left = noticeable - len(found)
+        if len(results) < len(self._scores):
+            left = noticeable - len(results)
             others = (
                 f"of the others {left} have a noticeable share, too: ask more calls"
                 if left > 0
                 else f"the others have each less than {NOTICEABLE:.0%} of the largest share"
             )
             warnings.append(
-                f"segments: {len(found)} of {len(self._scores)} windows were looked into, those with the "
+                f"segments: {len(results)} of {len(self._scores)} windows were looked into, those with the "
                 f"largest share of the score; {others}"
             )
         return warnings

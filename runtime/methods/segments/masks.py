@@ -41,14 +41,14 @@ def draw_masks(
     Runs lie on a ring longer than the sound, of which the sound is a fixed piece: so the chance of being
     masked is the same for every segment. None is masked whole or kept whole.
     """
-    found: list[Masks] = []
+    blocks: list[Masks] = []
     missing = pairs
     while missing > 0:
         drawn = _draw(random, max(4, missing), shape, windows, shares)
         mixed = drawn.any(axis=1) & ~drawn.all(axis=1)
-        found.append(drawn[mixed][:missing])
-        missing -= len(found[-1])
-    masks = np.concatenate(found) if found else np.zeros((0, shape[0] * shape[1]), np.bool_)
+        blocks.append(drawn[mixed][:missing])
+        missing -= len(blocks[-1])
+    masks = np.concatenate(blocks) if blocks else np.zeros((0, shape[0] * shape[1]), np.bool_)
     return np.stack([masks, ~masks], axis=1).reshape(2 * pairs, -1)
 
 
@@ -86,10 +86,10 @@ def _draw(
 
 def _smallest(keys: FloatArray, length: int, axis: int) -> FloatArray:
     """The smallest of every `length` neighbours on a ring."""
-    found = keys
+    smallest = keys
     for step in range(1, length):
-        found = np.minimum(found, np.roll(keys, step, axis=axis))
-    return found
+        smallest = np.minimum(smallest, np.roll(keys, step, axis=axis))
+    return smallest
 
 
 def batch_of(samples: int) -> int:

@@ -62,26 +62,26 @@ class Rows:
         self._windows = np.zeros((len(edges) - 1, 1))
 
     def add(
-        self, span: npt.NDArray[np.int64], share: float, found: SearchResult | None, segment: float
+        self, span: npt.NDArray[np.int64], share: float, result: SearchResult | None, segment: float
     ) -> None:
-        """Divide a window's share by what was found in it; evenly where that is nothing, or unreliable.
+        """Divide a window's share by the importances in it; evenly where that is nothing, or unreliable.
 
         Args:
             span: Its first and last sample.
             share: Of the score of the sound.
-            found: What a search in the window answered; None where there was none.
+            result: What a search in the window answered; None where there was none.
             segment: Samples of a segment.
 
         """
         bands = self._importance.shape[1]
-        sure = np.zeros(0) if found is None else _beyond_doubt(found)
+        sure = np.zeros(0) if result is None else _beyond_doubt(result)
         total = float(np.abs(sure).sum())
-        if found is None or total <= 0.0:
+        if result is None or total <= 0.0:
             # What it may hold is uncertain by all of it.
             edges, even = np.asarray(span), np.full((1, bands), share / bands)
             parts = (even, np.abs(even) * segment / (span[1] - span[0]), np.abs(even))
         else:
-            edges, fit = found.grid.edges + span[0], found.fit
+            edges, fit = result.grid.edges + span[0], result.fit
             scale = share / float(np.abs(fit.importance).sum())
             parts = (
                 sure.reshape(-1, bands) * (share / total),
@@ -115,13 +115,13 @@ class Rows:
         return np.repeat(np.maximum(self._windows[:, 0], 1.0), self._importance.shape[1])
 
 
-def _beyond_doubt(found: SearchResult) -> Values:
+def _beyond_doubt(result: SearchResult) -> Values:
     """The importances, each less its uncertainty: noise of many segments would outweigh a few that count.
 
     Zeros where the surrogate is unreliable: it does not know where the score comes from.
     """
-    fit = found.fit
-    if found.constant or fit.r2 < LOWEST_R2:
+    fit = result.fit
+    if result.constant or fit.r2 < LOWEST_R2:
         return np.zeros_like(fit.importance)
     beyond = np.abs(fit.importance) - np.nan_to_num(fit.uncertainty)
     return np.asarray(np.sign(fit.importance) * np.maximum(beyond, 0.0))

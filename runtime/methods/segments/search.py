@@ -295,8 +295,8 @@ def settled(fit: Fit) -> bool:
     With m the importances and u their uncertainties, var(m) / (var(m) + mean(u^2)) is the squared
     correlation to be expected between the importances found and those an endless budget would find.
     """
-    found = float(fit.importance.var())
-    return found > SETTLED * (found + float(np.square(fit.uncertainty).mean()))
+    variance = float(fit.importance.var())
+    return variance > SETTLED * (variance + float(np.square(fit.uncertainty).mean()))
 
 
 def choose(pool: Masks, covariance: Values, noise: float, pairs: int) -> list[int]:

@@ -53,29 +53,29 @@ class Fit:
 
 def smooth(masks: Masks, values: Values, places: Pieces, lengths: Sequence[float] = LENGTHS) -> Fit:
     """The default: see `gaussian_process.py`; its magnitude is `smoothed_magnitude`."""
-    found = posterior(masks, values, places, lengths)
-    return _bayesian(values, found, smoothed_magnitude(found.mean, places))
+    estimate = posterior(masks, values, places, lengths)
+    return _bayesian(values, estimate, smoothed_magnitude(estimate.mean, places))
 
 
 def ridge(masks: Masks, values: Values, places: Pieces) -> Fit:
     """Bayesian ridge regression: independent coefficients, penalty by marginal likelihood."""
-    found = posterior(masks, values, places, lengths=(0.0,))
-    return _bayesian(values, found, np.abs(found.mean) / places.sizes)
+    estimate = posterior(masks, values, places, lengths=(0.0,))
+    return _bayesian(values, estimate, np.abs(estimate.mean) / places.sizes)
 
 
-def _bayesian(values: Values, found: Posterior, magnitude: Values) -> Fit:
+def _bayesian(values: Values, estimate: Posterior, magnitude: Values) -> Fit:
     """A posterior as a fit, its doubt widened where held-out answers lie further off than it expects."""
-    predicted = values.mean() + found.smoother @ (values - values.mean())
-    wider = surprise(values, predicted, found.smoother, found.noise)
-    covariance = found.covariance * wider
+    predicted = values.mean() + estimate.smoother @ (values - values.mean())
+    wider = surprise(values, predicted, estimate.smoother, estimate.noise)
+    covariance = estimate.covariance * wider
     return Fit(
-        importance=found.mean,
+        importance=estimate.mean,
         magnitude=magnitude,
         uncertainty=np.sqrt(np.maximum(np.diag(covariance), 0.0)),
-        r2=held_out_r2(values, predicted, found.smoother),
+        r2=held_out_r2(values, predicted, estimate.smoother),
         covariance=covariance,
-        noise=found.noise * wider,
-        length=found.length,
+        noise=estimate.noise * wider,
+        length=estimate.length,
     )
 
 
