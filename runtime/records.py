@@ -17,7 +17,8 @@ class ResultRecord:
     """Base of a result's dataclasses, which are declared with `eq=False, repr=False`.
 
     Two records are equal when they are of one type and the fields that count (`compare=True`) have equal
-    values, arrays element by element (NaN equals NaN). As arrays, they cannot be hashed. Printing shows
+    values, arrays element by element (NaN equals NaN). The hash is that of the fields that are texts and
+    whole numbers, so that records may stand in sets and be keys. Printing shows
     types and shapes of arrays, not their values, and of records within the record their names.
     """
 
@@ -32,7 +33,14 @@ class ResultRecord:
             if one.compare
         )
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        """Equal records have equal hashes; of arrays and numbers that may be NaN nothing goes in."""
+        values = (
+            getattr(self, one.name)
+            for one in fields(self)  # type: ignore[arg-type]
+            if one.compare
+        )
+        return hash((type(self), *(value for value in values if isinstance(value, (str, int)))))
 
     def __repr__(self) -> str:
         shown = ", ".join(

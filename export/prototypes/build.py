@@ -174,7 +174,7 @@ def index_bundle(
     with GenerationFolder.hold(folder) as generations:
         manifest = generations.manifest
         # What is built anew need not be whole.
-        opened = open_bundle(folder, prototypes=extend)
+        opened = open_bundle(folder, without=[] if extend else ["prototypes"])
         if not any_label:
             _check_labels(manifest, files)
         before = manifest.prototypes

@@ -33,6 +33,9 @@ class BundlePart(ManifestPart, Protocol):
     def examine(self, bundle: Bundle) -> None:
         """Look into its files. Raises BundleError."""
 
+    def without(self, manifest: Manifest) -> Manifest:
+        """The manifest without this part and its files."""
+
 
 class Bundle:
     """A bundle on disk whose manifest has been read and whose files have been checked."""
@@ -50,7 +53,7 @@ class Bundle:
         parts: Sequence[BundlePart],
         *,
         examine: bool | None = None,
-        prototypes: bool = True,
+        without: Sequence[BundlePart] = (),
     ) -> Bundle:
         """Open the bundle in the folder `path`.
 
@@ -58,7 +61,7 @@ class Bundle:
             path: Folder of the bundle.
             parts: Who checks what is theirs; `runtime.opening.open_bundle` hands in the methods.
             examine: True recomputes every hash, False none, None where this machine has not yet done so.
-            prototypes: False leaves them out, unchecked, so that damaged ones can be built again.
+            without: Parts that are left out, unchecked, so that damaged ones can be built again.
 
         Raises:
             BundleError: In one line with the file at fault; what was remembered of the bundle is then
@@ -71,11 +74,8 @@ class Bundle:
         examined = Examined(folder.resolve())
         try:
             manifest = _decode(folder / MANIFEST, content)
-            if not prototypes:
-                files = {
-                    name: one for name, one in manifest.files.items() if not name.startswith("prototypes/")
-                }
-                manifest = msgspec.structs.replace(manifest, files=files, prototypes=None)
+            for part in without:
+                manifest = part.without(manifest)
             bundle = cls(folder.resolve(), manifest, parts)
             check_structure(manifest, bundle.path / MANIFEST, parts)
             stamps = bundle._files.stamps()
@@ -83,8 +83,8 @@ class Bundle:
                 examine = not examined.holds(content, stamps)
             if examine:
                 bundle.examine()
-                # Without its prototypes a bundle is not examined in full.
-                if prototypes:
+                # A bundle of which parts are left out is not examined in full.
+                if not without:
                     examined.remember(content, stamps)
         except BundleError:
             examined.forget()

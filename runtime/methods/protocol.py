@@ -207,6 +207,10 @@ class Method(ABC):
     def examine(self, bundle: Bundle) -> None:  # noqa: B027 (a default: nothing)
         """Look into the method's files, when a bundle is first opened on a machine. Raises BundleError."""
 
+    def without(self, manifest: Manifest) -> Manifest:
+        """The manifest without the method's part and its files, for a bundle in which they are damaged."""
+        return manifest
+
     def inspect(self, bundle: Bundle) -> Inspection:
         """What to tell of the method's part of the bundle."""
         return Inspection()

@@ -150,3 +150,11 @@ def test_what_is_out_of_range_is_refused_before_any_sound(explainer, how, said):
         explainer.explain("no such file.wav", **how)
     with pytest.raises(earmark.MethodError, match=said):
         explainer.explain_many(["no such file.wav"], **how)
+
+
+def test_equal_results_have_one_hash(explainer, sound):
+    one, other = (explainer.explain(sound, RATE) for _ in range(2))
+    assert one == other
+    assert {one, other} == {one}
+    assert hash(one.windows) == hash(other.windows)
+    assert {one.mask, one.prototypes["time"][0]}

@@ -158,7 +158,7 @@ def run_directory(source: Path, out: str | Path | None = None) -> RunDirectory:
 def _bundle_of(path: Path, *, is_bundle: bool, folder: Path) -> Iterator[tuple[Bundle, str]]:
     """The bundle that computes the maps, of a run a temporary one, and the hash of the run's classifier."""
     if is_bundle:
-        yield open_bundle(path, prototypes=False), ""
+        yield open_bundle(path, without=["prototypes"]), ""
         return
     from ...bundle.write import write_bundle
     from ...source.source import fingerprint, without_decoder

@@ -51,6 +51,13 @@ class Prototypes(Method):
 
             examine_generation(open_generation(bundle.path, bundle.manifest), bundle.manifest)
 
+    def without(self, manifest: Manifest) -> Manifest:
+        """The manifest without the generation that is in force, and without the files of all."""
+        import msgspec
+
+        files = {name: one for name, one in manifest.files.items() if not name.startswith("prototypes/")}
+        return msgspec.structs.replace(manifest, files=files, prototypes=None)
+
     def inspect(self, bundle: Bundle) -> Inspection:
         """Entries by kind, how they are searched, and how U was learnt."""
         from .inspection import inspect_prototypes

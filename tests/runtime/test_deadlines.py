@@ -1,0 +1,122 @@
+"""Answers that end early: by time or by the user's word, and what is left in them."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import earmark
+from earmark.runtime.explaining import explanation
+from earmark.runtime.inference import deadline as deadlines
+from earmark.runtime.inference.deadline import Deadline
+from earmark.runtime.inference.pipeline import ModelPipeline
+
+RATE = 16000
+SECONDS = 12
+
+
+@pytest.fixture(scope="module")
+def explainer():
+    with earmark.load(device="cpu") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def sound():
+    """11 windows of 2 s every second."""
+    return (np.random.default_rng(5).normal(size=SECONDS * RATE) * 0.1).astype(np.float32)
+
+
+def after(calls):
+    """A `cancel` that says True from the call of that number on."""
+    numbers = itertools.count(1)
+    return lambda: next(numbers) >= calls
+
+
+def test_scores_so_far_are_the_answer(explainer, sound):
+    result = explainer.explain(sound, RATE, cancel=after(6))
+    assert result.partial
+    assert len(result.windows) == 6
+    assert result.parts == {}
+    (said,) = [line for line in result.warnings if line.startswith("partial")]
+    assert said == "partial: it was cancelled when 6 of 11 windows were classified; none was explained"
+    first = explainer.explain(sound[: 7 * RATE], RATE, methods=[])
+    assert first.windows == result.windows
+    assert first.predictions == result.predictions
+    assert result.to_dict()["partial"] is True
+
+
+def test_what_was_explained_so_far_is_kept_and_the_rest_is_empty(explainer, sound):
+    whole = explainer.explain(sound, RATE)
+    # Asked after ten windows of the first pass, then before each of the second.
+    part = explainer.explain(sound, RATE, cancel=after(10 + 5))
+    assert (part.partial, whole.partial) == (True, False)
+    assert part.windows == whole.windows
+    assert part.target == whole.target
+    assert [line for line in part.warnings if line.startswith("partial")] == [
+        "partial: it was cancelled when 4 of 11 windows were explained"
+    ]
+    # Window 3 ends at 5 s; up to 4 s nothing was to follow.
+    before, end = round(3.9 * RATE), round(5.1 * RATE)
+    np.testing.assert_allclose(part.mask.audio[:before], whole.mask.audio[:before], atol=1e-6)
+    assert not part.mask.audio[end:].any()
+    np.testing.assert_allclose(part.mask.audio + part.mask.residual, sound, atol=1e-6)
+    frames = part.mask.frame_s > 5.1
+    assert not part.mask.values[frames].any()
+    assert whole.mask.values[frames].any()
+    assert part.prototypes is not None
+
+
+def test_segments_fit_what_was_asked_so_far(explainer, sound):
+    asked = {"methods": ["segments"], "options": {"segments": {"calls": 128, "early_stop": False}}}
+    short = sound[: 2 * RATE]
+    whole = explainer.explain(short, RATE, **asked)
+    part = explainer.explain(short, RATE, cancel=after(3), **asked)
+    assert 0 < part.segments.calls < whole.segments.calls
+    assert len(part.segments.importance) == len(whole.segments.importance)
+    assert any(line.startswith("partial: it was cancelled before the methods") for line in part.warnings)
+
+
+def test_time_that_is_over(explainer, sound, monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr(deadlines.time, "monotonic", lambda: float(next(ticks)))
+    result = explainer.explain(sound, RATE, methods=[], timeout_s=3)
+    assert result.partial
+    assert len(result.windows) == 3
+    assert any("partial: its 3 s were over when 3 of 11" in line for line in result.warnings)
+
+
+def test_each_of_many_sounds_has_its_own_time(explainer, sound):
+    answers = list(explainer.explain_many([sound, sound], RATE, methods=[], cancel=after(3)))
+    assert [len(one.windows) for one in answers] == [3, 1]
+    free = explainer.explain_many([sound] * 2, RATE, methods=[], timeout_s=600)
+    assert [one.partial for one in free] == [False, False]
+
+
+def test_a_deadline_stays_reached():
+    answers = iter([False, True, False])
+    deadline = Deadline(cancel=lambda: next(answers))
+    assert [deadline.reached() for _ in range(4)] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 20, 1 << 40])
+def test_windows_that_are_not_kept_are_classified_again(explainer, sound, monkeypatch, kept):
+    """The answer is the same; how often the classifier runs is not."""
+    expected = explainer.explain(sound, RATE)
+    classified = []
+    run = ModelPipeline.classified
+
+    def counting(self, windows, *rest):
+        classified.append(len(windows))
+        return run(self, windows, *rest)
+
+    monkeypatch.setattr(ModelPipeline, "classified", counting)
+    monkeypatch.setattr(explanation, "KEPT_BYTES", kept)
+    assert explainer.explain(sound, RATE) == expected
+    again = sum(classified) - 11
+    assert again == 11 if kept == 0 else again == 0 if kept == 1 << 40 else 0 < again < 11
+    classified.clear()
+    explainer.explain(sound, RATE, methods=[])
+    assert sum(classified) == 11
