@@ -21,39 +21,36 @@ import time
 from pathlib import Path
 from typing import Any
 
-_LISTENED: dict[str, Any] = {"mask_gain": "linear", "listened": True}
+# As the decoder was trained before: a mask on log-magnitudes, judged by its spectrogram.
+_BEFORE: dict[str, Any] = {
+    "targets": "predicted",
+    "mask_gain": "log",
+    "listened": False,
+    "out_score_weight": 6.5,
+    "epochs": 40,
+}
+_LINEAR: dict[str, Any] = {**_BEFORE, "mask_gain": "linear"}
+_LISTENED: dict[str, Any] = {**_LINEAR, "listened": True}
+_OUT10: dict[str, Any] = {**_LISTENED, "out_score_weight": 10.0}
+_ANY: dict[str, Any] = {"targets": "any"}
 RECIPES: dict[str, dict[str, Any]] = {
-    "log": {},
-    "log-any": {"targets": "any"},
-    "linear": {"mask_gain": "linear"},
-    "listened-log": {"listened": True},
+    "log": _BEFORE,
+    "log-any": {**_BEFORE, **_ANY},
+    "linear": _LINEAR,
+    "listened-log": {**_BEFORE, "listened": True},
     "listened": _LISTENED,
-    "listened-out10": {**_LISTENED, "out_score_weight": 10.0},
-    "listened-out10-gain5": {**_LISTENED, "out_score_weight": 10.0, "gain_weight": 5.0},
-    "listened-out10-gain5-area12": {
-        **_LISTENED,
-        "out_score_weight": 10.0,
-        "gain_weight": 5.0,
-        "area_weight": 12.0,
-    },
+    "listened-out10": _OUT10,
+    "listened-out10-gain5": {**_OUT10, "gain_weight": 5.0},
+    "listened-out10-gain5-area12": {**_OUT10, "gain_weight": 5.0, "area_weight": 12.0},
     "listened-smooth2": {**_LISTENED, "smooth_weight": 2.0},
     "listened-smooth6": {**_LISTENED, "smooth_weight": 6.0},
-    "listened-out10-smooth3": {**_LISTENED, "out_score_weight": 10.0, "smooth_weight": 3.0},
-    "listened-any": {**_LISTENED, "targets": "any"},
-    "listened-any-out10": {**_LISTENED, "targets": "any", "out_score_weight": 10.0},
-    "listened-any-out10-gain5": {
-        **_LISTENED,
-        "targets": "any",
-        "out_score_weight": 10.0,
-        "gain_weight": 5.0,
-    },
-    "listened-any-out10-smooth3": {
-        **_LISTENED,
-        "targets": "any",
-        "out_score_weight": 10.0,
-        "smooth_weight": 3.0,
-    },
-    "listened-any-long": {**_LISTENED, "targets": "any", "out_score_weight": 10.0, "epochs": 80},
+    "listened-out10-smooth3": {**_OUT10, "smooth_weight": 3.0},
+    "listened-any": {**_LISTENED, **_ANY},
+    "listened-any-out10": {**_OUT10, **_ANY},
+    "listened-any-out10-gain5": {**_OUT10, **_ANY, "gain_weight": 5.0},
+    "listened-any-out10-smooth3": {**_OUT10, **_ANY, "smooth_weight": 3.0},
+    # The default.
+    "listened-any-long": {},
 }
 PAIRS = 120
 
@@ -179,7 +176,7 @@ def _judged(options: argparse.Namespace, base: Path, run: Path, settings: Any) -
             forward = frozen.forward(torch.from_numpy(pieces))
             rough.append(roughness(decoder(*forward.fed(form.inputs, forward.logits.argmax(dim=1)))))
         out["roughness"] = float(torch.cat(rough).mean())
-    if settings.targets == "any":
+    if settings.explained == "any":
         out |= following(frozen, decoder, form, waves, how=how, listen=True)
         out |= _asked(frozen, decoder, form, waves, how)
     return out

@@ -112,20 +112,23 @@ class LmacSettings(ExplainerSettings):
         ),
     ] = "compact"
     targets: Annotated[
-        Literal["predicted", "any"],
-        Meta(description="Whom the mask speaks for: the predicted class, or any that is asked for."),
-    ] = "predicted"
+        Literal["predicted", "any"] | None,
+        Meta(
+            description="Whom the mask speaks for: the predicted class, or any that is asked for.",
+            extra={"default": "any; predicted of a reference decoder"},
+        ),
+    ] = None
     # How a mask changes magnitudes: as a gain on the linear one, or on its logarithm as in the paper.
-    mask_gain: Literal["linear", "log"] = "log"
+    mask_gain: Literal["linear", "log"] = "linear"
     # Whether the loss judges the masked sound fed back as a waveform, or its masked spectrogram.
-    listened: bool = False
+    listened: bool = True
     # Weight of the mean absolute difference between cells that are neighbours in time or frequency.
     smooth_weight: float = 0.0
     # Weights of the loss, see `lmac.loss`. The paper's code: 4, 0, 0.2, 0, 6.4.
     in_weight: float = 1.0
     gain_weight: float = 3.0
     out_weight: float = 0.0
-    out_score_weight: float = 6.5
+    out_score_weight: float = 10.0
     area_weight: Annotated[float, Meta(ge=0, description="Higher: smaller masks.")] = 15.0
     # The area's weight rises from a tenth over this part of the training.
     area_ramp: float = 0.7
@@ -135,7 +138,13 @@ class LmacSettings(ExplainerSettings):
     # Once the area has its full weight.
     guided: Annotated[bool, Meta(description="The paper's guided fine-tuning.")] = False
     guided_weight: float = 4.0
+    epochs: Annotated[int, Meta(ge=1, description="Passes over the data.")] = 80
     patience: Annotated[int, Meta(ge=0, description=PATIENCE)] = 20
+
+    @property
+    def explained(self) -> Literal["predicted", "any"]:
+        """Whom the mask speaks for."""
+        return self.targets or ("any" if self.decoder == "compact" else "predicted")
 
 
 # Any of the settings, also those of recipes in files of their own.

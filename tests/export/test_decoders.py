@@ -240,7 +240,9 @@ def test_every_sound_is_asked_for_two_classes():
     assert asked.present.tolist() == [True] * 5 + [False] * 3
     assert all(asked.target[4 + row] != asked.target[row] for row in (1, 2, 3))
     assert torch.equal(asked.forward.spectrum[:4], asked.forward.spectrum[4:])
-    only = MaskingLoss(frozen, form, LmacSettings()).questions(frozen.forward(torch.from_numpy(heard)), batch)
+    only = MaskingLoss(frozen, form, LmacSettings(targets="predicted")).questions(
+        frozen.forward(torch.from_numpy(heard)), batch
+    )
     assert only.target.tolist() == asked.target[:4].tolist()
     assert bool(only.present.all())
 

@@ -100,7 +100,7 @@ class MaskingLoss:
         """
         predicted = forward.logits.argmax(dim=1)
         present = torch.ones_like(predicted, dtype=torch.bool)
-        if self.settings.targets != "any":
+        if self.settings.explained != "any":
             return Questions(forward, predicted, batch.sharp, present, slice(None))
         alone = self.frozen.forward(torch.from_numpy(batch.clean)).logits.argmax(dim=1)
         partner = torch.from_numpy(batch.partner).to(predicted.device)

@@ -67,14 +67,21 @@ def train_lmac(
     parts = sounds_over(data, run.path, opened, settings, options)
     config = DecoderConfig(
         decoder=form,
-        mask_targets=settings.targets,
+        mask_targets=settings.explained,
         mask_gain=settings.mask_gain,
         classifier_sha256=fingerprint(opened),
         noise_sha256=noise.sha256 or UNSET,
         training=to_record(settings),
         clips=parts.counts(),
     )
-    fields = ("classifier_sha256", "noise_sha256", "clips", "training")
+    fields = (
+        "classifier_sha256",
+        "noise_sha256",
+        "clips",
+        "training",
+        "mask_targets",
+        "mask_gain",
+    )
     begin(run, config, fields, resume=options.resume)
     if not run.weights_path.exists():
         mixtures = MixtureBatches(
@@ -88,9 +95,9 @@ def train_lmac(
     trained = form.build()
     run.fill(trained)
     trained.to(device=device, dtype=frozen.dtype)
-    validation = parts.validation.waveforms
-    figures = judge(frozen, trained, form, validation)
-    for name, value in judge(frozen, trained, form, validation, threshold=0.5).items():
+    validation, how = parts.validation.waveforms, settings.mask_gain
+    figures = judge(frozen, trained, form, validation, how=how)
+    for name, value in judge(frozen, trained, form, validation, threshold=0.5, how=how).items():
         figures[f"thresholded_{name}"] = value
     rounded = {name: round(value, 6) for name, value in figures.items()}
     run.write_config(msgspec.structs.replace(run.read_config(DecoderConfig), validation=rounded))
@@ -120,7 +127,7 @@ def _fit(
     loss = MaskingLoss(frozen, form, settings)
     with new_weights(settings.seed, exact=settings.exact):
         decoder: Decoder = form.build()
-        if settings.targets == "any" and isinstance(decoder, CompactDecoder):
+        if settings.explained == "any" and isinstance(decoder, CompactDecoder):
             # Told in a whisper, it learns one mask for all classes first and seldom leaves it again.
             nn.init.normal_(decoder.target.weight)
     decoder.to(device=frozen.device, dtype=frozen.dtype, memory_format=frozen.layout)  # type: ignore[call-overload]
@@ -130,7 +137,7 @@ def _fit(
         judged.load_state_dict(weights)
         given = (frozen, judged.eval(), form, parts.stopping.waveforms)
         figures = judge(*given, how=settings.mask_gain, listen=settings.listened)
-        if settings.targets == "any":
+        if settings.explained == "any":
             figures |= following(*given, how=settings.mask_gain, listen=settings.listened)
         return figures
 
