@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from .console import say, say_json, tell
+from .graph_options import GraphOptions, load_graph
 from .options import refuse_given
 from .paths import is_bundle
+from .settings_options import Given, settings_options
 
 if TYPE_CHECKING:
-    from ..export.frontends.frontend import Frontend
     from ..export.source.exportable import Exportable
 
 
@@ -67,58 +68,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Real clips that --int8 takes its ranges from, 80 or more.",
 )
-@click.option("--labels", metavar="FILE|A,B,C", help="For an .onnx file: its labels, in the scores' order.")
-@click.option("--sample-rate", metavar="HZ", type=int, help="For an .onnx file: of the sound it takes.")
-@click.option(
-    "--frontend",
-    metavar="NAME|FILE",
-    help="For an .onnx file that takes features: what makes them, a preset, a description (.toml), a Hugging "
-    "Face preprocessor_config.json, or another graph (.onnx). See docs/frontends.md.",
-)
-@click.option(
-    "--frontend-set",
-    metavar="PART.FIELD=VALUE",
-    multiple=True,
-    help="A field of that front end in place of its own, as mel.bins=64 (repeatable).",
-)
-@click.option(
-    "--frontend-check",
-    metavar="CLIP FEATURES",
-    nargs=2,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A clip and the features (.npy) that your own pipeline makes of it: refuse other features.",
-)
-@click.option(
-    "--scores",
-    type=click.Choice(["logits", "probabilities", "log_probabilities"]),
-    help="For an .onnx file: what it gives (logits).",
-)
-@click.option(
-    "--scores-output", metavar="NAME", help="For an .onnx file: which of its outputs the scores are."
-)
-@click.option(
-    "--task",
-    type=click.Choice(["single_label", "multi_label"]),
-    help="For an .onnx file: whether several labels may hold (single_label).",
-)
-@click.option(
-    "--level",
-    type=click.Choice(["none", "peak", "signed_peak"]),
-    help="For an .onnx file: the gain its own pipeline applies to sound (none).",
-)
-@click.option(
-    "--feature-map",
-    metavar="TENSOR",
-    help="For an .onnx file: the tensor before pooling; prototypes need it.",
-)
-@click.option(
-    "--map-axes",
-    metavar="ORDER",
-    help="For an .onnx file: that tensor's axes after the batch, c channels, t time, f frequency (ctf).",
-)
-@click.option(
-    "--map-bands", metavar="HZ,HZ,...", help="For an .onnx file: edges of its rows of frequency, ascending."
-)
+@settings_options(GraphOptions)
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the synthesised sound."
 )
@@ -140,8 +90,8 @@ def export(
     int8: bool,
     calibration: Path | None,
     seed: int,
+    given: Given[GraphOptions],
     as_json: bool,
-    **of_graph: Any,
 ) -> None:
     """Export SOURCE to a bundle.
 
@@ -170,10 +120,10 @@ def export(
         # Before the graph is read, which may take long.
         check_target(out, force=force)
         require_packages("onnxruntime")
-        opened = _graph(source, window, of_graph)
+        opened = load_graph(source, window, given.settings())
         window = None
-    else:
-        _refuse_graph_options(of_graph)
+    elif given:
+        raise click.UsageError(f"{given.first} is for an .onnx file; this source says it itself")
     manifest = export_bundle(
         opened,
         out,
@@ -211,69 +161,6 @@ def export(
             f"  int8     labels agree in {100 * quantised.labels.agreement:.1f} %, ranks by "
             f"{quantised.ranks.spearman:.4f}"
         )
-
-
-def _graph(path: str, window: float | None, given: dict[str, Any]) -> Exportable:
-    """A graph from a file; PyTorch is not needed."""
-    from ..export.sources.onnx.file import load, read_labels
-
-    if given["frontend"] is None and (given["frontend_set"] or given["frontend_check"]):
-        raise click.UsageError("--frontend-set and --frontend-check belong to --frontend; give it, too")
-    frontend = None if given["frontend"] is None else _frontend(given)
-    for option in ("labels",) if frontend is not None else ("labels", "sample_rate"):
-        if given[option] is None:
-            raise click.UsageError(f"{path}: an .onnx file does not say its {option}; give {_flag(option)}")
-    return load(
-        path,
-        labels=read_labels(given["labels"]),
-        sample_rate=given["sample_rate"],
-        window_seconds=window,
-        scores=given["scores"],
-        task=given["task"] or "single_label",
-        level=given["level"],
-        output=given["scores_output"],
-        feature_map=_map_request(given),
-        frontend=frontend,
-    )
-
-
-def _frontend(given: dict[str, Any]) -> Frontend:
-    """The front end that is named, compared with the user's own features where they are given."""
-    from ..export.frontends.check import check_features
-    from ..export.sources.onnx.frontends import open_frontend
-
-    made = open_frontend(given["frontend"], given["frontend_set"], given["sample_rate"])
-    if given["frontend_check"] is not None:
-        clip, features = given["frontend_check"]
-        tell(f"earmark: {check_features(made, clip, features, given['sample_rate'])}")
-    return made
-
-
-def _map_request(given: dict[str, Any]) -> Any:
-    """The tensor that is to be the feature map, where one is named. Raises UsageError."""
-    from ..export.sources.onnx.feature_map import MapRequest
-
-    bands = given["map_bands"]
-    if given["feature_map"] is None:
-        if bands is not None or given["map_axes"] is not None:
-            raise click.UsageError("--map-axes and --map-bands describe --feature-map; name the tensor")
-        return None
-    try:
-        edges = None if bands is None else [float(edge) for edge in bands.split(",")]
-    except ValueError as error:
-        raise click.UsageError(f"--map-bands {bands}: give numbers with commas, as 0,500,2000") from error
-    return MapRequest(given["feature_map"], given["map_axes"] or "ctf", edges)
-
-
-def _refuse_graph_options(given: dict[str, Any]) -> None:
-    """Other sources know these themselves. Raises UsageError."""
-    for option, value in given.items():
-        if value not in (None, ()):
-            raise click.UsageError(f"{_flag(option)} is for an .onnx file; this source says it itself")
-
-
-def _flag(option: str) -> str:
-    return "--" + option.replace("_", "-")
 
 
 def _progress(text: str) -> None:

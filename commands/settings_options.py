@@ -1,9 +1,9 @@
 """Options made from the fields of a settings class, and the settings built from the options that were given.
 
 A field is an option where its type carries a `msgspec.Meta` with a description: that is the help text. The
-type says what is taken (int, float, bool, str, `Path` of a folder, `Literal`, `tuple[int, ...]`, each with
-`| None`; a tuple of words is an option that may be repeated), the Meta's bounds say the range, and the
-default is shown behind the help text. `Meta(extra=...)` may hold
+type says what is taken: int, float, bool, str, `Path` (of a folder), `Literal`, `tuple[int, ...]`, a tuple of
+words (an option that may be repeated) or of paths (that many files), each with `| None`. The Meta's bounds say
+the range, and the default is shown behind the help text. `Meta(extra=...)` may hold
 
     option    the option's name, where it is not the field's
     short     a second name of one letter
@@ -166,6 +166,7 @@ def _option(field: types.Field, hint: Any) -> _Option | None:
             type=_click_type(taken, extra.get("choices") or _literals(hint)),
             metavar=extra.get("metavar"),
             multiple=several,
+            nargs=len(taken.item_types) if isinstance(taken, types.TupleType) else 1,
             help=help_text,
         )
     return _Option(field.name, name, parameter, option)
@@ -205,8 +206,9 @@ def _click_type(about: types.Type, choices: Sequence[str]) -> Any:
         return click.FLOAT if _boundless(about) else _range(click.FloatRange, about)
     if isinstance(about, types.StrType):
         return click.STRING
-    if isinstance(about, types.CustomType) and about.cls is Path:
-        return click.Path(exists=True, file_okay=False, path_type=Path)
+    if isinstance(about, types.TupleType) or (isinstance(about, types.CustomType) and about.cls is Path):
+        folder = isinstance(about, types.CustomType)
+        return click.Path(exists=True, file_okay=not folder, dir_okay=folder, path_type=Path)
     if isinstance(about, types.VarTupleType):
         return (
             whole_numbers

@@ -17,6 +17,7 @@ from command_line import invoke as run
 
 import earmark
 from earmark.cli import VERBS, main
+from earmark.commands.graph_options import GraphOptions
 from earmark.commands.settings_options import option_names
 from earmark.evaluation.faithfulness.settings import MaskSettings
 from earmark.evaluation.localisation.settings import LocalisationSettings
@@ -32,8 +33,8 @@ from earmark.runtime.opening import open_bundle
 PACKAGE = Path(earmark.__file__).parent
 EXAMPLE = PACKAGE / "runtime" / "shipped" / "example.flac"
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
-# Of pip, of the script that makes the demo, and of the old spelling of `evaluate prototypes`.
-OTHERS = {"--upgrade", "--runs", "--prototypes"}
+# Of pip, of nvidia-smi, of the script that makes the demo, and of the old spelling of `evaluate prototypes`.
+OTHERS = {"--upgrade", "--query-gpu", "--runs", "--prototypes"}
 
 
 def commands(command=main, name="earmark", parent=None):
@@ -53,6 +54,7 @@ SETTINGS = {
     "earmark train lmac": (LmacSettings,),
     "earmark train l2i": (L2iSettings,),
     "earmark train apex": (ApexSettings,),
+    "earmark export": (GraphOptions,),
     "earmark evaluate events": (LocalisationSettings, SegmentSettings),
     "earmark evaluate masks": (MaskSettings,),
     "earmark evaluate prototypes": (PrototypeSettings,),
@@ -93,9 +95,9 @@ def known_elsewhere(name):
             for method in all_methods()
             for option in option_names(method.options).values()
         }
-    if name == "earmark export":
-        source = (PACKAGE / "commands" / "export.py").read_text(encoding="utf-8")
-        return set(re.findall(r'given\["(\w+)"\]', source)) | {"labels", "sample_rate"}
+    if name == "earmark detect":
+        source = (PACKAGE / "commands" / "detect.py").read_text(encoding="utf-8")
+        return set(re.findall(r'asked\["(\w+)"\]', source))
     return {
         option.lstrip("-").replace("-", "_")
         for kind in SETTINGS[name]

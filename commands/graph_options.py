@@ -1,0 +1,212 @@
+"""What has to be told of an .onnx file that is exported, as options of `earmark export`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import click
+from msgspec import Meta
+
+from .console import tell
+
+if TYPE_CHECKING:
+    from ..export.frontends.frontend import Frontend
+    from ..export.source.exportable import Exportable
+    from ..export.sources.onnx.feature_map import MapRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphOptions:
+    """Facts that other sources know themselves.
+
+    Attributes:
+        labels: A file with one label a line, or labels with commas, in the scores' order.
+        sample_rate: Of the sound that the graph takes, in Hz.
+        frontend: What makes the features that the graph takes; None: it takes waveforms.
+        frontend_set: Fields of that front end in place of its own, as "mel.bins=64".
+        frontend_check: A clip, and the features (.npy) that the user's own pipeline makes of it.
+        scores: What it gives; None: logits.
+        scores_output: Which of several outputs the scores are.
+        task: Whether several labels may hold; None: one does.
+        level: The gain that its own pipeline applies to sound; None: none, or the front end's.
+        feature_map: The tensor before pooling; None: no prototypes.
+        map_axes: That tensor's axes after the batch.
+        map_bands: Edges of its rows of frequency in Hz, ascending, with commas.
+
+    """
+
+    labels: (
+        Annotated[
+            str,
+            Meta(
+                description="For an .onnx file: its labels, in the scores' order.",
+                extra={"metavar": "FILE|A,B,C"},
+            ),
+        ]
+        | None
+    ) = None
+    sample_rate: (
+        Annotated[int, Meta(description="For an .onnx file: of the sound it takes.", extra={"metavar": "HZ"})]
+        | None
+    ) = None
+    frontend: (
+        Annotated[
+            str,
+            Meta(
+                description="For an .onnx file that takes features: what makes them, a preset, a description "
+                "(.toml), a Hugging Face preprocessor_config.json, or another graph (.onnx). See "
+                "docs/frontends.md.",
+                extra={"metavar": "NAME|FILE"},
+            ),
+        ]
+        | None
+    ) = None
+    frontend_set: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="A field of that front end in place of its own, as mel.bins=64 (repeatable).",
+            extra={"metavar": "PART.FIELD=VALUE"},
+        ),
+    ] = ()
+    frontend_check: (
+        Annotated[
+            tuple[Path, Path],
+            Meta(
+                description="A clip and the features (.npy) that your own pipeline makes of it: refuse other "
+                "features.",
+                extra={"metavar": "CLIP FEATURES"},
+            ),
+        ]
+        | None
+    ) = None
+    scores: (
+        Annotated[
+            Literal["logits", "probabilities", "log_probabilities"],
+            Meta(description="For an .onnx file: what it gives (logits)."),
+        ]
+        | None
+    ) = None
+    scores_output: (
+        Annotated[
+            str,
+            Meta(
+                description="For an .onnx file: which of its outputs the scores are.",
+                extra={"metavar": "NAME"},
+            ),
+        ]
+        | None
+    ) = None
+    task: (
+        Annotated[
+            Literal["single_label", "multi_label"],
+            Meta(description="For an .onnx file: whether several labels may hold (single_label)."),
+        ]
+        | None
+    ) = None
+    level: (
+        Annotated[
+            Literal["none", "peak", "signed_peak"],
+            Meta(description="For an .onnx file: the gain its own pipeline applies to sound (none)."),
+        ]
+        | None
+    ) = None
+    feature_map: (
+        Annotated[
+            str,
+            Meta(
+                description="For an .onnx file: the tensor before pooling; prototypes need it.",
+                extra={"metavar": "TENSOR"},
+            ),
+        ]
+        | None
+    ) = None
+    map_axes: (
+        Annotated[
+            str,
+            Meta(
+                description="For an .onnx file: that tensor's axes after the batch, c channels, t time, f "
+                "frequency (ctf).",
+                extra={"metavar": "ORDER"},
+            ),
+        ]
+        | None
+    ) = None
+    map_bands: (
+        Annotated[
+            str,
+            Meta(
+                description="For an .onnx file: edges of its rows of frequency, ascending.",
+                extra={"metavar": "HZ,HZ,..."},
+            ),
+        ]
+        | None
+    ) = None
+
+
+def load_graph(path: str, window: float | None, options: GraphOptions) -> Exportable:
+    """A graph from a file; PyTorch is not needed.
+
+    Args:
+        path: The .onnx file.
+        window: Longest sound classified at once, in seconds; None: the graph's own.
+        options: What was told of it.
+
+    Returns:
+        The source.
+
+    Raises:
+        click.UsageError: Labels or the sample rate are missing, or options contradict each other.
+        SourceError: The graph cannot be a source.
+
+    """
+    from ..export.sources.onnx.file import load, read_labels
+
+    if options.frontend is None and (options.frontend_set or options.frontend_check):
+        raise click.UsageError("--frontend-set and --frontend-check belong to --frontend; give it, too")
+    frontend = None if options.frontend is None else _frontend(options.frontend, options)
+    if options.labels is None:
+        raise click.UsageError(f"{path}: an .onnx file does not say its labels; give --labels")
+    if frontend is None and options.sample_rate is None:
+        raise click.UsageError(f"{path}: an .onnx file does not say its sample_rate; give --sample-rate")
+    return load(
+        path,
+        labels=read_labels(options.labels),
+        sample_rate=options.sample_rate,
+        window_seconds=window,
+        scores=options.scores,
+        task=options.task or "single_label",
+        level=options.level,
+        output=options.scores_output,
+        feature_map=_map_request(options),
+        frontend=frontend,
+    )
+
+
+def _frontend(name: str, options: GraphOptions) -> Frontend:
+    """The front end that is named, compared with the user's own features where they are given."""
+    from ..export.frontends.check import check_features
+    from ..export.sources.onnx.frontends import open_frontend
+
+    frontend = open_frontend(name, options.frontend_set, options.sample_rate)
+    if options.frontend_check is not None:
+        clip, features = options.frontend_check
+        tell(f"earmark: {check_features(frontend, clip, features, options.sample_rate)}")
+    return frontend
+
+
+def _map_request(options: GraphOptions) -> MapRequest | None:
+    """The tensor that is to be the feature map, where one is named. Raises click.UsageError."""
+    from ..export.sources.onnx.feature_map import MapRequest
+
+    bands = options.map_bands
+    if options.feature_map is None:
+        if bands is not None or options.map_axes is not None:
+            raise click.UsageError("--map-axes and --map-bands describe --feature-map; name the tensor")
+        return None
+    try:
+        edges = None if bands is None else [float(edge) for edge in bands.split(",")]
+    except ValueError as error:
+        raise click.UsageError(f"--map-bands {bands}: give numbers with commas, as 0,500,2000") from error
+    return MapRequest(options.feature_map, options.map_axes or "ctf", edges)
