@@ -2,8 +2,8 @@
 
 A field is an option where its type carries a `msgspec.Meta` with a description: that is the help text. The
 type says what is taken: int, float, bool, str, `Path` (of a folder), `Literal`, `tuple[int, ...]`, a tuple of
-words (an option that may be repeated) or of paths (that many files), each with `| None`. The Meta's bounds say
-the range, and the default is shown behind the help text. `Meta(extra=...)` may hold
+words (an option that may be repeated) or of paths (that many files), each with `| None`. The Meta's bounds
+say the range, and the default is shown behind the help text. `Meta(extra=...)` may hold
 
     option    the option's name, where it is not the field's
     short     a second name of one letter

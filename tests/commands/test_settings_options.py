@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import click
@@ -79,6 +80,42 @@ def test_what_is_given_becomes_settings():
     )
     assert given.settings(hidden=1.0).hidden == 1.0
     assert given.first == "--calls"
+
+
+@dataclass(frozen=True)
+class Several:
+    words: Annotated[
+        tuple[str, ...], Meta(description="Words.", extra={"option": "--word", "short": "-w"})
+    ] = ()
+    axes: Annotated[tuple[Literal["time", "frequency"], ...], Meta(description="Axes.")] = ()
+    folder: Annotated[Path, Meta(description="A folder.")] | None = None
+    files: Annotated[tuple[Path, Path], Meta(description="Two files.")] | None = None
+
+
+def test_repeated_words_folders_and_files(tmp_path):
+    (tmp_path / "a").touch()
+    words = [
+        "-w",
+        "x",
+        "--word",
+        "y",
+        "--axes",
+        "time",
+        "--folder",
+        tmp_path,
+        "--files",
+        tmp_path / "a",
+        __file__,
+    ]
+    code, shown, got = ran(Several, *map(str, words))
+    assert code == 0, shown
+    assert got[0].settings() == Several(("x", "y"), ("time",), tmp_path, (tmp_path / "a", Path(__file__)))
+    assert got[0].first == "--word"
+    assert not ran(Several)[2][0]
+    for wrong in (["--axes", "z"], ["--folder", __file__], ["--files", __file__, tmp_path / "b"]):
+        code, shown, _ = ran(Several, *map(str, wrong))
+        assert code == 2
+        assert wrong[0] in shown
 
 
 def test_what_is_not_given_is_left_to_the_class():
