@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..runtime.labels import listed
 from .console import say, say_json
 from .options import bundle_argument, json_option
 
 if TYPE_CHECKING:
     from ..runtime.bundle.manifest import Manifest, Parity
+
+# Labels in the text; --json has them all.
+_LABELS = 20
 
 
 @click.command()
@@ -45,7 +49,7 @@ def _lines(
     """The bundle as lines of (topic, text) for people."""
     window = manifest.window
     yield "bundle", f"{manifest.name} ({manifest.bundle_id[:16]}), schema {manifest.schema_version}"
-    yield "labels", f"{len(manifest.labels)} {manifest.task}: {', '.join(manifest.labels)}"
+    yield "labels", f"{len(manifest.labels)} {manifest.task}: {listed(manifest.labels, _LABELS)}"
     yield (
         "sound",
         f"{manifest.sample_rate} Hz, windows of {window.seconds:g} s every {window.hop_seconds:g} s, "

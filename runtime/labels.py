@@ -74,6 +74,12 @@ def best(scores: FloatArray, most: int | None = None, min_score: float = 0.0) ->
     return [int(index) for index in order if scores[index] >= min_score]
 
 
+def listed(labels: Sequence[str], most: int) -> str:
+    """The first `most` labels in a line, and how many there are where that is not all."""
+    rest = f", ... {len(labels)} in all" if len(labels) > most else ""
+    return ", ".join(labels[:most]) + rest
+
+
 def checked_bounds(most: int | None, min_score: float) -> None:
     """Raise MethodError unless `most` is None or a whole number from 0 on, and `min_score` lies in 0..1."""
     if most is not None and (isinstance(most, bool) or not isinstance(most, (int, np.integer)) or most < 0):

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from ...prototypes_index.info import GenerationInfo
 from ...runtime.bundle.manifest import Manifest, PrototypesSpec
+from ...runtime.labels import listed
 
 CARD = "README.md"
+# bundle.json has them all.
+_LABELS = 100
 
 
 def card(manifest: Manifest, description: str) -> str:
@@ -61,8 +64,7 @@ def card(manifest: Manifest, description: str) -> str:
             f"- ranks of log-odds correlate by {int8.ranks.spearman:.4f}, least {int8.ranks.least:.3f}",
             f"- logits differ by {int8.logits.mean_abs:.1e} on average, {int8.logits.max_abs:.1e} at most",
         ]
-    labels = ", ".join(manifest.labels)
-    lines += ["", "## Labels", "", labels, ""]
+    lines += ["", "## Labels", "", listed(manifest.labels, _LABELS), ""]
     return "\n".join(lines)
 
 

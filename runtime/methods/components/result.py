@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from ....errors import LabelError
 from ...arrays import FloatArray
 from ...bundle.manifest import ComponentSpec
+from ...labels import SHOWN
 from ...lazy import lazy_property
 from ...records import ResultRecord
 from ..evidence import Evidence, spans_of
@@ -199,7 +201,7 @@ class ComponentsResult(MethodResult):
         return 0.5 * self._tracks.opened.model_rate
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: the relevance of all components, facts of those selected."""
+        """JSON-ready: the relevance of all components, facts of those selected, the best labels."""
         rescored = self.rescored
         return {
             "label": self.label,
@@ -207,7 +209,8 @@ class ComponentsResult(MethodResult):
             "threshold": self.threshold,
             "by_design": self.by_design,
             "interpreted": [
-                {"label": label, "score": round(score, 6)} for label, score in self.interpreted.items()
+                {"label": label, "score": round(score, 6)}
+                for label, score in islice(self.interpreted.items(), SHOWN)
             ],
             "relevance": [round(float(value), 6) for value in self.relevance],
             "selected": [self[index].to_dict() for index in self.selected],

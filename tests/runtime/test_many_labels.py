@@ -1,0 +1,84 @@
+"""A model with thousands of labels: what is printed and written stays short unless all is asked for."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import soundfile
+from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
+
+import earmark
+from earmark.cli import main
+from earmark.export.bundle.write import write_bundle
+from earmark.export.sources.onnx.file import load
+
+RATE, COUNT = 1000, 6500
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """Logits of a window: species k has its energy minus k / 1000."""
+    folder = tmp_path_factory.mktemp("many")
+    constants = {
+        "axes": np.array([1], np.int64),
+        "ones": np.ones((1, COUNT), np.float32),
+        "bias": -np.arange(COUNT, dtype=np.float32) / 1000,
+    }
+    nodes = [
+        helper.make_node("Mul", ["x", "x"], ["power"]),
+        helper.make_node("ReduceMean", ["power", "axes"], ["energy"], keepdims=1),
+        helper.make_node("MatMul", ["energy", "ones"], ["rise"]),
+        helper.make_node("Add", ["rise", "bias"], ["scores"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "many",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "samples"])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", COUNT])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    path = folder / "many.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    labels = [f"Species number_{number}" for number in range(COUNT)]
+    source = load(
+        path, labels=labels, sample_rate=RATE, window_seconds=1.0, scores="logits", task="multi_label"
+    )
+    write_bundle(source, folder / "bundle")
+    soundfile.write(folder / "s.wav", np.full(4 * RATE, 0.1), RATE)
+    return folder / "bundle"
+
+
+def test_what_is_told_is_bounded(bundle, tmp_path):
+    sound = str(bundle.parent / "s.wav")
+    done = CliRunner().invoke(
+        main,
+        ["explain", "-b", str(bundle), sound, "--json", "--windows", "-m", "none", "-o", str(tmp_path / "r")],
+    )
+    assert done.exit_code == 0, done.output
+    assert len(done.stdout) < 20_000
+    (record,) = json.loads(done.stdout)["results"]
+    assert record["label_count"] == COUNT
+    assert [one["label"] for one in record["predictions"]] == [f"Species number_{k}" for k in range(10)]
+    assert len(record["window_scores"]) == record["windows"] == 7
+    assert (tmp_path / "r" / "result.json").stat().st_size < 20_000
+    assert (bundle / "README.md").stat().st_size < 6_000
+    told = CliRunner().invoke(main, ["inspect", str(bundle)]).output
+    assert len(told) < 3_000
+    assert "... 6500 in all" in told
+
+
+def test_all_of_it_is_there_when_asked_for(bundle):
+    with earmark.load(bundle, device="cpu") as explainer:
+        result = explainer.explain(str(bundle.parent / "s.wav"), methods=[])
+        asked = explainer.explain(str(bundle.parent / "s.wav"), target="Species number_6000", methods=[])
+    record = result.to_dict(None)
+    assert len(record["predictions"]) == COUNT
+    energy = 0.1**2
+    assert record["target_score"] == pytest.approx(1 / (1 + np.exp(-energy)), abs=1e-4)
+    # A score of 0.4976 is a logit of -0.0096: energy minus k / 1000, for k up to 19.6.
+    assert len(result.to_dict(None, min_score=0.4976)["predictions"]) == 20
+    assert asked.to_dict()["target_score"] == pytest.approx(1 / (1 + np.exp(6 - energy)), abs=1e-4)
