@@ -31,7 +31,7 @@ class PartCount(msgspec.Struct, frozen=True):
     sounds: int | None = None
 
 
-class Invariance(msgspec.Struct, frozen=True):
+class KeptLogits(msgspec.Struct, frozen=True):
     """How exactly U keeps the logits: largest difference in float64, in float32, and equal first classes."""
 
     fp64: float | None = None
@@ -47,7 +47,7 @@ class ApexReport(msgspec.Struct, frozen=True):
     channels: int | None = None
     head: str | None = None
     orthogonality: float | None = None
-    invariance: Invariance | None = None
+    invariance: KeptLogits | None = None
     # By view, then by part.
     purity: dict[str, dict[str, Purity]] | None = None
     notes: list[str] = []

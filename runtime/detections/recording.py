@@ -9,7 +9,8 @@ from datetime import datetime
 import numpy as np
 
 from ..arrays import FloatArray
-from ..audio.sound import OpenSound, releaser, scratch
+from ..audio.scratch import releaser, scratch
+from ..audio.sound import OpenSound
 from ..audio.source import BLOCK
 from ..engine import Engine
 from ..explaining.request import Request

@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 
 from ..arrays import FloatArray
-from ..audio.sound import OpenSound, releaser, scratch
+from ..audio.scratch import releaser, scratch
+from ..audio.sound import OpenSound
 from ..engine import Engine
 from ..inference.deadline import Deadline
 from ..inference.scores import Aggregate, Clearest, scores_of

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..arrays import FloatArray
-from ..audio.sound import OpenSound, releaser, scratch
+from ..audio.scratch import releaser, scratch
+from ..audio.sound import OpenSound
 
 
 class StoredFrames:

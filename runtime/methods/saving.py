@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from ...prototypes_index.durability import naming
 from ..arrays import FloatArray
-from ..audio.sound import releaser
+from ..audio.scratch import releaser
 from ..audio.writing import open_sound_file
 
 # Samples a block when sound is written.

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from earmark.errors import AudioError, EarmarkError
 from earmark.runtime.audio import sound as module
-from earmark.runtime.audio.sound import OpenSound, Restored, open_sound, residual, scratch
+from earmark.runtime.audio.scratch import release, scratch
+from earmark.runtime.audio.sound import OpenSound, Restored, open_sound, residual
 
 RATE = 16000
 
@@ -353,7 +354,7 @@ def test_scratch_files_vanish(tmp_path: Path, monkeypatch) -> None:
     assert array.dtype == np.float16
     assert not array.any()
     array[:] = 0.5
-    module.release(array)
+    release(array)
     assert (array == 0.5).all()
     view = array[3:5]
     del array
