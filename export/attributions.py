@@ -1,7 +1,7 @@
 """Attribution baselines in PyTorch (captum), over the listenable log-spectrogram of a source's classifier.
 
 Each method judges the cells of X = log1p(|S|) [T, F] for a class c: the classifier is entered through
-the STFT with the input's phase, S(X) = expm1(X) S / |S|, which is the door that masks use
+the STFT with the input's phase, S(X) = expm1(X) S / |S|, which is how masks enter it, too
 (S x gain, runtime/audio/stft.py), so that an attribution and a mask speak of the same cells.
 """
 

@@ -9,7 +9,7 @@ from ..lazy_group import LazyGroup
 RECIPES = {
     "classifier": "A compact classifier.",
     "lmac": "An L-MAC decoder, which masks what a classifier listens to.",
-    "l2i": "An L2I interpreter: components that say what a classifier hears.",
+    "l2i": "An L2I interpreter: components that explain a classifier.",
     "apex": "A rotation of channels, for prototypes that mean one thing each.",
 }
 

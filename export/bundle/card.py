@@ -16,7 +16,7 @@ _LABELS = 100
 
 
 def card(manifest: Manifest, description: str) -> str:
-    """Markdown: what the bundle is, hears and explains, how well it agrees with its source."""
+    """Markdown: what the bundle is, takes and explains, how well it agrees with its source."""
     window, analysis = manifest.window, manifest.analysis
     lines = [
         f"# {manifest.name}",

@@ -301,7 +301,7 @@ def _check(source: Exportable, parity: Int8Parity) -> None:
         raise ParityError(
             f"{source.name}: the int8 classifier agrees with fp32 in {100 * labels:.1f} % of labels (at "
             f"least {100 * LABEL_LIMIT:g} %) and by {ranks:.3f} in ranks (at least {RANK_LIMIT:g}); nothing "
-            "was written. Calibrate with more clips, like those it will hear, or export without --int8"
+            "was written. Calibrate with more clips, like those of its use, or export without --int8"
         )
 
 

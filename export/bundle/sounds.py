@@ -1,4 +1,4 @@
-"""The sounds that an export is measured and calibrated with: clips as the model hears them, synthesised ones.
+"""The sounds that an export is measured and calibrated with: clips as the model gets them, synthesised ones.
 
 Never torch.
 """

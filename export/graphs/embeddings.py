@@ -1,4 +1,4 @@
-"""The embeddings graph: a feature map's views with U folded in, and the account of its channels.
+"""The embeddings graph: a feature map's views with U folded in, and the contributions of its channels.
 
 Built node by node from numbers, since it is the same small graph for every model: of a `Source`, or of a
 bundle's own graph and a U learnt over it. Never torch.

@@ -1,4 +1,4 @@
-"""What follows pooling, as numbers: the head, and what of its logits channels account for. Never torch.
+"""What follows pooling, as numbers: the head, and what channels contribute to its logits. Never torch.
 
 Pooling of the feature map Z [B, C, T', F'] to v [B, C]: "mean", "max_mean" (max_t + mean_t of the mean over
 F'), or "attention" (sum_p a(p) Z(p), the weights a >= 0 of each sound and, perhaps, class summing to 1; they

@@ -34,7 +34,7 @@ def component_facts(
     """A record a column of `dictionary` [F, K].
 
     Peak and band by its weights; the label with the largest theta [C, K], none where no theta is positive;
-    of `heard`, (clip, seconds at which its window begins, activations [K, T]), the clip that activates it
+    of `windows`, (clip, seconds at which its window begins, activations [K, T]), the clip that activates it
     most, and the stretch around that moment in which it keeps half of its strength.
     """
     bins, count = dictionary.shape

@@ -35,7 +35,7 @@ class EmbeddedWindow:
 
 
 class UnfitError(DataError):
-    """A sound that can be heard, and yet is nothing that another could resemble."""
+    """A sound that can be read, and yet is nothing that another could resemble."""
 
 
 class ClipEmbedder:
@@ -58,7 +58,7 @@ class ClipEmbedder:
         self._frame_s = self._engine.manifest.analysis.window_length / self._rate
 
     def open(self, path: Path) -> OpenSound:
-        """Open one file. Raises AudioError where it cannot be heard, UnfitError for silence and clicks.
+        """Open one file. Raises AudioError where it cannot be read, UnfitError for silence and clicks.
 
         A click is shorter than a frame of the analysis.
         """
@@ -111,7 +111,7 @@ class ClipEmbedder:
 
     @staticmethod
     def _mono(opened: OpenSound) -> Iterator[FloatArray]:
-        """The sound as the model hears it, at its own level: blocks [n] that are not empty."""
+        """The sound as the model gets it, at its own level: blocks [n] that are not empty."""
         for block in opened.model_blocks():
             if block.shape[1]:
                 yield block.mean(axis=0, dtype=np.float32)

@@ -180,7 +180,7 @@ def _batch(
     model: CompactClassifier,
     analysis: AnalysisSpec,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch as it is heard in training: log-mel [B, T, M], target probabilities [B, K]."""
+    """A batch as it is trained on: log-mel [B, T, M], target probabilities [B, K]."""
     mixed = np.stack([place(sounds.waveforms[index], samples, random, settings.shift) for index in chosen])
     mixed *= random_gain(len(chosen), random)
     targets = sounds.targets[chosen]

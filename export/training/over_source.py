@@ -1,4 +1,4 @@
-"""What recipes over a finished classifier share: the source they open, where they train, what they hear."""
+"""What recipes over a finished classifier share: the source they open, where they train, their sounds."""
 
 from __future__ import annotations
 

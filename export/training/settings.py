@@ -60,7 +60,7 @@ class EpochSettings(SplitSettings):
 class ExplainerSettings(EpochSettings):
     """How to train what explains a frozen classifier."""
 
-    # Part of the clips heard with noise or another clip mixed in.
+    # Part of the clips that noise or another clip is mixed into.
     mixtures: float = 0.5
     # Part of the training recordings that the best epoch is chosen by.
     stop_fraction: float = 0.1
@@ -71,7 +71,7 @@ class ExplainerSettings(EpochSettings):
 class ClassifierSettings(EpochSettings):
     """How to train a classifier. Seconds, Hz; the defaults reach 90 % and more on ESC-10."""
 
-    # Length of sound the model hears at once; shorter sound is zero-padded at its end.
+    # Length of sound the model takes at once; shorter sound is zero-padded at its end.
     window: Annotated[float, Meta(gt=0, description="", extra={"metavar": "SECONDS"})] = 5.0
     sample_rate: Annotated[int, Meta(ge=1000, description="", extra={"metavar": "HZ"})] = 16000
     level: Annotated[
@@ -84,7 +84,7 @@ class ClassifierSettings(EpochSettings):
             extra={"off": "--single-label", "default": "where DATA has a labels.csv"},
         ),
     ] = None
-    # Mixing is wrong where a label counts what is heard.
+    # Mixing is wrong where a label counts events.
     mixup: Annotated[float, Meta(ge=0, description="Mixup's alpha; 0: none.")] = 0.4
     shift: Annotated[float, Meta(ge=0, le=1, description="Part of a sound pushed over an edge.")] = 0.25
     # SpecAugment; each at most so many a sound.

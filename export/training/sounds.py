@@ -92,7 +92,7 @@ def window_batches(
 ) -> Iterator[tuple[FloatArray, npt.NDArray[np.int64]]]:
     """All windows of all sounds, up to `size` of one length at a time: [B, N], and their sounds [B].
 
-    As the runtime hears them: shorter sound is padded with silence at its end, longer sound cut every
+    As the runtime cuts them: shorter sound is padded with silence at its end, longer sound cut every
     half window, the last one aligned to the end.
     """
     most = longest_window(samples)

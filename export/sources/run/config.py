@@ -37,7 +37,7 @@ AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
 class ClassifierConfig(Config, frozen=True, kw_only=True):
-    """config.json: labels in the order of the logits, the sound that is heard, the architecture."""
+    """config.json: labels in the order of the logits, the sound it takes, the architecture."""
 
     name: str
     labels: list[str]

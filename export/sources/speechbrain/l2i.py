@@ -108,7 +108,7 @@ def _columns(path: Path, source: Source) -> torch.Tensor:
     empty = torch.nonzero(columns.norm(dim=0) == 0).flatten().tolist()
     if empty:
         raise SourceError(
-            f"{path}: component {empty[0]} of W is zero and could not be heard; learn W without it"
+            f"{path}: component {empty[0]} of W is zero, a component without sound; learn W without it"
         )
     return columns
 

@@ -1,4 +1,4 @@
-"""The feature maps of many clips on the disk, heard once: what U is learnt from. Never torch.
+"""The feature maps of many clips on the disk, computed once: what U is learnt from. Never torch.
 
 A folder holds square.npy, time.npy and frequency.npy (vectors [cells, C], see `FeatureMaps`), clips.npy
 (a row a window of sound) and maps.json, which is written last: without it the rest is not whole.
@@ -40,7 +40,7 @@ _ROW = np.dtype([("recording", "<i4"), ("frames", "<i4")])
 class ClipMaps:
     """The cached maps of some clips.
 
-    sounds: files that were heard; labels: their labels, each once; left_out: (file, why) of the others
+    sounds: files that were used; labels: their labels, each once; left_out: (file, why) of the others
     """
 
     maps: FeatureMaps
@@ -63,11 +63,11 @@ def clip_maps(
     strict: bool = False,
     progress: Progress | None = None,
 ) -> ClipMaps:
-    """The raw feature maps of `clips` as the runtime hears them, from `folder` where they lie there already.
+    """The raw feature maps of `clips` as the runtime computes them, from `folder` where they lie there already.
 
-    What padding adds to a sound is left out. A clip that cannot be heard, or whose feature map is not
+    What padding adds to a sound is left out. A clip that cannot be read, or whose feature map is not
     finite, is left out and listed, or with `strict` an error.
-    Raises DataError (no clip can be heard, the disk is full), DeviceError, PrototypeIndexError.
+    Raises DataError (no clip can be used, the disk is full), DeviceError, PrototypeIndexError.
     """
     key = _key(bundle.manifest, clips)
     held = _opened(folder, key)
@@ -91,7 +91,7 @@ def clip_maps(
 
 
 def _key(manifest: Manifest, clips: Sequence[Clip]) -> str:
-    """A hash over the model and the files it hears."""
+    """A hash over the model and the files."""
     digest = hashlib.sha256(model_hash(manifest).encode())
     assert manifest.feature_map is not None  # noqa: S101 (the writer of U has looked)
     digest.update(manifest.feature_map.tap.encode())
@@ -178,10 +178,10 @@ class _Writer:
             self._tables["frequency"].append(square.mean(axis=0))
 
     def finish(self, key: str) -> None:
-        """Make the tables whole. Raises DataError where nothing could be heard."""
+        """Make the tables whole. Raises DataError where no clip could be used."""
         if not self._clips.rows:
             name, why = self._left_out[0] if self._left_out else ("", "there is none")
-            raise DataError(f"no clip could be heard ({name}: {why})" if name else f"no clip to hear: {why}")
+            raise DataError(f"no clip could be used ({name}: {why})" if name else f"no clip to use: {why}")
         for table in self._all().values():
             table.finish()
         done = {

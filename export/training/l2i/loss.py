@@ -10,7 +10,7 @@ labels. Beyond the paper:
     removal_weight (f_c((1 - mask_L) S) - 0.5 log f_c(mask_L S) + 0.5 mean(mask_L))
 
 c the predicted class, L its components, mask_L their soft mask: what is selected should be what the
-classifier needs, be heard as the class by itself, and be no more than that.
+classifier needs, be classified as that class by itself, and be no more than that.
 """
 
 from __future__ import annotations

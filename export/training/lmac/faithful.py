@@ -12,10 +12,10 @@ from ...models.decoders import Decoder, DecoderForm
 from ..frozen_classifier import FrozenClassifier
 from ..sounds import FloatArray, window_batches
 
-# Masks larger than a quarter no longer say which part it was; on recordings that were not heard in training
+# Masks larger than a quarter no longer say which part it was; on recordings that were not trained on
 # they come out somewhat larger than on those that were, hence the margin.
 LARGEST_AREA = 0.22
-# Sounds that are heard at once.
+# Sounds in one forward pass.
 _TOGETHER = 16
 
 
@@ -73,7 +73,7 @@ def following(
 ) -> dict[str, float]:
     """How well masks follow the question: {"follows"}, or {} where no two sounds are of two classes.
 
-    Two sounds, as one the classifier hears alone another class than as the other, are added at equal level
+    Two sounds, which alone are classified differently, are added at equal level
     and asked for both classes. follows: share of questions after which what is kept is of the class asked
     for; one mask for all classes reaches a half.
     """

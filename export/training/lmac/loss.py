@@ -94,7 +94,7 @@ class MaskingLoss:
     def questions(self, forward: ClassifierPass, batch: MixtureBatch) -> Questions:
         """Every sound for its predicted class; with targets "any" for a second class as well.
 
-        A sound with another clip in it: for that clip's class, as the classifier hears it alone. Other
+        A sound with another clip in it: for the class predicted of that clip alone. Other
         sounds: for a class that they have nothing of. A sound that is asked about
         twice in one step teaches the decoder how the answers differ.
         """

@@ -1,4 +1,4 @@
-"""What a decoder hears in training: clips moved about, some with noise or another clip mixed in."""
+"""The batches of a decoder's training: clips moved about, some with noise or another clip mixed in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _QUIETEST = 20.0
 class MixtureBatch:
     """One step's sounds.
 
-    heard [B, N]: with what was mixed in; clean [B, N]: without
+    mixed [B, N]: with what was mixed in; clean [B, N]: without
     partner [B]: the row whose clip was mixed in, or -1
     sharp [B, 1, 1]: whether the mask is drawn with a sharpened sigmoid
     """
