@@ -63,7 +63,7 @@ def clip_maps(
     strict: bool = False,
     progress: Progress | None = None,
 ) -> ClipMaps:
-    """The raw feature maps of `clips` as the runtime computes them, from `folder` where they lie there already.
+    """The raw feature maps of `clips` as the runtime computes them, from `folder` where they lie there.
 
     What padding adds to a sound is left out. A clip that cannot be read, or whose feature map is not
     finite, is left out and listed, or with `strict` an error.
