@@ -40,15 +40,34 @@ def write_bundle(
     attribution: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Manifest:
-    """Export `source` into the new bundle `out` and return its manifest.
+    """Export `source` into the new bundle `out`.
 
-    clips: real sounds [N] at the source's rate for the parity measurement, besides synthesised ones
-    calibration: a folder of clips; with it the bundle gets an int8 classifier (see quantization.py)
-    force: replace an existing bundle (nothing but a bundle is ever replaced)
     The bundle is built in a hidden folder beside `out`, synced, and changes places with what was there:
     whoever looks sees the old bundle or the new one, whole, and the next export there removes what a killed
-    one left. Raises BundleError (target in the way, another writer at work in it), SourceError, DataError,
-    ParityError, WriteError.
+    one left.
+
+    Args:
+        source: What is exported.
+        out: Folder of the bundle.
+        name: Name of the bundle; None: the source's.
+        force: Replace an existing bundle. Nothing but a bundle is ever replaced.
+        seed: Seed of the synthesised sound, 0 or more.
+        clips: Real sounds [N] at the source's rate, level applied, that parity is measured with, too.
+        calibration: A folder of clips; with it the bundle gets an int8 classifier (`quantization`).
+        licence: For manifest and card; None: the source's.
+        attribution: For manifest and card; None: the source's.
+        progress: Called with the name of each step.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        BundleError: Something else lies at `out`, or another process is writing there.
+        SourceError: The source is incomplete, or makes no valid bundle.
+        DataError: The calibration folder cannot be used.
+        ParityError: The graphs disagree with the source by more than the limit.
+        WriteError: A file cannot be written.
+
     """
     target = Path(out)
     check_target(target, force=force)

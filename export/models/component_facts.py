@@ -31,11 +31,20 @@ def component_facts(
     frame_seconds: float,
     windows: Iterable[tuple[str, float, FloatArray]] = (),
 ) -> list[ComponentSpec]:
-    """A record a column of `dictionary` [F, K].
+    """Describe each component: peak and band of its column, its label, the clip that activates it most.
 
-    Peak and band by its weights; the label with the largest theta [C, K], none where no theta is positive;
-    of `windows`, (clip, seconds at which its window begins, activations [K, T]), the clip that activates it
-    most, and the stretch around that moment in which it keeps half of its strength.
+    Args:
+        dictionary: W [F, K] >= 0.
+        theta: [C, K]; a component's label is the one with its largest theta, none where no theta is positive.
+        labels: The C classes.
+        sample_rate: Hz.
+        frame_seconds: From one frame of the activations to the next.
+        windows: (clip, seconds at which the window begins, activations [K, T]); a component keeps the clip
+            that activates it most, and the stretch around that moment in which it keeps half of its strength.
+
+    Returns:
+        A record for each component, in order.
+
     """
     bins, count = dictionary.shape
     hz = np.arange(bins) * (sample_rate / 2.0 / (bins - 1))

@@ -27,10 +27,17 @@ _CNN14_TAPS = ["x1", "x2", "x3", "x4"]
 
 
 def decoder_form(source: Source, architecture: Architecture, width: int | None = None) -> DecoderForm:
-    """The form of a decoder for `source`; without a width, the widest that costs no more than it should.
+    """Choose the form of a decoder for `source`.
 
-    Compact: at most a tenth of the classifier's multiply-adds, or as narrow as can be where even that is
-    more. Reference: about nine times them. Raises SourceError where the source shows no feature maps.
+    Args:
+        source: Over whose classifier it is trained.
+        architecture: "compact": at most a tenth of the classifier's multiply-adds, or as narrow as can be
+            where even that is more; "reference": about nine times them.
+        width: Channels; None: the widest that costs no more than that.
+
+    Raises:
+        SourceError: The source shows no feature maps.
+
     """
     shown = list(source.scales) or _found(source)
     scales = [scale for scale in shown if scale.stride >= 2] or shown
@@ -62,11 +69,18 @@ def decoder_form(source: Source, architecture: Architecture, width: int | None =
 def interpreter_form(
     source: Source, components: int, architecture: str = "compact", width: int | None = None
 ) -> InterpreterForm:
-    """The form of an interpreter for `source`; without a width, the widest that costs no more than it should.
+    """Choose the form of an interpreter for `source`.
 
-    compact: at most 8 % of the classifier's multiply-adds, or as narrow as can be where even that is more.
-    reference: the layers of SpeechBrain's CNN14PSI_stft_2d, for Cnn14 alone.
-    Raises SourceError where the source shows no feature maps, or is no Cnn14.
+    Args:
+        source: Over whose classifier it is trained.
+        components: K of the dictionary.
+        architecture: "compact": at most 8 % of the classifier's multiply-adds, or as narrow as can be where
+            even that is more; "reference": the layers of SpeechBrain's CNN14PSI_stft_2d, for Cnn14 alone.
+        width: Channels; None: the widest that costs no more than that.
+
+    Raises:
+        SourceError: The source shows no feature maps, or is no Cnn14.
+
     """
     # What a decoder reads, an interpreter reads too.
     seen = decoder_form(source, "compact", 4)

@@ -84,10 +84,18 @@ def learn_rotation(
     on_round: OnRound | None = None,
     block: int = BLOCK,
 ) -> Matrix:
-    """U [C, C] float64 that makes the channels pure in the view square.
+    """Learn U that makes the channels pure in the view square.
 
-    state: to go on from; on_round: called with the state after every round
-    block: clips looked at together; U is the same whatever it is.
+    Args:
+        maps: Feature maps of the clips to learn from.
+        settings: Rounds, top clips per channel, focus, polish.
+        state: To go on from; None: U = I.
+        on_round: Called with the state after every round.
+        block: Clips taken together; U is the same whatever it is.
+
+    Returns:
+        U [C, C] float64, a rotation.
+
     """
     state = state or State.first(maps.channels)
     while state.done < rounds_of(settings):

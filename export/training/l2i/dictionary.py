@@ -117,11 +117,21 @@ def learn_dictionary(
     sparsity: float = 0.8,
     seed: int = 0,
 ) -> LearntDictionary:
-    """Learn a dictionary of the clips' (name, X [T, F]); each is seen once and may be forgotten.
+    """Learn W of X ~ W H by sparse NMF: 1/2 |X - W H|^2 + mu (|W|_1 + |H|_1), W and H >= 0.
 
-    components: K; None: where the curve of the error over K has its knee (`knee`)
-    sparsity: weight mu of the L1 penalties of 1/2 |X - W H|^2
-    Raises DataError where the data do not allow as many components, or none at all.
+    Args:
+        spectra: (name, X [T, F]) of each clip, X = log1p|STFT|; each is taken once and may be forgotten.
+        components: K; None: where the curve of the error over K has its knee (`knee`).
+        sparsity: mu, 0 to 100; 0.8 is the paper's.
+        seed: Of the sample of frames and the factorisation.
+
+    Returns:
+        The dictionary, its columns of unit L2 norm, loudest component first.
+
+    Raises:
+        DataError: The data do not allow as many components, or none at all.
+        RunError: The sparsity is out of range.
+
     """
     if not 0 <= sparsity < 100:
         raise RunError(f"sparsity {sparsity:g}: give 0 to 100 (0.8 is the paper's)")

@@ -30,7 +30,7 @@ def judge(
     how: MaskGain = "log",
     listen: bool = False,
 ) -> dict[str, float]:
-    """Metrics of the masks of the predicted class over the windows of `waveforms`; {} without any.
+    """Metrics of the masks of the predicted class over the windows of `waveforms` [N]; {} without any.
 
     With p, q, o the probabilities of the class c = argmax p for the sound, mask-in, mask-out:
     average_increase 100 [p < q], average_drop 100 relu(p - q) / p, faithfulness p - o,
