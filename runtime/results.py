@@ -79,7 +79,7 @@ class Result(ResultRecord):
         # What the methods give, for type checkers: methods of other packages are found in `parts`.
         @property
         def mask(self) -> MaskResult | None:
-            """Which part of the sound made the model say so."""
+            """Which part of the sound the class rests on."""
 
         @property
         def rescored(self) -> Mapping[str, Rescored] | None:

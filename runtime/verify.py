@@ -53,8 +53,20 @@ class Check:
 def verify(path: Path | str, device: str = "auto") -> tuple[Bundle, list[Check]]:
     """Check every hash, graph, row and sound of a bundle, and recompute its golden outputs on `device`.
 
-    Raises BundleError for what is damaged or what `explain` would refuse, DeviceError; differing numbers are
-    returned, not raised. After either, the next opening examines the bundle again.
+    Differing numbers are returned, not raised. After them, as after an error, the next opening examines the
+    bundle again.
+
+    Args:
+        path: Folder of the bundle.
+        device: auto, cpu, cuda, cuda:N or tensorrt.
+
+    Returns:
+        The open bundle, and a check for each golden output.
+
+    Raises:
+        BundleError: Something is damaged, or `explain` would refuse it.
+        DeviceError: The device is not there.
+
     """
     bundle = open_bundle(path, examine=True)
     try:
@@ -190,13 +202,13 @@ def _check_frames(bundle: Bundle, taps: Mapping[str, FloatArray], samples: int) 
 
 
 def _explain(explainer: Explainer, index: int, waveform: FloatArray) -> Iterator[Check]:
-    """Explain a golden sound by every method of the bundle, and look at all that is found."""
+    """Explain a golden sound by every method of the bundle, and look at all of the result."""
     manifest = engine_of(explainer).manifest
     has = [method.name for method in all_methods() if not method.on_request and method.available(manifest)]
     methods = dict.fromkeys([*explainer.methods, *has])
     result = explainer.explain((waveform, manifest.sample_rate), methods=list(methods))
-    # Much of a result is made when it is first asked for.
+    # Much of a result is computed when it is first asked for.
     result.to_dict()
     for part in result.parts.values():
-        for found in part.verify():
-            yield Check(f"{found.name}_{index}", waveform.shape[-1], found.value, found.limit)
+        for one in part.verify():
+            yield Check(f"{one.name}_{index}", waveform.shape[-1], one.value, one.limit)

@@ -83,12 +83,12 @@ class Clearest:
 
         labels: all K; rate: of the offsets, in Hz; how: the scores were joined
         """
-        hidden = np.flatnonzero((self._scores >= HOLDS) & (joined < HOLDS))
-        if self._windows < 2 or not len(hidden):
+        lost = np.flatnonzero((self._scores >= HOLDS) & (joined < HOLDS))
+        if self._windows < 2 or not len(lost):
             return []
-        first = int(hidden[self._scores[hidden].argmax()])
+        first = int(lost[self._scores[lost].argmax()])
         start, end = self._at[first] / rate
-        others = f" (and {len(hidden) - 1} other labels in theirs)" if len(hidden) > 1 else ""
+        others = f" (and {len(lost) - 1} other labels in theirs)" if len(lost) > 1 else ""
         return [
             f"{labels[first]!r} has {self._scores[first]:.1%} in the window {start:.2f}-{end:.2f} s{others}, "
             f"but {joined[first]:.1%} as {how} over {self._windows} windows: explain with aggregate max, or "

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions: one a graph, made when first needed, on the device that was asked for."""
+"""ONNX Runtime sessions: one per graph, created when first needed, on the device that was asked for."""
 
 from __future__ import annotations
 

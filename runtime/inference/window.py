@@ -110,7 +110,7 @@ class Windowing(msgspec.Struct, frozen=True):
 
 
 class Clock:
-    """Milliseconds a stage, summed over the windows of one explanation; inside a stage none is counted."""
+    """Milliseconds per stage, summed over the windows of one explanation; inside a stage none is counted."""
 
     def __init__(self) -> None:
         self.milliseconds: dict[str, float] = {}

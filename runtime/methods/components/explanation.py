@@ -116,7 +116,9 @@ class ComponentsExplanation:
         scores = Rescoring(self._context, self._target, "components'")
         hop = self._manifest.analysis.hop
         last = self._activations.shape[1] - 1
-        for window in self._context.windows():
+        for number, window in enumerate(self._context.windows()):
+            if number and self._context.stopped():
+                break
             frames = np.minimum(round(window.offset / hop) + np.arange(len(window.stft)), last)
             active = np.asarray(self._activations[:, frames], np.float32)
             mask = soft_mask(self._dictionary.columns, active, selected)
