@@ -2,7 +2,7 @@
 
 Spectrogram (the paper's): the STFT times G = expm1(M log1p A) / A re-enters the classifier. Audio (what a
 user listens to): the inverse STFT of the same goes through front end and classifier as a waveform. A masked
-sound is never levelled anew. A linear mask is the gain itself.
+sound is never levelled anew. What a mask multiplies, the manifest's `mask_gain` says.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ..errors import EarmarkError, MethodError
 from ..runtime.arrays import FloatArray
 from ..runtime.audio.stft import as_complex, gain, inverse
+from ..runtime.bundle.manifest import MaskGain
 from ..runtime.engine import Engine
 from ..runtime.inference.window import Window
 
@@ -43,25 +44,35 @@ def domains_of(engine: Engine, wanted: str = "both") -> list[Domain]:
     return asked
 
 
-def rescore(
-    engine: Engine, window: Window, masks: FloatArray, domain: Domain, *, linear: bool = False
-) -> FloatArray:
-    """Logits [m, K] of one window under each of `masks` [m, T, F], 0..1.
+def gains_of(
+    window: Window, masks: FloatArray, how: MaskGain, domain: Domain
+) -> tuple[FloatArray, FloatArray]:
+    """The gains [m, T, F] of what `masks` [m, T, F] keep, and of what they remove.
 
-    linear: masks are gains G. A mask of ones is the window itself: its own logits, without the rounding of
-    another pass. Raises EarmarkError where the classifier's answer is not finite.
+    In the spectrogram domain what is removed is the paper's mask-out, 1 - M. As audio it is what a user
+    gets: the input minus what is kept.
+    """
+    amplitude = np.abs(as_complex(window.stft))
+    kept = gain(masks, amplitude, how)
+    removed = gain(1.0 - masks, amplitude, how) if domain == "spectrogram" else 1.0 - kept
+    return kept, removed
+
+
+def rescore(engine: Engine, window: Window, gains: FloatArray, domain: Domain) -> FloatArray:
+    """Logits [m, K] of one window, its STFT times each of `gains` [m, T, F], 0..1.
+
+    Gains of one are the window itself: its own logits, without the rounding of another pass. Raises
+    EarmarkError where the classifier's answer is not finite.
     """
     spec = engine.manifest.analysis
-    amplitude = np.abs(as_complex(window.stft))
-    logits = np.empty((len(masks), len(window.logits)), np.float32)
-    whole = (masks == 1.0).all(axis=(1, 2))
+    logits = np.empty((len(gains), len(window.logits)), np.float32)
+    whole = (gains == 1.0).all(axis=(1, 2))
     logits[whole] = window.logits
     rest = np.flatnonzero(~whole)
-    step = max(1, min(_BATCH, _CELLS // max(1, amplitude.size)))
+    step = max(1, min(_BATCH, _CELLS // max(1, window.stft.size // 2)))
     for start in range(0, len(rest), step):
         some = rest[start : start + step]
-        gains = masks[some] if linear else gain(masks[some], amplitude)
-        spectra = window.stft * gains[..., None]
+        spectra = window.stft * gains[some][..., None]
         if domain == "spectrogram":
             logits[some] = engine.logits_of_spectra(spectra)
         else:

@@ -130,7 +130,7 @@ class Engine:
             target: Index of the class.
 
         Returns:
-            The mask, or with `Method.linear` the gain on the magnitude, [T, F], 0..1.
+            The mask [T, F], 0..1, of what `Method.window_gain` says.
 
         Raises:
             MethodError: The bundle lacks what the method needs.

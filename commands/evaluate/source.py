@@ -13,6 +13,7 @@ from ...runtime.audio.lengths import samples_of
 
 if TYPE_CHECKING:
     from ...evaluation.faithfulness.maskers import Masker
+    from ...runtime.bundle.manifest import Manifest, MaskGain
     from ...runtime.engine import Engine
     from ...runtime.inference.window import Window
 
@@ -29,7 +30,10 @@ class Attributed:
     name: str
     attributions: Any
     binary: bool = True
-    linear: bool = False
+
+    def gain_of(self, manifest: Manifest) -> MaskGain:
+        """Its values only rank: zeros and ones are the same on the magnitude and on its logarithm."""
+        return "linear"
 
     def __call__(
         self, engine: Engine, window: Window, target: int, random: np.random.Generator

@@ -1,6 +1,6 @@
 """Controls for components as maskers: the soft mask of components that anyone could draw.
 
-They are gains on the linear magnitude, as they are listened to, hence `linear`; what is removed is 1 - G. The
+They are gains on the linear magnitude, as they are listened to, hence `gain`; what is removed is 1 - G. The
 mask of the components that the method itself selects is the method's own window mask.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...runtime.arrays import FloatArray
+from ...runtime.bundle.manifest import Manifest, MaskGain
 from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
 from ...runtime.methods.components.dictionary import ComponentDictionary
@@ -33,15 +34,19 @@ class ComponentMasker:
     Attributes:
         name: Its row.
         choose: (dictionary, the interpreter's outputs, target, random) -> indices of components.
-        linear: False puts the mask on the log-magnitude, as the paper and the other masks of the table do.
+        gain: "log" puts the mask on the log-magnitude, as the paper does.
         binary: False: it is used as it is.
 
     """
 
     name: str
     choose: Choose
-    linear: bool = True
+    gain: MaskGain = "linear"
     binary: bool = False
+
+    def gain_of(self, manifest: Manifest) -> MaskGain:
+        """What its masks multiply."""
+        return self.gain
 
     def __call__(
         self, engine: Engine, window: Window, target: int, random: np.random.Generator
@@ -117,9 +122,9 @@ def component_maskers(seed: int = 0) -> dict[str, ComponentMasker]:
         ComponentMasker("random_components", _as_many),
         ComponentMasker("random_components_area", _as_much),
         ComponentMasker("random_theta", _untrained(seed)),
-        ComponentMasker("components_log", _selected, linear=False),
-        ComponentMasker("random_components_log", _as_many, linear=False),
-        ComponentMasker("random_components_area_log", _as_much, linear=False),
+        ComponentMasker("components_log", _selected, gain="log"),
+        ComponentMasker("random_components_log", _as_many, gain="log"),
+        ComponentMasker("random_components_area_log", _as_much, gain="log"),
     )
     return {masker.name: masker for masker in maskers}
 

@@ -18,12 +18,13 @@ import numpy as np
 from ...errors import MethodError
 from ...runtime.arrays import FloatArray
 from ...runtime.audio.sound import open_sound
+from ...runtime.bundle.manifest import MaskGain
 from ...runtime.engine import Engine
 from ...runtime.inference.pipeline import BATCH
 from ...runtime.inference.scores import scores_of
 from ...runtime.inference.window import Window
 from ..data.folder import Clip, load_sound
-from ..rescoring import Domain, rescore, silence_logits
+from ..rescoring import Domain, gains_of, rescore, silence_logits
 from ..seeding import generator
 from .component_maskers import COMPONENTS
 from .conditions import Condition
@@ -221,7 +222,8 @@ class _WindowUnderMaskers:
             mask = top_share(values, share, random) if masker.binary else values
             curve = self._curve(masker, values)
             masks = np.stack([mask, *curve])
-            judged = {domain: self._asked(masks, domain, masker.linear) for domain in self.plan.domains}
+            how = masker.gain_of(self.engine.manifest)
+            judged = {domain: self._asked(masks, domain, how) for domain in self.plan.domains}
             # The mask's own figures are the same in every domain.
             own = {key: float(METRICS[key](next(iter(judged.values())).only(0))[0]) for key in OF_MASK}
             for domain, answers in judged.items():
@@ -256,10 +258,12 @@ class _WindowUnderMaskers:
             return []
         return [top_share(values, area, self._random(masker, "curve")) for area in self.plan.areas]
 
-    def _asked(self, masks: FloatArray, domain: Domain, linear: bool) -> MaskedScores:
+    def _asked(self, masks: FloatArray, domain: Domain, how: MaskGain) -> MaskedScores:
         """What the classifier says of the window under `masks` [m, T, F] and under their complements."""
-        kept = rescore(self.engine, self.window, masks, domain, linear=linear)
-        removed = rescore(self.engine, self.window, 1.0 - masks, domain, linear=linear)
+        kept, removed = (
+            rescore(self.engine, self.window, gains, domain)
+            for gains in gains_of(self.window, masks, how, domain)
+        )
         return MaskedScores(
             full=np.repeat(scores_of(self.window.logits[None], self.task), len(masks), axis=0),
             kept=scores_of(kept, self.task),

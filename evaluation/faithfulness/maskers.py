@@ -19,9 +19,10 @@ from ...errors import MethodError
 from ...runtime.arrays import FloatArray
 from ...runtime.audio.mel import mel_of
 from ...runtime.audio.stft import as_complex
+from ...runtime.bundle.manifest import Manifest, MaskGain
 from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
-from ...runtime.methods.loading import all_methods
+from ...runtime.methods.loading import all_methods, method_of
 from ..rescoring import Domain, domains_of, rescore
 from .component_maskers import COMPONENTS, USUAL, component_maskers
 
@@ -37,7 +38,6 @@ class Masker(Protocol):
 
     name: its row; binary: False for a mask 0..1 that is used as it is, True where its values [T, F] only
     rank the cells (any real numbers, higher first) and are cut to the top share at equal area
-    linear: True where a mask is a gain on the magnitude itself, not on its logarithm
     """
 
     @property
@@ -46,8 +46,8 @@ class Masker(Protocol):
     @property
     def binary(self) -> bool: ...  # noqa: D102
 
-    @property
-    def linear(self) -> bool: ...  # noqa: D102
+    def gain_of(self, manifest: Manifest) -> MaskGain:
+        """What its masks multiply, over a bundle."""
 
     def __call__(
         self, engine: Engine, window: Window, target: int, random: np.random.Generator
@@ -62,7 +62,10 @@ class Plain:
     name: str
     binary: bool
     compute: Compute
-    linear: bool = False
+
+    def gain_of(self, manifest: Manifest) -> MaskGain:
+        """Zeros and ones: the same on the magnitude and on its logarithm."""
+        return "linear"
 
     def __call__(
         self, engine: Engine, window: Window, target: int, random: np.random.Generator
@@ -141,8 +144,11 @@ class MethodMasker:
     """The mask, or gain, of windows that an explanation method offers."""
 
     name: str
-    linear: bool = False
     binary: bool = False
+
+    def gain_of(self, manifest: Manifest) -> MaskGain:
+        """As the method's masks are over this bundle."""
+        return method_of(self.name).window_gain(manifest)
 
     def __call__(
         self, engine: Engine, window: Window, target: int, random: np.random.Generator
@@ -158,7 +164,10 @@ class Thresholded:
     threshold: float = 0.5
     name: str = "thresholded"
     binary: bool = False
-    linear: bool = False
+
+    def gain_of(self, manifest: Manifest) -> MaskGain:
+        """Zeros and ones: the same on the magnitude and on its logarithm."""
+        return "linear"
 
     def __call__(
         self, engine: Engine, window: Window, target: int, random: np.random.Generator
@@ -217,7 +226,7 @@ def masker_of(name: str, *, threshold: float = 0.5, seed: int = 0) -> Masker:
         return fixed[name]
     for method in all_methods():
         if method.name == name and method.has_window_mask:
-            return MethodMasker(name, method.linear)
+            return MethodMasker(name)
     raise MethodError(f"there is no method {name!r} to evaluate; choose one of {', '.join(known_maskers())}")
 
 

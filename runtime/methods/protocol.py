@@ -177,7 +177,6 @@ class Method(ABC):
         rescores: Whether `rescore=True` makes it classify what was kept and removed.
         stages: The graphs of a bundle that are its own.
         outputs: What they give, for export and verify.
-        linear: Whether `window_mask` is a gain on the magnitude, not on its logarithm.
         time_rows: Rows in the table of `earmark evaluate events`, see `importance`.
 
     """
@@ -191,7 +190,6 @@ class Method(ABC):
     stages: ClassVar[tuple[StageRule, ...]] = ()
     outputs: ClassVar[tuple[Output, ...]] = ()
     has_window_mask: ClassVar[bool] = False
-    linear: ClassVar[bool] = False
     time_rows: ClassVar[tuple[str, ...]] = ()
 
     # A bundle.
@@ -248,6 +246,10 @@ class Method(ABC):
         """Look at what `examine` leaves out because it takes long. Raises BundleError."""
 
     # Evaluation.
+
+    def window_gain(self, manifest: Manifest) -> MaskGain:
+        """What the method's `window_mask` multiplies: the magnitude, or its logarithm."""
+        return "linear"
 
     def window_mask(self, graphs: Graphs, window: Window, target: int) -> FloatArray:
         """The mask or gain [T, F] 0..1 of one window, for any target, where `has_window_mask`."""

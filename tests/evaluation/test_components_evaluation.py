@@ -100,7 +100,8 @@ def test_maskers_give_gains_of_components_the_same_each_time(explainer, heard, n
     assert 0.0 <= masks[0].min() <= masks[0].max() <= 1.0
     assert masks[0].max() > 0.0
     assert np.array_equal(*masks)
-    assert masker.linear == (not name.endswith("_log"))
+    manifest = engine_of(explainer).manifest
+    assert masker.gain_of(manifest) == ("log" if name.endswith("_log") else "linear")
 
 
 def test_the_masker_is_what_is_listened_to(explainer, heard):
@@ -108,7 +109,7 @@ def test_the_masker_is_what_is_listened_to(explainer, heard):
     gain = masker_of("components")(engine_of(explainer), heard, target, np.random.default_rng(0))
     found = explainer.explain(heard.waveform, RATE, methods=["components"], rescore=True).components
     for masks, key in ((gain, "mask_in"), (1.0 - gain, "mask_out")):
-        logits = rescore(engine_of(explainer), heard, masks[None], "spectrogram", linear=True)[0]
+        logits = rescore(engine_of(explainer), heard, masks[None], "spectrogram")[0]
         score = float(np.exp(logits[target]) / np.exp(logits).sum())
         assert found.rescored["spectrogram"][key] == pytest.approx(score, abs=1e-4)
 

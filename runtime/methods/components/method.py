@@ -17,7 +17,7 @@ from .options import ComponentsOptions
 
 if TYPE_CHECKING:
     from ...arrays import FloatArray
-    from ...bundle.manifest import Manifest, StageSpec
+    from ...bundle.manifest import Manifest, MaskGain, StageSpec
     from ...bundle.open import Bundle
     from ...inference.chain import ForwardPass, RunStage
     from ...inference.window import Window
@@ -39,7 +39,6 @@ class Components(Method):
     # The last are the interpreter's own logits.
     outputs = tuple(Output(name, relative=True) for name in ("activations", "pooled", "interpreted"))
     has_window_mask = True
-    linear = True
     time_rows = ("components",)
 
     def check(self, manifest: Manifest, path: Path) -> None:
@@ -108,6 +107,10 @@ class Components(Method):
         if "interpreted" in golden and "pooled" in outputs:
             theta = open_dictionary(bundle.path, bundle.manifest).theta
             yield "theta", outputs["pooled"] @ theta.T, golden["interpreted"], "interpreted"
+
+    def window_gain(self, manifest: Manifest) -> MaskGain:
+        """Gains on the magnitude: those of disjoint sets of components sum to the whole."""
+        return "linear"
 
     def window_mask(self, graphs: Graphs, window: Window, target: int) -> FloatArray:
         """The soft mask of the components that are selected for the class."""

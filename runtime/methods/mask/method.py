@@ -16,7 +16,7 @@ from ..protocol import Context, Graphs, Inspection, Method, ModelFacts, Output, 
 
 if TYPE_CHECKING:
     from ...arrays import FloatArray
-    from ...bundle.manifest import Manifest, StageSpec
+    from ...bundle.manifest import Manifest, MaskGain, StageSpec
     from ...bundle.open import Bundle
     from ...inference.chain import ForwardPass, RunStage
     from ...inference.window import Window
@@ -107,6 +107,10 @@ class Mask(Method):
         gains = gain(mask, np.abs(spectrum), model.mask_gain)
         kept = inverse(spectrum * gains, forward.analysis, forward.waveforms.shape[1])
         return {"mask": mask, "kept": kept}
+
+    def window_gain(self, manifest: Manifest) -> MaskGain:
+        """What the decoder was trained for."""
+        return manifest.mask_gain
 
     def window_mask(self, graphs: Graphs, window: Window, target: int) -> FloatArray:
         """The decoder's mask; unlike `begin` it asks the decoder for any class."""
