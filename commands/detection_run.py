@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -15,8 +14,9 @@ from .. import __version__
 from ..errors import EarmarkError
 from ..runtime.result_folder import CLIPS
 from .console import bold, say, say_json, tell_failure, yellow
-from .detection_work import Answer, DetectionWork, Recording, size_and_time
+from .detection_work import Answer, DetectionWork, Recording
 from .inputs import Input
+from .long_run.identity import state_of
 from .long_run.ledger import Entry, Ledger, RunFacts, open_ledger
 from .long_run.progress import RunProgress
 from .long_run.tables import RECORDINGS, table_names, write_single, write_tables
@@ -186,18 +186,16 @@ def _recordings(items: Sequence[Input], output: Path, ledger: Ledger) -> list[Re
 
 def _recording(item: Input, folder: str) -> Recording:
     """An input as a recording; what was spooled has no path of its own."""
-    sound = str(item.sound)
-    named = sound == item.name and item.missing is None
-    size, time = size_and_time(sound) if named else (0, 0)
+    state = state_of(item)
     return Recording(
         file=item.name,
-        path=os.path.abspath(sound) if named else item.name,  # noqa: PTH100 (names of any bytes)
-        sound=sound,
+        path=state.path,
+        sound=str(item.sound),
         missing=item.missing,
         folder=folder,
         site=_site(item),
-        size=size,
-        mtime_ns=time,
+        size=state.size,
+        mtime_ns=state.mtime_ns,
     )
 
 

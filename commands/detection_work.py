@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -152,12 +151,3 @@ class DetectionWork:
             kept=files.kept and f"{recording.folder}/{files.kept}",
             picture=f"{recording.folder}/{files.picture}",
         )
-
-
-def size_and_time(path: str) -> tuple[int, int]:
-    """Size and time of last change of a file; zeros where there is none."""
-    try:
-        known = os.stat(path)  # noqa: PTH116 (names of any bytes)
-    except (OSError, ValueError):
-        return 0, 0
-    return known.st_size, known.st_mtime_ns

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ..runtime.explainer import Explainer
     from ..runtime.explaining.request import ExplainOptions
     from ..runtime.results import Result
+    from .explained import Explained
 
 Record = dict[str, Any]
 _ON_REQUEST = [method.name for method in all_methods() if method.on_request]
@@ -80,6 +82,9 @@ _PRINTED = 3
 @click.option("--jsonl", "as_jsonl", is_flag=True, help="One line of JSON per sound, as soon as it is ready.")
 @click.option("--recursive", "-r", is_flag=True, help="Look for sound in the folders of folders.")
 @click.option("--from-file", metavar="LIST", help="Read more INPUTs from a file, one per line.")
+@click.option(
+    "--resume", is_flag=True, help="Of several sounds, explain those that DIR lacks: continue a run."
+)
 @click.option("--fail-fast", is_flag=True, help="Stop at the first sound that fails.")
 @click.option(
     "--top",
@@ -108,6 +113,7 @@ def explain(
     as_jsonl: bool,
     recursive: bool,
     from_file: str | None,
+    resume: bool,
     fail_fast: bool,
     top: int | None,
     min_score: float,
@@ -125,9 +131,12 @@ def explain(
         raise click.UsageError("--json and --jsonl exclude each other")
     _check_inputs(inputs, needed=bundle is not None and not from_file)
     _check_methods(methods)
+    if output is None:
+        refuse_given("goes with -o DIR", "resume")
     rescoring = [method.name for method in all_methods() if method.rescores]
     if methods and not set(rescoring) & set(methods):
         refuse_given(f"goes with the methods {' and '.join(rescoring)}", "rescore")
+    facts = {"target": targets, "method": methods, "rescore": rescore, "seed": seed, **given}
     how = window_settings(given)
     settings = method_settings(methods, given)
     if seed < 0:
@@ -157,24 +166,21 @@ def explain(
 
     shown = _Shown(_PRINTED if top is None else top, SHOWN if top is None else top, min_score, windows)
     report = _Report(manifest, as_json=as_json, as_jsonl=as_jsonl, shown=shown)
-    for item, folder in zip(_progress(items), folders, strict=True):
-        try:
-            try:
-                results = _explain(explainer, item, list(dict.fromkeys(targets)), how)
-            finally:
-                bar.clear()
-            for result in results:
-                told = replace(result, warnings=(*warned, *result.warnings))
-                place = folder if folder is None or len(results) == 1 else folder / safe_name(result.target)
-                if place is not None:
-                    told.save(place, top=shown.in_json, min_score=min_score, windows=windows)
-                report.answer(item.name, told, place)
-        except Exception as raised:
-            report.failure(item.name, raised)
-        if report.failed and fail_fast:
-            break
+    with ExitStack() as stack:
+        kept = None
+        if output is not None and not alone:
+            from .explained import explained
+
+            kept = stack.enter_context(explained(output, manifest, facts, resume=resume))
+        run = _Run(explainer, list(dict.fromkeys(targets)), how, warned, bar, shown, report, kept)
+        for item, folder in zip(_progress(items), folders, strict=True):
+            if not (resume and kept is not None and kept.skip(item)):
+                run.explain(item, folder)
+            if report.failed and fail_fast:
+                break
+        failed = report.failed + (0 if kept is None else kept.close())
     report.close(asked.skipped)
-    if report.failed:
+    if failed:
         raise click.exceptions.Exit(1)
 
 
@@ -235,6 +241,41 @@ class _Report:
             "skipped": [{"input": str(one.path), "reason": one.reason} for one in skipped],
         }
         say_json(document, indent=2)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is done with each sound; `kept` notes it where the run can be continued."""
+
+    explainer: Explainer
+    targets: Sequence[str]
+    how: ExplainOptions
+    warned: tuple[str, ...]
+    bar: CallsProgress
+    shown: _Shown
+    report: _Report
+    kept: Explained | None
+
+    def explain(self, item: Input, folder: Path | None) -> None:
+        """Explain one sound and write it; report what goes wrong with it. Raises WriteError of `kept`."""
+        try:
+            try:
+                results = _explain(self.explainer, item, self.targets, self.how)
+            finally:
+                self.bar.clear()
+            for result in results:
+                told = replace(result, warnings=(*self.warned, *result.warnings))
+                place = folder if folder is None or len(results) == 1 else folder / safe_name(result.target)
+                if place is not None:
+                    _, most, min_score, windows = self.shown
+                    told.save(place, top=most, min_score=min_score, windows=windows)
+                self.report.answer(item.name, told, place)
+            if self.kept is not None and folder is not None:
+                self.kept.done(item, folder, results[0].duration_s)
+        except Exception as raised:
+            self.report.failure(item.name, raised)
+            if self.kept is not None:
+                self.kept.failed(item, as_earmark_error(raised))
 
 
 def _check_inputs(inputs: Sequence[str], *, needed: bool) -> None:

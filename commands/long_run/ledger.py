@@ -152,7 +152,7 @@ class Ledger:
 
 @contextmanager
 def open_ledger(
-    folder: Path, facts: RunFacts, *, resume: bool, own: tuple[str, ...] = ()
+    folder: Path, facts: RunFacts, *, resume: bool, anew: bool = False, own: tuple[str, ...] = ()
 ) -> Iterator[Ledger]:
     """The ledger of a folder, held by this process alone.
 
@@ -160,6 +160,7 @@ def open_ledger(
         folder: The output folder; made where it does not exist.
         facts: Of this run.
         resume: Whether an earlier run in this folder is to be continued.
+        anew: Whether one of the same command is to be forgotten.
         own: Names of files that the run will write into the folder.
 
     Yields:
@@ -176,10 +177,12 @@ def open_ledger(
         with naming(folder):
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(folder / _LOCK))
-            if path.exists():
-                _check(folder, _facts(path), facts, resume=resume)
-            else:
+            there = _facts(path) if path.exists() else None
+            if there is None:
                 _refuse_others(folder, own)
+            elif not anew or there.command != facts.command:
+                _check(folder, there, facts, resume=resume)
+            if there is None or anew:
                 write_whole(path, json.dumps(msgspec.to_builtins(facts)) + "\n")
             file = stack.enter_context(path.open("rb"))
             out = stack.enter_context(path.open("ab", buffering=0)).fileno()

@@ -59,7 +59,7 @@ def write_single(place: Path, recording: RecordingRows, formats: Sequence[str]) 
             continue
         with naming(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        with open_whole(path, durable=False) as file:
+        with open_whole(path) as file:
             FORMATS[name].write(file, [recording])
 
 

@@ -65,20 +65,19 @@ def write_clip(folder: Path, stem: str, detection: Detection, clip: Stretch, kin
     if kind == "flac" and len(clip.samples) > _FLAC_CHANNELS:
         kind = "wav16"
     suffix = _FORMATS[kind][0]
-    rate = clip.rate
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if not (folder / CLIPS).exists():
         # So that they are not taken for recordings.
-        write_whole(folder / CLIPS, json.dumps({"earmark_clips": 1}), durable=False)
+        write_whole(folder / CLIPS, json.dumps({"earmark_clips": 1}))
     mask = None if detection.explanation is None else detection.explanation.mask
     files = ClipFiles(f"{stem}{suffix}", "" if mask is None else f"{stem}_kept{suffix}", f"{stem}.png")
-    _write(folder / files.clip, clip.samples, rate, kind)
+    _write(folder / files.clip, clip.samples, clip.rate, kind)
     if mask is not None:
-        _write(folder / files.kept, mask.audio, rate, kind)
+        _write(folder / files.kept, mask.audio, clip.rate, kind)
         amplitude, evidence, max_hz = mask.overview.amplitude, mask.overview.mask, mask.max_hz
     else:
-        amplitude, max_hz = _amplitude(clip.samples, rate), rate / 2
+        amplitude, max_hz = _amplitude(clip.samples, clip.rate), clip.rate / 2
         evidence = np.zeros_like(amplitude)
     image = painted(
         amplitude=amplitude,
@@ -87,14 +86,14 @@ def write_clip(folder: Path, stem: str, detection: Detection, clip: Stretch, kin
         max_hz=max_hz,
         title=f"{detection.label}  {detection.score:.1%}",
     )
-    with open_whole(folder / files.picture, durable=False) as file:
+    with open_whole(folder / files.picture) as file:
         image.quantize(_COLOURS, dither=0).save(file, format="PNG")
     return files
 
 
 def _write(path: Path, sound: FloatArray, rate: int, kind: ClipKind) -> None:
     _, container, coding = _FORMATS[kind]
-    with replaced(path, durable=False) as hidden:
+    with replaced(path) as hidden:
         write_sound(hidden, sound, rate, container, coding)
 
 

@@ -336,3 +336,31 @@ def test_the_page_names_every_column():
     assert [name for cell in cells for name in re.findall(r"\w+", cell)] == list(
         DetectionRow.__struct_fields__
     )
+
+
+def test_explain_continues_as_well(field, tmp_path):
+    mine, out = tmp_path / "field", tmp_path / "out"
+    shutil.copytree(field, mine)
+
+    def explain(*arguments):
+        command = ["explain", "-b", SHIPPED, "-m", "mask", "-r", mine, "-o", out, *arguments]
+        return CliRunner().invoke(main, list(map(str, command)))
+
+    assert explain("--seed", 1).exit_code == 0
+    # A run that is not continued begins anew.
+    assert explain().exit_code == 0
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
+    assert len(times) == 3
+    (mine / "south/broken.wav").write_text("no sound")
+    done = explain("--resume")
+    assert done.exit_code == 1
+    assert "3 sounds were done before\n" in done.stderr
+    assert "north" not in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    again = explain("--resume", "--json")
+    assert (again.exit_code, json.loads(again.stdout)["results"]) == (1, [])
+    assert "4 sounds were done before, 1 of which had failed" in again.stderr
+    other = explain("--resume", "--target", "bell")
+    assert 'target was not given there and is "bell" here' in other.stderr
+    alone = ["explain", "-b", SHIPPED, field / "north/20240501_060000.wav", "--resume"]
+    assert CliRunner().invoke(main, list(map(str, alone))).exit_code == 2
