@@ -136,7 +136,8 @@ def explain(
     rescoring = [method.name for method in all_methods() if method.rescores]
     if methods and not set(rescoring) & set(methods):
         refuse_given(f"goes with the methods {' and '.join(rescoring)}", "rescore")
-    facts = {"target": targets, "method": methods, "rescore": rescore, "seed": seed, **given}
+    facts = {"target": targets, "method": methods, "rescore": rescore, "seed": seed, "top": top, **given}
+    facts |= {"min_score": min_score, "windows": windows}
     how = window_settings(given)
     settings = method_settings(methods, given)
     if seed < 0:

@@ -218,8 +218,10 @@ def _check(folder: Path, there: RunFacts, here: RunFacts, *, resume: bool) -> No
             f"{folder} is of another bundle, {there.bundle} ({there.bundle_id[:12]}), and not of "
             f"{here.bundle} ({here.bundle_id[:12]}): choose another folder"
         )
-    for name in sorted(there.settings.keys() | here.settings.keys()):
-        was, now = there.settings.get(name), here.settings.get(name)
+    # As they would be read again: a tuple is a list there.
+    settings = json.loads(json.dumps(here.settings))
+    for name in sorted(there.settings.keys() | settings.keys()):
+        was, now = there.settings.get(name), settings.get(name)
         if was != now:
             raise RunError(
                 f"{folder} is of another run: {name} was {_shown(was)} there and is {_shown(now)} here; give "

@@ -361,6 +361,6 @@ def test_explain_continues_as_well(field, tmp_path):
     assert (again.exit_code, json.loads(again.stdout)["results"]) == (1, [])
     assert "4 sounds were done before, 1 of which had failed" in again.stderr
     other = explain("--resume", "--target", "bell")
-    assert 'target was not given there and is "bell" here' in other.stderr
+    assert 'target was [] there and is ["bell"] here' in other.stderr
     alone = ["explain", "-b", SHIPPED, field / "north/20240501_060000.wav", "--resume"]
     assert CliRunner().invoke(main, list(map(str, alone))).exit_code == 2
