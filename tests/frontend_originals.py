@@ -1,6 +1,7 @@
 """Features as the original libraries make them, and the file of their values that default tests compare with.
 
-Written anew by `python tests/frontend_originals.py`, which needs the extra test-frontends.
+Needs the extra test-frontends. `python tests/frontend_originals.py` writes the file anew;
+`python tests/frontend_originals.py CLIPS` says how far presets are from their originals on a folder of clips.
 """
 
 from __future__ import annotations
@@ -93,17 +94,17 @@ def panns(sound):
     import torch
     from torchlibrosa.stft import LogmelFilterBank, Spectrogram
 
-    wave = torch.from_numpy(sound)[None]
-    spectrum = Spectrogram(n_fft=1024, hop_length=320, win_length=1024)(wave)
+    wave = torch.from_numpy(sound)[None].double()
+    spectrum = Spectrogram(n_fft=1024, hop_length=320, win_length=1024).double()(wave)
     bank = LogmelFilterBank(sr=32000, n_fft=1024, n_mels=64, fmin=50, fmax=14000, amin=1e-10, top_db=None)
-    return bank(spectrum).numpy()
+    return bank.double()(spectrum).numpy()
 
 
 def torchlibrosa(sound):
     import torch
     from torchlibrosa.stft import LogmelFilterBank, Spectrogram
 
-    return LogmelFilterBank()(Spectrogram()(torch.from_numpy(sound)[None])).numpy()
+    return LogmelFilterBank().double()(Spectrogram().double()(torch.from_numpy(sound)[None].double())).numpy()
 
 
 def yamnet(sound):
@@ -153,7 +154,8 @@ def torchaudio_melspectrogram(sound):
     import torch
 
     transforms = torchaudio().transforms
-    return transforms.AmplitudeToDB()(transforms.MelSpectrogram()(torch.from_numpy(sound)[None])).numpy()
+    wave = torch.from_numpy(sound)[None].double()
+    return transforms.AmplitudeToDB()(transforms.MelSpectrogram().double()(wave)).numpy()
 
 
 ORIGINALS = {
@@ -169,9 +171,8 @@ ORIGINALS = {
 }
 
 
-def main():
+def write():
     """Write the values of every original."""
-    sys.modules["torchaudio"] = torchaudio()  # transformers imports it
     arrays = {}
     for name, make in ORIGINALS.items():
         features = np.asarray(make(sound_of(RATES[name])), np.float32)
@@ -179,5 +180,22 @@ def main():
     np.savez_compressed(VALUES, **arrays)
 
 
+def compare(folder):
+    """Print the largest difference of each preset on the clips below `folder`, of the largest value."""
+    from earmark.export.sources.onnx.frontends import open_frontend
+    from earmark.runtime.audio.sound import read_mono
+
+    clips = sorted(path for path in Path(folder).rglob("*") if path.suffix in {".ogg", ".wav", ".flac"})
+    for name, make in ORIGINALS.items():
+        front = open_frontend(name)
+        worst = 0.0
+        for clip in clips:
+            sound = read_mono(clip, RATES[name])
+            theirs = np.asarray(make(sound), np.float64)
+            worst = max(worst, np.abs(front.rows(sound) - theirs).max() / np.abs(theirs).max())
+        sys.stdout.write(f"{name:<26} {worst:.1e} of the largest, {len(clips)} clips\n")
+
+
 if __name__ == "__main__":
-    main()
+    sys.modules["torchaudio"] = torchaudio()  # transformers imports it
+    compare(sys.argv[1]) if sys.argv[1:] else write()

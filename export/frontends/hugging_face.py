@@ -73,12 +73,12 @@ def read_preprocessor(path: Path) -> Fields:
         # A processor_config.json, which holds it.
         raw = raw["feature_extractor"]
     kind = raw.get("feature_extractor_type") if isinstance(raw, dict) else None
-    if not isinstance(kind, str) or kind not in _READERS:
+    if not isinstance(kind, str) or kind not in EXTRACTORS:
         raise SourceError(
-            f"{path}: its feature_extractor_type {kind!r} is not one of {', '.join(_READERS)}; describe the "
-            "features in a .toml file (docs/frontends.md)"
+            f"{path}: its feature_extractor_type {kind!r} is not one of {', '.join(EXTRACTORS)}; describe "
+            "the features in a .toml file (docs/frontends.md)"
         )
-    form, reader = _READERS[kind]
+    form, reader = EXTRACTORS[kind]
     try:
         return reader(msgspec.convert({name: raw[name] for name in raw if raw[name] is not None}, form))
     except msgspec.ValidationError as error:
@@ -172,7 +172,7 @@ def _seamless(config: SeamlessM4T) -> Fields:
     )
 
 
-_READERS: dict[str, tuple[type[Extractor], Callable[..., Fields]]] = {
+EXTRACTORS: dict[str, tuple[type[Extractor], Callable[..., Fields]]] = {
     "ASTFeatureExtractor": (Ast, _ast),
     "WhisperFeatureExtractor": (Whisper, _whisper),
     "ClapFeatureExtractor": (Clap, _clap),

@@ -8,6 +8,7 @@ import frontend_originals as originals
 import numpy as np
 import onnx
 import pytest
+from frontend_graphs import assert_close, by_graph
 from onnx import TensorProto, helper, numpy_helper
 
 import earmark
@@ -15,7 +16,6 @@ from earmark.errors import SourceError
 from earmark.export.bundle.write import write_bundle
 from earmark.export.frontends.description import described, merged
 from earmark.export.frontends.frontend import from_description
-from earmark.export.frontends.nodes import Nodes
 from earmark.export.frontends.presets import PRESETS
 from earmark.export.sources.onnx.file import load
 from earmark.export.sources.onnx.frontends import open_frontend
@@ -26,34 +26,8 @@ from earmark.runtime.verify import verify
 LABELS = ["a", "b", "c"]
 
 
-def by_graph(front, sounds, opset=20):
-    """Rows of sounds [B, N] as the graphs make them, in one session."""
-    model, dims = front.model()
-    (name,) = (value.name for value in model.graph.output)
-    graph = Nodes(opset)
-    made = front.row_nodes(graph, "border")
-    tail = helper.make_model(
-        helper.make_graph(
-            [*graph.nodes, helper.make_node("Identity", [made], ["rows"])],
-            "rows",
-            [helper.make_tensor_value_info("border", TensorProto.FLOAT, list(dims))],
-            [onnx.ValueInfoProto(name="rows")],
-            graph.initializers(),
-        ),
-        opset_imports=[helper.make_opsetid("", opset)],
-        ir_version=8,
-    )
-    features = cpu_session(model.SerializeToString()).run([name], {"waveform": sounds})[0]
-    return cpu_session(tail.SerializeToString()).run(["rows"], {"border": features})[0]
-
-
 def front_of(fields, **over):
     return from_description(described(merged(fields, over), "test"))
-
-
-def assert_close(ours, theirs, limit=1e-3):
-    assert ours.shape == theirs.shape
-    assert np.abs(np.asarray(ours, np.float64) - theirs).max() <= limit * np.abs(theirs).max()
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
