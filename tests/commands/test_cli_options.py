@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -24,6 +25,12 @@ from earmark.evaluation.localisation.settings import LocalisationSettings
 from earmark.evaluation.prototypes.settings import PrototypeSettings
 from earmark.export.training.apex.settings import ApexSettings
 from earmark.export.training.l2i.settings import L2iSettings
+from earmark.export.training.options import (
+    ApexOptions,
+    ClassifierOptions,
+    InterpreterOptions,
+    OverSourceOptions,
+)
 from earmark.export.training.settings import ClassifierSettings, LmacSettings
 from earmark.runtime.explainer import SHIPPED, load
 from earmark.runtime.methods.loading import all_methods
@@ -58,6 +65,13 @@ SETTINGS = {
     "earmark evaluate events": (LocalisationSettings, SegmentSettings),
     "earmark evaluate masks": (MaskSettings,),
     "earmark evaluate prototypes": (PrototypeSettings,),
+}
+
+RUNNING = {
+    "earmark train classifier": ClassifierOptions,
+    "earmark train lmac": OverSourceOptions,
+    "earmark train l2i": InterpreterOptions,
+    "earmark train apex": ApexOptions,
 }
 
 
@@ -98,7 +112,9 @@ def known_elsewhere(name):
     if name == "earmark detect":
         source = (PACKAGE / "commands" / "detect.py").read_text(encoding="utf-8")
         return set(re.findall(r'asked\["(\w+)"\]', source))
-    return {
+    # How a recipe runs: the fields of its options are read by the recipe, --threads by `training_options`.
+    running = {"threads", *(one.name for one in fields(RUNNING[name]))} if name in RUNNING else set()
+    return running | {
         option.lstrip("-").replace("-", "_")
         for kind in SETTINGS[name]
         for option in option_names(kind).values()
