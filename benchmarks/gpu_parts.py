@@ -44,12 +44,18 @@ class Place:
 
     @property
     def bundles(self) -> dict[str, Path]:
-        """By name: the shipped one, a Cnn14 with a compact decoder, and one with the reference decoder."""
-        return {
+        """By name, those there are: the shipped one, a Cnn14 with a compact and with the reference decoder."""
+        named = {
             "compact": SHIPPED,
             "Cnn14": self.work / "light",
             "Cnn14, reference decoder": self.work / "bundle",
         }
+        return {name: path for name, path in named.items() if path.exists()}
+
+    @property
+    def compared(self) -> list[str]:
+        """The bundles that most parts look at."""
+        return [name for name in self.bundles if "reference" not in name]
 
 
 def milliseconds(call: Callable[[], object], repeats: int = 10, warm: int = 2) -> float:
@@ -130,7 +136,7 @@ def parity(place: Place) -> list[Row]:
     variants: dict[str, dict[str, str]] = {"fp32": {}}
     if place.gpu:
         variants |= {"fp32, exhaustive": {"cudnn_conv_algo_search": "EXHAUSTIVE"}, "tf32": {"use_tf32": "1"}}
-    for name in ("compact", "Cnn14"):
+    for name in place.compared:
         reference = list(
             earmark.load(place.bundles[name], device="cpu").explain_many(waves, sample_rate=RATE)
         )
@@ -173,6 +179,8 @@ def explain(place: Place) -> list[Row]:
             ("Cnn14, reference decoder", {"use_tf32": "1"}),
         ]
     for name, options in variants:
+        if name not in place.bundles:
+            continue
         explainer = place.load(place.bundles[name], **options)
         start = time.perf_counter()
         explainer.explain(sounds(1)[0], RATE, methods=["mask"])
@@ -217,7 +225,7 @@ def classifier(place: Place) -> list[Row]:
             {"prefer_nhwc": "1", "use_tf32": "1"},
             {"enable_cuda_graph": "1"},
         ]
-    for name in ("compact", "Cnn14"):
+    for name in place.compared:
         for options in variants:
             row: Row = {"bundle": name, "options": options}
             try:
@@ -314,7 +322,7 @@ def copies(place: Place) -> list[Row]:
     import torch
 
     rows = []
-    for name in ("compact", "Cnn14"):
+    for name in place.compared:
         explainer = place.load(place.bundles[name])
         for batch, methods in ((1, []), (1, ["mask"]), (8, []), (8, ["mask"])):
             waves = sounds(batch)
@@ -341,7 +349,7 @@ def memory(place: Place) -> list[Row]:
     """MiB of the card in use, for each way the arena may grow."""
     rows = []
     for strategy in ("kSameAsRequested", "kNextPowerOfTwo"):
-        for name in ("compact", "Cnn14"):
+        for name in place.compared:
             before = _used(place)
             explainer = place.load(place.bundles[name], arena_extend_strategy=strategy)
             row: Row = {"arena": strategy, "bundle": name, "before": before}
@@ -365,7 +373,7 @@ def _used(place: Place) -> int:
 def segments(place: Place) -> list[Row]:
     """Seconds of an explanation by segments, 200 calls."""
     rows = []
-    for name in ("compact", "Cnn14"):
+    for name in place.compared:
         for device in dict.fromkeys(("cpu", place.device)):
             if (name, device) == ("Cnn14", "cpu"):
                 continue
