@@ -44,7 +44,7 @@ class Place:
 
     @property
     def bundles(self) -> dict[str, Path]:
-        """By name, those there are: the shipped one, a Cnn14 with a compact and with the reference decoder."""
+        """By name, if they exist: the shipped one, a Cnn14 with a compact and with the reference decoder."""
         named = {
             "compact": SHIPPED,
             "Cnn14": self.work / "light",
