@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import earmark
+from earmark.runtime.bundle.open import read_manifest
 from earmark.runtime.explainer import SHIPPED, engine_of
 from earmark.runtime.inference.nvidia import graphics_cards
 
@@ -69,10 +70,10 @@ def milliseconds(call: Callable[[], object], repeats: int = 10, warm: int = 2) -
     return statistics.median(taken)
 
 
-def sounds(count: int, seconds: float = 5.0) -> np.ndarray:
-    """[count, n] noise with a slow envelope, different in every row, peak 1."""
+def sounds(count: int, bundle: Path | None = None) -> np.ndarray:
+    """[count, n] noise with a slow envelope, different in every row, peak 1; a window long, else 5 s."""
     random = np.random.default_rng(0)
-    samples = int(seconds * RATE)
+    samples = int((5.0 if bundle is None else read_manifest(bundle).window.seconds) * RATE)
     envelope = 1.0 + np.sin(np.linspace(0.0, 12.0, samples) + random.uniform(0.0, 6.0, (count, 1)))
     waves = random.standard_normal((count, samples)) * envelope
     return (waves / np.abs(waves).max(axis=1, keepdims=True)).astype(np.float32)
@@ -132,11 +133,11 @@ def parity(place: Place) -> list[Row]:
     from earmark.runtime.verify import verify
 
     rows = []
-    waves = sounds(4)
     variants: dict[str, dict[str, str]] = {"fp32": {}}
     if place.gpu:
         variants |= {"fp32, exhaustive": {"cudnn_conv_algo_search": "EXHAUSTIVE"}, "tf32": {"use_tf32": "1"}}
     for name in place.compared:
+        waves = sounds(4, place.bundles[name])
         reference = list(
             earmark.load(place.bundles[name], device="cpu").explain_many(waves, sample_rate=RATE)
         )
@@ -183,10 +184,10 @@ def explain(place: Place) -> list[Row]:
             continue
         explainer = place.load(place.bundles[name], **options)
         start = time.perf_counter()
-        explainer.explain(sounds(1)[0], RATE, methods=["mask"])
+        explainer.explain(sounds(1, place.bundles[name])[0], RATE, methods=["mask"])
         first = time.perf_counter() - start
         for batch in BATCHES if place.gpu else BATCHES[:2]:
-            waves = sounds(batch)
+            waves = sounds(batch, place.bundles[name])
 
             repeats = 10 if batch < 32 else 3
             classified = milliseconds(partial(_answers, explainer, waves, []), repeats, 1) / batch
@@ -242,7 +243,7 @@ def _classifier_alone(place: Place, name: str, options: dict[str, str], batch: i
     import onnxruntime
 
     engine = engine_of(place.load(place.bundles[name]))
-    stft = engine.sessions.run("frontend", {"waveform": sounds(batch)})["stft"]
+    stft = engine.sessions.run("frontend", {"waveform": sounds(batch, place.bundles[name])})["stft"]
     defaults = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
     providers: list[Any] = [(CUDA, defaults | options)] if place.gpu else []
     session = onnxruntime.InferenceSession(
@@ -325,7 +326,7 @@ def copies(place: Place) -> list[Row]:
     for name in place.compared:
         explainer = place.load(place.bundles[name])
         for batch, methods in ((1, []), (1, ["mask"]), (8, []), (8, ["mask"])):
-            waves = sounds(batch)
+            waves = sounds(batch, place.bundles[name])
             run = partial(_answers, explainer, waves, methods)
             run()
             activity = torch.profiler.ProfilerActivity
@@ -348,17 +349,16 @@ def copies(place: Place) -> list[Row]:
 def memory(place: Place) -> list[Row]:
     """MiB of the card in use, for each way the arena may grow."""
     rows = []
+    # The CUDA context takes some memory itself.
+    context = place.load(SHIPPED)
+    _answers(context, sounds(1, SHIPPED), ["mask"])
     for strategy in ("kSameAsRequested", "kNextPowerOfTwo"):
         for name in place.compared:
             before = _used(place)
             explainer = place.load(place.bundles[name], arena_extend_strategy=strategy)
             row: Row = {"arena": strategy, "bundle": name, "before": before}
             for batch in BATCHES if place.gpu else BATCHES[:1]:
-                list(
-                    explainer.explain_many(
-                        sounds(batch), sample_rate=RATE, methods=["mask"], batch_size=batch
-                    )
-                )
+                _answers(explainer, sounds(batch, place.bundles[name]), ["mask"])
                 row[f"batch {batch}"] = _used(place) - before
             explainer.close()
             rows.append(row)
@@ -380,7 +380,13 @@ def segments(place: Place) -> list[Row]:
             for batch in (8, 32):
                 explainer = earmark.load(place.bundles[name], device=device)
                 options = {"segments": {"calls": 200, "early_stop": False, "batch": batch}}
-                run = partial(explainer.explain, sounds(1)[0], RATE, methods=["segments"], options=options)
+                run = partial(
+                    explainer.explain,
+                    sounds(1, place.bundles[name])[0],
+                    RATE,
+                    methods=["segments"],
+                    options=options,
+                )
                 result = run()
                 taken = milliseconds(run, 3, 0)
                 rows.append(
@@ -414,10 +420,12 @@ def failures(place: Place) -> list[Row]:
             said = f"{type(error).__name__}: {error}"
         rows.append({"case": name, "said": said})
     if place.gpu:
-        for limit in (64, 128, 256):
+        for limit in (8, 16, 32, 64):
             explainer = place.load(SHIPPED, gpu_mem_limit=str(limit << 20))
             answers = list(
-                explainer.explain_many(sounds(128), sample_rate=RATE, methods=["mask"], batch_size=128)
+                explainer.explain_many(
+                    sounds(128, SHIPPED), sample_rate=RATE, methods=["mask"], batch_size=128
+                )
             )
             failed = [answer for answer in answers if not answer.ok]
             said = f"{len(answers) - len(failed)} of 128 answered; {failed[0].error if failed else ''}"
@@ -437,7 +445,7 @@ def two_processes(place: Place) -> list[Row]:
     """Two processes on one card: both answer, and as one of them alone does."""
     code = (
         "import sys; from gpu_parts import *; place = Place(Path(sys.argv[1]), sys.argv[2])\n"
-        "explainer = place.load(SHIPPED); waves = sounds(32)\n"
+        "explainer = place.load(SHIPPED); waves = sounds(32, SHIPPED)\n"
         "run = lambda: [one.predictions[0] for one in explainer.explain_many(waves, sample_rate=RATE,"
         " methods=['mask'], batch_size=32)]\n"
         "first = run(); taken = milliseconds(run, 10); print(len(first), first[0], round(taken, 1))"

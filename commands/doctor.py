@@ -25,6 +25,10 @@ RUNTIMES = (
     "onnxruntime-rocm",
     "onnxruntime-training",
 )
+# Providers that are no device to be tried.
+_NO_DEVICE = ("CPUExecutionProvider", "AzureExecutionProvider")
+# MiB that CUDA's own context and a small model take.
+_LEAST_MIB = 1024
 BASE = ("numpy", "scipy", "soundfile", "soxr", "faiss-cpu", "onnx", "msgspec", "pillow", "click")
 EXPORT = ("torch", "onnxscript", "safetensors", "scikit-learn", "matplotlib", "PyYAML")
 
@@ -124,15 +128,43 @@ def _onnxruntime() -> Iterator[Finding]:
         "ok" if off else "note",
         f"onnxruntime's is {'off' if off else 'on'} ({TELEMETRY}={value})",
     )
-    devices = ["cpu"]
-    if "CUDAExecutionProvider" in providers:
-        devices.append("cuda")
-    if "TensorrtExecutionProvider" in providers:
-        devices.append("tensorrt")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding(
-        "devices", "ok", f"{', '.join(devices)}; {cores} CPU cores; built with {', '.join(providers)}"
-    )
+    yield Finding("devices", "ok", f"cpu, {cores} cores; built with {', '.join(providers)}")
+    yield from _cards(gpu_build="CUDAExecutionProvider" in providers)
+    for provider in providers:
+        if provider not in _NO_DEVICE:
+            yield _tried(provider)
+
+
+def _cards(*, gpu_build: bool) -> Iterator[Finding]:
+    """The NVIDIA GPUs that the driver shows."""
+    from ..runtime.inference.nvidia import graphics_cards
+
+    for number, card in enumerate(graphics_cards()):
+        memory = f"{card.free_mib} of {card.total_mib} MiB free"
+        text = f"cuda:{number} is {card.name}, driver {card.driver}, {memory}"
+        if not gpu_build:
+            yield Finding("gpu", "note", f'{text}; to use it: pip install "earmark[gpu]" without onnxruntime')
+        elif card.free_mib < _LEAST_MIB:
+            yield Finding(
+                "gpu", "problem", f"{text}: too little for a model; see nvidia-smi for who holds it"
+            )
+        else:
+            yield Finding("gpu", "ok", text)
+
+
+def _tried(provider: str) -> Finding:
+    """Whether the provider can run a graph of the shipped bundle."""
+    from ..runtime.explainer import SHIPPED
+    from ..runtime.inference.activation import activate
+    from ..runtime.inference.devices import DeviceRequest
+
+    request = DeviceRequest.of(providers=[provider])
+    try:
+        activate(SHIPPED / "frontend.onnx", request.choose("doctor"), request)
+    except EarmarkError as error:
+        return Finding("devices", "problem" if provider == "CUDAExecutionProvider" else "note", str(error))
+    return Finding("devices", "ok", f"{provider} runs graphs here")
 
 
 def _fonts() -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from ..errors import as_earmark_error
+from ..errors import DeviceError, as_earmark_error
 from ..progress import CallsProgress, Progress
 from ..runtime.labels import SHOWN
 from ..runtime.methods.loading import all_methods
@@ -177,12 +177,12 @@ def explain(
         for item, folder in zip(_progress(items), folders, strict=True):
             if not (resume and kept is not None and kept.skip(item)):
                 run.explain(item, folder)
-            if report.failed and fail_fast:
+            if report.device_failed or (report.failed and fail_fast):
                 break
         failed = report.failed + (0 if kept is None else kept.close())
     report.close(asked.skipped)
     if failed:
-        raise click.exceptions.Exit(1)
+        raise click.exceptions.Exit(3 if report.device_failed else 1)
 
 
 class _Shown(NamedTuple):
@@ -201,6 +201,8 @@ class _Report:
         self._manifest, self._as_json, self._as_jsonl, self._shown = manifest, as_json, as_jsonl, shown
         self._records: list[Record] = []
         self.failed = 0
+        # Whether the device cannot be used, so that the sounds to come would fail alike.
+        self.device_failed = False
 
     def answer(self, name: str, result: Result, folder: Path | None) -> None:
         """A sound that was explained, and where its files lie."""
@@ -218,6 +220,7 @@ class _Report:
         """A sound that could not be explained, and why."""
         self.failed += 1
         error = as_earmark_error(raised)
+        self.device_failed = isinstance(error, DeviceError) and not isinstance(error, MemoryError)
         tell_failure(name, error)
         if os.environ.get("EARMARK_DEBUG"):
             tell_traceback(raised)

@@ -12,6 +12,9 @@ from .failures import failed, is_out_of_memory, reason_of, unusable
 from .onnx_runtime import CPU, import_onnxruntime
 from .threads import thread_count
 
+# What onnxruntime logs unless it is told otherwise: warnings.
+_LOGGED = 2
+
 
 @dataclass(frozen=True)
 class Activated:
@@ -90,10 +93,18 @@ def _session(path: Path, device: Device, request: DeviceRequest) -> Any:
     if device.providers[0] != CPU:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     request.set_options(options)
-    # Falling back by itself, onnxruntime would print that to stdout and keep its reason.
-    return onnxruntime.InferenceSession(
-        str(path), options, providers=request.arguments(device), enable_fallback=0
-    )
+    quiet = device.providers[0] != CPU
+    if quiet:
+        # Of a provider it logs what it then raises, and that it is not one of a newer kind.
+        onnxruntime.set_default_logger_severity(4)
+    try:
+        # Falling back by itself, onnxruntime would print that to stdout and keep its reason.
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=request.arguments(device), enable_fallback=0
+        )
+    finally:
+        if quiet:
+            onnxruntime.set_default_logger_severity(_LOGGED)
 
 
 def _fallen(session: Any, path: Path, device: Device) -> tuple[str, ...]:

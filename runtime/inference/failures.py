@@ -65,7 +65,7 @@ _CAUSES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 _OF_A_DEVICE = re.compile(r"cuda|cudnn|cublas|tensorrt|\bDML|DirectML|openvino|coreml|device", re.I)
 
 
-class DeviceMemoryError(DeviceError):
+class DeviceMemoryError(DeviceError, MemoryError):
     """The device had no memory left for this batch; half of it may do."""
 
 

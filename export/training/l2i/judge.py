@@ -93,7 +93,7 @@ def accuracy(frozen: FrozenClassifier, sounds: Sounds) -> dict[str, float]:
 def _as_many(chosen: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
     """As many random components as are chosen, of those that are not while there are enough."""
     wanted = int(chosen.sum())
-    order = torch.from_numpy(random.permutation(len(chosen)))
+    order = torch.from_numpy(random.permutation(len(chosen))).to(chosen.device)
     others = torch.cat([order[~chosen[order]], order[chosen[order]]])
     drawn = torch.zeros_like(chosen)
     drawn[others[:wanted]] = True

@@ -1,0 +1,157 @@
+"""Tensors stay with the provider between stages; here the CPU does the work of one that runs nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from runtime_sounds import RATE, tone
+
+import earmark
+from earmark.runtime.explainer import engine_of
+from earmark.runtime.inference import session
+from earmark.runtime.inference.failures import DeviceMemoryError
+from earmark.runtime.inference.tensors import DeviceTensor
+from earmark.runtime.inference.window import Clock
+
+# Builds of onnxruntime for the CPU have this provider, which runs no operator of a graph.
+BOUND = ["AzureExecutionProvider", "CPUExecutionProvider"]
+CUDA_SAYS = "[ONNXRuntimeError] : 1 : FAIL : /onnxruntime_src/cuda_call.cc:124 bool onnxruntime::CudaCall() "
+
+
+@pytest.fixture
+def waves():
+    random = np.random.default_rng(0)
+    return [tone() * np.float32(level) for level in random.uniform(0.2, 1.0, 5)]
+
+
+@pytest.fixture
+def copied(monkeypatch):
+    """The names of the tensors that were copied to the host."""
+    names = []
+    check = session.check_numbers
+
+    def noted(name, *rest):
+        names.append(name)
+        check(name, *rest)
+
+    monkeypatch.setattr(session, "check_numbers", noted)
+    return names
+
+
+def answers(explainer, waves, **options):
+    return list(explainer.explain_many(waves, sample_rate=RATE, batch_size=len(waves), **options))
+
+
+def test_answers_are_those_of_the_cpu(tiny_bundle, waves):
+    plain, bound = earmark.load(tiny_bundle, "cpu"), earmark.load(tiny_bundle, providers=BOUND)
+    assert engine_of(bound).sessions.binds
+    assert not engine_of(plain).sessions.binds
+    for one, other in zip(answers(plain, waves), answers(bound, waves), strict=True):
+        np.testing.assert_allclose(other.logits, one.logits, atol=1e-6)
+        np.testing.assert_allclose(other.mask.values, one.mask.values, atol=1e-6)
+        np.testing.assert_allclose(other.mask.audio, one.mask.audio, atol=1e-6)
+
+
+def test_what_nobody_looks_at_is_not_copied(tiny_bundle, waves, copied):
+    explainer = earmark.load(tiny_bundle, providers=BOUND)
+    explainer.explain(waves[0], RATE, methods=[])
+    assert copied == ["logits"]
+    copied.clear()
+    explainer.explain(waves[0], RATE, methods=["mask"])
+    assert sorted(copied) == ["logits", "mask", "stft"]
+
+
+def test_the_decoder_is_asked_about_the_whole_batch(tiny_bundle, waves, copied):
+    found = answers(earmark.load(tiny_bundle, providers=BOUND), waves, methods=["mask"])
+    assert copied.count("mask") == 1
+    plain = earmark.load(tiny_bundle, "cpu")
+    for one, wave in zip(found, waves, strict=True):
+        alone = plain.explain(wave, RATE, methods=["mask"])
+        np.testing.assert_allclose(one.mask.values, alone.mask.values, atol=1e-6)
+
+
+def test_a_batch_may_be_asked_about_another_class(tiny_bundle, waves, copied):
+    bound, plain = (
+        engine_of(earmark.load(tiny_bundle, **how)) for how in ({"providers": BOUND}, {"device": "cpu"})
+    )
+    pieces = [(0, wave[None]) for wave in waves]
+    masks = [
+        [
+            engine.window_mask("mask", window, target)
+            for window in engine.pipeline.classified(pieces, Clock(), 1.0)
+        ]
+        for engine in (bound, plain)
+        for target in (0, 1)
+    ]
+    # A row is asked for its own class together with others of theirs: at most twice for each class.
+    assert copied.count("mask") <= 4 + 2 * len(waves)
+    np.testing.assert_allclose(masks[:2], masks[2:], atol=1e-6)
+
+
+def test_a_stage_takes_what_another_left(tiny_bundle, waves, copied):
+    sessions = engine_of(earmark.load(tiny_bundle, providers=BOUND)).sessions
+    stft = sessions.keep("frontend", {"waveform": np.stack(waves)})["stft"]
+    assert isinstance(stft, DeviceTensor)
+    logits = sessions.run("classifier", {"stft": stft}, ["logits"])["logits"]
+    assert copied == ["logits"]
+    again = sessions.run("classifier", {"stft": stft.array}, ["logits"])["logits"]
+    np.testing.assert_array_equal(again, logits)
+    assert stft.array is stft.array
+    assert copied == ["logits", "stft", "logits"]
+
+
+def limited(monkeypatch, most, text):
+    """A provider that has memory for `most` sounds at once; how many each run was asked for."""
+    sizes = []
+    run = session._bound
+
+    def bound(active, outputs, feeds, *rest):
+        sizes.append(next(iter(feeds.values())).shape[0])
+        if sizes[-1] > most:
+            raise RuntimeError(text)
+        return run(active, outputs, feeds, *rest)
+
+    monkeypatch.setattr(session, "_bound", bound)
+    return sizes
+
+
+NO_MEMORY = CUDA_SAYS + "Failed to allocate memory for requested buffer of size 1052672"
+
+
+def test_memory_that_runs_out_halves_the_batch(tiny_bundle, waves, monkeypatch):
+    explainer = earmark.load(tiny_bundle, providers=BOUND)
+    whole = answers(explainer, waves)
+    sizes = limited(monkeypatch, 2, NO_MEMORY)
+    halved = answers(explainer, waves)
+    assert sizes[:3] == [5, 2, 2]
+    assert all(one.ok for one in halved)
+    for one, other in zip(whole, halved, strict=True):
+        np.testing.assert_allclose(other.logits, one.logits, atol=1e-6)
+        np.testing.assert_allclose(other.mask.values, one.mask.values, atol=1e-6)
+    waveforms = np.stack(waves)
+    engine = engine_of(explainer)
+    halves = engine.logits_of(waveforms)
+    monkeypatch.undo()
+    np.testing.assert_allclose(halves, engine.logits_of(waveforms), atol=1e-6)
+
+
+def test_memory_that_does_not_suffice_for_one_sound_is_its_error(tiny_bundle, waves, monkeypatch):
+    explainer = earmark.load(tiny_bundle, providers=BOUND)
+    limited(monkeypatch, 0, NO_MEMORY)
+    with pytest.raises(DeviceMemoryError, match=r"no memory is left for frontend.onnx .*free the device"):
+        explainer.explain(waves[0], RATE)
+    assert [one.ok for one in answers(explainer, waves)] == [False] * len(waves)
+
+
+def test_a_lost_device_is_named(tiny_bundle, waves, monkeypatch):
+    explainer = earmark.load(tiny_bundle, providers=BOUND)
+    limited(monkeypatch, 0, CUDA_SAYS + "CUDA failure 719: unspecified launch failure ; GPU=0")
+    with pytest.raises(earmark.DeviceError, match=r"AzureExecutionProvider.*the device was lost"):
+        explainer.explain(waves[0], RATE)
+
+
+def test_a_mask_beyond_its_range_is_found_on_the_way_to_the_host(tiny_bundle, waves, monkeypatch):
+    explainer = earmark.load(tiny_bundle, providers=BOUND)
+    monkeypatch.setattr("earmark.runtime.inference.answers.MASK_ROUNDING", -1.0)
+    with pytest.raises(earmark.BundleError, match=r"decoder\.onnx: answers with a mask from"):
+        explainer.explain(waves[0], RATE, methods=["mask"])
