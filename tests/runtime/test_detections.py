@@ -291,3 +291,30 @@ def test_files_of_others_stay_and_damage_is_named(found, tmp_path):
     (folder / "detections.json").write_text('{"schema_version": 99}', encoding="utf-8")
     with pytest.raises(earmark.DataError, match="newer earmark"):
         earmark.Detections.load(folder)
+
+
+@pytest.mark.parametrize("level", ["window", "recording", "none"])
+def test_explanations_have_the_level_of_the_recording(variant, level):
+    """The clip is quiet and the rest of the recording is loud: its windows score as they do there."""
+    explainer = variant(level="peak")
+    random = np.random.default_rng(4)
+    wave = random.normal(0.0, 0.01, 6 * RATE).astype(np.float32)
+    wave[3 * RATE :] *= 40.0
+    scores = explainer.explain(wave, RATE, methods=[], hop_s=1.0, level=level).windows.scores
+    # A label that is clearest in one of the quiet windows.
+    label = int(np.flatnonzero(scores.argmax(axis=0) < 3)[0])
+    at = int(scores[:, label].argmax())
+    found = explainer.detect(
+        wave,
+        RATE,
+        min_score=float(scores[at, label]) - 1e-6,
+        labels=[explainer.labels[label]],
+        hop_s=1.0,
+        level=level,
+        methods=["segments"],
+        options={"segments": {"calls": 20}},
+    )
+    np.testing.assert_allclose(found.windows.scores[:, 0], scores[:, label], atol=1e-6)
+    [one] = found
+    assert one.windows == range(at, at + 1)
+    np.testing.assert_allclose(one.explanation.windows.scores, scores[at : at + 1], atol=1e-6)
