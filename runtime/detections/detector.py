@@ -108,9 +108,20 @@ class Detector:
         at_once: False lets windows wait until a batch of them is there
         Gives windows in order, each followed by the detections that end with it.
         """
-        self._recent.push(block)
         with self._with.clock.stage("read"):
-            self._ready += self._cutter.push(self._convert.push(block))
+            resampled = self.resampled(block)
+        yield from self.take(block, resampled, at_once=at_once)
+
+    def resampled(self, block: FloatArray) -> FloatArray:
+        """What comes of the next block at the model's rate; another thread may do this ahead of `take`."""
+        return self._convert.push(block)
+
+    def take(
+        self, block: FloatArray, resampled: FloatArray, *, at_once: bool = True
+    ) -> Iterator[ScoredWindow | Detected]:
+        """As `push`, of a block and what `resampled` gave for it."""
+        self._recent.push(block)
+        self._ready += self._cutter.push(resampled)
         yield from self._classified(at_once)
 
     def finish(self) -> Iterator[ScoredWindow | Detected]:

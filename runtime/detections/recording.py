@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 
@@ -18,6 +19,7 @@ from ..inference.window import Clock
 from ..windows import WindowScores
 from .detection import Detection, Detections, ScoredWindow
 from .detector import Detected, Detecting, Detector
+from .reading import ahead
 from .recent import Stretch
 from .settings import DetectionSettings
 
@@ -120,10 +122,12 @@ def detect(
 
 def _all(detector: Detector, opened: OpenSound, detecting: Detecting) -> Iterator[ScoredWindow | Detected]:
     """What the detector gives of the whole recording, or until it is stopped."""
-    for block in _pieces(opened):
-        yield from detector.push(block, at_once=False)
-        if detecting.deadline.reason:
-            break
+    pairs = ((block, detector.resampled(block)) for block in _pieces(opened))
+    with closing(ahead(pairs)) as read:
+        for block, resampled in read:
+            yield from detector.take(block, resampled, at_once=False)
+            if detecting.deadline.reason:
+                break
     yield from detector.finish()
 
 
