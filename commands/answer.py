@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,14 @@ def answer(
         lines += [f"  {topic:<9} {text}" for topic, text in told]
     lines += [f"  {yellow('warning')}   {warning}" for warning in result.warnings]
     return lines
+
+
+def about_demo(labels: Sequence[str]) -> str:
+    """What has to be said of an answer by a bundle that nobody asked."""
+    return (
+        f"no bundle was named, so the shipped demo answered: it knows {', '.join(labels)}, "
+        "and calls any sound one of them; name your bundle: -b BUNDLE, EARMARK_BUNDLE, earmark.load(path)"
+    )
 
 
 def _facts(result: Result) -> str:

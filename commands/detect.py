@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from ..errors import LabelError, SettingsError
+from ..errors import LabelError, MethodError, SettingsError
+from ..runtime.methods.loading import all_methods
 from ..runtime.registry import METHODS
-from .console import require_stdout
+from .answer import about_demo
+from .console import require_stdout, tell
 from .inputs import Input, collect, tell_skipped
 from .options import device_option, json_option, refuse_given
 from .paths import BundleFolder, no_sound
@@ -22,6 +24,7 @@ from .paths import BundleFolder, no_sound
 if TYPE_CHECKING:
     from ..runtime.bundle.manifest import Manifest
     from ..runtime.detections.clips import ClipKind
+    from ..runtime.engine import Engine
 
 _FORMATS = ("csv", "raven", "audacity", "birdnet", "jsonl", "parquet")
 _score = click.FloatRange(0.0, 1.0)
@@ -79,7 +82,7 @@ def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
     "--labels-from",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Only the labels in a file, one a line, such as a species list.",
+    help="Only the labels in a file, one per line, such as a species list.",
 )
 @click.option("--hop", type=_positive, metavar="S", help="Seconds from one window to the next.")
 @click.option(
@@ -141,9 +144,9 @@ def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
     help="Give a recording up when nothing of it was done for so many seconds.",
 )
 @json_option
-@click.option("--jsonl", "as_jsonl", is_flag=True, help="One line of JSON a recording, as it is ready.")
+@click.option("--jsonl", "as_jsonl", is_flag=True, help="One line of JSON per recording, as it is ready.")
 @click.option("--recursive", "-r", is_flag=True, help="Look for sound in the folders of folders.")
-@click.option("--from-file", metavar="LIST", help="Read more INPUTs from a file, one a line.")
+@click.option("--from-file", metavar="LIST", help="Read more INPUTs from a file, one per line.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first recording that fails.")
 @device_option
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of methods that draw.")
@@ -178,7 +181,9 @@ def detect(
     from .detection_work import DetectionWork
 
     engine = engine_of(load(bundle_path(bundle), device=device))
-    options = _options(engine.manifest, asked)
+    options = _options(engine, asked)
+    if bundle is None:
+        tell(about_demo(engine.manifest.labels))
     kind = cast("ClipKind", clip_format) if clips else None
     work = DetectionWork(
         engine.bundle.path, device, options, output, kind, documents=as_json or as_jsonl
@@ -217,11 +222,13 @@ def _refuse_pairs(output: Path | None, *, as_json: bool, as_jsonl: bool) -> None
         refuse_given("goes with --clips", "clip_format")
 
 
-def _options(manifest: Manifest, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _options(engine: Engine, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Options of `Explainer.detect`. Raises click.UsageError for what does not fit, the bundle among it."""
     from ..runtime.detections.settings import DetectionSettings
     from ..runtime.detections.thresholds import read_labels, read_thresholds
+    from ..runtime.explaining.request import ExplainOptions, request_of
 
+    manifest = engine.manifest
     if asked["scores"]:
         refuse_given("goes without --scores, which holds it", "min_score", "leave_score")
     if asked["labels_from"]:
@@ -244,14 +251,15 @@ def _options(manifest: Manifest, asked: Mapping[str, Any]) -> dict[str, Any]:
         checked = DetectionSettings(**settings)
         checked.check_task(manifest.task)
         checked.merging(manifest.labels, manifest.name)
-    except (SettingsError, LabelError) as error:
+        how: ExplainOptions = {
+            "methods": _methods(manifest, asked["methods"]),
+            "hop_s": asked["hop"],
+            "seed": asked["seed"],
+        }
+        request_of(engine, (), how)
+    except (SettingsError, LabelError, MethodError) as error:
         raise click.UsageError(str(error)) from error
-    return {
-        **settings,
-        "hop_s": asked["hop"],
-        "methods": _methods(manifest, asked["methods"]),
-        "seed": asked["seed"],
-    }
+    return {**settings, **how}
 
 
 def _methods(manifest: Manifest, named: Sequence[str] | None) -> list[str]:
@@ -262,6 +270,12 @@ def _methods(manifest: Manifest, named: Sequence[str] | None) -> list[str]:
         if len(named) > 1:
             raise click.UsageError("--explain none goes alone")
         return []
+    able = [method.name for method in all_methods() if method.available(manifest) or method.on_request]
+    for name in named:
+        if name not in able:
+            raise click.UsageError(
+                f"--explain {name}: this bundle does not have it; it has {', '.join(able)}"
+            )
     return list(named)
 
 

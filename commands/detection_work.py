@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -102,9 +103,11 @@ class DetectionWork:
 
         began = recorded_at(recording.sound)
         rows: list[DetectionRow] = []
+        warned: Counter[str] = Counter()
         documents: list[Mapping[str, Any]] = []
 
         def take(detection: Detection, clip: Stretch) -> None:
+            warned.update(detection.warnings)
             files = self._written(recording, detection, clip)
             rows.append(row_of(detection, recording.file, began=began, site=recording.site, files=files))
             if self.documents:
@@ -126,7 +129,7 @@ class DetectionWork:
             rows=tuple(rows),
             recorded_at="" if began is None else began.isoformat(timespec="milliseconds"),
             site=recording.site,
-            warnings=found.warnings,
+            warnings=(*found.warnings, *(f"{line} (detections: {count})" for line, count in warned.items())),
         )
         entry = recording.entry(status="done", seconds=searched.duration_s, recording=searched)
         whole = (

@@ -17,7 +17,7 @@ from ..progress import CallsProgress, Progress
 from ..runtime.labels import SHOWN
 from ..runtime.methods.loading import all_methods
 from ..runtime.registry import METHODS
-from .answer import answer
+from .answer import about_demo, answer
 from .console import require_stdout, say, say_json, tell_failure, tell_traceback
 from .inputs import Input, collect, tell_skipped
 from .method_options import MethodCommand, method_settings, refuse_options, takes_progress
@@ -151,7 +151,7 @@ def explain(
     explainer = load(SHIPPED if forgotten else bundle, device=device)
     manifest = engine_of(explainer).manifest
     refuse_options(settings, given, manifest)
-    warned = (_about_demo(explainer.labels),) if forgotten else ()
+    warned = (about_demo(explainer.labels),) if forgotten else ()
     arguments = inputs or (() if from_file else (str(_shipped_example()),))
     asked = collect(arguments, from_file=from_file, recursive=recursive)
     items = list(asked.items)
@@ -305,14 +305,6 @@ def _shipped_example() -> Path:
     from ..runtime.explainer import SHIPPED
 
     return SHIPPED.with_name("example.flac")
-
-
-def _about_demo(labels: Sequence[str]) -> str:
-    """What has to be said of an answer by a bundle that nobody asked."""
-    return (
-        f"no bundle was named, so the shipped demo answered: it knows {', '.join(labels)}, "
-        "and calls any sound one of them; name your bundle: -b BUNDLE, EARMARK_BUNDLE, earmark.load(path)"
-    )
 
 
 def _explain(

@@ -7,11 +7,13 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import crowsetta
@@ -144,6 +146,8 @@ def test_the_same_as_in_python(run, field):
 
 def test_for_a_person_and_of_a_pipe(run, field):
     sound = (field / "south/20240501_060000.wav").read_bytes()
+    demo = CliRunner().invoke(main, ["detect", str(field / "north/20240501_070000.wav")])
+    assert "no bundle was named, so the shipped demo answered" in demo.stderr
     done = run("-", field / "north/20240501_070000.wav", input=sound)
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
@@ -218,6 +222,9 @@ def test_one_name_in_two_runs_of_two_folders(run, field, tmp_path):
         (["--scores", "bad.csv"], 2, "its columns are a, b"),
         (["--explain", "masks"], 2, "'masks' is not one of mask"),
         (["--explain", "none,mask"], 2, "none goes alone"),
+        (["--explain", "components"], 2, "this bundle does not have it; it has mask"),
+        (["--hop", "90"], 2, "hop_s is 90: windows of .* would leave gaps"),
+        (["--sensitivity", "1.2"], 2, "sensitivity is 1.2"),
         (["--format", "csv,xls"], 2, "'xls' is not one of csv, raven"),
         (["--format", "csv"], 2, "--format goes with -o DIR"),
         (["--clips"], 2, "--clips goes with -o DIR"),
@@ -242,6 +249,45 @@ def test_refusals_are_one_line(run, field, tmp_path, monkeypatch, arguments, cod
     assert re.search(line, done.stderr), done.stderr
     assert "Traceback" not in done.stderr
     assert Path("full/detections.csv").read_text() == "mine"
+
+
+@contextmanager
+def limited(size):
+    """Within, no file of this process and of those it starts grows past `size` bytes: a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_was_done(run, field, tmp_path):
+    out = tmp_path / "out"
+    arguments = ["-r", field, "-o", out, "--explain", "none"]
+    assert run(*arguments).exit_code == 0
+    whole = (out / LEDGER).read_bytes()
+    lines = whole.splitlines(keepends=True)
+    expected = table(out)
+    shutil.rmtree(out)
+    # The first recording fits.
+    with limited(len(b"".join(lines[:2])) + 10):
+        done = run(*arguments)
+    assert done.exit_code == 1
+    assert re.search(r"run\.jsonl: cannot be written \(File too large\); raise the limit", done.stderr)
+    assert (out / LEDGER).read_bytes() == b"".join(lines[:2])
+    again = run(*arguments, "--resume")
+    assert again.exit_code == 0, again.output
+    assert (out / LEDGER).read_bytes() == whole
+    assert table(out) == expected
+    # A clip, in the other process.
+    shutil.rmtree(out)
+    with limited(20_000):
+        done = run("-r", field, "-o", out, "--clips", "--clip-format", "wav")
+    assert done.exit_code == 1
+    assert re.search(r"\.wav: cannot be written \(File too large\)", done.stderr), done.stderr
+    assert run("-r", field, "-o", out, "--clips", "--clip-format", "wav", "--resume").exit_code == 0
+    assert found(table(out)) == EXPECTED
 
 
 def start(*arguments):
