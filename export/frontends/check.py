@@ -90,8 +90,8 @@ def _cause(description: Description, sound: npt.NDArray[np.float32], theirs: Arr
             step = name.partition(".")[0] if "." in name else "waveform"
             return f"; they part at the step {step}: with {name} = {value!r} they agree"
     steps = {
-        name: np.abs(made).astype(np.float64) if np.iscomplexobj(made) else made
-        for name, made in steps_of(description, sound).items()
+        name: np.abs(built).astype(np.float64) if np.iscomplexobj(built) else built
+        for name, built in steps_of(description, sound).items()
     }
     names = list(steps)
     for name, after in reversed(list(pairwise(names))):
@@ -103,7 +103,7 @@ def _cause(description: Description, sound: npt.NDArray[np.float32], theirs: Arr
 
 
 def _changed(description: Description) -> Iterator[tuple[Description, str, object]]:
-    """The description with one choice made otherwise, and with one part left out, step by step."""
+    """The description with the value of one field changed, step by step."""
     for part, form in PARTS:
         held = getattr(description, part) if part else description
         if held is None:

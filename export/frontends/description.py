@@ -327,62 +327,64 @@ PARTS: tuple[tuple[str, type[Part]], ...] = (
 def described(fields: Mapping[str, object], where: str) -> Description:
     """The description that `fields` are. Raises SourceError, naming `where`, for what is not possible."""
     try:
-        made = msgspec.convert(fields, Description)
+        built = msgspec.convert(fields, Description)
     except msgspec.ValidationError as error:
         raise SourceError(f"{where}: {error}; docs/frontends.md lists the fields of a front end") from error
-    for wrong in _faults(made):
+    for wrong in _faults(built):
         raise SourceError(f"{where}: {wrong}")
-    return made
+    return built
 
 
-def _faults(made: Description) -> list[str]:
+def _faults(built: Description) -> list[str]:
     """What no field shows alone, first things first."""
-    stft, mel, wave = made.stft, made.mel, made.output.layout in {"BN", "B1N"}
-    found = []
+    stft, mel, wave = built.stft, built.mel, built.output.layout in {"BN", "B1N"}
+    faults = []
     if (stft is None) != wave:
-        found.append(
-            f"output.layout {made.output.layout} does not fit: without [stft] it is BN or B1N, with it the "
+        faults.append(
+            f"output.layout {built.output.layout} does not fit: without [stft] it is BN or B1N, with it the "
             "frames and bins have axes"
         )
     if stft is None:
-        given = [name for name in ("mel", "log", "mfcc", "frames", "patches") if getattr(made, name)]
+        given = [name for name in ("mel", "log", "mfcc", "frames", "patches") if getattr(built, name)]
         if given:
-            found.append(f"[{given[0]}] needs [stft], which is left out")
+            faults.append(f"[{given[0]}] needs [stft], which is left out")
     else:
         if stft.n_fft % 2 or not 2 <= stft.width <= stft.n_fft:
-            found.append(
+            faults.append(
                 f"stft.n_fft {stft.n_fft} must be even, and stft.window_length {stft.width} between 2 and it"
             )
         if not 1 <= stft.bin_count <= stft.n_fft // 2 + 1:
-            found.append(f"stft.bins {stft.bins}: give 1 to {stft.n_fft // 2 + 1}")
+            faults.append(f"stft.bins {stft.bins}: give 1 to {stft.n_fft // 2 + 1}")
     if mel is not None and mel.file is None:
-        high = mel.high_hz or made.sample_rate / 2
-        if not mel.low_hz < high <= made.sample_rate / 2:
-            found.append(
+        high = mel.high_hz or built.sample_rate / 2
+        if not mel.low_hz < high <= built.sample_rate / 2:
+            faults.append(
                 f"mel.low_hz {mel.low_hz:g} and mel.high_hz {high:g}: give them in order, up to "
-                f"{made.sample_rate / 2:g} Hz, half of sample_rate"
+                f"{built.sample_rate / 2:g} Hz, half of sample_rate"
             )
-    if made.mfcc is not None and mel is not None and mel.file is None and made.mfcc.count > mel.bins:
-        found.append(f"mfcc.count {made.mfcc.count} is above mel.bins {mel.bins}")
-    found += _log_faults(made.log)
-    if made.output.stack > 1 and (wave or made.patches is not None):
-        found.append(f"output.stack {made.output.stack}: only whole sound's frames are stacked")
-    if "1" not in made.output.layout and made.output.channels > 1:
-        found.append(f"output.channels {made.output.channels}: the layout {made.output.layout} has no axis 1")
-    return found
+    if built.mfcc is not None and mel is not None and mel.file is None and built.mfcc.count > mel.bins:
+        faults.append(f"mfcc.count {built.mfcc.count} is above mel.bins {mel.bins}")
+    faults += _log_faults(built.log)
+    if built.output.stack > 1 and (wave or built.patches is not None):
+        faults.append(f"output.stack {built.output.stack}: only whole sound's frames are stacked")
+    if "1" not in built.output.layout and built.output.channels > 1:
+        faults.append(
+            f"output.channels {built.output.channels}: the layout {built.output.layout} has no axis 1"
+        )
+    return faults
 
 
 def _log_faults(log: Log | None) -> list[str]:
     if log is None:
         return []
-    found = []
+    faults = []
     if log.kind != "log1p" and not log.floor:
-        found.append("log.floor 0: silence has no logarithm; give the floor that the pipeline has")
+        faults.append("log.floor 0: silence has no logarithm; give the floor that the pipeline has")
     if isinstance(log.reference, float) and not log.reference > 0:
-        found.append(f"log.reference {log.reference:g}: give a value above 0")
+        faults.append(f"log.reference {log.reference:g}: give a value above 0")
     if log.range is not None and not log.range > 0:
-        found.append(f"log.range {log.range:g}: give a value above 0")
-    return found
+        faults.append(f"log.range {log.range:g}: give a value above 0")
+    return faults
 
 
 def read_toml(path: Path) -> Fields:
@@ -401,11 +403,11 @@ def read_toml(path: Path) -> Fields:
 
 def merged(base: Mapping[str, object], over: Mapping[str, object]) -> Fields:
     """`base` with the fields of `over` in their places, part by part."""
-    made: Fields = dict(base)
+    built: Fields = dict(base)
     for name, value in over.items():
-        old = made.get(name)
-        made[name] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return made
+        old = built.get(name)
+        built[name] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return built
 
 
 def settings(texts: Sequence[str]) -> Fields:
@@ -413,7 +415,7 @@ def settings(texts: Sequence[str]) -> Fields:
 
     Raises SourceError for a text without a name and a value.
     """
-    made: Fields = {}
+    built: Fields = {}
     for text in texts:
         name, sign, value = text.partition("=")
         parts = name.strip().split(".")
@@ -426,5 +428,5 @@ def settings(texts: Sequence[str]) -> Fields:
             read = value.strip()
         for part in reversed(parts):
             read = {part: read}
-        made = merged(made, read)
-    return made
+        built = merged(built, read)
+    return built

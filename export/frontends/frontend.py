@@ -115,7 +115,7 @@ class Described(Frontend):
             return self.samples or (given.count if given else None)
         if stft is None or frames is None:
             return None
-        return (frames.count - 1) * stft.hop + (stft.span if stft.centring == "none" else stft.hop)
+        return (frames.count - 1) * stft.hop + (stft.span if stft.centring == "none" else 0)
 
     def rows(self, sound: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         """By NumPy in float64; of sound hardly longer than a window the STFT is cut, as the graph does."""
@@ -133,9 +133,9 @@ class Described(Frontend):
         graph = Nodes(OPSET)
         stft, description = self.description.stft, self.description
         if stft is not None and self.analysis is not None:
-            made = stft_nodes(graph, stft, "waveform")
+            built = stft_nodes(graph, stft, "waveform")
             dims: Dims = ["batch", "frames", stft.n_fft // 2 + 1, 2]
-            return _model(graph, made, "stft", dims), dims
+            return _model(graph, built, "stft", dims), dims
         wave = "waveform"
         if self.samples is not None:
             padded = graph.add("Pad", wave, graph.whole(0, 0, 0, self.samples))
@@ -145,13 +145,13 @@ class Described(Frontend):
             fixed = description.samples.count if description.samples else self.samples
             dims = ["batch", fixed or "length"]
             return _model(graph, wave, "features", dims), dims
-        made = feature_nodes(graph, description, stft_nodes(graph, stft, wave))
+        built = feature_nodes(graph, description, stft_nodes(graph, stft, wave))
         bins = feature_bins(description)
         if description.patches is not None:
             dims = ["batch", "patches", description.patches.length, bins]
         else:
             dims = ["batch", "frames" if description.frames is None else description.frames.count, bins]
-        return _model(graph, made, "features", dims), dims
+        return _model(graph, built, "features", dims), dims
 
     def row_nodes(self, graph: Nodes, tensor: str) -> str:
         """From the STFT of a window, or from features."""
@@ -183,8 +183,8 @@ def feature_bins(description: Description) -> int:
     return description.bins
 
 
-def _model(graph: Nodes, made: str, name: str, dims: Sequence[int | str]) -> onnx.ModelProto:
-    graph.nodes.append(helper.make_node("Identity", [made], [name]))
+def _model(graph: Nodes, built: str, name: str, dims: Sequence[int | str]) -> onnx.ModelProto:
+    graph.nodes.append(helper.make_node("Identity", [built], [name]))
     return helper.make_model(
         helper.make_graph(
             graph.nodes,

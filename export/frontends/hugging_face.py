@@ -100,7 +100,7 @@ def _encodec(config: Extractor) -> Fields:
 
 
 def _ast(config: Ast) -> Fields:
-    made = merged(
+    built = merged(
         PRESETS["ast"],
         {
             "sample_rate": config.sampling_rate,
@@ -109,10 +109,10 @@ def _ast(config: Ast) -> Fields:
         },
     )
     if config.do_normalize is False:
-        return {**made, "normalise": {}, "frames": {"count": config.max_length}}
+        return {**built, "normalise": {}, "frames": {"count": config.max_length}}
     # Frames are padded with zeros before they are normalised.
     return merged(
-        made,
+        built,
         {
             "normalise": {"mean": config.mean, "deviation": 2 * config.std},
             "frames": {"value": -config.mean / (2 * config.std)},
@@ -122,7 +122,7 @@ def _ast(config: Ast) -> Fields:
 
 def _whisper(config: Whisper) -> Fields:
     samples = round(config.chunk_length * config.sampling_rate)
-    made = merged(
+    built = merged(
         PRESETS["whisper"],
         {
             "sample_rate": config.sampling_rate,
@@ -133,12 +133,12 @@ def _whisper(config: Whisper) -> Fields:
         },
     )
     # The sound, not the features, is brought to zero mean and unit variance.
-    return {**made, "level": "unit_variance"} if config.do_normalize else made
+    return {**built, "level": "unit_variance"} if config.do_normalize else built
 
 
 def _clap(config: Clap) -> Fields:
     pads = {"repeatpad": "repeat_whole", "repeat": "repeat", "pad": "zeros"}
-    made = merged(
+    built = merged(
         PRESETS["clap"],
         {
             "sample_rate": config.sampling_rate,
@@ -156,8 +156,8 @@ def _clap(config: Clap) -> Fields:
     )
     if config.truncation == "fusion":
         # Sound that is no longer than the window: four times the same features.
-        made = merged(made, {"mel": {"scale": "htk", "norm": "none"}, "output": {"channels": 4}})
-    return made
+        built = merged(built, {"mel": {"scale": "htk", "norm": "none"}, "output": {"channels": 4}})
+    return built
 
 
 def _seamless(config: SeamlessM4T) -> Fields:

@@ -55,13 +55,13 @@ def mel_matrix(description: Description) -> Array:
     if stft is None or mel is None:
         raise SourceError("a front end without [stft] and [mel] has no bands")
     if mel.file is not None:
-        found = read_array(mel.file)
-        if found.ndim != 2 or stft.bin_count not in found.shape:
+        matrix = read_array(mel.file)
+        if matrix.ndim != 2 or stft.bin_count not in matrix.shape:
             raise SourceError(
-                f"{mel.file}: the matrix is {list(found.shape)}, the STFT has {stft.bin_count} bins; give "
+                f"{mel.file}: the matrix is {list(matrix.shape)}, the STFT has {stft.bin_count} bins; give "
                 f"[{stft.bin_count}, bands], or correct stft.n_fft or stft.bins"
             )
-        return found if found.shape[0] == stft.bin_count else np.ascontiguousarray(found.T)
+        return matrix if matrix.shape[0] == stft.bin_count else np.ascontiguousarray(matrix.T)
     return _triangles(mel, stft, description.sample_rate)
 
 
@@ -108,34 +108,34 @@ def cepstrum_matrix(mfcc: Mfcc, bands: int) -> Array:
 
     norm: Literal["ortho", "backward"] = "ortho" if mfcc.norm == "ortho" else "backward"
     identity: Array = np.eye(bands, dtype=np.float64)
-    made = np.asarray(scipy.fft.dct(identity, type=mfcc.dct, axis=1, norm=norm))[:, : mfcc.count]
+    built = np.asarray(scipy.fft.dct(identity, type=mfcc.dct, axis=1, norm=norm))[:, : mfcc.count]
     if mfcc.lifter:
         number = np.arange(mfcc.count) + mfcc.lifter_from
-        made = made * (1.0 + mfcc.lifter / 2.0 * np.sin(np.pi * number / mfcc.lifter))
-    return np.asarray(made, np.float64)
+        built = built * (1.0 + mfcc.lifter / 2.0 * np.sin(np.pi * number / mfcc.lifter))
+    return np.asarray(built, np.float64)
 
 
 def per_bin(given: float | list[float] | str, bins: int, name: str) -> Array:
     """A value of normalisation as [1] or [F]. Raises SourceError where there are others than bins."""
-    made = (
+    built = (
         read_array(given).reshape(-1) if isinstance(given, str) else np.atleast_1d(np.asarray(given, float))
     )
-    if len(made) not in {1, bins} or not np.isfinite(made).all():
+    if len(built) not in {1, bins} or not np.isfinite(built).all():
         raise SourceError(
-            f"normalise.{name}: {len(made)} values for {bins} bins; give one, or one finite value a bin"
+            f"normalise.{name}: {len(built)} values for {bins} bins; give one, or one finite value a bin"
         )
-    if name == "deviation" and not made.all():
+    if name == "deviation" and not built.all():
         raise SourceError("normalise.deviation: is 0; give what the features are divided by")
-    return made
+    return built
 
 
 def read_array(path: str) -> Array:
     """Numbers from a .npy file, never pickled objects. Raises SourceError."""
     try:
         with Path(path).open("rb") as stream:
-            found = np.lib.format.read_array(stream, allow_pickle=False)
+            numbers = np.lib.format.read_array(stream, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise SourceError(f"{path}: is no .npy file of numbers ({error}); write it by numpy.save") from error
-    if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
-        raise SourceError(f"{path}: holds {found.dtype}, not finite numbers")
-    return np.asarray(found, np.float64)
+    if numbers.dtype.kind not in "fiu" or not np.isfinite(numbers).all():
+        raise SourceError(f"{path}: holds {numbers.dtype}, not finite numbers")
+    return np.asarray(numbers, np.float64)

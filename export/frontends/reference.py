@@ -35,17 +35,17 @@ def steps_of(
     Raises SourceError for a sound that is too short.
     """
     wave = waveform_of(description, np.asarray(sound, np.float64))
-    made: dict[str, npt.NDArray[Any]] = {"waveform": wave}
+    built: dict[str, npt.NDArray[Any]] = {"waveform": wave}
     stft = description.stft
     if stft is None:
-        made["output"] = laid_out(wave[None], description.output)
-        return made
+        built["output"] = laid_out(wave[None], description.output)
+        return built
     spectrum = transformed(wave, stft)[:most_frames]
     if description.frames is not None:
         spectrum = spectrum[: description.frames.count]
-    made["stft"] = spectrum
+    built["stft"] = spectrum
     magnitude = np.abs(spectrum[:, : stft.bin_count])
-    made["spectrum"] = x = magnitude**2 if stft.spectrum == "power" else magnitude
+    built["spectrum"] = x = magnitude**2 if stft.spectrum == "power" else magnitude
     following: list[tuple[str, Callable[[Array], Array]]] = []
     if description.mel is not None:
         following.append(("mel", lambda x: x @ mel_matrix(description)))
@@ -58,25 +58,25 @@ def steps_of(
     if (frames := description.frames) is not None:
         following.append(("frames", lambda x: to_count(x, frames)))
     for name, step in following:
-        made[name] = x = step(x)
+        built[name] = x = step(x)
     rows = x[None]
     if description.patches is not None:
-        made["patches"] = rows = patched(x, description.patches)
-    made["output"] = laid_out(rows, description.output)
-    return made
+        built["patches"] = rows = patched(x, description.patches)
+    built["output"] = laid_out(rows, description.output)
+    return built
 
 
 def waveform_of(description: Description, sound: Array) -> Array:
     """The sound as the STFT, or the classifier, gets it; its level's division is the runtime's."""
-    made = sound - sound.mean() if description.level == "unit_variance" else sound
-    made = made * description.scale
+    built = sound - sound.mean() if description.level == "unit_variance" else sound
+    built = built * description.scale
     if description.samples is not None:
-        made = _sized(made, description.samples)
+        built = _sized(built, description.samples)
     if description.preemphasis:
-        made = made - description.preemphasis * np.concatenate([[0.0], made[:-1]])
+        built = built - description.preemphasis * np.concatenate([[0.0], built[:-1]])
     if description.patches is not None and description.patches.end == "pad" and description.stft is not None:
-        made = np.pad(made, (0, max(0, patched_samples(description, len(made)) - len(made))))
-    return made
+        built = np.pad(built, (0, max(0, patched_samples(description, len(built)) - len(built))))
+    return built
 
 
 def patched_samples(description: Description, samples: int) -> int:
@@ -127,12 +127,12 @@ def transformed(wave: Array, stft: Stft) -> npt.NDArray[np.complex128]:
 def logarithm(x: Array, log: Log, stft: Stft) -> Array:
     """[T, F] >= 0 -> its logarithm."""
     gained = x * log.gain
-    made = _log(gained, log, stft)
+    built = _log(gained, log, stft)
     if log.reference == "max":
-        made = made - made.max()
+        built = built - built.max()
     elif log.reference != 1.0:
-        made = made - _log(np.asarray(log.reference), log, stft)
-    return made if log.range is None else np.maximum(made, made.max() - log.range)
+        built = built - _log(np.asarray(log.reference), log, stft)
+    return built if log.range is None else np.maximum(built, built.max() - log.range)
 
 
 def _log(x: Array, log: Log, stft: Stft) -> Array:

@@ -444,5 +444,9 @@ def test_features_that_do_not_fit_are_refused(tmp_path):
     ):
         with pytest.raises(SourceError, match=f"'x' .*{why}"):
             load(path, **told, frontend=open_frontend(preset, fields))
+    levelled = open_frontend("panns", ["output.layout=B1FT", "level=peak"])
+    with pytest.raises(SourceError, match="the level signed_peak, and peak of its front end"):
+        load(path, **told, level="signed_peak", frontend=levelled)
+    assert load(path, **told, frontend=levelled).level == "peak"
     with pytest.raises(SourceError, match="a sample rate of 8000 Hz, and 32000 Hz in the description"):
         load(path, **told, sample_rate=8000, frontend=open_frontend("panns"))

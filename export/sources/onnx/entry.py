@@ -167,8 +167,8 @@ def only_input(model: onnx.ModelProto, path: Path) -> Any:
             f"{path}: takes {len(inputs)} inputs ({names}); export it again with the sound, or its features, "
             "as its only one"
         )
-    (found,) = inputs
-    return found
+    (value,) = inputs
+    return value
 
 
 def dims_of(value: Any) -> list[int | str]:
@@ -280,10 +280,10 @@ def feature_input(
         raise SourceError(f"{where}, the front end gives {rows.dtype}; set output.dtype")
     if isinstance(dims[0], int) and dims[0] > 1:
         raise SourceError(f"{where}: {dims[0]} rows at once; export it with a batch of 1, or of any size")
-    made = FeatureInput(value.name, front)
+    built = FeatureInput(value.name, front)
     if front.samples is None and _changes(front, sound, dims):
-        made = FeatureInput(value.name, replace(front, samples=window))
-    return made
+        built = FeatureInput(value.name, replace(front, samples=window))
+    return built
 
 
 def _changes(front: Frontend, sound: FloatArray, dims: list[int | str]) -> bool:
@@ -305,18 +305,18 @@ def _waveform_graph(window: int | None, dims: Dims, *, pad: bool) -> onnx.ModelP
     """Waveform [B, N] -> features: the waveform, at most `window` samples of it, or exactly these (`pad`)."""
     nodes = []
     constants: dict[str, npt.NDArray[np.int64]] = {}
-    made = "waveform"
+    built = "waveform"
     if window is not None and pad:
         constants["pads"] = np.array([0, 0, 0, window], np.int64)
-        nodes.append(helper.make_node("Pad", [made, "pads"], ["padded"]))
-        made = "padded"
+        nodes.append(helper.make_node("Pad", [built, "pads"], ["padded"]))
+        built = "padded"
     if window is not None:
         constants |= {
             name: np.array([at], np.int64) for name, at in (("first", 0), ("end", window), ("axis", 1))
         }
-        nodes.append(helper.make_node("Slice", [made, "first", "end", "axis"], ["features"]))
+        nodes.append(helper.make_node("Slice", [built, "first", "end", "axis"], ["features"]))
     else:
-        nodes.append(helper.make_node("Identity", [made], ["features"]))
+        nodes.append(helper.make_node("Identity", [built], ["features"]))
     graph = helper.make_graph(
         nodes,
         "frontend",

@@ -246,7 +246,7 @@ def load(
         ),
         analysis=entry.analysis or _analysis(rate),
         rescore="waveform" if entry.analysis is None else "spectrogram",
-        level=level or (frontend.level if frontend is not None else None) or "none",
+        level=_level(file, level, frontend),
         description=f"{file.name}: an ONNX graph of {weights} weights that takes {_taken(frontend)}.",
         model=model,
         original=original,
@@ -313,6 +313,14 @@ def _rate(path: Path, given: int | None, frontend: Frontend | None) -> int:
     if not 1000 <= rate <= 768000:
         raise SourceError(f"{path}: a sample rate of {rate} Hz; give one between 1000 and 768000")
     return rate
+
+
+def _level(path: Path, given: Level | None, frontend: Frontend | None) -> Level:
+    """The level that was given or is the front end's. Raises SourceError where they differ."""
+    own = None if frontend is None else frontend.level
+    if own not in (None, "none", given) and given is not None:
+        raise SourceError(f"{path}: the level {given}, and {own} of its front end; leave the level out")
+    return given or own or "none"
 
 
 def _entry(

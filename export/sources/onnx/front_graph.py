@@ -60,14 +60,14 @@ class FrontGraph(Frontend):
 
     def rows(self, sound: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         """By the file itself in onnxruntime."""
-        found = self._features(sound[None])
+        features = self._features(sound[None])
         if self.axes is not None:
-            inner = [size for size in found.shape[1:] if size != 1]
-            found = found.reshape(1, *inner)
+            inner = [size for size in features.shape[1:] if size != 1]
+            features = features.reshape(1, *inner)
             for axis in self.axes:
-                if axis <= found.ndim:
-                    found = np.expand_dims(found, axis)
-        return np.asarray(found, self.dtype)
+                if axis <= features.ndim:
+                    features = np.expand_dims(features, axis)
+        return np.asarray(features, self.dtype)
 
     def _features(self, sounds: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         """Sounds [B, N] -> [B, ...], one by one."""
@@ -122,15 +122,15 @@ class FrontGraph(Frontend):
         return together.shape == alone.shape and bool(np.allclose(together, alone, rtol=1e-4, atol=1e-5))
 
     def _stage(self, dims: Dims, *, one_by_one: bool) -> onnx.ModelProto:
-        made = prepared(self.graph)
+        built = prepared(self.graph)
         taken, given = renamed(self.wave.name), renamed(self.output)
-        graph = Nodes(opset_of(made))
+        graph = Nodes(opset_of(built))
         sound = "waveform"
         if self.samples is not None:
             padded = graph.add("Pad", sound, graph.whole(0, 0, 0, self.samples))
             sound = graph.part(padded, 1, 0, self.samples)
         row = self.wave.rows(graph, sound)
-        before, nodes = list(graph.nodes), list(made.graph.node)
+        before, nodes = list(graph.nodes), list(built.graph.node)
         if one_by_one:
             after = Nodes(graph.opset, "earmark/after")
             one = after.over("Squeeze", given, [0]) if self.wave.batched else given
@@ -148,11 +148,11 @@ class FrontGraph(Frontend):
             "frontend",
             [helper.make_tensor_value_info("waveform", TensorProto.FLOAT, ["batch", "samples"])],
             [helper.make_tensor_value_info("features", TensorProto.FLOAT, list(dims))],
-            [*(weight for weight in made.graph.initializer if weight.name != taken), *graph.initializers()],
+            [*(weight for weight in built.graph.initializer if weight.name != taken), *graph.initializers()],
         )
-        stage.sparse_initializer.extend(made.graph.sparse_initializer)
-        made.graph.CopyFrom(stage)
-        return made
+        stage.sparse_initializer.extend(built.graph.sparse_initializer)
+        built.graph.CopyFrom(stage)
+        return built
 
     def row_nodes(self, graph: Nodes, tensor: str) -> str:
         """Axes of 1 where the classifier has them, and its type."""
