@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from .console import require_stdout, tell
 from .inputs import Input, collect, tell_skipped
 from .options import device_option, json_option, refuse_given
 from .paths import BundleFolder, no_sound
+from .window_options import window_options, window_settings
 
 if TYPE_CHECKING:
     from ..runtime.bundle.manifest import Manifest
@@ -84,7 +85,7 @@ def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
     metavar="FILE",
     help="Only the labels in a file, one per line, such as a species list.",
 )
-@click.option("--hop", type=_positive, metavar="S", help="Seconds from one window to the next.")
+@window_options
 @click.option(
     "--merge-gap",
     default=0.0,
@@ -222,11 +223,11 @@ def _refuse_pairs(output: Path | None, *, as_json: bool, as_jsonl: bool) -> None
         refuse_given("goes with --clips", "clip_format")
 
 
-def _options(engine: Engine, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _options(engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
     """Options of `Explainer.detect`. Raises click.UsageError for what does not fit, the bundle among it."""
     from ..runtime.detections.settings import DetectionSettings
     from ..runtime.detections.thresholds import read_labels, read_thresholds
-    from ..runtime.explaining.request import ExplainOptions, request_of
+    from ..runtime.explaining.request import request_of
 
     manifest = engine.manifest
     if asked["scores"]:
@@ -251,11 +252,8 @@ def _options(engine: Engine, asked: Mapping[str, Any]) -> dict[str, Any]:
         checked = DetectionSettings(**settings)
         checked.check_task(manifest.task)
         checked.merging(manifest.labels, manifest.name)
-        how: ExplainOptions = {
-            "methods": _methods(manifest, asked["methods"]),
-            "hop_s": asked["hop"],
-            "seed": asked["seed"],
-        }
+        how = window_settings(asked)
+        how["methods"], how["seed"] = _methods(manifest, asked["methods"]), asked["seed"]
         request_of(engine, (), how)
     except (SettingsError, LabelError, MethodError) as error:
         raise click.UsageError(str(error)) from error

@@ -102,16 +102,17 @@ def test_every_option_is_read_by_its_command(name):
 
 def known_elsewhere(name):
     """What `given` holds, by those who check every name in it."""
+    source = (PACKAGE / "commands" / "window_options.py").read_text(encoding="utf-8")
+    of_windows = set(re.findall(r'given\.pop\("(\w+)"\)', source))
     if name == "earmark explain":
-        source = (PACKAGE / "commands" / "window_options.py").read_text(encoding="utf-8")
-        return set(re.findall(r'given\.pop\("(\w+)"\)', source)) | {
+        return of_windows | {
             option.lstrip("-").replace("-", "_")
             for method in all_methods()
             for option in option_names(method.options).values()
         }
     if name == "earmark detect":
         source = (PACKAGE / "commands" / "detect.py").read_text(encoding="utf-8")
-        return set(re.findall(r'asked\["(\w+)"\]', source))
+        return of_windows | set(re.findall(r'asked\["(\w+)"\]', source))
     # How a recipe runs: the fields of its options are read by the recipe, --threads by `training_options`.
     running = {"threads", *(one.name for one in fields(RUNNING[name]))} if name in RUNNING else set()
     return running | {

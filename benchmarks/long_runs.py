@@ -1,0 +1,110 @@
+"""What a long run of `earmark detect -o` costs: memory over hours of sound, and two processes against one.
+
+    python benchmarks/long_runs.py [--hours 10] [--recordings 40] [--explain mask]
+
+The recordings are an hour of faint noise with clips of the shipped bundle's classes planted in 1 % of its
+windows, written as FLAC; a long one repeats that hour. Memory is the largest of any process of the run
+(`ru_maxrss`). Times are of the whole command, taken in turn, the lowest of three; threads are divided as the
+command does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+import earmark
+from earmark.evaluation.synthesis import make_clip
+
+RATE = 16000
+HOUR_S = 3600
+# Seconds between planted clips: with windows of 2 s every second, about 1 % of them.
+EVERY_S = 300
+
+
+def an_hour() -> np.ndarray:
+    """[samples] of noise with planted clips."""
+    labels = earmark.load(device="cpu").labels
+    sound = (0.002 * np.random.default_rng(0).standard_normal(HOUR_S * RATE)).astype(np.float32)
+    for number, at in enumerate(range(30, HOUR_S - 10, EVERY_S)):
+        clip = make_clip(labels[number % len(labels)], [0, number], snr_db=30.0).waveform[:RATE]
+        sound[at * RATE : at * RATE + len(clip)] += clip
+    return sound
+
+
+def write(path: Path, sound: np.ndarray, seconds: float) -> None:
+    """Write `seconds` of the sound, over and over."""
+    with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as file:
+        left = round(seconds * RATE)
+        while left > 0:
+            file.write(sound[:left])
+            left -= len(sound[:left])
+
+
+def run(inputs: Path, *arguments: str) -> tuple[float, float]:
+    """Seconds and largest memory in MB of a run over a file or folder."""
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, "-m", "earmark.cli", "detect", str(inputs), "-o", f"{out}/out", *arguments]
+        began = time.perf_counter()
+        # Of this process alone: the children of those before are counted, too.
+        code = (
+            "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, "
+            "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL); "
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        )
+        environment = {
+            **os.environ,
+            "EARMARK_BUNDLE": str(Path(earmark.__file__).parent / "runtime/shipped/bundle"),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", code, *command],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+        return time.perf_counter() - began, int(done.stdout) / 1024
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hours", type=float, default=10.0)
+    parser.add_argument("--recordings", type=int, default=40)
+    parser.add_argument("--explain", default="mask")
+    options = parser.parse_args()
+    explain = ("--explain", options.explain, "--device", "cpu")
+    report = {}
+    with tempfile.TemporaryDirectory() as folder:
+        root, sound = Path(folder), an_hour()
+        for name, seconds in (("10 minutes", 600.0), (f"{options.hours:g} hours", options.hours * HOUR_S)):
+            write(root / "long.flac", sound, seconds)
+            taken, memory = run(root / "long.flac", *explain)
+            report[name] = {"mb": round(memory, 1), "times_real_time": round(seconds / taken, 1)}
+        (root / "long.flac").unlink()
+        for number in range(options.recordings):
+            write(root / f"{number:03d}.flac", np.roll(sound, number * 7919), 60.0)
+        times: dict[str, list[float]] = {"1": [], "2": []}
+        for _ in range(3):
+            for jobs, taken_s in times.items():
+                taken_s.append(run(root, *explain, "--jobs", jobs)[0])
+        one, two = (min(taken_s) for taken_s in times.values())
+        report["two processes"] = {
+            "one_s": round(one, 2),
+            "two_s": round(two, 2),
+            "ratio": round(one / two, 2),
+        }
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
