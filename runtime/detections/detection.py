@@ -260,7 +260,8 @@ class Detections(ResultRecord):
             for detection in self.items:
                 counts[detection.label] = counts.get(detection.label, 0) + 1
             listed = ", ".join(f"{label} {count}" for label, count in sorted(counts.items()))
-            return f"{len(self.items)} detections: {listed}"
+            noun = "detection" if len(self.items) == 1 else "detections"
+            return f"{len(self.items)} {noun}: {listed}"
         scores = self.windows.scores
         if not scores.size:
             return "nothing detected: no window was classified"
