@@ -55,9 +55,10 @@ def load(
             package, a demo; `Result.bundle` names the one that answered.
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:N" or "tensorrt".
         providers: In place of a device, execution providers of the installed onnxruntime, in order of
-            preference, such as OpenVINO's, CoreML's, DirectML's, ROCm's or QNN's: names, or pairs of a
-            name and its options. All of them must be active in every session. Operators of the graphs
-            that the first cannot run fall to the CPU, with a warning in the result.
+            preference, such as OpenVINO's, CoreML's, DirectML's, ROCm's or QNN's: names ("openvino" is short
+            for "OpenVINOExecutionProvider"), pairs of a name and its options, or a mapping of them. All
+            must be active in every session. Operators of the graphs that the first cannot run fall to the
+            CPU, with a warning in the result; with "cpu" among them also graphs that it cannot open.
         session_options: Settings of `onnxruntime.SessionOptions`, which go before earmark's own:
             attributes by name, such as "intra_op_num_threads", and config entries, whose names have a dot,
             such as "session.intra_op.allow_spinning". The explainer is as picklable as their values.

@@ -34,6 +34,9 @@ if sys.platform != "win32":
         after_in_child=_REDIRECTING.release,
     )
 
+# Options by which a provider replays what it did, on the same buffers.
+_CAPTURED = frozenset({"enable_cuda_graph", "trt_cuda_graph_enable"})
+
 # Providers by a shorter name.
 PROVIDERS = {
     "cpu": CPU,
@@ -197,6 +200,11 @@ def _copied(providers: Providers | None) -> tuple[tuple[str, dict[str, Any]], ..
         ):
             raise DeviceError(f"providers: {one!r} is neither a name nor a pair of a name and its options")
         name = PROVIDERS.get(pair[0].lower(), pair[0])
+        for option in _CAPTURED & set(pair[1]):
+            if str(pair[1][option]).lower() in {"1", "true"}:
+                raise DeviceError(
+                    f"{name}: {option} is refused: a captured graph reads its first sound's buffers again"
+                )
         if name in pairs:
             raise DeviceError(f"providers: {name} stands there twice")
         pairs[name] = dict(pair[1])

@@ -28,7 +28,7 @@ def test_a_provider_by_name_answers_as_its_device_does(tiny_bundle):
     expected = earmark.load(tiny_bundle, "cpu").explain(tone(), RATE)
     options = {"arena_extend_strategy": "kSameAsRequested"}
     asked = [(CPU, options)]
-    for providers in ([CPU], (CPU,), asked, CPU):
+    for providers in ([CPU], (CPU,), asked, CPU, "cpu", {"cpu": options}):
         result = earmark.load(tiny_bundle, providers=providers).explain(tone(), RATE)
         assert (result.device, expected.device) == (CPU, "cpu")
         assert result.predictions == expected.predictions
@@ -120,6 +120,8 @@ def test_a_provider_that_is_not_there_is_an_error(tiny_bundle, available, monkey
         ({"providers": []}, "empty"),
         ({"providers": [CPU, CPU]}, "twice"),
         ({"providers": [(CPU, "fast")]}, "neither a name nor a pair"),
+        ({"providers": ["cpu", CPU]}, "twice"),
+        ({"providers": {"cuda": {"enable_cuda_graph": "1"}, "cpu": {}}}, "enable_cuda_graph is refused"),
         ({"session_options": {"intra_op_threads": 2}}, "intra_op_threads"),
         ({"session_options": {"intra_op_num_threads": "two"}}, "'two'"),
     ],
