@@ -40,7 +40,7 @@ class Samples(Part, frozen=True, kw_only=True):
 class Stft(Part, frozen=True, kw_only=True):
     """Frames of the sound and their one-sided spectrum; the window is zero-padded to `n_fft`."""
 
-    n_fft: Annotated[int, Meta(ge=16, le=65536, description="Length of the transform in samples, even.")]
+    n_fft: Annotated[int, Meta(ge=16, le=65536, description="Length of the transform in samples.")]
     hop: Annotated[int, Meta(ge=1, le=65536, description="From one frame to the next in samples.")]
     window_length: Annotated[
         int | None, Meta(description="Of the window in samples, at most `n_fft`; left out: `n_fft`.")
@@ -285,11 +285,13 @@ class Description(Part, frozen=True, kw_only=True):
     def listenable(self) -> AnalysisSpec | None:
         """The STFT that the features begin with, where it is one that a masked sound can re-enter by.
 
-        That is: centred, with a periodic Hann or Hamming window, and with nothing before it but a factor.
+        That is: centred, of an even length, with a periodic Hann or Hamming window, and with nothing but a
+        factor before it.
         """
         stft = self.stft
         if (
             stft is None
+            or stft.n_fft % 2
             or not stft.periodic
             or stft.window not in {"hann", "hamming"}
             or stft.centring == "none"
@@ -349,10 +351,8 @@ def _faults(built: Description) -> list[str]:
         if given:
             faults.append(f"[{given[0]}] needs [stft], which is left out")
     else:
-        if stft.n_fft % 2 or not 2 <= stft.width <= stft.n_fft:
-            faults.append(
-                f"stft.n_fft {stft.n_fft} must be even, and stft.window_length {stft.width} between 2 and it"
-            )
+        if not 2 <= stft.width <= stft.n_fft:
+            faults.append(f"stft.window_length {stft.width}: give 2 to stft.n_fft {stft.n_fft}")
         if not 1 <= stft.bin_count <= stft.n_fft // 2 + 1:
             faults.append(f"stft.bins {stft.bins}: give 1 to {stft.n_fft // 2 + 1}")
     if mel is not None and mel.file is None:

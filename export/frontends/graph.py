@@ -76,8 +76,8 @@ def stft_nodes(graph: Nodes, stft: Stft, wave: str) -> str:
     left = (n_fft - width) // 2
     row = graph.over("Unsqueeze", wave, [1])
     if stft.centring != "none":
-        # Only the window's own samples meet the kernel: T = 1 + N // hop for every N.
-        before, behind = n_fft // 2 - left, width - n_fft // 2 + left
+        # Only the window's own samples meet the kernel. T = 1 + N // hop; of an odd n_fft 1 + (N - 1) // hop.
+        before, behind = n_fft // 2 - left, n_fft // 2 + width + left - n_fft
         mode = "reflect" if stft.centring == "reflect" else "constant"
         row = graph.add("Pad", row, graph.whole(0, 0, before, 0, 0, behind), mode=mode)
     elif stft.frame == "n_fft" and width < n_fft:

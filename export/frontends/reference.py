@@ -107,11 +107,11 @@ def transformed(wave: Array, stft: Stft) -> npt.NDArray[np.complex128]:
         left = left if stft.frame == "n_fft" else 0
         padded, count = wave, 1 + (len(wave) - stft.span) // stft.hop
     else:
-        if stft.centring == "reflect" and len(wave) <= n_fft // 2:
+        if len(wave) <= (n_fft // 2 if stft.centring == "reflect" else n_fft % 2):
             raise SourceError(f"{len(wave)} samples are too few to be reflected by {n_fft // 2}")
         mode = "reflect" if stft.centring == "reflect" else "constant"
         padded = np.pad(wave, n_fft // 2, mode=mode)  # type: ignore[call-overload]
-        count = 1 + len(wave) // stft.hop
+        count = 1 + (len(padded) - n_fft) // stft.hop
     starts = left + stft.hop * np.arange(count)
     frames = padded[starts[:, None] + np.arange(width)]
     if stft.remove_dc:

@@ -48,6 +48,8 @@ STFT = {"n_fft": 256, "hop": 100}
 BASE = {"sample_rate": 8000, "stft": STFT, "log": {"floor": 1e-2}}
 FORMS = {
     "zeros, hamming": {"stft": {"centring": "zeros", "window": "hamming", "window_length": 201}},
+    "of an odd length": {"stft": {"n_fft": 321, "hop": 160}},
+    "of an odd length, zeros": {"stft": {"n_fft": 321, "window_length": 200, "centring": "zeros"}},
     "whole frames": {"stft": {"centring": "none", "frame": "n_fft", "window_length": 200, "periodic": False}},
     "whole windows": {"stft": {"centring": "none", "window_length": 200, "window": "rectangular"}},
     "per frame": {"stft": {"remove_dc": True, "preemphasis": 0.9, "window": "povey"}},
@@ -95,12 +97,13 @@ def test_the_stft_is_pytorchs():
     import torch
 
     sound = originals.sound_of(8000, 0.5)
-    for centring, pad in (("reflect", "reflect"), ("zeros", "constant"), ("none", "reflect")):
-        stft = {"n_fft": 256, "hop": 100, "window_length": 200, "centring": centring, "frame": "n_fft"}
+    forms = (256, "reflect", "reflect"), (256, "zeros", "constant"), (256, "none", "reflect")
+    for n_fft, centring, pad in (*forms, (321, "reflect", "reflect"), (321, "none", "reflect")):
+        stft = {"n_fft": n_fft, "hop": 100, "window_length": 200, "centring": centring, "frame": "n_fft"}
         front = front_of({"sample_rate": 8000, "stft": stft, "output": {"layout": "BFT"}})
         theirs = torch.stft(
             torch.from_numpy(sound),
-            256,
+            n_fft,
             100,
             200,
             torch.hann_window(200),
@@ -408,7 +411,7 @@ REFUSED = [
     ("whisper", ["mel.bins=many"], "mel.bins"),
     ("whisper", ["log.floor=0"], "log.floor 0: silence has no logarithm"),
     ("whisper", ["mel.high_hz=9000"], "up to 8000 Hz, half of sample_rate"),
-    ("whisper", ["stft.window_length=401"], "window_length 401 between 2 and it"),
+    ("whisper", ["stft.window_length=401"], "stft.window_length 401: give 2 to stft.n_fft 400"),
     ("whisper", ["output.layout=BN"], "output.layout BN does not fit"),
     ("whisper", ["normalise.mean=[1.0, 2.0]"], "normalise.mean: 2 values for 80 bins"),
     ("whisper", ["mel.file=none.npy"], "none.npy: is no .npy file"),
