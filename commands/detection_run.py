@@ -19,7 +19,7 @@ from .inputs import Input
 from .long_run.identity import state_of
 from .long_run.ledger import Entry, Ledger, RunFacts, open_ledger
 from .long_run.progress import RunProgress
-from .long_run.tables import RECORDINGS, table_names, write_single, write_tables
+from .long_run.tables import RECORDINGS, single_names, table_names, write_single, write_tables
 from .long_run.workers import Lost, in_processes, in_this_process
 from .result_folders import result_folders
 
@@ -99,8 +99,13 @@ def into_folder(
         settings={**run.work.options, "clips": run.work.clips},
         version=__version__,
     )
-    with open_ledger(output, facts, resume=resume, own=table_names(formats)) as ledger:
-        recordings = _recordings(items, output, ledger)
+    places = [
+        "" if place is None else place.relative_to(output).as_posix()
+        for place in result_folders(output, items)
+    ]
+    own = (*table_names(formats), *single_names(filter(None, places), formats))
+    with open_ledger(output, facts, resume=resume, own=own) as ledger:
+        recordings = _recordings(items, places, ledger)
         waiting = [one for one in recordings if not ledger.has(one.path, one.size, one.mtime_ns)]
         paths = [one.path for one in recordings]
         try:
@@ -153,15 +158,21 @@ def _keep(ledger: Ledger, entry: Entry, output: Path, formats: Sequence[str]) ->
     if entry.recording is not None:
         write_single(output / entry.folder, entry.recording, formats)
     ledger.append(entry)
-    if earlier is not None:
-        # Of a file that has changed since.
-        for name in _files(earlier) - _files(entry):
-            with suppress(OSError):
-                (output / name).unlink()
-        if _files(earlier) and not _files(entry):
-            with suppress(OSError):
-                (output / entry.folder / CLIPS).unlink()
-                (output / entry.folder).rmdir()
+    if earlier is not None and earlier.recording is not None:
+        _remove_earlier(earlier, entry, output)
+
+
+def _remove_earlier(earlier: Entry, entry: Entry, output: Path) -> None:
+    """Remove what belonged to a recording that has changed since, and is not written anew."""
+    if entry.recording is None or earlier.folder != entry.folder:
+        write_single(output / earlier.folder, None, ())
+    for name in _files(earlier) - _files(entry):
+        with suppress(OSError):
+            (output / name).unlink()
+    if _files(earlier) and not _files(entry):
+        with suppress(OSError):
+            (output / earlier.folder / CLIPS).unlink()
+            (output / earlier.folder).rmdir()
 
 
 def _files(entry: Entry) -> set[str]:
@@ -170,13 +181,9 @@ def _files(entry: Entry) -> set[str]:
     return {name for row in rows for name in (row.clip, row.kept_clip, row.picture) if name}
 
 
-def _recordings(items: Sequence[Input], output: Path, ledger: Ledger) -> list[Recording]:
-    """The recordings, each once, with their folders below `output`."""
-    places = result_folders(output, items)
-    named = [
-        _recording(item, "" if place is None else place.relative_to(output).as_posix())
-        for item, place in zip(items, places, strict=True)
-    ]
+def _recordings(items: Sequence[Input], places: Sequence[str], ledger: Ledger) -> list[Recording]:
+    """The recordings, each once, with their folders below the output folder."""
+    named = [_recording(item, place) for item, place in zip(items, places, strict=True)]
     recordings = list({one.path: one for one in named}.values())
     # Folders of recordings that an earlier run has done and that are not named now.
     here = {one.path for one in recordings}
@@ -235,7 +242,8 @@ def _in_order(recordings: Sequence[Recording], answers: Iterable[Answer]) -> Ite
 def _lines(recording: RecordingRows) -> list[str]:
     """What was detected in a recording, for a person."""
     rows = recording.rows
-    lines = [f"{bold(recording.file)}  {recording.duration_s:.2f} s, {_counted(row.label for row in rows)}"]
+    counts = Counter(row.label for row in rows)
+    lines = [f"{bold(recording.file)}  {recording.duration_s:.2f} s, {_counted(counts)}"]
     for row in rows[:_SHOWN]:
         band = "" if row.low_hz is None else f"  {row.low_hz:.0f}-{row.high_hz:.0f} Hz"
         clock = f"  {row.start_time}" if row.start_time else ""
@@ -245,9 +253,8 @@ def _lines(recording: RecordingRows) -> list[str]:
     return [*lines, *(f"  {yellow('warning')}   {warning}" for warning in recording.warnings)]
 
 
-def _counted(labels: Iterable[str]) -> str:
+def _counted(counts: Counter[str]) -> str:
     """How many of which label."""
-    counts = Counter(labels)
     listed = ", ".join(f"{label} {count}" for label, count in sorted(counts.items()))
     many = "detection" if counts.total() == 1 else "detections"
     return f"{counts.total()} {many}: {listed}" if counts else "nothing detected"
@@ -263,6 +270,6 @@ def _summary(entries: Iterable[Entry], named: set[str], written: Sequence[Path])
         labels.update(row.label for row in (entry.recording.rows if entry.recording else ()))
     many = "recording" if done == 1 else "recordings"
     lost = f", {failed} failed (see {RECORDINGS})" if failed else ""
-    say(f"{done} {many}, {seconds / _HOUR_S:.2f} h of sound, {_counted(labels.elements())}{lost}")
+    say(f"{done} {many}, {seconds / _HOUR_S:.2f} h of sound, {_counted(labels)}{lost}")
     say(f"written   {', '.join(map(str, written))}")
     return failed

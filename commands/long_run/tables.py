@@ -44,23 +44,29 @@ def write_tables(folder: Path, entries: Entries, formats: Sequence[str]) -> list
     return written
 
 
-def write_single(place: Path, recording: RecordingRows, formats: Sequence[str]) -> None:
-    """Write the tables of one recording beside `place`, where it has detections; else remove them.
+def single_names(places: Iterable[str], formats: Sequence[str]) -> tuple[str, ...]:
+    """The tables of single recordings, whose places are paths below the output folder."""
+    endings = [FORMATS[name].single for name in formats if FORMATS[name].single]
+    return tuple(place + ending for place in places for ending in endings)
+
+
+def write_single(place: Path, recording: RecordingRows | None, formats: Sequence[str]) -> None:
+    """Write the tables of one recording beside `place`; those of an earlier run that are none now go.
 
     Raises WriteError.
     """
-    for name in formats:
-        if not FORMATS[name].single:
+    for name, table in FORMATS.items():
+        if not table.single:
             continue
-        path = place.with_name(place.name + FORMATS[name].single)
-        if not recording.rows:
+        path = place.with_name(place.name + table.single)
+        if recording is None or not recording.rows or name not in formats:
             with naming(path):
                 path.unlink(missing_ok=True)
             continue
         with naming(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         with open_whole(path) as file:
-            FORMATS[name].write(file, [recording])
+            table.write(file, [recording])
 
 
 def _searched(entries: Iterable[Entry]) -> Iterator[RecordingRows]:

@@ -159,6 +159,12 @@ def test_resume_does_what_is_left_and_nothing_twice(run, field, tmp_path):
     mine, out = tmp_path / "field", tmp_path / "out"
     shutil.copytree(field, mine)
     (mine / "south/broken.wav").write_text("no sound")
+    (tmp_path / "out.labels.txt").write_text("mine")
+    gone = run(mine / "gone.wav", "-o", out, "--explain", "none")
+    assert (gone.exit_code, "gone.wav does not exist" in gone.stderr) == (1, True)
+    assert run(mine / "gone.wav", "-o", out, "--explain", "none", "--resume").exit_code == 1
+    assert (tmp_path / "out.labels.txt").read_text() == "mine"
+    shutil.rmtree(out)
     first = run("-r", mine, "-o", out, "--explain", "none")
     assert first.exit_code == 1
     assert "broken.wav is not a sound" in first.stderr
@@ -197,9 +203,28 @@ def test_clips_of_a_recording_that_changed_go(run, field, tmp_path):
     names = {row[name] for row in table(out) for name in ("clip", "kept_clip", "picture")}
     assert {path.relative_to(out).as_posix() for path in (out / "a").iterdir()} == {*names, "a/clips.json"}
     assert not names & old
-    plant(path, [], seed=4)
-    assert run(mine, "-o", out, "--clips", "--resume").exit_code == 0
-    assert not (out / "a").exists()
+    assert run(mine, "-o", out, "--clips", "--resume", "--format", "audacity").exit_code == 0
+    plant(path, [("bell", 4)], seed=4)
+    assert run(mine, "-o", out, "--clips", "--resume", "--format", "audacity").exit_code == 0
+    assert (out / "a.labels.txt").read_text().splitlines()[0].endswith("bell")
+    path.write_text("no sound any more")
+    assert run(mine, "-o", out, "--clips", "--resume").exit_code == 1
+    assert {one.name for one in out.iterdir()} == {
+        ".run.lock", "run.jsonl", "recordings.csv", "detections.csv",
+    }  # fmt: skip
+    assert table(out) == []
+
+
+def test_labels_of_others_stay(run, field, tmp_path):
+    mine = tmp_path / "field"
+    shutil.copytree(field / "north", mine)
+    (mine / "20240501_060000.labels.txt").write_text("0\t1\tmine\n")
+    done = run(mine, "-o", mine, "--format", "audacity")
+    assert (done.exit_code, "20240501_060000.labels.txt: is there already" in done.stderr) == (1, True)
+    assert (mine / "20240501_060000.labels.txt").read_text() == "0\t1\tmine\n"
+    # Beside the recordings otherwise.
+    assert run(mine, "-o", mine, "--format", "csv", "--explain", "none").exit_code == 0
+    assert found(table(mine)) == [("20240501_060000", "field", "bell"), ("20240501_060000", "field", "kick")]
 
 
 def test_one_name_in_two_runs_of_two_folders(run, field, tmp_path):
