@@ -40,7 +40,7 @@ class Samples(Part, frozen=True, kw_only=True):
 class Stft(Part, frozen=True, kw_only=True):
     """Frames of the sound and their one-sided spectrum; the window is zero-padded to `n_fft`."""
 
-    n_fft: Annotated[int, Meta(ge=16, le=65536, description="Length of the transform in samples.")]
+    n_fft: Annotated[int, Meta(ge=16, le=8192, description="Length of the transform in samples, 16 to 8192.")]
     hop: Annotated[int, Meta(ge=1, le=65536, description="From one frame to the next in samples.")]
     window_length: Annotated[
         int | None, Meta(description="Of the window in samples, at most `n_fft`; left out: `n_fft`.")

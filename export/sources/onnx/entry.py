@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -139,10 +140,14 @@ class FeatureInput(Entry):
         """Of the front end's patches."""
         return self.front.join
 
+    @cached_property
+    def _stage(self) -> tuple[onnx.ModelProto, Dims]:
+        return self.front.model()
+
     @property
     def dims(self) -> Dims:
         """Of what the front end gives."""
-        return self.front.model()[1]
+        return self._stage[1]
 
     def feed(self, sound: FloatArray) -> npt.NDArray[Any]:
         """The reference's features."""
@@ -154,7 +159,7 @@ class FeatureInput(Entry):
 
     def frontend(self) -> onnx.ModelProto:
         """The front end, which knows itself how long sound may be."""
-        return self.front.model()[0]
+        return self._stage[0]
 
 
 def only_input(model: onnx.ModelProto, path: Path) -> Any:
