@@ -1,0 +1,1 @@
+"""ONNX graphs as differentiable PyTorch modules: one file per family of operators."""

@@ -1,0 +1,202 @@
+"""Operators that take values one by one: arithmetic, activations, comparisons, casts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional
+
+from .operators import Call, Tensor, UnsupportedError, beside, operator
+
+_UNARY: dict[str, Callable[[Tensor], Tensor]] = {
+    "Abs": torch.abs,
+    "Acos": torch.acos,
+    "Asin": torch.asin,
+    "Atan": torch.atan,
+    "Ceil": torch.ceil,
+    "Cos": torch.cos,
+    "Cosh": torch.cosh,
+    "Dropout": lambda x: x,
+    "Erf": torch.erf,
+    "Exp": torch.exp,
+    "Floor": torch.floor,
+    "HardSwish": functional.hardswish,
+    "Identity": lambda x: x,
+    "IsNaN": torch.isnan,
+    "Log": torch.log,
+    "Mish": functional.mish,
+    "Neg": torch.neg,
+    "Not": torch.logical_not,
+    "Reciprocal": torch.reciprocal,
+    "Relu": torch.relu,
+    "Round": torch.round,
+    "Sigmoid": torch.sigmoid,
+    "Sign": torch.sign,
+    "Sin": torch.sin,
+    "Sinh": torch.sinh,
+    "Softplus": lambda x: functional.softplus(x, threshold=40.0),
+    "Softsign": functional.softsign,
+    "Sqrt": torch.sqrt,
+    "Tan": torch.tan,
+    "Tanh": torch.tanh,
+}
+
+_BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "Add": torch.add,
+    "And": torch.logical_and,
+    "Equal": torch.eq,
+    "Greater": torch.gt,
+    "GreaterOrEqual": torch.ge,
+    "Less": torch.lt,
+    "LessOrEqual": torch.le,
+    "Mul": torch.mul,
+    "Or": torch.logical_or,
+    "Sub": torch.sub,
+    "Xor": torch.logical_xor,
+}
+
+
+@operator(*_UNARY)
+def unary(call: Call, x: Tensor, *_: Tensor | None) -> Tensor:
+    """A function of each value; what Dropout takes besides is for training."""
+    return _UNARY[call.operator](x)
+
+
+@operator(*_BINARY)
+def binary(call: Call, a: Tensor, b: Tensor) -> Tensor:
+    """A function of two values each."""
+    return _BINARY[call.operator](*beside(a, b))
+
+
+@operator("Div")
+def div(_: Call, a: Tensor, b: Tensor) -> Tensor:
+    """The quotient a / b; of whole numbers without what is left."""
+    a, b = beside(a, b)
+    return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
+
+
+@operator("Mod")
+def mod(call: Call, a: Tensor, b: Tensor) -> Tensor:
+    """The rest, with the sign of b, or of a with fmod."""
+    return (torch.fmod if call.integer("fmod", 0) else torch.remainder)(*beside(a, b))
+
+
+@operator("Pow")
+def power(_: Call, a: Tensor, b: Tensor) -> Tensor:
+    """The power a ** b, of a's type."""
+    a, b = beside(a, b)
+    return torch.pow(a, b).to(a.dtype)
+
+
+@operator("Max", "Min", "Sum", "Mean")
+def of_several(call: Call, *tensors: Tensor) -> Tensor:
+    """The largest, the smallest, the sum or the mean of several tensors' values."""
+    first, *others = beside(*tensors)
+    for other in others:
+        if call.operator == "Max":
+            first = torch.maximum(first, other)
+        elif call.operator == "Min":
+            first = torch.minimum(first, other)
+        else:
+            first = first + other
+    return first / len(tensors) if call.operator == "Mean" else first
+
+
+@operator("Clip")
+def clip(_: Call, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    """Values between bounds, which may be computed."""
+    if low is not None:
+        x = torch.maximum(*beside(x, low.to(x.dtype)))
+    if high is not None:
+        x = torch.minimum(*beside(x, high.to(x.dtype)))
+    return x
+
+
+@operator("Where")
+def where(_: Call, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Values of a where the condition holds, else of b."""
+    condition, a, b = beside(condition, a, b)
+    return torch.where(condition, a, b)
+
+
+@operator("Cast")
+def cast(call: Call, x: Tensor) -> Tensor:
+    """Values of another type."""
+    return x.to(call.kind(call.integer("to", 1)))
+
+
+@operator("CastLike")
+def cast_like(_: Call, x: Tensor, other: Tensor) -> Tensor:
+    """Values of another tensor's type."""
+    return x.to(other.dtype)
+
+
+@operator("Gelu")
+@operator("Gelu", domain="com.microsoft")
+def gelu(call: Call, x: Tensor) -> Tensor:
+    """Gaussian error linear unit, exact or by tanh."""
+    return functional.gelu(x, approximate=call.text("approximate", "none"))
+
+
+@operator("LeakyRelu")
+def leaky_relu(call: Call, x: Tensor) -> Tensor:
+    """The value, and alpha x below 0."""
+    return functional.leaky_relu(x, call.number("alpha", 0.01))
+
+
+@operator("PRelu")
+def prelu(_: Call, x: Tensor, slope: Tensor) -> Tensor:
+    """The value, and slope x below 0; the slope is broadcast."""
+    return torch.where(x < 0, slope * x, x)
+
+
+@operator("Elu", "Selu", "Celu")
+def elu(call: Call, x: Tensor) -> Tensor:
+    """Exponential linear units."""
+    if call.operator == "Celu":
+        return functional.celu(x, call.number("alpha", 1.0))
+    if call.operator == "Elu":
+        return functional.elu(x, call.number("alpha", 1.0))
+    scale, alpha = call.number("gamma", 1.0507009873554805), call.number("alpha", 1.6732632423543772)
+    return scale * functional.elu(x, alpha)
+
+
+@operator("HardSigmoid")
+def hard_sigmoid(call: Call, x: Tensor) -> Tensor:
+    """The line alpha x + beta, between 0 and 1."""
+    return (call.number("alpha", 0.2) * x + call.number("beta", 0.5)).clamp(0.0, 1.0)
+
+
+@operator("Swish")
+def swish(call: Call, x: Tensor) -> Tensor:
+    """The product x sigmoid(alpha x)."""
+    return x * torch.sigmoid(call.number("alpha", 1.0) * x)
+
+
+@operator("ThresholdedRelu")
+def thresholded_relu(call: Call, x: Tensor) -> Tensor:
+    """The value where it is above alpha, else 0."""
+    return torch.where(x > call.number("alpha", 1.0), x, torch.zeros_like(x))
+
+
+@operator("DequantizeLinear")
+def dequantize(call: Call, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
+    """The numbers (x - zero) scale, along an axis where scale is a vector."""
+    if call.integer("block_size", 0):
+        raise UnsupportedError("with blocks")
+    shape = [1] * x.dim()
+    if scale.dim() == 1 and scale.numel() > 1:
+        shape[call.integer("axis", 1)] = -1
+    x, scale = beside(x, scale)
+    real = x.to(scale.dtype)
+    if zero is not None:
+        real = real - zero.to(real).reshape(shape if zero.numel() > 1 else [])
+    return real * (scale.reshape(shape) if scale.numel() > 1 else scale.reshape([]))
+
+
+@operator("IsInf")
+def is_inf(_: Call, x: Tensor) -> Tensor:
+    """Whether values are infinite, whatever the sign."""
+    return torch.isinf(x) & (x.abs() == math.inf)
