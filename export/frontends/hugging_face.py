@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from ...errors import SourceError
-from .description import Fields, merged
+from .fields import Fields, merged
 from .presets import PRESETS
 
 

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 import earmark
 from earmark.errors import SourceError
 from earmark.export.bundle.write import write_bundle
-from earmark.export.frontends.description import described, merged
+from earmark.export.frontends.description import described
+from earmark.export.frontends.fields import merged
 from earmark.export.frontends.frontend import from_description
 from earmark.export.frontends.presets import PRESETS
 from earmark.export.sources.onnx.file import load

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ....errors import SourceError
-from ...frontends.description import Fields, described, merged, read_toml, settings
+from ...frontends.description import described
+from ...frontends.fields import Fields, merged, read_toml, settings
 from ...frontends.frontend import Described, Frontend, from_description
 from ...frontends.hugging_face import read_preprocessor
 from ...frontends.presets import PRESETS
