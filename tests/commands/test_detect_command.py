@@ -32,6 +32,7 @@ from earmark.runtime.detections.tables.row import DetectionRow
 from earmark.runtime.explainer import SHIPPED
 
 RATE = 16000
+WRITTEN = ("--clips", "--format", "csv,raven,audacity,jsonl")
 # Recording -> (label, second) of what is planted in it.
 PLANTED = {
     "north/20240501_060000": [("bell", 3), ("kick", 10)],
@@ -60,13 +61,20 @@ def field(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def run():
     def invoke(*arguments, **options):
         command = ["detect", "-b", SHIPPED, "--device", "cpu", "--min-score", 0.8, *arguments]
         return CliRunner().invoke(main, list(map(str, command)), **options)
 
     return invoke
+
+
+@pytest.fixture(scope="module")
+def whole(run, field, tmp_path_factory):
+    """What a run over the field says, and its folder."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    return run("-r", field, "-o", out, *WRITTEN), out
 
 
 def table(folder):
@@ -88,9 +96,8 @@ EXPECTED = [
 ]
 
 
-def test_tables_and_clips(run, field, tmp_path):
-    out = tmp_path / "out"
-    done = run("-r", field, "-o", out, "--clips", "--format", "csv,raven,audacity,jsonl")
+def test_tables_and_clips(whole, field):
+    done, out = whole
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("3 recordings, 0.01 h of sound, 3 detections: bell 1, clap 1, kick 1\n")
     rows = table(out)
@@ -105,10 +112,10 @@ def test_tables_and_clips(run, field, tmp_path):
             assert (info.samplerate, info.format, info.subtype) == (RATE, "FLAC", "PCM_16")
             assert info.duration == pytest.approx(seconds, abs=1e-3)
         # The clip is that stretch of the recording.
-        whole, _ = soundfile.read(row["file"], dtype="float32")
+        sound, _ = soundfile.read(row["file"], dtype="float32")
         clip, _ = soundfile.read(out / row["clip"], dtype="float32")
         start = round(float(row["clip_start_s"]) * RATE)
-        np.testing.assert_allclose(clip, whole[start : start + len(clip)], atol=1e-4)
+        np.testing.assert_allclose(clip, sound[start : start + len(clip)], atol=1e-4)
         assert (out / row["picture"]).read_bytes().startswith(b"\x89PNG")
     assert rows[0]["start_time"].startswith("2024-05-01T06:00:0")
     # The tree of the input, in other people's readers.
@@ -118,15 +125,16 @@ def test_tables_and_clips(run, field, tmp_path):
     labels = crowsetta.formats.bbox.AudBBox.from_file(out / "south/20240501_060000.labels.txt").to_bbox()
     assert [(box.label, box.onset) for box in labels] == [("clap", float(rows[2]["start_s"]))]
     assert not (out / "north/20240501_070000.selections.txt").exists()
-    whole = (out / "detections.selections.txt").read_text().splitlines()
-    assert float(whole[3].split("\t")[3]) == 30.0 + float(rows[2]["start_s"])
+    of_all = (out / "detections.selections.txt").read_text().splitlines()
+    assert float(of_all[3].split("\t")[3]) == 30.0 + float(rows[2]["start_s"])
     # What was detected nowhere is said, too.
     recordings = list(csv.DictReader((out / "recordings.csv").open()))
     assert [(row["status"], row["detections"]) for row in recordings] == [("done", n) for n in "201"]
     # Sound of the output is no input; what lies beside it is.
     beside = out / "north/20240501_060000/mine.wav"
     shutil.copy(field / "north/20240501_060000.wav", beside)
-    assert list_sound_files(tmp_path).files == [beside]
+    assert list_sound_files(out.parent).files == [beside]
+    beside.unlink()
 
 
 def test_the_same_as_in_python(run, field):
@@ -364,10 +372,9 @@ def check_as_whole(field, out, whole):
         assert (out / row["clip"]).read_bytes() == (whole / row["clip"]).read_bytes()
 
 
-def test_killed_and_continued(run, field, tmp_path):
-    assert run("-r", field, "-o", tmp_path / "whole", "--clips").exit_code == 0
+def test_killed_and_continued(run, whole, field, tmp_path):
     out = tmp_path / "out"
-    process = start("-r", field, "-o", out, "--clips", "--min-score", 0.8)
+    process = start("-r", field, "-o", out, *WRITTEN, "--min-score", 0.8)
     try:
         deadline = time.monotonic() + 60
         while not (out / LEDGER).exists() or len(ledger(out)) < 1:
@@ -377,8 +384,8 @@ def test_killed_and_continued(run, field, tmp_path):
     finally:
         process.kill()
         process.communicate()
-    assert run("-r", field, "-o", out, "--clips", "--resume").exit_code == 0
-    check_as_whole(field, out, tmp_path / "whole")
+    assert run("-r", field, "-o", out, *WRITTEN, "--resume").exit_code == 0
+    check_as_whole(field, out, whole[1])
 
 
 @pytest.mark.slow
