@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -27,6 +28,10 @@ class GraphOptions:
         frontend: What makes the features that the graph takes; None: it takes waveforms.
         frontend_set: Fields of that front end in place of its own, as "mel.bins=64".
         frontend_check: A clip, and the features (.npy) that the user's own pipeline makes of it.
+        input: Which of its inputs takes the sound; None: the one whose meaning is not plain.
+        constant: Numbers for its other inputs, as "sr=16000".
+        state: Recurrent states, as "h=zeros".
+        reduce: How scores of frames are joined; None: it gives one score a label.
         scores: What it gives; None: logits.
         scores_output: Which of several outputs the scores are.
         task: Whether several labels may hold; None: one does.
@@ -78,6 +83,39 @@ class GraphOptions:
                 "features.",
                 extra={"metavar": "CLIP FEATURES"},
             ),
+        ]
+        | None
+    ) = None
+    input: (
+        Annotated[
+            str,
+            Meta(
+                description="For an .onnx file: which of its inputs takes the sound.",
+                extra={"metavar": "NAME"},
+            ),
+        ]
+        | None
+    ) = None
+    constant: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="For an .onnx file: what another input always holds, as sr=16000 (repeatable). "
+            "Sample rates, lengths and masks are filled in by themselves.",
+            extra={"metavar": "NAME=NUMBER"},
+        ),
+    ] = ()
+    state: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="For an .onnx file: a recurrent state at the beginning of every window, as h=zeros "
+            "(repeatable).",
+            extra={"metavar": "NAME=zeros"},
+        ),
+    ] = ()
+    reduce: (
+        Annotated[
+            Literal["mean", "max", "lme"],
+            Meta(description="For an .onnx file that scores frames: how they are joined."),
         ]
         | None
     ) = None
@@ -162,6 +200,7 @@ def load_graph(path: str, window: float | None, options: GraphOptions) -> Export
 
     """
     from ..export.sources.onnx.file import load, read_labels
+    from ..export.sources.onnx.side_inputs import Given
 
     if options.frontend is None and (options.frontend_set or options.frontend_check):
         raise click.UsageError("--frontend-set and --frontend-check belong to --frontend; give it, too")
@@ -179,9 +218,19 @@ def load_graph(path: str, window: float | None, options: GraphOptions) -> Export
         task=options.task or "single_label",
         level=options.level,
         output=options.scores_output,
+        reduce=options.reduce,
+        inputs=Given(options.input, _pairs("--constant", options.constant), _pairs("--state", options.state)),
         feature_map=_map_request(options),
         frontend=frontend,
     )
+
+
+def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE, taken apart. Raises click.UsageError."""
+    pairs = dict(text.rpartition("=")[::2] for text in texts)
+    if "" in pairs or "" in pairs.values():
+        raise click.UsageError(f"{option} {' '.join(texts)}: give NAME=VALUE, NAME of an input")
+    return pairs
 
 
 def _frontend(name: str, options: GraphOptions) -> Frontend:

@@ -57,6 +57,11 @@ class Frontend(ABC):
         """How the scores of several rows of one sound are joined; None: a sound is one row."""
         return None
 
+    @property
+    @abstractmethod
+    def time_axis(self) -> int:
+        """The axis of its rows that time runs along."""
+
     def suited(self, dims: Sequence[int | str], dtype: npt.DTypeLike) -> Frontend:
         """The same for a classifier whose input has these dims and this type, where it can follow them."""
         return self
@@ -116,6 +121,12 @@ class Described(Frontend):
         if stft is None or frames is None:
             return None
         return (frames.count - 1) * stft.hop + (stft.span if stft.centring == "none" else 0)
+
+    @property
+    def time_axis(self) -> int:
+        """Of the layout."""
+        layout = self.description.output.layout
+        return layout.index("T" if "T" in layout else "N")
 
     def rows(self, sound: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         """By NumPy in float64; of sound hardly longer than a window the STFT is cut, as the graph does."""

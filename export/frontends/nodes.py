@@ -23,6 +23,7 @@ class Nodes:
     def __init__(self, opset: int, prefix: str = "earmark/front") -> None:
         self.opset, self.prefix = opset, prefix
         self.nodes: list[onnx.NodeProto] = []
+        self._taken = 0
         self.constants: dict[str, npt.NDArray[Any]] = {}
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
@@ -36,6 +37,16 @@ class Nodes:
         output = f"{self.prefix}/Cast_{len(self.nodes)}"
         self.nodes.append(helper.make_node("Cast", [x], [output], to=dtype))
         return output
+
+    def named(self, operator: str, output: str, *inputs: str, **attributes: Any) -> None:
+        """One node whose output has a name of its own."""
+        self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
+
+    def take(self) -> list[onnx.NodeProto]:
+        """The nodes that were added since it was last asked; constants stay."""
+        taken = self.nodes[self._taken :]
+        self._taken = len(self.nodes)
+        return taken
 
     def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> str:
         """A constant tensor."""

@@ -34,11 +34,12 @@ def import_onnxruntime(module: str = "") -> Any:
         ) from error
 
 
-def cpu_session(graph: Path | bytes) -> Any:
+def cpu_session(graph: Path | bytes, weights: Path | None = None) -> Any:
     """Open a plain session on the CPU, as references and checks at export use it.
 
     Args:
         graph: Path of a graph, or a serialised one.
+        weights: Folder in which the files lie that a serialised one keeps weights in.
 
     Returns:
         An `onnxruntime.InferenceSession`; what fails is raised, not logged as well.
@@ -50,5 +51,7 @@ def cpu_session(graph: Path | bytes) -> Any:
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    if weights is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights))
     given = graph if isinstance(graph, bytes) else str(graph)
     return onnxruntime.InferenceSession(given, options, providers=[CPU])

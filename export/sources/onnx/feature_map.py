@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from ....errors import SourceError
 from ....runtime.bundle.manifest import FeatureMapSpec
+from ...frontends.nodes import Nodes
 from ...graphs.heads import Head, Layer
 
 FloatArray = npt.NDArray[np.float32]
@@ -23,6 +24,7 @@ TAP = "feature_map"
 # Order of a tensor's axes after the batch: c channels, t time, f frequency.
 AXES = ("ctf", "cft", "tcf", "tfc", "fct", "ftc", "ct", "tc")
 _TOLERANCE = 1e-4
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
 
 @dataclass(frozen=True)
@@ -43,32 +45,36 @@ class GraphMap:
     """A feature map that was found: how the stage shows it, and what follows it.
 
     frames: T', or a name where it changes with the sound's length; head: None where it is not linear
+    kind: the tensor's type, one of NumPy's names
     """
 
     request: MapRequest
     spec: FeatureMapSpec
     frames: int | str
     head: Head | None
+    kind: str = "float32"
 
     @property
     def dims(self) -> list[int | str]:
         """Dims of the tap, [B, C, T', F']."""
         return ["batch", self.spec.channels, self.frames, len(self.spec.bands_hz)]
 
-    def nodes(
-        self, tensor: str, output: str, *, batch: bool
-    ) -> tuple[list[onnx.NodeProto], dict[str, npt.NDArray[Any]]]:
-        """Nodes from `tensor` of the graph to `output`, [B, C, T', F'] or without a batch [C, T', F']."""
+    def nodes(self, graph: Nodes, tensor: str, output: str, *, batch: bool, copies: int) -> None:
+        """Nodes from `tensor` of the graph to `output`, [B, C, T', F'] or without a batch [C, T', F'].
+
+        copies: of a sound, of which the first is taken
+        """
         axes = self.request.axes
         sizes = {"c": self.spec.channels, "t": -1, "f": len(self.spec.bands_hz)}
         own = axes if "f" in axes else f"{axes}f"
         shape = [0] * batch + [sizes[axis] for axis in own]
         order = [0] * batch + [own.index(axis) + batch for axis in "ctf"]
-        nodes = [
-            helper.make_node("Reshape", [tensor, "earmark/map_shape"], ["earmark/map_rows"]),
-            helper.make_node("Transpose", ["earmark/map_rows"], [output], perm=order),
-        ]
-        return nodes, {"earmark/map_shape": np.array(shape, np.int64)}
+        if copies > 1:
+            tensor = graph.part(tensor, 0, 0, 1)
+        if self.kind != "float32":
+            tensor = graph.cast(tensor, TensorProto.FLOAT)
+        rows = graph.add("Reshape", tensor, graph.whole(*shape))
+        graph.named("Transpose", output, rows, perm=order)
 
 
 def with_output(model: onnx.ModelProto, tensor: str, path: Path) -> onnx.ModelProto:
@@ -118,7 +124,7 @@ def find_map(
             )
         step = (samples - samples * 3 // 4) / (z.shape[1] - shorter.shape[1])
         frames = "frames_z"
-    pooling, head = _head(model, z, logits)
+    pooling, head = _head(model, path, z, logits)
     spec = FeatureMapSpec(
         tap=TAP,
         channels=z.shape[0],
@@ -127,21 +133,21 @@ def find_map(
         pooling=pooling,  # type: ignore[arg-type]
         additive=head is not None,
     )
-    return GraphMap(request, spec, frames, head)
+    return GraphMap(request, spec, frames, head, tensor.dtype.name)
 
 
 def _placed(tensor: FloatArray, request: MapRequest, path: Path) -> FloatArray:
     """The tensor of one sound as [C, T', F']."""
     single = tensor[0] if tensor.ndim == len(request.axes) + 1 and tensor.shape[0] == 1 else tensor
-    if single.ndim != len(request.axes) or single.dtype != np.float32:
+    if single.ndim != len(request.axes) or single.dtype.kind != "f":
         raise SourceError(
-            f"{path}: the feature map {request.tensor!r} is {single.dtype} {list(tensor.shape)}, not float32 "
-            f"[batch, {', '.join(request.axes)}]; name another tensor, or its axes"
+            f"{path}: the feature map {request.tensor!r} is {single.dtype} {list(tensor.shape)}, not "
+            f"floats [batch, {', '.join(request.axes)}]; name another tensor, or its axes"
         )
     if "f" not in request.axes:
         single = single[..., None]
     own = request.axes if "f" in request.axes else f"{request.axes}f"
-    placed: FloatArray = single.transpose([own.index(axis) for axis in "ctf"])
+    placed: FloatArray = single.transpose([own.index(axis) for axis in "ctf"]).astype(np.float32)
     return placed
 
 
@@ -157,21 +163,29 @@ def _bands(request: MapRequest, rows: int, sample_rate: int, path: Path) -> list
     return list(pairwise(edges))
 
 
-def _head(model: onnx.ModelProto, z: FloatArray, logits: FloatArray) -> tuple[str, Head | None]:
+def _head(model: onnx.ModelProto, path: Path, z: FloatArray, logits: FloatArray) -> tuple[str, Head | None]:
     """Pooling and linear head with which the graph's weights give its logits; ("other", None) if none do."""
+    if not np.isfinite(logits).all():
+        return "other", None
     frames = z.mean(axis=2, dtype=np.float64)
     pooled = {"mean": frames.mean(axis=1), "max_mean": frames.mean(axis=1) + frames.max(axis=1)}
-    arrays = [numpy_helper.to_array(w) for w in model.graph.initializer if w.data_type == TensorProto.FLOAT]
-    arrays += [
-        numpy_helper.to_array(node.attribute[0].t)
+    classes, channels = len(logits), len(z)
+    tensors = [weight for weight in model.graph.initializer if weight.data_type in _FLOATS]
+    tensors += [
+        node.attribute[0].t
         for node in model.graph.node
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value"
     ]
-    shape = (len(logits), len(z))
-    weights = [one for one in arrays if one.shape == shape]
-    weights += [one.T for one in arrays if one.shape == shape[::-1]]
-    biases = [np.zeros(len(logits), np.float32)]
-    biases += [one.reshape(-1) for one in arrays if one.size == len(logits)]
+    small = [one for one in tensors if math.prod(one.dims) in (classes, classes * channels)]
+    arrays = [numpy_helper.to_array(one, str(path.parent)).astype(np.float32) for one in small]
+    # A convolution of one cell is a matrix, too.
+    flat = [one.reshape([size for size in one.shape if size != 1] or [1]) for one in arrays]
+    if classes == 1:
+        flat += [one[None] for one in flat if one.shape == (channels,)]
+    weights = [one for one in flat if one.shape == (classes, channels)]
+    weights += [one.T for one in flat if one.shape == (channels, classes)]
+    biases = [np.zeros(classes, np.float32)]
+    biases += [one.reshape(-1) for one in arrays if one.size == classes]
     for pooling, v in pooled.items():
         for weight in weights:
             for bias in biases:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import numpy as np
 import onnx
 
 from ....errors import MissingDependencyError, SourceError
+from ....printable import first_line
 from ....runtime.audio.lengths import longest_window, samples_of
 from ....runtime.bundle.manifest import AnalysisSpec, Level, StageSpec, WindowSpec, aggregate_of
 from ....runtime.inference.onnx_runtime import cpu_session
@@ -22,10 +24,14 @@ from ...frontends.frontend import Frontend
 from ...graphs.embeddings import embeddings_model
 from ...graphs.files import Dims, save_graph, stage_spec
 from ...source.exportable import Exportable, FloatArray
-from .entry import Entry, WaveInput, feature_input, wave_input
+from .entry import Entry, feature_input
 from .feature_map import TAP, GraphMap, MapRequest, find_map, with_output
-from .graph import Scores, Task, classifier_graph, opset_of, read_model
-from .scores import checked_scores, doubts, last_operators, same_width, score_output
+from .graph import Scores, Task, classifier_graph
+from .outputs import Reduce, ScoreOutput, logits_tensor, score_output
+from .reading import opset_of, read_model
+from .scores import checked_scores, doubts, last_operators
+from .side_inputs import Given, SideInput, split_inputs
+from .waves import WaveInput, wave_input
 
 # Lengths in seconds that are tried for the shortest sound that a graph of any length takes.
 _LENGTHS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -34,19 +40,25 @@ _FRAME_SECONDS = 0.032
 
 
 class Original:
-    """The file itself in onnxruntime on the CPU: the reference that the bundle is measured against."""
+    """The file itself in onnxruntime on the CPU: the reference that the bundle is measured against.
 
-    def __init__(self, path: Path, entry: Entry, model: onnx.ModelProto | None = None) -> None:
-        """Open the file, or `model` in its place. Raises SourceError where onnxruntime cannot run it."""
-        self.path, self.entry = path, entry
+    entry: how the sound gets into it; sides: what its other inputs are filled with
+    output: where its scores are, once they are known
+    """
+
+    def __init__(
+        self, path: Path, model: onnx.ModelProto, entry: Entry, sides: Sequence[SideInput] = ()
+    ) -> None:
+        """Open the graph, as `read_model` gives it. Raises SourceError where onnxruntime cannot run it."""
+        self.path, self.entry, self.sides = path, entry, tuple(sides)
         try:
-            self._session = cpu_session(path if model is None else model.SerializeToString())
+            self._session = cpu_session(model.SerializeToString(), path.parent.resolve())
         except MissingDependencyError:
             raise
         except Exception as error:
             # onnxruntime's errors have no common base.
-            raise SourceError(f"{path}: onnxruntime cannot run it ({_line(error)})") from error
-        self.output = ""
+            raise SourceError(f"{path}: onnxruntime cannot run it ({first_line(error)})") from error
+        self.output = ScoreOutput("")
 
     def run(self, sound: FloatArray, outputs: Sequence[str] | None = None) -> dict[str, Any]:
         """Every output (or those named) for one sound [N]. Raises SourceError where it fails.
@@ -57,22 +69,23 @@ class Original:
         fed, join = self.entry.feed(sound), self.entry.join
         rows = [fed] if join is None else list(fed[:, None])
         try:
-            answers = [self._session.run(names, {self.entry.name: row}) for row in rows]
+            answers = [self._session.run(names, self._inputs(row)) for row in rows]
         except Exception as error:
-            raise SourceError(f"{self.path}: fails on {len(sound)} samples ({_line(error)})") from error
+            raise SourceError(f"{self.path}: fails on {len(sound)} samples ({first_line(error)})") from error
         if join is None:
             return dict(zip(names, answers[0], strict=True))
         how = np.mean if join == "mean" else np.max
         return {name: how(each, axis=0) for name, each in zip(names, zip(*answers, strict=True), strict=True)}
 
-    def scores(self, sound: FloatArray) -> FloatArray:
-        """The scores [K] of one sound [N], as the graph gives them."""
-        own_scores: FloatArray = np.asarray(self.run(sound, [self.output])[self.output]).reshape(-1)
-        return own_scores
+    def _inputs(self, row: np.ndarray) -> dict[str, np.ndarray]:
+        """Every input for one row."""
+        if self.entry.copies > 1:
+            row = np.repeat(row, self.entry.copies, axis=0)
+        return {self.entry.name: row, **{side.name: side.value(row, self.entry) for side in self.sides}}
 
-    def shape(self, sound: FloatArray) -> tuple[int, ...]:
-        """Of the scores of one sound."""
-        return np.shape(self.run(sound, [self.output])[self.output])
+    def scores(self, sound: FloatArray) -> FloatArray:
+        """The scores [K] of one sound [N], as the graph gives them, of frames joined."""
+        return self.output.of(np.asarray(self.run(sound, [self.output.name])[self.output.name]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,11 +121,13 @@ class OnnxSource(Exportable):
         if self.shown is not None:
             outputs[TAP] = self.shown.dims
         path = folder / "classifier.onnx"
-        data = save_graph(self._graph(one_by_one=not entry.batched), path)
-        if entry.batched and not self._takes_batches(path, folder / "frontend.onnx"):
+        alone = not entry.batched or entry.copies > 1
+        weights = self.original.path.parent
+        data = save_graph(self._graph(one_by_one=alone), path, weights)
+        if not alone and not self._takes_batches(path, folder / "frontend.onnx"):
             for name in (path.name, *data):
                 (folder / name).unlink()
-            data = save_graph(self._graph(one_by_one=True), path)
+            data = save_graph(self._graph(one_by_one=True), path, weights)
         stages.append(
             stage_spec(
                 "classifier",
@@ -132,6 +147,7 @@ class OnnxSource(Exportable):
         return classifier_graph(
             self.model,
             self.original.entry,
+            self.original.sides,
             self.original.output,
             len(self.labels),
             self.scores,
@@ -167,7 +183,7 @@ class OnnxSource(Exportable):
     def outputs(self, waveform: FloatArray) -> dict[str, FloatArray]:
         """What the file itself says, sound by sound: "logits", or "scores" where it gives probabilities."""
         own_scores = np.stack([self.original.scores(sound) for sound in self._fitted(waveform)])
-        if self.scores == "logits" or (self.scores == "log_probabilities" and self.task == "single_label"):
+        if self.scores == "logits":
             return {"logits": own_scores}
         return {"scores": np.exp(own_scores) if self.scores == "log_probabilities" else own_scores}
 
@@ -182,19 +198,34 @@ def load(
     task: Task = "single_label",
     level: Level | None = None,
     output: str | None = None,
+    reduce: Reduce | None = None,
     feature_map: MapRequest | None = None,
     frontend: Frontend | None = None,
+    inputs: Given | None = None,
 ) -> OnnxSource:
     """Make a source of the graph in `path`.
 
-    labels: in the order of its scores; sample_rate: of the waveforms it takes, in Hz; None: the front end's
-    window_seconds: longest sound taken at once; only graphs of a fixed length know their own
-    scores: what it gives (None: logits, unless they look like probabilities, which is an error)
-    level: the gain that the model's own pipeline applies before it; None: the front end's, or none
-    output: which of several outputs holds the scores
-    feature_map: a tensor of the graph that is its feature map; None: the bundle has no prototypes
-    frontend: what makes the features that the graph takes; None: it takes waveforms
-    Raises SourceError, MissingDependencyError (no onnxruntime).
+    Args:
+        path: The .onnx file.
+        labels: In the order of its scores.
+        sample_rate: Of the waveforms it takes, in Hz; None: the front end's.
+        window_seconds: Longest sound taken at once; only graphs of a fixed length know their own.
+        scores: What it gives (None: logits, unless they look like probabilities, which is an error).
+        task: Whether several labels may hold.
+        level: The gain that the model's own pipeline applies before it; None: the front end's, or none.
+        output: Which of several outputs holds the scores.
+        reduce: How scores of frames are joined; None: it gives one score a label.
+        feature_map: A tensor of the graph that is its feature map; None: the bundle has no prototypes.
+        frontend: What makes the features that the graph takes; None: it takes waveforms.
+        inputs: What is known of inputs beside the sound.
+
+    Returns:
+        The source.
+
+    Raises:
+        SourceError: The graph cannot be a source, or is not what was said of it.
+        MissingDependencyError: No onnxruntime is installed.
+
     """
     file = Path(path)
     rate = _rate(file, sample_rate, frontend)
@@ -206,20 +237,18 @@ def load(
             "the value of a regression is no score, and has no label"
         )
     model = read_model(file)
-    entry, samples = _entry(model, file, frontend, rate, window_seconds)
-    original = Original(file, entry)
+    value, sides = split_inputs(model, file, rate, inputs or Given())
+    entry, samples = _entry(value, model, file, frontend, rate, window_seconds)
+    original = Original(file, model, entry, sides)
     sounds = list(synthesise(3, samples, rate, 1))
-    chosen = score_output(file, original.run(sounds[0]), len(labels), output)
-    original.output = chosen.name
+    batch = entry.copies if entry.batched else None
+    chosen = score_output(file, _answers(original, sounds[0]), len(labels), output, reduce, batch)
+    original.output = chosen
     answers = np.stack([original.scores(sound) for sound in sounds])
     if not np.isfinite(answers).all():
         raise SourceError(f"{file}: its scores are not finite for synthesised sound")
     if not np.array_equal(answers[0], original.scores(sounds[0])):
         raise SourceError(f"{file}: answers differently to the same sound; export it in evaluation mode")
-    if entry.samples is None:
-        shorter = sounds[0][: max(1, samples * 3 // 4)]
-        if _takes(original, shorter):
-            same_width(file, [original.shape(sounds[0]), original.shape(shorter)])
     kind = checked_scores(file, answers, scores, task, last_operators(model, chosen.name))
     seconds = samples / rate
     minimum = seconds if entry.samples else _minimum_seconds(original, samples, rate)
@@ -231,7 +260,7 @@ def load(
         raise SourceError(
             f"{file}: takes patches, so its feature map has no place in the sound; leave it out"
         )
-    shown = None if feature_map is None else _shown(original, model, feature_map, samples, rate, kind)
+    shown = None if feature_map is None else _shown(original, model, feature_map, samples, rate, kind, task)
     weights = sum(math.prod(weight.dims) for weight in model.graph.initializer)
     return OnnxSource(
         name=file.stem,
@@ -251,11 +280,28 @@ def load(
         model=model,
         original=original,
         scores=kind,
-        doubts=tuple(doubts(model, entry, chosen, answers, scores)),
+        doubts=(*_filled(sides, entry), *doubts(model, entry, chosen, answers, scores)),
         longest=longest,
         feature_map=None if shown is None else shown.spec,
         shown=shown,
     )
+
+
+def _answers(original: Original, sound: FloatArray) -> list[dict[str, Any]]:
+    """Every output for a sound and, where the graph takes any length, for a shorter one."""
+    answers = [original.run(sound)]
+    if original.entry.samples is None:
+        with contextlib.suppress(SourceError):
+            answers.append(original.run(sound[: max(1, len(sound) * 3 // 4)]))
+    return answers
+
+
+def _filled(sides: Sequence[SideInput], entry: Entry) -> list[str]:
+    """What its user should know of the graph's inputs."""
+    remarks = [f"its input {side.name!r} is filled with {side}" for side in sides]
+    if isinstance(entry, WaveInput) and entry.channels > 1:
+        remarks.append(f"it takes {entry.channels} channels, which all get the same sound")
+    return remarks
 
 
 def _shown(
@@ -265,21 +311,30 @@ def _shown(
     samples: int,
     rate: int,
     scores: Scores,
+    task: Task,
 ) -> GraphMap:
     """The feature map that was asked for, with what the graph answers beside it."""
-    wider = Original(original.path, original.entry, with_output(model, request.tensor, original.path))
+    path, output = original.path, original.output
+    before = None if scores == "logits" else logits_tensor(model, output, several=task == "multi_label")
+    logits_name = output.name if scores == "logits" else before
+    widened = with_output(model, request.tensor, path)
+    if logits_name is not None:
+        widened = with_output(widened, logits_name, path)
+    wider = Original(path, widened, original.entry, original.sides)
+    copies = original.entry.copies
 
     def answers(length: int) -> tuple[FloatArray, FloatArray]:
         sound = synthesise(1, length, rate, 4)[0]
-        answers = wider.run(sound, [request.tensor, original.output])
-        # Probabilities have no linear head to be compared with: the head then is "other".
-        logits = np.asarray(answers[original.output]).reshape(-1)
-        return np.asarray(answers[request.tensor]), logits if scores == "logits" else np.full_like(
-            logits, np.nan
-        )
+        names = [request.tensor, *([] if logits_name is None else [logits_name])]
+        answers = wider.run(sound, names)
+        tensor = np.asarray(answers[request.tensor])
+        tensor = tensor[:1] if copies > 1 and tensor.shape[:1] == (copies,) else tensor
+        # Without logits there is no linear head to be compared with: the head then is "other".
+        logits = np.array([np.nan]) if logits_name is None else output.of(np.asarray(answers[logits_name]))
+        return tensor, logits.astype(np.float32)
 
     fixed = original.entry.samples is not None
-    return find_map(request, model, original.path, answers, samples, rate, fixed=fixed)
+    return find_map(request, model, path, answers, samples, rate, fixed=fixed)
 
 
 def read_labels(text: str) -> list[str]:
@@ -291,7 +346,7 @@ def read_labels(text: str) -> list[str]:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise SourceError(
-                f"{text}: no readable file of labels ({_line(error)}); give one label a line, or a,b,c"
+                f"{text}: no readable file of labels ({first_line(error)}); give one label a line, or a,b,c"
             ) from error
         while lines and not lines[-1].strip():
             lines.pop()
@@ -324,14 +379,19 @@ def _level(path: Path, given: Level | None, frontend: Frontend | None) -> Level:
 
 
 def _entry(
-    model: onnx.ModelProto, path: Path, frontend: Frontend | None, rate: int, seconds: float | None
+    value: Any,
+    model: onnx.ModelProto,
+    path: Path,
+    frontend: Frontend | None,
+    rate: int,
+    seconds: float | None,
 ) -> tuple[Entry, int]:
     """What the graph takes, and the samples of a window."""
     if frontend is None:
-        wave = wave_input(model, path, rate, seconds)
+        wave = wave_input(value, model, path, rate, seconds)
         return wave, _window_samples(path, wave.samples, rate, seconds)
     samples = _window_samples(path, frontend.samples, rate, seconds, frontend.window)
-    return feature_input(model, path, frontend, samples, synthesise(1, samples, rate, 1)[0]), samples
+    return feature_input(value, path, frontend, samples, synthesise(1, samples, rate, 1)[0]), samples
 
 
 def _taken(frontend: Frontend | None) -> str:
@@ -379,7 +439,3 @@ def _analysis(rate: int) -> AnalysisSpec:
     """The listenable STFT, which the model itself knows nothing of."""
     n_fft = 2 ** max(5, round(math.log2(_FRAME_SECONDS * rate)))
     return AnalysisSpec(n_fft=n_fft, window_length=n_fft, hop=n_fft // 4, window="hann")
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -18,8 +18,10 @@ from ...bundle.sounds import synthesise
 from ...frontends.frontend import Frontend
 from ...frontends.nodes import Nodes
 from ...graphs.files import Dims
-from .entry import WaveInput, wave_input
-from .graph import loop, needed, opset_of, prepared, read_model, renamed
+from .graph import input_type, loop, needed, prepared, renamed
+from .reading import opset_of, read_model
+from .side_inputs import Given, split_inputs
+from .waves import WaveInput, wave_input
 
 # Sounds that tell which dims of the features follow the length, in seconds.
 _TOLD = (1.0, 1.5)
@@ -52,6 +54,15 @@ class FrontGraph(Frontend):
     def sample_rate(self) -> int | None:
         """A graph does not say its rate."""
         return None
+
+    @property
+    def time_axis(self) -> int:
+        """The axis that is longer for a longer sound."""
+        shapes = [
+            self.rows(synthesise(1, round(seconds * self.rate), self.rate, 0)[0]).shape for seconds in _TOLD
+        ]
+        moved = [axis for axis, (one, other) in enumerate(zip(*shapes, strict=True)) if one != other]
+        return moved[0] if moved else len(shapes[0]) - 1
 
     def suited(self, dims: Sequence[int | str], dtype: npt.DTypeLike) -> FrontGraph:
         """With axes of 1 where the classifier has them, and its type."""
@@ -138,7 +149,7 @@ class FrontGraph(Frontend):
             kind = int(helper.np_dtype_to_tensor_dtype(np.dtype(self.kind)))
             end = helper.make_tensor_value_info(one, kind, None)
             body = [*nodes, *after.nodes]
-            nodes = [loop(body, row, self.wave, TensorProto.FLOAT, {"earmark/all": end}, graph)]
+            nodes = [loop(body, row, self.wave, input_type(built.graph, taken), {"earmark/all": end}, graph)]
             given = "earmark/all"
         else:
             nodes.insert(0, helper.make_node("Identity", [row], [taken]))
@@ -173,14 +184,21 @@ def read_front(path: Path, rate: int) -> FrontGraph:
     Raises SourceError where it is none, or where it gives several tensors or none that is float.
     """
     model = read_model(path)
-    wave = wave_input(model, path, rate, None)
+    value, sides = split_inputs(model, path, rate, Given())
+    wave = wave_input(value, model, path, rate, None)
+    if sides or wave.copies > 1:
+        raise SourceError(
+            f"{path}: takes {', '.join([value.name, *(side.name for side in sides)])}, {wave.copies} at "
+            "once; a front end takes one sound, and nothing beside it: export it again so"
+        )
+    onnx.load_external_data_for_model(model, str(path.parent))
     if len(model.graph.output) != 1:
         names = ", ".join(value.name for value in model.graph.output)
         raise SourceError(
             f"{path}: gives {names}; a front end gives one tensor: export it with the features alone"
         )
     try:
-        session = cpu_session(path)
+        session = cpu_session(model.SerializeToString())
     except MissingDependencyError:
         raise
     except Exception as error:

@@ -6,18 +6,18 @@ What is certainly wrong is refused; what only looks wrong is said (`doubts`), an
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 
 from ....errors import SourceError
 from ...source.exportable import FloatArray
-from .entry import FEATURES, PASSING, Entry, WaveInput
+from .entry import FEATURES, PASSING, Entry
 from .graph import Scores, Task
+from .outputs import ScoreOutput
+from .waves import WaveInput
 
 # Sums of float32 probabilities leave 1 by less.
 _SUM_TOLERANCE = 1e-3
@@ -47,42 +47,6 @@ _VECTORS = re.compile(r"embed|latent|hidden|feature|(^|_)(repr|representations?|
 # Of the largest output: what moves less from one synthesised sound to another does not follow them.
 _STILL = 0.02
 _FEATURES = re.compile(FEATURES)
-
-
-@dataclass(frozen=True)
-class ScoreOutput:
-    """The output that holds one score a label, and the graph's other outputs."""
-
-    name: str
-    others: tuple[str, ...]
-
-
-def score_output(path: Path, outputs: Mapping[str, Any], classes: int, wanted: str | None) -> ScoreOutput:
-    """Choose among the outputs of one sound. Raises SourceError listing what there is."""
-    shown = ", ".join(
-        f"{name} {list(np.shape(value))} {getattr(value, 'dtype', type(value).__name__)}"
-        for name, value in outputs.items()
-    )
-    if wanted is not None and wanted not in outputs:
-        raise SourceError(f"{path}: has no output {wanted!r}; it has {shown}")
-    good = [
-        name
-        for name, value in outputs.items()
-        if list(np.shape(value)) in ([1, classes], [classes])
-        and getattr(value, "dtype", None) == np.float32
-        and wanted in (None, name)
-    ]
-    if len(good) == 1:
-        return ScoreOutput(good[0], tuple(name for name in outputs if name != good[0]))
-    if good:
-        raise SourceError(
-            f"{path}: several outputs could be the scores ({shown}); name one by --scores-output"
-        )
-    raise SourceError(
-        f"{path}: none of its outputs ({shown}) is float32 [batch, {classes}] for {classes} labels; "
-        "scores of frames must be joined inside the graph, every score needs its label, and other types a "
-        "Cast to float32"
-    )
 
 
 def last_operators(model: onnx.ModelProto, output: str) -> tuple[str, ...]:
@@ -285,13 +249,3 @@ def _dims_of(model: onnx.ModelProto, name: str) -> list[str]:
         for dim in value.type.tensor_type.shape.dim
         if dim.dim_param
     ]
-
-
-def same_width(path: Path, shapes: Sequence[tuple[int, ...]]) -> None:
-    """The scores of sounds of several lengths are as many. Raises SourceError."""
-    if len(set(shapes)) > 1:
-        shown = " and ".join(str(list(one)) for one in sorted(set(shapes)))
-        raise SourceError(
-            f"{path}: gives {shown} for sounds of unlike length: scores of frames must be joined inside the "
-            "graph, to one a label"
-        )

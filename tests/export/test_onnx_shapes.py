@@ -1,0 +1,409 @@
+"""Graphs with inputs beside the sound, other axes and types, and scores of frames: against NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import earmark
+from earmark.errors import SourceError
+from earmark.export.bundle.write import write_bundle
+from earmark.export.sources.onnx.feature_map import MapRequest
+from earmark.export.sources.onnx.file import load
+from earmark.export.sources.onnx.side_inputs import Given
+from earmark.runtime.explainer import engine_of
+
+RATE, SAMPLES, CLASSES, STEP = 8000, 4000, 3, 500
+LABELS = ["a", "b", "c"]
+RANDOM = np.random.default_rng(0)
+MATRIX = RANDOM.standard_normal((4, CLASSES)).astype(np.float32)
+BIAS = RANDOM.standard_normal(CLASSES).astype(np.float32)
+KERNEL = RANDOM.standard_normal((4, 1, STEP)).astype(np.float32) / 8
+F32 = TensorProto.FLOAT
+
+
+def frames_of(sounds):
+    """What the graph's body makes of sounds [B, N]: relu of a convolution, [B, T, 4]."""
+    cut = np.asarray(sounds, np.float64)[:, : sounds.shape[1] // STEP * STEP]
+    return np.maximum(cut.reshape(len(cut), -1, STEP) @ KERNEL[:, 0].T.astype(np.float64), 0)
+
+
+def logits_of(sounds):
+    return frames_of(sounds).mean(axis=1) @ MATRIX + BIAS
+
+
+def body(wave="wave"):
+    """Nodes from `wave` [B, 1, N] to `frames` [B, T, 4]."""
+    return [
+        helper.make_node("Conv", [wave, "kernel"], ["maps"], strides=[STEP]),
+        helper.make_node("Relu", ["maps"], ["active"]),
+        helper.make_node("Transpose", ["active"], ["frames"], perm=[0, 2, 1]),
+    ]
+
+
+def head(vectors="pooled", output="y"):
+    return [
+        helper.make_node("MatMul", [vectors, "matrix"], ["product"]),
+        helper.make_node("Add", ["product", "bias"], [output]),
+    ]
+
+
+def mean():
+    return [helper.make_node("ReduceMean", ["frames"], ["pooled"], axes=[1], keepdims=0)]
+
+
+def save(path, nodes, inputs, outputs, constants=()):
+    """inputs: name -> (type, dims); outputs: name -> dims, or (type, dims)"""
+    held = {"kernel": KERNEL, "matrix": MATRIX, "bias": BIAS, **dict(constants)}
+    typed = {name: one if isinstance(one, tuple) else (F32, one) for name, one in outputs.items()}
+    made = helper.make_graph(
+        nodes,
+        "stranger",
+        [helper.make_tensor_value_info(name, kind, dims) for name, (kind, dims) in inputs.items()],
+        [helper.make_tensor_value_info(name, kind, dims) for name, (kind, dims) in typed.items()],
+        [numpy_helper.from_array(array, name) for name, array in held.items()],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    onnx.save(helper.make_model(made, opset_imports=opsets, ir_version=8), path)
+    return path
+
+
+def sounds_of(count=2, samples=SAMPLES, seed=0):
+    return (0.2 * np.random.default_rng(seed).standard_normal((count, samples))).astype(np.float32)
+
+
+def bundled(path, out, **told):
+    source = load(path, **{"labels": LABELS, "sample_rate": RATE, "window_seconds": 0.5, **told})
+    manifest = write_bundle(source, out)
+    return source, manifest, earmark.load(out, device="cpu")
+
+
+CAST = helper.make_node("Cast", ["x"], ["float"], to=F32)
+ROW = ("row", np.array([0, 1, -1], np.int64))
+# Nodes from the input `x` to `wave` [B, 1, N], its type and dims, and constants.
+INPUTS = {
+    "[B, N, 1]": ([helper.make_node("Reshape", ["x", "row"], ["wave"])], F32, ["b", "n", 1], [ROW]),
+    "[1, N, 1] fixed": ([helper.make_node("Reshape", ["x", "row"], ["wave"])], F32, [1, SAMPLES, 1], [ROW]),
+    "stereo": (
+        [helper.make_node("ReduceMean", ["x"], ["wave"], axes=[1], keepdims=1)],
+        F32,
+        ["b", 2, "n"],
+        [],
+    ),
+    "float16": (
+        [CAST, helper.make_node("Reshape", ["float", "row"], ["wave"])],
+        TensorProto.FLOAT16,
+        ["b", "n"],
+        [ROW],
+    ),
+    "float64": (
+        [CAST, helper.make_node("Reshape", ["float", "row"], ["wave"])],
+        TensorProto.DOUBLE,
+        ["b", "n"],
+        [ROW],
+    ),
+    "int16": (
+        [
+            CAST,
+            helper.make_node("Reshape", ["float", "row"], ["loud"]),
+            helper.make_node("Div", ["loud", "scale"], ["wave"]),
+        ],
+        TensorProto.INT16,
+        ["b", "n"],
+        [ROW, ("scale", np.float32(32768))],
+    ),
+    "uint8": (
+        [
+            CAST,
+            helper.make_node("Reshape", ["float", "row"], ["loud"]),
+            helper.make_node("Sub", ["loud", "scale"], ["signed"]),
+            helper.make_node("Div", ["signed", "scale"], ["wave"]),
+        ],
+        TensorProto.UINT8,
+        ["b", "n"],
+        [ROW, ("scale", np.float32(128))],
+    ),
+    "fixed batch": ([helper.make_node("Reshape", ["x", "row"], ["wave"])], F32, [3, SAMPLES], [ROW]),
+}
+
+
+def rounded(sounds, form):
+    if form == "float16":
+        return sounds.astype(np.float16)
+    if form in {"int16", "uint8"}:
+        full = {"int16": 32768, "uint8": 128}[form]
+        return np.clip(np.rint(sounds * full), -full, full - 1) / full
+    return sounds
+
+
+@pytest.mark.parametrize("form", list(INPUTS))
+def test_inputs_of_other_axes_and_types(tmp_path, form):
+    nodes, kind, dims, constants = INPUTS[form]
+    path = save(
+        tmp_path / "net.onnx",
+        [*nodes, *body(), *mean(), *head()],
+        {"x": (kind, dims)},
+        {"y": [dims[0], CLASSES]},
+        constants,
+    )
+    source, manifest, explainer = bundled(path, tmp_path / "bundle")
+    assert manifest.parity.fp32["logits"].max_abs <= 1e-4
+    assert any("2 channels" in doubt for doubt in source.doubts) == (form == "stereo")
+    sounds = sounds_of()
+    # Beyond full scale integers are cut off.
+    sounds[0, :10] = 1.5
+    with explainer:
+        np.testing.assert_allclose(
+            engine_of(explainer).logits_of(sounds), logits_of(rounded(sounds, form)), atol=1e-4
+        )
+
+
+def test_inputs_beside_the_sound(tmp_path):
+    """A rate, lengths, masks, a state and a constant; each one changes the scores."""
+    nodes = [
+        helper.make_node("Reshape", ["audio", "row"], ["wave"]),
+        *body(),
+        *mean(),
+        *head(output="plain"),
+        helper.make_node("Cast", ["sr"], ["rate"], to=F32),
+        helper.make_node("Cast", ["audio_lengths"], ["length"], to=F32),
+        helper.make_node("Unsqueeze", ["length", "last"], ["length_column"]),
+        helper.make_node("ReduceSum", ["attention_mask", "last"], ["real"], keepdims=1),
+        helper.make_node("ReduceMax", ["padding_mask"], ["padded"], axes=[1], keepdims=1),
+        helper.make_node("Add", ["plain", "rate"], ["one"]),
+        helper.make_node("Sub", ["one", "length_column"], ["two"]),
+        helper.make_node("Add", ["two", "real"], ["three"]),
+        helper.make_node("Sub", ["three", "padded"], ["four"]),
+        helper.make_node("ReduceSum", ["h"], ["state"], keepdims=0),
+        helper.make_node("Add", ["four", "state"], ["five"]),
+        helper.make_node("Mul", ["five", "gains"], ["y"]),
+        helper.make_node("Identity", ["h"], ["hn"]),
+    ]
+    inputs = {
+        "sr": (TensorProto.INT64, []),
+        "audio_lengths": (TensorProto.INT64, ["b"]),
+        "audio": (F32, ["b", "n"]),
+        "attention_mask": (F32, ["b", "n"]),
+        "padding_mask": (F32, ["b", "n"]),
+        "h": (F32, [2, "b", 8]),
+        "gains": (F32, [CLASSES]),
+    }
+    path = save(
+        tmp_path / "net.onnx",
+        nodes,
+        inputs,
+        {"y": ["b", CLASSES], "hn": [2, "b", 8]},
+        [ROW, ("last", np.array([1], np.int64))],
+    )
+    told = {"labels": LABELS, "sample_rate": RATE, "window_seconds": 0.5}
+    with pytest.raises(SourceError, match=r"--input .*--constant gains=NUMBER.*--state gains=zeros"):
+        load(path, **told)
+    with pytest.raises(SourceError, match=r"does not fill its input 'gains' float32 \[3\]"):
+        load(path, **told, inputs=Given(constants={"gains": "1,2"}, states={"h": "zeros"}))
+    with pytest.raises(SourceError, match="has no input 'gain'; it has sr, audio_lengths"):
+        load(path, **told, inputs=Given(constants={"gain": "1"}))
+    given = Given(constants={"gains": "1,2,-1"}, states={"h": "0.5"})
+    source, _, explainer = bundled(path, tmp_path / "bundle", inputs=given)
+    assert "its input 'sr' is filled with 8000, the sample rate" in source.doubts
+    sounds = sounds_of(3)
+    expected = (logits_of(sounds) + RATE + 16 * 0.5) * [1, 2, -1]
+    with explainer:
+        np.testing.assert_allclose(engine_of(explainer).logits_of(sounds), expected, rtol=1e-6)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+JOINS = {
+    "mean": lambda x, axis: x.mean(axis=axis),
+    "max": lambda x, axis: x.max(axis=axis),
+    "lme": lambda x, axis: np.log(np.exp(5 * x).mean(axis=axis)) / 5,
+}
+
+
+@pytest.mark.parametrize("how", list(JOINS))
+@pytest.mark.parametrize("form", ["[B, T, K]", "[T, K]", "[B, K, T]", "[B, T, K] float16"])
+def test_scores_of_frames(tmp_path, how, form):
+    nodes = [
+        helper.make_node("Reshape", ["x", "row"], ["wave"]),
+        *body(),
+        *head("frames", "each"),
+        helper.make_node("Sigmoid", ["each"], ["p"]),
+    ]
+    dims, last = ["b", "t", CLASSES], "p"
+    if form == "[T, K]":
+        nodes.append(helper.make_node("Squeeze", ["p", "first"], ["y"]))
+        dims, last = ["t", CLASSES], "y"
+    if form == "[B, K, T]":
+        nodes.append(helper.make_node("Transpose", ["p"], ["y"], perm=[0, 2, 1]))
+        dims, last = ["b", CLASSES, "t"], "y"
+    kind = TensorProto.FLOAT16 if "float16" in form else F32
+    if kind != F32:
+        nodes.append(helper.make_node("Cast", ["p"], ["y"], to=kind))
+        last = "y"
+    batch = 1 if form == "[T, K]" else "b"
+    path = save(
+        tmp_path / "net.onnx",
+        nodes,
+        {"x": (F32, [batch, "n"])},
+        {last: (kind, dims)},
+        [ROW, ("first", np.array([0], np.int64))],
+    )
+    told = {"task": "multi_label", "scores": "probabilities"}
+    if how == "mean":
+        with pytest.raises(SourceError, match=r"holds scores of frames.*--reduce max"):
+            load(path, labels=LABELS, sample_rate=RATE, window_seconds=0.5, **told)
+    _, _, explainer = bundled(path, tmp_path / "bundle", reduce=how, **told)
+    sounds = sounds_of()
+    expected = JOINS[how](sigmoid(frames_of(sounds) @ MATRIX + BIAS), 1)
+    with explainer:
+        np.testing.assert_allclose(
+            sigmoid(engine_of(explainer).logits_of(sounds).astype(np.float64)),
+            expected,
+            atol=1e-3 if "float16" in form else 1e-5,
+        )
+
+
+@pytest.mark.parametrize("dims", [["b"], ["b", 1], ["b", 1, 1]])
+def test_a_detector_without_an_axis_of_labels(tmp_path, dims):
+    shape = np.array([-1, 1, 1][: len(dims)], np.int64)
+    nodes = [
+        helper.make_node("Reshape", ["x", "row"], ["wave"]),
+        *body(),
+        *mean(),
+        *head(output="all"),
+        helper.make_node("ReduceSum", ["all", "last"], ["column"], keepdims=1),
+        helper.make_node("Sigmoid", ["column"], ["p"]),
+        helper.make_node("Reshape", ["p", "shape"], ["y"]),
+    ]
+    path = save(
+        tmp_path / "net.onnx",
+        nodes,
+        {"x": (F32, ["b", "n"])},
+        {"y": dims},
+        [ROW, ("last", np.array([1], np.int64)), ("shape", shape)],
+    )
+    told = {"labels": ["speech"], "task": "multi_label", "scores": "probabilities"}
+    _, _, explainer = bundled(path, tmp_path / "bundle", **told)
+    sounds = sounds_of()
+    with explainer:
+        np.testing.assert_allclose(
+            sigmoid(engine_of(explainer).logits_of(sounds))[:, 0],
+            sigmoid(logits_of(sounds).sum(axis=1)),
+            atol=1e-5,
+        )
+
+
+def test_a_detector_of_frames(tmp_path):
+    """[B, T] of one label."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "row"], ["wave"]),
+        *body(),
+        helper.make_node("ReduceMean", ["frames"], ["y"], axes=[2], keepdims=0),
+    ]
+    path = save(tmp_path / "net.onnx", nodes, {"x": (F32, ["b", "n"])}, {"y": ["b", "t"]}, [ROW])
+    told = {"labels": ["a"], "task": "multi_label", "scores": "logits", "reduce": "max"}
+    _, _, explainer = bundled(path, tmp_path / "bundle", **told)
+    with explainer:
+        np.testing.assert_allclose(
+            engine_of(explainer).logits_of(sounds_of())[:, 0],
+            frames_of(sounds_of()).mean(axis=2).max(axis=1),
+            atol=1e-5,
+        )
+
+
+@pytest.mark.parametrize(
+    ("last", "scores", "task"),
+    [
+        ("Softmax", "probabilities", "single_label"),
+        ("LogSoftmax", "log_probabilities", "single_label"),
+        ("Sigmoid", "probabilities", "multi_label"),
+        ("Identity", "logits", "single_label"),
+    ],
+)
+def test_contributions_add_up_behind_softmax_and_sigmoid(tmp_path, last, scores, task):
+    nodes = [
+        helper.make_node("Reshape", ["x", "row"], ["wave"]),
+        *body(),
+        *mean(),
+        *head(output="raw"),
+        helper.make_node(last, ["raw"], ["y"]),
+    ]
+    path = save(tmp_path / "net.onnx", nodes, {"x": (F32, ["b", "n"])}, {"y": ["b", CLASSES]}, [ROW])
+    _, manifest, explainer = bundled(
+        path, tmp_path / "bundle", scores=scores, task=task, feature_map=MapRequest("active", "ct")
+    )
+    assert manifest.feature_map.additive
+    assert manifest.feature_map.pooling == "mean"
+    with explainer:
+        np.testing.assert_allclose(
+            engine_of(explainer).logits_of(sounds_of()), logits_of(sounds_of()), atol=1e-4
+        )
+
+
+def test_nodes_in_any_order(tmp_path):
+    """As converters to float16 leave them: their Casts come last. The graph inside a node as well."""
+    inner = helper.make_graph(
+        [helper.make_node("Neg", ["twice"], ["out"]), helper.make_node("Add", ["raw", "raw"], ["twice"])],
+        "then",
+        [],
+        [helper.make_tensor_value_info("out", F32, None)],
+    )
+    other = helper.make_graph(
+        [helper.make_node("Identity", ["raw"], ["kept"])],
+        "else",
+        [],
+        [helper.make_tensor_value_info("kept", F32, None)],
+    )
+    nodes = [
+        helper.make_node("If", ["yes"], ["y"], then_branch=inner, else_branch=other),
+        *head(output="raw"),
+        *mean(),
+        *body(),
+        helper.make_node("Reshape", ["x", "row"], ["wave"]),
+    ]
+    path = save(
+        tmp_path / "net.onnx",
+        nodes,
+        {"x": (F32, ["b", "n"])},
+        {"y": ["b", CLASSES]},
+        [ROW, ("yes", np.array(True))],
+    )
+    _, _, explainer = bundled(path, tmp_path / "bundle")
+    with explainer:
+        np.testing.assert_allclose(
+            engine_of(explainer).logits_of(sounds_of()), -2 * logits_of(sounds_of()), atol=1e-4
+        )
+    model = onnx.load(path)
+    model.graph.node[-1].input[0] = "maps"
+    onnx.save(model, path)
+    with pytest.raises(SourceError, match="reads what follows from itself"):
+        load(path, labels=LABELS, sample_rate=RATE, window_seconds=0.5)
+
+
+def test_a_zipmap_is_cut_off(tmp_path):
+    nodes = [
+        helper.make_node("Reshape", ["x", "row"], ["wave"]),
+        *body(),
+        *mean(),
+        *head(output="raw"),
+        helper.make_node("Softmax", ["raw"], ["p"]),
+        helper.make_node(
+            "ZipMap", ["p"], ["output_probability"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2]
+        ),
+    ]
+    path = save(tmp_path / "net.onnx", nodes, {"x": (F32, ["b", "n"])}, {}, [ROW])
+    model = onnx.load(path)
+    element = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(F32, []))
+    model.graph.output.append(
+        helper.make_value_info("output_probability", helper.make_sequence_type_proto(element))
+    )
+    onnx.save(model, path)
+    _, _, explainer = bundled(path, tmp_path / "bundle", scores="probabilities")
+    with explainer:
+        np.testing.assert_allclose(
+            engine_of(explainer).logits_of(sounds_of()), logits_of(sounds_of()), atol=1e-4
+        )
