@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from .detections import detections
 from .events import events
 from .masks import masks
 from .prototypes import prototypes
@@ -32,5 +33,5 @@ def evaluate() -> None:
     """
 
 
-for _question in (masks, events, prototypes):
+for _question in (masks, events, prototypes, detections):
     evaluate.add_command(_question)

@@ -6,17 +6,16 @@ may overlap and may share a label: a segment takes the largest overlap with any 
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import AudioError, DataError
 from ...runtime.audio.sound import seconds_of
+from ..data.event_rows import event_rows, event_time
 from ..data.folder import Clip, LeftOut, SoundFolder
 
-COLUMNS = ("clip", "label", "start_s", "end_s")
 # Annotations are rounded, and encoders lengthen or shorten clips by some milliseconds.
 _TOLERANCE_S = 0.01
 
@@ -69,7 +68,7 @@ def read_events(
     by_clip: dict[tuple[str, str], list[Event]] = {}
     left_out = dict(sounds.left_out(strict=strict))
     locked = tuple(f"{name}/" for name in left_out)
-    for where, row in _rows(path):
+    for where, row in event_rows(path):
         name, label = row["clip"].strip().replace("\\", "/"), row["label"].strip()
         if name in left_out or name.startswith(locked):
             continue
@@ -87,7 +86,7 @@ def read_events(
                     raise
                 left_out[name] = str(error)
                 continue
-        start, end = _time(where, "start_s", row), _time(where, "end_s", row)
+        start, end = event_time(where, "start_s", row), event_time(where, "end_s", row)
         if end <= start:
             raise DataError(f"{where}: the event ends at {end:g} s, not after its start at {start:g} s")
         if end > seconds[name] + _TOLERANCE_S:
@@ -111,36 +110,6 @@ def read_events(
             latest = max(latest, event.end_s)
         clips.append(AnnotatedClip(by_name[name], label, tuple(events), seconds[name]))
     return Annotations(tuple(clips), overlapping, tuple(LeftOut(*one) for one in left_out.items()))
-
-
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """The lines as ("file:line", row)."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(
-                    f"{path}: lacks the column {missing[0]}; the first line is {','.join(COLUMNS)}"
-                )
-            for row in reader:
-                where = f"{path}:{reader.line_num}"
-                if any(row[name] is None for name in COLUMNS):
-                    raise DataError(f"{where}: has too few columns; a line is {','.join(COLUMNS)}")
-                yield where, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as events ({error}); give a CSV file") from error
-
-
-def _time(where: str, name: str, row: dict[str, str]) -> float:
-    try:
-        value = float(row[name])
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or value < 0:
-        given = row[name][:40]
-        raise DataError(f"{where}: {name} is {given!r}; give seconds from the clip's start, 0 or more")
-    return value
 
 
 def _seconds(path: Path) -> float:

@@ -1,0 +1,126 @@
+"""Event-based and segment-based agreement: by hand, by trying every assignment, and over a folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+from itertools import permutations
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from earmark.cli import main
+from earmark.evaluation.detections.matching import (
+    Agreement,
+    Occurrence,
+    event_agreement,
+    segment_agreement,
+)
+from earmark.evaluation.synthesis import make_clip
+from earmark.runtime.explainer import SHIPPED
+
+RATE = 16000
+
+
+def spans(*times):
+    return [Occurrence("a", "x", start, end) for start, end in times]
+
+
+def test_collar_and_length_by_hand():
+    events = spans((10, 12), (20, 40))
+    assert event_agreement(events, spans((10.5, 12.5), (20.4, 44.0))) == Agreement(2, 0, 0)
+    assert event_agreement(events, spans((10.51, 12), (20, 44.1))) == Agreement(0, 2, 2)
+    # Two detections of one event: one is right.
+    assert event_agreement(events, spans((9.9, 12), (10.1, 12))) == Agreement(1, 1, 1)
+    assert event_agreement([], spans((1, 2))) == Agreement(0, 1, 0)
+    assert event_agreement(spans((1, 2)), []) == Agreement(0, 0, 1)
+    agreement = Agreement(3, 1, 2)
+    assert (agreement.precision, agreement.recall, agreement.f1) == (0.75, 0.6, 6 / 9)
+    assert np.isnan(Agreement().f1)
+
+
+def test_the_assignment_matches_most():
+    """As found by trying all of them; a greedy one would match fewer."""
+    random = np.random.default_rng(4)
+    for _ in range(50):
+        events = spans(*((start, start + 1) for start in random.uniform(0, 4, 4)))
+        detections = spans(*((start, start + 1) for start in random.uniform(0, 4, 4)))
+
+        def fits(one, other):
+            return abs(one.start_s - other.start_s) <= 0.5
+
+        best = max(sum(map(fits, events, order)) for order in permutations(detections))
+        assert event_agreement(events, detections).hits == best
+
+
+def test_segments_by_hand():
+    counts = segment_agreement(spans((0.5, 2.0)), spans((1.5, 3.1)), 10.0)
+    # True: seconds 0 and 1. Detected: 1, 2 and 3.
+    assert counts == Agreement(1, 2, 1)
+    assert segment_agreement([], [], 10.0) == Agreement()
+
+
+@pytest.fixture
+def field(tmp_path):
+    """Two recordings: one with two events, one in which a detection is false."""
+    folder = tmp_path / "field"
+    (folder / "north").mkdir(parents=True)
+    for name, events in {"one": [("bell", 3), ("kick", 10)], "two": [("clap", 6)]}.items():
+        sound = (0.002 * np.random.default_rng(0).standard_normal(15 * RATE)).astype(np.float32)
+        for number, (label, at) in enumerate(events):
+            clip = make_clip(label, [0, number], snr_db=30.0).waveform[: 2 * RATE]
+            sound[at * RATE : at * RATE + len(clip)] += clip
+        soundfile.write(folder / "north" / f"{name}.wav", sound, RATE)
+    return folder
+
+
+def evaluate(folder, *arguments):
+    command = ["evaluate", "detections", SHIPPED, folder, "--min-score", 0.8, "--device", "cpu", *arguments]
+    return CliRunner().invoke(main, list(map(str, command)))
+
+
+def write_truth(path, *rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("clip", "label", "start_s", "end_s"), *rows])
+
+
+def test_a_folder(field):
+    write_truth(
+        field / "events.csv", ("north/one.wav", "bell", 3, 5), ("north/one.wav", "kick", 10, 12),
+        ("north/one.wav", "tom", 1, 2),
+    )  # fmt: skip
+    done = evaluate(field, "--collar", 2, "--json")
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert (report["recordings"], report["collar_s"]) == (2, 2.0)
+    rows = {row["label"]: row for row in report["table"]["rows"]}
+    assert list(rows) == ["bell", "clap", "kick", "tom", "all", "mean"]
+    assert (rows["all"]["events"], rows["all"]["detections"]) == (3, 3)
+    assert rows["bell"]["event_f1"] == rows["kick"]["event_f1"] == 1.0
+    assert rows["clap"]["event_precision"] == 0.0
+    assert rows["tom"]["event_recall"] == 0.0
+    assert rows["all"]["event_f1"] == pytest.approx(4 / 6)
+    text = evaluate(field, "--collar", 2).stdout
+    assert "2 recordings, 0.01 h; collar 2 s" in text
+    # A window of 2 s every second is no sharper than that.
+    strict = json.loads(evaluate(field, "--collar", 0.01, "--json").stdout)
+    assert {row["label"]: row for row in strict["table"]["rows"]}["all"]["event_f1"] < 0.5
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        (("north/three.wav", "bell", 0, 1), "there is no recording 'north/three.wav'"),
+        (("north/one.wav", "bel", 0, 1), "did you mean 'bell'"),
+        (("north/one.wav", "bell", 1, 1), "events.csv:2: the event ends at 1 s, not after"),
+        (("north/one.wav", "bell", "x", 1), "start_s is 'x'"),
+    ],
+)
+def test_bad_tables_are_one_line(field, row, line):
+    write_truth(field / "events.csv", row)
+    done = evaluate(field)
+    assert done.exit_code == 1
+    assert line in done.stderr
+    assert done.stderr.count("\n") <= 2
