@@ -71,6 +71,10 @@ class Match:
     kind: EntryKind
 
 
+# Entries nearest to a query among which those of the rows asked for are looked for.
+_LOOKED_THROUGH = 4096
+
+
 class Generation:
     """An open generation. It holds what it opened, so a newer one beside it changes nothing."""
 
@@ -281,7 +285,13 @@ class Generation:
         return (self.clip(row) for row in np.flatnonzero(self.alive).tolist())
 
     def search(
-        self, view: View, queries: FloatArray, count: int, *, kind: EntryKind | None = None
+        self,
+        view: View,
+        queries: FloatArray,
+        count: int,
+        *,
+        kind: EntryKind | None = None,
+        rows: npt.NDArray[np.bool_] | None = None,
     ) -> list[Match]:
         """The `count` nearest entries to any of the queries [q, D], nearest first, one a source file.
 
@@ -292,22 +302,36 @@ class Generation:
             queries: [q, D] of any length.
             count: Matches wanted, 1 or more.
             kind: Among entries of that kind alone (the channels' prototypes exactly, always); None: of any.
+            rows: [q, F] which rows of the feature map the entries of each query may lie in; None: any.
+                Where too few of them are among the nearest `_LOOKED_THROUGH`, fewer matches come back.
 
         """
         if kind == "prototype":
-            rows, vectors = self._prototypes_of(view)
+            entries, vectors = self._prototypes_of(view)
             cosines = np.clip(normalise(queries) @ vectors.T, -1.0, 1.0)
-            rows = np.broadcast_to(rows, cosines.shape)
-            return self._matches(view, cosines, rows, self._distinct(view, cosines, rows)[:count])
+            entries = self._within(view, np.broadcast_to(entries, cosines.shape), rows)
+            return self._matches(view, cosines, entries, self._distinct(view, cosines, entries)[:count])
         index, wanted = self._indexes[view], count * 4
         while True:
-            cosines, rows = index.search(queries, wanted)
+            cosines, entries = index.search(queries, wanted)
             if kind == "clip":
-                rows = np.where(np.isin(rows, self.prototypes(view)), -1, rows)
-            hits = self._distinct(view, cosines, rows)
-            if len(hits) >= min(count, self.info.sources) or wanted >= index.info.entries:
-                return self._matches(view, cosines, rows, hits[:count])
+                entries = np.where(np.isin(entries, self.prototypes(view)), -1, entries)
+            entries = self._within(view, entries, rows)
+            hits = self._distinct(view, cosines, entries)
+            enough = len(hits) >= min(count, self.info.sources) or wanted >= index.info.entries
+            if enough or (rows is not None and len(hits) and wanted >= _LOOKED_THROUGH):
+                return self._matches(view, cosines, entries, hits[:count])
             wanted *= 4
+
+    def _within(self, view: View, entries: Table, rows: npt.NDArray[np.bool_] | None) -> Table:
+        """The entries [q, n], -1 where one lies in a row of the feature map that its query excludes."""
+        if rows is None:
+            return entries
+        row = self.entries(view)["row"][entries]
+        if (row >= rows.shape[1]).any():
+            raise PrototypeIndexError(f"{self.folder / view}.entries.npy: damaged; {REBUILD}")
+        allowed = rows[np.arange(len(entries))[:, None], row] | (row < 0)
+        return np.where(allowed, entries, -1)
 
     def _distinct(self, view: View, cosines: FloatArray, rows: Table) -> npt.NDArray[np.int64]:
         """The hits of all queries [q, n] in order of similarity, the best of each source: flat indices.

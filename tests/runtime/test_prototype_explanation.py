@@ -266,3 +266,24 @@ def test_neighbours_are_one_a_recording_where_there_are_enough(explainer, clip, 
             assert "3-777" in some[0].clip, view
             assert len({one.clip for one in some}) == len(some) == 5
             assert sum("3-777" in one.clip for one in some) == (1 if extend else 5)
+
+
+def test_matches_lie_in_a_band_like_that_of_their_place(explainer, clip):
+    def shared(one):
+        """Part of the narrower of the two bands, in mel, that lies in both."""
+        low, high, at, to = (
+            2595.0 * np.log10(1.0 + hz / 700.0)
+            for hz in (one.place.fmin_hz, one.place.fmax_hz, one.fmin_hz, one.fmax_hz)
+        )
+        return (min(high, to) - max(low, at)) / min(high - low, to - at)
+
+    like = explainer.explain(clip, 16_000, methods=["prototypes"]).prototypes
+    for view in ("square", "frequency"):
+        assert like[view]
+        assert all(shared(one) >= 0.5 - 1e-3 for one in like[view]), view
+    options = {"prototypes": {"bands": "any"}}
+    free = explainer.explain(clip, 16_000, methods=["prototypes"], options=options).prototypes
+    assert free["time"] == like["time"]
+    assert [one.similarity for one in free["square"]] >= [one.similarity for one in like["square"]]
+    with pytest.raises(earmark.MethodError, match="give 'like' or 'any'"):
+        explainer.explain(clip, 16_000, options={"prototypes": {"bands": "low"}})

@@ -17,6 +17,8 @@ from ...drawing.spectrogram import columns_of
 from ...inference.window import Window
 from ...lazy import LazyMapping
 from ..protocol import Sound
+from .bands import alike
+from .options import Bands
 from .places import Candidate, WindowPlaces, places_of
 from .result import (
     Channel,
@@ -36,6 +38,9 @@ CHANNELS = 5
 CHANNEL_MATCHES = 3
 # Files among which matches of as many recordings are looked for; as many as cost no more than fewer.
 _LOOKED_AT = 3 * MATCHES
+
+# Views whose matches lie in a like band. A passage (time, time_frequency) is one of all bands.
+_BANDED: frozenset[View] = frozenset({"square", "frequency"})
 
 _NOTES = {
     "additive": "",
@@ -65,7 +70,8 @@ class _BestWindow:
 class PrototypesExplanation:
     """The best places and the best window so far; memory does not grow with the sound."""
 
-    def __init__(self, search: Search, sound: Sound, target: int) -> None:
+    def __init__(self, search: Search, sound: Sound, target: int, bands: Bands = "like") -> None:
+        self._bands = bands
         self._search, self._sound, self._target = search, sound, target
         self._best: dict[View, list[_Query]] = {view: [] for view in search.generation.views}
         self._window: _BestWindow | None = None
@@ -135,13 +141,21 @@ class PrototypesExplanation:
         """The nearest entries to the best places, one a recording, or more where recordings are few."""
         generation = self._search.generation
         queries = np.stack([one.candidate.vector for one in self._best[view]])
-        matches = generation.search(view, queries, _LOOKED_AT)
+        matches = generation.search(view, queries, _LOOKED_AT, rows=self._rows(view))
         clips = generation.entries(view)["clip"][[match.entry for match in matches]]
         _, first = np.unique(generation.clips["recording"][clips], return_index=True)
         # A recording's best comes before any other's second; np.unique leaves them in another order.
         others = np.delete(np.arange(len(matches)), first)
         chosen = np.concatenate((np.sort(first), others))[:MATCHES]
         return [matches[index] for index in np.sort(chosen)]
+
+    def _rows(self, view: View) -> npt.NDArray[np.bool_] | None:
+        """Which rows of the feature map the matches of each place may lie in; None: any."""
+        if self._bands == "any" or view not in _BANDED:
+            return None
+        places = [one.candidate.place for one in self._best[view]]
+        bands = self._search.grid.bands_hz
+        return np.stack([alike(place.fmin_hz, place.fmax_hz, bands) for place in places])
 
     def _nearest(self, view: View, matches: Sequence[Match]) -> tuple[Prototype, ...]:
         """The nearest entries to the best places in one view."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...bundle.parts import StageRule
 from ..protocol import Context, Inspection, Method, ModelFacts, Sound, TimeTask
+from .options import PrototypesOptions
 
 if TYPE_CHECKING:
     from ...arrays import FloatArray
@@ -30,6 +31,7 @@ class Prototypes(Method):
 
     name = "prototypes"
     gives = ("prototypes", "channels")
+    options = PrototypesOptions
     stages = (StageRule("embeddings"),)
     time_rows = ("channels", "prototypes_time")
 
@@ -69,7 +71,7 @@ class Prototypes(Method):
         from .explanation import PrototypesExplanation
         from .search import Search
 
-        return PrototypesExplanation(Search.over(context), sound, target)
+        return PrototypesExplanation(Search.over(context), sound, target, context.options.bands)
 
     def save(self, part: PrototypesResult, folder: Path, about: About) -> None:
         """Write prototypes.png and channels.png; where there is sound, that of each prototype shown.

@@ -1,0 +1,33 @@
+"""Which bands of a feature map are alike, so that a low hum is not "nearest" to a hiss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ...audio.mel import mel_of
+
+# Of the narrower band, in mel, that must lie in the other.
+SHARED = 0.5
+
+
+def alike(low_hz: float, high_hz: float, bands_hz: Sequence[tuple[float, float]]) -> npt.NDArray[np.bool_]:
+    """Which rows of a feature map lie in a band like this one.
+
+    Args:
+        low_hz: Lower edge of the band, in Hz.
+        high_hz: Upper edge.
+        bands_hz: [low, high] of every row, in Hz.
+
+    Returns:
+        [rows]: True where the two bands share at least half of the narrower one, on the mel scale.
+
+    """
+    rows = mel_of(np.asarray(bands_hz, np.float64).reshape(-1, 2))
+    low, high = mel_of([low_hz, high_hz])
+    shared = np.minimum(rows[:, 1], high) - np.maximum(rows[:, 0], low)
+    narrower = np.minimum(rows[:, 1] - rows[:, 0], high - low)
+    result: npt.NDArray[np.bool_] = shared >= SHARED * narrower - 1e-6
+    return result
