@@ -34,6 +34,10 @@ def import_onnxruntime(module: str = "") -> Any:
         ) from error
 
 
+# Weights of more bytes than this stay in their file, from which they are read as they are needed.
+_MAPPED_BYTES = 1 << 29
+
+
 def cpu_session(graph: Path | bytes, weights: Path | None = None) -> Any:
     """Open a plain session on the CPU, as references and checks at export use it.
 
@@ -53,5 +57,11 @@ def cpu_session(graph: Path | bytes, weights: Path | None = None) -> Any:
     options.log_severity_level = 4
     if weights is not None:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights))
+    beside = None if isinstance(graph, bytes) else graph.with_name(f"{graph.name}.data")
+    if weights is not None or (
+        beside is not None and beside.is_file() and beside.stat().st_size > _MAPPED_BYTES
+    ):
+        # Packed for the processor they would be copies in memory.
+        options.add_session_config_entry("session.disable_prepacking", "1")
     given = graph if isinstance(graph, bytes) else str(graph)
     return onnxruntime.InferenceSession(given, options, providers=[CPU])

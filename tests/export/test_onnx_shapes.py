@@ -407,3 +407,39 @@ def test_a_zipmap_is_cut_off(tmp_path):
         np.testing.assert_allclose(
             engine_of(explainer).logits_of(sounds_of()), logits_of(sounds_of()), atol=1e-4
         )
+
+
+def test_a_branch_by_the_sample_rate(tmp_path):
+    """Of an If that gives a state beside the scores."""
+
+    def branch(name, operator):
+        given = [helper.make_tensor_value_info(f"{name}_{one}", F32, None) for one in ("scores", "state")]
+        nodes = [
+            helper.make_node(operator, ["raw"], [f"{name}_scores"]),
+            helper.make_node("Exp", ["h"], [f"{name}_state"]),
+        ]
+        return helper.make_graph(nodes, name, [], given)
+
+    nodes = [
+        helper.make_node("Reshape", ["x", "row"], ["wave"]),
+        *body(),
+        *mean(),
+        *head(output="raw"),
+        helper.make_node("Equal", ["sr", "known"], ["yes"]),
+        helper.make_node(
+            "If", ["yes"], ["y", "hn"], then_branch=branch("then", "Neg"), else_branch=branch("else", "Abs")
+        ),
+    ]
+    path = save(
+        tmp_path / "net.onnx",
+        nodes,
+        {"x": (F32, ["b", "n"]), "sr": (TensorProto.INT64, []), "h": (F32, [1, 4])},
+        {"y": ["b", CLASSES], "hn": [1, 4]},
+        [ROW, ("known", np.array(RATE))],
+    )
+    given = Given(states={"h": "zeros"})
+    _, _, explainer = bundled(path, tmp_path / "bundle", inputs=given, output="y")
+    with explainer:
+        np.testing.assert_allclose(
+            engine_of(explainer).logits_of(sounds_of()), -logits_of(sounds_of()), atol=1e-4
+        )

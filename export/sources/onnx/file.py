@@ -16,6 +16,7 @@ import onnx
 from ....errors import MissingDependencyError, SourceError
 from ....printable import first_line
 from ....runtime.audio.lengths import longest_window, samples_of
+from ....runtime.bundle.graphs import external_tensors
 from ....runtime.bundle.manifest import AnalysisSpec, Level, StageSpec, WindowSpec, aggregate_of
 from ....runtime.inference.onnx_runtime import cpu_session
 from ...bundle.parity import LIMIT
@@ -52,7 +53,8 @@ class Original:
         """Open the graph, as `read_model` gives it. Raises SourceError where onnxruntime cannot run it."""
         self.path, self.entry, self.sides = path, entry, tuple(sides)
         try:
-            self._session = cpu_session(model.SerializeToString(), path.parent.resolve())
+            weights = path.parent.resolve() if any(external_tensors(model, path)) else None
+            self._session = cpu_session(model.SerializeToString(), weights)
         except MissingDependencyError:
             raise
         except Exception as error:
@@ -252,8 +254,9 @@ def load(
     kind = checked_scores(file, answers, scores, task, last_operators(model, chosen.name))
     seconds = samples / rate
     minimum = seconds if entry.samples else _minimum_seconds(original, samples, rate)
-    longer = synthesise(1, longest_window(samples) + 1, rate, 2)[0]
-    longest = samples if entry.samples or not _takes(original, longer) else None
+    beyond = (longest_window(samples) + 1, 2 * samples)
+    any_length = all(_takes(original, synthesise(1, length, rate, 2)[0]) for length in beyond)
+    longest = samples if entry.samples or not any_length else None
     if isinstance(entry, WaveInput):
         original.entry = replace(entry, longest=longest)
     if feature_map is not None and entry.join is not None:
@@ -341,7 +344,9 @@ def read_labels(text: str) -> list[str]:
     """Labels from a file with one a line, or from a list with commas. Raises SourceError."""
     path = Path(text)
     # A long list is no name that a file system takes; os.path.isfile answers that with no.
-    if "," not in text or os.path.isfile(text):  # noqa: PTH113
+    # One word is a label: a detector has no more.
+    named = "," not in text and ("/" in text or "\\" in text or path.suffix != "")
+    if named or os.path.isfile(text):  # noqa: PTH113
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:

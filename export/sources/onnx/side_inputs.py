@@ -80,8 +80,18 @@ class Filled(SideInput):
         return self.values
 
     def nodes(self, graph: Nodes, taken: str, entry: Entry) -> str:
-        """A constant."""
-        return graph.constant(self.values, self.kind)
+        """A constant; a single number plus nothing of the sound's length.
+
+        Graphs choose their branches by a sample rate. Onnxruntime 1.32 crashes where it folds branches in
+        branches away, which it does of what it knows before the sound.
+        """
+        values = graph.constant(self.values, self.kind)
+        if self.values.size > 1 or self.kind == "bool":
+            return values
+        none = graph.add("Mul", graph.size(taken, entry.time_axis), graph.whole(0))
+        if not self.values.ndim:
+            none = graph.over("Squeeze", none, [0])
+        return graph.add("Add", values, graph.cast(none, self.tensor_type))
 
 
 @dataclass(frozen=True)
