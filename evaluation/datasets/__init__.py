@@ -18,13 +18,13 @@ class Dataset:
     """A set that can be made.
 
     summary: a line for people; recipe: module:class; training: options of `earmark train classifier` that
-    serve it on two cores; sources: what it is mixed from, and under which terms
-    uses: fields of `Options` that only some sets have a use for
+    serve it on two cores, None of a set without a part to train on; sources: what it is mixed from, and under
+    which terms; uses: options that only some sets have a use for
     """
 
     summary: str
     recipe: str
-    training: str
+    training: str | None
     sources: str
     uses: frozenset[str] = frozenset()
 
@@ -66,6 +66,13 @@ DATASETS = {
         f"none: synthesised; with --from: {_ESC}",
         frozenset({"sounds", "folds"}),
     ),
+    "field": Dataset(
+        "Events planted in scenes of minutes at stated levels. Synthesised, or clips with --from.",
+        ".field:Field",
+        None,
+        "none: synthesised; with --from: the clips given, under their own terms",
+        frozenset({"sounds", "folds", "scenes"}),
+    ),
 }
 
 
@@ -87,6 +94,7 @@ def make(name: str, out: str | Path, options: Options | None = None) -> dict[str
         "seed": options.seed,
         "sources": info.sources,
         "terms": "a mixture is a derived work: the terms of its sources hold for it, clips.jsonl names them",
-        "train": f"earmark train classifier {Path(out).name}/train -o RUN {info.training}",
     }
+    if info.training is not None:
+        facts["train"] = f"earmark train classifier {Path(out).name}/train -o RUN {info.training}"
     return write_set(recipe, out, options, facts)

@@ -132,7 +132,7 @@ class CleverHans:
             hit = fade(sound.astype(np.float32), rate, 0.003)
             return hit, "synthesised", number, 1 + list(self.parts).index(part)
         source = self._pools.draw(_EXTRA.get(part, part), label, random)
-        piece = active_part(self._reader.read(source), rate, 0.8)
+        piece = active_part(self._reader.read(source.path), rate, 0.8)
         if part == "train":
             piece = fade(varied(piece, random), rate)
         return piece, source.name, source.recording, source.fold
@@ -143,4 +143,4 @@ class CleverHans:
             name = str(random.choice(sorted(BACKGROUNDS)))
             return BACKGROUNDS[name](random, samples, self.sample_rate).astype(np.float32), name
         source = self._pools.draw(_EXTRA.get(part, part), str(random.choice(BACKGROUND)), random)
-        return stretch(self._reader.read(source), samples, random), source.name
+        return stretch(self._reader.read(source.path), samples, random), source.name

@@ -45,7 +45,7 @@ class Events:
         """One event, sounding once or twice, in one background, between its gusts."""
         rate, samples = self.sample_rate, samples_of(SECONDS, self.sample_rate)
         source = self._pools.draw(part, label, random)
-        event = active_part(self._reader.read(source), rate, LONGEST_S)
+        event = active_part(self._reader.read(source.path), rate, LONGEST_S)
         if part == "train":
             event = fade(varied(event, random, 0.2), rate)
         behind = self._pools.draw(part, str(random.choice(BACKGROUND)), random)
@@ -62,7 +62,7 @@ class Events:
                 strict=True,
             )
         )
-        sound = stretch(self._reader.read(behind), samples, random)
+        sound = stretch(self._reader.read(behind.path), samples, random)
         for place in range(count, len(lengths)):
             _blow(sound[starts[place] : starts[place] + lengths[place]], float(random.uniform(*GUST_DB)))
         ratio = float(random.uniform(*RATIO_DB))

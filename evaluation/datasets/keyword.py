@@ -55,7 +55,7 @@ class Keyword:
         chosen += [
             self._speech.draw(part, str(random.choice(OTHERS)), random) for _ in range(random.integers(1, 4))
         ]
-        words = [self._word(self._reader.read(source), part, random) for source in chosen]
+        words = [self._word(self._reader.read(source.path), part, random) for source in chosen]
         while sum(map(len, words)) > 0.9 * samples:
             words.pop()
             chosen.pop()
@@ -105,4 +105,4 @@ class Keyword:
             name = str(random.choice(sorted(BACKGROUNDS)))
             return BACKGROUNDS[name](random, samples, self.sample_rate).astype(np.float32), name
         source = self._scenes.draw(part, str(random.choice(SCENES)), random)
-        return stretch(self._reader.read(source), samples, random), source.name
+        return stretch(self._reader.read(source.path), samples, random), source.name

@@ -91,7 +91,7 @@ class Mixtures:
 
         Root mean square 1 over what sounds.
         """
-        sound = self._reader.read(source)
+        sound = self._reader.read(source.path)
         if part == "train":
             sound = varied(sound, random)
         sound = loudest_stretch(sound, self.sample_rate, float(random.uniform(*LENGTH_S)))

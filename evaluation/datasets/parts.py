@@ -2,7 +2,8 @@
 
     OUT/info.json            name, seed, gains, what is held out, terms, the command that trains on it
     OUT/<part>/<label>/<fold>-<recording>-<index>.flac
-    OUT/<part>/events.csv    clip, label, start_s, end_s: where the label's evidence truly lies
+    OUT/<part>/events.csv    clip, label, start_s, end_s: where the label's evidence truly lies; level_db of
+                             events at stated levels
     OUT/<part>/clips.jsonl   a line a clip: sources, signal-to-noise ratios
     OUT/<part>/labels.csv    clip, labels joined by ";": where clips have several
 
@@ -36,11 +37,15 @@ INFO = "info.json"
 
 @dataclass(frozen=True)
 class Truth:
-    """A stretch of the clip that is an event of `label`, in seconds."""
+    """A stretch of the clip that is an event of `label`, in seconds.
+
+    level_db: of the event over what is behind it, in a set whose events have stated levels
+    """
 
     label: str
     start_s: float
     end_s: float
+    level_db: float | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,9 @@ class Options:
         <digit>_<speaker>_<take> as in FSDD
     clips: part -> clips per label; folds, speakers: part -> which; what is left out takes the set's default
     parts: only these are made
+    minutes, events: length of a scene, and how many events it has; None: as the set says
+    levels: of events over the background, in dB; none: as the set says
+    backgrounds: names of synthesised ones; none: as the set says
     """
 
     sounds: Path | None = None
@@ -77,6 +85,10 @@ class Options:
     folds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     speakers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     parts: tuple[str, ...] = ()
+    minutes: float | None = None
+    events: int | None = None
+    levels: tuple[float, ...] = ()
+    backgrounds: tuple[str, ...] = ()
 
 
 class Recipe(Protocol):
@@ -159,8 +171,11 @@ def _write_parts(recipe: Recipe, folder: Path, options: Options) -> dict[str, in
         path = folder / part / "events.csv"
         with naming(path), path.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(["clip", "label", "start_s", "end_s"])
-            writer.writerows((n, t.label, f"{t.start_s:.4f}", f"{t.end_s:.4f}") for n, t in events[part])
+            levels = ["level_db"] if any(truth.level_db is not None for _, truth in events[part]) else []
+            writer.writerow(["clip", "label", "start_s", "end_s", *levels])
+            for name, truth in events[part]:
+                more = [f"{truth.level_db:g}"] if truth.level_db is not None else []
+                writer.writerow([name, truth.label, f"{truth.start_s:.4f}", f"{truth.end_s:.4f}", *more])
         with naming(folder / part / "clips.jsonl"):
             (folder / part / "clips.jsonl").write_text("\n".join(notes[part]) + "\n", encoding="utf-8")
     for part, table in tables.items():

@@ -138,11 +138,11 @@ class Reader:
         self.sample_rate = sample_rate
         self._known: dict[Path, FloatArray] = {}
 
-    def read(self, source: Source) -> FloatArray:
+    def read(self, path: Path) -> FloatArray:
         """Mono [samples] at the reader's rate. Raises DataError for what is no sound."""
-        if source.path not in self._known:
-            self._known[source.path] = load_sound(source.path, self.sample_rate)
-        return self._known[source.path]
+        if path not in self._known:
+            self._known[path] = load_sound(path, self.sample_rate)
+        return self._known[path]
 
 
 def active_stretches(sound: FloatArray, rate: int, floor_db: float = 25.0) -> list[tuple[int, int]]:
@@ -203,13 +203,19 @@ def _loud(power: Values, floor_db: float) -> list[tuple[int, int]]:
 
 def fade(sound: FloatArray, rate: int, seconds: float = 0.005) -> FloatArray:
     """[n] with soft ends and root mean square 1 (zeros stay zeros)."""
+    out = ramped(sound, rate, seconds)
+    level = float(np.sqrt(np.mean(out**2))) if len(out) else 0.0
+    return out / np.float32(level) if level > 0 else out
+
+
+def ramped(sound: FloatArray, rate: int, seconds: float = 0.005) -> FloatArray:
+    """[n] with soft ends."""
     edge = min(len(sound) // 2, max(1, samples_of(seconds, rate)))
     out = sound.astype(np.float32, copy=True)
     ramp = np.linspace(0.0, 1.0, edge, dtype=np.float32)
     out[:edge] *= ramp
     out[len(out) - edge :] *= ramp[::-1]
-    level = float(np.sqrt(np.mean(out**2))) if len(out) else 0.0
-    return out / np.float32(level) if level > 0 else out
+    return out
 
 
 def varied(sound: FloatArray, random: np.random.Generator, most: float = 0.1) -> FloatArray:

@@ -50,7 +50,7 @@ def sources(tmp_path_factory) -> Path:
 
 
 def _options(sources: Path, **more) -> Options:
-    return Options(sounds=sources / "esc", speech=sources / "fsdd", clips=FEW, **more)
+    return Options(sounds=sources / "esc", speech=sources / "fsdd", clips=FEW, minutes=0.3, **more)
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
@@ -84,7 +84,7 @@ def test_a_part_made_alone_is_the_part_of_the_whole(name, sources, tmp_path):
     assert whole == part
 
 
-@pytest.mark.parametrize("name", list(DATASETS))
+@pytest.mark.parametrize("name", [name for name, one in DATASETS.items() if one.training is not None])
 def test_every_part_reads_as_a_data_folder_with_its_events(name, sources, tmp_path):
     counts = make(name, tmp_path / "set", _options(sources))
     for part in ("train", "tune", "test"):
