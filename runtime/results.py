@@ -19,6 +19,7 @@ from .records import ResultRecord
 from .windows import WindowScores
 
 if TYPE_CHECKING:
+    from .audio.sound import OpenSound
     from .methods.components.result import ComponentsResult
     from .methods.mask.result import MaskResult
     from .methods.prototypes.result import Contributions, Prototype
@@ -50,6 +51,7 @@ class Result(ResultRecord):
         warnings: What the user should know before believing this, one line each.
         bundle: Name of the bundle that answered.
         partial: True where time was over or the user cancelled; a warning says what is missing.
+        sound: The input, for the players of `to_html`; None where the result did not come from an explainer.
 
     Examples:
         >>> result = earmark.load(device="cpu").explain("clip.wav", rescore=True)  # doctest: +SKIP
@@ -74,6 +76,7 @@ class Result(ResultRecord):
     warnings: tuple[str, ...] = ()
     bundle: str = ""
     partial: bool = False
+    sound: OpenSound | None = field(default=None, repr=False, compare=False)
 
     if TYPE_CHECKING:
         # What the methods give, for type checkers: methods of other packages are found in `parts`.
@@ -220,6 +223,24 @@ class Result(ResultRecord):
             # Bytes of a name that are no UTF-8 become what JSON escapes them with.
             content = text.encode(errors="backslashreplace")
             write_new(target / RECORD, lambda file: file.write(content))
+
+    def to_html(self, path: Path | str) -> None:
+        """Write a page that shows the explanation and plays it: one file, which needs nothing else.
+
+        The page holds the spectrogram with the mask on it, players for the sound and its parts, and what
+        every method answered. Sound is the mean of the channels, in 16 bits.
+
+        Args:
+            path: The file, an HTML page; an old one is replaced.
+
+        Raises:
+            MissingDependencyError: Jinja2 is not installed (the extra `report`).
+            WriteError: The file cannot be written.
+
+        """
+        from .report.results import write_result
+
+        write_result(self, path)
 
 
 def _plain(value: Any) -> Any:

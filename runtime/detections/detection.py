@@ -316,6 +316,25 @@ class Detections(ResultRecord):
         }
         write_folder(Path(folder), self.to_dict(), self.windows, explained)
 
+    def to_html(self, path: Path | str) -> None:
+        """Write a page that lists the detections, shows and plays each, and takes decisions on them.
+
+        One file, which needs nothing else. Detections without an explanation are cut from the recording,
+        where that is a file. Where sound and pictures of all would make the page too large, the last ones
+        have none.
+
+        Args:
+            path: The file, an HTML page; an old one is replaced.
+
+        Raises:
+            MissingDependencyError: Jinja2 is not installed (the extra `report`).
+            WriteError: The file cannot be written.
+
+        """
+        from .reporting import write_detections
+
+        write_detections(self, path)
+
     @classmethod
     def load(cls, folder: Path | str) -> Detections:
         """Read what `save` wrote.

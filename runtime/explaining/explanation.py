@@ -88,6 +88,7 @@ def explain(
                 *(line for part in one.parts.values() for line in part.warnings),
             ),
             parts=one.parts,
+            sound=opened,
         )
         for target, one in zip(targets, explained, strict=True)
     ]

@@ -1,0 +1,103 @@
+"""Sound and spectrograms as compact text within a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from ..arrays import FloatArray
+from ..audio.stft import forward
+from ..bundle.manifest import AnalysisSpec
+from ..drawing.spectrogram import loudness_of
+from .items import Picture, Sounds
+
+# A peak of 1 would be clipped by rounding.
+_PEAK = 0.98
+# Columns and rows of a picture, and of one as small as a thumb: more show no more on a screen.
+_SIZE, SMALL = (1200, 320), (220, 96)
+# Steps of 1.3 dB cannot be told apart, and pack better.
+_STEP = 4
+# Frames of sound that no model's spectrogram is of last about so long.
+_FRAME_S = 0.025
+
+
+def mono(sound: npt.ArrayLike) -> FloatArray:
+    """The mean of the channels [samples] of [samples] or [channels, samples]."""
+    array = np.asarray(sound)
+    return np.asarray(array if array.ndim == 1 else array.mean(axis=0, dtype=np.float32), np.float32)
+
+
+def scale_of(*sounds: FloatArray) -> float:
+    """What to multiply sounds by so that the loudest of them uses 16 bits; 1 in silence."""
+    peak = max((float(np.abs(sound).max(initial=0.0)) for sound in sounds), default=0.0)
+    return _PEAK / peak if peak > 0.0 else 1.0
+
+
+def flac(sound: FloatArray, rate: int, scale: float) -> str:
+    """Mono sound [samples] times `scale` as FLAC of 16 bits, in base64."""
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, np.clip(sound * scale, -1.0, 1.0), rate, format="FLAC", subtype="PCM_16")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def sounds_of(rate: int, original: FloatArray, kept: FloatArray | None = None) -> Sounds:
+    """A sound [samples], and what is kept of it, for a page."""
+    scale = scale_of(original) if kept is None else scale_of(original, kept)
+    return Sounds(rate, scale, flac(original, rate, scale), "" if kept is None else flac(kept, rate, scale))
+
+
+def picture_of(
+    amplitude: FloatArray,
+    seconds: float,
+    max_hz: float,
+    mask: FloatArray | None = None,
+    size: tuple[int, int] = _SIZE,
+) -> Picture:
+    """A spectrogram for a page.
+
+    Args:
+        amplitude: [T, F] linear.
+        seconds: What the frames span.
+        max_hz: What the bins span.
+        mask: [T, F] 0..1.
+        size: Its columns and rows at the most; of cells that share one the largest is shown.
+
+    Returns:
+        Its picture, and that of the mask.
+
+    """
+    loudness = loudness_of(_shrunk(amplitude, size))
+    return Picture(_png(loudness), "" if mask is None else _png(_shrunk(mask, size)), seconds, max_hz)
+
+
+def spectrogram_of(sound: FloatArray, rate: int, size: tuple[int, int] = _SIZE) -> Picture:
+    """The spectrogram of mono sound [samples], for a page."""
+    width = 2 ** max(4, math.ceil(math.log2(_FRAME_S * rate)))
+    spec = AnalysisSpec(n_fft=width, window_length=width, hop=width // 4, window="hann")
+    return picture_of(np.abs(forward(sound, spec)), len(sound) / rate, rate / 2, size=size)
+
+
+def _shrunk(values: FloatArray, size: tuple[int, int]) -> FloatArray:
+    """[T, F] with at most so many frames and bins: the largest of those that become one."""
+    shown = np.nan_to_num(values)
+    for axis, most in enumerate(size):
+        count = shown.shape[axis]
+        if count > most:
+            shown = np.maximum.reduceat(shown, np.arange(most) * count // most, axis=axis)
+    return np.asarray(shown, np.float32)
+
+
+def _png(shares: FloatArray) -> str:
+    """[T, F] of 0..1 as a PNG of 8 bits, in base64."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    levels = np.minimum(np.rint(shares * (255 / _STEP)) * _STEP, 255.0).astype(np.uint8)
+    Image.fromarray(np.ascontiguousarray(levels.T[::-1])).save(file, format="PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()

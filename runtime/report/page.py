@@ -1,0 +1,169 @@
+"""Writes the page: one HTML file with its script, styles, sound and pictures, that asks nobody for anything.
+
+Items are written as they come into a temporary file, and from there into the page, so that memory does not
+grow with their number. The content security policy allows the page's own script and styles by their hashes
+and nothing else, so that no name or label can run or load anything, whatever is in it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+import msgspec
+
+from ... import __version__
+from ...errors import MissingDependencyError
+from ...printable import printable
+from ...prototypes_index.atomic import open_whole
+from .items import Index, Item, Row, SearchedSound, script_json
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+# Parts of the script, in order.
+_SCRIPTS = ("audio.js", "picture.js", "player.js", "parts.js", "decisions.js", "index.js", "main.js")
+# Of sound and pictures in one page: browsers open it within two seconds.
+MOST_BYTES = 48 << 20
+
+
+class ReportWriter:
+    """Collects the items of a page and writes it at the end; to be closed, or used in a with statement.
+
+    Args:
+        title: What the page is called.
+        kind: What its rows are.
+        labels: Of the model.
+        most_bytes: Of the items together; beyond it rows stand without sound and pictures.
+
+    Raises:
+        MissingDependencyError: Jinja2 is not installed.
+
+    """
+
+    def __init__(
+        self,
+        title: str,
+        kind: Literal["sounds", "detections"],
+        labels: tuple[str, ...],
+        *,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        check_installed()
+        self._title, self._kind, self._labels, self._left = title, kind, labels, most_bytes
+        self._rows: list[Row] = []
+        self._sounds: list[SearchedSound] = []
+        self._bare = 0
+        self._spool = tempfile.TemporaryFile(prefix="earmark-report-")  # noqa: SIM115 (closed by close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._spool.close()
+
+    def add_sound(self, sound: SearchedSound) -> None:
+        """A sound that the page is about."""
+        self._sounds.append(sound)
+
+    def add(self, row: Row, item: Item | bytes) -> None:
+        """A row and its item, which may be JSON as `script_json` gives it; while there is room for it."""
+        text = script_json(item).encode() if isinstance(item, Item) else item
+        if len(text) > self._left and self._rows:
+            self._bare += 1
+            text = script_json(_bare(item)).encode()
+        self._left -= len(text)
+        self._rows.append(row)
+        self._spool.write(text + b"\n")
+
+    def write(self, path: Path | str) -> None:
+        """Write the page. Raises WriteError."""
+        notes = []
+        if self._bare:
+            notes.append(
+                f"{self._bare} of {len(self._rows)} have no sound and no picture here: "
+                "the page would be too large."
+            )
+        index = Index(
+            kind=self._kind,
+            key=hashlib.sha256("\n".join(row.id for row in self._rows).encode()).hexdigest()[:16],
+            labels=[printable(label) for label in self._labels],
+            rows=self._rows,
+            sounds=self._sounds,
+            notes=notes,
+        )
+        script, style = _file(*_SCRIPTS), _file("report.css")
+        stream = _template().stream(
+            title=printable(self._title),
+            version=__version__,
+            policy=_policy(script, style),
+            script=script,
+            style=style,
+            items=self._items(),
+            index=script_json(index),
+        )
+        with open_whole(Path(path)) as file:
+            for text in stream:
+                file.write(text.encode())
+
+    def _items(self) -> Iterator[str]:
+        self._spool.seek(0)
+        for line in self._spool:
+            yield line.decode().rstrip("\n")
+
+
+def check_installed() -> None:
+    """Raise MissingDependencyError where a page cannot be made."""
+    try:
+        import jinja2  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError("an HTML report needs Jinja2: pip install 'earmark[report]'") from error
+
+
+def _bare(item: Item | bytes) -> Item:
+    """The item without what takes room."""
+    whole = msgspec.json.decode(item, type=Item) if isinstance(item, bytes) else item
+    return msgspec.structs.replace(
+        whole,
+        picture=None,
+        sounds=None,
+        tracks=[],
+        clips=[],
+        views=[],
+        without="the page would be too large with its sound and picture",
+    )
+
+
+def _template() -> Template:
+    """The page's template; what it is given is escaped, but for what this module has escaped itself."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("earmark.runtime.report", "page")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    return environment.get_template("report.html")
+
+
+def _file(*names: str) -> str:
+    """Files of the page, one after the other."""
+    folder = resources.files(__package__) / "page"
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
+
+
+def _policy(script: str, style: str) -> str:
+    """The content security policy of the page."""
+    return (
+        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"

@@ -1,0 +1,53 @@
+"""Pages of explained sounds: `Result.to_html`, `earmark explain --html`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from pathlib import Path, PurePath
+from typing import Protocol
+
+from ...printable import printable
+from .gather import ExplainedSound, item_of
+from .items import Row, SearchedSound
+from .page import ReportWriter
+
+_ID_DIGITS = 16
+
+
+class NamedResult(ExplainedSound, Protocol):
+    """What is asked of a `Result`, with the name of its sound."""
+
+    @property
+    def input(self) -> str: ...  # noqa: D102
+
+
+def write_result(result: NamedResult, path: Path | str) -> None:
+    """Write the page of one result. Raises MissingDependencyError, WriteError."""
+    labels = tuple(sorted(label for label, _ in result.predictions))
+    title = f"{PurePath(result.input).name}: {result.target}, {result.score:.1%}"
+    with ReportWriter(title, "sounds", labels) as report:
+        add_result(report, result, result.input, labels)
+        report.write(path)
+
+
+def add_result(report: ReportWriter, result: NamedResult, name: str, labels: Collection[str]) -> None:
+    """Add a result to a page, under the name of its input; its folder is the truth where it is a label."""
+    row = Row(
+        id=hashlib.sha256(f"{name}\n{result.target}".encode(errors="surrogatepass")).hexdigest()[:_ID_DIGITS],
+        file=printable(name),
+        path=printable(name),
+        label=printable(result.target),
+        score=result.score,
+        start_s=0.0,
+        end_s=result.duration_s,
+        truth=truth_of(name, labels),
+    )
+    report.add_sound(SearchedSound(row.file, row.path, result.duration_s, result.sample_rate))
+    report.add(row, item_of(result))
+
+
+def truth_of(path: str, labels: Collection[str]) -> str:
+    """The name of the folder that a sound lies in, where that is a label; else empty."""
+    folder = PurePath(path).parent.name
+    return printable(folder) if folder in labels else ""
