@@ -21,7 +21,7 @@ from .answer import about_demo, answer
 from .console import require_stdout, say, say_json, tell_failure, tell_traceback
 from .inputs import Input, collect, tell_skipped
 from .method_options import MethodCommand, method_settings, refuse_options, takes_progress
-from .options import device_option, json_option, refuse_given
+from .options import device_option, html_option, json_option, refuse_given
 from .paths import BundleFolder, no_sound
 from .result_folders import result_folders, safe_name
 from .window_options import window_options, window_settings
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..runtime.bundle.manifest import Manifest
     from ..runtime.explainer import Explainer
     from ..runtime.explaining.request import ExplainOptions
+    from ..runtime.report.page import ReportWriter
     from ..runtime.results import Result
     from .explained import Explained
 
@@ -78,6 +79,7 @@ _PRINTED = 3
     help="Write result.json, and each method's pictures, tables and sound. For several sounds, a folder or a "
     "pattern: a folder per sound, as they lie in the folder; for several labels a folder per label in it.",
 )
+@html_option
 @json_option
 @click.option("--jsonl", "as_jsonl", is_flag=True, help="One line of JSON per sound, as soon as it is ready.")
 @click.option("--recursive", "-r", is_flag=True, help="Look for sound in the folders of folders.")
@@ -109,6 +111,7 @@ def explain(
     targets: tuple[str, ...],
     rescore: bool,
     output: Path | None,
+    html: Path | None,
     as_json: bool,
     as_jsonl: bool,
     recursive: bool,
@@ -133,6 +136,8 @@ def explain(
     _check_methods(methods)
     if output is None:
         refuse_given("goes with -o DIR", "resume")
+    if html is not None:
+        refuse_given("goes without --html, which shows what this run explains", "resume")
     rescoring = [method.name for method in all_methods() if method.rescores]
     if methods and not set(rescoring) & set(methods):
         refuse_given(f"goes with the methods {' and '.join(rescoring)}", "rescore")
@@ -173,13 +178,16 @@ def explain(
             from .explained import explained
 
             kept = stack.enter_context(explained(output, manifest, facts, resume=resume))
-        run = _Run(explainer, list(dict.fromkeys(targets)), how, warned, bar, shown, report, kept)
+        page = stack.enter_context(_page(items, explainer.labels)) if html is not None else None
+        run = _Run(explainer, list(dict.fromkeys(targets)), how, warned, bar, shown, report, kept, page)
         for item, folder in zip(_progress(items), folders, strict=True):
             if not (resume and kept is not None and kept.skip(item)):
                 run.explain(item, folder)
             if report.device_failed or (report.failed and fail_fast):
                 break
         failed = report.failed + (0 if kept is None else kept.close())
+        if page is not None and html is not None:
+            page.write(html)
     report.close(asked.skipped)
     if failed:
         raise click.exceptions.Exit(3 if report.device_failed else 1)
@@ -249,7 +257,7 @@ class _Report:
 
 @dataclass(frozen=True)
 class _Run:
-    """What is done with each sound; `kept` notes it where the run can be continued."""
+    """What is done with each sound; `kept` notes it where the run can be continued, `page` shows it."""
 
     explainer: Explainer
     targets: Sequence[str]
@@ -259,6 +267,7 @@ class _Run:
     shown: _Shown
     report: _Report
     kept: Explained | None
+    page: ReportWriter | None
 
     def explain(self, item: Input, folder: Path | None) -> None:
         """Explain one sound and write it; report what goes wrong with it. Raises WriteError of `kept`."""
@@ -273,6 +282,10 @@ class _Run:
                 if place is not None:
                     _, most, min_score, windows = self.shown
                     told.save(place, top=most, min_score=min_score, windows=windows)
+                if self.page is not None:
+                    from ..runtime.report.results import add_result
+
+                    add_result(self.page, told, item.name, self.explainer.labels)
                 self.report.answer(item.name, told, place)
             if self.kept is not None and folder is not None:
                 self.kept.done(item, folder, results[0].duration_s)
@@ -280,6 +293,18 @@ class _Run:
             self.report.failure(item.name, raised)
             if self.kept is not None:
                 self.kept.failed(item, as_earmark_error(raised))
+            if self.page is not None:
+                from ..runtime.report.results import add_failure
+
+                add_failure(self.page, item.name, as_earmark_error(raised))
+
+
+def _page(items: Sequence[Input], labels: Sequence[str]) -> ReportWriter:
+    """The page of what is explained. Raises MissingDependencyError."""
+    from ..runtime.report.page import ReportWriter
+
+    name = Path(items[0].name).name if len(items) == 1 else f"{len(items)} sounds"
+    return ReportWriter(f"{name}, explained", "sounds", tuple(labels))
 
 
 def _check_inputs(inputs: Sequence[str], *, needed: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -33,6 +34,22 @@ device_option: Decorator = click.option(
     show_default=True,
     metavar="D",
     help="auto, cpu, cuda, cuda:N or tensorrt. Only auto falls back; an absent device exits with 3.",
+)
+
+
+def _page(_context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """A page is written at the end: what can be known at the start to prevent it is wrong usage."""
+    if value is not None and not value.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {value.absolute().parent}", param=parameter)
+    return value
+
+
+html_option: Decorator = click.option(
+    "--html",
+    callback=_page,
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    metavar="FILE",
+    help="Write one page that shows and plays what was explained; it opens anywhere, offline.",
 )
 
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")

@@ -28,6 +28,13 @@ _AROUND_S, _LONGEST_CLIP_S = 1.0, 3.0
 # Longer sound would make pages that no browser opens gladly.
 LONGEST_S = 300.0
 _UNITS = {"log_odds": "log-odds", "impurity": "share of the forest", "score": "share of the score"}
+# What the views compare, in words.
+_VIEWS = {
+    "square": "A spot in time and frequency (square)",
+    "time": "A moment, over all frequencies (time)",
+    "frequency": "A band, over all the time (frequency)",
+    "time_frequency": "A moment within a band (time_frequency)",
+}
 
 
 class ExplainedSound(Protocol):
@@ -256,7 +263,7 @@ def _views(prototypes: PrototypesResult) -> tuple[list[Clip], list[View]]:
     window_s = prototypes.channels.end_s - prototypes.channels.start_s
     for name, nearest in prototypes.prototypes.items():
         matches = [_match(one, window_s, clips, known) for one in nearest[:_MATCHES]]
-        views.append(View(name.replace("_", " and "), matches))
+        views.append(View(_VIEWS.get(name, name), matches))
     return clips, views
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePath
 from typing import Protocol
 
+from ...errors import EarmarkError
 from ...printable import printable
 from .gather import ExplainedSound, item_of
 from .items import Row, SearchedSound
@@ -45,6 +46,11 @@ def add_result(report: ReportWriter, result: NamedResult, name: str, labels: Col
     )
     report.add_sound(SearchedSound(row.file, row.path, result.duration_s, result.sample_rate))
     report.add(row, item_of(result))
+
+
+def add_failure(report: ReportWriter, name: str, error: EarmarkError) -> None:
+    """Tell on a page that a sound could not be explained."""
+    report.add_sound(SearchedSound(printable(name), printable(name), 0.0, 0, error=str(error)))
 
 
 def truth_of(path: str, labels: Collection[str]) -> str:

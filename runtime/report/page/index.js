@@ -1,6 +1,7 @@
 // The list of everything in the report: search, filters, sorting, the confusion matrix.
 
 const MORE = 200; // Rows that are added at once.
+const NUMBERS = ["Begin", "End", "Score"];
 
 class IndexView {
   constructor(index, datalist, open) {
@@ -37,12 +38,12 @@ class IndexView {
     this.label = el("select", { id: "class", change: again }, el("option", { value: "" }, "all"),
       ...[...counts].sort().map(([label, count]) => el("option", { value: label }, `${label} (${count})`)));
     this.score = el("input", { type: "range", id: "least", min: "0", max: "100", value: "0", input: again });
-    this.least = el("output", { for: "least" }, "0 %");
+    this.least = el("output", { for: "least" }, "0%");
     this.state = el("select", { id: "state", change: again }, el("option", { value: "all" }, "all"),
       ...DECISIONS.map(([name, title]) => el("option", { value: name }, title)));
     this.count = el("p", { role: "status", class: "hint" });
     this.body = el("tbody");
-    this.heads = this.columns.map(([title, of], number) => el("th", { scope: "col", "aria-sort": "none" },
+    this.heads = this.columns.map(([title, of], number) => el("th", { scope: "col", "aria-sort": "none", class: NUMBERS.includes(title) ? "number" : "" },
       el("button", { type: "button", class: "link", click: () => this.sort(number, of) }, title)));
     this.more = el("button", { type: "button", click: () => { this.shown += 5 * MORE; this.update(); } }, "Show more");
     this.root.append(
@@ -60,7 +61,7 @@ class IndexView {
   }
 
   sort(number, of) {
-    const down = this.order.by === of ? !this.order.down : typeof of(this.index.rows[0] ?? {}) === "number" && number > 2;
+    const down = this.order.by === of ? !this.order.down : this.columns[number][0] === "Score";
     this.order = { by: of, down };
     this.heads.forEach((head, at) => head.setAttribute("aria-sort", at === number ? (down ? "descending" : "ascending") : "none"));
     this.update();
@@ -90,7 +91,7 @@ class IndexView {
   }
 
   update() {
-    this.least.textContent = `${this.score.value} %`;
+    this.least.textContent = `${this.score.value}%`;
     this.left = this.chosen();
     this.count.textContent = this.left.length === this.index.rows.length ? "" : `${this.left.length} of ${this.index.rows.length} shown`;
     this.body.replaceChildren(...this.left.slice(0, this.shown).map((number) => this.line(number)));

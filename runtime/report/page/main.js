@@ -18,7 +18,7 @@ async function openItem(number) {
   const main = document.getElementById("main");
   view?.close();
   const item = JSON.parse(document.getElementById(`item-${number}`).textContent);
-  view = new ItemView(item, report.rows[number], "labels");
+  view = new ItemView(item, report.rows[number], list ? "labels" : null);
   main.replaceChildren(view.root);
   list?.mark(number);
   await view.open();

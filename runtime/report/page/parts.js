@@ -76,7 +76,7 @@ class Parts {
     const players = item.clips.map((clip) => new ClipPlayer(clip));
     return el("div", {}, el("p", {}, "Places of this sound, each beside the place in a training clip that the model finds most alike."),
       ...item.views.map((view) => el("section", {},
-        el("h4", {}, `By ${view.name}`),
+        el("h4", {}, view.name),
         el("div", { class: "matches" }, ...view.matches.map((match) => this.match(item, match, players))))));
   }
 

@@ -31,7 +31,7 @@ const DARK = {
   line: [255, 255, 255],
   ink: "#e8ebf0",
   faint: "#a3acbb",
-  mark: "#ffffff",
+  mark: "#ffd27a",
 };
 const LIGHT = {
   colours: table([[255, 255, 255], [226, 229, 232], [188, 195, 205], [142, 152, 172], [94, 108, 142], [50, 64, 108], [10, 18, 56]]),
@@ -68,13 +68,13 @@ function heightOf(hz, maxHz, scale) {
   return scale === "mel" ? mel(hz) / mel(maxHz) : hz / maxHz;
 }
 
-/** A spectrogram with a mask as a canvas of its own size, dimmed where the mask is low by `strength`, 0..1. */
+/** A spectrogram as a canvas of its own size, dimmed where the mask is low by `strength`, 0..1; and its mask. */
 function coloured(loudness, mask, maxHz, scale, strength) {
   const { width, height } = loudness;
   const canvas = el("canvas", { width, height });
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
-  const { colours, line } = colourScheme();
+  const { colours } = colourScheme();
   const levels = new Uint8Array(width * height);
   const kept = mask ? new Uint8Array(width * height) : null;
   for (let y = 0; y < height; y++) {
@@ -84,17 +84,24 @@ function coloured(loudness, mask, maxHz, scale, strength) {
     levels.set(loudness.values.subarray(row * width, (row + 1) * width), y * width);
     if (kept) kept.set(mask.values.subarray(row * width, (row + 1) * width), y * width);
   }
-  const within = kept && strength > 0 ? blurred(kept, width, height) : null;
   for (let at = 0; at < levels.length; at++) {
-    const level = levels[at];
     const dimmed = kept ? 0.93 * strength * (1 - kept[at] / 255) : 0;
-    const edge = within && onEdge(within, at, width) ? 0.85 * strength : 0;
     for (let part = 0; part < 3; part++) {
-      const colour = colours[3 * level + part] * (1 - dimmed) + colours[part] * dimmed;
-      image.data[4 * at + part] = colour * (1 - edge) + line[part] * edge;
+      const colour = colours[3 * levels[at] + part];
+      image.data[4 * at + part] = colour * (1 - dimmed) + colours[part] * dimmed;
     }
     image.data[4 * at + 3] = 255;
   }
+  context.putImageData(image, 0, 0);
+  return { canvas, kept: kept && strength > 0 ? grey(blurred(kept, width, height), width, height) : null };
+}
+
+/** Values 0..255 as a grey canvas. */
+function grey(values, width, height) {
+  const canvas = el("canvas", { width, height });
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(width, height);
+  values.forEach((value, at) => image.data.set([value, value, value, 255], 4 * at));
   context.putImageData(image, 0, 0);
   return canvas;
 }
@@ -116,11 +123,25 @@ function blurred(values, width, height) {
 
 const INSIDE = 0.4 * 255;
 
-function onEdge(values, at, width) {
-  if (values[at] < INSIDE) return false;
-  const x = at % width;
-  return (x > 0 && values[at - 1] < INSIDE) || (x < width - 1 && values[at + 1] < INSIDE) ||
-    values[at - width] < INSIDE || values[at + width] < INSIDE;
+/** The line around what a grey canvas holds, on a canvas of another size. */
+function outline(kept, width, height, strength) {
+  const canvas = el("canvas", { width, height });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingQuality = "high";
+  context.drawImage(kept, 0, 0, width, height);
+  const image = context.getImageData(0, 0, width, height);
+  const values = new Uint8Array(width * height);
+  for (let at = 0; at < values.length; at++) values[at] = image.data[4 * at];
+  const { line } = colourScheme();
+  for (let at = 0; at < values.length; at++) {
+    const x = at % width;
+    const edge = values[at] >= INSIDE && (
+      (x > 0 && values[at - 1] < INSIDE) || (x < width - 1 && values[at + 1] < INSIDE) ||
+      values[at - width] < INSIDE || values[at + width] < INSIDE);
+    image.data.set([...line, edge ? 255 * strength : 0], 4 * at);
+  }
+  context.putImageData(image, 0, 0);
+  return canvas;
 }
 
 /** The smallest round step that marks a span at most `most` times. */
@@ -178,7 +199,8 @@ class Picture {
 
   recolour() {
     if (!this.loudness) return;
-    this.image = coloured(this.loudness, this.mask, this.source.max_hz, this.scale, this.strength);
+    const { canvas, kept } = coloured(this.loudness, this.mask, this.source.max_hz, this.scale, this.strength);
+    [this.image, this.kept] = [canvas, kept];
     this.draw();
   }
 
@@ -204,6 +226,12 @@ class Picture {
     const { left, right, top, bottom } = this.margin;
     context.imageSmoothingQuality = "high";
     context.drawImage(this.image, left, top, width - left - right, height - top - bottom);
+    if (this.kept) {
+      const [across, up] = [width - left - right, height - top - bottom];
+      const ratio = this.canvas.width / width;
+      const line = outline(this.kept, Math.round(across * ratio), Math.round(up * ratio), this.strength);
+      context.drawImage(line, left, top, across, up);
+    }
     if (this.axes) this.drawAxes(context, width, height);
     for (const box of this.boxes) this.drawBox(context, box);
   }

@@ -58,7 +58,7 @@ class ItemView {
               el("h3", {}, "Before you believe it"),
               el("ul", {}, ...item.warnings.map((warning) => el("li", {}, warning))))
           : null,
-        decisionControls(row, datalist)),
+        datalist ? decisionControls(row, datalist) : null),
       el("div", {}, el("h3", {}, "Scores"), el("ol", { class: "scores" }, ...bars)));
   }
 
