@@ -18,7 +18,7 @@ from ..runtime.registry import METHODS
 from .answer import about_demo
 from .console import require_stdout, tell
 from .inputs import Input, collect, tell_skipped
-from .options import device_option, json_option, refuse_given
+from .options import device_option, html_option, json_option, refuse_given
 from .paths import BundleFolder, no_sound
 from .window_options import window_options, window_settings
 
@@ -144,6 +144,7 @@ def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
     metavar="S",
     help="Give a recording up when nothing of it was done for so many seconds.",
 )
+@html_option
 @json_option
 @click.option("--jsonl", "as_jsonl", is_flag=True, help="One line of JSON per recording, as it is ready.")
 @click.option("--recursive", "-r", is_flag=True, help="Look for sound in the folders of folders.")
@@ -161,6 +162,7 @@ def detect(
     resume: bool,
     jobs: int,
     stuck_after: float,
+    html: Path | None,
     as_json: bool,
     as_jsonl: bool,
     recursive: bool,
@@ -186,13 +188,14 @@ def detect(
     if bundle is None:
         tell(about_demo(engine.manifest.labels))
     kind = cast("ClipKind", clip_format) if clips else None
-    work = DetectionWork(
-        engine.bundle.path, device, options, output, kind, documents=as_json or as_jsonl
-    )  # fmt: skip
-    run = Run(work, engine.manifest, jobs, stuck_after, fail_fast)
     found = collect(inputs, from_file=from_file, recursive=recursive)
     tell_skipped(found.skipped)
     with ExitStack() as stack:
+        parts = None if html is None else _parts(output, stack)
+        work = DetectionWork(
+            engine.bundle.path, device, options, output, kind, documents=as_json or as_jsonl, parts=parts
+        )
+        run = Run(work, engine.manifest, jobs, stuck_after, fail_fast, html)
         items = [_as_file(item, stack) for item in found.items]
         if output is None:
             failed = onto_stdout(run, items, found.skipped, as_json=as_json, as_jsonl=as_jsonl)
@@ -200,6 +203,17 @@ def detect(
             failed = into_folder(run, items, output, formats, resume=resume)
     if failed:
         raise click.exceptions.Exit(1)
+
+
+def _parts(output: Path | None, stack: ExitStack) -> Path:
+    """Where what a page shows of each detection waits for it. Raises MissingDependencyError."""
+    from ..runtime.report.page import check_installed
+    from .detection_page import PARTS
+
+    check_installed()
+    if output is not None:
+        return output / PARTS
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="earmark-")))
 
 
 def _check(inputs: Sequence[str], from_file: str | None) -> None:

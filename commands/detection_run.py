@@ -14,6 +14,7 @@ from .. import __version__
 from ..errors import EarmarkError
 from ..runtime.result_folder import CLIPS
 from .console import bold, say, say_json, tell_failure, yellow
+from .detection_page import PARTS, part_name, write_page
 from .detection_work import Answer, DetectionWork, Recording
 from .inputs import Input
 from .long_run.identity import state_of
@@ -40,6 +41,7 @@ class Run:
 
     work: with each recording; manifest: of its bundle; jobs: processes
     stuck_s: how long a recording may stand still; fail_fast: whether the first failure ends the run
+    html: the page that shows what was detected
     """
 
     work: DetectionWork
@@ -47,6 +49,12 @@ class Run:
     jobs: int
     stuck_s: float
     fail_fast: bool
+    html: Path | None = None
+
+    def page(self, entries: Iterable[Entry]) -> None:
+        """Write the page of these entries, where there is to be one. Raises WriteError, RunError."""
+        if self.html is not None and self.work.parts is not None:
+            write_page(self.html, entries, self.work.parts, self.manifest)
 
     def answers(
         self, recordings: Sequence[Recording], progress: RunProgress, *, apart: bool
@@ -96,7 +104,7 @@ def into_folder(
         command="detect",
         bundle=run.manifest.name,
         bundle_id=run.manifest.bundle_id,
-        settings={**run.work.options, "clips": run.work.clips},
+        settings={**run.work.options, "clips": run.work.clips, **({"html": True} if run.html else {})},
         version=__version__,
     )
     places = [
@@ -118,6 +126,9 @@ def into_folder(
                 write_tables(output, lambda: ledger.entries(iter(paths)), formats)
             raise
         written = write_tables(output, lambda: ledger.entries(iter(paths)), formats)
+        if run.html is not None:
+            run.page(ledger.entries(iter(paths)))
+            written.append(run.html)
         return _summary(ledger.entries(iter(paths)), set(paths), written)
 
 
@@ -127,11 +138,14 @@ def onto_stdout(
     """Search recordings and say what was detected, in their order; gives how many could not be searched."""
     recordings = [_recording(item, "") for item in items]
     documents: list[Mapping[str, Any]] = []
+    entries: list[Entry] = []
     failed = 0
     with RunProgress(len(recordings)) as progress:
         for answer in _in_order(recordings, run.answers(recordings, progress, apart=False)):
             progress.clear()
             failed += answer.entry.status != "done"
+            if run.html is not None:
+                entries.append(answer.entry)
             if as_jsonl:
                 say_json(answer.document)
             elif as_json:
@@ -149,6 +163,7 @@ def onto_stdout(
             },
             indent=2,
         )
+    run.page(entries)
     return failed
 
 
@@ -178,7 +193,8 @@ def _remove_earlier(earlier: Entry, entry: Entry, output: Path) -> None:
 def _files(entry: Entry) -> set[str]:
     """The files of an entry's detections, below the output folder."""
     rows = entry.recording.rows if entry.recording is not None else ()
-    return {name for row in rows for name in (row.clip, row.kept_clip, row.picture) if name}
+    parts = {f"{PARTS}/{part_name(row.id)}" for row in rows}
+    return parts | {name for row in rows for name in (row.clip, row.kept_clip, row.picture) if name}
 
 
 def _recordings(items: Sequence[Input], places: Sequence[str], ledger: Ledger) -> list[Recording]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AudioError, DeviceError, WriteError, as_earmark_error
 from ..runtime.detections.tables.row import DetectionRow, RecordingRows, row_of
+from .detection_page import write_part
 from .long_run.ledger import Entry
 from .long_run.workers import Beat
 from .result_folders import safe_name
@@ -67,6 +68,7 @@ class DetectionWork:
 
     bundle, device: as for `earmark.load`; options: of `Explainer.detect`
     output, clips: where clips are written, and how; documents: whether JSON is wanted of each recording
+    parts: where what a page shows of each detection is written, if there is to be one
     """
 
     bundle: Path
@@ -75,6 +77,7 @@ class DetectionWork:
     output: Path | None = None
     clips: ClipKind | None = None
     documents: bool = False
+    parts: Path | None = None
 
     def open(self) -> Callable[[Recording, Beat], Answer]:
         """Open the bundle. Raises what `earmark.load` raises."""
@@ -109,6 +112,8 @@ class DetectionWork:
         def take(detection: Detection, clip: Stretch) -> None:
             warned.update(detection.warnings)
             files = self._written(recording, detection, clip)
+            if self.parts is not None:
+                write_part(self.parts, detection, clip)
             rows.append(row_of(detection, recording.file, began=began, site=recording.site, files=files))
             if self.documents:
                 documents.append(detection.to_dict())

@@ -130,17 +130,9 @@ def explain(
     INPUT is a sound file, a folder, a pattern, or - for stdin. With neither INPUT nor BUNDLE, the
     clip that is shipped with earmark is explained.
     """
-    if as_json and as_jsonl:
-        raise click.UsageError("--json and --jsonl exclude each other")
     _check_inputs(inputs, needed=bundle is not None and not from_file)
     _check_methods(methods)
-    if output is None:
-        refuse_given("goes with -o DIR", "resume")
-    if html is not None:
-        refuse_given("goes without --html, which shows what this run explains", "resume")
-    rescoring = [method.name for method in all_methods() if method.rescores]
-    if methods and not set(rescoring) & set(methods):
-        refuse_given(f"goes with the methods {' and '.join(rescoring)}", "rescore")
+    _refuse_pairs(methods, output, html, as_json=as_json, as_jsonl=as_jsonl)
     facts = {"target": targets, "method": methods, "rescore": rescore, "seed": seed, "top": top, **given}
     facts |= {"min_score": min_score, "windows": windows}
     how = window_settings(given)
@@ -314,6 +306,21 @@ def _check_inputs(inputs: Sequence[str], *, needed: bool) -> None:
             raise click.UsageError(mistaken)
     if needed and not inputs:
         raise click.UsageError("Missing argument INPUT: a sound file, a folder, a pattern, or - for stdin")
+
+
+def _refuse_pairs(
+    methods: Sequence[str], output: Path | None, html: Path | None, *, as_json: bool, as_jsonl: bool
+) -> None:
+    """Raise click.UsageError for options that exclude each other."""
+    if as_json and as_jsonl:
+        raise click.UsageError("--json and --jsonl exclude each other")
+    if output is None:
+        refuse_given("goes with -o DIR", "resume")
+    if html is not None:
+        refuse_given("goes without --html, which shows what this run explains", "resume")
+    rescoring = [method.name for method in all_methods() if method.rescores]
+    if methods and not set(rescoring) & set(methods):
+        refuse_given(f"goes with the methods {' and '.join(rescoring)}", "rescore")
 
 
 def _check_methods(methods: Sequence[str]) -> None:
