@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
@@ -12,19 +13,66 @@ from ...errors import AudioError
 from ...printable import printable
 from ..audio.sound import OpenSound, open_sound
 from ..audio.source import BLOCK
-from ..report.gather import item_of
+from ..report.gather import ExplainedSound, item_of
 from ..report.items import Item, Row, SearchedSound
 from ..report.media import mono, sounds_of, spectrogram_of
 from ..report.page import ReportWriter
 from ..report.results import truth_of
+from ..windows import WindowScores
 from .recent import RecentSound, Stretch
-from .tables.row import DetectionRow, RecordingRows, row_of
-
-if TYPE_CHECKING:
-    from .detection import Detection, Detections
 
 
-def item_of_detection(detection: Detection, clip: Stretch | None) -> Item:
+class DetectedStretch(Protocol):
+    """What is asked of a `Detection`."""
+
+    @property
+    def id(self) -> str: ...  # noqa: D102
+    @property
+    def label(self) -> str: ...  # noqa: D102
+    @property
+    def score(self) -> float: ...  # noqa: D102
+    @property
+    def mean_score(self) -> float: ...  # noqa: D102
+    @property
+    def start_s(self) -> float: ...  # noqa: D102
+    @property
+    def end_s(self) -> float: ...  # noqa: D102
+    @property
+    def clip_start_s(self) -> float: ...  # noqa: D102
+    @property
+    def clip_end_s(self) -> float: ...  # noqa: D102
+    @property
+    def low_hz(self) -> float | None: ...  # noqa: D102
+    @property
+    def high_hz(self) -> float | None: ...  # noqa: D102
+    @property
+    def explanation(self) -> ExplainedSound | None: ...  # noqa: D102
+    @property
+    def warnings(self) -> tuple[str, ...]: ...  # noqa: D102
+
+
+class SearchedRecording(Protocol):
+    """What is asked of `Detections`."""
+
+    @property
+    def input(self) -> str: ...  # noqa: D102
+    @property
+    def items(self) -> Sequence[DetectedStretch]: ...  # noqa: D102
+    @property
+    def windows(self) -> WindowScores: ...  # noqa: D102
+    @property
+    def summary(self) -> str: ...  # noqa: D102
+    @property
+    def duration_s(self) -> float: ...  # noqa: D102
+    @property
+    def sample_rate(self) -> int: ...  # noqa: D102
+    @property
+    def recorded_at(self) -> datetime | None: ...  # noqa: D102
+    @property
+    def warnings(self) -> tuple[str, ...]: ...  # noqa: D102
+
+
+def item_of_detection(detection: DetectedStretch, clip: Stretch | None) -> Item:
     """A detection for a page.
 
     Args:
@@ -68,56 +116,40 @@ def item_of_detection(detection: Detection, clip: Stretch | None) -> Item:
     )
 
 
-def index_row(row: DetectionRow, recording: RecordingRows, labels: Sequence[str]) -> Row:
-    """A row of a table as a row of a page."""
-    return Row(
-        id=row.id,
-        file=printable(row.file),
-        path=printable(recording.path),
-        label=printable(row.label),
-        score=row.score,
-        start_s=row.start_s,
-        end_s=row.end_s,
-        low_hz=row.low_hz,
-        high_hz=row.high_hz,
-        time=row.start_time,
-        truth=truth_of(recording.path, labels),
-    )
-
-
-def searched_sound(recording: RecordingRows) -> SearchedSound:
-    """A recording as a page has it."""
-    return SearchedSound(
-        printable(recording.file),
-        printable(recording.path),
-        recording.duration_s,
-        recording.sample_rate,
-        [printable(warning) for warning in recording.warnings],
-    )
-
-
-def write_detections(detections: Detections, path: Path | str) -> None:
+def write_detections(detections: SearchedRecording, path: Path | str) -> None:
     """Write the page of one recording's detections. Raises MissingDependencyError, WriteError."""
     # In order of their clips' ends, in which one pass over the recording cuts them.
     name, items = detections.input, sorted(detections.items, key=lambda one: one.clip_end_s)
-    rows = tuple(row_of(one, name, began=detections.recorded_at) for one in items)
-    recording = RecordingRows(
-        file=name,
-        path=name,
-        duration_s=detections.duration_s,
-        sample_rate=detections.sample_rate,
-        rows=rows,
-        warnings=detections.warnings,
-    )
-    labels = detections.windows.labels
+    labels, file = detections.windows.labels, printable(name)
     with ReportWriter(f"{PurePath(name).name}: {detections.summary}", "detections", labels) as report:
-        report.add_sound(searched_sound(recording))
-        for row, one, clip in zip(rows, items, _clips(detections, items), strict=True):
-            report.add(index_row(row, recording, labels), item_of_detection(one, clip))
+        report.add_sound(
+            SearchedSound(
+                file,
+                file,
+                detections.duration_s,
+                detections.sample_rate,
+                [printable(warning) for warning in detections.warnings],
+            )
+        )
+        for one, clip in zip(items, _clips(detections, items), strict=True):
+            row = Row(
+                id=one.id,
+                file=file,
+                path=file,
+                label=printable(one.label),
+                score=one.score,
+                start_s=one.start_s,
+                end_s=one.end_s,
+                low_hz=one.low_hz,
+                high_hz=one.high_hz,
+                time=_clock(detections.recorded_at, one.start_s),
+                truth=truth_of(name, labels),
+            )
+            report.add(row, item_of_detection(one, clip))
         report.write(path)
 
 
-def _clips(detections: Detections, items: Sequence[Detection]) -> Iterator[Stretch | None]:
+def _clips(detections: SearchedRecording, items: Sequence[DetectedStretch]) -> Iterator[Stretch | None]:
     """The sound of each detection, cut from the recording's file where there is one and it is needed."""
     if any(one.explanation is None for one in items):
         try:
@@ -130,7 +162,7 @@ def _clips(detections: Detections, items: Sequence[Detection]) -> Iterator[Stret
     yield from (None for _ in items)
 
 
-def _cut(opened: OpenSound, detections: Sequence[Detection]) -> Iterator[Stretch]:
+def _cut(opened: OpenSound, detections: Sequence[DetectedStretch]) -> Iterator[Stretch]:
     """The clips of detections in order of their end, in one pass over the recording."""
     rate = opened.input_rate
     edges = [
@@ -143,3 +175,8 @@ def _cut(opened: OpenSound, detections: Sequence[Detection]) -> Iterator[Stretch
         while held.count < last:
             held.push(next(blocks))
         yield Stretch(held.cut(first, last), rate, first / rate, last / rate)
+
+
+def _clock(began: datetime | None, after_s: float) -> str:
+    """The time so many seconds after the begin, ISO 8601; empty where that is unknown."""
+    return "" if began is None else (began + timedelta(seconds=after_s)).isoformat(timespec="milliseconds")

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import msgspec
 
-from ... import __version__
 from ...errors import MissingDependencyError
 from ...printable import printable
 from ...prototypes_index.atomic import open_whole
@@ -100,7 +99,6 @@ class ReportWriter:
         script, style = _file(*_SCRIPTS), _file("report.css")
         stream = _template().stream(
             title=printable(self._title),
-            version=__version__,
             policy=_policy(script, style),
             script=script,
             style=style,
