@@ -54,6 +54,11 @@ def font_files() -> set[str]:
     return {f"earmark/{name}" for name in repository_files() if name.startswith("runtime/drawing/fonts/")}
 
 
+def page_files() -> set[str]:
+    """Template, script and styles of the report."""
+    return {f"earmark/{name}" for name in repository_files() if name.startswith("runtime/report/page/")}
+
+
 @dataclass(frozen=True)
 class Distributions:
     """The unpacked sdist, and the wheel that was built from it."""
@@ -122,7 +127,7 @@ def test_the_sdists_own_tests_run(built):
 
 def test_wheel_holds_every_room_and_the_demo_and_nothing_else(wheel):
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert names == package_files() | demo_files() | font_files() | {"earmark/py.typed"}
+    assert names == package_files() | demo_files() | font_files() | page_files() | {"earmark/py.typed"}
     assert {"earmark/runtime/drawing/fonts/DejaVuSans.ttf", "earmark/runtime/drawing/fonts/LICENSE"} <= names
     assert {"earmark/runtime/shipped/bundle/bundle.json", "earmark/cli.py"} <= names
 

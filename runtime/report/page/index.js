@@ -3,6 +3,15 @@
 const MORE = 200; // Rows that are added at once.
 const NUMBERS = ["Begin", "End", "Score"];
 
+/** The folders that all names begin with. */
+function commonFolder(names) {
+  let common = (names[0] ?? "").replace(/[^\\/]*$/, "");
+  for (const name of names) {
+    while (!name.startsWith(common)) common = common.replace(/[^\\/]*[\\/]$/, "");
+  }
+  return common;
+}
+
 class IndexView {
   constructor(index, datalist, open) {
     this.index = index;
@@ -12,8 +21,9 @@ class IndexView {
     this.shown = MORE;
     this.root = document.getElementById("index");
     this.root.hidden = false;
+    this.within = commonFolder(index.rows.map((row) => row.file));
     this.columns = [
-      ["Sound", (row) => row.file],
+      ["Sound", (row) => row.file.slice(this.within.length)],
       ...(index.kind === "detections" ? [["Begin", (row) => row.start_s], ["End", (row) => row.end_s]] : []),
       ["Label", (row) => row.label],
       ["Score", (row) => row.score],

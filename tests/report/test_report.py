@@ -1,0 +1,309 @@
+"""Pages: whole in one file, harmless whatever names and labels hold, and true to the explanation."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+from PIL import Image
+
+import earmark
+from earmark.cli import main
+from earmark.evaluation.synthesis import make_clip
+from earmark.runtime.explainer import SHIPPED
+from earmark.runtime.report.items import Item, Row, SearchedSound, script_json
+from earmark.runtime.report.page import ReportWriter
+
+RATE = 16000
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\u2028\x00{{ 7*7 }}"
+
+
+class Page(HTMLParser):
+    """Elements of a page as a browser splits them."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[tuple[str, str | None], str]] = []
+        self._open: tuple[str, str | None] = ("", None)
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        named = dict(attrs)
+        self.elements.append((tag, named))
+        self._open = (tag, named.get("id") or named.get("type"))
+
+    def handle_endtag(self, tag):
+        self._open = ("", None)
+
+    def handle_data(self, data):
+        self.texts.append((self._open, data))
+
+    def text_of(self, tag, name=None):
+        return "".join(text for opened, text in self.texts if opened == (tag, name))
+
+    def json_of(self, name):
+        return json.loads(self.text_of("script", name))
+
+
+@pytest.fixture(scope="module")
+def explainer():
+    return earmark.load(SHIPPED, "cpu")
+
+
+@pytest.fixture(scope="module")
+def result(explainer):
+    return explainer.explain(SHIPPED.with_name("example.flac"), rescore=True)
+
+
+@pytest.fixture(scope="module")
+def page(result, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    result.to_html(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two sounds in folders named by labels, and one that is none."""
+    root = tmp_path_factory.mktemp("sounds")
+    for label in ("bell", "kick"):
+        (root / label).mkdir()
+        soundfile.write(root / label / "one.wav", make_clip(label, [5, 0], snr_db=20.0).waveform, RATE)
+    (root / "bell" / "broken.wav").write_bytes(b"RIFF no sound")
+    return root
+
+
+def sound_of(text):
+    return soundfile.read(io.BytesIO(base64.b64decode(text)), dtype="float32")
+
+
+def image_of(text):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))))
+
+
+def bare_item(**more):
+    return Item(
+        label="x",
+        score=0.5,
+        start_s=0.0,
+        seconds=1.0,
+        summary=[],
+        predictions=[],
+        warnings=[],
+        facts=[],
+        **more,
+    )
+
+
+def test_a_page_asks_for_nothing(page):
+    for tag, attributes in Page(page).elements:
+        assert not {"src", "style"} & set(attributes), (tag, attributes)
+        assert attributes.get("href", "#").startswith("#")
+        assert not [name for name in attributes if name.startswith("on")]
+        assert tag not in {"link", "iframe", "object", "embed", "base", "form"}
+    style = Page(page).text_of("style")
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_the_policy_allows_the_pages_own_script_and_styles_alone(page):
+    parsed = Page(page)
+    (policy,) = (named["content"] for _, named in parsed.elements if "http-equiv" in named)
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    for tag in ("script", "style"):
+        digest = hashlib.sha256(parsed.text_of(tag).encode()).digest()
+        assert rules[f"{tag}-src"] == f"'sha256-{base64.b64encode(digest).decode()}'"
+    scripts = [named for tag, named in parsed.elements if tag == "script"]
+    assert [named for named in scripts if named.get("type") != "application/json"] == [{}]
+    assert "unsafe" not in policy
+
+
+def test_a_page_shows_and_plays_what_the_result_holds(page, result):
+    item = Page(page).json_of("item-0")
+    mask, sounds = result.mask, item["sounds"]
+    original, rate = sound_of(sounds["original"])
+    assert rate == result.sample_rate
+    np.testing.assert_allclose(original / sounds["scale"], np.ravel(mask.audio + mask.residual), atol=1e-4)
+    kept, _ = sound_of(sounds["kept"])
+    np.testing.assert_allclose(kept / sounds["scale"], np.ravel(mask.audio), atol=1e-4)
+    shown = image_of(item["picture"]["mask"])
+    assert shown.dtype == np.uint8
+    np.testing.assert_allclose(shown[::-1].T / 255.0, mask.overview.mask, atol=0.01)
+    assert item["picture"]["max_hz"] == mask.max_hz
+    assert [tuple(one) for one in item["predictions"]] == list(result.predictions[: len(item["predictions"])])
+    assert f"{result.rescored['audio']['mask_in']:.1%}" in " ".join(item["summary"])
+    views = {name: matches for name, matches in result.prototypes.items() if matches}
+    assert len(item["views"]) == len(views)
+    for view, matches in zip(item["views"], views.values(), strict=True):
+        for shown_match, one in zip(view["matches"], matches, strict=False):
+            assert (shown_match["clip"], shown_match["similarity"]) == (one.clip, one.similarity)
+            stretch = item["clips"][shown_match["stretch"]]
+            wave, clip_rate = sound_of(stretch["sounds"]["original"])
+            first = round((one.start_s - stretch["start_s"]) * clip_rate)
+            assert -1 <= first < len(wave)
+    total = sum(one["value"] for one in item["contributions"])
+    assert total == pytest.approx(result.channels.logit, abs=1e-3)
+
+
+def test_segments_come_with_sign_and_uncertainty(explainer, tmp_path):
+    result = explainer.explain(
+        (np.float32(make_clip("bell", [1, 0], snr_db=20.0).waveform), RATE), methods=["segments"]
+    )
+    result.to_html(tmp_path / "page.html")
+    item = Page(tmp_path / "page.html").json_of("item-0")
+    rows = item["segments"]["rows"]
+    assert [row["importance"] for row in rows] == result.segments.importance.tolist()
+    assert [row["uncertainty"] for row in rows] == result.segments.uncertainty.tolist()
+    # Without a mask there is the sound all the same, and its spectrogram.
+    assert item["sounds"]["kept"] == ""
+    assert image_of(item["picture"]["loudness"]).max() == 255
+
+
+def test_components_are_tracks_of_the_original(components_bundle, tmp_path):
+    sound = np.float32(make_clip("bell", [6, 0, 0], snr_db=20.0).waveform)
+    result = earmark.load(components_bundle, "cpu").explain((sound, RATE), methods=["components"])
+    result.to_html(tmp_path / "page.html")
+    item = Page(tmp_path / "page.html").json_of("item-0")
+    assert len(item["tracks"]) == len(result.components.selected) > 0
+    tracks = [sound_of(track["sound"])[0] for track in item["tracks"]]
+    kept, _ = sound_of(item["sounds"]["kept"])
+    np.testing.assert_allclose(sum(tracks), kept, atol=1e-3)
+
+
+def test_what_is_hostile_is_text(result, tmp_path):
+    labels = (HOSTILE, *(label for label, _ in result.predictions[1:]))
+    hostile = replace(
+        result,
+        input=f"/data/{HOSTILE}.wav",
+        target=HOSTILE,
+        predictions=tuple(zip(labels, (score for _, score in result.predictions), strict=True)),
+        warnings=(HOSTILE,),
+        bundle=HOSTILE,
+    )
+    hostile.to_html(tmp_path / "page.html")
+    parsed = Page(tmp_path / "page.html")
+    plain = {"script", "style", "meta", "title", "html", "head", "body", "a", "header", "h1", "button"}
+    plain |= {"noscript", "p", "div", "section", "main", "footer"}
+    assert {tag for tag, _ in parsed.elements} == plain
+    assert len([tag for tag, _ in parsed.elements if tag == "script"]) == 3
+    item = parsed.json_of("item-0")
+    # What a reader cannot see is spelt out; everything else is as it was.
+    assert item["label"] == HOSTILE.replace("\u2028", r"\u2028").replace("\x00", r"\x00")
+    assert item["warnings"][0] == item["label"]
+    # A template within a name is no template.
+    assert "{{ 7*7 }}" in item["label"]
+
+
+def test_names_that_are_no_unicode_are_written(result, tmp_path):
+    replace(result, input="/data/\udcff.wav").to_html(tmp_path / "page.html")
+    assert Page(tmp_path / "page.html").json_of("report-index")["rows"][0]["file"] == r"/data/\xff.wav"
+
+
+def test_json_within_a_script_cannot_end_it():
+    text = script_json(bare_item(others=[(HOSTILE, "<!-- <script>")]))
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text)["others"] == [[HOSTILE, "<!-- <script>"]]
+
+
+def test_five_seconds_with_everything_take_less_than_two_megabytes(explainer, tmp_path):
+    """Noise, which packs worst, in stereo."""
+    sound = (0.3 * np.random.default_rng(0).standard_normal((2, 5 * 44100))).astype(np.float32)
+    explainer.explain((sound, 44100)).to_html(tmp_path / "page.html")
+    assert (tmp_path / "page.html").stat().st_size < 2_000_000
+
+
+def test_a_page_that_would_be_too_large_says_what_it_lacks(page, tmp_path):
+    item = json.dumps(Page(page).json_of("item-0")).encode()
+    with ReportWriter("many", "detections", ("bell",), most_bytes=2 * len(item)) as report:
+        report.add_sound(SearchedSound("a.wav", "/a.wav", 9.0, RATE))
+        for number in range(4):
+            report.add(Row(f"{number}", "a.wav", "/a.wav", "bell", 0.5, number, number + 1), item)
+        report.write(tmp_path / "many.html")
+    parsed = Page(tmp_path / "many.html")
+    assert [bool(parsed.json_of(f"item-{number}")["sounds"]) for number in range(4)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert "too large" in parsed.json_of("item-3")["without"]
+    assert parsed.json_of("report-index")["notes"][0].startswith("2 of 4 have no sound")
+
+
+def test_explain_writes_one_page_of_all_sounds(folder, tmp_path):
+    target = tmp_path / "report.html"
+    done = CliRunner().invoke(main, ["explain", "-r", str(folder), "-m", "mask", "--html", str(target)])
+    assert done.exit_code == 1, done.output  # broken.wav
+    index = Page(target).json_of("report-index")
+    assert [(row["label"], row["truth"]) for row in index["rows"]] == [("bell", "bell"), ("kick", "kick")]
+    (broken,) = (one for one in index["sounds"] if one["error"])
+    assert broken["file"].endswith("broken.wav")
+
+
+def test_detect_writes_a_page_and_goes_on_with_it(folder, tmp_path):
+    target, out = tmp_path / "report.html", tmp_path / "out"
+    arguments = ["detect", "-r", str(folder), "-o", str(out), "--html", str(target)]
+    assert CliRunner().invoke(main, arguments).exit_code == 1
+    first = target.read_bytes()
+    index = Page(target).json_of("report-index")
+    assert index["rows"]
+    with (out / "detections.csv").open() as file:
+        assert len(file.readlines()) == 1 + len(index["rows"])
+    for number, row in enumerate(index["rows"]):
+        item = Page(target).json_of(f"item-{number}")
+        assert (item["label"], item["score"]) == (row["label"], pytest.approx(row["score"], abs=1e-6))
+        assert item["sounds"]["kept"]
+    target.unlink()
+    assert CliRunner().invoke(main, [*arguments, "--resume"]).exit_code == 1
+    assert target.read_bytes() == first
+
+
+def test_detections_play_their_stretch_of_the_recording(explainer, folder, tmp_path):
+    path = folder / "bell" / "one.wav"
+    detections = explainer.detect(path, methods=[], min_score=0.5)
+    detections.to_html(tmp_path / "page.html")
+    item = Page(tmp_path / "page.html").json_of("item-0")
+    one = detections[0]
+    sound, _ = soundfile.read(path, dtype="float32")
+    played, rate = sound_of(item["sounds"]["original"])
+    clip = sound[round(one.clip_start_s * rate) : round(one.clip_end_s * rate)]
+    np.testing.assert_allclose(played / item["sounds"]["scale"], clip, atol=1e-4)
+
+
+def test_a_recording_without_detections_has_a_page(explainer, tmp_path):
+    explainer.detect((np.zeros(3 * RATE, np.float32), RATE), min_score=1.0).to_html(tmp_path / "page.html")
+    assert Page(tmp_path / "page.html").json_of("report-index")["rows"] == []
+
+
+def test_without_jinja2_the_extra_is_named(result, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(earmark.EarmarkError, match=r"needs Jinja2: pip install 'earmark\[report\]'"):
+        result.to_html(tmp_path / "page.html")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--html", "no/folder/page.html"], "there is no folder"),
+        (["--html", ".", "-m", "mask"], "is a directory"),
+    ],
+)
+def test_a_page_that_cannot_be_is_wrong_usage(arguments, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["explain", *arguments])
+    assert done.exit_code == 2
+    assert told in re.sub(r"\s+", " ", done.output)
