@@ -6,7 +6,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from .version import __version__
 
 # Before anyone imports onnxruntime: from 1.29 on its official wheels write a device id below the home folder
 # and send events, and nothing but this variable, in time, prevents that. What the user has set stays, and

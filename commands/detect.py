@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,8 +23,9 @@ from .paths import BundleFolder, no_sound
 from .window_options import window_options, window_settings
 
 if TYPE_CHECKING:
+    from ..runtime.audio.writing import SoundFormat
     from ..runtime.bundle.manifest import Manifest
-    from ..runtime.detections.clips import ClipKind
+    from ..runtime.document import Origin
     from ..runtime.engine import Engine
 
 _FORMATS = ("csv", "raven", "audacity", "birdnet", "jsonl", "parquet")
@@ -187,13 +188,20 @@ def detect(
     options = _options(engine, asked)
     if bundle is None:
         tell(about_demo(engine.manifest.labels))
-    kind = cast("ClipKind", clip_format) if clips else None
+    kind = cast("SoundFormat", clip_format) if clips else None
     found = collect(inputs, from_file=from_file, recursive=recursive)
     tell_skipped(found.skipped)
     with ExitStack() as stack:
         parts = None if html is None else _parts(output, stack)
         work = DetectionWork(
-            engine.bundle.path, device, options, output, kind, documents=as_json or as_jsonl, parts=parts
+            engine.bundle.path,
+            device,
+            options,
+            _origin(engine, options),
+            output,
+            kind,
+            documents=as_json or as_jsonl,
+            parts=parts,
         )
         run = Run(work, engine.manifest, jobs, stuck_after, fail_fast, html)
         items = [_as_file(item, stack) for item in found.items]
@@ -235,6 +243,22 @@ def _refuse_pairs(output: Path | None, *, as_json: bool, as_jsonl: bool) -> None
         refuse_given("goes without -o: in a folder, --format jsonl writes JSON", "as_json", "as_jsonl")
     if not click.get_current_context().params["clips"]:
         refuse_given("goes with --clips", "clip_format")
+
+
+def _origin(engine: Engine, options: Mapping[str, Any]) -> Origin:
+    """What is asked, for the records of failures."""
+    from ..runtime.detections.settings import DetectionSettings
+    from ..runtime.document import Origin
+
+    known = {one.name for one in fields(DetectionSettings)}
+    settings = DetectionSettings(**{name: value for name, value in options.items() if name in known})
+    return Origin(
+        bundle=engine.manifest.name,
+        bundle_id=engine.manifest.bundle_id,
+        device=engine.device,
+        seed=options.get("seed", 0),
+        settings=settings.to_dict(),
+    )
 
 
 def _options(engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:

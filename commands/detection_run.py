@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import EarmarkError
+from ..runtime.document import ErrorDict, failure_record
 from ..runtime.result_folder import CLIPS
 from .console import bold, say, say_json, tell_failure, yellow
 from .detection_page import PARTS, part_name, write_page
@@ -79,7 +80,7 @@ class Run:
             found = in_this_process(self.work, recordings, progress.tick)
         with closing(found):  # type: ignore[type-var]  # a generator
             for one in found:
-                answer = _given_up(one) if isinstance(one, Lost) else one
+                answer = _given_up(one, self.work) if isinstance(one, Lost) else one
                 entry = answer.entry
                 failed = entry.status != "done"
                 progress.done(
@@ -236,10 +237,11 @@ def _apart(recording: Recording) -> Recording:
     return replace(recording, folder=f"{recording.folder}-{mark}")
 
 
-def _given_up(lost: Lost[Recording]) -> Answer:
+def _given_up(lost: Lost[Recording], work: DetectionWork) -> Answer:
     """The answer for a recording that no process could finish."""
     recording, line = lost.task, f"given up: {lost.reason}"
-    document = {"input": recording.file, "error": {"type": _GIVEN_UP, "message": line}}
+    why: ErrorDict = {"type": _GIVEN_UP, "message": line}
+    document = failure_record("detections", recording.file, why, work.origin)
     return Answer(recording.entry(status="quarantined", error_type=_GIVEN_UP, error=line), document)
 
 

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AudioError, DeviceError, WriteError, as_earmark_error
 from ..runtime.detections.tables.row import DetectionRow, RecordingRows, row_of
+from ..runtime.document import Origin, error_dict, failure_record
 from .detection_page import write_part
 from .long_run.ledger import Entry
 from .long_run.workers import Beat
 from .result_folders import safe_name
 
 if TYPE_CHECKING:
-    from ..runtime.detections.clips import ClipFiles, ClipKind
+    from ..runtime.audio.writing import SoundFormat
+    from ..runtime.detections.clips import ClipFiles
     from ..runtime.detections.detection import Detection
     from ..runtime.detections.recent import Stretch
     from ..runtime.explainer import Explainer
@@ -67,6 +69,7 @@ class DetectionWork:
     """Searches recordings with one bundle.
 
     bundle, device: as for `earmark.load`; options: of `Explainer.detect`
+    origin: what is asked, for the records of failures
     output, clips: where clips are written, and how; documents: whether JSON is wanted of each recording
     parts: where what a page shows of each detection is written, if there is to be one
     """
@@ -74,8 +77,9 @@ class DetectionWork:
     bundle: Path
     device: str
     options: Mapping[str, Any]
+    origin: Origin
     output: Path | None = None
-    clips: ClipKind | None = None
+    clips: SoundFormat | None = None
     documents: bool = False
     parts: Path | None = None
 
@@ -95,10 +99,11 @@ class DetectionWork:
         except Exception as raised:
             error = as_earmark_error(raised)
             kind = type(error).__name__
-            document = {"input": recording.file, "error": {"type": kind, "message": str(error)}}
             return Answer(
                 recording.entry(status="failed", error_type=kind, error=str(error)),
-                document if self.documents else {},
+                failure_record("detections", recording.file, error_dict(error), self.origin)
+                if self.documents
+                else {},
             )
 
     def _detected(self, explainer: Explainer, recording: Recording, beat: Beat) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from ..errors import DeviceError, as_earmark_error
+from ..errors import DeviceError, EarmarkError, as_earmark_error
 from ..progress import CallsProgress, Progress
 from ..runtime.labels import SHOWN
 from ..runtime.methods.loading import all_methods
@@ -28,14 +28,15 @@ from .window_options import window_options, window_settings
 
 if TYPE_CHECKING:
     from ..runtime.audio.listing import Skipped
-    from ..runtime.bundle.manifest import Manifest
+    from ..runtime.document import Origin
+    from ..runtime.engine import Engine
     from ..runtime.explainer import Explainer
     from ..runtime.explaining.request import ExplainOptions
     from ..runtime.report.page import ReportWriter
     from ..runtime.results import Result
     from .explained import Explained
 
-Record = dict[str, Any]
+Record = Mapping[str, Any]
 _ON_REQUEST = [method.name for method in all_methods() if method.on_request]
 # In place of a method.
 NONE = "none"
@@ -163,7 +164,9 @@ def explain(
     how["methods"] = [] if NONE in methods else list(methods) or None
 
     shown = _Shown(_PRINTED if top is None else top, SHOWN if top is None else top, min_score, windows)
-    report = _Report(manifest, as_json=as_json, as_jsonl=as_jsonl, shown=shown)
+    report = _Report(
+        _origin(engine_of(explainer), targets, how), as_json=as_json, as_jsonl=as_jsonl, shown=shown
+    )
     with ExitStack() as stack:
         kept = None
         if output is not None and not alone:
@@ -197,8 +200,8 @@ class _Shown(NamedTuple):
 class _Report:
     """What is said of each sound: text or a line of JSON at once, or one JSON document at the end."""
 
-    def __init__(self, manifest: Manifest, *, as_json: bool, as_jsonl: bool, shown: _Shown) -> None:
-        self._manifest, self._as_json, self._as_jsonl, self._shown = manifest, as_json, as_jsonl, shown
+    def __init__(self, origin: Origin, *, as_json: bool, as_jsonl: bool, shown: _Shown) -> None:
+        self._origin, self._as_json, self._as_jsonl, self._shown = origin, as_json, as_jsonl, shown
         self._records: list[Record] = []
         self.failed = 0
         # Whether the device cannot be used, so that the sounds to come would fail alike.
@@ -224,7 +227,10 @@ class _Report:
         tell_failure(name, error)
         if os.environ.get("EARMARK_DEBUG"):
             tell_traceback(raised)
-        self._record({"input": name, "error": {"type": type(error).__name__, "message": str(error)}})
+        if self._as_json or self._as_jsonl:
+            from ..runtime.document import error_dict, failure_record
+
+            self._record(failure_record("result", name, error_dict(error), self._origin))
 
     def _record(self, record: Record) -> None:
         if self._as_jsonl:
@@ -236,10 +242,9 @@ class _Report:
         """The document, where one was asked for."""
         if not self._as_json:
             return
-        manifest = self._manifest
         document = {
-            "bundle": manifest.name,
-            "bundle_id": manifest.bundle_id,
+            "bundle": self._origin.bundle,
+            "bundle_id": self._origin.bundle_id,
             "failed": self.failed,
             "results": self._records,
             "skipped": [{"input": str(one.path), "reason": one.reason} for one in skipped],
@@ -273,7 +278,7 @@ class _Run:
                 place = folder if folder is None or len(results) == 1 else folder / safe_name(result.target)
                 if place is not None:
                     _, most, min_score, windows = self.shown
-                    told.save(place, top=most, min_score=min_score, windows=windows)
+                    told.save(place, top=most, min_score=min_score, windows=windows, arrays=False)
                 if self.page is not None:
                     from ..runtime.report.results import add_result
 
@@ -330,6 +335,18 @@ def _check_methods(methods: Sequence[str]) -> None:
             raise click.BadParameter(f"{method!r} is not one of {', '.join(METHODS)}", param_hint="--method")
         if method == NONE and len(methods) > 1:
             raise click.BadParameter(f"{NONE} goes with no other method", param_hint="--method")
+
+
+def _origin(engine: Engine, targets: Sequence[str], how: ExplainOptions) -> Origin:
+    """What is asked, for the records of failures; what cannot be asked is the failure of each sound."""
+    from ..runtime.document import Origin
+    from ..runtime.explaining.request import request_of
+
+    try:
+        return request_of(engine, targets, how).origin(engine)
+    except EarmarkError:
+        manifest = engine.manifest
+        return Origin(bundle=manifest.name, bundle_id=manifest.bundle_id, device=engine.device)
 
 
 def _shipped_example() -> Path:

@@ -330,6 +330,7 @@ class Explainer:
             lambda sound: open_any(sound, sample_rate, rate),
             lambda items, clocks: engine.pipeline.together(items, clocks, request.windowing),
             lambda opened, clock, window: explain(engine, opened, clock, request, request.deadline(), window),
+            lambda: request.origin(engine),
         )
 
     def detect(

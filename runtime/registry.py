@@ -18,17 +18,17 @@ class Registration(msgspec.Struct, frozen=True):
 
 # By the name that a method is asked for by, in the order in which answers are told.
 METHODS = {
-    "mask": Registration(".mask.method:Mask", (r"mask\.png", r"(kept|removed)\.wav")),
+    "mask": Registration(".mask.method:Mask", (r"mask\.png", r"(kept|removed|kept_\d+)\.(wav|flac)")),
     "segments": Registration(".segments.method:Segments", (r"segments\.(png|csv)",)),
     "components": Registration(
         ".components.method:Components",
-        (r"components\.png", r"components/(kept|removed|component_\d+)\.wav"),
+        (r"components\.png", r"components/(kept|removed|component_\d+|clip_\d+_\d+)\.(wav|flac)"),
     ),
     "prototypes": Registration(
         ".prototypes.method:Prototypes",
         (
             r"(prototypes|channels)\.png",
-            r"prototypes/(square|time|frequency|time_frequency|channel_\d+)_\d+\.wav",
+            r"prototypes/(square|time|frequency|time_frequency|channel_\d+)_\d+\.(wav|flac)",
         ),
     ),
 }

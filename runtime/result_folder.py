@@ -20,6 +20,8 @@ from ..prototypes_index.durability import naming
 from .registry import METHODS
 
 RECORD = "result.json"
+# Of `Result.load`.
+ARRAYS = "arrays.npz"
 # Lies in a folder of clips of detections, and their names: seconds, label.
 CLIPS = "clips.json"
 _CLIP = re.compile(r"\d{6,}\.\d{3}_.+")
@@ -88,7 +90,7 @@ def written_by_earmark(path: Path, seen: dict[Path, bool] | None = None) -> bool
 
 def is_own(name: str) -> bool:
     """Whether `Result.save` writes a file of that name: a path in the folder with forward slashes."""
-    return name == RECORD or any(
+    return name in (RECORD, ARRAYS) or any(
         re.fullmatch(pattern, name) for method in METHODS.values() for pattern in method.files
     )
 

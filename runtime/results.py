@@ -6,16 +6,29 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, cast, get_args
 
-from ..errors import WriteError
+from ..errors import MethodError, WriteError
 from .arrays import FloatArray
+from .arrays_file import Array
+from .audio.writing import SoundFormat
+from .document import SCHEMA_VERSION, ExplainSettings, Origin, ResultDict, head
 from .labels import SHOWN, checked_bounds
 from .methods.loading import all_methods, method_of
-from .methods.result import About, MethodResult
+from .methods.result import About, AudioKind, MethodResult
 from .methods.saving import write_new
 from .records import ResultRecord
+from .result_folder import ARRAYS
+from .stored import (
+    StoredResult,
+    read_stored,
+    reading,
+    restored_parts,
+    store_parts,
+    write_stored,
+)
 from .windows import WindowScores
 
 if TYPE_CHECKING:
@@ -25,6 +38,14 @@ if TYPE_CHECKING:
     from .methods.prototypes.result import Contributions, Prototype
     from .methods.rescoring import Rescored
     from .methods.segments.result import SegmentsResult
+
+
+class SaveOptions(TypedDict, total=False):
+    """What `Result.save` writes beside result.json; it says what each means."""
+
+    arrays: bool
+    audio: AudioKind
+    format: SoundFormat
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -52,6 +73,8 @@ class Result(ResultRecord):
         bundle: Name of the bundle that answered.
         partial: True where time was over or the user cancelled; a warning says what is missing.
         sound: The input, for the players of `to_html`; None where the result did not come from an explainer.
+        settings: What was asked for.
+        flat: Whether the input was a waveform [samples], without an axis for channels.
 
     Examples:
         >>> result = earmark.load(device="cpu").explain("clip.wav", rescore=True)  # doctest: +SKIP
@@ -77,6 +100,8 @@ class Result(ResultRecord):
     bundle: str = ""
     partial: bool = False
     sound: OpenSound | None = field(default=None, repr=False, compare=False)
+    settings: ExplainSettings = field(default_factory=ExplainSettings, repr=False)
+    flat: bool = False
 
     if TYPE_CHECKING:
         # What the methods give, for type checkers: methods of other packages are found in `parts`.
@@ -131,8 +156,10 @@ class Result(ResultRecord):
 
     def to_dict(
         self, top: int | None = SHOWN, *, min_score: float = 0.0, windows: bool = False
-    ) -> dict[str, Any]:
+    ) -> ResultDict:
         """Everything but arrays and sound in plain types; arrays appear as their summaries.
+
+        docs/results_format.md describes it field by field.
 
         Args:
             top: How many labels at the most, of the sound and of each window; None: all.
@@ -148,9 +175,15 @@ class Result(ResultRecord):
         """
         checked_bounds(top, min_score)
         shown = [one for one in self.predictions[:top] if one[1] >= min_score]
-        scores = {"window_scores": self.windows.to_dict(top, min_score=min_score)} if windows else {}
-        return {
-            "input": self.input,
+        origin = Origin(
+            bundle=self.bundle,
+            bundle_id=self.bundle_id,
+            device=self.device,
+            seed=self.seed,
+            settings=self.settings.to_dict(),
+        )
+        record: ResultDict = {
+            **head("result", self.input, origin),
             "predictions": [{"label": label, "score": score} for label, score in shown],
             "label_count": len(self.predictions),
             "target": self.target,
@@ -159,16 +192,14 @@ class Result(ResultRecord):
             "channel_count": self.channel_count,
             "duration_s": round(self.duration_s, 6),
             "windows": len(self.windows),
-            **scores,
+            "window_scores": self.windows.to_dict(top, min_score=min_score) if windows else None,
             "partial": self.partial,
-            **{name: _plain(getattr(self, name)) for method in all_methods() for name in method.gives},
             "timings_ms": {name: round(value, 3) for name, value in self.timings.items()},
             "warnings": list(self.warnings),
-            "device": self.device,
-            "bundle": self.bundle,
-            "bundle_id": self.bundle_id,
-            "seed": self.seed,
         }
+        # What methods give is known to them alone.
+        given = {name: _plain(getattr(self, name)) for method in all_methods() for name in method.gives}
+        return cast("ResultDict", {**record, **given})
 
     def lines(self, top: int = 3) -> Iterator[tuple[str, str]]:
         """Say in words what the methods gave.
@@ -191,10 +222,13 @@ class Result(ResultRecord):
         top: int | None = SHOWN,
         min_score: float = 0.0,
         windows: bool = False,
+        arrays: bool = True,
+        audio: AudioKind = "full",
+        format: SoundFormat = "wav",  # noqa: A002 (says what it is)
     ) -> None:
         """Write result.json and the files of every method that ran: pictures, tables, sound.
 
-        WAV is in 32-bit float, so that what is kept and what is removed sum to the input. The folder
+        The folder
         becomes this result as a whole or stays as it was: what an earlier result left in it goes. Files that
         earmark did not write stay; where there are some, the files are replaced one by one.
 
@@ -203,9 +237,15 @@ class Result(ResultRecord):
             top: How many labels result.json holds at the most, of the sound and of each window; None: all.
             min_score: Labels with a lower score are left out, 0..1.
             windows: Whether result.json holds the scores of every window.
+            arrays: Whether to write arrays.npz, of which `load` makes the result again.
+            audio: Which sound to write: "none"; "clips", of what is kept only where the evidence lies; or
+                "full", all that is kept and removed. Crops of prototypes come with both.
+            format: How sound is written: "flac" or "wav16" in 16 bits; or "wav" in 32-bit float, in which
+                what is kept and what is removed sum to the input.
 
         Raises:
-            MethodError: A bound that is none.
+            MethodError: A bound that is none, another kind of audio or format, or sound is asked for that a
+                loaded result does not have.
             WriteError: Something cannot be written, or a file of another is in the way.
 
         """
@@ -213,12 +253,17 @@ class Result(ResultRecord):
 
         record = self.to_dict(top, min_score=min_score, windows=windows)
         title = f"{self.target}  {self.score:.1%}"
-        about = About(title, self.sample_rate, self.duration_s)
+        about = About(title, self.sample_rate, self.duration_s, audio, format)
+        for name, value, known in (("audio", audio, AudioKind), ("format", format, SoundFormat)):
+            if value not in get_args(known):
+                raise MethodError(f"{name} is {value!r}: give one of {', '.join(get_args(known))}")
         if not os.fspath(folder) or "\0" in os.fspath(folder):
             raise WriteError(f"{os.fspath(folder)!r} names no folder: say where the result goes")
         with replacing(Path(folder)) as target:
             for name, part in self.parts.items():
                 method_of(name).save(part, target, about)
+            if arrays:
+                write_new(target / ARRAYS, partial(self._store, audio))
             text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
             # Bytes of a name that are no UTF-8 become what JSON escapes them with.
             content = text.encode(errors="backslashreplace")
@@ -241,6 +286,51 @@ class Result(ResultRecord):
         from .report.results import write_result
 
         write_result(self, path)
+
+    def _store(self, audio: AudioKind, file: BinaryIO) -> None:
+        """Write arrays.npz."""
+        windows = self.windows
+        arrays: dict[str, Array] = {"logits": self.logits, "start_s": windows.start_s, "end_s": windows.end_s}
+        arrays["scores"] = windows.scores
+        parts = store_parts(self.parts, arrays)
+        own = {"schema_version", "kind", "audio", "labels", "parts"}
+        values = {name: getattr(self, name) for name in StoredResult.__struct_fields__ if name not in own}
+        stored = StoredResult(
+            schema_version=SCHEMA_VERSION, audio=audio, labels=windows.labels, parts=parts, **values
+        )
+        write_stored(file, stored, arrays)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Result:
+        """Read what `save` wrote with `arrays=True`.
+
+        Args:
+            folder: That of `save`; nothing outside of it is read.
+
+        Returns:
+            Equal to what was saved, but for its timings. Its sound is read when it is asked for, as far as
+            it was saved: a FLAC is of 16 bits. Large arrays stay in the folder.
+
+        Raises:
+            DataError: There is nothing of that kind, it is damaged, or a newer earmark wrote it.
+
+        """
+        place = Path(folder)
+        stored, arrays = read_stored(place)
+        parts, missing = restored_parts(place, stored, arrays)
+        values = {name: getattr(stored, name) for name in stored.__struct_fields__}
+        for name in ("schema_version", "kind", "audio", "labels"):
+            del values[name]
+        values |= {"parts": parts, "warnings": (*stored.warnings, *missing)}
+        with reading(place / ARRAYS):
+            scores, logits = arrays["scores"], arrays["logits"]
+            start_s, end_s = arrays["start_s"], arrays["end_s"]
+            count = len(stored.labels)
+            if logits.shape != (count,) or scores.shape != (len(start_s), count):
+                raise ValueError(f"scores {list(scores.shape)} of {count} labels")
+            if start_s.shape != end_s.shape or stored.target not in stored.labels:
+                raise ValueError("windows or labels do not fit together")
+        return cls(**values, logits=logits, windows=WindowScores(stored.labels, start_s, end_s, scores))
 
 
 def _plain(value: Any) -> Any:

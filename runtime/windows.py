@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from .arrays import FloatArray
 from .labels import SHOWN, best, checked_bounds, label_index
@@ -16,19 +17,23 @@ from .records import ResultRecord
 Seconds = npt.NDArray[np.float64]
 
 
+# Begin and end of something, in JSON.
+Span = Annotated[list[float], Meta(min_length=2, max_length=2)]
+
+
 class Prediction(TypedDict):
     """A label and its score, 0..1, in JSON."""
 
-    label: str
-    score: float
+    label: Annotated[str, Meta(description="That.")]
+    score: Annotated[float, Meta(description="0..1.")]
 
 
 class WindowDict(TypedDict):
     """One window in JSON: when it lies, and its best labels."""
 
-    start_s: float
-    end_s: float
-    predictions: list[Prediction]
+    start_s: Annotated[float, Meta(description="Begin in seconds.")]
+    end_s: Annotated[float, Meta(description="End in seconds.")]
+    predictions: Annotated[list[Prediction], Meta(description="Its best labels, best first.")]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

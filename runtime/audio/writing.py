@@ -7,13 +7,31 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ...prototypes_index.durability import naming
 from ..arrays import FloatArray
 
+# How sound is written: FLAC and WAV of 16 bits, or WAV of 32-bit floats, which loses nothing.
+SoundFormat = Literal["flac", "wav16", "wav"]
+# Ending, container and encoding as libsndfile names them.
+_CODINGS: dict[SoundFormat, tuple[str, str, str]] = {
+    "flac": (".flac", "FLAC", "PCM_16"),
+    "wav16": (".wav", "WAV", "PCM_16"),
+    "wav": (".wav", "WAV", "FLOAT"),
+}
+# FLAC has no more.
+_FLAC_CHANNELS = 8
+_FLAC_RATE = 655_350
 # libsndfile's SFC_SET_ADD_PEAK_CHUNK.
 _ADD_PEAK_CHUNK = 0x1050
+
+
+def coding_of(kind: SoundFormat, channels: int, rate: int) -> tuple[str, str, str]:
+    """Ending, container and encoding; what FLAC cannot hold is WAV of 16 bits."""
+    if kind == "flac" and (channels > _FLAC_CHANNELS or rate > _FLAC_RATE):
+        kind = "wav16"
+    return _CODINGS[kind]
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -14,22 +13,13 @@ from ...prototypes_index.atomic import open_whole, replaced, write_whole
 from ...prototypes_index.durability import naming
 from ..arrays import FloatArray
 from ..audio.stft import forward
-from ..audio.writing import write_sound
+from ..audio.writing import SoundFormat, coding_of, write_sound
 from ..bundle.manifest import AnalysisSpec
 from ..drawing.spectrogram import painted
 from ..result_folder import CLIPS
 from .detection import Detection
 from .recent import Stretch
 
-# How sound is written: FLAC and WAV of 16 bits, or WAV of 32-bit floats, which loses nothing.
-ClipKind = Literal["flac", "wav16", "wav"]
-_FORMATS: dict[ClipKind, tuple[str, str, str]] = {
-    "flac": (".flac", "FLAC", "PCM_16"),
-    "wav16": (".wav", "WAV", "PCM_16"),
-    "wav": (".wav", "WAV", "FLOAT"),
-}
-# FLAC has no more.
-_FLAC_CHANNELS = 8
 # A run draws thousands of pictures: with so many colours they take half the room and look the same.
 _COLOURS = 128
 # Frames of a picture without a mask last about so long.
@@ -45,7 +35,7 @@ class ClipFiles:
     picture: str = ""
 
 
-def write_clip(folder: Path, stem: str, detection: Detection, clip: Stretch, kind: ClipKind) -> ClipFiles:
+def write_clip(folder: Path, stem: str, detection: Detection, clip: Stretch, kind: SoundFormat) -> ClipFiles:
     """Write `stem`.flac (or .wav), `stem`_kept.flac where there is a mask, and `stem`.png.
 
     Args:
@@ -62,9 +52,7 @@ def write_clip(folder: Path, stem: str, detection: Detection, clip: Stretch, kin
         WriteError: A file cannot be written.
 
     """
-    if kind == "flac" and len(clip.samples) > _FLAC_CHANNELS:
-        kind = "wav16"
-    suffix = _FORMATS[kind][0]
+    suffix = coding_of(kind, len(clip.samples), clip.rate)[0]
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if not (folder / CLIPS).exists():
@@ -91,8 +79,9 @@ def write_clip(folder: Path, stem: str, detection: Detection, clip: Stretch, kin
     return files
 
 
-def _write(path: Path, sound: FloatArray, rate: int, kind: ClipKind) -> None:
-    _, container, coding = _FORMATS[kind]
+def _write(path: Path, sound: FloatArray, rate: int, kind: SoundFormat) -> None:
+    channels = 1 if sound.ndim == 1 else len(sound)
+    _, container, coding = coding_of(kind, channels, rate)
     with replaced(path) as hidden:
         write_sound(hidden, sound, rate, container, coding)
 

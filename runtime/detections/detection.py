@@ -4,45 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Unpack
 
 from ...errors import DataError, MissingDependencyError
 from ...printable import first_line
 from ..arrays import FloatArray
+from ..document import DetectionDict, DetectionsDict, Origin, head
 from ..labels import best
 from ..records import ResultRecord
-from .folder import read_folder, write_folder
+from ..result_folder import ARRAYS
+from .folder import explanation_folder, read_folder, write_folder
 from .settings import DetectionSettings
 
 if TYPE_CHECKING:
     import pandas
 
-    from ..results import Result
+    from ..results import Result, SaveOptions
     from ..windows import WindowScores
 
 _ID_DIGITS = 16
-
-
-class DetectionDict(TypedDict):
-    """A detection in JSON; times in seconds from the recording's begin, scores 0..1."""
-
-    id: str
-    label: str
-    score: float
-    mean_score: float
-    start_s: float
-    end_s: float
-    clip_start_s: float
-    clip_end_s: float
-    low_hz: float | None
-    high_hz: float | None
-    windows: list[int]
-    evidence_s: list[list[float]]
-    warnings: list[str]
-    explanation: dict[str, Any] | None
 
 
 def detection_id(recording: str, label: str, start_s: float) -> str:
@@ -271,15 +254,24 @@ class Detections(ResultRecord):
             f"{self.windows.labels[label]!r} at {self.windows.start_s[at]:.2f}-{self.windows.end_s[at]:.2f} s"
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> DetectionsDict:
         """Everything but arrays and sound in plain types; of the windows how many there are.
+
+        docs/results_format.md describes it field by field.
 
         Returns:
             A JSON-ready mapping; fields are added, never renamed.
 
         """
+        origin = Origin(
+            bundle=self.bundle,
+            bundle_id=self.bundle_id,
+            device=self.device,
+            seed=self.seed,
+            settings=self.settings.to_dict(),
+        )
         return {
-            "input": self.input,
+            **head("detections", self.input, origin),
             "detections": [detection.to_dict() for detection in self.items],
             "summary": self.summary,
             "windows": len(self.windows),
@@ -288,33 +280,31 @@ class Detections(ResultRecord):
             "sample_rate": self.sample_rate,
             "channel_count": self.channel_count,
             "recorded_at": None if self.recorded_at is None else self.recorded_at.isoformat(),
-            "settings": self.settings.to_dict(),
             "timings_ms": {name: round(value, 3) for name, value in self.timings.items()},
             "warnings": list(self.warnings),
-            "device": self.device,
-            "bundle": self.bundle,
-            "bundle_id": self.bundle_id,
-            "seed": self.seed,
         }
 
-    def save(self, folder: Path | str) -> None:
+    def save(self, folder: Path | str, **how: Unpack[SaveOptions]) -> None:
         """Write detections.json, windows.npz (the scores of all windows), and what explanations save.
 
         The folder becomes this as a whole or stays as it was. An earlier answer in it is replaced.
 
         Args:
             folder: Where to; it is made where it does not exist.
+            **how: `arrays`, `audio` and `format` of `Result.save`, for the explanations.
 
         Raises:
+            MethodError: There is no such kind of audio or format.
             WriteError: Something cannot be written, or the folder holds files that earmark did not write.
 
         """
+        place = Path(folder)
         explained = {
-            f"{number:05d}_{one.id}": one.explanation
+            explanation_folder(place, number, one.id).name: one.explanation
             for number, one in enumerate(self.items)
             if one.explanation is not None
         }
-        write_folder(Path(folder), self.to_dict(), self.windows, explained)
+        write_folder(place, self.to_dict(), self.windows, explained, how)
 
     def to_html(self, path: Path | str) -> None:
         """Write a page that lists the detections, shows and plays each, and takes decisions on them.
@@ -343,32 +333,56 @@ class Detections(ResultRecord):
             folder: That of `save`.
 
         Returns:
-            Equal to what was saved, but for explanations, which stay in the folder `explanations`.
+            Equal to what was saved, but for timings. Explanations that were saved without arrays are None.
 
         Raises:
             DataError: There is nothing of that kind, it is damaged, or a newer earmark wrote it.
 
         """
-        document, windows = read_folder(Path(folder))
+        place = Path(folder)
+        document, windows = read_folder(place)
         try:
-            return cls._of(document, windows)
+            return cls._of(place, document, windows)
         except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
             raise DataError(f"{folder}: its detections.json lacks {first_line(error)}") from error
 
     @classmethod
-    def _of(cls, document: Mapping[str, Any], windows: WindowScores) -> Detections:
-        """What `to_dict` gave, without explanations."""
+    def _of(cls, folder: Path, document: DetectionsDict, windows: WindowScores) -> Detections:
+        """What `to_dict` gave, and the explanations in the folder."""
+        from ..results import Result
+
         recorded = document["recorded_at"]
-        same = ("input", "duration_s", "sample_rate", "channel_count", "partial")
-        ran = ("device", "bundle", "bundle_id", "seed")
+        items = []
+        for number, one in enumerate(document["detections"]):
+            place = explanation_folder(folder, number, one["id"])
+            explained = Result.load(place) if (place / ARRAYS).is_file() else None
+            items.append(replace(Detection.of(one), explanation=explained))
+        # Of a record with an error these are None.
+        duration_s, rate, channels = (
+            document["duration_s"],
+            document["sample_rate"],
+            document["channel_count"],
+        )
+        if duration_s is None or rate is None or channels is None:
+            raise ValueError("an answer: it is the record of an error")
         return cls(
-            items=tuple(Detection.of(one) for one in document["detections"]),
+            input=document["input"],
+            items=tuple(items),
             windows=windows,
             settings=DetectionSettings.from_dict(document["settings"]),
+            duration_s=duration_s,
+            sample_rate=rate,
+            channel_count=channels,
+            device=document["device"],
+            bundle=document["bundle"],
+            bundle_id=document["bundle_id"],
+            seed=document["seed"],
+            partial=document["partial"],
             recorded_at=None if recorded is None else datetime.fromisoformat(recorded),
             timings=document["timings_ms"],
             warnings=tuple(document["warnings"]),
-            **{name: document[name] for name in (*same, *ran)},
         )
 
     def to_dataframe(self) -> pandas.DataFrame:

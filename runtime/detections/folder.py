@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import msgspec
 
 from ...errors import DataError, WriteError
 from ...printable import first_line
 from ...prototypes_index.atomic import put_in_place, staged
 from ...prototypes_index.durability import naming
+from ..arrays_file import read_arrays, write_arrays
+from ..document import SCHEMA_VERSION, DetectionsDict
 from ..methods.saving import write_new
 from ..windows import WindowScores
 
 if TYPE_CHECKING:
-    from ..results import Result
+    from ..results import Result, SaveOptions
 
 RECORD, WINDOWS, EXPLANATIONS = "detections.json", "windows.npz", "explanations"
-SCHEMA_VERSION = 1
 # Of 100 hours with explanations.
 _MOST_RECORD_BYTES = 1 << 30
 
 
 def write_folder(
-    folder: Path, document: Mapping[str, Any], windows: WindowScores, explanations: Mapping[str, Result]
+    folder: Path,
+    document: DetectionsDict,
+    windows: WindowScores,
+    explanations: Mapping[str, Result],
+    how: SaveOptions,
 ) -> None:
     """Write detections.json, windows.npz and a folder for each explanation by its name. Raises WriteError."""
     target = folder.absolute()
@@ -34,22 +40,22 @@ def write_folder(
     with naming(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     with staged(target) as made:
-        whole = {"schema_version": SCHEMA_VERSION, "labels": list(windows.labels), **document}
+        whole = {**document, "labels": list(windows.labels)}
         text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
         write_new(made / RECORD, lambda file: file.write(text.encode(errors="backslashreplace")))
         write_new(
             made / WINDOWS,
-            lambda file: np.savez_compressed(
-                file, start_s=windows.start_s, end_s=windows.end_s, scores=windows.scores
+            lambda file: write_arrays(
+                file, {}, {"start_s": windows.start_s, "end_s": windows.end_s, "scores": windows.scores}
             ),
         )
         for name, explanation in explanations.items():
-            explanation.save(made / EXPLANATIONS / name)
+            explanation.save(made / EXPLANATIONS / name, **how)
         _refuse_others(target)
         put_in_place(made, target)
 
 
-def read_folder(folder: Path) -> tuple[dict[str, Any], WindowScores]:
+def read_folder(folder: Path) -> tuple[DetectionsDict, WindowScores]:
     """The document and the windows that `write_folder` wrote. Raises DataError."""
     path = folder / RECORD
     try:
@@ -58,15 +64,18 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], WindowScores]:
         document: dict[str, Any] = json.loads(path.read_bytes())
         if document["schema_version"] > SCHEMA_VERSION:
             raise DataError(f"{path}: was written by a newer earmark; read it with that")
-        labels = tuple(document["labels"])
-        with np.load(folder / WINDOWS, allow_pickle=False) as arrays:
-            return document, WindowScores(labels, arrays["start_s"], arrays["end_s"], arrays["scores"])
+        labels = tuple(msgspec.convert(document["labels"], list[str]))
+        _, arrays = read_arrays(folder / WINDOWS)
+        start_s, end_s, scores = arrays["start_s"], arrays["end_s"], arrays["scores"]
+        if start_s.shape != end_s.shape or scores.shape != (len(start_s), len(labels)):
+            raise ValueError(f"scores {list(scores.shape)} of {len(labels)} labels")
+        return msgspec.convert(document, DetectionsDict), WindowScores(labels, start_s, end_s, scores)
     except DataError:
         raise
     except OSError as error:
         raise DataError(f"{error.filename or path}: {error.strerror or error}") from error
     except Exception as error:
-        # json, zipfile and its decompressors raise a dozen kinds of errors at what is damaged.
+        # json, msgspec and what is missing raise several kinds of errors.
         raise DataError(f"{folder}: holds no detections that can be read ({first_line(error)})") from error
 
 
@@ -79,3 +88,15 @@ def _refuse_others(target: Path) -> None:
         raise WriteError(f"{target}: is there already and was not written by earmark; choose another folder")
     if others := sorted(names - {RECORD, WINDOWS, EXPLANATIONS}):
         raise WriteError(f"{target}: holds {others[0]}, which earmark did not write; choose another folder")
+
+
+def explanation_folder(folder: Path, number: int, name: str) -> Path:
+    """Where the explanation of the detection lies that is `number` in order and has the id `name`.
+
+    Raises:
+        DataError: No id is like that.
+
+    """
+    if not re.fullmatch(r"[0-9a-f]{1,64}", name):
+        raise DataError(f"{folder / RECORD}: {name!r} is no id of a detection")
+    return folder / EXPLANATIONS / f"{number:05d}_{name}"

@@ -7,12 +7,13 @@ import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ...errors import AudioError, EarmarkError, as_earmark_error
 from ..audio.sound import OpenSound, open_sound
+from ..document import Origin, error_dict, failure_record
 from ..inference.window import Clock
 
 if TYPE_CHECKING:
@@ -33,11 +34,13 @@ class Failure:
     Attributes:
         input: The input's name: its path, the name of the file object, or "the array".
         error: Why; its text is one printable line.
+        origin: What was asked, and whom.
 
     """
 
     input: str
     error: EarmarkError
+    origin: Origin = field(default_factory=Origin)
 
     def __eq__(self, other: object) -> bool:
         """By value, as results are: errors themselves are equal to nothing but themselves."""
@@ -53,6 +56,15 @@ class Failure:
     def ok(self) -> bool:
         """False: there is an error, no explanation (a `Result` says True)."""
         return False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record of the sound: the fields of `Result.to_dict`, null or empty, and the error.
+
+        Returns:
+            A JSON-ready mapping.
+
+        """
+        return failure_record("result", self.input, error_dict(self.error), self.origin)
 
 
 def open_any(sound: Any, sample_rate: int | None, model_rate: int) -> OpenSound:
@@ -75,8 +87,12 @@ def explained(
     open_one: Callable[[Any], OpenSound],
     together: Callable[[Sequence[object], Sequence[Clock]], list[Window | None]],
     explain: Callable[[OpenSound, Clock, Window | None], list[Result]],
+    origin: Callable[[], Origin],
 ) -> Iterator[Result | Failure]:
-    """The answers for each sound, in order; `batch_size` of them are opened at a time."""
+    """The answers for each sound, in order; `batch_size` of them are opened at a time.
+
+    origin: what is asked, for the records of failures
+    """
     drawn = _drawn(sounds)
     items: list[OpenSound | Failure] = []
     ready: list[Window | None] = []
@@ -86,7 +102,8 @@ def explained(
             items[:] = [_opened(batch.pop(0), clock, open_one) for clock in clocks]
             ready[:] = together(items, clocks)
             for clock in clocks:
-                yield from _answers(items.pop(0), clock, ready.pop(0), explain)
+                for one in _answers(items.pop(0), clock, ready.pop(0), explain):
+                    yield replace(one, origin=origin()) if isinstance(one, Failure) else one
     finally:
         # The frames of a Failure's traceback refer to this one: no sound stays in it.
         items.clear()

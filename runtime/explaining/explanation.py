@@ -81,6 +81,8 @@ def explain(
             bundle_id=manifest.bundle_id,
             seed=request.seed,
             partial=bool(deadline.reason),
+            settings=request.settings(manifest.labels),
+            flat=opened.flat,
             timings=dict(clock.milliseconds),
             warnings=(
                 *warnings,

@@ -9,6 +9,7 @@ import msgspec
 
 from ...errors import MethodError
 from ..bundle.manifest import Aggregation, LevelOver
+from ..document import ExplainSettings, Origin
 from ..engine import Engine
 from ..inference.deadline import Cancel, Deadline, check_deadline
 from ..inference.window import Windowing
@@ -51,6 +52,29 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     windowing: Windowing
     timeout_s: float | None
     cancel: Cancel | None
+
+    def settings(self, labels: Sequence[str]) -> ExplainSettings:
+        """What was asked, as a result remembers it; labels: of the bundle."""
+        return ExplainSettings(
+            targets=tuple(labels[index] for index in self.targets),
+            methods={name: options.to_dict() for name, options in self.methods.items()},
+            rescore=self.rescore,
+            hop_s=self.windowing.hop_s,
+            aggregate=self.windowing.aggregate,
+            level=self.windowing.level,
+            timeout_s=self.timeout_s,
+        )
+
+    def origin(self, engine: Engine) -> Origin:
+        """What is asked, and whom, as the record of a failure says it."""
+        manifest = engine.manifest
+        return Origin(
+            bundle=manifest.name,
+            bundle_id=manifest.bundle_id,
+            device=engine.device,
+            seed=self.seed,
+            settings=self.settings(manifest.labels).to_dict(),
+        )
 
     def deadline(self) -> Deadline:
         """When to stop, counted from now on."""

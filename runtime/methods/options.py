@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 
 from ...errors import MethodError
@@ -30,8 +31,23 @@ class MethodOptions:
         refuse_unknown(method, given, [field.name for field in fields(cls)])
         return cls(**given)
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values by name, without functions and what is None; arrays appear as their shape."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        plain = {name: one for name, one in values.items() if one is not None and not callable(one)}
+        return msgspec.json.decode(msgspec.json.encode(plain, enc_hook=_plain))  # type: ignore[no-any-return]
+
     def require(self) -> None:
         """Raise MissingDependencyError where a package that these options need is not installed."""
+
+
+def _plain(value: object) -> object:
+    """What JSON has no form for."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return f"<{value.dtype} {list(value.shape)}>"
+    return str(value)
 
 
 def unknown(what: str, name: object, known: Sequence[str]) -> MethodError:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..inference.tensors import Feeds
     from ..inference.window import Clock, Window, WindowPlan
     from .result import About, MethodResult
+    from .saved import SavedSounds
 
     Values = npt.NDArray[Any]
 
@@ -224,6 +225,25 @@ class Method(ABC):
 
     def save(self, part: Any, folder: Path, about: About) -> None:  # noqa: B027 (a default: nothing)
         """Write the files of `part`, what `finish` gave, into a new folder: those that the table names."""
+
+    def store(self, part: Any, arrays: dict[str, Values]) -> object:
+        """What `restore` needs: JSON-ready values or a msgspec.Struct; arrays go into `arrays` by name.
+
+        None, the default: the part is not saved to be loaded again.
+        """
+        return None
+
+    def restore(self, stored: Any, arrays: Mapping[str, Values], sounds: SavedSounds) -> MethodResult:
+        """The part that `store` was given, from what it gave in plain types.
+
+        Both come from a file that anybody may have written: raise ValueError, KeyError or
+        msgspec.ValidationError where they do not fit.
+        """
+        raise NotImplementedError
+
+    def fields_type(self) -> type | None:
+        """A TypedDict of what `gives` names as JSON has it, for the JSON Schema; None: whatever it is."""
+        return None
 
     # Export and verify.
 

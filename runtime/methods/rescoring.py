@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import numpy as np
+from msgspec import Meta
 
 from ..arrays import FloatArray
 from ..audio.stft import ComplexArray, inverse
@@ -16,20 +17,12 @@ from .protocol import Context
 
 
 class Rescored(TypedDict):
-    """What the classifier says of the kept and of the removed part in one domain.
+    """What the classifier says of the kept and of the removed part in one domain."""
 
-    Attributes:
-        mask_in: The target's score 0..1 of the kept part.
-        mask_out: The same of the removed part.
-        mask_in_label: The label put first for the kept part.
-        mask_out_label: The same of the removed part.
-
-    """
-
-    mask_in: float
-    mask_out: float
-    mask_in_label: str
-    mask_out_label: str
+    mask_in: Annotated[float, Meta(description="The target's score of the kept part, 0..1.")]
+    mask_out: Annotated[float, Meta(description="The same of the removed part.")]
+    mask_in_label: Annotated[str, Meta(description="The label put first for the kept part.")]
+    mask_out_label: Annotated[str, Meta(description="The same of the removed part.")]
 
 
 class Rescoring:

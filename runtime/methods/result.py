@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from ..audio.writing import SoundFormat
 from ..records import ResultRecord
+
+# Which sound is saved: none, only the stretches with evidence, or all of it.
+AudioKind = Literal["none", "clips", "full"]
 
 
 class About(msgspec.Struct, frozen=True):
@@ -17,12 +21,16 @@ class About(msgspec.Struct, frozen=True):
         title: The label explained and its score, for pictures.
         sample_rate: Of the input, in Hz.
         duration_s: Of the input, in seconds.
+        audio: Which sound is written.
+        format: How it is written.
 
     """
 
     title: str
     sample_rate: int
     duration_s: float
+    audio: AudioKind = "full"
+    format: SoundFormat = "wav"
 
 
 class Difference(msgspec.Struct, frozen=True):

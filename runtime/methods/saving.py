@@ -1,19 +1,22 @@
-"""New files of a result: pictures and tables by `write_new`, sound by `write_wav`."""
+"""New files of a result: pictures and tables by `write_new`, sound by `write_audio`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from ...prototypes_index.durability import naming
 from ..arrays import FloatArray
+from ..audio.lengths import samples_of
 from ..audio.scratch import releaser
-from ..audio.writing import open_sound_file
+from ..audio.writing import SoundFormat, coding_of, open_sound_file
 
 # Samples a block when sound is written.
 _BLOCK = 1 << 16
 _MOST_WAV_BYTES = 4_000_000_000
+# Of one sound.
+_MOST_CLIPS = 100
 
 
 def write_new(path: Path, fill: Callable[[BinaryIO], object]) -> None:
@@ -27,16 +30,46 @@ def write_new(path: Path, fill: Callable[[BinaryIO], object]) -> None:
         fill(file)
 
 
-def write_wav(path: Path, sound: FloatArray, sample_rate: int) -> None:
+def write_audio(stem: Path, sound: FloatArray, sample_rate: int, kind: SoundFormat) -> None:
     """Write `sound` [samples] or [channels, samples] block by block; RF64 past WAV's 4 GiB.
 
-    32-bit float, so that what is kept and what is removed add up to the input. Raises WriteError.
+    Args:
+        stem: The file without its ending.
+        sound: Samples within -1..1; "wav", in 32-bit float, keeps others, too.
+        sample_rate: In Hz.
+        kind: How it is written.
+
+    Raises:
+        WriteError: The file cannot be written.
+
     """
     channels = 1 if sound.ndim == 1 else sound.shape[0]
-    kind = "RF64" if sound.nbytes > _MOST_WAV_BYTES else "WAV"
+    ending, container, coding = coding_of(kind, channels, sample_rate)
+    if container == "WAV" and sound.nbytes > _MOST_WAV_BYTES:
+        container = "RF64"
     release = releaser(sound)
-    with open_sound_file(path, sample_rate, channels, kind, "FLOAT") as wav:
+    path = stem.with_name(f"{stem.name}{ending}")
+    with open_sound_file(path, sample_rate, channels, container, coding) as file:
         for start in range(0, sound.shape[-1], _BLOCK):
             block = sound[..., start : start + _BLOCK].T
-            wav.write(block)
+            file.write(block)
             release(block.nbytes)
+
+
+def write_clips(
+    stem: Path,
+    sound: FloatArray,
+    spans: Sequence[tuple[float, float]],
+    sample_rate: int,
+    kind: SoundFormat,
+) -> None:
+    """Write the spans (start_s, end_s) of a sound as `stem`_01, `stem`_02 and so on, up to 100 of them.
+
+    Raises:
+        WriteError: A file cannot be written.
+
+    """
+    for number, (start_s, end_s) in enumerate(spans[:_MOST_CLIPS], 1):
+        first, last = samples_of(start_s, sample_rate), samples_of(end_s, sample_rate)
+        clip = sound[..., first : max(last, first + 1)]
+        write_audio(stem.with_name(f"{stem.name}_{number:02d}"), clip, sample_rate, kind)

@@ -147,7 +147,7 @@ def _picture(
     if original is None:
         return None
     if components is not None and components.selected:
-        return _seen(components.evidence().overview(), result.duration_s, components.max_hz)
+        return _seen(components.overview, result.duration_s, components.max_hz)
     return spectrogram_of(original, result.sample_rate)
 
 

@@ -56,11 +56,11 @@ def test_json_is_one_document_and_failures_are_records(run, clips, tiny_bundle):
     names = [record["input"] for record in document["results"]]
     assert names == sorted(names)
     assert len(names) == 3
-    failed = [record for record in document["results"] if "error" in record]
+    failed = [record for record in document["results"] if record["error"]]
     assert len(failed) == 1
     assert "not-sound.wav" in failed[0]["input"]
     assert "not-sound.wav" in failed[0]["error"]["message"]
-    good = [record for record in document["results"] if "error" not in record]
+    good = [record for record in document["results"] if not record["error"]]
     assert all(0 <= record["predictions"][0]["score"] <= 1 for record in good)
 
 

@@ -91,12 +91,17 @@ def test_its_files_are_saved_replaced_and_known_as_earmarks_own(bundle, burst, t
     explainer = earmark.load(bundle, "cpu")
     result = explainer.explain(burst, RATE, methods=["loudest"])
     result.save(tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"loudest.csv", "result.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "loudest.csv",
+        "result.json",
+        "arrays.npz",
+    }
+    assert earmark.Result.load(tmp_path / "out") == result
     assert (tmp_path / "out" / "loudest.csv").read_text().startswith(f"{result.target}  ")
     assert json.loads((tmp_path / "out" / "result.json").read_text())["loudest"] == result.loudest.to_dict()
     assert written_by_earmark(tmp_path / "out" / "loudest.csv")
     explainer.explain(burst, RATE, methods=[]).save(tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["result.json"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"result.json", "arrays.npz"}
 
 
 def test_the_command_line_has_it(bundle, clip, tmp_path, capsys):

@@ -41,12 +41,12 @@ def test_another_result_replaces_the_whole(masked, bare, tmp_path, monkeypatch, 
     out = tmp_path / "out"
     masked.save(out)
     out.chmod(0o700)
-    assert names(out) == ["kept.wav", "mask.png", "removed.wav", "result.json"]
+    assert names(out) == ["arrays.npz", "kept.wav", "mask.png", "removed.wav", "result.json"]
     bare.save(out)
-    assert names(out) == ["result.json"]
+    assert names(out) == ["arrays.npz", "result.json"]
     assert record(out)["mask"] is None
     assert out.stat().st_mode & 0o777 == 0o700
-    assert names(tmp_path) == ["out", "out/result.json"]
+    assert names(tmp_path) == ["out", "out/arrays.npz", "out/result.json"]
 
 
 def test_files_of_others_stay(masked, bare, tmp_path):
@@ -56,7 +56,13 @@ def test_files_of_others_stay(masked, bare, tmp_path):
     masked.save(tmp_path)
     assert {"notes.txt", "components/resistor.csv", "kept.wav", "result.json"} <= set(names(tmp_path))
     bare.save(tmp_path)
-    assert names(tmp_path) == ["components", "components/resistor.csv", "notes.txt", "result.json"]
+    assert names(tmp_path) == [
+        "arrays.npz",
+        "components",
+        "components/resistor.csv",
+        "notes.txt",
+        "result.json",
+    ]
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
@@ -97,7 +103,7 @@ def test_a_link_in_the_place_of_an_own_folder_stays(bare, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out" / "prototypes").symlink_to(tmp_path / "elsewhere")
     bare.save(tmp_path / "out")
-    assert names(tmp_path) == ["elsewhere", "out", "out/prototypes", "out/result.json"]
+    assert names(tmp_path) == ["elsewhere", "out", "out/arrays.npz", "out/prototypes", "out/result.json"]
 
 
 def test_stopped_between_files_the_record_says_so_and_the_next_goes_on(masked, bare, tmp_path, monkeypatch):
@@ -120,7 +126,7 @@ def test_stopped_between_files_the_record_says_so_and_the_next_goes_on(masked, b
     assert "unfinished" in record(tmp_path)
     assert is_result(tmp_path)
     bare.save(tmp_path)
-    assert names(tmp_path) == ["notes.txt", "result.json"]
+    assert names(tmp_path) == ["arrays.npz", "notes.txt", "result.json"]
     assert record(tmp_path)["target"] == bare.target
 
 
@@ -130,7 +136,7 @@ def test_the_working_folder_stays_the_same_folder(masked, bare, tmp_path, monkey
     before = tmp_path.stat().st_ino
     bare.save(".")
     assert tmp_path.stat().st_ino == before
-    assert names(tmp_path) == ["result.json"]
+    assert names(tmp_path) == ["arrays.npz", "result.json"]
 
 
 def test_a_link_to_a_folder_stays_a_link(bare, tmp_path):
@@ -138,7 +144,7 @@ def test_a_link_to_a_folder_stays_a_link(bare, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "there")
     bare.save(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
-    assert names(tmp_path / "there") == ["result.json"]
+    assert names(tmp_path / "there") == ["arrays.npz", "result.json"]
 
 
 def test_what_a_killed_run_left_goes_with_the_next(bare, tmp_path):
@@ -146,7 +152,7 @@ def test_what_a_killed_run_left_goes_with_the_next(bare, tmp_path):
         left.mkdir(parents=True)
         (left / "kept.wav").write_text("half")
     bare.save(tmp_path / "out")
-    assert names(tmp_path) == ["out", "out/result.json"]
+    assert names(tmp_path) == ["out", "out/arrays.npz", "out/result.json"]
 
 
 def test_modes_follow_the_umask(masked, tmp_path):
@@ -193,6 +199,9 @@ def test_two_runs_write_the_same_bytes(tmp_path):
         one, two = (tmp_path / "one" / file).read_bytes(), (tmp_path / "two" / file).read_bytes()
         if file.name == "result.json":
             one, two = ({**json.loads(text), "timings_ms": None} for text in (one, two))
+        if file.name == "arrays.npz":
+            assert earmark.Result.load(tmp_path / "one") == earmark.Result.load(tmp_path / "two")
+            continue
         assert one == two, file
         # The chunk that would hold the time.
         assert file.suffix != ".wav" or b"PEAK" not in one[:200]

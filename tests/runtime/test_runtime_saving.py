@@ -21,7 +21,10 @@ def test_save_writes_what_it_says(explainer, tmp_path):
     result = explainer.explain(wave, 22050, methods=["mask"], rescore=True)
     result.save(tmp_path / "out" / "deep")
     folder = tmp_path / "out" / "deep"
-    assert {path.name for path in folder.iterdir()} == {"mask.png", "kept.wav", "removed.wav", "result.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        *("mask.png", "kept.wav", "removed.wav"),
+        *("result.json", "arrays.npz"),
+    }
     kept, rate = soundfile.read(folder / "kept.wav", dtype="float32")
     removed, _ = soundfile.read(folder / "removed.wav", dtype="float32")
     assert rate == 22050
@@ -35,7 +38,7 @@ def test_save_writes_what_it_says(explainer, tmp_path):
 
 def test_save_without_a_mask(explainer, tmp_path):
     explainer.explain(noise(), RATE, methods=[]).save(tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"result.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"result.json", "arrays.npz"}
 
 
 def test_save_where_a_file_is_in_the_way(explainer, tmp_path):
@@ -79,7 +82,16 @@ def test_the_record_is_stable_and_json(explainer):
     result = explainer.explain(tone(2.5, 44100, 2), 44100, rescore=True, seed=7)
     record = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert list(record) == [
+        "schema_version",
+        "earmark",
+        "kind",
         "input",
+        "error",
+        "bundle",
+        "bundle_id",
+        "device",
+        "seed",
+        "settings",
         "predictions",
         "label_count",
         "target",
@@ -88,19 +100,16 @@ def test_the_record_is_stable_and_json(explainer):
         "channel_count",
         "duration_s",
         "windows",
+        "window_scores",
         "partial",
+        "timings_ms",
+        "warnings",
         "mask",
         "rescored",
         "segments",
         "components",
         "prototypes",
         "channels",
-        "timings_ms",
-        "warnings",
-        "device",
-        "bundle",
-        "bundle_id",
-        "seed",
     ]
     assert list(record["mask"]) == ["frames", "bins", "area", "spans_s", "band_hz"]
     assert set(record["rescored"]) == {"spectrogram", "audio"}

@@ -184,9 +184,12 @@ def test_progress_is_told_up_to_the_budget(explainer):
 def test_saved_and_told_as_json(explainer, tmp_path):
     result = segments_of(explainer, make_clip("snare", 0).waveform, calls=32)
     result.save(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["result.json", "segments.csv", "segments.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("arrays.npz", "result.json"),
+        *("segments.csv", "segments.png"),
+    ]
     document = json.loads((tmp_path / "result.json").read_text())["segments"]
-    assert len(document["segments"]) == 20
+    assert len(document["rows"]) == 20
     assert len((tmp_path / "segments.csv").read_text().splitlines()) == 21
 
 
@@ -203,7 +206,7 @@ def test_the_command(tmp_path):
     )
     (record,) = json.loads(done.stdout)["results"]
     assert record["segments"]["axis"] == "frequency"
-    assert len(record["segments"]["segments"]) == 5
+    assert len(record["segments"]["rows"]) == 5
 
 
 @pytest.mark.parametrize(

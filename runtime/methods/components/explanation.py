@@ -90,7 +90,7 @@ class ComponentsExplanation:
                 manifest.labels[index]: float(scores[index]) for index in np.argsort(-scores, kind="stable")
             },
             rescored=rescored,
-            _facts=tuple(dictionary.spec.components),
+            facts=tuple(dictionary.spec.components),
             _tracks=Tracks(
                 self._context.opened,
                 manifest.analysis,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ...inference.chain import ForwardPass, RunStage
     from ...inference.window import Window
     from ..result import About
+    from ..saved import SavedSounds
     from .explanation import ComponentsExplanation
     from .result import ComponentsResult
 
@@ -74,17 +75,41 @@ class Components(Method):
         return ComponentsExplanation(context, dictionary, threshold, sound, target)
 
     def save(self, part: ComponentsResult, folder: Path, about: About) -> None:
-        """Write components.png, and kept.wav, removed.wav and each selected one's track in components."""
-        from ..saving import write_new, write_wav
+        """Write components.png; in components what is kept and removed, and the selected ones, or clips."""
+        from ..saving import write_audio, write_clips, write_new
         from .picture import draw_components
 
         write_new(folder / "components.png", lambda file: draw_components(file, part, title=about.title))
-        sounds = folder / "components"
+        if about.audio == "none":
+            return
+        sounds, rate, kind = folder / "components", about.sample_rate, about.format
         sounds.mkdir(exist_ok=True)
-        for name, sound in (("kept", part.audio), ("removed", part.residual)):
-            write_wav(sounds / f"{name}.wav", sound, about.sample_rate)
-        for index in part.selected:
-            write_wav(sounds / f"component_{index}.wav", part[index].audio(), about.sample_rate)
+        if about.audio == "full":
+            for name, sound in (("kept", part.audio), ("removed", part.residual)):
+                write_audio(sounds / name, sound, rate, kind)
+        for one in (part[index] for index in part.selected):
+            if about.audio == "full":
+                write_audio(sounds / f"component_{one.index}", one.audio(), rate, kind)
+            else:
+                write_clips(sounds / f"clip_{one.index}", one.audio(), one.spans, rate, kind)
+
+    def fields_type(self) -> type:
+        """What it adds to a record."""
+        from .document import ComponentsFields
+
+        return ComponentsFields
+
+    def store(self, part: ComponentsResult, arrays: dict[str, Any]) -> object:
+        """The components and what they say of every label."""
+        from .stored import store
+
+        return store(part, arrays)
+
+    def restore(self, stored: Any, arrays: Mapping[str, Any], sounds: SavedSounds) -> ComponentsResult:
+        """The components again, with the sound that was saved."""
+        from .stored import restore
+
+        return restore(stored, arrays, sounds)
 
     def compute(
         self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass, model: ModelFacts

@@ -32,7 +32,7 @@ def draw_components(
         int(index) for index in order if index not in components.selected and components.relevance[index]
     ]
     shown = [components[index] for index in [*components.selected, *others][:_MOST]]
-    evidence = components.evidence().overview()
+    evidence = components.overview
     image = painted(
         amplitude=evidence.amplitude,
         mask=evidence.mask,

@@ -15,11 +15,12 @@ from ...bundle.manifest import ComponentSpec
 from ...labels import SHOWN
 from ...lazy import lazy_property
 from ...records import ResultRecord
-from ..evidence import Evidence, spans_of
+from ..evidence import Overview, spans_of
 from ..rescoring import Rescored, rescored_lines
 from ..result import MethodResult
+from .document import ClipDict, ComponentDict, ComponentsDict
 from .names import name_of
-from .tracks import Tracks
+from .tracks import ComponentTracks
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -54,7 +55,7 @@ class Component(ResultRecord):
     clip_end_s: float
     spans: tuple[tuple[float, float], ...]
     name: str
-    _tracks: Tracks = field(repr=False, compare=False)
+    _tracks: ComponentTracks = field(repr=False, compare=False)
 
     def audio(self) -> FloatArray:
         """Its track, in the shape, at the rate and of the length of the input; made anew at each call.
@@ -63,11 +64,15 @@ class Component(ResultRecord):
             AudioError: The file of a long sound has changed since.
 
         """
-        return _shaped(self._tracks, self._tracks.sound([self.index]))
+        return self._tracks.shaped(self._tracks.sound([self.index]))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ComponentDict:
         """JSON-ready."""
-        clip = {"name": self.clip, "start_s": round(self.clip_start_s, 4), "end_s": round(self.clip_end_s, 4)}
+        clip: ClipDict = {
+            "name": self.clip,
+            "start_s": round(self.clip_start_s, 4),
+            "end_s": round(self.clip_end_s, 4),
+        }
         return {
             "index": self.index,
             "name": self.name,
@@ -99,6 +104,7 @@ class ComponentsResult(MethodResult):
         frame_s: From one frame to the next in seconds.
         seconds: Length of the sound.
         interpreted: Label -> score by the interpreter alone, best first.
+        facts: What is known from training of each component.
         rescored: As `Result.rescored`, of the selected components; with rescore=True only.
 
     """
@@ -116,8 +122,8 @@ class ComponentsResult(MethodResult):
     seconds: float
     interpreted: Mapping[str, float]
     rescored: Mapping[str, Rescored] | None
-    _facts: tuple[ComponentSpec, ...] = field(repr=False)
-    _tracks: Tracks = field(repr=False, compare=False)
+    facts: tuple[ComponentSpec, ...] = field(repr=False)
+    _tracks: ComponentTracks = field(repr=False, compare=False)
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -125,7 +131,7 @@ class ComponentsResult(MethodResult):
 
     def __getitem__(self, index: int) -> Component:
         """The component of that column. Raises IndexError."""
-        facts = self._facts[index]
+        facts = self.facts[index]
         at = range(len(self))[index]
         over_time = np.asarray(self.activations[at], np.float32)
         spans = spans_of(over_time, self.frame_s, self.seconds)
@@ -171,17 +177,17 @@ class ComponentsResult(MethodResult):
             AudioError: The file of a long sound has changed since.
 
         """
-        return _shaped(self._tracks, self._kept)
+        return self._tracks.shaped(self._kept)
 
     @property
     def residual(self) -> FloatArray:
         """The removed sound: input - audio."""
-        return _shaped(self._tracks, self._removed)
+        return self._tracks.shaped(self._removed)
 
     def remainder(self) -> FloatArray:
         """What no component holds: the input is the sum of all components' tracks and this one."""
         whole = self._tracks.sound(range(len(self)))
-        return _shaped(self._tracks, self._tracks.rest(whole))
+        return self._tracks.shaped(self._tracks.rest(whole))
 
     @lazy_property
     def _kept(self) -> FloatArray:
@@ -191,16 +197,17 @@ class ComponentsResult(MethodResult):
     def _removed(self) -> FloatArray:
         return self._tracks.rest(self._kept)
 
-    def evidence(self) -> Evidence:
-        """Where the selected components lie in time and frequency."""
-        return self._tracks.evidence(self.selected)
+    @lazy_property
+    def overview(self) -> Overview:
+        """Where the selected components lie in time and frequency, for a picture."""
+        return self._tracks.overview(self.selected)
 
     @property
     def max_hz(self) -> float:
         """The highest frequency of the spectrogram."""
-        return 0.5 * self._tracks.opened.model_rate
+        return self._tracks.max_hz
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ComponentsDict:
         """JSON-ready: the relevance of all components, facts of those selected, the best labels."""
         rescored = self.rescored
         return {
@@ -219,7 +226,7 @@ class ComponentsResult(MethodResult):
                 for label in self.also
                 for other in (self.of(label),)
             ],
-            "rescored": {name: dict(scores) for name, scores in rescored.items()} if rescored else None,
+            "rescored": None if rescored is None else dict(rescored),
         }
 
     def fields(self) -> Mapping[str, Any]:
@@ -252,7 +259,3 @@ def selected_of(relevance: FloatArray, threshold: float) -> tuple[int, ...]:
     """Indices of the relevance [K] above the threshold, largest first; among equals the first."""
     order = np.argsort(-relevance, kind="stable")
     return tuple(int(index) for index in order if relevance[index] > threshold)
-
-
-def _shaped(tracks: Tracks, sound: FloatArray) -> FloatArray:
-    return sound[0] if tracks.opened.flat else sound

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from ...audio.sound import OpenSound, Restored, residual
 from ...audio.stft import ComplexArray, forward, inverse
 from ...bundle.manifest import AnalysisSpec
 from ...inference.window import WindowPlan
-from ..evidence import Evidence
+from ..evidence import Evidence, Overview
 
 # Below any activation that says something: no division by zero.
 _TINY = 1e-10
@@ -30,6 +31,26 @@ def soft_mask(columns: FloatArray, activations: FloatArray, chosen: Sequence[int
     part /= activations.T @ columns.T + np.float32(_TINY)
     # What rounding adds to a sum of shares is no sound.
     return np.minimum(part, 1.0, out=part)
+
+
+class ComponentTracks(Protocol):
+    """Where the sound of components comes from: the input, or the files of a saved result."""
+
+    @property
+    def max_hz(self) -> float:
+        """The highest frequency of the spectrogram."""
+
+    def sound(self, chosen: Sequence[int]) -> FloatArray:
+        """The chosen components together, [channels, samples]."""
+
+    def rest(self, taken: FloatArray) -> FloatArray:
+        """Input minus `taken`."""
+
+    def overview(self, chosen: Sequence[int]) -> Overview:
+        """Where the chosen components lie, for a picture."""
+
+    def shaped(self, sound: FloatArray) -> FloatArray:
+        """In the shape of the input."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +90,23 @@ class Tracks:
         """Input minus `taken` [channels, input_samples]."""
         return residual(self.opened, taken)
 
-    def evidence(self, chosen: Sequence[int]) -> Evidence:
+    @property
+    def max_hz(self) -> float:
+        """The highest frequency of the spectrogram."""
+        return 0.5 * self.opened.model_rate
+
+    def shaped(self, sound: FloatArray) -> FloatArray:
+        """[samples] where the input had no axis for channels."""
+        return sound[0] if self.opened.flat else sound
+
+    def overview(self, chosen: Sequence[int]) -> Overview:
         """Where the chosen components lie, for a picture."""
         evidence = Evidence(1 + self.opened.samples // self.spec.hop, self.columns.shape[0])
         for offset, length, spectrum, mask in self._windows(chosen):
             frames = 1 + length // self.spec.hop
             amplitude = np.abs(spectrum).max(axis=0)
             evidence.add(round(offset / self.spec.hop), mask[:frames], amplitude[:frames])
-        return evidence
+        return evidence.overview()
 
     def _windows(self, chosen: Sequence[int]) -> Iterator[tuple[int, int, ComplexArray, FloatArray]]:
         """Every window as (offset, samples, spectrum [channels, T, F], mask [T, F])."""

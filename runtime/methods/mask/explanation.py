@@ -18,6 +18,7 @@ from ..protocol import Context, Sound
 from ..rescoring import Rescoring
 from .decoder import decode
 from .result import MaskResult
+from .sounds import LiveSounds
 
 
 class MaskExplanation:
@@ -96,8 +97,7 @@ class MaskExplanation:
             spans=self._evidence.spans(spec.hop / rate, self._sound.samples / rate),
             band=self._evidence.band(rate / spec.n_fft),
             overview=self._evidence.overview(),
-            _kept=audio,
-            _opened=self._context.opened,
+            _sounds=LiveSounds(audio, self._context.opened),
             rescored=rescored,
             warnings=tuple(warnings),
         )

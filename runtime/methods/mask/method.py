@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ...inference.chain import ForwardPass, RunStage
     from ...inference.window import Window
     from ..result import About
+    from ..saved import SavedSounds
     from .explanation import MaskExplanation
     from .result import MaskResult
 
@@ -70,9 +71,9 @@ class Mask(Method):
         return MaskExplanation(context, sound, target)
 
     def save(self, part: MaskResult, folder: Path, about: About) -> None:
-        """Write mask.png, kept.wav and removed.wav, which add up to the input."""
+        """Write mask.png, and what is kept and removed, which add up to the input, or clips of the first."""
         from ...drawing.spectrogram import draw
-        from ..saving import write_new, write_wav
+        from ..saving import write_audio, write_clips, write_new
 
         def picture(file: BinaryIO) -> None:
             overview = part.overview
@@ -86,8 +87,29 @@ class Mask(Method):
             )
 
         write_new(folder / "mask.png", picture)
-        for name, sound in (("kept", part.audio), ("removed", part.residual)):
-            write_wav(folder / f"{name}.wav", sound, about.sample_rate)
+        if about.audio == "full":
+            for name, sound in (("kept", part.audio), ("removed", part.residual)):
+                write_audio(folder / name, sound, about.sample_rate, about.format)
+        elif about.audio == "clips":
+            write_clips(folder / "kept", part.audio, part.spans, about.sample_rate, about.format)
+
+    def fields_type(self) -> type:
+        """What it adds to a record."""
+        from .document import MaskFields
+
+        return MaskFields
+
+    def store(self, part: MaskResult, arrays: dict[str, Any]) -> object:
+        """The mask, and what it is said to be."""
+        from .stored import store
+
+        return store(part, arrays)
+
+    def restore(self, stored: Any, arrays: Mapping[str, Any], sounds: SavedSounds) -> MaskResult:
+        """The mask again, with the sound that was saved."""
+        from .stored import restore
+
+        return restore(stored, arrays, sounds)
 
     def compute(
         self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass, model: ModelFacts

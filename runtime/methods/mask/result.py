@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...arrays import FloatArray
-from ...audio.sound import OpenSound, residual
 from ...lazy import lazy_property
 from ..evidence import Overview
 from ..rescoring import Rescored, rescored_lines
 from ..result import Difference, MethodResult
+from .document import MaskDict
+from .sounds import MaskSounds
 
 # Stretches that a line names.
 _SPANS = 4
@@ -42,15 +43,19 @@ class MaskResult(MethodResult):
     spans: tuple[tuple[float, float], ...]
     band: tuple[float, float]
     overview: Overview = field(repr=False, compare=False)
-    _kept: FloatArray = field(repr=False)
-    _opened: OpenSound = field(repr=False, compare=False)
+    _sounds: MaskSounds = field(repr=False, compare=False)
     rescored: Mapping[str, Rescored] | None = None
     warnings: tuple[str, ...] = ()
 
     @property
     def audio(self) -> FloatArray:
-        """The kept sound."""
-        return self._kept[0] if self._opened.flat else self._kept
+        """The kept sound.
+
+        Raises:
+            MethodError: The result was loaded, and its sound had not been saved.
+
+        """
+        return self._sounds.shaped(self._kept)
 
     @property
     def residual(self) -> FloatArray:
@@ -58,20 +63,25 @@ class MaskResult(MethodResult):
 
         Raises:
             AudioError: The file of a long sound has changed since.
+            MethodError: The result was loaded, and its sound had not been saved.
 
         """
-        return self._removed[0] if self._opened.flat else self._removed
+        return self._sounds.shaped(self._removed)
+
+    @lazy_property
+    def _kept(self) -> FloatArray:
+        return self._sounds.read("kept")
 
     @lazy_property
     def _removed(self) -> FloatArray:
-        return residual(self._opened, self._kept)
+        return self._sounds.read("removed")
 
     @property
     def max_hz(self) -> float:
         """The highest frequency of the spectrogram."""
         return float(self.bin_hz[-1])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> MaskDict:
         """JSON-ready summary."""
         return {
             "frames": int(self.values.shape[0]),

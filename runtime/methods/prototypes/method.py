@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ...bundle.open import Bundle
     from ...inference.chain import ForwardPass, RunStage
     from ..result import About
+    from ..saved import SavedSounds
     from .explanation import PrototypesExplanation
     from .result import PrototypesResult
 
@@ -78,7 +79,7 @@ class Prototypes(Method):
 
         It lies in the folder prototypes: <view>_<rank>.wav and channel_<channel>_<rank>.wav.
         """
-        from ..saving import write_new, write_wav
+        from ..saving import write_audio, write_new
         from .picture import SHOWN, draw_channels, draw_nearest
 
         write_new(
@@ -88,15 +89,33 @@ class Prototypes(Method):
         write_new(folder / "channels.png", lambda file: draw_channels(file, part.channels, title=about.title))
         listed = {f"channel_{one.channel}": one.prototypes for one in part.channels}
         sounds = {
-            f"{name}_{rank}.wav": one
+            f"{name}_{rank}": one
             for name, matches in {**part.prototypes, **listed}.items()
             for rank, one in enumerate(matches[:SHOWN], 1)
-            if one.sound is not None
+            if about.audio != "none" and one.audible
         }
         if sounds:
             (folder / "prototypes").mkdir(exist_ok=True)
         for name, one in sounds.items():
-            write_wav(folder / "prototypes" / name, *one.audio())
+            write_audio(folder / "prototypes" / name, *one.audio(), about.format)
+
+    def fields_type(self) -> type:
+        """What it adds to a record."""
+        from .document import PrototypesFields
+
+        return PrototypesFields
+
+    def store(self, part: PrototypesResult, arrays: dict[str, Any]) -> object:
+        """The prototypes and the contributions."""
+        from .stored import store
+
+        return store(part, arrays)
+
+    def restore(self, stored: Any, arrays: Mapping[str, Any], sounds: SavedSounds) -> PrototypesResult:
+        """Both again, with the crops that were saved."""
+        from .stored import restore
+
+        return restore(stored, arrays, sounds)
 
     def compute(
         self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass, model: ModelFacts

@@ -15,6 +15,8 @@ from ....errors import AudioError, MethodError, PrototypeIndexError
 from ...audio.stretch import read_stretch, samples_between
 from ...records import ResultRecord
 from ..result import Difference, MethodResult
+from ..saved import read_saved
+from .document import ChannelDict, ChannelViewDict, ContributionsDict, PlaceDict, PrototypeDict
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -39,7 +41,7 @@ class Place:
     fmin_hz: float
     fmax_hz: float
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> PlaceDict:
         """JSON-ready."""
         return {
             "start_s": round(self.start_s, 6),
@@ -103,6 +105,13 @@ class Prototype(ResultRecord):
     window: WindowSound | None = field(default=None, repr=False, compare=False)
     # Whether the view pins down a band, hence `audio` filters; the stretch is always cut out.
     crops_frequency: bool = field(default=True, repr=False, compare=False)
+    # The place as sound, in a saved result.
+    saved: Path | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def audible(self) -> bool:
+        """Whether `audio` has a file to read."""
+        return self.sound is not None or self.saved is not None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -118,11 +127,15 @@ class Prototype(ResultRecord):
         Raises:
             MethodError: The bundle holds no sound; the text names the source file.
             PrototypeIndexError: The file is gone or damaged.
+            DataError: That of a saved result is.
 
         """
+        if self.saved is not None:
+            return read_saved(self.saved, _MOST_VALUES)
         if self.sound is None:
             raise MethodError(
-                f"this bundle was indexed without sound; listen to {self.clip} from {self.start_s:.2f} s to "
+                f"this bundle was indexed without sound, or the result saved without this one; "
+                f"listen to {self.clip} from {self.start_s:.2f} s to "
                 f"{self.end_s:.2f} s in the training data, or index again with --audio"
             )
         margin = _MARGIN_S if self.crops_frequency else 0.0
@@ -154,20 +167,25 @@ class Prototype(ResultRecord):
             ) from error
         return (wave.astype(np.float64) * self.gain).astype(np.float32), rate, first
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> PrototypeDict:
         """JSON-ready."""
-        where = Place(self.start_s, self.end_s, self.fmin_hz, self.fmax_hz)
-        return {
+        where = Place(self.start_s, self.end_s, self.fmin_hz, self.fmax_hz).to_dict()
+        record: PrototypeDict = {
             "label": self.label,
             "labels": list(self.labels),
             "similarity": round(self.similarity, 6),
             "clip": self.clip,
-            **where.to_dict(),
+            "start_s": where["start_s"],
+            "end_s": where["end_s"],
+            "fmin_hz": where["fmin_hz"],
+            "fmax_hz": where["fmax_hz"],
             "place": self.place.to_dict(),
             "channels": list(self.channels),
             "kind": self.kind,
-            **({"attribution": self.attribution} if self.attribution else {}),
         }
+        if self.attribution:
+            record["attribution"] = self.attribution
+        return record
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
@@ -177,7 +195,7 @@ class ChannelView(ResultRecord):
     place: Place
     prototypes: tuple[Prototype, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ChannelViewDict:
         """JSON-ready."""
         return {
             "place": self.place.to_dict(),
@@ -210,7 +228,7 @@ class Channel(ResultRecord):
         """The clips in which it is strongest in the view square, best first."""
         return self.views["square"].prototypes if "square" in self.views else ()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ChannelDict:
         """JSON-ready; `views` without square, which is the record itself."""
         return {
             "channel": self.channel,
@@ -284,9 +302,9 @@ class Contributions(ResultRecord):
         rest = f"{self.remainder:+.2f} ({self.others} others)"
         return " ".join([*parts, rest, f"{self.bias:+.2f} (bias)", f"= {self.logit:.2f}"])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ContributionsDict:
         """JSON-ready."""
-        return {
+        record: ContributionsDict = {
             "label": self.label,
             "logit": self.logit,
             "start_s": round(self.start_s, 6),
@@ -299,8 +317,10 @@ class Contributions(ResultRecord):
             "remainder": self.remainder,
             "error": self.error,
             "sum": self.sum,
-            **({"note": self.note} if self.note else {}),
         }
+        if self.note:
+            record["note"] = self.note
+        return record
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..protocol import Context, Method, Sound
 from .settings import SegmentOptions
@@ -11,6 +12,7 @@ from .settings import SegmentOptions
 if TYPE_CHECKING:
     from ...bundle.manifest import Manifest
     from ..result import About
+    from ..saved import SavedSounds
     from .explanation import SegmentsExplanation
     from .result import SegmentsResult
 
@@ -44,3 +46,21 @@ class Segments(Method):
             folder / "segments.png",
             lambda file: draw_segments(file, part, seconds=about.duration_s, title=about.title),
         )
+
+    def fields_type(self) -> type:
+        """What it adds to a record."""
+        from .document import SegmentsFields
+
+        return SegmentsFields
+
+    def store(self, part: SegmentsResult, arrays: dict[str, Any]) -> object:
+        """The columns, and how they were found."""
+        from .stored import store
+
+        return store(part, arrays)
+
+    def restore(self, stored: Any, arrays: Mapping[str, Any], sounds: SavedSounds) -> SegmentsResult:
+        """The segments again."""
+        from .stored import restore
+
+        return restore(stored, arrays)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..result import MethodResult
+from .document import SegmentsDict
 
 Values = npt.NDArray[np.float64]
 
@@ -123,7 +124,7 @@ class SegmentsResult(MethodResult):
         lines = [",".join(f"{value:.6g}" for value in row) for row in zip(*columns, strict=True)]
         return "\n".join([",".join(COLUMNS), *lines, ""])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> SegmentsDict:
         """Everything in plain types.
 
         Returns:
@@ -143,7 +144,7 @@ class SegmentsResult(MethodResult):
             "seconds": round(self.seconds, 4),
             "scoring_seconds": round(self.scoring_seconds, 4),
             "seed": self.seed,
-            "segments": [
+            "rows": [
                 {
                     "start_s": round(float(start), 4),
                     "end_s": round(float(end), 4),

@@ -44,6 +44,13 @@ class Loudest(Method):
         text = f"{about.title}\n" + "".join(f"{one:.4f}\n" for one in part.at_s)
         (folder / "loudest.csv").write_text(text, encoding="utf-8")
 
+    def store(self, part, arrays):
+        arrays["at_s"] = np.float64(part.at_s)
+        return part.warnings
+
+    def restore(self, stored, arrays, sounds):
+        return LoudestResult(tuple(arrays["at_s"].tolist()), tuple(stored))
+
     def compute(self, run, stages, forward, model):
         return {"loudness": loudness_of(forward.stft)}
 

@@ -1,0 +1,105 @@
+"""Components as `Result.save` keeps them, and as `Result.load` reads them again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from ....errors import MethodError
+from ...arrays import FloatArray
+from ...bundle.manifest import ComponentSpec
+from ..evidence import Overview
+from ..rescoring import Rescored
+from ..saved import SavedSounds
+from .result import ComponentsResult
+
+Array = npt.NDArray[Any]
+
+
+class StoredComponents(msgspec.Struct, frozen=True):
+    """What of a `ComponentsResult` is no array, by its names; `facts` is what training knew of each."""
+
+    label: str
+    labels: tuple[str, ...]
+    holds: tuple[str, ...]
+    selected: tuple[int, ...]
+    threshold: float
+    by_design: bool
+    frame_s: float
+    seconds: float
+    interpreted: dict[str, float]
+    rescored: dict[str, Rescored] | None
+    warnings: tuple[str, ...]
+    facts: tuple[ComponentSpec, ...]
+    max_hz: float
+
+
+class SavedTracks(msgspec.Struct, frozen=True):
+    """The sound of components in the files of a saved result: of the selected ones, alone and together."""
+
+    sounds: SavedSounds
+    selected: tuple[int, ...]
+    shown: Overview
+    max_hz: float
+
+    def sound(self, chosen: Sequence[int]) -> FloatArray:
+        """The chosen components together. Raises MethodError where that was not saved, DataError."""
+        if tuple(chosen) == self.selected:
+            return self.sounds.read("components/kept")
+        if len(chosen) == 1:
+            return self.sounds.read(f"components/component_{chosen[0]}")
+        raise MethodError(
+            f"{self.sounds.folder}: only the sound of selected components was saved; explain again"
+        )
+
+    def rest(self, taken: FloatArray) -> FloatArray:
+        """What the selected components leave. Raises MethodError, DataError."""
+        return self.sounds.read("components/removed")
+
+    def overview(self, chosen: Sequence[int]) -> Overview:
+        """Where the selected components lie, for a picture."""
+        return self.shown
+
+    def shaped(self, sound: FloatArray) -> FloatArray:
+        """In the shape of the input."""
+        return self.sounds.shaped(sound)
+
+
+def store(part: ComponentsResult, arrays: dict[str, Array]) -> StoredComponents:
+    """Values and arrays of the components; their sound lies in files of its own."""
+    arrays |= {"contributions": part.contributions, "relevance": part.relevance}
+    arrays |= {"activations": part.activations}
+    shown = part.overview
+    arrays |= {"overview_amplitude": shown.amplitude, "overview_mask": shown.mask}
+    named = [name for name in StoredComponents.__struct_fields__ if name not in ("facts", "max_hz")]
+    values = {name: getattr(part, name) for name in named}
+    return StoredComponents(**values, facts=part.facts, max_hz=part.max_hz)
+
+
+def restore(stored: object, arrays: Mapping[str, Array], sounds: SavedSounds) -> ComponentsResult:
+    """The components again. Raises KeyError, ValueError, msgspec.ValidationError."""
+    known = msgspec.convert(stored, StoredComponents)
+    contributions, relevance = arrays["contributions"], arrays["relevance"]
+    activations, count = arrays["activations"], len(known.facts)
+    shapes = (contributions.shape, relevance.shape, activations.shape[:1], activations.ndim)
+    if shapes != ((len(known.labels), count), (count,), (count,), 2):
+        raise ValueError(f"{count} components of {len(known.labels)} labels, and arrays of other shapes")
+    if known.label not in known.labels or not {*known.selected} <= {*range(count)}:
+        raise ValueError("a label or a component does not exist")
+    shown = Overview(
+        np.asarray(arrays["overview_amplitude"], np.float32), np.asarray(arrays["overview_mask"], np.float32)
+    )
+    values = msgspec.structs.asdict(known)
+    facts, max_hz = values.pop("facts"), values.pop("max_hz")
+    return ComponentsResult(
+        **values,
+        contributions=contributions,
+        relevance=relevance,
+        activations=activations,
+        facts=facts,
+        _tracks=SavedTracks(sounds, known.selected, shown, max_hz),
+    )

@@ -1,0 +1,35 @@
+"""The sound that a mask keeps and removes, as long as the input is there."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from ...arrays import FloatArray
+from ...audio.sound import OpenSound, residual
+
+
+class MaskSounds(Protocol):
+    """Where a mask's sound comes from: the input, or the files of a saved result."""
+
+    def read(self, name: str) -> FloatArray:
+        """What is "kept" or "removed", [channels, samples]."""
+
+    def shaped(self, sound: FloatArray) -> FloatArray:
+        """In the shape of the input."""
+
+
+class LiveSounds(msgspec.Struct, frozen=True, eq=False):
+    """The kept sound [channels, samples], and the input, of which it is a part."""
+
+    kept: FloatArray
+    opened: OpenSound
+
+    def read(self, name: str) -> FloatArray:
+        """What is "kept" or "removed". Raises AudioError where the file of a long sound has changed."""
+        return self.kept if name == "kept" else residual(self.opened, self.kept)
+
+    def shaped(self, sound: FloatArray) -> FloatArray:
+        """[samples] where the input had no axis for channels."""
+        return sound[0] if self.opened.flat else sound

@@ -1,0 +1,86 @@
+"""What `Result.load` reads of a method's files: sound, when somebody listens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from ...errors import DataError, MethodError
+from ...printable import first_line
+from ..arrays import FloatArray
+
+# The formats that `save` writes.
+_ENDINGS = (".flac", ".wav")
+
+
+class SavedSounds(msgspec.Struct, frozen=True):
+    """The sound files of one saved result.
+
+    Attributes:
+        folder: Of the result.
+        audio: What was saved: "none", "clips" or "full".
+        channels: Of the input.
+        samples: Of the input, per channel.
+        sample_rate: Of the input, in Hz.
+        flat: Whether sound is given without an axis for channels, as the input was.
+
+    """
+
+    folder: Path
+    audio: str
+    channels: int
+    samples: int
+    sample_rate: int
+    flat: bool
+
+    def read(self, name: str) -> FloatArray:
+        """The sound of the input's length in the file `name`, which has no ending: [channels, samples].
+
+        Raises:
+            MethodError: It was not saved.
+            DataError: The file is damaged, or of another shape.
+
+        """
+        path = self.path(name) if self.audio == "full" else None
+        if path is None:
+            raise MethodError(
+                f"{self.folder}: this result was saved with audio={self.audio!r}, without the sound {name}; "
+                'explain again, or save with audio="full"'
+            )
+        sound, rate = read_saved(path, self.channels * self.samples)
+        if sound.shape != (self.channels, self.samples) or rate != self.sample_rate:
+            raise DataError(f"{path}: is not the sound of this result: {list(sound.shape)} at {rate} Hz")
+        return sound
+
+    def shaped(self, sound: FloatArray) -> FloatArray:
+        """In the input's shape: [samples] where that had no axis for channels."""
+        return sound[0] if self.flat else sound
+
+    def path(self, name: str) -> Path | None:
+        """The file `name`, whatever format it has; None where there is none."""
+        paths = (self.folder / f"{name}{ending}" for ending in _ENDINGS)
+        return next((path for path in paths if path.is_file() and not path.is_symlink()), None)
+
+
+def read_saved(path: Path, most: int) -> tuple[FloatArray, int]:
+    """A sound that earmark wrote: [channels, samples] and its rate in Hz.
+
+    Args:
+        path: The file.
+        most: Values that may be read.
+
+    Raises:
+        DataError: It cannot be read, or holds more.
+
+    """
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as file:
+            if file.frames * file.channels > most:
+                raise DataError(f"{path}: holds more sound than this result has")
+            sound: FloatArray = file.read(dtype="float32", always_2d=True).T
+            return sound, int(file.samplerate)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{path}: cannot be read ({first_line(error)})") from error

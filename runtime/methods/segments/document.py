@@ -1,0 +1,45 @@
+"""What the method `segments` gives, as JSON has it."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypedDict
+
+from msgspec import Meta
+
+
+class SegmentDict(TypedDict):
+    """One segment."""
+
+    start_s: Annotated[float, Meta(description="Begin in seconds.")]
+    end_s: Annotated[float, Meta(description="End in seconds.")]
+    fmin_hz: Annotated[float, Meta(description="Lowest frequency in Hz.")]
+    fmax_hz: Annotated[float, Meta(description="Highest frequency in Hz.")]
+    importance: Annotated[float, Meta(description="For (positive) or against the target, in `unit`.")]
+    magnitude: Annotated[float, Meta(description="What ranks the segments, 0 or more.")]
+    windows: Annotated[float, Meta(description="Windows of the model that see it, on average.")]
+    uncertainty: Annotated[
+        float | None, Meta(description="Standard deviation of importance; null where there is none.")
+    ]
+
+
+class SegmentsDict(TypedDict):
+    """How much each segment speaks for or against the target."""
+
+    axis: Annotated[str, Meta(description="What was masked: time, frequency or both.")]
+    surrogate: Annotated[str, Meta(description="What was fitted.")]
+    fill: Annotated[str, Meta(description="What replaced masked segments.")]
+    unit: Annotated[str, Meta(description="Of importance: log_odds, impurity or score.")]
+    signed: Annotated[bool, Meta(description="Whether the sign is the surrogate's own.")]
+    r2: Annotated[float | None, Meta(description="Variance explained on masks it has not seen, at most 1.")]
+    score: Annotated[float, Meta(description="The target's score for the whole sound, 0..1.")]
+    calls: Annotated[int, Meta(description="Sounds that the model was asked about.")]
+    seconds: Annotated[float, Meta(description="Time of the explainer itself.")]
+    scoring_seconds: Annotated[float, Meta(description="Time of the model.")]
+    seed: Annotated[int, Meta(description="Of the masks.")]
+    rows: Annotated[list[SegmentDict], Meta(description="The segments, by time, then frequency.")]
+
+
+class SegmentsFields(TypedDict):
+    """What the method adds to a record."""
+
+    segments: Annotated[SegmentsDict | None, Meta(description="Method segments; null where it did not run.")]
