@@ -10,6 +10,7 @@ import click
 
 from .console import say, say_json, tell
 from .graph_options import GraphOptions, load_graph
+from .next_steps import next_steps
 from .options import refuse_given
 from .paths import is_bundle
 from .settings_options import Given, settings_options
@@ -42,8 +43,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--aggregate",
-    type=click.Choice(["mean", "max"]),
+    type=click.Choice(["mean", "max", "lme"]),
     help="How scores of a long sound's windows are joined (max where several labels may hold, else mean).",
+)
+@click.option(
+    "--hop",
+    metavar="SECONDS",
+    type=float,
+    help="From one window of a long sound to the next (half a window).",
 )
 @click.option("--licence", metavar="TEXT", help="Licence of the weights, for manifest and card.")
 @click.option("--attribution", metavar="TEXT", help="Whom to credit, for manifest and card.")
@@ -80,7 +87,8 @@ def export(
     force: bool,
     sound: Path | None,
     window: float | None,
-    aggregate: Literal["mean", "max"] | None,
+    aggregate: Literal["mean", "max", "lme"] | None,
+    hop: float | None,
     licence: str | None,
     attribution: str | None,
     no_decoder: bool,
@@ -110,6 +118,7 @@ def export(
     from ..export.bundle.write import check_target
     from ..export.exporting import export_bundle
     from ..export.sources import require_packages
+    from ..export.sources.foreign import refuse_foreign
 
     opened: Exportable | str = source
     if Path(source).suffix.lower() == ".onnx":
@@ -122,8 +131,10 @@ def export(
         require_packages("onnxruntime")
         opened = load_graph(source, window, given.settings())
         window = None
-    elif given:
-        raise click.UsageError(f"{given.first} is for an .onnx file; this source says it itself")
+    else:
+        refuse_foreign(source)
+        if given:
+            raise click.UsageError(f"{given.first} is for an .onnx file; this source says it itself")
     manifest = export_bundle(
         opened,
         out,
@@ -133,6 +144,7 @@ def export(
         interpreter=interpreter or not no_interpreter,
         window_seconds=window,
         aggregate=aggregate,
+        hop_seconds=hop,
         sounds=sound,
         calibration=calibration,
         licence=licence,
@@ -161,6 +173,8 @@ def export(
             f"  int8     labels agree in {100 * quantised.labels.agreement:.1f} %, ranks by "
             f"{quantised.ranks.spearman:.4f}"
         )
+    for step in next_steps(manifest, out, source):
+        say(f"  next     {step}")
 
 
 def _progress(text: str) -> None:

@@ -10,7 +10,9 @@ import click
 
 from ..runtime.labels import listed
 from .console import say, say_json
-from .options import bundle_argument, json_option
+from .next_steps import next_steps
+from .options import json_option
+from .paths import BundleOrGraph
 
 if TYPE_CHECKING:
     from ..runtime.bundle.manifest import Manifest, Parity
@@ -20,11 +22,19 @@ _LABELS = 20
 
 
 @click.command()
-@bundle_argument
+@click.argument("bundle", type=BundleOrGraph(), required=False, default=None)
 @json_option
 def inspect(bundle: Path | None, as_json: bool) -> None:
-    """Show what BUNDLE holds (the shipped one when none is named)."""
+    """Show what BUNDLE holds (the shipped one when none is named).
+
+    Of an .onnx file in its place: what it seems to take and give, how it could be explained, and the
+    command that exports it.
+    """
     import msgspec
+
+    if bundle is not None and bundle.is_file():
+        _inspect_graph(bundle, as_json=as_json)
+        return
 
     from ..runtime.explainer import bundle_path
     from ..runtime.methods.loading import all_methods
@@ -41,6 +51,35 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
     on_request = [f"{method.name} where named" for method in all_methods() if method.on_request]
     for topic, text in _lines(opened.manifest, on_request, [line for one in told for line in one.lines]):
         say(f"{topic:<12} {text}")
+    for step in next_steps(opened.manifest, bundle):
+        say(f"{'next':<12} {step}")
+
+
+def _inspect_graph(path: Path, *, as_json: bool) -> None:
+    """Say what a graph seems to be."""
+    import msgspec
+
+    from ..export.sources.onnx.look import look_at
+
+    report = look_at(path)
+    if as_json:
+        say_json(msgspec.to_builtins(report), indent=2)
+        return
+    say(f"graph        {path}: {report.nodes} operators of opset {report.opset}, {report.weights} weights")
+    for topic, tensors in (("input", report.inputs), ("output", report.outputs)):
+        for one in tensors:
+            option = f" ({one.option})" if one.option else ""
+            dims = ", ".join(map(str, one.dims))
+            say(f"{topic:<12} {one.name} {one.dtype} [{dims}]: {one.meaning}{option}")
+    say(f"ends in      {', '.join(report.ends_in) or 'not known'}")
+    for tap in report.maps:
+        dims = ", ".join(map(str, tap.dims))
+        say(f"feature map  {tap.tensor} [{dims}]: --feature-map {tap.tensor} --map-axes {tap.axes}")
+    if report.head:
+        say(f"head         a matrix of {report.head[0]} inputs and {report.head[1]} labels")
+    for line in report.explanations:
+        say(f"explained by {line}")
+    say(f"next         {report.command}")
 
 
 def _lines(

@@ -53,6 +53,17 @@ class BundleFolder(click.Path):
         return path
 
 
+class BundleOrGraph(BundleFolder):
+    """The folder of a bundle, or an .onnx file that may become one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path; fails for other files and for a run directory."""
+        path = os.fsdecode(value)
+        if path.lower().endswith(".onnx") and os.path.isfile(path):  # noqa: PTH113
+            return Path(path)
+        return super().convert(value, param, ctx)
+
+
 class DataFolder(click.Path):
     """A folder with a folder of sounds for each class. What is plainly something else is wrong usage."""
 

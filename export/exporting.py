@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .bundle.sounds import read_clips
 from .bundle.write import check_target, write_bundle
-from .source.exportable import Exportable, with_aggregate, with_window
+from .source.exportable import Exportable, with_aggregate, with_hop, with_window
 from .sources import open_source, require_packages
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def export_bundle(
     interpreter: Path | str | bool = True,
     window_seconds: float | None = None,
     aggregate: Aggregation | None = None,
+    hop_seconds: float | None = None,
     sounds: Path | str | None = None,
     calibration: Path | str | None = None,
     licence: str | None = None,
@@ -50,7 +51,10 @@ def export_bundle(
             of `earmark train lmac` over this source.
         interpreter: The same for the interpreter and `earmark train l2i`: without one, no components.
         window_seconds: Longest sound that the model takes at once, in seconds; None: the source's.
-        aggregate: How the scores of a long sound's windows are joined, "mean" or "max"; None: the source's.
+        aggregate: How the scores of a long sound's windows are joined, "mean", "max" or "lme"; None: the
+            source's.
+        hop_seconds: From one window of a long sound to the next, in seconds, at most a window; None: the
+            source's, half a window.
         sounds: Folder of real clips; up to 5 of them join the measurement.
         calibration: Folder of 80 or more real clips; with it the bundle gets an 8-bit classifier, too.
         licence: Licence of the weights, for manifest and card; None: the source's.
@@ -87,6 +91,8 @@ def export_bundle(
         opened = with_window(opened, window_seconds)
     if aggregate is not None:
         opened = with_aggregate(opened, aggregate)
+    if hop_seconds is not None:
+        opened = with_hop(opened, hop_seconds)
     for doubt in opened.doubts:
         if on_doubt is None:
             warnings.warn(f"{opened.name}: {doubt}", stacklevel=2)

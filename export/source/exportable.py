@@ -102,3 +102,15 @@ def with_window(source: Kind, seconds: float) -> Kind:
 def with_aggregate(source: Kind, how: Aggregation) -> Kind:
     """The same source with the scores of windows joined by `how`."""
     return replace(source, window=msgspec.structs.replace(source.window, aggregate=how))
+
+
+def with_hop(source: Kind, seconds: float) -> Kind:
+    """The same source with windows of long sound so many seconds apart.
+
+    Raises SourceError where that is no time, or more than a window, so that sound would be left out.
+    """
+    if not 1 / source.sample_rate <= seconds <= source.window.seconds:
+        raise SourceError(
+            f"{source.name}: a hop of {seconds:g} s; give one up to its window's {source.window.seconds:g} s"
+        )
+    return replace(source, window=msgspec.structs.replace(source.window, hop_seconds=seconds))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import MissingDependencyError, SourceError
 from ..source.exportable import Exportable
+from .foreign import refuse_foreign
 
 if TYPE_CHECKING:
     from ..source.source import Source
@@ -37,6 +38,8 @@ def open_source(
     """
     if isinstance(source, Exportable) and decoder is True and interpreter is True:
         return source
+    if isinstance(source, str | Path):
+        refuse_foreign(str(source))
     require_packages("torch", "onnxscript", "safetensors", "yaml")
     from ..source.source import Source
     from .adapter.adapter import Adapter, from_adapter

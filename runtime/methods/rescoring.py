@@ -11,9 +11,12 @@ from msgspec import Meta
 from ..arrays import FloatArray
 from ..audio.stft import ComplexArray, inverse
 from ..inference.chain import Chain
-from ..inference.scores import Aggregate, scores_of
+from ..inference.scores import HOLDS, Aggregate, scores_of
 from ..inference.window import Window
 from .protocol import Context
+
+# A removed part that has so much of the kept part's score contradicts the mask.
+_AS_MUCH = 0.9
 
 
 class Rescored(TypedDict):
@@ -79,15 +82,35 @@ class Rescoring:
         """Where the mask does not bear out the decision."""
         manifest = self._context.bundle.manifest
         target = manifest.labels[self._target]
-        lines = []
-        for domain, scores in self.scores().items():
-            part = f"unreliable: the {self._what} {domain}"
-            if manifest.task == "multi_label":
-                if scores["mask_in"] < 0.5:
-                    lines.append(f"{part} has {scores['mask_in']:.1%} of {target!r} left")
-            elif scores["mask_in_label"] != target:
-                lines.append(f"{part} is classified as {scores['mask_in_label']!r}, not {target!r}")
-        return lines
+        lines = (
+            contradiction(scores, target, manifest.task, f"{self._what} {domain}")
+            for domain, scores in self.scores().items()
+        )
+        return [line for line in lines if line is not None]
+
+
+def contradiction(scores: Rescored, target: str, task: str, part: str) -> str | None:
+    """How the scores of what a mask keeps and removes contradict it; None where they do not.
+
+    Args:
+        scores: Of the kept and of the removed part.
+        target: The label that was explained.
+        task: Whether several labels may hold.
+        part: What is kept, for the warning.
+
+    """
+    several = task == "multi_label"
+    if several and scores["mask_in"] < HOLDS:
+        return f"unreliable: the {part} has {scores['mask_in']:.1%} of {target!r} left"
+    if not several and scores["mask_in_label"] != target:
+        return f"unreliable: the {part} is classified as {scores['mask_in_label']!r}, not {target!r}"
+    still = scores["mask_out"] >= HOLDS if several else scores["mask_out_label"] == target
+    if still and scores["mask_out"] >= _AS_MUCH * scores["mask_in"]:
+        return (
+            f"unreliable: the {part} has {scores['mask_in']:.1%} of {target!r}, what is left without it "
+            f"{scores['mask_out']:.1%}: the decision does not hang on it"
+        )
+    return None
 
 
 def rescored_lines(rescored: Mapping[str, Rescored] | None, what: str = "") -> Iterator[tuple[str, str]]:

@@ -5,7 +5,22 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from small_graphs import (
+    BIAS,
+    CLASSES,
+    F32,
+    MATRIX,
+    RATE,
+    ROW,
+    SAMPLES,
+    body,
+    frames_of,
+    head,
+    logits_of,
+    mean,
+    save,
+)
 
 import earmark
 from earmark.errors import SourceError
@@ -15,59 +30,7 @@ from earmark.export.sources.onnx.file import load
 from earmark.export.sources.onnx.side_inputs import Given
 from earmark.runtime.explainer import engine_of
 
-RATE, SAMPLES, CLASSES, STEP = 8000, 4000, 3, 500
 LABELS = ["a", "b", "c"]
-RANDOM = np.random.default_rng(0)
-MATRIX = RANDOM.standard_normal((4, CLASSES)).astype(np.float32)
-BIAS = RANDOM.standard_normal(CLASSES).astype(np.float32)
-KERNEL = RANDOM.standard_normal((4, 1, STEP)).astype(np.float32) / 8
-F32 = TensorProto.FLOAT
-
-
-def frames_of(sounds):
-    """What the graph's body makes of sounds [B, N]: relu of a convolution, [B, T, 4]."""
-    cut = np.asarray(sounds, np.float64)[:, : sounds.shape[1] // STEP * STEP]
-    return np.maximum(cut.reshape(len(cut), -1, STEP) @ KERNEL[:, 0].T.astype(np.float64), 0)
-
-
-def logits_of(sounds):
-    return frames_of(sounds).mean(axis=1) @ MATRIX + BIAS
-
-
-def body(wave="wave"):
-    """Nodes from `wave` [B, 1, N] to `frames` [B, T, 4]."""
-    return [
-        helper.make_node("Conv", [wave, "kernel"], ["maps"], strides=[STEP]),
-        helper.make_node("Relu", ["maps"], ["active"]),
-        helper.make_node("Transpose", ["active"], ["frames"], perm=[0, 2, 1]),
-    ]
-
-
-def head(vectors="pooled", output="y"):
-    return [
-        helper.make_node("MatMul", [vectors, "matrix"], ["product"]),
-        helper.make_node("Add", ["product", "bias"], [output]),
-    ]
-
-
-def mean():
-    return [helper.make_node("ReduceMean", ["frames"], ["pooled"], axes=[1], keepdims=0)]
-
-
-def save(path, nodes, inputs, outputs, constants=()):
-    """inputs: name -> (type, dims); outputs: name -> dims, or (type, dims)"""
-    held = {"kernel": KERNEL, "matrix": MATRIX, "bias": BIAS, **dict(constants)}
-    typed = {name: one if isinstance(one, tuple) else (F32, one) for name, one in outputs.items()}
-    made = helper.make_graph(
-        nodes,
-        "stranger",
-        [helper.make_tensor_value_info(name, kind, dims) for name, (kind, dims) in inputs.items()],
-        [helper.make_tensor_value_info(name, kind, dims) for name, (kind, dims) in typed.items()],
-        [numpy_helper.from_array(array, name) for name, array in held.items()],
-    )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
-    onnx.save(helper.make_model(made, opset_imports=opsets, ir_version=8), path)
-    return path
 
 
 def sounds_of(count=2, samples=SAMPLES, seed=0):
@@ -81,7 +44,6 @@ def bundled(path, out, **told):
 
 
 CAST = helper.make_node("Cast", ["x"], ["float"], to=F32)
-ROW = ("row", np.array([0, 1, -1], np.int64))
 # Nodes from the input `x` to `wave` [B, 1, N], its type and dims, and constants.
 INPUTS = {
     "[B, N, 1]": ([helper.make_node("Reshape", ["x", "row"], ["wave"])], F32, ["b", "n", 1], [ROW]),

@@ -131,6 +131,31 @@ def test_rescoring_names_both_domains(explainer):
     assert explainer.explain(noise(), RATE, methods=["mask"]).rescored is None
 
 
+@pytest.mark.parametrize(
+    ("inside", "outside", "labels", "task", "said"),
+    [
+        (0.95, 0.95, ("dog", "dog"), "single_label", "95.0% of 'dog', what is left without it 95.0%"),
+        (0.95, 0.95, ("dog", "dog"), "multi_label", "95.0% of 'dog', what is left without it 95.0%"),
+        (0.95, 0.80, ("dog", "dog"), "single_label", None),
+        (0.95, 0.02, ("dog", "cat"), "single_label", None),
+        (0.20, 0.30, ("cat", "dog"), "single_label", "is classified as 'cat', not 'dog'"),
+        (0.20, 0.10, ("dog", "dog"), "multi_label", "20.0% of 'dog' left"),
+    ],
+)
+def test_rescoring_that_contradicts_a_mask_is_said(inside, outside, labels, task, said):
+    from earmark.runtime.methods.rescoring import contradiction
+
+    scores = dict(
+        zip(
+            ("mask_in", "mask_out", "mask_in_label", "mask_out_label"),
+            (inside, outside, *labels),
+            strict=True,
+        )
+    )
+    line = contradiction(scores, "dog", task, "kept audio")
+    assert line is None if said is None else line.startswith("unreliable: the kept audio") and said in line
+
+
 def test_rescoring_is_the_classifier_on_the_masked_sound(explainer, tiny_source):
     """Against the formula in PyTorch: mask-in is expm1(M log1p(A)) with the input's phase."""
     import torch

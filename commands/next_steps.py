@@ -1,0 +1,39 @@
+"""What leads on from a bundle: the commands that give it the explanations that it lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..runtime.bundle.manifest import Manifest
+
+
+def next_steps(manifest: Manifest, bundle: Path | None, source: str = "SOURCE") -> list[str]:
+    """Commands, each with what it adds; none where the bundle has masks and prototypes.
+
+    Args:
+        manifest: Of the bundle.
+        bundle: Its folder; None: the shipped one.
+        source: What it was exported from.
+
+    Returns:
+        A line for each.
+
+    """
+    name = "BUNDLE" if bundle is None else str(bundle)
+    steps = []
+    if manifest.stage("decoder") is None:
+        steps.append(
+            f"earmark train lmac {source} DATA -o RUN, then earmark export {source} --decoder RUN -o {name} "
+            "--force: masks"
+        )
+    if manifest.prototypes is None and manifest.feature_map is not None:
+        steps.append(f"earmark index {name} DATA: prototypes")
+    if manifest.feature_map is None:
+        steps.append(
+            f"earmark export {source} --feature-map TENSOR -o {name} --force: prototypes, after index"
+        )
+    if not manifest.explainers:
+        steps.append(f"earmark explain CLIP -b {name} -m segments: which stretches count, without training")
+    return steps

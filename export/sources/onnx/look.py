@@ -1,0 +1,267 @@
+"""What a graph in a file seems to be, without running it, for `earmark inspect model.onnx`. Never torch."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import onnx
+from onnx import helper
+
+from ....errors import SourceError
+from .entry import dims_of
+from .outputs import ScoreOutput, logits_tensor
+from .reading import opset_of, read_model
+from .scores import last_operators
+from .side_inputs import graph_inputs, is_state, meant
+from .waves import wave_input
+
+# The rate that lengths are judged by where none is given.
+_RATE = 16000
+_POOLING = frozenset(["GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "AveragePool"])
+_MOST_MAPS = 4
+_SOUND = re.compile(r"wav|audio|sound|speech|signal|pcm|sample|^x$|^input")
+Dims = list[int | str]
+
+
+class Tensor(msgspec.Struct, frozen=True, kw_only=True):
+    """An input or output; dims: numbers, or names where any size goes; meaning: in words; option: for it."""
+
+    name: str
+    dtype: str
+    dims: Dims
+    meaning: str
+    option: str = ""
+
+
+class MapCandidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A tensor before pooling, with its dims, and the axes after the batch as --map-axes takes them."""
+
+    tensor: str
+    dims: Dims
+    axes: str
+
+
+class GraphReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What was seen in a graph.
+
+    Attributes:
+        path: The file.
+        opset: Version of its default operators.
+        nodes: Number of its operators.
+        weights: Number of its weights.
+        inputs: What it takes.
+        outputs: What it gives.
+        ends_in: The operators that make its scores, the last one first.
+        maps: Candidates for the feature map, the one next to the scores first.
+        head: [inputs, labels] of the last matrix before the scores; empty where none was found.
+        explanations: What it would be explained by, and what each needs.
+        command: The export command to run, with words in capitals where only its user knows.
+
+    """
+
+    path: str
+    opset: int
+    nodes: int
+    weights: int
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    ends_in: list[str]
+    maps: list[MapCandidate]
+    head: list[int]
+    explanations: list[str]
+    command: str
+
+
+def look_at(path: Path) -> GraphReport:
+    """Look into a graph.
+
+    Args:
+        path: The .onnx file.
+
+    Returns:
+        What was seen.
+
+    Raises:
+        SourceError: It is no graph that a bundle can carry.
+
+    """
+    model = read_model(path)
+    dims = _dims(model)
+    inputs = _inputs(model, path)
+    scores = _scores(model)
+    outputs = _outputs(model, dims, scores)
+    ends_in = [] if scores is None else list(last_operators(model, scores))
+    maps = _maps(model, dims)
+    head = _head(model)
+    return GraphReport(
+        path=str(path),
+        opset=opset_of(model),
+        nodes=len(model.graph.node),
+        weights=sum(math.prod(weight.dims) for weight in model.graph.initializer),
+        inputs=inputs,
+        outputs=outputs,
+        ends_in=ends_in,
+        maps=maps,
+        head=head,
+        explanations=_explanations(maps, head),
+        command=_command(path, model, inputs, outputs, ends_in, maps, scores),
+    )
+
+
+def _dims(model: onnx.ModelProto) -> dict[str, Dims]:
+    """Dims of every tensor that they are known of."""
+    try:
+        known = onnx.shape_inference.infer_shapes(model)
+    except Exception:
+        # Whatever stands in the way: what is declared is known still.
+        known = model
+    graph = known.graph
+    return {value.name: dims_of(value) for value in (*graph.input, *graph.value_info, *graph.output)}
+
+
+def _dtype(value: Any) -> str:
+    kind = value.type.tensor_type.elem_type
+    return helper.tensor_dtype_to_np_dtype(kind).name if kind else value.type.WhichOneof("value") or "unknown"
+
+
+def _inputs(model: onnx.ModelProto, path: Path) -> list[Tensor]:
+    """Every input with what it seems to be."""
+    seen = []
+    sound_taken = False
+    values = graph_inputs(model)
+    for value in sorted(values, key=lambda one: not _SOUND.search(one.name.lower())):
+        side = meant(value, _RATE) if len(values) > 1 else None
+        option = ""
+        if side is not None:
+            meaning = f"filled in: {str(side).replace(str(_RATE), 'HZ')}"
+        elif len(values) > 1 and is_state(value, model):
+            meaning, option = "a recurrent state", f"--state {value.name}=zeros"
+        elif sound_taken:
+            meaning, option = "not known", f"--constant {value.name}=NUMBER"
+        else:
+            meaning, option = _sound(value, model, path)
+            sound_taken = True
+        seen.append(
+            Tensor(name=value.name, dtype=_dtype(value), dims=dims_of(value), meaning=meaning, option=option)
+        )
+    order = [value.name for value in values]
+    return sorted(seen, key=lambda one: order.index(one.name))
+
+
+def _sound(value: Any, model: onnx.ModelProto, path: Path) -> tuple[str, str]:
+    """What the input that is left seems to be, and the option that it needs."""
+    try:
+        wave = wave_input(value, model, path, _RATE, None)
+    except SourceError:
+        return "features of sound (or no sound)", "--frontend NAME|FILE"
+    length = "any length" if wave.samples is None else f"{wave.samples} samples"
+    channels = f", {wave.channels} channels" if wave.channels > 1 else ""
+    return f"the sound, {length}{channels}", "" if wave.samples is not None else "--window SECONDS"
+
+
+def _scores(model: onnx.ModelProto) -> str | None:
+    """The output that seems to be the scores: of a floating type, a name of scores before the first one."""
+    states = {tuple(dims_of(value)) for value in graph_inputs(model)}
+    names = [
+        value.name
+        for value in model.graph.output
+        if value.type.tensor_type.elem_type in (1, 10, 11) and tuple(dims_of(value)) not in states
+    ]
+    called = [name for name in names if re.search(r"logit|prob|score|class|label|pred", name.lower())]
+    return next(iter((*called, *names)), None)
+
+
+def _outputs(model: onnx.ModelProto, dims: Mapping[str, Dims], scores: str | None) -> list[Tensor]:
+    seen = []
+    for value in model.graph.output:
+        own = dims.get(value.name) or dims_of(value)
+        meaning, option = "not used", ""
+        if value.name == scores:
+            frames = len(own) == 3 and own[1] != 1
+            meaning = "scores of frames" if frames else "the scores"
+            option = "--reduce max" if frames else ""
+            labels = own[-1] if len(own) > 1 else 1
+            meaning += f", {labels if isinstance(labels, int) else 'K'} labels"
+        elif re.search(r"embed|hidden|feature|latent", value.name.lower()):
+            meaning = "an embedding"
+        seen.append(Tensor(name=value.name, dtype=_dtype(value), dims=own, meaning=meaning, option=option))
+    return seen
+
+
+def _maps(model: onnx.ModelProto, dims: Mapping[str, Dims]) -> list[MapCandidate]:
+    """Tensors of three or four axes that are pooled, those nearest to the scores first."""
+    found: dict[str, MapCandidate] = {}
+    for node in reversed(model.graph.node):
+        if node.op_type not in _POOLING or node.input[0] in found:
+            continue
+        own = dims.get(node.input[0], [])
+        if len(own) in (3, 4) and len(found) < _MOST_MAPS:
+            tokens = len(own) == 3 and isinstance(own[2], int) and not isinstance(own[1], int)
+            axes = "ctf" if len(own) == 4 else "tc" if tokens else "ct"
+            found[node.input[0]] = MapCandidate(tensor=node.input[0], dims=own, axes=axes)
+    return list(found.values())
+
+
+def _head(model: onnx.ModelProto) -> list[int]:
+    """[inputs, outputs] of the last matrix."""
+    shapes = {one.name: list(one.dims) for one in model.graph.initializer}
+    for node in reversed(model.graph.node):
+        if node.op_type in {"Gemm", "MatMul"} and len(shapes.get(node.input[1], [])) == 2:
+            turned = node.op_type == "Gemm" and any(one.name == "transB" and one.i for one in node.attribute)
+            shape = shapes[node.input[1]]
+            return shape[::-1] if turned else shape
+    return []
+
+
+def _explanations(maps: list[MapCandidate], head: list[int]) -> list[str]:
+    lines = ["segments: always, where named (-m segments)"]
+    if maps:
+        sums = "; contributions of channels, where the head is linear behind a mean" if head else ""
+        lines.append(f"prototypes: with --feature-map, then earmark index{sums}")
+    else:
+        lines.append("prototypes: name a tensor before pooling by --feature-map; none was found")
+    return lines
+
+
+def _command(
+    path: Path,
+    model: onnx.ModelProto,
+    inputs: list[Tensor],
+    outputs: list[Tensor],
+    ends_in: list[str],
+    maps: list[MapCandidate],
+    scores: str | None,
+) -> str:
+    """The export command as far as the graph tells."""
+    words = [f"earmark export {path} -o BUNDLE --labels LABELS.txt --sample-rate HZ"]
+    options = [one.option for one in (*inputs, *outputs) if one.option]
+    single = [one for one in options if one.startswith("--constant")]
+    sound = next((one for one in inputs if one.meaning.startswith(("the sound", "features"))), None)
+    if single and sound is not None:
+        words.append(f"--input {sound.name}")
+    words += options
+    words += _score_options(model, ends_in, scores)
+    if len(outputs) > 1 and scores is not None:
+        words.append(f"--scores-output {scores}")
+    if maps:
+        bands = " --map-bands HZ,HZ,..." if "f" in maps[0].axes and maps[0].dims[3] != 1 else ""
+        words.append(f"--feature-map {maps[0].tensor} --map-axes {maps[0].axes}{bands}")
+    return " ".join(words)
+
+
+def _score_options(model: onnx.ModelProto, ends_in: list[str], scores: str | None) -> Iterator[str]:
+    """What the last operators say of the scores."""
+    if scores is None:
+        return
+    last = ends_in[0] if ends_in else ""
+    if last in {"Sigmoid", "HardSigmoid"} or logits_tensor(model, ScoreOutput(scores), several=True):
+        yield "--task multi_label --scores probabilities"
+    elif last == "Softmax":
+        yield "--scores probabilities"
+    elif last == "LogSoftmax":
+        yield "--scores log_probabilities"

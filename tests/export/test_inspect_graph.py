@@ -1,0 +1,157 @@
+"""`earmark inspect model.onnx`, and models in other formats: each is told what leads on."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import pytest
+from click.testing import CliRunner
+from onnx import TensorProto, helper
+from small_graphs import F32, ROW, body, head, mean, save
+
+from earmark.cli import main
+from earmark.errors import SourceError
+from earmark.export import export_bundle
+
+
+def inspected(path, *options):
+    result = CliRunner().invoke(main, ["inspect", str(path), *options])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def multi_label(path):
+    nodes = [
+        helper.make_node("Reshape", ["audio", "row"], ["wave"]),
+        *body(),
+        helper.make_node("GlobalAveragePool", ["active"], ["column"]),
+        helper.make_node("Flatten", ["column"], ["pooled"]),
+        helper.make_node("ReduceSum", ["h"], ["state"], keepdims=0),
+        *head(output="raw"),
+        helper.make_node("Add", ["raw", "state"], ["moved"]),
+        helper.make_node("Sigmoid", ["moved"], ["probabilities"]),
+        helper.make_node("Identity", ["pooled"], ["embedding"]),
+        helper.make_node("Identity", ["h"], ["hn"]),
+    ]
+    return save(
+        path,
+        nodes,
+        {"sr": (TensorProto.INT64, []), "h": (F32, [1, 1, 8]), "audio": (F32, ["b", "n"])},
+        {"embedding": ["b", 4], "hn": [1, 1, 8], "probabilities": ["b", 3]},
+        [ROW],
+    )
+
+
+def test_the_command_it_gives_is_one_that_works(tmp_path):
+    path = multi_label(tmp_path / "net.onnx")
+    report = json.loads(inspected(path, "--json"))
+    assert {one["name"]: one["meaning"] for one in report["inputs"]} == {
+        "sr": "filled in: HZ, the sample rate",
+        "h": "a recurrent state",
+        "audio": "the sound, any length",
+    }
+    assert {one["name"]: one["meaning"] for one in report["outputs"]} == {
+        "embedding": "an embedding",
+        "hn": "not used",
+        "probabilities": "the scores, 3 labels",
+    }
+    assert report["ends_in"][0] == "Sigmoid"
+    assert report["head"] == [4, 3]
+    assert report["maps"] == [
+        {"tensor": "active", "dims": ["b", 4, report["maps"][0]["dims"][2]], "axes": "ct"}
+    ]
+    assert "--feature-map active --map-axes ct" in inspected(path)
+    words = report["command"].replace("LABELS.txt", "a,b,c").replace("HZ", "8000").replace("SECONDS", "0.5")
+    bundle = tmp_path / "bundle"
+    result = CliRunner().invoke(main, words.replace("BUNDLE", str(bundle)).split()[1:])
+    assert result.exit_code == 0, result.output
+    assert f"next     earmark index {bundle} DATA: prototypes" in result.stdout
+    assert f"next     earmark explain CLIP -b {bundle} -m segments" in result.stdout
+    shown = inspected(bundle)
+    assert f"next         earmark index {bundle} DATA: prototypes" in shown
+
+
+@pytest.mark.parametrize(
+    ("dims", "last", "words"),
+    [
+        (["b", 64, "t"], "Softmax", "--frontend NAME|FILE"),
+        (["b", 4000], "Softmax", "--scores probabilities"),
+        (["b", "n"], "LogSoftmax", "--window SECONDS --scores log_probabilities"),
+    ],
+)
+def test_what_a_graph_needs(tmp_path, dims, last, words):
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("ReduceMean", ["flat"], ["one"], axes=[1], keepdims=1),
+        helper.make_node("Mul", ["one", "bias"], ["raw"]),
+        helper.make_node(last, ["raw"], ["y"]),
+    ]
+    path = save(tmp_path / "net.onnx", nodes, {"x": (F32, dims)}, {"y": ["b", 3]})
+    assert words in json.loads(inspected(path, "--json"))["command"]
+
+
+def test_scores_of_frames_are_seen(tmp_path):
+    nodes = [helper.make_node("Reshape", ["x", "row"], ["wave"]), *body(), *head("frames", "y")]
+    path = save(tmp_path / "net.onnx", nodes, {"x": (F32, ["b", "n"])}, {"y": ["b", "t", 3]}, [ROW])
+    assert "--reduce max" in json.loads(inspected(path, "--json"))["command"]
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("net.tflite", "python -m tf2onnx.convert --tflite .*net.tflite .*--saved-model DIR"),
+        ("net.pb", "--graphdef"),
+        ("net.h5", "tf2onnx.convert --keras"),
+        ("net.keras", "format='onnx'"),
+        ("net.pt", "module:factory.*torch.onnx.export"),
+        ("net.safetensors", "module:factory"),
+        ("net.ort", "the .onnx file that it was made from"),
+        ("net.mlpackage", "Core ML"),
+    ],
+)
+def test_other_formats_are_told_the_way(tmp_path, name, way):
+    (tmp_path / name).write_bytes(b"TFL3")
+    with pytest.raises(SourceError, match=way):
+        export_bundle(tmp_path / name, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_torchscript_and_a_saved_model_are_told_the_way(tmp_path):
+    with zipfile.ZipFile(tmp_path / "net.pt", "w") as archive:
+        archive.writestr("net/code/__torch__.py", "")
+    with pytest.raises(SourceError, match=r"TorchScript.*torch\.onnx\.export\(torch\.jit\.load"):
+        export_bundle(tmp_path / "net.pt", tmp_path / "bundle")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(SourceError, match=r"tf2onnx\.convert --saved-model"):
+        export_bundle(tmp_path / "model", tmp_path / "bundle")
+    result = CliRunner().invoke(
+        main, ["export", str(tmp_path / "net.pt"), "-o", str(tmp_path / "bundle"), "--labels", "a,b"]
+    )
+    assert result.exit_code != 0
+    assert "TorchScript" in result.output
+
+
+def test_hop_and_aggregate_of_any_source(tmp_path):
+    nodes = [helper.make_node("Reshape", ["x", "row"], ["wave"]), *body(), *mean(), *head()]
+    path = save(tmp_path / "net.onnx", nodes, {"x": (F32, ["b", "n"])}, {"y": ["b", 3]}, [ROW])
+    told = ["--labels", "a,b,c", "--sample-rate", "8000", "--window", "0.5"]
+    arguments = [
+        "export",
+        str(path),
+        "-o",
+        str(tmp_path / "b"),
+        *told,
+        "--hop",
+        "0.125",
+        "--aggregate",
+        "lme",
+    ]
+    result = CliRunner().invoke(main, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    window = json.loads(result.stdout)["window"]
+    assert (window["hop_seconds"], window["aggregate"]) == (0.125, "lme")
+    refused = CliRunner().invoke(main, [*arguments, "--force", "--hop", "0.75"])
+    assert refused.exit_code == 1
+    assert "a hop of 0.75 s; give one up to its window's 0.5 s" in refused.output
