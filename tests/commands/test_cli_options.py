@@ -40,8 +40,8 @@ from earmark.runtime.opening import open_bundle
 PACKAGE = Path(earmark.__file__).parent
 EXAMPLE = PACKAGE / "runtime" / "shipped" / "example.flac"
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
-# Of pip, of nvidia-smi, of the script that makes the demo, of the old spelling of `evaluate prototypes`, and of
-# tf2onnx, which leads from TensorFlow's formats to .onnx.
+# Of pip, nvidia-smi, the script that makes the demo, the old spelling of `evaluate prototypes`, and
+# of tf2onnx, which leads from TensorFlow's formats to .onnx.
 OTHERS = {"--upgrade", "--query-gpu", "--runs", "--prototypes"}
 OTHERS |= {"--tflite", "--saved-model", "--graphdef", "--keras", "--inputs", "--outputs", "--opset"}
 
