@@ -18,8 +18,8 @@ from ..runtime.registry import METHODS
 from .answer import about_demo
 from .console import require_stdout, tell
 from .inputs import Input, collect, tell_skipped
-from .options import device_option, html_option, json_option, refuse_given
-from .paths import BundleFolder, no_sound
+from .options import device_option, html_option, json_option, refuse_given, was_given
+from .paths import BundleFolder, OutputFolder, no_sound
 from .window_options import window_options, window_settings
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..runtime.engine import Engine
 
 _FORMATS = ("csv", "raven", "audacity", "birdnet", "jsonl", "parquet")
+ENGINES = ("local", "ray", "spark")
 _score = click.FloatRange(0.0, 1.0)
 _positive = click.FloatRange(0.0, min_open=True)
 
@@ -112,7 +113,7 @@ def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputFolder(),
     metavar="DIR",
     help="Write the tables, and what is done of which recording, into this folder.",
 )
@@ -138,6 +139,27 @@ def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
 @click.option("--resume", is_flag=True, help="Continue the run that DIR holds.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes.")
 @click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    help="Write tables in parts, by processes here (local), by Ray or by Spark.",
+)
+@click.option(
+    "--manifest",
+    metavar="FILE",
+    help="With --engine: the recordings are in a column of this CSV or Parquet file, as paths or URLs.",
+)
+@click.option(
+    "--column", default="file", show_default=True, metavar="NAME", help="That column of the manifest."
+)
+@click.option(
+    "--windows",
+    "top",
+    default=0,
+    type=click.IntRange(0),
+    metavar="N",
+    help="With --engine: a table of all windows, too, with the N best labels of each.",
+)
+@click.option(
     "--stuck-after",
     default=600.0,
     show_default=True,
@@ -156,12 +178,16 @@ def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
 def detect(
     inputs: tuple[str, ...],
     bundle: Path | None,
-    output: Path | None,
+    output: Path | str | None,
     formats: tuple[str, ...],
     clips: bool,
     clip_format: str,
     resume: bool,
     jobs: int,
+    engine: str | None,
+    manifest: str | None,
+    column: str,
+    top: int,
     stuck_after: float,
     html: Path | None,
     as_json: bool,
@@ -175,40 +201,56 @@ def detect(
     """Find where labels occur in each INPUT, and why.
 
     INPUT is a sound file, a folder, a pattern, or - for stdin. With -o DIR everything goes into files,
-    and a run that was stopped goes on with --resume.
+    and a run that was stopped goes on with --resume. With --engine it is done by processes, Ray or Spark,
+    and the tables are folders of Parquet files.
     """
-    _check(inputs, from_file)
-    _refuse_pairs(output, as_json=as_json, as_jsonl=as_jsonl)
+    engine = engine or ("local" if manifest else None)
+    _check(inputs, from_file, manifest)
+    _refuse_pairs(output, engine, as_json=as_json, as_jsonl=as_jsonl)
     require_stdout()
     from ..runtime.explainer import bundle_path, engine_of, load
-    from .detection_run import Run, into_folder, onto_stdout
-    from .detection_work import DetectionWork
 
-    engine = engine_of(load(bundle_path(bundle), device=device))
-    options = _options(engine, asked)
+    opened = engine_of(load(bundle_path(bundle), device=device))
+    options = _options(opened, asked)
     if bundle is None:
-        tell(about_demo(engine.manifest.labels))
-    kind = cast("SoundFormat", clip_format) if clips else None
+        tell(about_demo(opened.manifest.labels))
     found = collect(inputs, from_file=from_file, recursive=recursive)
     tell_skipped(found.skipped)
-    with ExitStack() as stack:
-        parts = None if html is None else _parts(output, stack)
-        work = DetectionWork(
-            engine.bundle.path,
-            device,
-            options,
-            _origin(engine, options),
-            output,
-            kind,
-            documents=as_json or as_jsonl,
-            parts=parts,
-        )
-        run = Run(work, engine.manifest, jobs, stuck_after, fail_fast, html)
-        items = [_as_file(item, stack) for item in found.items]
-        if output is None:
-            failed = onto_stdout(run, items, found.skipped, as_json=as_json, as_jsonl=as_jsonl)
-        else:
-            failed = into_folder(run, items, output, formats, resume=resume)
+    if engine is not None:
+        from ..integrations.parts import PartWork
+        from ..integrations.searching import Search
+        from .engine_run import EngineRun, recordings_of
+
+        # Ray and Spark count a CPU for each process.
+        threads = None if engine == "local" else 1
+        search = Search(opened.bundle.path, device, options, top, threads)
+        parts = PartWork(search, str(output), counts_tries=engine != "local")
+        workers = jobs if engine == "local" or was_given("jobs") else None
+        on_engine = EngineRun(engine, parts, opened.manifest, workers, stuck_after, fail_fast)
+        failed = on_engine.over(recordings_of(found.items, manifest, column), resume=resume)
+    else:
+        from .detection_run import Run, into_folder, onto_stdout
+        from .detection_work import DetectionWork
+
+        kind = cast("SoundFormat", clip_format) if clips else None
+        folder = None if output is None else Path(output)
+        with ExitStack() as stack:
+            work = DetectionWork(
+                opened.bundle.path,
+                device,
+                options,
+                _origin(opened, options),
+                folder,
+                kind,
+                documents=as_json or as_jsonl,
+                parts=None if html is None else _parts(folder, stack),
+            )
+            run = Run(work, opened.manifest, jobs, stuck_after, fail_fast, html)
+            items = [_as_file(item, stack) for item in found.items]
+            if folder is None:
+                failed = onto_stdout(run, items, found.skipped, as_json=as_json, as_jsonl=as_jsonl)
+            else:
+                failed = into_folder(run, items, folder, formats, resume=resume)
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -224,19 +266,31 @@ def _parts(output: Path | None, stack: ExitStack) -> Path:
     return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="earmark-")))
 
 
-def _check(inputs: Sequence[str], from_file: str | None) -> None:
+def _check(inputs: Sequence[str], from_file: str | None, manifest: str | None) -> None:
     """Raise click.UsageError for what is plainly no input."""
     for argument in inputs:
         if (mistaken := no_sound(argument)) is not None:
             raise click.UsageError(mistaken)
-    if not inputs and not from_file:
+    if not inputs and not from_file and not manifest:
         raise click.UsageError("Missing argument INPUT: a sound file, a folder, a pattern, or - for stdin")
 
 
-def _refuse_pairs(output: Path | None, *, as_json: bool, as_jsonl: bool) -> None:
+def _refuse_pairs(output: Path | str | None, engine: str | None, *, as_json: bool, as_jsonl: bool) -> None:
     """Raise click.UsageError for options that exclude each other."""
     if as_json and as_jsonl:
         raise click.UsageError("--json and --jsonl exclude each other")
+    if engine is None:
+        refuse_given("goes with --engine", "top")
+        if isinstance(output, str):
+            raise click.UsageError(f"-o {output}: a URL goes with --engine")
+    else:
+        refuse_given("goes without --engine, which writes tables in parts", "formats", "clips", "html")
+        if output is None:
+            raise click.UsageError("--engine and --manifest go with -o DIR")
+    if engine == "spark":
+        refuse_given("goes without --engine spark: its executors say how many", "jobs")
+    if not click.get_current_context().params["manifest"]:
+        refuse_given("goes with --manifest", "column")
     if output is None:
         refuse_given("goes with -o DIR", "formats", "clips", "resume")
     else:

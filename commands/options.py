@@ -55,10 +55,15 @@ html_option: Decorator = click.option(
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
+def was_given(name: str) -> bool:
+    """Whether an option of the running command was given, and is not at its default."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in {ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP}
+
+
 def refuse_given(why: str, *names: str) -> None:
     """Raise click.UsageError where one of these options of the running command was given, and `why` not."""
     context = click.get_current_context()
     for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if parameter.name in names and source not in {ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP}:
+        if parameter.name in names and was_given(parameter.name or ""):
             raise click.UsageError(f"{max(parameter.opts, key=len)} {why}")

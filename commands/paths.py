@@ -64,6 +64,19 @@ class BundleOrGraph(BundleFolder):
         return super().convert(value, param, ctx)
 
 
+class OutputFolder(click.Path):
+    """A folder to write to: a Path, or a URL as it stands."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        """The path or the URL; fails for a file."""
+        if isinstance(value, str) and "://" in value:
+            return value
+        return Path(os.fsdecode(super().convert(value, param, ctx)))
+
+
 class DataFolder(click.Path):
     """A folder with a folder of sounds for each class. What is plainly something else is wrong usage."""
 

@@ -181,7 +181,7 @@ def open_ledger(
             if there is None:
                 _refuse_others(folder, own)
             elif not anew or there.command != facts.command:
-                _check(folder, there, facts, resume=resume)
+                check_same_run(str(folder), there, facts, resume=resume)
             if there is None or anew:
                 write_whole(path, json.dumps(msgspec.to_builtins(facts)) + "\n")
             file = stack.enter_context(path.open("rb"))
@@ -205,8 +205,8 @@ def _facts(path: Path) -> RunFacts:
     return facts
 
 
-def _check(folder: Path, there: RunFacts, here: RunFacts, *, resume: bool) -> None:
-    """Raise RunError unless the run there is this one, to be continued."""
+def check_same_run(folder: str, there: RunFacts, here: RunFacts, *, resume: bool) -> None:
+    """Raise RunError unless the run in the folder is this one, to be continued."""
     if not resume:
         raise RunError(
             f"{folder} holds an earlier run: add --resume to continue it, or choose another folder"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import msgspec
+
 from ....errors import MissingDependencyError
 from .row import DetectionRow, RecordingRows
 
@@ -30,18 +32,19 @@ def write_parquet(file: BinaryIO, recordings: Iterable[RecordingRows]) -> None:
     require_parquet()
     import pyarrow.parquet
 
-    schema = _schema()
-    waiting: list[dict[str, Any]] = []
+    schema = schema_of(DetectionRow)
+    waiting: list[DetectionRow] = []
     with pyarrow.parquet.ParquetWriter(file, schema) as writer:
         for recording in recordings:
-            waiting += [_plain(row) for row in recording.rows]
+            waiting += recording.rows
             if len(waiting) >= _GROUP:
-                writer.write_table(pyarrow.Table.from_pylist(waiting, schema))
+                writer.write_table(table_of(DetectionRow, waiting))
                 waiting = []
-        writer.write_table(pyarrow.Table.from_pylist(waiting, schema))
+        writer.write_table(table_of(DetectionRow, waiting))
 
 
-def _schema() -> pyarrow.Schema:
+def schema_of(kind: type[msgspec.Struct]) -> pyarrow.Schema:
+    """The columns of a table whose rows are of that kind."""
     import pyarrow
 
     numbers = pyarrow.float64()
@@ -50,13 +53,22 @@ def _schema() -> pyarrow.Schema:
         "float": numbers,
         "float | None": numbers,
         "int": pyarrow.int64(),
+        "tuple[str, ...]": pyarrow.list_(pyarrow.string()),
+        "tuple[float, ...]": pyarrow.list_(numbers),
         "tuple[tuple[float, float], ...]": pyarrow.list_(pyarrow.list_(numbers, 2)),
     }
-    return pyarrow.schema([(name, kinds[kind]) for name, kind in DetectionRow.__annotations__.items()])
+    return pyarrow.schema([(name, kinds[written]) for name, written in kind.__annotations__.items()])
 
 
-def _plain(row: DetectionRow) -> dict[str, Any]:
-    values = {name: getattr(row, name) for name in DetectionRow.__struct_fields__}
+def table_of(kind: type[msgspec.Struct], rows: Iterable[msgspec.Struct]) -> pyarrow.Table:
+    """Rows of that kind as a table of Arrow."""
+    import pyarrow
+
+    return pyarrow.Table.from_pylist([_plain(row) for row in rows], schema_of(kind))
+
+
+def _plain(row: msgspec.Struct) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in row.__struct_fields__}
     return {name: _text(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
