@@ -14,9 +14,9 @@ import msgspec
 
 from .. import __version__
 from ..errors import EarmarkError, RunError, WriteError
+from ..integrations.manifest import read_manifest
 from ..integrations.parts import DETECTIONS, RECORDINGS, WINDOWS, Parts, PartWork, given_up
 from ..integrations.searching import RecordingRow
-from ..integrations.manifest import read_manifest
 from .console import say, tell_failure
 from .inputs import Input
 from .long_run.ledger import RunFacts, check_same_run
@@ -52,8 +52,8 @@ class EngineRun:
     """What is done with recordings, and where.
 
     engine: local, ray or spark; work: with each recording; manifest: of the bundle
-    jobs: processes or actors, None for as many as there are CPUs; stuck_s: how long a recording may stand still
-    fail_fast: whether the first failure ends the run
+    jobs: processes or actors, None for as many as there are CPUs
+    stuck_s: how long a recording may stand still; fail_fast: whether the first failure ends the run
     """
 
     engine: str

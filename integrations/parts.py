@@ -1,8 +1,8 @@
 """Tables in parts, one Parquet file for each recording, so that engines may do a recording more than once.
 
 Exactly one row per detection, window and recording comes of three rules. A part is named by its recording:
-doing it again writes the same file. It appears whole. The part of the table `recordings` comes last, and where
-it says that the recording was done, nothing is done.
+doing it again writes the same file. It appears whole. The part of the table `recordings` comes last, and
+where it says that the recording was done, nothing is done.
 """
 
 from __future__ import annotations

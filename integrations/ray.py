@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..errors import EarmarkError, MissingDependencyError, RunError
+from ..errors import MissingDependencyError
 from ..runtime.detections.tables.parquet import table_of
 from ..runtime.detections.tables.row import DetectionRow
+from .failures import what_ended
 from .parts import PartWork
 from .searching import RecordingRow, Search
 
@@ -94,7 +95,7 @@ def search(work: PartWork, files: Sequence[str], *, workers: int | None = None) 
         What came of each recording, as parts of the work are done.
 
     Raises:
-        RunError: The work failed and Ray gave up; what was done is kept.
+        EarmarkError: What ended the work; a RunError where Ray itself gave up. What was done is kept.
         MissingDependencyError: Ray is not installed.
 
     """
@@ -112,6 +113,7 @@ def search(work: PartWork, files: Sequence[str], *, workers: int | None = None) 
     workers = workers or max(1, int(there.get("GPU", 0) if on_gpu else there.get("CPU", 1) // threads))
     blocks = max(min(len(files), workers * 4), -(-len(files) // _MOST_TOGETHER))
     recordings = ray.data.from_items([{"file": file} for file in files], override_num_blocks=blocks)
+    # Ray makes actors that die again, and does again what they were at, however often.
     done = recordings.map_batches(
         _Parts,
         fn_constructor_kwargs={"work": work},
@@ -120,22 +122,9 @@ def search(work: PartWork, files: Sequence[str], *, workers: int | None = None) 
         compute=ray.data.ActorPoolStrategy(size=min(workers, len(files))),
         num_cpus=threads,
         num_gpus=1 if on_gpu else 0,
-        # Actors that die are made again, and what they were at is done again.
-        max_restarts=-1,
-        max_task_retries=-1,
     )
     try:
         for row in done.iter_rows():
             yield msgspec.convert(row, RecordingRow)
     except ray.exceptions.RayError as error:
-        raise _cause(error) from error
-
-
-def _cause(error: BaseException) -> EarmarkError:
-    """What ended the work, out of what Ray wrapped it in."""
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, EarmarkError):
-            return inner
-        inner = getattr(inner, "cause", None) or inner.__cause__
-    return RunError(f"Ray gave up: {str(error).strip().splitlines()[-1]}")
+        raise what_ended("Ray", error) from error

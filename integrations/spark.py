@@ -1,7 +1,7 @@
 """Recordings on a Spark cluster; the extra `spark`.
 
 `detect` is for your own pipeline, by `DataFrame.mapInPandas`; `search` does what `earmark detect --engine
-spark` does. Every machine needs earmark with the extra, and the bundle and the recordings under the same names.
+spark` does. Every machine needs earmark with the extra, and the bundle and recordings under the same names.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..errors import MissingDependencyError, RunError
+from ..errors import MissingDependencyError
 from ..runtime.detections.tables.row import DetectionRow
 from ..runtime.explainer import Explainer
+from .failures import what_ended
 from .parts import PartWork
 from .searching import Beat, RecordingRow, Search
 
@@ -66,7 +67,8 @@ def detect(
     Examples:
         ```text
         recordings = spark.read.csv("recordings.csv", header=True).repartition(200)
-        recordings.mapInPandas(detect(min_score=0.7, methods=["mask"]), DETECTIONS).write.parquet("detections")
+        detections = recordings.mapInPandas(detect(min_score=0.7, methods=["mask"]), DETECTIONS)
+        detections.write.parquet("detections")
         ```
 
     """
@@ -74,7 +76,7 @@ def detect(
 
 
 def search(work: PartWork, files: Sequence[str]) -> Iterator[RecordingRow]:
-    """Search recordings with the Spark session that is there, else with a new one (spark-submit, Spark's conf).
+    """Search recordings with the Spark session that is there, else with a new one.
 
     Args:
         work: What is done with each.
@@ -84,7 +86,7 @@ def search(work: PartWork, files: Sequence[str]) -> Iterator[RecordingRow]:
         What came of each recording, when all of them are done.
 
     Raises:
-        RunError: A task failed and Spark gave up; what was done is kept.
+        EarmarkError: What ended the work; a RunError where Spark itself gave up. What was done is kept.
         MissingDependencyError: PySpark is not installed.
 
     """
@@ -101,8 +103,7 @@ def search(work: PartWork, files: Sequence[str]) -> Iterator[RecordingRow]:
     try:
         done = frame.mapInPandas(partial(_written, work), _schema(RecordingRow)).collect()
     except PySparkException as error:
-        lines = [line.strip() for line in str(error).splitlines() if "earmark.errors." in line]
-        raise RunError(f"Spark gave up: {(lines or str(error).strip().splitlines())[0]}") from error
+        raise what_ended("Spark", error) from error
     yield from (msgspec.convert(row.asDict(), RecordingRow) for row in done)
 
 

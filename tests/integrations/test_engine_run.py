@@ -1,0 +1,174 @@
+"""`earmark detect --engine`, on this machine: manifests, URLs, tables in parts, continuing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from click.testing import CliRunner
+from planted import check, plant, rows
+
+import earmark
+from earmark.cli import main
+from earmark.errors import DataError
+from earmark.integrations.manifest import read_manifest
+from earmark.integrations.storage import Folder, fetched
+from earmark.runtime.explainer import SHIPPED
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory):
+    """Three recordings, one that is none, and a manifest that names them in four ways."""
+    folder = tmp_path_factory.mktemp("engine") / "field"
+    files = plant(folder, 3)
+    (folder / "broken 20240501_060000.wav").write_text("no sound")
+    lines = ["file,site", "00.wav,a", f"{files[1]},b", f"file://{files[2]},c"]
+    lines += [f"file://{folder}/broken 20240501_060000.wav,d", "gone.wav,e", "00.wav,twice"]
+    (folder / "list.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run():
+    def invoke(*arguments):
+        command = ["detect", "-b", SHIPPED, "--device", "cpu", "--min-score", 0.8, "--windows", 2, *arguments]
+        return CliRunner().invoke(main, list(map(str, command)))
+
+    return invoke
+
+
+def parts(out):
+    return {path: path.stat().st_mtime_ns for path in Path(out).rglob("*.parquet")}
+
+
+def test_a_manifest_becomes_tables_in_parts(run, field, tmp_path):
+    out = tmp_path / "out"
+    done = run("--manifest", field / "list.csv", "--engine", "local", "--jobs", 2, "-o", out)
+    assert done.exit_code == 1, done.output
+    files = read_manifest(field / "list.csv")
+    assert check(out, files) == {"done": 3, "failed": 2}
+    recordings = {row["file"]: row for row in rows(out, "recordings")}
+    broken, gone = recordings[files[3]], recordings[str(field / "gone.wav")]
+    assert f"{files[3]} is not a sound" in broken["error"]
+    assert (gone["error_type"], "gone.wav" in gone["error"]) == ("AudioError", True)
+    # The same as in Python, of a path and of a URL.
+    explainer = earmark.load(SHIPPED, device="cpu")
+    found = rows(out, "detections")
+    for number, name in enumerate([files[0], files[2]]):
+        expected = explainer.detect(name.removeprefix("file://"), min_score=0.8, methods=["mask"])
+        mine = [row for row in found if row["file"] == name]
+        assert [(row["label"], row["start_s"], row["low_hz"]) for row in mine] == [
+            (one.label, round(one.start_s, 6), round(one.low_hz, 1)) for one in expected
+        ]
+        assert [row["label"] for row in mine] == [("bell", "kick")[number]]
+        windows = [row for row in rows(out, "windows") if row["file"] == name]
+        assert [(row["start_s"], row["labels"]) for row in windows] == [
+            (start, [label for label, _ in top])
+            for start, top in zip(expected.windows.start_s, expected.windows.top(2), strict=True)
+        ]
+    assert "3 recordings, 0.01 h of sound, 3 detections, 2 failed" in done.stdout
+    # Again: refused; continued: only what failed is tried again; other settings: refused.
+    before = parts(out)
+    assert "add --resume" in run("--manifest", field / "list.csv", "-o", out).stderr
+    (field / "gone.wav").write_bytes((field / "00.wav").read_bytes())
+    again = run("--manifest", field / "list.csv", "-o", out, "--resume")
+    (field / "gone.wav").unlink()
+    assert again.exit_code == 1
+    assert check(out, files) == {"done": 4, "failed": 1}
+    changed = {path.stem for path, time in parts(out).items() if before[path] != time}
+    assert len(changed) == 2
+    other = run("--manifest", field / "list.csv", "-o", out, "--resume", "--hop", 0.5)
+    assert (other.exit_code, "hop_s was not given there and is 0.5 here" in other.stderr) == (1, True)
+
+
+def test_inputs_without_a_manifest(run, field, tmp_path):
+    done = run(field / "00.wav", field / "01.wav", "--engine", "local", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert check(tmp_path / "out", [str(field / "00.wav"), str(field / "01.wav")]) == {"done": 2}
+    facts = json.loads((tmp_path / "out/run.json").read_text())
+    assert (facts["bundle_id"], facts["settings"]["windows"]) == (
+        earmark.load(SHIPPED, device="cpu").explain(field / "00.wav", methods=[]).bundle_id,
+        2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--engine", "local"), "--engine and --manifest go with -o DIR"),
+        (("--engine", "local", "-o", "out", "--clips"), "--clips goes without --engine"),
+        (("--engine", "spark", "-o", "out", "--jobs", 2), "--jobs goes without --engine spark"),
+        (("-o", "out"), "--windows goes with --engine"),
+        (("--engine", "local", "-o", "out", "--column", "path"), "--column goes with --manifest"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_does_not_go_together(run, field, arguments, line):
+    done = run(field / "00.wav", *arguments)
+    assert done.exit_code == 2
+    assert line in done.stderr
+
+
+def test_a_url_to_write_to_goes_with_an_engine(field):
+    done = CliRunner().invoke(main, ["detect", str(field / "00.wav"), "-o", "s3://bucket/out"])
+    assert (done.exit_code, "a URL goes with --engine" in done.stderr) == (2, True)
+
+
+def test_a_folder_of_others_is_refused(run, field, tmp_path):
+    (tmp_path / "recordings").mkdir()
+    done = run(field / "00.wav", "--engine", "local", "-o", tmp_path)
+    assert (done.exit_code, "was not written by earmark" in done.stderr) == (1, True)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "recordings"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("path,site\na.wav,x\n", "has no column 'file'; it has path, site"),
+        ("files\na.wav\n", "has no column 'file'; it has files; did you mean 'files'?"),
+        ("file\n", "lists no recordings"),
+        ("", "has no column 'file'; it has none"),
+        ("file,site\na.wav,x\n,y\n", "row 2 has no path in the column 'file'"),
+        (b"\xff\xfe\x00", "is no CSV file in UTF-8"),
+    ],
+)
+def test_manifests_that_cannot_be_used(tmp_path, text, line):
+    path = tmp_path / "list.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError) as raised:
+        read_manifest(path)
+    assert line in str(raised.value)
+
+
+def test_a_manifest_in_parquet(tmp_path):
+    path = tmp_path / "list.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"sound": ["a.wav", "s3://bucket/b.wav"]}), path)
+    assert read_manifest(path, "sound") == [str(tmp_path / "a.wav"), "s3://bucket/b.wav"]
+    with pytest.raises(DataError, match="has no column 'file'; it has sound"):
+        read_manifest(path)
+    path.write_text("none")
+    with pytest.raises(DataError, match="is no Parquet file"):
+        read_manifest(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_manifest(tmp_path / "gone.csv")
+
+
+def test_behind_urls(tmp_path):
+    folder = Folder("memory://store/out/")
+    assert folder.read("a/b") is None
+    folder.write("a/b", b"one")
+    folder.write("a/b", b"two")
+    assert (folder.read("a/b"), folder.holds("a"), folder.holds("c")) == (b"two", True, False)
+    with fetched("memory://store/out/a/b") as sound:
+        assert (sound.name, sound.read(), sound.path.name) == ("memory://store/out/a/b", b"two", "b")
+    assert not sound.path.exists()
+    folder.clear("a")
+    assert not folder.holds("a")
+    gone = "memory://store/gone.wav"
+    with pytest.raises(earmark.errors.AudioError, match=f"{gone} cannot be read"), fetched(gone):
+        pass
+    with pytest.raises(earmark.errors.EarmarkError, match="nonsense"):
+        Folder("nonsense://x")
