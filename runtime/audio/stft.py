@@ -31,16 +31,21 @@ def forward(waveform: npt.ArrayLike, spec: AnalysisSpec) -> ComplexArray:
     width = len(window)
     samples = sound.shape[-1]
     half = spec.n_fft // 2
-    pad = [(0, 0)] * (sound.ndim - 1) + [(half, spec.n_fft - half)]
     if spec.padding == "reflect" and samples > 0:
+        pad = [(0, 0)] * (sound.ndim - 1) + [(half, spec.n_fft - half)]
         padded = np.pad(sound, pad, mode="reflect" if samples > 1 else "edge")
     else:
-        padded = np.pad(sound, pad)
+        padded = np.zeros((*sound.shape[:-1], samples + spec.n_fft), np.float32)
+        padded[..., half : half + samples] = sound
     # The zero-padded part of the window never touches the sound: only its support is gathered.
     last = left + (frame_count(samples, spec) - 1) * spec.hop + width
     frames = np.lib.stride_tricks.sliding_window_view(padded[..., left:last], width, axis=-1)
-    buffer = np.zeros((*frames.shape[:-2], frame_count(samples, spec), spec.n_fft), np.float32)
-    np.multiply(frames[..., :: spec.hop, :], window, out=buffer[..., left : left + width])
+    frames = frames[..., :: spec.hop, :]
+    if width == spec.n_fft:
+        buffer = frames * window
+    else:
+        buffer = np.zeros((*frames.shape[:-1], spec.n_fft), np.float32)
+        np.multiply(frames, window, out=buffer[..., left : left + width])
     return np.asarray(np.fft.rfft(buffer, axis=-1), dtype=np.complex64)
 
 
@@ -54,7 +59,8 @@ def inverse(spectrum: npt.ArrayLike, spec: AnalysisSpec, length: int) -> FloatAr
     width = len(window)
     # NumPy 1 answers in double precision.
     frames = np.asarray(np.fft.irfft(stft, n=spec.n_fft, axis=-1)[..., left : left + width], np.float32)
-    total = overlap_add(frames * window, spec.hop)
+    frames *= window
+    total = overlap_add(frames, spec.hop)
     envelope = _envelope(spec, stft.shape[-2])
     # Frame 0 of the support starts at `left` of the padded sound; the sound itself at n_fft // 2.
     start = spec.n_fft // 2 - left
@@ -111,7 +117,7 @@ def as_complex(stft: FloatArray) -> ComplexArray:
 
 def as_pairs(spectrum: ComplexArray) -> FloatArray:
     """Real and imaginary parts [..., T, F, 2] of a spectrum [..., T, F]: the way back from `as_complex`."""
-    return np.stack([spectrum.real, spectrum.imag], axis=-1)
+    return np.ascontiguousarray(spectrum).view(np.float32).reshape(*spectrum.shape, 2)
 
 
 @lru_cache(maxsize=16)

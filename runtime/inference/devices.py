@@ -65,14 +65,14 @@ class Device(msgspec.Struct, frozen=True):
     """What runs: its name in results, and the providers in order.
 
     required: those that must be active in every session
-    memory: where tensors stay between stages; None: they are plain arrays
+    memory: where tensors stay between stages; on the CPU, too, what nobody looks at is not copied
     engines: the folder of TensorRT's engines
     """
 
     name: str
     providers: tuple[str, ...]
     required: tuple[str, ...]
-    memory: Memory | None = None
+    memory: Memory = Memory()
     engines: Path | None = None
 
 
@@ -151,7 +151,7 @@ class DeviceRequest(msgspec.Struct, frozen=True):
                     f"{name}: this onnxruntime has {', '.join(available)}; install the build of onnxruntime "
                     "that comes with it"
                 )
-        memory = None if names[0] == CPU else Memory()
+        memory = Memory()
         number = _number(dict(self.providers[0][1]))
         if names[0] in {CUDA, TENSORRT}:
             memory = Memory("cuda", number)
@@ -223,7 +223,7 @@ def _number(options: Mapping[str, Any]) -> int:
 
 def _defaults(provider: str, device: Device) -> dict[str, Any]:
     """The options of a provider that the user does not set."""
-    number = str(0 if device.memory is None else device.memory.number)
+    number = str(device.memory.number)
     if provider == CUDA:
         return {
             "device_id": number,

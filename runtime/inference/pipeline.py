@@ -18,6 +18,7 @@ from ..bundle.manifest import Aggregation, Manifest
 from ..bundle.open import Bundle
 from .chain import Chain, Classifier, ForwardPass, RunStage
 from .session import Sessions, Tensors
+from .spectrum import FourierStages
 from .tensors import Feeds, Tensor
 from .window import Clock, Window, Windowing, WindowPlan
 
@@ -33,8 +34,8 @@ class ModelPipeline:
 
     def __init__(self, bundle: Bundle, sessions: Sessions) -> None:
         self._manifest = manifest = bundle.manifest
-        self._sessions = sessions
-        self._chain = Chain(sessions.run, manifest.analysis, manifest.rescore, sessions.keep)
+        self._stages = stages = FourierStages(sessions, manifest)
+        self._chain = Chain(stages.run, manifest.analysis, manifest.rescore, stages.keep)
         self._rate = rate = manifest.sample_rate
         frame = manifest.analysis.hop
         # Length and hop of a window in samples. Masked sound is joined to the sample; only a mask's picture
@@ -141,7 +142,7 @@ class ModelPipeline:
 
         def keep(stage: str, feeds: Feeds, outputs: Sequence[str] | None = None) -> Mapping[str, Tensor]:
             with clock.stage(stage):
-                return self._sessions.keep(stage, feeds, outputs)
+                return self._stages.keep(stage, feeds, outputs)
 
         return Chain(self.runner(clock), manifest.analysis, manifest.rescore, keep)
 
@@ -196,7 +197,7 @@ class ModelPipeline:
 
         def run(stage: str, feeds: Feeds, outputs: Sequence[str] | None = None) -> Tensors:
             with clock.stage(stage):
-                return self._sessions.run(stage, feeds, outputs)
+                return self._stages.run(stage, feeds, outputs)
 
         return run
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,9 @@ from .activation import Activated, activate
 from .answers import check_borders, check_dims, check_numbers
 from .devices import Device, DeviceRequest, Memory
 from .failures import failed
-from .onnx_runtime import import_onnxruntime
+from .onnx_runtime import CPU, import_onnxruntime
 from .tensors import DeviceTensor, Feeds, Tensor, on_host
+from .watchdog import watchdog
 
 if TYPE_CHECKING:
     from ..bundle.open import Bundle
@@ -70,9 +70,9 @@ class Sessions:
         return self._device.name
 
     @property
-    def binds(self) -> bool:
-        """Whether tensors stay with the device's provider from stage to stage."""
-        return self._device.memory is not None
+    def on_cpu(self) -> bool:
+        """Whether onnxruntime's own kernels for the CPU are what runs."""
+        return self._device.providers[0] == CPU
 
     def close(self) -> None:
         """Let the sessions go; they are made again when needed."""
@@ -107,13 +107,8 @@ class Sessions:
         seconds = run_seconds()
         options = import_onnxruntime().RunOptions()
         try:
-            with _terminating(options, seconds):
-                if device.memory is None:
-                    arrays = session.run(
-                        wanted, {name: on_host(tensor) for name, tensor in feeds.items()}, options
-                    )
-                else:
-                    values = _bound(session, wanted, feeds, options, device.memory)
+            with watchdog.limiting(options, seconds):
+                values = _bound(session, wanted, feeds, options, device.memory)
         except Exception as error:
             if options.terminate:
                 raise BundleError(
@@ -121,19 +116,13 @@ class Sessions:
                 ) from error
             raise failed(error, path, device.name, device.engines) from error
 
-        if device.memory is None:
-            found: dict[str, Tensor] = dict(zip(wanted, arrays, strict=True))
-        else:
-            found = {
-                name: DeviceTensor(value, _fetching(name, path, spec, device))
-                for name, value in zip(wanted, values, strict=True)
-            }
+        found = {
+            name: DeviceTensor(value, _fetching(name, path, spec, device))
+            for name, value in zip(wanted, values, strict=True)
+        }
         if spec is not None:
             shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
             check_dims(shapes, feeds[spec.inputs[0].name].shape[0], path, spec)
-        for name, tensor in found.items():
-            if not isinstance(tensor, DeviceTensor):
-                check_numbers(name, tensor, path, spec)
         return found
 
     def _session_of(self, path: Path, spec: StageSpec | None) -> Activated:
@@ -185,22 +174,3 @@ def _bound(session: Any, outputs: Sequence[str], feeds: Feeds, options: Any, mem
     session.run_with_iobinding(binding, options)
     values: list[Any] = binding.get_outputs()
     return values
-
-
-@contextmanager
-def _terminating(options: Any, seconds: float | None) -> Iterator[None]:
-    """Ask a run to end after so many seconds; it does so between two operators."""
-    if seconds is None:
-        yield
-        return
-
-    def terminate() -> None:
-        options.terminate = True
-
-    timer = threading.Timer(seconds, terminate)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

@@ -96,18 +96,15 @@ def spans_of(over_time: FloatArray, frame_s: float, end_s: float) -> tuple[tuple
     strong = np.concatenate([[0], over_time >= _STRONG * peak, [0]]).astype(np.int8)
     edges = np.diff(strong)
     starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    joined: list[tuple[float, float]] = []
-    for start, end in zip(starts, ends, strict=True):
-        # A frame speaks for half a hop around its centre.
-        low, high = max(0.0, (start - 0.5) * frame_s), min(end_s, (end - 0.5) * frame_s)
-        if joined and low - joined[-1][1] <= _GAP_S:
-            joined[-1] = (joined[-1][0], float(high))
-        else:
-            joined.append((float(low), float(high)))
+    # A frame speaks for half a hop around its centre.
+    lows = np.maximum(0.0, (starts - 0.5) * frame_s)
+    highs = np.minimum(end_s, (ends - 0.5) * frame_s)
+    apart = lows[1:] - highs[:-1] > _GAP_S
+    lows, highs = lows[np.append(True, apart)], highs[np.append(apart, True)]
     at = float(over_time.argmax()) * frame_s
     return tuple(
         (low, high)
-        for low, high in joined
+        for low, high in zip(lows.tolist(), highs.tolist(), strict=True)
         # A hair less, so that three frames of 10 ms are 30 ms.
         if high - low >= _SHORTEST_S * 0.999 or low <= min(at, end_s) <= high
     )
