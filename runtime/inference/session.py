@@ -116,7 +116,7 @@ class Sessions:
                 ) from error
             raise failed(error, path, device.name, device.engines) from error
 
-        found = {
+        found: dict[str, Tensor] = {
             name: DeviceTensor(value, _fetching(name, path, spec, device))
             for name, value in zip(wanted, values, strict=True)
         }
