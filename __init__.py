@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .runtime.explaining.batch import Failure
     from .runtime.methods.segments.callable import SegmentSettings, segments
     from .runtime.methods.segments.result import SegmentsResult
+    from .runtime.observing import Observation, observe
     from .runtime.results import Result
     from .runtime.windows import WindowScores
 
@@ -59,6 +60,7 @@ __all__ = [
     "LabelError",
     "MethodError",
     "MissingDependencyError",
+    "Observation",
     "OutOfMemoryError",
     "ParityError",
     "PrototypeIndexError",
@@ -77,6 +79,7 @@ __all__ = [
     "WriteError",
     "__version__",
     "load",
+    "observe",
     "read_labels",
     "read_thresholds",
     "segments",
@@ -90,9 +93,11 @@ _MODULES = {
     "Explainer": ".runtime.explainer",
     "Failure": ".runtime.explaining.batch",
     "load": ".runtime.explainer",
+    "Observation": ".runtime.observing",
     "Result": ".runtime.results",
     "ScoredWindow": ".runtime.detections.detection",
     "Stream": ".runtime.detections.stream",
+    "observe": ".runtime.observing",
     "read_labels": ".runtime.detections.thresholds",
     "read_thresholds": ".runtime.detections.thresholds",
     "SegmentSettings": ".runtime.methods.segments.callable",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
@@ -13,13 +14,14 @@ import numpy as np
 from .bundle.manifest import Aggregation, LevelOver
 from .bundle.open import Bundle
 from .engine import Engine
-from .explaining.batch import Failure, explained, open_any
+from .explaining.batch import Failure, explained, name_of, open_any
 from .explaining.explanation import explain
 from .explaining.request import ExplainOptions, Options, Request, method_names, request_of
 from .inference.deadline import Cancel
 from .inference.devices import DeviceRequest, Providers
 from .inference.window import Clock
 from .methods.options import whole_number
+from .observing import telling_errors
 from .results import Result
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from .detections.recording import OnDetection, Progress
     from .detections.settings import DetectionSettings, DetectOptions, StreamOptions, Thresholds
     from .detections.stream import Stream
+    from .document import Kind
 
 # What `explain_many` takes by name.
 _MANY = ("sample_rate", "batch_size", "target", "targets", *ExplainOptions.__annotations__)
@@ -171,6 +174,7 @@ class Explainer:
         sound: Any,
         sample_rate: int | None = None,
         *,
+        name: str | None = None,
         target: str | None = None,
         targets: None = None,
         **how: Unpack[ExplainOptions],
@@ -182,6 +186,7 @@ class Explainer:
         sound: Any,
         sample_rate: int | None = None,
         *,
+        name: str | None = None,
         targets: Sequence[str],
         **how: Unpack[ExplainOptions],
     ) -> list[Result]: ...
@@ -191,6 +196,7 @@ class Explainer:
         sound: Any,
         sample_rate: int | None = None,
         *,
+        name: str | None = None,
         target: str | None = None,
         targets: Sequence[str] | None = None,
         methods: Sequence[str] | None = None,
@@ -209,9 +215,11 @@ class Explainer:
         again when methods look at them.
 
         Args:
-            sound: A path, a binary file object, a pair (waveform, sample_rate), or a waveform [samples] or
+            sound: A path, a binary file object, a pair (waveform, sample_rate), these two and
+                a name, or a waveform [samples] or
                 [channels, samples] in -1..1 with `sample_rate`.
             sample_rate: Of a bare waveform, in Hz.
+            name: What the sound is called in the answer; None: its path, or "the array".
             target: The label to explain; None: the one predicted.
             targets: In its place several labels: the sound is read and classified once for all of them.
             methods: Names out of `self.methods`, or "segments"; None: all of `self.methods`, of which one
@@ -270,9 +278,10 @@ class Explainer:
         if targets is not None and not targets:
             return []
         clock, deadline = Clock(), request.deadline()
-        with clock.stage("read"):
-            opened = open_any(sound, sample_rate, self._engine.manifest.sample_rate)
-        results = explain(self._engine, opened, clock, request, deadline)
+        with self._telling("result", sound, name):
+            with clock.stage("read"):
+                opened = open_any(sound, sample_rate, self._engine.manifest.sample_rate, name)
+            results = explain(self._engine, opened, clock, request, deadline)
         return results[0] if targets is None else results
 
     def explain_many(
@@ -291,8 +300,8 @@ class Explainer:
         raises is its own answer, also where `sounds` raises in its place.
 
         Args:
-            sounds: Paths, binary file objects, (waveform, sample_rate) pairs or, with `sample_rate`,
-                waveforms; drawn when needed.
+            sounds: Paths, binary file objects, (waveform, sample_rate) or (waveform, sample_rate, name), or,
+                with `sample_rate`, waveforms; drawn when needed.
             sample_rate: Of bare waveforms, in Hz.
             batch_size: Sounds that are open at a time, 1 or more.
             target: The label to explain; None: the one predicted.
@@ -338,6 +347,7 @@ class Explainer:
         sound: Any,
         sample_rate: int | None = None,
         *,
+        name: str | None = None,
         min_score: Thresholds | str | Path = 0.5,
         leave_score: Thresholds | None = None,
         labels: Sequence[str] | None = None,
@@ -360,6 +370,7 @@ class Explainer:
         Args:
             sound: As for `explain`; memory does not grow with its length.
             sample_rate: Of a bare waveform, in Hz.
+            name: What the recording is called in the answer and in the ids of detections; None: its path.
             min_score: Score 0..1 that a detection reaches: a number; a mapping from labels to numbers, where
                 "*" stands for labels that it does not name (else 0.5); or a file of `read_thresholds`.
             leave_score: Score 0..1 that all its windows reach, given likewise; None: `min_score`, or what
@@ -419,18 +430,19 @@ class Explainer:
             how,
         )
         clock = Clock()
-        with clock.stage("read"):
-            opened = open_any(sound, sample_rate, self._engine.manifest.sample_rate)
-        return detect(
-            self._engine,
-            opened,
-            clock,
-            settings,
-            request,
-            recorded_at=recorded_at(sound) if isinstance(sound, (str, os.PathLike)) else None,
-            on_detection=on_detection,
-            progress=progress,
-        )
+        with self._telling("detections", sound, name):
+            with clock.stage("read"):
+                opened = open_any(sound, sample_rate, self._engine.manifest.sample_rate, name)
+            return detect(
+                self._engine,
+                opened,
+                clock,
+                settings,
+                request,
+                recorded_at=recorded_at(sound) if isinstance(sound, (str, os.PathLike)) else None,
+                on_detection=on_detection,
+                progress=progress,
+            )
 
     def stream(
         self, sample_rate: int, channels: int = 1, *, name: str = "the stream", **asked: Unpack[StreamOptions]
@@ -474,6 +486,11 @@ class Explainer:
             (counts if key in DetectOptions.__annotations__ else how)[key] = value  # type: ignore[literal-required]
         settings, request = self._settings(counts, how)
         return Stream(self._engine, settings, request, sample_rate, channels, name)
+
+    def _telling(self, kind: Kind, sound: object, name: str | None) -> AbstractContextManager[None]:
+        """Tells observers of an error in the block."""
+        engine = self._engine
+        return telling_errors(kind, name or name_of(sound), engine.manifest.name, engine.device)
 
     def _settings(self, counts: DetectOptions, how: ExplainOptions) -> tuple[DetectionSettings, Request]:
         """What counts as a detection and how it is explained, checked for this bundle."""

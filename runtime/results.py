@@ -29,9 +29,12 @@ from .stored import (
     store_parts,
     write_stored,
 )
+from .tables import import_pandas
 from .windows import WindowScores
 
 if TYPE_CHECKING:
+    import pandas
+
     from .audio.sound import OpenSound
     from .methods.components.result import ComponentsResult
     from .methods.mask.result import MaskResult
@@ -299,6 +302,19 @@ class Result(ResultRecord):
             schema_version=SCHEMA_VERSION, audio=audio, labels=windows.labels, parts=parts, **values
         )
         write_stored(file, stored, arrays)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """The predictions as a table, a row for each label; `windows.to_dataframe()` has the windows.
+
+        Returns:
+            Columns input, label and score, best first.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+
+        """
+        rows = [(self.input, label, score) for label, score in self.predictions]
+        return import_pandas().DataFrame(rows, columns=["input", "label", "score"])
 
     @classmethod
     def load(cls, folder: Path | str) -> Result:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,10 @@ from msgspec import Meta
 from .arrays import FloatArray
 from .labels import SHOWN, best, checked_bounds, label_index
 from .records import ResultRecord
+from .tables import import_pandas
+
+if TYPE_CHECKING:
+    import pandas
 
 Seconds = npt.NDArray[np.float64]
 
@@ -89,6 +93,23 @@ class WindowScores(ResultRecord):
             among = [label_index(label, self.labels, "the windows") for label in dict.fromkeys(labels)]
             names, scores = tuple(self.labels[k] for k in among), self.scores[:, among]
         return [tuple((names[k], float(row[k])) for k in best(row, most, min_score)) for row in scores]
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """The scores as a table, a row for each window.
+
+        Returns:
+            Columns start_s, end_s and one for each label.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+
+        """
+        pandas = import_pandas()
+        table = pandas.DataFrame(np.asarray(self.scores), columns=list(self.labels))
+        # Labels may have these names.
+        table.insert(0, "start_s", self.start_s, allow_duplicates=True)
+        table.insert(1, "end_s", self.end_s, allow_duplicates=True)
+        return table
 
     def to_dict(
         self, most: int | None = SHOWN, *, min_score: float = 0.0, labels: Sequence[str] | None = None

@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, Protocol, TypeVar
 
 from ...errors import EarmarkError, RunError, as_earmark_error
+from ...log import logger
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -225,6 +226,7 @@ class _Pool(Generic[Task, Answer]):
         task = worker.task
         tries = self._tries[id(task)] = self._tries.get(id(task), 0) + 1
         if tries < _MOST_TRIES:
+            logger.warning("the process that worked on %s %s; it is tried again", task, how)
             self._again.append(task)
         self._replace(worker)
         if tries >= _MOST_TRIES:
@@ -232,6 +234,7 @@ class _Pool(Generic[Task, Answer]):
 
     def _lost(self, task: Task, reason: str) -> Lost[Task]:
         self._tries.pop(id(task), None)
+        logger.error("%s is given up: %s", task, reason)
         return Lost(task, reason)
 
     def _replace(self, worker: _Worker[Task]) -> None:

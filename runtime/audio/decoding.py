@@ -289,19 +289,22 @@ def _bytes_left(decoder: _Decoder, data: SoundBytes) -> int:
 
 
 def find_source(sound: Any, sample_rate: int | None) -> SoundSource:
-    """The source for a path, an open binary file, an array, or a pair (array, rate).
+    """The source for a path, an open binary file, an array, (array, rate) or (array, rate, name).
 
     Raises:
         AudioError: It is none of these or cannot be opened.
 
     """
     if isinstance(sound, tuple):
-        if len(sound) != 2:
+        if len(sound) not in {2, 3}:
             raise AudioError(f"a tuple of {len(sound)} is not a sound: give (array, rate)")
-        array, rate = sound
+        array, rate, *named = sound
         if sample_rate is not None and sample_rate != rate:
             raise AudioError(f"two rates were given, {rate} and {sample_rate} Hz: give one")
-        return ArraySource(array, rate)
+        source = ArraySource(array, rate)
+        if named:
+            source.name = str(named[0])
+        return source
     if isinstance(sound, (str, os.PathLike)):
         return _same_rate(FileSource(_sound_path(sound), os.fspath(sound)), sample_rate)
     if hasattr(sound, "read") and hasattr(sound, "seek"):

@@ -9,13 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from ...errors import DataError, MissingDependencyError
+from ...errors import DataError
 from ...printable import first_line
 from ..arrays import FloatArray
 from ..document import DetectionDict, DetectionsDict, Origin, head
 from ..labels import best
 from ..records import ResultRecord
 from ..result_folder import ARRAYS
+from ..tables import import_pandas
 from .folder import explanation_folder, read_folder, write_folder
 from .settings import DetectionSettings
 
@@ -395,10 +396,6 @@ class Detections(ResultRecord):
             MissingDependencyError: pandas is not installed.
 
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise MissingDependencyError("to_dataframe() needs pandas: pip install pandas") from error
         columns = ("id", "label", "score", "mean_score", "start_s", "end_s", "low_hz", "high_hz")
         rows = [(self.input, *(getattr(one, name) for name in columns)) for one in self.items]
-        return pandas.DataFrame(rows, columns=["input", *columns])
+        return import_pandas().DataFrame(rows, columns=["input", *columns])

@@ -16,6 +16,7 @@ from ..audio.source import BLOCK
 from ..engine import Engine
 from ..explaining.request import Request
 from ..inference.window import Clock
+from ..observing import Observation, tell
 from ..windows import WindowScores
 from .detection import Detection, Detections, ScoredWindow
 from .detector import Detected, Detecting, Detector
@@ -101,7 +102,7 @@ def detect(
         )
     elif deadline.reason:
         warnings.append(f"partial: {deadline.reason} before every detection was explained")
-    return Detections(
+    detections = Detections(
         input=opened.name,
         items=tuple(sorted(items, key=lambda one: (one.start_s, one.label))),
         windows=WindowScores(detector.labels, spans[:seen, 0], spans[:seen, 1], scores[:seen]),
@@ -118,6 +119,18 @@ def detect(
         timings=dict(clock.milliseconds),
         warnings=tuple(warnings),
     )
+    observation = Observation(
+        kind="detections",
+        input=opened.name,
+        bundle=engine.manifest.name,
+        device=engine.device,
+        duration_s=opened.seconds,
+        windows=seen,
+        answers=len(items),
+        timings=dict(clock.milliseconds),
+    )
+    tell(observation)
+    return detections
 
 
 def _all(detector: Detector, opened: OpenSound, detecting: Detecting) -> Iterator[ScoredWindow | Detected]:

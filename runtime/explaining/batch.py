@@ -15,6 +15,7 @@ from ...errors import AudioError, EarmarkError, as_earmark_error
 from ..audio.sound import OpenSound, open_sound
 from ..document import Origin, error_dict, failure_record
 from ..inference.window import Clock
+from ..observing import Observation, tell
 
 if TYPE_CHECKING:
     from ..inference.window import Window
@@ -67,10 +68,16 @@ class Failure:
         return failure_record("result", self.input, error_dict(self.error), self.origin)
 
 
-def open_any(sound: Any, sample_rate: int | None, model_rate: int) -> OpenSound:
-    """`open_sound`, where a user's object may raise whatever it likes. Raises AudioError for that."""
+def open_any(sound: Any, sample_rate: int | None, model_rate: int, name: str | None = None) -> OpenSound:
+    """`open_sound`, where a user's object may raise whatever it likes. Raises AudioError for that.
+
+    name: in place of the sound's own
+    """
     try:
-        return open_sound(sound, sample_rate, model_rate)
+        opened = open_sound(sound, sample_rate, model_rate)
+        if name is not None:
+            opened.name = name
+        return opened
     except (EarmarkError, MemoryError):
         raise
     except Exception as error:
@@ -103,11 +110,20 @@ def explained(
             ready[:] = together(items, clocks)
             for clock in clocks:
                 for one in _answers(items.pop(0), clock, ready.pop(0), explain):
-                    yield replace(one, origin=origin()) if isinstance(one, Failure) else one
+                    yield _told(replace(one, origin=origin())) if isinstance(one, Failure) else one
     finally:
         # The frames of a Failure's traceback refer to this one: no sound stays in it.
         items.clear()
         ready.clear()
+
+
+def _told(failure: Failure) -> Failure:
+    """The failure, of which the observers know."""
+    error, asked = type(failure.error).__name__, failure.origin
+    tell(
+        Observation(kind="result", input=failure.input, bundle=asked.bundle, device=asked.device, error=error)
+    )
+    return failure
 
 
 def _opened(sound: Any, clock: Clock, open_one: Callable[[Any], OpenSound]) -> OpenSound | Failure:
@@ -194,6 +210,8 @@ def name_of(sound: object) -> str:
     try:
         if isinstance(sound, (str, os.PathLike)):
             return os.fsdecode(sound)
+        if isinstance(sound, tuple) and len(sound) == 3:
+            return str(sound[2])
         named = getattr(sound, "name", None)
         if isinstance(named, str):
             return named

@@ -16,6 +16,7 @@ from ..inference.window import Clock, Window
 from ..methods.loading import method_of
 from ..methods.protocol import Context, Explanation, Method, Sound
 from ..methods.result import MethodResult
+from ..observing import Observation, tell
 from ..results import Result
 from .classification import KEPT_BYTES, Classification, classify
 from .request import Request
@@ -66,7 +67,7 @@ def explain(
         *classified.warnings,
         *_partial(deadline, classified, windows if request.methods else None),
     ]
-    return [
+    results = [
         Result(
             input=opened.name,
             predictions=tuple((manifest.labels[k], float(classified.scores[k])) for k in order),
@@ -94,6 +95,18 @@ def explain(
         )
         for target, one in zip(targets, explained, strict=True)
     ]
+    observation = Observation(
+        kind="result",
+        input=opened.name,
+        bundle=manifest.name,
+        device=engine.device,
+        duration_s=opened.input_samples / opened.input_rate,
+        windows=len(classified.windows),
+        answers=len(results),
+        timings=dict(clock.milliseconds),
+    )
+    tell(observation)
+    return results
 
 
 class _Explained(msgspec.Struct):

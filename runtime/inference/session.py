@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ... import limits
 from ...errors import BundleError, EarmarkError
+from ...log import logger
 from ..bundle.manifest import StageSpec
 from .activation import Activated, activate
 from .answers import check_borders, check_dims, check_numbers
@@ -138,6 +139,9 @@ class Sessions:
                     active = activate(path, self._device, self.request)
                     if not active.alone:
                         self._device = active.device
+                    logger.info("%s runs on %s", path, active.device.name)
+                    for line in active.warnings:
+                        logger.warning("%s", line)
                     # A session that is made again gives the same warnings.
                     self.warnings += [one for one in active.warnings if one not in self.warnings]
                     check_borders(active.session, path, spec)
