@@ -105,7 +105,8 @@ def export(
 
     SOURCE is a run directory, the output folder of SpeechBrain's ESC-50 interpret recipe,
     module:factory (see earmark.export.Adapter), or an .onnx file that takes waveforms
-    (or, with --frontend, features) and gives a score a label. All but the last need the extra "export".
+    (or, with --frontend, features) and gives a score a label. All but the last need the extra "export",
+    which --decoder and --interpreter need for an .onnx file, too.
     """
     if no_decoder and decoder is not None:
         raise click.UsageError("--decoder and --no-decoder exclude each other")
@@ -122,9 +123,6 @@ def export(
 
     opened: Exportable | str = source
     if Path(source).suffix.lower() == ".onnx":
-        if decoder is not None or interpreter is not None:
-            option = "--decoder" if decoder is not None else "--interpreter"
-            raise click.UsageError(f"{option} is for sources in PyTorch; an .onnx file shows no feature maps")
         refuse_given("is for sources in PyTorch; an .onnx file has none", "no_decoder", "no_interpreter")
         # Before the graph is read, which may take long.
         check_target(out, force=force)

@@ -113,6 +113,18 @@ def option_names(kind: type) -> dict[str, str]:
     return {option.field: option.name for option in _options(kind)}
 
 
+def words_of(given: Given[Any]) -> list[str]:
+    """What was given, as the words of a command line that gives it again."""
+    names = option_names(given.kind)
+    words: list[str] = []
+    for field, value in given.values.items():
+        if isinstance(value, tuple) and all(isinstance(one, str) for one in value):
+            words += [word for one in value for word in (names[field], one)]
+        else:
+            words += [names[field], *map(str, value if isinstance(value, tuple) else (value,))]
+    return words
+
+
 def whole_numbers(text: str) -> tuple[int, ...]:
     """Whole numbers in order, from "1,2,3" or "1-3". Raises click.BadParameter for other words."""
     numbers: set[int] = set()

@@ -13,6 +13,7 @@ from ..console import tell
 from ..options import refuse_given
 from ..settings_options import Given, settings_options
 from .options import (
+    TrainedOver,
     fail_for_left_out,
     folder_option,
     over_source_options,
@@ -31,13 +32,14 @@ from .options import (
 )
 @settings_options(L2iSettings)
 @training_options(InterpreterOptions)
-def l2i(source: str, data: Path, options: InterpreterOptions, given: Given[L2iSettings]) -> None:
+def l2i(source: TrainedOver, data: Path, options: InterpreterOptions, given: Given[L2iSettings]) -> None:
     """Train an L2I interpreter over the classifier of SOURCE, on the sounds of DATA.
 
     A dictionary of spectra is learnt by NMF, then how the classifier's feature maps say when each of its
-    components sounds, and what that says of the classes. SOURCE is a run directory, or with -o any PyTorch
-    source of earmark export. Without a split of its own the interpreter keeps the classifier's. Exits with 1
-    where a clip or a folder could not be read and was left out.
+    components sounds, and what that says of the classes. SOURCE is a run directory, or with -o any source
+    of earmark export: a PyTorch model, or an .onnx file, which stays as it is. Without a split of its own the
+    interpreter keeps the classifier's. Exits with 1 where a clip or a folder could not be read and was left
+    out.
     """
     learns = options.dictionary is None and options.start is None
     if options.dictionary is not None and options.start is not None:
@@ -52,9 +54,9 @@ def l2i(source: str, data: Path, options: InterpreterOptions, given: Given[L2iSe
         require_packages("sklearn")
     from ...export.training.l2i.recipe import train_l2i
 
-    run = Path(options.out or source)
+    run = source.run
     settings = settings_of(given, run, "interpreter", resume=options.resume)
-    summary = train_l2i(source, data, settings, options)
+    summary = train_l2i(source.opened, data, settings, options)
     tell_left_out(summary.left_out)
     for clip in summary.silent:
         tell(f"left {clip} out of the dictionary: it is silent")
@@ -62,8 +64,7 @@ def l2i(source: str, data: Path, options: InterpreterOptions, given: Given[L2iSe
         f"{run}: {summary.components} components, {summary.parameters} parameters, {summary.cost:.0%} of the "
         f"classifier's multiply-adds{_validation(summary.figures)}"
     )
-    extra = "" if str(run) == source else f" --interpreter {run}"
-    tell(f"next: earmark export {source}{extra} -o BUNDLE")
+    tell(f"next: earmark export {source.exported} -o BUNDLE")
     fail_for_left_out(summary.left_out)
 
 

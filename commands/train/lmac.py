@@ -10,25 +10,32 @@ from ...export.training.options import OverSourceOptions
 from ...export.training.settings import LmacSettings
 from ..console import tell
 from ..settings_options import Given, settings_options
-from .options import fail_for_left_out, over_source_options, settings_of, tell_left_out, training_options
+from .options import (
+    TrainedOver,
+    fail_for_left_out,
+    over_source_options,
+    settings_of,
+    tell_left_out,
+    training_options,
+)
 
 
 @click.command()
 @over_source_options("decoder")
 @settings_options(LmacSettings)
 @training_options(OverSourceOptions)
-def lmac(source: str, data: Path, options: OverSourceOptions, given: Given[LmacSettings]) -> None:
+def lmac(source: TrainedOver, data: Path, options: OverSourceOptions, given: Given[LmacSettings]) -> None:
     """Train an L-MAC decoder over the classifier of SOURCE, on the sounds of DATA.
 
-    SOURCE is a run directory, or with -o any PyTorch source of earmark export. Without a split of its
-    own the decoder keeps the classifier's. Exits with 1 where a clip or a folder could not be read and was
-    left out.
+    SOURCE is a run directory, or with -o any source of earmark export: a PyTorch model, or an .onnx file,
+    which stays as it is. Without a split of its own the decoder keeps the classifier's. Exits with 1 where a
+    clip or a folder could not be read and was left out.
     """
     from ...export.training.lmac.recipe import train_lmac
 
-    run = Path(options.out or source)
+    run = source.run
     settings = settings_of(given, run, "decoder", resume=options.resume)
-    summary = train_lmac(source, data, settings, options)
+    summary = train_lmac(source.opened, data, settings, options)
     tell_left_out(summary.left_out)
     measured = summary.figures
     figures = ""
@@ -42,6 +49,5 @@ def lmac(source: str, data: Path, options: OverSourceOptions, given: Given[LmacS
         f"{run}: decoder of {summary.parameters} parameters, {summary.cost:.0%} of the classifier's "
         f"multiply-adds{figures}"
     )
-    extra = "" if str(run) == source else f" --decoder {run}"
-    tell(f"next: earmark export {source}{extra} -o BUNDLE")
+    tell(f"next: earmark export {source.exported} -o BUNDLE")
     fail_for_left_out(summary.left_out)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,31 @@ import click
 from ...errors import MissingDependencyError, RunError
 from ...export.training.options import TrainingOptions
 from ..console import tell
+from ..graph_options import GraphOptions, load_graph
 from ..inputs import tell_passed_over
 from ..options import Decorator
 from ..paths import DataFolder
-from ..settings_options import Given, option_names
+from ..settings_options import Given, option_names, settings_options, words_of
 
 if TYPE_CHECKING:
+    from ...export.source.exportable import Exportable
     from ...export.sources.run.directory import RunPart
     from ...export.training.settings import Settings
     from ...export.training.summary import Faults
+
+
+@dataclass(frozen=True)
+class TrainedOver:
+    """The source that a training is over.
+
+    opened: what names it, or a graph that was opened; run: the run directory that gets the result
+    exported: what `earmark export` then takes
+    """
+
+    opened: str | Exportable
+    run: Path
+    exported: str
+
 
 _RUNNING: tuple[Decorator, ...] = (
     click.option("--resume", is_flag=True, help="Go on with an interrupted run, exactly."),
@@ -60,7 +77,10 @@ def training_options(kind: type[TrainingOptions]) -> Decorator:
 
 
 def over_source_options(what: str) -> Decorator:
-    """A decorator: arguments and options of the recipes that train `what` over the classifier of a SOURCE."""
+    """A decorator: arguments and options of the recipes that train `what` over the classifier of a SOURCE.
+
+    The keyword argument `source` is then a `TrainedOver`.
+    """
     options: tuple[Decorator, ...] = (
         click.argument("source"),
         click.argument("data", type=DataFolder()),
@@ -73,8 +93,33 @@ def over_source_options(what: str) -> Decorator:
         ),
         folder_option("noise", "DIR", "Mix in recordings of noise from DIR instead of synthesised noise."),
         device_option,
+        click.option(
+            "--window",
+            metavar="SECONDS",
+            type=click.FloatRange(0, min_open=True),
+            help="For an .onnx file of any length: the longest sound it takes at once.",
+        ),
+        settings_options(GraphOptions, "graph"),
     )
-    return lambda command: _with(options, command)
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(source: str, *, window: float | None, graph: Given[GraphOptions], **collected: Any) -> None:
+            words = [*words_of(graph), *([] if window is None else ["--window", f"{window:g}"])]
+            opened: Exportable | str = source
+            if Path(source).suffix.lower() == ".onnx":
+                if collected["out"] is None:
+                    raise click.UsageError(f"{source}: say by -o RUN where the {what} goes")
+                opened = load_graph(source, window, graph.settings())
+            elif words:
+                raise click.UsageError(f"{words[0]} is for an .onnx file; this source says it itself")
+            run_path = Path(collected["out"] or source)
+            extra = [] if str(run_path) == source else [f"--{what}", str(run_path)]
+            command(source=TrainedOver(opened, run_path, shlex.join([source, *words, *extra])), **collected)
+
+        return _with(options, run)
+
+    return decorate
 
 
 def folder_option(name: str, metavar: str, text: str) -> Decorator:

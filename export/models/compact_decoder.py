@@ -46,9 +46,12 @@ def spread(given: Sequence[float], wanted: Sequence[float], rows: int, columns: 
     return matrix.to(torch.float32)
 
 
-def stretched(x: torch.Tensor, factor: int, rows: int) -> torch.Tensor:
-    """[B, C, t, F] -> [B, C, rows, F]: every row `factor` times; the last one fills what is missing."""
-    index = torch.clamp(torch.arange(rows, device=x.device) // factor, max=x.shape[2] - 1)
+def stretched(x: torch.Tensor, coarse: int, rows: int, fine: int = 1) -> torch.Tensor:
+    """[B, C, t, F] -> [B, C, rows, F]: rows that span `coarse` frames, repeated for rows of `fine` frames.
+
+    The last one fills what is missing.
+    """
+    index = torch.clamp(torch.arange(rows, device=x.device) * fine // coarse, max=x.shape[2] - 1)
     return x.index_select(2, index)
 
 
@@ -87,8 +90,7 @@ class CompactDecoder(nn.Module):
         steps = [(scale.stride, scale.rows, scale.hz) for scale in scales]
         if not self.meets:
             steps.append((2, bands // 2, halves))
-        strides = [max(2, stride) for stride, _, _ in steps]
-        self.factors = [max(1, round(coarse / fine)) for coarse, fine in pairwise(strides)]
+        self.strides = [max(2, stride) for stride, _, _ in steps]
         # A map with every frame is halved first, since the last step has half of the frames.
         self.halved = [scale.stride < 2 for scale in scales]
         # Coarse maps have few cells and many channels to understand; fine ones many cells.
@@ -149,7 +151,7 @@ class CompactDecoder(nn.Module):
         """What scale `index - 1` says, narrowed and laid out over the cells of scale `index`."""
         # Narrowed before it is repeated: a fraction of the cost.
         narrow: torch.Tensor = self.narrow[index - 1](x) @ getattr(self, f"bands{index - 1}")
-        return stretched(narrow, self.factors[index - 1], rows)
+        return stretched(narrow, self.strides[index - 1], rows, self.strides[index])
 
     def to_bins(self, drawn: torch.Tensor) -> torch.Tensor:
         """[B, T, bands] -> [B, T, F]: linear between the centres of the bands."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import nn
@@ -12,9 +11,12 @@ from torch.nn import functional
 from .scales import Scale
 
 
-def spread_over(x: torch.Tensor, factor: int, rows: int) -> torch.Tensor:
-    """[B, C, t] -> [B, C, rows]: every frame `factor` times; the last one fills what is missing."""
-    index = torch.clamp(torch.arange(rows, device=x.device) // factor, max=x.shape[2] - 1)
+def spread_over(x: torch.Tensor, coarse: int, rows: int, fine: int = 1) -> torch.Tensor:
+    """[B, C, t] -> [B, C, rows]: cells that span `coarse` frames, repeated for cells of `fine` frames.
+
+    The last one fills what is missing.
+    """
+    index = torch.clamp(torch.arange(rows, device=x.device) * fine // coarse, max=x.shape[2] - 1)
     return x.index_select(2, index)
 
 
@@ -56,9 +58,8 @@ class CompactPsi(nn.Module):
         )
         self.norm = nn.ModuleList(nn.BatchNorm1d(width) for _ in scales)
         self.refine = nn.ModuleList(RefineFrames(width) for _ in scales)
-        strides = [scale.stride for scale in scales]
-        self.factors = [max(1, round(coarse / fine)) for coarse, fine in pairwise(strides)]
-        self.last_stride = strides[-1]
+        self.strides = [scale.stride for scale in scales]
+        self.last_stride = scales[-1].stride
         self.out = nn.Conv1d(width, components * self.last_stride, 1)
         # Begin with every component sounding: ReLU teaches nothing to those that are silent everywhere.
         nn.init.constant_(self.out.bias, 0.3)  # type: ignore[arg-type]
@@ -71,7 +72,7 @@ class CompactPsi(nn.Module):
             # [B, C, T', F'] -> [B, C F', T'].
             here: torch.Tensor = self.mix[index](lateral.transpose(2, 3).flatten(1, 2))
             if x is not None:
-                here = here + spread_over(x, self.factors[index - 1], here.shape[2])
+                here = here + spread_over(x, self.strides[index - 1], here.shape[2], self.strides[index])
             x = self.refine[index](functional.relu(self.norm[index](here)))
         if x is None:
             raise ValueError("no feature maps")

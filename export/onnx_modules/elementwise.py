@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from .operators import Call, Tensor, UnsupportedError, beside, operator
+from .operators import Call, Tensor, UnsupportedError, beside, operator, root
 
 _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Abs": torch.abs,
@@ -38,7 +38,6 @@ _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Sinh": torch.sinh,
     "Softplus": lambda x: functional.softplus(x, threshold=40.0),
     "Softsign": functional.softsign,
-    "Sqrt": torch.sqrt,
     "Tan": torch.tan,
     "Tanh": torch.tanh,
 }
@@ -83,11 +82,20 @@ def mod(call: Call, a: Tensor, b: Tensor) -> Tensor:
     return (torch.fmod if call.integer("fmod", 0) else torch.remainder)(*beside(a, b))
 
 
+@operator("Sqrt")
+def square_root(_: Call, x: Tensor) -> Tensor:
+    """The root; its gradient is 0 at 0, where silence has its magnitudes and the true one is infinite."""
+    return root(x)
+
+
 @operator("Pow")
 def power(_: Call, a: Tensor, b: Tensor) -> Tensor:
-    """The power a ** b, of a's type."""
+    """The power a ** b, of a's type; the gradient of roots is 0 at 0."""
     a, b = beside(a, b)
-    return torch.pow(a, b).to(a.dtype)
+    if not a.is_floating_point():
+        return torch.pow(a, b).to(a.dtype)
+    steep = (a == 0) & (b > 0) & (b < 1)
+    return torch.pow(a.masked_fill(steep, 1.0), b).to(a.dtype).masked_fill(steep, 0.0)
 
 
 @operator("Max", "Min", "Sum", "Mean")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,19 +44,19 @@ class GraphModule(nn.Module):
     what the graph computes in float32. Nothing of it is trained.
     """
 
-    def __init__(self, model: onnx.ModelProto, name: str) -> None:
-        """Take over a graph whose weights are in memory. `name`: of the file, for errors.
+    def __init__(self, model: onnx.ModelProto, path: str | Path) -> None:
+        """Take over a graph. `path`: of its file, beside which weights may lie.
 
         Raises SourceError where operators are not supported, naming all of them.
         """
         super().__init__()
         if model.functions:
             model = inliner.inline_local_functions(model)
-        self.name = name
+        self.name, self._folder = str(path), str(Path(path).parent)
         self.opsets = {
             "" if one.domain == "ai.onnx" else one.domain: one.version for one in model.opset_import
         }
-        _refuse_unknown(model.graph, name)
+        _refuse_unknown(model.graph, self.name)
         # The type of the weights, by which float32 is told where no weight is at hand.
         self._real: torch.Tensor
         self.register_buffer("_real", torch.zeros(()), persistent=False)
@@ -72,7 +73,7 @@ class GraphModule(nn.Module):
     def _read(self, graph: onnx.GraphProto, outputs: Sequence[str]) -> None:
         """Take over a graph's weights and nodes, and those of the graphs inside its nodes."""
         for weight in graph.initializer:
-            self._keep(weight.name, numpy_helper.to_array(weight))
+            self._keep(weight.name, numpy_helper.to_array(weight, self._folder))
         nodes: list[_Node] = []
         needed = set(outputs)
         for node in reversed(graph.node):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from .operators import Call, Tensor, numbers, operator
+from .operators import Call, Tensor, numbers, operator, root
 
 _REDUCTIONS: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {
     "ReduceMean": lambda x, axes, keep: x.mean(axes, keepdim=keep),
@@ -14,7 +14,7 @@ _REDUCTIONS: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {
     "ReduceMax": lambda x, axes, keep: x.amax(axes, keepdim=keep),
     "ReduceMin": lambda x, axes, keep: x.amin(axes, keepdim=keep),
     "ReduceL1": lambda x, axes, keep: x.abs().sum(axes, keepdim=keep),
-    "ReduceL2": lambda x, axes, keep: x.square().sum(axes, keepdim=keep).sqrt(),
+    "ReduceL2": lambda x, axes, keep: root(x.square().sum(axes, keepdim=keep)),
     "ReduceSumSquare": lambda x, axes, keep: x.square().sum(axes, keepdim=keep),
     "ReduceLogSumExp": lambda x, axes, keep: torch.logsumexp(x, axes, keepdim=keep),
     "ReduceLogSum": lambda x, axes, keep: x.sum(axes, keepdim=keep).log(),

@@ -79,6 +79,8 @@ class Source(Exportable):
     """
 
     tools: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "onnxruntime")
+    # Whether its classifier may be trained further, as an interpreter by design does.
+    trained: ClassVar[bool] = True
 
     frontend: nn.Module
     classifier: nn.Module
@@ -234,26 +236,21 @@ def _write_stages(source: Source, folder: Path) -> list[StageSpec]:
     """
     from ..graphs.torch_export import export_stage
 
-    waveform = 0.1 * torch.randn(2, _example_samples(source), generator=torch.Generator().manual_seed(0))
+    waveform = _example(source)
     with torch.inference_mode(False), torch.no_grad():
         # A view of a larger tensor would be exported with its strides.
         features = source.frontend.eval()(waveform).contiguous()
-        outputs = source.classifier.eval()(features)
+        logits = source.classifier.eval()(features)[0]
     classes = len(source.labels)
-    if outputs[0].shape[-1] != classes:
+    if logits.shape[-1] != classes:
         raise SourceError(
-            f"{source.name}: the classifier gives {outputs[0].shape[-1]} logits for {classes} labels; "
+            f"{source.name}: the classifier gives {logits.shape[-1]} logits for {classes} labels; "
             "check that label list and weights belong together"
         )
-    taps = dict(zip(source.taps, outputs[1:], strict=True))
-    bins = source.analysis.n_fft // 2 + 1
-    dims: dict[str, Dims] = {**source.taps, "stft": ["batch", "frames", bins, 2], "target": ["batch"]}
     spectral = source.rescore == "spectrogram"
-    taps["stft"] = features if spectral else stft(waveform, source.analysis)
-    taps["target"] = outputs[0].argmax(dim=1)
     feature_name = "stft" if spectral else "features"
     feature_dims: Dims = (
-        ["batch", "frames", bins, 2] if spectral else ["batch", *_feature_dims(source, features, waveform)]
+        _dims_of(source)["stft"] if spectral else ["batch", *_feature_dims(source, features, waveform)]
     )
     stages = [
         export_stage(
@@ -272,7 +269,27 @@ def _write_stages(source: Source, folder: Path) -> list[StageSpec]:
             outputs={"logits": ["batch", classes], **source.taps},
             folder=folder,
         ),
+        *explaining_stages(source, folder),
     ]
+    if source.feature_map is not None:
+        stages.append(_embeddings(source, source.feature_map, folder))
+    return stages
+
+
+def explaining_stages(source: Source, folder: Path) -> list[StageSpec]:
+    """Export the decoder and the interpreter, which stand behind whatever shows the taps.
+
+    Raises SourceError where a module cannot be exported.
+    """
+    from ..graphs.torch_export import export_stage
+
+    stages: list[StageSpec] = []
+    if source.decoder is None and source.interpreter is None:
+        return stages
+    with torch.inference_mode(False), torch.no_grad():
+        tensors = source.forward_pass(_example(source))
+        taps = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    dims = _dims_of(source)
     if source.decoder is not None:
         stages.append(
             export_stage(
@@ -280,15 +297,19 @@ def _write_stages(source: Source, folder: Path) -> list[StageSpec]:
                 source.decoder,
                 tuple(taps[name] for name in source.decoder_taps),
                 inputs={name: dims[name] for name in source.decoder_taps},
-                outputs={"mask": ["batch", "frames", bins]},
+                outputs={"mask": ["batch", "frames", dims["stft"][2]]},
                 folder=folder,
             )
         )
     if source.interpreter is not None:
         stages.append(_interpreter(source, source.interpreter, taps, dims, folder))
-    if source.feature_map is not None:
-        stages.append(_embeddings(source, source.feature_map, folder))
     return stages
+
+
+def _dims_of(source: Source) -> dict[str, Dims]:
+    """Dims of what a decoder or an interpreter may read."""
+    bins = source.analysis.n_fft // 2 + 1
+    return {**source.taps, "stft": ["batch", "frames", bins, 2], "target": ["batch"]}
 
 
 def _interpreter(
@@ -308,7 +329,7 @@ def _interpreter(
     return export_stage(
         "interpreter",
         interpreter,
-        tuple(taps[name].contiguous() for name in source.interpreter_taps),
+        tuple(taps[name] for name in source.interpreter_taps),
         inputs={name: dims[name] for name in source.interpreter_taps},
         outputs={
             "activations": ["batch", spec.count, "frames"],
@@ -342,10 +363,12 @@ def _embeddings(source: Source, spec: FeatureMapSpec, folder: Path) -> StageSpec
     )
 
 
-def _example_samples(source: Source) -> int:
-    """Half a window, and never so short that a dynamic axis has length one."""
+def _example(source: Source) -> torch.Tensor:
+    """Noise [2, N]: half a window, and never so short that a dynamic axis has length one."""
     seconds = max(source.window.seconds / 2, 2 * source.window.minimum_seconds)
-    return max(samples_of(min(seconds, source.window.seconds), source.sample_rate), 4 * source.analysis.n_fft)
+    whole = samples_of(min(seconds, source.window.seconds), source.sample_rate)
+    samples = max(whole, 4 * source.analysis.n_fft)
+    return 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(0))
 
 
 def _feature_dims(source: Source, features: torch.Tensor, waveform: torch.Tensor) -> list[int | str]:

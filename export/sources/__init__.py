@@ -52,11 +52,30 @@ def open_source(
         opened = resolve(
             str(source), allow_missing_decoder=decoder is not True, interpreter=interpreter is True
         )
+    opened = _with_maps(opened, decoder, interpreter)
     if not isinstance(opened, Source):
         raise SourceError(
             f"{opened.name}: has no decoder or interpreter to choose: it is no source in PyTorch"
         )
     return _with_parts(opened, decoder, interpreter)
+
+
+def _with_maps(opened: Exportable, decoder: Path | str | bool, interpreter: Path | str | bool) -> Exportable:
+    """A graph from a file with the feature maps that its decoder and its interpreter read."""
+    from .onnx.file import OnnxSource
+    from .onnx.trainable import trainable
+    from .run.config import DecoderConfig, InterpreterConfig
+    from .run.directory import RunDirectory
+
+    if not isinstance(opened, OnnxSource) or (isinstance(decoder, bool) and isinstance(interpreter, bool)):
+        return opened
+    read: list[str] = []
+    if not isinstance(decoder, bool):
+        read += RunDirectory(Path(decoder), "decoder").read_config(DecoderConfig).decoder.inputs
+    if not isinstance(interpreter, bool):
+        config = RunDirectory(Path(interpreter), "interpreter").read_config(InterpreterConfig)
+        read += config.interpreter.inputs
+    return trainable(opened, list(dict.fromkeys(read)))
 
 
 def _with_parts(source: Source, decoder: Path | str | bool, interpreter: Path | str | bool) -> Source:

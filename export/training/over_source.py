@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ import torch
 from ...errors import DataError, RunError
 from ...evaluation.data.folder import list_sounds, load_sound, split_sounds
 from ...runtime.audio.listing import list_sound_files
+from ..source.exportable import Exportable
 from ..source.source import Source
 from ..sources.run.config import ClassifierConfig
 from ..sources.run.directory import RunDirectory
@@ -72,7 +73,7 @@ class Noise:
 
 
 def opened_run(
-    source: str | Path | Source,
+    source: str | Path | Exportable,
     part: Literal["decoder", "interpreter"],
     options: OverSourceOptions,
     *,
@@ -100,14 +101,18 @@ def opened_run(
     return run, opened, device
 
 
-def opened_source(source: str | Path | Source, out: str | Path | None) -> tuple[Path, Source]:
+def opened_source(source: str | Path | Exportable, out: str | Path | None) -> tuple[Path, Source]:
     """The run directory to write to, and the source without decoder and interpreter of its own."""
     from ..source.source import without_decoder, without_interpreter
     from ..sources import resolve
+    from ..sources.onnx.file import OnnxSource
+    from ..sources.onnx.trainable import trainable
     from ..sources.run.source import load
 
-    if isinstance(source, Source):
-        result: Any = source
+    if isinstance(source, OnnxSource):
+        result: Exportable = trainable(source)
+    elif isinstance(source, Exportable):
+        result = source
     elif RunDirectory(Path(source), "classifier").config_path.is_file():
         # Without its decoder, interpreter and U, which may be unfinished.
         result = load(source, decoder=False, interpreter=False, apex=False)

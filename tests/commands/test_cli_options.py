@@ -60,8 +60,8 @@ COMMANDS = dict(commands())
 # Commands whose options are made from the fields of a class.
 SETTINGS = {
     "earmark train classifier": (ClassifierSettings,),
-    "earmark train lmac": (LmacSettings,),
-    "earmark train l2i": (L2iSettings,),
+    "earmark train lmac": (LmacSettings, GraphOptions),
+    "earmark train l2i": (L2iSettings, GraphOptions),
     "earmark train apex": (ApexSettings,),
     "earmark export": (GraphOptions,),
     "earmark evaluate events": (LocalisationSettings, SegmentSettings),
@@ -117,6 +117,9 @@ def known_elsewhere(name):
         return of_windows | set(re.findall(r'asked\["(\w+)"\]', source))
     # How a recipe runs: the fields of its options are read by the recipe, --threads by `training_options`.
     running = {"threads", *(one.name for one in fields(RUNNING[name]))} if name in RUNNING else set()
+    if "out" in running and "device" in running and "noise" in running:
+        # Those of a graph from a file, which is opened before the recipe runs.
+        running.add("window")
     return running | {
         option.lstrip("-").replace("-", "_")
         for kind in SETTINGS[name]

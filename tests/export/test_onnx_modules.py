@@ -393,3 +393,13 @@ def test_local_functions_are_inlined():
     )
     onnx.checker.check_model(model)
     assert GraphModule(model, "f.onnx")(torch.tensor([1.0, 2.0]))[0].tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize("constants", [(), (np.float32(0.5).reshape(()),)], ids=["Sqrt", "Pow"])
+def test_the_gradient_of_roots_is_finite_at_silence(constants):
+    x = np.array([0.0, 4.0], np.float32)
+    module = GraphModule(one("Pow" if constants else "Sqrt", x, *constants), "one.onnx")
+    given = torch.from_numpy(x).requires_grad_()
+    (answer,) = module(given)
+    assert answer.tolist() == [0.0, 2.0]
+    assert torch.autograd.grad(answer.sum(), given)[0].tolist() == [0.0, 0.25]

@@ -41,40 +41,65 @@ class MapRequest:
 
 
 @dataclass(frozen=True)
-class GraphMap:
-    """A feature map that was found: how the stage shows it, and what follows it.
+class ShownTensor:
+    """A tensor of a graph that a stage shows as a tap [B, C, T', F'].
 
-    frames: T', or a name where it changes with the sound's length; head: None where it is not linear
-    kind: the tensor's type, one of NumPy's names
+    Attributes:
+        tap: The tap's name.
+        tensor: The tensor's name in the graph.
+        axes: Their order after the batch, one of `AXES`; the first two may be one axis of tokens.
+        channels: C.
+        frames: T', or a name where it changes with the sound's length.
+        rows: F'.
+        skipped: Tokens before the first that has a place.
+        kind: Its type, one of NumPy's names.
+
     """
 
-    request: MapRequest
-    spec: FeatureMapSpec
+    tap: str
+    tensor: str
+    axes: str
+    channels: int
     frames: int | str
-    head: Head | None
+    rows: int
+    skipped: int = 0
     kind: str = "float32"
 
     @property
     def dims(self) -> list[int | str]:
         """Dims of the tap, [B, C, T', F']."""
-        return ["batch", self.spec.channels, self.frames, len(self.spec.bands_hz)]
+        return ["batch", self.channels, self.frames, self.rows]
 
     def nodes(self, graph: Nodes, tensor: str, output: str, *, batch: bool, copies: int) -> None:
         """Nodes from `tensor` of the graph to `output`, [B, C, T', F'] or without a batch [C, T', F'].
 
         copies: of a sound, of which the first is taken
         """
-        axes = self.request.axes
-        sizes = {"c": self.spec.channels, "t": -1, "f": len(self.spec.bands_hz)}
-        own = axes if "f" in axes else f"{axes}f"
+        sizes = {"c": self.channels, "t": -1, "f": self.rows}
+        own = self.axes if "f" in self.axes else f"{self.axes}f"
         shape = [0] * batch + [sizes[axis] for axis in own]
         order = [0] * batch + [own.index(axis) + batch for axis in "ctf"]
         if copies > 1:
             tensor = graph.part(tensor, 0, 0, 1)
+        if self.skipped:
+            tensor = graph.part(tensor, 1, self.skipped, np.iinfo(np.int64).max)
         if self.kind != "float32":
             tensor = graph.cast(tensor, TensorProto.FLOAT)
         rows = graph.add("Reshape", tensor, graph.whole(*shape))
         graph.named("Transpose", output, rows, perm=order)
+
+
+@dataclass(frozen=True)
+class GraphMap:
+    """A feature map that was found: how the stage shows it, and what follows it.
+
+    head: None where it is not linear
+    """
+
+    request: MapRequest
+    spec: FeatureMapSpec
+    shown: ShownTensor
+    head: Head | None
 
 
 def with_output(model: onnx.ModelProto, tensor: str, path: Path) -> onnx.ModelProto:
@@ -133,7 +158,10 @@ def find_map(
         pooling=pooling,  # type: ignore[arg-type]
         additive=head is not None,
     )
-    return GraphMap(request, spec, frames, head, tensor.dtype.name)
+    shown = ShownTensor(
+        TAP, request.tensor, request.axes, z.shape[0], frames, z.shape[2], kind=tensor.dtype.name
+    )
+    return GraphMap(request, spec, shown, head)
 
 
 def _placed(tensor: FloatArray, request: MapRequest, path: Path) -> FloatArray:

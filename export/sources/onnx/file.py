@@ -26,7 +26,7 @@ from ...graphs.embeddings import embeddings_model
 from ...graphs.files import Dims, save_graph, stage_spec
 from ...source.exportable import Exportable, FloatArray
 from .entry import Entry, feature_input
-from .feature_map import TAP, GraphMap, MapRequest, find_map, with_output
+from .feature_map import GraphMap, MapRequest, ShownTensor, find_map, with_output
 from .graph import Scores, Task, classifier_graph
 from .outputs import Reduce, ScoreOutput, logits_tensor, score_output
 from .reading import opset_of, read_model
@@ -35,7 +35,7 @@ from .side_inputs import Given, SideInput, split_inputs
 from .waves import WaveInput, wave_input
 
 # Lengths in seconds that are tried for the shortest sound that a graph of any length takes.
-_LENGTHS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+LENGTHS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 # The listenable STFT's window: about this long, a power of two.
 _FRAME_SECONDS = 0.032
 
@@ -71,7 +71,7 @@ class Original:
         fed, join = self.entry.feed(sound), self.entry.join
         rows = [fed] if join is None else list(fed[:, None])
         try:
-            answers = [self._session.run(names, self._inputs(row)) for row in rows]
+            answers = [self._session.run(names, self.inputs(row)) for row in rows]
         except Exception as error:
             raise SourceError(f"{self.path}: fails on {len(sound)} samples ({first_line(error)})") from error
         if join is None:
@@ -79,7 +79,7 @@ class Original:
         how = np.mean if join == "mean" else np.max
         return {name: how(each, axis=0) for name, each in zip(names, zip(*answers, strict=True), strict=True)}
 
-    def _inputs(self, row: np.ndarray) -> dict[str, np.ndarray]:
+    def inputs(self, row: np.ndarray) -> dict[str, np.ndarray]:
         """Every input for one row."""
         if self.entry.copies > 1:
             row = np.repeat(row, self.entry.copies, axis=0)
@@ -99,8 +99,9 @@ class OnnxSource(Exportable):
     model: onnx.ModelProto = field(repr=False, compare=False)
     original: Original = field(repr=False, compare=False)
     scores: Scores = "logits"
-    # A tensor of it that is shown as the feature map.
+    # A tensor of it that is shown as the feature map, and those that a decoder or an interpreter reads.
     shown: GraphMap | None = None
+    read: tuple[ShownTensor, ...] = ()
     # Samples beyond which the graph fails: the front end leaves the rest out. None: any length.
     longest: int | None = None
 
@@ -120,16 +121,15 @@ class OnnxSource(Exportable):
             stage_spec("frontend", path, data, opset_of(front), {"waveform": ["batch", "samples"]}, border)
         ]
         outputs: dict[str, Dims] = {"logits": ["batch", len(self.labels)]}
-        if self.shown is not None:
-            outputs[TAP] = self.shown.dims
+        outputs |= {one.tap: one.dims for one in self.taps}
         path = folder / "classifier.onnx"
-        alone = not entry.batched or entry.copies > 1
+        alone = self.alone
         weights = self.original.path.parent
-        data = save_graph(self._graph(one_by_one=alone), path, weights)
+        data = save_graph(self.stage(one_by_one=alone), path, weights)
         if not alone and not self._takes_batches(path, folder / "frontend.onnx"):
             for name in (path.name, *data):
                 (folder / name).unlink()
-            data = save_graph(self._graph(one_by_one=True), path, weights)
+            data = save_graph(self.stage(one_by_one=True), path, weights)
         stages.append(
             stage_spec(
                 "classifier",
@@ -142,10 +142,21 @@ class OnnxSource(Exportable):
         )
         if self.shown is not None:
             place = folder / "embeddings.onnx"
-            stages.append(embeddings_model(place, self.shown.spec, self.shown.dims, self.shown.head))
+            stages.append(embeddings_model(place, self.shown.spec, self.shown.shown.dims, self.shown.head))
         return stages
 
-    def _graph(self, *, one_by_one: bool) -> onnx.ModelProto:
+    @property
+    def taps(self) -> list[ShownTensor]:
+        """The tensors that the classifier's stage shows beside its logits."""
+        return [*([] if self.shown is None else [self.shown.shown]), *self.read]
+
+    @property
+    def alone(self) -> bool:
+        """Whether the graph takes one sound at a time by its shape."""
+        return not self.original.entry.batched or self.original.entry.copies > 1
+
+    def stage(self, *, one_by_one: bool) -> onnx.ModelProto:
+        """The graph as the classifier's stage; one sound at a time, or all of a batch at once."""
         return classifier_graph(
             self.model,
             self.original.entry,
@@ -155,12 +166,12 @@ class OnnxSource(Exportable):
             self.scores,
             self.task,
             one_by_one=one_by_one,
-            shown=self.shown,
+            shown=self.taps,
         )
 
     def _takes_batches(self, path: Path, front: Path) -> bool:
         """Whether the graph in `path` answers to two sounds at once as to each alone."""
-        sounds = self._fitted(
+        sounds = self.fitted(
             synthesise(2, max(1, samples_of(self.window.seconds, self.sample_rate)), self.sample_rate, 0)
         )
         border = self.original.entry.border
@@ -174,7 +185,7 @@ class OnnxSource(Exportable):
             return False
         return together.shape == alone.shape and bool(np.abs(together - alone).max() <= LIMIT)
 
-    def _fitted(self, waveforms: FloatArray) -> FloatArray:
+    def fitted(self, waveforms: FloatArray) -> FloatArray:
         """Waveforms [B, N] cropped and padded to what the graph takes."""
         # The front end itself cuts its STFT.
         whole = self.longest is None or self.original.entry.analysis is not None
@@ -184,7 +195,7 @@ class OnnxSource(Exportable):
 
     def outputs(self, waveform: FloatArray) -> dict[str, FloatArray]:
         """What the file itself says, sound by sound: "logits", or "scores" where it gives probabilities."""
-        own_scores = np.stack([self.original.scores(sound) for sound in self._fitted(waveform)])
+        own_scores = np.stack([self.original.scores(sound) for sound in self.fitted(waveform)])
         if self.scores == "logits":
             return {"logits": own_scores}
         return {"scores": np.exp(own_scores) if self.scores == "log_probabilities" else own_scores}
@@ -433,7 +444,7 @@ def _takes(original: Original, sound: FloatArray) -> bool:
 def _minimum_seconds(original: Original, samples: int, rate: int) -> float:
     """The shortest of some lengths from which on every longer one is taken."""
     least = samples / rate
-    for seconds in sorted((s for s in _LENGTHS if s * rate < samples), reverse=True):
+    for seconds in sorted((s for s in LENGTHS if s * rate < samples), reverse=True):
         if not _takes(original, synthesise(1, max(1, samples_of(seconds, rate)), rate, 3)[0]):
             break
         least = seconds

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ...frontends.nodes import Nodes
-from .feature_map import TAP, GraphMap
+from .feature_map import TAP, ShownTensor
 from .outputs import logits_tensor
 from .reading import graphs_of, opset_of, read_by
 
@@ -39,7 +39,7 @@ def classifier_graph(
     task: Task,
     *,
     one_by_one: bool,
-    shown: GraphMap | None = None,
+    shown: Sequence[ShownTensor] = (),
 ) -> onnx.ModelProto:
     """The graph as a stage: what the front end gives -> logits [B, K].
 
@@ -53,7 +53,7 @@ def classifier_graph(
         task: Whether several labels may hold.
         one_by_one: The whole graph becomes the body of a Scan over the rows, for graphs that take one at a
             time ([N], or dims that hold for a batch of one alone).
-        shown: A tensor of it that becomes the tap "feature_map" [B, C, T', F'].
+        shown: Tensors of it that become taps [B, C, T', F'].
 
     """
     stage_model = prepared(model)
@@ -70,16 +70,15 @@ def classifier_graph(
     copies = entry.copies if one_by_one else 1
     end = _row_logits(model, inner, entry, output, classes, scores, task, copies)
     outputs = [_value("logits", ["batch", classes])]
-    if shown is not None:
-        exposed = "earmark/map" if one_by_one else TAP
-        shown.nodes(inner, renamed(shown.request.tensor), exposed, batch=not one_by_one, copies=copies)
-        outputs.append(_value(TAP, shown.dims))
+    exposed = {f"earmark/map_{number}" if one_by_one else one.tap: one for number, one in enumerate(shown)}
+    for name, one in exposed.items():
+        one.nodes(inner, renamed(one.tensor), name, batch=not one_by_one, copies=copies)
+        outputs.append(_value(one.tap, one.dims))
     nodes += inner.take()
     if one_by_one:
         nodes.append(helper.make_node("Reshape", [end, back.whole(classes)], ["earmark/one_row"]))
         ends = {"earmark/all": _value("earmark/one_row", [classes])}
-        if shown is not None:
-            ends[TAP] = _value("earmark/map", shown.dims[1:])
+        ends |= {one.tap: _value(name, one.dims[1:]) for name, one in exposed.items()}
         nodes = [loop(nodes, rows, entry, input_type(graph, taken), ends, back)]
         end = "earmark/all"
     else:

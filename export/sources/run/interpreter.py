@@ -111,8 +111,13 @@ def with_interpreter(source: Source, run: RunDirectory) -> Source:
 def as_designed(source: Source, form: InterpreterForm, interpreter: Interpreter) -> Source:
     """The source whose classifier is theta(psi(.)) over its own backbone (the modules are shared).
 
-    Raises SourceError where the classifier does not eat the listenable spectrogram.
+    Raises SourceError where the classifier does not eat the listenable spectrogram, or stays as it is.
     """
+    if not source.trained:
+        raise SourceError(
+            f"{source.name}: a graph from a file goes into the bundle as it is, and by design its classifier "
+            "would be trained; train the interpreter after the fact"
+        )
     if source.rescore != "spectrogram":
         raise SourceError(
             f"{source.name}: eats features of its own; by design needs a classifier of the spectrogram"

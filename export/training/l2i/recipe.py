@@ -18,7 +18,7 @@ from ...graphs.stft import stft
 from ...models.component_facts import component_facts
 from ...models.interpreter import Interpreter
 from ...models.interpreters import InterpreterForm
-from ...source.exportable import FloatArray
+from ...source.exportable import Exportable, FloatArray
 from ...source.source import Source, fingerprint
 from ...sources.run.config import DictionaryRecord, InterpreterConfig, InterpreterStart
 from ...sources.run.directory import RunDirectory
@@ -39,7 +39,7 @@ from .settings import L2iSettings, check_l2i
 
 
 def train_l2i(
-    source: str | Path | Source,
+    source: str | Path | Exportable,
     data: str | Path,
     settings: L2iSettings | None = None,
     options: InterpreterOptions | None = None,
@@ -50,7 +50,8 @@ def train_l2i(
     starting from the trained one, psi and theta learn the labels together. Splits are as in `train_lmac`.
 
     Args:
-        source: A run directory, or any other PyTorch source of export with feature maps.
+        source: A run directory, any other PyTorch source of export with feature maps, or a graph that
+            `export.sources.onnx.file.load` has read.
         data: A folder of class folders of sound, or one with a labels.csv, of the classifier's labels.
         settings: How the interpreter is trained; None: the defaults.
         options: How the training is run, and what it begins with; None: the defaults.

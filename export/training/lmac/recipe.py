@@ -12,7 +12,8 @@ from torch import nn
 
 from ...models.compact_decoder import CompactDecoder
 from ...models.decoders import Decoder, DecoderForm
-from ...source.source import Source, fingerprint
+from ...source.exportable import Exportable
+from ...source.source import fingerprint
 from ...sources.run.config import DecoderConfig
 from ...sources.run.directory import RunDirectory
 from ..forms import cost, decoder_form
@@ -29,7 +30,7 @@ from .mixtures import MixtureBatches
 
 
 def train_lmac(
-    source: str | Path | Source,
+    source: str | Path | Exportable,
     data: str | Path,
     settings: LmacSettings | None = None,
     options: OverSourceOptions | None = None,
@@ -40,7 +41,8 @@ def train_lmac(
     training recordings choose the best epoch, validation clips are looked at once, at the end.
 
     Args:
-        source: A run directory, or any other PyTorch source of export with feature maps.
+        source: A run directory, any other PyTorch source of export with feature maps, or a graph that
+            `export.sources.onnx.file.load` has read.
         data: A folder of class folders of sound, or one with a labels.csv, of the classifier's labels.
         settings: How the decoder is trained; None: the defaults.
         options: How the training is run; None: the defaults.

@@ -1,0 +1,243 @@
+"""A graph from a file as a `Source`: differentiable for training, exported as the file has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import numpy as np
+import torch
+from torch import nn
+
+from ....errors import ParityError, SourceError
+from ....runtime.audio.lengths import samples_at_least, samples_of
+from ....runtime.bundle.manifest import AnalysisSpec, StageSpec
+from ....runtime.inference.scores import scores_of
+from ...bundle.parity import LIMIT
+from ...bundle.sounds import parity_lengths, synthesise
+from ...graphs.stft import stft
+from ...models.scales import Scale, measure_scales
+from ...onnx_modules.module import GraphModule
+from ...source.exportable import FloatArray
+from ...source.source import Source, explaining_stages
+from .file import LENGTHS, OnnxSource
+from .maps import GraphProbe, Place, find_maps
+
+# The listenable STFT's hop by its n_fft, where a waveform graph leaves it open.
+_LEAST_HOP, _MOST_HOP = 6, 2
+
+
+class _Frontend(nn.Module):
+    """The front end's graph: waveform [B, N] -> what the classifier takes."""
+
+    def __init__(self, graph: OnnxSource) -> None:
+        super().__init__()
+        self.graph = GraphModule(graph.original.entry.frontend(), graph.original.path)
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        """The graph's only output."""
+        return self.graph(waveform)[0]  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphSource(Source):
+    """A graph whose decoder or interpreter is trained in PyTorch; the bundle gets the graph as it is.
+
+    graph: what it was made of, with the tensors that are shown as taps
+    """
+
+    tools: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "onnxruntime")
+    trained: ClassVar[bool] = False
+
+    graph: OnnxSource = field(repr=False, compare=False)
+
+    def forward_pass(
+        self, waveform: torch.Tensor, precision: AbstractContextManager[Any] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """As of every source, over sound of the length that the graph takes."""
+        wanted = self.graph.original.entry.samples
+        if wanted is not None and self.rescore == "spectrogram":
+            missing = max(0, wanted - waveform.shape[1])
+            waveform = nn.functional.pad(waveform[:, :wanted], (0, missing))
+        return super().forward_pass(waveform, precision)
+
+    def write_stages(self, folder: Path) -> list[StageSpec]:
+        """The graph's own stages, and what was trained. Raises SourceError."""
+        return [*self.graph.write_stages(folder), *explaining_stages(self, folder)]
+
+    def outputs(self, waveform: FloatArray) -> dict[str, FloatArray]:
+        """What the file itself says of the classes, and PyTorch of what was trained."""
+        answers = super().outputs(waveform)
+        del answers["logits"]
+        return {**answers, **self.graph.outputs(waveform)}
+
+
+def trainable(graph: OnnxSource, taps: Sequence[str] | None = None) -> GraphSource:
+    """A graph as a source that a decoder or an interpreter is trained over.
+
+    Args:
+        graph: As `file.load` reads it. Its feature map, where one is named, is the one that is read.
+        taps: Names of the taps that something trained reads; None: the maps are looked for, and measured.
+
+    Raises:
+        SourceError: The graph uses what PyTorch cannot differentiate, or shows no feature map.
+        ParityError: In PyTorch it answers differently.
+
+    """
+    probe = GraphProbe(graph)
+    places = _searched(graph, probe) if taps is None else _named(graph, taps)
+    shown, steps = probe.shown(places)
+    analysis = graph.analysis
+    if graph.rescore == "waveform" and steps:
+        analysis = _suited(analysis, min(steps))
+    showing = replace(graph, read=tuple(shown), analysis=analysis)
+    source = GraphSource(
+        **{
+            name: getattr(showing, name)
+            for name in (
+                *("name", "labels", "task", "sample_rate", "window", "analysis", "rescore", "level"),
+                *("feature_map", "description", "licence", "attribution", "doubts"),
+            )
+        },
+        graph=showing,
+        frontend=_Frontend(showing).eval(),
+        classifier=_classifier(showing),
+        taps={one.tap: list(one.dims) for one in showing.taps},
+    )
+    source = _with_least(source)
+    _check_parity(source)
+    return source if taps is not None else replace(source, scales=_scales(source, steps))
+
+
+def _searched(graph: OnnxSource, probe: GraphProbe) -> list[Place]:
+    """The feature map that the user named, or those that are found."""
+    if graph.shown is not None:
+        return [Place(graph.shown.request.tensor, graph.shown.request.axes)]
+    finest = 2 * graph.analysis.n_fft // _LEAST_HOP
+    least = graph.analysis.hop if graph.rescore == "spectrogram" else finest
+    return find_maps(probe, graph.sample_rate, 1 + probe.samples // least)
+
+
+def _named(graph: OnnxSource, taps: Sequence[str]) -> list[Place]:
+    """The places that taps' names say. Raises SourceError where one is no tensor's."""
+    own = {"stft", "target"}
+    places = [Place.of(tap) for tap in taps if tap not in own]
+    if None in places:
+        strange = ", ".join(tap for tap in taps if tap not in own and Place.of(tap) is None)
+        raise SourceError(f"{graph.original.path}: shows no {strange}, which what was trained reads")
+    return [place for place in places if place is not None]
+
+
+def _suited(analysis: AnalysisSpec, step: float) -> AnalysisSpec:
+    """The listenable STFT with a hop of which a cell of the finest map, `step` samples, holds a number.
+
+    At least two, since finer maps are left out where there are coarser ones.
+    """
+    usual = analysis.n_fft // 4
+    most = max(1, int(step * _LEAST_HOP / analysis.n_fft))
+    least = max(min(2, most), int(np.ceil(step * _MOST_HOP / analysis.n_fft)))
+    choices = range(least, max(most, least) + 1)
+
+    def misfit(count: int) -> tuple[float, float]:
+        hop = step / count
+        return round(abs(hop - round(hop)) / hop, 3), abs(np.log(hop / usual))
+
+    hop = round(step / min(choices, key=misfit))
+    return msgspec.structs.replace(analysis, hop=hop)
+
+
+def _classifier(graph: OnnxSource) -> GraphModule:
+    """The classifier's stage in PyTorch, for batches where the graph takes them, else in a loop."""
+    path = graph.original.path
+    looped = GraphModule(graph.stage(one_by_one=True), path).eval()
+    if graph.alone:
+        return looped
+    together = GraphModule(graph.stage(one_by_one=False), path).eval()
+    samples = samples_of(graph.window.seconds, graph.sample_rate)
+    sounds = torch.from_numpy(graph.fitted(synthesise(2, samples, graph.sample_rate, 0)))
+    front = _Frontend(graph)
+    with torch.no_grad():
+        features = front(sounds)
+        alone = [looped(one[None]) for one in features]
+        try:
+            both = together(features)
+        except SourceError:
+            # Whatever stands in the way of a batch: the loop serves every graph.
+            return looped
+    for each, answers in zip(zip(*alone, strict=True), both, strict=True):
+        apart = torch.cat(each)
+        if apart.shape != answers.shape or _difference(answers.numpy(), apart.numpy()) > LIMIT:
+            return looped
+    return together
+
+
+def _with_least(source: GraphSource) -> GraphSource:
+    """The source with the shortest sound of which every map has a cell."""
+    rate, window = source.sample_rate, source.window
+    for seconds in (window.minimum_seconds, *(one for one in LENGTHS if one > window.minimum_seconds)):
+        if seconds >= window.seconds:
+            break
+        sound = torch.from_numpy(synthesise(1, samples_at_least(seconds, rate), rate, 3))
+        try:
+            with torch.no_grad():
+                tensors = source.forward_pass(sound)
+        except SourceError:
+            continue
+        if all(tensors[tap].numel() for tap in source.taps):
+            return replace(source, window=msgspec.structs.replace(window, minimum_seconds=seconds))
+    return replace(source, window=msgspec.structs.replace(window, minimum_seconds=window.seconds))
+
+
+def _check_parity(source: GraphSource) -> None:
+    """PyTorch answers as ONNX Runtime does, for several lengths and batches. Raises ParityError."""
+    window = samples_of(source.window.seconds, source.sample_rate)
+    lengths = [length for length in parity_lengths(source) if length <= window]
+    for length, batch in {(lengths[0], 1), (lengths[len(lengths) // 2], 3), (window, 2)}:
+        sounds = synthesise(batch, length, source.sample_rate, length)
+        theirs = source.graph.outputs(sounds)
+        with torch.no_grad():
+            logits = source.forward_pass(torch.from_numpy(sounds))["logits"].numpy()
+        expected = theirs.get("logits")
+        ours = logits
+        if expected is None:
+            expected, ours = theirs["scores"], scores_of(logits, source.task)
+        difference = _difference(ours, expected)
+        if not difference <= LIMIT:
+            raise ParityError(
+                f"{source.graph.original.path}: in PyTorch it answers to {batch} x {length} samples by "
+                f"{difference:.1e} (relative) otherwise than in ONNX Runtime, above {LIMIT:.0e}; a decoder "
+                "cannot be trained over it"
+            )
+
+
+def _difference(ours: FloatArray, theirs: FloatArray) -> float:
+    """The largest difference, by the largest value where that is above 1."""
+    if ours.shape != theirs.shape or not np.isfinite(ours).all():
+        return float("inf")
+    return float(np.abs(ours - theirs).max(initial=0.0)) / max(1.0, float(np.abs(theirs).max(initial=0.0)))
+
+
+def _scales(source: GraphSource, steps: Sequence[float]) -> list[Scale]:
+    """Where the maps' cells lie: their stride by how they follow the length, their rows by tones."""
+    window = samples_of(source.window.seconds, source.sample_rate)
+    fixed = source.graph.original.entry.samples is not None
+    least = samples_of(source.window.minimum_seconds, source.sample_rate)
+    samples = window if fixed else max(least, min(window, source.sample_rate))
+    spans = {one.tap: step for one, step in zip(source.graph.read, steps, strict=True)}
+
+    def taps_of(waveform: torch.Tensor) -> dict[str, torch.Tensor]:
+        features = (
+            stft(waveform, source.analysis) if source.rescore == "spectrogram" else source.frontend(waveform)
+        )
+        named = dict(zip(source.taps, source.classifier(features)[1:], strict=True))
+        return {tap: named[tap] for tap in spans}
+
+    measured = measure_scales(taps_of, 1 + samples // source.analysis.hop, samples, source.sample_rate)
+    return [
+        msgspec.structs.replace(scale, stride=max(1, round(spans[scale.tap] / source.analysis.hop)))
+        for scale in measured
+    ]

@@ -1,0 +1,213 @@
+"""Masks and components for a bare .onnx: its maps are found, PyTorch answers as the file, the file stays."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import onnx_graphs as graphs
+import pytest
+from click.testing import CliRunner
+from onnx import numpy_helper
+
+from earmark.cli import main
+from earmark.errors import SourceError
+
+torch = pytest.importorskip("torch")
+ort = pytest.importorskip("onnxruntime")
+
+from earmark.export.sources.onnx.feature_map import MapRequest  # noqa: E402
+from earmark.export.sources.onnx.file import load  # noqa: E402
+from earmark.export.sources.onnx.maps import Place  # noqa: E402
+from earmark.export.sources.onnx.trainable import trainable  # noqa: E402
+
+SECONDS = 1.0
+
+
+def opened(path, **how):
+    return load(path, labels=graphs.LABELS, sample_rate=graphs.RATE, window_seconds=SECONDS, **how)
+
+
+@pytest.fixture(scope="module")
+def cnn(tmp_path_factory):
+    return graphs.cnn(tmp_path_factory.mktemp("cnn") / "cnn.onnx")
+
+
+@pytest.fixture(scope="module")
+def source(cnn):
+    return trainable(opened(cnn))
+
+
+def test_maps_are_found_with_their_axes_and_places(source):
+    scales = {scale.tap: scale for scale in source.scales}
+    assert list(source.taps) == ["deep@cft", "r2@cft"]
+    assert source.taps["deep@cft"] == ["batch", 12, "frames_map0", 4]
+    # 2 and 4 hops of 80 samples, in frames of a listenable STFT whose hop divides them.
+    assert source.analysis.hop * scales["r2@cft"].stride == 160
+    assert source.analysis.hop * scales["deep@cft"].stride == 320
+    # Rows of the bank, 150 Hz times 25 to a fraction of 16, two or four joined.
+    pitches = 150 * 25 ** (np.arange(16) / 16)
+    np.testing.assert_allclose(scales["r2@cft"].hz[1:-1], pitches.reshape(8, 2).mean(1)[1:-1], rtol=0.25)
+    assert scales["r2@cft"].hz == sorted(scales["r2@cft"].hz)
+
+
+def test_pytorch_answers_as_the_stage_does(source, tmp_path):
+    """Logits and taps for several lengths and batches, the stage in ONNX Runtime."""
+    stages = {stage.name: stage for stage in source.write_stages(tmp_path)}
+    session = ort.InferenceSession(
+        str(tmp_path / stages["classifier"].file), providers=["CPUExecutionProvider"]
+    )
+    for batch, samples in ((1, 8000), (3, 5001), (2, 2700)):
+        sound = np.random.default_rng(samples).standard_normal((batch, samples)).astype(np.float32)
+        ours = source.forward_pass(torch.from_numpy(sound))
+        names = ["logits", *source.taps]
+        for name, theirs in zip(names, session.run(names, {"features": sound}), strict=True):
+            np.testing.assert_allclose(ours[name].numpy(), theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_graph_goes_into_the_bundle_as_it_is(source, cnn, tmp_path):
+    source.write_stages(tmp_path)
+    given, stage = onnx.load(cnn).graph, onnx.load(tmp_path / "classifier.onnx").graph
+    weights = {weight.name: numpy_helper.to_array(weight) for weight in stage.initializer}
+    for weight in given.initializer:
+        np.testing.assert_array_equal(weights[weight.name], numpy_helper.to_array(weight))
+    made = {name for node in stage.node for name in node.output}
+    assert all(set(node.output) <= made for node in given.node)
+
+
+def test_gradients_reach_the_sound_and_are_right(source):
+    """In float64, against finite differences; finite where the sound is silent."""
+    twin = source.classifier.double()
+    try:
+        sound = 0.1 * torch.randn(1, 4000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        sound[:, 2000:] = 0
+        sound.requires_grad_()
+        (gradient,) = torch.autograd.grad(twin(sound)[0][0, 1], sound)
+        assert gradient.isfinite().all()
+        direction = torch.randn(1, 4000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        direction[:, 1700:] = 0
+        with torch.no_grad():
+            ahead, behind = (twin(sound + step * direction)[0][0, 1] for step in (1e-7, -1e-7))
+        assert float((gradient * direction).sum()) == pytest.approx(float(ahead - behind) / 2e-7, rel=1e-4)
+    finally:
+        twin.float()
+
+
+def test_tokens_are_laid_out_as_their_grid(tmp_path):
+    """An AST-like graph: tokens behind a class token, frequency first; one sound at a time, one length."""
+    source = trainable(opened(graphs.transformer(tmp_path / "ast.onnx")))
+    assert "last_tokens@1+ftc4" in source.taps
+    assert source.taps["last_tokens@1+ftc4"] == ["batch", 12, 25, 4]
+    tensors = source.forward_pass(0.1 * torch.randn(2, 8000))
+    assert tensors["last_tokens@1+ftc4"].shape == (2, 12, 25, 4)
+
+
+def test_a_graph_for_one_sound_is_looped(tmp_path):
+    source = trainable(opened(graphs.cnn(tmp_path / "one.onnx", dims=(1, "samples"))))
+    both = 0.1 * torch.randn(2, 6000, generator=torch.Generator().manual_seed(0))
+    tensors = source.forward_pass(both)
+    alone = source.forward_pass(both[1:])
+    for name in ("logits", *source.taps):
+        torch.testing.assert_close(tensors[name][1:], alone[name], rtol=1e-5, atol=1e-6)
+
+
+def test_the_map_that_is_named_is_read(cnn):
+    edges = [float(edge) for edge in range(9)]
+    source = trainable(opened(cnn, feature_map=MapRequest("fine", "cft", edges)))
+    assert [scale.tap for scale in source.scales] == ["fine@cft"]
+    assert list(source.taps) == ["feature_map", "fine@cft"]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [Place("/layer.1/Add_output_0", "tc"), Place("a@b", "cft"), Place("norm", "ftc", rows=12, skipped=2)],
+)
+def test_a_taps_name_says_its_place(place):
+    assert Place.of(place.tap) == place
+
+
+def test_unsupported_operators_are_named(tmp_path):
+    with pytest.raises(SourceError, match=r"odd.onnx: uses Hardmax, which training cannot differentiate"):
+        trainable(opened(graphs.cnn(tmp_path / "odd.onnx", last="Hardmax")))
+
+
+def test_what_something_trained_reads_must_be_there(cnn):
+    with pytest.raises(SourceError, match=r"has no tensor 'nowhere' with the axes 'ctf'"):
+        trainable(opened(cnn), ["stft", "nowhere@ctf", "target"])
+    with pytest.raises(SourceError, match="shows no logmel"):
+        trainable(opened(cnn), ["logmel"])
+
+
+def test_options_of_graphs_are_for_graphs(cnn, tmp_path):
+    run = CliRunner().invoke
+    refused = run(main, ["train", "lmac", str(tmp_path), str(tmp_path), "--labels", "a,b"])
+    assert refused.exit_code == 2
+    assert "--labels is for an .onnx file" in refused.stderr
+    refused = run(
+        main, ["train", "lmac", str(cnn), str(tmp_path), "--labels", "a,b,c", "--sample-rate", "8000"]
+    )
+    assert refused.exit_code == 2
+    assert "say by -o RUN where the decoder goes" in refused.stderr
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Three classes of short tones in noise, four recordings each, in two folds."""
+    import soundfile
+
+    folder = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    time = np.arange(graphs.RATE) / graphs.RATE
+    for label, pitch in zip(graphs.LABELS, (300, 1000, 2500), strict=True):
+        (folder / label).mkdir()
+        for number in range(6):
+            sound = 0.02 * random.standard_normal(len(time))
+            sound[1000 * number : 1000 * number + 2000] += 0.5 * np.sin(2 * np.pi * pitch * time[:2000])
+            soundfile.write(folder / label / f"{number % 2 + 1}-{label}{number}.wav", sound, graphs.RATE)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["cnn", "transformer"])
+def test_end_to_end(kind, data, tmp_path):
+    """Train a decoder and an interpreter by the command, export both, explain by both."""
+    import earmark
+
+    graph = getattr(graphs, kind)(tmp_path / "stranger.onnx")
+    run, bundle = tmp_path / "run", tmp_path / "bundle"
+    told = ["--labels", "a,b,c", "--sample-rate", "8000", "--window", "1"]
+    short = [
+        "-o",
+        str(run),
+        "--epochs",
+        "2",
+        "--batch-size",
+        "4",
+        "--val-fraction",
+        "0.34",
+        "--width",
+        "8",
+        "-q",
+    ]
+    trained = CliRunner().invoke(main, ["train", "lmac", str(graph), str(data), *told, *short])
+    assert trained.exit_code == 0, trained.output
+    assert f"--decoder {run}" in trained.stderr
+    more = ["--components", "8"]
+    trained = CliRunner().invoke(main, ["train", "l2i", str(graph), str(data), *told, *short, *more])
+    assert trained.exit_code == 0, trained.output
+    refused = CliRunner().invoke(
+        main,
+        ["train", "l2i", str(graph), str(data), *told, "-o", str(tmp_path / "design"), "--by-design", *more],
+    )
+    assert refused.exit_code == 1
+    assert "goes into the bundle as it is" in refused.stderr
+    parts = ["--decoder", str(run), "--interpreter", str(run), "-o", str(bundle), "--json"]
+    exported = CliRunner().invoke(main, ["export", str(graph), *told, *parts])
+    assert exported.exit_code == 0, exported.output
+    parity = json.loads(exported.stdout)["parity"]["fp32"]
+    assert {"logits", "mask", "kept", "activations"} <= set(parity)
+    sound = 0.3 * np.random.default_rng(0).standard_normal(12000).astype(np.float32)
+    result = earmark.load(bundle).explain((sound, graphs.RATE))
+    assert result.mask is not None
+    assert result.components is not None

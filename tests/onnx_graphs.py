@@ -1,0 +1,126 @@
+"""Small graphs that a stranger might give: a CNN over a bank of filters, and a transformer over its patches.
+
+A tool of the tests, not a test.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+RATE, HOP, BANDS, LABELS = 8000, 80, 16, ["a", "b", "c"]
+_LENGTH = 256
+
+
+def _whole(*values):
+    return np.array(values, np.int64)
+
+
+def _bank():
+    """Cosines and sines at rising frequencies, [2 BANDS, 1, length]."""
+    time = np.arange(_LENGTH) / RATE
+    pitches = 150 * 25 ** (np.arange(BANDS) / BANDS)
+    window = np.hanning(_LENGTH) / _LENGTH * 4
+    waves = [
+        function(2 * np.pi * pitch * time) * window for function in (np.cos, np.sin) for pitch in pitches
+    ]
+    return np.array(waves, np.float32)[:, None]
+
+
+def _front(constants):
+    """Waveform [B, N] -> magnitudes [B, 1, BANDS, T], with a root that is steep at silence."""
+    constants |= {"bank": _bank(), "axis": _whole(1), "two": np.array(2, np.float32)}
+    return [
+        helper.make_node("Unsqueeze", ["sound", "axis"], ["wave"]),
+        helper.make_node(
+            "Conv", ["wave", "bank"], ["both"], strides=[HOP], pads=[_LENGTH // 2 - 1, _LENGTH // 2]
+        ),
+        helper.make_node("Split", ["both"], ["real", "imaginary"], axis=1),
+        helper.make_node("Pow", ["real", "two"], ["real2"]),
+        helper.make_node("Pow", ["imaginary", "two"], ["imaginary2"]),
+        helper.make_node("Add", ["real2", "imaginary2"], ["power"]),
+        helper.make_node("Sqrt", ["power"], ["amplitude"]),
+        helper.make_node("Unsqueeze", ["amplitude", "axis"], ["spectrogram"]),
+    ]
+
+
+def _saved(path, nodes, constants, dims):
+    graph = helper.make_graph(
+        nodes,
+        "stranger",
+        [helper.make_tensor_value_info("sound", TensorProto.FLOAT, list(dims))],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [dims[0], len(LABELS)])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def cnn(path, dims=("batch", "samples"), last=None):
+    """Convolutions over [B, C, F, T], maps at 2 and 4 hops. `last`: an operator before the head."""
+    random = np.random.default_rng(0)
+    constants = {
+        "first": random.standard_normal((8, 1, 3, 3)).astype(np.float32),
+        "second": random.standard_normal((12, 8, 3, 3)).astype(np.float32) / 6,
+        "matrix": random.standard_normal((12, 3)).astype(np.float32) * 2,
+        "bias": random.standard_normal(3).astype(np.float32),
+    }
+    if dims[0] == 1:
+        # As traced with one sound: the batch stands in the graph.
+        constants["flat_shape"] = _whole(1, 12)
+    halves = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    nodes = [
+        *_front(constants),
+        helper.make_node("Conv", ["spectrogram", "first"], ["c1"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("AveragePool", ["r1"], ["fine"], **halves),
+        helper.make_node("Conv", ["fine", "second"], ["c2"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c2"], ["r2"]),
+        helper.make_node("MaxPool", ["r2"], ["deep"], **halves),
+        helper.make_node("GlobalAveragePool", ["deep"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"])
+        if dims[0] != 1
+        else helper.make_node("Reshape", ["pooled", "flat_shape"], ["flat"]),
+    ]
+    if last is not None:
+        nodes.append(helper.make_node(last, ["flat"], ["last"]))
+    nodes.append(helper.make_node("Gemm", ["flat" if last is None else "last", "matrix", "bias"], ["scores"]))
+    return _saved(path, nodes, constants, dims)
+
+
+def transformer(path, samples=8000):
+    """Patches of 4 bands and 4 hops as tokens behind a class token, one block of attention, their mean."""
+    random = np.random.default_rng(1)
+    size = 12
+    constants = {
+        "patch": random.standard_normal((size, 1, 4, 4)).astype(np.float32),
+        "rows": _whole(0, size, -1),
+        "class": random.standard_normal((1, 1, size)).astype(np.float32),
+        "scale": np.array(size**-0.5, np.float32),
+        "gain": np.ones(size, np.float32),
+        "offset": np.zeros(size, np.float32),
+        "matrix": random.standard_normal((size, 3)).astype(np.float32) * 2,
+        "bias": random.standard_normal(3).astype(np.float32),
+    }
+    for name in ("query", "key", "value"):
+        constants[name] = random.standard_normal((size, size)).astype(np.float32) / 4
+    nodes = [
+        *_front(constants),
+        helper.make_node("Conv", ["spectrogram", "patch"], ["patches"], strides=[4, 4]),
+        helper.make_node("Reshape", ["patches", "rows"], ["columns"]),
+        helper.make_node("Transpose", ["columns"], ["placed"], perm=[0, 2, 1]),
+        helper.make_node("Concat", ["class", "placed"], ["tokens"], axis=1),
+        helper.make_node("LayerNormalization", ["tokens", "gain", "offset"], ["normal"]),
+        *(helper.make_node("MatMul", ["normal", name], [f"{name}s"]) for name in ("query", "key", "value")),
+        helper.make_node("Transpose", ["keys"], ["turned"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["querys", "turned"], ["products"]),
+        helper.make_node("Mul", ["products", "scale"], ["scaled"]),
+        helper.make_node("Softmax", ["scaled"], ["attention"], axis=-1),
+        helper.make_node("MatMul", ["attention", "values"], ["looked"]),
+        helper.make_node("Add", ["tokens", "looked"], ["sum"]),
+        helper.make_node("LayerNormalization", ["sum", "gain", "offset"], ["last_tokens"]),
+        helper.make_node("ReduceMean", ["last_tokens"], ["pooled"], axes=[1], keepdims=0),
+        helper.make_node("Gemm", ["pooled", "matrix", "bias"], ["scores"]),
+    ]
+    return _saved(path, nodes, constants, (1, samples))
