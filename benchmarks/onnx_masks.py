@@ -1,0 +1,145 @@
+"""Masks of a classifier that is known as an .onnx file alone, against those trained from PyTorch.
+
+The run's classifier is exported as a stranger would, waveform in, logits out, and a decoder is trained over the
+file. Both decoders are bundled and judged by listening on the same clips, paired.
+
+    python benchmarks/onnx_masks.py DATA WORK --seeds 0,1,2 --classifiers 'RUNS/s{seed}/classifier' \\
+        --decoders 'RUNS/s{seed}/decoder' --epochs 80
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from earmark.evaluation.data.folder import list_sounds
+from earmark.export.exporting import export_bundle
+from earmark.export.sources.onnx.file import load
+from earmark.export.sources.run.source import load as load_run
+from earmark.export.training.lmac.recipe import train_lmac
+from earmark.export.training.options import OverSourceOptions
+from earmark.export.training.settings import LmacSettings
+from earmark.runtime.explainer import load as load_bundle
+
+
+class Whole(nn.Module):
+    """Waveform [B, N] -> logits [B, K]."""
+
+    def __init__(self, front: nn.Module, classifier: nn.Module) -> None:
+        super().__init__()
+        self.front, self.classifier = front, classifier
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        """The two chained."""
+        return self.classifier(self.front(waveform))[0]
+
+
+def exported(run: Path, path: Path) -> Path:
+    """The run's classifier as an .onnx file."""
+    source = load_run(run, decoder=False, interpreter=False, apex=False)
+    samples = round(source.window.seconds * source.sample_rate)
+    free = torch.export.Dim.DYNAMIC
+    torch.onnx.export(
+        Whole(source.frontend, source.classifier).eval(),
+        (0.1 * torch.randn(2, samples),),
+        str(path),
+        dynamo=True,
+        opset_version=17,
+        input_names=["waveform"],
+        output_names=["logits"],
+        dynamic_shapes=({0: free, 1: free},),
+        external_data=False,
+    )
+    return path
+
+
+def judged(bundle: Path, data: Path, fold: int) -> dict[str, np.ndarray]:
+    """Of each validation clip the label's score, that of what is removed, as it is listened to, and the area."""
+    explainer = load_bundle(bundle)
+    clips = [clip.path for clip in list_sounds(data).clips if clip.fold == fold]
+    results = [explainer.explain(clip, methods=["mask"], rescore=True) for clip in clips]
+    return {
+        "score": np.array([result.score for result in results]),
+        "removed": np.array([result.mask.rescored["audio"]["mask_out"] for result in results]),
+        "area": np.array([result.mask.area for result in results]),
+    }
+
+
+def faithfulness(figures: dict[str, np.ndarray]) -> np.ndarray:
+    """What removing takes from the score, [clips]."""
+    return figures["score"] - figures["removed"]
+
+
+def interval(differences: np.ndarray, random: np.random.Generator) -> tuple[float, float]:
+    """95 % of the mean of paired differences [seeds, clips], over clips drawn again."""
+    clips = differences.shape[1]
+    means = [differences[:, random.integers(0, clips, clips)].mean() for _ in range(5000)]
+    return float(np.percentile(means, 2.5)), float(np.percentile(means, 97.5))
+
+
+def main() -> None:
+    """Train, bundle and judge, seed by seed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--classifiers", required=True)
+    parser.add_argument("--decoders", required=True)
+    parser.add_argument("--epochs", type=int, default=80)
+    parser.add_argument("--width", type=int)
+    parser.add_argument("--fold", type=int, default=4)
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    paired = []
+    for seed in map(int, options.seeds.split(",")):
+        run, decoder = (Path(one.format(seed=seed)) for one in (options.classifiers, options.decoders))
+        labels = load_run(run, decoder=False, interpreter=False, apex=False)
+        graph = exported(run, options.work / f"s{seed}.onnx")
+        stranger = load(
+            graph,
+            labels=labels.labels,
+            sample_rate=labels.sample_rate,
+            window_seconds=labels.window.seconds,
+            level=labels.level,
+        )
+        trained = options.work / f"decoder{seed}"
+        settings = LmacSettings(
+            seed=seed,
+            val_fold=options.fold,
+            train_folds=(1, 2, 3),
+            epochs=options.epochs,
+            width=options.width,
+        )
+        if not (trained / "decoder.safetensors").is_file():
+            resume = (trained / "decoder.json").is_file()
+            train_lmac(
+                stranger, options.data, settings, OverSourceOptions(out=trained, resume=resume, quiet=False)
+            )
+        bundles = [options.work / f"{kind}{seed}" for kind in ("pytorch", "onnx")]
+        export_bundle(run, bundles[0], decoder=decoder, force=True)
+        export_bundle(stranger, bundles[1], decoder=trained, force=True)
+        pytorch, onnx = (judged(bundle, options.data, options.fold) for bundle in bundles)
+        paired.append(faithfulness(onnx) - faithfulness(pytorch))
+        row = {
+            "seed": seed,
+            "pytorch": {name: float(values.mean()) for name, values in pytorch.items()},
+            "onnx": {name: float(values.mean()) for name, values in onnx.items()},
+            "difference of faithfulness": float(paired[-1].mean()),
+        }
+        sys.stdout.write(json.dumps(row) + "\n")
+        sys.stdout.flush()
+    low, high = interval(np.stack(paired), np.random.default_rng(0))
+    mean = float(np.stack(paired).mean())
+    sys.stdout.write(f"onnx - pytorch: {mean:+.3f} [{low:+.3f}, {high:+.3f}], {len(paired)} seeds\n")
+
+
+if __name__ == "__main__":
+    main()
