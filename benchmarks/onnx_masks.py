@@ -1,9 +1,9 @@
-"""Masks of a classifier that is known as an .onnx file alone, against those trained from PyTorch.
+r"""Masks of a classifier that is known as an .onnx file alone, against those trained from PyTorch.
 
-The run's classifier is exported as a stranger would, waveform in, logits out, and a decoder is trained over the
-file. Both decoders are bundled and judged by listening on the same clips, paired.
+The run's classifier is exported as a stranger would, waveform in, logits out, and a decoder is trained over
+the file. Both decoders are bundled and judged by listening on the same clips, paired.
 
-    python benchmarks/onnx_masks.py DATA WORK --seeds 0,1,2 --classifiers 'RUNS/s{seed}/classifier' \\
+    python benchmarks/onnx_masks.py DATA WORK --seeds 0,1,2 --classifiers 'RUNS/s{seed}/classifier' \
         --decoders 'RUNS/s{seed}/decoder' --epochs 80
 """
 
@@ -60,7 +60,7 @@ def exported(run: Path, path: Path) -> Path:
 
 
 def judged(bundle: Path, data: Path, fold: int) -> dict[str, np.ndarray]:
-    """Of each validation clip the label's score, that of what is removed, as it is listened to, and the area."""
+    """Of each validation clip the score, that of what is removed as it is listened to, and the area."""
     explainer = load_bundle(bundle)
     clips = [clip.path for clip in list_sounds(data).clips if clip.fold == fold]
     results = [explainer.explain(clip, methods=["mask"], rescore=True) for clip in clips]
