@@ -286,6 +286,9 @@ class _Run:
                 self.report.answer(item.name, told, place)
             if self.kept is not None and folder is not None:
                 self.kept.done(item, folder, results[0].duration_s)
+        except (click.ClickException, click.exceptions.Exit):
+            # stdout is full, or its reader has gone: no fault of this sound.
+            raise
         except Exception as raised:
             self.report.failure(item.name, raised)
             if self.kept is not None:

@@ -219,7 +219,7 @@ EPOCHS = {
                 "--guided": "The paper's guided fine-tuning.",
                 "--noise": "DIR",
                 "--device": "[auto|cpu|cuda]",
-                "--epochs": "[default: 40] [x>=1]",
+                "--epochs": "[default: 80] [x>=1]",
                 **EPOCHS,
             },
         ),

@@ -187,7 +187,7 @@ def test_facts():
         ["rain", "dog"],
         sample_rate=2000,
         frame_seconds=0.1,
-        heard=[("a.wav", 0.0, quiet), ("b.wav", 5.0, loud)],
+        windows=[("a.wav", 0.0, quiet), ("b.wav", 5.0, loud)],
     )
     assert (facts[0].peak_hz, facts[0].label, facts[0].clip) == (200.0, "dog", "b.wav")
     assert facts[0].bandwidth_hz == 10.0

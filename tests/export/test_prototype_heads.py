@@ -84,7 +84,7 @@ def test_the_heads_weights_are_read_from_the_graph(indexed, tiny_source, sounds,
     for target in range(3):
         slope = (
             FoldedHead()
-            .account(
+            .weights_of(
                 method.feature_map,
                 method.embed,
                 [z],

@@ -257,7 +257,7 @@ def test_verify_decodes_every_sound(bundle):
     sound.unlink()
     sound.write_bytes(content)
     sign(bundle, f"{GENERATION}/audio/{sound.name}")
-    refused(bundle, sound.name, "no sound", at=lambda path: verify(path, "cpu"))
+    refused(bundle, sound.name, "is not a sound that can be read", at=lambda path: verify(path, "cpu"))
 
 
 def test_labels_in_another_order_are_not_the_clips(bundle):
