@@ -52,6 +52,8 @@ def open_source(
         opened = resolve(
             str(source), allow_missing_decoder=decoder is not True, interpreter=interpreter is True
         )
+    if decoder is True and interpreter is True:
+        return opened
     opened = _with_maps(opened, decoder, interpreter)
     if not isinstance(opened, Source):
         raise SourceError(
@@ -101,21 +103,21 @@ def _with_parts(source: Source, decoder: Path | str | bool, interpreter: Path | 
     return source
 
 
-def require_packages(*packages: str) -> None:
+def require_packages(*packages: str, extra: str = "export") -> None:
     """Raise MissingDependencyError, naming the extras, where one of the packages is missing."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise MissingDependencyError(
-                f"export needs {package}, which is not installed; pip install 'earmark[cpu,export]'"
+                f"export needs {package}, which is not installed; pip install 'earmark[cpu,{extra}]'"
             )
 
 
-def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool = True) -> Source:
+def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool = True) -> Exportable:
     """Recognise and load a source.
 
     Args:
-        text: A SpeechBrain output folder, a run directory, or `module:factory`. An .onnx file does not say
-            enough of itself: `onnx.file.load`.
+        text: The folder of a Hugging Face model, a SpeechBrain output folder, a run directory, or
+            `module:factory`. An .onnx file does not say enough of itself: `onnx.file.load`.
         allow_missing_decoder: A SpeechBrain folder without a decoder is a source without masks, and a run
             directory is opened without its own, which may be unfinished.
         interpreter: False leaves a run's or a folder's interpreter out; a run that is a classifier by design
@@ -127,6 +129,12 @@ def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool
     """
     path = Path(text)
     if path.is_dir():
+        from .hugging_face.config import is_model
+
+        if is_model(path):
+            from .hugging_face import folder as hugging_face
+
+            return hugging_face.load(path)
         if (path / "save").is_dir() or (path / "hyperparams.yaml").is_file():
             from ..source.source import without_interpreter
             from .speechbrain import folder as speechbrain

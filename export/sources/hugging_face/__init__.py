@@ -1,0 +1,1 @@
+"""A local folder of a Hugging Face model for audio classification."""

@@ -1,0 +1,97 @@
+"""What a Hugging Face folder says of itself, and what is refused; transformers is not needed for either."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import earmark
+from earmark.errors import SourceError
+from earmark.export.exporting import export_bundle
+from earmark.export.sources import open_source
+
+CONFIG = {
+    "architectures": ["Wav2Vec2ForSequenceClassification"],
+    "model_type": "wav2vec2",
+    "id2label": {"0": "hum", "1": "tone"},
+    "problem_type": "multi_label_classification",
+}
+PREPROCESSOR = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": 16000}
+
+
+def write(folder, config=CONFIG, preprocessor=PREPROCESSOR):
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    if preprocessor is not None:
+        (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"architectures": ["Wav2Vec2ForCTC"]}, "names Wav2Vec2ForCTC .*docs/adapters.md"),
+        ({"architectures": ["MyModel"], "auto_map": {"AutoModel": "x.MyModel"}}, "names MyModel"),
+        ({"problem_type": "regression"}, "is a regression"),
+        ({"problem_type": "strange"}, "problem_type"),
+        ({"id2label": {"0": "hum", "2": "tone"}}, r"0, 1, 2, \.\.\., but has \[0, 2\]"),
+        ({"id2label": {"zero": "hum"}}, "keys that are no numbers"),
+        ({}, "model.safetensors"),
+    ],
+)
+def test_what_is_no_classifier_is_refused(tmp_path, change, says):
+    with pytest.raises(SourceError, match=says):
+        open_source(write(tmp_path, {**CONFIG, **change}))
+
+
+def test_a_front_end_is_asked_for(tmp_path):
+    with pytest.raises(SourceError, match=r"no preprocessor_config\.json"):
+        open_source(write(tmp_path, preprocessor=None))
+
+
+def test_pickles_are_never_loaded(tmp_path):
+    (write(tmp_path) / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
+    with pytest.raises(SourceError, match=r"pytorch_model\.bin is pickled.*save_pretrained"):
+        open_source(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(SourceError, match="PEFT adapter"):
+        open_source(tmp_path)
+
+
+def test_optimums_graph_is_taken_with_its_labels_task_and_front_end(tmp_path):
+    """[B, N] -> mean square and mean: what the extractor makes of a sound has mean 0 and mean square 1."""
+    squares = [
+        helper.make_node("Mul", ["x", "x"], ["squares"]),
+        helper.make_node("ReduceMean", ["squares", "axes"], ["loud"], keepdims=1),
+        helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=1),
+        helper.make_node("Concat", ["loud", "mean"], ["both"], axis=1),
+        helper.make_node("Mul", ["both", "factors"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        squares,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "samples"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
+        [
+            numpy_helper.from_array(np.array([1]), "axes"),
+            numpy_helper.from_array(np.array([3.0, -2.0], np.float32), "factors"),
+        ],
+    )
+    folder = write(tmp_path / "model")
+    (folder / "onnx").mkdir()
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, folder / "onnx" / "model.onnx")
+    manifest = export_bundle(folder, tmp_path / "bundle", on_doubt=lambda _: None)
+    assert (manifest.labels, manifest.task, manifest.level) == (
+        ["hum", "tone"],
+        "multi_label",
+        "unit_variance",
+    )
+    sound = 0.2 + 0.1 * np.random.default_rng(0).standard_normal(16000).astype("float32")
+    with earmark.load(tmp_path / "bundle", device="cpu") as explainer:
+        logits = explainer.explain(sound, sample_rate=16000, methods=[]).logits
+    np.testing.assert_allclose(logits, [3.0, 0.0], atol=1e-3)

@@ -1,0 +1,123 @@
+"""Hugging Face folders as sources, against extractor and model of transformers.
+
+Needs the extra test-frontends: `pytest -m originals`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import frontend_originals as originals
+import numpy as np
+import pytest
+from command_line import invoke
+from hugging_face_folders import KINDS, LABELS, logits_of, write_folder
+
+import earmark
+from earmark.errors import SourceError
+from earmark.export.exporting import export_bundle
+from earmark.export.sources import open_source
+
+pytestmark = pytest.mark.originals
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_compiled_torchaudio():
+    """transformers imports torchaudio where it is installed, whether or not it loads."""
+    sys.modules["torchaudio"] = originals.torchaudio()
+    yield
+    del sys.modules["torchaudio"]
+
+
+def sound_of(seconds):
+    return originals.sound_of(16000, seconds) + np.float32(0.01)
+
+
+@pytest.mark.parametrize(("kind", "rescore"), [("ast", "waveform"), ("wav2vec2", "waveform")])
+def test_bundles_answer_as_the_original_pipeline(tmp_path, kind, rescore):
+    model, extractor = write_folder(kind, tmp_path / "model", problem_type="single_label_classification")
+    window = {"window_seconds": 1.0} if kind == "wav2vec2" else {}
+    manifest = export_bundle(tmp_path / "model", tmp_path / "bundle", on_doubt=lambda _: None, **window)
+    assert manifest.labels == list(LABELS.values())
+    assert manifest.rescore == rescore
+    assert manifest.feature_map.additive == (kind == "wav2vec2")
+    with earmark.load(tmp_path / "bundle", device="cpu") as explainer:
+        for seconds in (0.6, 0.98):
+            sound = sound_of(seconds)
+            expected = logits_of(model, extractor, sound)
+            assert np.ptp(expected) > 0.01
+            result = explainer.explain(sound, sample_rate=16000, methods=[])
+            np.testing.assert_allclose(result.logits, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "whisper"])
+def test_sources_answer_as_the_original_pipeline(tmp_path, kind):
+    """Modules and reference; the graphs are held to them when a bundle is written."""
+    import torch
+
+    from earmark.runtime.audio.level import level_of
+
+    model, extractor = write_folder(kind, tmp_path)
+    source = open_source(tmp_path)
+    sound = sound_of(1.0)
+    level = np.float32(level_of(sound, source.level))
+    waveform = torch.from_numpy(sound / level)[None]
+    with torch.no_grad():
+        answers = source.forward_pass(waveform)
+        reference = source.reference.logits(waveform)
+    expected = logits_of(model, extractor, sound)
+    np.testing.assert_allclose(answers["logits"][0].numpy(), expected, atol=1e-4)
+    np.testing.assert_allclose(reference[0].numpy(), expected, atol=1e-4)
+    # Tokens are 20 ms apart: their mean and the head give the logits.
+    assert source.feature_map.frame_seconds == pytest.approx(0.02)
+    pooled = answers["feature_map"].mean(dim=(2, 3))
+    (layer,) = source.head_layers
+    summed = pooled.numpy() @ layer.weight.T + layer.bias
+    np.testing.assert_allclose(summed[0], expected, atol=1e-4)
+
+
+def test_tokens_of_ast_lie_where_their_sound_is(tmp_path):
+    import torch
+
+    write_folder("ast", tmp_path)
+    source = open_source(tmp_path)
+    quiet = 0.001 * torch.randn(1, 15840, generator=torch.Generator().manual_seed(0))
+    clicked = quiet.clone()
+    clicked[:, 8000:8200] += 0.5 * torch.sin(2 * torch.pi * 3000 * torch.arange(200) / 16000)
+    # The first layer's tokens: what deeper ones mix is not told by a place.
+    with torch.no_grad():
+        change = source.forward_pass(clicked)["middle"] - source.forward_pass(quiet)["middle"]
+    moved = change.square().sum(dim=1)[0]
+    frame, row = np.unravel_index(int(moved.argmax()), moved.shape)
+    assert abs(frame * source.feature_map.frame_seconds - 0.5) <= 0.2
+    low, high = source.feature_map.bands_hz[row]
+    assert low <= 3000 <= high
+
+
+def test_damaged_weights_are_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    write_folder("ast", tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({k: v for k, v in weights.items() if "dense" not in k}, tmp_path / "model.safetensors")
+    with pytest.raises(SourceError, match="missing keys classifier"):
+        open_source(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(SourceError, match="cannot load it as ASTFor"):
+        open_source(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ast", "wav2vec2"])
+def test_masks_are_trained_over_a_folder(tmp_path, kind):
+    from tones import write_tones
+
+    write_folder(kind, tmp_path / "model")
+    write_tones(tmp_path / "data")
+    run, bundle = tmp_path / "run", tmp_path / "bundle"
+    done = invoke("train", "lmac", tmp_path / "model", tmp_path / "data", "-o", run, "--epochs", 1)
+    assert done.exit_code == 0, done.output
+    done = invoke("export", tmp_path / "model", "--decoder", run, "-o", bundle)
+    assert done.exit_code == 0, done.output
+    with earmark.load(bundle, device="cpu") as explainer:
+        assert "mask" in explainer.explain(sound_of(1.0), sample_rate=16000).parts

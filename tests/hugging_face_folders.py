@@ -1,0 +1,71 @@
+"""Tiny models of random weights, in folders as transformers writes them."""
+
+from __future__ import annotations
+
+LABELS = {0: "hum", 1: "noise", 2: "tone"}
+KINDS = {
+    "data2vec": "Data2VecAudio",
+    "hubert": "Hubert",
+    "sew": "SEW",
+    "wav2vec2": "Wav2Vec2",
+    "wavlm": "WavLM",
+}
+_SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "id2label": LABELS,
+    "label2id": {label: number for number, label in LABELS.items()},
+}
+
+
+def write_folder(kind, folder, **more):
+    """The model and its extractor, written to `folder`; more: fields of its configuration."""
+    import torch
+    import transformers as hf
+
+    torch.manual_seed(0)
+    if kind == "ast":
+        config = hf.ASTConfig(**_SMALL, max_length=100, num_mel_bins=64, **more)
+        model = hf.ASTForAudioClassification(config)
+        extractor = hf.ASTFeatureExtractor(max_length=100, num_mel_bins=64)
+    elif kind == "whisper":
+        config = hf.WhisperConfig(
+            d_model=32, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=64, num_mel_bins=80,
+            max_source_positions=50, classifier_proj_size=16, use_weighted_layer_sum=True,
+            id2label=LABELS, label2id=_SMALL["label2id"], **more,
+        )  # fmt: skip
+        model, extractor = (
+            hf.WhisperForAudioClassification(config),
+            hf.WhisperFeatureExtractor(chunk_length=1),
+        )
+    else:
+        fields = {
+            **_SMALL, "conv_dim": (16,) * 4, "conv_kernel": (10, 8, 4, 4), "conv_stride": (5, 4, 4, 4),
+            "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 16,
+        }  # fmt: skip
+        if kind == "data2vec":
+            del fields["num_conv_pos_embedding_groups"]
+            fields |= {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 5}
+        if kind == "sew":
+            fields["squeeze_factor"] = 2
+        config = getattr(hf, f"{KINDS[kind]}Config")(**fields, **more)
+        model = getattr(hf, f"{KINDS[kind]}ForSequenceClassification")(config)
+        extractor = hf.Wav2Vec2FeatureExtractor(do_normalize=True)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Linear):
+            torch.nn.init.normal_(layer.weight, std=0.2)
+    model.eval().save_pretrained(folder)
+    extractor.save_pretrained(folder)
+    return model, extractor
+
+
+def logits_of(model, extractor, sound):
+    """What the original pipeline says of one sound at 16 kHz, [K]."""
+    import torch
+
+    name = model.main_input_name
+    features = extractor(sound, sampling_rate=16000, return_tensors="pt")[name]
+    with torch.no_grad():
+        return model(**{name: features}).logits[0].numpy()
