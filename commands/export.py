@@ -104,6 +104,7 @@ def export(
     """Export SOURCE to a bundle.
 
     SOURCE is a run directory, the output folder of SpeechBrain's ESC-50 interpret recipe,
+    the folder of a Hugging Face model, a checkpoint of PANNs (labels.txt beside it),
     module:factory (see earmark.export.Adapter), or an .onnx file that takes waveforms
     (or, with --frontend, features) and gives a score a label. All but the last need the extra "export",
     which --decoder and --interpreter need for an .onnx file, too.

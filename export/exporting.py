@@ -42,7 +42,8 @@ def export_bundle(
     disagrees with it is not written.
 
     Args:
-        source: An `Adapter`; a run directory; the output folder of SpeechBrain's interpret recipe; or
+        source: An `Adapter`; a run directory; the output folder of SpeechBrain's interpret recipe; the folder
+            of a Hugging Face model; a checkpoint of PANNs; or
             "module:factory", a function that returns an `Adapter`.
         out: Folder of the bundle. It appears as a whole, or not at all.
         name: Name of the bundle; None: the source's.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import MissingDependencyError, SourceError
 from ..source.exportable import Exportable
-from .foreign import refuse_foreign
+from .foreign import CHECKPOINTS, refuse_foreign
 
 if TYPE_CHECKING:
     from ..source.source import Source
@@ -116,8 +116,8 @@ def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool
     """Recognise and load a source.
 
     Args:
-        text: The folder of a Hugging Face model, a SpeechBrain output folder, a run directory, or
-            `module:factory`. An .onnx file does not say enough of itself: `onnx.file.load`.
+        text: The folder of a Hugging Face model, a SpeechBrain output folder, a run directory, a checkpoint
+            of PANNs, or `module:factory`. An .onnx file does not say enough of itself: `onnx.file.load`.
         allow_missing_decoder: A SpeechBrain folder without a decoder is a source without masks, and a run
             directory is opened without its own, which may be unfinished.
         interpreter: False leaves a run's or a folder's interpreter out; a run that is a classifier by design
@@ -148,15 +148,20 @@ def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool
         raise SourceError(
             f"{text}: an .onnx file says neither labels nor sample rate; give --labels and --sample-rate"
         )
+    if path.suffix.lower() in CHECKPOINTS and path.is_file():
+        from .panns import checkpoint as panns
+
+        return panns.load(path)
     if path.exists():
         raise SourceError(
-            f"{text}: is a file; give a run directory, a SpeechBrain output folder or module:factory"
+            f"{text}: is a file; give a run directory, the folder of a model, a PANNs checkpoint or "
+            "module:factory"
         )
     if _FACTORY.match(text):
         from .adapter import adapter as factory
 
         return factory.load(text)
     raise SourceError(
-        f"{text}: no such folder, and not module:factory; give a run directory, a SpeechBrain output "
-        "folder or module:factory"
+        f"{text}: no such folder, and not module:factory; give a run directory, the folder of a Hugging Face "
+        "or SpeechBrain model, a PANNs checkpoint or module:factory"
     )

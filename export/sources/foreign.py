@@ -8,7 +8,7 @@ from pathlib import Path
 from ...errors import SourceError
 
 _TF2ONNX = "pip install tf2onnx, then: python -m tf2onnx.convert {what} {path} --opset 17 --output model.onnx"
-_STATE = (
+STATE = (
     "holds weights without the model (or pickled code, which is never loaded): build the model in Python "
     "and give module:factory, a function that returns an earmark.export.Adapter (docs/api.md), or write "
     "a graph by torch.onnx.export(model.eval(), (torch.zeros(1, N),), 'model.onnx', dynamo=True)"
@@ -34,12 +34,16 @@ _WAYS = {
     ".plan": "is a TensorRT engine of one GPU; give the .onnx file that it was made from",
     ".mlmodel": _CORE_ML,
     ".mlpackage": _CORE_ML,
-    ".safetensors": _STATE,
-    ".pt": _STATE,
-    ".pth": _STATE,
-    ".ckpt": _STATE,
-    ".bin": _STATE,
+    ".safetensors": STATE,
+    ".pt": STATE,
+    ".pth": STATE,
+    ".ckpt": STATE,
+    ".bin": STATE,
 }
+
+
+# Endings of checkpoints, which may be of PANNs.
+CHECKPOINTS = (".pt", ".pth", ".ckpt")
 
 
 def refuse_foreign(text: str) -> None:
@@ -54,13 +58,14 @@ def refuse_foreign(text: str) -> None:
     way = _WAYS.get(path.suffix.lower())
     if way is None or not path.exists():
         return
-    if way is _STATE and _is_torchscript(path):
+    if way is STATE and _is_torchscript(path):
         raise SourceError(
             f"{text}: is TorchScript, which is code; write a graph by torch.onnx.export(torch.jit.load("
             f"'{text}').eval(), (torch.zeros(1, N),), 'model.onnx', dynamo=False, input_names=['wave'], "
             "dynamic_axes={'wave': {0: 'batch', 1: 'samples'}}), N the samples of a window"
         )
-    raise SourceError(f"{text}: {way.replace('{path}', text)}")
+    if path.suffix.lower() not in CHECKPOINTS:
+        raise SourceError(f"{text}: {way.replace('{path}', text)}")
 
 
 def _is_torchscript(path: Path) -> bool:

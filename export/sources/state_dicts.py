@@ -16,8 +16,10 @@ Module = TypeVar("Module", bound=nn.Module)
 State = dict[str, torch.Tensor]
 
 
-def read_state(path: Path, what: str) -> State:
+def read_state(path: Path, what: str, *, within: str | None = None) -> State:
     """A state dict saved by torch.save, with `weights_only`: no object is constructed.
+
+    within: the key it lies under, where there is one
 
     Floating tensors come as float32. Raises SourceError naming the file: missing (also a dangling
     link), unreadable, not a dict of tensors, values that are not finite.
@@ -35,6 +37,8 @@ def read_state(path: Path, what: str) -> State:
             f"{path}: the {what} is not a plain state dict ({_first(error)}); "
             "save it with torch.save(state_dict)"
         ) from error
+    if within is not None and isinstance(loaded, dict):
+        loaded = loaded.get(within, loaded)
     if not isinstance(loaded, dict) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in loaded.items()
     ):

@@ -99,7 +99,7 @@ def test_damaged_weights_are_refused(tmp_path):
 
     write_folder("ast", tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
-    save_file({k: v for k, v in weights.items() if "dense" not in k}, tmp_path / "model.safetensors")
+    save_file({k: v for k, v in weights.items() if "classifier" not in k}, tmp_path / "model.safetensors")
     with pytest.raises(SourceError, match="missing keys classifier"):
         open_source(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"nothing")

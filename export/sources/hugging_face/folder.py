@@ -97,7 +97,8 @@ def _source(
     rows, centres = _rows(config, description, grid) if patches else ([(0.0, rate / 2)], [])
     names = ["feature_map", "middle"][: len(maps)]
     frames: int | str = "frames_z" if front.window is None else maps[0].shape[2]
-    projected = not patches
+    head = model.get_submodule("classifier")
+    projected = isinstance(head, torch.nn.Linear)
     return Source(
         name=folder.resolve().name,
         labels=labels,
@@ -127,7 +128,7 @@ def _source(
             pooling="mean" if projected else "other",
             additive=projected,
         ),
-        head_layers=(Layer.of(model.get_submodule("classifier")),) if projected else (),
+        head_layers=(Layer.of(head),) if isinstance(head, torch.nn.Linear) else (),
         scales=[
             Scale(
                 tap=name,
