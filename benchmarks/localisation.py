@@ -29,12 +29,11 @@ from earmark.evaluation.localisation.events import read_events
 from earmark.evaluation.localisation.judge import (
     EventRecord,
     Localisation,
-    average_precision,
-    roc_auc,
     segment_edges,
     segment_labels,
 )
 from earmark.evaluation.localisation.localisers import Importance, LocalisationTask, available, task_of
+from earmark.evaluation.ranking import average_precision, roc_auc
 from earmark.runtime.explainer import engine_of
 
 BUDGETS = (50, 100, 200, 400)

@@ -29,3 +29,10 @@ def write_lines(path: Path, records: Iterable[object]) -> None:
         for record in records:
             line = json.dumps(json_ready(record), ensure_ascii=False, allow_nan=False) + "\n"
             file.write(line.encode(errors="backslashreplace"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8. Raises WriteError that names `path`."""
+    make_folder_of(path)
+    with open_whole(path) as file:
+        file.write(text.encode(errors="backslashreplace"))

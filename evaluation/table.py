@@ -1,7 +1,9 @@
-"""A table of figures: aligned text for people, Markdown for pages, JSON for programs."""
+"""A table of figures: aligned text for people, Markdown for pages, JSON and CSV for programs."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -66,12 +68,32 @@ class Table:
         cells.insert(1, ["---"] * len(titles))
         return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
+    def csv(self) -> str:
+        """The cells by key, a line a row; of intervals also key_low and key_high. NaN and None are empty."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        spread = {c.key for c in self.columns for row in self.rows if isinstance(row.get(c.key), Interval)}
+        names = [name for c in self.columns for name in _names(c.key, c.key in spread)]
+        writer.writerow(names)
+        for row in self.rows:
+            flat: dict[str, object] = {}
+            for key, cell in row.items():
+                values = (cell.estimate, cell.low, cell.high) if isinstance(cell, Interval) else (cell,)
+                flat |= zip(_names(key, len(values) == 3), map(json_ready, values), strict=True)
+            writer.writerow(["" if flat.get(name) is None else flat[name] for name in names])
+        return out.getvalue()
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: columns with their direction, rows by key; intervals as objects, null for NaN."""
         return {
             "columns": [{"key": c.key, "title": c.title, "better": c.better} for c in self.columns],
             "rows": [{c.key: json_ready(row.get(c.key)) for c in self.columns} for row in self.rows],
         }
+
+
+def _names(key: str, spread: bool) -> tuple[str, ...]:
+    """Columns of a key in CSV."""
+    return (key, f"{key}_low", f"{key}_high") if spread else (key,)
 
 
 def _shown(cell: Cell, decimals: int, intervals: bool) -> str:

@@ -7,9 +7,12 @@ from pathlib import Path
 import click
 
 from ...errors import LabelError, SettingsError
-from ..console import say, say_json, tell
+from ...evaluation.detections.settings import AgreementSettings
+from ..console import bold, say, say_json, tell
 from ..options import device_option, json_option
-from .options import bundle_and_data, fail_for
+from ..settings_options import Given, settings_options
+from ..written import write_lines, write_text
+from .options import bundle_and_data, fail_for, intervals_option, records_option
 
 
 @click.command()
@@ -21,37 +24,35 @@ from .options import bundle_and_data, fail_for
     metavar="CSV",
     help="True events: clip, label, start_s, end_s. [default: DATA/events.csv]",
 )
-@click.option("--min-score", default=0.5, show_default=True, type=click.FloatRange(0.0, 1.0), metavar="S")
-@click.option("--merge-gap", default=0.0, show_default=True, type=click.FloatRange(0.0), metavar="S")
-@click.option("--min-length", default=0.0, show_default=True, type=click.FloatRange(0.0), metavar="S")
-@click.option("--hop", type=click.FloatRange(0.0, min_open=True), metavar="S", help="As of earmark detect.")
+@settings_options(AgreementSettings)
+@intervals_option
 @click.option(
-    "--collar",
-    default=0.5,
-    show_default=True,
-    type=click.FloatRange(0.0, min_open=True),
-    metavar="S",
-    help="How far begin and end may be from the event's.",
+    "--csv",
+    "table_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The table as CSV, a line for each label, all, and their mean.",
 )
+@records_option
 @device_option
 @json_option
 def detections(
     bundle: Path,
     data: Path,
     table: Path | None,
-    min_score: float,
-    merge_gap: float,
-    min_length: float,
-    hop: float | None,
-    collar: float,
+    given: Given[AgreementSettings],
+    intervals: bool,
+    table_file: Path | None,
+    records: Path | None,
     device: str,
     as_json: bool,
 ) -> None:
     """Judge what BUNDLE detects in DATA, a folder of recordings, by their true events.
 
-    A detection is right when it begins within the collar of an event's begin, and ends within the collar or
-    a fifth of the event of its end; each counts once. Beside it, each second counts by the labels that it
-    holds. Exits with 1 where a recording could not be read.
+    Windows: how well their scores rank those with events. Detections: which share time with an event of their
+    label. Events: which share time with a detection; which agree with one within the collar at their begin,
+    and within the collar or a fifth of the event at their end, one to one; and segments of a second. Exits
+    with 1 where a recording could not be read.
     """
     from ...evaluation.detections.evaluate import evaluate_detections
     from ...runtime.explainer import load
@@ -59,19 +60,25 @@ def detections(
     path = table or data / "events.csv"
     if not path.is_file():
         raise click.UsageError(f"{path} is not there: name the table of events by --events CSV")
-    options = {"min_score": min_score, "merge_gap_s": merge_gap, "min_s": min_length, "hop_s": hop}
+    settings = given.settings()
     try:
         report = evaluate_detections(
-            load(bundle, device=device), data, path, collar_s=collar, options=options, tell=tell, quiet=False
+            load(bundle, device=device), data, settings, events=path, tell=tell, quiet=False
         )
     except (LabelError, SettingsError) as error:
         raise click.ClickException(str(error)) from error
+    if records is not None:
+        write_lines(records, report.records)
+    if table_file is not None:
+        write_text(table_file, report.table.csv())
     if as_json:
         say_json(report.to_dict(), indent=2)
     else:
         say(
-            f"{report.bundle}: {report.recordings} recordings, {report.hours:.2f} h; collar {collar:g} s",
-            "",
-            *report.table.text().split("\n"),
+            f"{report.bundle}: {len(report.records)} recordings, {report.hours:.2f} h; "
+            f"collar {settings.collar_s:g} s, segments of {settings.segment_s:g} s"
         )
+        tables = report.tables | ({"events by level": report.levels} if report.levels.rows else {})
+        for name, part in tables.items():
+            say("", bold(name), *part.text(intervals=intervals).split("\n"))
     fail_for(report.skipped)

@@ -1,4 +1,4 @@
-"""The lines of `events.csv`: clip, label, start_s, end_s; others are ignored."""
+"""The lines of `events.csv`: clip, label, start_s, end_s, perhaps level_db; others are ignored."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from ...errors import DataError
 
 COLUMNS = ("clip", "label", "start_s", "end_s")
+LEVEL = "level_db"
 
 
 def event_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -40,4 +41,16 @@ def event_time(where: str, name: str, row: dict[str, str]) -> float:
     if not math.isfinite(value) or value < 0:
         given = row[name][:40]
         raise DataError(f"{where}: {name} is {given!r}; give seconds from the clip's start, 0 or more")
+    return value
+
+
+def event_level(where: str, row: dict[str, str]) -> float | None:
+    """How loud the event is over its background, in dB; None where that is not said. Raises DataError."""
+    given = (row.get(LEVEL) or "").strip()
+    try:
+        value = float(given) if given else None
+    except ValueError:
+        value = math.nan
+    if value is not None and not math.isfinite(value):
+        raise DataError(f"{where}: {LEVEL} is {given[:40]!r}; give decibels, or nothing")
     return value

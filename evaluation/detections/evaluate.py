@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,34 @@ from ...runtime.audio.listing import list_sound_files
 from ...runtime.explainer import Explainer, engine_of
 from ...runtime.labels import label_index
 from ..data.clips import Tell, ignore
-from ..data.event_rows import COLUMNS, event_rows, event_time
+from ..data.event_rows import COLUMNS, event_level, event_rows, event_time
 from ..data.folder import LeftOut
 from ..document import fields_of
-from ..table import Column, Table
-from .matching import Agreement, Occurrence, event_agreement, segment_agreement
+from ..table import Cell, Column, Table
+from .counts import Recording, counts_of, intervals, summed
+from .matching import Occurrence, overlapping
+from .settings import AgreementSettings
+from .windows import RankedWindows
 
 _ALL, _MEAN = "all", "mean"
+_LABEL = Column("label", "label")
+# What the report says of windows, of detections and of events, each apart.
+_WINDOWS = (
+    Column("windows", "windows with events", 0),
+    Column("window_ap", "AP", 3, "higher"),
+    Column("window_auroc", "AUROC", 3, "higher"),
+)
+_DETECTIONS = (
+    Column("detections", "detections", 0),
+    Column("right", "over an event", 3, "higher"),
+    Column("false_per_hour", "false an hour", 1, "lower"),
+)
+_EVENTS = (
+    Column("events", "events", 0),
+    Column("found", "found", 3, "higher"),
+    *(Column(f"event_{key}", key, 3, "higher") for key in ("precision", "recall", "f1")),
+    *(Column(f"segment_{key}", f"segments' {key}", 3, "higher") for key in ("precision", "recall", "f1")),
+)
 
 
 @dataclass(frozen=True)
@@ -32,13 +53,13 @@ class DetectionReport:
         events: The table of true events.
         bundle: Name of the bundle.
         bundle_id: Its hash.
-        recordings: How many were searched.
-        hours: How long they are together.
-        collar_s: Tolerance of an event's begin and end, in seconds.
-        settings: Of the detections.
+        hours: How long the recordings are together.
+        settings: What counts as a detection, and when it is right.
         skipped: Recordings that could not be read.
-        table: A row for each label that has events or detections, one for all of them together, one with the
-            labels' mean.
+        table: A row for each label that has events or detections, one for all of them together with
+            intervals over recordings, one with the labels' mean (of AP: cmAP).
+        levels: A row for each level of the events: how many there are, and which share overlaps a detection.
+        records: Counts of each recording.
 
     """
 
@@ -46,27 +67,42 @@ class DetectionReport:
     events: str
     bundle: str
     bundle_id: str
-    recordings: int
     hours: float
-    collar_s: float
-    settings: Mapping[str, Any]
+    settings: AgreementSettings
     skipped: Sequence[LeftOut]
     table: Table
+    levels: Table
+    records: Sequence[Recording] = field(repr=False)
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """The table in three: what it says of windows, of detections, of events."""
+        parts = {"windows": _WINDOWS, "detections": _DETECTIONS, "events": _EVENTS}
+        return {
+            name: Table(
+                (_LABEL, *columns), [row for row in self.table.rows if row.get(columns[1].key) is not None]
+            )
+            for name, columns in parts.items()
+        }
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return fields_of(self)
+        """JSON-ready, without the records."""
+        return {**fields_of(self, without="records"), "recordings": len(self.records)}
 
 
 def read_truth(path: Path, labels: Sequence[str], bundle: str) -> list[Occurrence]:
-    """Read the true events: CSV with clip, label, start_s, end_s. Raises DataError, LabelError."""
+    """Read the true events: CSV with clip, label, start_s, end_s; level_db where it is known.
+
+    Raises DataError, LabelError.
+    """
     events = []
     for where, row in event_rows(path):
         start_s, end_s = (event_time(where, name, row) for name in COLUMNS[2:])
         if end_s <= start_s:
             raise DataError(f"{where}: the event ends at {end_s:g} s, not after its start at {start_s:g} s")
         label = labels[label_index(row["label"].strip(), labels, bundle)]
-        events.append(Occurrence(row["clip"].strip().replace("\\", "/"), label, start_s, end_s))
+        level_db = event_level(where, row)
+        events.append(Occurrence(row["clip"].strip().replace("\\", "/"), label, start_s, end_s, level_db))
     if not events:
         raise DataError(f"{path}: holds no event; each line is {','.join(COLUMNS)}")
     return events
@@ -75,10 +111,9 @@ def read_truth(path: Path, labels: Sequence[str], bundle: str) -> list[Occurrenc
 def evaluate_detections(
     explainer: Explainer,
     data: Path,
-    events: Path,
+    settings: AgreementSettings | None = None,
     *,
-    collar_s: float = 0.5,
-    options: Mapping[str, Any] | None = None,
+    events: Path | None = None,
     tell: Tell = ignore,
     quiet: bool = True,
 ) -> DetectionReport:
@@ -87,9 +122,8 @@ def evaluate_detections(
     Args:
         explainer: The bundle.
         data: A folder of recordings; those without events count, too.
-        events: CSV of the true events; `clip` is the path in the folder.
-        collar_s: Tolerance of an event's begin; of its end at least that, or a fifth of the event.
-        options: Of `Explainer.detect`.
+        settings: What counts as a detection, and when one is right; None: the defaults.
+        events: CSV of the true events, whose `clip` is a path in the folder; None: events.csv in the folder.
         tell: Is told which recordings could not be read.
         quiet: Show no progress.
 
@@ -97,86 +131,112 @@ def evaluate_detections(
         The report.
 
     Raises:
-        DataError: The table cannot be used, or names a recording that is not in the folder.
+        DataError: The table cannot be used, names a recording that is not in the folder, or nothing could be
+            read; with `strict` the first recording that cannot.
         LabelError: An event's label is none of the bundle's.
-        SettingsError, MethodError: An option is out of range.
+        SettingsError: A setting is out of range.
 
     """
+    how = settings or AgreementSettings()
     manifest = engine_of(explainer).manifest
-    true = read_truth(events, manifest.labels, manifest.name)
-    files = {path.relative_to(data).as_posix(): path for path in list_sound_files(data).files}
+    path = events or data / "events.csv"
+    true = read_truth(path, manifest.labels, manifest.name)
+    files = {one.relative_to(data).as_posix(): one for one in list_sound_files(data).files}
     if unknown := sorted({event.recording for event in true} - files.keys()):
-        raise DataError(f"{events}: there is no recording {unknown[0]!r} in {data}")
+        raise DataError(f"{path}: there is no recording {unknown[0]!r} in {data}")
+    with_events = {event.label for event in true}
+    ranked = RankedWindows([label for label in manifest.labels if label in with_events])
     skipped: list[LeftOut] = []
-    by_event: dict[str, Agreement] = {}
-    by_segment: dict[str, Agreement] = {}
-    seconds = 0.0
+    recordings: list[Recording] = []
+    found: dict[float, list[bool]] = {}
     with Progress(len(files), "detecting", quiet=quiet) as bar:
-        for name, path in files.items():
+        for name, file in files.items():
             try:
-                found = explainer.detect(path, methods=[], **(options or {}))
+                detections = explainer.detect(file, methods=[], **how.of_detect())
             except AudioError as error:
+                if how.strict:
+                    raise DataError(str(error)) from error
                 tell(str(error))
                 skipped.append(LeftOut(name, str(error)))
                 continue
             finally:
                 bar.step()
-            seconds += found.duration_s
-            detected = [Occurrence(name, one.label, one.start_s, one.end_s) for one in found]
+            seconds = detections.duration_s
             here = [event for event in true if event.recording == name]
-            for label in {one.label for one in (*detected, *here)}:
-                asked, got = ([one for one in some if one.label == label] for some in (here, detected))
-                events_of = event_agreement(asked, got, collar_s=collar_s)
-                segments_of = segment_agreement(asked, got, found.duration_s)
-                by_event[label] = by_event.get(label, Agreement()).plus(events_of)
-                by_segment[label] = by_segment.get(label, Agreement()).plus(segments_of)
+            got = [Occurrence(name, one.label, one.start_s, one.end_s) for one in detections]
+            counts = counts_of(here, got, seconds, collar_s=how.collar_s, segment_s=how.segment_s)
+            recordings.append(Recording(name, seconds / 3600, counts))
+            ranked.add(detections.windows, here)
+            _sort_by_level(here, got, found)
+    if not recordings:
+        raise DataError(f"{data}: none of its {len(files)} recordings could be read")
     return DetectionReport(
         data=str(data),
-        events=str(events),
+        events=str(path),
         bundle=manifest.name,
         bundle_id=manifest.bundle_id,
-        recordings=len(files) - len(skipped),
-        hours=seconds / 3600,
-        collar_s=collar_s,
-        settings=dict(options or {}),
+        hours=sum(one.hours for one in recordings),
+        settings=how,
         skipped=tuple(skipped),
-        table=_table([label for label in manifest.labels if label in by_event], by_event, by_segment),
+        table=_table(manifest.labels, recordings, ranked.figures(), how.seed),
+        levels=_levels(found),
+        records=tuple(recordings),
     )
 
 
+def _sort_by_level(
+    events: Sequence[Occurrence], detections: Sequence[Occurrence], found: dict[float, list[bool]]
+) -> None:
+    """Note for each event with a level whether it shares time with a detection of its label."""
+    for event in events:
+        if event.level_db is not None:
+            same = [one for one in detections if one.label == event.label]
+            found.setdefault(event.level_db, []).append(bool(overlapping([event], same)[0].any()))
+
+
+def _levels(found: Mapping[float, Sequence[bool]]) -> Table:
+    columns = (
+        Column("level_db", "level in dB", 1),
+        Column("events", "events", 0),
+        Column("found", "found", 3, "higher"),
+    )
+    rows = [
+        {"level_db": level, "events": len(some), "found": sum(some) / len(some)}
+        for level, some in sorted(found.items(), reverse=True)
+    ]
+    return Table(columns, rows)
+
+
 def _table(
-    labels: Sequence[str], by_event: Mapping[str, Agreement], by_segment: Mapping[str, Agreement]
+    labels: Sequence[str],
+    recordings: Sequence[Recording],
+    of_windows: Mapping[str, Mapping[str, float]],
+    seed: int,
 ) -> Table:
-    """A row for each label, one for the sum of their counts, one for the mean of their figures."""
-    rows = [_row(label, by_event[label], by_segment[label]) for label in labels]
-    sums = [Agreement(), Agreement()]
+    """A row for each label, one for the sums of their counts, one for the mean of their figures."""
+    hours = sum(one.hours for one in recordings)
+    rows: list[dict[str, Cell]] = []
     for label in labels:
-        sums = [sums[0].plus(by_event[label]), sums[1].plus(by_segment[label])]
-    figures = [column.key for column in _COLUMNS if column.decimals == 3]
-    mean = {key: _mean([float(row[key]) for row in rows]) for key in figures}
-    return Table(_COLUMNS, [*rows, _row(_ALL, *sums), {"label": _MEAN, **mean}])
+        counts = summed(recordings, label)
+        if counts.events or counts.detections:
+            rows.append(
+                {
+                    "label": label,
+                    **of_windows.get(label, {}),
+                    "events": counts.events,
+                    "detections": counts.detections,
+                    **counts.figures(hours),
+                }
+            )
+    total = summed(recordings)
+    all_: dict[str, Cell] = {"label": _ALL, "events": total.events, "detections": total.detections}
+    columns = (_LABEL, *_WINDOWS, *_DETECTIONS, *_EVENTS)
+    shares = [column.key for column in columns if column.decimals == 3]
+    mean: dict[str, Cell] = {"label": _MEAN, **{key: _mean([row.get(key) for row in rows]) for key in shares}}
+    return Table(columns, [*rows, {**all_, **intervals(recordings, seed)}, mean])
 
 
-_COLUMNS = (
-    Column("label", "label"),
-    Column("events", "events", 0),
-    Column("detections", "detections", 0),
-    *(Column(f"event_{key}", key, 3, "higher") for key in ("precision", "recall", "f1")),
-    *(Column(f"segment_{key}", f"1 s {key}", 3, "higher") for key in ("precision", "recall", "f1")),
-)
-
-
-def _row(label: str, events: Agreement, segments: Agreement) -> dict[str, Any]:
-    counts = {"events": events.hits + events.missed, "detections": events.hits + events.false}
-    figures = {
-        f"{kind}_{key}": getattr(agreement, key)
-        for kind, agreement in (("event", events), ("segment", segments))
-        for key in ("precision", "recall", "f1")
-    }
-    return {"label": label, **counts, **figures}
-
-
-def _mean(values: Sequence[float]) -> float:
-    """The mean of what there is; NaN of nothing."""
-    known = [value for value in values if not math.isnan(value)]
+def _mean(values: Sequence[Cell]) -> float:
+    """The mean of the numbers there are; NaN of none."""
+    known = [one for one in values if isinstance(one, float) and not math.isnan(one)]
     return sum(known) / len(known) if known else math.nan

@@ -1,7 +1,7 @@
 """Event-based and segment-based agreement of detections with true events.
 
 Mesaros, Heittola, Virtanen, "Metrics for Polyphonic Sound Event Detection", Applied Sciences 6(6), 2016,
-sections 3.1 and 3.2; definitions as in the package sed_eval, with whose figures these were compared.
+sections 3.1 and 3.2; definitions as in the package sed_eval, with whose counts these are compared.
 """
 
 from __future__ import annotations
@@ -11,15 +11,22 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+
+Flags = npt.NDArray[np.bool_]
 
 
 class Occurrence(NamedTuple):
-    """A label over a stretch of a recording, in seconds: a true event, or a detection."""
+    """A label over a stretch of a recording, in seconds: a true event, or a detection.
+
+    level_db: how loud a true event is over its background, where that is known
+    """
 
     recording: str
     label: str
     start_s: float
     end_s: float
+    level_db: float | None = None
 
 
 class Agreement(NamedTuple):
@@ -47,10 +54,6 @@ class Agreement(NamedTuple):
         """F1 = 2 hits / (2 hits + false + missed); NaN where there is neither event nor detection."""
         total = 2 * self.hits + self.false + self.missed
         return 2 * self.hits / total if total else math.nan
-
-    def plus(self, other: Agreement) -> Agreement:
-        """The counts of both."""
-        return Agreement(self.hits + other.hits, self.false + other.false, self.missed + other.missed)
 
 
 def event_agreement(
@@ -89,6 +92,22 @@ def event_agreement(
     return Agreement(hits, len(detections) - hits, len(events) - hits)
 
 
+def overlapping(events: Sequence[Occurrence], detections: Sequence[Occurrence]) -> tuple[Flags, Flags]:
+    """Whether each event, and each detection, shares any time with one of the others.
+
+    Args:
+        events: The true ones, of one recording and label.
+        detections: What was detected.
+
+    Returns:
+        Of the events [n] and of the detections [m].
+
+    """
+    true, found = _times(events), _times(detections)
+    shared = (true[:, None, 0] < found[None, :, 1]) & (found[None, :, 0] < true[:, None, 1])
+    return np.asarray(shared.any(axis=1)), np.asarray(shared.any(axis=0))
+
+
 def segment_agreement(
     events: Sequence[Occurrence],
     detections: Sequence[Occurrence],
@@ -113,14 +132,12 @@ def segment_agreement(
     return Agreement(int((true & found).sum()), int((~true & found).sum()), int((true & ~found).sum()))
 
 
-def _times(some: Iterable[Occurrence]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def _times(some: Iterable[Occurrence]) -> npt.NDArray[np.float64]:
     """Begins and ends [n, 2] in seconds."""
-    return np.array([(one.start_s, one.end_s) for one in some], np.float64)
+    return np.array([(one.start_s, one.end_s) for one in some], np.float64).reshape(-1, 2)
 
 
-def _active(
-    some: Iterable[Occurrence], count: int, segment_s: float
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _active(some: Iterable[Occurrence], count: int, segment_s: float) -> Flags:
     """Whether any part of a segment is covered, [count]."""
     active = np.zeros(count, bool)
     for one in some:

@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from ..data.settings import EvaluationSettings
+from ..data.settings import ClipSettings
 
 ConditionName = Literal["clean", "noise", "noise_6db", "mixture", "speech"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskSettings(EvaluationSettings):
+class MaskSettings(ClipSettings):
     """Which masks are judged, under which conditions, and how.
 
     Attributes:

@@ -8,14 +8,14 @@ from typing import Annotated, Literal, get_args
 from msgspec import Meta
 
 from ...errors import MethodError
-from ..data.settings import EvaluationSettings
+from ..data.settings import ClipSettings
 
 Rule = Literal["half", "overlap90"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalisationSettings(EvaluationSettings):
+class LocalisationSettings(ClipSettings):
     """What a segment is, when it is the event's, and which methods and clips count.
 
     Attributes:

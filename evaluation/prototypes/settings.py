@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from msgspec import Meta
 
-from ..data.settings import EvaluationSettings
+from ..data.settings import ClipSettings
 from ..rescoring import Domain
 
 # What takes the place of what is removed: nothing, or each bin's own level over the window.
@@ -16,7 +16,7 @@ FILLS: tuple[Fill, ...] = get_args(Fill)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrototypeSettings(EvaluationSettings):
+class PrototypeSettings(ClipSettings):
     """Where matched places are removed, by what they are replaced, and what they are compared with.
 
     Attributes:

@@ -20,6 +20,7 @@ import earmark
 from earmark.cli import VERBS, main
 from earmark.commands.graph_options import GraphOptions
 from earmark.commands.settings_options import option_names
+from earmark.evaluation.detections.settings import AgreementSettings
 from earmark.evaluation.faithfulness.settings import MaskSettings
 from earmark.evaluation.localisation.settings import LocalisationSettings
 from earmark.evaluation.prototypes.settings import PrototypeSettings
@@ -64,6 +65,7 @@ SETTINGS = {
     "earmark train l2i": (L2iSettings, GraphOptions),
     "earmark train apex": (ApexSettings,),
     "earmark export": (GraphOptions,),
+    "earmark evaluate detections": (AgreementSettings,),
     "earmark evaluate events": (LocalisationSettings, SegmentSettings),
     "earmark evaluate masks": (MaskSettings,),
     "earmark evaluate prototypes": (PrototypeSettings,),

@@ -8,6 +8,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+import sed_eval_originals as originals
 import soundfile
 from click.testing import CliRunner
 
@@ -16,10 +17,13 @@ from earmark.evaluation.detections.matching import (
     Agreement,
     Occurrence,
     event_agreement,
+    overlapping,
     segment_agreement,
 )
+from earmark.evaluation.detections.windows import holds_event
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.explainer import SHIPPED
+from earmark.runtime.windows import WindowScores
 
 RATE = 16000
 
@@ -39,6 +43,25 @@ def test_collar_and_length_by_hand():
     agreement = Agreement(3, 1, 2)
     assert (agreement.precision, agreement.recall, agreement.f1) == (0.75, 0.6, 6 / 9)
     assert np.isnan(Agreement().f1)
+    found, right = overlapping(events, spans((11.9, 15), (19, 20), (30, 31), (39, 50)))
+    assert (found.tolist(), right.tolist()) == ([True, True], [True, False, True, True])
+    assert [len(some) for some in overlapping(events, [])] == [2, 0]
+
+
+@pytest.mark.parametrize("recording", json.loads(originals.VALUES.read_text()))
+def test_counts_are_those_of_sed_eval(recording):
+    """Of its EventBasedMetrics (optimal matching) and SegmentBasedMetrics, kept in a file."""
+    assert set(recording["counts"]) == set(originals.LABELS)
+    for label, counts in recording["counts"].items():
+        events, detections = (
+            [Occurrence("a", *one) for one in recording[name] if one[0] == label]
+            for name in ("events", "detections")
+        )
+        by_event = event_agreement(events, detections, collar_s=originals.COLLAR_S)
+        by_segment = segment_agreement(events, detections, originals.SECONDS, segment_s=originals.SEGMENT_S)
+        assert [*by_event] == counts["by_event"]
+        assert [*by_segment] == counts["by_segment"]
+        assert 0 < by_event.hits < len(events)
 
 
 def test_the_assignment_matches_most():
@@ -62,6 +85,15 @@ def test_segments_by_hand():
     assert segment_agreement([], [], 10.0) == Agreement()
 
 
+def test_windows_with_events_by_hand():
+    """Half of a window of 2 s, or half of what is shorter."""
+    starts = np.arange(6.0)
+    windows = WindowScores(("x",), starts, starts + 2.0, np.zeros((6, 1), np.float32))
+    assert np.flatnonzero(holds_event(windows, spans((2.0, 5.0)))).tolist() == [1, 2, 3, 4]
+    assert np.flatnonzero(holds_event(windows, spans((2.9, 3.3)))).tolist() == [2, 3]
+    assert not holds_event(windows, []).any()
+
+
 @pytest.fixture
 def field(tmp_path):
     """Two recordings: one with two events, one in which a detection is false."""
@@ -83,30 +115,65 @@ def evaluate(folder, *arguments):
 
 def write_truth(path, *rows):
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows([("clip", "label", "start_s", "end_s"), *rows])
+        csv.writer(file).writerows([("clip", "label", "start_s", "end_s", "level_db"), *rows])
 
 
 def test_a_folder(field):
     write_truth(
-        field / "events.csv", ("north/one.wav", "bell", 3, 5), ("north/one.wav", "kick", 10, 12),
-        ("north/one.wav", "tom", 1, 2),
+        field / "events.csv", ("north/one.wav", "bell", 3, 5, 30), ("north/one.wav", "kick", 10, 12),
+        ("north/one.wav", "tom", 1, 2, 0),
     )  # fmt: skip
     done = evaluate(field, "--collar", 2, "--json")
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
-    assert (report["recordings"], report["collar_s"]) == (2, 2.0)
+    assert (report["recordings"], report["settings"]["collar_s"]) == (2, 2.0)
     rows = {row["label"]: row for row in report["table"]["rows"]}
     assert list(rows) == ["bell", "clap", "kick", "tom", "all", "mean"]
     assert (rows["all"]["events"], rows["all"]["detections"]) == (3, 3)
     assert rows["bell"]["event_f1"] == rows["kick"]["event_f1"] == 1.0
     assert rows["clap"]["event_precision"] == 0.0
     assert rows["tom"]["event_recall"] == 0.0
-    assert rows["all"]["event_f1"] == pytest.approx(4 / 6)
-    text = evaluate(field, "--collar", 2).stdout
-    assert "2 recordings, 0.01 h; collar 2 s" in text
+    total = rows["all"]["event_f1"]
+    assert total["estimate"] == pytest.approx(4 / 6)
+    # Over two recordings: of the one alone 2 of 3 events and no false detection, of the other one false.
+    assert (total["low"], total["high"], total["groups"]) == (0.0, pytest.approx(4 / 5), 2)
+    assert rows["all"]["found"]["estimate"] == pytest.approx(2 / 3)
+    assert rows["all"]["right"]["estimate"] == pytest.approx(2 / 3)
+    assert rows["all"]["false_per_hour"]["estimate"] == pytest.approx(1 / (30 / 3600))
+    assert rows["bell"]["window_ap"] == 1.0
+    assert rows["bell"]["windows"] == 3
+    assert [(row["level_db"], row["found"]) for row in report["levels"]["rows"]] == [(30, 1), (0, 0)]
     # A window of 2 s every second is no sharper than that.
-    strict = json.loads(evaluate(field, "--collar", 0.01, "--json").stdout)
-    assert {row["label"]: row for row in strict["table"]["rows"]}["all"]["event_f1"] < 0.5
+    text = evaluate(field, "--collar", 0.01, "--csv", field / "t.csv", "--records", field / "r.jsonl").stdout
+    assert "2 recordings, 0.01 h; collar 0.01 s, segments of 1 s" in text
+    assert [line for line in text.splitlines() if line.isalpha()] == ["windows", "detections", "events"]
+    with (field / "t.csv").open() as file:
+        strict = {row["label"]: row for row in csv.DictReader(file)}
+    assert list(strict) == list(rows)
+    assert float(strict["all"]["event_f1"]) < 0.5
+    assert [float(strict["all"][f"right{end}"]) for end in ("_low", "", "_high")] == [
+        0,
+        pytest.approx(2 / 3),
+        1,
+    ]
+    # Some draws hold no event.
+    assert strict["all"]["found_high"] == ""
+    assert strict["clap"]["window_ap"] == ""
+    records = [json.loads(line) for line in (field / "r.jsonl").read_text().splitlines()]
+    assert [record["name"] for record in records] == ["north/one.wav", "north/two.wav"]
+    assert records[0]["counts"]["tom"]["events"] == 1
+
+
+def test_what_cannot_be_read(field):
+    write_truth(field / "events.csv", ("north/one.wav", "bell", 3, 5, ""))
+    (field / "broken.wav").write_bytes(b"RIFF")
+    done = evaluate(field, "--json")
+    assert done.exit_code == 1
+    assert [one["clip"] for one in json.loads(done.stdout)["skipped"]] == ["broken.wav"]
+    strict = evaluate(field, "--strict")
+    assert (strict.exit_code, "broken.wav" in strict.stderr) == (1, True)
+    refused = evaluate(field, "--leave-score", 0.9)
+    assert (refused.exit_code, "above its min_score" in refused.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(

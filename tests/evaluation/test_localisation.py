@@ -16,11 +16,10 @@ from earmark.evaluation.localisation.events import Event, read_events
 from earmark.evaluation.localisation.judge import (
     EventRecord,
     Localisation,
-    average_precision,
-    roc_auc,
     segment_edges,
     segment_labels,
 )
+from earmark.evaluation.ranking import average_precision, roc_auc
 from earmark.runtime.methods.evidence import over_segments
 
 # Few distinct values, so that most draws hold ties.

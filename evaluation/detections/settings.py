@@ -1,0 +1,78 @@
+"""How detections are judged by true events: the settings of `earmark evaluate detections`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from ..data.settings import EvaluationSettings
+
+
+def _seconds(option: str) -> dict[str, str]:
+    """What names the option of a field in seconds."""
+    return {"option": option, "metavar": "S"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgreementSettings(EvaluationSettings):
+    """What counts as a detection, as in `Explainer.detect`, and when one is right.
+
+    Attributes:
+        min_score: Score that a detection reaches, 0..1.
+        leave_score: Score that all its windows reach, at most `min_score`; None: `min_score`.
+        merge_gap_s: Detections of one label at most so many seconds apart become one.
+        min_s: Shorter detections are left out.
+        hop_s: Seconds from one window to the next, above 0; None: the bundle's.
+        collar_s: How far a detection's begin may be from the event's, above 0; its end at least so far.
+        segment_s: Length of a segment of the segment-based figures, above 0.
+
+    """
+
+    min_score: Annotated[
+        float, Meta(ge=0, le=1, description="Score of a detection.", extra={"metavar": "X"})
+    ] = 0.5
+    leave_score: (
+        Annotated[float, Meta(ge=0, le=1, description="Score of all its windows.", extra={"metavar": "X"})]
+        | None
+    ) = None
+    merge_gap_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Detections so near become one.",
+            extra=_seconds("--merge-gap"),
+        ),
+    ] = 0.0
+    min_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Shorter detections are left out.",
+            extra=_seconds("--min-length"),
+        ),
+    ] = 0.0
+    hop_s: (
+        Annotated[
+            float,
+            Meta(gt=0, description="From one window to the next.", extra=_seconds("--hop")),
+        ]
+        | None
+    ) = None
+    collar_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="How far begin and end may be off.",
+            extra=_seconds("--collar"),
+        ),
+    ] = 0.5
+    segment_s: Annotated[
+        float, Meta(gt=0, description="Length of a segment.", extra=_seconds("--segment"))
+    ] = 1.0
+
+    def of_detect(self) -> dict[str, Any]:
+        """The arguments of `Explainer.detect`."""
+        names = ("min_score", "leave_score", "merge_gap_s", "min_s", "hop_s")
+        return {name: getattr(self, name) for name in names}
