@@ -9,7 +9,7 @@ from ...progress import Progress
 from ...runtime.audio.listing import skipped_lines
 from ...runtime.bundle.manifest import Manifest
 from .folder import Clip, LeftOut, SoundFolder, load_sound
-from .settings import EvaluationSettings
+from .settings import ClipSettings
 
 Tell = Callable[[str], None]
 
@@ -21,7 +21,7 @@ def ignore(_line: str) -> None:
 def judged_clips(
     sounds: SoundFolder,
     manifest: Manifest,
-    settings: EvaluationSettings,
+    settings: ClipSettings,
     *,
     tell: Tell = ignore,
     quiet: bool = True,

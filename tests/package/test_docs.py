@@ -39,6 +39,7 @@ earmark() {
         "train apex") set -- "$@" --threads 1 --rounds 2 --polish 0 ;;
         "train "*) set -- "$@" --threads 1 --epochs 1 ;;
         "evaluate events") set -- "$@" --limit 2 ;;
+        "data field") set -- "$@" --tune-clips 1 --test-clips 1 ;;
         "data "*) set -- "$@" --clips 5 --tune-clips 1 --test-clips 3 ;;
     esac
     command earmark "$@"
