@@ -24,6 +24,7 @@ from .method_options import MethodCommand, method_settings, refuse_options, take
 from .options import device_option, html_option, json_option, refuse_given
 from .paths import BundleFolder, no_sound
 from .result_folders import result_folders, safe_name
+from .saving_options import saving_options, saving_settings
 from .window_options import window_options, window_settings
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from ..runtime.explainer import Explainer
     from ..runtime.explaining.request import ExplainOptions
     from ..runtime.report.page import ReportWriter
-    from ..runtime.results import Result
+    from ..runtime.results import Result, SaveOptions
     from .explained import Explained
 
 Record = Mapping[str, Any]
@@ -81,6 +82,7 @@ _PRINTED = 3
     "pattern: a folder per sound, as they lie in the folder; for several labels a folder per label in it.",
 )
 @html_option
+@saving_options
 @json_option
 @click.option("--jsonl", "as_jsonl", is_flag=True, help="One line of JSON per sound, as soon as it is ready.")
 @click.option("--recursive", "-r", is_flag=True, help="Look for sound in the folders of folders.")
@@ -136,7 +138,7 @@ def explain(
     _refuse_pairs(methods, output, html, as_json=as_json, as_jsonl=as_jsonl)
     facts = {"target": targets, "method": methods, "rescore": rescore, "seed": seed, "top": top, **given}
     facts |= {"min_score": min_score, "windows": windows}
-    how = window_settings(given)
+    how, written = window_settings(given), saving_settings(given)
     settings = method_settings(methods, given)
     if seed < 0:
         raise click.BadParameter(f"{seed} is negative", param_hint="--seed")
@@ -174,7 +176,9 @@ def explain(
 
             kept = stack.enter_context(explained(output, manifest, facts, resume=resume))
         page = stack.enter_context(_page(items, explainer.labels)) if html is not None else None
-        run = _Run(explainer, list(dict.fromkeys(targets)), how, warned, bar, shown, report, kept, page)
+        run = _Run(
+            explainer, list(dict.fromkeys(targets)), how, warned, bar, shown, report, kept, page, written
+        )
         for item, folder in zip(_progress(items), folders, strict=True):
             if not (resume and kept is not None and kept.skip(item)):
                 run.explain(item, folder)
@@ -254,7 +258,10 @@ class _Report:
 
 @dataclass(frozen=True)
 class _Run:
-    """What is done with each sound; `kept` notes it where the run can be continued, `page` shows it."""
+    """What is done with each sound; `kept` notes it where the run can be continued, `page` shows it.
+
+    written: which sound and arrays lie in its folder
+    """
 
     explainer: Explainer
     targets: Sequence[str]
@@ -265,6 +272,7 @@ class _Run:
     report: _Report
     kept: Explained | None
     page: ReportWriter | None
+    written: SaveOptions
 
     def explain(self, item: Input, folder: Path | None) -> None:
         """Explain one sound and write it; report what goes wrong with it. Raises WriteError of `kept`."""
@@ -278,7 +286,7 @@ class _Run:
                 place = folder if folder is None or len(results) == 1 else folder / safe_name(result.target)
                 if place is not None:
                     _, most, min_score, windows = self.shown
-                    told.save(place, top=most, min_score=min_score, windows=windows, arrays=False)
+                    told.save(place, top=most, min_score=min_score, windows=windows, **self.written)
                 if self.page is not None:
                     from ..runtime.report.results import add_result
 
@@ -323,7 +331,7 @@ def _refuse_pairs(
     if as_json and as_jsonl:
         raise click.UsageError("--json and --jsonl exclude each other")
     if output is None:
-        refuse_given("goes with -o DIR", "resume")
+        refuse_given("goes with -o DIR", "resume", "audio", "audio_format", "arrays")
     if html is not None:
         refuse_given("goes without --html, which shows what this run explains", "resume")
     rescoring = [method.name for method in all_methods() if method.rescores]

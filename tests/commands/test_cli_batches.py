@@ -24,6 +24,20 @@ def test_a_command_goes_on_after_whatever_a_path_raises(clip, tmp_path, monkeypa
     assert "defect" not in result.stderr
 
 
+def test_what_is_written_can_be_chosen(clip, tmp_path):
+    chosen = ("--audio", "clips", "--audio-format", "flac", "--arrays")
+    assert explain(clip, "-o", tmp_path / "out", *chosen).exit_code == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"result.json", "arrays.npz", "mask.png", "kept_01.flac"} <= names
+    assert not {name for name in names if name.endswith(".wav")}
+    assert Result.load(tmp_path / "out").input == str(clip)
+    assert explain(clip, "-o", tmp_path / "out", "--audio", "none").exit_code == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"result.json", "mask.png"}
+    refused = explain(clip, *chosen)
+    assert refused.exit_code == 2
+    assert "--audio goes with -o DIR" in refused.stderr
+
+
 def test_a_result_that_cannot_be_written_is_a_record(clip, tmp_path, monkeypatch):
     other = tmp_path / "other.wav"
     shutil.copy(clip, other)
