@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ class GraphOptions:
         level: The gain that its own pipeline applies to sound; None: none, or the front end's.
         feature_map: The tensor before pooling; None: no prototypes.
         map_axes: That tensor's axes after the batch.
+        map_tokens: How an axis n of tokens unfolds.
         map_bands: Edges of its rows of frequency in Hz, ascending, with commas.
 
     """
@@ -165,8 +167,20 @@ class GraphOptions:
             str,
             Meta(
                 description="For an .onnx file: that tensor's axes after the batch, c channels, t time, f "
-                "frequency (ctf).",
+                "frequency, n tokens; c alone is an embedding of the window (ctf).",
                 extra={"metavar": "ORDER"},
+            ),
+        ]
+        | None
+    ) = None
+    map_tokens: (
+        Annotated[
+            str,
+            Meta(
+                description="For an .onnx file with tokens (--map-axes nc): rows of frequency, the axis that "
+                "varies slowest (frequency or time), and tokens in front without a place, as "
+                "12,frequency,2.",
+                extra={"metavar": "ROWS,ORDER,SKIP"},
             ),
         ]
         | None
@@ -247,15 +261,23 @@ def _frontend(name: str, options: GraphOptions) -> Frontend:
 
 def _map_request(options: GraphOptions) -> MapRequest | None:
     """The tensor that is to be the feature map, where one is named. Raises click.UsageError."""
-    from ..export.sources.onnx.feature_map import MapRequest
+    from ..export.sources.onnx.feature_map import MapRequest, TokenOrder
 
     bands = options.map_bands
     if options.feature_map is None:
-        if bands is not None or options.map_axes is not None:
-            raise click.UsageError("--map-axes and --map-bands describe --feature-map; name the tensor")
+        if bands is not None or options.map_axes is not None or options.map_tokens is not None:
+            raise click.UsageError("--map-axes, --map-tokens and --map-bands describe --feature-map; name it")
         return None
     try:
         edges = None if bands is None else [float(edge) for edge in bands.split(",")]
     except ValueError as error:
         raise click.UsageError(f"--map-bands {bands}: give numbers with commas, as 0,500,2000") from error
-    return MapRequest(options.feature_map, options.map_axes or "ctf", edges)
+    tokens = None
+    if options.map_tokens is not None:
+        grid = re.fullmatch(r"(\d+),(frequency|time),(\d+)", options.map_tokens)
+        if grid is None:
+            raise click.UsageError(f"--map-tokens {options.map_tokens}: give it as 12,frequency,2")
+        order: Literal["frequency", "time"] = "time" if grid[2] == "time" else "frequency"
+        tokens = TokenOrder(int(grid[1]), order, int(grid[3]))
+    axes = options.map_axes or ("ctf" if tokens is None else "nc")
+    return MapRequest(options.feature_map, axes, edges, tokens)

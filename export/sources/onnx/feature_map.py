@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,30 @@ from ....errors import SourceError
 from ....runtime.bundle.manifest import FeatureMapSpec
 from ...frontends.nodes import Nodes
 from ...graphs.heads import Head, Layer
+from .impulses import Cell, misplaced
 
 FloatArray = npt.NDArray[np.float32]
 
 TAP = "feature_map"
-# Order of a tensor's axes after the batch: c channels, t time, f frequency.
-AXES = ("ctf", "cft", "tcf", "tfc", "fct", "ftc", "ct", "tc")
+# Order of a tensor's axes after the batch: c channels, t time, f frequency, n tokens; c alone: an embedding.
+AXES = ("ctf", "cft", "tcf", "tfc", "fct", "ftc", "ct", "tc", "nc", "c")
 _TOLERANCE = 1e-4
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
+
+
+@dataclass(frozen=True)
+class TokenOrder:
+    """How a transformer's tokens lie over time and frequency: N - skip = T' F'.
+
+    rows: F'; 1 where tokens are frames
+    order: the axis that varies slowest: "frequency" where the first T' tokens are the lowest row's (as in
+        AST), "time" where the first F' tokens are the first frame's
+    skip: tokens in front that stand for no place, such as a class and a distillation token
+    """
+
+    rows: int
+    order: Literal["frequency", "time"] = "frequency"
+    skip: int = 0
 
 
 @dataclass(frozen=True)
@@ -33,11 +50,20 @@ class MapRequest:
 
     tensor: its name in the graph; axes: their order after the batch, one of `AXES`
     bands_hz: edges of its F' rows of frequency, F' + 1 ascending; None with one row
+    tokens: where the axis n is: how it unfolds
     """
 
     tensor: str
     axes: str = "ctf"
     bands_hz: Sequence[float] | None = None
+    tokens: TokenOrder | None = None
+
+    @property
+    def unfolded(self) -> str:
+        """The axes c, t and f as they lie once tokens are unfolded and those that are missing are added."""
+        if self.tokens is not None:
+            return "ftc" if self.tokens.order == "frequency" else "tfc"
+        return self.axes + "".join(axis for axis in "tf" if axis not in self.axes)
 
 
 @dataclass(frozen=True)
@@ -94,12 +120,14 @@ class GraphMap:
     """A feature map that was found: how the stage shows it, and what follows it.
 
     head: None where it is not linear
+    doubt: what its user should look at, "" for nothing
     """
 
     request: MapRequest
     spec: FeatureMapSpec
     shown: ShownTensor
     head: Head | None
+    doubt: str = ""
 
 
 def with_output(model: onnx.ModelProto, tensor: str, path: Path) -> onnx.ModelProto:
@@ -122,33 +150,52 @@ def find_map(
     request: MapRequest,
     model: onnx.ModelProto,
     path: Path,
-    answers: Callable[[int], tuple[FloatArray, FloatArray]],
+    answers: Callable[[int, Cell | None], tuple[FloatArray, FloatArray]],
     samples: int,
     sample_rate: int,
     *,
     fixed: bool,
+    banded: bool,
 ) -> GraphMap:
     """The feature map of a graph, from what it answers to synthesised sound.
 
-    answers: samples -> (the tensor, logits [K]) for one sound of that length; samples: of a window
-    fixed: whether the graph takes that length alone
-    Raises SourceError where the tensor has other axes than said, or rows without bands.
+    Args:
+        request: What was said of it.
+        model: The graph.
+        path: Its file.
+        answers: Samples, and perhaps an impulse in them -> (the tensor, logits [K]) for a sound so long.
+        samples: Of a window.
+        sample_rate: Of the sound, in Hz.
+        fixed: Whether the graph takes that length alone.
+        banded: Whether impulses have a frequency: the graph takes features.
+
+    Raises:
+        SourceError: The tensor has other axes than said, rows without bands, or tokens in another order.
+
     """
     if request.axes not in AXES:
         raise SourceError(f"{path}: axes {request.axes!r} of the feature map; give one of {', '.join(AXES)}")
-    tensor, logits = answers(samples)
+    if ("n" in request.axes) != (request.tokens is not None):
+        raise SourceError(
+            f"{path}: a feature map of tokens needs both --map-axes nc and --map-tokens ROWS,ORDER,SKIP"
+        )
+    tensor, logits = answers(samples, None)
     z = _placed(tensor, request, path)
-    frames: int | str = z.shape[1]
-    step = samples / z.shape[1]
-    if not fixed:
-        shorter = _placed(answers(samples * 3 // 4)[0], request, path)
-        if shorter.shape[::2] != z.shape[::2] or shorter.shape[1] >= z.shape[1]:
-            raise SourceError(
-                f"{path}: the feature map {request.tensor!r} is {list(z.shape)} and, of a shorter sound, "
-                f"{list(shorter.shape)} in the order c, t, f; correct its axes ({request.axes})"
-            )
-        step = (samples - samples * 3 // 4) / (z.shape[1] - shorter.shape[1])
-        frames = "frames_z"
+    shorter = (
+        z if fixed or request.axes == "c" else _placed(answers(samples * 3 // 4, None)[0], request, path)
+    )
+    # Features of a fixed number of frames are padded, and so is their map.
+    still = shorter.shape == z.shape and (fixed or banded or request.axes == "c")
+    if not still and (shorter.shape[::2] != z.shape[::2] or shorter.shape[1] >= z.shape[1]):
+        raise SourceError(
+            f"{path}: the feature map {request.tensor!r} is {list(z.shape)} and, of a shorter sound, "
+            f"{list(shorter.shape)} in the order c, t, f; correct its axes ({request.axes})"
+        )
+    frames: int | str = z.shape[1] if still else "frames_z"
+    step = samples / z.shape[1] if still else (samples - samples * 3 // 4) / (z.shape[1] - shorter.shape[1])
+    doubt = _misplaced(
+        request, path, lambda cell: _placed(answers(samples, cell)[0], request, path), z, banded
+    )
     pooling, head = _head(model, path, z, logits)
     spec = FeatureMapSpec(
         tap=TAP,
@@ -158,10 +205,27 @@ def find_map(
         pooling=pooling,  # type: ignore[arg-type]
         additive=head is not None,
     )
-    shown = ShownTensor(
-        TAP, request.tensor, request.axes, z.shape[0], frames, z.shape[2], kind=tensor.dtype.name
-    )
-    return GraphMap(request, spec, shown, head)
+    skipped = 0 if request.tokens is None else request.tokens.skip
+    channels, rows, kind = z.shape[0], z.shape[2], tensor.dtype.name
+    shown = ShownTensor(TAP, request.tensor, request.unfolded, channels, frames, rows, skipped, kind)
+    return GraphMap(request, spec, shown, head, doubt)
+
+
+def _misplaced(
+    request: MapRequest,
+    path: Path,
+    map_with: Callable[[Cell | None], FloatArray],
+    z: FloatArray,
+    banded: bool,
+) -> str:
+    """A doubt about the places of a map, "" for none; of tokens in another order SourceError is raised."""
+    if z.shape[1] < 2:
+        return ""
+    tokens = request.tokens is not None
+    wrong = misplaced(map_with, rows=banded and z.shape[2] > 1, around=not tokens)
+    if wrong is not None and tokens:
+        raise SourceError(f"{path}: {wrong}; correct rows, order and skip of --map-tokens")
+    return "" if wrong is None else f"in its feature map {wrong}; are these its axes ({request.axes})?"
 
 
 def _placed(tensor: FloatArray, request: MapRequest, path: Path) -> FloatArray:
@@ -172,11 +236,24 @@ def _placed(tensor: FloatArray, request: MapRequest, path: Path) -> FloatArray:
             f"{path}: the feature map {request.tensor!r} is {single.dtype} {list(tensor.shape)}, not "
             f"floats [batch, {', '.join(request.axes)}]; name another tensor, or its axes"
         )
-    if "f" not in request.axes:
-        single = single[..., None]
-    own = request.axes if "f" in request.axes else f"{request.axes}f"
+    if request.tokens is not None:
+        single = _unfolded(single, request.tokens, path)
+    single = single.reshape(*single.shape, *[1] * (3 - single.ndim))
+    own = request.unfolded
     placed: FloatArray = single.transpose([own.index(axis) for axis in "ctf"]).astype(np.float32)
     return placed
+
+
+def _unfolded(tokens: FloatArray, how: TokenOrder, path: Path) -> FloatArray:
+    """Tokens [N, C] with axes of time and frequency."""
+    count = len(tokens) - how.skip
+    if count < 1 or how.rows < 1 or how.skip < 0 or count % how.rows:
+        raise SourceError(
+            f"{path}: {len(tokens)} tokens but {how.skip} are no whole number of {how.rows} rows; correct "
+            "--map-tokens ROWS,ORDER,SKIP"
+        )
+    shape = (how.rows, -1) if how.order == "frequency" else (-1, how.rows)
+    return tokens[how.skip :].reshape(*shape, tokens.shape[1])
 
 
 def _bands(request: MapRequest, rows: int, sample_rate: int, path: Path) -> list[tuple[float, float]]:

@@ -28,6 +28,7 @@ from ...source.exportable import Exportable, FloatArray
 from .entry import Entry, feature_input
 from .feature_map import GraphMap, MapRequest, ShownTensor, find_map, with_output
 from .graph import Scores, Task, classifier_graph
+from .impulses import Cell
 from .outputs import Reduce, ScoreOutput, logits_tensor, score_output
 from .reading import opset_of, read_model
 from .scores import checked_scores, doubts, last_operators
@@ -67,13 +68,17 @@ class Original:
 
         Rows of one sound are run one by one, and their outputs joined as their scores are.
         """
+        return self.run_fed(self.entry.feed(sound), len(sound), outputs)
+
+    def run_fed(self, fed: np.ndarray, samples: int, outputs: Sequence[str] | None = None) -> dict[str, Any]:
+        """The same for what `entry` feeds for a sound of so many samples."""
         names = list(outputs) if outputs else [value.name for value in self._session.get_outputs()]
-        fed, join = self.entry.feed(sound), self.entry.join
+        join = self.entry.join
         rows = [fed] if join is None else list(fed[:, None])
         try:
             answers = [self._session.run(names, self.inputs(row)) for row in rows]
         except Exception as error:
-            raise SourceError(f"{self.path}: fails on {len(sound)} samples ({first_line(error)})") from error
+            raise SourceError(f"{self.path}: fails on {samples} samples ({first_line(error)})") from error
         if join is None:
             return dict(zip(names, answers[0], strict=True))
         how = np.mean if join == "mean" else np.max
@@ -294,7 +299,11 @@ def load(
         model=model,
         original=original,
         scores=kind,
-        doubts=(*_filled(sides, entry), *doubts(model, entry, chosen, answers, scores)),
+        doubts=(
+            *_filled(sides, entry),
+            *doubts(model, entry, chosen, answers, scores),
+            *([shown.doubt] if shown is not None and shown.doubt else []),
+        ),
         longest=longest,
         feature_map=None if shown is None else shown.spec,
         shown=shown,
@@ -337,10 +346,17 @@ def _shown(
     wider = Original(path, widened, original.entry, original.sides)
     copies = original.entry.copies
 
-    def answers(length: int) -> tuple[FloatArray, FloatArray]:
+    entry = original.entry
+
+    def answers(length: int, cell: Cell | None) -> tuple[FloatArray, FloatArray]:
         sound = synthesise(1, length, rate, 4)[0]
         names = [request.tensor, *([] if logits_name is None else [logits_name])]
-        answers = wider.run(sound, names)
+        if cell is not None and isinstance(entry, WaveInput):
+            sound = cell.added(sound, 0, None)
+        fed = entry.feed(sound)
+        if cell is not None and not isinstance(entry, WaveInput) and fed.dtype.kind == "f":
+            fed = cell.added(fed, entry.time_axis, _band_axis(fed, entry.time_axis))
+        answers = wider.run_fed(fed, length, names)
         tensor = np.asarray(answers[request.tensor])
         tensor = tensor[:1] if copies > 1 and tensor.shape[:1] == (copies,) else tensor
         # Without logits there is no linear head to be compared with: the head then is "other".
@@ -348,7 +364,14 @@ def _shown(
         return tensor, logits.astype(np.float32)
 
     fixed = original.entry.samples is not None
-    return find_map(request, model, path, answers, samples, rate, fixed=fixed)
+    banded = not isinstance(entry, WaveInput)
+    return find_map(request, model, path, answers, samples, rate, fixed=fixed, banded=banded)
+
+
+def _band_axis(fed: np.ndarray, time: int) -> int | None:
+    """The axis of features [1, ...] that frequency runs along."""
+    axes = [axis for axis, size in enumerate(fed.shape) if axis not in (0, time) and size > 1]
+    return axes[-1] if axes else None
 
 
 def read_labels(text: str) -> list[str]:
