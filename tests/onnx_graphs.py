@@ -89,11 +89,61 @@ def cnn(path, dims=("batch", "samples"), last=None):
     return _saved(path, nodes, constants, dims)
 
 
-def transformer(path, samples=8000):
+def panns(path):
+    """Log-mel [B, 1, T, F] -> convolutions with batch norm, max and mean over time, sigmoids, as PANNs."""
+    random = np.random.default_rng(2)
+    constants = {
+        "matrix": random.standard_normal((12, 3)).astype(np.float32),
+        "bias": random.standard_normal(3).astype(np.float32),
+    }
+    nodes, given = [], "sound"
+    for number, (inputs, outputs) in enumerate(((1, 8), (8, 12))):
+        constants |= {
+            f"kernel{number}": random.standard_normal((outputs, inputs, 3, 3)).astype(np.float32) / 20,
+            f"gain{number}": np.ones(outputs, np.float32),
+            f"offset{number}": 0.1 * random.standard_normal(outputs).astype(np.float32),
+            f"mean{number}": 0.1 * random.standard_normal(outputs).astype(np.float32),
+            f"variance{number}": np.ones(outputs, np.float32),
+        }
+        norm = [f"{name}{number}" for name in ("gain", "offset", "mean", "variance")]
+        nodes += [
+            helper.make_node("Conv", [given, f"kernel{number}"], [f"c{number}"], pads=[1, 1, 1, 1]),
+            helper.make_node("BatchNormalization", [f"c{number}", *norm], [f"n{number}"]),
+            helper.make_node("Relu", [f"n{number}"], [f"r{number}"]),
+            helper.make_node(
+                "AveragePool", [f"r{number}"], [f"p{number}"], kernel_shape=[2, 2], strides=[2, 2]
+            ),
+        ]
+        given = f"p{number}"
+    nodes += [
+        helper.make_node("ReduceMean", [given], ["rows"], axes=[3], keepdims=0),
+        helper.make_node("ReduceMax", ["rows"], ["loudest"], axes=[2], keepdims=0),
+        helper.make_node("ReduceMean", ["rows"], ["average"], axes=[2], keepdims=0),
+        helper.make_node("Add", ["loudest", "average"], ["pooled"]),
+        helper.make_node("Gemm", ["pooled", "matrix", "bias"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["scores"]),
+    ]
+    return _saved(path, nodes, constants, ("batch", 1, "frames", BANDS))
+
+
+def ast(path):
+    """Kaldi's filter bank [B, 96, F] -> as `transformer`."""
+    axes = {"axis": _whole(1)}
+    front = [
+        helper.make_node("Transpose", ["sound"], ["bands"], perm=[0, 2, 1]),
+        helper.make_node("Unsqueeze", ["bands", "axis"], ["spectrogram"]),
+    ]
+    return transformer(path, dims=(1, 96, BANDS), front=front, constants=axes)
+
+
+def transformer(path, dims=(1, 8000), front=None, constants=None):
     """Patches of 4 bands and 4 hops as tokens behind a class token, one block of attention, their mean."""
+    first = dict(constants or {})
+    front = _front(first) if front is None else front
     random = np.random.default_rng(1)
     size = 12
     constants = {
+        **first,
         "patch": random.standard_normal((size, 1, 4, 4)).astype(np.float32),
         "rows": _whole(0, size, -1),
         "class": random.standard_normal((1, 1, size)).astype(np.float32),
@@ -106,7 +156,7 @@ def transformer(path, samples=8000):
     for name in ("query", "key", "value"):
         constants[name] = random.standard_normal((size, size)).astype(np.float32) / 4
     nodes = [
-        *_front(constants),
+        *front,
         helper.make_node("Conv", ["spectrogram", "patch"], ["patches"], strides=[4, 4]),
         helper.make_node("Reshape", ["patches", "rows"], ["columns"]),
         helper.make_node("Transpose", ["columns"], ["placed"], perm=[0, 2, 1]),
@@ -123,4 +173,4 @@ def transformer(path, samples=8000):
         helper.make_node("ReduceMean", ["last_tokens"], ["pooled"], axes=[1], keepdims=0),
         helper.make_node("Gemm", ["pooled", "matrix", "bias"], ["scores"]),
     ]
-    return _saved(path, nodes, constants, (1, samples))
+    return _saved(path, nodes, constants, dims)

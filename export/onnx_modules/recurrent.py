@@ -34,8 +34,8 @@ def recurrent(
         sound = x.flip(0) if backwards else x
         size = recurrence.shape[-1]
         zeros = x.new_zeros(x.shape[1], size)
-        state = zeros if hidden is None else hidden[number]
-        memory = zeros if cell is None else cell[number]
+        state = zeros if hidden is None else hidden[number].to(x)
+        memory = zeros if cell is None else cell[number].to(x)
         both = x.new_zeros(2 * weight.shape[1]) if bias is None else bias[number]
         given, recurred = both.chunk(2)
         entry = sound @ weight[number].T + given

@@ -19,8 +19,10 @@ ort = pytest.importorskip("onnxruntime")
 
 from earmark.export.sources.onnx.feature_map import MapRequest  # noqa: E402
 from earmark.export.sources.onnx.file import load  # noqa: E402
+from earmark.export.sources.onnx.frontends import open_frontend  # noqa: E402
 from earmark.export.sources.onnx.maps import Place  # noqa: E402
 from earmark.export.sources.onnx.trainable import trainable  # noqa: E402
+from earmark.export.training.frozen_classifier import FrozenClassifier  # noqa: E402
 
 SECONDS = 1.0
 
@@ -101,6 +103,43 @@ def test_tokens_are_laid_out_as_their_grid(tmp_path):
     assert source.taps["last_tokens@1+ftc4"] == ["batch", 12, 25, 4]
     tensors = source.forward_pass(0.1 * torch.randn(2, 8000))
     assert tensors["last_tokens@1+ftc4"].shape == (2, 12, 25, 4)
+
+
+PANNS = ["stft.n_fft=256", "stft.hop=80", "mel.bins=16", "mel.high_hz=4000"]
+AST = ["stft.n_fft=256", "stft.window_length=200", "stft.hop=80", "mel.bins=16", "frames.count=96"]
+
+
+def test_a_listenable_front_end_takes_masked_spectrograms(tmp_path):
+    """Features with --frontend: the masks' STFT is the front end's, and the maps' strides are its frames."""
+    how = {
+        "frontend": open_frontend("panns", PANNS, graphs.RATE),
+        "task": "multi_label",
+        "scores": "probabilities",
+    }
+    source = trainable(opened(graphs.panns(tmp_path / "panns.onnx"), **how))
+    assert source.rescore == "spectrogram"
+    assert (source.analysis.n_fft, source.analysis.hop) == (256, 80)
+    assert {scale.tap: scale.stride for scale in source.scales} == {"p1@ctf": 4, "r1@ctf": 2, "r0@ctf": 1}
+    frozen = FrozenClassifier(source, exact=True, device=torch.device("cpu"))
+    forward = frozen.forward(0.1 * torch.randn(2, 8000, generator=torch.Generator().manual_seed(0)))
+    mask = torch.full(forward.amplitude.shape, 0.5, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(frozen.masked(forward, torch.ones_like(mask)), forward.logits)
+    (gradient,) = torch.autograd.grad(frozen.masked(forward, mask)[:, 0].sum(), mask)
+    assert gradient.isfinite().all()
+    assert gradient.abs().max() > 0
+
+
+def test_a_front_end_that_is_not_listenable_takes_masked_sound(tmp_path):
+    how = {"frontend": open_frontend("ast", AST, graphs.RATE)}
+    source = trainable(opened(graphs.ast(tmp_path / "ast.onnx"), **how))
+    assert source.rescore == "waveform"
+    assert source.taps["last_tokens@1+ftc4"] == ["batch", 12, 24, 4]
+    frozen = FrozenClassifier(source, exact=False, device=torch.device("cpu"))
+    forward = frozen.forward(0.1 * torch.randn(2, 8000, generator=torch.Generator().manual_seed(0)))
+    mask = torch.full(forward.amplitude.shape, 0.5, requires_grad=True)
+    (gradient,) = torch.autograd.grad(frozen.masked(forward, mask)[:, 0].sum(), mask)
+    assert gradient.isfinite().all()
+    assert gradient.abs().max() > 0
 
 
 def test_a_graph_for_one_sound_is_looped(tmp_path):

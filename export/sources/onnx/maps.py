@@ -16,6 +16,7 @@ from ....runtime.audio.lengths import samples_of
 from ...models.mel import mel_points
 from ...onnx_modules.module import GraphModule, Seen
 from ...source.exportable import FloatArray
+from .entry import FeatureInput
 from .feature_map import ShownTensor
 from .file import OnnxSource
 from .graph import needed
@@ -106,6 +107,9 @@ class GraphProbe:
         self.module = GraphModule(trimmed, self.path)
         self.samples = samples_of(graph.window.seconds, graph.sample_rate)
         self.fixed = self.entry.samples is not None
+        # Features of a fixed number of frames may be filled by more sound than a window.
+        front = self.entry.front if isinstance(self.entry, FeatureInput) else None
+        self.filled = (front.window if front is not None else None) or self.samples
 
     def shapes(self, sound: FloatArray) -> dict[str, tuple[int, ...]]:
         """The shape of every tensor of real numbers, in the order in which they are computed."""
@@ -146,17 +150,20 @@ class GraphProbe:
         tensors, steps = [], []
         for number, place in enumerate(places):
             sizes, less = (place.sizes(one.get(place.tensor, ())) for one in (long, short))
-            if not sizes[1] or (not self.fixed and less[1] >= sizes[1]):
+            if not sizes[1] or less[1] > sizes[1]:
                 raise SourceError(
                     f"{self.path}: has no tensor {place.tensor!r} with the axes {place.axes!r} after the "
                     "batch"
                 )
-            frames: int | str = sizes[1] if self.fixed else f"frames_map{number}"
+            still = less[1] == sizes[1]
+            frames: int | str = sizes[1] if still else f"frames_map{number}"
             tensors.append(
                 ShownTensor(place.tap, place.tensor, place.axes, sizes[0], frames, sizes[2], place.skipped)
             )
-            cut = 0 if self.fixed else self.samples * 3 // 4
-            steps.append((self.samples - cut) / (sizes[1] - (0 if self.fixed else less[1])))
+            if still:
+                steps.append(self.filled / sizes[1])
+            else:
+                steps.append((self.samples - self.samples * 3 // 4) / (sizes[1] - less[1]))
         return tensors, self._snapped(places, steps)
 
     def _snapped(self, places: Sequence[Place], steps: Sequence[float]) -> list[float]:
@@ -186,6 +193,8 @@ class GraphProbe:
             return place.sizes(self.shapes(silence[:samples])[place.tensor])[1]
 
         before, edges = cells(start), []
+        if cells(self.samples) == before:
+            return step
         for count in (before + 1, before + 2):
             low, high = start, self.samples
             high = min(high, int(start + 3 * step))
@@ -204,6 +213,7 @@ def find_maps(probe: GraphProbe, sample_rate: int, most_frames: int) -> list[Pla
     """
     sounds = _Sounds(probe.samples, sample_rate)
     shapes = probe.shapes(sounds.quiet)
+    part = probe.samples / max(probe.samples, probe.filled)
     likely = _likely(shapes, most_frames, probe.entry.copies)
     before = probe.values(sounds.quiet, likely)
     responses = {
@@ -214,7 +224,9 @@ def find_maps(probe: GraphProbe, sample_rate: int, most_frames: int) -> list[Pla
     grids: list[tuple[int, int]] = []
     for name in likely:
         bursts, tones = ([one[name] for one in responses[kind]] for kind in ("burst", "tone"))
-        place = _tokens(name, shapes[name], grids, bursts) or _placed(name, shapes[name], bursts, tones)
+        place = _tokens(name, shapes[name], grids, bursts, part) or _placed(
+            name, shapes[name], bursts, tones, part
+        )
         if place is None:
             continue
         sizes = place.sizes(shapes[name])
@@ -295,21 +307,28 @@ def _order(centres: Array) -> float:
     return float(np.corrcoef(centres, np.arange(len(centres)))[0, 1])
 
 
-def _follows_time(energies: Sequence[Array]) -> float:
-    """How strictly an axis follows the bursts' times, at their places; 0 where it does not."""
+def _follows_time(energies: Sequence[Array], part: float) -> float:
+    """How strictly an axis follows the bursts' times, at their places; 0 where it does not.
+
+    part: of the axis that the window fills
+    """
     centres = _centres(energies)
     order = _order(centres)
-    due = (np.arange(_BURSTS) + 0.5) / _BURSTS
+    due = part * (np.arange(_BURSTS) + 0.5) / _BURSTS
     astray = float(np.abs(centres - due).mean()) if order > 0 else 1.0
     return order if order >= _ORDERED and astray <= _ASTRAY else 0.0
 
 
 def _placed(
-    name: str, shape: Sequence[int], bursts: Sequence[list[Array]], tones: Sequence[list[Array]]
+    name: str,
+    shape: Sequence[int],
+    bursts: Sequence[list[Array]],
+    tones: Sequence[list[Array]],
+    part: float,
 ) -> Place | None:
     """Which axis is which."""
     rank = len(shape) - 1
-    in_time = [_follows_time([one[axis] for one in bursts]) for axis in range(rank)]
+    in_time = [_follows_time([one[axis] for one in bursts], part) for axis in range(rank)]
     t = int(np.argmax(in_time))
     if not in_time[t]:
         return None
@@ -329,7 +348,11 @@ def _placed(
 
 
 def _tokens(
-    name: str, shape: Sequence[int], grids: Sequence[tuple[int, int]], bursts: Sequence[list[Array]]
+    name: str,
+    shape: Sequence[int],
+    grids: Sequence[tuple[int, int]],
+    bursts: Sequence[list[Array]],
+    part: float,
 ) -> Place | None:
     """Tokens [1, N, D] of a grid that the graph had before; None where they are none."""
     if len(shape) != 3:
@@ -340,8 +363,8 @@ def _tokens(
             continue
         energies = [one[0][skipped:] for one in bursts]
         orders = {
-            "ftc": _follows_time([energy.reshape(rows, frames).sum(axis=0) for energy in energies]),
-            "tfc": _follows_time([energy.reshape(frames, rows).sum(axis=1) for energy in energies]),
+            "ftc": _follows_time([energy.reshape(rows, frames).sum(axis=0) for energy in energies], part),
+            "tfc": _follows_time([energy.reshape(frames, rows).sum(axis=1) for energy in energies], part),
         }
         axes = max(orders, key=lambda order: orders[order])
         if orders[axes]:
