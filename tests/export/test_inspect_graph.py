@@ -75,7 +75,7 @@ def test_the_command_it_gives_is_one_that_works(tmp_path):
 @pytest.mark.parametrize(
     ("dims", "last", "words"),
     [
-        (["b", 64, "t"], "Softmax", "--frontend NAME|FILE"),
+        (["b", 64, "t"], "Softmax", "--frontend NAME"),
         (["b", 4000], "Softmax", "--scores probabilities"),
         (["b", "n"], "LogSoftmax", "--window SECONDS --scores log_probabilities"),
     ],
@@ -89,6 +89,23 @@ def test_what_a_graph_needs(tmp_path, dims, last, words):
     ]
     path = save(tmp_path / "net.onnx", nodes, {"x": (F32, dims)}, {"y": ["b", 3]})
     assert words in json.loads(inspected(path, "--json"))["command"]
+
+
+def test_names_are_quoted_for_a_shell(tmp_path):
+    """As TensorFlow's converter leaves them."""
+    nodes = [
+        helper.make_node("Flatten", ["wave;in:0"], ["flat"]),
+        helper.make_node("ReduceMean", ["flat"], ["one"], axes=[1], keepdims=1),
+        helper.make_node("Mul", ["one", "bias"], ["call;y:0"]),
+        helper.make_node("Neg", ["one"], ["other"]),
+    ]
+    path = save(
+        tmp_path / "net.onnx",
+        nodes,
+        {"wave;in:0": (F32, ["b", 4000])},
+        {"call;y:0": ["b", 3], "other": ["b", 1]},
+    )
+    assert "--scores-output 'call;y:0'" in json.loads(inspected(path, "--json"))["command"]
 
 
 def test_scores_of_frames_are_seen(tmp_path):

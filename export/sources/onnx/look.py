@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def look_at(path: Path) -> GraphReport:
         maps=maps,
         head=head,
         explanations=_explanations(maps, head),
-        command=_command(path, model, inputs, outputs, ends_in, maps, scores),
+        command=_command(path, model, inputs, outputs, ends_in, maps, scores, head),
     )
 
 
@@ -140,9 +141,9 @@ def _inputs(model: onnx.ModelProto, path: Path) -> list[Tensor]:
         if side is not None:
             meaning = f"filled in: {str(side).replace(str(_RATE), 'HZ')}"
         elif len(values) > 1 and is_state(value, model):
-            meaning, option = "a recurrent state", f"--state {value.name}=zeros"
+            meaning, option = "a recurrent state", f"--state {shlex.quote(value.name)}=zeros"
         elif sound_taken:
-            meaning, option = "not known", f"--constant {value.name}=NUMBER"
+            meaning, option = "not known", f"--constant {shlex.quote(value.name)}=NUMBER"
         else:
             meaning, option = _sound(value, model, path)
             sound_taken = True
@@ -155,10 +156,17 @@ def _inputs(model: onnx.ModelProto, path: Path) -> list[Tensor]:
 
 def _sound(value: Any, model: onnx.ModelProto, path: Path) -> tuple[str, str]:
     """What the input that is left seems to be, and the option that it needs."""
+    dims = dims_of(value)
+    fixed = next((one for one in dims[:0:-1] if isinstance(one, int) and one > 1), None)
     try:
         wave = wave_input(value, model, path, _RATE, None)
     except SourceError:
-        return "features of sound (or no sound)", "--frontend NAME|FILE"
+        try:
+            # As if its user said that the length is a window.
+            wave_input(value, model, path, _RATE, None if fixed is None else fixed / _RATE)
+        except SourceError:
+            return "features of sound (or no sound)", "--frontend NAME"
+        return f"sound of {fixed} samples, if it is sound (features want --frontend)", "--window SECONDS"
     length = "any length" if wave.samples is None else f"{wave.samples} samples"
     channels = f", {wave.channels} channels" if wave.channels > 1 else ""
     return f"the sound, {length}{channels}", "" if wave.samples is not None else "--window SECONDS"
@@ -186,7 +194,7 @@ def _outputs(model: onnx.ModelProto, dims: Mapping[str, Dims], scores: str | Non
             meaning = "scores of frames" if frames else "the scores"
             option = "--reduce max" if frames else ""
             labels = own[-1] if len(own) > 1 else 1
-            meaning += f", {labels if isinstance(labels, int) else 'K'} labels"
+            meaning += f", {labels if isinstance(labels, int) else 'K'} label{'' if labels == 1 else 's'}"
         elif re.search(r"embed|hidden|feature|latent", value.name.lower()):
             meaning = "an embedding"
         seen.append(Tensor(name=value.name, dtype=_dtype(value), dims=own, meaning=meaning, option=option))
@@ -219,7 +227,10 @@ def _head(model: onnx.ModelProto) -> list[int]:
 
 
 def _explanations(maps: list[MapCandidate], head: list[int]) -> list[str]:
-    lines = ["segments: always, where named (-m segments)"]
+    lines = [
+        "segments: always, where named (-m segments)",
+        "mask: after earmark train lmac, over sounds of yours",
+    ]
     if maps:
         sums = "; contributions of channels, where the head is linear behind a mean" if head else ""
         lines.append(f"prototypes: with --feature-map, then earmark index{sums}")
@@ -236,31 +247,37 @@ def _command(
     ends_in: list[str],
     maps: list[MapCandidate],
     scores: str | None,
+    head: list[int],
 ) -> str:
     """The export command as far as the graph tells."""
-    words = [f"earmark export {path} -o BUNDLE --labels LABELS.txt --sample-rate HZ"]
+    words = [f"earmark export {shlex.quote(str(path))} -o BUNDLE --labels LABELS.txt --sample-rate HZ"]
     options = [one.option for one in (*inputs, *outputs) if one.option]
     single = [one for one in options if one.startswith("--constant")]
     sound = next((one for one in inputs if one.meaning.startswith(("the sound", "features"))), None)
     if single and sound is not None:
-        words.append(f"--input {sound.name}")
+        words.append(f"--input {shlex.quote(sound.name)}")
     words += options
-    words += _score_options(model, ends_in, scores)
+    own = next((one for one in outputs if one.name == scores), None)
+    words += _score_options(model, ends_in, scores, single=own is not None and " 1 label" in own.meaning)
     if len(outputs) > 1 and scores is not None:
-        words.append(f"--scores-output {scores}")
-    if maps:
+        words.append(f"--scores-output {shlex.quote(scores)}")
+    if maps and head:
         bands = " --map-bands HZ,HZ,..." if "f" in maps[0].axes and maps[0].dims[3] != 1 else ""
-        words.append(f"--feature-map {maps[0].tensor} --map-axes {maps[0].axes}{bands}")
+        words.append(f"--feature-map {shlex.quote(maps[0].tensor)} --map-axes {maps[0].axes}{bands}")
     return " ".join(words)
 
 
-def _score_options(model: onnx.ModelProto, ends_in: list[str], scores: str | None) -> Iterator[str]:
-    """What the last operators say of the scores."""
+def _score_options(
+    model: onnx.ModelProto, ends_in: list[str], scores: str | None, *, single: bool
+) -> Iterator[str]:
+    """What the last operators say of the scores; single: there is one label."""
     if scores is None:
         return
     last = ends_in[0] if ends_in else ""
     if last in {"Sigmoid", "HardSigmoid"} or logits_tensor(model, ScoreOutput(scores), several=True):
         yield "--task multi_label --scores probabilities"
+    elif single:
+        yield "--task multi_label --scores KIND"
     elif last == "Softmax":
         yield "--scores probabilities"
     elif last == "LogSoftmax":
