@@ -285,6 +285,33 @@ def test_missing_decoder(broken):
     assert source.reference.mask is None
 
 
+def test_the_newest_checkpoint_of_a_classification_wins(broken, recipe_folder):
+    """save/ holds the weights that training began with; what it came to lies in the checkpoint."""
+    folder = broken.folder(psi=None)
+    body, head, _ = recipe_folder.make_models(recipe_folder.NARROW, len(LABELS), seed=5)
+    for checkpoint, factor in zip(sorted(folder.glob("save/CKPT+*")), (7.0, 1.0), strict=True):
+        state = {key: factor * value for key, value in head.state_dict().items()}
+        torch.save(body.state_dict(), checkpoint / "embedding_model.ckpt")
+        torch.save(state, checkpoint / "classifier.ckpt")
+        (checkpoint / "psi_model.ckpt").unlink(missing_ok=True)
+    source = resolve(str(folder))
+    assert source.decoder is None
+    wave = 0.1 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
+    theirs = Recipe(recipe_folder, body.eval(), head, None).logits(wave)
+    torch.testing.assert_close(source.reference.logits(wave), theirs, atol=1e-4, rtol=0.0)
+
+
+def test_a_folder_of_the_pretrainer(broken, tmp_path):
+    folder = broken.folder(psi=None)
+    hub = tmp_path / "hub"
+    hub.mkdir()
+    for path in [*folder.glob("save/*.ckpt"), folder / "save/label_encoder.txt", folder / "hyperparams.yaml"]:
+        path.rename(hub / path.name)
+    source = resolve(str(hub))
+    assert source.labels == LABELS
+    assert source.decoder is None
+
+
 def test_dangling_link(broken):
     folder = broken.folder()
     (folder / "save/classifier.ckpt").unlink()

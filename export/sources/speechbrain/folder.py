@@ -1,10 +1,12 @@
-"""Source: the output folder of SpeechBrain's ESC-50 interpret recipe: Cnn14 with L-MAC's decoder, or L2I's.
+"""Source: a folder of SpeechBrain's ESC-50 recipes: Cnn14, perhaps with L-MAC's decoder, or L2I's.
 
     <folder>/hyperparams.yaml
     <folder>/save/label_encoder.txt  embedding_model.ckpt  classifier.ckpt      (often links)
     <folder>/save/CKPT+<date>/psi_model.ckpt                                    (the newest is taken)
 
-With a theta.ckpt beside it, psi is an interpreter: see l2i.py.
+With a theta.ckpt beside it, psi is an interpreter: see l2i.py. The classification recipe leaves what it has
+trained in CKPT+<date>/ alone, and what it began with in save/: the newest checkpoint wins. A folder for
+SpeechBrain's Pretrainer has everything beside hyperparams.yaml, and no save/.
 
 SpeechBrain itself is not needed. Nothing in the folder is executed.
 """
@@ -33,6 +35,7 @@ from .settings import RecipeSettings, bands_of, is_usual, mel_filterbank, read_s
 
 # Frames of the shortest sound: below that Cnn14's pooling leaves nothing.
 _MINIMUM_FRAMES = 32
+_BODY, _HEAD = "embedding_model.ckpt", "classifier.ckpt"
 # Forms in which a linear head is saved: torch's own, SpeechBrain's Linear, its Sequential-like lobes.
 _HEAD_PREFIXES = ("", "w.", "linear.w.", "out.w.")
 
@@ -40,23 +43,22 @@ _HEAD_PREFIXES = ("", "w.", "linear.w.", "out.w.")
 def load(path: Path | str, *, allow_missing_decoder: bool = False) -> Source:
     """Read the folder. Raises SourceError naming file and key for whatever is missing or does not fit.
 
-    allow_missing_decoder: without a psi_model.ckpt, give a source that explains by prototypes alone
+    allow_missing_decoder: without a psi_model.ckpt, give a source that explains by prototypes alone; a folder
+        that only classifies always is one
     """
     folder = Path(path)
-    save = folder / "save"
-    if not save.is_dir():
-        raise SourceError(
-            f"{save}: missing; give the output folder of the recipe, which has hyperparams.yaml and save/"
-        )
+    save = folder / "save" if (folder / "save").is_dir() else folder
     settings = _find(folder / "hyperparams.yaml", "settings file")
     hyperparams = Hyperparams(settings)
     recipe = read_settings(hyperparams, folder)
     labels = read_labels(_find(save / "label_encoder.txt", "label list"))
     checkpoint = _newest(save)
     interprets = checkpoint is not None and holds_interpreter(checkpoint)
-    psi = None if interprets else _psi_path(save, checkpoint, allow_missing_decoder)
-    head = _head(save / "classifier.ckpt", hyperparams, labels)
-    body = _body(save / "embedding_model.ckpt", recipe, head)
+    # Only a recipe that trains the classifier keeps it in its checkpoints; a Pretrainer's folder has none.
+    classifies = save == folder or (checkpoint is not None and any(_trained(checkpoint)))
+    psi = None if interprets else _psi_path(save, checkpoint, allow_missing_decoder or classifies)
+    head = _head(_weights(save, checkpoint, _HEAD), hyperparams, labels)
+    body = _body(_weights(save, checkpoint, _BODY), recipe, head)
     decoder = None if psi is None else _decoder(psi, body, recipe)
     filterbank = mel_filterbank(recipe)
     channels = int(head.weight.shape[1])
@@ -91,8 +93,10 @@ def load(path: Path | str, *, allow_missing_decoder: bool = False) -> Source:
         scales=_scales(_taps(body, recipe), recipe),
         log_mel="logmel" if is_usual(recipe) else None,
         description=(
-            "Cnn14" + ("" if decoder is None else " and its L-MAC decoder") + " from an output folder of "
-            "SpeechBrain's ESC-50 interpret recipe."
+            "Cnn14"
+            + ("" if decoder is None else " and its L-MAC decoder")
+            + " from a folder of SpeechBrain's "
+            "ESC-50 recipes."
         ),
     )
     if checkpoint is None or not interprets:
@@ -113,6 +117,16 @@ def _newest(save: Path) -> Path | None:
     """The newest CKPT+ folder (their names sort by time)."""
     checkpoints = sorted(entry for entry in save.glob("CKPT+*") if entry.is_dir())
     return checkpoints[-1] if checkpoints else None
+
+
+def _trained(checkpoint: Path) -> list[str]:
+    """The classifier's parts that a checkpoint holds."""
+    return [name for name in (_BODY, _HEAD) if (checkpoint / name).is_file()]
+
+
+def _weights(save: Path, checkpoint: Path | None, name: str) -> Path:
+    """Where a part of the classifier lies: in the newest checkpoint that was trained, else in save/."""
+    return checkpoint / name if checkpoint is not None and name in _trained(checkpoint) else save / name
 
 
 def _psi_path(save: Path, checkpoint: Path | None, optional: bool) -> Path | None:
