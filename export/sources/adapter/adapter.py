@@ -7,18 +7,26 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from ....errors import SourceError
 from ....runtime.audio.lengths import samples_at_least, samples_of
-from ....runtime.bundle.manifest import Aggregation, AnalysisSpec, FeatureMapSpec, WindowSpec, aggregate_of
+from ....runtime.bundle.manifest import (
+    Aggregation,
+    AnalysisSpec,
+    FeatureMapSpec,
+    Level,
+    WindowSpec,
+    aggregate_of,
+)
 from ...graphs.heads import Head, Layer
 from ...graphs.stft import StftFrontend
-from ...source.source import Source
+from ...source.source import Reference, Source
 from .head import head_layers
+from .original import check_original
 from .tokens import TokenGrid, check_impulses, check_tokens
 
 
@@ -48,7 +56,11 @@ class Adapter:
         aggregate: How the scores of windows are joined, "mean" or "max"; None: "max" where several labels may
             hold, else "mean".
         level: The gain of the model's own pipeline, applied once, outside of the graphs: "none", "peak"
-            (divide by the largest absolute sample) or "signed_peak" (by the largest sample).
+            (divide by the largest absolute sample), "signed_peak" (by the largest sample) or "unit_variance"
+            (by the standard deviation; the front end subtracts the mean).
+        original: The model's pipeline as you run it, waveform [B, N] at its level -> logits [B, K]: your
+            library's front end and the model uncut. The graphs are measured against it, so that a front end
+            that is described wrongly is refused. None: they are measured against these parts alone.
         decoder: (Z, features) -> mask [B, T, F] in 0..1 over the STFT of `analysis`, with T as in features
             [B, T, M]. None: no masks.
         mask_targets: Which classes the decoder speaks for: the "predicted" one or "any".
@@ -65,7 +77,8 @@ class Adapter:
         tokens: For transformers, how the tokens [B, N, D] that `feature_map` then gives lie over time and
             frequency. Z is made of them; `head` takes them as they are. It is checked with impulses.
         scales: Names of submodules of `feature_map`, such as "block2" or "layers.3", whose outputs
-            [B, C, T', F'] are feature maps, too; a decoder that `earmark train lmac` trains reads them.
+            [B, C, T', F'] (with `tokens`, also [B, N, D]) are feature maps, too; a decoder that `earmark
+            train lmac` trains reads them.
         frame_seconds: From one cell of Z to the next in time; None: the bundle has no prototypes.
         bands_hz: (low, high) of each row of Z in Hz; None: the bundle has no prototypes.
         description: What the model is, for the bundle's card.
@@ -101,7 +114,8 @@ class Adapter:
     rescore: Literal["spectrogram", "waveform"] = "spectrogram"
     task: Literal["single_label", "multi_label"] = "single_label"
     aggregate: Aggregation | None = None
-    level: Literal["none", "peak", "signed_peak"] = "none"
+    level: Level = "none"
+    original: Callable[[torch.Tensor], torch.Tensor] | None = None
     decoder: nn.Module | None = None
     mask_targets: Literal["predicted", "any"] = "predicted"
     mask_gain: Literal["linear", "log"] = "log"
@@ -135,9 +149,13 @@ class _Classifier(nn.Module):
         for name in self.scales:
             self.feature_map.get_submodule(name).register_forward_hook(self._keeping(name))
 
-    def _keeping(self, name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
-        def keep(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-            self._seen[name] = output
+    def _keeping(self, name: str) -> Callable[[nn.Module, object, Any], None]:
+        def keep(_module: nn.Module, _inputs: object, output: Any) -> None:
+            # A transformer's layer gives its tokens, or a tuple that begins with them.
+            shown = output[0] if isinstance(output, tuple) else output
+            self._seen[name] = (
+                self.tokens.feature_map(shown) if self.tokens is not None and shown.dim() == 3 else shown
+            )
 
         return keep
 
@@ -211,6 +229,11 @@ def from_adapter(adapter: object, origin: str = "factory") -> Source:
     decoder = adapter.decoder.eval() if adapter.decoder is not None else None
     taps, answers = _probe(adapter, frontend, classifier, origin)
     _check_logits(adapter, frontend, classifier, answers["logits"], origin)
+    if adapter.original is not None:
+        samples = samples_of(adapter.window_seconds, adapter.sample_rate)
+        check_original(
+            adapter.original, lambda wave: classifier(frontend(wave))[0], samples, adapter.sample_rate, origin
+        )
     z = answers["feature_map"]
     layers = head_layers(
         adapter.linear,
@@ -236,6 +259,7 @@ def from_adapter(adapter: object, origin: str = "factory") -> Source:
         frontend=frontend,
         classifier=classifier,
         taps=taps,
+        own_reference=None if adapter.original is None else Reference(adapter.original),
         rescore=adapter.rescore,
         level=adapter.level,
         decoder=decoder,

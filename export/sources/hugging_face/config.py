@@ -103,7 +103,7 @@ def architecture_of(config: ModelConfig, path: Path) -> str:
         return name
     raise SourceError(
         f"{path}: architectures names {name or 'no class'} (model_type {config.model_type!r}), not one of "
-        f"{', '.join(TOKENS)}; write an Adapter around it (docs/api.md)"
+        f"{', '.join(TOKENS)}; write an Adapter around it (docs/adapters.md)"
     )
 
 

@@ -165,7 +165,7 @@ def _front(path: Path, kernel: Tensor, bank: Tensor) -> Described:
     if bank.shape != expected.shape or float(np.abs(bank.numpy() - expected).max()) > _SAME * largest:
         raise SourceError(
             f"{path}: key 'logmel_extractor.{_MEL}' is not the mel bands of PANNs at {rate} Hz (50 to "
-            f"{high:g} Hz); write an Adapter around the model (docs/api.md)"
+            f"{high:g} Hz); write an Adapter around the model (docs/adapters.md)"
         )
     return front
 
