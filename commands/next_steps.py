@@ -9,19 +9,22 @@ if TYPE_CHECKING:
     from ..runtime.bundle.manifest import Manifest
 
 
-def next_steps(manifest: Manifest, bundle: Path | None, source: str = "SOURCE") -> list[str]:
+def next_steps(manifest: Manifest, bundle: Path | None, source: str | None = None) -> list[str]:
     """Commands, each with what it adds; none where the bundle has masks and prototypes.
 
     Args:
         manifest: Of the bundle.
         bundle: Its folder; None: the shipped one.
-        source: What it was exported from.
+        source: What it was exported from; None: not known.
 
     Returns:
         A line for each.
 
     """
     name = "BUNDLE" if bundle is None else str(bundle)
+    # PyTorch takes part in every export but that of a graph.
+    graph = "torch" not in manifest.versions
+    source = source or ("model.onnx" if graph else "SOURCE")
     steps = []
     if manifest.stage("decoder") is None:
         steps.append(
@@ -30,7 +33,7 @@ def next_steps(manifest: Manifest, bundle: Path | None, source: str = "SOURCE") 
         )
     if manifest.prototypes is None and manifest.feature_map is not None:
         steps.append(f"earmark index {name} DATA: prototypes")
-    if manifest.feature_map is None:
+    if manifest.feature_map is None and graph:
         steps.append(
             f"earmark export {source} --feature-map TENSOR -o {name} --force: prototypes, after index"
         )

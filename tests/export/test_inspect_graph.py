@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper
@@ -13,6 +14,7 @@ from small_graphs import F32, ROW, body, head, mean, save
 from earmark.cli import main
 from earmark.errors import SourceError
 from earmark.export import export_bundle
+from earmark.runtime.opening import open_bundle
 
 
 def inspected(path, *options):
@@ -70,6 +72,21 @@ def test_the_command_it_gives_is_one_that_works(tmp_path):
     assert f"next     earmark explain CLIP -b {bundle} -m segments" in result.stdout
     shown = inspected(bundle)
     assert f"next         earmark index {bundle} DATA: prototypes" in shown
+
+
+def test_the_shipped_bundle_lacks_nothing():
+    from earmark.commands.next_steps import next_steps
+    from earmark.runtime.explainer import bundle_path
+
+    manifest = open_bundle(bundle_path(None)).manifest
+    assert next_steps(manifest, None) == []
+    # A feature map is named for graphs alone; others bring theirs.
+    bare = msgspec.structs.replace(manifest, feature_map=None, prototypes=None)
+    assert next_steps(bare, None) == []
+    graph = msgspec.structs.replace(bare, versions={"onnx": "1"})
+    assert [step.split(" --feature-map")[0] for step in next_steps(graph, None)] == [
+        "earmark export model.onnx"
+    ]
 
 
 @pytest.mark.parametrize(
