@@ -10,7 +10,7 @@ from ...errors import SourceError
 _TF2ONNX = "pip install tf2onnx, then: python -m tf2onnx.convert {what} {path} --opset 17 --output model.onnx"
 STATE = (
     "holds weights without the model (or pickled code, which is never loaded): build the model in Python "
-    "and give module:factory, a function that returns an earmark.export.Adapter (docs/api.md), or write "
+    "and give module:factory, a function that returns an earmark.export.Adapter (docs/adapters.md), or write "
     "a graph by torch.onnx.export(model.eval(), (torch.zeros(1, N),), 'model.onnx', dynamo=True)"
 )
 _CORE_ML = (

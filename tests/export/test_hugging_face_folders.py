@@ -34,7 +34,7 @@ def write(folder, config=CONFIG, preprocessor=PREPROCESSOR):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"architectures": ["Wav2Vec2ForCTC"]}, "names Wav2Vec2ForCTC .*docs/api.md"),
+        ({"architectures": ["Wav2Vec2ForCTC"]}, "names Wav2Vec2ForCTC .*docs/adapters.md"),
         ({"architectures": ["MyModel"], "auto_map": {"AutoModel": "x.MyModel"}}, "names MyModel"),
         ({"problem_type": "regression"}, "is a regression"),
         ({"problem_type": "strange"}, "problem_type"),

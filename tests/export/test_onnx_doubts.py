@@ -232,7 +232,7 @@ def test_scores_of_frames_that_happen_to_be_as_many_as_labels(tmp_path):
     path = save(
         tmp_path / "frames.onnx", nodes, constants, "x", ("batch", "samples"), {"y": ["batch", "count"]}
     )
-    with pytest.raises(SourceError, match=r"\[1, 3\] and \[1, 4\] for unlike length.*axis of labels"):
+    with pytest.raises(SourceError, match=r"\[1, 3\] and \[1, 4\] for sounds of unlike.*axis of labels"):
         opened(path)
 
 
