@@ -25,10 +25,15 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     "out",
-    required=True,
     metavar="BUNDLE",
     type=click.Path(path_type=Path),
     help="Folder of the new bundle.",
+)
+@click.option(
+    "--fused",
+    metavar="OUT.onnx",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the bundle as one graph: waveform in; scores, mask and kept sound out.",
 )
 @click.option("--name", help="Name of the bundle (by default the source's).")
 @click.option("--force", is_flag=True, help="Replace the bundle if it exists.")
@@ -82,7 +87,8 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="The manifest as one JSON document on stdout.")
 def export(
     source: str,
-    out: Path,
+    out: Path | None,
+    fused: Path | None,
     name: str | None,
     force: bool,
     sound: Path | None,
@@ -108,6 +114,7 @@ def export(
     module:factory (see earmark.export.Adapter), or an .onnx file that takes waveforms
     (or, with --frontend, features) and gives a score a label. All but the last need the extra "export",
     which --decoder and --interpreter need for an .onnx file, too.
+    With --fused it may be a bundle.
     """
     if no_decoder and decoder is not None:
         raise click.UsageError("--decoder and --no-decoder exclude each other")
@@ -116,7 +123,12 @@ def export(
     if int8 != (calibration is not None):
         raise click.UsageError("--int8 and --calibration DIR belong together")
     if is_bundle(source):
-        raise click.UsageError(f"{source} is a bundle already: SOURCE is what it was exported from")
+        if fused is None or out is not None:
+            raise click.UsageError(f"{source} is a bundle already: SOURCE is what it was exported from")
+        _fuse(Path(source), fused, force=force)
+        return
+    if out is None:
+        raise click.UsageError("Missing option '-o' / '--output'.")
     from ..export.bundle.write import check_target
     from ..export.exporting import export_bundle
     from ..export.sources import require_packages
@@ -152,6 +164,8 @@ def export(
         progress=_progress,
         on_doubt=lambda doubt: tell(f"warning: {source}: {doubt}"),
     )
+    if fused is not None:
+        _fuse(out, fused, force=force, quiet=as_json)
     if as_json:
         import msgspec
 
@@ -174,6 +188,17 @@ def export(
         )
     for step in next_steps(manifest, out, source):
         say(f"  next     {step}")
+
+
+def _fuse(bundle: Path, out: Path, *, force: bool, quiet: bool = False) -> None:
+    """Write a bundle as one graph, and say how far its answers are from the bundle's."""
+    from ..export.fused.fuse import fuse
+    from ..runtime.opening import open_bundle
+
+    found = fuse(open_bundle(bundle), out, force=force)
+    if not quiet:
+        differs = ", ".join(f"{name} {far:.1e}" for name, far in found.items())
+        say(f"{out}: one graph; differs from the bundle by at most {differs}")
 
 
 def _progress(text: str) -> None:

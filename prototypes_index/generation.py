@@ -236,9 +236,15 @@ class Generation:
 
     def kind(self, view: View, row: int) -> EntryKind:
         """What the entry is."""
-        rows = self.prototypes(view)
-        place = int(np.searchsorted(rows, row))
-        return "prototype" if place < len(rows) and rows[place] == row else "clip"
+        return self._kinds(view, np.array([row]))[0]
+
+    def _kinds(self, view: View, rows: Table) -> list[EntryKind]:
+        """What entries [n] are."""
+        prototypes = self.prototypes(view)
+        if not len(prototypes):
+            return ["clip"] * len(rows)
+        nearest = prototypes[np.minimum(np.searchsorted(prototypes, rows), len(prototypes) - 1)]
+        return ["prototype" if same else "clip" for same in (nearest == rows).tolist()]
 
     def _prototypes_of(self, view: View) -> tuple[npt.NDArray[np.int64], FloatArray]:
         """The prototypes' rows [n] and vectors [n, D]; few, and kept."""
@@ -354,8 +360,10 @@ class Generation:
         queries, places = np.divmod(hits, rows.shape[1])
         cosines, rows = cosines[queries, places], rows[queries, places]
         return [
-            Match(query, cosine, row, self.kind(view, row))
-            for query, cosine, row in zip(queries.tolist(), cosines.tolist(), rows.tolist(), strict=True)
+            Match(query, cosine, row, kind)
+            for query, cosine, row, kind in zip(
+                queries.tolist(), cosines.tolist(), rows.tolist(), self._kinds(view, rows), strict=True
+            )
         ]
 
 

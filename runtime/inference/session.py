@@ -20,6 +20,7 @@ from .activation import Activated, activate
 from .answers import check_borders, check_dims, check_numbers
 from .devices import Device, DeviceRequest, Memory
 from .failures import failed
+from .heap import keep_freed_memory
 from .onnx_runtime import CPU, import_onnxruntime
 from .tensors import DeviceTensor, Feeds, Tensor, on_host
 from .watchdog import watchdog
@@ -50,6 +51,7 @@ class Sessions:
         """Choose what runs the bundle's graphs. Raises DeviceError where it is not there."""
         self._bundle, self.request = bundle, request
         self.warnings: list[str] = []
+        keep_freed_memory()
         self._reset()
         self._device = request.choose(bundle.manifest.bundle_id)
 

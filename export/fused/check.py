@@ -1,0 +1,92 @@
+"""Holds a fused graph to its bundle: the same sounds, the same answers. Never torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import ParityError
+from ...runtime.arrays import FloatArray
+from ...runtime.audio.lengths import samples_at_least, samples_of
+from ...runtime.bundle.open import Bundle
+from ...runtime.explainer import Explainer
+from ...runtime.inference.onnx_runtime import cpu_session
+
+Agreements = dict[str, float]
+
+# Absolute, for sounds of peak 1 or less; of outputs that are larger, a share of their largest value.
+LIMIT = 1e-5
+
+
+def check(bundle: Bundle, graph: Path) -> Agreements:
+    """Compare a fused graph with its bundle on synthesised sounds up to one window long, in a batch.
+
+    Args:
+        bundle: The open bundle.
+        graph: The fused graph.
+
+    Returns:
+        Largest differences by output.
+
+    Raises:
+        ParityError: One is above the limit, or an output has other dims.
+
+    """
+    manifest = bundle.manifest
+    rate, window = manifest.sample_rate, manifest.window
+    whole = samples_of(window.seconds, rate)
+    shortest = max(samples_at_least(window.minimum_seconds, rate), manifest.analysis.n_fft)
+    lengths = sorted({min(whole, shortest), min(whole, (whole + shortest) // 2 + 7), whole})
+    session, found = cpu_session(graph), Agreements()
+    names = [output.name for output in session.get_outputs()]
+    with Explainer(bundle, "cpu") as explainer:
+        for length in lengths:
+            waves = _sounds(length, rate)
+            outputs = dict(zip(names, session.run(names, {"waveform": waves}), strict=True))
+            for row, wave in enumerate(waves):
+                for name, expected in _answers(explainer, wave, rate).items():
+                    if name in outputs:
+                        far = _difference(outputs[name][row], expected)
+                        found[name] = max(found.get(name, 0.0), far)
+    for name, far in found.items():
+        if not far <= LIMIT:
+            raise ParityError(
+                f"{bundle.path}: as one graph its {name} differs by {far:.2g} (limit {LIMIT:g}); the bundle "
+                "itself stays usable"
+            )
+    return found
+
+
+def _answers(explainer: Explainer, wave: FloatArray, rate: int) -> dict[str, FloatArray]:
+    """What the bundle says of a sound."""
+    methods = [name for name in ("mask", "components") if name in explainer.methods]
+    result: Any = explainer.explain((wave, rate), methods=methods)
+    scores = dict(result.predictions)
+    answers: dict[str, FloatArray] = {
+        "logits": result.logits,
+        "scores": np.array([scores[label] for label in explainer.labels], np.float32),
+    }
+    if result.mask is not None:
+        answers |= {"mask": result.mask.values, "kept": result.mask.audio}
+    if result.components is not None:
+        answers["activations"] = result.components.activations
+    return answers
+
+
+def _difference(made: FloatArray, expected: FloatArray) -> float:
+    """The largest absolute difference, as a share of what is expected where that is above 1."""
+    if made.shape != expected.shape or not np.isfinite(made).all():
+        return float("inf")
+    scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
+    return float(np.abs(made - expected).max(initial=0.0)) / scale
+
+
+def _sounds(length: int, rate: int) -> FloatArray:
+    """Two sounds [2, N] of different levels: tones that glide, and noise with silence behind it."""
+    rng = np.random.default_rng(length)
+    time = np.arange(length) / rate
+    glide = 0.5 * np.sin(2 * np.pi * (200.0 + 900.0 * time) * time) + 0.02 * rng.standard_normal(length)
+    noise = 0.05 * rng.standard_normal(length) * (np.arange(length) < 0.7 * length)
+    return np.stack([glide, noise]).astype(np.float32)
