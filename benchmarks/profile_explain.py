@@ -1,0 +1,202 @@
+"""Where the time of an explanation goes: steps from sound to result, beside bare onnxruntime.
+
+    python benchmarks/profile_explain.py [BUNDLE] [--seconds 1 5 10] [--batch 1 8] [--repeats 40]
+
+First ratios: bare onnxruntime over the front end's and the classifier's graphs, `explain(methods=[])`, each
+method and all of them, interleaved in one process. Then a waterfall of each: microseconds a sound, by step.
+Times are processor time of the whole process, all threads (--clock: of the wall), minimum and median: where
+other work runs on the machine, the clock says nothing. EARMARK_THREADS=1 takes what threads lose by waiting
+for each other out of it. With --batch above 1 `explain_many` explains copies of the sound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+import earmark
+from earmark.prototypes_index import generation
+from earmark.runtime import explainer as entry
+from earmark.runtime.audio import sound
+from earmark.runtime.explainer import Explainer, bundle_path, engine_of
+from earmark.runtime.explaining import explanation
+from earmark.runtime.inference import session, spectrum
+from earmark.runtime.inference.pipeline import ModelPipeline
+from earmark.runtime.inference.threads import thread_count
+from earmark.runtime.methods.mask import explanation as mask
+from earmark.runtime.methods.prototypes import explanation as prototypes
+
+WARM = 4
+# (step, object that holds the function, its name): a step's own time is without the steps inside it.
+STEPS: tuple[tuple[str, Any, str], ...] = (
+    ("check of the request", entry, "request_of"),
+    ("sound: opened and checked", entry, "open_any"),
+    ("sound: resampled, windows", sound.OpenSound, "windows"),
+    ("level, batches", ModelPipeline, "classified"),
+    ("front end (FFT)", spectrum, "forward"),
+    ("a graph (onnxruntime)", session, "_bound"),
+    ("outputs looked at", session, "check_numbers"),
+    ("scores, windows, result", explanation, "classify"),
+    ("mask: gain", mask, "gain"),
+    ("mask: inverse STFT", mask, "inverse"),
+    ("mask: evidence", mask.Evidence, "weigh"),
+    ("mask: picture", mask.Evidence, "show"),
+    ("mask: spans", mask.Evidence, "spans"),
+    ("mask: the rest", mask.MaskExplanation, "add"),
+    ("prototypes: places", prototypes.PrototypesExplanation, "add"),
+    ("prototypes: searches", generation.Generation, "search"),
+    ("prototypes: the rest", prototypes.PrototypesExplanation, "finish"),
+)
+Taken = dict[str, list[float]]
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("bundle", type=Path, nargs="?")
+    parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 5.0, 10.0])
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument("--clock", action="store_true")
+    options = parser.parse_args()
+    now = time.perf_counter if options.clock else time.process_time
+    path = bundle_path(options.bundle)
+    print(f"{path.name}, {thread_count()} threads, microseconds a sound, minimum and median")
+    with earmark.load(path, device="cpu") as explainer:
+        for seconds in options.seconds:
+            for batch in options.batch:
+                measure(explainer, path, seconds, batch, options.repeats, now)
+
+
+def measure(
+    explainer: Explainer, path: Path, seconds: float, batch: int, repeats: int, now: Callable[[], float]
+) -> None:
+    """Print ratios and waterfalls of one length and batch."""
+    rate = engine_of(explainer).manifest.sample_rate
+    random = np.random.default_rng(0)
+    wave = (random.standard_normal(round(seconds * rate)) * 0.1).astype(np.float32)
+    ways = {
+        "bare onnxruntime": bare(path, np.stack([wave] * batch), explainer),
+        **{
+            " ".join(methods) or "scores alone": functools.partial(ours, explainer, wave, batch, methods)
+            for methods in ([], *([name] for name in explainer.methods), explainer.methods)
+        },
+    }
+    taken: Taken = {name: [] for name in ways}
+    for repeat in range(repeats + WARM):
+        for name, way in ways.items():
+            start = now()
+            way()
+            if repeat >= WARM:
+                taken[name].append((now() - start) * 1e6 / batch)
+    print(f"\n{seconds:g} s, batch {batch}")
+    base = taken["bare onnxruntime"]
+    for name, times in taken.items():
+        ratios = f"{min(times) / min(base):7.2f}{statistics.median(times) / statistics.median(base):7.2f}"
+        print(f"  {name:<28}{min(times):9.0f}{statistics.median(times):9.0f}{ratios}")
+    for name, way in ways.items():
+        if name == "bare onnxruntime":
+            continue
+        print(f"  {name}, by step:")
+        with stepping(now) as steps:
+            for repeat in range(repeats + WARM):
+                if repeat == WARM:
+                    steps.clear()
+                way()
+        for step, _, _ in STEPS:
+            if step in steps:
+                each = sum(steps[step]) * 1e6 / repeats / batch
+                print(f"    {step:<26}{each:9.0f}{len(steps[step]) / repeats / batch:7.1f} x")
+
+
+def bare(path: Path, waves: np.ndarray, explainer: Explainer) -> Callable[[], Any]:
+    """Front end and classifier as anyone would run them, with earmark's threads, all outputs to NumPy."""
+    manifest = engine_of(explainer).manifest
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = thread_count(), 1
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    stages = []
+    for name in ("frontend", "classifier"):
+        stage = manifest.stage(name)
+        assert stage is not None
+        stages.append(
+            onnxruntime.InferenceSession(str(path / stage.file), options, providers=["CPUExecutionProvider"])
+        )
+    front, classifier = stages
+    feature = front.get_outputs()[0].name
+
+    def run() -> Any:
+        return classifier.run(None, {feature: front.run(None, {"waveform": waves})[0]})
+
+    return run
+
+
+def ours(explainer: Explainer, wave: np.ndarray, batch: int, methods: Sequence[str]) -> Any:
+    """The sound, or so many of them, explained."""
+    rate = engine_of(explainer).manifest.sample_rate
+    if batch == 1:
+        return explainer.explain((wave, rate), methods=methods)
+    return list(explainer.explain_many([(wave, rate)] * batch, batch_size=batch, methods=methods))
+
+
+@contextmanager
+def stepping(now: Callable[[], float]) -> Iterator[Taken]:
+    """Count the own time of each step; generators are counted while they run."""
+    steps: Taken = defaultdict(list)
+    inside: list[float] = []
+    kept = [(holder, name, getattr(holder, name)) for _, holder, name in STEPS]
+
+    def leave(step: str, start: float) -> None:
+        whole = now() - start
+        steps[step].append(whole - inside.pop())
+        if inside:
+            inside[-1] += whole
+
+    def counted(step: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*given: Any, **named: Any) -> Any:
+            start = now()
+            inside.append(0.0)
+            try:
+                answer = function(*given, **named)
+            finally:
+                leave(step, start)
+            return drawn(step, answer) if isinstance(answer, Iterator) else answer
+
+        return call
+
+    def drawn(step: str, answers: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            start = now()
+            inside.append(0.0)
+            try:
+                answer = next(answers)
+            except StopIteration:
+                return
+            finally:
+                leave(step, start)
+            yield answer
+
+    for step, holder, name in STEPS:
+        setattr(holder, name, counted(step, getattr(holder, name)))
+    try:
+        yield steps
+    finally:
+        for holder, name, function in kept:
+            setattr(holder, name, function)
+
+
+if __name__ == "__main__":
+    main()
