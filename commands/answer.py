@@ -12,16 +12,35 @@ if TYPE_CHECKING:
     from ..runtime.results import Result
 
 
+# Columns of the strip that shows when the evidence lies.
+_COLUMNS = 48
+
+
 def answer(
-    name: str, result: Result, top: int = 3, *, min_score: float = 0.0, windows: bool = False
+    name: str,
+    result: Result,
+    top: int = 3,
+    *,
+    min_score: float = 0.0,
+    windows: bool = False,
+    details: bool = False,
 ) -> list[str]:
     """Lines for `console.say`, which styles them where stdout is a terminal.
 
-    top: labels and prototypes at the most; min_score: labels with a lower score are left out, but for the
-    best one; windows: whether to list every window
+    Args:
+        name: The sound's.
+        result: What is told.
+        top: Labels and, in detail, prototypes at the most.
+        min_score: Labels with a lower score are left out, but for the best one.
+        windows: Whether to list every window.
+        details: Whether to tell all that the methods gave, or what a newcomer understands at first sight.
+
+    Returns:
+        The lines.
+
     """
     lines = [f"{bold(name)}  {_facts(result)}"]
-    lines += [f"  {topic:<9} {text}" for topic, text in _lines(result, top, min_score)]
+    lines += [f"  {topic:<9} {text}" for topic, text in _lines(result, top, min_score, details=details)]
     if windows:
         topics = chain(["windows"], repeat(""))
         told = zip(topics, _windows(result, top, min_score), strict=False)
@@ -43,7 +62,7 @@ def _facts(result: Result) -> str:
     return f"{result.duration_s:.2f} s, {result.sample_rate} Hz, {channels}"
 
 
-def _lines(result: Result, top: int, min_score: float) -> Iterator[tuple[str, str]]:
+def _lines(result: Result, top: int, min_score: float, *, details: bool) -> Iterator[tuple[str, str]]:
     first, *others = result.predictions[:top]
     rest = [f"   {label} {score:.1%}" for label, score in others if score >= min_score]
     yield "predicted", bold(f"{first[0]} {first[1]:.1%}") + "".join(rest)
@@ -54,10 +73,29 @@ def _lines(result: Result, top: int, min_score: float) -> Iterator[tuple[str, st
 
         hints = [f"-m {one.name} {one.on_request}" for one in all_methods() if one.on_request]
         yield "why", f"not asked: {'; '.join(hints)}"
-    yield from result.lines(top)
+    if spans := result.evidence_spans():
+        yield "", _strip(spans, result.duration_s)
+    yield from result.lines(top) if details else result.summary()
     yield "bundle", result.bundle
-    total = sum(result.timings.values())
-    yield "took", f"{total:.0f} ms on {result.device}"
+    yield "took", f"{_duration(sum(result.timings.values()))} on {result.device}"
+
+
+def _strip(spans: Sequence[tuple[float, float]], duration_s: float) -> str:
+    """The sound from its begin to its end, with # where the evidence lies."""
+    step = max(duration_s, 1e-9) / _COLUMNS
+    marks = (
+        any(start < (column + 1) * step and end > column * step for start, end in spans)
+        for column in range(_COLUMNS)
+    )
+    return f"0 s |{''.join('#' if mark else '.' for mark in marks)}| {duration_s:.2f} s"
+
+
+def _duration(milliseconds: float) -> str:
+    """Milliseconds in a sensible unit."""
+    if milliseconds < 1000.0:
+        return f"{milliseconds:.0f} ms"
+    seconds = milliseconds / 1000.0
+    return f"{seconds:.1f} s" if seconds < 120.0 else f"{seconds / 60.0:.1f} min"
 
 
 def _windows(result: Result, top: int, min_score: float) -> Iterator[str]:

@@ -104,6 +104,7 @@ _PRINTED = 3
     metavar="P",
     help="Leave labels with a lower score out.",
 )
+@click.option("-v", "--verbose", is_flag=True, help="Print all that the methods give, not a summary.")
 @click.option("--windows", is_flag=True, help="Give the best labels of every window, too.")
 @device_option
 @click.option("--seed", default=0, show_default=True, type=int, help="Seed of methods that draw at random.")
@@ -123,6 +124,7 @@ def explain(
     fail_fast: bool,
     top: int | None,
     min_score: float,
+    verbose: bool,
     windows: bool,
     device: str,
     seed: int,
@@ -165,7 +167,8 @@ def explain(
     how["rescore"], how["seed"], how["options"] = rescore, seed, settings
     how["methods"] = [] if NONE in methods else list(methods) or None
 
-    shown = _Shown(_PRINTED if top is None else top, SHOWN if top is None else top, min_score, windows)
+    most = (_PRINTED, SHOWN) if top is None else (top, top)
+    shown = _Shown(*most, min_score, windows, verbose)
     report = _Report(
         _origin(engine_of(explainer), targets, how), as_json=as_json, as_jsonl=as_jsonl, shown=shown
     )
@@ -193,12 +196,13 @@ def explain(
 
 
 class _Shown(NamedTuple):
-    """Which labels are shown: how many in text and in JSON, from which score on, whether of windows, too."""
+    """What is shown: how many labels in text and in JSON, from which score on, of windows too, in detail."""
 
     in_text: int
     in_json: int
     min_score: float
     windows: bool
+    details: bool
 
 
 class _Report:
@@ -215,7 +219,16 @@ class _Report:
         """A sound that was explained, and where its files lie."""
         if not (self._as_json or self._as_jsonl):
             shown = self._shown
-            say(*answer(name, result, shown.in_text, min_score=shown.min_score, windows=shown.windows))
+            say(
+                *answer(
+                    name,
+                    result,
+                    shown.in_text,
+                    min_score=shown.min_score,
+                    windows=shown.windows,
+                    details=shown.details,
+                )
+            )
             if folder is not None:
                 say(f"  written   {folder}")
         if self._as_json or self._as_jsonl:
@@ -285,7 +298,7 @@ class _Run:
                 told = replace(result, warnings=(*self.warned, *result.warnings))
                 place = folder if folder is None or len(results) == 1 else folder / safe_name(result.target)
                 if place is not None:
-                    _, most, min_score, windows = self.shown
+                    _, most, min_score, windows, _ = self.shown
                     told.save(place, top=most, min_score=min_score, windows=windows, **self.written)
                 if self.page is not None:
                     from ..runtime.report.results import add_result

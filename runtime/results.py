@@ -218,6 +218,22 @@ class Result(ResultRecord):
             if method.name in self.parts:
                 yield from self.parts[method.name].lines(top)
 
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Say at first sight what the methods gave: when, which band, like which training sound.
+
+        Returns:
+            Pairs (topic, text), one for each line; the topic is empty where it goes on.
+
+        """
+        for method in all_methods():
+            if method.name in self.parts:
+                yield from self.parts[method.name].summary()
+
+    def evidence_spans(self) -> list[tuple[float, float]]:
+        """Where in time the evidence lies, (start_s, end_s), of the first method that says so."""
+        parts = (self.parts[method.name] for method in all_methods() if method.name in self.parts)
+        return next((list(part.evidence_spans()) for part in parts if part.evidence_spans()), [])
+
     def save(
         self,
         folder: Path | str,

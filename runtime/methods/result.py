@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -62,6 +62,14 @@ class MethodResult(ResultRecord):
 
     def lines(self, top: int) -> Iterable[tuple[str, str]]:
         """Lines of (topic, text) for a person, with at most `top` of what there are many."""
+        return ()
+
+    def summary(self) -> Iterable[tuple[str, str]]:
+        """The same at first sight, for somebody who knows no method: when, which band, like what."""
+        return self.lines(1)
+
+    def evidence_spans(self) -> Sequence[tuple[float, float]]:
+        """Where in time the evidence lies, (start_s, end_s); empty where the method does not say."""
         return ()
 
     def verify(self) -> Iterable[Difference]:

@@ -196,7 +196,7 @@ def _opened(sound, rate):
 
 def test_the_text_says_which_place_each_match_is_of(explainer, clip, tmp_path):
     soundfile.write(tmp_path / "a.wav", clip, engine_of(explainer).manifest.sample_rate, subtype="FLOAT")
-    told = invoke("explain", tmp_path / "a.wav", "-m", "prototypes").output
+    told = invoke("explain", tmp_path / "a.wav", "-m", "prototypes", "-v").output
     result = explainer.explain(tmp_path / "a.wav", methods=["prototypes"])
     for found in result.prototypes.values():
         for one in found[:3]:
@@ -231,7 +231,7 @@ def test_lazy_values_are_made_once():
 
 def test_command_line_tells_the_sum(clip, explainer, tmp_path):
     soundfile.write(tmp_path / "a.wav", clip, engine_of(explainer).manifest.sample_rate)
-    told = invoke("explain", tmp_path / "a.wav", "-m", "prototypes").output
+    told = invoke("explain", tmp_path / "a.wav", "-m", "prototypes", "-v").output
     line = next(line for line in told.splitlines() if line.strip().startswith("sum "))
     assert "others)" in line
     assert "(bias) = " in line
@@ -287,3 +287,19 @@ def test_matches_lie_in_a_band_like_that_of_their_place(explainer, clip):
     assert [one.similarity for one in free["square"]] >= [one.similarity for one in like["square"]]
     with pytest.raises(earmark.MethodError, match="give 'like' or 'any'"):
         explainer.explain(clip, 16_000, options={"prototypes": {"bands": "low"}})
+
+
+def test_the_summary_names_the_nearest_training_sound(explainer, clip, tmp_path):
+    soundfile.write(tmp_path / "a.wav", clip, engine_of(explainer).manifest.sample_rate, subtype="FLOAT")
+    told = invoke("explain", tmp_path / "a.wav").output
+    result = explainer.explain(tmp_path / "a.wav")
+    best = max((listed[0] for listed in result.prototypes.values()), key=lambda one: one.similarity)
+    (line,) = (line for line in told.splitlines() if line.strip().startswith("like "))
+    assert best.clip in line
+    assert f"similarity {best.similarity:.2f}" in line
+    # The strip: a column is marked where a span of the evidence lies.
+    (strip,) = (line.split("|")[1] for line in told.splitlines() if line.strip().startswith("0 s |"))
+    step = result.duration_s / len(strip)
+    for start, end in result.mask.spans:
+        assert set(strip[int(start / step) : int(end / step) + 1]) == {"#"}
+    assert strip.count(".") > len(strip) / 2

@@ -248,6 +248,10 @@ class ComponentsResult(MethodResult):
             yield ("", count) if mine.selected else ("consists", f"{whose}{count}")
         yield from rescored_lines(self.rescored, "components, ")
 
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """The two components that matter most."""
+        return self.lines(2)
+
 
 def relevance_of(contributions: FloatArray) -> FloatArray:
     """Contributions theta z [..., K] over its largest magnitude; zeros where all are zero."""

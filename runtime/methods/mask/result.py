@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,6 +103,22 @@ class MaskResult(MethodResult):
         low, high = self.band
         yield "evidence", f"{where}; {low:.0f}-{high:.0f} Hz; {self.area:.0%} of the spectrogram"
         yield from rescored_lines(self.rescored)
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """When and in which band the evidence lies; the scores of the kept part alone and of the rest."""
+        spans = [f"{start:.2f}-{end:.2f} s" for start, end in self.spans[:_SPANS]]
+        more = f" and {len(self.spans) - _SPANS} more" if len(self.spans) > _SPANS else ""
+        yield "when", ", ".join(spans) + more if spans else "nowhere in particular"
+        low, high = self.band
+        yield "band", f"{low:.0f}-{high:.0f} Hz; {self.area:.0%} of the spectrogram is kept"
+        for domain, scores in (self.rescored or {}).items():
+            if domain == "audio":
+                inside, outside = scores["mask_in"], scores["mask_out"]
+                yield "check", f"listening to the kept part alone {inside:.1%}, to the rest {outside:.1%}"
+
+    def evidence_spans(self) -> Sequence[tuple[float, float]]:
+        """The spans of the mask's evidence."""
+        return self.spans
 
     def verify(self) -> tuple[Difference, ...]:
         """Make both sounds."""

@@ -351,6 +351,20 @@ class PrototypesResult(MethodResult):
                 )
         yield "sum" if self.channels.additive else "channels", self.channels.sum
 
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """The training sound that is nearest of all views, and how many views agree on its label."""
+        nearest = [listed[0] for listed in self.prototypes.values() if listed]
+        if not nearest:
+            return
+        best = max(nearest, key=lambda one: one.similarity)
+        agree = sum(best.label in one.labels for one in nearest)
+        views = f"{agree} of {len(nearest)} views agree" if len(nearest) > 1 else "one view"
+        yield (
+            "like",
+            f"the training sound {best.clip} ({' + '.join(best.labels)}) at {_where(best)}, "
+            f"similarity {best.similarity:.2f}; {views}",
+        )
+
     def verify(self) -> Iterator[Difference]:
         """Listen to every prototype; how far the contributions miss the logit."""
         of_channels = (view.prototypes for channel in self.channels for view in channel.views.values())

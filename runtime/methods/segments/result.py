@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -197,6 +197,18 @@ class SegmentsResult(MethodResult):
             f"{unit[self.unit]}{sign}; {self.surrogate} surrogate, {self.fill} fill, "
             f"held-out R2 {self.r2:.2f}, {self.calls} calls",
         )
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """The three segments that matter most, and how far to believe them."""
+        return self.lines(3)
+
+    def evidence_spans(self) -> Sequence[tuple[float, float]]:
+        """The segments that speak for the target with at least a quarter of the strongest importance."""
+        if self.axis == "frequency" or not len(self.importance):
+            return ()
+        least = 0.25 * float(self.importance.max())
+        rows = np.flatnonzero(self.importance > max(0.0, least))
+        return sorted({(float(self.start_s[row]), float(self.end_s[row])) for row in rows})
 
 
 def _finite(value: float, digits: int) -> float | None:
