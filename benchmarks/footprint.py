@@ -81,13 +81,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--rate", type=int, default=44_100)
     parser.add_argument("--channels", type=int, default=2)
+    parser.add_argument("--only", choices=[*RUNS], help="One of the runs.")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="earmark-disk-") as folder:
         sound = Path(folder, "sound.flac")
         record(sound, asked.minutes, asked.rate, asked.channels)
         size = sound.stat().st_size / 1e6
         print(f"{asked.minutes:g} min, {asked.rate} Hz, {asked.channels} channels: {size:.0f} MB of FLAC")
-        for name, code in RUNS.items():
+        for name, code in RUNS.items() if asked.only is None else [(asked.only, RUNS[asked.only])]:
             seconds, disk, memory = measure(code, sound)
             print(
                 f"{name:<26} {disk:8.0f} MB of disk {memory:8.0f} MB of memory {seconds:8.1f} s", flush=True

@@ -223,8 +223,9 @@ def detect(
 
         # Ray and Spark count a CPU for each process.
         threads = None if engine == "local" else 1
-        search = Search(opened.bundle.path, device, options, top, threads)
-        parts = PartWork(search, str(output), counts_tries=engine != "local")
+        search = Search(opened.bundle.path.absolute(), device, options, top, threads)
+        where = output if isinstance(output, str) else str(Path(output or "").absolute())
+        parts = PartWork(search, where, counts_tries=engine != "local")
         workers = jobs if engine == "local" or was_given("jobs") else None
         on_engine = EngineRun(engine, parts, opened.manifest, workers, stuck_after, fail_fast)
         failed = on_engine.over(recordings_of(found.items, manifest, column), resume=resume)
