@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-LABELS = {0: "hum", 1: "noise", 2: "tone"}
+LABELS = {0: "high", 1: "low", 2: "noise"}
 KINDS = {
     "data2vec": "Data2VecAudio",
     "hubert": "Hubert",

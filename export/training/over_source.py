@@ -105,20 +105,21 @@ def opened_source(source: str | Path | Exportable, out: str | Path | None) -> tu
     """The run directory to write to, and the source without decoder and interpreter of its own."""
     from ..source.source import without_decoder, without_interpreter
     from ..sources import resolve
+    from ..sources.hugging_face.config import is_model
     from ..sources.onnx.file import OnnxSource
     from ..sources.onnx.trainable import trainable
     from ..sources.run.source import load
 
-    if isinstance(source, OnnxSource):
-        result: Exportable = trainable(source)
-    elif isinstance(source, Exportable):
-        result = source
-    elif RunDirectory(Path(source), "classifier").config_path.is_file():
+    if isinstance(source, Exportable):
+        result: Exportable = source
+    elif not is_model(Path(source)) and RunDirectory(Path(source), "classifier").config_path.is_file():
         # Without its decoder, interpreter and U, which may be unfinished.
         result = load(source, decoder=False, interpreter=False, apex=False)
         out = out or source
     else:
         result = resolve(str(source), allow_missing_decoder=True)
+    if isinstance(result, OnnxSource):
+        result = trainable(result)
     if not isinstance(result, Source):
         raise RunError(f"{source}: is no PyTorch model, which a decoder or an interpreter is trained over")
     if out is None:

@@ -7,12 +7,16 @@ import json
 import numpy as np
 import onnx
 import pytest
+from later import later
 from onnx import TensorProto, helper, numpy_helper
 
 import earmark
-from earmark.errors import SourceError
+from earmark.errors import RunError, SourceError
 from earmark.export.exporting import export_bundle
 from earmark.export.sources import open_source
+
+opened_source = later("earmark.export.training.over_source", "opened_source")
+run_directory = later("earmark.export.training.apex.recipe", "run_directory")
 
 CONFIG = {
     "architectures": ["Wav2Vec2ForSequenceClassification"],
@@ -95,3 +99,12 @@ def test_optimums_graph_is_taken_with_its_labels_task_and_front_end(tmp_path):
     with earmark.load(tmp_path / "bundle", device="cpu") as explainer:
         logits = explainer.explain(sound, sample_rate=16000, methods=[]).logits
     np.testing.assert_allclose(logits, [3.0, 0.0], atol=1e-3)
+
+
+def test_no_folder_of_a_model_is_taken_for_a_run(tmp_path):
+    """Both have a config.json."""
+
+    with pytest.raises(RunError, match="export other sources first"):
+        run_directory(write(tmp_path))
+    with pytest.raises(SourceError, match=r"model\.safetensors"):
+        opened_source(tmp_path, tmp_path / "run")

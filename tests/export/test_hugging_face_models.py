@@ -113,6 +113,7 @@ def test_masks_are_trained_over_a_folder(tmp_path, kind):
     from tones import write_tones
 
     write_folder(kind, tmp_path / "model")
+    (tmp_path / "data").mkdir()
     write_tones(tmp_path / "data")
     run, bundle = tmp_path / "run", tmp_path / "bundle"
     done = invoke("train", "lmac", tmp_path / "model", tmp_path / "data", "-o", run, "--epochs", 1)

@@ -30,6 +30,7 @@ from ...graphs.embeddings import embeddings_model
 from ...graphs.files import Dims
 from ...graphs.heads import Head, facts_in
 from ...prototypes.build import IndexReport, index_bundle
+from ...sources.hugging_face.config import is_model
 from ...sources.run.config import ApexConfig
 from ...sources.run.directory import RunDirectory
 from ...sources.run.rotation import FOLDER, PART, U, read_rotation
@@ -146,7 +147,7 @@ def run_directory(source: Path, out: str | Path | None = None) -> RunDirectory:
         return RunDirectory(
             Path(out) if out else source.resolve().with_name(f"{source.resolve().name}.apex"), PART
         )
-    if RunDirectory(source, "classifier").config_path.is_file():
+    if not is_model(source) and RunDirectory(source, "classifier").config_path.is_file():
         return RunDirectory(Path(out) if out else source / FOLDER, PART)
     raise RunError(
         f"{source}: neither a run directory nor a bundle; export other sources first, and learn U over the "
