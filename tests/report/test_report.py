@@ -196,7 +196,7 @@ def test_what_is_hostile_is_text(result, tmp_path):
     hostile.to_html(tmp_path / "page.html")
     parsed = Page(tmp_path / "page.html")
     plain = {"script", "style", "meta", "title", "html", "head", "body", "a", "header", "h1", "button"}
-    plain |= {"noscript", "p", "div", "section", "main", "footer"}
+    plain |= {"noscript", "p", "aside", "section", "main", "footer"}
     assert {tag for tag, _ in parsed.elements} == plain
     assert len([tag for tag, _ in parsed.elements if tag == "script"]) == 3
     item = parsed.json_of("item-0")

@@ -86,7 +86,7 @@ function ravenOf(rows, sounds) {
     const sound = before.get(row.path) ?? { before: 0, top: 0 };
     const label = decidedLabel(row);
     return [number + 1, "Spectrogram 1", 1, (sound.before + row.start_s).toFixed(6), (sound.before + row.end_s).toFixed(6),
-      row.low_hz ?? 0, row.high_hz ?? sound.top, label, label, row.score.toFixed(4), row.path, row.start_s.toFixed(6),
+      (row.low_hz ?? 0).toFixed(1), (row.high_hz ?? sound.top).toFixed(1), label, label, row.score.toFixed(4), row.path, row.start_s.toFixed(6),
       row.path.split(/[\\/]/).pop(), label, DECISIONS.find(([name]) => name === decisions.of(row.id).decision)[1],
     ].map(clean).join("\t");
   });

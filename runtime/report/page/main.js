@@ -32,6 +32,7 @@ function start() {
     setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
   });
   document.body.append(el("datalist", { id: "labels" }, ...report.labels.map((label) => el("option", { value: label }))));
+  document.getElementById("notes").hidden = !report.notes.length;
   document.getElementById("notes").append(...report.notes.map((note) => el("p", { class: "notice" }, note)));
   const alone = report.kind === "sounds" && report.rows.length === 1;
   if (!alone) {
