@@ -1,6 +1,6 @@
 """How large a page of many detections is, and how long it takes to write: `python benchmarks/report_page.py`.
 
-How long a browser takes to open it: `pytest -m browser` (tests/report/test_report_browser.py) opens such a page.
+How long a browser takes to open it: `pytest -m browser` opens such a page.
 """
 
 from __future__ import annotations
