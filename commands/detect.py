@@ -89,6 +89,9 @@ def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
 )
 @window_options
 @click.option(
+    "--smooth", default=0.0, type=click.FloatRange(0.0), metavar="S", help="Average scores over so long."
+)
+@click.option(
     "--merge-gap",
     default=0.0,
     type=click.FloatRange(0.0),
@@ -334,6 +337,7 @@ def _options(engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
             "min_score": scores.min_score if scores else asked["min_score"],
             "leave_score": (scores.leave_score or None) if scores else asked["leave_score"],
             "labels": labels,
+            "smooth_s": asked["smooth"],
             "merge_gap_s": asked["merge_gap"],
             "min_s": asked["min_length"],
             "top_per_window": asked["top_per_window"],

@@ -351,6 +351,7 @@ class Explainer:
         min_score: Thresholds | str | Path = 0.5,
         leave_score: Thresholds | None = None,
         labels: Sequence[str] | None = None,
+        smooth_s: float = 0.0,
         merge_gap_s: float = 0.0,
         min_s: float = 0.0,
         top_per_window: int | None = None,
@@ -377,6 +378,8 @@ class Explainer:
                 the file says.
             labels: Labels to be detected, such as a species list of `read_labels`; None: all. Here and in
                 thresholds either half of a label `Scientific_Common` will do, if no other label has it.
+            smooth_s: Thresholds are asked of means of scores, over the windows whose middles are at most half
+                of so many seconds away, 0 to 60; 0: of the scores themselves.
             merge_gap_s: Detections of one label at most so many seconds apart become one.
             min_s: Shorter detections are left out, after that.
             top_per_window: Only so many labels of a window count, the best ones; None: all.
@@ -421,6 +424,7 @@ class Explainer:
                 min_score=min_score,
                 leave_score=leave_score,
                 labels=labels,
+                smooth_s=smooth_s,
                 merge_gap_s=merge_gap_s,
                 min_s=min_s,
                 top_per_window=top_per_window,

@@ -22,6 +22,7 @@ class AgreementSettings(EvaluationSettings):
     Attributes:
         min_score: Score that a detection reaches, 0..1.
         leave_score: Score that all its windows reach, at most `min_score`; None: `min_score`.
+        smooth_s: Scores are averaged over so many seconds.
         merge_gap_s: Detections of one label at most so many seconds apart become one.
         min_s: Shorter detections are left out.
         hop_s: Seconds from one window to the next, above 0; None: the bundle's.
@@ -37,6 +38,9 @@ class AgreementSettings(EvaluationSettings):
         Annotated[float, Meta(ge=0, le=1, description="Score of all its windows.", extra={"metavar": "X"})]
         | None
     ) = None
+    smooth_s: Annotated[
+        float, Meta(ge=0, le=60, description="Average scores over so long.", extra=_seconds("--smooth"))
+    ] = 0.0
     merge_gap_s: Annotated[
         float,
         Meta(
@@ -74,5 +78,5 @@ class AgreementSettings(EvaluationSettings):
 
     def of_detect(self) -> dict[str, Any]:
         """The arguments of `Explainer.detect`."""
-        names = ("min_score", "leave_score", "merge_gap_s", "min_s", "hop_s")
+        names = ("min_score", "leave_score", "smooth_s", "merge_gap_s", "min_s", "hop_s")
         return {name: getattr(self, name) for name in names}

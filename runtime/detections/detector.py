@@ -93,7 +93,8 @@ class Detector:
         # Windows before and after the peak that are explained of a longer event.
         self._reach = max(0, math.floor(0.5 * (LONGEST_S - window_s) / hop_s))
         # What is cut is never older than that.
-        lasting_s = LONGEST_S + 3.0 * (window_s + hop_s) if self._clips else 0.0
+        late_s = detecting.settings.smooth_s
+        lasting_s = LONGEST_S + late_s + 3.0 * (window_s + hop_s) if self._clips else 0.0
         self._recent = RecentSound(math.ceil(lasting_s * detecting.rate))
         self._ready: list[Cut] = []
 

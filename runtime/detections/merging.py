@@ -10,9 +10,7 @@ import numpy as np
 
 from ..arrays import FloatArray
 from .recent import Stretch
-
-# Sums of seconds are no exact numbers.
-_ROUNDING_S = 1e-9
+from .smoothing import ROUNDING_S, PlacedScores, Smoother
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +21,7 @@ class Merging:
     gap_s: events of one label at most so far apart become one
     shortest_s: shorter events are left out
     top: only so many labels of a window count, the best ones; None: all
+    smooth_s: scores are means over windows whose middles are at most half of that away
     """
 
     enter: FloatArray
@@ -30,6 +29,7 @@ class Merging:
     gap_s: float = 0.0
     shortest_s: float = 0.0
     top: int | None = None
+    smooth_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -77,15 +77,6 @@ class Event:
             self.stretch = later.stretch
 
 
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """A window's number and place."""
-
-    number: int
-    start_s: float
-    end_s: float
-
-
 class Merger:
     """Sees windows in order and gives every event once its end is known; memory does not grow with time.
 
@@ -96,32 +87,39 @@ class Merger:
 
     def __init__(self, merging: Merging) -> None:
         self._merging = merging
-        self._before: _Placed | None = None
+        self._smoother = Smoother(merging.smooth_s)
+        self._before: PlacedScores | None = None
         # Label -> the run that goes on; the event that waits for another within the gap.
         self._running: dict[int, Event] = {}
         self._waiting: dict[int, Event] = {}
 
     def add(self, number: int, start_s: float, end_s: float, scores: FloatArray) -> list[Event]:
         """See one more window with its scores [K]; gives the events that are over."""
-        begin_s = start_s
-        high = self._high(scores)
+        window = PlacedScores(number, start_s, end_s, scores)
+        return [event for one in self._smoother.add(window) for event in self._see(one)]
+
+    def _see(self, window: PlacedScores) -> list[Event]:
+        """See the next window with the scores that count."""
+        begin_s = start_s = window.start_s
+        high = self._high(window.scores)
         if self._before is not None:
             middle_s = 0.5 * (self._before.end_s + start_s)
             begin_s = max(start_s, middle_s)
             for label in self._running.keys() - high:
                 self._close(self._running.pop(label), min(self._before.end_s, middle_s))
-        window = self._before = _Placed(number, start_s, end_s)
+        self._before = window
         for label in high:
-            self._extend(label, float(scores[label]), window, begin_s)
+            self._extend(label, float(window.scores[label]), window, begin_s)
         return self._over(begin_s)
 
     def finish(self) -> list[Event]:
         """The sound ends with the last window: gives the events that are left."""
+        over = [event for one in self._smoother.finish() for event in self._see(one)]
         if self._before is not None:
             for event in self._running.values():
                 self._close(event, self._before.end_s)
         self._before, self._running = None, {}
-        return self._over(math.inf)
+        return [*over, *self._over(math.inf)]
 
     def pending(self) -> Iterator[Event]:
         """Events that are not over, and runs that may become one."""
@@ -136,7 +134,7 @@ class Merger:
             high &= {int(label) for label in np.argsort(-scores, kind="stable")[:top]}
         return high
 
-    def _extend(self, label: int, score: float, window: _Placed, begin_s: float) -> None:
+    def _extend(self, label: int, score: float, window: PlacedScores, begin_s: float) -> None:
         one = Event(
             label=label,
             first=window.number,
@@ -176,11 +174,11 @@ class Merger:
         over = []
         for label, event in list(self._waiting.items()):
             run = self._running.get(label)
-            if run is not None and run.start_s - event.end_s <= gap_s + _ROUNDING_S:
+            if run is not None and run.start_s - event.end_s <= gap_s + ROUNDING_S:
                 continue
-            if run is None and begin_s - event.end_s < gap_s - _ROUNDING_S:
+            if run is None and begin_s - event.end_s < gap_s - ROUNDING_S:
                 continue
             del self._waiting[label]
-            if event.end_s - event.start_s >= shortest_s - _ROUNDING_S:
+            if event.end_s - event.start_s >= shortest_s - ROUNDING_S:
                 over.append(event)
         return sorted(over, key=lambda event: (event.start_s, event.label))

@@ -20,6 +20,8 @@ from .thresholds import REST, read_thresholds
 
 # The threshold of labels for which none is given.
 MIN_SCORE = 0.5
+# Sound and scores are kept for so long.
+MOST_SMOOTH_S = 60.0
 # One number for all labels, or label -> number, where "*" stands for the labels that are not named.
 Thresholds = float | Mapping[str, float]
 
@@ -31,6 +33,7 @@ class DetectOptions(TypedDict, total=False):
     leave_score: Thresholds | None
     labels: Sequence[str] | None
     merge_gap_s: float
+    smooth_s: float
     min_s: float
     top_per_window: int | None
     sensitivity: float
@@ -59,6 +62,8 @@ class DetectionSettings:
         leave_score: Score 0..1 that all windows of a detection reach (hysteresis), at most `min_score`;
             given as that is. None: `min_score`.
         labels: The labels to be detected; None: all.
+        smooth_s: Thresholds are asked of means of scores, over the windows whose middles are at most half
+            of so many seconds away; 0: of the scores themselves.
         merge_gap_s: Detections of one label at most so many seconds apart become one.
         min_s: Detections shorter than so many seconds are left out.
         top_per_window: Only so many labels of each window count, the best ones; None: all.
@@ -77,6 +82,7 @@ class DetectionSettings:
     min_score: Thresholds | str | Path = MIN_SCORE
     leave_score: Thresholds | None = None
     labels: tuple[str, ...] | None = None
+    smooth_s: float = 0.0
     merge_gap_s: float = 0.0
     min_s: float = 0.0
     top_per_window: int | None = None
@@ -102,6 +108,8 @@ class DetectionSettings:
             object.__setattr__(self, "labels", _listed(self.labels))
         for name in ("merge_gap_s", "min_s"):
             _check_number(name, getattr(self, name), 0.0, math.inf, "give seconds from 0 on")
+        most_s = MOST_SMOOTH_S
+        _check_number("smooth_s", self.smooth_s, 0.0, most_s, f"give seconds from 0 to {most_s:g}")
         _check_number("sensitivity", self.sensitivity, 0.5, 1.5, "give a number from 0.5 to 1.5")
         _check_number("temperature", self.temperature, 1e-3, 1e3, "give a number above 0, such as 1.5")
         top = self.top_per_window
@@ -140,7 +148,14 @@ class DetectionSettings:
                 "most that"
             )
         unwanted = np.where(wanted, 0.0, math.inf).astype(np.float32)
-        return Merging(enter + unwanted, leave + unwanted, self.merge_gap_s, self.min_s, self.top_per_window)
+        return Merging(
+            enter + unwanted,
+            leave + unwanted,
+            self.merge_gap_s,
+            self.min_s,
+            self.top_per_window,
+            self.smooth_s,
+        )
 
     def calibrated(self, logits: FloatArray) -> FloatArray:
         """Logits [..., K] after temperature and sensitivity."""

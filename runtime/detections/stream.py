@@ -32,7 +32,8 @@ class Stream:
     Gives what `Explainer.detect` gives of the same sound, however it is cut into pieces; scores agree within
     the rounding of the batches in which windows are classified. Each window is given as soon as its last
     sample has arrived, and a detection with the first window that is not part of it any more (later by
-    `merge_gap_s`, where that is set). Memory does not grow with time. One thread at a time may use it.
+    `merge_gap_s`, and by half of `smooth_s` and a hop, where those are set). Memory does not grow with time.
+    One thread at a time may use it.
 
     Args:
         engine: The open bundle.

@@ -51,6 +51,27 @@ def test_borders_of_windows_that_overlap_are_the_middles_of_what_they_share():
     assert spans(events([1], hop=0.5)) == [(0.0, 1.0)]
 
 
+def test_scores_are_means_over_the_windows_whose_middles_are_near():
+    scores = [0.0, 0.0, 1.0, 0.0, 0.0, 0.75, 0.75, 0.75, 0.0]
+    # Three windows, 1 s apart: a lonely one is no event any more.
+    [event] = events(scores, smooth_s=2.0)
+    assert (event.start_s, event.end_s, event.first, event.last) == (5.0, 8.0, 5, 7)
+    assert event.peak == pytest.approx(0.75)
+    assert event.mean == pytest.approx((0.5 + 0.75 + 0.5) / 3)
+    # At the ends there are fewer: two, then the mean is over two.
+    assert spans(events([1.0, 0.0, 0.0], smooth_s=2.0)) == [(0.0, 1.0)]
+    # Less than a hop to either side is none; the same backwards as forwards.
+    for smooth_s in (0.0, 1.9):
+        assert spans(events(scores, smooth_s=smooth_s)) == spans(events(scores))
+    for smooth_s in (2.0, 3.0, 5.0, 60.0):
+        there = spans(events(scores, smooth_s=smooth_s, min_score=0.4))
+        back = spans(events(scores[::-1], smooth_s=smooth_s, min_score=0.4))
+        assert sorted((9.0 - end, 9.0 - start) for start, end in back) == there
+    random = np.random.default_rng(0).uniform(size=40).astype(np.float32)
+    means = [random[max(0, k - 2) : k + 3].mean() for k in range(40)]
+    assert spans(events(random, smooth_s=1.0, hop=0.25)) == spans(events(means, hop=0.25))
+
+
 def test_windows_with_gaps_between_them_claim_nothing_of_the_gap():
     assert spans(events([0, 1, 1, 0], hop=2.0)) == [(2.0, 5.0)]
     assert spans(events([0, 1, 0], hop=2.0)) == [(2.0, 3.0)]
@@ -115,6 +136,7 @@ def test_thresholds_by_label_and_the_rest():
         ({"min_score": True}, "min_score is True"),
         ({"leave_score": 2}, "leave_score is 2"),
         ({"merge_gap_s": -1}, "merge_gap_s is -1"),
+        ({"smooth_s": 61}, "smooth_s is 61: give seconds from 0 to 60"),
         ({"min_s": float("inf")}, "min_s is inf"),
         ({"top_per_window": 0}, "top_per_window is 0"),
         ({"sensitivity": 3.0}, "sensitivity is 3.0"),

@@ -94,13 +94,18 @@ def test_a_stream_gives_what_detect_gives(explainer, rate, channels, seconds):
     sizes=strategies.lists(strategies.integers(1, 20_000), min_size=1, max_size=30),
     samples=strategies.integers(1, 60_000),
     hop_s=strategies.sampled_from([0.1, 0.37, 0.5, 1.0]),
-    gap_s=strategies.sampled_from([0.0, 0.4, 2.0]),
-    min_s=strategies.sampled_from([0.0, 0.6]),
+    merging=strategies.fixed_dictionaries(
+        {
+            "merge_gap_s": strategies.sampled_from([0.0, 0.4, 2.0]),
+            "min_s": strategies.sampled_from([0.0, 0.6]),
+            "smooth_s": strategies.sampled_from([0.0, 1.0]),
+        }
+    ),
     rate=strategies.sampled_from([16000, 11025]),
 )
-def test_no_cutting_of_the_sound_changes_what_is_given(explainer, sizes, samples, hop_s, gap_s, min_s, rate):
+def test_no_cutting_of_the_sound_changes_what_is_given(explainer, sizes, samples, hop_s, merging, rate):
     wave = sound(4.0)[:samples]
-    asked = {"hop_s": hop_s, "merge_gap_s": gap_s, "min_s": min_s, "methods": []}
+    asked = {**merging, "hop_s": hop_s, "methods": []}
     asked["min_score"] = halfway(explainer, wave, rate) if samples > 2 * RATE else 0.9
     sizes = [max(size, samples // 40) for size in sizes]
     stream = explainer.stream(rate, name="the array", **asked)
