@@ -6,7 +6,7 @@ In turn, in one sitting: the two graphs of the shipped bundle, run one after the
 in memory, in batches as `detect` has them; `detect` of the waveform in memory; `detect` of a FLAC file at the
 model's rate, and of one at 44.1 kHz in stereo. CPU seconds of the process, and of the thread that classifies:
 what a clock shows where the thread that reads ahead has a core of its own and is the faster of the two.
-Medians of CPU time, so that other processes weigh little. A ratio is bare over `detect`: 1 is as fast as bare.
+Medians of CPU time, so that other processes weigh little. A ratio is bare over `detect`, 1 is as fast.
 Front end and classifier are asked for what `detect` uses, the logits.
 """
 
