@@ -70,4 +70,5 @@ class Smoother:
             self._given -= 1
         near = [one.scores for one in self._near if one.middle_s - window.middle_s <= self._reach_s]
         self._given += 1
-        return window._replace(scores=np.mean(near, axis=0, dtype=np.float64).astype(np.float32))
+        scores = np.asarray(np.mean(near, axis=0, dtype=np.float64), np.float32)
+        return window._replace(scores=scores)
