@@ -344,15 +344,25 @@ class Restored:
 def residual(opened: OpenSound, kept: FloatArray) -> FloatArray:
     """Input minus `kept` [channels, input_samples], stored as `kept` is."""
     out = scratch(kept.shape, np.float32, opened=opened)
-    release, release_kept = releaser(out), releaser(kept)
+    release = releaser(out)
+    start = 0
+    for block in residual_blocks(opened, kept):
+        stop = start + block.shape[1]
+        out[:, start:stop] = block
+        release(block.nbytes)
+        start = stop
+    return out
+
+
+def residual_blocks(opened: OpenSound, kept: FloatArray) -> Iterator[FloatArray]:
+    """Input minus `kept` [channels, input_samples], block by block [channels, n], stored nowhere."""
+    release = releaser(kept)
     start = 0
     for block in opened.input_blocks():
         stop = start + block.shape[1]
-        np.subtract(block, kept[:, start:stop], out=out[:, start:stop])
+        yield np.subtract(block, kept[:, start:stop])
         release(block.nbytes)
-        release_kept(block.nbytes)
         start = stop
-    return out
 
 
 def _scaled(samples: int, rate: int, model_rate: int) -> int:

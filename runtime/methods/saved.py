@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -52,6 +53,10 @@ class SavedSounds(msgspec.Struct, frozen=True):
         if sound.shape != (self.channels, self.samples) or rate != self.sample_rate:
             raise DataError(f"{path}: is not the sound of this result: {list(sound.shape)} at {rate} Hz")
         return sound
+
+    def removed_blocks(self) -> Iterator[FloatArray]:
+        """What is "removed". Raises as `read` does."""
+        yield self.read("removed")
 
     def shaped(self, sound: FloatArray) -> FloatArray:
         """In the input's shape: [samples] where that had no axis for channels."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,17 +43,41 @@ def write_audio(stem: Path, sound: FloatArray, sample_rate: int, kind: SoundForm
         WriteError: The file cannot be written.
 
     """
-    channels = 1 if sound.ndim == 1 else sound.shape[0]
-    ending, container, coding = coding_of(kind, channels, sample_rate)
-    if container == "WAV" and sound.nbytes > _MOST_WAV_BYTES:
-        container = "RF64"
     release = releaser(sound)
+
+    def blocks() -> Iterator[FloatArray]:
+        for start in range(0, sound.shape[-1], _BLOCK):
+            block = sound[..., start : start + _BLOCK]
+            yield block
+            release(block.nbytes)
+
+    write_blocks(stem, blocks(), sound.shape, sample_rate, kind)
+
+
+def write_blocks(
+    stem: Path, blocks: Iterable[FloatArray], shape: tuple[int, ...], sample_rate: int, kind: SoundFormat
+) -> None:
+    """Write sound that comes in blocks [n] or [channels, n], as `write_audio` does.
+
+    Args:
+        stem: The file without its ending.
+        blocks: In order.
+        shape: Of the whole: (samples,) or (channels, samples).
+        sample_rate: In Hz.
+        kind: How it is written.
+
+    Raises:
+        WriteError: The file cannot be written.
+
+    """
+    channels = 1 if len(shape) == 1 else shape[0]
+    ending, container, coding = coding_of(kind, channels, sample_rate)
+    if container == "WAV" and 4 * channels * shape[-1] > _MOST_WAV_BYTES:
+        container = "RF64"
     path = stem.with_name(f"{stem.name}{ending}")
     with open_sound_file(path, sample_rate, channels, container, coding) as file:
-        for start in range(0, sound.shape[-1], _BLOCK):
-            block = sound[..., start : start + _BLOCK].T
-            file.write(block)
-            release(block.nbytes)
+        for block in blocks:
+            file.write(block.T)
 
 
 def write_clips(

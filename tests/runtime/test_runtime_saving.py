@@ -11,6 +11,8 @@ import soundfile
 from runtime_sounds import RATE, noise, run_python, tone
 
 import earmark
+from earmark.runtime.audio import sound as sounds
+from earmark.runtime.audio.scratch import scratch
 from earmark.runtime.explainer import engine_of
 
 # Files
@@ -192,3 +194,18 @@ def test_memory_does_not_grow_with_the_sound(tiny_bundle, tmp_path):
         peaks[minutes] = float(said)
         path.unlink()
     assert peaks[20] - peaks[1] < 60, peaks
+
+
+def test_the_removed_sound_of_long_sound_takes_no_room(tmp_path, monkeypatch):
+    """It is written as it is computed; only the kept sound, which windows overlap in, lies on the disk."""
+    made = []
+    monkeypatch.setattr(
+        sounds, "scratch", lambda shape, *args, **more: made.append(shape) or scratch(shape, *args, **more)
+    )
+    wave = np.random.default_rng(5).uniform(-0.5, 0.5, (2, 90_000)).astype(np.float32)
+    result = earmark.load(device="cpu").explain(wave, sample_rate=22_050, methods=["mask"])
+    result.save(tmp_path / "out")
+    assert made == [(2, 90_000)]
+    removed, _ = soundfile.read(tmp_path / "out/removed.wav", dtype="float32")
+    np.testing.assert_array_equal(removed.T, result.mask.residual)
+    np.testing.assert_allclose(removed.T + result.mask.audio, wave, atol=1e-6)

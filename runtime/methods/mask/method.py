@@ -73,7 +73,7 @@ class Mask(Method):
     def save(self, part: MaskResult, folder: Path, about: About) -> None:
         """Write mask.png, and what is kept and removed, which add up to the input, or clips of the first."""
         from ...drawing.spectrogram import draw
-        from ..saving import write_audio, write_clips, write_new
+        from ..saving import write_audio, write_blocks, write_clips, write_new
 
         def picture(file: BinaryIO) -> None:
             overview = part.overview
@@ -88,8 +88,10 @@ class Mask(Method):
 
         write_new(folder / "mask.png", picture)
         if about.audio == "full":
-            for name, sound in (("kept", part.audio), ("removed", part.residual)):
-                write_audio(folder / name, sound, about.sample_rate, about.format)
+            kept = part.audio
+            write_audio(folder / "kept", kept, about.sample_rate, about.format)
+            blocks = part.removed_blocks()
+            write_blocks(folder / "removed", blocks, kept.shape, about.sample_rate, about.format)
         elif about.audio == "clips":
             write_clips(folder / "kept", part.audio, part.spans, about.sample_rate, about.format)
 

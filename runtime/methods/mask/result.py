@@ -68,6 +68,10 @@ class MaskResult(MethodResult):
         """
         return self._sounds.shaped(self._removed)
 
+    def removed_blocks(self) -> Iterator[FloatArray]:
+        """The removed sound in blocks [channels, n], which take no room on the disk."""
+        return self._sounds.removed_blocks()
+
     @lazy_property
     def _kept(self) -> FloatArray:
         return self._sounds.read("kept")

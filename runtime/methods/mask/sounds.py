@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import msgspec
 
 from ...arrays import FloatArray
-from ...audio.sound import OpenSound, residual
+from ...audio.sound import OpenSound, residual, residual_blocks
 
 
 class MaskSounds(Protocol):
@@ -15,6 +16,9 @@ class MaskSounds(Protocol):
 
     def read(self, name: str) -> FloatArray:
         """What is "kept" or "removed", [channels, samples]."""
+
+    def removed_blocks(self) -> Iterator[FloatArray]:
+        """What is "removed" in blocks [channels, n], which takes no room for all of it."""
 
     def shaped(self, sound: FloatArray) -> FloatArray:
         """In the shape of the input."""
@@ -29,6 +33,10 @@ class LiveSounds(msgspec.Struct, frozen=True, eq=False):
     def read(self, name: str) -> FloatArray:
         """What is "kept" or "removed". Raises AudioError where the file of a long sound has changed."""
         return self.kept if name == "kept" else residual(self.opened, self.kept)
+
+    def removed_blocks(self) -> Iterator[FloatArray]:
+        """What is "removed" in blocks. Raises AudioError where the file of a long sound has changed."""
+        return residual_blocks(self.opened, self.kept)
 
     def shaped(self, sound: FloatArray) -> FloatArray:
         """[samples] where the input had no axis for channels."""
