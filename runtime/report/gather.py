@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ...errors import AudioError, EarmarkError
+from ...errors import EarmarkError
 from ...printable import printable
 from ..arrays import FloatArray
 from ..audio.sound import OpenSound
@@ -130,8 +130,8 @@ def _original(
             return np.concatenate(blocks), ""
         if explains is not None:
             return mono(explains.audio) + mono(explains.residual), ""
-    except AudioError as error:
-        return None, f"the sound cannot be read any more: {error}"
+    except EarmarkError as error:
+        return None, f"the sound cannot be read any more: {printable(str(error))}"
     return None, "the result was loaded, and no method kept its sound"
 
 

@@ -207,6 +207,20 @@ def test_what_is_hostile_is_text(result, tmp_path):
     assert "{{ 7*7 }}" in item["label"]
 
 
+@pytest.mark.parametrize(("audio", "plays"), [("full", True), ("none", False)])
+def test_a_result_that_was_saved_has_a_page(result, page, tmp_path, audio, plays):
+    result.save(tmp_path / "saved", audio=audio)
+    earmark.Result.load(tmp_path / "saved").to_html(tmp_path / "page.html")
+    now, first = (Page(path).json_of("item-0") for path in (tmp_path / "page.html", page))
+    assert now["picture"] == first["picture"]
+    assert bool(now["sounds"]) is plays
+    if plays:
+        loaded, fresh = (sound_of(one["sounds"]["kept"])[0] for one in (now, first))
+        np.testing.assert_allclose(loaded, fresh, atol=1e-4)
+    else:
+        assert now["without"]
+
+
 def test_names_that_are_no_unicode_are_written(result, tmp_path):
     replace(result, input="/data/\udcff.wav").to_html(tmp_path / "page.html")
     assert Page(tmp_path / "page.html").json_of("report-index")["rows"][0]["file"] == r"/data/\xff.wav"
