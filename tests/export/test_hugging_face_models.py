@@ -107,7 +107,6 @@ def test_damaged_weights_are_refused(tmp_path):
         open_source(tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ast", "wav2vec2"])
 def test_masks_are_trained_over_a_folder(tmp_path, kind):
     from tones import write_tones
@@ -120,5 +119,7 @@ def test_masks_are_trained_over_a_folder(tmp_path, kind):
     assert done.exit_code == 0, done.output
     done = invoke("export", tmp_path / "model", "--decoder", run, "-o", bundle)
     assert done.exit_code == 0, done.output
+    done = invoke("index", bundle, tmp_path / "data")
+    assert done.exit_code == 0, done.output
     with earmark.load(bundle, device="cpu") as explainer:
-        assert "mask" in explainer.explain(sound_of(1.0), sample_rate=16000).parts
+        assert {"mask", "prototypes"} <= set(explainer.explain(sound_of(1.0), sample_rate=16000).parts)

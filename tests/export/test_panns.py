@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from command_line import invoke
 from later import later
 
 import earmark
@@ -18,9 +19,10 @@ from earmark.export.sources.onnx.frontends import describe
 torch = later("torch")
 nn = later("torch.nn")
 functional = later("torch.nn.functional")
+write_tones = later("tones", "write_tones")
 
 RATE, N_FFT, HOP = 8000, 256, 80
-LABELS = ["hum", "noise", "tone"]
+LABELS = ["high", "low", "noise"]
 
 
 def tensors(kind, prefix="", head="fc_audioset"):
@@ -185,3 +187,17 @@ def test_what_is_no_checkpoint_of_panns_is_refused(tmp_path):
     torch.save({"model": nn.Linear(2, 2)}, path)
     with pytest.raises(SourceError, match="not a plain state dict"):
         open_source(path)
+
+
+@pytest.mark.slow
+def test_masks_are_trained_over_a_checkpoint(tmp_path):
+    path = write(tmp_path, tensors("Cnn10", prefix="base.", head="fc_transfer"))
+    data, run, bundle = tmp_path / "data", tmp_path / "run", tmp_path / "bundle"
+    data.mkdir()
+    write_tones(data)
+    done = invoke("train", "lmac", path, data, "-o", run, "--epochs", 1)
+    assert done.exit_code == 0, done.output
+    done = invoke("export", path, "--decoder", run, "-o", bundle)
+    assert done.exit_code == 0, done.output
+    with earmark.load(bundle, device="cpu") as explainer:
+        assert "mask" in explainer.explain(sounds_of(1.0)[0], sample_rate=RATE).parts

@@ -96,7 +96,6 @@ def _source(
     analysis = listenable or _analysis(rate)
     rows, centres = _rows(config, description, grid) if patches else ([(0.0, rate / 2)], [])
     names = ["feature_map", "middle"][: len(maps)]
-    frames: int | str = "frames_z" if front.window is None else maps[0].shape[2]
     head = model.get_submodule("classifier")
     projected = isinstance(head, torch.nn.Linear)
     return Source(
@@ -116,7 +115,12 @@ def _source(
         frontend=frontend.eval(),
         classifier=module,
         taps={
-            name: ["batch", shown.shape[1], frames, shown.shape[3]]
+            name: [
+                "batch",
+                shown.shape[1],
+                f"frames_{name}" if front.window is None else shown.shape[2],
+                shown.shape[3],
+            ]
             for name, shown in zip(names, maps, strict=True)
         },
         own_reference=Reference(logits=_original(model, front)),
@@ -134,7 +138,8 @@ def _source(
                 tap=name,
                 channels=shown.shape[1],
                 rows=shown.shape[3],
-                stride=max(1, round(step / analysis.hop)),
+                # SEW's layers have half of the frames.
+                stride=max(1, round(step * maps[0].shape[2] / shown.shape[2] / analysis.hop)),
                 hz=centres,
             )
             for name, shown in zip(names, maps, strict=True)
@@ -202,8 +207,8 @@ def _rows(
     for row in range(grid.rows):
         first = row * config.frequency_stride
         weights = bank[:, first : first + height].sum(axis=1)
-        heard = np.flatnonzero(weights)
-        spans.append((float(heard[0] * width), float(heard[-1] * width)))
+        inside = np.flatnonzero(weights)
+        spans.append((float(inside[0] * width), float(inside[-1] * width)))
         centres.append(float((weights * np.arange(len(weights))).sum() / weights.sum() * width))
     return spans, centres
 

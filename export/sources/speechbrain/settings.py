@@ -51,7 +51,8 @@ def read_settings(values: Hyperparams, folder: Path) -> RecipeSettings:
             raise SourceError(f"{values.path}: {key} is {value!r}; only {only!r} can be exported")
     if (values.tag("embedding_model") or "Cnn14").rpartition(".")[2] != "Cnn14":
         raise SourceError(
-            f"{values.path}: embedding_model is {values.tag('embedding_model')}; Cnn14 is needed"
+            f"{values.path}: embedding_model is {values.tag('embedding_model')}; Cnn14 is known here; "
+            "write an Adapter around other models (docs/adapters.md)"
         )
     hop_samples, window_samples = round(rate / 1000.0 * hop), round(rate / 1000.0 * window)
     if not (0 < hop_samples <= window_samples <= n_fft and n_fft % 2 == 0):
