@@ -15,6 +15,7 @@ from earmark.errors import DataError
 from earmark.evaluation.datasets import Options, make
 
 RATE = 16000
+FEW = {"tune": 1, "test": 2}
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,10 @@ def recordings_of(folder):
 
 
 def test_events_lie_where_and_are_as_loud_as_the_table_says(clips, tmp_path):
-    options = Options(sounds=clips, minutes=1.0, events=8, levels=(30.0, 10.0), backgrounds=("white",))
-    assert make("field", tmp_path / "set", options) == {"tune": 4, "test": 8}
+    options = Options(
+        sounds=clips, minutes=1.0, events=8, levels=(30.0, 10.0), backgrounds=("white",), clips=FEW
+    )
+    assert make("field", tmp_path / "set", options) == FEW
     for row in rows_of(tmp_path / "set" / "test"):
         wave, rate = soundfile.read(tmp_path / "set" / "test" / row["clip"])
         assert len(wave) == 60 * rate
@@ -62,7 +65,7 @@ def test_events_lie_where_and_are_as_loud_as_the_table_says(clips, tmp_path):
     "folds", [{}, {"tune": (1,), "test": (2,)}, {"tune": (1,), "test": (1,)}, {"test": (1, 2), "tune": (1,)}]
 )
 def test_no_recording_is_in_two_parts(clips, tmp_path, folds):
-    options = Options(sounds=clips, minutes=1.0, events=20, folds=folds, levels=(20.0,))
+    options = Options(sounds=clips, minutes=0.5, events=10, folds=folds, clips=FEW, backgrounds=("white",))
     make("field", tmp_path / "set", options)
     used = {part: recordings_of(tmp_path / "set" / part) for part in ("tune", "test")}
     assert used["tune"]

@@ -123,7 +123,7 @@ def test_explanations_are_those_of_detect(explainer):
     assert [one.id for one in found] == [one.id for one in detections]
     for one, other in zip(found, detections, strict=True):
         answers = (result.explanation.segments.to_dict() for result in (one, other))
-        assert len({str(answer["segments"]) for answer in answers}) == 1
+        assert len({str(answer["rows"]) for answer in answers}) == 1
         np.testing.assert_array_equal(one.explanation.logits, other.explanation.logits)
         assert one.explanation.input == "the array"
 
