@@ -6,7 +6,9 @@ spark` does. Every machine needs earmark with the extra, and the bundle and reco
 
 from __future__ import annotations
 
+import os
 import pickle
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -96,6 +98,8 @@ def search(work: PartWork, files: Sequence[str]) -> Iterator[RecordingRow]:
     except ImportError as error:
         raise MissingDependencyError("the engine needs PySpark: pip install 'earmark[spark]'") from error
 
+    # Else workers are the first python3 of their PATH, which need not have earmark.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = SparkSession.builder.appName("earmark detect").getOrCreate()
     parallel = spark.sparkContext.defaultParallelism
     tasks = max(min(len(files), parallel * 4), -(-len(files) // _MOST_TOGETHER))

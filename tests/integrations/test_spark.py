@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def spark():
         patch.setenv(
             "PYTHONPATH", os.pathsep.join([TESTS, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
         )
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
         session = (
             SparkSession.builder.master("local-cluster[2,1,512]")
             .config("spark.driver.memory", "512m")
