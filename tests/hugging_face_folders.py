@@ -4,9 +4,13 @@ from __future__ import annotations
 
 LABELS = {0: "high", 1: "low", 2: "noise"}
 KINDS = {
+    "conformer": "Wav2Vec2Conformer",
     "data2vec": "Data2VecAudio",
     "hubert": "Hubert",
     "sew": "SEW",
+    "sew-d": "SEWD",
+    "unispeech": "UniSpeech",
+    "unispeech-sat": "UniSpeechSat",
     "wav2vec2": "Wav2Vec2",
     "wavlm": "WavLM",
 }
@@ -48,7 +52,7 @@ def write_folder(kind, folder, **more):
         if kind == "data2vec":
             del fields["num_conv_pos_embedding_groups"]
             fields |= {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 5}
-        if kind == "sew":
+        if kind.startswith("sew"):
             fields["squeeze_factor"] = 2
         config = getattr(hf, f"{KINDS[kind]}Config")(**fields, **more)
         model = getattr(hf, f"{KINDS[kind]}ForSequenceClassification")(config)
