@@ -230,7 +230,12 @@ class Result(ResultRecord):
                 yield from self.parts[method.name].summary()
 
     def evidence_spans(self) -> list[tuple[float, float]]:
-        """Where in time the evidence lies, (start_s, end_s), of the first method that says so."""
+        """Say where in time the evidence lies, by the first method that knows.
+
+        Returns:
+            Pairs (start_s, end_s) in seconds, in order; empty where no method says it.
+
+        """
         parts = (self.parts[method.name] for method in all_methods() if method.name in self.parts)
         return next((list(part.evidence_spans()) for part in parts if part.evidence_spans()), [])
 

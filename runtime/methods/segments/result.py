@@ -199,11 +199,21 @@ class SegmentsResult(MethodResult):
         )
 
     def summary(self) -> Iterator[tuple[str, str]]:
-        """The three segments that matter most, and how far to believe them."""
+        """Say which three segments matter most, and how far to believe them.
+
+        Returns:
+            Pairs (topic, text), one for each line; the topic is empty where it goes on.
+
+        """
         return self.lines(3)
 
     def evidence_spans(self) -> Sequence[tuple[float, float]]:
-        """The segments that speak for the target with at least a quarter of the strongest importance."""
+        """Take the segments that speak for the target with at least a quarter of the strongest importance.
+
+        Returns:
+            Pairs (start_s, end_s) in seconds, in order; empty for bands, and where nothing speaks for it.
+
+        """
         if self.axis == "frequency" or not len(self.importance):
             return ()
         least = 0.25 * float(self.importance.max())
