@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 
@@ -39,7 +39,7 @@ class Watchdog:
             return
         if self._pid != os.getpid():
             self._reset()
-        end = time.monotonic() + seconds
+        end = monotonic() + seconds
         with self._changed:
             self._ends[id(options)] = end, options
             if self._thread is None:
@@ -58,7 +58,7 @@ class Watchdog:
         """End what is late; without a run at the end of a sleep the thread ends itself."""
         with self._changed:
             while self._ends:
-                now = time.monotonic()
+                now = monotonic()
                 for end, options in self._ends.values():
                     if end <= now:
                         options.terminate = True
