@@ -94,8 +94,8 @@ class ForwardPass:
     ) -> Tensors:
         """What a stage behind the classifier gives for one row of the batch: outputs [1, ...] by name.
 
-        Where feature maps stay with the provider it is asked about the whole batch at once: each row for the class that was predicted
-        there where `target` was predicted here, else all for `target`.
+        Where feature maps stay with the provider it is asked about the whole batch at once: each row for the
+        class that was predicted there where `target` was predicted here, else all for `target`.
         """
         rows = slice(row, row + 1)
         batch = len(self.logits)
