@@ -279,7 +279,7 @@ def test_the_result_as_json_and_as_csv():
     waveform, score = planted([(0.8, 1.1)], [3.0])
     result = earmark.segments(score, waveform, RATE, calls=40)
     document = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert len(document["segments"]) == len(result) == 30
+    assert len(document["rows"]) == len(result) == 30
     assert document["calls"] == result.calls
     lines = result.to_csv().splitlines()
     assert lines[0] == "start_s,end_s,fmin_hz,fmax_hz,importance,magnitude,uncertainty"
