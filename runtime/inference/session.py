@@ -72,10 +72,10 @@ class Sessions:
         """What runs: cpu, cuda:N, tensorrt or names of providers. Before the first session: what will run."""
         return self._device.name
 
-    @property
-    def on_cpu(self) -> bool:
-        """Whether onnxruntime's own kernels for the CPU are what runs."""
-        return self._device.providers[0] == CPU
+    def on_cpu(self, stage: str) -> bool:
+        """Whether onnxruntime's own kernels for the CPU run a stage; its session is made for that."""
+        path, spec = self._stage(stage)
+        return self._session_of(path, spec).device.providers[0] == CPU
 
     def close(self) -> None:
         """Let the sessions go; they are made again when needed."""
@@ -89,10 +89,15 @@ class Sessions:
 
     def keep(self, stage: str, feeds: Feeds, outputs: Sequence[str] | None = None) -> dict[str, Tensor]:
         """`run`, whose outputs stay in the device's memory until they are looked at, or fed to a stage."""
-        spec = self._bundle.manifest.stage(stage)
+        path, spec = self._stage(stage)
+        return self._run(path, spec, feeds, outputs)
+
+    def _stage(self, name: str) -> tuple[Path, StageSpec]:
+        """The file of a stage and what the manifest says of it."""
+        spec = self._bundle.manifest.stage(name)
         if spec is None:
-            raise BundleError(f"{self._bundle.path}: has no stage {stage}; export the bundle again")
-        return self._run(self._bundle.path / spec.file, spec, feeds, outputs)
+            raise BundleError(f"{self._bundle.path}: has no stage {name}; export the bundle again")
+        return self._bundle.path / spec.file, spec
 
     def run_graph(self, path: Path, feeds: Feeds) -> Tensors:
         """Run a graph of the bundle that is no stage of the chain, such as a generation's embeddings.

@@ -43,10 +43,9 @@ class FourierStages:
         return self._sessions.keep(stage, feeds, outputs)
 
     def _by_fft(self) -> bool:
-        if self._manifest.rescore != "spectrogram" or not self._sessions.on_cpu:
-            return False
         if self._agrees is None:
-            self._agrees = self._compare()
+            spectral = self._manifest.rescore == "spectrogram"
+            self._agrees = spectral and self._sessions.on_cpu("frontend") and self._compare()
         return self._agrees
 
     def _compare(self) -> bool:
