@@ -24,6 +24,7 @@ def answer(
     min_score: float = 0.0,
     windows: bool = False,
     details: bool = False,
+    labels: Sequence[str] | None = None,
 ) -> list[str]:
     """Lines for `console.say`, which styles them where stdout is a terminal.
 
@@ -33,6 +34,7 @@ def answer(
         top: Labels and, in detail, prototypes at the most.
         min_score: Labels with a lower score are left out, but for the best one.
         windows: Whether to list every window.
+        labels: Only these; None: any.
         details: Whether to tell all that the methods gave, or what a newcomer understands at first sight.
 
     Returns:
@@ -40,10 +42,12 @@ def answer(
 
     """
     lines = [f"{bold(name)}  {_facts(result)}"]
-    lines += [f"  {topic:<9} {text}" for topic, text in _lines(result, top, min_score, details=details)]
+    lines += [
+        f"  {topic:<9} {text}" for topic, text in _lines(result, top, min_score, labels, details=details)
+    ]
     if windows:
         topics = chain(["windows"], repeat(""))
-        told = zip(topics, _windows(result, top, min_score), strict=False)
+        told = zip(topics, _windows(result, top, min_score, labels), strict=False)
         lines += [f"  {topic:<9} {text}" for topic, text in told]
     lines += [f"  {yellow('warning')}   {warning}" for warning in result.warnings]
     return lines
@@ -62,10 +66,12 @@ def _facts(result: Result) -> str:
     return f"{result.duration_s:.2f} s, {result.sample_rate} Hz, {channels}"
 
 
-def _lines(result: Result, top: int, min_score: float, *, details: bool) -> Iterator[tuple[str, str]]:
-    first, *others = result.predictions[:top]
+def _lines(
+    result: Result, top: int, min_score: float, labels: Sequence[str] | None, *, details: bool
+) -> Iterator[tuple[str, str]]:
+    first, *others = result.shown(top, labels=labels)
     rest = [f"   {label} {score:.1%}" for label, score in others if score >= min_score]
-    yield "predicted", bold(f"{first[0]} {first[1]:.1%}") + "".join(rest)
+    yield "predicted" if labels is None else "scores", bold(f"{first[0]} {first[1]:.1%}") + "".join(rest)
     if result.target != result.predictions[0][0]:
         yield "explained", f"{result.target} {result.score:.1%}"
     if not result.parts:
@@ -98,9 +104,9 @@ def _duration(milliseconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 120.0 else f"{seconds / 60.0:.1f} min"
 
 
-def _windows(result: Result, top: int, min_score: float) -> Iterator[str]:
+def _windows(result: Result, top: int, min_score: float, labels: Sequence[str] | None) -> Iterator[str]:
     """A line for each window: when it lies, and its best labels."""
     windows = result.windows
-    rows = windows.top(top, min_score=min_score)
+    rows = windows.top(top, min_score=min_score, labels=labels)
     for start, end, row in zip(windows.start_s, windows.end_s, rows, strict=True):
         yield f"{start:9.2f}-{end:.2f} s  " + "   ".join(f"{label} {score:.1%}" for label, score in row)

@@ -18,7 +18,7 @@ from ..runtime.registry import METHODS
 from .answer import about_demo
 from .console import require_stdout, tell
 from .inputs import Input, collect, tell_skipped
-from .options import device_option, html_option, json_option, refuse_given, was_given
+from .options import device_option, html_option, json_option, listed_words, refuse_given, was_given
 from .paths import BundleFolder, OutputFolder, no_sound
 from .window_options import window_options, window_settings
 
@@ -34,16 +34,6 @@ _score = click.FloatRange(0.0, 1.0)
 _positive = click.FloatRange(0.0, min_open=True)
 
 
-def _listed(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    """Names parted by commas."""
-    if value is None:
-        return None
-    names = tuple(name.strip() for name in value.split(",") if name.strip())
-    if not names:
-        raise click.BadParameter("names nothing", context, parameter)
-    return names
-
-
 def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
     """Names parted by commas, out of these."""
     words = tuple(known)
@@ -51,7 +41,7 @@ def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
     def checked(
         context: click.Context, parameter: click.Parameter, value: str | None
     ) -> tuple[str, ...] | None:
-        names = _listed(context, parameter, value)
+        names = listed_words(context, parameter, value)
         for name in names or ():
             if name not in words:
                 raise click.BadParameter(f"{name!r} is not one of {', '.join(words)}", context, parameter)
@@ -80,7 +70,7 @@ def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
     metavar="FILE",
     help="Scores by label in place of these: CSV label,min_score[,leave_score], or TOML.",
 )
-@click.option("--labels", callback=_listed, metavar="A,B", help="Only these labels.")
+@click.option("--labels", callback=listed_words, metavar="A,B", help="Only these labels.")
 @click.option(
     "--labels-from",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -21,7 +21,7 @@ from .answer import about_demo, answer
 from .console import require_stdout, say, say_json, tell_failure, tell_traceback
 from .inputs import Input, collect, tell_skipped
 from .method_options import MethodCommand, method_settings, refuse_options, takes_progress
-from .options import device_option, html_option, json_option, refuse_given
+from .options import device_option, html_option, json_option, listed_words, refuse_given
 from .paths import BundleFolder, no_sound
 from .result_folders import result_folders, safe_name
 from .saving_options import saving_options, saving_settings
@@ -105,6 +105,12 @@ _PRINTED = 3
     help="Leave labels with a lower score out.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Print all that the methods give, not a summary.")
+@click.option(
+    "--labels",
+    callback=listed_words,
+    metavar="A,B",
+    help="Show only these labels, or halves of Scientific_Common.",
+)
 @click.option("--windows", is_flag=True, help="Give the best labels of every window, too.")
 @device_option
 @click.option("--seed", default=0, show_default=True, type=int, help="Seed of methods that draw at random.")
@@ -125,6 +131,7 @@ def explain(
     top: int | None,
     min_score: float,
     verbose: bool,
+    labels: tuple[str, ...] | None,
     windows: bool,
     device: str,
     seed: int,
@@ -139,7 +146,7 @@ def explain(
     _check_methods(methods)
     _refuse_pairs(methods, output, html, as_json=as_json, as_jsonl=as_jsonl)
     facts = {"target": targets, "method": methods, "rescore": rescore, "seed": seed, "top": top, **given}
-    facts |= {"min_score": min_score, "windows": windows}
+    facts |= {"min_score": min_score, "windows": windows, "labels": labels}
     how, written = window_settings(given), saving_settings(given)
     settings = method_settings(methods, given)
     if seed < 0:
@@ -147,6 +154,7 @@ def explain(
 
     require_stdout()
     from ..runtime.explainer import SHIPPED, engine_of, load
+    from ..runtime.labels import label_index
 
     # Its own clip is what the shipped demo is for; of other sound it has to say what it is.
     forgotten = bundle is None and bool(inputs or from_file)
@@ -168,7 +176,9 @@ def explain(
     how["methods"] = [] if NONE in methods else list(methods) or None
 
     most = (_PRINTED, SHOWN) if top is None else (top, top)
-    shown = _Shown(*most, min_score, windows, verbose)
+    shown = _Shown(*most, min_score, windows, verbose, labels)
+    for label in labels or ():
+        label_index(label, explainer.labels, manifest.name)
     report = _Report(
         _origin(engine_of(explainer), targets, how), as_json=as_json, as_jsonl=as_jsonl, shown=shown
     )
@@ -203,6 +213,7 @@ class _Shown(NamedTuple):
     min_score: float
     windows: bool
     details: bool
+    labels: tuple[str, ...] | None
 
 
 class _Report:
@@ -227,13 +238,16 @@ class _Report:
                     min_score=shown.min_score,
                     windows=shown.windows,
                     details=shown.details,
+                    labels=shown.labels,
                 )
             )
             if folder is not None:
                 say(f"  written   {folder}")
         if self._as_json or self._as_jsonl:
             shown = self._shown
-            record = result.to_dict(shown.in_json, min_score=shown.min_score, windows=shown.windows)
+            record = result.to_dict(
+                shown.in_json, min_score=shown.min_score, windows=shown.windows, labels=shown.labels
+            )
             self._record({**record, "input": name})
 
     def failure(self, name: str, raised: Exception) -> None:
@@ -298,8 +312,10 @@ class _Run:
                 told = replace(result, warnings=(*self.warned, *result.warnings))
                 place = folder if folder is None or len(results) == 1 else folder / safe_name(result.target)
                 if place is not None:
-                    _, most, min_score, windows, _ = self.shown
-                    told.save(place, top=most, min_score=min_score, windows=windows, **self.written)
+                    _, most, min_score, windows, _, labels = self.shown
+                    told.save(
+                        place, top=most, min_score=min_score, windows=windows, labels=labels, **self.written
+                    )
                 if self.page is not None:
                     from ..runtime.report.results import add_result
 

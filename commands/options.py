@@ -67,3 +67,15 @@ def refuse_given(why: str, *names: str) -> None:
     for parameter in context.command.params:
         if parameter.name in names and was_given(parameter.name or ""):
             raise click.UsageError(f"{max(parameter.opts, key=len)} {why}")
+
+
+def listed_words(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[str, ...] | None:
+    """Names parted by commas."""
+    if value is None:
+        return None
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    if not names:
+        raise click.BadParameter("names nothing", context, parameter)
+    return names

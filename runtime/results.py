@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from .arrays import FloatArray
 from .arrays_file import Array
 from .audio.writing import SoundFormat
 from .document import SCHEMA_VERSION, ExplainSettings, Origin, ResultDict, head
-from .labels import SHOWN, checked_bounds
+from .labels import SHOWN, checked_bounds, label_index
 from .methods.loading import all_methods, method_of
 from .methods.result import About, AudioKind, MethodResult
 from .methods.saving import write_new
@@ -157,8 +157,36 @@ class Result(ResultRecord):
         """The target's score, 0..1."""
         return next(score for label, score in self.predictions if label == self.target)
 
+    def shown(
+        self, top: int | None = SHOWN, *, min_score: float = 0.0, labels: Sequence[str] | None = None
+    ) -> list[tuple[str, float]]:
+        """The predictions within bounds.
+
+        Args:
+            top: How many labels at the most; None: all.
+            min_score: Labels with a lower score are left out, 0..1.
+            labels: Only these, or either half of a `Scientific_Common`; None: any.
+
+        Returns:
+            Pairs (label, score), best first.
+
+        Raises:
+            MethodError: A bound that is none.
+            LabelError: One of `labels` does not exist.
+
+        """
+        checked_bounds(top, min_score)
+        known = self.windows.labels
+        among = known if labels is None else {known[label_index(one, known, self.bundle)] for one in labels}
+        return [one for one in self.predictions if one[0] in among and one[1] >= min_score][:top]
+
     def to_dict(
-        self, top: int | None = SHOWN, *, min_score: float = 0.0, windows: bool = False
+        self,
+        top: int | None = SHOWN,
+        *,
+        min_score: float = 0.0,
+        windows: bool = False,
+        labels: Sequence[str] | None = None,
     ) -> ResultDict:
         """Everything but arrays and sound in plain types; arrays appear as their summaries.
 
@@ -168,16 +196,17 @@ class Result(ResultRecord):
             top: How many labels at the most, of the sound and of each window; None: all.
             min_score: Labels with a lower score are left out, 0..1.
             windows: Whether to give the scores of every window, as "window_scores".
+            labels: Only these labels, of the sound and of each window; None: any.
 
         Returns:
             A JSON-ready mapping; fields are added, never renamed.
 
         Raises:
             MethodError: A bound that is none.
+            LabelError: One of `labels` does not exist.
 
         """
-        checked_bounds(top, min_score)
-        shown = [one for one in self.predictions[:top] if one[1] >= min_score]
+        shown = self.shown(top, min_score=min_score, labels=labels)
         origin = Origin(
             bundle=self.bundle,
             bundle_id=self.bundle_id,
@@ -195,7 +224,9 @@ class Result(ResultRecord):
             "channel_count": self.channel_count,
             "duration_s": round(self.duration_s, 6),
             "windows": len(self.windows),
-            "window_scores": self.windows.to_dict(top, min_score=min_score) if windows else None,
+            "window_scores": self.windows.to_dict(top, min_score=min_score, labels=labels)
+            if windows
+            else None,
             "partial": self.partial,
             "timings_ms": {name: round(value, 3) for name, value in self.timings.items()},
             "warnings": list(self.warnings),
@@ -246,6 +277,7 @@ class Result(ResultRecord):
         top: int | None = SHOWN,
         min_score: float = 0.0,
         windows: bool = False,
+        labels: Sequence[str] | None = None,
         arrays: bool = True,
         audio: AudioKind = "full",
         format: SoundFormat = "wav",  # noqa: A002 (says what it is)
@@ -261,6 +293,7 @@ class Result(ResultRecord):
             top: How many labels result.json holds at the most, of the sound and of each window; None: all.
             min_score: Labels with a lower score are left out, 0..1.
             windows: Whether result.json holds the scores of every window.
+            labels: Only these labels in result.json; None: any.
             arrays: Whether to write arrays.npz, of which `load` makes the result again.
             audio: Which sound to write: "none"; "clips", of what is kept only where the evidence lies; or
                 "full", all that is kept and removed. Crops of prototypes come with both.
@@ -270,12 +303,13 @@ class Result(ResultRecord):
         Raises:
             MethodError: A bound that is none, another kind of audio or format, or sound is asked for that a
                 loaded result does not have.
+            LabelError: One of `labels` does not exist.
             WriteError: Something cannot be written, or a file of another is in the way.
 
         """
         from .result_folder import RECORD, replacing
 
-        record = self.to_dict(top, min_score=min_score, windows=windows)
+        record = self.to_dict(top, min_score=min_score, windows=windows, labels=labels)
         title = f"{self.target}  {self.score:.1%}"
         about = About(title, self.sample_rate, self.duration_s, audio, format)
         for name, value, known in (("audio", audio, AudioKind), ("format", format, SoundFormat)):

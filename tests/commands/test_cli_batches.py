@@ -7,6 +7,7 @@ import shutil
 
 from command_line import documents, explain
 
+from earmark.runtime.explainer import SHIPPED
 from earmark.runtime.results import Result
 
 
@@ -68,3 +69,19 @@ def test_a_defect_shows_its_traceback_only_when_asked(clip, monkeypatch):
     assert "Traceback" not in result.stderr
     monkeypatch.setenv("EARMARK_DEBUG", "1")
     assert "ZeroDivisionError: here" in explain(clip, "--json").stderr
+
+
+def test_only_the_labels_asked_for_are_shown(clip):
+    asked = (clip, "-b", SHIPPED, "-m", "none", "--labels")
+    told = explain(*asked, "kick,bell").stdout
+    line = next(line for line in told.splitlines() if line.strip().startswith("scores"))
+    assert {word for word in line.split() if word.isalpha()} == {"scores", "kick", "bell"}
+    (record,) = documents(explain(*asked, "kick,bell", "--windows", "--jsonl"))
+    assert {one["label"] for one in record["predictions"]} == {"kick", "bell"}
+    assert all(
+        {one["label"] for one in window["predictions"]} == {"kick", "bell"}
+        for window in record["window_scores"]
+    )
+    wrong = explain(*asked, "kik")
+    assert wrong.exit_code == 1
+    assert "did you mean 'kick'" in wrong.stderr
