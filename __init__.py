@@ -6,8 +6,6 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .version import __version__
-
 # Before anyone imports onnxruntime: from 1.29 on its official wheels write a device id below the home folder
 # and send events, and nothing but this variable, in time, prevents that. What the user has set stays, and
 # child processes inherit it.
@@ -45,6 +43,7 @@ if TYPE_CHECKING:
     from .runtime.observing import Observation, observe
     from .runtime.results import Result
     from .runtime.windows import WindowScores
+    from .version import __version__
 
 __all__ = [
     "AudioError",
@@ -85,9 +84,10 @@ __all__ = [
     "segments",
 ]
 
-# Names are imported when first used, so that `import earmark` costs next to nothing. What is not listed
-# here is an error class.
+# Names are imported when first used, so that `import earmark` costs next to nothing, and pytest can read
+# this file on its own. What is not listed here is an error class.
 _MODULES = {
+    "__version__": ".version",
     "Detection": ".runtime.detections.detection",
     "Detections": ".runtime.detections.detection",
     "Explainer": ".runtime.explainer",

@@ -7,7 +7,6 @@ import shutil
 
 from command_line import documents, explain
 
-from earmark.runtime.explainer import SHIPPED
 from earmark.runtime.results import Result
 
 
@@ -72,7 +71,7 @@ def test_a_defect_shows_its_traceback_only_when_asked(clip, monkeypatch):
 
 
 def test_only_the_labels_asked_for_are_shown(clip):
-    asked = (clip, "-b", SHIPPED, "-m", "none", "--labels")
+    asked = (clip, "--labels")
     told = explain(*asked, "kick,bell").stdout
     line = next(line for line in told.splitlines() if line.strip().startswith("scores"))
     assert {word for word in line.split() if word.isalpha()} == {"scores", "kick", "bell"}
