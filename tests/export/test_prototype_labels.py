@@ -62,7 +62,9 @@ def test_a_table_of_labels_keeps_them_all(bundle, tmp_path):
     found = nearest(bundle, path)
     assert (found.label, found.also, found.labels) == ("snare", ("clap",), ("snare", "clap"))
     assert found.to_dict()["labels"] == ["snare", "clap"]
-    told = CliRunner().invoke(main, ["explain", "-b", str(bundle), "-m", "prototypes", str(path)]).output
+    told = (
+        CliRunner().invoke(main, ["explain", "-v", "-b", str(bundle), "-m", "prototypes", str(path)]).output
+    )
     assert "-> snare + clap 1.00" in told
 
 

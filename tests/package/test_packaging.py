@@ -127,7 +127,8 @@ def test_the_sdists_own_tests_run(built):
 
 def test_wheel_holds_every_room_and_the_demo_and_nothing_else(wheel):
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert names == package_files() | demo_files() | font_files() | page_files() | {"earmark/py.typed"}
+    others = {"earmark/py.typed", "earmark/runtime/schema-1.json"}
+    assert names == package_files() | demo_files() | font_files() | page_files() | others
     assert {"earmark/runtime/drawing/fonts/DejaVuSans.ttf", "earmark/runtime/drawing/fonts/LICENSE"} <= names
     assert {"earmark/runtime/shipped/bundle/bundle.json", "earmark/cli.py"} <= names
 
