@@ -91,7 +91,11 @@ class Folder:
 
     def __init__(self, place: str) -> None:
         self.place = place.rstrip("/") if is_url(place) else place
-        self._files, self._root = _file_system(self.place) if is_url(place) else (None, "")
+        files: Any = None
+        root = ""
+        if is_url(place):
+            files, root = _file_system(self.place)
+        self._files, self._root = files, root
 
     def __str__(self) -> str:
         return self.place
