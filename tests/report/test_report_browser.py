@@ -179,7 +179,8 @@ def test_playing_goes_on_where_it_was_when_the_voice_is_switched(browser, page_o
         after = tab.evaluate(
             "[view.transport.time, view.transport.playing, [...view.transport.shares.keys()]]"
         )
-        assert before <= after[0] < before + 0.6
+        # The clock of sound steps by whole buffers.
+        assert before - 0.05 <= after[0] < before + 0.6
         assert after[1:] == [True, ["kept"]]
         assert tab.is_checked("input[value=kept]")
         left = tab.evaluate("parseFloat(view.cursor.style.left)")
