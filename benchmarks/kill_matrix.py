@@ -150,6 +150,7 @@ def train_writer(root: Path) -> Writer:
     from earmark.export.sources.run.config import ClassifierConfig
     from earmark.export.sources.run.directory import RunDirectory
     from earmark.export.training.classifier import train_classifier
+    from earmark.export.training.loop import FitState
     from earmark.export.training.options import ClassifierOptions
     from earmark.export.training.settings import ClassifierSettings
 
@@ -178,7 +179,7 @@ def train_writer(root: Path) -> Writer:
         if run.weights_path.exists():
             run.read_weights()
             return "new"
-        run.read_state()
+        run.read_state(FitState)
         return "none"
 
     return Writer("train", lambda _: None, train, look, ("none",))

@@ -113,7 +113,7 @@ def _restore(
     return parts["best"]
 
 
-class _FitState(msgspec.Struct):
+class FitState(msgspec.Struct):
     """What a resumed training needs besides tensors: the metrics so far."""
 
     rows: list[dict[str, float]]
@@ -184,7 +184,7 @@ def fit(
     epochs, merit = settings.epochs, objective.merit
     best: dict[str, torch.Tensor] = {}
     rows: list[dict[str, float]] = []
-    saved = run.read_state(_FitState)
+    saved = run.read_state(FitState)
     if saved is not None:
         try:
             best = _restore(saved[0], model, average, optimizer)
@@ -208,7 +208,7 @@ def fit(
             tensors |= {f"average/{name}": value for name, value in average.values.items()}
             tensors |= {f"best/{name}": value for name, value in best.items()}
             tensors |= _optimizer_tensors(optimizer)
-            run.write_state({name: value.cpu() for name, value in tensors.items()}, _FitState(rows))
+            run.write_state({name: value.cpu() for name, value in tensors.items()}, FitState(rows))
             run.write_metrics(rows)
             shown = ("loss", "accuracy", "area", "average_drop")
             bar.step(", ".join(f"{name} {row[name]:.3f}" for name in shown if name in row))
