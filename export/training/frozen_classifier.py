@@ -103,13 +103,6 @@ class FrozenClassifier:
             return functional.softplus(-logits.gather(1, target[:, None]).squeeze(1))
         return functional.cross_entropy(logits, target, reduction="none")
 
-    def masked(self, forward: ClassifierPass, mask: torch.Tensor, *, listen: bool = False) -> torch.Tensor:
-        """Logits [B, K] of the sound with M X for X, M [B, T, F] in 0..1.
-
-        listen: of the masked sound fed back as a waveform, whatever the classifier eats
-        """
-        return self.scaled(forward, gain(mask.to(self.dtype), forward.amplitude), listen=listen)
-
     def parts(
         self, forward: ClassifierPass, mask: torch.Tensor, how: MaskGain, *, listen: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -124,7 +117,10 @@ class FrozenClassifier:
         return self.scaled(forward, kept, listen=listen), self.scaled(forward, removed, listen=listen)
 
     def scaled(self, forward: ClassifierPass, gains: torch.Tensor, *, listen: bool = False) -> torch.Tensor:
-        """Logits [B, K] of the sound with its magnitudes multiplied by `gains` [B, T, F]; see `masked`."""
+        """Logits [B, K] of the sound with its magnitudes multiplied by `gains` [B, T, F].
+
+        listen: of the masked sound fed back as a waveform, whatever the classifier eats
+        """
         spectrum = forward.spectrum * gains.unsqueeze(-1)
         if self.frontend is not None or listen:
             kept = inverse(spectrum, self.analysis, forward.samples)

@@ -123,8 +123,8 @@ def test_a_listenable_front_end_takes_masked_spectrograms(tmp_path):
     frozen = FrozenClassifier(source, exact=True, device=torch.device("cpu"))
     forward = frozen.forward(0.1 * torch.randn(2, 8000, generator=torch.Generator().manual_seed(0)))
     mask = torch.full(forward.amplitude.shape, 0.5, dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(frozen.masked(forward, torch.ones_like(mask)), forward.logits)
-    (gradient,) = torch.autograd.grad(frozen.masked(forward, mask)[:, 0].sum(), mask)
+    torch.testing.assert_close(frozen.parts(forward, torch.ones_like(mask), "log")[0], forward.logits)
+    (gradient,) = torch.autograd.grad(frozen.parts(forward, mask, "log")[0][:, 0].sum(), mask)
     assert gradient.isfinite().all()
     assert gradient.abs().max() > 0
 
@@ -137,7 +137,7 @@ def test_a_front_end_that_is_not_listenable_takes_masked_sound(tmp_path):
     frozen = FrozenClassifier(source, exact=False, device=torch.device("cpu"))
     forward = frozen.forward(0.1 * torch.randn(2, 8000, generator=torch.Generator().manual_seed(0)))
     mask = torch.full(forward.amplitude.shape, 0.5, requires_grad=True)
-    (gradient,) = torch.autograd.grad(frozen.masked(forward, mask)[:, 0].sum(), mask)
+    (gradient,) = torch.autograd.grad(frozen.parts(forward, mask, "log")[0][:, 0].sum(), mask)
     assert gradient.isfinite().all()
     assert gradient.abs().max() > 0
 
