@@ -12,18 +12,12 @@ from ..console import bold, say, say_json, tell
 from ..options import device_option, json_option
 from ..settings_options import Given, settings_options
 from ..written import write_lines, write_text
-from .options import bundle_and_data, fail_for, intervals_option, records_option
+from .options import bundle_and_data, events_option, fail_for, intervals_option, records_option
 
 
 @click.command()
 @bundle_and_data
-@click.option(
-    "--events",
-    "table",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="CSV",
-    help="True events: clip, label, start_s, end_s. [default: DATA/events.csv]",
-)
+@events_option
 @settings_options(AgreementSettings)
 @intervals_option
 @click.option(

@@ -18,6 +18,14 @@ def bundle_and_data(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("bundle", type=BundleFolder())(command)
 
 
+events_option: Decorator = click.option(
+    "--events",
+    "table",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="CSV",
+    help="True events: clip, label, start_s, end_s. [default: DATA/events.csv]",
+)
+
 records_option: Decorator = click.option(
     "--records",
     type=click.Path(dir_okay=False, path_type=Path),

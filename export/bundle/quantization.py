@@ -19,6 +19,7 @@ import numpy.typing as npt
 import onnx
 
 from ...errors import DataError, ParityError, SourceError
+from ...printable import first_line
 from ...runtime.audio.lengths import samples_of
 from ...runtime.bundle.manifest import Int8Parity, LabelsAgreement, LogitsAgreement, RanksAgreement, StageSpec
 from ...runtime.inference.onnx_runtime import import_onnxruntime
@@ -183,9 +184,9 @@ def _quantised(path: Path, fed: Iterator[dict[str, FloatArray]], name: str) -> o
             raise
         except Exception as error:
             # onnxruntime's quantiser raises whatever its passes raise.
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
             raise SourceError(
-                f"{name}: the classifier cannot be quantised ({reason}); export it without --int8"
+                f"{name}: the classifier cannot be quantised ({first_line(error, 160)}); export it without "
+                "--int8"
             ) from error
         model = onnx.load(str(final))
     model.producer_name, model.producer_version = "earmark", ""

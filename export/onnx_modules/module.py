@@ -15,6 +15,7 @@ from onnx import inliner, numpy_helper
 from torch import nn
 
 from ...errors import SourceError
+from ...printable import first_line
 from . import elementwise, layers, products, recurrent, reductions, shapes  # noqa: F401 (they register)
 from .operators import KINDS, Call, Tensor, UnsupportedError, attributes_of, known
 
@@ -160,7 +161,7 @@ class GraphModule(nn.Module):
             shown = ", ".join("-" if one is None else str(list(one.shape)) for one in given)
             raise SourceError(
                 f"{self.name}: its operator {node.operator} ({node.outputs[0]!r}, inputs {shown}) fails in "
-                f"PyTorch: {str(error).strip().splitlines()[0][:160]}"
+                f"PyTorch: {first_line(error, 160)}"
             ) from error
         return result if isinstance(result, tuple) else (result,)
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ...errors import SourceError
+from ...printable import first_line
 
 Module = TypeVar("Module", bound=nn.Module)
 State = dict[str, torch.Tensor]
@@ -34,7 +35,7 @@ def read_state(path: Path, what: str, *, within: str | None = None) -> State:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise SourceError(
-            f"{path}: the {what} is not a plain state dict ({_first(error)}); "
+            f"{path}: the {what} is not a plain state dict ({first_line(error, 120)}); "
             "save it with torch.save(state_dict)"
         ) from error
     if within is not None and isinstance(loaded, dict):
@@ -69,8 +70,3 @@ def fill(module: Module, state: Mapping[str, torch.Tensor], path: Path, what: st
             raise SourceError(f"{path}: key {key!r} does not belong to the {what}; was another model saved?")
     module.load_state_dict(dict(state), strict=True, assign=True)
     return module.eval().requires_grad_(False)
-
-
-def _first(error: Exception) -> str:
-    """The first line of an error, kept short."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from ....errors import MissingDependencyError, SourceError
+from ....printable import first_line
 from ....runtime.inference.onnx_runtime import cpu_session
 from ...bundle.sounds import synthesise
 from ...frontends.frontend import Frontend
@@ -92,7 +93,9 @@ class FrontGraph(Frontend):
             ]
         except Exception as error:
             # onnxruntime's errors have no common base.
-            raise SourceError(f"{self.path}: fails on {sounds.shape[1]} samples ({_line(error)})") from error
+            raise SourceError(
+                f"{self.path}: fails on {sounds.shape[1]} samples ({first_line(error)})"
+            ) from error
         if self.wave.batched and each[0].shape[:1] != (1,):
             raise SourceError(
                 f"{self.path}: gives {list(each[0].shape)} for one sound, not [1, ...]: a row a sound "
@@ -203,7 +206,7 @@ def read_front(path: Path, rate: int) -> FrontGraph:
         raise
     except Exception as error:
         # onnxruntime's errors have no common base.
-        raise SourceError(f"{path}: onnxruntime cannot run it ({_line(error)})") from error
+        raise SourceError(f"{path}: onnxruntime cannot run it ({first_line(error)})") from error
     output = model.graph.output[0].name
     kind = helper.tensor_dtype_to_np_dtype(model.graph.output[0].type.tensor_type.elem_type)
     if kind.kind != "f":
@@ -218,7 +221,3 @@ def read_front(path: Path, rate: int) -> FrontGraph:
         kind=kind.name,
         samples=wave.samples,
     )
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
