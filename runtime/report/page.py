@@ -1,8 +1,9 @@
-"""Writes the page: one HTML file with its script, styles, sound and pictures, that asks nobody for anything.
+"""Writes pages: reports, and the page that explains live.
 
-Items are written as they come into a temporary file, and from there into the page, so that memory does not
-grow with their number. The content security policy allows the page's own script and styles by their hashes
-and nothing else, so that no name or label can run or load anything, whatever is in it.
+A report is one HTML file with its script, styles, sound and pictures, that asks nobody for anything. Items
+are written as they come into a temporary file, and from there into the page, so that memory does not grow
+with their number. The content security policy allows the page's own script and styles by their hashes and
+nothing else, so that no name or label can run or load anything, whatever is in it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import msgspec
 
@@ -25,10 +26,19 @@ from .items import Index, Item, Row, SearchedSound, script_json
 if TYPE_CHECKING:
     from jinja2 import Template
 
-# Parts of the script, in order.
-_SCRIPTS = ("audio.js", "picture.js", "player.js", "parts.js", "decisions.js", "index.js", "main.js")
+# Parts of the scripts, in order: what shows an item, and what a page does with items.
+_ITEM = ("audio.js", "picture.js", "player.js", "parts.js")
+_REPORT = (*_ITEM, "decisions.js", "index.js", "shell.js", "main.js")
+_LIVE = (*_ITEM, "shell.js", "live.js")
 # Of sound and pictures in one page: browsers open it within two seconds.
 MOST_BYTES = 48 << 20
+
+
+class LivePage(NamedTuple):
+    """A page and its content security policy, which its server sends along."""
+
+    text: str
+    policy: str
 
 
 class ReportWriter:
@@ -96,8 +106,8 @@ class ReportWriter:
             sounds=self._sounds,
             notes=notes,
         )
-        script, style = _file(*_SCRIPTS), _file("report.css")
-        stream = _template().stream(
+        script, style = _file(*_REPORT), _file("report.css")
+        stream = _template("report.html").stream(
             title=printable(self._title),
             policy=_policy(script, style),
             script=script,
@@ -137,15 +147,49 @@ def _bare(item: Item | bytes) -> Item:
     )
 
 
-def _template() -> Template:
-    """The page's template; what it is given is escaped, but for what this module has escaped itself."""
+def live_page(
+    title: str,
+    backend: str,
+    *,
+    footer: str,
+    loaded: Sequence[str] = (),
+    allowed: Mapping[str, str] | None = None,
+) -> LivePage:
+    """A page on which sounds are dropped, chosen or recorded, and explained.
+
+    Args:
+        title: What it is called.
+        backend: The script that answers, which calls `startLive` of live.js.
+        footer: A sentence at its end.
+        loaded: Addresses of scripts that run before it.
+        allowed: Directive of the content security policy -> what it allows beyond the page's own script and
+            styles.
+
+    Returns:
+        The page.
+
+    Raises:
+        MissingDependencyError: Jinja2 is not installed.
+
+    """
+    check_installed()
+    script, style = "\n".join((_file(*_LIVE), backend)), _file("report.css")
+    policy = _policy(script, style, allowed or {})
+    text = _template("live.html").render(
+        title=printable(title), policy=policy, script=script, style=style, footer=footer, loaded=loaded
+    )
+    return LivePage(text, policy)
+
+
+def _template(name: str) -> Template:
+    """A template; what it is given is escaped, but for what this module has escaped itself."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("earmark.runtime.report", "page")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _file(*names: str) -> str:
@@ -154,12 +198,19 @@ def _file(*names: str) -> str:
     return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 
-def _policy(script: str, style: str) -> str:
-    """The content security policy of the page."""
-    return (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
+def _policy(script: str, style: str, allowed: Mapping[str, str] | None = None) -> str:
+    """The content security policy of a page; allowed: directive -> what it allows beyond that."""
+    directives = {
+        "default-src": "'none'",
+        "script-src": _hash(script),
+        "style-src": _hash(style),
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    for name, more in (allowed or {}).items():
+        directives[name] = f"{directives.get(name, '')} {more}".strip()
+    return "; ".join(f"{name} {sources}" for name, sources in directives.items())
 
 
 def _hash(text: str) -> str:
