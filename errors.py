@@ -68,7 +68,7 @@ class MethodError(EarmarkError, ValueError):
 
 
 class SettingsError(EarmarkError, ValueError):
-    """A setting of `detect` or `stream` cannot be used, such as a threshold outside 0..1."""
+    """A setting of `detect`, `stream` or an evaluation cannot be used, such as a threshold outside 0..1."""
 
 
 class ScoreError(EarmarkError, ValueError):

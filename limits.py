@@ -1,7 +1,7 @@
 """How much a bundle may ask for: one table. Whatever allocates by a bundle's numbers is held to it first.
 
 Every number that a bundle names is checked against this table, or against the size of the file that it
-describes, before memory is taken for it. docs/bundle.md says the same in words. Every room may import it.
+describes, before memory is taken for it. docs/bundle.md says the same in words. Everything may import it.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ LABELS: Final = 100_000
 COMPONENTS: Final = 4096
 COMPONENT_NUMBERS: Final = 1 << 24
 
-# Channels and frequency rows of a feature map; channels times labels (the account of a window, 256 MiB).
+# Channels and frequency rows of a feature map; channels times labels (the contributions of a window, 256 MiB).
 CHANNELS: Final = 1 << 16
 ROWS: Final = 1 << 12
-ACCOUNT_NUMBERS: Final = 1 << 26
+CONTRIBUTIONS: Final = 1 << 26
 # Prototypes a channel; lists, lists looked into and candidates of a search.
 PER_CHANNEL: Final = 100
 EFFORT: Final = 1 << 16

@@ -26,7 +26,7 @@ def first_line(error: BaseException, most: int = 200) -> str:
     """What another library's error says, for a message of one line.
 
     Args:
-        error: The error; one without a text is told by the name of its class.
+        error: The error; for one without a text, the name of its class.
         most: Characters kept, 1 or more.
 
     Returns:

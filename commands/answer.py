@@ -30,7 +30,7 @@ def answer(
 
     Args:
         name: The sound's.
-        result: What is told.
+        result: What is printed.
         top: Labels and, in detail, prototypes at the most.
         min_score: Labels with a lower score are left out, but for the best one.
         windows: Whether to list every window.

@@ -16,7 +16,7 @@ class Registration(msgspec.Struct, frozen=True):
     files: tuple[str, ...] = ()
 
 
-# By the name that a method is asked for by, in the order in which answers are told.
+# By name, in the order in which answers are shown.
 METHODS = {
     "mask": Registration(".mask.method:Mask", (r"mask\.png", r"(kept|removed|kept_\d+)\.(wav|flac)")),
     "segments": Registration(".segments.method:Segments", (r"segments\.(png|csv)",)),

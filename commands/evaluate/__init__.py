@@ -11,7 +11,7 @@ from .prototypes import prototypes
 
 
 class Questions(click.Group):
-    """Sub-commands. Where none is named, it is told as it was when they were options of one command."""
+    """Sub-commands. Without one, the options of before: those of `masks`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the sub-command in where none is named: `BUNDLE DATA [--events CSV | --prototypes]`."""

@@ -58,7 +58,7 @@ def masks(
     from ...evaluation.faithfulness.judge import AREAS
     from ...runtime.explainer import engine_of, load
 
-    # What can be wrong is told before the first clip is judged.
+    # What can be wrong is reported before the first clip is judged.
     settings = given.settings(areas=AREAS if curves else ())
     _check_methods(settings.methods, source)
     _refuse_unused(settings)

@@ -1,4 +1,4 @@
-"""`earmark train l2i`: components that speak for a classifier, or are it."""
+"""`earmark train l2i`: components that explain a classifier, or are it."""
 
 from __future__ import annotations
 

@@ -7,6 +7,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from ...bounds import check_values
+from ...errors import SettingsError
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
@@ -20,6 +23,10 @@ class EvaluationSettings:
 
     strict: Annotated[bool, Meta(description="Fail at the first clip that cannot be judged.")] = False
     seed: Annotated[int, Meta(ge=0, description="Of all that is drawn.")] = 0
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError."""
+        check_values(self, SettingsError)
 
 
 @dataclass(frozen=True, kw_only=True)

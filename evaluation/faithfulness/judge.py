@@ -132,8 +132,6 @@ class Plan:
                 f"{manifest.name}: has no decoder whose masks give the area that the others are cut to; "
                 "give an area (--area 0.2)"
             )
-        if any(not 0.0 < area <= 1.0 for area in [*self.areas, *([self.area] if self.area else [])]):
-            raise MethodError("an area is a share of the spectrogram: give numbers above 0, up to 1")
         if self.reference and manifest.task == "multi_label":
             raise MethodError("the recipe's AD is one of models with a single label; leave the reference out")
 

@@ -200,7 +200,7 @@ _OF_METHOD = {"mask": DECODED, "components": USUAL}
 def usual_maskers(engine: Engine) -> tuple[str, ...]:
     """The rows of a table in which none is named: the bundle's own explanations, and what needs none.
 
-    Without any explanation also the decoder's, so that its lack is told.
+    Without any explanation also the decoder's, so that its lack is reported.
     """
     has = [one.name for one in all_methods() if one.has_window_mask and one.available(engine.manifest)]
     own = (row for name in has or ("mask",) for row in _OF_METHOD.get(name, (name,)))

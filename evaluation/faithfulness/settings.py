@@ -81,4 +81,4 @@ class MaskSettings(ClipSettings):
     reference: Annotated[bool, Meta(description="AD as the reference recipe computes it (at most 63.2).")] = (
         False
     )
-    areas: tuple[float, ...] = ()
+    areas: tuple[Annotated[float, Meta(gt=0, le=1)], ...] = ()

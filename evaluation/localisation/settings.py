@@ -53,6 +53,8 @@ class LocalisationSettings(ClipSettings):
     ) = None
 
     def __post_init__(self) -> None:
+        """Raises MethodError, SettingsError."""
+        super().__post_init__()
         if not self.methods:
             return
         from .localisers import known_localisers

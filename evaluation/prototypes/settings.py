@@ -37,4 +37,4 @@ class PrototypeSettings(ClipSettings):
         | None
     ) = None
     fills: tuple[Fill, ...] = FILLS
-    draws: int = 8
+    draws: Annotated[int, Meta(ge=1)] = 8

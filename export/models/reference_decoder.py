@@ -25,7 +25,7 @@ def fitted(x: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
 
 
 class ReferenceDecoder(nn.Module):
-    """(spectrum, *maps) -> mask [B, T, F] in 0..1; it speaks for the predicted class, as the reference does.
+    """(spectrum, *maps) -> mask [B, T, F] in 0..1; it masks the predicted class, as the reference does.
 
     spectrum: [B, T, ...], of which only the number of frames is used; maps: [B, C, T', F'] of `scales`,
         coarsest first

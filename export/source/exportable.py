@@ -37,7 +37,7 @@ class Exportable(ABC):
         that it names, `dictionary` [F, K] and `theta` [C, K]
     """
 
-    # Packages whose versions are told in the manifest.
+    # Packages whose versions stand in the manifest.
     tools: ClassVar[tuple[str, ...]]
 
     name: str
@@ -84,7 +84,7 @@ Kind = TypeVar("Kind", bound=Exportable)
 
 
 def with_window(source: Kind, seconds: float) -> Kind:
-    """The same source hearing at most `seconds` at once, windows overlapping by half.
+    """The same source with windows of at most `seconds`, windows overlapping by half.
 
     Raises SourceError where that is not positive or less than the shortest sound the model takes.
     """

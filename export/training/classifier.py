@@ -27,7 +27,7 @@ from .loop import Objective, batches, fit, new_weights
 from .options import ClassifierOptions
 from .resuming import begin
 from .scoring import judge, score, task_loss
-from .settings import ClassifierSettings, check, to_record
+from .settings import ClassifierSettings, to_record
 from .sounds import Sounds, load_split, split_by
 from .summary import Faults, Summary
 
@@ -64,7 +64,6 @@ def train_classifier(
 
     """
     settings, options = settings or ClassifierSettings(), options or ClassifierOptions()
-    check(settings)
     device = chosen_device(options.device, exact=settings.exact)
     run = RunDirectory(Path(out), "classifier")
     if run.begun and not options.resume:

@@ -1,4 +1,4 @@
-"""What a training is told: plain, immutable, written to the run's config as it is."""
+"""Settings of trainings: plain, immutable, written to the run's config as it is."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from ...bounds import check_values
 from ...errors import RunError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 PATIENCE = "Epochs without a better one before the end; 0: all."
+_Weight = Annotated[float, Meta(ge=0)]
 _N, _X, _LIST = {"metavar": "N"}, {"metavar": "X"}, {"metavar": "LIST"}
 
 
@@ -35,6 +37,10 @@ class SplitSettings:
         tuple[int, ...] | None, Meta(description="Train on these folds only, e.g. 1-3.", extra=_LIST)
     ] = None
 
+    def __post_init__(self) -> None:
+        """Raises RunError."""
+        check_values(self, RunError)
+
     @property
     def names_split(self) -> bool:
         """Whether a split is named at all."""
@@ -47,13 +53,13 @@ class EpochSettings(SplitSettings):
 
     epochs: Annotated[int, Meta(ge=1, description="Passes over the data.")] = 40
     batch_size: Annotated[int, Meta(ge=1, description="Clips a step.")] = 16
-    lr: Annotated[float, Meta(gt=0, description="Peak learning rate.")] = 3e-3
+    lr: Annotated[float, Meta(gt=0, lt=10, description="Peak learning rate.")] = 3e-3
     # None: as many as the cost of what is trained allows.
     width: Annotated[int, Meta(ge=1, description="Channels; cost grows with the square.")] | None = None
-    weight_decay: float = 1e-4
+    weight_decay: Annotated[float, Meta(ge=0)] = 1e-4
     # Train so that every processor arrives at the same weights (see `loop.fit`); about three times slower.
     exact: bool = False
-    ema_decay: float = 0.99
+    ema_decay: Annotated[float, Meta(ge=0, lt=1)] = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +67,9 @@ class ExplainerSettings(EpochSettings):
     """How to train what explains a frozen classifier."""
 
     # Part of the clips that noise or another clip is mixed into.
-    mixtures: float = 0.5
+    mixtures: Annotated[float, Meta(ge=0, le=1)] = 0.5
     # Part of the training recordings that the best epoch is chosen by.
-    stop_fraction: float = 0.1
+    stop_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.1
     patience: Annotated[int, Meta(ge=0, description=PATIENCE)] = 0
 
 
@@ -72,8 +78,8 @@ class ClassifierSettings(EpochSettings):
     """How to train a classifier. Seconds, Hz; the defaults reach 90 % and more on ESC-10."""
 
     # Length of sound the model takes at once; shorter sound is zero-padded at its end.
-    window: Annotated[float, Meta(gt=0, description="", extra={"metavar": "SECONDS"})] = 5.0
-    sample_rate: Annotated[int, Meta(ge=1000, description="", extra={"metavar": "HZ"})] = 16000
+    window: Annotated[float, Meta(gt=0, le=3600, description="", extra={"metavar": "SECONDS"})] = 5.0
+    sample_rate: Annotated[int, Meta(ge=1000, le=768000, description="", extra={"metavar": "HZ"})] = 16000
     level: Annotated[
         Literal["none", "peak"], Meta(description="Gain before the model: none, or to peak 1.")
     ] = "peak"
@@ -85,19 +91,27 @@ class ClassifierSettings(EpochSettings):
         ),
     ] = None
     # Mixing is wrong where a label counts events.
-    mixup: Annotated[float, Meta(ge=0, description="Mixup's alpha; 0: none.")] = 0.4
+    mixup: Annotated[float, Meta(ge=0, le=10, description="Mixup's alpha; 0: none.")] = 0.4
     shift: Annotated[float, Meta(ge=0, le=1, description="Part of a sound pushed over an edge.")] = 0.25
     # SpecAugment; each at most so many a sound.
-    stretches: Annotated[int, Meta(ge=0, description="Stretches of time and bands silenced.")] = 2
-    label_smoothing: Annotated[float, Meta(ge=0, le=1, description="")] = 0.05
+    stretches: Annotated[int, Meta(ge=0, le=16, description="Stretches of time and bands silenced.")] = 2
+    label_smoothing: Annotated[float, Meta(ge=0, le=0.9, description="")] = 0.05
     epochs: Annotated[int, Meta(ge=1, description="Passes over the data.")] = 100
-    weight_decay: float = 0.02
+    weight_decay: Annotated[float, Meta(ge=0)] = 0.02
     # Channels of the first of four scales; weights and cost grow with its square.
     width: Annotated[int, Meta(ge=1, description="Channels; cost grows with the square.")] = 24
-    mels: int = 64
+    mels: Annotated[int, Meta(ge=1)] = 64
     # Hop of the STFT; the window is twice as long.
-    hop_seconds: float = 0.02
-    ema_decay: float = 0.995
+    hop_seconds: Annotated[float, Meta(gt=0)] = 0.02
+    ema_decay: Annotated[float, Meta(ge=0, lt=1)] = 0.995
+
+    def __post_init__(self) -> None:
+        """Raises RunError."""
+        super().__post_init__()
+        shortest = 16 * self.hop_seconds
+        if self.window < shortest:
+            raise RunError(f"window is {self.window:g}: give {shortest:g} s or more")
+        check_batch_norm(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +128,7 @@ class LmacSettings(ExplainerSettings):
     targets: Annotated[
         Literal["predicted", "any"] | None,
         Meta(
-            description="Whom the mask speaks for: the predicted class, or any that is asked for.",
+            description="Classes that masks are made for: the predicted one, or any.",
             extra={"default": "any; predicted of a reference decoder"},
         ),
     ] = None
@@ -123,27 +137,35 @@ class LmacSettings(ExplainerSettings):
     # Whether the loss judges the masked sound fed back as a waveform, or its masked spectrogram.
     listened: bool = True
     # Weight of the mean absolute difference between cells that are neighbours in time or frequency.
-    smooth_weight: float = 0.0
+    smooth_weight: _Weight = 0.0
     # Weights of the loss, see `lmac.loss`. The paper's code: 4, 0, 0.2, 0, 6.4.
-    in_weight: float = 1.0
-    gain_weight: float = 3.0
-    out_weight: float = 0.0
-    out_score_weight: float = 10.0
+    in_weight: _Weight = 1.0
+    gain_weight: _Weight = 3.0
+    out_weight: _Weight = 0.0
+    out_score_weight: _Weight = 10.0
     area_weight: Annotated[float, Meta(ge=0, description="Higher: smaller masks.")] = 15.0
     # The area's weight rises from a tenth over this part of the training.
-    area_ramp: float = 0.7
+    area_ramp: Annotated[float, Meta(ge=0, le=1)] = 0.7
     # Part of the sounds masked with a sharpened sigmoid, so that masks survive thresholding.
-    sharpened: float = 0.6
-    sharpness: float = 8.0
+    sharpened: Annotated[float, Meta(ge=0, le=1)] = 0.6
+    sharpness: Annotated[float, Meta(gt=0)] = 8.0
     # Once the area has its full weight.
     guided: Annotated[bool, Meta(description="The paper's guided fine-tuning.")] = False
-    guided_weight: float = 4.0
+    guided_weight: _Weight = 4.0
     epochs: Annotated[int, Meta(ge=1, description="Passes over the data.")] = 80
     patience: Annotated[int, Meta(ge=0, description=PATIENCE)] = 20
 
+    def __post_init__(self) -> None:
+        """Raises RunError."""
+        super().__post_init__()
+        if self.decoder == "reference" and self.targets == "any":
+            raise RunError(
+                "targets is any: a reference decoder masks the predicted class; train a compact one"
+            )
+
     @property
     def explained(self) -> Literal["predicted", "any"]:
-        """Whom the mask speaks for."""
+        """The classes that masks are made for."""
         return self.targets or ("any" if self.decoder == "compact" else "predicted")
 
 
@@ -170,26 +192,7 @@ def from_record(kind: type[Settings], record: Mapping[str, object]) -> Settings:
         raise RunError(f"the run's config is damaged: training {error}") from error
 
 
-def check(settings: ClassifierSettings | LmacSettings) -> None:
-    """Raise RunError for settings that cannot work, naming the first."""
-    for name in ("epochs", "batch_size", "width"):
-        value = getattr(settings, name)
-        if value is not None and value < 1:
-            raise RunError(f"{name} {value}: must be 1 or more")
-    if not 0 < settings.lr < 10:
-        raise RunError(f"lr {settings.lr:g}: must be above 0 (0.003 is usual)")
-    if isinstance(settings, ClassifierSettings):
-        if not 1000 <= settings.sample_rate <= 768000:
-            raise RunError(f"sample rate {settings.sample_rate} Hz: give 1000 to 768000")
-        shortest = 16 * settings.hop_seconds
-        if not shortest <= settings.window <= 3600:
-            raise RunError(f"window {settings.window:g} s: give {shortest:g} to 3600 seconds")
-        if settings.batch_size < 2:
-            raise RunError("batch size 1: batch norm needs 2 or more")
-        for name, most in (("mixup", 10.0), ("shift", 1.0), ("label_smoothing", 0.9), ("stretches", 16)):
-            if not 0 <= getattr(settings, name) <= most:
-                raise RunError(f"{name} {getattr(settings, name):g}: give 0 to {most:g}")
-    elif settings.decoder == "reference" and settings.targets == "any":
-        raise RunError(
-            "a reference decoder speaks for the predicted class; for any class train a compact one"
-        )
+def check_batch_norm(settings: EpochSettings) -> None:
+    """Raise RunError where a batch has no deviation to normalise by."""
+    if settings.batch_size < 2:
+        raise RunError("batch_size is 1: batch norm needs 2 or more")

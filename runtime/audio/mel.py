@@ -1,4 +1,4 @@
-"""The mel scale m = 2595 log10(1 + f / 700), for every room."""
+"""The mel scale m = 2595 log10(1 + f / 700)."""
 
 from __future__ import annotations
 

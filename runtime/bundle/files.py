@@ -1,4 +1,4 @@
-"""The one door through which the files of a bundle are opened: listed, inside, regular, of their size."""
+"""The one place where the files of a bundle are opened: listed, inside, regular, of their size."""
 
 from __future__ import annotations
 

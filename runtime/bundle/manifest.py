@@ -295,7 +295,7 @@ class Manifest(ManifestStruct, frozen=True, kw_only=True):
     # Where a masked sound can re-enter. "spectrogram": the classifier eats the analysis STFT
     # [B, T, F, 2]; "waveform": the front end makes features of its own.
     rescore: Literal["spectrogram", "waveform"]
-    # Whom a decoder can speak for; None without a decoder.
+    # The classes that a decoder makes masks for; None without a decoder.
     mask_targets: MaskTargets | None = None
     mask_gain: MaskGain = "log"
     stages: list[StageSpec]

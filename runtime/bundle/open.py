@@ -92,7 +92,7 @@ class Bundle:
         return bundle
 
     def file(self, name: str) -> Path:
-        """Where the bundle's file `name` (forward slashes) lies: the door to whatever is opened.
+        """Where the bundle's file `name` (forward slashes) lies; every file is opened through it.
 
         Raises:
             BundleError: The name is not listed, or the file is missing, outside the bundle, not regular or

@@ -1,4 +1,4 @@
-"""What those who use a bundle ask of its manifest, without this room knowing them by name."""
+"""What the methods need of a bundle's manifest, without naming any method here."""
 
 from __future__ import annotations
 

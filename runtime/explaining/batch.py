@@ -35,7 +35,7 @@ class Failure:
     Attributes:
         input: The input's name: its path, the name of the file object, or "the array".
         error: Why; its text is one printable line.
-        origin: What was asked, and whom.
+        origin: What was asked, and of which bundle.
 
     """
 

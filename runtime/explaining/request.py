@@ -66,7 +66,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def origin(self, engine: Engine) -> Origin:
-        """What is asked, and whom, as the record of a failure says it."""
+        """What is asked, and of which bundle, as the record of a failure has it."""
         manifest = engine.manifest
         return Origin(
             bundle=manifest.name,

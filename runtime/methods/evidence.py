@@ -96,7 +96,7 @@ def spans_of(over_time: FloatArray, frame_s: float, end_s: float) -> tuple[tuple
     strong = np.concatenate([[0], over_time >= _STRONG * peak, [0]]).astype(np.int8)
     edges = np.diff(strong)
     starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    # A frame speaks for half a hop around its centre.
+    # A frame stands for half a hop around its centre.
     lows = np.maximum(0.0, (starts - 0.5) * frame_s)
     highs = np.minimum(end_s, (ends - 0.5) * frame_s)
     apart = lows[1:] - highs[:-1] > _GAP_S

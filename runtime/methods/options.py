@@ -9,6 +9,7 @@ from typing import Any, Self
 import msgspec
 import numpy as np
 
+from ...bounds import check_values
 from ...errors import MethodError
 
 
@@ -16,9 +17,14 @@ from ...errors import MethodError
 class MethodOptions:
     """Base of a method's options, and the options of a method that has none.
 
-    A subclass checks its values in `__post_init__`, where it raises MethodError with what may be given. A
-    field whose type carries a `msgspec.Meta` with a description is an option of `earmark explain`, too.
+    Values are held to the types of their fields (`check_values`); what these cannot say a subclass checks in
+    its own `__post_init__`, where it raises MethodError with what may be given. A field whose type carries a
+    `msgspec.Meta` with a description is an option of `earmark explain`, too.
     """
+
+    def __post_init__(self) -> None:
+        """Raises MethodError."""
+        check_values(self, MethodError)
 
     @classmethod
     def of(cls, given: Mapping[str, Any], method: str) -> Self:
@@ -29,7 +35,10 @@ class MethodOptions:
 
         """
         refuse_unknown(method, given, [field.name for field in fields(cls)])
-        return cls(**given)
+        try:
+            return cls(**given)
+        except MethodError as error:
+            raise MethodError(f"{method}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values by name, without functions and what is None; arrays appear as their shape."""

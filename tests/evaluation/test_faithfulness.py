@@ -246,7 +246,6 @@ def test_what_a_bundle_lacks_is_said_before_the_first_clip(tones):
         (Plan([masker_of("mask")], ["audio"]), "earmark train lmac"),
         (Plan([masker_of("energy")], ["audio"]), "--area"),
         (Plan([masker_of("ones"), masker_of("ones")], ["audio"]), "one name"),
-        (Plan([masker_of("energy")], ["audio"], area=1.5), "share"),
     ):
         with pytest.raises(MethodError, match=says):
             judge(model, clips, clean(clips), plan)

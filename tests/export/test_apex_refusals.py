@@ -120,9 +120,7 @@ def test_maps_that_are_not_finite_are_named(make_tiny_adapter, tmp_path):
         ({"data": "missing"}, DataError, "no such folder"),
         ({"data": "strange"}, LabelError, "'cat' is no label"),
         ({"source": "sounds"}, RunError, "neither a run directory nor a bundle"),
-        ({"settings": ApexSettings(rounds=0)}, RunError, "rounds 0"),
         ({"settings": ApexSettings(val_fold=9)}, DataError, "fold 9"),
-        ({"settings": ApexSettings(focus=-1.0)}, RunError, "focus -1"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(bundle, write_sounds, sounds, tmp_path, arguments, kind, text):

@@ -63,7 +63,7 @@ class Adapter:
             that is described wrongly is refused. None: they are measured against these parts alone.
         decoder: (Z, features) -> mask [B, T, F] in 0..1 over the STFT of `analysis`, with T as in features
             [B, T, M]. None: no masks.
-        mask_targets: Which classes the decoder speaks for: the "predicted" one or "any".
+        mask_targets: Which classes the decoder makes masks for: the "predicted" one or "any".
         mask_gain: What the decoder's mask multiplies: "linear" the magnitude, "log" its logarithm.
         linear: The head's last layer, where the head is `linear(pool(Z))`: then the contributions of channels
             add up to the logit. It is checked against the head.

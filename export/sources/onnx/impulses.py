@@ -1,4 +1,4 @@
-"""Whether the frames and rows of a feature map lie where they are said to: impulses tell. Never torch."""
+"""Whether the frames and rows of a feature map lie where they are declared to, by impulses. Never torch."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from .feature_map import ShownTensor
 from .file import OnnxSource
 from .graph import needed
 
-# Bursts and tones that axes are told by.
+# Bursts and tones that axes are recognised by.
 _BURSTS, _TONES = 8, 10
 # Of the correlation of a response's place along an axis with the burst's time or the tone's pitch.
 _ORDERED = 0.9
@@ -247,7 +247,7 @@ def find_maps(probe: GraphProbe, sample_rate: int, most_frames: int) -> list[Pla
 
 
 class _Sounds:
-    """What axes are told by: faint noise, and bursts and tones in it, [N] each."""
+    """What axes are recognised by: faint noise, and bursts and tones in it, [N] each."""
 
     def __init__(self, samples: int, rate: int) -> None:
         random = np.random.default_rng(0)

@@ -73,7 +73,7 @@ class OverClassifier(Config, frozen=True, kw_only=True):
 
 
 class DecoderConfig(OverClassifier, frozen=True, kw_only=True):
-    """decoder.json: the form of the decoder, and whom its masks speak for."""
+    """decoder.json: the form of the decoder, and the classes that it makes masks for."""
 
     decoder: DecoderForm
     mask_targets: MaskTargets = "predicted"

@@ -61,7 +61,7 @@ def spectrogram_of(sample_rate: int, analysis: AnalysisSpec) -> str:
 def with_interpreter(source: Source, run: RunDirectory) -> Source:
     """The source with the run's interpreter; where that is the classifier by design, as such.
 
-    By design there is no decoder, which would speak for another classifier, and no additive contributions.
+    By design there is no decoder, which would explain another classifier, and no additive contributions.
 
     Args:
         source: Over whose classifier the interpreter was trained.

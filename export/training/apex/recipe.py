@@ -42,7 +42,7 @@ from ..summary import Faults
 from .figures import report_of
 from .learning import learn
 from .maps import ClipMaps, clip_maps
-from .settings import ApexSettings, check
+from .settings import ApexSettings
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,6 @@ def train_apex(
 
     """
     settings, options = settings or ApexSettings(), options or ApexOptions()
-    check(settings)
     path = Path(source)
     is_bundle = (path / MANIFEST).is_file()
     run = run_directory(path, options.out)

@@ -1,4 +1,4 @@
-"""What learning U is told; written to its config as it is."""
+"""Settings of learning U; written to its config as they are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from ....errors import RunError
 from ..settings import SplitSettings
 
 
@@ -20,20 +19,9 @@ class ApexSettings(SplitSettings):
 
     rounds: Annotated[int, Meta(ge=1, description="Times that top clips are chosen.")] = 60
     n_first: Annotated[int, Meta(ge=1, description="Top clips a channel at first.")] = 100
-    # Purity is told of these.
+    # Purity is measured on these.
     n_last: Annotated[int, Meta(ge=1, description="And from the middle on.")] = 5
     # Cells are first chosen by Zhat_c cos^focus, at last by Zhat_c alone; 0: always by value.
-    focus: float = 32.0
+    focus: Annotated[float, Meta(ge=0, le=1000)] = 32.0
     # From the best U, each kept if U is purer; with any, a U from all cells is tried too.
     polish: Annotated[int, Meta(ge=0, description="Rounds of judged smaller steps.")] = 20
-
-
-def check(settings: ApexSettings) -> None:
-    """Raise RunError for settings that cannot work, naming the first."""
-    for name in ("rounds", "n_first", "n_last"):
-        if getattr(settings, name) < 1:
-            raise RunError(f"{name} {getattr(settings, name)}: must be 1 or more")
-    if settings.polish < 0:
-        raise RunError(f"polish {settings.polish}: must be 0 or more")
-    if not 0 <= settings.focus <= 1000:
-        raise RunError(f"focus {settings.focus:g}: give 0 (none) to 1000")

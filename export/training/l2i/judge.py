@@ -1,4 +1,4 @@
-"""How well an interpreter in training speaks for its classifier. `evaluation/` judges finished bundles."""
+"""How well an interpreter in training explains its classifier. `evaluation/` judges finished bundles."""
 
 from __future__ import annotations
 

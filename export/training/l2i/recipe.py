@@ -1,4 +1,4 @@
-"""The L2I recipe (arXiv 2202.11479): NMF components that speak for a classifier, or are the classifier."""
+"""The L2I recipe (arXiv 2202.11479): NMF components that explain a classifier, or are the classifier."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ..summary import InterpreterSummary
 from .dictionary import LearntDictionary, learn_dictionary, plot_curve, write_dictionary
 from .fit import InterpreterTraining, fit_by_design, fit_post_hoc
 from .judge import accuracy
-from .settings import L2iSettings, check_l2i
+from .settings import L2iSettings
 
 
 def train_l2i(
@@ -68,7 +68,6 @@ def train_l2i(
 
     """
     settings, options = settings or L2iSettings(), options or InterpreterOptions()
-    check_l2i(settings)
     run, opened, device = opened_run(source, "interpreter", options, exact=settings.exact)
     # What the source cannot give is refused before anything is learnt.
     tried = interpreter_form(opened, settings.components or 2, settings.interpreter, settings.width or 16)

@@ -1,4 +1,4 @@
-"""What the training of an interpreter is told."""
+"""Settings of the training of an interpreter."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from ....errors import RunError
-from ..settings import ExplainerSettings
+from ..settings import ExplainerSettings, check_batch_norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,29 +70,16 @@ class L2iSettings(ExplainerSettings):
         | None
     ) = None
     # By design.
-    mixup: float = 0.4
-    label_smoothing: float = 0.05
+    mixup: Annotated[float, Meta(ge=0, le=10)] = 0.4
+    label_smoothing: Annotated[float, Meta(ge=0, le=0.9)] = 0.05
+
+    def __post_init__(self) -> None:
+        """Raises RunError."""
+        super().__post_init__()
+        check_batch_norm(self)
 
     @property
     def answer_weight(self) -> float:
         """Weight of the cross-entropy with what theta is to answer."""
         usual = 5.0 if self.by_design else 1.0
         return usual if self.fidelity_weight is None else self.fidelity_weight
-
-
-def check_l2i(settings: L2iSettings) -> None:
-    """Raise RunError for settings that cannot work, naming the first."""
-    for name in ("epochs", "batch_size", "width", "components"):
-        value = getattr(settings, name)
-        if value is not None and value < 1:
-            raise RunError(f"{name} {value}: must be 1 or more")
-    if settings.batch_size < 2:
-        raise RunError("batch size 1: batch norm needs 2 or more")
-    if not 0 < settings.lr < 10:
-        raise RunError(f"lr {settings.lr:g}: must be above 0 (0.003 is usual)")
-    for name in ("alpha", "beta", "fidelity_weight", "removal_weight", "sparsity"):
-        value = getattr(settings, name)
-        if value is not None and not 0 <= value < 1e6:
-            raise RunError(f"{name} {value:g}: a weight of the loss is 0 or more")
-    if settings.threshold is not None and not 0 <= settings.threshold < 1:
-        raise RunError(f"threshold {settings.threshold:g}: relevances lie below 1; give 0 to 1")

@@ -22,7 +22,7 @@ from ..loop import Objective, fit, new_weights
 from ..options import OverSourceOptions
 from ..over_source import Noise, Parts, opened_run, sounds_over
 from ..resuming import begin
-from ..settings import LmacSettings, check, to_record
+from ..settings import LmacSettings, to_record
 from ..summary import OverSourceSummary
 from .faithful import following, judge, merit
 from .loss import MaskingLoss
@@ -59,7 +59,6 @@ def train_lmac(
 
     """
     settings, options = settings or LmacSettings(), options or OverSourceOptions()
-    check(settings)
     run, opened, device = opened_run(source, "decoder", options, exact=settings.exact)
     form = decoder_form(opened, settings.decoder, settings.width)
     # Before the classifier moves to where it is trained.

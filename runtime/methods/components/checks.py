@@ -44,7 +44,9 @@ def check_components(manifest: Manifest, path: Path) -> None:
         raise BundleError(f"{path}: describes {len(spec.components)} of {spec.count} components")
     strange = sorted({one.label for one in spec.components} - {"", *manifest.labels})
     if strange:
-        raise BundleError(f"{path}: a component speaks for {strange[0]!r}, which is no label of the model")
+        raise BundleError(
+            f"{path}: a component is evidence for {strange[0]!r}, which is no label of the model"
+        )
     dims = {tensor.name: tensor.dims for tensor in stage.outputs}
     for name in _OUTPUTS:
         if name not in dims:

@@ -35,7 +35,7 @@ def interpret(graphs: Graphs, window: Window) -> dict[str, FloatArray]:
             "earmark train l2i and export again"
         )
     names = ["activations", "pooled", "logits"]
-    # It speaks for all classes at once.
+    # It answers for all classes at once.
     outputs = window.further(graphs.run, stage, names, int(window.logits.argmax()))
     answers: dict[str, FloatArray] = {name: outputs[name][0] for name in names}
     frames = len(window.stft)

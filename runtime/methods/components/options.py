@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import Annotated
 
 from msgspec import Meta
 
-from ....errors import MethodError
 from ..options import MethodOptions
 
 
@@ -32,10 +30,3 @@ class ComponentsOptions(MethodOptions):
         ]
         | None
     ) = None
-
-    def __post_init__(self) -> None:
-        value = self.threshold
-        if value is None:
-            return
-        if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= value < 1.0:
-            raise MethodError(f"components: the threshold {value!r} is no number from 0 to below 1")

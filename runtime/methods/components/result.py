@@ -34,7 +34,7 @@ class Component(ResultRecord):
         selected: Relevance above the threshold.
         peak_hz: Frequency of the largest weight of its spectrum.
         bandwidth_hz: Width of the band around it that holds most of the weight.
-        label: The class it speaks for most, "" for none.
+        label: The class it is most evidence for, "" for none.
         clip: The training clip that activates it most; "" where unknown.
         clip_start_s: When in that clip its activation begins, in seconds.
         clip_end_s: When it ends.

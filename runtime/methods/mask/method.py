@@ -47,16 +47,16 @@ class Mask(Method):
             raise BundleError(f"{path}: promises masks without a decoder; export the bundle again")
 
     def inspect(self, bundle: Bundle) -> Inspection:
-        """Whom the decoder can speak for."""
-        whom = bundle.manifest.mask_targets
-        if whom is None:
+        """The classes that the decoder makes masks for."""
+        targets = bundle.manifest.mask_targets
+        if targets is None:
             return Inspection()
         return Inspection(
-            (("masks", f"for the {'predicted class' if whom == 'predicted' else 'class asked for'}"),)
+            (("masks", f"for the {'predicted class' if targets == 'predicted' else 'class asked for'}"),)
         )
 
     def begin(self, context: Context, sound: Sound, target: int) -> MaskExplanation:
-        """Raises MethodError without a decoder, TargetError where it speaks for the predicted class only."""
+        """Raises MethodError without a decoder, TargetError where it masks the predicted class only."""
         from .decoder import decoder_of
         from .explanation import MaskExplanation
 
@@ -102,7 +102,7 @@ class Mask(Method):
         return MaskFields
 
     def store(self, part: MaskResult, arrays: dict[str, Any]) -> object:
-        """The mask, and what it is said to be."""
+        """The mask and its figures."""
         from .stored import store
 
         return store(part, arrays)

@@ -34,7 +34,7 @@ def _check_feature_map(manifest: Manifest, path: Path) -> None:
     if (
         spec.channels > limits.CHANNELS
         or rows > limits.ROWS
-        or classes * spec.channels > limits.ACCOUNT_NUMBERS
+        or classes * spec.channels > limits.CONTRIBUTIONS
     ):
         raise BundleError(
             f"{path}: a feature map of {spec.channels} channels, {rows} rows and {classes} labels is larger "

@@ -59,7 +59,7 @@ class _Query:
 
 @dataclass(frozen=True, slots=True)
 class _BestWindow:
-    """The window whose logit is told apart by channels."""
+    """The window whose logit is split into channels."""
 
     logit: float
     places: WindowPlaces

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from ....errors import MethodError
 from ..options import MethodOptions
 
 Bands = Literal["like", "any"]
@@ -24,7 +23,3 @@ class PrototypesOptions(MethodOptions):
             extra={"option": "--prototype-bands"},
         ),
     ] = "like"
-
-    def __post_init__(self) -> None:
-        if self.bands not in get_args(Bands):
-            raise MethodError(f"prototypes: bands is {self.bands!r}; give 'like' or 'any'")

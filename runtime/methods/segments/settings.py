@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from msgspec import Meta
 
@@ -18,19 +17,16 @@ else:
     # NumPy takes its time to import, and the command line asks for these types alone.
     FloatArray = Any
 
-# What is told while the model is asked: calls made, and how many there will be at the most.
+# Called during the search: passes so far, and the most there will be.
 Progress = Callable[[int, int], None]
 Axis = Literal["time", "frequency", "both"]
 Surrogate = Literal["smooth", "ridge", "least_squares", "kernel_shap", "forest"]
 Fill = Literal["ambience", "noise", "zeros", "mean", "background"]
 Precision = Literal["fp32", "int8"]
 
-AXES: tuple[str, ...] = get_args(Axis)
-SURROGATES: tuple[str, ...] = get_args(Surrogate)
-FILLS: tuple[str, ...] = get_args(Fill)
-PRECISIONS: tuple[str, ...] = get_args(Precision)
 Preset = Literal["bolanos2025"]
-PRESETS: tuple[str, ...] = get_args(Preset)
+
+_Share = Annotated[float, Meta(gt=0.0, lt=1.0)]
 
 # What a list may stand for.
 _TUPLES = ("windows", "shares")
@@ -86,15 +82,23 @@ class SegmentSettings(MethodOptions):
     calls: Annotated[
         int,
         Meta(
+            ge=FEWEST_CALLS,
+            le=10_000_000,
             description="Most passes of the model for a window (long sound: 4 times).",
             extra={"metavar": "N"},
         ),
     ] = 200
     segment_seconds: Annotated[
-        float, Meta(description="Length of a segment.", extra={"option": "--segment", "metavar": "SECONDS"})
+        float,
+        Meta(
+            ge=0.001,
+            le=3600.0,
+            description="Length of a segment.",
+            extra={"option": "--segment", "metavar": "SECONDS"},
+        ),
     ] = 0.1
     axis: Annotated[Axis, Meta(description="What is masked.")] = "time"
-    bands: Annotated[int, Meta(description="Frequency bands.", extra={"metavar": "N"})] = 8
+    bands: Annotated[int, Meta(ge=2, le=64, description="Frequency bands.", extra={"metavar": "N"})] = 8
     surrogate: Annotated[Surrogate, Meta(description="What is fitted to the answers.")] = "smooth"
     fill: Annotated[
         Fill,
@@ -104,52 +108,40 @@ class SegmentSettings(MethodOptions):
         ),
     ] = "noise"
     background: FloatArray | None = None
-    windows: tuple[int, ...] = (1, 3, 5)
-    shares: tuple[float, float] = (0.1, 0.9)
-    fade_seconds: float = 0.005
+    windows: tuple[Annotated[int, Meta(ge=1, le=1000)], ...] = (1, 3, 5)
+    shares: tuple[_Share, _Share] = (0.1, 0.9)
+    fade_seconds: Annotated[float, Meta(ge=0.0)] = 0.005
     active: bool = True
     early_stop: bool = True
     precision: Annotated[Precision, Meta(description="Which classifier is asked.")] = "fp32"
     preset: Annotated[Preset, Meta(description="The published method, 3007 passes.")] | None = None
-    fine_windows: int = 4
-    batch: int | None = None
+    fine_windows: Annotated[int, Meta(ge=1, le=1000)] = 4
+    batch: Annotated[int, Meta(ge=1, le=65536)] | None = None
 
     def __post_init__(self) -> None:
-        _one_of("axis", self.axis, AXES)
-        _one_of("surrogate", self.surrogate, SURROGATES)
-        _one_of("fill", self.fill, FILLS)
-        _one_of("precision", self.precision, PRECISIONS)
+        """Raises MethodError."""
+        super().__post_init__()
         if self.preset is not None:
-            _one_of("preset", self.preset, PRESETS)
             _check_preset(self)
         if self.axis == "time" and self.bands != _default("bands"):
+            raise MethodError("bands divide frequency: choose the axis frequency or both, or leave bands")
+        if self.fade_seconds > self.segment_seconds:
             raise MethodError(
-                "segments: bands divide frequency: choose the axis frequency or both, or leave bands"
+                f"fade_seconds is {self.fade_seconds:g}: give at most a segment, {self.segment_seconds:g}"
             )
-        _whole("calls", self.calls, FEWEST_CALLS, 10_000_000)
-        _whole("bands", self.bands, 2, 64)
-        _whole("fine_windows", self.fine_windows, 1, 1000)
-        if self.batch is not None:
-            _whole("batch", self.batch, 1, 65536)
-        _within("segment_seconds", self.segment_seconds, 0.001, 3600.0)
-        _within("fade_seconds", self.fade_seconds, 0.0, self.segment_seconds)
         if not self.windows:
-            raise MethodError("segments: windows holds no run length: give whole numbers such as 1, 3, 5")
-        for window in self.windows:
-            _whole("windows", window, 1, 1000)
+            raise MethodError("windows holds no run length: give whole numbers such as 1, 3, 5")
         low, high = self.shares
-        if not 0.0 < low <= high < 1.0:
-            raise MethodError(f"segments: shares are {low} to {high}: give a range within 0..1, as 0.1, 0.9")
+        if low > high:
+            raise MethodError(f"shares are {low} to {high}: give the smaller first, as 0.1, 0.9")
         if (self.fill == "background") != (self.background is not None):
-            raise MethodError(
-                "segments: the fill background and a background sound go together: give both or neither"
-            )
+            raise MethodError("the fill background and a background sound go together: give both or neither")
         if self.background is not None:
             import numpy as np
 
             sound = np.asarray(self.background)
             if sound.ndim != 1 or not sound.size or not np.isfinite(sound).all():
-                raise MethodError("segments: background is no finite sound [n] of at least one sample")
+                raise MethodError("background is no finite sound [n] of at least one sample")
 
     @classmethod
     def of(cls, given: Mapping[str, Any], method: str = "segments") -> Self:
@@ -204,33 +196,18 @@ class SegmentOptions(SegmentSettings):
 def _check_preset(settings: SegmentSettings) -> None:
     """The reference masks time, with zeros or noise, knows three surrogates, and draws masks its own way."""
     if settings.axis != "time":
-        raise MethodError(f"segments: the preset {settings.preset} masks time: leave axis away")
+        raise MethodError(f"the preset {settings.preset} masks time: leave axis away")
     if settings.fill not in {"noise", "zeros"}:
-        raise MethodError(f"segments: the preset {settings.preset} fills with noise or zeros")
+        raise MethodError(f"the preset {settings.preset} fills with noise or zeros")
     if settings.surrogate not in {"smooth", "forest", "least_squares", "kernel_shap"}:
         raise MethodError(
-            f"segments: the preset {settings.preset} has the surrogates forest, least_squares, kernel_shap"
+            f"the preset {settings.preset} has the surrogates forest, least_squares, kernel_shap"
         )
     for name in _NOT_OF_PRESETS:
         if getattr(settings, name) != _default(name):
-            raise MethodError(f"segments: the preset {settings.preset} has its own {name}: leave it away")
+            raise MethodError(f"the preset {settings.preset} has its own {name}: leave it away")
 
 
 def _default(name: str) -> object:
     """What a setting is where nobody sets it."""
     return next(field.default for field in fields(SegmentSettings) if field.name == name)
-
-
-def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise MethodError(f"segments: {name} {value!r} is not one of {', '.join(known)}")
-
-
-def _whole(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
-        raise MethodError(f"segments: {name} is {value!r}: give a whole number from {low} to {high}")
-
-
-def _within(name: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not low <= float(value) <= high:
-        raise MethodError(f"segments: {name} is {value!r}: give a number from {low:g} to {high:g}")

@@ -1,0 +1,139 @@
+"""Values of settings, held to what the types of their fields declare. Everything may import it."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from msgspec import Meta
+
+    from .errors import EarmarkError
+
+
+def check_values(settings: DataclassInstance, error: type[EarmarkError], prefix: str = "") -> None:
+    """Hold every field to its type: `int`, `float`, `bool`, `str`, `Literal`, tuples of these, or None.
+
+    Numbers are finite and within the bounds of the type's `msgspec.Meta`. Other types are not looked at.
+
+    Args:
+        settings: What is checked, usually in its `__post_init__`.
+        error: What is raised.
+        prefix: Put before the text, as "segments: ".
+
+    Raises:
+        EarmarkError: The first value that does not fit; the text names the field and what may be given.
+
+    """
+    for name, kinds in _declared(type(settings)).items():
+        value = getattr(settings, name)
+        if not any(_fits(value, kind) for kind in kinds):
+            # None stands where nothing is given; no message asks for it.
+            wanted = " or ".join(_wanted(kind) for kind in kinds if kind.type is not NoneType)
+            raise error(f"{prefix}{name} is {value!r}: give {wanted}")
+
+
+class _Kind(NamedTuple):
+    """A type that a value may have, without its Meta, and the Meta, whose bounds hold."""
+
+    type: Any
+    meta: Meta | None
+
+
+@cache
+def _declared(settings: type) -> dict[str, tuple[_Kind, ...]]:
+    """The fields that are checked, each with what its value may be."""
+    fields = {name: _kinds(hint) for name, hint in get_type_hints(settings, include_extras=True).items()}
+    return {name: kinds for name, kinds in fields.items() if all(map(_checked, kinds))}
+
+
+def _kinds(hint: Any, meta: Meta | None = None) -> tuple[_Kind, ...]:
+    """A type as written, taken apart."""
+    if get_origin(hint) is Annotated:
+        return _kinds(hint.__origin__, hint.__metadata__[0])
+    if get_origin(hint) in (Union, UnionType):
+        return tuple(kind for part in get_args(hint) for kind in _kinds(part, meta))
+    return (_Kind(hint, meta),)
+
+
+def _checked(kind: _Kind) -> bool:
+    if get_origin(kind.type) is tuple:
+        return all(_checked(one) for item in get_args(kind.type) if item is not ... for one in _kinds(item))
+    return kind.type in (NoneType, bool, int, float, str) or get_origin(kind.type) is Literal
+
+
+def _fits(value: object, kind: _Kind) -> bool:
+    if kind.type in (int, float):
+        number = Integral if kind.type is int else Real
+        return isinstance(value, number) and not isinstance(value, bool) and _within(float(value), kind.meta)
+    if get_origin(kind.type) is Literal:
+        return any(value == one and isinstance(value, type(one)) for one in get_args(kind.type))
+    if get_origin(kind.type) is tuple:
+        return isinstance(value, tuple) and _fit(value, get_args(kind.type))
+    return isinstance(value, kind.type)
+
+
+def _fit(values: tuple[object, ...], items: tuple[Any, ...]) -> bool:
+    """Whether the values fit a tuple's items, of which `...` stands for any number."""
+    if items[-1] is ...:
+        items = items[:1] * len(values)
+    return len(values) == len(items) and all(
+        any(_fits(value, kind) for kind in _kinds(item)) for value, item in zip(values, items, strict=True)
+    )
+
+
+def _within(value: float, meta: Meta | None) -> bool:
+    return math.isfinite(value) and (
+        meta is None
+        or (
+            (meta.ge is None or value >= meta.ge)
+            and (meta.gt is None or value > meta.gt)
+            and (meta.le is None or value <= meta.le)
+            and (meta.lt is None or value < meta.lt)
+        )
+    )
+
+
+def _wanted(kind: _Kind) -> str:
+    """What may be given, in words."""
+    if get_origin(kind.type) is Literal:
+        return "one of " + ", ".join(map(str, get_args(kind.type)))
+    if get_origin(kind.type) is tuple:
+        item, last = get_args(kind.type)[0], get_args(kind.type)[-1]
+        count = "a tuple" if last is ... else f"{len(get_args(kind.type))} values"
+        return f"{count}, each " + " or ".join(map(_wanted, _kinds(item)))
+    names = {bool: "True or False", str: "text", int: "a whole number", float: "a number"}
+    return names[kind.type] + _range(kind.meta)
+
+
+def _range(meta: Meta | None) -> str:
+    """The bounds, in words."""
+    if meta is None:
+        return ""
+    words = []
+    if meta.ge is not None:
+        words.append(f"from {meta.ge:.10g}")
+    elif meta.gt is not None:
+        words.append(f"above {meta.gt:.10g}")
+    joint = "" if not words else "to " if meta.ge is not None else "and "
+    if meta.le is not None:
+        words.append(f"{joint}{'' if joint == 'to ' else 'up to '}{meta.le:.10g}")
+    elif meta.lt is not None:
+        words.append(f"{joint}below {meta.lt:.10g}")
+    elif meta.ge is not None:
+        words.append("on")
+    return "".join(f" {word}" for word in words)
