@@ -35,7 +35,7 @@ LABELS: Final = 100_000
 COMPONENTS: Final = 4096
 COMPONENT_NUMBERS: Final = 1 << 24
 
-# Channels and frequency rows of a feature map; channels times labels (the contributions of a window, 256 MiB).
+# Channels and frequency rows of a feature map; channels times labels (contributions of a window, 256 MiB).
 CHANNELS: Final = 1 << 16
 ROWS: Final = 1 << 12
 CONTRIBUTIONS: Final = 1 << 26

@@ -1,4 +1,4 @@
-"""A command that is stopped by a signal ends in order: what it was writing goes, what it had written stays."""
+"""A command stopped by a signal ends in order: what it was writing goes, what it had written stays."""
 
 from __future__ import annotations
 
