@@ -130,7 +130,7 @@ class ComponentsExplanation:
         warnings = []
         if not result.selected:
             warnings.append(
-                f"components: none is evidence for {result.label!r} by more than {result.threshold:g}; what they "
+                f"components: none supports {result.label!r} by more than {result.threshold:g}; what they "
                 "keep is silence"
             )
         first = next(iter(result.interpreted))

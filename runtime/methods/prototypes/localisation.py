@@ -1,4 +1,4 @@
-"""Prototypes as an importance over time: the places in the input, weighted by their contribution to the target."""
+"""Prototypes as an importance over time: the places in the input, weighted by contribution to the target."""
 
 from __future__ import annotations
 
