@@ -27,17 +27,16 @@ from ...models.cnn14_decoder import Cnn14Decoder, ExportedCnn14Decoder
 from ...models.scales import Scale, mel_rows
 from ...source.source import Source
 from ..state_dicts import State, fill, read_state
-from .hyperparams import Hyperparams
+from . import encoder
+from .files import Files
+from .heads import LINEAR_PREFIXES
 from .l2i import holds_interpreter, with_recipe_interpreter
 from .labels import read_labels
 from .reference import recipe_reference, recipe_taps
-from .settings import RecipeSettings, bands_of, is_usual, mel_filterbank, read_settings
+from .settings import RecipeSettings, bands_of, is_usual, read_settings
 
 # Frames of the shortest sound: below that Cnn14's pooling leaves nothing.
 _MINIMUM_FRAMES = 32
-_BODY, _HEAD = "embedding_model.ckpt", "classifier.ckpt"
-# Forms in which a linear head is saved: torch's own, SpeechBrain's Linear, its Sequential-like lobes.
-_HEAD_PREFIXES = ("", "w.", "linear.w.", "out.w.")
 
 
 def load(path: Path | str, *, allow_missing_decoder: bool = False) -> Source:
@@ -47,20 +46,18 @@ def load(path: Path | str, *, allow_missing_decoder: bool = False) -> Source:
         that only classifies always is one
     """
     folder = Path(path)
-    save = folder / "save" if (folder / "save").is_dir() else folder
-    settings = _find(folder / "hyperparams.yaml", "settings file")
-    hyperparams = Hyperparams(settings)
-    recipe = read_settings(hyperparams, folder)
-    labels = read_labels(_find(save / "label_encoder.txt", "label list"))
-    checkpoint = _newest(save)
+    files = Files(folder)
+    if encoder.is_encoder(files):
+        return encoder.load(files)
+    recipe = read_settings(files.hyperparams, folder)
+    labels = read_labels(files.labels)
+    checkpoint = files.checkpoint
     interprets = checkpoint is not None and holds_interpreter(checkpoint)
-    # Only a recipe that trains the classifier keeps it in its checkpoints; a Pretrainer's folder has none.
-    classifies = save == folder or (checkpoint is not None and any(_trained(checkpoint)))
-    psi = None if interprets else _psi_path(save, checkpoint, allow_missing_decoder or classifies)
-    head = _head(_weights(save, checkpoint, _HEAD), hyperparams, labels)
-    body = _body(_weights(save, checkpoint, _BODY), recipe, head)
+    psi = None if interprets else _psi_path(files, allow_missing_decoder or files.classifies)
+    head = _head(files, labels)
+    body = _body(files.body, recipe, head)
     decoder = None if psi is None else _decoder(psi, body, recipe)
-    filterbank = mel_filterbank(recipe)
+    filterbank = recipe.bank.matrix()
     channels = int(head.weight.shape[1])
     source = Source(
         name=recipe.name,
@@ -101,37 +98,14 @@ def load(path: Path | str, *, allow_missing_decoder: bool = False) -> Source:
     )
     if checkpoint is None or not interprets:
         return source
-    return with_recipe_interpreter(source, checkpoint, hyperparams, recipe_taps(recipe, filterbank, body))
+    return with_recipe_interpreter(
+        source, checkpoint, files.hyperparams, recipe_taps(recipe, filterbank, body)
+    )
 
 
-def _find(path: Path, what: str) -> Path:
-    """`path`, or a SourceError that names it."""
-    if not path.is_file():
-        raise SourceError(
-            f"{path}: the {what} is missing; export needs the whole output folder of the recipe"
-        )
-    return path
-
-
-def _newest(save: Path) -> Path | None:
-    """The newest CKPT+ folder (their names sort by time)."""
-    checkpoints = sorted(entry for entry in save.glob("CKPT+*") if entry.is_dir())
-    return checkpoints[-1] if checkpoints else None
-
-
-def _trained(checkpoint: Path) -> list[str]:
-    """The classifier's parts that a checkpoint holds."""
-    return [name for name in (_BODY, _HEAD) if (checkpoint / name).is_file()]
-
-
-def _weights(save: Path, checkpoint: Path | None, name: str) -> Path:
-    """Where a part of the classifier lies: in the newest checkpoint that was trained, else in save/."""
-    return checkpoint / name if checkpoint is not None and name in _trained(checkpoint) else save / name
-
-
-def _psi_path(save: Path, checkpoint: Path | None, optional: bool) -> Path | None:
+def _psi_path(files: Files, optional: bool) -> Path | None:
     """The decoder's checkpoint."""
-    path = (checkpoint or save / "CKPT+*") / "psi_model.ckpt"
+    path = (files.checkpoint or files.save / "CKPT+*") / "psi_model.ckpt"
     if path.is_file():
         return path
     if optional:
@@ -142,17 +116,18 @@ def _psi_path(save: Path, checkpoint: Path | None, optional: bool) -> Path | Non
     )
 
 
-def _head(path: Path, values: Hyperparams, labels: list[str]) -> nn.Linear:
+def _head(files: Files, labels: list[str]) -> nn.Linear:
     """The linear head, from any of the forms in which a linear layer is saved."""
+    path = files.head
     state = read_state(path, "classifier")
-    for prefix in _HEAD_PREFIXES:
+    for prefix in LINEAR_PREFIXES:
         if set(state) == {f"{prefix}weight", f"{prefix}bias"}:
             weight, bias = state[f"{prefix}weight"], state[f"{prefix}bias"]
             break
     else:
         raise SourceError(
             f"{path}: keys {sorted(state)[:6]} are not those of one linear layer (weight, bias), which the "
-            f"recipe uses; its settings name {values.tag('classifier') or 'no classifier'}"
+            f"recipe uses; its settings name {files.hyperparams.tag('classifier') or 'no classifier'}"
         )
     if weight.dim() != 2 or weight.shape[0] != len(labels):
         raise SourceError(

@@ -1,4 +1,4 @@
-"""The settings of SpeechBrain's ESC-50 interpret recipe that shape the computation, and its filterbank."""
+"""The settings of SpeechBrain's ESC-50 recipes that shape the computation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from ....errors import SourceError
 from ....runtime.bundle.manifest import AnalysisSpec
 from ...models.mel import filterbank
+from .filterbank import Filterbank
 from .hyperparams import Hyperparams
 
 
@@ -24,6 +25,11 @@ class RecipeSettings:
     f_min: float
     f_max: float
     analysis: AnalysisSpec
+
+    @property
+    def bank(self) -> Filterbank:
+        """The mel bands."""
+        return Filterbank(self.sample_rate, self.analysis.n_fft, self.n_mels, self.f_min, self.f_max)
 
 
 def read_settings(values: Hyperparams, folder: Path) -> RecipeSettings:
@@ -72,36 +78,13 @@ def read_settings(values: Hyperparams, folder: Path) -> RecipeSettings:
     )
 
 
-def mel_filterbank(recipe: RecipeSettings) -> torch.Tensor:
-    """SpeechBrain's Filterbank as a matrix [F, n_mels] float32.
-
-    Triangles symmetric in Hz: the gap to the left neighbour is used on both sides; no area
-    normalisation. Computed in float32 in SpeechBrain's order of operations, to agree bit for bit.
-    """
-    hz = _mel_points(recipe)
-    band, centre = (hz[1:] - hz[:-1])[:-1], hz[1:-1]
-    bins = recipe.analysis.n_fft // 2 + 1
-    frequency = torch.linspace(0, recipe.sample_rate // 2, bins).repeat(recipe.n_mels, 1)
-    slope = (frequency - centre[:, None]) / band[:, None]
-    return torch.clamp(torch.minimum(slope + 1.0, -slope + 1.0), min=0.0).transpose(0, 1).contiguous()
-
-
-def _mel_points(recipe: RecipeSettings) -> torch.Tensor:
-    """The n_mels + 2 points in Hz between f_min and f_max, evenly spaced in mel."""
-    ends = torch.tensor([recipe.f_min, recipe.f_max], dtype=torch.float64)
-    low, high = (2595 * torch.log10(1 + ends / 700)).tolist()
-    mel = torch.linspace(low, high, recipe.n_mels + 2)
-    points: torch.Tensor = 700 * (10 ** (mel / 2595) - 1)
-    return points
-
-
 def bands_of(recipe: RecipeSettings) -> list[tuple[float, float]]:
     """Nominal bands of x1's rows: 32 mel bands each."""
-    hz = _mel_points(recipe).tolist()
+    hz = recipe.bank.points().tolist()
     return [(hz[32 * row], hz[32 * (row + 1)]) for row in range(recipe.n_mels // 32)]
 
 
 def is_usual(recipe: RecipeSettings) -> bool:
     """Whether the recipe's filterbank spans all frequencies, as this package's own does."""
     own = filterbank(recipe.analysis.n_fft, recipe.n_mels, recipe.sample_rate)
-    return torch.allclose(mel_filterbank(recipe), own, atol=1e-5)
+    return torch.allclose(recipe.bank.matrix(), own, atol=1e-5)
