@@ -2,12 +2,12 @@
 
     python benchmarks/detect_throughput.py [--minutes 20] [--repeats 5] [--threads 1]
 
-In turn, in one sitting: the two graphs of the shipped bundle, run one after the other on windows that lie cut
-in memory, in batches as `detect` has them; `detect` of the waveform in memory; `detect` of a FLAC file at the
-model's rate, and of one at 44.1 kHz in stereo. CPU seconds of the process, and of the thread that classifies:
-what a clock shows where the thread that reads ahead has a core of its own and is the faster of the two.
-Medians of CPU time, so that other processes weigh little. A ratio is bare over `detect`, 1 is as fast.
-Front end and classifier are asked for what `detect` uses, the logits.
+In turn, in one sitting: the two graphs of the shipped bundle, run one after the other on windows that lie
+cut in memory, in batches as `detect` has them; `detect` of the waveform in memory; `detect` of a FLAC file at
+the model's rate, and of one at 44.1 kHz in stereo. Of the files also what reading alone takes (decode, check,
+mix, resample, by what `detect` does it with), which no reader thread makes less. The clock's seconds, on
+which other processes weigh; CPU seconds of the process, and of the thread that classifies. Medians. A ratio
+is bare over `detect`, 1 is as fast. Front end and classifier are asked for what `detect` uses, the logits.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ import soundfile
 from detect_cost import RATE, write_recording
 
 import earmark
+from earmark.runtime.audio.level import mixed
+from earmark.runtime.audio.sound import Resampler, open_once
 from earmark.runtime.explainer import SHIPPED, engine_of
 from earmark.runtime.inference.pipeline import BATCH
 
@@ -43,6 +45,18 @@ def bare(wave: np.ndarray, window: int, hop: int, threads: int) -> Callable[[], 
         for start in range(0, len(windows), BATCH):
             [stft] = front.run(None, {"waveform": windows[start : start + BATCH]})
             classifier.run(["logits"], {"stft": stft})
+
+    return run
+
+
+def reading(path: Path) -> Callable[[], None]:
+    """All that happens to a file before it is classified."""
+
+    def run() -> None:
+        recording = open_once(path, None, RATE)
+        resampler = Resampler(recording.input_rate, RATE, 1)
+        for block in recording.input_blocks():
+            resampler.push(mixed(block)[None])
 
     return run
 
@@ -68,24 +82,27 @@ def main() -> None:
             "bare": bare(wave, round(spec.seconds * RATE), round(spec.hop_seconds * RATE), options.threads),
             "from memory": lambda: explainer.detect(wave, RATE, methods=[]),
             "from FLAC": lambda: explainer.detect(path, methods=[]),
+            "  reading alone": reading(path),
             "from FLAC, 44.1 kHz stereo": lambda: explainer.detect(other, methods=[]),
+            "  reading alone, 44.1 kHz stereo": reading(other),
         }
-        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+        taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
         for way in ways.values():
             way()
         for _ in range(options.repeats):
             for name, way in ways.items():
-                start, thread = time.process_time(), time.thread_time()
+                start = time.perf_counter(), time.process_time(), time.thread_time()
                 way()
-                taken[name].append((time.process_time() - start, time.thread_time() - thread))
+                end = time.perf_counter(), time.process_time(), time.thread_time()
+                taken[name].append(tuple(last - first for first, last in zip(start, end, strict=True)))
     medians = {
         name: [statistics.median(column) for column in zip(*some, strict=True)]
         for name, some in taken.items()
     }
-    print(f"{'':<28}{'CPU s':>9}{'ratio':>8}{'thread s':>9}{'ratio':>8}")
-    for name, (cpu, thread) in medians.items():
-        ratios = (medians["bare"][0] / cpu, medians["bare"][1] / thread)
-        print(f"{name:<28}{cpu:>9.2f}{ratios[0]:>8.2f}{thread:>9.2f}{ratios[1]:>8.2f}")
+    print(f"{'':<34}" + "".join(f"{column:>10}{'ratio':>7}" for column in ("clock s", "CPU s", "thread s")))
+    for name, columns in medians.items():
+        ratios = zip(columns, medians["bare"], strict=True)
+        print(f"{name:<34}" + "".join(f"{value:>10.3f}{of / value:>7.2f}" for value, of in ratios))
 
 
 if __name__ == "__main__":

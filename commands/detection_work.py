@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import AudioError, DeviceError, WriteError, as_earmark_error
 from ..runtime.detections.tables.row import DetectionRow, RecordingRows, row_of
 from ..runtime.document import Origin, error_dict, failure_record
-from .detection_page import write_part
+from ..runtime.result_folder import CLIPS
+from .detection_page import part_name, write_part
 from .long_run.ledger import Entry
 from .long_run.workers import Beat
 from .result_folders import safe_name
@@ -90,13 +92,16 @@ class DetectionWork:
         return partial(self._searched, load(self.bundle, device=self.device))
 
     def _searched(self, explainer: Explainer, recording: Recording, beat: Beat) -> Answer:
+        rows: list[DetectionRow] = []
         try:
             if recording.missing is not None:
                 raise AudioError(recording.missing)
-            return self._detected(explainer, recording, beat)
+            return self._detected(explainer, recording, beat, rows)
         except _ENDS_THE_RUN:
             raise
         except Exception as raised:
+            # What is wrong with a sound may show at its end: no table will name these.
+            self._discard(recording, rows)
             error = as_earmark_error(raised)
             kind = type(error).__name__
             return Answer(
@@ -106,11 +111,13 @@ class DetectionWork:
                 else {},
             )
 
-    def _detected(self, explainer: Explainer, recording: Recording, beat: Beat) -> Answer:
+    def _detected(
+        self, explainer: Explainer, recording: Recording, beat: Beat, rows: list[DetectionRow]
+    ) -> Answer:
+        """Search a recording; its rows are in `rows` as soon as their files are written."""
         from ..runtime.audio.recorded import recorded_at
 
         began = recorded_at(recording.sound)
-        rows: list[DetectionRow] = []
         warned: Counter[str] = Counter()
         documents: list[Mapping[str, Any]] = []
 
@@ -146,6 +153,18 @@ class DetectionWork:
             {**found.to_dict(), "input": recording.file, "detections": documents} if self.documents else {}
         )
         return Answer(entry, whole)
+
+    def _discard(self, recording: Recording, rows: Sequence[DetectionRow]) -> None:
+        """Remove the files of these detections."""
+        parts = [] if self.parts is None else [self.parts / part_name(row.id) for row in rows]
+        clips = [name for row in rows for name in (row.clip, row.kept_clip, row.picture) if name]
+        with suppress(OSError):
+            for path in (*parts, *(Path(self.output or "") / name for name in clips)):
+                path.unlink(missing_ok=True)
+            if clips and self.output is not None:
+                folder = self.output / recording.folder
+                (folder / CLIPS).unlink(missing_ok=True)
+                folder.rmdir()
 
     def _written(self, recording: Recording, detection: Detection, clip: Stretch) -> ClipFiles | None:
         """The files of a detection, where they are wanted, as paths below the output folder."""

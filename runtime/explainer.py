@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 import numpy as np
 
+from .audio.sound import open_sound
 from .bundle.manifest import Aggregation, LevelOver
 from .bundle.open import Bundle
 from .engine import Engine
@@ -280,7 +281,8 @@ class Explainer:
         clock, deadline = Clock(), request.deadline()
         with self._telling("result", sound, name):
             with clock.stage("read"):
-                opened = open_any(sound, sample_rate, self._engine.manifest.sample_rate, name)
+                rate = self._engine.manifest.sample_rate
+                opened = open_any(sound, sample_rate, rate, name, stop=deadline, opening=open_sound)
             results = explain(self._engine, opened, clock, request, deadline)
         return results[0] if targets is None else results
 
@@ -336,7 +338,7 @@ class Explainer:
         return explained(
             iter(sounds),
             batch_size,
-            lambda sound: open_any(sound, sample_rate, rate),
+            lambda sound: open_any(sound, sample_rate, rate, stop=request.deadline(), opening=open_sound),
             lambda items, clocks: engine.pipeline.together(items, clocks, request.windowing),
             lambda opened, clock, window: explain(engine, opened, clock, request, request.deadline(), window),
             lambda: request.origin(engine),
@@ -416,7 +418,7 @@ class Explainer:
 
         """
         from .audio.recorded import recorded_at
-        from .detections.recording import detect
+        from .detections.recording import detect, open_recording
         from .detections.settings import DetectOptions
 
         settings, request = self._settings(
@@ -433,14 +435,15 @@ class Explainer:
             ),
             how,
         )
-        clock = Clock()
+        clock, deadline = Clock(), request.deadline()
         with self._telling("detections", sound, name):
             with clock.stage("read"):
-                opened = open_any(sound, sample_rate, self._engine.manifest.sample_rate, name)
+                recording = open_recording(self._engine, request, deadline, sound, sample_rate, name)
             return detect(
                 self._engine,
-                opened,
+                recording,
                 clock,
+                deadline,
                 settings,
                 request,
                 recorded_at=recorded_at(sound) if isinstance(sound, (str, os.PathLike)) else None,

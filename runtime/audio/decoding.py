@@ -17,7 +17,7 @@ from ...errors import AudioError
 from ..arrays import FloatArray
 from .containers.bytes import Piece, SoundBytes, View, unreadable
 from .containers.survey import survey
-from .source import BLOCK, ArraySource, SoundSource, checked_rate
+from .source import BLOCK, ArraySource, SoundSource, Stop, checked_rate
 
 _SMALL_BLOCK = 1024  # where a file is damaged
 # Bytes per value of samples that are not packed.
@@ -37,6 +37,8 @@ _HEADS: dict[str, Callable[[SoundBytes], int]] = {
 _PACKED = {("PAF", "PCM_24"): 32}
 # What a file of a kind that is not looked into may hold beside its sound.
 _HEADERS = 4096
+# More samples than this are no count, but what decoders say where they know none.
+_MOST_SAMPLES = 2**48
 
 
 class _Decoder(soundfile.SoundFile):  # type: ignore[misc]
@@ -70,21 +72,29 @@ _Ready = tuple[ExitStack, SoundBytes, _Open]
 
 
 class FileSource:
-    """A sound file that libsndfile reads, by its path or as an open binary file."""
+    """A sound file that libsndfile reads, by its path or as an open binary file.
 
-    def __init__(self, file: Any, name: str) -> None:
+    stop: ends looking through the file; only the beginning of such a sound should be read
+    """
+
+    def __init__(self, file: Any, name: str, stop: Stop | None = None) -> None:
         self.name = name
         self.flat = False
         self._file = file
         self._warnings: list[str] = []
         with ExitStack() as stack:
             data = stack.enter_context(self._bytes())
+            data.stop = stop
             self._parts, self._rest = survey(data)
+            data.stop = None
+            self.expected = sum(part.declared or part.least for part in self._parts)
             try:
                 first = stack.enter_context(self._decoder(data, self._parts[0].views[0]))
                 decoder, _ = first
                 self.rate = checked_rate(decoder.samplerate, name)
                 self.channels = int(decoder.channels)
+                if not self.expected and decoder.frames < _MOST_SAMPLES:
+                    self.expected = int(decoder.frames)
                 if self._parts[0].whole:
                     self._rest = _bytes_left(decoder, data)
                     if self._rest < 0:
@@ -288,8 +298,13 @@ def _bytes_left(decoder: _Decoder, data: SoundBytes) -> int:
     return rest if width and not 0 <= rest <= _HEADERS + data.size // 20 else 0
 
 
-def find_source(sound: Any, sample_rate: int | None) -> SoundSource:
+def find_source(sound: Any, sample_rate: int | None, stop: Stop | None = None) -> SoundSource:
     """The source for a path, an open binary file, an array, (array, rate) or (array, rate, name).
+
+    Args:
+        sound: That.
+        sample_rate: Of an array, in Hz; None for files.
+        stop: Ends looking through a file, of which then only the beginning should be read.
 
     Raises:
         AudioError: It is none of these or cannot be opened.
@@ -306,9 +321,9 @@ def find_source(sound: Any, sample_rate: int | None) -> SoundSource:
             source.name = str(named[0])
         return source
     if isinstance(sound, (str, os.PathLike)):
-        return _same_rate(FileSource(_sound_path(sound), os.fspath(sound)), sample_rate)
+        return _same_rate(FileSource(_sound_path(sound), os.fspath(sound), stop), sample_rate)
     if hasattr(sound, "read") and hasattr(sound, "seek"):
-        return _same_rate(_open_file(sound), sample_rate)
+        return _same_rate(_open_file(sound, stop), sample_rate)
     if hasattr(sound, "__array__"):
         if sample_rate is None:
             raise AudioError("an array needs its sample rate: give sample_rate=... or (array, rate)")
@@ -350,7 +365,7 @@ def _sound_path(path: str | os.PathLike[str]) -> str:
     return name
 
 
-def _open_file(file: Any) -> FileSource:
+def _open_file(file: Any, stop: Stop | None) -> FileSource:
     named = getattr(file, "name", None)
     name = named if isinstance(named, str) and named else "the open file"
     try:
@@ -367,4 +382,4 @@ def _open_file(file: Any) -> FileSource:
         raise AudioError(f"{name} is open as text: open it with mode 'rb'")
     if size == 0:
         raise AudioError(f"{name} is empty: it has 0 bytes")
-    return FileSource(file, name)
+    return FileSource(file, name, stop)

@@ -21,6 +21,12 @@ def level_of(waveform: FloatArray, how: str) -> float:
     return meter.level
 
 
+def mixed(channels: FloatArray) -> FloatArray:
+    """The mean [n] of channels [C, n], which is what models take."""
+    mono: FloatArray = channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32)
+    return mono
+
+
 class LevelMeter:
     """The divisor that a pipeline puts to a sound, from its blocks.
 

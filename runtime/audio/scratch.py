@@ -6,13 +6,16 @@ import mmap
 import os
 import tempfile
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ...errors import EarmarkError
+from ..arrays import FloatArray
 
+# Bytes of rows that are kept in memory, and rows that are written at once.
+_MEMORY_BYTES, _ROWS = 8 * 2**20, 1024
 # Bytes written to a temporary file before its pages are handed back to the system.
 _RELEASE_BYTES = 32 * 2**20
 
@@ -40,10 +43,73 @@ def scratch(shape: tuple[int, ...], dtype: npt.DTypeLike, *, opened: Measured) -
             _reserve(file, size)
             return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
     except OSError as problem:
-        raise EarmarkError(
-            f"the temporary folder{_temporary_folder()} cannot take {size / 1e6:.0f} MB for this "
-            f"long sound ({problem.strerror or problem}): free space or set TMPDIR to another folder"
-        ) from problem
+        raise _no_room(size, problem) from problem
+
+
+def _no_room(size: int, problem: OSError) -> EarmarkError:
+    """The error where a temporary file of so many bytes cannot be."""
+    return EarmarkError(
+        f"the temporary folder{_temporary_folder()} cannot take {size / 1e6:.0f} MB for this "
+        f"long sound ({problem.strerror or problem}): free space or set TMPDIR to another folder"
+    )
+
+
+class ScratchRows:
+    """Rows [width] of float32, as many as come; beyond a few megabytes they lie in a temporary file.
+
+    Args:
+        width: Values of a row.
+
+    """
+
+    def __init__(self, width: int) -> None:
+        self._full: list[FloatArray] = []
+        self._rows: FloatArray = np.zeros((_ROWS, width), np.float32)
+        self._filled = self._count = 0
+        self._file: IO[bytes] | None = None
+
+    def add(self, row: FloatArray) -> None:
+        """The next row.
+
+        Raises:
+            EarmarkError: There is no room.
+
+        """
+        self._rows[self._filled] = row
+        self._filled += 1
+        self._count += 1
+        if self._filled == _ROWS:
+            self._put(self._rows)
+            self._filled = 0
+
+    def finish(self) -> FloatArray:
+        """All of them, [n, width]; called once.
+
+        Raises:
+            EarmarkError: There is no room.
+
+        """
+        rest = self._rows[: self._filled]
+        if self._file is None:
+            return np.concatenate([*self._full, rest])
+        self._put(rest)
+        with self._file as file:
+            return np.memmap(file, np.float32, "r+", shape=(self._count, self._rows.shape[1]))
+
+    def _put(self, rows: FloatArray) -> None:
+        """Keep these rows, or write them with all that were kept."""
+        if self._file is None and (len(self._full) + 1) * rows.nbytes <= _MEMORY_BYTES:
+            self._full.append(rows.copy())
+            return
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="earmark-")  # noqa: SIM115
+            for some in (*self._full, rows):
+                self._file.write(some.tobytes())
+            self._file.flush()
+        except OSError as problem:
+            raise _no_room(self._count * rows.itemsize * rows.shape[1], problem) from problem
+        self._full.clear()
 
 
 def _temporary_folder() -> str:

@@ -19,30 +19,47 @@ from ...errors import AudioError
 from ..arrays import FloatArray
 from .decoding import find_source
 from .lengths import samples_at_least
-from .quality import Quality
 from .scratch import releaser, scratch
-from .source import BLOCK, SoundSource
+from .single_pass import SinglePassSound
+from .source import BLOCK, SoundSource, Stop
 
 # Values (samples times channels, at the higher of the two rates) that are kept in memory: 64 MB.
 MEMORY_VALUES = 16_000_000
 _QUALITY = "HQ"
-# The square root of what float32 holds, less what sums of a window need.
-_HIGHEST = 1e15
 
 
-def open_sound(sound: Any, sample_rate: int | None, model_rate: int) -> OpenSound:
+def open_sound(sound: Any, sample_rate: int | None, model_rate: int, stop: Stop | None = None) -> OpenSound:
     """Open and check a path, a seekable binary file, an array, or a pair (array, rate).
 
     Args:
         sound: Arrays are [N] or [channels, N]; they need `sample_rate` in Hz.
         sample_rate: Of an array, in Hz; None for files.
         model_rate: That windows are to have, in Hz.
+        stop: Ends reading; what was read until then is the sound.
 
     Raises:
         AudioError: The sound is missing, empty, not sound, or not finite.
 
     """
-    return OpenSound(find_source(sound, sample_rate), model_rate)
+    return OpenSound(find_source(sound, sample_rate, stop), model_rate, stop)
+
+
+def open_once(
+    sound: Any, sample_rate: int | None, model_rate: int, stop: Stop | None = None
+) -> SinglePassSound:
+    """As `open_sound`, for a sound that is read once and checked meanwhile.
+
+    Args:
+        sound: As there.
+        sample_rate: As there.
+        model_rate: As there.
+        stop: Ends looking through a file, before any of it is decoded.
+
+    Raises:
+        AudioError: The sound is missing or not sound; reading it tells the rest.
+
+    """
+    return SinglePassSound(find_source(sound, sample_rate, stop), model_rate)
 
 
 def read_mono(
@@ -109,12 +126,13 @@ class OpenSound:
 
     Attributes:
         long: Read again on every pass.
+        complete: Whether all of it was read; False where it was stopped.
         warnings: One line each.
         damage: Those of them about the file itself.
 
     """
 
-    def __init__(self, source: SoundSource, model_rate: int) -> None:
+    def __init__(self, source: SoundSource, model_rate: int, stop: Stop | None = None) -> None:
         self._source = source
         self.name = source.name
         self.model_rate = model_rate
@@ -122,32 +140,15 @@ class OpenSound:
         self.input_channels = source.channels
         # A waveform that came without an axis for channels goes back without one.
         self.flat = source.flat
-        self.warnings: list[str] = []
         self.long = False
-        self._kept: FloatArray | None = None
         self._at_model_rate: FloatArray | None = None
-        self._quality = Quality(source.channels)
-        self.input_samples, self.peak = self._check()
-        self.samples = _scaled(self.input_samples, self.input_rate, model_rate)
+        read = SinglePassSound(source, model_rate, stop)
+        self._kept = self._keep(read)
+        self.complete = read.complete
+        self.input_samples, self.peak = read.input_samples, read.peak
+        self.samples = model_samples(self.input_samples, self.input_rate, model_rate)
         self.silent = self.peak == 0.0
-        if self.silent:
-            self.warnings.append("the sound is silent: its scores say nothing about any sound")
-        self.damage = source.warnings()
-        self.warnings += self.damage
-        if self.peak > _HIGHEST:
-            self.warnings.append(
-                f"the sound's peak is {self.peak:.2g}: squares of that overflow; give sound within [-1, 1]"
-            )
-        if self.input_samples == 1:
-            self.warnings.append("the sound is a single sample: its scores say nothing about any sound")
-        # 1 % less is lost to the resampler's own slope.
-        if self.input_rate < 0.99 * model_rate:
-            self.warnings.append(
-                f"the sound's rate is {self.input_rate} Hz: it holds nothing above "
-                f"{self.input_rate / 2:.0f} Hz, and the model listens up to {model_rate / 2:.0f} Hz"
-            )
-        if not self.silent:
-            self.warnings += self._quality.warnings(self.peak)
+        self.warnings, self.damage = read.warnings, read.damage
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to another process: short sound takes its samples along and leaves its file here."""
@@ -157,38 +158,29 @@ class OpenSound:
         return state
 
     @property
+    def expected_samples(self) -> int:
+        """Samples per channel: all of it has been read."""
+        return self.input_samples
+
+    @property
     def seconds(self) -> float:
         """Length in seconds."""
         return self.input_samples / self.input_rate
 
-    def _check(self) -> tuple[int, float]:
-        """Decode everything once: length and peak. Short sound is kept."""
-        count, peak = 0, 0.0
+    def _keep(self, read: SinglePassSound) -> FloatArray | None:
+        """Decode everything once; all of a short sound."""
         parts: list[FloatArray] = []
-        for block in self._source.blocks():
-            lowest, highest = float(block.min()), float(block.max())
-            if not np.isfinite(lowest) or not np.isfinite(highest):
-                bad = ~np.isfinite(block)
-                at = int(np.argmax(bad.any(axis=0)))
-                kind = "NaN" if np.isnan(block[:, at]).any() else "an infinite value"
-                raise AudioError(
-                    f"{self.name} holds {kind} at {(count + at) / self.input_rate:.3f} s: "
-                    "sound must be finite; replace such samples first"
-                )
-            count += block.shape[1]
-            peak = max(peak, -lowest, highest)
-            self._quality.add(block, max(-lowest, highest))
-            most = max(count, _scaled(count, self.input_rate, self.model_rate))
+        for block in read.input_blocks():
+            count = read.input_samples
+            most = max(count, model_samples(count, self.input_rate, self.model_rate))
             if most * self.input_channels > MEMORY_VALUES:
                 self.long = True
                 parts.clear()
             if not self.long:
                 parts.append(block)
-        if count == 0:
-            raise AudioError(f"{self.name} has no samples: give a sound that is not empty")
-        if parts:
-            self._kept = _frozen(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
-        return count, peak
+        if self.long:
+            return None
+        return _frozen(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
 
     def input_blocks(self) -> Iterator[FloatArray]:
         """The sound at its own rate, blocks [channels, n] in order."""
@@ -238,7 +230,7 @@ class OpenSound:
 
     def window_count(self, length: int, hop: int) -> int:
         """How many windows `windows` gives."""
-        return 1 + -(-max(0, self.samples - length) // hop)
+        return count_windows(self.samples, length, hop)
 
     def windows(self, length: int, hop: int) -> Iterator[tuple[int, FloatArray]]:
         """Give (offset, channels [C, n]) at the model's rate; may be called again and again.
@@ -365,8 +357,14 @@ def residual_blocks(opened: OpenSound, kept: FloatArray) -> Iterator[FloatArray]
         start = stop
 
 
-def _scaled(samples: int, rate: int, model_rate: int) -> int:
+def model_samples(samples: int, rate: int, model_rate: int) -> int:
+    """How many samples at the model's rate come of so many at another."""
     return -(-samples * model_rate // rate)
+
+
+def count_windows(samples: int, length: int, hop: int) -> int:
+    """How many windows of `length` samples, one every `hop`, there are in so many."""
+    return 1 + -(-max(0, samples - length) // hop)
 
 
 def _frozen(array: FloatArray) -> FloatArray:

@@ -20,18 +20,28 @@ class SoundSource(Protocol):
     """A sound at its own rate that can be read any number of times.
 
     rate in Hz; channels; flat: a single waveform [N] without an axis for channels.
+    expected: samples per channel that there should be, 0 where nothing says so
     """
 
     name: str
     rate: int
     channels: int
     flat: bool
+    expected: int
 
     def blocks(self) -> Generator[FloatArray, None, None]:
         """Blocks [channels, n] in order, from the beginning; ends early where decoding fails."""
 
     def warnings(self) -> list[str]:
         """What was wrong with the sound, one line each; known when `blocks` has come to its end."""
+
+
+class Stop(Protocol):
+    """What ends reading early; reason: why, once that is so."""
+
+    reason: str
+
+    def reached(self) -> bool: ...  # noqa: D102
 
 
 class ArraySource:
@@ -60,10 +70,10 @@ class ArraySource:
             raise AudioError(f"the array has no samples (shape {list(values.shape)})")
         self.flat = values.ndim == 1
         self._values = values.reshape(-1, values.shape[-1])
-        self.channels, self._samples = self._values.shape
-        if self.channels > _MOST_CHANNELS and self.channels > self._samples:
+        self.channels, self.expected = self._values.shape
+        if self.channels > _MOST_CHANNELS and self.channels > self.expected:
             raise AudioError(
-                f"the array has {self.channels} channels of {self._samples} samples: give "
+                f"the array has {self.channels} channels of {self.expected} samples: give "
                 "[channels, samples], that is array.T"
             )
         self.rate = checked_rate(rate, self.name)
@@ -71,7 +81,7 @@ class ArraySource:
     def blocks(self) -> Generator[FloatArray, None, None]:
         """Blocks [channels, n]; views where the array is float32 already."""
         kind, bits = self._values.dtype.kind, 8 * self._values.dtype.itemsize
-        for start in range(0, self._samples, BLOCK):
+        for start in range(0, self.expected, BLOCK):
             block = self._values[:, start : start + BLOCK]
             if kind == "f":
                 with np.errstate(over="ignore"):

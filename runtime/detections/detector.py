@@ -14,6 +14,7 @@ from msgspec import structs
 
 from ...errors import TargetError
 from ..arrays import FloatArray
+from ..audio.level import mixed
 from ..audio.sound import Resampler, open_sound
 from ..engine import Engine
 from ..explaining.explanation import explain
@@ -82,8 +83,9 @@ class Detector:
         manifest = engine.manifest
         length, self._hop = engine.pipeline.length, engine.pipeline.hop_of(request.windowing)
         self._rate = manifest.sample_rate
-        self._convert = Resampler(detecting.rate, self._rate, detecting.channels)
-        self._cutter = WindowCutter(length, self._hop, detecting.channels)
+        # The classifier gets the mean of all channels.
+        self._convert = Resampler(detecting.rate, self._rate, 1)
+        self._cutter = WindowCutter(length, self._hop, 1)
         merging = detecting.settings.merging(manifest.labels, manifest.name)
         self._merger = Merger(merging)
         self._wanted = np.flatnonzero(np.isfinite(merging.enter))
@@ -114,8 +116,8 @@ class Detector:
         yield from self.take(block, resampled, at_once=at_once)
 
     def resampled(self, block: FloatArray) -> FloatArray:
-        """What comes of the next block at the model's rate; another thread may do this ahead of `take`."""
-        return self._convert.push(block)
+        """What comes of the next block, mixed, at the model's rate; another thread may do this ahead."""
+        return self._convert.push(mixed(block)[np.newaxis])
 
     def take(
         self, block: FloatArray, resampled: FloatArray, *, at_once: bool = True
@@ -127,7 +129,7 @@ class Detector:
 
     def finish(self) -> Iterator[ScoredWindow | Detected]:
         """The sound ends: gives what is left, and can be called once."""
-        if not self._with.deadline.reached():
+        if not self.number or not self._with.deadline.reached():
             total = -(-self._recent.count * self._rate // self._with.rate)
             self._ready += self._cutter.push(self._convert.finish(total))
             self._ready += self._cutter.finish()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
 from ..arrays import FloatArray
-from ..audio.scratch import releaser, scratch
-from ..audio.sound import OpenSound
+from ..audio.scratch import ScratchRows
+from ..audio.single_pass import SinglePassSound
+from ..audio.sound import OpenSound, count_windows, model_samples, open_once, open_sound
 from ..audio.source import BLOCK
 from ..engine import Engine
+from ..explaining.batch import open_any
 from ..explaining.request import Request
-from ..inference.window import Clock
+from ..inference.deadline import Deadline
+from ..inference.window import Clock, Windowing
 from ..observing import Observation, tell
 from ..windows import WindowScores
 from .detection import Detection, Detections, ScoredWindow
@@ -30,10 +35,46 @@ OnDetection = Callable[[Detection, Stretch], None]
 Progress = Callable[[float, float], None]
 
 
+# What is searched: a sound that is checked while it is read, or has been.
+Recording = SinglePassSound | OpenSound
+
+
+def open_recording(
+    engine: Engine,
+    request: Request,
+    deadline: Deadline,
+    sound: Any,
+    sample_rate: int | None,
+    name: str | None = None,
+) -> Recording:
+    """Open a recording: to be read once, or twice where a level over all of it comes before its windows.
+
+    Args:
+        engine: The open bundle.
+        request: How it is levelled.
+        deadline: Ends what is read before the first window.
+        sound: As for `Explainer.detect`.
+        sample_rate: Of a bare waveform, in Hz.
+        name: In place of the sound's own.
+
+    Returns:
+        The recording.
+
+    Raises:
+        AudioError: It is missing or no sound.
+
+    """
+    rate = engine.manifest.sample_rate
+    if engine.pipeline.level_over(request.windowing) == "recording":
+        return open_any(sound, sample_rate, rate, name, stop=deadline, opening=open_sound)
+    return open_any(sound, sample_rate, rate, name, stop=deadline, opening=open_once)
+
+
 def detect(
     engine: Engine,
-    opened: OpenSound,
+    recording: Recording,
     clock: Clock,
+    deadline: Deadline,
     settings: DetectionSettings,
     request: Request,
     *,
@@ -45,10 +86,11 @@ def detect(
 
     Args:
         engine: The open bundle.
-        opened: The recording.
+        recording: What is searched.
         clock: Counts the time of each stage.
+        deadline: When to stop.
         settings: What counts as a detection.
-        request: How detections are explained, and how long all of it may take.
+        request: How detections are explained.
         recorded_at: When the recording began.
         on_detection: Takes each detection; what is returned then holds no explanations.
         progress: Is told how far it is.
@@ -60,56 +102,48 @@ def detect(
         EarmarkError: As `Explainer.detect` says.
 
     """
-    plan = engine.pipeline.plan(opened, request.windowing)
-    count = opened.window_count(plan.length, plan.hop)
-    deadline = request.deadline()
     detecting = Detecting(
         engine=engine,
         settings=settings,
         request=request,
-        recording=opened.name,
-        rate=opened.input_rate,
-        channels=opened.input_channels,
-        flat=opened.flat,
-        divisor=plan.divisor,
+        recording=recording.name,
+        rate=recording.input_rate,
+        channels=recording.input_channels,
+        flat=recording.flat,
+        divisor=_divisor(engine, recording, request.windowing),
         deadline=deadline,
         clock=clock,
         clips=on_detection is not None,
     )
     detector = Detector(detecting)
-    # Those of a long recording lie in a file.
-    scores = scratch((count, len(detector.labels)), np.float32, opened=opened)
-    release = releaser(scores)
-    spans = np.zeros((count, 2), np.float64)
+    scores, spans = ScratchRows(len(detector.labels)), array("d")
     items: list[Detection] = []
-    for one in _all(detector, opened, detecting):
+    for one in _all(detector, recording, detecting):
         if isinstance(one, ScoredWindow):
-            scores[one.number], spans[one.number] = one.scores, (one.start_s, one.end_s)
-            release(one.scores.nbytes)
+            scores.add(one.scores)
+            spans.extend((one.start_s, one.end_s))
             if progress is not None:
-                progress(one.end_s, opened.seconds)
+                progress(one.end_s, max(one.end_s, recording.seconds))
         elif on_detection is not None and one.clip is not None:
             on_detection(one.detection, one.clip)
             items.append(replace(one.detection, explanation=None))
         else:
             items.append(one.detection)
     seen = detector.number
-    warnings = [*engine.sessions.warnings, *opened.warnings]
-    if seen < count:
-        warnings.append(
-            f"partial: {deadline.reason} when {seen} of {count} windows were classified, up to "
-            f"{spans[max(0, seen - 1), 1]:.2f} s"
-        )
-    elif deadline.reason:
-        warnings.append(f"partial: {deadline.reason} before every detection was explained")
+    placed = np.array(spans).reshape(seen, 2)
+    reached_s = float(placed[-1, 1]) if seen else 0.0
+    duration_s = reached_s if recording.expected_samples is None else recording.seconds
+    warnings = [*engine.sessions.warnings, *recording.warnings]
+    if deadline.reason:
+        warnings.append(_partial(deadline, recording, seen, reached_s, engine, request.windowing))
     detections = Detections(
-        input=opened.name,
+        input=recording.name,
         items=tuple(sorted(items, key=lambda one: (one.start_s, one.label))),
-        windows=WindowScores(detector.labels, spans[:seen, 0], spans[:seen, 1], scores[:seen]),
+        windows=WindowScores(detector.labels, placed[:, 0], placed[:, 1], scores.finish()),
         settings=settings,
-        duration_s=opened.seconds,
-        sample_rate=opened.input_rate,
-        channel_count=opened.input_channels,
+        duration_s=duration_s,
+        sample_rate=recording.input_rate,
+        channel_count=recording.input_channels,
         device=engine.device,
         bundle=engine.manifest.name,
         bundle_id=engine.manifest.bundle_id,
@@ -121,10 +155,10 @@ def detect(
     )
     observation = Observation(
         kind="detections",
-        input=opened.name,
+        input=recording.name,
         bundle=engine.manifest.name,
         device=engine.device,
-        duration_s=opened.seconds,
+        duration_s=duration_s,
         windows=seen,
         answers=len(items),
         timings=dict(clock.milliseconds),
@@ -133,19 +167,51 @@ def detect(
     return detections
 
 
-def _all(detector: Detector, opened: OpenSound, detecting: Detecting) -> Iterator[ScoredWindow | Detected]:
+def _divisor(engine: Engine, recording: Recording, windowing: Windowing) -> float | None:
+    """What all windows are divided by; None: each by its own level."""
+    if isinstance(recording, OpenSound):
+        return engine.pipeline.divisor(recording, windowing)
+    return 1.0 if engine.pipeline.level_over(windowing) == "none" else None
+
+
+def _partial(
+    deadline: Deadline,
+    recording: Recording,
+    seen: int,
+    reached_s: float,
+    engine: Engine,
+    windowing: Windowing,
+) -> str:
+    """The warning of an answer that ended early, after so many windows, the last of which ends there."""
+    samples, of = recording.expected_samples, ""
+    if samples is not None:
+        at_model_rate = model_samples(samples, recording.input_rate, engine.manifest.sample_rate)
+        pipeline = engine.pipeline
+        count = count_windows(at_model_rate, pipeline.length, pipeline.hop_of(windowing))
+        if recording.complete and seen >= count:
+            return f"partial: {deadline.reason} before every detection was explained"
+        of = f" of {count}"
+    return f"partial: {deadline.reason} when {seen}{of} windows were classified, up to {reached_s:.2f} s"
+
+
+def _all(detector: Detector, recording: Recording, detecting: Detecting) -> Iterator[ScoredWindow | Detected]:
     """What the detector gives of the whole recording, or until it is stopped."""
-    pairs = ((block, detector.resampled(block)) for block in _pieces(opened))
+    pairs = ((block, detector.resampled(block)) for block in _pieces(recording))
     with closing(ahead(pairs)) as read:
-        for block, resampled in read:
-            yield from detector.take(block, resampled, at_once=False)
+        while True:
+            # Waiting for what the other thread reads.
+            with detecting.clock.stage("read"):
+                pair = next(read, None)
+            if pair is None:
+                break
+            yield from detector.take(*pair, at_once=False)
             if detecting.deadline.reason:
                 break
     yield from detector.finish()
 
 
-def _pieces(opened: OpenSound) -> Iterator[FloatArray]:
+def _pieces(recording: Recording) -> Iterator[FloatArray]:
     """The recording at its own rate, in blocks of bounded size."""
-    for block in opened.input_blocks():
+    for block in recording.input_blocks():
         for start in range(0, block.shape[1], BLOCK):
             yield block[:, start : start + BLOCK]

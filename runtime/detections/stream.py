@@ -194,9 +194,8 @@ class Stream:
 
 def _divisor(engine: Engine, request: Request) -> float | None:
     """What all windows of a stream are divided by. Raises SettingsError where nobody can know that."""
-    manifest = engine.manifest
-    over = request.windowing.level or manifest.window.level_over
-    if over == "none" or manifest.level == "none":
+    over = engine.pipeline.level_over(request.windowing)
+    if over == "none":
         return 1.0
     if over == "recording":
         raise SettingsError(

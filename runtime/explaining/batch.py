@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import AudioError, EarmarkError, as_earmark_error
-from ..audio.sound import OpenSound, open_sound
+from ..audio.single_pass import SinglePassSound
+from ..audio.sound import OpenSound
+from ..audio.source import Stop
 from ..document import Origin, error_dict, failure_record
 from ..inference.window import Clock
 from ..observing import Observation, tell
@@ -68,13 +70,26 @@ class Failure:
         return failure_record("result", self.input, error_dict(self.error), self.origin)
 
 
-def open_any(sound: Any, sample_rate: int | None, model_rate: int, name: str | None = None) -> OpenSound:
-    """`open_sound`, where a user's object may raise whatever it likes. Raises AudioError for that.
+Opened = TypeVar("Opened", OpenSound, SinglePassSound)
+# `open_sound` or `open_once`.
+Opening = Callable[[Any, int | None, int, Stop | None], Opened]
+
+
+def open_any(
+    sound: Any,
+    sample_rate: int | None,
+    model_rate: int,
+    name: str | None = None,
+    *,
+    stop: Stop | None,
+    opening: Opening[Opened],
+) -> Opened:
+    """Open a sound, where a user's object may raise whatever it likes. Raises AudioError for that.
 
     name: in place of the sound's own
     """
     try:
-        opened = open_sound(sound, sample_rate, model_rate)
+        opened = opening(sound, sample_rate, model_rate, stop)
         if name is not None:
             opened.name = name
         return opened

@@ -81,7 +81,7 @@ def explain(
             bundle=manifest.name,
             bundle_id=manifest.bundle_id,
             seed=request.seed,
-            partial=bool(deadline.reason),
+            partial=bool(deadline.reason) or not opened.complete,
             settings=request.settings(manifest.labels),
             flat=opened.flat,
             timings=dict(clock.milliseconds),

@@ -11,10 +11,10 @@ import numpy as np
 from ...errors import BundleError, MethodError
 from ..arrays import FloatArray
 from ..audio.lengths import longest_window, samples_at_least, samples_of
-from ..audio.level import LevelMeter, level_of
+from ..audio.level import LevelMeter, level_of, mixed
 from ..audio.sound import OpenSound
 from ..audio.stft import frame_count
-from ..bundle.manifest import Aggregation, Manifest
+from ..bundle.manifest import Aggregation, LevelOver, Manifest
 from ..bundle.open import Bundle
 from .chain import Chain, Classifier, ForwardPass, RunStage
 from .session import Sessions, Tensors
@@ -51,7 +51,7 @@ class ModelPipeline:
         """
         one = self.length < opened.samples <= longest_window(self.length)
         length = opened.samples if one else self.length
-        return WindowPlan(length, self.hop_of(windowing), self._shortest, self._divisor(opened, windowing))
+        return WindowPlan(length, self.hop_of(windowing), self._shortest, self.divisor(opened, windowing))
 
     def hop_of(self, windowing: Windowing) -> int:
         """Samples from one window to the next. Raises MethodError where windows would leave gaps."""
@@ -73,19 +73,25 @@ class ModelPipeline:
         while batch := list(islice(windows, BATCH)):
             yield from self.classified(batch, clock, plan.divisor)
 
-    def _divisor(self, opened: OpenSound, windowing: Windowing) -> float | None:
+    def level_over(self, windowing: Windowing) -> LevelOver:
+        """Over what the gain of the model's own pipeline is measured."""
+        if self._manifest.level == "none":
+            return "none"
+        return windowing.level or self._manifest.window.level_over
+
+    def divisor(self, opened: OpenSound, windowing: Windowing) -> float | None:
         """What all windows are divided by; None where each has a level of its own."""
         if windowing.divisor is not None:
             return windowing.divisor
-        over = windowing.level or self._manifest.window.level_over
-        if over == "none" or self._manifest.level == "none":
+        over = self.level_over(windowing)
+        if over == "none":
             return 1.0
         # A sound of one window is its own recording.
         if over == "window" or opened.samples <= longest_window(self.length):
             return None
         meter = LevelMeter(self._manifest.level)
         for block in opened.model_blocks():
-            meter.add(_mono(block))
+            meter.add(mixed(block))
         return meter.level
 
     def together(
@@ -185,7 +191,7 @@ class ModelPipeline:
 
     def _levelled(self, channels: FloatArray, divisor: float | None) -> tuple[FloatArray, float]:
         """The mono mix at the model's level, zero-padded to the shortest length it takes, and the divisor."""
-        mono = _mono(channels)
+        mono = mixed(channels)
         level = level_of(mono, self._manifest.level) if divisor is None else divisor
         if level != 1.0:
             mono = mono / np.float32(level)
@@ -200,12 +206,6 @@ class ModelPipeline:
                 return self._stages.run(stage, feeds, outputs)
 
         return run
-
-
-def _mono(channels: FloatArray) -> FloatArray:
-    """The mean [n] of channels [C, n]."""
-    mono: FloatArray = channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32)
-    return mono
 
 
 def _check_logits(manifest: Manifest, logits: FloatArray, sounds: int) -> None:

@@ -137,6 +137,18 @@ def test_tables_and_clips(whole, field):
     beside.unlink()
 
 
+def test_a_recording_that_fails_at_its_end_leaves_no_files(run, tmp_path):
+    path = plant(tmp_path / "in/a.wav", [("bell", 3)])
+    sound, _ = soundfile.read(path, dtype="float32")
+    sound[-5] = np.nan
+    soundfile.write(path, sound, RATE, subtype="FLOAT")
+    done = run(path.parent, "-o", tmp_path / "out", "--clips", "--html", tmp_path / "page.html")
+    assert done.exit_code == 1
+    assert "holds NaN at" in done.stderr
+    left = {path.name for path in (tmp_path / "out").rglob("*")}
+    assert left == {"detections.csv", "recordings.csv", LEDGER, ".run.lock", "report_parts"}
+
+
 def test_the_same_as_in_python(run, field):
     path = field / "north/20240501_060000.wav"
     done = run(path, "--jsonl", "--explain", "mask")

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from ....errors import AudioError
+from ..source import Stop
 
 # A stretch of a file, (first byte, length), or bytes that take the place of some.
 Piece = bytes | tuple[int, int]
 
 _SCAN = 2**20  # bytes that are searched at once
+_ASK_EVERY = 2**24  # bytes that are searched before it is asked whether to stop
 _AHEAD = 2**16  # bytes that are read at once
 
 
@@ -21,13 +23,17 @@ class SoundBytes:
 
     Attributes:
         size: Its length in bytes when this was made.
+        stop: Ends searches; None: none ends before its end.
 
     """
+
+    stop: Stop | None = None
 
     def __init__(self, file: Any, name: str) -> None:
         self.name = name
         self._path = file if isinstance(file, str) else None
         self._at = -1
+        self._searched, self._stopped = 0, False
         try:
             # Buffered: libsndfile reads headers by a few bytes.
             self._file = open(file, "rb", buffering=65536) if self._path else file  # noqa: SIM115, PTH123
@@ -96,13 +102,21 @@ class SoundBytes:
         """(place, bytes) from `start` to `stop`; each but the first repeats the last `overlap` bytes."""
         place = start
         while place < stop:
-            data = self.at(place, min(_SCAN, stop - place))
+            data = self.some(place, min(_SCAN, stop - place))
             if not data:
                 return
             yield place, data
             if place + len(data) >= stop or len(data) <= overlap:
                 return
             place += len(data) - overlap
+
+    def some(self, start: int, count: int) -> bytes:
+        """As `at`, of a search that goes through the file: nothing once it is to end."""
+        self._searched += count
+        if self.stop is not None and self._searched > _ASK_EVERY:
+            self._searched = 0
+            self._stopped = self._stopped or self.stop.reached()
+        return b"" if self._stopped else self.at(start, count)
 
 
 class View:

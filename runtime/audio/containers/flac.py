@@ -6,11 +6,12 @@ Every frame bears its number. Decoders fill what is missing between two frames w
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .bytes import SoundBytes
 from .mpeg import begins_mpeg
-from .parts import Parsed, SoundPart, before_tags, next_file
+from .parts import FLAC_BEGINNING, Parsed, SoundPart, before_tags, next_file
 
 # The longest header of a frame: 4 bytes, a number of up to 7, sizes of up to 4, a checksum.
 _HEADER = 16
@@ -51,6 +52,11 @@ class _Info:
     bits: int
     total: int
 
+    @property
+    def longest(self) -> int:
+        """Bytes of a frame at the most."""
+        return self.frame or self.most * self.channels * (self.bits + 1) // 8 + _FRAME_EXTRA
+
 
 @dataclass(frozen=True, slots=True)
 class _FlacFrame:
@@ -89,8 +95,7 @@ def flac(data: SoundBytes, start: int) -> Parsed:
     sizes = int.from_bytes(head[8:10], "big"), int.from_bytes(head[10:12], "big")
     info = _Info(*sizes, int.from_bytes(head[15:18], "big"), channels, bits, declared)
     begin = _sound(data, start)
-    stop = next_file(data, begin, data.size)
-    frames = _frames(data, begin, stop, info)
+    frames, stop = _frames(data, begin, info)
     # A frame that is not the last by the header's count has no end to look for.
     last_frame, counted = frames.last, 0
     if last_frame is not None:
@@ -121,26 +126,47 @@ def _sound(data: SoundBytes, start: int) -> int:
     return place if place < data.size else start + 26
 
 
-def _frames(data: SoundBytes, begin: int, stop: int, info: _Info) -> _Frames:
-    """Follow the numbers of the frames. A jump counts where the frame behind it agrees."""
-    found = _Frames()
-    due, jumped = 0, None
-    for place, block in data.blocks(begin, stop, _HEADER):
-        for match in _SYNC.finditer(block):
-            frame = _frame(block[match.start() : match.start() + _HEADER], place + match.start(), info)
-            if frame is None or (found.last is not None and frame.place <= found.last.place):
-                continue
-            if jumped is not None and frame.number == jumped.following:
-                found.missing += _between(due, jumped, info)
-            elif frame.number != due:
-                jumped = frame
-                continue
-            found.last, due, jumped = frame, frame.following, None
+def _frames(data: SoundBytes, begin: int, info: _Info) -> tuple[_Frames, int]:
+    """Follow the numbers of the frames to where another file begins, or to the end: the place of that, too.
+
+    A jump counts where the frame behind it agrees. Files of other kinds are looked for where the numbers do
+    not run on, or more lies between two frames than a frame.
+    """
+    found, due, jumped = _Frames(), 0, None
+    last = begin
+    for frame in _headers(data, begin, info):
+        goes_on = frame.number == due
+        if not goes_on and (jumped is None or frame.number != jumped.following):
+            jumped = frame
+            continue
+        following = frame if goes_on or jumped is None else jumped
+        if not goes_on or following.place - last > info.longest:
+            if next_file(data, last, following.place) < following.place:
+                break
+            found.missing += _between(due, following, info)
+        found.last, due, jumped, last = frame, frame.following, None, frame.place
+    stop = next_file(data, last, data.size)
     # Nothing follows the last frame that could agree, but its checksum.
-    if jumped is not None and not _checksum(data.at(jumped.place, min(_LONGEST_FRAME, stop - jumped.place))):
+    left = 0 if jumped is None else min(_LONGEST_FRAME, stop - jumped.place)
+    if jumped is not None and left > 0 and not _checksum(data.at(jumped.place, left)):
         found.missing += _between(due, jumped, info)
         found.last = jumped
-    return found
+    return found, stop
+
+
+def _headers(data: SoundBytes, begin: int, info: _Info) -> Iterator[_FlacFrame]:
+    """What look like headers of frames, in order, to the end or to where another FLAC file begins."""
+    before = -1
+    for place, block in data.blocks(begin, data.size, _HEADER):
+        other = FLAC_BEGINNING.search(block)
+        for match in _SYNC.finditer(block, 0, len(block) if other is None else other.start()):
+            at = match.start()
+            # Blocks overlap.
+            if place + at > before and (frame := _frame(block[at : at + _HEADER], place + at, info)):
+                before = place + at
+                yield frame
+        if other is not None:
+            return
 
 
 def _between(due: int, frame: _FlacFrame, info: _Info) -> int:
@@ -181,8 +207,7 @@ def _frame(head: bytes, place: int, info: _Info) -> _FlacFrame | None:
 def _end(data: SoundBytes, frame: int, stop: int, info: _Info) -> int:
     """Where the last frame ends, which begins at `frame`: where its checksum fits, else all belongs to it."""
     last = before_tags(data, frame, stop)
-    longest = info.frame or info.most * info.channels * (info.bits + 1) // 8 + _FRAME_EXTRA
-    content = data.at(frame, min(longest, _LONGEST_FRAME, last - frame))
+    content = data.at(frame, min(info.longest, _LONGEST_FRAME, last - frame))
     fitting, checksum = [], 0
     for at, byte in enumerate(content, 1):
         checksum = (checksum << 8 & 0xFF00) ^ _CRC16[checksum >> 8 ^ byte]

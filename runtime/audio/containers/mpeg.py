@@ -117,7 +117,7 @@ def mpeg(data: SoundBytes, start: int, stop: int | None = None) -> Parsed | None
     pieces, other = 0, -1
     while place < end:
         if not at <= place <= at + len(block) - 4096 and (place < at or at + len(block) < end):
-            at, block = place, data.at(place, _BLOCK)
+            at, block = place, data.some(place, _BLOCK)
             if not block:
                 break
         head = block[place - at : place - at + 4]
