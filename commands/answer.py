@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
+from ..runtime.score_text import reaching, score_text
 from .console import bold, yellow
 
 if TYPE_CHECKING:
@@ -70,10 +71,12 @@ def _lines(
     result: Result, top: int, min_score: float, labels: Sequence[str] | None, *, details: bool
 ) -> Iterator[tuple[str, str]]:
     first, *others = result.shown(top, labels=labels)
-    rest = [f"   {label} {score:.1%}" for label, score in others if score >= min_score]
-    yield "predicted" if labels is None else "scores", bold(f"{first[0]} {first[1]:.1%}") + "".join(rest)
+    task = result.task
+    rest = [f"   {label} {score_text(one, task)}" for label, one in others if reaching(one, min_score)]
+    topic = "values" if task == "regression" else "predicted" if labels is None else "scores"
+    yield topic, bold(f"{first[0]} {score_text(first[1], task)}") + "".join(rest)
     if result.target != result.predictions[0][0]:
-        yield "explained", f"{result.target} {result.score:.1%}"
+        yield "explained", f"{result.target} {score_text(result.score, task)}"
     if not result.parts:
         from ..runtime.methods.loading import all_methods
 
@@ -109,4 +112,5 @@ def _windows(result: Result, top: int, min_score: float, labels: Sequence[str] |
     windows = result.windows
     rows = windows.top(top, min_score=min_score, labels=labels)
     for start, end, row in zip(windows.start_s, windows.end_s, rows, strict=True):
-        yield f"{start:9.2f}-{end:.2f} s  " + "   ".join(f"{label} {score:.1%}" for label, score in row)
+        scores = "   ".join(f"{label} {score_text(score, windows.task)}" for label, score in row)
+        yield f"{start:9.2f}-{end:.2f} s  {scores}"

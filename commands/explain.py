@@ -29,6 +29,7 @@ from .window_options import window_options, window_settings
 
 if TYPE_CHECKING:
     from ..runtime.audio.listing import Skipped
+    from ..runtime.bundle.manifest import Manifest
     from ..runtime.document import Origin
     from ..runtime.engine import Engine
     from ..runtime.explainer import Explainer
@@ -188,7 +189,7 @@ def explain(
             from .explained import explained
 
             kept = stack.enter_context(explained(output, manifest, facts, resume=resume))
-        page = stack.enter_context(_page(items, explainer.labels)) if html is not None else None
+        page = stack.enter_context(_page(items, manifest)) if html is not None else None
         run = _Run(
             explainer, list(dict.fromkeys(targets)), how, warned, bar, shown, report, kept, page, written
         )
@@ -336,12 +337,13 @@ class _Run:
                 add_failure(self.page, item.name, as_earmark_error(raised))
 
 
-def _page(items: Sequence[Input], labels: Sequence[str]) -> ReportWriter:
+def _page(items: Sequence[Input], manifest: Manifest) -> ReportWriter:
     """The page of what is explained. Raises MissingDependencyError."""
     from ..runtime.report.page import ReportWriter
 
     name = Path(items[0].name).name if len(items) == 1 else f"{len(items)} sounds"
-    return ReportWriter(f"{name}, explained", "sounds", tuple(labels))
+    values = manifest.task == "regression"
+    return ReportWriter(f"{name}, explained", "sounds", tuple(manifest.labels), values=values)
 
 
 def _check_inputs(inputs: Sequence[str], *, needed: bool) -> None:

@@ -171,11 +171,15 @@ def export(
 
         say_json(msgspec.to_builtins(manifest), indent=2)
         return
+    what = "values" if manifest.task == "regression" else "labels"
     explains = ", ".join([*manifest.explainers, "segments where named"])
-    say(f"{out}: {manifest.name}, {len(manifest.labels)} labels, explains by {explains}")
-    single = manifest.task == "single_label"
-    percent = "softmax: one label holds" if single else "sigmoid: several labels may hold"
-    say(f"  scores   {percent}; those of a long sound's windows are joined by {manifest.window.aggregate}")
+    say(f"{out}: {manifest.name}, {len(manifest.labels)} {what}, explains by {explains}")
+    meaning = {
+        "single_label": "softmax: one label holds",
+        "multi_label": "sigmoid: several labels may hold",
+        "regression": "values, as the model gives them",
+    }[manifest.task]
+    say(f"  scores   {meaning}; those of a long sound's windows are joined by {manifest.window.aggregate}")
     samples = round(manifest.window.seconds * manifest.sample_rate)
     say(f"  window   {manifest.window.seconds:.4g} s ({samples} samples at {manifest.sample_rate} Hz)")
     for output, one in manifest.parity.fp32.items():

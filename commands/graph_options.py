@@ -35,7 +35,7 @@ class GraphOptions:
         reduce: How scores of frames are joined; None: it gives one score a label.
         scores: What it gives; None: logits.
         scores_output: Which of several outputs the scores are.
-        task: Whether several labels may hold; None: one does.
+        task: Whether several labels may hold, or it gives values of a regression; None: one label holds.
         level: The gain that its own pipeline applies to sound; None: none, or the front end's.
         feature_map: The tensor before pooling; None: no prototypes.
         map_axes: That tensor's axes after the batch.
@@ -140,8 +140,11 @@ class GraphOptions:
     ) = None
     task: (
         Annotated[
-            Literal["single_label", "multi_label"],
-            Meta(description="For an .onnx file: whether several labels may hold (single_label)."),
+            Literal["single_label", "multi_label", "regression"],
+            Meta(
+                description="For an .onnx file: whether several labels may hold, or it gives values "
+                "(single_label)."
+            ),
         ]
         | None
     ) = None

@@ -88,7 +88,8 @@ def _lines(
     """The bundle as lines of (topic, text) for people."""
     window = manifest.window
     yield "bundle", f"{manifest.name} ({manifest.bundle_id[:16]}), schema {manifest.schema_version}"
-    yield "labels", f"{len(manifest.labels)} {manifest.task}: {listed(manifest.labels, _LABELS)}"
+    what = "values" if manifest.task == "regression" else "labels"
+    yield what, f"{len(manifest.labels)} {manifest.task}: {listed(manifest.labels, _LABELS)}"
     yield (
         "sound",
         f"{manifest.sample_rate} Hz, windows of {window.seconds:g} s every {window.hop_seconds:g} s, "

@@ -26,7 +26,8 @@ def next_steps(manifest: Manifest, bundle: Path | None, source: str | None = Non
     graph = "torch" not in manifest.versions
     source = source or ("model.onnx" if graph else "SOURCE")
     steps = []
-    if manifest.stage("decoder") is None:
+    # A mask says what is enough for a label; a value has none.
+    if manifest.stage("decoder") is None and manifest.task != "regression":
         steps.append(
             f"earmark train lmac {source} DATA -o RUN, then earmark export {source} --decoder RUN -o {name} "
             "--force: masks"

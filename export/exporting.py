@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import SourceError
 from .bundle.sounds import read_clips
 from .bundle.write import check_target, write_bundle
 from .source.exportable import Exportable, with_aggregate, with_hop, with_window
@@ -94,6 +95,11 @@ def export_bundle(
         opened = with_aggregate(opened, aggregate)
     if hop_seconds is not None:
         opened = with_hop(opened, hop_seconds)
+    if calibration is not None and opened.task == "regression":
+        raise SourceError(
+            f"{opened.name}: gives values; a classifier of 8 bits is held to labels and their ranks: leave "
+            "int8 out"
+        )
     for doubt in opened.doubts:
         if on_doubt is None:
             warnings.warn(f"{opened.name}: {doubt}", stacklevel=2)

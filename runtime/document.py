@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from ..errors import EarmarkError
 from ..version import __version__
-from .bundle.manifest import Aggregation, LevelOver
+from .bundle.manifest import Aggregation, LevelOver, Task
 from .methods.loading import all_methods
 from .windows import Prediction, Span, WindowDict
 
@@ -100,9 +100,16 @@ class ResultDict(HeadDict, AnsweredDict):
     """The record of one sound and label, as `explain` writes it. Methods add the fields that they give."""
 
     predictions: Annotated[list[Prediction], Meta(description="The best labels, best first.")]
+    task: Annotated[
+        Task | None,
+        Meta(
+            description="single_label, multi_label, or regression, whose scores are values and come in the "
+            "order of the labels; null without an answer."
+        ),
+    ]
     label_count: Annotated[int, Meta(description="How many labels the model has.")]
     target: Annotated[str | None, Meta(description="The label explained; null without an answer.")]
-    target_score: Annotated[float | None, Meta(description="Its score 0..1; null without an answer.")]
+    target_score: Annotated[float | None, Meta(description="Its score; null without an answer.")]
     window_scores: Annotated[
         list[WindowDict] | None, Meta(description="The best labels of every window; null unless asked for.")
     ]
@@ -202,6 +209,7 @@ def failure_record(kind: Kind, name: str, error: ErrorDict, origin: Origin) -> d
     return {
         **record,
         "predictions": [],
+        "task": None,
         "label_count": 0,
         "target": None,
         "target_score": None,

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import LabelError, MethodError
 from .arrays import FloatArray
+from .score_text import reaching
 
 # Labels that JSON holds of each sound and window unless others are asked for.
 SHOWN = 10
@@ -58,20 +59,32 @@ def _with_near_half(label: str, labels: Sequence[str]) -> list[str]:
     return [halves[half] for half in difflib.get_close_matches(label, list(halves), n=3, cutoff=0.6)]
 
 
-def best(scores: FloatArray, most: int | None = None, min_score: float = 0.0) -> list[int]:
-    """Indices of the highest scores [K], best first, among equals the first.
+def ranked(scores: FloatArray, task: str) -> list[int]:
+    """Indices of scores [K], the highest first, among equals the first; of a regression as they come.
+
+    Values of a regression are of several units, and none is better than another.
+    """
+    if task == "regression":
+        return list(range(len(scores)))
+    return [int(index) for index in np.argsort(-scores, kind="stable")]
+
+
+def best(
+    scores: FloatArray, most: int | None = None, min_score: float = 0.0, task: str = "single_label"
+) -> list[int]:
+    """Indices of the highest scores [K], in the order of `ranked`.
 
     Args:
         scores: Scores [K], 0..1.
         most: How many at the most; None: all.
         min_score: Lower ones are left out, 0..1.
+        task: Of the bundle.
 
     Returns:
         Indices into `scores`.
 
     """
-    order = np.argsort(-scores, kind="stable")[:most]
-    return [int(index) for index in order if scores[index] >= min_score]
+    return [index for index in ranked(scores, task)[:most] if reaching(float(scores[index]), min_score)]
 
 
 def listed(labels: Sequence[str], most: int) -> str:

@@ -21,6 +21,7 @@ from .methods.result import About, AudioKind, MethodResult
 from .methods.saving import write_new
 from .records import ResultRecord
 from .result_folder import ARRAYS
+from .score_text import reaching, score_text
 from .stored import (
     StoredResult,
     read_stored,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import pandas
 
     from .audio.sound import OpenSound
+    from .bundle.manifest import Task
     from .methods.components.result import ComponentsResult
     from .methods.mask.result import MaskResult
     from .methods.prototypes.result import Contributions, Prototype
@@ -60,7 +62,8 @@ class Result(ResultRecord):
 
     Attributes:
         input: Name of the sound: its path, the name of the file object, or "the array".
-        predictions: All K labels with their scores, best first; scores are probabilities, 0..1.
+        predictions: All K labels with their scores, best first; scores are probabilities, 0..1. Of a
+            regression its values, in the labels' order.
         target: The label explained.
         logits: [K] of the sound, in the order of the labels; of a long one the mean over its windows.
         sample_rate: Of the input, in Hz.
@@ -153,8 +156,13 @@ class Result(ResultRecord):
         return True
 
     @property
+    def task(self) -> Task:
+        """Of the bundle: "single_label", "multi_label" or "regression", whose scores are values."""
+        return self.windows.task
+
+    @property
     def score(self) -> float:
-        """The target's score, 0..1."""
+        """The target's score, 0..1; of a regression its value."""
         return next(score for label, score in self.predictions if label == self.target)
 
     def shown(
@@ -178,7 +186,7 @@ class Result(ResultRecord):
         checked_bounds(top, min_score)
         known = self.windows.labels
         among = known if labels is None else {known[label_index(one, known, self.bundle)] for one in labels}
-        return [one for one in self.predictions if one[0] in among and one[1] >= min_score][:top]
+        return [one for one in self.predictions if one[0] in among and reaching(one[1], min_score)][:top]
 
     def to_dict(
         self,
@@ -217,6 +225,7 @@ class Result(ResultRecord):
         record: ResultDict = {
             **head("result", self.input, origin),
             "predictions": [{"label": label, "score": score} for label, score in shown],
+            "task": self.task,
             "label_count": len(self.predictions),
             "target": self.target,
             "target_score": self.score,
@@ -310,7 +319,7 @@ class Result(ResultRecord):
         from .result_folder import RECORD, replacing
 
         record = self.to_dict(top, min_score=min_score, windows=windows, labels=labels)
-        title = f"{self.target}  {self.score:.1%}"
+        title = f"{self.target}  {score_text(self.score, self.task)}"
         about = About(title, self.sample_rate, self.duration_s, audio, format)
         for name, value, known in (("audio", audio, AudioKind), ("format", format, SoundFormat)):
             if value not in get_args(known):
@@ -390,7 +399,7 @@ class Result(ResultRecord):
         stored, arrays = read_stored(place)
         parts, missing = restored_parts(place, stored, arrays)
         values = {name: getattr(stored, name) for name in stored.__struct_fields__}
-        for name in ("schema_version", "kind", "audio", "labels"):
+        for name in ("schema_version", "kind", "audio", "labels", "task"):
             del values[name]
         values |= {"parts": parts, "warnings": (*stored.warnings, *missing)}
         with reading(place / ARRAYS):
@@ -401,7 +410,8 @@ class Result(ResultRecord):
                 raise ValueError(f"scores {list(scores.shape)} of {count} labels")
             if start_s.shape != end_s.shape or stored.target not in stored.labels:
                 raise ValueError("windows or labels do not fit together")
-        return cls(**values, logits=logits, windows=WindowScores(stored.labels, start_s, end_s, scores))
+        windows = WindowScores(stored.labels, start_s, end_s, scores, stored.task)
+        return cls(**values, logits=logits, windows=windows)
 
 
 def _plain(value: Any) -> Any:

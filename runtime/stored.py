@@ -12,6 +12,7 @@ import msgspec
 from ..errors import DataError
 from ..printable import first_line
 from .arrays_file import Array, read_arrays, write_arrays
+from .bundle.manifest import Task
 from .document import SCHEMA_VERSION, ExplainSettings
 from .methods.loading import method_of
 from .methods.result import AudioKind, MethodResult
@@ -47,6 +48,8 @@ class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
     audio: AudioKind
     labels: tuple[str, ...]
     parts: dict[str, Any]
+    # Results of earlier versions are of classes.
+    task: Task = "single_label"
 
 
 def store_parts(parts: Mapping[str, MethodResult], arrays: dict[str, Array]) -> dict[str, Any]:

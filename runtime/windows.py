@@ -11,6 +11,7 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from .arrays import FloatArray
+from .bundle.manifest import Task
 from .labels import SHOWN, best, checked_bounds, label_index
 from .records import ResultRecord
 from .tables import import_pandas
@@ -29,7 +30,7 @@ class Prediction(TypedDict):
     """A label and its score, 0..1, in JSON."""
 
     label: Annotated[str, Meta(description="That.")]
-    score: Annotated[float, Meta(description="0..1.")]
+    score: Annotated[float, Meta(description="0..1; of a regression the value.")]
 
 
 class WindowDict(TypedDict):
@@ -49,6 +50,7 @@ class WindowScores(ResultRecord):
         start_s: [W] where each window begins, in seconds; exact to the sample.
         end_s: [W] where it ends; windows overlap where the hop is shorter than they are.
         scores: [W, K] probabilities, 0..1; of a long sound in a temporary file that goes with the result.
+        task: Of the bundle: "single_label", "multi_label", or "regression", whose scores are values.
 
     Examples:
         >>> import numpy as np
@@ -63,6 +65,7 @@ class WindowScores(ResultRecord):
     start_s: Seconds
     end_s: Seconds
     scores: FloatArray
+    task: Task = "single_label"
 
     def __len__(self) -> int:
         """How many windows there are."""
@@ -79,7 +82,7 @@ class WindowScores(ResultRecord):
             labels: Only these; None: any.
 
         Returns:
-            For each window pairs (label, score), best first.
+            For each window pairs (label, score), best first; of a regression in the labels' order.
 
         Raises:
             LabelError: One of `labels` does not exist.
@@ -92,7 +95,9 @@ class WindowScores(ResultRecord):
         else:
             among = [label_index(label, self.labels, "the windows") for label in dict.fromkeys(labels)]
             names, scores = tuple(self.labels[k] for k in among), self.scores[:, among]
-        return [tuple((names[k], float(row[k])) for k in best(row, most, min_score)) for row in scores]
+        return [
+            tuple((names[k], float(row[k])) for k in best(row, most, min_score, self.task)) for row in scores
+        ]
 
     def to_dataframe(self) -> pandas.DataFrame:
         """The scores as a table, a row for each window.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ...errors import DataError
+from ...errors import DataError, MethodError
 from ...progress import Progress
 from ...runtime.audio.listing import skipped_lines
 from ...runtime.bundle.manifest import Manifest
@@ -54,6 +54,14 @@ def judged_clips(
     if not readable:
         raise DataError(f"{sounds.path}: none of its clips can be read ({left_out[0].reason})")
     return readable, left_out
+
+
+def require_classes(manifest: Manifest) -> None:
+    """Raise MethodError where a model gives values: no class is right or wrong by them."""
+    if manifest.task == "regression":
+        raise MethodError(
+            f"{manifest.name}: gives values of a regression: clips of classes cannot judge its explanations"
+        )
 
 
 def chosen_clips(sounds: SoundFolder, manifest: Manifest, fold: int | None) -> Sequence[Clip]:

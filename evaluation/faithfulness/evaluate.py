@@ -11,7 +11,7 @@ from ...progress import Progress
 from ...runtime.engine import Engine
 from ...runtime.explainer import Explainer, engine_of
 from ...runtime.methods.components.interpreter import dictionary_of
-from ..data.clips import Tell, ignore, judged_clips
+from ..data.clips import Tell, ignore, judged_clips, require_classes
 from ..data.folder import Clip, LeftOut, SoundFolder
 from ..document import fields_of
 from ..rescoring import Domain, domains_of
@@ -127,6 +127,7 @@ def evaluate_masks(
     how = settings or MaskSettings()
     engine = engine_of(explainer)
     manifest = engine.manifest
+    require_classes(manifest)
     plan = Plan(
         maskers=_maskers(engine, how, more),
         domains=domains_of(engine, how.domain),

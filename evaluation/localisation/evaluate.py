@@ -12,7 +12,7 @@ from ...progress import Progress
 from ...runtime.audio.listing import skipped_lines
 from ...runtime.explainer import Explainer, engine_of
 from ...runtime.methods.segments.settings import SegmentSettings
-from ..data.clips import Tell, ignore
+from ..data.clips import Tell, ignore, require_classes
 from ..data.folder import LeftOut, SoundFolder
 from ..document import fields_of
 from ..table import Table
@@ -84,6 +84,7 @@ def evaluate_events(
 
     """
     how = settings or LocalisationSettings()
+    require_classes(engine_of(explainer).manifest)
     path = events or sounds.path / "events.csv"
     localisers = available(explainer, segments)
     for name in how.methods:

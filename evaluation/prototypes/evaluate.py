@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import DataError
 from ...progress import Progress
 from ...runtime.explainer import Explainer, engine_of
-from ..data.clips import Tell, ignore, judged_clips
+from ..data.clips import Tell, ignore, judged_clips, require_classes
 from ..data.folder import LeftOut, SoundFolder
 from ..document import fields_of
 from ..rescoring import Domain, domains_of
@@ -74,6 +74,7 @@ def evaluate_prototypes(
     how = settings or PrototypeSettings()
     engine = engine_of(explainer)
     manifest = engine.manifest
+    require_classes(manifest)
     domain = domains_of(engine, how.domain or "both")[0]
     clips, skipped = judged_clips(sounds, manifest, how, tell=tell, quiet=quiet)
     with Progress(len(clips), "judging", quiet=quiet) as bar:

@@ -18,6 +18,7 @@ _LABELS = 100
 def card(manifest: Manifest, description: str) -> str:
     """Markdown: what the bundle is, takes and explains, how well it agrees with its source."""
     window, analysis = manifest.window, manifest.analysis
+    values = manifest.task == "regression"
     lines = [
         f"# {manifest.name}",
         "",
@@ -29,7 +30,7 @@ def card(manifest: Manifest, description: str) -> str:
         "",
         "| | |",
         "|---|---|",
-        f"| labels | {len(manifest.labels)}, {manifest.task.replace('_', ' ')} |",
+        f"| {'values' if values else 'labels'} | {len(manifest.labels)}, {manifest.task.replace('_', ' ')} |",
         f"| sample rate | {manifest.sample_rate} Hz |",
         f"| window | {window.seconds:g} s every {window.hop_seconds:g} s, joined by {window.aggregate} |",
         f"| shortest sound | {window.minimum_seconds:g} s; shorter sound is padded with silence |",
@@ -64,7 +65,7 @@ def card(manifest: Manifest, description: str) -> str:
             f"- ranks of log-odds correlate by {int8.ranks.spearman:.4f}, least {int8.ranks.least:.3f}",
             f"- logits differ by {int8.logits.mean_abs:.1e} on average, {int8.logits.max_abs:.1e} at most",
         ]
-    lines += ["", "## Labels", "", listed(manifest.labels, _LABELS), ""]
+    lines += ["", "## Values" if values else "## Labels", "", listed(manifest.labels, _LABELS), ""]
     return "\n".join(lines)
 
 

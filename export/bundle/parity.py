@@ -136,6 +136,9 @@ def measure(
     sounds += [clip[None, :window] for clip in clips]
     compared: dict[str, Comparison] = {}
     relative = {output.name for method in all_methods() for output in method.outputs if output.relative}
+    if source.task == "regression":
+        # Values are of any size.
+        relative.add("logits")
     for sound in sounds:
         if progress is not None:
             progress(f"parity: {sound.shape[0]} x {sound.shape[1] / source.sample_rate:.2f} s")

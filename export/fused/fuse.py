@@ -105,7 +105,9 @@ class _Joining:
         known["stft"] = front["stft"] if spectral else sound.stft(nodes, padded, spec)
         known["target"] = nodes.add("ArgMax", known["logits"], axis=1, keepdims=0)
         labels = len(manifest.labels)
-        operator = "Sigmoid" if manifest.task == "multi_label" else "Softmax"
+        operator = {"multi_label": "Sigmoid", "single_label": "Softmax", "regression": "Identity"}[
+            manifest.task
+        ]
         self._give("scores", nodes.add(operator, known["logits"]), ["batch", labels])
         self._give("logits", known["logits"], ["batch", labels])
         if manifest.stage("decoder") is not None:

@@ -342,7 +342,9 @@ def _announced(files: Sequence[SoundFile], progress: Progress | None) -> Iterato
 
 
 def _check_labels(manifest: Manifest, files: Sequence[SoundFile]) -> None:
-    """Raise LabelError for a class folder that is none of the model's labels."""
+    """Raise LabelError for a class folder that is none of the model's labels; a regression has no classes."""
+    if manifest.task == "regression":
+        return
     for label in sorted({label for file in files for label in file.labels} - set(manifest.labels)):
         near = difflib.get_close_matches(label, manifest.labels, n=3, cutoff=0.4) or manifest.labels[:3]
         first = next(file for file in files if label in file.labels)

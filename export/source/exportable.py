@@ -23,6 +23,7 @@ from ...runtime.bundle.manifest import (
     FeatureMapSpec,
     Level,
     StageSpec,
+    Task,
     WindowSpec,
 )
 
@@ -42,7 +43,7 @@ class Exportable(ABC):
 
     name: str
     labels: list[str]
-    task: Literal["single_label", "multi_label"]
+    task: Task
     sample_rate: int
     window: WindowSpec
     analysis: AnalysisSpec
@@ -100,7 +101,9 @@ def with_window(source: Kind, seconds: float) -> Kind:
 
 
 def with_aggregate(source: Kind, how: Aggregation) -> Kind:
-    """The same source with the scores of windows joined by `how`."""
+    """The same source with the scores of windows joined by `how`. Raises SourceError for lme of values."""
+    if how == "lme" and source.task == "regression":
+        raise SourceError(f"{source.name}: gives values, which lme does not join; take mean or max")
     return replace(source, window=msgspec.structs.replace(source.window, aggregate=how))
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ...errors import DataError, RunError
+from ...errors import DataError, RunError, SourceError
 from ...evaluation.data.folder import list_sounds, load_sound, split_sounds
 from ...runtime.audio.listing import list_sound_files
 from ..source.exportable import Exportable
@@ -118,6 +118,11 @@ def opened_source(source: str | Path | Exportable, out: str | Path | None) -> tu
         out = out or source
     else:
         result = resolve(str(source), allow_missing_decoder=True)
+    if result.task == "regression":
+        raise SourceError(
+            f"{result.name}: gives values of a regression; masks and components say what is enough for a "
+            "label. Segments (-m segments) and prototypes explain values"
+        )
     if isinstance(result, OnnxSource):
         result = trainable(result)
     if not isinstance(result, Source):

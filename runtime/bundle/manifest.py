@@ -82,7 +82,8 @@ class AnalysisSpec(ManifestStruct, frozen=True, kw_only=True):
 
 
 Aggregation = Literal["mean", "max", "lme"]
-Task = Literal["single_label", "multi_label"]
+# "regression": logits are values, one a label, and so are what everything calls scores.
+Task = Literal["single_label", "multi_label", "regression"]
 Level = Literal["none", "peak", "signed_peak", "unit_variance"]
 LevelOver = Literal["window", "recording", "none"]
 MaskTargets = Literal["predicted", "any"]

@@ -179,7 +179,15 @@ class DetectionSettings:
         )
 
     def check_task(self, task: str) -> None:
-        """Raise SettingsError where the sensitivity would change nothing: a softmax takes no shift."""
+        """Raise SettingsError for a regression, and where the sensitivity would change nothing.
+
+        A softmax takes no shift.
+        """
+        if task == "regression":
+            raise SettingsError(
+                "this bundle gives the values of a regression, of which none is detected: earmark explain "
+                "--windows (Result.windows) tells them window by window"
+            )
         if self.sensitivity != 1.0 and task != "multi_label":
             raise SettingsError(
                 f"sensitivity is {self.sensitivity:g}: it moves the sigmoid of multi-label models, and this "

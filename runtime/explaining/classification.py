@@ -114,8 +114,13 @@ def classify(
         plan=plan,
         scores=whole,
         logits=logits.value(),
-        windows=WindowScores(tuple(manifest.labels), spans[:seen, 0], spans[:seen, 1], scores[:seen]),
+        windows=WindowScores(
+            tuple(manifest.labels), spans[:seen, 0], spans[:seen, 1], scores[:seen], manifest.task
+        ),
         count=count,
         kept=tuple(kept),
-        warnings=tuple(clearest.warnings(whole, manifest.labels, rate, how)),
+        # A value holds nowhere, so none is lost in a mean.
+        warnings=()
+        if manifest.task == "regression"
+        else tuple(clearest.warnings(whole, manifest.labels, rate, how)),
     )

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
-import numpy as np
 
 from ...errors import TargetError
 from ..audio.sound import OpenSound
 from ..engine import Engine
 from ..inference.deadline import Deadline
 from ..inference.window import Clock, Window
+from ..labels import ranked
 from ..methods.loading import method_of
 from ..methods.protocol import Context, Explanation, Method, Sound
 from ..methods.result import MethodResult
@@ -57,10 +57,10 @@ def explain(
         keep_bytes=KEPT_BYTES if request.methods else 0,
         first=first,
     )
-    targets = request.targets or (int(classified.scores.argmax()),)
+    order = ranked(classified.scores, manifest.task)
+    targets = request.targets or (order[0],)
     explained = [_Explained() for _ in targets]
     windows = _explain(engine, classified, clock, request, deadline, targets, explained)
-    order = np.argsort(-classified.scores, kind="stable").tolist()
     warnings = [
         *engine.sessions.warnings,
         *opened.warnings,
@@ -161,7 +161,7 @@ def _begin(
         input_rate=opened.input_rate,
         input_samples=opened.input_samples,
         input_channels=opened.input_channels,
-        predicted=int(classified.scores.argmax()),
+        predicted=ranked(classified.scores, engine.manifest.task)[0],
     )
     running: list[tuple[_Explained, Method, Explanation]] = []
     for name, options in request.methods.items():

@@ -86,6 +86,8 @@ def request_of(engine: Engine, targets: Sequence[str], asked: ExplainOptions) ->
     manifest = engine.manifest
     methods = asked.get("methods")
     windowing = Windowing(asked.get("hop_s"), asked.get("aggregate"), asked.get("level"))
+    if windowing.aggregate == "lme" and manifest.task == "regression":
+        raise MethodError(f"{manifest.name}: gives values, which lme does not join: take mean or max")
     engine.pipeline.hop_of(windowing)
     timeout_s, cancel = asked.get("timeout_s"), asked.get("cancel")
     check_deadline(timeout_s, cancel)

@@ -14,7 +14,12 @@ SHARPNESS = 5.0
 
 
 def scores_of(logits: FloatArray, task: str) -> FloatArray:
-    """Probabilities [..., K]: softmax where one label holds, sigmoid where several may."""
+    """Probabilities [..., K]: softmax where one label holds, sigmoid where several may.
+
+    Of a regression the values themselves.
+    """
+    if task == "regression":
+        return logits.astype(np.float32)
     wide = logits.astype(np.float64)
     if task == "multi_label":
         return (0.5 * (1.0 + np.tanh(0.5 * wide))).astype(np.float32)

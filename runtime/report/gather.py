@@ -18,6 +18,7 @@ from ..methods.mask.result import MaskResult
 from ..methods.prototypes.result import Contributions, Place, Prototype, PrototypesResult
 from ..methods.result import MethodResult
 from ..methods.segments.result import SegmentsResult
+from ..score_text import score_text
 from .items import Box, Clip, Contribution, Item, Match, Picture, Segment, Segments, Track, View
 from .media import SMALL, flac, mono, picture_of, scale_of, sounds_of, spectrogram_of
 
@@ -27,7 +28,12 @@ _LABELS, _MATCHES, _TRACKS, _LINES = 6, 3, 8, 12
 _AROUND_S, _LONGEST_CLIP_S = 1.0, 3.0
 # Longer sound would make pages that no browser opens gladly.
 LONGEST_S = 300.0
-_UNITS = {"log_odds": "log-odds", "impurity": "share of the forest", "score": "share of the score"}
+_UNITS = {
+    "log_odds": "log-odds",
+    "impurity": "share of the forest",
+    "score": "share of the score",
+    "value": "units of the value",
+}
 # What the views compare, in words.
 _VIEWS = {
     "square": "A spot in time and frequency (square)",
@@ -46,6 +52,8 @@ class ExplainedSound(Protocol):
     def target(self) -> str: ...  # noqa: D102
     @property
     def score(self) -> float: ...  # noqa: D102
+    @property
+    def task(self) -> str: ...  # noqa: D102
     @property
     def sample_rate(self) -> int: ...  # noqa: D102
     @property
@@ -107,7 +115,7 @@ def item_of(result: ExplainedSound, *, start_s: float = 0.0) -> Item:
         clips=clips,
         views=views,
         contributions=[] if prototypes is None else _contributions(prototypes.channels),
-        contributions_note="" if prototypes is None else printable(_sum(prototypes.channels)),
+        contributions_note="" if prototypes is None else printable(_sum(prototypes.channels, result.task)),
         others=[
             (topic, printable(text))
             for part in parts
@@ -161,7 +169,9 @@ def _summary(
     """The answer in sentences; times count from the begin of the recording."""
     label = printable(result.target)
     best, score = result.predictions[0]
-    if best == result.target:
+    if result.task == "regression":
+        sentences = [f"The model gives {score_text(result.score, result.task)} for {label}."]
+    elif best == result.target:
         sentences = [f"The model says {label}, with a score of {result.score:.1%}."]
     else:
         sentences = [
@@ -312,10 +322,11 @@ def _contributions(channels: Contributions) -> list[Contribution]:
     return rows
 
 
-def _sum(channels: Contributions) -> str:
+def _sum(channels: Contributions, task: str) -> str:
     """What the bars are, in a sentence."""
     if channels.additive:
-        return f"They sum to the logit of {channels.label}, {channels.logit:.2f}."
+        what = "value" if task == "regression" else "logit"
+        return f"They sum to the {what} of {channels.label}, {channels.logit:.2f}."
     return channels.note
 
 

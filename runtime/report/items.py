@@ -123,7 +123,7 @@ class Item(msgspec.Struct, frozen=True):
 
     Attributes:
         label: What is explained.
-        score: Its score, 0..1.
+        score: Its score, 0..1, or its value.
         start_s: Where the sound begins in its recording; times within the item count from there.
         seconds: Its length.
         summary: The answer in sentences.
@@ -200,6 +200,7 @@ class Index(msgspec.Struct, frozen=True):
         labels: Of the model.
         rows: In the order of the items.
         notes: What is to be said of the report as a whole.
+        values: Whether scores are values of a regression, and no shares.
 
     """
 
@@ -209,6 +210,7 @@ class Index(msgspec.Struct, frozen=True):
     rows: list[Row]
     sounds: list[SearchedSound]
     notes: list[str] = []
+    values: bool = False
 
 
 def script_json(value: Any) -> str:

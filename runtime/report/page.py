@@ -48,6 +48,7 @@ class ReportWriter:
         title: What the page is called.
         kind: What its rows are.
         labels: Of the model.
+        values: Whether its scores are values of a regression.
         most_bytes: Of the items together; beyond it rows stand without sound and pictures.
 
     Raises:
@@ -61,10 +62,12 @@ class ReportWriter:
         kind: Literal["sounds", "detections"],
         labels: tuple[str, ...],
         *,
+        values: bool = False,
         most_bytes: int = MOST_BYTES,
     ) -> None:
         check_installed()
         self._title, self._kind, self._labels, self._left = title, kind, labels, most_bytes
+        self._values = values
         self._rows: list[Row] = []
         self._sounds: list[SearchedSound] = []
         self._bare = 0
@@ -105,6 +108,7 @@ class ReportWriter:
             rows=self._rows,
             sounds=self._sounds,
             notes=notes,
+            values=self._values,
         )
         script, style = _file(*_REPORT), _file("report.css")
         stream = _template("report.html").stream(

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ...errors import EarmarkError
 from ...printable import printable
+from ..score_text import score_text
 from .gather import ExplainedSound, item_of
 from .items import Row, SearchedSound
 from .page import ReportWriter
@@ -26,8 +27,8 @@ class NamedResult(ExplainedSound, Protocol):
 def write_result(result: NamedResult, path: Path | str) -> None:
     """Write the page of one result. Raises MissingDependencyError, WriteError."""
     labels = tuple(sorted(label for label, _ in result.predictions))
-    title = f"{PurePath(result.input).name}: {result.target}, {result.score:.1%}"
-    with ReportWriter(title, "sounds", labels) as report:
+    title = f"{PurePath(result.input).name}: {result.target}, {score_text(result.score, result.task)}"
+    with ReportWriter(title, "sounds", labels, values=result.task == "regression") as report:
         add_result(report, result, result.input, labels)
         report.write(path)
 

@@ -128,7 +128,7 @@ def test_sorted_scores_are_refused(tmp_path):
 
 def test_one_label_alone_is_refused_with_both_cures(tmp_path):
     path = graph(tmp_path / "net.onnx", classes=1)
-    with pytest.raises(SourceError, match="--task multi_label for a detector; the value of a regression"):
+    with pytest.raises(SourceError, match="--task multi_label for a detector, or --task regression"):
         opened(path, labels=["age"])
 
 

@@ -95,6 +95,7 @@ def test_the_record_is_stable_and_json(explainer):
         "seed",
         "settings",
         "predictions",
+        "task",
         "label_count",
         "target",
         "target_score",

@@ -285,16 +285,17 @@ def _head(model: onnx.ModelProto, path: Path, z: FloatArray, logits: FloatArray)
     arrays = [numpy_helper.to_array(one, str(path.parent)).astype(np.float32) for one in small]
     # A convolution of one cell is a matrix, too.
     flat = [one.reshape([size for size in one.shape if size != 1] or [1]) for one in arrays]
-    if classes == 1:
-        flat += [one[None] for one in flat if one.shape == (channels,)]
+    if 1 in (classes, channels):
+        flat += [one.reshape(classes, channels) for one in flat if one.shape == (classes * channels,)]
     weights = [one for one in flat if one.shape == (classes, channels)]
     weights += [one.T for one in flat if one.shape == (channels, classes)]
     biases = [np.zeros(classes, np.float32)]
     biases += [one.reshape(-1) for one in arrays if one.size == classes]
+    tolerance = _TOLERANCE * max(1.0, float(np.abs(logits).max()))
     for pooling, v in pooled.items():
         for weight in weights:
             for bias in biases:
-                if np.abs(weight.astype(np.float64) @ v + bias - logits).max() <= _TOLERANCE:
+                if np.abs(weight.astype(np.float64) @ v + bias - logits).max() <= tolerance:
                     layer = Layer(np.ascontiguousarray(weight, np.float32), bias.astype(np.float32))
                     return pooling, Head((layer,))
     return "other", None

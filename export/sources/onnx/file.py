@@ -17,7 +17,7 @@ from ....errors import MissingDependencyError, SourceError
 from ....printable import first_line
 from ....runtime.audio.lengths import longest_window, samples_of
 from ....runtime.bundle.graphs import external_tensors
-from ....runtime.bundle.manifest import AnalysisSpec, Level, StageSpec, WindowSpec, aggregate_of
+from ....runtime.bundle.manifest import AnalysisSpec, Level, StageSpec, Task, WindowSpec, aggregate_of
 from ....runtime.inference.onnx_runtime import cpu_session
 from ...bundle.parity import LIMIT
 from ...bundle.sounds import synthesise
@@ -27,7 +27,7 @@ from ...graphs.files import Dims, save_graph, stage_spec
 from ...source.exportable import Exportable, FloatArray
 from .entry import Entry, feature_input
 from .feature_map import GraphMap, MapRequest, ShownTensor, find_map, with_output
-from .graph import Scores, Task, classifier_graph
+from .graph import Scores, classifier_graph
 from .impulses import Cell
 from .outputs import Reduce, ScoreOutput, logits_tensor, score_output
 from .reading import opset_of, read_model
@@ -225,11 +225,11 @@ def load(
 
     Args:
         path: The .onnx file.
-        labels: In the order of its scores.
+        labels: In the order of its scores; of a regression the names of its values.
         sample_rate: Of the waveforms it takes, in Hz; None: the front end's.
         window_seconds: Longest sound taken at once; only graphs of a fixed length know their own.
         scores: What it gives (None: logits, unless they look like probabilities, which is an error).
-        task: Whether several labels may hold.
+        task: Whether several labels may hold, or its outputs are values of a regression.
         level: The gain that the model's own pipeline applies before it; None: the front end's, or none.
         output: Which of several outputs holds the scores.
         reduce: How scores of frames are joined; None: it gives one score a label.
@@ -251,8 +251,8 @@ def load(
         raise SourceError(f"{file}: no labels; give one for each of its scores, in their order")
     if len(labels) == 1 and task == "single_label":
         raise SourceError(
-            f"{file}: one label that always holds; say --task multi_label for a detector; "
-            "the value of a regression is no score, and has no label"
+            f"{file}: one label that always holds; say --task multi_label for a detector, or --task "
+            "regression for a value"
         )
     model = read_model(file)
     value, sides = split_inputs(model, file, rate, inputs or Given())
@@ -301,7 +301,7 @@ def load(
         scores=kind,
         doubts=(
             *_filled(sides, entry),
-            *doubts(model, entry, chosen, answers, scores),
+            *doubts(model, entry, chosen, answers, scores, task),
             *([shown.doubt] if shown is not None and shown.doubt else []),
         ),
         longest=longest,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ....runtime.bundle.manifest import Task
 from ...frontends.nodes import Nodes
 from .feature_map import TAP, ShownTensor
 from .outputs import logits_tensor
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from .side_inputs import SideInput
 
 Scores = Literal["logits", "probabilities", "log_probabilities"]
-Task = Literal["single_label", "multi_label"]
 
 # Names that a stage's borders have.
 _TAKEN = ("features", "stft", "logits", "waveform", TAP)

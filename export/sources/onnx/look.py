@@ -17,7 +17,7 @@ from ....errors import SourceError
 from .entry import dims_of
 from .outputs import ScoreOutput, logits_tensor
 from .reading import opset_of, read_model
-from .scores import last_operators
+from .scores import last_operators, measured
 from .side_inputs import graph_inputs, is_state, meant
 from .waves import wave_input
 
@@ -274,6 +274,9 @@ def _score_options(
     if scores is None:
         return
     last = ends_in[0] if ends_in else ""
+    if measured(model, scores):
+        yield "--task regression"
+        return
     if last in {"Sigmoid", "HardSigmoid"} or logits_tensor(model, ScoreOutput(scores), several=True):
         yield "--task multi_label --scores probabilities"
     elif single:

@@ -13,9 +13,10 @@ import numpy as np
 import onnx
 
 from ....errors import SourceError
+from ....runtime.bundle.manifest import Task
 from ...source.exportable import FloatArray
 from .entry import FEATURES, PASSING, Entry
-from .graph import Scores, Task
+from .graph import Scores
 from .outputs import ScoreOutput
 from .waves import WaveInput
 
@@ -77,6 +78,10 @@ def checked_scores(
 
     operators: those that make them, as `last_operators` tells
     """
+    if task == "regression":
+        if scores not in (None, "logits"):
+            raise SourceError(f"{path}: values of a regression are no {scores}; leave --scores out")
+        return "logits"
     last = operators[0] if operators else ""
     single = task == "single_label"
     bounded = bool(values.min() >= 0 and values.max() <= 1 + _SUM_TOLERANCE)
@@ -169,7 +174,12 @@ def _is_log(operators: Sequence[str]) -> bool:
 
 
 def doubts(
-    model: onnx.ModelProto, entry: Entry, output: ScoreOutput, values: FloatArray, scores: Scores | None
+    model: onnx.ModelProto,
+    entry: Entry,
+    output: ScoreOutput,
+    values: FloatArray,
+    scores: Scores | None,
+    task: Task,
 ) -> list[str]:
     """What a user should look at before believing the bundle, one line each."""
     remarks = []
@@ -192,22 +202,24 @@ def doubts(
         remarks.append(
             f"its scores are taken from the output {output.name!r}, the others ({others}) are left out"
         )
+    if task == "regression":
+        return remarks
     if scores is None and values.shape[1] == 1:
         remarks.append(
-            "its one output is read as a logit, of which sigmoid makes a percentage; a regression's value "
-            "has none (--scores says what it is)"
+            "its one output is read as a logit, of which sigmoid makes a percentage; if it is a value, say "
+            "--task regression (if it is a score, --scores says which)"
         )
     elif scores is None and (doubt := _named(model, output.name)):
         remarks.append(doubt)
     elif scores is None and float(np.abs(values).max()) > _LARGEST_LOGIT:
         remarks.append(
-            f"its outputs reach {float(np.abs(values).max()):.4g}: read as logits they are certainties; a "
-            "regression's values are no scores"
+            f"its outputs reach {float(np.abs(values).max()):.4g}: read as logits they are certainties; "
+            "of a regression, say --task regression"
         )
     elif scores is None and values.min() >= 0.0:
         remarks.append(
             f"its outputs are never below 0 ({values.min():.3g} to {values.max():.3g}): logits are; "
-            "percentages and a regression's values are no logits (--scores says what they are)"
+            "percentages are none (--scores says what they are), nor are values (--task regression)"
         )
     elif scores is None and values.max() <= 0.0 and not _is_normal(values):
         remarks.append(
@@ -222,17 +234,26 @@ def _is_normal(values: FloatArray) -> bool:
     return bool(np.abs(np.exp(values).sum(axis=1) - 1).max() <= _SUM_TOLERANCE)
 
 
+def measured(model: onnx.ModelProto, output: str) -> str | None:
+    """The name of an output, or of one of its dims, that is a regression's; None where none is."""
+    names = (output, *_dims_of(model, output))
+    return next((name for name in names if _MEASURED.intersection(_words(name).split("_"))), None)
+
+
+def _words(name: str) -> str:
+    """A name as words: valenceArousal, valence_arousal, valence-arousal."""
+    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
+
+
 def _named(model: onnx.ModelProto, output: str) -> str | None:
     """What the name of an output, or of its dims, says against scores."""
+    if name := measured(model, output):
+        return (
+            f"its output has the name {name!r}, as a regression's has, whose values are no scores: say "
+            "--task regression; if they are scores, --scores says which"
+        )
     for name in (output, *_dims_of(model, output)):
-        # As words: valenceArousal, valence_arousal, valence-arousal.
-        text = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
-        if _MEASURED.intersection(text.split("_")):
-            return (
-                f"its output has the name {name!r}, as a regression's has, whose values are no scores; if "
-                "they are scores, --scores says which"
-            )
-        if _VECTORS.search(text):
+        if _VECTORS.search(_words(name)):
             return (
                 f"its output has the name {name!r}, as embeddings have; export it with its classifier, or "
                 "say --scores logits if they are logits"

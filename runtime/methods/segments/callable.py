@@ -185,8 +185,10 @@ def _checked_rate(rate: object) -> int:
     return checked_rate(rate, "the waveform")
 
 
-def result_of(result: SearchResult, settings: SegmentSettings, seed: int) -> SegmentsResult:
-    """The search of one clip as the answer of the method, with its warnings."""
+def result_of(
+    result: SearchResult, settings: SegmentSettings, seed: int, *, value: bool = False
+) -> SegmentsResult:
+    """The search of one clip as the answer of the method, with its warnings; value: of a regression."""
     start_s, end_s, fmin_hz, fmax_hz = result.grid.spans()
     fit = result.fit
     return SegmentsResult(
@@ -199,7 +201,7 @@ def result_of(result: SearchResult, settings: SegmentSettings, seed: int) -> Seg
         uncertainty=fit.uncertainty,
         windows=np.ones_like(fit.importance),
         r2=fit.r2,
-        score=float(0.5 * (1.0 + np.tanh(0.5 * result.full))),
+        score=result.full if value else float(0.5 * (1.0 + np.tanh(0.5 * result.full))),
         calls=result.calls,
         seconds=result.own_seconds,
         scoring_seconds=result.scoring_seconds,
@@ -207,7 +209,7 @@ def result_of(result: SearchResult, settings: SegmentSettings, seed: int) -> Seg
         fill=settings.fill,
         axis=settings.axis,
         seed=seed,
-        unit="log_odds" if fit.signed else "impurity",
+        unit="impurity" if not fit.signed else "value" if value else "log_odds",
         signed=fit.signed,
         warnings=warnings_of(result),
     )

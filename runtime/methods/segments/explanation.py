@@ -13,6 +13,9 @@ The windows' shares add up to the sound's score:
   rising order, each step p_(k) - p_(k-1) is shared equally by the windows that reach it;
 - scores joined by log-mean-exp with sharpness a: the Aumann-Shapley values, p_w times the mean over t in
   0..1 of exp(a t p_w) / sum_v exp(a t p_v).
+
+Of a regression p is the value less that of silence, which may be negative: shares tell how the sound moves
+the value away from where silence leaves it.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from ..protocol import Context, Sound
 from .callable import result_of, surrogate_of, warnings_of
 from .result import COLUMNS, SegmentsResult
 from .rows import Rows, rows_of
-from .search import SearchResult, search
+from .search import LOG_ODDS, VALUES, SearchResult, search
 from .settings import FEWEST_CALLS, Progress, SegmentOptions, SegmentSettings
 
 Values = npt.NDArray[np.float64]
@@ -65,6 +68,9 @@ class SegmentsExplanation:
         options: SegmentOptions = context.options
         self._settings, self._progress = options, options.progress
         self._held: list[_HeldWindow] = []
+        self._values = context.bundle.manifest.task == "regression"
+        # The value of silence, of a regression; what shares are counted from.
+        self._base: float | None = None
         self._scores: list[float] = []
         self._offsets: list[int] = []
         self._ends: list[int] = []
@@ -72,12 +78,12 @@ class SegmentsExplanation:
     def add(self, window: Window) -> None:
         """See one more window."""
         number, real = len(self._scores), window.channels.shape[-1]
-        score = 0.5 * (1.0 + math.tanh(0.5 * float(self._log_odds_of(window.logits[None])[0])))
+        score = self._score(window)
         self._scores.append(score)
         self._offsets.append(window.offset)
         self._ends.append(window.offset + real)
         # The earlier of two equal windows stays.
-        heapq.heappush(self._held, _HeldWindow(score, -number, window.waveform, real))
+        heapq.heappush(self._held, _HeldWindow(abs(score), -number, window.waveform, real))
         if len(self._held) > self._most(window.waveform.shape[-1]):
             heapq.heappop(self._held)
 
@@ -85,9 +91,11 @@ class SegmentsExplanation:
         """Look into the windows that matter."""
         settings, seed = self._settings, self._context.seed
         if self._sound.windows == 1:
-            return result_of(self._search(self._held[0], settings, 0, 1), settings, seed)
+            result = self._search(self._held[0], settings, 0, 1)
+            return result_of(result, settings, seed, value=self._values)
         shares = self._shares()
-        noticeable = shares >= NOTICEABLE * float(shares.max())
+        sizes = np.abs(shares)
+        noticeable = sizes >= NOTICEABLE * float(sizes.max())
         chosen = sorted((one for one in self._held if noticeable[-one.number]), key=lambda one: -one.number)
         shared = self._settings_of_each(len(chosen))
         results: dict[int, SearchResult] = {}
@@ -96,6 +104,16 @@ class SegmentsExplanation:
                 break
             results[-one.number] = self._search(one, shared, index, len(chosen))
         return self._joined(results, shares, int(noticeable.sum()))
+
+    def _score(self, window: Window) -> float:
+        """The target's score of a window; of a regression its value less that of silence."""
+        answer = float(self._answers(window.logits[None])[0])
+        if not self._values:
+            return 0.5 * (1.0 + math.tanh(0.5 * answer))
+        if self._base is None:
+            silence = self._answers(self._context.logits_of(np.zeros_like(window.waveform[None])))
+            self._base = float(silence[0]) if np.isfinite(silence).all() else 0.0
+        return answer - self._base
 
     def _shares(self) -> Values:
         return shares_of(np.array(self._scores), self._context.aggregate)
@@ -127,21 +145,25 @@ class SegmentsExplanation:
             def one(done: int, _: int) -> None:
                 progress(index * settings.budget + done, budget)
 
-        def log_odds(sounds: FloatArray) -> Values:
+        def answers(sounds: FloatArray) -> Values:
             # Padding is no part of the sound: it stays as the model's pipeline makes it.
             whole = np.pad(sounds, ((0, 0), (0, padding))) if padding else sounds
-            return self._log_odds_of(self._context.logits_of(whole, settings.precision))
+            return self._answers(self._context.logits_of(whole, settings.precision))
 
         waveform = np.ascontiguousarray(window.waveform[: window.real])
         rate = self._context.bundle.manifest.sample_rate
         seed = seed_of(self._context.seed, -window.number)
-        return search(waveform, rate, log_odds, settings, seed, one, self._context.stopped)
+        kind = VALUES if self._values else LOG_ODDS
+        return search(waveform, rate, answers, settings, seed, one, self._context.stopped, kind)
 
-    def _log_odds_of(self, logits: FloatArray) -> Values:
-        """The target's log-odds [B] from logits [B, K], without passing through rounded probabilities."""
+    def _answers(self, logits: FloatArray) -> Values:
+        """The target's log-odds [B] from logits [B, K], without passing through rounded probabilities.
+
+        Of a regression its values.
+        """
         wide = logits.astype(np.float64)
         chosen = wide[:, self._target]
-        if self._context.bundle.manifest.task == "multi_label":
+        if self._context.bundle.manifest.task != "single_label":
             return chosen
         others = np.delete(wide, self._target, axis=1)
         if not others.shape[1]:
@@ -159,13 +181,12 @@ class SegmentsExplanation:
         rows = Rows(rows_of(spans, sorted(results), settings, rate), len(bands) - 1)
         for number, (span, share) in enumerate(zip(spans, shares.tolist(), strict=True)):
             rows.add(span, share, results.get(number), settings.segment_seconds * rate)
-        total = float(shares.sum())
-        columns = rows.columns(bands, total, rate)
+        columns = rows.columns(bands, float(np.abs(shares).sum()), rate)
         return SegmentsResult(
             **dict(zip(COLUMNS, columns, strict=True)),
             windows=rows.windows(),
             r2=float(np.mean([one.fit.r2 for one in looked])),
-            score=total,
+            score=float(shares.sum()) + (self._base or 0.0),
             calls=sum(one.calls for one in looked),
             seconds=sum(one.own_seconds for one in looked),
             scoring_seconds=sum(one.scoring_seconds for one in looked),
@@ -173,7 +194,7 @@ class SegmentsExplanation:
             fill=settings.fill,
             axis=settings.axis,
             seed=self._context.seed,
-            unit="score",
+            unit="value" if self._values else "score",
             signed=all(one.fit.signed for one in looked),
             warnings=tuple(self._warnings(results, noticeable)),
         )

@@ -19,6 +19,12 @@ Values = npt.NDArray[np.float64]
 COLUMNS = ("start_s", "end_s", "fmin_hz", "fmax_hz", "importance", "magnitude", "uncertainty")
 # A surrogate that explains less than this of what it has not seen explains nothing.
 LOWEST_R2 = 0.3
+_UNITS = {
+    "log_odds": "log-odds",
+    "impurity": "shares of the forest",
+    "score": "shares of the score",
+    "value": "in units of the value",
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,14 +38,15 @@ class SegmentsResult(MethodResult):
         fmax_hz: [M] Hz.
         importance: [M] by how much the segment raises the target's log-odds (unit "log_odds"), its share of
             the forest's impurity ("impurity"), or in a sound longer than the model's window its share of the
-            score of the sound ("score").
+            score of the sound ("score"). Of a regression by how much it raises the value ("value"); in a
+            longer sound, its share of the difference from the value of silence.
         magnitude: [M], 0 or more, what ranks the segments; per `segment_seconds` of sound where segments
             differ in length.
         uncertainty: [M] standard deviation of `importance`, 0 or more; NaN where the surrogate has none.
         windows: [M] how many of the model's windows look at the segment, on average over its length.
         r2: Share of the variance of the log-odds that the surrogate predicts on masks it has not seen, at
             most 1; below 0 where the mean would serve better.
-        score: The target's probability for the whole sound, 0..1.
+        score: The target's probability for the whole sound, 0..1, or its value.
         calls: Sounds that the model was asked about.
         seconds: Time of the explainer itself.
         scoring_seconds: Time of the model.
@@ -47,7 +54,7 @@ class SegmentsResult(MethodResult):
         fill: What replaced masked segments.
         axis: What was masked: "time", "frequency" or "both".
         seed: Seed of the masks.
-        unit: What `importance` is measured in: "log_odds", "impurity" or "score".
+        unit: What `importance` is measured in: "log_odds", "impurity", "score" or "value".
         signed: False where the sign is not the surrogate's own but that of the marginal effect (forest).
         warnings: What the user should know before believing it, one line each.
 
@@ -105,6 +112,11 @@ class SegmentsResult(MethodResult):
     def density(self) -> Values:
         """Importance per second and window [M]: by it segments that are not alike are ranked and drawn."""
         return np.asarray(self.importance / (self.windows * (self.end_s - self.start_s)))
+
+    @property
+    def _says(self) -> tuple[str, str]:
+        """What segments of positive and of negative importance do."""
+        return ("raises it", "lowers it") if self.unit == "value" else ("for it", "against it")
 
     @property
     def uneven(self) -> bool:
@@ -187,14 +199,14 @@ class SegmentsResult(MethodResult):
                 place.append(f"{self.fmin_hz[index]:.0f}-{self.fmax_hz[index]:.0f} Hz")
             spread = self.uncertainty[index]
             doubt = f" ± {spread:.3g}" if math.isfinite(spread) else ""
-            says = "for" if self.importance[index] >= 0 else "against"
+            raises = self.importance[index] >= 0
+            says = self._says[0] if raises else self._says[1]
             rate = f" ({self.density[index]:+.3g} a second)" if self.uneven else ""
-            text = f"{', '.join(place)}   {says} it: {self.importance[index]:+.3g}{doubt}{rate}"
+            text = f"{', '.join(place)}   {says}: {self.importance[index]:+.3g}{doubt}{rate}"
             yield "segments" if rank == 0 else "", text
-        unit = {"log_odds": "log-odds", "impurity": "shares of the forest", "score": "shares of the score"}
         yield (
             "",
-            f"{unit[self.unit]}{sign}; {self.surrogate} surrogate, {self.fill} fill, "
+            f"{_UNITS[self.unit]}{sign}; {self.surrogate} surrogate, {self.fill} fill, "
             f"held-out R2 {self.r2:.2f}, {self.calls} calls",
         )
 
@@ -210,14 +222,16 @@ class SegmentsResult(MethodResult):
     def evidence_spans(self) -> Sequence[tuple[float, float]]:
         """Take the segments that speak for the target with at least a quarter of the strongest importance.
 
+        Of a value, those that raise or lower it so much.
+
         Returns:
             Pairs (start_s, end_s) in seconds, in order; empty for bands, and where nothing speaks for it.
 
         """
         if self.axis == "frequency" or not len(self.importance):
             return ()
-        least = 0.25 * float(self.importance.max())
-        rows = np.flatnonzero(self.importance > max(0.0, least))
+        strength = np.abs(self.importance) if self.unit == "value" else self.importance
+        rows = np.flatnonzero(strength > max(0.0, 0.25 * float(strength.max())))
         return sorted({(float(self.start_s[row]), float(self.end_s[row])) for row in rows})
 
 

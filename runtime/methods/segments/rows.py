@@ -68,7 +68,7 @@ class Rows:
 
         Args:
             span: Its first and last sample.
-            share: Of the score of the sound.
+            share: Of the score of the sound; of a value it may be negative.
             result: What a search in the window answered; None where there was none.
             segment: Samples of a segment.
 
@@ -82,9 +82,10 @@ class Rows:
             parts = (even, np.abs(even) * segment / (span[1] - span[0]), np.abs(even))
         else:
             edges, fit = result.grid.edges + span[0], result.fit
-            scale = share / float(np.abs(fit.importance).sum())
+            # Signs are the importances' own.
+            scale = abs(share) / float(np.abs(fit.importance).sum())
             parts = (
-                sure.reshape(-1, bands) * (share / total),
+                sure.reshape(-1, bands) * (abs(share) / total),
                 fit.magnitude.reshape(-1, bands) * scale,
                 fit.uncertainty.reshape(-1, bands) * scale,
             )

@@ -36,12 +36,36 @@ _POOL = 256
 MOST_SEGMENTS = 128
 # Pieces of the coarsest partition; how many of them are split each time, and into how many.
 _PIECES, _SPLIT, _PARTS = 48, 12, 4
-# Log-odds beyond this are all alike: probabilities nearer than 1e-6 to 0 or 1.
-LIMIT = 13.8
 # Squared correlation of what was found with what is to be found, at which asking ends.
 SETTLED = 0.9
-# Log-odds that differ by less than this are rounding.
-SMALLEST_CHANGE = 1e-6
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model answers, and what of it counts.
+
+    Attributes:
+        limit: Answers beyond it are all alike.
+        smallest: Answers that differ by less than this, times their largest value where `relative`, are
+            rounding.
+        relative: See `smallest`.
+
+    """
+
+    limit: float
+    smallest: float = 1e-6
+    relative: bool = False
+
+    def constant(self, values: Values) -> bool:
+        """Whether answers [n] are all the same."""
+        size = float(np.abs(values).max(initial=0.0)) if self.relative else 1.0
+        return float(np.ptp(values)) <= self.smallest * size
+
+
+# Probabilities nearer than 1e-6 to 0 or 1 are all alike.
+LOG_ODDS = Answers(limit=13.8)
+# Values of a regression, in any unit.
+VALUES = Answers(limit=math.inf, relative=True)
 
 
 @dataclass(frozen=True)
@@ -68,8 +92,10 @@ class SearchResult:
 class CountedModel:
     """A model that counts what it is asked."""
 
-    def __init__(self, log_odds: LogOdds, budget: int, progress: Progress | None) -> None:
-        self._log_odds, self._budget, self._progress = log_odds, budget, progress
+    def __init__(
+        self, log_odds: LogOdds, budget: int, progress: Progress | None, answers: Answers = LOG_ODDS
+    ) -> None:
+        self._log_odds, self._budget, self._progress, self.answers = log_odds, budget, progress, answers
         self.calls, self.seconds = 0, 0.0
 
     def __call__(self, sounds: FloatArray) -> Values:
@@ -80,7 +106,7 @@ class CountedModel:
         self.calls += len(sounds)
         if self._progress is not None:
             self._progress(self.calls, self._budget)
-        return np.clip(answers, -LIMIT, LIMIT)
+        return np.clip(answers, -self.answers.limit, self.answers.limit)
 
 
 def search(
@@ -91,6 +117,7 @@ def search(
     seed: int,
     progress: Progress | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    answers: Answers = LOG_ODDS,
 ) -> SearchResult:
     """Explain one clip [N] that a model takes as a whole.
 
@@ -102,13 +129,14 @@ def search(
         seed: Of masks and fills.
         progress: Called with (done, budget) after every batch.
         stopped: True ends the questions after the first round; the fit is of what was asked so far.
+        answers: What `log_odds` gives, where it is something else.
 
     Raises:
         AudioError: It is too short.
 
     """
     start = time.perf_counter()
-    asked = CountedModel(log_odds, settings.budget, progress)
+    asked = CountedModel(log_odds, settings.budget, progress, answers)
     grid = SegmentGrid.of(waveform.size, sample_rate, settings)
     random = np.random.default_rng(seed)
     if settings.preset:
@@ -151,7 +179,7 @@ def _reference(
     answers = np.concatenate(values)
     surrogate = "forest" if settings.surrogate == "smooth" else settings.surrogate
     fit = fit_reference(surrogate, masks, answers, np.concatenate(distances), seed)
-    return fit, float(answers[0]), float(np.ptp(answers)) < SMALLEST_CHANGE
+    return fit, float(answers[0]), asked.answers.constant(answers)
 
 
 class _MaskSearch:
@@ -186,7 +214,7 @@ class _MaskSearch:
     @property
     def constant(self) -> bool:
         """Whether no mask has changed the answer."""
-        return len(self._values) > 0 and float(np.ptp(self._values)) < SMALLEST_CHANGE
+        return len(self._values) > 0 and self._asked.answers.constant(self._values)
 
     def _count(self) -> int:
         return (len(self.borders) - 1) * self._grid.shape[1]

@@ -1,7 +1,7 @@
 // The list of everything in the report: search, filters, sorting, the confusion matrix.
 
 const MORE = 200; // Rows that are added at once.
-const NUMBERS = ["Begin", "End", "Score"];
+const NUMBERS = ["Begin", "End", "Score", "Value"];
 
 /** The folders that all names begin with. */
 function commonFolder(names) {
@@ -26,7 +26,7 @@ class IndexView {
       ["Sound", (row) => row.file.slice(this.within.length)],
       ...(index.kind === "detections" ? [["Begin", (row) => row.start_s], ["End", (row) => row.end_s]] : []),
       ["Label", (row) => row.label],
-      ["Score", (row) => row.score],
+      [index.values ? "Value" : "Score", (row) => row.score],
       ...(index.rows.some((row) => row.truth) ? [["Folder", (row) => row.truth]] : []),
       ["Decision", (row) => decisions.of(row.id).decision],
     ];
@@ -60,7 +60,7 @@ class IndexView {
       el("h2", { id: "index-title" }, `${index.rows.length} ${index.rows.length === 1 ? what.slice(0, -1) : what} in ${index.sounds.length} ${index.sounds.length === 1 ? "file" : "files"}`),
       el("div", { class: "bar" },
         el("label", {}, "Search ", this.search), el("label", {}, "Class ", this.label),
-        el("label", {}, "Score from ", this.score, " ", this.least), el("label", {}, "Decision ", this.state)),
+        index.values ? null : el("label", {}, "Score from ", this.score, " ", this.least), el("label", {}, "Decision ", this.state)),
       this.count,
       el("div", { class: "list wide", tabindex: "0", role: "region", "aria-label": "List" },
         el("table", {}, el("thead", {}, el("tr", {}, ...this.heads)), this.body), this.more),
@@ -85,7 +85,7 @@ class IndexView {
     const left = [...rows.keys()].filter((number) => {
       const row = rows[number];
       const text = `${row.file} ${row.label} ${row.truth} ${row.time}`.toLowerCase();
-      return row.score >= least && (!this.label.value || row.label === this.label.value) &&
+      return (this.index.values || row.score >= least) && (!this.label.value || row.label === this.label.value) &&
         (this.state.value === "all" || decisions.of(row.id).decision === this.state.value) &&
         words.every((word) => text.includes(word));
     });
@@ -117,7 +117,7 @@ class IndexView {
         return el("th", { scope: "row" }, el("button", { type: "button", class: "link", click: () => this.open(number) }, value));
       }
       if (title === "Decision") return el("td", {}, this.decisionText(row));
-      if (title === "Score") return el("td", { class: "number" }, percent(value));
+      if (title === "Score" || title === "Value") return el("td", { class: "number" }, scoreText(value));
       if (title === "Begin" || title === "End") return el("td", { class: "number" }, seconds(value));
       return el("td", {}, value);
     });

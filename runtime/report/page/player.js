@@ -47,10 +47,10 @@ class ItemView {
     const where = row.end_s > 0 ? `, ${seconds(row.start_s)} to ${seconds(row.end_s)}` : "";
     const bars = item.predictions.map(([label, score]) =>
       el("li", { class: label === item.label ? "told" : "" },
-        el("span", { class: "name" }, label), share(score), el("span", { class: "number" }, percent(score))));
+        el("span", { class: "name" }, label), report.values ? null : share(score), el("span", { class: "number" }, scoreText(score))));
     return el("div", { class: "head" },
       el("div", {},
-        el("h2", { id: "item-title" }, item.label, " ", el("span", { class: "score" }, percent(item.score))),
+        el("h2", { id: "item-title" }, item.label, " ", el("span", { class: "score" }, scoreText(item.score))),
         el("p", { class: "file" }, row.file + where + (row.time ? `, ${row.time}` : "")),
         ...item.summary.map((sentence) => el("p", {}, sentence)),
         item.warnings.length
@@ -59,7 +59,7 @@ class ItemView {
               el("ul", {}, ...item.warnings.map((warning) => el("li", {}, warning))))
           : null,
         datalist ? decisionControls(row, datalist) : null),
-      el("div", {}, el("h3", {}, "Scores"), el("ol", { class: "scores" }, ...bars)));
+      el("div", {}, el("h3", {}, report.values ? "Values" : "Scores"), el("ol", { class: "scores" }, ...bars)));
   }
 
   async addPicture() {
