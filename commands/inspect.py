@@ -80,6 +80,8 @@ def _inspect_graph(path: Path, *, as_json: bool) -> None:
     for line in report.explanations:
         say(f"explained by {line}")
     say(f"next         {report.command}")
+    for topic, command in zip(("masks", "components", "then"), report.training, strict=False):
+        say(f"{topic:<12} {command}")
 
 
 def _lines(

@@ -1,4 +1,4 @@
-"""The four views of a feature map: where every channel peaks, and the vector there.
+"""The views of a feature map: where every channel peaks, and the vector there.
 
 The formulas are this project's definitions, consistent with APEX's abstract (arXiv 2605.10153), on
 EPIC's channel core (arXiv 2505.12897): for channel c
@@ -19,6 +19,10 @@ sound's hum. So vectors keep a tenth of what is common to the whole sound (*cont
 (What passes and what hums share a band, so that the band alone says less of what passes.)
 
 Where nothing stands out, that is the same direction as without.
+
+A map of one cell is an embedding of the window, which has no places. Its only view is
+
+    window          the cell                                         q = Z
 """
 
 from __future__ import annotations
@@ -35,9 +39,9 @@ from ..errors import PrototypeIndexError
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
-View = Literal["square", "time", "frequency", "time_frequency"]
+View = Literal["square", "time", "frequency", "time_frequency", "window"]
 
-VIEWS: tuple[View, ...] = ("square", "time", "frequency", "time_frequency")
+VIEWS: tuple[View, ...] = ("square", "time", "frequency", "time_frequency", "window")
 # What a view's place pins down; the other axis spans the whole window or band (cell index -1).
 LOCALISES_TIME: frozenset[View] = frozenset({"square", "time", "time_frequency"})
 LOCALISES_FREQUENCY: frozenset[View] = frozenset({"square", "frequency", "time_frequency"})
@@ -105,12 +109,19 @@ class Grid:
         return regions
 
 
-def views_of(rows: int) -> tuple[View, ...]:
+def views_of(rows: int, frames: int | str | None = None) -> tuple[View, ...]:
     """The views of a feature map with that many frequency rows.
 
     With one row (waveform models) nothing localises frequency, and time equals square.
+
+    Args:
+        rows: F'.
+        frames: T', where it is fixed: with one row and one frame there is nothing but the window.
+
     """
-    return VIEWS if rows > 1 else tuple(view for view in VIEWS if view not in {"frequency", "time_frequency"})
+    if rows == 1:
+        return ("window",) if frames == 1 else ("square", "time")
+    return ("square", "time", "frequency", "time_frequency")
 
 
 def dimension(view: View, channels: int) -> int:
@@ -155,8 +166,9 @@ def find_places(
     maps = real_maps(maps, frames)
     channels = peaks_of((view,), maps)[view]
     rows = maps["square"].shape[1]
-    frame = 0 if view not in LOCALISES_TIME else channels.frame
-    row = 0 if view not in LOCALISES_FREQUENCY else channels.row
+    nowhere = np.zeros_like(channels.frame)
+    frame = channels.frame if view in LOCALISES_TIME else nowhere
+    row = channels.row if view in LOCALISES_FREQUENCY else nowhere
     distinct, of_channel = np.unique(frame * rows + row, return_inverse=True)
     cells = np.stack((distinct // rows, distinct % rows), axis=1).astype(np.int32)
     embedded = embed(view, maps, cells)
@@ -194,6 +206,10 @@ def peaks_of(views: Iterable[View], maps: Mapping[str, FloatArray]) -> dict[View
     time, frequency = _peaks(maps["time"]), _peaks(maps["frequency"])
     peaks_by_view: dict[View, Peaks] = {}
     for view in views:
+        if view == "window":
+            nowhere = np.zeros(channels, np.int64)
+            peaks_by_view[view] = Peaks(nowhere, nowhere, square.mean(axis=(0, 1)).astype(np.float32))
+            continue
         if view not in views_of(rows):
             raise PrototypeIndexError(
                 f"the view {view} does not exist for a feature map with one frequency row; "
@@ -214,6 +230,9 @@ def embed(view: View, maps: Mapping[str, FloatArray], cells: npt.NDArray[Any]) -
     frame, row = cells[:, 0], cells[:, 1]
     square, time, frequency = maps["square"], maps["time"], maps["frequency"]
     removed = np.float32(CONTRAST)
+    if view == "window":
+        whole: FloatArray = np.repeat(square.mean(axis=(0, 1))[None], len(cells), axis=0)
+        return whole
     if view == "square":
         vectors: FloatArray = square[frame, row] - removed * frequency[row]
         return vectors

@@ -174,3 +174,26 @@ def transformer(path, dims=(1, 8000), front=None, constants=None):
         helper.make_node("Gemm", ["pooled", "matrix", "bias"], ["scores"]),
     ]
     return _saved(path, nodes, constants, dims)
+
+
+def tagger(path, labels, samples=RATE // 2):
+    """Loudness of 16 bands as an embedding [B, BANDS] beside the sigmoids of so many labels, as BirdNET."""
+    random = np.random.default_rng(4)
+    constants = {
+        "matrix": random.standard_normal((BANDS, labels)).astype(np.float32),
+        "bias": np.full(labels, -1, np.float32),
+        "frames": _whole(3),
+    }
+    nodes = [
+        *_front(constants),
+        helper.make_node("ReduceMean", ["spectrogram"], ["loud"], axes=[3], keepdims=0),
+        helper.make_node("Flatten", ["loud"], ["embedding"]),
+        helper.make_node("Gemm", ["embedding", "matrix", "bias"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["scores"]),
+    ]
+    values = (("sound", samples), ("scores", labels), ("embedding", BANDS))
+    sound, *given = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", n]) for name, n in values)
+    weights = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    graph = helper.make_graph(nodes, "tagger", [sound], given, weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path

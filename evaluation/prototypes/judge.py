@@ -172,7 +172,8 @@ def _record(
     random: np.random.Generator,
 ) -> PrototypeRecord:
     regions = [deletion.region, *(deletion.elsewhere(random) for _ in range(settings.draws))]
-    falls = {fill: deletion.drops(regions, fill) for fill in settings.fills}
+    # A whole window has no other place to compare with.
+    falls = {fill: deletion.drops(regions, fill) for fill in settings.fills if view != "window"}
     return PrototypeRecord(
         clip=clip.name,
         recording=clip.recording,

@@ -17,10 +17,9 @@ from torch import nn
 from ...errors import SourceError
 from ...printable import first_line
 from . import elementwise, layers, products, recurrent, reductions, shapes  # noqa: F401 (they register)
-from .operators import KINDS, Call, Tensor, UnsupportedError, attributes_of, known
+from .operators import Call, Tensor, UnsupportedError, attributes_of, known
+from .supported import CONTROL, unsupported
 
-# Operators whose bodies are graphs, which the module itself runs.
-_CONTROL = frozenset(["If", "Loop", "Scan"])
 # Whole numbers of so few axes are shapes and indices, which stay on the CPU.
 _SHAPE_AXES = 1
 Seen = Callable[[str, Tensor], None]
@@ -139,7 +138,7 @@ class GraphModule(nn.Module):
         self, node: _Node, given: Sequence[Tensor | None], values: Mapping[str, Tensor]
     ) -> tuple[Tensor, ...]:
         """What a node gives. Raises SourceError where it fails."""
-        if node.operator in _CONTROL and not node.domain:
+        if node.operator in CONTROL and not node.domain:
             return self._controlled(node, given, values)
         function = known(node.domain, node.operator)
         assert function is not None  # noqa: S101 (`_refuse_unknown` has looked)
@@ -242,21 +241,8 @@ def _constant(attributes: Mapping[str, Any]) -> np.ndarray:
 
 def _refuse_unknown(graph: onnx.GraphProto, name: str) -> None:
     """Raise SourceError where operators are not supported, naming all of them."""
-    strange: set[str] = set()
-
-    def look(one: onnx.GraphProto) -> None:
-        for node in one.node:
-            control = node.op_type in _CONTROL | {"Constant"} and node.domain in {"", "ai.onnx"}
-            if not control and known(node.domain, node.op_type) is None:
-                strange.add(f"{node.domain}::{node.op_type}" if node.domain else node.op_type)
-            for inner in _bodies(attributes_of(node)):
-                look(inner)
-        kinds = {weight.data_type for weight in one.initializer} - {onnx.TensorProto.FLOAT, *KINDS}
-        strange.update(f"weights of type {onnx.TensorProto.DataType.Name(kind).lower()}" for kind in kinds)
-
-    look(graph)
-    if strange:
+    if strange := unsupported(graph.node, graph.initializer):
         raise SourceError(
-            f"{name}: uses {', '.join(sorted(strange))}, which training cannot differentiate through; export "
+            f"{name}: uses {', '.join(strange)}, which training cannot differentiate through; export "
             "the model with plainer operators, or train over its PyTorch original (docs/adapters.md)"
         )

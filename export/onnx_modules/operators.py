@@ -93,6 +93,11 @@ def known(domain: str, name: str) -> Operator | None:
     return _OPERATORS.get(("" if domain == "ai.onnx" else domain, name))
 
 
+def registered() -> set[tuple[str, str]]:
+    """Domain and name of every operator that is computed here."""
+    return set(_OPERATORS)
+
+
 def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
     """A node's attributes by name; graphs and tensors as they are."""
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}

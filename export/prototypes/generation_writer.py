@@ -99,7 +99,7 @@ def open_writer(
         embeddings=graph.path,
         model_sha256=model_hash(manifest),
         labels=manifest.labels,
-        views=views_of(len(spec.bands_hz)),
+        views=views_of(len(spec.bands_hz), _frames(manifest, spec.tap)),
         channels=spec.channels,
         grid=grid_of(spec),
         settings=settings_of(manifest),
@@ -107,6 +107,13 @@ def open_writer(
         per_channel=graph.per_channel,
         apex=graph.apex,
     )
+
+
+def _frames(manifest: Manifest, tap: str) -> int | str | None:
+    """T' of the feature map, as the classifier's stage has it."""
+    classifier = manifest.stage("classifier")
+    tensors = [] if classifier is None else classifier.outputs
+    return next((tensor.dims[2] for tensor in tensors if tensor.name == tap), None)
 
 
 def _current(folder: Path, manifest: Manifest) -> tuple[Path, GenerationInfo] | None:

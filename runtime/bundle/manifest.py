@@ -146,7 +146,7 @@ class PrototypesSpec(ManifestStruct, frozen=True, kw_only=True):
     """The generation of prototypes that is in force: the folder `prototypes/<generation>/`."""
 
     generation: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,40}$")]
-    views: list[Literal["square", "time", "frequency", "time_frequency"]]
+    views: list[Literal["square", "time", "frequency", "time_frequency", "window"]]
     # Entries per view, vector length per view; checked against the FAISS headers before mapping.
     entries: dict[str, Count]
     dimensions: dict[str, Count]

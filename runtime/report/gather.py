@@ -40,6 +40,7 @@ _VIEWS = {
     "time": "A moment, over all frequencies (time)",
     "frequency": "A band, over all the time (frequency)",
     "time_frequency": "A moment within a band (time_frequency)",
+    "window": "All of a window (window)",
 }
 
 

@@ -61,7 +61,8 @@ def test_the_command_it_gives_is_one_that_works(tmp_path):
     assert report["ends_in"][0] == "Sigmoid"
     assert report["head"] == [4, 3]
     assert report["maps"] == [
-        {"tensor": "active", "dims": ["b", 4, report["maps"][0]["dims"][2]], "axes": "ct"}
+        {"tensor": "active", "dims": ["b", 4, report["maps"][0]["dims"][2]], "axes": "ct"},
+        {"tensor": "embedding", "dims": ["b", 4], "axes": "c"},
     ]
     assert "--feature-map active --map-axes ct" in inspected(path)
     words = report["command"].replace("LABELS.txt", "a,b,c").replace("HZ", "8000").replace("SECONDS", "0.5")

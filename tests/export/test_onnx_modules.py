@@ -12,7 +12,9 @@ from earmark.errors import SourceError
 torch = pytest.importorskip("torch")
 ort = pytest.importorskip("onnxruntime")
 
+from earmark.export.onnx_modules import supported  # noqa: E402
 from earmark.export.onnx_modules.module import GraphModule  # noqa: E402
+from earmark.export.onnx_modules.operators import KINDS, registered  # noqa: E402
 
 A = np.random.default_rng(0)
 IMAGE, SOUND, ROWS = (2, 3, 6, 7), (2, 3, 17), (2, 5)
@@ -357,6 +359,12 @@ def test_loops_and_branches(sign):
         GraphModule(model, "b.onnx")(torch.from_numpy(x)), by_runtime(model, x), strict=True
     ):
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-6)
+
+
+def test_inspect_knows_the_operators_without_pytorch():
+    told = {(domain, name) for domain, names in supported.OPERATORS.items() for name in names}
+    assert told == registered()
+    assert {TensorProto.FLOAT, *KINDS} == supported.KINDS
 
 
 def test_unsupported_operators_are_named_together():

@@ -11,12 +11,14 @@ from typing import Any
 
 import msgspec
 import onnx
-from onnx import helper
+from onnx import helper, inliner
 
 from ....errors import SourceError
+from ...onnx_modules.supported import unsupported
 from .entry import dims_of
+from .graph import needed
 from .outputs import ScoreOutput, logits_tensor
-from .reading import opset_of, read_model
+from .reading import opset_of, read_by, read_model
 from .scores import last_operators, measured
 from .side_inputs import graph_inputs, is_state, meant
 from .waves import wave_input
@@ -25,6 +27,8 @@ from .waves import wave_input
 _RATE = 16000
 _POOLING = frozenset(["GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "AveragePool"])
 _MOST_MAPS = 4
+# Fewer channels are a spectrogram.
+_LEAST_CHANNELS = 4
 _SOUND = re.compile(r"wav|audio|sound|speech|signal|pcm|sample|^x$|^input")
 Dims = list[int | str]
 
@@ -40,7 +44,7 @@ class Tensor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MapCandidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A tensor before pooling, with its dims, and the axes after the batch as --map-axes takes them."""
+    """A tensor before pooling, or an embedding, and its axes after the batch as --map-axes takes them."""
 
     tensor: str
     dims: Dims
@@ -62,6 +66,8 @@ class GraphReport(msgspec.Struct, frozen=True, kw_only=True):
         head: [inputs, labels] of the last matrix before the scores; empty where none was found.
         explanations: What it would be explained by, and what each needs.
         command: The export command to run, with words in capitals where only its user knows.
+        training: Commands that train masks and components over it, and export them; empty where
+            `explanations` says why there are none.
 
     """
 
@@ -76,6 +82,7 @@ class GraphReport(msgspec.Struct, frozen=True, kw_only=True):
     head: list[int]
     explanations: list[str]
     command: str
+    training: list[str]
 
 
 def look_at(path: Path) -> GraphReport:
@@ -97,8 +104,12 @@ def look_at(path: Path) -> GraphReport:
     scores = _scores(model)
     outputs = _outputs(model, dims, scores)
     ends_in = [] if scores is None else list(last_operators(model, scores))
-    maps = _maps(model, dims)
-    head = _head(model)
+    head, vector = _head(model)
+    maps = _maps(model, dims, vector)
+    told = " ".join(_told(model, inputs, outputs, ends_in, scores))
+    hindrance = _hindrance(model, scores, dims)
+    file = shlex.quote(str(path))
+    export = f"earmark export {file} -o BUNDLE {told}"
     return GraphReport(
         path=str(path),
         opset=opset_of(model),
@@ -109,8 +120,14 @@ def look_at(path: Path) -> GraphReport:
         ends_in=ends_in,
         maps=maps,
         head=head,
-        explanations=_explanations(maps, head),
-        command=_command(path, model, inputs, outputs, ends_in, maps, scores, head),
+        explanations=_explanations(maps, head, hindrance),
+        command=f"{export}{_map_options(maps, head)}",
+        training=[]
+        if hindrance
+        else [
+            *(f"earmark train {what} {file} DATA -o RUN {told}" for what in ("lmac", "l2i")),
+            f"{export} --decoder RUN --interpreter RUN",
+        ],
     )
 
 
@@ -195,14 +212,17 @@ def _outputs(model: onnx.ModelProto, dims: Mapping[str, Dims], scores: str | Non
             option = "--reduce max" if frames else ""
             labels = own[-1] if len(own) > 1 else 1
             meaning += f", {labels if isinstance(labels, int) else 'K'} label{'' if labels == 1 else 's'}"
-        elif re.search(r"embed|hidden|feature|latent", value.name.lower()):
+        elif _is_embedding(value.name):
             meaning = "an embedding"
         seen.append(Tensor(name=value.name, dtype=_dtype(value), dims=own, meaning=meaning, option=option))
     return seen
 
 
-def _maps(model: onnx.ModelProto, dims: Mapping[str, Dims]) -> list[MapCandidate]:
-    """Tensors of three or four axes that are pooled, those nearest to the scores first."""
+def _maps(model: onnx.ModelProto, dims: Mapping[str, Dims], vector: str | None) -> list[MapCandidate]:
+    """Tensors of three or four axes that are pooled, those nearest to the scores first; then vectors.
+
+    vector: what the last matrix takes
+    """
     found: dict[str, MapCandidate] = {}
     for node in reversed(model.graph.node):
         if node.op_type not in _POOLING or node.input[0] in found:
@@ -211,60 +231,96 @@ def _maps(model: onnx.ModelProto, dims: Mapping[str, Dims]) -> list[MapCandidate
         if len(own) in (3, 4) and len(found) < _MOST_MAPS:
             tokens = len(own) == 3 and isinstance(own[2], int) and not isinstance(own[1], int)
             axes = "ctf" if len(own) == 4 else "tc" if tokens else "ct"
-            found[node.input[0]] = MapCandidate(tensor=node.input[0], dims=own, axes=axes)
+            channels = own[1 + axes.index("c")]
+            if not isinstance(channels, int) or channels >= _LEAST_CHANNELS:
+                found[node.input[0]] = MapCandidate(tensor=node.input[0], dims=own, axes=axes)
+    vectors = [value.name for value in model.graph.output if _is_embedding(value.name)]
+    if not found and not vectors and vector is not None:
+        vectors = [vector]
+    for name in vectors:
+        own = dims.get(name, [])
+        if len(own) == 2 and isinstance(own[1], int) and own[1] >= _LEAST_CHANNELS and name not in found:
+            found[name] = MapCandidate(tensor=name, dims=own, axes="c")
     return list(found.values())
 
 
-def _head(model: onnx.ModelProto) -> list[int]:
-    """[inputs, outputs] of the last matrix."""
+def _is_embedding(name: str) -> bool:
+    return re.search(r"embed|hidden|feature|latent", name.lower()) is not None
+
+
+def _head(model: onnx.ModelProto) -> tuple[list[int], str | None]:
+    """[inputs, outputs] of the last matrix, and the tensor that it takes."""
     shapes = {one.name: list(one.dims) for one in model.graph.initializer}
     for node in reversed(model.graph.node):
         if node.op_type in {"Gemm", "MatMul"} and len(shapes.get(node.input[1], [])) == 2:
             turned = node.op_type == "Gemm" and any(one.name == "transB" and one.i for one in node.attribute)
             shape = shapes[node.input[1]]
-            return shape[::-1] if turned else shape
-    return []
+            return (shape[::-1] if turned else shape), node.input[0]
+    return [], None
 
 
-def _explanations(maps: list[MapCandidate], head: list[int]) -> list[str]:
-    lines = [
-        "segments: always, where named (-m segments)",
-        "mask: after earmark train lmac, over sounds of yours",
-    ]
-    if maps:
-        sums = "; contributions of channels, where the head is linear behind a mean" if head else ""
-        lines.append(f"prototypes: with --feature-map, then earmark index{sums}")
+def _hindrance(model: onnx.ModelProto, scores: str | None, dims: Mapping[str, Dims]) -> str:
+    """Why no decoder or interpreter can be trained over the graph; "" where nothing is seen."""
+    if scores is None:
+        return "no scores were seen in it"
+    if measured(model, scores):
+        return "they say what is enough for a label, and its output has the name of a value"
+    inlined = inliner.inline_local_functions(model) if model.functions else model
+    nodes = needed(inlined.graph.node, scores)
+    used = {name for node in nodes for name in read_by(node)}
+    weights = [weight for weight in inlined.graph.initializer if weight.name in used]
+    if strange := unsupported(nodes, weights):
+        return (
+            f"training cannot differentiate through {', '.join(strange)}; train over its PyTorch original "
+            "(docs/adapters.md)"
+        )
+    made = [name for node in nodes for name in node.output]
+    if all(name in dims for name in made) and not any(len(dims[name]) in (3, 4) for name in made):
+        return "it has no tensor with an axis of time"
+    return ""
+
+
+def _explanations(maps: list[MapCandidate], head: list[int], hindrance: str) -> list[str]:
+    lines = ["segments: always, where named (-m segments)"]
+    if hindrance:
+        lines.append(f"mask, components: not over this graph: {hindrance}")
     else:
-        lines.append("prototypes: name a tensor before pooling by --feature-map; none was found")
-    return lines
+        lines.append("mask, components: after earmark train lmac, train l2i, over sounds of yours")
+    if not maps:
+        return [*lines, "prototypes: name a tensor before pooling by --feature-map; none was found"]
+    sums = "; contributions of channels, where the head is linear behind a mean" if head else ""
+    whole = " (of whole windows: it is a vector)" if maps[0].axes == "c" else ""
+    return [*lines, f"prototypes: with --feature-map, then earmark index{whole}{sums}"]
 
 
-def _command(
-    path: Path,
+def _told(
     model: onnx.ModelProto,
     inputs: list[Tensor],
     outputs: list[Tensor],
     ends_in: list[str],
-    maps: list[MapCandidate],
     scores: str | None,
-    head: list[int],
-) -> str:
-    """The export command as far as the graph tells."""
-    words = [f"earmark export {shlex.quote(str(path))} -o BUNDLE --labels LABELS.txt --sample-rate HZ"]
+) -> Iterator[str]:
+    """What has to be told of the graph, as far as it tells itself."""
+    yield "--labels LABELS.txt --sample-rate HZ"
     options = [one.option for one in (*inputs, *outputs) if one.option]
     single = [one for one in options if one.startswith("--constant")]
     sound = next((one for one in inputs if one.meaning.startswith(("the sound", "features"))), None)
     if single and sound is not None:
-        words.append(f"--input {shlex.quote(sound.name)}")
-    words += options
+        yield f"--input {shlex.quote(sound.name)}"
+    yield from options
     own = next((one for one in outputs if one.name == scores), None)
-    words += _score_options(model, ends_in, scores, single=own is not None and " 1 label" in own.meaning)
+    yield from _score_options(model, ends_in, scores, single=own is not None and " 1 label" in own.meaning)
     if len(outputs) > 1 and scores is not None:
-        words.append(f"--scores-output {shlex.quote(scores)}")
-    if maps and head:
-        bands = " --map-bands HZ,HZ,..." if "f" in maps[0].axes and maps[0].dims[3] != 1 else ""
-        words.append(f"--feature-map {shlex.quote(maps[0].tensor)} --map-axes {maps[0].axes}{bands}")
-    return " ".join(words)
+        yield f"--scores-output {shlex.quote(scores)}"
+
+
+def _map_options(maps: list[MapCandidate], head: list[int]) -> str:
+    """The options that name the first candidate."""
+    if not maps or not head:
+        return ""
+    first = maps[0]
+    bands = " --map-bands HZ,HZ,..." if "f" in first.axes and first.dims[3] != 1 else ""
+    return f" --feature-map {shlex.quote(first.tensor)} --map-axes {first.axes}{bands}"
 
 
 def _score_options(

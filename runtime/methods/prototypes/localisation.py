@@ -29,6 +29,8 @@ def importance_of_view(result: PrototypesResult, view: str, label: str, edges: V
         MethodError: The generation has no such view.
 
     """
+    # An embedding has no places: its prototypes speak for all of a window.
+    view = "window" if "window" in result.prototypes else view
     if view not in result.prototypes:
         raise MethodError(f"prototypes: this bundle has no view {view!r}")
     matches = result.prototypes[view]

@@ -5,7 +5,7 @@ e(p) = W'_k . Zhat(p), whatever U is (with attention pooling, times the cell's w
 m(f) = mean_t e(t, f), what a place has of it beyond what the sound sustains is
 
     square          e(t, f) - m(f)        time, time_frequency  mean_f e(t, f) - mean e
-    frequency       m(f)
+    frequency       m(f)                  window                mean e
 
 In square and time_frequency what speaks for the target counts as far as the place stands out: times the share
 of its energy that the sound does not sustain, |Z - F|^2 / |Z|^2 or |T - mean T|^2 / |T|^2. Of the places at
@@ -193,6 +193,8 @@ class WindowPlaces:
             evidence: FloatArray = self._cells[frame, row]
         elif view == "frequency":
             evidence = self._sustained[row]
+        elif view == "window":
+            evidence = np.full(len(frame), self._evidence.mean(), np.float32)
         else:
             evidence = (self._passages if view == "time" else self._outstanding_passages)[frame]
         return evidence

@@ -224,19 +224,24 @@ class Channel(ResultRecord):
     views: Mapping[str, ChannelView]
 
     @property
+    def view(self) -> str:
+        """The view of its own place and prototypes: square, or window where an embedding has no places."""
+        return "window" if "window" in self.views else "square"
+
+    @property
     def prototypes(self) -> tuple[Prototype, ...]:
-        """The clips in which it is strongest in the view square, best first."""
-        return self.views["square"].prototypes if "square" in self.views else ()
+        """The clips in which it is strongest in that view, best first."""
+        return self.views[self.view].prototypes if self.view in self.views else ()
 
     def to_dict(self) -> ChannelDict:
-        """JSON-ready; `views` without square, which is the record itself."""
+        """JSON-ready; `views` without the own one, which is the record itself."""
         return {
             "channel": self.channel,
             "contribution": self.contribution,
             "score": self.score,
             "place": self.place.to_dict(),
             "prototypes": [prototype.to_dict() for prototype in self.prototypes],
-            "views": {view: one.to_dict() for view, one in self.views.items() if view != "square"},
+            "views": {view: one.to_dict() for view, one in self.views.items() if view != self.view},
         }
 
 

@@ -65,7 +65,7 @@ def restore(stored: object, arrays: Mapping[str, Array], sounds: SavedSounds) ->
                 view: replace(
                     shown,
                     prototypes=_with_sound(shown.prototypes, f"channel_{one.channel}", sounds.path)
-                    if view == "square"
+                    if view == one.view
                     else shown.prototypes,
                 )
                 for view, shown in one.views.items()
