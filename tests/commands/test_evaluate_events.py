@@ -99,7 +99,7 @@ def test_text_for_people_and_the_references_rule(folder):
     ("more", "code", "says"),
     [
         (["-m", "guess"], 2, "'guess' is not one of"),
-        (["--calls", "3"], 2, "calls is 3"),
+        (["--calls", "3"], 2, "3 is not in the range"),
         (["--fold", "9"], 1, "no clip of fold 9"),
         (["--segment-seconds", "60"], 1, "60"),
     ],

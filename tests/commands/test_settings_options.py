@@ -183,7 +183,7 @@ SPLIT = {
 }
 EPOCHS = {
     "--batch-size": "[default: 16] [x>=1]",
-    "--lr": "[default: 0.003] [x>0]",
+    "--lr": "[default: 0.003] [0<x<10]",
     "--width": "cost grows with the square.",
     **SPLIT,
 }
@@ -196,14 +196,14 @@ EPOCHS = {
             "classifier",
             {
                 "--out": "The run directory.",
-                "--window": "SECONDS [default: 5] [x>0]",
-                "--sample-rate": "HZ [default: 16000] [x>=1000]",
+                "--window": "SECONDS [default: 5] [0<x<=3600]",
+                "--sample-rate": "HZ [default: 16000] [1000<=x<=768000]",
                 "--level": "[none|peak] Gain before the model: none, or to peak 1. [default: peak]",
                 "--single-label": "Several labels may hold at once. [default: where DATA has a labels.csv]",
-                "--mixup": "Mixup's alpha; 0: none. [default: 0.4] [x>=0]",
+                "--mixup": "Mixup's alpha; 0: none. [default: 0.4] [0<=x<=10]",
                 "--shift": "[default: 0.25] [0<=x<=1]",
-                "--stretches": "[default: 2] [x>=0]",
-                "--label-smoothing": "[default: 0.05] [0<=x<=1]",
+                "--stretches": "[default: 2] [0<=x<=16]",
+                "--label-smoothing": "[default: 0.05] [0<=x<=0.9]",
                 "--epochs": "[default: 100] [x>=1]",
                 **EPOCHS,
             },

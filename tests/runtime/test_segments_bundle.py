@@ -214,8 +214,8 @@ def test_the_command(tmp_path):
     [
         (["--calls", "50"], "--calls is an option of the method segments: add -m segments"),
         (["-m", "mask", "--axis", "time"], "--axis is an option of the method segments"),
-        (["-m", "segments", "--calls", "3"], "calls is 3"),
-        (["-m", "segments", "--segment", "0"], "segment_seconds is 0.0"),
+        (["-m", "segments", "--calls", "3"], "3 is not in the range"),
+        (["-m", "segments", "--segment", "0"], "0.0 is not in the range"),
         (["-m", "segments", "--surrogate", "magic"], "magic"),
         (["-m", "segments", "--seed", "-1"], "negative"),
     ],
