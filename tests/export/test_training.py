@@ -166,8 +166,6 @@ def test_interrupted_decoder_says_how_to_go_on_and_does(data, run, tmp_path):
         (["classifier", "{data}", "-o", "{tmp}/run", "--val-fold", "7"], "no clip of fold 7"),
         (["classifier", "{data}", "-o", "{run}"], "holds a run already"),
         (["classifier", "{data}", "-o", "{run}", "--resume", "--epochs", "99"], "--epochs 12"),
-        (["classifier", "{data}", "-o", "{tmp}/run", "--batch-size", "1"], "batch_size is 1"),
-        (["classifier", "{data}", "-o", "{tmp}/run", "--window", "0.01"], "window is 0.01"),
         (["lmac", "{tmp}", "{data}"], "no run directory"),
         (["lmac", "{run}", "{data}"], "holds a decoder already"),
     ],
@@ -178,6 +176,33 @@ def test_bad_input_gets_one_line(data, run, tmp_path, arguments, said):
     assert result.exit_code == 1
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--batch-size", "1", "batch_size is 1"),
+        ("--window", "0.01", "window is 0.01"),
+        ("--lr", "0", "range"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_a_usage_error(data, tmp_path, option, value, said):
+    command = [
+        "train",
+        "classifier",
+        str(data),
+        "-o",
+        str(tmp_path / "run"),
+        "--val-fold",
+        "1",
+        option,
+        value,
+    ]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}'" in result.stderr
+    assert said in result.stderr
     assert not list(tmp_path.iterdir())
 
 
