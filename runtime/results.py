@@ -10,18 +10,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, cast, get_args
 
-from ..errors import MethodError, WriteError
+from ..errors import MethodError, MissingDependencyError, WriteError
 from .arrays import FloatArray
 from .arrays_file import Array
 from .audio.writing import SoundFormat
 from .document import SCHEMA_VERSION, ExplainSettings, Origin, ResultDict, head
+from .drawing.png import write_png
+from .drawing.scales import FrequencyScale
 from .labels import SHOWN, checked_bounds, label_index
 from .methods.loading import all_methods, method_of
-from .methods.result import About, AudioKind, MethodResult
+from .methods.result import AudioKind, MethodResult
 from .methods.saving import write_new
+from .pictures import about_of, chart_of, sheet_of
 from .records import ResultRecord
 from .result_folder import ARRAYS
-from .score_text import reaching, score_text
+from .score_text import reaching
 from .stored import (
     StoredResult,
     read_stored,
@@ -35,6 +38,8 @@ from .windows import WindowScores
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from .audio.sound import OpenSound
     from .bundle.manifest import Task
@@ -319,8 +324,7 @@ class Result(ResultRecord):
         from .result_folder import RECORD, replacing
 
         record = self.to_dict(top, min_score=min_score, windows=windows, labels=labels)
-        title = f"{self.target}  {score_text(self.score, self.task)}"
-        about = About(title, self.sample_rate, self.duration_s, audio, format)
+        about = about_of(self, audio, format)
         for name, value, known in (("audio", audio, AudioKind), ("format", format, SoundFormat)):
             if value not in get_args(known):
                 raise MethodError(f"{name} is {value!r}: give one of {', '.join(get_args(known))}")
@@ -329,6 +333,8 @@ class Result(ResultRecord):
         with replacing(Path(folder)) as target:
             for name, part in self.parts.items():
                 method_of(name).save(part, target, about)
+                for stem, picture in method_of(name).pictures(part, about).items():
+                    write_new(target / f"{stem}.png", partial(write_png, picture=picture))
             if arrays:
                 write_new(target / ARRAYS, partial(self._store, audio))
             text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
@@ -353,6 +359,86 @@ class Result(ResultRecord):
         from .report.results import write_result
 
         write_result(self, path)
+
+    def _repr_html_(self) -> str | None:
+        """The page of `to_html` in a frame, for notebooks; None where Jinja2 is not installed."""
+        from .report.results import result_frame
+
+        try:
+            return result_frame(self)
+        except MissingDependencyError:
+            return None
+
+    def plot(
+        self,
+        method: str | None = None,
+        *,
+        ax: Axes | None = None,
+        frequency: FrequencyScale = "linear",
+        title: str | None = None,
+        size: tuple[float, float] | None = None,
+        dpi: float | None = None,
+    ) -> Axes:
+        """Plot the explanation over time with matplotlib: for papers, as SVG or PDF, and for notebooks.
+
+        It is what the method's PNG of `save` shows: the spectrogram in dB, what the mask keeps outlined
+        and the rest faded; segments as bars below it or tiles on it; components as curves below it.
+
+        Args:
+            method: Whose answer is shown; None: that of the first method that has a picture over time, or
+                the spectrogram alone.
+            ax: Axes to draw on; strips and colour bars take their room from them. None: those of a new
+                figure of pyplot.
+            frequency: How frequency is laid over the height: "linear", "mel" or "log".
+            title: In place of label and score.
+            size: Of a new figure in inches, (width, height).
+            dpi: Of a new figure, dots per inch.
+
+        Returns:
+            The axes of the spectrogram; `ax.figure.savefig("explanation.pdf")` writes them.
+
+        Raises:
+            MissingDependencyError: matplotlib is not installed (the extra `plot`).
+            MethodError: The method did not run, or has no such picture.
+
+        """
+        from .drawing.axes import Sizes, plot_chart
+
+        return plot_chart(chart_of(self, method, title), ax, frequency, Sizes(size, dpi))
+
+    def plot_prototypes(
+        self,
+        *,
+        channels: bool = False,
+        figure: Figure | None = None,
+        frequency: FrequencyScale = "linear",
+        title: str | None = None,
+        size: tuple[float, float] | None = None,
+        dpi: float | None = None,
+    ) -> Figure:
+        """Plot the nearest prototypes, each place of the sound beside the places that match it.
+
+        Args:
+            channels: Show the channels and the clips in which they are strongest instead.
+            figure: A figure or a part of one to draw on; None: a new figure of pyplot.
+            frequency: How frequency is laid over the height: "linear", "mel" or "log".
+            title: In place of label and score.
+            size: Of a new figure in inches, (width, height).
+            dpi: Of a new figure, dots per inch.
+
+        Returns:
+            The figure.
+
+        Raises:
+            MissingDependencyError: matplotlib is not installed (the extra `plot`).
+            MethodError: The method did not run.
+            PrototypeIndexError: The sound of a prototype is gone or damaged.
+
+        """
+        from .drawing.axes import Sizes, plot_sheet
+
+        sheet = sheet_of(self, "channels" if channels else "prototypes", title)
+        return plot_sheet(sheet, figure, frequency, Sizes(size, dpi))
 
     def _store(self, audio: AudioKind, file: BinaryIO) -> None:
         """Write arrays.npz."""

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from ...prototypes_index.atomic import open_whole, replaced, write_whole
 from ...prototypes_index.durability import naming
 from ..arrays import FloatArray
-from ..audio.stft import forward
+from ..audio.amplitude import amplitude_of
 from ..audio.writing import SoundFormat, coding_of, write_sound
-from ..bundle.manifest import AnalysisSpec
-from ..drawing.spectrogram import painted
+from ..drawing.png import image_of
+from ..drawing.shown import Chart, Spectrogram
 from ..result_folder import CLIPS
 from .detection import Detection
 from .recent import Stretch
 
 # A run draws thousands of pictures: with so many colours they take half the room and look the same.
 _COLOURS = 128
-# Frames of a picture without a mask last about so long.
-_FRAME_S = 0.025
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +58,13 @@ def write_clip(folder: Path, stem: str, detection: Detection, clip: Stretch, kin
     _write(folder / files.clip, clip.samples, clip.rate, kind)
     if mask is not None:
         _write(folder / files.kept, mask.audio, clip.rate, kind)
-        amplitude, evidence, max_hz = mask.overview.amplitude, mask.overview.mask, mask.max_hz
+        shown = mask.spectrogram(clip.end_s - clip.start_s)
     else:
-        amplitude, max_hz = _amplitude(clip.samples, clip.rate), clip.rate / 2
-        evidence = np.zeros_like(amplitude)
-    image = painted(
-        amplitude=amplitude,
-        mask=evidence,
-        seconds=clip.end_s - clip.start_s,
-        max_hz=max_hz,
-        title=f"{detection.label}  {detection.score:.1%}",
-    )
+        amplitude = amplitude_of(clip.samples.mean(axis=0), clip.rate)
+        shown = Spectrogram(amplitude, clip.end_s - clip.start_s, clip.rate / 2)
+    chart = Chart(f"{detection.label}  {detection.score:.1%}", "", shown.seconds, shown)
     with open_whole(folder / files.picture) as file:
-        image.quantize(_COLOURS, dither=0).save(file, format="PNG")
+        image_of(chart).quantize(_COLOURS, dither=0).save(file, format="PNG")
     return files
 
 
@@ -84,10 +73,3 @@ def _write(path: Path, sound: FloatArray, rate: int, kind: SoundFormat) -> None:
     _, container, coding = coding_of(kind, channels, rate)
     with replaced(path) as hidden:
         write_sound(hidden, sound, rate, container, coding)
-
-
-def _amplitude(samples: FloatArray, rate: int) -> FloatArray:
-    """Magnitudes [T, F] of the mean of the channels."""
-    size = 2 ** max(4, math.ceil(math.log2(_FRAME_S * rate)))
-    spec = AnalysisSpec(n_fft=size, window_length=size, hop=size // 4, window="hann")
-    return np.abs(forward(samples.mean(axis=0), spec))

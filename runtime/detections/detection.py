@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from ...errors import DataError
+from ...errors import DataError, MissingDependencyError
 from ...printable import first_line
 from ..arrays import FloatArray
 from ..document import DetectionDict, DetectionsDict, Origin, head
@@ -22,6 +22,7 @@ from .settings import DetectionSettings
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
 
     from ..results import Result, SaveOptions
     from ..windows import WindowScores
@@ -325,6 +326,47 @@ class Detections(ResultRecord):
         from .reporting import write_detections
 
         write_detections(self, path)
+
+    def _repr_html_(self) -> str | None:
+        """The page of `to_html` in a frame, for notebooks; None where Jinja2 is not installed."""
+        from .reporting import detections_frame
+
+        try:
+            return detections_frame(self)
+        except MissingDependencyError:
+            return None
+
+    def plot(
+        self,
+        *,
+        ax: Axes | None = None,
+        labels: Sequence[str] | None = None,
+        title: str | None = None,
+        size: tuple[float, float] | None = None,
+        dpi: float | None = None,
+    ) -> Axes:
+        """Plot the scores of labels over the recording with matplotlib, and outline the detections.
+
+        Args:
+            ax: Axes to draw on; None: those of a new figure of pyplot.
+            labels: A row for each of these; None: for those that were detected most often, and where none
+                was for those with the highest scores; 12 at the most.
+            title: In place of how many were detected.
+            size: Of a new figure in inches, (width, height).
+            dpi: Of a new figure, dots per inch.
+
+        Returns:
+            The axes.
+
+        Raises:
+            MissingDependencyError: matplotlib is not installed (the extra `plot`).
+            LabelError: One of `labels` was not looked for.
+
+        """
+        from ..drawing.axes import Sizes, plot_scores
+        from .plotting import scores_of
+
+        return plot_scores(scores_of(self, labels, title), ax, Sizes(size, dpi))
 
     @classmethod
     def load(cls, folder: Path | str) -> Detections:

@@ -13,10 +13,11 @@ from ...errors import AudioError
 from ...printable import printable
 from ..audio.sound import OpenSound, open_sound
 from ..audio.source import BLOCK
+from ..report import notebook
 from ..report.gather import ExplainedSound, item_of
 from ..report.items import Item, Row, SearchedSound
 from ..report.media import mono, sounds_of, spectrogram_of
-from ..report.page import ReportWriter
+from ..report.page import MOST_BYTES, ReportWriter
 from ..report.results import truth_of
 from ..windows import WindowScores
 from .recent import RecentSound, Stretch
@@ -83,10 +84,6 @@ def item_of_detection(detection: DetectedStretch, clip: Stretch | None) -> Item:
         What the page shows; times within it count from the begin of the clip.
 
     """
-    told = (
-        f"{printable(detection.label)} was detected from {detection.start_s:.2f} to "
-        f"{detection.end_s:.2f} s of the recording: its best window has a score of {detection.score:.1%}."
-    )
     explanation = detection.explanation
     if explanation is not None:
         item = item_of(explanation, start_s=detection.clip_start_s)
@@ -94,59 +91,79 @@ def item_of_detection(detection: DetectedStretch, clip: Stretch | None) -> Item:
         return msgspec.structs.replace(
             item,
             score=detection.score,
-            summary=[told, *item.summary[1:]],
+            summary=[_told(detection), *item.summary[1:]],
             warnings=list(dict.fromkeys([*warnings, *item.warnings])),
         )
-    sound = None if clip is None else mono(clip.samples)
+    item = _scored(detection)
+    if clip is None:
+        return msgspec.structs.replace(item, without="the recording is not at hand any more")
+    sound = mono(clip.samples)
+    return msgspec.structs.replace(
+        item, picture=spectrogram_of(sound, clip.rate), sounds=sounds_of(clip.rate, sound)
+    )
+
+
+def _told(detection: DetectedStretch) -> str:
+    """The detection in a sentence."""
+    return (
+        f"{printable(detection.label)} was detected from {detection.start_s:.2f} to "
+        f"{detection.end_s:.2f} s of the recording: its best window has a score of {detection.score:.1%}."
+    )
+
+
+def _scored(detection: DetectedStretch) -> Item:
+    """A detection without its explanation, sound and picture."""
     return Item(
         label=printable(detection.label),
         score=detection.score,
         start_s=detection.clip_start_s,
         seconds=detection.clip_end_s - detection.clip_start_s,
-        summary=[told],
+        summary=[_told(detection)],
         predictions=[(printable(detection.label), detection.score)],
         warnings=[printable(warning) for warning in detection.warnings],
         facts=[
             ("Methods", "none: scores alone"),
             ("Mean score of its windows", f"{detection.mean_score:.1%}"),
         ],
-        picture=None if clip is None or sound is None else spectrogram_of(sound, clip.rate),
-        sounds=None if clip is None or sound is None else sounds_of(clip.rate, sound),
-        without="" if clip is not None else "the recording is not at hand any more",
     )
 
 
 def write_detections(detections: SearchedRecording, path: Path | str) -> None:
     """Write the page of one recording's detections. Raises MissingDependencyError, WriteError."""
+    with _page(detections, MOST_BYTES) as report:
+        report.write(path)
+
+
+def detections_frame(detections: SearchedRecording) -> str:
+    """The page of one recording's detections for a notebook. Raises MissingDependencyError."""
+    with _page(detections, notebook.MOST_BYTES) as report:
+        return notebook.frame_of(report, printable(detections.summary))
+
+
+def _page(detections: SearchedRecording, most_bytes: int) -> ReportWriter:
     # In order of their clips' ends, in which one pass over the recording cuts them.
     name, items = detections.input, sorted(detections.items, key=lambda one: one.clip_end_s)
     labels, file = detections.windows.labels, printable(name)
-    with ReportWriter(f"{PurePath(name).name}: {detections.summary}", "detections", labels) as report:
-        report.add_sound(
-            SearchedSound(
-                file,
-                file,
-                detections.duration_s,
-                detections.sample_rate,
-                [printable(warning) for warning in detections.warnings],
-            )
+    title = f"{PurePath(name).name}: {detections.summary}"
+    report = ReportWriter(title, "detections", labels, most_bytes=most_bytes)
+    warnings = [printable(warning) for warning in detections.warnings]
+    report.add_sound(SearchedSound(file, file, detections.duration_s, detections.sample_rate, warnings))
+    for one, clip in zip(items, _clips(detections, items), strict=True):
+        row = Row(
+            id=one.id,
+            file=file,
+            path=file,
+            label=printable(one.label),
+            score=one.score,
+            start_s=one.start_s,
+            end_s=one.end_s,
+            low_hz=one.low_hz,
+            high_hz=one.high_hz,
+            time=_clock(detections.recorded_at, one.start_s),
+            truth=truth_of(name, labels),
         )
-        for one, clip in zip(items, _clips(detections, items), strict=True):
-            row = Row(
-                id=one.id,
-                file=file,
-                path=file,
-                label=printable(one.label),
-                score=one.score,
-                start_s=one.start_s,
-                end_s=one.end_s,
-                low_hz=one.low_hz,
-                high_hz=one.high_hz,
-                time=_clock(detections.recorded_at, one.start_s),
-                truth=truth_of(name, labels),
-            )
-            report.add(row, item_of_detection(one, clip))
-        report.write(path)
+        report.add(row, _scored(one) if report.full else item_of_detection(one, clip))
+    return report
 
 
 def _clips(detections: SearchedRecording, items: Sequence[DetectedStretch]) -> Iterator[Stretch | None]:

@@ -1,1 +1,1 @@
-"""Spectrograms and text as PNG."""
+"""Pictures of explanations: what they show, and how that becomes a PNG or lies on matplotlib axes."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -103,7 +103,11 @@ def _piece(one: str) -> Iterator[tuple[Path, str]]:
         yield font, one
     # A variant of the sign before it: without it the sign is still there.
     elif not 0xFE00 <= ord(one) <= 0xFE0F:
-        yield _OWN, f"\\u{ord(one):04x}" if ord(one) < 0x10000 else f"\\U{ord(one):08x}"
+        yield _OWN, _escaped(one)
+
+
+def _escaped(one: str) -> str:
+    return f"\\u{ord(one):04x}" if ord(one) < 0x10000 else f"\\U{ord(one):08x}"
 
 
 def _runs(pieces: list[tuple[Path, str]]) -> Iterator[tuple[Path, str]]:
@@ -133,6 +137,35 @@ def _from_right(pieces: list[tuple[Path, str]]) -> list[bool]:
         elif kind == "L" or len(piece) > 1:
             last = None
     return flags
+
+
+def lettered(lines: Sequence[str]) -> tuple[str, list[str]]:
+    """Lines as one text that matplotlib can draw, and the families of fonts that have its letters.
+
+    What no font has is spelt out, and so is text from right to left where matplotlib would turn it round.
+    """
+    from matplotlib import font_manager, ft2font, rcParams
+
+    shapes = hasattr(ft2font, "__libraqm_version__")
+    families = [*rcParams["font.family"], font_manager.FontProperties(fname=str(_OWN)).get_name()]
+    known = set(font_manager.get_font_names())
+    shown = []
+    for line in lines:
+        pieces = _pieces(line)
+        for path in {path for path, _ in pieces} - {_OWN}:
+            name = font_manager.FontProperties(fname=str(path)).get_name()
+            if name not in known:
+                font_manager.fontManager.addfont(str(path))
+                known.add(name)
+            families.append(name)
+        turned = {"R", "AL"} if not shapes else set()
+        shown.append(
+            "".join(
+                _escaped(piece) if unicodedata.bidirectional(piece[0]) in turned else piece
+                for _, piece in pieces
+            )
+        )
+    return "\n".join(shown), list(dict.fromkeys(families))
 
 
 def scripts_without_font() -> dict[str, str]:

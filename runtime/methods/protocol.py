@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..audio.sound import OpenSound
     from ..bundle.manifest import Aggregation, Manifest, MaskGain, StageSpec
     from ..bundle.open import Bundle
+    from ..drawing.shown import Picture
     from ..inference.chain import ForwardPass, RunStage
     from ..inference.session import Tensors
     from ..inference.tensors import Feeds
@@ -224,7 +225,14 @@ class Method(ABC):
         """
 
     def save(self, part: Any, folder: Path, about: About) -> None:  # noqa: B027 (a default: nothing)
-        """Write the files of `part`, what `finish` gave, into a new folder: those that the table names."""
+        """Write the files of `part`, what `finish` gave, into a new folder: those that the table names.
+
+        Its pictures are written without it.
+        """
+
+    def pictures(self, part: Any, about: About) -> Mapping[str, Picture]:
+        """What pictures of `part` show, by the stem of the file that `Result.save` writes."""
+        return {}
 
     def store(self, part: Any, arrays: dict[str, Values]) -> object:
         """What `restore` needs: JSON-ready values or a msgspec.Struct; arrays go into `arrays` by name.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from ..audio.writing import SoundFormat
+from ..drawing.shown import Spectrogram
 from ..records import ResultRecord
 
 # Which sound is saved: none, only the stretches with evidence, or all of it.
@@ -23,6 +24,8 @@ class About(msgspec.Struct, frozen=True):
         duration_s: Of the input, in seconds.
         audio: Which sound is written.
         format: How it is written.
+        caption: Which sound and which bundle, for pictures.
+        spectrogram: Gives that of the sound; None where nothing of it is at hand.
 
     """
 
@@ -31,6 +34,8 @@ class About(msgspec.Struct, frozen=True):
     duration_s: float
     audio: AudioKind = "full"
     format: SoundFormat = "wav"
+    caption: str = ""
+    spectrogram: Callable[[], Spectrogram | None] = lambda: None
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -71,6 +76,10 @@ class MethodResult(ResultRecord):
     def evidence_spans(self) -> Sequence[tuple[float, float]]:
         """Where in time the evidence lies, (start_s, end_s); empty where the method does not say."""
         return ()
+
+    def spectrogram(self, seconds: float) -> Spectrogram | None:
+        """That of the sound, which lasts `seconds`, with the method's mask, if it has one; for pictures."""
+        return None
 
     def verify(self) -> Iterable[Difference]:
         """Make all that is made only when it is asked for; differences that ought to be small."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 
 import numpy as np
 import numpy.typing as npt
 
 from ..arrays import FloatArray
-from ..audio.stft import forward
-from ..bundle.manifest import AnalysisSpec
-from ..drawing.spectrogram import loudness_of
+from ..audio.amplitude import amplitude_of
+from ..drawing.colours import loudness_of
 from .items import Picture, Sounds
 
 # A peak of 1 would be clipped by rounding.
@@ -21,8 +19,6 @@ _PEAK = 0.98
 _SIZE, SMALL = (1200, 320), (220, 96)
 # Steps of 1.3 dB cannot be told apart, and pack better.
 _STEP = 4
-# Frames of sound that no model's spectrogram is of last about so long.
-_FRAME_S = 0.025
 
 
 def mono(sound: npt.ArrayLike) -> FloatArray:
@@ -78,9 +74,7 @@ def picture_of(
 
 def spectrogram_of(sound: FloatArray, rate: int, size: tuple[int, int] = _SIZE) -> Picture:
     """The spectrogram of mono sound [samples], for a page."""
-    width = 2 ** max(4, math.ceil(math.log2(_FRAME_S * rate)))
-    spec = AnalysisSpec(n_fft=width, window_length=width, hop=width // 4, window="hann")
-    return picture_of(np.abs(forward(sound, spec)), len(sound) / rate, rate / 2, size=size)
+    return picture_of(amplitude_of(sound, rate), len(sound) / rate, rate / 2, size=size)
 
 
 def _shrunk(values: FloatArray, size: tuple[int, int]) -> FloatArray:

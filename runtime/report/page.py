@@ -14,14 +14,14 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Self
 
 import msgspec
 
 from ...errors import MissingDependencyError
 from ...printable import printable
 from ...prototypes_index.atomic import open_whole
-from .items import Index, Item, Row, SearchedSound, script_json
+from .items import Index, Item, Row, SearchedSound, View, script_json
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -49,7 +49,8 @@ class ReportWriter:
         kind: What its rows are.
         labels: Of the model.
         values: Whether its scores are values of a regression.
-        most_bytes: Of the items together; beyond it rows stand without sound and pictures.
+        most_bytes: Of the items together; beyond it rows stand without sound and pictures, but for the first,
+            which loses its sound alone.
 
     Raises:
         MissingDependencyError: Jinja2 is not installed.
@@ -79,6 +80,11 @@ class ReportWriter:
     def __exit__(self, *_: object) -> None:
         self._spool.close()
 
+    @property
+    def full(self) -> bool:
+        """Whether rows to come stand without sound and pictures."""
+        return self._bare > 0
+
     def add_sound(self, sound: SearchedSound) -> None:
         """A sound that the page is about."""
         self._sounds.append(sound)
@@ -86,15 +92,20 @@ class ReportWriter:
     def add(self, row: Row, item: Item | bytes) -> None:
         """A row and its item, which may be JSON as `script_json` gives it; while there is room for it."""
         text = script_json(item).encode() if isinstance(item, Item) else item
-        if len(text) > self._left and self._rows:
-            self._bare += 1
-            text = script_json(_bare(item)).encode()
+        if self.full or len(text) > self._left:
+            self._bare += bool(self._rows)
+            text = script_json(_bare(item) if self._rows else _silent(item)).encode()
         self._left -= len(text)
         self._rows.append(row)
         self._spool.write(text + b"\n")
 
     def write(self, path: Path | str) -> None:
         """Write the page. Raises WriteError."""
+        with open_whole(Path(path)) as file:
+            self.write_to(file)
+
+    def write_to(self, file: BinaryIO) -> None:
+        """Write the page into a file that is open."""
         notes = []
         if self._bare:
             notes.append(
@@ -119,9 +130,8 @@ class ReportWriter:
             items=self._items(),
             index=script_json(index),
         )
-        with open_whole(Path(path)) as file:
-            for text in stream:
-                file.write(text.encode())
+        for text in stream:
+            file.write(text.encode())
 
     def _items(self) -> Iterator[str]:
         self._spool.seek(0)
@@ -139,15 +149,20 @@ def check_installed() -> None:
 
 def _bare(item: Item | bytes) -> Item:
     """The item without what takes room."""
+    return msgspec.structs.replace(_silent(item), picture=None, views=[])
+
+
+def _silent(item: Item | bytes) -> Item:
+    """The item without sound."""
     whole = msgspec.json.decode(item, type=Item) if isinstance(item, bytes) else item
+    matches = [[msgspec.structs.replace(one, stretch=None) for one in view.matches] for view in whole.views]
     return msgspec.structs.replace(
         whole,
-        picture=None,
         sounds=None,
         tracks=[],
         clips=[],
-        views=[],
-        without="the page would be too large with its sound and picture",
+        views=[View(view.name, mine) for view, mine in zip(whole.views, matches, strict=True)],
+        without="the page would be too large with its sound",
     )
 
 

@@ -10,9 +10,10 @@ from typing import Protocol
 from ...errors import EarmarkError
 from ...printable import printable
 from ..score_text import score_text
+from . import notebook
 from .gather import ExplainedSound, item_of
 from .items import Row, SearchedSound
-from .page import ReportWriter
+from .page import MOST_BYTES, ReportWriter
 
 _ID_DIGITS = 16
 
@@ -26,11 +27,23 @@ class NamedResult(ExplainedSound, Protocol):
 
 def write_result(result: NamedResult, path: Path | str) -> None:
     """Write the page of one result. Raises MissingDependencyError, WriteError."""
+    with _page(result, MOST_BYTES) as report:
+        report.write(path)
+
+
+def result_frame(result: NamedResult) -> str:
+    """The page of one result for a notebook. Raises MissingDependencyError."""
+    with _page(result, notebook.MOST_BYTES) as report:
+        return notebook.frame_of(report, f"{printable(result.target)}, explained")
+
+
+def _page(result: NamedResult, most_bytes: int) -> ReportWriter:
     labels = tuple(sorted(label for label, _ in result.predictions))
     title = f"{PurePath(result.input).name}: {result.target}, {score_text(result.score, result.task)}"
-    with ReportWriter(title, "sounds", labels, values=result.task == "regression") as report:
-        add_result(report, result, result.input, labels)
-        report.write(path)
+    values = result.task == "regression"
+    report = ReportWriter(title, "sounds", labels, values=values, most_bytes=most_bytes)
+    add_result(report, result, result.input, labels)
+    return report
 
 
 def add_result(report: ReportWriter, result: NamedResult, name: str, labels: Collection[str]) -> None:

@@ -221,6 +221,38 @@ def test_a_result_that_was_saved_has_a_page(result, page, tmp_path, audio, plays
         assert now["without"]
 
 
+def framed(shown, tmp_path):
+    """The page within the frame that a notebook is given."""
+    page = tmp_path / "frame.html"
+    page.write_text(shown, encoding="utf-8")
+    ((tag, attributes),) = Page(page).elements
+    assert tag == "iframe"
+    assert "allow-same-origin" not in attributes["sandbox"]
+    page.write_text(attributes["srcdoc"], encoding="utf-8")
+    return Page(page)
+
+
+def test_a_notebook_shows_the_page_in_a_frame(result, page, tmp_path):
+    hostile = replace(result, target=HOSTILE, predictions=((HOSTILE, 0.9), *result.predictions[1:]))
+    inner = framed(hostile._repr_html_(), tmp_path)
+    assert inner.json_of("item-0")["sounds"] == Page(page).json_of("item-0")["sounds"]
+    assert HOSTILE[:20] in inner.json_of("item-0")["label"]
+
+
+def test_a_notebooks_page_is_bounded(explainer, tmp_path):
+    """Half a minute of noise at 48 kHz: its picture stays, its sound goes."""
+    sound = (0.3 * np.random.default_rng(0).standard_normal(30 * 48000)).astype(np.float32)
+    shown = explainer.explain((sound, 48000), methods=["mask", "prototypes"])._repr_html_()
+    assert len(shown) < 5 << 20
+    item = framed(shown, tmp_path).json_of("item-0")
+    assert "too large with its sound" in item["without"]
+    assert item["sounds"] is None
+    assert item["picture"]
+    assert item["views"][0]["matches"][0]["stretch"] is None
+    many = explainer.detect((sound, 48000), labels=["snare"], min_score=0.0, methods=[])
+    assert framed(many._repr_html_(), tmp_path).json_of("report-index")["kind"] == "detections"
+
+
 def test_names_that_are_no_unicode_are_written(result, tmp_path):
     replace(result, input="/data/\udcff.wav").to_html(tmp_path / "page.html")
     assert Page(tmp_path / "page.html").json_of("report-index")["rows"][0]["file"] == r"/data/\xff.wav"
@@ -307,6 +339,8 @@ def test_without_jinja2_the_extra_is_named(result, tmp_path, monkeypatch):
     with pytest.raises(earmark.EarmarkError, match=r"needs Jinja2: pip install 'earmark\[report\]'"):
         result.to_html(tmp_path / "page.html")
     assert not list(tmp_path.iterdir())
+    # A notebook prints the result as text.
+    assert result._repr_html_() is None
 
 
 @pytest.mark.parametrize(

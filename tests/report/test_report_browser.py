@@ -344,6 +344,25 @@ def test_what_is_hostile_never_runs(browser, whole, tmp_path):
         assert HOSTILE in tab.inner_text("h2")
 
 
+def test_a_notebooks_frame_plays(browser, whole, tmp_path):
+    """In a page of another origin; Chromium says that scripts of a sandbox are kept apart, which is so."""
+    (tmp_path / "notebook.html").write_text(
+        f"<!doctype html><meta charset=utf-8><p>A cell</p>{whole._repr_html_()}", encoding="utf-8"
+    )
+    context = browser.new_context(viewport={"width": 1000, "height": 900})
+    tab = context.new_page()
+    told = []
+    tab.on("pageerror", lambda error: told.append(str(error)))
+    tab.goto((tmp_path / "notebook.html").as_uri())
+    frame = tab.frames[1]
+    frame.wait_for_selector("article[data-ready]")
+    frame.click(".play")
+    until(frame, "view.transport.time > 0.1")
+    assert told == []
+    assert frame.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    context.close()
+
+
 def test_the_policy_holds(browser, page_of_all):
     """What somebody might get into the page does not run and loads nothing."""
     context = browser.new_context()

@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from earmark.runtime.drawing import lettering
 from earmark.runtime.drawing.lettering import Lettering
-from earmark.runtime.drawing.spectrogram import draw
+from earmark.runtime.drawing.png import write_png
+from earmark.runtime.drawing.shown import Chart, Spectrogram
 
 
 @pytest.fixture
@@ -128,6 +129,6 @@ def test_a_picture_takes_any_title(bare):
     zeros = np.zeros((10, 17), np.float32)
     for title in ("Blåmes 97.3%", "鳥\x00\x1b]0;x\x07", "\udcff" * 400, "مرحبا"):
         store = io.BytesIO()
-        draw(store, amplitude=zeros, mask=zeros, seconds=1.0, max_hz=500.0, title=title)
+        write_png(store, Chart(title, "", 1.0, Spectrogram(zeros, 1.0, 500.0, zeros)))
         pixels = np.asarray(Image.open(store).convert("L"))
         assert (pixels[10:40, 62:876] < 120).any()

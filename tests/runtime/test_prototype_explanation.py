@@ -117,9 +117,9 @@ def test_pictures_and_sounds_are_written(result, tmp_path):
     for name in ("prototypes.png", "channels.png"):
         with Image.open(tmp_path / "out" / name) as picture:
             assert picture.width == 1000
-            # Not paper alone: spectrograms and places in warm colours.
+            # Not paper alone: spectrograms and framed places.
             colours = np.asarray(picture.convert("RGB"), dtype=int).reshape(-1, 3)
-            assert ((colours.sum(axis=1)) < 200).mean() > 0.1
+            assert ((colours.sum(axis=1)) < 600).mean() > 0.1
             assert ((colours[:, 0] > 150) & (colours[:, 2] < 60)).sum() > 200
     first = result.prototypes["time"][0]
     wave, rate = soundfile.read(tmp_path / "out/prototypes/time_1.wav", dtype="float32")
@@ -149,8 +149,9 @@ def test_long_sound_is_accounted_for_a_window_at_a_time(explainer, clip):
 
 
 def test_every_match_is_drawn_beside_the_place_that_it_matches(explainer, clip, tmp_path):
-    """In sound of several windows: the spectrogram is that of the place's window, where it is warm."""
-    from earmark.runtime.methods.prototypes.picture import _ABOVE, _LEFT, _ROW, _TILE, SHOWN
+    """In sound of several windows: the spectrogram is that of the place's window, where it is framed."""
+    from earmark.runtime.drawing.sheets import ABOVE, LEFT, ROW, TILE
+    from earmark.runtime.methods.prototypes.picture import SHOWN
 
     rate = engine_of(explainer).manifest.sample_rate
     sound = 0.001 * np.random.default_rng(0).standard_normal(12 * rate).astype(np.float32)
@@ -173,16 +174,16 @@ def test_every_match_is_drawn_beside_the_place_that_it_matches(explainer, clip, 
         assert one.prototypes[0].window is result.channels.window
     result.save(tmp_path)
     with Image.open(tmp_path / "prototypes.png") as picture:
-        assert picture.height == _ABOVE + _ROW * len(rows)
+        assert picture.height == ABOVE + ROW * len(rows) + 24
         pixels = np.asarray(picture.convert("RGB"), dtype=int)
     by_place = {one.place: one.window for found in result.prototypes.values() for one in found}
     for number, place in enumerate(rows):
-        top = _ABOVE + number * _ROW
-        tile = pixels[top : top + _TILE[1], _LEFT : _LEFT + _TILE[0]]
-        warm = tile[..., 0] > tile[..., 2] + 20
+        top = ABOVE + number * ROW
+        tile = pixels[top : top + TILE[1], LEFT : LEFT + TILE[0]]
+        warm = tile[..., 0] > tile[..., 2] + 60
         window = by_place[place]
         ends = np.array([place.start_s, place.end_s]) - window.start_s
-        left, right = np.clip(ends / window.seconds, 0, 1) * (_TILE[0] - 1)
+        left, right = np.clip(ends / window.seconds, 0, 1) * TILE[0]
         columns = np.flatnonzero(warm.any(axis=0))
         assert columns[0] == pytest.approx(left, abs=2)
         assert columns[-1] == pytest.approx(right, abs=2)

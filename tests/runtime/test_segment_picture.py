@@ -1,15 +1,15 @@
-"""The segments' picture: bars where the importance is, tiles on the other axes."""
-
-import io
+"""What the segments' picture shows: bars below the spectrogram, tiles on it on the other axes."""
 
 import numpy as np
 import pytest
 
 import earmark
-from earmark.runtime.drawing.spectrogram import BOTTOM, LEFT, RIGHT, TOP, WARM
-from earmark.runtime.methods.segments.picture import draw_segments
+from earmark.runtime.drawing.shown import Spectrogram
+from earmark.runtime.methods.result import About
+from earmark.runtime.methods.segments.picture import chart_of
 
-Image = pytest.importorskip("PIL.Image")
+SOUND = Spectrogram(np.ones((10, 5), np.float32), 1.0, 4000.0)
+ABOUT = About("tone 99 %", 8000, 1.0, caption="tone.wav", spectrogram=lambda: SOUND)
 
 
 def found(axis):
@@ -26,21 +26,28 @@ def found(axis):
 
 
 @pytest.mark.parametrize("axis", ["time", "frequency", "both"])
-def test_what_counts_is_warm_where_it_lies(axis):
-    file = io.BytesIO()
-    draw_segments(file, found(axis), seconds=1.0, title="tone 99 %")
-    picture = np.asarray(Image.open(file).convert("RGB")).astype(int)
-    warm = np.abs(picture[TOP:BOTTOM, LEFT:RIGHT] - WARM[3]).sum(-1) < 60
-    assert warm.any()
-    rows, columns = np.nonzero(warm)
-    if axis != "frequency":
-        assert columns.mean() / warm.shape[1] == pytest.approx(0.55, abs=0.06)
-    if axis != "time":
-        assert 1 - rows.mean() / warm.shape[0] == pytest.approx(3000 / 4000, abs=0.15)
+def test_what_counts_is_shown_where_it_lies(axis):
+    result = found(axis)
+    chart = chart_of(result, ABOUT)
+    assert chart.spectrogram is SOUND
+    if axis == "time":
+        (bars,) = chart.strips
+        best = int(bars.values.argmax())
+        assert bars.start_s[best] == pytest.approx(0.5, abs=0.06)
+        assert bars.spread[best] == result.uncertainty[best]
+        assert bars.unit == "log-odds"
+        assert chart.tiles is None
+        return
+    best = chart.tiles.boxes[int(chart.tiles.values.argmax())]
+    assert chart.tiles.unit == "log-odds"
+    assert chart.strips == ()
+    if axis == "both":
+        assert best[0] <= 0.55 <= best[1]
+    assert best[2] - 300 <= 3000 <= best[3] + 300
 
 
-def test_nothing_matters_draws_nothing_and_does_not_fail():
+def test_nothing_matters_and_no_sound_is_at_hand():
     result = earmark.segments(lambda sounds: np.full(len(sounds), 0.5), np.ones(8000, np.float32) * 0.1, 8000)
-    file = io.BytesIO()
-    draw_segments(file, result, seconds=1.0, title="flat")
-    assert Image.open(file).size == (1000, 420)
+    chart = chart_of(result, About("flat", 8000, 1.0))
+    assert chart.spectrogram is None
+    assert not chart.strips[0].values.any()

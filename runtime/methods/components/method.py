@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ...arrays import FloatArray
     from ...bundle.manifest import Manifest, MaskGain, StageSpec
     from ...bundle.open import Bundle
+    from ...drawing.shown import Picture
     from ...inference.chain import ForwardPass, RunStage
     from ...inference.window import Window
     from ..result import About
@@ -75,11 +76,9 @@ class Components(Method):
         return ComponentsExplanation(context, dictionary, threshold, sound, target)
 
     def save(self, part: ComponentsResult, folder: Path, about: About) -> None:
-        """Write components.png; in components what is kept and removed, and the selected ones, or clips."""
-        from ..saving import write_audio, write_clips, write_new
-        from .picture import draw_components
+        """Write in components what is kept and removed, and the selected ones, or clips."""
+        from ..saving import write_audio, write_clips
 
-        write_new(folder / "components.png", lambda file: draw_components(file, part, title=about.title))
         if about.audio == "none":
             return
         sounds, rate, kind = folder / "components", about.sample_rate, about.format
@@ -92,6 +91,12 @@ class Components(Method):
                 write_audio(sounds / f"component_{one.index}", one.audio(), rate, kind)
             else:
                 write_clips(sounds / f"clip_{one.index}", one.audio(), one.spans, rate, kind)
+
+    def pictures(self, part: ComponentsResult, about: About) -> Mapping[str, Picture]:
+        """The evidence, and when each component is active."""
+        from .picture import chart_of
+
+        return {"components": chart_of(part, about)}
 
     def fields_type(self) -> type:
         """What it adds to a record."""

@@ -12,6 +12,7 @@ import numpy as np
 from ....errors import LabelError
 from ...arrays import FloatArray
 from ...bundle.manifest import ComponentSpec
+from ...drawing.shown import Spectrogram
 from ...labels import SHOWN
 from ...lazy import lazy_property
 from ...records import ResultRecord
@@ -206,6 +207,10 @@ class ComponentsResult(MethodResult):
     def max_hz(self) -> float:
         """The highest frequency of the spectrogram."""
         return self._tracks.max_hz
+
+    def spectrogram(self, seconds: float) -> Spectrogram:
+        """The model's, with the mask of the selected components."""
+        return Spectrogram(self.overview.amplitude, seconds, self.max_hz, self.overview.mask)
 
     def to_dict(self) -> ComponentsDict:
         """JSON-ready: the relevance of all components, facts of those selected, the best labels."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from ....errors import BundleError, TargetError
 from ...bundle.parts import StageRule
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ...arrays import FloatArray
     from ...bundle.manifest import Manifest, MaskGain, StageSpec
     from ...bundle.open import Bundle
+    from ...drawing.shown import Picture
     from ...inference.chain import ForwardPass, RunStage
     from ...inference.window import Window
     from ..result import About
@@ -71,22 +72,9 @@ class Mask(Method):
         return MaskExplanation(context, sound, target)
 
     def save(self, part: MaskResult, folder: Path, about: About) -> None:
-        """Write mask.png, and what is kept and removed, which add up to the input, or clips of the first."""
-        from ...drawing.spectrogram import draw
-        from ..saving import write_audio, write_blocks, write_clips, write_new
+        """Write what is kept and removed, which add up to the input, or clips of the first."""
+        from ..saving import write_audio, write_blocks, write_clips
 
-        def picture(file: BinaryIO) -> None:
-            overview = part.overview
-            draw(
-                file,
-                amplitude=overview.amplitude,
-                mask=overview.mask,
-                seconds=about.duration_s,
-                max_hz=part.max_hz,
-                title=about.title,
-            )
-
-        write_new(folder / "mask.png", picture)
         if about.audio == "full":
             kept = part.audio
             write_audio(folder / "kept", kept, about.sample_rate, about.format)
@@ -94,6 +82,13 @@ class Mask(Method):
             write_blocks(folder / "removed", blocks, kept.shape, about.sample_rate, about.format)
         elif about.audio == "clips":
             write_clips(folder / "kept", part.audio, part.spans, about.sample_rate, about.format)
+
+    def pictures(self, part: MaskResult, about: About) -> Mapping[str, Picture]:
+        """The spectrogram with the mask on it."""
+        from ...drawing.shown import Chart
+
+        shown = part.spectrogram(about.duration_s)
+        return {"mask": Chart(about.title, about.caption, about.duration_s, shown)}
 
     def fields_type(self) -> type:
         """What it adds to a record."""

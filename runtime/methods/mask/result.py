@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...arrays import FloatArray
+from ...drawing.shown import Spectrogram
 from ...lazy import lazy_property
 from ..evidence import Overview
 from ..rescoring import Rescored, rescored_lines
@@ -84,6 +85,10 @@ class MaskResult(MethodResult):
     def max_hz(self) -> float:
         """The highest frequency of the spectrogram."""
         return float(self.bin_hz[-1])
+
+    def spectrogram(self, seconds: float) -> Spectrogram:
+        """The model's, with the mask."""
+        return Spectrogram(self.overview.amplitude, seconds, self.max_hz, self.overview.mask)
 
     def to_dict(self) -> MaskDict:
         """JSON-ready summary."""

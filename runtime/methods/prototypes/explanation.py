@@ -13,7 +13,7 @@ from ....errors import BundleError, MethodError, PrototypeIndexError
 from ....prototypes_index.generation import Match
 from ....prototypes_index.views import LOCALISES_FREQUENCY, View, normalise, real_maps
 from ...arrays import FloatArray
-from ...drawing.spectrogram import columns_of
+from ...drawing.scales import columns_of
 from ...inference.window import Window
 from ...lazy import LazyMapping
 from ..protocol import Sound

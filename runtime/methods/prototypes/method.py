@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ...arrays import FloatArray
     from ...bundle.manifest import Manifest, StageSpec
     from ...bundle.open import Bundle
+    from ...drawing.shown import Picture
     from ...inference.chain import ForwardPass, RunStage
     from ..result import About
     from ..saved import SavedSounds
@@ -75,18 +76,13 @@ class Prototypes(Method):
         return PrototypesExplanation(Search.over(context), sound, target, context.options.bands)
 
     def save(self, part: PrototypesResult, folder: Path, about: About) -> None:
-        """Write prototypes.png and channels.png; where there is sound, that of each prototype shown.
+        """Where there is sound, write that of each prototype shown.
 
         It lies in the folder prototypes: <view>_<rank>.wav and channel_<channel>_<rank>.wav.
         """
-        from ..saving import write_audio, write_new
-        from .picture import SHOWN, draw_channels, draw_nearest
+        from ..saving import write_audio
+        from .picture import SHOWN
 
-        write_new(
-            folder / "prototypes.png",
-            lambda file: draw_nearest(file, part.prototypes, part.channels, title=about.title),
-        )
-        write_new(folder / "channels.png", lambda file: draw_channels(file, part.channels, title=about.title))
         listed = {f"channel_{one.channel}": one.prototypes for one in part.channels}
         sounds = {
             f"{name}_{rank}": one
@@ -98,6 +94,12 @@ class Prototypes(Method):
             (folder / "prototypes").mkdir(exist_ok=True)
         for name, one in sounds.items():
             write_audio(folder / "prototypes" / name, *one.audio(), about.format)
+
+    def pictures(self, part: PrototypesResult, about: About) -> Mapping[str, Picture]:
+        """The nearest prototypes of each view, and the channels. Raises PrototypeIndexError."""
+        from .picture import channels_sheet, nearest_sheet
+
+        return {"prototypes": nearest_sheet(part, about), "channels": channels_sheet(part, about)}
 
     def fields_type(self) -> type:
         """What it adds to a record."""

@@ -11,6 +11,7 @@ from .settings import SegmentOptions
 
 if TYPE_CHECKING:
     from ...bundle.manifest import Manifest
+    from ...drawing.shown import Picture
     from ..result import About
     from ..saved import SavedSounds
     from .explanation import SegmentsExplanation
@@ -36,16 +37,17 @@ class Segments(Method):
         return SegmentsExplanation(context, sound, target)
 
     def save(self, part: SegmentsResult, folder: Path, about: About) -> None:
-        """Write segments.csv and segments.png."""
+        """Write segments.csv."""
         from ..saving import write_new
-        from .picture import draw_segments
 
         rows = part.to_csv()
         write_new(folder / "segments.csv", lambda file: file.write(rows.encode()))
-        write_new(
-            folder / "segments.png",
-            lambda file: draw_segments(file, part, seconds=about.duration_s, title=about.title),
-        )
+
+    def pictures(self, part: SegmentsResult, about: About) -> Mapping[str, Picture]:
+        """Importance over the spectrogram."""
+        from .picture import chart_of
+
+        return {"segments": chart_of(part, about)}
 
     def fields_type(self) -> type:
         """What it adds to a record."""

@@ -114,7 +114,7 @@ class SegmentsResult(MethodResult):
         return np.asarray(self.importance / (self.windows * (self.end_s - self.start_s)))
 
     @property
-    def _says(self) -> tuple[str, str]:
+    def effects(self) -> tuple[str, str]:
         """What segments of positive and of negative importance do."""
         return ("raises it", "lowers it") if self.unit == "value" else ("for it", "against it")
 
@@ -200,7 +200,7 @@ class SegmentsResult(MethodResult):
             spread = self.uncertainty[index]
             doubt = f" ± {spread:.3g}" if math.isfinite(spread) else ""
             raises = self.importance[index] >= 0
-            says = self._says[0] if raises else self._says[1]
+            says = self.effects[0] if raises else self.effects[1]
             rate = f" ({self.density[index]:+.3g} a second)" if self.uneven else ""
             text = f"{', '.join(place)}   {says}: {self.importance[index]:+.3g}{doubt}{rate}"
             yield "segments" if rank == 0 else "", text
