@@ -174,27 +174,71 @@ def test_the_level(how):
     np.testing.assert_allclose(found[:, 0], [level_of(one, how) for one in sounds], rtol=1e-5)
 
 
-@pytest.mark.node
-def test_node_gives_the_same(shipped, tmp_path):
-    shutil.copytree(EXAMPLES / "node", tmp_path / "node", ignore=shutil.ignore_patterns("node_modules"))
-    subprocess.run(
-        ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=tmp_path / "node", check=True
-    )
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """The shipped clip as a WAV, a window long, and what the bundle says of it."""
     wave, rate = soundfile.read(SHIPPED.parent / "example.flac", dtype="float32")
     wave = wave[: 2 * rate]
-    soundfile.write(tmp_path / "sound.wav", wave, rate, subtype="FLOAT")
-    told = subprocess.run(
-        ["node", "explain.js", shipped, tmp_path / "sound.wav", tmp_path / "kept.wav"],
-        cwd=tmp_path / "node",
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    found = json.loads(told.stdout)
-    result = earmark.load(SHIPPED, "cpu").explain(wave, rate, methods=["mask"])
+    path = tmp_path_factory.mktemp("clip") / "sound.wav"
+    soundfile.write(path, wave, rate, subtype="FLOAT")
+    return path, earmark.load(SHIPPED, "cpu").explain(wave, rate, methods=["mask"])
+
+
+def check_answers(found, kept, result):
+    """What an example printed, and the kept sound that it wrote."""
     assert found["scores"] == pytest.approx(dict(result.predictions), abs=1e-5)
     assert found["logits"] == pytest.approx(result.logits.tolist(), abs=1e-5)
     assert found["mask_dims"] == [1, *result.mask.values.shape]
     assert found["mask_mean"] == pytest.approx(result.mask.area, abs=1e-5)
-    kept, _ = soundfile.read(tmp_path / "kept.wav", dtype="float32")
-    np.testing.assert_allclose(kept, result.mask.audio, atol=1e-5)
+    np.testing.assert_allclose(soundfile.read(kept, dtype="float32")[0], result.mask.audio, atol=1e-5)
+
+
+@pytest.mark.node
+def test_node_gives_the_same(shipped, clip, tmp_path):
+    shutil.copytree(EXAMPLES / "node", tmp_path / "node", ignore=shutil.ignore_patterns("node_modules"))
+    subprocess.run(
+        ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=tmp_path / "node", check=True
+    )
+    sound, result = clip
+    command = ["node", "explain.js", shipped, sound, tmp_path / "kept.wav"]
+    told = subprocess.run(command, cwd=tmp_path / "node", check=True, capture_output=True, text=True)
+    check_answers(json.loads(told.stdout), tmp_path / "kept.wav", result)
+
+
+@pytest.fixture(scope="module")
+def c_program(tmp_path_factory):
+    """examples/c, compiled with every warning an error, over the library of the wheel."""
+    folder = tmp_path_factory.mktemp("c")
+    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
+    # The name that programs ask the loader for.
+    (folder / "libonnxruntime.so.1").symlink_to(library)
+    program = folder / "explain"
+    warnings = ["-std=c11", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2", "-fsanitize=undefined"]
+    source = EXAMPLES / "c" / "explain.c"
+    subprocess.run(["cc", *warnings, source, "-o", program, library, f"-Wl,-rpath,{folder}"], check=True)
+    return program
+
+
+@pytest.mark.c
+def test_c_gives_the_same(shipped, clip, c_program, tmp_path):
+    sound, result = clip
+    command = [c_program, shipped, sound, tmp_path / "kept.wav"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = json.loads(told.stdout)
+    found["scores"] = dict(zip(found.pop("labels"), found["scores"], strict=True))
+    check_answers(found, tmp_path / "kept.wav", result)
+
+
+@pytest.mark.c
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [(b"no sound", "is no WAV"), (b"RIFF\0\0\0\0WAVEdata", "no samples"), (None, "cannot be opened")],
+)
+def test_c_refuses_what_is_no_sound(shipped, c_program, tmp_path, content, text):
+    sound = tmp_path / "sound.wav"
+    if content is not None:
+        sound.write_bytes(content)
+    told = subprocess.run([c_program, shipped, sound], check=False, capture_output=True, text=True)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr.startswith(f"{sound}: ")
+    assert text in told.stderr
