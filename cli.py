@@ -13,6 +13,7 @@ import click
 from . import __version__
 from .commands.console import CommandError, open_standard_streams, stdout_failed, tell, tell_traceback
 from .commands.lazy_group import LazyGroup
+from .commands.options import examples
 from .commands.stopping import stopping_in_order
 from .errors import DeviceError, EarmarkError, as_earmark_error
 
@@ -85,6 +86,7 @@ def _told(error: click.ClickException) -> int:
     cls=Verbs,
     package=f"{__package__}.commands",
     lines=VERBS,
+    epilog=examples("earmark explain", "earmark explain clip.wav -b bundle -o out", "earmark train --help"),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="earmark")

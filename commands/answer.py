@@ -7,6 +7,7 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from ..runtime.score_text import reaching, score_text
+from ..times import duration_text, span_text, time_text
 from .console import bold, yellow
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def about_demo(labels: Sequence[str]) -> str:
 
 def _facts(result: Result) -> str:
     channels = f"{result.channel_count} channel{'s' if result.channel_count != 1 else ''}"
-    return f"{result.duration_s:.2f} s, {result.sample_rate} Hz, {channels}"
+    return f"{time_text(result.duration_s)}, {result.sample_rate} Hz, {channels}"
 
 
 def _lines(
@@ -86,7 +87,7 @@ def _lines(
         yield "", _strip(spans, result.duration_s)
     yield from result.lines(top) if details else result.summary()
     yield "bundle", result.bundle
-    yield "took", f"{_duration(sum(result.timings.values()))} on {result.device}"
+    yield "took", f"{duration_text(sum(result.timings.values()) / 1000.0)} on {result.device}"
 
 
 def _strip(spans: Sequence[tuple[float, float]], duration_s: float) -> str:
@@ -96,15 +97,7 @@ def _strip(spans: Sequence[tuple[float, float]], duration_s: float) -> str:
         any(start < (column + 1) * step and end > column * step for start, end in spans)
         for column in range(_COLUMNS)
     )
-    return f"0 s |{''.join('#' if mark else '.' for mark in marks)}| {duration_s:.2f} s"
-
-
-def _duration(milliseconds: float) -> str:
-    """Milliseconds in a sensible unit."""
-    if milliseconds < 1000.0:
-        return f"{milliseconds:.0f} ms"
-    seconds = milliseconds / 1000.0
-    return f"{seconds:.1f} s" if seconds < 120.0 else f"{seconds / 60.0:.1f} min"
+    return f"0 s |{''.join('#' if mark else '.' for mark in marks)}| {time_text(duration_s)}"
 
 
 def _windows(result: Result, top: int, min_score: float, labels: Sequence[str] | None) -> Iterator[str]:
@@ -113,4 +106,4 @@ def _windows(result: Result, top: int, min_score: float, labels: Sequence[str] |
     rows = windows.top(top, min_score=min_score, labels=labels)
     for start, end, row in zip(windows.start_s, windows.end_s, rows, strict=True):
         scores = "   ".join(f"{label} {score_text(score, windows.task)}" for label, score in row)
-        yield f"{start:9.2f}-{end:.2f} s  {scores}"
+        yield f"{span_text(start, end):>17}  {scores}"

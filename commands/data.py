@@ -8,7 +8,7 @@ import click
 
 from .console import tell
 from .inputs import tell_passed_over
-from .options import refuse_given
+from .options import examples, refuse_given
 
 
 def _numbers(
@@ -56,7 +56,7 @@ _OF_TRAINING = ("clips", "train_folds", "train_speakers")
 _folder = click.Path(file_okay=False, exists=True, path_type=Path)
 
 
-@click.command()
+@click.command(epilog=examples("earmark data drums out --seed 1"))
 @click.argument("name")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--from", "sounds", type=_folder, metavar="DIR", help="Sounds to mix, in ESC-10's layout.")

@@ -18,7 +18,7 @@ from ..runtime.registry import METHODS
 from .answer import about_demo
 from .console import require_stdout, tell
 from .inputs import Input, collect, tell_skipped
-from .options import device_option, html_option, json_option, listed_words, refuse_given, was_given
+from .options import device_option, examples, html_option, json_option, listed_words, refuse_given, was_given
 from .paths import BundleFolder, OutputFolder, no_sound
 from .window_options import window_options, window_settings
 
@@ -50,7 +50,12 @@ def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
     return checked
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "earmark detect field.wav -b bundle --min-score 0.7",
+        "earmark detect -r field -b bundle -o out --clips --html report.html --resume",
+    )
+)
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option(
     "-b",

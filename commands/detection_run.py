@@ -14,6 +14,7 @@ from .. import __version__
 from ..errors import EarmarkError
 from ..runtime.document import ErrorDict, failure_record
 from ..runtime.result_folder import CLIPS
+from ..times import duration_text, span_text, time_text
 from .console import bold, say, say_json, tell_failure, yellow
 from .detection_page import PARTS, part_name, write_page
 from .detection_work import Answer, DetectionWork, Recording
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 _GIVEN_UP = "GivenUp"
 # Detections of one recording that are shown on a terminal.
 _SHOWN = 20
-_HOUR_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -261,11 +261,11 @@ def _lines(recording: RecordingRows) -> list[str]:
     """What was detected in a recording, for a person."""
     rows = recording.rows
     counts = Counter(row.label for row in rows)
-    lines = [f"{bold(recording.file)}  {recording.duration_s:.2f} s, {_counted(counts)}"]
+    lines = [f"{bold(recording.file)}  {time_text(recording.duration_s)}, {_counted(counts)}"]
     for row in rows[:_SHOWN]:
         band = "" if row.low_hz is None else f"  {row.low_hz:.0f}-{row.high_hz:.0f} Hz"
         clock = f"  {row.start_time}" if row.start_time else ""
-        lines.append(f"  {row.start_s:.2f}-{row.end_s:.2f} s  {bold(row.label)} {row.score:.1%}{band}{clock}")
+        lines.append(f"  {span_text(row.start_s, row.end_s)}  {bold(row.label)} {row.score:.1%}{band}{clock}")
     if len(rows) > _SHOWN:
         lines.append(f"  and {len(rows) - _SHOWN} more: --jsonl, or -o DIR, gives them all")
     return [*lines, *(f"  {yellow('warning')}   {warning}" for warning in recording.warnings)]
@@ -288,6 +288,6 @@ def _summary(entries: Iterable[Entry], named: set[str], written: Sequence[Path])
         labels.update(row.label for row in (entry.recording.rows if entry.recording else ()))
     many = "recording" if done == 1 else "recordings"
     lost = f", {failed} failed (see {RECORDINGS})" if failed else ""
-    say(f"{done} {many}, {seconds / _HOUR_S:.2f} h of sound, {_counted(labels)}{lost}")
+    say(f"{done} {many}, {duration_text(seconds)} of sound, {_counted(labels)}{lost}")
     say(f"written   {', '.join(map(str, written))}")
     return failed

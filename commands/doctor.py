@@ -14,7 +14,7 @@ import click
 
 from ..errors import EarmarkError, MissingDependencyError
 from .console import green, red, say, say_json
-from .options import json_option
+from .options import examples, json_option
 
 # Builds of onnxruntime overwrite each other's files: at most one may be installed.
 RUNTIMES = (
@@ -42,7 +42,7 @@ class Finding:
     text: str
 
 
-@click.command()
+@click.command(epilog=examples("earmark doctor"))
 @json_option
 def doctor(as_json: bool) -> None:
     """Show what this machine can run, and what stands in the way.

@@ -17,6 +17,7 @@ from ..errors import EarmarkError, RunError, WriteError
 from ..integrations.manifest import read_manifest
 from ..integrations.parts import DETECTIONS, RECORDINGS, WINDOWS, Parts, PartWork, given_up
 from ..integrations.searching import RecordingRow
+from ..times import duration_text
 from .console import say, tell_failure
 from .inputs import Input
 from .long_run.ledger import RunFacts, check_same_run
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from ..runtime.bundle.manifest import Manifest
 
 _FACTS = "run.json"
-_HOUR_S = 3600.0
 
 
 def recordings_of(items: Sequence[Input], manifest: str | None, column: str) -> list[Input]:
@@ -157,11 +157,12 @@ class EngineRun:
         done = [row for row in rows.values() if row.status == "done"]
         failed = len(rows) - len(done)
         found = sum(row.detections for row in done)
-        hours = sum(row.duration_s for row in done) / _HOUR_S
+        seconds = sum(row.duration_s for row in done)
         place = self.work.output
         lost = f", {failed} failed (see {place}/{RECORDINGS})" if failed else ""
+        many = "recording" if len(done) == 1 else "recordings"
         say(
-            f"{len(done)} {'recording' if len(done) == 1 else 'recordings'}, {hours:.2f} h of sound, "
+            f"{len(done)} {many}, {duration_text(seconds)} of sound, "
             f"{found} {'detection' if found == 1 else 'detections'}{lost}"
         )
         tables = [DETECTIONS, *([WINDOWS] if self.work.search.top else []), RECORDINGS]

@@ -21,7 +21,7 @@ from .answer import about_demo, answer
 from .console import require_stdout, say, say_json, tell_failure, tell_traceback
 from .inputs import Input, collect, tell_skipped
 from .method_options import MethodCommand, method_settings, refuse_options, takes_progress
-from .options import device_option, html_option, json_option, listed_words, refuse_given
+from .options import device_option, examples, html_option, json_option, listed_words, refuse_given
 from .paths import BundleFolder, no_sound
 from .result_folders import result_folders, safe_name
 from .saving_options import saving_options, saving_settings
@@ -46,7 +46,14 @@ NONE = "none"
 _PRINTED = 3
 
 
-@click.command(cls=MethodCommand)
+@click.command(
+    cls=MethodCommand,
+    epilog=examples(
+        "earmark explain clip.wav",
+        "earmark explain clip.wav -b bundle -m mask -m segments --rescore -v",
+        "earmark explain -r sounds -b bundle -o out --html report.html",
+    ),
+)
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
 @click.option(
     "-b",
@@ -62,6 +69,9 @@ _PRINTED = 3
     "methods",
     multiple=True,
     metavar="METHOD",
+    shell_complete=lambda _context, _parameter, begun: [
+        name for name in (*METHODS, NONE) if name.startswith(begun)
+    ],
     help=f"{', '.join(METHODS)}. By default what the bundle has; when named, in any bundle: "
     f"{', '.join(_ON_REQUEST)}. {NONE}: scores alone.",
 )

@@ -11,7 +11,7 @@ import click
 from .console import say, say_json, tell
 from .graph_options import GraphOptions, load_graph
 from .next_steps import next_steps
-from .options import refuse_given
+from .options import examples, refuse_given
 from .paths import is_bundle
 from .settings_options import Given, settings_options
 
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from ..export.source.exportable import Exportable
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "earmark export run -o bundle",
+        "earmark export model.onnx -o bundle --labels labels.txt --sample-rate 16000",
+    )
+)
 @click.argument("source")
 @click.option(
     "-o",

@@ -14,14 +14,16 @@ from ..printable import printable
 from ..progress import Progress
 from .console import say, say_json, tell
 from .inputs import tell_passed_over
-from .options import device_option, json_option, refuse_given
+from .options import device_option, examples, json_option, refuse_given
 from .paths import BundleFolder, DataFolder
 
 if TYPE_CHECKING:
     from ..export.prototypes.build import IndexReport
 
 
-@click.command()
+@click.command(
+    epilog=examples("earmark index bundle data --audio", "earmark index bundle --remove dog/1.wav")
+)
 @click.argument("bundle", type=BundleFolder())
 @click.argument("data", type=DataFolder(), nargs=-1)
 @click.option(

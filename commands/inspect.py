@@ -11,7 +11,7 @@ import click
 from ..runtime.labels import listed
 from .console import say, say_json
 from .next_steps import next_steps
-from .options import json_option
+from .options import examples, json_option
 from .paths import BundleOrGraph
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _LABELS = 20
 
 
-@click.command()
+@click.command(epilog=examples("earmark inspect bundle", "earmark inspect model.onnx"))
 @click.argument("bundle", type=BundleOrGraph(), required=False, default=None)
 @json_option
 def inspect(bundle: Path | None, as_json: bool) -> None:

@@ -16,6 +16,11 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 bundle_argument: Decorator = click.argument("bundle", type=BundleFolder(), required=False, default=None)
 
 
+def examples(*lines: str) -> str:
+    """The end of a command's help: how it is called. Tests parse each line."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
 def _device(_context: click.Context, parameter: click.Parameter, value: str) -> str:
     """What no machine could know is wrong usage."""
     from ..runtime.inference.devices import DEVICE_PATTERN

@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from .console import say, say_json, tell
-from .options import bundle_argument, device_option, json_option
+from .options import bundle_argument, device_option, examples, json_option
 
 
-@click.command()
+@click.command(epilog=examples("earmark verify bundle --device cpu"))
 @bundle_argument
 @device_option
 @json_option

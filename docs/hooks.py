@@ -1,12 +1,13 @@
 """Pages that are made when the documentation is built: README.md as the first one, and the tutorial, run."""
 
-import html
+from html import escape
 import os
 import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import click
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -31,6 +32,32 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         if page.file.src_uri == "tutorial.md"
         else markdown.replace("(tutorial.ipynb)", "(tutorial.md)")
     )
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Add the help of every command, as it is now, to the page of the command line."""
+    return html + _helps() if page.file.src_uri == "command_line.md" else html
+
+
+def _helps() -> str:
+    from earmark.cli import main
+
+    parts = []
+
+    def add(command: click.Command, parent: click.Context | None, name: str) -> None:
+        context = click.Context(command, parent=parent, info_name=name, max_content_width=100)
+        path = context.command_path
+        parts.append(
+            f'<h2 id="{path.replace(" ", "-")}">{path}</h2><pre>{escape(command.get_help(context))}</pre>'
+        )
+        if isinstance(command, click.Group):
+            for below in command.list_commands(context):
+                found = command.get_command(context, below)
+                assert found is not None
+                add(found, context, below)
+
+    add(main, None, "earmark")
+    return "\n".join(parts)
 
 
 def _page(path: Path) -> str:
@@ -60,4 +87,4 @@ def _output(output: Any) -> str:
     if "image/png" in data:
         return f'<p><img alt="plot" src="data:image/png;base64,{data["image/png"].strip()}"></p>'
     text = output.get("text") or data.get("text/plain", "")
-    return f"<pre>{html.escape(_ESCAPES.sub('', text))}</pre>"
+    return f"<pre>{escape(_ESCAPES.sub('', text))}</pre>"

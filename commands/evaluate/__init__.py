@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ..options import examples
 from .detections import detections
 from .events import events
 from .masks import masks
@@ -25,7 +26,7 @@ class Questions(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=Questions)
+@click.group(cls=Questions, epilog=examples("earmark evaluate masks bundle data"))
 def evaluate() -> None:
     """Judge the explanations of a bundle on DATA, a folder of class folders of sound.
 

@@ -8,14 +8,15 @@ import click
 
 from ...errors import LabelError, SettingsError
 from ...evaluation.detections.settings import AgreementSettings
+from ...times import duration_text
 from ..console import bold, say, say_json, tell
-from ..options import device_option, json_option
+from ..options import device_option, examples, json_option
 from ..settings_options import Given, settings_options
 from ..written import write_lines, write_text
 from .options import bundle_and_data, events_option, fail_for, intervals_option, records_option
 
 
-@click.command()
+@click.command(epilog=examples("earmark evaluate detections bundle recordings --min-score 0.6"))
 @bundle_and_data
 @events_option
 @settings_options(AgreementSettings)
@@ -69,7 +70,7 @@ def detections(
         say_json(report.to_dict(), indent=2)
     else:
         say(
-            f"{report.bundle}: {len(report.records)} recordings, {report.hours:.2f} h; "
+            f"{report.bundle}: {len(report.records)} recordings, {duration_text(3600.0 * report.hours)}; "
             f"collar {settings.collar_s:g} s, segments of {settings.segment_s:g} s"
         )
         tables = report.tables | ({"events by level": report.levels} if report.levels.rows else {})

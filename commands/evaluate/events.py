@@ -9,13 +9,13 @@ import click
 from ...evaluation.localisation.settings import LocalisationSettings
 from ...runtime.methods.segments.settings import SegmentSettings
 from ..console import say, say_json, tell
-from ..options import device_option, json_option
+from ..options import device_option, examples, json_option
 from ..settings_options import Given, settings_options
 from ..written import write_lines
 from .options import bundle_and_data, events_option, fail_for, records_option
 
 
-@click.command()
+@click.command(epilog=examples("earmark evaluate events bundle data --events events.csv"))
 @bundle_and_data
 @events_option
 @settings_options(LocalisationSettings)

@@ -9,7 +9,7 @@ import click
 
 from ...evaluation.faithfulness.settings import MaskSettings
 from ..console import say_json, tell
-from ..options import device_option, json_option, refuse_given
+from ..options import device_option, examples, json_option, refuse_given
 from ..settings_options import Given, settings_options
 from ..written import write_lines
 from .curves import check_curves, write_curves
@@ -18,7 +18,12 @@ from .report import print_report
 from .source import ATTRIBUTIONS, attributed
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "earmark evaluate masks bundle data --fold 4",
+        "earmark evaluate masks bundle data -m mask -m random --domain audio --json",
+    )
+)
 @bundle_and_data
 @settings_options(MaskSettings)
 @click.option(

@@ -8,13 +8,13 @@ import click
 
 from ...evaluation.prototypes.settings import PrototypeSettings
 from ..console import say, say_json, tell
-from ..options import device_option, json_option
+from ..options import device_option, examples, json_option
 from ..settings_options import Given, settings_options
 from ..written import write_lines
 from .options import bundle_and_data, fail_for, intervals_option, records_option
 
 
-@click.command()
+@click.command(epilog=examples("earmark evaluate prototypes bundle data"))
 @bundle_and_data
 @settings_options(PrototypeSettings)
 @intervals_option

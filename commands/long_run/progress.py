@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import click
 
+from ...times import duration_text
+
 _EVERY_S = {True: 0.5, False: 60.0}
-_HOUR_S = 3600.0
 
 
 class RunProgress:
@@ -57,7 +58,7 @@ class RunProgress:
         taken = max(time.monotonic() - self._began, 1e-3)
         failed = f", {self._failed} failed" if self._failed else ""
         return (
-            f"{self._done} of {self._total} recordings, {seconds / _HOUR_S:.2f} h of sound, "
+            f"{self._done} of {self._total} recordings, {duration_text(seconds)} of sound, "
             f"{seconds / taken:.0f} times real time, {self._found} detections{failed}"
         )
 

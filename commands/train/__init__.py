@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..lazy_group import LazyGroup
+from ..options import examples
 
 RECIPES = {
     "classifier": "A compact classifier.",
@@ -14,6 +15,11 @@ RECIPES = {
 }
 
 
-@click.group(cls=LazyGroup, package=__name__, lines=RECIPES)
+@click.group(
+    cls=LazyGroup,
+    package=__name__,
+    lines=RECIPES,
+    epilog=examples("earmark train classifier data -o run", "earmark train lmac run data"),
+)
 def train() -> None:
     """Train a classifier or what explains it from a folder of sound (needs the export extra)."""

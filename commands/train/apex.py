@@ -8,14 +8,15 @@ import click
 
 from ...export.training.apex.settings import ApexSettings
 from ...export.training.options import ApexOptions
+from ...times import duration_text
 from ..console import say, tell
-from ..options import device_option, refuse_given
+from ..options import device_option, examples, refuse_given
 from ..paths import DataFolder, is_bundle
 from ..settings_options import Given, settings_options
 from .options import fail_for_left_out, settings_of, tell_left_out, training_options
 
 
-@click.command()
+@click.command(epilog=examples("earmark train apex run data"))
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN|BUNDLE")
 @click.argument("data", type=DataFolder())
 @click.option(
@@ -60,7 +61,7 @@ def apex(source: Path, data: Path, options: ApexOptions, given: Given[ApexSettin
     if figures.fp32 is not None:
         kept += f", {figures.fp32:.1e} (fp32), top-1 the same in {figures.same_top1:.0%}"
     tell(
-        f"{summary.folder}: U of {report.channels} channels in {report.seconds:.0f} s, "
+        f"{summary.folder}: U of {report.channels} channels in {duration_text(report.seconds)}, "
         f"off a rotation by {report.orthogonality:.1e}; {kept}; contributions: {report.head}"
     )
     index = summary.index

@@ -9,12 +9,13 @@ import click
 from ...export.training.options import ClassifierOptions
 from ...export.training.settings import ClassifierSettings
 from ..console import tell
+from ..options import examples
 from ..paths import DataFolder
 from ..settings_options import Given, settings_options
 from .options import device_option, fail_for_left_out, settings_of, tell_left_out, training_options
 
 
-@click.command()
+@click.command(epilog=examples("earmark train classifier data -o run"))
 @click.argument("data", type=DataFolder())
 @click.option("-o", "--out", "run", required=True, type=click.Path(path_type=Path), help="The run directory.")
 @device_option

@@ -10,7 +10,7 @@ import click
 from ...export.training.l2i.settings import L2iSettings
 from ...export.training.options import InterpreterOptions
 from ..console import tell
-from ..options import refuse_given
+from ..options import examples, refuse_given
 from ..settings_options import Given, settings_options
 from .options import (
     TrainedOver,
@@ -24,7 +24,7 @@ from .options import (
 )
 
 
-@click.command()
+@click.command(epilog=examples("earmark train l2i run data"))
 @over_source_options("interpreter")
 @folder_option("dictionary", "RUN", "Take the dictionary of this run instead of learning one.")
 @folder_option(

@@ -9,6 +9,7 @@ import click
 from ...export.training.options import OverSourceOptions
 from ...export.training.settings import LmacSettings
 from ..console import tell
+from ..options import examples
 from ..settings_options import Given, settings_options
 from .options import (
     TrainedOver,
@@ -20,7 +21,9 @@ from .options import (
 )
 
 
-@click.command()
+@click.command(
+    epilog=examples("earmark train lmac run data", "earmark train lmac model.onnx data -o decoder")
+)
 @over_source_options("decoder")
 @settings_options(LmacSettings)
 @training_options(OverSourceOptions)

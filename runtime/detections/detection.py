@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from ...errors import DataError, MissingDependencyError
 from ...printable import first_line
+from ...times import span_text
 from ..arrays import FloatArray
 from ..document import DetectionDict, DetectionsDict, Origin, head
 from ..labels import best
@@ -253,7 +254,7 @@ class Detections(ResultRecord):
         at, label = divmod(int(scores.argmax()), scores.shape[1])
         return (
             f"nothing detected: the highest score is {scores[at, label]:.3f}, of "
-            f"{self.windows.labels[label]!r} at {self.windows.start_s[at]:.2f}-{self.windows.end_s[at]:.2f} s"
+            f"{self.windows.labels[label]!r} at {span_text(self.windows.start_s[at], self.windows.end_s[at])}"
         )
 
     def to_dict(self) -> DetectionsDict:

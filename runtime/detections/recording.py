@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...times import time_text
 from ..arrays import FloatArray
 from ..audio.scratch import ScratchRows
 from ..audio.single_pass import SinglePassSound
@@ -191,7 +192,7 @@ def _partial(
         if recording.complete and seen >= count:
             return f"partial: {deadline.reason} before every detection was explained"
         of = f" of {count}"
-    return f"partial: {deadline.reason} when {seen}{of} windows were classified, up to {reached_s:.2f} s"
+    return f"partial: {deadline.reason} when {seen}{of} windows were classified, up to {time_text(reached_s)}"
 
 
 def _all(detector: Detector, recording: Recording, detecting: Detecting) -> Iterator[ScoredWindow | Detected]:

@@ -11,6 +11,7 @@ import msgspec
 
 from ...errors import AudioError
 from ...printable import printable
+from ...times import span_text
 from ..audio.sound import OpenSound, open_sound
 from ..audio.source import BLOCK
 from ..report import notebook
@@ -105,9 +106,10 @@ def item_of_detection(detection: DetectedStretch, clip: Stretch | None) -> Item:
 
 def _told(detection: DetectedStretch) -> str:
     """The detection in a sentence."""
+    where = span_text(detection.start_s, detection.end_s, between=" to ")
     return (
-        f"{printable(detection.label)} was detected from {detection.start_s:.2f} to "
-        f"{detection.end_s:.2f} s of the recording: its best window has a score of {detection.score:.1%}."
+        f"{printable(detection.label)} was detected from {where} of the recording: its best window has a "
+        f"score of {detection.score:.1%}."
     )
 
 

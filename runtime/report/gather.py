@@ -10,6 +10,7 @@ import numpy as np
 
 from ...errors import EarmarkError
 from ...printable import printable
+from ...times import duration_text, span_text, time_text
 from ..arrays import FloatArray
 from ..audio.sound import OpenSound
 from ..methods.components.result import ComponentsResult
@@ -181,7 +182,9 @@ def _summary(
         ]
     if mask is not None:
         low, high = mask.band
-        where = ", ".join(f"{start_s + start:.2f} to {start_s + end:.2f} s" for start, end in mask.spans[:3])
+        where = ", ".join(
+            span_text(start_s + start, start_s + end, between=" to ") for start, end in mask.spans[:3]
+        )
         more = f" and at {len(mask.spans) - 3} more places" if len(mask.spans) > 3 else ""
         sentences.append(
             f"What it rests on lies {f'at {where}{more}, ' if where else ''}"
@@ -208,16 +211,15 @@ def _facts(result: ExplainedSound) -> list[tuple[str, str]]:
     channels = (
         "mono" if result.channel_count == 1 else f"{result.channel_count} channels, played as their mean"
     )
-    milliseconds = sum(result.timings.values())
-    took = f"{milliseconds:.0f} ms" if milliseconds < 10_000 else f"{milliseconds / 1000:.0f} s"
+    seconds = sum(result.timings.values()) / 1000.0
     return [
-        ("Sound", f"{result.duration_s:.3f} s, {result.sample_rate} Hz, {channels}"),
+        ("Sound", f"{time_text(result.duration_s, 3)}, {result.sample_rate} Hz, {channels}"),
         ("Bundle", printable(result.bundle)),
         ("Bundle ID", result.bundle_id),
         ("Methods", ", ".join(result.parts) or "none: scores alone"),
         ("Device", result.device),
         ("Seed", str(result.seed)),
-        *([("Time", took)] if milliseconds else []),
+        *([("Time", duration_text(seconds))] if seconds else []),
     ]
 
 

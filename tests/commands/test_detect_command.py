@@ -99,7 +99,7 @@ EXPECTED = [
 def test_tables_and_clips(whole, field):
     done, out = whole
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith("3 recordings, 0.01 h of sound, 3 detections: bell 1, clap 1, kick 1\n")
+    assert done.stdout.startswith("3 recordings, 45.0 s of sound, 3 detections: bell 1, clap 1, kick 1\n")
     rows = table(out)
     assert found(rows) == EXPECTED
     for row, (_, at) in zip(rows, [("bell", 3), ("kick", 10), ("clap", 6)], strict=True):

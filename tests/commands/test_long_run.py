@@ -179,7 +179,7 @@ def test_progress_without_a_terminal_is_a_line_a_minute(capsys, monkeypatch):
         clock[0] += 30
         progress.tick([1800.0, 1800.0])
         said = capsys.readouterr().err
-        assert said == "3 of 10 recordings, 2.00 h of sound, 120 times real time, 5 detections\n"
+        assert said == "3 of 10 recordings, 2 h 0 min of sound, 120 times real time, 5 detections\n"
         progress.done(3600.0, 0, failed=True)
         assert capsys.readouterr().err == ""
         clock[0] += 60

@@ -69,7 +69,7 @@ def test_a_manifest_becomes_tables_in_parts(run, field, tmp_path):
             (start, [label for label, _ in top])
             for start, top in zip(expected.windows.start_s, expected.windows.top(2), strict=True)
         ]
-    assert "3 recordings, 0.01 h of sound, 3 detections, 2 failed" in done.stdout
+    assert "3 recordings, 36.0 s of sound, 3 detections, 2 failed" in done.stdout
     # Again: refused; continued: only what failed is tried again; other settings: refused.
     before = parts(out)
     assert "add --resume" in run("--manifest", field / "list.csv", "-o", out).stderr

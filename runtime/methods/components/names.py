@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ....times import span_text
+
 # Bandwidth as a share of the frequency: up to here it is a pitch; up to there, a band.
 _TONE, _BAND = 0.15, 1.0
 # Below these, it is a hum rather than a band.
@@ -52,7 +54,7 @@ def _when(spans: Sequence[tuple[float, float]], seconds: float) -> str:
 def _span(start: float, end: float) -> str:
     """Hundredths where tenths would say nothing."""
     digits = 1 if end - start >= _FINE_S else 2
-    return f"{start:.{digits}f}-{end:.{digits}f} s"
+    return span_text(start, end, digits)
 
 
 def hertz(value: float) -> str:

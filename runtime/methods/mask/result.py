@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ....times import span_text
 from ...arrays import FloatArray
 from ...drawing.shown import Spectrogram
 from ...lazy import lazy_property
@@ -106,7 +107,7 @@ class MaskResult(MethodResult):
 
     def lines(self, top: int) -> Iterator[tuple[str, str]]:
         """When and in which band the evidence lies; what the classifier says of it alone."""
-        spans = [f"{start:.2f}-{end:.2f} s" for start, end in self.spans[:_SPANS]]
+        spans = [span_text(start, end) for start, end in self.spans[:_SPANS]]
         more = f" and {len(self.spans) - _SPANS} more" if len(self.spans) > _SPANS else ""
         where = ", ".join(spans) + more if spans else "nowhere in particular"
         low, high = self.band
@@ -115,7 +116,7 @@ class MaskResult(MethodResult):
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """When and in which band the evidence lies; the scores of the kept part alone and of the rest."""
-        spans = [f"{start:.2f}-{end:.2f} s" for start, end in self.spans[:_SPANS]]
+        spans = [span_text(start, end) for start, end in self.spans[:_SPANS]]
         more = f" and {len(self.spans) - _SPANS} more" if len(self.spans) > _SPANS else ""
         yield "when", ", ".join(spans) + more if spans else "nowhere in particular"
         low, high = self.band

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ....times import span_text
 from ...audio.amplitude import amplitude_of
 from ...drawing.shown import Cell, Sheet, SheetRow, Spectrogram
 from ..result import About
@@ -82,4 +83,4 @@ def _box(place: Place) -> tuple[float, float, float, float]:
 
 
 def _where(place: Place) -> str:
-    return f"{place.start_s:.2f}-{place.end_s:.2f} s, {place.fmin_hz:.0f}-{place.fmax_hz:.0f} Hz"
+    return f"{span_text(place.start_s, place.end_s)}, {place.fmin_hz:.0f}-{place.fmax_hz:.0f} Hz"

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from .... import limits
 from ....errors import AudioError, MethodError, PrototypeIndexError
+from ....times import span_text
 from ...audio.stretch import read_stretch, samples_between
 from ...records import ResultRecord
 from ..result import Difference, MethodResult
@@ -383,7 +384,7 @@ class PrototypesResult(MethodResult):
 
 
 def _where(at: Place | Prototype) -> str:
-    return f"{at.start_s:.2f}-{at.end_s:.2f} s, {at.fmin_hz:.0f}-{at.fmax_hz:.0f} Hz"
+    return f"{span_text(at.start_s, at.end_s)}, {at.fmin_hz:.0f}-{at.fmax_hz:.0f} Hz"
 
 
 def _band(wave: FloatArray, rate: int, low: float, high: float) -> FloatArray:

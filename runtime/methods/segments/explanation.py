@@ -28,6 +28,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from ....times import span_text
 from ...arrays import FloatArray
 from ...bundle.manifest import Aggregation
 from ...inference.scores import SHARPNESS
@@ -205,7 +206,7 @@ class SegmentsExplanation:
         named: dict[str, list[str]] = {}
         for number, one in results.items():
             for text in warnings_of(one):
-                where = f"{self._offsets[number] / rate:.2f}-{self._ends[number] / rate:.2f} s"
+                where = span_text(self._offsets[number] / rate, self._ends[number] / rate)
                 # What share was predicted differs from window to window.
                 named.setdefault(_PREDICTED.sub("too little", text), []).append(where)
         warnings = []

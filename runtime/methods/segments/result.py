@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ....times import span_text
 from ..result import MethodResult
 from .document import SegmentsDict
 
@@ -194,7 +195,7 @@ class SegmentsResult(MethodResult):
         for rank, index in enumerate(self.strongest(top)):
             place = []
             if self.axis != "frequency":
-                place.append(f"{self.start_s[index]:.2f}-{self.end_s[index]:.2f} s")
+                place.append(span_text(float(self.start_s[index]), float(self.end_s[index])))
             if self.axis != "time":
                 place.append(f"{self.fmin_hz[index]:.0f}-{self.fmax_hz[index]:.0f} Hz")
             spread = self.uncertainty[index]
