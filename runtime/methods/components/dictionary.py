@@ -12,6 +12,8 @@ from ...arrays import FloatArray
 from ...bundle.files import Files
 from ...bundle.manifest import ComponentsSpec, Manifest
 from ...bundle.npz import read_arrays
+from ...lazy import lazy_property
+from .harmonics import fundamentals
 
 # A column may miss unit length by what float32 rounds.
 _UNIT = 1e-3
@@ -24,12 +26,19 @@ class ComponentDictionary:
     Attributes:
         columns: [F, K] W >= 0, each of unit L2 norm.
         theta: [C, K] the interpreter's logits are theta z.
+        bin_hz: From one of the F bins to the next.
 
     """
 
     columns: FloatArray
     theta: FloatArray
+    bin_hz: float
     spec: ComponentsSpec
+
+    @lazy_property
+    def fundamentals(self) -> FloatArray:
+        """[K] Hz, of the columns that are harmonic stacks; 0: no such stack."""
+        return fundamentals(self.columns, self.bin_hz)
 
 
 def open_dictionary(folder: Path, manifest: Manifest) -> ComponentDictionary:
@@ -67,4 +76,4 @@ def open_dictionary(folder: Path, manifest: Manifest) -> ComponentDictionary:
         raise BundleError(f"{path}: a dictionary is not negative, this one is; export the bundle again")
     if float(np.abs(np.linalg.norm(columns, axis=0) - 1.0).max()) > _UNIT:
         raise BundleError(f"{path}: a column is not of unit length; export the bundle again")
-    return ComponentDictionary(columns, arrays["theta"], spec)
+    return ComponentDictionary(columns, arrays["theta"], 0.5 * manifest.sample_rate / (bins - 1), spec)

@@ -94,7 +94,7 @@ class ComponentsExplanation:
             _tracks=Tracks(
                 self._context.opened,
                 manifest.analysis,
-                dictionary.columns,
+                dictionary,
                 self._activations,
                 self._sound.plan,
             ),

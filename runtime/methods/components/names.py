@@ -1,44 +1,100 @@
-"""Names for components that a person understands: what it sounds like, how high, and when in this sound."""
+"""Names for components: what kind of sound it is, how high, and when in this sound.
+
+The kinds are few, and each is measured: narrow tone, hum, harmonic stack, sweep, chirp, click, click train,
+rumble, hiss, band, broad noise.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .harmonics import Glide
 
 from ....times import span_text
 
 # Bandwidth as a share of the frequency: up to here it is a pitch; up to there, a band.
 _TONE, _BAND = 0.15, 1.0
-# Below these, it is a hum rather than a band.
-_HUM_HZ, _HUM_WIDTH_HZ = 200.0, 300.0
+# Below these, what is no pitch is a rumble rather than a band. A pitch below the first is a hum.
+_LOW_HZ, _LOW_WIDTH_HZ = 200.0, 300.0
+# From here on, what is wide is a hiss.
+_HISS_HZ, _HISS_WIDTH_HZ = 2500.0, 1500.0
 _CLICK_S = 0.08
-# Active in this share of the sound: no times are worth telling.
+# So many clicks make a train, where the times between them differ by no more than this share of their mean.
+_TRAIN, _REGULAR = 4, 0.2
+# A frequency that moves by so many octaves; shorter than this it is a chirp.
+_GLIDE_OCTAVES, _CHIRP_S = 0.5, 0.3
+# Active in this share of the sound: no times are worth naming.
 _THROUGHOUT = 0.8
-_SPANS_TOLD = 2
+_SPANS_NAMED = 2
 _FINE_S = 0.3
 
 
-def name_of(peak_hz: float, bandwidth_hz: float, spans: Sequence[tuple[float, float]], seconds: float) -> str:
-    """Such as "narrow tone at 1.2 kHz, 0.8-1.4 s".
+@dataclass(frozen=True)
+class Acoustics:
+    """What is measured of a component.
 
-    Args:
-        peak_hz: Of the largest weight of its column.
-        bandwidth_hz: Of what is around it.
-        spans: When it is active in a sound of `seconds`, in order.
-        seconds: Length of the sound.
+    Attributes:
+        peak_hz: Frequency of the largest weight of its column.
+        bandwidth_hz: Width of the band around it that holds most of the weight.
+        fundamental_hz: Fundamental of the harmonics in its column (`harmonics.fundamentals`); 0: none.
+        spans: When it is active in the sound, (start_s, end_s), in order.
+        glide_hz: Frequencies between which its track moves steadily in the longest of these; None: it stays.
 
     """
-    return f"{_kind(peak_hz, bandwidth_hz, spans)}, {_when(spans, seconds)}"
+
+    peak_hz: float
+    bandwidth_hz: float
+    fundamental_hz: float = 0.0
+    spans: Sequence[tuple[float, float]] = ()
+    glide_hz: Glide | None = None
 
 
-def _kind(peak_hz: float, bandwidth_hz: float, spans: Sequence[tuple[float, float]]) -> str:
-    if bandwidth_hz <= _TONE * peak_hz:
-        return f"narrow tone at {hertz(peak_hz)}"
-    if peak_hz < _HUM_HZ and bandwidth_hz < _HUM_WIDTH_HZ:
-        return f"low hum at {hertz(peak_hz)}"
-    kind = "band" if bandwidth_hz <= _BAND * peak_hz else "broad noise"
-    if spans and max(end - start for start, end in spans) <= _CLICK_S:
-        kind = "click" if len(spans) == 1 else "clicks"
-    return f"{kind} around {hertz(peak_hz)}"
+def name_of(measured: Acoustics, seconds: float) -> str:
+    """Such as "harmonic stack on 220 Hz, 0.8-1.4 s", in a sound of `seconds`."""
+    return f"{kind_of(measured)}, {_when(measured.spans, seconds)}"
+
+
+def kind_of(measured: Acoustics) -> str:
+    """The kind and its frequency, such as "harmonic stack on 220 Hz"."""
+    peak_hz, width_hz, spans = measured.peak_hz, measured.bandwidth_hz, measured.spans
+    longest = max((end - start for start, end in spans), default=0.0)
+    if measured.glide_hz is not None and abs(np.log2(measured.glide_hz[1] / measured.glide_hz[0])) >= (
+        _GLIDE_OCTAVES
+    ):
+        first, last = measured.glide_hz
+        way = "rising" if last > first else "falling"
+        return f"{way} {'chirp' if longest < _CHIRP_S else 'sweep'} from {hertz(first)} to {hertz(last)}"
+    if measured.fundamental_hz:
+        stack = "hum" if measured.fundamental_hz < _LOW_HZ else "harmonic stack"
+        return f"{stack} on {hertz(measured.fundamental_hz)}"
+    if width_hz <= _TONE * peak_hz:
+        return f"{'hum' if peak_hz < _LOW_HZ else 'narrow tone'} at {hertz(peak_hz)}"
+    if spans and longest <= _CLICK_S:
+        return _clicks(spans, peak_hz)
+    return f"{_noise(peak_hz, width_hz)} around {hertz(peak_hz)}"
+
+
+def _noise(peak_hz: float, width_hz: float) -> str:
+    """What is no pitch, by where its weight lies."""
+    if peak_hz < _LOW_HZ and width_hz < _LOW_WIDTH_HZ:
+        return "rumble"
+    if peak_hz >= _HISS_HZ and width_hz >= _HISS_WIDTH_HZ:
+        return "hiss"
+    return "band" if width_hz <= _BAND * peak_hz else "broad noise"
+
+
+def _clicks(spans: Sequence[tuple[float, float]], peak_hz: float) -> str:
+    """One click, some, or a train of them with its rate."""
+    where = f"around {hertz(peak_hz)}"
+    if len(spans) == 1:
+        return f"click {where}"
+    between = np.diff([0.5 * (start + end) for start, end in spans])
+    if len(spans) >= _TRAIN and between.std() <= _REGULAR * between.mean():
+        return f"click train {where}, {1.0 / between.mean():.2g} per second"
+    return f"clicks {where}"
 
 
 def _when(spans: Sequence[tuple[float, float]], seconds: float) -> str:
@@ -46,7 +102,7 @@ def _when(spans: Sequence[tuple[float, float]], seconds: float) -> str:
         return "silent here"
     if sum(end - start for start, end in spans) >= _THROUGHOUT * seconds:
         return "throughout"
-    if len(spans) <= _SPANS_TOLD:
+    if len(spans) <= _SPANS_NAMED:
         return " and ".join(_span(start, end) for start, end in spans)
     return f"{len(spans)} times in {_span(spans[0][0], spans[-1][1])}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -20,7 +20,8 @@ from ..evidence import Overview, spans_of
 from ..rescoring import Rescored, rescored_lines
 from ..result import MethodResult
 from .document import ClipDict, ComponentDict, ComponentsDict
-from .names import name_of
+from .harmonics import Glide
+from .names import Acoustics, name_of
 from .tracks import ComponentTracks
 
 
@@ -136,6 +137,13 @@ class ComponentsResult(MethodResult):
         at = range(len(self))[index]
         over_time = np.asarray(self.activations[at], np.float32)
         spans = spans_of(over_time, self.frame_s, self.seconds)
+        measured = Acoustics(
+            facts.peak_hz,
+            facts.bandwidth_hz,
+            float(self._tracks.fundamentals[at]),
+            spans,
+            self._tracks.glides[at],
+        )
         return Component(
             index=at,
             relevance=float(self.relevance[at]),
@@ -148,7 +156,7 @@ class ComponentsResult(MethodResult):
             clip_start_s=facts.start_s,
             clip_end_s=facts.end_s,
             spans=spans,
-            name=name_of(facts.peak_hz, facts.bandwidth_hz, spans, self.seconds),
+            name=name_of(measured, self.seconds),
             _tracks=self._tracks,
         )
 
@@ -207,6 +215,16 @@ class ComponentsResult(MethodResult):
     def max_hz(self) -> float:
         """The highest frequency of the spectrogram."""
         return self._tracks.max_hz
+
+    @property
+    def fundamentals(self) -> FloatArray:
+        """[K] Hz, of the columns that are harmonic stacks; 0: no such stack."""
+        return self._tracks.fundamentals
+
+    @property
+    def glides(self) -> Sequence[Glide | None]:
+        """Of each component the frequencies in Hz between which its track moves; None where it stays."""
+        return self._tracks.glides
 
     def spectrogram(self, seconds: float) -> Spectrogram:
         """The model's, with the mask of the selected components."""

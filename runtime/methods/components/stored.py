@@ -15,6 +15,7 @@ from ...bundle.manifest import ComponentSpec
 from ..evidence import Overview
 from ..rescoring import Rescored
 from ..saved import SavedSounds
+from .harmonics import Glide
 from .result import ComponentsResult
 
 Array = npt.NDArray[Any]
@@ -36,6 +37,8 @@ class StoredComponents(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
     facts: tuple[ComponentSpec, ...]
     max_hz: float
+    # Saved before these were measured: none.
+    glides: tuple[Glide | None, ...] = ()
 
 
 class SavedTracks(msgspec.Struct, frozen=True):
@@ -45,6 +48,8 @@ class SavedTracks(msgspec.Struct, frozen=True):
     selected: tuple[int, ...]
     shown: Overview
     max_hz: float
+    fundamentals: FloatArray
+    glides: tuple[Glide | None, ...]
 
     def sound(self, chosen: Sequence[int]) -> FloatArray:
         """The chosen components together. Raises MethodError where that was not saved, DataError."""
@@ -72,12 +77,12 @@ class SavedTracks(msgspec.Struct, frozen=True):
 def store(part: ComponentsResult, arrays: dict[str, Array]) -> StoredComponents:
     """Values and arrays of the components; their sound lies in files of its own."""
     arrays |= {"contributions": part.contributions, "relevance": part.relevance}
-    arrays |= {"activations": part.activations}
+    arrays |= {"activations": part.activations, "fundamentals": part.fundamentals}
     shown = part.overview
     arrays |= {"overview_amplitude": shown.amplitude, "overview_mask": shown.mask}
-    named = [name for name in StoredComponents.__struct_fields__ if name not in ("facts", "max_hz")]
+    named = [name for name in StoredComponents.__struct_fields__ if name not in ("facts", "max_hz", "glides")]
     values = {name: getattr(part, name) for name in named}
-    return StoredComponents(**values, facts=part.facts, max_hz=part.max_hz)
+    return StoredComponents(**values, facts=part.facts, max_hz=part.max_hz, glides=tuple(part.glides))
 
 
 def restore(stored: object, arrays: Mapping[str, Array], sounds: SavedSounds) -> ComponentsResult:
@@ -95,11 +100,15 @@ def restore(stored: object, arrays: Mapping[str, Array], sounds: SavedSounds) ->
     )
     values = msgspec.structs.asdict(known)
     facts, max_hz = values.pop("facts"), values.pop("max_hz")
+    glides = values.pop("glides") or (None,) * count
+    fundamentals = arrays.get("fundamentals", np.zeros(count, np.float32))
+    if len(glides) != count or fundamentals.shape != (count,):
+        raise ValueError(f"{count} components, and pitches of another number")
     return ComponentsResult(
         **values,
         contributions=contributions,
         relevance=relevance,
         activations=activations,
         facts=facts,
-        _tracks=SavedTracks(sounds, known.selected, shown, max_hz),
+        _tracks=SavedTracks(sounds, known.selected, shown, max_hz, fundamentals, glides),
     )

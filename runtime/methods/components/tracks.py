@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from ...arrays import FloatArray
 from ...audio.overlap import OverlapAdd
@@ -14,10 +15,16 @@ from ...audio.sound import OpenSound, Restored, residual
 from ...audio.stft import ComplexArray, forward, inverse
 from ...bundle.manifest import AnalysisSpec
 from ...inference.window import WindowPlan
-from ..evidence import Evidence, Overview
+from ...lazy import lazy_property
+from ..evidence import Evidence, Overview, spans_of
+from .dictionary import ComponentDictionary
+from .harmonics import Glide, glide
 
+_Values = npt.NDArray[np.float64]
 # Below any activation that says something: no division by zero.
 _TINY = 1e-10
+# Longest sound whose components are followed in frequency.
+_GLIDES_S = 60.0
 
 
 def soft_mask(columns: FloatArray, activations: FloatArray, chosen: Sequence[int]) -> FloatArray:
@@ -40,6 +47,14 @@ class ComponentTracks(Protocol):
     def max_hz(self) -> float:
         """The highest frequency of the spectrogram."""
 
+    @property
+    def fundamentals(self) -> FloatArray:
+        """[K] Hz, of the columns that are harmonic stacks; 0: no such stack."""
+
+    @property
+    def glides(self) -> Sequence[Glide | None]:
+        """Of each component the frequencies in Hz between which its track moves; None where it stays."""
+
     def sound(self, chosen: Sequence[int]) -> FloatArray:
         """The chosen components together, [channels, samples]."""
 
@@ -57,12 +72,12 @@ class ComponentTracks(Protocol):
 class Tracks:
     """What is needed to make any components of one sound audible.
 
-    columns [F, K]; activations [K, T'] of the whole sound, T' at least its frames
+    activations [K, T'] of the whole sound, T' at least its frames
     """
 
     opened: OpenSound
     spec: AnalysisSpec
-    columns: FloatArray
+    dictionary: ComponentDictionary
     activations: FloatArray
     plan: WindowPlan
 
@@ -76,7 +91,8 @@ class Tracks:
 
         """
         restored, join = Restored(self.opened), OverlapAdd((self.opened.input_channels,))
-        for offset, length, spectrum, mask in self._windows(chosen):
+        for offset, length, spectrum, active in self._windows():
+            mask = soft_mask(self.dictionary.columns, active, chosen)
             kept = inverse(spectrum * mask, self.spec, max(length, self.plan.shortest))[..., :length]
             if length == self.opened.samples:
                 # A single window is what it is: weights would only round it.
@@ -101,15 +117,62 @@ class Tracks:
 
     def overview(self, chosen: Sequence[int]) -> Overview:
         """Where the chosen components lie, for a picture."""
-        evidence = Evidence(1 + self.opened.samples // self.spec.hop, self.columns.shape[0])
-        for offset, length, spectrum, mask in self._windows(chosen):
+        evidence = Evidence(1 + self.opened.samples // self.spec.hop, self.dictionary.columns.shape[0])
+        for offset, length, spectrum, active in self._windows():
+            mask = soft_mask(self.dictionary.columns, active, chosen)
             frames = 1 + length // self.spec.hop
             amplitude = np.abs(spectrum).max(axis=0)
             evidence.add(round(offset / self.spec.hop), mask[:frames], amplitude[:frames])
         return evidence.overview()
 
-    def _windows(self, chosen: Sequence[int]) -> Iterator[tuple[int, int, ComplexArray, FloatArray]]:
-        """Every window as (offset, samples, spectrum [channels, T, F], mask [T, F])."""
+    @property
+    def fundamentals(self) -> FloatArray:
+        """Of the dictionary's columns."""
+        return self.dictionary.fundamentals
+
+    @lazy_property
+    def glides(self) -> tuple[Glide | None, ...]:
+        """As in `ComponentTracks`; of sound longer than a minute none, which would be read once more.
+
+        Raises:
+            AudioError: The file of a long sound has changed.
+
+        """
+        count, rate = len(self.activations), self.opened.model_rate
+        if self.opened.samples > _GLIDES_S * rate:
+            return (None,) * count
+        centroids, energy = self._centroids()
+        frame_s, seconds = self.spec.hop / rate, self.opened.samples / rate
+        found: list[Glide | None] = []
+        for index in range(count):
+            over_time = np.asarray(self.activations[index, : len(energy)], np.float32)
+            spans = spans_of(over_time, frame_s, seconds)
+            start, end = max(spans, key=lambda span: span[1] - span[0], default=(0.0, 0.0))
+            longest = slice(round(start / frame_s), round(end / frame_s) + 1)
+            found.append(glide(centroids[longest, index], energy[longest, index]) if spans else None)
+        return tuple(found)
+
+    def _centroids(self) -> tuple[_Values, _Values]:
+        """The mean frequency of every component's track, by energy, and that energy, [T, K] each."""
+        columns = self.dictionary.columns
+        frames = min(1 + self.opened.samples // self.spec.hop, self.activations.shape[1])
+        shape = (frames, columns.shape[1])
+        moments, energy = np.zeros(shape), np.zeros(shape)
+        squares = np.square(columns.astype(np.float64))
+        weighted = np.linspace(0.0, self.max_hz, len(columns))[:, None] * squares
+        for offset, length, spectrum, active in self._windows():
+            first = round(offset / self.spec.hop)
+            some = min(1 + length // self.spec.hop, frames - first)
+            # A track has the energy |S|^2 (W_k H_k)^2 / (W H)^2.
+            model = active.T @ columns.T + np.float32(_TINY)
+            power = (np.square(np.abs(spectrum)).sum(axis=0) / np.square(model))[:some]
+            gains = np.square(active.T)[:some]
+            energy[first : first + some] = (power @ squares) * gains
+            moments[first : first + some] = (power @ weighted) * gains
+        return moments / np.maximum(energy, 1e-30), energy
+
+    def _windows(self) -> Iterator[tuple[int, int, ComplexArray, FloatArray]]:
+        """Every window as (offset, samples, spectrum [channels, T, F], activations [K, T])."""
         last = self.activations.shape[1] - 1
         for offset, channels in self.opened.windows(self.plan.length, self.plan.hop):
             length = channels.shape[-1]
@@ -120,4 +183,4 @@ class Tracks:
             # The last window ends with the sound, between two frames.
             frames = np.minimum(round(offset / self.spec.hop) + np.arange(spectrum.shape[-2]), last)
             active = np.asarray(self.activations[:, frames], np.float32)
-            yield offset, length, spectrum, soft_mask(self.columns, active, chosen)
+            yield offset, length, spectrum, active
