@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .harmonics import Glide
-
 from ....times import span_text
+from .harmonics import Glide
 
 # Bandwidth as a share of the frequency: up to here it is a pitch; up to there, a band.
 _TONE, _BAND = 0.15, 1.0
