@@ -26,6 +26,7 @@ VERBS = {
     "index": "Build or extend the prototypes of a bundle.",
     "data": "Make a seeded benchmark set with the truth of its events.",
     "evaluate": "Judge a bundle's explanations on a folder of sound.",
+    "serve": "Serve the page that explains live, and JSON over HTTP.",
     "inspect": "Show what a bundle holds.",
     "verify": "Check every hash of a bundle and recompute its golden outputs.",
     "doctor": "Show what this machine can run, and what stands in the way.",

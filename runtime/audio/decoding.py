@@ -17,7 +17,7 @@ from ...errors import AudioError
 from ..arrays import FloatArray
 from .containers.bytes import Piece, SoundBytes, View, unreadable
 from .containers.survey import survey
-from .source import BLOCK, ArraySource, SoundSource, Stop, checked_rate
+from .source import BLOCK, ArraySource, BoundedSource, SoundSource, Stop, checked_rate
 
 _SMALL_BLOCK = 1024  # where a file is damaged
 # Bytes per value of samples that are not packed.
@@ -310,6 +310,8 @@ def find_source(sound: Any, sample_rate: int | None, stop: Stop | None = None) -
         AudioError: It is none of these or cannot be opened.
 
     """
+    if isinstance(sound, BoundedSource):
+        return sound
     if isinstance(sound, tuple):
         if len(sound) not in {2, 3}:
             raise AudioError(f"a tuple of {len(sound)} is not a sound: give (array, rate)")

@@ -95,6 +95,46 @@ class ArraySource:
         return []
 
 
+class BoundedSource:
+    """A source that breaks off with an error where more comes out of it than is wanted.
+
+    A small file may hold hours of sound, and what it says of its length need not be true.
+
+    Args:
+        source: What is read.
+        most_s: Seconds that it may last.
+        most_values: Samples times channels that it may hold.
+
+    Attributes:
+        exceeded: Whether there was more.
+
+    """
+
+    def __init__(self, source: SoundSource, most_s: float, most_values: int) -> None:
+        self.name, self.rate, self.channels = source.name, source.rate, source.channels
+        self.flat, self.expected = source.flat, source.expected
+        self.exceeded = False
+        self._source, self._most_s = source, most_s
+        self._most = min(most_s * source.rate, most_values / source.channels)
+
+    def blocks(self) -> Generator[FloatArray, None, None]:
+        """Blocks [channels, n]. Raises AudioError where there is more than is wanted."""
+        count = 0
+        for block in self._source.blocks():
+            count += block.shape[1]
+            if count > self._most:
+                self.exceeded = True
+                raise AudioError(
+                    f"{self.name} is longer than {self._most / self.rate:g} s, the most that is taken of "
+                    f"{self.channels} channel(s) at {self.rate} Hz: cut it"
+                )
+            yield block
+
+    def warnings(self) -> list[str]:
+        """Those of the source."""
+        return self._source.warnings()
+
+
 def checked_rate(rate: Any, name: str) -> int:
     """`rate` as an int in Hz, or AudioError."""
     try:

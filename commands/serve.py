@@ -1,0 +1,225 @@
+"""`earmark serve`: the page that explains live, and JSON over HTTP."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+
+import click
+
+from ..errors import MissingDependencyError
+from .answer import about_demo
+from .console import tell
+from .options import device_option
+from .paths import BundleFolder
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_positive = click.FloatRange(0.0, min_open=True)
+
+
+class _Bytes(click.ParamType[int]):
+    """A number of bytes, such as 64M."""
+
+    name = "bytes"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        match = re.fullmatch(r"(\d{1,15})([KMG]?)i?B?", str(value).strip().upper().replace("IB", ""))
+        if match is None or not int(match[1]):
+            self.fail(f"{value!r} is no number of bytes: give one such as 64M", param, ctx)
+        return int(match[1]) * _UNITS[match[2]]
+
+
+class _Lines(logging.Handler):
+    """Writes what is noted as lines on stderr, whatever it holds."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        time = logging.Formatter().formatTime(record, "%Y-%m-%dT%H:%M:%S%z")
+        tell(f"{time} {record.getMessage()}")
+
+
+@click.command()
+@click.option(
+    "-b",
+    "--bundle",
+    envvar="EARMARK_BUNDLE",
+    type=BundleFolder(),
+    metavar="BUNDLE",
+    help="The bundle that answers. Without it EARMARK_BUNDLE, else the shipped demo.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="The port; 0: any that is free.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Holds the token that clients must give as Authorization: Bearer. Else EARMARK_TOKEN.",
+)
+@click.option(
+    "--no-token",
+    is_flag=True,
+    help="Listen beyond this machine without a token, where something in front asks for one.",
+)
+@click.option(
+    "--allow-host",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="A host name by which it is reached, beside localhost and addresses.",
+)
+@click.option(
+    "--max-bytes",
+    default="64M",
+    show_default=True,
+    type=_Bytes(),
+    metavar="N",
+    help="Of an upload, such as 1G.",
+)
+@click.option(
+    "--max-seconds", default=600.0, show_default=True, type=_positive, metavar="S", help="Of a sound."
+)
+@click.option(
+    "--timeout",
+    default=60.0,
+    show_default=True,
+    type=_positive,
+    metavar="S",
+    help="An answer ends after so many seconds, as it is then.",
+)
+@click.option(
+    "--concurrency",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Answers that are computed at a time.",
+)
+@click.option(
+    "--queue",
+    default=32,
+    show_default=True,
+    type=click.IntRange(0, 4096),
+    metavar="N",
+    help="Requests that may wait beyond those; more are refused with 503.",
+)
+@click.option(
+    "--per-client",
+    default=16,
+    show_default=True,
+    type=click.IntRange(0, 4096),
+    metavar="N",
+    help="Requests of one address at a time, more are refused with 429; 0: any number.",
+)
+@click.option(
+    "--grace",
+    default=30,
+    show_default=True,
+    type=click.IntRange(1, 3600),
+    metavar="S",
+    help="When it is stopped, what is computed may take so long.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No line for each request.")
+@device_option
+def serve(
+    bundle: Path | None,
+    host: str,
+    port: int,
+    token_file: Path | None,
+    no_token: bool,
+    names: tuple[str, ...],
+    max_bytes: int,
+    max_seconds: float,
+    timeout: float,
+    concurrency: int,
+    queue: int,
+    per_client: int,
+    grace: int,
+    quiet: bool,
+    device: str,
+) -> None:
+    r"""Serve the page that explains live, and JSON, until it is stopped.
+
+    It listens on this machine alone, keeps no upload, and describes itself at /openapi.json.
+
+    \b
+    Examples:
+      earmark serve -b bundle
+      curl -F sound=@clip.wav http://127.0.0.1:8000/v1/explain
+    """
+    try:
+        from ..integrations.server.serving import is_loopback, log_to
+        from ..integrations.server.serving import serve as run
+        from ..integrations.server.settings import ServerSettings
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'earmark serve lacks a package ({error.name}): pip install "earmark[serve]"'
+        ) from error
+    from ..runtime.explainer import bundle_path, engine_of, load
+
+    token = _token(token_file)
+    if token is None and not is_loopback(host):
+        if not no_token:
+            raise click.UsageError(
+                f"--host {host} is reached from other machines: give --token-file FILE or EARMARK_TOKEN, or "
+                "--no-token where something in front asks for one"
+            )
+        tell(f"Warning: whoever reaches {host} may ask this server: it asks for no token")
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        token=token,
+        names=names,
+        max_bytes=max_bytes,
+        max_seconds=max_seconds,
+        timeout_s=timeout,
+        concurrency=concurrency,
+        queue=queue,
+        per_client=per_client,
+        grace_s=grace,
+    )
+    explainer = load(bundle_path(bundle), device=device)
+    manifest = engine_of(explainer).manifest
+    if bundle is None:
+        tell(about_demo(manifest.labels))
+    lines = _Lines()
+    log_to(lines)
+    if quiet:
+        lines.setLevel(logging.WARNING)
+    run(
+        explainer,
+        settings,
+        lambda address: tell(f"earmark serves {manifest.name} at {address} (Ctrl-C stops)"),
+    )
+
+
+def _token(file: Path | None) -> str | None:
+    """The token that clients must give. Raises click.UsageError."""
+    from ..integrations.server.settings import TOKEN_LENGTH
+
+    if file is None:
+        token = os.environ.get("EARMARK_TOKEN")
+        origin = "EARMARK_TOKEN"
+    else:
+        origin = str(file)
+        try:
+            token = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            raise click.UsageError(f"--token-file {file} cannot be read: {reason}") from error
+    if token is None:
+        return None
+    if len(token) < TOKEN_LENGTH or not token.isascii() or not token.isprintable() or " " in token:
+        raise click.UsageError(
+            f"{origin} holds no token: give {TOKEN_LENGTH} or more letters, digits and signs, without spaces"
+        )
+    return token

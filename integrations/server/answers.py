@@ -1,0 +1,189 @@
+"""What is computed for a request, in a thread: a question and an upload become a record, as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ...errors import AudioError, EarmarkError, as_earmark_error
+from ...printable import printable
+from ...runtime.audio.decoding import FileSource
+from ...runtime.audio.source import BoundedSource
+from ...runtime.detections.detection import Detection
+from ...runtime.detections.recent import Stretch
+from ...runtime.detections.settings import DetectionSettings, DetectOptions
+from ...runtime.document import DetectionDict, Kind, Origin, error_dict, failure_record
+from ...runtime.explainer import Explainer, engine_of
+from ...runtime.explaining.request import ExplainOptions, Request, request_of
+from ...runtime.inference.deadline import Cancel
+from ...runtime.report.items import Item, Row
+from .questions import DetectQuestion, ExplainQuestion
+from .refusals import ErrorAnswer, Refused, status_of
+from .settings import DETECTIONS, NAME_LENGTH, ServerSettings
+from .uploads import Upload
+
+
+class Answer(NamedTuple):
+    """What goes back: a status, JSON, and the error where there is one."""
+
+    status: int
+    body: bytes
+    error: EarmarkError | None = None
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What the page shows of a sound."""
+
+    row: Row
+    item: Item
+
+
+# Takes the upload, and whether to stop; gives the record.
+Task = Callable[[BoundedSource, str, Cancel], Any]
+
+
+class Answers:
+    """Explains and searches uploads with one explainer, which threads share.
+
+    Args:
+        explainer: That.
+        settings: What is allowed.
+
+    """
+
+    def __init__(self, explainer: Explainer, settings: ServerSettings) -> None:
+        self._explainer, self._settings = explainer, settings
+        self._engine = engine_of(explainer)
+        self.window_s = self._engine.manifest.window.seconds
+
+    def explain(self, question: ExplainQuestion) -> Prepared:
+        """How to explain a sound. Raises EarmarkError for what cannot be asked."""
+        how, target = self._how(question), question.target
+        request = request_of(self._engine, [] if target is None else [target], how)
+
+        def record(source: BoundedSource, name: str, cancel: Cancel) -> Any:
+            how["cancel"] = cancel
+            result = self._explainer.explain(source, name=name, target=target, **how)
+            return result.to_dict(question.top, windows=question.windows)
+
+        return self._prepared("result", question.name, request.origin(self._engine), record)
+
+    def show(self, question: ExplainQuestion) -> Prepared:
+        """How to explain a sound for the page. Raises EarmarkError for what cannot be asked."""
+        how, target = self._how(question), question.target
+        request = request_of(self._engine, [] if target is None else [target], how)
+
+        def shown(source: BoundedSource, name: str, cancel: Cancel) -> Shown:
+            from ...runtime.report.gather import item_of
+
+            how["cancel"] = cancel
+            result = self._explainer.explain(source, name=name, target=target, **how)
+            file = printable(name)
+            row = Row("", file, file, printable(result.target), result.score, 0.0, result.duration_s)
+            return Shown(row, item_of(result))
+
+        return self._prepared("result", question.name, request.origin(self._engine), shown)
+
+    def detect(self, question: DetectQuestion) -> Prepared:
+        """How to search a sound. Raises EarmarkError for what cannot be asked."""
+        how = self._how(question)
+        if how["methods"] is None:
+            how["methods"] = [name for name in ("mask",) if name in self._explainer.methods]
+        counts: DetectOptions = {
+            "min_score": question.min_score,
+            "leave_score": question.leave_score,
+            "labels": question.labels,
+            "smooth_s": question.smooth_s,
+            "merge_gap_s": question.merge_gap_s,
+            "min_s": question.min_s,
+            "top_per_window": question.top_per_window,
+            "sensitivity": question.sensitivity,
+            "temperature": question.temperature,
+        }
+        request = request_of(self._engine, (), how)
+        origin = self._detect_origin(counts, request)
+
+        def record(source: BoundedSource, name: str, cancel: Cancel) -> Any:
+            rows: list[DetectionDict] = []
+
+            def take(detection: Detection, _: Stretch) -> None:
+                rows.append(detection.to_dict())
+
+            how["cancel"] = lambda: cancel() or len(rows) >= DETECTIONS
+            found = self._explainer.detect(source, name=name, on_detection=take, **counts, **how)
+            rows.sort(key=itemgetter("start_s", "label"))
+            if len(rows) >= DETECTIONS:
+                line = f"there are more than {DETECTIONS} detections: give a higher min_score, or labels"
+                found = replace(found, warnings=(*found.warnings, line))
+            return {**found.to_dict(), "detections": rows}
+
+        return self._prepared("detections", question.name, origin, record)
+
+    def _how(self, question: ExplainQuestion | DetectQuestion) -> ExplainOptions:
+        return question.how(self._settings.timeout_s, self.window_s)
+
+    def _detect_origin(self, counts: DetectOptions, request: Request) -> Origin:
+        """What is asked, checked for this bundle."""
+        manifest = self._engine.manifest
+        settings = DetectionSettings.of(counts, request)
+        settings.merging(manifest.labels, manifest.name)
+        settings.check_task(manifest.task)
+        origin = request.origin(self._engine)
+        return msgspec.structs.replace(origin, settings=settings.to_dict())
+
+    def _prepared(self, kind: Kind, name: str | None, origin: Origin, task: Task) -> Prepared:
+        return Prepared(kind, name, origin, task, self._settings)
+
+
+class Prepared:
+    """A question that can be answered, as soon as there is a sound.
+
+    Args:
+        kind: Of its record.
+        name: What the sound is called; None: as its upload.
+        origin: What is asked, for the record of a failure.
+        task: What is done.
+        settings: What is allowed.
+
+    """
+
+    def __init__(
+        self, kind: Kind, name: str | None, origin: Origin, task: Task, settings: ServerSettings
+    ) -> None:
+        self._kind, self._name, self._origin, self._task = kind, name, origin, task
+        self._settings = settings
+
+    def answer(self, upload: Upload, cancel: Cancel) -> Answer:
+        """The answer to an upload; it never raises.
+
+        Args:
+            upload: The sound.
+            cancel: Asked between windows; True ends it.
+
+        Returns:
+            A record, or where the sound is none its record with an error, or an error.
+
+        """
+        name = (self._name or upload.name)[:NAME_LENGTH]
+        bounded: BoundedSource | None = None
+        try:
+            if upload.size == 0:
+                raise AudioError(f"{name} is empty: it has 0 bytes")
+            with closing(FileSource(upload.file, name)) as source:
+                bounded = BoundedSource(source, self._settings.max_seconds, self._settings.max_values)
+                record = self._task(bounded, name, cancel)
+            return Answer(200, msgspec.json.encode(record))
+        except Exception as raised:
+            error = as_earmark_error(raised)
+        if bounded is not None and bounded.exceeded:
+            return Answer(413, msgspec.json.encode(ErrorAnswer(Refused(413, str(error)).error)), error)
+        status = status_of(error)
+        if isinstance(error, AudioError):
+            failed = failure_record(self._kind, printable(name), error_dict(error), self._origin)
+            return Answer(status, msgspec.json.encode(failed), error)
+        return Answer(status, msgspec.json.encode(ErrorAnswer(error_dict(error))), error)

@@ -1,0 +1,190 @@
+"""The endpoints, as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from ...printable import printable
+from ...runtime.explainer import engine_of
+from ...runtime.methods.loading import all_methods
+from ...version import __version__
+from .access import Access
+from .openapi import openapi
+from .page import page
+from .questions import DetectQuestion, ExplainQuestion
+from .refusals import Refused, json_response
+from .service import Service
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What a server allows."""
+
+    max_bytes: Annotated[int, Meta(description="Bytes of an upload.")]
+    max_seconds: Annotated[float, Meta(description="Seconds of a sound.")]
+    timeout_s: Annotated[float, Meta(description="Seconds that an answer may take.")]
+
+
+class About(msgspec.Struct, frozen=True):
+    """What answers."""
+
+    earmark: Annotated[str, Meta(description="Version of earmark.")]
+    bundle: Annotated[str, Meta(description="Name of the bundle.")]
+    bundle_id: Annotated[str, Meta(description="Hash of it.")]
+    device: Annotated[str, Meta(description="What runs.")]
+    labels: Annotated[list[str], Meta(description="The classes, in the order of the logits.")]
+    methods: Annotated[list[str], Meta(description="What explains unless others are named.")]
+    on_request: Annotated[list[str], Meta(description="What explains when it is named.")]
+    sample_rate: Annotated[int, Meta(description="Of the model, in Hz.")]
+    window_s: Annotated[float, Meta(description="What the model is given at once, in seconds.")]
+    limits: Annotated[Limits, Meta(description="What this server allows.")]
+
+
+class _Route(NamedTuple):
+    path: str
+    method: str
+    endpoint: Endpoint
+
+
+def application(service: Service, on_failure: Callable[[Exception], None]) -> ASGIApp:
+    """The endpoints of a service.
+
+    Args:
+        service: That.
+        on_failure: Called where the bundle turns out not to run.
+
+    Returns:
+        An ASGI application; its lifespan warms the explainer up and counts sounds.
+
+    """
+    endpoints = _Endpoints(service)
+    routes = [
+        _Route("/", "GET", endpoints.page),
+        _Route("/healthz", "GET", endpoints.health),
+        _Route("/readyz", "GET", endpoints.readiness),
+        _Route("/metrics", "GET", endpoints.metrics),
+        _Route("/openapi.json", "GET", endpoints.openapi),
+        _Route("/v1/bundle", "GET", endpoints.about),
+        _Route("/v1/explain", "POST", endpoints.explain),
+        _Route("/v1/detect", "POST", endpoints.detect),
+        _Route("/page/explain", "POST", endpoints.show),
+    ]
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        import anyio
+
+        stop_watching = service.metrics.watch()
+
+        async def warm_up() -> None:
+            try:
+                await anyio.to_thread.run_sync(service.warm_up, abandon_on_cancel=True)
+            except Exception as error:
+                on_failure(error)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(warm_up)
+            yield
+            group.cancel_scope.cancel()
+        stop_watching()
+        service.end()
+
+    application = Starlette(
+        routes=[Route(one.path, one.endpoint, methods=[one.method]) for one in routes],
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _not_routed},
+    )
+    application.router.redirect_slashes = False
+    settings = service.settings
+    return Access(application, settings.token, settings.names, [one.path for one in routes], service.metrics)
+
+
+class _Endpoints:
+    """What each path does."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._page = page()
+        engine = engine_of(service.explainer)
+        manifest, settings = engine.manifest, service.settings
+        about = About(
+            __version__,
+            manifest.name,
+            manifest.bundle_id,
+            service.explainer.device,
+            list(manifest.labels),
+            service.explainer.methods,
+            [method.name for method in all_methods() if method.on_request],
+            manifest.sample_rate,
+            service.answers.window_s,
+            Limits(settings.max_bytes, settings.max_seconds, settings.timeout_s),
+        )
+        self._about = msgspec.json.encode(about)
+        self._openapi = msgspec.json.encode(openapi(settings, About))
+
+    async def page(self, _: Request) -> Response:
+        """The page that explains live."""
+        policy = f"{self._page.policy}; frame-ancestors 'none'"
+        return Response(self._page.text, media_type="text/html", headers={"Content-Security-Policy": policy})
+
+    async def health(self, _: Request) -> Response:
+        """Whether the process is alive."""
+        return Response("ok\n", media_type="text/plain")
+
+    async def readiness(self, _: Request) -> Response:
+        """Whether sounds are answered."""
+        if self._service.admission.stopping.is_set():
+            return Refused(503, "the server is stopping").response()
+        if not self._service.ready:
+            return Refused(503, "the model is being opened", retry_s=1).response()
+        return Response("ok\n", media_type="text/plain")
+
+    async def metrics(self, _: Request) -> Response:
+        """What Prometheus asks for."""
+        return Response(self._service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def openapi(self, _: Request) -> Response:
+        """The interface."""
+        return json_response(self._openapi)
+
+    async def about(self, _: Request) -> Response:
+        """What answers."""
+        return json_response(self._about)
+
+    async def explain(self, request: Request) -> Response:
+        """Explain a sound."""
+        return await self._service.answered(request, ExplainQuestion, self._service.answers.explain)
+
+    async def detect(self, request: Request) -> Response:
+        """Find where labels occur."""
+        return await self._service.answered(request, DetectQuestion, self._service.answers.detect)
+
+    async def show(self, request: Request) -> Response:
+        """Explain a sound for the page."""
+        return await self._service.answered(request, ExplainQuestion, self._service.answers.show)
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    """No such path, or not by this method."""
+    assert isinstance(error, HTTPException)  # noqa: S101 (what it is registered for)
+    path = printable(request.url.path[:80])
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        refused = Refused(405, f"{path} is asked by {allowed}", headers={"Allow": allowed})
+    elif error.status_code == 404:
+        refused = Refused(404, f"there is no {path}: /openapi.json says what there is")
+    else:
+        refused = Refused(400, "the request cannot be read")
+    return refused.response()

@@ -1,0 +1,144 @@
+"""Listens, serves until it is told to stop, and finishes what runs."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+
+from ...errors import EarmarkError
+from ...runtime.explainer import Explainer
+from .app import application
+from .protocol import GuardedProtocol
+from .service import Service
+from .settings import ServerSettings
+
+_BACKLOG = 128
+# Seconds that an idle connection stays.
+_KEEP_ALIVE_S = 5
+
+
+def serve(explainer: Explainer, settings: ServerSettings, started: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; what is computed then is still answered.
+
+    Args:
+        explainer: What answers.
+        settings: What is allowed.
+        started: Told the address when it listens.
+
+    Raises:
+        EarmarkError: It cannot listen there, or the bundle cannot be run.
+
+    """
+    service = Service(explainer, settings)
+    failures: list[Exception] = []
+
+    def failed(error: Exception) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    config = uvicorn.Config(
+        application(service, failed),
+        http=GuardedProtocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=settings.grace_s,
+        backlog=_BACKLOG,
+    )
+    server = _Server(config, service)
+    listening = listen(settings.host, settings.port)
+    with listening, _handled_signals():
+        started(address_of(listening))
+        server.run([listening])
+    if failures:
+        raise failures[0]
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with requests that wait refused as soon as it stops."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what is computed."""
+        self._service.admission.stop()
+        await super().shutdown(sockets)
+
+
+@contextmanager
+def _handled_signals() -> Iterator[None]:
+    """Signals that uvicorn raises again after it has stopped do nothing: to stop in order is no failure."""
+
+    def nothing(_number: int, _frame: FrameType | None) -> None:
+        pass
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {one: signal.signal(one, nothing) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises EarmarkError."""
+    try:
+        [(family, _, _, _, address), *_] = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listening = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except (OSError, UnicodeError, OverflowError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno > 0 else error
+        raise EarmarkError(f"{host} port {port} cannot be listened on ({reason}): choose another") from error
+    listening.setblocking(False)
+    return listening
+
+
+def address_of(listening: socket.socket) -> str:
+    """The address of a socket, for browsers."""
+    host, port = listening.getsockname()[:2]
+    if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a host's sockets."""
+    try:
+        return all(
+            ipaddress.ip_address(str(one[4][0]).partition("%")[0]).is_loopback
+            for one in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+        )
+    except (OSError, ValueError, UnicodeError):
+        return False
+
+
+def log_to(handler: logging.Handler) -> None:
+    """Send what is noted of requests, and uvicorn's warnings, to a handler."""
+    handler.setLevel(logging.INFO)
+    for name, level in (("earmark.server", logging.INFO), ("uvicorn.error", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        logger.propagate = False
+        logger.addHandler(handler)
+    if os.environ.get("EARMARK_DEBUG"):
+        logging.getLogger("uvicorn.error").setLevel(logging.INFO)
