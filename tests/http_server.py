@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import re
 import signal
@@ -13,6 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import httpx2
+import numpy as np
+import soundfile
+
+RATE = 16_000
+FLAC = {"content-type": "audio/flac"}
+# Goes on until its time is over, and stops at once when it is cancelled.
+SLOW = {"methods": "segments", "options": json.dumps({"segments": {"calls": 10_000, "surrogate": "ridge"}})}
 
 
 @dataclass
@@ -77,3 +86,28 @@ def until(holds, seconds=60.0):
     while not holds():
         assert time.monotonic() < end, "it never came"
         time.sleep(0.01)
+
+
+def flac(seconds, seed=0):
+    """Noise, or with seed=None silence, at 16 kHz."""
+    file = io.BytesIO()
+    count = round(seconds * RATE)
+    samples = np.zeros(count) if seed is None else np.random.default_rng(seed).normal(0.0, 0.1, count)
+    soundfile.write(file, samples, RATE, format="FLAC")
+    return file.getvalue()
+
+
+def metric(client, line):
+    """A line of /metrics, as a number."""
+    found = [one for one in client.get("/metrics").text.splitlines() if one.startswith(line + " ")]
+    return float(found[0].rpartition(" ")[2]) if found else 0.0
+
+
+def from_address(server, address):
+    """A client with another address of this machine."""
+    return httpx2.Client(
+        base_url=server.url,
+        transport=httpx2.HTTPTransport(local_address=address),
+        headers=FLAC,
+        timeout=60.0,
+    )

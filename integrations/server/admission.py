@@ -58,7 +58,7 @@ class Admission:
     def place(self, client: str) -> Iterator[None]:
         """Count a request of `client`. Raises Refused: 503 where all is full, 429 where its share is."""
         if self.stopping.is_set():
-            raise _stopping()
+            raise stopping()
         if self.admitted >= self._most:
             raise Refused(
                 503, f"{self._most} requests are in work already: try again later", retry_s=self.retry_s
@@ -86,16 +86,16 @@ class Admission:
         Raises Refused (503) where that takes too long or the server stops; Gone where `gone` ends before.
         """
         acquiring = asyncio.ensure_future(self._turns.acquire())
-        stopping = asyncio.ensure_future(self.stopping.wait())
+        ending = asyncio.ensure_future(self.stopping.wait())
         try:
             await asyncio.wait(
-                {acquiring, gone, stopping}, timeout=self._patience_s, return_when=asyncio.FIRST_COMPLETED
+                {acquiring, gone, ending}, timeout=self._patience_s, return_when=asyncio.FIRST_COMPLETED
             )
             if not acquiring.done():
                 if gone.done():
                     raise Gone
-                if stopping.done():
-                    raise _stopping()
+                if ending.done():
+                    raise stopping()
                 waited = f"no turn came in {self._patience_s:g} s: try again later"
                 raise Refused(503, waited, retry_s=self.retry_s)
         except BaseException:
@@ -104,7 +104,7 @@ class Admission:
                 self._turns.release()
             raise
         finally:
-            stopping.cancel()
+            ending.cancel()
         self.computing += 1
         begun = monotonic()
         try:
@@ -119,5 +119,6 @@ class Admission:
         self.stopping.set()
 
 
-def _stopping() -> Refused:
+def stopping() -> Refused:
+    """The refusal of a server that stops."""
     return Refused(503, "the server is stopping: ask another, or later", retry_s=5.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable
+from functools import cache
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -160,12 +161,14 @@ def question_of(kind: type[Asked], given: Iterable[tuple[str, str]]) -> Asked:
     return question
 
 
+@cache
 def holds_json(kind: type[Question], name: str) -> bool:
     """Whether the values of a parameter are JSON."""
     hint = get_type_hints(kind, include_extras=True)[name]
     return any(isinstance(meta, Meta) and meta.extra == _JSON for meta in get_args(hint)[1:])
 
 
+@cache
 def repeatable(kind: type[Question], name: str) -> bool:
     """Whether a parameter may be given several times."""
     hint = get_type_hints(kind)[name]

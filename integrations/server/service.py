@@ -17,7 +17,7 @@ from ...errors import EarmarkError, as_earmark_error
 from ...runtime.document import error_dict
 from ...runtime.explainer import Explainer, engine_of
 from ...version import __version__
-from .admission import Admission, Gone
+from .admission import Admission, Gone, stopping
 from .answers import Answers, Prepared
 from .metrics import Metrics
 from .questions import Asked, question_of
@@ -81,6 +81,11 @@ class Service:
             return Response(status_code=499)
         except EarmarkError as error:
             return problem(status_of(error), error_dict(error))
+        except asyncio.CancelledError:
+            if not self.admission.stopping.is_set():
+                raise
+            # It took longer than a server that stops waits.
+            return stopping().response()
 
     async def _computed(self, request: Request, prepared: Prepared, upload: Upload) -> Response:
         """The answer, computed in a thread when it is this request's turn; ended where its client goes."""

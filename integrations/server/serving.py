@@ -107,7 +107,9 @@ def listen(host: str, port: int) -> socket.socket:
         )
         listening = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except (OSError, UnicodeError, OverflowError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno > 0 else error
+        # Its own text goes on about what was attempted; negative numbers are those of name lookups.
+        number = getattr(error, "errno", None) or 0
+        reason = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or error
         raise EarmarkError(f"{host} port {port} cannot be listened on ({reason}): choose another") from error
     listening.setblocking(False)
     return listening

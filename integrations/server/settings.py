@@ -23,7 +23,7 @@ TOKEN_LENGTH: Final = 16
 # of its answer moves, and in which a whole body comes.
 CONNECTIONS: Final = 512
 HEAD_S: Final = 10.0
-STALL_S: Final = 20.0
+STALL_S: Final = 15.0
 UPLOAD_S: Final = 600.0
 # Bytes of a body, and seconds, that are still read after its request was refused: clients then read why.
 LINGER_BYTES: Final = 8 << 20

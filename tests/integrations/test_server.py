@@ -12,11 +12,9 @@ from pathlib import Path
 
 import httpx2
 import jsonschema
-import numpy as np
 import pytest
-import soundfile
 from click.testing import CliRunner
-from http_server import served, until
+from http_server import FLAC, SLOW, flac, from_address, metric, served, until
 
 import earmark
 from earmark.cli import main
@@ -25,21 +23,9 @@ from earmark.integrations.server.service import Service
 from earmark.integrations.server.settings import ServerSettings
 from earmark.runtime.explainer import SHIPPED
 
-RATE = 16000
 CLIP = SHIPPED.with_name("example.flac")
-FLAC = {"content-type": "audio/flac"}
 SCHEMA = json.loads((Path(__file__).parents[2] / "runtime" / "schema-1.json").read_text())
 HOSTILE = '"><img src=x onerror=alert(1)>\u202e\n.flac'
-# Goes on until its time is over, and stops at once when it is cancelled.
-SLOW = {"methods": "segments", "options": json.dumps({"segments": {"calls": 10_000, "surrogate": "ridge"}})}
-
-
-def flac(seconds, seed=0):
-    file = io.BytesIO()
-    noise = np.random.default_rng(seed).normal(0.0, 0.1, round(seconds * RATE)) if seed is not None else None
-    samples = np.zeros(round(seconds * RATE), np.int16) if noise is None else noise
-    soundfile.write(file, samples, RATE, format="FLAC")
-    return file.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +44,6 @@ def client(server):
 @pytest.fixture(scope="module")
 def explainer():
     return earmark.load(SHIPPED, "cpu")
-
-
-def metric(client, line):
-    """A line of /metrics, as a number."""
-    found = [one for one in client.get("/metrics").text.splitlines() if one.startswith(line + " ")]
-    return float(found[0].rpartition(" ")[2]) if found else 0.0
 
 
 def error_of(response):
@@ -317,15 +297,6 @@ def test_the_page_may_ask_and_be_framed_by_nobody(server, client):
     assert shown.status_code == 200
     assert shown.json()["item"]["sounds"]["kept"]
     assert shown.json()["row"]["file"].isprintable()
-
-
-def from_address(server, address):
-    return httpx2.Client(
-        base_url=server.url,
-        transport=httpx2.HTTPTransport(local_address=address),
-        headers=FLAC,
-        timeout=60.0,
-    )
 
 
 def test_too_many_requests_are_told_when_to_come_again(server, client):

@@ -55,8 +55,9 @@ def font_files() -> set[str]:
 
 
 def page_files() -> set[str]:
-    """Template, script and styles of the report."""
-    return {f"earmark/{name}" for name in repository_files() if name.startswith("runtime/report/page/")}
+    """Templates, scripts and styles of the pages."""
+    folders = ("runtime/report/page/", "integrations/server/page/")
+    return {f"earmark/{name}" for name in repository_files() if name.startswith(folders)}
 
 
 @dataclass(frozen=True)
