@@ -12,7 +12,7 @@ import click
 from ..errors import MissingDependencyError
 from .answer import about_demo
 from .console import tell
-from .options import device_option
+from .options import device_option, examples
 from .paths import BundleFolder
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -41,7 +41,12 @@ class _Lines(logging.Handler):
         tell(f"{time} {record.getMessage()}")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "earmark serve -b bundle",
+        "earmark serve -b bundle --host 0.0.0.0 --token-file token.txt --allow-host earmark.example",
+    )
+)
 @click.option(
     "-b",
     "--bundle",
@@ -147,14 +152,10 @@ def serve(
     quiet: bool,
     device: str,
 ) -> None:
-    r"""Serve the page that explains live, and JSON, until it is stopped.
+    """Serve the page that explains live, and JSON, until it is stopped.
 
-    It listens on this machine alone, keeps no upload, and describes itself at /openapi.json.
-
-    \b
-    Examples:
-      earmark serve -b bundle
-      curl -F sound=@clip.wav http://127.0.0.1:8000/v1/explain
+    It listens on this machine alone, keeps no upload, and describes itself at /openapi.json. Then:
+    curl -F sound=@clip.wav http://127.0.0.1:8000/v1/explain
     """
     try:
         from ..integrations.server.serving import is_loopback, log_to

@@ -20,7 +20,7 @@ from ...runtime.detections.settings import DetectionSettings, DetectOptions
 from ...runtime.document import DetectionDict, Kind, Origin, error_dict, failure_record
 from ...runtime.explainer import Explainer, engine_of
 from ...runtime.explaining.request import ExplainOptions, Request, request_of
-from ...runtime.inference.deadline import Cancel
+from ...runtime.inference.deadline import Cancel, Deadline
 from ...runtime.report.items import Item, Row
 from .questions import DetectQuestion, ExplainQuestion
 from .refusals import ErrorAnswer, Refused, status_of
@@ -174,7 +174,9 @@ class Prepared:
         try:
             if upload.size == 0:
                 raise AudioError(f"{name} is empty: it has 0 bytes")
-            with closing(FileSource(upload.file, name)) as source:
+            # To look for the sound in a file is bounded, too.
+            stop = Deadline(self._settings.timeout_s, cancel)
+            with closing(FileSource(upload.file, name, stop)) as source:
                 bounded = BoundedSource(source, self._settings.max_seconds, self._settings.max_values)
                 record = self._task(bounded, name, cancel)
             return Answer(200, msgspec.json.encode(record))

@@ -119,7 +119,7 @@ def test_detections_are_those_of_python(client, explainer):
         ('options={"segments":{"callls":9}}', "unknown field `callls`"),
         ('options={"segments":{"calls":100}}', "add it to methods"),
         ('options={"segments":{"calls":10000000}}&methods=segments', "at most 10000"),
-        ('options={"segments":{"segment_seconds":0.0001}}&methods=segments', "at most 1000"),
+        ('options={"segments":{"segment_seconds":0.001}}&methods=segments', "at most 1000"),
         ('options={"segments":{"progress":1}}&methods=segments', "unknown field `progress`"),
         ("target=%3Cb%3E%0A%E2%80%AE", "no label"),
     ],
