@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +18,7 @@ from ..runtime.registry import METHODS
 from .answer import about_demo
 from .console import require_stdout, tell
 from .inputs import Input, collect, tell_skipped
+from .method_options import MethodCommand, method_settings
 from .options import device_option, examples, html_option, json_option, listed_words, refuse_given, was_given
 from .paths import BundleFolder, OutputFolder, no_sound
 from .window_options import window_options, window_settings
@@ -51,10 +52,11 @@ def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
 
 
 @click.command(
+    cls=MethodCommand,
     epilog=examples(
         "earmark detect field.wav -b bundle --min-score 0.7",
         "earmark detect -r field -b bundle -o out --clips --html report.html --resume",
-    )
+    ),
 )
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option(
@@ -217,11 +219,12 @@ def detect(
     if engine is not None:
         from ..integrations.parts import PartWork
         from ..integrations.searching import Search
-        from .engine_run import EngineRun, recordings_of
+        from .engine_run import EngineRun, folders_of, recordings_of
 
         # Ray and Spark count a CPU for each process.
         threads = None if engine == "local" else 1
-        search = Search(opened.bundle.path.absolute(), device, options, top, threads)
+        folders = folders_of(found.items, manifest)
+        search = Search(opened.bundle.path.absolute(), device, options, top, threads, folders)
         where = output if isinstance(output, str) else str(Path(output or "").absolute())
         parts = PartWork(search, where, counts_tries=engine != "local")
         workers = jobs if engine == "local" or was_given("jobs") else None
@@ -300,11 +303,14 @@ def _refuse_pairs(output: Path | str | None, engine: str | None, *, as_json: boo
 
 def _origin(engine: Engine, options: Mapping[str, Any]) -> Origin:
     """What is asked, for the records of failures."""
-    from ..runtime.detections.settings import DetectionSettings
+    from ..runtime.detections.settings import DetectionSettings, DetectOptions
     from ..runtime.document import Origin
+    from ..runtime.explaining.request import ExplainOptions, request_of
 
-    known = {one.name for one in fields(DetectionSettings)}
-    settings = DetectionSettings(**{name: value for name, value in options.items() if name in known})
+    counts, how = DetectOptions(), ExplainOptions()
+    for name, value in options.items():
+        (counts if name in DetectOptions.__annotations__ else how)[name] = value  # type: ignore[literal-required]
+    settings = DetectionSettings.of(counts, request_of(engine, (), how))
     return Origin(
         bundle=engine.manifest.name,
         bundle_id=engine.manifest.bundle_id,
@@ -346,6 +352,9 @@ def _options(engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
         checked.merging(manifest.labels, manifest.name)
         how = window_settings(asked)
         how["methods"], how["seed"] = _methods(manifest, asked["methods"]), asked["seed"]
+        of_methods = method_settings(how["methods"], asked, "--explain")
+        if given := {name: values for name, values in of_methods.items() if values}:
+            how["options"] = given
         request_of(engine, (), how)
     except (SettingsError, LabelError, MethodError) as error:
         raise click.UsageError(str(error)) from error

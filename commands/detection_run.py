@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import EarmarkError
+from ..runtime.detections.tables.row import site_of
 from ..runtime.document import ErrorDict, failure_record
 from ..runtime.result_folder import CLIPS
 from ..times import duration_text, span_text, time_text
@@ -217,18 +219,10 @@ def _recording(item: Input, folder: str) -> Recording:
         sound=str(item.sound),
         missing=item.missing,
         folder=folder,
-        site=_site(item),
+        site="" if item.within is None else site_of(*map(os.path.abspath, (item.name, item.within))),
         size=state.size,
         mtime_ns=state.mtime_ns,
     )
-
-
-def _site(item: Input) -> str:
-    """The first folder below the input that the recording lies in; directly in the input, the input."""
-    if item.within is None:
-        return ""
-    below = Path(item.name).relative_to(item.within).parts
-    return below[0] if len(below) > 1 else Path(item.within).absolute().name
 
 
 def _apart(recording: Recording) -> Recording:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from ..errors import EarmarkError, RunError, WriteError
 from ..integrations.manifest import read_manifest
 from ..integrations.parts import DETECTIONS, RECORDINGS, WINDOWS, Parts, PartWork, given_up
 from ..integrations.searching import RecordingRow
+from ..integrations.storage import is_url
 from ..times import duration_text
 from .console import say, tell_failure
 from .inputs import Input
@@ -41,6 +43,15 @@ def recordings_of(items: Sequence[Input], manifest: str | None, column: str) -> 
             raise click.UsageError("- goes without --engine: other machines cannot read this stdin")
         files.append(item if item.missing else _named(os.path.abspath(item.sound)))  # noqa: PTH100
     return [*files, *map(_named, read_manifest(manifest, column) if manifest else ())]
+
+
+def folders_of(items: Sequence[Input], manifest: str | None) -> tuple[str, ...]:
+    """The folders that were asked for, and that of the manifest, as absolute paths and URLs."""
+    folders = [os.path.abspath(item.within) for item in items if item.within is not None]  # noqa: PTH100
+    if manifest is not None:
+        place = manifest if is_url(manifest) else os.path.abspath(manifest)  # noqa: PTH100
+        folders.append(posixpath.dirname(place))
+    return tuple(dict.fromkeys(folders))
 
 
 def _named(file: str) -> Input:

@@ -159,7 +159,7 @@ def explain(
     facts = {"target": targets, "method": methods, "rescore": rescore, "seed": seed, "top": top, **given}
     facts |= {"min_score": min_score, "windows": windows, "labels": labels}
     how, written = window_settings(given), saving_settings(given)
-    settings = method_settings(methods, given)
+    settings = method_settings(methods or None, given)
     if seed < 0:
         raise click.BadParameter(f"{seed} is negative", param_hint="--seed")
 

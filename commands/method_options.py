@@ -29,10 +29,12 @@ class MethodCommand(click.Command):
         return [*own[:-1], *more, *own[-1:]]
 
 
-def method_settings(asked: Sequence[str], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def method_settings(
+    asked: Sequence[str] | None, given: Mapping[str, Any], option: str = "-m"
+) -> dict[str, dict[str, Any]]:
     """`options` for `Explainer.explain` out of what was given on the command line.
 
-    asked: the methods that were named; none: those that run by default
+    asked: the methods that run; None: those that do so by default; option: which names them
     Raises click.UsageError for options of a method that does not run, and for values that do not fit;
     MissingDependencyError where a package is missing.
     """
@@ -41,10 +43,10 @@ def method_settings(asked: Sequence[str], given: Mapping[str, Any]) -> dict[str,
         names = option_names(method.options)
         values = {field: given[name.lstrip("-").replace("-", "_")] for field, name in names.items()}
         mine = Given(method.options, {name: value for name, value in values.items() if value is not None})
-        runs = method.name in asked if asked else not method.on_request
+        runs = not method.on_request if asked is None else method.name in asked
         if mine and not runs:
             raise click.UsageError(
-                f"{mine.first} is an option of the method {method.name}: add -m {method.name}"
+                f"{mine.first} is an option of the method {method.name}: add {option} {method.name}"
             )
         if runs:
             mine.settings().require()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..runtime.audio.recorded import recorded_at
-from ..runtime.detections.tables.row import DetectionRow, row_of, seconds
+from ..runtime.detections.tables.row import DetectionRow, row_of, seconds, site_of
 from ..runtime.explainer import Explainer, load
 from .storage import Sound, fetched, is_url
 
@@ -98,6 +98,7 @@ class Search:
         options: Of `Explainer.detect`.
         top: How many labels of each window are wanted; 0: no rows of windows.
         threads: Of one process, before EARMARK_THREADS; None: that, or as many as it may use.
+        folders: The inputs that recordings lie in, as absolute paths and URLs: what sites are told by.
 
     """
 
@@ -106,6 +107,7 @@ class Search:
     options: Mapping[str, Any] = field(default_factory=dict)
     top: int = 0
     threads: int | None = None
+    folders: tuple[str, ...] = ()
 
     def open(self) -> Explainer:
         """Open the bundle, once in each process. Raises what `earmark.load` raises."""
@@ -130,10 +132,11 @@ class Search:
         """
         rows: list[DetectionRow] = []
         warned: Counter[str] = Counter()
+        site = next(filter(None, (site_of(file, folder) for folder in self.folders)), "")
 
         def take(detection: Detection, _: Stretch) -> None:
             warned.update(detection.warnings)
-            rows.append(row_of(detection, file, began=began))
+            rows.append(row_of(detection, file, began=began, site=site))
 
         with _opened(file) as sound:
             began = recorded_at(sound.path if isinstance(sound, Sound) else sound)

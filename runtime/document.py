@@ -57,6 +57,39 @@ class ExplainSettings(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.decode(msgspec.json.encode(self))  # type: ignore[no-any-return]
 
 
+class DetectSettingsDict(TypedDict):
+    """What detections were asked for with: the arguments of `detect`."""
+
+    min_score: Annotated[
+        float | dict[str, float], Meta(description='Score of a detection, or by label; "*": of the others.')
+    ]
+    leave_score: Annotated[
+        float | dict[str, float] | None, Meta(description="Score of all its windows; null: min_score.")
+    ]
+    labels: Annotated[list[str] | None, Meta(description="What was looked for; null: all labels.")]
+    smooth_s: Annotated[float, Meta(description="Seconds over which scores were averaged.")]
+    merge_gap_s: Annotated[float, Meta(description="Detections so near in seconds became one.")]
+    min_s: Annotated[float, Meta(description="Seconds below which detections were left out.")]
+    top_per_window: Annotated[int | None, Meta(description="Labels that counted in a window; null: all.")]
+    sensitivity: Annotated[float, Meta(description="1: as the model has it.")]
+    temperature: Annotated[float, Meta(description="What logits were divided by.")]
+    hop_s: Annotated[float | None, Meta(description="Seconds from window to window; null: the bundle's.")]
+    aggregate: Annotated[
+        Aggregation | None, Meta(description="How explanations joined scores of windows; null: the bundle's.")
+    ]
+    level: Annotated[
+        LevelOver | None, Meta(description="Over what the model's gain was measured; null: the bundle's.")
+    ]
+    methods: Annotated[list[str], Meta(description="What explained detections.")]
+    options: Annotated[
+        dict[str, dict[str, Any]], Meta(description="Method -> its options, of those that have some.")
+    ]
+    rescore: Annotated[bool, Meta(description="Whether the parts were classified, too.")]
+    timeout_s: Annotated[
+        float | None, Meta(description="Seconds after which the search was to end; null: none.")
+    ]
+
+
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """What answered, and how it was asked: in every record, errors included."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from .document import SCHEMA_VERSION, DetectionsDict, ExplainSettings, ResultDict
+from .document import SCHEMA_VERSION, DetectionsDict, DetectSettingsDict, ExplainSettings, ResultDict
 from .methods.loading import all_methods
 
 # Lies beside this module, and in docs/.
@@ -29,15 +29,19 @@ def json_schema() -> dict[str, Any]:
     """
     added = {method.name: method.fields_type() for method in all_methods()}
     types = [kind for kind in added.values() if kind is not None]
-    (result, detections, settings, *parts), named = msgspec.json.schema_components(
-        [ResultDict, DetectionsDict, ExplainSettings, *types], ref_template="#/$defs/{name}"
+    (result, detections, explain, detect, *parts), named = msgspec.json.schema_components(
+        [ResultDict, DetectionsDict, ExplainSettings, DetectSettingsDict, *types],
+        ref_template="#/$defs/{name}",
     )
     definitions: dict[str, dict[str, Any]] = named
+    for record, settings in ((result, explain), (detections, detect)):
+        field = definitions[_name(record)]["properties"]["settings"]
+        definitions[_name(record)]["properties"]["settings"] = {
+            **settings,
+            "description": field["description"],
+        }
+        definitions[_name(settings)]["additionalProperties"] = False
     shown = definitions[_name(result)]
-    shown["properties"]["settings"] = {
-        **settings,
-        "description": shown["properties"]["settings"]["description"],
-    }
     for part in parts:
         fields = definitions.pop(_name(part))
         shown["properties"] |= fields["properties"]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
+import msgspec
 import numpy as np
 
 from ...errors import SettingsError
 from ..arrays import FloatArray
 from ..bundle.manifest import Aggregation, LevelOver
+from ..document import DetectSettingsDict
 from ..explaining.request import Options, Request
 from ..labels import label_index
 from .merging import Merging
@@ -75,7 +77,9 @@ class DetectionSettings:
         aggregate: How an explanation joins the scores of its windows; None: as the bundle says.
         level: Over what the level of the model's pipeline is measured; None: as the bundle says.
         methods: By which detections are explained.
+        options: Method -> its options, of those that have some.
         rescore: Whether explanations have the scores of what was kept and of what was removed.
+        timeout_s: Seconds after which the search ends; None: at the end of the recording.
 
     """
 
@@ -92,7 +96,9 @@ class DetectionSettings:
     aggregate: Aggregation | None = None
     level: LevelOver | None = None
     methods: tuple[str, ...] = ()
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     rescore: bool = False
+    timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         """Raises SettingsError."""
@@ -175,7 +181,9 @@ class DetectionSettings:
             aggregate=windowing.aggregate,
             level=windowing.level,
             methods=tuple(request.methods),
+            options={name: given for name, one in request.methods.items() if (given := one.to_dict())},
             rescore=request.rescore,
+            timeout_s=request.timeout_s,
         )
 
     def check_task(self, task: str) -> None:
@@ -194,11 +202,9 @@ class DetectionSettings:
                 "bundle's labels exclude each other; use min_score or temperature"
             )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> DetectSettingsDict:
         """JSON-ready."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
-        plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+        return msgspec.json.decode(msgspec.json.encode(self, enc_hook=_plain), type=DetectSettingsDict)
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> DetectionSettings:
@@ -207,6 +213,11 @@ class DetectionSettings:
             name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
         }
         return cls(**listed)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no form for: numbers of NumPy, mappings of other kinds."""
+    return dict(value) if isinstance(value, Mapping) else value.item()
 
 
 def _listed(labels: object) -> tuple[str, ...]:

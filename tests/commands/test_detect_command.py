@@ -268,6 +268,8 @@ def test_one_name_in_two_runs_of_two_folders(run, field, tmp_path):
         (["--explain", "masks"], 2, "'masks' is not one of mask"),
         (["--explain", "none,mask"], 2, "none goes alone"),
         (["--explain", "components"], 2, "this bundle does not have it; it has mask"),
+        (["--calls", "20"], 2, "--calls is an option of the method segments: add --explain segments"),
+        (["--explain", "segments", "--calls", "1"], 2, "--calls.* 1 "),
         (["--hop", "90"], 2, "hop_s is 90: windows of .* would leave gaps"),
         (["--sensitivity", "1.2"], 2, "sensitivity is 1.2"),
         (["--format", "csv,xls"], 2, "'xls' is not one of csv, raven"),

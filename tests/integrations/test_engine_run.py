@@ -95,6 +95,23 @@ def test_inputs_without_a_manifest(run, field, tmp_path):
     )
 
 
+def test_one_name_in_two_folders_is_two_recordings(run, field, tmp_path):
+    files = []
+    for site in ("north", "south"):
+        files.append(tmp_path / "in" / site / "deep" / "00.wav")
+        files[-1].parent.mkdir(parents=True)
+        files[-1].write_bytes((field / "00.wav").read_bytes())
+    done = run("-r", tmp_path / "in", "--engine", "local", "-o", tmp_path / "out", "--explain", "none")
+    assert done.exit_code == 0, done.output
+    assert check(tmp_path / "out", list(map(str, files))) == {"done": 2}
+    found = {(row["file"], row["site"]) for row in rows(tmp_path / "out", "detections")}
+    assert found == {(str(files[0]), "north"), (str(files[1]), "south")}
+    listed = tmp_path / "in/list.csv"
+    listed.write_text("file\nnorth/deep/00.wav\nsouth/deep/00.wav\n")
+    done = run("--manifest", listed, "-o", tmp_path / "again", "--explain", "none")
+    assert {(row["file"], row["site"]) for row in rows(tmp_path / "again", "detections")} == found
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

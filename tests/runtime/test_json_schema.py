@@ -134,11 +134,23 @@ def test_failures_have_the_same_fields(explainer, validate):
 
 def test_detections(validate):
     explainer = earmark.load(device="cpu")
-    found = explainer.detect(tone(), RATE, min_score={explainer.labels[0]: 0.1, "*": 0.2}, methods=["mask"])
+    found = explainer.detect(
+        tone(),
+        RATE,
+        min_score={explainer.labels[0]: np.float32(0.125), "*": 0.2},
+        top_per_window=np.int64(5),
+        methods=["mask", "segments"],
+        options={"segments": {"calls": 20}},
+    )
     assert len(found) > 0
     record = found.to_dict()
     validate(record, "detections")
-    assert record["settings"]["min_score"] == {explainer.labels[0]: 0.1, "*": 0.2}
+    settings = record["settings"]
+    assert settings["min_score"] == {explainer.labels[0]: 0.125, "*": 0.2}
+    assert (settings["methods"], settings["options"]["segments"]["calls"]) == (["mask", "segments"], 20)
+    assert type(found.settings).from_dict(settings) == found.settings
+    with pytest.raises(jsonschema.ValidationError, match="'more': 1"):
+        validate({**record, "settings": {**settings, "more": 1}}, "detections")
     assert record["detections"][0]["explanation"]["kind"] == "result"
 
 

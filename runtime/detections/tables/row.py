@@ -136,6 +136,24 @@ def row_of(
     )
 
 
+def site_of(file: str, folder: str) -> str:
+    """Where a recording was made: the first folder below an input that it lies in; directly in it, the input.
+
+    Args:
+        file: Path or URL of the recording.
+        folder: The input, named likewise.
+
+    Returns:
+        The name of a folder; empty where the recording does not lie in the input.
+
+    """
+    top = folder.rstrip("/")
+    if not file.startswith(f"{top}/"):
+        return ""
+    below = file[len(top) + 1 :].split("/")
+    return below[0] if len(below) > 1 else top.rpartition("/")[2]
+
+
 def seconds(value: float) -> float:
     """A time or a score as the tables hold it."""
     return round(float(value), _DIGITS)
