@@ -103,11 +103,12 @@ def data(
     levels: tuple[float, ...] | None,
     backgrounds: tuple[str, ...] | None,
 ) -> None:
-    """Make the set NAME in the new folder OUT: keyword, events, drums, mixtures, clever_hans or field.
+    """Make the set NAME in the new folder OUT.
 
-    OUT/train, OUT/tune and OUT/test hold a folder a class and events.csv, the truth that
-    `earmark evaluate events` reads. No recording, speaker or fold is in two parts. The parts tune and test of
-    field hold scenes, for `earmark evaluate detections`.
+    NAME is keyword, digits, speakers, events, drums, mixtures, clever_hans or field. OUT/train, OUT/tune and
+    OUT/test hold a folder a class and events.csv, the truth that `earmark evaluate events` reads. No
+    recording, speaker or fold is in two parts. The parts tune and test of field hold scenes, for
+    `earmark evaluate detections`.
     """
     from ..evaluation.datasets import DATASETS, Options, make
 

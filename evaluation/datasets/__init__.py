@@ -39,6 +39,20 @@ DATASETS = {
         f"{_FSDD}; scenes: {_ESC}",
         frozenset({"speech", "speakers", "sounds"}),
     ),
+    "digits": Dataset(
+        "Which digit is spoken, beside babble; by speaker. Needs --speech.",
+        ".spoken:Digits",
+        "--window 1.5 --sample-rate 8000 --width 16 --epochs 24",
+        _FSDD,
+        frozenset({"speech", "speakers"}),
+    ),
+    "speakers": Dataset(
+        "Who speaks a digit, beside babble; by take. Needs --speech.",
+        ".spoken:Speakers",
+        "--window 1.5 --sample-rate 8000 --width 16 --epochs 24",
+        _FSDD,
+        frozenset({"speech"}),
+    ),
     "events": Dataset(
         "Dog, rooster, sneeze, baby in loud scenes; by fold. Needs --from.",
         ".events:Events",

@@ -19,6 +19,8 @@ from .parts import FloatArray, Options
 
 Values = npt.NDArray[np.float64]
 _SPOKEN = re.compile(r"^(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<take>\d+)$")
+# Where parts are disjoint by take: which of each run of takes go where; the others are trained on.
+_TAKES, _TAKES_OF = 5, {0: "test", 1: "tune"}
 # The envelope that finds an event: frames of this length; shorter gaps are closed.
 _FRAME_S = 0.02
 _GAP_S = 0.15
@@ -73,18 +75,8 @@ def by_speaker(options: Options) -> Pools:
     Of the speakers in order of name the last is tested, the one before tuned on, the others trained on,
     unless `options.speakers` says otherwise. Raises DataError: no folder, too few speakers, an unknown one.
     """
-    if options.speech is None:
-        raise DataError("this set is mixed from spoken digits: name their folder with --speech (FSDD's)")
-    if not options.speech.is_dir():
-        raise DataError(f"{options.speech}: no such folder; give one of <digit>_<speaker>_<take>.wav")
-    matches = [
-        (path, match)
-        for path in list_sound_files(options.speech, recursive=False).files
-        if (match := _SPOKEN.match(path.stem))
-    ]
+    matches = _spoken(options)
     speakers = sorted({match["speaker"] for _, match in matches})
-    if not matches:
-        raise DataError(f"{options.speech}: no file is named <digit>_<speaker>_<take>, as 7_anna_12.wav")
     named = dict(options.speakers)
     free = [name for name in speakers if not any(name in some for some in named.values())]
     for part in ("test", "tune"):
@@ -104,16 +96,52 @@ def by_speaker(options: Options) -> Pools:
         speaker = match["speaker"]
         for part, some in named.items():
             if speaker in some:
-                number = 1000 * speakers.index(speaker) + int(match["take"])
-                source = Source(
-                    path,
-                    path.name,
-                    match["digit"],
-                    10 * number + int(match["digit"]),
-                    1 + speakers.index(speaker),
-                )
+                source = _word(path, match, match["digit"], speakers.index(speaker))
                 pools.setdefault((part, match["digit"]), []).append(source)
     return Pools(pools, {part: list(some) for part, some in named.items()})
+
+
+def by_take(options: Options) -> tuple[Pools, tuple[str, ...]]:
+    """The recordings of `options.speech`, a pool a part and speaker, parts disjoint by take; the speakers.
+
+    Of five takes in a row the first is tested, the second tuned on, the others trained on.
+    Raises DataError: no folder, fewer than two speakers, a part without takes.
+    """
+    matches = _spoken(options)
+    speakers = sorted({match["speaker"] for _, match in matches})
+    if len(speakers) < 2:
+        raise DataError(f"{options.speech}: only {speakers[0]!r} speaks; two speakers are needed")
+    pools: dict[tuple[str, str], list[Source]] = {}
+    takes: dict[str, set[int]] = {"train": set(), "tune": set(), "test": set()}
+    for path, match in matches:
+        take, speaker = int(match["take"]), match["speaker"]
+        part = _TAKES_OF.get(take % _TAKES, "train")
+        takes[part].add(take)
+        pools.setdefault((part, speaker), []).append(_word(path, match, speaker, speakers.index(speaker)))
+    held = {part: sorted(some) for part, some in takes.items()}
+    return Pools(pools, held), tuple(speakers)
+
+
+def _spoken(options: Options) -> list[tuple[Path, re.Match[str]]]:
+    """The recordings of `options.speech` with what their names say. Raises DataError where there are none."""
+    if options.speech is None:
+        raise DataError("this set is mixed from spoken digits: name their folder with --speech (FSDD's)")
+    if not options.speech.is_dir():
+        raise DataError(f"{options.speech}: no such folder; give one of <digit>_<speaker>_<take>.wav")
+    matches = [
+        (path, match)
+        for path in list_sound_files(options.speech, recursive=False).files
+        if (match := _SPOKEN.match(path.stem))
+    ]
+    if not matches:
+        raise DataError(f"{options.speech}: no file is named <digit>_<speaker>_<take>, as 7_anna_12.wav")
+    return matches
+
+
+def _word(path: Path, match: re.Match[str], label: str, speaker: int) -> Source:
+    """A recording of a digit by the speaker of this number."""
+    recording = 10 * (1000 * speaker + int(match["take"])) + int(match["digit"])
+    return Source(path, path.name, label, recording, 1 + speaker)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from .scales import (
     time_marks,
     time_unit,
 )
-from .shown import Bars, Box, Chart, Curve, Scores, Sheet, Spectrogram, Tiles
+from .shown import Bars, Box, Chart, Curve, Join, Scores, Sheet, Spectrogram, Tiles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -289,6 +289,7 @@ def _strip(ax: Axes, strip: Bars | Curve, seconds: float) -> None:
         )
         ax.axhline(0.0, color=_hex(INK), linewidth=0.8)
         ax.set_ylabel(strip.unit)
+        _joins(ax, strip.joins)
     else:
         shade = _hex(FOR if strip.strong else FAINT)
         frames = columns_of(np.asarray(strip.values, np.float32)[:, None])[:, 0]
@@ -300,6 +301,20 @@ def _strip(ax: Axes, strip: Bars | Curve, seconds: float) -> None:
         ax.annotate(xy=(0.005, 0.95), va="top", **at, **_text("text", strip.name))
         ax.annotate(f"{strip.number:+.2f}", (1.01, 0.5), va="center", color=shade, **at)
     ax.set_xlim(0.0, seconds)
+
+
+def _joins(ax: Axes, joins: tuple[Join, ...]) -> None:
+    """A row each above the bars: a line over both stretches, and the word on what joins them."""
+    low, high = ax.get_ylim()
+    step = 0.16 * (high - low)
+    for number, join in enumerate(joins):
+        row = high + (len(joins) - number - 0.5) * step
+        for start, end in (join.first, join.second):
+            ax.plot([start, end], [row, row], color=_hex(INK), linewidth=3.0, solid_capstyle="butt")
+        between = (join.first[1], join.second[0])
+        ax.plot(between, [row, row], color=_hex(FAINT), linewidth=0.8)
+        ax.annotate(join.word, (0.5 * sum(between), row), ha="center", va="center", fontsize="x-small")
+    ax.set_ylim(low, high + len(joins) * step)
 
 
 def _box(ax: Axes, place: Box) -> None:

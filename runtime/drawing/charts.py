@@ -9,13 +9,15 @@ import numpy as np
 from ..arrays import FloatArray
 from .canvas import Canvas, Frame
 from .colours import AGAINST, FAINT, FOR, INK
-from .shown import Bars, Chart, Curve, Tiles
+from .shown import Bars, Chart, Curve, Join, Tiles
 
 WIDTH, LEFT, TOP, RIGHT, BOTTOM = 1000, 62, 48, 862, 366
 # Below the main frame: its axis of time; a strip of bars, one of a curve; the caption.
 _AXIS, _BARS, _CURVE, _CAPTION = 34, 130, 44, 20
 # A curve's share of its strip, below its name.
 _DRAWN = 22
+# A row above the bars that joins two stretches, and half of what its word takes of it.
+_JOIN, _WORD = 14, 16
 
 
 def chart_image(chart: Chart) -> Any:
@@ -80,7 +82,9 @@ def _strip(canvas: Canvas, frame: Frame, strip: Bars | Curve, seconds: float) ->
 
 def _bars(canvas: Canvas, frame: Frame, bars: Bars, seconds: float) -> None:
     """Bars up for the label and down against it, on a scale that holds every one with its deviation."""
+    _joins(canvas, frame, bars.joins, seconds)
     left, top, right, bottom = frame
+    top += _JOIN * len(bars.joins)
     spread = np.nan_to_num(bars.spread)
     high = max(float((bars.values + spread).max(initial=0.0)), 0.0)
     low = min(float((bars.values - spread).min(initial=0.0)), 0.0)
@@ -112,6 +116,23 @@ def _bars(canvas: Canvas, frame: Frame, bars: Bars, seconds: float) -> None:
     canvas.word((right + 14, top), bars.unit, "lt", FAINT, 13)
     canvas.word((right + 14, top + 20), f"up: {bars.words[0]}", "lt", FOR, 13)
     canvas.word((right + 14, top + 38), f"down: {bars.words[1]}", "lt", AGAINST, 13)
+
+
+def _joins(canvas: Canvas, frame: Frame, joins: tuple[Join, ...], seconds: float) -> None:
+    """A row each: a line over both stretches, and the word on what joins them."""
+    left, top, right, _ = frame
+    for number, join in enumerate(joins):
+        row = top + round((number + 0.5) * _JOIN)
+        spans = [
+            [round(left + (right - 1 - left) * min(1.0, at / seconds)) for at in span]
+            for span in (join.first, join.second)
+        ]
+        middle = round(0.5 * (spans[0][1] + spans[1][0]))
+        canvas.draw.line([(spans[0][1], row), (middle - _WORD, row)], FAINT)
+        canvas.draw.line([(middle + _WORD, row), (spans[1][0], row)], FAINT)
+        for start, end in spans:
+            canvas.draw.rectangle([start, row - 2, max(start + 1, end), row + 2], INK)
+        canvas.word((middle, row), join.word, "mm", INK, 13)
 
 
 def _curve(canvas: Canvas, frame: Frame, curve: Curve) -> None:

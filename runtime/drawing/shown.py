@@ -44,11 +44,20 @@ class Tiles:
     unit: str
 
 
+@dataclass(frozen=True)
+class Join:
+    """Two stretches of time, begin and end in seconds each, and the word that joins them, as "or"."""
+
+    first: tuple[float, float]
+    second: tuple[float, float]
+    word: str
+
+
 @dataclass(frozen=True, eq=False)
 class Bars:
     """Signed values [M] over time, with a standard deviation each (NaN: none).
 
-    words: what a bar up and a bar down says of what is explained
+    words: what a bar up and a bar down says of what is explained; joins: drawn above the bars
     """
 
     start_s: Values
@@ -57,6 +66,7 @@ class Bars:
     spread: Values
     unit: str
     words: tuple[str, str] = ("for it", "against it")
+    joins: tuple[Join, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from ..engine import Engine
 from ..inference.deadline import Deadline
 from ..inference.window import Clock, Window
 from ..labels import ranked
-from ..methods.loading import method_of
+from ..methods.loading import expectation_of, method_of
 from ..methods.protocol import Context, Explanation, Method, Sound
 from ..methods.result import MethodResult
 from ..observing import Observation, tell
@@ -179,6 +179,7 @@ def _begin(
             options=options,
             aggregate=engine.pipeline.aggregate(request.windowing),
             stopped=deadline.reached,
+            expectation=lambda window, target: expectation_of(engine.graphs, window, target),
         )
         method = method_of(name)
         for one, target in zip(explained, targets, strict=True):

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from ..registry import METHODS
 from .options import unknown
-from .protocol import Method
+from .protocol import Graphs, Method
+
+if TYPE_CHECKING:
+    from ..arrays import FloatArray
+    from ..inference.window import Window
 
 
 def method_of(name: str) -> Method:
@@ -33,3 +38,23 @@ def _method_at(place: str) -> Method:
 def all_methods() -> list[Method]:
     """Every method, in the order of the table."""
     return [method_of(name) for name in METHODS]
+
+
+def expectation_of(graphs: Graphs, window: Window, target: int) -> FloatArray | None:
+    """Where in a window the first method of the bundle that knows expects evidence for a class.
+
+    Args:
+        graphs: An open bundle.
+        window: The window.
+        target: Index of the class.
+
+    Returns:
+        [T, F], 0..1, over the listenable STFT; None where no method of the bundle knows.
+
+    """
+    for method in all_methods():
+        if method.available(graphs.manifest):
+            expected = method.expectation(graphs, window, target)
+            if expected is not None:
+                return expected
+    return None

@@ -94,6 +94,8 @@ class Context(Graphs, frozen=True, eq=False, kw_only=True):
         options: What the user set for this method, an instance of `Method.options`.
         aggregate: How scores of windows become those of the sound, as the bundle or the user says.
         stopped: Whether the time is over or the user cancels; asked between rounds of many questions.
+        expectation: (window, target) -> where another method of the bundle expects the evidence [T, F], 0..1
+            over the listenable STFT; None where none does. It costs a pass of a graph.
 
     """
 
@@ -106,6 +108,7 @@ class Context(Graphs, frozen=True, eq=False, kw_only=True):
     options: Any = MethodOptions()
     aggregate: Aggregation = "mean"
     stopped: Callable[[], bool] = lambda: False
+    expectation: Callable[[Window, int], FloatArray | None] = lambda _window, _target: None
 
 
 class Explanation(Protocol):
@@ -251,6 +254,13 @@ class Method(ABC):
 
     def fields_type(self) -> type | None:
         """A TypedDict of what `gives` names as JSON has it, for the JSON Schema; None: whatever it is."""
+        return None
+
+    def expectation(self, graphs: Graphs, window: Window, target: int) -> FloatArray | None:
+        """Where in a window evidence for the target is expected [T, F], 0..1, for methods that search for it.
+
+        None, the default: the method does not know, or not for this target.
+        """
         return None
 
     # Export and verify.

@@ -248,6 +248,7 @@ def _segments(segments: SegmentsResult) -> Segments:
             )
             for start, end, low, high, value, spread in rows
         ],
+        pairs=[pair.text for pair in segments.interacting],
     )
 
 

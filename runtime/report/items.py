@@ -54,12 +54,16 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 class Segments(msgspec.Struct, frozen=True):
-    """What the method segments answers, with its unit and how far it can be believed in words."""
+    """What the method segments answers, with its unit and how far it can be believed in words.
+
+    pairs: a sentence each for stretches of which either suffices or both are needed
+    """
 
     axis: str
     unit: str
     note: str
     rows: list[Segment]
+    pairs: list[str]
 
 
 class Track(msgspec.Struct, frozen=True):

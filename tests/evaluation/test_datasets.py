@@ -43,7 +43,7 @@ def sources(tmp_path_factory) -> Path:
     (root / "fsdd").mkdir()
     for digit in range(10):
         for speaker in ("anna", "ben", "cleo", "dora"):
-            for take in range(2):
+            for take in range(3):
                 word = 0.5 * np.sin(2 * np.pi * (200 + 40 * digit) * times[:3200])
                 soundfile.write(root / "fsdd" / f"{digit}_{speaker}_{take}.wav", word, 8000)
     return root

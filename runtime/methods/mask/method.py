@@ -137,6 +137,12 @@ class Mask(Method):
 
         return decode(graphs, window, target)
 
+    def expectation(self, graphs: Graphs, window: Window, target: int) -> FloatArray | None:
+        """The mask, where the decoder speaks for the target in this window."""
+        if graphs.manifest.mask_targets == "predicted" and int(window.logits.argmax()) != target:
+            return None
+        return self.window_mask(graphs, window, target)
+
     def importance(self, row: str, task: TimeTask) -> Any:
         """Mean over the frames of each segment of sum_f M log1p|S|, or of sum_f M (mask_alone)."""
         import numpy as np

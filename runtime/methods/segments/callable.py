@@ -8,7 +8,7 @@ and the choice of masks are this project's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,11 @@ import numpy.typing as npt
 from ....errors import AudioError, MethodError, ScoreError
 from ...arrays import FloatArray
 from ..options import whole_number
-from .result import LOWEST_R2, SegmentsResult
+from .grid import SegmentGrid
+from .pairs import Stretch
+from .result import LOWEST_R2, SegmentPair, SegmentsResult
 from .search import SearchResult, search
-from .settings import Axis, Fill, Progress, SegmentSettings, Surrogate
+from .settings import Axis, Fill, Prior, Progress, SegmentSettings, Surrogate
 
 __all__ = ["SegmentSettings", "SegmentsResult", "segments"]
 
@@ -45,6 +47,7 @@ def segments(
     preset: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    expected: npt.ArrayLike | None = None,
     **more: Any,
 ) -> SegmentsResult:
     """Say which segments of a sound make the score of any callable.
@@ -61,6 +64,8 @@ def segments(
         preset: "bolanos2025" for the published method; None: this project's own.
         seed: Same seed, same masks; 0 or more.
         progress: Called after every batch: calls made, and how many there will be at most.
+        expected: Where evidence is expected, a number of 0 or more for each segment, as the mean of a mask in
+            it; the surrogate smooth starts from it. None: anywhere.
         **more: Further fields of `SegmentSettings`.
 
     Returns:
@@ -99,8 +104,10 @@ def segments(
     settings.require()
     seed = whole_number("seed", seed, 0)
     sound = _checked_waveform(waveform)
-    result = search(sound, _checked_rate(sample_rate), _Probabilities(score_fn), settings, seed, progress)
-    return result_of(result, settings, seed)
+    rate = _checked_rate(sample_rate)
+    known = None if expected is None else _checked_expected(expected, sound.size, rate, settings)
+    score = _Probabilities(score_fn)
+    return result_of(search(sound, rate, score, settings, seed, progress, expected=known), settings, seed)
 
 
 class _Probabilities:
@@ -179,6 +186,20 @@ def _checked_waveform(waveform: npt.ArrayLike) -> FloatArray:
     return np.ascontiguousarray(sound, dtype=np.float32)
 
 
+def _checked_expected(
+    expected: npt.ArrayLike, samples: int, rate: int, settings: SegmentSettings
+) -> Values | None:
+    """`expected` as [M] float64, None where it says nothing. Raises MethodError, AudioError."""
+    values = np.asarray(expected, np.float64)
+    segments = SegmentGrid.of(samples, rate, settings).size
+    if values.shape != (segments,) or not np.isfinite(values).all() or (values < 0.0).any():
+        raise MethodError(
+            f"segments: expected is an array {values.shape}: give a finite number of 0 or more for each of "
+            f"the {segments} segments"
+        )
+    return values if values.any() else None
+
+
 def _checked_rate(rate: object) -> int:
     from ...audio.source import checked_rate
 
@@ -211,7 +232,34 @@ def result_of(
         seed=seed,
         unit="impurity" if not fit.signed else "value" if value else "log_odds",
         signed=fit.signed,
+        prior=prior_of([result]),
+        pairs=pairs_of(result),
         warnings=warnings_of(result),
+    )
+
+
+def prior_of(results: Sequence[SearchResult]) -> Prior:
+    """What searches started from: "mask" where any of them had one."""
+    return "mask" if any(one.from_mask for one in results) else "flat"
+
+
+def pairs_of(result: SearchResult, offset_s: float = 0.0) -> tuple[SegmentPair, ...]:
+    """The pairs of a search in seconds, in a sound in which its clip begins at `offset_s`."""
+    times = offset_s + result.grid.edges / result.grid.sample_rate
+
+    def span(stretch: Stretch) -> tuple[float, float]:
+        return float(times[stretch[0]]), float(times[stretch[1]])
+
+    return tuple(
+        SegmentPair(
+            first=span(one.first),
+            second=span(one.second),
+            without_first=one.without_first,
+            without_second=one.without_second,
+            without_both=one.without_both,
+            uncertainty=one.uncertainty,
+        )
+        for one in result.pairs
     )
 
 

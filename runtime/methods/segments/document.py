@@ -22,6 +22,21 @@ class SegmentDict(TypedDict):
     ]
 
 
+class SegmentPairDict(TypedDict):
+    """Two stretches of evidence, removed one by one and together; losses and interaction in log-odds."""
+
+    first_start_s: Annotated[float, Meta(description="Begin of the first in seconds.")]
+    first_end_s: Annotated[float, Meta(description="End of the first in seconds.")]
+    second_start_s: Annotated[float, Meta(description="Begin of the second in seconds.")]
+    second_end_s: Annotated[float, Meta(description="End of the second in seconds.")]
+    without_first: Annotated[float, Meta(description="What the score loses without the first.")]
+    without_second: Annotated[float, Meta(description="What the score loses without the second.")]
+    without_both: Annotated[float, Meta(description="What the score loses without both.")]
+    interaction: Annotated[float, Meta(description="without_first + without_second - without_both.")]
+    uncertainty: Annotated[float, Meta(description="Standard error of interaction.")]
+    kind: Annotated[str, Meta(description="either suffices, both are needed, or they add up: sum.")]
+
+
 class SegmentsDict(TypedDict):
     """How much each segment speaks for or against the target."""
 
@@ -36,6 +51,8 @@ class SegmentsDict(TypedDict):
     seconds: Annotated[float, Meta(description="Time of the explainer itself.")]
     scoring_seconds: Annotated[float, Meta(description="Time of the model.")]
     seed: Annotated[int, Meta(description="Of the masks.")]
+    prior: Annotated[str, Meta(description="What the surrogate started from: mask or flat.")]
+    pairs: Annotated[list[SegmentPairDict], Meta(description="Stretches removed one by one and together.")]
     rows: Annotated[list[SegmentDict], Meta(description="The segments, by time, then frequency.")]
 
 

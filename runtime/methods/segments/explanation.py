@@ -34,7 +34,9 @@ from ...bundle.manifest import Aggregation
 from ...inference.scores import SHARPNESS
 from ...inference.window import Window
 from ..protocol import Context, Sound
-from .callable import result_of, surrogate_of, warnings_of
+from .callable import pairs_of, prior_of, result_of, surrogate_of, warnings_of
+from .expectation import expected_of
+from .grid import SegmentGrid, fits
 from .result import COLUMNS, SegmentsResult
 from .rows import Rows, rows_of
 from .search import LOG_ODDS, VALUES, SearchResult, search
@@ -59,6 +61,7 @@ class _HeldWindow:
     number: int
     waveform: FloatArray = field(compare=False)
     real: int = field(compare=False)
+    expected: Values | None = field(compare=False)
 
 
 class SegmentsExplanation:
@@ -84,9 +87,11 @@ class SegmentsExplanation:
         self._offsets.append(window.offset)
         self._ends.append(window.offset + real)
         # The earlier of two equal windows stays.
-        heapq.heappush(self._held, _HeldWindow(abs(score), -number, window.waveform, real))
-        if len(self._held) > self._most(window.waveform.shape[-1]):
-            heapq.heappop(self._held)
+        rank = (abs(score), -number)
+        if len(self._held) < self._most(window.waveform.shape[-1]):
+            heapq.heappush(self._held, self._hold(window, *rank, real))
+        elif rank > (self._held[0].score, self._held[0].number):
+            heapq.heapreplace(self._held, self._hold(window, *rank, real))
 
     def finish(self) -> SegmentsResult:
         """Look into the windows that matter."""
@@ -115,6 +120,21 @@ class SegmentsExplanation:
             silence = self._answers(self._context.logits_of(np.zeros_like(window.waveform[None])))
             self._base = float(silence[0]) if np.isfinite(silence).all() else 0.0
         return answer - self._base
+
+    def _hold(self, window: Window, score: float, number: int, real: int) -> _HeldWindow:
+        """A window with what its search needs: the mask costs a pass, so others have none."""
+        return _HeldWindow(score, number, window.waveform, real, self._expected(window, real))
+
+    def _expected(self, window: Window, real: int) -> Values | None:
+        """Where in the segments of a window, `real` samples long, evidence is expected; None: anywhere."""
+        settings, manifest = self._settings, self._context.manifest
+        if settings.prior != "mask" or settings.preset or settings.surrogate != "smooth":
+            return None
+        mask = self._context.expectation(window, self._target)
+        if mask is None or not fits(real, manifest.sample_rate, settings):
+            return None
+        grid = SegmentGrid.of(real, manifest.sample_rate, settings)
+        return expected_of(mask, manifest.analysis.hop, grid)
 
     def _shares(self) -> Values:
         return shares_of(np.array(self._scores), self._context.aggregate)
@@ -154,8 +174,8 @@ class SegmentsExplanation:
         waveform = np.ascontiguousarray(window.waveform[: window.real])
         rate = self._context.bundle.manifest.sample_rate
         seed = seed_of(self._context.seed, -window.number)
-        kind = VALUES if self._values else LOG_ODDS
-        return search(waveform, rate, answers, settings, seed, one, self._context.stopped, kind)
+        kind, stopped = VALUES if self._values else LOG_ODDS, self._context.stopped
+        return search(waveform, rate, answers, settings, seed, one, stopped, kind, window.expected)
 
     def _answers(self, logits: FloatArray) -> Values:
         """The target's log-odds [B] from logits [B, K], without passing through rounded probabilities.
@@ -197,6 +217,12 @@ class SegmentsExplanation:
             seed=self._context.seed,
             unit="value" if self._values else "score",
             signed=all(one.fit.signed for one in looked),
+            prior=prior_of(looked),
+            pairs=tuple(
+                pair
+                for number, one in sorted(results.items())
+                for pair in pairs_of(one, self._offsets[number] / rate)
+            ),
             warnings=tuple(self._warnings(results, noticeable)),
         )
 

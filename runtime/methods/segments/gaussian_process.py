@@ -1,9 +1,9 @@
 """The default surrogate: linear in the segments, with coefficients that are smooth over time.
 
 Log-odds y = b + X w + e of masks X [n, M], with a Gaussian-process prior w ~ N(0, s K) over the segments'
-places and noise e ~ N(0, v). Scale s / v and length of K are those of the largest marginal likelihood, b
-is free. The posterior of w is the importance and its uncertainty (Rasmussen, Williams, "Gaussian
-Processes for Machine Learning", 2006, sections 2.1 and 5.4).
+places and noise e ~ N(0, v). Scale s / v, the length of K, and how far K follows a mask (`expectation.py`),
+are those of the largest marginal likelihood, b is free. The posterior of w is the importance and its
+uncertainty (Rasmussen, Williams, "Gaussian Processes for Machine Learning", 2006, sections 2.1 and 5.4).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+
+from .expectation import Belief, beliefs_of
 
 Values = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.bool_]
@@ -78,7 +80,13 @@ class Posterior:
     length: float
 
 
-def posterior(masks: Masks, values: Values, places: Pieces, lengths: Sequence[float] = LENGTHS) -> Posterior:
+def posterior(
+    masks: Masks,
+    values: Values,
+    places: Pieces,
+    lengths: Sequence[float] = LENGTHS,
+    expected: Values | None = None,
+) -> Posterior:
     """The posterior of w, given log-odds `values` [n] of `masks` [n, M].
 
     Args:
@@ -86,6 +94,7 @@ def posterior(masks: Masks, values: Values, places: Pieces, lengths: Sequence[fl
         values: [n] log-odds.
         places: Where the coefficients lie.
         lengths: Candidates of the prior's length, in segments; 0 alone is Bayesian ridge regression.
+        expected: [M], 0 or more, where evidence is expected (`expectation.py`); None: anywhere.
 
     """
     # A piece of independent segments varies as the root of its length.
@@ -94,9 +103,10 @@ def posterior(masks: Masks, values: Values, places: Pieces, lengths: Sequence[fl
     design -= design.mean(axis=0)
     target = values - values.mean()
     candidates = [
-        _Candidate.of(design, target, places, length, across)
+        _Candidate.of(design, target, places, length, across, belief)
         for length in _lengths(lengths, places)
         for across in (_BAND_LENGTHS if places.bands > 1 else (0.0,))
+        for belief in beliefs_of(expected)
     ]
     best = min(candidates, key=lambda one: one.score)
     root, spread, vectors, projected = best.root, best.spread, best.vectors, best.projected
@@ -132,9 +142,17 @@ class _Candidate:
     projected: Values
 
     @classmethod
-    def of(cls, design: Values, target: Values, places: Pieces, length: float, across: float) -> _Candidate:
+    def of(
+        cls,
+        design: Values,
+        target: Values,
+        places: Pieces,
+        length: float,
+        across: float,
+        belief: Belief,
+    ) -> _Candidate:
         """The candidate at its best s / v; `design` [n, M] and `target` [n] are centred."""
-        root = prior_root(places.centres, places.bands, length, across)
+        root = belief.root(prior_root(places.centres, places.bands, length, across))
         spread, vectors, projected = _decompose(design @ root, target)
         score, ratio, noise = _most_likely(spread, projected, target)
         return cls(score, ratio, noise, length, root, spread, vectors, projected)

@@ -41,8 +41,8 @@ class SegmentGrid:
         edges = np.array([0, samples], dtype=np.int64)
         bands = np.array([0.0, half])
         if settings.axis != "frequency":
-            length = max(1, samples_of(settings.segment_seconds, sample_rate))
-            if samples <= length:
+            length = _length(sample_rate, settings)
+            if not fits(samples, sample_rate, settings):
                 raise AudioError(
                     f"the sound has {samples / sample_rate:.3f} s, which is no two segments of "
                     f"{settings.segment_seconds:g} s: give a longer sound or shorter segments"
@@ -72,3 +72,12 @@ class SegmentGrid:
             np.tile(self.bands_hz[:-1], stretches),
             np.tile(self.bands_hz[1:], stretches),
         )
+
+
+def fits(samples: int, sample_rate: int, settings: SegmentSettings) -> bool:
+    """Whether a sound is longer than a segment, where time is divided at all."""
+    return settings.axis == "frequency" or samples > _length(sample_rate, settings)
+
+
+def _length(sample_rate: int, settings: SegmentSettings) -> int:
+    return max(1, samples_of(settings.segment_seconds, sample_rate))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...drawing.shown import Bars, Chart, Tiles
+from ...drawing.shown import Bars, Chart, Join, Tiles
 from ..result import About
-from .result import SegmentsResult
+from .result import PairKind, SegmentsResult
 
 _UNITS = {"log_odds": "log-odds", "impurity": "impurity", "score": "score", "value": "value"}
 
@@ -15,7 +15,8 @@ def chart_of(part: SegmentsResult, about: About) -> Chart:
     """Importance over the spectrogram of the sound.
 
     Axis time: a bar a segment, upwards for the target and downwards against it, with its uncertainty; where
-    segments are not alike, of their importance per second and window.
+    segments are not alike, of their importance per second and window. Above it stretches of which either
+    suffices ("or") or both are needed ("and").
     Other axes: a tile a segment, the stronger coloured the more it matters.
     """
     unit = _UNITS[part.unit]
@@ -30,5 +31,11 @@ def chart_of(part: SegmentsResult, about: About) -> Chart:
     if part.uneven:
         values, unit = part.density, f"{unit} per s"
         spread = spread / (part.windows * (part.end_s - part.start_s))
-    bars = Bars(part.start_s, part.end_s, values, spread, unit, part.effects)
+    bars = Bars(part.start_s, part.end_s, values, spread, unit, part.effects, joins_of(part))
     return Chart(about.title, about.caption, about.duration_s, sound, strips=(bars,))
+
+
+def joins_of(part: SegmentsResult) -> tuple[Join, ...]:
+    """Stretches of which either suffices, or both are needed."""
+    words: dict[PairKind, str] = {"either": "or", "both": "and"}
+    return tuple(Join(one.first, one.second, words[one.kind]) for one in part.interacting)

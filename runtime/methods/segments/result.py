@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ....times import span_text
 from ..result import MethodResult
-from .document import SegmentsDict
+from .document import SegmentPairDict, SegmentsDict
+from .settings import Prior
 
 Values = npt.NDArray[np.float64]
 
@@ -26,6 +27,73 @@ _UNITS = {
     "score": "shares of the score",
     "value": "in units of the value",
 }
+
+
+# How two stretches of evidence go together.
+PairKind = Literal["either", "both", "sum"]
+_SAYS = {"either": "either suffices", "both": "both are needed", "sum": "they add up"}
+# An interaction of less than this share of the larger loss is none.
+_INTERACTS = 0.5
+
+
+@dataclass(frozen=True)
+class SegmentPair:
+    """Two stretches that speak for the target, removed one by one and together, all else in place.
+
+    Attributes:
+        first: Begin and end in seconds.
+        second: Begin and end in seconds, after the first.
+        without_first: By how much the target's log-odds fall where the first is filled.
+        without_second: Likewise the second.
+        without_both: Likewise both.
+        uncertainty: Standard error of `interaction` over fills, 0 or more.
+
+    """
+
+    first: tuple[float, float]
+    second: tuple[float, float]
+    without_first: float
+    without_second: float
+    without_both: float
+    uncertainty: float
+
+    @property
+    def interaction(self) -> float:
+        """d(A) + d(B) - d(A and B): below 0 where one stands in for the other, above where they need it."""
+        return self.without_first + self.without_second - self.without_both
+
+    @property
+    def kind(self) -> PairKind:
+        """Whether either suffices, both are needed, or they add up, as far as the fills allow to say."""
+        most = max(self.without_first, self.without_second, self.without_both)
+        if most <= 0.0 or abs(self.interaction) < max(_INTERACTS * most, 2.0 * self.uncertainty):
+            return "sum"
+        return "either" if self.interaction < 0.0 else "both"
+
+    @property
+    def text(self) -> str:
+        """What it says in a line."""
+        word = {"either": "or", "both": "and", "sum": "and"}[self.kind]
+        places = f" {word} ".join(f"{start:.2f}-{end:.2f} s" for start, end in (self.first, self.second))
+        return (
+            f"{places}: {_SAYS[self.kind]} (without the first {-self.without_first:+.3g}, without the second "
+            f"{-self.without_second:+.3g}, without both {-self.without_both:+.3g})"
+        )
+
+    def to_dict(self) -> SegmentPairDict:
+        """In plain types."""
+        return {
+            "first_start_s": round(self.first[0], 4),
+            "first_end_s": round(self.first[1], 4),
+            "second_start_s": round(self.second[0], 4),
+            "second_end_s": round(self.second[1], 4),
+            "without_first": round(self.without_first, 6),
+            "without_second": round(self.without_second, 6),
+            "without_both": round(self.without_both, 6),
+            "interaction": round(self.interaction, 6),
+            "uncertainty": round(self.uncertainty, 6),
+            "kind": self.kind,
+        }
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,6 +125,8 @@ class SegmentsResult(MethodResult):
         seed: Seed of the masks.
         unit: What `importance` is measured in: "log_odds", "impurity", "score" or "value".
         signed: False where the sign is not the surrogate's own but that of the marginal effect (forest).
+        prior: What the surrogate started from: "mask" or "flat".
+        pairs: Stretches that were removed one by one and together, in log-odds, of each window looked into.
         warnings: What the user should know before believing it, one line each.
 
     """
@@ -80,6 +150,8 @@ class SegmentsResult(MethodResult):
     seed: int
     unit: str = "log_odds"
     signed: bool = True
+    prior: Prior = "flat"
+    pairs: tuple[SegmentPair, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -120,6 +192,11 @@ class SegmentsResult(MethodResult):
         return ("raises it", "lowers it") if self.unit == "value" else ("for it", "against it")
 
     @property
+    def interacting(self) -> tuple[SegmentPair, ...]:
+        """The pairs of which either suffices or both are needed."""
+        return tuple(pair for pair in self.pairs if pair.kind != "sum")
+
+    @property
     def uneven(self) -> bool:
         """Whether segments are not alike: in length, but for the sound's end, or in how many windows look."""
         lengths = (self.end_s - self.start_s)[self.end_s < self.end_s[-1]]
@@ -157,6 +234,8 @@ class SegmentsResult(MethodResult):
             "seconds": round(self.seconds, 4),
             "scoring_seconds": round(self.scoring_seconds, 4),
             "seed": self.seed,
+            "prior": self.prior,
+            "pairs": [pair.to_dict() for pair in self.pairs],
             "rows": [
                 {
                     "start_s": round(float(start), 4),
@@ -205,10 +284,13 @@ class SegmentsResult(MethodResult):
             rate = f" ({self.density[index]:+.3g} a second)" if self.uneven else ""
             text = f"{', '.join(place)}   {says}: {self.importance[index]:+.3g}{doubt}{rate}"
             yield "segments" if rank == 0 else "", text
+        for number, pair in enumerate(self.interacting[:top]):
+            yield "together" if number == 0 else "", pair.text
+        start = " from the mask on" if self.prior == "mask" else ""
         yield (
             "",
             f"{_UNITS[self.unit]}{sign}; {self.surrogate} surrogate, {self.fill} fill, "
-            f"held-out R2 {self.r2:.2f}, {self.calls} calls",
+            f"held-out R2 {self.r2:.2f}, {self.calls} calls{start}",
         )
 
     def summary(self) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,7 @@ from ...arrays import FloatArray
 from .gaussian_process import LENGTHS, ROUGH_LENGTHS, Pieces
 from .grid import SegmentGrid
 from .masks import Masks, Perturbation, batch_of, draw_masks
+from .pairs import SHARE, StretchPair, look_again
 from .settings import Progress, SegmentSettings
 from .surrogates import Fit, draw_coalitions, forest, kernel_shap, least_squares, ridge, smooth
 
@@ -26,10 +27,18 @@ Values = npt.NDArray[np.float64]
 # Sounds [B, N] -> the target's log-odds [B].
 LogOdds = Callable[[FloatArray], Values]
 
-# Masks of the first round and of every later one; both even.
-_FIRST, _NEXT = 64, 32
-# No search ends by itself before a second round has borne out the first.
-_LEAST = _FIRST + _NEXT
+
+@dataclass(frozen=True)
+class _Pace:
+    """Masks of the first round and of every later one, both even; the fewest before a search ends itself."""
+
+    first: int
+    further: int
+    least: int
+
+
+# No search ends by itself before a second round has borne out the first. A mask knows much of it beforehand.
+_PACE, _PACE_WITH_MASK = _Pace(64, 32, 96), _Pace(16, 8, 40)
 # Pairs that a chosen pair is the best of.
 _POOL = 256
 # More segments than this are looked into from coarse to fine.
@@ -72,11 +81,13 @@ VALUES = Answers(limit=math.inf, relative=True)
 class SearchResult:
     """A surrogate fitted to a clip.
 
-    the explainer's and the model's; constant: no mask changed the answer
-
     Attributes:
         grid: The segments that it speaks of.
-        full: Log-odds of the whole clip; own_seconds, scoring_seconds:
+        full: Log-odds of the whole clip.
+        own_seconds, scoring_seconds: The explainer's and the model's.
+        constant: No mask changed the answer.
+        from_mask: A mask said where evidence is expected.
+        pairs: Stretches that were removed one by one and together, as borders of the grid's stretches.
 
     """
 
@@ -87,6 +98,8 @@ class SearchResult:
     own_seconds: float
     scoring_seconds: float
     constant: bool
+    from_mask: bool = False
+    pairs: tuple[StretchPair, ...] = ()
 
 
 class CountedModel:
@@ -118,6 +131,7 @@ def search(
     progress: Progress | None = None,
     stopped: Callable[[], bool] = lambda: False,
     answers: Answers = LOG_ODDS,
+    expected: Values | None = None,
 ) -> SearchResult:
     """Explain one clip [N] that a model takes as a whole.
 
@@ -130,6 +144,8 @@ def search(
         progress: Called with (done, budget) after every batch.
         stopped: True ends the questions after the first round; the fit is of what was asked so far.
         answers: What `log_odds` gives, where it is something else.
+        expected: [M], 0 or more, where evidence is expected, as by a mask; None: anywhere. Only the surrogate
+            smooth has a use for it.
 
     Raises:
         AudioError: It is too short.
@@ -144,9 +160,12 @@ def search(
         own = time.perf_counter() - start - asked.seconds
         return SearchResult(fit, grid, full, asked.calls, own, asked.seconds, constant)
     perturbation = Perturbation(waveform, grid, settings, random)
-    one = _MaskSearch(asked, grid, perturbation, settings, random)
+    one = _MaskSearch(asked, grid, perturbation, settings, random, expected)
     full = float(asked(waveform[None])[0])
     fit = one.shapley(full) if settings.surrogate == "kernel_shap" else one.rounds(seed, stopped)
+    pairs: tuple[StretchPair, ...] = ()
+    if _pairs_wanted(settings, grid) and not one.constant and not stopped():
+        fit, pairs = one.second_look(fit, full, seed, stopped)
     return SearchResult(
         fit=fit,
         grid=replace(grid, edges=grid.edges[one.borders]),
@@ -155,7 +174,16 @@ def search(
         own_seconds=time.perf_counter() - start - asked.seconds,
         scoring_seconds=asked.seconds,
         constant=one.constant,
+        from_mask=one.from_mask,
+        pairs=pairs,
     )
+
+
+def _pairs_wanted(settings: SegmentSettings, grid: SegmentGrid) -> bool:
+    """Whether stretches are to be removed one by one and together."""
+    # Of pieces that are still being split, stretches would be too long.
+    few = 1 < grid.shape[0] <= MOST_SEGMENTS
+    return settings.pairs and settings.surrogate == "smooth" and few
 
 
 def _reference(
@@ -192,8 +220,14 @@ class _MaskSearch:
         perturbation: Perturbation,
         settings: SegmentSettings,
         random: np.random.Generator,
+        expected: Values | None = None,
     ) -> None:
         self._asked, self._grid, self._perturbation = asked, grid, perturbation
+        self._expected = expected if settings.surrogate == "smooth" else None
+        self._pace = _PACE if self._expected is None else _PACE_WITH_MASK
+        # Calls kept back for pairs of stretches; what they leave is for masks again.
+        kept_back = settings.calls // SHARE if _pairs_wanted(settings, grid) else 0
+        self._budget = settings.calls - kept_back
         self._settings, self._random = settings, random
         stretches = grid.shape[0]
         whole = stretches <= MOST_SEGMENTS or settings.surrogate != "smooth"
@@ -212,21 +246,37 @@ class _MaskSearch:
         return Pieces(np.diff(self.borders), self._grid.shape[1])
 
     @property
+    def from_mask(self) -> bool:
+        """Whether it is known where evidence is expected."""
+        return self._expected is not None
+
+    @property
     def constant(self) -> bool:
         """Whether no mask has changed the answer."""
         return len(self._values) > 0 and self._asked.answers.constant(self._values)
+
+    def _on_pieces(self) -> Values | None:
+        """Where evidence is expected, averaged over each piece of the partition."""
+        if self._expected is None:
+            return None
+        lengths = np.diff(self.borders)
+        summed = np.add.reduceat(self._expected.reshape(-1, self._grid.shape[1]), self.borders[:-1], axis=0)
+        return np.asarray(summed / lengths[:, None]).reshape(-1)
 
     def _count(self) -> int:
         return (len(self.borders) - 1) * self._grid.shape[1]
 
     def rounds(self, seed: int, stopped: Callable[[], bool]) -> Fit:
         """Ask round by round, up to the budget or until stopped."""
-        settings, asked = self._settings, self._asked
+        self._ask(self._drawn(min(self._pace.first, self._budget - self._asked.calls) // 2))
+        return self._further_rounds(seed, stopped)
+
+    def _further_rounds(self, seed: int, stopped: Callable[[], bool]) -> Fit:
+        settings, asked, pace = self._settings, self._asked, self._pace
         # Only a surrogate that knows what it does not know can choose, split and stop.
         guided = settings.surrogate in {"smooth", "ridge"}
-        self._ask(self._drawn(min(_FIRST, settings.calls - asked.calls) // 2))
         lengths: Sequence[float] = ROUGH_LENGTHS
-        while (left := settings.calls - asked.calls) >= 2 and not stopped():
+        while (left := self._budget - asked.calls) >= 2 and not stopped():
             # On the way a rough prior serves, chosen once; the answer is fitted with all of them.
             fit = self._fit(seed, lengths) if guided else None
             if fit is not None:
@@ -235,10 +285,33 @@ class _MaskSearch:
                     self._split(fit)
                     fit = self._fit(seed, ROUGH_LENGTHS)
                     lengths = (fit.length,)
-                elif settings.early_stop and asked.calls >= _LEAST and not self._levels and settled(fit):
+                elif settings.early_stop and asked.calls >= pace.least and not self._levels and settled(fit):
                     break
-            self._ask(self._chosen(min(_NEXT, left) // 2, fit))
+            self._ask(self._chosen(min(pace.further, left) // 2, fit))
         return self._fit(seed)
+
+    def second_look(
+        self, fit: Fit, full: float, seed: int, stopped: Callable[[], bool]
+    ) -> tuple[Fit, tuple[StretchPair, ...]]:
+        """Remove the stretches of a fit one by one and together; calls that this leaves go into masks again.
+
+        Returns the fit, and pairs of stretches.
+        """
+        unsettled = self._budget - self._asked.calls < 2
+        look = look_again(
+            fit,
+            self.places,
+            self._answers,
+            self._drawn,
+            full=full,
+            span=full - float(self._values.min()),
+            calls=self._settings.calls - self._asked.calls,
+            expected=self._on_pieces(),
+        )
+        if unsettled:
+            self._budget = self._settings.calls
+            fit = self._further_rounds(seed, stopped)
+        return replace(fit, magnitude=np.maximum(fit.magnitude, look.beyond)), look.pairs
 
     def shapley(self, full: float) -> Fit:
         """KernelSHAP on coalitions of its own kind."""
@@ -251,7 +324,7 @@ class _MaskSearch:
     def _fit(self, seed: int, lengths: Sequence[float] = LENGTHS) -> Fit:
         kind, places = self._settings.surrogate, self.places
         if kind == "smooth":
-            return smooth(self._masks, self._values, places, lengths)
+            return smooth(self._masks, self._values, places, lengths, self._on_pieces())
         if kind == "forest":
             return forest(self._masks, self._values, places, seed)
         how = {"ridge": ridge, "least_squares": least_squares}[kind]
@@ -270,7 +343,13 @@ class _MaskSearch:
         return np.stack([pool[::2][picked], pool[1::2][picked]], axis=1).reshape(2 * pairs, -1)
 
     def _ask(self, masks: Masks) -> None:
-        """Have the model answer to `masks` [n, M] of the partition, a batch at a time.
+        """Have the model answer to `masks` [n, M] of the partition, and remember what it says."""
+        answers = self._answers(masks)
+        self._masks = np.concatenate([self._masks, masks])
+        self._values = np.concatenate([self._values, answers])
+
+    def _answers(self, masks: Masks) -> Values:
+        """What the model says [n] of `masks` [n, M] of the partition, a batch at a time.
 
         While it thinks about one batch, a thread makes the sounds of the next, in the same order as ever.
         """
@@ -286,8 +365,7 @@ class _MaskSearch:
                     made.append(ahead.submit(self._perturbation.sounds, batch))
                 if sounds is not None:
                     answers.append(self._asked(sounds))
-        self._masks = np.concatenate([self._masks, masks])
-        self._values = np.concatenate([self._values, *answers])
+        return np.concatenate([np.zeros(0), *answers])
 
     def _on_grid(self, masks: Masks) -> Masks:
         """Masks over the partition as masks over the grid."""

@@ -23,6 +23,7 @@ Axis = Literal["time", "frequency", "both"]
 Surrogate = Literal["smooth", "ridge", "least_squares", "kernel_shap", "forest"]
 Fill = Literal["ambience", "noise", "zeros", "mean", "background"]
 Precision = Literal["fp32", "int8"]
+Prior = Literal["mask", "flat"]
 
 Preset = Literal["bolanos2025"]
 
@@ -31,7 +32,7 @@ _Share = Annotated[float, Meta(gt=0.0, lt=1.0)]
 # What a list may stand for.
 _TUPLES = ("windows", "shares")
 # What a preset does not go by.
-_NOT_OF_PRESETS = ("calls", "windows", "shares", "fade_seconds", "active", "early_stop")
+_NOT_OF_PRESETS = ("calls", "windows", "shares", "fade_seconds", "active", "early_stop", "prior", "pairs")
 
 # Below this a surrogate has nothing to be judged by.
 FEWEST_CALLS = 16
@@ -62,6 +63,10 @@ class SegmentSettings(MethodOptions):
         fade_seconds: Raised-cosine fade at the border of a masked segment in seconds, 0..`segment_seconds`.
         active: Choose masks by what they would teach about the segments.
         early_stop: Stop before `calls` once the ranks of the segments are settled.
+        prior: What the surrogate smooth starts from: "mask", the mask of the bundle's decoder, where it has
+            one for the target, or "flat", nothing. It has no last word: what the model answers decides.
+        pairs: Remove the stretches that were found one by one and together, with up to a sixth of the calls:
+            does either suffice, are both needed? For the surrogate smooth, and at most 128 stretches of time.
         precision: Which classifier is asked: "fp32", or "int8" where the bundle has one.
         preset: "bolanos2025": the masks of the published method, its fills (noise or zeros) and surrogates
             (forest, which serves for smooth, too, least_squares, kernel_shap), with its defects, in 3007
@@ -113,6 +118,16 @@ class SegmentSettings(MethodOptions):
     fade_seconds: Annotated[float, Meta(ge=0.0)] = 0.005
     active: bool = True
     early_stop: bool = True
+    prior: Annotated[
+        Prior, Meta(description="Start from the bundle's mask, where it has one, or from nothing.")
+    ] = "mask"
+    pairs: Annotated[
+        bool,
+        Meta(
+            description="Ask whether one stretch can stand in for another.",
+            extra={"off": "--no-pairs"},
+        ),
+    ] = True
     precision: Annotated[Precision, Meta(description="Which classifier is asked.")] = "fp32"
     preset: Annotated[Preset, Meta(description="The published method, 3007 passes.")] | None = None
     fine_windows: Annotated[int, Meta(ge=1, le=1000)] = 4

@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from .result import COLUMNS, SegmentsResult
+from .result import COLUMNS, SegmentPair, SegmentsResult
+from .settings import Prior
 
 Array = npt.NDArray[Any]
 _COLUMNS = (*COLUMNS, "windows")
@@ -30,6 +31,9 @@ class StoredSegments(msgspec.Struct, frozen=True):
     unit: str
     signed: bool
     warnings: tuple[str, ...]
+    # Not in files of earlier versions.
+    prior: Prior = "flat"
+    pairs: tuple[SegmentPair, ...] = ()
 
 
 def store(part: SegmentsResult, arrays: dict[str, Array]) -> StoredSegments:

@@ -51,9 +51,15 @@ class Fit:
     length: float = 0.0
 
 
-def smooth(masks: Masks, values: Values, places: Pieces, lengths: Sequence[float] = LENGTHS) -> Fit:
+def smooth(
+    masks: Masks,
+    values: Values,
+    places: Pieces,
+    lengths: Sequence[float] = LENGTHS,
+    expected: Values | None = None,
+) -> Fit:
     """The default: see `gaussian_process.py`; its magnitude is `smoothed_magnitude`."""
-    estimate = posterior(masks, values, places, lengths)
+    estimate = posterior(masks, values, places, lengths, expected)
     return _bayesian(values, estimate, smoothed_magnitude(estimate.mean, places))
 
 

@@ -59,6 +59,7 @@ class Parts {
     return el("div", {},
       el("p", {}, `How much each segment speaks for the label (right, filled) or against it (left, striped), in ${segments.unit}; the thin line is one standard deviation. The strongest ${Math.min(12, ranked.length)} of ${ranked.length}.`),
       el("p", { class: "hint" }, segments.note),
+      ...segments.pairs.map((pair) => el("p", {}, `Together, in log-odds: ${pair}.`)),
       bars("Segments", ranked.slice(0, 12).map((row) => ({
         name: placeText(row.box, this.view.item.start_s, segments.axis),
         value: row.importance, spread: row.uncertainty, box: row.box,

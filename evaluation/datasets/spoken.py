@@ -1,0 +1,113 @@
+"""A spoken digit beside babble: which digit is it, or who speaks.
+
+Half of what is loud is no evidence: a piece of synthesised babble, about as loud and as long as the word,
+lies beside it, and noise behind both. 8 kHz, as the recordings are. The parts of `digits` are disjoint by
+speaker, those of `speakers` by take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ...runtime.audio.lengths import samples_of
+from ..synthesis.backgrounds import BACKGROUNDS
+from ..synthesis.speech import speech_like
+from .parts import FloatArray, Mixture, Options, Truth
+from .placing import at_peak, gain_db, places
+from .sources import Pools, Reader, Source, active_part, by_speaker, by_take, fade, varied
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SECONDS = 1.5
+# Power of the word over that of the noise, and of the babble over that of the word.
+RATIO_DB = (10.0, 30.0)
+BABBLE_DB = (-4.0, 4.0)
+LONGEST_S = 0.6
+# Ends of a word that are this far below its loudest frame are cut: nobody hears them behind the noise.
+FLOOR_DB = 20.0
+
+
+class _Spoken:
+    """A word of a label, and babble before or behind it."""
+
+    sample_rate = 8000
+
+    def __init__(self, pools: Pools) -> None:
+        self._pools = pools
+        self._reader = Reader(self.sample_rate)
+
+    def info(self) -> Mapping[str, Any]:
+        """What the parts hold, and the gains."""
+        return {
+            "held": self._pools.held,
+            "ratio_db": RATIO_DB,
+            "babble_db": BABBLE_DB,
+            "seconds": SECONDS,
+        }
+
+    def _clip(self, source: Source, part: str, label: str, random: np.random.Generator) -> Mixture:
+        rate, samples = self.sample_rate, samples_of(SECONDS, self.sample_rate)
+        sound = self._reader.read(source.path)
+        if part == "train":
+            sound = self._changed(sound, random)
+        word = active_part(sound, rate, LONGEST_S, FLOOR_DB)
+        length = samples_of(float(random.uniform(0.25, LONGEST_S)), rate)
+        babble = gain_db(random.uniform(*BABBLE_DB)) * fade(
+            speech_like(random, length, rate).astype(np.float32), rate
+        )
+        ratio, name = float(random.uniform(*RATIO_DB)), str(random.choice(sorted(BACKGROUNDS)))
+        mixed = gain_db(-ratio) * BACKGROUNDS[name](random, samples, rate).astype(np.float32)
+        order = random.permutation(2)
+        lengths = [(len(word), length)[kind] for kind in order]
+        starts = dict(zip(order, places(lengths, samples, samples_of(0.02, rate), random), strict=True))
+        for kind, piece in enumerate((word, babble)):
+            mixed[starts[kind] : starts[kind] + len(piece)] += piece
+        truth = Truth(label, starts[0] / rate, (starts[0] + len(word)) / rate)
+        facts = {"word": source.name, "background": name, "ratio_db": round(ratio, 2)}
+        return Mixture(at_peak(mixed, random), (truth,), source.recording, source.fold, facts)
+
+    def _changed(self, sound: FloatArray, random: np.random.Generator) -> FloatArray:
+        """A recording of the training part, changed in what the label does not depend on."""
+        return varied(sound, random, 0.15)
+
+
+class Digits(_Spoken):
+    """Which digit: the speakers of a part are in no other."""
+
+    parts: Mapping[str, int] = {"train": 100, "tune": 12, "test": 12}
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(by_speaker(options))
+
+    def labels(self, part: str) -> tuple[str, ...]:
+        """The ten digits in words."""
+        return DIGITS
+
+    def clip(self, part: str, label: str, random: np.random.Generator) -> Mixture:
+        """The digit, by anybody of the part."""
+        source = self._pools.draw(part, str(DIGITS.index(label)), random)
+        return self._clip(source, part, label, random)
+
+
+class Speakers(_Spoken):
+    """Who speaks: all speakers are in all parts, no recording is in two."""
+
+    parts: Mapping[str, int] = {"train": 200, "tune": 24, "test": 24}
+
+    def __init__(self, options: Options) -> None:
+        pools, self._names = by_take(options)
+        super().__init__(pools)
+
+    def labels(self, part: str) -> tuple[str, ...]:
+        """The speakers by name."""
+        return self._names
+
+    def clip(self, part: str, label: str, random: np.random.Generator) -> Mixture:
+        """Any digit, by the speaker."""
+        return self._clip(self._pools.draw(part, label, random), part, label, random)
+
+    def _changed(self, sound: FloatArray, random: np.random.Generator) -> FloatArray:
+        """As it is: pace and pitch are the speaker's."""
+        return sound
