@@ -59,6 +59,22 @@ def test_the_time_of_a_synthesised_event_is_found(explainer, label):
     assert result.mask is None
 
 
+def test_the_mask_of_the_bundle_is_what_a_search_starts_from(explainer):
+    clip = one_hit(explainer)
+    start = segments_of(explainer, clip.waveform).segments
+    flat = segments_of(explainer, clip.waveform, prior="flat").segments
+    assert (start.prior, flat.prior) == ("mask", "flat")
+    assert start.calls < flat.calls
+    best = start.top(1)[0]
+    assert overlap(clip, start.start_s[best], start.end_s[best]) > 0
+    assert segments_of(explainer, clip.waveform, surrogate="ridge").segments.prior == "flat"
+    tiles = segments_of(explainer, clip.waveform, axis="both").segments
+    assert tiles.prior == "mask"
+    assert len(tiles) == 20 * 8
+    long = segments_of(explainer, np.tile(clip.waveform, 4), calls=32).segments
+    assert long.prior == "mask"
+
+
 def test_another_target_is_spoken_against(explainer):
     clip = one_hit(explainer)
     own = segments_of(explainer, clip.waveform, calls=60).segments

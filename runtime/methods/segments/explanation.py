@@ -34,12 +34,13 @@ from ...bundle.manifest import Aggregation
 from ...inference.scores import SHARPNESS
 from ...inference.window import Window
 from ..protocol import Context, Sound
+from .answers import LOG_ODDS, VALUES
 from .callable import pairs_of, prior_of, result_of, surrogate_of, warnings_of
 from .expectation import expected_of
 from .grid import SegmentGrid, fits
 from .result import COLUMNS, SegmentsResult
 from .rows import Rows, rows_of
-from .search import LOG_ODDS, VALUES, SearchResult, search
+from .search import SearchResult, search
 from .settings import FEWEST_CALLS, Progress, SegmentOptions, SegmentSettings
 
 Values = npt.NDArray[np.float64]

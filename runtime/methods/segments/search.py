@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...arrays import FloatArray
+from .answers import LOG_ODDS, Answers, CountedModel, LogOdds
 from .gaussian_process import LENGTHS, ROUGH_LENGTHS, Pieces
 from .grid import SegmentGrid
 from .masks import Masks, Perturbation, batch_of, draw_masks
@@ -24,8 +25,6 @@ from .settings import Progress, SegmentSettings
 from .surrogates import Fit, draw_coalitions, forest, kernel_shap, least_squares, ridge, smooth
 
 Values = npt.NDArray[np.float64]
-# Sounds [B, N] -> the target's log-odds [B].
-LogOdds = Callable[[FloatArray], Values]
 
 
 @dataclass(frozen=True)
@@ -47,34 +46,6 @@ MOST_SEGMENTS = 128
 _PIECES, _SPLIT, _PARTS = 48, 12, 4
 # Squared correlation of what was found with what is to be found, at which asking ends.
 SETTLED = 0.9
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a model answers, and what of it counts.
-
-    Attributes:
-        limit: Answers beyond it are all alike.
-        smallest: Answers that differ by less than this, times their largest value where `relative`, are
-            rounding.
-        relative: See `smallest`.
-
-    """
-
-    limit: float
-    smallest: float = 1e-6
-    relative: bool = False
-
-    def constant(self, values: Values) -> bool:
-        """Whether answers [n] are all the same."""
-        size = float(np.abs(values).max(initial=0.0)) if self.relative else 1.0
-        return float(np.ptp(values)) <= self.smallest * size
-
-
-# Probabilities nearer than 1e-6 to 0 or 1 are all alike.
-LOG_ODDS = Answers(limit=13.8)
-# Values of a regression, in any unit.
-VALUES = Answers(limit=math.inf, relative=True)
 
 
 @dataclass(frozen=True)
@@ -100,26 +71,6 @@ class SearchResult:
     constant: bool
     from_mask: bool = False
     pairs: tuple[StretchPair, ...] = ()
-
-
-class CountedModel:
-    """A model that counts what it is asked."""
-
-    def __init__(
-        self, log_odds: LogOdds, budget: int, progress: Progress | None, answers: Answers = LOG_ODDS
-    ) -> None:
-        self._log_odds, self._budget, self._progress, self.answers = log_odds, budget, progress, answers
-        self.calls, self.seconds = 0, 0.0
-
-    def __call__(self, sounds: FloatArray) -> Values:
-        """Log-odds [B], clipped, of sounds [B, N]."""
-        start = time.perf_counter()
-        answers = self._log_odds(sounds)
-        self.seconds += time.perf_counter() - start
-        self.calls += len(sounds)
-        if self._progress is not None:
-            self._progress(self.calls, self._budget)
-        return np.clip(answers, -self.answers.limit, self.answers.limit)
 
 
 def search(
