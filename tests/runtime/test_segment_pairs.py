@@ -1,4 +1,4 @@
-"""Evidence that occurs twice: planted pairs of which either suffices, both are needed, or each adds its part."""
+"""Evidence that occurs twice: planted pairs of which either suffices, both are needed, or both add up."""
 
 import json
 
@@ -14,7 +14,7 @@ FIRST, SECOND = (0.5, 0.8), (2.0, 2.3)
 # Log-odds of the whole sound, and what all of the evidence is worth.
 FULL, WORTH = 4.0, 8.0
 JOINED = {
-    "either": lambda one, other: np.maximum(one, other),
+    "either": np.maximum,
     "both": np.minimum,
     "sum": lambda one, other: 0.5 * (one + other),
 }
@@ -96,9 +96,7 @@ def test_pairs_in_json_and_in_the_picture():
     assert pair["kind"] == "either"
     assert pair["interaction"] == pytest.approx(-WORTH, abs=0.1)
     assert pair["first_start_s"] == pytest.approx(result.pairs[0].first[0])
-    about = About(
-        title="tones", caption="", duration_s=3.0, sample_rate=RATE, audio="none", format="flac"
-    )
+    about = About(title="tones", caption="", duration_s=3.0, sample_rate=RATE, audio="none", format="flac")
     (bars,) = chart_of(result, about).strips
     (join,) = bars.joins
     assert join.word == "or"
