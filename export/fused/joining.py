@@ -49,12 +49,13 @@ class Joining:
         self.nodes.named("Identity", name, tensor)
         self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
 
-    def run(self, name: str, known: Mapping[str, str]) -> dict[str, str]:
+    def run(self, name: str, known: Mapping[str, str], graph: Path | None = None) -> dict[str, str]:
         """Add a stage.
 
         Args:
             name: Of the stage.
             known: Names in the whole graph of the tensors that there are, by their names for stages.
+            graph: Its graph; None: the one that the manifest names.
 
         Returns:
             The names of its outputs in the whole graph.
@@ -66,7 +67,7 @@ class Joining:
         stage = self.manifest.stage(name)
         if stage is None:
             raise SourceError(f"{self.manifest.name}: has no stage {name}; export the bundle again")
-        model = self._read(stage)
+        model = _read(self._file(stage) if graph is None else graph)
         prefix = f"{name}/"
         for tensor in stage.inputs:
             self.nodes.named("Identity", prefix + tensor.name, known[tensor.name])
@@ -140,20 +141,24 @@ class Joining:
         helper.set_model_props(model, dict(properties))
         return model
 
-    def _read(self, stage: StageSpec) -> onnx.ModelProto:
-        """A stage's graph with its weights, in the version of operators that all have."""
-        path: Path = self._bundle.file(stage.file)
+    def _file(self, stage: StageSpec) -> Path:
+        """A stage's graph, it and its weights checked to be there."""
         for name in stage.data:
             self._bundle.file(name)
-        model = onnx.load(str(path))
-        versions = {one.domain: one.version for one in model.opset_import}
-        if model.functions or set(versions) - {"", "ai.onnx"}:
-            raise SourceError(f"{path}: has operators of its own, which cannot be joined into one graph")
-        if versions.get("", versions.get("ai.onnx")) == OPSET:
-            return model
-        try:
-            return version_converter.convert_version(model, OPSET)
-        except Exception as error:
-            raise SourceError(
-                f"{path}: its operators cannot be brought to opset {OPSET} ({first_line(error)})"
-            ) from error
+        return self._bundle.file(stage.file)
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    """A graph with its weights, in the version of operators that all have."""
+    model = onnx.load(str(path))
+    versions = {one.domain: one.version for one in model.opset_import}
+    if model.functions or set(versions) - {"", "ai.onnx"}:
+        raise SourceError(f"{path}: has operators of its own, which cannot be joined into one graph")
+    if versions.get("", versions.get("ai.onnx")) == OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, OPSET)
+    except Exception as error:
+        raise SourceError(
+            f"{path}: its operators cannot be brought to opset {OPSET} ({first_line(error)})"
+        ) from error

@@ -95,7 +95,7 @@ class FoldedHead:
         shares = {view: _shares(contributions, peaks[view].scores) for view in peaks}
         if spec.additive:
             if self._weights is None:
-                self._weights = _weights(run, taps)
+                self._weights = head_weights(run, taps)
             return ChannelWeights(shares, contributions, self._weights[target])
         # A channel's share lies where the channel is large.
         square = peaks["square"].scores
@@ -104,7 +104,7 @@ class FoldedHead:
         return ChannelWeights(shares, contributions, slope)
 
 
-def _weights(run: Embed, taps: Sequence[FloatArray]) -> FloatArray:
+def head_weights(run: Embed, taps: Sequence[FloatArray]) -> FloatArray:
     """W' [K, C] of a linear head, but for a common factor: contributions over values, of constant maps.
 
     Pooling gives of a constant map its value, or with max + mean twice that.

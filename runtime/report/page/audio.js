@@ -7,8 +7,9 @@ function bytesOf(text) {
   return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 }
 
-/** A FLAC in base64 as an AudioBuffer, at its own rate where browsers take it. */
+/** A FLAC in base64 as an AudioBuffer, at its own rate where browsers take it; what is one already stays. */
 async function decoded(text, rate) {
+  if (text instanceof AudioBuffer) return text;
   const context = new OfflineAudioContext(1, 1, Math.min(Math.max(rate, 8000), 96000));
   return context.decodeAudioData(bytesOf(text).buffer);
 }

@@ -46,8 +46,9 @@ function colourScheme() {
   return document.documentElement.dataset.theme === "dark" && !printing ? DARK : LIGHT;
 }
 
-/** A greyscale PNG in base64 as {width, height, values}, the highest frequency first. */
+/** A greyscale PNG in base64 as {width, height, values}, the highest frequency first; what is that already stays. */
 async function pixelsOf(text) {
+  if (typeof text !== "string") return text;
   const image = new Image();
   image.src = `data:image/png;base64,${text}`;
   await image.decode();

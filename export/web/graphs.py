@@ -1,0 +1,196 @@
+"""The two graphs of a page: what classifies a window, and what explains a classified one. Never torch.
+
+They are two because the target is chosen over all windows, and asked again for another class. What the first
+gives besides logits is what the second takes. Level, padding and the joining of windows are the page's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto
+
+from ...errors import ParityError
+from ...runtime.arrays import FloatArray
+from ...runtime.audio.lengths import samples_at_least, samples_of
+from ...runtime.audio.level import level_of
+from ...runtime.bundle.manifest import Manifest, StageSpec
+from ...runtime.bundle.open import Bundle
+from ...runtime.inference.chain import Chain
+from ...runtime.inference.onnx_runtime import cpu_session
+from ...runtime.inference.tensors import on_host
+from ...runtime.methods.loading import method_of
+from ...runtime.methods.prototypes.generation import open_generation
+from ..bundle.stages import Stages
+from ..fused.fuse import properties
+from ..fused.joining import Joining
+
+# What the explaining graph gives that is looked up, beside the mask and what it keeps.
+EMBEDDINGS = ("square", "time", "frequency", "contributions", "bias")
+# Absolute, as of the fused graph.
+LIMIT = 1e-5
+
+
+class Graphs(msgspec.Struct, frozen=True):
+    """Both graphs.
+
+    Attributes:
+        classify: waveform [B, N] -> logits [B, K] and tensors of `between`.
+        explain: tensors of `between`, target [B] and samples [1] -> mask, kept, embeddings; None where the
+            bundle has neither a decoder nor prototypes.
+        between: What the second takes of the first.
+
+    """
+
+    classify: onnx.ModelProto
+    explain: onnx.ModelProto | None
+    between: tuple[str, ...]
+
+
+def graphs_of(bundle: Bundle) -> Graphs:
+    """The graphs of a page.
+
+    Args:
+        bundle: The open bundle.
+
+    Returns:
+        Both, with their weights in them.
+
+    Raises:
+        SourceError: A stage has operators that cannot be brought to one version.
+
+    """
+    manifest = bundle.manifest
+    decodes, embeds = manifest.stage("decoder") is not None, manifest.prototypes is not None
+    taken = {"stft"} | {
+        tensor.name
+        for name, wanted in (("decoder", decodes), ("embeddings", embeds))
+        for stage in [manifest.stage(name)]
+        if wanted and stage is not None
+        for tensor in stage.inputs
+    } - {"target"}
+    between = tuple(sorted(taken))
+    dims = _dims(manifest)
+    first = Joining(bundle)
+    known = first.classify(first.take("waveform", ["batch", "samples"]))
+    first.give("logits", known["logits"], dims["logits"])
+    for name in between:
+        first.give(name, known[name], dims[name])
+    facts = properties(manifest)
+    return Graphs(
+        classify=first.model(facts),
+        explain=_explaining(bundle, between, decodes, embeds).model(facts) if decodes or embeds else None,
+        between=between,
+    )
+
+
+def _explaining(bundle: Bundle, between: tuple[str, ...], decodes: bool, embeds: bool) -> Joining:
+    """What explains a window that is classified."""
+    manifest, dims = bundle.manifest, _dims(bundle.manifest)
+    second = Joining(bundle)
+    known = {name: second.take(name, dims[name]) for name in between}
+    if decodes:
+        known["target"] = second.take("target", ["batch"], TensorProto.INT64)
+        samples = second.take("samples", [1], TensorProto.INT64)
+        mask, kept = second.mask(known, samples)
+        second.give("mask", mask, ["batch", "frames", manifest.analysis.n_fft // 2 + 1])
+        second.give("kept", kept, ["batch", "samples"])
+    stage = manifest.stage("embeddings")
+    if embeds and stage is not None:
+        # A generation with a learnt U has a graph of its own.
+        graph = open_generation(bundle.path, manifest).graph
+        outputs = second.run("embeddings", known, graph)
+        for name in EMBEDDINGS:
+            if name in outputs:
+                second.give(name, outputs[name], dims[name])
+    return second
+
+
+def _dims(manifest: Manifest) -> dict[str, list[int | str]]:
+    """Dims of the stages' tensors by name, the listenable STFT among them."""
+    bins = manifest.analysis.n_fft // 2 + 1
+    given = {tensor.name: list(tensor.dims) for stage in manifest.stages for tensor in stage.outputs}
+    return {**given, "stft": ["batch", "frames", bins, 2]}
+
+
+def check(bundle: Bundle, classify: Path, explain: Path | None) -> dict[str, float]:
+    """Compare both graphs with the bundle's stages, on a synthesised sound of one window.
+
+    Args:
+        bundle: The open bundle.
+        classify: The first graph.
+        explain: The second; None where there is none.
+
+    Returns:
+        Largest differences by output.
+
+    Raises:
+        ParityError: One is above the limit.
+
+    """
+    wave = _wave(bundle.manifest)
+    first = _run(classify, {"waveform": wave})
+    given = dict(first)
+    expected = _expected(bundle, wave)
+    if explain is not None:
+        taken = {**first, "target": first["logits"].argmax(axis=1), "samples": np.array([wave.shape[1]])}
+        given |= _run(explain, taken)
+    found = {name: _difference(given[name], one) for name, one in expected.items()}
+    for name, far in found.items():
+        if not far <= LIMIT:
+            raise ParityError(
+                f"{bundle.path}: as a graph for pages its {name} differs by {far:.2g} (limit {LIMIT:g}); the "
+                "bundle itself stays usable"
+            )
+    return found
+
+
+def _run(graph: Path, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, FloatArray]:
+    """What a graph gives, by name; of what is fed it takes what it knows."""
+    session = cpu_session(graph)
+    names = [output.name for output in session.get_outputs()]
+    known = {one.name for one in session.get_inputs()}
+    answers = session.run(names, {name: one for name, one in feeds.items() if name in known})
+    return dict(zip(names, answers, strict=True))
+
+
+def _expected(bundle: Bundle, wave: FloatArray) -> dict[str, FloatArray]:
+    """What the bundle's stages give of a sound [1, N]: logits, mask, kept and embeddings."""
+    manifest = bundle.manifest
+    stages: dict[str, StageSpec] = {stage.name: stage for stage in manifest.stages}
+    sessions = Stages(bundle.path, manifest.stages, ("frontend", "classifier", "decoder"))
+    forward = Chain(sessions.run, manifest.analysis, manifest.rescore).forward(wave)
+    expected = {"logits": forward.logits}
+    if "decoder" in stages:
+        expected |= method_of("mask").compute(sessions.run, stages, forward, manifest)
+    if manifest.prototypes is not None:
+        graph = open_generation(bundle.path, manifest).graph
+        feeds = forward.feeds(stages["embeddings"])
+        embedded = _run(graph, {name: on_host(one) for name, one in feeds.items()})
+        expected |= {name: embedded[name] for name in EMBEDDINGS if name in embedded}
+    return expected
+
+
+def _difference(made: FloatArray, expected: FloatArray) -> float:
+    """The largest absolute difference, as a share of what is expected where that is above 1."""
+    if made.shape != expected.shape or not np.isfinite(made).all():
+        return float("inf")
+    scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
+    return float(np.abs(made - expected).max(initial=0.0)) / scale
+
+
+def _wave(manifest: Manifest) -> FloatArray:
+    """A glide in noise [1, N], one window long, at the model's level."""
+    rate, window = manifest.sample_rate, manifest.window
+    length = max(samples_of(window.seconds, rate), samples_at_least(window.minimum_seconds, rate))
+    time = np.arange(length) / rate
+    glide = 0.5 * np.sin(2 * np.pi * (200.0 + 900.0 * time) * time)
+    noise = np.random.default_rng(length).standard_normal(length)
+    sound = np.asarray(glide + 0.02 * noise, np.float32)
+    return np.asarray(sound / level_of(sound, manifest.level), np.float32)[None]
