@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "earmark export run -o bundle",
         "earmark export model.onnx -o bundle --labels labels.txt --sample-rate 16000",
+        "earmark export bundle --web page",
     )
 )
 @click.argument("source")
@@ -145,11 +146,6 @@ def export(
     (or, with --frontend, features) and gives a score a label. All but the last need the extra "export",
     which --decoder and --interpreter need for an .onnx file, too.
     With --fused or --web it may be a bundle.
-
-    \b
-    Examples:
-      earmark export runs/dogs -o bundle
-      earmark export bundle --web page && python -m http.server -d page
     """
     if web is None and (example is not None or package is not None):
         raise click.UsageError("--example and --onnxruntime-web are for the page of --web DIR")

@@ -1,6 +1,6 @@
 """Writes a page: a folder of files that any web server hands out, and nothing else is needed.
 
-index.html  page.css  page.js  recorder.js  worker/*.js     ort/ (onnxruntime-web)
+index.html     worker/*.js     ort/ (onnxruntime-web)
 model/ (facts, graphs, prototypes)     example.* (a sound to begin with)
 """
 
@@ -14,10 +14,12 @@ import msgspec
 import onnx
 
 from ...errors import BundleError, SourceError
+from ...printable import printable
 from ...prototypes_index.atomic import put_in_place, staged
 from ...prototypes_index.durability import naming, sync_tree
+from ...runtime.bundle.manifest import Manifest
 from ...runtime.bundle.open import Bundle
-from ...runtime.report.page import page_files
+from ...runtime.report.page import check_installed, live_page
 from ..graphs.files import save_graph
 from .facts import KIND, Graph, facts_of
 from .graphs import check, graphs_of
@@ -26,9 +28,10 @@ from .prototypes import write_prototypes
 
 MODEL = "model"
 FACTS = "model.json"
-# The page's script: what it shares with the listening report, then its own.
-_SHARED = ("audio.js", "picture.js", "player.js", "parts.js", "shell.js")
-_OWN = ("decoding.js", "recording.js", "clips.js", "item.js", "live.js")
+# Parts of what answers in the browser, in order.
+_SCRIPTS = ("decoding.js", "clips.js", "item.js", "browser.js")
+# What the page may do besides running its own script: WebAssembly, a worker, and loading its own files.
+_ALLOWED = {"script-src": "'self' 'wasm-unsafe-eval'", "worker-src": "'self'", "connect-src": "'self'"}
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -68,11 +71,12 @@ def write_page(
         BundleError: Something lies at `out`.
         SourceError: The bundle's stages cannot be joined, or its index is too large for a page.
         ParityError: The page's graphs do not answer as the bundle does.
-        MissingDependencyError: onnxruntime-web could not be fetched.
+        MissingDependencyError: Jinja2 is not installed, or onnxruntime-web could not be fetched.
         WriteError: A file cannot be written.
 
     """
     check_folder(out, force=force)
+    check_installed()
     with naming(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     with staged(out) as folder:
@@ -80,7 +84,7 @@ def write_page(
         # First what may not be there.
         copy_runtime(folder / "ort", package)
         differences = _write_model(bundle, folder, example)
-        _write_script(folder)
+        _write_script(folder, bundle.manifest)
         sync_tree(folder)
         with naming(out):
             put_in_place(folder, out)
@@ -132,24 +136,23 @@ def _write_graph(model: onnx.ModelProto, path: Path) -> Graph:
     return Graph(path.name, data)
 
 
-def _write_script(folder: Path) -> None:
-    """The page itself: its document, styles and scripts."""
+def _write_script(folder: Path, manifest: Manifest) -> None:
+    """The page itself: a document with its script and styles in it, and the scripts of its worker."""
     own = resources.files(__package__) / "page"
-
-    def text(name: str) -> str:
-        return (own / name).read_text(encoding="utf-8")
-
-    def write(name: str, content: str) -> None:
-        (folder / name).write_text(content, encoding="utf-8", newline="\n")
-
+    backend = "\n".join((own / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    credit = " ".join(filter(None, (manifest.attribution, manifest.licence)))
+    page = live_page(
+        manifest.name, backend, footer=printable(f"Made by earmark. {credit}".strip()), allowed=_ALLOWED
+    )
+    _write(folder / "index.html", page.text)
     (folder / "worker").mkdir()
-    write("index.html", text("index.html"))
-    write("page.css", page_files("report.css") + "\n" + text("live.css"))
-    write("page.js", "\n".join((page_files(*_SHARED), *map(text, _OWN))))
-    write("recorder.js", text("recorder.js"))
-    for script in sorted((own / "worker").iterdir(), key=lambda one: one.name):
+    for script in (own / "worker").iterdir():
         if script.name.endswith(".js"):
-            write(f"worker/{script.name}", script.read_text(encoding="utf-8"))
+            _write(folder / "worker" / script.name, script.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _sizes(out: Path) -> dict[str, int]:

@@ -3,35 +3,29 @@
 const MOST_BYTES = 512 << 20; // Of a file: decoded, it takes several times that.
 const NO_SOUND = "is no sound that this browser can read. WAV, FLAC, Ogg, MP3 and AAC usually are.";
 
-/** What a person did that cannot be done: the message is for them. */
-class InputError extends Error {}
-
 /** A file as { channels, rate, name }. */
-async function soundOf(file, longestSeconds) {
-  if (file.size > MOST_BYTES) {
-    throw new InputError(`${file.name} has ${Math.round(file.size / 2 ** 20)} MiB; this page takes ${MOST_BYTES >> 20}. Cut it, or use earmark explain.`);
-  }
+async function soundOf(blob, name, longestSeconds) {
   let bytes;
   try {
-    bytes = await file.arrayBuffer();
+    bytes = await blob.arrayBuffer();
   } catch {
-    throw new InputError(`${file.name} cannot be read. Is it a folder, or was it moved?`);
+    throw new Error(`${name} cannot be read. Is it a folder, or was it moved?`);
   }
-  const sound = wavSamples(new DataView(bytes)) ?? (await browserSamples(bytes, file.name));
-  return checked({ ...sound, name: file.name }, longestSeconds);
+  const sound = wavSamples(new DataView(bytes)) ?? (await browserSamples(bytes, name));
+  return checked({ ...sound, name }, longestSeconds);
 }
 
 /** The sound, if it is one that can be explained. */
 function checked(sound, longestSeconds) {
   const { channels, rate, name } = sound;
   const length = channels[0]?.length ?? 0;
-  if (!length) throw new InputError(`${name} has no samples.`);
+  if (!length) throw new Error(`${name} has no samples.`);
   if (length / rate > longestSeconds) {
-    throw new InputError(`${name} lasts ${seconds(length / rate, 0)}; this page takes up to ${seconds(longestSeconds, 0)}. Cut it, or use earmark detect.`);
+    throw new Error(`${name} lasts ${seconds(length / rate, 0)}; this page takes up to ${seconds(longestSeconds, 0)}. Cut it, or use earmark detect.`);
   }
   for (const channel of channels) {
     const bad = channel.findIndex((value) => !Number.isFinite(value));
-    if (bad >= 0) throw new InputError(`${name} holds a value that is no number at ${(bad / rate).toFixed(3)} s; replace such samples first.`);
+    if (bad >= 0) throw new Error(`${name} holds a value that is no number at ${(bad / rate).toFixed(3)} s; replace such samples first.`);
   }
   return sound;
 }
@@ -88,7 +82,7 @@ async function browserSamples(bytes, name) {
     const buffer = await new OfflineAudioContext(1, 1, rate).decodeAudioData(bytes);
     return { rate, channels: Array.from({ length: buffer.numberOfChannels }, (_, c) => buffer.getChannelData(c)) };
   } catch {
-    throw new InputError(`${name} ${NO_SOUND}`);
+    throw new Error(`${name} ${NO_SOUND}`);
   }
 }
 

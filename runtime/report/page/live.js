@@ -10,23 +10,28 @@ class Live {
    *   labels: names of the classes, or [] where none can be asked for
    *   methods: [{ name, chosen }]
    *   mostBytes: of a file, or null
-   *   explain(blob, name, { target, methods }, signal): a promise of { row, item } of runtime/report/items.py
+   *   about: a sentence below the controls, or nothing
+   *   example: { name, open() }: a sound to begin with, which `open` promises as a blob, or nothing
+   *   explain(blob, name, { target, methods }, signal, tell): a promise of { row, item } of
+   *     runtime/report/items.py; tell(text) says how far it is
    */
   constructor(able) {
     this.able = able;
     this.running = null; // Of the sound that is explained: its AbortController.
     this.recording = null;
+    this.last = null; // The sound that was given last: [blob, name].
     this.root = document.getElementById("live");
-    this.file = el("input", { type: "file", id: "file", class: "hidden", accept: "audio/*,.wav,.flac,.ogg,.opus,.mp3,.aif,.aiff,.au,.caf,.w64",
+    this.file = el("input", { type: "file", id: "file", class: "hidden", tabindex: "-1", "aria-label": "Sound file", accept: "audio/*,.wav,.flac,.ogg,.opus,.mp3,.aif,.aiff,.au,.caf,.w64",
       change: () => this.file.files.length && this.take(this.file.files[0], this.file.files[0].name) });
     this.choose = el("button", { type: "button", id: "choose", click: () => this.file.click() }, "Choose a sound");
     this.record = el("button", { type: "button", id: "record", "aria-pressed": "false", click: () => this.toggleRecording() }, "Record");
+    this.example = able.example ? el("button", { type: "button", id: "example", click: () => this.takeExample() }, "Try the example") : null;
     this.cancel = el("button", { type: "button", id: "cancel", hidden: true, click: () => this.stop("Cancelled.") }, "Cancel");
     this.status = el("p", { role: "status", id: "status", class: "hint" });
     this.error = el("p", { role: "alert", id: "error", class: "notice", hidden: true });
     this.zone = el("div", { class: "drop", id: "drop" },
-      el("p", {}, "Drop a sound here, or"), el("div", { class: "bar" }, this.choose, this.record, this.cancel, this.file), this.status);
-    this.root.replaceChildren(this.zone, this.controls(), this.error);
+      el("p", {}, "Drop a sound here, or"), el("div", { class: "bar" }, this.choose, this.record, this.example, this.cancel, this.file), this.status);
+    this.root.replaceChildren(this.zone, ...(able.about ? [el("p", { class: "hint" }, able.about)] : []), this.controls(), this.error);
     this.listen();
     if (!navigator.mediaDevices?.getUserMedia) {
       this.record.disabled = true;
@@ -37,7 +42,7 @@ class Live {
 
   controls() {
     const { labels, methods } = this.able;
-    this.target = el("select", { id: "target" }, el("option", { value: "" }, "what is predicted"), ...labels.map((label) => el("option", { value: label }, label)));
+    this.target = el("select", { id: "target", change: () => this.last && this.take(...this.last) }, el("option", { value: "" }, "what is predicted"), ...labels.map((label) => el("option", { value: label }, label)));
     this.boxes = methods.map(({ name, chosen }) => [name, el("input", { type: "checkbox", name: "method", value: name, checked: chosen })]);
     return el("div", { class: "bar", role: "group", "aria-label": "What to explain" },
       labels.length ? el("label", {}, "Explain ", this.target) : null,
@@ -77,6 +82,15 @@ class Live {
     this.tell(text);
   }
 
+  async takeExample() {
+    const { name, open } = this.able.example;
+    try {
+      await this.take(await open(), name);
+    } catch (error) {
+      this.fail(error.message);
+    }
+  }
+
   /** Explains a sound; one that comes later takes its place. */
   async take(blob, name) {
     this.stop("");
@@ -87,14 +101,20 @@ class Live {
     if (mostBytes && blob.size > mostBytes) return this.fail(`${name} has ${megabytes(blob.size)}; at most ${megabytes(mostBytes)} are taken.`);
     const running = new AbortController();
     this.running = running;
+    this.last = [blob, name];
     this.cancel.hidden = false;
     const begun = performance.now();
-    const tick = () => this.running === running && this.tell(`Explaining ${name}: ${((performance.now() - begun) / 1000).toFixed(0)} s`);
+    let far = "";
+    const tick = () => this.running === running && this.tell(`Explaining ${name}: ${((performance.now() - begun) / 1000).toFixed(0)} s${far}`);
+    const tell = (text) => {
+      far = `, ${text}`;
+      tick();
+    };
     const clock = setInterval(tick, 1000);
     tick();
     try {
       const methods = this.boxes.filter(([, box]) => box.checked).map(([method]) => method);
-      const { row, item } = await this.able.explain(blob, name, { target: this.target.value || null, methods }, running.signal);
+      const { row, item } = await this.able.explain(blob, name, { target: this.target.value || null, methods }, running.signal, tell);
       if (this.running !== running) return;
       await showItem(item, row, null);
       this.stop(`${name} is explained, after ${((performance.now() - begun) / 1000).toFixed(1)} s.`);

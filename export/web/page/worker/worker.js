@@ -1,7 +1,7 @@
 // Explains sound off the page's thread, so that the page answers while it is done.
 //
-// Takes { kind: "open" }, { kind: "explain", id, channels, rate, play }, { kind: "target", id, target }; answers with
-// the same id: "opened", "progress", "explained" or "failed".
+// Takes { kind: "open" }, { kind: "explain", channels, rate, play, target }, { kind: "target", target }, one at a time;
+// answers "opened" or "explained", or "failed", and tells "progress" before.
 
 import { Classified, explain } from "./explaining.js";
 import { resampled } from "./resampling.js";
@@ -20,30 +20,33 @@ async function open() {
   return { kind: "opened", facts };
 }
 
-function progress(id, step) {
+function progress(step) {
   let last = 0;
   return (done, of) => {
     if (performance.now() - last < 100) return;
     last = performance.now();
-    postMessage({ kind: "progress", id, step, done, of });
+    postMessage({ kind: "progress", step, done, of });
   };
 }
 
-/** Explains a sound for the best label; `play` is the rate at which it will be played. */
-async function explainSound({ id, channels, rate, play }) {
+/** Explains a sound; `play` is the rate at which it will be played, target null the best label. */
+async function explainSound({ channels, rate, play, target }) {
   const begun = performance.now();
-  const classified = await Classified.of(model, channels, rate, progress(id, "Classifying"));
-  const length = Math.ceil((channels[0].length * play) / rate);
-  current = { classified, play, length };
-  const answer = await explainTarget({ id, target: largest(classified.scores) }, begun);
-  return { ...answer, original: resampled(mono(channels), rate, play, length) };
+  const classified = await Classified.of(model, channels, rate, progress("Classifying"));
+  current = { classified, play, length: Math.ceil((channels[0].length * play) / rate) };
+  const answer = await explainTarget({ target }, begun);
+  return { ...answer, original: resampled(mono(channels), rate, play, current.length) };
 }
 
-async function explainTarget({ id, target }, begun = performance.now()) {
+/** Explains the sound that was classified last. */
+async function explainTarget({ target }, begun = performance.now()) {
   const { classified, play, length } = current;
-  const answer = await explain(classified, prototypes, target, progress(id, "Explaining"));
+  const answer = await explain(classified, prototypes, target ?? largest(classified.scores), progress("Explaining"));
   if (answer.mask) answer.mask.kept = resampled(answer.mask.kept, model.facts.sample_rate, play, length);
-  return { kind: "explained", id, scores: classified.scores, windows: classified.offsets.length, milliseconds: performance.now() - begun, ...answer };
+  return {
+    kind: "explained", scores: classified.scores, windows: classified.offsets.length,
+    milliseconds: performance.now() - begun, ...answer,
+  };
 }
 
 const TASKS = { open, explain: explainSound, target: explainTarget };
@@ -52,6 +55,6 @@ onmessage = async ({ data }) => {
   try {
     postMessage(await TASKS[data.kind](data));
   } catch (error) {
-    postMessage({ kind: "failed", id: data.id, why: String(error?.message ?? error) });
+    postMessage({ kind: "failed", why: String(error?.message ?? error) });
   }
 };
