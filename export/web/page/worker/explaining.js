@@ -173,7 +173,7 @@ class MaskOfSound {
       area: evidence.sum / (evidence.frames * evidence.bins),
       spans: evidence.spans(frameS, this.samples / facts.sample_rate),
       band: evidence.band(facts.sample_rate / facts.n_fft),
-      columns: { mask: evidence.mask, dims: [evidence.columns, evidence.bins] },
+      columns: { values: evidence.mask, dims: [evidence.columns, evidence.bins] },
       silenced: this.silenced,
     };
   }

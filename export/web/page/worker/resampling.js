@@ -1,13 +1,17 @@
-// Resampling with the filter of soxr's "HQ", which the Python runtime uses: a sinc under a Kaiser window.
+// Resampling with the filters of soxr's "HQ", which the Python runtime uses.
 //
-// Its three numbers were fitted to soxr's impulse response: the largest difference is 3e-7 of its peak
-// (tests/web/test_resampling_filter.py). They count in samples of the lower of the two rates.
+// soxr takes one filter where a few samples become a few, and two in a row elsewhere: a steep one at twice the lower
+// rate, and one that goes from there to the other rate. All are sincs under Kaiser windows. Their numbers were fitted
+// to soxr's impulse responses, of which they leave 5e-5 of the peak for usual rates and 2e-4 for any.
 
-const CUTOFF = 0.95687182; // Of half the lower rate; where the response is a half.
-const BETA = 13.71114808;
-const REACH = 102.12479503; // Samples to each side.
-const MOST_KEPT = 1 << 22; // Weights of all phases that are kept; of more phases each is looked up in a table.
-const FINE = 2048; // Steps of that table a sample.
+const CUTOFF = 0.95687183; // Of half the lower rate, where the response is a half.
+// How far a filter reaches to each side, in samples of the lower rate, and the shape of its window.
+const FEW = { cutoff: CUTOFF, beta: 13.04, reach: 97.1 };
+const STEEP = { cutoff: CUTOFF, beta: 13.711, reach: 102.25 };
+const WIDE = { cutoff: 1.8174, beta: 14.0766, reach: 3.7547 };
+const MOST_FEW = 4;
+const MOST_KEPT = 1 << 22; // Weights of all phases that are kept; of more phases each is made anew.
+const FINE = 2048; // Steps a sample of the table that filters are looked up in.
 
 /** Modified Bessel function of order 0. */
 function bessel(x) {
@@ -20,24 +24,36 @@ function bessel(x) {
   return sum;
 }
 
-const PEAK = bessel(BETA);
-
-/** The filter at `t` samples of the lower rate. */
-function filter(t) {
-  const within = 1 - (t / REACH) ** 2;
+/** A filter at `t` samples of the lower rate. */
+function kaiser({ cutoff, beta, reach }, t) {
+  const within = 1 - (t / reach) ** 2;
   if (within <= 0) return 0;
-  const angle = Math.PI * CUTOFF * t;
+  const angle = Math.PI * cutoff * t;
   const sinc = t === 0 ? 1 : Math.sin(angle) / angle;
-  return (CUTOFF * sinc * bessel(BETA * Math.sqrt(within))) / PEAK;
+  return (cutoff * sinc * bessel(beta * Math.sqrt(within))) / bessel(beta);
+}
+
+/** The whole filter between rates of which `up` samples come of `down`. */
+function filterOf(up, down) {
+  const [few, one] = [Math.max(up, down) <= MOST_FEW, Math.min(up, down) === 1];
+  if (few || one) return (t) => kaiser(few ? FEW : STEEP, t);
+  const steep = Float64Array.from({ length: Math.ceil(2 * STEEP.reach) + 1 }, (_, n) => kaiser(STEEP, n / 2) / 2);
+  return (t) => {
+    let sum = 0;
+    for (let n = Math.ceil(2 * (t - WIDE.reach)); n <= 2 * (t + WIDE.reach); n++) {
+      if (Math.abs(n) < steep.length) sum += steep[Math.abs(n)] * kaiser(WIDE, t - n / 2);
+    }
+    return sum;
+  };
 }
 
 function divisor(a, b) {
   return b === 0 ? a : divisor(b, a % b);
 }
 
-/** The filter by a table, of which neighbours are interpolated; for `t` of 0 and more. */
-function tabled() {
-  const table = Float64Array.from({ length: Math.ceil(REACH * FINE) + 2 }, (_, n) => filter(n / FINE));
+/** A filter by a table, of which neighbours are interpolated; for `t` of 0 and more. */
+function tabled(filter, reach) {
+  const table = Float64Array.from({ length: Math.ceil(reach * FINE) + 2 }, (_, n) => filter(n / FINE));
   return (t) => {
     const at = t * FINE;
     const low = Math.floor(at);
@@ -55,9 +71,10 @@ export function resampled(samples, from, to, length) {
   const common = divisor(from, to);
   const [up, down] = [to / common, from / common];
   const scale = Math.min(1, to / from);
-  const half = Math.ceil(REACH / scale) + 1;
+  const reach = STEEP.reach + WIDE.reach;
+  const half = Math.ceil(reach / scale) + 1;
   const many = up * 2 * half > MOST_KEPT;
-  const weigh = many ? tabled() : filter;
+  const weigh = tabled(filterOf(up, down), reach);
   const phases = new Map();
 
   /** Weights of the 2 x half samples around an output that lies `phase / up` behind a sample. */

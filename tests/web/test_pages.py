@@ -1,0 +1,152 @@
+"""Folders of web pages, without a browser: graphs, flat files, refusals."""
+
+from __future__ import annotations
+
+import html
+import shutil
+import tarfile
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+from command_line import invoke
+
+import earmark
+from earmark.export.prototypes.growth import remove_clips
+from earmark.export.web import write
+from earmark.export.web.facts import Facts
+from earmark.export.web.graphs import check, graphs_of
+from earmark.export.web.onnxruntime_web import PACKAGE
+from earmark.export.web.prototypes import Clip, write_prototypes
+from earmark.runtime.explainer import SHIPPED
+from earmark.runtime.methods.prototypes.generation import open_generation
+from earmark.runtime.opening import open_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return open_bundle(SHIPPED)
+
+
+@pytest.fixture
+def no_runtime(monkeypatch):
+    """Leaves onnxruntime-web out, which npm would fetch."""
+    monkeypatch.setattr(write, "copy_runtime", lambda folder, package: None)
+
+
+def test_a_page_has_its_own_files_alone(no_runtime, tmp_path):
+    told = invoke("export", SHIPPED, "--web", tmp_path / "page")
+    assert told.exit_code == 0, told.stderr
+    assert "python -m http.server" in told.stdout
+    page = html.unescape((tmp_path / "page" / "index.html").read_text(encoding="utf-8"))
+    assert "connect-src 'self'" in page
+    assert "unsafe-inline" not in page
+    facts = msgspec.json.decode((tmp_path / "page" / "model" / "model.json").read_bytes(), type=Facts)
+    manifest = open_bundle(SHIPPED).manifest
+    assert (facts.labels, facts.sample_rate, facts.mask) == (manifest.labels, 16000, "any")
+    assert (facts.window.length, facts.window.hop, facts.window.longest) == (32000, 16000, 32320)
+    assert (tmp_path / "page" / facts.example).read_bytes() == SHIPPED.with_name("example.flac").read_bytes()
+    again = invoke("export", SHIPPED, "--web", tmp_path / "page")
+    assert again.exit_code == 1
+    assert "--force" in again.stderr
+    assert invoke("export", SHIPPED, "--web", tmp_path / "page", "--force").exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]
+
+
+def test_what_is_no_page_stays(no_runtime, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    told = invoke("export", SHIPPED, "--web", tmp_path / "mine", "--force")
+    assert told.exit_code == 1
+    assert "no page" in told.stderr
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
+def test_graphs_that_differ_are_refused(bundle, tmp_path):
+    graphs = graphs_of(bundle)
+    assert graphs.explain is not None
+    assert graphs.between == ("logmel", "map2", "map3", "map4", "stft")
+    for name, model in (("classify", graphs.classify), ("explain", graphs.explain)):
+        onnx.save(model, tmp_path / f"{name}.onnx")
+    found = check(bundle, tmp_path / "classify.onnx", tmp_path / "explain.onnx")
+    assert set(found) == {
+        "logits", "mask", "kept", "square", "time", "frequency", "contributions", "bias",
+    }  # fmt: skip
+    # A window that is a little too loud.
+    for node in graphs.explain.graph.initializer:
+        if node.name.startswith("earmark/") and node.dims == [514, 1, 512]:
+            weights = onnx.numpy_helper.to_array(node) * np.float32(1.001)
+            node.CopyFrom(onnx.numpy_helper.from_array(weights, node.name))
+    onnx.save(graphs.explain, tmp_path / "explain.onnx")
+    with pytest.raises(earmark.ParityError, match="kept"):
+        check(bundle, tmp_path / "classify.onnx", tmp_path / "explain.onnx")
+
+
+def test_flat_files_hold_the_index_without_removed_clips(tmp_path):
+    path = tmp_path / "bundle"
+    shutil.copytree(SHIPPED, path)
+    gone = open_generation(path, open_bundle(path).manifest).clip(5)
+    remove_clips(path, [gone.source])
+    bundle = open_bundle(path)
+    generation = open_generation(path, bundle.manifest)
+    written = write_prototypes(bundle, tmp_path / "flat")
+    clips = msgspec.json.decode((tmp_path / "flat" / "clips.json").read_bytes(), type=list[Clip])
+    assert written is not None
+    assert [clip.name for clip in clips] == [clip.source for clip in generation.all_clips()]
+    assert gone.source not in {clip.name for clip in clips}
+    sounds = sorted(path.name for path in (tmp_path / "flat" / "audio").iterdir())
+    assert sounds == sorted({clip.audio for clip in clips})
+    assert gone.audio not in sounds
+    random = np.random.default_rng(0)
+    for view in written.views:
+        flat = tmp_path / "flat" / view.name
+        vectors = np.fromfile(f"{flat}.vectors.f32", "<f4").reshape(view.entries, view.dimension)
+        rows = np.fromfile(f"{flat}.rows.i32", "<i4").reshape(view.entries, 4)
+        places = np.fromfile(f"{flat}.places.f64", "<f8").reshape(view.entries, 4)
+        queries = random.standard_normal((3, view.dimension)).astype(np.float32)
+        cosines, nearest = generation.index(view.name).search(queries, 4)
+        compared = queries / np.linalg.norm(queries, axis=1, keepdims=True) @ vectors.T
+        np.testing.assert_allclose(np.sort(compared, axis=1)[:, :-5:-1], cosines, atol=1e-6)
+        for query in range(3):
+            entry = generation.entry(view.name, int(nearest[query, 0]))
+            found = int(compared[query].argmax())
+            assert clips[rows[found, 0]].name == generation.clip(entry.clip).source
+            assert rows[found, 1:].tolist() == [
+                entry.label,
+                entry.row,
+                int(generation.kind(view.name, int(nearest[query, 0])) == "prototype"),
+            ]
+            assert places[found].tolist() == [entry.start_s, entry.end_s, entry.fmin_hz, entry.fmax_hz]
+
+
+def test_npm_that_is_not_there_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    told = invoke("export", SHIPPED, "--web", tmp_path / "page")
+    assert told.exit_code == 1
+    assert "Node.js" in told.stderr
+    assert "--onnxruntime-web" in told.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_another_onnxruntime_web_is_refused(tmp_path, packed):
+    package = tmp_path / "package"
+    (package / "dist").mkdir(parents=True)
+    (package / "dist" / "ort.wasm.min.mjs").write_text("export const run = () => alert('mine');")
+    given = package
+    if packed:
+        given = tmp_path / "package.tgz"
+        with tarfile.open(given, "w:gz") as archive:
+            archive.add(package, "package")
+        shutil.rmtree(package)
+    told = invoke("export", SHIPPED, "--web", tmp_path / "page", "--onnxruntime-web", given)
+    assert told.exit_code == 1
+    assert f"is not that of {PACKAGE}" in told.stderr
+    assert not (tmp_path / "page").exists()
+
+
+def test_options_of_pages_need_a_page(tmp_path):
+    told = invoke("export", SHIPPED, "--fused", tmp_path / "x.onnx", "--example", SHIPPED / "bundle.json")
+    assert told.exit_code == 2
+    assert "--web" in told.stderr
