@@ -89,6 +89,7 @@ async function begin() {
   startLive({
     labels: facts.mask === "predicted" || !(facts.mask || facts.prototypes) ? [] : facts.labels,
     methods: [],
+    values: facts.task === "regression",
     mostBytes: MOST_BYTES,
     about: `The model runs in this browser: no sound leaves this machine. It takes up to ${seconds(facts.longest_seconds, 0)}.`,
     example: facts.example && { name: facts.example, open: async () => (await fetchedPart(facts.example)).blob() },

@@ -59,9 +59,10 @@ async function matchOf(match, clips, windowS) {
 function summaryOf(facts, { target, scores, mask }, ranked) {
   const label = facts.labels[target];
   const [best, score] = ranked[0];
-  const sentences = [best === label
-    ? `The model says ${label}, with a score of ${percent(score)}.`
-    : `Explained is ${label}, with a score of ${percent(scores[target])}; the model says ${best}, ${percent(score)}.`];
+  const sentences = [];
+  if (valued) sentences.push(`The model gives ${scoreText(scores[target])} for ${label}.`);
+  else if (best === label) sentences.push(`The model says ${label}, with a score of ${scoreText(score)}.`);
+  else sentences.push(`Explained is ${label}, with a score of ${scoreText(scores[target])}; the model says ${best}, ${scoreText(score)}.`);
   if (mask) {
     const where = mask.spans.slice(0, 3).map(([start, end]) => `${start.toFixed(2)} to ${end.toFixed(2)} s`).join(", ");
     const more = mask.spans.length > 3 ? ` and at ${mask.spans.length - 3} more places` : "";
@@ -108,5 +109,5 @@ function contributionsOf(contributions) {
 function noteOf(facts, { contributions, target }) {
   if (!contributions) return "";
   if (contributions.kind !== "additive") return NOTES[contributions.kind];
-  return `They sum to the logit of ${facts.labels[target]}, ${contributions.logit.toFixed(2)}.`;
+  return `They sum to the ${valued ? "value" : "logit"} of ${facts.labels[target]}, ${contributions.logit.toFixed(2)}.`;
 }

@@ -10,6 +10,7 @@ class Live {
    *   labels: names of the classes, or [] where none can be asked for
    *   methods: [{ name, chosen }]
    *   mostBytes: of a file, or null
+   *   values: whether scores are values of a regression, and no shares
    *   about: a sentence below the controls, or nothing
    *   example: { name, open() }: a sound to begin with, which `open` promises as a blob, or nothing
    *   explain(blob, name, { target, methods }, signal, tell): a promise of { row, item } of
@@ -17,6 +18,7 @@ class Live {
    */
   constructor(able) {
     this.able = able;
+    valued = Boolean(able.values);
     this.running = null; // Of the sound that is explained: its AbortController.
     this.recording = null;
     this.last = null; // The sound that was given last: [blob, name].

@@ -2,6 +2,7 @@
 
 const report = JSON.parse(document.getElementById("report-index").textContent);
 decisions = new Decisions(report.key);
+valued = report.values;
 let list = null;
 
 /** Parses an item and shows it; what is not opened is never parsed. */

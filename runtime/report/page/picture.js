@@ -160,8 +160,10 @@ function seconds(at, digits = 2) {
 }
 
 const hertz = (value) => (value >= 10000 ? `${(value / 1000).toFixed(1)} kHz` : `${Math.round(value)} Hz`);
+let valued = false; // Whether scores are values of a regression, and no shares; a page says so at its start.
+
 /** A score as a percentage; of a regression the value with four digits. */
-const scoreText = (score) => (report.values ? String(Number(score.toPrecision(4))) : `${(100 * score).toFixed(1)}%`);
+const scoreText = (score) => (valued ? String(Number(score.toPrecision(4))) : `${(100 * score).toFixed(1)}%`);
 
 const MARGIN = { left: 46, right: 10, top: 8, bottom: 26 };
 

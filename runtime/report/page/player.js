@@ -47,7 +47,7 @@ class ItemView {
     const where = row.end_s > 0 ? `, ${seconds(row.start_s)} to ${seconds(row.end_s)}` : "";
     const bars = item.predictions.map(([label, score]) =>
       el("li", { class: label === item.label ? "told" : "" },
-        el("span", { class: "name" }, label), report.values ? null : share(score), el("span", { class: "number" }, scoreText(score))));
+        el("span", { class: "name" }, label), valued ? null : share(score), el("span", { class: "number" }, scoreText(score))));
     return el("div", { class: "head" },
       el("div", {},
         el("h2", { id: "item-title" }, item.label, " ", el("span", { class: "score" }, scoreText(item.score))),
@@ -59,7 +59,7 @@ class ItemView {
               el("ul", {}, ...item.warnings.map((warning) => el("li", {}, warning))))
           : null,
         datalist ? decisionControls(row, datalist) : null),
-      el("div", {}, el("h3", {}, report.values ? "Values" : "Scores"), el("ol", { class: "scores" }, ...bars)));
+      el("div", {}, el("h3", {}, valued ? "Values" : "Scores"), el("ol", { class: "scores" }, ...bars)));
   }
 
   async addPicture() {

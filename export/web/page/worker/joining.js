@@ -6,8 +6,9 @@ const STRONG = 0.5; // Share of the strongest frame's evidence from which on a f
 const GAP_S = 0.05;
 const SHORTEST_S = 0.03;
 
-/** Scores of logits. */
+/** Scores of logits; of a regression they are its values. */
 export function scoresOf(logits, task) {
+  if (task === "regression") return logits;
   if (task === "multi_label") return logits.map((one) => 0.5 * (1 + Math.tanh(0.5 * one)));
   const most = Math.max(...logits);
   const powers = logits.map((one) => Math.exp(one - most));
