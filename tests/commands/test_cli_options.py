@@ -45,6 +45,7 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 # of tf2onnx, which leads from TensorFlow's formats to .onnx.
 OTHERS = {"--upgrade", "--query-gpu", "--runs", "--prototypes"}
 OTHERS |= {"--tflite", "--saved-model", "--graphdef", "--keras", "--inputs", "--outputs", "--opset"}
+OTHERS |= {"--prefer-offline", "--ignore-scripts", "--silent"}  # npm's
 
 
 def commands(command=main, name="earmark", parent=None):
