@@ -134,17 +134,19 @@ def measure(
     if all(len(sound) == 1 for sound in sounds):
         sounds.append(synthesise(2, window, source.sample_rate, seed))
     sounds += [clip[None, :window] for clip in clips]
+    # First all of the source's, then all of the graphs': large weights are in memory once.
+    references = [_reference_of(source, sound, window) for sound in sounds]
+    source.rest()
     compared: dict[str, Comparison] = {}
     relative = {output.name for method in all_methods() for output in method.outputs if output.relative}
     if source.task == "regression":
         # Values are of any size.
         relative.add("logits")
-    for sound in sounds:
-        if progress is not None:
-            progress(f"parity: {sound.shape[0]} x {sound.shape[1] / source.sample_rate:.2f} s")
-        theirs = _reference_of(source, sound, window)
+    for sound, theirs in zip(sounds, references, strict=True):
         if theirs is None:
             continue
+        if progress is not None:
+            progress(f"parity: {sound.shape[0]} x {sound.shape[1] / source.sample_rate:.2f} s")
         ours = _chain_of(chain, sound)
         for name, expected in theirs.items():
             compared.setdefault(name, Comparison()).see(

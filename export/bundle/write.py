@@ -79,13 +79,15 @@ def write_bundle(
     with staged(target) as folder:
         say("converting")
         stages = source.write_stages(folder)
+        # Before the graphs are opened, see `measure`.
+        golden = [(waveform, source.outputs(waveform)) for waveform in golden_sounds(source, seed)]
         chain = ExportedChain(source, folder, stages)
         fp32, int8 = measure(chain, seed=seed, clips=clips, progress=say), None
         if calibrating is not None:
             stage, int8 = quantise(chain, folder, stages, calibrating, seed=seed, progress=say)
             stages.append(stage)
         say("golden answers")
-        _write_golden(chain, folder / "golden.npz", seed)
+        _write_golden(chain, folder / "golden.npz", golden)
         if source.components is not None:
             with naming(folder / source.components.file):
                 np.savez(folder / source.components.file, **source.dictionary)  # type: ignore[arg-type]
@@ -184,18 +186,19 @@ def _validated(manifest: Manifest, source: Exportable) -> Manifest:
         raise SourceError(f"{source.name}: makes no valid manifest ({error}); correct the source") from error
 
 
-def _write_golden(chain: ExportedChain, path: Path, seed: int) -> None:
+def _write_golden(
+    chain: ExportedChain, path: Path, references: Sequence[tuple[FloatArray, dict[str, FloatArray]]]
+) -> None:
     """golden.npz: waveform_i [1, N] as the front end gets it, the source's logits_i, and methods' outputs.
 
     What the source does not give, as logits where it gives probabilities alone, are the graphs' own.
     """
-    golden = ["logits", *(one.name for method in all_methods() for one in method.outputs if one.golden)]
+    names = ["logits", *(one.name for method in all_methods() for one in method.outputs if one.golden)]
     arrays: dict[str, FloatArray] = {}
-    source = chain.source
-    for index, waveform in enumerate(golden_sounds(source, seed)):
+    for index, (waveform, theirs) in enumerate(references):
         arrays[f"waveform_{index}"] = waveform
-        answers = {**chain.run(waveform), **source.outputs(waveform)}
-        arrays |= {f"{name}_{index}": answers[name] for name in golden if name in answers}
+        answers = {**chain.run(waveform), **theirs}
+        arrays |= {f"{name}_{index}": answers[name] for name in names if name in answers}
     # np.savez_compressed's signature has keyword parameters of its own, hence the unpacked dict last.
     with naming(path):
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]

@@ -80,6 +80,9 @@ class Exportable(ABC):
         that the source cannot take.
         """
 
+    def rest(self) -> None:  # noqa: B027 (most have nothing to give back)
+        """Give back memory that is had again when the next answer is asked for: large weights."""
+
 
 Kind = TypeVar("Kind", bound=Exportable)
 

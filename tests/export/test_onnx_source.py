@@ -16,6 +16,7 @@ import earmark
 from earmark.cli import main
 from earmark.errors import SourceError
 from earmark.export.bundle.write import write_bundle
+from earmark.export.sources.onnx import reading
 from earmark.export.sources.onnx.file import load, read_labels
 from earmark.runtime.explainer import engine_of
 from earmark.runtime.verify import verify
@@ -419,3 +420,97 @@ def test_a_graph_by_torch_onnx_export(tmp_path):
         np.testing.assert_allclose(
             engine_of(explainer).logits_of(sounds), net(torch.tensor(sounds)).numpy(), atol=1e-4
         )
+
+
+def test_weights_of_a_large_file_stay_in_it(tmp_path, monkeypatch):
+    path = write(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    random = np.random.default_rng(0)
+    big = random.standard_normal((600, 600)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(big, "big"))
+    model.graph.node.insert(0, helper.make_node("ReduceMean", ["big"], ["mean"], keepdims=0))
+    model.graph.node[-1].output[0] = "almost"
+    model.graph.node.append(helper.make_node("Add", ["almost", "mean"], ["logits"]))
+    # Notes before and after the graph: fields may stand in any order.
+    model.doc_string = "a note"
+    content = model.SerializeToString() + onnx.ModelProto(producer_name="somebody").SerializeToString()
+    path.write_bytes(content)
+    monkeypatch.setattr(reading, "LARGE_FILE_BYTES", 1 << 20)
+    found = reading.read_model(path)
+    assert found.ByteSize() < 10_000 < len(content)
+    assert (found.producer_name, found.doc_string) == ("somebody", "a note")
+    (held,) = (one for one in found.graph.initializer if one.name == "big")
+    np.testing.assert_array_equal(numpy_helper.to_array(held, str(tmp_path)), big)
+    told = {"labels": LABELS, "sample_rate": RATE, "window_seconds": 0.5}
+    manifest = write_bundle(load(path, **told), tmp_path / "bundle")
+    assert manifest.stage("classifier").data == ["classifier.onnx.data"]
+    with earmark.load(tmp_path / "bundle", device="cpu") as explainer:
+        np.testing.assert_allclose(
+            engine_of(explainer).logits_of(waves(2, 4000)), by_hand(waves(2, 4000)) + big.mean(), atol=1e-4
+        )
+    for damaged in (content[: 1 << 20], b"\x0f" + content, b"\xff" * (1 << 20)):
+        path.write_bytes(damaged)
+        with pytest.raises(SourceError, match=r"net\.onnx: is not an ONNX graph"):
+            load(path, **told)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inside", [False, True])
+def test_large_weights_are_in_memory_once(tmp_path, inside):
+    """Those of the file and those of the bundle are never looked at together, nor copied in memory."""
+    size = 8704 if inside else 12032
+    data, path = tmp_path / "net.onnx.data", tmp_path / "net.onnx"
+    random = np.random.default_rng(0)
+    with data.open("wb") as file:
+        for _ in range(16):
+            file.write(random.standard_normal((size // 16, size), np.float32).tobytes())
+    big = TensorProto(name="big", dims=[size, size], data_type=TensorProto.FLOAT)
+    if inside:
+        big.raw_data = data.read_bytes()
+        data.unlink()
+    else:
+        big.data_location = TensorProto.EXTERNAL
+        big.external_data.add(key="location", value=data.name)
+    constants = {
+        "kernel": random.standard_normal((size, 1, 100)).astype(np.float32) / 10,
+        "rows": random.standard_normal((size, 3)).astype(np.float32) / 100,
+        "axis": np.array([1]),
+    }
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "axis"], ["row"]),
+        helper.make_node("Conv", ["row", "kernel"], ["c"], strides=[100]),
+        helper.make_node("GlobalAveragePool", ["c"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("MatMul", ["f", "big"], ["m"]),
+        helper.make_node("MatMul", ["m", "rows"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "large",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["b", 4000])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["b", 3])],
+        [big, *(numpy_helper.from_array(array, name) for name, array in constants.items())],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    script = (
+        "import resource, sys, earmark.cli\n"
+        "peak = lambda: 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "import onnx, onnxruntime, faiss\n"
+        "before = peak()\n"
+        "try:\n    earmark.cli.main(sys.argv[1:])\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "print('grown', peak() - before)"
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            script,
+            *["export", "net.onnx", "-o", "b", "--labels", "a,b,c", "--sample-rate", "8000"],
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout.split("grown")[1]) < 1.3 * 4 * size * size

@@ -53,15 +53,29 @@ class Original:
     ) -> None:
         """Open the graph, as `read_model` gives it. Raises SourceError where onnxruntime cannot run it."""
         self.path, self.entry, self.sides = path, entry, tuple(sides)
-        try:
-            weights = path.parent.resolve() if any(external_tensors(model, path)) else None
-            self._session = cpu_session(model.SerializeToString(), weights)
-        except MissingDependencyError:
-            raise
-        except Exception as error:
-            # onnxruntime's errors have no common base.
-            raise SourceError(f"{path}: onnxruntime cannot run it ({first_line(error)})") from error
+        self._model = model
+        self._opened: Any = None
         self.output = ScoreOutput("")
+        _ = self._session
+
+    @property
+    def _session(self) -> Any:
+        """The session; opened again where it was closed."""
+        if self._opened is None:
+            path = self.path
+            try:
+                weights = path.parent.resolve() if any(external_tensors(self._model, path)) else None
+                self._opened = cpu_session(self._model.SerializeToString(), weights)
+            except MissingDependencyError:
+                raise
+            except Exception as error:
+                # onnxruntime's errors have no common base.
+                raise SourceError(f"{path}: onnxruntime cannot run it ({first_line(error)})") from error
+        return self._opened
+
+    def rest(self) -> None:
+        """Close the session, whose weights may be as large as those of the bundle, until the next answer."""
+        self._opened = None
 
     def run(self, sound: FloatArray, outputs: Sequence[str] | None = None) -> dict[str, Any]:
         """Every output (or those named) for one sound [N]. Raises SourceError where it fails.
@@ -149,6 +163,10 @@ class OnnxSource(Exportable):
             place = folder / "embeddings.onnx"
             stages.append(embeddings_model(place, self.shown.spec, self.shown.shown.dims, self.shown.head))
         return stages
+
+    def rest(self) -> None:
+        """Close the file's session."""
+        self.original.rest()
 
     @property
     def taps(self) -> list[ShownTensor]:
@@ -280,6 +298,7 @@ def load(
             f"{file}: takes patches, so its feature map has no place in the sound; leave it out"
         )
     shown = None if feature_map is None else _shown(original, model, feature_map, samples, rate, kind, task)
+    original.rest()
     weights = sum(math.prod(weight.dims) for weight in model.graph.initializer)
     return OnnxSource(
         name=file.stem,
@@ -343,6 +362,7 @@ def _shown(
     widened = with_output(model, request.tensor, path)
     if logits_name is not None:
         widened = with_output(widened, logits_name, path)
+    original.rest()
     wider = Original(path, widened, original.entry, original.sides)
     copies = original.entry.copies
 

@@ -12,6 +12,7 @@ from ....errors import BundleError, SourceError
 from ....printable import first_line
 from ....runtime.bundle.graphs import external_tensors
 from ...graphs.files import extent_of
+from .large import LARGE_FILE_BYTES, read_without_weights
 
 # Operators that every onnxruntime brings; "com.microsoft" holds those of its own optimiser and quantiser.
 _DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
@@ -22,7 +23,8 @@ _OLDEST_OPSET = 11
 def read_model(path: Path) -> onnx.ModelProto:
     """A graph with its nodes sorted, and without the ZipMaps that scikit-learn's converter ends with.
 
-    Weights that lie in files beside it stay there; `numpy_helper.to_array(tensor, base_dir)` reads one.
+    Weights that lie in files beside it, or in a large file itself, stay there;
+    `numpy_helper.to_array(tensor, base_dir)` reads one.
 
     Raises:
         SourceError: Missing, not ONNX, operators that a plain onnxruntime lacks or that open files, a cycle,
@@ -32,7 +34,8 @@ def read_model(path: Path) -> onnx.ModelProto:
     if not path.is_file():
         raise SourceError(f"{path}: no such file; give an .onnx file")
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        large = path.stat().st_size >= LARGE_FILE_BYTES
+        model = read_without_weights(path) if large else onnx.load(str(path), load_external_data=False)
     except Exception as error:
         # protobuf's errors have no common base.
         raise SourceError(f"{path}: is not an ONNX graph ({first_line(error)})") from error

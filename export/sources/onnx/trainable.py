@@ -69,6 +69,10 @@ class GraphSource(Source):
         """The graph's own stages, and what was trained. Raises SourceError."""
         return [*self.graph.write_stages(folder), *explaining_stages(self, folder)]
 
+    def rest(self) -> None:
+        """Close the file's session."""
+        self.graph.rest()
+
     def outputs(self, waveform: FloatArray) -> dict[str, FloatArray]:
         """What the file itself says of the classes, and PyTorch of what was trained."""
         answers = super().outputs(waveform)
