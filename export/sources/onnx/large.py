@@ -32,7 +32,9 @@ def read_without_weights(path: Path) -> onnx.ModelProto:
             pieces = [*_model(view, path.name)]
         finally:
             view.release()
-    return onnx.ModelProto.FromString(b"".join(pieces))
+    model = onnx.ModelProto()
+    model.ParseFromString(b"".join(pieces))
+    return model
 
 
 def _model(view: memoryview, name: str) -> Iterator[bytes]:
