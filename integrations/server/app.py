@@ -44,6 +44,7 @@ class About(msgspec.Struct, frozen=True):
     bundle: Annotated[str, Meta(description="Name of the bundle.")]
     bundle_id: Annotated[str, Meta(description="Hash of it.")]
     device: Annotated[str, Meta(description="What runs.")]
+    task: Annotated[str, Meta(description="What the model's scores are: single_label, multi_label, ...")]
     labels: Annotated[list[str], Meta(description="The classes, in the order of the logits.")]
     methods: Annotated[list[str], Meta(description="What explains unless others are named.")]
     on_request: Annotated[list[str], Meta(description="What explains when it is named.")]
@@ -124,6 +125,7 @@ class _Endpoints:
             manifest.name,
             manifest.bundle_id,
             service.explainer.device,
+            manifest.task,
             list(manifest.labels),
             service.explainer.methods,
             [method.name for method in all_methods() if method.on_request],

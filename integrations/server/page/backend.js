@@ -41,7 +41,7 @@ class Server {
     }
   }
 
-  async explain(blob, name, { target, methods }, signal) {
+  async explain(blob, name, { target, methods }, signal, tell) {
     const asked = new URLSearchParams({ name });
     if (target !== null) asked.set("target", target);
     for (const method of methods.length ? methods : ["none"]) asked.append("methods", method);
@@ -51,7 +51,7 @@ class Server {
       });
       if (response.ok) return response.json();
       if (response.status !== 429 && response.status !== 503) throw new Error(await reasonOf(response));
-      page.tell(`${await reasonOf(response)} (asking again)`);
+      tell(`${await reasonOf(response)} (asking again)`);
       await new Promise((done) => { setTimeout(done, LATER); });
       signal.throwIfAborted();
     }
@@ -79,6 +79,7 @@ async function open() {
     document.querySelector("h1").textContent = `earmark: ${about.bundle}`;
     startLive({
       labels: about.labels,
+      values: about.task === "regression",
       methods: [...about.methods.map((name) => ({ name, chosen: true })), ...about.on_request.map((name) => ({ name, chosen: false }))],
       mostBytes: about.limits.max_bytes,
       explain: (...asked) => server.explain(...asked),
