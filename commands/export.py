@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
 from .console import say, say_json, tell
+from .derived_options import Derived, derived_options
 from .graph_options import GraphOptions, load_graph
 from .next_steps import next_steps
 from .options import examples, refuse_given
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
         "earmark export run -o bundle",
         "earmark export model.onnx -o bundle --labels labels.txt --sample-rate 16000",
         "earmark export bundle --web page",
+        "earmark export bundle --layout triton models",
     )
 )
 @click.argument("source")
@@ -38,31 +37,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Folder of the new bundle.",
 )
-@click.option(
-    "--fused",
-    metavar="OUT.onnx",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write the bundle as one graph: waveform in; scores, mask and kept sound out.",
-)
-@click.option(
-    "--web",
-    metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Also write the bundle as a web page that explains sound in the browser, for any static host.",
-)
-@click.option(
-    "--example",
-    metavar="SOUND",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A sound that the page of --web offers to begin with.",
-)
-@click.option(
-    "--onnxruntime-web",
-    "package",
-    metavar="PATH",
-    type=click.Path(exists=True, path_type=Path),
-    help="The npm package for --web, packed or as a folder (by default npm fetches it).",
-)
+@derived_options
 @click.option("--name", help="Name of the bundle (by default the source's).")
 @click.option("--force", is_flag=True, help="Replace the bundle if it exists.")
 @click.option(
@@ -116,10 +91,7 @@ if TYPE_CHECKING:
 def export(
     source: str,
     out: Path | None,
-    fused: Path | None,
-    web: Path | None,
-    example: Path | None,
-    package: Path | None,
+    derived: Derived,
     name: str | None,
     force: bool,
     sound: Path | None,
@@ -145,11 +117,8 @@ def export(
     module:factory (see earmark.export.Adapter), or an .onnx file that takes waveforms
     (or, with --frontend, features) and gives a score a label. All but the last need the extra "export",
     which --decoder and --interpreter need for an .onnx file, too.
-    With --fused or --web it may be a bundle.
+    With --fused, --layout or --web it may be a bundle.
     """
-    if web is None and (example is not None or package is not None):
-        raise click.UsageError("--example and --onnxruntime-web are for the page of --web DIR")
-    derived = _Derived(fused, web, example, package, force)
     if no_decoder and decoder is not None:
         raise click.UsageError("--decoder and --no-decoder exclude each other")
     if no_interpreter and interpreter is not None:
@@ -157,9 +126,9 @@ def export(
     if int8 != (calibration is not None):
         raise click.UsageError("--int8 and --calibration DIR belong together")
     if is_bundle(source):
-        if (fused is None and web is None) or out is not None:
+        if not derived or out is not None:
             raise click.UsageError(f"{source} is a bundle already: SOURCE is what it was exported from")
-        derived.write(Path(source), say)
+        derived.write(Path(source), say, force=force)
         return
     if out is None:
         raise click.UsageError("Missing option '-o' / '--output'.")
@@ -198,7 +167,7 @@ def export(
         progress=_progress,
         on_doubt=lambda doubt: tell(f"warning: {source}: {doubt}"),
     )
-    derived.write(out, _silent if as_json else say)
+    derived.write(out, _silent if as_json else say, force=force)
     if as_json:
         import msgspec
 
@@ -225,52 +194,6 @@ def export(
         )
     for step in next_steps(manifest, out, source):
         say(f"  next     {step}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Derived:
-    """What is derived from a bundle: one graph, a page."""
-
-    fused: Path | None
-    web: Path | None
-    example: Path | None
-    package: Path | None
-    force: bool
-
-    def write(self, path: Path, say: Callable[[str], None]) -> None:
-        """Write what was asked for, and say how far its answers are from those of the bundle at `path`."""
-        from ..runtime.opening import open_bundle
-
-        if self.fused is not None:
-            from ..export.fused.fuse import fuse
-
-            found = fuse(open_bundle(path), self.fused, force=self.force)
-            say(f"{self.fused}: one graph; differs from the bundle by at most {_listed(found)}")
-        if self.web is not None:
-            from ..export.web.write import write_page
-
-            written = write_page(
-                open_bundle(path),
-                self.web,
-                force=self.force,
-                example=self.example or _shipped_example(path),
-                package=self.package,
-            )
-            parts = ", ".join(f"{name} {size / 1e6:.1f}" for name, size in written.bytes_of.items())
-            say(f"{self.web}: a page of {sum(written.bytes_of.values()) / 1e6:.1f} MB ({parts})")
-            say(f"  differs from the bundle by at most {_listed(written.differences)}")
-            say(f"  next     python -m http.server -d {shlex.quote(str(self.web))}")
-
-
-def _listed(differences: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {far:.1e}" for name, far in differences.items())
-
-
-def _shipped_example(path: Path) -> Path | None:
-    """The sound that comes with the shipped bundle; None for any other bundle."""
-    from ..runtime.explainer import SHIPPED
-
-    return SHIPPED.with_name("example.flac") if path.resolve() == SHIPPED.resolve() else None
 
 
 def _silent(_: str) -> None:

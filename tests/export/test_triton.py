@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from command_line import invoke
 
 import earmark
 from earmark.errors import BundleError
@@ -57,6 +58,19 @@ def test_what_is_there_is_replaced_by_force_alone(repository, model):
     assert (model / "1" / "model.onnx").stat().st_ino != before
     assert sorted(one.name for one in repository.iterdir()) == [model.name, "other"]
     (repository / "other").rmdir()
+
+
+def test_the_command_writes_it(tmp_path):
+    told = invoke("export", SHIPPED, "--layout", "triton", tmp_path / "models")
+    assert told.exit_code == 0, told.stderr
+    (model,) = (tmp_path / "models").iterdir()
+    assert (
+        f"a model repository with the model {model.name}; differs from the bundle by at most" in told.stdout
+    )
+    again = invoke("export", SHIPPED, "--layout", "triton", tmp_path / "models")
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert "exists" in again.stderr
+    assert invoke("export", SHIPPED, "--layout", "torchserve", tmp_path).exit_code == 2
 
 
 @pytest.mark.parametrize(
