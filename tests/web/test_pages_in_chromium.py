@@ -190,7 +190,7 @@ def test_what_is_no_sound_is_refused(browser, address, tmp_path):
         for path, words in [
             (text, ["notes.wav", "no sound"]),
             (broken, ["nan.wav", "0.025 s"]),
-            (long, ["5:01", "5:00"]),
+            (long, ["5:01", "5 minutes"]),
             (empty, ["no samples"]),
             (none, ["is empty"]),
         ]:
@@ -240,9 +240,11 @@ def test_a_recording_is_explained(browser, address):
     with opened(browser, address, permissions=["microphone"]) as tab:
         tab.click("#record")
         tab.wait_for_selector("#status:has-text('Recording: 1 s')")
+        assert tab.is_disabled("#choose")
         tab.click("#record")
         explained(tab, "recording.wav")
         assert tab.inner_text("#record") == "Record"
+        assert tab.is_enabled("#choose")
         assert 0.5 < tab.evaluate("view.item.seconds") < 4.0
 
 

@@ -91,7 +91,7 @@ async function begin() {
     methods: [],
     values: facts.task === "regression",
     mostBytes: MOST_BYTES,
-    about: `The model runs in this browser: no sound leaves this machine. It takes up to ${seconds(facts.longest_seconds, 0)}.`,
+    about: `The model runs in this browser: no sound leaves this machine. It takes up to ${facts.longest_seconds / 60} minutes.`,
     example: facts.example && { name: facts.example, open: async () => (await fetchedPart(facts.example)).blob() },
     explain: (...asked) => model.explain(...asked),
   });

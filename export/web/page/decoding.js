@@ -21,7 +21,7 @@ function checked(sound, longestSeconds) {
   const length = channels[0]?.length ?? 0;
   if (!length) throw new Error(`${name} has no samples.`);
   if (length / rate > longestSeconds) {
-    throw new Error(`${name} lasts ${seconds(length / rate, 0)}; this page takes up to ${seconds(longestSeconds, 0)}. Cut it, or use earmark detect.`);
+    throw new Error(`${name} lasts ${seconds(length / rate, 0)}; this page takes up to ${longestSeconds / 60} minutes. Cut it, or use earmark detect.`);
   }
   for (const channel of channels) {
     const bad = channel.findIndex((value) => !Number.isFinite(value));
@@ -70,8 +70,11 @@ function wavChannels(view, start, size, { kind, channels, rate, bits }) {
   const length = Math.floor(size / frame);
   return {
     rate,
-    channels: Array.from({ length: channels }, (_, c) =>
-      Float32Array.from({ length }, (_, n) => read(view, start + n * frame + (c * bits) / 8))),
+    channels: Array.from({ length: channels }, (_, c) => {
+      const samples = new Float32Array(length);
+      for (let n = 0; n < length; n++) samples[n] = read(view, start + n * frame + (c * bits) / 8);
+      return samples;
+    }),
   };
 }
 

@@ -62,7 +62,7 @@ class Live {
     document.addEventListener("drop", (event) => {
       over(event);
       const [file] = event.dataTransfer.files;
-      if (file) this.take(file, file.name);
+      if (file && !this.recording) this.take(file, file.name);
     });
   }
 
@@ -136,6 +136,8 @@ class Live {
     }
     this.stop("");
     this.error.hidden = true;
+    // Until the person has allowed it.
+    this.record.disabled = true;
     try {
       this.recording = await recorder((seconds) => {
         this.tell(`Recording: ${seconds.toFixed(0)} s`);
@@ -144,19 +146,26 @@ class Live {
     } catch (error) {
       this.fail(error.name === "NotAllowedError" ? "The browser was not allowed to record." : `Recording does not work here: ${error.message}`);
       return;
+    } finally {
+      this.record.disabled = false;
     }
-    this.record.textContent = "Stop and explain";
-    this.record.setAttribute("aria-pressed", "true");
+    this.showRecording(true);
+    let wav = null;
     try {
-      const wav = await this.recording.wav;
-      await this.take(wav, "recording.wav");
+      wav = await this.recording.wav;
     } catch (error) {
       this.fail(`The recording cannot be used: ${error.message}`);
-    } finally {
-      this.recording = null;
-      this.record.textContent = "Record";
-      this.record.setAttribute("aria-pressed", "false");
     }
+    this.recording = null;
+    this.showRecording(false);
+    if (wav) await this.take(wav, "recording.wav");
+  }
+
+  /** While something is recorded, no other sound is taken. */
+  showRecording(is) {
+    this.record.textContent = is ? "Stop and explain" : "Record";
+    this.record.setAttribute("aria-pressed", String(is));
+    for (const button of [this.choose, this.example]) if (button) button.disabled = is;
   }
 }
 
