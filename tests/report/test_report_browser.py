@@ -1,16 +1,22 @@
-"""Pages in Chromium: what is drawn and heard, keys, lists and decisions; no error, no request, no barrier.
+"""Pages in Chromium and Firefox: what is drawn and heard, keys, lists and decisions; no error, no request.
 
-What is heard is measured: the page renders it in an OfflineAudioContext by the same graph that plays.
+What is heard is measured: the page renders it in an OfflineAudioContext by the same graph that plays. Themes,
+print and barriers are looked at in Chromium alone. Screenshots lie in EARMARK_SCREENSHOTS, else in
+build/screenshots.
 """
 
 from __future__ import annotations
 
 import csv
+import os
 import shutil
+import subprocess
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,20 +32,71 @@ from earmark.runtime.report.page import ReportWriter
 pytestmark = pytest.mark.browser
 
 RATE = 16000
+ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = '</script><script>window.ran=1</script><img src=x onerror="window.ran=1">\''
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+FIREFOXES = ("firefox-esr", "firefox")
+SCREENSHOTS = Path(os.environ.get("EARMARK_SCREENSHOTS") or ROOT / "build" / "screenshots")
+
+
+def installed(programs):
+    program = next(filter(None, map(shutil.which, programs)), None)
+    assert program, f"none of {', '.join(programs)} is installed"
+    return program
 
 
 @pytest.fixture(scope="module")
-def browser():
+def playwright():
     from playwright.sync_api import sync_playwright
 
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    assert program, f"none of {', '.join(BROWSERS)} is installed"
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def chromium(playwright):
+    opened = playwright.chromium.launch(executable_path=installed(CHROMIUMS), args=["--no-sandbox"])
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def sound_server(tmp_path_factory):
+    """A sound card that nobody hears: Firefox plays nothing without one."""
+    folder = tmp_path_factory.mktemp("pulse")
+    socket = folder / "socket"
+    modules = [f"module-native-protocol-unix socket={socket} auth-anonymous=1", "module-null-sink"]
+    options = ["-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1", "--disable-shm=true"]
+    options += [word for module in modules for word in ("-L", module)]
+    own = {**os.environ, "PULSE_RUNTIME_PATH": str(folder), "PULSE_STATE_PATH": str(folder)}
+    server = subprocess.Popen([installed(["pulseaudio"]), *options], env=own, stderr=subprocess.DEVNULL)
+    for _ in range(200):
+        if socket.exists():
+            break
+        time.sleep(0.05)
+    assert socket.exists()
+    yield f"unix:{socket}"
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture(scope="module")
+def firefox(playwright, sound_server):
+    """Debian's, by WebDriver BiDi."""
+    opened = playwright.firefox.launch(
+        executable_path=installed(FIREFOXES),
+        channel="moz-firefox",
+        env={**os.environ, "PULSE_SERVER": sound_server},
+        # A click by BiDi is none of a person.
+        firefox_user_prefs={"media.autoplay.default": 0, "media.autoplay.blocking_policy": 0},
+    )
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module", params=["chromium", "firefox"])
+def browser(request):
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -262,10 +319,10 @@ def test_the_mixer_plays_components_alone_and_leaves_them_out(browser, page_of_a
         close(heard(tab), original - first)
 
 
-def test_the_slider_sets_how_far_what_is_removed_fades(browser, page_of_all, whole):
+def test_the_slider_sets_how_far_what_is_removed_fades(chromium, page_of_all, whole):
     """In grey: with the mask shown, what is kept stands out by lightness alone, in both themes."""
     for scheme in ("light", "dark"):
-        with opened(browser, page_of_all, color_scheme=scheme) as tab:
+        with opened(chromium, page_of_all, color_scheme=scheme) as tab:
             amplitude, mask = whole.mask.overview.amplitude, whole.mask.overview.mask
             frame, top = whole.duration_s / len(mask), whole.mask.max_hz
             # A place that is removed entirely, and is not silent.
@@ -416,10 +473,10 @@ def test_the_confusion_matrix_counts_and_lists(browser, page_of_many):
         assert counts.trace() == agree
 
 
-def test_decisions_are_kept_and_go_out_as_tables(browser, page_of_many, tmp_path):
+def test_decisions_are_kept_and_go_out_as_tables(chromium, page_of_many, tmp_path):
     import crowsetta
 
-    context = browser.new_context(accept_downloads=True)
+    context = chromium.new_context(accept_downloads=True)
     tab = context.new_page()
     for visit in range(2):
         tab.goto(page_of_many.as_uri())
@@ -460,10 +517,10 @@ def test_decisions_are_kept_and_go_out_as_tables(browser, page_of_many, tmp_path
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1200)])
-def test_no_barriers(browser, page_of_all, page_of_many, scheme, width):
+def test_no_barriers(chromium, page_of_all, page_of_many, scheme, width):
     axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
     for path in (page_of_all, page_of_many):
-        with opened(browser, path, color_scheme=scheme, viewport={"width": width, "height": 800}) as tab:
+        with opened(chromium, path, color_scheme=scheme, viewport={"width": width, "height": 800}) as tab:
             assert tab.evaluate("document.documentElement.dataset.theme") == scheme
             assert tab.evaluate("document.documentElement.scrollWidth") <= width
             if path == page_of_many:
@@ -477,16 +534,16 @@ def test_no_barriers(browser, page_of_all, page_of_many, scheme, width):
                 assert [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found] == []
 
 
-def test_the_theme_can_be_chosen(browser, page_of_all):
-    with opened(browser, page_of_all, color_scheme="light") as tab:
+def test_the_theme_can_be_chosen(chromium, page_of_all):
+    with opened(chromium, page_of_all, color_scheme="light") as tab:
         before = tab.evaluate("view.picture.canvas.toDataURL()")
         tab.click("#theme")
         assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
         assert tab.evaluate("view.picture.canvas.toDataURL()") != before
 
 
-def test_print_shows_everything_on_white(browser, page_of_all, tmp_path):
-    with opened(browser, page_of_all, color_scheme="dark") as tab:
+def test_print_shows_everything_on_white(chromium, page_of_all, tmp_path):
+    with opened(chromium, page_of_all, color_scheme="dark") as tab:
         tab.pdf(path=str(tmp_path / "page.pdf"))
         assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
         tab.emulate_media(media="print")
@@ -495,8 +552,8 @@ def test_print_shows_everything_on_white(browser, page_of_all, tmp_path):
         assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
-def test_what_is_heard_can_be_saved(browser, page_of_all, whole, tmp_path):
-    with opened(browser, page_of_all, accept_downloads=True) as tab:
+def test_what_is_heard_can_be_saved(chromium, page_of_all, whole, tmp_path):
+    with opened(chromium, page_of_all, accept_downloads=True) as tab:
         unlevelled(tab)
         tab.check("input[value=kept]")
         with tab.expect_download() as download:
@@ -505,3 +562,30 @@ def test_what_is_heard_can_be_saved(browser, page_of_all, whole, tmp_path):
     sound, rate = soundfile.read(tmp_path / "kept.wav", dtype="float32")
     assert rate == RATE
     close(sound, np.ravel(whole.mask.audio))
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "phone", "print"])
+def test_screenshots(chromium, page_of_all, page_of_many, look):
+    """For a person to look at."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    options = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2} if look == "phone" else {}
+    scheme = "dark" if look == "dark" else "light"
+    for name, path in (("one", page_of_all), ("many", page_of_many)):
+        with opened(chromium, path, color_scheme=scheme, **options) as tab:
+            if look == "print":
+                tab.emulate_media(media="print")
+            shown = SCREENSHOTS / f"{name}_{look}.png"
+            tab.screenshot(path=shown, full_page=look == "print" and name == "one")
+            assert shown.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_screenshot_of_firefox(firefox, page_of_all):
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    # Playwright would hide the caret by a style, which the page refuses, and says so.
+    context = firefox.new_context(viewport={"width": 1200, "height": 900})
+    tab = context.new_page()
+    tab.goto(page_of_all.as_uri())
+    tab.wait_for_selector("article[data-ready]")
+    tab.screenshot(path=SCREENSHOTS / "one_firefox.png")
+    context.close()
+    assert (SCREENSHOTS / "one_firefox.png").stat().st_size > 50_000

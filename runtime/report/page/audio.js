@@ -80,7 +80,8 @@ class Transport {
   /** Seconds from the begin. */
   get time() {
     if (!this.playing) return this.from;
-    let at = this.from + (live().currentTime - this.startedAt);
+    // What plays begins a moment after it was asked for.
+    let at = this.from + Math.max(0, live().currentTime - this.startedAt);
     if (this.loop && at >= this.loop[1]) at = this.loop[0] + ((at - this.loop[0]) % (this.loop[1] - this.loop[0]));
     return Math.min(at, this.seconds);
   }
