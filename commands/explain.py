@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from ..runtime.engine import Engine
     from ..runtime.explainer import Explainer
     from ..runtime.explaining.request import ExplainOptions
-    from ..runtime.report.page import ReportWriter
     from ..runtime.results import Result, SaveOptions
     from .explained import Explained
+    from .explanation_page import ExplanationPage
 
 Record = Mapping[str, Any]
 _ON_REQUEST = [method.name for method in all_methods() if method.on_request]
@@ -155,7 +155,7 @@ def explain(
     """
     _check_inputs(inputs, needed=bundle is not None and not from_file)
     _check_methods(methods)
-    _refuse_pairs(methods, output, html, as_json=as_json, as_jsonl=as_jsonl)
+    _refuse_pairs(methods, output, as_json=as_json, as_jsonl=as_jsonl)
     facts = {"target": targets, "method": methods, "rescore": rescore, "seed": seed, "top": top, **given}
     facts |= {"min_score": min_score, "windows": windows, "labels": labels}
     how, written = window_settings(given), saving_settings(given)
@@ -199,15 +199,13 @@ def explain(
             from .explained import explained
 
             kept = stack.enter_context(explained(output, manifest, facts, resume=resume))
-        page = stack.enter_context(_page(items, manifest)) if html is not None else None
+        page = None if html is None else _page(items, manifest, None if kept is None else output)
+        if page is not None:
+            stack.enter_context(page)
         run = _Run(
             explainer, list(dict.fromkeys(targets)), how, warned, bar, shown, report, kept, page, written
         )
-        for item, folder in zip(_progress(items), folders, strict=True):
-            if not (resume and kept is not None and kept.skip(item)):
-                run.explain(item, folder)
-            if report.device_failed or (report.failed and fail_fast):
-                break
+        run.explain_all(items, folders, resume=resume, fail_fast=fail_fast)
         failed = report.failed + (0 if kept is None else kept.close())
         if page is not None and html is not None:
             page.write(html)
@@ -309,8 +307,18 @@ class _Run:
     shown: _Shown
     report: _Report
     kept: Explained | None
-    page: ReportWriter | None
+    page: ExplanationPage | None
     written: SaveOptions
+
+    def explain_all(
+        self, items: list[Input], folders: Sequence[Path | None], *, resume: bool, fail_fast: bool
+    ) -> None:
+        """Explain all sounds but, with `resume`, those that are done. Raises WriteError of `kept`."""
+        for item, folder in zip(_progress(items), folders, strict=True):
+            if not (resume and self.kept is not None and self.kept.skip(item, self.page)):
+                self.explain(item, folder)
+            if self.report.device_failed or (self.report.failed and fail_fast):
+                break
 
     def explain(self, item: Input, folder: Path | None) -> None:
         """Explain one sound and write it; report what goes wrong with it. Raises WriteError of `kept`."""
@@ -319,19 +327,18 @@ class _Run:
                 results = _explain(self.explainer, item, self.targets, self.how)
             finally:
                 self.bar.clear()
-            for result in results:
-                told = replace(result, warnings=(*self.warned, *result.warnings))
-                place = folder if folder is None or len(results) == 1 else folder / safe_name(result.target)
+            told = [replace(one, warnings=(*self.warned, *one.warnings)) for one in results]
+            places = [self._place(folder, one.target, len(told)) for one in told]
+            for result, place in zip(told, places, strict=True):
                 if place is not None:
                     _, most, min_score, windows, _, labels = self.shown
-                    told.save(
+                    result.save(
                         place, top=most, min_score=min_score, windows=windows, labels=labels, **self.written
                     )
-                if self.page is not None:
-                    from ..runtime.report.results import add_result
-
-                    add_result(self.page, told, item.name, self.explainer.labels)
-                self.report.answer(item.name, told, place)
+            if self.page is not None:
+                self.page.add(item.name, told)
+            for result, place in zip(told, places, strict=True):
+                self.report.answer(item.name, result, place)
             if self.kept is not None and folder is not None:
                 self.kept.done(item, folder, results[0].duration_s)
         except (click.ClickException, click.exceptions.Exit):
@@ -342,18 +349,20 @@ class _Run:
             if self.kept is not None:
                 self.kept.failed(item, as_earmark_error(raised))
             if self.page is not None:
-                from ..runtime.report.results import add_failure
+                self.page.add_failure(item.name, str(as_earmark_error(raised)))
 
-                add_failure(self.page, item.name, as_earmark_error(raised))
+    @staticmethod
+    def _place(folder: Path | None, target: str, count: int) -> Path | None:
+        """Where a result goes: of several for one sound each into a folder of its own."""
+        return folder if folder is None or count == 1 else folder / safe_name(target)
 
 
-def _page(items: Sequence[Input], manifest: Manifest) -> ReportWriter:
+def _page(items: Sequence[Input], manifest: Manifest, output: Path | None) -> ExplanationPage:
     """The page of what is explained. Raises MissingDependencyError."""
-    from ..runtime.report.page import ReportWriter
+    from .explanation_page import ExplanationPage
 
-    name = Path(items[0].name).name if len(items) == 1 else f"{len(items)} sounds"
     values = manifest.task == "regression"
-    return ReportWriter(f"{name}, explained", "sounds", tuple(manifest.labels), values=values)
+    return ExplanationPage([item.name for item in items], manifest.labels, values=values, output=output)
 
 
 def _check_inputs(inputs: Sequence[str], *, needed: bool) -> None:
@@ -365,16 +374,12 @@ def _check_inputs(inputs: Sequence[str], *, needed: bool) -> None:
         raise click.UsageError("Missing argument INPUT: a sound file, a folder, a pattern, or - for stdin")
 
 
-def _refuse_pairs(
-    methods: Sequence[str], output: Path | None, html: Path | None, *, as_json: bool, as_jsonl: bool
-) -> None:
+def _refuse_pairs(methods: Sequence[str], output: Path | None, *, as_json: bool, as_jsonl: bool) -> None:
     """Raise click.UsageError for options that exclude each other."""
     if as_json and as_jsonl:
         raise click.UsageError("--json and --jsonl exclude each other")
     if output is None:
         refuse_given("goes with -o DIR", "resume", "audio", "audio_format", "arrays")
-    if html is not None:
-        refuse_given("goes without --html, which shows what this run explains", "resume")
     rescoring = [method.name for method in all_methods() if method.rescores]
     if methods and not set(rescoring) & set(methods):
         refuse_given(f"goes with the methods {' and '.join(rescoring)}", "rescore")

@@ -17,6 +17,7 @@ from .long_run.ledger import Entry, Ledger, RunFacts, open_ledger
 
 if TYPE_CHECKING:
     from ..runtime.bundle.manifest import Manifest
+    from .explanation_page import ExplanationPage
 
 
 class Explained:
@@ -26,12 +27,17 @@ class Explained:
         self._ledger, self._output = ledger, output
         self._skipped = self._failed = 0
 
-    def skip(self, item: Input) -> bool:
-        """Whether an earlier run has explained the sound as it is now, or found it of no use."""
+    def skip(self, item: Input, page: ExplanationPage | None) -> bool:
+        """Whether an earlier run has explained the sound as it is now, or found it of no use.
+
+        A page shows what it said; where it kept nothing for one, the sound has to be explained again.
+        """
         state = state_of(item)
         if not self._ledger.has(*state):
             return False
         entry = self._ledger.get(state.path)
+        if page is not None and entry is not None and not page.again(item.name, entry):
+            return False
         self._failed += entry is not None and entry.status != "done"
         self._skipped += 1
         return True

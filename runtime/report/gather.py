@@ -133,7 +133,11 @@ def _original(
 ) -> tuple[FloatArray | None, str]:
     """The input as mono sound [samples], or None and why there is none."""
     if result.duration_s > LONGEST_S:
-        return None, f"sound longer than {LONGEST_S / 60:.0f} minutes is not put into a page"
+        longest, lasts = f"{LONGEST_S / 60:.0f} minutes", duration_text(result.duration_s)
+        return None, (
+            f"a page plays sound of up to {longest}, and this one lasts {lasts}; explain a part of it, or "
+            "let earmark detect cut and explain what it detects"
+        )
     try:
         if result.sound is not None:
             blocks = [block.mean(axis=0, dtype=np.float32) for block in result.sound.input_blocks()]
@@ -197,11 +201,12 @@ def _summary(
             if count
             else "No component matters to it."
         )
-    for rescored in (mask and mask.rescored, components and components.rescored):
-        for scores in [rescored["audio"]] if rescored and "audio" in rescored else []:
+    for what, part in (("what the mask keeps", mask), ("the components that matter", components)):
+        if part is not None and part.rescored and "audio" in part.rescored:
+            scores = part.rescored["audio"]
             sentences.append(
-                f"Given only what is kept, the model gives {label} {scores['mask_in']:.1%}; given only what "
-                f"is removed, {scores['mask_out']:.1%}."
+                f"Given {what} alone, the model gives {label} {scores['mask_in']:.1%}; given the rest, "
+                f"{scores['mask_out']:.1%}."
             )
     return sentences
 

@@ -299,6 +299,34 @@ def test_explain_writes_one_page_of_all_sounds(folder, tmp_path):
     assert broken["file"].endswith("broken.wav")
 
 
+def test_a_run_of_explain_that_goes_on_writes_the_page_of_all(folder, tmp_path):
+    """As if it had never been stopped; what an earlier run kept nothing of is explained again."""
+    whole, target, out = tmp_path / "whole.html", tmp_path / "report.html", tmp_path / "out"
+    asked = ["explain", "-r", str(folder), "-m", "mask", "--audio", "none"]
+
+    def run(*more):
+        return CliRunner().invoke(main, [*asked, *map(str, more)])
+
+    assert run("-o", tmp_path / "other", "--html", whole).exit_code == 1
+    first = Page(whole)
+    (folder / "kick" / "one.wav").rename(folder / "kick" / "later")
+    assert run("-o", out, "--html", target).exit_code == 1
+    (folder / "kick" / "later").rename(folder / "kick" / "one.wav")
+    done = run("-o", out, "--html", target, "--resume")
+    assert done.exit_code == 1
+    assert "2 sounds were done before, 1 of which had failed" in done.output
+    now = Page(target)
+    assert now.json_of("report-index")["rows"] == first.json_of("report-index")["rows"]
+    assert now.json_of("report-index")["sounds"] == first.json_of("report-index")["sounds"]
+    for number in range(2):
+        assert now.json_of(f"item-{number}")["sounds"] == first.json_of(f"item-{number}")["sounds"]
+    # Of an earlier run without a page.
+    assert run("-o", tmp_path / "bare").exit_code == 1
+    done = run("-o", tmp_path / "bare", "--html", target, "--resume")
+    assert "1 sounds were done before" in done.output
+    assert Page(target).json_of("report-index")["rows"] == first.json_of("report-index")["rows"]
+
+
 def test_detect_writes_a_page_and_goes_on_with_it(folder, tmp_path):
     target, out = tmp_path / "report.html", tmp_path / "out"
     arguments = ["detect", "-r", str(folder), "-o", str(out), "--html", str(target)]
