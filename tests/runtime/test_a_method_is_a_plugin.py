@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import earmark
 from earmark.cli import main
@@ -18,14 +19,14 @@ from earmark.runtime.verify import verify
 
 RATE = 16000
 BURST_S = 0.4
-LINE = Registration("toy_method.loudest.method:Loudest", (r"loudest\.csv",))
+LINE = Registration("toy_method.loudest.method:Loudest", (r"loudest\.(csv|png)",))
 
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch):
     """The one line."""
     monkeypatch.setitem(
-        METHODS, "loudest", Registration("toy_method.loudest.method:Loudest", (r"loudest\.csv",))
+        METHODS, "loudest", Registration("toy_method.loudest.method:Loudest", (r"loudest\.(csv|png)",))
     )
 
 
@@ -93,6 +94,7 @@ def test_its_files_are_saved_replaced_and_known_as_earmarks_own(bundle, burst, t
     result.save(tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "loudest.csv",
+        "loudest.png",
         "result.json",
         "arrays.npz",
     }
@@ -100,6 +102,10 @@ def test_its_files_are_saved_replaced_and_known_as_earmarks_own(bundle, burst, t
     assert (tmp_path / "out" / "loudest.csv").read_text().startswith(f"{result.target}  ")
     assert json.loads((tmp_path / "out" / "result.json").read_text())["loudest"] == result.loudest.to_dict()
     assert written_by_earmark(tmp_path / "out" / "loudest.csv")
+    assert written_by_earmark(tmp_path / "out" / "loudest.png")
+    # Its picture lies on axes, too.
+    strip = result.plot(ax=Figure().subplots()).figure.axes[-1]
+    assert "loudest" in [text.get_text() for text in strip.texts]
     explainer.explain(burst, RATE, methods=[]).save(tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"result.json", "arrays.npz"}
 

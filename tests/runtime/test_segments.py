@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,6 +79,17 @@ def test_edges_are_explained_as_well_as_the_middle():
         waveform, score = planted([(start, start + 0.2)], [4.0])
         result = earmark.segments(score, waveform, RATE)
         assert inside(result, start, start + 0.2)[result.strongest(2)].all()
+
+
+def test_a_sliver_at_the_end_is_not_the_strongest():
+    """As of clips of 5.001 s."""
+    waveform, score = planted([(0.8, 1.1)], [3.0])
+    longer = np.append(waveform, waveform[:8])
+    result = earmark.segments(lambda sounds: score(sounds[:, : len(waveform)]), longer, RATE)
+    sliver = replace(result, importance=np.append(result.importance[:-1], 0.02))
+    assert sliver.end_s[-1] - sliver.start_s[-1] == pytest.approx(8 / RATE)
+    assert abs(sliver.density[-1]) > np.abs(sliver.density[:-1]).max()
+    assert inside(sliver, 0.8, 1.1)[sliver.strongest(3)].all()
 
 
 def test_an_easy_clip_costs_fewer_calls_and_the_budget_is_never_passed():

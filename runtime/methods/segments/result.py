@@ -170,16 +170,18 @@ class SegmentsResult(MethodResult):
         return [int(index) for index in np.argsort(-self.magnitude, kind="stable")[:count]]
 
     def strongest(self, count: int = 5) -> list[int]:
-        """The segments of most importance per second, for or against.
+        """The segments of most importance, for or against; where they are not alike, of most per second.
 
         Args:
             count: How many, 0 or more.
 
         Returns:
-            Their indices by |density|, largest first.
+            Their indices by |importance| or |density|, largest first.
 
         """
-        return [int(index) for index in np.argsort(-np.abs(self.density), kind="stable")[:count]]
+        # Of segments that are alike the last may be a sliver, whose importance per second says nothing.
+        strength = np.abs(self.density if self.uneven else self.importance)
+        return [int(index) for index in np.argsort(-strength, kind="stable")[:count]]
 
     @property
     def density(self) -> Values:

@@ -88,7 +88,7 @@ class Parts {
     const there = clip ? this.small(clip.picture, moved, clip.start_s, `Place in ${match.clip}: ${placeText(match.there, 0)}`) : null;
     const play = clip
       ? el("button", { type: "button", "aria-label": `Play ${match.label}, ${match.clip}`, click: (event) => players[match.stretch].toggle(event.currentTarget) }, "Play")
-      : el("span", { class: "hint" }, "the bundle holds no sound");
+      : el("span", { class: "hint" }, "no sound of it here");
     return el("figure", { class: "match" },
       el("div", { class: "pair" },
         el("div", {}, here,

@@ -7,6 +7,7 @@ import heapq
 import numpy as np
 
 from earmark.errors import BundleError
+from earmark.runtime.drawing.shown import Chart, Curve
 from earmark.runtime.methods.evidence import frames_over_segments
 from earmark.runtime.methods.protocol import Inspection, Method, Output
 
@@ -43,6 +44,16 @@ class Loudest(Method):
     def save(self, part, folder, about):
         text = f"{about.title}\n" + "".join(f"{one:.4f}\n" for one in part.at_s)
         (folder / "loudest.csv").write_text(text, encoding="utf-8")
+
+    def pictures(self, part, about):
+        values = np.zeros(100, np.float32)
+        values[[min(99, int(100 * at / about.duration_s)) for at in part.at_s]] = 1.0
+        curve = Curve(values, "loudest", len(part.at_s), strong=True)
+        return {
+            "loudest": Chart(
+                about.title, about.caption, about.duration_s, about.spectrogram(), strips=(curve,)
+            )
+        }
 
     def store(self, part, arrays):
         arrays["at_s"] = np.float64(part.at_s)
