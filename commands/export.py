@@ -10,14 +10,15 @@ import click
 
 from .console import say, say_json, tell
 from .derived_options import Derived, derived_options
-from .graph_options import GraphOptions, load_graph
+from .graph_options import GraphOptions, can_be_trained_over, load_graph
 from .next_steps import next_steps
 from .options import examples, refuse_given
 from .paths import is_bundle
-from .settings_options import Given, settings_options
+from .settings_options import Given, settings_options, words_of
 
 if TYPE_CHECKING:
     from ..export.source.exportable import Exportable
+    from ..runtime.bundle.manifest import Manifest
 
 
 @click.command(
@@ -138,12 +139,15 @@ def export(
     from ..export.sources.foreign import refuse_foreign
 
     opened: Exportable | str = source
+    told, trainable = "", True
     if Path(source).suffix.lower() == ".onnx":
         refuse_given("is for sources in PyTorch; an .onnx file has none", "no_decoder", "no_interpreter")
         # Before the graph is read, which may take long.
         check_target(out, force=force)
         require_packages("onnxruntime")
         opened = load_graph(source, window, given.settings())
+        told = shlex.join([*words_of(given), *([] if window is None else ["--window", f"{window:g}"])])
+        trainable = can_be_trained_over(opened)
         window = None
     else:
         refuse_foreign(source)
@@ -173,6 +177,13 @@ def export(
 
         say_json(msgspec.to_builtins(manifest), indent=2)
         return
+    _say_facts(manifest, out)
+    for step in next_steps(manifest, out, source, told=told, trainable=trainable):
+        say(f"  next     {step}")
+
+
+def _say_facts(manifest: Manifest, out: Path) -> None:
+    """What was exported, and how far it is from its source."""
     what = "values" if manifest.task == "regression" else "labels"
     explains = ", ".join([*manifest.explainers, "segments where named"])
     say(f"{out}: {manifest.name}, {len(manifest.labels)} {what}, explains by {explains}")
@@ -192,8 +203,6 @@ def export(
             f"  int8     labels agree in {100 * quantised.labels.agreement:.1f} %, ranks by "
             f"{quantised.ranks.spearman:.4f}"
         )
-    for step in next_steps(manifest, out, source):
-        say(f"  next     {step}")
 
 
 def _silent(_: str) -> None:

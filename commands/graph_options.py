@@ -242,6 +242,18 @@ def load_graph(path: str, window: float | None, options: GraphOptions) -> Export
     )
 
 
+def can_be_trained_over(source: Exportable) -> bool:
+    """Whether `earmark train` can differentiate through a graph from a file."""
+    from ..export.sources.onnx.file import OnnxSource
+    from ..export.sources.onnx.look import hindrance_of
+
+    if not isinstance(source, OnnxSource):
+        return True
+    original = source.original
+    # Patches have no place in a window.
+    return original.entry.join is None and not hindrance_of(source.model, original.output.name)
+
+
 def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     """NAME=VALUE, taken apart. Raises click.UsageError."""
     pairs = dict(text.rpartition("=")[::2] for text in texts)

@@ -324,6 +324,10 @@ PARTS: tuple[tuple[str, type[Part]], ...] = (
 
 def described(fields: Mapping[str, object], where: str) -> Description:
     """The description that `fields` are. Raises SourceError, naming `where`, for what is not possible."""
+    output = fields.get("output", {})
+    if fields.get("stft") is None and isinstance(output, Mapping):
+        # Samples have no other axes.
+        fields = {**fields, "output": {"layout": "BN", **output}}
     try:
         built = msgspec.convert(fields, Description)
     except msgspec.ValidationError as error:

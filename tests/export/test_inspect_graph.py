@@ -6,9 +6,12 @@ import json
 import zipfile
 
 import msgspec
+import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
+from onnx_graphs import cnn
 from small_graphs import F32, ROW, body, head, mean, save
 
 from earmark.cli import main
@@ -85,9 +88,7 @@ def test_the_shipped_bundle_lacks_nothing():
     bare = msgspec.structs.replace(manifest, feature_map=None, prototypes=None)
     assert next_steps(bare, None) == []
     graph = msgspec.structs.replace(bare, versions={"onnx": "1"})
-    assert [step.split(" --feature-map")[0] for step in next_steps(graph, None)] == [
-        "earmark export model.onnx"
-    ]
+    assert [step.split(" -o ")[0] for step in next_steps(graph, None)] == ["earmark export model.onnx"]
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,83 @@ def test_what_a_graph_needs(tmp_path, dims, last, words):
     ]
     path = save(tmp_path / "net.onnx", nodes, {"x": (F32, dims)}, {"y": ["b", 3]})
     assert words in json.loads(inspected(path, "--json"))["command"]
+
+
+def test_training_is_proposed_where_the_operators_allow_it(tmp_path):
+    path = cnn(tmp_path / "net.onnx")
+    report = json.loads(inspected(path, "--json"))
+    told = "--labels LABELS.txt --sample-rate HZ --window SECONDS"
+    assert report["training"] == [
+        f"earmark train lmac {path} DATA -o RUN {told}",
+        f"earmark train l2i {path} DATA -o RUN {told}",
+        f"earmark export {path} -o BUNDLE {told} --decoder RUN --interpreter RUN",
+    ]
+    assert f"masks        earmark train lmac {path}" in inspected(path)
+    # What the scores do not need does not count; what they need is named.
+    model = onnx.load(path)
+    model.graph.node.append(helper.make_node("Hardmax", ["scores"], ["hard"]))
+    model.graph.output.append(helper.make_tensor_value_info("hard", TensorProto.FLOAT, ["batch", 3]))
+    onnx.save(model, path)
+    assert json.loads(inspected(path, "--json"))["training"]
+    stranger = cnn(tmp_path / "strange.onnx", last="Hardmax")
+    report = json.loads(inspected(stranger, "--json"))
+    assert report["training"] == []
+    assert any(
+        "not over this graph: training cannot differentiate through Hardmax" in one
+        for one in report["explanations"]
+    )
+    told = "--labels a,b,c --sample-rate 8000 --window 0.5 --scores-output scores"
+    for one, proposed in ((stranger, False), (path, True)):
+        words = f"export {one} -o {tmp_path / one.stem} {told}".split()
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 0, done.output
+        assert (
+            f"earmark train lmac {one} DATA -o RUN --labels a,b,c --sample-rate 8000" in done.stdout
+        ) == proposed
+
+
+@pytest.mark.parametrize(("axes", "order"), [([1, 2], "tfc"), ([2, 3], "ctf")])
+def test_channels_are_what_is_not_pooled(tmp_path, axes, order):
+    """As TensorFlow's converter leaves maps: channels last."""
+    nodes = [
+        helper.make_node("Conv", ["x", "kernel"], ["map"]),
+        helper.make_node("ReduceMean", ["map"], ["pooled"], axes=axes, keepdims=0),
+        helper.make_node("MatMul", ["pooled", "matrix"], ["y"]),
+    ]
+    weights = {"kernel": np.ones((6, 1, 1, 1), np.float32), "matrix": np.ones((6, 3), np.float32)}
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", F32, ["b", 1, 6, 6])],
+        [helper.make_tensor_value_info("y", F32, ["b", 3])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    path = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    (found,) = json.loads(inspected(path, "--json"))["maps"]
+    assert (found["tensor"], found["axes"]) == ("map", order)
+
+
+def test_scores_behind_a_branch_are_seen(tmp_path):
+    """As a voice activity detector for two sample rates ends: in the mean of sigmoids within If."""
+
+    def branch(name):
+        nodes = [
+            helper.make_node("Sigmoid", ["raw"], [f"{name}_p"]),
+            helper.make_node("ReduceMean", [f"{name}_p"], [name], axes=[1], keepdims=1),
+        ]
+        return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(name, F32, ["b", 1])])
+
+    nodes = [
+        helper.make_node("Mul", ["x", "bias"], ["raw"]),
+        helper.make_node("Equal", ["sr", "sr"], ["same"]),
+        helper.make_node("If", ["same"], ["y"], then_branch=branch("one"), else_branch=branch("other")),
+    ]
+    inputs = {"x": (F32, ["b", "n"]), "sr": (TensorProto.INT64, [])}
+    path = save(tmp_path / "net.onnx", nodes, inputs, {"y": ["b", 1]})
+    report = json.loads(inspected(path, "--json"))
+    assert report["ends_in"][:2] == ["ReduceMean", "Sigmoid"]
+    assert "--task multi_label --scores probabilities" in report["command"]
 
 
 def test_names_are_quoted_for_a_shell(tmp_path):

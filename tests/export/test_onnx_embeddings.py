@@ -107,3 +107,21 @@ def test_the_commands_know_the_view(indexed, tmp_path):
     assert row["first"]["estimate"] == 1.0
     # A whole window has no other place to be compared with.
     assert not any("drop" in name for name in row)
+
+
+def test_samples_behind_a_front_end_have_no_rows(tmp_path):
+    """A description of samples alone: a map's rows cannot be told by impulses, and nothing is doubted."""
+    front = tmp_path / "repeat.toml"
+    front.write_text(f'sample_rate = {RATE}\n[samples]\ncount = {RATE // 2}\npad = "repeat"\n')
+    path = tagger(tmp_path / "net.onnx", 3)
+    edges = ",".join(str(250 * edge) for edge in range(17))
+    done = run(
+        *("export", path, "-o", tmp_path / "bundle", "--labels", "a,b,c", "--frontend", front),
+        *("--task", "multi_label", "--scores", "probabilities", "--scores-output", "scores"),
+        *("--feature-map", "spectrogram", "--map-axes", "cft", "--map-bands", edges),
+    )
+    assert "impulses" not in done.stderr
+    with earmark.load(tmp_path / "bundle", device="cpu") as explainer:
+        short, whole = tone(1)[: RATE // 4], np.tile(tone(1)[: RATE // 4], 2)
+        answers = [explainer.explain((sound, RATE), methods=[]).logits for sound in (short, whole)]
+    np.testing.assert_allclose(*answers, atol=1e-5)

@@ -155,6 +155,7 @@ def find_map(
     sample_rate: int,
     *,
     fixed: bool,
+    padded: bool,
     banded: bool,
 ) -> GraphMap:
     """The feature map of a graph, from what it answers to synthesised sound.
@@ -167,7 +168,8 @@ def find_map(
         samples: Of a window.
         sample_rate: Of the sound, in Hz.
         fixed: Whether the graph takes that length alone.
-        banded: Whether impulses have a frequency: the graph takes features.
+        padded: Whether a front end may pad what the graph takes, and with it the map.
+        banded: Whether impulses have a frequency: the graph takes features with an axis of it.
 
     Raises:
         SourceError: The tensor has other axes than said, rows without bands, or tokens in another order.
@@ -185,7 +187,7 @@ def find_map(
         z if fixed or request.axes == "c" else _placed(answers(samples * 3 // 4, None)[0], request, path)
     )
     # Features of a fixed number of frames are padded, and so is their map.
-    still = shorter.shape == z.shape and (fixed or banded or request.axes == "c")
+    still = shorter.shape == z.shape and (fixed or padded or request.axes == "c")
     if not still and (shorter.shape[::2] != z.shape[::2] or shorter.shape[1] >= z.shape[1]):
         raise SourceError(
             f"{path}: the feature map {request.tensor!r} is {list(z.shape)} and, of a shorter sound, "

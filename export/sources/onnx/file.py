@@ -384,8 +384,11 @@ def _shown(
         return tensor, logits.astype(np.float32)
 
     fixed = original.entry.samples is not None
-    banded = not isinstance(entry, WaveInput)
-    return find_map(request, model, path, answers, samples, rate, fixed=fixed, banded=banded)
+    padded = not isinstance(entry, WaveInput)
+    # What is fed may be samples behind a front end, too.
+    example = entry.feed(synthesise(1, samples, rate, 4)[0])
+    banded = padded and _band_axis(example, entry.time_axis) is not None
+    return find_map(request, model, path, answers, samples, rate, fixed=fixed, padded=padded, banded=banded)
 
 
 def _band_axis(fed: np.ndarray, time: int) -> int | None:

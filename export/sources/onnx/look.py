@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import onnx
-from onnx import helper, inliner
+from onnx import helper, inliner, numpy_helper
 
 from ....errors import SourceError
 from ...onnx_modules.supported import unsupported
@@ -26,6 +26,7 @@ from .waves import wave_input
 # The rate that lengths are judged by where none is given.
 _RATE = 16000
 _POOLING = frozenset(["GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "AveragePool"])
+_PROBABILITIES = frozenset(["Sigmoid", "HardSigmoid", "Softmax"])
 _MOST_MAPS = 4
 # Fewer channels are a spectrogram.
 _LEAST_CHANNELS = 4
@@ -107,7 +108,7 @@ def look_at(path: Path) -> GraphReport:
     head, vector = _head(model)
     maps = _maps(model, dims, vector)
     told = " ".join(_told(model, inputs, outputs, ends_in, scores))
-    hindrance = _hindrance(model, scores, dims)
+    hindrance = hindrance_of(model, scores)
     file = shlex.quote(str(path))
     export = f"earmark export {file} -o BUNDLE {told}"
     return GraphReport(
@@ -212,6 +213,8 @@ def _outputs(model: onnx.ModelProto, dims: Mapping[str, Dims], scores: str | Non
             option = "--reduce max" if frames else ""
             labels = own[-1] if len(own) > 1 else 1
             meaning += f", {labels if isinstance(labels, int) else 'K'} label{'' if labels == 1 else 's'}"
+            if labels == 1 and not _PROBABILITIES.intersection(last_operators(model, scores)):
+                meaning += " (if it is a value: --task regression)"
         elif _is_embedding(value.name):
             meaning = "an embedding"
         seen.append(Tensor(name=value.name, dtype=_dtype(value), dims=own, meaning=meaning, option=option))
@@ -229,8 +232,7 @@ def _maps(model: onnx.ModelProto, dims: Mapping[str, Dims], vector: str | None) 
             continue
         own = dims.get(node.input[0], [])
         if len(own) in (3, 4) and len(found) < _MOST_MAPS:
-            tokens = len(own) == 3 and isinstance(own[2], int) and not isinstance(own[1], int)
-            axes = "ctf" if len(own) == 4 else "tc" if tokens else "ct"
+            axes = _axes(node, model, own)
             channels = own[1 + axes.index("c")]
             if not isinstance(channels, int) or channels >= _LEAST_CHANNELS:
                 found[node.input[0]] = MapCandidate(tensor=node.input[0], dims=own, axes=axes)
@@ -242,6 +244,23 @@ def _maps(model: onnx.ModelProto, dims: Mapping[str, Dims], vector: str | None) 
         if len(own) == 2 and isinstance(own[1], int) and own[1] >= _LEAST_CHANNELS and name not in found:
             found[name] = MapCandidate(tensor=name, dims=own, axes="c")
     return list(found.values())
+
+
+def _axes(node: onnx.NodeProto, model: onnx.ModelProto, dims: Dims) -> str:
+    """The likely order of a map's axes: channels are not what is pooled, time comes before frequency."""
+    pooled: set[int] = {2, 3}
+    if node.op_type.startswith("Reduce"):
+        listed = next((list(one.ints) for one in node.attribute if one.name == "axes"), None)
+        if listed is None and len(node.input) > 1:
+            weights = {one.name: one for one in model.graph.initializer}
+            known = weights.get(node.input[1])
+            listed = None if known is None else numpy_helper.to_array(known).reshape(-1).tolist()
+        pooled = {axis % len(dims) for axis in listed or ()}
+    last = len(dims) - 1
+    kept = [axis for axis in range(1, len(dims)) if axis not in pooled]
+    if kept == [last]:
+        return "tfc" if len(dims) == 4 else "tc"
+    return "ctf" if len(dims) == 4 else "ct"
 
 
 def _is_embedding(name: str) -> bool:
@@ -259,8 +278,14 @@ def _head(model: onnx.ModelProto) -> tuple[list[int], str | None]:
     return [], None
 
 
-def _hindrance(model: onnx.ModelProto, scores: str | None, dims: Mapping[str, Dims]) -> str:
-    """Why no decoder or interpreter can be trained over the graph; "" where nothing is seen."""
+def hindrance_of(model: onnx.ModelProto, scores: str | None) -> str:
+    """Why no decoder or interpreter can be trained over the graph; "" where nothing is seen.
+
+    Args:
+        model: As `read_model` gives it.
+        scores: The output that has them.
+
+    """
     if scores is None:
         return "no scores were seen in it"
     if measured(model, scores):
@@ -274,6 +299,7 @@ def _hindrance(model: onnx.ModelProto, scores: str | None, dims: Mapping[str, Di
             f"training cannot differentiate through {', '.join(strange)}; train over its PyTorch original "
             "(docs/adapters.md)"
         )
+    dims = _dims(model)
     made = [name for node in nodes for name in node.output]
     if all(name in dims for name in made) and not any(len(dims[name]) in (3, 4) for name in made):
         return "it has no tensor with an axis of time"
@@ -319,7 +345,8 @@ def _map_options(maps: list[MapCandidate], head: list[int]) -> str:
     if not maps or not head:
         return ""
     first = maps[0]
-    bands = " --map-bands HZ,HZ,..." if "f" in first.axes and first.dims[3] != 1 else ""
+    rows = 1 if "f" not in first.axes else first.dims[1 + first.axes.index("f")]
+    bands = " --map-bands HZ,HZ,..." if rows != 1 else ""
     return f" --feature-map {shlex.quote(first.tensor)} --map-axes {first.axes}{bands}"
 
 
@@ -329,13 +356,15 @@ def _score_options(
     """What the last operators say of the scores; single: there is one label."""
     if scores is None:
         return
-    last = ends_in[0] if ends_in else ""
+    # A mean of probabilities over frames is one.
+    last = next((one for one in ends_in if one not in _POOLING), "")
     if measured(model, scores):
         yield "--task regression"
         return
     if last in {"Sigmoid", "HardSigmoid"} or logits_tensor(model, ScoreOutput(scores), several=True):
         yield "--task multi_label --scores probabilities"
     elif single:
+        # Or --task regression, as its output's meaning says.
         yield "--task multi_label --scores KIND"
     elif last == "Softmax":
         yield "--scores probabilities"

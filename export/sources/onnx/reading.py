@@ -44,7 +44,8 @@ def read_model(path: Path) -> onnx.ModelProto:
     opset = opset_of(model)
     if opset < _OLDEST_OPSET:
         raise SourceError(
-            f"{path}: opset {opset}; convert it to {_OLDEST_OPSET} or newer with onnx.version_converter"
+            f'{path}: opset {opset}, older than {_OLDEST_OPSET}; convert it: python -c "import onnx; '
+            f"onnx.save(onnx.version_converter.convert_version(onnx.load('{path}'), 17), 'model17.onnx')\""
         )
     _check_operators(model, path)
     _check_weights(model, path)

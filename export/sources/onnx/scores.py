@@ -18,6 +18,7 @@ from ...source.exportable import FloatArray
 from .entry import FEATURES, PASSING, Entry
 from .graph import Scores
 from .outputs import ScoreOutput
+from .reading import graphs_of
 from .waves import WaveInput
 
 # Sums of float32 probabilities leave 1 by less.
@@ -52,17 +53,26 @@ _FEATURES = re.compile(FEATURES)
 
 def last_operators(model: onnx.ModelProto, output: str) -> tuple[str, ...]:
     """The operators that make the values of `output`, the last one first, up to one that mixes values."""
-    makers = {name: node for node in model.graph.node for name in node.output}
-    constants = {one.name for one in model.graph.initializer}
-    constants |= {name for name, node in makers.items() if not any(node.input)}
+    makers: dict[str, onnx.NodeProto] = {}
+    constants: set[str] = set()
+    for graph in graphs_of(model.graph):
+        constants |= {one.name for one in graph.initializer}
+        for node in graph.node:
+            makers |= {name: node for name in node.output if name not in makers}
+    constants |= {name for name, node in makers.items() if node.op_type == "Constant"}
     kinds: list[str] = []
     name = output
     # A graph has no cycles, but a damaged one may.
     for _ in range(len(makers) + 1):
-        node = makers.get(name)
-        if node is None or not node.input:
+        maker = makers.get(name)
+        if maker is None or not any(maker.input):
             break
-        kind, given = str(node.op_type), [one for one in node.input if one not in constants]
+        kind, given = str(maker.op_type), [one for one in maker.input if one not in constants]
+        if kind == "If":
+            # One branch ends as the other.
+            inner = next(one.g for one in maker.attribute if one.name == "then_branch")
+            name = inner.output[list(maker.output).index(name)].name
+            continue
         if kind not in PASSING:
             kinds.append(kind)
             if kind not in _UNARY and not (kind in _ARITHMETIC and len(given) == 1):
