@@ -207,7 +207,7 @@ def _outputs(model: onnx.ModelProto, dims: Mapping[str, Dims], scores: str | Non
     for value in model.graph.output:
         own = dims.get(value.name) or dims_of(value)
         meaning, option = "not used", ""
-        if value.name == scores:
+        if scores is not None and value.name == scores:
             frames = len(own) == 3 and own[1] != 1
             meaning = "scores of frames" if frames else "the scores"
             option = "--reduce max" if frames else ""
