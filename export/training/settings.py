@@ -24,7 +24,7 @@ _N, _X, _LIST = {"metavar": "N"}, {"metavar": "X"}, {"metavar": "LIST"}
 class SplitSettings:
     """Which clips are trained on and which are held out, and the seed of all that is drawn."""
 
-    seed: Annotated[int, Meta(ge=0, description="Same seed, same weights.")] = 0
+    seed: Annotated[int, Meta(ge=0, lt=2**32, description="Same seed, same weights.")] = 0
     val_fold: Annotated[int | None, Meta(description="Validate on the ESC fold N.", extra=_N)] = None
     val_fraction: (
         Annotated[

@@ -172,7 +172,7 @@ def test_help_shows_ranges_and_defaults():
 
 
 SPLIT = {
-    "--seed": "[default: 0] [x>=0]",
+    "--seed": "[default: 0] [0<=x<4294967296]",
     "--val-fold": "Validate on the ESC fold N.",
     "--val-fraction": "[0<x<1]",
     "--train-folds": "Train on these folds only, e.g. 1-3.",

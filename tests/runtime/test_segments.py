@@ -66,6 +66,15 @@ def test_planted_evidence_is_found_with_its_sign(surrogate):
     assert result.score == pytest.approx(float(score(waveform[None])[0]), abs=1e-4)
 
 
+def test_any_seed_serves_the_forest():
+    pytest.importorskip("sklearn")
+    waveform, score = planted([(0.8, 1.1)], [3.0])
+    first, again = (
+        earmark.segments(score, waveform, RATE, surrogate="forest", seed=2**40 + 1, calls=40) for _ in "12"
+    )
+    assert first.importance.tolist() == again.importance.tolist()
+
+
 def test_the_importance_is_in_log_odds():
     waveform, score = planted([(1.0, 1.2)], [4.0])
     result = earmark.segments(score, waveform, RATE, fill="zeros")

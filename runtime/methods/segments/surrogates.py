@@ -235,7 +235,7 @@ def fitted_forest(
         raise MissingDependencyError(
             f'the surrogate forest needs scikit-learn ({error}): pip install "earmark[evaluation]"'
         ) from error
-    model = RandomForestRegressor(_TREES, oob_score=True, random_state=seed, n_jobs=1)
+    model = RandomForestRegressor(_TREES, oob_score=True, random_state=seed % 2**32, n_jobs=1)
     with warnings.catch_warnings():
         # Few masks: some may be in every bag.
         warnings.simplefilter("ignore", UserWarning)
