@@ -69,7 +69,10 @@ def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
 )
 @click.option("--min-score", type=_score, metavar="S", help="Score that a detection reaches.  [default: 0.5]")
 @click.option(
-    "--leave-score", type=_score, metavar="S", help="Score that all its windows reach.  [default: that]"
+    "--leave-score",
+    type=_score,
+    metavar="S",
+    help="Score that all its windows reach.  [default: 3/4 of that]",
 )
 @click.option(
     "--scores",

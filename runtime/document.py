@@ -64,7 +64,7 @@ class DetectSettingsDict(TypedDict):
         float | dict[str, float], Meta(description='Score of a detection, or by label; "*": of the others.')
     ]
     leave_score: Annotated[
-        float | dict[str, float] | None, Meta(description="Score of all its windows; null: min_score.")
+        float | dict[str, float] | None, Meta(description="Score of all its windows; null: 3/4 of min_score.")
     ]
     labels: Annotated[list[str] | None, Meta(description="What was looked for; null: all labels.")]
     smooth_s: Annotated[float, Meta(description="Seconds over which scores were averaged.")]

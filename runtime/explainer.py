@@ -376,8 +376,8 @@ class Explainer:
             name: What the recording is called in the answer and in the ids of detections; None: its path.
             min_score: Score 0..1 that a detection reaches: a number; a mapping from labels to numbers, where
                 "*" stands for labels that it does not name (else 0.5); or a file of `read_thresholds`.
-            leave_score: Score 0..1 that all its windows reach, given likewise; None: `min_score`, or what
-                the file says.
+            leave_score: Score 0..1 that all its windows reach, given likewise; None: what the file says, or
+                three quarters of `min_score`.
             labels: Labels to be detected, such as a species list of `read_labels`; None: all. Here and in
                 thresholds either half of a label `Scientific_Common` will do, if no other label has it.
             smooth_s: Thresholds are asked of means of scores, over the windows whose middles are at most half

@@ -21,7 +21,7 @@ class AgreementSettings(EvaluationSettings):
 
     Attributes:
         min_score: Score that a detection reaches, 0..1.
-        leave_score: Score that all its windows reach, at most `min_score`; None: `min_score`.
+        leave_score: Score that all its windows reach, at most `min_score`; None: three quarters of that.
         smooth_s: Scores are averaged over so many seconds.
         merge_gap_s: Detections of one label at most so many seconds apart become one.
         min_s: Shorter detections are left out.

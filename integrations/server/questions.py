@@ -114,7 +114,7 @@ class DetectQuestion(Question, frozen=True, kw_only=True):
     ] = 0.5
     leave_score: Annotated[
         float | dict[str, float] | None,
-        Meta(description="Score that all its windows reach, given likewise; else that.", extra=_JSON),
+        Meta(description="Score that all its windows reach, given likewise; else 3/4 of that.", extra=_JSON),
     ] = None
     labels: Annotated[tuple[str, ...] | None, Meta(description="Only these labels. May be repeated.")] = None
     smooth_s: Annotated[float, Meta(description="Average scores over so many seconds.")] = 0.0

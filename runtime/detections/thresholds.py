@@ -25,7 +25,7 @@ class LabelScores:
 
     Attributes:
         min_score: Label -> score from which on it is detected; "*": all that are not named.
-        leave_score: Label -> score down to which a detection goes on; labels may be missing.
+        leave_score: Label -> score down to which a detection goes on; for others three quarters of their own.
 
     """
 

@@ -54,7 +54,7 @@ def test_borders_of_windows_that_overlap_are_the_middles_of_what_they_share():
 def test_scores_are_means_over_the_windows_whose_middles_are_near():
     scores = [0.0, 0.0, 1.0, 0.0, 0.0, 0.75, 0.75, 0.75, 0.0]
     # Three windows, 1 s apart: a lonely one is no event any more.
-    [event] = events(scores, smooth_s=2.0)
+    [event] = events(scores, smooth_s=2.0, leave_score=0.5)
     assert (event.start_s, event.end_s, event.first, event.last) == (5.0, 8.0, 5, 7)
     assert event.peak == pytest.approx(0.75)
     assert event.mean == pytest.approx((0.5 + 0.75 + 0.5) / 3)
@@ -80,6 +80,9 @@ def test_windows_with_gaps_between_them_claim_nothing_of_the_gap():
 def test_hysteresis_goes_in_both_directions_and_needs_one_window_that_enters():
     scores = [0.2, 0.4, 0.9, 0.4, 0.2, 0.4, 0.4, 0.1]
     assert spans(events(scores, min_score=0.8, leave_score=0.3)) == [(1.0, 4.0)]
+    # Where none is given, down to three quarters.
+    assert spans(events([0.5, 0.6, 0.9, 0.61, 0.59], min_score=0.8)) == [(1.0, 4.0)]
+    assert spans(events(scores, min_score=0.8, leave_score=0.8)) == [(2.0, 3.0)]
     assert spans(events(scores, min_score=0.8)) == [(2.0, 3.0)]
 
 
@@ -166,7 +169,7 @@ def test_thresholds_are_read_from_csv_and_toml(tmp_path):
         assert (dict(read.min_score), dict(read.leave_score)) == ({"*": 0.9, "rain": 0.4}, {"rain": 0.2})
         merging = DetectionSettings(min_score=path).merging(LABELS, "bundle")
         assert merging.enter.tolist() == np.float32([0.9, 0.9, 0.4]).tolist()
-        assert merging.leave.tolist() == np.float32([0.9, 0.9, 0.2]).tolist()
+        np.testing.assert_allclose(merging.leave, [0.675, 0.675, 0.2], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_explanations_are_those_of_detect(explainer):
 def test_a_window_is_given_with_its_last_sample_and_a_detection_a_window_later(explainer):
     wave = sound(4.0)
     threshold = halfway(explainer, wave)
-    stream = explainer.stream(RATE, min_score=threshold, hop_s=0.25, methods=[])
+    stream = explainer.stream(RATE, min_score=threshold, leave_score=threshold, hop_s=0.25, methods=[])
     reached = 0
     late = []
     for start in range(0, len(wave), 100):
