@@ -145,7 +145,7 @@ def test_a_folder(field):
     assert [(row["level_db"], row["found"]) for row in report["levels"]["rows"]] == [(30, 1), (0, 0)]
     # A window of 2 s every second is no sharper than that.
     text = evaluate(field, "--collar", 0.01, "--csv", field / "t.csv", "--records", field / "r.jsonl").stdout
-    assert "2 recordings, 0.01 h; collar 0.01 s, segments of 1 s" in text
+    assert "2 recordings, 30.0 s; collar 0.01 s, segments of 1 s" in text
     assert [line for line in text.splitlines() if line.isalpha()] == ["windows", "detections", "events"]
     with (field / "t.csv").open() as file:
         strict = {row["label"]: row for row in csv.DictReader(file)}
