@@ -35,8 +35,10 @@ from earmark.evaluation.localisation.judge import (
 from earmark.evaluation.localisation.localisers import Importance, LocalisationTask, available, task_of
 from earmark.evaluation.ranking import average_precision, roc_auc
 from earmark.runtime.explainer import engine_of
+from earmark.runtime.methods.segments.settings import SegmentSettings
 
 BUDGETS = (50, 100, 200, 400)
+FROM_MASK = (40, 200)
 # The paper's rows: forest by its unsigned importance, the linear ones by their coefficients.
 REFERENCE = {"RF": ("forest", False), "LR": ("least_squares", True), "SHAP": ("kernel_shap", True)}
 Rows = Iterator[tuple[str, Importance, float]]
@@ -67,7 +69,7 @@ def _segments(task: LocalisationTask, score: Callable[..., Any], **settings: Any
 
 
 def _ours(task: LocalisationTask, wanted: Callable[[str], bool]) -> Rows:
-    """The smooth surrogate at every budget, by magnitude and by sign, with and without stopping early."""
+    """The smooth surrogate at every budget, by magnitude and by sign, and from the mask on."""
     for calls in BUDGETS:
         if wanted(f"smooth {calls}"):
             result, seconds = _segments(task, task.probabilities, calls=calls)
@@ -82,6 +84,13 @@ def _ours(task: LocalisationTask, wanted: Callable[[str], bool]) -> Rows:
                 Importance(result.importance, result.calls, result.scoring_seconds, facts),
                 seconds,
             )
+    for calls in FROM_MASK:
+        name = f"smooth {calls} from the mask"
+        expected = task.expected(SegmentSettings(calls=calls))
+        if expected is not None and wanted(name):
+            result, seconds = _segments(task, task.probabilities, calls=calls, expected=expected)
+            facts = {"r2": float(result.r2), "pairs": len(result.interacting)}
+            yield name, Importance(result.magnitude, result.calls, result.scoring_seconds, facts), seconds
     if wanted("smooth 200 (ambience)"):
         result, seconds = _segments(task, task.probabilities, calls=200, fill="ambience")
         yield (

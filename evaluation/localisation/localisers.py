@@ -20,11 +20,14 @@ from ...runtime.audio.lengths import samples_at_least, samples_of
 from ...runtime.audio.sound import open_sound
 from ...runtime.engine import Engine
 from ...runtime.explainer import Explainer, engine_of
+from ...runtime.inference.window import Window
 from ...runtime.methods.evidence import over_segments
-from ...runtime.methods.loading import all_methods
+from ...runtime.methods.loading import all_methods, expectation_of
 from ...runtime.methods.protocol import Method, TimeTask
 from ...runtime.methods.result import MethodResult
 from ...runtime.methods.segments.callable import segments
+from ...runtime.methods.segments.expectation import expected_of
+from ...runtime.methods.segments.grid import SegmentGrid
 from ...runtime.methods.segments.settings import SegmentSettings
 
 Values = npt.NDArray[np.float64]
@@ -56,6 +59,20 @@ class LocalisationTask:
     def rate(self) -> int:
         """Hz."""
         return int(self.engine.manifest.sample_rate)
+
+    def window(self) -> Window:
+        """The clip after its forward pass."""
+        return next(iter(self.engine.windows(open_sound(self.waveform, self.rate, self.rate))))
+
+    def expected(self, settings: SegmentSettings) -> Values | None:
+        """Where in the segments another method of the bundle expects evidence; None: anywhere."""
+        if not settings.starts_from_mask:
+            return None
+        mask = expectation_of(self.engine.graphs, self.window(), self.target)
+        if mask is None:
+            return None
+        grid = SegmentGrid.of(len(self.waveform), self.rate, settings)
+        return expected_of(mask, self.engine.manifest.analysis.hop, grid)
 
     def probabilities(self, waveforms: FloatArray) -> Values:
         """Waveforms [B, N] -> the target's probability [B]; short sound is padded as the model's own is."""
@@ -120,7 +137,10 @@ def task_of(
 
 @dataclass(frozen=True)
 class SegmentsLocaliser:
-    """The method `segments`: its magnitudes, or with `signed` its importances, as they are."""
+    """The method `segments`, from the bundle's mask on as the settings say.
+
+    Its magnitudes rank, or with `signed` its importances, as they are.
+    """
 
     name: str
     settings: SegmentSettings = field(default_factory=SegmentSettings)
@@ -132,7 +152,10 @@ class SegmentsLocaliser:
         """Ask the model about the clip with segments masked."""
         settings = replace(self.settings, segment_seconds=float(task.edges[1] - task.edges[0]))
         score = self.wrap(task) if self.wrap else task.probabilities
-        result = segments(score, task.waveform, task.rate, seed=task.seed, **vars(settings))
+        expected = task.expected(settings)
+        result = segments(
+            score, task.waveform, task.rate, seed=task.seed, expected=expected, **vars(settings)
+        )
         values = result.importance if self.signed else result.magnitude
         if len(values) != len(task.edges) - 1:
             raise MethodError(f"{self.name}: answers for {len(values)} segments, not {len(task.edges) - 1}")
@@ -150,8 +173,6 @@ class MethodLocaliser:
 
     def __call__(self, task: LocalisationTask) -> Importance:
         """Importance by the method."""
-        opened = open_sound(task.waveform, task.rate, task.rate)
-        window = next(iter(task.engine.windows(opened)))
 
         def part() -> MethodResult:
             label = task.engine.manifest.labels[task.target]
@@ -160,7 +181,7 @@ class MethodLocaliser:
             )
             return result.parts[self.method.name]
 
-        asked = TimeTask(task.engine.graphs, window, task.target, task.edges, part)
+        asked = TimeTask(task.engine.graphs, task.window(), task.target, task.edges, part)
         return Importance(np.asarray(self.method.importance(self.name, asked), np.float64), 1)
 
 
@@ -231,6 +252,7 @@ def known_localisers() -> tuple[str, ...]:
 def _localisers(methods: Sequence[Method], settings: SegmentSettings) -> Iterator[Localiser]:
     yield SegmentsLocaliser("segments", settings)
     yield SegmentsLocaliser("segments_signed", settings, signed=True)
+    yield SegmentsLocaliser("segments_flat", replace(settings, prior="flat"))
     for method in methods:
         yield from (MethodLocaliser(row, method) for row in method.time_rows)
     yield from (Occlusion("occlusion_500ms", 0.5), Occlusion("occlusion_100ms", 0.1), Energy(), Random())

@@ -129,7 +129,7 @@ class SegmentsExplanation:
     def _expected(self, window: Window, real: int) -> Values | None:
         """Where in the segments of a window, `real` samples long, evidence is expected; None: anywhere."""
         settings, manifest = self._settings, self._context.manifest
-        if settings.prior != "mask" or settings.preset or settings.surrogate != "smooth":
+        if not settings.starts_from_mask:
             return None
         mask = self._context.expectation(window, self._target)
         if mask is None or not fits(real, manifest.sample_rate, settings):

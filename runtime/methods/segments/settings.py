@@ -181,6 +181,11 @@ class SegmentSettings(MethodOptions):
         return self.surrogate == "forest" or (self.preset is not None and self.surrogate == "smooth")
 
     @property
+    def starts_from_mask(self) -> bool:
+        """Whether the surrogate has a use for a mask, and may have it."""
+        return self.prior == "mask" and self.surrogate == "smooth" and self.preset is None
+
+    @property
     def budget(self) -> int:
         """Most calls for one clip."""
         return REFERENCE_CALLS if self.preset else self.calls
