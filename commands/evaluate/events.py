@@ -11,14 +11,26 @@ from ...runtime.methods.segments.settings import SegmentSettings
 from ..console import say, say_json, tell
 from ..options import device_option, examples, json_option
 from ..settings_options import Given, settings_options
-from ..written import write_lines
-from .options import bundle_and_data, events_option, fail_for, records_option
+from ..written import write_lines, write_text
+from .options import (
+    below,
+    bundle_and_data,
+    csv_option,
+    events_option,
+    fail_for,
+    paper_of,
+    preset_option,
+    records_option,
+    tell_paper,
+)
 
 
 @click.command(epilog=examples("earmark evaluate events bundle data --events events.csv"))
 @bundle_and_data
 @events_option
 @settings_options(LocalisationSettings)
+@preset_option
+@csv_option
 @settings_options(SegmentSettings, "of_segments", only=("calls", "surrogate", "fill"))
 @records_option
 @device_option
@@ -28,6 +40,8 @@ def events(
     data: Path,
     table: Path | None,
     given: Given[LocalisationSettings],
+    preset: str | None,
+    csv_file: Path | None,
     of_segments: Given[SegmentSettings],
     records: Path | None,
     device: str,
@@ -38,11 +52,15 @@ def events(
     Every row says when something sounded: AUC and average precision over the segments of a clip. Exits with 1
     where a clip could not be judged and was left out.
     """
+    from ...evaluation.benchmark import document_of
     from ...evaluation.data.folder import list_sounds
     from ...evaluation.localisation.evaluate import evaluate_events
     from ...runtime.explainer import load
 
-    settings, segments = given.settings(), of_segments.settings()
+    paper = paper_of(preset, "events")
+    settings = below(given, {} if paper is None else paper.settings).settings()
+    segments = below(of_segments, {} if paper is None else paper.segments).settings()
+    tell_paper(paper)
     path = table or data / "events.csv"
     if not path.is_file():
         raise click.UsageError(f"{path} is not there: name the table of events by --events CSV")
@@ -57,10 +75,12 @@ def events(
         tell=tell,
         quiet=False,
     )
+    if csv_file is not None:
+        write_text(csv_file, report.table.csv())
     if records is not None:
         write_lines(records, report.records)
     if as_json:
-        say_json(report.to_dict(), indent=2)
+        say_json(document_of(report.to_dict(), "events", preset), indent=2)
     else:
         say(
             f"{report.bundle}: {report.judged} clips with events, {report.correct} of them classified as "

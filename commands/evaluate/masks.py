@@ -11,9 +11,19 @@ from ...evaluation.faithfulness.settings import MaskSettings
 from ..console import say_json, tell
 from ..options import device_option, examples, json_option, refuse_given
 from ..settings_options import Given, settings_options
-from ..written import write_lines
+from ..written import write_lines, write_text
 from .curves import check_curves, write_curves
-from .options import bundle_and_data, fail_for, intervals_option, records_option
+from .options import (
+    below,
+    bundle_and_data,
+    csv_option,
+    fail_for,
+    intervals_option,
+    paper_of,
+    preset_option,
+    records_option,
+    tell_paper,
+)
 from .report import print_report
 from .source import ATTRIBUTIONS, attributed
 
@@ -26,6 +36,8 @@ from .source import ATTRIBUTIONS, attributed
 )
 @bundle_and_data
 @settings_options(MaskSettings)
+@preset_option
+@csv_option
 @click.option(
     "--source",
     metavar="RUN",
@@ -45,6 +57,8 @@ def masks(
     bundle: Path,
     data: Path,
     given: Given[MaskSettings],
+    preset: str | None,
+    csv_file: Path | None,
     source: str | None,
     intervals: bool,
     curves: Path | None,
@@ -58,17 +72,21 @@ def masks(
     and the part removed (FF). Rankings are cut to the area that the clip's own mask has. Exits with 1 where a
     clip or a folder could not be read and was left out.
     """
+    from ...evaluation.benchmark import document_of
     from ...evaluation.data.folder import list_sounds
     from ...evaluation.faithfulness.evaluate import evaluate_masks
     from ...evaluation.faithfulness.judge import AREAS
     from ...runtime.explainer import engine_of, load
 
     # What can be wrong is reported before the first clip is judged.
+    paper = paper_of(preset, "masks")
+    given = below(given, {} if paper is None else paper.settings)
     settings = given.settings(areas=AREAS if curves else ())
     _check_methods(settings.methods, source)
     _refuse_unused(settings)
     if curves is not None:
         check_curves(curves)
+    tell_paper(paper)
     explainer = load(bundle, device=device)
     sounds = list_sounds(data, fewest_classes=1)
     asked = [name for name in settings.methods or ATTRIBUTIONS if name in ATTRIBUTIONS]
@@ -80,12 +98,14 @@ def masks(
         tell=tell,
         quiet=False,
     )
+    if csv_file is not None:
+        write_text(csv_file, report.table.csv())
     if records is not None:
         write_lines(records, report.records)
     if curves is not None:
         write_curves(curves, report.curves)
     if as_json:
-        say_json(report.to_dict(), indent=2)
+        say_json(document_of(report.to_dict(), "masks", preset), indent=2)
     else:
         print_report(report, intervals=intervals)
     for name, one in report.conditions.items():
@@ -97,10 +117,11 @@ def masks(
 def _check_methods(methods: Sequence[str], source: str | None) -> None:
     """Raise click.BadParameter for methods that no bundle could have, or that need --source."""
     from ...evaluation.faithfulness.maskers import known_maskers
+    from ...evaluation.questions import is_reference
 
     known = (*known_maskers(), *ATTRIBUTIONS)
     for method in methods:
-        if method not in known:
+        if method not in known and not is_reference(method):
             raise click.BadParameter(f"{method!r} is not one of {', '.join(known)}", param_hint="--method")
         if method in ATTRIBUTIONS and source is None:
             raise click.BadParameter(

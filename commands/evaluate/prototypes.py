@@ -10,13 +10,25 @@ from ...evaluation.prototypes.settings import PrototypeSettings
 from ..console import say, say_json, tell
 from ..options import device_option, examples, json_option
 from ..settings_options import Given, settings_options
-from ..written import write_lines
-from .options import bundle_and_data, fail_for, intervals_option, records_option
+from ..written import write_lines, write_text
+from .options import (
+    below,
+    bundle_and_data,
+    csv_option,
+    fail_for,
+    intervals_option,
+    paper_of,
+    preset_option,
+    records_option,
+    tell_paper,
+)
 
 
 @click.command(epilog=examples("earmark evaluate prototypes bundle data"))
 @bundle_and_data
 @settings_options(PrototypeSettings)
+@preset_option
+@csv_option
 @intervals_option
 @records_option
 @device_option
@@ -25,6 +37,8 @@ def prototypes(
     bundle: Path,
     data: Path,
     given: Given[PrototypeSettings],
+    preset: str | None,
+    csv_file: Path | None,
     intervals: bool,
     records: Path | None,
     device: str,
@@ -36,21 +50,26 @@ def prototypes(
     where the matched place is removed. Exits with 1 where a clip or a folder could not be read and was left
     out.
     """
+    from ...evaluation.benchmark import document_of
     from ...evaluation.data.folder import list_sounds
     from ...evaluation.prototypes.evaluate import evaluate_prototypes
     from ...runtime.explainer import load
 
+    paper = paper_of(preset, "prototypes")
+    tell_paper(paper)
     report = evaluate_prototypes(
         load(bundle, device=device),
         list_sounds(data, fewest_classes=1),
-        given.settings(),
+        below(given, {} if paper is None else paper.settings).settings(),
         tell=tell,
         quiet=False,
     )
+    if csv_file is not None:
+        write_text(csv_file, report.prototypes.csv())
     if records is not None:
         write_lines(records, report.records)
     if as_json:
-        say_json(report.to_dict(), indent=2)
+        say_json(document_of(report.to_dict(), "prototypes", preset), indent=2)
     else:
         say(
             f"{report.bundle}: {report.clips} clips, {report.right / report.clips:.1%} classified as "

@@ -82,6 +82,7 @@ class MaskReport:
     seed: int
     reference: bool
     area: float | None
+    settings: MaskSettings
     conditions: Mapping[str, ConditionReport]
     data: str
     fold: int | None
@@ -159,6 +160,7 @@ def evaluate_masks(
         seed=how.seed,
         reference=how.reference,
         area=how.area,
+        settings=how,
         conditions={one.name: _condition_report(one, judged[one.name]) for one in conditions},
         data=str(sounds.path),
         fold=how.fold,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from ...runtime.bundle.manifest import Manifest, MaskGain
 from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
 from ...runtime.methods.loading import all_methods, method_of
+from ..questions import FunctionMasker, function_at, is_reference
 from ..rescoring import Domain, domains_of, rescore
 from .component_maskers import COMPONENTS, USUAL, component_maskers
 
@@ -211,7 +212,7 @@ def masker_of(name: str, *, threshold: float = 0.5, seed: int = 0) -> Masker:
     """The masker of that name.
 
     Args:
-        name: One of `known_maskers`.
+        name: One of `known_maskers`, or a function as "module:function" (`questions.py`).
         threshold: Of the row "thresholded": cells of at least this much mask are kept, 0..1.
         seed: Of the row "random_theta": the untrained theta is drawn from it.
 
@@ -219,6 +220,9 @@ def masker_of(name: str, *, threshold: float = 0.5, seed: int = 0) -> Masker:
         MethodError: There is no such masker.
 
     """
+    if is_reference(name):
+        function: Any = function_at(name)
+        return FunctionMasker(name, function)
     if name == "thresholded":
         return Thresholded(threshold)
     fixed: dict[str, Masker] = {**_PLAIN, **component_maskers(seed)}

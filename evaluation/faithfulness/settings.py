@@ -35,9 +35,9 @@ class MaskSettings(ClipSettings):
         Meta(
             description="A row of the table: mask, thresholded, components, random_components, "
             "random_components_area, random, energy, band_occlusion, time_occlusion, ones (these by default, "
-            "as far as the bundle has them); random_theta, components_log, random_components_log, "
-            "random_components_area_log; with --source also saliency, integrated_gradients, smoothgrad, "
-            "gradcam, gradcam_energy, shap.",
+            "as far as the bundle has them), or your own, as module:function; random_theta, components_log, "
+            "random_components_log, random_components_area_log; with --source also saliency, "
+            "integrated_gradients, smoothgrad, gradcam, gradcam_energy, shap.",
             extra={"option": "--method", "short": "-m", "metavar": "METHOD"},
         ),
     ] = ()

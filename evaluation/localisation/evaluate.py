@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from ...runtime.methods.segments.settings import SegmentSettings
 from ..data.clips import Tell, ignore, require_classes
 from ..data.folder import LeftOut, SoundFolder
 from ..document import fields_of
+from ..questions import function_at, is_reference
 from ..table import Table
 from .events import read_events
 from .judge import EventRecord, judge_localisation
-from .localisers import available
+from .localisers import FunctionLocaliser, Localiser, available
 from .settings import LocalisationSettings, Rule
 
 
@@ -29,6 +30,7 @@ class EventReport:
     Attributes:
         clips: Pairs of clip and label that have events and were to be judged.
         judged, correct: Pairs that were judged, and those of them that are classified as labelled.
+        settings, segments: How they were judged, and how the method segments asked.
 
     """
 
@@ -44,6 +46,8 @@ class EventReport:
     correct: int
     judged: int
     seed: int
+    settings: LocalisationSettings
+    segments: Mapping[str, Any]
     table: Table
     records: Sequence[EventRecord] = field(repr=False)
 
@@ -59,6 +63,7 @@ def evaluate_events(
     *,
     events: Path | None = None,
     segments: SegmentSettings | None = None,
+    more: Sequence[Localiser] = (),
     tell: Tell = ignore,
     quiet: bool = True,
 ) -> EventReport:
@@ -70,6 +75,7 @@ def evaluate_events(
         settings: Rows, segments and the rule; None: the defaults.
         events: Table of the true events (clip, label, start_s, end_s); None: events.csv in the data folder.
         segments: Of the method segments; its length of a segment is that of `settings`.
+        more: Further localisers, which are rows of the table as well.
         tell: Takes what a person should know, line by line, as soon as it is known.
         quiet: Show no progress bar.
 
@@ -86,11 +92,7 @@ def evaluate_events(
     how = settings or LocalisationSettings()
     require_classes(engine_of(explainer).manifest)
     path = events or sounds.path / "events.csv"
-    localisers = available(explainer, segments)
-    for name in how.methods:
-        if name not in localisers:
-            raise MethodError(f"this bundle has no {name!r}; it has {', '.join(localisers)}")
-    chosen = {name: localisers[name] for name in how.methods or localisers}
+    chosen = _chosen(explainer, how, segments, more)
     if segments is not None and any(name.startswith("segments") for name in chosen):
         segments.require()
     annotations = read_events(path, sounds, explainer.labels, strict=how.strict)
@@ -124,6 +126,28 @@ def evaluate_events(
         correct=sum(correct.values()),
         judged=len(correct),
         seed=how.seed,
+        settings=how,
+        segments=(segments or SegmentSettings()).to_dict(),
         table=located.table(),
         records=located.judged,
     )
+
+
+def _chosen(
+    explainer: Explainer,
+    settings: LocalisationSettings,
+    segments: SegmentSettings | None,
+    more: Sequence[Localiser],
+) -> dict[str, Localiser]:
+    """The rows in the order asked for."""
+    there = available(explainer, segments) | {one.name: one for one in more}
+    chosen: dict[str, Localiser] = {}
+    for name in settings.methods or there:
+        if name in there:
+            chosen[name] = there[name]
+        elif is_reference(name):
+            function: Any = function_at(name)
+            chosen[name] = FunctionLocaliser(name, function)
+        else:
+            raise MethodError(f"this bundle has no {name!r}; it has {', '.join(there)}")
+    return chosen

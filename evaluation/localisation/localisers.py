@@ -29,6 +29,7 @@ from ...runtime.methods.segments.callable import segments
 from ...runtime.methods.segments.expectation import expected_of
 from ...runtime.methods.segments.grid import SegmentGrid
 from ...runtime.methods.segments.settings import SegmentSettings
+from ..questions import EventFunction, Question, numbers_of
 
 Values = npt.NDArray[np.float64]
 # Sounds a call of the model where a localiser asks for many.
@@ -183,6 +184,20 @@ class MethodLocaliser:
 
         asked = TimeTask(task.engine.graphs, task.window(), task.target, task.edges, part)
         return Importance(np.asarray(self.method.importance(self.name, asked), np.float64), 1)
+
+
+@dataclass(frozen=True)
+class FunctionLocaliser:
+    """A function as a row of `evaluate events`."""
+
+    name: str
+    function: EventFunction
+
+    def __call__(self, task: LocalisationTask) -> Importance:
+        """Importance by the function, and how often it asked the model."""
+        question = Question.of(task.engine, task.window(), task.target, task.seed, task.edges)
+        values = numbers_of(self.name, self.function, question, (len(task.edges) - 1,))
+        return Importance(values, question.calls)
 
 
 @dataclass(frozen=True)

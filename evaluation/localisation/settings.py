@@ -33,7 +33,8 @@ class LocalisationSettings(ClipSettings):
     methods: Annotated[
         tuple[str, ...],
         Meta(
-            description="A row of the table; all that the bundle has by default.",
+            description="A row of the table, or your own as module:function; all that the bundle has by "
+            "default.",
             extra={"option": "--method", "short": "-m", "metavar": "METHOD"},
         ),
     ] = ()
@@ -57,9 +58,10 @@ class LocalisationSettings(ClipSettings):
         super().__post_init__()
         if not self.methods:
             return
+        from ..questions import is_reference
         from .localisers import known_localisers
 
         known = known_localisers()
         for name in self.methods:
-            if name not in known:
+            if name not in known and not is_reference(name):
                 raise MethodError(f"methods: {name!r} is not one of {', '.join(known)}")

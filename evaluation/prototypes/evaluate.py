@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from ...runtime.explainer import Explainer, engine_of
 from ..data.clips import Tell, ignore, judged_clips, require_classes
 from ..data.folder import LeftOut, SoundFolder
 from ..document import fields_of
+from ..questions import PrototypeFunction
 from ..rescoring import Domain, domains_of
 from ..table import Table
 from .judge import PrototypeRecord, judge_prototypes
@@ -38,6 +39,7 @@ class PrototypeReport:
     known: Sequence[str]
     skipped: Sequence[LeftOut]
     seed: int
+    settings: PrototypeSettings
     prototypes: Table
     records: Sequence[PrototypeRecord] = field(repr=False)
 
@@ -51,6 +53,7 @@ def evaluate_prototypes(
     sounds: SoundFolder,
     settings: PrototypeSettings | None = None,
     *,
+    more: Mapping[str, PrototypeFunction] | None = None,
     tell: Tell = ignore,
     quiet: bool = True,
 ) -> PrototypeReport:
@@ -59,7 +62,8 @@ def evaluate_prototypes(
     Args:
         explainer: The bundle, opened.
         sounds: Labelled clips, as `list_sounds(folder, fewest_classes=1)` lists them.
-        settings: How places are removed; None: the defaults.
+        settings: Rows, and how places are removed; None: the defaults.
+        more: Functions by name, which are rows as well.
         tell: Takes what a person should know, line by line, as soon as it is known.
         quiet: Show no progress bar.
 
@@ -78,7 +82,7 @@ def evaluate_prototypes(
     domain = domains_of(engine, how.domain or "both")[0]
     clips, skipped = judged_clips(sounds, manifest, how, tell=tell, quiet=quiet)
     with Progress(len(clips), "judging", quiet=quiet) as bar:
-        judged = judge_prototypes(explainer, clips, how, on_clip=bar.step)
+        judged = judge_prototypes(explainer, clips, how, more=more, on_clip=bar.step)
     if judged.known:
         tell(f"left out {len(judged.known)} clips that are in the index themselves")
     if not judged.records:
@@ -93,6 +97,7 @@ def evaluate_prototypes(
         known=judged.known,
         skipped=skipped,
         seed=how.seed,
+        settings=how,
         prototypes=judged.table(seed=how.seed),
         records=judged.records,
     )

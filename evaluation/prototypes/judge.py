@@ -8,8 +8,9 @@ shape elsewhere, drawn at random; how far the target's logit falls is compared, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +23,15 @@ from ...runtime.audio.stft import as_complex, inverse
 from ...runtime.engine import Engine
 from ...runtime.explainer import Explainer, engine_of
 from ...runtime.inference.window import Window
-from ...runtime.methods.prototypes.result import Place, Prototype
+from ...runtime.methods.prototypes.result import Place
 from ...runtime.results import Result
 from ..data.folder import Clip, load_sound
+from ..questions import PrototypeFunction, function_at, is_reference
 from ..rescoring import Domain, domains_of
 from ..seeding import generator
 from ..statistics import bootstrap, paired
 from ..table import Cell, Column, Table
+from .nearest import Nearest, of_function, of_views
 from .settings import Fill, PrototypeSettings
 
 # Spectra that go through the classifier together.
@@ -107,6 +110,7 @@ def judge_prototypes(
     clips: Sequence[Clip],
     settings: PrototypeSettings | None = None,
     *,
+    more: Mapping[str, PrototypeFunction] | None = None,
     on_clip: Callable[[], None] | None = None,
 ) -> PrototypeJudgement:
     """Explain every clip for the class predicted, and judge its nearest prototypes in every view.
@@ -117,14 +121,15 @@ def judge_prototypes(
     Args:
         explainer: The bundle, opened.
         clips: What is judged.
-        settings: How places are removed; None: the defaults.
+        settings: Rows, and how places are removed; None: the defaults.
+        more: Functions by name, which are rows as well.
         on_clip: Called after each clip (progress).
 
     Returns:
-        A record for each clip and view.
+        A record for each clip and row.
 
     Raises:
-        MethodError: The bundle has no prototypes.
+        MethodError: The bundle has no prototypes, or not that view; a function's answer is none.
         DataError: A clip cannot be read.
 
     """
@@ -133,7 +138,11 @@ def judge_prototypes(
     domain = how.domain or domains_of(engine)[0]
     judgement = PrototypeJudgement()
     rate = engine.manifest.sample_rate
-    indexed = _indexed(engine)
+    functions = _functions(how, more or {})
+    views = [name for name in how.methods if name not in functions]
+    # Functions alone need no prototypes in the bundle.
+    asks_bundle = bool(views) or not (how.methods or functions)
+    indexed = _indexed(engine) if asks_bundle or "prototypes" in engine.manifest.explainers else set()
     for number, clip in enumerate(clips):
         if number and on_clip is not None:
             on_clip()
@@ -141,17 +150,40 @@ def judge_prototypes(
             judgement.known.append(clip.name)
             continue
         waveform = load_sound(clip.path, rate)
-        result = explainer.explain(waveform, rate, methods=["prototypes"], seed=how.seed)
+        methods = ["prototypes"] if asks_bundle else []
+        result = explainer.explain(waveform, rate, methods=methods, seed=how.seed)
         windows = list(engine.windows(open_sound(waveform, rate, rate)))
         judgement.clips += 1
         judgement.right += result.target in clip.labels
-        for view, nearest in (result.prototypes or {}).items():
+        rows = _chosen_views(of_views(result), views)
+        target = engine.manifest.labels.index(result.target)
+        for name, function in functions.items():
+            seconds = result.duration_s
+            rows[name] = of_function(name, function, engine, windows, target, seconds, how.seed)
+        for view, nearest in rows.items():
             random = generator(how.seed, clip.name, view)
             drops = _Deletion(engine, windows, result, nearest[0].place, domain)
             judgement.records.append(_record(clip, result, view, nearest, drops, how, random))
     if clips and on_clip is not None:
         on_clip()
     return judgement
+
+
+def _functions(
+    settings: PrototypeSettings, more: Mapping[str, PrototypeFunction]
+) -> dict[str, PrototypeFunction]:
+    """The functions among the rows: those that were given, and those that are named."""
+    named = (name for name in settings.methods if is_reference(name) and name not in more)
+    found: dict[str, Any] = {name: function_at(name) for name in named}
+    return {**more, **found}
+
+
+def _chosen_views(there: dict[str, list[Nearest]], wanted: Sequence[str]) -> dict[str, list[Nearest]]:
+    """The views that are asked for; none: all. Raises MethodError."""
+    for view in wanted:
+        if view not in there:
+            raise MethodError(f"this bundle has no view {view!r}; it has {', '.join(there)}")
+    return {view: there[view] for view in wanted or there}
 
 
 def _indexed(engine: Engine) -> set[str]:
@@ -166,7 +198,7 @@ def _record(
     clip: Clip,
     result: Result,
     view: str,
-    nearest: Sequence[Prototype],
+    nearest: Sequence[Nearest],
     deletion: _Deletion,
     settings: PrototypeSettings,
     random: np.random.Generator,
@@ -184,7 +216,7 @@ def _record(
         nearest=nearest[0].label if set(nearest[0].labels).isdisjoint(clip.labels) else clip.label,
         similarity=nearest[0].similarity,
         share=float(np.mean([not set(one.labels).isdisjoint(clip.labels) for one in nearest])),
-        prototypes=float(np.mean([one.kind == "prototype" for one in nearest])),
+        prototypes=float(np.mean([one.prototype for one in nearest])),
         size=deletion.size,
         drops={fill: float(fall[0]) for fill, fall in falls.items()},
         random={fill: float(fall[1:].mean()) for fill, fall in falls.items()},

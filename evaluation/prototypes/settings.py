@@ -20,12 +20,20 @@ class PrototypeSettings(ClipSettings):
     """Where matched places are removed, by what they are replaced, and what they are compared with.
 
     Attributes:
+        methods: Rows of the table: views, and functions as "module:function"; none: all views.
         domain: Where the changed sound is classified; None: as a spectrogram, where the model can.
         fills: What replaces a place; none leaves the deletion check out.
         draws: Random regions of equal size that each place is compared with, 1 or more.
 
     """
 
+    methods: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="A row of the table, a view, or your own as module:function; all views by default.",
+            extra={"option": "--method", "short": "-m", "metavar": "METHOD"},
+        ),
+    ] = ()
     domain: (
         Annotated[
             Domain,

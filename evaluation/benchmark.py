@@ -1,0 +1,162 @@
+"""One call for every table: anybody's method beside a bundle's own, by the protocols of the papers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import MethodError
+from ..runtime.explainer import Explainer
+from ..runtime.methods.segments.settings import SegmentSettings
+from .data.clips import Tell, ignore
+from .data.folder import list_sounds
+from .document import json_ready
+from .faithfulness.evaluate import evaluate_masks
+from .faithfulness.settings import MaskSettings
+from .localisation.evaluate import evaluate_events
+from .localisation.localisers import FunctionLocaliser
+from .localisation.settings import LocalisationSettings
+from .presets import TABLES, Preset, Table, preset_of
+from .prototypes.evaluate import evaluate_prototypes
+from .prototypes.settings import PrototypeSettings
+from .questions import Explaining, FunctionMasker, name_of
+from .table import Table as Figures
+
+_SETTINGS = {"masks": MaskSettings, "events": LocalisationSettings, "prototypes": PrototypeSettings}
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What `evaluate` returns.
+
+    Attributes:
+        figures: The table, a row a method (of prototypes: or view).
+        document: All of the report, with all settings, JSON-ready.
+
+    """
+
+    figures: Figures
+    document: dict[str, Any]
+
+    def text(self, *, intervals: bool = False) -> str:
+        """The table for people.
+
+        Args:
+            intervals: With 95 % bootstrap intervals over source recordings.
+
+        Returns:
+            Aligned lines.
+
+        """
+        return self.figures.text(intervals=intervals)
+
+    def csv(self) -> str:
+        """The table for programs.
+
+        Returns:
+            A header and a line a row; of intervals also key_low and key_high.
+
+        """
+        return self.figures.csv()
+
+
+def evaluate(
+    table: Table,
+    explainer: Explainer,
+    data: str | Path,
+    methods: Sequence[str | Explaining] = (),
+    *,
+    preset: str | None = None,
+    tell: Tell = ignore,
+    quiet: bool = True,
+    **settings: Any,
+) -> Benchmark:
+    """Judge explanation methods of a bundle's model, anybody's beside its own.
+
+    Args:
+        table: "masks" (does the part kept convince, the part removed not), "events" (does it point at the
+            true event), or "prototypes" (do the nearest training sounds bear the label).
+        explainer: The bundle, opened.
+        data: Folder of class folders of sound; for events with events.csv in it.
+        methods: Rows: names of the bundle's own, functions (see `evaluation.questions`), or functions by
+            "module:function"; none: what the bundle has.
+        preset: A paper's protocol, see `evaluation.presets`; `settings` go before it.
+        tell: Takes what a person should know, line by line, as soon as it is known.
+        quiet: Show no progress bar.
+        **settings: Of the table by name, see `MaskSettings`, `LocalisationSettings`, `PrototypeSettings`; for
+            events also those of `SegmentSettings` in a dict `segments`.
+
+    Returns:
+        The table, and a document with all settings.
+
+    Raises:
+        MethodError: There is no such table, method, preset or setting.
+        DataError: Nothing can be judged.
+
+    Examples:
+        >>> def loud(question):  # an importance for each segment
+        ...     pieces = np.array_split(question.waveform, len(question.edges) - 1)
+        ...     return [float(np.square(piece).mean()) for piece in pieces]
+        >>> report = evaluate("events", earmark.load("bundle"), "data", ["segments", loud])
+        >>> print(report.text(intervals=True))
+
+    """
+    if table not in TABLES:
+        raise MethodError(f"there is no table {table!r}; there are {', '.join(TABLES)}")
+    paper = None if preset is None else preset_of(preset, table)
+    segments = settings.pop("segments", {})
+    functions = {name_of(one): one for one in methods if not isinstance(one, str)}
+    names = tuple(one if isinstance(one, str) else name_of(one) for one in methods)
+    how = settings_of(table, paper, {**settings, **({"methods": names} if names else {})})
+    sounds = list_sounds(data, fewest_classes=1)
+    told: dict[str, Any] = {"tell": tell, "quiet": quiet}
+    report: Any
+    if isinstance(how, MaskSettings):
+        maskers = [FunctionMasker(name, _any(one)) for name, one in functions.items()]
+        report = evaluate_masks(explainer, sounds, how, more=maskers, **told)
+    elif isinstance(how, LocalisationSettings):
+        located = [FunctionLocaliser(name, _any(one)) for name, one in functions.items()]
+        asked = segments_of(paper, segments)
+        report = evaluate_events(explainer, sounds, how, segments=asked, more=located, **told)
+    else:
+        report = evaluate_prototypes(
+            explainer, sounds, how, more={name: _any(one) for name, one in functions.items()}, **told
+        )
+    figures: Figures = report.prototypes if table == "prototypes" else report.table
+    return Benchmark(figures, document_of(report.to_dict(), table, preset))
+
+
+def settings_of(
+    table: Table, preset: Preset | None, given: dict[str, Any]
+) -> MaskSettings | LocalisationSettings | PrototypeSettings:
+    """The settings of a table: what is given, else a preset's, else the defaults. Raises MethodError."""
+    kind: Callable[..., Any] = _SETTINGS[table]
+    known = [one.name for one in fields(_SETTINGS[table])]
+    for name in given:
+        if name not in known:
+            raise MethodError(f"{table} has no setting {name!r}; it has {', '.join(known)}")
+    made: MaskSettings | LocalisationSettings | PrototypeSettings = kind(
+        **{**(preset.settings if preset else {}), **given}
+    )
+    return made
+
+
+def segments_of(preset: Preset | None, given: dict[str, Any]) -> SegmentSettings:
+    """The settings of the method segments: what is given, else a preset's, else the defaults."""
+    return SegmentSettings.of({**(preset.segments if preset else {}), **given})
+
+
+def document_of(report: dict[str, Any], table: Table, preset: str | None) -> dict[str, Any]:
+    """A report as JSON has it, with the table's name and the preset's citation."""
+    if preset is None:
+        return {"table_of": table, "preset": None, **report}
+    paper = preset_of(preset, table)
+    cited = {"name": preset, "citation": paper.citation, "differs": paper.differs}
+    return {"table_of": table, "preset": json_ready(cited), **report}
+
+
+def _any(function: Explaining) -> Any:
+    """A function whose kind the table says."""
+    return function
