@@ -164,10 +164,12 @@ def soft_mask(gain: MaskGain = "linear") -> Callable[[Function], Function]:
 
 
 def name_of(function: Explaining) -> str:
-    """What the row of a function is called."""
+    """What the row of a function is called: "module:function", of a script its file's name."""
     name = getattr(function, "__qualname__", None) or type(function).__name__
-    module = getattr(function, "__module__", None)
-    return f"{module}:{name}" if module not in {None, "__main__"} else str(name)
+    module = getattr(function, "__module__", None) or "__main__"
+    if module == "__main__":
+        module = Path(getattr(sys.modules[module], "__file__", None) or "script").stem
+    return f"{module}:{name}"
 
 
 def is_reference(name: str) -> bool:
