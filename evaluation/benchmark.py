@@ -12,7 +12,6 @@ from ..runtime.explainer import Explainer
 from ..runtime.methods.segments.settings import SegmentSettings
 from .data.clips import Tell, ignore
 from .data.folder import list_sounds
-from .document import json_ready
 from .faithfulness.evaluate import evaluate_masks
 from .faithfulness.settings import MaskSettings
 from .localisation.evaluate import evaluate_events
@@ -149,12 +148,12 @@ def segments_of(preset: Preset | None, given: dict[str, Any]) -> SegmentSettings
 
 
 def document_of(report: dict[str, Any], table: Table, preset: str | None) -> dict[str, Any]:
-    """A report as JSON has it, with the table's name and the preset's citation."""
+    """A report as JSON has it, where a preset was named with its citation."""
     if preset is None:
-        return {"table_of": table, "preset": None, **report}
+        return report
     paper = preset_of(preset, table)
     cited = {"name": preset, "citation": paper.citation, "differs": paper.differs}
-    return {"table_of": table, "preset": json_ready(cited), **report}
+    return {"preset": cited, **report}
 
 
 def _any(function: Explaining) -> Any:
