@@ -32,6 +32,11 @@ KINDS = (
     ModelKind("that ends in a sigmoid", "segments", f"{_OPEN} --task multi_label --scores probabilities"),
     ModelKind("that ends in a softmax", "segments", f"{_OPEN} --scores probabilities"),
     ModelKind(
+        "that gives values (a regression)",
+        "segments: what raises and what lowers a value",
+        f"{_OPEN} --task regression",
+    ),
+    ModelKind(
         "with scores of frames",
         "segments",
         f"{_OPEN} --task multi_label --scores probabilities --reduce max",
