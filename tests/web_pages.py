@@ -18,7 +18,8 @@ from changed_bundle import rewrite
 import earmark
 from earmark.evaluation.synthesis import make_clip
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+FIREFOXES = ("firefox-esr", "firefox")
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -41,17 +42,37 @@ def served(folder):
             thread.join()
 
 
+def installed(programs):
+    """The first of these programs that is there."""
+    program = next(filter(None, map(shutil.which, programs)), None)
+    assert program, f"none of {', '.join(programs)} is installed"
+    return program
+
+
 @contextmanager
-def chromium(*arguments):
-    """The system's Chromium under Playwright."""
+def playing():
+    """Playwright, at work."""
     from playwright.sync_api import sync_playwright
 
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    assert program, f"none of {', '.join(BROWSERS)} is installed"
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *arguments])
-        yield opened
-        opened.close()
+        yield playwright
+
+
+@contextmanager
+def chromium(playwright):
+    """The system's Chromium, with a microphone that beeps; whether it is allowed, each test says."""
+    arguments = ["--no-sandbox", "--use-fake-device-for-media-stream"]
+    browser = playwright.chromium.launch(executable_path=installed(CHROMIUMS), args=arguments)
+    yield browser
+    browser.close()
+
+
+@contextmanager
+def firefox(playwright):
+    """The system's Firefox, by WebDriver BiDi."""
+    browser = playwright.firefox.launch(executable_path=installed(FIREFOXES), channel="moz-firefox")
+    yield browser
+    browser.close()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Web pages in Chromium, on a static server: the same answers as in Python, and what people do with them."""
+"""Web pages in Chromium and Firefox, on a static server: the answers of Python, and what people do there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from importlib.resources import files
 import numpy as np
 import pytest
 import soundfile
-from web_pages import ask, check_answer, chromium, odd_bundle, opened, served, ten_clips
+import web_pages
+from web_pages import ask, check_answer, odd_bundle, opened, playing, served, ten_clips
 
 import earmark
 from earmark.export.fused.fuse import fuse
@@ -23,10 +24,26 @@ HOSTILE = "<img src=x onerror=window.ran=1>.wav"
 
 
 @pytest.fixture(scope="module")
-def browser():
-    # A microphone that beeps; whether it is allowed, each test says.
-    with chromium("--use-fake-device-for-media-stream") as opened_browser:
-        yield opened_browser
+def playwright():
+    with playing() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def chromium(playwright):
+    with web_pages.chromium(playwright) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def firefox(playwright):
+    with web_pages.firefox(playwright) as one:
+        yield one
+
+
+@pytest.fixture(scope="module", params=["chromium", "firefox"])
+def browser(request):
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +92,10 @@ def test_ten_clips_get_the_answers_of_python(browser, address, clips):
         check_answer(ask(tab, clips[1], explainer.labels.index("tom")), result, explainer.labels)
 
 
-def test_other_levels_windows_and_decoders(browser, tiny_bundle, clips, tmp_path):
+def test_other_levels_windows_and_decoders(chromium, tiny_bundle, clips, tmp_path):
     explainer = odd_bundle(tiny_bundle, tmp_path / "bundle")
     write_page(open_bundle(tmp_path / "bundle"), tmp_path / "page")
-    with served(tmp_path / "page") as where, opened(browser, where) as tab:
+    with served(tmp_path / "page") as where, opened(chromium, where) as tab:
         # Its decoder speaks for what is predicted alone.
         assert tab.locator("#target").count() == 0
         for path in clips[1:5]:
@@ -86,12 +103,12 @@ def test_other_levels_windows_and_decoders(browser, tiny_bundle, clips, tmp_path
             check_answer(ask(tab, path), result, explainer.labels)
 
 
-def test_the_resampler_is_soxrs(browser, address):
+def test_the_resampler_is_soxrs(chromium, address):
     import soxr
 
     usual = [(44100, 16000), (48000, 16000), (22050, 16000), (8000, 16000), (16000, 44100), (16000, 48000)]
     odd = [(44101, 16000), (16000, 95999), (40000, 8000), (8000, 96000)]
-    with opened(browser, address) as tab:
+    with opened(chromium, address) as tab:
         for rates, limit in ((usual, 2e-4), (odd, 1e-3)):
             for rate, to in rates:
                 # A chirp up to half the lower rate, which fades in and out: soxr begins in another way.
@@ -154,6 +171,12 @@ def test_a_sound_is_chosen_and_heard(browser, address):
         tab.check("input[value=removed]")
         heard = tab.evaluate("view.transport.render().then((buffer) => [...buffer.getChannelData(0)])")
         np.testing.assert_allclose(heard, result.mask.residual[0], atol=1e-3)
+
+
+def test_a_prototype_plays(chromium, address):
+    with opened(chromium, address) as tab:
+        tab.click("#example")
+        explained(tab, "example.flac")
         tab.click(".match >> nth=0 >> text=Play")
         for _ in range(100):
             if tab.evaluate("sounding !== view.transport && sounding.time > 0.1"):
@@ -163,9 +186,9 @@ def test_a_sound_is_chosen_and_heard(browser, address):
             raise AssertionError("the prototype does not play")
 
 
-def test_another_label_is_asked_about(browser, address):
+def test_another_label_is_asked_about(chromium, address):
     result = earmark.load(SHIPPED, "cpu").explain(EXAMPLE, target="kick", methods=["mask"])
-    with opened(browser, address) as tab:
+    with opened(chromium, address) as tab:
         tab.click("#example")
         explained(tab, "example.flac")
         tab.select_option("#target", "kick")
@@ -220,9 +243,9 @@ def test_a_file_is_dropped_and_its_name_never_runs(browser, address):
         assert tab.locator("img").count() == 0
 
 
-def test_the_policy_holds(browser, address):
+def test_the_policy_holds(chromium, address):
     blocked = "Content Security Policy"
-    with opened(browser, address, expected=(blocked,)) as tab:
+    with opened(chromium, address, expected=(blocked,)) as tab:
         tab.evaluate(
             """() => {
               const script = document.createElement("script");
@@ -236,8 +259,8 @@ def test_the_policy_holds(browser, address):
         assert tab.evaluate("fetch('https://example.org/').then(() => 'sent', () => 'blocked')") == "blocked"
 
 
-def test_a_recording_is_explained(browser, address):
-    with opened(browser, address, permissions=["microphone"]) as tab:
+def test_a_recording_is_explained(chromium, address):
+    with opened(chromium, address, permissions=["microphone"]) as tab:
         tab.click("#record")
         tab.wait_for_selector("#status:has-text('Recording: 1 s')")
         assert tab.is_disabled("#choose")
@@ -248,8 +271,8 @@ def test_a_recording_is_explained(browser, address):
         assert 0.5 < tab.evaluate("view.item.seconds") < 4.0
 
 
-def test_a_microphone_that_is_refused(browser, address):
-    with opened(browser, address, permissions=[]) as tab:
+def test_a_microphone_that_is_refused(chromium, address):
+    with opened(chromium, address, permissions=[]) as tab:
         tab.click("#record")
         refused(tab, "not allowed")
         tab.click("#example")
@@ -271,20 +294,20 @@ def test_a_page_opened_from_the_disk_says_what_to_do(browser, folder):
     context.close()
 
 
-def test_a_part_that_is_missing_is_named(browser, folder):
+def test_a_part_that_is_missing_is_named(chromium, folder):
     name = "model/explain.onnx"
     (folder / name).rename(folder / "aside")
     try:
-        with served(folder) as where, opened(browser, where, started=False, expected=("404",)) as tab:
+        with served(folder) as where, opened(chromium, where, started=False, expected=("404",)) as tab:
             tab.wait_for_selector(f"#waiting:has-text('{name}')")
     finally:
         (folder / "aside").rename(folder / name)
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1200)])
-def test_no_barriers(browser, address, scheme, width):
+def test_no_barriers(chromium, address, scheme, width):
     axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-    with opened(browser, address, color_scheme=scheme, viewport={"width": width, "height": 800}) as tab:
+    with opened(chromium, address, color_scheme=scheme, viewport={"width": width, "height": 800}) as tab:
         for step in ("start", "answer"):
             if step == "answer":
                 tab.focus("#example")
