@@ -219,3 +219,29 @@ def odd_bundle(source, folder):
 
     rewrite(folder, change)
     return earmark.load(folder, "cpu")
+
+
+def waveform_bundle(folder, rows, pooling):
+    """A bundle of a graph that takes waveforms, with prototypes of its feature map and without masks."""
+    import onnx
+    import torch
+    from apex_models import Listening
+    from command_line import invoke
+
+    from earmark.export import index_bundle
+
+    path = folder.with_suffix(".onnx")
+    torch.onnx.export(
+        Listening(rows, pooling).eval(), (torch.zeros(1, 8000),), str(path), input_names=["wave"],
+        output_names=["scores"], dynamic_axes={"wave": {0: "batch", 1: "samples"}}, dynamo=False,
+        opset_version=17,
+    )  # fmt: skip
+    products = [node for node in onnx.load(str(path)).graph.node if node.op_type == "Mul"]
+    bands = [] if rows == 1 else ["--map-bands", ",".join(str(1000 * row) for row in range(rows + 1))]
+    made = invoke(
+        "export", path, "-o", folder, "--labels", "low hum,whistle", "--sample-rate", 16000, "--window", 1.0,
+        "--feature-map", products[0].output[0], "--map-axes", "tc" if rows == 1 else "cft", *bands,
+    )  # fmt: skip
+    assert made.exit_code == 0, made.output
+    sounds = write_sounds(folder.with_name("sounds"), labels=("low hum", "whistle"))
+    index_bundle(folder, sounds, audio=True)

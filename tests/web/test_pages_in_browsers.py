@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 import soundfile
 import web_pages
-from web_pages import ask, check_answer, odd_bundle, opened, playing, served, ten_clips
+from web_pages import (
+    ask,
+    check_answer,
+    odd_bundle,
+    opened,
+    playing,
+    served,
+    ten_clips,
+    waveform_bundle,
+)
 
 import earmark
 from earmark.export.fused.fuse import fuse
@@ -101,6 +110,23 @@ def test_other_levels_windows_and_decoders(chromium, tiny_bundle, clips, tmp_pat
         for path in clips[1:5]:
             result = explainer.explain(path, methods=["mask", "prototypes"])
             check_answer(ask(tab, path), result, explainer.labels)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("rows", "pooling"), [(1, "mean"), (4, "square")])
+def test_models_of_waveforms(chromium, clips, tmp_path, rows, pooling):
+    """Without masks; with a feature map of one row; with a head that is not linear."""
+    waveform_bundle(tmp_path / "bundle", rows, pooling)
+    explainer = earmark.load(tmp_path / "bundle", "cpu")
+    write_page(open_bundle(tmp_path / "bundle"), tmp_path / "page")
+    with served(tmp_path / "page") as where, opened(chromium, where) as tab:
+        for path in clips[:3]:
+            result = explainer.explain(path, methods=["prototypes"])
+            check_answer(ask(tab, path), result, explainer.labels)
+        tab.set_input_files("#file", clips[2])
+        explained(tab, clips[2].name)
+        # Nothing is kept, so there is the original alone to listen to.
+        assert tab.locator("input[name=voice]").count() == 1
 
 
 def test_the_resampler_is_soxrs(chromium, address):

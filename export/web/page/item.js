@@ -101,8 +101,8 @@ function runOf(facts, { channels, rate, name }, { windows, milliseconds }) {
 function contributionsOf(contributions) {
   if (!contributions) return [];
   const { rows, remainder, bias, others } = contributions;
-  const shown = rows.map(({ channel, value, box }) => ({ name: `channel ${channel}`, value, box }));
-  if (!rows.length || bias === null) return shown;
+  const shown = rows.filter(({ value }) => value !== null).map(({ channel, value, box }) => ({ name: `channel ${channel}`, value, box }));
+  if (!shown.length || bias === null) return shown;
   return [...shown, { name: `${others} other channels`, value: remainder, box: null }, { name: "bias", value: bias, box: null }];
 }
 

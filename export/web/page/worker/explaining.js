@@ -217,14 +217,13 @@ class PrototypesOfSound {
     return { views, contributions: this.contributions() };
   }
 
-  /** The channels that add most to the logit of the window in which it is largest. */
+  /** The channels that count most in the window with the largest logit, and what they add where that is known. */
   contributions() {
     const { logit, places, bias } = this.window;
     const { kind } = this.prototypes.facts;
-    if (!places.contributions) return { kind, logit, rows: [], remainder: null, bias: null, others: 0 };
     const order = [...places.shares.square.keys()].sort((a, b) => places.shares.square[b] - places.shares.square[a] || a - b);
     const rows = order.slice(0, CHANNELS).map((channel) => ({
-      channel, value: places.contributions[channel], box: places.place("square", channel),
+      channel, value: places.contributions?.[channel] ?? null, box: places.place("square", channel),
     }));
     const sum = rows.reduce((total, { value }) => total + value, 0);
     const additive = kind === "additive";
