@@ -305,9 +305,9 @@ def test_a_microphone_that_is_refused(chromium, address):
         explained(tab, "example.flac")
 
 
-def test_a_browser_without_vectors_is_told(browser, address):
+def test_a_browser_without_vectors_is_told(chromium, address):
     without = "WebAssembly.validate = () => false"
-    with opened(browser, address, started=False, before=without) as tab:
+    with opened(chromium, address, started=False, before=without) as tab:
         tab.wait_for_selector("#waiting:has-text('SIMD')")
         assert tab.locator("#choose").count() == 0
 
