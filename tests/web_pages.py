@@ -125,7 +125,7 @@ _ASK = """async ([name, text, target]) => {
   const packed = (floats) => {
     const all = new Uint8Array(Float32Array.from(floats).buffer);
     let text = "";
-    for (let at = 0; at < all.length; at += 32768) text += String.fromCharCode(...all.subarray(at, at + 32768));
+    for (const one of all) text += String.fromCharCode(one);
     return btoa(text);
   };
   return {
