@@ -15,7 +15,7 @@ pytestmark = pytest.mark.schemathesis
 TOKEN = "a-token-of-the-tests"
 
 
-def test_every_answer_is_described():
+def test_every_answer_is_described(tmp_path):
     limits = ("--timeout", "5", "--max-seconds", "20", "--max-bytes", "1M", "--per-client", "0")
     with served(*limits, EARMARK_TOKEN=TOKEN) as server:
         command = [
@@ -37,7 +37,7 @@ def test_every_answer_is_described():
             "all",
             "--no-color",
         ]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stdout
         tested = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
         assert tested, done.stdout
