@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
+from contextlib import closing, suppress
 from pathlib import Path
+from queue import Full, Queue
 
 import click
 
@@ -16,6 +19,9 @@ from .options import device_option, examples
 from .paths import BundleFolder
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+# Lines that wait for stderr, and seconds that the last ones may take.
+_WAITING_LINES = 10_000
+_LAST_LINES_S = 1.0
 _positive = click.FloatRange(0.0, min_open=True)
 
 
@@ -33,12 +39,33 @@ class _Bytes(click.ParamType[int]):
 
 
 class _Lines(logging.Handler):
-    """Writes what is noted as lines on stderr, whatever it holds."""
+    """Writes what is noted as lines on stderr, whatever it holds, in a thread of its own.
+
+    So nobody waits where stderr is a pipe that is read slowly; lines that it cannot take are lost.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: Queue[str | None] = Queue(_WAITING_LINES)
+        self._writer = threading.Thread(target=self._write, name="earmark lines", daemon=True)
+        self._writer.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line."""
+        """Take one line."""
         time = logging.Formatter().formatTime(record, "%Y-%m-%dT%H:%M:%S%z")
-        tell(f"{time} {record.getMessage()}")
+        with suppress(Full):
+            self._lines.put_nowait(f"{time} {record.getMessage()}")
+
+    def close(self) -> None:
+        """Write what is left, unless that takes long."""
+        with suppress(Full):
+            self._lines.put_nowait(None)
+        self._writer.join(_LAST_LINES_S)
+        super().close()
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            tell(line)
 
 
 @click.command(
@@ -196,11 +223,12 @@ def serve(
     log_to(lines)
     if quiet:
         lines.setLevel(logging.WARNING)
-    run(
-        explainer,
-        settings,
-        lambda address: tell(f"earmark serves {manifest.name} at {address} (Ctrl-C stops)"),
-    )
+    with closing(lines):
+        run(
+            explainer,
+            settings,
+            lambda address: tell(f"earmark serves {manifest.name} at {address} (Ctrl-C stops)"),
+        )
 
 
 def _token(file: Path | None) -> str | None:

@@ -10,21 +10,21 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ...errors import AudioError, EarmarkError, as_earmark_error
+from ...errors import AudioError, EarmarkError, MethodError, as_earmark_error
 from ...printable import printable
 from ...runtime.audio.decoding import FileSource
 from ...runtime.audio.source import BoundedSource
 from ...runtime.detections.detection import Detection
 from ...runtime.detections.recent import Stretch
 from ...runtime.detections.settings import DetectionSettings, DetectOptions
-from ...runtime.document import DetectionDict, Kind, Origin, error_dict, failure_record
+from ...runtime.document import Kind, Origin, error_dict, failure_record
 from ...runtime.explainer import Explainer, engine_of
 from ...runtime.explaining.request import ExplainOptions, Request, request_of
 from ...runtime.inference.deadline import Cancel, Deadline
 from ...runtime.report.items import Item, Row
 from .questions import DetectQuestion, ExplainQuestion
 from .refusals import ErrorAnswer, Refused, status_of
-from .settings import DETECTIONS, NAME_LENGTH, ServerSettings
+from .settings import ANSWER_BYTES, NAME_LENGTH, PAGE_VALUES, WINDOW_SCORES, ServerSettings
 from .uploads import Upload
 
 
@@ -41,6 +41,29 @@ class Shown(msgspec.Struct, frozen=True):
 
     row: Row
     item: Item
+
+
+class _Rows:
+    """Detections as JSON, as soon as they have ended: their explanations hold sound."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[float, str, msgspec.Raw]] = []
+        self._size = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether an answer holds no more."""
+        return self._size >= ANSWER_BYTES
+
+    def take(self, detection: Detection, _: Stretch) -> None:
+        """Add one."""
+        text = msgspec.json.encode(detection.to_dict())
+        self._size += len(text)
+        self.rows.append((detection.start_s, detection.label, msgspec.Raw(text)))
+
+    def sorted(self) -> list[msgspec.Raw]:
+        """All of them, in the order of their begin."""
+        return [text for _, _, text in sorted(self.rows, key=itemgetter(0, 1))]
 
 
 # Takes the upload, and whether to stop; gives the record.
@@ -69,6 +92,8 @@ class Answers:
         def record(source: BoundedSource, name: str, cancel: Cancel) -> Any:
             how["cancel"] = cancel
             result = self._explainer.explain(source, name=name, target=target, **how)
+            if question.windows:
+                _check_windows(len(result.windows), min(question.top, len(result.predictions)))
             return result.to_dict(question.top, windows=question.windows)
 
         return self._prepared("result", question.name, request.origin(self._engine), record)
@@ -87,7 +112,8 @@ class Answers:
             row = Row("", file, file, printable(result.target), result.score, 0.0, result.duration_s)
             return Shown(row, item_of(result))
 
-        return self._prepared("result", question.name, request.origin(self._engine), shown)
+        most_values = min(PAGE_VALUES, self._settings.max_values)
+        return self._prepared("result", question.name, request.origin(self._engine), shown, most_values)
 
     def detect(self, question: DetectQuestion) -> Prepared:
         """How to search a sound. Raises EarmarkError for what cannot be asked."""
@@ -109,18 +135,15 @@ class Answers:
         origin = self._detect_origin(counts, request)
 
         def record(source: BoundedSource, name: str, cancel: Cancel) -> Any:
-            rows: list[DetectionDict] = []
-
-            def take(detection: Detection, _: Stretch) -> None:
-                rows.append(detection.to_dict())
-
-            how["cancel"] = lambda: cancel() or len(rows) >= DETECTIONS
-            found = self._explainer.detect(source, name=name, on_detection=take, **counts, **how)
-            rows.sort(key=itemgetter("start_s", "label"))
-            if len(rows) >= DETECTIONS:
-                line = f"there are more than {DETECTIONS} detections: give a higher min_score, or labels"
+            rows = _Rows()
+            how["cancel"] = lambda: cancel() or rows.full
+            found = self._explainer.detect(source, name=name, on_detection=rows.take, **counts, **how)
+            if rows.full:
+                line = (
+                    f"only the first {len(rows.rows)} detections are here: give a higher min_score, or labels"
+                )
                 found = replace(found, warnings=(*found.warnings, line))
-            return {**found.to_dict(), "detections": rows}
+            return {**found.to_dict(), "detections": rows.sorted()}
 
         return self._prepared("detections", question.name, origin, record)
 
@@ -136,27 +159,42 @@ class Answers:
         origin = request.origin(self._engine)
         return msgspec.structs.replace(origin, settings=settings.to_dict())
 
-    def _prepared(self, kind: Kind, name: str | None, origin: Origin, task: Task) -> Prepared:
-        return Prepared(kind, name, origin, task, self._settings)
+    def _prepared(
+        self, kind: Kind, name: str | None, origin: Origin, task: Task, most_values: int | None = None
+    ) -> Prepared:
+        settings = self._settings
+        return Prepared(
+            kind=kind,
+            name=name,
+            origin=origin,
+            task=task,
+            most_s=settings.max_seconds,
+            most_values=settings.max_values if most_values is None else most_values,
+            timeout_s=settings.timeout_s,
+        )
 
 
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """A question that can be answered, as soon as there is a sound.
 
-    Args:
+    Attributes:
         kind: Of its record.
         name: What the sound is called; None: as its upload.
         origin: What is asked, for the record of a failure.
         task: What is done.
-        settings: What is allowed.
+        most_s: Seconds that the sound may last.
+        most_values: Samples times channels that it may hold.
+        timeout_s: Seconds in which it is found in its file.
 
     """
 
-    def __init__(
-        self, kind: Kind, name: str | None, origin: Origin, task: Task, settings: ServerSettings
-    ) -> None:
-        self._kind, self._name, self._origin, self._task = kind, name, origin, task
-        self._settings = settings
+    kind: Kind
+    name: str | None
+    origin: Origin
+    task: Task
+    most_s: float
+    most_values: int
+    timeout_s: float
 
     def answer(self, upload: Upload, cancel: Cancel) -> Answer:
         """The answer to an upload; it never raises.
@@ -169,16 +207,16 @@ class Prepared:
             A record, or where the sound is none its record with an error, or an error.
 
         """
-        name = (self._name or upload.name)[:NAME_LENGTH]
+        name = (self.name or upload.name)[:NAME_LENGTH].encode(errors="replace").decode()
         bounded: BoundedSource | None = None
         try:
             if upload.size == 0:
                 raise AudioError(f"{name} is empty: it has 0 bytes")
             # To look for the sound in a file is bounded, too.
-            stop = Deadline(self._settings.timeout_s, cancel)
+            stop = Deadline(self.timeout_s, cancel)
             with closing(FileSource(upload.file, name, stop)) as source:
-                bounded = BoundedSource(source, self._settings.max_seconds, self._settings.max_values)
-                record = self._task(bounded, name, cancel)
+                bounded = BoundedSource(source, self.most_s, self.most_values)
+                record = self.task(bounded, name, cancel)
             return Answer(200, msgspec.json.encode(record))
         except Exception as raised:
             error = as_earmark_error(raised)
@@ -186,6 +224,15 @@ class Prepared:
             return Answer(413, msgspec.json.encode(ErrorAnswer(Refused(413, str(error)).error)), error)
         status = status_of(error)
         if isinstance(error, AudioError):
-            failed = failure_record(self._kind, printable(name), error_dict(error), self._origin)
+            failed = failure_record(self.kind, printable(name), error_dict(error), self.origin)
             return Answer(status, msgspec.json.encode(failed), error)
         return Answer(status, msgspec.json.encode(ErrorAnswer(error_dict(error))), error)
+
+
+def _check_windows(windows: int, labels: int) -> None:
+    """Raise MethodError where an answer would hold too many scores."""
+    if windows * labels > WINDOW_SCORES:
+        raise MethodError(
+            f"{labels} labels of {windows} windows are more than {WINDOW_SCORES} scores: give a smaller top "
+            "or a larger hop_s"
+        )

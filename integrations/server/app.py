@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, NamedTuple
 
 import msgspec
+from anyio import create_task_group, to_thread
 from msgspec import Meta
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -85,17 +86,15 @@ def application(service: Service, on_failure: Callable[[Exception], None]) -> AS
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        import anyio
-
         stop_watching = service.metrics.watch()
 
         async def warm_up() -> None:
             try:
-                await anyio.to_thread.run_sync(service.warm_up, abandon_on_cancel=True)
+                await to_thread.run_sync(service.warm_up, abandon_on_cancel=True)
             except Exception as error:
                 on_failure(error)
 
-        async with anyio.create_task_group() as group:
+        async with create_task_group() as group:
             group.start_soon(warm_up)
             yield
             group.cancel_scope.cancel()

@@ -41,7 +41,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     rescore: Annotated[bool, Meta(description="Classify what was kept and what was removed, too.")] = False
-    seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="Of everything that is drawn at random.")] = 0
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1, description="Of everything that is drawn at random.")] = 0
     options: Annotated[
         MethodSettings | None,
         Meta(

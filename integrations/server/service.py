@@ -6,10 +6,11 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -64,15 +65,20 @@ class Service:
     ) -> Response:
         """The answer to a request with a sound."""
         query = request.query_params.multi_items()
+
+        def asked(fields: Sequence[tuple[str, str]] = ()) -> Prepared:
+            return prepare(question_of(kind, [*query, *fields]))
+
         try:
-            # A question that cannot be answered needs no sound.
-            prepared = prepare(question_of(kind, query))
             check_head(request, self.settings.max_bytes)
             with self.admission.place(request.client.host if request.client else ""):
+                # A question that cannot be answered needs no sound. To find the nearest of many labels takes
+                # its time.
+                prepared = await to_thread.run_sync(asked)
                 async with received(request, self.settings.max_bytes) as upload:
                     self.metrics.upload_bytes.inc(upload.size)
                     if upload.fields:
-                        prepared = prepare(question_of(kind, [*query, *upload.fields]))
+                        prepared = await to_thread.run_sync(asked, upload.fields)
                     return await self._computed(request, prepared, upload)
         except Refused as refused:
             return refused.response()

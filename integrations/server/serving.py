@@ -61,7 +61,7 @@ def serve(explainer: Explainer, settings: ServerSettings, started: Callable[[str
     )
     server = _Server(config, service)
     listening = listen(settings.host, settings.port)
-    with listening, _handled_signals():
+    with listening, _stopping_in_order(server):
         started(address_of(listening))
         server.run([listening])
     if failures:
@@ -82,20 +82,27 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def _handled_signals() -> Iterator[None]:
-    """Signals that uvicorn raises again after it has stopped do nothing: to stop in order is no failure."""
+def _stopping_in_order(server: uvicorn.Server) -> Iterator[None]:
+    """Within, signals stop the server, which is no failure.
 
-    def nothing(_number: int, _frame: FrameType | None) -> None:
-        pass
+    While it runs uvicorn handles SIGINT and SIGTERM itself, and raises them again when it has stopped.
+    """
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {one: signal.signal(one, nothing) for one in (signal.SIGINT, signal.SIGTERM)}
+    wanted = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    # nohup has a signal ignored.
+    held = {one: signal.getsignal(one) for one in wanted if signal.getsignal(one) is not signal.SIG_IGN}
+    for one in held:
+        signal.signal(one, stop)
     try:
         yield
     finally:
-        for one, handler in before.items():
+        for one, handler in held.items():
             signal.signal(one, handler)
 
 

@@ -10,21 +10,27 @@ import msgspec
 VALUES_A_SECOND: Final = 192_000
 # Bytes of an upload that stay in memory; what is larger lies in a file without a name.
 SPOOL_BYTES: Final = 1 << 20
-# Detections in one answer.
-DETECTIONS: Final = 10_000
+# Bytes of detections in one answer, and scores of windows.
+ANSWER_BYTES: Final = 32 << 20
+WINDOW_SCORES: Final = 200_000
+# Samples times channels of a sound on the page, which holds all of it in memory.
+PAGE_VALUES: Final = 16_000_000
 # Of a form: fields beside the sound, bytes of one.
-FORM_FIELDS: Final = 64
-FIELD_BYTES: Final = 64 << 10
+FORM_FIELDS: Final = 32
+FIELD_BYTES: Final = 16 << 10
 # Characters of an upload's name.
 NAME_LENGTH: Final = 255
 # Characters of a token, so that nobody guesses it.
 TOKEN_LENGTH: Final = 16
-# Connections that are open at a time; seconds in which a request's head comes, in which more of its body or
-# of its answer moves, and in which a whole body comes.
+# Connections that are open at a time; seconds in which a request's head comes, and in which more of its body
+# or of its answer moves.
 CONNECTIONS: Final = 512
 HEAD_S: Final = 10.0
 STALL_S: Final = 15.0
-UPLOAD_S: Final = 600.0
+# A whole body may take so many seconds, and one for so many bytes, but no longer than that.
+UPLOAD_S: Final = 30.0
+SLOWEST_BYTES_S: Final = 16 << 10
+LONGEST_UPLOAD_S: Final = 600.0
 # Bytes of a body, and seconds, that are still read after its request was refused: clients then read why.
 LINGER_BYTES: Final = 8 << 20
 LINGER_S: Final = 5.0

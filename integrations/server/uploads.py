@@ -12,6 +12,7 @@ from tempfile import SpooledTemporaryFile
 from time import monotonic
 from typing import IO, NamedTuple
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -19,7 +20,16 @@ from starlette.requests import ClientDisconnect, Request
 from ...printable import printable
 from .admission import Gone
 from .refusals import Refused
-from .settings import FIELD_BYTES, FORM_FIELDS, NAME_LENGTH, SPOOL_BYTES, STALL_S, UPLOAD_S
+from .settings import (
+    FIELD_BYTES,
+    FORM_FIELDS,
+    LONGEST_UPLOAD_S,
+    NAME_LENGTH,
+    SLOWEST_BYTES_S,
+    SPOOL_BYTES,
+    STALL_S,
+    UPLOAD_S,
+)
 
 # The field of a form that holds the sound, and the name of a sound that has none.
 FIELD = "sound"
@@ -74,13 +84,14 @@ async def received(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
 
 async def _chunks(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
     """The body, piece by piece."""
-    stream, size, end = request.stream(), 0, monotonic() + UPLOAD_S
+    stream, size, begun = request.stream(), 0, monotonic()
     while True:
+        left_s = begun + min(UPLOAD_S + size / SLOWEST_BYTES_S, LONGEST_UPLOAD_S) - monotonic()
         try:
-            chunk = await asyncio.wait_for(anext(stream, None), min(STALL_S, max(0.0, end - monotonic())))
+            chunk = await asyncio.wait_for(anext(stream, None), min(STALL_S, max(0.0, left_s)))
         except TimeoutError as error:
             raise Refused(
-                408, f"the body stood still for {STALL_S:g} s, or took longer than {UPLOAD_S:g} s"
+                408, f"the body comes too slowly: {size} bytes in {monotonic() - begun:.0f} s"
             ) from error
         except ClientDisconnect as error:
             raise Gone from error
@@ -109,6 +120,9 @@ async def _plain(chunks: AsyncIterator[bytes]) -> Upload:
 
 async def _form(request: Request, chunks: AsyncIterator[bytes]) -> Upload:
     """A form with one sound."""
+    _, given = parse_options_header(request.headers["content-type"])
+    if given.get(b"charset", b"utf-8").lower() not in {b"utf-8", b"utf8"}:
+        raise Refused(415, "the form's names are in another encoding: UTF-8 is taken")
     parser = MultiPartParser(
         request.headers,
         chunks,  # type: ignore[arg-type]  # any asynchronous iterator serves

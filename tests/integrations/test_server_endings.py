@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -103,6 +104,13 @@ def test_sigterm_lets_answers_finish_and_refuses_those_that_wait():
         assert server.process.wait(30) == 0
         assert not any("Traceback" in line or "Error" in line for line in server.lines)
         other.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_other_signals_stop_it_as_well(number):
+    with served() as server:
+        assert server.stop(number) == 0
+        assert not any("Traceback" in line for line in server.lines)
 
 
 def test_what_runs_too_long_is_cut_off():
