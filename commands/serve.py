@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import threading
+import traceback
 from contextlib import closing, suppress
 from pathlib import Path
 from queue import Full, Queue
@@ -53,8 +54,12 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Take one line."""
         time = logging.Formatter().formatTime(record, "%Y-%m-%dT%H:%M:%S%z")
-        with suppress(Full):
-            self._lines.put_nowait(f"{time} {record.getMessage()}")
+        lines = [f"{time} {record.getMessage()}"]
+        if record.exc_info and os.environ.get("EARMARK_DEBUG"):
+            lines += "".join(traceback.format_exception(record.exc_info[1])).splitlines()
+        for line in lines:
+            with suppress(Full):
+                self._lines.put_nowait(line)
 
     def close(self) -> None:
         """Write what is left, unless that takes long."""

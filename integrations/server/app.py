@@ -26,6 +26,7 @@ from .page import page
 from .questions import DetectQuestion, ExplainQuestion
 from .refusals import Refused, json_response
 from .service import Service
+from .settings import THREADS
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -86,6 +87,8 @@ def application(service: Service, on_failure: Callable[[Exception], None]) -> AS
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        # Questions are checked and uploads written in these; each keeps memory of its own.
+        to_thread.current_default_thread_limiter().total_tokens = THREADS
         stop_watching = service.metrics.watch()
 
         async def warm_up() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -87,6 +86,10 @@ class Service:
             return Response(status_code=499)
         except EarmarkError as error:
             return problem(status_of(error), error_dict(error))
+        except Exception as raised:
+            defect = as_earmark_error(raised)
+            _note(defect)
+            return problem(500, error_dict(defect))
         except asyncio.CancelledError:
             if not self.admission.stopping.is_set():
                 raise
@@ -136,5 +139,4 @@ async def _gone(request: Request) -> None:
 def _note(error: EarmarkError) -> None:
     """Note what is no client's fault, and where it came from where somebody looks for defects."""
     if status_of(error) >= 500:
-        raised = as_earmark_error(error)
-        logger.error("%s: %s", type(raised).__name__, raised, exc_info=bool(os.environ.get("EARMARK_DEBUG")))
+        logger.error("%s: %s", type(error).__name__, error, exc_info=error)

@@ -15,6 +15,8 @@ ANSWER_BYTES: Final = 32 << 20
 WINDOW_SCORES: Final = 200_000
 # Samples times channels of a sound on the page, which holds all of it in memory.
 PAGE_VALUES: Final = 16_000_000
+# Threads for all but the answers.
+THREADS: Final = 6
 # Of a form: fields beside the sound, bytes of one.
 FORM_FIELDS: Final = 32
 FIELD_BYTES: Final = 16 << 10

@@ -71,11 +71,16 @@ _PLAIN = frozenset({"application/octet-stream", "application/ogg", "video/ogg", 
 async def received(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
     """The upload of a request, until the block ends.
 
-    Raises Refused: 400, 408, 413; Gone where the client goes.
+    Raises Refused: 400, 408, 413, 503; Gone where the client goes.
     """
     chunks = _chunks(request, max_bytes)
     form = _media_type(request) == "multipart/form-data"
-    upload = await (_form(request, chunks) if form else _plain(chunks))
+    try:
+        upload = await (_form(request, chunks) if form else _plain(chunks))
+    except OSError as error:
+        raise Refused(
+            503, f"there is no room for the upload ({error.strerror or error}): try again later", retry_s=30
+        ) from error
     try:
         yield upload
     finally:

@@ -124,6 +124,17 @@ def test_what_runs_too_long_is_cut_off():
         assert running.result().status_code == 503
 
 
+def test_an_upload_for_which_there_is_no_room_is_refused():
+    with served() as server, server.client() as client:
+        psutil.Process(server.process.pid).rlimit(psutil.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        refused = client.post("/v1/explain", content=flac(150.0), headers=FLAC)
+        assert refused.status_code == 503
+        assert refused.json()["error"]["message"] == (
+            "there is no room for the upload (File too large): try again later"
+        )
+        assert client.post("/v1/explain", content=flac(1.0), headers=FLAC).status_code == 200
+
+
 def test_no_upload_is_left_behind_by_a_kill(tmp_path):
     sound = flac(300.0)
     assert len(sound) > 4 << 20
