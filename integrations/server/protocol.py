@@ -90,10 +90,13 @@ class GuardedProtocol(H11Protocol):
     def _late(self) -> None:
         """Time is over: an answer that is being read goes on, all else ends."""
         self._timer = None
-        if 0 < self.transport.get_write_buffer_size() < self._unread:
+        left = self.transport.get_write_buffer_size()
+        if 0 < left < self._unread:
             self._start()
-        else:
+        elif left:
             self.transport.abort()
+        else:
+            self.transport.close()
 
 
 class _Lingering:
