@@ -74,11 +74,15 @@ def test_a_mask_over_hz_and_seconds(result, frequency):
     middle = ax.transData.inverted().transform(ax.transAxes.transform((0.0, 0.5)))[1]
     mel = 700 * (10 ** (np.log10(1 + high / 700) / 2) - 1)
     assert middle == pytest.approx({"linear": high / 2, "mel": mel, "log": np.sqrt(50 * high)}[frequency])
-    for kind, begin in (("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")):
-        file = io.BytesIO()
-        ax.figure.savefig(file, format=kind)
-        assert file.getvalue().startswith(begin)
-        assert len(file.getvalue()) < 2_000_000
+    kind, begin = {
+        "linear": ("svg", b"<?xml"),
+        "mel": ("pdf", b"%PDF"),
+        "log": ("png", b"\x89PNG"),
+    }[frequency]
+    file = io.BytesIO()
+    ax.figure.savefig(file, format=kind)
+    assert file.getvalue().startswith(begin)
+    assert len(file.getvalue()) < 2_000_000
 
 
 def test_segments_are_bars_below_with_their_deviation(result):
