@@ -65,6 +65,51 @@ def write_folder(kind, folder, **more):
     return model, extractor
 
 
+def write_clap(folder, texts, *, fused):
+    """A CLAP with its processor and the texts to choose among, written to `folder`: the pipeline of it."""
+    import tokenizers
+    import torch
+    import transformers as hf
+
+    torch.manual_seed(0)
+    audio = {
+        "spec_size": 64, "num_mel_bins": 16, "window_size": 4, "depths": (1, 1), "aff_block_r": 2,
+        "num_attention_heads": (2, 2), "patch_embeds_hidden_size": 16, "hidden_size": 32, "projection_dim": 8,
+        "enable_fusion": fused, "fusion_type": None,
+    }  # fmt: skip
+    text = {
+        "vocab_size": 32, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "intermediate_size": 32, "max_position_embeddings": 32, "projection_dim": 8,
+    }  # fmt: skip
+    model = hf.ClapModel(hf.ClapConfig(audio_config=audio, text_config=text, projection_dim=8)).eval()
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Linear | torch.nn.Embedding):
+            torch.nn.init.normal_(layer.weight, std=0.3)
+    extractor = hf.ClapFeatureExtractor(
+        feature_size=16, max_length_s=1, truncation="fusion" if fused else "rand_trunc", frequency_min=50
+    )
+    words = [
+        "<pad>",
+        "<unk>",
+        "This",
+        "is",
+        "a",
+        "sound",
+        "of",
+        *sorted({w for t in texts for w in t.split()}),
+    ]
+    words = tokenizers.models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>")
+    tokens = tokenizers.Tokenizer(words)
+    tokens.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer = hf.PreTrainedTokenizerFast(tokenizer_object=tokens, pad_token="<pad>", unk_token="<unk>")
+    for part in (model, extractor, tokenizer):
+        part.save_pretrained(folder)
+    (folder / "labels.txt").write_text("\n".join(texts) + "\n")
+    return hf.ZeroShotAudioClassificationPipeline(
+        model=model, feature_extractor=extractor, tokenizer=tokenizer
+    )
+
+
 def logits_of(model, extractor, sound):
     """What the original pipeline says of one sound at 16 kHz, [K]."""
     import torch

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import SourceError
-from .description import Description, Log, Normalise, Output, Stft
+from .description import Description, Log, Normalise, Output, Samples, Stft
 from .matrices import cepstrum_matrix, mel_matrix, per_bin, transform_kernel
 from .reference import log_factor
 
@@ -24,19 +24,17 @@ class DescribedWaveform(nn.Module):
         super().__init__()
         self.centred = description.level == "unit_variance"
         self.scale = description.scale if description.stft is None else 1.0
-        self.count = None if description.samples is None else description.samples.count
+        self.samples = description.samples
         self.preemphasis = description.preemphasis
         self.layout = description.output.layout
         self.transform = None if description.stft is None else _Transform(description.stft)
         self.features = None if description.stft is None else DescribedFeatures(description)
-        if description.samples is not None and description.samples.pad != "zeros":
-            raise SourceError(f"samples.pad {description.samples.pad!r}: only zeros are known in PyTorch")
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Rows in the description's layout; the level's division is the runtime's."""
         wave = waveform - waveform.mean(dim=1, keepdim=True) if self.centred else waveform
-        if self.count is not None:
-            wave = functional.pad(wave, (0, self.count))[:, : self.count]
+        if self.samples is not None:
+            wave = _filled(wave, self.samples)
         if self.preemphasis:
             wave = wave - self.preemphasis * functional.pad(wave, (1, 0))[:, :-1]
         if self.transform is None or self.features is None:
@@ -44,6 +42,18 @@ class DescribedWaveform(nn.Module):
             return wave.unsqueeze(1) if self.layout == "B1N" else wave
         features: Tensor = self.features(self.transform(wave))
         return features
+
+
+def _filled(wave: Tensor, samples: Samples) -> Tensor:
+    """A fixed number of samples: cut, and padded as described."""
+    count = samples.count
+    if samples.pad == "zeros":
+        return functional.pad(wave, (0, count))[:, :count]
+    wave = wave[:, :count]
+    length = wave.shape[1]
+    place = torch.arange(count, device=wave.device)
+    repeated = wave[:, place % length]
+    return repeated if samples.pad == "repeat" else repeated * (place < count // length * length)
 
 
 class DescribedFeatures(nn.Module):

@@ -101,6 +101,14 @@ def test_optimums_graph_is_taken_with_its_labels_task_and_front_end(tmp_path):
     np.testing.assert_allclose(logits, [3.0, 0.0], atol=1e-3)
 
 
+def test_clap_asks_for_its_texts(tmp_path):
+    with pytest.raises(SourceError, match=r"put labels\.txt beside config\.json, one a line"):
+        open_source(write(tmp_path, {**CONFIG, "architectures": ["ClapModel"], "id2label": {}}))
+    (tmp_path / "labels.txt").write_text("rain\nrain\n")
+    with pytest.raises(SourceError, match="two or more different texts"):
+        open_source(tmp_path)
+
+
 def test_no_folder_of_a_model_is_taken_for_a_run(tmp_path):
     """Both have a config.json."""
 

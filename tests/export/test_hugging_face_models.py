@@ -11,7 +11,7 @@ import frontend_originals as originals
 import numpy as np
 import pytest
 from command_line import invoke
-from hugging_face_folders import KINDS, LABELS, logits_of, write_folder
+from hugging_face_folders import KINDS, LABELS, logits_of, write_clap, write_folder
 
 import earmark
 from earmark.errors import SourceError
@@ -74,6 +74,42 @@ def test_sources_answer_as_the_original_pipeline(tmp_path, kind):
     (layer,) = source.head_layers
     summed = pooled.numpy() @ layer.weight.T + layer.bias
     np.testing.assert_allclose(summed[0], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_clap_chooses_among_texts_as_the_zero_shot_pipeline(tmp_path, fused):
+    import torch
+
+    texts = ["heavy rain", "a dog", "wind"]
+    pipeline = write_clap(tmp_path, texts, fused=fused)
+    source = open_source(tmp_path)
+    assert source.labels == texts
+    assert source.taps["feature_map"] == ["batch", 32, 32, 2]
+    for seconds in (0.3, 0.7, 1.0):
+        sound = originals.sound_of(48000, seconds)
+        expected = {one["label"]: one["score"] for one in pipeline(sound, candidate_labels=texts)}
+        waveform = torch.from_numpy(sound)[None]
+        with torch.no_grad():
+            answers = [source.forward_pass(waveform)["logits"], source.reference.logits(waveform)]
+        for logits in answers:
+            scores = dict(zip(texts, torch.softmax(logits[0], 0).tolist(), strict=True))
+            assert scores == pytest.approx(expected, abs=2e-4)
+    (tmp_path / "labels.txt").unlink()
+    with pytest.raises(SourceError, match=r"put labels\.txt beside config\.json"):
+        open_source(tmp_path)
+
+
+def test_a_clap_becomes_a_bundle(tmp_path):
+    texts = ["heavy rain", "a dog", "wind"]
+    pipeline = write_clap(tmp_path / "model", texts, fused=True)
+    export_bundle(tmp_path / "model", tmp_path / "bundle", on_doubt=lambda _: None)
+    with earmark.load(tmp_path / "bundle", device="cpu") as explainer:
+        sound = originals.sound_of(48000, 0.4)
+        expected = pipeline(sound, candidate_labels=texts)
+        result = explainer.explain(sound, sample_rate=48000, methods=[])
+        assert dict(result.predictions) == pytest.approx(
+            {one["label"]: one["score"] for one in expected}, abs=2e-4
+        )
 
 
 def test_tokens_of_ast_lie_where_their_sound_is(tmp_path):

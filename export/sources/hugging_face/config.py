@@ -15,8 +15,10 @@ PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 # Classes of transformers, and the module of each whose output are the tokens that the scores are made of.
 _PROJECTED = "projector"
+CLAP = "ClapModel"
 TOKENS = {
     "ASTForAudioClassification": "audio_spectrogram_transformer.layernorm",
+    CLAP: "audio_model.audio_encoder",
     "Data2VecAudioForSequenceClassification": _PROJECTED,
     "HubertForSequenceClassification": _PROJECTED,
     "SEWDForSequenceClassification": _PROJECTED,

@@ -11,6 +11,7 @@ The scores are those of transformers' audio-classification pipeline on one windo
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +21,19 @@ from ....errors import SourceError
 from ....printable import first_line
 from ....runtime.audio.lengths import samples_at_least, samples_of
 from ....runtime.bundle.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec, aggregate_of
-from ...frontends.description import Description
 from ...frontends.frontend import Described
-from ...frontends.matrices import mel_matrix
 from ...frontends.module import DescribedFeatures, DescribedWaveform
 from ...graphs.heads import Layer
 from ...graphs.stft import StftFrontend
 from ...models.scales import Scale
 from ...source.exportable import Exportable
 from ...source.source import Reference, Source
-from ..adapter.tokens import TokenGrid
 from ..onnx.file import load as load_graph
 from ..onnx.frontends import describe
-from .config import FILE, TOKENS, ModelConfig, architecture_of, labels_of, preprocessor_of, read_config
-from .model import WEIGHTS, FolderClassifier, check_weights, load_model, middle_layer
+from . import clap
+from .config import CLAP, FILE, ModelConfig, architecture_of, labels_of, preprocessor_of, read_config
+from .maps import Maps, maps_of
+from .model import WEIGHTS, FolderClassifier, check_weights, load_model
 
 _GRAPHS = ("onnx/model.onnx", "model.onnx")
 # Longest sound taken at once of models that take any length.
@@ -46,14 +46,13 @@ def load(folder: Path) -> Exportable:
     """Read the folder. Raises SourceError naming file and field for whatever is missing or does not fit."""
     path = folder / FILE
     config = read_config(path)
-    labels = labels_of(config, path)
     front = describe(str(preprocessor_of(folder)), {})
     graph = next((folder / name for name in _GRAPHS if (folder / name).is_file()), None)
     if graph is not None and not any((folder / name).is_file() for name in WEIGHTS):
         fixed = front.window is not None
         return load_graph(
             graph,
-            labels=labels,
+            labels=labels_of(config, path),
             task=config.task,
             frontend=front,
             window_seconds=None if fixed else _WINDOW_SECONDS,
@@ -62,89 +61,116 @@ def load(folder: Path) -> Exportable:
     from .. import require_packages
 
     architecture = architecture_of(config, path)
+    labels = clap.labels_of(folder) if architecture == CLAP else labels_of(config, path)
     check_weights(folder)
     require_packages("transformers", extra="hugging-face")
-    return _source(folder, config, labels, front, architecture)
-
-
-def _source(
-    folder: Path, config: ModelConfig, labels: list[str], front: Described, architecture: str
-) -> Source:
-    description, rate = front.description, front.sample_rate
     model = load_model(folder, architecture)
-    tokens, middle = TOKENS[architecture], middle_layer(model)
-    patches = architecture == "ASTForAudioClassification"
-    grid = _patch_grid(config, description) if patches else TokenGrid(rows=1, order="time", skip=0)
-    listenable = front.analysis
-    module = FolderClassifier(
-        model,
-        None if listenable is None else DescribedFeatures(description),
-        {tokens: grid} if middle is None else {tokens: grid, middle: grid},
-    ).eval()
+    if architecture == CLAP:
+        model = clap.with_texts(model, folder, labels)
+    maps = maps_of(architecture, model, config, front.description)
+    measured = _measured(model, maps, front, folder)
+    return _source(folder, config, labels, front, model, maps, measured)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Modules, and what they were seen to do.
+
+    samples: of a window; least: of the shortest sound; step: between frames; shapes: of the maps of a window
+    """
+
+    frontend: torch.nn.Module
+    module: FolderClassifier
+    samples: int
+    least: int
+    step: float
+    shapes: list[torch.Size]
+
+
+@torch.no_grad()
+def _measured(model: torch.nn.Module, maps: Maps, front: Described, folder: Path) -> _Measured:
+    """Chain front end and model, and run noise through them. Raises SourceError where they do not fit."""
+    description, rate, listenable = front.description, front.sample_rate, front.analysis
+    features = None if listenable is None else DescribedFeatures(description)
     frontend = DescribedWaveform(description) if listenable is None else StftFrontend(listenable)
+    module = FolderClassifier(model, features, maps.grids).eval()
     samples = front.window or samples_of(_WINDOW_SECONDS, rate)
+    noise = 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(1))
+    padded = description.samples is not None and description.samples.pad == "zeros"
     try:
-        step, maps = _measured(module, frontend, samples, fixed=front.window is not None)
-        least = samples if front.samples else _least(module, frontend, samples, rate)
+        shown = list(module(frontend(noise))[1:])
+        step = maps.step
+        if step is None and front.window is not None:
+            step = samples / shown[0].shape[2]
+        elif step is None:
+            half = module(frontend(noise[:, : samples // 2]))[1]
+            step = float(round((samples - samples // 2) / (shown[0].shape[2] - half.shape[2])))
+        least = samples if padded else _least(module, frontend, samples, rate)
     except (RuntimeError, ValueError, IndexError) as error:
         raise SourceError(
             f"{folder}: features and model do not fit together ({first_line(error, 160)}); the files of "
             "one folder must be of one model"
         ) from error
-    if patches and description.stft is not None:
-        step = config.time_stride * description.stft.hop
-    analysis = listenable or _analysis(rate)
-    rows, centres = _rows(config, description, grid) if patches else ([(0.0, rate / 2)], [])
-    names = ["feature_map", "middle"][: len(maps)]
-    head = model.get_submodule("classifier")
-    projected = isinstance(head, torch.nn.Linear)
+    return _Measured(frontend.eval(), module, samples, least, step, [one.shape for one in shown])
+
+
+def _source(
+    folder: Path,
+    config: ModelConfig,
+    labels: list[str],
+    front: Described,
+    model: torch.nn.Module,
+    maps: Maps,
+    measured: _Measured,
+) -> Source:
+    rate, step = front.sample_rate, measured.step
+    analysis = front.analysis or _analysis(rate)
+    shapes = dict(zip(("feature_map", "middle"), measured.shapes, strict=False))
+    first = measured.shapes[0]
+    head = getattr(model, "classifier", None)
+    linear = head if isinstance(head, torch.nn.Linear) else None
     return Source(
         name=folder.resolve().name,
         labels=labels,
         task=config.task,
         sample_rate=rate,
         window=WindowSpec(
-            seconds=samples / rate,
-            hop_seconds=samples / rate / 2,
-            minimum_seconds=least / rate,
+            seconds=measured.samples / rate,
+            hop_seconds=measured.samples / rate / 2,
+            minimum_seconds=measured.least / rate,
             aggregate=aggregate_of(config.task),
         ),
         analysis=analysis,
-        rescore="waveform" if listenable is None else "spectrogram",
+        rescore="waveform" if front.analysis is None else "spectrogram",
         level=front.level,
-        frontend=frontend.eval(),
-        classifier=module,
+        frontend=measured.frontend,
+        classifier=measured.module,
         taps={
-            name: [
-                "batch",
-                shown.shape[1],
-                f"frames_{name}" if front.window is None else shown.shape[2],
-                shown.shape[3],
-            ]
-            for name, shown in zip(names, maps, strict=True)
+            name: ["batch", shape[1], f"frames_{name}" if front.window is None else shape[2], shape[3]]
+            for name, shape in shapes.items()
         },
         own_reference=Reference(logits=_original(model, front)),
         feature_map=FeatureMapSpec(
             tap="feature_map",
-            channels=maps[0].shape[1],
+            channels=first[1],
             frame_seconds=step / rate,
-            bands_hz=rows,
-            pooling="mean" if projected else "other",
-            additive=projected,
+            bands_hz=maps.bands_hz,
+            pooling="other" if linear is None else "mean",
+            additive=linear is not None,
         ),
-        head_layers=(Layer.of(head),) if isinstance(head, torch.nn.Linear) else (),
+        head_layers=() if linear is None else (Layer.of(linear),),
         scales=[
             Scale(
                 tap=name,
-                channels=shown.shape[1],
-                rows=shown.shape[3],
+                channels=shape[1],
+                rows=shape[3],
                 # SEW's layers have half of the frames.
-                stride=max(1, round(step * maps[0].shape[2] / shown.shape[2] / analysis.hop)),
-                hz=centres,
+                stride=max(1, round(step * first[2] / shape[2] / analysis.hop)),
+                hz=maps.centres_hz,
             )
-            for name, shown in zip(names, maps, strict=True)
+            for name, shape in shapes.items()
         ],
-        description=f"{architecture} of a Hugging Face folder, with {front}.",
+        description=f"{config.architectures[0]} of a Hugging Face folder, with {front}.",
         doubts=_doubts(config, front),
     )
 
@@ -161,19 +187,6 @@ def _original(model: torch.nn.Module, front: Described) -> Callable[[torch.Tenso
 
 
 @torch.no_grad()
-def _measured(
-    module: FolderClassifier, frontend: torch.nn.Module, samples: int, *, fixed: bool
-) -> tuple[float, list[torch.Tensor]]:
-    """Samples from one frame of the maps to the next, and the maps of a window."""
-    noise = 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(1))
-    maps = list(module(frontend(noise))[1:])
-    if fixed:
-        return samples / maps[0].shape[2], maps
-    half = module(frontend(noise[:, : samples // 2]))[1]
-    return float(round((samples - samples // 2) / (maps[0].shape[2] - half.shape[2]))), maps
-
-
-@torch.no_grad()
 def _least(module: FolderClassifier, frontend: torch.nn.Module, samples: int, rate: int) -> int:
     """Samples of the shortest sound that the model takes, among some lengths."""
     for seconds in _LENGTHS:
@@ -186,33 +199,6 @@ def _least(module: FolderClassifier, frontend: torch.nn.Module, samples: int, ra
     return samples
 
 
-def _patch_grid(config: ModelConfig, description: Description) -> TokenGrid:
-    """AST's tokens: two of classes, then the patches, the lowest row's first."""
-    height = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
-    rows = (description.bins - height) // config.frequency_stride + 1
-    if rows < 1:
-        raise SourceError(f"patch_size {height} is more than the {description.bins} bands of the features")
-    return TokenGrid(rows=rows, order="frequency", skip=2)
-
-
-def _rows(
-    config: ModelConfig, description: Description, grid: TokenGrid
-) -> tuple[list[tuple[float, float]], list[float]]:
-    """What each row of patches spans in Hz, and its centre."""
-    bank = mel_matrix(description)
-    stft = description.stft
-    width = description.sample_rate / (1 if stft is None else stft.n_fft)
-    height = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
-    spans, centres = [], []
-    for row in range(grid.rows):
-        first = row * config.frequency_stride
-        weights = bank[:, first : first + height].sum(axis=1)
-        inside = np.flatnonzero(weights)
-        spans.append((float(inside[0] * width), float(inside[-1] * width)))
-        centres.append(float((weights * np.arange(len(weights))).sum() / weights.sum() * width))
-    return spans, centres
-
-
 def _analysis(rate: int) -> AnalysisSpec:
     """The listenable STFT of models that take waveforms or frames of their own: 10 ms of hop."""
     n_fft = 2 ** int(np.ceil(np.log2(0.025 * rate)))
@@ -221,7 +207,7 @@ def _analysis(rate: int) -> AnalysisSpec:
 
 def _doubts(config: ModelConfig, front: Described) -> tuple[str, ...]:
     doubts = []
-    if config.problem_type is None:
+    if config.problem_type is None and config.architectures[:1] != [CLAP]:
         doubts.append(
             "config.json has no problem_type: scores are by softmax, as transformers' pipeline gives them; "
             'where several labels may hold, write "multi_label_classification" there'

@@ -11,7 +11,7 @@ from torch import nn
 
 from ....errors import SourceError
 from ....printable import first_line
-from ..adapter.tokens import TokenGrid
+from .maps import Grid
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
@@ -79,10 +79,10 @@ class FolderClassifier(nn.Module):
     """Features (or the listenable STFT) -> (logits, *feature maps), by the model as it is.
 
     features: STFT -> features, where the STFT is what comes in
-    grids: module of the model whose output are tokens -> how they lie over time and frequency
+    grids: module of the model -> how its output lies over time and frequency
     """
 
-    def __init__(self, model: nn.Module, features: nn.Module | None, grids: dict[str, TokenGrid]) -> None:
+    def __init__(self, model: nn.Module, features: nn.Module | None, grids: dict[str, Grid]) -> None:
         super().__init__()
         self.model = model
         self.features = nn.Identity() if features is None else features
@@ -94,8 +94,8 @@ class FolderClassifier(nn.Module):
 
     def _keeping(self, name: str) -> Callable[[nn.Module, object, Any], None]:
         def keep(_module: nn.Module, _inputs: object, output: Any) -> None:
-            # Layers give a tensor, or a tuple that begins with it.
-            self._seen[name] = output[0] if isinstance(output, tuple) else output
+            # A tensor, or a tuple or one of transformers' outputs that begin with it.
+            self._seen[name] = output if isinstance(output, torch.Tensor) else output[0]
 
         return keep
 
@@ -103,16 +103,3 @@ class FolderClassifier(nn.Module):
         """Logits [B, K] and the maps [B, D, T', F'] in the order of `grids`."""
         logits = self.model(**{self.argument: self.features(entry)}).logits
         return (logits, *(grid.feature_map(self._seen.pop(name)) for name, grid in self.grids.items()))
-
-
-def middle_layer(model: nn.Module) -> str | None:
-    """The name of the layer in the middle of the encoder's; None where there are fewer than two."""
-    stacks = {
-        name: len(module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and name.rpartition(".")[2] in {"layer", "layers"}
-    }
-    name = max(stacks, key=lambda one: stacks[one], default=None)
-    if name is None or stacks[name] < 2:
-        return None
-    return f"{name}.{stacks[name] // 2 - 1}"
