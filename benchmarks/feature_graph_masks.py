@@ -179,7 +179,8 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--kind", choices=list(MODELS), action="append")
     parser.add_argument("--fold", type=int, default=4)
-    parser.add_argument("--epochs", type=int, default=10, help="of the decoder")
+    parser.add_argument("--epochs", type=int, default=28, help="of the decoder")
+    parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--folds", default="1,2,3", help="that the decoder is trained on")
     parser.add_argument("--width", type=int)
     options = parser.parse_args()
@@ -214,7 +215,11 @@ def main() -> None:
         run = work / "decoder"
         folds = tuple(map(int, options.folds.split(",")))
         settings = LmacSettings(
-            val_fold=options.fold, train_folds=folds, epochs=options.epochs, width=options.width
+            val_fold=options.fold,
+            train_folds=folds,
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            width=options.width,
         )
         if not (run / "decoder.safetensors").is_file():
             started = time.process_time()

@@ -29,7 +29,7 @@ from recipe import write
 
 import earmark
 from earmark.export.bundle.write import write_bundle
-from earmark.export.source.source import fingerprint, without_decoder
+from earmark.export.source.source import without_decoder
 from earmark.export.sources.run.config import DecoderConfig
 from earmark.export.sources.run.decoder import with_decoder
 from earmark.export.sources.run.directory import RunDirectory
@@ -122,7 +122,7 @@ def write_light(recipe: Path, bundle: Path, run: Path) -> None:
     )
     torch.manual_seed(0)
     directory = RunDirectory(run, "decoder")
-    directory.write_config(DecoderConfig(decoder=form, classifier_sha256=fingerprint(source)))
+    directory.write_config(DecoderConfig(decoder=form, classifier_sha256=source.fingerprint()))
     directory.write_weights(form.build().state_dict())
     write_bundle(with_decoder(source, directory), bundle)
 

@@ -78,6 +78,12 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The interpreter that earmark train l2i SOURCE -o RUN has trained over it.",
 )
+@click.option(
+    "--apex",
+    metavar="RUN",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The rotation of channels that earmark train apex SOURCE -o RUN has learnt over it.",
+)
 @click.option("--int8", is_flag=True, help="Add an 8-bit classifier for methods that ask for many scores.")
 @click.option(
     "--calibration",
@@ -106,6 +112,7 @@ def export(
     decoder: Path | None,
     no_interpreter: bool,
     interpreter: Path | None,
+    apex: Path | None,
     int8: bool,
     calibration: Path | None,
     seed: int,
@@ -161,6 +168,7 @@ def export(
         force=force,
         decoder=decoder or not no_decoder,
         interpreter=interpreter or not no_interpreter,
+        apex=apex,
         window_seconds=window,
         aggregate=aggregate,
         hop_seconds=hop,

@@ -26,6 +26,7 @@ def export_bundle(
     force: bool = False,
     decoder: Path | str | bool = True,
     interpreter: Path | str | bool = True,
+    apex: Path | str | None = None,
     window_seconds: float | None = None,
     aggregate: Aggregation | None = None,
     hop_seconds: float | None = None,
@@ -52,6 +53,7 @@ def export_bundle(
         decoder: True: the source's own, where it has one; False: none, so no masks; a path: the run directory
             of `earmark train lmac` over this source.
         interpreter: The same for the interpreter and `earmark train l2i`: without one, no components.
+        apex: The folder of the U that `earmark train apex` learnt over this source; None: a run's own.
         window_seconds: Longest sound that the model takes at once, in seconds; None: the source's.
         aggregate: How the scores of a long sound's windows are joined, "mean", "max" or "lme"; None: the
             source's.
@@ -88,7 +90,7 @@ def export_bundle(
     check_target(target, force=force)
     # Without it nothing can be measured at the end.
     require_packages("onnxruntime")
-    opened = open_source(source, decoder=decoder, interpreter=interpreter)
+    opened = open_source(source, decoder=decoder, interpreter=interpreter, apex=apex)
     if window_seconds is not None:
         opened = with_window(opened, window_seconds)
     if aggregate is not None:

@@ -11,21 +11,20 @@ from ...export.training.options import ApexOptions
 from ...times import duration_text
 from ..console import say, tell
 from ..options import device_option, examples, refuse_given
-from ..paths import DataFolder, is_bundle
+from ..paths import is_bundle
 from ..settings_options import Given, settings_options
-from .options import fail_for_left_out, settings_of, tell_left_out, training_options
+from .options import (
+    TrainedOver,
+    fail_for_left_out,
+    settings_of,
+    source_options,
+    tell_left_out,
+    training_options,
+)
 
 
 @click.command(epilog=examples("earmark train apex run data"))
-@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN|BUNDLE")
-@click.argument("data", type=DataFolder())
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where U and its report go. [default: RUN/apex, or BUNDLE.apex beside the bundle]",
-)
+@source_options("apex", "Where U and its report go. [default: RUN/apex, or BUNDLE.apex beside the bundle]")
 @click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
@@ -36,20 +35,22 @@ from .options import fail_for_left_out, settings_of, tell_left_out, training_opt
 @device_option
 @settings_options(ApexSettings)
 @training_options(ApexOptions)
-def apex(source: Path, data: Path, options: ApexOptions, given: Given[ApexSettings]) -> None:
-    """Learn U over the feature map of a RUN or a BUNDLE, on the sounds of DATA.
+def apex(source: TrainedOver, data: Path, options: ApexOptions, given: Given[ApexSettings]) -> None:
+    """Learn U over the feature map of SOURCE, on the sounds of DATA.
 
-    No prediction changes. A RUN keeps U for earmark export; a BUNDLE gets a new generation of prototypes: the
-    index of the sounds that U was learnt from. Exits with 1 where a clip or a folder could not be read and
-    was left out.
+    No prediction changes. SOURCE is a bundle, which gets a new generation of prototypes: the index of the
+    sounds that U was learnt from; or a run directory, which keeps U for earmark export; or with -o any other
+    source of earmark export that has a feature map (an .onnx file with --feature-map). Exits with 1 where a
+    clip or a folder could not be read and was left out.
     """
-    if not is_bundle(source):
-        refuse_given("is for a BUNDLE, which is indexed anew; a RUN is not", "audio")
+    if not (isinstance(source.opened, str) and is_bundle(source.opened)):
+        refuse_given("is for a BUNDLE, which is indexed anew; a source is not", "audio")
     from ...export.training.apex.figures import table_lines
     from ...export.training.apex.recipe import run_directory, train_apex
 
-    run = run_directory(source, options.out)
-    summary = train_apex(source, data, settings_of(given, run.path, "apex", resume=options.resume), options)
+    run = run_directory(source.opened, options.out)
+    settings = settings_of(given, run.path, "apex", resume=options.resume)
+    summary = train_apex(source.opened, data, settings, options)
     tell_left_out(summary.left_out)
     report = summary.report
     for note in report.notes:
@@ -66,7 +67,7 @@ def apex(source: Path, data: Path, options: ApexOptions, given: Given[ApexSettin
     )
     index = summary.index
     if index is None:
-        tell(f"next: earmark export {source} -o BUNDLE, then earmark index BUNDLE {data}")
+        tell(f"next: earmark export {source.exported} -o BUNDLE, then earmark index BUNDLE {data}")
     else:
-        tell(f"{source}: {index.generation}, {index.clips} clips of {index.sources} sounds")
+        tell(f"{source.opened}: {index.generation}, {index.clips} clips of {index.sources} sounds")
     fail_for_left_out(summary.left_out)

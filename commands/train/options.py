@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -81,18 +81,20 @@ def over_source_options(what: str) -> Decorator:
 
     The keyword argument `source` is then a `TrainedOver`.
     """
+    noise = folder_option("noise", "DIR", "Mix in recordings of noise from DIR instead of synthesised noise.")
+    return source_options(what, f"Where the {what} goes, if not SOURCE.", (noise, device_option))
+
+
+def source_options(what: str, out_help: str, more: Sequence[Decorator] = ()) -> Decorator:
+    """A decorator: SOURCE, DATA, where the result goes, and what is told of an .onnx file.
+
+    The keyword argument `source` is then a `TrainedOver`.
+    """
     options: tuple[Decorator, ...] = (
         click.argument("source"),
         click.argument("data", type=DataFolder()),
-        click.option(
-            "-o",
-            "--out",
-            type=click.Path(path_type=Path),
-            metavar="RUN",
-            help=f"Where the {what} goes, if not SOURCE.",
-        ),
-        folder_option("noise", "DIR", "Mix in recordings of noise from DIR instead of synthesised noise."),
-        device_option,
+        click.option("-o", "--out", type=click.Path(path_type=Path), metavar="RUN", help=out_help),
+        *more,
         click.option(
             "--window",
             metavar="SECONDS",

@@ -50,10 +50,14 @@ def _filled(wave: Tensor, samples: Samples) -> Tensor:
     if samples.pad == "zeros":
         return functional.pad(wave, (0, count))[:, :count]
     wave = wave[:, :count]
-    length = wave.shape[1]
+    # As a tensor, by which a graph can divide.
+    length = torch.arange(wave.shape[1], device=wave.device)[-1:] + 1
     place = torch.arange(count, device=wave.device)
-    repeated = wave[:, place % length]
-    return repeated if samples.pad == "repeat" else repeated * (place < count // length * length)
+    times = torch.div(place, length, rounding_mode="floor")
+    repeated = wave[:, place - times * length]
+    if samples.pad == "repeat":
+        return repeated
+    return repeated * (times < torch.div(torch.full_like(place, count), length, rounding_mode="floor"))
 
 
 class DescribedFeatures(nn.Module):

@@ -26,6 +26,7 @@ from ...runtime.bundle.manifest import (
     Task,
     WindowSpec,
 )
+from ..graphs.heads import LearntRotation
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -36,6 +37,7 @@ class Exportable(ABC):
 
     components: what its interpreter's components are, where it has one; dictionary: the arrays of the file
         that it names, `dictionary` [F, K] and `theta` [C, K]
+    apex: U, learnt over this classifier, with the report of its training
     """
 
     # Packages whose versions stand in the manifest.
@@ -54,12 +56,17 @@ class Exportable(ABC):
     feature_map: FeatureMapSpec | None = None
     components: ComponentsSpec | None = None
     dictionary: dict[str, FloatArray] = field(default_factory=dict)
+    apex: LearntRotation | None = None
     evaluation: dict[str, object] = field(default_factory=dict)
     description: str = ""
     licence: str = ""
     attribution: str = ""
     # What its user should look at before believing the bundle, one line each.
     doubts: tuple[str, ...] = ()
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """sha256 of the classifier: which one something trained belongs to."""
 
     @property
     @abstractmethod

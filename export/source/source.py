@@ -21,7 +21,7 @@ from ...runtime.audio.lengths import samples_of
 from ...runtime.bundle.manifest import FeatureMapSpec, StageSpec
 from ..graphs.apex_report import write_report
 from ..graphs.files import Dims
-from ..graphs.heads import Head, Layer, LearntRotation
+from ..graphs.heads import Head, Layer
 from ..graphs.stft import masked, stft
 from ..models.scales import Scale
 from .exportable import Exportable, FloatArray, with_window
@@ -70,7 +70,6 @@ class Source(Exportable):
         interpreter: (*the taps named in `interpreter_taps`) -> activations [B, K, T], pooled [B, K], logits
             [B, C].
         head_layers: The layers between pooling and logits; empty where they are not known.
-        apex: U, learnt over this classifier, with the report of its training.
         scales: Where the cells of the taps lie that a decoder may be trained on, finest first; empty where
             the source does not say, then they are measured.
         log_mel: The tap with log1p(A @ FB) [B, T, mels], FB as `models.mel.filterbank`, if there is one.
@@ -90,7 +89,6 @@ class Source(Exportable):
     interpreter: nn.Module | None = None
     interpreter_taps: list[str] = field(default_factory=list)
     head_layers: tuple[Layer, ...] = ()
-    apex: LearntRotation | None = None
     scales: list[Scale] = field(default_factory=list)
     log_mel: str | None = None
     own_reference: Reference | None = None
@@ -137,6 +135,14 @@ class Source(Exportable):
                 f"weight of [{classes}, {spec.channels}]"
             )
         return Head(layers)
+
+    def fingerprint(self) -> str:
+        """sha256 over the classifier's weights and buffers."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.classifier.state_dict().items()):
+            digest.update(f"{name} {list(value.shape)}\n".encode())
+            digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def explainers(self) -> list[str]:
@@ -200,15 +206,6 @@ def without_interpreter(source: Source) -> Source:
         dictionary={},
         own_reference=own and replace(own, interpreted=None),
     )
-
-
-def fingerprint(source: Source) -> str:
-    """sha256 over the classifier's weights and buffers: which classifier a decoder belongs to."""
-    digest = hashlib.sha256()
-    for name, value in sorted(source.classifier.state_dict().items()):
-        digest.update(f"{name} {list(value.shape)}\n".encode())
-        digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
-    return digest.hexdigest()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import MissingDependencyError, SourceError
+from ...errors import MissingDependencyError, RunError, SourceError
 from ..source.exportable import Exportable
 from .foreign import CHECKPOINTS, refuse_foreign
 
@@ -23,6 +23,7 @@ def open_source(
     *,
     decoder: Path | str | bool = True,
     interpreter: Path | str | bool = True,
+    apex: Path | str | None = None,
 ) -> Exportable:
     """Open what is to be exported.
 
@@ -30,13 +31,14 @@ def open_source(
         source: An `Adapter`, a source that is open already, or what `resolve` recognises.
         decoder: True: the source's own, where it has one; False: none; a path: that of a run directory.
         interpreter: The same for the interpreter.
+        apex: The folder of a U that was learnt over the source; None: its own, where it has one.
 
     Raises:
         SourceError: The source is incomplete or not what it says, or the parts do not belong to it.
         MissingDependencyError: PyTorch or another package of the extra "export" is not installed.
 
     """
-    if isinstance(source, Exportable) and decoder is True and interpreter is True:
+    if isinstance(source, Exportable) and decoder is True and interpreter is True and apex is None:
         return source
     if isinstance(source, str | Path):
         refuse_foreign(str(source))
@@ -52,6 +54,8 @@ def open_source(
         opened = resolve(
             str(source), allow_missing_decoder=decoder is not True, interpreter=interpreter is True
         )
+    if apex is not None:
+        opened = _with_apex(opened, Path(apex))
     if decoder is True and interpreter is True:
         return opened
     opened = _with_maps(opened, decoder, interpreter)
@@ -60,6 +64,16 @@ def open_source(
             f"{opened.name}: has no decoder or interpreter to choose: it is no source in PyTorch"
         )
     return _with_parts(opened, decoder, interpreter)
+
+
+def _with_apex(opened: Exportable, folder: Path) -> Exportable:
+    """The source with a learnt U. Raises SourceError where it was learnt over another, or is not finished."""
+    from .run.rotation import with_apex
+
+    try:
+        return with_apex(opened, folder)
+    except RunError as error:
+        raise SourceError(str(error)) from error
 
 
 def _with_maps(opened: Exportable, decoder: Path | str | bool, interpreter: Path | str | bool) -> Exportable:

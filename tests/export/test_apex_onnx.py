@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import onnx
 import pytest
@@ -84,6 +86,46 @@ def test_a_graphs_tensor_becomes_the_feature_map(tmp_path, rows, pooling, axes, 
     assert result.channels.additive == (found != "other")
     if result.channels.additive:
         assert abs(result.channels.error) < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_u_is_learnt_over_the_file_and_folded_in_when_it_is_exported(tmp_path):
+    model, tensor = graph(tmp_path / "model.onnx")
+    told = [
+        "--labels", ",".join(LABELS), "--sample-rate", "8000", "--feature-map", tensor, "--map-axes", "cft",
+        "--map-bands", "0,250,500,750,1000", "--window", "0.5",
+    ]  # fmt: skip
+    time = np.arange(4000) / 8000
+    for label, pitch in zip(LABELS, (120, 900), strict=True):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for index in range(3):
+            wave = 0.4 * np.sin(2 * np.pi * (pitch + 20 * index) * time)
+            soundfile.write(tmp_path / "data" / label / f"1-{pitch + index}-A-0.wav", wave, 8000)
+    run, bundle, file = str(tmp_path / "run"), str(tmp_path / "bundle"), str(tmp_path / "model.onnx")
+
+    def earmark_does(*words):
+        done = CliRunner().invoke(main, list(words))
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    shown = earmark_does("train", "apex", file, str(tmp_path / "data"), "-o", run, "--rounds", "5", *told)
+    assert f"--apex {run}" in shown
+    earmark_does("export", file, "-o", bundle, "--apex", run, *told)
+    earmark_does("index", bundle, str(tmp_path / "data"))
+    result = earmark.load(bundle).explain(tmp_path / "data/hum/1-120-A-0.wav", methods=["prototypes"])
+    report = json.loads((tmp_path / "run" / "apex.json").read_text())["report"]
+    assert report["channels"] == 6
+    assert abs(result.channels.error) < 1e-3
+    wave, _ = soundfile.read(tmp_path / "data/hum/1-120-A-0.wav", dtype="float32")
+    with torch.no_grad():
+        own = model(torch.from_numpy(wave)[None])[0].numpy()
+    np.testing.assert_allclose(result.logits, own, atol=1e-4)
+    other = onnx.load(file)
+    other.doc_string = "another"
+    onnx.save(other, file)
+    done = CliRunner().invoke(main, ["export", file, "-o", bundle, "--force", "--apex", run, *told])
+    assert (done.exit_code, "was learnt over another classifier" in done.output) == (1, True)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

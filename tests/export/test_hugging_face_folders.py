@@ -112,7 +112,7 @@ def test_clap_asks_for_its_texts(tmp_path):
 def test_no_folder_of_a_model_is_taken_for_a_run(tmp_path):
     """Both have a config.json."""
 
-    with pytest.raises(RunError, match="export other sources first"):
+    with pytest.raises(RunError, match="say by -o RUN where U goes"):
         run_directory(write(tmp_path))
     with pytest.raises(SourceError, match=r"model\.safetensors"):
         opened_source(tmp_path, tmp_path / "run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import os
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from ....runtime.inference.onnx_runtime import cpu_session
 from ...bundle.parity import LIMIT
 from ...bundle.sounds import synthesise
 from ...frontends.frontend import Frontend
+from ...graphs.apex_report import write_report
 from ...graphs.embeddings import embeddings_model
 from ...graphs.files import Dims, save_graph, stage_spec
 from ...source.exportable import Exportable, FloatArray
@@ -161,12 +163,28 @@ class OnnxSource(Exportable):
         )
         if self.shown is not None:
             place = folder / "embeddings.onnx"
-            stages.append(embeddings_model(place, self.shown.spec, self.shown.shown.dims, self.shown.head))
+            rotation = None
+            if self.apex is not None:
+                rotation = self.apex.rotation
+                write_report(folder, self.apex.report)
+            map_dims = self.shown.shown.dims
+            stages.append(embeddings_model(place, self.shown.spec, map_dims, self.shown.head, rotation))
         return stages
 
     def rest(self) -> None:
         """Close the file's session."""
         self.original.rest()
+
+    def fingerprint(self) -> str:
+        """sha256 over the file and those that keep its weights."""
+        path = self.original.path
+        outside = external_tensors(self.model, path)
+        held = {one.value for tensor in outside for one in tensor.external_data if one.key == "location"}
+        digest = hashlib.sha256()
+        for name in [path.name, *sorted(held)]:
+            with (path.parent / name).open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        return digest.hexdigest()
 
     @property
     def taps(self) -> list[ShownTensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from ....errors import SourceError
-from ...source.source import Source, fingerprint
+from ...source.source import Source
 from .config import OverClassifier
 from .directory import RunDirectory
 
@@ -15,7 +15,7 @@ OverConfig = TypeVar("OverConfig", bound=OverClassifier)
 def config_over(source: Source, run: RunDirectory, kind: type[OverConfig]) -> OverConfig:
     """The part's config. Raises SourceError where it was trained over another classifier, else RunError."""
     config = run.read_config(kind)
-    if config.classifier_sha256 != fingerprint(source):
+    if config.classifier_sha256 != source.fingerprint():
         raise SourceError(
             f"{run.weights_path}: was trained over another classifier than {source.name}; train the "
             f"{run.part} again"

@@ -1,15 +1,16 @@
-"""The learnt U of a run directory, put to work on a source."""
+"""A learnt U, put to work on a source."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec import UNSET
 
 from ....errors import RunError, SourceError
 from ...graphs.heads import Array, LearntRotation
-from ...source.source import Source, fingerprint
+from ...source.exportable import Exportable
 from .config import ApexConfig
 from .directory import RunDirectory, RunPart
 
@@ -18,6 +19,7 @@ FOLDER = "apex"
 PART: RunPart = "apex"
 # The name of U among a run's tensors.
 U = "u"
+Kind = TypeVar("Kind", bound=Exportable)
 
 
 def read_rotation(run: RunDirectory) -> Array:
@@ -29,11 +31,11 @@ def read_rotation(run: RunDirectory) -> Array:
     return rotation
 
 
-def with_apex(source: Source, folder: Path) -> Source:
+def with_apex(source: Kind, folder: Path) -> Kind:
     """The source with the U in `folder`. Raises SourceError where it was learnt over another classifier."""
     run = RunDirectory(folder, PART)
     rotation, config = read_rotation(run), run.read_config(ApexConfig)
-    if config.classifier_sha256 != fingerprint(source):
+    if config.classifier_sha256 != source.fingerprint():
         raise SourceError(
             f"{run.weights_path}: was learnt over another classifier than {source.name}; run earmark train "
             "apex again"

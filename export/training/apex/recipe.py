@@ -1,8 +1,9 @@
-"""`earmark train apex`: U over the feature map of a run or a bundle, and what comes of it.
+"""`earmark train apex`: U over the feature map of a source or a bundle, and what comes of it.
 
-Both compute feature maps with ONNX Runtime, as the runtime does. A run is exported to a bundle for that and
-keeps U and its report in RUN/apex, which `earmark export RUN` folds into the bundle. A bundle gets a new
-generation of prototypes: U folded into its embeddings graph, and the index of the sounds U was learnt from.
+All compute feature maps with ONNX Runtime, as the runtime does: a source is exported to a bundle for that. A
+run keeps U and its report in RUN/apex, which `earmark export RUN` folds into the bundle; of any other source
+they go to a folder that `earmark export SOURCE --apex FOLDER` takes. A bundle gets a new generation of
+prototypes: U folded into its embeddings graph, and the index of the sounds U was learnt from.
 """
 
 from __future__ import annotations
@@ -30,13 +31,14 @@ from ...graphs.embeddings import embeddings_model
 from ...graphs.files import Dims
 from ...graphs.heads import Head, facts_in
 from ...prototypes.build import IndexReport, index_bundle
+from ...source.exportable import Exportable
 from ...sources.hugging_face.config import is_model
 from ...sources.run.config import ApexConfig
 from ...sources.run.directory import RunDirectory
 from ...sources.run.rotation import FOLDER, PART, U, read_rotation
 from ..options import ApexOptions
 from ..over_source import classifier_split
-from ..settings import to_record
+from ..settings import SplitSettings, to_record
 from ..sounds import split_by
 from ..summary import Faults
 from .figures import report_of
@@ -63,7 +65,7 @@ class ApexSummary:
     Attributes:
         report: What is reported of U.
         left_out: Clips and folders with a fault.
-        index: Of a bundle: its new generation of prototypes; None for a run.
+        index: Of a bundle: its new generation of prototypes; None for a source.
         folder: Where U lies.
 
     """
@@ -75,7 +77,7 @@ class ApexSummary:
 
 
 def train_apex(
-    source: str | Path,
+    source: str | Path | Exportable,
     data: str | Path,
     settings: ApexSettings | None = None,
     options: ApexOptions | None = None,
@@ -86,7 +88,8 @@ def train_apex(
     held out.
 
     Args:
-        source: A run directory or a bundle.
+        source: A run directory, a bundle, or any source of export that shows a feature map; a graph as
+            `export.sources.onnx.file.load` reads it.
         data: A folder of class folders of sound, or one with a labels.csv, of labels of the model.
         settings: How U is learnt; None: the defaults.
         options: How the training is run; None: the defaults.
@@ -103,15 +106,16 @@ def train_apex(
 
     """
     settings, options = settings or ApexSettings(), options or ApexOptions()
-    path = Path(source)
-    is_bundle = (path / MANIFEST).is_file()
-    run = run_directory(path, options.out)
+    bundle_path = _bundle_path(source)
+    is_bundle = bundle_path is not None
+    run = run_directory(source, options.out)
     if run.begun and not options.resume:
         raise RunError(f"{run.path}: holds a learnt U already; go on with --resume, or remove it")
-    with _bundle_of(path, is_bundle=is_bundle, folder=run.path) as (bundle, classifier):
+    with _bundle_of(source, run.path) as (bundle, classifier):
         manifest = bundle.manifest
         head, dims = _facts(bundle)
-        sounds = _sounds(Path(data), path, manifest, settings, is_bundle=is_bundle, strict=options.strict)
+        split = _split_of(source, settings)
+        sounds = _sounds(Path(data), manifest, split, strict=options.strict)
         config = ApexConfig(
             model_sha256=model_hash(manifest) if is_bundle else "",
             classifier_sha256=classifier,
@@ -132,7 +136,9 @@ def train_apex(
         seconds = round(sum(float(row["seconds"]) for row in run.read_metrics()), 1)
         report = report_of(bundle, graph, head, rotation, sounds.train, parts, settings, seconds)
         run.write_config(msgspec.structs.replace(config, report=report))
-        index = _publish(path, Path(data), graph, report, sounds, options) if is_bundle else None
+        index = None
+        if bundle_path is not None:
+            index = _publish(bundle_path, Path(data), graph, report, sounds, options)
         graph.unlink()
     if options.cache is None:
         shutil.rmtree(run.path / "maps", ignore_errors=True)
@@ -140,35 +146,67 @@ def train_apex(
     return ApexSummary(report, Faults(unreadable=left_out), index, run.path)
 
 
-def run_directory(source: Path, out: str | Path | None = None) -> RunDirectory:
-    """Where U over `source` is kept. Raises RunError where that is neither run nor bundle."""
-    if (source / MANIFEST).is_file():
-        return RunDirectory(
-            Path(out) if out else source.resolve().with_name(f"{source.resolve().name}.apex"), PART
-        )
-    if not is_model(source) and RunDirectory(source, "classifier").config_path.is_file():
-        return RunDirectory(Path(out) if out else source / FOLDER, PART)
-    raise RunError(
-        f"{source}: neither a run directory nor a bundle; export other sources first, and learn U over the "
-        "bundle"
-    )
+def run_directory(source: str | Path | Exportable, out: str | Path | None = None) -> RunDirectory:
+    """Where U over `source` is kept. Raises RunError where it has no place of its own and none is named."""
+    bundle, run = _bundle_path(source), _run_path(source)
+    own = None
+    if bundle is not None:
+        own = bundle.resolve().with_name(f"{bundle.resolve().name}.apex")
+    elif run is not None:
+        own = run / FOLDER
+    place = Path(out) if out else own
+    if place is None:
+        name = source.name if isinstance(source, Exportable) else source
+        raise RunError(f"{name}: neither a run directory nor a bundle; say by -o RUN where U goes")
+    return RunDirectory(place, PART)
+
+
+def _bundle_path(source: str | Path | Exportable) -> Path | None:
+    """The bundle that the source is, if it is one."""
+    path = None if isinstance(source, Exportable) else Path(source)
+    return path if path is not None and (path / MANIFEST).is_file() else None
+
+
+def _run_path(source: str | Path | Exportable) -> Path | None:
+    """The run directory of a classifier that the source is, if it is one."""
+    path = None if isinstance(source, Exportable) else Path(source)
+    if path is None or is_model(path) or not RunDirectory(path, "classifier").config_path.is_file():
+        return None
+    return path
+
+
+def _opened(source: str | Path | Exportable) -> Exportable:
+    """The source without what explains it."""
+    from ...source.source import Source, without_decoder, without_interpreter
+    from ...sources import resolve
+    from ...sources.run.source import load
+
+    run = _run_path(source)
+    if run is not None:
+        return load(run, decoder=False, interpreter=False, apex=False)
+    opened = source if isinstance(source, Exportable) else resolve(str(source), allow_missing_decoder=True)
+    return without_interpreter(without_decoder(opened)) if isinstance(opened, Source) else opened
 
 
 @contextmanager
-def _bundle_of(path: Path, *, is_bundle: bool, folder: Path) -> Iterator[tuple[Bundle, str]]:
-    """The bundle that computes the maps, of a run a temporary one, and the hash of the run's classifier."""
-    if is_bundle:
+def _bundle_of(source: str | Path | Exportable, folder: Path) -> Iterator[tuple[Bundle, str]]:
+    """The bundle that computes the maps, of a source a temporary one, and the hash of its classifier."""
+    path = _bundle_path(source)
+    if path is not None:
         yield open_bundle(path, without=["prototypes"]), ""
         return
     from ...bundle.write import write_bundle
-    from ...source.source import fingerprint, without_decoder
-    from ...sources.run.source import load
 
-    source = without_decoder(load(path, decoder=False, apex=False))
+    opened = _opened(source)
+    if opened.feature_map is None:
+        raise RunError(
+            f"{opened.name}: this model has no feature map to learn U over; an .onnx file needs "
+            "--feature-map, an Adapter frame_seconds and bands_hz"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with staged(folder, inside=True) as work:
-        write_bundle(source, work / "bundle")
-        yield open_bundle(work / "bundle"), fingerprint(source)
+        write_bundle(opened, work / "bundle")
+        yield open_bundle(work / "bundle"), opened.fingerprint()
 
 
 def _spec(manifest: Manifest) -> FeatureMapSpec:
@@ -190,9 +228,14 @@ def _facts(bundle: Bundle) -> tuple[Head | None, tuple[Dims, Dims | None]]:
     return head, (dims[spec.tap], dims.get(spec.attention) if spec.attention else None)
 
 
-def _sounds(
-    data: Path, source: Path, manifest: Manifest, settings: ApexSettings, *, is_bundle: bool, strict: bool
-) -> _Sounds:
+def _split_of(source: str | Path | Exportable, settings: ApexSettings) -> SplitSettings:
+    """How the clips are split: as the settings say, else as those of the run's classifier were."""
+    run = _run_path(source)
+    own = None if settings.names_split or run is None else classifier_split(run)
+    return own or settings
+
+
+def _sounds(data: Path, manifest: Manifest, how: SplitSettings, *, strict: bool) -> _Sounds:
     """The clips in their parts. Raises LabelError or DataError where classes are not the model's."""
     folder = list_sounds(data, fewest_classes=1)
     strange = sorted(set(folder.labels) - set(manifest.labels))
@@ -200,8 +243,7 @@ def _sounds(
         raise LabelError(
             f"{data}: {strange[0]!r} is no label of this model; give sounds of the classes it was trained on"
         )
-    own = None if settings.names_split or is_bundle else classifier_split(source)
-    split = split_by(folder, own or settings)
+    split = split_by(folder, how)
     if not split.train:
         raise DataError(f"{data}: no clip to learn from")
     return _Sounds(

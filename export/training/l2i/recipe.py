@@ -19,7 +19,7 @@ from ...models.component_facts import component_facts
 from ...models.interpreter import Interpreter
 from ...models.interpreters import InterpreterForm
 from ...source.exportable import Exportable, FloatArray
-from ...source.source import Source, fingerprint
+from ...source.source import Source
 from ...sources.run.config import DictionaryRecord, InterpreterConfig, InterpreterStart
 from ...sources.run.directory import RunDirectory
 from ...sources.run.interpreter import as_designed, read_dictionary
@@ -143,7 +143,7 @@ def _begun(
     """The config of the run, written with its dictionary, or of the run that is resumed, where it fits."""
     started = InterpreterStart(
         by_design=settings.by_design,
-        classifier_sha256=fingerprint(source),
+        classifier_sha256=source.fingerprint(),
         noise_sha256=noise.sha256 or UNSET,
         training=to_record(settings),
         start=None if options.start is None else Path(options.start).name,

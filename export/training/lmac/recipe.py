@@ -13,7 +13,6 @@ from torch import nn
 from ...models.compact_decoder import CompactDecoder
 from ...models.decoders import Decoder, DecoderForm
 from ...source.exportable import Exportable
-from ...source.source import fingerprint
 from ...sources.run.config import DecoderConfig
 from ...sources.run.directory import RunDirectory
 from ..forms import cost, decoder_form
@@ -70,7 +69,7 @@ def train_lmac(
         decoder=form,
         mask_targets=settings.explained,
         mask_gain=settings.mask_gain,
-        classifier_sha256=fingerprint(opened),
+        classifier_sha256=opened.fingerprint(),
         noise_sha256=noise.sha256 or UNSET,
         training=to_record(settings),
         clips=parts.counts(),
