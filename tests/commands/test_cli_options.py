@@ -64,7 +64,7 @@ SETTINGS = {
     "earmark train classifier": (ClassifierSettings,),
     "earmark train lmac": (LmacSettings, GraphOptions),
     "earmark train l2i": (L2iSettings, GraphOptions),
-    "earmark train apex": (ApexSettings,),
+    "earmark train apex": (ApexSettings, GraphOptions),
     "earmark export": (GraphOptions,),
     "earmark evaluate detections": (AgreementSettings,),
     "earmark evaluate events": (LocalisationSettings, SegmentSettings),
@@ -128,7 +128,7 @@ def known_elsewhere(name):
         return of_windows | set(re.findall(r'asked\["(\w+)"\]', source))
     # How a recipe runs: the fields of its options are read by the recipe, --threads by `training_options`.
     running = {"threads", *(one.name for one in fields(RUNNING[name]))} if name in RUNNING else set()
-    if "out" in running and "device" in running and "noise" in running:
+    if {"out", "device"} <= running:
         # Those of a graph from a file, which is opened before the recipe runs.
         running.add("window")
     return running | {
