@@ -48,6 +48,8 @@ CLASSIFIER = ClassifierSettings(
     seed=SEED,
     val_fold=HELD_OUT_FOLD,
     exact=True,
+    # Of silence it is sure of nothing as it is.
+    background=0.0,
 )
 # The last epoch's weights: a choice between epochs could fall differently on another processor.
 DECODER = LmacSettings(epochs=14, width=12, seed=SEED, val_fold=HELD_OUT_FOLD, stop_fraction=0.0, exact=True)

@@ -55,6 +55,7 @@ class _Checks:
             self._entries(view, clips)
             self._channels(view, clips)
             self._tops(view)
+            self._queries(view)
             self.generation.index(view).check()
 
     def _clips(self) -> None:
@@ -111,6 +112,12 @@ class _Checks:
             if (clips[part] != np.arange(rows.start, rows.stop, dtype=np.int32)[:, None]).any():
                 self._damaged(f"{view}.channels.npy", "a channel peaks in another clip")
             self._finite(f"{view}.scores.npy", scores[rows])
+
+    def _queries(self, view: View) -> None:
+        """The places that were looked up are numbers, of clips that are there."""
+        queries = self.generation.queries(view)
+        for rows in _chunks(len(queries), queries.dtype.itemsize // 4):
+            self._finite(f"{view}.queries.npy", queries["vector"][rows])
 
     def _tops(self, view: View) -> None:
         """A channel's prototypes are entries at which it peaks, of clips that are there; none beats them."""

@@ -2,7 +2,8 @@
 
 embeddings.onnx  <view>.faiss  <view>.entries.npy  <view>.channels.npy  <view>.scores.npy
 <view>.tops.npy  clips.npy  clips.jsonl  index_info.json  audio/*.flac (optional); beside a large
-<view>.faiss its <view>.projection.npy and <view>.vectors.npy; removed.npy where clips were removed.
+<view>.faiss its <view>.projection.npy and <view>.vectors.npy; removed.npy where clips were removed;
+<view>.queries.npy, by which is measured what is usual among training sounds.
 A writer may add files for people, such as a card
 """
 
@@ -19,6 +20,7 @@ import numpy.typing as npt
 
 from .. import limits
 from ..errors import PrototypeIndexError
+from .familiarity import query_type
 from .hashing import sha256_of
 from .index import PROJECTION, VECTORS, ViewIndex
 from .info import INFO, GenerationInfo, GenerationSpec, check_agreement, read_info
@@ -150,6 +152,10 @@ class Generation:
             tables[f"{view}.scores"] = open_table(access.path(f"{view}.scores.npy"), SCORE, per_clip)
             tables[f"{view}.tops"] = open_table(access.path(f"{view}.tops.npy"), TOP, tops)
             _check_tops(tables[f"{view}.tops"], info.clips, index.entries, access.where(f"{view}.tops.npy"))
+            if view in info.queries:
+                tables[f"{view}.queries"] = open_table(
+                    access.path(f"{view}.queries.npy"), query_type(view, channels), (info.queries[view],)
+                )
             for suffix in (PROJECTION, VECTORS) if index.kind == "ivf" else ():
                 access.path(f"{view}{suffix}")
             indexes[view] = ViewIndex(access.path(f"{view}.faiss"), index)
@@ -207,6 +213,20 @@ class Generation:
         if not 0 <= int(clips.min()) <= int(clips.max()) < self.info.clips:
             raise PrototypeIndexError(f"{self.folder / view}.entries.npy: damaged; {REBUILD}")
         return clips
+
+    def queries(self, view: View) -> Table:
+        """Places of training clips that explanations of them would look up, `query_type` records [Q].
+
+        Raises:
+            PrototypeIndexError: One is of no clip.
+
+        """
+        name = f"{view}.queries"
+        queries = self._tables.get(name, np.zeros(0, query_type(view, self.info.channels)))
+        clips = queries["clip"]
+        if len(clips) and not 0 <= int(clips.min()) <= int(clips.max()) < self.info.clips:
+            raise PrototypeIndexError(f"{self.folder / name}.npy: damaged; {REBUILD}")
+        return queries
 
     def channels(self, view: View) -> Table:
         """The entry at which each channel of each clip peaks, int32 [clips, C]."""

@@ -12,9 +12,10 @@ import msgspec
 
 from .. import limits
 from ..errors import PrototypeIndexError
-from .durability import naming
+from .atomic import write_whole
 from .facts import SchemaVersion, check_facts
 from .faiss_files import Count, IndexInfo
+from .familiarity import Usual
 from .table import REBUILD, TOPS, read_small
 from .views import VIEWS, View, dimension
 
@@ -73,6 +74,9 @@ class GenerationInfo:
         versions: By what.
         per_channel: Prototypes a channel (fewer where there are fewer recordings).
         apex: Facts of the learnt U in the graph (JSON, as its trainer gave them); None: U = identity.
+        queries: View -> records of `<view>.queries.npy`; none in indexes of older versions.
+        usual: How alike training clips are to the nearest of other recordings; None where they are too few,
+            or nobody measured it.
 
     """
 
@@ -90,6 +94,8 @@ class GenerationInfo:
     per_channel: Annotated[int, msgspec.Meta(ge=1, le=limits.PER_CHANNEL)] = TOPS
     apex: dict[str, Any] | None = None
     prototypes: dict[View, PrototypeCounts] = field(default_factory=dict)
+    queries: dict[View, Count] = field(default_factory=dict)
+    usual: Usual | None = None
 
 
 def read_info(folder: Path) -> GenerationInfo:
@@ -125,6 +131,10 @@ def _check(info: GenerationInfo) -> None:
         raise ValueError("a label stands twice")
     check_facts(info.settings)
     check_facts(info.apex or {})
+    if not (info.queries.keys() <= info.views.keys()):
+        raise ValueError("queries of a view that is not there")
+    if info.usual is not None:
+        info.usual.check()
     for view, index in info.views.items():
         if index.dimension != dimension(view, info.channels):
             raise ValueError(f"{view} vectors of {index.dimension} numbers, of {info.channels} channels")
@@ -139,15 +149,15 @@ def _check(info: GenerationInfo) -> None:
 def write_info(folder: Path, info: GenerationInfo) -> None:
     """Write `index_info.json` into `folder`. Raises WriteError."""
     text = json.dumps(info_document(info), indent=2, ensure_ascii=False) + "\n"
-    with naming(folder / INFO):
-        (folder / INFO).write_text(text, encoding="utf-8")
+    write_whole(folder / INFO, text)
 
 
 def info_document(info: GenerationInfo) -> dict[str, Any]:
     """The JSON document of `info`."""
     document = {"schema_version": INFO_VERSION, **msgspec.to_builtins(info)}
-    if info.apex is None:
-        del document["apex"]
+    for name in ("apex", "usual"):
+        if document[name] is None:
+            del document[name]
     return document
 
 

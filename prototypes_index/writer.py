@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ..errors import PrototypeIndexError
 from .durability import link, naming, sync_tree
 from .faiss_files import IndexInfo
+from .familiarity import MOST_CLIPS, Queries, query_type
 from .generation import (
     AUDIO,
     CLIP_LINES,
@@ -82,6 +83,8 @@ class GenerationWriter:
         self._sources: dict[str, int] = {}
         self._recordings: dict[str, int] = {}
         self._clips = TableWriter(folder / CLIPS, CLIP)
+        # By the clip's id: its row, and the places at which an explanation of it looks.
+        self._queries: dict[str, tuple[int, Mapping[View, Queries]]] = {}
         with naming(folder / CLIP_LINES):
             self._lines = (folder / CLIP_LINES).open("wb")
         self._tables = {view: self._open(view) for view in self._views}
@@ -111,10 +114,24 @@ class GenerationWriter:
         """Clips so far."""
         return self._clips.rows
 
-    def add(self, clip: IndexedClip, places: Mapping[View, Places]) -> None:
-        """Add one clip with its places in every view."""
+    def add(
+        self,
+        clip: IndexedClip,
+        places: Mapping[View, Places],
+        queries: Mapping[View, Queries] | None = None,
+    ) -> None:
+        """Add one clip with its places in every view.
+
+        Args:
+            clip: The clip.
+            places: Of its channels.
+            queries: Which an explanation of it would look up; None where nobody knows.
+
+        """
         row = self._clips.rows
         label = self._label(clip)
+        if queries:
+            self._keep_queries(clip.id, row, queries)
         self._add_clip(clip, label)
         for view in self._views:
             peaks, tables = places[view], self._tables[view]
@@ -123,6 +140,15 @@ class GenerationWriter:
             tables["channels"].append((peaks.of_channel + first)[None])
             tables["scores"].append(peaks.scores[None])
             tables["vectors"].append(normalise(peaks.vectors))
+
+    def _keep_queries(self, name: str, row: int, queries: Mapping[View, Queries]) -> None:
+        """Keep those of the clips with the smallest ids; some more than asked for, until `finish`."""
+        self._queries[name] = row, queries
+        if len(self._queries) >= 2 * MOST_CLIPS:
+            self._queries = self._chosen_queries()
+
+    def _chosen_queries(self) -> dict[str, tuple[int, Mapping[View, Queries]]]:
+        return {name: self._queries[name] for name in sorted(self._queries)[:MOST_CLIPS]}
 
     @contextmanager
     def whole(self) -> Iterator[None]:
@@ -140,6 +166,7 @@ class GenerationWriter:
             self._lines.truncate(position)
             self._lines.seek(position)
             self._labels, self._sources, self._recordings = names
+            self._queries = {name: one for name, one in self._queries.items() if one[0] < rows[0]}
             raise
 
     def _entries(self, peaks: Places, clip: IndexedClip, row: int, label: int) -> Table:
@@ -211,6 +238,7 @@ class GenerationWriter:
             self._add_clip(clip, label)
             if clip.audio is not None:
                 self._take_sound(old, clip.audio)
+        self._take_queries(old, keep, new_clip)
         for view in self._views:
             self._take_view(old, view, keep, new_clip, new_label)
 
@@ -236,6 +264,19 @@ class GenerationWriter:
         for rows in _steps(len(keep), 8 * self._channels):
             tables["channels"].append(new_entry[old.channels(view)[rows][keep[rows]]])
             tables["scores"].append(old.scores(view)[rows][keep[rows]])
+
+    def _take_queries(
+        self, old: Generation, keep: npt.NDArray[np.bool_], new_clip: npt.NDArray[np.int64]
+    ) -> None:
+        """The places at which the kept clips were looked up, as far as they are known."""
+        held: dict[int, dict[View, Queries]] = {}
+        for view in old.info.queries:
+            table = old.queries(view)
+            for clip in np.unique(table["clip"][keep[table["clip"]]]).tolist():
+                own = table[table["clip"] == clip]
+                held.setdefault(clip, {})[view] = Queries(own["row"].copy(), own["vector"].copy())
+        for clip, queries in held.items():
+            self._keep_queries(old.clip(clip).id, int(new_clip[clip]), queries)
 
     def _take_sound(self, old: Generation, name: str) -> None:
         """Share a clip's sound with the old generation."""
@@ -279,6 +320,7 @@ class GenerationWriter:
             for name in ("entries", "channels", "scores"):
                 tables[name].finish()
         self._clips.finish()
+        queries = self._write_queries()
         info = GenerationInfo(
             embeddings_sha256=self._embeddings,
             model_sha256=self._model,
@@ -293,10 +335,29 @@ class GenerationWriter:
             per_channel=self._per_channel,
             apex=None if self._apex is None else dict(self._apex),
             prototypes=prototypes,
+            queries=queries,
         )
         write_info(self.folder, info)
         sync_tree(self.folder)
         return info
+
+    def _write_queries(self) -> dict[View, int]:
+        """Write `<view>.queries.npy` of every view; how many records each has, those without any left out."""
+        counts: dict[View, int] = {}
+        kept = list(self._chosen_queries().values())
+        for view in self._views:
+            dtype = query_type(view, self._channels)
+            tables = []
+            for clip, queries in kept:
+                if view in queries:
+                    table = np.zeros(len(queries[view].rows), dtype)
+                    table["clip"], table["row"] = clip, queries[view].rows
+                    table["vector"] = normalise(queries[view].vectors)
+                    tables.append(table)
+            counts[view] = sum(map(len, tables))
+            if counts[view]:
+                write_table(self.folder / f"{view}.queries.npy", (counts[view],), tables, dtype)
+        return {view: count for view, count in counts.items() if count}
 
     def close(self) -> None:
         """Let go of every file without finishing; the folder may then be removed."""

@@ -323,7 +323,7 @@ class _Build:
                 gain=gain,
             ).joined(self._sounds.files.get(sha256, SoundFiles(dict.fromkeys(file.labels))))
             places = {view: find_places(view, embedded.maps, embedded.frames) for view in self._writer.views}
-            self._writer.add(clip, places)
+            self._writer.add(clip, places, embedded.queries)
         if silent == window + 1:
             raise UnfitError(f"{file.path}: is silent where its channels are mixed, and so is no prototype")
         if silent:

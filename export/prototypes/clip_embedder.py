@@ -6,16 +6,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ...errors import DataError, PrototypeIndexError
-from ...prototypes_index.views import FloatArray
+from ...prototypes_index.familiarity import Queries
+from ...prototypes_index.views import FloatArray, View, views_of
 from ...runtime.audio.sound import OpenSound, open_sound
 from ...runtime.audio.writing import open_sound_file
 from ...runtime.bundle.open import Bundle
 from ...runtime.engine import Engine
-from ...runtime.methods.prototypes.generation import grid_of
+from ...runtime.methods.prototypes.looking import Looker
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class EmbeddedWindow:
     """One window of a clip: where it starts, how much real sound is in it, and its maps.
 
     maps: square [T, F, C], time [T, C], frequency [F, C]
+    queries: by view the places that an explanation of it, for what is predicted, would look up
     frames: leading frames that hold real sound; None where all do
     silent: every sample is zero, hence there are no maps
     """
@@ -30,6 +33,7 @@ class EmbeddedWindow:
     offset_s: float
     duration_s: float
     maps: dict[str, FloatArray]
+    queries: dict[View, Queries]
     frames: int | None
     silent: bool = False
 
@@ -48,14 +52,16 @@ class ClipEmbedder:
         bundle has no feature map.
         """
         self._engine = Engine(bundle, device)
-        spec = self._engine.manifest.feature_map
+        manifest = self._engine.manifest
+        spec = manifest.feature_map
         if spec is None:
             raise PrototypeIndexError(
                 f"{bundle.path}: this bundle has no feature map; export it again with one"
             )
-        self._taps, self._grid, self._embeddings = spec.taps, grid_of(spec), embeddings
-        self._rate = self._engine.manifest.sample_rate
-        self._frame_s = self._engine.manifest.analysis.window_length / self._rate
+        self._taps, self._views = spec.taps, views_of(len(spec.bands_hz))
+        self._looker = Looker(manifest, self._embed)
+        self._embeddings, self._rate = embeddings, manifest.sample_rate
+        self._frame_s = manifest.analysis.window_length / self._rate
 
     def open(self, path: Path) -> OpenSound:
         """Open one file. Raises AudioError where it cannot be read, UnfitError for silence and clicks.
@@ -82,16 +88,19 @@ class ClipEmbedder:
             real = min(samples, opened.samples - window.offset)
             offset, duration = window.offset / self._rate, real / self._rate
             if not window.waveform.any():
-                yield EmbeddedWindow(offset, duration, {}, None, silent=True)
+                yield EmbeddedWindow(offset, duration, {}, {}, None, silent=True)
                 continue
-            feeds = {tap: window.taps[tap] for tap in self._taps}
             # Before the graph, whose answers would blame the bundle.
-            if not all(np.isfinite(feed).all() for feed in feeds.values()):
+            if not all(np.isfinite(window.taps[tap]).all() for tap in self._taps):
                 raise DataError(f"{opened.name}: its feature map holds numbers that are not finite; left out")
-            output = self._engine.run_graph(self._embeddings, feeds)
-            maps = {name: output[name][0] for name in ("square", "time", "frequency")}
-            frames = self._grid.frames_in(duration) if real < samples else None
-            yield EmbeddedWindow(offset, duration, maps, frames)
+            looked = self._looker.look(window, opened.samples, int(window.logits.argmax()), self._views)
+            maps = {name: looked.outputs[name][0] for name in ("square", "time", "frequency")}
+            frames = self._looker.grid.frames_in(duration) if real < samples else None
+            yield EmbeddedWindow(offset, duration, maps, looked.queries(self._views), frames)
+
+    def _embed(self, *given: FloatArray) -> Any:
+        """The embeddings graph: its taps -> its outputs."""
+        return self._engine.run_graph(self._embeddings, dict(zip(self._taps, given, strict=True)))
 
     def keep_sound(self, opened: OpenSound, target: Path) -> float:
         """Write the sound, mono at the model's rate, as 24-bit FLAC; returns the gain that gives its level.

@@ -13,6 +13,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -23,9 +24,10 @@ from ...prototypes_index.atomic import write_whole
 from ...prototypes_index.durability import is_full, sync_folder
 from ...prototypes_index.generation import AUDIO, Generation
 from ...prototypes_index.golden import GOLDEN, golden_entries
-from ...prototypes_index.info import GenerationInfo
+from ...prototypes_index.info import GenerationInfo, write_info
 from ...runtime.bundle.manifest import FileSpec, Manifest, PrototypesSpec
 from ...runtime.bundle.open import MANIFEST, read_manifest
+from ...runtime.methods.prototypes.familiarity import measure
 from ...runtime.methods.prototypes.generation import examine_generation
 from ..bundle.card import CARD, prototypes_card
 from ..bundle.manifest_file import describe_files, manifest_lock, replace_manifest
@@ -97,6 +99,10 @@ class GenerationFolder:
         )
         generation = Generation.open(building, spec, embeddings_sha256=info.embeddings_sha256)
         examine_generation(generation, self.manifest)
+        if self.manifest.feature_map is not None and info.queries:
+            # Before the files are described; what is open does not need it.
+            info = replace(info, usual=measure(generation, self.manifest.feature_map.bands_hz))
+            write_info(building, info)
         write_whole(building / GOLDEN, golden_entries(generation))
         write_whole(building / CARD, prototypes_card(self.manifest, spec, info))
         files = {path: one for path, one in self.manifest.files.items() if not path.startswith(f"{FOLDER}/")}

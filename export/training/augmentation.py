@@ -65,6 +65,20 @@ def noise(count: int, samples: int, random: np.random.Generator) -> FloatArray:
     return coloured.astype(np.float32)
 
 
+# Level of background noise (root mean square, full scale 1) in decibels, and how much of the background is
+# digital silence.
+_BACKGROUND_DB = (-80.0, -30.0)
+_SILENT = 0.4
+
+
+def background(count: int, samples: int, random: np.random.Generator) -> FloatArray:
+    """[count, samples] sounds in which there is nothing: digital silence, or faint noise, white to brown."""
+    level = 10.0 ** (random.uniform(*_BACKGROUND_DB, (count, 1)) / 20.0)
+    sounds = noise(count, samples, random) * level.astype(np.float32)
+    sounds[random.random(count) < _SILENT] = 0.0
+    return sounds
+
+
 def mixup(
     sounds: FloatArray, targets: FloatArray, alpha: float, random: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:

@@ -5,6 +5,7 @@ One label a sound, or several: softmax with cross-entropy, or sigmoids with bina
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -21,14 +22,14 @@ from ..graphs.stft import stft
 from ..models.compact_classifier import ClassifierForm, CompactClassifier
 from ..sources.run.config import ClassifierConfig
 from ..sources.run.directory import RunDirectory
-from .augmentation import mask_stretches, mixup, place, random_gain
+from .augmentation import background, mask_stretches, mixup, place, random_gain
 from .device import chosen_device, mixed_precision
 from .loop import Objective, batches, fit, new_weights
 from .options import ClassifierOptions
 from .resuming import begin
 from .scoring import judge, score, task_loss
 from .settings import ClassifierSettings, to_record
-from .sounds import Sounds, load_split, split_by
+from .sounds import FloatArray, Sounds, load_split, split_by
 from .summary import Faults, Summary
 
 
@@ -134,6 +135,10 @@ def _fit(
     model.to(device)
     judged = config.build().to(device)
 
+    # Where one label holds, all are equally likely of nothing; where several may, none holds.
+    classes = len(config.labels)
+    nothing = np.full((1, classes), 1.0 / classes if config.task == "single_label" else 0.0, np.float32)
+
     def batch_of(epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         random = np.random.default_rng([settings.seed, epoch])
         for chosen in batches(len(training.clips), settings.batch_size, random):
@@ -145,6 +150,7 @@ def _fit(
                 random=random,
                 model=model,
                 analysis=config.analysis,
+                nothing=nothing,
             )
 
     def loss_of(batch: tuple[torch.Tensor, torch.Tensor], _progress: float) -> torch.Tensor:
@@ -178,12 +184,20 @@ def _batch(
     random: np.random.Generator,
     model: CompactClassifier,
     analysis: AnalysisSpec,
+    nothing: FloatArray,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch as it is trained on: log-mel [B, T, M], target probabilities [B, K]."""
+    """A batch as it is trained on: log-mel [B, T, M], target probabilities [B, K].
+
+    nothing: [1, K] the targets of silence
+    """
     mixed = np.stack([place(sounds.waveforms[index], samples, random, settings.shift) for index in chosen])
     mixed *= random_gain(len(chosen), random)
     targets = sounds.targets[chosen]
     mixed, targets = mixup(mixed, targets, settings.mixup, random)
+    if settings.background:
+        more = math.ceil(settings.background * len(chosen))
+        mixed = np.concatenate([mixed, background(more, samples, random)])
+        targets = np.concatenate([targets, np.repeat(nothing, more, axis=0)])
     weight = model.head.weight
     with torch.no_grad():
         logmel = model.mel(stft(torch.from_numpy(mixed).to(weight), analysis))

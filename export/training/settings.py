@@ -96,6 +96,11 @@ class ClassifierSettings(EpochSettings):
     # SpecAugment; each at most so many a sound.
     stretches: Annotated[int, Meta(ge=0, le=16, description="Stretches of time and bands silenced.")] = 2
     label_smoothing: Annotated[float, Meta(ge=0, le=0.9, description="")] = 0.05
+    # As many more sounds in every batch as this share of its clips.
+    background: Annotated[
+        float,
+        Meta(ge=0, le=1, description="Silence and faint noise beside the clips, as evidence for no label."),
+    ] = 0.125
     epochs: Annotated[int, Meta(ge=1, description="Passes over the data.")] = 100
     weight_decay: Annotated[float, Meta(ge=0)] = 0.02
     # Channels of the first of four scales; weights and cost grow with its square.

@@ -7,10 +7,29 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ....prototypes_index.views import View
 from ...audio.mel import mel_of
 
 # Of the narrower band, in mel, that must lie in the other.
 SHARED = 0.5
+# Views whose matches lie in a like band. A passage (time, time_frequency) is one of all bands.
+_BANDED: frozenset[View] = frozenset({"square", "frequency"})
+
+
+def like_rows(
+    view: View, rows: Sequence[int], bands_hz: Sequence[tuple[float, float]]
+) -> npt.NDArray[np.bool_] | None:
+    """[q, F] which rows of the feature map the matches of each place [q] may lie in; None: any.
+
+    Args:
+        view: In which the places are looked up.
+        rows: Of the feature map, in which each place lies.
+        bands_hz: [low, high] of every row, in Hz.
+
+    """
+    if view not in _BANDED:
+        return None
+    return np.stack([alike(*bands_hz[row], bands_hz) for row in rows])
 
 
 def alike(low_hz: float, high_hz: float, bands_hz: Sequence[tuple[float, float]]) -> npt.NDArray[np.bool_]:

@@ -63,6 +63,16 @@ class ContributionsDict(TypedDict):
     note: NotRequired[Annotated[str, Meta(description="What contributions are that do not sum up.")]]
 
 
+class FamiliarityDict(TypedDict):
+    """How far the sound lies from all training sounds, beside how far these lie from each other."""
+
+    percentile: Annotated[
+        float, Meta(description="Over all views, 0..100; below 5 it is unlike what was trained on.")
+    ]
+    views: Annotated[dict[str, float], Meta(description="View -> percentile, 0..100.")]
+    clips: Annotated[int, Meta(description="Training clips that it is compared with.")]
+
+
 class PrototypesFields(TypedDict):
     """What the method adds to a record."""
 
@@ -72,4 +82,8 @@ class PrototypesFields(TypedDict):
     ]
     channels: Annotated[
         ContributionsDict | None, Meta(description="Method prototypes; null where it did not run.")
+    ]
+    familiarity: Annotated[
+        FamiliarityDict | None,
+        Meta(description="Method prototypes; null where it did not run, or the index does not know."),
     ]

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from ....errors import BundleError, MethodError, PrototypeIndexError
+from ....errors import MethodError, PrototypeIndexError
 from ....prototypes_index.generation import Match
+<<<<<<< HEAD
 from ....prototypes_index.views import LOCALISES_FREQUENCY, View, normalise, real_maps
 from ...arrays import FloatArray
 from ...drawing.scales import columns_of
+=======
+from ....prototypes_index.views import LOCALISES_FREQUENCY, View, normalise
+from ...drawing.spectrogram import columns_of
+>>>>>>> 7f0bf7b (Familiarity: how far a sound lies from all training sounds, beside how far these lie from each other; classifiers learn that silence is evidence for nothing)
 from ...inference.window import Window
 from ...lazy import LazyMapping
 from ..protocol import Sound
-from .bands import alike
+from .bands import like_rows
+from .familiarity import Familiarity, familiarity_of
+from .looking import CHANNELS, PLACES
 from .options import Bands
-from .places import Candidate, WindowPlaces, places_of
+from .places import Candidate, WindowPlaces
 from .result import (
     Channel,
     ChannelView,
@@ -31,16 +38,11 @@ from .result import (
 )
 from .search import Search
 
-# Prototypes a view, places of the input that are looked up a view, channels listed, prototypes of each.
+# Prototypes a view, and of each channel that is listed.
 MATCHES = 5
-PLACES = 2
-CHANNELS = 5
 CHANNEL_MATCHES = 3
 # Files among which matches of as many recordings are looked for; as many as cost no more than fewer.
 _LOOKED_AT = 3 * MATCHES
-
-# Views whose matches lie in a like band. A passage (time, time_frequency) is one of all bands.
-_BANDED: frozenset[View] = frozenset({"square", "frequency"})
 
 _NOTES = {
     "additive": "",
@@ -78,40 +80,17 @@ class PrototypesExplanation:
 
     def add(self, window: Window) -> None:
         """See one more window."""
-        search, spec = self._search, self._search.feature_map
-        rate = search.manifest.sample_rate
-        samples = window.waveform.shape[-1]
-        real = max(1, min(samples, self._sound.samples - window.offset))
-        span = window.offset / rate, real / rate
-        # Padding holds no evidence that a listener could check.
-        frames = search.grid.frames_in(span[1]) if real < samples else None
-        taps = [window.taps[name] for name in spec.taps]
-        outputs = search.embed(*taps)
-        maps = real_maps({name: outputs[name][0] for name in ("square", "time", "frequency")}, frames)
-        peaks = places_of(maps, search.generation.views)
-        channel_weights = search.head.weights_of(spec, search.embed, taps, outputs, peaks, self._target)
-        attention: FloatArray | None = None
-        if spec.attention is not None:
-            weights = window.taps[spec.attention][0]
-            if weights.shape[-2:] != outputs["square"].shape[1:3] or not np.isfinite(weights).all():
-                raise BundleError(f"{search.manifest.name}: the attention does not fit the feature map")
-            attention = weights[min(self._target, len(weights) - 1)] if weights.ndim == 3 else weights
-        places = WindowPlaces(
-            maps,
-            peaks,
-            channel_weights,
-            attention,
-            grid=search.grid,
-            span=span,
-        )
+        search = self._search
+        rate, samples = search.manifest.sample_rate, window.waveform.shape[-1]
+        looked = search.look(window, self._sound.samples, self._target, search.generation.views)
         amplitude = np.hypot(window.stft[..., 0], window.stft[..., 1])
-        sound = WindowSound(columns_of(amplitude), span[0], samples / rate, rate / 2)
+        start_s = window.offset / rate
+        sound = WindowSound(columns_of(amplitude), start_s, samples / rate, rate / 2)
         for view in self._best:
-            best = places.best(view, PLACES, CHANNELS)
-            self._keep(view, [_Query(candidate, sound) for candidate in best])
+            self._keep(view, [_Query(candidate, sound) for candidate in looked.best(view)])
         logit = float(window.logits[self._target])
         if self._window is None or logit > self._window.logit:
-            self._window = _BestWindow(logit, places, outputs, sound)
+            self._window = _BestWindow(logit, looked.places, looked.outputs, sound)
 
     def _keep(self, view: View, queries: Sequence[_Query]) -> None:
         """Hold the PLACES best candidates, an event that two windows share once."""
@@ -135,7 +114,21 @@ class PrototypesExplanation:
         prototypes = LazyMapping(
             matches, lambda view: self._nearest(cast(View, view), matches[cast(View, view)])
         )
-        return PrototypesResult(prototypes, self._channels(self._window))
+        familiarity = self._familiarity(matches)
+        warning = None if familiarity is None else familiarity.warning
+        return PrototypesResult(
+            prototypes,
+            self._channels(self._window),
+            familiarity,
+            () if warning is None else (warning,),
+        )
+
+    def _familiarity(self, matches: Mapping[View, Sequence[Match]]) -> Familiarity | None:
+        """How familiar the sound is, by the nearest match of each view; what is usual is of like bands."""
+        if self._bands == "any":
+            return None
+        nearest = {view: found[0].cosine for view, found in matches.items() if found}
+        return familiarity_of(self._search.generation.info.usual, nearest)
 
     def _matches(self, view: View) -> list[Match]:
         """The nearest entries to the best places, one a recording, or more where recordings are few."""
@@ -151,11 +144,10 @@ class PrototypesExplanation:
 
     def _rows(self, view: View) -> npt.NDArray[np.bool_] | None:
         """Which rows of the feature map the matches of each place may lie in; None: any."""
-        if self._bands == "any" or view not in _BANDED:
+        if self._bands == "any":
             return None
-        places = [one.candidate.place for one in self._best[view]]
-        bands = self._search.grid.bands_hz
-        return np.stack([alike(place.fmin_hz, place.fmax_hz, bands) for place in places])
+        rows = [one.candidate.row for one in self._best[view]]
+        return like_rows(view, rows, self._search.grid.bands_hz)
 
     def _nearest(self, view: View, matches: Sequence[Match]) -> tuple[Prototype, ...]:
         """The nearest entries to the best places in one view."""

@@ -32,7 +32,7 @@ class Prototypes(Method):
     """The method over one generation of prototypes."""
 
     name = "prototypes"
-    gives = ("prototypes", "channels")
+    gives = ("prototypes", "channels", "familiarity")
     options = PrototypesOptions
     stages = (StageRule("embeddings"),)
     time_rows = ("channels", "prototypes_time")

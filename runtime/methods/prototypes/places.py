@@ -38,12 +38,17 @@ _PROBES = 4
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A place of the input that may be looked up: its evidence, vector and the channels that peak there."""
+    """A place of the input that may be looked up.
+
+    weight: its evidence; row: of the feature map, in views that localise frequency
+    channels: those that peak there
+    """
 
     weight: float
     vector: FloatArray
     place: Place
     channels: tuple[int, ...]
+    row: int
 
 
 @dataclass(frozen=True)
@@ -230,8 +235,10 @@ class WindowPlaces:
         which = np.array(chosen)
         vectors, places = self.vectors(view, which), self.at(view, which)
         return [
-            Candidate(weight, vector, place, members)
-            for (weight, members), vector, place in zip(evidence_of, vectors, places, strict=True)
+            Candidate(weight, vector, place, members, row)
+            for (weight, members), vector, place, row in zip(
+                evidence_of, vectors, places, peaks.row[which].tolist(), strict=True
+            )
         ]
 
     def vectors(self, view: View, channels: npt.NDArray[Any]) -> FloatArray:

@@ -18,6 +18,7 @@ from ...records import ResultRecord
 from ..result import Difference, MethodResult
 from ..saved import read_saved
 from .document import ChannelDict, ChannelViewDict, ContributionsDict, PlaceDict, PrototypeDict
+from .familiarity import Familiarity
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -336,15 +337,23 @@ class PrototypesResult(MethodResult):
     Attributes:
         prototypes: View -> the nearest prototypes, best first.
         channels: What each adds to the target's logit.
+        familiarity: How far the sound lies from all training sounds; None where the index does not know what
+            is usual, or prototypes of any band were asked for.
 
     """
 
     prototypes: Mapping[str, tuple[Prototype, ...]]
     channels: Contributions
+    familiarity: Familiarity | None = None
+    warnings: tuple[str, ...] = ()
 
     def fields(self) -> Mapping[str, Any]:
-        """The nearest prototypes by view, and the channels."""
-        return {"prototypes": self.prototypes, "channels": self.channels}
+        """The nearest prototypes by view, the channels, and how familiar the sound is."""
+        return {
+            "prototypes": self.prototypes,
+            "channels": self.channels,
+            "familiarity": self.familiarity,
+        }
 
     def lines(self, top: int) -> Iterator[tuple[str, str]]:
         """The nearest prototypes of each view and what they match; the target's logit by channels."""
@@ -356,6 +365,8 @@ class PrototypesResult(MethodResult):
                     f"{' + '.join(one.labels)} {one.similarity:.2f}  {one.clip} {_where(one)}",
                 )
         yield "sum" if self.channels.additive else "channels", self.channels.sum
+        if self.familiarity is not None:
+            yield "familiar", self.familiarity.text
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """The training sound that is nearest of all views, and how many views agree on its label."""

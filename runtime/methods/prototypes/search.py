@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from ....errors import MethodError, PrototypeIndexError
+from ....errors import PrototypeIndexError
 from ....prototypes_index.generation import Generation
 from ...arrays import FloatArray
 from ...bundle.manifest import Manifest
 from ..protocol import Graphs
-from .generation import grid_of, open_generation
+from .generation import open_generation
+from .looking import Looker
 from .places import Embed, FoldedHead
 from .result import Kind
 
@@ -19,7 +20,7 @@ from .result import Kind
 _CACHED = "prototypes"
 
 
-class Search:
+class Search(Looker):
     """What is asked about a sound: a generation of prototypes, and the graph that makes embeddings."""
 
     def __init__(
@@ -32,17 +33,14 @@ class Search:
             PrototypeIndexError: Feature map and generation disagree.
 
         """
-        spec = manifest.feature_map
-        if spec is None:
-            raise MethodError(f"{manifest.name}: this bundle has no feature map, hence no prototypes")
+        super().__init__(manifest, embed, head)
+        spec = self.feature_map
         if spec.channels != generation.info.channels:
             raise PrototypeIndexError(
                 f"{generation.folder}: outputs from {generation.info.channels} channels, this model has "
                 f"{spec.channels}; build the prototypes again with earmark index --rebuild"
             )
-        self.manifest, self.generation, self.embed = manifest, generation, embed
-        self.feature_map, self.head = spec, head or FoldedHead()
-        self.grid = grid_of(spec)
+        self.generation = generation
         self.kind: Kind = "additive" if spec.additive else "gradient" if spec.gradient else "localisation"
 
     @classmethod

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..saved import SavedSounds
+from .familiarity import Familiarity
 from .result import Contributions, Prototype, PrototypesResult
 
 Array = npt.NDArray[Any]
@@ -22,6 +23,8 @@ class StoredPrototypes(msgspec.Struct, frozen=True):
 
     prototypes: dict[str, tuple[Prototype, ...]]
     channels: Contributions
+    familiarity: Familiarity | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def store(part: PrototypesResult, arrays: dict[str, Array]) -> object:
@@ -41,7 +44,7 @@ def store(part: PrototypesResult, arrays: dict[str, Array]) -> object:
             return dict(value)
         raise NotImplementedError(f"{type(value).__name__} cannot be stored")
 
-    whole = StoredPrototypes(dict(part.prototypes), part.channels)
+    whole = StoredPrototypes(dict(part.prototypes), part.channels, part.familiarity, part.warnings)
     return msgspec.to_builtins(whole, enc_hook=plain)
 
 
@@ -73,7 +76,8 @@ def restore(stored: object, arrays: Mapping[str, Array], sounds: SavedSounds) ->
         )
         for one in known.channels.channels
     )
-    return PrototypesResult(nearest, replace(known.channels, channels=channels))
+    contributions = replace(known.channels, channels=channels)
+    return PrototypesResult(nearest, contributions, known.familiarity, known.warnings)
 
 
 def _with_sound(

@@ -1,0 +1,99 @@
+"""How alike training sounds are to the nearest of *other* recordings: what is usual for a sound of this kind.
+
+A sound is familiar as far as its nearest prototypes are as near as those of training sounds are. Of each
+view, the similarities of a sample of training clips to the nearest entry of another recording are kept as
+quantiles, so that the similarity of a new sound becomes a share: 0 where it is farther from all training
+sounds than any of them is from the others. Over all views, the shares are averaged, and the mean is compared
+with the means of the training clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from .views import FloatArray, View, dimension
+
+# Clips of which the queries are kept: those with the smallest ids, which begin with the hash of their sound,
+# so that the same clips are chosen in whichever order they come.
+MOST_CLIPS = 500
+# With fewer clips that have a match in another recording nothing is said.
+FEWEST_CLIPS = 20
+# Quantiles kept of each distribution, the least and the greatest among them.
+_QUANTILES = 101
+
+Quantiles = Annotated[tuple[float, ...], msgspec.Meta(min_length=2, max_length=1001)]
+
+
+def query_type(view: View, channels: int) -> np.dtype[Any]:
+    """A record of `<view>.queries.npy`: a place of a training clip that an explanation would look up.
+
+    clip: row of the clips table; row: of the feature map, -1 where the view spans all; vector: its embedding
+    """
+    return np.dtype([("clip", "<i4"), ("row", "<i4"), ("vector", "<f4", (dimension(view, channels),))])
+
+
+class Queries(msgspec.Struct, frozen=True, eq=False):
+    """The places of one sound that are looked up in one view: rows [q] of the map, vectors [q, D]."""
+
+    rows: npt.NDArray[np.int32]
+    vectors: FloatArray
+
+
+class Usual(msgspec.Struct, frozen=True):
+    """What is usual among training sounds, as `index_info.json` keeps it.
+
+    Attributes:
+        clips: Training clips that it was measured with.
+        views: View -> quantiles of the similarity to the nearest of other recordings, ascending.
+        overall: Quantiles of the mean of the views' shares, ascending.
+
+    """
+
+    clips: Annotated[int, msgspec.Meta(ge=1)]
+    views: dict[View, Quantiles]
+    overall: Quantiles
+
+    @classmethod
+    def of(cls, similarities: Mapping[View, Sequence[float]]) -> Usual | None:
+        """From the similarities of the same clips [n] in every view; None where there are too few of them."""
+        counts = {len(values) for values in similarities.values()}
+        if len(counts) != 1 or min(counts) < FEWEST_CLIPS:
+            return None
+        views = {view: _quantiles(values) for view, values in similarities.items()}
+        shares = [[share(views[view], value) for value in values] for view, values in similarities.items()]
+        return cls(counts.pop(), views, _quantiles(np.mean(shares, axis=0)))
+
+    def shares(self, similarities: Mapping[View, float]) -> dict[View, float]:
+        """View -> share 0..1 of the training clips that are less alike to the others."""
+        return {
+            view: share(self.views[view], one) for view, one in similarities.items() if view in self.views
+        }
+
+    def whole(self, shares: Mapping[View, float]) -> float:
+        """The same over all views, 0..1."""
+        return share(self.overall, float(np.mean(list(shares.values()))))
+
+    def check(self) -> None:
+        """Raise ValueError where numbers are no quantiles."""
+        for values in (*self.views.values(), self.overall):
+            if not np.isfinite(values).all() or (np.diff(values) < 0.0).any():
+                raise ValueError("quantiles of similarity that do not ascend")
+
+
+def share(quantiles: Sequence[float], value: float) -> float:
+    """Which share 0..1 of a distribution lies below `value`; of equal values, half."""
+    steps = len(quantiles) - 1
+    below, upto = np.searchsorted(quantiles, value, "left"), np.searchsorted(quantiles, value, "right")
+    if below == upto:
+        return float(np.interp(value, quantiles, np.arange(steps + 1) / steps))
+    return float(0.5 * (below + upto - 1) / steps)
+
+
+def _quantiles(values: npt.ArrayLike) -> tuple[float, ...]:
+    ascending = np.quantile(np.asarray(values, np.float64), np.linspace(0.0, 1.0, _QUANTILES))
+    return tuple(round(float(one), 6) for one in ascending)
