@@ -9,6 +9,7 @@ from .detections import detections
 from .events import events
 from .masks import masks
 from .prototypes import prototypes
+from .trust import trust
 
 
 class Questions(click.Group):
@@ -34,5 +35,5 @@ def evaluate() -> None:
     """
 
 
-for _question in (masks, events, prototypes, detections):
+for _question in (masks, events, prototypes, detections, trust):
     evaluate.add_command(_question)

@@ -197,6 +197,44 @@ class ComponentsSpec(ManifestStruct, frozen=True, kw_only=True):
     components: list[ComponentSpec]
 
 
+# A logarithm of odds that weighs something; beyond, a probability is 0 or 1 in float32.
+LogOdds = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+
+
+class TrustModel(ManifestStruct, frozen=True, kw_only=True):
+    """A probability out of what is known of a masked window: logistic(bias + weights . features).
+
+    Attributes:
+        bias: Log-odds where every feature is 0.
+        weights: One a feature of `runtime/methods/mask/trust.py`, in its order.
+        base: Share of the windows of which it holds, 0..1.
+        error: Expected calibration error on recordings that it was not fitted to, 0..1.
+
+    """
+
+    bias: LogOdds
+    weights: Annotated[list[LogOdds], msgspec.Meta(min_length=1, max_length=32)]
+    base: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+    error: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+
+
+class TrustSpec(ManifestStruct, frozen=True, kw_only=True):
+    """How far masks are to be believed, as `earmark evaluate trust --store` measured it.
+
+    Attributes:
+        kept: Whether the kept sound alone is of the target.
+        removed: Whether the removed sound is not.
+        windows: It was measured on, of other recordings than were trained on.
+        recordings: They are of.
+
+    """
+
+    kept: TrustModel
+    removed: TrustModel
+    windows: Positive
+    recordings: Positive
+
+
 class Agreement(ManifestStruct, frozen=True, kw_only=True):
     """How far one output of the graphs was from the source's, over all sounds that were compared at export.
 
@@ -304,6 +342,7 @@ class Manifest(ManifestStruct, frozen=True, kw_only=True):
     feature_map: FeatureMapSpec | None = None
     prototypes: PrototypesSpec | None = None
     components: ComponentsSpec | None = None
+    trust: TrustSpec | None = None
     files: dict[str, FileSpec]
     parity: Parity = Parity()
     evaluation: dict[str, Any] = {}

@@ -20,6 +20,21 @@ class MaskDict(TypedDict):
     band_hz: Annotated[Span, Meta(description="The central 80 % of it over frequency, [low, high] in Hz.")]
 
 
+class TrustDict(TypedDict):
+    """How far the mask is to be believed."""
+
+    kept: Annotated[float, Meta(description="Probability that the kept sound alone is of the target, 0..1.")]
+    removed: Annotated[float, Meta(description="Probability that the removed sound is not, 0..1.")]
+    how: Annotated[
+        str,
+        Meta(description="estimated, by what was measured on other recordings; or measured, by rescoring."),
+    ]
+    error: Annotated[
+        float | None,
+        Meta(description="Of estimates the larger expected calibration error, 0..1; null where measured."),
+    ]
+
+
 class MaskFields(TypedDict):
     """What the method adds to a record."""
 
@@ -27,4 +42,8 @@ class MaskFields(TypedDict):
     rescored: Annotated[
         dict[str, Rescored] | None,
         Meta(description="Domain (spectrogram, audio) -> what is classified of the parts alone; or null."),
+    ]
+    trust: Annotated[
+        TrustDict | None,
+        Meta(description="Method mask; null where it did not run, or the bundle does not know."),
     ]

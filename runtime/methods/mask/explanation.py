@@ -19,6 +19,7 @@ from ..rescoring import Rescoring
 from .decoder import decode
 from .result import MaskResult
 from .sounds import LiveSounds
+from .trust import Features, estimate, features_of, measured
 
 
 class MaskExplanation:
@@ -41,6 +42,8 @@ class MaskExplanation:
         self._evidence = Evidence(frames, bins)
         self._rescoring = Rescoring(context, target) if context.rescore else None
         self._silenced = 0
+        self._trust = manifest.trust
+        self._features: list[Features] = []
 
     def add(self, window: Window) -> None:
         """See one more window."""
@@ -50,6 +53,8 @@ class MaskExplanation:
         with context.clock.stage("mask to audio"):
             amplitude = np.abs(spectrum)
             gains = gain(mask, amplitude, self._gain)
+            if self._trust is not None and self._rescoring is None:
+                self._features.append(self._known(window, mask, gains, amplitude))
             kept = self._kept(window, spectrum, gains)
         real = kept.shape[-1]
         frames = 1 + real // self._spec.hop
@@ -85,10 +90,14 @@ class MaskExplanation:
                 f"{self._silenced} of {self._sound.windows} windows were not classified as "
                 f"{labels[self._target]!r}; their mask is empty: this decoder explains what is predicted"
             )
-        rescored = None
+        rescored, trust = None, None
         if self._rescoring is not None:
             rescored = self._rescoring.scores()
             warnings += self._rescoring.warnings()
+            trust = measured(rescored, labels[self._target], self._context.manifest.task)
+        elif self._trust is not None and self._features:
+            trust = estimate(self._trust, np.stack(self._features))
+            warnings += trust.warnings(labels[self._target])
         return MaskResult(
             values=self._values,
             frame_s=(np.arange(len(self._values)) * (spec.hop / rate)).astype(np.float32),
@@ -99,8 +108,14 @@ class MaskExplanation:
             overview=self._evidence.overview(),
             _sounds=LiveSounds(audio, self._context.opened),
             rescored=rescored,
+            trust=trust,
             warnings=tuple(warnings),
         )
+
+    def _known(self, window: Window, mask: FloatArray, gains: FloatArray, amplitude: FloatArray) -> Features:
+        """What is known of a masked window, by which its mask is believed or not."""
+        task = self._context.manifest.task
+        return features_of(window.logits, self._target, task, mask=mask, gains=gains, amplitude=amplitude)
 
     def _mask_of(self, window: Window) -> FloatArray:
         """The decoder's mask [T, F] for this window; empty where it would explain another class."""

@@ -16,7 +16,7 @@ from ..protocol import Context, Graphs, Inspection, Method, ModelFacts, Output, 
 
 if TYPE_CHECKING:
     from ...arrays import FloatArray
-    from ...bundle.manifest import Manifest, MaskGain, StageSpec
+    from ...bundle.manifest import Manifest, MaskGain, StageSpec, TrustSpec
     from ...bundle.open import Bundle
     from ...drawing.shown import Picture
     from ...inference.chain import ForwardPass, RunStage
@@ -31,7 +31,7 @@ class Mask(Method):
     """The method `mask` over a bundle with a decoder."""
 
     name = "mask"
-    gives = ("mask", "rescored")
+    gives = ("mask", "rescored", "trust")
     # Decoder, sound and rescoring are counted apart.
     own_clock = True
     rescores = True
@@ -46,6 +46,10 @@ class Mask(Method):
             manifest.stage("decoder") is None or manifest.mask_targets is None
         ):
             raise BundleError(f"{path}: promises masks without a decoder; export the bundle again")
+        if manifest.trust is not None:
+            from .trust import check_trust
+
+            check_trust(manifest, path)
 
     def inspect(self, bundle: Bundle) -> Inspection:
         """The classes that the decoder makes masks for."""
@@ -53,7 +57,10 @@ class Mask(Method):
         if targets is None:
             return Inspection()
         return Inspection(
-            (("masks", f"for the {'predicted class' if targets == 'predicted' else 'class asked for'}"),)
+            (
+                ("masks", f"for the {'predicted class' if targets == 'predicted' else 'class asked for'}"),
+                *([] if bundle.manifest.trust is None else [("trust", _known(bundle.manifest.trust))]),
+            )
         )
 
     def begin(self, context: Context, sound: Sound, target: int) -> MaskExplanation:
@@ -153,3 +160,11 @@ class Mask(Method):
         if row != "mask_alone":
             mask = mask * np.log1p(np.hypot(task.window.stft[..., 0], task.window.stft[..., 1]))
         return frames_over_segments(mask.sum(axis=1), task.graphs.manifest, task.edges)
+
+
+def _known(spec: TrustSpec) -> str:
+    """What is known of how far masks are to be believed, in one line."""
+    return (
+        f"kept sound is of the class in {spec.kept.base:.0%}, removed is not in {spec.removed.base:.0%} "
+        f"of {spec.windows} windows; calibration error {spec.kept.error:.3f} and {spec.removed.error:.3f}"
+    )

@@ -15,6 +15,7 @@ from ..rescoring import Rescored, rescored_lines
 from ..result import Difference, MethodResult
 from .document import MaskDict
 from .sounds import MaskSounds
+from .trust import Trust
 
 # Stretches that a line names.
 _SPANS = 4
@@ -35,6 +36,7 @@ class MaskResult(MethodResult):
         band: The central 80 % of it over frequency, (low_hz, high_hz).
         rescored: Domain ("spectrogram", "audio") -> {"mask_in": score, "mask_out": score, "..._label": label}
             of the target when only the kept (or removed) part is left; with rescore=True only.
+        trust: How far the mask is to be believed; None where the bundle does not know.
 
     """
 
@@ -47,6 +49,7 @@ class MaskResult(MethodResult):
     overview: Overview = field(repr=False, compare=False)
     _sounds: MaskSounds = field(repr=False, compare=False)
     rescored: Mapping[str, Rescored] | None = None
+    trust: Trust | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -102,8 +105,8 @@ class MaskResult(MethodResult):
         }
 
     def fields(self) -> Mapping[str, Any]:
-        """The mask, and what the classifier says of what it keeps."""
-        return {"mask": self, "rescored": self.rescored}
+        """The mask, what the classifier says of what it keeps, and how far to believe it."""
+        return {"mask": self, "rescored": self.rescored, "trust": self.trust}
 
     def lines(self, top: int) -> Iterator[tuple[str, str]]:
         """When and in which band the evidence lies; what the classifier says of it alone."""
@@ -113,6 +116,8 @@ class MaskResult(MethodResult):
         low, high = self.band
         yield "evidence", f"{where}; {low:.0f}-{high:.0f} Hz; {self.area:.0%} of the spectrogram"
         yield from rescored_lines(self.rescored)
+        if self.trust is not None and self.trust.how == "estimated":
+            yield "trust", self.trust.text
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """When and in which band the evidence lies; the scores of the kept part alone and of the rest."""

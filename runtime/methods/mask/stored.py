@@ -13,6 +13,7 @@ from ..evidence import Overview
 from ..rescoring import Rescored
 from ..saved import SavedSounds
 from .result import MaskResult
+from .trust import Trust
 
 Array = npt.NDArray[Any]
 
@@ -25,6 +26,7 @@ class StoredMask(msgspec.Struct, frozen=True):
     band: tuple[float, float]
     rescored: dict[str, Rescored] | None
     warnings: tuple[str, ...]
+    trust: Trust | None = None
 
 
 def store(part: MaskResult, arrays: dict[str, Array]) -> StoredMask:
@@ -32,7 +34,7 @@ def store(part: MaskResult, arrays: dict[str, Array]) -> StoredMask:
     arrays |= {"values": part.values, "frame_s": part.frame_s, "bin_hz": part.bin_hz}
     arrays |= {"overview_amplitude": part.overview.amplitude, "overview_mask": part.overview.mask}
     rescored = None if part.rescored is None else dict(part.rescored)
-    return StoredMask(part.area, part.spans, part.band, rescored, part.warnings)
+    return StoredMask(part.area, part.spans, part.band, rescored, part.warnings, part.trust)
 
 
 def restore(stored: object, arrays: Mapping[str, Array], sounds: SavedSounds) -> MaskResult:
@@ -55,4 +57,5 @@ def restore(stored: object, arrays: Mapping[str, Array], sounds: SavedSounds) ->
         _sounds=sounds,
         rescored=known.rescored,
         warnings=known.warnings,
+        trust=known.trust,
     )

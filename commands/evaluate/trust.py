@@ -1,0 +1,69 @@
+"""`earmark evaluate trust`: how far the masks of a bundle are to be believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ...evaluation.trust.settings import TrustSettings
+from ..console import say, say_json, tell
+from ..options import device_option, json_option
+from ..settings_options import Given, settings_options
+from ..written import write_lines
+from .options import bundle_and_data, fail_for, records_option
+
+
+@click.command()
+@bundle_and_data
+@settings_options(TrustSettings)
+@click.option("--store", is_flag=True, help="Keep it in BUNDLE: every result then says it of its mask.")
+@records_option
+@device_option
+@json_option
+def trust(
+    bundle: Path,
+    data: Path,
+    given: Given[TrustSettings],
+    store: bool,
+    records: Path | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Measure how far the masks of BUNDLE are to be believed, on DATA that nothing was trained on.
+
+    Whether the kept part alone is of the class and the removed part is not, and how well that is foretold
+    from what is known without classifying the parts. Exits with 1 where a clip or a folder could not be read
+    and was left out.
+    """
+    from ...evaluation.data.folder import list_sounds
+    from ...evaluation.trust.evaluate import evaluate_trust
+    from ...runtime.explainer import load
+
+    report = evaluate_trust(
+        load(bundle, device=device),
+        list_sounds(data, fewest_classes=1),
+        given.settings(),
+        tell=tell,
+        quiet=False,
+    )
+    if records is not None:
+        write_lines(records, report.records)
+    if store:
+        from ...export.bundle.trust import store_trust
+
+        store_trust(bundle, report.spec, report.bundle_id)
+    if as_json:
+        say_json(report.to_dict(), indent=2)
+    else:
+        say(
+            f"{report.bundle}: {report.windows} windows of {report.recordings} recordings "
+            f"({', '.join(report.conditions)})",
+            "",
+            *report.table.text().split("\n"),
+        )
+        if report.known.rows:
+            say("", "by what the bundle held before", *report.known.text().split("\n"))
+    if store:
+        tell(f"{bundle}: every result now says how far its mask is to be believed")
+    fail_for(report.skipped)

@@ -1,0 +1,1 @@
+"""How far masks are to be believed: a calibrated probability, fitted to recordings that were held out."""
