@@ -27,7 +27,7 @@ from ...prototypes_index.golden import GOLDEN, golden_entries
 from ...prototypes_index.info import GenerationInfo, write_info
 from ...runtime.bundle.manifest import FileSpec, Manifest, PrototypesSpec
 from ...runtime.bundle.open import MANIFEST, read_manifest
-from ...runtime.methods.prototypes.familiarity import measure
+from ...runtime.methods.prototypes.comparing import measure
 from ...runtime.methods.prototypes.generation import examine_generation
 from ..bundle.card import CARD, prototypes_card
 from ..bundle.manifest_file import describe_files, manifest_lock, replace_manifest

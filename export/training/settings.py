@@ -69,7 +69,7 @@ class ExplainerSettings(EpochSettings):
     # Part of the clips that noise or another clip is mixed into.
     mixtures: Annotated[float, Meta(ge=0, le=1)] = 0.5
     # Part of the training recordings that the best epoch is chosen by.
-    stop_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.1
+    stop_fraction: Annotated[float, Meta(ge=0, lt=1)] = 0.1
     patience: Annotated[int, Meta(ge=0, description=PATIENCE)] = 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,19 +11,14 @@ import numpy.typing as npt
 
 from ....errors import MethodError, PrototypeIndexError
 from ....prototypes_index.generation import Match
-<<<<<<< HEAD
-from ....prototypes_index.views import LOCALISES_FREQUENCY, View, normalise, real_maps
-from ...arrays import FloatArray
-from ...drawing.scales import columns_of
-=======
 from ....prototypes_index.views import LOCALISES_FREQUENCY, View, normalise
-from ...drawing.spectrogram import columns_of
->>>>>>> 7f0bf7b (Familiarity: how far a sound lies from all training sounds, beside how far these lie from each other; classifiers learn that silence is evidence for nothing)
+from ...drawing.scales import columns_of
+from ...inference.scores import scores_of
 from ...inference.window import Window
 from ...lazy import LazyMapping
 from ..protocol import Sound
 from .bands import like_rows
-from .familiarity import Familiarity, familiarity_of
+from .comparing import FamiliarWindows
 from .looking import CHANNELS, PLACES
 from .options import Bands
 from .places import Candidate, WindowPlaces
@@ -77,6 +72,7 @@ class PrototypesExplanation:
         self._search, self._sound, self._target = search, sound, target
         self._best: dict[View, list[_Query]] = {view: [] for view in search.generation.views}
         self._window: _BestWindow | None = None
+        self._windows = FamiliarWindows(search)
 
     def add(self, window: Window) -> None:
         """See one more window."""
@@ -88,6 +84,8 @@ class PrototypesExplanation:
         sound = WindowSound(columns_of(amplitude), start_s, samples / rate, rate / 2)
         for view in self._best:
             self._keep(view, [_Query(candidate, sound) for candidate in looked.best(view)])
+        if self._bands == "like":
+            self._windows.add(looked, float(scores_of(window.logits, search.manifest.task)[self._target]))
         logit = float(window.logits[self._target])
         if self._window is None or logit > self._window.logit:
             self._window = _BestWindow(logit, looked.places, looked.outputs, sound)
@@ -114,7 +112,7 @@ class PrototypesExplanation:
         prototypes = LazyMapping(
             matches, lambda view: self._nearest(cast(View, view), matches[cast(View, view)])
         )
-        familiarity = self._familiarity(matches)
+        familiarity = self._windows.familiarity()
         warning = None if familiarity is None else familiarity.warning
         return PrototypesResult(
             prototypes,
@@ -122,13 +120,6 @@ class PrototypesExplanation:
             familiarity,
             () if warning is None else (warning,),
         )
-
-    def _familiarity(self, matches: Mapping[View, Sequence[Match]]) -> Familiarity | None:
-        """How familiar the sound is, by the nearest match of each view; what is usual is of like bands."""
-        if self._bands == "any":
-            return None
-        nearest = {view: found[0].cosine for view, found in matches.items() if found}
-        return familiarity_of(self._search.generation.info.usual, nearest)
 
     def _matches(self, view: View) -> list[Match]:
         """The nearest entries to the best places, one a recording, or more where recordings are few."""

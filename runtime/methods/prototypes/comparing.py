@@ -1,0 +1,107 @@
+"""Familiarity measured: of the windows of a sound, and of the training clips of an index, what is usual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ....prototypes_index.familiarity import Usual
+from ....prototypes_index.generation import Generation
+from ....prototypes_index.table import Table
+from ....prototypes_index.views import View
+from .bands import like_rows
+from .familiarity import Familiarity
+from .looking import Looked
+from .search import Search
+
+# Windows of a long sound that are looked up, and the least that one counts.
+_MOST_WINDOWS = 64
+_LEAST = 1e-6
+
+
+class FamiliarWindows:
+    """The familiarity of a sound, window by window: training clips were compared as single windows, too.
+
+    Windows count by the target's score in them. Of a long sound the first windows stand for all.
+    """
+
+    def __init__(self, search: Search) -> None:
+        self._search, self._usual = search, search.generation.info.usual
+        self._sums: dict[View, float] = {}
+        self._overall, self._weight, self._seen = 0.0, 0.0, 0
+
+    def add(self, looked: Looked, score: float) -> None:
+        """See a window, in which the target has this score, 0..1."""
+        usual = self._usual
+        if usual is None or self._seen == _MOST_WINDOWS:
+            return
+        self._seen += 1
+        bands = self._search.grid.bands_hz
+        nearest: dict[View, float] = {}
+        for view, queries in looked.queries(list(usual.views)).items():
+            rows = like_rows(view, queries.rows.tolist(), bands)
+            matches = self._search.generation.search(view, queries.vectors, 1, rows=rows)
+            if not matches:
+                return
+            nearest[view] = matches[0].cosine
+        shares, weight = usual.shares(nearest), max(score, _LEAST)
+        for view, one in shares.items():
+            self._sums[view] = self._sums.get(view, 0.0) + weight * one
+        self._overall += weight * usual.whole(shares)
+        self._weight += weight
+
+    def familiarity(self) -> Familiarity | None:
+        """Percentiles of all windows so far; None where the index does not say what is usual."""
+        if self._usual is None or not self._weight:
+            return None
+        views = {str(view): 100.0 * one / self._weight for view, one in self._sums.items()}
+        return Familiarity(100.0 * self._overall / self._weight, views, self._usual.clips)
+
+
+def measure(generation: Generation, bands_hz: Sequence[tuple[float, float]]) -> Usual | None:
+    """What is usual among the training sounds of a generation: each beside all *other* recordings.
+
+    Args:
+        generation: Open, with the places that explanations of its clips look up.
+        bands_hz: [low, high] of every row of the feature map, in Hz.
+
+    Returns:
+        None where too few clips are known, or there are too few recordings.
+
+    Raises:
+        PrototypeIndexError: The generation is damaged.
+
+    """
+    tables = {view: generation.queries(view) for view in generation.views}
+    clips = [set(table["clip"].tolist()) for table in tables.values()]
+    alive = [clip for clip in sorted(set.intersection(*clips)) if generation.alive[clip]]
+    similarities: dict[View, list[float]] = {view: [] for view in tables}
+    for clip in alive:
+        nearest = {
+            view: _nearest_other(generation, view, clip, table[table["clip"] == clip], bands_hz)
+            for view, table in tables.items()
+        }
+        for view, one in nearest.items():
+            if one is not None and None not in nearest.values():
+                similarities[view].append(one)
+    return Usual.of(similarities)
+
+
+def _nearest_other(
+    generation: Generation,
+    view: View,
+    clip: int,
+    queries: Table,
+    bands_hz: Sequence[tuple[float, float]],
+) -> float | None:
+    """The similarity of a training clip's places to the nearest entry of another recording; None without."""
+    recordings = generation.clips["recording"]
+    own = recordings == recordings[clip]
+    # A search answers with one match a source file.
+    count = len(np.unique(generation.clips["source"][own])) + 1
+    rows = like_rows(view, queries["row"].tolist(), bands_hz)
+    for match in generation.search(view, queries["vector"], count, rows=rows):
+        if not own[generation.entry(view, match.entry).clip]:
+            return match.cosine
+    return None
