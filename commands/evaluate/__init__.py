@@ -9,6 +9,7 @@ from .detections import detections
 from .events import events
 from .masks import masks
 from .prototypes import prototypes
+from .sanity import sanity
 from .trust import trust
 
 
@@ -35,5 +36,5 @@ def evaluate() -> None:
     """
 
 
-for _question in (masks, events, prototypes, detections, trust):
+for _question in (masks, events, prototypes, detections, sanity, trust):
     evaluate.add_command(_question)

@@ -1,0 +1,92 @@
+"""`earmark evaluate sanity`: what changes the masks of a bundle, and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ...evaluation.sanity.settings import SanitySettings
+from ..console import say, say_json, tell
+from ..options import device_option, examples, json_option
+from ..paths import BundleFolder
+from ..settings_options import Given, settings_options
+from ..written import write_lines, write_text
+from .options import bundle_and_data, fail_for, intervals_option, records_option
+
+
+@click.command(epilog=examples("earmark evaluate sanity bundle data --fold 4 --other bundle1"))
+@bundle_and_data
+@settings_options(SanitySettings)
+@click.option(
+    "--other",
+    "others",
+    multiple=True,
+    type=BundleFolder(),
+    metavar="BUNDLE",
+    help="Of the same classes, trained with another seed.",
+)
+@click.option(
+    "--shuffled",
+    multiple=True,
+    type=BundleFolder(),
+    metavar="BUNDLE",
+    help="Of the same classes, trained on shuffled labels.",
+)
+@intervals_option
+@click.option(
+    "--csv",
+    "table_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The table as CSV, a line for each check.",
+)
+@records_option
+@device_option
+@json_option
+def sanity(
+    bundle: Path,
+    data: Path,
+    given: Given[SanitySettings],
+    others: tuple[Path, ...],
+    shuffled: tuple[Path, ...],
+    intervals: bool,
+    table_file: Path | None,
+    records: Path | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Check what changes the masks of BUNDLE on DATA, a folder of class folders of sound.
+
+    Random weights, layer by layer, and shuffled labels must change them; level, a shift, faint noise, another
+    rate and codecs must not. Rows say how alike masks are to those of BUNDLE itself; compare with the masks
+    of unrelated clips. Exits with 1 where a clip or a folder could not be read and was left out.
+    """
+    from ...evaluation.data.folder import list_sounds
+    from ...evaluation.sanity.evaluate import evaluate_sanity
+    from ...runtime.explainer import load
+
+    report = evaluate_sanity(
+        load(bundle, device=device),
+        list_sounds(data, fewest_classes=1),
+        given.settings(),
+        others=others,
+        shuffled=shuffled,
+        tell=tell,
+        quiet=False,
+    )
+    if records is not None:
+        write_lines(records, report.records)
+    if table_file is not None:
+        write_text(table_file, report.table.csv())
+    if as_json:
+        say_json(report.to_dict(), indent=2)
+    else:
+        say(
+            f"{report.bundle}: {report.method} of {report.clips} clips",
+            "",
+            *report.table.text(intervals=intervals).split("\n"),
+        )
+    for line in report.warnings:
+        tell(line)
+    fail_for(report.skipped)

@@ -1,0 +1,1 @@
+"""Sanity checks of masks: what must change them, and what must not."""
