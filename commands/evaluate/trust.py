@@ -8,13 +8,13 @@ import click
 
 from ...evaluation.trust.settings import TrustSettings
 from ..console import say, say_json, tell
-from ..options import device_option, json_option
+from ..options import device_option, examples, json_option
 from ..settings_options import Given, settings_options
 from ..written import write_lines
 from .options import bundle_and_data, fail_for, records_option
 
 
-@click.command()
+@click.command(epilog=examples("earmark evaluate trust bundle data --fold 4 --store"))
 @bundle_and_data
 @settings_options(TrustSettings)
 @click.option("--store", is_flag=True, help="Keep it in BUNDLE: every result then says it of its mask.")

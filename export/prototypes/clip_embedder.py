@@ -12,12 +12,13 @@ import numpy as np
 
 from ...errors import DataError, PrototypeIndexError
 from ...prototypes_index.familiarity import Queries
-from ...prototypes_index.views import FloatArray, View, views_of
+from ...prototypes_index.views import FloatArray, View
 from ...runtime.audio.sound import OpenSound, open_sound
 from ...runtime.audio.writing import open_sound_file
 from ...runtime.bundle.open import Bundle
 from ...runtime.engine import Engine
 from ...runtime.methods.prototypes.looking import Looker
+from .generation_writer import views_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class ClipEmbedder:
             raise PrototypeIndexError(
                 f"{bundle.path}: this bundle has no feature map; export it again with one"
             )
-        self._taps, self._views = spec.taps, views_of(len(spec.bands_hz))
+        self._taps, self._views = spec.taps, views_in(spec, manifest)
         self._looker = Looker(manifest, self._embed)
         self._embeddings, self._rate = embeddings, manifest.sample_rate
         self._frame_s = manifest.analysis.window_length / self._rate

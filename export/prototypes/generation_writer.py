@@ -11,9 +11,9 @@ from ...errors import DataError, PrototypeIndexError
 from ...prototypes_index.generation import EMBEDDINGS, Generation
 from ...prototypes_index.info import GenerationInfo, read_info
 from ...prototypes_index.table import MOST_TOPS, TOPS
-from ...prototypes_index.views import views_of
+from ...prototypes_index.views import View, views_of
 from ...prototypes_index.writer import GenerationWriter
-from ...runtime.bundle.manifest import Manifest
+from ...runtime.bundle.manifest import FeatureMapSpec, Manifest
 from ...runtime.methods.prototypes.generation import grid_of, model_hash, settings_of
 from ..bundle.manifest_file import file_spec
 from ..graphs.apex_report import read_report
@@ -99,7 +99,7 @@ def open_writer(
         embeddings=graph.path,
         model_sha256=model_hash(manifest),
         labels=manifest.labels,
-        views=views_of(len(spec.bands_hz), _frames(manifest, spec.tap)),
+        views=views_in(spec, manifest),
         channels=spec.channels,
         grid=grid_of(spec),
         settings=settings_of(manifest),
@@ -109,11 +109,12 @@ def open_writer(
     )
 
 
-def _frames(manifest: Manifest, tap: str) -> int | str | None:
-    """T' of the feature map, as the classifier's stage has it."""
+def views_in(spec: FeatureMapSpec, manifest: Manifest) -> tuple[View, ...]:
+    """The views of a feature map, whose frames are as the classifier's stage has them."""
     classifier = manifest.stage("classifier")
     tensors = [] if classifier is None else classifier.outputs
-    return next((tensor.dims[2] for tensor in tensors if tensor.name == tap), None)
+    frames = next((tensor.dims[2] for tensor in tensors if tensor.name == spec.tap), None)
+    return views_of(len(spec.bands_hz), frames)
 
 
 def _current(folder: Path, manifest: Manifest) -> tuple[Path, GenerationInfo] | None:

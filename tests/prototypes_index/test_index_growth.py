@@ -15,7 +15,7 @@ from earmark.errors import PrototypeIndexError
 from earmark.prototypes_index.generation import Generation
 from earmark.prototypes_index.info import PrototypeCounts
 from earmark.prototypes_index.tombstones import write_removal
-from earmark.prototypes_index.views import VIEWS, find_places
+from earmark.prototypes_index.views import find_places
 
 
 def opened(folder, info):
@@ -25,7 +25,7 @@ def opened(folder, info):
 def answers(generation):
     """What a generation answers: searches of each kind and every channel's prototypes, by name."""
     found = []
-    for view in VIEWS:
+    for view in generation.views:
 
         def named(row, view=view):
             entry = generation.entry(view, row)
@@ -137,7 +137,7 @@ def test_a_damaged_list_of_the_removed_is_refused(tmp_path):
 def test_prototypes_a_channel_are_as_many_as_asked(tmp_path):
     many = opened(tmp_path / "a", write(tmp_path / "a", range(20), per_channel=3))
     assert many.info.per_channel == 3
-    for view in VIEWS:
+    for view in many.views:
         rows = many.prototypes(view)
         assert rows.tolist() == sorted(
             {int(top["entry"]) for channel in range(24) for top in many.strongest(view, channel)}

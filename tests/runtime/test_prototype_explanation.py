@@ -286,7 +286,7 @@ def test_matches_lie_in_a_band_like_that_of_their_place(explainer, clip):
     free = explainer.explain(clip, 16_000, methods=["prototypes"], options=options).prototypes
     assert free["time"] == like["time"]
     assert [one.similarity for one in free["square"]] >= [one.similarity for one in like["square"]]
-    with pytest.raises(earmark.MethodError, match="give 'like' or 'any'"):
+    with pytest.raises(earmark.MethodError, match="give one of like, any"):
         explainer.explain(clip, 16_000, options={"prototypes": {"bands": "low"}})
 
 

@@ -1,0 +1,143 @@
+"""How far a sound lies from all training sounds: percentiles of how far these lie from each other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+import earmark
+from earmark.errors import PrototypeIndexError
+from earmark.evaluation.synthesis import RECIPES, clip_of
+from earmark.prototypes_index.familiarity import Usual, share
+from earmark.prototypes_index.info import read_info, write_info
+from earmark.runtime.json_schema import SCHEMA
+from earmark.runtime.methods.prototypes.bands import like_rows
+from earmark.runtime.methods.prototypes.comparing import measure
+from earmark.runtime.methods.prototypes.generation import open_generation
+from earmark.runtime.opening import open_bundle
+
+SHIPPED = Path(earmark.__file__).parent / "runtime" / "shipped" / "bundle"
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def explainer():
+    return earmark.load(SHIPPED, device="cpu")
+
+
+def strange(seed):
+    """A voice-like glide with vibrato, which no drum has."""
+    time = np.arange(2 * RATE) / RATE
+    random = np.random.default_rng(seed)
+    pitch = random.uniform(180, 320) * (1 + 0.3 * np.sin(2 * np.pi * random.uniform(0.5, 2) * time))
+    phase = 2 * np.pi * np.cumsum(pitch) / RATE
+    return sum(np.sin(k * phase) / k for k in range(1, 12)).astype(np.float32) * 0.3
+
+
+def test_a_share_is_that_of_the_distribution_below():
+    quantiles = (0.0, 0.5, 0.6, 0.6, 1.0)
+    assert share(quantiles, -1.0) == 0.0
+    assert share(quantiles, 2.0) == 1.0
+    assert share(quantiles, 0.25) == pytest.approx(0.125)
+    assert share(quantiles, 0.6) == pytest.approx(0.625)
+    assert share(quantiles, 0.8) == pytest.approx(0.875)
+
+
+def test_too_few_clips_say_nothing_and_views_are_of_the_same_clips():
+    assert Usual.of({"time": [0.5] * 19}) is None
+    assert Usual.of({"time": [0.5] * 30, "square": [0.5] * 29}) is None
+    values = np.linspace(0.0, 1.0, 101)
+    usual = Usual.of({"time": values, "square": values[::-1]})
+    assert usual.clips == 101
+    assert usual.views["time"] == pytest.approx(values)
+    # One view is as high as the other is low: all means are a half.
+    assert usual.whole({"time": 0.5, "square": 0.5}) == pytest.approx(0.5)
+    assert usual.whole({"time": 0.1, "square": 0.1}) == 0.0
+
+
+def test_what_is_usual_is_measured_beside_other_recordings():
+    """By brute force over the vectors themselves."""
+    bundle = open_bundle(SHIPPED)
+    generation = open_generation(bundle.path, bundle.manifest)
+    bands = bundle.manifest.feature_map.bands_hz
+    nearest = {}
+    for view in generation.views:
+        vectors = generation.index(view).vectors(0, generation.info.views[view].entries)
+        recordings = generation.clips["recording"][generation.entries(view)["clip"]]
+        of_row = generation.entries(view)["row"]
+        table = generation.queries(view)
+        assert 64 <= len(table) <= 128
+        for clip in range(generation.info.clips):
+            own = table[table["clip"] == clip]
+            cosines = own["vector"] @ vectors.T
+            cosines[:, recordings == generation.clips["recording"][clip]] = -1.0
+            rows = like_rows(view, own["row"].tolist(), bands)
+            if rows is not None:
+                cosines[~rows[:, of_row]] = -1.0
+            nearest.setdefault(view, []).append(cosines.max())
+    for usual in (measure(generation, bands), generation.info.usual):
+        assert usual.clips == 64
+        for view, values in nearest.items():
+            expected = np.quantile(values, np.linspace(0, 1, 101))
+            np.testing.assert_allclose(usual.views[view], expected, atol=1e-4)
+
+
+def test_drums_are_familiar_and_a_voice_is_not(explainer):
+    known = [
+        explainer.explain(clip_of(label, 0, 5_000_000 + number).waveform, RATE, methods=["prototypes"])
+        for number, label in enumerate(sorted(RECIPES))
+    ]
+    unknown = [explainer.explain(strange(seed), RATE, methods=["prototypes"]) for seed in range(4)]
+    assert np.median([one.familiarity.percentile for one in known]) > 25.0
+    for one in unknown:
+        assert one.familiarity.percentile < 5.0
+        assert any("unlike anything this model was trained on" in line for line in one.warnings)
+        assert one.familiarity.unfamiliar
+    flagged = [line for one in known for line in one.warnings if "unlike" in line]
+    assert len(flagged) <= 2
+
+
+def test_it_is_in_the_record_and_loaded_again(explainer, tmp_path):
+    result = explainer.explain(strange(1), RATE, methods=["prototypes"])
+    record = result.to_dict()
+    jsonschema.validate(record, json.loads(SCHEMA.read_text()))
+    given = record["familiarity"]
+    assert given["clips"] == 64
+    assert set(given["views"]) == {"square", "time", "frequency", "time_frequency"}
+    assert given["percentile"] == round(result.familiarity.percentile, 2)
+    result.save(tmp_path / "out")
+    again = earmark.Result.load(tmp_path / "out")
+    assert again == result
+    assert again.familiarity == result.familiarity
+    assert any("unlike" in line for line in again.warnings)
+    assert dict(result.lines())["familiar"] == result.familiarity.text
+
+
+def test_nothing_is_said_without_like_bands_or_the_method(explainer):
+    anywhere = explainer.explain(
+        strange(1), RATE, methods=["prototypes"], options={"prototypes": {"bands": "any"}}
+    )
+    assert anywhere.familiarity is None
+    assert not [line for line in anywhere.warnings if "unlike" in line]
+    scores = explainer.explain(strange(1), RATE, methods=[])
+    assert scores.to_dict()["familiarity"] is None
+
+
+def test_quantiles_that_do_not_ascend_are_refused(tmp_path):
+    import msgspec
+
+    (generation,) = (SHIPPED / "prototypes").iterdir()
+    info = read_info(generation)
+    wrong = msgspec.structs.replace(info.usual, overall=(0.5, 0.1))
+    from dataclasses import replace
+
+    write_info(tmp_path, replace(info, usual=wrong))
+    with pytest.raises(PrototypeIndexError, match="do not ascend"):
+        read_info(tmp_path)
+    # An index of before has neither queries nor quantiles, and opens.
+    write_info(tmp_path, replace(info, usual=None, queries={}))
+    assert read_info(tmp_path).usual is None
