@@ -32,7 +32,7 @@ SHARE, MOST, _FILLS = 6, 3, 2
 # Masks of a round without what was found; even.
 _ROUND = 24
 # A stretch has at least this share of the largest magnitude; gaps of so many segments are closed.
-_STRONG, _GAP = 0.35, 1
+_STRONG, _GAP = 0.25, 2
 # Removing what was found is enough where it takes this share of what the masks could take away.
 _ENOUGH = 0.5
 # A stretch that takes less than this share of what the pair takes is none of its two.
