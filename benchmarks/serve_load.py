@@ -218,7 +218,7 @@ def main() -> None:
             round(float(value), 1)
             for value in (np.median(early), np.median(late), max(m[1] for m in seen.memory))
         ],
-        "memory_mb each minute": [round(rss, 1) for at, rss, *_ in seen.memory if at % 60 < 1.1],
+        "memory_mb each 20 s": [round(rss, 1) for at, rss, *_ in seen.memory if at % 20 < 1.05],
         "files most": max(m[2] for m in seen.memory),
         "threads most": max(m[3] for m in seen.memory),
     }
