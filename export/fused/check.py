@@ -48,7 +48,7 @@ def check(bundle: Bundle, graph: Path) -> Agreements:
             for row, wave in enumerate(waves):
                 for name, expected in _answers(explainer, wave, rate).items():
                     if name in outputs:
-                        far = _difference(outputs[name][row], expected)
+                        far = difference(outputs[name][row], expected)
                         found[name] = max(found.get(name, 0.0), far)
     for name, far in found.items():
         if not far <= LIMIT:
@@ -75,8 +75,17 @@ def _answers(explainer: Explainer, wave: FloatArray, rate: int) -> dict[str, Flo
     return answers
 
 
-def _difference(made: FloatArray, expected: FloatArray) -> float:
-    """The largest absolute difference, as a share of what is expected where that is above 1."""
+def difference(made: FloatArray, expected: FloatArray) -> float:
+    """The largest absolute difference, as a share of what is expected where that is above 1.
+
+    Args:
+        made: What a derived graph gives.
+        expected: What the bundle gives.
+
+    Returns:
+        0 or more; infinity where shapes differ or a number is not finite.
+
+    """
     if made.shape != expected.shape or not np.isfinite(made).all():
         return float("inf")
     scale = max(1.0, float(np.abs(expected).max(initial=0.0)))

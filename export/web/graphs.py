@@ -28,13 +28,12 @@ from ...runtime.inference.tensors import on_host
 from ...runtime.methods.loading import method_of
 from ...runtime.methods.prototypes.generation import open_generation
 from ..bundle.stages import Stages
+from ..fused.check import LIMIT, difference
 from ..fused.fuse import properties
 from ..fused.joining import Joining
 
 # What the explaining graph gives that is looked up, beside the mask and what it keeps.
 EMBEDDINGS = ("square", "time", "frequency", "contributions", "bias")
-# Absolute, as of the fused graph.
-LIMIT = 1e-5
 
 
 class Graphs(msgspec.Struct, frozen=True):
@@ -141,7 +140,7 @@ def check(bundle: Bundle, classify: Path, explain: Path | None) -> dict[str, flo
     if explain is not None:
         taken = {**first, "target": first["logits"].argmax(axis=1), "samples": np.array([wave.shape[1]])}
         given |= _run(explain, taken)
-    found = {name: _difference(given[name], one) for name, one in expected.items()}
+    found = {name: difference(given[name], one) for name, one in expected.items()}
     for name, far in found.items():
         if not far <= LIMIT:
             raise ParityError(
@@ -175,14 +174,6 @@ def _expected(bundle: Bundle, wave: FloatArray) -> dict[str, FloatArray]:
         embedded = _run(graph, {name: on_host(one) for name, one in feeds.items()})
         expected |= {name: embedded[name] for name in EMBEDDINGS if name in embedded}
     return expected
-
-
-def _difference(made: FloatArray, expected: FloatArray) -> float:
-    """The largest absolute difference, as a share of what is expected where that is above 1."""
-    if made.shape != expected.shape or not np.isfinite(made).all():
-        return float("inf")
-    scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
-    return float(np.abs(made - expected).max(initial=0.0)) / scale
 
 
 def _wave(manifest: Manifest) -> FloatArray:

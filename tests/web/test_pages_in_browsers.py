@@ -215,6 +215,8 @@ def test_a_prototype_plays(chromium, address):
 def test_another_label_is_asked_about(chromium, address):
     result = earmark.load(SHIPPED, "cpu").explain(EXAMPLE, target="kick", methods=["mask"])
     with opened(chromium, address) as tab:
+        started = []
+        tab.on("worker", lambda worker: started.append(worker))
         tab.click("#example")
         explained(tab, "example.flac")
         tab.select_option("#target", "kick")
@@ -222,6 +224,21 @@ def test_another_label_is_asked_about(chromium, address):
         explained(tab, "example.flac")
         assert f"kick {result.score:.1%}" in tab.inner_text("#item-title")
         assert "the model says snare" in tab.inner_text("article")
+        # The worker keeps the model, and the sound as it was classified.
+        assert started == []
+
+
+def test_what_runs_can_be_cancelled(chromium, address, tmp_path):
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, 16000 * 200)
+    soundfile.write(tmp_path / "long.wav", noise, 16000)
+    with opened(chromium, address) as tab:
+        tab.set_input_files("#file", tmp_path / "long.wav")
+        tab.wait_for_selector("#status:has-text('window')")
+        tab.click("#cancel")
+        assert tab.inner_text("#status") == "Cancelled."
+        tab.click("#example")
+        explained(tab, "example.flac")
+        assert tab.inner_text(".file") == "example.flac"
 
 
 def test_what_is_no_sound_is_refused(browser, address, tmp_path):

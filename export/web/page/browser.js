@@ -47,25 +47,42 @@ class BrowserModel {
     });
   }
 
-  /** The item and row of a sound, as live.js asks for them. */
+  /** The item and row of a sound, as live.js asks for them. What is cancelled ends with its worker. */
   async explain(blob, name, { target }, signal, tell) {
     await this.ready;
-    // What the worker is at is ended with it.
-    signal.addEventListener("abort", () => { this.ready = this.start(); }, { once: true });
+    signal.throwIfAborted();
+    const done = new AbortController();
+    const cancelled = new Promise((_, reject) => {
+      const end = () => {
+        this.ready = this.start();
+        reject(signal.reason);
+      };
+      signal.addEventListener("abort", end, { signal: done.signal });
+    });
+    try {
+      return await Promise.race([this.answer(blob, name, target, signal, tell), cancelled]);
+    } finally {
+      done.abort();
+    }
+  }
+
+  async answer(blob, name, target, signal, tell) {
     const { facts } = this;
     const wanted = target === null ? null : facts.labels.indexOf(target);
     const progress = ({ step, done, of }) => tell(`${step} window ${done} of ${of}`);
-    let answer;
+    let found;
     if (this.known?.blob === blob) {
-      answer = await this.ask({ kind: "target", target: wanted }, progress);
+      found = await this.ask({ kind: "target", target: wanted }, progress);
     } else {
       const sound = await soundOf(blob, name, facts.longest_seconds);
+      signal.throwIfAborted();
       const play = playRate(sound.rate);
-      answer = await this.ask({ kind: "explain", channels: sound.channels, rate: sound.rate, play, target: wanted }, progress);
-      this.known = { blob, sound, played: answer.original, play };
+      this.known = null;
+      found = await this.ask({ kind: "explain", channels: sound.channels, rate: sound.rate, play, target: wanted }, progress);
+      this.known = { blob, sound, played: found.original, play };
     }
     const { sound, played, play } = this.known;
-    const item = await itemOf(facts, sound, answer, played, play);
+    const item = await itemOf(facts, sound, found, played, play);
     return { item, row: { file: name, start_s: 0, end_s: 0, time: "" } };
   }
 }

@@ -91,10 +91,11 @@ async function browserSamples(bytes, name) {
 
 const MPEG_RATES = [44100, 48000, 32000];
 
-/** The rate of FLAC, Ogg and MPEG sound; null for what is none of them. */
+/** The rate of FLAC, Ogg, MPEG and WAV sound; null for what is none of them. */
 function rateOf(view) {
   const bytes = new Uint8Array(view.buffer, 0, Math.min(view.byteLength, 1 << 16));
   const text = String.fromCharCode(...bytes.subarray(0, 4));
+  if (text === "RIFF" && bytes.length > 28) return view.getUint32(24, true) || null;
   if (text === "fLaC" && bytes.length > 21) return (view.getUint32(18) >>> 12) || null;
   if (text === "OggS" && bytes.length > 64) {
     const packet = 27 + bytes[26];
