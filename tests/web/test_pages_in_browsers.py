@@ -216,7 +216,7 @@ def test_another_label_is_asked_about(chromium, address):
     result = earmark.load(SHIPPED, "cpu").explain(EXAMPLE, target="kick", methods=["mask"])
     with opened(chromium, address) as tab:
         started = []
-        tab.on("worker", lambda worker: started.append(worker))
+        tab.on("worker", lambda worker: started.append(worker.url))
         tab.click("#example")
         explained(tab, "example.flac")
         tab.select_option("#target", "kick")
