@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from ..errors import SourceError
+
 _RUN_FILES = ("classifier.safetensors", "decoder.safetensors", "interpreter.safetensors")
 
 
@@ -57,10 +59,20 @@ class BundleOrGraph(BundleFolder):
     """The folder of a bundle, or an .onnx file that may become one."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """The path; fails for other files and for a run directory."""
+        """The path; fails for other files and for a run directory.
+
+        Models in other formats are told the way that leads out.
+        """
         path = os.fsdecode(value)
         if path.lower().endswith(".onnx") and os.path.isfile(path):  # noqa: PTH113
             return Path(path)
+        if not is_bundle(path):
+            from ..export.sources.foreign import refuse_foreign
+
+            try:
+                refuse_foreign(path)
+            except SourceError as error:
+                self.fail(str(error), param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -49,7 +49,8 @@ CHECKPOINTS = (".pt", ".pth", ".ckpt")
 def refuse_foreign(text: str) -> None:
     """Raise SourceError where `text` names a model in a format that is no source, with the way out of it."""
     path = Path(text)
-    if path.is_dir():
+    # A package of Core ML is a folder.
+    if path.is_dir() and path.suffix.lower() != ".mlpackage":
         if (path / "saved_model.pb").is_file():
             raise SourceError(
                 f"{text}: is a TensorFlow SavedModel; {_TF2ONNX.format(what='--saved-model', path=text)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 
 import msgspec
@@ -237,8 +238,13 @@ def test_torchscript_and_a_saved_model_are_told_the_way(tmp_path):
         export_bundle(tmp_path / "net.pt", tmp_path / "bundle")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "saved_model.pb").write_bytes(b"")
-    with pytest.raises(SourceError, match=r"tf2onnx\.convert --saved-model"):
-        export_bundle(tmp_path / "model", tmp_path / "bundle")
+    (tmp_path / "net.mlpackage").mkdir()
+    for name, way in (("model", "tf2onnx.convert --saved-model"), ("net.mlpackage", "Core ML")):
+        with pytest.raises(SourceError, match=re.escape(way)):
+            export_bundle(tmp_path / name, tmp_path / "bundle")
+        result = CliRunner().invoke(main, ["inspect", str(tmp_path / name)])
+        assert result.exit_code == 2
+        assert way in " ".join(result.output.split())
     result = CliRunner().invoke(
         main, ["export", str(tmp_path / "net.pt"), "-o", str(tmp_path / "bundle"), "--labels", "a,b"]
     )
