@@ -97,7 +97,8 @@ def main() -> None:
             ]
             given = {"by hand": hand}
             for name, way in ways.items():
-                detections = explainer.detect(wave, rate, min_score=min_score, methods=[], **way)
+                asked = {"min_score": min_score, "leave_score": min_score, **way}
+                detections = explainer.detect(wave, rate, methods=[], **asked)
                 given[name] = [(one.label, one.start_s, one.end_s) for one in detections]
             for name, answers in given.items():
                 totals[name] = totals.get(name, np.zeros(5, int)) + counts(answers, events)
