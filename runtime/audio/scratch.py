@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import EarmarkError
-from ..arrays import FloatArray
 
 # Bytes of rows that are kept in memory, and rows that are written at once.
-_MEMORY_BYTES, _ROWS = 8 * 2**20, 1024
+_MEMORY_BYTES, _ROWS = 2**18, 256
 # Bytes written to a temporary file before its pages are handed back to the system.
 _RELEASE_BYTES = 32 * 2**20
 
@@ -55,20 +54,21 @@ def _no_room(size: int, problem: OSError) -> EarmarkError:
 
 
 class ScratchRows:
-    """Rows [width] of float32, as many as come; beyond a few megabytes they lie in a temporary file.
+    """Rows [width], as many as come; those beyond a quarter of a megabyte lie in a temporary file.
 
     Args:
         width: Values of a row.
+        dtype: Of the values.
 
     """
 
-    def __init__(self, width: int) -> None:
-        self._full: list[FloatArray] = []
-        self._rows: FloatArray = np.zeros((_ROWS, width), np.float32)
+    def __init__(self, width: int, dtype: npt.DTypeLike = np.float32) -> None:
+        self._full: list[npt.NDArray[Any]] = []
+        self._rows = np.zeros((_ROWS, width), dtype)
         self._filled = self._count = 0
         self._file: IO[bytes] | None = None
 
-    def add(self, row: FloatArray) -> None:
+    def add(self, row: npt.ArrayLike) -> None:
         """The next row.
 
         Raises:
@@ -82,7 +82,7 @@ class ScratchRows:
             self._put(self._rows)
             self._filled = 0
 
-    def finish(self) -> FloatArray:
+    def finish(self) -> npt.NDArray[Any]:
         """All of them, [n, width]; called once.
 
         Raises:
@@ -94,9 +94,9 @@ class ScratchRows:
             return np.concatenate([*self._full, rest])
         self._put(rest)
         with self._file as file:
-            return np.memmap(file, np.float32, "r+", shape=(self._count, self._rows.shape[1]))
+            return np.memmap(file, self._rows.dtype, "r+", shape=(self._count, self._rows.shape[1]))
 
-    def _put(self, rows: FloatArray) -> None:
+    def _put(self, rows: npt.NDArray[Any]) -> None:
         """Keep these rows, or write them with all that were kept."""
         if self._file is None and (len(self._full) + 1) * rows.nbytes <= _MEMORY_BYTES:
             self._full.append(rows.copy())

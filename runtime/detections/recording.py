@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -117,12 +116,12 @@ def detect(
         clips=on_detection is not None,
     )
     detector = Detector(detecting)
-    scores, spans = ScratchRows(len(detector.labels)), array("d")
+    scores, spans = ScratchRows(len(detector.labels)), ScratchRows(2, np.float64)
     items: list[Detection] = []
     for one in _all(detector, recording, detecting):
         if isinstance(one, ScoredWindow):
             scores.add(one.scores)
-            spans.extend((one.start_s, one.end_s))
+            spans.add((one.start_s, one.end_s))
             if progress is not None:
                 progress(one.end_s, max(one.end_s, recording.seconds))
         elif on_detection is not None and one.clip is not None:
@@ -131,7 +130,7 @@ def detect(
         else:
             items.append(one.detection)
     seen = detector.number
-    placed = np.array(spans).reshape(seen, 2)
+    placed = spans.finish()
     reached_s = float(placed[-1, 1]) if seen else 0.0
     duration_s = reached_s if recording.expected_samples is None else recording.seconds
     warnings = [*engine.sessions.warnings, *recording.warnings]
