@@ -13,8 +13,11 @@ from .operators import Call, Tensor, UnsupportedError, beside, operator, root
 _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Abs": torch.abs,
     "Acos": torch.acos,
+    "Acosh": torch.acosh,
     "Asin": torch.asin,
+    "Asinh": torch.asinh,
     "Atan": torch.atan,
+    "Atanh": torch.atanh,
     "Ceil": torch.ceil,
     "Cos": torch.cos,
     "Cosh": torch.cosh,
@@ -146,6 +149,16 @@ def cast_like(_: Call, x: Tensor, other: Tensor) -> Tensor:
 def gelu(call: Call, x: Tensor) -> Tensor:
     """Gaussian error linear unit, exact or by tanh."""
     return functional.gelu(x, approximate=call.text("approximate", "none"))
+
+
+@operator("BiasGelu", "FastGelu", "QuickGelu", domain="com.microsoft")
+def fused_gelu(call: Call, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    """What ONNX Runtime's optimiser makes of a sum and a GELU: exact, by tanh, or x sigmoid(alpha x)."""
+    if bias is not None:
+        x = x + bias
+    if call.operator == "QuickGelu":
+        return x * torch.sigmoid(call.number("alpha", 1.702) * x)
+    return functional.gelu(x, approximate="tanh" if call.operator == "FastGelu" else "none")
 
 
 @operator("LeakyRelu")

@@ -188,6 +188,40 @@ def layer_normalization(call: Call, x: Tensor, scale: Tensor, bias: Tensor | Non
     )
 
 
+@operator("SkipLayerNormalization", domain="com.microsoft")
+def skip_layer_normalization(
+    call: Call,
+    x: Tensor,
+    skip: Tensor,
+    scale: Tensor,
+    shift: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor | tuple[Tensor, ...]:
+    """LayerNormalization of a sum, as ONNX Runtime's optimiser joins them; the sum may be the last output."""
+    total = x + skip if bias is None else x + skip + bias
+    normal = functional.layer_norm(total, [x.shape[-1]], scale, shift, call.number("epsilon", 1e-12))
+    if call.outputs < 4:
+        return normal
+    # Mean and inverse deviation are for training.
+    return normal, normal.new_empty(0), normal.new_empty(0), total
+
+
+@operator("RMSNormalization")
+def rms_normalization(call: Call, x: Tensor, scale: Tensor) -> Tensor:
+    """The axes from `axis` on by their root mean square."""
+    axes = list(range(call.integer("axis", -1) % x.dim(), x.dim()))
+    square = x.square().mean(axes, keepdim=True)
+    return x * torch.rsqrt(square + call.number("epsilon", 1e-5)) * scale
+
+
+@operator("MeanVarianceNormalization")
+def mean_variance_normalization(call: Call, x: Tensor) -> Tensor:
+    """The axes' mean subtracted, by their deviation."""
+    axes = call.integers("axes", [0, 2, 3])
+    variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
+    return (x - mean) / (torch.sqrt(variance) + 1e-9)
+
+
 @operator("GroupNormalization")
 def group_normalization(call: Call, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     """Groups of channels by their mean and variance; since opset 21 scale and bias are the channels'."""

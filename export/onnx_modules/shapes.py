@@ -294,6 +294,15 @@ def _linear(x: Tensor, axis: int, places: Tensor) -> Tensor:
     return x.index_select(axis, lower) * (1 - weight) + x.index_select(axis, upper) * weight
 
 
+@operator("SpaceToDepth")
+def space_to_depth(call: Call, x: Tensor) -> Tensor:
+    """Cells to channels, the block's place first."""
+    block = call.integer("blocksize", 1)
+    batch, channels, rows, columns = x.shape
+    split_up = x.reshape(batch, channels, rows // block, block, columns // block, block)
+    return split_up.permute(0, 3, 5, 1, 2, 4).reshape(batch, -1, rows // block, columns // block)
+
+
 @operator("DepthToSpace")
 def depth_to_space(call: Call, x: Tensor) -> Tensor:
     """Channels to cells, as pixel shuffle (CRD) or the other way round (DCR)."""
