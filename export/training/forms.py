@@ -19,6 +19,9 @@ from ..source.source import Source
 # Multiply-adds by those of the classifier, at the most: of a compact decoder, of the reference
 # recipe's, and of a compact interpreter (half of what the whole method may cost; the other is the masks').
 _COMPACT_SHARE, _REFERENCE_SHARE, INTERPRETER_SHARE = 0.10, 9.0, 0.08
+# Of a compact decoder over a classifier that takes sound: the listenable STFT, which is not the classifier's,
+# may have twice the frames of the one inside, and each of them costs.
+_SOUND_SHARE = 0.25
 # Wider than this a compact decoder gains nothing.
 _WIDEST = 48
 _BANDS = 64
@@ -31,8 +34,8 @@ def decoder_form(source: Source, architecture: Architecture, width: int | None =
 
     Args:
         source: Over whose classifier it is trained.
-        architecture: "compact": at most a tenth of the classifier's multiply-adds, or as narrow as can be
-            where even that is more; "reference": about nine times them.
+        architecture: "compact": at most a tenth of the classifier's multiply-adds, a quarter where it takes
+            sound, or as narrow as can be where even that is more; "reference": about nine times them.
         width: Channels; None: the widest that costs no more than that.
 
     Raises:
@@ -60,7 +63,8 @@ def decoder_form(source: Source, architecture: Architecture, width: int | None =
     )
     if width is not None:
         return form
-    share = _COMPACT_SHARE if architecture == "compact" else _REFERENCE_SHARE
+    compact_share = _SOUND_SHARE if source.rescore == "waveform" else _COMPACT_SHARE
+    share = compact_share if architecture == "compact" else _REFERENCE_SHARE
     choices = range(4, _WIDEST + 1, 4) if architecture == "compact" else range(8, 4097, 4)
     classifier, inputs = measured_inputs(source, form.inputs)
     return _widest(form, choices, share * classifier, [given.to("meta") for given in inputs])

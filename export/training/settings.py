@@ -126,8 +126,8 @@ class LmacSettings(ExplainerSettings):
     decoder: Annotated[
         Literal["compact", "reference"],
         Meta(
-            description="compact: at most a tenth of the classifier's multiply-adds; reference: L-MAC's "
-            "shape, nine times them."
+            description="compact: at most a tenth of the classifier's multiply-adds, a quarter where it "
+            "takes sound; reference: L-MAC's shape, nine times them."
         ),
     ] = "compact"
     targets: Annotated[
