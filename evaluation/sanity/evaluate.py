@@ -182,12 +182,9 @@ class _Checking:
         self._own = [self._explain(engine, wave) for wave in self._waves]
 
     def unrelated(self) -> list[SanityRecord]:
-        """Every clip's mask beside that of the clip half the list further: what any two masks share."""
-        apart = max(1, len(self.clips) // 2)
+        """Every clip's mask beside that of the clip before it, of another class: what any two masks share."""
         return [
-            self._record(
-                "reference", "another clip's mask", number, self._own[(number + apart) % len(self.clips)]
-            )
+            self._record("reference", "another clip's mask", number, self._own[number - 1])
             for number in range(len(self.clips))
         ]
 
