@@ -216,7 +216,8 @@ def load_graph(path: str, window: float | None, options: GraphOptions) -> Export
         SourceError: The graph cannot be a source.
 
     """
-    from ..export.sources.onnx.file import load, read_labels
+    from ..export.sources.onnx.file import load
+    from ..export.sources.onnx.given import read_labels
     from ..export.sources.onnx.side_inputs import Given
 
     if options.frontend is None and (options.frontend_set or options.frontend_check):

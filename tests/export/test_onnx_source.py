@@ -17,7 +17,8 @@ from earmark.cli import main
 from earmark.errors import SourceError
 from earmark.export.bundle.write import write_bundle
 from earmark.export.sources.onnx import reading
-from earmark.export.sources.onnx.file import load, read_labels
+from earmark.export.sources.onnx.file import load
+from earmark.export.sources.onnx.given import read_labels
 from earmark.runtime.explainer import engine_of
 from earmark.runtime.verify import verify
 

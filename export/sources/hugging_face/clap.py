@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ....errors import SourceError
 from ....printable import first_line
-from ..onnx.file import read_labels
+from ..onnx.given import read_labels
 
 LABELS = "labels.txt"
 _TEMPLATE = "This is a sound of {}."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,8 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx
 
-from ....errors import MissingDependencyError, SourceError
-from ....printable import first_line
+from ....errors import SourceError
 from ....runtime.audio.lengths import longest_window, samples_of
 from ....runtime.bundle.graphs import external_tensors
 from ....runtime.bundle.manifest import AnalysisSpec, Level, StageSpec, Task, WindowSpec, aggregate_of
@@ -29,9 +27,11 @@ from ...graphs.files import Dims, save_graph, stage_spec
 from ...source.exportable import Exportable, FloatArray
 from .entry import Entry, feature_input
 from .feature_map import GraphMap, MapRequest, ShownTensor, find_map, with_output
+from .given import level_of, rate_of, window_samples
 from .graph import Scores, classifier_graph
 from .impulses import Cell
-from .outputs import Reduce, ScoreOutput, logits_tensor, score_output
+from .original import Original
+from .outputs import Reduce, logits_tensor, score_output
 from .reading import opset_of, read_model
 from .scores import checked_scores, doubts, last_operators
 from .side_inputs import Given, SideInput, split_inputs
@@ -41,74 +41,6 @@ from .waves import WaveInput, wave_input
 LENGTHS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 # The listenable STFT's window: about this long, a power of two.
 _FRAME_SECONDS = 0.032
-
-
-class Original:
-    """The file itself in onnxruntime on the CPU: the reference that the bundle is measured against.
-
-    entry: how the sound gets into it; sides: what its other inputs are filled with
-    output: where its scores are, once they are known
-    """
-
-    def __init__(
-        self, path: Path, model: onnx.ModelProto, entry: Entry, sides: Sequence[SideInput] = ()
-    ) -> None:
-        """Open the graph, as `read_model` gives it. Raises SourceError where onnxruntime cannot run it."""
-        self.path, self.entry, self.sides = path, entry, tuple(sides)
-        self._model = model
-        self._opened: Any = None
-        self.output = ScoreOutput("")
-        _ = self._session
-
-    @property
-    def _session(self) -> Any:
-        """The session; opened again where it was closed."""
-        if self._opened is None:
-            path = self.path
-            try:
-                weights = path.parent.resolve() if any(external_tensors(self._model, path)) else None
-                self._opened = cpu_session(self._model.SerializeToString(), weights)
-            except MissingDependencyError:
-                raise
-            except Exception as error:
-                # onnxruntime's errors have no common base.
-                raise SourceError(f"{path}: onnxruntime cannot run it ({first_line(error)})") from error
-        return self._opened
-
-    def rest(self) -> None:
-        """Close the session, whose weights may be as large as those of the bundle, until the next answer."""
-        self._opened = None
-
-    def run(self, sound: FloatArray, outputs: Sequence[str] | None = None) -> dict[str, Any]:
-        """Every output (or those named) for one sound [N]. Raises SourceError where it fails.
-
-        Rows of one sound are run one by one, and their outputs joined as their scores are.
-        """
-        return self.run_fed(self.entry.feed(sound), len(sound), outputs)
-
-    def run_fed(self, fed: np.ndarray, samples: int, outputs: Sequence[str] | None = None) -> dict[str, Any]:
-        """The same for what `entry` feeds for a sound of so many samples."""
-        names = list(outputs) if outputs else [value.name for value in self._session.get_outputs()]
-        join = self.entry.join
-        rows = [fed] if join is None else list(fed[:, None])
-        try:
-            answers = [self._session.run(names, self.inputs(row)) for row in rows]
-        except Exception as error:
-            raise SourceError(f"{self.path}: fails on {samples} samples ({first_line(error)})") from error
-        if join is None:
-            return dict(zip(names, answers[0], strict=True))
-        how = np.mean if join == "mean" else np.max
-        return {name: how(each, axis=0) for name, each in zip(names, zip(*answers, strict=True), strict=True)}
-
-    def inputs(self, row: np.ndarray) -> dict[str, np.ndarray]:
-        """Every input for one row."""
-        if self.entry.copies > 1:
-            row = np.repeat(row, self.entry.copies, axis=0)
-        return {self.entry.name: row, **{side.name: side.value(row, self.entry) for side in self.sides}}
-
-    def scores(self, sound: FloatArray) -> FloatArray:
-        """The scores [K] of one sound [N], as the graph gives them, of frames joined."""
-        return self.output.of(np.asarray(self.run(sound, [self.output.name])[self.output.name]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,7 +214,7 @@ def load(
 
     """
     file = Path(path)
-    rate = _rate(file, sample_rate, frontend)
+    rate = rate_of(file, sample_rate, frontend)
     if not labels:
         raise SourceError(f"{file}: no labels; give one for each of its scores, in their order")
     if len(labels) == 1 and task == "single_label":
@@ -331,7 +263,7 @@ def load(
         ),
         analysis=entry.analysis or _analysis(rate),
         rescore="waveform" if entry.analysis is None else "spectrogram",
-        level=_level(file, level, frontend),
+        level=level_of(file, level, frontend),
         description=f"{file.name}: an ONNX graph of {weights} weights that takes {_taken(frontend)}.",
         model=model,
         original=original,
@@ -415,49 +347,6 @@ def _band_axis(fed: np.ndarray, time: int) -> int | None:
     return axes[-1] if axes else None
 
 
-def read_labels(text: str) -> list[str]:
-    """Labels from a file with one a line, or from a list with commas. Raises SourceError."""
-    path = Path(text)
-    # A long list is no name that a file system takes; os.path.isfile answers that with no.
-    # One word is a label: a detector has no more.
-    named = "," not in text and ("/" in text or "\\" in text or path.suffix != "")
-    if named or os.path.isfile(text):  # noqa: PTH113
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SourceError(
-                f"{text}: no readable file of labels ({first_line(error)}); give one label a line, or a,b,c"
-            ) from error
-        while lines and not lines[-1].strip():
-            lines.pop()
-        return [line.strip() for line in lines]
-    return [label.strip() for label in text.split(",")]
-
-
-def _rate(path: Path, given: int | None, frontend: Frontend | None) -> int:
-    """The sample rate that was given or is the front end's. Raises SourceError."""
-    own = None if frontend is None else frontend.sample_rate
-    rate = given or own
-    if rate is None:
-        raise SourceError(f"{path}: an .onnx file does not say its sample rate; give it")
-    if own is not None and given not in (None, own):
-        raise SourceError(
-            f"{path}: a sample rate of {given} Hz, and {own} Hz in the description of its front end; correct "
-            "one of them (sample_rate)"
-        )
-    if not 1000 <= rate <= 768000:
-        raise SourceError(f"{path}: a sample rate of {rate} Hz; give one between 1000 and 768000")
-    return rate
-
-
-def _level(path: Path, given: Level | None, frontend: Frontend | None) -> Level:
-    """The level that was given or is the front end's. Raises SourceError where they differ."""
-    own = None if frontend is None else frontend.level
-    if own not in (None, "none", given) and given is not None:
-        raise SourceError(f"{path}: the level {given}, and {own} of its front end; leave the level out")
-    return given or own or "none"
-
-
 def _entry(
     value: Any,
     model: onnx.ModelProto,
@@ -469,33 +358,13 @@ def _entry(
     """What the graph takes, and the samples of a window."""
     if frontend is None:
         wave = wave_input(value, model, path, rate, seconds)
-        return wave, _window_samples(path, wave.samples, rate, seconds)
-    samples = _window_samples(path, frontend.samples, rate, seconds, frontend.window)
+        return wave, window_samples(path, wave.samples, rate, seconds)
+    samples = window_samples(path, frontend.samples, rate, seconds, frontend.window)
     return feature_input(value, path, frontend, samples, synthesise(1, samples, rate, 1)[0]), samples
 
 
 def _taken(frontend: Frontend | None) -> str:
     return "waveforms" if frontend is None else f"features made by {frontend}"
-
-
-def _window_samples(
-    path: Path, fixed: int | None, rate: int, seconds: float | None, usual: int | None = None
-) -> int:
-    """Samples of a window: the graph's own length, else what was asked for, else the usual one."""
-    if fixed is not None:
-        if seconds is not None and abs(seconds * rate - fixed) > 0.005 * rate:
-            raise SourceError(
-                f"{path}: takes {fixed} samples, {fixed / rate:g} s at {rate} Hz; leave the "
-                "window out, or correct the sample rate"
-            )
-        return fixed
-    if seconds is None and usual is not None:
-        return usual
-    if seconds is None:
-        raise SourceError(f"{path}: takes sound of any length; say the longest taken at once by --window")
-    if not (0.02 <= seconds <= 3600):
-        raise SourceError(f"{path}: a window of {seconds:g} s; give one between 0.02 and 3600 s")
-    return samples_of(seconds, rate)
 
 
 def _takes(original: Original, sound: FloatArray) -> bool:

@@ -32,8 +32,8 @@ from ...graphs.stft import StftFrontend
 from ...models.scales import Scale
 from ...source.source import Reference, Source
 from ..foreign import STATE
-from ..onnx.file import read_labels
 from ..onnx.frontends import describe
+from ..onnx.given import read_labels
 from ..state_dicts import State, fill, read_state
 from .network import Body, Classifier, body_of
 
