@@ -16,7 +16,6 @@ from prototype_writers import PROCESSES, die_at, grow, limited, read_on
 from earmark.export.bundle.manifest_file import describe_files
 from earmark.export.prototypes.build import index_bundle
 from earmark.export.prototypes.growth import merge_bundles, remove_clips
-from earmark.prototypes_index.views import VIEWS
 from earmark.runtime.bundle.open import read_manifest
 from earmark.runtime.methods.prototypes.generation import open_generation
 from earmark.runtime.opening import open_bundle
@@ -38,7 +37,7 @@ def pair(tiny_bundle, tmp_path_factory):
 def check_whole(bundle):
     """Everything that is in force agrees with itself; returns its number of sounds."""
     generation = open_generation(bundle, open_bundle(bundle, examine=True).manifest)
-    for view in VIEWS:
+    for view in generation.views:
         queries = generation.index(view).vectors(0, 2)
         found = {generation.entry(view, match.entry).clip for match in generation.search(view, queries, 99)}
         assert len({generation.clip(row).source for row in found}) == generation.info.sources
