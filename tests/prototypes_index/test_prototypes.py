@@ -17,8 +17,11 @@ from earmark.errors import PrototypeIndexError
 from earmark.prototypes_index.generation import Generation
 from earmark.prototypes_index.golden import check_golden, golden_entries
 from earmark.prototypes_index.table import ENTRY, TOPS, IndexedClip, open_table, strongest_clips
-from earmark.prototypes_index.views import VIEWS, Grid, dimension, find_places, normalise, views_of
+from earmark.prototypes_index.views import Grid, dimension, find_places, normalise, views_of
 from earmark.prototypes_index.writer import GenerationWriter
+
+# Those of the feature maps here, which have several rows.
+VIEWS = views_of(2)
 
 
 def brute_force(view, maps, channel):
