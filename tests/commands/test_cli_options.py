@@ -18,12 +18,15 @@ from command_line import invoke as run
 
 import earmark
 from earmark.cli import VERBS, main
+from earmark.commands.derived_options import Derived
 from earmark.commands.graph_options import GraphOptions
 from earmark.commands.settings_options import option_names
 from earmark.evaluation.detections.settings import AgreementSettings
 from earmark.evaluation.faithfulness.settings import MaskSettings
 from earmark.evaluation.localisation.settings import LocalisationSettings
 from earmark.evaluation.prototypes.settings import PrototypeSettings
+from earmark.evaluation.sanity.settings import SanitySettings
+from earmark.evaluation.trust.settings import TrustSettings
 from earmark.export.training.apex.settings import ApexSettings
 from earmark.export.training.l2i.settings import L2iSettings
 from earmark.export.training.options import (
@@ -41,9 +44,9 @@ from earmark.runtime.opening import open_bundle
 PACKAGE = Path(earmark.__file__).parent
 EXAMPLE = PACKAGE / "runtime" / "shipped" / "example.flac"
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
-# Of pip, nvidia-smi, the script that makes the demo, the old spelling of `evaluate prototypes`, and
+# Of pip, nvidia-smi, tritonserver, the script that makes the demo, the old spelling of `evaluate prototypes`, and
 # of tf2onnx, which leads from TensorFlow's formats to .onnx.
-OTHERS = {"--upgrade", "--query-gpu", "--runs", "--prototypes"}
+OTHERS = {"--upgrade", "--query-gpu", "--model-repository", "--runs", "--prototypes"}
 OTHERS |= {"--tflite", "--saved-model", "--graphdef", "--keras", "--inputs", "--outputs", "--opset"}
 OTHERS |= {"--prefer-offline", "--ignore-scripts", "--silent"}  # npm's
 
@@ -70,6 +73,8 @@ SETTINGS = {
     "earmark evaluate events": (LocalisationSettings, SegmentSettings),
     "earmark evaluate masks": (MaskSettings,),
     "earmark evaluate prototypes": (PrototypeSettings,),
+    "earmark evaluate sanity": (SanitySettings,),
+    "earmark evaluate trust": (TrustSettings,),
 }
 
 RUNNING = {
@@ -131,6 +136,9 @@ def known_elsewhere(name):
     if {"out", "device"} <= running:
         # Those of a graph from a file, which is opened before the recipe runs.
         running.add("window")
+    if name == "earmark export":
+        # All of them are read by `Derived` itself.
+        running |= {one.name for one in fields(Derived)}
     return running | {
         option.lstrip("-").replace("-", "_")
         for kind in SETTINGS[name]
