@@ -44,8 +44,8 @@ from earmark.runtime.opening import open_bundle
 PACKAGE = Path(earmark.__file__).parent
 EXAMPLE = PACKAGE / "runtime" / "shipped" / "example.flac"
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
-# Of pip, nvidia-smi, tritonserver, the script that makes the demo, the old spelling of `evaluate prototypes`, and
-# of tf2onnx, which leads from TensorFlow's formats to .onnx.
+# Of pip, nvidia-smi, tritonserver, the script that makes the demo, the old spelling of `evaluate prototypes`,
+# and of tf2onnx, which leads from TensorFlow's formats to .onnx.
 OTHERS = {"--upgrade", "--query-gpu", "--model-repository", "--runs", "--prototypes"}
 OTHERS |= {"--tflite", "--saved-model", "--graphdef", "--keras", "--inputs", "--outputs", "--opset"}
 OTHERS |= {"--prefer-offline", "--ignore-scripts", "--silent"}  # npm's

@@ -12,6 +12,8 @@ from earmark.evaluation.detections.settings import AgreementSettings
 from earmark.evaluation.faithfulness.settings import MaskSettings
 from earmark.evaluation.localisation.settings import LocalisationSettings
 from earmark.evaluation.prototypes.settings import PrototypeSettings
+from earmark.evaluation.sanity.settings import SanitySettings
+from earmark.evaluation.trust.settings import TrustSettings
 from earmark.export.training.apex.settings import ApexSettings
 from earmark.export.training.l2i.settings import L2iSettings
 from earmark.export.training.settings import ClassifierSettings, LmacSettings
@@ -21,7 +23,14 @@ from earmark.runtime.methods.segments.settings import SegmentSettings
 
 SETTINGS = {
     RunError: (ClassifierSettings, LmacSettings, L2iSettings, ApexSettings),
-    SettingsError: (AgreementSettings, MaskSettings, LocalisationSettings, PrototypeSettings),
+    SettingsError: (
+        AgreementSettings,
+        MaskSettings,
+        LocalisationSettings,
+        PrototypeSettings,
+        SanitySettings,
+        TrustSettings,
+    ),
     MethodError: (SegmentSettings, ComponentsOptions, PrototypesOptions),
 }
 CASES = [(error, kind) for error, kinds in SETTINGS.items() for kind in kinds]
