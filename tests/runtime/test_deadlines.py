@@ -80,6 +80,29 @@ def test_segments_fit_what_was_asked_so_far(explainer, sound):
     assert any(line.startswith("partial: it was cancelled before the methods") for line in part.warnings)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"preset": "bolanos2025", "surrogate": "least_squares"},
+        {"preset": "bolanos2025", "surrogate": "kernel_shap"},
+        {"surrogate": "kernel_shap", "calls": 2000},
+    ],
+)
+def test_every_way_to_ask_about_segments_ends_in_time(explainer, sound, how):
+    part = explainer.explain(
+        sound[: 2 * RATE], RATE, methods=["segments"], options={"segments": how}, cancel=after(4)
+    )
+    assert part.partial
+    assert 16 <= part.segments.calls < 200
+    assert np.isfinite(part.segments.importance).all()
+
+
+def test_more_tiles_than_can_be_told_apart_are_refused(explainer, sound):
+    tiles = {"axis": "both", "bands": 64, "segment_seconds": 0.02}
+    with pytest.raises(earmark.MethodError, match="100 segments of 64 bands are 6400 tiles, and at"):
+        explainer.explain(sound[: 2 * RATE], RATE, methods=["segments"], options={"segments": tiles})
+
+
 def test_time_that_is_over(explainer, sound, monkeypatch):
     ticks = itertools.count()
     # The clock of deadlines alone: others ask the time, too.

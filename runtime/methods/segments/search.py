@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from ....errors import MethodError
 from ...arrays import FloatArray
 from .answers import LOG_ODDS, Answers, CountedModel, LogOdds
 from .gaussian_process import LENGTHS, ROUGH_LENGTHS, Pieces
 from .grid import SegmentGrid
 from .masks import Masks, Perturbation, batch_of, draw_masks
 from .pairs import SHARE, StretchPair, look_again
-from .settings import Progress, SegmentSettings
+from .settings import FEWEST_CALLS, Progress, SegmentSettings
 from .surrogates import Fit, draw_coalitions, forest, kernel_shap, least_squares, ridge, smooth
 
 Values = npt.NDArray[np.float64]
@@ -44,6 +45,10 @@ _POOL = 256
 MOST_SEGMENTS = 128
 # Pieces of the coarsest partition; how many of them are split each time, and into how many.
 _PIECES, _SPLIT, _PARTS = 48, 12, 4
+# Batches of coalitions between two looks at the deadline.
+_BATCHES_AT_ONCE = 8
+# Tiles that a surrogate is fitted to; the time grows with their square.
+MOST_TILES = 4096
 # Squared correlation of what was found with what is to be found, at which asking ends.
 SETTLED = 0.9
 
@@ -100,20 +105,26 @@ def search(
 
     Raises:
         AudioError: It is too short.
+        MethodError: It has more tiles than can be told apart.
 
     """
     start = time.perf_counter()
     asked = CountedModel(log_odds, settings.budget, progress, answers)
     grid = SegmentGrid.of(waveform.size, sample_rate, settings)
+    if grid.shape[1] > 1 and grid.size > MOST_TILES:
+        raise MethodError(
+            f"segments: {grid.shape[0]} segments of {grid.shape[1]} bands are {grid.size} tiles, and at most "
+            f"{MOST_TILES} can be told apart: give longer segments or fewer bands"
+        )
     random = np.random.default_rng(seed)
     if settings.preset:
-        fit, full, constant = _reference(waveform, grid, asked, settings, random, seed)
+        fit, full, constant = _reference(waveform, grid, asked, settings, random, seed, stopped)
         own = time.perf_counter() - start - asked.seconds
         return SearchResult(fit, grid, full, asked.calls, own, asked.seconds, constant)
     perturbation = Perturbation(waveform, grid, settings, random)
     one = _MaskSearch(asked, grid, perturbation, settings, random, expected)
     full = float(asked(waveform[None])[0])
-    fit = one.shapley(full) if settings.surrogate == "kernel_shap" else one.rounds(seed, stopped)
+    fit = one.shapley(full, stopped) if settings.surrogate == "kernel_shap" else one.rounds(seed, stopped)
     pairs: tuple[StretchPair, ...] = ()
     if _pairs_wanted(settings, grid) and not one.constant and not stopped():
         fit, pairs = one.second_look(fit, full, seed, stopped)
@@ -144,20 +155,26 @@ def _reference(
     settings: SegmentSettings,
     random: np.random.Generator,
     seed: int,
+    stopped: Callable[[], bool],
 ) -> tuple[Fit, float, bool]:
-    """The published method: its fit, the log-odds of the clip, and whether no mask changed them."""
+    """The published method: its fit, the log-odds of the clip, and whether no mask changed them.
+
+    Stopped, the fit is of the masks answered by then, at least `FEWEST_CALLS`.
+    """
     from .bolanos2025 import distances_of, draw_reference_masks, fit_reference, perturb
 
     masks = draw_reference_masks(random, grid.size)
     size = settings.batch or batch_of(waveform.size)
     values, distances = [], []
     for start in range(0, len(masks), size):
+        if start >= FEWEST_CALLS and stopped():
+            break
         sounds = perturb(random, waveform, grid, masks[start : start + size], settings.fill)
         distances.append(distances_of(waveform, sounds))
         values.append(asked(sounds))
     answers = np.concatenate(values)
     surrogate = "forest" if settings.surrogate == "smooth" else settings.surrogate
-    fit = fit_reference(surrogate, masks, answers, np.concatenate(distances), seed)
+    fit = fit_reference(surrogate, masks[: len(answers)], answers, np.concatenate(distances), seed)
     return fit, float(answers[0]), asked.answers.constant(answers)
 
 
@@ -264,12 +281,17 @@ class _MaskSearch:
             fit = self._further_rounds(seed, stopped)
         return replace(fit, magnitude=np.maximum(fit.magnitude, look.beyond)), look.pairs
 
-    def shapley(self, full: float) -> Fit:
-        """KernelSHAP on coalitions of its own kind."""
+    def shapley(self, full: float, stopped: Callable[[], bool]) -> Fit:
+        """KernelSHAP on coalitions of its own kind; stopped, on those answered by then."""
         empty = float(self._asked(self._perturbation.sounds(np.zeros((1, self._grid.size), np.bool_)))[0])
         pairs = (self._settings.calls - self._asked.calls) // 2
         masks, weights = draw_coalitions(self._random, pairs, self._grid.size)
-        self._ask(masks)
+        step = _BATCHES_AT_ONCE * self._perturbation.batch
+        for start in range(0, len(masks), step):
+            if start and stopped():
+                break
+            self._ask(masks[start : start + step])
+        weights = None if weights is None else weights[: len(self._values)]
         return kernel_shap(self._masks, self._values, full, empty, weights)
 
     def _fit(self, seed: int, lengths: Sequence[float] = LENGTHS) -> Fit:
