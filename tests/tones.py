@@ -13,7 +13,7 @@ RATE = 8000
 KINDS = {"high": 2500.0, "low": 200.0, "noise": None}
 FORM = {"window": 0.64, "sample_rate": RATE, "width": 4, "val_fold": 2}
 # Learns the tones in a few epochs.
-PLAIN = {"lr": 0.01, "mixup": 0.0, "shift": 0.0, "stretches": 0, "ema_decay": 0.9}
+PLAIN = {"lr": 0.01, "mixup": 0.0, "shift": 0.0, "stretches": 0, "background": 0.0, "ema_decay": 0.9}
 INTERPRETER = {
     "components": 6,
     "batch_size": 4,

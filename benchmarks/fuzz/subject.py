@@ -8,6 +8,7 @@ with sound of six clips.
 from __future__ import annotations
 
 import copy
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -114,6 +115,10 @@ class Small(Exportable):
                 "interpreter": _interpreter(columns, theta),
             },
         )
+
+    def fingerprint(self) -> str:
+        """sha256 of the classifier's graph."""
+        return hashlib.sha256(self.graphs["classifier"].SerializeToString(deterministic=True)).hexdigest()
 
     @property
     def explainers(self) -> list[str]:

@@ -69,7 +69,6 @@ def test_waveforms_are_only_centred():
     assert front.analysis is None
 
 
-@pytest.mark.parametrize("name", ["yamnet", "clap"])
-def test_what_modules_do_not_know_is_said(name):
-    with pytest.raises(SourceError, match=r"patches|samples\.pad"):
-        DescribedWaveform(describe(name, {}).description)
+def test_what_modules_do_not_know_is_said():
+    with pytest.raises(SourceError, match="patches"):
+        DescribedWaveform(describe("yamnet", {}).description)

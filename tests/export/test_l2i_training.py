@@ -229,7 +229,6 @@ def test_a_bundle_by_design(designed, data, tmp_path):
     ("arguments", "said"),
     [
         (["{run}", "{data}", "--components", "9999"], "allow 1 to"),
-        (["{run}", "{data}", "--batch-size", "1"], "batch size 1"),
         (["{run}", "{data}", "--interpreter", "reference"], "reference layers are those of"),
         (["{run}", "{data}", "--dictionary", "{run}"], "interpreter.json: not there"),
         (["{trained}", "{data}"], "holds an interpreter already"),

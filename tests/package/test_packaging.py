@@ -56,7 +56,7 @@ def font_files() -> set[str]:
 
 def page_files() -> set[str]:
     """Templates, scripts and styles of the pages."""
-    folders = ("runtime/report/page/", "integrations/server/page/")
+    folders = ("runtime/report/page/", "integrations/server/page/", "export/web/page/")
     return {f"earmark/{name}" for name in repository_files() if name.startswith(folders)}
 
 

@@ -109,10 +109,12 @@ def test_the_record_is_stable_and_json(explainer):
         "warnings",
         "mask",
         "rescored",
+        "trust",
         "segments",
         "components",
         "prototypes",
         "channels",
+        "familiarity",
     ]
     assert list(record["mask"]) == ["frames", "bins", "area", "spans_s", "band_hz"]
     assert set(record["rescored"]) == {"spectrogram", "audio"}
