@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import DeviceError, EarmarkError, as_earmark_error
+from ..errors import EarmarkError, as_earmark_error
 from ..progress import CallsProgress, Progress
 from ..runtime.labels import SHOWN
 from ..runtime.methods.loading import all_methods
 from ..runtime.registry import METHODS
-from .answer import about_demo, answer
-from .console import require_stdout, say, say_json, tell_failure, tell_traceback
+from .answer import about_demo
+from .console import require_stdout
 from .inputs import Input, collect, tell_skipped
 from .method_options import MethodCommand, method_settings, refuse_options, takes_progress
 from .options import device_option, examples, html_option, json_option, listed_words, refuse_given
 from .paths import BundleFolder, no_sound
 from .result_folders import result_folders, safe_name
+from .result_output import ResultOutput, Shown
 from .saving_options import saving_options, saving_settings
 from .window_options import window_options, window_settings
 
 if TYPE_CHECKING:
-    from ..runtime.audio.listing import Skipped
     from ..runtime.bundle.manifest import Manifest
     from ..runtime.document import Origin
     from ..runtime.engine import Engine
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from .explained import Explained
     from .explanation_page import ExplanationPage
 
-Record = Mapping[str, Any]
 _ON_REQUEST = [method.name for method in all_methods() if method.on_request]
 # In place of a method.
 NONE = "none"
@@ -187,10 +185,10 @@ def explain(
     how["methods"] = [] if NONE in methods else list(methods) or None
 
     most = (_PRINTED, SHOWN) if top is None else (top, top)
-    shown = _Shown(*most, min_score, windows, verbose, labels)
+    shown = Shown(*most, min_score, windows, verbose, labels)
     for label in labels or ():
         label_index(label, explainer.labels, manifest.name)
-    report = _Report(
+    report = ResultOutput(
         _origin(engine_of(explainer), targets, how), as_json=as_json, as_jsonl=as_jsonl, shown=shown
     )
     with ExitStack() as stack:
@@ -214,84 +212,6 @@ def explain(
         raise click.exceptions.Exit(3 if report.device_failed else 1)
 
 
-class _Shown(NamedTuple):
-    """What is shown: how many labels in text and in JSON, from which score on, of windows too, in detail."""
-
-    in_text: int
-    in_json: int
-    min_score: float
-    windows: bool
-    details: bool
-    labels: tuple[str, ...] | None
-
-
-class _Report:
-    """What is said of each sound: text or a line of JSON at once, or one JSON document at the end."""
-
-    def __init__(self, origin: Origin, *, as_json: bool, as_jsonl: bool, shown: _Shown) -> None:
-        self._origin, self._as_json, self._as_jsonl, self._shown = origin, as_json, as_jsonl, shown
-        self._records: list[Record] = []
-        self.failed = 0
-        # Whether the device cannot be used, so that the sounds to come would fail alike.
-        self.device_failed = False
-
-    def answer(self, name: str, result: Result, folder: Path | None) -> None:
-        """A sound that was explained, and where its files lie."""
-        if not (self._as_json or self._as_jsonl):
-            shown = self._shown
-            say(
-                *answer(
-                    name,
-                    result,
-                    shown.in_text,
-                    min_score=shown.min_score,
-                    windows=shown.windows,
-                    details=shown.details,
-                    labels=shown.labels,
-                )
-            )
-            if folder is not None:
-                say(f"  written   {folder}")
-        if self._as_json or self._as_jsonl:
-            shown = self._shown
-            record = result.to_dict(
-                shown.in_json, min_score=shown.min_score, windows=shown.windows, labels=shown.labels
-            )
-            self._record({**record, "input": name})
-
-    def failure(self, name: str, raised: Exception) -> None:
-        """A sound that could not be explained, and why."""
-        self.failed += 1
-        error = as_earmark_error(raised)
-        self.device_failed = isinstance(error, DeviceError) and not isinstance(error, MemoryError)
-        tell_failure(name, error)
-        if os.environ.get("EARMARK_DEBUG"):
-            tell_traceback(raised)
-        if self._as_json or self._as_jsonl:
-            from ..runtime.document import error_dict, failure_record
-
-            self._record(failure_record("result", name, error_dict(error), self._origin))
-
-    def _record(self, record: Record) -> None:
-        if self._as_jsonl:
-            say_json(record)
-        if self._as_json:
-            self._records.append(record)
-
-    def close(self, skipped: Sequence[Skipped]) -> None:
-        """The document, where one was asked for."""
-        if not self._as_json:
-            return
-        document = {
-            "bundle": self._origin.bundle,
-            "bundle_id": self._origin.bundle_id,
-            "failed": self.failed,
-            "results": self._records,
-            "skipped": [{"input": str(one.path), "reason": one.reason} for one in skipped],
-        }
-        say_json(document, indent=2)
-
-
 @dataclass(frozen=True)
 class _Run:
     """What is done with each sound; `kept` notes it where the run can be continued, `page` shows it.
@@ -304,8 +224,8 @@ class _Run:
     how: ExplainOptions
     warned: tuple[str, ...]
     bar: CallsProgress
-    shown: _Shown
-    report: _Report
+    shown: Shown
+    report: ResultOutput
     kept: Explained | None
     page: ExplanationPage | None
     written: SaveOptions

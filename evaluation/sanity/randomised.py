@@ -19,6 +19,7 @@ import numpy as np
 from ...errors import BundleError
 from ...prototypes_index.durability import link
 from ...runtime.bundle.files import MANIFEST
+from ...runtime.bundle.graphs import load_whole
 from ...runtime.bundle.identity import identity
 from ...runtime.bundle.manifest import FileSpec
 from ...runtime.bundle.open import Bundle
@@ -42,7 +43,7 @@ def layers_of(bundle: Bundle, stage: str) -> list[str]:
     import onnx
     from onnx import numpy_helper
 
-    graph = onnx.load(_graph_of(bundle, stage)).graph
+    graph = load_whole(_graph_of(bundle, stage)).graph
     weights = {
         one.name
         for one in graph.initializer
@@ -70,12 +71,10 @@ def randomised(bundle: Bundle, stage: str, layers: list[str], seed: int) -> Iter
         BundleError: The bundle has no such stage, or its graph is too large to be held in one file.
 
     """
-    import onnx
-
     path = _graph_of(bundle, stage)
     try:
         # With its weights, wherever they lie: the copy holds all in one file.
-        content = _shuffled(onnx.load(path), set(layers), seed).SerializeToString()
+        content = _shuffled(load_whole(path), set(layers), seed).SerializeToString()
     except ValueError as error:
         raise BundleError(f"{path}: too large to be randomised ({error})") from error
     manifest = method_of("prototypes").without(bundle.manifest)

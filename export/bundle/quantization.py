@@ -21,6 +21,7 @@ import onnx
 from ...errors import DataError, ParityError, SourceError
 from ...printable import first_line
 from ...runtime.audio.lengths import samples_of
+from ...runtime.bundle.graphs import load_whole
 from ...runtime.bundle.manifest import Int8Parity, LabelsAgreement, LogitsAgreement, RanksAgreement, StageSpec
 from ...runtime.inference.onnx_runtime import import_onnxruntime
 from ..graphs.files import save_graph, stage_spec
@@ -145,7 +146,7 @@ def _quantised(path: Path, fed: Iterator[dict[str, FloatArray]], name: str) -> o
 
     with tempfile.TemporaryDirectory() as scratch, _quiet():
         plain, ready, final = (Path(scratch) / f"{part}.onnx" for part in ("plain", "ready", "made"))
-        model = onnx.load(str(path))
+        model = load_whole(path)
         # Taps would keep their layers from being fused.
         logits = next(output for output in model.graph.output if output.name == "logits")
         del model.graph.output[:]

@@ -11,6 +11,7 @@ from onnx import TensorProto, compose, helper, version_converter
 from ... import __version__
 from ...errors import SourceError
 from ...printable import first_line
+from ...runtime.bundle.graphs import load_whole
 from ...runtime.bundle.manifest import StageSpec
 from ...runtime.bundle.open import Bundle
 from ..frontends.nodes import Nodes
@@ -150,7 +151,7 @@ class Joining:
 
 def _read(path: Path) -> onnx.ModelProto:
     """A graph with its weights, in the version of operators that all have."""
-    model = onnx.load(str(path))
+    model: onnx.ModelProto = load_whole(path)
     versions = {one.domain: one.version for one in model.opset_import}
     if model.functions or set(versions) - {"", "ai.onnx"}:
         raise SourceError(f"{path}: has operators of its own, which cannot be joined into one graph")

@@ -130,6 +130,42 @@ def external_tensors(model: Any, path: Path) -> Iterator[Any]:
         yield from (t for t in tensors if t.data_location == onnx.TensorProto.EXTERNAL)
 
 
+def load_whole(path: Path) -> Any:
+    """The graph of a file with its weights in it, also those that lie beside it.
+
+    onnx's own reader refuses weights in a file of several names, as installers and growing indexes link them.
+
+    Raises:
+        BundleError: A weight lies in another folder, or is cut short.
+        OSError: A file cannot be read.
+
+    """
+    import onnx
+
+    model = onnx.load(str(path), format="protobuf", load_external_data=False)
+    fill_weights(model, path)
+    return model
+
+
+def fill_weights(model: Any, path: Path) -> None:
+    """Bring the weights that lie beside the graph of `path` into it. Raises as `load_whole`."""
+    folder = path.parent.resolve()
+    for tensor in external_tensors(model, path):
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        place = (folder / entries["location"]).resolve()
+        if not place.is_relative_to(folder):
+            raise BundleError(f"{path}: the weight {tensor.name} lies in another folder; refused")
+        with place.open("rb") as file:
+            file.seek(int(entries.get("offset", 0)))
+            length = int(entries["length"]) if "length" in entries else -1
+            content = file.read(length)
+        if len(content) < length:
+            raise BundleError(f"{path}: the weight {tensor.name} is cut short in {place.name}")
+        tensor.raw_data = content
+        tensor.ClearField("data_location")
+        tensor.ClearField("external_data")
+
+
 def _check_borders(
     path: Path,
     kind: str,

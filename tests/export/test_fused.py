@@ -64,6 +64,13 @@ def test_a_batch_has_the_answers_of_the_bundle(shipped, seconds):
     np.testing.assert_allclose(bias[0], bias[1], atol=1e-5)
 
 
+def test_a_bundle_whose_files_have_several_names_is_joined(tmp_path):
+    """As installers link them from a cache, and an index that grows from its last generation."""
+    linked = tmp_path / "bundle"
+    shutil.copytree(SHIPPED, linked, copy_function=lambda one, other: Path(other).hardlink_to(one))
+    assert fuse(open_bundle(linked), tmp_path / "model.onnx")["logits"] < 1e-5
+
+
 def test_any_length_is_one_window(shipped):
     found = run(shipped, waves(5.01, rows=3))
     assert found["mask"].shape == (3, 1 + 80160 // 256, 257)

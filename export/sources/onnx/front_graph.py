@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 
 from ....errors import MissingDependencyError, SourceError
 from ....printable import first_line
+from ....runtime.bundle.graphs import fill_weights
 from ....runtime.inference.onnx_runtime import cpu_session
 from ...bundle.sounds import synthesise
 from ...frontends.frontend import Frontend
@@ -194,7 +195,7 @@ def read_front(path: Path, rate: int) -> FrontGraph:
             f"{path}: takes {', '.join([value.name, *(side.name for side in sides)])}, {wave.copies} at "
             "once; a front end takes one sound, and nothing beside it: export it again so"
         )
-    onnx.load_external_data_for_model(model, str(path.parent))
+    fill_weights(model, path)
     if len(model.graph.output) != 1:
         names = ", ".join(value.name for value in model.graph.output)
         raise SourceError(

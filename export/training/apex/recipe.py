@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import onnx
 import torch
 
 from ....errors import DataError, LabelError, RunError
 from ....evaluation.data.folder import Clip, list_sounds
 from ....progress import Progress
 from ....prototypes_index.atomic import staged
+from ....runtime.bundle.graphs import load_whole
 from ....runtime.bundle.manifest import FeatureMapSpec, Manifest
 from ....runtime.bundle.open import MANIFEST, Bundle
 from ....runtime.methods.prototypes.generation import model_hash
@@ -223,7 +223,7 @@ def _facts(bundle: Bundle) -> tuple[Head | None, tuple[Dims, Dims | None]]:
     """The head and the dims of feature map and attention, read from the bundle's own embeddings graph."""
     spec, stage = _spec(bundle.manifest), bundle.manifest.stage("embeddings")
     assert stage is not None  # noqa: S101 (`_spec` has looked)
-    head, _ = facts_in(onnx.load(str(bundle.file(stage.file))))
+    head, _ = facts_in(load_whole(bundle.file(stage.file)))
     dims = {tensor.name: tensor.dims for tensor in stage.inputs}
     return head, (dims[spec.tap], dims.get(spec.attention) if spec.attention else None)
 
