@@ -100,7 +100,7 @@ def test_sigterm_lets_answers_finish_and_refuses_those_that_wait():
             httpx2.get(f"{server.url}/healthz", trust_env=False)
         answer = running.result()
         assert answer.status_code == 200
-        assert answer.json()["partial"]
+        assert answer.json()["target"]
         assert server.process.wait(30) == 0
         assert not any("Traceback" in line or "Error" in line for line in server.lines)
         other.close()
