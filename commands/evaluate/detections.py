@@ -13,7 +13,7 @@ from ..console import bold, say, say_json, tell
 from ..options import device_option, examples, json_option
 from ..settings_options import Given, settings_options
 from ..written import write_lines, write_text
-from .options import bundle_and_data, events_option, fail_for, intervals_option, records_option
+from .options import bundle_and_data, csv_option, events_option, fail_for, intervals_option, records_option
 
 
 @click.command(epilog=examples("earmark evaluate detections bundle recordings --min-score 0.6"))
@@ -21,13 +21,7 @@ from .options import bundle_and_data, events_option, fail_for, intervals_option,
 @events_option
 @settings_options(AgreementSettings)
 @intervals_option
-@click.option(
-    "--csv",
-    "table_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="The table as CSV, a line for each label, all, and their mean.",
-)
+@csv_option
 @records_option
 @device_option
 @json_option
@@ -37,7 +31,7 @@ def detections(
     table: Path | None,
     given: Given[AgreementSettings],
     intervals: bool,
-    table_file: Path | None,
+    csv_file: Path | None,
     records: Path | None,
     device: str,
     as_json: bool,
@@ -64,8 +58,8 @@ def detections(
         raise click.ClickException(str(error)) from error
     if records is not None:
         write_lines(records, report.records)
-    if table_file is not None:
-        write_text(table_file, report.table.csv())
+    if csv_file is not None:
+        write_text(csv_file, report.table.csv())
     if as_json:
         say_json(report.to_dict(), indent=2)
     else:

@@ -12,7 +12,7 @@ from ..options import device_option, examples, json_option
 from ..paths import BundleFolder
 from ..settings_options import Given, settings_options
 from ..written import write_lines, write_text
-from .options import bundle_and_data, fail_for, intervals_option, records_option
+from .options import bundle_and_data, csv_option, fail_for, intervals_option, records_option
 
 
 @click.command(epilog=examples("earmark evaluate sanity bundle data --fold 4 --other bundle1"))
@@ -34,13 +34,7 @@ from .options import bundle_and_data, fail_for, intervals_option, records_option
     help="Of the same classes, trained on shuffled labels.",
 )
 @intervals_option
-@click.option(
-    "--csv",
-    "table_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="The table as CSV, a line for each check.",
-)
+@csv_option
 @records_option
 @device_option
 @json_option
@@ -51,7 +45,7 @@ def sanity(
     others: tuple[Path, ...],
     shuffled: tuple[Path, ...],
     intervals: bool,
-    table_file: Path | None,
+    csv_file: Path | None,
     records: Path | None,
     device: str,
     as_json: bool,
@@ -77,8 +71,8 @@ def sanity(
     )
     if records is not None:
         write_lines(records, report.records)
-    if table_file is not None:
-        write_text(table_file, report.table.csv())
+    if csv_file is not None:
+        write_text(csv_file, report.table.csv())
     if as_json:
         say_json(report.to_dict(), indent=2)
     else:

@@ -81,7 +81,8 @@ def test_slow_clients_hold_nothing_for_long():
 
 
 def test_sigterm_lets_answers_finish_and_refuses_those_that_wait():
-    noise = flac(2.0)
+    # Several windows, none of whose segments are settled in time.
+    noise = flac(8.0)
     with served("--concurrency", "1") as server, ThreadPoolExecutor(2) as pool, server.client() as client:
         asked = {"params": {**SLOW, "timeout_s": "3"}, "content": noise, "headers": FLAC}
         running = pool.submit(client.post, "/v1/explain", **asked)
@@ -100,7 +101,7 @@ def test_sigterm_lets_answers_finish_and_refuses_those_that_wait():
             httpx2.get(f"{server.url}/healthz", trust_env=False)
         answer = running.result()
         assert answer.status_code == 200
-        assert answer.json()["target"]
+        assert answer.json()["partial"]
         assert server.process.wait(30) == 0
         assert not any("Traceback" in line or "Error" in line for line in server.lines)
         other.close()
