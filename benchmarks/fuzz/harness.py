@@ -11,6 +11,7 @@ import argparse
 import collections
 import contextlib
 import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -371,6 +372,8 @@ def _work(case: Case, seed: int, group: list[int], base: Path, limits: Limits, p
         resource.setrlimit(resource.RLIMIT_AS, (address, address))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, 1 << 30))
+        # The parent's garbage, freed in the middle of a case, would hide as much of the case's own memory.
+        gc.freeze()
         before = _peak_mb()
         os.environ["XDG_CACHE_HOME"] = str(base / "cache" / str(os.getpid()))
         for index in group:
