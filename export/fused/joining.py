@@ -34,7 +34,9 @@ class Joining:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle, self.manifest = bundle, bundle.manifest
-        self.nodes = Nodes(OPSET, _PREFIX)
+        # Stages of bundles that were exported before may have a later one.
+        self._opset = max(OPSET, *(stage.opset for stage in bundle.manifest.stages))
+        self.nodes = Nodes(self._opset, _PREFIX)
         self._stages: list[onnx.ModelProto] = []
         self._between: list[list[onnx.NodeProto]] = []
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -68,7 +70,7 @@ class Joining:
         stage = self.manifest.stage(name)
         if stage is None:
             raise SourceError(f"{self.manifest.name}: has no stage {name}; export the bundle again")
-        model = _read(self._file(stage) if graph is None else graph)
+        model = _read(self._file(stage) if graph is None else graph, self._opset)
         prefix = f"{name}/"
         for tensor in stage.inputs:
             self.nodes.named("Identity", prefix + tensor.name, known[tensor.name])
@@ -134,7 +136,7 @@ class Joining:
         )
         model = helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
+            opset_imports=[helper.make_opsetid("", self._opset)],
             ir_version=max(model.ir_version for model in self._stages),
             producer_name="earmark",
             producer_version=__version__,
@@ -149,17 +151,17 @@ class Joining:
         return self._bundle.file(stage.file)
 
 
-def _read(path: Path) -> onnx.ModelProto:
+def _read(path: Path, opset: int) -> onnx.ModelProto:
     """A graph with its weights, in the version of operators that all have."""
     model: onnx.ModelProto = load_whole(path)
     versions = {one.domain: one.version for one in model.opset_import}
     if model.functions or set(versions) - {"", "ai.onnx"}:
         raise SourceError(f"{path}: has operators of its own, which cannot be joined into one graph")
-    if versions.get("", versions.get("ai.onnx")) == OPSET:
+    if versions.get("", versions.get("ai.onnx")) == opset:
         return model
     try:
-        return version_converter.convert_version(model, OPSET)
+        return version_converter.convert_version(model, opset)
     except Exception as error:
         raise SourceError(
-            f"{path}: its operators cannot be brought to opset {OPSET} ({first_line(error)})"
+            f"{path}: its operators cannot be brought to opset {opset} ({first_line(error)})"
         ) from error
