@@ -44,7 +44,7 @@ STEPS: tuple[tuple[str, Any, str], ...] = (
     ("sound: resampled, windows", sound.OpenSound, "windows"),
     ("level, batches", ModelPipeline, "classified"),
     ("front end (FFT)", spectrum, "forward"),
-    ("a graph (onnxruntime)", session, "_bound"),
+    ("a graph (onnxruntime)", session, "_values"),
     ("outputs looked at", session, "check_numbers"),
     ("scores, windows, result", explanation, "classify"),
     ("mask: gain", mask, "gain"),

@@ -94,12 +94,12 @@ class ForwardPass:
     ) -> Tensors:
         """What a stage behind the classifier gives for one row of the batch: outputs [1, ...] by name.
 
-        Where feature maps stay with the provider it is asked about the whole batch at once: each row for the
-        class that was predicted there where `target` was predicted here, else all for `target`.
+        The whole batch is asked about at once: each row for the class that was predicted there where `target`
+        was predicted here, else all for `target`.
         """
         rows = slice(row, row + 1)
         batch = len(self.logits)
-        if batch > 1 and any(isinstance(tensor, DeviceTensor) for tensor in self.outputs.values()):
+        if batch > 1:
             predicted = self.logits.argmax(axis=1).tolist()
             targets = predicted if predicted[row] == target else [target] * batch
             key = (stage.name, *outputs, *targets)

@@ -65,7 +65,7 @@ class Device(msgspec.Struct, frozen=True):
     """What runs: its name in results, and the providers in order.
 
     required: those that must be active in every session
-    memory: where tensors stay between stages; on the CPU, too, what nobody looks at is not copied
+    memory: where tensors stay between stages
     engines: the folder of TensorRT's engines
     """
 

@@ -1,4 +1,4 @@
-"""What one stage gives and the next one takes: arrays, or tensors that stay in a device's memory."""
+"""What one stage gives and the next one takes: arrays on the CPU, tensors that stay in a device's memory."""
 
 from __future__ import annotations
 
