@@ -14,16 +14,17 @@ from queue import Full, Queue
 import click
 
 from ..errors import MissingDependencyError
+from ..integrations.server.settings import TOKEN_LENGTH, ServerSettings
 from .answer import about_demo
 from .console import tell
 from .options import device_option, examples
 from .paths import BundleFolder
+from .settings_options import Given, settings_options
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 # Lines that wait for stderr, and seconds that the last ones may take.
 _WAITING_LINES = 10_000
 _LAST_LINES_S = 1.0
-_positive = click.FloatRange(0.0, min_open=True)
 
 
 class _Bytes(click.ParamType[int]):
@@ -87,15 +88,7 @@ class _Lines(logging.Handler):
     metavar="BUNDLE",
     help="The bundle that answers. Without it EARMARK_BUNDLE, else the shipped demo.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
-@click.option(
-    "--port",
-    default=8000,
-    show_default=True,
-    type=click.IntRange(0, 65535),
-    metavar="N",
-    help="The port; 0: any that is free.",
-)
+@settings_options(ServerSettings)
 @click.option(
     "--token-file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -108,13 +101,6 @@ class _Lines(logging.Handler):
     help="Listen beyond this machine without a token, where something in front asks for one.",
 )
 @click.option(
-    "--allow-host",
-    "names",
-    multiple=True,
-    metavar="NAME",
-    help="A host name by which it is reached, beside localhost and addresses.",
-)
-@click.option(
     "--max-bytes",
     default="64M",
     show_default=True,
@@ -122,65 +108,14 @@ class _Lines(logging.Handler):
     metavar="N",
     help="Of an upload, such as 1G.",
 )
-@click.option(
-    "--max-seconds", default=600.0, show_default=True, type=_positive, metavar="S", help="Of a sound."
-)
-@click.option(
-    "--timeout",
-    default=60.0,
-    show_default=True,
-    type=_positive,
-    metavar="S",
-    help="An answer ends after so many seconds, as it is then.",
-)
-@click.option(
-    "--concurrency",
-    default=2,
-    show_default=True,
-    type=click.IntRange(1, 256),
-    metavar="N",
-    help="Answers that are computed at a time.",
-)
-@click.option(
-    "--queue",
-    default=32,
-    show_default=True,
-    type=click.IntRange(0, 4096),
-    metavar="N",
-    help="Requests that may wait beyond those; more are refused with 503.",
-)
-@click.option(
-    "--per-client",
-    default=16,
-    show_default=True,
-    type=click.IntRange(0, 4096),
-    metavar="N",
-    help="Requests of one address at a time, more are refused with 429; 0: any number.",
-)
-@click.option(
-    "--grace",
-    default=30,
-    show_default=True,
-    type=click.IntRange(1, 3600),
-    metavar="S",
-    help="When it is stopped, what is computed may take so long.",
-)
 @click.option("-q", "--quiet", is_flag=True, help="No line for each request.")
 @device_option
 def serve(
     bundle: Path | None,
-    host: str,
-    port: int,
+    given: Given[ServerSettings],
     token_file: Path | None,
     no_token: bool,
-    names: tuple[str, ...],
     max_bytes: int,
-    max_seconds: float,
-    timeout: float,
-    concurrency: int,
-    queue: int,
-    per_client: int,
-    grace: int,
     quiet: bool,
     device: str,
 ) -> None:
@@ -192,34 +127,21 @@ def serve(
     try:
         from ..integrations.server.serving import is_loopback, log_to
         from ..integrations.server.serving import serve as run
-        from ..integrations.server.settings import ServerSettings
     except ImportError as error:
         raise MissingDependencyError(
             f'earmark serve lacks a package ({error.name}): pip install "earmark[serve]"'
         ) from error
     from ..runtime.explainer import bundle_path, engine_of, load
 
-    token = _token(token_file)
-    if token is None and not is_loopback(host):
+    settings = given.settings(token=_token(token_file), max_bytes=max_bytes)
+    host = settings.host
+    if settings.token is None and not is_loopback(host):
         if not no_token:
             raise click.UsageError(
                 f"--host {host} is reached from other machines: give --token-file FILE or EARMARK_TOKEN, or "
                 "--no-token where something in front asks for one"
             )
         tell(f"Warning: whoever reaches {host} may ask this server: it asks for no token")
-    settings = ServerSettings(
-        host=host,
-        port=port,
-        token=token,
-        names=names,
-        max_bytes=max_bytes,
-        max_seconds=max_seconds,
-        timeout_s=timeout,
-        concurrency=concurrency,
-        queue=queue,
-        per_client=per_client,
-        grace_s=grace,
-    )
     explainer = load(bundle_path(bundle), device=device)
     manifest = engine_of(explainer).manifest
     if bundle is None:
@@ -238,8 +160,6 @@ def serve(
 
 def _token(file: Path | None) -> str | None:
     """The token that clients must give. Raises click.UsageError."""
-    from ..integrations.server.settings import TOKEN_LENGTH
-
     if file is None:
         token = os.environ.get("EARMARK_TOKEN")
         origin = "EARMARK_TOKEN"

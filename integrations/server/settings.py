@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Annotated, Final
 
-import msgspec
+from msgspec import Meta
+
+from ...bounds import check_values
+from ...errors import SettingsError
 
 # Values per second of the longest sound: four channels at 48 kHz, or one at 192 kHz.
 VALUES_A_SECOND: Final = 192_000
@@ -38,35 +42,83 @@ LINGER_BYTES: Final = 8 << 20
 LINGER_S: Final = 5.0
 
 
-class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
     """How a server serves.
 
     Attributes:
         host: The address that it listens on.
-        port: The port; 0: any that is free.
+        port: The port, 0 to 65535; 0: any that is free.
         token: What clients give as `Authorization: Bearer`; None: nothing is asked for.
         names: Host names by which it is reached, beside "localhost" and addresses.
-        max_bytes: Of an upload.
-        max_seconds: Of a sound.
-        timeout_s: After which an answer ends as it is then, counted from when its computation begins.
-        concurrency: Answers that are computed at a time.
-        queue: Requests that are received or wait beyond those.
-        per_client: Requests of one address that are in work at a time; 0: no limit.
-        grace_s: What is running may take so long after SIGTERM.
+        max_bytes: Of an upload, 1 or more.
+        max_seconds: Of a sound, above 0.
+        timeout_s: After which an answer ends as it is then, counted from when it is begun; above 0.
+        concurrency: Answers that are computed at a time, 1 to 256.
+        queue: Requests that are received or wait beyond those, 0 to 4096.
+        per_client: Requests of one address that are in work at a time, 0 to 4096; 0: no limit.
+        grace_s: What is running may take so long after SIGTERM, 1 to 3600.
+
+    Raises:
+        SettingsError: A value is out of range.
 
     """
 
-    host: str = "127.0.0.1"
-    port: int = 8000
+    host: Annotated[str, Meta(description="Where to listen.", extra={"metavar": "ADDRESS"})] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(ge=0, le=65535, description="The port; 0: any that is free.", extra={"metavar": "N"})
+    ] = 8000
     token: str | None = None
-    names: tuple[str, ...] = ()
-    max_bytes: int = 64 << 20
-    max_seconds: float = 600.0
-    timeout_s: float = 60.0
-    concurrency: int = 2
-    queue: int = 32
-    per_client: int = 16
-    grace_s: int = 30
+    names: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="A host name by which it is reached, beside localhost and addresses.",
+            extra={"option": "--allow-host", "metavar": "NAME"},
+        ),
+    ] = ()
+    max_bytes: Annotated[int, Meta(ge=1)] = 64 << 20
+    max_seconds: Annotated[float, Meta(gt=0, description="Of a sound.", extra={"metavar": "S"})] = 600.0
+    timeout_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="An answer ends after so many seconds, as it is then.",
+            extra={"option": "--timeout", "metavar": "S"},
+        ),
+    ] = 60.0
+    concurrency: Annotated[
+        int, Meta(ge=1, le=256, description="Answers that are computed at a time.", extra={"metavar": "N"})
+    ] = 2
+    queue: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=4096,
+            description="Requests that may wait beyond those; more are refused with 503.",
+            extra={"metavar": "N"},
+        ),
+    ] = 32
+    per_client: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=4096,
+            description="Requests of one address at a time, more are refused with 429; 0: any number.",
+            extra={"metavar": "N"},
+        ),
+    ] = 16
+    grace_s: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=3600,
+            description="When it is stopped, what is computed may take so long.",
+            extra={"option": "--grace", "metavar": "S"},
+        ),
+    ] = 30
+
+    def __post_init__(self) -> None:
+        check_values(self, SettingsError)
 
     @property
     def max_values(self) -> int:

@@ -36,6 +36,7 @@ from earmark.export.training.options import (
     OverSourceOptions,
 )
 from earmark.export.training.settings import ClassifierSettings, LmacSettings
+from earmark.integrations.server.settings import ServerSettings
 from earmark.runtime.explainer import SHIPPED, load
 from earmark.runtime.methods.loading import all_methods
 from earmark.runtime.methods.segments.settings import SegmentSettings
@@ -75,6 +76,7 @@ SETTINGS = {
     "earmark evaluate prototypes": (PrototypeSettings,),
     "earmark evaluate sanity": (SanitySettings,),
     "earmark evaluate trust": (TrustSettings,),
+    "earmark serve": (ServerSettings,),
 }
 
 RUNNING = {

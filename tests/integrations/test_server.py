@@ -18,6 +18,7 @@ from http_server import FLAC, SLOW, flac, from_address, metric, served, until
 
 import earmark
 from earmark.cli import main
+from earmark.errors import SettingsError
 from earmark.integrations.server.app import application
 from earmark.integrations.server.service import Service
 from earmark.integrations.server.settings import ServerSettings
@@ -442,3 +443,12 @@ def test_connections_are_kept_between_answers(server):
             got += one.recv(4096)
     assert got.count(b"200 OK") == 2
     assert threading.active_count() < 100
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("port", 65536), ("max_bytes", 0), ("timeout_s", 0.0), ("timeout_s", float("nan")), ("concurrency", 0)],
+)
+def test_a_setting_out_of_range_is_refused_by_name(field, value):
+    with pytest.raises(SettingsError, match=f"^{field} is "):
+        ServerSettings(**{field: value})
