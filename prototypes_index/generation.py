@@ -336,17 +336,30 @@ class Generation:
             entries, vectors = self._prototypes_of(view)
             cosines = np.clip(normalise(queries) @ vectors.T, -1.0, 1.0)
             entries = self._within(view, np.broadcast_to(entries, cosines.shape), rows)
-            return self._matches(view, cosines, entries, self._distinct(view, cosines, entries)[:count])
+            return self._matches(view, cosines, entries, count)
         index, wanted = self._indexes[view], count * 4
         while True:
-            cosines, entries = index.search(queries, wanted)
+            cosines, entries = index.candidates(queries, wanted)
             if kind == "clip":
                 entries = np.where(np.isin(entries, self.prototypes(view)), -1, entries)
-            entries = self._within(view, entries, rows)
-            hits = self._distinct(view, cosines, entries)
-            enough = len(hits) >= min(count, self.info.sources) or wanted >= index.info.entries
-            if enough or (rows is not None and len(hits) and wanted >= _LOOKED_THROUGH):
-                return self._matches(view, cosines, entries, hits[:count])
+            matches = self._matches(view, cosines, self._within(view, entries, rows), count)
+            enough = len(matches) >= min(count, self.info.sources) or wanted >= index.info.entries
+            if enough or (rows is not None and matches and wanted >= _LOOKED_THROUGH):
+                return matches
+            wanted *= 4
+
+    def nearest(
+        self, view: View, queries: FloatArray, *, rows: npt.NDArray[np.bool_] | None = None
+    ) -> float | None:
+        """The cosine of the first match that `search` gives where one is wanted; None where there is none."""
+        index, wanted = self._indexes[view], 4
+        while True:
+            cosines, entries = index.candidates(queries, wanted)
+            held = self._within(view, entries, rows) >= 0
+            if held.any():
+                return float(cosines[held].max())
+            if wanted >= index.info.entries:
+                return None
             wanted *= 4
 
     def _within(self, view: View, entries: Table, rows: npt.NDArray[np.bool_] | None) -> Table:
@@ -354,35 +367,31 @@ class Generation:
         if rows is None:
             return entries
         row = self.entries(view)["row"][entries]
-        if (row >= rows.shape[1]).any():
+        if int(row.max(initial=-1)) >= rows.shape[1]:
             raise PrototypeIndexError(f"{self.folder / view}.entries.npy: damaged; {REBUILD}")
         allowed = rows[np.arange(len(entries))[:, None], row] | (row < 0)
         return np.where(allowed, entries, -1)
 
-    def _distinct(self, view: View, cosines: FloatArray, rows: Table) -> npt.NDArray[np.int64]:
-        """The hits of all queries [q, n] in order of similarity, the best of each source: flat indices.
-
-        Row -1 is no hit.
-        """
-        flat_rows = rows.ravel()
-        order = np.lexsort((flat_rows, -cosines.ravel()))
-        order = order[flat_rows[order] >= 0]
-        clips = self.entries(view)["clip"][flat_rows[order]]
-        if ((clips < 0) | (clips >= self.info.clips)).any():
+    def _matches(self, view: View, cosines: FloatArray, entries: Table, count: int) -> list[Match]:
+        """The best hits [q, n] of all queries, at most one of each source; entry -1 is no hit."""
+        flat, values = entries.ravel(), cosines.ravel()
+        hits = np.flatnonzero(flat >= 0)
+        hits = hits[np.lexsort((flat[hits], -values[hits]))]
+        clips = self.entries(view)["clip"][flat[hits]]
+        if len(clips) and not 0 <= int(clips.min()) <= int(clips.max()) < self.info.clips:
             raise PrototypeIndexError(f"{self.folder / view}.entries.npy: damaged; {REBUILD}")
-        _, first = np.unique(self.clips["source"][clips], return_index=True)
-        distinct: npt.NDArray[np.int64] = order[np.sort(first)]
-        return distinct
-
-    def _matches(
-        self, view: View, cosines: FloatArray, rows: Table, hits: npt.NDArray[np.int64]
-    ) -> list[Match]:
-        queries, places = np.divmod(hits, rows.shape[1])
-        cosines, rows = cosines[queries, places], rows[queries, places]
+        # A dictionary keeps what came first.
+        best: dict[int, int] = {}
+        for hit, source in zip(hits.tolist(), self.clips["source"][clips].tolist(), strict=True):
+            best.setdefault(source, hit)
+            if len(best) == count:
+                break
+        chosen = np.fromiter(best.values(), np.int64, len(best))
+        found = flat[chosen]
         return [
-            Match(query, cosine, row, kind)
-            for query, cosine, row, kind in zip(
-                queries.tolist(), cosines.tolist(), rows.tolist(), self._kinds(view, rows), strict=True
+            Match(hit // entries.shape[1], cosine, row, kind)
+            for hit, cosine, row, kind in zip(
+                best.values(), values[chosen].tolist(), found.tolist(), self._kinds(view, found), strict=True
             )
         ]
 

@@ -73,15 +73,23 @@ class ViewIndex:
 
         Best first, `count` or, where more were compared anyway, more; row -1 where there are fewer.
         """
+        cosines, rows = self.candidates(queries, count)
+        order = np.lexsort((rows, -cosines, rows < 0), axis=-1)
+        each = np.arange(len(rows))[:, None]
+        return cosines[each, order], rows[each, order]
+
+    def candidates(self, queries: FloatArray, count: int) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+        """The same in any order."""
         queries, count = normalise(queries), min(count, self.info.entries)
         if self.info.kind == "ivf":
-            return self._search_lists(queries, count)
-        with one_thread():
-            options = _faiss.SearchParameters(sel=self._selector)
-            cosines, rows = self._index.search(queries, count, params=options)
-        return np.clip(cosines, -1.0, 1.0), rows
+            cosines, rows = self._in_lists(queries, count)
+        else:
+            with one_thread():
+                options = _faiss.SearchParameters(sel=self._selector)
+                cosines, rows = self._index.search(queries, count, params=options)
+        return np.clip(cosines, -1.0, 1.0, out=cosines), rows
 
-    def _search_lists(self, queries: FloatArray, count: int) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+    def _in_lists(self, queries: FloatArray, count: int) -> tuple[FloatArray, npt.NDArray[np.int64]]:
         """Candidates by their codes, then their cosines by the vectors themselves."""
         info = self.info
         # Who wants more neighbours has to look further; who wants all, everywhere.
@@ -97,9 +105,7 @@ class ViewIndex:
             np.matmul(self._vectors[candidates].astype(np.float32), query, out=cosine)
         cosines *= 1 / UNIT
         cosines[rows < 0] = -np.inf
-        order = np.lexsort((rows, -cosines), axis=-1)
-        each = np.arange(len(rows))[:, None]
-        return np.clip(cosines[each, order], -1.0, 1.0), rows[each, order]
+        return cosines, rows
 
     def check(self) -> None:
         """Read every vector.

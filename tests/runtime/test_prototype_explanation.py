@@ -167,7 +167,7 @@ def test_every_match_is_drawn_beside_the_place_that_it_matches(explainer, clip, 
             window = one.window
             assert window.start_s <= one.place.start_s + 1e-6
             assert one.place.end_s <= window.start_s + window.seconds + 0.2
-            np.testing.assert_array_equal(window.amplitude, windows[window.start_s])
+            np.testing.assert_allclose(window.amplitude, windows[window.start_s], rtol=1e-6)
         rows += dict.fromkeys(one.place for one in found[:SHOWN])
     assert len({one.window.start_s for found in result.prototypes.values() for one in found}) > 1
     for one in result.channels:

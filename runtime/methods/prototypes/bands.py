@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +30,16 @@ def like_rows(
     """
     if view not in _BANDED:
         return None
-    return np.stack([alike(*bands_hz[row], bands_hz) for row in rows])
+    return _like_each(tuple(map(tuple, bands_hz)))[rows]
 
 
-def alike(low_hz: float, high_hz: float, bands_hz: Sequence[tuple[float, float]]) -> npt.NDArray[np.bool_]:
+@lru_cache(maxsize=16)
+def _like_each(bands_hz: tuple[tuple[float, ...], ...]) -> npt.NDArray[np.bool_]:
+    """[F, F] of every row, which rows lie in a band like its own."""
+    return np.stack([alike(low, high, bands_hz) for low, high in bands_hz])
+
+
+def alike(low_hz: float, high_hz: float, bands_hz: Sequence[tuple[float, ...]]) -> npt.NDArray[np.bool_]:
     """Which rows of a feature map lie in a band like this one.
 
     Args:

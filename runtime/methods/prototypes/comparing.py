@@ -37,14 +37,14 @@ class FamiliarWindows:
         if usual is None or self._seen == _MOST_WINDOWS:
             return
         self._seen += 1
-        bands = self._search.grid.bands_hz
+        search = self._search
         nearest: dict[View, float] = {}
         for view, queries in looked.queries(list(usual.views)).items():
-            rows = like_rows(view, queries.rows.tolist(), bands)
-            matches = self._search.generation.search(view, queries.vectors, 1, rows=rows)
-            if not matches:
+            rows = like_rows(view, queries.rows.tolist(), search.grid.bands_hz)
+            one = search.generation.nearest(view, queries.vectors, rows=rows)
+            if one is None:
                 return
-            nearest[view] = matches[0].cosine
+            nearest[view] = one
         shares, weight = usual.shares(nearest), max(score, _LEAST)
         for view, one in shares.items():
             self._sums[view] = self._sums.get(view, 0.0) + weight * one

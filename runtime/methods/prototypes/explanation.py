@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ....errors import MethodError, PrototypeIndexError
 from ....prototypes_index.generation import Match
 from ....prototypes_index.views import LOCALISES_FREQUENCY, View, normalise
+from ...audio.stft import as_complex
 from ...drawing.scales import columns_of
 from ...inference.scores import scores_of
 from ...inference.window import Window
@@ -79,11 +80,11 @@ class PrototypesExplanation:
         search = self._search
         rate, samples = search.manifest.sample_rate, window.waveform.shape[-1]
         looked = search.look(window, self._sound.samples, self._target, search.generation.views)
-        amplitude = np.hypot(window.stft[..., 0], window.stft[..., 1])
+        amplitude = np.abs(as_complex(window.stft))
         start_s = window.offset / rate
         sound = WindowSound(columns_of(amplitude), start_s, samples / rate, rate / 2)
         for view in self._best:
-            self._keep(view, [_Query(candidate, sound) for candidate in looked.best(view)])
+            self._keep(view, [_Query(candidate, sound) for candidate in looked.best[view]])
         if self._bands == "like":
             self._windows.add(looked, float(scores_of(window.logits, search.manifest.task)[self._target]))
         logit = float(window.logits[self._target])
@@ -100,7 +101,7 @@ class PrototypesExplanation:
         self._best[view] = held[:PLACES]
 
     def finish(self) -> PrototypesResult:
-        """Look the best places up.
+        """What the best places and the best window tell; what they resemble is searched when looked at.
 
         Raises:
             PrototypeIndexError: The generation is damaged.
@@ -108,10 +109,7 @@ class PrototypesExplanation:
         """
         if self._window is None:
             raise MethodError("prototypes: the sound has no window")
-        matches = {view: self._matches(view) for view in self._best}
-        prototypes = LazyMapping(
-            matches, lambda view: self._nearest(cast(View, view), matches[cast(View, view)])
-        )
+        prototypes = LazyMapping(self._best, lambda view: self._nearest(cast(View, view)))
         familiarity = self._windows.familiarity()
         warning = None if familiarity is None else familiarity.warning
         return PrototypesResult(
@@ -140,8 +138,9 @@ class PrototypesExplanation:
         rows = [one.candidate.row for one in self._best[view]]
         return like_rows(view, rows, self._search.grid.bands_hz)
 
-    def _nearest(self, view: View, matches: Sequence[Match]) -> tuple[Prototype, ...]:
+    def _nearest(self, view: View) -> tuple[Prototype, ...]:
         """The nearest entries to the best places in one view."""
+        matches = self._matches(view)
         asked = [self._best[view][match.query] for match in matches]
         return self._prototypes(
             view,

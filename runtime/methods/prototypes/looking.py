@@ -5,9 +5,9 @@ Needs no prototypes: by the same places training clips are compared with each ot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ....prototypes_index.views import LOCALISES_FREQUENCY, View, real_maps
 from ...arrays import FloatArray
 from ...bundle.manifest import Manifest
 from ...inference.window import Window
+from ...lazy import LazyMapping
 from .generation import grid_of
 from .places import Candidate, Embed, FoldedHead, WindowPlaces, places_of
 
@@ -27,20 +28,21 @@ CHANNELS = 5
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What was seen in one window: its places, and what the embeddings graph gave."""
+    """What was seen in one window.
+
+    best: by view the places that are looked up
+    outputs: what the embeddings graph gave
+    """
 
     places: WindowPlaces
+    best: Mapping[str, list[Candidate]]
     outputs: Any
-
-    def best(self, view: View) -> list[Candidate]:
-        """The places of the view that are looked up."""
-        return self.places.best(view, PLACES, CHANNELS)
 
     def queries(self, views: Sequence[View]) -> dict[View, Queries]:
         """The same of all views, as an index keeps them."""
         found: dict[View, Queries] = {}
         for view in views:
-            best = self.best(view)
+            best = self.best[view]
             rows = [one.row if view in LOCALISES_FREQUENCY else -1 for one in best]
             found[view] = Queries(np.array(rows, np.int32), np.stack([one.vector for one in best]))
         return found
@@ -85,7 +87,8 @@ class Looker:
         weights = self.head.weights_of(spec, self.embed, taps, outputs, peaks, target)
         attention = self._attention(window, outputs["square"].shape[1:3], target)
         places = WindowPlaces(maps, peaks, weights, attention, grid=self.grid, span=span)
-        return Looked(places, outputs)
+        best = LazyMapping(views, lambda view: places.best(cast(View, view), PLACES, CHANNELS))
+        return Looked(places, best, outputs)
 
     def _attention(self, window: Window, shape: tuple[int, ...], target: int) -> FloatArray | None:
         """The weights [T, F] of attention pooling for the target; None where the model has none."""
