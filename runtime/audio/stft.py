@@ -27,7 +27,7 @@ def frame_count(samples: int, spec: AnalysisSpec) -> int:
 def forward(waveform: npt.ArrayLike, spec: AnalysisSpec) -> ComplexArray:
     """STFT of `waveform` [..., N] as complex64 [..., T, F], T = 1 + N // hop, F = n_fft // 2 + 1."""
     sound = np.asarray(waveform, dtype=np.float32)
-    window, left = _window(spec)
+    window, left = _window(spec, spec.n_fft)
     width = len(window)
     samples = sound.shape[-1]
     half = spec.n_fft // 2
@@ -46,7 +46,8 @@ def forward(waveform: npt.ArrayLike, spec: AnalysisSpec) -> ComplexArray:
     else:
         buffer = np.zeros((*frames.shape[:-1], spec.n_fft), np.float32)
         np.multiply(frames, window, out=buffer[..., left : left + width])
-    return np.asarray(np.fft.rfft(buffer, axis=-1), dtype=np.complex64)
+    # The window undoes what this divides by: without a factor NumPy 2 transforms float32 in double precision.
+    return np.asarray(np.fft.rfft(buffer, axis=-1, norm="forward"), dtype=np.complex64)
 
 
 def inverse(spectrum: npt.ArrayLike, spec: AnalysisSpec, length: int) -> FloatArray:
@@ -121,12 +122,12 @@ def as_pairs(spectrum: ComplexArray) -> FloatArray:
 
 
 @lru_cache(maxsize=16)
-def _window(spec: AnalysisSpec) -> tuple[FloatArray, int]:
-    """The periodic window's samples and where they start within n_fft."""
+def _window(spec: AnalysisSpec, scale: float = 1.0) -> tuple[FloatArray, int]:
+    """The periodic window's samples times `scale`, and where they start within n_fft."""
     length = spec.window_length
     phase = 2.0 * np.pi * np.arange(length, dtype=np.float64) / length
     offset = 0.5 if spec.window == "hann" else 0.54
-    window = (offset - (1.0 - offset) * np.cos(phase)).astype(np.float32)
+    window = (scale * (offset - (1.0 - offset) * np.cos(phase))).astype(np.float32)
     window.flags.writeable = False
     return window, (spec.n_fft - length) // 2
 
