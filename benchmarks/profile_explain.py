@@ -1,9 +1,9 @@
 """Where the time of an explanation goes: steps from sound to result, beside bare onnxruntime.
 
-    python benchmarks/profile_explain.py [BUNDLE] [--seconds 1 5 10] [--batch 1 8] [--repeats 40]
+    python benchmarks/profile_explain.py [BUNDLE] [--seconds 1 5 10] [--batch 1 8] [--repeats 40] [--bare OTHER]
 
 First ratios: bare onnxruntime over the front end's and the classifier's graphs, `explain(methods=[])`, each
-method and all of them, interleaved in one process. Then a waterfall of each: microseconds a sound, by step.
+method and all of them, interleaved in one process (OTHER: the bundle whose graphs are run bare). Then a waterfall of each: microseconds a sound, by step.
 Times are processor time of the whole process, all threads (--clock: of the wall), minimum and median: where
 other work runs on the machine, the clock says nothing. EARMARK_THREADS=1 takes what threads lose by waiting
 for each other out of it. With --batch above 1 `explain_many` explains copies of the sound.
@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--clock", action="store_true")
+    parser.add_argument("--bare", type=Path)
     options = parser.parse_args()
     now = time.perf_counter if options.clock else time.process_time
     path = bundle_path(options.bundle)
@@ -77,7 +78,7 @@ def main() -> None:
     with earmark.load(path, device="cpu") as explainer:
         for seconds in options.seconds:
             for batch in options.batch:
-                measure(explainer, path, seconds, batch, options.repeats, now)
+                measure(explainer, options.bare or path, seconds, batch, options.repeats, now)
 
 
 def measure(
