@@ -1,12 +1,13 @@
 """Where the time of an explanation goes: steps from sound to result, beside bare onnxruntime.
 
-    python benchmarks/profile_explain.py [BUNDLE] [--seconds 1 5 10] [--batch 1 8] [--repeats 40] [--bare OTHER]
+    python benchmarks/profile_explain.py [BUNDLE] [--seconds 1 5 10] [--batch 1 8] [--repeats 40]
 
-First ratios: bare onnxruntime over the front end's and the classifier's graphs, `explain(methods=[])`, each
-method and all of them, interleaved in one process (OTHER: the bundle whose graphs are run bare). Then a waterfall of each: microseconds a sound, by step.
-Times are processor time of the whole process, all threads (--clock: of the wall), minimum and median: where
-other work runs on the machine, the clock says nothing. EARMARK_THREADS=1 takes what threads lose by waiting
-for each other out of it. With --batch above 1 `explain_many` explains copies of the sound.
+First ratios: bare onnxruntime over the front end's and the classifier's graphs (--bare: those of another
+bundle), `explain(methods=[])`, each method and all of them, interleaved in one process. Then a waterfall of
+each: microseconds a sound, by step. Times are processor time of the whole process, all threads (--clock: of
+the wall), minimum and median: where other work runs on the machine, the clock says nothing. EARMARK_THREADS=1
+takes what threads lose by waiting for each other out of it. With --batch above 1 `explain_many` explains
+copies of the sound.
 """
 
 from __future__ import annotations
