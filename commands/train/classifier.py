@@ -12,12 +12,24 @@ from ..console import tell
 from ..options import examples
 from ..paths import DataFolder
 from ..settings_options import Given, settings_options
-from .options import device_option, fail_for_left_out, settings_of, tell_left_out, training_options
+from .options import (
+    device_option,
+    fail_for_left_out,
+    folder_option,
+    settings_of,
+    tell_left_out,
+    training_options,
+)
 
 
 @click.command(epilog=examples("earmark train classifier data -o run"))
 @click.argument("data", type=DataFolder())
 @click.option("-o", "--out", "run", required=True, type=click.Path(path_type=Path), help="The run directory.")
+@folder_option(
+    "background-sounds",
+    "DIR",
+    "Recordings without any of the labels join silence and faint noise.",
+)
 @device_option
 @settings_options(ClassifierSettings)
 @training_options(ClassifierOptions)

@@ -1,7 +1,16 @@
 """Sounds that the project makes itself: seeded drum one-shots in varied backgrounds, with the truth."""
 
 from .clips import Clip, Event, make_clip
-from .folder import clip_of, write_folder
+from .folder import background_of, clip_of, write_backgrounds, write_folder
 from .one_shots import RECIPES
 
-__all__ = ["RECIPES", "Clip", "Event", "clip_of", "make_clip", "write_folder"]
+__all__ = [
+    "RECIPES",
+    "Clip",
+    "Event",
+    "background_of",
+    "clip_of",
+    "make_clip",
+    "write_backgrounds",
+    "write_folder",
+]

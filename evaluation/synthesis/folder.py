@@ -1,11 +1,16 @@
-"""A data folder of synthesised clips, one folder a class, as `earmark train` reads it."""
+"""Folders of synthesised sound, as `earmark train` reads them: clips, one folder a class, and backgrounds."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
+from ...runtime.audio.lengths import samples_of
 from ...runtime.audio.writing import write_sound
-from .clips import Clip, make_clip
+from .backgrounds import BACKGROUNDS
+from .clips import SAMPLE_RATE, SECONDS, Clip, make_clip
 from .one_shots import RECIPES
 
 FOLDS = 5
@@ -32,3 +37,24 @@ def write_folder(out: str | Path, seed: int, clips_per_class: int) -> list[Path]
             write_sound(path, clip.waveform, clip.sample_rate, "FLAC", "PCM_16")
             paths.append(path)
     return paths
+
+
+def background_of(name: str, index: int, seed: int) -> npt.NDArray[np.float32]:
+    """[samples]: background number `index` of a kind in the data set of `seed`, with no hit in it."""
+    # Apart from the clips' seeds, which are three numbers.
+    rng = np.random.default_rng([seed, sorted(BACKGROUNDS).index(name), index, 0])
+    sound = BACKGROUNDS[name](rng, samples_of(SECONDS, SAMPLE_RATE), SAMPLE_RATE)
+    return np.asarray(rng.uniform(0.3, 0.9) * sound / np.max(np.abs(sound)), np.float32)
+
+
+def write_backgrounds(out: str | Path, seed: int, sounds_per_kind: int) -> None:
+    """Write `sounds_per_kind` backgrounds of every kind into `out/<kind>-<index>.flac`.
+
+    FLAC, 16 bit, 16 kHz, mono.
+    """
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in sorted(BACKGROUNDS):
+        for index in range(sounds_per_kind):
+            sound = background_of(name, index, seed)
+            write_sound(folder / f"{name}-{index}.flac", sound, SAMPLE_RATE, "FLAC", "PCM_16")

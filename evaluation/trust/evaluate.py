@@ -26,7 +26,7 @@ from ..document import fields_of
 from ..faithfulness.conditions import Condition
 from ..rescoring import rescore
 from ..table import Column, Table
-from .calibration import calibration_error, cross_fitted, fit, logistic, ranking
+from .calibration import calibration_error, cross_fitted, fit, logistic, parts_of, ranking
 from .settings import USUAL, TrustSettings
 
 # With fewer windows no model is fitted.
@@ -136,9 +136,9 @@ def evaluate_trust(
     for name in ("kept", "removed"):
         holds = np.array([getattr(one, name) for one in records])
         likely = cross_fitted(features, holds, recordings)
-        rows.append(_row(name, likely, holds))
-        bias, weights = fit(features, holds)
-        error = calibration_error(likely, holds)
+        rows.append(_row(name, likely, holds, parts_of(recordings)))
+        bias, weights = fit(features, holds, recordings)
+        error = rows[-1]["error"]
         models.append(TrustModel(bias=bias, weights=weights.tolist(), base=float(holds.mean()), error=error))
     spec = TrustSpec(
         kept=models[0],
@@ -173,13 +173,21 @@ _COLUMNS = (
 )
 
 
-def _row(name: str, likely: npt.NDArray[np.float64], holds: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """How well probabilities foretell what holds; the share alone has a Brier score of its variance."""
+def _row(
+    name: str,
+    likely: npt.NDArray[np.float64],
+    holds: npt.NDArray[np.bool_],
+    parts: npt.NDArray[np.int64] | None = None,
+) -> dict[str, Any]:
+    """How well probabilities foretell what holds; the share alone has a Brier score of its variance.
+
+    parts: [W], where each has a model of its own
+    """
     return {
         "part": name,
         "share": float(holds.mean()),
-        "error": calibration_error(likely, holds),
-        "auc": ranking(likely, holds),
+        "error": calibration_error(likely, holds, parts=parts),
+        "auc": ranking(likely, holds, parts),
         "brier": float(np.mean((likely - holds) ** 2)),
         "base_brier": float(holds.mean() * (1.0 - holds.mean())),
     }

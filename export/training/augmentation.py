@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -65,16 +67,26 @@ def noise(count: int, samples: int, random: np.random.Generator) -> FloatArray:
     return coloured.astype(np.float32)
 
 
-# Level of background noise (root mean square, full scale 1) in decibels, and how much of the background is
-# digital silence.
+# Level of background noise (root mean square, full scale 1) in decibels, how much of the background is
+# digital silence, and how much of the rest recordings are, where there are any.
 _BACKGROUND_DB = (-80.0, -30.0)
 _SILENT = 0.4
+_RECORDED = 0.75
 
 
-def background(count: int, samples: int, random: np.random.Generator) -> FloatArray:
-    """[count, samples] sounds in which there is nothing: digital silence, or faint noise, white to brown."""
+def background(
+    count: int, samples: int, random: np.random.Generator, recordings: Sequence[FloatArray] = ()
+) -> FloatArray:
+    """[count, samples] sounds in which there is nothing: digital silence, or faint noise, white to brown.
+
+    recordings: [N] at the level of the clips, of which most of what is not silent is then drawn
+    """
     level = 10.0 ** (random.uniform(*_BACKGROUND_DB, (count, 1)) / 20.0)
     sounds = noise(count, samples, random) * level.astype(np.float32)
+    if recordings:
+        for row in np.flatnonzero(random.random(count) < _RECORDED):
+            recording = recordings[int(random.integers(len(recordings)))]
+            sounds[row] = place(recording, samples, random) * random_gain(1, random)[0]
     sounds[random.random(count) < _SILENT] = 0.0
     return sounds
 

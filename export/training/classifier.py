@@ -6,15 +6,16 @@ One label a sound, or several: softmax with cross-entropy, or sigmoids with bina
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from msgspec import UNSET
 
 from ...errors import DataError, RunError
-from ...evaluation.data.folder import list_sounds
+from ...evaluation.data.folder import level_gain, list_sounds
 from ...evaluation.data.labels import LABEL_TABLE
 from ...runtime.audio.lengths import samples_of
 from ...runtime.bundle.manifest import AnalysisSpec, Task
@@ -25,6 +26,7 @@ from ..sources.run.directory import RunDirectory
 from .augmentation import background, mask_stretches, mixup, place, random_gain
 from .device import chosen_device, mixed_precision
 from .loop import Objective, batches, fit, new_weights
+from .noise import Noise
 from .options import ClassifierOptions
 from .resuming import begin
 from .scoring import judge, score, task_loss
@@ -81,6 +83,9 @@ def train_classifier(
         folder, split_by(folder, settings), settings.sample_rate, settings.level, options
     )
     left_out = Faults.of(unreadable, locked)
+    recorded = Noise.read(options.background_sounds, settings.sample_rate)
+    if recorded.recordings and not settings.background:
+        raise RunError("background is 0: background sounds are never drawn; leave them out, or give a share")
     config = ClassifierConfig(
         name=options.name or run.path.resolve().name,
         labels=folder.labels,
@@ -95,10 +100,13 @@ def train_classifier(
         unreadable=[name for name, _ in left_out.unreadable],
         licence=options.licence,
         attribution=options.attribution,
+        background_sha256=recorded.sha256 or UNSET,
     )
-    begin(run, config, ("labels", "clips", "training"), resume=options.resume)
+    begin(run, config, ("labels", "clips", "training", "background_sha256"), resume=options.resume)
     if not run.weights_path.exists():
-        run.write_weights(_fit(run, config, settings, training, validation, device, quiet=options.quiet))
+        nothing = [one * np.float32(level_gain(one, settings.level)) for one in recorded.recordings]
+        weights = _fit(run, config, settings, training, validation, device, nothing, quiet=options.quiet)
+        run.write_weights(weights)
     rows = run.read_metrics()
     weights = run.read_weights()
     buffers = ("running_mean", "running_var", "num_batches_tracked")
@@ -120,10 +128,14 @@ def _fit(
     training: Sounds,
     validation: Sounds,
     device: torch.device,
+    recordings: Sequence[FloatArray],
     *,
     quiet: bool,
 ) -> dict[str, torch.Tensor]:
-    """The training itself; returns the averaged weights."""
+    """The training itself; returns the averaged weights.
+
+    recordings: [N] at the level of the clips, in which there is nothing
+    """
     samples = samples_of(settings.window, settings.sample_rate)
     with new_weights(settings.seed, exact=settings.exact):
         model = config.build()
@@ -151,6 +163,7 @@ def _fit(
                 model=model,
                 analysis=config.analysis,
                 nothing=nothing,
+                recordings=recordings,
             )
 
     def loss_of(batch: tuple[torch.Tensor, torch.Tensor], _progress: float) -> torch.Tensor:
@@ -185,10 +198,11 @@ def _batch(
     model: CompactClassifier,
     analysis: AnalysisSpec,
     nothing: FloatArray,
+    recordings: Sequence[FloatArray],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A batch as it is trained on: log-mel [B, T, M], target probabilities [B, K].
 
-    nothing: [1, K] the targets of silence
+    nothing: [1, K] the targets of silence; recordings: [N], in which there is nothing either
     """
     mixed = np.stack([place(sounds.waveforms[index], samples, random, settings.shift) for index in chosen])
     mixed *= random_gain(len(chosen), random)
@@ -196,7 +210,7 @@ def _batch(
     mixed, targets = mixup(mixed, targets, settings.mixup, random)
     if settings.background:
         more = math.ceil(settings.background * len(chosen))
-        mixed = np.concatenate([mixed, background(more, samples, random)])
+        mixed = np.concatenate([mixed, background(more, samples, random, recordings)])
         targets = np.concatenate([targets, np.repeat(nothing, more, axis=0)])
     weight = model.head.weight
     with torch.no_grad():

@@ -34,10 +34,13 @@ class ClassifierOptions(TrainingOptions):
         licence: Licence of the weights, for the bundle's manifest.
         attribution: Whom to credit, for the bundle's manifest.
         device: Where to train; "auto" takes a GPU where there is one, and mixed precision on it.
+        background_sounds: A folder of recordings in which there is none of the labels; they join silence and
+            faint noise as evidence for nothing. None: no recordings.
 
     """
 
     device: Device = "auto"
+    background_sounds: str | Path | None = None
     name: str | None = None
     licence: str = ""
     attribution: str = ""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 
 from ...errors import DataError, RunError, SourceError
-from ...evaluation.data.folder import list_sounds, load_sound, split_sounds
-from ...runtime.audio.listing import list_sound_files
+from ...evaluation.data.folder import list_sounds, split_sounds
 from ..source.exportable import Exportable
 from ..source.source import Source
 from ..sources.run.config import ClassifierConfig
@@ -20,7 +17,7 @@ from ..sources.run.directory import RunDirectory
 from .device import chosen_device
 from .options import OverSourceOptions
 from .settings import ClassifierSettings, ExplainerSettings, SplitSettings, from_record
-from .sounds import FloatArray, Sounds, load_split, split_by
+from .sounds import Sounds, load_split, split_by
 from .summary import Faults
 
 
@@ -48,28 +45,6 @@ class Parts:
             "stopping": len(self.stopping.clips),
             "validation": len(self.validation.clips),
         }
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Recordings to mix in [N], at the model's rate, and their hash; none and "": noise is synthesised."""
-
-    recordings: tuple[FloatArray, ...] = ()
-    sha256: str = ""
-
-    @classmethod
-    def read(cls, folder: str | Path | None, sample_rate: int) -> Noise:
-        """The sounds of a folder. Raises DataError where there is none."""
-        if folder is None:
-            return cls()
-        sounds = [load_sound(path, sample_rate) for path in list_sound_files(Path(folder)).files]
-        sounds = [sound for sound in sounds if len(sound) and float(np.abs(sound).max()) > 0.0]
-        if not sounds:
-            raise DataError(f"{folder}: no recordings of noise in it; name a folder of sound files")
-        digest = hashlib.sha256()
-        for sound in sounds:
-            digest.update(sound.tobytes())
-        return cls(tuple(sounds), digest.hexdigest())
 
 
 def opened_run(

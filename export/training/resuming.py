@@ -9,7 +9,7 @@ from ..sources.run.config import Config
 from ..sources.run.directory import RunDirectory
 
 # Fields that an option of the command decides.
-_OPTIONS = {"noise_sha256": "--noise", "start": "--start"}
+_OPTIONS = {"noise_sha256": "--noise", "background_sha256": "--background-sounds", "start": "--start"}
 
 
 def begin(run: RunDirectory, config: Config, fields: Sequence[str], *, resume: bool) -> None:

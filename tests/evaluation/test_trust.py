@@ -14,7 +14,15 @@ import earmark
 from earmark.errors import BundleError, DataError
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.synthesis import clip_of, write_folder
-from earmark.evaluation.trust.calibration import calibration_error, cross_fitted, fit, logistic, ranking
+from earmark.evaluation.trust.calibration import (
+    calibration_error,
+    cross_fitted,
+    fit,
+    logistic,
+    parts_of,
+    ranking,
+    ridged,
+)
 from earmark.evaluation.trust.evaluate import evaluate_trust
 from earmark.evaluation.trust.settings import TrustSettings
 from earmark.export.bundle.trust import store_trust
@@ -37,13 +45,29 @@ def test_the_fit_is_that_of_scikit_learn():
     inputs = np.concatenate([scaled, np.zeros((2, 3))])
     theirs = LogisticRegression(C=1 / 5.0, tol=1e-10, max_iter=1000)
     theirs.fit(inputs, [*holds, False, True])
-    bias, weights = fit(features, holds)
+    bias, weights = ridged(features, holds, 5.0)
     expected = theirs.predict_proba(scaled)[:, 1]
     np.testing.assert_allclose(logistic(bias + features @ weights), expected, atol=1e-5)
 
 
+def test_what_tells_nothing_of_new_recordings_moves_no_probability():
+    """Noise is left out of the model; what tells is kept, though a little less of it."""
+    random = np.random.default_rng(3)
+    features = random.standard_normal((240, 4))
+    recordings = [str(number % 60) for number in range(240)]
+    holds = random.random(240) < 0.9
+    bias, weights = fit(features, holds, recordings)
+    likely = logistic(bias + features @ weights)
+    assert likely.std() < 0.01
+    assert likely.mean() == pytest.approx(holds.mean(), abs=0.01)
+    told = features[:, 0] > -0.5
+    bias, weights = fit(features, told, recordings)
+    assert ranking(logistic(bias + features @ weights), told) > 0.98
+    assert abs(weights[0]) > 5 * np.abs(weights[1:]).max()
+
+
 def test_where_all_hold_the_probability_stays_below_one():
-    bias, weights = fit(np.zeros((98, 2)), np.ones(98, bool))
+    bias, weights = fit(np.zeros((98, 2)), np.ones(98, bool), [str(number) for number in range(98)])
     assert logistic(np.array([bias]))[0] == pytest.approx(0.99, abs=1e-4)
     assert weights.tolist() == [0.0, 0.0]
 
@@ -56,6 +80,20 @@ def test_calibration_error_by_hand_and_of_true_probabilities():
     assert calibration_error(likely, holds) < 0.015
     assert calibration_error(likely**3, holds) > 0.1
     assert ranking(likely, holds) == pytest.approx(roc_auc_score(holds, likely))
+
+
+def test_parts_with_models_of_their_own_are_ordered_apart():
+    """Shares of the other parts: the part in which least holds is expected to have most."""
+    holds = np.array([True] * 40 + [True, False] * 20)
+    parts = np.repeat([0, 1], 40)
+    likely = np.repeat([0.5, 1.0], 40)
+    assert ranking(likely, holds) == pytest.approx((40 * 0 + 20 * 20 / 2) / (60 * 20))
+    assert ranking(likely, holds, parts) == 0.5
+    assert calibration_error(likely, holds, 2) == pytest.approx(0.5)
+    # Every bin has as many of either part, and the mean is right.
+    assert calibration_error(likely, holds, 2, parts) == pytest.approx(0.0)
+    recordings = ["a", "b", "a", "c", "d", "e", "f"]
+    assert parts_of(recordings).tolist() == [0, 1, 0, 2, 3, 4, 0]
 
 
 def test_no_window_is_foretold_by_its_own_recording():

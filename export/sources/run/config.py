@@ -37,7 +37,10 @@ AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
 class ClassifierConfig(Config, frozen=True, kw_only=True):
-    """config.json: labels in the order of the logits, the sound it takes, the architecture."""
+    """config.json: labels in the order of the logits, the sound it takes, the architecture.
+
+    background_sha256: of recordings in which there is nothing; no key where there were none
+    """
 
     name: str
     labels: list[str]
@@ -50,6 +53,7 @@ class ClassifierConfig(Config, frozen=True, kw_only=True):
     unreadable: list[str] = []
     licence: str = ""
     attribution: str = ""
+    background_sha256: str | UnsetType = UNSET
 
     def build(self) -> CompactClassifier:
         """The untrained classifier. Raises RunError where the config does not fit together."""

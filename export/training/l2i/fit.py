@@ -20,6 +20,7 @@ from ..augmentation import mask_stretches, mixup, place, random_gain
 from ..frozen_classifier import ClassifierPass, FrozenClassifier
 from ..lmac.mixtures import MixtureBatch, MixtureBatches
 from ..loop import Batch, Objective, batches, fit
+from ..noise import Noise
 from ..over_source import Parts
 from ..scoring import task_loss
 from .judge import accuracy, judge, merit
@@ -115,11 +116,11 @@ class InterpreterTraining:
 
 
 def fit_post_hoc(
-    training: InterpreterTraining, frozen: FrozenClassifier, noises: Sequence[FloatArray], *, quiet: bool
+    training: InterpreterTraining, frozen: FrozenClassifier, noise: Noise, *, quiet: bool
 ) -> dict[str, torch.Tensor]:
     """Train psi and theta over the frozen classifier of `frozen`; returns the best epoch's weights."""
     settings, dictionary = training.settings, training.dictionary
-    mixtures = MixtureBatches(training.parts.training.waveforms, frozen.samples, settings, noises)
+    mixtures = MixtureBatches(training.parts.training.waveforms, frozen.samples, settings, noise)
     training.interpreter.to(device=training.device, dtype=training.dtype)
 
     def loss_of(batch: MixtureBatch, progress: float) -> torch.Tensor:

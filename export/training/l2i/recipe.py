@@ -26,8 +26,9 @@ from ...sources.run.interpreter import as_designed, read_dictionary
 from ..forms import cost, interpreter_form
 from ..frozen_classifier import FrozenClassifier
 from ..loop import new_weights
+from ..noise import Noise
 from ..options import InterpreterOptions
-from ..over_source import Noise, Parts, opened_run, sounds_over
+from ..over_source import Parts, opened_run, sounds_over
 from ..resuming import require_same
 from ..settings import to_record
 from ..sounds import Sounds
@@ -97,7 +98,7 @@ def train_l2i(
         elif settings.by_design:
             weights = fit_by_design(training, quiet=options.quiet)
         else:
-            weights = fit_post_hoc(training, frozen, noise.recordings, quiet=options.quiet)
+            weights = fit_post_hoc(training, frozen, noise, quiet=options.quiet)
         training.take(weights)
         frozen = FrozenClassifier(explained, exact=settings.exact, device=device)
         if settings.by_design:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..augmentation import noise, place, random_gain
+from ..augmentation import place, random_gain
 from ..loop import batches
+from ..noise import Noise
 from ..settings import ExplainerSettings
 from ..sounds import FloatArray
 
@@ -40,16 +41,17 @@ class MixtureBatches:
         waveforms: Sequence[FloatArray],
         samples: int,
         settings: ExplainerSettings,
-        noises: Sequence[FloatArray] = (),
+        noise: Noise | None = None,
         *,
         sharpened: float = 0.0,
     ) -> None:
         """Sounds of `samples`, in batches of the settings.
 
-        noises: recordings to mix in, at the model's rate; without any, noise is synthesised
+        noise: what is mixed in, at the model's rate; None: synthesised
         sharpened: part of the sounds whose mask is to be sharpened, 0..1
         """
-        self.waveforms, self.samples, self.settings, self.noises = waveforms, samples, settings, noises
+        self.waveforms, self.samples, self.settings = waveforms, samples, settings
+        self._noise = noise or Noise()
         self._sharpened = sharpened
 
     @property
@@ -79,22 +81,8 @@ class MixtureBatches:
         added = clean[others]
         added = added / (np.sqrt(np.mean(added**2, axis=1, keepdims=True)) + 1e-6)
         noisy = random.random((count, 1)) < 0.5
-        added = np.where(noisy, self._noise(count, random), added)
+        added = np.where(noisy, self._noise.draw(count, self.samples, random), added)
         chosen = random.random((count, 1)) < self.settings.mixtures
         mixed: FloatArray = clean + np.where(chosen, rms * share * added, 0.0).astype(np.float32)
         partner = np.where((chosen & ~noisy)[:, 0] & (others != np.arange(count)), others, -1)
         return mixed, partner.astype(np.int64)
-
-    def _noise(self, count: int, random: np.random.Generator) -> FloatArray:
-        """[count, samples] of root mean square 1."""
-        if not self.noises:
-            return noise(count, self.samples, random)
-        rows = []
-        for _ in range(count):
-            recording = self.noises[int(random.integers(len(self.noises)))]
-            # Short recordings are repeated: noise has no beginning and no end.
-            start = int(random.integers(len(recording)))
-            rows.append(np.take(recording, np.arange(start, start + self.samples), mode="wrap"))
-        drawn = np.stack(rows).astype(np.float32)
-        scaled: FloatArray = drawn / (np.sqrt(np.mean(drawn**2, axis=1, keepdims=True)) + 1e-6)
-        return scaled

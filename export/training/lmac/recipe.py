@@ -18,8 +18,9 @@ from ...sources.run.directory import RunDirectory
 from ..forms import cost, decoder_form
 from ..frozen_classifier import FrozenClassifier
 from ..loop import Objective, fit, new_weights
+from ..noise import Noise
 from ..options import OverSourceOptions
-from ..over_source import Noise, Parts, opened_run, sounds_over
+from ..over_source import Parts, opened_run, sounds_over
 from ..resuming import begin
 from ..settings import LmacSettings, to_record
 from ..summary import OverSourceSummary
@@ -88,7 +89,7 @@ def train_lmac(
             parts.training.waveforms,
             frozen.samples,
             settings,
-            noise.recordings,
+            noise,
             sharpened=settings.sharpened,
         )
         run.write_weights(_fit(run, form, frozen, parts, settings, mixtures, quiet=options.quiet))
