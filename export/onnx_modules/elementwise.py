@@ -8,10 +8,11 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from .operators import Call, Tensor, UnsupportedError, beside, operator, root
+from .operators import Call, Tensor, beside, operator, root
 
 _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Abs": torch.abs,
+    "BitwiseNot": torch.bitwise_not,
     "Acos": torch.acos,
     "Acosh": torch.acosh,
     "Asin": torch.asin,
@@ -48,6 +49,9 @@ _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
 _BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Add": torch.add,
     "And": torch.logical_and,
+    "BitwiseAnd": torch.bitwise_and,
+    "BitwiseOr": torch.bitwise_or,
+    "BitwiseXor": torch.bitwise_xor,
     "Equal": torch.eq,
     "Greater": torch.gt,
     "GreaterOrEqual": torch.ge,
@@ -202,19 +206,11 @@ def thresholded_relu(call: Call, x: Tensor) -> Tensor:
     return torch.where(x > call.number("alpha", 1.0), x, torch.zeros_like(x))
 
 
-@operator("DequantizeLinear")
-def dequantize(call: Call, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
-    """The numbers (x - zero) scale, along an axis where scale is a vector."""
-    if call.integer("block_size", 0):
-        raise UnsupportedError("with blocks")
-    shape = [1] * x.dim()
-    if scale.dim() == 1 and scale.numel() > 1:
-        shape[call.integer("axis", 1)] = -1
-    x, scale = beside(x, scale)
-    real = x.to(scale.dtype)
-    if zero is not None:
-        real = real - zero.to(real).reshape(shape if zero.numel() > 1 else [])
-    return real * (scale.reshape(shape) if scale.numel() > 1 else scale.reshape([]))
+@operator("Shrink")
+def shrink(call: Call, x: Tensor) -> Tensor:
+    """Values nearer to 0 by `bias`; those within `lambd` are 0."""
+    limit, bias = call.number("lambd", 0.5), call.number("bias", 0.0)
+    return torch.where(x < -limit, x + bias, torch.where(x > limit, x - bias, torch.zeros_like(x)))
 
 
 @operator("IsInf")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from .operators import Call, Tensor, UnsupportedError, operator
+from .activations import activations
+from .operators import Call, Tensor, UnsupportedError, operator, root
 
 _CONVOLUTIONS = (functional.conv1d, functional.conv2d, functional.conv3d)
 _TRANSPOSED = (
@@ -53,6 +54,17 @@ def conv(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
     return function(_padded(x, sides), weight, bias, strides, 0, dilations, groups)
 
 
+@operator("FusedConv", domain="com.microsoft")
+def fused_conv(
+    call: Call, x: Tensor, weight: Tensor, bias: Tensor | None = None, added: Tensor | None = None
+) -> Tensor:
+    """Convolution, a tensor added to it, and the activation behind both."""
+    summed = conv(call, x, weight, bias)
+    summed = summed if added is None else summed + added
+    name, given = call.text("activation", ""), call.numbers("activation_params")
+    return activations([name], given[:1], given[1:])[0](summed) if name else summed
+
+
 @operator("ConvTranspose")
 def conv_transpose(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Transposed convolution; what `pads` names is cut off."""
@@ -73,11 +85,11 @@ def conv_transpose(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None = 
 
 @operator("MaxPool", "AveragePool", "LpPool")
 def pool(call: Call, x: Tensor) -> Tensor:
-    """The largest value or the mean of each window, of one or two axes."""
+    """The largest value, the mean or the length of each window, of one or two axes."""
     kernel = call.integers("kernel_shape", [])
     count = len(kernel)
-    if call.operator == "LpPool" or call.outputs > 1 or count not in {1, 2}:
-        raise UnsupportedError("of this kind")
+    if call.outputs > 1 or count not in {1, 2}:
+        raise UnsupportedError("with places as an output, or of three axes")
     ones = [1] * count
     strides, dilations = call.integers("strides", ones), call.integers("dilations", ones)
     sizes = list(x.shape[2:])
@@ -89,6 +101,10 @@ def pool(call: Call, x: Tensor) -> Tensor:
     if call.operator == "MaxPool":
         function = functional.max_pool1d if count == 1 else functional.max_pool2d
         return function(_padded(x, sides, float("-inf")), kernel, strides, 0, dilations)
+    if call.operator == "LpPool":
+        order = call.integer("p", 2)
+        powers = _window_sums(_padded(x, sides).abs() ** order, kernel, strides, dilations)
+        return root(powers) if order == 2 else powers ** (1 / order)
     if dilations != ones:
         return _dilated_mean(call, x, kernel, strides, dilations, sides)
     mean = functional.avg_pool1d if count == 1 else functional.avg_pool2d
@@ -128,6 +144,16 @@ def _with_rest(
     return wider, beyond
 
 
+def _window_sums(
+    x: Tensor, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> Tensor:
+    """The sum of each window, whose cells may lie apart, as a convolution of each channel."""
+    flat = x.reshape(-1, 1, *x.shape[2:])
+    function = _CONVOLUTIONS[len(kernel) - 1]
+    sums = function(flat, x.new_ones(1, 1, *kernel), None, list(strides), 0, list(dilations))
+    return sums.reshape(*x.shape[:2], *sums.shape[2:])
+
+
 def _dilated_mean(
     call: Call,
     x: Tensor,
@@ -136,23 +162,25 @@ def _dilated_mean(
     dilations: Sequence[int],
     sides: Sequence[tuple[int, int]],
 ) -> Tensor:
-    """AveragePool-19: the mean of cells that lie apart, as a convolution of each channel."""
-    channels, function = x.shape[1], _CONVOLUTIONS[len(kernel) - 1]
-    weight = x.new_ones(1, 1, *kernel)
-
-    def summed(values: Tensor) -> Tensor:
-        flat = values.reshape(-1, 1, *values.shape[2:])
-        return function(flat, weight, None, list(strides), 0, list(dilations))
-
+    """AveragePool-19: the mean of cells that lie apart."""
     counted = _padded(torch.ones_like(x[:1, :1]), sides, float(call.integer("count_include_pad", 0)))
-    total = summed(_padded(x, sides))
-    return total.reshape(x.shape[0], channels, *total.shape[2:]) / summed(counted)
+    sums = _window_sums(_padded(x, sides), kernel, strides, dilations)
+    return sums / _window_sums(counted, kernel, strides, dilations)
 
 
-@operator("GlobalAveragePool", "GlobalMaxPool")
+@operator("NhwcMaxPool", domain="com.microsoft")
+def last_max_pool(call: Call, x: Tensor) -> Tensor:
+    """MaxPool with the channels last."""
+    return pool(call.of("MaxPool"), x.movedim(-1, 1)).movedim(1, -1)
+
+
+@operator("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
 def global_pool(call: Call, x: Tensor) -> Tensor:
-    """The mean or the largest value of each channel, the axes kept."""
+    """The mean, the largest value or the length of each channel, the axes kept."""
     axes = list(range(2, x.dim()))
+    if call.operator == "GlobalLpPool":
+        length: Tensor = torch.linalg.vector_norm(x, ord=call.integer("p", 2), dim=axes, keepdim=True)
+        return length
     return x.mean(axes, keepdim=True) if call.operator == "GlobalAveragePool" else x.amax(axes, keepdim=True)
 
 
@@ -200,13 +228,25 @@ def skip_layer_normalization(
     """LayerNormalization of a sum, as ONNX Runtime's optimiser joins them; the sum may be the last output."""
     total = x + skip if bias is None else x + skip + bias
     normal = functional.layer_norm(total, [x.shape[-1]], scale, shift, call.number("epsilon", 1e-12))
-    if call.outputs < 4:
-        return normal
-    # Mean and inverse deviation are for training.
-    return normal, normal.new_empty(0), normal.new_empty(0), total
+    return _with_sum(call, normal, total)
 
 
-@operator("RMSNormalization")
+@operator("SkipSimplifiedLayerNormalization", domain="com.microsoft")
+def skip_rms_normalization(
+    call: Call, x: Tensor, skip: Tensor, scale: Tensor, bias: Tensor | None = None
+) -> Tensor | tuple[Tensor, ...]:
+    """RMSNormalization of a sum; the sum may be the last output."""
+    total = x + skip if bias is None else x + skip + bias
+    return _with_sum(call, rms_normalization(call, total, scale), total)
+
+
+def _with_sum(call: Call, normal: Tensor, total: Tensor) -> Tensor | tuple[Tensor, ...]:
+    """Mean and inverse deviation, the outputs between, are for training."""
+    return normal if call.outputs < 4 else (normal, normal.new_empty(0), normal.new_empty(0), total)
+
+
+# ONNX Runtime knew the second before ONNX had the first.
+@operator("RMSNormalization", "SimplifiedLayerNormalization")
 def rms_normalization(call: Call, x: Tensor, scale: Tensor) -> Tensor:
     """The axes from `axis` on by their root mean square."""
     axes = list(range(call.integer("axis", -1) % x.dim(), x.dim()))

@@ -16,12 +16,24 @@ from torch import nn
 
 from ...errors import SourceError
 from ...printable import first_line
-from . import elementwise, layers, products, recurrent, reductions, shapes  # noqa: F401 (they register)
+from . import (  # noqa: F401 (they register)
+    attention,
+    elementwise,
+    indexing,
+    layers,
+    products,
+    quantised,
+    recurrent,
+    reductions,
+    shapes,
+    spectral,
+)
 from .operators import Call, Tensor, UnsupportedError, attributes_of, known
 from .supported import CONTROL, unsupported
 
 # Whole numbers of so few axes are shapes and indices, which stay on the CPU.
 _SHAPE_AXES = 1
+_WIDER = {"int4": np.int8, "uint4": np.uint8}
 Seen = Callable[[str, Tensor], None]
 
 
@@ -100,7 +112,9 @@ class GraphModule(nn.Module):
 
     def _keep(self, name: str, array: np.ndarray) -> None:
         """Keep a constant: as a buffer, or, where it is a shape, on the CPU."""
-        tensor = torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape).copy())
+        # Numbers of four bits are bytes here; PyTorch has none.
+        wide = array.astype(_WIDER.get(array.dtype.name, array.dtype))
+        tensor = torch.from_numpy(np.ascontiguousarray(wide).reshape(array.shape).copy())
         if not tensor.is_floating_point() and tensor.dim() <= _SHAPE_AXES:
             self._shapes[name] = tensor
             return

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import onnx
 import torch
@@ -13,6 +13,7 @@ from onnx import helper
 Tensor = torch.Tensor
 # Inputs that a node leaves out are None.
 Operator = Callable[..., Tensor | tuple[Tensor, ...]]
+Registered = TypeVar("Registered", bound=Operator)
 
 _OPERATORS: dict[tuple[str, str], Operator] = {}
 
@@ -53,6 +54,14 @@ class Call:
         """An attribute that is a list of whole numbers."""
         return [int(one) for one in self.attributes.get(name, default)]
 
+    def numbers(self, name: str) -> list[float]:
+        """An attribute that is a list of numbers, empty where it is missing."""
+        return [float(one) for one in self.attributes.get(name, [])]
+
+    def of(self, operator: str, opset: int | None = None) -> Call:
+        """The same call of another operator."""
+        return replace(self, operator=operator, opset=self.opset if opset is None else opset)
+
     def kind(self, element_type: int) -> torch.dtype:
         """The PyTorch type of a TensorProto type; float32 is the type of the module's weights."""
         if element_type == onnx.TensorProto.FLOAT:
@@ -73,14 +82,19 @@ KINDS: dict[int, torch.dtype] = {
     onnx.TensorProto.INT16: torch.int16,
     onnx.TensorProto.INT8: torch.int8,
     onnx.TensorProto.UINT8: torch.uint8,
+    onnx.TensorProto.UINT16: torch.uint16,
+    onnx.TensorProto.UINT32: torch.uint32,
+    # As bytes, see `module.py`.
+    onnx.TensorProto.INT4: torch.int8,
+    onnx.TensorProto.UINT4: torch.uint8,
     onnx.TensorProto.BOOL: torch.bool,
 }
 
 
-def operator(*names: str, domain: str = "") -> Callable[[Operator], Operator]:
+def operator(*names: str, domain: str = "") -> Callable[[Registered], Registered]:
     """A decorator: the function computes the operators of these names, called with `Call` and the inputs."""
 
-    def register(function: Operator) -> Operator:
+    def register(function: Registered) -> Registered:
         for name in names:
             _OPERATORS[domain, name] = function
         return function

@@ -111,43 +111,6 @@ def sliced(
     return x
 
 
-@operator("Gather")
-def gather(call: Call, x: Tensor, indices: Tensor) -> Tensor:
-    """Slices of an axis by their indices, which may be of any shape."""
-    axis = call.integer("axis", 0) % x.dim()
-    x, indices = beside(x, indices.long())
-    flat = torch.where(indices < 0, indices + x.shape[axis], indices)
-    chosen = x.index_select(axis, flat.reshape(-1))
-    return chosen.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
-
-
-@operator("GatherElements")
-def gather_elements(call: Call, x: Tensor, indices: Tensor) -> Tensor:
-    """Values along an axis by an index each."""
-    axis = call.integer("axis", 0)
-    x, indices = beside(x, indices.long())
-    return x.gather(axis, torch.where(indices < 0, indices + x.shape[axis], indices))
-
-
-@operator("GatherND")
-def gather_nd(call: Call, x: Tensor, indices: Tensor) -> Tensor:
-    """Values by indices of several axes."""
-    if call.integer("batch_dims", 0):
-        raise UnsupportedError("with batch_dims")
-    x, indices = beside(x, indices.long())
-    return x[tuple(indices.unbind(-1))]
-
-
-@operator("ScatterND")
-def scatter_nd(call: Call, x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
-    """The tensor with some of its values replaced, or added to."""
-    how = call.text("reduction", "none")
-    if how not in {"none", "add"}:
-        raise UnsupportedError(f"with reduction {how}")
-    x, indices, updates = beside(x, indices.long(), updates)
-    return x.index_put(tuple(indices.unbind(-1)), updates.to(x.dtype), accumulate=how == "add")
-
-
 @operator("Expand")
 def expand(_: Call, x: Tensor, wanted: Tensor) -> Tensor:
     """Broadcast to a shape, both ways."""
@@ -184,23 +147,6 @@ def trilu(call: Call, x: Tensor, diagonal: Tensor | None = None) -> Tensor:
     """The upper or lower triangle."""
     offset = 0 if diagonal is None else int(diagonal.item())
     return (torch.triu if call.integer("upper", 1) else torch.tril)(x, offset)
-
-
-@operator("NonZero")
-def nonzero(_: Call, x: Tensor) -> Tensor:
-    """Where values are not zero."""
-    return torch.nonzero(x).T
-
-
-@operator("OneHot")
-def one_hot(call: Call, indices: Tensor, depth: Tensor, values: Tensor) -> Tensor:
-    """Of two values the second at the index, the first elsewhere, along a new last axis."""
-    if call.integer("axis", -1) != -1:
-        raise UnsupportedError("along another axis than the last")
-    count = int(depth.item())
-    hot = functional.one_hot(indices.long() % count, count).bool()
-    hot, values = beside(hot, values)
-    return torch.where(hot, values[1], values[0])
 
 
 @operator("Pad")

@@ -1,0 +1,106 @@
+"""Operators of ONNX Runtime's own (com.microsoft) in `GraphModule`, as its optimiser writes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from one_operator import check_gradient, check_values, one, real
+
+TOKENS = (2, 5, 8)
+LENGTHS, RANGES = np.array([5, 3], np.int32), np.array([5, 4, 0, 1], np.int32)
+SEEN = np.array([[1, 1, 1, 1, 1], [0, 1, 1, 0, 1]], np.int32)
+
+
+def attention(name, mask=None, added=None, sizes=(8, 8, 8), **attributes):
+    constants = (real(8, sum(sizes)), real(sum(sizes)), mask, None, added)
+    return pytest.param(
+        "Attention", TOKENS, constants, {"num_heads": 2, **attributes}, id=f"Attention-{name}"
+    )
+
+
+def heads(name, *constants, **attributes):
+    attributes = {"num_heads": 2, **attributes}
+    return pytest.param("MultiHeadAttention", TOKENS, constants, attributes, id=f"MultiHeadAttention-{name}")
+
+
+FUSED = [
+    *(pytest.param(n, TOKENS, (real(8),), {}, id=n) for n in ("BiasGelu", "FastGelu")),
+    *(pytest.param(n, TOKENS, (), {}, id=f"{n}-alone") for n in ("Gelu", "FastGelu", "QuickGelu")),
+    pytest.param(
+        "SkipLayerNormalization",
+        TOKENS,
+        (real(*TOKENS), real(8), real(8), real(8)),
+        {"epsilon": 1e-5},
+        id="SkipLayerNormalization",
+    ),
+    pytest.param(
+        "SkipSimplifiedLayerNormalization",
+        TOKENS,
+        (real(*TOKENS), real(8), real(8)),
+        {"epsilon": 1e-5},
+        id="SkipSimplifiedLayerNormalization",
+    ),
+    pytest.param(
+        "FusedConv",
+        (2, 3, 6, 7),
+        (real(4, 3, 3, 3), real(4), real(2, 4, 6, 7)),
+        {"pads": [1, 1, 1, 1], "activation": "Relu"},
+        id="FusedConv",
+    ),
+    pytest.param(
+        "FusedConv",
+        (2, 3, 17),
+        (real(4, 3, 3),),
+        {"activation": "LeakyRelu", "activation_params": [0.2]},
+        id="FusedConv-params",
+    ),
+    pytest.param(
+        "FusedGemm",
+        (3, 8),
+        (real(4, 8), real(4)),
+        {"transB": 1, "activation": "LeakyRelu", "activation_alpha": 0.3},
+        id="FusedGemm",
+    ),
+    pytest.param("FusedMatMul", TOKENS, (real(2, 4, 8),), {"transB": 1, "alpha": 0.5}, id="FusedMatMul"),
+    pytest.param(
+        "FusedMatMul", (2, 3, 5, 8), (real(8, 2, 3, 4),), {"transBatchB": 1}, id="FusedMatMul-batch"
+    ),
+    attention("plain"),
+    attention("lengths", LENGTHS),
+    attention("ranges", RANGES),
+    attention("seen", SEEN),
+    attention("each", np.tri(5, dtype=np.int32)[None].repeat(2, 0)),
+    attention("causal", unidirectional=1),
+    attention("added", None, real(2, 2, 5, 5), scale=0.4),
+    attention("sizes", sizes=(6, 6, 10), qkv_hidden_sizes=[6, 6, 10]),
+    heads("plain", real(2, 7, 8), real(2, 7, 12), real(28)),
+    heads("seen", real(*TOKENS), real(*TOKENS), None, SEEN),
+    heads("lengths", real(*TOKENS), real(*TOKENS), None, LENGTHS),
+    heads("added", real(2, 2, 7, 4), real(2, 2, 7, 4), None, None, real(1, 2, 5, 7), scale=0.4),
+    heads("causal", real(*TOKENS), real(*TOKENS), unidirectional=1),
+    pytest.param(
+        "RotaryEmbedding", TOKENS, (np.array([2]), real(9, 2), real(9, 2)), {}, id="RotaryEmbedding"
+    ),
+    pytest.param(
+        "RotaryEmbedding",
+        (2, 2, 5, 4),
+        (np.arange(10).reshape(2, 5) % 7, real(9, 2), real(9, 2)),
+        {"interleaved": 1},
+        id="RotaryEmbedding-pairs",
+    ),
+]
+
+
+@pytest.mark.parametrize(("operator", "shape", "constants", "attributes"), FUSED)
+def test_fused_operator_and_gradient(operator, shape, constants, attributes):
+    x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    module = check_values(one(operator, x, *constants, domain="com.microsoft", **attributes), x)
+    check_gradient(module, x)
+
+
+def test_onnx_runtimes_own_normalisation_has_no_domain():
+    x = real(*TOKENS)
+    check_gradient(check_values(one("SimplifiedLayerNormalization", x, real(8), epsilon=1e-5), x), x)
