@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ from .supported import CONTROL, unsupported
 
 # Whole numbers of so few axes are shapes and indices, which stay on the CPU.
 _SHAPE_AXES = 1
-_WIDER = {"int4": np.int8, "uint4": np.uint8}
+# Numbers of four bits are bytes here, which PyTorch has; for halves see `operators.py`.
+_WIDER = {"int4": np.int8, "uint4": np.uint8, "float16": np.float32, "bfloat16": np.float32}
 Seen = Callable[[str, Tensor], None]
 
 
@@ -54,6 +55,12 @@ class GraphModule(nn.Module):
 
     Weights are buffers by which the module moves to another device or type: `.double()` computes in float64
     what the graph computes in float32. Nothing of it is trained.
+
+    Attributes:
+        inputs: Their names.
+        outputs: Their names.
+        whole: Tensors that hold whole numbers in the file and real ones here, see `quantised.py`.
+
     """
 
     def __init__(self, model: onnx.ModelProto, path: str | Path) -> None:
@@ -81,6 +88,7 @@ class GraphModule(nn.Module):
         # Kept alive, since nodes are found by their graph's identity.
         self._graph = model.graph
         self._read(self._graph, self.outputs)
+        self.whole = _whole(self._nodes[id(self._graph)])
 
     def _read(self, graph: onnx.GraphProto, outputs: Sequence[str]) -> None:
         """Take over a graph's weights and nodes, and those of the graphs inside its nodes."""
@@ -112,7 +120,6 @@ class GraphModule(nn.Module):
 
     def _keep(self, name: str, array: np.ndarray) -> None:
         """Keep a constant: as a buffer, or, where it is a shape, on the CPU."""
-        # Numbers of four bits are bytes here; PyTorch has none.
         wide = array.astype(_WIDER.get(array.dtype.name, array.dtype))
         tensor = torch.from_numpy(np.ascontiguousarray(wide).reshape(array.shape).copy())
         if not tensor.is_floating_point() and tensor.dim() <= _SHAPE_AXES:
@@ -131,8 +138,12 @@ class GraphModule(nn.Module):
         """The graph's outputs for inputs by name; `seen` is called with every tensor as it is computed."""
         values: dict[str, Tensor] = {name: getattr(self, own) for name, own in self._buffers_of.items()}
         values |= self._shapes
-        values |= inputs
+        values |= {name: self._own(value) for name, value in inputs.items()}
         return self._run(id(self._graph), self.outputs, values, seen)
+
+    def _own(self, value: Tensor) -> Tensor:
+        """An input of halves is of the weights' type, as all halves are."""
+        return value.to(self._real.dtype) if value.dtype in {torch.float16, torch.bfloat16} else value
 
     def _run(
         self, graph: int, outputs: Sequence[str], values: dict[str, Tensor], seen: Seen | None
@@ -232,6 +243,16 @@ class GraphModule(nn.Module):
 
 def _bodies(attributes: Mapping[str, Any]) -> list[onnx.GraphProto]:
     return [value for value in attributes.values() if isinstance(value, onnx.GraphProto)]
+
+
+def _whole(nodes: Iterable[_Node]) -> frozenset[str]:
+    """Tensors that are quantised: given by what quantises, and handed on by what does not make them real."""
+    names: set[str] = set()
+    for node in nodes:
+        handed = node.inputs[:1] != () and node.inputs[0] in names and node.operator not in quantised.REAL
+        if handed or node.operator in quantised.WHOLE:
+            names.update(node.outputs)
+    return frozenset(names)
 
 
 def _free(graph: onnx.GraphProto) -> Iterator[str]:

@@ -63,20 +63,18 @@ class Call:
         return replace(self, operator=operator, opset=self.opset if opset is None else opset)
 
     def kind(self, element_type: int) -> torch.dtype:
-        """The PyTorch type of a TensorProto type; float32 is the type of the module's weights."""
-        if element_type == onnx.TensorProto.FLOAT:
-            return self.real
-        return KINDS[element_type]
+        """The PyTorch type of a TensorProto type; float32 and halves are the type of the module's weights."""
+        return self.real if element_type in REAL else KINDS[element_type]
 
 
 class UnsupportedError(Exception):
     """What an operator is asked for that is not there."""
 
 
+# Halves are computed with as float32 is: their gradients would vanish.
+REAL = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16})
 KINDS: dict[int, torch.dtype] = {
     onnx.TensorProto.DOUBLE: torch.float64,
-    onnx.TensorProto.FLOAT16: torch.float16,
-    onnx.TensorProto.BFLOAT16: torch.bfloat16,
     onnx.TensorProto.INT64: torch.int64,
     onnx.TensorProto.INT32: torch.int32,
     onnx.TensorProto.INT16: torch.int16,

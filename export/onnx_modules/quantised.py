@@ -18,6 +18,15 @@ from .reductions import softmax
 # Types that are told by an attribute where there is no zero point.
 _BYTE = TensorProto.UINT8
 _MICROSOFT = "com.microsoft"
+# Operators that give whole numbers, and those that make real ones of them.
+WHOLE = frozenset(
+    {
+        *("QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearMatMul"),
+        *("QLinearConv", "QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu"),
+        *("QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearConcat", "QLinearSoftmax"),
+    }
+)
+REAL = frozenset({"DequantizeLinear", "Cast", "MatMulIntegerToFloat", "QAttention"})
 
 
 def _along(x: Tensor, vector: Tensor, axis: int, block: int = 0) -> Tensor:

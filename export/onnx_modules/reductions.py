@@ -51,16 +51,6 @@ def softmax(call: Call, x: Tensor) -> Tensor:
     return function(x.flatten(axis), dim=axis).reshape(x.shape)
 
 
-@operator("Hardmax")
-def hardmax(call: Call, x: Tensor) -> Tensor:
-    """1 at the first largest value of an axis, else 0; before opset 13, over all axes from that one on."""
-    if call.opset >= 13:
-        axis = call.integer("axis", -1)
-        return torch.zeros_like(x).scatter(axis, x.argmax(axis, keepdim=True), 1.0)
-    flat = x.flatten(call.integer("axis", 1) % x.dim())
-    return torch.zeros_like(flat).scatter(-1, flat.argmax(-1, keepdim=True), 1.0).reshape(x.shape)
-
-
 @operator("ArgMax", "ArgMin")
 def arg(call: Call, x: Tensor) -> Tensor:
     """Where the largest or smallest value along an axis is: the first."""

@@ -22,7 +22,7 @@ OPERATORS: dict[str, frozenset[str]] = {
             *("Expand", "Flatten", "Floor", "GRU", "Gather", "GatherElements", "GatherND", "Gelu"),
             *("Gemm", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "Greater"),
             *("GreaterOrEqual", "GroupNormalization", "HammingWindow", "HannWindow", "HardSigmoid"),
-            *("HardSwish", "Hardmax", "Identity", "InstanceNormalization", "IsInf", "IsNaN", "LRN"),
+            *("HardSwish", "Identity", "InstanceNormalization", "IsInf", "IsNaN", "LRN"),
             *("LSTM", "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax"),
             *("LpNormalization", "LpPool", "MatMul", "MatMulInteger", "Max", "MaxPool", "Mean"),
             *("MeanVarianceNormalization", "MelWeightMatrix", "Min", "Mish", "Mod", "Mul", "Neg"),

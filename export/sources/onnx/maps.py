@@ -116,7 +116,7 @@ class GraphProbe:
         shapes: dict[str, tuple[int, ...]] = {}
 
         def seen(name: str, value: torch.Tensor) -> None:
-            if value.is_floating_point():
+            if value.is_floating_point() and name not in self.module.whole:
                 shapes[name] = tuple(value.shape)
 
         self._run(sound, seen)
