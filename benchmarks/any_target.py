@@ -5,7 +5,10 @@
 Pairs of clips of two classes, each heard right alone, are added at equal level. The mask is asked for the
 one class and for the other. Reported: by how many decibels the mask for a class keeps that class's clip
 rather than the other (energy of each clip's STFT under the mask's gain), and the score of the class asked
-for in the kept sound beside its score in the mixture. 95 % bootstrap intervals over source recordings.
+for in the kept sound beside its score in the mixture. Then, since both parts of a pair are known, how clean
+the kept sound is (earmark.evaluation.faithfulness.artefacts), beside the mixture as it is and the masks that
+only one who knows the parts can make: ideal ratio |A| / (|A| + |B|) and ideal binary |A| > |B|. 95 %
+bootstrap intervals over source recordings.
 
 How it comes out when the training is repeated: any_target_stability.py.
 """
@@ -20,10 +23,11 @@ import numpy as np
 
 import earmark
 from earmark.evaluation.data.folder import list_sounds, load_sound
+from earmark.evaluation.faithfulness.artefacts import frequency_weighted_segmental_snr, log_kurtosis_ratio
 from earmark.evaluation.statistics import bootstrap
 from earmark.runtime.audio.lengths import samples_of
 from earmark.runtime.audio.sound import open_sound
-from earmark.runtime.audio.stft import as_complex, forward, gain
+from earmark.runtime.audio.stft import as_complex, forward, gain, inverse
 from earmark.runtime.explainer import engine_of
 from earmark.runtime.inference.scores import scores_of
 
@@ -35,6 +39,8 @@ class Answers:
     apart: dB by which the clip asked for is kept rather than the other
     before, after: score of the class in the mixture and in what is kept; area: mean of the mask
     groups: source recording of the clip asked for; clips, right: how many there were, and heard right
+    clean: KINDS -> [rows, 2] fwSegSNR towards the clip asked for in dB, log kurtosis ratio of what is left
+        of the other
     """
 
     apart: np.ndarray
@@ -44,6 +50,11 @@ class Answers:
     groups: np.ndarray
     clips: int
     right: int
+    clean: dict[str, np.ndarray]
+
+
+# What is done with the mixture: nothing, the bundle's mask, that mask cut at 0.5, the ideal masks.
+KINDS = ("mixture", "mask", "thresholded", "ideal ratio", "ideal binary")
 
 
 def ask(bundle: Path, data: Path, *, fold: int | None = None, pairs: int = 120, seed: int = 0) -> Answers:
@@ -69,6 +80,8 @@ def ask(bundle: Path, data: Path, *, fold: int | None = None, pairs: int = 120, 
     random = np.random.default_rng(seed)
     rows: list[tuple[float, float, float, float]] = []
     groups: list[str] = []
+    clean: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
+    how = engine.manifest.mask_gain
     while len(rows) < 2 * pairs:
         one, other = (right[int(index)] for index in random.choice(len(right), 2, replace=False))
         if one.label == other.label:
@@ -79,15 +92,28 @@ def ask(bundle: Path, data: Path, *, fold: int | None = None, pairs: int = 120, 
         for asked, rest in ((one, other), (other, one)):
             target = labels.index(asked.label)
             mask = engine.window_mask("mask", heard, target)
-            gains = gain(mask, amplitude)
-            kept = [float(((np.abs(forward(waves[c.name], spec)) * gains) ** 2).sum()) for c in (asked, rest)]
-            whole = [float((np.abs(forward(waves[c.name], spec)) ** 2).sum()) for c in (asked, rest)]
+            gains = gain(mask, amplitude, how)
+            parts = [np.abs(forward(waves[c.name], spec)) for c in (asked, rest)]
+            kept = [float(((part * gains) ** 2).sum()) for part in parts]
+            whole = [float((part**2).sum()) for part in parts]
             apart = 10 * np.log10((kept[0] / whole[0] + 1e-9) / (kept[1] / whole[1] + 1e-9))
             logits = engine.logits_of_spectra((heard.stft * gains[..., None])[None])[0]
             before, after = (scores_of(one, "single_label")[target] for one in (heard.logits, logits))
             rows.append((apart, before, after, float(mask.mean())))
             groups.append(asked.recording)
-    return Answers(*np.array(rows).T, np.array(groups), len(clips), len(right))
+            sharp = gain(mask >= 0.5, amplitude, how)
+            gains_of = dict(zip(KINDS, (np.ones_like(gains), gains, sharp, *_ideal(*parts)), strict=True))
+            for kind, each in gains_of.items():
+                sound = inverse(as_complex(heard.stft) * each, spec, len(mixed))
+                snr = frequency_weighted_segmental_snr(waves[asked.name], sound, rate)
+                clean[kind].append((snr, log_kurtosis_ratio(parts[1], parts[1] * each)))
+    of_kinds = {kind: np.array(values) for kind, values in clean.items()}
+    return Answers(*np.array(rows).T, np.array(groups), len(clips), len(right), of_kinds)
+
+
+def _ideal(asked: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The ideal ratio mask and the ideal binary mask of the magnitudes of two parts."""
+    return asked / np.maximum(asked + rest, 1e-12), (asked > rest).astype(np.float32)
 
 
 def main() -> None:
@@ -114,6 +140,10 @@ def main() -> None:
     ):
         found = bootstrap(values, answers.groups)
         print(f"{name:<52}{found.estimate:7.2f}  [{found.low:.2f}, {found.high:.2f}]")
+    for kind, values in answers.clean.items():
+        for name, column in zip(("fwSegSNR, dB", "log kurtosis ratio"), values.T, strict=True):
+            found = bootstrap(column, answers.groups)
+            print(f"{kind + ': ' + name:<52}{found.estimate:7.2f}  [{found.low:.2f}, {found.high:.2f}]")
 
 
 def _unit(wave: np.ndarray, samples: int) -> np.ndarray:
