@@ -67,15 +67,15 @@ def tell_skipped(skipped: Sequence[Skipped]) -> None:
         tell(line)
 
 
-def tell_passed_over(*folders: Path) -> None:
-    """Say what folders of class folders hold that looks like sound and is not used."""
+def tell_passed_over(*folders: Path, fewest_classes: int = 1) -> None:
+    """Say what folders of class folders hold that looks like sound and is not used; see `list_sounds`."""
     from ..errors import DataError
     from ..evaluation.data.folder import list_sounds
 
     for folder in folders:
         # What is wrong with the folder itself is said by the work that follows.
         with suppress(DataError):
-            tell_skipped(list_sounds(folder, fewest_classes=1).skipped)
+            tell_skipped(list_sounds(folder, fewest_classes=fewest_classes).skipped)
 
 
 def _listed(from_file: str) -> list[str]:

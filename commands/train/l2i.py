@@ -31,13 +31,14 @@ from .options import (
     "start", "RUN", "Begin with the interpreter and the dictionary of this run, one after the fact."
 )
 @settings_options(L2iSettings)
-@training_options(InterpreterOptions)
+@training_options(InterpreterOptions, loose=True)
 def l2i(source: TrainedOver, data: Path, options: InterpreterOptions, given: Given[L2iSettings]) -> None:
     """Train an L2I interpreter over the classifier of SOURCE, on the sounds of DATA.
 
     A dictionary of spectra is learnt by NMF, then how the classifier's feature maps say when each of its
     components sounds, and what that says of the classes. SOURCE is a run directory, or with -o any source
-    of earmark export: a PyTorch model, or an .onnx file, which stays as it is. Without a split of its own the
+    of earmark export: a PyTorch model, or an .onnx file, which stays as it is. DATA has a folder per label
+    where SOURCE is a run directory, else any sounds that the model is for. Without a split of its own the
     interpreter keeps the classifier's. Exits with 1 where a clip or a folder could not be read and was left
     out.
     """
@@ -72,13 +73,16 @@ def _validation(figures: Mapping[str, float]) -> str:
     """The figures of the validation clips in a line; nothing without any."""
     if "fidelity_top1" not in figures:
         return ""
+    parts = []
     figure = "f1" if "f1" in figures else "accuracy"
-    line = f"; validation: {figure} {figures[figure]:.1%}"
+    if figure in figures:
+        parts.append(f"{figure} {figures[figure]:.1%}")
     if f"by_design_{figure}" in figures:
-        line += f", by design {figures[f'by_design_{figure}']:.1%}"
+        parts.append(f"by design {figures[f'by_design_{figure}']:.1%}")
     else:
-        line += f", fidelity {figures['fidelity_top1']:.1%} (top 3: {figures['fidelity_top3']:.1%})"
-    return (
-        f"{line}, {figures['selected']:.1f} components selected, whose removal takes "
+        parts.append(f"fidelity {figures['fidelity_top1']:.1%} (top 3: {figures['fidelity_top3']:.1%})")
+    parts.append(
+        f"{figures['selected']:.1f} components selected, whose removal takes "
         f"{figures['faithfulness']:.2f} of the score (random ones: {figures['random_faithfulness']:.2f})"
     )
+    return f"; validation: {', '.join(parts)}"

@@ -26,12 +26,13 @@ from .options import (
 )
 @over_source_options("decoder")
 @settings_options(LmacSettings)
-@training_options(OverSourceOptions)
+@training_options(OverSourceOptions, loose=True)
 def lmac(source: TrainedOver, data: Path, options: OverSourceOptions, given: Given[LmacSettings]) -> None:
     """Train an L-MAC decoder over the classifier of SOURCE, on the sounds of DATA.
 
     SOURCE is a run directory, or with -o any source of earmark export: a PyTorch model, or an .onnx file,
-    which stays as it is. Without a split of its own the decoder keeps the classifier's. Exits with 1 where a
+    which stays as it is. DATA has a folder per label where SOURCE is a run directory, else any sounds that
+    the model is for. Without a split of its own the decoder keeps the classifier's. Exits with 1 where a
     clip or a folder could not be read and was left out.
     """
     from ...export.training.lmac.recipe import train_lmac

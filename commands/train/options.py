@@ -39,6 +39,13 @@ class TrainedOver:
     run: Path
     exported: str
 
+    @property
+    def of_run(self) -> bool:
+        """Whether the run directory holds the classifier, too."""
+        from ...export.sources.run.directory import RunDirectory
+
+        return RunDirectory(self.run, "classifier").config_path.is_file()
+
 
 _RUNNING: tuple[Decorator, ...] = (
     click.option("--resume", is_flag=True, help="Go on with an interrupted run, exactly."),
@@ -55,11 +62,12 @@ device_option: Decorator = click.option(
 )
 
 
-def training_options(kind: type[TrainingOptions]) -> Decorator:
+def training_options(kind: type[TrainingOptions], *, loose: bool = False) -> Decorator:
     """A decorator: the options of every recipe, for a command that gets them and its own as one `kind`.
 
     The keyword argument `options` takes the place of all that are fields of `kind`. Before the command runs,
-    PyTorch is looked for and its threads are set, and the files of DATA that are no sound are named.
+    PyTorch is looked for and its threads are set, and the files of DATA that are not used are named. `loose`:
+    sounds in no class folder are used, unless they train over a run's classifier.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -68,7 +76,8 @@ def training_options(kind: type[TrainingOptions]) -> Decorator:
             names = [field.name for field in fields(kind) if field.name in collected]
             options = kind(**{name: collected.pop(name) for name in names})
             _require_torch(threads)
-            tell_passed_over(collected["data"])
+            unlabelled = loose and not collected["source"].of_run
+            tell_passed_over(collected["data"], fewest_classes=0 if unlabelled else 1)
             command(*arguments, options=options, **collected)
 
         return _with(_RUNNING, run)
@@ -180,8 +189,12 @@ def tell_left_out(left_out: Faults) -> None:
     """What was left out, on stderr."""
     for clip, reason in left_out.unreadable:
         tell(f"left out {clip}: {reason}")
+    same: dict[str, list[str]] = {}
     for clip, reason in left_out.damaged:
-        tell(f"{clip}: {reason}")
+        same.setdefault(reason, []).append(clip)
+    for reason, clips in same.items():
+        others = f" and {len(clips) - 1} more" if len(clips) > 1 else ""
+        tell(f"{clips[0]}{others}: {reason}")
 
 
 def fail_for_left_out(left_out: Faults) -> None:

@@ -34,7 +34,8 @@ _TAKE = re.compile(r"^(?P<recording>.*?\D)[\s_.\-]*\d+$")
 class Clip:
     """One sound file: its class, the recording it was cut from, and its fold where the name says one.
 
-    label: "" where a table of labels gives it none; also: its further labels, where it has several
+    label: "" where a table of labels gives it none, or it lies in no class folder
+    also: its further labels, where it has several
     """
 
     path: Path
@@ -111,7 +112,8 @@ def list_sounds(data: str | Path, *, fewest_classes: int = 2) -> SoundFolder:
 
     With a table of labels in it, list the clips of the table instead, sorted by name.
 
-    fewest_classes: refuse fewer; 1 serves where no classifier is trained.
+    fewest_classes: refuse fewer; 1 serves where no classifier is trained. With 0 sounds may also lie in no
+    class folder, and then have no label.
     A folder inside that cannot be listed is `locked`, and the rest is listed.
     Raises DataError: no such folder, one that cannot be listed, too few class folders, a class without sound
     files, a damaged table; where a classifier is trained, a class all of which is locked.
@@ -125,7 +127,7 @@ def list_sounds(data: str | Path, *, fewest_classes: int = 2) -> SoundFolder:
         classes = list_folders(folder)
     except OSError as error:
         raise DataError(f"{folder}: this folder cannot be listed ({error.strerror or error})") from error
-    if not classes:
+    if not classes and fewest_classes:
         raise DataError(f"{folder}: no class folders inside; sounds belong in {folder.name}/<label>/")
     if len(classes) < fewest_classes:
         raise DataError(
@@ -134,21 +136,27 @@ def list_sounds(data: str | Path, *, fewest_classes: int = 2) -> SoundFolder:
     # The whole at once, so that a folder that is reached twice counts once here as it does for explain.
     listing = list_sound_files(folder)
     inside: dict[str, list[Path]] = {kind.name: [] for kind in classes}
+    loose: list[Path] = []
     skipped = list(listing.skipped)
     for path in listing.files:
         below = path.relative_to(folder).parts
         if len(below) > 1:
             inside[below[0]].append(path)
+        elif not fewest_classes:
+            loose.append(path)
         else:
             skipped.append(Skipped(path, "it lies in no class folder"))
     bundles = {one.path for one in listing.skipped if one.path.is_dir()}
     for kind in classes:
-        if not inside[kind.name] and kind not in bundles:
+        if fewest_classes and not inside[kind.name] and kind not in bundles:
             _check_empty(kind, listing, fewest_classes)
     labels = [kind.name for kind in classes if inside[kind.name]]
-    if not labels:
+    if not labels and not loose:
+        if not listing.locked:
+            raise DataError(f"{folder}: no sound files in it")
         raise DataError(f"{listing.locked[0].path}: {listing.locked[0].reason}, and there is no other sound")
-    clips = [_clip(folder, text_of(name), path) for name in labels for path in inside[name]]
+    clips = [_clip(folder, "", path) for path in loose]
+    clips += [_clip(folder, text_of(name), path) for name in labels for path in inside[name]]
     return SoundFolder(
         folder,
         [text_of(name) for name in labels],

@@ -56,6 +56,21 @@ class Reference:
     interpreted: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] | None = None
 
 
+class _LastPass:
+    """A forward pass that is kept: all outputs of a reference are asked about one waveform in turn."""
+
+    def __init__(self, forward: Callable[[torch.Tensor], dict[str, torch.Tensor]]) -> None:
+        self._forward = forward
+        self._waveform: torch.Tensor | None = None
+        self._tensors: dict[str, torch.Tensor] = {}
+
+    def __call__(self, waveform: torch.Tensor) -> dict[str, torch.Tensor]:
+        if waveform is not self._waveform:
+            self._tensors = self._forward(waveform)
+            self._waveform = waveform
+        return self._tensors
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source(Exportable):
     """A classifier in PyTorch, perhaps with a decoder, ready to be exported.
@@ -96,30 +111,29 @@ class Source(Exportable):
     @property
     def reference(self) -> Reference:
         """What the graphs are measured against: the source's own, else the modules behind torch.stft."""
-        own = self.own_reference or Reference(lambda waveform: self.forward_pass(waveform)["logits"])
+        passed = _LastPass(self.forward_pass)
+
+        def answers(module: nn.Module | None, taps: list[str], waveform: torch.Tensor) -> Any:
+            assert module is not None  # noqa: S101 (it is asked for where there is one)
+            tensors = passed(waveform)
+            return module(*(tensors[name] for name in taps))
+
+        def mask(waveform: torch.Tensor) -> torch.Tensor:
+            return answers(self.decoder, self.decoder_taps, waveform)  # type: ignore[no-any-return]
+
+        def kept(waveform: torch.Tensor) -> torch.Tensor:
+            return masked(waveform, mask(waveform), self.analysis, self.mask_gain)
+
+        def interpreted(waveform: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return answers(self.interpreter, self.interpreter_taps, waveform)  # type: ignore[no-any-return]
+
+        own = self.own_reference or Reference(lambda waveform: passed(waveform)["logits"])
         return Reference(
             logits=own.logits,
-            mask=None if self.decoder is None else own.mask or self._mask,
-            kept=None if self.decoder is None else own.kept or self._kept,
-            interpreted=None if self.interpreter is None else own.interpreted or self._interpreted,
+            mask=None if self.decoder is None else own.mask or mask,
+            kept=None if self.decoder is None else own.kept or kept,
+            interpreted=None if self.interpreter is None else own.interpreted or interpreted,
         )
-
-    def _mask(self, waveform: torch.Tensor) -> torch.Tensor:
-        mask: torch.Tensor = self._run(self.decoder, self.decoder_taps, waveform)
-        return mask
-
-    def _kept(self, waveform: torch.Tensor) -> torch.Tensor:
-        return masked(waveform, self._mask(waveform), self.analysis, self.mask_gain)
-
-    def _interpreted(self, waveform: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        answers: tuple[torch.Tensor, ...] = self._run(self.interpreter, self.interpreter_taps, waveform)
-        return answers
-
-    def _run(self, module: nn.Module | None, taps: list[str], waveform: torch.Tensor) -> Any:
-        """A module over the taps of a forward pass."""
-        assert module is not None  # noqa: S101 (`reference` has looked)
-        tensors = self.forward_pass(waveform)
-        return module(*(tensors[name] for name in taps))
 
     @property
     def head(self) -> Head | None:

@@ -80,7 +80,7 @@ def train_classifier(
     task: Task = "multi_label" if several else "single_label"
     locked = folder.left_out(strict=options.strict)
     training, validation, unreadable = load_split(
-        folder, split_by(folder, settings), settings.sample_rate, settings.level, options
+        folder, split_by(folder, settings), folder.labels, settings.sample_rate, settings.level, options
     )
     left_out = Faults.of(unreadable, locked)
     recorded = Noise.read(options.background_sounds, settings.sample_rate)

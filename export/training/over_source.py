@@ -30,6 +30,7 @@ class Parts:
         stopping: The best epoch is chosen by them.
         validation: Reported on.
         left_out: Clips and folders with a fault.
+        labelled: The clips' labels are the model's.
 
     """
 
@@ -37,6 +38,7 @@ class Parts:
     stopping: Sounds
     validation: Sounds
     left_out: Faults
+    labelled: bool
 
     def counts(self) -> dict[str, int]:
         """How many clips there are in each part."""
@@ -116,19 +118,34 @@ def classifier_split(run: Path) -> SplitSettings | None:
 
 
 def sounds_over(
-    data: str | Path, run: Path, source: Source, settings: ExplainerSettings, options: OverSourceOptions
+    data: str | Path,
+    run: Path,
+    source: Source,
+    settings: ExplainerSettings,
+    options: OverSourceOptions,
+    *,
+    by_labels: bool = False,
 ) -> Parts:
-    """The sounds in their parts; the classifier's own split where none is named."""
-    folder = list_sounds(data)
-    if folder.labels != list(source.labels):
+    """The sounds in their parts; the classifier's own split where none is named.
+
+    What explains a classifier is trained by its answers. Labels are asked of the sounds where a run's
+    classifier was trained on them, or `by_labels` they are trained by; else they only say which sounds
+    belong together, and may be names that the model does not have, or none.
+    """
+    own = classifier_split(run)
+    folder = list_sounds(data, fewest_classes=2 if own or by_labels else 0)
+    labelled = set(folder.labels) <= set(source.labels)
+    if (own or by_labels) and folder.labels != list(source.labels):
         strange = sorted(set(folder.labels) ^ set(source.labels))
         raise DataError(
             f"{folder.path}: its classes are not the run's (differing: {', '.join(strange[:5])}); give the "
             "data that the classifier was trained on"
         )
-    split = split_by(folder, settings if settings.names_split else classifier_split(run) or settings)
+    split = split_by(folder, settings if settings.names_split else own or settings)
     locked = folder.left_out(strict=options.strict)
-    training, validation, unreadable = load_split(folder, split, source.sample_rate, source.level, options)
+    training, validation, unreadable = load_split(
+        folder, split, source.labels, source.sample_rate, source.level, options
+    )
     left_out = Faults.of(unreadable, locked)
     stopping = training.only([False] * len(training.clips))
     if settings.stop_fraction:
@@ -138,8 +155,8 @@ def sounds_over(
             )
         except DataError:
             # Too few recordings to spare any: the last epoch is taken.
-            return Parts(training, stopping, validation, left_out)
+            return Parts(training, stopping, validation, left_out, labelled)
         names = {clip.name for clip in held.validation}
         stopping = training.only([clip.name in names for clip in training.clips])
         training = training.only([clip.name not in names for clip in training.clips])
-    return Parts(training, stopping, validation, left_out)
+    return Parts(training, stopping, validation, left_out, labelled)

@@ -29,7 +29,7 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Sounds:
-    """Mono waveforms at the model's rate and level, and which of the labels hold: 0 or 1 [clips, K]."""
+    """Mono waveforms at the model's rate and level, and which of its labels hold: 0 or 1 [clips, K]."""
 
     clips: list[Clip]
     waveforms: list[FloatArray]
@@ -57,15 +57,21 @@ def split_by(folder: SoundFolder, settings: SplitSettings) -> Split:
 
 
 def load_split(
-    folder: SoundFolder, split: Split, sample_rate: int, level: str, options: TrainingOptions
+    folder: SoundFolder,
+    split: Split,
+    labels: Sequence[str],
+    sample_rate: int,
+    level: str,
+    options: TrainingOptions,
 ) -> tuple[Sounds, Sounds, list[Unreadable]]:
     """Training and validation sounds, and the clips that could not be read or are damaged.
 
+    labels: the model's, in its order; of a clip's labels those that are among them hold
     Raises DataError where a class has no readable clip to train on, or with `options.strict` at the first
     unreadable clip.
     """
     bar = Progress(len(split.train) + len(split.validation), "reading sounds", quiet=options.quiet)
-    index = {label: position for position, label in enumerate(folder.labels)}
+    index = {label: position for position, label in enumerate(labels)}
     parts: list[Sounds] = []
     unreadable: list[Unreadable] = []
     try:
@@ -74,7 +80,7 @@ def load_split(
             levelled = [w * np.float32(level_gain(w, level)) for w in waveforms]
             targets = np.zeros((len(good), len(index)), dtype=np.float32)
             for row, clip in zip(targets, good, strict=True):
-                row[[index[label] for label in clip.labels]] = 1.0
+                row[[index[label] for label in clip.labels if label in index]] = 1.0
             parts.append(Sounds(good, levelled, targets))
             unreadable += bad
     finally:

@@ -13,6 +13,7 @@ from command_line import documents, explain, invoke
 from runtime_sounds import RATE, WAVE
 
 import earmark
+from earmark.errors import DataError
 from earmark.evaluation.data.folder import list_sounds
 from earmark.runtime.explainer import SHIPPED
 
@@ -228,3 +229,22 @@ def test_a_list_is_bytes_and_only_line_ends_part_it(tmp_path, end, monkeypatch):
     for listing in ("list", "list0"):
         found = documents(explain("--from-file", listing, "--jsonl"))
         assert [os.fsencode(one["input"]) for one in found] == names
+
+
+def test_where_no_labels_are_needed_loose_sounds_count(tmp_path):
+    for name in ("1-7-A.wav", "kick/hit_01.wav", "notes/read.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        if name.endswith("wav"):
+            soundfile.write(tmp_path / name, WAVE, RATE)
+        else:
+            (tmp_path / name).write_text("no sound")
+    listed = list_sounds(tmp_path, fewest_classes=0)
+    assert listed.labels == ["kick"]
+    assert [(clip.name, clip.labels, clip.fold) for clip in listed.clips] == [
+        ("1-7-A.wav", (), 1),
+        ("kick/hit_01.wav", ("kick",), None),
+    ]
+    with pytest.raises(DataError, match="notes: no sound files"):
+        list_sounds(tmp_path / "notes", fewest_classes=0)
+    with pytest.raises(DataError, match="no sound files in this class"):
+        list_sounds(tmp_path, fewest_classes=1)

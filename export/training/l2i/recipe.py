@@ -53,7 +53,8 @@ def train_l2i(
     Args:
         source: A run directory, any other PyTorch source of export with feature maps, or a graph that
             `export.sources.onnx.file.load` has read.
-        data: A folder of class folders of sound, or one with a labels.csv, of the classifier's labels.
+        data: A folder of sounds, or of folders of them, whose names are labels where a run's classifier was
+            trained on them or with `by_design`; or one with a labels.csv.
         settings: How the interpreter is trained; None: the defaults.
         options: How the training is run, and what it begins with; None: the defaults.
 
@@ -76,7 +77,7 @@ def train_l2i(
         as_designed(opened, tried, tried.build())
     # By design all training clips are learnt from, as the classifier did, and the last epoch is taken.
     split = replace(settings, stop_fraction=0.0) if settings.by_design else settings
-    parts = sounds_over(data, run.path, opened, split, options)
+    parts = sounds_over(data, run.path, opened, split, options, by_labels=settings.by_design)
     noise = Noise.read(options.noise, opened.sample_rate)
     config = _begun(run, opened, parts, settings, options, noise)
     form, threshold = config.interpreter, config.threshold
@@ -84,7 +85,7 @@ def train_l2i(
     # Before the classifier moves to where it is trained.
     own_cost, classifier_cost = cost(opened, form)
     frozen = FrozenClassifier(opened, exact=settings.exact, device=device)
-    figures = accuracy(frozen, parts.validation)
+    figures = accuracy(frozen, parts.validation) if parts.labelled else {}
     # By design the backbone is trained; whoever gave the source gets it back as it was.
     untouched = {name: value.clone() for name, value in opened.classifier.state_dict().items()}
     interpreter = _beginning(form, scale, settings, options.start)

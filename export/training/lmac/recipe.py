@@ -43,7 +43,8 @@ def train_lmac(
     Args:
         source: A run directory, any other PyTorch source of export with feature maps, or a graph that
             `export.sources.onnx.file.load` has read.
-        data: A folder of class folders of sound, or one with a labels.csv, of the classifier's labels.
+        data: A folder of sounds, or of folders of them, whose names are labels where a run's classifier was
+            trained on them; or one with a labels.csv.
         settings: How the decoder is trained; None: the defaults.
         options: How the training is run; None: the defaults.
 
