@@ -26,7 +26,7 @@ from earmark.evaluation.data.folder import load_sound
 from earmark.export.prototypes.generation_folder import GenerationFolder
 from earmark.export.prototypes.generation_writer import Graph, open_writer
 from earmark.prototypes_index.generation import Generation
-from earmark.prototypes_index.table import IndexedClip
+from earmark.prototypes_index.table import IndexedClip, Table
 from earmark.prototypes_index.views import Places, View
 from earmark.runtime.explainer import Explainer, engine_of
 from earmark.runtime.methods.prototypes.generation import open_generation
@@ -88,26 +88,31 @@ def multiply(bundle: Path, entries: int, seed: int = 0) -> None:
                 for number in range(-(-entries // PER_CLIP)):
                     name = f"{number:064x}"
                     clip = IndexedClip(name, f"{number}.wav", old.info.labels[0], 0.0, 1.0, name, name)
-                    writer.add(clip, {view: places(old, view, random) for view in old.views})
+                    drawn = {view: places(old, view, random) for view in old.views}
+                    passages = {view: known for view, (_, known) in drawn.items() if known is not None}
+                    writer.add(clip, {view: one for view, (one, _) in drawn.items()}, passages=passages)
                 info = writer.finish()
             finally:
                 writer.close()
             generations.publish(building, info)
 
 
-def places(old: Generation, view: View, random: np.random.Generator) -> Places:
-    """As many places as a clip has here, drawn from all, moved a little."""
+def places(old: Generation, view: View, random: np.random.Generator) -> tuple[Places, Table | None]:
+    """As many places as a clip has here, drawn from all, moved a little; and the passages around them."""
     count, channels = PER_CLIP, old.info.channels
     rows = random.integers(0, old.info.views[view].entries, count)
     vectors = old.index(view).vectors_at(rows)
     noise = random.standard_normal(vectors.shape, dtype=np.float32) * (NOISE / np.sqrt(vectors.shape[1]))
     records = old.entries(view)[rows]
-    return Places(
+    passages = old.passages(view)
+    moved = Places(
         np.stack((records["frame"], records["row"]), axis=1).astype(np.int32),
-        random.integers(0, count, channels).astype(np.int32),
+        # Every place has a channel that peaks there.
+        random.permutation(np.arange(channels) % count).astype(np.int32),
         random.random(channels, dtype=np.float32),
         vectors + noise,
     )
+    return moved, None if passages is None else passages[rows]
 
 
 if __name__ == "__main__":

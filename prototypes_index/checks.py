@@ -56,6 +56,7 @@ class _Checks:
             self._channels(view, clips)
             self._tops(view)
             self._queries(view)
+            self._passages(view)
             self.generation.index(view).check()
 
     def _clips(self) -> None:
@@ -118,6 +119,15 @@ class _Checks:
         queries = self.generation.queries(view)
         for rows in _chunks(len(queries), queries.dtype.itemsize // 4):
             self._finite(f"{view}.queries.npy", queries["vector"][rows])
+
+    def _passages(self, view: View) -> None:
+        """Lengths and rates are numbers of 0 or more."""
+        passages = self.generation.passages(view)
+        if passages is not None:
+            for name in ("length_s", "onsets_per_s"):
+                self._finite(f"{view}.passages.npy", passages[name])
+                if float(passages[name].min(initial=0.0)) < 0.0:
+                    self._damaged(f"{view}.passages.npy", "a passage has a length or a rate below 0")
 
     def _tops(self, view: View) -> None:
         """A channel's prototypes are entries at which it peaks, of clips that are there; none beats them."""

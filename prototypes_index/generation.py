@@ -3,7 +3,8 @@
 embeddings.onnx  <view>.faiss  <view>.entries.npy  <view>.channels.npy  <view>.scores.npy
 <view>.tops.npy  clips.npy  clips.jsonl  index_info.json  audio/*.flac (optional); beside a large
 <view>.faiss its <view>.projection.npy and <view>.vectors.npy; removed.npy where clips were removed;
-<view>.queries.npy, by which is measured what is usual among training sounds.
+<view>.queries.npy, by which is measured what is usual among training sounds; <view>.passages.npy,
+the passage around each entry, in views whose places are passages.
 A writer may add files for people, such as a card
 """
 
@@ -24,6 +25,7 @@ from .familiarity import query_type
 from .hashing import sha256_of
 from .index import PROJECTION, VECTORS, ViewIndex
 from .info import INFO, GenerationInfo, GenerationSpec, check_agreement, read_info
+from .passages import PASSAGE, like_passages
 from .table import CLIP, ENTRY, REBUILD, ROW, SCORE, TOP, IndexedClip, IndexEntry, Table, open_table, regular
 from .views import FloatArray, View, normalise
 
@@ -73,8 +75,9 @@ class Match:
     kind: EntryKind
 
 
-# Entries nearest to a query among which those of the rows asked for are looked for.
-_LOOKED_THROUGH = 4096
+# Entries nearest to a query among which those of the rows and passages asked for are looked for, where there
+# are more than are compared exactly.
+_LOOKED_THROUGH = 8192
 
 
 class Generation:
@@ -156,6 +159,9 @@ class Generation:
                 tables[f"{view}.queries"] = open_table(
                     access.path(f"{view}.queries.npy"), query_type(view, channels), (info.queries[view],)
                 )
+            if view in info.passages:
+                path = access.path(f"{view}.passages.npy")
+                tables[f"{view}.passages"] = open_table(path, PASSAGE, (index.entries,))
             for suffix in (PROJECTION, VECTORS) if index.kind == "ivf" else ():
                 access.path(f"{view}{suffix}")
             indexes[view] = ViewIndex(access.path(f"{view}.faiss"), index)
@@ -227,6 +233,10 @@ class Generation:
         if len(clips) and not 0 <= int(clips.min()) <= int(clips.max()) < self.info.clips:
             raise PrototypeIndexError(f"{self.folder / name}.npy: damaged; {REBUILD}")
         return queries
+
+    def passages(self, view: View) -> Table | None:
+        """The passage around each entry of a view, `PASSAGE` records [P]; None where it is not known."""
+        return self._tables.get(f"{view}.passages")
 
     def channels(self, view: View) -> Table:
         """The entry at which each channel of each clip peaks, int32 [clips, C]."""
@@ -318,6 +328,7 @@ class Generation:
         *,
         kind: EntryKind | None = None,
         rows: npt.NDArray[np.bool_] | None = None,
+        passages: Table | None = None,
     ) -> list[Match]:
         """The `count` nearest entries to any of the queries [q, D], nearest first, one a source file.
 
@@ -329,22 +340,29 @@ class Generation:
             count: Matches wanted, 1 or more.
             kind: Among entries of that kind alone (the channels' prototypes exactly, always); None: of any.
             rows: [q, F] which rows of the feature map the entries of each query may lie in; None: any.
-                Where too few of them are among the nearest `_LOOKED_THROUGH`, fewer matches come back.
+            passages: [q] `PASSAGE` records: entries whose passage is known have to lie in one of like length
+                and rhythm; None: in any.
+
+        Of `rows` or `passages` too few may be among the nearest `_LOOKED_THROUGH`: then fewer matches come
+        back, though one where there is any.
 
         """
         if kind == "prototype":
             entries, vectors = self._prototypes_of(view)
             cosines = np.clip(normalise(queries) @ vectors.T, -1.0, 1.0)
-            entries = self._within(view, np.broadcast_to(entries, cosines.shape), rows)
+            entries = self._within(view, np.broadcast_to(entries, cosines.shape), rows, passages)
             return self._matches(view, cosines, entries, count)
         index, wanted = self._indexes[view], count * 4
+        restricted = rows is not None or passages is not None
         while True:
             cosines, entries = index.candidates(queries, wanted)
             if kind == "clip":
                 entries = np.where(np.isin(entries, self.prototypes(view)), -1, entries)
-            matches = self._matches(view, cosines, self._within(view, entries, rows), count)
-            enough = len(matches) >= min(count, self.info.sources) or wanted >= index.info.entries
-            if enough or (rows is not None and matches and wanted >= _LOOKED_THROUGH):
+            entries = self._within(view, entries, rows, passages)
+            matches = self._matches(view, cosines, entries, count)
+            sure = sum(match.cosine >= _reached(cosines) for match in matches)
+            enough = sure >= min(count, self.info.sources) or wanted >= index.info.entries
+            if enough or (restricted and matches and wanted >= _LOOKED_THROUGH):
                 return matches
             wanted *= 4
 
@@ -355,22 +373,30 @@ class Generation:
         index, wanted = self._indexes[view], 4
         while True:
             cosines, entries = index.candidates(queries, wanted)
-            held = self._within(view, entries, rows) >= 0
-            if held.any():
-                return float(cosines[held].max())
-            if wanted >= index.info.entries:
-                return None
+            held = cosines[self._within(view, entries, rows) >= 0]
+            best = float(held.max(initial=-np.inf))
+            if wanted >= index.info.entries or best >= _reached(cosines):
+                return best if len(held) else None
             wanted *= 4
 
-    def _within(self, view: View, entries: Table, rows: npt.NDArray[np.bool_] | None) -> Table:
-        """The entries [q, n], -1 where one lies in a row of the feature map that its query excludes."""
-        if rows is None:
-            return entries
-        row = self.entries(view)["row"][entries]
-        if int(row.max(initial=-1)) >= rows.shape[1]:
-            raise PrototypeIndexError(f"{self.folder / view}.entries.npy: damaged; {REBUILD}")
-        allowed = rows[np.arange(len(entries))[:, None], row] | (row < 0)
-        return np.where(allowed, entries, -1)
+    def _within(
+        self,
+        view: View,
+        entries: Table,
+        rows: npt.NDArray[np.bool_] | None,
+        passages: Table | None = None,
+    ) -> Table:
+        """The entries [q, n], -1 where one lies in a row or in a passage that its query excludes."""
+        if rows is not None:
+            row = self.entries(view)["row"][entries]
+            if int(row.max(initial=-1)) >= rows.shape[1]:
+                raise PrototypeIndexError(f"{self.folder / view}.entries.npy: damaged; {REBUILD}")
+            allowed = rows[np.arange(len(entries))[:, None], row] | (row < 0)
+            entries = np.where(allowed, entries, -1)
+        known = self.passages(view)
+        if passages is not None and known is not None:
+            entries = np.where(like_passages(passages, known[entries]), entries, -1)
+        return entries
 
     def _matches(self, view: View, cosines: FloatArray, entries: Table, count: int) -> list[Match]:
         """The best hits [q, n] of all queries, at most one of each source; entry -1 is no hit."""
@@ -394,6 +420,11 @@ class Generation:
                 best.values(), values[chosen].tolist(), found.tolist(), self._kinds(view, found), strict=True
             )
         ]
+
+
+def _reached(cosines: FloatArray) -> float:
+    """Down to which cosine all entries are among the candidates [q, n] of every query."""
+    return float(cosines.min(axis=1).max())
 
 
 def _hash(path: Path) -> str:

@@ -75,6 +75,7 @@ class GenerationInfo:
         per_channel: Prototypes a channel (fewer where there are fewer recordings).
         apex: Facts of the learnt U in the graph (JSON, as its trainer gave them); None: U = identity.
         queries: View -> records of `<view>.queries.npy`; none in indexes of older versions.
+        passages: Views with `<view>.passages.npy`; none in indexes of older versions.
         usual: How alike training clips are to the nearest of other recordings; None where they are too few,
             or nobody measured it.
 
@@ -95,6 +96,7 @@ class GenerationInfo:
     apex: dict[str, Any] | None = None
     prototypes: dict[View, PrototypeCounts] = field(default_factory=dict)
     queries: dict[View, Count] = field(default_factory=dict)
+    passages: tuple[View, ...] = ()
     usual: Usual | None = None
 
 
@@ -131,8 +133,8 @@ def _check(info: GenerationInfo) -> None:
         raise ValueError("a label stands twice")
     check_facts(info.settings)
     check_facts(info.apex or {})
-    if not (info.queries.keys() <= info.views.keys()):
-        raise ValueError("queries of a view that is not there")
+    if not (info.queries.keys() | set(info.passages)) <= info.views.keys():
+        raise ValueError("queries or passages of a view that is not there")
     if info.usual is not None:
         info.usual.check()
     for view, index in info.views.items():

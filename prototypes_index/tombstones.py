@@ -69,6 +69,8 @@ def _shared(old: Generation, rows: npt.NDArray[np.int64]) -> Iterator[str]:
         yield from (f"{view}.{name}" for name in ("entries.npy", "channels.npy", "scores.npy", "faiss"))
         if view in old.info.queries:
             yield f"{view}.queries.npy"
+        if view in old.info.passages:
+            yield f"{view}.passages.npy"
         if old.index(view).info.kind == "ivf":
             yield from (f"{view}{PROJECTION}", f"{view}{VECTORS}")
     sounds = {old.clip(row).audio for row in rows.tolist()}

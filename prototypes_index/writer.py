@@ -26,6 +26,7 @@ from .generation import (
 from .hashing import sha256_of
 from .index_build import EXACT_LIMIT, build_index
 from .info import CONTRAST, GenerationInfo, PrototypeCounts, Setting, write_info
+from .passages import PASSAGE, PASSAGE_VIEWS
 from .table import (
     CLIP,
     ENTRY,
@@ -88,6 +89,8 @@ class GenerationWriter:
         with naming(folder / CLIP_LINES):
             self._lines = (folder / CLIP_LINES).open("wb")
         self._tables = {view: self._open(view) for view in self._views}
+        # Views of which the passage around every entry is known so far.
+        self._passages = PASSAGE_VIEWS.intersection(self._views)
         with naming(folder / EMBEDDINGS):
             shutil.copyfile(embeddings, folder / EMBEDDINGS)
         self._embeddings = sha256_of(folder / EMBEDDINGS)
@@ -95,7 +98,7 @@ class GenerationWriter:
     def _open(self, view: View) -> dict[str, TableWriter]:
         """The growing tables of one view."""
         shape = (self._channels,)
-        return {
+        tables = {
             "entries": TableWriter(self.folder / f"{view}.entries.npy", ENTRY),
             "channels": TableWriter(self.folder / f"{view}.channels.npy", ROW, shape),
             "scores": TableWriter(self.folder / f"{view}.scores.npy", SCORE, shape),
@@ -103,6 +106,9 @@ class GenerationWriter:
                 self.folder / f"{view}.vectors.npy", np.dtype("<f4"), (dimension(view, self._channels),)
             ),
         }
+        if view in PASSAGE_VIEWS:
+            tables["passages"] = TableWriter(self.folder / f"{view}.passages.npy", PASSAGE)
+        return tables
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -119,6 +125,7 @@ class GenerationWriter:
         clip: IndexedClip,
         places: Mapping[View, Places],
         queries: Mapping[View, Queries] | None = None,
+        passages: Mapping[View, Table] | None = None,
     ) -> None:
         """Add one clip with its places in every view.
 
@@ -126,6 +133,7 @@ class GenerationWriter:
             clip: The clip.
             places: Of its channels.
             queries: Which an explanation of it would look up; None where nobody knows.
+            passages: View -> `PASSAGE` records, the passage around each place; None where nobody knows.
 
         """
         row = self._clips.rows
@@ -140,6 +148,16 @@ class GenerationWriter:
             tables["channels"].append((peaks.of_channel + first)[None])
             tables["scores"].append(peaks.scores[None])
             tables["vectors"].append(normalise(peaks.vectors))
+            self._add_passages(view, (passages or {}).get(view))
+
+    def _add_passages(self, view: View, passages: Table | None) -> None:
+        """The passages around the entries that were added; of a view, all are known or none is kept."""
+        if view not in self._passages:
+            return
+        if passages is None:
+            self._passages -= {view}
+        else:
+            self._tables[view]["passages"].append(passages)
 
     def _keep_queries(self, name: str, row: int, queries: Mapping[View, Queries]) -> None:
         """Keep those of the clips with the smallest ids; some more than asked for, until `finish`."""
@@ -156,6 +174,7 @@ class GenerationWriter:
         tables = (self._clips, *(table for tables in self._tables.values() for table in tables.values()))
         rows, position = [table.rows for table in tables], self._lines.tell()
         names = dict(self._labels), dict(self._sources), dict(self._recordings)
+        known = self._passages
         try:
             yield
         except BaseException:
@@ -166,6 +185,7 @@ class GenerationWriter:
             self._lines.truncate(position)
             self._lines.seek(position)
             self._labels, self._sources, self._recordings = names
+            self._passages = known
             self._queries = {name: one for name, one in self._queries.items() if one[0] < rows[0]}
             raise
 
@@ -261,6 +281,8 @@ class GenerationWriter:
             records["clip"], records["label"] = new_clip[records["clip"]], new_label[records["label"]]
             tables["entries"].append(records)
             tables["vectors"].append(index.vectors(rows.start, rows.stop - rows.start)[chosen])
+            passages = old.passages(view)
+            self._add_passages(view, None if passages is None else passages[rows][chosen])
         for rows in _steps(len(keep), 8 * self._channels):
             tables["channels"].append(new_entry[old.channels(view)[rows][keep[rows]]])
             tables["scores"].append(old.scores(view)[rows][keep[rows]])
@@ -319,6 +341,10 @@ class GenerationWriter:
             write_table(self.folder / f"{view}.tops.npy", tops.shape, [tops], TOP)
             for name in ("entries", "channels", "scores"):
                 tables[name].finish()
+            if view in self._passages:
+                tables["passages"].finish()
+            elif "passages" in tables:
+                tables["passages"].discard()
         self._clips.finish()
         queries = self._write_queries()
         info = GenerationInfo(
@@ -336,6 +362,7 @@ class GenerationWriter:
             apex=None if self._apex is None else dict(self._apex),
             prototypes=prototypes,
             queries=queries,
+            passages=tuple(view for view in self._views if view in self._passages),
         )
         write_info(self.folder, info)
         sync_tree(self.folder)

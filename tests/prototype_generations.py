@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import soundfile
 
+from earmark.prototypes_index.passages import PASSAGE
 from earmark.prototypes_index.table import IndexedClip
 from earmark.prototypes_index.views import Grid, find_places, views_of
 from earmark.prototypes_index.writer import GenerationWriter
@@ -20,7 +21,15 @@ def sound(number, rows=ROWS):
     return maps_of(np.maximum(random.standard_normal((FRAMES, rows, CHANNELS)), 0).astype(np.float32))
 
 
-def write(folder, numbers, *, old=None, parts=(), exact_limit=100_000, rows=ROWS, **options):
+def passages_of(number, places):
+    """Those of the view time: as many as there are places, of the clip alone."""
+    frames = places["time"].cells[:, 0]
+    found = np.zeros(len(frames), PASSAGE)
+    found["length_s"], found["onsets_per_s"] = 0.1 * (1 + frames), number
+    return {"time": found}
+
+
+def write(folder, numbers, *, old=None, parts=(), exact_limit=100_000, rows=ROWS, passages=True, **options):
     """Write a generation: all clips of `old`, of each of `parts` (open, mask of clips), then `numbers`."""
     embeddings = folder.parent / "graph.onnx"
     embeddings.write_bytes(b"a graph")
@@ -41,7 +50,8 @@ def write(folder, numbers, *, old=None, parts=(), exact_limit=100_000, rows=ROWS
         clip = IndexedClip(
             f"c{number}", f"a/{number}.wav", "ab"[number % 2], 0.0, 2.0, f"s{number}", f"r{number // 2}"
         )
-        writer.add(clip, {view: find_places(view, sound(number, rows)) for view in views_of(rows)})
+        places = {view: find_places(view, sound(number, rows)) for view in views_of(rows)}
+        writer.add(clip, places, passages=passages_of(number, places) if passages else None)
     return writer.finish(exact_limit=exact_limit)
 
 

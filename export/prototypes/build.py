@@ -16,6 +16,7 @@ from ...evaluation.data.folder import list_sounds
 from ...prototypes_index.generation import EMBEDDINGS, Generation
 from ...prototypes_index.index_build import EXACT_LIMIT
 from ...prototypes_index.info import GenerationInfo
+from ...prototypes_index.passages import PASSAGE_VIEWS
 from ...prototypes_index.table import IndexedClip, SoundFiles
 from ...prototypes_index.views import find_places
 from ...prototypes_index.writer import GenerationWriter
@@ -307,7 +308,7 @@ class _Build:
         gain = 1.0 if sound is None else self._embedder.keep_sound(opened, sound)
         silent = 0
         for window, embedded in enumerate(self._embedder.listen(opened)):
-            if embedded.silent:
+            if embedded.passages is None:
                 silent += 1
                 continue
             clip = IndexedClip(
@@ -323,7 +324,11 @@ class _Build:
                 gain=gain,
             ).joined(self._sounds.files.get(sha256, SoundFiles(dict.fromkeys(file.labels))))
             places = {view: find_places(view, embedded.maps, embedded.frames) for view in self._writer.views}
-            self._writer.add(clip, places, embedded.queries)
+            passages = {
+                view: embedded.passages.at(places[view].cells[:, 0])
+                for view in PASSAGE_VIEWS.intersection(places)
+            }
+            self._writer.add(clip, places, embedded.queries, passages)
         if silent == window + 1:
             raise UnfitError(f"{file.path}: is silent where its channels are mixed, and so is no prototype")
         if silent:

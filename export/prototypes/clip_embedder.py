@@ -18,6 +18,7 @@ from ...runtime.audio.writing import open_sound_file
 from ...runtime.bundle.open import Bundle
 from ...runtime.engine import Engine
 from ...runtime.methods.prototypes.looking import Looker
+from ...runtime.methods.prototypes.passages import Passages
 from .generation_writer import views_in
 
 
@@ -28,7 +29,7 @@ class EmbeddedWindow:
     maps: square [T, F, C], time [T, C], frequency [F, C]
     queries: by view the places that an explanation of it, for what is predicted, would look up
     frames: leading frames that hold real sound; None where all do
-    silent: every sample is zero, hence there are no maps
+    passages: around each frame of the maps; None where every sample is zero, hence there are no maps
     """
 
     offset_s: float
@@ -36,7 +37,7 @@ class EmbeddedWindow:
     maps: dict[str, FloatArray]
     queries: dict[View, Queries]
     frames: int | None
-    silent: bool = False
+    passages: Passages | None
 
 
 class UnfitError(DataError):
@@ -62,6 +63,7 @@ class ClipEmbedder:
         self._taps, self._views = spec.taps, views_in(spec, manifest)
         self._looker = Looker(manifest, self._embed)
         self._embeddings, self._rate = embeddings, manifest.sample_rate
+        self._hop = manifest.analysis.hop
         self._frame_s = manifest.analysis.window_length / self._rate
 
     def open(self, path: Path) -> OpenSound:
@@ -89,7 +91,7 @@ class ClipEmbedder:
             real = min(samples, opened.samples - window.offset)
             offset, duration = window.offset / self._rate, real / self._rate
             if not window.waveform.any():
-                yield EmbeddedWindow(offset, duration, {}, {}, None, silent=True)
+                yield EmbeddedWindow(offset, duration, {}, {}, None, None)
                 continue
             # Before the graph, whose answers would blame the bundle.
             if not all(np.isfinite(window.taps[tap]).all() for tap in self._taps):
@@ -97,7 +99,9 @@ class ClipEmbedder:
             looked = self._looker.look(window, opened.samples, int(window.logits.argmax()), self._views)
             maps = {name: looked.outputs[name][0] for name in ("square", "time", "frequency")}
             frames = self._looker.grid.frames_in(duration) if real < samples else None
-            yield EmbeddedWindow(offset, duration, maps, looked.queries(self._views), frames)
+            amplitude = np.hypot(window.stft[..., 0], window.stft[..., 1])
+            passages = Passages(amplitude, self._rate, self._hop, self._looker.grid, duration)
+            yield EmbeddedWindow(offset, duration, maps, looked.queries(self._views), frames, passages)
 
     def _embed(self, *given: FloatArray) -> Any:
         """The embeddings graph: its taps -> its outputs."""

@@ -48,11 +48,15 @@ class Graph(msgspec.Struct, frozen=True):
 
 
 class ViewFiles(msgspec.Struct, frozen=True):
-    """A view of the index: [entries, dimension] vectors, and rows of its table."""
+    """A view of the index: [entries, dimension] vectors, and rows of its table.
+
+    passages: whether it knows the passage around each entry
+    """
 
     name: View
     entries: int
     dimension: int
+    passages: bool
 
 
 class Prototypes(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 <view>.vectors.f32  [entries, dimension], each of length 1
 <view>.rows.i32     [entries, 4]: clip, label, row of the feature map (-1: all), 1 where a channel's prototype
 <view>.places.f64   [entries, 4]: start_s, end_s, fmin_hz, fmax_hz
+<view>.passages.f32 [entries, 2], of views that know them: length in seconds, onsets per second
 head.f32            [labels, channels], of a linear head
 clips.json          `Clip`, one after the other
 audio/*.flac        their sound, where the bundle holds it
@@ -112,7 +113,12 @@ def _write_view(
     vectors.astype("<f4").tofile(folder / f"{view}.vectors.f32")
     rows.astype("<i4").tofile(folder / f"{view}.rows.i32")
     places.astype("<f8").tofile(folder / f"{view}.places.f64")
-    return ViewFiles(view, len(held), dimension)
+    passages = generation.passages(view)
+    if passages is not None:
+        known = passages[held]
+        both = np.stack([known[name] for name in ("length_s", "onsets_per_s")], axis=1)
+        both.astype("<f4").tofile(folder / f"{view}.passages.f32")
+    return ViewFiles(view, len(held), dimension, passages is not None)
 
 
 def _write_clips(generation: Generation, folder: Path, alive: npt.NDArray[np.int64]) -> None:

@@ -92,6 +92,7 @@ def test_what_is_no_such_thing_is_refused(error, kind):
         (lambda: SegmentSettings(shares=(0.1,)), "shares is (0.1,): give 2 values"),
         (lambda: ComponentsOptions(threshold=1.0), "threshold is 1.0: give a number from 0 to below 1"),
         (lambda: PrototypesOptions(bands="all"), "bands is 'all': give one of like, any"),
+        (lambda: PrototypesOptions(passages="all"), "passages is 'all': give one of like, any"),
         (lambda: MaskSettings(area=1.5), "area is 1.5: give a number above 0 and up to 1"),
         (lambda: MaskSettings(areas=(0.1, 0.0)), "areas is (0.1, 0.0): give a tuple, each a number above 0"),
         (lambda: AgreementSettings(collar_s=-1.0), "collar_s is -1.0: give a number above 0"),

@@ -30,7 +30,9 @@ def answers(generation):
         def named(row, view=view):
             entry = generation.entry(view, row)
             label = generation.info.labels[entry.label]
-            return generation.clip(entry.clip).source, label, entry.frame, entry.row, entry.start_s
+            passages = generation.passages(view)
+            passage = None if passages is None else passages[row].item()
+            return generation.clip(entry.clip).source, label, entry.frame, entry.row, entry.start_s, passage
 
         queries = find_places(view, sound(1000)).vectors[:2]
         for kind in (None, "prototype", "clip"):
@@ -154,3 +156,25 @@ def test_prototypes_a_channel_are_as_many_as_asked(tmp_path):
     assert few.info.prototypes["square"].fewest_of_a_channel == 2
     # 4 clips of 2 recordings: one prototype a recording.
     assert all(len(few.strongest("square", channel)) == 2 for channel in range(24))
+
+
+def test_passages_are_kept_where_all_are_known(tmp_path):
+    known = opened(tmp_path / "a", write(tmp_path / "a", range(4)))
+    unknown = opened(tmp_path / "b", write(tmp_path / "b", [7, 8], passages=False))
+    assert (known.info.passages, unknown.info.passages) == (("time",), ())
+    assert unknown.passages("time") is None
+    assert not (tmp_path / "b" / "time.passages.npy").exists()
+    queries = find_places("time", sound(1)).vectors[:1]
+    # The clip's number is the rate of its passages: 1 is like 2, and 3 is not.
+    asked = known.passages("time")[known.entries("time")["clip"] == 1][:1]
+    near = {
+        known.clip(known.entry("time", one.entry).clip).source
+        for one in known.search("time", queries, 9, passages=asked)
+    }
+    assert {"a/1.wav"} <= near <= {"a/0.wav", "a/1.wav", "a/2.wav"}
+    both = opened(tmp_path / "c", write(tmp_path / "c", [], parts=[(known, None), (unknown, None)]))
+    assert both.info.passages == ()
+    assert both.search("time", queries, 9, passages=asked) == both.search("time", queries, 9)
+    (tmp_path / "a" / "time.passages.npy").write_bytes(b"")
+    with pytest.raises(PrototypeIndexError, match=r"time\.passages\.npy"):
+        opened(tmp_path / "a", known.info)

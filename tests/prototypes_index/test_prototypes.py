@@ -11,7 +11,7 @@ import prototype_generations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prototype_generations import CHANNELS, FRAMES, GRID, maps_of, sound, spec_of, write
+from prototype_generations import CHANNELS, FRAMES, GRID, maps_of, passages_of, sound, spec_of, write
 
 from earmark.errors import PrototypeIndexError
 from earmark.prototypes_index.generation import Generation
@@ -256,7 +256,8 @@ def test_a_file_is_in_whole_or_not_at_all(tmp_path):
     def add(number, label=None):
         label = label or "ab"[number % 2]
         clip = IndexedClip(f"c{number}", f"a/{number}.wav", label, 0.0, 2.0, f"s{number}", f"r{number // 2}")
-        writer.add(clip, {view: find_places(view, sound(number)) for view in VIEWS})
+        places = {view: find_places(view, sound(number)) for view in VIEWS}
+        writer.add(clip, places, passages=passages_of(number, places))
 
     add(0)
 

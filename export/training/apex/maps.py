@@ -119,7 +119,7 @@ def _opened(folder: Path, key: str) -> ClipMaps | None:
         maps = FeatureMaps(cells, np.array(rows["recording"]), bands)
         left_out = [(str(name), str(reason)) for name, reason in done["left_out"]]
         return ClipMaps(maps, int(done["sounds"]), [str(label) for label in done["labels"]], left_out)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
 
 

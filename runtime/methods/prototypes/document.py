@@ -27,6 +27,9 @@ class PrototypeDict(PlaceDict):
     channels: Annotated[list[int], Meta(description="Channels behind it, largest contribution first.")]
     kind: Annotated[str, Meta(description="prototype, or any other clip.")]
     attribution: NotRequired[Annotated[str, Meta(description="Of the training sound, where it has one.")]]
+    unlike: NotRequired[
+        Annotated[bool, Meta(description="True where it lies in a passage of another length or rhythm.")]
+    ]
 
 
 class ChannelViewDict(TypedDict):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from ....errors import MethodError, PrototypeIndexError
 from ....prototypes_index.generation import Match
+from ....prototypes_index.passages import PASSAGE_VIEWS
+from ....prototypes_index.table import Table
 from ....prototypes_index.views import LOCALISES_FREQUENCY, View, normalise
 from ...audio.stft import as_complex
 from ...drawing.scales import columns_of
@@ -20,8 +22,10 @@ from ...lazy import LazyMapping
 from ..protocol import Sound
 from .bands import like_rows
 from .comparing import FamiliarWindows
+from .familiarity import Familiarity
 from .looking import CHANNELS, PLACES
-from .options import Bands
+from .options import PrototypesOptions
+from .passages import Passages
 from .places import Candidate, WindowPlaces
 from .result import (
     Channel,
@@ -53,6 +57,7 @@ class _Query:
 
     candidate: Candidate
     window: WindowSound
+    passages: Passages
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,10 @@ class _BestWindow:
 class PrototypesExplanation:
     """The best places and the best window so far; memory does not grow with the sound."""
 
-    def __init__(self, search: Search, sound: Sound, target: int, bands: Bands = "like") -> None:
-        self._bands = bands
+    def __init__(
+        self, search: Search, sound: Sound, target: int, options: PrototypesOptions | None = None
+    ) -> None:
+        self._options = options or PrototypesOptions()
         self._search, self._sound, self._target = search, sound, target
         self._best: dict[View, list[_Query]] = {view: [] for view in search.generation.views}
         self._window: _BestWindow | None = None
@@ -83,9 +90,11 @@ class PrototypesExplanation:
         amplitude = np.abs(as_complex(window.stft))
         start_s = window.offset / rate
         sound = WindowSound(columns_of(amplitude), start_s, samples / rate, rate / 2)
+        hop, real = search.manifest.analysis.hop, looked.places.span[1]
+        passages = Passages(amplitude, rate, hop, search.grid, real)
         for view in self._best:
-            self._keep(view, [_Query(candidate, sound) for candidate in looked.best[view]])
-        if self._bands == "like":
+            self._keep(view, [_Query(candidate, sound, passages) for candidate in looked.best[view]])
+        if self._options.bands == "like":
             self._windows.add(looked, float(scores_of(window.logits, search.manifest.task)[self._target]))
         logit = float(window.logits[self._target])
         if self._window is None or logit > self._window.logit:
@@ -111,19 +120,27 @@ class PrototypesExplanation:
             raise MethodError("prototypes: the sound has no window")
         prototypes = LazyMapping(self._best, lambda view: self._nearest(cast(View, view)))
         familiarity = self._windows.familiarity()
-        warning = None if familiarity is None else familiarity.warning
         return PrototypesResult(
-            prototypes,
-            self._channels(self._window),
-            familiarity,
-            () if warning is None else (warning,),
+            prototypes, self._channels(self._window), familiarity, tuple(self._warnings(familiarity))
         )
 
-    def _matches(self, view: View) -> list[Match]:
+    def _warnings(self, familiarity: Familiarity | None) -> Iterator[str]:
+        for view in self._best:
+            if self._compares_passages(view) and self._search.generation.passages(view) is None:
+                yield (
+                    f"prototypes: this index knows no passages, so that those of the view {view} are of any "
+                    "length and rhythm; build it again with earmark index --rebuild"
+                )
+        if familiarity is not None and familiarity.warning is not None:
+            yield familiarity.warning
+
+    def _matches(self, view: View, passages: Table | None) -> list[Match]:
         """The nearest entries to the best places, one a recording, or more where recordings are few."""
         generation = self._search.generation
         queries = np.stack([one.candidate.vector for one in self._best[view]])
-        matches = generation.search(view, queries, _LOOKED_AT, rows=self._rows(view))
+        matches = generation.search(view, queries, _LOOKED_AT, rows=self._rows(view), passages=passages)
+        if not matches:
+            return []
         clips = generation.entries(view)["clip"][[match.entry for match in matches]]
         _, first = np.unique(generation.clips["recording"][clips], return_index=True)
         # A recording's best comes before any other's second; np.unique leaves them in another order.
@@ -133,16 +150,31 @@ class PrototypesExplanation:
 
     def _rows(self, view: View) -> npt.NDArray[np.bool_] | None:
         """Which rows of the feature map the matches of each place may lie in; None: any."""
-        if self._bands == "any":
+        if self._options.bands == "any":
             return None
         rows = [one.candidate.row for one in self._best[view]]
         return like_rows(view, rows, self._search.grid.bands_hz)
 
+    def _passages(self, view: View) -> Table | None:
+        """The passage in which each place lies, of views whose matches lie in a like one; None: in any."""
+        if not self._compares_passages(view) or self._search.generation.passages(view) is None:
+            return None
+        around = [one.passages.at(np.array([one.candidate.frame])) for one in self._best[view]]
+        return np.concatenate(around)
+
+    def _compares_passages(self, view: View) -> bool:
+        """Whether matches of the view are asked to lie in a like passage."""
+        return self._options.passages == "like" and view in PASSAGE_VIEWS
+
     def _nearest(self, view: View) -> tuple[Prototype, ...]:
         """The nearest entries to the best places in one view."""
-        matches = self._matches(view)
+        passages = self._passages(view)
+        matches = self._matches(view, passages)
+        unlike = not matches and passages is not None
+        if unlike:
+            matches = self._matches(view, None)
         asked = [self._best[view][match.query] for match in matches]
-        return self._prototypes(
+        nearest = self._prototypes(
             view,
             [match.entry for match in matches],
             [match.cosine for match in matches],
@@ -151,6 +183,7 @@ class PrototypesExplanation:
             [match.kind for match in matches],
             [one.window for one in asked],
         )
+        return tuple(replace(one, unlike=True) for one in nearest) if unlike else nearest
 
     def _prototypes(
         self,

@@ -73,7 +73,7 @@ class Prototypes(Method):
         from .explanation import PrototypesExplanation
         from .search import Search
 
-        return PrototypesExplanation(Search.over(context), sound, target, context.options.bands)
+        return PrototypesExplanation(Search.over(context), sound, target, context.options)
 
     def save(self, part: PrototypesResult, folder: Path, about: About) -> None:
         """Where there is sound, write that of each prototype shown.

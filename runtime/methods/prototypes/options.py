@@ -1,4 +1,4 @@
-"""The option of the method `prototypes`."""
+"""The options of the method `prototypes`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,30 @@ from msgspec import Meta
 
 from ..options import MethodOptions
 
-Bands = Literal["like", "any"]
+Likeness = Literal["like", "any"]
 
 
 @dataclass(frozen=True)
 class PrototypesOptions(MethodOptions):
-    """bands: "like" matches a place with places of a like band alone, "any" with those of every band."""
+    """Which places a place is matched with.
+
+    Attributes:
+        bands: "like": those of a like band alone; "any": those of every band.
+        passages: "like": those in a passage of like length and rhythm alone; "any": those in every passage.
+
+    """
 
     bands: Annotated[
-        Bands,
+        Likeness,
         Meta(
             description="Bands that the prototypes of a place may lie in.",
             extra={"option": "--prototype-bands"},
+        ),
+    ] = "like"
+    passages: Annotated[
+        Likeness,
+        Meta(
+            description="Passages, by length and rhythm, that the prototypes of a place may lie in.",
+            extra={"option": "--prototype-passages"},
         ),
     ] = "like"

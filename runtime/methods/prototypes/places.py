@@ -40,7 +40,7 @@ _PROBES = 4
 class Candidate:
     """A place of the input that may be looked up.
 
-    weight: its evidence; row: of the feature map, in views that localise frequency
+    weight: its evidence; frame, row: of the feature map, as far as the view localises time and frequency
     channels: those that peak there
     """
 
@@ -48,6 +48,7 @@ class Candidate:
     vector: FloatArray
     place: Place
     channels: tuple[int, ...]
+    frame: int
     row: int
 
 
@@ -235,9 +236,14 @@ class WindowPlaces:
         which = np.array(chosen)
         vectors, places = self.vectors(view, which), self.at(view, which)
         return [
-            Candidate(weight, vector, place, members, row)
-            for (weight, members), vector, place, row in zip(
-                evidence_of, vectors, places, peaks.row[which].tolist(), strict=True
+            Candidate(weight, vector, place, members, frame, row)
+            for (weight, members), vector, place, frame, row in zip(
+                evidence_of,
+                vectors,
+                places,
+                peaks.frame[which].tolist(),
+                peaks.row[which].tolist(),
+                strict=True,
             )
         ]
 

@@ -82,6 +82,7 @@ class Prototype(ResultRecord):
         place: The place in the input.
         channels: The feature map's channels behind the input's place, the largest contribution first.
         kind: "prototype" (one of the clips in which some channel is strongest) or "clip" (any other).
+        unlike: Whether it lies in a passage of another length or rhythm, since no training sound has a like one.
 
     """
 
@@ -99,6 +100,7 @@ class Prototype(ResultRecord):
     attribution: str = ""
     # Further labels of the training sound, where it has several.
     also: tuple[str, ...] = ()
+    unlike: bool = False
     # The whole file in the generation; None where the bundle was built without sound.
     sound: Path | None = field(default=None, repr=False, compare=False)
     # What its samples are multiplied by: it is kept at a level at which nothing is clipped or lost.
@@ -187,6 +189,8 @@ class Prototype(ResultRecord):
         }
         if self.attribution:
             record["attribution"] = self.attribution
+        if self.unlike:
+            record["unlike"] = True
         return record
 
 
@@ -362,7 +366,8 @@ class PrototypesResult(MethodResult):
                 yield (
                     "resembles" if index == 0 else "",
                     f"{view if index == 0 else '':<14} {_where(one.place):<26} -> "
-                    f"{' + '.join(one.labels)} {one.similarity:.2f}  {one.clip} {_where(one)}",
+                    f"{' + '.join(one.labels)} {one.similarity:.2f}  {one.clip} {_where(one)}"
+                    f"{' (of another length or rhythm)' if one.unlike else ''}",
                 )
         yield "sum" if self.channels.additive else "channels", self.channels.sum
         if self.familiarity is not None:

@@ -1,6 +1,7 @@
 // One sound: every window classified, then explained for a target. As runtime/explaining does it.
 
 import { Evidence, OverlapAdd, aggregate, largest, scoresOf } from "./joining.js";
+import { Passages } from "./passages.js";
 import { WindowPlaces } from "./places.js";
 import { resampled } from "./resampling.js";
 import { Candidates, PLACES } from "./search.js";
@@ -65,7 +66,7 @@ export async function explain(classified, prototypes, target, tell) {
     const amplitude = amplitudeOf(window, facts);
     seen.show(frameOf(window, facts), amplitude.map((one) => one * Math.abs(window.level)), seen.amplitude);
     mask?.add(window, answers, amplitude, facts.mask === "predicted" && largest(logits) !== target);
-    nearest?.add(window, answers, logits[target], samples.length);
+    nearest?.add(window, answers, logits[target], samples.length, amplitude);
     tell(number + 1, offsets.length);
   }
   const answer = { target, mask: mask ? mask.finish() : null, picture: pictureOf(seen, mask !== null) };
@@ -186,7 +187,7 @@ class PrototypesOfSound {
     this.window = null;
   }
 
-  add(window, answers, logit, samples) {
+  add(window, answers, logit, samples, amplitude) {
     const { facts, target } = this;
     const index = this.prototypes;
     const rate = facts.sample_rate;
@@ -197,7 +198,10 @@ class PrototypesOfSound {
     const [, classes, channels] = contributions?.dims ?? [];
     const own = contributions ? contributions.data.subarray(target * channels, (target + 1) * channels) : null;
     places.weigh(own, index.headOf(target), this.attention(window, places));
-    for (const [view, candidates] of this.best) candidates.add(places.best(view, PLACES));
+    const passages = new Passages(amplitude, facts, index.facts, span.real);
+    for (const [view, candidates] of this.best) {
+      candidates.add(places.best(view, PLACES).map((one) => ({ ...one, passages })));
+    }
     if (!this.window || logit > this.window.logit) {
       this.window = { logit, places, bias: bias && classes ? bias.data[target] : null };
     }

@@ -116,7 +116,7 @@ export class WindowPlaces {
     return (view === "time" ? this.passages : this.outstandingPassages)[frame];
   }
 
-  /** The `count` places of a view with the most evidence: { weight, vector, place }. */
+  /** The `count` places of a view with the most evidence: { weight, vector, place, frame }. */
   best(view, count) {
     const { frame, row } = this.peaks[view];
     const evidence = [...frame].map((at, c) => this.evidenceAt(view, at, row[c]));
@@ -131,7 +131,8 @@ export class WindowPlaces {
       evidence.forEach((value, c) => value > evidence[channel] && (channel = c));
       const weight = evidence[channel];
       if (weight === -Infinity) break;
-      chosen.push({ weight, vector: this.vector(view, frame[channel], row[channel]), place: this.place(view, channel) });
+      const vector = this.vector(view, frame[channel], row[channel]);
+      chosen.push({ weight, vector, place: this.place(view, channel), frame: frame[channel] });
       const taken = cell(channel);
       evidence.forEach((_, c) => cell(c) === taken && (evidence[c] = -Infinity));
     }

@@ -1,12 +1,12 @@
 // The nearest prototypes: every vector of a view is compared, as an exact FAISS index does.
 
 import { fetched } from "./runtime.js";
+import { likePassages } from "./passages.js";
 import { normalised } from "./places.js";
 
 const MATCHES = 5;
 const PLACES = 2;
 const LOOKED_AT = 3 * MATCHES; // Files among which matches of as many recordings are looked for.
-const LOOKED_THROUGH = 4096; // Entries among which those of like bands are looked for.
 const SHARED = 0.5; // Of the narrower of two like bands, in mel.
 const BANDED = new Set(["square", "frequency"]);
 
@@ -24,6 +24,7 @@ export class Prototypes {
       vectors: await array(`${view.name}.vectors.f32`, Float32Array),
       rows: await array(`${view.name}.rows.i32`, Int32Array),
       places: await array(`${view.name}.places.f64`, Float64Array),
+      passages: view.passages ? await array(`${view.name}.passages.f32`, Float32Array) : null,
     }])));
     return index;
   }
@@ -36,7 +37,9 @@ export class Prototypes {
 
   /** The nearest entries to the best places of a view (`Candidates`), best first. */
   nearest(view, candidates) {
-    const found = this.search(view, candidates, LOOKED_AT);
+    const like = this.search(view, candidates, LOOKED_AT, true);
+    // Where no training sound has a like passage, those of any are shown.
+    const found = like.length ? like : this.search(view, candidates, LOOKED_AT, false);
     // A recording's best comes before any other's second.
     const recordings = new Set();
     const [first, others] = [[], []];
@@ -50,36 +53,34 @@ export class Prototypes {
   }
 
   /** The `count` nearest entries to any of the places, one a source file; ties go to the earlier entry. */
-  search(view, candidates, count) {
-    const { entries, rows } = this.views.get(view);
-    const ranked = candidates.map((one) => this.ranked(view, one));
-    for (let wanted = 4 * count; ; wanted *= 4) {
-      const hits = ranked.flatMap((order, query) => order.slice(0, wanted).filter((hit) => hit.allowed).map((hit) => ({ ...hit, query })));
-      hits.sort((one, other) => other.cosine - one.cosine || one.entry - other.entry);
-      const sources = new Set();
-      const distinct = hits.filter((hit) => {
-        const { source } = this.clips[rows[4 * hit.entry]];
-        return !sources.has(source) && Boolean(sources.add(source));
-      });
-      const enough = distinct.length >= Math.min(count, this.facts.sources) || wanted >= entries;
-      if (enough || (BANDED.has(view) && distinct.length && wanted >= LOOKED_THROUGH)) {
-        return distinct.slice(0, count).map((hit) => ({ ...hit, clip: rows[4 * hit.entry] }));
-      }
-    }
+  search(view, candidates, count, passagesAlike) {
+    const { rows } = this.views.get(view);
+    const hits = candidates.flatMap((one, query) => this.like(view, one, passagesAlike).map((hit) => ({ ...hit, query })));
+    hits.sort((one, other) => other.cosine - one.cosine || one.entry - other.entry);
+    const sources = new Set();
+    const distinct = hits.filter((hit) => {
+      const { source } = this.clips[rows[4 * hit.entry]];
+      return !sources.has(source) && Boolean(sources.add(source));
+    });
+    return distinct.slice(0, count).map((hit) => ({ ...hit, clip: rows[4 * hit.entry] }));
   }
 
-  /** All entries by their similarity to a place, and whether each lies in a like band. */
-  ranked(view, { vector, place }) {
-    const { entries, dimension, vectors, rows } = this.views.get(view);
+  /** The entries in a like band and passage, with their similarity to a place. */
+  like(view, { vector, place, frame, passages: around }, passagesAlike) {
+    const { entries, dimension, vectors, rows, passages } = this.views.get(view);
     const query = normalised(vector);
-    const like = BANDED.has(view) ? this.alike(place[2], place[3]) : null;
-    const order = Array.from({ length: entries }, (_, entry) => {
+    const bands = BANDED.has(view) ? this.alike(place[2], place[3]) : null;
+    const own = passagesAlike && passages ? around.at(frame) : null;
+    const found = [];
+    for (let entry = 0; entry < entries; entry++) {
+      const row = rows[4 * entry + 2];
+      if (bands && row >= 0 && !bands[row]) continue;
+      if (own && !likePassages(own, passages.subarray(2 * entry, 2 * entry + 2))) continue;
       let sum = 0;
       for (let d = 0; d < dimension; d++) sum += query[d] * vectors[entry * dimension + d];
-      const row = rows[4 * entry + 2];
-      return { entry, cosine: Math.min(1, Math.max(-1, sum)), allowed: !like || row < 0 || like[row] };
-    });
-    return order.sort((one, other) => other.cosine - one.cosine || one.entry - other.entry);
+      found.push({ entry, cosine: Math.min(1, Math.max(-1, sum)) });
+    }
+    return found;
   }
 
   /** Which rows of the feature map share at least half of the narrower band, in mel. */
