@@ -139,7 +139,9 @@ class GenerationWriter:
         row = self._clips.rows
         label = self._label(clip)
         if queries:
-            self._keep_queries(clip.id, row, queries)
+            # Once: a vector that is taken over stays as it is, bit for bit.
+            scaled = {view: Queries(one.rows, normalise(one.vectors)) for view, one in queries.items()}
+            self._keep_queries(clip.id, row, scaled)
         self._add_clip(clip, label)
         for view in self._views:
             peaks, tables = places[view], self._tables[view]
@@ -379,7 +381,7 @@ class GenerationWriter:
                 if view in queries:
                     table = np.zeros(len(queries[view].rows), dtype)
                     table["clip"], table["row"] = clip, queries[view].rows
-                    table["vector"] = normalise(queries[view].vectors)
+                    table["vector"] = queries[view].vectors
                     tables.append(table)
             counts[view] = sum(map(len, tables))
             if counts[view]:

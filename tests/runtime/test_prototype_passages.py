@@ -147,7 +147,7 @@ def test_where_no_training_sound_has_a_like_passage_those_of_any_are_marked(expl
         assert all(one.unlike == (view == "time") for one in nearest)
         assert all(("unlike" in one.to_dict()) == one.unlike for one in nearest)
     lines = [text for _, text in result.lines() if "of another length or rhythm" in text]
-    assert len(lines) == sum(text.startswith("time ") for _, text in result.lines())
+    assert lines[0].startswith("time ")
     options = {"prototypes": {"passages": "any"}}
     free = explainer.explain(beats, 16_000, methods=["prototypes"], options=options).prototypes["time"]
     assert [one.clip for one in free] == [one.clip for one in result.prototypes["time"]]

@@ -82,7 +82,7 @@ class Prototype(ResultRecord):
         place: The place in the input.
         channels: The feature map's channels behind the input's place, the largest contribution first.
         kind: "prototype" (one of the clips in which some channel is strongest) or "clip" (any other).
-        unlike: Whether it lies in a passage of another length or rhythm, since no training sound has a like one.
+        unlike: Whether it lies in a passage of another length or rhythm, as no training sound has a like one.
 
     """
 
