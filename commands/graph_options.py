@@ -212,10 +212,13 @@ def load_graph(path: str, window: float | None, options: GraphOptions) -> Export
         The source.
 
     Raises:
-        click.UsageError: Labels or the sample rate are missing, or options contradict each other.
+        click.UsageError: Labels or the sample rate are missing and no config.json of the model is beside the
+            graph, or options contradict each other.
         SourceError: The graph cannot be a source.
 
     """
+    from ..export.sources.hugging_face.beside import facts_of, folder_of
+    from ..export.sources.hugging_face.config import FILE
     from ..export.sources.onnx.file import load
     from ..export.sources.onnx.given import read_labels
     from ..export.sources.onnx.side_inputs import Given
@@ -223,17 +226,25 @@ def load_graph(path: str, window: float | None, options: GraphOptions) -> Export
     if options.frontend is None and (options.frontend_set or options.frontend_check):
         raise click.UsageError("--frontend-set and --frontend-check belong to --frontend; give it, too")
     frontend = None if options.frontend is None else _frontend(options.frontend, options)
-    if options.labels is None:
+    labels = None if options.labels is None else read_labels(options.labels)
+    task, scores = options.task, options.scores
+    if labels is None and (folder := folder_of(Path(path))) is not None:
+        facts = facts_of(folder)
+        labels, task, scores = facts.labels, task or facts.config.task, scores or "logits"
+        if frontend is None and options.sample_rate is None:
+            frontend, window = facts.frontend, window or facts.window_seconds
+        tell(f"earmark: what is not told of {path} is read from {folder / FILE}")
+    if labels is None:
         raise click.UsageError(f"{path}: an .onnx file does not say its labels; give --labels")
     if frontend is None and options.sample_rate is None:
         raise click.UsageError(f"{path}: an .onnx file does not say its sample_rate; give --sample-rate")
     return load(
         path,
-        labels=read_labels(options.labels),
+        labels=labels,
         sample_rate=options.sample_rate,
         window_seconds=window,
-        scores=options.scores,
-        task=options.task or "single_label",
+        scores=scores,
+        task=task or "single_label",
         level=options.level,
         output=options.scores_output,
         reduce=options.reduce,

@@ -15,21 +15,20 @@ from ...runtime.bundle.manifest import Agreement, StageSpec
 from ...runtime.inference.chain import Chain
 from ...runtime.inference.scores import scores_of
 from ...runtime.methods.loading import all_methods
-from ..source.exportable import Exportable, FloatArray
+from ..source.exportable import LIMIT, Exportable, FloatArray
 from .sounds import parity_lengths, synthesise
 from .stages import Stages
-
-# Absolute, for waveforms with peak 1 and logits of order 1.
-LIMIT = 1e-4
 
 
 @dataclass
 class Comparison:
     """The largest absolute difference of one output, and where it was looked at.
 
+    allowed: what it may be at the most, for values of order 1
     size: of what is relative to its own size, activations and what follows from them: its largest value
     """
 
+    allowed: float = LIMIT
     max_abs: float = 0.0
     size: float = 1.0
     lengths: set[int] = field(default_factory=set)
@@ -48,7 +47,7 @@ class Comparison:
     @property
     def limit(self) -> float:
         """What the difference may be at the most."""
-        return LIMIT * self.size
+        return self.allowed * self.size
 
     def agreement(self) -> Agreement:
         """For the manifest."""
@@ -149,7 +148,7 @@ def measure(
             progress(f"parity: {sound.shape[0]} x {sound.shape[1] / source.sample_rate:.2f} s")
         ours = _chain_of(chain, sound)
         for name, expected in theirs.items():
-            compared.setdefault(name, Comparison()).see(
+            compared.setdefault(name, Comparison(source.parity_limit)).see(
                 ours[name], expected, sound.shape[1], relative=name in relative
             )
     agreements = {name: one.agreement() for name, one in compared.items()}

@@ -29,6 +29,8 @@ from ...runtime.bundle.manifest import (
 from ..graphs.heads import LearntRotation
 
 FloatArray = npt.NDArray[np.float32]
+# Absolute, for waveforms with peak 1 and logits of order 1.
+LIMIT = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,7 @@ class Exportable(ABC):
     components: what its interpreter's components are, where it has one; dictionary: the arrays of the file
         that it names, `dictionary` [F, K] and `theta` [C, K]
     apex: U, learnt over this classifier, with the report of its training
+    parity_limit: by how much an exported output may differ from the source
     """
 
     # Packages whose versions stand in the manifest.
@@ -58,6 +61,7 @@ class Exportable(ABC):
     dictionary: dict[str, FloatArray] = field(default_factory=dict)
     apex: LearntRotation | None = None
     evaluation: dict[str, object] = field(default_factory=dict)
+    parity_limit: float = LIMIT
     description: str = ""
     licence: str = ""
     attribution: str = ""

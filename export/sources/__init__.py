@@ -143,9 +143,9 @@ def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool
     """
     path = Path(text)
     if path.is_dir():
-        from .hugging_face.config import is_model
+        from .hugging_face.beside import folder_of
 
-        if is_model(path):
+        if folder_of(path) is not None:
             from .hugging_face import folder as hugging_face
 
             return hugging_face.load(path)

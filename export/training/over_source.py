@@ -82,14 +82,14 @@ def opened_source(source: str | Path | Exportable, out: str | Path | None) -> tu
     """The run directory to write to, and the source without decoder and interpreter of its own."""
     from ..source.source import without_decoder, without_interpreter
     from ..sources import resolve
-    from ..sources.hugging_face.config import is_model
+    from ..sources.hugging_face.beside import folder_of
     from ..sources.onnx.file import OnnxSource
     from ..sources.onnx.trainable import trainable
     from ..sources.run.source import load
 
     if isinstance(source, Exportable):
         result: Exportable = source
-    elif not is_model(Path(source)) and RunDirectory(Path(source), "classifier").config_path.is_file():
+    elif folder_of(Path(source)) is None and RunDirectory(Path(source), "classifier").config_path.is_file():
         # Without its decoder, interpreter and U, which may be unfinished.
         result = load(source, decoder=False, interpreter=False, apex=False)
         out = out or source

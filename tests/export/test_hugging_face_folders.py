@@ -7,6 +7,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+from command_line import invoke
 from later import later
 from onnx import TensorProto, helper, numpy_helper
 
@@ -66,7 +67,7 @@ def test_pickles_are_never_loaded(tmp_path):
         open_source(tmp_path)
 
 
-def test_optimums_graph_is_taken_with_its_labels_task_and_front_end(tmp_path):
+def write_graph(path, factors=(3.0, -2.0)):
     """[B, N] -> mean square and mean: what the extractor makes of a sound has mean 0 and mean square 1."""
     squares = [
         helper.make_node("Mul", ["x", "x"], ["squares"]),
@@ -82,23 +83,68 @@ def test_optimums_graph_is_taken_with_its_labels_task_and_front_end(tmp_path):
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
         [
             numpy_helper.from_array(np.array([1]), "axes"),
-            numpy_helper.from_array(np.array([3.0, -2.0], np.float32), "factors"),
+            numpy_helper.from_array(np.array(factors, np.float32), "factors"),
         ],
     )
-    folder = write(tmp_path / "model")
-    (folder / "onnx").mkdir()
+    path.parent.mkdir(exist_ok=True)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    onnx.save(model, folder / "onnx" / "model.onnx")
+    onnx.save(model, path)
+
+
+def logits_of(bundle):
+    sound = 0.2 + 0.1 * np.random.default_rng(0).standard_normal(16000).astype("float32")
+    with earmark.load(bundle, device="cpu") as explainer:
+        return explainer.explain(sound, sample_rate=16000, methods=[]).logits
+
+
+@pytest.mark.parametrize("place", ["onnx/model.onnx", "model.onnx", "onnx/model_fp32.onnx"])
+def test_optimums_graph_is_taken_with_its_labels_task_and_front_end(tmp_path, place):
+    folder = write(tmp_path / "model")
+    write_graph(folder / place)
     manifest = export_bundle(folder, tmp_path / "bundle", on_doubt=lambda _: None)
     assert (manifest.labels, manifest.task, manifest.level) == (
         ["hum", "tone"],
         "multi_label",
         "unit_variance",
     )
-    sound = 0.2 + 0.1 * np.random.default_rng(0).standard_normal(16000).astype("float32")
-    with earmark.load(tmp_path / "bundle", device="cpu") as explainer:
-        logits = explainer.explain(sound, sample_rate=16000, methods=[]).logits
-    np.testing.assert_allclose(logits, [3.0, 0.0], atol=1e-3)
+    np.testing.assert_allclose(logits_of(tmp_path / "bundle"), [3.0, 0.0], atol=1e-3)
+
+
+def test_of_several_graphs_the_usual_one_is_taken_and_any_by_its_name(tmp_path):
+    """With what the folder says, of a graph in its subfolder too; the options go before it."""
+    folder = write(tmp_path / "model")
+    write_graph(folder / "onnx/model.onnx")
+    write_graph(folder / "onnx/model_quantized.onnx", (5.0, -2.0))
+    doubts = []
+    export_bundle(folder, tmp_path / "usual", on_doubt=doubts.append)
+    np.testing.assert_allclose(logits_of(tmp_path / "usual"), [3.0, 0.0], atol=1e-3)
+    assert any("model.onnx is taken; model_quantized.onnx beside it" in one for one in doubts)
+    export_bundle(folder / "onnx", tmp_path / "subfolder", on_doubt=lambda _: None)
+    np.testing.assert_allclose(logits_of(tmp_path / "subfolder"), [3.0, 0.0], atol=1e-3)
+
+    named = folder / "onnx" / "model_quantized.onnx"
+    told = invoke("export", named, "-o", tmp_path / "named")
+    assert told.exit_code == 0, told.output
+    assert f"is read from {folder / 'config.json'}" in told.stderr
+    np.testing.assert_allclose(logits_of(tmp_path / "named"), [5.0, 0.0], atol=1e-3)
+    told = ("--labels", "a,b", "--sample-rate", 16000, "--window", 1)
+    assert invoke("export", named, "-o", tmp_path / "own", *told).exit_code == 0
+    with earmark.load(tmp_path / "own", device="cpu") as explainer:
+        assert explainer.labels == ["a", "b"]
+
+    (folder / "onnx" / "model.onnx").rename(folder / "onnx" / "model_fp16.onnx")
+    with pytest.raises(SourceError, match=r"holds model_fp16\.onnx, model_quantized\.onnx; name the one"):
+        open_source(folder)
+
+
+def test_weights_of_a_class_that_is_not_known_leave_the_graph(tmp_path):
+    folder = write(tmp_path / "model", {**CONFIG, "architectures": ["MyModel"]})
+    (folder / "model.safetensors").write_bytes(b"")
+    write_graph(folder / "onnx/model.onnx")
+    doubts = []
+    export_bundle(folder, tmp_path / "bundle", on_doubt=doubts.append)
+    np.testing.assert_allclose(logits_of(tmp_path / "bundle"), [3.0, 0.0], atol=1e-3)
+    assert any("model.onnx is taken and not the weights beside it: MyModel" in one for one in doubts)
 
 
 def test_clap_asks_for_its_texts(tmp_path):

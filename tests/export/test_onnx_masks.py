@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import onnx
 import onnx_graphs as graphs
+import onnx_variants
 import pytest
 from click.testing import CliRunner
 from onnx import numpy_helper
@@ -95,6 +96,34 @@ def test_gradients_reach_the_sound_and_are_right(source):
         assert float((gradient * direction).sum()) == pytest.approx(float(ahead - behind) / 2e-7, rel=1e-4)
     finally:
         twin.float()
+
+
+QUICK = [("qoperator", "cnn"), ("optimised", "transformer")]
+
+
+@pytest.mark.parametrize(
+    ("variant", "kind"),
+    [
+        pytest.param(variant, kind, marks=() if (variant, kind) in QUICK else pytest.mark.slow)
+        for variant in onnx_variants.KINDS
+        for kind in ("cnn", "transformer")
+    ],
+)
+def test_graphs_that_tools_optimised_or_quantised_are_trained_over(kind, variant, tmp_path):
+    """Maps are found, PyTorch answers as the file, and the stage gives real numbers."""
+    graph = getattr(graphs, kind)(tmp_path / "whole.onnx")
+    source = trainable(opened(onnx_variants.variant(variant, graph, tmp_path / "variant.onnx")))
+    sound = 0.1 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
+    theirs = source.graph.outputs(sound.numpy())["logits"]
+    sound.requires_grad_()
+    tensors = source.forward_pass(sound)
+    np.testing.assert_allclose(tensors["logits"].detach().numpy(), theirs, rtol=0.02, atol=0.02)
+    (gradient,) = torch.autograd.grad(tensors["logits"][0, 0], sound)
+    assert gradient.isfinite().all()
+    assert gradient.abs().max() > 0
+    classifier = {one.name: one for one in source.write_stages(tmp_path)}["classifier"]
+    session = ort.InferenceSession(str(tmp_path / classifier.file), providers=["CPUExecutionProvider"])
+    assert {one.type for one in session.get_outputs()} == {"tensor(float)"}
 
 
 def test_tokens_are_laid_out_as_their_grid(tmp_path):
@@ -209,8 +238,11 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "sounds"), [("cnn", "labelled"), ("transformer", "loose")])
-def test_end_to_end(kind, sounds, data, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "sounds", "variant"),
+    [("cnn", "labelled", ""), ("transformer", "loose", "half"), ("cnn", "labelled", "dynamic")],
+)
+def test_end_to_end(kind, sounds, variant, data, tmp_path):
     """Train a decoder and an interpreter by the command, export both, explain by both."""
     import earmark
 
@@ -222,6 +254,8 @@ def test_end_to_end(kind, sounds, data, tmp_path):
             shutil.copy(path, loose)
         data = loose
     graph = getattr(graphs, kind)(tmp_path / "stranger.onnx")
+    if variant:
+        graph = onnx_variants.variant(variant, graph, tmp_path / "variant.onnx")
     run, bundle = tmp_path / "run", tmp_path / "bundle"
     told = ["--labels", "a,b,c", "--sample-rate", "8000", "--window", "1"]
     short = [

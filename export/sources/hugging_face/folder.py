@@ -3,7 +3,7 @@
     <folder>/config.json               which model, labels, task
     <folder>/preprocessor_config.json  the front end, read as data
     <folder>/model.safetensors         weights, loaded by transformers
-    <folder>/[onnx/]model.onnx         of Optimum, where there are no weights
+    <folder>/[onnx/]model.onnx         of Optimum, where there are no weights, or of a class not known here
 
 The scores are those of transformers' audio-classification pipeline on one window.
 """
@@ -11,7 +11,7 @@ The scores are those of transformers' audio-classification pipeline on one windo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,36 +28,30 @@ from ...graphs.stft import StftFrontend
 from ...models.scales import Scale
 from ...source.exportable import Exportable
 from ...source.source import Reference, Source
+from ..onnx.file import OnnxSource
 from ..onnx.file import load as load_graph
 from ..onnx.frontends import describe
 from . import clap
-from .config import CLAP, FILE, ModelConfig, architecture_of, labels_of, preprocessor_of, read_config
+from .beside import WINDOW_SECONDS, Facts, facts_of, folder_of, graph_in, others_beside
+from .config import CLAP, FILE, TOKENS, ModelConfig, architecture_of, labels_of, preprocessor_of, read_config
 from .maps import Maps, maps_of
 from .model import WEIGHTS, FolderClassifier, check_weights, load_model
 
-_GRAPHS = ("onnx/model.onnx", "model.onnx")
-# Longest sound taken at once of models that take any length.
-_WINDOW_SECONDS = 10.0
 # The shortest is searched for among these.
 _LENGTHS = (0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 def load(folder: Path) -> Exportable:
     """Read the folder. Raises SourceError naming file and field for whatever is missing or does not fit."""
-    path = folder / FILE
+    around = folder_of(folder) or folder
+    path = around / FILE
     config = read_config(path)
+    graph = graph_in(folder)
+    weighed = any((folder / name).is_file() for name in WEIGHTS)
+    known = bool(config.architectures) and config.architectures[0] in TOKENS
+    if graph is not None and not (weighed and known):
+        return _graph(graph, facts_of(around), weighed=weighed)
     front = describe(str(preprocessor_of(folder)), {})
-    graph = next((folder / name for name in _GRAPHS if (folder / name).is_file()), None)
-    if graph is not None and not any((folder / name).is_file() for name in WEIGHTS):
-        fixed = front.window is not None
-        return load_graph(
-            graph,
-            labels=labels_of(config, path),
-            task=config.task,
-            frontend=front,
-            window_seconds=None if fixed else _WINDOW_SECONDS,
-            scores="logits",
-        )
     from .. import require_packages
 
     architecture = architecture_of(config, path)
@@ -69,7 +63,31 @@ def load(folder: Path) -> Exportable:
         model = clap.with_texts(model, folder, labels)
     maps = maps_of(architecture, model, config, front.description)
     measured = _measured(model, maps, front, folder)
-    return _source(folder, config, labels, front, model, maps, measured)
+    source = _source(folder, config, labels, front, model, maps, measured)
+    if graph is None:
+        return source
+    named = graph.relative_to(folder)
+    more = f"the weights are taken and not {named} beside them; earmark export {folder / named} takes that"
+    return replace(source, doubts=(*source.doubts, more))
+
+
+def _graph(graph: Path, facts: Facts, *, weighed: bool) -> OnnxSource:
+    """The folder's graph as a source. `weighed`: there are weights, too, of a class that is not known."""
+    source = load_graph(
+        graph,
+        labels=facts.labels,
+        task=facts.config.task,
+        frontend=facts.frontend,
+        window_seconds=facts.window_seconds,
+        scores="logits",
+    )
+    doubts = list(source.doubts)
+    if weighed:
+        named = facts.config.architectures[0]
+        doubts.append(f"{graph.name} is taken and not the weights beside it: {named} is not known here")
+    if others := others_beside(graph):
+        doubts.append(f"{graph.name} is taken; {', '.join(others)} beside it are taken where they are named")
+    return replace(source, doubts=tuple(doubts))
 
 
 @dataclass(frozen=True)
@@ -94,7 +112,7 @@ def _measured(model: torch.nn.Module, maps: Maps, front: Described, folder: Path
     features = None if listenable is None else DescribedFeatures(description)
     frontend = DescribedWaveform(description) if listenable is None else StftFrontend(listenable)
     module = FolderClassifier(model, features, maps.grids).eval()
-    samples = front.window or samples_of(_WINDOW_SECONDS, rate)
+    samples = front.window or samples_of(WINDOW_SECONDS, rate)
     noise = 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(1))
     padded = description.samples is not None and description.samples.pad == "zeros"
     try:
@@ -214,7 +232,7 @@ def _doubts(config: ModelConfig, front: Described) -> tuple[str, ...]:
         )
     if front.window is None:
         doubts.append(
-            f"the model takes sound of any length: windows have {_WINDOW_SECONDS:g} s, unless --window says "
+            f"the model takes sound of any length: windows have {WINDOW_SECONDS:g} s, unless --window says "
             "what it was trained on"
         )
     return tuple(doubts)

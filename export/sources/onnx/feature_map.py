@@ -78,7 +78,7 @@ class ShownTensor:
         frames: T', or a name where it changes with the sound's length.
         rows: F'.
         skipped: Tokens before the first that has a place.
-        kind: Its type, one of NumPy's names.
+        kind: Its type, "float32" or another, which is then cast.
 
     """
 

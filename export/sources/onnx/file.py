@@ -18,13 +18,12 @@ from ....runtime.audio.lengths import longest_window, samples_of
 from ....runtime.bundle.graphs import external_tensors
 from ....runtime.bundle.manifest import AnalysisSpec, Level, StageSpec, Task, WindowSpec, aggregate_of
 from ....runtime.inference.onnx_runtime import cpu_session
-from ...bundle.parity import LIMIT
 from ...bundle.sounds import synthesise
 from ...frontends.frontend import Frontend
 from ...graphs.apex_report import write_report
 from ...graphs.embeddings import embeddings_model
 from ...graphs.files import Dims, save_graph, stage_spec
-from ...source.exportable import Exportable, FloatArray
+from ...source.exportable import LIMIT, Exportable, FloatArray
 from .entry import Entry, feature_input
 from .feature_map import GraphMap, MapRequest, ShownTensor, find_map, with_output
 from .given import level_of, rate_of, window_samples
@@ -32,6 +31,7 @@ from .graph import Scores, classifier_graph
 from .impulses import Cell
 from .original import Original
 from .outputs import Reduce, logits_tensor, score_output
+from .precision import limit_of
 from .reading import opset_of, read_model
 from .scores import checked_scores, doubts, last_operators
 from .side_inputs import Given, SideInput, split_inputs
@@ -268,6 +268,7 @@ def load(
         model=model,
         original=original,
         scores=kind,
+        parity_limit=limit_of(model),
         doubts=(
             *_filled(sides, entry),
             *doubts(model, entry, chosen, answers, scores, task),

@@ -15,7 +15,7 @@ from ....errors import SourceError
 from ....runtime.audio.lengths import samples_of
 from ...models.mel import mel_points
 from ...onnx_modules.module import GraphModule, Seen
-from ...source.exportable import FloatArray
+from ...source.exportable import LIMIT, FloatArray
 from .entry import FeatureInput
 from .feature_map import ShownTensor
 from .file import OnnxSource
@@ -105,6 +105,7 @@ class GraphProbe:
         del trimmed.graph.output[:]
         trimmed.graph.output.add().name = scores
         self.module = GraphModule(trimmed, self.path)
+        self.exact = graph.parity_limit == LIMIT
         self.samples = samples_of(graph.window.seconds, graph.sample_rate)
         self.fixed = self.entry.samples is not None
         # Features of a fixed number of frames may be filled by more sound than a window.
@@ -116,7 +117,7 @@ class GraphProbe:
         shapes: dict[str, tuple[int, ...]] = {}
 
         def seen(name: str, value: torch.Tensor) -> None:
-            if value.is_floating_point() and name not in self.module.whole:
+            if value.is_floating_point():
                 shapes[name] = tuple(value.shape)
 
         self._run(sound, seen)
@@ -145,6 +146,8 @@ class GraphProbe:
         """
         random = np.random.default_rng(0)
         noise = (0.1 * random.standard_normal(self.samples)).astype(np.float32)
+        # Some may be halves or bytes in the file.
+        kind = "float32" if self.exact else "another"
         long = self.shapes(noise)
         short = long if self.fixed else self.shapes(noise[: self.samples * 3 // 4])
         tensors, steps = [], []
@@ -158,7 +161,9 @@ class GraphProbe:
             still = less[1] == sizes[1]
             frames: int | str = sizes[1] if still else f"frames_map{number}"
             tensors.append(
-                ShownTensor(place.tap, place.tensor, place.axes, sizes[0], frames, sizes[2], place.skipped)
+                ShownTensor(
+                    place.tap, place.tensor, place.axes, sizes[0], frames, sizes[2], place.skipped, kind
+                )
             )
             if still:
                 steps.append(self.filled / sizes[1])
@@ -213,6 +218,21 @@ def find_maps(probe: GraphProbe, sample_rate: int, most_frames: int) -> list[Pla
     """
     sounds = _Sounds(probe.samples, sample_rate)
     shapes = probe.shapes(sounds.quiet)
+    real = {name: shape for name, shape in shapes.items() if name not in probe.module.whole}
+    # Whole numbers have a scale and a zero point of their own, and are read where there is nothing else.
+    deepest = _found(probe, real, sounds, most_frames) or _found(probe, shapes, sounds, most_frames)
+    if not deepest:
+        raise SourceError(
+            f"{probe.path}: no feature map was recognised in it (a tensor with channels and an axis that "
+            "follows time); name one by --feature-map and --map-axes"
+        )
+    return [deepest[frames] for frames in sorted(deepest)][:_MOST_MAPS]
+
+
+def _found(
+    probe: GraphProbe, shapes: Mapping[str, tuple[int, ...]], sounds: _Sounds, most_frames: int
+) -> dict[int, Place]:
+    """The deepest map of each number of frames, among tensors of these shapes."""
     part = probe.samples / max(probe.samples, probe.filled)
     likely = _likely(shapes, most_frames, probe.entry.copies)
     before = probe.values(sounds.quiet, likely)
@@ -238,12 +258,7 @@ def find_maps(probe: GraphProbe, sample_rate: int, most_frames: int) -> list[Pla
             deepest[sizes[1]] = place
         if sizes[2] > 1:
             grids.append(sizes[1:])
-    if not deepest:
-        raise SourceError(
-            f"{probe.path}: no feature map was recognised in it (a tensor with channels and an axis that "
-            "follows time); name one by --feature-map and --map-axes"
-        )
-    return [deepest[frames] for frames in sorted(deepest)][:_MOST_MAPS]
+    return deepest
 
 
 class _Sounds:

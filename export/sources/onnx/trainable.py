@@ -5,30 +5,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
+import onnx
 import torch
 from torch import nn
 
 from ....errors import ParityError, SourceError
 from ....runtime.audio.lengths import samples_at_least, samples_of
 from ....runtime.bundle.manifest import AnalysisSpec, StageSpec
+from ....runtime.inference.onnx_runtime import cpu_session
 from ....runtime.inference.scores import scores_of
-from ...bundle.parity import LIMIT
 from ...bundle.sounds import parity_lengths, synthesise
 from ...graphs.stft import stft
 from ...models.scales import Scale, measure_scales
 from ...onnx_modules.module import GraphModule
-from ...source.exportable import FloatArray
+from ...source.exportable import LIMIT, FloatArray
 from ...source.source import Source, explaining_stages
 from .file import LENGTHS, OnnxSource
 from .maps import GraphProbe, Place, find_maps
 
 # The listenable STFT's hop by its n_fft, where a waveform graph leaves it open.
 _LEAST_HOP, _MOST_HOP = 6, 2
+
+
+class _InRuntime(nn.Module):
+    """A graph as ONNX Runtime computes it, for references: without gradients."""
+
+    def __init__(self, model: onnx.ModelProto, folder: Path) -> None:
+        super().__init__()
+        self._session = cpu_session(model.SerializeToString(), folder.resolve())
+
+    def forward(self, given: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """The graph's outputs, in order; a single one by itself."""
+        fed = {self._session.get_inputs()[0].name: given.numpy()}
+        outputs = tuple(torch.from_numpy(one) for one in self._session.run(None, fed))
+        return outputs if len(outputs) > 1 else outputs[0]
 
 
 class _Frontend(nn.Module):
@@ -70,12 +86,23 @@ class GraphSource(Source):
         return [*self.graph.write_stages(folder), *explaining_stages(self, folder)]
 
     def rest(self) -> None:
-        """Close the file's session."""
+        """Close the file's sessions."""
         self.graph.rest()
+        self.__dict__.pop("_by_file", None)
+
+    @cached_property
+    def _by_file(self) -> Source:
+        """The same source, its front end and its classifier as ONNX Runtime computes them, sound by sound."""
+        folder = self.graph.original.path.parent
+        return replace(
+            self,
+            frontend=_InRuntime(self.graph.original.entry.frontend(), folder),
+            classifier=_InRuntime(self.graph.stage(one_by_one=True), folder),
+        )
 
     def outputs(self, waveform: FloatArray) -> dict[str, FloatArray]:
-        """What the file itself says of the classes, and PyTorch of what was trained."""
-        answers = super().outputs(waveform)
+        """What the file itself says of the classes, and PyTorch of what was trained over the file's maps."""
+        answers = Source.outputs(self._by_file, waveform)
         del answers["logits"]
         return {**answers, **self.graph.outputs(waveform)}
 
@@ -103,7 +130,17 @@ def trainable(graph: OnnxSource, taps: Sequence[str] | None = None) -> GraphSour
         **{
             name: getattr(showing, name)
             for name in (
-                *("name", "labels", "task", "sample_rate", "window", "analysis", "rescore", "level"),
+                *(
+                    "name",
+                    "labels",
+                    "task",
+                    "sample_rate",
+                    "window",
+                    "analysis",
+                    "rescore",
+                    "level",
+                    "parity_limit",
+                ),
                 *("feature_map", "description", "licence", "attribution", "doubts"),
             )
         },
@@ -210,11 +247,11 @@ def _check_parity(source: GraphSource) -> None:
         if expected is None:
             expected, ours = theirs["scores"], scores_of(logits, source.task)
         difference = _difference(ours, expected)
-        if not difference <= LIMIT:
+        if not difference <= source.parity_limit:
             raise ParityError(
                 f"{source.graph.original.path}: in PyTorch it answers to {batch} x {length} samples by "
-                f"{difference:.1e} (relative) otherwise than in ONNX Runtime, above {LIMIT:.0e}; a decoder "
-                "cannot be trained over it"
+                f"{difference:.1e} (relative) otherwise than in ONNX Runtime, above "
+                f"{source.parity_limit:.0e}; a decoder cannot be trained over it"
             )
 
 
