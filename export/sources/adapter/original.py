@@ -9,8 +9,8 @@ from torch import nn
 
 from ....errors import SourceError
 from ....printable import first_line
-from ...bundle.parity import LIMIT
 from ...bundle.sounds import synthesise
+from ...source.exportable import LIMIT
 
 Pipeline = Callable[[torch.Tensor], torch.Tensor]
 
