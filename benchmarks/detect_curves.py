@@ -1,18 +1,22 @@
 """Events found against false detections at every threshold: `detect` in several ways, and cutting by hand.
 
-    python benchmarks/detect_curves.py BUNDLE SCORES FIELD [FIELD ...] [--ways "NAME;NAME"]
+    python benchmarks/detect_curves.py BUNDLE SCORES FIELD [FIELD ...] [--ways "NAME;NAME"] [--psds]
 
 FIELD is a folder of `earmark data field` with the parts tune and test. Every recording is classified once a
 level, every quarter of a window, and its scores are kept in the folder SCORES; the other hops are taken from
-these. For each way a threshold is chosen on
-`tune`: the highest with which at least as many events are found there as cutting by hand finds with a score
-of 0.5. That threshold is then judged on `test`, beside cutting by hand there. Intervals draw whole scenes.
+these. For each way a threshold is chosen on `tune`: the highest with which at least as many events are found
+there as cutting by hand finds with a score of 0.5. That threshold is then judged on `test`, beside cutting
+by hand there: how many more events it finds and how many more false detections it has. Then, by the curves
+of `test` alone, how many more false ones at as many events as cutting by hand finds with 0.5, and on average
+from half as many events as both ways can find to all of these. Intervals draw whole scenes.
 
 Found: events that share time with a detection of their label. False: detections that share time with no event
-of their label. Cutting by hand is one window behind the other, its best label, neighbours merged.
+of their label; of another label: those of them that share time with an event. Cutting by hand is one window
+behind the other, its best label, neighbours merged.
 
-With --psds the polyphonic sound detection score of each way on `test` as well, by the package psds_eval
-(pip install psds_eval), in DCASE's two settings: placed well (intersections of 0.7), and told apart (0.1).
+With --psds the polyphonic sound detection score of each way on `test` as well, by the package psds_eval,
+which needs an environment with "numpy<2.4" "pandas<3", in DCASE's two settings: placed well (detections and
+events intersect by 0.7), and told apart (by 0.1, with a penalty for events of another label).
 """
 
 from __future__ import annotations
@@ -134,21 +138,23 @@ def detected(scene: Scene, way: Way, threshold: float, window_s: float) -> list[
     return [Occurrence(scene.name, windows.labels[one.label], one.start_s, one.end_s) for one in events]
 
 
-def found_and_false(events: Sequence[Occurrence], got: Sequence[Occurrence]) -> tuple[int, int]:
-    """Events that share time with a detection of their label; detections that share none with such events."""
-    found = false = 0
+def counts(events: Sequence[Occurrence], got: Sequence[Occurrence]) -> tuple[int, int, int]:
+    """Events found, false detections, and how many of these share time with an event of another label."""
+    found = false = wrong = 0
     for label in {one.label for one in (*events, *got)}:
         true, here = ([one for one in some if one.label == label] for some in (events, got))
         of_events, of_detections = overlapping(true, here)
+        over_any = overlapping(events, here)[1]
         found, false = found + int(of_events.sum()), false + int((~of_detections).sum())
-    return found, false
+        wrong += int((~of_detections & over_any).sum())
+    return found, false, wrong
 
 
 def curve(scenes: Sequence[Scene], way: Way, window_s: float) -> np.ndarray:
-    """Events found and false detections [thresholds, scenes, 2]."""
+    """`counts` [thresholds, scenes, 3]."""
     return np.array(
         [
-            [found_and_false(one.events, detected(one, way, float(score), window_s)) for one in scenes]
+            [counts(one.events, detected(one, way, float(score), window_s)) for one in scenes]
             for score in THRESHOLDS
         ]
     )
@@ -180,7 +186,7 @@ def psds(scenes: Sequence[Scene], way: Way, window_s: float) -> dict[str, float]
 
 
 def false_at(curve_: np.ndarray, found: float | np.ndarray) -> np.ndarray:
-    """False detections at so many found events, between the points [thresholds, 2] of a curve."""
+    """False detections at so many found events, between the points [thresholds, ...] of a curve."""
     # From the highest threshold down; of several with as many found the highest.
     levels, first = np.unique(curve_[::-1, 0], return_index=True)
     return np.interp(found, levels, curve_[::-1, 1][first])
@@ -203,8 +209,8 @@ def report(name: str, events: int, tune: Mapping[str, np.ndarray], test: Mapping
     hand = test[HAND]
     scenes = hand.shape[1]
     print(f"\n{name}: {scenes} scenes to judge, {events} events; by hand at 0.5 finds {target} on tune")
-    print("| way | score | found | false | more found | more false | at equal found | along the curve |")
-    print("|---|---|---|---|---|---|---|---|")
+    head = ("way", "at 0.5", "score", "found", "false", "more found", "more false", "at equal found", "along")
+    print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|")
     for way, of_tune in tune.items():
         sums = of_tune.sum(axis=1)
         at = half if way == HAND else int(np.flatnonzero(sums[:, 0] >= target)[-1])
@@ -218,9 +224,10 @@ def report(name: str, events: int, tune: Mapping[str, np.ndarray], test: Mapping
                 return more_false(mine, theirs, theirs[half, 0] if equal else None)
 
             gaps.append(bootstrap(np.arange(scenes), statistic=along, repeats=1000))
-        found, false = here[at].sum(axis=0)
+        found, false, _ = here[at].sum(axis=0)
         cells = [f"{one.estimate:+.1f} [{one.low:+.1f}, {one.high:+.1f}]" for one in gaps]
-        print(f"| {way} | {THRESHOLDS[at]:.3f} | {found} | {false} | {' | '.join(cells)} |")
+        fixed = "{}, {} false, {} of another label".format(*here[half].sum(axis=0))
+        print(f"| {way} | {fixed} | {THRESHOLDS[at]:.3f} | {found} | {false} | {' | '.join(cells)} |")
 
 
 def main() -> None:
