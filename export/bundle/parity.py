@@ -138,9 +138,8 @@ def measure(
     source.rest()
     compared: dict[str, Comparison] = {}
     relative = {output.name for method in all_methods() for output in method.outputs if output.relative}
-    if source.task == "regression":
-        # Values are of any size.
-        relative.add("logits")
+    # Logits and values are of any size.
+    relative.add("logits")
     for sound, theirs in zip(sounds, references, strict=True):
         if theirs is None:
             continue

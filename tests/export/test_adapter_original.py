@@ -75,6 +75,18 @@ def test_another_hop_is_refused_and_agrees_with_itself_without_the_original():
     open_source(replace(wrong, original=None))
 
 
+def test_large_logits_may_differ_by_more():
+    given = adapter()
+    with torch.no_grad():
+        given.head.linear.weight *= 1e4
+    assert given.original(torch.ones(1, RATE)).abs().max() > 100
+    open_source(given)
+    with torch.no_grad():
+        off = 1e-3 * given.original(torch.ones(1, RATE)).abs().max()
+    with pytest.raises(SourceError, match="other logits than `original`"):
+        open_source(replace(given, original=lambda wave: given.original(wave) + off))
+
+
 @pytest.mark.parametrize(
     ("original", "says"),
     [

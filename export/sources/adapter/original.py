@@ -40,9 +40,10 @@ def check_original(original: Pipeline, parts: Pipeline, samples: int, sample_rat
         shape = list(theirs.shape) if isinstance(theirs, torch.Tensor) else type(theirs).__name__
         raise SourceError(f"{origin}: `original` gives {shape}; logits {list(ours.shape)} are needed")
     difference = float((theirs - ours).abs().max())
-    if not difference <= LIMIT:
+    limit = LIMIT * max(1.0, float(theirs.abs().max()))
+    if not difference <= limit:
         raise SourceError(
             f"{origin}: the parts give other logits than `original`, by up to {difference:.1e} (limit "
-            f"{LIMIT:.0e}); compare analysis and front_end (window, hop, padding, level), then feature_map "
+            f"{limit:.0e}); compare analysis and front_end (window, hop, padding, level), then feature_map "
             "and head, with the model's own"
         )
