@@ -10,8 +10,9 @@ from typing import Any
 from ..errors import MethodError
 from ..runtime.explainer import Explainer
 from ..runtime.methods.segments.settings import SegmentSettings
-from .data.clips import Tell, ignore
+from .data.clips import Tell, ignore, listed_clips
 from .data.folder import list_sounds
+from .data.settings import ClipSettings
 from .faithfulness.evaluate import evaluate_masks
 from .faithfulness.settings import MaskSettings
 from .localisation.evaluate import evaluate_events
@@ -109,7 +110,7 @@ def evaluate(
     functions = {name_of(one): one for one in methods if not isinstance(one, str)}
     names = tuple(one if isinstance(one, str) else name_of(one) for one in methods)
     how = settings_of(table, paper, {**settings, **({"methods": names} if names else {})})
-    sounds = list_sounds(data, fewest_classes=1)
+    sounds = listed_clips(data, how) if isinstance(how, ClipSettings) else list_sounds(data, fewest_classes=1)
     told: dict[str, Any] = {"tell": tell, "quiet": quiet}
     report: Any
     if isinstance(how, MaskSettings):

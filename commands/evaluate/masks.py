@@ -73,7 +73,7 @@ def masks(
     clip or a folder could not be read and was left out.
     """
     from ...evaluation.benchmark import document_of
-    from ...evaluation.data.folder import list_sounds
+    from ...evaluation.data.clips import listed_clips
     from ...evaluation.faithfulness.evaluate import evaluate_masks
     from ...evaluation.faithfulness.judge import AREAS
     from ...runtime.explainer import engine_of, load
@@ -88,7 +88,7 @@ def masks(
         check_curves(curves)
     tell_paper(paper)
     explainer = load(bundle, device=device)
-    sounds = list_sounds(data, fewest_classes=1)
+    sounds = listed_clips(data, settings)
     asked = [name for name in settings.methods or ATTRIBUTIONS if name in ATTRIBUTIONS]
     report = evaluate_masks(
         explainer,

@@ -51,16 +51,17 @@ def prototypes(
     out.
     """
     from ...evaluation.benchmark import document_of
-    from ...evaluation.data.folder import list_sounds
+    from ...evaluation.data.clips import listed_clips
     from ...evaluation.prototypes.evaluate import evaluate_prototypes
     from ...runtime.explainer import load
 
     paper = paper_of(preset, "prototypes")
     tell_paper(paper)
+    settings = below(given, {} if paper is None else paper.settings).settings()
     report = evaluate_prototypes(
         load(bundle, device=device),
-        list_sounds(data, fewest_classes=1),
-        below(given, {} if paper is None else paper.settings).settings(),
+        listed_clips(data, settings),
+        settings,
         tell=tell,
         quiet=False,
     )
@@ -71,9 +72,10 @@ def prototypes(
     if as_json:
         say_json(document_of(report.to_dict(), "prototypes", preset), indent=2)
     else:
+        right = f"{report.right / report.clips:.1%} classified as labelled; "
         say(
-            f"{report.bundle}: {report.clips} clips, {report.right / report.clips:.1%} classified as "
-            f"labelled; removed from the {report.domain}",
+            f"{report.bundle}: {report.clips} clips, {'' if settings.any_label else right}removed from the "
+            f"{report.domain}",
             "",
             *report.prototypes.text(intervals=intervals).split("\n"),
         )

@@ -25,9 +25,12 @@ def print_report(report: MaskReport, *, intervals: bool) -> None:
             f"silence ({domain}) is classified as {answer.label} {answer.score:.0%}"
             for domain, answer in one.silence.items()
         )
+        classified = "classified"
+        if not report.settings.any_label:
+            classified = f"{one.right / one.windows:.1%} classified as labelled"
         say(
-            f"{name}: {one.text}. {one.clips} clips, {one.windows} windows, {one.right / one.windows:.1%} "
-            f"classified as labelled in {one.classify_ms:.1f} ms each; {silence}"
+            f"{name}: {one.text}. {one.clips} clips, {one.windows} windows, "
+            f"{classified} in {one.classify_ms:.1f} ms each; {silence}"
         )
     say("")
     say(*report.table.text(intervals=intervals).split("\n"))

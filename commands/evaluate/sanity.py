@@ -56,14 +56,15 @@ def sanity(
     rate and codecs must not. Rows say how alike masks are to those of BUNDLE itself; compare with the masks
     of unrelated clips. Exits with 1 where a clip or a folder could not be read and was left out.
     """
-    from ...evaluation.data.folder import list_sounds
+    from ...evaluation.data.clips import listed_clips
     from ...evaluation.sanity.evaluate import evaluate_sanity
     from ...runtime.explainer import load
 
+    settings = given.settings()
     report = evaluate_sanity(
         load(bundle, device=device),
-        list_sounds(data, fewest_classes=1),
-        given.settings(),
+        listed_clips(data, settings),
+        settings,
         others=others,
         shuffled=shuffled,
         tell=tell,

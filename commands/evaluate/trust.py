@@ -36,14 +36,15 @@ def trust(
     from what is known without classifying the parts. Exits with 1 where a clip or a folder could not be read
     and was left out.
     """
-    from ...evaluation.data.folder import list_sounds
+    from ...evaluation.data.clips import listed_clips
     from ...evaluation.trust.evaluate import evaluate_trust
     from ...runtime.explainer import load
 
+    settings = given.settings()
     report = evaluate_trust(
         load(bundle, device=device),
-        list_sounds(data, fewest_classes=1),
-        given.settings(),
+        listed_clips(data, settings),
+        settings,
         tell=tell,
         quiet=False,
     )

@@ -13,6 +13,7 @@ import click
 
 from ...errors import MissingDependencyError, RunError
 from ...export.training.options import TrainingOptions
+from ...runtime.audio.listing import reason_lines
 from ..console import tell
 from ..graph_options import GraphOptions, load_graph
 from ..inputs import tell_passed_over
@@ -189,12 +190,8 @@ def tell_left_out(left_out: Faults) -> None:
     """What was left out, on stderr."""
     for clip, reason in left_out.unreadable:
         tell(f"left out {clip}: {reason}")
-    same: dict[str, list[str]] = {}
-    for clip, reason in left_out.damaged:
-        same.setdefault(reason, []).append(clip)
-    for reason, clips in same.items():
-        others = f" and {len(clips) - 1} more" if len(clips) > 1 else ""
-        tell(f"{clips[0]}{others}: {reason}")
+    for line in reason_lines(left_out.damaged):
+        tell(line)
 
 
 def fail_for_left_out(left_out: Faults) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from ...errors import DataError, MethodError
 from ...progress import Progress
-from ...runtime.audio.listing import skipped_lines
+from ...runtime.audio.listing import reason_lines, skipped_lines
 from ...runtime.bundle.manifest import Manifest
-from .folder import Clip, LeftOut, SoundFolder, load_sound
+from .folder import Clip, LeftOut, SoundFolder, list_sounds, load_sound
 from .settings import ClipSettings
 
 Tell = Callable[[str], None]
@@ -39,13 +40,13 @@ def judged_clips(
         The clips that can be read, and what was left out.
 
     Raises:
-        DataError: A class that the model does not know, a fold that no clip has, no clip that can be read;
-            with `strict` the first that cannot.
+        DataError: A class that the model does not know and `any_label` does not allow, a fold that no clip
+            has, no clip that can be read; with `strict` the first that cannot.
 
     """
     for line in skipped_lines(sounds.skipped):
         tell(line)
-    clips = chosen_clips(sounds, manifest, settings.fold)
+    clips = _chosen(sounds, manifest, settings)
     left_out = sounds.left_out(strict=settings.strict)
     readable, unreadable = _readable(clips, manifest.sample_rate, settings.strict, tell, quiet)
     left_out += unreadable
@@ -64,21 +65,22 @@ def require_classes(manifest: Manifest) -> None:
         )
 
 
-def chosen_clips(sounds: SoundFolder, manifest: Manifest, fold: int | None) -> Sequence[Clip]:
-    """The clips of a fold, or all.
+def listed_clips(data: str | Path, settings: ClipSettings) -> SoundFolder:
+    """The sounds of a folder, as an evaluation takes them. Raises DataError as `list_sounds` does."""
+    return list_sounds(data, fewest_classes=0 if settings.any_label else 1)
 
-    Raises:
-        DataError: A class that the model does not know, or a fold that no clip has.
 
-    """
+def _chosen(sounds: SoundFolder, manifest: Manifest, settings: ClipSettings) -> Sequence[Clip]:
+    """The clips of a fold, or all. Raises DataError: an unknown class, or a fold that no clip has."""
     strange = [label for label in sounds.labels if label not in manifest.labels]
-    if strange:
+    if strange and not settings.any_label:
         raise DataError(
             f"{sounds.path}: {', '.join(map(repr, strange[:5]))}{' ...' if len(strange) > 5 else ''} "
             f"{'is no label' if len(strange) == 1 else 'are no labels'} of {manifest.name}; it has "
-            f"{', '.join(manifest.labels[:10])}{' ...' if len(manifest.labels) > 10 else ''}"
+            f"{', '.join(manifest.labels[:10])}{' ...' if len(manifest.labels) > 10 else ''}; "
+            "where labels do not matter, allow any (--any-label)"
         )
-    return sounds.clips if fold is None else sounds.of_fold(fold)
+    return sounds.clips if settings.fold is None else sounds.of_fold(settings.fold)
 
 
 def _readable(
@@ -87,19 +89,19 @@ def _readable(
     """The clips that can be read, and those that cannot; of damaged ones `tell` takes what is wrong."""
     readable: list[Clip] = []
     unreadable: list[LeftOut] = []
-    faults: list[str] = []
+    faults: list[tuple[str, str]] = []
     with Progress(len(clips), "reading", quiet=quiet) as bar:
         for clip in clips:
             try:
                 own: list[str] = []
                 load_sound(clip.path, rate, own.append)
                 readable.append(clip)
-                faults += [f"{clip.name}: {fault}" for fault in own]
+                faults += [(clip.name, fault) for fault in own]
             except DataError as error:
                 if strict:
                     raise
                 unreadable.append(LeftOut(clip.name, str(error)))
             bar.step()
-    for line in faults:
+    for line in reason_lines(faults):
         tell(line)
     return readable, unreadable

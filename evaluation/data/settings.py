@@ -35,9 +35,13 @@ class ClipSettings(EvaluationSettings):
 
     Attributes:
         fold: Only clips of this fold of ESC; None: all.
+        any_label: Clips may lie in class folders that are none of the model's labels, or in none.
 
     """
 
     fold: Annotated[int, Meta(description="Only clips of the ESC fold N.", extra={"metavar": "N"})] | None = (
         None
     )
+    any_label: Annotated[
+        bool, Meta(description="Allow sounds whose folders are none of the model's labels.")
+    ] = False

@@ -134,7 +134,10 @@ def fidelity_table(
         if several and wanted is first:
             row["fidelity_f1"] = _f1(logits > 0.0, own > 0.0, windows, seed)
         truth = np.stack([one.truth for one in windows])
-        if several and (wanted is None or wanted is first):
+        if not truth.any():
+            # None of the clips' labels is the model's.
+            pass
+        elif several and (wanted is None or wanted is first):
             row["f1"] = _f1(logits > 0.0, truth, windows, seed)
         elif wanted is None or wanted is first:
             right = truth[np.arange(len(windows)), logits.argmax(axis=1)]

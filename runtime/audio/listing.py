@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -166,10 +166,16 @@ def _take(path: Path, found: Listing, results: dict[Path, bool]) -> None:
 
 
 def skipped_lines(skipped: Sequence[Skipped]) -> Iterator[str]:
-    """One line a reason: how many files, the first of them, and why."""
-    reasons: dict[str, list[Path]] = {}
-    for one in skipped:
-        reasons.setdefault(one.reason, []).append(one.path)
-    for reason, paths in reasons.items():
-        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-        yield f"passed over {paths[0]}{more}: {reason}"
+    """One line per reason: how many files, the first of them, and why."""
+    for line in reason_lines((str(one.path), one.reason) for one in skipped):
+        yield f"passed over {line}"
+
+
+def reason_lines(names: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """One line per reason of pairs (name, reason): the first name, how many more, and the reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in names:
+        reasons.setdefault(reason, []).append(name)
+    for reason, alike in reasons.items():
+        more = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
+        yield f"{alike[0]}{more}: {reason}"

@@ -304,3 +304,38 @@ def test_torch_and_matplotlib_stay_unimported(data):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["bundle"]
+
+
+def test_sounds_whose_labels_the_model_does_not_have(data, tmp_path):
+    """Masks are judged by the model's own answers: the same figures, whatever the folders' names."""
+    foreign = tmp_path / "foreign"
+    shutil.copytree(data / "kick", foreign / "Großtrommel")
+    for path in (data / "snare").iterdir():
+        shutil.copy(path, foreign)
+    words = ["-m", "ones", "--domain", "audio"]
+    done = invoke("evaluate", "masks", SHIPPED, foreign, *words)
+    assert done.exit_code == 1
+    assert "'Großtrommel' is no label of" in done.stderr
+    assert "(--any-label)" in done.stderr
+    done = invoke("evaluate", "masks", SHIPPED, foreign, *words, "--any-label")
+    assert done.exit_code == 0, done.output
+    assert "4 clips, 4 windows, classified in" in done.stdout
+    own, other = (
+        json.loads(invoke("evaluate", "masks", SHIPPED, folder, *words, "--json", *more).stdout)["table"][
+            "rows"
+        ]
+        for folder, more in ((data, ()), (foreign, ("--any-label",)))
+    )
+    for one, two in zip(own, other, strict=True):
+        name = "faithfulness"
+        assert one[name]["estimate"] == pytest.approx(two[name]["estimate"])
+
+
+def test_the_same_fault_of_many_clips_is_one_line(data, tmp_path):
+    folder = tmp_path / "low"
+    for path in sorted((data / "kick").iterdir()):
+        (folder / "kick").mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / "kick" / path.name, 0.1 * np.ones(4000), 8000)
+    done = invoke("evaluate", "masks", SHIPPED, folder, "-m", "ones", "--domain", "audio")
+    (line,) = [line for line in done.stderr.splitlines() if "8000 Hz" in line]
+    assert line.startswith("kick/1-0-A.flac and 1 more: ")
