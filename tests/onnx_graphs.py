@@ -126,18 +126,21 @@ def panns(path):
     return _saved(path, nodes, constants, ("batch", 1, "frames", BANDS))
 
 
-def ast(path):
+def ast(path, read="all"):
     """Kaldi's filter bank [B, 96, F] -> as `transformer`."""
     axes = {"axis": _whole(1)}
     front = [
         helper.make_node("Transpose", ["sound"], ["bands"], perm=[0, 2, 1]),
         helper.make_node("Unsqueeze", ["bands", "axis"], ["spectrogram"]),
     ]
-    return transformer(path, dims=(1, 96, BANDS), front=front, constants=axes)
+    return transformer(path, dims=(1, 96, BANDS), front=front, constants=axes, read=read)
 
 
-def transformer(path, dims=(1, 8000), front=None, constants=None):
-    """Patches of 4 bands and 4 hops as tokens behind a class token, one block of attention, their mean."""
+def transformer(path, dims=(1, 8000), front=None, constants=None, read="all"):
+    """Patches of 4 bands and 4 hops as tokens behind a class token, one block of attention, their mean.
+
+    read: "class": of the last tokens the class token alone is read, as in most such models
+    """
     first = dict(constants or {})
     front = _front(first) if front is None else front
     random = np.random.default_rng(1)
@@ -146,6 +149,7 @@ def transformer(path, dims=(1, 8000), front=None, constants=None):
         **first,
         "patch": random.standard_normal((size, 1, 4, 4)).astype(np.float32),
         "rows": _whole(0, size, -1),
+        "place": np.array(0),
         "class": random.standard_normal((1, 1, size)).astype(np.float32),
         "scale": np.array(size**-0.5, np.float32),
         "gain": np.ones(size, np.float32),
@@ -170,7 +174,9 @@ def transformer(path, dims=(1, 8000), front=None, constants=None):
         helper.make_node("MatMul", ["attention", "values"], ["looked"]),
         helper.make_node("Add", ["tokens", "looked"], ["sum"]),
         helper.make_node("LayerNormalization", ["sum", "gain", "offset"], ["last_tokens"]),
-        helper.make_node("ReduceMean", ["last_tokens"], ["pooled"], axes=[1], keepdims=0),
+        helper.make_node("ReduceMean", ["last_tokens"], ["pooled"], axes=[1], keepdims=0)
+        if read == "all"
+        else helper.make_node("Gather", ["last_tokens", "place"], ["pooled"], axis=1),
         helper.make_node("Gemm", ["pooled", "matrix", "bias"], ["scores"]),
     ]
     return _saved(path, nodes, constants, dims)

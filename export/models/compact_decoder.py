@@ -79,6 +79,7 @@ class CompactDecoder(nn.Module):
         *,
         bands: int,
         width: int,
+        coarse: int,
         from_stft: bool,
     ) -> None:
         super().__init__()
@@ -94,7 +95,8 @@ class CompactDecoder(nn.Module):
         # A map with every frame is halved first, since the last step has half of the frames.
         self.halved = [scale.stride < 2 for scale in scales]
         # Coarse maps have few cells and many channels to understand; fine ones many cells.
-        inner = [width * 2] * (len(scales) - 1) + [width] * (len(steps) - len(scales) + 1)
+        doubled = min(coarse, len(steps) - 1)
+        inner = [width * 2] * doubled + [width] * (len(steps) - doubled)
         self.lateral = nn.ModuleList(
             nn.Conv2d(scale.channels, channels, 1) for scale, channels in zip(scales, inner, strict=False)
         )

@@ -20,6 +20,8 @@ class DecoderForm(msgspec.Struct, frozen=True, kw_only=True):
 
     scales: the maps it reads, coarsest first; spectrum: the tap with the log-mel of `bands` bands, or
     "stft" where the decoder makes its own
+    coarse: of a compact decoder, the steps with twice the channels, the coarsest; None, as in older runs:
+    one less than there are maps
     """
 
     architecture: Architecture
@@ -30,6 +32,7 @@ class DecoderForm(msgspec.Struct, frozen=True, kw_only=True):
     n_fft: int
     sample_rate: int
     classes: int
+    coarse: int | None = None
 
     def build(self) -> Decoder:
         """The untrained decoder. Raises RunError where the form is damaged."""
@@ -43,6 +46,7 @@ class DecoderForm(msgspec.Struct, frozen=True, kw_only=True):
                 self.classes,
                 bands=self.bands,
                 width=self.width,
+                coarse=len(self.scales) - 1 if self.coarse is None else self.coarse,
                 from_stft=self.spectrum == "stft",
             )
         except (ValueError, IndexError, RuntimeError) as error:

@@ -22,8 +22,8 @@ _COMPACT_SHARE, _REFERENCE_SHARE, INTERPRETER_SHARE = 0.10, 9.0, 0.08
 # Of a compact decoder over a classifier that takes sound: the listenable STFT, which is not the classifier's,
 # may have twice the frames of the one inside, and each of them costs.
 _SOUND_SHARE = 0.25
-# Wider than this a compact decoder gains nothing.
-_WIDEST = 48
+# Wider than this a compact decoder gains nothing; narrower, its masks stay grey for hundreds of steps.
+_WIDEST, _NARROWEST = 48, 16
 _BANDS = 64
 _WIDTHS = range(16, 193, 8)
 _CNN14_TAPS = ["x1", "x2", "x3", "x4"]
@@ -60,12 +60,14 @@ def decoder_form(source: Source, architecture: Architecture, width: int | None =
         n_fft=source.analysis.n_fft,
         sample_rate=source.sample_rate,
         classes=len(source.labels),
+        # The one map of a transformer's tokens is a coarse one.
+        coarse=max(1, len(scales) - 1),
     )
     if width is not None:
         return form
     compact_share = _SOUND_SHARE if source.rescore == "waveform" else _COMPACT_SHARE
     share = compact_share if architecture == "compact" else _REFERENCE_SHARE
-    choices = range(4, _WIDEST + 1, 4) if architecture == "compact" else range(8, 4097, 4)
+    choices = range(_NARROWEST, _WIDEST + 1, 4) if architecture == "compact" else range(8, 4097, 4)
     classifier, inputs = measured_inputs(source, form.inputs)
     return _widest(form, choices, share * classifier, [given.to("meta") for given in inputs])
 

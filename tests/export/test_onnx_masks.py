@@ -10,6 +10,7 @@ import onnx
 import onnx_graphs as graphs
 import onnx_variants
 import pytest
+import tone_listener
 from click.testing import CliRunner
 from onnx import numpy_helper
 
@@ -24,6 +25,7 @@ from earmark.export.sources.onnx.file import load  # noqa: E402
 from earmark.export.sources.onnx.frontends import open_frontend  # noqa: E402
 from earmark.export.sources.onnx.maps import Place  # noqa: E402
 from earmark.export.sources.onnx.trainable import trainable  # noqa: E402
+from earmark.export.training.forms import decoder_form  # noqa: E402
 from earmark.export.training.frozen_classifier import FrozenClassifier  # noqa: E402
 
 SECONDS = 1.0
@@ -147,6 +149,7 @@ def test_a_listenable_front_end_takes_masked_spectrograms(tmp_path):
         "scores": "probabilities",
     }
     source = trainable(opened(graphs.panns(tmp_path / "panns.onnx"), **how))
+    assert channels(source) == {"refined": [32, 16, 16], "last": 16}
     assert source.rescore == "spectrogram"
     assert (source.analysis.n_fft, source.analysis.hop) == (256, 80)
     assert {scale.tap: scale.stride for scale in source.scales} == {"p1@ctf": 4, "r1@ctf": 2, "r0@ctf": 1}
@@ -159,9 +162,20 @@ def test_a_listenable_front_end_takes_masked_spectrograms(tmp_path):
     assert gradient.abs().max() > 0
 
 
+def channels(source):
+    """Channels of each step of the decoder that is trained by default, coarsest first, and of the last."""
+    decoder = decoder_form(source, "compact").build()
+    return {
+        "refined": [step.pointwise.out_channels for step in decoder.refine],
+        "last": decoder.final.pointwise.out_channels,
+    }
+
+
 def test_a_front_end_that_is_not_listenable_takes_masked_sound(tmp_path):
     how = {"frontend": open_frontend("ast", AST, graphs.RATE)}
     source = trainable(opened(graphs.ast(tmp_path / "ast.onnx"), **how))
+    # However small the classifier, no narrower than what learns; the tokens' step has twice the channels.
+    assert channels(source) == {"refined": [32, 16], "last": 16}
     assert source.rescore == "waveform"
     assert source.taps["last_tokens@1+ftc4"] == ["batch", 12, 24, 4]
     frozen = FrozenClassifier(source, exact=False, device=torch.device("cpu"))
@@ -170,6 +184,18 @@ def test_a_front_end_that_is_not_listenable_takes_masked_sound(tmp_path):
     (gradient,) = torch.autograd.grad(frozen.parts(forward, mask, "log")[0][:, 0].sum(), mask)
     assert gradient.isfinite().all()
     assert gradient.abs().max() > 0
+
+
+def test_tokens_that_the_scores_do_not_read_are_left_out(tmp_path):
+    """Where the class token alone is read: the map is what it reads of the patches, their rows are theirs."""
+    how = {"frontend": open_frontend("ast", AST, graphs.RATE)}
+    source = trainable(opened(graphs.ast(tmp_path / "ast.onnx", read="class"), **how))
+    (scale,) = source.scales
+    assert scale.tap == "values@1+ftc4"
+    # Rows of 4 of the 16 bands of Kaldi's mel scale from 20 Hz to 4 kHz.
+    edges = np.linspace(*(1127 * np.log1p(np.array([20, 4000]) / 700)), 18)[1:-1]
+    expected = 700 * np.expm1(edges.reshape(4, 4).mean(1) / 1127)
+    np.testing.assert_allclose(scale.hz, expected, rtol=0.25)
 
 
 def test_a_graph_for_one_sound_is_looped(tmp_path):
@@ -293,3 +319,35 @@ def test_end_to_end(kind, sounds, variant, data, tmp_path):
     result = earmark.load(bundle).explain((sound, graphs.RATE))
     assert result.mask is not None
     assert result.components is not None
+
+
+@pytest.mark.slow
+def test_a_default_decoder_over_features_finds_what_the_classifier_listens_for(tmp_path):
+    """Quiet tones below loud hiss: what a mask keeps is missed, the loudest cells are not."""
+    from earmark.evaluation.data.folder import list_sounds
+    from earmark.evaluation.faithfulness.evaluate import evaluate_masks
+    from earmark.evaluation.faithfulness.settings import MaskSettings
+    from earmark.export.exporting import export_bundle
+    from earmark.export.training.lmac.recipe import train_lmac
+    from earmark.export.training.options import OverSourceOptions
+    from earmark.export.training.settings import LmacSettings
+    from earmark.runtime.explainer import load as load_bundle
+
+    (tmp_path / "data").mkdir()
+    data = tone_listener.write_sounds(tmp_path / "data")
+    graph = load(
+        tone_listener.write_graph(tmp_path / "listener.onnx"),
+        labels=sorted(tone_listener.PITCHES),
+        frontend=open_frontend("panns", tone_listener.FRONTEND, tone_listener.RATE),
+        window_seconds=tone_listener.SECONDS,
+        scores="logits",
+    )
+    settings = LmacSettings(epochs=20, batch_size=6, lr=0.01, ema_decay=0.9, stop_fraction=0.0, val_fold=2)
+    train_lmac(graph, data, settings, OverSourceOptions(out=tmp_path / "run"))
+    export_bundle(graph, tmp_path / "bundle", decoder=tmp_path / "run")
+    with load_bundle(tmp_path / "bundle") as explainer:
+        asked = MaskSettings(fold=2, methods=("mask", "energy"))
+        rows = evaluate_masks(explainer, list_sounds(data), asked).to_dict()["rows"]
+    heard = {row["method"]: row for row in rows if row["domain"] == "audio"}
+    assert heard["mask"]["faithfulness"] > heard["energy"]["faithfulness"] + 0.3
+    assert heard["mask"]["input_fidelity"] > heard["energy"]["input_fidelity"] + 0.3

@@ -50,6 +50,8 @@ class Place:
         axes: Their order after the batch: c channels, t time, f frequency.
         rows: Rows of frequency of tokens, whose first two axes are one in the tensor; 0: it has no tokens.
         skipped: Tokens before the first of the grid.
+        patches: Of tokens: the map of that grid before them, whose rows tell better where theirs lie, since
+            attention spreads what a row answers to over all others.
 
     """
 
@@ -57,6 +59,7 @@ class Place:
     axes: str
     rows: int = 0
     skipped: int = 0
+    patches: Place | None = None
 
     @property
     def tap(self) -> str:
@@ -123,6 +126,11 @@ class GraphProbe:
         self._run(sound, seen)
         return shapes
 
+    def laid_out(self, waveform: torch.Tensor, place: Place) -> torch.Tensor:
+        """The tensor at a place without tokens for one sound [1, N]: [1, C, T', F']."""
+        value = self.values(waveform[0].numpy(), [place.tensor])[place.tensor]
+        return value.permute(0, *(1 + place.axes.index(axis) for axis in "ctf"))
+
     def values(self, sound: FloatArray, names: Collection[str]) -> dict[str, torch.Tensor]:
         """The tensors of these names."""
         values: dict[str, torch.Tensor] = {}
@@ -134,10 +142,41 @@ class GraphProbe:
         self._run(sound, seen)
         return values
 
+    def influential(self, sound: FloatArray) -> set[str]:
+        """Tensors on which the scores depend beyond their first few rows, by the gradient.
+
+        An AST's last tokens are computed for every patch, and only those of its classes are read.
+        Raises SourceError where the scores have no gradient.
+        """
+        values: dict[str, torch.Tensor] = {}
+
+        def seen(name: str, value: torch.Tensor) -> None:
+            if value.requires_grad and value.dim() >= 3:
+                values[name] = value
+
+        (scores,) = self.module.run(self._inputs(sound, differentiable=True), seen)
+        if not scores.requires_grad:
+            raise SourceError(f"{self.path}: its scores have no gradient by the sound, so nothing is learnt")
+        # Squared: probabilities add up to one, of which there is no gradient.
+        gradients = torch.autograd.grad(scores.square().sum(), list(values.values()), allow_unused=True)
+        beyond = {
+            name: one[:, _MOST_SKIPPED if one.shape[1] > _MOST_SKIPPED else 0 :]
+            for name, one in zip(values, gradients, strict=True)
+            if one is not None
+        }
+        return {name for name, one in beyond.items() if bool(one.any())}
+
     @torch.no_grad()
     def _run(self, sound: FloatArray, seen: Seen) -> None:
+        self.module.run(self._inputs(sound), seen)
+
+    def _inputs(self, sound: FloatArray, *, differentiable: bool = False) -> dict[str, torch.Tensor]:
+        """What the graph takes, by name."""
         given = self.original.inputs(self.entry.feed(sound))
-        self.module.run({name: torch.from_numpy(np.array(value)) for name, value in given.items()}, seen)
+        tensors = {name: torch.from_numpy(np.array(value)) for name, value in given.items()}
+        for one in tensors.values():
+            one.requires_grad_(differentiable and one.is_floating_point())
+        return tensors
 
     def shown(self, places: Sequence[Place]) -> tuple[list[ShownTensor], list[float]]:
         """The tensors at these places as a stage shows them, and the samples that one of their cells spans.
@@ -213,11 +252,13 @@ class GraphProbe:
 def find_maps(probe: GraphProbe, sample_rate: int, most_frames: int) -> list[Place]:
     """Maps that a decoder reads: of each number of frames the deepest, coarsest first, at most four.
 
+    Deepest of those whose cells the scores depend on.
     most_frames: of the listenable STFT; finer maps are left out
     Raises SourceError where there is none.
     """
     sounds = _Sounds(probe.samples, sample_rate)
-    shapes = probe.shapes(sounds.quiet)
+    influential = probe.influential(sounds.bursts[_BURSTS // 2])
+    shapes = {name: shape for name, shape in probe.shapes(sounds.quiet).items() if name in influential}
     real = {name: shape for name, shape in shapes.items() if name not in probe.module.whole}
     # Whole numbers have a scale and a zero point of their own, and are read where there is nothing else.
     deepest = _found(probe, real, sounds, most_frames) or _found(probe, shapes, sounds, most_frames)
@@ -241,7 +282,7 @@ def _found(
         for kind, given in (("burst", sounds.bursts), ("tone", sounds.tones))
     }
     deepest: dict[int, Place] = {}
-    grids: list[tuple[int, int]] = []
+    grids: dict[tuple[int, int], Place] = {}
     for name in likely:
         bursts, tones = ([one[name] for one in responses[kind]] for kind in ("burst", "tone"))
         place = _tokens(name, shapes[name], grids, bursts, part) or _placed(
@@ -257,7 +298,7 @@ def _found(
         if known is None or sizes[2] > 1 or known.sizes(shapes[known.tensor])[2] == 1:
             deepest[sizes[1]] = place
         if sizes[2] > 1:
-            grids.append(sizes[1:])
+            grids[sizes[1:]] = place
     return deepest
 
 
@@ -365,14 +406,14 @@ def _placed(
 def _tokens(
     name: str,
     shape: Sequence[int],
-    grids: Sequence[tuple[int, int]],
+    grids: Mapping[tuple[int, int], Place],
     bursts: Sequence[list[Array]],
     part: float,
 ) -> Place | None:
     """Tokens [1, N, D] of a grid that the graph had before; None where they are none."""
     if len(shape) != 3:
         return None
-    for frames, rows in reversed(grids):
+    for (frames, rows), grid in reversed(grids.items()):
         skipped = shape[1] - frames * rows
         if not 0 <= skipped <= _MOST_SKIPPED:
             continue
@@ -383,5 +424,5 @@ def _tokens(
         }
         axes = max(orders, key=lambda order: orders[order])
         if orders[axes]:
-            return Place(name, axes, rows, skipped)
+            return Place(name, axes, rows, skipped, grid.patches or grid)
     return None

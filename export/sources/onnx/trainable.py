@@ -151,7 +151,7 @@ def trainable(graph: OnnxSource, taps: Sequence[str] | None = None) -> GraphSour
     )
     source = _with_least(source)
     _check_parity(source)
-    return source if taps is not None else replace(source, scales=_scales(source, steps))
+    return source if taps is not None else replace(source, scales=_scales(source, probe, places, steps))
 
 
 def _searched(graph: OnnxSource, probe: GraphProbe) -> list[Place]:
@@ -262,8 +262,13 @@ def _difference(ours: FloatArray, theirs: FloatArray) -> float:
     return float(np.abs(ours - theirs).max(initial=0.0)) / max(1.0, float(np.abs(theirs).max(initial=0.0)))
 
 
-def _scales(source: GraphSource, steps: Sequence[float]) -> list[Scale]:
-    """Where the maps' cells lie: their stride by how they follow the length, their rows by tones."""
+def _scales(
+    source: GraphSource, probe: GraphProbe, places: Sequence[Place], steps: Sequence[float]
+) -> list[Scale]:
+    """Where the maps' cells lie: their stride by how they follow the length, their rows by tones.
+
+    Rows of tokens lie where those of their patches do.
+    """
     window = samples_of(source.window.seconds, source.sample_rate)
     fixed = source.graph.original.entry.samples is not None
     least = samples_of(source.window.minimum_seconds, source.sample_rate)
@@ -275,10 +280,17 @@ def _scales(source: GraphSource, steps: Sequence[float]) -> list[Scale]:
             stft(waveform, source.analysis) if source.rescore == "spectrogram" else source.frontend(waveform)
         )
         named = dict(zip(source.taps, source.classifier(features)[1:], strict=True))
+        for place in places:
+            if place.patches is not None:
+                named[place.tap] = probe.laid_out(waveform, place.patches)
         return {tap: named[tap] for tap in spans}
 
     measured = measure_scales(taps_of, 1 + samples // source.analysis.hop, samples, source.sample_rate)
     return [
-        msgspec.structs.replace(scale, stride=max(1, round(spans[scale.tap] / source.analysis.hop)))
+        msgspec.structs.replace(
+            scale,
+            channels=int(source.taps[scale.tap][1]),
+            stride=max(1, round(spans[scale.tap] / source.analysis.hop)),
+        )
         for scale in measured
     ]
