@@ -35,7 +35,7 @@ def decoder_form(source: Source, architecture: Architecture, width: int | None =
     Args:
         source: Over whose classifier it is trained.
         architecture: "compact": at most a tenth of the classifier's multiply-adds, a quarter where it takes
-            sound, or as narrow as can be where even that is more; "reference": about nine times them.
+            sound, or 16 channels where these cost more; "reference": about nine times them.
         width: Channels; None: the widest that costs no more than that.
 
     Raises:

@@ -127,7 +127,7 @@ class LmacSettings(ExplainerSettings):
         Literal["compact", "reference"],
         Meta(
             description="compact: at most a tenth of the classifier's multiply-adds, a quarter where it "
-            "takes sound; reference: L-MAC's shape, nine times them."
+            "takes sound, or 16 channels where these cost more; reference: L-MAC's shape, nine times them."
         ),
     ] = "compact"
     targets: Annotated[
