@@ -27,7 +27,8 @@ from ...onnx_modules.module import GraphModule
 from ...source.exportable import LIMIT, FloatArray
 from ...source.source import Source, explaining_stages
 from .file import LENGTHS, OnnxSource
-from .maps import GraphProbe, Place, find_maps
+from .maps import find_maps
+from .probe import GraphProbe, Place
 
 # The listenable STFT's hop by its n_fft, where a waveform graph leaves it open.
 _LEAST_HOP, _MOST_HOP = 6, 2
