@@ -51,8 +51,11 @@ def stretched(x: torch.Tensor, coarse: int, rows: int, fine: int = 1) -> torch.T
 
     The last one fills what is missing.
     """
-    index = torch.clamp(torch.arange(rows, device=x.device) * fine // coarse, max=x.shape[2] - 1)
-    return x.index_select(2, index)
+    index = torch.arange(rows, device=x.device)
+    if (coarse, fine) != (1, 1):
+        # As t * fine // coarse, which is a dozen operators of a graph; a half keeps quotients off whole numbers.
+        index = ((index.to(torch.float32) * fine + 0.5) / coarse).to(torch.int64)
+    return x.index_select(2, torch.clamp(index, max=x.shape[2] - 1))
 
 
 class CompactDecoder(nn.Module):
@@ -131,7 +134,11 @@ class CompactDecoder(nn.Module):
         logmel = spectrum if self.bank is None else torch.log1p(magnitude(spectrum) @ self.bank)
         half = (logmel.shape[1] + 1) // 2
         scale, shift = self.target(target)[:, :, None, None].chunk(2, dim=1)
-        seen = self.spectrum(functional.pixel_unshuffle(stretched(logmel.unsqueeze(1), 1, 2 * half), 2))
+        # Its weights are of the four cells of a 2x2 patch, which are seen at once.
+        patches = self.spectrum.weight.reshape(-1, 1, 2, 2)
+        seen = functional.conv2d(
+            stretched(logmel.unsqueeze(1), 1, 2 * half), patches, self.spectrum.bias, stride=2
+        )
         x: torch.Tensor | None = None
         for index, feature_map in enumerate(maps):
             halved = functional.avg_pool2d(feature_map, (2, 1)) if self.halved[index] else feature_map

@@ -17,6 +17,8 @@ ComplexArray = npt.NDArray[np.complex64]
 
 # Below this the overlapped squared windows cover nothing (torch.istft raises there).
 _COVERAGE_FLOOR = 1e-11
+# Amplitudes below this are as good as none.
+_QUIET = np.float32(1e-30)
 
 
 def frame_count(samples: int, spec: AnalysisSpec) -> int:
@@ -102,12 +104,12 @@ def gain(mask: npt.ArrayLike, amplitude: npt.ArrayLike, how: MaskGain = "log") -
     magnitude = np.asarray(amplitude, dtype=np.float32)
     kept = np.asarray(mask, dtype=np.float32)
     out = np.log1p(magnitude)
-    out = np.multiply(out, kept)
+    np.multiply(out, kept, out=out)
     np.expm1(out, out=out)
     # Denormal amplitudes would lose the quotient's digits; there the limit M holds to float32.
-    quiet = magnitude < 1e-30
-    np.divide(out, magnitude, out=out, where=~quiet)
-    np.copyto(out, kept, where=quiet)
+    np.divide(out, np.maximum(magnitude, _QUIET), out=out)
+    if magnitude.min(initial=_QUIET) < _QUIET:
+        np.copyto(out, kept, where=magnitude < _QUIET)
     return out
 
 
