@@ -78,6 +78,8 @@ class Match:
 # Entries nearest to a query among which those of the rows and passages asked for are looked for, where there
 # are more than are compared exactly.
 _LOOKED_THROUGH = 8192
+# Entries that an exact index gives at once: to give fewer is no quicker.
+_LEAST_COMPARED = 64
 
 
 class Generation:
@@ -371,6 +373,10 @@ class Generation:
     ) -> float | None:
         """The cosine of the first match that `search` gives where one is wanted; None where there is none."""
         index, wanted = self._indexes[view], 4
+        # Fewer are compared in no case.
+        least = index.info.candidates if index.info.kind == "ivf" else _LEAST_COMPARED
+        while 4 * wanted <= least:
+            wanted *= 4
         while True:
             cosines, entries = index.candidates(queries, wanted)
             held = cosines[self._within(view, entries, rows) >= 0]

@@ -30,6 +30,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -95,18 +96,23 @@ class Grid:
             duration_s: Real sound in it, which no region leaves.
 
         """
-        bands = np.asarray(self.bands_hz, dtype=np.float64).reshape(-1, 2)
-        regions = np.empty((len(cells), 4))
         frame, row = cells[:, 0], cells[:, 1]
-        somewhere, banded = frame >= 0, row >= 0
         # A last frame that starts past the real sound (the map has one frame too many) ends with it.
         start = np.minimum(frame * self.frame_seconds, max(0.0, duration_s - self.frame_seconds))
         end = np.minimum((frame + 1) * self.frame_seconds, duration_s)
+        somewhere = frame >= 0
+        regions = np.empty((len(cells), 4))
         regions[:, 0] = offset_s + np.where(somewhere, start, 0.0)
         regions[:, 1] = offset_s + np.where(somewhere, end, duration_s)
-        regions[:, 2] = np.where(banded, bands[row, 0], bands[:, 0].min())
-        regions[:, 3] = np.where(banded, bands[row, 1], bands[:, 1].max())
+        regions[:, 2:] = _bands_and_all(self.bands_hz)[row]
         return regions
+
+
+@lru_cache(maxsize=16)
+def _bands_and_all(bands_hz: tuple[tuple[float, float], ...]) -> npt.NDArray[np.float64]:
+    """[F + 1, 2]: every band, and in the last place, which is -1, what all span."""
+    bands = np.asarray(bands_hz, dtype=np.float64).reshape(-1, 2)
+    return np.vstack((bands, (bands[:, 0].min(), bands[:, 1].max())))
 
 
 def views_of(rows: int, frames: int | str | None = None) -> tuple[View, ...]:

@@ -77,7 +77,9 @@ def columns_of(values: npt.ArrayLike) -> FloatArray:
     if len(array) > _COLUMNS:
         starts = np.arange(_COLUMNS) * len(array) // _COLUMNS
         array = np.maximum.reduceat(array, starts, axis=0)
-    return np.asarray(np.nan_to_num(array), dtype=np.float32)
+    if not np.isfinite(array).all():
+        array = np.nan_to_num(array)
+    return np.asarray(array, dtype=np.float32)
 
 
 def time_marks(seconds: float, most: int = 9) -> list[float]:
