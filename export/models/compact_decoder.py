@@ -53,7 +53,7 @@ def stretched(x: torch.Tensor, coarse: int, rows: int, fine: int = 1) -> torch.T
     """
     index = torch.arange(rows, device=x.device)
     if (coarse, fine) != (1, 1):
-        # As t * fine // coarse, which is a dozen operators of a graph; a half keeps quotients off whole numbers.
+        # t * fine // coarse, which is a dozen operators of a graph; a half keeps quotients off whole numbers.
         index = ((index.to(torch.float32) * fine + 0.5) / coarse).to(torch.int64)
     return x.index_select(2, torch.clamp(index, max=x.shape[2] - 1))
 
@@ -134,11 +134,7 @@ class CompactDecoder(nn.Module):
         logmel = spectrum if self.bank is None else torch.log1p(magnitude(spectrum) @ self.bank)
         half = (logmel.shape[1] + 1) // 2
         scale, shift = self.target(target)[:, :, None, None].chunk(2, dim=1)
-        # Its weights are of the four cells of a 2x2 patch, which are seen at once.
-        patches = self.spectrum.weight.reshape(-1, 1, 2, 2)
-        seen = functional.conv2d(
-            stretched(logmel.unsqueeze(1), 1, 2 * half), patches, self.spectrum.bias, stride=2
-        )
+        seen = self.seen(logmel)
         x: torch.Tensor | None = None
         for index, feature_map in enumerate(maps):
             halved = functional.avg_pool2d(feature_map, (2, 1)) if self.halved[index] else feature_map
@@ -155,6 +151,15 @@ class CompactDecoder(nn.Module):
         if not self.meets:
             x = self.refine[-1](functional.relu(seen + self._finer(x, len(maps), half)))
         return functional.pixel_shuffle(self.out(self.final(x)), 2).squeeze(1)[:, : logmel.shape[1]]
+
+    def seen(self, logmel: torch.Tensor) -> torch.Tensor:
+        """[B, T, bands] -> [B, width, ceil(T / 2), bands / 2]: what is seen of four cells at a time.
+
+        As the 1x1 convolution `spectrum` of the cells side by side as channels, without laying them so.
+        """
+        patches = self.spectrum.weight.reshape(-1, 1, 2, 2)
+        even = stretched(logmel.unsqueeze(1), 1, logmel.shape[1] + logmel.shape[1] % 2)
+        return functional.conv2d(even, patches, self.spectrum.bias, stride=2)
 
     def _finer(self, x: torch.Tensor, index: int, rows: int) -> torch.Tensor:
         """What scale `index - 1` says, narrowed and laid out over the cells of scale `index`."""

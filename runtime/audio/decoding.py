@@ -16,6 +16,7 @@ import soundfile
 from ...errors import AudioError
 from ..arrays import FloatArray
 from .containers.bytes import Piece, SoundBytes, View, unreadable
+from .containers.parts import SoundPart
 from .containers.survey import survey
 from .source import BLOCK, ArraySource, BoundedSource, SoundSource, Stop, checked_rate
 
@@ -89,7 +90,7 @@ class FileSource:
             data.stop = None
             self.expected = sum(part.declared or part.least for part in self._parts)
             try:
-                first = stack.enter_context(self._decoder(data, self._parts[0].views[0]))
+                first = stack.enter_context(self._decoder(data, self._parts[0], self._parts[0].views[0]))
                 decoder, _ = first
                 self.rate = checked_rate(decoder.samplerate, name)
                 self.channels = int(decoder.channels)
@@ -128,14 +129,17 @@ class FileSource:
             data.close()
 
     @contextmanager
-    def _decoder(self, data: SoundBytes, pieces: tuple[Piece, ...]) -> Iterator[tuple[_Decoder, View]]:
-        """The decoder for these bytes, and the view that it reads.
+    def _decoder(
+        self, data: SoundBytes, part: SoundPart, pieces: tuple[Piece, ...]
+    ) -> Iterator[tuple[_Decoder, View]]:
+        """The decoder for these bytes of a part, and the view that it reads, unless the file is intact.
 
         Raises AudioError where the file cannot be read, LibsndfileError where it is no sound.
         """
         view = View(data, pieces)
         try:
-            decoder = _Decoder(view)
+            whole = data.descriptor() if part.intact and pieces == ((0, data.size),) else None
+            decoder = _Decoder(view if whole is None else whole)
         except soundfile.LibsndfileError:
             self._check(view)
             raise
@@ -163,13 +167,14 @@ class FileSource:
                 decoded.append(_Decoded())
                 declared = part.declared if len(part.views) == 1 else None
                 for pieces in part.views:
-                    yield from self._decoded(data, pieces, decoded[-1], declared or 0, first)
+                    yield from self._decoded(data, part, pieces, decoded[-1], declared or 0, first)
                     first = None
         self._warnings = self._complaints(decoded)
 
     def _decoded(
         self,
         data: SoundBytes,
+        part: SoundPart,
         pieces: tuple[Piece, ...],
         decoded: _Decoded,
         declared: int,
@@ -183,7 +188,7 @@ class FileSource:
         while True:
             passed, count = before, 0
             try:
-                using, ready = (nullcontext(ready) if ready else self._decoder(data, pieces)), None
+                using, ready = (nullcontext(ready) if ready else self._decoder(data, part, pieces)), None
                 with using as (decoder, view):
                     if (decoder.samplerate, decoder.channels) != (self.rate, self.channels):
                         decoded.other = f"{decoder.samplerate} Hz, {decoder.channels} channel(s)"

@@ -66,7 +66,9 @@ class ForwardPass:
     @lazy_property
     def taps(self) -> Mapping[str, FloatArray]:
         """Name -> feature map [B, ...], on the host."""
-        return LazyMapping(self.outputs, lambda name: on_host(self.outputs[name]))
+        # Refers to the outputs alone: a reference to itself would keep all of it until the collector comes.
+        outputs = self.outputs
+        return LazyMapping(outputs, lambda name: on_host(outputs[name]))
 
     @property
     def spectrum_shape(self) -> tuple[int, ...]:

@@ -32,7 +32,9 @@ taught = later("stranger_model", "taught")
 write_sounds = later("stranger_model", "write_sounds")
 nn = later("torch.nn")
 CompactClassifier = later("earmark.export.models.compact_classifier", "CompactClassifier")
+CompactDecoder = later("earmark.export.models.compact_decoder", "CompactDecoder")
 spread = later("earmark.export.models.compact_decoder", "spread")
+stretched = later("earmark.export.models.compact_decoder", "stretched")
 cost = later("earmark.export.training.forms", "cost")
 decoder_form = later("earmark.export.training.forms", "decoder_form")
 multiply_adds = later("earmark.export.training.forms", "multiply_adds")
@@ -348,3 +350,22 @@ def test_a_classifier_of_several_labels_is_asked_by_its_sigmoids(data, tmp_path)
     assert torch.allclose(frozen.scores(logits)[:, 0], torch.sigmoid(torch.tensor(1.0)))
     expected = -torch.log(torch.sigmoid(torch.tensor(1.0)))
     assert torch.allclose(frozen.surprise(logits, target), expected.expand(2))
+
+
+@pytest.mark.parametrize(
+    ("coarse", "fine", "rows"), [(1, 1, 9), (8, 4, 62), (4, 2, 127), (3, 1, 30), (7, 3, 40)]
+)
+def test_rows_are_stretched_as_by_whole_numbers(coarse, fine, rows):
+    x = torch.arange(10.0).reshape(1, 1, 10, 1)
+    wanted = [min(row * fine // coarse, 9) for row in range(rows)]
+    assert stretched(x, coarse, rows, fine).reshape(-1).tolist() == wanted
+
+
+def test_the_spectrum_is_seen_four_cells_at_a_time():
+    """One convolution over 2x2 patches is what cells side by side as channels are."""
+    torch.manual_seed(0)
+    scales = [Scale(tap="map", channels=3, rows=8, stride=4, hz=list(np.linspace(200.0, 7000.0, 8)))]
+    decoder = CompactDecoder(scales, 64, 16000, 2, bands=16, width=4, from_stft=False).eval()
+    logmel = torch.rand(2, 11, 16)
+    side_by_side = nn.functional.pixel_unshuffle(stretched(logmel.unsqueeze(1), 1, 12), 2)
+    torch.testing.assert_close(decoder.seen(logmel), decoder.spectrum(side_by_side), atol=1e-6, rtol=1e-6)

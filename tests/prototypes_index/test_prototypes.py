@@ -176,6 +176,18 @@ def test_search_agrees_with_exact_cosines(generation):
 
 
 @pytest.mark.parametrize("exact_limit", [100_000, 1])
+def test_the_nearest_entry_is_the_first_match(tmp_path, exact_limit):
+    info = write(tmp_path / "g", range(20), exact_limit=exact_limit)
+    opened = Generation.open(tmp_path / "g", spec_of(info))
+    bands = np.array([[True, False, False], [False, True, True]])
+    for view in VIEWS:
+        queries = find_places(view, sound(99)).vectors[:2]
+        for rows in (None, bands) if view in {"square", "frequency"} else (None,):
+            first = opened.search(view, queries, 1, rows=rows)[0]
+            assert opened.nearest(view, queries, rows=rows) == first.cosine
+
+
+@pytest.mark.parametrize("exact_limit", [100_000, 1])
 def test_golden_entries_may_be_zeros_and_stay_so(tmp_path, monkeypatch, exact_limit):
     """A silent clip has vectors of zeros, which have no cosine."""
     noise = prototype_generations.sound

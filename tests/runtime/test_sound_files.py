@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import struct
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from earmark.evaluation.data.folder import list_sounds, load_sound, load_sounds
 from earmark.evaluation.localisation.events import read_events
 from earmark.runtime.audio import sound as module
 from earmark.runtime.audio.containers import chunks as sound_chunks
+from earmark.runtime.audio.containers.bytes import View
 from earmark.runtime.audio.sound import OpenSound, open_sound
 
 RATE = 16000
@@ -478,3 +480,20 @@ def test_hostile_structures(content: bytes) -> None:
     with pytest.raises(AudioError) as refused:
         opened(content)
     assert "\n" not in str(refused.value)
+
+
+def test_libsndfile_reads_an_intact_flac_file_by_itself(tmp_path, monkeypatch):
+    """Not through Python, where its thread would wait for others; the rest is put together in Python."""
+    asked = []
+    read = View.readinto
+    monkeypatch.setattr(View, "readinto", lambda view, buffer: asked.append(view) or read(view, buffer))
+    intact, joined = tmp_path / "a.flac", tmp_path / "b.flac"
+    content = written("FLAC")
+    intact.write_bytes(content)
+    joined.write_bytes(content + b"something else")
+    alone = samples(open_sound(intact, None, RATE))
+    assert bool(asked) == (os.name != "posix")
+    np.testing.assert_array_equal(alone, decoded(content))
+    np.testing.assert_array_equal(samples(open_sound(joined, None, RATE)), alone)
+    assert asked
+    np.testing.assert_array_equal(samples(opened(content)), alone)

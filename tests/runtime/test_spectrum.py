@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import strange_bundle
 from onnx import helper, numpy_helper
-from runtime_sounds import RATE, noise
+from runtime_sounds import RATE, noise, tone
 from strange_bundle import edit_graph
 
 import earmark
+from earmark.runtime.audio.sound import open_sound
 from earmark.runtime.explainer import engine_of
 from earmark.runtime.inference.session import Sessions
 from earmark.runtime.inference.watchdog import Watchdog
@@ -96,3 +99,17 @@ def test_one_thread_watches_over_all_runs():
             time.sleep(0.01)
     assert late.terminate
     assert not any(run.terminate for run in (early, *runs))
+
+
+def test_a_forward_pass_goes_with_its_last_window(tiny_bundle):
+    """No reference leads back to it, or spectra would pile up until the garbage collector comes."""
+    with earmark.load(tiny_bundle, "cpu") as explainer:
+        window = next(engine_of(explainer).windows(open_sound(tone(), RATE, RATE)))
+        assert all(array.size for array in window.taps.values())
+        batch = weakref.ref(window.batch)
+        gc.disable()
+        try:
+            del window
+            assert batch() is None
+        finally:
+            gc.enable()

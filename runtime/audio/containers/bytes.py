@@ -47,6 +47,20 @@ class SoundBytes:
         if self._path:
             self._file.close()
 
+    def descriptor(self) -> int | None:
+        """A new descriptor of the file, for the caller to close; None where there is none, or of other size.
+
+        Who reads by it runs no Python, which would wait for other threads of Python. On Windows those of
+        libsndfile are others.
+        """
+        if self._path is None or os.name != "posix":
+            return None
+        descriptor = os.open(self._path, os.O_RDONLY)
+        if os.fstat(descriptor).st_size == self.size:
+            return descriptor
+        os.close(descriptor)
+        return None
+
     def into(self, start: int, target: memoryview) -> int:
         """Fill `target` with the bytes from `start` on: how many there were. Raises what the file raises."""
         if self._at != start:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .bytes import SoundBytes
+from .bytes import Piece, SoundBytes
 from .mpeg import begins_mpeg
 from .parts import FLAC_BEGINNING, Parsed, SoundPart, before_tags, next_file
 
@@ -84,7 +84,8 @@ class _Frames:
 def flac(data: SoundBytes, start: int) -> Parsed:
     """One FLAC stream. What follows it is the next file's.
 
-    Decoders stop where the header says, so they get one that says nothing; zero there means unknown.
+    Decoders stop where the header says, so they get one that says nothing, unless what it says is there;
+    zero there means unknown.
     """
     # 4 bytes of name, 4 of the block's header; the count is 36 bits from byte 13 of the block on.
     head = data.at(start, 26)
@@ -106,11 +107,17 @@ def flac(data: SoundBytes, start: int) -> Parsed:
     last = _without_zeros(data, begin, before_tags(data, begin, end))
     open_end = head[:21] + bytes([head[21] & 0xF0]) + b"\x00" * 4
     lost = f"samples are missing inside it ({frames.missing})" if frames.missing else ""
-    view = open_end, (start + 26, last - start - 26)
-    return Parsed(
-        [SoundPart((view,), declared or None, least=0 if declared else counted - frames.missing, lost=lost)],
-        end,
+    # What the header says may stand where it is there.
+    intact = declared == counted and not frames.missing
+    view: tuple[Piece, ...] = open_end, (start + 26, last - start - 26)
+    part = SoundPart(
+        (((start, last - start),) if intact else view,),
+        declared or None,
+        least=0 if declared else counted - frames.missing,
+        lost=lost,
+        intact=intact,
     )
+    return Parsed([part], end)
 
 
 def _sound(data: SoundBytes, start: int) -> int:

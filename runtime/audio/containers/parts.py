@@ -43,6 +43,7 @@ class SoundPart:
         skipped: Bytes inside that are no sound.
         lost: What is missing inside, of which a decoder says nothing.
         whole: All of a file of a kind that is not looked into.
+        intact: Every byte has been read, and all that the header promises is there.
 
     """
 
@@ -55,6 +56,7 @@ class SoundPart:
     skipped: int = 0
     lost: str = ""
     whole: bool = False
+    intact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
