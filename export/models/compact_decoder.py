@@ -12,7 +12,7 @@ from torch.nn import functional
 from ...runtime.audio.mel import mel_of
 from ..graphs.stft import magnitude
 from .mel import filterbank, mel_points, warp_taps
-from .scales import Scale
+from .scales import Scale, stretched
 
 
 class Refine(nn.Module):
@@ -44,18 +44,6 @@ def spread(given: Sequence[float], wanted: Sequence[float], rows: int, columns: 
     matrix[lower, places] = 1.0 - weight
     matrix[lower + 1, places] += weight
     return matrix.to(torch.float32)
-
-
-def stretched(x: torch.Tensor, coarse: int, rows: int, fine: int = 1) -> torch.Tensor:
-    """[B, C, t, F] -> [B, C, rows, F]: rows that span `coarse` frames, repeated for rows of `fine` frames.
-
-    The last one fills what is missing.
-    """
-    index = torch.arange(rows, device=x.device)
-    if (coarse, fine) != (1, 1):
-        # t * fine // coarse, which is a dozen operators of a graph; a half keeps quotients off whole numbers.
-        index = ((index.to(torch.float32) * fine + 0.5) / coarse).to(torch.int64)
-    return x.index_select(2, torch.clamp(index, max=x.shape[2] - 1))
 
 
 class CompactDecoder(nn.Module):

@@ -8,16 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .scales import Scale
-
-
-def spread_over(x: torch.Tensor, coarse: int, rows: int, fine: int = 1) -> torch.Tensor:
-    """[B, C, t] -> [B, C, rows]: cells that span `coarse` frames, repeated for cells of `fine` frames.
-
-    The last one fills what is missing.
-    """
-    index = torch.clamp(torch.arange(rows, device=x.device) * fine // coarse, max=x.shape[2] - 1)
-    return x.index_select(2, index)
+from .scales import Scale, stretched
 
 
 class RefineFrames(nn.Module):
@@ -72,11 +63,11 @@ class CompactPsi(nn.Module):
             # [B, C, T', F'] -> [B, C F', T'].
             here: torch.Tensor = self.mix[index](lateral.transpose(2, 3).flatten(1, 2))
             if x is not None:
-                here = here + spread_over(x, self.strides[index - 1], here.shape[2], self.strides[index])
+                here = here + stretched(x, self.strides[index - 1], here.shape[2], self.strides[index])
             x = self.refine[index](functional.relu(self.norm[index](here)))
         if x is None:
             raise ValueError("no feature maps")
         drawn = functional.relu(self.out(x))
         # [B, K r, t] -> [B, K, t r], one after the other.
         parts = torch.unflatten(drawn, 1, (self.components, self.last_stride)).transpose(2, 3).flatten(2)
-        return spread_over(parts, 1, spectrum.shape[1])
+        return stretched(parts, 1, spectrum.shape[1])

@@ -29,6 +29,18 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     hz: list[float]
 
 
+def stretched(x: torch.Tensor, coarse: int, rows: int, fine: int = 1) -> torch.Tensor:
+    """[B, C, t, ...] -> [B, C, rows, ...]: rows of `coarse` frames each, repeated for rows of `fine` frames.
+
+    The last one fills what is missing.
+    """
+    index = torch.arange(rows, device=x.device)
+    if (coarse, fine) != (1, 1):
+        # t * fine // coarse, which is a dozen operators of a graph; a half keeps quotients off whole numbers.
+        index = ((index.to(torch.float32) * fine + 0.5) / coarse).to(torch.int64)
+    return x.index_select(2, torch.clamp(index, max=x.shape[2] - 1))
+
+
 def mel_rows(mels: int, sample_rate: int, rows: int, pooled: int) -> list[float]:
     """Centres in Hz of `rows` rows, each the mean of `pooled` neighbouring mel bands; the rest is cut off."""
     centres = mel_points(mels, sample_rate)[1:-1].tolist()
