@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -167,6 +168,17 @@ def test_without_sound_the_source_file_is_named(tiny_bundle, sounds, tmp_path):
         result.prototypes["time"][0].audio()
 
 
+def alike(name, one, other):
+    """Whether files agree; their numbers but for rounding, which depends on the clips beside them."""
+    if name.endswith((".npy", ".faiss")):
+        numbers = [np.frombuffer(content[: len(content) // 4 * 4], "<f4") for content in (one, other)]
+        same = len(one) == len(other)
+    else:
+        numbers = [np.array(re.findall(rb"-?\d+\.\d+", content), np.float64) for content in (one, other)]
+        same = re.sub(rb"-?\d+\.\d+", b"", one) == re.sub(rb"-?\d+\.\d+", b"", other)
+    return same and np.allclose(*numbers, atol=1e-5, equal_nan=True)
+
+
 def test_extending_skips_what_is_there_and_equals_a_rebuild(bundle, sounds, tmp_path):
     before = contents(bundle)
     report = index_bundle(bundle, sounds)
@@ -182,7 +194,7 @@ def test_extending_skips_what_is_there_and_equals_a_rebuild(bundle, sounds, tmp_
     extended, rebuilt = contents(second), contents(third)
     assert set(extended) == set(rebuilt)
     for name in set(extended) - {"clips.jsonl", "clips.npy"}:  # the one attribution differs
-        assert extended[name] == rebuilt[name], name
+        assert alike(name, extended[name], rebuilt[name]), name
     open_bundle(bundle, examine=True)
     report = index_bundle(bundle, sounds, prune=True)
     assert report.removed == ["g0001"]
