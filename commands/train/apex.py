@@ -55,7 +55,7 @@ def apex(source: TrainedOver, data: Path, options: ApexOptions, given: Given[Ape
     report = summary.report
     for note in report.notes:
         tell(f"note: {note}")
-    for line in table_lines(report.purity):
+    for line in table_lines(report):
         say(line)
     figures = report.invariance
     kept = f"logits kept within {figures.fp64:.1e} (fp64)"

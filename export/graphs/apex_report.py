@@ -48,6 +48,9 @@ class RotationReport(msgspec.Struct, frozen=True, kw_only=True):
         clips: Part ("train", "held_out") -> what it holds.
         n: Top clips per channel that purity is measured on.
         purity: View -> part -> "before", "after", "random" -> purity, -1..1.
+        listed: Part -> "before", "after", "random" -> the share of the sum of all contributions, which is the
+            logit beyond the bias where the head is linear, in the five largest; empty without a known head.
+        rest: The same of all others, their absolute values.
         head: Whether contributions are "additive", "gradient x activation" or "localisation only".
         orthogonality: Largest absolute row sum of U U^T - I.
         invariance: How exactly the logits are kept.
@@ -62,6 +65,8 @@ class RotationReport(msgspec.Struct, frozen=True, kw_only=True):
     clips: dict[str, SoundCounts]
     n: int
     purity: dict[str, dict[str, dict[str, float]]]
+    listed: dict[str, dict[str, float]]
+    rest: dict[str, dict[str, float]]
     head: str
     orthogonality: float
     invariance: Invariance

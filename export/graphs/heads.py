@@ -77,6 +77,23 @@ class Head:
             x = _applied(x @ layer.weight.astype(np.float64).T + layer.bias, layer.activation)
         return x
 
+    def slopes(self, pooled: npt.NDArray[np.float64], label: int) -> npt.NDArray[np.float64]:
+        """dlogit_k / dv [C] of the logit k = `label` at pooled v [1, C], in float64."""
+        if self.linear:
+            row: npt.NDArray[np.float64] = self.layers[0].weight[label].astype(np.float64)
+            return row
+        x, derivatives = pooled, []
+        for layer in self.layers:
+            before = x @ layer.weight.astype(np.float64).T + layer.bias
+            derivatives.append(_derivative(before, layer.activation))
+            x = _applied(before, layer.activation)
+        slope = np.zeros_like(x)
+        slope[0, label] = 1.0
+        for layer, derivative in zip(reversed(self.layers), reversed(derivatives), strict=True):
+            slope = (slope * derivative) @ layer.weight.astype(np.float64)
+        own: npt.NDArray[np.float64] = slope[0]
+        return own
+
 
 @dataclass(frozen=True)
 class LearntRotation:
@@ -135,3 +152,19 @@ def _applied(x: npt.NDArray[np.float64], activation: Activation) -> npt.NDArray[
         gelu: npt.NDArray[np.float64] = 0.5 * x * (1.0 + erf(x / np.sqrt(2.0)))
         return gelu
     return x
+
+
+def _derivative(x: npt.NDArray[np.float64], activation: Activation) -> npt.NDArray[np.float64]:
+    """Of the activation, at x."""
+    if activation == "relu":
+        return (x > 0.0).astype(np.float64)
+    if activation == "tanh":
+        steep: npt.NDArray[np.float64] = 1.0 - np.tanh(x) ** 2
+        return steep
+    if activation == "gelu":
+        from scipy.special import erf
+
+        density = np.exp(-0.5 * x**2) / np.sqrt(2.0 * np.pi)
+        steeper: npt.NDArray[np.float64] = 0.5 * (1.0 + erf(x / np.sqrt(2.0))) + x * density
+        return steeper
+    return np.ones_like(x)

@@ -17,8 +17,8 @@ from .manifest import Manifest
 REPORT = "apex.json"
 
 
-class Purity(msgspec.Struct, frozen=True):
-    """How pure a view's channels are in one part of the clips: as they were, with U, with a random U."""
+class Figures(msgspec.Struct, frozen=True):
+    """A figure of one part of the clips: of the channels as they were, with U, with a random U."""
 
     before: float | None = None
     after: float | None = None
@@ -48,8 +48,11 @@ class ApexReport(msgspec.Struct, frozen=True):
     head: str | None = None
     orthogonality: float | None = None
     invariance: KeptLogits | None = None
-    # By view, then by part.
-    purity: dict[str, dict[str, Purity]] | None = None
+    # How pure channels are, by view, then by part.
+    purity: dict[str, dict[str, Figures]] | None = None
+    # The share of all contributions in the five largest, and in the others, by part; older ones have none.
+    listed: dict[str, Figures] = {}
+    rest: dict[str, Figures] = {}
     notes: list[str] = []
 
 

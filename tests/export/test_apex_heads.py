@@ -12,6 +12,7 @@ from earmark.errors import SourceError
 from earmark.evaluation.prototypes.purity import random_rotation
 from earmark.export.graphs.embeddings import embeddings_model
 from earmark.export.graphs.heads import facts_in
+from earmark.export.training.apex.evidence import pooled_of
 
 onnxruntime = later("onnxruntime")
 torch = later("torch")
@@ -88,6 +89,23 @@ def expected(adapter, z, u):
     return torch.stack(rows, dim=1).detach().numpy()
 
 
+def evidence(adapter, z, u):
+    """The same of what U is learnt from: slopes and pooled vectors in NumPy."""
+    source = from_adapter(adapter)
+    spec, back = source.feature_map, np.linalg.inv(u.astype(np.float64))
+    taps = {}
+    if spec.attention:
+        with torch.no_grad():
+            taps = {spec.attention: adapter.attention(z).numpy()}
+    rows = []
+    for sound in range(len(z)):
+        one = {name: tap[sound : sound + 1] for name, tap in taps.items()}
+        pooled = pooled_of(z[sound].numpy(), spec, one)[0]
+        own = [pooled[min(k, len(pooled) - 1)][None] for k in range(CLASSES)]
+        rows.append([(source.head.slopes(v, k) @ back) * (v[0] @ u.T) for k, v in enumerate(own)])
+    return np.array(rows)
+
+
 @pytest.mark.parametrize("kind", ["raw", "rotation", "invertible"])
 def test_contributions_are_autograds_and_add_up(adapter, kind, tmp_path):
     """W'_kc (U v)_c of linear heads sums with the bias to PyTorch's own logit; networks: gradient times v."""
@@ -98,6 +116,7 @@ def test_contributions_are_autograds_and_add_up(adapter, kind, tmp_path):
     }[kind]
     made, z, logits = answers(adapter, None if kind == "raw" else u, tmp_path)
     np.testing.assert_allclose(made["contributions"], expected(adapter, z, u), atol=2e-4)
+    np.testing.assert_allclose(made["contributions"], evidence(adapter, z, u), atol=2e-4)
     spec = from_adapter(adapter).feature_map
     assert spec.additive != spec.gradient
     assert spec.additive == (adapter.network is None)

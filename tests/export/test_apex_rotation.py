@@ -15,6 +15,7 @@ from earmark.evaluation.prototypes.purity import (
     random_rotation,
     strongest,
 )
+from earmark.export.training.apex.evidence import Evidence
 from earmark.export.training.apex.rotation import learn_rotation, rounds_of
 from earmark.export.training.apex.settings import ApexSettings
 
@@ -174,3 +175,45 @@ def test_the_table_has_every_view_part_and_kind():
     assert set(purity_table({"train": flat}, q.T, 5, seed=1)) == {"square", "time"}
     with pytest.raises(ValueError, match="frequency does not exist"):
         strongest(flat, "frequency", q.T, 5)
+
+
+def of_classes(channels, windows, seed):
+    """Z = Q S with channels that belong to classes, and what speaks for a window's class, turned alike."""
+    s, q = sparse("classes", windows, channels, seed)
+    random = np.random.default_rng((seed, 1))
+    weights = random.standard_normal((10, channels))
+    pooled = s.mean(axis=(1, 2)).astype(np.float64)
+    labels = (pooled @ weights.T).argmax(axis=1)
+    return maps_of(s @ q.T), Evidence.of(weights[labels] @ q.T, pooled @ q.T), q
+
+
+def test_what_channels_contribute_sums_to_the_same_and_its_slope_is_right():
+    _, evidence, q = of_classes(16, 80, 0)
+    for u in (np.eye(16), q.T, random_rotation(16, 5)):
+        shares = evidence.shares(u)
+        np.testing.assert_allclose(shares.sum(axis=1), 1.0, atol=1e-5)
+        largest = np.sort(shares, axis=1)[:, -5:]
+        listed, others = evidence.listed(u)
+        assert listed == pytest.approx(largest.sum(axis=1).mean())
+        assert others == pytest.approx((np.abs(shares).sum(axis=1) - np.abs(largest).sum(axis=1)).mean())
+        rest, slope = evidence.rest(u.astype(np.float64))
+        assert rest == pytest.approx(others, abs=0.02)
+        step = 1e-6 * np.random.default_rng(3).standard_normal(u.shape)
+        moved = evidence.rest(u + step)[0] - evidence.rest(u - step)[0]
+        assert moved == pytest.approx(2.0 * (slope * step).sum(), rel=1e-3)
+    # Nothing speaks for any class.
+    assert Evidence.of(np.eye(3), -np.eye(3)) is None
+
+
+def test_gathering_leaves_less_in_other_channels_and_keeps_all_pure():
+    maps, evidence, _ = of_classes(24, 150, 0)
+    plain = learn_rotation(maps, ApexSettings(), evidence=None)
+    u = learn_rotation(maps, ApexSettings(), evidence=evidence)
+    # The five largest are the whole sum, and more; the others cancel less.
+    assert evidence.listed(u)[0] > 1.0
+    assert evidence.listed(u)[1] < 0.9 * evidence.listed(plain)[1]
+    before, after = (purity(maps, "square", one.astype(np.float32), 5) for one in (plain, u))
+    assert after > before - 0.02
+    np.testing.assert_allclose(u @ u.T, np.eye(24), atol=1e-9)
+    assert np.linalg.det(u) == pytest.approx(1.0)
+    np.testing.assert_array_equal(learn_rotation(maps, ApexSettings(gather=0.0), evidence=evidence), plain)

@@ -73,6 +73,8 @@ def test_a_run_keeps_u_and_export_folds_it_in(learnt, sounds, tmp_path):
     assert summary.report.invariance.fp32 < 1e-3
     assert summary.report.invariance.same_top1 == 1.0
     assert summary.report.orthogonality < 1e-4
+    assert set(summary.report.listed) == {"train", "held_out"}
+    assert summary.report.rest["train"]["after"] < summary.report.rest["train"]["before"]
     assert not (run / "apex" / "maps").exists()
     assert {p.name for p in (run / "apex").iterdir()} == {
         "apex.json", "apex.safetensors", "apex_metrics.jsonl", "apex_loss.png"
@@ -82,6 +84,8 @@ def test_a_run_keeps_u_and_export_folds_it_in(learnt, sounds, tmp_path):
     assert CliRunner().invoke(main, ["index", str(tmp_path / "bundle"), str(sounds)]).exit_code == 0
     assert info_of(tmp_path / "bundle")["apex"]["purity"] == summary.report.purity
     assert CliRunner().invoke(main, ["verify", str(tmp_path / "bundle")]).exit_code == 0
+    inspected = CliRunner().invoke(main, ["inspect", str(tmp_path / "bundle")]).output
+    assert f"-> {summary.report.listed['train']['after']:.3f} (random U" in inspected
     clip = next((sounds / "whistle").iterdir())
     account = earmark.load(tmp_path / "bundle").explain(clip).channels
     total = sum(channel.contribution for channel in account.channels) + account.bias + account.remainder

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ....errors import EarmarkError, RunError
 from ....evaluation.data.folder import Clip
-from ....evaluation.prototypes.purity import purity_table
+from ....evaluation.prototypes.purity import purity_table, random_rotation
 from ....runtime.audio.sound import open_sound
 from ....runtime.bundle.manifest import FeatureMapSpec, Manifest
 from ....runtime.bundle.open import Bundle
@@ -22,11 +22,13 @@ from ....runtime.inference.window import Window
 from ...graphs.apex_report import Invariance, RotationReport, SoundCounts
 from ...graphs.heads import Head, inverse_of
 from ..settings import to_record
+from .evidence import pooled_of
 from .maps import ClipMaps
 from .settings import ApexSettings
 
 Array = npt.NDArray[Any]
-Table = Mapping[str, Mapping[str, Mapping[str, float]]]
+# Part of the clips -> "before", "after", "random" -> a figure.
+Parts = dict[str, dict[str, float]]
 
 # Windows that the figures are measured on, of clips spread over all.
 _WINDOWS = 64
@@ -44,6 +46,7 @@ def report_of(
     seconds: float,
 ) -> RotationReport:
     """What is reported of U. Raises RunError where it is no rotation or does not keep the logits."""
+    listed, rest = _listed(parts, rotation, settings.seed)
     return RotationReport(
         settings=to_record(settings),
         channels=len(rotation),
@@ -58,12 +61,28 @@ def report_of(
             settings.n_last,
             seed=settings.seed,
         ),
+        listed=listed,
+        rest=rest,
         head=_kind_of(head),
         orthogonality=check_orthogonal(rotation),
         invariance=invariance(bundle, graph, head, rotation, clips),
         notes=list(_notes(bundle.manifest, parts, settings)),
         seconds=seconds,
     )
+
+
+def _listed(parts: Mapping[str, ClipMaps], rotation: Array, seed: int) -> tuple[Parts, Parts]:
+    """What the five largest contributions, and the others, are of the sum: raw, with U, with a random one."""
+    channels = len(rotation)
+    kinds = {"before": np.eye(channels), "after": rotation, "random": random_rotation(channels, seed)}
+    listed: Parts = {}
+    rest: Parts = {}
+    for part, one in parts.items():
+        if one.evidence is not None:
+            both = {kind: one.evidence.listed(u) for kind, u in kinds.items()}
+            listed[part] = {kind: round(five, 6) for kind, (five, _) in both.items()}
+            rest[part] = {kind: round(others, 6) for kind, (_, others) in both.items()}
+    return listed, rest
 
 
 def _kind_of(head: Head | None) -> str:
@@ -138,10 +157,11 @@ def check_orthogonal(rotation: Array) -> float:
     return off
 
 
-def table_lines(table: Table) -> Iterator[str]:
-    """The purity table for people, a line a view and part."""
+def table_lines(report: RotationReport) -> Iterator[str]:
+    """Purity, and what contributions are of their sum, for people: a line a view and part."""
     yield f"{'purity':<16} {'':<9} {'before':>7} {'after':>7} {'random':>7}"
-    for view, parts in table.items():
+    more = {"five largest": report.listed, "others, absolute": report.rest}
+    for view, parts in {**report.purity, **more}.items():
         for part, figures in parts.items():
             values = " ".join(f"{figures[kind]:7.3f}" for kind in ("before", "after", "random"))
             yield f"{view:<16} {part.replace('_', ' '):<9} {values}"
@@ -165,7 +185,7 @@ def _folded_error(piece: Window, spec: FeatureMapSpec, head: Head | None, u: Arr
     if head is None:
         kept = np.einsum("cd,dtf->ctf", back @ u, z)
         return float(np.abs(kept - z).max() / max(1.0, float(np.abs(z).max())))
-    pooled = _pooled(z, spec, piece)
+    pooled = pooled_of(z, spec, piece.taps)
     turned = pooled @ u.T
     own = head.logits(pooled)
     if not head.linear:
@@ -173,18 +193,3 @@ def _folded_error(piece: Window, spec: FeatureMapSpec, head: Head | None, u: Arr
     weight, bias = head.layers[0].weight.astype(np.float64) @ back, head.layers[0].bias
     folded = (turned * weight).sum(axis=-1) + bias
     return float(np.abs(folded - own).max())
-
-
-def _pooled(z: Array, spec: FeatureMapSpec, piece: Window) -> Array:
-    """Pooled v [1, 1, C] or [1, K, C], raw, in float64."""
-    if spec.pooling == "attention" and spec.attention is not None:
-        weights = piece.taps[spec.attention][0].astype(np.float64)
-        weights = weights[None] if weights.ndim == 2 else weights
-        attended: Array = np.einsum("ktf,ctf->kc", weights, z)[None]
-        return attended
-    frames = z.mean(axis=2)
-    pooled = frames.mean(axis=1)
-    if spec.pooling == "max_mean":
-        pooled = pooled + frames.max(axis=1)
-    row: Array = pooled[None, None]
-    return row

@@ -11,10 +11,16 @@ from ....evaluation.prototypes.purity import FeatureMaps
 from ....progress import Progress
 from ...graphs.heads import Array
 from ...sources.run.directory import RunDirectory
+from .evidence import Evidence
 from .rotation import State, learn_rotation, rounds_of
 from .settings import ApexSettings
 
-_CURVES = {"loss": ["loss"], "purity of the top clips": ["purity"]}
+_CURVES = {
+    "loss": ["loss"],
+    "purity of the top clips": ["purity"],
+    "contributions of the five largest channels, of the others": ["listed", "rest"],
+}
+_SHOWN = ("loss", "purity", "listed", "rest")
 
 
 class _RotationState(msgspec.Struct):
@@ -26,13 +32,16 @@ class _RotationState(msgspec.Struct):
     rows: tuple[dict[str, float], ...]
 
 
-def learn(run: RunDirectory, maps: FeatureMaps, settings: ApexSettings, *, quiet: bool) -> Array:
+def learn(
+    run: RunDirectory, maps: FeatureMaps, evidence: Evidence | None, settings: ApexSettings, *, quiet: bool
+) -> Array:
     """U [C, C]: from I, or from where an interrupted training stood; metrics and plot beside it.
 
     Raises RunError when interrupted, and where the state found does not fit.
     """
     state = _restored(run)
-    bar = Progress(rounds_of(settings), "learning U", quiet=quiet)
+    rounds = rounds_of(settings, evidence)
+    bar = Progress(rounds, "learning U", quiet=quiet)
     bar.forward(state.done if state else 0)
 
     def keep(now: State) -> None:
@@ -41,13 +50,13 @@ def learn(run: RunDirectory, maps: FeatureMaps, settings: ApexSettings, *, quiet
         run.write_state(held, _RotationState(now.done, now.best_purity, now.step, now.rows))
         run.write_metrics([dict(row) for row in now.rows])
         last = now.rows[-1]
-        bar.step(", ".join(f"{name} {float(last[name]):.3f}" for name in ("loss", "purity") if name in last))
+        bar.step(", ".join(f"{name} {float(last[name]):.3f}" for name in _SHOWN if name in last))
 
     try:
-        u = learn_rotation(maps, settings, state=state, on_round=keep)
+        u = learn_rotation(maps, settings, evidence=evidence, state=state, on_round=keep)
     except KeyboardInterrupt as error:
         raise RunError(
-            f"{run.path}: interrupted after {len(run.read_metrics())} of {rounds_of(settings)} rounds; the "
+            f"{run.path}: interrupted after {len(run.read_metrics())} of {rounds} rounds; the "
             "same command with --resume goes on from there"
         ) from error
     finally:

@@ -1,7 +1,8 @@
 """The feature maps of many clips on the disk, computed once: what U is learnt from. Never torch.
 
 A folder holds square.npy, time.npy and frequency.npy (vectors [cells, C], see `FeatureMaps`), clips.npy
-(a row a window of sound) and maps.json, which is written last: without it the rest is not whole.
+(a row a window of sound), slopes.npy and pooled.npy of a model with a known head (see `Evidence`), and
+maps.json, which is written last: without it the rest is not whole.
 """
 
 from __future__ import annotations
@@ -27,11 +28,15 @@ from ....runtime.audio.sound import open_sound
 from ....runtime.bundle.manifest import Manifest
 from ....runtime.bundle.open import Bundle
 from ....runtime.engine import Engine
+from ....runtime.inference.window import Window
 from ....runtime.methods.prototypes.generation import grid_of, model_hash
+from ...graphs.heads import Head
+from .evidence import Evidence, pooled_of
 
 _DONE = "maps.json"
 _CLIPS = "clips.npy"
 _AXES: tuple[Axis, ...] = ("square", "time", "frequency")
+_EVIDENCE = ("slopes", "pooled")
 # What is kept of a window: source recording, frames of real sound.
 _ROW = np.dtype([("recording", "<i4"), ("frames", "<i4")])
 
@@ -40,10 +45,12 @@ _ROW = np.dtype([("recording", "<i4"), ("frames", "<i4")])
 class ClipMaps:
     """The cached maps of some clips.
 
+    evidence: None where the head is not known, or nothing speaks for any class
     sounds: files that were used; labels: their labels, each once; left_out: (file, why) of the others
     """
 
     maps: FeatureMaps
+    evidence: Evidence | None
     sounds: int
     labels: list[str]
     left_out: list[tuple[str, str]]
@@ -58,6 +65,7 @@ def clip_maps(
     folder: Path,
     bundle: Bundle,
     clips: Sequence[Clip],
+    head: Head | None = None,
     *,
     device: str = "cpu",
     strict: bool = False,
@@ -65,18 +73,19 @@ def clip_maps(
 ) -> ClipMaps:
     """The raw feature maps of `clips` as the runtime computes them, from `folder` where they lie there.
 
+    With the head, also what channels contribute.
     What padding adds to a sound is left out. A clip that cannot be read, or whose feature map is not
     finite, is left out and listed, or with `strict` an error.
     Raises DataError (no clip can be used, the disk is full), DeviceError, PrototypeIndexError.
     """
     key = _key(bundle.manifest, clips)
-    held = _opened(folder, key)
+    held = _opened(folder, key, head)
     if held is not None:
         return held
     with _disk_full_is_one_line(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        writer = _Writer(folder, bundle, device)
+        writer = _Writer(folder, bundle, device, head)
         try:
             for clip in clips:
                 writer.add(clip, strict=strict)
@@ -85,7 +94,7 @@ def clip_maps(
             writer.finish(key)
         finally:
             writer.close()
-    cached = _opened(folder, key)
+    cached = _opened(folder, key, head)
     assert cached is not None  # noqa: S101 (just written)
     return cached
 
@@ -101,7 +110,7 @@ def _key(manifest: Manifest, clips: Sequence[Clip]) -> str:
     return digest.hexdigest()
 
 
-def _opened(folder: Path, key: str) -> ClipMaps | None:
+def _opened(folder: Path, key: str, head: Head | None) -> ClipMaps | None:
     """What lies there, mapped; None where it is unfinished, damaged or of other clips."""
     try:
         done = json.loads((folder / _DONE).read_text(encoding="utf-8"))
@@ -117,8 +126,13 @@ def _opened(folder: Path, key: str) -> ClipMaps | None:
         if any(len(table.vectors) != table.starts[-1] for table in cells.values()):
             return None
         maps = FeatureMaps(cells, np.array(rows["recording"]), bands)
+        evidence = None
+        if head is not None:
+            slopes, pooled = (np.load(folder / f"{name}.npy") for name in _EVIDENCE)
+            evidence = Evidence.of(slopes, pooled)
         left_out = [(str(name), str(reason)) for name, reason in done["left_out"]]
-        return ClipMaps(maps, int(done["sounds"]), [str(label) for label in done["labels"]], left_out)
+        labels = [str(label) for label in done["labels"]]
+        return ClipMaps(maps, evidence, int(done["sounds"]), labels, left_out)
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
 
@@ -126,15 +140,16 @@ def _opened(folder: Path, key: str) -> ClipMaps | None:
 class _Writer:
     """Hears clip after clip and appends their maps."""
 
-    def __init__(self, folder: Path, bundle: Bundle, device: str) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, bundle: Bundle, device: str, head: Head | None) -> None:
+        self._folder, self._head = folder, head
         self._engine = Engine(bundle, device)
         manifest = self._engine.manifest
         assert manifest.feature_map is not None  # noqa: S101 (the writer of U has looked)
         self._spec, self._rate = manifest.feature_map, manifest.sample_rate
         self._grid = grid_of(self._spec)
         width = (self._spec.channels,)
-        self._tables = {axis: TableWriter(folder / f"{axis}.npy", np.dtype("<f4"), width) for axis in _AXES}
+        names = (*_AXES, *(() if head is None else _EVIDENCE))
+        self._tables = {name: TableWriter(folder / f"{name}.npy", np.dtype("<f4"), width) for name in names}
         self._clips = TableWriter(folder / _CLIPS, _ROW)
         self._recordings: dict[str, int] = {}
         self._labels: dict[str, None] = {}
@@ -176,6 +191,17 @@ class _Writer:
             self._tables["square"].append(square.reshape(-1, square.shape[2]))
             self._tables["time"].append(square.mean(axis=1))
             self._tables["frequency"].append(square.mean(axis=0))
+            self._add_evidence(window)
+
+    def _add_evidence(self, window: Window) -> None:
+        """What speaks for the class predicted, of the whole window, as its logits are."""
+        if self._head is None:
+            return
+        label = int(window.logits.argmax())
+        pooled = pooled_of(window.taps[self._spec.tap][0], self._spec, window.taps)[0]
+        own = pooled[min(label, len(pooled) - 1)][None]
+        self._tables["slopes"].append(self._head.slopes(own, label)[None])
+        self._tables["pooled"].append(own)
 
     def finish(self, key: str) -> None:
         """Make the tables whole. Raises DataError where no clip could be used."""
@@ -195,8 +221,7 @@ class _Writer:
             (self._folder / _DONE).write_text(json.dumps(done), encoding="utf-8")
 
     def _all(self) -> dict[str, TableWriter]:
-        tables: dict[str, TableWriter] = {str(axis): table for axis, table in self._tables.items()}
-        return {_CLIPS: self._clips, **tables}
+        return {_CLIPS: self._clips, **self._tables}
 
     def close(self) -> None:
         """Let go of every file."""

@@ -126,9 +126,10 @@ def train_apex(
             _require_same(run, config)
         else:
             run.write_config(config)
-        parts = _maps(Path(options.cache or run.path / "maps"), bundle, sounds, options)
+        parts = _maps(Path(options.cache or run.path / "maps"), bundle, sounds, head, options)
         if not run.weights_path.exists():
-            learnt = learn(run, parts["train"].maps, settings, quiet=options.quiet)
+            train = parts["train"]
+            learnt = learn(run, train.maps, train.evidence, settings, quiet=options.quiet)
             run.write_weights({U: torch.from_numpy(learnt)})
         rotation = read_rotation(run)
         graph = run.path / "embeddings.onnx"
@@ -266,14 +267,16 @@ def _require_same(run: RunDirectory, config: ApexConfig) -> None:
             raise RunError(f"{run.path}: was begun with {text}; start anew in another folder (-o)")
 
 
-def _maps(folder: Path, bundle: Bundle, sounds: _Sounds, options: ApexOptions) -> dict[str, ClipMaps]:
+def _maps(
+    folder: Path, bundle: Bundle, sounds: _Sounds, head: Head | None, options: ApexOptions
+) -> dict[str, ClipMaps]:
     """The feature maps of the clips in their parts, cached in `folder`."""
     parts = {"train": sounds.train, "held_out": sounds.held_out}
     bar = Progress(sum(map(len, parts.values())), "computing feature maps", quiet=options.quiet)
     try:
         return {
             part: clip_maps(
-                folder / part, bundle, clips, device=options.device, strict=options.strict, progress=bar
+                folder / part, bundle, clips, head, device=options.device, strict=options.strict, progress=bar
             )
             for part, clips in parts.items()
             if clips

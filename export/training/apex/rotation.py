@@ -15,6 +15,12 @@ rotation with such channels is not found again (purity 0.13 below the oracle's; 
 which falls to 0). Of the later rounds the U with the highest purity, chosen by value, is kept, or that of all
 cells where it is purer, and polished: where some channels are far louder than others, rounds lead away even
 from the planted rotation, and only smaller steps that are judged one by one do not.
+
+At last, where the head is known, contributions are gathered: U is moved up the slope of
+
+    purity - gather * rest(U)          (`evidence`)
+
+so that the channels that are listed carry most of the logit, at the cost of little purity.
 """
 
 from __future__ import annotations
@@ -35,6 +41,7 @@ from ....evaluation.prototypes.purity import (
     strongest,
     unit_vectors,
 )
+from .evidence import Evidence
 from .settings import ApexSettings
 
 Matrix = npt.NDArray[np.float64]
@@ -45,6 +52,9 @@ _ANNEALED, _JUDGED = 0.5, 0.6
 _VIEW: Literal["square"] = "square"
 # Iterations over all cells, before the first round.
 _ALL_CELLS = 15
+# Rounds in which contributions are gathered, steps in each; a step's length a channel, at first and at least.
+_GATHERING, _STEPS = 12, 10
+_FIRST_STEP, _LAST_STEP = 0.15, 1e-4
 
 
 @dataclass(frozen=True)
@@ -71,24 +81,27 @@ class State:
 OnRound = Callable[[State], None]
 
 
-def rounds_of(settings: ApexSettings) -> int:
-    """Rounds in all."""
-    return settings.rounds + settings.polish
+def rounds_of(settings: ApexSettings, evidence: Evidence | None = None) -> int:
+    """Rounds in all; contributions are gathered where they are known."""
+    gathers = evidence is not None and settings.gather > 0.0
+    return settings.rounds + settings.polish + (_GATHERING if gathers else 0)
 
 
 def learn_rotation(
     maps: FeatureMaps,
     settings: ApexSettings,
     *,
+    evidence: Evidence | None = None,
     state: State | None = None,
     on_round: OnRound | None = None,
     block: int = BLOCK,
 ) -> Matrix:
-    """Learn U that makes the channels pure in the view square.
+    """Learn U that makes the channels pure in the view square, and gathers contributions in few of them.
 
     Args:
         maps: Feature maps of the clips to learn from.
-        settings: Rounds, top clips per channel, focus, polish.
+        settings: Rounds, top clips per channel, focus, polish, gather.
+        evidence: What channels contribute in the same clips; None: purity alone counts.
         state: To go on from; None: U = I.
         on_round: Called with the state after every round.
         block: Clips taken together; U is the same whatever it is.
@@ -98,12 +111,14 @@ def learn_rotation(
 
     """
     state = state or State.first(maps.channels)
-    while state.done < rounds_of(settings):
+    while state.done < rounds_of(settings, evidence):
         started = time.perf_counter()
         if state.done < settings.rounds:
             state, row = _choosing_round(maps, settings, state, block)
-        else:
+        elif evidence is None or state.done < settings.rounds + settings.polish:
             state, row = _polishing_round(maps, settings, state, block)
+        else:
+            state, row = _gathering_round(maps, evidence, settings, state, block)
         row = {"epoch": state.done, **row, "seconds": round(time.perf_counter() - started, 3)}
         state = replace(state, rows=(*state.rows, row))
         if on_round is not None:
@@ -183,6 +198,45 @@ def _polishing_round(
     )
     following = replace(state, u=u, best=best, best_purity=best_purity, done=state.done + 1, step=step)
     return following, row
+
+
+def _gathering_round(
+    maps: FeatureMaps, evidence: Evidence, settings: ApexSettings, state: State, block: int
+) -> tuple[State, dict[str, float]]:
+    """With the places that are best by the current U, some steps up the slope of purity - gather * rest."""
+    u = state.best
+    aim = _aim(maps, _chosen(maps, u, settings.n_last, 0.0, block)) / maps.channels
+
+    def worth(u: Matrix) -> tuple[float, Matrix]:
+        rest, slope = evidence.rest(u)
+        return float((u * aim).sum()) - settings.gather * rest, aim - settings.gather * slope
+
+    value, slope = worth(u)
+    step = _FIRST_STEP * maps.channels
+    for _ in range(_STEPS):
+        # Along the rotations.
+        along = 0.5 * (slope - u @ slope.T @ u)
+        tried = _turned(u + step * along)
+        reached, following = worth(tried)
+        while reached < value and step > _LAST_STEP:
+            step *= 0.5
+            tried = _turned(u + step * along)
+            reached, following = worth(tried)
+        if reached < value:
+            break
+        u, value, slope = tried, reached, following
+        step *= 1.5
+    (listed, rest), judged = evidence.listed(u), _judged(maps, u, settings.n_last, block)
+    row = {"n": settings.n_last, "focus": 0.0, "loss": round(-value, 6), "purity": round(judged, 6)}
+    row |= {"listed": round(listed, 6), "rest": round(rest, 6)}
+    return replace(state, u=u, best=u, best_purity=judged, done=state.done + 1), row
+
+
+def _turned(matrix: Matrix) -> Matrix:
+    """The rotation at the end of a step along the tangent of one; QR costs less than the polar factor."""
+    q, r = np.linalg.qr(matrix)
+    rotation: Matrix = q * np.sign(np.diag(r))
+    return rotation
 
 
 def _between(first: int, last: int, progress: float) -> int:

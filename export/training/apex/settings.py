@@ -25,3 +25,7 @@ class ApexSettings(SplitSettings):
     focus: Annotated[float, Meta(ge=0, le=1000)] = 32.0
     # From the best U, each kept if U is purer; with any, a U from all cells is tried too.
     polish: Annotated[int, Meta(ge=0, description="Rounds of judged smaller steps.")] = 20
+    # Purity that is given for contributions outside the five largest, were these nothing and they all.
+    gather: Annotated[
+        float, Meta(ge=0, le=100, description="How much it counts to gather contributions in few channels.")
+    ] = 0.02

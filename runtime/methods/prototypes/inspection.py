@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...bundle.apex_report import read_report, report_in
@@ -11,7 +11,7 @@ from ..protocol import Inspection
 if TYPE_CHECKING:
     from ....prototypes_index.generation import Generation
     from ....prototypes_index.views import View
-    from ...bundle.apex_report import ApexReport
+    from ...bundle.apex_report import ApexReport, Figures
     from ...bundle.open import Bundle
 
 
@@ -91,14 +91,21 @@ def _apex_lines(report: ApexReport) -> Iterator[tuple[str, str]]:
     if facts:
         yield "", "; ".join(facts)
     for view, parts in (report.purity or {}).items():
-        figures = "; ".join(
-            f"{part.replace('_', ' ')} {_figure(kinds.before)} -> {_figure(kinds.after)} "
-            f"(random U {_figure(kinds.random)})"
-            for part, kinds in parts.items()
-        )
-        yield "  purity", f"{view:<14} {figures}"
+        yield "  purity", f"{view:<14} {_parts(parts)}"
+    if report.listed:
+        yield "  listed", f"five largest contributions, of their sum: {_parts(report.listed)}"
+        yield "", f"all others, absolute values: {_parts(report.rest)}"
     for note in report.notes:
         yield "", note
+
+
+def _parts(parts: Mapping[str, Figures]) -> str:
+    """The figures of every part of the clips."""
+    return "; ".join(
+        f"{part.replace('_', ' ')} {_figure(kinds.before)} -> {_figure(kinds.after)} "
+        f"(random U {_figure(kinds.random)})"
+        for part, kinds in parts.items()
+    )
 
 
 def _figure(value: float | None) -> str:
