@@ -261,9 +261,7 @@ def can_be_trained_over(source: Exportable) -> bool:
 
     if not isinstance(source, OnnxSource):
         return True
-    original = source.original
-    # Patches have no place in a window.
-    return original.entry.join is None and not hindrance_of(source.model, original.output.name)
+    return not hindrance_of(source.model, source.original.output.name)
 
 
 def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:

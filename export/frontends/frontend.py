@@ -18,9 +18,23 @@ from ..graphs.files import IR_VERSION, OPSET, Dims
 from .description import Description
 from .graph import feature_nodes, row_nodes, stft_nodes, waveform_nodes
 from .nodes import Nodes
-from .reference import features_of
+from .reference import features_of, patched_samples
 
 Join = Literal["mean", "max"]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The patches of a sound, each a row of what the classifier takes.
+
+    frames: of a patch; hop: frames from one to the next; step: samples from one frame to the next
+    samples: of the shortest sound that gives a patch
+    """
+
+    frames: int
+    hop: int
+    step: int
+    samples: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +69,11 @@ class Frontend(ABC):
     @property
     def join(self) -> Join | None:
         """How the scores of several rows of one sound are joined; None: a sound is one row."""
+        return None
+
+    @property
+    def stretch(self) -> Stretch | None:
+        """The patches that are these rows."""
         return None
 
     @property
@@ -111,6 +130,15 @@ class Described(Frontend):
     def join(self) -> Join | None:
         """Of the patches."""
         return None if self.description.patches is None else self.description.patches.join
+
+    @property
+    def stretch(self) -> Stretch | None:
+        """Of the description's patches."""
+        patches, stft = self.description.patches, self.description.stft
+        if patches is None or stft is None:
+            return None
+        one = patched_samples(self.description, 1)
+        return Stretch(patches.length, patches.hop, stft.hop, one)
 
     @property
     def window(self) -> int | None:

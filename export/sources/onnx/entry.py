@@ -14,7 +14,7 @@ from onnx import helper
 
 from ....errors import SourceError
 from ....runtime.bundle.manifest import AnalysisSpec
-from ...frontends.frontend import Frontend, Join
+from ...frontends.frontend import Frontend, Join, Stretch
 from ...frontends.nodes import Nodes
 from ...graphs.files import Dims
 from ...source.exportable import FloatArray
@@ -51,6 +51,11 @@ class Entry(ABC):
     @property
     def join(self) -> Join | None:
         """How the scores of a sound's rows are joined; None: a sound is one row."""
+        return None
+
+    @property
+    def stretch(self) -> Stretch | None:
+        """The patches that are these rows."""
         return None
 
     @property
@@ -108,6 +113,11 @@ class FeatureInput(Entry):
     def join(self) -> Join | None:
         """Of the front end's patches."""
         return self.front.join
+
+    @property
+    def stretch(self) -> Stretch | None:
+        """Of the front end."""
+        return self.front.stretch
 
     @cached_property
     def _stage(self) -> tuple[onnx.ModelProto, Dims]:

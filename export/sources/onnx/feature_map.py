@@ -79,6 +79,7 @@ class ShownTensor:
         rows: F'.
         skipped: Tokens before the first that has a place.
         kind: Its type, "float32" or another, which is then cast.
+        patch: Of a graph that takes patches: cells of one in time, and from one to the next.
 
     """
 
@@ -90,6 +91,12 @@ class ShownTensor:
     rows: int
     skipped: int = 0
     kind: str = "float32"
+    patch: tuple[int, int] | None = None
+
+    @property
+    def row_dims(self) -> list[int | str]:
+        """Dims of one row of what the graph takes, [C, T', F'] of a sound or of a patch."""
+        return [self.channels, self.frames if self.patch is None else self.patch[0], self.rows]
 
     @property
     def dims(self) -> list[int | str]:
@@ -113,6 +120,25 @@ class ShownTensor:
             tensor = graph.cast(tensor, TensorProto.FLOAT)
         rows = graph.add("Reshape", tensor, graph.whole(*shape))
         graph.named("Transpose", output, rows, perm=order)
+
+    def joined(self, graph: Nodes, rows: str, sounds: str) -> None:
+        """From the maps of patches [B P, C, L, F'] to the tap: of each patch the middle, up to the next's.
+
+        At both ends of the sound, whatever else the first and the last patch have.
+        sounds: B, int64 [1]
+        """
+        assert self.patch is not None  # noqa: S101 (of a graph that takes patches)
+        cells, hop = self.patch
+        start = (cells - hop) // 2
+        inner = graph.whole(-1, self.channels, cells, self.rows)
+        each = graph.add("Reshape", rows, graph.add("Concat", sounds, inner, axis=0))
+        middle = graph.add("Transpose", graph.part(each, 3, start, start + hop), perm=[0, 2, 1, 3, 4])
+        middle = graph.add("Reshape", middle, graph.whole(0, 0, -1, self.rows))
+        last = np.iinfo(np.int64).max
+        before = graph.part(graph.part(each, 1, 0, 1), 3, 0, start)
+        behind = graph.part(graph.part(each, 1, -1, last), 3, start + hop, last)
+        ends = [graph.over("Squeeze", one, [1]) for one in (before, behind)]
+        graph.named("Concat", self.tap, ends[0], middle, ends[1], axis=2)
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,8 @@ def classifier_graph(
     copies = entry.copies if one_by_one else 1
     end = _row_logits(model, inner, entry, output, classes, scores, task, copies)
     outputs = [_value("logits", ["batch", classes])]
-    exposed = {f"earmark/map_{number}" if one_by_one else one.tap: one for number, one in enumerate(shown)}
+    whole = not one_by_one and entry.join is None
+    exposed = {one.tap if whole else f"earmark/map_{number}": one for number, one in enumerate(shown)}
     for name, one in exposed.items():
         one.nodes(inner, renamed(one.tensor), name, batch=not one_by_one, copies=copies)
         outputs.append(_value(one.tap, one.dims))
@@ -78,13 +79,16 @@ def classifier_graph(
     if one_by_one:
         nodes.append(helper.make_node("Reshape", [end, back.whole(classes)], ["earmark/one_row"]))
         ends = {"earmark/all": _value("earmark/one_row", [classes])}
-        ends |= {one.tap: _value(name, one.dims[1:]) for name, one in exposed.items()}
+        stacked = {one.tap if entry.join is None else f"{name}/rows": name for name, one in exposed.items()}
+        ends |= {outer: _value(name, exposed[name].row_dims) for outer, name in stacked.items()}
         nodes = [loop(nodes, rows, entry, input_type(graph, taken), ends, back)]
         end = "earmark/all"
     else:
         nodes.insert(0, helper.make_node("Identity", [rows], [taken]))
     if entry.join is not None:
         end = _logits(back, _joined(back, entry, end, classes), scores, task)
+        for name, one in exposed.items():
+            one.joined(back, f"{name}/rows" if one_by_one else name, back.size(entry.border, 0))
     nodes += [*back.take(), helper.make_node("Identity", [end], ["logits"])]
     nodes = needed([*front.nodes, *nodes], *(value.name for value in outputs))
     used = set().union(*map(read_by, nodes))

@@ -71,6 +71,9 @@ def _found(
         if place is None:
             continue
         sizes = place.sizes(shapes[name])
+        if probe.stretch is not None and sizes[1] * probe.stretch.hop % probe.stretch.frames:
+            # The next patch begins within a cell.
+            continue
         if sizes[0] < _LEAST_CHANNELS or not _LEAST_FRAMES <= sizes[1] <= most_frames:
             continue
         known = deepest.get(sizes[1])

@@ -77,10 +77,11 @@ class GraphProbe:
     def __init__(self, graph: OnnxSource) -> None:
         """Take the part of the graph that its scores need. Raises SourceError for unsupported operators."""
         self.path, self.entry, self.original = graph.original.path, graph.original.entry, graph.original
-        if self.entry.join is not None:
+        self.stretch = self.entry.stretch
+        if self.entry.join is not None and (self.stretch is None or self.stretch.hop > self.stretch.frames):
             raise SourceError(
-                f"{self.path}: takes patches, so its feature maps have no place in the sound; training "
-                "needs a graph that takes a window at once"
+                f"{self.path}: takes patches with gaps between them, so its feature maps do not cover the "
+                "sound; training needs patches that meet"
             )
         trimmed = onnx.ModelProto()
         trimmed.CopyFrom(graph.model)
@@ -97,6 +98,10 @@ class GraphProbe:
         # Features of a fixed number of frames may be filled by more sound than a window.
         front = self.entry.front if isinstance(self.entry, FeatureInput) else None
         self.filled = (front.window if front is not None else None) or self.samples
+        if self.stretch is not None:
+            # Maps are looked for in one patch.
+            self.samples, self.fixed = self.stretch.samples, True
+            self.filled = self.stretch.frames * self.stretch.step
 
     def shapes(self, sound: FloatArray) -> dict[str, tuple[int, ...]]:
         """The shape of every tensor of real numbers, in the order in which they are computed."""
@@ -181,10 +186,15 @@ class GraphProbe:
                     "batch"
                 )
             still = less[1] == sizes[1]
-            frames: int | str = sizes[1] if still else f"frames_map{number}"
+            channels, cells, rows = sizes
+            frames: int | str = cells if still else f"frames_map{number}"
+            patch = None
+            if self.stretch is not None:
+                frames = f"frames_map{number}"
+                patch = cells, cells * self.stretch.hop // self.stretch.frames
             tensors.append(
                 ShownTensor(
-                    place.tap, place.tensor, place.axes, sizes[0], frames, sizes[2], place.skipped, kind
+                    place.tap, place.tensor, place.axes, channels, frames, rows, place.skipped, kind, patch
                 )
             )
             if still:
