@@ -1,6 +1,6 @@
 """Whether a decoder for any class comes out alike when its training is repeated: seeds and processors.
 
-    python benchmarks/any_target_stability.py [--seeds 5] [--clips 12] [--epochs 80] [--pairs 40]
+    python benchmarks/any_target_stability.py [--seeds 5] [--clips 12] [--epochs 80] [--data ESC10]
 
 For each seed a small classifier of four sounds and its decoder for any class (`train lmac --targets any`)
 are trained in float32 from nothing, once with the processor's own instructions and once without the wide
@@ -9,6 +9,9 @@ decoder is asked for both classes of pairs of sounds that it was not trained on 
 training: the share of sounds heard right, of questions that the mask follows (above 0 dB), the decibels
 by which it keeps the sound asked for rather than the other, the score of the class in the mixture and in
 what is kept, the mask's area. About half a minute a row on one core.
+
+With --data the sounds are recordings: `--clips` of folds 1 to 3 of each of four classes of a folder like
+ESC-10's, windows of 2 s, and eight of fold 4 that the decoder is asked about.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ import numpy as np
 # As on a processor without AVX: the plainest kernels of ATen and oneDNN, OpenBLAS without AVX-512.
 PLAIN = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "OPENBLAS_CORETYPE": "Haswell"}
 COLUMNS = ("right", "follows", "apart", "before", "after", "area")
-RATE, SECONDS = 8000, 0.96
+RATE, SECONDS, RECORDED_SECONDS = 8000, 0.96, 2.0
+RECORDED = ("dog_bark", "clock_tick", "rain", "chainsaw")
 TONES = {"hum": (180.0, 300.0), "middle": (800.0, 1100.0), "whistle": (2400.0, 3000.0)}
 
 
@@ -57,7 +61,18 @@ def write(folder: Path, clips: int, seed: int) -> Path:
     return folder
 
 
-def train_and_ask(seed: int, clips: int, epochs: int, pairs: int) -> dict[str, float]:
+def recorded(source: Path, folder: Path, clips: int, folds: str) -> Path:
+    """Class folders of the first `clips` recordings of four classes that are of these folds."""
+    import shutil
+
+    for label in RECORDED:
+        (folder / label).mkdir(parents=True)
+        for path in sorted(path for path in (source / label).iterdir() if path.name[0] in folds)[:clips]:
+            shutil.copy(path, folder / label / path.name)
+    return folder
+
+
+def train_and_ask(seed: int, clips: int, epochs: int, pairs: int, data: Path | None) -> dict[str, float]:
     """Train from nothing in this process; returns what the masks answered, by COLUMNS."""
     import torch
     from any_target import ask
@@ -71,16 +86,17 @@ def train_and_ask(seed: int, clips: int, epochs: int, pairs: int) -> dict[str, f
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        data, fresh, run = (
-            write(folder / "data", clips, seed),
-            write(folder / "fresh", 8, 10_000),
-            folder / "run",
-        )
+        if data is None:
+            sounds, fresh = write(folder / "data", clips, seed), write(folder / "fresh", 8, 10_000)
+        else:
+            sounds = recorded(data, folder / "data", clips, "123")
+            fresh = recorded(data, folder / "fresh", 8, "4")
+        run, seconds = folder / "run", SECONDS if data is None else RECORDED_SECONDS
         small = ClassifierSettings(
-            epochs=40, batch_size=8, width=6, mels=32, window=SECONDS, sample_rate=RATE, seed=seed
+            epochs=40, batch_size=8, width=6, mels=32, window=seconds, sample_rate=RATE, seed=seed
         )
-        train_classifier(data, run, small)
-        train_lmac(run, data, LmacSettings(targets="any", epochs=epochs, batch_size=8, seed=seed))
+        train_classifier(sounds, run, small)
+        train_lmac(run, sounds, LmacSettings(targets="any", epochs=epochs, batch_size=8, seed=seed))
         write_bundle(load(run), folder / "bundle")
         answers = ask(folder / "bundle", fresh, pairs=pairs)
     figures = (
@@ -103,10 +119,13 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=12, help="clips a class")
     parser.add_argument("--epochs", type=int, default=80, help="of the decoder")
     parser.add_argument("--pairs", type=int, default=40)
+    parser.add_argument("--data", type=Path, help="a folder like ESC-10's: recordings")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one is not None:
-        print(json.dumps(train_and_ask(options.one, options.clips, options.epochs, options.pairs)))
+        print(
+            json.dumps(train_and_ask(options.one, options.clips, options.epochs, options.pairs, options.data))
+        )
         return
     print(f"{'seed':<6}{'processor':<11}" + "".join(f"{name:>9}" for name in COLUMNS))
     rows = []
@@ -115,6 +134,7 @@ def main() -> None:
             command = [sys.executable, __file__, "--one", str(seed)]
             for name in ("clips", "epochs", "pairs"):
                 command += [f"--{name}", str(getattr(options, name))]
+            command += ["--data", str(options.data)] if options.data else []
             done = subprocess.run(
                 command, env={**os.environ, **changes}, check=True, stdout=subprocess.PIPE, text=True
             )

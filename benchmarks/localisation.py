@@ -199,19 +199,23 @@ def run(
 
 
 @main.command()
-@click.argument("results", type=click.Path(exists=True, path_type=Path))
+@click.argument("results", type=click.Path(exists=True, path_type=Path), nargs=-1, required=True)
 @click.option("--rule", type=click.Choice(["half", "overlap90"]), default="half", show_default=True)
 @click.option("--same-clips", is_flag=True, help="Only the clips that the reference explained too.")
 @click.option("--markdown", is_flag=True)
-def table(results: Path, rule: str, same_clips: bool, markdown: bool) -> None:
-    """Print a table a set, and the paired difference between smooth 200 and the pooled forest."""
-    for name, found in _localisations(results, rule, same_clips).items():
+@click.option("--method", default="smooth 200", show_default=True, help="Held against the pooled forest.")
+@click.option("--together", is_flag=True, help="Take all sets as one: the same clips with several bundles.")
+def table(
+    results: tuple[Path, ...], rule: str, same_clips: bool, markdown: bool, method: str, together: bool
+) -> None:
+    """Print a table a set, and the paired difference between a method and the pooled forest."""
+    for name, found in _localisations(results, rule, same_clips, together).items():
         click.echo(f"\n{name}\n{_markdown(found) if markdown else found.table().text(intervals=True)}")
         for other in ("RF-noise 3007", "RF-zeros 3007"):
             if other in found.methods():
-                gap = found.difference("smooth 200", other)
+                gap = found.difference(method, other)
                 click.echo(
-                    f"smooth 200 minus {other}: {gap.estimate:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], "
+                    f"{method} minus {other}: {gap.estimate:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], "
                     f"{gap.count} clips"
                 )
 
@@ -228,7 +232,7 @@ def plot(results: Path, picture: Path, rule: str) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6.0, 3.4), dpi=110)
-    for position, (name, found) in enumerate(_localisations(results, rule, False).items()):
+    for position, (name, found) in enumerate(_localisations((results,), rule, False).items()):
         rows = {row["method"]: row for row in found.table().rows}
         budgets = [f"smooth {calls}" for calls in BUDGETS if f"smooth {calls}" in rows]
         x = [rows[method]["calls"] for method in budgets]
@@ -310,11 +314,14 @@ def _markdown(found: Localisation) -> str:
     return "\n".join(lines)
 
 
-def _localisations(results: Path, rule: str, same_clips: bool) -> dict[str, Localisation]:
-    """A localisation a set."""
+def _localisations(
+    results: tuple[Path, ...], rule: str, same_clips: bool, together: bool = False
+) -> dict[str, Localisation]:
+    """A localisation a set, or one of all."""
     lines: dict[str, list[dict[str, Any]]] = {}
-    for line in _lines(results):
-        lines.setdefault(line["set"], []).append(line)
+    for line in (line for path in results for line in _lines(path)):
+        name = ", ".join(path.stem for path in results) if together else line["set"]
+        lines.setdefault(name, []).append({**line, "clip": f"{line['set']}/{line['clip']}"})
     found = {}
     for name, some in lines.items():
         if same_clips:
