@@ -106,6 +106,7 @@ def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
 )
 @click.option("--sensitivity", default=1.0, metavar="X", help="Of multi-label models, 0.5 to 1.5.")
 @click.option("--temperature", default=1.0, metavar="X", help="What logits are divided by.")
+@click.option("--int8", is_flag=True, help="Detect by the bundle's 8-bit classifier; explain in fp32.")
 @click.option(
     "--explain",
     "methods",
@@ -347,11 +348,12 @@ def _options(engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
             "top_per_window": asked["top_per_window"],
             "sensitivity": asked["sensitivity"],
             "temperature": asked["temperature"],
+            "precision": "int8" if asked["int8"] else "fp32",
         }
         if settings["min_score"] is None:
             del settings["min_score"]
         checked = DetectionSettings(**settings)
-        checked.check_task(manifest.task)
+        checked.check_bundle(manifest)
         checked.merging(manifest.labels, manifest.name)
         how = window_settings(asked)
         how["methods"], how["seed"] = _methods(manifest, asked["methods"]), asked["seed"]

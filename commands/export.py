@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The rotation of channels that earmark train apex SOURCE -o RUN has learnt over it.",
 )
-@click.option("--int8", is_flag=True, help="Add an 8-bit classifier for methods that ask for many scores.")
+@click.option("--int8", is_flag=True, help="Add an 8-bit classifier, for detect --int8 and segments.")
 @click.option(
     "--calibration",
     metavar="DIR",

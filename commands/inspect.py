@@ -134,3 +134,10 @@ def _parity_lines(parity: Parity) -> Iterator[tuple[str, str]]:
         for name, shares in (("labels", parity.int8.labels), ("ranks", parity.int8.ranks)):
             numbers = msgspec.structs.asdict(shares)
             yield "parity int8", f"{name}: " + ", ".join(f"{key} {one:.3g}" for key, one in numbers.items())
+        if (explained := parity.int8.explanations) is not None:
+            ff, ad = explained.ff_change, explained.ad_change
+            yield (
+                "parity int8",
+                f"segments: ranks {explained.ranks:.3f}, overlap {explained.overlap:.2f}, FF {ff.mean:+.3f}, "
+                f"AD {ad.mean:+.3f} of {explained.clips} clips",
+            )

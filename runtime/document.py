@@ -6,7 +6,7 @@ The types say what a record is. `runtime/json_schema.py` makes the published JSO
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 from msgspec import Meta
@@ -73,6 +73,7 @@ class DetectSettingsDict(TypedDict):
     top_per_window: Annotated[int | None, Meta(description="Labels that counted in a window; null: all.")]
     sensitivity: Annotated[float, Meta(description="1: as the model has it.")]
     temperature: Annotated[float, Meta(description="What logits were divided by.")]
+    precision: NotRequired[Annotated[Literal["fp32", "int8"], Meta(description="Which classifier detected.")]]
     hop_s: Annotated[float | None, Meta(description="Seconds from window to window; null: the bundle's.")]
     aggregate: Annotated[
         Aggregation | None, Meta(description="How explanations joined scores of windows; null: the bundle's.")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .detections.settings import DetectionSettings, DetectOptions, StreamOptions, Thresholds
     from .detections.stream import Stream
     from .document import Kind
+    from .inference.pipeline import Precision
 
 # What `explain_many` takes by name.
 _MANY = ("sample_rate", "batch_size", "target", "targets", *ExplainOptions.__annotations__)
@@ -359,6 +360,7 @@ class Explainer:
         top_per_window: int | None = None,
         sensitivity: float = 1.0,
         temperature: float = 1.0,
+        precision: Precision = "fp32",
         on_detection: OnDetection | None = None,
         progress: Progress | None = None,
         **how: Unpack[ExplainOptions],
@@ -389,6 +391,8 @@ class Explainer:
                 BirdNET-Analyzer does, 0.5 to 1.5: above 1 more is detected.
             temperature: What logits are divided by before sigmoid or softmax, above 0. Both change the
                 scores of detections and windows, not those in explanations.
+            precision: Which classifier detects: "fp32", or "int8" where the bundle has one (`earmark export
+                --int8`), which is quicker. Detections are explained in fp32.
             on_detection: Called with each detection and its sound (`samples` [channels, n], `start_s`,
                 `end_s`) as soon as it has ended. What is returned then holds no explanations, so that memory
                 does not grow with their number either.
@@ -432,6 +436,7 @@ class Explainer:
                 top_per_window=top_per_window,
                 sensitivity=sensitivity,
                 temperature=temperature,
+                precision=precision,
             ),
             how,
         )
@@ -507,7 +512,7 @@ class Explainer:
         request = request_of(self._engine, (), how)
         settings = DetectionSettings.of(counts, request)
         settings.merging(manifest.labels, manifest.name)
-        settings.check_task(manifest.task)
+        settings.check_bundle(manifest)
         return settings, request
 
 

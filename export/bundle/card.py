@@ -7,7 +7,7 @@ changes, and every generation of prototypes brings a card of its own, prototypes
 from __future__ import annotations
 
 from ...prototypes_index.info import GenerationInfo
-from ...runtime.bundle.manifest import Manifest, PrototypesSpec
+from ...runtime.bundle.manifest import IntervalSpec, Manifest, PrototypesSpec
 from ...runtime.labels import listed
 
 CARD = "README.md"
@@ -65,8 +65,19 @@ def card(manifest: Manifest, description: str) -> str:
             f"- ranks of log-odds correlate by {int8.ranks.spearman:.4f}, least {int8.ranks.least:.3f}",
             f"- logits differ by {int8.logits.mean_abs:.1e} on average, {int8.logits.max_abs:.1e} at most",
         ]
+        if (explained := int8.explanations) is not None:
+            lines += [
+                f"- segments: importances correlate by {explained.ranks:.3f}; of the strongest",
+                f"  {100 * explained.overlap:.0f} % are the same; FF {explained.ff:.3f} changes by",
+                f"  {_change(explained.ff_change)}, AD {explained.ad:.3f} by {_change(explained.ad_change)}",
+            ]
     lines += ["", "## Values" if values else "## Labels", "", listed(manifest.labels, _LABELS), ""]
     return "\n".join(lines)
+
+
+def _change(interval: IntervalSpec) -> str:
+    """A mean and its interval."""
+    return f"{interval.mean:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
 
 
 def prototypes_card(manifest: Manifest, spec: PrototypesSpec, info: GenerationInfo) -> str:

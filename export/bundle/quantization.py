@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
 from ...errors import DataError, ParityError, SourceError
@@ -26,6 +25,7 @@ from ...runtime.bundle.manifest import Int8Parity, LabelsAgreement, LogitsAgreem
 from ...runtime.inference.onnx_runtime import import_onnxruntime
 from ..graphs.files import save_graph, stage_spec
 from ..source.exportable import Exportable, FloatArray
+from .int8_explanations import ExplanationsMeter, log_odds, loses
 from .parity import ExportedChain
 from .sounds import evenly, find_clips, golden_sounds, read_clip
 from .stages import Stages
@@ -122,13 +122,22 @@ def quantise(
     say(f"int8: measuring on {len(clips.agreement)} clips")
     quick = Stages(folder, [stage])
 
+    def by_int8(features: FloatArray) -> FloatArray:
+        return quick.run("classifier_int8", {entry.name: features}, ["logits"])["logits"]
+
     def both(waveforms: FloatArray) -> tuple[FloatArray, FloatArray]:
         features = exact.features(waveforms)
-        return exact.logits(features), quick.run("classifier_int8", {entry.name: features}, ["logits"])[
-            "logits"
-        ]
+        return exact.logits(features), by_int8(features)
 
-    parity = _agreement(source, clips, both, seed)
+    explained = ExplanationsMeter(
+        source,
+        {
+            "fp32": lambda waveforms: exact.logits(exact.features(waveforms)),
+            "int8": lambda waveforms: by_int8(exact.features(waveforms)),
+        },
+        seed,
+    )
+    parity = _agreement(source, clips, both, explained, seed)
     _check(source, parity)
     return stage, parity
 
@@ -238,9 +247,10 @@ def _agreement(
     source: Exportable,
     clips: Calibration,
     both: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
+    explained: ExplanationsMeter,
     seed: int,
 ) -> Int8Parity:
-    """Logits, labels and ranks of both classifiers over clips and perturbed clips."""
+    """Logits, labels and ranks of both classifiers over clips and perturbed clips, and what segments find."""
     from scipy.stats import spearmanr
 
     random = np.random.default_rng(seed)
@@ -253,11 +263,12 @@ def _agreement(
         largest = max(largest, float(difference.max()))
         total += float(difference.mean())
         target = int(fp32[0].argmax())
+        explained.add(sound, target)
         if source.task == "single_label":
             labels.append(float(np.mean(fp32.argmax(axis=1) == int8.argmax(axis=1))))
         else:
             labels.append(float(np.mean((fp32 > 0) == (int8 > 0))))
-        exact, quick = (_log_odds(side, target, source.task)[1:] for side in (fp32, int8))
+        exact, quick = (log_odds(side, target, source.task)[1:] for side in (fp32, int8))
         if np.ptp(exact) > 0 and np.ptp(quick) > 0:
             ranks.append(float(spearmanr(exact, quick).statistic))
     for golden in golden_sounds(source, seed):
@@ -274,6 +285,7 @@ def _agreement(
         calibration_clips=len(clips.calibration),
         clips=len(labels),
         perturbed=_PERTURBED * len(labels),
+        explanations=explained.agreement(),
     )
 
 
@@ -287,23 +299,21 @@ def _perturbed(sound: FloatArray, rate: int, random: np.random.Generator, count:
     return np.where(kept, sound, noise).astype(np.float32)
 
 
-def _log_odds(logits: FloatArray, target: int, task: str) -> npt.NDArray[np.float64]:
-    """The class `target`'s log(p / (1 - p)), [B]."""
-    wide = logits.astype(np.float64)
-    if task == "single_label" and logits.shape[1] > 1:
-        rest = np.logaddexp.reduce(np.delete(wide, target, axis=1), axis=1)
-        return np.asarray(wide[:, target] - rest)
-    return np.asarray(wide[:, target])
-
-
 def _check(source: Exportable, parity: Int8Parity) -> None:
-    """Raise ParityError where labels or ranks agree too little to be of use."""
+    """Raise ParityError where labels, ranks or explanations agree too little to be of use."""
     labels, ranks = parity.labels.agreement, parity.ranks.spearman
     if not np.isfinite(parity.logits.max_abs) or not labels >= LABEL_LIMIT or not ranks >= RANK_LIMIT:
         raise ParityError(
             f"{source.name}: the int8 classifier agrees with fp32 in {100 * labels:.1f} % of labels (at "
             f"least {100 * LABEL_LIMIT:g} %) and by {ranks:.3f} in ranks (at least {RANK_LIMIT:g}); nothing "
             "was written. Calibrate with more clips, like those of its use, or export without --int8"
+        )
+    explained = parity.explanations
+    if explained is not None and loses(explained):
+        raise ParityError(
+            f"{source.name}: segments that ask the int8 classifier are less faithful than by fp32: FF "
+            f"changes by {explained.ff_change.mean:.3f}, AD by {explained.ad_change.mean:.3f} (at most "
+            f"{explained.limit:g} may be lost); nothing was written. Export without --int8"
         )
 
 

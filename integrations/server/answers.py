@@ -130,6 +130,7 @@ class Answers:
             "top_per_window": question.top_per_window,
             "sensitivity": question.sensitivity,
             "temperature": question.temperature,
+            "precision": question.precision,
         }
         request = request_of(self._engine, (), how)
         origin = self._detect_origin(counts, request)
@@ -155,7 +156,7 @@ class Answers:
         manifest = self._engine.manifest
         settings = DetectionSettings.of(counts, request)
         settings.merging(manifest.labels, manifest.name)
-        settings.check_task(manifest.task)
+        settings.check_bundle(manifest)
         origin = request.origin(self._engine)
         return msgspec.structs.replace(origin, settings=settings.to_dict())
 

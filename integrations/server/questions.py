@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable
 from functools import cache
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -125,6 +125,9 @@ class DetectQuestion(Question, frozen=True, kw_only=True):
     ] = None
     sensitivity: Annotated[float, Meta(description="Of multi-label models, 0.5 to 1.5.")] = 1.0
     temperature: Annotated[float, Meta(description="What logits are divided by.")] = 1.0
+    precision: Annotated[
+        Literal["fp32", "int8"], Meta(description="Which classifier detects; int8 where the bundle has one.")
+    ] = "fp32"
 
 
 Asked = TypeVar("Asked", bound=Question)

@@ -282,6 +282,39 @@ class RanksAgreement(ManifestStruct, frozen=True, kw_only=True):
     limit: float
 
 
+class IntervalSpec(ManifestStruct, frozen=True, kw_only=True):
+    """A mean over clips and the ends of its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class ExplanationsAgreement(ManifestStruct, frozen=True, kw_only=True):
+    """How far `segments` that ask the int8 classifier say what they say by fp32, over clips.
+
+    Attributes:
+        ranks: Spearman correlation of the importances of a clip's segments, mean.
+        overlap: Of the fifth of the segments that is most important by fp32, the share that is by int8, too.
+        ff: What removing that fifth takes from the target's score, by fp32.
+        ad: What keeping it alone takes.
+        ff_change: FF of int8's fifth minus that of fp32's.
+        ad_change: The same of AD.
+        limit: The loss of either that no whole interval may lie beyond.
+        clips: On which it was measured.
+
+    """
+
+    ranks: float
+    overlap: float
+    ff: float
+    ad: float
+    ff_change: IntervalSpec
+    ad_change: IntervalSpec
+    limit: float
+    clips: int
+
+
 class Int8Parity(ManifestStruct, frozen=True, kw_only=True):
     """How far the int8 classifier is from this bundle's own fp32 (export/bundle/quantization.py).
 
@@ -292,6 +325,7 @@ class Int8Parity(ManifestStruct, frozen=True, kw_only=True):
         calibration_clips: Clips that it was calibrated with.
         clips: Others, on which it was measured.
         perturbed: Perturbed versions of these.
+        explanations: Of these clips; None of bundles exported before it was measured.
 
     """
 
@@ -301,6 +335,7 @@ class Int8Parity(ManifestStruct, frozen=True, kw_only=True):
     calibration_clips: int
     clips: int
     perturbed: int
+    explanations: ExplanationsAgreement | None = None
 
 
 class Parity(ManifestStruct, frozen=True, kw_only=True, omit_defaults=True):

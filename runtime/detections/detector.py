@@ -139,12 +139,12 @@ class Detector:
 
     def _classified(self, at_once: bool) -> Iterator[ScoredWindow | Detected]:
         """The windows that wait, through the classifier in batches of equal length."""
-        engine, clock = self._with.engine, self._with.clock
+        engine, clock, precision = self._with.engine, self._with.clock, self._with.settings.precision
         while len(self._ready) >= BATCH or (at_once and self._ready):
             if self.number and self._with.deadline.reached():
                 return
             batch, self._ready = self._ready[:BATCH], self._ready[BATCH:]
-            for window in engine.pipeline.classified(batch, clock, self._with.divisor):
+            for window in engine.pipeline.classified(batch, clock, self._with.divisor, precision):
                 scores = scores_of(self._with.settings.calibrated(window.logits), engine.manifest.task)
                 start_s = window.offset / self._rate
                 end_s = (window.offset + window.channels.shape[-1]) / self._rate

@@ -6,16 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args
 
 import msgspec
 import numpy as np
 
 from ...errors import SettingsError
 from ..arrays import FloatArray
-from ..bundle.manifest import Aggregation, LevelOver
+from ..bundle.manifest import Aggregation, LevelOver, Manifest
 from ..document import DetectSettingsDict
 from ..explaining.request import Options, Request
+from ..inference.pipeline import Precision, no_int8
 from ..labels import label_index
 from .merging import Merging
 from .thresholds import REST, read_thresholds
@@ -43,6 +44,7 @@ class DetectOptions(TypedDict, total=False):
     top_per_window: int | None
     sensitivity: float
     temperature: float
+    precision: Precision
 
 
 class StreamOptions(DetectOptions, total=False):
@@ -76,6 +78,8 @@ class DetectionSettings:
             BirdNET-Analyzer does: above 1 more is detected. 0.5 to 1.5.
         temperature: What logits are divided by before sigmoid or softmax, above 0: above 1, scores are less
             sure.
+        precision: Which classifier detects: "fp32", or "int8", which the bundle must have. Detections are
+            explained in fp32.
         hop_s: Seconds from one window to the next; None: as the bundle says.
         aggregate: How an explanation joins the scores of its windows; None: as the bundle says.
         level: Over what the level of the model's pipeline is measured; None: as the bundle says.
@@ -95,6 +99,7 @@ class DetectionSettings:
     top_per_window: int | None = None
     sensitivity: float = 1.0
     temperature: float = 1.0
+    precision: Precision = "fp32"
     hop_s: float | None = None
     aggregate: Aggregation | None = None
     level: LevelOver | None = None
@@ -124,6 +129,8 @@ class DetectionSettings:
         top = self.top_per_window
         if top is not None and (isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1):
             raise SettingsError(f"top_per_window is {top!r}: give a whole number from 1 on")
+        if self.precision not in get_args(Precision):
+            raise SettingsError(f"precision is {self.precision!r}: give fp32 or int8")
 
     def merging(self, labels: Sequence[str], bundle: str) -> Merging:
         """The thresholds for each of a bundle's labels.
@@ -189,17 +196,19 @@ class DetectionSettings:
             timeout_s=request.timeout_s,
         )
 
-    def check_task(self, task: str) -> None:
-        """Raise SettingsError for a regression, and where the sensitivity would change nothing.
+    def check_bundle(self, manifest: Manifest) -> None:
+        """Raise SettingsError for a regression, and for what this bundle lacks.
 
-        A softmax takes no shift.
+        A softmax takes no shift: there the sensitivity would change nothing.
         """
-        if task == "regression":
+        if self.precision == "int8" and manifest.stage("classifier_int8") is None:
+            raise SettingsError(no_int8(manifest))
+        if manifest.task == "regression":
             raise SettingsError(
                 "this bundle gives the values of a regression, of which none is detected: earmark explain "
                 "--windows (Result.windows) tells them window by window"
             )
-        if self.sensitivity != 1.0 and task != "multi_label":
+        if self.sensitivity != 1.0 and manifest.task != "multi_label":
             raise SettingsError(
                 f"sensitivity is {self.sensitivity:g}: it moves the sigmoid of multi-label models, and this "
                 "bundle's labels exclude each other; use min_score or temperature"

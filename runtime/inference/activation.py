@@ -11,6 +11,7 @@ from .devices import ON_CPU, Device, DeviceRequest
 from .failures import failed, is_out_of_memory, reason_of, unusable
 from .onnx_runtime import CPU, import_onnxruntime
 from .threads import thread_count
+from .weights import hold_weights
 
 # What onnxruntime logs unless it is told otherwise: warnings.
 _LOGGED = 2
@@ -90,7 +91,9 @@ def _session(path: Path, device: Device, request: DeviceRequest) -> Any:
     options.inter_op_num_threads = 1
     # The next stage's threads would otherwise wait for this one's to stop spinning.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    if device.providers[0] != CPU:
+    if device.providers[0] == CPU:
+        hold_weights(options, path)
+    else:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     request.set_options(options)
     quiet = device.providers[0] != CPU

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
@@ -144,16 +145,18 @@ class Chain:
         """Waveforms [B, N] -> what the classifier gets, by the front end."""
         return self._run("frontend", {"waveform": waveforms})[self._entry]
 
-    def forward(self, waveforms: FloatArray) -> ForwardPass:
-        """Waveforms [B, N] -> logits, taps and what they come from."""
+    def forward(self, waveforms: FloatArray, classifier: Classifier = "classifier") -> ForwardPass:
+        """Waveforms [B, N] -> logits, the taps that this classifier has, and what they come from."""
         entry = self._keep("frontend", {"waveform": waveforms})[self._entry]
-        taps = dict(self._keep("classifier", {self._entry: entry}))
+        taps = dict(self._keep(classifier, {self._entry: entry}))
         logits = on_host(taps.pop("logits"))
         return ForwardPass(waveforms, entry, logits, taps, self._analysis, self._spectral)
 
-    def forward_parts(self, waveforms: FloatArray) -> list[ForwardPass]:
+    def forward_parts(
+        self, waveforms: FloatArray, classifier: Classifier = "classifier"
+    ) -> list[ForwardPass]:
         """`forward`, in as many parts as the device's memory asks for."""
-        return _in_parts(self.forward, waveforms)
+        return _in_parts(partial(self.forward, classifier=classifier), waveforms)
 
     def logits(self, features: Tensor, classifier: Classifier = "classifier") -> FloatArray:
         """What the front end gives, masked or not -> logits [B, K]."""

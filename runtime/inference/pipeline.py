@@ -126,16 +126,21 @@ class ModelPipeline:
         return ready
 
     def classified(
-        self, windows: Sequence[tuple[int, FloatArray]], clock: Clock, divisor: float | None
+        self,
+        windows: Sequence[tuple[int, FloatArray]],
+        clock: Clock,
+        divisor: float | None,
+        precision: Precision = "fp32",
     ) -> Iterator[Window]:
         """Classify windows of one length as one batch.
 
-        windows: pairs (offset, channels [C, n]); divisor: as of a `WindowPlan`
+        windows: pairs (offset, channels [C, n]); divisor: as of a `WindowPlan`; precision "int8": by the
+            quantised classifier, which has no feature maps
         """
         levelled = [self._levelled(channels, divisor) for _, channels in windows]
         stacked = np.stack([wave for wave, _ in levelled])
         index = 0
-        for answer in self._counted(clock).forward_parts(stacked):
+        for answer in self._counted(clock).forward_parts(stacked, _CLASSIFIERS[precision]):
             self._check(answer)
             for row, waveform in enumerate(answer.waveforms):
                 offset, channels = windows[index]
@@ -170,10 +175,7 @@ class ModelPipeline:
         precision "int8": by the quantised classifier. Raises MethodError where the bundle has none.
         """
         if precision == "int8" and self._manifest.stage("classifier_int8") is None:
-            raise MethodError(
-                f"{self._manifest.name}: has no int8 classifier; export it with --int8 --calibration DIR, "
-                "or use fp32"
-            )
+            raise MethodError(no_int8(self._manifest))
         return self._checked(self._chain.logits_of(waveforms, _CLASSIFIERS[precision]), len(waveforms))
 
     def logits_of_spectra(self, spectra: FloatArray) -> FloatArray:
@@ -206,6 +208,11 @@ class ModelPipeline:
                 return self._stages.run(stage, feeds, outputs)
 
         return run
+
+
+def no_int8(manifest: Manifest) -> str:
+    """What a bundle without a quantised classifier says where it is asked for."""
+    return f"{manifest.name}: has no int8 classifier; export it with --int8 --calibration DIR, or use fp32"
 
 
 def _check_logits(manifest: Manifest, logits: FloatArray, sounds: int) -> None:

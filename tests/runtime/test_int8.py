@@ -16,6 +16,7 @@ import earmark
 from earmark.cli import main
 from earmark.errors import DataError, MethodError, ParityError, SourceError
 from earmark.export.bundle import quantization
+from earmark.export.bundle.int8_explanations import ExplanationsMeter, loses
 from earmark.export.bundle.sounds import synthesise
 from earmark.export.bundle.write import write_bundle
 from earmark.export.sources.onnx.file import load
@@ -200,6 +201,91 @@ def test_poor_agreement_is_refused(net, calibration, tmp_path, monkeypatch):
     with pytest.raises(ParityError, match="more clips"):
         write_bundle(source_of(net), tmp_path / "poor", calibration=calibration)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_explanations_agree_and_are_stored(bundle):
+    explained = json.loads((bundle / "bundle.json").read_text())["parity"]["int8"]["explanations"]
+    assert 0.8 <= explained["ranks"] <= 1
+    assert 0.5 <= explained["overlap"] <= 1
+    for change in (explained["ff_change"], explained["ad_change"]):
+        assert change["low"] <= change["mean"] <= change["high"]
+    told = invoke("inspect", bundle).output
+    assert "segments: ranks" in told
+    assert "FF" in (bundle / "README.md").read_text()
+
+
+def noisy(wave_logits):
+    """A classifier whose answers have nothing to do with the sound."""
+    random = np.random.default_rng(0)
+    return lambda waves: wave_logits(waves) * 0 + random.standard_normal((len(waves), 4)).astype(np.float32)
+
+
+def test_explanations_that_lose_faithfulness_are_refused(net, calibration, tmp_path, monkeypatch):
+    def by_place(waves):
+        """Logits that the loudness of the first half of a sound decides."""
+        loud = np.abs(waves[:, : waves.shape[1] // 2]).mean(axis=1) * 40 - 3
+        return np.stack([loud, *[np.zeros_like(loud)] * 3], axis=1).astype(np.float32)
+
+    random = np.random.default_rng(3)
+    meters = {
+        name: ExplanationsMeter(source_of(net), {"fp32": by_place, "int8": int8}, 0)
+        for name, int8 in (("same", by_place), ("noise", noisy(by_place)))
+    }
+    for _ in range(6):
+        sound = random.standard_normal(RATE).astype(np.float32) * 0.01
+        sound[: RATE // 5] *= 40
+        for meter in meters.values():
+            meter.add(sound, 0)
+    same, noise = (meter.agreement() for meter in meters.values())
+    assert same.ranks == pytest.approx(1.0)
+    assert same.overlap == 1.0
+    assert (same.ff_change.low, same.ff_change.high) == (0.0, 0.0)
+    assert not loses(same)
+    assert noise.ff_change.high < -0.02
+    assert loses(noise)
+
+    monkeypatch.setattr(quantization, "loses", lambda _: True)
+    with pytest.raises(ParityError, match="less faithful"):
+        write_bundle(source_of(net), tmp_path / "poor", calibration=calibration)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_detections_by_int8(bundle, net, calibration, tmp_path):
+    sound = np.concatenate(
+        [soundfile.read(path, dtype="float32")[0] for path in sorted(calibration.glob("clip_*"))[:4]]
+    )
+    record = json.loads((bundle / "bundle.json").read_text())["parity"]["int8"]
+    with earmark.load(bundle, device="cpu") as explainer:
+        found = {
+            precision: explainer.detect(sound, RATE, min_score=0.0, methods=[], precision=precision)
+            for precision in ("fp32", "int8")
+        }
+        detection = explainer.detect(
+            sound,
+            RATE,
+            min_score=0.0,
+            labels=["a"],
+            methods=["segments"],
+            options={"segments": {"calls": 32}},
+            precision="int8",
+        )[0]
+    exact, quick = (one.windows.scores for one in found.values())
+    # A softmax changes by no more than half of what its logits do, both ways.
+    assert 0 < np.abs(exact - quick).max() <= record["logits"]["limit"]
+    assert detection.explanation.segments is not None
+    out = tmp_path / "run"
+    soundfile.write(tmp_path / "sound.wav", sound, RATE)
+    arguments = ("detect", tmp_path / "sound.wav", "-b", bundle, "--min-score", 0, "--explain", "none")
+    assert invoke(*arguments, "--int8", "-o", out).exit_code == 0
+
+
+def test_detections_by_int8_need_the_classifier(net, tmp_path):
+    write_bundle(source_of(net), tmp_path / "plain")
+    with earmark.load(tmp_path / "plain", device="cpu") as explainer:
+        with pytest.raises(earmark.EarmarkError, match="--int8"):
+            explainer.detect(np.zeros(RATE, np.float32), RATE, precision="int8")
+        with pytest.raises(earmark.EarmarkError, match="fp32 or int8"):
+            explainer.detect(np.zeros(RATE, np.float32), RATE, precision="fp8")
 
 
 def test_too_few_clips(net, tmp_path):
