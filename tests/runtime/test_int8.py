@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 import earmark
 from earmark.cli import main
 from earmark.errors import DataError, MethodError, ParityError, SourceError
-from earmark.export.bundle import quantization
+from earmark.export.bundle import int8_explanations, quantization
 from earmark.export.bundle.int8_explanations import ExplanationsMeter, loses
 from earmark.export.bundle.sounds import synthesise
 from earmark.export.bundle.write import write_bundle
@@ -172,8 +172,10 @@ def test_verify_and_inspect_know_it(bundle, tmp_path):
     assert "int8 classifier" in (bundle / "README.md").read_text()
 
 
-def test_weights_beside_the_graph(calibration, tmp_path):
-    path = write_net(tmp_path / "net.onnx", widths=(16, 96, 384))
+def test_weights_beside_the_graph(calibration, tmp_path, monkeypatch):
+    # A wide net is slow, and how it explains is asked elsewhere.
+    monkeypatch.setattr(int8_explanations, "_CALLS", 16)
+    path = write_net(tmp_path / "net.onnx", widths=(16, 96, 320))
     manifest = write_bundle(source_of(path), tmp_path / "b", calibration=calibration)
     assert manifest.stage("classifier").data
     quick = manifest.files["classifier_int8.onnx"].size
