@@ -40,6 +40,7 @@ from earmark.export.prototypes.clip_embedder import ClipEmbedder
 from earmark.prototypes_index.generation import Generation
 from earmark.prototypes_index.index_build import exact_tenth, recall
 from earmark.prototypes_index.info import read_info
+from earmark.prototypes_index.opening import read_generation
 from earmark.prototypes_index.table import IndexedClip
 from earmark.prototypes_index.views import VIEWS, Grid, Places, View, find_places, normalise
 from earmark.prototypes_index.writer import GenerationWriter
@@ -242,7 +243,7 @@ def _open(folder: Path) -> Generation:
         clips=info.clips,
         removed=0,
     )
-    return Generation.open(folder, spec)
+    return read_generation(folder, spec)
 
 
 class _Stored:

@@ -31,6 +31,7 @@ from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.localisation.events import read_events
 from earmark.prototypes_index.checks import check_generation
 from earmark.prototypes_index.generation import Generation
+from earmark.prototypes_index.opening import read_generation
 from earmark.runtime.bundle.open import read_manifest
 
 _CELLS = (
@@ -87,7 +88,7 @@ class Tables:
 
     def ask_whole(self) -> None:
         """Ask the intact generation everything."""
-        _ask(Generation.open(self.generation, self.spec), random.Random(0))
+        _ask(read_generation(self.generation, self.spec), random.Random(0))
 
     def _generation(self, draw: random.Random, folder: Path) -> Verdict:
         one = Damaged(self.generation, folder / "generation", draw)
@@ -96,7 +97,7 @@ class Tables:
         where = "; ".join(one.steps)
         note(folder, where)
         try:
-            generation = Generation.open(one.folder, self.spec)
+            generation = read_generation(one.folder, self.spec)
             check_generation(generation)
             wrong = _ask(generation, draw)
         except Exception as error:

@@ -22,9 +22,10 @@ import msgspec
 from ...errors import BundleError
 from ...prototypes_index.atomic import write_whole
 from ...prototypes_index.durability import is_full, sync_folder
-from ...prototypes_index.generation import AUDIO, Generation
+from ...prototypes_index.generation import AUDIO
 from ...prototypes_index.golden import GOLDEN, golden_entries
 from ...prototypes_index.info import GenerationInfo, write_info
+from ...prototypes_index.opening import read_generation
 from ...runtime.bundle.manifest import FileSpec, Manifest, PrototypesSpec
 from ...runtime.bundle.open import MANIFEST, read_manifest
 from ...runtime.methods.prototypes.comparing import measure
@@ -97,7 +98,7 @@ class GenerationFolder:
             removed=info.removed,
             audio=(building / AUDIO).is_dir(),
         )
-        generation = Generation.open(building, spec, embeddings_sha256=info.embeddings_sha256)
+        generation = read_generation(building, spec, embeddings_sha256=info.embeddings_sha256)
         examine_generation(generation, self.manifest)
         if self.manifest.feature_map is not None and info.queries:
             # Before the files are described; what is open does not need it.

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from prototype_generations import sound, spec_of, write
 
 from earmark.errors import PrototypeIndexError
-from earmark.prototypes_index.generation import Generation
 from earmark.prototypes_index.info import PrototypeCounts
+from earmark.prototypes_index.opening import read_generation
 from earmark.prototypes_index.tombstones import write_removal
 from earmark.prototypes_index.views import find_places
 
 
 def opened(folder, info):
-    return Generation.open(folder, spec_of(info))
+    return read_generation(folder, spec_of(info))
 
 
 def answers(generation):

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from prototype_generations import CHANNELS, FRAMES, GRID, maps_of, passages_of, sound, spec_of, write
 
 from earmark.errors import PrototypeIndexError
-from earmark.prototypes_index.generation import Generation
 from earmark.prototypes_index.golden import check_golden, golden_entries
+from earmark.prototypes_index.opening import read_generation
 from earmark.prototypes_index.table import ENTRY, TOPS, IndexedClip, open_table, strongest_clips
 from earmark.prototypes_index.views import Grid, dimension, find_places, normalise, views_of
 from earmark.prototypes_index.writer import GenerationWriter
@@ -138,7 +138,7 @@ def test_strongest_clips_are_one_a_recording():
 @pytest.fixture
 def generation(tmp_path):
     info = write(tmp_path / "g", range(20))
-    return Generation.open(tmp_path / "g", spec_of(info)), info
+    return read_generation(tmp_path / "g", spec_of(info)), info
 
 
 def test_every_channel_leads_to_its_place(generation):
@@ -196,7 +196,7 @@ def test_golden_entries_may_be_zeros_and_stay_so(tmp_path, monkeypatch, exact_li
         return maps_of(np.zeros((FRAMES, rows, CHANNELS), np.float32)) if number < 2 else noise(number, rows)
 
     monkeypatch.setattr(prototype_generations, "sound", silent)
-    generation = Generation.open(
+    generation = read_generation(
         tmp_path / "g", spec_of(write(tmp_path / "g", range(20), exact_limit=exact_limit))
     )
     golden = json.loads(golden_entries(generation))
@@ -229,7 +229,7 @@ def test_golden_entries_of_faint_vectors_agree(tmp_path, monkeypatch, exact_limi
         return maps_of(maps["square"] * np.float32(scale))
 
     monkeypatch.setattr(prototype_generations, "sound", faint)
-    generation = Generation.open(
+    generation = read_generation(
         tmp_path / "g", spec_of(write(tmp_path / "g", range(20), exact_limit=exact_limit))
     )
     (tmp_path / "golden.json").write_bytes(golden_entries(generation))
@@ -238,7 +238,7 @@ def test_golden_entries_of_faint_vectors_agree(tmp_path, monkeypatch, exact_limi
 
 def test_extension_equals_rebuild(tmp_path):
     info = write(tmp_path / "first", range(12))
-    first = Generation.open(tmp_path / "first", spec_of(info))
+    first = read_generation(tmp_path / "first", spec_of(info))
     write(tmp_path / "extended", range(12, 20), old=first)
     write(tmp_path / "rebuilt", range(20))
     names = sorted(path.name for path in (tmp_path / "rebuilt").iterdir())
@@ -249,7 +249,7 @@ def test_extension_equals_rebuild(tmp_path):
 
 def test_one_row_generation(tmp_path):
     info = write(tmp_path / "g", range(5), rows=1)
-    opened = Generation.open(tmp_path / "g", spec_of(info))
+    opened = read_generation(tmp_path / "g", spec_of(info))
     assert opened.views == ("square", "time")
 
 
@@ -301,7 +301,7 @@ def test_wrong_sizes_are_refused(generation, name, how):
     if how != "gone":
         path.write_bytes({"cut": data[:-3], "empty": b"", "longer": data + b"12345678"}[how])
     with pytest.raises(PrototypeIndexError, match=name.replace(".", r"\.")):
-        Generation.open(opened.folder, spec_of(info))
+        read_generation(opened.folder, spec_of(info))
 
 
 def test_tables_are_never_unpickled(tmp_path):
@@ -326,14 +326,14 @@ def test_disagreement_with_the_manifest_is_refused(generation):
         {"views": ["square"]},
     ):
         with pytest.raises(PrototypeIndexError, match="the manifest says"):
-            Generation.open(opened.folder, SimpleNamespace(**{**vars(spec), **change}))
+            read_generation(opened.folder, SimpleNamespace(**{**vars(spec), **change}))
     with pytest.raises(PrototypeIndexError, match="another model"):
-        Generation.open(opened.folder, spec, model_sha256="other")
+        read_generation(opened.folder, spec, model_sha256="other")
     with pytest.raises(PrototypeIndexError, match="not the embeddings graph"):
-        Generation.open(opened.folder, spec, embeddings_sha256="0" * 64)
+        read_generation(opened.folder, spec, embeddings_sha256="0" * 64)
     (opened.folder / "embeddings.onnx").write_bytes(b"another graph")
     with pytest.raises(PrototypeIndexError, match="not the embeddings graph"):
-        Generation.open(opened.folder, spec)
+        read_generation(opened.folder, spec)
 
 
 def test_damaged_info_and_lines_are_refused(generation):
@@ -343,20 +343,20 @@ def test_damaged_info_and_lines_are_refused(generation):
     for damage in ("", "[]", "{", text.replace('"flat"', '"odd"'), text.replace("clips", "chips")):
         path.write_text(damage)
         with pytest.raises(PrototypeIndexError, match=r"index_info\.json"):
-            Generation.open(opened.folder, spec_of(info))
+            read_generation(opened.folder, spec_of(info))
     path.write_text(text.replace('"schema_version": 2', '"schema_version": 3'))
     with pytest.raises(PrototypeIndexError, match="newer"):
-        Generation.open(opened.folder, spec_of(info))
+        read_generation(opened.folder, spec_of(info))
     path.write_text(text.replace('"contrast": true', '"contrast": false'))
     with pytest.raises(PrototypeIndexError, match=r"older kind.*--rebuild"):
-        Generation.open(opened.folder, spec_of(info))
+        read_generation(opened.folder, spec_of(info))
     path.write_text(text)
     lines = opened.folder / "clips.jsonl"
     kept = lines.read_bytes()
     # The old mapping may still be read, so the file is replaced, not rewritten.
     lines.unlink()
     lines.write_bytes(kept.replace(b'"audio": null', b'"audio": "../x"'))
-    damaged = Generation.open(opened.folder, spec_of(info))
+    damaged = read_generation(opened.folder, spec_of(info))
     with pytest.raises(PrototypeIndexError, match=r"clips\.jsonl"):
         damaged.clip(3)
     assert opened.clip(3).source == "a/3.wav", "a reader holds what it opened"
@@ -369,6 +369,6 @@ def test_entries_that_point_nowhere_are_refused(generation):
     table["clip"] = 1 << 20
     path.unlink()
     np.save(path, table)
-    damaged = Generation.open(opened.folder, spec_of(info))
+    damaged = read_generation(opened.folder, spec_of(info))
     with pytest.raises(PrototypeIndexError, match="damaged"):
         damaged.search("time", find_places("time", sound(1)).vectors[:1], 3)

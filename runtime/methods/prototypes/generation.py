@@ -15,6 +15,7 @@ from ....prototypes_index.checks import check_generation
 from ....prototypes_index.generation import EMBEDDINGS, Generation
 from ....prototypes_index.golden import GOLDEN, check_golden
 from ....prototypes_index.info import Setting
+from ....prototypes_index.opening import read_generation
 from ....prototypes_index.table import IndexedClip
 from ....prototypes_index.views import Grid
 from ...audio.lengths import samples_of
@@ -63,7 +64,7 @@ def open_generation(folder: Path, manifest: Manifest) -> Generation:
     embeddings = manifest.files.get(f"{name}/{EMBEDDINGS}")
     if embeddings is None:
         raise PrototypeIndexError(f"{folder}: the manifest lists no {name}/{EMBEDDINGS}; run earmark index")
-    generation = Generation.open(
+    generation = read_generation(
         folder / name,
         spec,
         embeddings_sha256=embeddings.sha256,
