@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from .bundle.manifest import Task
     from .methods.components.result import ComponentsResult
     from .methods.mask.result import MaskResult
-    from .methods.prototypes.result import Contributions, Prototype
+    from .methods.prototypes.channels import Contributions
+    from .methods.prototypes.prototype import Prototype
     from .methods.rescoring import Rescored
     from .methods.segments.result import SegmentsResult
 

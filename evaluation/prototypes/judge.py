@@ -23,7 +23,7 @@ from ...runtime.audio.stft import as_complex, inverse
 from ...runtime.engine import Engine
 from ...runtime.explainer import Explainer, engine_of
 from ...runtime.inference.window import Window
-from ...runtime.methods.prototypes.result import Place
+from ...runtime.methods.prototypes.prototype import Place
 from ...runtime.results import Result
 from ..data.folder import Clip, load_sound
 from ..questions import PrototypeFunction, function_at, is_reference

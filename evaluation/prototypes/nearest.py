@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import MethodError
 from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
-from ...runtime.methods.prototypes.result import Place
+from ...runtime.methods.prototypes.prototype import Place
 from ...runtime.results import Result
 from ..questions import Match, PrototypeFunction, Question, answered
 

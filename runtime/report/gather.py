@@ -16,7 +16,9 @@ from ..audio.sound import OpenSound
 from ..methods.components.result import ComponentsResult
 from ..methods.evidence import Overview
 from ..methods.mask.result import MaskResult
-from ..methods.prototypes.result import Contributions, Place, Prototype, PrototypesResult
+from ..methods.prototypes.channels import Contributions
+from ..methods.prototypes.prototype import Place, Prototype
+from ..methods.prototypes.result import PrototypesResult
 from ..methods.result import MethodResult
 from ..methods.segments.result import SegmentsResult
 from ..score_text import score_text

@@ -17,7 +17,7 @@ from earmark.export.prototypes.growth import merge_bundles
 from earmark.prototypes_index.table import IndexedClip
 from earmark.runtime.bundle.open import read_manifest
 from earmark.runtime.methods.prototypes.generation import open_generation
-from earmark.runtime.methods.prototypes.result import Place, Prototype
+from earmark.runtime.methods.prototypes.prototype import Place, Prototype
 from earmark.runtime.opening import open_bundle
 
 RATE = 16000

@@ -21,21 +21,15 @@ from ...inference.window import Window
 from ...lazy import LazyMapping
 from ..protocol import Sound
 from .bands import like_rows
+from .channels import Channel, ChannelView, Contributions
 from .comparing import FamiliarWindows
 from .familiarity import Familiarity
 from .looking import CHANNELS, PLACES
 from .options import PrototypesOptions
 from .passages import Passages
 from .places import Candidate, WindowPlaces
-from .result import (
-    Channel,
-    ChannelView,
-    Contributions,
-    Place,
-    Prototype,
-    PrototypesResult,
-    WindowSound,
-)
+from .prototype import Place, Prototype, WindowSound
+from .result import PrototypesResult
 from .search import Search
 
 # Prototypes a view, and of each channel that is listed.

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import MethodError
-from .result import Place, PrototypesResult
+from .prototype import Place
+from .result import PrototypesResult
 
 Values = npt.NDArray[np.float64]
 

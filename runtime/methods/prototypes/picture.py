@@ -6,7 +6,8 @@ from ....times import span_text
 from ...audio.amplitude import amplitude_of
 from ...drawing.shown import Cell, Sheet, SheetRow, Spectrogram
 from ..result import About
-from .result import Place, Prototype, PrototypesResult, WindowSound
+from .prototype import Place, Prototype, WindowSound
+from .result import PrototypesResult
 
 # Prototypes a row.
 SHOWN = 3

@@ -27,7 +27,7 @@ from ....prototypes_index.views import LOCALISES_TIME, Grid, Peaks, View, embed,
 from ...arrays import FloatArray
 from ...bundle.manifest import FeatureMapSpec
 from ...lazy import lazy_property
-from .result import Place
+from .prototype import Place
 
 # The embeddings graph: its taps [B, ...] in the order of `FeatureMapSpec.taps` -> its outputs by name.
 Embed = Callable[..., Mapping[str, FloatArray]]

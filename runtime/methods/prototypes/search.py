@@ -11,10 +11,10 @@ from ....prototypes_index.generation import Generation
 from ...arrays import FloatArray
 from ...bundle.manifest import Manifest
 from ..protocol import Graphs
+from .channels import Kind
 from .generation import open_generation
 from .looking import Looker
 from .places import Embed, FoldedHead
-from .result import Kind
 
 # The key of what is kept open in the cache.
 _CACHED = "prototypes"

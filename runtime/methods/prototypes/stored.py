@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..saved import SavedSounds
+from .channels import Contributions
 from .familiarity import Familiarity
-from .result import Contributions, Prototype, PrototypesResult
+from .prototype import Prototype
+from .result import PrototypesResult
 
 Array = npt.NDArray[Any]
 
