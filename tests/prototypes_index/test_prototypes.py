@@ -178,7 +178,7 @@ def test_search_agrees_with_exact_cosines(generation):
 @pytest.mark.parametrize("exact_limit", [100_000, 1])
 def test_the_nearest_entry_is_the_first_match(tmp_path, exact_limit):
     info = write(tmp_path / "g", range(20), exact_limit=exact_limit)
-    opened = Generation.open(tmp_path / "g", spec_of(info))
+    opened = read_generation(tmp_path / "g", spec_of(info))
     bands = np.array([[True, False, False], [False, True, True]])
     for view in VIEWS:
         queries = find_places(view, sound(99)).vectors[:2]
