@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ....errors import LabelError
+from ....times import span_text
 from ...arrays import FloatArray
 from ...bundle.manifest import ComponentSpec
 from ...drawing.shown import Spectrogram
@@ -264,7 +265,7 @@ class ComponentsResult(MethodResult):
             for rank, index in enumerate(mine.selected[:top]):
                 one = mine[index]
                 known = f"   mostly {one.label}" if one.label else ""
-                clip = f", as in {one.clip} {one.clip_start_s:.1f}-{one.clip_end_s:.1f} s" if one.clip else ""
+                clip = f", as in {one.clip} {span_text(one.clip_start_s, one.clip_end_s)}" if one.clip else ""
                 topic = "consists" if rank == 0 else ""
                 yield topic, f"{whose if rank == 0 else ''}{one.relevance:.2f}  {one.name}{known}{clip}"
             count = f"{len(mine.selected)} of {len(self)} components are relevant (above {self.threshold:g})"
