@@ -27,7 +27,7 @@ RATE = 8000
 LABELS = ["a", "b", "c", "d"]
 
 
-def write_net(path, *, widths=(16, 24, 24), one_by_one=False):
+def write_net(path, *, widths=(16, 24, 24), hop=128, one_by_one=False):
     """A filterbank by a strided convolution, log energies, and a CNN over them; seeded random weights."""
     random = np.random.default_rng(0)
     time = np.arange(256) / RATE
@@ -44,7 +44,7 @@ def write_net(path, *, widths=(16, 24, 24), one_by_one=False):
     }
     nodes = [
         helper.make_node("Reshape", ["wave", "wave_shape"], ["sound"]),
-        helper.make_node("Conv", ["sound", "kernel"], ["parts"], strides=[128], name="filterbank"),
+        helper.make_node("Conv", ["sound", "kernel"], ["parts"], strides=[hop], name="filterbank"),
         helper.make_node("Mul", ["parts", "parts"], ["squares"]),
         helper.make_node("Split", ["squares", "halves"], ["even", "odd"], axis=1),
         helper.make_node("Add", ["even", "odd"], ["power"]),
@@ -87,6 +87,14 @@ def write_net(path, *, widths=(16, 24, 24), one_by_one=False):
 
 def source_of(path):
     return load(path, labels=LABELS, sample_rate=RATE, window_seconds=1.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_calls():
+    """Segments of a second need fewer answers than those of real clips."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(int8_explanations, "_CALLS", 24)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -172,10 +180,8 @@ def test_verify_and_inspect_know_it(bundle, tmp_path):
     assert "int8 classifier" in (bundle / "README.md").read_text()
 
 
-def test_weights_beside_the_graph(calibration, tmp_path, monkeypatch):
-    # A wide net is slow, and how it explains is asked elsewhere.
-    monkeypatch.setattr(int8_explanations, "_CALLS", 16)
-    path = write_net(tmp_path / "net.onnx", widths=(16, 96, 320))
+def test_weights_beside_the_graph(calibration, tmp_path):
+    path = write_net(tmp_path / "net.onnx", widths=(16, 96, 320), hop=512)
     manifest = write_bundle(source_of(path), tmp_path / "b", calibration=calibration)
     assert manifest.stage("classifier").data
     quick = manifest.files["classifier_int8.onnx"].size
