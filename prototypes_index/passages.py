@@ -12,10 +12,11 @@ from .views import View
 PASSAGE = np.dtype([("length_s", "<f4"), ("onsets_per_s", "<f4")])
 # Views whose places are passages. What time_frequency matches is a place in both, the passage among the rest.
 PASSAGE_VIEWS: frozenset[View] = frozenset({"time"})
-# Of two lengths, and of two rates, the larger is at most so many times the smaller.
-LENGTHS, RATES = 2.0, 2.0
+# Of two lengths, and of two rates, the larger is at most twice the smaller. Both are multiples of a frame, so
+# that twice is common: rounding must not decide.
+_MOST = 2.001
 # Beyond these all count as equal: a click, what lasts on; what begins once, or quicker than can be counted.
-LENGTHS_S, RATES_PER_S = (0.1, 2.0), (1.0, 10.0)
+_LENGTHS_S, _RATES_PER_S = (0.1, 2.0), (1.0, 10.0)
 
 
 def like_passages(asked: Table, passages: Table) -> npt.NDArray[np.bool_]:
@@ -30,7 +31,7 @@ def like_passages(asked: Table, passages: Table) -> npt.NDArray[np.bool_]:
 
     """
     near = np.ones((len(asked), passages.shape[-1]), np.bool_)
-    for name, limits, most in (("length_s", LENGTHS_S, LENGTHS), ("onsets_per_s", RATES_PER_S, RATES)):
+    for name, limits in (("length_s", _LENGTHS_S), ("onsets_per_s", _RATES_PER_S)):
         own, other = np.clip(asked[name], *limits)[:, None], np.clip(passages[name], *limits)
-        near &= (other <= own * most) & (own <= other * most)
+        near &= (other <= own * _MOST) & (own <= other * _MOST)
     return near

@@ -6,7 +6,7 @@ const QUIET = 0.1;
 const SMOOTH_S = 0.05;
 const [STEADY_DB, DOWN_DB, DIP_DB] = [6, 10, 3];
 const AROUND_S = 2;
-const MOST = 2; // The larger of two lengths, or rates, in the smaller.
+const MOST = 2.001; // The larger of two lengths, or rates, in the smaller; rounding must not decide at twice.
 const [LENGTHS_S, RATES_PER_S] = [[0.1, 2], [1, 10]]; // Beyond these all count as equal.
 
 /** The first step that does not lie before `value`. */
