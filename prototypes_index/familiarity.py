@@ -9,6 +9,7 @@ with the means of the training clips.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -76,7 +77,7 @@ class Usual(msgspec.Struct, frozen=True):
 
     def whole(self, shares: Mapping[View, float]) -> float:
         """The same over all views, 0..1."""
-        return share(self.overall, float(np.mean(list(shares.values()))))
+        return share(self.overall, sum(shares.values()) / len(shares))
 
     def check(self) -> None:
         """Raise ValueError where numbers are no quantiles."""
@@ -88,10 +89,13 @@ class Usual(msgspec.Struct, frozen=True):
 def share(quantiles: Sequence[float], value: float) -> float:
     """Which share 0..1 of a distribution lies below `value`; of equal values, half."""
     steps = len(quantiles) - 1
-    below, upto = np.searchsorted(quantiles, value, "left"), np.searchsorted(quantiles, value, "right")
-    if below == upto:
-        return float(np.interp(value, quantiles, np.arange(steps + 1) / steps))
-    return float(0.5 * (below + upto - 1) / steps)
+    below, upto = bisect_left(quantiles, value), bisect_right(quantiles, value)
+    if below < upto:
+        return 0.5 * (below + upto - 1) / steps
+    if not 0 < below <= steps:
+        return float(below > 0)
+    low, high = quantiles[below - 1], quantiles[below]
+    return (below - 1 + (value - low) / (high - low)) / steps
 
 
 def _quantiles(values: npt.ArrayLike) -> tuple[float, ...]:
