@@ -281,7 +281,8 @@ class Generation:
                 entries = np.where(np.isin(entries, self.prototypes(view)), -1, entries)
             entries = self._within(view, entries, rows, passages)
             matches = self._matches(view, cosines, entries, count)
-            sure = sum(match.cosine >= _reached(cosines) for match in matches)
+            reached = _reached(cosines)
+            sure = sum(match.cosine >= reached for match in matches)
             enough = sure >= min(count, self.info.sources) or wanted >= index.info.entries
             if enough or (restricted and matches and wanted >= _LOOKED_THROUGH):
                 return matches
