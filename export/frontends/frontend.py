@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast, get_args
 
 import msgspec
 import numpy as np
@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 from ...runtime.bundle.manifest import AnalysisSpec, Level
 from ..graphs.files import IR_VERSION, OPSET, Dims
-from .description import Description
+from .description import Description, Layout
 from .graph import feature_nodes, row_nodes, stft_nodes, waveform_nodes
 from .nodes import Nodes
 from .reference import features_of, patched_samples
@@ -125,6 +125,20 @@ class Described(Frontend):
     def analysis(self) -> AnalysisSpec | None:
         """The description's STFT, where it is listenable."""
         return self.description.listenable
+
+    def suited(self, dims: Sequence[int | str], dtype: npt.DTypeLike) -> Described:
+        """With the axis of one channel where the input has it."""
+        output = self.description.output
+        layout = plain = output.layout.replace("1", "")
+        if len(dims) == len(plain) + 1 and [dims[1], dims[-1]].count(1) == 1:
+            axis = 1 if dims[1] == 1 else len(plain)
+            layout = f"{plain[:axis]}1{plain[axis:]}"
+        elif len(dims) != len(plain):
+            return self
+        if output.channels != 1 or layout not in get_args(Layout):
+            return self
+        suited = msgspec.structs.replace(output, layout=cast("Layout", layout))
+        return replace(self, description=msgspec.structs.replace(self.description, output=suited))
 
     @property
     def join(self) -> Join | None:

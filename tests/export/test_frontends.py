@@ -438,11 +438,33 @@ def test_configurations_that_are_not_known_are_refused(tmp_path):
         open_frontend(str(path))
 
 
+@pytest.mark.parametrize(
+    ("dims", "layout"),
+    [
+        (["batch", 1, "T", 64], "B1TF"),
+        (["batch", "T", 64, 1], "BTF1"),
+        (["batch", "T", 64], "BTF"),
+    ],
+)
+@pytest.mark.parametrize("given", ["BTF", "B1TF"])
+def test_an_axis_of_one_channel_follows_the_classifier(dims, layout, given, tmp_path):
+    path = classifier(tmp_path / "net.onnx", dims, layout.index("F"))
+    front = open_frontend("panns", [f"output.layout={given}"])
+    source = load(path, labels=LABELS, window_seconds=1.0, frontend=front)
+    rows = front_of(PRESETS["panns"], output={"layout": layout}).rows(originals.sound_of(32000, 1.0))
+    sound = originals.sound_of(32000, 1.0)[None]
+    np.testing.assert_allclose(source.outputs(sound)["logits"], answers(path, rows), atol=1e-4)
+
+
 def test_features_that_do_not_fit_are_refused(tmp_path):
     path = classifier(tmp_path / "net.onnx", ["batch", 1, 64, "T"], 2)
     told = {"labels": LABELS, "window_seconds": 1.0}
     for preset, fields, why in (
-        ("kaldi-fbank", [], r"takes float32 \[batch, 1, 64, T\], the front end gives \[batch, 98, 80\]"),
+        (
+            "ast",
+            ["output.layout=BTF"],
+            r"takes float32 \[batch, 1, 64, T\], .* gives \[batch, 1, 1024, 128\]",
+        ),
         ("panns", [], r"gives \[batch, 1, 101, 64\] for 32000 samples.*output.layout"),
         ("panns", ["output.layout=B1FT", "output.dtype=float16"], "gives float16; set output.dtype"),
     ):

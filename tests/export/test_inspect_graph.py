@@ -274,3 +274,25 @@ def test_hop_and_aggregate_of_any_source(tmp_path):
     refused = CliRunner().invoke(main, [*arguments, "--force", "--hop", "0.75"])
     assert refused.exit_code == 1
     assert "a hop of 0.75 s; give one up to its window's 0.5 s" in refused.output
+
+
+def test_scores_of_a_head_of_convolutions(tmp_path):
+    """[B, K, 1, 1], as networks without a matrix at their end give them."""
+    path = save(
+        tmp_path / "net.onnx",
+        [
+            helper.make_node("Unsqueeze", ["audio", "one"], ["rows"]),
+            helper.make_node("Conv", ["rows", "kernel"], ["maps"], strides=[8]),
+            helper.make_node("GlobalAveragePool", ["maps"], ["pooled"]),
+            helper.make_node("Unsqueeze", ["pooled", "last"], ["logits"]),
+        ],
+        {"audio": (F32, ["b", "n"])},
+        {"logits": ["b", 3, 1, 1]},
+        [
+            ("one", np.array([1])),
+            ("last", np.array([3])),
+            ("kernel", np.ones((3, 1, 16), np.float32)),
+        ],
+    )
+    (scores,) = json.loads(inspected(path, "--json"))["outputs"]
+    assert scores["meaning"] == "the scores, 3 labels"

@@ -165,7 +165,8 @@ def feature_input(value: Any, path: Path, front: Frontend, window: int, sound: F
     where = f"{path}: its input {value.name!r} takes {wanted} [{shown}]"
     if not dims or len(dims) != rows.ndim:
         raise SourceError(
-            f"{where}, the front end gives [batch, {given}]; correct output.layout, or the front end"
+            f"{where}, the front end gives [batch, {given}]; correct output.layout (--frontend-set "
+            "output.layout=...), or the front end"
         )
     wrong = [
         axis

@@ -211,7 +211,9 @@ def _outputs(model: onnx.ModelProto, dims: Mapping[str, Dims], scores: str | Non
             frames = len(own) == 3 and own[1] != 1
             meaning = "scores of frames" if frames else "the scores"
             option = "--reduce max" if frames else ""
-            labels = own[-1] if len(own) > 1 else 1
+            # [B, K, 1, 1] of a head of convolutions as well as [B, K] and [B, T, K].
+            beyond = [dim for dim in own[1:] if dim != 1]
+            labels = beyond[-1] if beyond else 1
             meaning += f", {labels if isinstance(labels, int) else 'K'} label{'' if labels == 1 else 's'}"
             if labels == 1 and not _PROBABILITIES.intersection(last_operators(model, scores)):
                 meaning += " (if it is a value: --task regression)"
