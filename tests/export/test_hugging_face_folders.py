@@ -97,7 +97,7 @@ def logits_of(bundle):
         return explainer.explain(sound, sample_rate=16000, methods=[]).logits
 
 
-@pytest.mark.parametrize("place", ["onnx/model.onnx", "model.onnx", "onnx/model_fp32.onnx"])
+@pytest.mark.parametrize("place", ["onnx/model.onnx", "model_fp32.onnx"])
 def test_optimums_graph_is_taken_with_its_labels_task_and_front_end(tmp_path, place):
     folder = write(tmp_path / "model")
     write_graph(folder / place)
@@ -111,26 +111,23 @@ def test_optimums_graph_is_taken_with_its_labels_task_and_front_end(tmp_path, pl
 
 
 def test_of_several_graphs_the_usual_one_is_taken_and_any_by_its_name(tmp_path):
-    """With what the folder says, of a graph in its subfolder too; the options go before it."""
+    """Any with what the folder says; options go before it."""
     folder = write(tmp_path / "model")
     write_graph(folder / "onnx/model.onnx")
     write_graph(folder / "onnx/model_quantized.onnx", (5.0, -2.0))
-    doubts = []
-    export_bundle(folder, tmp_path / "usual", on_doubt=doubts.append)
-    np.testing.assert_allclose(logits_of(tmp_path / "usual"), [3.0, 0.0], atol=1e-3)
-    assert any("model.onnx is taken; model_quantized.onnx beside it" in one for one in doubts)
-    export_bundle(folder / "onnx", tmp_path / "subfolder", on_doubt=lambda _: None)
-    np.testing.assert_allclose(logits_of(tmp_path / "subfolder"), [3.0, 0.0], atol=1e-3)
+    source = open_source(folder)
+    assert source.original.path == folder / "onnx" / "model.onnx"
+    assert any("model.onnx is taken; model_quantized.onnx beside it" in one for one in source.doubts)
+    assert open_source(folder / "onnx").original.path == folder / "onnx" / "model.onnx"
 
     named = folder / "onnx" / "model_quantized.onnx"
     told = invoke("export", named, "-o", tmp_path / "named")
     assert told.exit_code == 0, told.output
     assert f"is read from {folder / 'config.json'}" in told.stderr
     np.testing.assert_allclose(logits_of(tmp_path / "named"), [5.0, 0.0], atol=1e-3)
-    told = ("--labels", "a,b", "--sample-rate", 16000, "--window", 1)
-    assert invoke("export", named, "-o", tmp_path / "own", *told).exit_code == 0
-    with earmark.load(tmp_path / "own", device="cpu") as explainer:
-        assert explainer.labels == ["a", "b"]
+    own = invoke("export", named, "-o", tmp_path / "own", "--labels", "a,b")
+    assert own.exit_code == 2
+    assert "give --sample-rate" in own.stderr
 
     (folder / "onnx" / "model.onnx").rename(folder / "onnx" / "model_fp16.onnx")
     with pytest.raises(SourceError, match=r"holds model_fp16\.onnx, model_quantized\.onnx; name the one"):
@@ -141,10 +138,9 @@ def test_weights_of_a_class_that_is_not_known_leave_the_graph(tmp_path):
     folder = write(tmp_path / "model", {**CONFIG, "architectures": ["MyModel"]})
     (folder / "model.safetensors").write_bytes(b"")
     write_graph(folder / "onnx/model.onnx")
-    doubts = []
-    export_bundle(folder, tmp_path / "bundle", on_doubt=doubts.append)
-    np.testing.assert_allclose(logits_of(tmp_path / "bundle"), [3.0, 0.0], atol=1e-3)
-    assert any("model.onnx is taken and not the weights beside it: MyModel" in one for one in doubts)
+    source = open_source(folder)
+    assert source.original.path == folder / "onnx" / "model.onnx"
+    assert any("model.onnx is taken and not the weights beside it: MyModel" in one for one in source.doubts)
 
 
 def test_clap_asks_for_its_texts(tmp_path):
