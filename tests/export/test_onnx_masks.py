@@ -115,12 +115,13 @@ def test_graphs_that_tools_optimised_or_quantised_are_trained_over(kind, variant
     """Maps are found, PyTorch answers as the file, and the stage gives real numbers."""
     graph = getattr(graphs, kind)(tmp_path / "whole.onnx")
     source = trainable(opened(onnx_variants.variant(variant, graph, tmp_path / "variant.onnx")))
-    sound = 0.1 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
+    # Quieter than what the ranges were made of.
+    sound = 0.05 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
     theirs = source.graph.outputs(sound.numpy())["logits"]
     sound.requires_grad_()
     tensors = source.forward_pass(sound)
     np.testing.assert_allclose(tensors["logits"].detach().numpy(), theirs, rtol=0.02, atol=0.02)
-    (gradient,) = torch.autograd.grad(tensors["logits"][0, 0], sound)
+    (gradient,) = torch.autograd.grad(tensors["logits"].sum(), sound)
     assert gradient.isfinite().all()
     assert gradient.abs().max() > 0
     classifier = {one.name: one for one in source.write_stages(tmp_path)}["classifier"]
