@@ -33,7 +33,8 @@ if TYPE_CHECKING:
         UnexpectedError,
         WriteError,
     )
-    from .runtime.detections.detection import Detection, Detections, ScoredWindow
+    from .runtime.detections.detection import Detection, ScoredWindow
+    from .runtime.detections.detections import Detections
     from .runtime.detections.stream import Stream
     from .runtime.detections.thresholds import read_labels, read_thresholds
     from .runtime.explainer import Explainer, load
@@ -89,7 +90,7 @@ __all__ = [
 _MODULES = {
     "__version__": ".version",
     "Detection": ".runtime.detections.detection",
-    "Detections": ".runtime.detections.detection",
+    "Detections": ".runtime.detections.detections",
     "Explainer": ".runtime.explainer",
     "Failure": ".runtime.explaining.batch",
     "load": ".runtime.explainer",

@@ -26,7 +26,7 @@ from .observing import telling_errors
 from .results import Result
 
 if TYPE_CHECKING:
-    from .detections.detection import Detections
+    from .detections.detections import Detections
     from .detections.recording import OnDetection, Progress
     from .detections.settings import DetectionSettings, DetectOptions, StreamOptions, Thresholds
     from .detections.stream import Stream

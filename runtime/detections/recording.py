@@ -23,7 +23,8 @@ from ..inference.deadline import Deadline
 from ..inference.window import Clock, Windowing
 from ..observing import Observation, tell
 from ..windows import WindowScores
-from .detection import Detection, Detections, ScoredWindow
+from .detection import Detection, ScoredWindow
+from .detections import Detections
 from .detector import Detected, Detecting, Detector
 from .reading import ahead
 from .recent import Stretch
