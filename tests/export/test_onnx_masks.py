@@ -199,6 +199,19 @@ def test_tokens_that_the_scores_do_not_read_are_left_out(tmp_path):
     np.testing.assert_allclose(scale.hz, expected, rtol=0.25)
 
 
+def test_a_front_end_written_beside_its_weights_still_answers(tmp_path):
+    """Large kernels of a front end go to a file of their own, and references are computed after that."""
+    how = {
+        "frontend": open_frontend("panns", ["stft.n_fft=1024", *PANNS[1:]], graphs.RATE),
+        "task": "multi_label",
+        "scores": "probabilities",
+    }
+    source = trainable(opened(graphs.panns(tmp_path / "panns.onnx"), **how))
+    source.write_stages(tmp_path)
+    assert (tmp_path / "frontend.onnx.data").is_file()
+    assert np.isfinite(source.outputs(np.zeros((1, 8000), np.float32))["scores"]).all()
+
+
 def test_a_graph_for_one_sound_is_looped(tmp_path):
     source = trainable(opened(graphs.cnn(tmp_path / "one.onnx", dims=(1, "samples"))))
     both = 0.1 * torch.randn(2, 6000, generator=torch.Generator().manual_seed(0))

@@ -142,8 +142,10 @@ class FeatureInput(Entry):
         return self.front.row_nodes(graph, tensor)
 
     def frontend(self) -> onnx.ModelProto:
-        """The front end, which knows itself how long sound may be."""
-        return self._stage[0]
+        """The front end, which knows itself how long sound may be; a copy, since writing changes a graph."""
+        copied = onnx.ModelProto()
+        copied.CopyFrom(self._stage[0])
+        return copied
 
 
 def dims_of(value: Any) -> list[int | str]:
