@@ -46,7 +46,7 @@ def l2i(source: TrainedOver, data: Path, options: InterpreterOptions, given: Giv
     if options.dictionary is not None and options.start is not None:
         raise click.UsageError("--start brings its dictionary along: leave --dictionary out")
     if not learns:
-        refuse_given("is for learning a dictionary, and one is given", "sparsity")
+        refuse_given("is for learning a dictionary, and one is given", "sparsity", "spectra")
     if given.values.get("by_design"):
         refuse_given("is for an interpreter after the fact, not for one by design", "noise", "patience")
     if given.values.get("interpreter") == "reference":

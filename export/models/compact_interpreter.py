@@ -8,7 +8,23 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .scales import Scale, stretched
+from .scales import Scale
+
+
+def interpolated(x: torch.Tensor, coarse: int, rows: int, fine: int = 1) -> torch.Tensor:
+    """[B, C, t] -> [B, C, rows]: cells of `coarse` frames, read at the centres of cells of `fine` frames.
+
+    By straight lines between the centres of the coarse cells; before the first and after the last as there.
+    Unlike a transposed convolution this answers alike wherever in a coarse cell a frame lies, and where
+    `coarse` is even it has no energy at half of the rate.
+    """
+    place = (torch.arange(rows, device=x.device, dtype=x.dtype) + 0.5) * (fine / coarse) - 0.5
+    last = x.shape[2] - 1
+    place = place.clamp(min=0.0)
+    low = torch.clamp(place.floor().long(), max=last)
+    high = torch.clamp(low + 1, max=last)
+    part = place - low.to(place.dtype)
+    return x.index_select(2, low) * (1.0 - part) + x.index_select(2, high) * part
 
 
 class RefineFrames(nn.Module):
@@ -33,12 +49,11 @@ class CompactPsi(nn.Module):
 
     Components have their place in frequency already, so psi needs none: each map's channels are narrowed,
     its rows laid side by side and mixed into `width` features a frame. From the coarsest scale to the
-    finest these are repeated in time, added and refined; the finest says its own frames one by one.
+    finest, and from there to the frames, these are interpolated in time, added and refined.
     """
 
     def __init__(self, scales: Sequence[Scale], components: int, *, width: int) -> None:
         super().__init__()
-        self.components = components
         narrow = [min(scale.channels, max(1, 2 * width // scale.rows)) for scale in scales]
         self.lateral = nn.ModuleList(
             nn.Conv2d(scale.channels, channels, 1) for scale, channels in zip(scales, narrow, strict=True)
@@ -51,7 +66,7 @@ class CompactPsi(nn.Module):
         self.refine = nn.ModuleList(RefineFrames(width) for _ in scales)
         self.strides = [scale.stride for scale in scales]
         self.last_stride = scales[-1].stride
-        self.out = nn.Conv1d(width, components * self.last_stride, 1)
+        self.out = nn.Conv1d(width, components, 1)
         # Begin with every component sounding: ReLU teaches nothing to those that are silent everywhere.
         nn.init.constant_(self.out.bias, 0.3)  # type: ignore[arg-type]
 
@@ -63,11 +78,8 @@ class CompactPsi(nn.Module):
             # [B, C, T', F'] -> [B, C F', T'].
             here: torch.Tensor = self.mix[index](lateral.transpose(2, 3).flatten(1, 2))
             if x is not None:
-                here = here + stretched(x, self.strides[index - 1], here.shape[2], self.strides[index])
+                here = here + interpolated(x, self.strides[index - 1], here.shape[2], self.strides[index])
             x = self.refine[index](functional.relu(self.norm[index](here)))
         if x is None:
             raise ValueError("no feature maps")
-        drawn = functional.relu(self.out(x))
-        # [B, K r, t] -> [B, K, t r], one after the other.
-        parts = torch.unflatten(drawn, 1, (self.components, self.last_stride)).transpose(2, 3).flatten(2)
-        return stretched(parts, 1, spectrum.shape[1])
+        return functional.relu(interpolated(self.out(x), self.last_stride, spectrum.shape[1]))

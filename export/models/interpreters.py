@@ -18,6 +18,8 @@ class InterpreterForm(msgspec.Struct, frozen=True, kw_only=True):
 
     scales: the maps it reads, coarsest first; spectrum: the tap (or "stft") whose frames it counts
     width: channels of the compact psi, or the dimension of Cnn14's embedding
+    interpolates: whether psi interpolates between the cells of maps, as it does; runs of earlier releases have
+    frames of a cell one by one
     """
 
     architecture: Literal["compact", "reference"]
@@ -26,9 +28,20 @@ class InterpreterForm(msgspec.Struct, frozen=True, kw_only=True):
     scales: list[Scale]
     spectrum: str
     classes: int
+    interpolates: bool = False
 
     def build(self) -> Interpreter:
-        """The untrained interpreter. Raises RunError where the form is damaged."""
+        """The untrained interpreter.
+
+        Raises:
+            RunError: The form is damaged, or of an earlier release.
+
+        """
+        if self.architecture == "compact" and not self.interpolates:
+            raise RunError(
+                "the run's interpreter is of an earlier release, whose activations flutter at half of the "
+                "frame rate; train it again (earmark train l2i)"
+            )
         try:
             psi = (
                 CompactPsi(self.scales, self.components, width=self.width)

@@ -113,6 +113,7 @@ def interpreter_form(
         scales=seen.scales,
         spectrum=seen.spectrum,
         classes=len(source.labels),
+        interpolates=True,
     )
     if width is not None:
         return form

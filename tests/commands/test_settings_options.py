@@ -228,7 +228,8 @@ EPOCHS = {
             {
                 "--out": "Where the interpreter goes, if not SOURCE.",
                 "--by-design": "",
-                "--components": "K Of the dictionary. [default: at the knee of the reconstruction error]",
+                "--components": "K Of the dictionary. [default: 64, or as many as the sounds allow]",
+                "--spectra": "[parts|whole]",
                 "--dictionary": "RUN",
                 "--start": "RUN",
                 "--interpreter": "[compact|reference]",

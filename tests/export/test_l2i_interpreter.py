@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -18,6 +20,7 @@ from earmark.runtime.bundle.manifest import AnalysisSpec
 torch = later("torch")
 RecipeTheta = later("earmark.export.models.cnn14_interpreter", "RecipeTheta")
 CompactPsi = later("earmark.export.models.compact_interpreter", "CompactPsi")
+FittedPsi = later("earmark.export.models.interpreter", "FittedPsi")
 Theta = later("earmark.export.models.interpreter", "Theta")
 forms = later("earmark.export.training.forms")
 InterpreterForm = later("earmark.export.models.interpreters", "InterpreterForm")
@@ -74,10 +77,77 @@ def test_psi_places_what_it_hears():
     with torch.no_grad():
         moved = (psi(torch.zeros(1, 100, 3), fine) - psi(torch.zeros(1, 100, 3), other)).abs().amax((0, 1))
     frames = torch.nonzero(moved > 1e-6).flatten()
-    # A map's frame is two of the spectrum's; a convolution over five frames reaches two to either side.
-    assert frames.min() >= 56
-    assert frames.max() <= 65
+    # A map's frame is two of the spectrum's; a convolution over five frames reaches two to either side, and
+    # straight lines to the next centre.
+    assert frames.min() >= 55
+    assert frames.max() <= 66
     assert moved[60:62].max() > 0
+
+
+def flutter(over_time):
+    """What benchmarks/components_flutter.py measures."""
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "components_flutter.py"
+    spec = importlib.util.spec_from_file_location("components_flutter", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.at_half_rate(over_time)
+
+
+@pytest.mark.parametrize("frames", [250, 251])
+def test_how_flutter_is_measured(frames):
+    """Against the definition, summed over all the frequencies of a whole DFT."""
+    places = np.arange(frames)
+    steady, comb, slow = np.ones(frames), places % 2.0, 1.0 + np.cos(2.0 * np.pi * places / 50.0)
+    np.testing.assert_allclose(flutter(np.stack([steady, slow])), 0.0, atol=1e-4)
+    assert flutter(comb) == pytest.approx(0.5)
+    assert np.isnan(flutter(np.zeros(frames)))
+    lively = np.random.default_rng(0).standard_normal((3, frames))
+    power = np.abs(np.fft.fft(lively[:, :250], axis=1)) ** 2
+    wanted = power[:, np.abs(np.fft.fftfreq(250)) * 2.0 >= 0.98].sum(1) / power.sum(1)
+    np.testing.assert_allclose(flutter(lively), wanted, rtol=1e-9)
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_no_component_sounds_at_every_other_frame(stride):
+    """Untrained, over maps that change as fast as they can, and over steady ones."""
+    torch.manual_seed(0)
+    finest = Scale(tap="a", channels=4, rows=16, stride=stride, hz=[])
+    psi = FittedPsi(CompactPsi([finest], 12, width=32), 12, 65).eval()
+    psi.set_dictionary(torch.nn.functional.normalize(of(65, 12, seed=5), dim=0))
+    time = torch.arange(240 * 80) / 8000.0
+    # A siren and hiss: loud in every frame, and not alike in any two.
+    wave = torch.sin(2.0 * np.pi * (600.0 * time + 200.0 * torch.sin(3.0 * time))) + 0.1 * of(len(time))
+    heard = torch.stft(wave, 128, 80, window=torch.hann_window(128), return_complex=True)
+    spectrum = torch.view_as_real(heard).transpose(0, 1)[None]
+    with torch.no_grad():
+        activations = psi(spectrum, of(1, 4, 241 // stride, 16, seed=1))[0]
+    assert activations.shape == (12, 241)
+    assert float(np.nanmax(flutter(activations.numpy()))) < 0.01
+    with torch.no_grad():
+        steady = psi.psi(spectrum, of(1, 4, 1, 16).expand(1, 4, 241 // stride, 16))[0, :, 16:224]
+    assert steady.max() > 0.1
+    torch.testing.assert_close(steady, steady[:, :1].expand_as(steady))
+
+
+def test_activations_are_fitted_to_the_sound():
+    """Lee and Seung's updates by hand: less error than before them, and silence where there is none."""
+    torch.manual_seed(0)
+    psi = FittedPsi(CompactPsi([scales()[2]], 5, width=12), 5, 9).eval()
+    W = torch.nn.functional.normalize(of(9, 5), dim=0)
+    psi.set_dictionary(W)
+    spectrum, fine = of(2, 40, 9, 2, seed=3), maps_for(40)[2]
+    spectrum[:, 10:20] = 0.0
+    with torch.no_grad():
+        made, proposed = psi(spectrum, fine).numpy(), psi.psi(spectrum, fine).numpy()
+    W, stft = W.numpy(), spectrum.numpy()
+    X = np.log1p(np.hypot(stft[..., 0], stft[..., 1])).transpose(0, 2, 1)
+    by_hand = proposed
+    for _ in range(3):
+        by_hand = by_hand * (W.T @ X) / (W.T @ W @ by_hand + 1e-6)
+    np.testing.assert_allclose(made, by_hand, rtol=1e-3, atol=1e-4)
+    assert np.linalg.norm(X - W @ made) < np.linalg.norm(X - W @ proposed)
+    np.testing.assert_array_equal(made[:, :, 10:20], 0.0)
+    assert made[:, :, :10].max() > 0
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +182,12 @@ def test_reference_layers_are_for_cnn14(source):
     with pytest.raises(SourceError, match="train a compact interpreter"):
         interpreter_form(source, 8, "reference")
     broken = InterpreterForm(
-        architecture="compact", width=8, components=3, scales=[], spectrum="logmel", classes=2
+        architecture="compact", width=8, components=3, scales=[], spectrum="stft", classes=2, interpolates=True
     )
     with pytest.raises(RunError, match="damaged"):
         broken.build()
+    with pytest.raises(RunError, match=r"of an earlier release.*train it again"):
+        msgspec.structs.replace(broken, interpolates=False).build()
 
 
 @settings(max_examples=25, deadline=None)

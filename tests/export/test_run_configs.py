@@ -70,12 +70,12 @@ INTERPRETER = {
         "scales": [],
         "spectrum": "logmel",
         "classes": 2,
+        "interpolates": True,
     },
     "dictionary": {
         "sample_rate": 8000,
         "analysis": ANALYSIS,
         "error": 0.25,
-        "curve": [[2, 0.5], [3, 0.25]],
         "silent": ["a/silent.wav"],
     },
     "threshold": 0.2,
@@ -141,7 +141,7 @@ def test_a_config_is_typed_when_it_is_read(tmp_path):
     assert made.facts == [
         ComponentSpec(peak_hz=100.0, bandwidth_hz=20.0, label="a", clip="a/x.wav", start_s=0.0, end_s=0.5)
     ]
-    assert made.dictionary.curve == [(2, 0.5), (3, 0.25)]
+    assert made.dictionary.silent == ["a/silent.wav"]
     assert made.figures("interpreter") == {"interpreter_fidelity_top1": 0.5}
 
 

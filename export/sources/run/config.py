@@ -87,14 +87,13 @@ class DecoderConfig(OverClassifier, frozen=True, kw_only=True):
 class DictionaryRecord(msgspec.Struct, frozen=True, kw_only=True):
     """How the dictionary of an interpreter was learnt.
 
-    error: |X - W H| / |X| on the training clips; curve: (components, error) of those tried
+    error: |X - W H| / |X| on the training clips
     silent: clips that were left out
     """
 
     sample_rate: int
     analysis: AnalysisSpec
     error: float
-    curve: list[tuple[int, float]] = []
     silent: list[str] = []
 
 

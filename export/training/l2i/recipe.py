@@ -33,7 +33,7 @@ from ..resuming import require_same
 from ..settings import to_record
 from ..sounds import Sounds
 from ..summary import InterpreterSummary
-from .dictionary import LearntDictionary, learn_dictionary, plot_curve, write_dictionary
+from .dictionary import LearntDictionary, learn_dictionary, write_dictionary
 from .fit import InterpreterTraining, fit_by_design, fit_post_hoc
 from .judge import accuracy
 from .settings import L2iSettings
@@ -191,7 +191,11 @@ def _dictionary(
 
     try:
         return learn_dictionary(
-            spectra(), settings.components, sparsity=settings.sparsity, seed=settings.seed
+            spectra(),
+            settings.components,
+            sparsity=settings.sparsity,
+            seed=settings.seed,
+            separate=settings.spectra == "parts",
         )
     except DataError as error:
         raise DataError(f"{source.name}: no dictionary can be learnt: {error}") from error
@@ -227,14 +231,11 @@ def _write_beginning(
     """The run's dictionary, its plot, and the config that the training goes by."""
     form = interpreter_form(source, learnt.components, settings.interpreter, settings.width)
     write_dictionary(run.path, learnt)
-    if learnt.curve:
-        plot_curve(learnt, run.path / "dictionary_error.png")
     usual = 0.3 if source.task == "multi_label" else 0.2
     record = DictionaryRecord(
         sample_rate=source.sample_rate,
         analysis=source.analysis,
         error=round(learnt.error, 6),
-        curve=[(k, round(error, 6)) for k, error in learnt.curve],
         silent=learnt.silent,
     )
     threshold = usual if settings.threshold is None else settings.threshold

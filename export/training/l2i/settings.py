@@ -24,7 +24,7 @@ class L2iSettings(ExplainerSettings):
             Meta(
                 ge=1,
                 description="Of the dictionary.",
-                extra={"metavar": "K", "default": "at the knee of the reconstruction error"},
+                extra={"metavar": "K", "default": "64, or as many as the sounds allow"},
             ),
         ]
         | None
@@ -56,6 +56,13 @@ class L2iSettings(ExplainerSettings):
     ] = 3.0
     # Weight of the dictionary's L1 penalties.
     sparsity: Annotated[float, Meta(ge=0, description="Of the dictionary.")] = 0.8
+    spectra: Annotated[
+        Literal["parts", "whole"],
+        Meta(
+            description="parts: half of the components are learnt from what lasts in the sounds, half from "
+            "the rest; whole: all from the sounds as they are, as in the paper."
+        ),
+    ] = "parts"
     # The paper's tau.
     threshold: (
         Annotated[
