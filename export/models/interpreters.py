@@ -18,8 +18,7 @@ class InterpreterForm(msgspec.Struct, frozen=True, kw_only=True):
 
     scales: the maps it reads, coarsest first; spectrum: the tap (or "stft") whose frames it counts
     width: channels of the compact psi, or the dimension of Cnn14's embedding
-    interpolates: whether psi interpolates between the cells of maps, as it does; runs of earlier releases have
-    frames of a cell one by one
+    interpolates: psi interpolates between the cells of maps; False in runs of earlier releases
     """
 
     architecture: Literal["compact", "reference"]
