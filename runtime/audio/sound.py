@@ -208,6 +208,11 @@ class OpenSound:
                 self._at_model_rate = _frozen(np.concatenate(list(self._resampled()), axis=1))
         yield self._at_model_rate
 
+    def resample(self) -> None:
+        """Resample a short sound now: its windows then need no more than memory."""
+        if self._kept is not None:
+            next(self.model_blocks())
+
     def _resampled(self) -> Iterator[FloatArray]:
         convert = Resampler(self.input_rate, self.model_rate, self.input_channels, self.samples)
         for block in self.input_blocks():

@@ -6,9 +6,11 @@ import inspect
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import AudioError, EarmarkError, as_earmark_error
@@ -16,6 +18,7 @@ from ..audio.single_pass import SinglePassSound
 from ..audio.sound import OpenSound
 from ..audio.source import Stop
 from ..document import Origin, error_dict, failure_record
+from ..inference.threads import thread_count
 from ..inference.window import Clock
 from ..observing import Observation, tell
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from ..inference.window import Window
     from ..results import Result
 
+# Files up to this size are opened side by side.
+_SMALL_BYTES = 1 << 24
 # An iterator that does nothing but raise is given up after so many errors in a row.
 _MOST_ERRORS = 1000
 _PACKAGE = __name__.partition(".")[0] + "."
@@ -111,7 +116,7 @@ def explained(
     explain: Callable[[OpenSound, Clock, Window | None], list[Result]],
     origin: Callable[[], Origin],
 ) -> Iterator[Result | Failure]:
-    """The answers for each sound, in order; `batch_size` of them are opened at a time.
+    """The answers for each sound, in order; `batch_size` of them are opened at a time, files side by side.
 
     origin: what is asked, for the records of failures
     """
@@ -121,7 +126,7 @@ def explained(
     try:
         while batch := list(islice(drawn, batch_size)):
             clocks = [Clock() for _ in batch]
-            items[:] = [_opened(batch.pop(0), clock, open_one) for clock in clocks]
+            _open_together(batch, items, clocks, open_one)
             ready[:] = together(items, clocks)
             for clock in clocks:
                 for one in _answers(items.pop(0), clock, ready.pop(0), explain):
@@ -141,18 +146,54 @@ def _told(failure: Failure) -> Failure:
     return failure
 
 
+def _open_together(
+    batch: list[Any],
+    items: list[OpenSound | Failure],
+    clocks: Sequence[Clock],
+    open_one: Callable[[Any], OpenSound],
+) -> None:
+    """Move the sounds of a batch, opened, to `items`; objects of the user are read by this thread alone.
+
+    No name of this frame, to which those of tracebacks refer, holds a sound afterwards; no thread is left.
+    """
+    with ThreadPoolExecutor(thread_count(), "earmark-reader") as readers:
+        files: list[Future[OpenSound | Failure] | None] = [
+            readers.submit(_opened, batch[number], clock, open_one) if _is_small(batch[number]) else None
+            for number, clock in enumerate(clocks)
+        ]
+        for clock in clocks:
+            file = files.pop(0)
+            if file is None:
+                items.append(_opened(batch.pop(0), clock, open_one))
+            else:
+                items.append(file.result())
+                del batch[0]
+            del file
+
+
+def _is_small(sound: object) -> bool:
+    """Whether it is the path of a file that is read in no time, for which Ctrl-C may wait."""
+    try:
+        return isinstance(sound, (str, os.PathLike)) and Path(sound).stat().st_size <= _SMALL_BYTES
+    except (OSError, TypeError, ValueError):
+        return False
+
+
 def _opened(sound: Any, clock: Clock, open_one: Callable[[Any], OpenSound]) -> OpenSound | Failure:
-    """The sound, opened, or why it cannot be."""
+    """The sound, opened and resampled, or why it cannot be."""
     if isinstance(sound, Failure):
         return sound
+    opened: OpenSound | None = None
     try:
         with clock.stage("read"):
-            return open_one(sound)
+            opened = open_one(sound)
+            opened.resample()
+            return opened
     except Exception as error:
         return _failure(name_of(sound), error)
     finally:
         # This frame, too, is referred to by those of the traceback.
-        del sound
+        del sound, opened
 
 
 def _answers(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gc
 import tempfile
+import threading
 import traceback
 import weakref
 
 import numpy as np
 import pytest
-from runtime_sounds import RATE, WAVE
+import soundfile
+from runtime_sounds import RATE, WAVE, noise
 
 import earmark
 from earmark.errors import OutOfMemoryError, UnexpectedError
+from earmark.runtime import explainer as entry
 from earmark.runtime.audio.sound import OpenSound
 from earmark.runtime.explainer import SHIPPED
 from earmark.runtime.explaining.batch import Failure
@@ -195,3 +198,19 @@ def test_without_a_temporary_folder_only_long_sound_fails(explainer, monkeypatch
     assert isinstance(found[0], Failure)
     assert "temporary folder" in str(found[0].error)
     assert isinstance(found[1], Result)
+
+
+def test_files_of_a_batch_are_opened_side_by_side(explainer, tmp_path, monkeypatch):
+    paths = [tmp_path / f"{number}.wav" for number in range(2)]
+    for number, path in enumerate(paths):
+        soundfile.write(path, noise(1.0 + number), RATE)
+    alone = [explainer.explain(path, methods=[]).logits for path in paths]
+    monkeypatch.setenv("EARMARK_THREADS", "2")
+    # Either waits until both are being opened.
+    both = threading.Barrier(2, timeout=60)
+    open_any = entry.open_any
+    monkeypatch.setattr(entry, "open_any", lambda *given, **how: (both.wait(), open_any(*given, **how))[1])
+    answers = list(explainer.explain_many(paths, methods=[]))
+    assert [one.input for one in answers] == [str(path) for path in paths]
+    for one, logits in zip(answers, alone, strict=True):
+        np.testing.assert_allclose(one.logits, logits, atol=1e-6)

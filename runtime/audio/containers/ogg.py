@@ -81,7 +81,8 @@ def ogg(data: SoundBytes, start: int) -> Parsed:
         lost = f"pages are missing inside it ({link.missing})" if link.missing else ""
         skipped = 0 if cut else link.skipped
         view = ((link.begin, end - link.begin),)
-        parts.append(SoundPart((view,), cut=cut, counted=True, skipped=skipped, lost=lost))
+        intact = not cut and not skipped and not lost
+        parts.append(SoundPart((view,), cut=cut, counted=True, skipped=skipped, lost=lost, intact=intact))
     return Parsed(parts, stop)
 
 
