@@ -15,7 +15,7 @@ from ...runtime.bundle.manifest import Agreement, StageSpec
 from ...runtime.inference.chain import Chain
 from ...runtime.inference.scores import scores_of
 from ...runtime.methods.loading import all_methods
-from ..source.exportable import LIMIT, Exportable, FloatArray
+from ..source.exportable import LIMIT, USUAL_LOGIT, Exportable, FloatArray
 from .sounds import parity_lengths, synthesise
 from .stages import Stages
 
@@ -25,7 +25,7 @@ class Comparison:
     """The largest absolute difference of one output, and where it was looked at.
 
     allowed: what it may be at the most, for values of order 1
-    size: of what is relative to its own size, activations and what follows from them: its largest value
+    size: how far above order 1 the largest value is, of what may be of any size
     """
 
     allowed: float = LIMIT
@@ -34,13 +34,18 @@ class Comparison:
     lengths: set[int] = field(default_factory=set)
     batches: set[int] = field(default_factory=set)
 
-    def see(self, ours: FloatArray, reference: FloatArray, length: int, *, relative: bool = False) -> None:
-        """Take one comparison in; a difference in shape or a NaN counts as infinite."""
+    def see(
+        self, ours: FloatArray, reference: FloatArray, length: int, *, usual: float | None = None
+    ) -> None:
+        """Take one comparison in; a difference in shape or a NaN counts as infinite.
+
+        usual: up to which values are of order 1; above it the limit grows with them. None: it never does
+        """
         same = ours.shape == reference.shape
         difference = float(np.max(np.abs(ours - reference), initial=0.0)) if same else np.inf
         self.max_abs = max(self.max_abs, difference if np.isfinite(difference) else np.inf)
-        if relative:
-            self.size = max(self.size, float(np.max(np.abs(reference), initial=0.0)))
+        if usual is not None:
+            self.size = max(self.size, float(np.max(np.abs(reference), initial=0.0)) / usual)
         self.lengths.add(length)
         self.batches.add(ours.shape[0])
 
@@ -137,9 +142,9 @@ def measure(
     references = [_reference_of(source, sound, window) for sound in sounds]
     source.rest()
     compared: dict[str, Comparison] = {}
-    relative = {output.name for method in all_methods() for output in method.outputs if output.relative}
-    # Logits and values are of any size.
-    relative.add("logits")
+    # Activations, what follows from them, and values are of any size.
+    usual = {output.name: 1.0 for method in all_methods() for output in method.outputs if output.relative}
+    usual["logits"] = 1.0 if source.task == "regression" else USUAL_LOGIT
     for sound, theirs in zip(sounds, references, strict=True):
         if theirs is None:
             continue
@@ -148,7 +153,7 @@ def measure(
         ours = _chain_of(chain, sound)
         for name, expected in theirs.items():
             compared.setdefault(name, Comparison(source.parity_limit)).see(
-                ours[name], expected, sound.shape[1], relative=name in relative
+                ours[name], expected, sound.shape[1], usual=usual.get(name)
             )
     agreements = {name: one.agreement() for name, one in compared.items()}
     for name, agreement in agreements.items():

@@ -29,8 +29,9 @@ from ...runtime.bundle.manifest import (
 from ..graphs.heads import LearntRotation
 
 FloatArray = npt.NDArray[np.float32]
-# Absolute, for waveforms with peak 1 and logits of order 1.
-LIMIT = 1e-4
+# Absolute, for waveforms with peak 1 and logits of order 1: up to the second number. Of larger ones the limit
+# is as much larger.
+LIMIT, USUAL_LOGIT = 1e-4, 10.0
 
 
 @dataclass(frozen=True, kw_only=True)

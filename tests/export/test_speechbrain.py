@@ -165,7 +165,7 @@ def test_manifest_of_a_recipe(narrow):
     assert int(manifest.window.minimum_seconds * 16000) // 186 + 1 >= 32
     assert manifest.feature_map.bands_hz[0][0] == 0.0
     for record in manifest.parity.fp32.values():
-        assert record.max_abs <= 1e-4 <= record.limit
+        assert record.max_abs <= record.limit == 1e-4
         assert {1, 3} == set(record.batches)
 
 

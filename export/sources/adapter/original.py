@@ -10,7 +10,7 @@ from torch import nn
 from ....errors import SourceError
 from ....printable import first_line
 from ...bundle.sounds import synthesise
-from ...source.exportable import LIMIT
+from ...source.exportable import LIMIT, USUAL_LOGIT
 
 Pipeline = Callable[[torch.Tensor], torch.Tensor]
 
@@ -40,7 +40,7 @@ def check_original(original: Pipeline, parts: Pipeline, samples: int, sample_rat
         shape = list(theirs.shape) if isinstance(theirs, torch.Tensor) else type(theirs).__name__
         raise SourceError(f"{origin}: `original` gives {shape}; logits {list(ours.shape)} are needed")
     difference = float((theirs - ours).abs().max())
-    limit = LIMIT * max(1.0, float(theirs.abs().max()))
+    limit = LIMIT * max(1.0, float(theirs.abs().max()) / USUAL_LOGIT)
     if not difference <= limit:
         raise SourceError(
             f"{origin}: the parts give other logits than `original`, by up to {difference:.1e} (limit "
