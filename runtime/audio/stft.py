@@ -103,8 +103,8 @@ def gain(mask: npt.ArrayLike, amplitude: npt.ArrayLike, how: MaskGain = "log") -
         return np.asarray(mask, dtype=np.float32)
     magnitude = np.asarray(amplitude, dtype=np.float32)
     kept = np.asarray(mask, dtype=np.float32)
-    out = np.log1p(magnitude)
-    np.multiply(out, kept, out=out)
+    # Several masks of one spectrogram may come together.
+    out = np.multiply(np.log1p(magnitude), kept)
     np.expm1(out, out=out)
     # Denormal amplitudes would lose the quotient's digits; there the limit M holds to float32.
     np.divide(out, np.maximum(magnitude, _QUIET), out=out)

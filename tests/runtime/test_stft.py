@@ -117,6 +117,14 @@ def test_gain_ends() -> None:
     np.testing.assert_array_equal(stft.gain(np.zeros(4, np.float32), amplitude), 0.0)
 
 
+def test_gains_of_several_masks_of_one_spectrogram() -> None:
+    rng = np.random.default_rng(0)
+    amplitude = np.float32([[0.0, 1e-3], [1.0, 500.0]])
+    masks = rng.uniform(0, 1, (3, 2, 2)).astype(np.float32)
+    each = [stft.gain(mask, amplitude) for mask in masks]
+    np.testing.assert_array_equal(stft.gain(masks, amplitude), each)
+
+
 def test_as_complex_is_a_view() -> None:
     parts = np.random.default_rng(0).standard_normal((3, 4, 2)).astype(np.float32)
     value = stft.as_complex(parts)
