@@ -18,7 +18,7 @@ import torch
 
 from ..errors import DataError
 from ..evaluation.data.folder import list_sounds
-from ..evaluation.synthesis import RECIPES, clip_of, make_clip, write_folder
+from ..evaluation.synthesis import RECIPES, clip_of, make_clip, write_backgrounds, write_folder
 from ..evaluation.trust.evaluate import evaluate_trust
 from ..evaluation.trust.settings import TrustSettings
 from ..runtime.audio.writing import write_sound
@@ -38,6 +38,8 @@ ATTRIBUTION = "Synthesised, trained and exported by the earmark project; no reco
 
 SEED = 7
 CLIPS_PER_CLASS = 100
+# Of every kind, without a hit: evidence for nothing.
+BACKGROUNDS_PER_KIND = 25
 # The prototypes are the first clips of each class, with their sound, and keep the bundle small.
 PROTOTYPES_PER_CLASS = 8
 # Nothing that is trained on has this seed.
@@ -53,8 +55,7 @@ CLASSIFIER = ClassifierSettings(
     seed=SEED,
     val_fold=HELD_OUT_FOLD,
     exact=True,
-    # The shipped weights are from before silence was trained on.
-    background=0.0,
+    background=0.25,
 )
 # The last epoch's weights: a choice between epochs could fall differently on another processor.
 DECODER = LmacSettings(epochs=14, width=12, seed=SEED, val_fold=HELD_OUT_FOLD, stop_fraction=0.0, exact=True)
@@ -84,12 +85,20 @@ def build(
         run = Path(runs or temporary) / "run"
         report(f"synthesising {CLIPS_PER_CLASS} clips of each of {len(RECIPES)} classes")
         write_folder(data, SEED, CLIPS_PER_CLASS)
+        backgrounds = Path(temporary) / "backgrounds"
+        write_backgrounds(backgrounds, SEED, BACKGROUNDS_PER_KIND)
         report("training the classifier")
         trained = train_classifier(
             data,
             run,
             classifier,
-            ClassifierOptions(resume=runs is not None, name=NAME, licence=LICENCE, attribution=ATTRIBUTION),
+            ClassifierOptions(
+                resume=runs is not None,
+                name=NAME,
+                licence=LICENCE,
+                attribution=ATTRIBUTION,
+                background_sounds=backgrounds,
+            ),
         )
         report(f"  accuracy on the held-out fold {trained.figures['accuracy']:.1%}")
         report("training the decoder")

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 
 import earmark
-from earmark.evaluation.synthesis import RECIPES, clip_of
+from earmark.evaluation.synthesis import RECIPES, background_of, clip_of
+from earmark.evaluation.synthesis.backgrounds import BACKGROUNDS
 from earmark.runtime.explainer import engine_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,6 +89,23 @@ def test_fresh_sounds_get_their_labels(explained, fresh):
     assert np.mean(right) > 0.95
 
 
+def test_silence_hum_and_noise_are_no_drum(explainer):
+    """Eight classes: an eighth each is nothing at all."""
+    silent = explainer.explain((np.zeros(32_000, np.float32), 16_000), methods=[])
+    assert silent.predictions[0][1] < 0.25
+    assert any("silent" in line for line in silent.warnings)
+    scores = {
+        name: [
+            explainer.explain((background_of(name, index, FRESH_SEED), 16_000), methods=[]).predictions[0][1]
+            for index in range(3)
+        ]
+        for name in BACKGROUNDS
+    }
+    # A chirp or a chord may resemble a stroke once; what is steady never does.
+    assert max(max(scores[name]) for name in ("brown", "hum", "pink", "rain", "white", "wind")) < 0.45
+    assert np.mean(list(scores.values())) < 0.32
+
+
 def test_masks_lie_on_the_event(explainer, explained, fresh):
     """Cells where the event outweighs the background are kept, the others are not."""
     analysis = engine_of(explainer).manifest.analysis
@@ -150,13 +168,16 @@ def test_bundle_in_a_read_only_folder(tmp_path):
 TRAIN_EXACTLY = """
 import dataclasses, hashlib, pathlib, sys, torch
 from earmark.export import demo
-from earmark.evaluation.synthesis import write_folder
+from earmark.evaluation.synthesis import write_backgrounds, write_folder
 from earmark.export.training.classifier import train_classifier
 from earmark.export.training.lmac.recipe import train_lmac
+from earmark.export.training.options import ClassifierOptions
 torch.set_num_threads(1)
 folder = pathlib.Path(sys.argv[1])
 write_folder(folder / "data", 1, 10)
-train_classifier(folder / "data", folder / "run", dataclasses.replace(demo.CLASSIFIER, epochs=3))
+write_backgrounds(folder / "backgrounds", 1, 2)
+nothing = ClassifierOptions(background_sounds=folder / "backgrounds")
+train_classifier(folder / "data", folder / "run", dataclasses.replace(demo.CLASSIFIER, epochs=3), nothing)
 train_lmac(folder / "run", folder / "data", dataclasses.replace(demo.DECODER, epochs=2))
 for part in ("classifier", "decoder"):
     print(hashlib.sha256((folder / "run" / f"{part}.safetensors").read_bytes()).hexdigest())

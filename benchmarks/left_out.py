@@ -1,0 +1,223 @@
+"""How well sounds of a class that was left out of training are told from sounds of the known classes.
+
+    python benchmarks/left_out.py esc10 OUT --classes dog_bark,rain --train-folds 1-2 --fold 3
+
+Of each class: trains a classifier without it, exports and indexes it (OUT/<class>/bundle; one that is there
+is taken as it is), and asks it about the clips of a fold, and of a folder of other sounds (`--foreign`).
+AUROC of known classes against the left-out one and against the foreign sounds, with 95 % intervals over
+recordings, by
+
+- familiarity: `result.familiarity.percentile`, and the share below the 5th of each kind;
+- score: the highest score;
+- spectrum: a candidate that needs no index. Mean, deviation, mean step, 10th and 95th percentile over time of
+  24 mel bands (dB below the loudest, 60 at most), in their 30 principal directions, whitened within classes;
+  distance to the nearest two recordings of the *predicted* class, standardised by the distances of that
+  class's own training clips to each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.signal import stft
+from sklearn.covariance import LedoitWolf
+from sklearn.metrics import roc_auc_score
+
+import earmark
+from earmark.errors import EarmarkError
+from earmark.evaluation.data.folder import list_sounds, load_sound
+from earmark.export.bundle.write import write_bundle
+from earmark.export.prototypes.build import index_bundle
+from earmark.export.sources.run import source as run_source
+from earmark.export.training.classifier import train_classifier
+from earmark.export.training.settings import ClassifierSettings
+from earmark.runtime.audio.listing import list_sound_files
+from earmark.runtime.audio.mel import mel_edges
+
+RATE, BANDS, DIRECTIONS, FLOOR_DB = 16_000, 24, 30, 60.0
+MEASURES = ("familiarity", "score", "spectrum")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a model says of a clip, and the clip's spectrum."""
+
+    recording: str
+    label: str
+    predicted: str
+    familiarity: float
+    score: float
+    spectrum: np.ndarray
+
+
+def spectrum_of(path: Path) -> np.ndarray:
+    """[5 * BANDS] statistics over time of the clip's first five seconds."""
+    sound = load_sound(path, RATE)[: 5 * RATE]
+    power = np.abs(stft(sound, RATE, nperseg=640, noverlap=320, padded=False)[2]).T ** 2
+    edges = mel_edges(BANDS + 1, RATE / 2)
+    hz = np.linspace(0.0, RATE / 2, power.shape[1])[:, None]
+    rising, falling = (hz - edges[:-2]) / np.diff(edges)[:-1], (edges[2:] - hz) / np.diff(edges)[1:]
+    level = 10.0 * np.log10(power @ np.maximum(0.0, np.minimum(rising, falling)) + 1e-12)
+    level = np.maximum(level - level.max(), -FLOOR_DB)
+    step = np.abs(np.diff(level, axis=0)).mean(axis=0)
+    return np.concatenate(
+        [level.mean(0), level.std(0), step, np.quantile(level, 0.1, axis=0), np.quantile(level, 0.95, axis=0)]
+    )
+
+
+class Spectra:
+    """Spectra of the training clips, and how far others lie from those of a class."""
+
+    def __init__(self, spectra: np.ndarray, labels: np.ndarray, recordings: np.ndarray) -> None:
+        self._mean, self._scale = spectra.mean(0), spectra.std(0) + 1e-3 * spectra.std()
+        scaled = (spectra - self._mean) / self._scale
+        self._directions = np.linalg.svd(scaled, full_matrices=False)[2][:DIRECTIONS].T
+        known = scaled @ self._directions
+        means = {label: known[labels == label].mean(0) for label in np.unique(labels)}
+        within = known - np.stack([means[label] for label in labels])
+        values, vectors = np.linalg.eigh(LedoitWolf().fit(within).covariance_)
+        self._directions = self._directions @ (vectors / np.sqrt(values))
+        self._known = scaled @ self._directions
+        self._labels, self._recordings = labels, recordings
+        rows = range(len(labels))
+        own = np.array([self._distance(self._known[row], labels[row], recordings[row]) for row in rows])
+        self._usual = {}
+        for label in means:
+            # A class of too few recordings has no distance of its own to go by.
+            of = own[(labels == label) & np.isfinite(own)]
+            of = of if len(of) > 3 else own[np.isfinite(own)]
+            self._usual[label] = of.mean(), of.std()
+
+    def _distance(self, vector: np.ndarray, label: str, but: str = "") -> float:
+        """Mean distance to the two nearest recordings of a class, but one."""
+        among = (self._labels == label) & (self._recordings != but)
+        nearest = {}
+        for recording, known in zip(self._recordings[among], self._known[among], strict=True):
+            far = float(np.linalg.norm(vector - known))
+            nearest[recording] = min(far, nearest.get(recording, far))
+        return float(np.mean(sorted(nearest.values())[:2])) if len(nearest) > 1 else float("nan")
+
+    def likeness(self, asked: Asked) -> float:
+        """Higher: more like the class that is predicted."""
+        mean, deviation = self._usual[asked.predicted]
+        vector = (asked.spectrum - self._mean) / self._scale @ self._directions
+        return -(self._distance(vector, asked.predicted) - mean) / deviation
+
+
+def model_without(data: Path, label: str, out: Path, settings: ClassifierSettings, folds: set[int]) -> Path:
+    """The bundle of a classifier that never had the class; its training clips lie beside it."""
+    clips, bundle = out / "clips", out / "bundle"
+    if not clips.exists():
+        for clip in list_sounds(data).clips:
+            if clip.label != label and clip.fold in folds:
+                (clips / clip.label).mkdir(parents=True, exist_ok=True)
+                shutil.copy(clip.path, clips / clip.label)
+    if not bundle.exists():
+        train_classifier(clips, out / "run", settings)
+        write_bundle(run_source.load(out / "run"), bundle)
+        index_bundle(bundle, clips)
+    return bundle
+
+
+def asked(explainer: earmark.Explainer, clips: list[tuple[Path, str, str]]) -> list[Asked]:
+    """What the model says of clips: path, recording, label."""
+    answers = []
+    for path, recording, label in clips:
+        try:
+            result = explainer.explain(path, methods=["prototypes"])
+        except EarmarkError as error:
+            print(f"left out {path.name}: {error}", flush=True)
+            continue
+        best, score = result.predictions[0]
+        familiar = result.familiarity.percentile
+        answers.append(Asked(recording, label, best, familiar, score, spectrum_of(path)))
+    return answers
+
+
+def auroc(known: np.ndarray, other: np.ndarray, recordings: tuple[list[str], list[str]]) -> list[float]:
+    """AUROC and its 95 % interval: both sides drawn anew by recordings."""
+
+    def area(first: np.ndarray, second: np.ndarray) -> float:
+        return float(roc_auc_score(np.r_[np.ones(len(first)), np.zeros(len(second))], np.r_[first, second]))
+
+    random = np.random.default_rng(0)
+    drawn = []
+    for _ in range(500):
+        parts = []
+        for values, names in ((known, np.array(recordings[0])), (other, np.array(recordings[1]))):
+            chosen = random.choice(np.unique(names), len(np.unique(names)))
+            parts.append(np.concatenate([values[names == name] for name in chosen]))
+        drawn.append(area(*parts))
+    return [area(known, other), *np.quantile(drawn, [0.025, 0.975]).tolist()]
+
+
+def judge(bundle: Path, data: Path, label: str, fold: int, foreign: Path | None) -> dict:
+    """AUROC of each measure, against the class that was left out and against foreign sounds."""
+    explainer = earmark.load(bundle, device="cpu")
+    training = list_sounds(bundle.parent / "clips").clips
+    spectra = Spectra(
+        np.stack([spectrum_of(clip.path) for clip in training]),
+        np.array([clip.label for clip in training]),
+        np.array([clip.recording for clip in training]),
+    )
+    clips = [clip for clip in list_sounds(data).clips if clip.fold == fold]
+    answers = asked(explainer, [(clip.path, clip.recording, clip.label) for clip in clips])
+    sets = {
+        "known": [one for one in answers if one.label != label],
+        "left out": [one for one in answers if one.label == label],
+    }
+    if foreign is not None:
+        files = list_sound_files(foreign).files
+        sets["foreign"] = asked(explainer, [(path, path.stem, "") for path in files])
+    values = {
+        name: {
+            "familiarity": np.array([one.familiarity for one in of]),
+            "score": np.array([one.score for one in of]),
+            "spectrum": np.array([spectra.likeness(one) for one in of]),
+        }
+        for name, of in sets.items()
+    }
+    names = {name: [one.recording for one in of] for name, of in sets.items()}
+    row = {"left_out": label, "fold": fold}
+    row["accuracy"] = float(np.mean([one.predicted == one.label for one in sets["known"]]))
+    for name in sets:
+        row[f"flagged {name}"] = float(np.mean(values[name]["familiarity"] < 5.0))
+        for measure in MEASURES if name != "known" else ():
+            row[f"{name}: {measure}"] = auroc(
+                values["known"][measure], values[name][measure], (names["known"], names[name])
+            )
+    return row
+
+
+def main() -> None:
+    """Print a JSON line a class, and the means."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--classes", required=True)
+    parser.add_argument("--train-folds", default="1-2")
+    parser.add_argument("--fold", type=int, default=3)
+    parser.add_argument("--foreign", type=Path, help="A folder of other sounds.")
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--width", type=int, default=24)
+    options = parser.parse_args()
+    first, last = (int(part) for part in f"{options.train_folds}-{options.train_folds}".split("-")[:2])
+    settings = ClassifierSettings(epochs=options.epochs, width=options.width)
+    rows = []
+    for label in options.classes.split(","):
+        out = options.out / label
+        bundle = model_without(options.data, label, out, settings, set(range(first, last + 1)))
+        rows.append(judge(bundle, options.data, label, options.fold, options.foreign))
+        print(json.dumps(rows[-1]), flush=True)
+    for key in rows[0]:
+        if ":" in key:
+            print(f"{key:28s} mean AUROC {np.mean([row[key][0] for row in rows]):.3f}")
+
+
+if __name__ == "__main__":
+    main()
