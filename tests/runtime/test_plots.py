@@ -67,7 +67,7 @@ def test_a_mask_over_hz_and_seconds(result, frequency):
     (line,) = [one for one in ax.collections if isinstance(one, matplotlib.contour.ContourSet)]
     points = np.concatenate([path.vertices for path in line.get_paths()])
     start, end = result.mask.spans[0]
-    inside = (points[:, 0] > start - 0.2) & (points[:, 0] < end + 0.2)
+    inside = (points[:, 0] > start - 0.35) & (points[:, 0] < end + 0.35)
     assert inside.mean() > 0.9
     assert points[:, 1].max() <= high
     # Halfway up the axis lies the frequency of its scale.
