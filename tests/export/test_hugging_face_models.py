@@ -33,6 +33,16 @@ def sound_of(seconds):
     return originals.sound_of(16000, seconds) + np.float32(0.01)
 
 
+def test_weights_are_taken_before_a_graph_beside_them(tmp_path):
+    write_folder("wav2vec2", tmp_path)
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "model.onnx").touch()
+    source = open_source(tmp_path)
+    assert source.feature_map is not None
+    said = "the weights are taken and not onnx/model.onnx beside them"
+    assert any(said in doubt for doubt in source.doubts)
+
+
 @pytest.mark.parametrize(("kind", "rescore"), [("ast", "waveform"), ("wav2vec2", "waveform")])
 def test_bundles_answer_as_the_original_pipeline(tmp_path, kind, rescore):
     model, extractor = write_folder(kind, tmp_path / "model", problem_type="single_label_classification")
