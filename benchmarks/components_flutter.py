@@ -77,7 +77,8 @@ def main() -> None:
     for name, shares in rows.items():
         line = f"{name:<26}{np.nanmean([np.nanmean(one) for one in shares if np.isfinite(one).any()]):8.2%}"
         if name == "activations":
-            line += f"  worst component {np.nanmean(shares, axis=0).max():.2%}"
+            by_component = np.ma.masked_invalid(np.stack(shares))
+            line += f"  worst component {by_component.mean(axis=0).max():.2%}"
         print(line)
 
 
