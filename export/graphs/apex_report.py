@@ -65,8 +65,8 @@ class RotationReport(msgspec.Struct, frozen=True, kw_only=True):
     clips: dict[str, SoundCounts]
     n: int
     purity: dict[str, dict[str, dict[str, float]]]
-    listed: dict[str, dict[str, float]]
-    rest: dict[str, dict[str, float]]
+    listed: dict[str, dict[str, float]] = {}
+    rest: dict[str, dict[str, float]] = {}
     head: str
     orthogonality: float
     invariance: Invariance

@@ -50,6 +50,7 @@ DECODER = {
         "n_fft": 64,
         "sample_rate": 8000,
         "classes": 2,
+        "coarse": 1,
     },
     "mask_targets": "any",
     "mask_gain": "log",
@@ -104,6 +105,8 @@ APEX = {
         "clips": {"train": {"sounds": 2, "windows": 3, "recordings": 2}},
         "n": 5,
         "purity": {"square": {"train": {"before": 0.2, "after": 0.5, "random": 0.1}}},
+        "listed": {"train": {"before": 0.3, "after": 0.8, "random": 0.3}},
+        "rest": {"train": {"before": 1.5, "after": 0.6, "random": 1.6}},
         "head": "additive",
         "orthogonality": 1e-6,
         "invariance": {"fp64": 1e-12, "fp32": 1e-6, "same_top1": 1.0, "windows": 3},
@@ -129,6 +132,16 @@ def test_a_config_is_what_stands_in_its_file(part, tmp_path):
     assert json.loads((tmp_path / name).read_text(encoding="utf-8")) == document
     # What another part of the work needs of it.
     assert run.read_config(configs.Config).training == document["training"]
+
+
+def test_runs_of_before_are_read(tmp_path):
+    """What a form or a report did not have yet has a default."""
+    form = {name: value for name, value in DECODER["decoder"].items() if name != "coarse"}
+    (tmp_path / "decoder.json").write_text(json.dumps({**DECODER, "decoder": form}), encoding="utf-8")
+    assert RunDirectory(tmp_path, "decoder").read_config(configs.DecoderConfig).decoder.coarse is None
+    report = {name: value for name, value in APEX["report"].items() if name not in {"listed", "rest"}}
+    (tmp_path / "apex.json").write_text(json.dumps({**APEX, "report": report}), encoding="utf-8")
+    assert RunDirectory(tmp_path, "apex").read_config(configs.ApexConfig).report.listed == {}
 
 
 def test_a_config_is_typed_when_it_is_read(tmp_path):
