@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Final
+
+# What no sound has: longer times are as long as that, since a product that is infinite is no whole number.
+MOST_SAMPLES: Final = 2**62
 
 
 def samples_of(seconds: float, rate: float) -> int:
     """The whole number of samples nearest to `seconds` at `rate` Hz."""
-    return round(seconds * rate)
+    return round(min(seconds * rate, MOST_SAMPLES))
 
 
 def samples_at_least(seconds: float, rate: float) -> int:
     """The fewest samples at `rate` Hz that last `seconds`, which rounding errors do not lengthen."""
-    return math.ceil(round(seconds * rate, 6))
+    return math.ceil(round(min(seconds * rate, MOST_SAMPLES), 6))
 
 
 def longest_window(samples: int) -> int:
