@@ -7,7 +7,7 @@ With X = log1p|S| [F, T], W the dictionary, H = psi(.), z its pooled activations
 CE is the cross-entropy of a softmax; with several labels the sum over them of sigmoids'. By design f is the
 labels. Beyond the paper:
 
-    removal_weight (f_c((1 - mask_L) S) - 0.5 log f_c(mask_L S) + 0.5 mean(mask_L))
+    removal_weight (f_c((1 - mask_L) S) - 0.5 log f_c(mask_L S) + 0.9 mean(mask_L))
 
 c the predicted class, L its components, mask_L their soft mask: what is selected should be what the
 classifier needs, be classified as that class by itself, and be no more than that.
@@ -27,7 +27,7 @@ _TINY = 1e-10
 # How sharply the loss's soft selection passes over the threshold.
 _SHARP = 20.0
 # Weight of the surprise at what is kept, and what a mask of the whole sound costs, in scores.
-_KEPT, _AREA = 0.5, 0.5
+_KEPT, _AREA = 0.5, 0.9
 # Scores are kept this far from 0.
 _LEAST = 1e-6
 
