@@ -43,9 +43,9 @@ class TrainedOver:
     @property
     def of_run(self) -> bool:
         """Whether the run directory holds the classifier, too."""
-        from ...export.sources.run.directory import RunDirectory
+        from ...export.sources.run.directory import holds_classifier
 
-        return RunDirectory(self.run, "classifier").config_path.is_file()
+        return holds_classifier(self.run)
 
 
 _RUNNING: tuple[Decorator, ...] = (

@@ -13,7 +13,7 @@ from ...evaluation.data.folder import list_sounds, split_sounds
 from ..source.exportable import Exportable
 from ..source.source import Source
 from ..sources.run.config import ClassifierConfig
-from ..sources.run.directory import RunDirectory
+from ..sources.run.directory import RunDirectory, holds_classifier
 from .device import chosen_device
 from .options import OverSourceOptions
 from .settings import ClassifierSettings, ExplainerSettings, SplitSettings, from_record
@@ -89,7 +89,7 @@ def opened_source(source: str | Path | Exportable, out: str | Path | None) -> tu
 
     if isinstance(source, Exportable):
         result: Exportable = source
-    elif folder_of(Path(source)) is None and RunDirectory(Path(source), "classifier").config_path.is_file():
+    elif folder_of(Path(source)) is None and holds_classifier(Path(source)):
         # Without its decoder, interpreter and U, which may be unfinished.
         result = load(source, decoder=False, interpreter=False, apex=False)
         out = out or source
@@ -111,10 +111,10 @@ def opened_source(source: str | Path | Exportable, out: str | Path | None) -> tu
 
 def classifier_split(run: Path) -> SplitSettings | None:
     """The settings that split the sounds of the run's classifier; None where there is no such run."""
-    directory = RunDirectory(run, "classifier")
-    if not directory.config_path.is_file():
+    if not holds_classifier(run):
         return None
-    return from_record(ClassifierSettings, directory.read_config(ClassifierConfig).training)
+    config = RunDirectory(run, "classifier").read_config(ClassifierConfig)
+    return from_record(ClassifierSettings, config.training)
 
 
 def sounds_over(

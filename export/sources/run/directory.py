@@ -41,6 +41,11 @@ _CONFIGS: dict[RunPart, str] = {
 }
 
 
+def holds_classifier(folder: Path) -> bool:
+    """Whether a folder is the run directory of a classifier, begun or finished."""
+    return RunDirectory(folder, "classifier").config_path.is_file()
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """The files of one part (classifier, decoder or interpreter) of a run."""

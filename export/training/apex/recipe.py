@@ -34,7 +34,7 @@ from ...prototypes.build import IndexReport, index_bundle
 from ...source.exportable import Exportable
 from ...sources.hugging_face.config import is_model
 from ...sources.run.config import ApexConfig
-from ...sources.run.directory import RunDirectory
+from ...sources.run.directory import RunDirectory, holds_classifier
 from ...sources.run.rotation import FOLDER, PART, U, read_rotation
 from ..options import ApexOptions
 from ..over_source import classifier_split
@@ -171,7 +171,7 @@ def _bundle_path(source: str | Path | Exportable) -> Path | None:
 def _run_path(source: str | Path | Exportable) -> Path | None:
     """The run directory of a classifier that the source is, if it is one."""
     path = None if isinstance(source, Exportable) else Path(source)
-    if path is None or is_model(path) or not RunDirectory(path, "classifier").config_path.is_file():
+    if path is None or is_model(path) or not holds_classifier(path):
         return None
     return path
 
