@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from .runtime.methods.segments.callable import SegmentSettings, segments
     from .runtime.methods.segments.result import SegmentsResult
     from .runtime.observing import Observation, observe
-    from .runtime.results import Result
-    from .runtime.windows import WindowScores
+    from .runtime.results.result import Result
+    from .runtime.scores.windows import WindowScores
     from .version import __version__
 
 __all__ = [
@@ -95,7 +95,7 @@ _MODULES = {
     "Failure": ".runtime.explaining.batch",
     "load": ".runtime.explainer",
     "Observation": ".runtime.observing",
-    "Result": ".runtime.results",
+    "Result": ".runtime.results.result",
     "ScoredWindow": ".runtime.detections.detection",
     "Stream": ".runtime.detections.stream",
     "observe": ".runtime.observing",
@@ -103,7 +103,7 @@ _MODULES = {
     "read_thresholds": ".runtime.detections.thresholds",
     "SegmentSettings": ".runtime.methods.segments.callable",
     "SegmentsResult": ".runtime.methods.segments.result",
-    "WindowScores": ".runtime.windows",
+    "WindowScores": ".runtime.scores.windows",
     "segments": ".runtime.methods.segments.callable",
 }
 

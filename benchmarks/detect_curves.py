@@ -37,7 +37,7 @@ from earmark.runtime.audio.listing import list_sound_files
 from earmark.runtime.detections.merging import Merger
 from earmark.runtime.detections.settings import DetectionSettings
 from earmark.runtime.explainer import engine_of
-from earmark.runtime.windows import WindowScores
+from earmark.runtime.scores.windows import WindowScores
 
 HAND = "by hand"
 # Finer where scores of a softmax crowd.

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
-from ..runtime.score_text import reaching, score_text
+from ..runtime.scores.text import reaching, score_text
 from ..times import duration_text, span_text, time_text
 from .console import bold, yellow
 
 if TYPE_CHECKING:
-    from ..runtime.results import Result
+    from ..runtime.results.result import Result
 
 
 # Columns of the strip that shows when the evidence lies.

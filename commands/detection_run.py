@@ -15,7 +15,7 @@ from .. import __version__
 from ..errors import EarmarkError
 from ..runtime.detections.tables.row import site_of
 from ..runtime.document import ErrorDict, failure_record
-from ..runtime.result_folder import CLIPS
+from ..runtime.result_files.folder import CLIPS
 from ..times import duration_text, span_text, time_text
 from .console import bold, say, say_json, tell_failure, yellow
 from .detection_page import PARTS, part_name, write_page

@@ -13,9 +13,9 @@ import click
 
 from ..errors import EarmarkError, as_earmark_error
 from ..progress import CallsProgress, Progress
-from ..runtime.labels import SHOWN
 from ..runtime.methods.loading import all_methods
 from ..runtime.registry import METHODS
+from ..runtime.scores.labels import SHOWN
 from .answer import about_demo
 from .console import require_stdout
 from .inputs import Input, collect, tell_skipped
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..runtime.engine import Engine
     from ..runtime.explainer import Explainer
     from ..runtime.explaining.request import ExplainOptions
-    from ..runtime.results import Result, SaveOptions
+    from ..runtime.results.result import Result, SaveOptions
     from .explained import Explained
     from .explanation_page import ExplanationPage
 
@@ -163,7 +163,7 @@ def explain(
 
     require_stdout()
     from ..runtime.explainer import SHIPPED, engine_of, load
-    from ..runtime.labels import label_index
+    from ..runtime.scores.labels import label_index
 
     # Its own clip is what the shipped demo is for; of other sound it has to say what it is.
     forgotten = bundle is None and bool(inputs or from_file)

@@ -14,7 +14,7 @@ from .detection_page import PARTS
 
 if TYPE_CHECKING:
     from ..runtime.report.results import ResultPart
-    from ..runtime.results import Result
+    from ..runtime.results.result import Result
     from .long_run.ledger import Entry
 
 _DIGITS = 16

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..runtime.labels import listed
+from ..runtime.scores.labels import listed
 from .console import say, say_json
 from .next_steps import next_steps
 from .options import examples, json_option

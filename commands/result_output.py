@@ -14,7 +14,7 @@ from .console import say, say_json, tell_failure, tell_traceback
 if TYPE_CHECKING:
     from ..runtime.audio.listing import Skipped
     from ..runtime.document import Origin
-    from ..runtime.results import Result
+    from ..runtime.results.result import Result
 
 Record = Mapping[str, Any]
 

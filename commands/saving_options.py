@@ -11,7 +11,7 @@ from ..runtime.audio.writing import SoundFormat
 from ..runtime.methods.result import AudioKind
 
 if TYPE_CHECKING:
-    from ..runtime.results import SaveOptions
+    from ..runtime.results.result import SaveOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

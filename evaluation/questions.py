@@ -23,12 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import EarmarkError, MethodError
-from ..runtime.arrays import FloatArray
 from ..runtime.audio.stft import as_complex
 from ..runtime.bundle.manifest import Manifest, MaskGain
 from ..runtime.engine import Engine
 from ..runtime.inference.scores import scores_of
 from ..runtime.inference.window import Window
+from ..runtime.values.arrays import FloatArray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

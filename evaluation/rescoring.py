@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import EarmarkError, MethodError
-from ..runtime.arrays import FloatArray
 from ..runtime.audio.stft import as_complex, gain, inverse
 from ..runtime.bundle.manifest import MaskGain
 from ..runtime.engine import Engine
 from ..runtime.inference.window import Window
+from ..runtime.values.arrays import FloatArray
 
 Domain = Literal["spectrogram", "audio"]
 DOMAINS: tuple[Domain, ...] = get_args(Domain)

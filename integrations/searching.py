@@ -20,7 +20,7 @@ from .storage import Sound, fetched, is_url
 if TYPE_CHECKING:
     from ..runtime.detections.detection import Detection
     from ..runtime.detections.recent import Stretch
-    from ..runtime.windows import WindowScores
+    from ..runtime.scores.windows import WindowScores
 
 # Called with the seconds of a recording that are done.
 Beat = Callable[[float], None]

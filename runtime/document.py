@@ -15,7 +15,7 @@ from ..errors import EarmarkError
 from ..version import __version__
 from .bundle.manifest import Aggregation, LevelOver, Task
 from .methods.loading import all_methods
-from .windows import Prediction, Span, WindowDict
+from .scores.windows import Prediction, Span, WindowDict
 
 # A field that is added leaves it as it is; it rises where a reader would misunderstand a record.
 SCHEMA_VERSION = 1

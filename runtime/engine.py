@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from .arrays import FloatArray
 from .audio.sound import OpenSound
 from .bundle.manifest import Manifest
 from .bundle.open import Bundle
@@ -18,6 +17,7 @@ from .inference.window import Clock, Window, Windowing
 from .methods.loading import method_of
 from .methods.protocol import Graphs
 from .opening import open_bundle
+from .values.arrays import FloatArray
 
 
 class Engine:

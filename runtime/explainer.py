@@ -23,7 +23,7 @@ from .inference.devices import DeviceRequest, Providers
 from .inference.window import Clock
 from .methods.options import whole_number
 from .observing import telling_errors
-from .results import Result
+from .results.result import Result
 
 if TYPE_CHECKING:
     from .detections.detections import Detections

@@ -15,7 +15,6 @@ import numpy as np
 
 from .. import limits
 from ..errors import AudioError, BundleError
-from .arrays import FloatArray
 from .bundle.files import MANIFEST
 from .bundle.manifest import StageSpec
 from .bundle.npz import read_arrays
@@ -25,6 +24,7 @@ from .inference.chain import Chain
 from .inference.session import Sessions
 from .methods.loading import all_methods
 from .opening import open_bundle
+from .values.arrays import FloatArray
 
 GOLDEN = "golden.npz"
 # Absolute, for waveforms of peak 1 and logits of order 1, where the manifest names no limit.

@@ -35,7 +35,7 @@ from earmark.cli import main as cli
 from earmark.commands.answer import answer
 from earmark.commands.console import say
 from earmark.errors import EarmarkError
-from earmark.runtime.results import Result
+from earmark.runtime.results.result import Result
 from earmark.runtime.verify import verify
 
 # Scores and mask of a bundle that passes `verify`: within what it allows, and a little.

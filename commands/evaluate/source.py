@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import MissingDependencyError, SourceError
-from ...runtime.arrays import FloatArray
 from ...runtime.audio.lengths import samples_of
+from ...runtime.values.arrays import FloatArray
 
 if TYPE_CHECKING:
     from ...evaluation.faithfulness.maskers import Masker

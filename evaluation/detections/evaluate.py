@@ -12,7 +12,7 @@ from ...errors import AudioError, DataError
 from ...progress import Progress
 from ...runtime.audio.listing import list_sound_files
 from ...runtime.explainer import Explainer, engine_of
-from ...runtime.labels import label_index
+from ...runtime.scores.labels import label_index
 from ..data.clips import Tell, ignore
 from ..data.event_rows import COLUMNS, event_level, event_rows, event_time
 from ..data.folder import LeftOut

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.windows import WindowScores
+from ...runtime.scores.windows import WindowScores
 from ..ranking import average_precision, roc_auc
 from .matching import Flags, Occurrence
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.arrays import FloatArray
 from ...runtime.bundle.manifest import Manifest, MaskGain
 from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
@@ -20,6 +19,7 @@ from ...runtime.methods.components.dictionary import ComponentDictionary
 from ...runtime.methods.components.interpreter import dictionary_of, interpret
 from ...runtime.methods.components.result import relevance_of, selected_of
 from ...runtime.methods.components.tracks import soft_mask
+from ...runtime.values.arrays import FloatArray
 from ..seeding import generator
 
 # What the interpreter's graph gives for a window: "activations" [K, T], "pooled" [K].

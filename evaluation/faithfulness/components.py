@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.arrays import FloatArray
 from ...runtime.audio.sound import open_sound
 from ...runtime.audio.stft import as_complex
 from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
 from ...runtime.methods.components.interpreter import dictionary_of, interpret
+from ...runtime.values.arrays import FloatArray
 from ..data.folder import Clip, load_sound
 from ..statistics import Interval, bootstrap
 from ..table import Cell, Column, Table

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import AudioError, DataError
-from ...runtime.arrays import FloatArray
 from ...runtime.audio.decoding import find_source
 from ...runtime.audio.listing import list_sound_files
+from ...runtime.values.arrays import FloatArray
 from ..data.folder import Clip, load_sound
 from ..seeding import generator, partner
 from ..synthesis.speech import speech_like

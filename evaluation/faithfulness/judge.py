@@ -16,13 +16,13 @@ from itertools import islice
 import numpy as np
 
 from ...errors import MethodError
-from ...runtime.arrays import FloatArray
 from ...runtime.audio.sound import open_sound
 from ...runtime.bundle.manifest import MaskGain
 from ...runtime.engine import Engine
 from ...runtime.inference.pipeline import BATCH
 from ...runtime.inference.scores import scores_of
 from ...runtime.inference.window import Window
+from ...runtime.values.arrays import FloatArray
 from ..data.folder import Clip, load_sound
 from ..rescoring import Domain, gains_of, rescore, silence_logits
 from ..seeding import generator

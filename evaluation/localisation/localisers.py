@@ -15,7 +15,6 @@ import numpy.typing as npt
 from scipy import special
 
 from ...errors import DataError, MethodError
-from ...runtime.arrays import FloatArray
 from ...runtime.audio.lengths import samples_at_least, samples_of
 from ...runtime.audio.sound import open_sound
 from ...runtime.engine import Engine
@@ -29,6 +28,7 @@ from ...runtime.methods.segments.callable import segments
 from ...runtime.methods.segments.expectation import expected_of
 from ...runtime.methods.segments.grid import SegmentGrid
 from ...runtime.methods.segments.settings import SegmentSettings
+from ...runtime.values.arrays import FloatArray
 from ..questions import EventFunction, Question, numbers_of
 
 Values = npt.NDArray[np.float64]

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import MethodError
-from ...runtime.arrays import FloatArray
 from ...runtime.audio.lengths import samples_of
 from ...runtime.audio.sound import open_sound
 from ...runtime.audio.stft import as_complex, inverse
@@ -24,7 +23,8 @@ from ...runtime.engine import Engine
 from ...runtime.explainer import Explainer, engine_of
 from ...runtime.inference.window import Window
 from ...runtime.methods.prototypes.prototype import Place
-from ...runtime.results import Result
+from ...runtime.results.result import Result
+from ...runtime.values.arrays import FloatArray
 from ..data.folder import Clip, load_sound
 from ..questions import PrototypeFunction, function_at, is_reference
 from ..rescoring import Domain, domains_of

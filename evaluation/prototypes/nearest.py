@@ -10,7 +10,7 @@ from ...errors import MethodError
 from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
 from ...runtime.methods.prototypes.prototype import Place
-from ...runtime.results import Result
+from ...runtime.results.result import Result
 from ..questions import Match, PrototypeFunction, Question, answered
 
 

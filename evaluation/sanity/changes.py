@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...runtime.arrays import FloatArray
+from ...runtime.values.arrays import FloatArray
 
 # A waveform [n] and its rate -> a waveform [n].
 Change = Callable[[FloatArray, int, np.random.Generator], FloatArray]

@@ -17,11 +17,11 @@ import numpy as np
 
 from ...errors import MethodError
 from ...progress import Progress
-from ...runtime.arrays import FloatArray
 from ...runtime.audio.sound import open_sound
 from ...runtime.engine import Engine
 from ...runtime.explainer import Explainer, engine_of, load
 from ...runtime.methods.loading import method_of
+from ...runtime.values.arrays import FloatArray
 from ..data.clips import Tell, ignore, judged_clips
 from ..data.folder import Clip, LeftOut, SoundFolder, load_sound
 from ..document import fields_of

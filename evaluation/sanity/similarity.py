@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.arrays import FloatArray
+from ...runtime.values.arrays import FloatArray
 
 # Side of SSIM's square window in cells, and its constants for values within 0..1 (Wang et al. 2004).
 _SIDE = 7

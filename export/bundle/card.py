@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ...prototypes_index.info import GenerationInfo
 from ...runtime.bundle.manifest import IntervalSpec, Manifest, PrototypesSpec
-from ...runtime.labels import listed
+from ...runtime.scores.labels import listed
 
 CARD = "README.md"
 # bundle.json has them all.

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ...evaluation.statistics import Interval, paired
-from ...runtime.arrays import FloatArray
 from ...runtime.bundle.manifest import ExplanationsAgreement, IntervalSpec, Task
 from ...runtime.methods.segments.search import search
 from ...runtime.methods.segments.settings import SegmentSettings
+from ...runtime.values.arrays import FloatArray
 from ..source.exportable import Exportable
 
 Values = npt.NDArray[np.float64]

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ...errors import ParityError
-from ...runtime.arrays import FloatArray
 from ...runtime.audio.lengths import samples_at_least, samples_of
 from ...runtime.bundle.open import Bundle
 from ...runtime.explainer import Explainer
 from ...runtime.inference.onnx_runtime import cpu_session
+from ...runtime.values.arrays import FloatArray
 
 Agreements = dict[str, float]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...runtime.arrays import FloatArray
 from ...runtime.bundle.manifest import ComponentSpec
+from ...runtime.values.arrays import FloatArray
 
 # Part of a column's energy that its band holds, and of an activation's peak that its stretch of time keeps.
 _BAND, _STRETCH = 0.75, 0.5

@@ -17,7 +17,6 @@ import onnx
 from onnx import TensorProto
 
 from ...errors import ParityError
-from ...runtime.arrays import FloatArray
 from ...runtime.audio.lengths import samples_at_least, samples_of
 from ...runtime.audio.level import level_of
 from ...runtime.bundle.manifest import Manifest, StageSpec
@@ -27,6 +26,7 @@ from ...runtime.inference.onnx_runtime import cpu_session
 from ...runtime.inference.tensors import on_host
 from ...runtime.methods.loading import method_of
 from ...runtime.methods.prototypes.generation import open_generation
+from ...runtime.values.arrays import FloatArray
 from ..bundle.stages import Stages
 from ..fused.check import LIMIT, difference
 from ..fused.fuse import properties

@@ -24,12 +24,12 @@ import numpy.typing as npt
 from ...errors import SourceError
 from ...prototypes_index.generation import AUDIO, Generation
 from ...prototypes_index.views import View
-from ...runtime.arrays import FloatArray
 from ...runtime.bundle.manifest import StageSpec
 from ...runtime.bundle.open import Bundle
 from ...runtime.inference.onnx_runtime import cpu_session
 from ...runtime.methods.prototypes.generation import open_generation
 from ...runtime.methods.prototypes.places import head_weights
+from ...runtime.values.arrays import FloatArray
 from .facts import Prototypes, ViewFiles
 
 # Vectors of a view beyond this would take a browser's memory and seconds a search.

@@ -15,8 +15,8 @@ from ...errors import MethodError
 from ...printable import first_line
 from ...runtime.bundle.manifest import Aggregation, LevelOver
 from ...runtime.explaining.request import ExplainOptions
-from ...runtime.labels import SHOWN
 from ...runtime.registry import METHODS
+from ...runtime.scores.labels import SHOWN
 from .options import MethodSettings, settings_by_name
 
 # In place of a method: scores alone.

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..arrays import FloatArray
 from ..bundle.manifest import AnalysisSpec
+from ..values.arrays import FloatArray
 from .stft import forward, frame_count
 
 # Frames last about so long.

@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 
 from ...errors import AudioError
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 from .containers.bytes import Piece, SoundBytes, View, unreadable
 from .containers.parts import SoundPart
 from .containers.survey import survey

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 
 # A signed peak below this share of the absolute one is no level.
 _FAINTEST = 1e-4

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from ..result_folder import written_by_earmark
+from ..result_files.folder import written_by_earmark
 
 # Sound that libsndfile has no decoder for, or (.raw, .pcm) cannot know how to read.
 UNREADABLE_SUFFIXES = frozenset(

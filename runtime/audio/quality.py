@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 
 _Numbers = npt.NDArray[np.float64]
 

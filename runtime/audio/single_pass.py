@@ -7,7 +7,7 @@ from collections.abc import Generator
 import numpy as np
 
 from ...errors import AudioError
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 from .quality import Quality
 from .source import SoundSource, Stop
 

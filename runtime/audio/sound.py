@@ -16,7 +16,7 @@ import numpy as np
 import soxr
 
 from ...errors import AudioError
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 from .decoding import find_source
 from .lengths import samples_at_least
 from .scratch import releaser, scratch

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import AudioError
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 
 BLOCK = 65536  # samples per channel
 LOWEST_RATE, HIGHEST_RATE = 1000, 768000

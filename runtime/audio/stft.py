@@ -10,8 +10,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import FloatArray
 from ..bundle.manifest import AnalysisSpec, MaskGain
+from ..values.arrays import FloatArray
 
 ComplexArray = npt.NDArray[np.complex64]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...errors import AudioError
 from ...printable import first_line
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 from .lengths import samples_of
 
 

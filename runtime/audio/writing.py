@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...prototypes_index.durability import naming
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 
 # How sound is written: FLAC and WAV of 16 bits, or WAV of 32-bit floats, which loses nothing.
 SoundFormat = Literal["flac", "wav16", "wav"]

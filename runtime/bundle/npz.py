@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import BundleError
 from ...printable import first_line
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 
 
 def read_arrays(

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ...prototypes_index.atomic import open_whole, replaced, write_whole
 from ...prototypes_index.durability import naming
-from ..arrays import FloatArray
 from ..audio.amplitude import amplitude_of
 from ..audio.writing import SoundFormat, coding_of, write_sound
 from ..drawing.png import image_of
 from ..drawing.shown import Chart, Spectrogram
-from ..result_folder import CLIPS
+from ..result_files.folder import CLIPS
+from ..values.arrays import FloatArray
 from .detection import Detection
 from .recent import Stretch
 

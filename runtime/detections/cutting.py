@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..arrays import FloatArray
 from ..audio.lengths import longest_window
+from ..values.arrays import FloatArray
 
 # First sample of a window, and the window [channels, n].
 Cut = tuple[int, FloatArray]

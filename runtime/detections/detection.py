@@ -6,13 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..arrays import FloatArray
 from ..document import DetectionDict
-from ..labels import best
-from ..records import ResultRecord
+from ..scores.labels import best
+from ..values.arrays import FloatArray
+from ..values.records import ResultRecord
 
 if TYPE_CHECKING:
-    from ..results import Result
+    from ..results.result import Result
 
 _ID_DIGITS = 16
 

@@ -12,9 +12,9 @@ from ...errors import DataError, MissingDependencyError
 from ...printable import first_line
 from ...times import span_text
 from ..document import DetectionsDict, Origin, head
-from ..records import ResultRecord
-from ..result_folder import ARRAYS
-from ..tables import import_pandas
+from ..result_files.folder import ARRAYS
+from ..values.dataframes import import_pandas
+from ..values.records import ResultRecord
 from .folder import explanation_folder, read_folder, write_folder
 from .settings import DetectionSettings
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
-    from ..results import SaveOptions
-    from ..windows import WindowScores
+    from ..results.result import SaveOptions
+    from ..scores.windows import WindowScores
 from .detection import Detection
 
 
@@ -248,7 +248,7 @@ class Detections(ResultRecord):
     @classmethod
     def _of(cls, folder: Path, document: DetectionsDict, windows: WindowScores) -> Detections:
         """What `to_dict` gave, and the explanations in the folder."""
-        from ..results import Result
+        from ..results.result import Result
 
         recorded = document["recorded_at"]
         items = []

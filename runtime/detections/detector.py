@@ -13,7 +13,6 @@ import numpy as np
 from msgspec import structs
 
 from ...errors import TargetError
-from ..arrays import FloatArray
 from ..audio.level import mixed
 from ..audio.sound import Resampler, open_sound
 from ..engine import Engine
@@ -23,7 +22,8 @@ from ..inference.deadline import Deadline
 from ..inference.pipeline import BATCH
 from ..inference.scores import scores_of
 from ..inference.window import Clock
-from ..results import Result
+from ..results.result import Result
+from ..values.arrays import FloatArray
 from .cutting import Cut, WindowCutter
 from .detection import Detection, ScoredWindow, detection_id
 from .merging import Event, Merger

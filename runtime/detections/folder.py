@@ -14,13 +14,13 @@ from ...errors import DataError, WriteError
 from ...printable import first_line
 from ...prototypes_index.atomic import put_in_place, staged
 from ...prototypes_index.durability import naming
-from ..arrays_file import read_arrays, write_arrays
 from ..document import SCHEMA_VERSION, DetectionsDict
 from ..methods.saving import write_new
-from ..windows import WindowScores
+from ..result_files.arrays import read_arrays, write_arrays
+from ..scores.windows import WindowScores
 
 if TYPE_CHECKING:
-    from ..results import Result, SaveOptions
+    from ..results.result import Result, SaveOptions
 
 RECORD, WINDOWS, EXPLANATIONS = "detections.json", "windows.npz", "explanations"
 # Of 100 hours with explanations.

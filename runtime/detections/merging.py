@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 from .recent import Stretch
 from .smoothing import ROUNDING_S, PlacedScores, Smoother
 

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from ..drawing.shown import Scores
-from ..labels import label_index
-from ..windows import WindowScores
+from ..scores.labels import label_index
+from ..scores.windows import WindowScores
 
 # Rows, and columns of scores: of longer recordings the highest of those that share one.
 _ROWS, _COLUMNS = 12, 2000

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from ...times import time_text
-from ..arrays import FloatArray
 from ..audio.scratch import ScratchRows
 from ..audio.single_pass import SinglePassSound
 from ..audio.sound import OpenSound, count_windows, model_samples, open_once, open_sound
@@ -22,7 +21,8 @@ from ..explaining.request import Request
 from ..inference.deadline import Deadline
 from ..inference.window import Clock, Windowing
 from ..observing import Observation, tell
-from ..windows import WindowScores
+from ..scores.windows import WindowScores
+from ..values.arrays import FloatArray
 from .detection import Detection, ScoredWindow
 from .detections import Detections
 from .detector import Detected, Detecting, Detector

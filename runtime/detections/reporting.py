@@ -20,7 +20,7 @@ from ..report.items import Item, Row, SearchedSound
 from ..report.media import mono, sounds_of, spectrogram_of
 from ..report.page import MOST_BYTES, ReportWriter
 from ..report.results import truth_of
-from ..windows import WindowScores
+from ..scores.windows import WindowScores
 from .recent import RecentSound, Stretch
 
 

@@ -12,12 +12,12 @@ import msgspec
 import numpy as np
 
 from ...errors import SettingsError
-from ..arrays import FloatArray
 from ..bundle.manifest import Aggregation, LevelOver, Manifest
 from ..document import DetectSettingsDict
 from ..explaining.request import Options, Request
 from ..inference.pipeline import Precision, no_int8
-from ..labels import label_index
+from ..scores.labels import label_index
+from ..values.arrays import FloatArray
 from .merging import Merging
 from .thresholds import REST, read_thresholds
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 
 # Sums of seconds are no exact numbers.
 ROUNDING_S = 1e-9

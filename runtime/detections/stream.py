@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ...errors import AudioError, SettingsError
-from ..arrays import FloatArray
 from ..audio.source import ArraySource, checked_rate
 from ..engine import Engine
 from ..explaining.request import Request
 from ..inference.window import Clock
+from ..values.arrays import FloatArray
 from .detection import Detection, ScoredWindow
 from .detector import Detected, Detecting, Detector
 from .settings import DetectionSettings

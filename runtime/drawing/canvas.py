@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 from .colours import AGAINST, FAINT, FOR, INK, PALE, PAPER, RANGE_DB, Colours, colours_of, loudness_of, mixed
 from .lettering import Lettering
 from .outline import edges_of, smoothed

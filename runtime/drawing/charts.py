@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 from .canvas import Canvas, Frame
 from .colours import AGAINST, FAINT, FOR, INK
 from .shown import Bars, Chart, Curve, Join, Tiles

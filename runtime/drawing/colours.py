@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 
 Colour = tuple[int, int, int]
 Colours = npt.NDArray[np.uint8]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 from .colours import KEPT
 
 # Cells to each side that are averaged: an outline of single cells would be a pattern, not a shape.

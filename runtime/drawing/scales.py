@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 
 # How frequency is laid over the height.
 FrequencyScale = Literal["linear", "mel", "log"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 
 Values = npt.NDArray[np.float64]
 

@@ -24,7 +24,7 @@ from ..observing import Observation, tell
 
 if TYPE_CHECKING:
     from ..inference.window import Window
-    from ..results import Result
+    from ..results.result import Result
 
 # Files up to this size are opened side by side.
 _SMALL_BYTES = 1 << 24

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 import msgspec
 import numpy as np
 
-from ..arrays import FloatArray
 from ..audio.scratch import releaser, scratch
 from ..audio.sound import OpenSound
 from ..engine import Engine
 from ..inference.deadline import Deadline
 from ..inference.scores import Aggregate, Clearest, scores_of
 from ..inference.window import Clock, Window, Windowing, WindowPlan
-from ..windows import WindowScores
+from ..scores.windows import WindowScores
+from ..values.arrays import FloatArray
 
 # Classified windows (samples, spectra and taps) that are kept for the methods, in bytes; the rest of a long
 # sound is classified again.

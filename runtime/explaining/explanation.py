@@ -12,12 +12,12 @@ from ..audio.sound import OpenSound
 from ..engine import Engine
 from ..inference.deadline import Deadline
 from ..inference.window import Clock, Window
-from ..labels import ranked
 from ..methods.loading import expectation_of, method_of
 from ..methods.protocol import Context, Explanation, Method, Sound
 from ..methods.result import MethodResult
 from ..observing import Observation, tell
-from ..results import Result
+from ..results.result import Result
+from ..scores.labels import ranked
 from .classification import KEPT_BYTES, Classification, classify
 from .request import Request
 

@@ -13,10 +13,10 @@ from ..document import ExplainSettings, Origin
 from ..engine import Engine
 from ..inference.deadline import Cancel, Deadline, check_deadline
 from ..inference.window import Windowing
-from ..labels import label_index
 from ..methods.loading import method_of
 from ..methods.options import MethodOptions, unknown, whole_number
 from ..registry import METHODS
+from ..scores.labels import label_index
 
 # What a user sets for single methods: method -> its own options.
 Options = Mapping[str, Mapping[str, Any]]

@@ -13,10 +13,10 @@ from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
-from ..arrays import FloatArray
 from ..audio.stft import as_pairs, forward
 from ..bundle.manifest import AnalysisSpec, StageSpec
-from ..lazy import LazyMapping, lazy_property
+from ..values.arrays import FloatArray
+from ..values.lazy import LazyMapping, lazy_property
 from .failures import DeviceMemoryError
 from .session import Tensors
 from .tensors import DeviceTensor, Feeds, Tensor, on_host

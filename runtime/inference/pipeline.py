@@ -9,13 +9,13 @@ from typing import Literal
 import numpy as np
 
 from ...errors import BundleError, MethodError
-from ..arrays import FloatArray
 from ..audio.lengths import longest_window, samples_at_least, samples_of
 from ..audio.level import LevelMeter, level_of, mixed
 from ..audio.sound import OpenSound
 from ..audio.stft import frame_count
 from ..bundle.manifest import Aggregation, LevelOver, Manifest
 from ..bundle.open import Bundle
+from ..values.arrays import FloatArray
 from .chain import Chain, Classifier, ForwardPass, RunStage
 from .session import Sessions, Tensors
 from .spectrum import FourierStages

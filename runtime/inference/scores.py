@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ..arrays import FloatArray
 from ..bundle.manifest import Aggregation
+from ..values.arrays import FloatArray
 
 # Sharpness of log-mean-exp: 0 is the mean, infinity the maximum.
 SHARPNESS = 5.0

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..arrays import FloatArray
 from ..audio.lengths import samples_at_least, samples_of
 from ..audio.stft import as_pairs, forward
+from ..values.arrays import FloatArray
 from .tensors import Feeds, Tensor, on_host
 
 if TYPE_CHECKING:

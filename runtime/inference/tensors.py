@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from ..lazy import lazy_property
+from ..values.lazy import lazy_property
 
 Array = npt.NDArray[Any]
 

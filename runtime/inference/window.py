@@ -10,9 +10,9 @@ from typing import get_args
 import msgspec
 
 from ...errors import MethodError
-from ..arrays import FloatArray
 from ..bundle.manifest import Aggregation, LevelOver, StageSpec
-from ..lazy import LazyMapping
+from ..values.arrays import FloatArray
+from ..values.lazy import LazyMapping
 from .chain import ForwardPass, RunStage
 from .session import Tensors
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import FloatArray
 from ..bundle.manifest import Manifest
+from ..values.arrays import FloatArray
 
 Values = npt.NDArray[np.float64]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..arrays import FloatArray
 from ..audio.scratch import releaser, scratch
 from ..audio.sound import OpenSound
+from ..values.arrays import FloatArray
 
 
 class StoredFrames:

@@ -11,8 +11,8 @@ from .options import unknown
 from .protocol import Graphs, Method
 
 if TYPE_CHECKING:
-    from ..arrays import FloatArray
     from ..inference.window import Window
+    from ..values.arrays import FloatArray
 
 
 def method_of(name: str) -> Method:

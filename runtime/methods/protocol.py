@@ -19,7 +19,6 @@ from .options import MethodOptions
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..arrays import FloatArray
     from ..audio.sound import OpenSound
     from ..bundle.manifest import Aggregation, Manifest, MaskGain, StageSpec
     from ..bundle.open import Bundle
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from ..inference.session import Tensors
     from ..inference.tensors import Feeds
     from ..inference.window import Clock, Window, WindowPlan
+    from ..values.arrays import FloatArray
     from .result import About, MethodResult
     from .saved import SavedSounds
 

@@ -8,11 +8,11 @@ from typing import Annotated, TypedDict
 import numpy as np
 from msgspec import Meta
 
-from ..arrays import FloatArray
 from ..audio.stft import ComplexArray, inverse
 from ..inference.chain import Chain
 from ..inference.scores import HOLDS, Aggregate, scores_of
 from ..inference.window import Window
+from ..values.arrays import FloatArray
 from .protocol import Context
 
 # A removed part that has so much of the kept part's score contradicts the mask.

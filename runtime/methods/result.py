@@ -9,7 +9,7 @@ import msgspec
 
 from ..audio.writing import SoundFormat
 from ..drawing.shown import Spectrogram
-from ..records import ResultRecord
+from ..values.records import ResultRecord
 
 # Which sound is saved: none, only the stretches with evidence, or all of it.
 AudioKind = Literal["none", "clips", "full"]

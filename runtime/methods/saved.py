@@ -9,7 +9,7 @@ import msgspec
 
 from ...errors import DataError, MethodError
 from ...printable import first_line
-from ..arrays import FloatArray
+from ..values.arrays import FloatArray
 
 # The formats that `save` writes.
 _ENDINGS = (".flac", ".wav")

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...prototypes_index.durability import naming
-from ..arrays import FloatArray
 from ..audio.lengths import samples_of
 from ..audio.scratch import releaser
 from ..audio.writing import SoundFormat, coding_of, open_sound_file
+from ..values.arrays import FloatArray
 
 # Samples a block when sound is written.
 _BLOCK = 1 << 16

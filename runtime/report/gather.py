@@ -11,7 +11,6 @@ import numpy as np
 from ...errors import EarmarkError
 from ...printable import printable
 from ...times import duration_text, span_text, time_text
-from ..arrays import FloatArray
 from ..audio.sound import OpenSound
 from ..methods.components.result import ComponentsResult
 from ..methods.evidence import Overview
@@ -21,7 +20,8 @@ from ..methods.prototypes.prototype import Place, Prototype
 from ..methods.prototypes.result import PrototypesResult
 from ..methods.result import MethodResult
 from ..methods.segments.result import SegmentsResult
-from ..score_text import score_text
+from ..scores.text import score_text
+from ..values.arrays import FloatArray
 from .items import Box, Clip, Contribution, Item, Match, Picture, Segment, Segments, Track, View
 from .media import SMALL, flac, mono, picture_of, scale_of, sounds_of, spectrogram_of
 

@@ -8,9 +8,9 @@ import io
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import FloatArray
 from ..audio.amplitude import amplitude_of
 from ..drawing.colours import loudness_of
+from ..values.arrays import FloatArray
 from .items import Picture, Sounds
 
 # A peak of 1 would be clipped by rounding.

@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from ...printable import printable
-from ..score_text import score_text
+from ..scores.text import score_text
 from . import notebook
 from .gather import ExplainedSound, item_of
 from .items import Row, SearchedSound, script_json

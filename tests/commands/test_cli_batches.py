@@ -7,7 +7,7 @@ import shutil
 
 from command_line import documents, explain
 
-from earmark.runtime.results import Result
+from earmark.runtime.results.result import Result
 
 
 def test_a_command_goes_on_after_whatever_a_path_raises(clip, tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from earmark.evaluation.detections.matching import (
 from earmark.evaluation.detections.windows import holds_event
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.explainer import SHIPPED
-from earmark.runtime.windows import WindowScores
+from earmark.runtime.scores.windows import WindowScores
 
 RATE = 16000
 

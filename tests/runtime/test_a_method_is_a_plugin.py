@@ -14,7 +14,7 @@ from earmark.runtime.audio.sound import open_sound
 from earmark.runtime.explainer import engine_of
 from earmark.runtime.opening import open_bundle
 from earmark.runtime.registry import METHODS, Registration
-from earmark.runtime.result_folder import written_by_earmark
+from earmark.runtime.result_files.folder import written_by_earmark
 from earmark.runtime.verify import verify
 
 RATE = 16000

@@ -19,7 +19,7 @@ from earmark.runtime import explainer as entry
 from earmark.runtime.audio.sound import OpenSound
 from earmark.runtime.explainer import SHIPPED
 from earmark.runtime.explaining.batch import Failure
-from earmark.runtime.results import Result
+from earmark.runtime.results.result import Result
 
 
 @pytest.fixture(scope="module")

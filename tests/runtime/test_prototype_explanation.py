@@ -16,8 +16,8 @@ from PIL import Image
 import earmark
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.explainer import SHIPPED, engine_of
-from earmark.runtime.lazy import LazyMapping
 from earmark.runtime.methods.prototypes.generation import open_generation
+from earmark.runtime.values.lazy import LazyMapping
 
 VIEWS = ("square", "time", "frequency", "time_frequency")
 

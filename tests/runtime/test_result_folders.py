@@ -13,7 +13,7 @@ import earmark
 from earmark.errors import WriteError
 from earmark.prototypes_index import atomic
 from earmark.runtime.explainer import SHIPPED
-from earmark.runtime.result_folder import is_result, written_by_earmark
+from earmark.runtime.result_files.folder import is_result, written_by_earmark
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from runtime_sounds import RATE, tone
 
 import earmark
 from earmark.runtime.explainer import engine_of
-from earmark.runtime.lazy import lazy_property
+from earmark.runtime.values.lazy import lazy_property
 
 # Threads, forks, processes.
 

@@ -145,7 +145,7 @@ def test_a_save_that_fails_leaves_no_part_and_keeps_what_was_there(explainer, tm
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("earmark.runtime.results.write_png", full)
+    monkeypatch.setattr("earmark.runtime.results.result.write_png", full)
     with pytest.raises(earmark.EarmarkError, match="No space left") as caught:
         result.save(tmp_path)
     assert str(tmp_path) in str(caught.value)

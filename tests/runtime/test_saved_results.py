@@ -12,7 +12,7 @@ import soundfile
 from runtime_sounds import RATE, tone
 
 import earmark
-from earmark.runtime.arrays_file import DOCUMENT, read_arrays, write_arrays
+from earmark.runtime.result_files.arrays import DOCUMENT, read_arrays, write_arrays
 
 METHODS = ["mask", "components", "prototypes", "segments"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ....errors import BundleError, MethodError
-from ...arrays import FloatArray
 from ...bundle.files import Files
 from ...bundle.manifest import ComponentsSpec, Manifest
 from ...bundle.npz import read_arrays
-from ...lazy import lazy_property
+from ...values.arrays import FloatArray
+from ...values.lazy import lazy_property
 from .harmonics import fundamentals
 
 # A column may miss unit length by what float32 rounds.

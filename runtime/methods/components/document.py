@@ -6,7 +6,7 @@ from typing import Annotated, TypedDict
 
 from msgspec import Meta
 
-from ...windows import Prediction, Span
+from ...scores.windows import Prediction, Span
 from ..rescoring import Rescored
 
 

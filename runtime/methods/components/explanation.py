@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...arrays import FloatArray
 from ...audio.overlap import OverlapAdd
 from ...audio.stft import as_complex, frame_count
 from ...inference.scores import HOLDS, Aggregate, scores_of
 from ...inference.window import Window
+from ...values.arrays import FloatArray
 from ..joining import StoredFrames
 from ..protocol import Context, Sound
 from ..rescoring import Rescored, Rescoring

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ...arrays import FloatArray
+from ...values.arrays import FloatArray
 
 _Values = npt.NDArray[np.float64]
 # Frequencies (first, last) in Hz between which a sound moves.

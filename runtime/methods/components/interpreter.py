@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ....errors import EarmarkError, MethodError
-from ...arrays import FloatArray
 from ...inference.window import Window
+from ...values.arrays import FloatArray
 from ..protocol import Graphs
 from .dictionary import ComponentDictionary, open_dictionary
 

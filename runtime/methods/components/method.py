@@ -16,12 +16,12 @@ from ..protocol import Context, Graphs, Inspection, Method, ModelFacts, Output, 
 from .options import ComponentsOptions
 
 if TYPE_CHECKING:
-    from ...arrays import FloatArray
     from ...bundle.manifest import Manifest, MaskGain, StageSpec
     from ...bundle.open import Bundle
     from ...drawing.shown import Picture
     from ...inference.chain import ForwardPass, RunStage
     from ...inference.window import Window
+    from ...values.arrays import FloatArray
     from ..result import About
     from ..saved import SavedSounds
     from .explanation import ComponentsExplanation

@@ -11,12 +11,12 @@ import numpy as np
 
 from ....errors import LabelError
 from ....times import span_text
-from ...arrays import FloatArray
 from ...bundle.manifest import ComponentSpec
 from ...drawing.shown import Spectrogram
-from ...labels import SHOWN
-from ...lazy import lazy_property
-from ...records import ResultRecord
+from ...scores.labels import SHOWN
+from ...values.arrays import FloatArray
+from ...values.lazy import lazy_property
+from ...values.records import ResultRecord
 from ..evidence import Overview, spans_of
 from ..rescoring import Rescored, rescored_lines
 from ..result import MethodResult

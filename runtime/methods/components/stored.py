@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import MethodError
-from ...arrays import FloatArray
 from ...bundle.manifest import ComponentSpec
+from ...values.arrays import FloatArray
 from ..evidence import Overview
 from ..rescoring import Rescored
 from ..saved import SavedSounds

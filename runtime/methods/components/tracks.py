@@ -9,13 +9,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ...arrays import FloatArray
 from ...audio.overlap import OverlapAdd
 from ...audio.sound import OpenSound, Restored, residual
 from ...audio.stft import ComplexArray, forward, inverse
 from ...bundle.manifest import AnalysisSpec
 from ...inference.window import WindowPlan
-from ...lazy import lazy_property
+from ...values.arrays import FloatArray
+from ...values.lazy import lazy_property
 from ..evidence import Evidence, Overview, spans_of
 from .dictionary import ComponentDictionary
 from .harmonics import Glide, glide

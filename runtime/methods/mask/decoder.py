@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ....errors import BundleError, MethodError
-from ...arrays import FloatArray
 from ...bundle.manifest import Manifest, StageSpec
 from ...inference.window import Window
+from ...values.arrays import FloatArray
 from ..protocol import Graphs
 
 

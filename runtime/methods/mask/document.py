@@ -6,7 +6,7 @@ from typing import Annotated, TypedDict
 
 from msgspec import Meta
 
-from ...windows import Span
+from ...scores.windows import Span
 from ..rescoring import Rescored
 
 

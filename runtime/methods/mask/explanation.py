@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...arrays import FloatArray
 from ...audio.overlap import OverlapAdd
 from ...audio.sound import Restored
 from ...audio.stft import as_complex, forward, gain, inverse
 from ...inference.window import Window
+from ...values.arrays import FloatArray
 from ..evidence import Evidence
 from ..joining import StoredFrames
 from ..protocol import Context, Sound

@@ -15,12 +15,12 @@ from ...bundle.parts import StageRule
 from ..protocol import Context, Graphs, Inspection, Method, ModelFacts, Output, Sound, TimeTask
 
 if TYPE_CHECKING:
-    from ...arrays import FloatArray
     from ...bundle.manifest import Manifest, MaskGain, StageSpec, TrustSpec
     from ...bundle.open import Bundle
     from ...drawing.shown import Picture
     from ...inference.chain import ForwardPass, RunStage
     from ...inference.window import Window
+    from ...values.arrays import FloatArray
     from ..result import About
     from ..saved import SavedSounds
     from .explanation import MaskExplanation

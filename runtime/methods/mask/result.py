@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ....times import span_text
-from ...arrays import FloatArray
 from ...drawing.shown import Spectrogram
-from ...lazy import lazy_property
+from ...values.arrays import FloatArray
+from ...values.lazy import lazy_property
 from ..evidence import Overview
 from ..rescoring import Rescored, rescored_lines
 from ..result import Difference, MethodResult

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import msgspec
 
-from ...arrays import FloatArray
 from ...audio.sound import OpenSound, residual, residual_blocks
+from ...values.arrays import FloatArray
 
 
 class MaskSounds(Protocol):

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import BundleError
-from ...arrays import FloatArray
 from ...bundle.manifest import Manifest, Task, TrustModel, TrustSpec
 from ...inference.scores import HOLDS
-from ...records import ResultRecord
+from ...values.arrays import FloatArray
+from ...values.records import ResultRecord
 from ..rescoring import Rescored
 from .document import TrustDict
 

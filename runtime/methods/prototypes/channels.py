@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ...records import ResultRecord
+from ...values.records import ResultRecord
 from .document import ChannelDict, ChannelViewDict, ContributionsDict
 from .prototype import Place, Prototype, WindowSound
 

@@ -18,7 +18,7 @@ from ...audio.stft import as_complex
 from ...drawing.scales import columns_of
 from ...inference.scores import scores_of
 from ...inference.window import Window
-from ...lazy import LazyMapping
+from ...values.lazy import LazyMapping
 from ..protocol import Sound
 from .bands import like_rows
 from .channels import Channel, ChannelView, Contributions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ...records import ResultRecord
+from ...values.records import ResultRecord
 from .document import FamiliarityDict
 
 # Below this percentile a sound is said to be unlike anything that the model was trained on.

@@ -14,10 +14,10 @@ import numpy as np
 from ....errors import BundleError, MethodError
 from ....prototypes_index.familiarity import Queries
 from ....prototypes_index.views import LOCALISES_FREQUENCY, View, real_maps
-from ...arrays import FloatArray
 from ...bundle.manifest import Manifest
 from ...inference.window import Window
-from ...lazy import LazyMapping
+from ...values.arrays import FloatArray
+from ...values.lazy import LazyMapping
 from .generation import grid_of
 from .places import Candidate, Embed, FoldedHead, WindowPlaces, places_of
 

@@ -17,11 +17,11 @@ from ..protocol import Context, Inspection, Method, ModelFacts, Sound, TimeTask
 from .options import PrototypesOptions
 
 if TYPE_CHECKING:
-    from ...arrays import FloatArray
     from ...bundle.manifest import Manifest, StageSpec
     from ...bundle.open import Bundle
     from ...drawing.shown import Picture
     from ...inference.chain import ForwardPass, RunStage
+    from ...values.arrays import FloatArray
     from ..result import About
     from ..saved import SavedSounds
     from .explanation import PrototypesExplanation

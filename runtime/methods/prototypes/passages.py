@@ -26,8 +26,8 @@ import numpy.typing as npt
 from ....prototypes_index.passages import PASSAGE
 from ....prototypes_index.table import Table
 from ....prototypes_index.views import Grid
-from ...arrays import FloatArray
-from ...lazy import lazy_property
+from ...values.arrays import FloatArray
+from ...values.lazy import lazy_property
 
 _RANGE_DB = 60.0
 _QUIET = 0.1

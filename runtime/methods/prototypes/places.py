@@ -24,9 +24,9 @@ import numpy.typing as npt
 
 from ....errors import PrototypeIndexError
 from ....prototypes_index.views import LOCALISES_TIME, Grid, Peaks, View, embed, localised, peaks_of
-from ...arrays import FloatArray
 from ...bundle.manifest import FeatureMapSpec
-from ...lazy import lazy_property
+from ...values.arrays import FloatArray
+from ...values.lazy import lazy_property
 from .prototype import Place
 
 # The embeddings graph: its taps [B, ...] in the order of `FeatureMapSpec.taps` -> its outputs by name.

@@ -13,7 +13,7 @@ from .... import limits
 from ....errors import AudioError, MethodError, PrototypeIndexError
 from ....times import span_text
 from ...audio.stretch import read_stretch, samples_between
-from ...records import ResultRecord
+from ...values.records import ResultRecord
 from ..saved import read_saved
 from .document import PlaceDict, PrototypeDict
 

@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from ....errors import PrototypeIndexError
 from ....prototypes_index.generation import Generation
-from ...arrays import FloatArray
 from ...bundle.manifest import Manifest
+from ...values.arrays import FloatArray
 from ..protocol import Graphs
 from .channels import Kind
 from .generation import open_generation

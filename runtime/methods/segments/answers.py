@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...arrays import FloatArray
+from ...values.arrays import FloatArray
 from .settings import Progress
 
 Values = npt.NDArray[np.float64]

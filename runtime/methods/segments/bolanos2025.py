@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
-from ...arrays import FloatArray
+from ...values.arrays import FloatArray
 from .grid import SegmentGrid
 from .surrogates import Fit, fitted_forest
 

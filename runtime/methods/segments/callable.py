@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import AudioError, MethodError, ScoreError
-from ...arrays import FloatArray
+from ...values.arrays import FloatArray
 from ..options import whole_number
 from .grid import SegmentGrid
 from .pairs import Stretch

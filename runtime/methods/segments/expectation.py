@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...arrays import FloatArray
+from ...values.arrays import FloatArray
 from ..evidence import over_segments
 from .grid import SegmentGrid
 

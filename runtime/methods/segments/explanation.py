@@ -29,10 +29,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ....times import span_text
-from ...arrays import FloatArray
 from ...bundle.manifest import Aggregation
 from ...inference.scores import SHARPNESS
 from ...inference.window import Window
+from ...values.arrays import FloatArray
 from ..protocol import Context, Sound
 from .answers import LOG_ODDS, VALUES
 from .callable import pairs_of, prior_of, result_of, surrogate_of, warnings_of

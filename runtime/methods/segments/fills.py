@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from ...arrays import FloatArray
 from ...audio.lengths import samples_of
+from ...values.arrays import FloatArray
 from .grid import SegmentGrid
 from .settings import SegmentSettings
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ...arrays import FloatArray
 from ...audio.lengths import samples_of
+from ...values.arrays import FloatArray
 from .fills import Filler, in_bands
 from .grid import SegmentGrid
 from .settings import SegmentSettings

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import MethodError
-from ...arrays import FloatArray
+from ...values.arrays import FloatArray
 from .answers import LOG_ODDS, Answers, CountedModel, LogOdds
 from .gaussian_process import LENGTHS, ROUGH_LENGTHS, Pieces
 from .grid import SegmentGrid

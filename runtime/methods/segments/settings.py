@@ -12,7 +12,7 @@ from ....errors import MethodError, MissingDependencyError
 from ..options import MethodOptions
 
 if TYPE_CHECKING:
-    from ...arrays import FloatArray
+    from ...values.arrays import FloatArray
 else:
     # NumPy takes its time to import, and the command line asks for these types alone.
     FloatArray = Any

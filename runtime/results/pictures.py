@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 
-from ..errors import MethodError
-from .audio.amplitude import amplitude_of_blocks
-from .audio.writing import SoundFormat
-from .drawing.shown import Chart, Picture, Sheet, Spectrogram
-from .methods.loading import method_of
-from .methods.result import About, AudioKind
-from .report.results import NamedResult
-from .score_text import score_text
+from ...errors import MethodError
+from ..audio.amplitude import amplitude_of_blocks
+from ..audio.writing import SoundFormat
+from ..drawing.shown import Chart, Picture, Sheet, Spectrogram
+from ..methods.loading import method_of
+from ..methods.result import About, AudioKind
+from ..report.results import NamedResult
+from ..scores.text import score_text
 
 
 def about_of(

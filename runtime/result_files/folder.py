@@ -14,10 +14,10 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import WriteError
-from ..prototypes_index.atomic import HIDDEN, put_in_place, staged, sweep
-from ..prototypes_index.durability import naming
-from .registry import METHODS
+from ...errors import WriteError
+from ...prototypes_index.atomic import HIDDEN, put_in_place, staged, sweep
+from ...prototypes_index.durability import naming
+from ..registry import METHODS
 
 RECORD = "result.json"
 # Of `Result.load`.

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from .arrays import FloatArray
-from .bundle.manifest import Task
+from ..bundle.manifest import Task
+from ..values.arrays import FloatArray
+from ..values.dataframes import import_pandas
+from ..values.records import ResultRecord
 from .labels import SHOWN, best, checked_bounds, label_index
-from .records import ResultRecord
-from .tables import import_pandas
 
 if TYPE_CHECKING:
     import pandas

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import LabelError, MethodError
-from .arrays import FloatArray
-from .score_text import reaching
+from ...errors import LabelError, MethodError
+from ..values.arrays import FloatArray
+from .text import reaching
 
 # Labels that JSON holds of each sound and window unless others are asked for.
 SHOWN = 10

@@ -9,16 +9,16 @@ from typing import Any, BinaryIO, Literal
 
 import msgspec
 
-from ..errors import DataError
-from ..printable import first_line
-from .arrays_file import Array, read_arrays, write_arrays
-from .bundle.manifest import Task
-from .document import SCHEMA_VERSION, ExplainSettings
-from .methods.loading import method_of
-from .methods.result import AudioKind, MethodResult
-from .methods.saved import SavedSounds
-from .registry import METHODS
-from .result_folder import ARRAYS
+from ...errors import DataError
+from ...printable import first_line
+from ..bundle.manifest import Task
+from ..document import SCHEMA_VERSION, ExplainSettings
+from ..methods.loading import method_of
+from ..methods.result import AudioKind, MethodResult
+from ..methods.saved import SavedSounds
+from ..registry import METHODS
+from ..result_files.arrays import Array, read_arrays, write_arrays
+from ..result_files.folder import ARRAYS
 
 
 class StoredResult(msgspec.Struct, frozen=True, kw_only=True):

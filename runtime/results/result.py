@@ -10,21 +10,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, cast, get_args
 
-from ..errors import MethodError, MissingDependencyError, WriteError
-from .arrays import FloatArray
-from .arrays_file import Array
-from .audio.writing import SoundFormat
-from .document import SCHEMA_VERSION, ExplainSettings, Origin, ResultDict, head
-from .drawing.png import write_png
-from .drawing.scales import FrequencyScale
-from .labels import SHOWN, checked_bounds, label_index
-from .methods.loading import all_methods, method_of
-from .methods.result import AudioKind, MethodResult
-from .methods.saving import write_new
+from ...errors import MethodError, MissingDependencyError, WriteError
+from ..audio.writing import SoundFormat
+from ..document import SCHEMA_VERSION, ExplainSettings, Origin, ResultDict, head
+from ..drawing.png import write_png
+from ..drawing.scales import FrequencyScale
+from ..methods.loading import all_methods, method_of
+from ..methods.result import AudioKind, MethodResult
+from ..methods.saving import write_new
+from ..result_files.arrays import Array
+from ..result_files.folder import ARRAYS
+from ..scores.labels import SHOWN, checked_bounds, label_index
+from ..scores.text import reaching
+from ..scores.windows import WindowScores
+from ..values.arrays import FloatArray
+from ..values.dataframes import import_pandas
+from ..values.records import ResultRecord
 from .pictures import about_of, chart_of, sheet_of
-from .records import ResultRecord
-from .result_folder import ARRAYS
-from .score_text import reaching
 from .stored import (
     StoredResult,
     read_stored,
@@ -33,22 +35,20 @@ from .stored import (
     store_parts,
     write_stored,
 )
-from .tables import import_pandas
-from .windows import WindowScores
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .audio.sound import OpenSound
-    from .bundle.manifest import Task
-    from .methods.components.result import ComponentsResult
-    from .methods.mask.result import MaskResult
-    from .methods.prototypes.channels import Contributions
-    from .methods.prototypes.prototype import Prototype
-    from .methods.rescoring import Rescored
-    from .methods.segments.result import SegmentsResult
+    from ..audio.sound import OpenSound
+    from ..bundle.manifest import Task
+    from ..methods.components.result import ComponentsResult
+    from ..methods.mask.result import MaskResult
+    from ..methods.prototypes.channels import Contributions
+    from ..methods.prototypes.prototype import Prototype
+    from ..methods.rescoring import Rescored
+    from ..methods.segments.result import SegmentsResult
 
 
 class SaveOptions(TypedDict, total=False):
@@ -322,7 +322,7 @@ class Result(ResultRecord):
             WriteError: Something cannot be written, or a file of another is in the way.
 
         """
-        from .result_folder import RECORD, replacing
+        from ..result_files.folder import RECORD, replacing
 
         record = self.to_dict(top, min_score=min_score, windows=windows, labels=labels)
         about = about_of(self, audio, format)
@@ -357,13 +357,13 @@ class Result(ResultRecord):
             WriteError: The file cannot be written.
 
         """
-        from .report.results import write_result
+        from ..report.results import write_result
 
         write_result(self, path)
 
     def _repr_html_(self) -> str | None:
         """The page of `to_html` in a frame, for notebooks; None where Jinja2 is not installed."""
-        from .report.results import result_frame
+        from ..report.results import result_frame
 
         try:
             return result_frame(self)
@@ -403,7 +403,7 @@ class Result(ResultRecord):
             MethodError: The method did not run, or has no such picture.
 
         """
-        from .drawing.axes import Sizes, plot_chart
+        from ..drawing.axes import Sizes, plot_chart
 
         return plot_chart(chart_of(self, method, title), ax, frequency, Sizes(size, dpi))
 
@@ -436,7 +436,7 @@ class Result(ResultRecord):
             PrototypeIndexError: The sound of a prototype is gone or damaged.
 
         """
-        from .drawing.axes import Sizes, plot_sheet
+        from ..drawing.axes import Sizes, plot_sheet
 
         sheet = sheet_of(self, "channels" if channels else "prototypes", title)
         return plot_sheet(sheet, figure, frequency, Sizes(size, dpi))

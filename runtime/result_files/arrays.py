@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DataError
-from ..printable import first_line
+from ...errors import DataError
+from ...printable import first_line
 
 Array = npt.NDArray[Any]
 

@@ -1,0 +1,1 @@
+"""`Result`, the pictures that show it, and what of it is stored."""
