@@ -15,11 +15,11 @@ How it comes out when the training is repeated: any_target_stability.py.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from measuring import options_of
 
 import earmark
 from earmark.evaluation.data.folder import list_sounds, load_sound
@@ -118,9 +118,7 @@ def _ideal(asked: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--fold", type=int)

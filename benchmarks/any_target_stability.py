@@ -25,6 +25,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from measuring import options_of
 
 # As on a processor without AVX: the plainest kernels of ATen and oneDNN, OpenBLAS without AVX-512.
 PLAIN = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "OPENBLAS_CORETYPE": "Haswell"}
@@ -112,9 +113,7 @@ def train_and_ask(seed: int, clips: int, epochs: int, pairs: int, data: Path | N
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--clips", type=int, default=12, help="clips a class")
     parser.add_argument("--epochs", type=int, default=80, help="of the decoder")

@@ -12,13 +12,13 @@ folds.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from measuring import options_of
 
 from earmark.evaluation.prototypes.purity import Cells, FeatureMaps, identity, purity, random_rotation
 from earmark.export.training.apex.rotation import learn_rotation
@@ -66,9 +66,7 @@ def planted(kind, clips, frames, rows, channels, seed, folder):
 
 def main():
     """Read the arguments, learn, print a JSON line a problem."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("--channels", type=int, nargs="+", default=[8, 16, 32, 64, 128])
     parser.add_argument("--clips", type=int, default=0, help="0: five a channel, at least 100")
     parser.add_argument("--frames", type=int, default=6)

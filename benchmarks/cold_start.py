@@ -8,7 +8,6 @@ WORK is the folder that side_by_side.py filled. Processes run in turn: earmark a
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -17,6 +16,8 @@ import sys
 import sysconfig
 import time
 from pathlib import Path
+
+from measuring import options_of
 
 HERE = Path(__file__).parent
 CLIP = (
@@ -27,7 +28,7 @@ EXPLAIN = CLIP + "import earmark; earmark.load({bundle!r}).explain((wave, 16000)
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options_of(__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)

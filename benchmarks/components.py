@@ -12,16 +12,14 @@ over source recordings; all of it goes to DIR/components.json.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from faithfulness import over_seeds, record_of
+from faithfulness import kept_report, over_seeds, record_of
+from measuring import options_of
 
 from earmark.evaluation.faithfulness.judge import MaskRecord
 from earmark.evaluation.faithfulness.table import differences
@@ -53,14 +51,16 @@ def main() -> None:
             name, lines = f"{family}-{seed}", options.out / f"{family}-{seed}.jsonl"
             words = [word for method in (*mask, *options.method) for word in ("-m", method)]
             words += ["--domain", options.domain, "--records", str(lines)]
-            report = _evaluated(options, name, "masks", bundle, words)
+            report = kept_report(
+                "masks", bundle, options.data, options.fold, words, options.out / f"{name}.json"
+            )
             reports.append({"family": family, "seed": seed, **report})
             records += [(family, seed, record_of(line)) for line in lines.read_text().splitlines()]
             if options.events is not None:
                 words = [word for method in (*mask, *PLACES) for word in ("-m", method)]
-                found = _evaluated(
-                    options, f"{name}-events", "events", bundle, [*words, "--events", str(options.events)]
-                )
+                words += ["--events", str(options.events)]
+                report = options.out / f"{name}-events.json"
+                found = kept_report("events", bundle, options.data, options.fold, words, report)
                 located.append({"family": family, "seed": seed, **found})
     tables = {
         "fidelity": fidelity(reports),
@@ -82,9 +82,7 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--fold", type=int)
@@ -93,33 +91,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--domain", choices=["spectrogram", "audio", "both"], default="both")
     parser.add_argument("--method", nargs="+", default=list(METHODS), help="rows beside the decoder's mask")
     return parser
-
-
-def _evaluated(
-    options: argparse.Namespace, name: str, question: str, bundle: Path, more: list[str]
-) -> dict[str, Any]:
-    """The report of one `earmark evaluate`, from DIR where it is there."""
-    report = options.out / f"{name}.json"
-    command = [
-        sys.executable,
-        "-m",
-        "earmark.cli",
-        "evaluate",
-        question,
-        str(bundle),
-        str(options.data),
-        "--json",
-    ]
-    command += [*more, *(["--fold", str(options.fold)] if options.fold is not None else [])]
-    manifest = hashlib.sha256((bundle / "bundle.json").read_bytes()).hexdigest()
-    asked = {"command": command[3:], "manifest_sha256": manifest}
-    if not report.exists() or json.loads(report.read_text()).get("asked") != asked:
-        print(f"earmark {' '.join(command[3:])}", file=sys.stderr)
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        document = {"asked": asked, **json.loads(done.stdout)}
-        report.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    found: dict[str, Any] = json.loads(report.read_text())
-    return found
 
 
 def fidelity(reports: list[dict[str, Any]]) -> Table:

@@ -11,38 +11,30 @@ work runs on the machine, processor time says more than the clock.
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measuring import options_of, print_costs
 
 import earmark
 from earmark.evaluation.data.folder import load_sound
 from earmark.runtime.explainer import Explainer, engine_of
 
 COMPONENTS = 100
-WARM = 5
 
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("clip", type=Path)
     parser.add_argument("--bundle", type=Path, action="append", default=[])
     parser.add_argument("--cnn14", nargs="*", choices=["compact", "reference"], default=[])
     parser.add_argument("--repeats", type=int, default=60)
     options = parser.parse_args()
-    print(
-        f"{'ms, medians of ' + str(options.repeats):<34}{'clock':>9}{'ratio':>8}{'processor':>9}{'ratio':>8}"
-    )
     with tempfile.TemporaryDirectory() as folder:
         made = [cnn14_bundle(Path(folder), kind) for kind in options.cnn14]
         for path in [*options.bundle, *made]:
@@ -51,7 +43,7 @@ def main() -> None:
 
 
 def measure(name: str, explainer: Explainer, clip: Path, repeats: int) -> None:
-    """Print the bundle's rows: by the clock and by processor time, each by that of classifying."""
+    """Print the bundle's rows."""
     rate = engine_of(explainer).manifest.sample_rate
     sound = (load_sound(clip, rate), rate)
     ways: dict[str, Callable[[], Any]] = {
@@ -61,21 +53,7 @@ def measure(name: str, explainer: Explainer, clip: Path, repeats: int) -> None:
     }
     if engine_of(explainer).manifest.stage("decoder") is not None:
         ways["mask"] = lambda: explainer.explain(sound, methods=["mask"])
-    taken: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
-    for repeat in range(repeats + WARM):
-        for way, run in ways.items():
-            clock, worked = time.perf_counter(), time.process_time()
-            run()
-            if repeat >= WARM:
-                spent = (time.perf_counter() - clock) * 1e3, (time.process_time() - worked) * 1e3
-                taken[way].append(spent)
-    for way, times in taken.items():
-        cells = []
-        for kind in (0, 1):
-            own = statistics.median(one[kind] for one in times)
-            base = statistics.median(one[kind] for one in taken["classify"])
-            cells.append(f"{own:>9.2f}{own / base:>8.3f}")
-        print(f"{name + ': ' + way:<34}{''.join(cells)}", flush=True)
+    print_costs(name, ways, repeats)
 
 
 def cnn14_bundle(folder: Path, architecture: str) -> Path:

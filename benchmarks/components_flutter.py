@@ -9,11 +9,11 @@ the mean over clips and components, and that of the worst component.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from measuring import options_of
 
 import earmark
 from earmark.evaluation.data.folder import list_sounds, load_sound
@@ -53,9 +53,7 @@ def energies(sound: Values, hop: int) -> Values:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--fold", type=int)

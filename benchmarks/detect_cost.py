@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from measuring import in_turn, options_of
 
 import earmark
 from earmark.evaluation.synthesis import make_clip
@@ -58,9 +58,7 @@ def peak_memory(path: Path, methods: list[str]) -> float:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--events", type=int, default=17)
     parser.add_argument("--repeats", type=int, default=3)
@@ -79,22 +77,20 @@ def main() -> None:
         write_recording(path, options.minutes, options.events)
         write_recording(tenth, options.minutes / 10, max(1, options.events // 10))
         explainer.warm_up()
-        taken: dict[str, list[float]] = {"classify": [], "detect": [], "detect and explain": []}
-        for _ in range(options.repeats):
-            start = time.process_time()
-            windows = sum(1 for _ in engine_of(explainer).windows(open_sound(path, None, RATE)))
-            taken["classify"].append(time.process_time() - start)
-            for name, asked in (("detect", []), ("detect and explain", methods)):
-                start = time.process_time()
-                found = explainer.detect(path, min_score=MIN_SCORE, methods=asked)
-                taken[name].append(time.process_time() - start)
+        ways = {
+            "classify": lambda: sum(1 for _ in engine_of(explainer).windows(open_sound(path, None, RATE))),
+            "detect": lambda: explainer.detect(path, min_score=MIN_SCORE, methods=[]),
+            "detect and explain": lambda: explainer.detect(path, min_score=MIN_SCORE, methods=methods),
+        }
+        taken = in_turn(ways, options.repeats, clocks=(time.process_time,))
+        windows, found = ways["classify"](), ways["detect and explain"]()
         explained = sum(len(one.windows) for one in found)
         print(
             f"{windows} windows, {len(found)} detections over {explained} of them ({explained / windows:.2%})"
         )
-        base = statistics.median(taken["classify"])
+        base = np.median(taken["classify"])
         for name, times in taken.items():
-            own = statistics.median(times)
+            own = np.median(times)
             print(f"{name:<20}{own:>9.2f} s CPU{own / base:>9.3f}")
         few, all_ = (peak_memory(one, methods) for one in (tenth, path))
         print(f"peak memory {few:.0f} MB of a tenth, {all_:.0f} MB of all ({all_ / few:.3f})")

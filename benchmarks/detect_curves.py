@@ -21,13 +21,13 @@ events intersect by 0.7), and told apart (by 0.1, with a penalty for events of a
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from measuring import options_of
 
 import earmark
 from earmark.evaluation.detections.evaluate import read_truth
@@ -232,9 +232,7 @@ def report(name: str, events: int, tune: Mapping[str, np.ndarray], test: Mapping
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("scores", type=Path, help="folder in which scores are kept")
     parser.add_argument("fields", type=Path, nargs="+", help="their scenes are taken together")

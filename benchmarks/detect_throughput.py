@@ -12,8 +12,6 @@ is bare over `detect`, 1 is as fast. Front end and classifier are asked for what
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,6 +21,7 @@ import numpy as np
 import onnxruntime
 import soundfile
 from detect_cost import RATE, write_recording
+from measuring import BOTH, in_turn, options_of
 
 import earmark
 from earmark.runtime.audio.level import mixed
@@ -63,9 +62,7 @@ def reading(path: Path) -> Callable[[], None]:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
@@ -86,19 +83,8 @@ def main() -> None:
             "from FLAC, 44.1 kHz stereo": lambda: explainer.detect(other, methods=[]),
             "  reading alone, 44.1 kHz stereo": reading(other),
         }
-        taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
-        for way in ways.values():
-            way()
-        for _ in range(options.repeats):
-            for name, way in ways.items():
-                start = time.perf_counter(), time.process_time(), time.thread_time()
-                way()
-                end = time.perf_counter(), time.process_time(), time.thread_time()
-                taken[name].append(tuple(last - first for first, last in zip(start, end, strict=True)))
-    medians = {
-        name: [statistics.median(column) for column in zip(*some, strict=True)]
-        for name, some in taken.items()
-    }
+        taken = in_turn(ways, options.repeats, clocks=(*BOTH, time.thread_time))
+    medians = {name: np.median(rounds, axis=0) for name, rounds in taken.items()}
     print(f"{'':<34}" + "".join(f"{column:>10}{'ratio':>7}" for column in ("clock s", "CPU s", "thread s")))
     for name, columns in medians.items():
         ratios = zip(columns, medians["bare"], strict=True)

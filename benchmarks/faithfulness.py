@@ -19,8 +19,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from measuring import options_of
 
 from earmark.evaluation.faithfulness.judge import MaskRecord
 from earmark.evaluation.faithfulness.metrics import METRICS
@@ -56,9 +58,7 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--fold", type=int)
@@ -79,33 +79,34 @@ def _evaluated(
     """The report and the records of one bundle under one condition, from DIR where they are there."""
     name = f"{family}-{seed}-{condition}"
     lines, report = options.out / f"{name}.jsonl", options.out / f"{name}.json"
-    command = [
-        sys.executable,
-        "-m",
-        "earmark.cli",
-        "evaluate",
-        "masks",
-        str(bundle),
-        str(options.data),
-        "--json",
-    ]
-    command += ["--condition", condition, "--records", str(lines)]
-    command += ["--fold", str(options.fold)] if options.fold is not None else []
+    words = ["--condition", condition, "--records", str(lines)]
     methods = options.method if everything else MASKS
-    command += [word for method in methods for word in ("--method", method)]
+    words += [word for method in methods for word in ("--method", method)]
     if everything and seed < len(options.sources):
-        command += ["--source", options.sources[seed]]
+        words += ["--source", options.sources[seed]]
     if everything and options.curves:
-        command += ["--curves", str(options.out / f"{name}-curves.json")]
+        words += ["--curves", str(options.out / f"{name}-curves.json")]
+    document = kept_report("masks", bundle, options.data, options.fold, words, report)
+    return document, [record_of(line) for line in lines.read_text().splitlines()]
+
+
+def kept_report(
+    question: str, bundle: Path, data: Path, fold: int | None, words: Sequence[str], report: Path
+) -> dict[str, Any]:
+    """The report of one `earmark evaluate`, from its file where that is of the same question and bundle."""
+    command = ["evaluate", question, str(bundle), str(data), "--json", *words]
+    command += ["--fold", str(fold)] if fold is not None else []
     manifest = hashlib.sha256((bundle / "bundle.json").read_bytes()).hexdigest()
-    asked = {"command": command[3:], "manifest_sha256": manifest}
+    asked = {"command": command, "manifest_sha256": manifest}
     if not report.exists() or json.loads(report.read_text()).get("asked") != asked:
-        print(f"earmark {' '.join(command[3:])}", file=sys.stderr)
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        print(f"earmark {' '.join(command)}", file=sys.stderr)
+        done = subprocess.run(
+            [sys.executable, "-m", "earmark.cli", *command], stdout=subprocess.PIPE, text=True, check=True
+        )
         document = {"asked": asked, **json.loads(done.stdout)}
         report.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    document = json.loads(report.read_text())
-    return document, [record_of(line) for line in lines.read_text().splitlines()]
+    found: dict[str, Any] = json.loads(report.read_text())
+    return found
 
 
 def record_of(line: str) -> MaskRecord:

@@ -11,7 +11,6 @@ transformers for the AST.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measuring import options_of
 from torch import nn
 from torch.nn import functional
 
@@ -172,9 +172,7 @@ def rows_of(front: Described, paths: list[Path]) -> np.ndarray:
 
 def main() -> None:
     """Train, export, train a decoder over the file, export with it, judge."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--kind", choices=list(MODELS), action="append")

@@ -9,7 +9,6 @@ brackets. The bundles are examined before, so no hash is computed.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -17,6 +16,8 @@ import sys
 import sysconfig
 import time
 from pathlib import Path
+
+from measuring import options_of
 
 EXPLAIN = """
 import numpy, earmark
@@ -31,9 +32,7 @@ explainer.explain(wave, sample_rate=manifest.sample_rate, methods={methods!r})
 
 def main() -> None:
     """Print a row for each bundle."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("bundle", type=Path, nargs="+")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--method", action="append")

@@ -5,7 +5,6 @@ python benchmarks/footprint.py --minutes 60 --rate 44100 --channels 2
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from measuring import options_of
 
 RUNS = {
     "detect, no explanations": "answer = explainer.detect(sound, methods=[])",
@@ -77,7 +77,7 @@ def measure(code: str, sound: Path) -> tuple[float, float, float]:
 
 def main() -> None:
     """Print a line a run."""
-    parser = argparse.ArgumentParser()
+    parser = options_of(__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--rate", type=int, default=44_100)
     parser.add_argument("--channels", type=int, default=2)

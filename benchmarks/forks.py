@@ -8,7 +8,6 @@ explains too; its scores must be the parent's. A child that has not answered wit
 
 from __future__ import annotations
 
-import argparse
 import concurrent.futures
 import multiprocessing
 import os
@@ -25,6 +24,7 @@ from pathlib import Path
 os.environ.setdefault("EARMARK_THREADS", "1")
 
 import numpy as np
+from measuring import options_of
 
 import earmark
 from earmark.runtime.explainer import Explainer, engine_of
@@ -139,7 +139,7 @@ def _forked(function: Callable[[], Scores], seconds: float) -> Scores:
 
 def main() -> int:
     """Run the matrix and print it. Returns 1 where anything hung, died or differed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = options_of(__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="of each way")
     parser.add_argument("--methods", nargs="*", default=["mask", "prototypes"])
     parser.add_argument("--bundle", type=Path, help="default: the shipped one")

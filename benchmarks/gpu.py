@@ -17,48 +17,50 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from gpu_parts import PARTS, Place
+import gpu_answers
+import gpu_costs
+from gpu_place import Place, Row
+from measuring import options_of
 
-# Seconds a part may take; in the order of what matters most.
-LIMITS = {
-    "machine": 30,
-    "bundles": 120,
-    "parity": 60,
-    "explain": 110,
-    "classifier": 90,
-    "pytorch": 130,
-    "copies": 40,
-    "memory": 40,
-    "segments": 40,
-    "failures": 40,
-    "two_processes": 40,
-    "training": 110,
+# Parts, and the seconds that each may take; in the order of what matters most.
+PARTS: dict[str, tuple[Callable[[Place], list[Row]], int]] = {
+    "machine": (gpu_answers.machine, 30),
+    "bundles": (gpu_answers.bundles, 120),
+    "parity": (gpu_answers.parity, 60),
+    "explain": (gpu_costs.explain, 110),
+    "classifier": (gpu_costs.classifier, 90),
+    "pytorch": (gpu_costs.pytorch, 130),
+    "copies": (gpu_costs.copies, 40),
+    "memory": (gpu_costs.memory, 40),
+    "segments": (gpu_costs.segments, 40),
+    "failures": (gpu_answers.failures, 40),
+    "two_processes": (gpu_answers.two_processes, 40),
+    "training": (gpu_answers.training, 110),
 }
 
 
 def main() -> None:
     """Run every part, or with --run one of them in this process."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "earmark-gpu")
-    parser.add_argument("--part", action="append", choices=list(LIMITS))
+    parser.add_argument("--part", action="append", choices=list(PARTS))
     parser.add_argument("--device", default="cuda:0")
-    parser.add_argument("--run", choices=list(LIMITS), help=argparse.SUPPRESS)
+    parser.add_argument("--run", choices=list(PARTS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     options.work.mkdir(parents=True, exist_ok=True)
     if options.run:
-        rows = PARTS[options.run](Place(options.work, options.device))
+        rows = PARTS[options.run][0](Place(options.work, options.device))
         (options.out / f"{options.run}.json").write_text(json.dumps(rows, indent=1))
         return
     started = time.perf_counter()
     report: dict[str, object] = {"date": time.strftime("%Y-%m-%d"), "device": options.device}
     lines = [f"# {options.device}, {report['date']}", ""]
-    for name in options.part or LIMITS:
+    for name in options.part or PARTS:
         begun = time.perf_counter()
         problem = run_part(name, options.out, options.work, options.device)
         found = options.out / f"{name}.json"
@@ -78,18 +80,14 @@ def run_part(name: str, out: Path, work: Path, device: str) -> str | None:
     (out / f"{name}.json").unlink(missing_ok=True)
     command = [sys.executable, __file__, str(out), "--work", str(work), "--device", device, "--run", name]
     environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
+    limit = PARTS[name][1]
     with (out / f"{name}.log").open("w") as log:
         try:
             code = subprocess.run(
-                command,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                timeout=LIMITS[name],
-                env=environment,
-                check=False,
+                command, stdout=log, stderr=log, timeout=limit, env=environment, check=False
             ).returncode
         except subprocess.TimeoutExpired:
-            return f"did not end within {LIMITS[name]} s"
+            return f"did not end within {limit} s"
     return None if code == 0 else f"ended with {code}: see {name}.log"
 
 

@@ -9,25 +9,20 @@ one batch by each, in turn; the tables have medians. With one thread other work 
 
 from __future__ import annotations
 
-import argparse
 import json
-import statistics
-import sys
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 import onnxruntime
-import torch
-from recipe import SETTINGS
+import recipe
+from measuring import in_turn, options_of
 
 import earmark
 from earmark.export.bundle.write import write_bundle
-from earmark.export.models.cnn14 import Cnn14
 from earmark.export.source.source import Source, without_decoder
 from earmark.export.sources import resolve
 from earmark.runtime.audio.lengths import samples_of
@@ -40,7 +35,7 @@ DETECT_SECONDS = 300
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options_of(__doc__)
     parser.add_argument("source")
     parser.add_argument("calibration", type=Path)
     parser.add_argument("work", type=Path)
@@ -57,15 +52,8 @@ def main() -> None:
     samples = samples_of(manifest.window.seconds, manifest.sample_rate)
     random = np.random.default_rng(0)
     waves = (0.1 * random.standard_normal((options.batch, samples))).astype(np.float32)
-    for precision in ("fp32", "int8"):
-        engine_of(explainer).logits_of(waves, precision)
-    taken: dict[str, list[float]] = {"fp32": [], "int8": []}
-    for _ in range(options.repeats):
-        for precision, times in taken.items():
-            start = time.process_time()
-            engine_of(explainer).logits_of(waves, precision)
-            times.append(1e3 * (time.process_time() - start) / options.batch)
-    medians = {precision: statistics.median(times) for precision, times in taken.items()}
+    ways = {name: partial(engine_of(explainer).logits_of, waves, name) for name in ("fp32", "int8")}
+    medians = {name: 1e3 * one / options.batch for name, one in worked(ways, options.repeats).items()}
     detecting = detections(explainer, options.repeats)
     bare = alone(bundle, options.batch, options.repeats, waves)
     sizes = {
@@ -98,36 +86,27 @@ def main() -> None:
         options.json.write_text(json.dumps(document, indent=2))
 
 
+def worked(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median seconds of the processor per call, in turn."""
+    taken = in_turn(ways, repeats, clocks=(time.process_time,))
+    return {name: float(np.median(rounds)) for name, rounds in taken.items()}
+
+
 def detections(explainer: earmark.Explainer, repeats: int) -> dict[str, float]:
     """Seconds of `detect` without explanations by each classifier, medians, in turn."""
     rate = engine_of(explainer).manifest.sample_rate
     sound = (0.1 * np.random.default_rng(1).standard_normal(DETECT_SECONDS * rate)).astype(np.float32)
-    taken: dict[str, list[float]] = {"fp32": [], "int8": []}
-    for _ in range(repeats // 3 + 1):
-        for precision, times in taken.items():
-            start = time.process_time()
-            explainer.detect(sound, rate, methods=[], precision=precision)
-            times.append(time.process_time() - start)
-    return {precision: statistics.median(times) for precision, times in taken.items()}
+    ways = {
+        name: partial(explainer.detect, sound, rate, methods=[], precision=name) for name in ("fp32", "int8")
+    }
+    return worked(ways, repeats // 3 + 1)
 
 
 def source_of(text: str, work: Path) -> Source:
     """The source without its decoder, which int8 does not touch."""
     if text == "cnn14":
-        text = str(write_cnn14(work / "recipe"))
+        text = str(recipe.write(work / "recipe", decoder=False))
     return without_decoder(resolve(text, allow_missing_decoder=True))
-
-
-def write_cnn14(folder: Path) -> Path:
-    """A recipe's output folder without a decoder."""
-    torch.manual_seed(0)
-    (folder / "save").mkdir(parents=True, exist_ok=True)
-    (folder / "hyperparams.yaml").write_text(SETTINGS)
-    lines = [f"'class {index}' => {index}" for index in range(50)]
-    (folder / "save" / "label_encoder.txt").write_text("\n".join([*lines, "=" * 16, ""]))
-    torch.save(Cnn14().state_dict(), folder / "save" / "embedding_model.ckpt")
-    torch.save(torch.nn.Linear(2048, 50).state_dict(), folder / "save" / "classifier.ckpt")
-    return folder
 
 
 def alone(bundle: Path, batch: int, repeats: int, waves: np.ndarray) -> dict[str, float]:
@@ -141,13 +120,11 @@ def alone(bundle: Path, batch: int, repeats: int, waves: np.ndarray) -> dict[str
             str(bundle / f"{name}.onnx"), options, providers=["CPUExecutionProvider"]
         )
     features = sessions.pop("frontend").run(None, {"waveform": waves})[0]
-    taken: dict[str, list[float]] = {name: [] for name in sessions}
-    for _ in range(repeats + 1):
-        for name, session in sessions.items():
-            start = time.process_time()
-            session.run(["logits"], {session.get_inputs()[0].name: features})
-            taken[name].append(1e3 * (time.process_time() - start) / batch)
-    return {name: statistics.median(times[1:]) for name, times in taken.items()}
+    ways = {
+        name: partial(session.run, ["logits"], {session.get_inputs()[0].name: features})
+        for name, session in sessions.items()
+    }
+    return {name: 1e3 * one / batch for name, one in worked(ways, repeats).items()}
 
 
 if __name__ == "__main__":

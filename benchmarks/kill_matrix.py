@@ -12,7 +12,6 @@ there, lets the same writer run to its end, and looks again.
 # ruff: noqa: E402 (the number of threads is set before what has threads is imported)
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -33,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent / "fuzz"))
 
 import numpy as np
 import soundfile
+from measuring import options_of
 from subject import RATE, Small, build
 
 import earmark
@@ -305,9 +305,7 @@ def matrix(writer: Writer, root: Path, cases: int, chance: random.Random) -> tup
 
 def main() -> int:
     """Run the matrix and print a table; 1 where there was a fault."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("--cases", type=int, default=40, help="Cases of each writer.")
     parser.add_argument(
         "--what", default="", help="One writer, or all (with train); without it all but train."

@@ -17,13 +17,13 @@ recordings, by
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from measuring import options_of
 from scipy.signal import stft
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
@@ -196,7 +196,7 @@ def judge(bundle: Path, data: Path, label: str, fold: int, foreign: Path | None)
 
 def main() -> None:
     """Print a JSON line a class, and the means."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options_of(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--classes", required=True)

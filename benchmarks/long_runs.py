@@ -10,7 +10,6 @@ command does.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from measuring import options_of
 
 import earmark
 from earmark.evaluation.synthesis import make_clip
@@ -77,7 +77,7 @@ def run(inputs: Path, *arguments: str) -> tuple[float, float]:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options_of(__doc__)
     parser.add_argument("--hours", type=float, default=10.0)
     parser.add_argument("--recordings", type=int, default=40)
     parser.add_argument("--explain", default="mask")

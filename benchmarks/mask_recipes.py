@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from measuring import options_of
+
 # As the decoder was trained before: a mask on log-magnitudes, judged by its spectrogram.
 _BEFORE: dict[str, Any] = {
     "targets": "predicted",
@@ -67,7 +69,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = options_of(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--train-folds", default="1-3")

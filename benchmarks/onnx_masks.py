@@ -9,13 +9,13 @@ the file. Both decoders are bundled and judged by listening on the same clips, p
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
+from measuring import options_of
 from torch import nn
 
 from earmark.evaluation.data.folder import list_sounds
@@ -85,9 +85,7 @@ def interval(differences: np.ndarray, random: np.random.Generator) -> tuple[floa
 
 def main() -> None:
     """Train, bundle and judge, seed by seed."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--seeds", default="0,1,2")

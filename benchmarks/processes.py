@@ -8,12 +8,13 @@ processes while all have just explained a sound of one window.
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import re
 import statistics
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+
+from measuring import options_of
 
 
 def explain(
@@ -44,9 +45,7 @@ def explain(
 
 def main() -> None:
     """Print a row for each number of processes."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--method", action="append")

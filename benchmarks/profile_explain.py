@@ -12,9 +12,7 @@ copies of the sound.
 
 from __future__ import annotations
 
-import argparse
 import functools
-import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from measuring import in_turn, options_of
 
 import earmark
 from earmark.prototypes_index import generation
@@ -63,9 +62,7 @@ Taken = dict[str, list[float]]
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("bundle", type=Path, nargs="?")
     parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 5.0, 10.0])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
@@ -96,18 +93,12 @@ def measure(
             for methods in ([], *([name] for name in explainer.methods), explainer.methods)
         },
     }
-    taken: Taken = {name: [] for name in ways}
-    for repeat in range(repeats + WARM):
-        for name, way in ways.items():
-            start = now()
-            way()
-            if repeat >= WARM:
-                taken[name].append((now() - start) * 1e6 / batch)
+    rounds = in_turn(ways, repeats, warm=WARM, clocks=(now,))
+    taken = {name: np.array([one.min(), np.median(one)]) * 1e6 / batch for name, one in rounds.items()}
     print(f"\n{seconds:g} s, batch {batch}")
-    base = taken["bare onnxruntime"]
-    for name, times in taken.items():
-        ratios = f"{min(times) / min(base):7.2f}{statistics.median(times) / statistics.median(base):7.2f}"
-        print(f"  {name:<28}{min(times):9.0f}{statistics.median(times):9.0f}{ratios}")
+    for name, (least, median) in taken.items():
+        ratios = "".join(f"{one:7.2f}" for one in (least, median) / taken["bare onnxruntime"])
+        print(f"  {name:<28}{least:9.0f}{median:9.0f}{ratios}")
     for name, way in ways.items():
         if name == "bare onnxruntime":
             continue

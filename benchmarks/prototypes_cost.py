@@ -11,15 +11,13 @@ on the machine; pin the benchmark to one core (taskset -c 0) where something doe
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from measuring import options_of, print_costs
 
 import earmark
 from earmark.evaluation.data.folder import load_sound
@@ -37,15 +35,12 @@ NOISE = 0.1
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("clip", type=Path)
     parser.add_argument("--entries", type=int, action="append", default=[])
     parser.add_argument("--repeats", type=int, default=100)
     options = parser.parse_args()
-    print(f"{'entries a view':<16}{'':<22}{'median ms':>10}{'of processor':>15}{'on top':>10}")
     for entries in options.entries or [10_000, 100_000]:
         with tempfile.TemporaryDirectory() as temporary:
             bundle = Path(temporary) / "bundle"
@@ -63,18 +58,7 @@ def measure(explainer: Explainer, clip: Path, repeats: int, entries: int) -> Non
         "prototypes": lambda: explainer.explain(sound, methods=["prototypes"]),
         "prototypes, all read": lambda: explainer.explain(sound, methods=["prototypes"]).to_dict(),
     }
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    for repeat in range(repeats + 5):
-        for name, way in ways.items():
-            start, worked = time.perf_counter(), time.process_time()
-            way()
-            if repeat >= 5:  # warm
-                taken[name].append((time.perf_counter() - start, time.process_time() - worked))
-    clock = {name: 1e3 * statistics.median(one for one, _ in times) for name, times in taken.items()}
-    busy = {name: 1e3 * statistics.median(one for _, one in times) for name, times in taken.items()}
-    for name in ways:
-        extra = "" if name == "classify" else f"{busy[name] / busy['classify'] - 1:+.1%}"
-        print(f"{entries:<16}{name:<22}{clock[name]:>10.2f}{busy[name]:>15.2f}{extra:>10}", flush=True)
+    print_costs(f"{entries} entries per view", ways, repeats)
 
 
 def multiply(bundle: Path, entries: int, seed: int = 0) -> None:

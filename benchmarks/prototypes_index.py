@@ -34,6 +34,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from measuring import options_of
 
 from earmark.evaluation.data.folder import list_sounds
 from earmark.export.prototypes.clip_embedder import ClipEmbedder
@@ -54,9 +55,7 @@ GAIN, MIX = 0.15, 0.3
 
 def main() -> None:
     """Build and search, each in a process of its own, and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("--bundle", type=Path, action="append", required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--held-out", type=Path, required=True)

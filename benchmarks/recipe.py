@@ -25,22 +25,17 @@ signal_length_s: 5
 """
 
 
-def modules(seed: int = 0) -> tuple[Cnn14, nn.Linear, Cnn14Decoder]:
-    """Classifier body, head and decoder, in eval mode."""
+def write(folder: Path, seed: int = 0, *, decoder: bool = True) -> Path:
+    """Write the folder that `earmark export` reads, with its decoder or without."""
     torch.manual_seed(seed)
-    body, head, decoder = Cnn14().eval(), nn.Linear(2048, 50).eval(), Cnn14Decoder().eval()
-    return body, head, decoder
-
-
-def write(folder: Path, seed: int = 0) -> Path:
-    """Write the folder that `earmark export` reads."""
-    body, head, decoder = modules(seed)
-    checkpoint = folder / "save" / "CKPT+2026-01-01+00-00-00+00"
-    checkpoint.mkdir(parents=True, exist_ok=True)
+    (folder / "save").mkdir(parents=True, exist_ok=True)
     (folder / "hyperparams.yaml").write_text(SETTINGS)
     lines = [f"'class {index}' => {index}" for index in range(50)]
     (folder / "save" / "label_encoder.txt").write_text("\n".join([*lines, "=" * 16, ""]))
-    torch.save(body.state_dict(), folder / "save" / "embedding_model.ckpt")
-    torch.save(head.state_dict(), folder / "save" / "classifier.ckpt")
-    torch.save(decoder.state_dict(), checkpoint / "psi_model.ckpt")
+    torch.save(Cnn14().state_dict(), folder / "save" / "embedding_model.ckpt")
+    torch.save(nn.Linear(2048, 50).state_dict(), folder / "save" / "classifier.ckpt")
+    if decoder:
+        checkpoint = folder / "save" / "CKPT+2026-01-01+00-00-00+00"
+        checkpoint.mkdir(exist_ok=True)
+        torch.save(Cnn14Decoder().state_dict(), checkpoint / "psi_model.ckpt")
     return folder

@@ -5,9 +5,10 @@ How long a browser takes to open it: `pytest -m browser` opens such a page.
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
+
+from measuring import options_of
 
 import earmark
 from earmark.runtime.explainer import SHIPPED
@@ -18,7 +19,7 @@ from earmark.runtime.report.page import ReportWriter
 
 def main() -> None:
     """Write a page of one explanation, many times over, and print its size."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options_of(__doc__)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=Path("report.html"))
     given = parser.parse_args()

@@ -8,11 +8,11 @@ model, `cpu` the processor's time for it, which other programs on the machine do
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 
 import numpy as np
+from measuring import options_of
 
 import earmark
 from earmark.runtime.audio.lengths import samples_of
@@ -44,7 +44,7 @@ def measure(seconds: float, rate: int, batch_ms: float, **options: object) -> tu
 
 def main() -> None:
     """Print a line a case."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options_of(__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
     measure(1.0, 8000, 0.0)

@@ -12,7 +12,6 @@ time by more than 10 % and 32 MB.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import io
@@ -30,6 +29,7 @@ import httpx2
 import numpy as np
 import psutil
 import soundfile
+from measuring import options_of
 
 RATE = 16_000
 # Seconds of the sounds, and the share of requests that are broken on purpose.
@@ -191,7 +191,7 @@ def serving(*options: str):
 
 def main() -> None:
     """Run it and print what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options_of(__doc__)
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--concurrency", default="2")

@@ -13,17 +13,14 @@ should run on the machine. Exporting wants `pip install ".[cpu,export]"`.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 import torch
+from measuring import options_of
 from pytorch_side import RATE, PyTorchSide, load
 from recipe import write
 
@@ -47,7 +44,7 @@ OURS = {
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options_of(__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--compile", action="store_true", help="also torch.compile (minutes of compiling)")

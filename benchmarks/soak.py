@@ -10,7 +10,6 @@ grown by more than 2 % since `--settled`, where an answer has changed, or where 
 
 from __future__ import annotations
 
-import argparse
 import collections
 import gc
 import json
@@ -29,6 +28,7 @@ os.environ.setdefault("EARMARK_THREADS", "1")
 
 import numpy as np
 import soundfile
+from measuring import options_of
 
 import earmark
 from earmark.errors import AudioError
@@ -143,7 +143,7 @@ def resident_mb() -> float:
 
 def main() -> int:
     """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = options_of(__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--settled", type=float, default=5.0, help="minutes after which memory is compared")
     parser.add_argument("--threads", type=int, default=8)

@@ -27,19 +27,18 @@ import time
 import traceback
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from report import GOOD, HEADER, Report
 
 # One thread an operator: a child dies without waiting for others, and cases are compared bit by bit.
 os.environ["EARMARK_THREADS"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-# What may become of a case. All but the first two are faults.
-KINDS = ("ok", "refused", "unclear", "defect", "silent", "crash", "hang", "memory")
-GOOD = KINDS[:2]
 # Faulty cases kept as files for each kind of fault.
 _KEPT = 3
 
@@ -74,35 +73,6 @@ class Limits:
     resident_mb: int = 1024
     address_mb: int = 8192
 
-
-@dataclass
-class Report:
-    """Counts of a run, and the first cases of every fault."""
-
-    name: str
-    seed: int
-    seconds: float = 0.0
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
-    faults: dict[str, list[int]] = field(default_factory=dict)
-    details: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def cases(self) -> int:
-        """How many cases were run."""
-        return sum(self.counts.values())
-
-    @property
-    def failures(self) -> int:
-        """How many were faults."""
-        return self.cases - sum(self.counts[kind] for kind in GOOD)
-
-    def row(self) -> str:
-        """A row of the table in docs/robustness.md."""
-        counts = " | ".join(f"{self.counts[kind]:,}" for kind in KINDS)
-        return f"| {self.name} | {self.seed} | {self.cases:,} | {counts} |"
-
-
-HEADER = f"| fuzzer | seed | cases | {' | '.join(KINDS)} |\n|---|---:|---:|{'---:|' * len(KINDS)}"
 
 Case = Callable[[int, int, Path], Verdict]
 

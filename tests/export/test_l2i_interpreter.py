@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
+import importlib
 from pathlib import Path
 
 import msgspec
@@ -83,17 +83,15 @@ def test_psi_places_what_it_hears():
     assert moved[60:62].max() > 0
 
 
-def flutter(over_time):
+@pytest.fixture
+def flutter(monkeypatch):
     """What benchmarks/components_flutter.py measures."""
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "components_flutter.py"
-    spec = importlib.util.spec_from_file_location("components_flutter", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.at_half_rate(over_time)
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[2] / "benchmarks")
+    return importlib.import_module("components_flutter").at_half_rate
 
 
 @pytest.mark.parametrize("frames", [250, 251])
-def test_how_flutter_is_measured(frames):
+def test_how_flutter_is_measured(flutter, frames):
     """Against the definition, summed over all the frequencies of a whole DFT."""
     places = np.arange(frames)
     steady, comb, slow = np.ones(frames), places % 2.0, 1.0 + np.cos(2.0 * np.pi * places / 50.0)
