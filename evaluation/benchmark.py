@@ -107,23 +107,21 @@ def evaluate(
         raise MethodError(f"there is no table {table!r}; there are {', '.join(TABLES)}")
     paper = None if preset is None else preset_of(preset, table)
     segments = settings.pop("segments", {})
-    functions = {name_of(one): one for one in methods if not isinstance(one, str)}
+    functions: dict[str, Any] = {name_of(one): one for one in methods if not isinstance(one, str)}
     names = tuple(one if isinstance(one, str) else name_of(one) for one in methods)
     how = settings_of(table, paper, {**settings, **({"methods": names} if names else {})})
     sounds = listed_clips(data, how) if isinstance(how, ClipSettings) else list_sounds(data, fewest_classes=1)
     told: dict[str, Any] = {"tell": tell, "quiet": quiet}
     report: Any
     if isinstance(how, MaskSettings):
-        maskers = [FunctionMasker(name, _any(one)) for name, one in functions.items()]
+        maskers = [FunctionMasker(name, one) for name, one in functions.items()]
         report = evaluate_masks(explainer, sounds, how, more=maskers, **told)
     elif isinstance(how, LocalisationSettings):
-        located = [FunctionLocaliser(name, _any(one)) for name, one in functions.items()]
+        located = [FunctionLocaliser(name, one) for name, one in functions.items()]
         asked = segments_of(paper, segments)
         report = evaluate_events(explainer, sounds, how, segments=asked, more=located, **told)
     else:
-        report = evaluate_prototypes(
-            explainer, sounds, how, more={name: _any(one) for name, one in functions.items()}, **told
-        )
+        report = evaluate_prototypes(explainer, sounds, how, more=functions, **told)
     figures: Figures = report.prototypes if table == "prototypes" else report.table
     return Benchmark(figures, document_of(report.to_dict(), table, preset))
 
@@ -155,8 +153,3 @@ def document_of(report: dict[str, Any], table: Table, preset: str | None) -> dic
     paper = preset_of(preset, table)
     cited = {"name": preset, "citation": paper.citation, "differs": paper.differs}
     return {"preset": cited, **report}
-
-
-def _any(function: Explaining) -> Any:
-    """A function whose kind the table says."""
-    return function

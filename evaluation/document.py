@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the report of every evaluation holds, beside its own tables and records.
+
+    Attributes:
+        data: The folder.
+        bundle: Name of the bundle.
+        bundle_id: Its hash.
+        skipped: (sound, why) of what could not be judged.
+
+    """
+
+    data: str
+    bundle: str
+    bundle_id: str
+    skipped: Sequence[tuple[str, str]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without the records."""
+        return fields_of(self, without="records")
 
 
 def json_ready(value: object) -> Any:

@@ -16,7 +16,7 @@ from ...runtime.scores.labels import label_index
 from ..data.clips import Tell, ignore
 from ..data.event_rows import COLUMNS, event_level, event_rows, event_time
 from ..data.folder import LeftOut
-from ..document import fields_of
+from ..document import Report
 from ..table import Cell, Column, Table
 from .counts import Recording, counts_of, intervals, summed
 from .matching import Occurrence, overlapping
@@ -44,18 +44,14 @@ _EVENTS = (
 )
 
 
-@dataclass(frozen=True)
-class DetectionReport:
+@dataclass(frozen=True, kw_only=True)
+class DetectionReport(Report):
     """What `evaluate_detections` returns; `to_dict` is the document of `earmark evaluate detections --json`.
 
     Attributes:
-        data: The folder.
         events: The table of true events.
-        bundle: Name of the bundle.
-        bundle_id: Its hash.
         hours: How long the recordings are together.
         settings: What counts as a detection, and when it is right.
-        skipped: Recordings that could not be read.
         table: A row for each label that has events or detections, one for all of them together with
             intervals over recordings, one with the labels' mean (of AP: cmAP).
         levels: A row for each level of the events: how many there are, and which share overlaps a detection.
@@ -63,13 +59,9 @@ class DetectionReport:
 
     """
 
-    data: str
     events: str
-    bundle: str
-    bundle_id: str
     hours: float
     settings: AgreementSettings
-    skipped: Sequence[LeftOut]
     table: Table
     levels: Table
     records: Sequence[Recording] = field(repr=False)
@@ -87,7 +79,7 @@ class DetectionReport:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, without the records."""
-        return {**fields_of(self, without="records"), "recordings": len(self.records)}
+        return {**super().to_dict(), "recordings": len(self.records)}
 
 
 def read_truth(path: Path, labels: Sequence[str], bundle: str) -> list[Occurrence]:

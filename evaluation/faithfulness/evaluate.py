@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
 
 from ...progress import Progress
 from ...runtime.engine import Engine
 from ...runtime.explainer import Explainer, engine_of
 from ...runtime.methods.components.interpreter import dictionary_of
 from ..data.clips import Tell, ignore, judged_clips, require_classes
-from ..data.folder import Clip, LeftOut, SoundFolder
-from ..document import fields_of
+from ..data.folder import Clip, SoundFolder
+from ..document import Report
 from ..rescoring import Domain, domains_of
 from ..statistics import Interval
 from ..table import Table
@@ -72,30 +71,22 @@ class ComponentReport:
     differences: Table
 
 
-@dataclass(frozen=True)
-class MaskReport:
+@dataclass(frozen=True, kw_only=True)
+class MaskReport(Report):
     """What `evaluate_masks` returns; `to_dict` is the document of `earmark evaluate masks --json`."""
 
-    bundle: str
-    bundle_id: str
     device: str
     seed: int
     reference: bool
     area: float | None
     settings: MaskSettings
     conditions: Mapping[str, ConditionReport]
-    data: str
     fold: int | None
-    skipped: Sequence[LeftOut]
     table: Table
     differences: Table
     components: ComponentReport | None
     curves: Sequence[CurvePoint]
     records: Sequence[MaskRecord] = field(repr=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, without the records."""
-        return fields_of(self, without="records")
 
 
 def evaluate_masks(

@@ -108,6 +108,12 @@ def _ones(_: Engine, window: Window, __: int, ___: np.random.Generator) -> Float
     return np.ones(window.stft.shape[:2], np.float32)
 
 
+def _thresholded(
+    engine: Engine, window: Window, target: int, _: np.random.Generator, *, threshold: float
+) -> FloatArray:
+    return (engine.window_mask("mask", window, target) >= threshold).astype(np.float32)
+
+
 def _occlusion(
     engine: Engine, window: Window, target: int, _: np.random.Generator, *, axis: int
 ) -> FloatArray:
@@ -158,25 +164,6 @@ class MethodMasker:
         return engine.window_mask(self.name, window, target)
 
 
-@dataclass(frozen=True)
-class Thresholded:
-    """The decoder's mask, cut to zeros and ones at `threshold`: what a person is shown."""
-
-    threshold: float = 0.5
-    name: str = "thresholded"
-    binary: bool = False
-
-    def gain_of(self, manifest: Manifest) -> MaskGain:
-        """Zeros and ones: the same on the magnitude and on its logarithm."""
-        return "linear"
-
-    def __call__(
-        self, engine: Engine, window: Window, target: int, random: np.random.Generator
-    ) -> FloatArray:
-        """Mask [T, F] of zeros and ones."""
-        return (engine.window_mask("mask", window, target) >= self.threshold).astype(np.float32)
-
-
 # What needs a decoder.
 DECODED = ("mask", "thresholded")
 
@@ -224,7 +211,7 @@ def masker_of(name: str, *, threshold: float = 0.5, seed: int = 0) -> Masker:
         function: Any = function_at(name)
         return FunctionMasker(name, function)
     if name == "thresholded":
-        return Thresholded(threshold)
+        return Plain(name, False, partial(_thresholded, threshold=threshold))
     fixed: dict[str, Masker] = {**_PLAIN, **component_maskers(seed)}
     if name in fixed:
         return fixed[name]

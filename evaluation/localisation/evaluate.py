@@ -13,8 +13,8 @@ from ...runtime.audio.listing import skipped_lines
 from ...runtime.explainer import Explainer, engine_of
 from ...runtime.methods.segments.settings import SegmentSettings
 from ..data.clips import Tell, ignore, require_classes
-from ..data.folder import LeftOut, SoundFolder
-from ..document import fields_of
+from ..data.folder import SoundFolder
+from ..document import Report
 from ..questions import function_at, is_reference
 from ..table import Table
 from .events import read_events
@@ -23,8 +23,8 @@ from .localisers import FunctionLocaliser, Localiser, available
 from .settings import LocalisationSettings, Rule
 
 
-@dataclass(frozen=True)
-class EventReport:
+@dataclass(frozen=True, kw_only=True)
+class EventReport(Report):
     """What `evaluate_events` returns; `to_dict` is the document of `earmark evaluate events --json`.
 
     Attributes:
@@ -34,14 +34,10 @@ class EventReport:
 
     """
 
-    data: str
     events: str
     clips: int
     rule: Rule
     segment_seconds: float
-    skipped: Sequence[LeftOut]
-    bundle: str
-    bundle_id: str
     correct_only: bool
     correct: int
     judged: int
@@ -50,10 +46,6 @@ class EventReport:
     segments: Mapping[str, Any]
     table: Table
     records: Sequence[EventRecord] = field(repr=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, without the records."""
-        return fields_of(self, without="records")
 
 
 def evaluate_events(

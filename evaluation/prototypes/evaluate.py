@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ...errors import DataError
 from ...progress import Progress
 from ...runtime.explainer import Explainer, engine_of
 from ..data.clips import Tell, ignore, judged_clips, require_classes
-from ..data.folder import LeftOut, SoundFolder
-from ..document import fields_of
+from ..data.folder import SoundFolder
+from ..document import Report
 from ..questions import PrototypeFunction
 from ..rescoring import Domain, domains_of
 from ..table import Table
@@ -19,8 +18,8 @@ from .judge import PrototypeRecord, judge_prototypes
 from .settings import PrototypeSettings
 
 
-@dataclass(frozen=True)
-class PrototypeReport:
+@dataclass(frozen=True, kw_only=True)
+class PrototypeReport(Report):
     """What `evaluate_prototypes` returns; `to_dict` is the document of `earmark evaluate prototypes --json`.
 
     Attributes:
@@ -30,22 +29,14 @@ class PrototypeReport:
 
     """
 
-    bundle: str
-    bundle_id: str
-    data: str
     domain: Domain
     clips: int
     right: int
     known: Sequence[str]
-    skipped: Sequence[LeftOut]
     seed: int
     settings: PrototypeSettings
     prototypes: Table
     records: Sequence[PrototypeRecord] = field(repr=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, without the records."""
-        return fields_of(self, without="records")
 
 
 def evaluate_prototypes(

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,8 +22,8 @@ from ...runtime.explainer import Explainer, engine_of, load
 from ...runtime.methods.loading import method_of
 from ...runtime.values.arrays import FloatArray
 from ..data.clips import Tell, ignore, judged_clips
-from ..data.folder import Clip, LeftOut, SoundFolder, load_sound
-from ..document import fields_of
+from ..data.folder import Clip, SoundFolder, load_sound
+from ..document import Report
 from ..seeding import generator
 from ..statistics import bootstrap
 from ..table import Cell, Column, Table
@@ -67,25 +66,17 @@ class SanityRecord:
     values: dict[str, float]
 
 
-@dataclass(frozen=True)
-class SanityReport:
+@dataclass(frozen=True, kw_only=True)
+class SanityReport(Report):
     """What `evaluate_sanity` returns; `to_dict` is the document of `earmark evaluate sanity --json`."""
 
-    bundle: str
-    bundle_id: str
-    data: str
     method: str
     fold: int | None
     clips: int
     seed: int
-    skipped: Sequence[LeftOut]
     table: Table
     warnings: Sequence[str]
     records: Sequence[SanityRecord] = field(repr=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, without the records."""
-        return fields_of(self, without="records")
 
 
 @dataclass(frozen=True, slots=True)

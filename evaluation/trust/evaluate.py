@@ -21,8 +21,8 @@ from ...runtime.inference.window import Window
 from ...runtime.methods.loading import method_of
 from ...runtime.methods.mask.trust import FEATURES, features_of
 from ..data.clips import Tell, ignore, judged_clips
-from ..data.folder import Clip, LeftOut, SoundFolder, load_sound
-from ..document import fields_of
+from ..data.folder import Clip, SoundFolder, load_sound
+from ..document import Report
 from ..faithfulness.conditions import Condition
 from ..rescoring import rescore
 from ..table import Column, Table
@@ -47,8 +47,8 @@ class TrustRecord:
     features: dict[str, float]
 
 
-@dataclass(frozen=True)
-class TrustReport:
+@dataclass(frozen=True, kw_only=True)
+class TrustReport(Report):
     """What `evaluate_trust` returns; `to_dict` is the document of `earmark evaluate trust --json`.
 
     Attributes:
@@ -60,14 +60,10 @@ class TrustReport:
 
     """
 
-    bundle: str
-    bundle_id: str
-    data: str
     fold: int | None
     conditions: Sequence[str]
     windows: int
     recordings: int
-    skipped: Sequence[LeftOut]
     seed: int
     table: Table
     known: Table
@@ -78,7 +74,7 @@ class TrustReport:
         """JSON-ready, without the records."""
         import msgspec
 
-        return {**fields_of(self, without="records"), "spec": msgspec.to_builtins(self.spec)}
+        return {**super().to_dict(), "spec": msgspec.to_builtins(self.spec)}
 
 
 def evaluate_trust(

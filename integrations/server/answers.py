@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -120,18 +120,8 @@ class Answers:
         how = self._how(question)
         if how["methods"] is None:
             how["methods"] = [name for name in ("mask",) if name in self._explainer.methods]
-        counts: DetectOptions = {
-            "min_score": question.min_score,
-            "leave_score": question.leave_score,
-            "labels": question.labels,
-            "smooth_s": question.smooth_s,
-            "merge_gap_s": question.merge_gap_s,
-            "min_s": question.min_s,
-            "top_per_window": question.top_per_window,
-            "sensitivity": question.sensitivity,
-            "temperature": question.temperature,
-            "precision": question.precision,
-        }
+        named = {name: getattr(question, name) for name in DetectOptions.__annotations__}
+        counts = cast("DetectOptions", named)
         request = request_of(self._engine, (), how)
         origin = self._detect_origin(counts, request)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..document import DetectionDict
 from ..scores.labels import best
@@ -12,7 +12,11 @@ from ..values.arrays import FloatArray
 from ..values.records import ResultRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
     from ..results.result import Result
+    from ..scores.windows import WindowScores
 
 _ID_DIGITS = 16
 
@@ -143,18 +147,34 @@ class Detection(ResultRecord):
 
         """
         first, last = document["windows"]
-        return cls(
-            id=document["id"],
-            label=document["label"],
-            score=document["score"],
-            mean_score=document["mean_score"],
-            start_s=document["start_s"],
-            end_s=document["end_s"],
-            windows=range(first, last + 1),
-            clip_start_s=document["clip_start_s"],
-            clip_end_s=document["clip_end_s"],
-            low_hz=document["low_hz"],
-            high_hz=document["high_hz"],
-            evidence=tuple((start, end) for start, end in document["evidence_s"]),
-            warnings=tuple(document["warnings"]),
-        )
+        values: dict[str, Any] = {
+            **document,
+            "windows": range(first, last + 1),
+            "evidence": tuple((start, end) for start, end in document["evidence_s"]),
+            "explanation": None,
+            "warnings": tuple(document["warnings"]),
+        }
+        return cls(**{one.name: values[one.name] for one in fields(cls)})
+
+
+class SearchedRecording(Protocol):
+    """What pages and plots ask of `Detections`."""
+
+    @property
+    def input(self) -> str: ...  # noqa: D102
+    @property
+    def items(self) -> Sequence[Detection]: ...  # noqa: D102
+    @property
+    def windows(self) -> WindowScores: ...  # noqa: D102
+    @property
+    def bundle(self) -> str: ...  # noqa: D102
+    @property
+    def summary(self) -> str: ...  # noqa: D102
+    @property
+    def duration_s(self) -> float: ...  # noqa: D102
+    @property
+    def sample_rate(self) -> int: ...  # noqa: D102
+    @property
+    def recorded_at(self) -> datetime | None: ...  # noqa: D102
+    @property
+    def warnings(self) -> tuple[str, ...]: ...  # noqa: D102

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ...errors import DataError, MissingDependencyError
 from ...printable import first_line
@@ -257,30 +257,18 @@ class Detections(ResultRecord):
             explained = Result.load(place) if (place / ARRAYS).is_file() else None
             items.append(replace(Detection.of(one), explanation=explained))
         # Of a record with an error these are None.
-        duration_s, rate, channels = (
-            document["duration_s"],
-            document["sample_rate"],
-            document["channel_count"],
-        )
-        if duration_s is None or rate is None or channels is None:
+        if None in (document["duration_s"], document["sample_rate"], document["channel_count"]):
             raise ValueError("an answer: it is the record of an error")
-        return cls(
-            input=document["input"],
-            items=tuple(items),
-            windows=windows,
-            settings=DetectionSettings.from_dict(document["settings"]),
-            duration_s=duration_s,
-            sample_rate=rate,
-            channel_count=channels,
-            device=document["device"],
-            bundle=document["bundle"],
-            bundle_id=document["bundle_id"],
-            seed=document["seed"],
-            partial=document["partial"],
-            recorded_at=None if recorded is None else datetime.fromisoformat(recorded),
-            timings=document["timings_ms"],
-            warnings=tuple(document["warnings"]),
-        )
+        values: dict[str, Any] = {
+            **document,
+            "items": tuple(items),
+            "windows": windows,
+            "settings": DetectionSettings.from_dict(document["settings"]),
+            "recorded_at": None if recorded is None else datetime.fromisoformat(recorded),
+            "timings": document["timings_ms"],
+            "warnings": tuple(document["warnings"]),
+        }
+        return cls(**{one.name: values[one.name] for one in fields(cls)})
 
     def to_dataframe(self) -> pandas.DataFrame:
         """The detections as a table, a row for each.

@@ -5,47 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Protocol
 
 import numpy as np
 
 from ..drawing.shown import Scores
 from ..scores.labels import label_index
-from ..scores.windows import WindowScores
+from .detection import SearchedRecording
 
 # Rows, and columns of scores: of longer recordings the highest of those that share one.
 _ROWS, _COLUMNS = 12, 2000
 
 
-class DetectedLabel(Protocol):
-    """What is asked of a `Detection`."""
-
-    @property
-    def label(self) -> str: ...  # noqa: D102
-    @property
-    def start_s(self) -> float: ...  # noqa: D102
-    @property
-    def end_s(self) -> float: ...  # noqa: D102
-
-
-class ScoredRecording(Protocol):
-    """What is asked of `Detections`."""
-
-    @property
-    def input(self) -> str: ...  # noqa: D102
-    @property
-    def bundle(self) -> str: ...  # noqa: D102
-    @property
-    def summary(self) -> str: ...  # noqa: D102
-    @property
-    def duration_s(self) -> float: ...  # noqa: D102
-    @property
-    def windows(self) -> WindowScores: ...  # noqa: D102
-    @property
-    def items(self) -> Sequence[DetectedLabel]: ...  # noqa: D102
-
-
-def scores_of(detections: ScoredRecording, labels: Sequence[str] | None, title: str | None) -> Scores:
+def scores_of(detections: SearchedRecording, labels: Sequence[str] | None, title: str | None) -> Scores:
     """Scores of the labels that matter, and where they were detected. Raises LabelError."""
     windows = detections.windows
     if labels is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path, PurePath
-from typing import Protocol
 
 import msgspec
 
@@ -15,66 +14,16 @@ from ...times import span_text
 from ..audio.sound import OpenSound, open_sound
 from ..audio.source import BLOCK
 from ..report import notebook
-from ..report.gather import ExplainedSound, item_of
+from ..report.gather import item_of
 from ..report.items import Item, Row, SearchedSound
 from ..report.media import mono, sounds_of, spectrogram_of
 from ..report.page import MOST_BYTES, ReportWriter
 from ..report.results import truth_of
-from ..scores.windows import WindowScores
+from .detection import Detection, SearchedRecording
 from .recent import RecentSound, Stretch
 
 
-class DetectedStretch(Protocol):
-    """What is asked of a `Detection`."""
-
-    @property
-    def id(self) -> str: ...  # noqa: D102
-    @property
-    def label(self) -> str: ...  # noqa: D102
-    @property
-    def score(self) -> float: ...  # noqa: D102
-    @property
-    def mean_score(self) -> float: ...  # noqa: D102
-    @property
-    def start_s(self) -> float: ...  # noqa: D102
-    @property
-    def end_s(self) -> float: ...  # noqa: D102
-    @property
-    def clip_start_s(self) -> float: ...  # noqa: D102
-    @property
-    def clip_end_s(self) -> float: ...  # noqa: D102
-    @property
-    def low_hz(self) -> float | None: ...  # noqa: D102
-    @property
-    def high_hz(self) -> float | None: ...  # noqa: D102
-    @property
-    def explanation(self) -> ExplainedSound | None: ...  # noqa: D102
-    @property
-    def warnings(self) -> tuple[str, ...]: ...  # noqa: D102
-
-
-class SearchedRecording(Protocol):
-    """What is asked of `Detections`."""
-
-    @property
-    def input(self) -> str: ...  # noqa: D102
-    @property
-    def items(self) -> Sequence[DetectedStretch]: ...  # noqa: D102
-    @property
-    def windows(self) -> WindowScores: ...  # noqa: D102
-    @property
-    def summary(self) -> str: ...  # noqa: D102
-    @property
-    def duration_s(self) -> float: ...  # noqa: D102
-    @property
-    def sample_rate(self) -> int: ...  # noqa: D102
-    @property
-    def recorded_at(self) -> datetime | None: ...  # noqa: D102
-    @property
-    def warnings(self) -> tuple[str, ...]: ...  # noqa: D102
-
-
-def item_of_detection(detection: DetectedStretch, clip: Stretch | None) -> Item:
+def item_of_detection(detection: Detection, clip: Stretch | None) -> Item:
     """A detection for a page.
 
     Args:
@@ -104,7 +53,7 @@ def item_of_detection(detection: DetectedStretch, clip: Stretch | None) -> Item:
     )
 
 
-def _told(detection: DetectedStretch) -> str:
+def _told(detection: Detection) -> str:
     """The detection in a sentence."""
     where = span_text(detection.start_s, detection.end_s, between=" to ")
     return (
@@ -113,7 +62,7 @@ def _told(detection: DetectedStretch) -> str:
     )
 
 
-def _scored(detection: DetectedStretch) -> Item:
+def _scored(detection: Detection) -> Item:
     """A detection without its explanation, sound and picture."""
     return Item(
         label=printable(detection.label),
@@ -168,7 +117,7 @@ def _page(detections: SearchedRecording, most_bytes: int) -> ReportWriter:
     return report
 
 
-def _clips(detections: SearchedRecording, items: Sequence[DetectedStretch]) -> Iterator[Stretch | None]:
+def _clips(detections: SearchedRecording, items: Sequence[Detection]) -> Iterator[Stretch | None]:
     """The sound of each detection, cut from the recording's file where there is one and it is needed."""
     if any(one.explanation is None for one in items):
         try:
@@ -181,7 +130,7 @@ def _clips(detections: SearchedRecording, items: Sequence[DetectedStretch]) -> I
     yield from (None for _ in items)
 
 
-def _cut(opened: OpenSound, detections: Sequence[DetectedStretch]) -> Iterator[Stretch]:
+def _cut(opened: OpenSound, detections: Sequence[Detection]) -> Iterator[Stretch]:
     """The clips of detections in order of their end, in one pass over the recording."""
     rate = opened.input_rate
     edges = [

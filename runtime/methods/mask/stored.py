@@ -33,8 +33,7 @@ def store(part: MaskResult, arrays: dict[str, Array]) -> StoredMask:
     """Values and arrays of a mask; its sound lies in files of its own."""
     arrays |= {"values": part.values, "frame_s": part.frame_s, "bin_hz": part.bin_hz}
     arrays |= {"overview_amplitude": part.overview.amplitude, "overview_mask": part.overview.mask}
-    rescored = None if part.rescored is None else dict(part.rescored)
-    return StoredMask(part.area, part.spans, part.band, rescored, part.warnings, part.trust)
+    return StoredMask(**{name: getattr(part, name) for name in StoredMask.__struct_fields__})
 
 
 def restore(stored: object, arrays: Mapping[str, Array], sounds: SavedSounds) -> MaskResult:
@@ -47,15 +46,10 @@ def restore(stored: object, arrays: Mapping[str, Array], sounds: SavedSounds) ->
     if amplitude.shape != mask.shape or amplitude.ndim != 2:
         raise ValueError("the picture's amplitude and mask differ in shape")
     return MaskResult(
+        **msgspec.structs.asdict(known),
         values=values,
         frame_s=frame_s,
         bin_hz=bin_hz,
-        area=known.area,
-        spans=known.spans,
-        band=known.band,
         overview=Overview(np.asarray(amplitude, np.float32), np.asarray(mask, np.float32)),
         _sounds=sounds,
-        rescored=known.rescored,
-        warnings=known.warnings,
-        trust=known.trust,
     )

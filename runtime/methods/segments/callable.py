@@ -251,14 +251,7 @@ def pairs_of(result: SearchResult, offset_s: float = 0.0) -> tuple[SegmentPair, 
         return float(times[stretch[0]]), float(times[stretch[1]])
 
     return tuple(
-        SegmentPair(
-            first=span(one.first),
-            second=span(one.second),
-            without_first=one.without_first,
-            without_second=one.without_second,
-            without_both=one.without_both,
-            uncertainty=one.uncertainty,
-        )
+        SegmentPair(**{**vars(one), "first": span(one.first), "second": span(one.second)})
         for one in result.pairs
     )
 
