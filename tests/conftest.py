@@ -223,6 +223,16 @@ def explainer(tiny_bundle):
 
 
 @pytest.fixture(scope="module")
+def shipped():
+    """Over the bundle that comes with the package."""
+    import earmark
+    from earmark.runtime.explainer import SHIPPED
+
+    with earmark.load(SHIPPED, device="cpu") as explainer:
+        yield explainer
+
+
+@pytest.fixture(scope="module")
 def variant(tiny_bundle, tmp_path_factory):
     """Makes a bundle of the tiny model whose manifest says something else about window or level."""
     import earmark

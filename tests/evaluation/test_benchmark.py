@@ -60,11 +60,6 @@ def broken(question):
 
 
 @pytest.fixture(scope="module")
-def explainer():
-    return earmark.load(device="cpu")
-
-
-@pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A clip each of two instruments, with the truth of its hits, and somebody's module beside it."""
     root = tmp_path_factory.mktemp("benchmark")
@@ -93,8 +88,8 @@ def loud(question):
     return [float(np.square(piece).mean()) for piece in pieces]
 
 
-def test_a_function_stands_beside_the_bundles_own_rows(explainer, here):
-    report = evaluate("events", explainer, "data", [loud, "their_methods:asks", "energy"])
+def test_a_function_stands_beside_the_bundles_own_rows(shipped, here):
+    report = evaluate("events", shipped, "data", [loud, "their_methods:asks", "energy"])
     rows = {row["method"]: row for row in report.figures.rows}
     assert set(rows) == {f"{__name__}:loud", "their_methods:asks", "energy"}
     # The same energies over nearly the same samples.
@@ -104,10 +99,10 @@ def test_a_function_stands_beside_the_bundles_own_rows(explainer, here):
     assert rows["energy"]["calls"] == 0
 
 
-def test_a_ranking_is_cut_to_the_area_and_a_soft_mask_is_as_it_is(explainer, here):
+def test_a_ranking_is_cut_to_the_area_and_a_soft_mask_is_as_it_is(shipped, here):
     report = evaluate(
         "masks",
-        explainer,
+        shipped,
         "data",
         ["energy", "their_methods:cells", "ones", "their_methods:all_of_it"],
         area=0.2,
@@ -120,8 +115,8 @@ def test_a_ranking_is_cut_to_the_area_and_a_soft_mask_is_as_it_is(explainer, her
             assert first == pytest.approx(second, abs=1e-5)
 
 
-def test_nearest_training_sounds_of_a_function(explainer, here):
-    report = evaluate("prototypes", explainer, "data", ["their_methods:named"], draws=2)
+def test_nearest_training_sounds_of_a_function(shipped, here):
+    report = evaluate("prototypes", shipped, "data", ["their_methods:named"], draws=2)
     (row,) = report.figures.rows
     assert row["view"] == "their_methods:named"
     # It names what the model predicts.
@@ -199,22 +194,20 @@ def test_every_preset_is_a_paper_and_its_settings_fit_the_table():
         ("their_methods:broken", "raised ZeroDivisionError: by nothing"),
     ],
 )
-def test_what_is_wrong_with_a_function_is_said(explainer, here, method, message):
+def test_what_is_wrong_with_a_function_is_said(shipped, here, method, message):
     with pytest.raises(earmark.EarmarkError, match=message):
-        evaluate("events", explainer, "data", [method], strict=True)
+        evaluate("events", shipped, "data", [method], strict=True)
 
 
-def test_a_soft_mask_has_a_range_and_a_table_its_names(explainer, here):
+def test_a_soft_mask_has_a_range_and_a_table_its_names(shipped, here):
     @soft_mask()
     def twice(question):
         return 2.0 * np.ones(question.stft.shape)
 
     with pytest.raises(MethodError, match=r"lies in 0\.\.1"):
-        evaluate("masks", explainer, "data", [twice])
+        evaluate("masks", shipped, "data", [twice])
     with pytest.raises(MethodError, match="the best first"):
-        evaluate("prototypes", explainer, "data", [lambda question: Match("bell")])
+        evaluate("prototypes", shipped, "data", [lambda question: Match("bell")])
     with pytest.raises(MethodError, match="no table 'mask'"):
-        evaluate("mask", explainer, "data")
-    assert (
-        io.StringIO(evaluate("events", explainer, "data", ["energy"]).csv()).readline().startswith("method")
-    )
+        evaluate("mask", shipped, "data")
+    assert io.StringIO(evaluate("events", shipped, "data", ["energy"]).csv()).readline().startswith("method")

@@ -27,11 +27,6 @@ RATE = 16_000
 
 
 @pytest.fixture(scope="module")
-def explainer():
-    return earmark.load(device="cpu")
-
-
-@pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     """Two synthesised clips of each of the shipped bundle's classes, none of them trained on."""
     folder = tmp_path_factory.mktemp("clips")
@@ -49,9 +44,9 @@ def clean(clips):
 
 
 @pytest.fixture(scope="module")
-def judged(explainer, clips):
-    plan = Plan([masker_of(name) for name in MASKERS], domains_of(engine_of(explainer)))
-    return judge(engine_of(explainer), clips, clean(clips), plan)
+def judged(shipped, clips):
+    plan = Plan([masker_of(name) for name in MASKERS], domains_of(engine_of(shipped)))
+    return judge(engine_of(shipped), clips, clean(clips), plan)
 
 
 def cell(table, key, method, domain="spectrogram"):
@@ -87,9 +82,9 @@ class TwoTones:
 
 
 @pytest.fixture
-def tones(explainer, tmp_path):
+def tones(shipped, tmp_path):
     """The model, and clips in which a low tone is a little louder than a high one."""
-    manifest = engine_of(explainer).manifest
+    manifest = engine_of(shipped).manifest
     stages = [stage for stage in manifest.stages if stage.name != "decoder"]
     fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__}
     spec = type(manifest)(**{**fields, "labels": ["low", "high"], "stages": stages})
@@ -156,9 +151,9 @@ def test_rankings_have_the_area_of_the_mask_clip_by_clip(judged):
     assert {r.values["area"] for r in by_masker["ones"]} == {1.0}
 
 
-def test_the_figures_are_those_of_rescoring_by_the_explainer(explainer, clips, judged):
+def test_the_figures_are_those_of_rescoring_by_the_explainer(shipped, clips, judged):
     """`explain(rescore=True)` hears the same kept spectrogram, and the same kept sound."""
-    result = explainer.explain(str(clips[0].path), methods=["mask"], rescore=True)
+    result = shipped.explain(str(clips[0].path), methods=["mask"], rescore=True)
     for domain in ("spectrogram", "audio"):
         record = next(r for r in judged.records if (r.masker, r.domain) == ("mask", domain))
         assert record.clip == clips[0].name
@@ -170,10 +165,10 @@ def test_the_figures_are_those_of_rescoring_by_the_explainer(explainer, clips, j
     assert spectrogram.o == pytest.approx(result.rescored["spectrogram"]["mask_out"], abs=2e-4)
 
 
-def test_deterministic_and_independent_of_neighbours(explainer, clips, judged):
+def test_deterministic_and_independent_of_neighbours(shipped, clips, judged):
     plan = Plan([masker_of("random"), masker_of("energy")], ["spectrogram"], seed=0)
-    alone = judge(engine_of(explainer), clips[5:7][::-1], clean(clips), plan).records
-    again = judge(engine_of(explainer), clips[5:7][::-1], clean(clips), plan).records
+    alone = judge(engine_of(shipped), clips[5:7][::-1], clean(clips), plan).records
+    again = judge(engine_of(shipped), clips[5:7][::-1], clean(clips), plan).records
     assert [replace(r, milliseconds=0) for r in alone] == [replace(r, milliseconds=0) for r in again]
     for record in alone:
         same = next(
@@ -182,13 +177,13 @@ def test_deterministic_and_independent_of_neighbours(explainer, clips, judged):
             if (r.clip, r.masker, r.domain) == (record.clip, record.masker, record.domain)
         )
         assert record.values == pytest.approx(same.values, abs=1e-5)
-    other = judge(engine_of(explainer), clips[5:7][::-1], clean(clips), replace(plan, seed=1)).records
+    other = judge(engine_of(shipped), clips[5:7][::-1], clean(clips), replace(plan, seed=1)).records
     assert [r.q for r in other if r.masker == "random"] != [r.q for r in alone if r.masker == "random"]
 
 
-def test_curves_rise_with_the_area(explainer, clips):
+def test_curves_rise_with_the_area(shipped, clips):
     plan = Plan([masker_of("energy"), masker_of("ones")], ["spectrogram"], areas=(0.02, 0.3, 1.0))
-    made = judge(engine_of(explainer), clips[::3], clean(clips), plan)
+    made = judge(engine_of(shipped), clips[::3], clean(clips), plan)
     points = curves(made.curve)
     assert {point.method for point in points} == {"energy"}
     assert [point.wanted_area for point in points] == [0.02, 0.3, 1.0]
@@ -198,12 +193,12 @@ def test_curves_rise_with_the_area(explainer, clips):
     assert points[-1].input_fidelity.estimate == 1.0
 
 
-def test_every_window_of_a_long_sound_is_judged_for_its_own_class(explainer, clips, tmp_path):
+def test_every_window_of_a_long_sound_is_judged_for_its_own_class(shipped, clips, tmp_path):
     pieces = [make_clip(label, 5, snr_db=20.0).waveform for label in ("kick", "bell")]
     (tmp_path / "kick").mkdir()
     soundfile.write(tmp_path / "kick" / "1-7-A.wav", np.concatenate([*pieces, pieces[0]]), RATE)
     long = list_sounds(tmp_path, fewest_classes=1).clips
-    made = judge(engine_of(explainer), long, clean(long), Plan([masker_of("mask")], ["spectrogram"]))
+    made = judge(engine_of(shipped), long, clean(long), Plan([masker_of("mask")], ["spectrogram"]))
     assert (made.clips, made.windows) == (1, 5)
     assert [record.window for record in made.records] == list(range(5))
     assert {"kick", "bell"} <= {record.target for record in made.records}
@@ -211,23 +206,23 @@ def test_every_window_of_a_long_sound_is_judged_for_its_own_class(explainer, cli
     assert np.isnan(cell(summary(made.records), "faithfulness", "mask").low)
 
 
-def test_silence_is_asked_about(explainer, clips, judged):
-    window = next(iter(engine_of(explainer).windows(open_sound(str(clips[0].path), None, RATE))))
+def test_silence_is_asked_about(shipped, clips, judged):
+    window = next(iter(engine_of(shipped).windows(open_sound(str(clips[0].path), None, RATE))))
     nothing = np.zeros((1, *window.stft.shape[:2]), np.float32)
     for domain in ("spectrogram", "audio"):
-        first = int(rescore(engine_of(explainer), window, nothing, domain)[0].argmax())
-        assert judged.silence[domain].label == explainer.labels[first]
+        first = int(rescore(engine_of(shipped), window, nothing, domain)[0].argmax())
+        assert judged.silence[domain].label == shipped.labels[first]
 
 
-def test_several_labels_are_judged_by_their_own_scores(explainer, clips):
-    manifest = engine_of(explainer).manifest
+def test_several_labels_are_judged_by_their_own_scores(shipped, clips):
+    manifest = engine_of(shipped).manifest
     fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__}
 
     class SeveralLabels:
         """The shipped model, read as one whose labels do not exclude each other."""
 
         def __getattr__(self, name):
-            return getattr(engine_of(explainer), name)
+            return getattr(engine_of(shipped), name)
 
     several = SeveralLabels()
     several.manifest = type(manifest)(**{**fields, "task": "multi_label"})
@@ -265,13 +260,13 @@ def test_a_model_with_features_of_its_own_is_judged_by_listening(tones):
 
 
 @pytest.mark.slow
-def test_the_figures_of_the_shipped_bundle_are_those_of_its_training(explainer, tmp_path):
+def test_the_figures_of_the_shipped_bundle_are_those_of_its_training(shipped, tmp_path):
     """PyTorch judged the decoder on the held-out fold when the demo was made; the bundle keeps that."""
     demo = pytest.importorskip("earmark.export.demo")
     write_folder(tmp_path, demo.SEED, demo.CLIPS_PER_CLASS)
     held_out = [clip for clip in list_sounds(tmp_path).clips if clip.fold == demo.HELD_OUT_FOLD]
-    found = engine_of(explainer).manifest.evaluation
-    made = judge(engine_of(explainer), held_out, clean(held_out), Plan([masker_of("mask")], ["spectrogram"]))
+    found = engine_of(shipped).manifest.evaluation
+    made = judge(engine_of(shipped), held_out, clean(held_out), Plan([masker_of("mask")], ["spectrogram"]))
     assert made.right / made.windows == pytest.approx(found["validation_accuracy"], abs=1e-6)
     table = summary(made.records)
     for key, tolerance in (

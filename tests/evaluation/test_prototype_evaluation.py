@@ -23,35 +23,30 @@ SETTINGS = PrototypeSettings(draws=3, seed=1)
 
 
 @pytest.fixture(scope="module")
-def explainer():
-    return earmark.load(SHIPPED, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def sounds(explainer, tmp_path_factory):
+def sounds(shipped, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sounds")
     for number, label in enumerate(LABELS):
         (folder / label).mkdir()
         for take in range(2):
             wave = make_clip(label, [21, number, take], snr_db=25.0).waveform
             soundfile.write(
-                folder / label / f"{'ab'[take]}x.wav", wave, engine_of(explainer).manifest.sample_rate
+                folder / label / f"{'ab'[take]}x.wav", wave, engine_of(shipped).manifest.sample_rate
             )
     return folder
 
 
 @pytest.fixture(scope="module")
-def made(explainer, sounds):
-    return judge_prototypes(explainer, list_sounds(sounds).clips, SETTINGS)
+def made(shipped, sounds):
+    return judge_prototypes(shipped, list_sounds(sounds).clips, SETTINGS)
 
 
-def test_records_say_what_the_explanation_says(explainer, sounds, made):
+def test_records_say_what_the_explanation_says(shipped, sounds, made):
     assert (made.clips, made.known) == (6, [])
     clips = {clip.name: clip for clip in list_sounds(sounds).clips}
     assert len(made.records) == 6 * 4
     for record in made.records[::5]:
         clip = clips[record.clip]
-        found = explainer.explain(clip.path, methods=["prototypes"]).prototypes[record.view]
+        found = shipped.explain(clip.path, methods=["prototypes"]).prototypes[record.view]
         assert record.nearest == found[0].label
         assert record.share == np.mean([one.label == clip.label for one in found])
         assert 0.0 < record.size <= 1.0
@@ -60,8 +55,8 @@ def test_records_say_what_the_explanation_says(explainer, sounds, made):
     assert np.mean([record.nearest == record.label for record in made.records]) > 0.8
 
 
-def test_the_same_again_whatever_else_is_judged(explainer, sounds, made):
-    alone = judge_prototypes(explainer, list_sounds(sounds).clips[2:3], SETTINGS)
+def test_the_same_again_whatever_else_is_judged(shipped, sounds, made):
+    alone = judge_prototypes(shipped, list_sounds(sounds).clips[2:3], SETTINGS)
     before = [record for record in made.records if record.clip == alone.records[0].clip]
     for one, other in zip(alone.records, before, strict=True):
         # Another batch rounds otherwise.
@@ -69,28 +64,26 @@ def test_the_same_again_whatever_else_is_judged(explainer, sounds, made):
         assert one.random == pytest.approx(other.random, abs=1e-4)
 
 
-def test_deleting_the_place_is_what_a_masked_sound_says(explainer, sounds):
+def test_deleting_the_place_is_what_a_masked_sound_says(shipped, sounds):
     """The drop of a place, by hand: the cells of its seconds and Hz set to zero."""
     clip = list_sounds(sounds).clips[0]
-    record = judge_prototypes(explainer, [clip], PrototypeSettings(fills=("silence",), draws=1)).records[1]
+    record = judge_prototypes(shipped, [clip], PrototypeSettings(fills=("silence",), draws=1)).records[1]
     assert record.view == "time"
-    result = explainer.explain(clip.path, methods=["prototypes"])
+    result = shipped.explain(clip.path, methods=["prototypes"])
     place = result.prototypes["time"][0].place
     wave, rate = soundfile.read(clip.path, dtype="float32")
     from earmark.runtime.audio.sound import open_sound
 
-    (heard,) = engine_of(explainer).windows(open_sound((wave, rate), None, rate))
-    spec = engine_of(explainer).manifest.analysis
+    (heard,) = engine_of(shipped).windows(open_sound((wave, rate), None, rate))
+    spec = engine_of(shipped).manifest.analysis
     times = np.arange(len(heard.stft)) * spec.hop / rate
     hertz = np.arange(heard.stft.shape[1]) * rate / spec.n_fft
     outside = ~(
         ((times >= place.start_s) & (times < place.end_s))[:, None]
         & ((hertz >= place.fmin_hz) & (hertz < place.fmax_hz))
     )
-    logits = engine_of(explainer).logits_of_spectra(
-        (heard.stft * outside[..., None])[None].astype(np.float32)
-    )
-    target = explainer.labels.index(record.target)
+    logits = engine_of(shipped).logits_of_spectra((heard.stft * outside[..., None])[None].astype(np.float32))
+    target = shipped.labels.index(record.target)
     assert record.drops["silence"] == pytest.approx(heard.logits[target] - logits[0, target], abs=1e-4)
     assert record.size == pytest.approx((~outside).mean(), rel=0.1)
     assert BATCH > 1

@@ -16,7 +16,6 @@ import pytest
 from click.testing import CliRunner
 from http_server import FLAC, SLOW, flac, from_address, metric, served, until
 
-import earmark
 from earmark.cli import main
 from earmark.errors import SettingsError
 from earmark.integrations.server.app import application
@@ -42,11 +41,6 @@ def client(server):
         yield one
 
 
-@pytest.fixture(scope="module")
-def explainer():
-    return earmark.load(SHIPPED, "cpu")
-
-
 def error_of(response):
     """What an error says; every error says it in the same place, on one line."""
     error = response.json()["error"]
@@ -66,30 +60,30 @@ def same(answer, record):
     assert answer == record
 
 
-def test_an_answer_is_that_of_python(client, explainer):
+def test_an_answer_is_that_of_python(client, shipped):
     asked = {"target": "bell", "methods": ["mask", "prototypes"], "top": 3, "windows": True, "seed": 4}
     answer = client.post("/v1/explain", params={**asked, "name": "a.flac"}, content=CLIP.read_bytes())
     assert answer.status_code == 200
-    result = explainer.explain(
+    result = shipped.explain(
         CLIP, name="a.flac", target="bell", methods=["mask", "prototypes"], seed=4, timeout_s=30.0
     )
     same(answer.json(), result.to_dict(3, windows=True))
 
 
-def test_a_form_is_taken_as_well(server, explainer):
+def test_a_form_is_taken_as_well(server, shipped):
     files, data = {"sound": ("b.flac", CLIP.read_bytes())}, {"methods": "none", "timeout_s": "5"}
     with server.client() as client:
         answer = client.post("/v1/explain", files=files, data=data)
     assert answer.status_code == 200
-    same(answer.json(), explainer.explain(CLIP, name="b.flac", methods=[], timeout_s=5.0).to_dict())
+    same(answer.json(), shipped.explain(CLIP, name="b.flac", methods=[], timeout_s=5.0).to_dict())
 
 
-def test_detections_are_those_of_python(client, explainer):
+def test_detections_are_those_of_python(client, shipped):
     sound = flac(8.0)
     asked = {"min_score": '{"*": 0.2, "bell": 0.1}', "merge_gap_s": 0.5, "name": "field"}
     answer = client.post("/v1/detect", params=asked, content=sound)
     assert answer.status_code == 200
-    found = explainer.detect(
+    found = shipped.detect(
         io.BytesIO(sound),
         name="field",
         min_score={"*": 0.2, "bell": 0.1},
@@ -233,11 +227,11 @@ def test_a_small_file_that_holds_much_is_refused(client):
     }
 
 
-def test_a_body_may_come_in_pieces(client, explainer):
+def test_a_body_may_come_in_pieces(client, shipped):
     clip = CLIP.read_bytes()
     answer = client.post("/v1/explain?methods=none", content=iter([clip[:1000], clip[1000:]]))
     assert answer.status_code == 200
-    assert answer.json()["target"] == explainer.explain(CLIP, methods=[]).target
+    assert answer.json()["target"] == shipped.explain(CLIP, methods=[]).target
 
 
 @pytest.mark.parametrize(
@@ -351,9 +345,9 @@ def test_lines_tell_nothing_of_what_was_sent(server, client):
 
 
 @pytest.fixture(scope="module")
-def guarded(explainer):
+def guarded(shipped):
     settings = ServerSettings(token="0123456789abcdef", names=("earmark.example",))
-    return application(Service(explainer, settings), pytest.fail)
+    return application(Service(shipped, settings), pytest.fail)
 
 
 @pytest.mark.parametrize(

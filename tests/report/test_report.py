@@ -58,13 +58,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def explainer():
-    return earmark.load(SHIPPED, "cpu")
-
-
-@pytest.fixture(scope="module")
-def result(explainer):
-    return explainer.explain(SHIPPED.with_name("example.flac"), rescore=True)
+def result(shipped):
+    return shipped.explain(SHIPPED.with_name("example.flac"), rescore=True)
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +153,8 @@ def test_a_page_shows_and_plays_what_the_result_holds(page, result):
     assert total == pytest.approx(result.channels.logit, abs=1e-3)
 
 
-def test_segments_come_with_sign_and_uncertainty(explainer, tmp_path):
-    result = explainer.explain(
+def test_segments_come_with_sign_and_uncertainty(shipped, tmp_path):
+    result = shipped.explain(
         (np.float32(make_clip("bell", [1, 0], snr_db=20.0).waveform), RATE), methods=["segments"]
     )
     result.to_html(tmp_path / "page.html")
@@ -239,17 +234,17 @@ def test_a_notebook_shows_the_page_in_a_frame(result, page, tmp_path):
     assert HOSTILE[:20] in inner.json_of("item-0")["label"]
 
 
-def test_a_notebooks_page_is_bounded(explainer, tmp_path):
+def test_a_notebooks_page_is_bounded(shipped, tmp_path):
     """Half a minute of noise at 48 kHz: its picture stays, its sound goes."""
     sound = (0.3 * np.random.default_rng(0).standard_normal(30 * 48000)).astype(np.float32)
-    shown = explainer.explain((sound, 48000), methods=["mask", "prototypes"])._repr_html_()
+    shown = shipped.explain((sound, 48000), methods=["mask", "prototypes"])._repr_html_()
     assert len(shown) < 5 << 20
     item = framed(shown, tmp_path).json_of("item-0")
     assert "too large with its sound" in item["without"]
     assert item["sounds"] is None
     assert item["picture"]
     assert item["views"][0]["matches"][0]["stretch"] is None
-    many = explainer.detect((sound, 48000), labels=["snare"], min_score=0.0, methods=[])
+    many = shipped.detect((sound, 48000), labels=["snare"], min_score=0.0, methods=[])
     assert framed(many._repr_html_(), tmp_path).json_of("report-index")["kind"] == "detections"
 
 
@@ -264,10 +259,10 @@ def test_json_within_a_script_cannot_end_it():
     assert json.loads(text)["others"] == [[HOSTILE, "<!-- <script>"]]
 
 
-def test_five_seconds_with_everything_take_less_than_two_megabytes(explainer, tmp_path):
+def test_five_seconds_with_everything_take_less_than_two_megabytes(shipped, tmp_path):
     """Noise, which packs worst, in stereo."""
     sound = (0.3 * np.random.default_rng(0).standard_normal((2, 5 * 44100))).astype(np.float32)
-    explainer.explain((sound, 44100)).to_html(tmp_path / "page.html")
+    shipped.explain((sound, 44100)).to_html(tmp_path / "page.html")
     assert (tmp_path / "page.html").stat().st_size < 2_000_000
 
 
@@ -345,9 +340,9 @@ def test_detect_writes_a_page_and_goes_on_with_it(folder, tmp_path):
     assert target.read_bytes() == first
 
 
-def test_detections_play_their_stretch_of_the_recording(explainer, folder, tmp_path):
+def test_detections_play_their_stretch_of_the_recording(shipped, folder, tmp_path):
     path = folder / "bell" / "one.wav"
-    detections = explainer.detect(path, methods=[], min_score=0.5)
+    detections = shipped.detect(path, methods=[], min_score=0.5)
     detections.to_html(tmp_path / "page.html")
     item = Page(tmp_path / "page.html").json_of("item-0")
     one = detections[0]
@@ -357,8 +352,8 @@ def test_detections_play_their_stretch_of_the_recording(explainer, folder, tmp_p
     np.testing.assert_allclose(played / item["sounds"]["scale"], clip, atol=1e-4)
 
 
-def test_a_recording_without_detections_has_a_page(explainer, tmp_path):
-    explainer.detect((np.zeros(3 * RATE, np.float32), RATE), min_score=1.0).to_html(tmp_path / "page.html")
+def test_a_recording_without_detections_has_a_page(shipped, tmp_path):
+    shipped.detect((np.zeros(3 * RATE, np.float32), RATE), min_score=1.0).to_html(tmp_path / "page.html")
     assert Page(tmp_path / "page.html").json_of("report-index")["rows"] == []
 
 

@@ -19,12 +19,6 @@ SECONDS = 12
 
 
 @pytest.fixture(scope="module")
-def explainer():
-    with earmark.load(device="cpu") as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
 def sound():
     """11 windows of 2 s every second."""
     return (np.random.default_rng(5).normal(size=SECONDS * RATE) * 0.1).astype(np.float32)
@@ -36,23 +30,23 @@ def after(calls):
     return lambda: next(numbers) >= calls
 
 
-def test_scores_so_far_are_the_answer(explainer, sound):
-    result = explainer.explain(sound, RATE, cancel=after(6))
+def test_scores_so_far_are_the_answer(shipped, sound):
+    result = shipped.explain(sound, RATE, cancel=after(6))
     assert result.partial
     assert len(result.windows) == 6
     assert result.parts == {}
     (said,) = [line for line in result.warnings if line.startswith("partial")]
     assert said == "partial: it was cancelled when 6 of 11 windows were classified; none was explained"
-    first = explainer.explain(sound[: 7 * RATE], RATE, methods=[])
+    first = shipped.explain(sound[: 7 * RATE], RATE, methods=[])
     assert first.windows == result.windows
     assert first.predictions == result.predictions
     assert result.to_dict()["partial"] is True
 
 
-def test_what_was_explained_so_far_is_kept_and_the_rest_is_empty(explainer, sound):
-    whole = explainer.explain(sound, RATE)
+def test_what_was_explained_so_far_is_kept_and_the_rest_is_empty(shipped, sound):
+    whole = shipped.explain(sound, RATE)
     # Asked after ten windows of the first pass, then before each of the second.
-    part = explainer.explain(sound, RATE, cancel=after(10 + 5))
+    part = shipped.explain(sound, RATE, cancel=after(10 + 5))
     assert (part.partial, whole.partial) == (True, False)
     assert part.windows == whole.windows
     assert part.target == whole.target
@@ -70,11 +64,11 @@ def test_what_was_explained_so_far_is_kept_and_the_rest_is_empty(explainer, soun
     assert part.prototypes is not None
 
 
-def test_segments_fit_what_was_asked_so_far(explainer, sound):
+def test_segments_fit_what_was_asked_so_far(shipped, sound):
     asked = {"methods": ["segments"], "options": {"segments": {"calls": 128, "early_stop": False}}}
     short = sound[: 2 * RATE]
-    whole = explainer.explain(short, RATE, **asked)
-    part = explainer.explain(short, RATE, cancel=after(3), **asked)
+    whole = shipped.explain(short, RATE, **asked)
+    part = shipped.explain(short, RATE, cancel=after(3), **asked)
     assert 0 < part.segments.calls < whole.segments.calls
     assert len(part.segments.importance) == len(whole.segments.importance)
     assert any(line.startswith("partial: it was cancelled before the methods") for line in part.warnings)
@@ -88,8 +82,8 @@ def test_segments_fit_what_was_asked_so_far(explainer, sound):
         {"surrogate": "kernel_shap", "calls": 2000},
     ],
 )
-def test_every_way_to_ask_about_segments_ends_in_time(explainer, sound, how):
-    part = explainer.explain(
+def test_every_way_to_ask_about_segments_ends_in_time(shipped, sound, how):
+    part = shipped.explain(
         sound[: 2 * RATE], RATE, methods=["segments"], options={"segments": how}, cancel=after(4)
     )
     assert part.partial
@@ -97,26 +91,26 @@ def test_every_way_to_ask_about_segments_ends_in_time(explainer, sound, how):
     assert np.isfinite(part.segments.importance).all()
 
 
-def test_more_tiles_than_can_be_told_apart_are_refused(explainer, sound):
+def test_more_tiles_than_can_be_told_apart_are_refused(shipped, sound):
     tiles = {"axis": "both", "bands": 64, "segment_seconds": 0.02}
     with pytest.raises(earmark.MethodError, match="100 segments of 64 bands are 6400 tiles, and at"):
-        explainer.explain(sound[: 2 * RATE], RATE, methods=["segments"], options={"segments": tiles})
+        shipped.explain(sound[: 2 * RATE], RATE, methods=["segments"], options={"segments": tiles})
 
 
-def test_time_that_is_over(explainer, sound, monkeypatch):
+def test_time_that_is_over(shipped, sound, monkeypatch):
     ticks = itertools.count()
     # The clock of deadlines alone: others ask the time, too.
     monkeypatch.setattr(deadlines, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
-    result = explainer.explain(sound, RATE, methods=[], timeout_s=3)
+    result = shipped.explain(sound, RATE, methods=[], timeout_s=3)
     assert result.partial
     assert len(result.windows) == 3
     assert any("partial: its 3 s were over when 3 of 11" in line for line in result.warnings)
 
 
-def test_each_of_many_sounds_has_its_own_time(explainer, sound):
-    answers = list(explainer.explain_many([sound, sound], RATE, methods=[], cancel=after(3)))
+def test_each_of_many_sounds_has_its_own_time(shipped, sound):
+    answers = list(shipped.explain_many([sound, sound], RATE, methods=[], cancel=after(3)))
     assert [len(one.windows) for one in answers] == [3, 1]
-    free = explainer.explain_many([sound] * 2, RATE, methods=[], timeout_s=600)
+    free = shipped.explain_many([sound] * 2, RATE, methods=[], timeout_s=600)
     assert [one.partial for one in free] == [False, False]
 
 
@@ -127,9 +121,9 @@ def test_a_deadline_stays_reached():
 
 
 @pytest.mark.parametrize("kept", [0, 1 << 20, 1 << 40])
-def test_windows_that_are_not_kept_are_classified_again(explainer, sound, monkeypatch, kept):
+def test_windows_that_are_not_kept_are_classified_again(shipped, sound, monkeypatch, kept):
     """The answer is the same but for rounding, as of other batches; how often the classifier runs is not."""
-    expected = explainer.explain(sound, RATE)
+    expected = shipped.explain(sound, RATE)
     classified = []
     run = ModelPipeline.classified
 
@@ -139,7 +133,7 @@ def test_windows_that_are_not_kept_are_classified_again(explainer, sound, monkey
 
     monkeypatch.setattr(ModelPipeline, "classified", counting)
     monkeypatch.setattr(explanation, "KEPT_BYTES", kept)
-    found = explainer.explain(sound, RATE)
+    found = shipped.explain(sound, RATE)
     assert (found.predictions, found.windows) == (expected.predictions, expected.windows)
     # In half precision.
     np.testing.assert_allclose(found.mask.values, expected.mask.values, atol=1e-3)
@@ -149,5 +143,5 @@ def test_windows_that_are_not_kept_are_classified_again(explainer, sound, monkey
     again = sum(classified) - 11
     assert again == 11 if kept == 0 else again == 0 if kept == 1 << 40 else 0 < again < 11
     classified.clear()
-    explainer.explain(sound, RATE, methods=[])
+    shipped.explain(sound, RATE, methods=[])
     assert sum(classified) == 11

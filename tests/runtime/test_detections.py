@@ -11,7 +11,6 @@ from runtime_sounds import RATE
 
 import earmark
 from earmark.evaluation.synthesis import make_clip
-from earmark.runtime.explainer import SHIPPED
 
 # Where events lie in the recording, in samples. The shipped bundle's windows are 2 s, one a second.
 EVENTS = (("bell", 4 * RATE), ("clap", 11 * RATE), ("kick", 18 * RATE))
@@ -29,11 +28,6 @@ def planted(events=EVENTS, seconds=24.0, seed=5):
 @pytest.fixture(scope="module")
 def wave():
     return planted()
-
-
-@pytest.fixture(scope="module")
-def shipped():
-    return earmark.load(SHIPPED, device="cpu")
 
 
 @pytest.fixture(scope="module")

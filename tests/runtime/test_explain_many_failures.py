@@ -17,14 +17,8 @@ import earmark
 from earmark.errors import OutOfMemoryError, UnexpectedError
 from earmark.runtime import explainer as entry
 from earmark.runtime.audio.sound import OpenSound
-from earmark.runtime.explainer import SHIPPED
 from earmark.runtime.explaining.batch import Failure
 from earmark.runtime.results.result import Result
-
-
-@pytest.fixture(scope="module")
-def explainer():
-    return earmark.load(SHIPPED, device="cpu")
 
 
 class Raising:
@@ -64,24 +58,24 @@ class Long:
         (object(), "object"),
     ],
 )
-def test_an_object_that_raises_is_its_own_answer(explainer, bad, name):
+def test_an_object_that_raises_is_its_own_answer(shipped, bad, name):
     good = (WAVE, RATE)
     bad = bad() if callable(bad) else bad
-    answers = list(explainer.explain_many([good, bad, good], methods=[], sample_rate=RATE))
+    answers = list(shipped.explain_many([good, bad, good], methods=[], sample_rate=RATE))
     assert [type(one) for one in answers] == [Result, Failure, Result]
     assert answers[1].input == name
     assert isinstance(answers[1].error, earmark.AudioError)
     with pytest.raises(earmark.AudioError):
-        explainer.explain(bad, RATE if isinstance(bad, Array) else None)
+        shipped.explain(bad, RATE if isinstance(bad, Array) else None)
 
 
-def test_an_iterator_that_raises_loses_one_place_and_nothing_that_was_drawn(explainer):
+def test_an_iterator_that_raises_loses_one_place_and_nothing_that_was_drawn(shipped):
     def load(number):
         if number in {1, 2}:
             raise OSError(5, "Input/output error", f"{number}.wav")
         return WAVE, RATE
 
-    answers = list(explainer.explain_many(map(load, range(5)), methods=[]))
+    answers = list(shipped.explain_many(map(load, range(5)), methods=[]))
     assert [isinstance(one, Failure) for one in answers] == [False, True, True, False, False]
     assert "1.wav" in str(answers[1].error)
 
@@ -93,10 +87,10 @@ def test_an_iterator_that_raises_loses_one_place_and_nothing_that_was_drawn(expl
             raise ValueError("for ever")
 
     with pytest.raises(ValueError, match="for ever"):
-        list(explainer.explain_many(Broken(), methods=[]))
+        list(shipped.explain_many(Broken(), methods=[]))
 
 
-def test_a_defect_and_a_lack_of_memory_are_answers_too(explainer, monkeypatch):
+def test_a_defect_and_a_lack_of_memory_are_answers_too(shipped, monkeypatch):
     from earmark.runtime.methods.mask.method import Mask
 
     begin, raised = Mask.begin, [MemoryError("40 GB"), ZeroDivisionError("division by zero")]
@@ -108,14 +102,14 @@ def test_a_defect_and_a_lack_of_memory_are_answers_too(explainer, monkeypatch):
 
     monkeypatch.setattr(Mask, "begin", failing)
     sounds = [(WAVE, RATE), (WAVE[1:], RATE), (WAVE[2:], RATE), (WAVE, RATE)]
-    found = list(explainer.explain_many(sounds, methods=["mask"]))
+    found = list(shipped.explain_many(sounds, methods=["mask"]))
     assert [type(one) for one in found] == [Result, Failure, Failure, Result]
     assert isinstance(found[1].error, UnexpectedError)
     assert isinstance(found[1].error.__cause__, ZeroDivisionError)
     assert isinstance(found[2].error, OutOfMemoryError)
 
 
-def test_windows_that_fail_together_are_heard_alone(explainer, monkeypatch):
+def test_windows_that_fail_together_are_heard_alone(shipped, monkeypatch):
     from earmark.runtime.inference.pipeline import ModelPipeline
 
     classified = ModelPipeline.classified
@@ -126,10 +120,10 @@ def test_windows_that_fail_together_are_heard_alone(explainer, monkeypatch):
         return classified(self, windows, clock, divisor)
 
     monkeypatch.setattr(ModelPipeline, "classified", failing)
-    assert all(isinstance(one, Result) for one in explainer.explain_many([(WAVE, RATE)] * 3, methods=[]))
+    assert all(isinstance(one, Result) for one in shipped.explain_many([(WAVE, RATE)] * 3, methods=[]))
 
 
-def test_a_sound_that_cannot_be_resampled_is_its_own_answer(explainer, monkeypatch):
+def test_a_sound_that_cannot_be_resampled_is_its_own_answer(shipped, monkeypatch):
     windows = OpenSound.windows
 
     def failing(self, length, hop):
@@ -139,12 +133,12 @@ def test_a_sound_that_cannot_be_resampled_is_its_own_answer(explainer, monkeypat
 
     monkeypatch.setattr(OpenSound, "windows", failing)
     sounds = [(WAVE, RATE), (WAVE[1:], RATE), (WAVE, RATE)]
-    answers = list(explainer.explain_many(sounds, methods=[]))
+    answers = list(shipped.explain_many(sounds, methods=[]))
     assert [type(one) for one in answers] == [Result, Failure, Result]
     assert isinstance(answers[1].error, OutOfMemoryError)
 
 
-def test_a_failure_keeps_no_sound_alive_and_ends_no_generator(explainer, monkeypatch):
+def test_a_failure_keeps_no_sound_alive_and_ends_no_generator(shipped, monkeypatch):
     held = []
 
     class Stored:
@@ -174,7 +168,7 @@ def test_a_failure_keeps_no_sound_alive_and_ends_no_generator(explainer, monkeyp
         raise ZeroDivisionError("here")
 
     monkeypatch.setattr("earmark.runtime.explainer.explain", failing)
-    answers = list(explainer.explain_many(sounds(), methods=[]))
+    answers = list(shipped.explain_many(sounds(), methods=[]))
     assert [type(one.error).__name__ for one in answers] == [
         "UnexpectedError",
         "AudioError",
@@ -186,7 +180,7 @@ def test_a_failure_keeps_no_sound_alive_and_ends_no_generator(explainer, monkeyp
     assert 'raise ZeroDivisionError("here")' in lines
 
 
-def test_without_a_temporary_folder_only_long_sound_fails(explainer, monkeypatch):
+def test_without_a_temporary_folder_only_long_sound_fails(shipped, monkeypatch):
     def nowhere():
         raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
 
@@ -194,23 +188,23 @@ def test_without_a_temporary_folder_only_long_sound_fails(explainer, monkeypatch
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: nowhere())
     monkeypatch.setattr("earmark.runtime.audio.sound.MEMORY_VALUES", RATE)
     long = np.tile(WAVE, 20)
-    found = list(explainer.explain_many([(long, RATE), (WAVE, RATE)], methods=["mask"]))
+    found = list(shipped.explain_many([(long, RATE), (WAVE, RATE)], methods=["mask"]))
     assert isinstance(found[0], Failure)
     assert "temporary folder" in str(found[0].error)
     assert isinstance(found[1], Result)
 
 
-def test_files_of_a_batch_are_opened_side_by_side(explainer, tmp_path, monkeypatch):
+def test_files_of_a_batch_are_opened_side_by_side(shipped, tmp_path, monkeypatch):
     paths = [tmp_path / f"{number}.wav" for number in range(2)]
     for number, path in enumerate(paths):
         soundfile.write(path, noise(1.0 + number), RATE)
-    alone = [explainer.explain(path, methods=[]).logits for path in paths]
+    alone = [shipped.explain(path, methods=[]).logits for path in paths]
     monkeypatch.setenv("EARMARK_THREADS", "2")
     # Either waits until both are being opened.
     both = threading.Barrier(2, timeout=60)
     open_any = entry.open_any
     monkeypatch.setattr(entry, "open_any", lambda *given, **how: (both.wait(), open_any(*given, **how))[1])
-    answers = list(explainer.explain_many(paths, methods=[]))
+    answers = list(shipped.explain_many(paths, methods=[]))
     assert [one.input for one in answers] == [str(path) for path in paths]
     for one, logits in zip(answers, alone, strict=True):
         np.testing.assert_allclose(one.logits, logits, atol=1e-6)

@@ -24,11 +24,6 @@ SHIPPED = Path(earmark.__file__).parent / "runtime" / "shipped" / "bundle"
 RATE = 16_000
 
 
-@pytest.fixture(scope="module")
-def explainer():
-    return earmark.load(SHIPPED, device="cpu")
-
-
 def strange(seed):
     """A voice-like glide with vibrato, which no drum has."""
     time = np.arange(2 * RATE) / RATE
@@ -86,12 +81,12 @@ def test_what_is_usual_is_measured_beside_other_recordings():
             np.testing.assert_allclose(usual.views[view], expected, atol=1e-4)
 
 
-def test_drums_are_familiar_and_a_voice_is_not(explainer):
+def test_drums_are_familiar_and_a_voice_is_not(shipped):
     known = [
-        explainer.explain(clip_of(label, 0, 5_000_000 + number).waveform, RATE, methods=["prototypes"])
+        shipped.explain(clip_of(label, 0, 5_000_000 + number).waveform, RATE, methods=["prototypes"])
         for number, label in enumerate(sorted(RECIPES))
     ]
-    unknown = [explainer.explain(strange(seed), RATE, methods=["prototypes"]) for seed in range(4)]
+    unknown = [shipped.explain(strange(seed), RATE, methods=["prototypes"]) for seed in range(4)]
     assert np.median([one.familiarity.percentile for one in known]) > 25.0
     for one in unknown:
         assert one.familiarity.percentile < 5.0
@@ -101,8 +96,8 @@ def test_drums_are_familiar_and_a_voice_is_not(explainer):
     assert len(flagged) <= 2
 
 
-def test_it_is_in_the_record_and_loaded_again(explainer, tmp_path):
-    result = explainer.explain(strange(1), RATE, methods=["prototypes"])
+def test_it_is_in_the_record_and_loaded_again(shipped, tmp_path):
+    result = shipped.explain(strange(1), RATE, methods=["prototypes"])
     record = result.to_dict()
     jsonschema.validate(record, json.loads(SCHEMA.read_text()))
     given = record["familiarity"]
@@ -117,13 +112,13 @@ def test_it_is_in_the_record_and_loaded_again(explainer, tmp_path):
     assert dict(result.lines())["familiar"] == result.familiarity.text
 
 
-def test_nothing_is_said_without_like_bands_or_the_method(explainer):
-    anywhere = explainer.explain(
+def test_nothing_is_said_without_like_bands_or_the_method(shipped):
+    anywhere = shipped.explain(
         strange(1), RATE, methods=["prototypes"], options={"prototypes": {"bands": "any"}}
     )
     assert anywhere.familiarity is None
     assert not [line for line in anywhere.warnings if "unlike" in line]
-    scores = explainer.explain(strange(1), RATE, methods=[])
+    scores = shipped.explain(strange(1), RATE, methods=[])
     assert scores.to_dict()["familiarity"] is None
 
 

@@ -22,15 +22,10 @@ HOSTILE = "$\\frac{ </svg><script>alert(1)</script> \u9ce5\x1b[31m"
 
 
 @pytest.fixture(scope="module")
-def explainer():
-    return earmark.load(device="cpu")
-
-
-@pytest.fixture(scope="module")
-def result(explainer):
+def result(shipped):
     clip = SHIPPED.with_name("example.flac")
     options = {"segments": {"calls": 64}}
-    return explainer.explain(clip, methods=["mask", "segments", "prototypes"], options=options)
+    return shipped.explain(clip, methods=["mask", "segments", "prototypes"], options=options)
 
 
 @pytest.fixture(autouse=True)
@@ -98,9 +93,9 @@ def test_segments_are_bars_below_with_their_deviation(result):
     assert own.get_size_inches().tolist() == [7, 5]
 
 
-def test_tiles_have_a_colour_bar_with_their_unit_and_stripes_against(explainer):
+def test_tiles_have_a_colour_bar_with_their_unit_and_stripes_against(shipped):
     options = {"segments": {"axis": "frequency", "calls": 64}}
-    one = explainer.explain(SHIPPED.with_name("example.flac"), methods=["segments"], options=options)
+    one = shipped.explain(SHIPPED.with_name("example.flac"), methods=["segments"], options=options)
     ax = one.plot(size=(5, 3), dpi=60)
     assert ax.figure.get_size_inches().tolist() == [5, 3]
     assert ax.figure.dpi == 60
@@ -125,8 +120,8 @@ def test_prototypes_lie_beside_the_places_that_they_match(result):
     assert f"channel {result.channels[0].channel}" in told
 
 
-def test_scores_alone_are_a_spectrogram(explainer):
-    one = explainer.explain(SHIPPED.with_name("example.flac"), methods=[])
+def test_scores_alone_are_a_spectrogram(shipped):
+    one = shipped.explain(SHIPPED.with_name("example.flac"), methods=[])
     ax = one.plot()
     assert "Level (dB re" in named(ax)
     assert "mask" not in named(ax)
@@ -152,12 +147,12 @@ def test_names_are_text_and_never_run(result):
     hostile.plot_prototypes().canvas.draw()
 
 
-def test_detections_are_outlined_over_the_scores(explainer):
+def test_detections_are_outlined_over_the_scores(shipped):
     import soundfile
 
     clip, rate = soundfile.read(SHIPPED.with_name("example.flac"), dtype="float32")
     quiet = np.zeros(3 * rate, np.float32)
-    found = explainer.detect((np.concatenate([quiet, clip, quiet]), rate), labels=["snare", "bell"])
+    found = shipped.detect((np.concatenate([quiet, clip, quiet]), rate), labels=["snare", "bell"])
     ax = found.plot(labels=["bell", "snare"])
     assert [text.get_text() for text in ax.get_yticklabels()] == ["bell", "snare"]
     (box,) = [one for one in ax.patches if to_rgb(one.get_edgecolor()[:3]) == to_rgb("#a03c00")]

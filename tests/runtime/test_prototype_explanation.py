@@ -23,33 +23,28 @@ VIEWS = ("square", "time", "frequency", "time_frequency")
 
 
 @pytest.fixture(scope="module")
-def explainer():
-    return earmark.load(SHIPPED, device="cpu")
+def generation(shipped):
+    return open_generation(SHIPPED, engine_of(shipped).manifest)
 
 
 @pytest.fixture(scope="module")
-def generation(explainer):
-    return open_generation(SHIPPED, engine_of(explainer).manifest)
-
-
-@pytest.fixture(scope="module")
-def clip(explainer):
+def clip(shipped):
     return make_clip("snare", [11, 0], snr_db=25.0).waveform
 
 
 @pytest.fixture(scope="module")
-def result(explainer, clip):
-    return explainer.explain(clip, engine_of(explainer).manifest.sample_rate, methods=["prototypes"])
+def result(shipped, clip):
+    return shipped.explain(clip, engine_of(shipped).manifest.sample_rate, methods=["prototypes"])
 
 
-def test_the_account_is_one_line_that_adds_up(explainer, clip):
-    for label in explainer.labels[:4]:
-        account = explainer.explain(
-            clip, engine_of(explainer).manifest.sample_rate, methods=["prototypes"], target=label
+def test_the_account_is_one_line_that_adds_up(shipped, clip):
+    for label in shipped.labels[:4]:
+        account = shipped.explain(
+            clip, engine_of(shipped).manifest.sample_rate, methods=["prototypes"], target=label
         ).channels
         total = sum(one.contribution for one in account) + account.remainder + account.bias
         assert total == pytest.approx(account.logit, abs=1e-5)
-        assert account.others + len(account) == engine_of(explainer).manifest.feature_map.channels
+        assert account.others + len(account) == engine_of(shipped).manifest.feature_map.channels
         parts, logit = account.sum.split(" = ")
         numbers = [float(number) for number in re.findall(r"([+-]\d+\.\d+) \(", parts)]
         assert len(numbers) == len(account) + 2
@@ -131,14 +126,14 @@ def test_pictures_and_sounds_are_written(result, tmp_path):
     assert {f"{view}_{rank}.wav" for view in VIEWS for rank in (1, 2, 3)} <= listed
 
 
-def test_long_sound_is_accounted_for_a_window_at_a_time(explainer, clip):
-    rate = engine_of(explainer).manifest.sample_rate
+def test_long_sound_is_accounted_for_a_window_at_a_time(shipped, clip):
+    rate = engine_of(shipped).manifest.sample_rate
     quiet = np.zeros(3 * rate, np.float32)
     sound = np.concatenate((quiet, clip, quiet))
-    result = explainer.explain(sound, rate, methods=["prototypes"], target="snare")
+    result = shipped.explain(sound, rate, methods=["prototypes"], target="snare")
     account = result.channels
     assert len(result.windows) > 3
-    assert account.end_s - account.start_s <= engine_of(explainer).manifest.window.seconds + 1e-6
+    assert account.end_s - account.start_s <= engine_of(shipped).manifest.window.seconds + 1e-6
     assert account.error < 1e-4
     # The evidence is in the clip, wherever the windows were cut.
     assert account.start_s < 3 + len(clip) / rate
@@ -148,18 +143,18 @@ def test_long_sound_is_accounted_for_a_window_at_a_time(explainer, clip):
         assert 2.9 < place.start_s < 3 + len(clip) / rate
 
 
-def test_every_match_is_drawn_beside_the_place_that_it_matches(explainer, clip, tmp_path):
+def test_every_match_is_drawn_beside_the_place_that_it_matches(shipped, clip, tmp_path):
     """In sound of several windows: the spectrogram is that of the place's window, where it is framed."""
     from earmark.runtime.drawing.sheets import ABOVE, LEFT, ROW, TILE
     from earmark.runtime.methods.prototypes.picture import SHOWN
 
-    rate = engine_of(explainer).manifest.sample_rate
+    rate = engine_of(shipped).manifest.sample_rate
     sound = 0.001 * np.random.default_rng(0).standard_normal(12 * rate).astype(np.float32)
     for at in (2.4, 7.6):
         sound[int(at * rate) : int(at * rate) + len(clip)] += clip
-    result = explainer.explain(sound, rate, methods=["prototypes"], target="snare")
+    result = shipped.explain(sound, rate, methods=["prototypes"], target="snare")
     windows = {}
-    for heard in engine_of(explainer).windows(_opened(sound, rate)):
+    for heard in engine_of(shipped).windows(_opened(sound, rate)):
         windows[heard.offset / rate] = np.hypot(heard.stft[..., 0], heard.stft[..., 1])
     rows = []
     for found in result.prototypes.values():
@@ -195,10 +190,10 @@ def _opened(sound, rate):
     return open_sound(sound, rate, rate)
 
 
-def test_the_text_says_which_place_each_match_is_of(explainer, clip, tmp_path):
-    soundfile.write(tmp_path / "a.wav", clip, engine_of(explainer).manifest.sample_rate, subtype="FLOAT")
+def test_the_text_says_which_place_each_match_is_of(shipped, clip, tmp_path):
+    soundfile.write(tmp_path / "a.wav", clip, engine_of(shipped).manifest.sample_rate, subtype="FLOAT")
     told = invoke("explain", tmp_path / "a.wav", "-m", "prototypes", "-v").output
-    result = explainer.explain(tmp_path / "a.wav", methods=["prototypes"])
+    result = shipped.explain(tmp_path / "a.wav", methods=["prototypes"])
     for found in result.prototypes.values():
         for one in found[:3]:
             place = one.place
@@ -230,8 +225,8 @@ def test_lazy_values_are_made_once():
         lazy["c"]
 
 
-def test_command_line_tells_the_sum(clip, explainer, tmp_path):
-    soundfile.write(tmp_path / "a.wav", clip, engine_of(explainer).manifest.sample_rate)
+def test_command_line_tells_the_sum(clip, shipped, tmp_path):
+    soundfile.write(tmp_path / "a.wav", clip, engine_of(shipped).manifest.sample_rate)
     told = invoke("explain", tmp_path / "a.wav", "-m", "prototypes", "-v").output
     line = next(line for line in told.splitlines() if line.strip().startswith("sum "))
     assert "others)" in line
@@ -248,10 +243,10 @@ def test_inspect_shows_kinds(generation):
     assert document["apex"] is None
 
 
-def test_neighbours_are_one_a_recording_where_there_are_enough(explainer, clip, tmp_path):
+def test_neighbours_are_one_a_recording_where_there_are_enough(shipped, clip, tmp_path):
     from earmark.export.prototypes.build import index_bundle
 
-    rate, random = engine_of(explainer).manifest.sample_rate, np.random.default_rng(0)
+    rate, random = engine_of(shipped).manifest.sample_rate, np.random.default_rng(0)
     takes = tmp_path / "takes" / "snare"
     takes.mkdir(parents=True)
     for take in "ABCDEF":
@@ -269,7 +264,7 @@ def test_neighbours_are_one_a_recording_where_there_are_enough(explainer, clip, 
             assert sum("3-777" in one.clip for one in some) == (1 if extend else 5)
 
 
-def test_matches_lie_in_a_band_like_that_of_their_place(explainer, clip):
+def test_matches_lie_in_a_band_like_that_of_their_place(shipped, clip):
     def shared(one):
         """Part of the narrower of the two bands, in mel, that lies in both."""
         low, high, at, to = (
@@ -278,22 +273,22 @@ def test_matches_lie_in_a_band_like_that_of_their_place(explainer, clip):
         )
         return (min(high, to) - max(low, at)) / min(high - low, to - at)
 
-    like = explainer.explain(clip, 16_000, methods=["prototypes"]).prototypes
+    like = shipped.explain(clip, 16_000, methods=["prototypes"]).prototypes
     for view in ("square", "frequency"):
         assert like[view]
         assert all(shared(one) >= 0.5 - 1e-3 for one in like[view]), view
     options = {"prototypes": {"bands": "any"}}
-    free = explainer.explain(clip, 16_000, methods=["prototypes"], options=options).prototypes
+    free = shipped.explain(clip, 16_000, methods=["prototypes"], options=options).prototypes
     assert free["time"] == like["time"]
     assert [one.similarity for one in free["square"]] >= [one.similarity for one in like["square"]]
     with pytest.raises(earmark.MethodError, match="give one of like, any"):
-        explainer.explain(clip, 16_000, options={"prototypes": {"bands": "low"}})
+        shipped.explain(clip, 16_000, options={"prototypes": {"bands": "low"}})
 
 
-def test_the_summary_names_the_nearest_training_sound(explainer, clip, tmp_path):
-    soundfile.write(tmp_path / "a.wav", clip, engine_of(explainer).manifest.sample_rate, subtype="FLOAT")
+def test_the_summary_names_the_nearest_training_sound(shipped, clip, tmp_path):
+    soundfile.write(tmp_path / "a.wav", clip, engine_of(shipped).manifest.sample_rate, subtype="FLOAT")
     told = invoke("explain", tmp_path / "a.wav").output
-    result = explainer.explain(tmp_path / "a.wav")
+    result = shipped.explain(tmp_path / "a.wav")
     best = max((listed[0] for listed in result.prototypes.values()), key=lambda one: one.similarity)
     (line,) = (line for line in told.splitlines() if line.strip().startswith("like "))
     assert best.clip in line

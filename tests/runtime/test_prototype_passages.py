@@ -95,13 +95,8 @@ def test_passages_are_alike_within_a_factor_of_two():
         assert like_passages(np.array([one], kind), np.array([other], kind)).all()
 
 
-@pytest.fixture(scope="module")
-def explainer():
-    return earmark.load(SHIPPED, device="cpu")
-
-
-def test_matches_in_time_lie_in_a_passage_like_that_of_their_place(explainer):
-    manifest = engine_of(explainer).manifest
+def test_matches_in_time_lie_in_a_passage_like_that_of_their_place(shipped):
+    manifest = engine_of(shipped).manifest
     generation = open_generation(SHIPPED, manifest)
     index = generation.index("time")
     vectors, known = index.vectors(0, index.info.entries), generation.passages("time")
@@ -121,12 +116,12 @@ def test_matches_in_time_lie_in_a_passage_like_that_of_their_place(explainer):
     assert all(like_passages(asked[[one.query]], known[[one.entry]]).all() for one in matches)
 
 
-def test_any_passage_can_be_asked_for(explainer):
+def test_any_passage_can_be_asked_for(shipped):
     differ = 0
     for label in ("snare", "kick", "tom", "bell"):
         clip = make_clip(label, [11, 0], snr_db=25.0).waveform
         found = {
-            passages: explainer.explain(
+            passages: shipped.explain(
                 clip, 16_000, methods=["prototypes"], options={"prototypes": {"passages": passages}}
             )
             for passages in ("like", "any")
@@ -140,12 +135,12 @@ def test_any_passage_can_be_asked_for(explainer):
     assert differ, "these sounds do not tell them apart"
 
 
-def test_where_no_training_sound_has_a_like_passage_those_of_any_are_marked(explainer):
+def test_where_no_training_sound_has_a_like_passage_those_of_any_are_marked(shipped):
     """No drum of the index beats half as often as this noise."""
     time = np.arange(2 * 16_000) / 16_000
     noise = 0.3 * np.random.default_rng(0).standard_normal(len(time))
     beats = (noise * ((time * 9.5) % 1.0 < 0.5)).astype(np.float32)
-    result = explainer.explain(beats, 16_000, methods=["prototypes"])
+    result = shipped.explain(beats, 16_000, methods=["prototypes"])
     assert len(result.prototypes["time"]) == 5
     for view, nearest in result.prototypes.items():
         assert all(one.unlike == (view == "time") for one in nearest)
@@ -153,7 +148,7 @@ def test_where_no_training_sound_has_a_like_passage_those_of_any_are_marked(expl
     lines = [text for _, text in result.lines() if "of another length or rhythm" in text]
     assert lines[0].startswith("time ")
     options = {"prototypes": {"passages": "any"}}
-    free = explainer.explain(beats, 16_000, methods=["prototypes"], options=options).prototypes["time"]
+    free = shipped.explain(beats, 16_000, methods=["prototypes"], options=options).prototypes["time"]
     assert [one.clip for one in free] == [one.clip for one in result.prototypes["time"]]
     assert not any(one.unlike for one in free)
 

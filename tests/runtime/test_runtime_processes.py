@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 import pickle
 import threading
@@ -11,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 import soundfile
-from runtime_sounds import RATE, noise, run_python
+from runtime_sounds import RATE, noise
 
 import earmark
 
@@ -61,44 +60,7 @@ def test_threads_by_the_environment(monkeypatch):
     assert 1 <= thread_count() <= (os.cpu_count() or 1)
 
 
-def test_without_onnxruntime_the_extra_is_named(tiny_bundle):
-    out = run_python(
-        """
-        import sys
-        sys.modules["onnxruntime"] = None
-        import numpy as np, earmark
-        try:
-            earmark.load(sys.argv[1]).explain(np.zeros(8000, np.float32), 16000)
-        except earmark.MissingDependencyError as error:
-            print(error)
-        """,
-        tiny_bundle,
-    )
-    assert 'pip install "earmark[cpu]"' in out
-
-
-def test_explaining_imports_nothing_of_export(tiny_bundle):
-    out = run_python(
-        """
-        import sys
-        import numpy as np, earmark
-        earmark.load(sys.argv[1]).explain(np.ones(8000, np.float32), 22050, rescore=True).to_dict()
-        heavy = ("torch", "matplotlib", "sklearn", "onnxscript", "earmark.export")
-        print([name for name in heavy if name in sys.modules])
-        """,
-        tiny_bundle,
-    )
-    assert out.strip() == "[]"
-
-
 # Processes and threads
-
-
-def test_pickled_explainers_explain(explainer):
-    copy = pickle.loads(pickle.dumps(explainer))
-    np.testing.assert_array_equal(
-        copy.explain(noise(), RATE, methods=[]).logits, explainer.explain(noise(), RATE, methods=[]).logits
-    )
 
 
 def test_results_travel(explainer, tmp_path):
@@ -110,23 +72,6 @@ def test_results_travel(explainer, tmp_path):
         np.testing.assert_array_equal(copy.mask.audio, result.mask.audio)
         np.testing.assert_array_equal(copy.mask.residual, result.mask.residual)
         assert copy.to_dict() == result.to_dict()
-
-
-def _in_child(explainer, wave, queue):
-    queue.put(explainer.explain(wave, RATE, methods=["mask"]).logits)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_child_does_not_hang(explainer):
-    expected = explainer.explain(noise(), RATE, methods=["mask"]).logits
-    context = multiprocessing.get_context("fork")
-    queue = context.Queue()
-    child = context.Process(target=_in_child, args=(explainer, noise(), queue))
-    child.start()
-    np.testing.assert_allclose(queue.get(timeout=60), expected, atol=1e-6)
-    child.join(30)
-    assert child.exitcode == 0
 
 
 def test_threads_share_an_explainer(tiny_bundle):

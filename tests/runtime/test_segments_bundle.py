@@ -18,22 +18,17 @@ from earmark.runtime.methods.segments.rows import stretches_of
 pytest.importorskip("onnxruntime")
 
 
-@pytest.fixture(scope="module")
-def explainer():
-    return earmark.load(device="cpu")
-
-
-def segments_of(explainer, sound, rate=16000, *, seed=0, target=None, **options):
-    return explainer.explain(
+def segments_of(shipped, sound, rate=16000, *, seed=0, target=None, **options):
+    return shipped.explain(
         sound, rate, methods=["segments"], seed=seed, target=target, options={"segments": options}
     )
 
 
-def one_hit(explainer, label="snare", seed=3, seconds=2.0):
+def one_hit(shipped, label="snare", seed=3, seconds=2.0):
     """A clip with a single hit that the model hears as what it is."""
     for index in range(seed, seed + 40):
         clip = make_clip(label, [11, index], snr_db=6.0, seconds=seconds)
-        heard = explainer.explain((clip.waveform, 16000), methods=[]).predictions[0][0]
+        heard = shipped.explain((clip.waveform, 16000), methods=[]).predictions[0][0]
         if len(clip.events) == 1 and heard == label:
             return clip
     pytest.fail("no such clip")
@@ -45,9 +40,9 @@ def overlap(clip, start, end):
 
 
 @pytest.mark.parametrize("label", ["snare", "bell"])
-def test_the_time_of_a_synthesised_event_is_found(explainer, label):
-    clip = one_hit(explainer, label)
-    result = segments_of(explainer, clip.waveform, calls=100)
+def test_the_time_of_a_synthesised_event_is_found(shipped, label):
+    clip = one_hit(shipped, label)
+    result = segments_of(shipped, clip.waveform, calls=100)
     found = result.segments
     assert len(found) == 20
     best = found.strongest(1)[0]
@@ -59,36 +54,36 @@ def test_the_time_of_a_synthesised_event_is_found(explainer, label):
     assert result.mask is None
 
 
-def test_the_mask_of_the_bundle_is_what_a_search_starts_from(explainer):
-    clip = one_hit(explainer)
-    start = segments_of(explainer, clip.waveform).segments
-    flat = segments_of(explainer, clip.waveform, prior="flat").segments
+def test_the_mask_of_the_bundle_is_what_a_search_starts_from(shipped):
+    clip = one_hit(shipped)
+    start = segments_of(shipped, clip.waveform).segments
+    flat = segments_of(shipped, clip.waveform, prior="flat").segments
     assert (start.prior, flat.prior) == ("mask", "flat")
     assert start.calls < flat.calls
     best = start.top(1)[0]
     assert overlap(clip, start.start_s[best], start.end_s[best]) > 0
-    assert segments_of(explainer, clip.waveform, surrogate="ridge").segments.prior == "flat"
-    tiles = segments_of(explainer, clip.waveform, axis="both").segments
+    assert segments_of(shipped, clip.waveform, surrogate="ridge").segments.prior == "flat"
+    tiles = segments_of(shipped, clip.waveform, axis="both").segments
     assert tiles.prior == "mask"
     assert len(tiles) == 20 * 8
-    long = segments_of(explainer, np.tile(clip.waveform, 4), calls=32).segments
+    long = segments_of(shipped, np.tile(clip.waveform, 4), calls=32).segments
     assert long.prior == "mask"
 
 
-def test_another_target_is_spoken_against(explainer):
-    clip = one_hit(explainer)
-    own = segments_of(explainer, clip.waveform, calls=60).segments
-    other = segments_of(explainer, clip.waveform, calls=60, target="kick").segments
+def test_another_target_is_spoken_against(shipped):
+    clip = one_hit(shipped)
+    own = segments_of(shipped, clip.waveform, calls=60).segments
+    other = segments_of(shipped, clip.waveform, calls=60, target="kick").segments
     best = own.strongest(1)[0]
     assert other.score < 0.5 < own.score
     assert other.importance[best] < own.importance[best]
 
 
-def test_it_runs_when_asked_for_only_and_with_others(explainer):
-    assert "segments" not in explainer.methods
+def test_it_runs_when_asked_for_only_and_with_others(shipped):
+    assert "segments" not in shipped.methods
     clip = make_clip("snare", 0)
-    assert explainer.explain((clip.waveform, 16000), methods=["mask"]).segments is None
-    both = explainer.explain(
+    assert shipped.explain((clip.waveform, 16000), methods=["mask"]).segments is None
+    both = shipped.explain(
         (clip.waveform, 16000), methods=["mask", "segments"], options={"segments": {"calls": 16}}
     )
     assert both.mask is not None
@@ -103,31 +98,31 @@ def test_a_bundle_without_decoder_and_prototypes_has_segments(tiny_bundle):
     assert np.isfinite(result.segments.importance).all()
 
 
-def test_short_sound_is_padded_as_the_model_has_it_and_explained_where_it_is(explainer):
-    clip = one_hit(explainer)
+def test_short_sound_is_padded_as_the_model_has_it_and_explained_where_it_is(shipped):
+    clip = one_hit(shipped)
     event = clip.events[0]
     start = max(0, int((event.onset_s - 0.2) * 16000))
     piece = clip.waveform[start : start + 8000]
-    found = segments_of(explainer, piece, calls=40).segments
+    found = segments_of(shipped, piece, calls=40).segments
     assert found.end_s[-1] == pytest.approx(len(piece) / 16000)
 
 
-def test_same_seed_same_answer_also_from_a_pickled_explainer(explainer):
+def test_same_seed_same_answer_also_from_a_pickled_explainer(shipped):
     clip = make_clip("clap", 1)
-    one = segments_of(explainer, clip.waveform, calls=40, seed=3).segments
-    two = segments_of(pickle.loads(pickle.dumps(explainer)), clip.waveform, calls=40, seed=3).segments
+    one = segments_of(shipped, clip.waveform, calls=40, seed=3).segments
+    two = segments_of(pickle.loads(pickle.dumps(shipped)), clip.waveform, calls=40, seed=3).segments
     np.testing.assert_array_equal(one.importance, two.importance)
 
 
-def test_long_sound_is_covered_coarsely_and_finely_where_it_matters(explainer):
-    clip = one_hit(explainer)
-    window = engine_of(explainer).manifest.window.seconds
+def test_long_sound_is_covered_coarsely_and_finely_where_it_matters(shipped):
+    clip = one_hit(shipped)
+    window = engine_of(shipped).manifest.window.seconds
     random = np.random.default_rng(0)
     sound = 0.003 * random.standard_normal(int((9 * window + 0.3) * 16000)).astype(np.float32)
     place = int(5.2 * window * 16000)
     sound[place : place + clip.waveform.size] += clip.waveform
     how = {"calls": 48, "fine_windows": 2, "fill": "ambience", "target": clip.label}
-    result = segments_of(explainer, sound, **how)
+    result = segments_of(shipped, sound, **how)
     found = result.segments
     assert len(result.windows) > 8
     assert found.unit == "score"
@@ -143,7 +138,7 @@ def test_long_sound_is_covered_coarsely_and_finely_where_it_matters(explainer):
     assert event.offset_s > 0
     looked_into = f" of {len(result.windows)} windows were looked into"
     assert any(looked_into in text for text in result.warnings)
-    again = segments_of(explainer, sound, **how).segments
+    again = segments_of(shipped, sound, **how).segments
     np.testing.assert_array_equal(found.importance, again.importance)
 
 
@@ -180,26 +175,26 @@ def test_stretches_cover_the_sound_once():
         ({"precision": "int8"}, "int8"),
     ],
 )
-def test_options_that_cannot_be(explainer, options, message):
+def test_options_that_cannot_be(shipped, options, message):
     with pytest.raises(earmark.MethodError, match=message):
-        segments_of(explainer, make_clip("clap", 1).waveform, **options)
+        segments_of(shipped, make_clip("clap", 1).waveform, **options)
 
 
-def test_a_clip_shorter_than_two_segments(explainer):
+def test_a_clip_shorter_than_two_segments(shipped):
     with pytest.raises(earmark.AudioError, match="no two segments"):
-        segments_of(explainer, np.ones(1000, np.float32))
+        segments_of(shipped, np.ones(1000, np.float32))
 
 
-def test_progress_is_told_up_to_the_budget(explainer):
+def test_progress_is_told_up_to_the_budget(shipped):
     told = []
     result = segments_of(
-        explainer, make_clip("clap", 1).waveform, calls=40, progress=lambda *at: told.append(at)
+        shipped, make_clip("clap", 1).waveform, calls=40, progress=lambda *at: told.append(at)
     )
     assert told[-1] == (result.segments.calls, 40)
 
 
-def test_saved_and_told_as_json(explainer, tmp_path):
-    result = segments_of(explainer, make_clip("snare", 0).waveform, calls=32)
+def test_saved_and_told_as_json(shipped, tmp_path):
+    result = segments_of(shipped, make_clip("snare", 0).waveform, calls=32)
     result.save(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         *("arrays.npz", "result.json"),
@@ -304,8 +299,8 @@ def test_on_long_sound_the_calls_come_first(calls_bundle, aggregate):
     for at in CALLS_S:
         first = round(1000 * at)
         sound[first : first + 350] += 0.5 * np.hanning(350) * np.sin(2 * np.pi * 200 * np.arange(350) / 1000)
-    with earmark.load(calls_bundle / aggregate, device="cpu") as explainer:
-        result = segments_of(explainer, sound.astype(np.float32), 1000)
+    with earmark.load(calls_bundle / aggregate, device="cpu") as shipped:
+        result = segments_of(shipped, sound.astype(np.float32), 1000)
     found = result.segments
     assert found.calls <= 800
     assert found.uneven
@@ -329,10 +324,10 @@ def test_on_long_sound_the_calls_come_first(calls_bundle, aggregate):
 def test_ranks_do_not_follow_the_windows(calls_bundle, aggregate):
     """A steady tone is as dense where one window looks as where two or three do."""
     sound = 0.2 * np.sin(2 * np.pi * 200 * np.arange(11_000) / 1000).astype(np.float32)
-    with earmark.load(calls_bundle / aggregate, device="cpu") as explainer:
+    with earmark.load(calls_bundle / aggregate, device="cpu") as shipped:
         # Windows at 0, 1.5, ... 7.5 s, and at 8 s, of 3 s each; nothing tells one segment from another.
         how = {"segment_seconds": 0.5, "fill": "background", "background": sound[:3000]}
-        found = segments_of(explainer, sound, 1000, **how).segments
+        found = segments_of(shipped, sound, 1000, **how).segments
     middles = 0.5 * (found.start_s + found.end_s)
     looking = [sum(at < middle < at + 3 for at in (0, 1.5, 3, 4.5, 6, 7.5, 8)) for middle in middles]
     np.testing.assert_allclose(found.windows, looking, atol=1e-6)
@@ -345,7 +340,7 @@ def test_ranks_do_not_follow_the_windows(calls_bundle, aggregate):
 def test_a_window_that_no_mask_changes_is_named(calls_bundle):
     sound = np.zeros(9000, np.float32)
     sound[3000:6000] = np.sin(2 * np.pi * 200 * np.arange(3000) / 1000)
-    with earmark.load(calls_bundle / "max", device="cpu") as explainer:
+    with earmark.load(calls_bundle / "max", device="cpu") as shipped:
         how = {"segment_seconds": 1.0, "fill": "background", "background": sound[3000:6000]}
-        result = segments_of(explainer, sound, 1000, **how)
+        result = segments_of(shipped, sound, 1000, **how)
     assert any("no mask changed the score" in text and "3.00-6.00 s" in text for text in result.warnings)

@@ -28,12 +28,6 @@ def after(calls):
     return lambda: next(numbers) >= calls
 
 
-@pytest.fixture(scope="module")
-def shipped():
-    with earmark.load(device="cpu") as explainer:
-        yield explainer
-
-
 @pytest.fixture
 def decoded(monkeypatch):
     """The names of the files that were decoded, each time."""

@@ -271,18 +271,6 @@ def test_cut_off_files_warn(tmp_path: Path, container: str, long: bool) -> None:
     assert restored(opened).shape == (1, opened.input_samples)
 
 
-def test_lengths_that_a_pipe_could_not_know_are_no_cut(tmp_path: Path) -> None:
-    path = tmp_path / "a.wav"
-    soundfile.write(path, noise(3000)[0], RATE)
-    data = bytearray(path.read_bytes())
-    data[4:8] = b"\xff" * 4
-    at = data.index(b"data")
-    data[at + 4 : at + 8] = b"\xff" * 4
-    path.write_bytes(data)
-    opened = open_sound(path, None, RATE)
-    assert (opened.input_samples, opened.warnings) == (3000, [])
-
-
 # Windows and memory.
 
 

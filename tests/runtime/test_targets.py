@@ -18,12 +18,6 @@ OPTIONS = {"segments": {"calls": 16}}
 
 
 @pytest.fixture(scope="module")
-def shipped():
-    with earmark.load(device="cpu") as explainer:
-        yield explainer
-
-
-@pytest.fixture(scope="module")
 def predicted_only(tmp_path_factory):
     """The shipped bundle with a decoder that speaks for the predicted class alone."""
     bundle = tmp_path_factory.mktemp("predicted") / "bundle"
