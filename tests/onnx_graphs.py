@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from saved_graph import saved
 
 RATE, HOP, BANDS, LABELS = 8000, 80, 16, ["a", "b", "c"]
 _LENGTH = 256
@@ -46,15 +47,7 @@ def _front(constants):
 
 
 def _saved(path, nodes, constants, dims):
-    graph = helper.make_graph(
-        nodes,
-        "stranger",
-        [helper.make_tensor_value_info("sound", TensorProto.FLOAT, list(dims))],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [dims[0], len(LABELS)])],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
+    return saved(path, nodes, constants, {"sound": dims}, {"scores": [dims[0], len(LABELS)]})
 
 
 def cnn(path, dims=("batch", "samples"), last=None):

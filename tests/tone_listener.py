@@ -6,9 +6,9 @@ A tool of the tests, not a test.
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import soundfile
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from saved_graph import saved
 
 RATE, SECONDS = 8000, 1.0
 # By label, and in which of the eight rows of the pooled map each lies.
@@ -63,12 +63,5 @@ def write_graph(path):
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("MatMul", ["flat", "matrix"], ["logits"]),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "listener",
-        [helper.make_tensor_value_info("sound", TensorProto.FLOAT, ["batch", 1, "frames", _BANDS])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(_ROWS)])],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
+    inputs, outputs = {"sound": ["batch", 1, "frames", _BANDS]}, {"logits": ["batch", len(_ROWS)]}
+    return saved(path, nodes, constants, inputs, outputs)

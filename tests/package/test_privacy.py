@@ -9,6 +9,7 @@ import onnx
 import pytest
 import soundfile
 from runtime_sounds import RATE, noise, run_python
+from saved_graph import saved
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,21 +37,12 @@ def run(code: str, *arguments: object, home: Path, **env: str) -> str:
 
 def waveform_model(path: Path) -> Path:
     """A graph [B, N] -> logits [B, 2]."""
-    helper, float_ = onnx.helper, onnx.TensorProto.FLOAT
-    weights = onnx.numpy_helper.from_array(noise(0.1, rate=20).reshape(1, 2), "weights")
-    graph = helper.make_graph(
-        [
-            helper.make_node("ReduceMean", ["wave"], ["mean"], axes=[1], keepdims=1),
-            helper.make_node("MatMul", ["mean", "weights"], ["scores"]),
-        ],
-        "model",
-        [helper.make_tensor_value_info("wave", float_, ["batch", "samples"])],
-        [helper.make_tensor_value_info("scores", float_, ["batch", 2])],
-        [weights],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.save(model, path)
-    return path
+    nodes = [
+        onnx.helper.make_node("ReduceMean", ["wave"], ["mean"], axes=[1], keepdims=1),
+        onnx.helper.make_node("MatMul", ["mean", "weights"], ["scores"]),
+    ]
+    weights = {"weights": noise(0.1, rate=20).reshape(1, 2)}
+    return saved(path, nodes, weights, {"wave": ["batch", "samples"]}, {"scores": ["batch", 2]})
 
 
 def test_no_command_leaves_telemetry_behind(home, tmp_path):

@@ -302,18 +302,6 @@ def test_hashes_are_remembered_and_a_touched_file_is_examined_again(bundle, own_
     refused(bundle, "decoder.onnx", "hash")
 
 
-def test_examining_on_request_ignores_what_is_remembered(bundle):
-    open_bundle(bundle)
-    path = bundle / "decoder.onnx"
-    status = path.stat()
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    with pytest.raises(earmark.BundleError, match="hash"):
-        open_bundle(bundle, examine=True)
-
-
 def test_what_is_remembered_belongs_to_one_manifest_and_place(bundle, own_cache):
     open_bundle(bundle)
     other = bundle.parent / "other"

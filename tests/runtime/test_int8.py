@@ -10,7 +10,8 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 from command_line import invoke
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from saved_graph import saved
 
 import earmark
 from earmark.cli import main
@@ -74,15 +75,7 @@ def write_net(path, *, widths=(16, 24, 24), hop=128, one_by_one=False):
         helper.make_node("Gemm", ["flat", "matrix", "bias"], ["scores"], name="head"),
     ]
     batch = 1 if one_by_one else "batch"
-    graph = helper.make_graph(
-        nodes,
-        "net",
-        [helper.make_tensor_value_info("wave", TensorProto.FLOAT, [batch, "samples"])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [batch, 4])],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
+    return saved(path, nodes, constants, {"wave": [batch, "samples"]}, {"scores": [batch, 4]})
 
 
 def source_of(path):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import onnx
 import pytest
 import soundfile
 from click.testing import CliRunner
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from saved_graph import saved
 
 import earmark
 from earmark.cli import main
@@ -34,15 +34,8 @@ def bundle(tmp_path_factory):
         helper.make_node("MatMul", ["energy", "ones"], ["rise"]),
         helper.make_node("Add", ["rise", "bias"], ["scores"]),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "many",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "samples"])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", COUNT])],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
     path = folder / "many.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    saved(path, nodes, constants, {"x": ["batch", "samples"]}, {"scores": ["batch", COUNT]}, opset=18)
     labels = [f"Species number_{number}" for number in range(COUNT)]
     source = load(
         path, labels=labels, sample_rate=RATE, window_seconds=1.0, scores="logits", task="multi_label"

@@ -33,22 +33,6 @@ def test_a_result_says_everything(explainer):
     assert mask.area == pytest.approx(float(mask.values.mean()), abs=1e-4)
 
 
-def test_logits_and_mask_are_those_of_the_source(explainer, tiny_source):
-    """Against the PyTorch source, not against the graphs."""
-    import torch
-
-    wave = noise(seed=3)
-    result = explainer.explain(wave, RATE, methods=["mask"])
-    with torch.no_grad():
-        sound = torch.from_numpy(wave)[None]
-        logits, mask, kept = (
-            getattr(tiny_source.reference, name)(sound)[0].numpy() for name in ("logits", "mask", "kept")
-        )
-    np.testing.assert_allclose(result.logits, logits, atol=1e-4)
-    np.testing.assert_allclose(result.mask.values, mask, atol=1e-4)
-    np.testing.assert_allclose(result.mask.audio, kept, atol=1e-4)
-
-
 def test_the_same_sound_gets_the_same_answer(explainer, tiny_bundle):
     first = explainer.explain(noise(), RATE, methods=["mask"])
     second = earmark.load(tiny_bundle, "cpu").explain(noise(), RATE, methods=["mask"])
@@ -147,26 +131,6 @@ def test_rescoring_that_contradicts_a_mask_is_said(inside, outside, labels, task
     )
     line = contradiction(scores, "dog", task, "kept audio")
     assert line is None if said is None else line.startswith("unreliable: the kept audio") and said in line
-
-
-def test_rescoring_is_the_classifier_on_the_masked_sound(explainer, tiny_source):
-    """Against the formula in PyTorch: mask-in is expm1(M log1p(A)) with the input's phase."""
-    import torch
-
-    wave = noise(seed=5)
-    result = explainer.explain(wave, RATE, methods=["mask"], rescore=True)
-    with torch.no_grad():
-        mask = torch.from_numpy(np.array(result.mask.values))[None]
-        stft = tiny_source.frontend(torch.from_numpy(wave)[None])
-        amplitude = stft.square().sum(-1).sqrt()
-        for name, part in (("mask_in", mask), ("mask_out", 1 - mask)):
-            kept = torch.expm1(part * torch.log1p(amplitude)) / amplitude
-            logits = tiny_source.classifier(stft * kept[..., None])[0]
-            score = logits.softmax(-1)[0, explainer.labels.index(result.target)]
-            assert result.rescored["spectrogram"][name] == pytest.approx(float(score), abs=1e-4)
-        audio = tiny_source.classifier(tiny_source.frontend(torch.from_numpy(result.mask.audio)[None]))[0]
-    score = float(audio.softmax(-1)[0, explainer.labels.index(result.target)])
-    assert result.rescored["audio"]["mask_in"] == pytest.approx(score, abs=1e-4)
 
 
 # What goes in

@@ -244,8 +244,8 @@ CALLS_S = (4.3, 11.2, 17.5, 18.4, 26.1, 33.0)
 @pytest.fixture(scope="module")
 def calls_bundle(tmp_path_factory):
     """A detector of tones of 200 Hz, and 40 s with six of them, 0.35 s each."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper
+    from saved_graph import saved
 
     from earmark.export.bundle.write import write_bundle
     from earmark.export.source.exportable import with_aggregate
@@ -268,20 +268,10 @@ def calls_bundle(tmp_path_factory):
         helper.make_node("ReduceMax", ["level", "frames"], ["loudest"], keepdims=0),
         helper.make_node("Gemm", ["loudest", "slope", "bias"], ["logits"]),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "calls",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "samples"])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1])],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
     folder = tmp_path_factory.mktemp("calls")
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9),
-        folder / "calls.onnx",
-    )
+    inputs, outputs = {"x": ["batch", "samples"]}, {"logits": ["batch", 1]}
     source = load(
-        folder / "calls.onnx",
+        saved(folder / "calls.onnx", nodes, constants, inputs, outputs, opset=18),
         labels=["call"],
         sample_rate=1000,
         window_seconds=3.0,

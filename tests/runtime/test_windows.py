@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import onnx
 import pytest
 from command_line import invoke
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from saved_graph import saved
 
 import earmark
 from earmark.export.bundle.write import write_bundle
@@ -34,16 +34,8 @@ def listener(tmp_path_factory):
         helper.make_node("MatMul", ["energy", "slope"], ["rise"]),
         helper.make_node("Add", ["rise", "bias"], ["scores"]),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "listener",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "samples"])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 2])],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    path = folder / "listener.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
-    return path
+    outputs = {"scores": ["batch", 2]}
+    return saved(folder / "listener.onnx", nodes, constants, {"x": ["batch", "samples"]}, outputs, opset=18)
 
 
 def source_of(path, task="multi_label"):
