@@ -37,7 +37,7 @@ from earmark.export.sources.run import source as run_source
 from earmark.export.training.classifier import train_classifier
 from earmark.export.training.settings import ClassifierSettings
 from earmark.runtime.audio.listing import list_sound_files
-from earmark.runtime.audio.mel import mel_edges
+from earmark.runtime.values.mel import mel_edges
 
 RATE, BANDS, DIRECTIONS, FLOOR_DB = 16_000, 24, 30, 60.0
 MEASURES = ("familiarity", "score", "spectrum")

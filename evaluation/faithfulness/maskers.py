@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import MethodError
-from ...runtime.audio.mel import mel_of
 from ...runtime.audio.stft import as_complex
 from ...runtime.bundle.manifest import Manifest, MaskGain
 from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
 from ...runtime.methods.loading import all_methods, method_of
 from ...runtime.values.arrays import FloatArray
+from ...runtime.values.mel import mel_of
 from ..questions import FunctionMasker, function_at, is_reference
 from ..rescoring import Domain, domains_of, rescore
 from .component_maskers import COMPONENTS, USUAL, component_maskers

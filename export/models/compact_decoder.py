@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ...runtime.audio.mel import mel_of
+from ...runtime.values.mel import mel_of
 from ..graphs.stft import magnitude
 from .mel import filterbank, mel_points, warp_taps
 from .scales import Scale, stretched

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from ...runtime.audio.mel import mel_edges
+from ...runtime.values.mel import mel_edges
 from ..graphs.stft import magnitude
 
 

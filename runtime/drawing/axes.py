@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import MissingDependencyError
+from ..values.mel import hz_of_mel, mel_of
 from .colours import (
     AGAINST,
     FAINT,
@@ -32,9 +33,7 @@ from .scales import (
     columns_of,
     frequencies_of,
     frequency_marks,
-    hz_of_mel,
     lowest_hz,
-    mel,
     on_scale,
     time_marks,
     time_unit,
@@ -136,12 +135,8 @@ def plot_scores(scores: Scores, ax: Axes | None, sizes: Sizes) -> Axes:
             vmax=1.0,
             rasterized=True,
         )
-    from matplotlib.patches import Rectangle
-
     for start, end, row in scores.detected:
-        ax.add_patch(
-            Rectangle((start, row - 0.42), end - start, 0.84, fill=False, edgecolor=_hex(FOR), linewidth=1.6)
-        )
+        _box(ax, (start, end, row - 0.42, row + 0.42))
     ax.set_yticks(range(len(scores.labels)))
     names = [_text("label", label) for label in scores.labels]
     ax.set_yticklabels([str(one["label"]) for one in names])
@@ -328,7 +323,7 @@ def _box(ax: Axes, place: Box) -> None:
 
 def _scale(ax: Axes, max_hz: float, frequency: FrequencyScale) -> None:
     if frequency == "mel":
-        ax.set_yscale("function", functions=(mel, hz_of_mel))
+        ax.set_yscale("function", functions=(lambda hz: mel_of(np.maximum(hz, 0.0)), hz_of_mel))
     elif frequency == "log":
         ax.set_yscale("log")
         ax.set_ylim(lowest_hz(max_hz, frequency), max_hz)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..values.arrays import FloatArray
+from ..values.mel import hz_of_mel, mel_of
 
 # How frequency is laid over the height.
 FrequencyScale = Literal["linear", "mel", "log"]
@@ -24,16 +25,6 @@ _MINUTES_S, _HOURS_S = 120.0, 7200.0
 Numbers = npt.NDArray[np.float64]
 
 
-def mel(hz: npt.ArrayLike) -> Numbers:
-    """Hz as mel, 2595 log10(1 + f / 700)."""
-    return 2595.0 * np.log10(1.0 + np.maximum(np.asarray(hz, np.float64), 0.0) / 700.0)
-
-
-def hz_of_mel(value: npt.ArrayLike) -> Numbers:
-    """Mel as Hz."""
-    return np.asarray(700.0 * (10.0 ** (np.asarray(value, np.float64) / 2595.0) - 1.0))
-
-
 def lowest_hz(max_hz: float, scale: FrequencyScale) -> float:
     """Where the axis begins."""
     return min(_LOWEST_HZ, max_hz / 10.0) if scale == "log" else 0.0
@@ -43,7 +34,7 @@ def frequencies_of(shares: npt.ArrayLike, max_hz: float, scale: FrequencyScale) 
     """Frequencies in Hz at shares 0..1 of the height."""
     at = np.asarray(shares, np.float64)
     if scale == "mel":
-        return hz_of_mel(at * mel(max_hz))
+        return hz_of_mel(at * mel_of(max_hz))
     if scale == "log":
         low = lowest_hz(max_hz, scale)
         return np.asarray(low * (max_hz / low) ** at)

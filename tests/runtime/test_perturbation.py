@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earmark.errors import AudioError
-from earmark.runtime.audio.mel import mel_edges
 from earmark.runtime.methods.segments.fills import ambient, in_bands
 from earmark.runtime.methods.segments.grid import SegmentGrid
 from earmark.runtime.methods.segments.masks import Perturbation, batch_of, draw_masks
 from earmark.runtime.methods.segments.settings import SegmentSettings
+from earmark.runtime.values.mel import mel_edges
 
 RATE = 8000
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....prototypes_index.views import View
-from ...audio.mel import mel_of
+from ...values.mel import mel_of
 
 # Of the narrower band, in mel, that must lie in the other.
 SHARED = 0.5

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import MethodError, PrototypeIndexError
-from ....prototypes_index.generation import Match
+from ....prototypes_index.generation import EntryKind, Match
 from ....prototypes_index.passages import PASSAGE_VIEWS
 from ....prototypes_index.table import Table
 from ....prototypes_index.views import LOCALISES_FREQUENCY, View, normalise
@@ -167,59 +167,47 @@ class PrototypesExplanation:
         unlike = not matches and passages is not None
         if unlike:
             matches = self._matches(view, None)
-        asked = [self._best[view][match.query] for match in matches]
-        nearest = self._prototypes(
-            view,
-            [match.entry for match in matches],
-            [match.cosine for match in matches],
-            [one.candidate.place for one in asked],
-            [one.candidate.channels for one in asked],
-            [match.kind for match in matches],
-            [one.window for one in asked],
-        )
-        return tuple(replace(one, unlike=True) for one in nearest) if unlike else nearest
+        nearest = []
+        for match in matches:
+            asked = self._best[view][match.query]
+            place, channels = asked.candidate.place, asked.candidate.channels
+            one = self._prototype(view, match.entry, match.cosine, place, channels, asked.window, match.kind)
+            nearest.append(replace(one, unlike=unlike))
+        return tuple(nearest)
 
-    def _prototypes(
+    def _prototype(
         self,
         view: View,
-        rows: Sequence[int],
-        cosines: Sequence[float],
-        places: Sequence[Place],
-        channels: Sequence[tuple[int, ...]],
-        kinds: Sequence[str],
-        windows: Sequence[WindowSound],
-    ) -> tuple[Prototype, ...]:
-        """These entries as matches of places in the input."""
+        row: int,
+        cosine: float,
+        place: Place,
+        channels: tuple[int, ...],
+        window: WindowSound,
+        kind: EntryKind = "prototype",
+    ) -> Prototype:
+        """What a row of the index is, beside the place in the input that it matches."""
         generation = self._search.generation
-        crops = view in LOCALISES_FREQUENCY and len(self._search.grid.bands_hz) > 1
-        prototypes = []
-        for row, cosine, place, members, kind, window in zip(
-            rows, cosines, places, channels, kinds, windows, strict=True
-        ):
-            entry = generation.entry(view, row)
-            clip = generation.clip(entry.clip)
-            prototypes.append(
-                Prototype(
-                    view=view,
-                    label=generation.info.labels[entry.label],
-                    similarity=cosine,
-                    clip=clip.source,
-                    start_s=entry.start_s,
-                    end_s=entry.end_s,
-                    fmin_hz=entry.fmin_hz,
-                    fmax_hz=entry.fmax_hz,
-                    place=place,
-                    channels=members,
-                    kind="prototype" if kind == "prototype" else "clip",
-                    attribution=clip.attribution,
-                    also=clip.also,
-                    sound=generation.sound(clip),
-                    gain=clip.gain,
-                    window=window,
-                    crops_frequency=crops,
-                )
-            )
-        return tuple(prototypes)
+        entry = generation.entry(view, row)
+        clip = generation.clip(entry.clip)
+        return Prototype(
+            view=view,
+            label=generation.info.labels[entry.label],
+            similarity=cosine,
+            clip=clip.source,
+            start_s=entry.start_s,
+            end_s=entry.end_s,
+            fmin_hz=entry.fmin_hz,
+            fmax_hz=entry.fmax_hz,
+            place=place,
+            channels=channels,
+            kind=kind,
+            attribution=clip.attribution,
+            also=clip.also,
+            sound=generation.sound(clip),
+            gain=clip.gain,
+            window=window,
+            crops_frequency=view in LOCALISES_FREQUENCY and len(self._search.grid.bands_hz) > 1,
+        )
 
     def _channels(self, window: _BestWindow) -> Contributions:
         """The channels of the best window, with the clips in which each is strongest."""
@@ -287,19 +275,10 @@ class PrototypesExplanation:
                 )
             stored = generation.index(view).vectors_at(rows)
             cosines = np.einsum("nd,nd->n", stored, normalise(vectors)[of_rank]).clip(-1.0, 1.0)
-        ranks = of_rank.tolist()
-        prototypes = self._prototypes(
-            view,
-            rows.tolist(),
-            cosines.tolist(),
-            [where[rank] for rank in ranks],
-            [(int(channels[rank]),) for rank in ranks],
-            ["prototype"] * len(rows),
-            [window.sound] * len(rows),
-        )
         by_rank: list[list[Prototype]] = [[] for _ in channels]
-        for rank, one in zip(ranks, prototypes, strict=True):
-            by_rank[rank].append(one)
+        for rank, row, cosine in zip(of_rank.tolist(), rows.tolist(), cosines.tolist(), strict=True):
+            channel = (int(channels[rank]),)
+            by_rank[rank].append(self._prototype(view, row, cosine, where[rank], channel, window.sound))
         return [ChannelView(place, tuple(ones)) for place, ones in zip(where, by_rank, strict=True)]
 
 

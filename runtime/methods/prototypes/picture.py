@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from ....times import span_text
 from ...audio.amplitude import amplitude_of
 from ...drawing.shown import Cell, Sheet, SheetRow, Spectrogram
 from ..result import About
-from .prototype import Place, Prototype, WindowSound
+from .prototype import Place, Prototype, WindowSound, place_text
 from .result import PrototypesResult
 
 # Prototypes a row.
@@ -64,24 +63,19 @@ def _row(
         mine = Spectrogram(window.amplitude, window.seconds, window.max_hz, start_s=window.start_s)
     return SheetRow(
         words,
-        (Cell(mine, _box(place), (_where(place),)), *(_match(one, seconds) for one in matches)),
+        (Cell(mine, _box(place), (place_text(place),)), *(_match(one, seconds) for one in matches)),
     )
 
 
 def _match(one: Prototype, seconds: float) -> Cell:
     """As much of the training clip around the place as the window is long."""
-    place = Place(one.start_s, one.end_s, one.fmin_hz, one.fmax_hz)
     shown = None
     if one.sound is not None:
         wave, rate, start = one.around(seconds)
         shown = Spectrogram(amplitude_of(wave, rate), len(wave) / rate, rate / 2, start_s=start)
     text = f"{' + '.join(one.labels)}  {one.similarity:.2f}  {one.clip}"
-    return Cell(shown, _box(place), (text, _where(place)))
+    return Cell(shown, _box(one), (text, place_text(one)))
 
 
-def _box(place: Place) -> tuple[float, float, float, float]:
+def _box(place: Place | Prototype) -> tuple[float, float, float, float]:
     return place.start_s, place.end_s, place.fmin_hz, place.fmax_hz
-
-
-def _where(place: Place) -> str:
-    return f"{span_text(place.start_s, place.end_s)}, {place.fmin_hz:.0f}-{place.fmax_hz:.0f} Hz"

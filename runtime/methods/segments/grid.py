@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ....errors import AudioError
 from ...audio.lengths import samples_of
-from ...audio.mel import mel_edges
+from ...values.mel import mel_edges
 from .settings import SegmentSettings
 
 Values = npt.NDArray[np.float64]
