@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
+from ..runtime.scores.labels import SHOWN
 from ..runtime.scores.text import reaching, score_text
 from ..times import duration_text, span_text, time_text
 from .console import bold, yellow
@@ -18,39 +19,45 @@ if TYPE_CHECKING:
 _COLUMNS = 48
 
 
-def answer(
-    name: str,
-    result: Result,
-    top: int = 3,
-    *,
-    min_score: float = 0.0,
-    windows: bool = False,
-    details: bool = False,
-    labels: Sequence[str] | None = None,
-) -> list[str]:
-    """Lines for `console.say`, which styles them where stdout is a terminal.
+class Selected(TypedDict):
+    """What of a result is shown, as `Result.to_dict` and `Result.save` take it."""
 
-    Args:
-        name: The sound's.
-        result: What is printed.
-        top: Labels and, in detail, prototypes at the most.
-        min_score: Labels with a lower score are left out, but for the best one.
-        windows: Whether to list every window.
-        labels: Only these; None: any.
-        details: Whether to tell all that the methods gave, or what a newcomer understands at first sight.
+    min_score: float
+    windows: bool
+    labels: tuple[str, ...] | None
 
-    Returns:
-        The lines.
 
+class Shown(NamedTuple):
+    """How much of a result is shown.
+
+    in_text, in_json: labels, and in detail prototypes, at the most
+    min_score: labels with a lower score are left out, but for the best one; labels: only these; None: any
+    windows: whether to list every window
+    details: whether to tell all that the methods gave, or what a newcomer understands at first sight
     """
+
+    in_text: int = 3
+    in_json: int = SHOWN
+    min_score: float = 0.0
+    windows: bool = False
+    details: bool = False
+    labels: tuple[str, ...] | None = None
+
+    @property
+    def chosen(self) -> Selected:
+        """Which labels are shown, and whether windows are."""
+        return {"min_score": self.min_score, "windows": self.windows, "labels": self.labels}
+
+
+def answer(name: str, result: Result, shown: Shown) -> list[str]:
+    """Lines for `console.say`, which styles them where stdout is a terminal; `name`: the sound's."""
     lines = [f"{bold(name)}  {_facts(result)}"]
-    lines += [
-        f"  {topic:<9} {text}" for topic, text in _lines(result, top, min_score, labels, details=details)
-    ]
-    if windows:
+    lines += [f"  {topic:<9} {text}" for topic, text in _lines(result, shown)]
+    if shown.windows:
         topics = chain(["windows"], repeat(""))
-        told = zip(topics, _windows(result, top, min_score, labels), strict=False)
-        lines += [f"  {topic:<9} {text}" for topic, text in told]
+        lines += [
+            f"  {topic:<9} {text}" for topic, text in zip(topics, _windows(result, shown), strict=False)
+        ]
     lines += [f"  {yellow('warning')}   {warning}" for warning in result.warnings]
     return lines
 
@@ -68,13 +75,11 @@ def _facts(result: Result) -> str:
     return f"{time_text(result.duration_s)}, {result.sample_rate} Hz, {channels}"
 
 
-def _lines(
-    result: Result, top: int, min_score: float, labels: Sequence[str] | None, *, details: bool
-) -> Iterator[tuple[str, str]]:
-    first, *others = result.shown(top, labels=labels)
+def _lines(result: Result, shown: Shown) -> Iterator[tuple[str, str]]:
+    first, *others = result.shown(shown.in_text, labels=shown.labels)
     task = result.task
-    rest = [f"   {label} {score_text(one, task)}" for label, one in others if reaching(one, min_score)]
-    topic = "values" if task == "regression" else "predicted" if labels is None else "scores"
+    rest = [f"   {label} {score_text(one, task)}" for label, one in others if reaching(one, shown.min_score)]
+    topic = "values" if task == "regression" else "predicted" if shown.labels is None else "scores"
     yield topic, bold(f"{first[0]} {score_text(first[1], task)}") + "".join(rest)
     if result.target != result.predictions[0][0]:
         yield "explained", f"{result.target} {score_text(result.score, task)}"
@@ -85,7 +90,7 @@ def _lines(
         yield "why", f"not asked: {'; '.join(hints)}"
     if spans := result.evidence_spans():
         yield "", _strip(spans, result.duration_s)
-    yield from result.lines(top) if details else result.summary()
+    yield from result.lines(shown.in_text) if shown.details else result.summary()
     yield "bundle", result.bundle
     yield "took", f"{duration_text(sum(result.timings.values()) / 1000.0)} on {result.device}"
 
@@ -100,10 +105,10 @@ def _strip(spans: Sequence[tuple[float, float]], duration_s: float) -> str:
     return f"0 s |{''.join('#' if mark else '.' for mark in marks)}| {time_text(duration_s)}"
 
 
-def _windows(result: Result, top: int, min_score: float, labels: Sequence[str] | None) -> Iterator[str]:
+def _windows(result: Result, shown: Shown) -> Iterator[str]:
     """A line for each window: when it lies, and its best labels."""
     windows = result.windows
-    rows = windows.top(top, min_score=min_score, labels=labels)
+    rows = windows.top(shown.in_text, min_score=shown.min_score, labels=shown.labels)
     for start, end, row in zip(windows.start_s, windows.end_s, rows, strict=True):
         scores = "   ".join(f"{label} {score_text(score, windows.task)}" for label, score in row)
         yield f"{span_text(start, end):>17}  {scores}"

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from .options import with_options
+
 if TYPE_CHECKING:
     from ..runtime.bundle.open import Bundle
 
@@ -85,10 +87,7 @@ def derived_options(command: _Command) -> _Command:
             raise click.UsageError("--example and --onnxruntime-web are for the page of --web DIR")
         return command(*arguments, derived=derived, **given)
 
-    decorated: _Command = run
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    return with_options(run, _OPTIONS)
 
 
 _OPTIONS = (

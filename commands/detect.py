@@ -19,8 +19,19 @@ from .answer import about_demo
 from .console import require_stdout, tell
 from .inputs import Input, collect, tell_skipped
 from .method_options import MethodCommand, method_settings
-from .options import device_option, examples, html_option, json_option, listed_words, refuse_given, was_given
-from .paths import BundleFolder, OutputFolder, no_sound
+from .options import (
+    bundle_option,
+    device_option,
+    examples,
+    file_option,
+    html_option,
+    json_option,
+    listed_words,
+    refuse_given,
+    require_sound,
+    was_given,
+)
+from .paths import OutputFolder
 from .window_options import window_options, window_settings
 
 if TYPE_CHECKING:
@@ -59,14 +70,7 @@ def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
     ),
 )
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
-@click.option(
-    "-b",
-    "--bundle",
-    envvar="EARMARK_BUNDLE",
-    type=BundleFolder(),
-    metavar="BUNDLE",
-    help="The bundle to ask. Without it EARMARK_BUNDLE, else the shipped demo.",
-)
+@bundle_option("The bundle to ask. Without it EARMARK_BUNDLE, else the shipped demo.")
 @click.option("--min-score", type=_score, metavar="S", help="Score that a detection reaches.  [default: 0.5]")
 @click.option(
     "--leave-score",
@@ -74,19 +78,9 @@ def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
     metavar="S",
     help="Score that all its windows reach.  [default: 3/4 of that]",
 )
-@click.option(
-    "--scores",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Scores by label in place of these: CSV label,min_score[,leave_score], or TOML.",
-)
+@file_option("--scores", "Scores by label in place of these: CSV label,min_score[,leave_score], or TOML.")
 @click.option("--labels", callback=listed_words, metavar="A,B", help="Only these labels.")
-@click.option(
-    "--labels-from",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Only the labels in a file, one per line, such as a species list.",
-)
+@file_option("--labels-from", "Only the labels in a file, one per line, such as a species list.")
 @window_options
 @click.option(
     "--smooth", default=0.0, type=click.FloatRange(0.0), metavar="S", help="Average scores over so long."
@@ -209,7 +203,7 @@ def detect(
     and the tables are folders of Parquet files.
     """
     engine = engine or ("local" if manifest else None)
-    _check(inputs, from_file, manifest)
+    require_sound(inputs, needed=not from_file and not manifest)
     _refuse_pairs(output, engine, as_json=as_json, as_jsonl=as_jsonl)
     require_stdout()
     from ..runtime.explainer import bundle_path, engine_of, load
@@ -270,15 +264,6 @@ def _parts(output: Path | None, stack: ExitStack) -> Path:
     if output is not None:
         return output / PARTS
     return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="earmark-")))
-
-
-def _check(inputs: Sequence[str], from_file: str | None, manifest: str | None) -> None:
-    """Raise click.UsageError for what is plainly no input."""
-    for argument in inputs:
-        if (mistaken := no_sound(argument)) is not None:
-            raise click.UsageError(mistaken)
-    if not inputs and not from_file and not manifest:
-        raise click.UsageError("Missing argument INPUT: a sound file, a folder, a pattern, or - for stdin")
 
 
 def _refuse_pairs(output: Path | str | None, engine: str | None, *, as_json: bool, as_jsonl: bool) -> None:

@@ -16,14 +16,22 @@ from ..progress import CallsProgress, Progress
 from ..runtime.methods.loading import all_methods
 from ..runtime.registry import METHODS
 from ..runtime.scores.labels import SHOWN
-from .answer import about_demo
+from .answer import Shown, about_demo
 from .console import require_stdout
 from .inputs import Input, collect, tell_skipped
 from .method_options import MethodCommand, method_settings, refuse_options, takes_progress
-from .options import device_option, examples, html_option, json_option, listed_words, refuse_given
-from .paths import BundleFolder, no_sound
+from .options import (
+    bundle_option,
+    device_option,
+    examples,
+    html_option,
+    json_option,
+    listed_words,
+    refuse_given,
+    require_sound,
+)
 from .result_folders import result_folders, safe_name
-from .result_output import ResultOutput, Shown
+from .result_output import ResultOutput
 from .saving_options import saving_options, saving_settings
 from .window_options import window_options, window_settings
 
@@ -53,14 +61,7 @@ _PRINTED = 3
     ),
 )
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
-@click.option(
-    "-b",
-    "--bundle",
-    envvar="EARMARK_BUNDLE",
-    type=BundleFolder(),
-    metavar="BUNDLE",
-    help="The bundle to ask. Without it EARMARK_BUNDLE, else the shipped one.",
-)
+@bundle_option("The bundle to ask. Without it EARMARK_BUNDLE, else the shipped one.")
 @click.option(
     "-m",
     "--method",
@@ -151,7 +152,7 @@ def explain(
     INPUT is a sound file, a folder, a pattern, or - for stdin. With neither INPUT nor BUNDLE, the
     clip that is shipped with earmark is explained.
     """
-    _check_inputs(inputs, needed=bundle is not None and not from_file)
+    require_sound(inputs, needed=bundle is not None and not from_file)
     _check_methods(methods)
     _refuse_pairs(methods, output, as_json=as_json, as_jsonl=as_jsonl)
     facts = {"target": targets, "method": methods, "rescore": rescore, "seed": seed, "top": top, **given}
@@ -251,10 +252,7 @@ class _Run:
             places = [self._place(folder, one.target, len(told)) for one in told]
             for result, place in zip(told, places, strict=True):
                 if place is not None:
-                    _, most, min_score, windows, _, labels = self.shown
-                    result.save(
-                        place, top=most, min_score=min_score, windows=windows, labels=labels, **self.written
-                    )
+                    result.save(place, top=self.shown.in_json, **self.shown.chosen, **self.written)
             if self.page is not None:
                 self.page.add(item.name, told)
             for result, place in zip(told, places, strict=True):
@@ -283,15 +281,6 @@ def _page(items: Sequence[Input], manifest: Manifest, output: Path | None) -> Ex
 
     values = manifest.task == "regression"
     return ExplanationPage([item.name for item in items], manifest.labels, values=values, output=output)
-
-
-def _check_inputs(inputs: Sequence[str], *, needed: bool) -> None:
-    """Raise click.UsageError for what is no sound, and where none is given but needed."""
-    for argument in inputs:
-        if (mistaken := no_sound(argument)) is not None:
-            raise click.UsageError(mistaken)
-    if needed and not inputs:
-        raise click.UsageError("Missing argument INPUT: a sound file, a folder, a pattern, or - for stdin")
 
 
 def _refuse_pairs(methods: Sequence[str], output: Path | None, *, as_json: bool, as_jsonl: bool) -> None:

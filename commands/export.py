@@ -13,7 +13,7 @@ from .console import say, say_json, tell
 from .derived_options import Derived, derived_options
 from .graph_options import GraphOptions, can_be_trained_over, load_graph
 from .next_steps import next_steps
-from .options import examples, refuse_given
+from .options import examples, folder_option, refuse_given
 from .paths import is_bundle
 from .settings_options import Given, settings_options, words_of
 
@@ -42,11 +42,8 @@ if TYPE_CHECKING:
 @derived_options
 @click.option("--name", help="Name of the bundle (by default the source's).")
 @click.option("--force", is_flag=True, help="Replace the bundle if it exists.")
-@click.option(
-    "--sound",
-    metavar="DIR",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Real clips (up to 5) that parity is measured with, besides synthesised sound.",
+@folder_option(
+    "--sound", "DIR", "Real clips (up to 5) that parity is measured with, besides synthesised sound."
 )
 @click.option(
     "--window", metavar="SECONDS", type=float, help="Longest sound classified at once (the source's window)."
@@ -65,32 +62,16 @@ if TYPE_CHECKING:
 @click.option("--licence", metavar="TEXT", help="Licence of the weights, for manifest and card.")
 @click.option("--attribution", metavar="TEXT", help="Whom to credit, for manifest and card.")
 @click.option("--no-decoder", is_flag=True, help="Leave the decoder out: no masks, a smaller bundle.")
-@click.option(
-    "--decoder",
-    metavar="RUN",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The decoder that earmark train lmac SOURCE -o RUN has trained over it.",
-)
+@folder_option("--decoder", "RUN", "The decoder that earmark train lmac SOURCE -o RUN has trained over it.")
 @click.option("--no-interpreter", is_flag=True, help="Leave the interpreter out: no components.")
-@click.option(
-    "--interpreter",
-    metavar="RUN",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The interpreter that earmark train l2i SOURCE -o RUN has trained over it.",
+@folder_option(
+    "--interpreter", "RUN", "The interpreter that earmark train l2i SOURCE -o RUN has trained over it."
 )
-@click.option(
-    "--apex",
-    metavar="RUN",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The rotation of channels that earmark train apex SOURCE -o RUN has learnt over it.",
+@folder_option(
+    "--apex", "RUN", "The rotation of channels that earmark train apex SOURCE -o RUN has learnt over it."
 )
 @click.option("--int8", is_flag=True, help="Add an 8-bit classifier, for detect --int8 and segments.")
-@click.option(
-    "--calibration",
-    metavar="DIR",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Real clips that --int8 takes its ranges from, 80 or more.",
-)
+@folder_option("--calibration", "DIR", "Real clips that --int8 takes its ranges from, 80 or more.")
 @settings_options(GraphOptions)
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the synthesised sound."

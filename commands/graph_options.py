@@ -19,185 +19,95 @@ if TYPE_CHECKING:
     from ..export.sources.onnx.feature_map import MapRequest
 
 
+def _shown(description: str, metavar: str | None = None) -> Meta:
+    """How a field is an option."""
+    return Meta(description=description, extra={"metavar": metavar})
+
+
+def _fact(description: str, metavar: str | None = None) -> Meta:
+    """The same of any graph."""
+    return _shown(f"For an .onnx file: {description}", metavar)
+
+
 @dataclass(frozen=True, kw_only=True)
 class GraphOptions:
     """Facts that other sources know themselves.
 
-    Attributes:
-        labels: A file with one label a line, or labels with commas, in the scores' order.
-        sample_rate: Of the sound that the graph takes, in Hz.
-        frontend: What makes the features that the graph takes; None: it takes waveforms.
-        frontend_set: Fields of that front end in place of its own, as "mel.bins=64".
-        frontend_check: A clip, and the features (.npy) that the user's own pipeline makes of it.
-        input: Which of its inputs takes the sound; None: the one whose meaning is not plain.
-        constant: Numbers for its other inputs, as "sr=16000".
-        state: Recurrent states, as "h=zeros".
-        reduce: How scores of frames are joined; None: it gives one score a label.
-        scores: What it gives; None: logits.
-        scores_output: Which of several outputs the scores are.
-        task: Whether several labels may hold, or it gives values of a regression; None: one label holds.
-        level: The gain that its own pipeline applies to sound; None: none, or the front end's.
-        feature_map: The tensor before pooling; None: no prototypes.
-        map_axes: That tensor's axes after the batch.
-        map_tokens: How an axis n of tokens unfolds.
-        map_bands: Edges of its rows of frequency in Hz, ascending, with commas.
-
+    None, or nothing: not told.
     """
 
-    labels: (
-        Annotated[
-            str,
-            Meta(
-                description="For an .onnx file: its labels, in the scores' order.",
-                extra={"metavar": "FILE|A,B,C"},
-            ),
-        ]
-        | None
-    ) = None
-    sample_rate: (
-        Annotated[int, Meta(description="For an .onnx file: of the sound it takes.", extra={"metavar": "HZ"})]
-        | None
-    ) = None
-    frontend: (
-        Annotated[
-            str,
-            Meta(
-                description="For an .onnx file that takes features: what makes them, a preset, a description "
-                "(.toml), a Hugging Face preprocessor_config.json, or another graph (.onnx). See "
-                "docs/frontends.md.",
-                extra={"metavar": "NAME|FILE"},
-            ),
-        ]
-        | None
-    ) = None
+    labels: Annotated[str | None, _fact("its labels, in the scores' order.", "FILE|A,B,C")] = None
+    sample_rate: Annotated[int | None, _fact("of the sound it takes.", "HZ")] = None
+    frontend: Annotated[
+        str | None,
+        _shown(
+            "For an .onnx file that takes features: what makes them, a preset, a description (.toml), a "
+            "Hugging Face preprocessor_config.json, or another graph (.onnx). See docs/frontends.md.",
+            "NAME|FILE",
+        ),
+    ] = None
     frontend_set: Annotated[
         tuple[str, ...],
-        Meta(
-            description="A field of that front end in place of its own, as mel.bins=64 (repeatable).",
-            extra={"metavar": "PART.FIELD=VALUE"},
+        _shown(
+            "A field of that front end in place of its own, as mel.bins=64 (repeatable).", "PART.FIELD=VALUE"
         ),
     ] = ()
-    frontend_check: (
-        Annotated[
-            tuple[Path, Path],
-            Meta(
-                description="A clip and the features (.npy) that your own pipeline makes of it: refuse other "
-                "features.",
-                extra={"metavar": "CLIP FEATURES"},
-            ),
-        ]
-        | None
-    ) = None
-    input: (
-        Annotated[
-            str,
-            Meta(
-                description="For an .onnx file: which of its inputs takes the sound.",
-                extra={"metavar": "NAME"},
-            ),
-        ]
-        | None
-    ) = None
+    frontend_check: Annotated[
+        tuple[Path, Path] | None,
+        _shown(
+            "A clip and the features (.npy) that your own pipeline makes of it: refuse other features.",
+            "CLIP FEATURES",
+        ),
+    ] = None
+    input: Annotated[str | None, _fact("which of its inputs takes the sound.", "NAME")] = None
     constant: Annotated[
         tuple[str, ...],
-        Meta(
-            description="For an .onnx file: what another input always holds, as sr=16000 (repeatable). "
-            "Sample rates, lengths and masks are filled in by themselves.",
-            extra={"metavar": "NAME=NUMBER"},
+        _fact(
+            "what another input always holds, as sr=16000 (repeatable). Sample rates, lengths and masks are "
+            "filled in by themselves.",
+            "NAME=NUMBER",
         ),
     ] = ()
     state: Annotated[
         tuple[str, ...],
-        Meta(
-            description="For an .onnx file: a recurrent state at the beginning of every window, as h=zeros "
-            "(repeatable).",
-            extra={"metavar": "NAME=zeros"},
-        ),
+        _fact("a recurrent state at the beginning of every window, as h=zeros (repeatable).", "NAME=zeros"),
     ] = ()
-    reduce: (
-        Annotated[
-            Literal["mean", "max", "lme"],
-            Meta(description="For an .onnx file that scores frames: how they are joined."),
-        ]
-        | None
-    ) = None
-    scores: (
-        Annotated[
-            Literal["logits", "probabilities", "log_probabilities"],
-            Meta(description="For an .onnx file: what it gives (logits)."),
-        ]
-        | None
-    ) = None
-    scores_output: (
-        Annotated[
-            str,
-            Meta(
-                description="For an .onnx file: which of its outputs the scores are.",
-                extra={"metavar": "NAME"},
-            ),
-        ]
-        | None
-    ) = None
-    task: (
-        Annotated[
-            Literal["single_label", "multi_label", "regression"],
-            Meta(
-                description="For an .onnx file: whether several labels may hold, or it gives values "
-                "(single_label)."
-            ),
-        ]
-        | None
-    ) = None
-    level: (
-        Annotated[
-            Literal["none", "peak", "signed_peak"],
-            Meta(description="For an .onnx file: the gain its own pipeline applies to sound (none)."),
-        ]
-        | None
-    ) = None
-    feature_map: (
-        Annotated[
-            str,
-            Meta(
-                description="For an .onnx file: the tensor before pooling; prototypes need it.",
-                extra={"metavar": "TENSOR"},
-            ),
-        ]
-        | None
-    ) = None
-    map_axes: (
-        Annotated[
-            str,
-            Meta(
-                description="For an .onnx file: that tensor's axes after the batch, c channels, t time, f "
-                "frequency, n tokens; c alone is an embedding of the window (ctf).",
-                extra={"metavar": "ORDER"},
-            ),
-        ]
-        | None
-    ) = None
-    map_tokens: (
-        Annotated[
-            str,
-            Meta(
-                description="For an .onnx file with tokens (--map-axes nc): rows of frequency, the axis that "
-                "varies slowest (frequency or time), and tokens in front without a place, as "
-                "12,frequency,2.",
-                extra={"metavar": "ROWS,ORDER,SKIP"},
-            ),
-        ]
-        | None
-    ) = None
-    map_bands: (
-        Annotated[
-            str,
-            Meta(
-                description="For an .onnx file: edges of its rows of frequency, ascending.",
-                extra={"metavar": "HZ,HZ,..."},
-            ),
-        ]
-        | None
-    ) = None
+    reduce: Annotated[
+        Literal["mean", "max", "lme"] | None,
+        _shown("For an .onnx file that scores frames: how they are joined."),
+    ] = None
+    scores: Annotated[
+        Literal["logits", "probabilities", "log_probabilities"] | None, _fact("what it gives (logits).")
+    ] = None
+    scores_output: Annotated[str | None, _fact("which of its outputs the scores are.", "NAME")] = None
+    task: Annotated[
+        Literal["single_label", "multi_label", "regression"] | None,
+        _fact("whether several labels may hold, or it gives values (single_label)."),
+    ] = None
+    level: Annotated[
+        Literal["none", "peak", "signed_peak"] | None,
+        _fact("the gain its own pipeline applies to sound (none)."),
+    ] = None
+    feature_map: Annotated[str | None, _fact("the tensor before pooling; prototypes need it.", "TENSOR")] = (
+        None
+    )
+    map_axes: Annotated[
+        str | None,
+        _fact(
+            "that tensor's axes after the batch, c channels, t time, f frequency, n tokens; c alone is an "
+            "embedding of the window (ctf).",
+            "ORDER",
+        ),
+    ] = None
+    map_tokens: Annotated[
+        str | None,
+        _shown(
+            "For an .onnx file with tokens (--map-axes nc): rows of frequency, the axis that varies slowest "
+            "(frequency or time), and tokens in front without a place, as 12,frequency,2.",
+            "ROWS,ORDER,SKIP",
+        ),
+    ] = None
+    map_bands: Annotated[str | None, _fact("edges of its rows of frequency, ascending.", "HZ,HZ,...")] = None
 
 
 def load_graph(path: str, window: float | None, options: GraphOptions) -> Exportable:

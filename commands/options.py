@@ -2,18 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from .paths import BundleFolder
+from .paths import BundleFolder, no_sound
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 bundle_argument: Decorator = click.argument("bundle", type=BundleFolder(), required=False, default=None)
+
+
+def bundle_option(text: str) -> Decorator:
+    """The option that names the bundle of a command."""
+    return click.option(
+        "-b", "--bundle", envvar="EARMARK_BUNDLE", type=BundleFolder(), metavar="BUNDLE", help=text
+    )
+
+
+def folder_option(name: str, metavar: str, text: str) -> Decorator:
+    """An option that names a folder that exists."""
+    folder = click.Path(exists=True, file_okay=False, path_type=Path)
+    return click.option(name, type=folder, metavar=metavar, help=text)
+
+
+def file_option(name: str, text: str, parameter: str = "") -> Decorator:
+    """An option that names a file, be it there or not; `parameter`: its keyword, if it has another name."""
+    file = click.Path(dir_okay=False, path_type=Path)
+    return click.option(*filter(None, (name, parameter)), type=file, metavar="FILE", help=text)
+
+
+def with_options(command: Callable[..., Any], options: Iterable[Decorator]) -> Callable[..., Any]:
+    """The command with these options, shown in this order."""
+    for option in reversed(tuple(options)):
+        command = option(command)
+    return command
+
+
+def require_sound(inputs: Sequence[str], *, needed: bool) -> None:
+    """Raise click.UsageError for what is plainly no sound, and where none is given but needed."""
+    for argument in inputs:
+        if (mistaken := no_sound(argument)) is not None:
+            raise click.UsageError(mistaken)
+    if needed and not inputs:
+        raise click.UsageError("Missing argument INPUT: a sound file, a folder, a pattern, or - for stdin")
 
 
 def examples(*lines: str) -> str:

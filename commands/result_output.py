@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DeviceError, as_earmark_error
-from .answer import answer
+from .answer import Shown, answer
 from .console import say, say_json, tell_failure, tell_traceback
 
 if TYPE_CHECKING:
@@ -17,17 +17,6 @@ if TYPE_CHECKING:
     from ..runtime.results.result import Result
 
 Record = Mapping[str, Any]
-
-
-class Shown(NamedTuple):
-    """What is shown: how many labels in text and in JSON, from which score on, of windows too, in detail."""
-
-    in_text: int
-    in_json: int
-    min_score: float
-    windows: bool
-    details: bool
-    labels: tuple[str, ...] | None
 
 
 class ResultOutput:
@@ -42,27 +31,13 @@ class ResultOutput:
 
     def answer(self, name: str, result: Result, folder: Path | None) -> None:
         """A sound that was explained, and where its files lie."""
-        if not (self._as_json or self._as_jsonl):
-            shown = self._shown
-            say(
-                *answer(
-                    name,
-                    result,
-                    shown.in_text,
-                    min_score=shown.min_score,
-                    windows=shown.windows,
-                    details=shown.details,
-                    labels=shown.labels,
-                )
-            )
-            if folder is not None:
-                say(f"  written   {folder}")
         if self._as_json or self._as_jsonl:
-            shown = self._shown
-            record = result.to_dict(
-                shown.in_json, min_score=shown.min_score, windows=shown.windows, labels=shown.labels
-            )
+            record = result.to_dict(self._shown.in_json, **self._shown.chosen)
             self._record({**record, "input": name})
+            return
+        say(*answer(name, result, self._shown))
+        if folder is not None:
+            say(f"  written   {folder}")
 
     def failure(self, name: str, raised: Exception) -> None:
         """A sound that could not be explained, and why."""

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from ..runtime.audio.writing import SoundFormat
 from ..runtime.methods.result import AudioKind
+from .options import with_options
 
 if TYPE_CHECKING:
     from ..runtime.results.result import SaveOptions
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 
-
-def saving_options(command: Command) -> Command:
+def saving_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --audio, --audio-format and --arrays to a command; `saving_settings` reads them."""
     options = (
         click.option(
@@ -35,9 +34,7 @@ def saving_options(command: Command) -> Command:
         ),
         click.option("--arrays", is_flag=True, help="Write arrays.npz, too: Result.load reads DIR again."),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return with_options(command, options)
 
 
 def saving_settings(given: dict[str, Any]) -> SaveOptions:

@@ -17,8 +17,7 @@ from ..errors import MissingDependencyError
 from ..integrations.server.settings import TOKEN_LENGTH, ServerSettings
 from .answer import about_demo
 from .console import tell
-from .options import device_option, examples
-from .paths import BundleFolder
+from .options import bundle_option, device_option, examples, file_option
 from .settings_options import Given, settings_options
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -80,20 +79,10 @@ class _Lines(logging.Handler):
         "earmark serve -b bundle --host 0.0.0.0 --token-file token.txt --allow-host earmark.example",
     )
 )
-@click.option(
-    "-b",
-    "--bundle",
-    envvar="EARMARK_BUNDLE",
-    type=BundleFolder(),
-    metavar="BUNDLE",
-    help="The bundle that answers. Without it EARMARK_BUNDLE, else the shipped demo.",
-)
+@bundle_option("The bundle that answers. Without it EARMARK_BUNDLE, else the shipped demo.")
 @settings_options(ServerSettings)
-@click.option(
-    "--token-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Holds the token that clients must give as Authorization: Bearer. Else EARMARK_TOKEN.",
+@file_option(
+    "--token-file", "Holds the token that clients must give as Authorization: Bearer. Else EARMARK_TOKEN."
 )
 @click.option(
     "--no-token",

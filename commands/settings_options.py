@@ -27,6 +27,7 @@ import msgspec
 from msgspec import inspect as types
 
 from ..errors import EarmarkError
+from .options import with_options
 
 Settings = TypeVar("Settings")
 _Command = Callable[..., Any]
@@ -90,10 +91,7 @@ def settings_options(
             )
             return command(*arguments, **collected, **{parameter: given})
 
-        decorated: _Command = run
-        for option in reversed(options):
-            decorated = option.decorator(decorated)
-        return decorated
+        return with_options(run, [option.decorator for option in options])
 
     return decorate
 
@@ -103,8 +101,7 @@ def click_options(kind: type) -> list[click.Option]:
 
     def nothing() -> None: ...
 
-    for option in reversed(_options(kind)):
-        option.decorator(nothing)
+    with_options(nothing, [option.decorator for option in _options(kind)])
     return list(reversed(getattr(nothing, "__click_params__", [])))
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from ..runtime.bundle.manifest import Aggregation, LevelOver
+from .options import with_options
 
 if TYPE_CHECKING:
     from ..runtime.explaining.request import ExplainOptions
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _positive(_context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
@@ -21,7 +20,7 @@ def _positive(_context: click.Context, parameter: click.Parameter, value: float 
     return value
 
 
-def window_options(command: Command) -> Command:
+def window_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --hop, --aggregate, --level and --timeout to a command; `window_settings` reads them."""
     options = (
         click.option(
@@ -45,9 +44,7 @@ def window_options(command: Command) -> Command:
             help="Answer after so many seconds per sound, with what there is then.",
         ),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return with_options(command, options)
 
 
 def window_settings(given: dict[str, Any]) -> ExplainOptions:

@@ -9,7 +9,7 @@ import click
 
 from ...evaluation.faithfulness.settings import MaskSettings
 from ..console import say_json, tell
-from ..options import device_option, examples, json_option, refuse_given
+from ..options import device_option, examples, file_option, json_option, refuse_given
 from ..settings_options import Given, settings_options
 from ..written import write_lines, write_text
 from .curves import check_curves, write_curves
@@ -44,12 +44,7 @@ from .source import ATTRIBUTIONS, attributed
     help="What BUNDLE was exported from: adds gradient methods (PyTorch, captum).",
 )
 @intervals_option
-@click.option(
-    "--curves",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Metrics against area as .json, .png, .svg or .pdf (takes several times as long).",
-)
+@file_option("--curves", "Metrics against area as .json, .png, .svg or .pdf (takes several times as long).")
 @records_option
 @device_option
 @json_option

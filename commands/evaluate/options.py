@@ -10,7 +10,7 @@ import click
 
 from ...errors import EarmarkError
 from ..console import tell
-from ..options import Decorator
+from ..options import Decorator, file_option, with_options
 from ..paths import BundleFolder, DataFolder
 from ..settings_options import Given
 
@@ -22,8 +22,8 @@ Settings = TypeVar("Settings")
 
 def bundle_and_data(command: Callable[..., Any]) -> Callable[..., Any]:
     """The arguments BUNDLE and DATA."""
-    command = click.argument("data", type=DataFolder())(command)
-    return click.argument("bundle", type=BundleFolder())(command)
+    arguments = click.argument("bundle", type=BundleFolder()), click.argument("data", type=DataFolder())
+    return with_options(command, arguments)
 
 
 events_option: Decorator = click.option(
@@ -34,12 +34,7 @@ events_option: Decorator = click.option(
     help="True events: clip, label, start_s, end_s. [default: DATA/events.csv]",
 )
 
-records_option: Decorator = click.option(
-    "--records",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="One line of JSON for each judgement.",
-)
+records_option = file_option("--records", "One line of JSON for each judgement.")
 
 preset_option: Decorator = click.option(
     "--preset",
@@ -48,13 +43,7 @@ preset_option: Decorator = click.option(
     "bolanos2025 (events); apex2026 (prototypes).",
 )
 
-csv_option: Decorator = click.option(
-    "--csv",
-    "csv_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="The table as CSV.",
-)
+csv_option = file_option("--csv", "The table as CSV.", "csv_file")
 
 intervals_option: Decorator = click.option(
     "--intervals", is_flag=True, help="Print 95 % intervals and the paired differences too."

@@ -9,13 +9,12 @@ import click
 from ...export.training.options import ClassifierOptions
 from ...export.training.settings import ClassifierSettings
 from ..console import tell
-from ..options import examples
+from ..options import examples, folder_option
 from ..paths import DataFolder
 from ..settings_options import Given, settings_options
 from .options import (
     device_option,
     fail_for_left_out,
-    folder_option,
     settings_of,
     tell_left_out,
     training_options,
@@ -26,9 +25,7 @@ from .options import (
 @click.argument("data", type=DataFolder())
 @click.option("-o", "--out", "run", required=True, type=click.Path(path_type=Path), help="The run directory.")
 @folder_option(
-    "background-sounds",
-    "DIR",
-    "Recordings without any of the labels join silence and faint noise.",
+    "--background-sounds", "DIR", "Recordings without any of the labels join silence and faint noise."
 )
 @device_option
 @settings_options(ClassifierSettings)

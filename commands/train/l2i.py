@@ -10,12 +10,11 @@ import click
 from ...export.training.l2i.settings import L2iSettings
 from ...export.training.options import InterpreterOptions
 from ..console import tell
-from ..options import examples, refuse_given
+from ..options import examples, folder_option, refuse_given
 from ..settings_options import Given, settings_options
 from .options import (
     TrainedOver,
     fail_for_left_out,
-    folder_option,
     over_source_options,
     require_packages,
     settings_of,
@@ -26,9 +25,9 @@ from .options import (
 
 @click.command(epilog=examples("earmark train l2i run data"))
 @over_source_options("interpreter")
-@folder_option("dictionary", "RUN", "Take the dictionary of this run instead of learning one.")
+@folder_option("--dictionary", "RUN", "Take the dictionary of this run instead of learning one.")
 @folder_option(
-    "start", "RUN", "Begin with the interpreter and the dictionary of this run, one after the fact."
+    "--start", "RUN", "Begin with the interpreter and the dictionary of this run, one after the fact."
 )
 @settings_options(L2iSettings)
 @training_options(InterpreterOptions, loose=True)

@@ -17,7 +17,7 @@ from ...runtime.audio.listing import reason_lines
 from ..console import tell
 from ..graph_options import GraphOptions, load_graph
 from ..inputs import tell_passed_over
-from ..options import Decorator
+from ..options import Decorator, folder_option, with_options
 from ..paths import DataFolder
 from ..settings_options import Given, option_names, settings_options, words_of
 
@@ -81,7 +81,7 @@ def training_options(kind: type[TrainingOptions], *, loose: bool = False) -> Dec
             tell_passed_over(collected["data"], fewest_classes=0 if unlabelled else 1)
             command(*arguments, options=options, **collected)
 
-        return _with(_RUNNING, run)
+        return with_options(run, _RUNNING)
 
     return decorate
 
@@ -91,7 +91,9 @@ def over_source_options(what: str) -> Decorator:
 
     The keyword argument `source` is then a `TrainedOver`.
     """
-    noise = folder_option("noise", "DIR", "Mix in recordings of noise from DIR instead of synthesised noise.")
+    noise = folder_option(
+        "--noise", "DIR", "Mix in recordings of noise from DIR instead of synthesised noise."
+    )
     return source_options(what, f"Where the {what} goes, if not SOURCE.", (noise, device_option))
 
 
@@ -129,21 +131,9 @@ def source_options(what: str, out_help: str, more: Sequence[Decorator] = ()) -> 
             extra = [] if str(run_path) == source else [f"--{what}", str(run_path)]
             command(source=TrainedOver(opened, run_path, shlex.join([source, *words, *extra])), **collected)
 
-        return _with(options, run)
+        return with_options(run, options)
 
     return decorate
-
-
-def folder_option(name: str, metavar: str, text: str) -> Decorator:
-    """An option that names a folder that exists."""
-    folder = click.Path(exists=True, file_okay=False, path_type=Path)
-    return click.option(f"--{name}", type=folder, metavar=metavar, help=text)
-
-
-def _with(options: tuple[Decorator, ...], command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 def require_packages(*packages: str) -> None:
