@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import SourceError
-from .bundle.sounds import read_clips
+from .bundle.clips import read_clips
 from .bundle.write import check_target, write_bundle
 from .source.exportable import Exportable, with_aggregate, with_hop, with_window
 from .sources import open_source, require_packages

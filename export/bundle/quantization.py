@@ -25,9 +25,10 @@ from ...runtime.bundle.manifest import Int8Parity, LabelsAgreement, LogitsAgreem
 from ...runtime.inference.onnx_runtime import import_onnxruntime
 from ..graphs.files import save_graph, stage_spec
 from ..source.exportable import Exportable, FloatArray
+from .clips import evenly, find_clips, read_clip
 from .int8_explanations import ExplanationsMeter, log_odds, loses
 from .parity import ExportedChain
-from .sounds import evenly, find_clips, golden_sounds, read_clip
+from .sounds import golden_sounds
 from .stages import Stages
 
 # Clips that give the ranges, and clips that agreement is measured on.

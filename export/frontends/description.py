@@ -16,7 +16,7 @@ from ...errors import SourceError
 from ...runtime.bundle.manifest import AnalysisSpec
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Base of a description's parts: immutable; a field that does not exist is an error."""
 
 

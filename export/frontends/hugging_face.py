@@ -10,7 +10,7 @@ import msgspec
 
 from ...errors import SourceError
 from .fields import Fields, merged
-from .presets import PRESETS
+from .presets import preset_fields
 
 
 class Extractor(msgspec.Struct, frozen=True):
@@ -101,7 +101,7 @@ def _encodec(config: Extractor) -> Fields:
 
 def _ast(config: Ast) -> Fields:
     built = merged(
-        PRESETS["ast"],
+        preset_fields("ast"),
         {
             "sample_rate": config.sampling_rate,
             "mel": {"bins": config.num_mel_bins},
@@ -123,7 +123,7 @@ def _ast(config: Ast) -> Fields:
 def _whisper(config: Whisper) -> Fields:
     samples = round(config.chunk_length * config.sampling_rate)
     built = merged(
-        PRESETS["whisper"],
+        preset_fields("whisper"),
         {
             "sample_rate": config.sampling_rate,
             "samples": {"count": samples},
@@ -139,7 +139,7 @@ def _whisper(config: Whisper) -> Fields:
 def _clap(config: Clap) -> Fields:
     pads = {"repeatpad": "repeat_whole", "repeat": "repeat", "pad": "zeros"}
     built = merged(
-        PRESETS["clap"],
+        preset_fields("clap"),
         {
             "sample_rate": config.sampling_rate,
             "samples": {
@@ -162,7 +162,7 @@ def _clap(config: Clap) -> Fields:
 
 def _seamless(config: SeamlessM4T) -> Fields:
     return merged(
-        PRESETS["kaldi-fbank"],
+        preset_fields("kaldi-fbank"),
         {
             "sample_rate": config.sampling_rate,
             "mel": {"bins": config.num_mel_bins},

@@ -24,16 +24,7 @@ from ..graphs.files import Dims
 from ..graphs.heads import Head, Layer
 from ..graphs.stft import masked, stft
 from ..models.scales import Scale
-from .exportable import Exportable, FloatArray, with_window
-
-__all__ = [
-    "Reference",
-    "Source",
-    "with_window",
-    "without_decoder",
-    "without_interpreter",
-    "without_onednn",
-]
+from .exportable import Exportable, FloatArray
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import MissingDependencyError, RunError, SourceError
+from ...errors import MissingDependencyError, SourceError
 from ..source.exportable import Exportable
 from .foreign import CHECKPOINTS, refuse_foreign
 
 if TYPE_CHECKING:
-    from ..source.source import Source
     from .adapter.adapter import Adapter
 
 _FACTORY = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
@@ -43,8 +42,8 @@ def open_source(
     if isinstance(source, str | Path):
         refuse_foreign(str(source))
     require_packages("torch", "onnxscript", "safetensors", "yaml")
-    from ..source.source import Source
     from .adapter.adapter import Adapter, from_adapter
+    from .run.parts import with_parts
 
     if isinstance(source, Adapter):
         opened: Exportable = from_adapter(source, source.name)
@@ -54,67 +53,32 @@ def open_source(
         opened = resolve(
             str(source), allow_missing_decoder=decoder is not True, interpreter=interpreter is True
         )
-    if apex is not None:
-        opened = _with_apex(opened, Path(apex))
-    if decoder is True and interpreter is True:
-        return opened
-    opened = _with_maps(opened, decoder, interpreter)
-    if not isinstance(opened, Source):
-        raise SourceError(
-            f"{opened.name}: has no decoder or interpreter to choose: it is no source in PyTorch"
-        )
-    return _with_parts(opened, decoder, interpreter)
+    return with_parts(opened, decoder, interpreter, apex)
 
 
-def _with_apex(opened: Exportable, folder: Path) -> Exportable:
-    """The source with a learnt U. Raises SourceError where it was learnt over another, or is not finished."""
-    from .run.rotation import with_apex
+def run_of(source: Path | str | Exportable) -> Path | None:
+    """The run directory of a classifier that a source is; None for any other source.
 
-    try:
-        return with_apex(opened, folder)
-    except RunError as error:
-        raise SourceError(str(error)) from error
+    A config.json may also be of a Hugging Face model.
+    """
+    from .hugging_face.beside import folder_of
+    from .run.directory import holds_classifier
 
-
-def _with_maps(opened: Exportable, decoder: Path | str | bool, interpreter: Path | str | bool) -> Exportable:
-    """A graph from a file with the feature maps that its decoder and its interpreter read."""
-    from .onnx.file import OnnxSource
-    from .onnx.trainable import trainable
-    from .run.config import DecoderConfig, InterpreterConfig
-    from .run.directory import RunDirectory
-
-    if not isinstance(opened, OnnxSource) or (isinstance(decoder, bool) and isinstance(interpreter, bool)):
-        return opened
-    read: list[str] = []
-    if not isinstance(decoder, bool):
-        read += RunDirectory(Path(decoder), "decoder").read_config(DecoderConfig).decoder.inputs
-    if not isinstance(interpreter, bool):
-        config = RunDirectory(Path(interpreter), "interpreter").read_config(InterpreterConfig)
-        read += config.interpreter.inputs
-    return trainable(opened, list(dict.fromkeys(read)))
+    if isinstance(source, Exportable) or folder_of(Path(source)) is not None:
+        return None
+    return Path(source) if holds_classifier(Path(source)) else None
 
 
-def _with_parts(source: Source, decoder: Path | str | bool, interpreter: Path | str | bool) -> Source:
-    """The source with the decoder and the interpreter that are asked for; see `open_source`."""
-    from ..source.source import without_decoder, without_interpreter
-    from .run.decoder import with_decoder
-    from .run.directory import RunDirectory
-    from .run.interpreter import with_interpreter
+def open_classifier(source: Path | str | Exportable) -> Exportable:
+    """What is trained over: a source without its decoder, interpreter and U, perhaps unfinished."""
+    from ..source.source import Source, without_decoder, without_interpreter
+    from .run.source import load
 
-    if decoder is not True:
-        source = without_decoder(source)
-    if interpreter is not True:
-        source = without_interpreter(source)
-    if not isinstance(decoder, bool):
-        source = with_decoder(source, RunDirectory(Path(decoder), "decoder"))
-    if not isinstance(interpreter, bool):
-        source = with_interpreter(source, RunDirectory(Path(interpreter), "interpreter"))
-        if not isinstance(decoder, bool) and source.decoder is None:
-            raise SourceError(
-                f"{interpreter}: an interpreter by design is a classifier of its own, for which the decoder "
-                f"{decoder} was not trained; leave the decoder out"
-            )
-    return source
+    run = run_of(source)
+    if run is not None:
+        return load(run, decoder=False, interpreter=False, apex=False)
+    opened = source if isinstance(source, Exportable) else resolve(str(source), allow_missing_decoder=True)
+    return without_interpreter(without_decoder(opened)) if isinstance(opened, Source) else opened
 
 
 def require_packages(*packages: str, extra: str = "export") -> None:

@@ -80,21 +80,11 @@ def opened_run(
 
 def opened_source(source: str | Path | Exportable, out: str | Path | None) -> tuple[Path, Source]:
     """The run directory to write to, and the source without decoder and interpreter of its own."""
-    from ..source.source import without_decoder, without_interpreter
-    from ..sources import resolve
-    from ..sources.hugging_face.beside import folder_of
+    from ..sources import open_classifier, run_of
     from ..sources.onnx.file import OnnxSource
     from ..sources.onnx.trainable import trainable
-    from ..sources.run.source import load
 
-    if isinstance(source, Exportable):
-        result: Exportable = source
-    elif folder_of(Path(source)) is None and holds_classifier(Path(source)):
-        # Without its decoder, interpreter and U, which may be unfinished.
-        result = load(source, decoder=False, interpreter=False, apex=False)
-        out = out or source
-    else:
-        result = resolve(str(source), allow_missing_decoder=True)
+    result, out = open_classifier(source), out or run_of(source)
     if result.task == "regression":
         raise SourceError(
             f"{result.name}: gives values of a regression; masks and components say what is enough for a "
@@ -106,7 +96,7 @@ def opened_source(source: str | Path | Exportable, out: str | Path | None) -> tu
         raise RunError(f"{source}: is no PyTorch model, which a decoder or an interpreter is trained over")
     if out is None:
         raise RunError(f"{result.name}: is no run directory; say where the result goes by -o RUN")
-    return Path(out), without_interpreter(without_decoder(result))
+    return Path(out), result
 
 
 def classifier_split(run: Path) -> SplitSettings | None:

@@ -18,7 +18,7 @@ from later import later
 
 from earmark.commands.export import export
 from earmark.errors import BundleError, DataError, EarmarkError, ParityError, SourceError
-from earmark.export.bundle import parity, sounds
+from earmark.export.bundle import clips, parity
 from earmark.export.bundle.write import write_bundle
 from earmark.export.sources import resolve
 from earmark.runtime.bundle.manifest import AnalysisSpec, Manifest
@@ -29,7 +29,7 @@ torch = later("torch")
 export_stage = later("earmark.export.graphs.torch_export", "export_stage")
 StftFrontend = later("earmark.export.graphs.stft", "StftFrontend")
 Reference = later("earmark.export.source.source", "Reference")
-with_window = later("earmark.export.source.source", "with_window")
+with_window = later("earmark.export.source.exportable", "with_window")
 without_decoder = later("earmark.export.source.source", "without_decoder")
 Adapter = later("earmark.export.sources.adapter.adapter", "Adapter")
 from_adapter = later("earmark.export.sources.adapter.adapter", "from_adapter")
@@ -411,10 +411,10 @@ def test_real_clips_for_parity(tiny_source, tmp_path):
     import soundfile
 
     with pytest.raises(DataError, match="no sound"):
-        sounds.read_clips(tmp_path, tiny_source)
+        clips.read_clips(tmp_path, tiny_source)
     soundfile.write(tmp_path / "silence.wav", np.zeros(4000), 16000)
     soundfile.write(tmp_path / "stereo.flac", noise(2, 44100).T, 44100)
-    (clip,) = sounds.read_clips(tmp_path, tiny_source)
+    (clip,) = clips.read_clips(tmp_path, tiny_source)
     assert clip.shape == (16000,)
 
 

@@ -17,7 +17,7 @@ from earmark.export.bundle.write import write_bundle
 from earmark.export.frontends.description import described
 from earmark.export.frontends.fields import merged
 from earmark.export.frontends.frontend import from_description
-from earmark.export.frontends.presets import PRESETS
+from earmark.export.frontends.presets import PRESETS, preset_fields
 from earmark.export.sources.onnx.file import load
 from earmark.export.sources.onnx.frontends import open_frontend
 from earmark.runtime.explainer import engine_of
@@ -34,7 +34,7 @@ def front_of(fields, **over):
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_presets_give_what_their_originals_give(name):
     """Values of transformers, torchlibrosa, librosa, torchaudio and kaldi-native-fbank, kept in a file."""
-    front = front_of(PRESETS[name])
+    front = front_of(preset_fields(name))
     sound = originals.sound_of(originals.RATES[name])
     expected = np.load(originals.VALUES)
     if front.samples is not None:
@@ -121,10 +121,10 @@ def test_mfcc_are_kaldis_and_torchaudios():
     torchaudio = originals.torchaudio()
     sound = torch.from_numpy(originals.sound_of(16000))
     kaldi = torchaudio.compliance.kaldi.mfcc(sound[None] * 32768, num_ceps=13, num_mel_bins=23)
-    ours = front_of(PRESETS["kaldi-fbank"], mel={"bins": 23}, mfcc={"count": 13, "lifter": 22.0})
+    ours = front_of(preset_fields("kaldi-fbank"), mel={"bins": 23}, mfcc={"count": 13, "lifter": 22.0})
     assert_close(ours.rows(sound.numpy())[0], kaldi.numpy().astype(float))
     theirs = torchaudio.transforms.MFCC()(sound).numpy().astype(float)
-    ours = front_of(PRESETS["torchaudio-melspectrogram"], log={"range": 80.0}, mfcc={"count": 40})
+    ours = front_of(preset_fields("torchaudio-melspectrogram"), log={"range": 80.0}, mfcc={"count": 40})
     assert_close(ours.rows(sound.numpy())[0], theirs)
 
 
@@ -182,8 +182,8 @@ BUNDLES = {
 @pytest.mark.parametrize("name", list(BUNDLES))
 def test_a_classifier_of_features_becomes_a_bundle(tmp_path, name):
     preset, over, frames, rescore = BUNDLES[name]
-    front = front_of(PRESETS[preset], **over)
-    layout = PRESETS[preset]["output"]["layout"]
+    front = front_of(preset_fields(preset), **over)
+    layout = PRESETS[preset].output.layout
     dims = LAYOUTS[layout](frames, front.description.bins)
     if name == "one sound at a time":
         dims[0] = 1
@@ -193,7 +193,7 @@ def test_a_classifier_of_features_becomes_a_bundle(tmp_path, name):
     assert manifest.rescore == rescore
     assert manifest.parity.fp32["logits"].max_abs <= 1e-4
     if rescore == "spectrogram":
-        assert manifest.analysis.n_fft == PRESETS[preset]["stft"]["n_fft"]
+        assert manifest.analysis.n_fft == PRESETS[preset].stft.n_fft
     assert all(check.passed for check in verify(tmp_path / "b")[1])
     sound = originals.sound_of(16000, 0.5)
     with earmark.load(tmp_path / "b", device="cpu") as explainer:
@@ -204,7 +204,7 @@ def test_a_classifier_of_features_becomes_a_bundle(tmp_path, name):
 
 def test_a_window_of_fixed_frames(tmp_path):
     """The graph's dims, not the description, say how many frames there are: the window gets their length."""
-    front = front_of(PRESETS["torchaudio-melspectrogram"])
+    front = front_of(preset_fields("torchaudio-melspectrogram"))
     path = classifier(tmp_path / "net.onnx", ["batch", 128, 81], 1)
     with pytest.raises(SourceError, match=r"'x' takes float32 \[batch, 128, 81\].* gives \[batch, 128, 41\]"):
         load(path, labels=LABELS, frontend=front, window_seconds=0.5)
@@ -223,7 +223,7 @@ def test_a_window_of_fixed_frames(tmp_path):
 
 @pytest.mark.parametrize("join", ["mean", "max"])
 def test_patches_are_joined_as_scores(tmp_path, join):
-    front = front_of(PRESETS["yamnet"], patches={"join": join})
+    front = front_of(preset_fields("yamnet"), patches={"join": join})
     path = classifier(tmp_path / "net.onnx", ["batch", 96, 64], 2, last="Sigmoid", offset=4.0)
     told = {"labels": LABELS, "task": "multi_label", "scores": "probabilities", "window_seconds": 1.5}
     manifest = write_bundle(load(path, **told, frontend=front), tmp_path / "b")
@@ -240,7 +240,7 @@ def test_patches_are_joined_as_scores(tmp_path, join):
 def test_quantised_features(tmp_path):
     """A uint8 input, as models of phones have."""
     output = {"layout": "BTF", "dtype": "uint8", "scale": 0.1, "zero_point": 180}
-    front = front_of(PRESETS["kaldi-fbank"], output=output, frames={"count": 90})
+    front = front_of(preset_fields("kaldi-fbank"), output=output, frames={"count": 90})
     path = classifier(tmp_path / "net.onnx", ["batch", 90, 80], 2, kind=TensorProto.UINT8)
     model = onnx.load(path)
     # To logits of order one.
@@ -312,7 +312,7 @@ def test_hugging_faces_configurations(tmp_path):
     assert whisper.rows(originals.sound_of(16000, 0.1)).shape == (1, 128, 500)
     told = {"truncation": "rand_trunc", "frequency_min": 50, "top_db": None, "padding": "repeatpad"}
     clap = open_frontend(configuration(path, "ClapFeatureExtractor", **told))
-    assert clap.description == described(PRESETS["clap"], "clap")
+    assert clap.description == PRESETS["clap"]
     fused = open_frontend(configuration(path, "ClapFeatureExtractor", max_length_s=1))
     rows = fused.rows(originals.sound_of(48000, 0.5))
     assert rows.shape == (1, 4, 101, 64)
@@ -402,7 +402,7 @@ def test_descriptions_in_files(tmp_path):
     assert_close(by_graph(front, sound[None]), front.rows(sound).astype(float), 1e-4)
     (tmp_path / "own.toml").write_text('preset = "whisper"\n[mel]\nbins = 128\n')
     own = open_frontend(str(tmp_path / "own.toml")).description
-    assert own == described(merged(PRESETS["whisper"], {"mel": {"bins": 128}}), "whisper")
+    assert own == described(merged(preset_fields("whisper"), {"mel": {"bins": 128}}), "whisper")
 
 
 REFUSED = [
@@ -451,7 +451,7 @@ def test_an_axis_of_one_channel_follows_the_classifier(dims, layout, given, tmp_
     path = classifier(tmp_path / "net.onnx", dims, layout.index("F"))
     front = open_frontend("panns", [f"output.layout={given}"])
     source = load(path, labels=LABELS, window_seconds=1.0, frontend=front)
-    rows = front_of(PRESETS["panns"], output={"layout": layout}).rows(originals.sound_of(32000, 1.0))
+    rows = front_of(preset_fields("panns"), output={"layout": layout}).rows(originals.sound_of(32000, 1.0))
     sound = originals.sound_of(32000, 1.0)[None]
     np.testing.assert_allclose(source.outputs(sound)["logits"], answers(path, rows), atol=1e-4)
 

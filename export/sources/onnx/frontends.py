@@ -10,7 +10,7 @@ from ...frontends.description import described
 from ...frontends.fields import Fields, merged, read_toml, settings
 from ...frontends.frontend import Described, Frontend, from_description
 from ...frontends.hugging_face import read_preprocessor
-from ...frontends.presets import PRESETS
+from ...frontends.presets import PRESETS, preset_fields
 from .front_graph import read_front
 
 
@@ -38,13 +38,13 @@ def describe(text: str, over: Fields) -> Described:
     """The front end of a preset or a file, with the fields of `over` in place of its own."""
     path, suffix = Path(text), Path(text).suffix.lower()
     if text in PRESETS:
-        fields: Fields = dict(PRESETS[text])
+        fields: Fields = preset_fields(text)
     elif suffix == ".toml":
         fields = read_toml(path)
         if (name := fields.pop("preset", None)) is not None:
             if name not in PRESETS:
                 raise SourceError(f"{text}: no preset {name!r}; the presets are {', '.join(PRESETS)}")
-            fields = merged(PRESETS[str(name)], fields)
+            fields = merged(preset_fields(str(name)), fields)
     elif suffix == ".json":
         fields = read_preprocessor(path)
     else:

@@ -32,9 +32,9 @@ from ...graphs.files import Dims
 from ...graphs.heads import Head, facts_in
 from ...prototypes.build import IndexReport, index_bundle
 from ...source.exportable import Exportable
-from ...sources.hugging_face.config import is_model
+from ...sources import open_classifier, run_of
 from ...sources.run.config import ApexConfig
-from ...sources.run.directory import RunDirectory, holds_classifier
+from ...sources.run.directory import RunDirectory
 from ...sources.run.rotation import FOLDER, PART, U, read_rotation
 from ..options import ApexOptions
 from ..over_source import classifier_split
@@ -149,7 +149,7 @@ def train_apex(
 
 def run_directory(source: str | Path | Exportable, out: str | Path | None = None) -> RunDirectory:
     """Where U over `source` is kept. Raises RunError where it has no place of its own and none is named."""
-    bundle, run = _bundle_path(source), _run_path(source)
+    bundle, run = _bundle_path(source), run_of(source)
     own = None
     if bundle is not None:
         own = bundle.resolve().with_name(f"{bundle.resolve().name}.apex")
@@ -168,27 +168,6 @@ def _bundle_path(source: str | Path | Exportable) -> Path | None:
     return path if path is not None and (path / MANIFEST).is_file() else None
 
 
-def _run_path(source: str | Path | Exportable) -> Path | None:
-    """The run directory of a classifier that the source is, if it is one."""
-    path = None if isinstance(source, Exportable) else Path(source)
-    if path is None or is_model(path) or not holds_classifier(path):
-        return None
-    return path
-
-
-def _opened(source: str | Path | Exportable) -> Exportable:
-    """The source without what explains it."""
-    from ...source.source import Source, without_decoder, without_interpreter
-    from ...sources import resolve
-    from ...sources.run.source import load
-
-    run = _run_path(source)
-    if run is not None:
-        return load(run, decoder=False, interpreter=False, apex=False)
-    opened = source if isinstance(source, Exportable) else resolve(str(source), allow_missing_decoder=True)
-    return without_interpreter(without_decoder(opened)) if isinstance(opened, Source) else opened
-
-
 @contextmanager
 def _bundle_of(source: str | Path | Exportable, folder: Path) -> Iterator[tuple[Bundle, str]]:
     """The bundle that computes the maps, of a source a temporary one, and the hash of its classifier."""
@@ -198,7 +177,7 @@ def _bundle_of(source: str | Path | Exportable, folder: Path) -> Iterator[tuple[
         return
     from ...bundle.write import write_bundle
 
-    opened = _opened(source)
+    opened = open_classifier(source)
     if opened.feature_map is None:
         raise RunError(
             f"{opened.name}: this model has no feature map to learn U over; an .onnx file needs "
@@ -231,7 +210,7 @@ def _facts(bundle: Bundle) -> tuple[Head | None, tuple[Dims, Dims | None]]:
 
 def _split_of(source: str | Path | Exportable, settings: ApexSettings) -> SplitSettings:
     """How the clips are split: as the settings say, else as those of the run's classifier were."""
-    run = _run_path(source)
+    run = run_of(source)
     own = None if settings.names_split or run is None else classifier_split(run)
     return own or settings
 

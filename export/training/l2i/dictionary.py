@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from ....errors import DataError, RunError
 from ....prototypes_index.atomic import write_whole
-from ...sources.run.interpreter import DICTIONARY
+from ...sources.run.dictionary import DICTIONARY
 
 FloatArray = npt.NDArray[np.float32]
 
