@@ -1,13 +1,16 @@
 """Throughput of `detect` without explanations against bare ONNX Runtime on the same windows.
 
-    python benchmarks/detect_throughput.py [--minutes 20] [--repeats 5] [--threads 1]
+    python benchmarks/detect_throughput.py [--minutes 20] [--repeats 5] [--threads 1] [-b BUNDLE]
+        [--sounds DIR]
 
-In turn, in one sitting: the two graphs of the shipped bundle, run one after the other on windows that lie
-cut in memory, in batches as `detect` has them; `detect` of the waveform in memory; `detect` of a FLAC file at
-the model's rate, and of one at 44.1 kHz in stereo. Of the files also what reading alone takes (decode, check,
-mix, resample, by what `detect` does it with), which no reader thread makes less. The clock's seconds, on
-which other processes weigh; CPU seconds of the process, and of the thread that classifies. Medians. A ratio
-is bare over `detect`, 1 is as fast. Front end and classifier are asked for what `detect` uses, the logits.
+In turn, in one sitting: front end and classifier of a bundle (the shipped one) for 16 kHz, run one after the
+other on windows that lie cut in memory, in batches as `detect` has them; `detect` of the waveform in memory;
+`detect` of a FLAC file at the model's rate, and of some at 44.1 kHz in stereo: of white noise, which FLAC
+cannot compress, and of the clips below DIR one after the other, each nearer to one side. Of the files also
+what reading alone takes (decode, check, mix, resample, by what `detect` does it with) in one thread. The
+clock's seconds, on which other processes weigh; CPU seconds of the process, and of the thread that
+classifies. Medians. A ratio is bare over `detect`, 1 is as fast. Front end and classifier are asked for what
+`detect` uses, the logits.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +29,20 @@ from measuring import BOTH, in_turn, options_of
 
 import earmark
 from earmark.runtime.audio.level import mixed
-from earmark.runtime.audio.sound import Resampler, open_once
+from earmark.runtime.audio.sound import Resampler, open_once, read_mono
 from earmark.runtime.explainer import SHIPPED, engine_of
 from earmark.runtime.inference.pipeline import BATCH
 
+# Of the files in stereo.
+HIGH_RATE = 44_100
 
-def bare(wave: np.ndarray, window: int, hop: int, threads: int) -> Callable[[], None]:
+
+def bare(bundle: Path, wave: np.ndarray, window: int, hop: int, threads: int) -> Callable[[], None]:
     """Classify every window of a waveform by the two graphs alone."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     front, classifier = (
-        onnxruntime.InferenceSession(SHIPPED / f"{name}.onnx", options, providers=["CPUExecutionProvider"])
+        onnxruntime.InferenceSession(bundle / f"{name}.onnx", options, providers=["CPUExecutionProvider"])
         for name in ("frontend", "classifier")
     )
     windows = np.lib.stride_tricks.sliding_window_view(wave, window)[::hop].copy()
@@ -60,35 +67,59 @@ def reading(path: Path) -> Callable[[], None]:
     return run
 
 
+def clips(folder: Path, samples: int) -> np.ndarray:
+    """Sounds below a folder one after the other, until there are so many samples: [samples, 2]."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in {".flac", ".ogg", ".wav"})
+    order = np.random.default_rng(0).permutation(len(paths))
+    out = np.zeros((samples, 2), np.float32)
+    start = 0
+    while start < samples:
+        for number in order:
+            clip = read_mono(paths[number], HIGH_RATE)[: samples - start]
+            out[start : start + len(clip)] = clip[:, None] * ((0.8, 0.4) if number % 2 else (0.4, 0.8))
+            start += len(clip)
+    return out
+
+
 def main() -> None:
     """Run and print."""
     parser = options_of(__doc__)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("-b", "--bundle", type=Path, default=SHIPPED)
+    parser.add_argument("--sounds", type=Path)
     options = parser.parse_args()
-    explainer = earmark.load(SHIPPED, device="cpu", session_options={"intra_op_num_threads": options.threads})
+    explainer = earmark.load(
+        options.bundle, device="cpu", session_options={"intra_op_num_threads": options.threads}
+    )
     spec = engine_of(explainer).manifest.window
+    window, hop = round(spec.seconds * RATE), round(spec.hop_seconds * RATE)
+    high = round(options.minutes * 60 * HIGH_RATE)
+    stereo = {"noise": np.random.default_rng(0).normal(0, 0.01, (high, 2)).astype(np.float32)}
+    if options.sounds:
+        stereo["clips"] = clips(options.sounds, high)
     with tempfile.TemporaryDirectory() as folder:
-        path, other = Path(folder) / "scene.flac", Path(folder) / "stereo.flac"
+        path = Path(folder) / "scene.flac"
         write_recording(path, options.minutes, max(1, round(options.minutes / 4)))
         wave = soundfile.read(path, dtype="float32")[0]
-        noise = np.random.default_rng(0).normal(0, 0.01, (round(options.minutes * 60 * 44100), 2))
-        soundfile.write(other, noise.astype(np.float32), 44100)
-        ways = {
-            "bare": bare(wave, round(spec.seconds * RATE), round(spec.hop_seconds * RATE), options.threads),
+        files = {"FLAC": path}
+        for name, sound in stereo.items():
+            files[f"FLAC, 44.1 kHz stereo {name}"] = other = Path(folder) / f"{name}.flac"
+            soundfile.write(other, sound, HIGH_RATE)
+        ways: dict[str, Callable[[], object]] = {
+            "bare": bare(options.bundle, wave, window, hop, options.threads),
             "from memory": lambda: explainer.detect(wave, RATE, methods=[]),
-            "from FLAC": lambda: explainer.detect(path, methods=[]),
-            "  reading alone": reading(path),
-            "from FLAC, 44.1 kHz stereo": lambda: explainer.detect(other, methods=[]),
-            "  reading alone, 44.1 kHz stereo": reading(other),
         }
+        for name, file in files.items():
+            ways[f"from {name}"] = partial(explainer.detect, file, methods=[])
+            ways[f"  reading {name}"] = reading(file)
         taken = in_turn(ways, options.repeats, clocks=(*BOTH, time.thread_time))
     medians = {name: np.median(rounds, axis=0) for name, rounds in taken.items()}
-    print(f"{'':<34}" + "".join(f"{column:>10}{'ratio':>7}" for column in ("clock s", "CPU s", "thread s")))
+    print(f"{'':<38}" + "".join(f"{column:>10}{'ratio':>7}" for column in ("clock s", "CPU s", "thread s")))
     for name, columns in medians.items():
         ratios = zip(columns, medians["bare"], strict=True)
-        print(f"{name:<34}" + "".join(f"{value:>10.3f}{of / value:>7.2f}" for value, of in ratios))
+        print(f"{name:<38}" + "".join(f"{value:>10.3f}{of / value:>7.2f}" for value, of in ratios))
 
 
 if __name__ == "__main__":

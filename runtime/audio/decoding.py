@@ -18,7 +18,7 @@ from ..values.arrays import FloatArray
 from .containers.bytes import Piece, SoundBytes, View, unreadable
 from .containers.parts import SoundPart
 from .containers.survey import survey
-from .source import BLOCK, ArraySource, BoundedSource, SoundSource, Stop, checked_rate
+from .source import ArraySource, BoundedSource, SoundSource, Stop, block_samples, checked_rate
 
 _SMALL_BLOCK = 1024  # where a file is damaged
 # Bytes per value of samples that are not packed.
@@ -184,7 +184,7 @@ class FileSource:
 
         ready: the decoder of this view, where one stands at its beginning
         """
-        before, size = decoded.samples, BLOCK
+        before, size = decoded.samples, block_samples(self.channels)
         while True:
             passed, count = before, 0
             try:

@@ -31,17 +31,17 @@ class Quality:
         self._sums = np.zeros(channels)
         self._products = np.zeros((channels, channels))
 
-    def add(self, block: FloatArray, peak: float) -> None:
-        """The next block [channels, n] of finite samples, whose highest absolute value is `peak`."""
+    def add(self, block: FloatArray, peaks: FloatArray) -> None:
+        """The next block [channels, n] of finite samples; peaks [channels]: its highest absolute values."""
         self._count += block.shape[1]
+        self._peaks = np.maximum(self._peaks, peaks)
         with np.errstate(over="ignore", invalid="ignore"):
             self._sums += block.sum(axis=1)
             if len(block) > 1:
-                self._peaks = np.maximum(self._peaks, np.maximum(block.max(axis=1), -block.min(axis=1)))
                 # A product of few rows is not worth the threads of a matrix product.
                 few = len(block) <= 4
                 self._products += np.einsum("it,jt->ij", block, block) if few else block @ block.T
-        if peak >= _FULL:
+        if peaks.max() >= _FULL:
             self._full += int(np.count_nonzero(np.abs(block) >= _FULL))
 
     def warnings(self, peak: float) -> list[str]:

@@ -48,6 +48,7 @@ class SinglePassSound:
         self.input_samples = 0
         self.peak = 0.0
         self.complete = False
+        self._checked = 0
 
     def input_blocks(self) -> Generator[FloatArray, None, None]:
         """Blocks [channels, n] at the sound's own rate, in order; can be gone through once.
@@ -56,9 +57,20 @@ class SinglePassSound:
             AudioError: The sound cannot be read, is empty, or is not finite.
 
         """
+        for block in self.unchecked_blocks():
+            self.check(block)
+            yield block
+
+    def unchecked_blocks(self) -> Generator[FloatArray, None, None]:
+        """As `input_blocks`; each is to go through `check`, in order, by whatever thread.
+
+        Raises:
+            AudioError: The sound cannot be read or is empty.
+
+        """
         due = _ASK_EVERY
         for block in self._source.blocks():
-            self._check(block)
+            self.input_samples += block.shape[1]
             yield block
             if self._stop is not None and self.input_samples >= due:
                 due += _ASK_EVERY
@@ -68,20 +80,26 @@ class SinglePassSound:
             raise AudioError(f"{self.name} has no samples: give a sound that is not empty")
         self.complete = True
 
-    def _check(self, block: FloatArray) -> None:
-        """Look at the next block. Raises AudioError where it is not finite."""
-        lowest, highest = float(block.min()), float(block.max())
-        if not np.isfinite(lowest) or not np.isfinite(highest):
+    def check(self, block: FloatArray) -> None:
+        """Look at the next block [channels, n].
+
+        Raises:
+            AudioError: It is not finite.
+
+        """
+        lowest, highest = block.min(axis=1), block.max(axis=1)
+        if not np.isfinite(lowest).all() or not np.isfinite(highest).all():
             bad = ~np.isfinite(block)
             at = int(np.argmax(bad.any(axis=0)))
             kind = "NaN" if np.isnan(block[:, at]).any() else "an infinite value"
             raise AudioError(
-                f"{self.name} holds {kind} at {(self.input_samples + at) / self.input_rate:.3f} s: "
+                f"{self.name} holds {kind} at {(self._checked + at) / self.input_rate:.3f} s: "
                 "sound must be finite; replace such samples first"
             )
-        self.input_samples += block.shape[1]
-        self.peak = max(self.peak, -lowest, highest)
-        self._quality.add(block, max(-lowest, highest))
+        self._checked += block.shape[1]
+        peaks = np.maximum(highest, -lowest)
+        self.peak = max(self.peak, float(peaks.max()))
+        self._quality.add(block, peaks)
 
     @property
     def expected_samples(self) -> int | None:

@@ -21,7 +21,7 @@ from .decoding import find_source
 from .lengths import samples_at_least
 from .scratch import releaser, scratch
 from .single_pass import SinglePassSound
-from .source import BLOCK, SoundSource, Stop
+from .source import SoundSource, Stop, block_samples
 
 # Values (samples times channels, at the higher of the two rates) that are kept in memory: 64 MB.
 MEMORY_VALUES = 16_000_000
@@ -215,10 +215,11 @@ class OpenSound:
 
     def _resampled(self) -> Iterator[FloatArray]:
         convert = Resampler(self.input_rate, self.model_rate, self.input_channels, self.samples)
+        size = block_samples(self.input_channels)
         for block in self.input_blocks():
             # Pieces of bounded size, also where all of a short sound comes as one block.
-            for start in range(0, block.shape[1], BLOCK):
-                part = convert.push(block[:, start : start + BLOCK])
+            for start in range(0, block.shape[1], size):
+                part = convert.push(block[:, start : start + size])
                 if part.shape[1]:
                     yield part
         rest = convert.finish()
@@ -324,8 +325,9 @@ class Restored:
 
     def push(self, block: FloatArray) -> None:
         """The next block [channels, n] at the model's rate."""
-        for start in range(0, block.shape[1], BLOCK):
-            self._write(self._convert.push(block[:, start : start + BLOCK]))
+        size = block_samples(len(block))
+        for start in range(0, block.shape[1], size):
+            self._write(self._convert.push(block[:, start : start + size]))
 
     def finish(self) -> FloatArray:
         """[channels, input_samples] at the input's rate."""

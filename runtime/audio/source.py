@@ -11,7 +11,9 @@ import numpy.typing as npt
 from ...errors import AudioError
 from ..values.arrays import FloatArray
 
-BLOCK = 65536  # samples per channel
+# The longest block that is read at once, in samples per channel, and its values at the most (2 MB). Threads
+# that share a recording wait for each other at every block.
+_LONGEST, _MOST_VALUES = 2**18, 2**19
 LOWEST_RATE, HIGHEST_RATE = 1000, 768000
 _MOST_CHANNELS = 64
 
@@ -81,8 +83,9 @@ class ArraySource:
     def blocks(self) -> Generator[FloatArray, None, None]:
         """Blocks [channels, n]; views where the array is float32 already."""
         kind, bits = self._values.dtype.kind, 8 * self._values.dtype.itemsize
-        for start in range(0, self.expected, BLOCK):
-            block = self._values[:, start : start + BLOCK]
+        size = block_samples(self.channels)
+        for start in range(0, self.expected, size):
+            block = self._values[:, start : start + size]
             if kind == "f":
                 with np.errstate(over="ignore"):
                     yield block.astype(np.float32, copy=False)
@@ -133,6 +136,11 @@ class BoundedSource:
     def warnings(self) -> list[str]:
         """Those of the source."""
         return self._source.warnings()
+
+
+def block_samples(channels: int) -> int:
+    """Samples per channel of a block that is read at once."""
+    return min(_LONGEST, _MOST_VALUES // channels)
 
 
 def checked_rate(rate: Any, name: str) -> int:

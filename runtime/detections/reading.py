@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future
 from queue import Empty, Queue
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+Made = TypeVar("Made")
 
-# Items that wait.
-_MOST = 4
+# Items that wait at the most, and from how many on the thread that reads has time for more than that.
+_MOST, _ENOUGH = 4, 2
+
+
+class _Piece(Generic[Item, Made]):
+    """An item, and what is made of it."""
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.made: Future[Made] = Future()
 
 
 class _Ended:
@@ -20,19 +31,34 @@ class _Ended:
         self.error = error
 
 
-def ahead(items: Iterable[Item]) -> Generator[Item, None, None]:
-    """The items, in order; a few of them are made ahead of time, by a thread that ends with this.
+def ahead(items: Iterable[Item], make: Callable[[Item], Made]) -> Generator[Made, None, None]:
+    """What `make` makes of the items, in order; a thread that ends with this draws some of them ahead.
 
-    Raises what the iterator raises, after the items before.
+    `make` is called for one item at a time, in order: by that thread while two items or more wait, else by
+    the caller's, which would have nothing to do. Raises what the iterator or `make` raises, after the items
+    before.
     """
-    queue: Queue[Item | _Ended] = Queue(_MOST)
+    queue: Queue[_Piece[Item, Made] | _Ended] = Queue(_MOST)
     stopped = threading.Event()
+    making = threading.Lock()
+
+    def made(piece: _Piece[Item, Made]) -> Future[Made]:
+        with making:
+            if not piece.made.done():
+                try:
+                    piece.made.set_result(make(piece.item))
+                except BaseException as error:
+                    piece.made.set_exception(error)
+        return piece.made
 
     def read() -> None:
-        ended = _Ended()
+        ended, pieces = _Ended(), deque[_Piece[Item, Made]]()
         try:
             for item in items:
-                queue.put(item)
+                pieces.append(_Piece(item))
+                queue.put(pieces[-1])
+                while pieces and (pieces[0].made.done() or queue.qsize() >= _ENOUGH):
+                    made(pieces.popleft())
                 if stopped.is_set():
                     return
         except BaseException as error:
@@ -42,10 +68,10 @@ def ahead(items: Iterable[Item]) -> Generator[Item, None, None]:
     reader = threading.Thread(target=read, name="earmark-reader", daemon=True)
     reader.start()
     try:
-        while not isinstance(item := queue.get(), _Ended):
-            yield item
-        if item.error is not None:
-            raise item.error
+        while not isinstance(piece := queue.get(), _Ended):
+            yield made(piece).result()
+        if piece.error is not None:
+            raise piece.error
     finally:
         stopped.set()
         # What waits makes room for the one item that the thread may still want to put.

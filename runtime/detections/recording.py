@@ -14,7 +14,7 @@ from ...times import time_text
 from ..audio.scratch import ScratchRows
 from ..audio.single_pass import SinglePassSound
 from ..audio.sound import OpenSound, count_windows, model_samples, open_once, open_sound
-from ..audio.source import BLOCK
+from ..audio.source import block_samples
 from ..engine import Engine
 from ..explaining.batch import open_any
 from ..explaining.request import Request
@@ -197,8 +197,13 @@ def _partial(
 
 def _all(detector: Detector, recording: Recording, detecting: Detecting) -> Iterator[ScoredWindow | Detected]:
     """What the detector gives of the whole recording, or until it is stopped."""
-    pairs = ((block, detector.resampled(block)) for block in _pieces(recording))
-    with closing(ahead(pairs)) as read:
+
+    def prepared(block: FloatArray) -> tuple[FloatArray, FloatArray]:
+        if isinstance(recording, SinglePassSound):
+            recording.check(block)
+        return block, detector.resampled(block)
+
+    with closing(ahead(_pieces(recording), prepared)) as read:
         while True:
             # Waiting for what the other thread reads.
             with detecting.clock.stage("read"):
@@ -212,7 +217,11 @@ def _all(detector: Detector, recording: Recording, detecting: Detecting) -> Iter
 
 
 def _pieces(recording: Recording) -> Iterator[FloatArray]:
-    """The recording at its own rate, in blocks of bounded size."""
+    """The recording at its own rate, in blocks of bounded size; one that is read once is not checked yet."""
+    if isinstance(recording, SinglePassSound):
+        yield from recording.unchecked_blocks()
+        return
     for block in recording.input_blocks():
-        for start in range(0, block.shape[1], BLOCK):
-            yield block[:, start : start + BLOCK]
+        size = block_samples(recording.input_channels)
+        for start in range(0, block.shape[1], size):
+            yield block[:, start : start + size]

@@ -12,7 +12,7 @@ from ...errors import AudioError
 from ...printable import printable
 from ...times import span_text
 from ..audio.sound import OpenSound, open_sound
-from ..audio.source import BLOCK
+from ..audio.source import block_samples
 from ..report import notebook
 from ..report.gather import item_of
 from ..report.items import Item, Row, SearchedSound
@@ -137,7 +137,8 @@ def _cut(opened: OpenSound, detections: Sequence[Detection]) -> Iterator[Stretch
         (round(one.clip_start_s * rate), min(round(one.clip_end_s * rate), opened.input_samples))
         for one in detections
     ]
-    held = RecentSound(max((last - first for first, last in edges), default=0) + BLOCK)
+    longest = max((last - first for first, last in edges), default=0)
+    held = RecentSound(longest + block_samples(opened.input_channels))
     blocks = opened.input_blocks()
     for first, last in edges:
         while held.count < last:

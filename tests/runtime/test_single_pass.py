@@ -92,6 +92,7 @@ def test_stereo_is_classified_by_its_mean(shipped, tmp_path):
 
 def test_opening_ends_when_time_is_over(shipped, tmp_path, monkeypatch):
     monkeypatch.setattr(single_pass, "_ASK_EVERY", 3 * RATE)
+    monkeypatch.setattr("earmark.runtime.audio.source._LONGEST", RATE)
     path = tmp_path / "long.flac"
     soundfile.write(path, noise(30), RATE)
     result = shipped.explain(path, methods=[], cancel=lambda: True)

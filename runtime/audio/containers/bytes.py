@@ -110,7 +110,7 @@ class SoundBytes:
             got = self.into(start, memoryview(data))
         except Exception as problem:
             raise unreadable(self.name, problem) from problem
-        return bytes(data[:got])
+        return bytes(memoryview(data)[:got])
 
     def blocks(self, start: int, stop: int, overlap: int) -> Iterator[tuple[int, bytes]]:
         """(place, bytes) from `start` to `stop`; each but the first repeats the last `overlap` bytes."""

@@ -5,17 +5,17 @@ Every frame bears its number. Decoders fill what is missing between two frames w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from .bytes import Piece, SoundBytes
 from .mpeg import begins_mpeg
-from .parts import FLAC_BEGINNING, Parsed, SoundPart, before_tags, next_file
+from .parts import Parsed, SoundPart, before_tags, next_file
 
 # The longest header of a frame: 4 bytes, a number of up to 7, sizes of up to 4, a checksum.
 _HEADER = 16
-_SYNC = re.compile(rb"\xff[\xf8\xf9][\x10-\xff][\x00-\xaf]", re.DOTALL)
 _CODED_SIZES = {
     1: 192,
     **{code: 576 << code - 2 for code in range(2, 6)},
@@ -142,6 +142,9 @@ def _frames(data: SoundBytes, begin: int, info: _Info) -> tuple[_Frames, int]:
     found, due, jumped = _Frames(), 0, None
     last = begin
     for frame in _headers(data, begin, info):
+        # Another FLAC stream begins with 0, too.
+        if frame.number == 0 and next_file(data, last, frame.place) < frame.place:
+            break
         goes_on = frame.number == due
         if not goes_on and (jumped is None or frame.number != jumped.following):
             jumped = frame
@@ -162,18 +165,26 @@ def _frames(data: SoundBytes, begin: int, info: _Info) -> tuple[_Frames, int]:
 
 
 def _headers(data: SoundBytes, begin: int, info: _Info) -> Iterator[_FlacFrame]:
-    """What look like headers of frames, in order, to the end or to where another FLAC file begins."""
+    """What look like headers of frames, in order, to the end."""
     before = -1
     for place, block in data.blocks(begin, data.size, _HEADER):
-        other = FLAC_BEGINNING.search(block)
-        for match in _SYNC.finditer(block, 0, len(block) if other is None else other.start()):
-            at = match.start()
+        for at in _syncs(block):
             # Blocks overlap.
             if place + at > before and (frame := _frame(block[at : at + _HEADER], place + at, info)):
                 before = place + at
                 yield frame
-        if other is not None:
-            return
+
+
+def _syncs(block: bytes) -> list[int]:
+    """Where the bits 11111111 1111100 stand, as at the beginning of each frame, in order.
+
+    In what looks like noise this takes half of a regular expression's time, and other threads run meanwhile.
+    """
+    places = []
+    for shift in range(min(2, len(block) - 1)):
+        words = np.frombuffer(block, "<u2", (len(block) - shift) // 2, shift)
+        places += (np.flatnonzero(words & 0xFEFF == 0xF8FF) * 2 + shift).tolist()
+    return sorted(places)
 
 
 def _between(due: int, frame: _FlacFrame, info: _Info) -> int:

@@ -11,12 +11,11 @@ from .bytes import Piece, SoundBytes
 MOST_PARTS = 4000
 # How a sound file begins, so that nothing else does by chance.
 # Each expression begins with one byte: so the whole of a file is searched at the speed of memory.
-FLAC_BEGINNING = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _BEGINNINGS = (
     re.compile(rb"R(?:IFF|IFX|F64)....WAVE", re.DOTALL),
     re.compile(rb"BW64....WAVE", re.DOTALL),
     re.compile(rb"FORM....AIF[FC]", re.DOTALL),
-    FLAC_BEGINNING,
+    re.compile(rb"fLaC[\x00\x80]\x00\x00\x22"),
     re.compile(rb"OggS\x00\x02\x00{8}"),
     re.compile(rb"caff\x00\x01\x00\x00"),
     re.compile(rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb"),
