@@ -126,6 +126,7 @@ class Chain:
         analysis: The listenable STFT.
         rescore: "spectrogram" where the classifier takes that STFT, "waveform" where it takes other features.
         keep: Runs a stage by name, and leaves its outputs on the device; None: `run`.
+        taps: The feature maps that the classifier is asked for; None: all that it has.
 
     """
 
@@ -135,8 +136,9 @@ class Chain:
         analysis: AnalysisSpec,
         rescore: Literal["spectrogram", "waveform"],
         keep: KeepStage | None = None,
+        taps: Sequence[str] | None = None,
     ) -> None:
-        self._run, self._analysis = run, analysis
+        self._run, self._analysis, self._taps = run, analysis, taps
         self._keep: KeepStage = keep or run
         self._spectral = rescore == "spectrogram"
         self._entry = "stft" if self._spectral else "features"
@@ -146,9 +148,11 @@ class Chain:
         return self._run("frontend", {"waveform": waveforms})[self._entry]
 
     def forward(self, waveforms: FloatArray, classifier: Classifier = "classifier") -> ForwardPass:
-        """Waveforms [B, N] -> logits, the taps that this classifier has, and what they come from."""
+        """Waveforms [B, N] -> logits, the taps asked for, as far as there are any, and what they come from."""
         entry = self._keep("frontend", {"waveform": waveforms})[self._entry]
-        taps = dict(self._keep(classifier, {self._entry: entry}))
+        # The quantised one has none.
+        asked = None if self._taps is None or classifier != "classifier" else ["logits", *self._taps]
+        taps = dict(self._keep(classifier, {self._entry: entry}, asked))
         logits = on_host(taps.pop("logits"))
         return ForwardPass(waveforms, entry, logits, taps, self._analysis, self._spectral)
 

@@ -36,6 +36,7 @@ class ModelPipeline:
         self._manifest = manifest = bundle.manifest
         self._stages = stages = FourierStages(sessions, manifest)
         self._chain = Chain(stages.run, manifest.analysis, manifest.rescore, stages.keep)
+        self._taps = taps_used(manifest)
         self._rate = rate = manifest.sample_rate
         frame = manifest.analysis.hop
         # Length and hop of a window in samples. Masked sound is joined to the sample; only a mask's picture
@@ -155,7 +156,7 @@ class ModelPipeline:
             with clock.stage(stage):
                 return self._stages.keep(stage, feeds, outputs)
 
-        return Chain(self.runner(clock), manifest.analysis, manifest.rescore, keep)
+        return Chain(self.runner(clock), manifest.analysis, manifest.rescore, keep, self._taps)
 
     def _check(self, answer: ForwardPass) -> None:
         """Raise BundleError for logits or a spectrogram of other dims than the manifest's."""
@@ -208,6 +209,16 @@ class ModelPipeline:
                 return self._stages.run(stage, feeds, outputs)
 
         return run
+
+
+def taps_used(manifest: Manifest) -> tuple[str, ...]:
+    """The feature maps that anything behind the classifier takes; a map that nothing takes is not copied."""
+    used = {tensor.name for stage in manifest.stages for tensor in stage.inputs}
+    if manifest.feature_map is not None:
+        used.update(manifest.feature_map.taps)
+    classifier = manifest.stage("classifier")
+    given = [] if classifier is None else [tensor.name for tensor in classifier.outputs]
+    return tuple(name for name in given if name in used and name != "logits")
 
 
 def no_int8(manifest: Manifest) -> str:
