@@ -13,11 +13,13 @@ from .inference.devices import DeviceRequest
 from .inference.pipeline import ModelPipeline, Precision
 from .inference.session import Sessions, Tensors
 from .inference.tensors import Feeds
+from .inference.threads import thread_count
 from .inference.window import Clock, Window, Windowing
 from .methods.loading import method_of
 from .methods.protocol import Graphs
 from .opening import open_bundle
 from .values.arrays import FloatArray
+from .values.workers import Workers
 
 
 class Engine:
@@ -30,6 +32,7 @@ class Engine:
         sessions: The ONNX Runtime sessions of its graphs.
         pipeline: Front end and classifier over the windows of a sound.
         cache: What methods keep as long as the engine lives; keys belong to the methods.
+        workers: Threads for what can be done side by side.
 
     """
 
@@ -51,6 +54,7 @@ class Engine:
         self.sessions = Sessions(self.bundle, request)
         self.pipeline = ModelPipeline(self.bundle, self.sessions)
         self.cache: dict[str, Any] = {}
+        self.workers = Workers(thread_count())
 
     def __enter__(self) -> Self:
         return self
@@ -158,3 +162,4 @@ class Engine:
         """Free sessions and cache; what is used next makes them again."""
         self.sessions.close()
         self.cache.clear()
+        self.workers.close()

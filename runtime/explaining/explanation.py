@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import msgspec
 
@@ -13,7 +14,7 @@ from ..engine import Engine
 from ..inference.deadline import Deadline
 from ..inference.window import Clock, Window
 from ..methods.loading import expectation_of, method_of
-from ..methods.protocol import Context, Explanation, Method, Sound
+from ..methods.protocol import AsksAhead, Context, Explanation, Method, Sound
 from ..methods.result import MethodResult
 from ..observing import Observation, tell
 from ..results.result import Result
@@ -129,10 +130,15 @@ def _explain(
     running: list[tuple[_Explained, Method, Explanation]] = []
     if not deadline.reason:
         running = _begin(engine, classified, clock, request, deadline, targets, explained)
+    asking = [(method, one) for _, method, one in running if isinstance(one, AsksAhead)]
+    # Other providers may not take two threads, and have one device.
+    beside = len(asking) > 1 and engine.device == "cpu" and engine.workers.count > 1
     seen = 0
     for window in classified.again(engine, clock) if running else ():
         if deadline.reached():
             break
+        if beside:
+            engine.workers.each([partial(_ask, clock, method, one, window) for method, one in asking])
         for _, method, explanation in running:
             with _counted(clock, method):
                 explanation.add(window)
@@ -141,6 +147,11 @@ def _explain(
         with _counted(clock, method):
             one.parts[method.name] = explanation.finish()
     return seen
+
+
+def _ask(clock: Clock, method: Method, explanation: AsksAhead, window: Window) -> None:
+    with _counted(clock, method):
+        explanation.ask(window)
 
 
 def _begin(

@@ -31,13 +31,14 @@ class Activated:
     alone: bool = False
 
 
-def activate(path: Path, device: Device, request: DeviceRequest) -> Activated:
+def activate(path: Path, device: Device, request: DeviceRequest, threads: int | None = None) -> Activated:
     """Create the session of the graph at `path`.
 
     Args:
         path: The graph.
         device: What to run it on.
         request: What the user asked for: only `auto` falls back to the CPU.
+        threads: Within an operator; None: as many as there may be.
 
     Returns:
         The session, and the device that runs it.
@@ -48,8 +49,9 @@ def activate(path: Path, device: Device, request: DeviceRequest) -> Activated:
 
     """
     reason: str | None = None
+    threads = threads or thread_count()
     try:
-        session = _session(path, device, request)
+        session = _session(path, device, request, threads)
     except Exception as error:
         reason = unusable(error, device.name, device.engines)
         if device.providers[0] == CPU or (reason is not None and not request.falls_back):
@@ -59,7 +61,7 @@ def activate(path: Path, device: Device, request: DeviceRequest) -> Activated:
             line = (
                 f"{path.name}: on the CPU instead of {device.name}, which cannot open it: {reason_of(error)}"
             )
-            return Activated(_on_cpu(path, request), ON_CPU, (line,), alone=True)
+            return Activated(_on_cpu(path, request, threads), ON_CPU, (line,), alone=True)
         if not request.falls_back:
             raise failed(error, path, device.name, device.engines) from error
         reason = reason or f"{device.name}: {reason_of(error)}"
@@ -72,22 +74,24 @@ def activate(path: Path, device: Device, request: DeviceRequest) -> Activated:
         )
         if not request.falls_back:
             raise DeviceError(f"{reason}; see earmark doctor, or choose --device cpu")
-    return Activated(_on_cpu(path, request), ON_CPU, (f"onnxruntime runs on the CPU instead: {reason}",))
+    return Activated(
+        _on_cpu(path, request, threads), ON_CPU, (f"onnxruntime runs on the CPU instead: {reason}",)
+    )
 
 
-def _on_cpu(path: Path, request: DeviceRequest) -> Any:
+def _on_cpu(path: Path, request: DeviceRequest, threads: int) -> Any:
     try:
-        return _session(path, ON_CPU, request)
+        return _session(path, ON_CPU, request, threads)
     except Exception as error:
         raise failed(error, path, ON_CPU.name) from error
 
 
-def _session(path: Path, device: Device, request: DeviceRequest) -> Any:
+def _session(path: Path, device: Device, request: DeviceRequest, threads: int) -> Any:
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     # What fails is raised; onnxruntime would log it as well.
     options.log_severity_level = 4 if request.falls_back or device.providers[0] != CPU else 3
-    options.intra_op_num_threads = thread_count()
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # The next stage's threads would otherwise wait for this one's to stop spinning.
     options.add_session_config_entry("session.force_spinning_stop", "1")

@@ -148,7 +148,7 @@ class Chain:
         return self._run("frontend", {"waveform": waveforms})[self._entry]
 
     def forward(self, waveforms: FloatArray, classifier: Classifier = "classifier") -> ForwardPass:
-        """Waveforms [B, N] -> logits, the taps asked for, as far as there are any, and what they come from."""
+        """Waveforms [B, N] -> logits, the taps asked for and there, and what they come from."""
         entry = self._keep("frontend", {"waveform": waveforms})[self._entry]
         # The quantised one has none.
         asked = None if self._taps is None or classifier != "classifier" else ["logits", *self._taps]

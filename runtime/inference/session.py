@@ -23,6 +23,7 @@ from .failures import failed
 from .heap import keep_freed_memory
 from .onnx_runtime import CPU, import_onnxruntime
 from .tensors import DeviceTensor, Feeds, Tensor, on_host
+from .threads import thread_count, threads_of
 from .watchdog import watchdog
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 Tensors = dict[str, npt.NDArray[Any]]
 
+_CLASSIFYING = frozenset({"frontend", "classifier", "classifier_int8"})
 # Sessions made before a fork: destroying them would wait for threads that the child does not have.
 _INHERITED: list[Any] = []
 
@@ -151,7 +153,9 @@ class Sessions:
                     if spec is not None:
                         for name in (spec.file, *spec.data):
                             self._bundle.file(name)
-                    active = activate(path, self._device, self.request)
+                    classifying = spec is not None and spec.name in _CLASSIFYING
+                    threads = thread_count() if classifying else threads_of(path)
+                    active = activate(path, self._device, self.request, threads)
                     if not active.alone:
                         self._device = active.device
                     logger.info("%s runs on %s", path, active.device.name)

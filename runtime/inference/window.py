@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -110,23 +111,27 @@ class Windowing(msgspec.Struct, frozen=True):
 
 
 class Clock:
-    """Milliseconds per stage, summed over the windows of one explanation; inside a stage none is counted."""
+    """Milliseconds per stage, summed over the windows of one explanation; inside a stage none is counted.
+
+    Threads may count different stages side by side.
+    """
 
     def __init__(self) -> None:
         self.milliseconds: dict[str, float] = {}
-        self._inside = False
+        self._inside: set[int] = set()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Count the time spent inside for `name`."""
-        if self._inside:
+        thread = threading.get_ident()
+        if thread in self._inside:
             yield
             return
-        self._inside = True
+        self._inside.add(thread)
         start = time.perf_counter()
         try:
             yield
         finally:
-            self._inside = False
+            self._inside.discard(thread)
             taken = (time.perf_counter() - start) * 1e3
             self.milliseconds[name] = self.milliseconds.get(name, 0.0) + taken

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
@@ -119,6 +119,17 @@ class Explanation(Protocol):
 
     def finish(self) -> MethodResult:
         """The method's part of the result."""
+
+
+@runtime_checkable
+class AsksAhead(Protocol):
+    """An explanation that can run its graphs on a window before `add` sees it, which then takes the answers.
+
+    It may do so in another thread, beside those of other methods; it calls nothing of the user's.
+    """
+
+    def ask(self, window: Window) -> None:
+        """Run the graphs on the next window."""
 
 
 class Output(msgspec.Struct, frozen=True):

@@ -42,14 +42,20 @@ class MaskExplanation:
         self._evidence = Evidence(frames, bins)
         self._rescoring = Rescoring(context, target) if context.rescore else None
         self._silenced = 0
+        self._asked: FloatArray | None = None
         self._trust = manifest.trust
         self._features: list[Features] = []
+
+    def ask(self, window: Window) -> None:
+        """Run the decoder on the next window."""
+        self._asked = self._mask_of(window)
 
     def add(self, window: Window) -> None:
         """See one more window."""
         context = self._context
         spectrum = as_complex(window.stft)
-        mask = self._mask_of(window)
+        asked, self._asked = self._asked, None
+        mask = self._mask_of(window) if asked is None else asked
         with context.clock.stage("mask to audio"):
             amplitude = np.abs(spectrum)
             gains = gain(mask, amplitude, self._gain)
