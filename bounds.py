@@ -25,6 +25,31 @@ if TYPE_CHECKING:
     from .errors import EarmarkError
 
 
+def setting(
+    description: str,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    **extra: object,
+) -> Meta:
+    """What stands beside the type of a setting in `Annotated`: what is said of it, and its bounds.
+
+    Args:
+        description: A sentence; the help of its option.
+        ge: The least value.
+        gt: What every value lies above.
+        le: The greatest value.
+        lt: What every value lies below.
+        extra: How its option looks, where not as usual: option, short, off, metavar, choices, default.
+
+    """
+    from msgspec import Meta
+
+    return Meta(description=description, ge=ge, gt=gt, le=le, lt=lt, extra=extra or None)
+
+
 def check_values(settings: DataclassInstance, error: type[EarmarkError], prefix: str = "") -> None:
     """Hold every field to its type: `int`, `float`, `bool`, `str`, `Literal`, tuples of these, or None.
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from msgspec import Meta
-
-from ...bounds import check_values
+from ...bounds import check_values, setting
 from ...errors import SettingsError
 
 
@@ -21,8 +19,8 @@ class EvaluationSettings:
 
     """
 
-    strict: Annotated[bool, Meta(description="Fail at the first clip that cannot be judged.")] = False
-    seed: Annotated[int, Meta(ge=0, description="Of all that is drawn.")] = 0
+    strict: Annotated[bool, setting("Fail at the first clip that cannot be judged.")] = False
+    seed: Annotated[int, setting("Of all that is drawn.", ge=0)] = 0
 
     def __post_init__(self) -> None:
         """Raises SettingsError."""
@@ -39,9 +37,5 @@ class ClipSettings(EvaluationSettings):
 
     """
 
-    fold: Annotated[int, Meta(description="Only clips of the ESC fold N.", extra={"metavar": "N"})] | None = (
-        None
-    )
-    any_label: Annotated[
-        bool, Meta(description="Allow sounds whose folders are none of the model's labels.")
-    ] = False
+    fold: Annotated[int, setting("Only clips of the ESC fold N.", metavar="N")] | None = None
+    any_label: Annotated[bool, setting("Allow sounds whose folders are none of the model's labels.")] = False

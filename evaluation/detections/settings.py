@@ -5,14 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from msgspec import Meta
-
+from ...bounds import setting
 from ..data.settings import EvaluationSettings
-
-
-def _seconds(option: str) -> dict[str, str]:
-    """What names the option of a field in seconds."""
-    return {"option": option, "metavar": "S"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,50 +25,24 @@ class AgreementSettings(EvaluationSettings):
 
     """
 
-    min_score: Annotated[
-        float, Meta(ge=0, le=1, description="Score of a detection.", extra={"metavar": "X"})
-    ] = 0.5
-    leave_score: (
-        Annotated[float, Meta(ge=0, le=1, description="Score of all its windows.", extra={"metavar": "X"})]
-        | None
-    ) = None
+    min_score: Annotated[float, setting("Score of a detection.", ge=0, le=1, metavar="X")] = 0.5
+    leave_score: Annotated[float, setting("Score of all its windows.", ge=0, le=1, metavar="X")] | None = None
     smooth_s: Annotated[
-        float, Meta(ge=0, le=60, description="Average scores over so long.", extra=_seconds("--smooth"))
+        float, setting("Average scores over so long.", ge=0, le=60, option="--smooth", metavar="S")
     ] = 0.0
     merge_gap_s: Annotated[
-        float,
-        Meta(
-            ge=0,
-            description="Detections so near become one.",
-            extra=_seconds("--merge-gap"),
-        ),
+        float, setting("Detections so near become one.", ge=0, option="--merge-gap", metavar="S")
     ] = 0.0
     min_s: Annotated[
-        float,
-        Meta(
-            ge=0,
-            description="Shorter detections are left out.",
-            extra=_seconds("--min-length"),
-        ),
+        float, setting("Shorter detections are left out.", ge=0, option="--min-length", metavar="S")
     ] = 0.0
     hop_s: (
-        Annotated[
-            float,
-            Meta(gt=0, description="From one window to the next.", extra=_seconds("--hop")),
-        ]
-        | None
+        Annotated[float, setting("From one window to the next.", gt=0, option="--hop", metavar="S")] | None
     ) = None
     collar_s: Annotated[
-        float,
-        Meta(
-            gt=0,
-            description="How far begin and end may be off.",
-            extra=_seconds("--collar"),
-        ),
+        float, setting("How far begin and end may be off.", gt=0, option="--collar", metavar="S")
     ] = 0.5
-    segment_s: Annotated[
-        float, Meta(gt=0, description="Length of a segment.", extra=_seconds("--segment"))
-    ] = 1.0
+    segment_s: Annotated[float, setting("Length of a segment.", gt=0, option="--segment", metavar="S")] = 1.0
 
     def of_detect(self) -> dict[str, Any]:
         """The arguments of `Explainer.detect`."""

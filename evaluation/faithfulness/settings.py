@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from ...bounds import setting
 from ..data.settings import ClipSettings
 
 ConditionName = Literal["clean", "noise", "noise_6db", "mixture", "speech"]
@@ -32,53 +33,51 @@ class MaskSettings(ClipSettings):
 
     methods: Annotated[
         tuple[str, ...],
-        Meta(
-            description="A row of the table: mask, thresholded, components, random_components, "
+        setting(
+            "A row of the table: mask, thresholded, components, random_components, "
             "random_components_area, random, energy, band_occlusion, time_occlusion, ones (these by default, "
             "as far as the bundle has them), or your own, as module:function; random_theta, components_log, "
             "random_components_log, random_components_area_log; with --source also saliency, "
             "integrated_gradients, smoothgrad, gradcam, gradcam_energy, shap.",
-            extra={"option": "--method", "short": "-m", "metavar": "METHOD"},
+            option="--method",
+            short="-m",
+            metavar="METHOD",
         ),
     ] = ()
     conditions: Annotated[
         tuple[ConditionName, ...],
-        Meta(
-            description="clean (default), noise (0 dB), noise_6db, mixture (another clip, 0.8 / 0.2), speech "
+        setting(
+            "clean (default), noise (0 dB), noise_6db, mixture (another clip, 0.8 / 0.2), speech "
             "(0.8 / 0.2).",
-            extra={"option": "--condition", "metavar": "CONDITION"},
+            option="--condition",
+            metavar="CONDITION",
         ),
     ] = ()
     domain: Annotated[
         Literal["spectrogram", "audio", "both"],
-        Meta(description="Where the masked sound is classified: as a spectrogram (the paper's) or as sound."),
+        setting("Where the masked sound is classified: as a spectrogram (the paper's) or as sound."),
     ] = "both"
     threshold: Annotated[
-        float, Meta(ge=0, le=1, description="From which value on the row thresholded keeps a cell.")
+        float, setting("From which value on the row thresholded keeps a cell.", ge=0, le=1)
     ] = 0.5
     area: (
         Annotated[
             float,
-            Meta(
+            setting(
+                "Share of the cells that rankings are cut to.",
                 gt=0,
                 le=1,
-                description="Share of the cells that rankings are cut to.",
-                extra={"metavar": "X", "default": "that of the clip's own mask"},
+                metavar="X",
+                default="that of the clip's own mask",
             ),
         ]
         | None
     ) = None
     speech: (
         Annotated[
-            Path,
-            Meta(
-                description="Sounds of speech for --condition speech; synthesised without.",
-                extra={"metavar": "DIR"},
-            ),
+            Path, setting("Sounds of speech for --condition speech; synthesised without.", metavar="DIR")
         ]
         | None
     ) = None
-    reference: Annotated[bool, Meta(description="AD as the reference recipe computes it (at most 63.2).")] = (
-        False
-    )
+    reference: Annotated[bool, setting("AD as the reference recipe computes it (at most 63.2).")] = False
     areas: tuple[Annotated[float, Meta(gt=0, le=1)], ...] = ()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
-from msgspec import Meta
-
+from ...bounds import setting
 from ...errors import MethodError
 from ..data.settings import ClipSettings
 
@@ -32,26 +31,23 @@ class LocalisationSettings(ClipSettings):
 
     methods: Annotated[
         tuple[str, ...],
-        Meta(
-            description="A row of the table, or your own as module:function; all that the bundle has by "
-            "default.",
-            extra={"option": "--method", "short": "-m", "metavar": "METHOD"},
+        setting(
+            "A row of the table, or your own as module:function; all that the bundle has by default.",
+            option="--method",
+            short="-m",
+            metavar="METHOD",
         ),
     ] = ()
-    segment_seconds: Annotated[
-        float, Meta(gt=0, description="Length of a segment.", extra={"metavar": "S"})
-    ] = 0.1
+    segment_seconds: Annotated[float, setting("Length of a segment.", gt=0, metavar="S")] = 0.1
     rule: Annotated[
         Rule,
-        Meta(
-            description="A segment is the event's from half of it on, or above 90 ms, the reference's rule, "
+        setting(
+            "A segment is the event's from half of it on, or above 90 ms, the reference's rule, "
             "which leaves out those between."
         ),
     ] = "half"
-    correct_only: Annotated[bool, Meta(description="Only clips classified as labelled.")] = False
-    limit: (
-        Annotated[int, Meta(ge=1, description="The first N clips only.", extra={"metavar": "N"})] | None
-    ) = None
+    correct_only: Annotated[bool, setting("Only clips classified as labelled.")] = False
+    limit: Annotated[int, setting("The first N clips only.", ge=1, metavar="N")] | None = None
 
     def __post_init__(self) -> None:
         """Raises MethodError, SettingsError."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from msgspec import Meta
 
+from ...bounds import setting
 from ..data.settings import ClipSettings
 from ..rescoring import Domain
 
@@ -29,17 +30,18 @@ class PrototypeSettings(ClipSettings):
 
     methods: Annotated[
         tuple[str, ...],
-        Meta(
-            description="A row of the table, a view, or your own as module:function; all views by default.",
-            extra={"option": "--method", "short": "-m", "metavar": "METHOD"},
+        setting(
+            "A row of the table, a view, or your own as module:function; all views by default.",
+            option="--method",
+            short="-m",
+            metavar="METHOD",
         ),
     ] = ()
     domain: (
         Annotated[
             Domain,
-            Meta(
-                description="Where the place is removed from.",
-                extra={"default": "the spectrogram, where the classifier takes it"},
+            setting(
+                "Where the place is removed from.", default="the spectrogram, where the classifier takes it"
             ),
         ]
         | None

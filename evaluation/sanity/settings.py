@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from msgspec import Meta
-
+from ...bounds import setting
 from ..data.settings import ClipSettings
 
 
@@ -22,8 +21,7 @@ class SanitySettings(ClipSettings):
     """
 
     method: Annotated[
-        Literal["mask", "components"],
-        Meta(description="Whose masks.", extra={"option": "--method", "short": "-m"}),
+        Literal["mask", "components"], setting("Whose masks.", option="--method", short="-m")
     ] = "mask"
-    clips: Annotated[int, Meta(ge=2, description="Clips, evenly over the classes.")] = 40
-    steps: Annotated[int, Meta(ge=1, le=64, description="Steps of the cascade over layers.")] = 6
+    clips: Annotated[int, setting("Clips, evenly over the classes.", ge=2)] = 40
+    steps: Annotated[int, setting("Steps of the cascade over layers.", ge=1, le=64)] = 6

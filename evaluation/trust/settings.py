@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from msgspec import Meta
-
+from ...bounds import setting
 from ..data.settings import ClipSettings
 from ..faithfulness.settings import ConditionName
 
@@ -25,8 +24,9 @@ class TrustSettings(ClipSettings):
 
     conditions: Annotated[
         tuple[ConditionName, ...],
-        Meta(
-            description="clean, noise (0 dB), noise_6db, mixture (another clip); all but noise by default.",
-            extra={"option": "--condition", "metavar": "CONDITION"},
+        setting(
+            "clean, noise (0 dB), noise_6db, mixture (another clip); all but noise by default.",
+            option="--condition",
+            metavar="CONDITION",
         ),
     ] = ()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from ...bounds import check_values
+from ...bounds import check_values, setting
 from ...errors import RunError
 
 if TYPE_CHECKING:
@@ -17,24 +17,23 @@ if TYPE_CHECKING:
 
 PATIENCE = "Epochs without a better one before the end; 0: all."
 _Weight = Annotated[float, Meta(ge=0)]
-_N, _X, _LIST = {"metavar": "N"}, {"metavar": "X"}, {"metavar": "LIST"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitSettings:
     """Which clips are trained on and which are held out, and the seed of all that is drawn."""
 
-    seed: Annotated[int, Meta(ge=0, lt=2**32, description="Same seed, same weights.")] = 0
-    val_fold: Annotated[int | None, Meta(description="Validate on the ESC fold N.", extra=_N)] = None
+    seed: Annotated[int, setting("Same seed, same weights.", ge=0, lt=2**32)] = 0
+    val_fold: Annotated[int | None, setting("Validate on the ESC fold N.", metavar="N")] = None
     val_fraction: (
         Annotated[
             float,
-            Meta(gt=0, lt=1, description="Validate on this part of the source recordings.", extra=_X),
+            setting("Validate on this part of the source recordings.", gt=0, lt=1, metavar="X"),
         ]
         | None
     ) = None
     train_folds: Annotated[
-        tuple[int, ...] | None, Meta(description="Train on these folds only, e.g. 1-3.", extra=_LIST)
+        tuple[int, ...] | None, setting("Train on these folds only, e.g. 1-3.", metavar="LIST")
     ] = None
 
     def __post_init__(self) -> None:
@@ -51,11 +50,11 @@ class SplitSettings:
 class EpochSettings(SplitSettings):
     """How to train by epochs, with Adam and averaged weights."""
 
-    epochs: Annotated[int, Meta(ge=1, description="Passes over the data.")] = 40
-    batch_size: Annotated[int, Meta(ge=1, description="Clips a step.")] = 16
-    lr: Annotated[float, Meta(gt=0, lt=10, description="Peak learning rate.")] = 3e-3
+    epochs: Annotated[int, setting("Passes over the data.", ge=1)] = 40
+    batch_size: Annotated[int, setting("Clips a step.", ge=1)] = 16
+    lr: Annotated[float, setting("Peak learning rate.", gt=0, lt=10)] = 3e-3
     # None: as many as the cost of what is trained allows.
-    width: Annotated[int, Meta(ge=1, description="Channels; cost grows with the square.")] | None = None
+    width: Annotated[int, setting("Channels; cost grows with the square.", ge=1)] | None = None
     weight_decay: Annotated[float, Meta(ge=0)] = 1e-4
     # Train so that every processor arrives at the same weights (see `loop.fit`); about three times slower.
     exact: bool = False
@@ -70,7 +69,7 @@ class ExplainerSettings(EpochSettings):
     mixtures: Annotated[float, Meta(ge=0, le=1)] = 0.5
     # Part of the training recordings that the best epoch is chosen by.
     stop_fraction: Annotated[float, Meta(ge=0, lt=1)] = 0.1
-    patience: Annotated[int, Meta(ge=0, description=PATIENCE)] = 0
+    patience: Annotated[int, setting(PATIENCE, ge=0)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,33 +77,29 @@ class ClassifierSettings(EpochSettings):
     """How to train a classifier. Seconds, Hz; the defaults reach 90 % and more on ESC-10."""
 
     # Length of sound the model takes at once; shorter sound is zero-padded at its end.
-    window: Annotated[float, Meta(gt=0, le=3600, description="", extra={"metavar": "SECONDS"})] = 5.0
-    sample_rate: Annotated[int, Meta(ge=1000, le=768000, description="", extra={"metavar": "HZ"})] = 16000
-    level: Annotated[
-        Literal["none", "peak"], Meta(description="Gain before the model: none, or to peak 1.")
-    ] = "peak"
+    window: Annotated[float, setting("", gt=0, le=3600, metavar="SECONDS")] = 5.0
+    sample_rate: Annotated[int, setting("", ge=1000, le=768000, metavar="HZ")] = 16000
+    level: Annotated[Literal["none", "peak"], setting("Gain before the model: none, or to peak 1.")] = "peak"
     multi_label: Annotated[
         bool | None,
-        Meta(
-            description="Several labels may hold at once.",
-            extra={"off": "--single-label", "default": "where DATA has a labels.csv"},
+        setting(
+            "Several labels may hold at once.", off="--single-label", default="where DATA has a labels.csv"
         ),
     ] = None
     # Mixing is wrong where a label counts events.
-    mixup: Annotated[float, Meta(ge=0, le=10, description="Mixup's alpha; 0: none.")] = 0.4
-    shift: Annotated[float, Meta(ge=0, le=1, description="Part of a sound pushed over an edge.")] = 0.25
+    mixup: Annotated[float, setting("Mixup's alpha; 0: none.", ge=0, le=10)] = 0.4
+    shift: Annotated[float, setting("Part of a sound pushed over an edge.", ge=0, le=1)] = 0.25
     # SpecAugment; each at most so many a sound.
-    stretches: Annotated[int, Meta(ge=0, le=16, description="Stretches of time and bands silenced.")] = 2
-    label_smoothing: Annotated[float, Meta(ge=0, le=0.9, description="")] = 0.05
+    stretches: Annotated[int, setting("Stretches of time and bands silenced.", ge=0, le=16)] = 2
+    label_smoothing: Annotated[float, setting("", ge=0, le=0.9)] = 0.05
     # As many more sounds in every batch as this share of its clips.
     background: Annotated[
-        float,
-        Meta(ge=0, le=1, description="Silence and faint noise beside the clips, as evidence for no label."),
+        float, setting("Silence and faint noise beside the clips, as evidence for no label.", ge=0, le=1)
     ] = 0.125
-    epochs: Annotated[int, Meta(ge=1, description="Passes over the data.")] = 100
+    epochs: Annotated[int, setting("Passes over the data.", ge=1)] = 100
     weight_decay: Annotated[float, Meta(ge=0)] = 0.02
     # Channels of the first of four scales; weights and cost grow with its square.
-    width: Annotated[int, Meta(ge=1, description="Channels; cost grows with the square.")] = 24
+    width: Annotated[int, setting("Channels; cost grows with the square.", ge=1)] = 24
     mels: Annotated[int, Meta(ge=1)] = 64
     # Hop of the STFT; the window is twice as long.
     hop_seconds: Annotated[float, Meta(gt=0)] = 0.02
@@ -125,16 +120,16 @@ class LmacSettings(ExplainerSettings):
 
     decoder: Annotated[
         Literal["compact", "reference"],
-        Meta(
-            description="compact: at most a tenth of the classifier's multiply-adds, a quarter where it "
+        setting(
+            "compact: at most a tenth of the classifier's multiply-adds, a quarter where it "
             "takes sound, or 16 channels where these cost more; reference: L-MAC's shape, nine times them."
         ),
     ] = "compact"
     targets: Annotated[
         Literal["predicted", "any"] | None,
-        Meta(
-            description="Classes that masks are made for: the predicted one, or any.",
-            extra={"default": "any; predicted of a reference decoder"},
+        setting(
+            "Classes that masks are made for: the predicted one, or any.",
+            default="any; predicted of a reference decoder",
         ),
     ] = None
     # How a mask changes magnitudes: as a gain on the linear one, or on its logarithm as in the paper.
@@ -148,17 +143,17 @@ class LmacSettings(ExplainerSettings):
     gain_weight: _Weight = 3.0
     out_weight: _Weight = 0.0
     out_score_weight: _Weight = 10.0
-    area_weight: Annotated[float, Meta(ge=0, description="Higher: smaller masks.")] = 15.0
+    area_weight: Annotated[float, setting("Higher: smaller masks.", ge=0)] = 15.0
     # The area's weight rises from a tenth over this part of the training.
     area_ramp: Annotated[float, Meta(ge=0, le=1)] = 0.7
     # Part of the sounds masked with a sharpened sigmoid, so that masks survive thresholding.
     sharpened: Annotated[float, Meta(ge=0, le=1)] = 0.6
     sharpness: Annotated[float, Meta(gt=0)] = 8.0
     # Once the area has its full weight.
-    guided: Annotated[bool, Meta(description="The paper's guided fine-tuning.")] = False
+    guided: Annotated[bool, setting("The paper's guided fine-tuning.")] = False
     guided_weight: _Weight = 4.0
-    epochs: Annotated[int, Meta(ge=1, description="Passes over the data.")] = 80
-    patience: Annotated[int, Meta(ge=0, description=PATIENCE)] = 20
+    epochs: Annotated[int, setting("Passes over the data.", ge=1)] = 80
+    patience: Annotated[int, setting(PATIENCE, ge=0)] = 20
 
     def __post_init__(self) -> None:
         """Raises RunError."""

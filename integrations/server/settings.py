@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from ...bounds import check_values
+from ...bounds import check_values, setting
 from ...errors import SettingsError
 
 # Values per second of the longest sound: four channels at 48 kHz, or one at 192 kHz.
@@ -64,56 +64,51 @@ class ServerSettings:
 
     """
 
-    host: Annotated[str, Meta(description="Where to listen.", extra={"metavar": "ADDRESS"})] = "127.0.0.1"
-    port: Annotated[
-        int, Meta(ge=0, le=65535, description="The port; 0: any that is free.", extra={"metavar": "N"})
-    ] = 8000
+    host: Annotated[str, setting("Where to listen.", metavar="ADDRESS")] = "127.0.0.1"
+    port: Annotated[int, setting("The port; 0: any that is free.", ge=0, le=65535, metavar="N")] = 8000
     token: str | None = None
     names: Annotated[
         tuple[str, ...],
-        Meta(
-            description="A host name by which it is reached, beside localhost and addresses.",
-            extra={"option": "--allow-host", "metavar": "NAME"},
+        setting(
+            "A host name by which it is reached, beside localhost and addresses.",
+            option="--allow-host",
+            metavar="NAME",
         ),
     ] = ()
     max_bytes: Annotated[int, Meta(ge=1)] = 64 << 20
-    max_seconds: Annotated[float, Meta(gt=0, description="Of a sound.", extra={"metavar": "S"})] = 600.0
+    max_seconds: Annotated[float, setting("Of a sound.", gt=0, metavar="S")] = 600.0
     timeout_s: Annotated[
         float,
-        Meta(
-            gt=0,
-            description="An answer ends after so many seconds, as it is then.",
-            extra={"option": "--timeout", "metavar": "S"},
+        setting(
+            "An answer ends after so many seconds, as it is then.", gt=0, option="--timeout", metavar="S"
         ),
     ] = 60.0
     concurrency: Annotated[
-        int, Meta(ge=1, le=256, description="Answers that are computed at a time.", extra={"metavar": "N"})
+        int, setting("Answers that are computed at a time.", ge=1, le=256, metavar="N")
     ] = 2
     queue: Annotated[
         int,
-        Meta(
-            ge=0,
-            le=4096,
-            description="Requests that may wait beyond those; more are refused with 503.",
-            extra={"metavar": "N"},
+        setting(
+            "Requests that may wait beyond those; more are refused with 503.", ge=0, le=4096, metavar="N"
         ),
     ] = 32
     per_client: Annotated[
         int,
-        Meta(
+        setting(
+            "Requests of one address at a time, more are refused with 429; 0: any number.",
             ge=0,
             le=4096,
-            description="Requests of one address at a time, more are refused with 429; 0: any number.",
-            extra={"metavar": "N"},
+            metavar="N",
         ),
     ] = 16
     grace_s: Annotated[
         int,
-        Meta(
+        setting(
+            "When it is stopped, what is computed may take so long.",
             ge=1,
             le=3600,
-            description="When it is stopped, what is computed may take so long.",
-            extra={"option": "--grace", "metavar": "S"},
+            option="--grace",
+            metavar="S",
         ),
     ] = 30
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, TypedDict
 
 import numpy as np
-from msgspec import Meta
 
+from ...bounds import setting
 from ..audio.stft import ComplexArray, inverse
 from ..inference.chain import Chain
 from ..inference.scores import HOLDS, Aggregate, scores_of
@@ -22,10 +22,10 @@ _AS_MUCH = 0.9
 class Rescored(TypedDict):
     """What the classifier says of the kept and of the removed part in one domain."""
 
-    mask_in: Annotated[float, Meta(description="The target's score of the kept part, 0..1.")]
-    mask_out: Annotated[float, Meta(description="The same of the removed part.")]
-    mask_in_label: Annotated[str, Meta(description="The label put first for the kept part.")]
-    mask_out_label: Annotated[str, Meta(description="The same of the removed part.")]
+    mask_in: Annotated[float, setting("The target's score of the kept part, 0..1.")]
+    mask_out: Annotated[float, setting("The same of the removed part.")]
+    mask_in_label: Annotated[str, setting("The label put first for the kept part.")]
+    mask_out_label: Annotated[str, setting("The same of the removed part.")]
 
 
 class Rescoring:

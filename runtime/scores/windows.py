@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
+from ...bounds import setting
 from ..bundle.manifest import Task
 from ..values.arrays import FloatArray
 from ..values.dataframes import import_pandas
@@ -29,16 +30,16 @@ Span = Annotated[list[float], Meta(min_length=2, max_length=2)]
 class Prediction(TypedDict):
     """A label and its score, 0..1, in JSON."""
 
-    label: Annotated[str, Meta(description="That.")]
-    score: Annotated[float, Meta(description="0..1; of a regression the value.")]
+    label: Annotated[str, setting("That.")]
+    score: Annotated[float, setting("0..1; of a regression the value.")]
 
 
 class WindowDict(TypedDict):
     """One window in JSON: when it lies, and its best labels."""
 
-    start_s: Annotated[float, Meta(description="Begin in seconds.")]
-    end_s: Annotated[float, Meta(description="End in seconds.")]
-    predictions: Annotated[list[Prediction], Meta(description="Its best labels, best first.")]
+    start_s: Annotated[float, setting("Begin in seconds.")]
+    end_s: Annotated[float, setting("End in seconds.")]
+    predictions: Annotated[list[Prediction], setting("Its best labels, best first.")]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

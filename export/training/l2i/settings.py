@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from ....bounds import setting
 from ..settings import ExplainerSettings, check_batch_norm
 
 
@@ -16,50 +17,45 @@ class L2iSettings(ExplainerSettings):
 
     # theta(psi(.)) becomes the classifier.
     by_design: Annotated[
-        bool, Meta(description="The components become the classifier, trained with it by the labels.")
+        bool, setting("The components become the classifier, trained with it by the labels.")
     ] = False
     components: (
         Annotated[
             int,
-            Meta(
-                ge=1,
-                description="Of the dictionary.",
-                extra={"metavar": "K", "default": "64, or as many as the sounds allow"},
-            ),
+            setting("Of the dictionary.", ge=1, metavar="K", default="64, or as many as the sounds allow"),
         ]
         | None
     ) = None
     interpreter: Annotated[
         Literal["compact", "reference"],
-        Meta(
-            description="compact: at most 8 % of the classifier's multiply-adds; reference: SpeechBrain's "
+        setting(
+            "compact: at most 8 % of the classifier's multiply-adds; reference: SpeechBrain's "
             "CNN14PSI_stft_2d, over Cnn14."
         ),
     ] = "compact"
     # The paper's weights of the loss: 5, 0.4, 0.5 rising to 1, and no term for the removal.
-    alpha: Annotated[float, Meta(ge=0, description="Weight of the reconstruction.")] = 10.0
-    beta: Annotated[float, Meta(ge=0, description="Weight of the activations' L1.")] = 0.8
+    alpha: Annotated[float, setting("Weight of the reconstruction.", ge=0)] = 10.0
+    beta: Annotated[float, setting("Weight of the activations' L1.", ge=0)] = 0.8
     fidelity_weight: (
         Annotated[
             float,
-            Meta(
+            setting(
+                "Of the cross-entropy with the classifier's answer.",
                 ge=0,
-                description="Of the cross-entropy with the classifier's answer.",
-                extra={"default": "1; by design, with the labels: 5"},
+                default="1; by design, with the labels: 5",
             ),
         ]
         | None
     ) = None
     removal_weight: Annotated[
-        float,
-        Meta(ge=0, description="Of the class's score without its components, beyond the paper's loss."),
+        float, setting("Of the class's score without its components, beyond the paper's loss.", ge=0)
     ] = 3.0
     # Weight of the dictionary's L1 penalties.
-    sparsity: Annotated[float, Meta(ge=0, description="Of the dictionary.")] = 0.8
+    sparsity: Annotated[float, setting("Of the dictionary.", ge=0)] = 0.8
     spectra: Annotated[
         Literal["parts", "whole"],
-        Meta(
-            description="parts: half of the components are learnt from what lasts in the sounds, half from "
+        setting(
+            "parts: half of the components are learnt from what lasts in the sounds, half from "
             "the rest; whole: all from the sounds as they are, as in the paper."
         ),
     ] = "parts"
@@ -67,11 +63,8 @@ class L2iSettings(ExplainerSettings):
     threshold: (
         Annotated[
             float,
-            Meta(
-                ge=0,
-                lt=1,
-                description="Components of more relevance are selected.",
-                extra={"default": "0.2; several labels: 0.3"},
+            setting(
+                "Components of more relevance are selected.", ge=0, lt=1, default="0.2; several labels: 0.3"
             ),
         ]
         | None

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from msgspec import Meta
-
+from ....bounds import setting
 from ..options import MethodOptions
 
 
@@ -17,15 +16,13 @@ class ComponentsOptions(MethodOptions):
     threshold: (
         Annotated[
             float,
-            Meta(
+            setting(
+                "Relevance above which a component is selected.",
                 ge=0.0,
                 lt=1.0,
-                description="Relevance above which a component is selected.",
-                extra={
-                    "option": "--relevance-threshold",
-                    "metavar": "TAU",
-                    "default": "the bundle's",
-                },
+                option="--relevance-threshold",
+                metavar="TAU",
+                default="the bundle's",
             ),
         ]
         | None

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from msgspec import Meta
-
+from ....bounds import setting
 from ..options import MethodOptions
 
 Likeness = Literal["like", "any"]
@@ -23,16 +22,12 @@ class PrototypesOptions(MethodOptions):
     """
 
     bands: Annotated[
-        Likeness,
-        Meta(
-            description="Bands that the prototypes of a place may lie in.",
-            extra={"option": "--prototype-bands"},
-        ),
+        Likeness, setting("Bands that the prototypes of a place may lie in.", option="--prototype-bands")
     ] = "like"
     passages: Annotated[
         Likeness,
-        Meta(
-            description="Passages, by length and rhythm, that the prototypes of a place may lie in.",
-            extra={"option": "--prototype-passages"},
+        setting(
+            "Passages, by length and rhythm, that the prototypes of a place may lie in.",
+            option="--prototype-passages",
         ),
     ] = "like"

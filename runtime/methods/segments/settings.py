@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from msgspec import Meta
 
+from ....bounds import setting
 from ....errors import MethodError, MissingDependencyError
 from ..options import MethodOptions
 
@@ -86,31 +87,21 @@ class SegmentSettings(MethodOptions):
 
     calls: Annotated[
         int,
-        Meta(
+        setting(
+            "Most passes of the model for a window (long sound: 4 times).",
             ge=FEWEST_CALLS,
             le=10_000_000,
-            description="Most passes of the model for a window (long sound: 4 times).",
-            extra={"metavar": "N"},
+            metavar="N",
         ),
     ] = 200
     segment_seconds: Annotated[
-        float,
-        Meta(
-            ge=0.001,
-            le=3600.0,
-            description="Length of a segment.",
-            extra={"option": "--segment", "metavar": "SECONDS"},
-        ),
+        float, setting("Length of a segment.", ge=0.001, le=3600.0, option="--segment", metavar="SECONDS")
     ] = 0.1
-    axis: Annotated[Axis, Meta(description="What is masked.")] = "time"
-    bands: Annotated[int, Meta(ge=2, le=64, description="Frequency bands.", extra={"metavar": "N"})] = 8
-    surrogate: Annotated[Surrogate, Meta(description="What is fitted to the answers.")] = "smooth"
+    axis: Annotated[Axis, setting("What is masked.")] = "time"
+    bands: Annotated[int, setting("Frequency bands.", ge=2, le=64, metavar="N")] = 8
+    surrogate: Annotated[Surrogate, setting("What is fitted to the answers.")] = "smooth"
     fill: Annotated[
-        Fill,
-        Meta(
-            description="What replaces a masked segment.",
-            extra={"choices": ("ambience", "noise", "zeros", "mean")},
-        ),
+        Fill, setting("What replaces a masked segment.", choices=("ambience", "noise", "zeros", "mean"))
     ] = "noise"
     background: FloatArray | None = None
     windows: tuple[Annotated[int, Meta(ge=1, le=1000)], ...] = (1, 3, 5)
@@ -118,18 +109,14 @@ class SegmentSettings(MethodOptions):
     fade_seconds: Annotated[float, Meta(ge=0.0)] = 0.005
     active: bool = True
     early_stop: bool = True
-    prior: Annotated[
-        Prior, Meta(description="Start from the bundle's mask, where it has one, or from nothing.")
-    ] = "mask"
-    pairs: Annotated[
-        bool,
-        Meta(
-            description="Ask whether one stretch can stand in for another.",
-            extra={"off": "--no-pairs"},
-        ),
-    ] = True
-    precision: Annotated[Precision, Meta(description="Which classifier is asked.")] = "fp32"
-    preset: Annotated[Preset, Meta(description="The published method, 3007 passes.")] | None = None
+    prior: Annotated[Prior, setting("Start from the bundle's mask, where it has one, or from nothing.")] = (
+        "mask"
+    )
+    pairs: Annotated[bool, setting("Ask whether one stretch can stand in for another.", off="--no-pairs")] = (
+        True
+    )
+    precision: Annotated[Precision, setting("Which classifier is asked.")] = "fp32"
+    preset: Annotated[Preset, setting("The published method, 3007 passes.")] | None = None
     fine_windows: Annotated[int, Meta(ge=1, le=1000)] = 4
     batch: Annotated[int, Meta(ge=1, le=65536)] | None = None
 
