@@ -74,7 +74,8 @@ def _inspect_graph(path: Path, *, as_json: bool) -> None:
     say(f"ends in      {', '.join(report.ends_in) or 'not known'}")
     for tap in report.maps:
         dims = ", ".join(map(str, tap.dims))
-        say(f"feature map  {tap.tensor} [{dims}]: --feature-map {tap.tensor} --map-axes {tap.axes}")
+        tokens = f" --map-tokens {tap.tokens}" if tap.tokens else ""
+        say(f"feature map  {tap.tensor} [{dims}]: --feature-map {tap.tensor} --map-axes {tap.axes}{tokens}")
     if report.head:
         say(f"head         a matrix of {report.head[0]} inputs and {report.head[1]} labels")
     for line in report.explanations:

@@ -211,3 +211,6 @@ def test_a_class_tokens_head_is_localisation_only(make_tiny_adapter):
     source = from_adapter(token_adapter(make_tiny_adapter, TokenGrid(rows=5), from_class=True))
     assert source.head is None
     assert not source.feature_map.additive
+    # Of these last tokens the class token alone is read: that is said.
+    assert any("do not depend on the tokens" in doubt for doubt in source.doubts)
+    assert not from_adapter(token_adapter(make_tiny_adapter, TokenGrid(rows=5))).doubts

@@ -140,6 +140,32 @@ def test_tokens_of_ast_lie_where_their_sound_is(tmp_path):
     assert low <= 3000 <= high
 
 
+@pytest.mark.parametrize("kind", ["ast", "wav2vec2", "whisper", "clap"])
+def test_the_scores_depend_on_every_map(tmp_path, kind):
+    """Beyond tokens that stand for no place: of an AST's last ones those of its classes alone are read."""
+    import torch
+
+    if kind == "clap":
+        write_clap(tmp_path, ["heavy rain", "a dog", "wind"], fused=False)
+    else:
+        write_folder(kind, tmp_path)
+    source = open_source(tmp_path)
+    module = source.classifier
+    sound = originals.sound_of(source.sample_rate, source.window.seconds)
+    entry = source.frontend(torch.from_numpy(sound)[None])
+    kept = {}
+    for name in module.grids:
+
+        def keep(_module, _inputs, output, name=name):
+            kept[name] = output if isinstance(output, torch.Tensor) else output[0]
+
+        module.model.get_submodule(name).register_forward_hook(keep)
+    logits = module(entry.requires_grad_())[0]
+    gradients = torch.autograd.grad(logits.square().sum(), [kept[name] for name in module.grids])
+    for (name, grid), gradient in zip(module.grids.items(), gradients, strict=True):
+        assert grid.feature_map(gradient).abs().amax() > 1e-6, name
+
+
 def test_damaged_weights_are_refused(tmp_path):
     from safetensors.torch import load_file, save_file
 

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
-from onnx_graphs import cnn
+from onnx_graphs import LABELS, RATE, cnn, transformer
 from small_graphs import F32, ROW, body, head, mean, save
 
 from earmark.cli import main
@@ -65,8 +65,8 @@ def test_the_command_it_gives_is_one_that_works(tmp_path):
     assert report["ends_in"][0] == "Sigmoid"
     assert report["head"] == [4, 3]
     assert report["maps"] == [
-        {"tensor": "active", "dims": ["b", 4, report["maps"][0]["dims"][2]], "axes": "ct"},
-        {"tensor": "embedding", "dims": ["b", 4], "axes": "c"},
+        {"tensor": "active", "dims": ["b", 4, report["maps"][0]["dims"][2]], "axes": "ct", "tokens": ""},
+        {"tensor": "embedding", "dims": ["b", 4], "axes": "c", "tokens": ""},
     ]
     assert "--feature-map active --map-axes ct" in inspected(path)
     words = report["command"].replace("LABELS.txt", "a,b,c").replace("HZ", "8000").replace("SECONDS", "0.5")
@@ -164,6 +164,26 @@ def test_channels_are_what_is_not_pooled(tmp_path, axes, order):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     (found,) = json.loads(inspected(path, "--json"))["maps"]
     assert (found["tensor"], found["axes"]) == ("map", order)
+
+
+@pytest.mark.parametrize(("read", "tensor"), [("all", "last_tokens"), ("class", "normal")])
+def test_tokens_are_named_that_the_scores_read(tmp_path, read, tensor):
+    """Where a class token alone is read of the last tokens: those that the last attention reads."""
+    from earmark.export.sources.onnx.feature_map import MapRequest, TokenOrder
+    from earmark.export.sources.onnx.file import load
+
+    path = transformer(tmp_path / "ast.onnx", read=read)
+    (candidate,) = json.loads(inspected(path, "--json"))["maps"]
+    assert candidate == {"tensor": tensor, "dims": [1, 101, 12], "axes": "nc", "tokens": "4,frequency,1"}
+    edges = [0, 500, 1000, 2000, 4000]
+
+    def doubts(name):
+        request = MapRequest(name, "nc", edges, TokenOrder(4, "frequency", 1))
+        source = load(path, labels=LABELS, sample_rate=RATE, scores="logits", feature_map=request)
+        return [one for one in source.doubts if "do not depend" in one]
+
+    assert not doubts(tensor)
+    assert len(doubts("last_tokens")) == (read == "class")
 
 
 def test_scores_behind_a_branch_are_seen(tmp_path):

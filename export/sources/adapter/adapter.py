@@ -27,7 +27,7 @@ from ...graphs.stft import StftFrontend
 from ...source.source import Reference, Source
 from .head import head_layers
 from .original import check_original
-from .tokens import TokenGrid, check_impulses, check_tokens
+from .tokens import TokenGrid, check_impulses, check_tokens, read_of
 
 
 @dataclass
@@ -271,6 +271,22 @@ def from_adapter(adapter: object, origin: str = "factory") -> Source:
         description=adapter.description,
         licence=adapter.licence,
         attribution=adapter.attribution,
+        doubts=_doubts(adapter, frontend, classifier),
+    )
+
+
+def _doubts(adapter: Adapter, frontend: nn.Module, classifier: _Classifier) -> tuple[str, ...]:
+    """What its user should know of the feature map."""
+    if adapter.tokens is None:
+        return ()
+    noise = 0.1 * torch.randn(1, samples_of(adapter.window_seconds, adapter.sample_rate))
+    with torch.no_grad():
+        tokens = classifier.feature_map(classifier.front_end(frontend(noise)))
+    if read_of(adapter.tokens, tokens, classifier.head):
+        return ()
+    return (
+        "the logits do not depend on the tokens of the feature map that have a place, so prototypes tell "
+        "nothing of them; let feature_map end before the last layer, and head begin with it",
     )
 
 

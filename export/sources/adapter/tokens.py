@@ -65,6 +65,17 @@ def check_tokens(grid: TokenGrid, tokens: torch.Tensor, origin: str) -> None:
         )
 
 
+def read_of(grid: TokenGrid, tokens: torch.Tensor, head: nn.Module) -> bool:
+    """Whether the head's logits depend on any of the tokens [B, N, D] that have a place.
+
+    Of a transformer's last tokens a class token alone may be read.
+    """
+    given = tokens.detach().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(head(given).square().sum(), given)
+    return bool(grid.feature_map(gradient).any())
+
+
 @torch.no_grad()
 def check_impulses(grid: TokenGrid, model: nn.Module, features: torch.Tensor, origin: str) -> None:
     """Change the features in one cell after another and see which token moves most.

@@ -13,11 +13,13 @@ from ....printable import first_line
 FILE = "config.json"
 PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
-# Classes of transformers, and the module of each whose output are the tokens that the scores are made of.
+# Classes of transformers, and the module of each whose output are the tokens that the scores are made of. Of
+# AST's last tokens those of its classes alone are read: the module is the one of the last layer that gives
+# these the patches.
 _PROJECTED = "projector"
 CLAP = "ClapModel"
 TOKENS = {
-    "ASTForAudioClassification": "audio_spectrogram_transformer.layernorm",
+    "ASTForAudioClassification": "layernorm_before",
     CLAP: "audio_model.audio_encoder",
     "Data2VecAudioForSequenceClassification": _PROJECTED,
     "HubertForSequenceClassification": _PROJECTED,

@@ -75,22 +75,25 @@ def maps_of(architecture: str, model: nn.Module, config: ModelConfig, descriptio
     # Two tokens of classes, then the patches, the lowest row's first.
     grid = TokenGrid(rows=count, order="frequency", skip=2)
     hop = None if description.stft is None else description.stft.hop
-    return Maps(
-        _with_middle(TOKENS[_AST], grid, model), bands, centres, hop and float(config.time_stride * hop)
-    )
+    stack, count = _layers(model)
+    tokens = f"{stack}.{count - 1}.{TOKENS[_AST]}"
+    return Maps(_with_middle(tokens, grid, model), bands, centres, hop and float(config.time_stride * hop))
 
 
-def _with_middle(tokens: str, grid: Grid, model: nn.Module) -> dict[str, Grid]:
-    """The last tokens, and those of the layer in the middle of the encoder, where it has two or more."""
+def _layers(model: nn.Module) -> tuple[str, int]:
+    """The name of the encoder's layers, and their number; ("", 0) where there are none."""
     stacks = {
         name: len(module)
         for name, module in model.named_modules()
         if isinstance(module, nn.ModuleList) and name.rpartition(".")[2] in {"layer", "layers"}
     }
-    name = max(stacks, key=lambda one: stacks[one], default=None)
-    if name is None or stacks[name] < 2:
-        return {tokens: grid}
-    return {tokens: grid, f"{name}.{stacks[name] // 2 - 1}": grid}
+    return max(stacks.items(), key=lambda one: one[1], default=("", 0))
+
+
+def _with_middle(tokens: str, grid: Grid, model: nn.Module) -> dict[str, Grid]:
+    """These tokens, and those of the layer in the middle of the encoder, where it has two or more."""
+    stack, count = _layers(model)
+    return {tokens: grid} if count < 2 else {tokens: grid, f"{stack}.{count // 2 - 1}": grid}
 
 
 def _rows(

@@ -24,6 +24,7 @@ from ...graphs.apex_report import write_report
 from ...graphs.embeddings import embeddings_model
 from ...graphs.files import Dims, save_graph, stage_spec
 from ...source.exportable import LIMIT, Exportable, FloatArray
+from .dependence import unread
 from .entry import Entry, feature_input
 from .feature_map import GraphMap, MapRequest, ShownTensor, find_map, with_output
 from .given import level_of, rate_of, window_samples
@@ -315,6 +316,7 @@ def _shown(
         widened = with_output(widened, logits_name, path)
     original.rest()
     wider = Original(path, widened, original.entry, original.sides)
+    wider.output = output
     copies = original.entry.copies
 
     entry = original.entry
@@ -339,7 +341,15 @@ def _shown(
     # What is fed may be samples behind a front end, too.
     example = entry.feed(synthesise(1, samples, rate, 4)[0])
     banded = padded and _band_axis(example, entry.time_axis) is not None
-    return find_map(request, model, path, answers, samples, rate, fixed=fixed, padded=padded, banded=banded)
+    found = find_map(request, model, path, answers, samples, rate, fixed=fixed, padded=padded, banded=banded)
+    if not unread(wider, widened, request.tensor, synthesise(1, samples, rate, 4)[0], found.shown.skipped):
+        return found
+    beyond = f" but the first {found.shown.skipped} tokens" if found.shown.skipped else ""
+    return replace(
+        found,
+        doubt=f"the scores do not depend on its feature map {request.tensor!r}{beyond}: prototypes tell "
+        "nothing of them; name a tensor before it",
+    )
 
 
 def _band_axis(fed: np.ndarray, time: int) -> int | None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 import onnx
-from onnx import helper, inliner, numpy_helper
+from onnx import helper, inliner
 
 from ....errors import SourceError
 from ...onnx_modules.supported import unsupported
+from .candidates import POOLING, Dims, MapCandidate, find_candidates, is_embedding, last_matrix
 from .entry import dims_of
 from .graph import needed
 from .outputs import ScoreOutput, logits_tensor
@@ -25,13 +26,8 @@ from .waves import wave_input
 
 # The rate that lengths are judged by where none is given.
 _RATE = 16000
-_POOLING = frozenset(["GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "AveragePool"])
 _PROBABILITIES = frozenset(["Sigmoid", "HardSigmoid", "Softmax"])
-_MOST_MAPS = 4
-# Fewer channels are a spectrogram.
-_LEAST_CHANNELS = 4
 _SOUND = re.compile(r"wav|audio|sound|speech|signal|pcm|sample|^x$|^input")
-Dims = list[int | str]
 
 
 class Tensor(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,14 +38,6 @@ class Tensor(msgspec.Struct, frozen=True, kw_only=True):
     dims: Dims
     meaning: str
     option: str = ""
-
-
-class MapCandidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A tensor before pooling, or an embedding, and its axes after the batch as --map-axes takes them."""
-
-    tensor: str
-    dims: Dims
-    axes: str
 
 
 class GraphReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,8 +93,8 @@ def look_at(path: Path) -> GraphReport:
     scores = _scores(model)
     outputs = _outputs(model, dims, scores)
     ends_in = [] if scores is None else list(last_operators(model, scores))
-    head, vector = _head(model)
-    maps = _maps(model, dims, vector)
+    head, vector = last_matrix(model)
+    maps = find_candidates(model, dims, scores, vector)
     told = " ".join(_told(model, inputs, outputs, ends_in, scores))
     hindrance = hindrance_of(model, scores)
     file = shlex.quote(str(path))
@@ -217,67 +205,10 @@ def _outputs(model: onnx.ModelProto, dims: Mapping[str, Dims], scores: str | Non
             meaning += f", {labels if isinstance(labels, int) else 'K'} label{'' if labels == 1 else 's'}"
             if labels == 1 and not _PROBABILITIES.intersection(last_operators(model, scores)):
                 meaning += " (if it is a value: --task regression)"
-        elif _is_embedding(value.name):
+        elif is_embedding(value.name):
             meaning = "an embedding"
         seen.append(Tensor(name=value.name, dtype=_dtype(value), dims=own, meaning=meaning, option=option))
     return seen
-
-
-def _maps(model: onnx.ModelProto, dims: Mapping[str, Dims], vector: str | None) -> list[MapCandidate]:
-    """Tensors of three or four axes that are pooled, those nearest to the scores first; then vectors.
-
-    vector: what the last matrix takes
-    """
-    found: dict[str, MapCandidate] = {}
-    for node in reversed(model.graph.node):
-        if node.op_type not in _POOLING or node.input[0] in found:
-            continue
-        own = dims.get(node.input[0], [])
-        if len(own) in (3, 4) and len(found) < _MOST_MAPS:
-            axes = _axes(node, model, own)
-            channels = own[1 + axes.index("c")]
-            if not isinstance(channels, int) or channels >= _LEAST_CHANNELS:
-                found[node.input[0]] = MapCandidate(tensor=node.input[0], dims=own, axes=axes)
-    vectors = [value.name for value in model.graph.output if _is_embedding(value.name)]
-    if not found and not vectors and vector is not None:
-        vectors = [vector]
-    for name in vectors:
-        own = dims.get(name, [])
-        if len(own) == 2 and isinstance(own[1], int) and own[1] >= _LEAST_CHANNELS and name not in found:
-            found[name] = MapCandidate(tensor=name, dims=own, axes="c")
-    return list(found.values())
-
-
-def _axes(node: onnx.NodeProto, model: onnx.ModelProto, dims: Dims) -> str:
-    """The likely order of a map's axes: channels are not what is pooled, time comes before frequency."""
-    pooled: set[int] = {2, 3}
-    if node.op_type.startswith("Reduce"):
-        listed = next((list(one.ints) for one in node.attribute if one.name == "axes"), None)
-        if listed is None and len(node.input) > 1:
-            weights = {one.name: one for one in model.graph.initializer}
-            known = weights.get(node.input[1])
-            listed = None if known is None else numpy_helper.to_array(known).reshape(-1).tolist()
-        pooled = {axis % len(dims) for axis in listed or ()}
-    last = len(dims) - 1
-    kept = [axis for axis in range(1, len(dims)) if axis not in pooled]
-    if kept == [last]:
-        return "tfc" if len(dims) == 4 else "tc"
-    return "ctf" if len(dims) == 4 else "ct"
-
-
-def _is_embedding(name: str) -> bool:
-    return re.search(r"embed|hidden|feature|latent", name.lower()) is not None
-
-
-def _head(model: onnx.ModelProto) -> tuple[list[int], str | None]:
-    """[inputs, outputs] of the last matrix, and the tensor that it takes."""
-    shapes = {one.name: list(one.dims) for one in model.graph.initializer}
-    for node in reversed(model.graph.node):
-        if node.op_type in {"Gemm", "MatMul"} and len(shapes.get(node.input[1], [])) == 2:
-            turned = node.op_type == "Gemm" and any(one.name == "transB" and one.i for one in node.attribute)
-            shape = shapes[node.input[1]]
-            return (shape[::-1] if turned else shape), node.input[0]
-    return [], None
 
 
 def hindrance_of(model: onnx.ModelProto, scores: str | None) -> str:
@@ -348,8 +279,9 @@ def _map_options(maps: list[MapCandidate], head: list[int]) -> str:
         return ""
     first = maps[0]
     rows = 1 if "f" not in first.axes else first.dims[1 + first.axes.index("f")]
-    bands = " --map-bands HZ,HZ,..." if rows != 1 else ""
-    return f" --feature-map {shlex.quote(first.tensor)} --map-axes {first.axes}{bands}"
+    tokens = f" --map-tokens {first.tokens}" if first.tokens else ""
+    bands = " --map-bands HZ,HZ,..." if rows != 1 or tokens else ""
+    return f" --feature-map {shlex.quote(first.tensor)} --map-axes {first.axes}{tokens}{bands}"
 
 
 def _score_options(
@@ -359,7 +291,7 @@ def _score_options(
     if scores is None:
         return
     # A mean of probabilities over frames is one.
-    last = next((one for one in ends_in if one not in _POOLING), "")
+    last = next((one for one in ends_in if one not in POOLING), "")
     if measured(model, scores):
         yield "--task regression"
         return
