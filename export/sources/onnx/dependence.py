@@ -1,4 +1,4 @@
-"""Whether a graph's scores depend on a tensor inside it: they are compared once it is changed. Never torch."""
+"""Whether a graph's scores depend on a tensor inside it: it is changed and they are compared. Never torch."""
 
 from __future__ import annotations
 
