@@ -137,9 +137,13 @@ class Generation:
     def clips_of_entries(self, view: View) -> npt.NDArray[np.int32]:
         """The clip of every entry [P], each checked to exist."""
         clips: npt.NDArray[np.int32] = np.ascontiguousarray(self.entries(view)["clip"])
-        if not 0 <= int(clips.min()) <= int(clips.max()) < self.info.clips:
-            raise PrototypeIndexError(f"{self.folder / view}.entries.npy: damaged; {REBUILD}")
+        self._check(clips, self.info.clips, f"{view}.entries")
         return clips
+
+    def _check(self, rows: Table, count: int, table: str) -> None:
+        """Raises PrototypeIndexError where a row that the table names is not among the first `count`."""
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < count:
+            raise PrototypeIndexError(f"{self.folder / table}.npy: damaged; {REBUILD}")
 
     def queries(self, view: View) -> Table:
         """Places of training clips that explanations of them would look up, `query_type` records [Q].
@@ -150,9 +154,7 @@ class Generation:
         """
         name = f"{view}.queries"
         queries = self._tables.get(name, np.zeros(0, query_type(view, self.info.channels)))
-        clips = queries["clip"]
-        if len(clips) and not 0 <= int(clips.min()) <= int(clips.max()) < self.info.clips:
-            raise PrototypeIndexError(f"{self.folder / name}.npy: damaged; {REBUILD}")
+        self._check(queries["clip"], self.info.clips, name)
         return queries
 
     def passages(self, view: View) -> Table | None:
@@ -185,11 +187,7 @@ class Generation:
         """The entries that are prototypes of one channel or more, ascending and distinct."""
         return self._prototypes_of(view)[0]
 
-    def kind(self, view: View, row: int) -> EntryKind:
-        """What the entry is."""
-        return self._kinds(view, np.array([row]))[0]
-
-    def _kinds(self, view: View, rows: Table) -> list[EntryKind]:
+    def kinds(self, view: View, rows: Table) -> list[EntryKind]:
         """What entries [n] are."""
         prototypes = self.prototypes(view)
         if not len(prototypes):
@@ -205,8 +203,7 @@ class Generation:
             # np.unique would import numpy.ma, which costs a first explanation 8 ms.
             ordered = np.sort(tops["entry"][tops["clip"] >= 0], axis=None).astype(np.int64)
             rows = ordered[np.diff(ordered, prepend=ordered[:1] - 1) != 0]
-            if len(rows) and not 0 <= rows[0] <= rows[-1] < self.info.views[view].entries:
-                raise PrototypeIndexError(f"{self.folder / view}.tops.npy: damaged; {REBUILD}")
+            self._check(rows, self.info.views[view].entries, f"{view}.tops")
             held = self._prototypes[view] = rows, self._indexes[view].vectors_at(rows)
         return held
 
@@ -330,8 +327,7 @@ class Generation:
         hits = np.flatnonzero(flat >= 0)
         hits = hits[np.lexsort((flat[hits], -values[hits]))]
         clips = self.entries(view)["clip"][flat[hits]]
-        if len(clips) and not 0 <= int(clips.min()) <= int(clips.max()) < self.info.clips:
-            raise PrototypeIndexError(f"{self.folder / view}.entries.npy: damaged; {REBUILD}")
+        self._check(clips, self.info.clips, f"{view}.entries")
         # A dictionary keeps what came first.
         best: dict[int, int] = {}
         for hit, source in zip(hits.tolist(), self.clips["source"][clips].tolist(), strict=True):
@@ -343,7 +339,7 @@ class Generation:
         return [
             Match(hit // entries.shape[1], cosine, row, kind)
             for hit, cosine, row, kind in zip(
-                best.values(), values[chosen].tolist(), found.tolist(), self._kinds(view, found), strict=True
+                best.values(), values[chosen].tolist(), found.tolist(), self.kinds(view, found), strict=True
             )
         ]
 

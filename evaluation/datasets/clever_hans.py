@@ -21,12 +21,10 @@ import numpy.typing as npt
 from scipy import signal
 
 from ...runtime.audio.lengths import samples_of
-from ..synthesis.backgrounds import BACKGROUNDS
 from ..synthesis.one_shots import RECIPES
-from .events import BACKGROUND, FOLDS
 from .parts import FloatArray, Mixture, Options, Truth
-from .placing import at_peak, gain_db, places
-from .sources import Reader, active_part, by_fold, fade, stretch, varied
+from .placing import any_background, at_peak, gain_db, placed
+from .sources import SCENES, Reader, active_part, by_fold, fade, stretch, varied
 
 SECONDS = 3.0
 # Label -> what sounds in its clips; the last class is the one that carries the cough.
@@ -71,8 +69,8 @@ class CleverHans:
         self._recorded = options.sounds is not None
         wanted = tuple(dict.fromkeys(_EXTRA.get(part, part) for part in options.parts))
         folders = Options(sounds=options.sounds, folds=options.folds, parts=wanted)
-        labels = (*RECORDED, *BACKGROUND)
-        self._pools = by_fold(folders, labels, FOLDS) if self._recorded else None
+        labels = (*RECORDED, *SCENES)
+        self._pools = by_fold(folders, labels) if self._recorded else None
         self._reader = Reader(self.sample_rate)
         self.coughed = COUGHED[self._recorded]
 
@@ -100,11 +98,8 @@ class CleverHans:
             facts["cough_db"] = round(ratios[1], 2)
         order = random.permutation(len(pieces))
         truths: list[Truth] = []
-        for which, start in zip(
-            order,
-            places([len(pieces[k]) for k in order], samples, samples_of(0.1, rate), random),
-            strict=True,
-        ):
+        lengths = [len(piece) for piece in pieces]
+        for which, start in placed(order, lengths, samples, samples_of(0.1, rate), random):
             end = start + len(pieces[which])
             sound[start:end] += gain_db(ratios[which]) * pieces[which]
             if which == 1:
@@ -140,7 +135,6 @@ class CleverHans:
     def _background(self, part: str, samples: int, random: np.random.Generator) -> tuple[FloatArray, str]:
         """What is behind: [samples], root mean square 1."""
         if self._pools is None:
-            name = str(random.choice(sorted(BACKGROUNDS)))
-            return BACKGROUNDS[name](random, samples, self.sample_rate).astype(np.float32), name
-        source = self._pools.draw(_EXTRA.get(part, part), str(random.choice(BACKGROUND)), random)
+            return any_background(random, samples, self.sample_rate)
+        source = self._pools.draw(_EXTRA.get(part, part), str(random.choice(SCENES)), random)
         return stretch(self._reader.read(source.path), samples, random), source.name

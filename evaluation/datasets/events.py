@@ -12,12 +12,10 @@ import numpy as np
 
 from ...runtime.audio.lengths import samples_of
 from .parts import FloatArray, Mixture, Options, Truth
-from .placing import at_peak, gain_db, places
-from .sources import Reader, active_part, by_fold, fade, stretch, varied
+from .placing import at_peak, gain_db, placed
+from .sources import SCENES, Reader, active_part, by_fold, fade, stretch, varied
 
 FOREGROUND = ("baby_cry", "dog_bark", "person_sneeze", "rooster")
-BACKGROUND = ("fire_crackling", "helicopter", "rain", "sea_waves")
-FOLDS: Mapping[str, tuple[int, ...]] = {"train": (1, 2), "tune": (3,), "test": (4,)}
 SECONDS = 5.0
 LONGEST_S = 1.2
 # Power of the event while it sounds over that of the background between its gusts.
@@ -34,7 +32,7 @@ class Events:
     parts: Mapping[str, int] = {"train": 240, "tune": 20, "test": 20}
 
     def __init__(self, options: Options) -> None:
-        self._pools = by_fold(options, (*FOREGROUND, *BACKGROUND), FOLDS)
+        self._pools = by_fold(options, (*FOREGROUND, *SCENES))
         self._reader = Reader(self.sample_rate)
 
     def labels(self, part: str) -> tuple[str, ...]:
@@ -48,20 +46,14 @@ class Events:
         event = active_part(self._reader.read(source.path), rate, LONGEST_S)
         if part == "train":
             event = fade(varied(event, random, 0.2), rate)
-        behind = self._pools.draw(part, str(random.choice(BACKGROUND)), random)
+        behind = self._pools.draw(part, str(random.choice(SCENES)), random)
         gusts = [samples_of(random.uniform(*GUST_S), rate) for _ in range(random.integers(1, 4))]
         count = 1 + int(random.random() < 0.4)
         lengths = [len(event)] * count + gusts
         while sum(lengths) > 0.85 * samples:
             lengths.pop()
         order = random.permutation(len(lengths))
-        starts = dict(
-            zip(
-                order,
-                places([lengths[k] for k in order], samples, samples_of(0.05, rate), random),
-                strict=True,
-            )
-        )
+        starts = dict(placed(order, lengths, samples, samples_of(0.05, rate), random))
         sound = stretch(self._reader.read(behind.path), samples, random)
         for place in range(count, len(lengths)):
             _blow(sound[starts[place] : starts[place] + lengths[place]], float(random.uniform(*GUST_DB)))

@@ -12,16 +12,13 @@ from typing import Any
 import numpy as np
 
 from ...runtime.audio.lengths import samples_of
-from ..synthesis.backgrounds import BACKGROUNDS
 from .parts import FloatArray, Mixture, Options, Truth
-from .placing import at_peak, gain_db, places
-from .sources import Reader, active_part, by_fold, by_speaker, stretch, varied
+from .placing import any_background, at_peak, gain_db, placed
+from .sources import SCENES, Reader, active_part, by_fold, by_speaker, stretch, varied
 
 KEYWORD, DIGIT = "seven", "7"
 OTHER = "other"
 OTHERS = tuple("012345689")
-SCENES = ("fire_crackling", "helicopter", "rain", "sea_waves")
-FOLDS: Mapping[str, tuple[int, ...]] = {"train": (1, 2), "tune": (3,), "test": (4,)}
 SECONDS = 3.0
 # Power of the speech over that of what is behind it.
 RATIO_DB = (10.0, 30.0)
@@ -40,7 +37,7 @@ class Keyword:
 
     def __init__(self, options: Options) -> None:
         self._speech = by_speaker(options)
-        self._scenes = by_fold(options, SCENES, FOLDS) if options.sounds is not None else None
+        self._scenes = by_fold(options, SCENES) if options.sounds is not None else None
         self._reader = Reader(self.sample_rate)
 
     def labels(self, part: str) -> tuple[str, ...]:
@@ -64,11 +61,8 @@ class Keyword:
         behind, name = self._background(part, samples, random)
         sound = gain_db(-ratio) * behind
         truths: tuple[Truth, ...] = ()
-        for place, start in zip(
-            order,
-            places([len(words[k]) for k in order], samples, samples_of(0.02, rate), random),
-            strict=True,
-        ):
+        lengths = [len(word) for word in words]
+        for place, start in placed(order, lengths, samples, samples_of(0.02, rate), random):
             end = start + len(words[place])
             sound[start:end] += (
                 gain_db(0.0 if place == 0 else random.uniform(-OTHERS_DB, OTHERS_DB)) * words[place]
@@ -102,7 +96,6 @@ class Keyword:
     def _background(self, part: str, samples: int, random: np.random.Generator) -> tuple[FloatArray, str]:
         """Synthesised noise, or half of the time a scene; root mean square 1."""
         if self._scenes is None or random.random() < 0.5:
-            name = str(random.choice(sorted(BACKGROUNDS)))
-            return BACKGROUNDS[name](random, samples, self.sample_rate).astype(np.float32), name
+            return any_background(random, samples, self.sample_rate)
         source = self._scenes.draw(part, str(random.choice(SCENES)), random)
         return stretch(self._reader.read(source.path), samples, random), source.name

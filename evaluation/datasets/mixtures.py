@@ -18,7 +18,6 @@ from .parts import FloatArray, Mixture, Options, Truth
 from .placing import at_peak, gain_db
 from .sources import Reader, Source, active_stretches, by_fold, fade, loudest_stretch, varied
 
-FOLDS: Mapping[str, tuple[int, ...]] = {"train": (1, 2), "tune": (3,), "test": (4,)}
 SECONDS = 5.0
 # How long each of the two is, and where: they may overlap, and mostly do.
 LENGTH_S = (2.0, 4.0)
@@ -36,7 +35,7 @@ class Mixtures:
 
     def __init__(self, options: Options) -> None:
         classes = list_sounds(options.sounds).labels if options.sounds is not None else ()
-        self._pools = by_fold(options, classes, FOLDS)
+        self._pools = by_fold(options, classes)
         self._classes = tuple(classes)
         self._reader = Reader(self.sample_rate)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from ...errors import DataError
+from ..synthesis.backgrounds import BACKGROUNDS
 from .parts import FloatArray
 
 
@@ -25,6 +26,20 @@ def places(lengths: Sequence[int], samples: int, gap: int, random: np.random.Gen
         starts.append(int(cut) + used + gap * (position + 1))
         used += length
     return starts
+
+
+def placed(
+    order: Iterable[int], lengths: Sequence[int], samples: int, gap: int, random: np.random.Generator
+) -> list[tuple[int, int]]:
+    """The events, numbered as `lengths`, in this order, each with where it begins; see `places`."""
+    numbers = [int(number) for number in order]
+    return list(zip(numbers, places([lengths[k] for k in numbers], samples, gap, random), strict=True))
+
+
+def any_background(random: np.random.Generator, samples: int, rate: int) -> tuple[FloatArray, str]:
+    """One of the synthesised backgrounds, and its name."""
+    name = str(random.choice(sorted(BACKGROUNDS)))
+    return BACKGROUNDS[name](random, samples, rate).astype(np.float32), name
 
 
 def gain_db(decibels: float) -> np.float32:

@@ -18,6 +18,9 @@ from ..data.folder import Clip, list_sounds, load_sound
 from .parts import FloatArray, Options
 
 Values = npt.NDArray[np.float64]
+# ESC's classes that are scenes, and which of its folds go where, unless others are asked for.
+SCENES = ("fire_crackling", "helicopter", "rain", "sea_waves")
+FOLDS: Mapping[str, tuple[int, ...]] = {"train": (1, 2), "tune": (3,), "test": (4,)}
 _SPOKEN = re.compile(r"^(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<take>\d+)$")
 # Where parts are disjoint by take: which of each run of takes go where; the others are trained on.
 _TAKES, _TAKES_OF = 5, {0: "test", 1: "tune"}
@@ -37,7 +40,7 @@ class Source:
     fold: int
 
 
-def by_fold(options: Options, labels: Sequence[str], defaults: Mapping[str, tuple[int, ...]]) -> Pools:
+def by_fold(options: Options, labels: Sequence[str]) -> Pools:
     """The clips of these classes of `options.sounds`, a pool a part and label, parts disjoint by fold.
 
     Raises DataError: no folder given, a class or a fold that is not there, a fold in two parts.
@@ -50,17 +53,16 @@ def by_fold(options: Options, labels: Sequence[str], defaults: Mapping[str, tupl
             raise DataError(
                 f"{folder.path}: no class folder {label!r}; it has {', '.join(folder.labels[:12])}"
             )
-    folds = {part: options.folds.get(part, default) for part, default in defaults.items()}
-    wanted = options.parts or tuple(folds)
     # A part that is not made holds nothing back.
-    folds = {part: numbers for part, numbers in folds.items() if part in wanted}
+    wanted = options.parts or tuple(FOLDS)
+    folds = {part: options.folds.get(part, numbers) for part, numbers in FOLDS.items() if part in wanted}
     have = sorted({clip.fold for clip in folder.clips if clip.fold is not None})
     _disjoint(folds, "fold")
     pools: dict[tuple[str, str], list[Source]] = {}
     for part, numbers in folds.items():
         for label in labels:
             chosen = [_esc(clip) for clip in folder.clips if clip.label == label and clip.fold in numbers]
-            if not chosen and part in wanted:
+            if not chosen:
                 raise DataError(
                     f"{folder.path / label}: no clip of fold {_list(numbers)} for the {part} part; folds "
                     f"there are {_list(have) or 'none: names do not begin with <fold>-<recording>-<take>'}"

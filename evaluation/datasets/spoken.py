@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from ...runtime.audio.lengths import samples_of
-from ..synthesis.backgrounds import BACKGROUNDS
 from ..synthesis.speech import speech_like
 from .parts import FloatArray, Mixture, Options, Truth
-from .placing import at_peak, gain_db, places
+from .placing import any_background, at_peak, gain_db, placed
 from .sources import Pools, Reader, Source, active_part, by_speaker, by_take, fade, varied
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -57,11 +56,11 @@ class _Spoken:
         babble = gain_db(random.uniform(*BABBLE_DB)) * fade(
             speech_like(random, length, rate).astype(np.float32), rate
         )
-        ratio, name = float(random.uniform(*RATIO_DB)), str(random.choice(sorted(BACKGROUNDS)))
-        mixed = gain_db(-ratio) * BACKGROUNDS[name](random, samples, rate).astype(np.float32)
+        ratio = float(random.uniform(*RATIO_DB))
+        background, name = any_background(random, samples, rate)
+        mixed = gain_db(-ratio) * background
         order = random.permutation(2)
-        lengths = [(len(word), length)[kind] for kind in order]
-        starts = dict(zip(order, places(lengths, samples, samples_of(0.02, rate), random), strict=True))
+        starts = dict(placed(order, (len(word), length), samples, samples_of(0.02, rate), random))
         for kind, piece in enumerate((word, babble)):
             mixed[starts[kind] : starts[kind] + len(piece)] += piece
         truth = Truth(label, starts[0] / rate, (starts[0] + len(word)) / rate)

@@ -11,45 +11,14 @@ from pathlib import Path
 from ..result_files.folder import written_by_earmark
 
 # Sound that libsndfile has no decoder for, or (.raw, .pcm) cannot know how to read.
-UNREADABLE_SUFFIXES = frozenset(
-    {
-        ".3gp",
-        ".aac",
-        ".ac3",
-        ".alac",
-        ".amr",
-        ".ape",
-        ".dff",
-        ".dsf",
-        ".dts",
-        ".m4a",
-        ".m4b",
-        ".mka",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpc",
-        ".pcm",
-        ".ra",
-        ".raw",
-        ".tta",
-        ".webm",
-        ".wma",
-        ".wv",
-    }
-)
+UNREADABLE_SUFFIXES = frozenset((
+    ".3gp", ".aac", ".ac3", ".alac", ".amr", ".ape", ".dff", ".dsf", ".dts", ".m4a", ".m4b", ".mka", ".mkv",
+    ".mov", ".mp4", ".mpc", ".pcm", ".ra", ".raw", ".tta", ".webm", ".wma", ".wv",
+))  # fmt: skip
 # What systems, network drives and archives put beside one's own files; lower case.
-_SYSTEM_FOLDERS = frozenset(
-    {
-        "@eadir",
-        "@recycle",
-        "#recycle",
-        "#snapshot",
-        "$recycle.bin",
-        "lost+found",
-        "system volume information",
-    }
-)
+_SYSTEM_FOLDERS = frozenset((
+    "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "lost+found", "system volume information",
+))  # fmt: skip
 
 
 _MANIFEST = "bundle.json"

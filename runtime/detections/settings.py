@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import SettingsError
 from ..bundle.manifest import Aggregation, LevelOver, Manifest
 from ..document import DetectSettingsDict
-from ..explaining.request import Options, Request
+from ..explaining.request import Request, WindowOptions
 from ..inference.pipeline import Precision, no_int8
 from ..scores.labels import label_index
 from ..values.arrays import FloatArray
@@ -47,16 +47,8 @@ class DetectOptions(TypedDict, total=False):
     precision: Precision
 
 
-class StreamOptions(DetectOptions, total=False):
+class StreamOptions(DetectOptions, WindowOptions, total=False):
     """What a stream takes: what counts as a detection, and how it is explained."""
-
-    methods: Sequence[str] | None
-    rescore: bool
-    seed: int
-    options: Options | None
-    hop_s: float | None
-    aggregate: Aggregation | None
-    level: LevelOver | None
 
 
 @dataclass(frozen=True)

@@ -101,11 +101,16 @@ def open_any(
     except (EarmarkError, MemoryError):
         raise
     except Exception as error:
-        text = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise AudioError(
-            f"{name_of(sound)} cannot be read as sound ({type(error).__name__}: {text}): give a path, a "
-            "binary file, or an array and its rate"
+            f"{name_of(sound)} cannot be read as sound ({_said(error)}): give a path, a binary file, or an "
+            "array and its rate"
         ) from error
+
+
+def _said(error: Exception) -> str:
+    """What another's error says, in a line."""
+    text = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return f"{type(error).__name__}: {text}"
 
 
 def explained(
@@ -248,8 +253,7 @@ def _drawn(sounds: Iterator[Any]) -> Iterator[Any]:
             errors += 1
             if errors > _MOST_ERRORS:
                 raise
-            text = (str(error).strip().splitlines() or ["no reason given"])[0]
-            failed = AudioError(f"the next sound could not be had ({type(error).__name__}: {text})")
+            failed = AudioError(f"the next sound could not be had ({_said(error)})")
             failed.__cause__ = error
             sound = _failure("the iterator of sounds", failed)
         else:

@@ -22,8 +22,8 @@ from ..scores.labels import label_index
 Options = Mapping[str, Mapping[str, Any]]
 
 
-class ExplainOptions(TypedDict, total=False):
-    """How a sound is explained; `Explainer.explain` says what each means."""
+class WindowOptions(TypedDict, total=False):
+    """How windows are cut and explained; `Explainer.explain` says what each means."""
 
     methods: Sequence[str] | None
     rescore: bool
@@ -32,6 +32,11 @@ class ExplainOptions(TypedDict, total=False):
     hop_s: float | None
     aggregate: Aggregation | None
     level: LevelOver | None
+
+
+class ExplainOptions(WindowOptions, total=False):
+    """How a sound is explained; `Explainer.explain` says what each means."""
+
     timeout_s: float | None
     cancel: Cancel | None
 

@@ -15,9 +15,9 @@ from earmark.cli import main
 from earmark.errors import DataError
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.datasets import DATASETS, Options, make
-from earmark.evaluation.datasets.events import BACKGROUND, FOREGROUND
+from earmark.evaluation.datasets.events import FOREGROUND
 from earmark.evaluation.datasets.placing import places
-from earmark.evaluation.datasets.sources import active_part, stretch
+from earmark.evaluation.datasets.sources import SCENES, active_part, stretch
 from earmark.evaluation.localisation.events import read_events
 
 FEW = {"train": 2, "tune": 2, "test": 2, "test_without": 2, "test_moved": 2}
@@ -29,7 +29,7 @@ def sources(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("sources")
     random = np.random.default_rng(0)
     times = np.arange(16000) / 16000
-    for position, label in enumerate((*FOREGROUND, *BACKGROUND)):
+    for position, label in enumerate((*FOREGROUND, *SCENES)):
         (root / "esc" / label).mkdir(parents=True)
         for fold in range(1, 6):
             for take in "AB":

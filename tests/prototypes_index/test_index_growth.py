@@ -145,9 +145,9 @@ def test_prototypes_a_channel_are_as_many_as_asked(tmp_path):
             {int(top["entry"]) for channel in range(24) for top in many.strongest(view, channel)}
         )
         assert all(len(many.strongest(view, channel)) == 3 for channel in range(24))
-        assert {many.kind(view, int(row)) for row in rows} == {"prototype"}
+        assert set(many.kinds(view, rows)) == {"prototype"}
         others = set(range(many.info.views[view].entries)) - set(rows.tolist())
-        assert {many.kind(view, row) for row in others} == {"clip"}
+        assert set(many.kinds(view, np.array(sorted(others)))) == {"clip"}
         matches = many.search(view, find_places(view, sound(7)).vectors[:1], 20, kind="prototype")
         assert {match.kind for match in matches} == {"prototype"}
         counts = PrototypeCounts(distinct=len(rows), fewest_of_a_channel=3)

@@ -115,7 +115,7 @@ def test_flat_files_hold_the_index_without_removed_clips(tmp_path):
             assert rows[found, 1:].tolist() == [
                 entry.label,
                 entry.row,
-                int(generation.kind(view.name, int(nearest[query, 0])) == "prototype"),
+                int(generation.kinds(view.name, nearest[query, :1]) == ["prototype"]),
             ]
             assert places[found].tolist() == [entry.start_s, entry.end_s, entry.fmin_hz, entry.fmax_hz]
 

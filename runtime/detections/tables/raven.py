@@ -15,21 +15,9 @@ from ....printable import printable
 from .row import RecordingRows, halves, hertz, seconds
 
 _COLUMNS = (
-    "Selection",
-    "View",
-    "Channel",
-    "Begin Time (s)",
-    "End Time (s)",
-    "Low Freq (Hz)",
-    "High Freq (Hz)",
-    "Common Name",
-    "Species Code",
-    "Confidence",
-    "Begin Path",
-    "File Offset (s)",
-    "Begin File",
-    "Annotation",
-)
+    "Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)",
+    "Common Name", "Species Code", "Confidence", "Begin Path", "File Offset (s)", "Begin File", "Annotation",
+)  # fmt: skip
 
 
 def write_raven(file: BinaryIO, recordings: Iterable[RecordingRows]) -> None:
