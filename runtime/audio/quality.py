@@ -36,7 +36,8 @@ class Quality:
         self._count += block.shape[1]
         self._peaks = np.maximum(self._peaks, peaks)
         with np.errstate(over="ignore", invalid="ignore"):
-            self._sums += block.sum(axis=1)
+            # As `sum`, in a third of its time.
+            self._sums += np.einsum("it->i", block)
             if len(block) > 1:
                 # A product of few rows is not worth the threads of a matrix product.
                 few = len(block) <= 4

@@ -7,6 +7,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from ....errors import AudioError
 from ..source import Stop
 
@@ -105,12 +107,12 @@ class SoundBytes:
         """
         if start < 0 or start >= self.size or count <= 0:
             return b""
-        data = bytearray(min(count, self.size - start))
+        data = np.empty(min(count, self.size - start), np.uint8)
         try:
             got = self.into(start, memoryview(data))
         except Exception as problem:
             raise unreadable(self.name, problem) from problem
-        return bytes(memoryview(data)[:got])
+        return data[:got].tobytes()
 
     def blocks(self, start: int, stop: int, overlap: int) -> Iterator[tuple[int, bytes]]:
         """(place, bytes) from `start` to `stop`; each but the first repeats the last `overlap` bytes."""

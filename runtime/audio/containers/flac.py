@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -58,8 +59,7 @@ class _Info:
         return self.frame or self.most * self.channels * (self.bits + 1) // 8 + _FRAME_EXTRA
 
 
-@dataclass(frozen=True, slots=True)
-class _FlacFrame:
+class _FlacFrame(NamedTuple):
     """Where a frame begins, its number (of frame or sample, `by_samples`), and its samples."""
 
     place: int
