@@ -109,7 +109,7 @@ class SoundBytes:
             return b""
         data = np.empty(min(count, self.size - start), np.uint8)
         try:
-            got = self.into(start, memoryview(data))
+            got = self.into(start, data.data)
         except Exception as problem:
             raise unreadable(self.name, problem) from problem
         return data[:got].tobytes()
