@@ -204,7 +204,7 @@ class FileSource:
                         decoded.samples += len(fresh)
                         if len(fresh):
                             # A few samples of a part must not hold all of its buffer.
-                            yield np.ascontiguousarray(fresh.T) if count == size else fresh.T.copy()
+                            yield np.ascontiguousarray(fresh.T) if 2 * count > size else fresh.T.copy()
                         if broke or not count:
                             break
             except soundfile.LibsndfileError:
