@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from earmark.export.frontends.nodes import Nodes
+from earmark.runtime.bundle.nodes import Nodes
 from earmark.runtime.inference.onnx_runtime import cpu_session
 
 

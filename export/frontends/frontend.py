@@ -14,10 +14,10 @@ import onnx
 from onnx import TensorProto, helper
 
 from ...runtime.bundle.manifest import AnalysisSpec, Level
+from ...runtime.bundle.nodes import Nodes
 from ..graphs.files import IR_VERSION, OPSET, Dims
 from .description import Description, Layout
 from .graph import feature_nodes, row_nodes, stft_nodes, waveform_nodes
-from .nodes import Nodes
 from .reference import features_of, patched_samples
 
 Join = Literal["mean", "max"]

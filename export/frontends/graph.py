@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto
 
+from ...runtime.bundle.nodes import Nodes
 from .description import Description, Frames, Log, Normalise, Patches, Stft
 from .matrices import cepstrum_matrix, mel_matrix, per_bin, transform_kernel
-from .nodes import Nodes
 from .reference import log_factor
 
 _TYPES = {

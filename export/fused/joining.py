@@ -13,8 +13,9 @@ from ...errors import SourceError
 from ...printable import first_line
 from ...runtime.bundle.graphs import load_whole
 from ...runtime.bundle.manifest import StageSpec
+from ...runtime.bundle.nodes import Nodes
 from ...runtime.bundle.open import Bundle
-from ..frontends.nodes import Nodes
+from ...runtime.inference import masked_sound
 from ..graphs.files import OPSET
 from . import sound
 
@@ -111,8 +112,8 @@ class Joining:
         nodes, spec = self.nodes, self.manifest.analysis
         mask = self.run("decoder", known)["mask"]
         clipped = nodes.add("Clip", mask, nodes.constant(0.0), nodes.constant(1.0))
-        spectrum = sound.masked(nodes, known["stft"], clipped, self.manifest.mask_gain)
-        return clipped, sound.inverse(nodes, spectrum, spec, samples)
+        spectrum = masked_sound.masked(nodes, known["stft"], clipped, self.manifest.mask_gain)
+        return clipped, masked_sound.inverse(nodes, spectrum, spec, samples)
 
     def model(self, properties: Mapping[str, str]) -> onnx.ModelProto:
         """Everything that was added as one model.

@@ -188,6 +188,7 @@ def _begin(
             rescore=request.rescore,
             seed=request.seed,
             options=options,
+            makes_sound=engine.pipeline.makes_sound,
             aggregate=engine.pipeline.aggregate(request.windowing),
             stopped=deadline.reached,
             expectation=lambda window, target: expectation_of(engine.graphs, window, target),

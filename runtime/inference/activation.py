@@ -31,7 +31,13 @@ class Activated:
     alone: bool = False
 
 
-def activate(path: Path, device: Device, request: DeviceRequest, threads: int | None = None) -> Activated:
+def activate(
+    path: Path,
+    device: Device,
+    request: DeviceRequest,
+    threads: int | None = None,
+    model: bytes | None = None,
+) -> Activated:
     """Create the session of the graph at `path`.
 
     Args:
@@ -39,6 +45,7 @@ def activate(path: Path, device: Device, request: DeviceRequest, threads: int | 
         device: What to run it on.
         request: What the user asked for: only `auto` falls back to the CPU.
         threads: Within an operator; None: as many as there may be.
+        model: The graph itself, where it was made here; `path` is its name alone.
 
     Returns:
         The session, and the device that runs it.
@@ -51,7 +58,7 @@ def activate(path: Path, device: Device, request: DeviceRequest, threads: int | 
     reason: str | None = None
     threads = threads or thread_count()
     try:
-        session = _session(path, device, request, threads)
+        session = _session(path, device, request, threads, model)
     except Exception as error:
         reason = unusable(error, device.name, device.engines)
         if device.providers[0] == CPU or (reason is not None and not request.falls_back):
@@ -61,32 +68,32 @@ def activate(path: Path, device: Device, request: DeviceRequest, threads: int | 
             line = (
                 f"{path.name}: on the CPU instead of {device.name}, which cannot open it: {reason_of(error)}"
             )
-            return Activated(_on_cpu(path, request, threads), ON_CPU, (line,), alone=True)
+            return Activated(_on_cpu(path, request, threads, model), ON_CPU, (line,), alone=True)
         if not request.falls_back:
             raise failed(error, path, device.name, device.engines) from error
         reason = reason or f"{device.name}: {reason_of(error)}"
     else:
         absent = [name for name in device.required if name not in session.get_providers()]
         if not absent:
-            return Activated(session, device, _fallen(session, path, device))
+            return Activated(session, device, _fallen(session, path, device, model))
         reason = (
             f"{device.name}: onnxruntime did not activate {', '.join(absent)} (missing libraries or driver)"
         )
         if not request.falls_back:
             raise DeviceError(f"{reason}; see earmark doctor, or choose --device cpu")
     return Activated(
-        _on_cpu(path, request, threads), ON_CPU, (f"onnxruntime runs on the CPU instead: {reason}",)
+        _on_cpu(path, request, threads, model), ON_CPU, (f"onnxruntime runs on the CPU instead: {reason}",)
     )
 
 
-def _on_cpu(path: Path, request: DeviceRequest, threads: int) -> Any:
+def _on_cpu(path: Path, request: DeviceRequest, threads: int, model: bytes | None) -> Any:
     try:
-        return _session(path, ON_CPU, request, threads)
+        return _session(path, ON_CPU, request, threads, model)
     except Exception as error:
         raise failed(error, path, ON_CPU.name) from error
 
 
-def _session(path: Path, device: Device, request: DeviceRequest, threads: int) -> Any:
+def _session(path: Path, device: Device, request: DeviceRequest, threads: int, model: bytes | None) -> Any:
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     # What fails is raised; onnxruntime would log it as well.
@@ -107,14 +114,17 @@ def _session(path: Path, device: Device, request: DeviceRequest, threads: int) -
     try:
         # Falling back by itself, onnxruntime would print that to stdout and keep its reason.
         return onnxruntime.InferenceSession(
-            str(path), options, providers=request.arguments(device), enable_fallback=0
+            str(path) if model is None else model,
+            options,
+            providers=request.arguments(device),
+            enable_fallback=0,
         )
     finally:
         if quiet:
             onnxruntime.set_default_logger_severity(_LOGGED)
 
 
-def _fallen(session: Any, path: Path, device: Device) -> tuple[str, ...]:
+def _fallen(session: Any, path: Path, device: Device, model: bytes | None) -> tuple[str, ...]:
     """A warning of operators that run on the CPU although another device was asked for.
 
     What only computes shapes belongs there: those numbers are on the CPU already.
@@ -127,16 +137,17 @@ def _fallen(session: Any, path: Path, device: Device) -> tuple[str, ...]:
         if part.ep_name == CPU
         for node in part.get_nodes()
     ]
-    shapes = _shape_nodes(path) if nodes else frozenset()
+    shapes = _shape_nodes(path, model) if nodes else frozenset()
     fallen = sorted({kind for name, kind in nodes if name not in shapes})
     return (f"{path.name}: on the CPU instead of {device.name}: {', '.join(fallen)}",) if fallen else ()
 
 
-def _shape_nodes(path: Path) -> frozenset[str]:
+def _shape_nodes(path: Path, model: bytes | None) -> frozenset[str]:
     """The names of the graph's nodes that whole numbers alone go into: lengths, indices, shapes."""
     import onnx
 
-    graph = onnx.load(str(path), load_external_data=False).graph
+    read = onnx.load(str(path), load_external_data=False) if model is None else onnx.load_from_string(model)
+    graph = read.graph
     whole = {
         constant.name for constant in graph.initializer if constant.data_type == onnx.TensorProto.INT64
     } | {""}

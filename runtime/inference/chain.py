@@ -81,16 +81,18 @@ class ForwardPass:
         """The listenable STFT [B, T, F, 2] of the waveforms."""
         return self.features if self.spectral else as_pairs(forward(self.waveforms, self.analysis))
 
-    def feeds(self, stage: StageSpec, targets: Sequence[int] | None = None) -> Feeds:
+    def feeds(
+        self, stage: StageSpec, targets: Sequence[int] | None = None, *, with_stft: bool = False
+    ) -> Feeds:
         """What a further stage takes, by name: taps, "logits", "stft", "target" (None: what is predicted)."""
+        names = dict.fromkeys([tensor.name for tensor in stage.inputs] + ["stft"] * with_stft)
         tensors: dict[str, Tensor] = {**self.outputs, "logits": self.logits}
-        for tensor in stage.inputs:
-            if tensor.name == "stft":
-                tensors["stft"] = self.entry if self.spectral else self.stft
-            elif tensor.name == "target":
-                chosen = self.logits.argmax(axis=1) if targets is None else targets
-                tensors["target"] = np.asarray(chosen, np.int64)
-        return {tensor.name: tensors[tensor.name] for tensor in stage.inputs}
+        if "stft" in names:
+            tensors["stft"] = self.entry if self.spectral else self.stft
+        if "target" in names:
+            chosen = self.logits.argmax(axis=1) if targets is None else targets
+            tensors["target"] = np.asarray(chosen, np.int64)
+        return {name: tensors[name] for name in names}
 
     def further(
         self, run: RunStage, stage: StageSpec, outputs: Sequence[str], row: int, target: int
@@ -98,8 +100,10 @@ class ForwardPass:
         """What a stage behind the classifier gives for one row of the batch: outputs [1, ...] by name.
 
         The whole batch is asked about at once: each row for the class that was predicted there where `target`
-        was predicted here, else all for `target`.
+        was predicted here, else all for `target`. Of the decoder "kept" may be asked for as
+        well, see `FourierStages`.
         """
+        sound = "kept" in outputs
         rows = slice(row, row + 1)
         batch = len(self.logits)
         if batch > 1:
@@ -108,12 +112,12 @@ class ForwardPass:
             key = (stage.name, *outputs, *targets)
             try:
                 if key not in self._further:
-                    self._further[key] = run(stage.name, self.feeds(stage, targets), outputs)
+                    self._further[key] = run(stage.name, self.feeds(stage, targets, with_stft=sound), outputs)
                 return {name: array[rows] for name, array in self._further[key].items()}
             except DeviceMemoryError:
                 # One row may still do.
                 pass
-        given = self.feeds(stage, [target] * batch)
+        given = self.feeds(stage, [target] * batch, with_stft=sound)
         alone = given if batch == 1 else {name: on_host(tensor)[rows] for name, tensor in given.items()}
         return run(stage.name, alone, outputs)
 

@@ -201,6 +201,10 @@ class ModelPipeline:
         missing = self._shortest - len(mono)
         return (np.pad(mono, (0, missing)) if missing > 0 else mono), level
 
+    def makes_sound(self) -> bool:
+        """Whether the decoder may be asked for "kept" as well, see `FourierStages`."""
+        return self._stages.makes_sound()
+
     def runner(self, clock: Clock) -> RunStage:
         """`Sessions.run` with its time counted."""
 

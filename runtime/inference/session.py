@@ -111,10 +111,19 @@ class Sessions:
         """
         return {name: on_host(tensor) for name, tensor in self._run(path, None, feeds, None).items()}
 
+    def keep_made(self, name: str, make: Callable[[], bytes], feeds: Feeds) -> dict[str, Tensor]:
+        """`keep` of a graph that is no file: `make` gives it, once a session."""
+        return self._run(self._bundle.path / name, None, feeds, None, make)
+
     def _run(
-        self, path: Path, spec: StageSpec | None, feeds: Feeds, outputs: Sequence[str] | None
+        self,
+        path: Path,
+        spec: StageSpec | None,
+        feeds: Feeds,
+        outputs: Sequence[str] | None,
+        make: Callable[[], bytes] | None = None,
     ) -> dict[str, Tensor]:
-        active = self._session_of(path, spec)
+        active = self._session_of(path, spec, make)
         session, device = active.session, active.device
         wanted = [output.name for output in session.get_outputs()] if outputs is None else list(outputs)
         seconds = run_seconds()
@@ -143,7 +152,9 @@ class Sessions:
                 check_numbers(name, tensor, path, spec)
         return found
 
-    def _session_of(self, path: Path, spec: StageSpec | None) -> Activated:
+    def _session_of(
+        self, path: Path, spec: StageSpec | None, make: Callable[[], bytes] | None = None
+    ) -> Activated:
         self._mine()
         active = self._open.get(path)
         if active is None:
@@ -154,8 +165,9 @@ class Sessions:
                         for name in (spec.file, *spec.data):
                             self._bundle.file(name)
                     classifying = spec is not None and spec.name in _CLASSIFYING
-                    threads = thread_count() if classifying else threads_of(path)
-                    active = activate(path, self._device, self.request, threads)
+                    model = None if make is None else make()
+                    threads = thread_count() if classifying or make else threads_of(path)
+                    active = activate(path, self._device, self.request, threads, model)
                     if not active.alone:
                         self._device = active.device
                     logger.info("%s runs on %s", path, active.device.name)

@@ -1,4 +1,4 @@
-"""The listenable STFT by FFT, in place of a front end's graph that computes just that on the CPU."""
+"""What is no graph of the bundle: the listenable STFT by FFT on the CPU, masked sound on other devices."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ class FourierStages:
     """Runs stages as `Sessions` does, but the front end by FFT where that gives what the graph gives.
 
     It does on the CPU, for models that take the listenable STFT. Both are compared once, on a short sound.
+    Of the decoder one more output may be asked for, and "stft" is fed for it: `kept` [B, T hop], the sound
+    at the model's level that the mask keeps.
     """
 
     def __init__(self, sessions: Sessions, manifest: Manifest) -> None:
@@ -40,7 +42,28 @@ class FourierStages:
         """See `Sessions.keep`."""
         if stage == "frontend" and self._by_fft():
             return {"stft": as_pairs(forward(on_host(feeds["waveform"]), self._manifest.analysis))}
+        if stage == "decoder" and outputs is not None and "kept" in outputs:
+            return self._with_sound(feeds)
         return self._sessions.keep(stage, feeds, outputs)
+
+    def makes_sound(self) -> bool:
+        """Whether the sound of masks is made where the decoder runs: on every provider but the CPU's."""
+        return self._manifest.stage("decoder") is not None and not self._sessions.on_cpu("decoder")
+
+    def _with_sound(self, feeds: Feeds) -> Mapping[str, Tensor]:
+        """The decoder's mask and the sound that it keeps."""
+        manifest, decoder = self._manifest, self._manifest.stage("decoder")
+        taken = [] if decoder is None else [tensor.name for tensor in decoder.inputs]
+        mask = self._sessions.keep("decoder", {name: feeds[name] for name in taken}, ["mask"])["mask"]
+
+        def graph() -> bytes:
+            # Takes the package onnx, which the CPU does without.
+            from .masked_sound import masked_sound
+
+            return masked_sound(manifest.analysis, manifest.mask_gain)
+
+        sound = self._sessions.keep_made("masked sound", graph, {"stft": feeds["stft"], "mask": mask})
+        return {"mask": mask, "kept": sound["kept"]}
 
     def _by_fft(self) -> bool:
         if self._agrees is None:

@@ -92,6 +92,7 @@ class Context(Graphs, frozen=True, eq=False, kw_only=True):
         rescore: Whether the user wants masked sound to be classified again.
         seed: Of all that is drawn.
         options: What the user set for this method, an instance of `Method.options`.
+        makes_sound: Whether the sound of masks is made on the device, with the decoder's output "kept".
         aggregate: How scores of windows become those of the sound, as the bundle or the user says.
         stopped: Whether the time is over or the user cancels; asked between rounds of many questions.
         expectation: (window, target) -> where another method of the bundle expects the evidence [T, F], 0..1
@@ -106,6 +107,7 @@ class Context(Graphs, frozen=True, eq=False, kw_only=True):
     rescore: bool
     seed: int
     options: Any = MethodOptions()
+    makes_sound: Callable[[], bool] = lambda: False
     aggregate: Aggregation = "mean"
     stopped: Callable[[], bool] = lambda: False
     expectation: Callable[[Window, int], FloatArray | None] = lambda _window, _target: None

@@ -16,14 +16,14 @@ from command_line import invoke
 from onnx import TensorProto, helper
 
 import earmark
-from earmark.export.frontends.nodes import Nodes
-from earmark.export.fused import fuse as fusing
 from earmark.export.fused import sound
 from earmark.export.fused.fuse import fuse
 from earmark.runtime.audio import stft as numpy_stft
 from earmark.runtime.audio.level import level_of
 from earmark.runtime.bundle.manifest import AnalysisSpec
+from earmark.runtime.bundle.nodes import Nodes
 from earmark.runtime.explainer import SHIPPED
+from earmark.runtime.inference import masked_sound
 from earmark.runtime.opening import open_bundle
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -96,9 +96,9 @@ def test_other_bundles(tiny_bundle, components_bundle, tmp_path):
 
 
 def test_a_graph_that_differs_is_not_written(tmp_path, monkeypatch):
-    masked = sound.masked
+    masked = masked_sound.masked
     monkeypatch.setattr(
-        fusing.sound,
+        masked_sound,
         "masked",
         lambda nodes, spectrum, mask, how: nodes.add(
             "Mul", masked(nodes, spectrum, mask, how), nodes.constant(1.001)
@@ -153,7 +153,7 @@ def test_stft_and_back(spec, length):
     expected = numpy_stft.forward(sounds, spec)
     np.testing.assert_allclose(spectrum, numpy_stft.as_pairs(expected), atol=1e-5)
     back = computed(
-        lambda nodes: sound.inverse(nodes, "s", spec, "n"), s=spectrum, n=np.array([length], np.int64)
+        lambda nodes: masked_sound.inverse(nodes, "s", spec, "n"), s=spectrum, n=np.array([length], np.int64)
     )
     np.testing.assert_allclose(back, numpy_stft.inverse(expected, spec, length), atol=1e-5)
 
@@ -167,7 +167,7 @@ def test_the_gain_of_a_mask(how):
     spectrum[0, 0] = 0.0
     mask = random.uniform(size=(2, 9, 5)).astype(np.float32)
     amplitude = np.abs(numpy_stft.as_complex(spectrum))
-    gained = computed(lambda nodes: sound.masked(nodes, "s", "m", how), s=spectrum, m=mask)
+    gained = computed(lambda nodes: masked_sound.masked(nodes, "s", "m", how), s=spectrum, m=mask)
     expected = spectrum * numpy_stft.gain(mask, amplitude, how)[..., None]
     np.testing.assert_allclose(gained, expected, rtol=1e-5, atol=1e-6)
 

@@ -50,13 +50,28 @@ def test_answers_are_those_of_the_cpu(tiny_bundle, waves):
         np.testing.assert_allclose(other.mask.audio, one.mask.audio, atol=1e-6)
 
 
+@pytest.mark.parametrize(("seconds", "channels"), [(0.4, None), (1.0, 2), (3.3, None)])
+def test_sound_is_made_on_the_device(tiny_bundle, copied, seconds, channels):
+    found = []
+    for how in ({"device": "cpu"}, {"providers": BOUND}):
+        explainer = earmark.load(tiny_bundle, **how)
+        found.append(explainer.explain(tone(seconds, channels=channels), RATE, rescore=True))
+    expected, bound = found
+    # Channels share one mask, but each has a spectrogram of its own: the host makes their sound.
+    assert ("kept" in copied) == (channels is None)
+    np.testing.assert_allclose(bound.mask.audio, expected.mask.audio, atol=1e-5)
+    np.testing.assert_allclose(bound.mask.residual, expected.mask.residual, atol=1e-5)
+    for domain, scores in expected.rescored.items():
+        assert bound.rescored[domain]["mask_in"] == pytest.approx(scores["mask_in"], abs=1e-5)
+
+
 def test_what_nobody_looks_at_is_not_copied(tiny_bundle, waves, copied):
     explainer = earmark.load(tiny_bundle, providers=BOUND)
     explainer.explain(waves[0], RATE, methods=[])
     assert copied == ["logits"]
     copied.clear()
     explainer.explain(waves[0], RATE, methods=["mask"])
-    assert sorted(copied) == ["logits", "mask", "stft"]
+    assert sorted(copied) == ["kept", "logits", "mask", "stft"]
 
 
 def test_the_decoder_is_asked_about_the_whole_batch(tiny_bundle, waves, copied):

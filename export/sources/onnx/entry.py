@@ -14,8 +14,8 @@ from onnx import helper
 
 from ....errors import SourceError
 from ....runtime.bundle.manifest import AnalysisSpec
+from ....runtime.bundle.nodes import Nodes
 from ...frontends.frontend import Frontend, Join, Stretch
-from ...frontends.nodes import Nodes
 from ...graphs.files import Dims
 from ...source.exportable import FloatArray
 

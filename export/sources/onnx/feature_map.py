@@ -16,7 +16,7 @@ from onnx import TensorProto, numpy_helper
 
 from ....errors import SourceError
 from ....runtime.bundle.manifest import FeatureMapSpec
-from ...frontends.nodes import Nodes
+from ....runtime.bundle.nodes import Nodes
 from ...graphs.heads import Head, Layer
 from .impulses import Cell, misplaced
 

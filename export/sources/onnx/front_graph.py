@@ -15,10 +15,10 @@ from onnx import TensorProto, helper
 from ....errors import MissingDependencyError, SourceError
 from ....printable import first_line
 from ....runtime.bundle.graphs import fill_weights
+from ....runtime.bundle.nodes import Nodes
 from ....runtime.inference.onnx_runtime import cpu_session
 from ...bundle.sounds import synthesise
 from ...frontends.frontend import Frontend
-from ...frontends.nodes import Nodes
 from ...graphs.files import Dims
 from .graph import input_type, loop, needed, prepared, renamed
 from .reading import opset_of, read_model

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ....runtime.bundle.manifest import Task
-from ...frontends.nodes import Nodes
+from ....runtime.bundle.nodes import Nodes
 from .feature_map import TAP, ShownTensor
 from .outputs import logits_tensor
 from .reading import graphs_of, opset_of, read_by

@@ -13,8 +13,8 @@ import onnx
 from onnx import TensorProto
 
 from ....errors import SourceError
+from ....runtime.bundle.nodes import Nodes
 from ....runtime.inference.scores import SHARPNESS
-from ...frontends.nodes import Nodes
 from ...source.exportable import FloatArray
 
 Reduce = Literal["mean", "max", "lme"]

@@ -15,7 +15,7 @@ import onnx
 from onnx import helper
 
 from ....errors import SourceError
-from ...frontends.nodes import Nodes
+from ....runtime.bundle.nodes import Nodes
 from .entry import Entry, dims_of
 
 # What names of inputs say, as whole words.

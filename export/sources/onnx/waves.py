@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ....errors import SourceError
-from ...frontends.nodes import Nodes
+from ....runtime.bundle.nodes import Nodes
 from ...graphs.files import IR_VERSION, OPSET, Dims
 from ...source.exportable import FloatArray
 from .entry import FEATURES, PASSING, Entry, dims_of

@@ -16,7 +16,7 @@ from ..evidence import Evidence
 from ..joining import StoredFrames
 from ..protocol import Context, Sound
 from ..rescoring import Rescoring
-from .decoder import decode
+from .decoder import decode, decode_sound
 from .result import MaskResult
 from .sounds import LiveSounds
 from .trust import Features, estimate, features_of, measured
@@ -42,7 +42,7 @@ class MaskExplanation:
         self._evidence = Evidence(frames, bins)
         self._rescoring = Rescoring(context, target) if context.rescore else None
         self._silenced = 0
-        self._asked: FloatArray | None = None
+        self._asked: tuple[FloatArray, FloatArray | None] | None = None
         self._trust = manifest.trust
         self._features: list[Features] = []
 
@@ -55,13 +55,16 @@ class MaskExplanation:
         context = self._context
         spectrum = as_complex(window.stft)
         asked, self._asked = self._asked, None
-        mask = self._mask_of(window) if asked is None else asked
+        mask, made = self._mask_of(window) if asked is None else asked
         with context.clock.stage("mask to audio"):
             amplitude = np.abs(spectrum)
-            gains = gain(mask, amplitude, self._gain)
-            if self._trust is not None and self._rescoring is None:
+            trusting = self._trust is not None and self._rescoring is None
+            # Sound that was made where the decoder ran needs no gains here.
+            needed = made is None or trusting or self._rescoring is not None
+            gains = gain(mask, amplitude, self._gain) if needed else mask
+            if trusting:
                 self._features.append(self._known(window, mask, gains, amplitude))
-            kept = self._kept(window, spectrum, gains)
+            kept = self._kept(window, spectrum, gains, made)
         real = kept.shape[-1]
         frames = 1 + real // self._spec.hop
         frame, sounding = self._frame(window.offset), amplitude[:frames]
@@ -123,15 +126,22 @@ class MaskExplanation:
         task = self._context.manifest.task
         return features_of(window.logits, self._target, task, mask=mask, gains=gains, amplitude=amplitude)
 
-    def _mask_of(self, window: Window) -> FloatArray:
-        """The decoder's mask [T, F] for this window; empty where it would explain another class."""
+    def _mask_of(self, window: Window) -> tuple[FloatArray, FloatArray | None]:
+        """The decoder's mask [T, F] for this window, empty where it would explain another class.
+
+        And the mono sound that it keeps [N], at the model's level, if it is made on the device.
+        """
         manifest = self._context.bundle.manifest
         if manifest.mask_targets == "predicted" and int(window.logits.argmax()) != self._target:
             self._silenced += 1
-            return np.zeros(window.stft.shape[:2], np.float32)
-        return decode(self._context, window, self._target)
+            return np.zeros(window.stft.shape[:2], np.float32), None
+        if window.channels.shape[0] == 1 and self._context.makes_sound():
+            return decode_sound(self._context, window, self._target)
+        return decode(self._context, window, self._target), None
 
-    def _kept(self, window: Window, spectrum: np.ndarray, gains: FloatArray) -> FloatArray:
+    def _kept(
+        self, window: Window, spectrum: np.ndarray, gains: FloatArray, made: FloatArray | None
+    ) -> FloatArray:
         """The kept sound of this window [channels, n] at the model's rate and the input's own level.
 
         The gain comes from the mix that the model classified and applies to every channel alike, so the
@@ -139,7 +149,7 @@ class MaskExplanation:
         """
         length = window.channels.shape[-1]
         if window.channels.shape[0] == 1:
-            kept = inverse(spectrum * gains, self._spec, window.waveform.shape[-1])
+            kept = inverse(spectrum * gains, self._spec, window.waveform.shape[-1]) if made is None else made
             return kept[None, :length] * np.float32(window.level)
         padded = np.zeros((window.channels.shape[0], window.waveform.shape[-1]), np.float32)
         padded[:, :length] = window.channels
