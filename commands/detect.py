@@ -292,21 +292,10 @@ def _refuse_pairs(output: Path | str | None, engine: str | None, *, as_json: boo
 
 def _origin(engine: Engine, options: Mapping[str, Any]) -> Origin:
     """What is asked, for the records of failures."""
-    from ..runtime.detections.settings import DetectionSettings, DetectOptions
-    from ..runtime.document import Origin
-    from ..runtime.explaining.request import ExplainOptions, request_of
+    from ..runtime.detections.settings import parted, settled
 
-    counts, how = DetectOptions(), ExplainOptions()
-    for name, value in options.items():
-        (counts if name in DetectOptions.__annotations__ else how)[name] = value  # type: ignore[literal-required]
-    settings = DetectionSettings.of(counts, request_of(engine, (), how))
-    return Origin(
-        bundle=engine.manifest.name,
-        bundle_id=engine.manifest.bundle_id,
-        device=engine.device,
-        seed=options.get("seed", 0),
-        settings=settings.to_dict(),
-    )
+    settings, request = settled(engine, *parted(options))
+    return settings.origin(engine, request)
 
 
 def _options(engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
@@ -337,9 +326,7 @@ def _options(engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
         }
         if settings["min_score"] is None:
             del settings["min_score"]
-        checked = DetectionSettings(**settings)
-        checked.check_bundle(manifest)
-        checked.merging(manifest.labels, manifest.name)
+        DetectionSettings(**settings).check_bundle(manifest)
         how = window_settings(asked)
         how["methods"], how["seed"] = _methods(manifest, asked["methods"]), asked["seed"]
         of_methods = method_settings(how["methods"], asked, "--explain")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,14 @@ from .bundle.open import Bundle
 from .engine import Engine
 from .explaining.batch import Failure, explained, name_of, open_any
 from .explaining.explanation import explain
-from .explaining.request import ExplainOptions, Options, Request, method_names, request_of
+from .explaining.request import (
+    ExplainOptions,
+    Options,
+    method_names,
+    refuse_unknown,
+    request_of,
+    targets_of,
+)
 from .inference.deadline import Cancel
 from .inference.devices import DeviceRequest, Providers
 from .inference.window import Clock
@@ -28,12 +35,13 @@ from .results.result import Result
 if TYPE_CHECKING:
     from .detections.detections import Detections
     from .detections.recording import OnDetection, Progress
-    from .detections.settings import DetectionSettings, DetectOptions, StreamOptions, Thresholds
+    from .detections.settings import StreamOptions, Thresholds
     from .detections.stream import Stream
     from .document import Kind
     from .inference.pipeline import Precision
 
-# What `explain_many` takes by name.
+# What `detect` takes by name beside what a stream does, and all that `explain_many` does.
+_DETECT = ("sample_rate", "name", "on_detection", "progress", "timeout_s", "cancel")
 _MANY = ("sample_rate", "batch_size", "target", "targets", *ExplainOptions.__annotations__)
 SHIPPED = Path(__file__).resolve().parent / "shipped" / "bundle"
 
@@ -276,7 +284,7 @@ class Explainer:
             timeout_s=timeout_s,
             cancel=cancel,
         )
-        request = request_of(self._engine, _labels(target, targets), how)
+        request = request_of(self._engine, targets_of(target, targets), how)
         if targets is not None and not targets:
             return []
         clock, deadline = Clock(), request.deadline()
@@ -328,10 +336,8 @@ class Explainer:
         """
         if isinstance(sounds, (str, bytes, os.PathLike)):
             raise TypeError("explain_many() takes several sounds: give a list, or use explain()")
-        for name in how:
-            if name not in ExplainOptions.__annotations__:
-                raise TypeError(f"explain_many() has no option {name!r}{_nearest_option(name, _MANY)}")
-        request = request_of(self._engine, _labels(target, targets), how)
+        refuse_unknown("explain_many", how, _MANY)
+        request = request_of(self._engine, targets_of(target, targets), how)
         whole_number("batch_size", batch_size, 1)
         if targets is not None and not targets:
             return iter(())
@@ -423,9 +429,11 @@ class Explainer:
         """
         from .audio.recorded import recorded_at
         from .detections.recording import detect, open_recording
-        from .detections.settings import DetectOptions
+        from .detections.settings import DetectOptions, StreamOptions, settled
 
-        settings, request = self._settings(
+        refuse_unknown("detect", how, (*StreamOptions.__annotations__, *_DETECT))
+        settings, request = settled(
+            self._engine,
             DetectOptions(
                 min_score=min_score,
                 leave_score=leave_score,
@@ -487,16 +495,11 @@ class Explainer:
             0.0
 
         """
-        from .detections.settings import DetectOptions, StreamOptions
+        from .detections.settings import StreamOptions, parted, settled
         from .detections.stream import Stream
 
-        known = StreamOptions.__annotations__
-        if unknown := sorted(asked.keys() - known):
-            raise TypeError(f"stream() has no option {unknown[0]!r}{_nearest_option(unknown[0], known)}")
-        counts, how = DetectOptions(), ExplainOptions()
-        for key, value in asked.items():
-            (counts if key in DetectOptions.__annotations__ else how)[key] = value  # type: ignore[literal-required]
-        settings, request = self._settings(counts, how)
+        refuse_unknown("stream", asked, StreamOptions.__annotations__)
+        settings, request = settled(self._engine, *parted(asked))
         return Stream(self._engine, settings, request, sample_rate, channels, name)
 
     def _telling(self, kind: Kind, sound: object, name: str | None) -> AbstractContextManager[None]:
@@ -504,35 +507,7 @@ class Explainer:
         engine = self._engine
         return telling_errors(kind, name or name_of(sound), engine.manifest.name, engine.device)
 
-    def _settings(self, counts: DetectOptions, how: ExplainOptions) -> tuple[DetectionSettings, Request]:
-        """What counts as a detection and how it is explained, checked for this bundle."""
-        from .detections.settings import DetectionSettings
-
-        manifest = self._engine.manifest
-        request = request_of(self._engine, (), how)
-        settings = DetectionSettings.of(counts, request)
-        settings.merging(manifest.labels, manifest.name)
-        settings.check_bundle(manifest)
-        return settings, request
-
 
 def engine_of(explainer: Explainer) -> Engine:
     """The engine of an explainer: what evaluation, export and the commands ask below the public surface."""
     return explainer._engine
-
-
-def _labels(target: str | None, targets: Sequence[str] | None) -> Sequence[str]:
-    """The labels to explain; none: the one predicted. Raises TypeError where both are given."""
-    if targets is None:
-        return [] if target is None else [target]
-    if target is not None or isinstance(targets, str):
-        raise TypeError("give one target=, or several as a list in targets=")
-    return targets
-
-
-def _nearest_option(name: str, known: Collection[str]) -> str:
-    """The end of a message about an option that does not exist; `known`: those that do."""
-    import difflib
-
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(known)}"

@@ -16,10 +16,10 @@ from ...runtime.audio.decoding import FileSource
 from ...runtime.audio.source import BoundedSource
 from ...runtime.detections.detection import Detection
 from ...runtime.detections.recent import Stretch
-from ...runtime.detections.settings import DetectionSettings, DetectOptions
+from ...runtime.detections.settings import DetectOptions, settled
 from ...runtime.document import Kind, Origin, error_dict, failure_record
 from ...runtime.explainer import Explainer, engine_of
-from ...runtime.explaining.request import ExplainOptions, Request, request_of
+from ...runtime.explaining.request import ExplainOptions, request_of
 from ...runtime.inference.deadline import Cancel, Deadline
 from ...runtime.report.items import Item, Row
 from .questions import DetectQuestion, ExplainQuestion
@@ -122,8 +122,8 @@ class Answers:
             how["methods"] = [name for name in ("mask",) if name in self._explainer.methods]
         named = {name: getattr(question, name) for name in DetectOptions.__annotations__}
         counts = cast("DetectOptions", named)
-        request = request_of(self._engine, (), how)
-        origin = self._detect_origin(counts, request)
+        settings, request = settled(self._engine, counts, how)
+        origin = settings.origin(self._engine, request)
 
         def record(source: BoundedSource, name: str, cancel: Cancel) -> Any:
             rows = _Rows()
@@ -140,15 +140,6 @@ class Answers:
 
     def _how(self, question: ExplainQuestion | DetectQuestion) -> ExplainOptions:
         return question.how(self._settings.timeout_s, self.window_s)
-
-    def _detect_origin(self, counts: DetectOptions, request: Request) -> Origin:
-        """What is asked, checked for this bundle."""
-        manifest = self._engine.manifest
-        settings = DetectionSettings.of(counts, request)
-        settings.merging(manifest.labels, manifest.name)
-        settings.check_bundle(manifest)
-        origin = request.origin(self._engine)
-        return msgspec.structs.replace(origin, settings=settings.to_dict())
 
     def _prepared(
         self, kind: Kind, name: str | None, origin: Origin, task: Task, most_values: int | None = None

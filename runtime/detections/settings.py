@@ -6,15 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict, get_args
+from typing import Any, Self, TypedDict, get_args
 
 import msgspec
 import numpy as np
 
 from ...errors import SettingsError
 from ..bundle.manifest import Aggregation, LevelOver, Manifest
-from ..document import DetectSettingsDict
-from ..explaining.request import Request, WindowOptions
+from ..document import DetectSettingsDict, Origin
+from ..engine import Engine
+from ..explaining.request import ExplainOptions, Request, WindowOptions, request_of
 from ..inference.pipeline import Precision, no_int8
 from ..scores.labels import label_index
 from ..values.arrays import FloatArray
@@ -173,7 +174,7 @@ class DetectionSettings:
         return np.asarray(logits.astype(np.float64) / self.temperature + shift, np.float32)
 
     @classmethod
-    def of(cls, asked: DetectOptions, request: Request) -> DetectionSettings:
+    def of(cls, asked: DetectOptions, request: Request) -> Self:
         """From what a user gave. Raises SettingsError."""
         windowing = request.windowing
         given: dict[str, Any] = {**asked}
@@ -189,10 +190,11 @@ class DetectionSettings:
         )
 
     def check_bundle(self, manifest: Manifest) -> None:
-        """Raise SettingsError for a regression, and for what this bundle lacks.
+        """Raise SettingsError for a regression and for what this bundle lacks, LabelError for labels.
 
         A softmax takes no shift: there the sensitivity would change nothing.
         """
+        self.merging(manifest.labels, manifest.name)
         if self.precision == "int8" and manifest.stage("classifier_int8") is None:
             raise SettingsError(no_int8(manifest))
         if manifest.task == "regression":
@@ -206,6 +208,10 @@ class DetectionSettings:
                 "bundle's labels exclude each other; use min_score or temperature"
             )
 
+    def origin(self, engine: Engine, request: Request) -> Origin:
+        """What is asked, for the records of failures."""
+        return msgspec.structs.replace(request.origin(engine), settings=self.to_dict())
+
     def to_dict(self) -> DetectSettingsDict:
         """JSON-ready."""
         return msgspec.json.decode(msgspec.json.encode(self, enc_hook=_plain), type=DetectSettingsDict)
@@ -217,6 +223,22 @@ class DetectionSettings:
             name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
         }
         return cls(**listed)
+
+
+def settled(engine: Engine, counts: DetectOptions, how: ExplainOptions) -> tuple[DetectionSettings, Request]:
+    """What is asked, checked for the bundle. Raises SettingsError, LabelError, MethodError."""
+    request = request_of(engine, (), how)
+    settings = DetectionSettings.of(counts, request)
+    settings.check_bundle(engine.manifest)
+    return settings, request
+
+
+def parted(asked: Mapping[str, Any]) -> tuple[DetectOptions, ExplainOptions]:
+    """Options by name: what counts as a detection, and how it is explained."""
+    counts, how = DetectOptions(), ExplainOptions()
+    for name, value in asked.items():
+        (counts if name in DetectOptions.__annotations__ else how)[name] = value  # type: ignore[literal-required]
+    return counts, how
 
 
 def _plain(value: Any) -> Any:

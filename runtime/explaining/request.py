@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import msgspec
@@ -106,6 +106,26 @@ def request_of(engine: Engine, targets: Sequence[str], asked: ExplainOptions) ->
         timeout_s=timeout_s,
         cancel=cancel,
     )
+
+
+def targets_of(target: str | None, targets: Sequence[str] | None) -> Sequence[str]:
+    """What `target` and `targets` of a call name together."""
+    if targets is None:
+        return [] if target is None else [target]
+    if target is not None or isinstance(targets, str):
+        raise TypeError("give one target=, or several as a list in targets=")
+    return targets
+
+
+def refuse_unknown(function: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Raises TypeError for the first option that a function does not have, with the nearest that it has."""
+    for name in given:
+        if name not in known:
+            import difflib
+
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
+            raise TypeError(f"{function}() has no option {name!r}; {hint}")
 
 
 def method_names(engine: Engine, methods: Sequence[str] | None) -> list[str]:

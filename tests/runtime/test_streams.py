@@ -231,6 +231,8 @@ def test_integers_are_scaled_and_the_pushed_buffer_may_be_used_again(explainer):
 def test_options_that_a_stream_does_not_have(explainer, variant):
     with pytest.raises(TypeError, match=r"no option 'min_scor'; did you mean 'min_score'\?"):
         explainer.stream(RATE, min_scor=0.5)
+    with pytest.raises(TypeError, match=r"detect\(\) has no option 'targets'; it takes min_score, "):
+        explainer.detect(np.zeros(16000, np.float32), 16000, targets=["bell"])
     with pytest.raises(TypeError, match="no option 'timeout_s'"):
         explainer.stream(RATE, timeout_s=1.0)
     with pytest.raises(earmark.SettingsError, match="min_score is 2"):
