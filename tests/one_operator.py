@@ -21,6 +21,11 @@ def real(*shape):
     return A.standard_normal(shape).astype(np.float32)
 
 
+def case(operator, x, *constants, id="", **attributes):  # noqa: A002 (as pytest.param has it)
+    """A parameter set: the operator, the shape or the value of what it is fed, and as in `one`."""
+    return pytest.param(operator, x, constants, attributes, id=id or operator)
+
+
 def one(operator, x, *constants, opset=20, domain="", outputs=1, **attributes):
     """A graph of one operator: its first input is fed, the others are constants (None: left out)."""
     names = [f"c{n}" if value is not None else "" for n, value in enumerate(constants)]

@@ -47,7 +47,7 @@ def _front(constants):
 
 
 def _saved(path, nodes, constants, dims):
-    return saved(path, nodes, constants, {"sound": dims}, {"scores": [dims[0], len(LABELS)]})
+    return saved(path, nodes, constants, {"sound": list(dims)}, {"scores": [dims[0], len(LABELS)]})
 
 
 def cnn(path, dims=("batch", "samples"), last=None):

@@ -6,13 +6,19 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
-def saved(path, nodes, constants, inputs, outputs, opset=17):
-    """The file; inputs, outputs: name -> dims, in float32."""
+def saved(path, nodes, constants, inputs, outputs, opset=17, ir_version=8):
+    """The file; inputs, outputs: name -> dims, in float32, or (type, dims)."""
     taken, given = (
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims)) for name, dims in side.items()]
+        [
+            helper.make_tensor_value_info(
+                name, *(one if isinstance(one, tuple) else (TensorProto.FLOAT, one))
+            )
+            for name, one in side.items()
+        ]
         for side in (inputs, outputs)
     )
     held = [numpy_helper.from_array(array, name) for name, array in constants.items()]
     graph = helper.make_graph(nodes, path.stem, taken, given, held)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), path)
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("ai.onnx.ml", 3)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=ir_version), path)
     return path

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from saved_graph import saved
 
 RATE, SAMPLES, CLASSES, STEP = 8000, 4000, 3, 500
 RANDOM = np.random.default_rng(0)
@@ -48,14 +48,4 @@ def mean():
 def save(path, nodes, inputs, outputs, constants=()):
     """inputs: name -> (type, dims); outputs: name -> dims, or (type, dims)"""
     held = {"kernel": KERNEL, "matrix": MATRIX, "bias": BIAS, **dict(constants)}
-    typed = {name: one if isinstance(one, tuple) else (F32, one) for name, one in outputs.items()}
-    made = helper.make_graph(
-        nodes,
-        "stranger",
-        [helper.make_tensor_value_info(name, kind, dims) for name, (kind, dims) in inputs.items()],
-        [helper.make_tensor_value_info(name, kind, dims) for name, (kind, dims) in typed.items()],
-        [numpy_helper.from_array(array, name) for name, array in held.items()],
-    )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
-    onnx.save(helper.make_model(made, opset_imports=opsets, ir_version=8), path)
-    return path
+    return saved(path, nodes, held, inputs, outputs)

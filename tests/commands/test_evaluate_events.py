@@ -45,17 +45,8 @@ def folder(tmp_path_factory) -> Path:
     return root
 
 
-def _run(folder: Path, *more: str):
-    arguments = [
-        "evaluate",
-        "events",
-        str(SHIPPED),
-        str(folder / "data"),
-        "--events",
-        str(folder / "events.csv"),
-        *more,
-    ]
-    return invoke(*arguments)
+def _run(folder: Path, *more: str, events: str = "events.csv"):
+    return invoke("evaluate", "events", SHIPPED, folder / "data", "--events", folder / events, *more)
 
 
 def test_the_table_holds_every_localiser_and_the_json_its_intervals(folder, tmp_path):
@@ -146,33 +137,18 @@ def test_strict_stops_at_the_first_clip_that_is_left_out(explainer, folder):
         judge_localisation(explainer, clips, localisers, LocalisationSettings(strict=True))
 
 
-def test_bad_events_are_one_line(folder, tmp_path):
-    path = tmp_path / "bad.csv"
-    path.write_text("clip,label,start_s,end_s\nbell/1-1-A.wav,bell,0.1,99\n", encoding="utf-8")
-    arguments = ["evaluate", "events", str(SHIPPED), str(folder / "data"), "--events", str(path)]
-    result = invoke(*arguments)
+def test_bad_events_are_one_line(folder):
+    (folder / "bad.csv").write_text("clip,label,start_s,end_s\nbell/1-1-A.wav,bell,0.1,99\n")
+    result = _run(folder, events="bad.csv")
     assert result.exit_code == 1
     assert "beyond the clip" in result.stderr
     assert "Traceback" not in result.output
 
 
-def test_overlapping_events_are_allowed_and_said(folder, tmp_path):
-    path = tmp_path / "overlapping.csv"
-    path.write_text(
-        "clip,label,start_s,end_s\nbell/1-1-A.wav,bell,0.1,0.5\nbell/1-1-A.wav,bell,0.3,0.7\n",
-        encoding="utf-8",
-    )
-    arguments = [
-        "evaluate",
-        "events",
-        str(SHIPPED),
-        str(folder / "data"),
-        "--events",
-        str(path),
-        "-m",
-        "energy",
-    ]
-    result = invoke(*arguments)
+def test_overlapping_events_are_allowed_and_said(folder):
+    lines = "clip,label,start_s,end_s", "bell/1-1-A.wav,bell,0.1,0.5", "bell/1-1-A.wav,bell,0.3,0.7\n"
+    (folder / "overlapping.csv").write_text("\n".join(lines))
+    result = _run(folder, "-m", "energy", events="overlapping.csv")
     assert result.exit_code == 0, result.output
     assert "1 events overlap" in result.stderr
 

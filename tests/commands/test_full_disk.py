@@ -7,28 +7,16 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import shutil
 import stat
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from file_limit import limited
 
 from earmark.errors import EarmarkError, WriteError
-
-
-@contextmanager
-def limited(size):
-    """Within, no file of this process grows past `size` bytes; pytest's own report may come right after."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def refused(call, path):

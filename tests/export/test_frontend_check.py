@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import frontend_originals as originals
 import numpy as np
-import onnx
 import pytest
 import soundfile
 from click.testing import CliRunner
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from saved_graph import saved
 
 from earmark.cli import main
 from earmark.errors import SourceError
@@ -101,15 +101,8 @@ def test_the_command(tmp_path, clip):
         helper.make_node("ReduceMean", ["fbank"], ["m"], axes=[1], keepdims=0),
         helper.make_node("MatMul", ["m", "w"], ["y"]),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "net",
-        [helper.make_tensor_value_info("fbank", TensorProto.FLOAT, ["batch", "T", 80])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
-        [numpy_helper.from_array(weight, "w")],
-    )
-    net = tmp_path / "net.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), net)
+    shapes = {"fbank": ["batch", "T", 80]}, {"y": ["batch", 3]}
+    net = saved(tmp_path / "net.onnx", nodes, {"w": weight}, *shapes, opset=13)
     np.save(tmp_path / "f.npy", open_frontend("kaldi-fbank").rows(originals.sound_of(RATE, 1.0)))
     told = ["export", str(net), "-o", str(tmp_path / "b"), "--labels", "a,b,c"]
     front = ["--frontend", "kaldi-fbank", "--window", "0.5"]

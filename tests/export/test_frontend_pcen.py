@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import frontend_originals as originals
 import numpy as np
-import onnx
 import onnx_graphs as graphs
 import pytest
 import scipy.signal
 from later import later
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from saved_graph import saved
 
 import earmark
 from earmark.export.bundle.write import write_bundle
@@ -90,15 +90,9 @@ def front_file(path):
         "first": np.array([1]), "window": scipy.signal.get_window("hann", N_FFT).astype(np.float32),
         "bank": bank(), **{name: np.array(number, np.float32) for name, number in numbers.items()},
     }  # fmt: skip
-    graph = helper.make_graph(
-        nodes,
-        "pcen",
-        [value("wave", ["batch", "samples"])],
-        [value("features", ["batch", "frames", BANDS])],
-        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    return saved(
+        path, nodes, arrays, {"wave": ["batch", "samples"]}, {"features": ["batch", "frames", BANDS]}
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
 
 
 def mel_of(sound):

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from frontend_graphs import assert_close, by_graph
 from onnx import TensorProto, helper, numpy_helper
+from saved_graph import saved
 
 import earmark
 from earmark.errors import SourceError
@@ -153,15 +154,7 @@ def classifier(path, dims, axis, *, kind=TensorProto.FLOAT, last=None, offset=0.
     ]
     if last is not None:
         nodes.append(helper.make_node(last, ["z"], ["y"]))
-    graph = helper.make_graph(
-        nodes,
-        "net",
-        [helper.make_tensor_value_info("x", kind, dims)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [dims[0], 3])],
-        [numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
-    return path
+    return saved(path, nodes, weights, {"x": (kind, dims)}, {"y": [dims[0], 3]}, opset=13)
 
 
 def answers(path, rows):
@@ -275,17 +268,8 @@ def test_hugging_faces_waveforms(tmp_path):
         helper.make_node("ReduceMean", ["active"], ["y"], axes=[2], keepdims=0),
     ]
     kernel = np.random.default_rng(0).standard_normal((3, 1, 32)).astype(np.float32) / 8
-    graph = helper.make_graph(
-        nodes,
-        "net",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "samples"])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
-        [
-            numpy_helper.from_array(kernel, "kernel"),
-            numpy_helper.from_array(np.array([0, 1, -1]), "shape"),
-        ],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    constants = {"kernel": kernel, "shape": np.array([0, 1, -1])}
+    saved(path, nodes, constants, {"x": ["batch", "samples"]}, {"y": ["batch", 3]}, opset=13)
     source = load(path, labels=LABELS, frontend=front, window_seconds=1.0, scores="logits")
     manifest = write_bundle(source, tmp_path / "b")
     assert manifest.level == "unit_variance"
@@ -348,20 +332,10 @@ def front_file(path, *, batched=True, half=False):
         "kernel": kernel,
         "zero": np.array([0]),
     }
-    graph = helper.make_graph(
-        nodes,
-        "front",
-        [
-            helper.make_tensor_value_info(
-                "wave", TensorProto.FLOAT, ["batch", "samples"] if batched else ["samples"]
-            )
-        ],
-        [helper.make_tensor_value_info(made, TensorProto.FLOAT16 if half else TensorProto.FLOAT, dims)],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
+    wave = ["batch", "samples"] if batched else ["samples"]
+    features = TensorProto.FLOAT16 if half else TensorProto.FLOAT, dims
     # Another opset and IR than the classifier's.
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
-    return path
+    return saved(path, nodes, constants, {"wave": wave}, {made: features}, opset=17, ir_version=9)
 
 
 @pytest.mark.parametrize(("batched", "half"), [(True, False), (False, False), (True, True)])

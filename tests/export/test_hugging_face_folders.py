@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import onnx
 import pytest
 from command_line import invoke
 from later import later
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from saved_graph import saved
 
 import earmark
 from earmark.errors import RunError, SourceError
@@ -76,19 +76,9 @@ def write_graph(path, factors=(3.0, -2.0)):
         helper.make_node("Concat", ["loud", "mean"], ["both"], axis=1),
         helper.make_node("Mul", ["both", "factors"], ["logits"]),
     ]
-    graph = helper.make_graph(
-        squares,
-        "net",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "samples"])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
-        [
-            numpy_helper.from_array(np.array([1]), "axes"),
-            numpy_helper.from_array(np.array(factors, np.float32), "factors"),
-        ],
-    )
     path.parent.mkdir(exist_ok=True)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    onnx.save(model, path)
+    constants = {"axes": np.array([1]), "factors": np.array(factors, np.float32)}
+    saved(path, squares, constants, {"x": ["batch", "samples"]}, {"logits": ["batch", 2]}, opset=18)
 
 
 def logits_of(bundle):

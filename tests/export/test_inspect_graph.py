@@ -11,8 +11,9 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from onnx_graphs import LABELS, RATE, cnn, transformer
+from saved_graph import saved
 from small_graphs import F32, ROW, body, head, mean, save
 
 from earmark.cli import main
@@ -153,15 +154,7 @@ def test_channels_are_what_is_not_pooled(tmp_path, axes, order):
         helper.make_node("MatMul", ["pooled", "matrix"], ["y"]),
     ]
     weights = {"kernel": np.ones((6, 1, 1, 1), np.float32), "matrix": np.ones((6, 3), np.float32)}
-    graph = helper.make_graph(
-        nodes,
-        "net",
-        [helper.make_tensor_value_info("x", F32, ["b", 1, 6, 6])],
-        [helper.make_tensor_value_info("y", F32, ["b", 3])],
-        [numpy_helper.from_array(array, name) for name, array in weights.items()],
-    )
-    path = tmp_path / "net.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    path = saved(tmp_path / "net.onnx", nodes, weights, {"x": ["b", 1, 6, 6]}, {"y": ["b", 3]})
     (found,) = json.loads(inspected(path, "--json"))["maps"]
     assert (found["tensor"], found["axes"]) == ("map", order)
 

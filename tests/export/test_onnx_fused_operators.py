@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from one_operator import check_gradient, check_values, one, real
+from one_operator import case, check_gradient, check_values, one, real
 
 TOKENS = (2, 5, 8)
 LENGTHS, RANGES = np.array([5, 3], np.int32), np.array([5, 4, 0, 1], np.int32)
@@ -16,58 +16,39 @@ SEEN = np.array([[1, 1, 1, 1, 1], [0, 1, 1, 0, 1]], np.int32)
 
 def attention(name, mask=None, added=None, sizes=(8, 8, 8), **attributes):
     constants = (real(8, sum(sizes)), real(sum(sizes)), mask, None, added)
-    return pytest.param(
-        "Attention", TOKENS, constants, {"num_heads": 2, **attributes}, id=f"Attention-{name}"
-    )
+    return case("Attention", TOKENS, *constants, id=f"Attention-{name}", num_heads=2, **attributes)
 
 
 def heads(name, *constants, **attributes):
     attributes = {"num_heads": 2, **attributes}
-    return pytest.param("MultiHeadAttention", TOKENS, constants, attributes, id=f"MultiHeadAttention-{name}")
+    return case("MultiHeadAttention", TOKENS, *constants, id=f"MultiHeadAttention-{name}", **attributes)
 
 
 FUSED = [
-    *(pytest.param(n, TOKENS, (real(8),), {}, id=n) for n in ("BiasGelu", "FastGelu")),
-    *(pytest.param(n, TOKENS, (), {}, id=f"{n}-alone") for n in ("Gelu", "FastGelu", "QuickGelu")),
-    pytest.param(
-        "SkipLayerNormalization",
-        TOKENS,
-        (real(*TOKENS), real(8), real(8), real(8)),
-        {"epsilon": 1e-5},
-        id="SkipLayerNormalization",
-    ),
-    pytest.param(
-        "SkipSimplifiedLayerNormalization",
-        TOKENS,
-        (real(*TOKENS), real(8), real(8)),
-        {"epsilon": 1e-5},
-        id="SkipSimplifiedLayerNormalization",
-    ),
-    pytest.param(
+    *(case(n, TOKENS, real(8)) for n in ("BiasGelu", "FastGelu")),
+    *(case(n, TOKENS, id=f"{n}-alone") for n in ("Gelu", "FastGelu", "QuickGelu")),
+    case("SkipLayerNormalization", TOKENS, real(*TOKENS), real(8), real(8), real(8), epsilon=1e-5),
+    case("SkipSimplifiedLayerNormalization", TOKENS, real(*TOKENS), real(8), real(8), epsilon=1e-5),
+    case(
         "FusedConv",
         (2, 3, 6, 7),
-        (real(4, 3, 3, 3), real(4), real(2, 4, 6, 7)),
-        {"pads": [1, 1, 1, 1], "activation": "Relu"},
-        id="FusedConv",
+        real(4, 3, 3, 3),
+        real(4),
+        real(2, 4, 6, 7),
+        pads=[1, 1, 1, 1],
+        activation="Relu",
     ),
-    pytest.param(
+    case(
         "FusedConv",
         (2, 3, 17),
-        (real(4, 3, 3),),
-        {"activation": "LeakyRelu", "activation_params": [0.2]},
+        real(4, 3, 3),
         id="FusedConv-params",
+        activation="LeakyRelu",
+        activation_params=[0.2],
     ),
-    pytest.param(
-        "FusedGemm",
-        (3, 8),
-        (real(4, 8), real(4)),
-        {"transB": 1, "activation": "LeakyRelu", "activation_alpha": 0.3},
-        id="FusedGemm",
-    ),
-    pytest.param("FusedMatMul", TOKENS, (real(2, 4, 8),), {"transB": 1, "alpha": 0.5}, id="FusedMatMul"),
-    pytest.param(
-        "FusedMatMul", (2, 3, 5, 8), (real(8, 2, 3, 4),), {"transBatchB": 1}, id="FusedMatMul-batch"
-    ),
+    case("FusedGemm", (3, 8), real(4, 8), real(4), transB=1, activation="LeakyRelu", activation_alpha=0.3),
+    case("FusedMatMul", TOKENS, real(2, 4, 8), transB=1, alpha=0.5),
+    case("FusedMatMul", (2, 3, 5, 8), real(8, 2, 3, 4), id="FusedMatMul-batch", transBatchB=1),
     attention("plain"),
     attention("lengths", LENGTHS),
     attention("ranges", RANGES),
@@ -81,15 +62,15 @@ FUSED = [
     heads("lengths", real(*TOKENS), real(*TOKENS), None, LENGTHS),
     heads("added", real(2, 2, 7, 4), real(2, 2, 7, 4), None, None, real(1, 2, 5, 7), scale=0.4),
     heads("causal", real(*TOKENS), real(*TOKENS), unidirectional=1),
-    pytest.param(
-        "RotaryEmbedding", TOKENS, (np.array([2]), real(9, 2), real(9, 2)), {}, id="RotaryEmbedding"
-    ),
-    pytest.param(
+    case("RotaryEmbedding", TOKENS, np.array([2]), real(9, 2), real(9, 2)),
+    case(
         "RotaryEmbedding",
         (2, 2, 5, 4),
-        (np.arange(10).reshape(2, 5) % 7, real(9, 2), real(9, 2)),
-        {"interleaved": 1},
+        np.arange(10).reshape(2, 5) % 7,
+        real(9, 2),
+        real(9, 2),
         id="RotaryEmbedding-pairs",
+        interleaved=1,
     ),
 ]
 

@@ -11,7 +11,7 @@ from earmark.errors import SourceError
 
 torch = pytest.importorskip("torch")
 
-from one_operator import by_runtime, check_gradient, check_values, one, real, whole  # noqa: E402
+from one_operator import by_runtime, case, check_gradient, check_values, one, real, whole  # noqa: E402
 
 from earmark.export.onnx_modules import supported  # noqa: E402
 from earmark.export.onnx_modules.module import GraphModule  # noqa: E402
@@ -21,187 +21,156 @@ IMAGE, SOUND, ROWS = (2, 3, 6, 7), (2, 3, 17), (2, 5)
 
 
 SMOOTH = [
-    *(pytest.param(name, IMAGE, (), {}, id=name) for name in ("Erf", "Exp", "Neg", "Sigmoid", "Softplus")),
-    *(pytest.param(name, IMAGE, (), {}, id=name) for name in ("Tanh", "Sin", "Cos", "Softsign", "Mish")),
-    *(pytest.param(n, IMAGE, (), {}, id=n) for n in ("Relu", "Abs", "LeakyRelu", "Elu", "Selu", "Celu")),
-    *(pytest.param(n, IMAGE, (), {}, id=n) for n in ("HardSigmoid", "HardSwish", "ThresholdedRelu")),
-    pytest.param("Gelu", IMAGE, (), {}, id="Gelu"),
-    pytest.param("Gelu", IMAGE, (), {"approximate": "tanh"}, id="Gelu-tanh"),
-    pytest.param("PRelu", IMAGE, (real(3, 1, 1),), {}, id="PRelu"),
-    *(pytest.param(n, IMAGE, (real(7),), {}, id=n) for n in ("Add", "Sub", "Mul", "Div")),
-    *(pytest.param(n, IMAGE, (real(3, 1, 1), real(7)), {}, id=n) for n in ("Max", "Min", "Sum", "Mean")),
-    pytest.param("Pow", IMAGE, (np.float32(2.0).reshape(()),), {}, id="Pow"),
-    pytest.param("Clip", IMAGE, (np.float32(-0.5).reshape(()), np.float32(0.4).reshape(())), {}, id="Clip"),
-    pytest.param("Clip", IMAGE, (None, np.float32(0.4).reshape(())), {}, id="Clip-high"),
+    *(case(name, IMAGE) for name in ("Erf", "Exp", "Neg", "Sigmoid", "Softplus")),
+    *(case(name, IMAGE) for name in ("Tanh", "Sin", "Cos", "Softsign", "Mish")),
+    *(case(n, IMAGE) for n in ("Relu", "Abs", "LeakyRelu", "Elu", "Selu", "Celu")),
+    *(case(n, IMAGE) for n in ("HardSigmoid", "HardSwish", "ThresholdedRelu")),
+    case("Gelu", IMAGE),
+    case("Gelu", IMAGE, id="Gelu-tanh", approximate="tanh"),
+    case("PRelu", IMAGE, real(3, 1, 1)),
+    *(case(n, IMAGE, real(7)) for n in ("Add", "Sub", "Mul", "Div")),
+    *(case(n, IMAGE, real(3, 1, 1), real(7)) for n in ("Max", "Min", "Sum", "Mean")),
+    case("Pow", IMAGE, np.float32(2.0).reshape(())),
+    case("Clip", IMAGE, np.float32(-0.5).reshape(()), np.float32(0.4).reshape(())),
+    case("Clip", IMAGE, None, np.float32(0.4).reshape(()), id="Clip-high"),
     # Layers.
-    pytest.param("Conv", IMAGE, (real(4, 3, 3, 3), real(4)), {"pads": [1, 1, 1, 1]}, id="Conv"),
-    pytest.param(
+    case("Conv", IMAGE, real(4, 3, 3, 3), real(4), pads=[1, 1, 1, 1]),
+    case(
         "Conv",
         IMAGE,
-        (real(6, 1, 2, 3),),
-        {"group": 3, "strides": [2, 1], "pads": [1, 0, 0, 1], "dilations": [1, 2]},
+        real(6, 1, 2, 3),
         id="Conv-group",
+        group=3,
+        strides=[2, 1],
+        pads=[1, 0, 0, 1],
+        dilations=[1, 2],
     ),
-    pytest.param(
-        "Conv", SOUND, (real(4, 3, 4), real(4)), {"auto_pad": "SAME_UPPER", "strides": [3]}, id="Conv-same"
-    ),
-    pytest.param("Conv", SOUND, (real(4, 3, 4),), {"auto_pad": "SAME_LOWER"}, id="Conv-lower"),
-    pytest.param(
-        "ConvTranspose",
-        SOUND,
-        (real(3, 4, 4), real(4)),
-        {"strides": [2], "pads": [1, 1], "output_padding": [1]},
-        id="ConvTranspose",
-    ),
-    pytest.param("ConvTranspose", IMAGE, (real(3, 2, 3, 2),), {"strides": [2, 3]}, id="ConvTranspose-2d"),
-    pytest.param(
-        "MaxPool", IMAGE, (), {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 1, 1]}, id="MaxPool"
-    ),
-    pytest.param(
-        "MaxPool", SOUND, (), {"kernel_shape": [3], "strides": [2], "ceil_mode": 1}, id="MaxPool-ceil"
-    ),
-    pytest.param("AveragePool", IMAGE, (), {"kernel_shape": [2, 3], "strides": [2, 2]}, id="AveragePool"),
-    pytest.param(
+    case("Conv", SOUND, real(4, 3, 4), real(4), id="Conv-same", auto_pad="SAME_UPPER", strides=[3]),
+    case("Conv", SOUND, real(4, 3, 4), id="Conv-lower", auto_pad="SAME_LOWER"),
+    case("ConvTranspose", SOUND, real(3, 4, 4), real(4), strides=[2], pads=[1, 1], output_padding=[1]),
+    case("ConvTranspose", IMAGE, real(3, 2, 3, 2), id="ConvTranspose-2d", strides=[2, 3]),
+    case("MaxPool", IMAGE, kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 1]),
+    case("MaxPool", SOUND, id="MaxPool-ceil", kernel_shape=[3], strides=[2], ceil_mode=1),
+    case("AveragePool", IMAGE, kernel_shape=[2, 3], strides=[2, 2]),
+    case("AveragePool", IMAGE, id="AveragePool-pads", kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]),
+    case(
         "AveragePool",
         IMAGE,
-        (),
-        {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [2, 2]},
-        id="AveragePool-pads",
-    ),
-    pytest.param(
-        "AveragePool",
-        IMAGE,
-        (),
-        {
-            "kernel_shape": [3, 3],
-            "pads": [1, 1, 1, 1],
-            "strides": [2, 2],
-            "count_include_pad": 1,
-            "ceil_mode": 1,
-        },
         id="AveragePool-ceil",
+        kernel_shape=[3, 3],
+        pads=[1, 1, 1, 1],
+        strides=[2, 2],
+        count_include_pad=1,
+        ceil_mode=1,
     ),
-    pytest.param(
-        "AveragePool", IMAGE, (), {"kernel_shape": [2, 2], "dilations": [2, 3]}, id="AveragePool-19"
-    ),
-    *(pytest.param(n, IMAGE, (), {}, id=n) for n in ("GlobalAveragePool", "GlobalMaxPool")),
-    pytest.param(
-        "BatchNormalization",
-        IMAGE,
-        (real(3), real(3), real(3), real(3) ** 2 + 0.5),
-        {},
-        id="BatchNormalization",
-    ),
-    pytest.param(
-        "InstanceNormalization", IMAGE, (real(3), real(3)), {"epsilon": 1e-3}, id="InstanceNormalization"
-    ),
-    pytest.param("LayerNormalization", SOUND, (real(17), real(17)), {}, id="LayerNormalization"),
-    pytest.param("LayerNormalization", SOUND, (real(3, 17),), {"axis": 1}, id="LayerNormalization-axis"),
-    pytest.param("LpNormalization", SOUND, (), {"axis": 1}, id="LpNormalization"),
+    case("AveragePool", IMAGE, id="AveragePool-19", kernel_shape=[2, 2], dilations=[2, 3]),
+    *(case(n, IMAGE) for n in ("GlobalAveragePool", "GlobalMaxPool")),
+    case("BatchNormalization", IMAGE, real(3), real(3), real(3), real(3) ** 2 + 0.5),
+    case("InstanceNormalization", IMAGE, real(3), real(3), epsilon=1e-3),
+    case("LayerNormalization", SOUND, real(17), real(17)),
+    case("LayerNormalization", SOUND, real(3, 17), id="LayerNormalization-axis", axis=1),
+    case("LpNormalization", SOUND, axis=1),
     # Products.
-    pytest.param("MatMul", SOUND, (real(17, 4),), {}, id="MatMul"),
-    pytest.param("Gemm", ROWS, (real(4, 5), real(4)), {"transB": 1, "alpha": 0.5, "beta": 2.0}, id="Gemm"),
-    pytest.param("Einsum", SOUND, (real(3, 4),), {"equation": "bct,cd->bdt"}, id="Einsum"),
+    case("MatMul", SOUND, real(17, 4)),
+    case("Gemm", ROWS, real(4, 5), real(4), transB=1, alpha=0.5, beta=2.0),
+    case("Einsum", SOUND, real(3, 4), equation="bct,cd->bdt"),
     # Reductions.
     *(
-        pytest.param(f"Reduce{n}", IMAGE, (whole(1, -1),), {"keepdims": 0}, id=n)
+        case(f"Reduce{n}", IMAGE, whole(1, -1), id=n, keepdims=0)
         for n in ("Mean", "Sum", "Max", "Min", "L1", "L2", "SumSquare", "LogSumExp", "Prod")
     ),
-    pytest.param("ReduceMean", IMAGE, (), {}, id="Mean-all"),
-    *(pytest.param(n, SOUND, (), {"axis": 1}, id=n) for n in ("Softmax", "LogSoftmax")),
-    pytest.param("CumSum", SOUND, (np.int64(2).reshape(()),), {"reverse": 1, "exclusive": 1}, id="CumSum"),
+    case("ReduceMean", IMAGE, id="Mean-all"),
+    *(case(n, SOUND, axis=1) for n in ("Softmax", "LogSoftmax")),
+    case("CumSum", SOUND, np.int64(2).reshape(()), reverse=1, exclusive=1),
     # Shapes.
-    pytest.param("Reshape", IMAGE, (whole(0, -1, 7),), {}, id="Reshape"),
-    pytest.param("Flatten", IMAGE, (), {"axis": 2}, id="Flatten"),
-    pytest.param("Transpose", IMAGE, (), {"perm": [0, 3, 1, 2]}, id="Transpose"),
-    pytest.param("Unsqueeze", SOUND, (whole(0, -1),), {}, id="Unsqueeze"),
-    pytest.param("Squeeze", (2, 1, 3, 1), (whole(-1),), {}, id="Squeeze"),
-    pytest.param("Slice", SOUND, (whole(-9, 0), whole(100, 2), whole(2, 1), whole(2, 1)), {}, id="Slice"),
-    pytest.param("Slice", SOUND, (whole(-1), whole(-1000), whole(2), whole(-2)), {}, id="Slice-backwards"),
-    pytest.param("Slice", SOUND, (whole(12), whole(3), whole(2), whole(-3)), {}, id="Slice-back-part"),
-    pytest.param("Gather", SOUND, (whole(0, -1, 2, 2).reshape(2, 2),), {"axis": 1}, id="Gather"),
-    pytest.param(
-        "GatherElements", ROWS, (whole(0, -1, 2, 1).reshape(2, 2),), {"axis": 1}, id="GatherElements"
-    ),
-    pytest.param("GatherND", SOUND, (whole(0, 1, 1, 2).reshape(2, 2),), {}, id="GatherND"),
-    pytest.param("ScatterND", ROWS, (whole(1).reshape(1, 1), real(1, 5)), {}, id="ScatterND"),
-    pytest.param(
-        "GatherND", (2, 3, 4), (whole(0, 2, 1, 1).reshape(2, 2, 1),), {"batch_dims": 1}, id="GatherND-b"
-    ),
+    case("Reshape", IMAGE, whole(0, -1, 7)),
+    case("Flatten", IMAGE, axis=2),
+    case("Transpose", IMAGE, perm=[0, 3, 1, 2]),
+    case("Unsqueeze", SOUND, whole(0, -1)),
+    case("Squeeze", (2, 1, 3, 1), whole(-1)),
+    case("Slice", SOUND, whole(-9, 0), whole(100, 2), whole(2, 1), whole(2, 1)),
+    case("Slice", SOUND, whole(-1), whole(-1000), whole(2), whole(-2), id="Slice-backwards"),
+    case("Slice", SOUND, whole(12), whole(3), whole(2), whole(-3), id="Slice-back-part"),
+    case("Gather", SOUND, whole(0, -1, 2, 2).reshape(2, 2), axis=1),
+    case("GatherElements", ROWS, whole(0, -1, 2, 1).reshape(2, 2), axis=1),
+    case("GatherND", SOUND, whole(0, 1, 1, 2).reshape(2, 2)),
+    case("ScatterND", ROWS, whole(1).reshape(1, 1), real(1, 5)),
+    case("GatherND", (2, 3, 4), whole(0, 2, 1, 1).reshape(2, 2, 1), id="GatherND-b", batch_dims=1),
     *(
-        pytest.param(
+        case(
             "ScatterND",
             (3, 4, 2),
-            (whole(2, 1, 0, -1).reshape(2, 2), real(2, 2)),
-            {"reduction": how},
+            whole(2, 1, 0, -1).reshape(2, 2),
+            real(2, 2),
             id=f"ScatterND-{how}",
+            reduction=how,
         )
         for how in ("none", "add", "mul", "max", "min")
     ),
     *(
-        pytest.param(
+        case(
             "ScatterElements",
             ROWS,
-            (whole(4, -2, 0, 2).reshape(2, 2), real(2, 2)),
-            {"axis": 1, "reduction": how},
+            whole(4, -2, 0, 2).reshape(2, 2),
+            real(2, 2),
             id=f"ScatterElements-{how}",
+            axis=1,
+            reduction=how,
         )
         for how in ("none", "add", "mul", "max", "min")
     ),
-    pytest.param("Scatter", ROWS, (whole(1, 0, 0, 1).reshape(2, 2), real(2, 2)), {"opset": 10}, id="Scatter"),
-    pytest.param("ReverseSequence", (4, 3, 2), (whole(1, 4, 3),), {}, id="ReverseSequence"),
-    pytest.param(
-        "ReverseSequence",
-        (3, 4, 2),
-        (whole(1, 4, 3),),
-        {"batch_axis": 0, "time_axis": 1},
-        id="ReverseSequence-rows",
-    ),
-    pytest.param("Compress", SOUND, (np.array([True, False, True]),), {"axis": 1}, id="Compress"),
-    pytest.param("Compress", ROWS, (np.array([False, True, False, True]),), {}, id="Compress-all"),
-    pytest.param(
-        "LpPool", IMAGE, (), {"kernel_shape": [2, 3], "strides": [1, 2], "pads": [1, 0, 0, 1]}, id="LpPool"
-    ),
-    pytest.param("LpPool", SOUND, (), {"kernel_shape": [3], "p": 3}, id="LpPool-3"),
-    pytest.param("GlobalLpPool", IMAGE, (), {"p": 3}, id="GlobalLpPool"),
-    pytest.param("Shrink", IMAGE, (), {"lambd": 0.3, "bias": 0.2}, id="Shrink"),
-    pytest.param("Expand", (2, 1, 3), (whole(4, 1, 5, 1),), {}, id="Expand"),
-    pytest.param("Tile", ROWS, (whole(2, 3),), {}, id="Tile"),
-    pytest.param("Trilu", SOUND, (np.int64(1).reshape(()),), {"upper": 0}, id="Trilu"),
-    pytest.param("Pad", IMAGE, (whole(0, 0, 1, -2, 0, 1, 0, 3), np.float32(0.5).reshape(())), {}, id="Pad"),
-    pytest.param(
-        "Pad", IMAGE, (whole(2, 3, 1, 4), None, whole(-1, 2)), {"mode": "reflect"}, id="Pad-reflect"
-    ),
-    pytest.param("Pad", SOUND, (whole(2, 3), None, whole(2)), {"mode": "edge"}, id="Pad-edge"),
-    pytest.param("Pad", SOUND, (whole(2, 3), None, whole(2)), {"mode": "wrap"}, id="Pad-wrap"),
-    pytest.param("Resize", IMAGE, (None, None, whole(2, 3, 9, 4)), {"mode": "nearest"}, id="Resize-nearest"),
-    pytest.param(
+    case("Scatter", ROWS, whole(1, 0, 0, 1).reshape(2, 2), real(2, 2), opset=10),
+    case("ReverseSequence", (4, 3, 2), whole(1, 4, 3)),
+    case("ReverseSequence", (3, 4, 2), whole(1, 4, 3), id="ReverseSequence-rows", batch_axis=0, time_axis=1),
+    case("Compress", SOUND, np.array([True, False, True]), axis=1),
+    case("Compress", ROWS, np.array([False, True, False, True]), id="Compress-all"),
+    case("LpPool", IMAGE, kernel_shape=[2, 3], strides=[1, 2], pads=[1, 0, 0, 1]),
+    case("LpPool", SOUND, id="LpPool-3", kernel_shape=[3], p=3),
+    case("GlobalLpPool", IMAGE, p=3),
+    case("Shrink", IMAGE, lambd=0.3, bias=0.2),
+    case("Expand", (2, 1, 3), whole(4, 1, 5, 1)),
+    case("Tile", ROWS, whole(2, 3)),
+    case("Trilu", SOUND, np.int64(1).reshape(()), upper=0),
+    case("Pad", IMAGE, whole(0, 0, 1, -2, 0, 1, 0, 3), np.float32(0.5).reshape(())),
+    case("Pad", IMAGE, whole(2, 3, 1, 4), None, whole(-1, 2), id="Pad-reflect", mode="reflect"),
+    case("Pad", SOUND, whole(2, 3), None, whole(2), id="Pad-edge", mode="edge"),
+    case("Pad", SOUND, whole(2, 3), None, whole(2), id="Pad-wrap", mode="wrap"),
+    case("Resize", IMAGE, None, None, whole(2, 3, 9, 4), id="Resize-nearest", mode="nearest"),
+    case(
         "Resize",
         IMAGE,
-        (None, np.array([1, 1, 2, 1.5], np.float32)),
-        {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
+        None,
+        np.array([1, 1, 2, 1.5], np.float32),
         id="Resize-linear",
+        mode="linear",
+        coordinate_transformation_mode="half_pixel",
     ),
-    pytest.param(
+    case(
         "Resize",
         SOUND,
-        (None, None, whole(2, 3, 33)),
-        {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+        None,
+        None,
+        whole(2, 3, 33),
         id="Resize-corners",
+        mode="linear",
+        coordinate_transformation_mode="align_corners",
     ),
-    pytest.param(
+    case(
         "Resize",
         SOUND,
-        (None, np.array([1, 1, 3], np.float32)),
-        {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+        None,
+        np.array([1, 1, 3], np.float32),
         id="Resize-floor",
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
     ),
-    pytest.param("DepthToSpace", (1, 8, 2, 3), (), {"blocksize": 2}, id="DepthToSpace"),
-    pytest.param("SpaceToDepth", (2, 3, 4, 6), (), {"blocksize": 2}, id="SpaceToDepth"),
-    pytest.param("Asinh", IMAGE, (), {}, id="Asinh"),
-    pytest.param("MeanVarianceNormalization", IMAGE, (), {}, id="MeanVarianceNormalization"),
-    pytest.param("RMSNormalization", SOUND, (real(17),), {"opset": 23}, id="RMSNormalization"),
-    pytest.param("DepthToSpace", (1, 8, 2, 3), (), {"blocksize": 2, "mode": "CRD"}, id="DepthToSpace-CRD"),
+    case("DepthToSpace", (1, 8, 2, 3), blocksize=2),
+    case("SpaceToDepth", (2, 3, 4, 6), blocksize=2),
+    case("Asinh", IMAGE),
+    case("MeanVarianceNormalization", IMAGE),
+    case("RMSNormalization", SOUND, real(17), opset=23),
+    case("DepthToSpace", (1, 8, 2, 3), id="DepthToSpace-CRD", blocksize=2, mode="CRD"),
 ]
 
 
@@ -212,40 +181,34 @@ def test_operator_and_gradient(operator, shape, constants, attributes):
 
 
 DISCRETE = [
-    *(pytest.param(n, real(2, 5), (real(5),), {}, id=n) for n in ("Greater", "Less", "Equal", "LessOrEqual")),
-    *(pytest.param(n, real(2, 5) * 3, (), {}, id=n) for n in ("Floor", "Ceil", "Round", "Sign", "IsNaN")),
-    pytest.param("Not", real(5) > 0, (), {}, id="Not"),
-    pytest.param("Div", whole(7, -7, 9), (whole(2, 2, -4),), {}, id="Div-whole"),
-    pytest.param("Mod", whole(7, -7, 9), (whole(2, 3, -4),), {}, id="Mod"),
-    pytest.param("Shape", real(2, 5, 3), (), {"start": 1}, id="Shape"),
-    pytest.param("Size", real(2, 5, 3), (), {}, id="Size"),
-    pytest.param("ArgMax", real(2, 5, 3), (), {"axis": 1, "keepdims": 0}, id="ArgMax"),
-    pytest.param("TopK", real(2, 5), (whole(3),), {"outputs": 2}, id="TopK"),
-    pytest.param("Split", real(2, 7), (), {"axis": 1, "num_outputs": 3, "outputs": 3}, id="Split"),
-    pytest.param("Split", real(2, 7), (whole(2, 5),), {"axis": 1, "outputs": 2}, id="Split-sizes"),
-    pytest.param("Cast", real(5) * 3, (), {"to": TensorProto.INT64}, id="Cast"),
-    pytest.param("Where", real(2, 5) > 0, (real(5), real(2, 1)), {}, id="Where"),
-    pytest.param("ConstantOfShape", whole(2, 3), (), {}, id="ConstantOfShape"),
-    pytest.param(
-        "Range", np.array(2, np.int64), (np.int64(9).reshape(()), np.int64(3).reshape(())), {}, id="Range"
-    ),
-    pytest.param("NonZero", whole(0, 3, 0, 1), (), {}, id="NonZero"),
-    pytest.param(
-        "OneHot", whole(0, -1, 2), (np.int64(4).reshape(()), np.array([0.5, 2], np.float32)), {}, id="OneHot"
-    ),
-    pytest.param("Softmax", real(2, 3, 4), (), {"axis": 1, "opset": 12}, id="Softmax-12"),
-    pytest.param(
+    *(case(n, real(2, 5), real(5)) for n in ("Greater", "Less", "Equal", "LessOrEqual")),
+    *(case(n, real(2, 5) * 3) for n in ("Floor", "Ceil", "Round", "Sign", "IsNaN")),
+    case("Not", real(5) > 0),
+    case("Div", whole(7, -7, 9), whole(2, 2, -4), id="Div-whole"),
+    case("Mod", whole(7, -7, 9), whole(2, 3, -4)),
+    case("Shape", real(2, 5, 3), start=1),
+    case("Size", real(2, 5, 3)),
+    case("ArgMax", real(2, 5, 3), axis=1, keepdims=0),
+    case("TopK", real(2, 5), whole(3), outputs=2),
+    case("Split", real(2, 7), axis=1, num_outputs=3, outputs=3),
+    case("Split", real(2, 7), whole(2, 5), id="Split-sizes", axis=1, outputs=2),
+    case("Cast", real(5) * 3, to=TensorProto.INT64),
+    case("Where", real(2, 5) > 0, real(5), real(2, 1)),
+    case("ConstantOfShape", whole(2, 3)),
+    case("Range", np.array(2, np.int64), np.int64(9).reshape(()), np.int64(3).reshape(())),
+    case("NonZero", whole(0, 3, 0, 1)),
+    case("OneHot", whole(0, -1, 2), np.int64(4).reshape(()), np.array([0.5, 2], np.float32)),
+    case("Softmax", real(2, 3, 4), id="Softmax-12", axis=1, opset=12),
+    case(
         "OneHot",
         whole(0, -1, 2),
-        (np.int64(4).reshape(()), np.array([0.5, 2], np.float32)),
-        {"axis": 0},
+        np.int64(4).reshape(()),
+        np.array([0.5, 2], np.float32),
         id="OneHot-0",
+        axis=0,
     ),
-    *(
-        pytest.param(f"Bitwise{n}", whole(5, 12), (whole(6),), {}, id=f"Bitwise{n}")
-        for n in ("And", "Or", "Xor")
-    ),
-    pytest.param("BitwiseNot", whole(5, -12), (), {}, id="BitwiseNot"),
+    *(case(f"Bitwise{n}", whole(5, 12), whole(6)) for n in ("And", "Or", "Xor")),
+    case("BitwiseNot", whole(5, -12)),
 ]
 
 

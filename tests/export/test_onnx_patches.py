@@ -6,7 +6,8 @@ import frontend_originals as originals
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from saved_graph import saved
 
 from earmark.errors import SourceError
 
@@ -40,16 +41,9 @@ def write_net(path):
         helper.make_node("Gemm", ["pooled", "matrix", "bias"], ["logits"]),
         helper.make_node("Sigmoid", ["logits"], ["scores"]),
     ]
-    weights = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in constants.items()]
-    graph = helper.make_graph(
-        nodes,
-        "net",
-        [helper.make_tensor_value_info("patches", TensorProto.FLOAT, ["p", 96, 64])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["p", 3])],
-        [*weights, numpy_helper.from_array(np.array([1]), "axis")],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
+    weights = {name: array.astype(np.float32) for name, array in constants.items()}
+    weights["axis"] = np.array([1])
+    return saved(path, nodes, weights, {"patches": ["p", 96, 64]}, {"scores": ["p", 3]})
 
 
 def opened(path, *fields):

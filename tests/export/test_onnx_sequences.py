@@ -7,94 +7,104 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from one_operator import by_runtime, check_gradient, check_values, one, real, whole  # noqa: E402
+from one_operator import by_runtime, case, check_gradient, check_values, one, real, whole  # noqa: E402
 
 from earmark.export.onnx_modules.module import GraphModule  # noqa: E402
 
 SEQUENCES = [
-    pytest.param(
+    case(
         "LSTM",
         (4, 2, 3),
-        (real(2, 20, 3), real(2, 20, 5), real(2, 40)),
-        {"hidden_size": 5, "direction": "bidirectional", "outputs": 3},
-        id="LSTM",
+        real(2, 20, 3),
+        real(2, 20, 5),
+        real(2, 40),
+        hidden_size=5,
+        direction="bidirectional",
+        outputs=3,
     ),
-    pytest.param(
+    case(
         "GRU",
         (4, 2, 3),
-        (real(1, 15, 3), real(1, 15, 5), real(1, 30)),
-        {"hidden_size": 5, "linear_before_reset": 1, "outputs": 2},
-        id="GRU",
+        real(1, 15, 3),
+        real(1, 15, 5),
+        real(1, 30),
+        hidden_size=5,
+        linear_before_reset=1,
+        outputs=2,
     ),
-    pytest.param(
-        "GRU",
-        (4, 2, 3),
-        (real(1, 15, 3), real(1, 15, 5)),
-        {"hidden_size": 5, "direction": "reverse"},
-        id="GRU-before",
+    case(
+        "GRU", (4, 2, 3), real(1, 15, 3), real(1, 15, 5), id="GRU-before", hidden_size=5, direction="reverse"
     ),
-    pytest.param(
+    case(
         "RNN",
         (4, 2, 3),
-        (real(2, 5, 3), real(2, 5, 5), real(2, 10)),
-        {"hidden_size": 5, "direction": "bidirectional", "outputs": 2},
-        id="RNN",
+        real(2, 5, 3),
+        real(2, 5, 5),
+        real(2, 10),
+        hidden_size=5,
+        direction="bidirectional",
+        outputs=2,
     ),
-    pytest.param(
+    case(
         "RNN",
         (4, 3, 2),
-        (real(1, 5, 2), real(1, 5, 5), None, np.array([1, 4, 2], np.int32), real(1, 3, 5)),
-        {
-            "hidden_size": 5,
-            "activations": ["LeakyRelu"],
-            "activation_alpha": [0.3],
-            "direction": "reverse",
-            "outputs": 2,
-        },
+        real(1, 5, 2),
+        real(1, 5, 5),
+        None,
+        np.array([1, 4, 2], np.int32),
+        real(1, 3, 5),
         id="RNN-lengths",
+        hidden_size=5,
+        activations=["LeakyRelu"],
+        activation_alpha=[0.3],
+        direction="reverse",
+        outputs=2,
     ),
-    pytest.param(
+    case(
         "LSTM",
         (4, 3, 2),
-        (
-            real(2, 20, 2),
-            real(2, 20, 5),
-            real(2, 40),
-            np.array([4, 1, 2], np.int32),
-            real(2, 3, 5),
-            real(2, 3, 5),
-            real(2, 15),
-        ),
-        {"hidden_size": 5, "direction": "bidirectional", "outputs": 3},
+        real(2, 20, 2),
+        real(2, 20, 5),
+        real(2, 40),
+        np.array([4, 1, 2], np.int32),
+        real(2, 3, 5),
+        real(2, 3, 5),
+        real(2, 15),
         id="LSTM-peepholes",
+        hidden_size=5,
+        direction="bidirectional",
+        outputs=3,
     ),
-    pytest.param(
+    case(
         "LSTM",
         (4, 3, 2),
-        (3 * real(1, 20, 2), real(1, 20, 5), real(1, 40)),
-        {
-            "hidden_size": 5,
-            "clip": 0.7,
-            "input_forget": 1,
-            "outputs": 3,
-            "activations": ["HardSigmoid", "Softsign", "Tanh"],
-            "activation_alpha": [0.3],
-            "activation_beta": [0.4],
-        },
+        3 * real(1, 20, 2),
+        real(1, 20, 5),
+        real(1, 40),
         id="LSTM-coupled",
+        hidden_size=5,
+        clip=0.7,
+        input_forget=1,
+        outputs=3,
+        activations=["HardSigmoid", "Softsign", "Tanh"],
+        activation_alpha=[0.3],
+        activation_beta=[0.4],
     ),
-    pytest.param(
+    case(
         "GRU",
         (4, 3, 2),
-        (3 * real(1, 15, 2), real(1, 15, 5), real(1, 30), np.array([4, 1, 2], np.int32)),
-        {"hidden_size": 5, "clip": 0.7, "outputs": 2},
+        3 * real(1, 15, 2),
+        real(1, 15, 5),
+        real(1, 30),
+        np.array([4, 1, 2], np.int32),
         id="GRU-clip",
+        hidden_size=5,
+        clip=0.7,
+        outputs=2,
     ),
-    pytest.param("STFT", (2, 32, 2), (np.int64(4).reshape(()), real(8)), {"onesided": 0}, id="STFT-complex"),
+    case("STFT", (2, 32, 2), np.int64(4).reshape(()), real(8), id="STFT-complex", onesided=0),
     *(
-        pytest.param(
-            "Attention", (2, 4, 5, 6), constants, {"opset": 23, **attributes}, id=f"Attention-{name}"
-        )
+        case("Attention", (2, 4, 5, 6), *constants, id=f"Attention-{name}", opset=23, **attributes)
         for name, constants, attributes in (
             ("plain", (real(2, 4, 7, 6), real(2, 4, 7, 3)), {}),
             ("few", (real(2, 2, 7, 6), real(2, 2, 7, 3), real(5, 7)), {"scale": 0.3, "softcap": 1.5}),
@@ -102,29 +112,41 @@ SEQUENCES = [
             ("causal", (real(2, 4, 5, 6), real(2, 4, 5, 3)), {"is_causal": 1}),
         )
     ),
-    pytest.param(
+    case(
         "Attention",
         (2, 5, 8),
-        (real(2, 5, 8), real(2, 5, 8), None, real(2, 2, 3, 4), real(2, 2, 3, 4)),
-        {"opset": 23, "q_num_heads": 2, "kv_num_heads": 2, "outputs": 3},
+        real(2, 5, 8),
+        real(2, 5, 8),
+        None,
+        real(2, 2, 3, 4),
+        real(2, 2, 3, 4),
         id="Attention-past",
+        opset=23,
+        q_num_heads=2,
+        kv_num_heads=2,
+        outputs=3,
     ),
-    pytest.param(
+    case(
         "RotaryEmbedding",
         (2, 3, 5, 8),
-        (real(9, 3), real(9, 3), whole(*range(5), *range(4, 9)).reshape(2, 5)),
-        {"opset": 23, "rotary_embedding_dim": 6},
-        id="RotaryEmbedding",
+        real(9, 3),
+        real(9, 3),
+        whole(*range(5), *range(4, 9)).reshape(2, 5),
+        opset=23,
+        rotary_embedding_dim=6,
     ),
-    pytest.param(
+    case(
         "RotaryEmbedding",
         (2, 5, 16),
-        (real(2, 5, 4), real(2, 5, 4)),
-        {"opset": 23, "interleaved": 1, "num_heads": 2},
+        real(2, 5, 4),
+        real(2, 5, 4),
         id="RotaryEmbedding-pairs",
+        opset=23,
+        interleaved=1,
+        num_heads=2,
     ),
-    pytest.param("DFT", (2, 8, 1), (None, np.int64(1).reshape(())), {"onesided": 1}, id="DFT"),
-    pytest.param("STFT", (2, 32), (np.int64(4).reshape(()), real(8)), {}, id="STFT"),
+    case("DFT", (2, 8, 1), None, np.int64(1).reshape(()), onesided=1),
+    case("STFT", (2, 32), np.int64(4).reshape(()), real(8)),
 ]
 
 
@@ -136,21 +158,17 @@ def test_operator_and_gradient(operator, shape, constants, attributes):
 
 CONSTANT = [
     *(
-        pytest.param(f"{n}Window", np.array(9, np.int64), (), {"periodic": p}, id=f"{n}Window-{p}")
+        case(f"{n}Window", np.array(9, np.int64), id=f"{n}Window-{p}", periodic=p)
         for n in ("Hann", "Hamming", "Blackman")
         for p in (0, 1)
     ),
-    pytest.param(
+    case(
         "MelWeightMatrix",
         np.array(12, np.int64),
-        (
-            np.int64(128).reshape(()),
-            np.int64(16000).reshape(()),
-            np.float32(60).reshape(()),
-            np.float32(7600).reshape(()),
-        ),
-        {},
-        id="MelWeightMatrix",
+        np.int64(128).reshape(()),
+        np.int64(16000).reshape(()),
+        np.float32(60).reshape(()),
+        np.float32(7600).reshape(()),
     ),
 ]
 

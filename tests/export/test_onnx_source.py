@@ -11,6 +11,7 @@ import onnx
 import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
+from saved_graph import saved
 
 import earmark
 from earmark.cli import main
@@ -260,14 +261,10 @@ def test_weights_beside_the_graph(tmp_path):
     ],
 )
 def test_features_of_unknown_definition_are_refused(tmp_path, dims, named):
-    graph = helper.make_graph(
-        [helper.make_node("GlobalAveragePool", ["mel"], ["logits"])],
-        "g",
-        [helper.make_tensor_value_info("mel", TensorProto.FLOAT, list(dims))],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)],
+    pool = helper.make_node("GlobalAveragePool", ["mel"], ["logits"])
+    path = saved(
+        tmp_path / "mel.onnx", [pool], {}, {"mel": list(dims)}, {"logits": (TensorProto.FLOAT, None)}
     )
-    path = tmp_path / "mel.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     with pytest.raises(SourceError, match=named):
         load(path, labels=LABELS, sample_rate=RATE, window_seconds=1.0)
 
@@ -356,23 +353,9 @@ def test_the_command_needs_no_pytorch(tmp_path):
         "main()\n"
     )
     arguments = ["export", "net.onnx", "-o", "b", "--labels", "a,b,c,d", "--sample-rate", str(RATE)]
+    arguments += ["--window", "0.5", "--scores", "probabilities", "--licence", "MIT"]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            script,
-            *arguments,
-            "--window",
-            "0.5",
-            "--scores",
-            "probabilities",
-            "--licence",
-            "MIT",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "4 labels" in done.stdout
@@ -502,16 +485,8 @@ def test_large_weights_are_in_memory_once(tmp_path, inside):
         "except SystemExit as end:\n    assert not end.code\n"
         "print('grown', peak() - before)"
     )
+    words = ["export", "net.onnx", "-o", "b", "--labels", "a,b,c", "--sample-rate", "8000"]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            script,
-            *["export", "net.onnx", "-o", "b", "--labels", "a,b,c", "--sample-rate", "8000"],
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-c", script, *words], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert int(done.stdout.split("grown")[1]) < 1.3 * 4 * size * size

@@ -10,7 +10,8 @@ import onnx
 import pytest
 import soundfile
 from click.testing import CliRunner
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from saved_graph import saved
 
 import earmark
 from earmark.cli import main
@@ -40,15 +41,7 @@ def graph(path):
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("Gemm", ["flat", "matrix", "bias"], ["values"]),
     ]
-    made = helper.make_graph(
-        nodes,
-        "meter",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", SAMPLES])],
-        [helper.make_tensor_value_info("values", TensorProto.FLOAT, ["batch", 2])],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
+    return saved(path, nodes, constants, {"x": ["batch", SAMPLES]}, {"values": ["batch", 2]})
 
 
 def told(sound):
