@@ -25,24 +25,34 @@ def logits_of(sounds):
     return frames_of(sounds).mean(axis=1) @ MATRIX + BIAS
 
 
+def node(operator, inputs, outputs, **attributes):
+    """A node whose inputs and outputs are named in a line each."""
+    return helper.make_node(operator, inputs.split(), outputs.split(), **attributes)
+
+
+def row(sound="x"):
+    """The sound as `wave` [B, 1, N]."""
+    return node("Reshape", f"{sound} row", "wave")
+
+
 def body(wave="wave"):
     """Nodes from `wave` [B, 1, N] to `frames` [B, T, 4]."""
     return [
-        helper.make_node("Conv", [wave, "kernel"], ["maps"], strides=[STEP]),
-        helper.make_node("Relu", ["maps"], ["active"]),
-        helper.make_node("Transpose", ["active"], ["frames"], perm=[0, 2, 1]),
+        node("Conv", f"{wave} kernel", "maps", strides=[STEP]),
+        node("Relu", "maps", "active"),
+        node("Transpose", "active", "frames", perm=[0, 2, 1]),
     ]
 
 
 def head(vectors="pooled", output="y"):
     return [
-        helper.make_node("MatMul", [vectors, "matrix"], ["product"]),
-        helper.make_node("Add", ["product", "bias"], [output]),
+        node("MatMul", f"{vectors} matrix", "product"),
+        node("Add", "product bias", output),
     ]
 
 
 def mean():
-    return [helper.make_node("ReduceMean", ["frames"], ["pooled"], axes=[1], keepdims=0)]
+    return [node("ReduceMean", "frames", "pooled", axes=[1], keepdims=0)]
 
 
 def save(path, nodes, inputs, outputs, constants=()):

@@ -65,7 +65,7 @@ def test_tables_and_clips(whole, field):
 
 
 def test_a_recording_that_fails_at_its_end_leaves_no_files(detect, tmp_path):
-    path = plant(tmp_path / "in/a.wav", [("bell", 3)])
+    path = plant(tmp_path / "in/a.wav", [("bell", 3)], seconds=60)
     sound, _ = soundfile.read(path, dtype="float32")
     sound[-5] = np.nan
     soundfile.write(path, sound, RATE, subtype="FLOAT")

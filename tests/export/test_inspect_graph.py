@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper
 from onnx_graphs import LABELS, RATE, cnn, transformer
 from saved_graph import saved
-from small_graphs import F32, ROW, body, head, mean, save
+from small_graphs import F32, ROW, body, head, mean, row, save
 
 from earmark.cli import main
 from earmark.errors import SourceError
@@ -219,7 +219,7 @@ def test_names_are_quoted_for_a_shell(tmp_path):
 
 
 def test_scores_of_frames_are_seen(tmp_path):
-    nodes = [helper.make_node("Reshape", ["x", "row"], ["wave"]), *body(), *head("frames", "y")]
+    nodes = [row(), *body(), *head("frames", "y")]
     path = save(tmp_path / "net.onnx", nodes, {"x": (F32, ["b", "n"])}, {"y": ["b", "t", 3]}, [ROW])
     assert "--reduce max" in json.loads(inspected(path, "--json"))["command"]
 
@@ -266,7 +266,7 @@ def test_torchscript_and_a_saved_model_are_told_the_way(tmp_path):
 
 
 def test_hop_and_aggregate_of_any_source(tmp_path):
-    nodes = [helper.make_node("Reshape", ["x", "row"], ["wave"]), *body(), *mean(), *head()]
+    nodes = [row(), *body(), *mean(), *head()]
     path = save(tmp_path / "net.onnx", nodes, {"x": (F32, ["b", "n"])}, {"y": ["b", 3]}, [ROW])
     told = ["--labels", "a,b,c", "--sample-rate", "8000", "--window", "0.5"]
     arguments = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from onnx import helper
-from small_graphs import CLASSES, F32, ROW, SAMPLES, body, head, mean, save
+from small_graphs import CLASSES, F32, ROW, SAMPLES, body, head, mean, row, save
 
 from earmark.cli import main
 from earmark.export.sources.kinds import KINDS, table
@@ -21,7 +21,7 @@ HERE = [kind for kind in KINDS if not kind.test]
 def graph_of(path, model):
     """A graph of the kind that a row is about."""
     inputs, outputs = {"x": (F32, ["b", "n"])}, {"y": ["b", CLASSES]}
-    before, after = [helper.make_node("Reshape", ["x", "row"], ["wave"])], head()
+    before, after = [row()], head()
     pooling, last = mean(), []
     if "fixed" in model:
         inputs = {"x": (F32, ["b", SAMPLES])}
