@@ -181,6 +181,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--folds", default="1,2,3", help="that the decoder is trained on")
     parser.add_argument("--width", type=int)
+    parser.add_argument("--seed", type=int, default=0, help="of the decoder")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     folder = list_sounds(options.data)
@@ -210,7 +211,7 @@ def main() -> None:
             frontend=front,
             window_seconds=_SECONDS[kind],
         )
-        run = work / "decoder"
+        run = work / f"decoder{options.seed}"
         folds = tuple(map(int, options.folds.split(",")))
         settings = LmacSettings(
             val_fold=options.fold,
@@ -218,17 +219,19 @@ def main() -> None:
             epochs=options.epochs,
             batch_size=options.batch_size,
             width=options.width,
+            seed=options.seed,
         )
         if not (run / "decoder.safetensors").is_file():
             started = time.process_time()
             resume = (run / "decoder.json").is_file()
             summary = train_lmac(stranger, options.data, settings, OverSourceOptions(out=run, resume=resume))
             say(f"{kind}: decoder in {time.process_time() - started:.0f} s of CPU: {summary}")
-        export_bundle(stranger, work / "bundle", decoder=run, force=True, on_doubt=say)
-        with load_bundle(work / "bundle", device="cpu") as explainer:
+        export_bundle(stranger, work / f"bundle{options.seed}", decoder=run, force=True, on_doubt=say)
+        with load_bundle(work / f"bundle{options.seed}", device="cpu") as explainer:
             report = evaluate_masks(explainer, folder, MaskSettings(fold=options.fold, methods=_ROWS))
-        (work / "report.json").write_text(json.dumps(report.to_dict()))
+        (work / f"report{options.seed}.json").write_text(json.dumps(report.to_dict()))
         say(report.table.text(intervals=True))
+        say(report.differences.text(intervals=True))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,10 @@ from .mel import filterbank, mel_points, warp_taps
 from .scales import Scale, stretched
 
 
+# Over a classifier of features: what the mask's logits are multiplied by, and the floor of magnitudes.
+_STEEP, _FLOOR = 4.0, 1e-4
+
+
 class Refine(nn.Module):
     """Depthwise 3x3 and pointwise convolution with batch norm, added to the input."""
 
@@ -59,6 +63,11 @@ class CompactDecoder(nn.Module):
     coarsest channels. The last step has half of the mask's resolution in time and in bands, looks at
     the spectrum four cells at a time, and answers for four cells at a time: full resolution would
     cost four times as much and see nothing more.
+
+    on_features: over a classifier of features (log-mel as a rule). A logarithm hardly tells 0.8 from 1,
+    so a mask's logits, learnt from the same steps, must reach further: they count four times. And what is
+    quiet counts as well, so the logarithm itself is seen, not log1p. Both it and the maps are
+    standardised, since channels of tokens differ by a factor of ten and more.
     """
 
     def __init__(
@@ -72,6 +81,7 @@ class CompactDecoder(nn.Module):
         width: int,
         coarse: int,
         from_stft: bool,
+        on_features: bool = False,
     ) -> None:
         super().__init__()
         if bands % 2:
@@ -98,8 +108,12 @@ class CompactDecoder(nn.Module):
         self.spectrum = nn.Conv2d(4, width, 1)
         self.final = Refine(width)
         self.out = nn.Conv2d(width, 4, 1)
+        self.steepness = _STEEP if on_features else 1.0
         # Begin with most of the sound kept: from an empty mask nothing is learnt.
-        nn.init.constant_(self.out.bias, 1.0)  # type: ignore[arg-type]
+        nn.init.constant_(self.out.bias, 1.0 / self.steepness)  # type: ignore[arg-type]
+        # Of the maps, and of the spectrum; none elsewhere.
+        channels = [*(scale.channels for scale in scales), 1] if on_features else []
+        self.standard = nn.ModuleList(nn.BatchNorm2d(count, affine=False) for count in channels)
         self.target = nn.Embedding(classes, 2 * inner[0])
         nn.init.normal_(self.target.weight, std=0.1)
         for index, ((_, rows, given), (_, columns, wanted)) in enumerate(pairwise(steps)):
@@ -119,7 +133,8 @@ class CompactDecoder(nn.Module):
     def logits(self, spectrum: torch.Tensor, *maps_and_target: torch.Tensor) -> torch.Tensor:
         """The mask's logits [B, T, bands] on the mel bands."""
         *maps, target = maps_and_target
-        logmel = spectrum if self.bank is None else torch.log1p(magnitude(spectrum) @ self.bank)
+        logmel = spectrum if self.bank is None else self._logmel(magnitude(spectrum) @ self.bank)
+        maps = [norm(one) for norm, one in zip(self.standard, maps, strict=False)] or maps
         half = (logmel.shape[1] + 1) // 2
         scale, shift = self.target(target)[:, :, None, None].chunk(2, dim=1)
         seen = self.seen(logmel)
@@ -138,7 +153,15 @@ class CompactDecoder(nn.Module):
             raise ValueError("no feature maps")
         if not self.meets:
             x = self.refine[-1](functional.relu(seen + self._finer(x, len(maps), half)))
-        return functional.pixel_shuffle(self.out(self.final(x)), 2).squeeze(1)[:, : logmel.shape[1]]
+        drawn = functional.pixel_shuffle(self.out(self.final(x)), 2).squeeze(1)[:, : logmel.shape[1]]
+        return drawn if self.steepness == 1.0 else self.steepness * drawn
+
+    def _logmel(self, mel: torch.Tensor) -> torch.Tensor:
+        """Magnitudes [B, T, bands] -> what is seen of them."""
+        if not self.standard:
+            return torch.log1p(mel)
+        standard: torch.Tensor = self.standard[-1](torch.log(mel + _FLOOR).unsqueeze(1))
+        return standard.squeeze(1)
 
     def seen(self, logmel: torch.Tensor) -> torch.Tensor:
         """[B, T, bands] -> [B, width, ceil(T / 2), bands / 2]: what is seen of four cells at a time.

@@ -22,6 +22,7 @@ class DecoderForm(msgspec.Struct, frozen=True, kw_only=True):
     "stft" where the decoder makes its own
     coarse: of a compact decoder, the steps with twice the channels, the coarsest; None, as in older runs:
     one less than there are maps
+    on_features: of a compact decoder, whether its classifier takes features, see `CompactDecoder`
     """
 
     architecture: Architecture
@@ -33,6 +34,7 @@ class DecoderForm(msgspec.Struct, frozen=True, kw_only=True):
     sample_rate: int
     classes: int
     coarse: int | None = None
+    on_features: bool = False
 
     def build(self) -> Decoder:
         """The untrained decoder. Raises RunError where the form is damaged."""
@@ -48,6 +50,7 @@ class DecoderForm(msgspec.Struct, frozen=True, kw_only=True):
                 width=self.width,
                 coarse=len(self.scales) - 1 if self.coarse is None else self.coarse,
                 from_stft=self.spectrum == "stft",
+                on_features=self.on_features,
             )
         except (ValueError, IndexError, RuntimeError) as error:
             raise RunError(f"the run's decoder.json is damaged ({error})") from error

@@ -62,6 +62,7 @@ def decoder_form(source: Source, architecture: Architecture, width: int | None =
         classes=len(source.labels),
         # The one map of a transformer's tokens is a coarse one.
         coarse=max(1, len(scales) - 1),
+        on_features=architecture == "compact" and _takes_features(source),
     )
     if width is not None:
         return form
@@ -132,6 +133,16 @@ def cost(source: Source, form: DecoderForm | InterpreterForm) -> tuple[float, fl
     """Multiply-adds of what `form` builds and of the source's classifier, for one window."""
     classifier, inputs = measured_inputs(source, form.inputs)
     return multiply_adds(form.build().to("meta"), *(given.to("meta") for given in inputs)), classifier
+
+
+def _takes_features(source: Source) -> bool:
+    """Whether the classifier takes what a front end makes of the sound, other than the listenable STFT."""
+    if source.rescore == "spectrogram":
+        return False
+    samples = samples_of(source.window.seconds, source.sample_rate)
+    dtype = next((p.dtype for p in source.frontend.parameters()), torch.float32)
+    with torch.no_grad():
+        return bool(source.frontend(torch.zeros(1, samples, dtype=dtype)).numel() != samples)
 
 
 def _found(source: Source) -> list[Scale]:

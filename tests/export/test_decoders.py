@@ -369,3 +369,16 @@ def test_the_spectrum_is_seen_four_cells_at_a_time():
     logmel = torch.rand(2, 11, 16)
     side_by_side = nn.functional.pixel_unshuffle(stretched(logmel.unsqueeze(1), 1, 12), 2)
     torch.testing.assert_close(decoder.seen(logmel), decoder.spectrum(side_by_side), atol=1e-6, rtol=1e-6)
+
+
+def test_over_features_neither_the_level_nor_the_scale_of_a_maps_channels_matters():
+    torch.manual_seed(0)
+    scales = [Scale(tap="map", channels=3, rows=8, stride=4, hz=list(np.linspace(200.0, 7000.0, 8)))]
+    how = {"bands": 16, "width": 4, "coarse": 1, "from_stft": True, "on_features": True}
+    decoder = CompactDecoder(scales, 512, 16000, 2, **how)
+    spectrum, tokens, target = torch.randn(2, 12, 257, 2), torch.randn(2, 3, 3, 8), torch.tensor([0, 1])
+    uneven = tokens * torch.tensor([0.1, 1.0, 30.0])[:, None, None] + 2.0
+    with torch.no_grad():
+        mask = decoder(spectrum, tokens, target)
+        torch.testing.assert_close(decoder(0.1 * spectrum, uneven, target), mask, atol=0.01, rtol=0.0)
+        assert float((decoder(spectrum, tokens.flip(3), target) - mask).abs().max()) > 0.05

@@ -178,6 +178,7 @@ def test_a_front_end_that_is_not_listenable_takes_masked_sound(tmp_path):
     # However small the classifier, no narrower than what learns; the tokens' step has twice the channels.
     assert channels(source) == {"refined": [32, 16], "last": 16}
     assert source.rescore == "waveform"
+    assert decoder_form(source, "compact").on_features
     assert source.taps["last_tokens@1+ftc4"] == ["batch", 12, 24, 4]
     frozen = FrozenClassifier(source, exact=False, device=torch.device("cpu"))
     forward = frozen.forward(0.1 * torch.randn(2, 8000, generator=torch.Generator().manual_seed(0)))
