@@ -14,7 +14,6 @@ from ..graphs.stft import magnitude
 from .mel import filterbank, mel_points, warp_taps
 from .scales import Scale, stretched
 
-
 # Over a classifier of features: what the mask's logits are multiplied by, and the floor of magnitudes.
 _STEEP, _FLOOR = 4.0, 1e-4
 
