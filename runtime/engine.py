@@ -13,7 +13,7 @@ from .inference.devices import DeviceRequest
 from .inference.pipeline import ModelPipeline, Precision
 from .inference.session import Sessions, Tensors
 from .inference.tensors import Feeds
-from .inference.threads import thread_count
+from .inference.threads import thread_count, threads_of
 from .inference.window import Clock, Window, Windowing
 from .methods.loading import method_of
 from .methods.protocol import Graphs
@@ -55,6 +55,7 @@ class Engine:
         self.pipeline = ModelPipeline(self.bundle, self.sessions)
         self.cache: dict[str, Any] = {}
         self.workers = Workers(thread_count())
+        self._aside: ModelPipeline | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -71,6 +72,22 @@ class Engine:
     def device(self) -> str:
         """What runs: cpu, cuda:N, tensorrt, or the names of the providers that were asked for."""
         return self.sessions.device
+
+    @property
+    def aside(self) -> ModelPipeline | None:
+        """Front end and classifier on one thread, for a thread that works while others explain.
+
+        None where there is one thread, another device than the CPU, or a classifier that is large: it takes
+        most of the time, several threads well, and memory twice.
+        """
+        if self.device != "cpu" or self.workers.count == 1:
+            return None
+        stage = self.manifest.stage("classifier")
+        if stage is None or threads_of(self.bundle.path / stage.file) > 1:
+            return None
+        if self._aside is None:
+            self._aside = ModelPipeline(self.bundle, Sessions(self.bundle, self.sessions.request, threads=1))
+        return self._aside
 
     def windows(self, opened: OpenSound, windowing: Windowing | None = None) -> Iterator[Window]:
         """Classify every window of a sound, in order; one batch of them is in memory.
@@ -163,3 +180,4 @@ class Engine:
         self.sessions.close()
         self.cache.clear()
         self.workers.close()
+        self._aside = None

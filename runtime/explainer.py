@@ -314,7 +314,8 @@ class Explainer:
             sounds: Paths, binary file objects, (waveform, sample_rate) or (waveform, sample_rate, name), or,
                 with `sample_rate`, waveforms; drawn when needed.
             sample_rate: Of bare waveforms, in Hz.
-            batch_size: Sounds that are open at a time, 1 or more.
+            batch_size: Sounds that are open at a time, 1 or more; twice as many where a thread classifies
+                one batch while the one before it is explained: of lists, on the CPU, by small classifiers.
             target: The label to explain; None: the one predicted.
             targets: In its place several labels: each sound is read and classified once for all of them.
             **how: The other arguments of `explain`; `timeout_s` counts for each sound.
@@ -342,13 +343,18 @@ class Explainer:
         if targets is not None and not targets:
             return iter(())
         engine, rate = self._engine, self._engine.manifest.sample_rate
+        # Of an iterator no more is drawn than is answered: it may wait for what comes.
+        several = isinstance(sounds, Sequence) and len(sounds) > batch_size and bool(request.methods)
+        aside = engine.aside if several else None
+        classifying = aside or engine.pipeline
         return explained(
             iter(sounds),
             batch_size,
             lambda sound: open_any(sound, sample_rate, rate, stop=request.deadline(), opening=open_sound),
-            lambda items, clocks: engine.pipeline.together(items, clocks, request.windowing),
+            lambda items, clocks: classifying.together(items, clocks, request.windowing),
             lambda opened, clock, window: explain(engine, opened, clock, request, request.deadline(), window),
             lambda: request.origin(engine),
+            ahead=aside is not None,
         )
 
     def detect(

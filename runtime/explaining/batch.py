@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import os
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -120,26 +121,68 @@ def explained(
     together: Callable[[Sequence[object], Sequence[Clock]], list[Window | None]],
     explain: Callable[[OpenSound, Clock, Window | None], list[Result]],
     origin: Callable[[], Origin],
+    *,
+    ahead: bool = False,
 ) -> Iterator[Result | Failure]:
     """The answers for each sound, in order; `batch_size` of them are opened at a time, files side by side.
 
     origin: what is asked, for the records of failures
+    ahead: a thread classifies a batch while the one before it is explained: twice as many sounds are open
     """
     drawn = _drawn(sounds)
-    items: list[OpenSound | Failure] = []
-    ready: list[Window | None] = []
-    try:
-        while batch := list(islice(drawn, batch_size)):
-            clocks = [Clock() for _ in batch]
-            _open_together(batch, items, clocks, open_one)
-            ready[:] = together(items, clocks)
-            for clock in clocks:
-                for one in _answers(items.pop(0), clock, ready.pop(0), explain):
-                    yield _told(replace(one, origin=origin())) if isinstance(one, Failure) else one
-    finally:
-        # The frames of a Failure's traceback refer to this one: no sound stays in it.
-        items.clear()
-        ready.clear()
+    batches: deque[_Batch] = deque()
+    with ThreadPoolExecutor(1, "earmark-ahead") if ahead else nullcontext() as classifier:
+        try:
+            while True:
+                while len(batches) < 1 + ahead and (batch := list(islice(drawn, batch_size))):
+                    batches.append(_Batch([Clock() for _ in batch]))
+                    batches[-1].begin(batch, open_one, together, classifier)
+                if not batches:
+                    return
+                items, ready = batches[0].items, batches[0].classified()
+                for clock in batches[0].clocks:
+                    for one in _answers(items.pop(0), clock, ready.pop(0), explain):
+                        yield _told(replace(one, origin=origin())) if isinstance(one, Failure) else one
+                batches.popleft()
+        finally:
+            # The frames of a Failure's traceback refer to this one: no sound stays in it.
+            for rest in batches:
+                rest.clear()
+
+
+class _Batch:
+    """Sounds that are opened and classified together."""
+
+    def __init__(self, clocks: Sequence[Clock]) -> None:
+        self.clocks = clocks
+        self.items: list[OpenSound | Failure] = []
+        self._windows: list[Window | None] = []
+        self._ahead: Future[list[Window | None]] | None = None
+
+    def begin(
+        self,
+        sounds: list[Any],
+        open_one: Callable[[Any], OpenSound],
+        together: Callable[[Sequence[object], Sequence[Clock]], list[Window | None]],
+        classifier: ThreadPoolExecutor | None,
+    ) -> None:
+        """Open the sounds, which leave their list, and classify them, by another thread if there is one."""
+        _open_together(sounds, self.items, self.clocks, open_one)
+        if classifier is None:
+            self._windows = together(self.items, self.clocks)
+        else:
+            self._ahead = classifier.submit(together, self.items, self.clocks)
+
+    def classified(self) -> list[Window | None]:
+        """The window of each sound, where it is one that was classified."""
+        if self._ahead is not None:
+            self._windows, self._ahead = self._ahead.result(), None
+        return self._windows
+
+    def clear(self) -> None:
+        """Let all of it go, once no thread works on it."""
+        self.classified().clear()
+        self.items.clear()
 
 
 def _told(failure: Failure) -> Failure:

@@ -49,9 +49,12 @@ def run_seconds() -> float | None:
 class Sessions:
     """The sessions of one bundle. Threads may share it; after a fork it starts afresh."""
 
-    def __init__(self, bundle: Bundle, request: DeviceRequest) -> None:
-        """Choose what runs the bundle's graphs. Raises DeviceError where it is not there."""
-        self._bundle, self.request = bundle, request
+    def __init__(self, bundle: Bundle, request: DeviceRequest, threads: int | None = None) -> None:
+        """Choose what runs the bundle's graphs. Raises DeviceError where it is not there.
+
+        threads: within an operator; None: as many as there may be, of small graphs behind the classifier one
+        """
+        self._bundle, self.request, self._threads = bundle, request, threads
         self.warnings: list[str] = []
         keep_freed_memory()
         self._reset()
@@ -166,7 +169,8 @@ class Sessions:
                             self._bundle.file(name)
                     classifying = spec is not None and spec.name in _CLASSIFYING
                     model = None if make is None else make()
-                    threads = thread_count() if classifying or make else threads_of(path)
+                    several = thread_count() if classifying or make else threads_of(path)
+                    threads = self._threads or several
                     active = activate(path, self._device, self.request, threads, model)
                     if not active.alone:
                         self._device = active.device

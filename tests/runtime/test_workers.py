@@ -59,3 +59,22 @@ def test_explanations_do_not_depend_on_the_threads(shipped, monkeypatch, seconds
         assert [match.clip for match in two.prototypes[view]] == [match.clip for match in nearest]
     assert two.warnings == one.warnings
     assert two.timings.keys() == one.timings.keys()
+
+
+def test_a_list_is_classified_ahead_and_answers_alike(shipped, monkeypatch):
+    clips = [np.roll(tone(), 100 * number) for number in range(7)]
+    clips[3] = clips[3] * np.float32("nan")
+    monkeypatch.setenv("EARMARK_THREADS", "2")
+    with earmark.load(engine_of(shipped).bundle.path, "cpu") as explainer:
+        drawn = list(explainer.explain_many(iter(clips), RATE, batch_size=2, methods=["mask"]))
+        ahead = list(explainer.explain_many(clips, RATE, batch_size=2, methods=["mask"]))
+        # The generator is left while a batch is classified.
+        early = explainer.explain_many(clips, RATE, batch_size=2, methods=["mask"])
+        assert next(early).ok
+        early.close()
+        assert not [one for one in threading.enumerate() if one.name.startswith("earmark-ahead")]
+    assert [one.ok for one in ahead] == [number != 3 for number in range(7)]
+    for one, other in zip(drawn, ahead, strict=True):
+        if one.ok:
+            np.testing.assert_allclose(other.logits, one.logits, atol=1e-5)
+            np.testing.assert_allclose(other.mask.audio, one.mask.audio, atol=1e-6)
