@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from changed_bundle import sign
 from onnx import TensorProto, helper, numpy_helper
+from saved_graph import node
 
 import earmark
 from earmark.runtime.audio.sound import open_sound
@@ -81,26 +82,26 @@ def graph(columns: np.ndarray, theta: np.ndarray, updates: int = UPDATES) -> onn
         "time": np.int64([1]),
     }
     nodes = [
-        helper.make_node("Mul", ["stft", "stft"], ["squares"]),
-        helper.make_node("ReduceSum", ["squares", "last"], ["power"], keepdims=0),
-        helper.make_node("Sqrt", ["power"], ["magnitude"]),
-        helper.make_node("Add", ["magnitude", "one"], ["raised"]),
-        helper.make_node("Log", ["raised"], ["spectrum"]),
-        helper.make_node("MatMul", ["spectrum", "W"], ["product"]),
+        node("Mul", "stft stft", "squares"),
+        node("ReduceSum", "squares last", "power", keepdims=0),
+        node("Sqrt", "power", "magnitude"),
+        node("Add", "magnitude one", "raised"),
+        node("Log", "raised", "spectrum"),
+        node("MatMul", "spectrum W", "product"),
     ]
     last = "product"
     for step in range(updates):
         nodes += [
-            helper.make_node("MatMul", [last, "gram"], [f"model_{step}"]),
-            helper.make_node("Add", [f"model_{step}", "tiny"], [f"floored_{step}"]),
-            helper.make_node("Div", ["product", f"floored_{step}"], [f"ratio_{step}"]),
-            helper.make_node("Mul", [last, f"ratio_{step}"], [f"found_{step}"]),
+            node("MatMul", f"{last} gram", f"model_{step}"),
+            node("Add", f"model_{step} tiny", f"floored_{step}"),
+            node("Div", f"product floored_{step}", f"ratio_{step}"),
+            node("Mul", f"{last} ratio_{step}", f"found_{step}"),
         ]
         last = f"found_{step}"
     nodes += [
-        helper.make_node("Transpose", [last], ["activations"], perm=[0, 2, 1]),
-        helper.make_node("ReduceMean", [last, "time"], ["pooled"], keepdims=0),
-        helper.make_node("MatMul", ["pooled", "theta_t"], ["logits"]),
+        node("Transpose", last, "activations", perm=[0, 2, 1]),
+        node("ReduceMean", f"{last} time", "pooled", keepdims=0),
+        node("MatMul", "pooled theta_t", "logits"),
     ]
     tensor = helper.make_tensor_value_info
     model = helper.make_model(

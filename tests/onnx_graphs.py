@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from saved_graph import saved
+from saved_graph import node, saved
 
 RATE, HOP, BANDS, LABELS = 8000, 80, 16, ["a", "b", "c"]
 _LENGTH = 256
@@ -33,16 +33,14 @@ def _front(constants):
     """Waveform [B, N] -> magnitudes [B, 1, BANDS, T], with a root that is steep at silence."""
     constants |= {"bank": _bank(), "axis": _whole(1), "two": np.array(2, np.float32)}
     return [
-        helper.make_node("Unsqueeze", ["sound", "axis"], ["wave"]),
-        helper.make_node(
-            "Conv", ["wave", "bank"], ["both"], strides=[HOP], pads=[_LENGTH // 2 - 1, _LENGTH // 2]
-        ),
-        helper.make_node("Split", ["both"], ["real", "imaginary"], axis=1),
-        helper.make_node("Pow", ["real", "two"], ["real2"]),
-        helper.make_node("Pow", ["imaginary", "two"], ["imaginary2"]),
-        helper.make_node("Add", ["real2", "imaginary2"], ["power"]),
-        helper.make_node("Sqrt", ["power"], ["amplitude"]),
-        helper.make_node("Unsqueeze", ["amplitude", "axis"], ["spectrogram"]),
+        node("Unsqueeze", "sound axis", "wave"),
+        node("Conv", "wave bank", "both", strides=[HOP], pads=[_LENGTH // 2 - 1, _LENGTH // 2]),
+        node("Split", "both", "real imaginary", axis=1),
+        node("Pow", "real two", "real2"),
+        node("Pow", "imaginary two", "imaginary2"),
+        node("Add", "real2 imaginary2", "power"),
+        node("Sqrt", "power", "amplitude"),
+        node("Unsqueeze", "amplitude axis", "spectrogram"),
     ]
 
 
@@ -65,19 +63,17 @@ def cnn(path, dims=("batch", "samples"), last=None):
     halves = {"kernel_shape": [2, 2], "strides": [2, 2]}
     nodes = [
         *_front(constants),
-        helper.make_node("Conv", ["spectrogram", "first"], ["c1"], pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["c1"], ["r1"]),
-        helper.make_node("AveragePool", ["r1"], ["fine"], **halves),
-        helper.make_node("Conv", ["fine", "second"], ["c2"], pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["c2"], ["r2"]),
-        helper.make_node("MaxPool", ["r2"], ["deep"], **halves),
-        helper.make_node("GlobalAveragePool", ["deep"], ["pooled"]),
-        helper.make_node("Flatten", ["pooled"], ["flat"])
-        if dims[0] != 1
-        else helper.make_node("Reshape", ["pooled", "flat_shape"], ["flat"]),
+        node("Conv", "spectrogram first", "c1", pads=[1, 1, 1, 1]),
+        node("Relu", "c1", "r1"),
+        node("AveragePool", "r1", "fine", **halves),
+        node("Conv", "fine second", "c2", pads=[1, 1, 1, 1]),
+        node("Relu", "c2", "r2"),
+        node("MaxPool", "r2", "deep", **halves),
+        node("GlobalAveragePool", "deep", "pooled"),
+        node("Flatten", "pooled", "flat") if dims[0] != 1 else node("Reshape", "pooled flat_shape", "flat"),
     ]
     if last is not None:
-        nodes.append(helper.make_node(last, ["flat"], ["last"]))
+        nodes.append(node(last, "flat", "last"))
     nodes.append(helper.make_node("Gemm", ["flat" if last is None else "last", "matrix", "bias"], ["scores"]))
     return _saved(path, nodes, constants, dims)
 
@@ -100,21 +96,19 @@ def panns(path):
         }
         norm = [f"{name}{number}" for name in ("gain", "offset", "mean", "variance")]
         nodes += [
-            helper.make_node("Conv", [given, f"kernel{number}"], [f"c{number}"], pads=[1, 1, 1, 1]),
+            node("Conv", f"{given} kernel{number}", f"c{number}", pads=[1, 1, 1, 1]),
             helper.make_node("BatchNormalization", [f"c{number}", *norm], [f"n{number}"]),
-            helper.make_node("Relu", [f"n{number}"], [f"r{number}"]),
-            helper.make_node(
-                "AveragePool", [f"r{number}"], [f"p{number}"], kernel_shape=[2, 2], strides=[2, 2]
-            ),
+            node("Relu", f"n{number}", f"r{number}"),
+            node("AveragePool", f"r{number}", f"p{number}", kernel_shape=[2, 2], strides=[2, 2]),
         ]
         given = f"p{number}"
     nodes += [
-        helper.make_node("ReduceMean", [given], ["rows"], axes=[3], keepdims=0),
-        helper.make_node("ReduceMax", ["rows"], ["loudest"], axes=[2], keepdims=0),
-        helper.make_node("ReduceMean", ["rows"], ["average"], axes=[2], keepdims=0),
-        helper.make_node("Add", ["loudest", "average"], ["pooled"]),
-        helper.make_node("Gemm", ["pooled", "matrix", "bias"], ["logits"]),
-        helper.make_node("Sigmoid", ["logits"], ["scores"]),
+        node("ReduceMean", given, "rows", axes=[3], keepdims=0),
+        node("ReduceMax", "rows", "loudest", axes=[2], keepdims=0),
+        node("ReduceMean", "rows", "average", axes=[2], keepdims=0),
+        node("Add", "loudest average", "pooled"),
+        node("Gemm", "pooled matrix bias", "logits"),
+        node("Sigmoid", "logits", "scores"),
     ]
     return _saved(path, nodes, constants, ("batch", 1, "frames", BANDS))
 
@@ -123,8 +117,8 @@ def ast(path, read="all"):
     """Kaldi's filter bank [B, 96, F] -> as `transformer`."""
     axes = {"axis": _whole(1)}
     front = [
-        helper.make_node("Transpose", ["sound"], ["bands"], perm=[0, 2, 1]),
-        helper.make_node("Unsqueeze", ["bands", "axis"], ["spectrogram"]),
+        node("Transpose", "sound", "bands", perm=[0, 2, 1]),
+        node("Unsqueeze", "bands axis", "spectrogram"),
     ]
     return transformer(path, dims=(1, 96, BANDS), front=front, constants=axes, read=read)
 
@@ -154,23 +148,23 @@ def transformer(path, dims=(1, 8000), front=None, constants=None, read="all"):
         constants[name] = random.standard_normal((size, size)).astype(np.float32) / 4
     nodes = [
         *front,
-        helper.make_node("Conv", ["spectrogram", "patch"], ["patches"], strides=[4, 4]),
-        helper.make_node("Reshape", ["patches", "rows"], ["columns"]),
-        helper.make_node("Transpose", ["columns"], ["placed"], perm=[0, 2, 1]),
-        helper.make_node("Concat", ["class", "placed"], ["tokens"], axis=1),
-        helper.make_node("LayerNormalization", ["tokens", "gain", "offset"], ["normal"]),
-        *(helper.make_node("MatMul", ["normal", name], [f"{name}s"]) for name in ("query", "key", "value")),
-        helper.make_node("Transpose", ["keys"], ["turned"], perm=[0, 2, 1]),
-        helper.make_node("MatMul", ["querys", "turned"], ["products"]),
-        helper.make_node("Mul", ["products", "scale"], ["scaled"]),
-        helper.make_node("Softmax", ["scaled"], ["attention"], axis=-1),
-        helper.make_node("MatMul", ["attention", "values"], ["looked"]),
-        helper.make_node("Add", ["tokens", "looked"], ["sum"]),
-        helper.make_node("LayerNormalization", ["sum", "gain", "offset"], ["last_tokens"]),
-        helper.make_node("ReduceMean", ["last_tokens"], ["pooled"], axes=[1], keepdims=0)
+        node("Conv", "spectrogram patch", "patches", strides=[4, 4]),
+        node("Reshape", "patches rows", "columns"),
+        node("Transpose", "columns", "placed", perm=[0, 2, 1]),
+        node("Concat", "class placed", "tokens", axis=1),
+        node("LayerNormalization", "tokens gain offset", "normal"),
+        *(node("MatMul", f"normal {name}", f"{name}s") for name in ("query", "key", "value")),
+        node("Transpose", "keys", "turned", perm=[0, 2, 1]),
+        node("MatMul", "querys turned", "products"),
+        node("Mul", "products scale", "scaled"),
+        node("Softmax", "scaled", "attention", axis=-1),
+        node("MatMul", "attention values", "looked"),
+        node("Add", "tokens looked", "sum"),
+        node("LayerNormalization", "sum gain offset", "last_tokens"),
+        node("ReduceMean", "last_tokens", "pooled", axes=[1], keepdims=0)
         if read == "all"
-        else helper.make_node("Gather", ["last_tokens", "place"], ["pooled"], axis=1),
-        helper.make_node("Gemm", ["pooled", "matrix", "bias"], ["scores"]),
+        else node("Gather", "last_tokens place", "pooled", axis=1),
+        node("Gemm", "pooled matrix bias", "scores"),
     ]
     return _saved(path, nodes, constants, dims)
 
@@ -185,10 +179,10 @@ def tagger(path, labels, samples=RATE // 2):
     }
     nodes = [
         *_front(constants),
-        helper.make_node("ReduceMean", ["spectrogram"], ["loud"], axes=[3], keepdims=0),
-        helper.make_node("Flatten", ["loud"], ["embedding"]),
-        helper.make_node("Gemm", ["embedding", "matrix", "bias"], ["logits"]),
-        helper.make_node("Sigmoid", ["logits"], ["scores"]),
+        node("ReduceMean", "spectrogram", "loud", axes=[3], keepdims=0),
+        node("Flatten", "loud", "embedding"),
+        node("Gemm", "embedding matrix bias", "logits"),
+        node("Sigmoid", "logits", "scores"),
     ]
     values = (("sound", samples), ("scores", labels), ("embedding", BANDS))
     sound, *given = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", n]) for name, n in values)

@@ -6,6 +6,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
+def node(operator, inputs, outputs, **attributes):
+    """A node whose inputs and outputs are names with spaces between."""
+    return helper.make_node(operator, inputs.split(), outputs.split(), **attributes)
+
+
 def saved(path, nodes, constants, inputs, outputs, opset=17, ir_version=8):
     """The file; inputs, outputs: name -> dims, in float32, or (type, dims)."""
     taken, given = (

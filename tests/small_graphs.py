@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import TensorProto, helper
-from saved_graph import saved
+from onnx import TensorProto
+from saved_graph import node, saved
 
 RATE, SAMPLES, CLASSES, STEP = 8000, 4000, 3, 500
 RANDOM = np.random.default_rng(0)
@@ -25,11 +25,6 @@ def logits_of(sounds):
     return frames_of(sounds).mean(axis=1) @ MATRIX + BIAS
 
 
-def node(operator, inputs, outputs, **attributes):
-    """A node whose inputs and outputs are named in a line each."""
-    return helper.make_node(operator, inputs.split(), outputs.split(), **attributes)
-
-
 def row(sound="x"):
     """The sound as `wave` [B, 1, N]."""
     return node("Reshape", f"{sound} row", "wave")
@@ -45,10 +40,7 @@ def body(wave="wave"):
 
 
 def head(vectors="pooled", output="y"):
-    return [
-        node("MatMul", f"{vectors} matrix", "product"),
-        node("Add", "product bias", output),
-    ]
+    return [node("MatMul", f"{vectors} matrix", "product"), node("Add", "product bias", output)]
 
 
 def mean():

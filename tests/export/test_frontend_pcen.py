@@ -9,7 +9,7 @@ import pytest
 import scipy.signal
 from later import later
 from onnx import TensorProto, helper
-from saved_graph import saved
+from saved_graph import node, saved
 
 import earmark
 from earmark.export.bundle.write import write_bundle
@@ -51,35 +51,35 @@ def front_file(path):
 
     frame = helper.make_graph(
         [
-            helper.make_node("Mul", ["energy", "b"], ["new"]),
-            helper.make_node("Mul", ["before", "rest"], ["old"]),
-            helper.make_node("Add", ["new", "old"], ["after"]),
-            helper.make_node("Identity", ["after"], ["shown"]),
+            node("Mul", "energy b", "new"),
+            node("Mul", "before rest", "old"),
+            node("Add", "new old", "after"),
+            node("Identity", "after", "shown"),
         ],
         "frame",
         [value("before", ROW), value("energy", ROW)],
         [value("after", ROW), value("shown", ROW)],
     )
     nodes = [
-        helper.make_node("Mul", ["wave", "scale"], ["loud"]),
-        helper.make_node("Pad", ["loud", "edges"], ["padded"], mode="reflect"),
-        helper.make_node("STFT", ["padded", "hop", "window"], ["stft"]),
-        helper.make_node("ReduceSumSquare", ["stft"], ["power"], axes=[3], keepdims=0),
-        helper.make_node("MatMul", ["power", "bank"], ["mel"]),
+        node("Mul", "wave scale", "loud"),
+        node("Pad", "loud edges", "padded", mode="reflect"),
+        node("STFT", "padded hop window", "stft"),
+        node("ReduceSumSquare", "stft", "power", axes=[3], keepdims=0),
+        node("MatMul", "power bank", "mel"),
         # The filter begins as if it had seen ones.
-        helper.make_node("Transpose", ["mel"], ["in_time"], perm=[1, 0, 2]),
-        helper.make_node("Slice", ["in_time", "zero", "first", "zero"], ["one"]),
-        helper.make_node("Squeeze", ["one", "zero"], ["row"]),
-        helper.make_node("Sub", ["row", "row"], ["nothing"]),
-        helper.make_node("Exp", ["nothing"], ["ones"]),
-        helper.make_node("Scan", ["ones", "in_time"], ["end", "smoothed"], body=frame, num_scan_inputs=1),
-        helper.make_node("Transpose", ["smoothed"], ["smooth"], perm=[1, 0, 2]),
-        helper.make_node("Add", ["smooth", "eps"], ["floored"]),
-        helper.make_node("Pow", ["floored", "gain"], ["level"]),
-        helper.make_node("Div", ["mel", "level"], ["relative"]),
-        helper.make_node("Add", ["relative", "bias"], ["lifted"]),
-        helper.make_node("Pow", ["lifted", "root"], ["compressed"]),
-        helper.make_node("Sub", ["compressed", "offset"], ["features"]),
+        node("Transpose", "mel", "in_time", perm=[1, 0, 2]),
+        node("Slice", "in_time zero first zero", "one"),
+        node("Squeeze", "one zero", "row"),
+        node("Sub", "row row", "nothing"),
+        node("Exp", "nothing", "ones"),
+        node("Scan", "ones in_time", "end smoothed", body=frame, num_scan_inputs=1),
+        node("Transpose", "smoothed", "smooth", perm=[1, 0, 2]),
+        node("Add", "smooth eps", "floored"),
+        node("Pow", "floored gain", "level"),
+        node("Div", "mel level", "relative"),
+        node("Add", "relative bias", "lifted"),
+        node("Pow", "lifted root", "compressed"),
+        node("Sub", "compressed offset", "features"),
     ]
     numbers = {
         "scale": 2.0**15, "b": SMOOTHING, "rest": 1 - SMOOTHING, "eps": EPS, "gain": GAIN, "bias": BIAS,

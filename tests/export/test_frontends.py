@@ -10,7 +10,7 @@ import onnx
 import pytest
 from frontend_graphs import assert_close, by_graph
 from onnx import TensorProto, helper, numpy_helper
-from saved_graph import saved
+from saved_graph import node, saved
 
 import earmark
 from earmark.errors import SourceError
@@ -146,14 +146,12 @@ def classifier(path, dims, axis, *, kind=TensorProto.FLOAT, last=None, offset=0.
         "b": np.array([0.3, -0.2, offset], np.float32),
     }
     nodes = [
-        helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
-        helper.make_node(
-            "ReduceMean", ["f"], ["m"], keepdims=0, axes=[a for a in range(1, len(dims)) if a != axis]
-        ),
+        node("Cast", "x", "f", to=TensorProto.FLOAT),
+        node("ReduceMean", "f", "m", keepdims=0, axes=[a for a in range(1, len(dims)) if a != axis]),
         helper.make_node("Gemm", ["m", "w", "b"], ["y" if last is None else "z"]),
     ]
     if last is not None:
-        nodes.append(helper.make_node(last, ["z"], ["y"]))
+        nodes.append(node(last, "z", "y"))
     return saved(path, nodes, weights, {"x": (kind, dims)}, {"y": [dims[0], 3]}, opset=13)
 
 
@@ -262,10 +260,10 @@ def test_hugging_faces_waveforms(tmp_path):
     front = open_frontend(config)
     path = tmp_path / "net.onnx"
     nodes = [
-        helper.make_node("Reshape", ["x", "shape"], ["rows"]),
-        helper.make_node("Conv", ["rows", "kernel"], ["maps"], strides=[16]),
-        helper.make_node("Relu", ["maps"], ["active"]),
-        helper.make_node("ReduceMean", ["active"], ["y"], axes=[2], keepdims=0),
+        node("Reshape", "x shape", "rows"),
+        node("Conv", "rows kernel", "maps", strides=[16]),
+        node("Relu", "maps", "active"),
+        node("ReduceMean", "active", "y", axes=[2], keepdims=0),
     ]
     kernel = np.random.default_rng(0).standard_normal((3, 1, 32)).astype(np.float32) / 8
     constants = {"kernel": kernel, "shape": np.array([0, 1, -1])}
@@ -315,17 +313,17 @@ def front_file(path, *, batched=True, half=False):
     """A filter bank of eight bands as a graph: waveform -> [B, T, 8], or [T, 8] of one sound [N]."""
     kernel = np.random.default_rng(1).standard_normal((8, 1, 64)).astype(np.float32) / 8
     nodes = [
-        helper.make_node("Reshape", ["wave", "shape"], ["rows"]),
-        helper.make_node("Conv", ["rows", "kernel"], ["bands"], strides=[32]),
-        helper.make_node("Abs", ["bands"], ["size"]),
-        helper.make_node("Transpose", ["size"], ["turned"], perm=[0, 2, 1]),
+        node("Reshape", "wave shape", "rows"),
+        node("Conv", "rows kernel", "bands", strides=[32]),
+        node("Abs", "bands", "size"),
+        node("Transpose", "size", "turned", perm=[0, 2, 1]),
     ]
     made, dims = "turned", ["batch", "T", 8]
     if not batched:
-        nodes.append(helper.make_node("Squeeze", [made, "zero"], ["one"]))
+        nodes.append(node("Squeeze", f"{made} zero", "one"))
         made, dims = "one", ["T", 8]
     if half:
-        nodes.append(helper.make_node("Cast", [made], ["halved"], to=TensorProto.FLOAT16))
+        nodes.append(node("Cast", made, "halved", to=TensorProto.FLOAT16))
         made = "halved"
     constants = {
         "shape": np.array([0, 1, -1] if batched else [1, 1, -1]),
@@ -414,11 +412,7 @@ def test_configurations_that_are_not_known_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("dims", "layout"),
-    [
-        (["batch", 1, "T", 64], "B1TF"),
-        (["batch", "T", 64, 1], "BTF1"),
-        (["batch", "T", 64], "BTF"),
-    ],
+    [(["batch", 1, "T", 64], "B1TF"), (["batch", "T", 64, 1], "BTF1"), (["batch", "T", 64], "BTF")],
 )
 @pytest.mark.parametrize("given", ["BTF", "B1TF"])
 def test_an_axis_of_one_channel_follows_the_classifier(dims, layout, given, tmp_path):

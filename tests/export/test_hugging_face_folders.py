@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from command_line import invoke
 from later import later
-from onnx import helper
-from saved_graph import saved
+from saved_graph import node, saved
 
 import earmark
 from earmark.errors import RunError, SourceError
@@ -70,11 +69,11 @@ def test_pickles_are_never_loaded(tmp_path):
 def write_graph(path, factors=(3.0, -2.0)):
     """[B, N] -> mean square and mean: what the extractor makes of a sound has mean 0 and mean square 1."""
     squares = [
-        helper.make_node("Mul", ["x", "x"], ["squares"]),
-        helper.make_node("ReduceMean", ["squares", "axes"], ["loud"], keepdims=1),
-        helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=1),
-        helper.make_node("Concat", ["loud", "mean"], ["both"], axis=1),
-        helper.make_node("Mul", ["both", "factors"], ["logits"]),
+        node("Mul", "x x", "squares"),
+        node("ReduceMean", "squares axes", "loud", keepdims=1),
+        node("ReduceMean", "x axes", "mean", keepdims=1),
+        node("Concat", "loud mean", "both", axis=1),
+        node("Mul", "both factors", "logits"),
     ]
     path.parent.mkdir(exist_ok=True)
     constants = {"axes": np.array([1]), "factors": np.array(factors, np.float32)}

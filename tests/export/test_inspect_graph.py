@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 from onnx_graphs import LABELS, RATE, cnn, transformer
-from saved_graph import saved
+from saved_graph import node, saved
 from small_graphs import F32, ROW, body, head, mean, row, save
 
 from earmark.cli import main
@@ -30,16 +30,16 @@ def inspected(path, *options):
 
 def multi_label(path):
     nodes = [
-        helper.make_node("Reshape", ["audio", "row"], ["wave"]),
+        node("Reshape", "audio row", "wave"),
         *body(),
-        helper.make_node("GlobalAveragePool", ["active"], ["column"]),
-        helper.make_node("Flatten", ["column"], ["pooled"]),
-        helper.make_node("ReduceSum", ["h"], ["state"], keepdims=0),
+        node("GlobalAveragePool", "active", "column"),
+        node("Flatten", "column", "pooled"),
+        node("ReduceSum", "h", "state", keepdims=0),
         *head(output="raw"),
-        helper.make_node("Add", ["raw", "state"], ["moved"]),
-        helper.make_node("Sigmoid", ["moved"], ["probabilities"]),
-        helper.make_node("Identity", ["pooled"], ["embedding"]),
-        helper.make_node("Identity", ["h"], ["hn"]),
+        node("Add", "raw state", "moved"),
+        node("Sigmoid", "moved", "probabilities"),
+        node("Identity", "pooled", "embedding"),
+        node("Identity", "h", "hn"),
     ]
     return save(
         path,
@@ -103,10 +103,10 @@ def test_the_shipped_bundle_lacks_nothing():
 )
 def test_what_a_graph_needs(tmp_path, dims, last, words):
     nodes = [
-        helper.make_node("Flatten", ["x"], ["flat"]),
-        helper.make_node("ReduceMean", ["flat"], ["one"], axes=[1], keepdims=1),
-        helper.make_node("Mul", ["one", "bias"], ["raw"]),
-        helper.make_node(last, ["raw"], ["y"]),
+        node("Flatten", "x", "flat"),
+        node("ReduceMean", "flat", "one", axes=[1], keepdims=1),
+        node("Mul", "one bias", "raw"),
+        node(last, "raw", "y"),
     ]
     path = save(tmp_path / "net.onnx", nodes, {"x": (F32, dims)}, {"y": ["b", 3]})
     assert words in json.loads(inspected(path, "--json"))["command"]
@@ -124,7 +124,7 @@ def test_training_is_proposed_where_the_operators_allow_it(tmp_path):
     assert f"masks        earmark train lmac {path}" in inspected(path)
     # What the scores do not need does not count; what they need is named.
     model = onnx.load(path)
-    model.graph.node.append(helper.make_node("Hardmax", ["scores"], ["hard"]))
+    model.graph.node.append(node("Hardmax", "scores", "hard"))
     model.graph.output.append(helper.make_tensor_value_info("hard", TensorProto.FLOAT, ["batch", 3]))
     onnx.save(model, path)
     assert json.loads(inspected(path, "--json"))["training"]
@@ -149,9 +149,9 @@ def test_training_is_proposed_where_the_operators_allow_it(tmp_path):
 def test_channels_are_what_is_not_pooled(tmp_path, axes, order):
     """As TensorFlow's converter leaves maps: channels last."""
     nodes = [
-        helper.make_node("Conv", ["x", "kernel"], ["map"]),
-        helper.make_node("ReduceMean", ["map"], ["pooled"], axes=axes, keepdims=0),
-        helper.make_node("MatMul", ["pooled", "matrix"], ["y"]),
+        node("Conv", "x kernel", "map"),
+        node("ReduceMean", "map", "pooled", axes=axes, keepdims=0),
+        node("MatMul", "pooled matrix", "y"),
     ]
     weights = {"kernel": np.ones((6, 1, 1, 1), np.float32), "matrix": np.ones((6, 3), np.float32)}
     path = saved(tmp_path / "net.onnx", nodes, weights, {"x": ["b", 1, 6, 6]}, {"y": ["b", 3]})
@@ -184,15 +184,15 @@ def test_scores_behind_a_branch_are_seen(tmp_path):
 
     def branch(name):
         nodes = [
-            helper.make_node("Sigmoid", ["raw"], [f"{name}_p"]),
-            helper.make_node("ReduceMean", [f"{name}_p"], [name], axes=[1], keepdims=1),
+            node("Sigmoid", "raw", f"{name}_p"),
+            node("ReduceMean", f"{name}_p", name, axes=[1], keepdims=1),
         ]
         return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(name, F32, ["b", 1])])
 
     nodes = [
-        helper.make_node("Mul", ["x", "bias"], ["raw"]),
-        helper.make_node("Equal", ["sr", "sr"], ["same"]),
-        helper.make_node("If", ["same"], ["y"], then_branch=branch("one"), else_branch=branch("other")),
+        node("Mul", "x bias", "raw"),
+        node("Equal", "sr sr", "same"),
+        node("If", "same", "y", then_branch=branch("one"), else_branch=branch("other")),
     ]
     inputs = {"x": (F32, ["b", "n"]), "sr": (TensorProto.INT64, [])}
     path = save(tmp_path / "net.onnx", nodes, inputs, {"y": ["b", 1]})
@@ -205,9 +205,9 @@ def test_names_are_quoted_for_a_shell(tmp_path):
     """As TensorFlow's converter leaves them."""
     nodes = [
         helper.make_node("Flatten", ["wave;in:0"], ["flat"]),
-        helper.make_node("ReduceMean", ["flat"], ["one"], axes=[1], keepdims=1),
+        node("ReduceMean", "flat", "one", axes=[1], keepdims=1),
         helper.make_node("Mul", ["one", "bias"], ["call;y:0"]),
-        helper.make_node("Neg", ["one"], ["other"]),
+        node("Neg", "one", "other"),
     ]
     path = save(
         tmp_path / "net.onnx",
@@ -294,18 +294,14 @@ def test_scores_of_a_head_of_convolutions(tmp_path):
     path = save(
         tmp_path / "net.onnx",
         [
-            helper.make_node("Unsqueeze", ["audio", "one"], ["rows"]),
-            helper.make_node("Conv", ["rows", "kernel"], ["maps"], strides=[8]),
-            helper.make_node("GlobalAveragePool", ["maps"], ["pooled"]),
-            helper.make_node("Unsqueeze", ["pooled", "last"], ["logits"]),
+            node("Unsqueeze", "audio one", "rows"),
+            node("Conv", "rows kernel", "maps", strides=[8]),
+            node("GlobalAveragePool", "maps", "pooled"),
+            node("Unsqueeze", "pooled last", "logits"),
         ],
         {"audio": (F32, ["b", "n"])},
         {"logits": ["b", 3, 1, 1]},
-        [
-            ("one", np.array([1])),
-            ("last", np.array([3])),
-            ("kernel", np.ones((3, 1, 16), np.float32)),
-        ],
+        [("one", np.array([1])), ("last", np.array([3])), ("kernel", np.ones((3, 1, 16), np.float32))],
     )
     (scores,) = json.loads(inspected(path, "--json"))["outputs"]
     assert scores["meaning"] == "the scores, 3 labels"

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
+from saved_graph import node
 
 from earmark.cli import main
 from earmark.errors import SourceError
@@ -26,18 +27,18 @@ def graph(path, last=(), *, name="x", dims=("batch", "samples"), scale=3.0, outp
         "bias": random.standard_normal(classes).astype(np.float32),
     }
     nodes = [
-        helper.make_node("Reshape", [name, "shape"], ["wave"]),
-        helper.make_node("Conv", ["wave", "kernel"], ["maps"], strides=[16]),
-        helper.make_node("Relu", ["maps"], ["active"]),
-        helper.make_node("GlobalAveragePool", ["active"], ["pooled"]),
-        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        node("Reshape", f"{name} shape", "wave"),
+        node("Conv", "wave kernel", "maps", strides=[16]),
+        node("Relu", "maps", "active"),
+        node("GlobalAveragePool", "active", "pooled"),
+        node("Flatten", "pooled", "flat"),
     ]
     made = "raw" if last else outputs[0]
-    nodes.append(helper.make_node("Gemm", ["flat", "matrix", "bias"], [made]))
+    nodes.append(node("Gemm", "flat matrix bias", made))
     for number, one in enumerate(last):
         operator, attributes = one if isinstance(one, tuple) else (one, {})
         after = outputs[0] if number == len(last) - 1 else f"step_{number}"
-        nodes.append(helper.make_node(operator, [made], [after], **attributes))
+        nodes.append(node(operator, made, after, **attributes))
         made = after
     shapes = {outputs[0]: ["batch", classes]}
     if len(outputs) > 1:
@@ -91,8 +92,8 @@ def test_probabilities_by_value_alone(tmp_path):
     path = graph(tmp_path / "net.onnx", ("Neg", "Exp"), outputs=("e",))
     model = onnx.load(path)
     model.graph.initializer.append(numpy_helper.from_array(np.ones(1, np.float32), "one"))
-    model.graph.node.append(helper.make_node("Add", ["e", "one"], ["rest"]))
-    model.graph.node.append(helper.make_node("Div", ["one", "rest"], ["p"]))
+    model.graph.node.append(node("Add", "e one", "rest"))
+    model.graph.node.append(node("Div", "one rest", "p"))
     model.graph.output[0].name = "p"
     onnx.save(model, path)
     with pytest.raises(SourceError, match=r"lie in 0\.\.1 and do not sum to 1.*--task multi_label"):
@@ -108,7 +109,7 @@ def test_percentages_are_refused(tmp_path, last, how):
     path = graph(tmp_path / "net.onnx", (last,), outputs=("p",))
     model = onnx.load(path)
     model.graph.initializer.append(numpy_helper.from_array(np.full(1, 100, np.float32), "hundred"))
-    model.graph.node.append(helper.make_node("Mul", ["hundred", "p"], ["percent"]))
+    model.graph.node.append(node("Mul", "hundred p", "percent"))
     model.graph.output[0].name = "percent"
     onnx.save(model, path)
     with pytest.raises(SourceError, match=r"on another scale .*export it with probabilities in 0\.\.1"):
@@ -119,7 +120,7 @@ def test_sorted_scores_are_refused(tmp_path):
     path = graph(tmp_path / "net.onnx")
     model = onnx.load(path)
     model.graph.initializer.append(numpy_helper.from_array(np.array([2]), "two"))
-    model.graph.node.append(helper.make_node("TopK", ["y", "two"], ["best", "which"], axis=1))
+    model.graph.node.append(node("TopK", "y two", "best which", axis=1))
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info("best", TensorProto.FLOAT, ["batch", 2]))
     onnx.save(model, path)
     with pytest.raises(SourceError, match="TopK, sorted"):
@@ -183,8 +184,7 @@ def test_what_looks_wrong_is_said(tmp_path, how, said):
     assert len(found) == 1
     assert re.search(said, found[0])
     done = CliRunner().invoke(
-        main,
-        f"export {path} -o {tmp_path / 'b'} --labels a,b,c,d --sample-rate {RATE} --window 0.5".split(),
+        main, f"export {path} -o {tmp_path / 'b'} --labels a,b,c,d --sample-rate {RATE} --window 0.5".split()
     )
     assert done.exit_code == 0, done.output
     assert f"warning: {path}: " in done.stderr
@@ -209,7 +209,7 @@ def test_one_output_may_be_a_regression(tmp_path):
 def test_features_of_a_fixed_number_are_not_taken_for_sound(tmp_path, name, samples, why):
     random = np.random.default_rng(0)
     constants = {"w": random.standard_normal((samples, CLASSES)).astype(np.float32)}
-    nodes = [helper.make_node("MatMul", [name, "w"], ["y"])]
+    nodes = [node("MatMul", f"{name} w", "y")]
     path = save(tmp_path / "h.onnx", nodes, constants, name, ("batch", samples), {"y": ["batch", CLASSES]})
     with pytest.raises(SourceError, match=f"{name!r}.*{why}"):
         opened(path, window_seconds=None)
@@ -225,9 +225,9 @@ def test_scores_of_frames_that_happen_to_be_as_many_as_labels(tmp_path):
         "flat": np.array([0, -1], np.int64),
     }
     nodes = [
-        helper.make_node("Reshape", ["x", "shape"], ["wave"]),
-        helper.make_node("Conv", ["wave", "kernel"], ["frames"], strides=[1000]),
-        helper.make_node("Reshape", ["frames", "flat"], ["y"]),
+        node("Reshape", "x shape", "wave"),
+        node("Conv", "wave kernel", "frames", strides=[1000]),
+        node("Reshape", "frames flat", "y"),
     ]
     path = save(
         tmp_path / "frames.onnx", nodes, constants, "x", ("batch", "samples"), {"y": ["batch", "count"]}

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from saved_graph import node
 
 from earmark.errors import SourceError
 
@@ -233,39 +234,36 @@ def bodies():
 
     turn = helper.make_graph(
         [
-            helper.make_node("Cast", ["step"], ["at"], to=TensorProto.FLOAT),
-            helper.make_node("Mul", ["state", "half"], ["less"]),
-            helper.make_node("Add", ["less", "at"], ["after"]),
-            helper.make_node("Identity", ["going"], ["goes"]),
-            helper.make_node("Identity", ["after"], ["out"]),
+            node("Cast", "step", "at", to=TensorProto.FLOAT),
+            node("Mul", "state half", "less"),
+            node("Add", "less at", "after"),
+            node("Identity", "going", "goes"),
+            node("Identity", "after", "out"),
         ],
         "turn",
         [value("step", TensorProto.INT64), value("going", TensorProto.BOOL), value("state")],
         [value("goes", TensorProto.BOOL), value("after"), value("out")],
     )
     row = helper.make_graph(
-        [
-            helper.make_node("Add", ["sum", "row"], ["more"]),
-            helper.make_node("Mul", ["more", "half"], ["shown"]),
-        ],
+        [node("Add", "sum row", "more"), node("Mul", "more half", "shown")],
         "row",
         [value("sum"), value("row")],
         [value("more"), value("shown")],
     )
     branches = {
         f"{name}_branch": helper.make_graph(
-            [helper.make_node(operator, ["all"], [f"{name}_y"])], name, [], [value(f"{name}_y")]
+            [node(operator, "all", f"{name}_y")], name, [], [value(f"{name}_y")]
         )
         for name, operator in (("then", "Tanh"), ("else", "Neg"))
     }
     return helper.make_model(
         helper.make_graph(
             [
-                helper.make_node("Loop", ["turns", "yes", "x"], ["last", "all"], body=turn),
-                helper.make_node("ReduceSum", ["all"], ["total"], keepdims=0),
-                helper.make_node("Greater", ["total", "nothing"], ["positive"]),
-                helper.make_node("If", ["positive"], ["chosen"], **branches),
-                helper.make_node("Scan", ["last", "chosen"], ["sums", "y"], body=row, num_scan_inputs=1),
+                node("Loop", "turns yes x", "last all", body=turn),
+                node("ReduceSum", "all", "total", keepdims=0),
+                node("Greater", "total nothing", "positive"),
+                node("If", "positive", "chosen", **branches),
+                node("Scan", "last chosen", "sums y", body=row, num_scan_inputs=1),
             ],
             "bodies",
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])],
@@ -314,15 +312,10 @@ def test_what_an_operator_cannot_do_is_named():
 
 def test_local_functions_are_inlined():
     inner = helper.make_function(
-        "own",
-        "Twice",
-        ["a"],
-        ["b"],
-        [helper.make_node("Add", ["a", "a"], ["b"])],
-        [helper.make_opsetid("", 17)],
+        "own", "Twice", ["a"], ["b"], [node("Add", "a a", "b")], [helper.make_opsetid("", 17)]
     )
     graph = helper.make_graph(
-        [helper.make_node("Twice", ["x"], ["y"], domain="own")],
+        [node("Twice", "x", "y", domain="own")],
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])],

@@ -6,8 +6,7 @@ import frontend_originals as originals
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
-from saved_graph import saved
+from saved_graph import node, saved
 
 from earmark.errors import SourceError
 
@@ -32,14 +31,14 @@ def write_net(path):
     }
     halves = {"pads": [1, 1, 1, 1], "strides": [2, 2]}
     nodes = [
-        helper.make_node("Unsqueeze", ["patches", "axis"], ["image"]),
-        helper.make_node("Conv", ["image", "first"], ["c1"], **halves),
-        helper.make_node("Relu", ["c1"], ["r1"]),
-        helper.make_node("Conv", ["r1", "second"], ["c2"], **halves),
-        helper.make_node("Relu", ["c2"], ["r2"]),
-        helper.make_node("ReduceMean", ["r2"], ["pooled"], axes=[2, 3], keepdims=0),
-        helper.make_node("Gemm", ["pooled", "matrix", "bias"], ["logits"]),
-        helper.make_node("Sigmoid", ["logits"], ["scores"]),
+        node("Unsqueeze", "patches axis", "image"),
+        node("Conv", "image first", "c1", **halves),
+        node("Relu", "c1", "r1"),
+        node("Conv", "r1 second", "c2", **halves),
+        node("Relu", "c2", "r2"),
+        node("ReduceMean", "r2", "pooled", axes=[2, 3], keepdims=0),
+        node("Gemm", "pooled matrix bias", "logits"),
+        node("Sigmoid", "logits", "scores"),
     ]
     weights = {name: array.astype(np.float32) for name, array in constants.items()}
     weights["axis"] = np.array([1])

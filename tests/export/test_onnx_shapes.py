@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from saved_graph import node
 from small_graphs import (
     BIAS,
     CLASSES,
@@ -19,7 +20,6 @@ from small_graphs import (
     head,
     logits_of,
     mean,
-    node,
     row,
     save,
 )
@@ -55,30 +55,11 @@ CAST = node("Cast", "x", "float", to=F32)
 INPUTS = {
     "[B, N, 1]": ([row()], F32, ["b", "n", 1], [ROW]),
     "[1, N, 1] fixed": ([row()], F32, [1, SAMPLES, 1], [ROW]),
-    "stereo": (
-        [node("ReduceMean", "x", "wave", axes=[1], keepdims=1)],
-        F32,
-        ["b", 2, "n"],
-        [],
-    ),
-    "float16": (
-        [CAST, node("Reshape", "float row", "wave")],
-        TensorProto.FLOAT16,
-        ["b", "n"],
-        [ROW],
-    ),
-    "float64": (
-        [CAST, node("Reshape", "float row", "wave")],
-        TensorProto.DOUBLE,
-        ["b", "n"],
-        [ROW],
-    ),
+    "stereo": ([node("ReduceMean", "x", "wave", axes=[1], keepdims=1)], F32, ["b", 2, "n"], []),
+    "float16": ([CAST, node("Reshape", "float row", "wave")], TensorProto.FLOAT16, ["b", "n"], [ROW]),
+    "float64": ([CAST, node("Reshape", "float row", "wave")], TensorProto.DOUBLE, ["b", "n"], [ROW]),
     "int16": (
-        [
-            CAST,
-            node("Reshape", "float row", "loud"),
-            node("Div", "loud scale", "wave"),
-        ],
+        [CAST, node("Reshape", "float row", "loud"), node("Div", "loud scale", "wave")],
         TensorProto.INT16,
         ["b", "n"],
         [ROW, ("scale", np.float32(32768))],
@@ -192,12 +173,7 @@ JOINS = {
 @pytest.mark.parametrize("how", list(JOINS))
 @pytest.mark.parametrize("form", ["[B, T, K]", "[T, K]", "[B, K, T]", "[B, T, K] float16"])
 def test_scores_of_frames(tmp_path, how, form):
-    nodes = [
-        row(),
-        *body(),
-        *head("frames", "each"),
-        node("Sigmoid", "each", "p"),
-    ]
+    nodes = [row(), *body(), *head("frames", "each"), node("Sigmoid", "each", "p")]
     dims, last = ["b", "t", CLASSES], "p"
     if form == "[T, K]":
         nodes.append(node("Squeeze", "p first", "y"))
@@ -256,11 +232,7 @@ def test_a_detector_without_an_axis_of_labels(tmp_path, dims):
 
 def test_a_detector_of_frames(tmp_path):
     """[B, T] of one label."""
-    nodes = [
-        row(),
-        *body(),
-        node("ReduceMean", "frames", "y", axes=[2], keepdims=0),
-    ]
+    nodes = [row(), *body(), node("ReduceMean", "frames", "y", axes=[2], keepdims=0)]
     path = save(tmp_path / "net.onnx", nodes, {"x": (F32, ["b", "n"])}, {"y": ["b", "t"]}, [ROW])
     told = {"labels": ["a"], "task": "multi_label", "scores": "logits", "reduce": "max"}
     _, _, explainer = bundled(path, tmp_path / "bundle", **told)
@@ -278,13 +250,7 @@ def test_a_detector_of_frames(tmp_path):
     ],
 )
 def test_contributions_add_up_behind_softmax_and_sigmoid(tmp_path, last, scores, task):
-    nodes = [
-        row(),
-        *body(),
-        *mean(),
-        *head(output="raw"),
-        node(last, "raw", "y"),
-    ]
+    nodes = [row(), *body(), *mean(), *head(output="raw"), node(last, "raw", "y")]
     path = save(tmp_path / "net.onnx", nodes, {"x": (F32, ["b", "n"])}, {"y": ["b", CLASSES]}, [ROW])
     _, manifest, explainer = bundled(
         path, tmp_path / "bundle", scores=scores, task=task, feature_map=MapRequest("active", "ct")
@@ -303,10 +269,7 @@ def test_nodes_in_any_order(tmp_path):
         [helper.make_tensor_value_info("out", F32, None)],
     )
     other = helper.make_graph(
-        [node("Identity", "raw", "kept")],
-        "else",
-        [],
-        [helper.make_tensor_value_info("kept", F32, None)],
+        [node("Identity", "raw", "kept")], "else", [], [helper.make_tensor_value_info("kept", F32, None)]
     )
     nodes = [
         node("If", "yes", "y", then_branch=inner, else_branch=other),
@@ -356,10 +319,7 @@ def test_a_branch_by_the_sample_rate(tmp_path):
 
     def branch(name, operator):
         given = [helper.make_tensor_value_info(f"{name}_{one}", F32, None) for one in ("scores", "state")]
-        nodes = [
-            node(operator, "raw", f"{name}_scores"),
-            node("Exp", "h", f"{name}_state"),
-        ]
+        nodes = [node(operator, "raw", f"{name}_scores"), node("Exp", "h", f"{name}_state")]
         return helper.make_graph(nodes, name, [], given)
 
     nodes = [
