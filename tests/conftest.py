@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from browsers import CHROMIUMS, installed
 from changed_bundle import rewrite
 
 # Before torch is imported: on tensors as small as the tests' threads only wait for each other, and on a busy
@@ -249,3 +250,21 @@ def variant(tiny_bundle, tmp_path_factory):
         return earmark.load(path, "cpu")
 
     return make
+
+
+@pytest.fixture(scope="module")
+def playwright():
+    """Playwright, at work."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def chromium(playwright):
+    """The system's Chromium, with a microphone that beeps; whether it is allowed, each test says."""
+    arguments = ["--no-sandbox", "--use-fake-device-for-media-stream"]
+    browser = playwright.chromium.launch(executable_path=installed(CHROMIUMS), args=arguments)
+    yield browser
+    browser.close()

@@ -13,13 +13,11 @@ import numpy as np
 import pytest
 import soundfile
 from apex_sounds import write_sounds
+from browsers import tab_of
 from changed_bundle import rewrite
 
 import earmark
 from earmark.evaluation.synthesis import make_clip
-
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
-FIREFOXES = ("firefox-esr", "firefox")
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -42,39 +40,6 @@ def served(folder):
             thread.join()
 
 
-def installed(programs):
-    """The first of these programs that is there."""
-    program = next(filter(None, map(shutil.which, programs)), None)
-    assert program, f"none of {', '.join(programs)} is installed"
-    return program
-
-
-@contextmanager
-def playing():
-    """Playwright, at work."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        yield playwright
-
-
-@contextmanager
-def chromium(playwright):
-    """The system's Chromium, with a microphone that beeps; whether it is allowed, each test says."""
-    arguments = ["--no-sandbox", "--use-fake-device-for-media-stream"]
-    browser = playwright.chromium.launch(executable_path=installed(CHROMIUMS), args=arguments)
-    yield browser
-    browser.close()
-
-
-@contextmanager
-def firefox(playwright):
-    """The system's Firefox, by WebDriver BiDi."""
-    browser = playwright.firefox.launch(executable_path=installed(FIREFOXES), channel="moz-firefox")
-    yield browser
-    browser.close()
-
-
 @contextmanager
 def opened(browser, address, *, started=True, expected=(), before="", **options):
     """A tab with the page; what it complains of, or asks of anybody else, is an error.
@@ -82,34 +47,10 @@ def opened(browser, address, *, started=True, expected=(), before="", **options)
     started: wait for the page to take sounds; expected: complaints that are none; before: a script that
     runs first
     """
-    context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
-    tab = context.new_page()
-    told = []
-    if before:
-        tab.add_init_script(before)
-
-    def asked(request):
-        if not request.url.startswith((address, "data:", "blob:")):
-            told.append(request.url)
-
-    def written(message):
-        if message.type == "error" and not any(one in message.text for one in expected):
-            told.append(message.text)
-
-    def asks(dialog):
-        told.append(dialog.message)
-        dialog.dismiss()
-
-    tab.on("console", written)
-    tab.on("pageerror", lambda error: told.append(str(error)))
-    tab.on("dialog", asks)
-    context.on("request", asked)
-    tab.goto(f"{address}index.html")
-    if started:
-        tab.wait_for_selector("#live[data-ready]")
-    yield tab
-    context.close()
-    assert told == []
+    ready = "#live[data-ready]" if started else None
+    with tab_of(browser, f"{address}index.html", address, ready, before=before, **options) as (tab, told):
+        yield tab
+    assert [text for text in told if not any(one in text for one in expected)] == []
 
 
 # Asks the page's own parts, as its script does, and gives all of the worker's answer, not only what is shown.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import contextmanager
 from importlib.resources import files
 
 import pytest
+from browsers import tab_of, until
 from http_server import flac, served
 
 from earmark.runtime.explainer import SHIPPED
@@ -16,21 +16,6 @@ pytestmark = pytest.mark.browser
 TOKEN = "a-token-of-the-tests"
 CLIP = SHIPPED.with_name("example.flac")
 HOSTILE = '"><img src=x onerror="window.ran=1">.flac'
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# A microphone that beeps.
-MICROPHONE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    assert program, f"none of {', '.join(BROWSERS)} is installed"
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *MICROPHONE])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -45,34 +30,12 @@ def opened(browser, server, *, refused=0, **options):
 
     refused: answers that are errors, which browsers write into the console themselves
     """
-    context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
-    tab = context.new_page()
-    told, elsewhere = [], []
-    tab.on("console", lambda message: told.append(message.text) if message.type == "error" else None)
-    tab.on("pageerror", lambda error: told.append(f"raised {error}"))
-    tab.on(
-        "request",
-        lambda request: (
-            None if request.url.startswith((server.url, "data:", "blob:")) else elsewhere.append(request.url)
-        ),
-    )
-    tab.set_default_timeout(20_000)
-    tab.goto(server.url)
-    yield tab
-    assert tab.evaluate("window.ran === undefined")
-    context.close()
-    assert elsewhere == []
+    with tab_of(browser, server.url, server.url, **options) as (tab, told):
+        tab.set_default_timeout(20_000)
+        yield tab
+        assert tab.evaluate("window.ran === undefined")
     assert len(told) == refused, told
     assert all(text.startswith("Failed to load resource") for text in told)
-
-
-def until(tab, expression):
-    """Wait until it is true; the page's policy keeps Playwright from waiting within it."""
-    for _ in range(800):
-        if tab.evaluate(expression):
-            return
-        tab.wait_for_timeout(25)
-    raise AssertionError(f"never true: {expression}")
 
 
 def explained(tab):
@@ -96,8 +59,8 @@ def drop(tab, name, content):
     )
 
 
-def test_a_chosen_sound_is_explained(browser, server):
-    with opened(browser, server) as tab:
+def test_a_chosen_sound_is_explained(chromium, server):
+    with opened(chromium, server) as tab:
         tab.wait_for_selector("#live[data-ready]")
         tab.set_input_files("#file", CLIP)
         assert explained(tab).startswith("snare")
@@ -116,16 +79,16 @@ def test_a_chosen_sound_is_explained(browser, server):
         assert "Prototypes" not in tab.inner_text('[role="tablist"]')
 
 
-def test_a_name_with_markup_is_text(browser, server):
-    with opened(browser, server) as tab:
+def test_a_name_with_markup_is_text(chromium, server):
+    with opened(chromium, server) as tab:
         tab.wait_for_selector("#live[data-ready]")
         drop(tab, HOSTILE, CLIP.read_bytes())
         explained(tab)
         assert HOSTILE in tab.inner_text(".file")
 
 
-def test_what_cannot_be_used_is_said_and_the_page_goes_on(browser, server):
-    with opened(browser, server, refused=1) as tab:
+def test_what_cannot_be_used_is_said_and_the_page_goes_on(chromium, server):
+    with opened(chromium, server, refused=1) as tab:
         tab.wait_for_selector("#live[data-ready]")
         drop(tab, "notes.txt", b"this is no sound")
         tab.wait_for_selector("#error:not([hidden])")
@@ -140,8 +103,8 @@ def test_what_cannot_be_used_is_said_and_the_page_goes_on(browser, server):
         assert not tab.is_visible("#error")
 
 
-def test_what_is_recorded_is_explained(browser, server):
-    with opened(browser, server, permissions=["microphone"]) as tab:
+def test_what_is_recorded_is_explained(chromium, server):
+    with opened(chromium, server, permissions=["microphone"]) as tab:
         tab.wait_for_selector("#live[data-ready]")
         tab.click("#record")
         tab.wait_for_selector('#record[aria-pressed="true"]')
@@ -163,8 +126,8 @@ def test_what_is_recorded_is_explained(browser, server):
         )
 
 
-def test_an_explanation_can_be_cancelled(browser, server):
-    with opened(browser, server) as tab:
+def test_an_explanation_can_be_cancelled(chromium, server):
+    with opened(chromium, server) as tab:
         tab.wait_for_selector("#live[data-ready]")
         tab.uncheck('input[value="mask"]')
         tab.uncheck('input[value="prototypes"]')
@@ -176,8 +139,8 @@ def test_an_explanation_can_be_cancelled(browser, server):
         assert not tab.is_visible("#cancel")
 
 
-def test_a_token_is_asked_for(browser):
-    with served(EARMARK_TOKEN=TOKEN) as guarded, opened(browser, guarded, refused=2) as tab:
+def test_a_token_is_asked_for(chromium):
+    with served(EARMARK_TOKEN=TOKEN) as guarded, opened(chromium, guarded, refused=2) as tab:
         tab.fill("#token", "not the token at all")
         tab.press("#token", "Enter")
         tab.wait_for_selector('[role="alert"]')
@@ -191,8 +154,8 @@ def test_a_token_is_asked_for(browser):
         assert TOKEN not in tab.url
 
 
-def test_a_server_that_is_gone_is_said(browser):
-    with served() as going, opened(browser, going, refused=1) as tab:
+def test_a_server_that_is_gone_is_said(chromium):
+    with served() as going, opened(chromium, going, refused=1) as tab:
         tab.wait_for_selector("#live[data-ready]")
         assert going.stop() == 0
         tab.set_input_files("#file", CLIP)
@@ -201,9 +164,9 @@ def test_a_server_that_is_gone_is_said(browser):
 
 
 @pytest.mark.parametrize("options", [{}, {"color_scheme": "dark", "viewport": {"width": 390, "height": 800}}])
-def test_nobody_is_kept_out(browser, server, options):
+def test_nobody_is_kept_out(chromium, server, options):
     axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-    with opened(browser, server, **options) as tab:
+    with opened(chromium, server, **options) as tab:
         tab.wait_for_selector("#live[data-ready]")
         tab.evaluate(axe)
         found = tab.evaluate("axe.run()")["violations"]

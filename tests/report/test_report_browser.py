@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import os
-import shutil
 import subprocess
 import time
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from browsers import FIREFOXES, installed, tab_of, until
 
 import earmark
 from earmark.evaluation.synthesis import make_clip
@@ -33,30 +33,7 @@ pytestmark = pytest.mark.browser
 RATE = 16000
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = '</script><script>window.ran=1</script><img src=x onerror="window.ran=1">\''
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
-FIREFOXES = ("firefox-esr", "firefox")
 SCREENSHOTS = Path(os.environ.get("EARMARK_SCREENSHOTS") or ROOT / "build" / "screenshots")
-
-
-def installed(programs):
-    program = next(filter(None, map(shutil.which, programs)), None)
-    assert program, f"none of {', '.join(programs)} is installed"
-    return program
-
-
-@pytest.fixture(scope="module")
-def playwright():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def chromium(playwright):
-    opened = playwright.chromium.launch(executable_path=installed(CHROMIUMS), args=["--no-sandbox"])
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -145,40 +122,9 @@ def replace_struct(one, **changes):
 @contextmanager
 def opened(browser, path, **options):
     """A tab with the page; whatever it complains of or asks for is an error."""
-    context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
-    tab = context.new_page()
-    told = []
-
-    def asked(request):
-        if request.url.split(":")[0] not in {"file", "data", "blob"}:
-            told.append(request.url)
-
-    def written(message):
-        if message.type == "error":
-            told.append(message.text)
-
-    def asks(dialog):
-        told.append(dialog.message)
-        dialog.dismiss()
-
-    tab.on("console", written)
-    tab.on("pageerror", lambda error: told.append(str(error)))
-    tab.on("dialog", asks)
-    tab.on("request", asked)
-    tab.goto(path.as_uri())
-    tab.wait_for_selector("article[data-ready]")
-    yield tab
-    context.close()
+    with tab_of(browser, path.as_uri(), "file:", "article[data-ready]", **options) as (tab, told):
+        yield tab
     assert told == []
-
-
-def until(tab, expression):
-    """Wait until it is true; the page's policy keeps Playwright from waiting within it."""
-    for _ in range(800):
-        if tab.evaluate(expression):
-            return
-        tab.wait_for_timeout(25)
-    raise AssertionError(f"never true: {expression}")
 
 
 def listed(tab):

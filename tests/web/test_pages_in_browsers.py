@@ -8,13 +8,12 @@ from importlib.resources import files
 import numpy as np
 import pytest
 import soundfile
-import web_pages
+from browsers import FIREFOXES, installed
 from web_pages import (
     ask,
     check_answer,
     odd_bundle,
     opened,
-    playing,
     served,
     ten_clips,
     waveform_bundle,
@@ -33,21 +32,10 @@ HOSTILE = "<img src=x onerror=window.ran=1>.wav"
 
 
 @pytest.fixture(scope="module")
-def playwright():
-    with playing() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def chromium(playwright):
-    with web_pages.chromium(playwright) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
 def firefox(playwright):
-    with web_pages.firefox(playwright) as one:
-        yield one
+    browser = playwright.firefox.launch(executable_path=installed(FIREFOXES), channel="moz-firefox")
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="module", params=["chromium", "firefox"])
