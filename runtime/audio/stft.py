@@ -86,7 +86,12 @@ def overlap_add(frames: FloatArray, hop: int) -> FloatArray:
     return total.reshape(*lead, -1)
 
 
-def gain(mask: npt.ArrayLike, amplitude: npt.ArrayLike, how: MaskGain = "log") -> FloatArray:
+def gain(
+    mask: npt.ArrayLike,
+    amplitude: npt.ArrayLike,
+    how: MaskGain = "log",
+    logarithm: FloatArray | None = None,
+) -> FloatArray:
     """The gain G that a mask M puts on the magnitudes A of a spectrogram.
 
     Args:
@@ -94,6 +99,7 @@ def gain(mask: npt.ArrayLike, amplitude: npt.ArrayLike, how: MaskGain = "log") -
         amplitude: A [..., T, F], 0 or more, linear.
         how: "linear": G = M, so that what M keeps and what 1 - M keeps add up to the sound; "log":
             G = expm1(M log1p(A)) / A, the mask on the log-magnitudes of L-MAC; G = M where A is zero.
+        logarithm: log1p(A), where it is known.
 
     Returns:
         G [..., T, F], 0..1.
@@ -104,7 +110,7 @@ def gain(mask: npt.ArrayLike, amplitude: npt.ArrayLike, how: MaskGain = "log") -
     magnitude = np.asarray(amplitude, dtype=np.float32)
     kept = np.asarray(mask, dtype=np.float32)
     # Several masks of one spectrogram may come together.
-    out = np.multiply(np.log1p(magnitude), kept)
+    out = np.multiply(np.log1p(magnitude) if logarithm is None else logarithm, kept)
     np.expm1(out, out=out)
     # Denormal amplitudes would lose the quotient's digits; there the limit M holds to float32.
     np.divide(out, np.maximum(magnitude, _QUIET), out=out)

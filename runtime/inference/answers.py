@@ -50,20 +50,21 @@ def check_numbers(name: str, array: npt.NDArray[Any], path: Path, spec: StageSpe
     """Raise BundleError for numbers that no explanation can be made of, such as a mask beyond 0..1."""
     if not (spec is None or name in _FINITE.get(spec.name, (name,))):
         return
-    if not _finite(array):
+    stage = None if spec is None else spec.name
+    # Each look takes a pass over what may be the masks of a whole batch: only where a range is promised.
+    bounded = (stage, name) == ("decoder", "mask")
+    low, high = (float(array.min(initial=0.0)), float(array.max(initial=0.0))) if bounded else (0.0, 0.0)
+    # What is not finite shows in the bounds.
+    if not (np.isfinite((low, high)).all() if bounded else _finite(array)):
         raise BundleError(
             f"{path}: answers with numbers that are not finite ({name}): this sound is more than the "
             "model can take, or the bundle is damaged; run earmark verify"
         )
-    # Each look takes a pass over what may be the masks of a whole batch: only where a range is promised.
-    stage = None if spec is None else spec.name
-    if (stage, name) == ("decoder", "mask"):
-        low, high = float(array.min(initial=0.0)), float(array.max(initial=0.0))
-        if low < -MASK_ROUNDING or high > 1.0 + MASK_ROUNDING:
-            raise BundleError(
-                f"{path}: answers with a mask from {low:.3g} to {high:.3g} instead of 0 to 1; export the "
-                "bundle again"
-            )
+    if bounded and not -MASK_ROUNDING <= low <= high <= 1.0 + MASK_ROUNDING:
+        raise BundleError(
+            f"{path}: answers with a mask from {low:.3g} to {high:.3g} instead of 0 to 1; export the "
+            "bundle again"
+        )
     # Pooled ones may be: the recipe's attention has weights of either sign.
     if (stage, name) == ("interpreter", "activations") and float(array.min(initial=0.0)) < 0.0:
         raise BundleError(f"{path}: answers with negative activations; export the bundle again")

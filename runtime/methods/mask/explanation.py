@@ -58,10 +58,11 @@ class MaskExplanation:
         mask, made = self._mask_of(window) if asked is None else asked
         with context.clock.stage("mask to audio"):
             amplitude = np.abs(spectrum)
+            logarithm = np.log1p(amplitude)
             trusting = self._trust is not None and self._rescoring is None
             # Sound that was made where the decoder ran needs no gains here.
             needed = made is None or trusting or self._rescoring is not None
-            gains = gain(mask, amplitude, self._gain) if needed else mask
+            gains = gain(mask, amplitude, self._gain, logarithm) if needed else mask
             if trusting:
                 self._features.append(self._known(window, mask, gains, amplitude))
             kept = self._kept(window, spectrum, gains, made)
@@ -70,7 +71,7 @@ class MaskExplanation:
         frame, sounding = self._frame(window.offset), amplitude[:frames]
         # All windows of a picture share the input's own level.
         self._evidence.show(frame, sounding * np.float32(abs(window.level)))
-        evidence = mask[:frames] * np.log1p(sounding)
+        evidence = mask[:frames] * logarithm[:frames]
         if self._single:
             self._evidence.weigh(frame, evidence)
             self._evidence.show(frame, mask[:frames], of_mask=True)
