@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from earmark.runtime.inference import session, spectrum
 from earmark.runtime.inference.pipeline import ModelPipeline
 from earmark.runtime.inference.threads import thread_count
 from earmark.runtime.methods.mask import explanation as mask
+from earmark.runtime.methods.prototypes import comparing
 from earmark.runtime.methods.prototypes import explanation as prototypes
 
 WARM = 4
@@ -53,6 +55,8 @@ STEPS: tuple[tuple[str, Any, str], ...] = (
     ("mask: picture", mask.Evidence, "show"),
     ("mask: spans", mask.Evidence, "spans"),
     ("mask: the rest", mask.MaskExplanation, "add"),
+    ("prototypes: looks", prototypes.PrototypesExplanation, "_look"),
+    ("prototypes: familiarity", comparing.FamiliarWindows, "add"),
     ("prototypes: places", prototypes.PrototypesExplanation, "add"),
     ("prototypes: searches", generation.Generation, "search"),
     ("prototypes: the rest", prototypes.PrototypesExplanation, "finish"),
@@ -148,11 +152,12 @@ def ours(explainer: Explainer, wave: np.ndarray, batch: int, methods: Sequence[s
 def stepping(now: Callable[[], float]) -> Iterator[Taken]:
     """Count the own time of each step; generators are counted while they run."""
     steps: Taken = defaultdict(list)
-    inside: list[float] = []
+    # Graphs of several methods run side by side: each thread has steps of its own.
+    threads: dict[int, list[float]] = defaultdict(list)
     kept = [(holder, name, getattr(holder, name)) for _, holder, name in STEPS]
 
     def leave(step: str, start: float) -> None:
-        whole = now() - start
+        whole, inside = now() - start, threads[get_ident()]
         steps[step].append(whole - inside.pop())
         if inside:
             inside[-1] += whole
@@ -161,7 +166,7 @@ def stepping(now: Callable[[], float]) -> Iterator[Taken]:
         @functools.wraps(function)
         def call(*given: Any, **named: Any) -> Any:
             start = now()
-            inside.append(0.0)
+            threads[get_ident()].append(0.0)
             try:
                 answer = function(*given, **named)
             finally:
@@ -173,7 +178,7 @@ def stepping(now: Callable[[], float]) -> Iterator[Taken]:
     def drawn(step: str, answers: Iterator[Any]) -> Iterator[Any]:
         while True:
             start = now()
-            inside.append(0.0)
+            threads[get_ident()].append(0.0)
             try:
                 answer = next(answers)
             except StopIteration:
