@@ -31,6 +31,8 @@ GOLDEN_BYTES: Final = 256 << 20
 GOLDEN_SOUNDS: Final = 16
 
 LABELS: Final = 100_000
+# Numbers of a state that goes from window to window.
+STATE: Final = 1 << 20
 # Components; numbers of dictionary and theta each (64 MiB).
 COMPONENTS: Final = 4096
 COMPONENT_NUMBERS: Final = 1 << 24

@@ -70,8 +70,15 @@ class GraphOptions:
     ] = ()
     state: Annotated[
         tuple[str, ...],
-        _fact("a recurrent state at the beginning of every window, as h=zeros (repeatable).", "NAME=zeros"),
+        _fact(
+            "a recurrent state at the beginning of every window, as h=zeros, or handed from window to "
+            "window, as h=carry or h=carry:OUTPUT (repeatable).",
+            "NAME=zeros|carry",
+        ),
     ] = ()
+    context: Annotated[
+        float, _fact("how much of the sound before a window it takes in front of it.", "SECONDS")
+    ] = 0.0
     reduce: Annotated[
         Literal["mean", "max", "lme"] | None,
         _shown("For an .onnx file that scores frames: how they are joined."),
@@ -158,7 +165,12 @@ def load_graph(path: str, window: float | None, options: GraphOptions) -> Export
         level=options.level,
         output=options.scores_output,
         reduce=options.reduce,
-        inputs=Given(options.input, _pairs("--constant", options.constant), _pairs("--state", options.state)),
+        inputs=Given(
+            options.input,
+            _pairs("--constant", options.constant),
+            _pairs("--state", options.state),
+            options.context,
+        ),
         feature_map=_map_request(options),
         frontend=frontend,
     )

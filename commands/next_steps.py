@@ -36,8 +36,9 @@ def next_steps(
     source = source or ("model.onnx" if graph else "SOURCE")
     told = told and f" {told}"
     steps = []
-    # A mask says what is enough for a label; a value has none.
-    if manifest.stage("decoder") is None and manifest.task != "regression" and trainable:
+    # A mask says what is enough for a label; a value has none. Training knows no state of windows before.
+    trainable = trainable and manifest.task != "regression" and not manifest.state_size
+    if manifest.stage("decoder") is None and trainable:
         steps.append(
             f"earmark train lmac {source} DATA -o RUN{told}, then earmark export {source} -o {name}{told} "
             "--decoder RUN --force: masks"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
+from ..errors import MethodError
 from .audio.sound import OpenSound
 from .bundle.manifest import Manifest
 from .bundle.open import Bundle
@@ -117,9 +118,14 @@ class Engine:
             Logits [B, K].
 
         Raises:
-            MethodError: The bundle has no quantised classifier.
+            MethodError: The bundle has no quantised classifier, or hands a state from window to window.
 
         """
+        if self.pipeline.state_size:
+            raise MethodError(
+                f"{self.manifest.name} hands its state from each window to the next, so a window alone "
+                "cannot be asked about; export it with --state NAME=zeros for that"
+            )
         return self.pipeline.logits_of(waveforms, precision)
 
     def logits_of_spectra(self, spectra: FloatArray) -> FloatArray:

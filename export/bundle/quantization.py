@@ -104,6 +104,8 @@ def quantise(
     say = progress or (lambda _: None)
     source, exact = chain.source, chain.classifying
     classifier = next(stage for stage in stages if stage.name == "classifier")
+    if len(classifier.inputs) > 1:
+        raise SourceError(f"{source.name}: hands its state from window to window; leave --int8 out")
     entry = classifier.inputs[0]
     say(f"int8: calibrating with {len(clips.calibration)} clips")
     random = np.random.default_rng(seed)

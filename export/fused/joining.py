@@ -71,6 +71,11 @@ class Joining:
         stage = self.manifest.stage(name)
         if stage is None:
             raise SourceError(f"{self.manifest.name}: has no stage {name}; export the bundle again")
+        if name == "classifier" and self.manifest.state_size:
+            raise SourceError(
+                f"{self.manifest.name}: hands its state from window to window, which one graph for a window "
+                "does not; use the bundle, or export it with --state NAME=zeros"
+            )
         model = _read(self._file(stage) if graph is None else graph, self._opset)
         prefix = f"{name}/"
         for tensor in stage.inputs:

@@ -226,28 +226,34 @@ class OpenSound:
         if rest.shape[1]:
             yield rest
 
-    def offsets(self, length: int, hop: int) -> Iterator[int]:
-        """First samples of the windows at the model's rate; the last window ends with the sound."""
+    def offsets(self, length: int, hop: int, *, whole: bool = True) -> Iterator[int]:
+        """First samples of the windows at the model's rate; the last window ends with the sound.
+
+        whole: False: no window is moved for that, so the last one may be shorter
+        """
         if length < 1 or hop < 1:
             raise ValueError(f"windows of {length} samples every {hop} do not exist")
+        if not whole:
+            yield from range(0, max(1, self.samples), hop)
+            return
         last = max(0, self.samples - length)
         yield from range(0, last, hop)
         yield last
 
-    def window_count(self, length: int, hop: int) -> int:
+    def window_count(self, length: int, hop: int, *, whole: bool = True) -> int:
         """How many windows `windows` gives."""
-        return count_windows(self.samples, length, hop)
+        return count_windows(self.samples, length, hop) if whole else max(1, -(-self.samples // hop))
 
-    def windows(self, length: int, hop: int) -> Iterator[tuple[int, FloatArray]]:
+    def windows(self, length: int, hop: int, *, whole: bool = True) -> Iterator[tuple[int, FloatArray]]:
         """Give (offset, channels [C, n]) at the model's rate; may be called again and again.
 
         All of a sound up to `length` samples, else windows of exactly `length` every `hop`, the
-        last one aligned to the end. The arrays may be read-only views.
+        last one aligned to the end unless `whole` is False. The arrays may be read-only views.
         """
         with closing(self.model_blocks()) as blocks:
             begin = 0
             held: FloatArray = np.zeros((self.input_channels, 0), np.float32)
-            for offset in self.offsets(length, hop):
+            for offset in self.offsets(length, hop, whole=whole):
                 end = min(offset + length, self.samples)
                 parts = [held[:, offset - begin :]] if offset < begin + held.shape[1] else []
                 reached = begin + held.shape[1]

@@ -25,6 +25,11 @@ class ManifestStruct(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the manifest's parts: immutable, unknown fields ignored."""
 
 
+# What a recurrent classifier takes and gives beside the rest, [B, S]: its state, zeros at the beginning of a
+# recording, and what it hands to the next window.
+STATE, NEXT_STATE = "state", "next_state"
+
+
 class TensorSpec(ManifestStruct, frozen=True, kw_only=True):
     """A named tensor of a stage; `dims` holds integers and symbolic names such as "batch"."""
 
@@ -389,3 +394,10 @@ class Manifest(ManifestStruct, frozen=True, kw_only=True):
     def stage(self, name: str) -> StageSpec | None:
         """The stage of that name, or None where the bundle has none."""
         return next((stage for stage in self.stages if stage.name == name), None)
+
+    @property
+    def state_size(self) -> int:
+        """Numbers of the state that the classifier hands from one window to the next; 0: it has none."""
+        stage = self.stage("classifier")
+        dims = [] if stage is None else [one.dims for one in stage.inputs if one.name == STATE]
+        return int(dims[0][-1]) if dims and isinstance(dims[0][-1], int) else 0

@@ -9,7 +9,7 @@ from ... import limits
 from ...errors import BundleError
 from ...prototypes_index.facts import check_facts
 from .graphs import SUFFIX
-from .manifest import Manifest
+from .manifest import NEXT_STATE, STATE, Manifest
 from .parts import ManifestPart, StageRule
 
 
@@ -25,6 +25,7 @@ def check_structure(manifest: Manifest, path: Path, parts: Sequence[ManifestPart
     if len(set(manifest.labels)) != len(manifest.labels):
         raise BundleError(f"{path}: a label stands twice")
     _check_windows(manifest, path)
+    _check_state(manifest, path)
     _check_limits(manifest, path)
     _check_stages(manifest, path)
     _check_chain(manifest, path, [rule for part in parts for rule in part.stages])
@@ -49,6 +50,28 @@ def _check_windows(manifest: Manifest, path: Path) -> None:
         raise BundleError(f"{path}: the shortest sound is longer than a window")
     if analysis.window_length > analysis.n_fft or analysis.n_fft % 2:
         raise BundleError(f"{path}: n_fft must be even and hold the analysis window")
+
+
+def _check_state(manifest: Manifest, path: Path) -> None:
+    """A state that goes from window to window comes out as it went in, and windows do not overlap."""
+    stage = manifest.stage("classifier")
+    if stage is None:
+        return
+    given = [one.dims for one in stage.inputs if one.name == STATE]
+    left = [one.dims for one in stage.outputs if one.name == NEXT_STATE]
+    if not given and not left:
+        return
+    size = manifest.state_size
+    if given != left or not 0 < size <= limits.STATE:
+        raise BundleError(
+            f"{path}: the classifier takes the state {given} and gives {left}; both are [batch, N], N at "
+            f"most {limits.STATE}"
+        )
+    if manifest.window.hop_seconds != manifest.window.seconds:
+        raise BundleError(
+            f"{path}: a state goes from each window to the next, which therefore begins where the one before "
+            "ends; hop_seconds must be a window's"
+        )
 
 
 def _check_stages(manifest: Manifest, path: Path) -> None:
@@ -83,7 +106,7 @@ def _check_chain(manifest: Manifest, path: Path, rules: Sequence[StageRule]) -> 
     entry = "stft" if manifest.rescore == "spectrogram" else "features"
     first = (
         StageRule("frontend", entry, frozenset({"waveform"})),
-        StageRule("classifier", "logits", frozenset({entry})),
+        StageRule("classifier", "logits", frozenset({entry, STATE})),
         StageRule("classifier_int8", "logits", frozenset({entry})),
     )
     classifier = manifest.stage("classifier")

@@ -21,11 +21,12 @@ class WindowCutter:
         length: Of a window in samples.
         hop: From one window to the next in samples.
         channels: Of the sound.
+        whole: False: the last window begins where the one before ends, and may be shorter.
 
     """
 
-    def __init__(self, length: int, hop: int, channels: int) -> None:
-        self._length, self._hop = length, hop
+    def __init__(self, length: int, hop: int, channels: int, *, whole: bool = True) -> None:
+        self._length, self._hop, self._whole = length, hop, whole
         # What is held begins at the sample `_start`; the next window will at `_next`.
         self._held: FloatArray = np.zeros((channels, 0), np.float32)
         self._start = self._next = 0
@@ -34,14 +35,14 @@ class WindowCutter:
         """The next block [channels, n]; gives the windows that are complete."""
         self._held = np.concatenate([self._held, block], axis=1) if self._held.shape[1] else block
         total = self._start + self._held.shape[1]
-        if total <= longest_window(self._length):
+        if self._whole and total <= longest_window(self._length):
             return []
         cuts = []
         while self._next + self._length <= total:
             cuts.append(self._cut(self._next, self._next + self._length))
             self._next += self._hop
         # The last window ends with the sound: as much as a window is held, or from the next one on.
-        keep = min(self._next, total - self._length) - self._start
+        keep = (min(self._next, total - self._length) if self._whole else self._next) - self._start
         if keep > 0:
             # A copy, so that no longer block stays alive for its end.
             self._held, self._start = self._held[:, keep:].copy(), self._start + keep
@@ -50,6 +51,8 @@ class WindowCutter:
     def finish(self) -> list[Cut]:
         """The sound ends: gives the window that ends with it, unless it has been given."""
         total = self._start + self._held.shape[1]
+        if not self._whole:
+            return [self._cut(self._next, total)] if total > self._next else []
         if total == 0 or (self._next > 0 and self._next - self._hop + self._length >= total):
             return []
         length = total if total <= longest_window(self._length) else self._length

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from msgspec import structs
 
-from ...errors import TargetError
+from ...errors import AudioError, TargetError
 from ..audio.level import mixed
 from ..audio.sound import Resampler, open_sound
 from ..engine import Engine
@@ -21,7 +21,7 @@ from ..explaining.request import Request
 from ..inference.deadline import Deadline
 from ..inference.pipeline import BATCH
 from ..inference.scores import scores_of
-from ..inference.window import Clock
+from ..inference.window import Clock, Window
 from ..results.result import Result
 from ..values.arrays import FloatArray
 from .cutting import Cut, WindowCutter
@@ -85,7 +85,11 @@ class Detector:
         self._rate = manifest.sample_rate
         # The classifier gets the mean of all channels.
         self._convert = Resampler(detecting.rate, self._rate, 1)
-        self._cutter = WindowCutter(length, self._hop, 1)
+        pipeline = engine.pipeline
+        self._cutter = WindowCutter(length, self._hop, 1, whole=not pipeline.state_size)
+        # What a recurrent classifier goes on from, and began the last windows with, by their numbers.
+        self._state = pipeline.first_state
+        self._states: dict[int, FloatArray] = {}
         merging = detecting.settings.merging(manifest.labels, manifest.name)
         self._merger = Merger(merging)
         self._wanted = np.flatnonzero(np.isfinite(merging.enter))
@@ -96,8 +100,8 @@ class Detector:
         self._reach = max(0, math.floor(0.5 * (LONGEST_S - window_s) / hop_s))
         # What is cut is never older than that.
         late_s = detecting.settings.smooth_s
-        lasting_s = LONGEST_S + late_s + 3.0 * (window_s + hop_s) if self._clips else 0.0
-        self._recent = RecentSound(math.ceil(lasting_s * detecting.rate))
+        self._lasting_s = LONGEST_S + late_s + 3.0 * (window_s + hop_s) if self._clips else 0.0
+        self._recent = RecentSound(math.ceil(self._lasting_s * detecting.rate))
         self._ready: list[Cut] = []
 
     @property
@@ -144,7 +148,10 @@ class Detector:
             if self.number and self._with.deadline.reached():
                 return
             batch, self._ready = self._ready[:BATCH], self._ready[BATCH:]
-            for window in engine.pipeline.classified(batch, clock, self._with.divisor, precision):
+            for window in engine.pipeline.classified(
+                batch, clock, self._with.divisor, precision, self._state
+            ):
+                self._carry(window)
                 scores = scores_of(self._with.settings.calibrated(window.logits), engine.manifest.task)
                 start_s = window.offset / self._rate
                 end_s = (window.offset + window.channels.shape[-1]) / self._rate
@@ -155,6 +162,14 @@ class Detector:
                 self.number += 1
                 for event in over:
                     yield self._detected(event)
+
+    def _carry(self, window: Window) -> None:
+        """Keep what a recurrent classifier goes on from, and as long as a clip may begin there."""
+        self._state = window.next_state
+        if window.state is not None and self._clips:
+            place = window.offset // self._hop
+            self._states[place] = window.state
+            self._states.pop(place - math.ceil(self._lasting_s * self._rate / self._hop), None)
 
     def _hold(self, now_s: float) -> None:
         """Cut the stretches of events that have become too long to be explained as a whole."""
@@ -174,7 +189,8 @@ class Detector:
         start = math.floor(round(start_s * rate, 3))
         end = min(self._recent.count, math.ceil(round(end_s * rate, 3)))
         samples = self._recent.cut(start, end)
-        return Stretch(samples, rate, self._origin_s + start_s, self._origin_s + end_s)
+        state = self._states.get(round(start_s * self._rate / self._hop))
+        return Stretch(samples, rate, self._origin_s + start_s, self._origin_s + end_s, state)
 
     def _detected(self, event: Event) -> Detected:
         """An event that is over, explained."""
@@ -213,11 +229,11 @@ class Detector:
         with self._with.clock.stage("explain"):
             opened = open_sound((samples, self._with.rate), None, self._rate)
             opened.name = self._with.recording
-            windowing = structs.replace(request.windowing, divisor=self._with.divisor)
+            windowing = structs.replace(request.windowing, divisor=self._with.divisor, state=clip.state)
             asked = structs.replace(request, targets=(label,), windowing=windowing)
             try:
                 [result] = explain(self._with.engine, opened, Clock(), asked, self._with.deadline)
-            except TargetError as error:
+            except (AudioError, TargetError) as error:
                 return None, (f"not explained: {error}",)
         return result, ()
 

@@ -16,12 +16,14 @@ class Stretch:
 
     samples: [channels, n] at the input's rate; rate: that, in Hz
     start_s, end_s: where it lies, seconds from the sound's begin
+    state: what a recurrent classifier began its first window with, [1, S]; None where windows have no state
     """
 
     samples: FloatArray
     rate: int
     start_s: float
     end_s: float
+    state: FloatArray | None = None
 
 
 class RecentSound:

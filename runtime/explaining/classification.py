@@ -49,7 +49,8 @@ class Classification(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         """Every window once more, in order; those that were not kept are classified again."""
         yield from self.kept
         if len(self.kept) < self.count:
-            yield from engine.pipeline.windows(self.opened, clock, self.plan, len(self.kept))
+            state = self.kept[-1].next_state if self.kept else None
+            yield from engine.pipeline.windows(self.opened, clock, self.plan, len(self.kept), state)
 
 
 def classify(
@@ -84,7 +85,7 @@ def classify(
     """
     manifest, rate = engine.manifest, engine.manifest.sample_rate
     plan = engine.pipeline.plan(opened, windowing)
-    count = opened.window_count(plan.length, plan.hop)
+    count = opened.window_count(plan.length, plan.hop, whole=plan.whole)
     how = engine.pipeline.aggregate(windowing)
     joined, logits, clearest = Aggregate(how), Aggregate("mean"), Clearest()
     # Those of a long sound lie in a file.

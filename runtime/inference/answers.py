@@ -26,7 +26,14 @@ MASK_ROUNDING = 1e-4
 
 def check_borders(session: Any, path: Path, spec: StageSpec | None) -> None:
     """Raise BundleError where the graph's inputs and outputs are not the manifest's."""
-    found = {value.name for value in (*session.get_inputs(), *session.get_outputs())}
+    found = {
+        value.name
+        for value in (
+            *session.get_inputs(),
+            *session.get_overridable_initializers(),
+            *session.get_outputs(),
+        )
+    }
     if spec is not None and found != (named := {tensor.name for tensor in (*spec.inputs, *spec.outputs)}):
         raise BundleError(f"{path}: its tensors are {sorted(found)}, the manifest says {sorted(named)}")
 

@@ -6,7 +6,7 @@ A bundle's sessions run stages, and so do the graphs in a folder while a bundle 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, Protocol, TypeVar
@@ -14,7 +14,7 @@ from typing import Literal, Protocol, TypeVar
 import numpy as np
 
 from ..audio.stft import as_pairs, forward
-from ..bundle.manifest import AnalysisSpec, StageSpec
+from ..bundle.manifest import NEXT_STATE, STATE, AnalysisSpec, StageSpec
 from ..values.arrays import FloatArray
 from ..values.lazy import LazyMapping, lazy_property
 from .failures import DeviceMemoryError
@@ -49,6 +49,8 @@ class ForwardPass:
     entry: what the classifier gets: the listenable STFT [B, T, F, 2], or features of the model's own
     logits: [B, K]
     outputs: name -> feature map [B, ...]
+    state, next_state: [B, S] what a recurrent classifier begins with, and what it leaves to the next window;
+        None where each sound begins anew
     """
 
     waveforms: FloatArray
@@ -57,6 +59,8 @@ class ForwardPass:
     outputs: Mapping[str, Tensor]
     analysis: AnalysisSpec
     spectral: bool
+    state: FloatArray | None = None
+    next_state: FloatArray | None = None
     _further: dict[tuple[object, ...], Tensors] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -151,14 +155,37 @@ class Chain:
         """Waveforms [B, N] -> what the classifier gets, by the front end."""
         return self._run("frontend", {"waveform": waveforms})[self._entry]
 
-    def forward(self, waveforms: FloatArray, classifier: Classifier = "classifier") -> ForwardPass:
-        """Waveforms [B, N] -> logits, the taps asked for and there, and what they come from."""
+    def forward(
+        self,
+        waveforms: FloatArray,
+        classifier: Classifier = "classifier",
+        state: FloatArray | None = None,
+    ) -> ForwardPass:
+        """Waveforms [B, N] -> logits, the taps asked for and there, and what they come from.
+
+        state: [B, S] what a recurrent classifier begins with; None: as at the beginning of a sound
+        """
         entry = self._keep("frontend", {"waveform": waveforms})[self._entry]
         # The quantised one has none.
         asked = None if self._taps is None or classifier != "classifier" else ["logits", *self._taps]
-        taps = dict(self._keep(classifier, {self._entry: entry}, asked))
-        logits = on_host(taps.pop("logits"))
-        return ForwardPass(waveforms, entry, logits, taps, self._analysis, self._spectral)
+        given: dict[str, Tensor] = {self._entry: entry}
+        if state is not None:
+            given[STATE] = state
+            asked = None if asked is None else [*asked, NEXT_STATE]
+        taps = dict(self._keep(classifier, given, asked))
+        logits, left = on_host(taps.pop("logits")), taps.pop(NEXT_STATE, None)
+        following = None if left is None else on_host(left)
+        return ForwardPass(waveforms, entry, logits, taps, self._analysis, self._spectral, state, following)
+
+    def in_turn(
+        self, waveforms: FloatArray, state: FloatArray, classifier: Classifier = "classifier"
+    ) -> Iterator[ForwardPass]:
+        """Waveforms [B, N] in turn, the first from a state [1, S], each other from what the last one left."""
+        following: FloatArray | None = state
+        for wave in waveforms:
+            answer = self.forward(wave[np.newaxis], classifier, following)
+            following = answer.next_state
+            yield answer
 
     def forward_parts(
         self, waveforms: FloatArray, classifier: Classifier = "classifier"
@@ -166,21 +193,34 @@ class Chain:
         """`forward`, in as many parts as the device's memory asks for."""
         return _in_parts(partial(self.forward, classifier=classifier), waveforms)
 
-    def logits(self, features: Tensor, classifier: Classifier = "classifier") -> FloatArray:
-        """What the front end gives, masked or not -> logits [B, K]."""
+    def logits(
+        self, features: Tensor, classifier: Classifier = "classifier", state: FloatArray | None = None
+    ) -> FloatArray:
+        """What the front end gives, masked or not -> logits [B, K].
+
+        state: [1, S] what a recurrent classifier begins each with; None: as at the beginning of a sound
+        """
 
         def run(part: Tensor) -> FloatArray:
-            return self._run(classifier, {self._entry: part}, ["logits"])["logits"]
+            given: dict[str, Tensor] = {self._entry: part}
+            if state is not None:
+                given[STATE] = np.repeat(state, part.shape[0], axis=0)
+            return self._run(classifier, given, ["logits"])["logits"]
 
         return (
             run(features) if isinstance(features, DeviceTensor) else np.concatenate(_in_parts(run, features))
         )
 
-    def logits_of(self, waveforms: FloatArray, classifier: Classifier = "classifier") -> FloatArray:
-        """Waveforms [B, N] -> logits [B, K]."""
+    def logits_of(
+        self,
+        waveforms: FloatArray,
+        classifier: Classifier = "classifier",
+        state: FloatArray | None = None,
+    ) -> FloatArray:
+        """Waveforms [B, N] -> logits [B, K]; state: as of `logits`."""
 
         def run(part: FloatArray) -> FloatArray:
-            return self.logits(self._keep("frontend", {"waveform": part})[self._entry], classifier)
+            return self.logits(self._keep("frontend", {"waveform": part})[self._entry], classifier, state)
 
         return np.concatenate(_in_parts(run, waveforms))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Literal
 
@@ -43,6 +43,7 @@ class ModelPipeline:
         # is joined in frames, each at the nearest.
         self.length = max(1, samples_of(manifest.window.seconds, rate))
         self.hop = max(frame, samples_of(manifest.window.hop_seconds, rate))
+        self.state_size = manifest.state_size
         self._shortest = samples_at_least(manifest.window.minimum_seconds, rate)
 
     def plan(self, opened: OpenSound, windowing: Windowing) -> WindowPlan:
@@ -50,9 +51,17 @@ class ModelPipeline:
 
         A level over the recording reads all of the sound once. Raises MethodError for a hop that leaves gaps.
         """
-        one = self.length < opened.samples <= longest_window(self.length)
+        whole = not self.state_size
+        one = whole and self.length < opened.samples <= longest_window(self.length)
         length = opened.samples if one else self.length
-        return WindowPlan(length, self.hop_of(windowing), self._shortest, self.divisor(opened, windowing))
+        state = self.first_state if windowing.state is None else windowing.state
+        hop, divisor = self.hop_of(windowing), self.divisor(opened, windowing)
+        return WindowPlan(length, hop, self._shortest, divisor, whole, state)
+
+    @property
+    def first_state(self) -> FloatArray | None:
+        """What a recurrent classifier begins a recording with, [1, S]; None where it has no state."""
+        return np.zeros((1, self.state_size), np.float32) if self.state_size else None
 
     def hop_of(self, windowing: Windowing) -> int:
         """Samples from one window to the next. Raises MethodError where windows would leave gaps."""
@@ -62,17 +71,35 @@ class ModelPipeline:
                 f"hop_s is {windowing.hop_s:g}: windows of {self.length / self._rate:g} s would leave gaps; "
                 "give at most their length"
             )
+        if self.state_size and hop != self.length:
+            raise MethodError(
+                f"hop_s is {windowing.hop_s:g}: {self._manifest.name} hands its state from each window to "
+                f"the next, so windows of {self.length / self._rate:g} s do not overlap; leave hop_s out"
+            )
         return hop
 
     def aggregate(self, windowing: Windowing) -> Aggregation:
         """How the scores of windows are joined."""
         return windowing.aggregate or self._manifest.window.aggregate
 
-    def windows(self, opened: OpenSound, clock: Clock, plan: WindowPlan, first: int = 0) -> Iterator[Window]:
-        """The windows of the sound after the classifier, in order, from the number `first` on."""
-        windows = islice(opened.windows(plan.length, plan.hop), first, None)
+    def windows(
+        self,
+        opened: OpenSound,
+        clock: Clock,
+        plan: WindowPlan,
+        first: int = 0,
+        state: FloatArray | None = None,
+    ) -> Iterator[Window]:
+        """The windows of the sound after the classifier, in order, from the number `first` on.
+
+        state: what the window before that one left; None: as the plan says
+        """
+        windows = islice(opened.windows(plan.length, plan.hop, whole=plan.whole), first, None)
+        state = plan.state if state is None else state
         while batch := list(islice(windows, BATCH)):
-            yield from self.classified(batch, clock, plan.divisor)
+            for window in self.classified(batch, clock, plan.divisor, state=state):
+                yield window
+                state = window.next_state
 
     def level_over(self, windowing: Windowing) -> LevelOver:
         """Over what the gain of the model's own pipeline is measured."""
@@ -103,7 +130,8 @@ class ModelPipeline:
         ready: list[Window | None] = [None] * len(items)
         for index, item in enumerate(items):
             # A long sound is not held for its neighbours' sake.
-            if isinstance(item, OpenSound) and item.samples <= longest_window(self.length) and not item.long:
+            longest = self.length if self.state_size else longest_window(self.length)
+            if isinstance(item, OpenSound) and item.samples <= longest and not item.long:
                 try:
                     plan = self.plan(item, windowing)
                     window = next(iter(item.windows(plan.length, plan.hop)))
@@ -132,16 +160,24 @@ class ModelPipeline:
         clock: Clock,
         divisor: float | None,
         precision: Precision = "fp32",
+        state: FloatArray | None = None,
     ) -> Iterator[Window]:
-        """Classify windows of one length as one batch.
+        """Classify windows of one length as one batch, or one by one where a state goes through them.
 
         windows: pairs (offset, channels [C, n]); divisor: as of a `WindowPlan`; precision "int8": by the
-            quantised classifier, which has no feature maps
+            quantised classifier, which has no feature maps; state: what a recurrent classifier begins the
+            first one with, [1, S]; None: each is a sound of its own
         """
         levelled = [self._levelled(channels, divisor) for _, channels in windows]
         stacked = np.stack([wave for wave, _ in levelled])
         index = 0
-        for answer in self._counted(clock).forward_parts(stacked, _CLASSIFIERS[precision]):
+        chain, classifier = self._counted(clock), _CLASSIFIERS[precision]
+        answers: Iterable[ForwardPass]
+        if state is None:
+            answers = chain.forward_parts(stacked, classifier)
+        else:
+            answers = chain.in_turn(stacked, state, classifier)
+        for answer in answers:
             self._check(answer)
             for row, waveform in enumerate(answer.waveforms):
                 offset, channels = windows[index]
@@ -170,14 +206,17 @@ class ModelPipeline:
                 f"{list(shape)}; export the bundle again"
             )
 
-    def logits_of(self, waveforms: FloatArray, precision: Precision = "fp32") -> FloatArray:
+    def logits_of(
+        self, waveforms: FloatArray, precision: Precision = "fp32", state: FloatArray | None = None
+    ) -> FloatArray:
         """Waveforms [B, N] at the model's rate and level -> logits [B, K]; nothing is levelled or padded.
 
         precision "int8": by the quantised classifier. Raises MethodError where the bundle has none.
+        state: what a recurrent classifier begins each with, [1, S]; None: as at the beginning of a sound
         """
         if precision == "int8" and self._manifest.stage("classifier_int8") is None:
             raise MethodError(no_int8(self._manifest))
-        return self._checked(self._chain.logits_of(waveforms, _CLASSIFIERS[precision]), len(waveforms))
+        return self._checked(self._chain.logits_of(waveforms, _CLASSIFIERS[precision], state), len(waveforms))
 
     def logits_of_spectra(self, spectra: FloatArray) -> FloatArray:
         """Listenable STFTs [B, T, F, 2] -> logits [B, K]. Raises MethodError where they cannot re-enter."""

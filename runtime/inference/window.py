@@ -49,6 +49,18 @@ class Window(msgspec.Struct, frozen=True, eq=False):
         return logits
 
     @property
+    def state(self) -> FloatArray | None:
+        """What a recurrent classifier began it with, [1, S]; None: as at the beginning of a sound."""
+        state = self.batch.state
+        return None if state is None else state[self.row : self.row + 1]
+
+    @property
+    def next_state(self) -> FloatArray | None:
+        """What it left to the next window, [1, S]; None where windows know nothing of each other."""
+        state = self.batch.next_state
+        return None if state is None else state[self.row : self.row + 1]
+
+    @property
     def taps(self) -> Mapping[str, FloatArray]:
         """Name -> feature maps [1, ...] of this window."""
         maps, row = self.batch.taps, self.row
@@ -73,12 +85,16 @@ class WindowPlan(msgspec.Struct, frozen=True):
     hop: from one window to the next; the last one ends with the sound
     shortest: what the model takes at the least: a shorter window is padded with zeros behind
     divisor: what every window is divided by; None: each by its own level
+    whole: the last window ends with the sound; otherwise it begins where the one before ends
+    state: what a recurrent classifier begins the sound with, [1, S]; None where it has no state
     """
 
     length: int
     hop: int
     shortest: int = 0
     divisor: float | None = None
+    whole: bool = True
+    state: FloatArray | None = None
 
 
 class Windowing(msgspec.Struct, frozen=True):
@@ -89,12 +105,14 @@ class Windowing(msgspec.Struct, frozen=True):
     level: over what the gain of the model's own pipeline is measured: each "window", the whole "recording",
         or "none": no gain. It changes nothing where that pipeline has none.
     divisor: what every window is divided by, where that is known before; it goes before `level`
+    state: what a recurrent classifier begins with, [1, S], where the sound is a part of another
     """
 
     hop_s: float | None = None
     aggregate: Aggregation | None = None
     level: LevelOver | None = None
     divisor: float | None = None
+    state: FloatArray | None = None
 
     def __post_init__(self) -> None:
         hop = self.hop_s

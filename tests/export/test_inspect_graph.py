@@ -55,7 +55,7 @@ def test_the_command_it_gives_is_one_that_works(tmp_path):
     report = json.loads(inspected(path, "--json"))
     assert {one["name"]: one["meaning"] for one in report["inputs"]} == {
         "sr": "filled in: HZ, the sample rate",
-        "h": "a recurrent state",
+        "h": "a recurrent state (carry in place of zeros hands it from window to window)",
         "audio": "the sound, any length",
     }
     assert {one["name"]: one["meaning"] for one in report["outputs"]} == {

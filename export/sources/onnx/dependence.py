@@ -32,7 +32,7 @@ def unread(original: Original, model: onnx.ModelProto, tensor: str, sound: Float
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     _shift(changed.graph, tensor, noise.astype(values.dtype))
-    after = Original(original.path, changed, original.entry, original.sides).run(
+    after = Original(original.path, changed, original.entry, original.sides, original.context).run(
         sound, [original.output.name]
     )
     old, new = (np.asarray(one[original.output.name], np.float64) for one in (before, after))

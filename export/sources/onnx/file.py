@@ -16,7 +16,16 @@ import onnx
 from ....errors import SourceError
 from ....runtime.audio.lengths import longest_window, samples_of
 from ....runtime.bundle.graphs import external_tensors
-from ....runtime.bundle.manifest import AnalysisSpec, Level, StageSpec, Task, WindowSpec, aggregate_of
+from ....runtime.bundle.manifest import (
+    NEXT_STATE,
+    STATE,
+    AnalysisSpec,
+    Level,
+    StageSpec,
+    Task,
+    WindowSpec,
+    aggregate_of,
+)
 from ....runtime.inference.onnx_runtime import cpu_session
 from ...bundle.sounds import synthesise
 from ...frontends.frontend import Frontend
@@ -24,17 +33,17 @@ from ...graphs.apex_report import write_report
 from ...graphs.embeddings import embeddings_model
 from ...graphs.files import Dims, save_graph, stage_spec
 from ...source.exportable import LIMIT, Exportable, FloatArray
-from .dependence import unread
 from .entry import Entry, feature_input
-from .feature_map import GraphMap, MapRequest, ShownTensor, find_map, with_output
+from .feature_map import GraphMap, MapRequest, ShownTensor
 from .given import level_of, rate_of, window_samples
 from .graph import Scores, classifier_graph
-from .impulses import Cell
+from .memory import Memory
 from .original import Original
-from .outputs import Reduce, logits_tensor, score_output
+from .outputs import Reduce, score_output
 from .precision import limit_of
 from .reading import opset_of, read_model
 from .scores import checked_scores, doubts, last_operators
+from .shown_map import shown_map
 from .side_inputs import Given, SideInput, split_inputs
 from .waves import WaveInput, wave_input
 
@@ -76,6 +85,9 @@ class OnnxSource(Exportable):
         ]
         outputs: dict[str, Dims] = {"logits": ["batch", len(self.labels)]}
         outputs |= {one.tap: one.dims for one in self.taps}
+        taken = dict(border)
+        if (memory := self.memory) is not None:
+            taken[STATE] = outputs[NEXT_STATE] = ["batch", memory.size]
         path = folder / "classifier.onnx"
         alone = self.alone
         weights = self.original.path.parent
@@ -90,7 +102,7 @@ class OnnxSource(Exportable):
                 path,
                 data,
                 opset_of(self.model),
-                border,
+                taken,
                 outputs,
             )
         )
@@ -120,14 +132,20 @@ class OnnxSource(Exportable):
         return digest.hexdigest()
 
     @property
+    def memory(self) -> Memory | None:
+        """What goes from window to window; None: windows know nothing of each other."""
+        original = self.original
+        return Memory.of(original.sides, original.context, original.entry.time_axis + 1)
+
+    @property
     def taps(self) -> list[ShownTensor]:
         """The tensors that the classifier's stage shows beside its logits."""
         return [*([] if self.shown is None else [self.shown.shown]), *self.read]
 
     @property
     def alone(self) -> bool:
-        """Whether the graph takes one sound at a time by its shape."""
-        return not self.original.entry.batched or self.original.entry.copies > 1
+        """Whether the graph takes one sound at a time by its shape, or for its state's sake."""
+        return self.memory is not None or not self.original.entry.batched or self.original.entry.copies > 1
 
     def stage(self, *, one_by_one: bool) -> onnx.ModelProto:
         """The graph as the classifier's stage; one sound at a time, or all of a batch at once."""
@@ -141,6 +159,7 @@ class OnnxSource(Exportable):
             self.task,
             one_by_one=one_by_one,
             shown=self.taps,
+            memory=self.memory,
         )
 
     def _takes_batches(self, path: Path, front: Path) -> bool:
@@ -226,7 +245,15 @@ def load(
     model = read_model(file)
     value, sides = split_inputs(model, file, rate, inputs or Given())
     entry, samples = _entry(value, model, file, frontend, rate, window_seconds)
-    original = Original(file, model, entry, sides)
+    given = inputs or Given()
+    context = samples_of(given.context_seconds, rate)
+    original = Original(file, model, entry, sides, context)
+    carrying = Memory.of(sides, context, entry.time_axis + 1) is not None
+    if carrying and not isinstance(entry, WaveInput):
+        raise SourceError(
+            f"{file}: takes features, whose frames cross the borders of windows; carry the state of a "
+            "graph that takes the sound itself, or begin every window with --state NAME=zeros"
+        )
     sounds = list(synthesise(3, samples, rate, 1))
     batch = entry.copies if entry.batched else None
     chosen = score_output(file, _answers(original, sounds[0]), len(labels), output, reduce, batch)
@@ -238,17 +265,19 @@ def load(
         raise SourceError(f"{file}: answers differently to the same sound; export it in evaluation mode")
     kind = checked_scores(file, answers, scores, task, last_operators(model, chosen.name))
     seconds = samples / rate
-    minimum = seconds if entry.samples else _minimum_seconds(original, samples, rate)
+    minimum = seconds if entry.samples or carrying else _minimum_seconds(original, samples, rate)
     beyond = (longest_window(samples) + 1, 2 * samples)
     any_length = all(_takes(original, synthesise(1, length, rate, 2)[0]) for length in beyond)
-    longest = samples if entry.samples or not any_length else None
+    longest = samples if entry.samples or carrying or not any_length else None
     if isinstance(entry, WaveInput):
         original.entry = replace(entry, longest=longest)
     if feature_map is not None and entry.join is not None:
         raise SourceError(
             f"{file}: takes patches, so its feature map has no place in the sound; leave it out"
         )
-    shown = None if feature_map is None else _shown(original, model, feature_map, samples, rate, kind, task)
+    shown = (
+        None if feature_map is None else shown_map(original, model, feature_map, samples, rate, kind, task)
+    )
     original.rest()
     weights = sum(math.prod(weight.dims) for weight in model.graph.initializer)
     return OnnxSource(
@@ -258,7 +287,7 @@ def load(
         sample_rate=rate,
         window=WindowSpec(
             seconds=seconds,
-            hop_seconds=seconds / 2,
+            hop_seconds=seconds if carrying else seconds / 2,
             minimum_seconds=minimum,
             aggregate=aggregate_of(task),
         ),
@@ -296,66 +325,6 @@ def _filled(sides: Sequence[SideInput], entry: Entry) -> list[str]:
     if isinstance(entry, WaveInput) and entry.channels > 1:
         remarks.append(f"it takes {entry.channels} channels, which all get the same sound")
     return remarks
-
-
-def _shown(
-    original: Original,
-    model: onnx.ModelProto,
-    request: MapRequest,
-    samples: int,
-    rate: int,
-    scores: Scores,
-    task: Task,
-) -> GraphMap:
-    """The feature map that was asked for, with what the graph answers beside it."""
-    path, output = original.path, original.output
-    before = None if scores == "logits" else logits_tensor(model, output, several=task == "multi_label")
-    logits_name = output.name if scores == "logits" else before
-    widened = with_output(model, request.tensor, path)
-    if logits_name is not None:
-        widened = with_output(widened, logits_name, path)
-    original.rest()
-    wider = Original(path, widened, original.entry, original.sides)
-    wider.output = output
-    copies = original.entry.copies
-
-    entry = original.entry
-
-    def answers(length: int, cell: Cell | None) -> tuple[FloatArray, FloatArray]:
-        sound = synthesise(1, length, rate, 4)[0]
-        names = [request.tensor, *([] if logits_name is None else [logits_name])]
-        if cell is not None and isinstance(entry, WaveInput):
-            sound = cell.added(sound, 0, None)
-        fed = entry.feed(sound)
-        if cell is not None and not isinstance(entry, WaveInput) and fed.dtype.kind == "f":
-            fed = cell.added(fed, entry.time_axis, _band_axis(fed, entry.time_axis))
-        answers = wider.run_fed(fed, length, names)
-        tensor = np.asarray(answers[request.tensor])
-        tensor = tensor[:1] if copies > 1 and tensor.shape[:1] == (copies,) else tensor
-        # Without logits there is no linear head to be compared with: the head then is "other".
-        logits = np.array([np.nan]) if logits_name is None else output.of(np.asarray(answers[logits_name]))
-        return tensor, logits.astype(np.float32)
-
-    fixed = original.entry.samples is not None
-    padded = not isinstance(entry, WaveInput)
-    # What is fed may be samples behind a front end, too.
-    example = entry.feed(synthesise(1, samples, rate, 4)[0])
-    banded = padded and _band_axis(example, entry.time_axis) is not None
-    found = find_map(request, model, path, answers, samples, rate, fixed=fixed, padded=padded, banded=banded)
-    if not unread(wider, widened, request.tensor, synthesise(1, samples, rate, 4)[0], found.shown.skipped):
-        return found
-    beyond = f" but the first {found.shown.skipped} tokens" if found.shown.skipped else ""
-    return replace(
-        found,
-        doubt=f"the scores do not depend on its feature map {request.tensor!r}{beyond}: prototypes tell "
-        "nothing of them; name a tensor before it",
-    )
-
-
-def _band_axis(fed: np.ndarray, time: int) -> int | None:
-    """The axis of features [1, ...] that frequency runs along."""
-    axes = [axis for axis, size in enumerate(fed.shape) if axis not in (0, time) and size > 1]
-    return axes[-1] if axes else None
 
 
 def _entry(

@@ -153,7 +153,9 @@ class FrontGraph(Frontend):
             kind = int(helper.np_dtype_to_tensor_dtype(np.dtype(self.kind)))
             end = helper.make_tensor_value_info(one, kind, None)
             body = [*nodes, *after.nodes]
-            nodes = [loop(body, row, self.wave, input_type(built.graph, taken), {"earmark/all": end}, graph)]
+            nodes = [
+                loop(body, [row], self.wave, input_type(built.graph, taken), {"earmark/all": end}, graph)
+            ]
             given = "earmark/all"
         else:
             nodes.insert(0, helper.make_node("Identity", [row], [taken]))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from ....runtime.bundle.manifest import Task
+from ....runtime.bundle.manifest import NEXT_STATE, STATE, Task
 from ....runtime.bundle.nodes import Nodes
 from .feature_map import TAP, ShownTensor
+from .memory import Memory
 from .outputs import logits_tensor
 from .reading import graphs_of, opset_of, read_by
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 Scores = Literal["logits", "probabilities", "log_probabilities"]
 
 # Names that a stage's borders have.
-_TAKEN = ("features", "stft", "logits", "waveform", TAP)
+_TAKEN = ("features", "stft", "logits", "waveform", STATE, NEXT_STATE, TAP)
 # Smaller probabilities count as this one: its logarithm is finite in float32.
 SMALLEST = 1e-30
 # The same for 1 - p, whose float32 steps near 1 are 6e-8.
@@ -40,6 +42,7 @@ def classifier_graph(
     *,
     one_by_one: bool,
     shown: Sequence[ShownTensor] = (),
+    memory: Memory | None = None,
 ) -> onnx.ModelProto:
     """The graph as a stage: what the front end gives -> logits [B, K].
 
@@ -54,6 +57,7 @@ def classifier_graph(
         one_by_one: The whole graph becomes the body of a Scan over the rows, for graphs that take one at a
             time ([N], or dims that hold for a batch of one alone).
         shown: Tensors of it that become taps [B, C, T', F'].
+        memory: What goes from window to window, of a graph one by one: state [B, S] -> next_state [B, S].
 
     """
     stage_model = prepared(model)
@@ -63,8 +67,10 @@ def classifier_graph(
     rows = entry.rows(front, entry.border)
     taken = renamed(entry.name)
     beside = []
+    kept = {} if memory is None else memory.parts(inner)
+    first = inner.take()
     for side in sides:
-        filled = side.nodes(inner, taken, entry)
+        filled = kept.get(side.name) or side.nodes(inner, taken, entry)
         beside += [*inner.take(), helper.make_node("Identity", [filled], [renamed(side.name)])]
     nodes = [*beside, *graph.node]
     copies = entry.copies if one_by_one else 1
@@ -75,13 +81,19 @@ def classifier_graph(
     for name, one in exposed.items():
         one.nodes(inner, renamed(one.tensor), name, batch=not one_by_one, copies=copies)
         outputs.append(_value(one.tap, one.dims))
+    if memory is not None:
+        memory.joined(inner, taken, renamed)
+        outputs.append(_value(NEXT_STATE, ["batch", memory.size]))
     nodes += inner.take()
     if one_by_one:
         nodes.append(helper.make_node("Reshape", [end, back.whole(classes)], ["earmark/one_row"]))
         ends = {"earmark/all": _value("earmark/one_row", [classes])}
         stacked = {one.tap if entry.join is None else f"{name}/rows": name for name, one in exposed.items()}
         ends |= {outer: _value(name, exposed[name].row_dims) for outer, name in stacked.items()}
-        nodes = [loop(nodes, rows, entry, input_type(graph, taken), ends, back)]
+        ends |= {} if memory is None else {NEXT_STATE: _value(memory.LEFT, [memory.size])}
+        scanned = [rows, *([] if memory is None else [memory.spread(front, entry.border)])]
+        before = None if memory is None or not memory.context else memory.CONTEXT
+        nodes = [loop(nodes, scanned, entry, input_type(graph, taken), ends, back, first, before)]
         end = "earmark/all"
     else:
         nodes.insert(0, helper.make_node("Identity", [rows], [taken]))
@@ -98,10 +110,14 @@ def classifier_graph(
     stage = helper.make_graph(
         nodes,
         "classifier",
-        [_value(entry.border, entry.dims)],
+        [_value(entry.border, entry.dims)]
+        + ([] if memory is None else [_value(STATE, ["batch", memory.size])]),
         outputs,
         weights + [numpy_helper.from_array(array, name) for name, array in constants.items() if name in used],
     )
+    if memory is not None:
+        # A graph's input with a value of its own need not be given.
+        stage.initializer.append(numpy_helper.from_array(np.zeros((1, memory.size), np.float32), STATE))
     stage.sparse_initializer.extend(graph.sparse_initializer)
     stage_model.graph.CopyFrom(stage)
     return stage_model
@@ -150,26 +166,34 @@ def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def loop(
     nodes: Sequence[onnx.NodeProto],
-    rows: str,
+    scanned: Sequence[str],
     entry: Entry,
     kind: int,
     ends: Mapping[str, onnx.ValueInfoProto],
     constants: Nodes,
+    first: Sequence[onnx.NodeProto] = (),
+    before: str | None = None,
 ) -> onnx.NodeProto:
     """A Scan over rows [R, ...] of type `kind`, with `nodes`, which take `entry`'s input, as its body.
 
     ends: name of the stacked output -> what the body gives for one row
+    scanned: the rows, and perhaps a state of each, [R, S], which is `Memory.GIVEN` in the body
+    first: nodes that begin the body; before: a tensor of theirs that is put in front of each row
     """
     into = Nodes(constants.opset, "earmark/row")
     one = into.over("Unsqueeze", "earmark/row", [0]) if entry.batched else "earmark/row"
     if entry.copies > 1:
         one = into.add("Concat", *[one] * entry.copies, axis=0)
     constants.constants |= into.constants
-    body = [*into.nodes, helper.make_node("Identity", [one], [renamed(entry.name)]), *nodes]
-    body = needed(body, *(value.name for value in ends.values()))
-    row = helper.make_tensor_value_info("earmark/row", kind, None)
-    inner = helper.make_graph(body, "one", [row], list(ends.values()))
-    return helper.make_node("Scan", [rows], list(ends), body=inner, num_scan_inputs=1)
+    named = helper.make_node("Identity", [one], [renamed(entry.name)])
+    if before is not None:
+        named = helper.make_node("Concat", [before, one], [renamed(entry.name)], axis=entry.time_axis)
+    body = needed([*first, *into.nodes, named, *nodes], *(value.name for value in ends.values()))
+    given = [helper.make_tensor_value_info("earmark/row", kind, None)]
+    if len(scanned) > 1:
+        given.append(helper.make_tensor_value_info(Memory.GIVEN, TensorProto.FLOAT, None))
+    inner = helper.make_graph(body, "one", given, list(ends.values()))
+    return helper.make_node("Scan", list(scanned), list(ends), body=inner, num_scan_inputs=len(scanned))
 
 
 def input_type(graph: onnx.GraphProto, name: str) -> int:

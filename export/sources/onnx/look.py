@@ -147,7 +147,8 @@ def _inputs(model: onnx.ModelProto, path: Path) -> list[Tensor]:
         if side is not None:
             meaning = f"filled in: {str(side).replace(str(_RATE), 'HZ')}"
         elif len(values) > 1 and is_state(value, model):
-            meaning, option = "a recurrent state", f"--state {shlex.quote(value.name)}=zeros"
+            meaning = "a recurrent state (carry in place of zeros hands it from window to window)"
+            option = f"--state {shlex.quote(value.name)}=zeros"
         elif sound_taken:
             meaning, option = "not known", f"--constant {shlex.quote(value.name)}=NUMBER"
         else:

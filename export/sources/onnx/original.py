@@ -24,13 +24,19 @@ class Original:
 
     entry: how the sound gets into it; sides: what its other inputs are filled with
     output: where its scores are, once they are known
+    context: samples of the sound before that it takes in front of a window; before a sound there are zeros
     """
 
     def __init__(
-        self, path: Path, model: onnx.ModelProto, entry: Entry, sides: Sequence[SideInput] = ()
+        self,
+        path: Path,
+        model: onnx.ModelProto,
+        entry: Entry,
+        sides: Sequence[SideInput] = (),
+        context: int = 0,
     ) -> None:
         """Open the graph, as `read_model` gives it. Raises SourceError where onnxruntime cannot run it."""
-        self.path, self.entry, self.sides = path, entry, tuple(sides)
+        self.path, self.entry, self.sides, self.context = path, entry, tuple(sides), context
         self._model = model
         self._opened: Any = None
         self.output = ScoreOutput("")
@@ -80,6 +86,10 @@ class Original:
         """Every input for one row."""
         if self.entry.copies > 1:
             row = np.repeat(row, self.entry.copies, axis=0)
+        if self.context:
+            before = [(0, 0)] * row.ndim
+            before[self.entry.time_axis] = (self.context, 0)
+            row = np.pad(row, before)
         return {self.entry.name: row, **{side.name: side.value(row, self.entry) for side in self.sides}}
 
     def scores(self, sound: FloatArray) -> FloatArray:

@@ -32,12 +32,16 @@ class Given:
     """What the user says of a graph's inputs, as options write it.
 
     sound: the name of that which takes the sound, or its features
-    constants: NAME -> numbers with commas; states: NAME -> "zeros", "ones" or a number, for all its values
+    constants: NAME -> numbers with commas
+    states: NAME -> "zeros", "ones" or a number, for all its values, at the beginning of every window; "carry"
+        or "carry:OUTPUT": zeros at the beginning of a sound, then what that output gave for the window before
+    context_seconds: of the sound before a window, which the graph takes in front of it
     """
 
     sound: str | None = None
     constants: Mapping[str, str] | None = None
     states: Mapping[str, str] | None = None
+    context_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,16 @@ class Filled(SideInput):
         if not self.values.ndim:
             none = graph.over("Squeeze", none, [0])
         return graph.add("Add", values, graph.cast(none, self.tensor_type))
+
+
+@dataclass(frozen=True)
+class Carried(Filled):
+    """A recurrent state: zeros at the beginning of a sound, then what `after` gave for the window before.
+
+    after: an output
+    """
+
+    after: str
 
 
 @dataclass(frozen=True)
@@ -165,7 +179,7 @@ def split_inputs(
     for name, value in inputs.items():
         if name == given.sound:
             continue
-        side = _told(value, path, given) if name in told else meant(value, rate)
+        side = _told(value, model, path, given) if name in told else meant(value, rate)
         # Of one input alone the name does not matter.
         if side is None or (len(inputs) == 1 and name not in told):
             unknown.append(name)
@@ -203,13 +217,19 @@ def is_state(value: Any, model: onnx.ModelProto) -> bool:
     return bool(_STATE.search(value.name.lower())) or len(twins) == 1
 
 
-def _told(value: Any, path: Path, given: Given) -> Filled:
+def _told(value: Any, model: onnx.ModelProto, path: Path, given: Given) -> Filled:
     """An input with the values that its user gives. Raises SourceError where they do not fit."""
     name = value.name
     kind = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
     shape = [one if isinstance(one, int) else 1 for one in dims_of(value)]
     if name in (given.states or {}):
         text = (given.states or {})[name]
+        if text == "carry" or text.startswith("carry:"):
+            after = text.partition(":")[2] or _twin(value, model, path)
+            if after not in {one.name for one in model.graph.output}:
+                raise SourceError(f"{path}: has no output {after!r}, which --state {name}={text} names")
+            words = f"zeros, then what {after!r} gave for the window before"
+            return Carried(name, kind.name, np.zeros(shape, kind), words, after)
         words = {"zeros": "0", "ones": "1"}.get(text, text)
         option, meaning = "--state", "at the beginning of every window"
     else:
@@ -224,6 +244,27 @@ def _told(value: Any, path: Path, given: Given) -> Filled:
             f"number{', zeros or ones' if option == '--state' else ''}, or as many as its last axis has"
         ) from error
     return Filled(name, kind.name, np.ascontiguousarray(filled), f"{text}, {meaning}")
+
+
+def _twin(value: Any, model: onnx.ModelProto, path: Path) -> str:
+    """The only output that may be what a state has become, by type and dims. Raises SourceError."""
+    dims, kind = dims_of(value), value.type.tensor_type.elem_type
+
+    def alike(one: Any) -> bool:
+        other = dims_of(one)
+        return len(other) == len(dims) and not any(
+            isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(dims, other, strict=True)
+        )
+
+    twins = [
+        str(one.name) for one in model.graph.output if one.type.tensor_type.elem_type == kind and alike(one)
+    ]
+    if len(twins) != 1:
+        raise SourceError(
+            f"{path}: --state {value.name}=carry: {', '.join(twins) or 'none'} of its outputs may be what it "
+            f"has become; name it by --state {value.name}=carry:OUTPUT"
+        )
+    return twins[0]
 
 
 def _number(word: str) -> float | int:

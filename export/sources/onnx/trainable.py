@@ -120,6 +120,11 @@ def trainable(graph: OnnxSource, taps: Sequence[str] | None = None) -> GraphSour
         ParityError: In PyTorch it answers differently.
 
     """
+    if graph.memory is not None:
+        raise SourceError(
+            f"{graph.original.path}: hands its state from window to window, which training does not; train "
+            "with --state NAME=zeros"
+        )
     probe = GraphProbe(graph)
     places = _searched(graph, probe) if taps is None else _named(graph, taps)
     shown, steps = probe.shown(places)

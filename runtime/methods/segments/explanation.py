@@ -63,6 +63,7 @@ class _HeldWindow:
     waveform: FloatArray = field(compare=False)
     real: int = field(compare=False)
     expected: Values | None = field(compare=False)
+    state: FloatArray | None = field(compare=False)
 
 
 class SegmentsExplanation:
@@ -118,13 +119,15 @@ class SegmentsExplanation:
         if not self._values:
             return 0.5 * (1.0 + math.tanh(0.5 * answer))
         if self._base is None:
-            silence = self._answers(self._context.logits_of(np.zeros_like(window.waveform[None])))
+            silence = self._answers(
+                self._context.logits_of(np.zeros_like(window.waveform[None]), state=window.state)
+            )
             self._base = float(silence[0]) if np.isfinite(silence).all() else 0.0
         return answer - self._base
 
     def _hold(self, window: Window, score: float, number: int, real: int) -> _HeldWindow:
         """A window with what its search needs: the mask costs a pass, so others have none."""
-        return _HeldWindow(score, number, window.waveform, real, self._expected(window, real))
+        return _HeldWindow(score, number, window.waveform, real, self._expected(window, real), window.state)
 
     def _expected(self, window: Window, real: int) -> Values | None:
         """Where in the segments of a window, `real` samples long, evidence is expected; None: anywhere."""
@@ -170,7 +173,7 @@ class SegmentsExplanation:
         def answers(sounds: FloatArray) -> Values:
             # Padding is no part of the sound: it stays as the model's pipeline makes it.
             whole = np.pad(sounds, ((0, 0), (0, padding))) if padding else sounds
-            return self._answers(self._context.logits_of(whole, settings.precision))
+            return self._answers(self._context.logits_of(whole, settings.precision, window.state))
 
         waveform = np.ascontiguousarray(window.waveform[: window.real])
         rate = self._context.bundle.manifest.sample_rate
