@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import PrototypeIndexError
-from .generation import CLIP_LINES, CLIPS, Generation
+from .generation import CLIP_LINES, CLIPS, STATISTICS, Generation
 from .info import INFO
 from .table import REBUILD, Table
 from .views import View
@@ -58,6 +58,7 @@ class _Checks:
             self._queries(view)
             self._passages(view)
             self.generation.index(view).check()
+        self._statistics()
 
     def _clips(self) -> None:
         clips, info = self.generation.clips, self.info
@@ -119,6 +120,13 @@ class _Checks:
         queries = self.generation.queries(view)
         for rows in _chunks(len(queries), queries.dtype.itemsize // 4):
             self._finite(f"{view}.queries.npy", queries["vector"][rows])
+
+    def _statistics(self) -> None:
+        """What clips are like is numbers, of clips that are there, each once, and of classes."""
+        table = self.generation.statistics()
+        self._finite(STATISTICS, table["vector"])
+        if int(table["label"].min(initial=0)) < 0 or len(np.unique(table["clip"])) < len(table):
+            self._damaged(STATISTICS, "a clip stands twice, or is of no class")
 
     def _passages(self, view: View) -> None:
         """Lengths and rates are numbers of 0 or more."""

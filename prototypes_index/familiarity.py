@@ -4,19 +4,22 @@ A sound is familiar as far as its nearest prototypes are as near as those of tra
 view, the similarities of a sample of training clips to the nearest entry of another recording are kept as
 quantiles, so that the similarity of a new sound becomes a share: 0 where it is farther from all training
 sounds than any of them is from the others. Over all views, the shares are averaged, and the mean is compared
-with the means of the training clips.
+with the means of the training clips, which gives one share. Measures by statistics alone (`acoustics`) give
+three others, of clips held out. All four are joined as in Fisher's method, by the sum of log(share + 0.05),
+and this sum is compared with the sums of the training clips.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from .acoustics import MEASURES, Measure
 from .views import FloatArray, View, dimension
 
 # Clips of which the queries are kept: those with the smallest ids, which begin with the hash of their sound,
@@ -26,6 +29,8 @@ MOST_CLIPS = 500
 FEWEST_CLIPS = 20
 # Quantiles kept of each distribution, the least and the greatest among them.
 _QUANTILES = 101
+# What a share of 0 counts as: no single measure decides alone.
+_LEAST_SHARE = 0.05
 
 Quantiles = Annotated[tuple[float, ...], msgspec.Meta(min_length=2, max_length=1001)]
 
@@ -52,22 +57,48 @@ class Usual(msgspec.Struct, frozen=True):
         clips: Training clips that it was measured with.
         views: View -> quantiles of the similarity to the nearest of other recordings, ascending.
         overall: Quantiles of the mean of the views' shares, ascending.
+        acoustics: Measure -> quantiles over clips held out, ascending; empty where nobody measured them.
+        joint: Quantiles of the sum of logarithms over views and acoustics, ascending; empty with these.
 
     """
 
     clips: Annotated[int, msgspec.Meta(ge=1)]
     views: dict[View, Quantiles]
     overall: Quantiles
+    acoustics: dict[Measure, Quantiles] = {}
+    joint: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, similarities: Mapping[View, Sequence[float]]) -> Usual | None:
-        """From the similarities of the same clips [n] in every view; None where there are too few of them."""
+    def of(
+        cls,
+        similarities: Mapping[View, Sequence[float]],
+        acoustics: Sequence[Mapping[Measure, float] | None] = (),
+    ) -> Usual | None:
+        """What is usual; None where there are too few clips.
+
+        Args:
+            similarities: Of the same clips [n] in every view.
+            acoustics: The measures of these clips [n], None of a clip without; or nothing.
+
+        """
         counts = {len(values) for values in similarities.values()}
         if len(counts) != 1 or min(counts) < FEWEST_CLIPS:
             return None
         views = {view: _quantiles(values) for view, values in similarities.items()}
         shares = [[share(views[view], value) for value in values] for view, values in similarities.items()]
-        return cls(counts.pop(), views, _quantiles(np.mean(shares, axis=0)))
+        means = np.mean(shares, axis=0)
+        usual = cls(counts.pop(), views, _quantiles(means))
+        known = [(mean, one) for mean, one in zip(means.tolist(), acoustics, strict=False) if one is not None]
+        if len(known) < FEWEST_CLIPS:
+            return usual
+        measured = {name: _quantiles([one[name] for _, one in known]) for name in MEASURES}
+        sums = [
+            _sum_of_logs(
+                (share(usual.overall, mean), *(share(measured[name], one[name]) for name in MEASURES))
+            )
+            for mean, one in known
+        ]
+        return msgspec.structs.replace(usual, acoustics=measured, joint=_quantiles(sums))
 
     def shares(self, similarities: Mapping[View, float]) -> dict[View, float]:
         """View -> share 0..1 of the training clips that are less alike to the others."""
@@ -75,15 +106,26 @@ class Usual(msgspec.Struct, frozen=True):
             view: share(self.views[view], one) for view, one in similarities.items() if view in self.views
         }
 
-    def whole(self, shares: Mapping[View, float]) -> float:
-        """The same over all views, 0..1."""
-        return share(self.overall, sum(shares.values()) / len(shares))
+    def acoustic_shares(self, measures: Mapping[Measure, float]) -> dict[Measure, float]:
+        """Measure -> share 0..1 of the training clips, held out, that are less like their class."""
+        return {name: share(self.acoustics[name], measures[name]) for name in MEASURES}
+
+    def whole(self, shares: Mapping[View, float], acoustics: Mapping[Measure, float] | None = None) -> float:
+        """The same over all views, 0..1; acoustics: and by the shares of all measures."""
+        views = share(self.overall, sum(shares.values()) / len(shares))
+        return share(self.joint, _sum_of_logs((views, *acoustics.values()))) if acoustics else views
 
     def check(self) -> None:
         """Raise ValueError where numbers are no quantiles."""
-        for values in (*self.views.values(), self.overall):
+        if set(self.acoustics) != (set(MEASURES) if self.joint else set()) or len(self.joint) == 1:
+            raise ValueError("quantiles of some measures that are not those of all")
+        for values in (*self.views.values(), *self.acoustics.values(), self.overall, self.joint):
             if not np.isfinite(values).all() or (np.diff(values) < 0.0).any():
                 raise ValueError("quantiles of similarity that do not ascend")
+
+
+def _sum_of_logs(shares: Iterable[float]) -> float:
+    return float(sum(np.log(one + _LEAST_SHARE) for one in shares))
 
 
 def share(quantiles: Sequence[float], value: float) -> float:

@@ -3,8 +3,8 @@
 embeddings.onnx  <view>.faiss  <view>.entries.npy  <view>.channels.npy  <view>.scores.npy
 <view>.tops.npy  clips.npy  clips.jsonl  index_info.json  audio/*.flac (optional); beside a large
 <view>.faiss its <view>.projection.npy and <view>.vectors.npy; removed.npy where clips were removed;
-<view>.queries.npy, by which is measured what is usual among training sounds; <view>.passages.npy,
-the passage around each entry, in views whose places are passages.
+<view>.queries.npy and acoustics.npy, by which is measured what is usual among training sounds;
+<view>.passages.npy, the passage around each entry, in views whose places are passages.
 A writer may add files for people, such as a card
 """
 
@@ -14,14 +14,15 @@ import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import limits
 from ..errors import PrototypeIndexError
-from .familiarity import query_type
+from .acoustics import ACOUSTICS, Acoustics
+from .familiarity import FEWEST_CLIPS, query_type
 from .index import ViewIndex
 from .info import GenerationInfo
 from .passages import like_passages
@@ -35,6 +36,7 @@ EntryKind = Literal["prototype", "clip"]
 EMBEDDINGS = "embeddings.onnx"
 CLIPS = "clips.npy"
 CLIP_LINES = "clips.jsonl"
+STATISTICS = "acoustics.npy"
 AUDIO = "audio"
 REMOVED = "removed.npy"
 # Decoded lines that are kept: the same clips answer again and again.
@@ -91,6 +93,7 @@ class Generation:
         # Which clips are not removed.
         self.alive = alive
         self._clips_read: dict[int, IndexedClip] = {}
+        self._acoustics: Acoustics | None = None
         self._prototypes: dict[View, tuple[npt.NDArray[np.int64], FloatArray]] = {}
 
     @property
@@ -152,10 +155,38 @@ class Generation:
             PrototypeIndexError: One is of no clip.
 
         """
-        name = f"{view}.queries"
-        queries = self._tables.get(name, np.zeros(0, query_type(view, self.info.channels)))
-        self._check(queries["clip"], self.info.clips, name)
-        return queries
+        return self._of_clips(f"{view}.queries.npy", query_type(view, self.info.channels))
+
+    def statistics(self) -> Table:
+        """What training clips are like by statistics alone, `ACOUSTICS` records; none where nobody knows.
+
+        Raises:
+            PrototypeIndexError: One is of no clip.
+
+        """
+        return self._of_clips(STATISTICS, ACOUSTICS)
+
+    @property
+    def acoustics(self) -> Acoustics | None:
+        """How far other sounds lie from these clips; None where too few are known.
+
+        Raises:
+            PrototypeIndexError: The statistics are damaged.
+
+        """
+        table = self.statistics()
+        if self._acoustics is None and len(table):
+            table = table[self.alive[table["clip"]]]
+            if len(table) >= FEWEST_CLIPS:
+                recordings = self.clips["recording"][table["clip"]]
+                self._acoustics = Acoustics(table["vector"], table["label"], recordings)
+        return self._acoustics
+
+    def _of_clips(self, name: str, dtype: np.dtype[Any]) -> Table:
+        """The records of clips in a table, if there is one."""
+        records = self._tables.get(name, np.zeros(0, dtype))
+        self._check(records["clip"], self.info.clips, name.removesuffix(".npy"))
+        return records
 
     def passages(self, view: View) -> Table | None:
         """The passage around each entry of a view, `PASSAGE` records [P]; None where it is not known."""

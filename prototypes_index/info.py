@@ -12,6 +12,7 @@ import msgspec
 
 from .. import limits
 from ..errors import PrototypeIndexError
+from .acoustics import AcousticsInfo
 from .atomic import write_whole
 from .facts import SchemaVersion, check_facts
 from .faiss_files import Count, IndexInfo
@@ -76,6 +77,7 @@ class GenerationInfo:
         apex: Facts of the learnt U in the graph (JSON, as its trainer gave them); None: U = identity.
         queries: View -> records of `<view>.queries.npy`; none in indexes of older versions.
         passages: Views with `<view>.passages.npy`; none in indexes of older versions.
+        acoustics: What `acoustics.npy` holds; None in indexes of older versions.
         usual: How alike training clips are to the nearest of other recordings; None where they are too few,
             or nobody measured it.
 
@@ -97,6 +99,7 @@ class GenerationInfo:
     prototypes: dict[View, PrototypeCounts] = field(default_factory=dict)
     queries: dict[View, Count] = field(default_factory=dict)
     passages: tuple[View, ...] = ()
+    acoustics: AcousticsInfo | None = None
     usual: Usual | None = None
 
 
@@ -157,7 +160,7 @@ def write_info(folder: Path, info: GenerationInfo) -> None:
 def info_document(info: GenerationInfo) -> dict[str, Any]:
     """The JSON document of `info`."""
     document = {"schema_version": INFO_VERSION, **msgspec.to_builtins(info)}
-    for name in ("apex", "usual"):
+    for name in ("apex", "acoustics", "usual"):
         if document[name] is None:
             del document[name]
     return document

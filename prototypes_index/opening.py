@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import PrototypeIndexError
+from .acoustics import ACOUSTICS, KIND
 from .familiarity import query_type
-from .generation import CLIP_LINES, CLIPS, EMBEDDINGS, REMOVED, FileAccess, Generation
+from .generation import CLIP_LINES, CLIPS, EMBEDDINGS, REMOVED, STATISTICS, FileAccess, Generation
 from .hashing import sha256_of
 from .index import PROJECTION, VECTORS, ViewIndex
 from .info import INFO, GenerationInfo, GenerationSpec, check_agreement, read_info
@@ -80,7 +81,7 @@ def read_generation(
         tables[f"{view}.tops"] = open_table(access.path(f"{view}.tops.npy"), TOP, tops)
         _check_tops(tables[f"{view}.tops"], info.clips, index.entries, access.where(f"{view}.tops.npy"))
         if view in info.queries:
-            tables[f"{view}.queries"] = open_table(
+            tables[f"{view}.queries.npy"] = open_table(
                 access.path(f"{view}.queries.npy"), query_type(view, channels), (info.queries[view],)
             )
         if view in info.passages:
@@ -89,6 +90,8 @@ def read_generation(
         for suffix in (PROJECTION, VECTORS) if index.kind == "ivf" else ():
             access.path(f"{view}{suffix}")
         indexes[view] = ViewIndex(access.path(f"{view}.faiss"), index)
+    if info.acoustics is not None and info.acoustics.kind == KIND:
+        tables[STATISTICS] = open_table(access.path(STATISTICS), ACOUSTICS, (info.acoustics.clips,))
     alive = _alive(access, info)
     opened = Generation(folder, info, indexes, tables, _map_lines(access.path(CLIP_LINES)), alive, access)
     if info.removed:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..errors import PrototypeIndexError
 from .durability import link, sync_tree
-from .generation import AUDIO, CLIP_LINES, CLIPS, EMBEDDINGS, REMOVED, Generation
+from .generation import AUDIO, CLIP_LINES, CLIPS, EMBEDDINGS, REMOVED, STATISTICS, Generation
 from .index import PROJECTION, VECTORS
 from .info import GenerationInfo, PrototypeCounts, write_info
 from .table import ROW, TOP, count_prototypes, strongest_clips, write_table
@@ -65,6 +65,8 @@ def write_removal(
 def _shared(old: Generation, rows: npt.NDArray[np.int64]) -> Iterator[str]:
     """The files that stay as they are, the sound of the clips `rows` among them."""
     yield from (EMBEDDINGS, CLIPS, CLIP_LINES)
+    if old.info.acoustics is not None:
+        yield STATISTICS
     for view in old.views:
         yield from (f"{view}.{name}" for name in ("entries.npy", "channels.npy", "scores.npy", "faiss"))
         if view in old.info.queries:

@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import PrototypeIndexError
+from .acoustics import Statistics
+from .compared import ComparedClips
 from .durability import link, naming, sync_tree
 from .faiss_files import IndexInfo
-from .familiarity import MOST_CLIPS, Queries, query_type
+from .familiarity import Queries
 from .generation import (
     AUDIO,
     CLIP_LINES,
@@ -84,8 +86,7 @@ class GenerationWriter:
         self._sources: dict[str, int] = {}
         self._recordings: dict[str, int] = {}
         self._clips = TableWriter(folder / CLIPS, CLIP)
-        # By the clip's id: its row, and the places at which an explanation of it looks.
-        self._queries: dict[str, tuple[int, Mapping[View, Queries]]] = {}
+        self._compared = ComparedClips()
         with naming(folder / CLIP_LINES):
             self._lines = (folder / CLIP_LINES).open("wb")
         self._tables = {view: self._open(view) for view in self._views}
@@ -126,6 +127,7 @@ class GenerationWriter:
         places: Mapping[View, Places],
         queries: Mapping[View, Queries] | None = None,
         passages: Mapping[View, Table] | None = None,
+        statistics: Statistics | None = None,
     ) -> None:
         """Add one clip with its places in every view.
 
@@ -134,14 +136,13 @@ class GenerationWriter:
             places: Of its channels.
             queries: Which an explanation of it would look up; None where nobody knows.
             passages: View -> `PASSAGE` records, the passage around each place; None where nobody knows.
+            statistics: What it is like; None where nobody knows.
 
         """
         row = self._clips.rows
         label = self._label(clip)
         if queries:
-            # Once: a vector that is taken over stays as it is, bit for bit.
-            scaled = {view: Queries(one.rows, normalise(one.vectors)) for view, one in queries.items()}
-            self._keep_queries(clip.id, row, scaled)
+            self._compared.add(clip.id, row, queries, statistics)
         self._add_clip(clip, label)
         for view in self._views:
             peaks, tables = places[view], self._tables[view]
@@ -161,15 +162,6 @@ class GenerationWriter:
         else:
             self._tables[view]["passages"].append(passages)
 
-    def _keep_queries(self, name: str, row: int, queries: Mapping[View, Queries]) -> None:
-        """Keep those of the clips with the smallest ids; some more than asked for, until `finish`."""
-        self._queries[name] = row, queries
-        if len(self._queries) >= 2 * MOST_CLIPS:
-            self._queries = self._chosen_queries()
-
-    def _chosen_queries(self) -> dict[str, tuple[int, Mapping[View, Queries]]]:
-        return {name: self._queries[name] for name in sorted(self._queries)[:MOST_CLIPS]}
-
     @contextmanager
     def whole(self) -> Iterator[None]:
         """Clips added inside are in whole or, when an exception passes, not at all."""
@@ -188,7 +180,7 @@ class GenerationWriter:
             self._lines.seek(position)
             self._labels, self._sources, self._recordings = names
             self._passages = known
-            self._queries = {name: one for name, one in self._queries.items() if one[0] < rows[0]}
+            self._compared.truncate(rows[0])
             raise
 
     def _entries(self, peaks: Places, clip: IndexedClip, row: int, label: int) -> Table:
@@ -260,7 +252,7 @@ class GenerationWriter:
             self._add_clip(clip, label)
             if clip.audio is not None:
                 self._take_sound(old, clip.audio)
-        self._take_queries(old, keep, new_clip)
+        self._compared.take(old, keep, new_clip)
         for view in self._views:
             self._take_view(old, view, keep, new_clip, new_label)
 
@@ -288,19 +280,6 @@ class GenerationWriter:
         for rows in _steps(len(keep), 8 * self._channels):
             tables["channels"].append(new_entry[old.channels(view)[rows][keep[rows]]])
             tables["scores"].append(old.scores(view)[rows][keep[rows]])
-
-    def _take_queries(
-        self, old: Generation, keep: npt.NDArray[np.bool_], new_clip: npt.NDArray[np.int64]
-    ) -> None:
-        """The places at which the kept clips were looked up, as far as they are known."""
-        held: dict[int, dict[View, Queries]] = {}
-        for view in old.info.queries:
-            table = old.queries(view)
-            for clip in np.unique(table["clip"][keep[table["clip"]]]).tolist():
-                own = table[table["clip"] == clip]
-                held.setdefault(clip, {})[view] = Queries(own["row"].copy(), own["vector"].copy())
-        for clip, queries in held.items():
-            self._keep_queries(old.clip(clip).id, int(new_clip[clip]), queries)
 
     def _take_sound(self, old: Generation, name: str) -> None:
         """Share a clip's sound with the old generation."""
@@ -348,7 +327,7 @@ class GenerationWriter:
             elif "passages" in tables:
                 tables["passages"].discard()
         self._clips.finish()
-        queries = self._write_queries()
+        queries, acoustics = self._compared.write(self.folder, self._views, self._channels)
         info = GenerationInfo(
             embeddings_sha256=self._embeddings,
             model_sha256=self._model,
@@ -365,28 +344,11 @@ class GenerationWriter:
             prototypes=prototypes,
             queries=queries,
             passages=tuple(view for view in self._views if view in self._passages),
+            acoustics=acoustics,
         )
         write_info(self.folder, info)
         sync_tree(self.folder)
         return info
-
-    def _write_queries(self) -> dict[View, int]:
-        """Write `<view>.queries.npy` of every view; how many records each has, those without any left out."""
-        counts: dict[View, int] = {}
-        kept = list(self._chosen_queries().values())
-        for view in self._views:
-            dtype = query_type(view, self._channels)
-            tables = []
-            for clip, queries in kept:
-                if view in queries:
-                    table = np.zeros(len(queries[view].rows), dtype)
-                    table["clip"], table["row"] = clip, queries[view].rows
-                    table["vector"] = queries[view].vectors
-                    tables.append(table)
-            counts[view] = sum(map(len, tables))
-            if counts[view]:
-                write_table(self.folder / f"{view}.queries.npy", (counts[view],), tables, dtype)
-        return {view: count for view, count in counts.items() if count}
 
     def close(self) -> None:
         """Let go of every file without finishing; the folder may then be removed."""

@@ -328,7 +328,7 @@ class _Build:
                 view: embedded.passages.at(places[view].cells[:, 0])
                 for view in PASSAGE_VIEWS.intersection(places)
             }
-            self._writer.add(clip, places, embedded.queries, passages)
+            self._writer.add(clip, places, embedded.queries, passages, embedded.statistics)
         if silent == window + 1:
             raise UnfitError(f"{file.path}: is silent where its channels are mixed, and so is no prototype")
         if silent:

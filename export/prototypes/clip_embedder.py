@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError, PrototypeIndexError
+from ...prototypes_index.acoustics import Statistics
 from ...prototypes_index.familiarity import Queries
 from ...prototypes_index.views import FloatArray, View
 from ...runtime.audio.sound import OpenSound, open_sound
 from ...runtime.audio.writing import open_sound_file
 from ...runtime.bundle.open import Bundle
 from ...runtime.engine import Engine
+from ...runtime.methods.prototypes.acoustics import acoustics_of
 from ...runtime.methods.prototypes.looking import Looker
 from ...runtime.methods.prototypes.passages import Passages
 from .generation_writer import views_in
@@ -30,6 +32,7 @@ class EmbeddedWindow:
     queries: by view the places that an explanation of it, for what is predicted, would look up
     frames: leading frames that hold real sound; None where all do
     passages: around each frame of the maps; None where every sample is zero, hence there are no maps
+    statistics: what it is like, and the class that the model gives it; None with the passages
     """
 
     offset_s: float
@@ -38,6 +41,7 @@ class EmbeddedWindow:
     queries: dict[View, Queries]
     frames: int | None
     passages: Passages | None
+    statistics: Statistics | None
 
 
 class UnfitError(DataError):
@@ -91,17 +95,20 @@ class ClipEmbedder:
             real = min(samples, opened.samples - window.offset)
             offset, duration = window.offset / self._rate, real / self._rate
             if not window.waveform.any():
-                yield EmbeddedWindow(offset, duration, {}, {}, None, None)
+                yield EmbeddedWindow(offset, duration, {}, {}, None, None, None)
                 continue
             # Before the graph, whose answers would blame the bundle.
             if not all(np.isfinite(window.taps[tap]).all() for tap in self._taps):
                 raise DataError(f"{opened.name}: its feature map holds numbers that are not finite; left out")
-            looked = self._looker.look(window, opened.samples, int(window.logits.argmax()), self._views)
+            label = int(window.logits.argmax())
+            looked = self._looker.look(window, opened.samples, label, self._views)
             maps = {name: looked.outputs[name][0] for name in ("square", "time", "frequency")}
             frames = self._looker.grid.frames_in(duration) if real < samples else None
             amplitude = np.hypot(window.stft[..., 0], window.stft[..., 1])
             passages = Passages(amplitude, self._rate, self._hop, self._looker.grid, duration)
-            yield EmbeddedWindow(offset, duration, maps, looked.queries(self._views), frames, passages)
+            statistics = Statistics(label, acoustics_of(window.waveform[:real], self._rate))
+            queries = looked.queries(self._views)
+            yield EmbeddedWindow(offset, duration, maps, queries, frames, passages, statistics)
 
     def _embed(self, *given: FloatArray) -> Any:
         """The embeddings graph: its taps -> its outputs."""

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ....prototypes_index.acoustics import MEASURES, Measure, held_out
 from ....prototypes_index.familiarity import Usual
 from ....prototypes_index.generation import Generation
 from ....prototypes_index.table import Table
 from ....prototypes_index.views import View
+from ...audio.lengths import samples_of
+from ...inference.window import Window
+from .acoustics import acoustics_of
 from .bands import like_rows
 from .familiarity import Familiarity
 from .looking import Looked
@@ -28,11 +32,12 @@ class FamiliarWindows:
 
     def __init__(self, search: Search) -> None:
         self._search, self._usual = search, search.generation.info.usual
-        self._sums: dict[View, float] = {}
+        # By view and by acoustic measure.
+        self._sums: dict[View | Measure, float] = {}
         self._overall, self._weight, self._seen = 0.0, 0.0, 0
 
-    def add(self, looked: Looked, score: float) -> None:
-        """See a window, in which the target has this score, 0..1."""
+    def add(self, window: Window, looked: Looked, score: float) -> None:
+        """See a window, of which `looked` was looked at, and in which the target has this score, 0..1."""
         usual = self._usual
         if usual is None or self._seen == _MOST_WINDOWS:
             return
@@ -46,17 +51,28 @@ class FamiliarWindows:
                 return
             nearest[view] = one
         shares, weight = usual.shares(nearest), max(score, _LEAST)
-        for view, one in shares.items():
-            self._sums[view] = self._sums.get(view, 0.0) + weight * one
-        self._overall += weight * usual.whole(shares)
+        acoustics = self._acoustics(window, looked.places.span[1])
+        for name, one in (*shares.items(), *acoustics.items()):
+            self._sums[name] = self._sums.get(name, 0.0) + weight * one
+        self._overall += weight * usual.whole(shares, acoustics)
         self._weight += weight
+
+    def _acoustics(self, window: Window, real_s: float) -> dict[Measure, float]:
+        """Shares by the statistics of the window's real sound; none where the index or the class has none."""
+        generation, usual, rate = self._search.generation, self._usual, self._search.manifest.sample_rate
+        if usual is None or not usual.joint or generation.acoustics is None:
+            return {}
+        statistics = acoustics_of(window.waveform[: max(1, samples_of(real_s, rate))], rate)
+        measures = generation.acoustics.measures(statistics, int(window.logits.argmax()))
+        return {} if measures is None else usual.acoustic_shares(measures)
 
     def familiarity(self) -> Familiarity | None:
         """Percentiles of all windows so far; None where the index does not say what is usual."""
         if self._usual is None or not self._weight:
             return None
-        views = {str(view): 100.0 * one / self._weight for view, one in self._sums.items()}
-        return Familiarity(100.0 * self._overall / self._weight, views, self._usual.clips)
+        percentiles = {str(name): 100.0 * one / self._weight for name, one in self._sums.items()}
+        acoustics = {str(name): percentiles.pop(name) for name in MEASURES if name in percentiles}
+        return Familiarity(100.0 * self._overall / self._weight, percentiles, self._usual.clips, acoustics)
 
 
 def measure(generation: Generation, bands_hz: Sequence[tuple[float, float]]) -> Usual | None:
@@ -77,15 +93,33 @@ def measure(generation: Generation, bands_hz: Sequence[tuple[float, float]]) -> 
     clips = [set(table["clip"].tolist()) for table in tables.values()]
     alive = [clip for clip in sorted(set.intersection(*clips)) if generation.alive[clip]]
     similarities: dict[View, list[float]] = {view: [] for view in tables}
+    compared: list[int] = []
     for clip in alive:
         nearest = {
             view: _nearest_other(generation, view, clip, table[table["clip"] == clip], bands_hz)
             for view, table in tables.items()
         }
+        if None not in nearest.values():
+            compared.append(clip)
         for view, one in nearest.items():
             if one is not None and None not in nearest.values():
                 similarities[view].append(one)
-    return Usual.of(similarities)
+    measures = _held_out(generation)
+    return Usual.of(similarities, [measures.get(clip) for clip in compared])
+
+
+def _held_out(generation: Generation) -> dict[int, dict[Measure, float]]:
+    """The acoustic measures of training clips, held out, by their rows."""
+    table = generation.statistics()
+    table = table[generation.alive[table["clip"]]]
+    # By their ids, whatever order they came in.
+    table = table[np.argsort([generation.clip(clip).id for clip in table["clip"].tolist()], kind="stable")]
+    if not len(table):
+        return {}
+    recordings = generation.clips["recording"][table["clip"]]
+    measures = held_out(table["vector"], table["label"], recordings)
+    rows = table["clip"].tolist()
+    return {clip: one for clip, one in zip(rows, measures, strict=True) if one is not None}
 
 
 def _nearest_other(

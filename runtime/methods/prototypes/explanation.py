@@ -99,7 +99,8 @@ class PrototypesExplanation:
         for view in self._best:
             self._keep(view, [_Query(candidate, sound, passages) for candidate in looked.best[view]])
         if self._options.bands == "like":
-            self._windows.add(looked, float(scores_of(window.logits, search.manifest.task)[self._target]))
+            score = float(scores_of(window.logits, search.manifest.task)[self._target])
+            self._windows.add(window, looked, score)
         logit = float(window.logits[self._target])
         if self._window is None or logit > self._window.logit:
             self._window = _BestWindow(logit, looked.places, looked.outputs, sound)

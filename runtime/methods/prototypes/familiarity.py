@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ...values.records import ResultRecord
 from .document import FamiliarityDict
@@ -17,16 +17,20 @@ class Familiarity(ResultRecord):
     """How far a sound lies from all training sounds, as percentiles of how far these lie from each other.
 
     Attributes:
-        percentile: Over all views, 0..100: how many in a hundred training sounds are less alike to the
-            nearest of other recordings than this sound is.
-        views: The same of each view.
+        percentile: By everything, 0..100: how many in a hundred training sounds are less alike to the others
+            than this sound is.
+        views: The same by the nearest prototypes of each view.
         clips: Training clips that it is compared with.
+        acoustics: The same by statistics of the sound, which are not the model's, for the class it gives:
+            how near the class is by all of them (sound), by timbre and rhythm (timbre), and how much nearer
+            it is than any other (margin). Empty in indexes from before there were any.
 
     """
 
     percentile: float
     views: Mapping[str, float]
     clips: int
+    acoustics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def unfamiliar(self) -> bool:
@@ -38,14 +42,15 @@ class Familiarity(ResultRecord):
         return {
             "percentile": round(self.percentile, 2),
             "views": {view: round(one, 2) for view, one in self.views.items()},
+            "acoustics": {name: round(one, 2) for name, one in self.acoustics.items()},
             "clips": self.clips,
         }
 
     @property
     def text(self) -> str:
         """In one line."""
-        views = ", ".join(f"{view} {one:.0f}" for view, one in self.views.items())
-        return f"percentile {self.percentile:.0f} of the training sounds ({views})"
+        parts = ", ".join(f"{name} {one:.0f}" for name, one in (*self.views.items(), *self.acoustics.items()))
+        return f"percentile {self.percentile:.0f} of the training sounds ({parts})"
 
     @property
     def warning(self) -> str | None:
