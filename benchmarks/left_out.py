@@ -8,11 +8,8 @@ AUROC of known classes against the left-out one and against the foreign sounds, 
 recordings, by
 
 - familiarity: `result.familiarity.percentile`, and the share below the 5th of each kind;
-- score: the highest score;
-- spectrum: a candidate that needs no index. Mean, deviation, mean step, 10th and 95th percentile over time of
-  24 mel bands (dB below the loudest, 60 at most), in their 30 principal directions, whitened within classes;
-  distance to the nearest two recordings of the *predicted* class, standardised by the distances of that
-  class's own training clips to each other.
+- views, sound, timbre, margin: its parts alone, views by the mean of their percentiles;
+- score: the highest score.
 """
 
 from __future__ import annotations
@@ -24,89 +21,29 @@ from pathlib import Path
 
 import numpy as np
 from measuring import options_of
-from scipy.signal import stft
-from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 
 import earmark
 from earmark.errors import EarmarkError
-from earmark.evaluation.data.folder import list_sounds, load_sound
+from earmark.evaluation.data.folder import list_sounds
 from earmark.export.bundle.write import write_bundle
 from earmark.export.prototypes.build import index_bundle
 from earmark.export.sources.run import source as run_source
 from earmark.export.training.classifier import train_classifier
 from earmark.export.training.settings import ClassifierSettings
 from earmark.runtime.audio.listing import list_sound_files
-from earmark.runtime.values.mel import mel_edges
 
-RATE, BANDS, DIRECTIONS, FLOOR_DB = 16_000, 24, 30, 60.0
-MEASURES = ("familiarity", "score", "spectrum")
+MEASURES = ("familiarity", "views", "sound", "timbre", "margin", "score")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a model says of a clip, and the clip's spectrum."""
+    """What a model says of a clip; measures: higher is more like what it knows."""
 
     recording: str
     label: str
     predicted: str
-    familiarity: float
-    score: float
-    spectrum: np.ndarray
-
-
-def spectrum_of(path: Path) -> np.ndarray:
-    """[5 * BANDS] statistics over time of the clip's first five seconds."""
-    sound = load_sound(path, RATE)[: 5 * RATE]
-    power = np.abs(stft(sound, RATE, nperseg=640, noverlap=320, padded=False)[2]).T ** 2
-    edges = mel_edges(BANDS + 1, RATE / 2)
-    hz = np.linspace(0.0, RATE / 2, power.shape[1])[:, None]
-    rising, falling = (hz - edges[:-2]) / np.diff(edges)[:-1], (edges[2:] - hz) / np.diff(edges)[1:]
-    level = 10.0 * np.log10(power @ np.maximum(0.0, np.minimum(rising, falling)) + 1e-12)
-    level = np.maximum(level - level.max(), -FLOOR_DB)
-    step = np.abs(np.diff(level, axis=0)).mean(axis=0)
-    return np.concatenate(
-        [level.mean(0), level.std(0), step, np.quantile(level, 0.1, axis=0), np.quantile(level, 0.95, axis=0)]
-    )
-
-
-class Spectra:
-    """Spectra of the training clips, and how far others lie from those of a class."""
-
-    def __init__(self, spectra: np.ndarray, labels: np.ndarray, recordings: np.ndarray) -> None:
-        self._mean, self._scale = spectra.mean(0), spectra.std(0) + 1e-3 * spectra.std()
-        scaled = (spectra - self._mean) / self._scale
-        self._directions = np.linalg.svd(scaled, full_matrices=False)[2][:DIRECTIONS].T
-        known = scaled @ self._directions
-        means = {label: known[labels == label].mean(0) for label in np.unique(labels)}
-        within = known - np.stack([means[label] for label in labels])
-        values, vectors = np.linalg.eigh(LedoitWolf().fit(within).covariance_)
-        self._directions = self._directions @ (vectors / np.sqrt(values))
-        self._known = scaled @ self._directions
-        self._labels, self._recordings = labels, recordings
-        rows = range(len(labels))
-        own = np.array([self._distance(self._known[row], labels[row], recordings[row]) for row in rows])
-        self._usual = {}
-        for label in means:
-            # A class of too few recordings has no distance of its own to go by.
-            of = own[(labels == label) & np.isfinite(own)]
-            of = of if len(of) > 3 else own[np.isfinite(own)]
-            self._usual[label] = of.mean(), of.std()
-
-    def _distance(self, vector: np.ndarray, label: str, but: str = "") -> float:
-        """Mean distance to the two nearest recordings of a class, but one."""
-        among = (self._labels == label) & (self._recordings != but)
-        nearest = {}
-        for recording, known in zip(self._recordings[among], self._known[among], strict=True):
-            far = float(np.linalg.norm(vector - known))
-            nearest[recording] = min(far, nearest.get(recording, far))
-        return float(np.mean(sorted(nearest.values())[:2])) if len(nearest) > 1 else float("nan")
-
-    def likeness(self, asked: Asked) -> float:
-        """Higher: more like the class that is predicted."""
-        mean, deviation = self._usual[asked.predicted]
-        vector = (asked.spectrum - self._mean) / self._scale @ self._directions
-        return -(self._distance(vector, asked.predicted) - mean) / deviation
+    measures: dict[str, float]
 
 
 def model_without(data: Path, label: str, out: Path, settings: ClassifierSettings, folds: set[int]) -> Path:
@@ -133,9 +70,10 @@ def asked(explainer: earmark.Explainer, clips: list[tuple[Path, str, str]]) -> l
         except EarmarkError as error:
             print(f"left out {path.name}: {error}", flush=True)
             continue
-        best, score = result.predictions[0]
-        familiar = result.familiarity.percentile
-        answers.append(Asked(recording, label, best, familiar, score, spectrum_of(path)))
+        (best, score), familiar = result.predictions[0], result.familiarity
+        views = float(np.mean(list(familiar.views.values())))
+        measures = {"familiarity": familiar.percentile, "views": views, "score": score, **familiar.acoustics}
+        answers.append(Asked(recording, label, best, measures))
     return answers
 
 
@@ -159,12 +97,6 @@ def auroc(known: np.ndarray, other: np.ndarray, recordings: tuple[list[str], lis
 def judge(bundle: Path, data: Path, label: str, fold: int, foreign: Path | None) -> dict:
     """AUROC of each measure, against the class that was left out and against foreign sounds."""
     explainer = earmark.load(bundle, device="cpu")
-    training = list_sounds(bundle.parent / "clips").clips
-    spectra = Spectra(
-        np.stack([spectrum_of(clip.path) for clip in training]),
-        np.array([clip.label for clip in training]),
-        np.array([clip.recording for clip in training]),
-    )
     clips = [clip for clip in list_sounds(data).clips if clip.fold == fold]
     answers = asked(explainer, [(clip.path, clip.recording, clip.label) for clip in clips])
     sets = {
@@ -175,11 +107,7 @@ def judge(bundle: Path, data: Path, label: str, fold: int, foreign: Path | None)
         files = list_sound_files(foreign).files
         sets["foreign"] = asked(explainer, [(path, path.stem, "") for path in files])
     values = {
-        name: {
-            "familiarity": np.array([one.familiarity for one in of]),
-            "score": np.array([one.score for one in of]),
-            "spectrum": np.array([spectra.likeness(one) for one in of]),
-        }
+        name: {measure: np.array([one.measures[measure] for one in of]) for measure in MEASURES}
         for name, of in sets.items()
     }
     names = {name: [one.recording for one in of] for name, of in sets.items()}

@@ -27,7 +27,7 @@ from .views import FloatArray
 # Changes with the statistics: vectors of other kinds are not compared.
 KIND = 1
 # Statistics of timbre, rhythm, texture and shape, in their order in the vector.
-SIZES = (42, 72, 72, 31)
+SIZES = (42, 72, 12, 26)
 # A record of `acoustics.npy`: row of the clips table, the class that the model gives it, its statistics.
 ACOUSTICS = np.dtype([("clip", "<i4"), ("label", "<i4"), ("vector", "<f4", (sum(SIZES),))])
 
@@ -137,11 +137,11 @@ class _Space:
         )
         own = np.array([self._without_own(row) for row in range(len(order))])
         fitting = np.isfinite(own)
-        overall = own[fitting].mean() if fitting.any() else 1.0
-        self._usual = {}
+        overall = float(own[fitting].mean()) if fitting.any() else 1.0
+        self._usual: dict[int, float] = {}
         for label in self._classes:
             of = own[fitting & (self._labels == label)]
-            self._usual[label] = max(of.mean() if len(of) >= _FEWEST_OF_CLASS else overall, _TINY)
+            self._usual[label] = max(float(of.mean()) if len(of) >= _FEWEST_OF_CLASS else overall, _TINY)
 
     def relative(self, vector: FloatArray, label: int) -> float | None:
         """Distance to the class, beside what is usual there: r(z, c)."""

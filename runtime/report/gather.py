@@ -315,6 +315,7 @@ def _match(
         there=_box(one.start_s, one.end_s, one.fmin_hz, one.fmax_hz),
         stretch=stretch,
         attribution=printable(one.attribution),
+        unlike=one.unlike,
     )
 
 

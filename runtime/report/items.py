@@ -95,6 +95,7 @@ class Match(msgspec.Struct, frozen=True):
         there: The place in the training clip.
         stretch: Index into `Item.clips`; None where the bundle holds no sound.
         attribution: Whose sound it is.
+        unlike: Whether it lies in a passage of another length or rhythm, as there is none of a like one.
 
     """
 
@@ -105,6 +106,7 @@ class Match(msgspec.Struct, frozen=True):
     there: Box
     stretch: int | None
     attribution: str = ""
+    unlike: bool = False
 
 
 class View(msgspec.Struct, frozen=True):

@@ -153,6 +153,24 @@ def test_a_page_shows_and_plays_what_the_result_holds(page, result):
     assert total == pytest.approx(result.channels.logit, abs=1e-3)
 
 
+def test_matches_of_another_length_or_rhythm_are_marked(shipped, tmp_path):
+    """No drum of the index beats half as often as this noise."""
+    time = np.arange(2 * RATE) / RATE
+    noise = 0.3 * np.random.default_rng(0).standard_normal(len(time))
+    beats = (noise * ((time * 9.5) % 1.0 < 0.5)).astype(np.float32)
+    shipped.explain(beats, RATE, methods=["prototypes"]).to_html(tmp_path / "page.html")
+    page = Page(tmp_path / "page.html")
+    marked = {
+        view["name"]: {match["unlike"] for match in view["matches"]}
+        for view in page.json_of("item-0")["views"]
+    }
+    assert [name for name, unlike in marked.items() if unlike == {True}] == [
+        "A moment, over all frequencies (time)"
+    ]
+    assert list(marked.values()).count({False}) == 3
+    assert "of another length or rhythm" in page.text_of("script")
+
+
 def test_segments_come_with_sign_and_uncertainty(shipped, tmp_path):
     result = shipped.explain(
         (np.float32(make_clip("bell", [1, 0], snr_db=20.0).waveform), RATE), methods=["segments"]

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
+import soundfile
 
 import earmark
 from earmark.errors import PrototypeIndexError
 from earmark.evaluation.synthesis import RECIPES, clip_of
+from earmark.export.prototypes.growth import remove_clips
+from earmark.prototypes_index.acoustics import held_out
+from earmark.prototypes_index.checks import check_generation
 from earmark.prototypes_index.familiarity import Usual, share
 from earmark.prototypes_index.info import read_info, write_info
+from earmark.prototypes_index.opening import read_generation
 from earmark.runtime.json_schema import SCHEMA
+from earmark.runtime.methods.prototypes.acoustics import acoustics_of
 from earmark.runtime.methods.prototypes.bands import like_rows
 from earmark.runtime.methods.prototypes.comparing import measure
 from earmark.runtime.methods.prototypes.generation import open_generation
@@ -79,6 +87,83 @@ def test_what_is_usual_is_measured_beside_other_recordings():
         for view, values in nearest.items():
             expected = np.quantile(values, np.linspace(0, 1, 101))
             np.testing.assert_allclose(usual.views[view], expected, atol=1e-4)
+    table = generation.statistics()
+    order = np.argsort([generation.clip(clip).id for clip in table["clip"].tolist()])
+    recordings = generation.clips["recording"][table["clip"]]
+    measures = held_out(table["vector"][order], table["label"][order], recordings[order])
+    assert len(measures) == 64
+    for name, quantiles in generation.info.usual.acoustics.items():
+        expected = np.quantile([one[name] for one in measures], np.linspace(0, 1, 101))
+        np.testing.assert_allclose(quantiles, expected, atol=1e-3)
+
+
+def test_what_a_clip_is_like_are_the_statistics_of_its_sound():
+    """Of the sound that the index keeps, which is 24 bits of what was indexed."""
+    bundle = open_bundle(SHIPPED)
+    generation = open_generation(bundle.path, bundle.manifest)
+    for record in generation.statistics()[::16]:
+        clip = generation.clip(int(record["clip"]))
+        wave, rate = soundfile.read(generation.sound(clip), dtype="float32")
+        np.testing.assert_allclose(record["vector"], acoustics_of(wave[: 2 * rate], rate), atol=0.02)
+        assert bundle.manifest.labels[record["label"]] == clip.label
+
+
+def test_statistics_stay_with_their_clips_when_an_index_changes(tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(SHIPPED, bundle)
+    before = open_generation(bundle, open_bundle(bundle).manifest)
+    vectors = {before.clip(int(one["clip"])).id: one["vector"].tolist() for one in before.statistics()}
+    # By a list of who is gone, then written anew.
+    for most, gone in ((1.0, "bell/*"), (0.0, "tom/*")):
+        remove_clips(bundle, [gone], rebuild_share=most)
+        generation = open_generation(bundle, open_bundle(bundle).manifest)
+        table = generation.statistics()
+        table = table[generation.alive[table["clip"]]]
+        kept = {generation.clip(int(one["clip"])).id: one["vector"].tolist() for one in table}
+        assert kept == {clip.id: vectors[clip.id] for clip in generation.all_clips()}
+        assert generation.info.usual.clips == len(kept)
+        assert generation.acoustics.measures(table["vector"][0], 0) is None, "of a bell nothing is known"
+    assert len(kept) == 48
+
+
+def test_statistics_that_are_no_numbers_or_of_a_clip_twice_are_refused(tmp_path):
+    manifest = open_bundle(SHIPPED).manifest
+    folder = tmp_path / "generation"
+    shutil.copytree(SHIPPED / "prototypes" / manifest.prototypes.generation, folder)
+    table = np.load(folder / "acoustics.npy")
+    for row, name, value, error in (
+        (7, "vector", np.nan, "not finite"),
+        (7, "clip", table["clip"][8], "stands twice"),
+        (7, "clip", 64, "damaged"),
+    ):
+        wrong = table.copy()
+        wrong[name][row] = value
+        np.save(folder / "acoustics.npy", wrong)
+        with pytest.raises(PrototypeIndexError, match=f"acoustics.npy: .*{error}"):
+            check_generation(read_generation(folder, manifest.prototypes))
+
+
+def test_an_index_from_before_statistics_is_asked_by_its_views_alone(tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(SHIPPED, bundle)
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    folder = f"prototypes/{manifest['prototypes']['generation']}"
+    path = bundle / folder / "index_info.json"
+    info = json.loads(path.read_text())
+    del info["acoustics"], info["usual"]["acoustics"], info["usual"]["joint"]
+    path.write_text(json.dumps(info))
+    (bundle / folder / "acoustics.npy").unlink()
+    del manifest["files"][f"{folder}/acoustics.npy"]
+    manifest["files"][f"{folder}/index_info.json"] = {
+        "size": path.stat().st_size,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    with earmark.load(bundle, device="cpu") as explainer:
+        result = explainer.explain(strange(1), RATE, methods=["prototypes"])
+    assert result.familiarity.acoustics == {}
+    assert result.familiarity.unfamiliar
+    assert result.to_dict()["familiarity"]["acoustics"] == {}
 
 
 def test_drums_are_familiar_and_a_voice_is_not(shipped):
@@ -103,6 +188,7 @@ def test_it_is_in_the_record_and_loaded_again(shipped, tmp_path):
     given = record["familiarity"]
     assert given["clips"] == 64
     assert set(given["views"]) == {"square", "time", "frequency", "time_frequency"}
+    assert set(given["acoustics"]) == {"sound", "timbre", "margin"}
     assert given["percentile"] == round(result.familiarity.percentile, 2)
     result.save(tmp_path / "out")
     again = earmark.Result.load(tmp_path / "out")
@@ -132,6 +218,9 @@ def test_quantiles_that_do_not_ascend_are_refused(tmp_path):
 
     write_info(tmp_path, replace(info, usual=wrong))
     with pytest.raises(PrototypeIndexError, match="do not ascend"):
+        read_info(tmp_path)
+    write_info(tmp_path, replace(info, usual=msgspec.structs.replace(info.usual, joint=())))
+    with pytest.raises(PrototypeIndexError, match="not those of all"):
         read_info(tmp_path)
     # An index of before has neither queries nor quantiles, and opens.
     write_info(tmp_path, replace(info, usual=None, queries={}))

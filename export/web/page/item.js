@@ -51,9 +51,9 @@ async function itemOf(facts, sound, answer, original, rate) {
 }
 
 async function matchOf(match, clips, windowS) {
-  const { clip, similarity, here, there } = match;
+  const { clip, similarity, here, there, unlike } = match;
   const stretch = await clips.stretch(match, windowS);
-  return { label: clip.labels.join(" + "), similarity, clip: clip.name, here, there, stretch, attribution: clip.attribution };
+  return { label: clip.labels.join(" + "), similarity, clip: clip.name, here, there, stretch, attribution: clip.attribution, unlike };
 }
 
 function summaryOf(facts, { target, scores, mask }, ranked) {

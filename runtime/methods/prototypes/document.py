@@ -73,9 +73,11 @@ class FamiliarityDict(TypedDict):
         float, Meta(description="By everything, 0..100; below 5 it is unlike what was trained on.")
     ]
     views: Annotated[dict[str, float], Meta(description="View -> percentile, 0..100.")]
-    acoustics: Annotated[
-        dict[str, float],
-        Meta(description="sound, timbre, margin -> percentile, 0..100; empty where the index has none."),
+    acoustics: NotRequired[
+        Annotated[
+            dict[str, float],
+            Meta(description="sound, timbre, margin -> percentile, 0..100; empty where the index has none."),
+        ]
     ]
     clips: Annotated[int, Meta(description="Training clips that it is compared with.")]
 

@@ -72,6 +72,9 @@ def _index_lines(generation: Generation, *, audio: bool) -> Iterator[tuple[str, 
             f"  {view}",
             f"{kinds['prototype']} prototypes of channels, {kinds['clip']} other places of clips; {facts}",
         )
+    if info.usual is not None:
+        known = ", ".join((*info.usual.views, *info.usual.acoustics))
+        yield "  familiarity", f"by {known}; beside {info.usual.clips} clips"
 
 
 def _apex_lines(report: ApexReport) -> Iterator[tuple[str, str]]:

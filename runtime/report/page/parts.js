@@ -96,6 +96,7 @@ class Parts {
           el("span", { class: "where" }, ` ${placeText(match.here, item.start_s)}`)),
         el("div", {}, there, play, el("span", { class: "where" }, ` ${placeText(match.there, 0)}`))),
       el("figcaption", {}, el("strong", {}, match.label), ` ${match.similarity.toFixed(2)} alike, ${match.clip}`,
+        match.unlike ? el("span", { class: "unlike" }, " (of another length or rhythm)") : null,
         match.attribution ? el("span", { class: "hint" }, ` ${match.attribution}`) : null));
   }
 

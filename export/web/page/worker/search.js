@@ -49,7 +49,7 @@ export class Prototypes {
       recordings.add(recording);
     });
     const chosen = [...first, ...others].slice(0, MATCHES).sort((one, other) => one - other);
-    return chosen.map((rank) => this.match(view, candidates, found[rank]));
+    return chosen.map((rank) => ({ ...this.match(view, candidates, found[rank]), unlike: !like.length }));
   }
 
   /** The `count` nearest entries to any of the places, one a source file; ties go to the earlier entry. */
