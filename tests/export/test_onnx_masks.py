@@ -47,6 +47,7 @@ def source(cnn):
 
 def test_maps_are_found_with_their_axes_and_places(source):
     scales = {scale.tap: scale for scale in source.scales}
+    assert not decoder_form(source, "compact").on_features
     assert list(source.taps) == ["deep@cft", "r2@cft"]
     assert source.taps["deep@cft"] == ["batch", 12, "frames_map0", 4]
     # 2 and 4 hops of 80 samples, in frames of a listenable STFT whose hop divides them.
