@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 
@@ -10,96 +9,18 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from saved_graph import node, saved
+from waveform_cnn import CLASSES, LABELS, RATE, TOLD, answers, by_hand, softmax, waves, write
 
 import earmark
 from earmark.cli import main
 from earmark.errors import SourceError
 from earmark.export.bundle.write import write_bundle
-from earmark.export.sources.onnx import reading
 from earmark.export.sources.onnx.file import load
 from earmark.export.sources.onnx.given import read_labels
 from earmark.runtime.explainer import engine_of
 from earmark.runtime.verify import verify
-
-RATE, CLASSES, KERNEL, STRIDE = 8000, 4, 64, 16
-LABELS = ["a", "b", "c", "d"]
-TOLD = {"labels": LABELS, "sample_rate": RATE, "window_seconds": 0.5}
-
-
-def weights(seed=0):
-    random = np.random.default_rng(seed)
-    return {
-        "kernel": random.standard_normal((8, 1, KERNEL)).astype(np.float32) / 8,
-        "matrix": random.standard_normal((8, CLASSES)).astype(np.float32) * 3,
-        "bias": random.standard_normal(CLASSES).astype(np.float32),
-    }
-
-
-def by_hand(waves):
-    """The graph's logits in NumPy, [B, N] -> [B, K], float64."""
-    made = []
-    held = weights()
-    for wave in np.asarray(waves, np.float64):
-        frames = np.lib.stride_tricks.sliding_window_view(wave, KERNEL)[::STRIDE]
-        maps = np.maximum(frames @ held["kernel"][:, 0].T.astype(np.float64), 0)
-        made.append(maps.mean(axis=0) @ held["matrix"] + held["bias"])
-    return np.array(made)
-
-
-def write(
-    path, *, dims=("batch", "samples"), last=None, batch_free=True, opset=17, extra=(), output="logits"
-):
-    """A small CNN on the waveform; `last`: an operator after the logits. Its names are those of a stage."""
-    constants = {**weights(), "to_conv": np.array([-1 if batch_free else 1, 1, _samples(dims)], np.int64)}
-    nodes = [
-        node("Reshape", "features to_conv", "wave"),
-        node("Conv", "wave kernel", "maps", strides=[STRIDE]),
-        node("Relu", "maps", "active"),
-        node("GlobalAveragePool", "active", "pooled"),
-        node("Flatten", "pooled", "flat"),
-        helper.make_node("Gemm", ["flat", "matrix", "bias"], [output if last is None else "raw"]),
-    ]
-    if batch_free and len(dims) > 1 and not isinstance(dims[-1], int):
-        # -1 stands twice: let the batch be copied and the length be inferred.
-        constants["to_conv"] = np.array([0, 1, -1], np.int64)
-    if last is not None:
-        nodes.append(node(last, "raw", output))
-    batch = dims[0] if len(dims) > 1 else 1
-    graph = helper.make_graph(
-        [*nodes, *extra],
-        "stranger",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, list(dims))],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [batch, CLASSES])],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-        doc_string="made in /home/somebody",
-    )
-    graph.node[0].doc_string = "/home/somebody/model.py"
-    # Named twice, as onnx.compose leaves it.
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)] * 2, ir_version=8)
-    onnx.checker.check_model(model)
-    onnx.save_model(model, path)
-    return path
-
-
-def _samples(dims):
-    return dims[-1] if isinstance(dims[-1], int) else -1
-
-
-def waves(count, samples, seed=0):
-    return (0.3 * np.random.default_rng(seed).standard_normal((count, samples))).astype(np.float32)
-
-
-def softmax(x):
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
-
-
-def answers(bundle, sounds):
-    with earmark.load(bundle, device="cpu") as explainer:
-        return engine_of(explainer).logits_of(sounds)
-
 
 FORMS = {
     "dynamic": {},
@@ -208,47 +129,6 @@ def test_scores_that_are_not_what_they_are_called(tmp_path):
         load(plain, **TOLD, scores="probabilities")
     with pytest.raises(SourceError, match="no logarithms"):
         load(plain, **TOLD, scores="log_probabilities")
-
-
-def test_weights_beside_the_graph(tmp_path):
-    path = write(tmp_path / "net.onnx")
-    model = onnx.load(path)
-    big = numpy_helper.from_array(np.zeros((1 << 19,), np.float32), "big")
-    model.graph.initializer.append(big)
-    model.graph.node.insert(0, node("ReduceMean", "big", "zero", keepdims=0))
-    model.graph.node[-1].output[0] = "almost"
-    model.graph.node.append(node("Add", "almost zero", "logits"))
-    onnx.save_model(model, path, save_as_external_data=True, location="net.bin", size_threshold=100)
-    manifest = write_bundle(load(path, **TOLD), tmp_path / "bundle")
-    assert manifest.stage("classifier").data == ["classifier.onnx.data"]
-    np.testing.assert_allclose(
-        answers(tmp_path / "bundle", waves(2, 4000)), by_hand(waves(2, 4000)), atol=1e-4
-    )
-
-    content = (tmp_path / "net.bin").read_bytes()
-    (tmp_path / "net.bin").write_bytes(content[:1000])
-    with pytest.raises(SourceError, match=r"net.onnx"):
-        load(path, **TOLD)
-    (tmp_path / "net.bin").unlink()
-    with pytest.raises(SourceError, match="missing"):
-        load(path, **TOLD)
-    # Neither a path nor a link leads out of the folder.
-    outside = tmp_path / "elsewhere.bin"
-    outside.write_bytes(content)
-    inner = tmp_path / "inner"
-    inner.mkdir()
-    shutil.copy(path, inner / "net.onnx")
-    (inner / "net.bin").symlink_to(outside)
-    with pytest.raises(SourceError, match="outside"):
-        load(inner / "net.onnx", **TOLD)
-    model = onnx.load(path, load_external_data=False)
-    for tensor in model.graph.initializer:
-        for entry in tensor.external_data:
-            if entry.key == "location":
-                entry.value = "../elsewhere.bin"
-    (inner / "up.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(SourceError, match="outside"):
-        load(inner / "up.onnx", **TOLD)
 
 
 @pytest.mark.parametrize(
@@ -397,87 +277,3 @@ def test_a_graph_by_torch_onnx_export(tmp_path):
     sounds = waves(3, 6000)
     expected = net(torch.tensor(sounds)).detach().numpy()
     np.testing.assert_allclose(answers(tmp_path / "bundle", sounds), expected, atol=1e-4)
-
-
-def test_weights_of_a_large_file_stay_in_it(tmp_path, monkeypatch):
-    path = write(tmp_path / "net.onnx")
-    model = onnx.load(path)
-    random = np.random.default_rng(0)
-    big = random.standard_normal((600, 600)).astype(np.float32)
-    model.graph.initializer.append(numpy_helper.from_array(big, "big"))
-    model.graph.node.insert(0, node("ReduceMean", "big", "mean", keepdims=0))
-    model.graph.node[-1].output[0] = "almost"
-    model.graph.node.append(node("Add", "almost mean", "logits"))
-    # Notes before and after the graph: fields may stand in any order.
-    model.doc_string = "a note"
-    content = model.SerializeToString() + onnx.ModelProto(producer_name="somebody").SerializeToString()
-    path.write_bytes(content)
-    monkeypatch.setattr(reading, "LARGE_FILE_BYTES", 1 << 20)
-    found = reading.read_model(path)
-    assert found.ByteSize() < 10_000 < len(content)
-    assert (found.producer_name, found.doc_string) == ("somebody", "a note")
-    (held,) = (one for one in found.graph.initializer if one.name == "big")
-    np.testing.assert_array_equal(numpy_helper.to_array(held, str(tmp_path)), big)
-    manifest = write_bundle(load(path, **TOLD), tmp_path / "bundle")
-    assert manifest.stage("classifier").data == ["classifier.onnx.data"]
-    np.testing.assert_allclose(
-        answers(tmp_path / "bundle", waves(2, 4000)), by_hand(waves(2, 4000)) + big.mean(), atol=1e-4
-    )
-    for damaged in (content[: 1 << 20], b"\x0f" + content, b"\xff" * (1 << 20)):
-        path.write_bytes(damaged)
-        with pytest.raises(SourceError, match=r"net\.onnx: is not an ONNX graph"):
-            load(path, **TOLD)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("inside", [False, True])
-def test_large_weights_are_in_memory_once(tmp_path, inside):
-    """Those of the file and those of the bundle are never looked at together, nor copied in memory."""
-    size = 8704 if inside else 12032
-    data, path = tmp_path / "net.onnx.data", tmp_path / "net.onnx"
-    random = np.random.default_rng(0)
-    with data.open("wb") as file:
-        for _ in range(16):
-            file.write(random.standard_normal((size // 16, size), np.float32).tobytes())
-    big = TensorProto(name="big", dims=[size, size], data_type=TensorProto.FLOAT)
-    if inside:
-        big.raw_data = data.read_bytes()
-        data.unlink()
-    else:
-        big.data_location = TensorProto.EXTERNAL
-        big.external_data.add(key="location", value=data.name)
-    constants = {
-        "kernel": random.standard_normal((size, 1, 100)).astype(np.float32) / 10,
-        "rows": random.standard_normal((size, 3)).astype(np.float32) / 100,
-        "axis": np.array([1]),
-    }
-    nodes = [
-        node("Unsqueeze", "x axis", "row"),
-        node("Conv", "row kernel", "c", strides=[100]),
-        node("GlobalAveragePool", "c", "p"),
-        node("Flatten", "p", "f"),
-        node("MatMul", "f big", "m"),
-        node("MatMul", "m rows", "y"),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "large",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["b", 4000])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["b", 3])],
-        [big, *(numpy_helper.from_array(array, name) for name, array in constants.items())],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    script = (
-        "import resource, sys, earmark.cli\n"
-        "peak = lambda: 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "import onnx, onnxruntime, faiss\n"
-        "before = peak()\n"
-        "try:\n    earmark.cli.main(sys.argv[1:])\n"
-        "except SystemExit as end:\n    assert not end.code\n"
-        "print('grown', peak() - before)"
-    )
-    words = ["export", "net.onnx", "-o", "b", "--labels", "a,b,c", "--sample-rate", "8000"]
-    done = subprocess.run(
-        [sys.executable, "-c", script, *words], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout.split("grown")[1]) < 1.3 * 4 * size * size

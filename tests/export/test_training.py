@@ -188,18 +188,8 @@ def test_bad_input_gets_one_line(data, run, tmp_path, arguments, said):
     ],
 )
 def test_a_setting_that_cannot_work_is_a_usage_error(data, tmp_path, option, value, said):
-    command = [
-        "train",
-        "classifier",
-        str(data),
-        "-o",
-        str(tmp_path / "run"),
-        "--val-fold",
-        "1",
-        option,
-        value,
-    ]
-    result = CliRunner().invoke(main, command)
+    command = ["train", "classifier", data, "-o", tmp_path / "run", "--val-fold", 1, option, value]
+    result = CliRunner().invoke(main, list(map(str, command)))
     assert result.exit_code == 2
     assert f"Invalid value for '{option}'" in result.stderr
     assert said in result.stderr
@@ -340,9 +330,8 @@ def test_a_run_becomes_a_bundle(run, tmp_path):
     write_bundle(load(run), tmp_path / "bundle")
     manifest = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
     assert manifest["labels"] == ["high", "low", "noise"]
-    assert {stage["name"] for stage in manifest["stages"]} == {
-        "frontend", "classifier", "decoder", "embeddings",
-    }  # fmt: skip
+    stages = {stage["name"] for stage in manifest["stages"]}
+    assert stages == {"frontend", "classifier", "decoder", "embeddings"}
     assert manifest["licence"] == "CC0-1.0"
 
 
