@@ -10,11 +10,15 @@ import scipy.signal
 from later import later
 from onnx import TensorProto, helper
 from saved_graph import node, saved
+from scipy.special import expit
 
 import earmark
 from earmark.export.bundle.write import write_bundle
 from earmark.export.sources.onnx.file import load
 from earmark.export.sources.onnx.frontends import open_frontend
+from earmark.runtime.audio.sound import open_sound
+from earmark.runtime.audio.stft import as_complex, inverse
+from earmark.runtime.explainer import engine_of
 from earmark.runtime.inference.onnx_runtime import cpu_session
 
 torch = later("torch")
@@ -157,6 +161,17 @@ def test_a_bundle_of_it_explains_and_rescores(front, tmp_path):
         expected = dict(zip(graphs.LABELS, scores_of(sound), strict=True))
         assert dict(result.predictions) == pytest.approx(expected, abs=1e-4)
         assert result.segments is not None
+        # A masked sound goes through the same steps, its gain control anew.
+        engine = engine_of(explainer)
+        (window,) = engine.windows(open_sound((sound, RATE), None, RATE))
+        random = np.random.default_rng(0)
+        mask = np.repeat(random.random((len(window.stft), 1)) > 0.5, window.stft.shape[1], axis=1)
+        analysis = engine.manifest.analysis
+        kept = inverse(as_complex(window.stft) * mask, analysis, len(window.waveform)).astype(np.float32)
+        for wave in (kept, window.waveform - kept):
+            given = scores_of(wave)
+            assert np.abs(given - scores_of(sound)).max() > 1e-3
+            np.testing.assert_allclose(expit(engine.logits_of(wave[None])[0]), given, atol=1e-4)
 
 
 @pytest.mark.slow

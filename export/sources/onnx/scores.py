@@ -247,7 +247,12 @@ def _is_normal(values: FloatArray) -> bool:
 def measured(model: onnx.ModelProto, output: str) -> str | None:
     """The name of an output, or of one of its dims, that is a regression's; None where none is."""
     names = (output, *_dims_of(model, output))
-    return next((name for name in names if _MEASURED.intersection(_words(name).split("_"))), None)
+    return next((name for name in names if any(map(_is_measured, _words(name).split("_")))), None)
+
+
+def _is_measured(word: str) -> bool:
+    """Whether a word names a value; opinion scores are called dnsmos, plcmos, utmos."""
+    return word in _MEASURED or word.endswith("mos")
 
 
 def _words(name: str) -> str:
