@@ -8,6 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ..graphs.stft import magnitude
+
+# Where nothing is active nothing is divided by.
+_TINY = 1e-6
+
 
 class Theta(nn.Module):
     """H [B, K, T] -> (z [B, K], logits [B, C]) for any T: attention over the frames, then theta z.
@@ -44,12 +49,40 @@ class Theta(nn.Module):
         return z, functional.linear(z, self.weight)
 
 
-class Interpreter(nn.Module):
-    """(spectrum, *maps) -> (activations H [B, K, T] >= 0, pooled z [B, K], logits [B, C])."""
+class SoundFit(nn.Module):
+    """Activations brought to the sound by multiplicative updates (Lee and Seung, 2001).
 
-    def __init__(self, psi: nn.Module, theta: nn.Module) -> None:
+    H <- H (W^T X) / (W^T W H), `updates` times, with X = log1p|STFT| [B, F, T] of the spectrum [B, T, F, 2]
+    and the dictionary W [F, K]. No update makes |X - W H| larger, and each multiplies components of one
+    spectrum by one number: which of them sounds is what psi has said.
+    """
+
+    def __init__(self, components: int, bins: int, updates: int) -> None:
         super().__init__()
-        self.psi, self.theta = psi, theta
+        self.updates = updates
+        self.dictionary: torch.Tensor
+        self.register_buffer("dictionary", torch.zeros(bins, components))
+
+    def forward(self, spectrum: torch.Tensor, activations: torch.Tensor) -> torch.Tensor:
+        """H [B, K, T] from where psi begins."""
+        transposed = self.dictionary.transpose(0, 1)
+        gram = transposed @ self.dictionary
+        wanted = transposed @ torch.log1p(magnitude(spectrum)).transpose(1, 2)
+        for _ in range(self.updates):
+            activations = activations * wanted / (gram @ activations + _TINY)
+        return activations
+
+
+class Interpreter(nn.Module):
+    """(spectrum, *maps) -> (activations H [B, K, T] >= 0, pooled z [B, K], logits [B, C]).
+
+    z pools psi's activations. With a `fit`, H are these brought to the sound, from which nothing is learnt:
+    trained through it, psi would have to find the class among components that the sound has put in order.
+    """
+
+    def __init__(self, psi: nn.Module, theta: nn.Module, fit: SoundFit | None = None) -> None:
+        super().__init__()
+        self.psi, self.theta, self.fit = psi, theta, fit
 
     @property
     def weight(self) -> torch.Tensor:
@@ -58,17 +91,24 @@ class Interpreter(nn.Module):
         output: torch.Tensor = theta.weight
         return output
 
-    def set_scale(self, scale: torch.Tensor) -> None:
-        """Say what activations are of the order of, [K] > 0; of a `ScaledPsi` and a `Theta`."""
+    def set_dictionary(self, values: torch.Tensor, scale: torch.Tensor) -> None:
+        """Say which dictionary W [F, K] activations are of, and their order [K] > 0; of a `ScaledPsi`."""
         parts: list[Any] = [self.psi, self.theta]
         for part in parts:
             part.scale.copy_(scale)
+        if self.fit is not None:
+            self.fit.dictionary.copy_(values)
 
-    def forward(self, spectrum: torch.Tensor, *maps: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """See the class."""
+    def unfitted(self, spectrum: torch.Tensor, *maps: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """As `forward`, with psi's own activations: what is trained."""
         activations = self.psi(spectrum, *maps)
         z, logits = self.theta(activations)
         return activations, z, logits
+
+    def forward(self, spectrum: torch.Tensor, *maps: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """See the class."""
+        activations, z, logits = self.unfitted(spectrum, *maps)
+        return activations if self.fit is None else self.fit(spectrum, activations), z, logits
 
 
 class ScaledPsi(nn.Module):
@@ -100,11 +140,11 @@ class ByDesign(nn.Module):
         self.names, self.inputs = list(names), list(inputs)
 
     def interpreted(self, entry: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """(activations, pooled, logits, *taps)."""
+        """(psi's own activations, pooled, logits, *taps)."""
         _, *taps = self.backbone(entry)
         # The entry is the spectrum where the backbone shows none.
         given = {"stft": entry, **dict(zip(self.names, taps, strict=True))}
-        return (*self.interpreter(*(given[name] for name in self.inputs)), *taps)
+        return (*self.interpreter.unfitted(*(given[name] for name in self.inputs)), *taps)
 
     def forward(self, entry: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Entry -> (logits, *taps)."""

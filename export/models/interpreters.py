@@ -9,7 +9,7 @@ import msgspec
 from ...errors import RunError
 from .cnn14_interpreter import Cnn14Psi, ExportedCnn14Psi
 from .compact_interpreter import CompactPsi
-from .interpreter import Interpreter, ScaledPsi, Theta
+from .interpreter import Interpreter, ScaledPsi, SoundFit, Theta
 from .scales import Scale
 
 
@@ -19,6 +19,7 @@ class InterpreterForm(msgspec.Struct, frozen=True, kw_only=True):
     scales: the maps it reads, coarsest first; spectrum: the tap (or "stft") whose frames it counts
     width: channels of the compact psi, or the dimension of Cnn14's embedding
     interpolates: psi interpolates between the cells of maps; False in runs of earlier releases
+    bins, updates: F of the dictionary, and how often activations are updated by the sound; 0: psi's own
     """
 
     architecture: Literal["compact", "reference"]
@@ -28,6 +29,8 @@ class InterpreterForm(msgspec.Struct, frozen=True, kw_only=True):
     spectrum: str
     classes: int
     interpolates: bool = False
+    bins: int = 0
+    updates: int = 0
 
     def build(self) -> Interpreter:
         """The untrained interpreter.
@@ -47,7 +50,9 @@ class InterpreterForm(msgspec.Struct, frozen=True, kw_only=True):
                 if self.architecture == "compact"
                 else ExportedCnn14Psi(Cnn14Psi(self.width, self.components))
             )
-            return Interpreter(ScaledPsi(psi, self.components), Theta(self.components, self.classes))
+            fit = SoundFit(self.components, self.bins, self.updates) if self.updates else None
+            theta = Theta(self.components, self.classes)
+            return Interpreter(ScaledPsi(psi, self.components), theta, fit)
         except (ValueError, IndexError, RuntimeError) as error:
             raise RunError(f"the run's interpreter.json is damaged ({error})") from error
 

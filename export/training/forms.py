@@ -25,6 +25,8 @@ _SOUND_SHARE = 0.25
 # Wider than this a compact decoder gains nothing; narrower, its masks stay grey for hundreds of steps.
 _WIDEST, _NARROWEST = 48, 16
 _BANDS = 64
+# How often the sound updates a compact interpreter's activations: docs/l2i.md has what more of them cost.
+_UPDATES = 3
 _WIDTHS = range(16, 193, 8)
 _CNN14_TAPS = ["x1", "x2", "x3", "x4"]
 
@@ -81,8 +83,8 @@ def interpreter_form(
     Args:
         source: Over whose classifier it is trained.
         components: K of the dictionary.
-        architecture: "compact": at most 8 % of the classifier's multiply-adds, or as narrow as can be where
-            even that is more; "reference": the layers of SpeechBrain's CNN14PSI_stft_2d, for Cnn14 alone.
+        architecture: "compact": psi and theta at most 8 % of the classifier's multiply-adds, or as narrow as
+            can be where even that is more, and what brings them to the sound; "reference": the layers of SpeechBrain's CNN14PSI_stft_2d, for Cnn14 alone.
         width: Channels; None: the widest that costs no more than that.
 
     Raises:
@@ -112,9 +114,11 @@ def interpreter_form(
         width=width or 0,
         components=components,
         scales=seen.scales,
-        spectrum=seen.spectrum,
+        spectrum="stft",
         classes=len(source.labels),
         interpolates=True,
+        bins=source.analysis.n_fft // 2 + 1,
+        updates=_UPDATES,
     )
     if width is not None:
         return form
@@ -123,7 +127,7 @@ def interpreter_form(
     fitting = [
         width
         for width in _WIDTHS
-        if multiply_adds(msgspec.structs.replace(form, width=width).build().to("meta"), *shapes_alone)
+        if multiply_adds(msgspec.structs.replace(form, width=width, updates=0).build().to("meta"), *shapes_alone)
         <= INTERPRETER_SHARE * classifier
     ]
     return msgspec.structs.replace(form, width=max(fitting, default=_WIDTHS[0]))

@@ -20,6 +20,7 @@ from earmark.runtime.bundle.manifest import AnalysisSpec
 torch = later("torch")
 RecipeTheta = later("earmark.export.models.cnn14_interpreter", "RecipeTheta")
 CompactPsi = later("earmark.export.models.compact_interpreter", "CompactPsi")
+SoundFit = later("earmark.export.models.interpreter", "SoundFit")
 Theta = later("earmark.export.models.interpreter", "Theta")
 forms = later("earmark.export.training.forms")
 InterpreterForm = later("earmark.export.models.interpreters", "InterpreterForm")
@@ -141,10 +142,13 @@ def source(tmp_path_factory):
 
 def test_it_costs_less_than_a_tenth_of_the_classifier(source):
     form = interpreter_form(source, 64)
-    own, classifier = cost(source, form)
+    unfitted = msgspec.structs.replace(form, updates=0)
+    own, classifier = cost(source, unfitted)
     assert own <= forms.INTERPRETER_SHARE * classifier < 0.1 * classifier
-    wider = msgspec.structs.replace(form, width=form.width + 8)
+    wider = msgspec.structs.replace(unfitted, width=form.width + 8)
     assert cost(source, wider)[0] > forms.INTERPRETER_SHARE * classifier
+    # The updates by the sound come on top.
+    assert cost(source, form)[0] < 0.13 * classifier
     assert msgspec.convert(msgspec.to_builtins(form), type(form)) == form
 
 
@@ -164,6 +168,45 @@ def test_reference_layers_are_for_cnn14(source):
         broken.build()
     with pytest.raises(RunError, match=r"of an earlier release.*train it again"):
         msgspec.structs.replace(broken, interpolates=False).build()
+
+
+def test_the_fit_is_multiplicative_updates_by_the_sound():
+    """Against the updates written out; each is nearer the sound, and what psi leaves silent stays so."""
+    random = np.random.default_rng(0)
+    W, H = random.random((9, 4)), random.random((2, 4, 6))
+    H[:, 1] = 0.0
+    stft = random.standard_normal((2, 6, 9, 2))
+    X = np.log1p(np.linalg.norm(stft, axis=-1)).transpose(0, 2, 1)
+    wanted, errors = H, [np.linalg.norm(X - W @ H)]
+    for updates in (1, 2, 3):
+        wanted = wanted * (W.T @ X) / (W.T @ W @ wanted)
+        fit = SoundFit(4, 9, updates).double()
+        fit.dictionary.copy_(torch.from_numpy(W))
+        fitted = fit(torch.from_numpy(stft), torch.from_numpy(H)).numpy()
+        np.testing.assert_allclose(fitted, wanted, rtol=1e-4)
+        errors.append(np.linalg.norm(X - W @ fitted))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < errors[0]
+    assert not fitted[:, 1].any()
+    silent = fit(torch.zeros(1, 6, 9, 2, dtype=torch.float64), torch.zeros(1, 4, 6, dtype=torch.float64))
+    assert not silent.any()
+
+
+def test_the_answer_is_that_of_psi_and_the_activations_are_the_sounds(source):
+    """Relevance and logits come from psi's own activations, with a fit and without."""
+    form = interpreter_form(source, 8, width=16)
+    torch.manual_seed(0)
+    interpreter = form.build().eval()
+    interpreter.set_dictionary(of(form.bins, 8), torch.full((8,), 0.5))
+    with torch.no_grad():
+        tensors = source.forward_pass(0.1 * torch.randn(1, 16000))
+        inputs = [tensors[name] for name in form.inputs]
+        fitted, z, logits = interpreter(*inputs)
+        own, own_z, own_logits = interpreter.unfitted(*inputs)
+        bare = msgspec.structs.replace(form, updates=0).build()
+        assert bare.fit is None
+        torch.testing.assert_close(fitted, interpreter.fit(inputs[0], own))
+    torch.testing.assert_close((z, logits), (own_z, own_logits))
 
 
 @settings(max_examples=25, deadline=None)

@@ -76,10 +76,9 @@ class InterpreterTraining:
         self.trained.load_state_dict(weights)
         self.trained.eval()
 
-    def interpret(self, windows: ClassifierPass) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Activations, z and logits of a forward pass of the classifier."""
-        activations, z, logits = self.interpreter(*(windows.tensors[name] for name in self.form.inputs))
-        return activations, z, logits
+    def inputs_of(self, windows: ClassifierPass) -> list[torch.Tensor]:
+        """What the interpreter reads of a forward pass of the classifier."""
+        return [windows.tensors[name] for name in self.form.inputs]
 
     def judge(self, frozen: FrozenClassifier, waveforms: Sequence[FloatArray]) -> dict[str, float]:
         """The figures of `judge.judge` over `waveforms` [N], with the classifier that is explained."""
@@ -126,7 +125,7 @@ def fit_post_hoc(
     def loss_of(batch: MixtureBatch, progress: float) -> torch.Tensor:
         windows = frozen.forward(torch.from_numpy(batch.mixed))
         with frozen.mixed_precision():
-            activations, z, logits = training.interpret(windows)
+            activations, z, logits = training.interpreter.unfitted(*training.inputs_of(windows))
         activations, z, logits = (t.to(training.dtype) for t in (activations, z, logits))
         loss = nmf_terms(activations, dictionary, windows.log_amplitude, settings)
         scores = frozen.scores(windows.logits)

@@ -89,7 +89,7 @@ def train_l2i(
     figures = accuracy(frozen, parts.validation) if parts.labelled else {}
     # By design the backbone is trained; whoever gave the source gets it back as it was.
     untouched = {name: value.clone() for name, value in opened.classifier.state_dict().items()}
-    interpreter = _beginning(form, scale, settings, options.start)
+    interpreter = _beginning(form, values, scale, settings, options.start)
     explained = as_designed(opened, form, interpreter) if settings.by_design else opened
     training = InterpreterTraining(
         run, explained, form, interpreter, values, threshold, parts, settings, device
@@ -205,12 +205,16 @@ def _dictionary(
 
 
 def _beginning(
-    form: InterpreterForm, scale: FloatArray, settings: L2iSettings, start: str | Path | None
+    form: InterpreterForm,
+    values: FloatArray,
+    scale: FloatArray,
+    settings: L2iSettings,
+    start: str | Path | None,
 ) -> Interpreter:
     """The interpreter before its training: new, or another run's, or RunError where that is unlike it."""
     with new_weights(settings.seed, exact=settings.exact):
         interpreter = form.build()
-    interpreter.set_scale(torch.from_numpy(scale))
+    interpreter.set_dictionary(torch.from_numpy(values), torch.from_numpy(scale))
     if start is None:
         return interpreter
     other = RunDirectory(Path(start), "interpreter")
@@ -264,5 +268,6 @@ def _activations(
                     continue
                 padded = np.zeros((1, samples), dtype=np.float32)
                 padded[0, : len(piece)] = piece
-                output = training.interpret(frozen.forward(torch.from_numpy(padded)))[0][0]
+                windows = frozen.forward(torch.from_numpy(padded))
+                output = training.interpreter(*training.inputs_of(windows))[0][0]
                 yield clip.name, start / rate, output.float().cpu().numpy()
