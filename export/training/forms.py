@@ -84,7 +84,8 @@ def interpreter_form(
         source: Over whose classifier it is trained.
         components: K of the dictionary.
         architecture: "compact": psi and theta at most 8 % of the classifier's multiply-adds, or as narrow as
-            can be where even that is more, and what brings them to the sound; "reference": the layers of SpeechBrain's CNN14PSI_stft_2d, for Cnn14 alone.
+            can be where even that is more, and what brings them to the sound; "reference": the layers of
+            SpeechBrain's CNN14PSI_stft_2d, for Cnn14 alone.
         width: Channels; None: the widest that costs no more than that.
 
     Raises:
@@ -127,7 +128,9 @@ def interpreter_form(
     fitting = [
         width
         for width in _WIDTHS
-        if multiply_adds(msgspec.structs.replace(form, width=width, updates=0).build().to("meta"), *shapes_alone)
+        if multiply_adds(
+            msgspec.structs.replace(form, width=width, updates=0).build().to("meta"), *shapes_alone
+        )
         <= INTERPRETER_SHARE * classifier
     ]
     return msgspec.structs.replace(form, width=max(fitting, default=_WIDTHS[0]))

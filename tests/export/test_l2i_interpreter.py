@@ -106,7 +106,7 @@ def test_how_flutter_is_measured(flutter, frames):
 
 
 @pytest.mark.parametrize("stride", [2, 4])
-def test_no_component_sounds_at_every_other_frame(stride):
+def test_no_component_sounds_at_every_other_frame(flutter, stride):
     """Untrained, over maps that change as fast as they can, and over steady ones."""
     torch.manual_seed(0)
     finest = Scale(tap="a", channels=4, rows=16, stride=stride, hz=[])
