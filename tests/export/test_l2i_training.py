@@ -121,8 +121,9 @@ def test_graph_is_the_module(bundle, trained):
     session = ort.InferenceSession(str(bundle / "interpreter.onnx"), providers=["CPUExecutionProvider"])
     waves = torch.randn(3, 7001, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        _, *taps = source.classifier(source.frontend(waves))
-        given = dict(zip(source.taps, taps, strict=True))
+        spectrum = source.frontend(waves)
+        _, *taps = source.classifier(spectrum)
+        given = {"stft": spectrum, **dict(zip(source.taps, taps, strict=True))}
         theirs = source.interpreter(*(given[name] for name in source.interpreter_taps))
     feeds = {name: given[name].numpy() for name in source.interpreter_taps}
     ours = session.run(["activations", "pooled", "logits"], feeds)
