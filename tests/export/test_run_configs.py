@@ -141,12 +141,10 @@ def test_runs_of_before_are_read(tmp_path):
     form = {name: value for name, value in DECODER["decoder"].items() if name != "coarse"}
     (tmp_path / "decoder.json").write_text(json.dumps({**DECODER, "decoder": form}), encoding="utf-8")
     assert RunDirectory(tmp_path, "decoder").read_config(configs.DecoderConfig).decoder.coarse is None
-    own = {k: v for k, v in INTERPRETER["interpreter"].items() if k not in {"bins", "updates"}}
-    (tmp_path / "interpreter.json").write_text(
-        json.dumps({**INTERPRETER, "interpreter": own}), encoding="utf-8"
-    )
+    form = {k: v for k, v in INTERPRETER["interpreter"].items() if k not in {"bins", "updates"}}
+    (tmp_path / "interpreter.json").write_text(json.dumps(INTERPRETER | {"interpreter": form}))
     assert (
-        RunDirectory(tmp_path, "interpreter").read_config(configs.InterpreterConfig).interpreter.updates == 0
+        not RunDirectory(tmp_path, "interpreter").read_config(configs.InterpreterConfig).interpreter.updates
     )
     report = {name: value for name, value in APEX["report"].items() if name not in {"listed", "rest"}}
     (tmp_path / "apex.json").write_text(json.dumps({**APEX, "report": report}), encoding="utf-8")
