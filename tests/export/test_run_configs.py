@@ -51,6 +51,7 @@ DECODER = {
         "sample_rate": 8000,
         "classes": 2,
         "coarse": 1,
+        "on_features": False,
     },
     "mask_targets": "any",
     "mask_gain": "log",
