@@ -127,9 +127,9 @@ def test_windows_that_are_not_kept_are_classified_again(shipped, sound, monkeypa
     classified = []
     run = ModelPipeline.classified
 
-    def counting(self, windows, *rest):
+    def counting(self, windows, *rest, **more):
         classified.append(len(windows))
-        return run(self, windows, *rest)
+        return run(self, windows, *rest, **more)
 
     monkeypatch.setattr(ModelPipeline, "classified", counting)
     monkeypatch.setattr(explanation, "KEPT_BYTES", kept)

@@ -114,10 +114,10 @@ def test_windows_that_fail_together_are_heard_alone(shipped, monkeypatch):
 
     classified = ModelPipeline.classified
 
-    def failing(self, windows, clock, divisor):
+    def failing(self, windows, clock, divisor, **more):
         if len(windows) > 1:
             raise RuntimeError("too much at once")
-        return classified(self, windows, clock, divisor)
+        return classified(self, windows, clock, divisor, **more)
 
     monkeypatch.setattr(ModelPipeline, "classified", failing)
     assert all(isinstance(one, Result) for one in shipped.explain_many([(WAVE, RATE)] * 3, methods=[]))
@@ -126,10 +126,10 @@ def test_windows_that_fail_together_are_heard_alone(shipped, monkeypatch):
 def test_a_sound_that_cannot_be_resampled_is_its_own_answer(shipped, monkeypatch):
     windows = OpenSound.windows
 
-    def failing(self, length, hop):
+    def failing(self, length, hop, **more):
         if self.input_samples == len(WAVE) - 1:
             raise MemoryError("40 GB")
-        return windows(self, length, hop)
+        return windows(self, length, hop, **more)
 
     monkeypatch.setattr(OpenSound, "windows", failing)
     sounds = [(WAVE, RATE), (WAVE[1:], RATE), (WAVE, RATE)]
