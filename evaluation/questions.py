@@ -28,12 +28,11 @@ from ..runtime.bundle.manifest import Manifest, MaskGain
 from ..runtime.engine import Engine
 from ..runtime.inference.scores import scores_of
 from ..runtime.inference.window import Window
-from ..runtime.values.arrays import FloatArray
+from ..runtime.values.arrays import FloatArray, Values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Values = npt.NDArray[np.float64]
 Function = TypeVar("Function", bound=Callable[..., Any])
 # Attribute of a function whose masks are used as they are: what they multiply.
 _GAIN = "earmark_gain"

@@ -7,8 +7,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from ..errors import DataError
-
-Values = npt.NDArray[np.float64]
+from ..runtime.values.arrays import Values
 
 
 def roc_auc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Values = npt.NDArray[np.float64]
+from ..runtime.values.arrays import Values
+
 Statistic = Callable[[Values], Any]
 
 # Draws held at once: repeats times groups.

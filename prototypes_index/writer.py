@@ -18,13 +18,7 @@ from .compared import ComparedClips
 from .durability import link, naming, sync_tree
 from .faiss_files import IndexInfo
 from .familiarity import Queries
-from .generation import (
-    AUDIO,
-    CLIP_LINES,
-    CLIPS,
-    EMBEDDINGS,
-    Generation,
-)
+from .generation import AUDIO, CLIP_LINES, CLIPS, EMBEDDINGS, Generation
 from .hashing import sha256_of
 from .index_build import EXACT_LIMIT, build_index
 from .info import CONTRAST, GenerationInfo, PrototypeCounts, Setting, write_info

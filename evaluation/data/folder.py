@@ -15,16 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from ...errors import AudioError, DataError
 from ...runtime.audio.level import level_of
 from ...runtime.audio.listing import Listing, Skipped, list_folders, list_sound_files, text_of
 from ...runtime.audio.sound import read_mono
+from ...runtime.values.arrays import FloatArray
 from .labels import LABEL_TABLE, read_labels
-
-FloatArray = npt.NDArray[np.float32]
 
 _ESC = re.compile(r"^(?P<fold>\d+)-(?P<recording>\d+)-(?P<take>[^-]+?)(?:-\d+)?$")
 _TAKE = re.compile(r"^(?P<recording>.*?\D)[\s_.\-]*\d+$")

@@ -21,8 +21,9 @@ import numpy.typing as npt
 from scipy import signal
 
 from ...runtime.audio.lengths import samples_of
+from ...runtime.values.arrays import FloatArray
 from ..synthesis.one_shots import RECIPES
-from .parts import FloatArray, Mixture, Options, Truth
+from .parts import Mixture, Options, Truth
 from .placing import any_background, at_peak, gain_db, placed
 from .sources import SCENES, Reader, active_part, by_fold, fade, stretch, varied
 

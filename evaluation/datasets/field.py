@@ -16,10 +16,11 @@ import numpy as np
 
 from ...errors import DataError
 from ...runtime.audio.lengths import samples_of
+from ...runtime.values.arrays import FloatArray
 from ..data.folder import Clip, list_sounds
 from ..synthesis.backgrounds import BACKGROUNDS
 from ..synthesis.one_shots import RECIPES
-from .parts import FloatArray, Mixture, Options, Truth
+from .parts import Mixture, Options, Truth
 from .placing import at_peak, gain_db, places
 from .sources import Reader, active_stretches, loudest_stretch, ramped
 

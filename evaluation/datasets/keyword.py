@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ...runtime.audio.lengths import samples_of
-from .parts import FloatArray, Mixture, Options, Truth
+from ...runtime.values.arrays import FloatArray
+from .parts import Mixture, Options, Truth
 from .placing import any_background, at_peak, gain_db, placed
 from .sources import SCENES, Reader, active_part, by_fold, by_speaker, stretch, varied
 

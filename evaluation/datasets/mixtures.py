@@ -13,8 +13,9 @@ import numpy as np
 
 from ...errors import DataError
 from ...runtime.audio.lengths import samples_of
+from ...runtime.values.arrays import FloatArray
 from ..data.folder import list_sounds
-from .parts import FloatArray, Mixture, Options, Truth
+from .parts import Mixture, Options, Truth
 from .placing import at_peak, gain_db
 from .sources import Reader, Source, active_stretches, by_fold, fade, loudest_stretch, varied
 

@@ -22,15 +22,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from ...errors import DataError
 from ...prototypes_index.atomic import put_in_place, staged, sweep
 from ...prototypes_index.durability import naming
 from ...runtime.audio.writing import write_sound
+from ...runtime.values.arrays import FloatArray
 from ..data.labels import write_labels
 
-FloatArray = npt.NDArray[np.float32]
 PARTS = ("train", "tune", "test")
 INFO = "info.json"
 

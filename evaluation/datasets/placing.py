@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ...errors import DataError
+from ...runtime.values.arrays import FloatArray
 from ..synthesis.backgrounds import BACKGROUNDS
-from .parts import FloatArray
 
 
 def places(lengths: Sequence[int], samples: int, gap: int, random: np.random.Generator) -> list[int]:

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import soxr
 
 from ...errors import DataError
 from ...runtime.audio.lengths import samples_of
 from ...runtime.audio.listing import list_sound_files
+from ...runtime.values.arrays import FloatArray, Values
 from ..data.folder import Clip, list_sounds, load_sound
-from .parts import FloatArray, Options
+from .parts import Options
 
-Values = npt.NDArray[np.float64]
 # ESC's classes that are scenes, and which of its folds go where, unless others are asked for.
 SCENES = ("fire_crackling", "helicopter", "rain", "sea_waves")
 FOLDS: Mapping[str, tuple[int, ...]] = {"train": (1, 2), "tune": (3,), "test": (4,)}

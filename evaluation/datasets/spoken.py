@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ...runtime.audio.lengths import samples_of
+from ...runtime.values.arrays import FloatArray
 from ..synthesis.speech import speech_like
-from .parts import FloatArray, Mixture, Options, Truth
+from .parts import Mixture, Options, Truth
 from .placing import any_background, at_peak, gain_db, placed
 from .sources import Pools, Reader, Source, active_part, by_speaker, by_take, fade, varied
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from ..statistics import Interval, Values, bootstrap
+from ...runtime.values.arrays import Values
+from ..statistics import Interval, bootstrap
 from .matching import Agreement, Occurrence, event_agreement, overlapping, segment_agreement
 
 

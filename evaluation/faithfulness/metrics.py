@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-Values = npt.NDArray[np.float64]
+from ...runtime.values.arrays import Values
+
 Better = Literal["higher", "lower"]
 
 # As in the recipe: no division by zero.

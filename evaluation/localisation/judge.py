@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ...errors import DataError, EarmarkError
 from ...runtime.explainer import Explainer
+from ...runtime.values.arrays import Values
 from ..data.folder import LeftOut
 from ..ranking import average_precision, roc_auc
 from ..statistics import Interval, bootstrap, paired
@@ -26,7 +27,6 @@ from .events import AnnotatedClip, Event
 from .localisers import Localiser, task_of
 from .settings import RULES, LocalisationSettings, Rule
 
-Values = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
 
 

@@ -28,10 +28,9 @@ from ...runtime.methods.segments.callable import segments
 from ...runtime.methods.segments.expectation import expected_of
 from ...runtime.methods.segments.grid import SegmentGrid
 from ...runtime.methods.segments.settings import SegmentSettings
-from ...runtime.values.arrays import FloatArray
+from ...runtime.values.arrays import FloatArray, Values
 from ..questions import EventFunction, Question, numbers_of
 
-Values = npt.NDArray[np.float64]
 # Sounds a call of the model where a localiser asks for many.
 _BATCH = 16
 _EPSILON = 1e-12

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from ...prototypes_index.views import View, views_of
+from ...runtime.values.arrays import Array
 
-Array = npt.NDArray[Any]
 Axis = Literal["square", "time", "frequency"]
 
 # The maps of which a view's vector is made.

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-Values = npt.NDArray[np.float64]
+from ...runtime.values.arrays import Values
+
 # Of features [W, n], which windows hold, and their recordings: bias and weights [n].
 Model = Callable[[Values, npt.NDArray[np.bool_], Sequence[str]], tuple[float, Values]]
 

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
-from ..values.arrays import FloatArray
-
-Values = npt.NDArray[np.float64]
+from ..values.arrays import FloatArray, Values
 
 # Begin and end in seconds; low and high in Hz.
 Box = tuple[float, float, float, float]

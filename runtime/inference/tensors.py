@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy.typing as npt
-
+from ..values.arrays import Array
 from ..values.lazy import lazy_property
-
-Array = npt.NDArray[Any]
 
 
 class DeviceTensor:

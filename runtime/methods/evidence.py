@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle.manifest import Manifest
-from ..values.arrays import FloatArray
-
-Values = npt.NDArray[np.float64]
+from ..values.arrays import FloatArray, Values
 
 # A picture needs no more columns than this, however long the sound.
 _COLUMNS = 1200

@@ -17,8 +17,6 @@ from ..bundle.parts import StageRule
 from .options import MethodOptions
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from ..audio.sound import OpenSound
     from ..bundle.manifest import Aggregation, Manifest, MaskGain, StageSpec
     from ..bundle.open import Bundle
@@ -27,11 +25,9 @@ if TYPE_CHECKING:
     from ..inference.session import Tensors
     from ..inference.tensors import Feeds
     from ..inference.window import Clock, Window, WindowPlan
-    from ..values.arrays import FloatArray
+    from ..values.arrays import Array, FloatArray
     from .result import About, MethodResult
     from .saved import SavedSounds
-
-    Values = npt.NDArray[Any]
 
 
 class Sound(msgspec.Struct, frozen=True):
@@ -168,7 +164,7 @@ class TimeTask(msgspec.Struct, frozen=True, eq=False):
     graphs: Graphs
     window: Window
     target: int
-    edges: Values
+    edges: Array
     part: Callable[[], MethodResult]
 
 
@@ -250,14 +246,14 @@ class Method(ABC):
         """What pictures of `part` show, by the stem of the file that `Result.save` writes."""
         return {}
 
-    def store(self, part: Any, arrays: dict[str, Values]) -> object:
+    def store(self, part: Any, arrays: dict[str, Array]) -> object:
         """What `restore` needs: JSON-ready values or a msgspec.Struct; arrays go into `arrays` by name.
 
         None, the default: the part is not saved to be loaded again.
         """
         return None
 
-    def restore(self, stored: Any, arrays: Mapping[str, Values], sounds: SavedSounds) -> MethodResult:
+    def restore(self, stored: Any, arrays: Mapping[str, Array], sounds: SavedSounds) -> MethodResult:
         """The part that `store` was given, from what it gave in plain types.
 
         Both come from a file that anybody may have written: raise ValueError, KeyError or
@@ -306,6 +302,6 @@ class Method(ABC):
         """The mask or gain [T, F] 0..1 of one window, for any target, where `has_window_mask`."""
         raise NotImplementedError
 
-    def importance(self, row: str, task: TimeTask) -> Values:
+    def importance(self, row: str, task: TimeTask) -> Array:
         """Importance [M] of each segment of a window's time, for one of `time_rows`."""
         raise NotImplementedError

@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from ...errors import DataError
 from ...printable import first_line
-
-Array = npt.NDArray[Any]
+from ..values.arrays import Array
 
 DOCUMENT = "document.json"
 # Of a result of 100 hours.

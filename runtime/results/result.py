@@ -18,12 +18,11 @@ from ..drawing.scales import FrequencyScale
 from ..methods.loading import all_methods, method_of
 from ..methods.result import AudioKind, MethodResult
 from ..methods.saving import write_new
-from ..result_files.arrays import Array
 from ..result_files.folder import ARRAYS
 from ..scores.labels import SHOWN, checked_bounds, label_index
 from ..scores.text import reaching
 from ..scores.windows import WindowScores
-from ..values.arrays import FloatArray
+from ..values.arrays import Array, FloatArray
 from ..values.dataframes import import_pandas
 from ..values.records import ResultRecord
 from .pictures import about_of, chart_of, sheet_of

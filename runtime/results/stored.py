@@ -17,8 +17,9 @@ from ..methods.loading import method_of
 from ..methods.result import AudioKind, MethodResult
 from ..methods.saved import SavedSounds
 from ..registry import METHODS
-from ..result_files.arrays import Array, read_arrays, write_arrays
+from ..result_files.arrays import read_arrays, write_arrays
 from ..result_files.folder import ARRAYS
+from ..values.arrays import Array
 
 
 class StoredResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-Values = npt.NDArray[np.float64]
+from .arrays import Values
 
 
 def mel_of(hz: npt.ArrayLike) -> Values:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...drawing.shown import Picture
     from ...inference.chain import ForwardPass, RunStage
     from ...inference.window import Window
-    from ...values.arrays import FloatArray
+    from ...values.arrays import Array, FloatArray
     from ..result import About
     from ..saved import SavedSounds
     from .explanation import ComponentsExplanation
@@ -104,13 +104,13 @@ class Components(Method):
 
         return ComponentsFields
 
-    def store(self, part: ComponentsResult, arrays: dict[str, Any]) -> object:
+    def store(self, part: ComponentsResult, arrays: dict[str, Array]) -> object:
         """The components and what they say of every label."""
         from .stored import store
 
         return store(part, arrays)
 
-    def restore(self, stored: Any, arrays: Mapping[str, Any], sounds: SavedSounds) -> ComponentsResult:
+    def restore(self, stored: Any, arrays: Mapping[str, Array], sounds: SavedSounds) -> ComponentsResult:
         """The components again, with the sound that was saved."""
         from .stored import restore
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from ....errors import MethodError
 from ...bundle.manifest import ComponentSpec
-from ...values.arrays import FloatArray
+from ...values.arrays import Array, FloatArray
 from ..evidence import Overview
 from ..rescoring import Rescored
 from ..saved import SavedSounds
 from .harmonics import Glide
 from .result import ComponentsResult
-
-Array = npt.NDArray[Any]
 
 
 class StoredComponents(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...drawing.shown import Picture
     from ...inference.chain import ForwardPass, RunStage
     from ...inference.window import Window
-    from ...values.arrays import FloatArray
+    from ...values.arrays import Array, FloatArray
     from ..result import About
     from ..saved import SavedSounds
     from .explanation import MaskExplanation
@@ -103,13 +103,13 @@ class Mask(Method):
 
         return MaskFields
 
-    def store(self, part: MaskResult, arrays: dict[str, Any]) -> object:
+    def store(self, part: MaskResult, arrays: dict[str, Array]) -> object:
         """The mask and its figures."""
         from .stored import store
 
         return store(part, arrays)
 
-    def restore(self, stored: Any, arrays: Mapping[str, Any], sounds: SavedSounds) -> MaskResult:
+    def restore(self, stored: Any, arrays: Mapping[str, Array], sounds: SavedSounds) -> MaskResult:
         """The mask again, with the sound that was saved."""
         from .stored import restore
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from ...values.arrays import Array
 from ..evidence import Overview
 from ..rescoring import Rescored
 from ..saved import SavedSounds
 from .result import MaskResult
 from .trust import Trust
-
-Array = npt.NDArray[Any]
 
 
 class StoredMask(msgspec.Struct, frozen=True):

@@ -6,14 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from ...values.records import ResultRecord
 from .document import ChannelDict, ChannelViewDict, ContributionsDict
 from .prototype import Place, Prototype, WindowSound
-
-FloatArray = npt.NDArray[np.float32]
 
 # What contributions of channels are.
 Kind = Literal["additive", "gradient", "localisation"]

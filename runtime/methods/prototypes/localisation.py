@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
 from ....errors import MethodError
+from ...values.arrays import Values
 from .prototype import Place
 from .result import PrototypesResult
-
-Values = npt.NDArray[np.float64]
 
 
 def importance_of_channels(result: PrototypesResult, edges: Values) -> Values:

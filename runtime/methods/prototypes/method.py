@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...bundle.open import Bundle
     from ...drawing.shown import Picture
     from ...inference.chain import ForwardPass, RunStage
-    from ...values.arrays import FloatArray
+    from ...values.arrays import Array, FloatArray
     from ..result import About
     from ..saved import SavedSounds
     from .explanation import PrototypesExplanation
@@ -107,13 +107,13 @@ class Prototypes(Method):
 
         return PrototypesFields
 
-    def store(self, part: PrototypesResult, arrays: dict[str, Any]) -> object:
+    def store(self, part: PrototypesResult, arrays: dict[str, Array]) -> object:
         """The prototypes and the contributions."""
         from .stored import store
 
         return store(part, arrays)
 
-    def restore(self, stored: Any, arrays: Mapping[str, Any], sounds: SavedSounds) -> PrototypesResult:
+    def restore(self, stored: Any, arrays: Mapping[str, Array], sounds: SavedSounds) -> PrototypesResult:
         """Both again, with the crops that were saved."""
         from .stored import restore
 

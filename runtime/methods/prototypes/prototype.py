@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from .... import limits
 from ....errors import AudioError, MethodError, PrototypeIndexError
 from ....times import span_text
 from ...audio.stretch import read_stretch, samples_between
+from ...values.arrays import FloatArray
 from ...values.records import ResultRecord
 from ..saved import read_saved
 from .document import PlaceDict, PrototypeDict
-
-FloatArray = npt.NDArray[np.float32]
 
 # Order of the band-pass, and how much sound around a crop it is let ring into.
 _FILTER_ORDER = 4

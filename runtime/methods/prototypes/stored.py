@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from ...values.arrays import Array
 from ..saved import SavedSounds
 from .channels import Contributions
 from .familiarity import Familiarity
 from .prototype import Prototype
 from .result import PrototypesResult
-
-Array = npt.NDArray[Any]
 
 
 class StoredPrototypes(msgspec.Struct, frozen=True):

@@ -8,12 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from ...values.arrays import FloatArray
+from ...values.arrays import FloatArray, Values
 from .settings import Progress
 
-Values = npt.NDArray[np.float64]
 # Sounds [B, N] -> the target's log-odds [B].
 LogOdds = Callable[[FloatArray], Values]
 

@@ -16,15 +16,12 @@ What departs from it: a seed, and closed forms where it minimises numerically.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import gammaln
 
-from ...values.arrays import FloatArray
+from ...values.arrays import FloatArray, Values
 from .grid import SegmentGrid
+from .masks import Masks
 from .surrogates import Fit, fitted_forest
-
-Values = npt.NDArray[np.float64]
-Masks = npt.NDArray[np.bool_]
 
 SHARES, WINDOWS, EACH = (0.2, 0.3, 0.4), (1, 3, 5), 334
 SURROGATES = ("forest", "least_squares", "kernel_shap")

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import AudioError, MethodError, ScoreError
-from ...values.arrays import FloatArray
+from ...values.arrays import FloatArray, Values
 from ..options import whole_number
 from .grid import SegmentGrid
 from .pairs import Stretch
@@ -25,7 +25,6 @@ from .settings import Axis, Fill, Prior, Progress, SegmentSettings, Surrogate
 
 __all__ = ["SegmentSettings", "SegmentsResult", "segments"]
 
-Values = npt.NDArray[np.float64]
 # Waveforms [B, N] -> the target's probabilities [B].
 ScoreFunction = Callable[[FloatArray], npt.ArrayLike]
 

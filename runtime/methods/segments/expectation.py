@@ -13,13 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from ...values.arrays import FloatArray
+from ...values.arrays import FloatArray, Values
 from ..evidence import over_segments
 from .grid import SegmentGrid
-
-Values = npt.NDArray[np.float64]
 
 # The share a of the prior's variance that follows the mask, and the deviation m along it.
 _FOLLOWING = ((0.9, 0.0), (0.9, 3.0**0.5))

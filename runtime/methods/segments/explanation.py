@@ -26,13 +26,12 @@ import re
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from ....times import span_text
 from ...bundle.manifest import Aggregation
 from ...inference.scores import SHARPNESS
 from ...inference.window import Window
-from ...values.arrays import FloatArray
+from ...values.arrays import FloatArray, Values
 from ..protocol import Context, Sound
 from .answers import LOG_ODDS, VALUES
 from .callable import pairs_of, prior_of, result_of, surrogate_of, warnings_of
@@ -42,8 +41,6 @@ from .result import COLUMNS, SegmentsResult
 from .rows import Rows, rows_of
 from .search import SearchResult, search
 from .settings import FEWEST_CALLS, Progress, SegmentOptions, SegmentSettings
-
-Values = npt.NDArray[np.float64]
 
 # Windows with less than this of the largest share are left as they are.
 NOTICEABLE = 0.1

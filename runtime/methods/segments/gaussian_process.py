@@ -15,10 +15,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from ...values.arrays import Values
 from .expectation import Belief, beliefs_of
-
-Values = npt.NDArray[np.float64]
-Masks = npt.NDArray[np.bool_]
+from .masks import Masks
 
 # Lengths of the prior in segments of time, and in bands; 0: segments that know nothing of each other.
 LENGTHS = (0.0, 0.7, 1.2, 2.0, 3.5, 6.0)

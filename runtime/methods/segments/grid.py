@@ -9,10 +9,9 @@ import numpy.typing as npt
 
 from ....errors import AudioError
 from ...audio.lengths import samples_of
+from ...values.arrays import Values
 from ...values.mel import mel_edges
 from .settings import SegmentSettings
-
-Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

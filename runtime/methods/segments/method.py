@@ -12,6 +12,7 @@ from .settings import SegmentOptions
 if TYPE_CHECKING:
     from ...bundle.manifest import Manifest
     from ...drawing.shown import Picture
+    from ...values.arrays import Array
     from ..result import About
     from ..saved import SavedSounds
     from .explanation import SegmentsExplanation
@@ -55,13 +56,13 @@ class Segments(Method):
 
         return SegmentsFields
 
-    def store(self, part: SegmentsResult, arrays: dict[str, Any]) -> object:
+    def store(self, part: SegmentsResult, arrays: dict[str, Array]) -> object:
         """The columns, and how they were found."""
         from .stored import store
 
         return store(part, arrays)
 
-    def restore(self, stored: Any, arrays: Mapping[str, Any], sounds: SavedSounds) -> SegmentsResult:
+    def restore(self, stored: Any, arrays: Mapping[str, Array], sounds: SavedSounds) -> SegmentsResult:
         """The segments again."""
         from .stored import restore
 

@@ -20,7 +20,9 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from .gaussian_process import Masks, Pieces, Values
+from ...values.arrays import Values
+from .gaussian_process import Pieces
+from .masks import Masks
 from .result import LOWEST_R2
 from .surrogates import Fit, smooth
 

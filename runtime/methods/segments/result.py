@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from ....times import span_text
+from ...values.arrays import Values
 from ..result import MethodResult
 from .document import SegmentPairDict, SegmentsDict
 from .settings import Prior
-
-Values = npt.NDArray[np.float64]
 
 # What a row of the result holds.
 COLUMNS = ("start_s", "end_s", "fmin_hz", "fmax_hz", "importance", "magnitude", "uncertainty")

@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ...audio.lengths import samples_of
+from ...values.arrays import Values
 from .grid import SegmentGrid
 from .result import LOWEST_R2
 from .search import SearchResult
 from .settings import SegmentSettings
-
-Values = npt.NDArray[np.float64]
 
 
 def stretches_of(offsets: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> Values:

@@ -13,10 +13,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from ....errors import MethodError
-from ...values.arrays import FloatArray
+from ...values.arrays import FloatArray, Values
 from .answers import LOG_ODDS, Answers, CountedModel, LogOdds
 from .gaussian_process import LENGTHS, ROUGH_LENGTHS, Pieces
 from .grid import SegmentGrid
@@ -24,8 +23,6 @@ from .masks import Masks, Perturbation, batch_of, draw_masks
 from .pairs import SHARE, StretchPair, look_again
 from .settings import FEWEST_CALLS, Progress, SegmentSettings
 from .surrogates import Fit, draw_coalitions, forest, kernel_shap, least_squares, ridge, smooth
-
-Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

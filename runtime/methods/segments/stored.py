@@ -7,12 +7,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from ...values.arrays import Array
 from .result import COLUMNS, SegmentPair, SegmentsResult
 from .settings import Prior
 
-Array = npt.NDArray[Any]
 _COLUMNS = (*COLUMNS, "windows")
 
 

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from math import comb
 
 import numpy as np
-import numpy.typing as npt
 
 from ....errors import MissingDependencyError
+from ...values.arrays import Values
 from .gaussian_process import LENGTHS, Pieces, Posterior, posterior
-
-Values = npt.NDArray[np.float64]
-Masks = npt.NDArray[np.bool_]
+from .masks import Masks
 
 _TREES = 100
 # Gaussian of deviation 1 segment, over five.
