@@ -55,7 +55,7 @@ class ComponentMasker:
         outputs = interpret(engine.graphs, window)
         dictionary = dictionary_of(engine.graphs)
         chosen = self.choose(dictionary, outputs, target, random)
-        return soft_mask(dictionary.columns, outputs["activations"], chosen)
+        return soft_mask(dictionary, outputs["activations"], chosen)
 
 
 def selected(dictionary: ComponentDictionary, pooled: FloatArray, target: int) -> tuple[int, ...]:
@@ -91,12 +91,12 @@ def _as_much(
 ) -> tuple[int, ...]:
     """Active components by lot, as many as make the selected ones' area, as nearly as they can."""
     activations = outputs["activations"]
-    area = soft_mask(dictionary.columns, activations, selected(dictionary, outputs["pooled"], target)).mean()
+    area = soft_mask(dictionary, activations, selected(dictionary, outputs["pooled"], target)).mean()
     order = random.permutation(_active(outputs))
     areas = [0.0]
     while areas[-1] < area and len(areas) <= len(order):
         some = order[: len(areas)]
-        areas.append(float(soft_mask(dictionary.columns, activations, some.tolist()).mean()))
+        areas.append(float(soft_mask(dictionary, activations, some.tolist()).mean()))
     count = int(np.abs(np.array(areas) - area).argmin())
     return tuple(int(index) for index in order[:count])
 

@@ -268,9 +268,9 @@ def test_the_papers_formulas():
     ours = relevance(torch.from_numpy(theta), torch.from_numpy(z), torch.tensor([2, 0])).numpy()
     np.testing.assert_allclose(ours, said / np.abs(said).max(1, keepdims=True))
     part = np.einsum("fk,bkt->btf", W, H * chosen[:, :, None]) / (rebuilt + 1e-10)
-    mask = soft_mask(tensors[1], tensors[0], torch.from_numpy(chosen))
+    mask = soft_mask(tensors[1], tensors[0], torch.from_numpy(chosen), 1.0)
     np.testing.assert_allclose(mask.numpy(), part)
-    rest = soft_mask(tensors[1], tensors[0], torch.from_numpy(1 - chosen))
+    rest = soft_mask(tensors[1], tensors[0], torch.from_numpy(1 - chosen), 1.0)
     np.testing.assert_allclose((mask + rest).numpy(), 1.0, atol=1e-8)
 
 

@@ -83,6 +83,7 @@ INTERPRETER = {
         "silent": ["a/silent.wav"],
     },
     "threshold": 0.2,
+    "mask_power": 2.0,
     "facts": [
         {
             "peak_hz": 100.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
@@ -17,6 +18,8 @@ from earmark.runtime.explainer import engine_of
 from earmark.runtime.methods.components.names import Acoustics, name_of
 
 RATE = 16000
+from earmark.runtime.methods.components.dictionary import ComponentDictionary
+from earmark.runtime.methods.components.tracks import soft_mask
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +78,24 @@ def test_what_is_kept_is_the_soft_mask_on_the_sounds_own_spectrum(result, learnt
         length=len(sound),
     ).numpy()
     assert found.audio == pytest.approx(kept, abs=2e-5)
+
+
+@pytest.mark.parametrize("power", [1.0, 1.5, 2.0])
+def test_a_masks_power_is_the_manifests_and_shares_add_up(explainer, result, learnt_components, power):
+    columns, theta = learnt_components
+    spec = engine_of(explainer).manifest.components
+    # What is not in a manifest, as in those of before, is the paper's.
+    assert spec.mask_power == 1.0
+    spec = msgspec.structs.replace(spec, mask_power=power)
+    dictionary = ComponentDictionary(columns, theta, RATE / 512, spec)
+    active = np.asarray(result.components.activations, np.float32)
+    parts = np.stack([np.outer(active[k], columns[:, k]).astype(np.float64) ** power for k in range(16)])
+    wanted = parts[[2, 5]].sum(0) / (parts.sum(0) + 1e-10**power)
+    chosen = soft_mask(dictionary, active, [2, 5])
+    np.testing.assert_allclose(chosen, wanted, rtol=1e-3, atol=1e-5)
+    rest = soft_mask(dictionary, active, [k for k in range(16) if k not in (2, 5)])
+    whole = soft_mask(dictionary, active, range(16))
+    np.testing.assert_allclose(chosen + rest, whole, atol=1e-5)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -105,11 +105,15 @@ class InterpreterStart(OverClassifier, frozen=True, kw_only=True):
 
 
 class InterpreterConfig(InterpreterStart, frozen=True, kw_only=True):
-    """interpreter.json: the form, the dictionary, from which relevance on a component is selected."""
+    """interpreter.json: the form, the dictionary, from which relevance on a component is selected.
+
+    mask_power: p of the soft mask that it was trained with
+    """
 
     interpreter: InterpreterForm
     dictionary: DictionaryRecord
     threshold: float
+    mask_power: float = 1.0
     facts: list[ComponentSpec] | UnsetType = UNSET
 
 

@@ -143,6 +143,7 @@ def with_interpreter(source: Source, run: RunDirectory) -> Source:
         sample_rate=source.sample_rate,
         analysis=source.analysis,
         threshold=config.threshold,
+        mask_power=config.mask_power,
         by_design=config.by_design,
         components=config.facts,
     )

@@ -7,7 +7,7 @@ With X = log1p|S| [F, T], W the dictionary, H = psi(.), z its pooled activations
 CE is the cross-entropy of a softmax; with several labels the sum over them of sigmoids'. By design f is the
 labels. Beyond the paper:
 
-    removal_weight (f_c((1 - mask_L) S) - 0.5 log f_c(mask_L S) + 0.9 mean(mask_L))
+    removal_weight (f_c((1 - mask_L) S) - 0.5 log f_c(mask_L S) + 1.2 mean(mask_L))
 
 c the predicted class, L its components, mask_L their soft mask: what is selected should be what the
 classifier needs, be classified as that class by itself, and be no more than that.
@@ -22,12 +22,13 @@ from torch.nn import functional
 
 from .settings import L2iSettings
 
-# Added to W H in the soft mask, as in the paper's code.
+# Of the parts of components in the soft mask, whose sum is not divided by where it is this small; the paper: 1.
+MASK_POWER = 2.0
 _TINY = 1e-10
 # How sharply the loss's soft selection passes over the threshold.
 _SHARP = 20.0
 # Weight of the surprise at what is kept, and what a mask of the whole sound costs, in scores.
-_KEPT, _AREA = 0.5, 0.9
+_KEPT, _AREA = 0.5, 1.2
 # Scores are kept this far from 0.
 _LEAST = 1e-6
 
@@ -54,11 +55,12 @@ def relevance(weight: torch.Tensor, z: torch.Tensor, target: torch.Tensor) -> to
     return product / product.abs().amax(dim=1, keepdim=True).clamp(min=_TINY)
 
 
-def soft_mask(dictionary: torch.Tensor, activations: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """mask_L = W_L H_L / (W H + 1e-10) [B, T, F], on the linear magnitude; `chosen` [B, K] in 0..1."""
-    spectra = activations.transpose(1, 2)
-    part = (spectra * chosen[:, None, :]) @ dictionary.T
-    return part / (spectra @ dictionary.T + _TINY)
+def soft_mask(
+    dictionary: torch.Tensor, activations: torch.Tensor, chosen: torch.Tensor, power: float = MASK_POWER
+) -> torch.Tensor:
+    """sum_L (W_k H_k)^p / sum_k (W_k H_k)^p [B, T, F], on the linear magnitude; `chosen` [B, K] in 0..1."""
+    spectra, columns = activations.transpose(1, 2) ** power, dictionary.T**power
+    return (spectra * chosen[:, None, :]) @ columns / (spectra @ columns + _TINY**power)
 
 
 def removal(

@@ -37,6 +37,7 @@ from ..summary import InterpreterSummary
 from .dictionary import LearntDictionary, learn_dictionary, write_dictionary
 from .fit import InterpreterTraining, fit_by_design, fit_post_hoc
 from .judge import accuracy
+from .loss import MASK_POWER
 from .settings import L2iSettings
 
 
@@ -246,7 +247,11 @@ def _write_beginning(
     threshold = usual if settings.threshold is None else settings.threshold
     run.write_config(
         InterpreterConfig(
-            **msgspec.structs.asdict(started), interpreter=form, dictionary=record, threshold=threshold
+            **msgspec.structs.asdict(started),
+            interpreter=form,
+            dictionary=record,
+            threshold=threshold,
+            mask_power=MASK_POWER,
         )
     )
 

@@ -36,6 +36,11 @@ class ComponentDictionary:
     spec: ComponentsSpec
 
     @lazy_property
+    def parts(self) -> FloatArray:
+        """[F, K] W^p, of which masks are made."""
+        return np.asarray(self.columns**self.spec.mask_power, np.float32)
+
+    @lazy_property
     def fundamentals(self) -> FloatArray:
         """[K] Hz, of the columns that are harmonic stacks; 0: no such stack."""
         return fundamentals(self.columns, self.bin_hz)

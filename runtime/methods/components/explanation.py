@@ -127,7 +127,7 @@ class ComponentsExplanation:
                 break
             frames = np.minimum(round(window.offset / hop) + np.arange(len(window.stft)), last)
             active = np.asarray(self._activations[:, frames], np.float32)
-            mask = soft_mask(self._dictionary.columns, active, selected)
+            mask = soft_mask(self._dictionary, active, selected)
             scores.add(window, as_complex(window.stft), mask, 1.0 - mask)
         return scores.scores(), scores.warnings()
 

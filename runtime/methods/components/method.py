@@ -152,7 +152,7 @@ class Components(Method):
         dictionary = dictionary_of(graphs)
         relevance = relevance_of(dictionary.theta[target] * answers["pooled"])
         chosen = selected_of(relevance, dictionary.spec.threshold)
-        return soft_mask(dictionary.columns, answers["activations"], chosen)
+        return soft_mask(dictionary, answers["activations"], chosen)
 
     def importance(self, row: str, task: TimeTask) -> Any:
         """Mean over the frames of each segment of sum_k max(r_k, 0) h_k."""

@@ -27,15 +27,17 @@ _TINY = 1e-10
 _GLIDES_S = 60.0
 
 
-def soft_mask(columns: FloatArray, activations: FloatArray, chosen: Sequence[int]) -> FloatArray:
+def soft_mask(dictionary: ComponentDictionary, activations: FloatArray, chosen: Sequence[int]) -> FloatArray:
     """Share of the chosen components in the model of the sound, [T, F] in 0..1.
 
-    mask_L = W_L H_L / (W H + 1e-10) (Listen to Interpret, section 3.3), on the linear magnitude, for
-    columns W [F, K] and activations H [K, T]. The shares of all components add up to 1 where any is active.
+    mask_L = sum_L (W_k H_k)^p / sum_k (W_k H_k)^p, on the linear magnitude, for the dictionary's W [F, K] and
+    p and for activations H [K, T]; with p = 1 that of Listen to Interpret, section 3.3. The shares of all
+    components add up to 1 where any is active.
     """
-    some = list(chosen)
-    part: FloatArray = activations[some].T @ columns[:, some].T
-    part /= activations.T @ columns.T + np.float32(_TINY)
+    some, power = list(chosen), dictionary.spec.mask_power
+    active = activations**power
+    part: FloatArray = active[some].T @ dictionary.parts[:, some].T
+    part /= active.T @ dictionary.parts.T + np.float32(_TINY**power)
     # What rounding adds to a sum of shares is no sound.
     return np.minimum(part, 1.0, out=part)
 
@@ -92,7 +94,7 @@ class Tracks:
         """
         restored, join = Restored(self.opened), OverlapAdd((self.opened.input_channels,))
         for offset, length, spectrum, active in self._windows():
-            mask = soft_mask(self.dictionary.columns, active, chosen)
+            mask = soft_mask(self.dictionary, active, chosen)
             kept = inverse(spectrum * mask, self.spec, max(length, self.plan.shortest))[..., :length]
             if length == self.opened.samples:
                 # A single window is what it is: weights would only round it.
@@ -119,7 +121,7 @@ class Tracks:
         """Where the chosen components lie, for a picture."""
         evidence = Evidence(1 + self.opened.samples // self.spec.hop, self.dictionary.columns.shape[0])
         for offset, length, spectrum, active in self._windows():
-            mask = soft_mask(self.dictionary.columns, active, chosen)
+            mask = soft_mask(self.dictionary, active, chosen)
             frames = 1 + length // self.spec.hop
             amplitude = np.abs(spectrum).max(axis=0)
             evidence.add(round(offset / self.spec.hop), mask[:frames], amplitude[:frames])
@@ -154,7 +156,7 @@ class Tracks:
 
     def _centroids(self) -> tuple[_Values, _Values]:
         """The mean frequency of every component's track, by energy, and that energy, [T, K] each."""
-        columns = self.dictionary.columns
+        columns, exponent = self.dictionary.parts, self.dictionary.spec.mask_power
         frames = min(1 + self.opened.samples // self.spec.hop, self.activations.shape[1])
         shape = (frames, columns.shape[1])
         moments, energy = np.zeros(shape), np.zeros(shape)
@@ -163,8 +165,9 @@ class Tracks:
         for offset, length, spectrum, active in self._windows():
             first = round(offset / self.spec.hop)
             some = min(1 + length // self.spec.hop, frames - first)
-            # A track has the energy |S|^2 (W_k H_k)^2 / (W H)^2.
-            model = active.T @ columns.T + np.float32(_TINY)
+            # A track has the energy |S|^2 m_k^2, m_k its mask.
+            active = active**exponent
+            model = active.T @ columns.T + np.float32(_TINY**exponent)
             power = (np.square(np.abs(spectrum)).sum(axis=0) / np.square(model))[:some]
             gains = np.square(active.T)[:some]
             energy[first : first + some] = (power @ squares) * gains
