@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 import earmark
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.explainer import engine_of
+from earmark.runtime.methods.components.dictionary import ComponentDictionary
 from earmark.runtime.methods.components.names import Acoustics, name_of
+from earmark.runtime.methods.components.tracks import soft_mask
 
 RATE = 16000
-from earmark.runtime.methods.components.dictionary import ComponentDictionary
-from earmark.runtime.methods.components.tracks import soft_mask
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ labels. Beyond the paper:
 
     removal_weight (f_c((1 - mask_L) S) - 0.5 log f_c(mask_L S) + 1.2 mean(mask_L))
 
-c the predicted class, L its components, mask_L their soft mask: what is selected should be what the
+c the predicted class, L its components, mask_L their soft mask, of squares: what is selected should be what the
 classifier needs, be classified as that class by itself, and be no more than that.
 """
 
@@ -22,8 +22,9 @@ from torch.nn import functional
 
 from .settings import L2iSettings
 
-# Of the parts of components in the soft mask, whose sum is not divided by where it is this small; the paper: 1.
+# p of the soft mask; the paper's is 1.
 MASK_POWER = 2.0
+# Added to W H in the soft mask, as in the paper's code.
 _TINY = 1e-10
 # How sharply the loss's soft selection passes over the threshold.
 _SHARP = 20.0

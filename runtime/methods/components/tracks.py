@@ -166,10 +166,10 @@ class Tracks:
             first = round(offset / self.spec.hop)
             some = min(1 + length // self.spec.hop, frames - first)
             # A track has the energy |S|^2 m_k^2, m_k its mask.
-            active = active**exponent
-            model = active.T @ columns.T + np.float32(_TINY**exponent)
+            parts = active**exponent
+            model = parts.T @ columns.T + np.float32(_TINY**exponent)
             power = (np.square(np.abs(spectrum)).sum(axis=0) / np.square(model))[:some]
-            gains = np.square(active.T)[:some]
+            gains = np.square(parts.T)[:some]
             energy[first : first + some] = (power @ squares) * gains
             moments[first : first + some] = (power @ weighted) * gains
         return moments / np.maximum(energy, 1e-30), energy
