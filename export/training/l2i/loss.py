@@ -9,8 +9,8 @@ labels. Beyond the paper:
 
     removal_weight (f_c((1 - mask_L) S) - 0.5 log f_c(mask_L S) + 1.2 mean(mask_L))
 
-c the predicted class, L its components, mask_L their soft mask, of squares: what is selected should be what the
-classifier needs, be classified as that class by itself, and be no more than that.
+c the predicted class, L its components, mask_L their soft mask, of squares: what is selected should be what
+the classifier needs, be classified as that class by itself, and be no more than that.
 """
 
 from __future__ import annotations
