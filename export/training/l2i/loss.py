@@ -60,8 +60,9 @@ def soft_mask(
     dictionary: torch.Tensor, activations: torch.Tensor, chosen: torch.Tensor, power: float = MASK_POWER
 ) -> torch.Tensor:
     """sum_L (W_k H_k)^p / sum_k (W_k H_k)^p [B, T, F], on the linear magnitude; `chosen` [B, K] in 0..1."""
-    spectra, columns = activations.transpose(1, 2) ** power, dictionary.T**power
-    return (spectra * chosen[:, None, :]) @ columns / (spectra @ columns + _TINY**power)
+    spectra, columns = activations.transpose(1, 2).pow(power), dictionary.T.pow(power)
+    part = (spectra * chosen[:, None, :]) @ columns
+    return part / (spectra @ columns + _TINY**power)
 
 
 def removal(

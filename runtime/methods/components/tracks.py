@@ -35,7 +35,7 @@ def soft_mask(dictionary: ComponentDictionary, activations: FloatArray, chosen: 
     components add up to 1 where any is active.
     """
     some, power = list(chosen), dictionary.spec.mask_power
-    active = activations**power
+    active: FloatArray = np.asarray(activations**power, np.float32)
     part: FloatArray = active[some].T @ dictionary.parts[:, some].T
     part /= active.T @ dictionary.parts.T + np.float32(_TINY**power)
     # What rounding adds to a sum of shares is no sound.
