@@ -15,6 +15,7 @@ the classifier needs, be classified as that class by itself, and be no more than
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -62,7 +63,7 @@ def soft_mask(
     """sum_L (W_k H_k)^p / sum_k (W_k H_k)^p [B, T, F], on the linear magnitude; `chosen` [B, K] in 0..1."""
     spectra, columns = activations.transpose(1, 2).pow(power), dictionary.T.pow(power)
     part = (spectra * chosen[:, None, :]) @ columns
-    return part / (spectra @ columns + _TINY**power)
+    return part / (spectra @ columns + math.pow(_TINY, power))
 
 
 def removal(
