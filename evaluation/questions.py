@@ -148,7 +148,8 @@ def soft_mask(gain: MaskGain = "linear") -> Callable[[Function], Function]:
     """A decorator for functions whose values are the mask itself, 0..1, not a ranking.
 
     Args:
-        gain: What the mask multiplies: the magnitude ("linear"), or its logarithm log1p |S| ("log").
+        gain: What the mask multiplies: the magnitude ("linear"), also where it holds little ("floored"), or
+            its logarithm log1p |S| ("log").
 
     Returns:
         The decorator.

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import EarmarkError, MethodError
-from ..runtime.audio.stft import as_complex, gain, inverse
+from ..runtime.audio.stft import as_complex, gain, gain_of_rest, inverse
 from ..runtime.bundle.manifest import MaskGain
 from ..runtime.engine import Engine
 from ..runtime.inference.window import Window
@@ -49,13 +49,12 @@ def gains_of(
 ) -> tuple[FloatArray, FloatArray]:
     """The gains [m, T, F] of what `masks` [m, T, F] keep, and of what they remove.
 
-    In the spectrogram domain what is removed is the paper's mask-out, 1 - M. As audio it is what a user
-    gets: the input minus what is kept.
+    What is removed is what a user gets: the input minus what is kept. Of masks on the logarithm it is, in
+    the spectrogram domain, the paper's mask-out, 1 - M.
     """
     amplitude = np.abs(as_complex(window.stft))
     kept = gain(masks, amplitude, how)
-    removed = gain(1.0 - masks, amplitude, how) if domain == "spectrogram" else 1.0 - kept
-    return kept, removed
+    return kept, 1.0 - kept if domain == "audio" else gain_of_rest(kept, masks, amplitude, how)
 
 
 def rescore(engine: Engine, window: Window, gains: FloatArray, domain: Domain) -> FloatArray:

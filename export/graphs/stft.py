@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from ...errors import SourceError
-from ...runtime.bundle.manifest import AnalysisSpec, MaskGain
+from ...runtime.bundle.manifest import MASK_FLOOR, AnalysisSpec, MaskGain
 
 
 def analysis_window(analysis: AnalysisSpec) -> torch.Tensor:
@@ -84,10 +84,12 @@ def stft(waveform: torch.Tensor, analysis: AnalysisSpec) -> torch.Tensor:
 def gain(mask: torch.Tensor, amplitude: torch.Tensor, how: MaskGain = "log") -> torch.Tensor:
     """The gain of a mask [B, T, F] on magnitudes A [B, T, F].
 
-    "linear": M itself; "log": expm1(M log1p(A)) / A, and M where A is 0.
+    "linear": M itself; "floored": M + MASK_FLOOR (max M - M); "log": expm1(M log1p(A)) / A, M where A is 0.
     """
     if how == "linear":
         return mask
+    if how == "floored":
+        return mask * (1.0 - MASK_FLOOR) + MASK_FLOOR * mask.amax(dim=(-2, -1), keepdim=True)
     silent = amplitude == 0
     scaled = torch.expm1(mask * torch.log1p(amplitude)) / amplitude.masked_fill(silent, 1.0)
     return torch.where(silent, mask, scaled)

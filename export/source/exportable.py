@@ -22,6 +22,7 @@ from ...runtime.bundle.manifest import (
     ComponentsSpec,
     FeatureMapSpec,
     Level,
+    MaskGain,
     StageSpec,
     Task,
     WindowSpec,
@@ -56,7 +57,7 @@ class Exportable(ABC):
     rescore: Literal["spectrogram", "waveform"] = "spectrogram"
     level: Level = "none"
     mask_targets: Literal["predicted", "any"] | None = None
-    mask_gain: Literal["linear", "log"] = "log"
+    mask_gain: MaskGain = "log"
     feature_map: FeatureMapSpec | None = None
     components: ComponentsSpec | None = None
     dictionary: dict[str, FloatArray] = field(default_factory=dict)

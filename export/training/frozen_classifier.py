@@ -108,12 +108,13 @@ class FrozenClassifier:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits [B, K] of what a mask [B, T, F] keeps, and of what it removes.
 
-        how: linear: the mask is the gain, so that both parts add up to the sound; log: they do so where
-        they are listened to, else the removed part is (1 - M) X
+        how: what the mask multiplies; both parts add up to the sound, but of "log", where they are not
+        listened to: there the removed part is (1 - M) X
         """
         mask = mask.to(self.dtype)
         kept = gain(mask, forward.amplitude, how)
-        removed = 1.0 - kept if listen else gain(1.0 - mask, forward.amplitude, how)
+        as_paper = how == "log" and not listen
+        removed = gain(1.0 - mask, forward.amplitude, how) if as_paper else 1.0 - kept
         return self.scaled(forward, kept, listen=listen), self.scaled(forward, removed, listen=listen)
 
     def scaled(self, forward: ClassifierPass, gains: torch.Tensor, *, listen: bool = False) -> torch.Tensor:

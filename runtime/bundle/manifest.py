@@ -92,8 +92,11 @@ Task = Literal["single_label", "multi_label", "regression"]
 Level = Literal["none", "peak", "signed_peak", "unit_variance"]
 LevelOver = Literal["window", "recording", "none"]
 MaskTargets = Literal["predicted", "any"]
-# What a mask M in 0..1 multiplies: "linear" the magnitude |S|, "log" its logarithm log1p|S|.
-MaskGain = Literal["linear", "log"]
+# What a mask M in 0..1 multiplies: "linear" the magnitude |S|, "log" its logarithm log1p|S|; "floored" the
+# magnitude, by no less than MASK_FLOOR of the window's largest M.
+MaskGain = Literal["linear", "floored", "log"]
+# -20 dB: what stays of the rest covers the peaks that come and go in it (musical noise; docs/results.md).
+MASK_FLOOR = 0.1
 
 
 def aggregate_of(task: str) -> Aggregation:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle.manifest import AnalysisSpec, MaskGain
+from ..bundle.manifest import MASK_FLOOR, AnalysisSpec, MaskGain
 from ..bundle.nodes import Nodes
 
 Array = npt.NDArray[np.float64]
@@ -56,7 +56,10 @@ def masked_sound(spec: AnalysisSpec, how: MaskGain) -> bytes:
 def masked(nodes: Nodes, spectrum: str, mask: str, how: MaskGain) -> str:
     """A spectrum [B, T, F, 2] times the gain of a mask [B, T, F]."""
     gain = mask
-    if how == "log":
+    if how == "floored":
+        floor = nodes.over("ReduceMax", nodes.add("Mul", mask, nodes.constant(MASK_FLOOR)), [1, 2], keepdims=1)
+        gain = nodes.add("Add", nodes.add("Mul", mask, nodes.constant(1.0 - MASK_FLOOR)), floor)
+    elif how == "log":
         squares = nodes.over("ReduceSum", nodes.add("Mul", spectrum, spectrum), [3], keepdims=0)
         amplitude = nodes.add("Sqrt", squares)
         one = nodes.constant(1.0)

@@ -158,7 +158,7 @@ def test_stft_and_back(spec, length):
     np.testing.assert_allclose(back, numpy_stft.inverse(expected, spec, length), atol=1e-5)
 
 
-@pytest.mark.parametrize("how", ["linear", "log"])
+@pytest.mark.parametrize("how", ["linear", "floored", "log"])
 def test_the_gain_of_a_mask(how):
     random = np.random.default_rng(0)
     spectrum = (random.standard_normal((2, 9, 5, 2)) * 10.0 ** random.uniform(-9, 2, (2, 9, 5, 1))).astype(

@@ -19,6 +19,7 @@ from ....runtime.bundle.manifest import (
     AnalysisSpec,
     FeatureMapSpec,
     Level,
+    MaskGain,
     WindowSpec,
     aggregate_of,
 )
@@ -64,7 +65,8 @@ class Adapter:
         decoder: (Z, features) -> mask [B, T, F] in 0..1 over the STFT of `analysis`, with T as in features
             [B, T, M]. None: no masks.
         mask_targets: Which classes the decoder makes masks for: the "predicted" one or "any".
-        mask_gain: What the decoder's mask multiplies: "linear" the magnitude, "log" its logarithm.
+        mask_gain: What the decoder's mask multiplies: "linear" the magnitude, "floored" the magnitude, by a
+            tenth of the largest M at least (cleaner to listen to), "log" its logarithm.
         linear: The head's last layer, where the head is `linear(pool(Z))`: then the contributions of channels
             add up to the logit. It is checked against the head.
         network: In place of `linear`, a Sequential of Linear, ReLU, Tanh, GELU and Dropout: contributions are
@@ -118,7 +120,7 @@ class Adapter:
     original: Callable[[torch.Tensor], torch.Tensor] | None = None
     decoder: nn.Module | None = None
     mask_targets: Literal["predicted", "any"] = "predicted"
-    mask_gain: Literal["linear", "log"] = "log"
+    mask_gain: MaskGain = "log"
     linear: nn.Linear | None = None
     network: nn.Sequential | None = None
     pooling: Literal["mean", "max_mean", "attention", "other"] = "other"

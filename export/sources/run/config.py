@@ -83,6 +83,16 @@ class DecoderConfig(OverClassifier, frozen=True, kw_only=True):
     mask_targets: MaskTargets = "predicted"
     mask_gain: MaskGain = "log"
 
+    @property
+    def listened_gain(self) -> MaskGain:
+        """What the masks multiply in a bundle: trained without the floor, a decoder is listened to with it.
+
+        What that is worth: docs/results.md, "How clean is what is kept?".
+        """
+        # A run of before has it among the settings alone.
+        trained = self.training.get("mask_gain", self.mask_gain)
+        return "floored" if trained == "linear" else "log"
+
 
 class DictionaryRecord(msgspec.Struct, frozen=True, kw_only=True):
     """How the dictionary of an interpreter was learnt.

@@ -102,7 +102,7 @@ def with_decoder(source: Source, run: RunDirectory) -> Source:
         decoder=decoder,
         decoder_taps=form.inputs,
         mask_targets=config.mask_targets,
-        mask_gain=config.mask_gain,
+        mask_gain=config.listened_gain,
         evaluation={**source.evaluation, **config.figures("validation")},
     )
 

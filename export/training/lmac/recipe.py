@@ -97,7 +97,7 @@ def train_lmac(
     trained = form.build()
     run.fill(trained)
     trained.to(device=device, dtype=frozen.dtype)
-    validation, how = parts.validation.waveforms, settings.mask_gain
+    validation, how = parts.validation.waveforms, config.listened_gain
     figures = judge(frozen, trained, form, validation, how=how)
     for name, value in judge(frozen, trained, form, validation, threshold=0.5, how=how).items():
         figures[f"thresholded_{name}"] = value

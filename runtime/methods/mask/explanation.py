@@ -9,7 +9,7 @@ import numpy as np
 
 from ...audio.overlap import OverlapAdd
 from ...audio.sound import Restored
-from ...audio.stft import as_complex, forward, gain, inverse
+from ...audio.stft import as_complex, forward, gain, gain_of_rest, inverse
 from ...inference.window import Window
 from ...values.arrays import FloatArray
 from ..evidence import Evidence
@@ -83,7 +83,8 @@ class MaskExplanation:
             self._store(self._mask_join.add(frame, both))
             self._restored.push(self._sound_join.add(window.offset, kept))
         if self._rescoring is not None:
-            self._rescoring.add(window, spectrum, gains, gain(1.0 - mask, amplitude, self._gain))
+            removed = gain_of_rest(gains, mask, amplitude, self._gain)
+            self._rescoring.add(window, spectrum, gains, removed)
 
     def finish(self) -> MaskResult:
         """The joined mask and sound."""

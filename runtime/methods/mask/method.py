@@ -1,7 +1,7 @@
 """L-MAC at run time: the decoder's mask over the listenable STFT, and the sound that it keeps.
 
 Paissan, Ravanelli, Subakan, "Listenable Maps for Audio Classifiers", ICML 2024, section 3: the mask
-M multiplies the log-magnitude X = log1p(|S|), or, with `mask_gain` "linear", the magnitude itself.
+M multiplies the log-magnitude X = log1p(|S|), or, unless `mask_gain` is "log", the magnitude itself.
 """
 
 from __future__ import annotations
