@@ -97,16 +97,11 @@ def gain(
     Args:
         mask: M [..., T, F], 0..1.
         amplitude: A [..., T, F], 0 or more, linear.
-<<<<<<< HEAD
-        how: "linear": G = M, so that what M keeps and what 1 - M keeps add up to the sound; "log":
-            G = expm1(M log1p(A)) / A, the mask on the log-magnitudes of L-MAC; G = M where A is zero.
-        logarithm: log1p(A), where it is known.
-=======
-        how: "linear": G = M, so that what M keeps and what 1 - M keeps add up to the sound; "floored":
-            G = M + MASK_FLOOR (max M - M), the largest over T and F, so that the rest stays faintly and an
-            empty mask keeps nothing; "log": G = expm1(M log1p(A)) / A, the mask on the log-magnitudes of
-            L-MAC; G = M where A is zero.
->>>>>>> 04e4ee1 (Kept sound leaves a tenth of the rest under the mask: fewer peaks that come and go; the shipped bundle's masks say so)
+    how: "linear": G = M, so that what M keeps and what 1 - M keeps add up to the sound; "floored":
+        G = M + MASK_FLOOR (max M - M), the largest over T and F, so that the rest stays faintly and an
+        empty mask keeps nothing; "log": G = expm1(M log1p(A)) / A, the mask on the log-magnitudes of
+        L-MAC; G = M where A is zero.
+    logarithm: log1p(A), where it is known.
 
     Returns:
         G [..., T, F], 0..1.

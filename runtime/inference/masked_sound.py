@@ -57,7 +57,9 @@ def masked(nodes: Nodes, spectrum: str, mask: str, how: MaskGain) -> str:
     """A spectrum [B, T, F, 2] times the gain of a mask [B, T, F]."""
     gain = mask
     if how == "floored":
-        floor = nodes.over("ReduceMax", nodes.add("Mul", mask, nodes.constant(MASK_FLOOR)), [1, 2], keepdims=1)
+        floor = nodes.over(
+            "ReduceMax", nodes.add("Mul", mask, nodes.constant(MASK_FLOOR)), [1, 2], keepdims=1
+        )
         gain = nodes.add("Add", nodes.add("Mul", mask, nodes.constant(1.0 - MASK_FLOOR)), floor)
     elif how == "log":
         squares = nodes.over("ReduceSum", nodes.add("Mul", spectrum, spectrum), [3], keepdims=0)

@@ -125,6 +125,16 @@ def test_gains_of_several_masks_of_one_spectrogram() -> None:
     np.testing.assert_array_equal(stft.gain(masks, amplitude), each)
 
 
+def test_a_floored_gain_leaves_a_tenth_of_the_rest() -> None:
+    masks = np.float32([[[0.0, 0.8], [0.4, 0.2]], [[0.0, 0.0], [0.0, 0.0]]])
+    gain = stft.gain(masks, np.ones_like(masks), "floored")
+    # The largest stays, everything has a tenth of it, and of an empty mask nothing stays.
+    np.testing.assert_allclose(gain, [[[0.08, 0.8], [0.44, 0.26]], [[0.0, 0.0], [0.0, 0.0]]], atol=1e-7)
+    np.testing.assert_allclose(gain[0], stft.gain(masks[0], np.ones((2, 2)), "floored"))
+    rest = stft.gain_of_rest(gain, masks, np.ones_like(masks), "floored")
+    np.testing.assert_allclose(gain + rest, 1.0)
+
+
 def test_as_complex_is_a_view() -> None:
     parts = np.random.default_rng(0).standard_normal((3, 4, 2)).astype(np.float32)
     value = stft.as_complex(parts)
