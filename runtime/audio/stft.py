@@ -97,11 +97,11 @@ def gain(
     Args:
         mask: M [..., T, F], 0..1.
         amplitude: A [..., T, F], 0 or more, linear.
-    how: "linear": G = M, so that what M keeps and what 1 - M keeps add up to the sound; "floored":
-        G = M + MASK_FLOOR (max M - M), the largest over T and F, so that the rest stays faintly and an
-        empty mask keeps nothing; "log": G = expm1(M log1p(A)) / A, the mask on the log-magnitudes of
-        L-MAC; G = M where A is zero.
-    logarithm: log1p(A), where it is known.
+        how: "linear": G = M, so that what M keeps and what 1 - M keeps add up to the sound; "floored":
+            G = M + MASK_FLOOR (max M - M), the largest over T and F, so that the rest stays faintly and an
+            empty mask keeps nothing; "log": G = expm1(M log1p(A)) / A, the mask on the log-magnitudes of
+            L-MAC; G = M where A is zero.
+        logarithm: log1p(A), where it is known.
 
     Returns:
         G [..., T, F], 0..1.
