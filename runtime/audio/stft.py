@@ -112,7 +112,8 @@ def gain(
         return kept
     if how == "floored":
         floor = np.float32(MASK_FLOOR)
-        return kept * (1 - floor) + floor * kept.max(axis=(-2, -1), keepdims=True, initial=0.0)
+        largest: FloatArray = kept.max(axis=(-2, -1), keepdims=True, initial=0.0)
+        return kept * (1 - floor) + floor * largest
     magnitude = np.asarray(amplitude, dtype=np.float32)
     # Several masks of one spectrogram may come together.
     out = np.multiply(np.log1p(magnitude) if logarithm is None else logarithm, kept)
