@@ -9,7 +9,7 @@ labels. Beyond the paper:
 
     removal_weight (f_c((1 - mask_L) S) - 0.5 log f_c(mask_L S) + 1.2 mean(mask_L))
 
-c the predicted class, L its components, mask_L their soft mask, of squares: what is selected should be what
+c the predicted class, L its components, mask_L their soft mask: what is selected should be what
 the classifier needs, be classified as that class by itself, and be no more than that.
 """
 
@@ -23,7 +23,8 @@ from torch.nn import functional
 
 from .settings import L2iSettings
 
-# p of the soft mask; the paper's is 1.
+# p of the soft mask that explains. Training goes by the paper's p = 1: by squares psi makes up for them, and
+# nothing is gained (docs/l2i.md).
 MASK_POWER = 2.0
 # Added to W H in the soft mask, as in the paper's code.
 _TINY = 1e-10
@@ -82,7 +83,7 @@ def removal(
     activations, weight, z = interpreted
     target = logits.argmax(dim=1)
     chosen = torch.sigmoid(_SHARP * (relevance(weight, z, target) - threshold))
-    mask = soft_mask(dictionary, activations, chosen)
+    mask = soft_mask(dictionary, activations, chosen, 1.0)
     left, kept = (scores_of(gains).gather(1, target[:, None]) for gains in (1.0 - mask, mask))
     surprise = -kept.clamp(min=_LEAST).log()
     return left.mean() + _KEPT * surprise.mean() + _AREA * mask.mean()
