@@ -23,8 +23,7 @@ from torch.nn import functional
 
 from .settings import L2iSettings
 
-# p of the soft mask that explains. Training goes by the paper's p = 1: by squares psi makes up for them, and
-# nothing is gained (docs/l2i.md).
+# p of the soft mask, in training as in what explains; the paper's is 1.
 MASK_POWER = 2.0
 # Added to W H in the soft mask, as in the paper's code.
 _TINY = 1e-10
@@ -83,7 +82,7 @@ def removal(
     activations, weight, z = interpreted
     target = logits.argmax(dim=1)
     chosen = torch.sigmoid(_SHARP * (relevance(weight, z, target) - threshold))
-    mask = soft_mask(dictionary, activations, chosen, 1.0)
+    mask = soft_mask(dictionary, activations, chosen)
     left, kept = (scores_of(gains).gather(1, target[:, None]) for gains in (1.0 - mask, mask))
     surprise = -kept.clamp(min=_LEAST).log()
     return left.mean() + _KEPT * surprise.mean() + _AREA * mask.mean()
