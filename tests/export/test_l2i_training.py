@@ -163,6 +163,13 @@ def test_interrupted_training_resumes_bit_for_bit(data, classified, tmp_path, mo
     assert not (stopped / "interpreter.safetensors").exists()
     with pytest.raises(SourceError, match="not finished; go on with --resume"):
         load(stopped)
+    of_before = tmp_path / "of_before"
+    shutil.copytree(stopped, of_before)
+    config = of_before / "interpreter.json"
+    config.write_text(config.read_text().replace('"mask_power": 2.0', '"mask_power": 1.0'))
+    refused = CliRunner().invoke(main, ["train", "l2i", str(of_before), str(data), "--resume"])
+    assert refused.exit_code == 1
+    assert "masks of another power" in refused.stderr
     result = CliRunner().invoke(main, ["train", "l2i", str(stopped), str(data), "--resume", "--threads", "1"])
     assert result.exit_code == 0, result.output
     train_l2i(whole, data, settings)

@@ -167,7 +167,13 @@ def _begun(
                 f"{run.path}: was started with another --dictionary than that of {other.path}; leave "
                 "--dictionary out"
             )
-    return run.read_config(InterpreterConfig)
+    config = run.read_config(InterpreterConfig)
+    if config.mask_power != MASK_POWER and not run.weights_path.exists():
+        raise RunError(
+            f"{run.path}: was started by an earlier release, for masks of another power; train it again from "
+            "the start, into a new folder"
+        )
+    return config
 
 
 def _dictionary(
