@@ -47,7 +47,9 @@ def setting(
     """
     from msgspec import Meta
 
-    return Meta(description=description, ge=ge, gt=gt, le=le, lt=lt, extra=extra or None)
+    given: dict[str, Any] = {"ge": ge, "gt": gt, "le": le, "lt": lt}
+    meta: Meta = Meta(description=description, extra=extra or None, **given)
+    return meta
 
 
 def check_values(settings: DataclassInstance, error: type[EarmarkError], prefix: str = "") -> None:
