@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...runtime.audio.stft import window_of
 from ...runtime.bundle.manifest import AnalysisSpec, Level
 from ...runtime.bundle.nodes import Nodes
-from ...runtime.inference.masked_sound import angles_of, window_of
+from ...runtime.inference.masked_sound import angles_of
 
 # As in `runtime/audio/level.py`: a signed peak below this share of the peak is none; added to variances.
 _FAINTEST = 1e-4

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle.manifest import MASK_FLOOR, AnalysisSpec, MaskGain
-from ..values.arrays import FloatArray
+from ..values.arrays import FloatArray, Values
 
 ComplexArray = npt.NDArray[np.complex64]
 
 # Below this the overlapped squared windows cover nothing (torch.istft raises there).
-_COVERAGE_FLOOR = 1e-11
+COVERAGE_FLOOR = 1e-11
 # Amplitudes below this are as good as none.
 _QUIET = np.float32(1e-30)
 
@@ -143,15 +143,21 @@ def as_pairs(spectrum: ComplexArray) -> FloatArray:
     return np.ascontiguousarray(spectrum).view(np.float32).reshape(*spectrum.shape, 2)
 
 
-@lru_cache(maxsize=16)
-def _window(spec: AnalysisSpec, scale: float = 1.0) -> tuple[FloatArray, int]:
-    """The periodic window's samples times `scale`, and where they start within n_fft."""
+def window_of(spec: AnalysisSpec) -> tuple[Values, int]:
+    """The periodic window's samples, and where they start within n_fft."""
     length = spec.window_length
     phase = 2.0 * np.pi * np.arange(length, dtype=np.float64) / length
     offset = 0.5 if spec.window == "hann" else 0.54
-    window = (scale * (offset - (1.0 - offset) * np.cos(phase))).astype(np.float32)
+    return offset - (1.0 - offset) * np.cos(phase), (spec.n_fft - length) // 2
+
+
+@lru_cache(maxsize=16)
+def _window(spec: AnalysisSpec, scale: float = 1.0) -> tuple[FloatArray, int]:
+    """The window's samples times `scale`, in single precision, and where they start within n_fft."""
+    exact, left = window_of(spec)
+    window = (scale * exact).astype(np.float32)
     window.flags.writeable = False
-    return window, (spec.n_fft - length) // 2
+    return window, left
 
 
 @lru_cache(maxsize=16)
@@ -161,6 +167,6 @@ def _envelope(spec: AnalysisSpec, count: int) -> FloatArray:
     squares = np.broadcast_to(np.square(window), (count, len(window)))
     covered = overlap_add(squares, spec.hop)
     envelope = np.zeros_like(covered)
-    np.divide(1.0, covered, out=envelope, where=covered > _COVERAGE_FLOOR)
+    np.divide(1.0, covered, out=envelope, where=covered > COVERAGE_FLOOR)
     envelope.flags.writeable = False
     return envelope

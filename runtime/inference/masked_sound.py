@@ -9,17 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ..audio.stft import COVERAGE_FLOOR, window_of
 from ..bundle.manifest import MASK_FLOOR, AnalysisSpec, MaskGain
 from ..bundle.nodes import Nodes
-
-Array = npt.NDArray[np.float64]
+from ..values.arrays import Values
 
 # Of the operators used here all versions from this one on are alike.
 _OPSET, _IR_VERSION = 18, 8
-# Below this the overlapped squared windows cover nothing.
-_COVERAGE_FLOOR = 1e-11
 # Amplitudes below this: expm1(M log1p(A)) / A is M but for a relative A / 2.
 _QUIET = 1e-5
 
@@ -100,7 +97,7 @@ def inverse(nodes: Nodes, spectrum: str, spec: AnalysisSpec, samples: str) -> st
     ones = nodes.add("Add", nodes.add("Mul", first, nodes.constant(0.0)), nodes.constant(1.0))
     squares = nodes.add("Mul", ones, nodes.constant(np.square(window)))
     envelope = _overlap_add(nodes, squares, width, spec.hop)
-    floor = nodes.constant(_COVERAGE_FLOOR)
+    floor = nodes.constant(COVERAGE_FLOOR)
     level = nodes.add("Div", total, nodes.add("Max", envelope, floor))
     sound = nodes.add("Where", nodes.add("Greater", envelope, floor), level, nodes.constant(0.0))
     # Frame 0 starts at `left` of the padded sound; behind the last frame there may be less than a hop.
@@ -124,14 +121,7 @@ def _overlap_add(nodes: Nodes, frames: str, width: int, hop: int) -> str:
     return nodes.add("Reshape", nodes.add("Sum", *laid), nodes.whole(0, -1))
 
 
-def window_of(spec: AnalysisSpec) -> tuple[Array, int]:
-    """The periodic window, and where it starts within n_fft."""
-    phase = 2.0 * np.pi * np.arange(spec.window_length) / spec.window_length
-    offset = 0.5 if spec.window == "hann" else 0.54
-    return offset - (1.0 - offset) * np.cos(phase), (spec.n_fft - spec.window_length) // 2
-
-
-def angles_of(spec: AnalysisSpec) -> Array:
+def angles_of(spec: AnalysisSpec) -> Values:
     """2 pi k n / n_fft of bins k [F] and the window's samples n, the phase reduced as an integer first."""
     _, left = window_of(spec)
     position = np.arange(left, left + spec.window_length)

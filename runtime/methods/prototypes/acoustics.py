@@ -20,7 +20,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from ....prototypes_index.views import FloatArray
+from ...values.arrays import FloatArray
 from ...values.mel import mel_edges
 
 # Seconds: windows and hops of the two analyses.
