@@ -53,7 +53,7 @@ STEPS: tuple[tuple[str, Any, str], ...] = (
     ("mask: inverse STFT", mask, "inverse"),
     ("mask: evidence", mask.Evidence, "weigh"),
     ("mask: picture", mask.Evidence, "show"),
-    ("mask: spans", mask.Evidence, "spans"),
+    ("mask: trust", mask, "energies_of"),
     ("mask: the rest", mask.MaskExplanation, "add"),
     ("prototypes: looks", prototypes.PrototypesExplanation, "_look"),
     ("prototypes: familiarity", comparing.FamiliarWindows, "add"),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ...errors import DataError, MethodError
 from ...progress import Progress
 from ...runtime.audio.sound import open_sound
-from ...runtime.audio.stft import as_complex, gain
+from ...runtime.audio.stft import as_complex, energies_of, gain
 from ...runtime.bundle.manifest import TrustModel, TrustSpec
 from ...runtime.engine import Engine
 from ...runtime.explainer import Explainer, engine_of
@@ -230,9 +230,8 @@ class _Judging:
             window.logits,
             target,
             manifest.task,
-            mask=mask,
-            gains=gains,
-            amplitude=amplitude,
+            area=float(mask.mean(dtype=np.float64)),
+            energies=energies_of(amplitude, gains),
         )
         return TrustRecord(
             clip=clip.name,

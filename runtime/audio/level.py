@@ -33,6 +33,15 @@ def mixed(channels: FloatArray) -> FloatArray:
     return mono
 
 
+def levelled(channels: FloatArray, level: float, samples: int = 0) -> FloatArray:
+    """The mix [n] of channels [C, n], divided by a level and padded with zeros to so many samples."""
+    mono = mixed(channels)
+    if level != 1.0:
+        mono = mono / np.float32(level)
+    missing = samples - len(mono)
+    return np.pad(mono, (0, missing)) if missing > 0 else mono
+
+
 class LevelMeter:
     """The divisor that a pipeline puts to a sound, from its blocks.
 

@@ -133,6 +133,20 @@ def gain_of_rest(kept: FloatArray, mask: FloatArray, amplitude: npt.ArrayLike, h
     return gain(1.0 - mask, amplitude, how) if how == "log" else 1.0 - kept
 
 
+def energies_of(amplitude: FloatArray, gains: FloatArray) -> npt.NDArray[np.floating]:
+    """Energies [3] of a spectrogram A [T, F] and of its parts by a gain G [T, F].
+
+    sum A^2, sum (G A)^2, sum ((1 - G) A)^2
+    """
+    kept = gains * amplitude
+    parts = (amplitude, kept, amplitude - kept)
+    energies = np.array([np.vdot(one, one) for one in parts])
+    if not np.isfinite(energies).all():
+        # Squares of a sound far above full scale.
+        energies = np.array([np.square(one, dtype=np.float64).sum() for one in parts])
+    return energies
+
+
 def as_complex(stft: FloatArray) -> ComplexArray:
     """The complex view [..., T, F] of real and imaginary parts [..., T, F, 2]; no copy if contiguous."""
     return np.ascontiguousarray(stft, dtype=np.float32).view(np.complex64)[..., 0]

@@ -24,6 +24,8 @@ _QUIET = 1e-5
 def masked_sound(spec: AnalysisSpec, how: MaskGain) -> bytes:
     """A graph `stft` [B, T, F, 2], `mask` [B, T, F] -> `kept` [B, T hop], which is as long as any sound.
 
+    And `energies` [B, 3] of `audio.stft.energies_of`: of the sound, of what is kept and of what is removed.
+
     Args:
         spec: The STFT.
         how: What the mask multiplies.
@@ -37,11 +39,15 @@ def masked_sound(spec: AnalysisSpec, how: MaskGain) -> bytes:
     nodes, bins = Nodes(_OPSET), spec.n_fft // 2 + 1
     mask = nodes.add("Clip", "mask", nodes.constant(0.0), nodes.constant(1.0))
     samples = nodes.add("Mul", nodes.size("stft", 1), nodes.whole(spec.hop))
-    nodes.named("Identity", "kept", inverse(nodes, masked(nodes, "stft", mask, how), spec, samples))
+    gain = gain_of(nodes, "stft", mask, how)
+    spectrum = nodes.add("Mul", "stft", nodes.over("Unsqueeze", gain, [3]))
+    nodes.named("Identity", "kept", inverse(nodes, spectrum, spec, samples))
+    nodes.named("Identity", "energies", _energies(nodes, "stft", gain))
     dims: dict[str, list[str | int]] = {
         "stft": ["batch", "frames", bins, 2],
         "mask": ["batch", "frames", bins],
         "kept": ["batch", "samples"],
+        "energies": ["batch", 3],
     }
     tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, given) for name, given in dims.items()]
     graph = helper.make_graph(nodes.take(), "masked sound", tensors[:2], tensors[2:], nodes.initializers())
@@ -52,6 +58,11 @@ def masked_sound(spec: AnalysisSpec, how: MaskGain) -> bytes:
 
 def masked(nodes: Nodes, spectrum: str, mask: str, how: MaskGain) -> str:
     """A spectrum [B, T, F, 2] times the gain of a mask [B, T, F]."""
+    return nodes.add("Mul", spectrum, nodes.over("Unsqueeze", gain_of(nodes, spectrum, mask, how), [3]))
+
+
+def gain_of(nodes: Nodes, spectrum: str, mask: str, how: MaskGain) -> str:
+    """The gain [B, T, F] of a mask [B, T, F] on a spectrum [B, T, F, 2]."""
     gain = mask
     if how == "floored":
         floor = nodes.over(
@@ -67,7 +78,16 @@ def masked(nodes: Nodes, spectrum: str, mask: str, how: MaskGain) -> str:
         quiet = nodes.constant(_QUIET)
         ratio = nodes.add("Div", grown, nodes.add("Max", amplitude, quiet))
         gain = nodes.add("Where", nodes.add("Less", amplitude, quiet), mask, ratio)
-    return nodes.add("Mul", spectrum, nodes.over("Unsqueeze", gain, [3]))
+    return gain
+
+
+def _energies(nodes: Nodes, spectrum: str, gain: str) -> str:
+    """[B, 3]: sum |S|^2, sum (G |S|)^2 and sum ((1 - G) |S|)^2."""
+    power = nodes.over("ReduceSum", nodes.add("Mul", spectrum, spectrum), [3], keepdims=0)
+    rest = nodes.add("Sub", nodes.constant(1.0), gain)
+    parts = [power] + [nodes.add("Mul", power, nodes.add("Mul", one, one)) for one in (gain, rest)]
+    frames = [nodes.over("ReduceSum", one, [2], keepdims=0) for one in parts]
+    return nodes.add("Concat", *(nodes.over("ReduceSum", one, [1], keepdims=1) for one in frames), axis=1)
 
 
 def inverse(nodes: Nodes, spectrum: str, spec: AnalysisSpec, samples: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import BundleError, MethodError
 from ..audio.lengths import longest_window, samples_at_least, samples_of
-from ..audio.level import LevelMeter, level_of, mixed
+from ..audio.level import LevelMeter, level_of, levelled, mixed
 from ..audio.sound import OpenSound
 from ..audio.stft import frame_count
 from ..bundle.manifest import Aggregation, LevelOver, Manifest
@@ -233,12 +233,8 @@ class ModelPipeline:
 
     def _levelled(self, channels: FloatArray, divisor: float | None) -> tuple[FloatArray, float]:
         """The mono mix at the model's level, zero-padded to the shortest length it takes, and the divisor."""
-        mono = mixed(channels)
-        level = level_of(mono, self._manifest.level) if divisor is None else divisor
-        if level != 1.0:
-            mono = mono / np.float32(level)
-        missing = self._shortest - len(mono)
-        return (np.pad(mono, (0, missing)) if missing > 0 else mono), level
+        level = level_of(mixed(channels), self._manifest.level) if divisor is None else divisor
+        return levelled(channels, level, self._shortest), level
 
     def makes_sound(self) -> bool:
         """Whether the decoder may be asked for "kept" as well, see `FourierStages`."""

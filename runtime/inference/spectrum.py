@@ -26,8 +26,8 @@ class FourierStages:
     """Runs stages as `Sessions` does, but the front end by FFT where that gives what the graph gives.
 
     It does on the CPU, for models that take the listenable STFT. Both are compared once, on a short sound.
-    Of the decoder one more output may be asked for, and "stft" is fed for it: `kept` [B, T hop], the sound
-    at the model's level that the mask keeps.
+    Of the decoder two more outputs may be asked for, and "stft" is fed for them: `kept` [B, T hop], the
+    sound at the model's level that the mask keeps, and `energies` [B, 3], see `masked_sound`.
     """
 
     def __init__(self, sessions: Sessions, manifest: Manifest) -> None:
@@ -63,7 +63,7 @@ class FourierStages:
             return masked_sound(manifest.analysis, manifest.mask_gain)
 
         sound = self._sessions.keep_made("masked sound", graph, {"stft": feeds["stft"], "mask": mask})
-        return {"mask": mask, "kept": sound["kept"]}
+        return {"mask": mask, **sound}
 
     def _by_fft(self) -> bool:
         if self._agrees is None:

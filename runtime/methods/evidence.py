@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle.manifest import Manifest
+from ..bundle.manifest import AnalysisSpec, Manifest
 from ..values.arrays import FloatArray, Values
 
 # A picture needs no more columns than this, however long the sound.
@@ -26,6 +26,15 @@ class Overview:
 
     amplitude: FloatArray
     mask: FloatArray
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where evidence lies: when, (start_s, end_s); in which band, (low_hz, high_hz); and a picture of it."""
+
+    spans: tuple[tuple[float, float], ...]
+    band: tuple[float, float]
+    overview: Overview
 
 
 class Evidence:
@@ -81,6 +90,11 @@ class Evidence:
     def overview(self) -> Overview:
         """For a picture."""
         return Overview(self._amplitude, self._mask)
+
+    def located(self, spec: AnalysisSpec, rate: int, samples: int) -> Located:
+        """All three, of a sound of so many samples at the model's rate."""
+        spans = self.spans(spec.hop / rate, samples / rate)
+        return Located(spans, self.band(rate / spec.n_fft), self.overview())
 
 
 def spans_of(over_time: FloatArray, frame_s: float, end_s: float) -> tuple[tuple[float, float], ...]:

@@ -65,13 +65,24 @@ def test_sound_is_made_on_the_device(tiny_bundle, copied, seconds, channels):
         assert bound.rescored[domain]["mask_in"] == pytest.approx(scores["mask_in"], abs=1e-5)
 
 
+def test_what_is_known_of_a_mask_is_that_of_the_cpu():
+    plain, bound = (
+        earmark.load(**how).explain(tone(1.5), RATE, methods=["mask"])
+        for how in ({"device": "cpu"}, {"providers": BOUND})
+    )
+    assert bound.trust.kept == pytest.approx(plain.trust.kept, abs=1e-5)
+    assert bound.trust.removed == pytest.approx(plain.trust.removed, abs=1e-5)
+    assert (bound.mask.spans, bound.mask.band) == (plain.mask.spans, plain.mask.band)
+    np.testing.assert_allclose(bound.mask.overview.amplitude, plain.mask.overview.amplitude, atol=1e-4)
+
+
 def test_what_nobody_looks_at_is_not_copied(tiny_bundle, waves, copied):
     explainer = earmark.load(tiny_bundle, providers=BOUND)
     explainer.explain(waves[0], RATE, methods=[])
     assert copied == ["logits"]
     copied.clear()
     explainer.explain(waves[0], RATE, methods=["mask"])
-    assert sorted(copied) == ["kept", "logits", "mask", "stft"]
+    assert sorted(copied) == ["energies", "kept", "logits", "mask"]
 
 
 def test_the_decoder_is_asked_about_the_whole_batch(tiny_bundle, waves, copied):

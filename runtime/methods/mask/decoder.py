@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from ....errors import BundleError, MethodError
 from ...bundle.manifest import Manifest, StageSpec
 from ...inference.window import Window
@@ -27,33 +29,46 @@ def decoder_of(manifest: Manifest) -> StageSpec:
     return stage
 
 
+class Decoded(msgspec.Struct, frozen=True, eq=False):
+    """What the decoder gives for one window.
+
+    mask: [T, F], 0..1
+    kept: [N] what it keeps of the window's waveform, if that is made by a graph where the decoder runs
+    energies: [3] as of `audio.stft.energies_of`, if that graph made the sound
+    """
+
+    mask: FloatArray
+    kept: FloatArray | None = None
+    energies: FloatArray | None = None
+
+
 def decode(graphs: Graphs, window: Window, target: int) -> FloatArray:
     """The decoder's mask [T, F] of one window for the class index `target`. Raises as `decode_sound`."""
-    return _decoded(graphs, window, target, ("mask",))[0]
+    return _decoded(graphs, window, target, ("mask",)).mask
 
 
-def decode_sound(graphs: Graphs, window: Window, target: int) -> tuple[FloatArray, FloatArray]:
-    """The same, and what it keeps of the window's waveform [N], made by a graph where the decoder runs.
+def decode_sound(graphs: Graphs, window: Window, target: int) -> Decoded:
+    """The same, and what it keeps of the window's waveform.
 
     Raises:
         MethodError: There is no decoder.
         BundleError: Its mask does not fit the spectrogram.
 
     """
-    mask, kept = _decoded(graphs, window, target, ("mask", "kept"))
-    return mask, kept[: window.waveform.shape[-1]]
+    return _decoded(graphs, window, target, ("mask", "kept"))
 
 
-def _decoded(graphs: Graphs, window: Window, target: int, outputs: Sequence[str]) -> list[FloatArray]:
-    """What the decoder gives for one window, the mask first."""
+def _decoded(graphs: Graphs, window: Window, target: int, outputs: Sequence[str]) -> Decoded:
+    """What the decoder gives for one window."""
     manifest = graphs.manifest
     stage = decoder_of(manifest)
     given = window.further(graphs.run, stage, outputs, target)
     mask: FloatArray = given["mask"][0]
-    if mask.shape != window.stft.shape[:2]:
+    if mask.shape != window.batch.spectrum_shape[1:3]:
         raise BundleError(
             f"{manifest.name}: the mask of {stage.file} is {mask.shape}, the spectrogram "
-            f"{window.stft.shape[:2]}; export the bundle again"
+            f"{window.batch.spectrum_shape[1:3]}; export the bundle again"
         )
+    kept, energies = (given[name][0] if name in given else None for name in ("kept", "energies"))
     # The session has held it to 0..1 but for rounding.
-    return [mask.clip(0.0, 1.0), *(given[name][0] for name in outputs[1:])]
+    return Decoded(mask.clip(0.0, 1.0), None if kept is None else kept[: window.waveform.shape[-1]], energies)

@@ -9,16 +9,17 @@ import numpy as np
 
 from ...audio.overlap import OverlapAdd
 from ...audio.sound import Restored
-from ...audio.stft import as_complex, forward, gain, gain_of_rest, inverse
+from ...audio.stft import energies_of, forward, gain_of_rest, inverse
 from ...inference.window import Window
 from ...values.arrays import FloatArray
-from ..evidence import Evidence
+from ..evidence import Evidence, Located
 from ..joining import StoredFrames
 from ..protocol import Context, Sound
 from ..rescoring import Rescoring
-from .decoder import decode, decode_sound
+from .decoder import Decoded, decode, decode_sound
 from .result import MaskResult
 from .sounds import LiveSounds
+from .spectrum import MaskedSpectrum, MaskedWindow
 from .trust import Features, estimate, features_of, measured
 
 
@@ -39,52 +40,54 @@ class MaskExplanation:
         self._mask_join = OverlapAdd((2, bins))
         self._sound_join = OverlapAdd((sound.input_channels,))
         self._restored = Restored(context.opened)
-        self._evidence = Evidence(frames, bins)
+        # Where that of a single window lies is found when somebody asks.
+        self._evidence = None if self._single else Evidence(frames, bins)
+        self._only: MaskedWindow
         self._rescoring = Rescoring(context, target) if context.rescore else None
         self._silenced = 0
-        self._asked: tuple[FloatArray, FloatArray | None] | None = None
-        self._trust = manifest.trust
+        self._asked: Decoded | None = None
+        self._trust = None if context.rescore else manifest.trust
         self._features: list[Features] = []
 
     def ask(self, window: Window) -> None:
         """Run the decoder on the next window."""
-        self._asked = self._mask_of(window)
+        self._asked = self._decoded(window)
 
     def add(self, window: Window) -> None:
         """See one more window."""
-        context = self._context
-        spectrum = as_complex(window.stft)
-        asked, self._asked = self._asked, None
-        mask, made = self._mask_of(window) if asked is None else asked
-        with context.clock.stage("mask to audio"):
-            amplitude = np.abs(spectrum)
-            logarithm = np.log1p(amplitude)
-            trusting = self._trust is not None and self._rescoring is None
-            # Sound that was made where the decoder ran needs no gains here.
-            needed = made is None or trusting or self._rescoring is not None
-            gains = gain(mask, amplitude, self._gain, logarithm) if needed else mask
-            if trusting:
-                self._features.append(self._known(window, mask, gains, amplitude))
-            kept = self._kept(window, spectrum, gains, made)
-        real = kept.shape[-1]
-        frames = 1 + real // self._spec.hop
-        frame, sounding = self._frame(window.offset), amplitude[:frames]
-        # All windows of a picture share the input's own level.
-        self._evidence.show(frame, sounding * np.float32(abs(window.level)))
-        evidence = mask[:frames] * logarithm[:frames]
-        if self._single:
-            self._evidence.weigh(frame, evidence)
-            self._evidence.show(frame, mask[:frames], of_mask=True)
-            self._values = np.ascontiguousarray(mask[: self._frames])
-            self._sum = float(self._values.sum(dtype=np.float64))
-            self._restored.push(kept)
-        else:
-            both = np.stack([mask[:frames].T, evidence.T])
-            self._store(self._mask_join.add(frame, both))
-            self._restored.push(self._sound_join.add(window.offset, kept))
+        decoded, self._asked = self._asked or self._decoded(window), None
+        masked = MaskedSpectrum(window, decoded.mask, self._gain)
+        with self._context.clock.stage("mask to audio"):
+            kept = self._kept(masked, decoded)
+            if self._trust is not None:
+                self._features.append(self._known(masked, decoded))
+            if self._evidence is None:
+                self._take(window, decoded.mask, kept)
+            else:
+                self._join(self._evidence, masked, kept)
         if self._rescoring is not None:
-            removed = gain_of_rest(gains, mask, amplitude, self._gain)
-            self._rescoring.add(window, spectrum, gains, removed)
+            removed = gain_of_rest(masked.gains, masked.mask, masked.amplitude, self._gain)
+            self._rescoring.add(window, masked.spectrum, masked.gains, removed)
+
+    def _take(self, window: Window, mask: FloatArray, kept: FloatArray) -> None:
+        """The mask and the sound of the only window."""
+        self._values = np.ascontiguousarray(mask[: self._frames])
+        self._sum = float(self._values.sum(dtype=np.float64))
+        samples = window.waveform.shape[-1]
+        self._only = MaskedWindow(
+            self._values, window.channels, window.level, samples, self._spec, self._rate
+        )
+        self._restored.push(kept)
+
+    def _join(self, evidence: Evidence, masked: MaskedSpectrum, kept: FloatArray) -> None:
+        """Those of one of several windows, added to the others."""
+        window, frames = masked.window, 1 + kept.shape[-1] // self._spec.hop
+        mask, amplitude = masked.mask[:frames], masked.amplitude[:frames]
+        frame = round(window.offset / self._spec.hop)
+        # All windows of a picture share the input's own level.
+        evidence.show(frame, amplitude * np.float32(abs(window.level)))
+        self._store(self._mask_join.add(frame, np.stack([mask.T, (mask * masked.logarithm[:frames]).T])))
+        self._restored.push(self._sound_join.add(window.offset, kept))
 
     def finish(self) -> MaskResult:
         """The joined mask and sound."""
@@ -106,7 +109,7 @@ class MaskExplanation:
             rescored = self._rescoring.scores()
             warnings += self._rescoring.warnings()
             trust = measured(rescored, labels[self._target], self._context.manifest.task)
-        elif self._trust is not None and self._features:
+        elif self._trust is not None:
             trust = estimate(self._trust, np.stack(self._features))
             warnings += trust.warnings(labels[self._target])
         return MaskResult(
@@ -114,55 +117,55 @@ class MaskExplanation:
             frame_s=(np.arange(len(self._values)) * (spec.hop / rate)).astype(np.float32),
             bin_hz=(np.arange(self._values.shape[1]) * (rate / spec.n_fft)).astype(np.float32),
             area=self._sum / self._values.size,
-            spans=self._evidence.spans(spec.hop / rate, self._sound.samples / rate),
-            band=self._evidence.band(rate / spec.n_fft),
-            overview=self._evidence.overview(),
+            _where=self._where(),
             _sounds=LiveSounds(audio, self._context.opened),
             rescored=rescored,
             trust=trust,
             warnings=tuple(warnings),
         )
 
-    def _known(self, window: Window, mask: FloatArray, gains: FloatArray, amplitude: FloatArray) -> Features:
+    def _where(self) -> Located | MaskedWindow:
+        """Where the evidence lies, or the window in which it is found."""
+        if self._evidence is None:
+            return self._only
+        return self._evidence.located(self._spec, self._rate, self._sound.samples)
+
+    def _known(self, masked: MaskedSpectrum, decoded: Decoded) -> Features:
         """What is known of a masked window, by which its mask is believed or not."""
-        task = self._context.manifest.task
-        return features_of(window.logits, self._target, task, mask=mask, gains=gains, amplitude=amplitude)
+        energies = decoded.energies
+        if energies is None:
+            energies = energies_of(masked.amplitude, masked.gains)
+        task, area = self._context.manifest.task, float(masked.mask.mean(dtype=np.float64))
+        return features_of(masked.window.logits, self._target, task, area=area, energies=energies)
 
-    def _mask_of(self, window: Window) -> tuple[FloatArray, FloatArray | None]:
-        """The decoder's mask [T, F] for this window, empty where it would explain another class.
-
-        And the mono sound that it keeps [N], at the model's level, if it is made on the device.
-        """
+    def _decoded(self, window: Window) -> Decoded:
+        """The decoder's mask for this window, empty where it would explain another class."""
         manifest = self._context.bundle.manifest
         if manifest.mask_targets == "predicted" and int(window.logits.argmax()) != self._target:
             self._silenced += 1
-            return np.zeros(window.stft.shape[:2], np.float32), None
+            return Decoded(np.zeros(window.batch.spectrum_shape[1:3], np.float32))
         if window.channels.shape[0] == 1 and self._context.makes_sound():
             return decode_sound(self._context, window, self._target)
-        return decode(self._context, window, self._target), None
+        return Decoded(decode(self._context, window, self._target))
 
-    def _kept(
-        self, window: Window, spectrum: np.ndarray, gains: FloatArray, made: FloatArray | None
-    ) -> FloatArray:
-        """The kept sound of this window [channels, n] at the model's rate and the input's own level.
+    def _kept(self, masked: MaskedSpectrum, decoded: Decoded) -> FloatArray:
+        """The kept sound of a window [channels, n] at the model's rate and the input's own level.
 
         The gain comes from the mix that the model classified and applies to every channel alike, so the
         mix of the kept channels is the kept mix.
         """
-        length = window.channels.shape[-1]
-        if window.channels.shape[0] == 1:
-            kept = inverse(spectrum * gains, self._spec, window.waveform.shape[-1]) if made is None else made
+        window = masked.window
+        (count, length), samples = window.channels.shape, window.waveform.shape[-1]
+        if count == 1:
+            kept = inverse(masked.kept, self._spec, samples) if decoded.kept is None else decoded.kept
             return kept[None, :length] * np.float32(window.level)
-        padded = np.zeros((window.channels.shape[0], window.waveform.shape[-1]), np.float32)
+        padded = np.zeros((count, samples), np.float32)
         padded[:, :length] = window.channels
-        return inverse(forward(padded, self._spec) * gains, self._spec, padded.shape[-1])[:, :length]
-
-    def _frame(self, offset: int) -> int:
-        return round(offset / self._spec.hop)
+        return inverse(forward(padded, self._spec) * masked.gains, self._spec, samples)[:, :length]
 
     def _store(self, finished: FloatArray) -> None:
         """Append finished frames [2, bins, m] to the mask of the whole sound, and weigh their evidence."""
-        if self._stored is None:
+        if self._stored is None or self._evidence is None:
             return
         first = self._stored.filled
         block = self._stored.append(finished[0].T)

@@ -10,11 +10,12 @@ from ....times import span_text
 from ...drawing.shown import Spectrogram
 from ...values.arrays import FloatArray
 from ...values.lazy import lazy_property
-from ..evidence import Overview
+from ..evidence import Located, Overview
 from ..rescoring import Rescored, rescored_lines
 from ..result import Difference, MethodResult
 from .document import MaskDict
 from .sounds import MaskSounds
+from .spectrum import MaskedWindow
 from .trust import Trust
 
 # Stretches that a line names.
@@ -32,8 +33,6 @@ class MaskResult(MethodResult):
         frame_s: [frames] centre of each frame in seconds.
         bin_hz: [bins] of each bin in Hz.
         area: Mean of the mask.
-        spans: When the evidence lies, (start_s, end_s).
-        band: The central 80 % of it over frequency, (low_hz, high_hz).
         rescored: Domain ("spectrogram", "audio") -> {"mask_in": score, "mask_out": score, "..._label": label}
             of the target when only the kept (or removed) part is left; with rescore=True only.
         trust: How far the mask is to be believed; None where the bundle does not know.
@@ -44,13 +43,30 @@ class MaskResult(MethodResult):
     frame_s: FloatArray
     bin_hz: FloatArray
     area: float
-    spans: tuple[tuple[float, float], ...]
-    band: tuple[float, float]
-    overview: Overview = field(repr=False, compare=False)
+    _where: Located | MaskedWindow = field(repr=False, compare=False)
     _sounds: MaskSounds = field(repr=False, compare=False)
     rescored: Mapping[str, Rescored] | None = None
     trust: Trust | None = None
     warnings: tuple[str, ...] = ()
+
+    @lazy_property
+    def _located(self) -> Located:
+        return self._where.located() if isinstance(self._where, MaskedWindow) else self._where
+
+    @property
+    def spans(self) -> tuple[tuple[float, float], ...]:
+        """When the evidence lies, (start_s, end_s); of a sound of one window found when first asked for."""
+        return self._located.spans
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """The central 80 % of the evidence over frequency, (low_hz, high_hz)."""
+        return self._located.band
+
+    @property
+    def overview(self) -> Overview:
+        """Amplitude and mask for a picture."""
+        return self._located.overview
 
     @property
     def audio(self) -> FloatArray:

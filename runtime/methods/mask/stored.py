@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from ...values.arrays import Array
-from ..evidence import Overview
+from ..evidence import Located, Overview
 from ..rescoring import Rescored
 from ..saved import SavedSounds
 from .result import MaskResult
@@ -42,11 +42,15 @@ def restore(stored: object, arrays: Mapping[str, Array], sounds: SavedSounds) ->
     amplitude, mask = arrays["overview_amplitude"], arrays["overview_mask"]
     if amplitude.shape != mask.shape or amplitude.ndim != 2:
         raise ValueError("the picture's amplitude and mask differ in shape")
+    overview = Overview(np.asarray(amplitude, np.float32), np.asarray(mask, np.float32))
     return MaskResult(
-        **msgspec.structs.asdict(known),
         values=values,
         frame_s=frame_s,
         bin_hz=bin_hz,
-        overview=Overview(np.asarray(amplitude, np.float32), np.asarray(mask, np.float32)),
+        area=known.area,
+        _where=Located(known.spans, known.band, overview),
         _sounds=sounds,
+        rescored=known.rescored,
+        trust=known.trust,
+        warnings=known.warnings,
     )

@@ -102,9 +102,8 @@ def features_of(
     target: int,
     task: Task,
     *,
-    mask: FloatArray,
-    gains: FloatArray,
-    amplitude: FloatArray,
+    area: float,
+    energies: npt.NDArray[np.floating],
 ) -> Features:
     """What is known of a masked window, as `FEATURES` names it.
 
@@ -112,17 +111,14 @@ def features_of(
         logits: Of the window [K].
         target: The label explained.
         task: Whether several labels may hold.
-        mask: [T, F] 0..1.
-        gains: [T, F] what the mask does to the magnitude.
-        amplitude: [T, F] magnitude of the window.
+        area: Mean of the mask, 0..1.
+        energies: [3] of the window, of what is kept and of what is removed, see `audio.stft.energies_of`.
 
     """
-    power = np.square(amplitude, dtype=np.float64)
-    whole = max(float(power.sum()), 1e-12)
-    kept = float((power * np.square(gains)).sum()) / whole
-    removed = float((power * np.square(1.0 - gains)).sum()) / whole
-    level = max(10.0 * np.log10(max(removed, 1e-12)), _FLOOR_DB)
-    return np.array([log_odds(logits, target, task), float(mask.mean(dtype=np.float64)), kept, level / 10.0])
+    whole, kept, removed = (float(one) for one in energies)
+    shares = kept / max(whole, 1e-12), removed / max(whole, 1e-12)
+    level = max(10.0 * np.log10(max(shares[1], 1e-12)), _FLOOR_DB)
+    return np.array([log_odds(logits, target, task), area, shares[0], level / 10.0])
 
 
 def probability(model: TrustModel, features: Features) -> float:
