@@ -35,6 +35,7 @@ from earmark.runtime.inference import session, spectrum
 from earmark.runtime.inference.pipeline import ModelPipeline
 from earmark.runtime.inference.threads import thread_count
 from earmark.runtime.methods.mask import explanation as mask
+from earmark.runtime.methods.mask import spectrum as masked
 from earmark.runtime.methods.prototypes import comparing
 from earmark.runtime.methods.prototypes import explanation as prototypes
 
@@ -49,7 +50,7 @@ STEPS: tuple[tuple[str, Any, str], ...] = (
     ("a graph (onnxruntime)", session, "_values"),
     ("outputs looked at", session, "check_numbers"),
     ("scores, windows, result", explanation, "classify"),
-    ("mask: gain", mask, "gain"),
+    ("mask: gain", masked, "gain"),
     ("mask: inverse STFT", mask, "inverse"),
     ("mask: evidence", mask.Evidence, "weigh"),
     ("mask: picture", mask.Evidence, "show"),

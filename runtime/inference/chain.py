@@ -69,6 +69,12 @@ class ForwardPass:
         return on_host(self.entry)
 
     @lazy_property
+    def predicted(self) -> list[int]:
+        """The index of the largest logit of each sound."""
+        indices: list[int] = self.logits.argmax(axis=1).tolist()
+        return indices
+
+    @lazy_property
     def taps(self) -> Mapping[str, FloatArray]:
         """Name -> feature map [B, ...], on the host."""
         # Refers to the outputs alone: a reference to itself would keep all of it until the collector comes.
@@ -94,7 +100,7 @@ class ForwardPass:
         if "stft" in names:
             tensors["stft"] = self.entry if self.spectral else self.stft
         if "target" in names:
-            chosen = self.logits.argmax(axis=1) if targets is None else targets
+            chosen = self.predicted if targets is None else targets
             tensors["target"] = np.asarray(chosen, np.int64)
         return {name: tensors[name] for name in names}
 
@@ -111,8 +117,7 @@ class ForwardPass:
         rows = slice(row, row + 1)
         batch = len(self.logits)
         if batch > 1:
-            predicted = self.logits.argmax(axis=1).tolist()
-            targets = predicted if predicted[row] == target else [target] * batch
+            targets = self.predicted if self.predicted[row] == target else [target] * batch
             key = (stage.name, *outputs, *targets)
             try:
                 if key not in self._further:

@@ -87,14 +87,16 @@ class Trust(ResultRecord):
 
 def log_odds(logits: npt.ArrayLike, target: int, task: Task) -> float:
     """The log-odds of a label by its logits [K], within +-12: log p / (1 - p)."""
-    values = np.asarray(logits, np.float64)
-    if task == "multi_label":
-        return float(np.clip(values[target], -_MOST, _MOST))
-    others = np.delete(values, target)
-    if not len(others):
-        return _MOST
-    top = others.max()
-    return float(np.clip(values[target] - top - np.log(np.exp(others - top).sum()), -_MOST, _MOST))
+    values = np.array(logits, np.float64)
+    odds = float(values[target])
+    if task != "multi_label":
+        if len(values) < 2:
+            return _MOST
+        # Those of the others together.
+        values[target] = -np.inf
+        top = values.max()
+        odds -= float(top + np.log(np.exp(values - top).sum()))
+    return min(max(odds, -_MOST), _MOST)
 
 
 def features_of(
@@ -121,9 +123,10 @@ def features_of(
     return np.array([log_odds(logits, target, task), area, shares[0], level / 10.0])
 
 
-def probability(model: TrustModel, features: Features) -> float:
-    """What a model says of a window, 0..1."""
-    return float(0.5 * (1.0 + np.tanh(0.5 * (model.bias + float(np.dot(model.weights, features))))))
+def probability(model: TrustModel, features: Features) -> Features:
+    """What a model says of windows with features [W, n], [W] in 0..1."""
+    probabilities: Features = 0.5 * (1.0 + np.tanh(0.5 * (model.bias + features @ np.array(model.weights))))
+    return probabilities
 
 
 def estimate(spec: TrustSpec, features: Features) -> Trust:
@@ -131,9 +134,7 @@ def estimate(spec: TrustSpec, features: Features) -> Trust:
 
     Of several windows the probabilities are averaged.
     """
-    kept, removed = (
-        float(np.mean([probability(model, one) for one in features])) for model in (spec.kept, spec.removed)
-    )
+    kept, removed = (float(probability(model, features).mean()) for model in (spec.kept, spec.removed))
     return Trust(kept, removed, "estimated", max(spec.kept.error, spec.removed.error))
 
 
