@@ -75,9 +75,13 @@ def sounds(count: int, bundle: Path | None = None) -> np.ndarray:
     return (waves / np.abs(waves).max(axis=1, keepdims=True)).astype(np.float32)
 
 
-def answer_all(explainer: earmark.Explainer, waves: np.ndarray, methods: list[str]) -> None:
-    """Explain all sounds as one batch. Raises RuntimeError where one has no answer."""
-    answers = explainer.explain_many(waves, sample_rate=RATE, methods=methods, batch_size=len(waves))
+def answer_all(
+    explainer: earmark.Explainer, waves: np.ndarray, methods: list[str], batch: int | None = None
+) -> None:
+    """Explain all sounds, as one batch or in batches. Raises RuntimeError where one has no answer."""
+    answers = explainer.explain_many(
+        list(waves), sample_rate=RATE, methods=methods, batch_size=batch or len(waves)
+    )
     failed = [answer for answer in answers if not answer.ok]
     if failed:
         raise RuntimeError(str(failed[0].error))

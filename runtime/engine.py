@@ -76,11 +76,14 @@ class Engine:
 
     @property
     def aside(self) -> ModelPipeline | None:
-        """Front end and classifier on one thread, for a thread that works while others explain.
+        """Front end and classifier for a thread that works while others explain.
 
-        None where there is one thread, another device than the CPU, or a classifier that is large: it takes
-        most of the time, several threads well, and memory twice.
+        On the CPU on one thread; None where there is no other, or the classifier is large: it takes most of
+        the time, several threads well, and memory twice. GPUs of NVIDIA take runs of several threads; of
+        other providers that is not known: None.
         """
+        if self.device.startswith("cuda"):
+            return self.pipeline
         if self.device != "cpu" or self.workers.count == 1:
             return None
         stage = self.manifest.stage("classifier")

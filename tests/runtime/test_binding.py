@@ -7,6 +7,7 @@ import pytest
 from runtime_sounds import RATE, tone
 
 import earmark
+from earmark.runtime.engine import Engine
 from earmark.runtime.explainer import engine_of
 from earmark.runtime.inference import session
 from earmark.runtime.inference.failures import DeviceMemoryError
@@ -92,6 +93,15 @@ def test_the_decoder_is_asked_about_the_whole_batch(tiny_bundle, waves, copied):
     for one, wave in zip(found, waves, strict=True):
         alone = plain.explain(wave, RATE, methods=["mask"])
         np.testing.assert_allclose(one.mask.values, alone.mask.values, atol=1e-6)
+
+
+def test_a_batch_is_classified_while_another_is_explained(tiny_bundle, waves, monkeypatch):
+    monkeypatch.setattr(Engine, "device", property(lambda self: "cuda:0"))
+    bound = earmark.load(tiny_bundle, providers=BOUND)
+    assert engine_of(bound).aside is engine_of(bound).pipeline
+    together = [one.mask.values for one in bound.explain_many(waves, sample_rate=RATE, batch_size=2)]
+    alone = [bound.explain(wave, RATE, methods=["mask"]).mask.values for wave in waves]
+    np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
 def test_a_batch_may_be_asked_about_another_class(tiny_bundle, waves, copied):
