@@ -35,11 +35,11 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup() -> None:
-    """In tests `torch.onnx.export` parses the sources of its 1,500 operators once, not for every graph."""
+    """In tests `torch.onnx.export` collects its 1,500 operators once, not for every graph."""
     registration = sys.modules.get("torch.onnx._internal.exporter._registration")
-    if registration is not None and not hasattr(registration.onnxscript_apis.get_torchlib_ops, "cache_info"):
-        apis = registration.onnxscript_apis
-        apis.get_torchlib_ops = functools.cache(apis.get_torchlib_ops)
+    if registration is not None and not hasattr(registration.ONNXRegistry.from_torchlib, "cache_info"):
+        registry = registration.ONNXRegistry
+        registry.from_torchlib = staticmethod(functools.cache(registry.from_torchlib))
 
 
 def tiny_adapter(seed: int = 0, *, decoder: bool = True):

@@ -118,15 +118,12 @@ def test_killed_classifier_resumes_bit_for_bit(data, tmp_path):
     assert code == -signal.SIGKILL
     assert not (killed / "classifier.safetensors").exists()
     assert 3 <= epochs_done(killed / "classifier_metrics.jsonl") < 25
-    again = subprocess.run(
-        command("classifier", data, "-o", killed, "--resume", "--threads", "1"),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert again.returncode == 0, again.stderr
-    subprocess.run(command(*settings, "-o", whole), env=environment(), check=True, capture_output=True)
+    for arguments in (
+        ("classifier", data, "-o", killed, "--resume", "--threads", "1"),
+        (*settings, "-o", whole),
+    ):
+        again = CliRunner().invoke(main, ["train", *map(str, arguments)])
+        assert again.exit_code == 0, again.output
     assert (killed / "classifier.safetensors").read_bytes() == (whole / "classifier.safetensors").read_bytes()
     rows = [
         [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in text.splitlines()]
