@@ -204,6 +204,24 @@ def components_bundle(interpreters, learnt_components, tmp_path_factory) -> Path
     return interpreters.write(SHIPPED, tmp_path_factory.mktemp("components") / "bundle", *learnt_components)
 
 
+@pytest.fixture
+def without_decoder(tmp_path):
+    """The shipped bundle as it would be without a decoder."""
+    from earmark.runtime.explainer import SHIPPED
+
+    folder = tmp_path / "without_decoder"
+    shutil.copytree(SHIPPED, folder)
+
+    def change(manifest):
+        manifest["stages"] = [stage for stage in manifest["stages"] if stage["name"] != "decoder"]
+        manifest["explainers"].remove("mask")
+        del manifest["mask_targets"], manifest["files"]["decoder.onnx"]
+
+    rewrite(folder, change)
+    (folder / "decoder.onnx").unlink()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def write_sounds():
     """The function of apex_sounds.py beside this file: class folders of hums, noise and whistles."""

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from changed_bundle import rewrite
 from click.testing import CliRunner
 from command_line import invoke
 
@@ -52,22 +51,6 @@ def data(tmp_path_factory):
             clip = make_clip(label, [4, number, index], snr_db=15.0)
             name = f"{1 + index}-{10 * number + index}-A.flac"
             soundfile.write(folder / label / name, clip.waveform, clip.sample_rate)
-    return folder
-
-
-@pytest.fixture
-def without_decoder(tmp_path):
-    """The shipped bundle as it would be without a decoder."""
-    folder = tmp_path / "bundle"
-    shutil.copytree(SHIPPED, folder)
-
-    def change(manifest):
-        manifest["stages"] = [stage for stage in manifest["stages"] if stage["name"] != "decoder"]
-        manifest["explainers"].remove("mask")
-        del manifest["mask_targets"], manifest["files"]["decoder.onnx"]
-
-    rewrite(folder, change)
-    (folder / "decoder.onnx").unlink()
     return folder
 
 

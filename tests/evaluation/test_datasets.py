@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,19 @@ def sources(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def whole(sources, tmp_path_factory) -> Callable[[str], Path]:
+    """Every set by its name, made once with seed 0. Shared: change none."""
+    root = tmp_path_factory.mktemp("sets")
+
+    @functools.cache
+    def whole(name: str) -> Path:
+        make(name, root / name, _options(sources))
+        return root / name
+
+    return whole
+
+
 def _options(sources: Path, **more) -> Options:
     return Options(sounds=sources / "esc", speech=sources / "fsdd", clips=FEW, minutes=0.3, **more)
 
@@ -64,52 +79,50 @@ def _notes(folder: Path, part: str) -> list[dict]:
 
 
 @pytest.mark.parametrize("name", list(DATASETS))
-def test_the_same_seed_gives_the_same_files_and_another_seed_others(name, sources, tmp_path):
+def test_the_same_seed_gives_the_same_files_and_another_seed_others(name, sources, whole, tmp_path):
     (tmp_path / "again").mkdir()
-    make(name, tmp_path / "one" / name, _options(sources))
     make(name, tmp_path / "again" / name, _options(sources))
-    assert _bytes(tmp_path / "one") == _bytes(tmp_path / "again")
+    assert _bytes(whole(name)) == _bytes(tmp_path / "again" / name)
     make(name, tmp_path / "other", _options(sources, seed=1, parts=("test",)))
-    sounds = {name: data for name, data in _bytes(tmp_path / "one" / name).items() if "test/" in name}
+    sounds = {name: data for name, data in _bytes(whole(name)).items() if "test/" in name}
     others = _bytes(tmp_path / "other")
     assert not {data for n, data in sounds.items() if n.endswith("flac")} & set(others.values())
 
 
 @pytest.mark.parametrize("name", list(DATASETS))
-def test_a_part_made_alone_is_the_part_of_the_whole(name, sources, tmp_path):
-    make(name, tmp_path / "whole", _options(sources))
+def test_a_part_made_alone_is_the_part_of_the_whole(name, sources, whole, tmp_path):
     make(name, tmp_path / "part", _options(sources, parts=("tune",)))
-    whole = {n: data for n, data in _bytes(tmp_path / "whole").items() if n.startswith("tune/")}
-    part = {n: data for n, data in _bytes(tmp_path / "part").items() if n.startswith("tune/")}
-    assert whole == part
+    of_whole, part = (
+        {n: data for n, data in _bytes(folder).items() if n.startswith("tune/")}
+        for folder in (whole(name), tmp_path / "part")
+    )
+    assert of_whole == part
 
 
 @pytest.mark.parametrize("name", [name for name, one in DATASETS.items() if one.training is not None])
-def test_every_part_reads_as_a_data_folder_with_its_events(name, sources, tmp_path):
-    counts = make(name, tmp_path / "set", _options(sources))
+def test_every_part_reads_as_a_data_folder_with_its_events(name, whole):
+    folder = whole(name)
     for part in ("train", "tune", "test"):
-        sounds = list_sounds(tmp_path / "set" / part)
-        assert len(sounds.clips) == counts[part]
+        sounds = list_sounds(folder / part)
+        assert len(sounds.clips) == len(_notes(folder, part))
         assert all(clip.fold is not None for clip in sounds.clips)
-        found = read_events(tmp_path / "set" / part / "events.csv", sounds, sounds.labels)
+        found = read_events(folder / part / "events.csv", sounds, sounds.labels)
         assert found.overlapping == 0
-    info = json.loads((tmp_path / "set" / "info.json").read_text())
+    info = json.loads((folder / "info.json").read_text())
     assert info["seed"] == 0
     assert "earmark train classifier" in info["train"]
-    assert str(tmp_path) not in json.dumps(info)
+    assert str(folder.parent) not in json.dumps(info)
 
 
-def test_parts_share_no_fold_and_no_speaker(sources, tmp_path):
-    make("events", tmp_path / "events", _options(sources))
-    make("keyword", tmp_path / "keyword", _options(sources))
+def test_parts_share_no_fold_and_no_speaker(whole):
     for part, folds in {"train": "12", "tune": "3", "test": "4"}.items():
-        for note in _notes(tmp_path / "events", part):
+        for note in _notes(whole("events"), part):
             assert note["event"].split("/")[1][0] in folds
             assert note["background"].split("/")[1][0] in folds
     heard = {
         part: {
             word.split("_")[1]
-            for note in _notes(tmp_path / "keyword", part)
+            for note in _notes(whole("keyword"), part)
             for word in (note["first"], *note["others"])
         }
         for part in ("train", "tune", "test")
@@ -135,15 +148,15 @@ def _spans(folder: Path) -> dict[str, list[tuple[float, float]]]:
     return spans
 
 
-def test_events_sound_where_the_truth_says(sources, tmp_path):
-    make("events", tmp_path / "set", _options(sources))
-    spans = _spans(tmp_path / "set" / "test")
+def test_events_sound_where_the_truth_says(whole):
+    test = whole("events") / "test"
+    spans = _spans(test)
     assert len(spans) == 8
     for position, label in enumerate(FOREGROUND):
         for clip, some in spans.items():
             if not clip.startswith(label):
                 continue
-            wave, rate = soundfile.read(tmp_path / "set" / "test" / clip)
+            wave, rate = soundfile.read(test / clip)
             # A lock-in at the tone's frequency hears the event alone.
             tone = np.exp(-2j * np.pi * (300 + 100 * position) * np.arange(len(wave)) / rate)
             level = np.abs(np.convolve(wave * tone, np.ones(800) / 800, "same"))
@@ -155,28 +168,28 @@ def test_events_sound_where_the_truth_says(sources, tmp_path):
             assert np.median(level[edges > 1600]) > 4 * np.median(level[edges == 0])
 
 
-def test_drums_count_kicks_and_their_spans_fill_the_clip_end_to_end(tmp_path):
-    make("drums", tmp_path / "set", Options(clips=FEW))
-    spans = _spans(tmp_path / "set" / "test")
-    for note in _notes(tmp_path / "set", "test"):
+def test_drums_count_kicks_and_their_spans_fill_the_clip_end_to_end(whole):
+    folder = whole("drums")
+    spans = _spans(folder / "test")
+    for note in _notes(folder, "test"):
         kicks = int(note["clip"].split("/")[0][1:])
         assert note["hits"].count("kick") == kicks == len(spans.get(note["clip"], []))
         assert len(note["hits"]) == 10
         assert all(0.1 <= seconds <= 1.0 for seconds in note["lengths_s"])
-        info = soundfile.info(tmp_path / "set" / "test" / note["clip"])
+        info = soundfile.info(folder / "test" / note["clip"])
         assert info.duration == pytest.approx(sum(note["lengths_s"]), abs=0.01)
         starts = np.concatenate([[0.0], np.cumsum(note["lengths_s"])])
         expected = [starts[k] for k, kind in enumerate(note["hits"]) if kind == "kick"]
         assert np.allclose(sorted(start for start, _ in spans.get(note["clip"], [])), expected, atol=0.02)
 
 
-def test_the_cough_is_in_every_training_clip_of_one_class_and_in_no_other(tmp_path):
-    make("clever_hans", tmp_path / "set", Options(clips=FEW))
-    coughed = json.loads((tmp_path / "set" / "info.json").read_text())["coughed"]
+def test_the_cough_is_in_every_training_clip_of_one_class_and_in_no_other(whole):
+    folder = whole("clever_hans")
+    coughed = json.loads((folder / "info.json").read_text())["coughed"]
     for part, carries in (("train", True), ("test", True), ("test_without", False)):
-        for note in _notes(tmp_path / "set", part):
+        for note in _notes(folder, part):
             assert ("cough" in note) == (carries and note["clip"].startswith(coughed))
-    moved = _notes(tmp_path / "set", "test_moved")
+    moved = _notes(folder, "test_moved")
     assert moved
     assert all("cough" in note and not note["clip"].startswith(coughed) for note in moved)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import quantus
 from changed_bundle import rewrite
+from later import later
 from onnx import numpy_helper
 
 import earmark
@@ -27,6 +27,8 @@ from earmark.evaluation.sanity.similarity import (
 )
 from earmark.evaluation.synthesis import write_folder
 from earmark.runtime.opening import open_bundle
+
+quantus = later("quantus")
 
 SHIPPED = Path(earmark.__file__).parent / "runtime" / "shipped" / "bundle"
 

@@ -198,7 +198,7 @@ def with_python(page: Path) -> bool:
 
 @pytest.mark.parametrize("page", [*filter(with_python, PAGES)], ids=lambda page: page.name)
 def test_python_blocks_run(page, components_bundle, tmp_path, monkeypatch):
-    """As they stand, but for labels and layers, with what a reader has at hand: bundle, clip, DATA, function."""
+    """As they stand, but for labels and layers; at hand are a bundle, a clip, DATA, a function."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bundle").symlink_to(components_bundle)
     wave, rate = soundfile.read(EXAMPLE, dtype="float32")
@@ -217,7 +217,9 @@ def test_python_blocks_run(page, components_bundle, tmp_path, monkeypatch):
     }
     for language, block in blocks(page):
         if language == "python":
-            code = block.replace('"dog"', '"snare"').replace('"rain"', '"tom"').replace("range(2)", "range(1)")
+            code = (
+                block.replace('"dog"', '"snare"').replace('"rain"', '"tom"').replace("range(2)", "range(1)")
+            )
             exec(compile(code, page.name, "exec"), names)
 
 

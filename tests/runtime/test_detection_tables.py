@@ -7,14 +7,16 @@ import io
 import json
 from datetime import datetime
 
-import crowsetta
 import msgspec
-import pandas as pd
 import pyarrow.parquet
 import pytest
+from later import later
 
 from earmark.runtime.detections.tables.formats import FORMATS
 from earmark.runtime.detections.tables.row import DetectionRow, RecordingRows, clock_time, halves
+
+crowsetta = later("crowsetta")
+pd = later("pandas")
 
 BLACKBIRD = "Turdus merula_Eurasian Blackbird"
 FIRST = RecordingRows(

@@ -195,15 +195,8 @@ def test_absurd_levels_are_one_clear_error(explainer):
         explainer.explain(noise() * np.float32(1e35), RATE, methods=["mask"])
 
 
-def test_a_bundle_without_decoder_says_so(tmp_path):
-    pytest.importorskip("torch")
-    from earmark.export.bundle.write import write_bundle
-    from earmark.export.sources.adapter.adapter import from_adapter
-
-    from ..conftest import tiny_adapter
-
-    write_bundle(from_adapter(tiny_adapter(decoder=False)), tmp_path / "plain")
-    plain = earmark.load(tmp_path / "plain", "cpu")
+def test_a_bundle_without_decoder_says_so(without_decoder):
+    plain = earmark.load(without_decoder, "cpu")
     assert plain.explain(noise(), RATE).mask is None
     with pytest.raises(earmark.MethodError, match="decoder"):
         plain.explain(noise(), RATE, methods=["mask"])
