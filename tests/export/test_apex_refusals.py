@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+from changed_bundle import rewrite
 from later import later
 
 from earmark.errors import DataError, EarmarkError, LabelError, RunError
@@ -145,10 +146,14 @@ def test_a_second_training_does_not_overwrite_the_first(bundle, sounds, tmp_path
         )
 
 
-def test_a_bundle_without_a_feature_map_says_so(make_tiny_adapter, sounds, tmp_path):
+def test_a_bundle_without_a_feature_map_says_so(bundle, sounds):
     """Nothing to turn."""
-    adapter = make_tiny_adapter(decoder=False)
-    adapter.bands_hz = None
-    write_bundle(from_adapter(adapter), tmp_path / "bundle")
+
+    def change(manifest):
+        manifest["stages"] = [stage for stage in manifest["stages"] if stage["name"] != "embeddings"]
+        del manifest["feature_map"], manifest["files"]["embeddings.onnx"]
+
+    rewrite(bundle, change)
+    (bundle / "embeddings.onnx").unlink()
     with pytest.raises(RunError, match="no feature map"):
-        train_apex(tmp_path / "bundle", sounds, FEW)
+        train_apex(bundle, sounds, FEW)

@@ -40,7 +40,7 @@ earmark() {
         "train "*) set -- "$@" --threads 1 --epochs 1 ;;
         "evaluate masks") set -- evaluate masks --fold 4 "${@:3}" ;;
         "evaluate events") set -- "$@" --limit 2 ;;
-        "data field") set -- "$@" --tune-clips 1 --test-clips 1 ;;
+        "data field") set -- "$@" --minutes 0.5 --tune-clips 1 --test-clips 1 ;;
         "data "*) set -- "$@" --clips 5 --tune-clips 1 --test-clips 3 ;;
     esac
     command earmark "$@"
