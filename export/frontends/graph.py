@@ -11,8 +11,7 @@ from onnx import TensorProto
 
 from ...runtime.bundle.nodes import Nodes
 from .description import Description, Frames, Log, Normalise, Patches, Stft
-from .matrices import cepstrum_matrix, mel_matrix, per_bin, transform_kernel
-from .reference import log_factor
+from .matrices import Numbers, numbers_of, transform_kernel
 
 _TYPES = {
     "float32": TensorProto.FLOAT,
@@ -104,23 +103,21 @@ def feature_nodes(graph: Nodes, description: Description, spectrum: str) -> str:
         x, scale = graph.add("Sqrt", x), description.scale
     if scale != 1.0:
         x = graph.add("Mul", x, graph.constant(scale))
-    bins = stft.bin_count
-    if description.mel is not None:
-        bank = mel_matrix(description)
-        x, bins = graph.add("MatMul", x, graph.constant(bank)), bank.shape[1]
+    numbers = numbers_of(description, stft)
+    if numbers.bank is not None:
+        x = graph.add("MatMul", x, graph.constant(numbers.bank))
     if description.log is not None:
-        x = _logarithm(graph, description.log, stft, x)
-    if description.mfcc is not None:
-        cosines = cepstrum_matrix(description.mfcc, bins)
-        x, bins = graph.add("MatMul", x, graph.constant(cosines)), description.mfcc.count
+        x = _logarithm(graph, description.log, numbers.log, x)
+    if numbers.cosines is not None:
+        x = graph.add("MatMul", x, graph.constant(numbers.cosines))
     if description.normalise is not None:
-        x = _normalised(graph, description.normalise, x, bins)
+        x = _normalised(graph, description.normalise, numbers, x)
     if description.frames is not None:
         x = _to_count(graph, description.frames, x)
     return x if description.patches is None else _patches(graph, description.patches, x)
 
 
-def _logarithm(graph: Nodes, log: Log, stft: Stft, x: str) -> str:
+def _logarithm(graph: Nodes, log: Log, factor: float, x: str) -> str:
     if log.gain != 1.0:
         x = graph.add("Mul", x, graph.constant(log.gain))
     if log.kind == "log1p":
@@ -128,7 +125,6 @@ def _logarithm(graph: Nodes, log: Log, stft: Stft, x: str) -> str:
     elif log.floor:
         x = graph.add("Max" if log.floor_by == "clip" else "Add", x, graph.constant(log.floor))
     x = graph.add("Log", x)
-    factor = log_factor(log, stft)
     if factor != 1.0:
         x = graph.add("Mul", x, graph.constant(factor))
     if log.reference == "max":
@@ -143,17 +139,17 @@ def _logarithm(graph: Nodes, log: Log, stft: Stft, x: str) -> str:
     return x
 
 
-def _normalised(graph: Nodes, how: Normalise, x: str, bins: int) -> str:
-    if how.over == "given":
-        shifted = graph.add("Sub", x, graph.constant(per_bin(how.mean, bins, "mean")))
-        return graph.add("Div", shifted, graph.constant(per_bin(how.deviation, bins, "deviation")))
+def _normalised(graph: Nodes, how: Normalise, numbers: Numbers, x: str) -> str:
+    if numbers.mean is not None and numbers.deviation is not None:
+        shifted = graph.add("Sub", x, graph.constant(numbers.mean))
+        return graph.add("Div", shifted, graph.constant(numbers.deviation))
     axes = [1] if how.over == "bin" else [1, 2]
     shifted = graph.add("Sub", x, graph.over("ReduceMean", x, axes, keepdims=1))
     squares = graph.add("Mul", shifted, shifted)
     variance = graph.over("ReduceMean", squares, axes, keepdims=1)
     if how.correction:
         frames = graph.cast(graph.size(x, 1), TensorProto.FLOAT)
-        count = graph.add("Mul", frames, graph.constant(bins if how.over == "clip" else 1))
+        count = graph.add("Mul", frames, graph.constant(numbers.bins if how.over == "clip" else 1))
         one = graph.constant(1.0)
         fewer = graph.add("Max", graph.add("Sub", count, one), one)
         variance = graph.add("Mul", variance, graph.add("Div", count, fewer))

@@ -1,7 +1,9 @@
-"""The numbers of a front end: window, transform, mel bands, cosine transform. All float64."""
+"""The numbers of a front end: window, transform, mel bands, logarithm, cosine transform. All float64."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -9,9 +11,41 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import SourceError
-from .description import Description, Mel, Mfcc, Stft
+from .description import Description, Log, Mel, Mfcc, Stft
 
 Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the steps after the transform compute with; None where a description has no such step.
+
+    bank: [F, M], bins of the STFT -> bands; cosines: [M, C], their logarithms -> coefficients
+    log: what the natural logarithm is multiplied by
+    mean, deviation: [1] or [bins], where they are given
+    bins: of what the steps result in
+    """
+
+    bins: int
+    bank: Array | None = None
+    log: float = 1.0
+    cosines: Array | None = None
+    mean: Array | None = None
+    deviation: Array | None = None
+
+
+def numbers_of(description: Description, stft: Stft) -> Numbers:
+    """The numbers of every step. Raises SourceError where a file's do not fit."""
+    bank = None if description.mel is None else mel_matrix(description)
+    bins = stft.bin_count if bank is None else bank.shape[1]
+    cosines = None if description.mfcc is None else cepstrum_matrix(description.mfcc, bins)
+    bins = bins if cosines is None else cosines.shape[1]
+    log = 1.0 if description.log is None else log_factor(description.log, stft)
+    how = description.normalise
+    if how is None or how.over != "given":
+        return Numbers(bins, bank, log, cosines)
+    mean, deviation = per_bin(how.mean, bins, "mean"), per_bin(how.deviation, bins, "deviation")
+    return Numbers(bins, bank, log, cosines, mean, deviation)
 
 
 def window_of(stft: Stft) -> Array:
@@ -100,6 +134,13 @@ def _to_hz(points: Array, mel: Mel) -> Array:
     if mel.scale == "kaldi":
         return np.asarray(700.0 * np.expm1(points / 1127.0))
     return np.asarray(700.0 * (10.0 ** (points / 2595.0) - 1.0))
+
+
+def log_factor(log: Log, stft: Stft) -> float:
+    """What the natural logarithm is multiplied by."""
+    decibel = 10.0 if stft.spectrum == "power" else 20.0
+    times = {"ln": 1.0, "log1p": 1.0, "log10": 1.0 / math.log(10.0), "db": decibel / math.log(10.0)}
+    return times[log.kind]
 
 
 def cepstrum_matrix(mfcc: Mfcc, bands: int) -> Array:

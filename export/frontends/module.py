@@ -6,15 +6,13 @@ The same steps as `graph.py`, in the same order; both are held to `reference.py`
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import SourceError
 from .description import Description, Log, Normalise, Output, Samples, Stft
-from .matrices import cepstrum_matrix, mel_matrix, per_bin, transform_kernel
-from .reference import log_factor
+from .matrices import Array, Numbers, numbers_of, transform_kernel
 
 
 class DescribedWaveform(nn.Module):
@@ -74,13 +72,13 @@ class DescribedFeatures(nn.Module):
         self.bins, self.spectrum = stft.bin_count, stft.spectrum
         self.scale = description.scale if stft.spectrum == "magnitude" else description.scale**2
         self.frames, self.output = description.frames, description.output
-        self.log = None if description.log is None else _Logarithm(description.log, stft)
-        bank = None if description.mel is None else mel_matrix(description)
-        bins = self.bins if bank is None else bank.shape[1]
-        cosines = None if description.mfcc is None else cepstrum_matrix(description.mfcc, bins)
-        self.bank, self.cosines = _buffer(self, "bank", bank), _buffer(self, "cosines", cosines)
-        bins = bins if cosines is None else cosines.shape[1]
-        self.normalise = None if description.normalise is None else _Normalised(description.normalise, bins)
+        numbers, normalise = numbers_of(description, stft), description.normalise
+        self.log = None if description.log is None else _Logarithm(description.log, numbers.log)
+        self.bank, self.cosines = (
+            _buffer(self, "bank", numbers.bank),
+            _buffer(self, "cosines", numbers.cosines),
+        )
+        self.normalise = None if normalise is None else _Normalised(normalise, numbers)
 
     def forward(self, stft: Tensor) -> Tensor:
         """Every step after the transform."""
@@ -136,9 +134,9 @@ class _Transform(nn.Module):
 class _Logarithm(nn.Module):
     """[B, T, F] >= 0 -> its logarithm."""
 
-    def __init__(self, log: Log, stft: Stft) -> None:
+    def __init__(self, log: Log, factor: float) -> None:
         super().__init__()
-        self.log, self.factor = log, log_factor(log, stft)
+        self.log, self.factor = log, factor
 
     def _of(self, x: Tensor) -> Tensor:
         if self.log.kind == "log1p":
@@ -160,14 +158,11 @@ class _Logarithm(nn.Module):
 class _Normalised(nn.Module):
     """[B, T, F] less its mean, by its deviation."""
 
-    def __init__(self, how: Normalise, bins: int) -> None:
+    def __init__(self, how: Normalise, numbers: Numbers) -> None:
         super().__init__()
         self.how = how
-        given = how.over == "given"
-        self.mean = _buffer(self, "mean", per_bin(how.mean, bins, "mean") if given else None)
-        self.deviation = _buffer(
-            self, "deviation", per_bin(how.deviation, bins, "deviation") if given else None
-        )
+        self.mean = _buffer(self, "mean", numbers.mean)
+        self.deviation = _buffer(self, "deviation", numbers.deviation)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.mean is not None and self.deviation is not None:
@@ -195,7 +190,7 @@ def _laid_out(x: Tensor, output: Output) -> Tensor:
     return x.unsqueeze(axis) if output.channels == 1 else torch.stack([x] * output.channels, dim=axis)
 
 
-def _buffer(module: nn.Module, name: str, values: npt.NDArray[np.float64] | None) -> Tensor | None:
+def _buffer(module: nn.Module, name: str, values: Array | None) -> Tensor | None:
     """The values as a buffer that is not saved."""
     tensor = None if values is None else torch.from_numpy(np.ascontiguousarray(values)).float()
     module.register_buffer(name, tensor, persistent=False)

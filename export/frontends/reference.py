@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +9,7 @@ import numpy.typing as npt
 
 from ...errors import SourceError
 from .description import Description, Frames, Log, Normalise, Output, Patches, Samples, Stft
-from .matrices import Array, cepstrum_matrix, mel_matrix, per_bin, window_of
+from .matrices import Array, Numbers, numbers_of, window_of
 
 # Names of the steps, in their order.
 STEPS = ("waveform", "stft", "spectrum", "mel", "log", "mfcc", "normalise", "frames", "patches", "output")
@@ -46,19 +44,17 @@ def steps_of(
     built["stft"] = spectrum
     magnitude = np.abs(spectrum[:, : stft.bin_count])
     built["spectrum"] = x = magnitude**2 if stft.spectrum == "power" else magnitude
-    following: list[tuple[str, Callable[[Array], Array]]] = []
-    if description.mel is not None:
-        following.append(("mel", lambda x: x @ mel_matrix(description)))
-    if (log := description.log) is not None:
-        following.append(("log", lambda x: logarithm(x, log, stft)))
-    if (mfcc := description.mfcc) is not None:
-        following.append(("mfcc", lambda x: x @ cepstrum_matrix(mfcc, x.shape[1])))
-    if (normalise := description.normalise) is not None:
-        following.append(("normalise", lambda x: normalised(x, normalise)))
-    if (frames := description.frames) is not None:
-        following.append(("frames", lambda x: to_count(x, frames)))
-    for name, step in following:
-        built[name] = x = step(x)
+    numbers = numbers_of(description, stft)
+    if numbers.bank is not None:
+        built["mel"] = x = x @ numbers.bank
+    if description.log is not None:
+        built["log"] = x = logarithm(x, description.log, numbers.log)
+    if numbers.cosines is not None:
+        built["mfcc"] = x = x @ numbers.cosines
+    if description.normalise is not None:
+        built["normalise"] = x = normalised(x, description.normalise, numbers)
+    if description.frames is not None:
+        built["frames"] = x = to_count(x, description.frames)
     rows = x[None]
     if description.patches is not None:
         built["patches"] = rows = patched(x, description.patches)
@@ -124,35 +120,28 @@ def transformed(wave: Array, stft: Stft) -> npt.NDArray[np.complex128]:
     return np.fft.rfft(buffer, axis=1)
 
 
-def logarithm(x: Array, log: Log, stft: Stft) -> Array:
+def logarithm(x: Array, log: Log, factor: float) -> Array:
     """[T, F] >= 0 -> its logarithm."""
     gained = x * log.gain
-    built = _log(gained, log, stft)
+    built = _log(gained, log, factor)
     if log.reference == "max":
         built = built - built.max()
     elif log.reference != 1.0:
-        built = built - _log(np.asarray(log.reference), log, stft)
+        built = built - _log(np.asarray(log.reference), log, factor)
     return built if log.range is None else np.maximum(built, built.max() - log.range)
 
 
-def _log(x: Array, log: Log, stft: Stft) -> Array:
+def _log(x: Array, log: Log, factor: float) -> Array:
     if log.kind == "log1p":
         return np.log1p(x)
     floored = np.maximum(x, log.floor) if log.floor_by == "clip" else x + log.floor
-    return np.asarray(np.log(floored) * log_factor(log, stft))
+    return np.asarray(np.log(floored) * factor)
 
 
-def log_factor(log: Log, stft: Stft) -> float:
-    """What the natural logarithm is multiplied by."""
-    decibel = 10.0 if stft.spectrum == "power" else 20.0
-    times = {"ln": 1.0, "log1p": 1.0, "log10": 1.0 / math.log(10.0), "db": decibel / math.log(10.0)}
-    return times[log.kind]
-
-
-def normalised(x: Array, how: Normalise) -> Array:
+def normalised(x: Array, how: Normalise, numbers: Numbers) -> Array:
     """[T, F] less its mean, by its deviation."""
-    if how.over == "given":
-        return (x - per_bin(how.mean, x.shape[1], "mean")) / per_bin(how.deviation, x.shape[1], "deviation")
+    if numbers.mean is not None and numbers.deviation is not None:
+        return (x - numbers.mean) / numbers.deviation
     axis = 0 if how.over == "bin" else None
     mean = x.mean(axis=axis, keepdims=True)
     count = x.shape[0] if how.over == "bin" else x.size

@@ -70,3 +70,14 @@ def fill(module: Module, state: Mapping[str, torch.Tensor], path: Path, what: st
             raise SourceError(f"{path}: key {key!r} does not belong to the {what}; was another model saved?")
     module.load_state_dict(dict(state), strict=True, assign=True)
     return module.eval().requires_grad_(False)
+
+
+def linear(weight: torch.Tensor, bias: torch.Tensor, path: Path, what: str) -> nn.Linear:
+    """A linear layer of these weights. Raises SourceError where they are of none."""
+    if weight.dim() != 2:
+        raise SourceError(
+            f"{path}: key '{what}.weight' has shape {list(weight.shape)}, not [outputs, inputs]"
+        )
+    with torch.device("meta"):
+        layer = nn.Linear(int(weight.shape[1]), int(weight.shape[0]))
+    return fill(layer, {"weight": weight, "bias": bias}, path, what)

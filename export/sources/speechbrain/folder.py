@@ -26,7 +26,7 @@ from ...models.cnn14 import Cnn14, Cnn14Classifier, channels_of, current_names
 from ...models.cnn14_decoder import Cnn14Decoder, ExportedCnn14Decoder
 from ...models.scales import Scale, mel_rows
 from ...source.source import Source
-from ..state_dicts import State, fill, read_state
+from ..state_dicts import State, fill, linear, read_state
 from . import encoder
 from .files import Files
 from .heads import LINEAR_PREFIXES
@@ -134,9 +134,7 @@ def _head(files: Files, labels: list[str]) -> nn.Linear:
             f"{path}: key 'weight' has shape {list(weight.shape)}, but label_encoder.txt has {len(labels)} "
             "labels; they must belong together"
         )
-    with torch.device("meta"):
-        head = nn.Linear(int(weight.shape[1]), int(weight.shape[0]))
-    return fill(head, {"weight": weight, "bias": bias}, path, "classifier")
+    return linear(weight, bias, path, "classifier")
 
 
 def _body(path: Path, recipe: RecipeSettings, head: nn.Linear) -> Cnn14:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ....errors import SourceError
-from ..state_dicts import fill
+from ..state_dicts import fill, linear
 from .layers import Activation, BatchNorm1d, Linear
 
 # Forms in which a linear head is saved: torch's own, SpeechBrain's Linear, its Sequential-like lobes.
@@ -78,10 +78,7 @@ def head_of(state: Mapping[str, Tensor], path: Path, activation: Activation, sca
     head: nn.Module
     for prefix in LINEAR_PREFIXES:
         if set(state) == {f"{prefix}weight", f"{prefix}bias"} and state[f"{prefix}weight"].dim() == 2:
-            outputs, inputs = state[f"{prefix}weight"].shape
-            with torch.device("meta"):
-                head = nn.Linear(int(inputs), int(outputs))
-            return fill(head, {key.removeprefix(prefix): state[key] for key in state}, path, "classifier")
+            return linear(state[f"{prefix}weight"], state[f"{prefix}bias"], path, "classifier")
     try:
         with torch.device("meta"):
             head = CosineHead(state, scale) if "weight" in state else MlpHead(state, activation)
