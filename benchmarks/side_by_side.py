@@ -28,8 +28,8 @@ import earmark
 from earmark.export.bundle.write import write_bundle
 from earmark.export.source.source import without_decoder
 from earmark.export.sources.run.config import DecoderConfig
+from earmark.export.sources.run.decoder import with_decoder
 from earmark.export.sources.run.directory import RunDirectory
-from earmark.export.sources.run.parts import with_decoder
 from earmark.export.sources.speechbrain.folder import load as load_source
 from earmark.export.training.forms import cost, decoder_form
 

@@ -200,8 +200,8 @@ def test_the_weights_that_are_kept_can_be_made_again(tmp_path):
 
 
 def test_a_strangers_model_gets_a_decoder_a_bundle_and_masks(trained, data, tmp_path):
+    from earmark.export.sources.run.decoder import with_decoder
     from earmark.export.sources.run.directory import RunDirectory
-    from earmark.export.sources.run.parts import with_decoder
 
     source, out = trained
     whole = with_decoder(source, RunDirectory(out, "decoder"))
@@ -262,8 +262,8 @@ def test_a_decoder_for_any_class_is_told_the_class_aloud(tmp_path, targets, leas
 
 
 def test_another_classifier_and_missing_maps_are_refused(trained):
+    from earmark.export.sources.run.decoder import with_decoder
     from earmark.export.sources.run.directory import RunDirectory
-    from earmark.export.sources.run.parts import with_decoder
 
     _, out = trained
     with pytest.raises(SourceError, match="another classifier"):
@@ -306,8 +306,8 @@ def test_guidance_noise_and_any_target_train_and_resume(trained, data, tmp_path)
 
 
 def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, tmp_path):
+    from earmark.export.sources.run.decoder import with_decoder
     from earmark.export.sources.run.directory import RunDirectory
-    from earmark.export.sources.run.parts import with_decoder
 
     class FromSound(nn.Module):
         """A front end that eats waveforms and keeps its spectrogram to itself."""

@@ -65,7 +65,7 @@ def test_over_a_source_of_ones_own(make_tiny_adapter, tmp_path):
     """An adapter's feature map, measured scales, no log-mel of this package: trained with -o."""
     from earmark.export.sources.adapter.adapter import from_adapter
     from earmark.export.sources.run.directory import RunDirectory
-    from earmark.export.sources.run.parts import with_interpreter
+    from earmark.export.sources.run.interpreter import with_interpreter
 
     folder = tmp_path / "data"
     random = np.random.default_rng(2)

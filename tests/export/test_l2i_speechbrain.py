@@ -23,7 +23,7 @@ torch = later("torch")
 interpreter_form = later("earmark.export.training.forms", "interpreter_form")
 RunDirectory = later("earmark.export.sources.run.directory", "RunDirectory")
 without_onednn = later("earmark.export.source.source", "without_onednn")
-with_interpreter = later("earmark.export.sources.run.parts", "with_interpreter")
+with_interpreter = later("earmark.export.sources.run.interpreter", "with_interpreter")
 train_l2i = later("earmark.export.training.l2i.recipe", "train_l2i")
 
 pytestmark = pytest.mark.trained

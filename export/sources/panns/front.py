@@ -37,11 +37,8 @@ class Front:
         bins, bands = self.bank.shape
         hz = np.arange(bins) * self.description.sample_rate / (2 * (bins - 1))
         return [
-            [
-                _row(hz, self.bank[:, at : at + stride].sum(axis=1))
-                for at in range(0, bands - stride + 1, stride)
-            ]
-            for stride in strides
+            [_row(hz, self.bank[:, at : at + step].sum(axis=1)) for at in range(0, bands - step + 1, step)]
+            for step in strides
         ]
 
 

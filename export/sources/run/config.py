@@ -5,7 +5,7 @@ What is not there yet, as figures before the end of a training, is UNSET and has
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -76,12 +76,30 @@ class OverClassifier(Config, frozen=True, kw_only=True):
         return {f"{prefix}_{name}": value for name, value in measured.items()}
 
 
-class DecoderConfig(OverClassifier, frozen=True, kw_only=True):
+class TappedConfig(OverClassifier, frozen=True, kw_only=True):
+    """A part that reads taps of the classifier, by name, and what every source shows besides."""
+
+    always_shown: ClassVar[frozenset[str]] = frozenset({"stft"})
+
+    @property
+    def inputs(self) -> list[str]:
+        """What it reads, in order."""
+        raise NotImplementedError
+
+
+class DecoderConfig(TappedConfig, frozen=True, kw_only=True):
     """decoder.json: the form of the decoder, and the classes that it makes masks for."""
+
+    always_shown: ClassVar[frozenset[str]] = frozenset({"stft", "target"})
 
     decoder: DecoderForm
     mask_targets: MaskTargets = "predicted"
     mask_gain: MaskGain = "log"
+
+    @property
+    def inputs(self) -> list[str]:
+        """What the decoder reads."""
+        return self.decoder.inputs
 
     @property
     def listened_gain(self) -> MaskGain:
@@ -107,7 +125,7 @@ class DictionaryRecord(msgspec.Struct, frozen=True, kw_only=True):
     silent: list[str] = []
 
 
-class InterpreterStart(OverClassifier, frozen=True, kw_only=True):
+class InterpreterStart(TappedConfig, frozen=True, kw_only=True):
     """What the training of an interpreter is begun with. start: the run it goes on from, by name."""
 
     by_design: bool = False
@@ -125,6 +143,11 @@ class InterpreterConfig(InterpreterStart, frozen=True, kw_only=True):
     threshold: float
     mask_power: float = 1.0
     facts: list[ComponentSpec] | UnsetType = UNSET
+
+    @property
+    def inputs(self) -> list[str]:
+        """What the interpreter reads."""
+        return self.interpreter.inputs
 
 
 class ApexConfig(Config, frozen=True, kw_only=True):

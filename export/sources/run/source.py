@@ -14,9 +14,11 @@ from ...models.mel import mel_bands
 from ...models.scales import Scale, mel_rows
 from ...source.source import Source
 from .config import ClassifierConfig
+from .decoder import with_decoder
 from .directory import RunDirectory
-from .parts import with_apex, with_decoder, with_interpreter
+from .interpreter import with_interpreter
 from .rotation import FOLDER as APEX
+from .rotation import with_apex
 
 MAPS = ["map1", "map2", "map3", "map4"]
 

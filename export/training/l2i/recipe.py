@@ -23,7 +23,7 @@ from ...source.source import Source
 from ...sources.run.config import DictionaryRecord, InterpreterConfig, InterpreterStart
 from ...sources.run.dictionary import read_dictionary
 from ...sources.run.directory import RunDirectory
-from ...sources.run.parts import as_designed
+from ...sources.run.interpreter import as_designed
 from ..forms import cost, interpreter_form
 from ..frozen_classifier import FrozenClassifier
 from ..loop import new_weights
