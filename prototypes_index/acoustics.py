@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from ..forks import fork_waits
 from .views import FloatArray
 
 # Changes with the statistics: vectors of other kinds are not compared.
@@ -108,6 +109,7 @@ def held_out(vectors: FloatArray, labels: _Labels, recordings: _Labels) -> list[
 class _Space:
     """Some groups of the statistics, whitened within classes."""
 
+    @fork_waits
     def __init__(
         self, vectors: FloatArray, labels: _Labels, recordings: _Labels, sizes: tuple[int, ...]
     ) -> None:
@@ -149,6 +151,7 @@ class _Space:
             return None
         return self._distance(self._whiten(vector), label) / self._usual[label]
 
+    @fork_waits
     def margin(self, vector: FloatArray, label: int) -> float | None:
         """How much nearer in angle than any other class: m(z, c)."""
         if label not in self._usual or len(self._classes) < 2:
@@ -156,10 +159,12 @@ class _Space:
         cosines, place = self._centres @ self._whiten(vector), self._classes.index(label)
         return float(cosines[place] - np.delete(cosines, place).max())
 
+    @fork_waits
     def _whiten(self, vector: FloatArray) -> _Array:
         scaled = (vector[: self._columns].astype(np.float64) - self._mean) / self._scale
         return _unit(scaled @ self._whitening)
 
+    @fork_waits
     def _distance(self, unit: _Array, label: int, but: int | None = None) -> float:
         """Mean over the nearest recordings of the class; not a number where there is none but that one."""
         members = self._labels == label
@@ -176,10 +181,12 @@ class _Space:
         return self._distance(self._units[row], int(self._labels[row]), int(self._recordings[row]))
 
 
+@fork_waits
 def _unit(vectors: _Array) -> _Array:
     return np.asarray(vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + _TINY))
 
 
+@fork_waits
 def ledoit_wolf(samples: _Array) -> _Array:
     """The covariance [D, D] of samples [n, D] of mean zero, shrunk towards a multiple of the identity.
 

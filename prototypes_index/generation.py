@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from .. import limits
 from ..errors import PrototypeIndexError
+from ..forks import fork_waits
 from .acoustics import ACOUSTICS, Acoustics
 from .familiarity import FEWEST_CLIPS, query_type
 from .index import ViewIndex
@@ -269,6 +270,7 @@ class Generation:
         """Every clip that is not removed, in order."""
         return (self.clip(row) for row in np.flatnonzero(self.alive).tolist())
 
+    @fork_waits
     def search(
         self,
         view: View,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .. import limits
 from ..errors import PrototypeIndexError
+from ..forks import fork_waits
 from .generation import Generation
 from .table import REBUILD, read_small
 from .views import View
@@ -88,6 +89,7 @@ def _is_vector(written: npt.NDArray[np.float32], stored: npt.NDArray[np.float32]
     return float(np.square(written - stored).sum()) <= 2.0 * _TOLERANCE
 
 
+@fork_waits
 def _is_nearest(generation: Generation, view: View, vector: npt.NDArray[np.float32]) -> bool:
     """Whether a search for the vector finds it, or one that is as near."""
     length = float(np.linalg.norm(vector))

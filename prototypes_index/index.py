@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import PrototypeIndexError
+from ..forks import fork_waits
 from ..printable import first_line
 from .faiss_files import IndexInfo, check_file
 from .table import REBUILD, Table, open_table
@@ -89,6 +90,7 @@ class ViewIndex:
                 cosines, rows = self._index.search(queries, count, params=options)
         return np.clip(cosines, -1.0, 1.0, out=cosines), rows
 
+    @fork_waits
     def _in_lists(self, queries: FloatArray, count: int) -> tuple[FloatArray, npt.NDArray[np.int64]]:
         """Candidates by their codes, then their cosines by the vectors themselves."""
         info = self.info

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from ..errors import PrototypeIndexError
+from ..forks import fork_waits
 from ..printable import first_line
 from .faiss_files import IndexInfo, check_file
 from .index import PROJECTION, STORED, UNIT, VECTORS, ViewIndex, beside, one_thread
@@ -78,6 +79,7 @@ def build_index(
             width = min(_WIDER * width, dimension)
 
 
+@fork_waits
 def _build_lists(vectors: FloatArray, path: Path, directions: FloatArray, seed: int) -> IndexInfo:
     """Write the projection to `directions` [D, d], and the lists."""
     count, dimension = vectors.shape
@@ -124,6 +126,7 @@ def _write(index: Any, path: Path, info: IndexInfo) -> None:
         raise OSError(errno.ENOSPC, text, str(path)) from error
 
 
+@fork_waits
 def _principal_directions(sample: FloatArray) -> tuple[FloatArray, int]:
     """Directions [D, D], most energy first, and how many hold all but `_LEFT_OUT` of it.
 
@@ -168,6 +171,7 @@ def recall(index: ViewIndex, queries: FloatArray, tenth: FloatArray) -> float:
     return hits / (len(queries) * min(_RECALL_AT, index.info.entries))
 
 
+@fork_waits
 def exact_tenth(queries: FloatArray, vectors: FloatArray) -> FloatArray:
     """The tenth largest inner product of each query, exactly, in bounded memory."""
     wanted = min(_RECALL_AT, len(vectors))
@@ -188,6 +192,7 @@ def _queries(vectors: FloatArray, seed: int) -> FloatArray:
     return normalise((1 - share) * vectors[one] + share * vectors[other])
 
 
+@fork_waits
 def _sample(
     vectors: FloatArray, most: int, random: np.random.Generator, projection: FloatArray | None = None
 ) -> FloatArray:

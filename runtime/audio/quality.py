@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ...forks import fork_waits
 from ..values.arrays import FloatArray
 
 _Numbers = npt.NDArray[np.float64]
@@ -31,6 +32,7 @@ class Quality:
         self._sums = np.zeros(channels)
         self._products = np.zeros((channels, channels))
 
+    @fork_waits
     def add(self, block: FloatArray, peaks: FloatArray) -> None:
         """The next block [channels, n] of finite samples; peaks [channels]: its highest absolute values."""
         self._count += block.shape[1]

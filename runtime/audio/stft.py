@@ -140,7 +140,8 @@ def energies_of(amplitude: FloatArray, gains: FloatArray) -> npt.NDArray[np.floa
     """
     kept = gains * amplitude
     parts = (amplitude, kept, amplitude - kept)
-    energies = np.array([np.vdot(one, one) for one in parts])
+    # Not by BLAS: its threads sum in an order of their own, and a child forked meanwhile waits for them.
+    energies = np.array([np.einsum("tf,tf->t", one, one).sum(dtype=np.float64) for one in parts])
     if not np.isfinite(energies).all():
         # Squares of a sound far above full scale.
         energies = np.array([np.square(one, dtype=np.float64).sum() for one in parts])

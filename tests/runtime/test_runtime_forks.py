@@ -16,6 +16,7 @@ import soundfile
 from runtime_sounds import RATE, tone
 
 import earmark
+from earmark.forks import fork_waits
 from earmark.runtime.explainer import engine_of
 from earmark.runtime.values.lazy import lazy_property
 
@@ -177,3 +178,55 @@ def test_nothing_of_the_runtime_has_a_lock_that_outlives_a_fork():
                 for alias in node.names
             }
             assert "cached_property" not in names, path
+
+
+def test_a_fork_waits_for_linear_algebra_of_other_threads():
+    """The instance of the fault: a child forked while a thread was in BLAS waited for ever."""
+    bare = []
+    for room in ("runtime", "prototypes_index"):
+        for path in (Path(earmark.__file__).parent / room).rglob("*.py"):
+            for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(function, ast.FunctionDef) and not waited_for(function):
+                    bare += [(path.name, function.name) for node in ast.walk(function) if in_blas(node)]
+    assert bare == []
+
+
+def waited_for(function):
+    return any(isinstance(one, ast.Name) and one.id == "fork_waits" for one in function.decorator_list)
+
+
+def in_blas(node):
+    if isinstance(node, ast.BinOp):
+        return isinstance(node.op, ast.MatMult)
+    names = {"dot", "vdot", "inner", "matmul", "tensordot", "linalg"}
+    return isinstance(node, ast.Attribute) and node.attr in names
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_thread_in_linear_algebra_forks_and_others_go_on():
+    inside, go = threading.Event(), threading.Event()
+    order = []
+
+    @fork_waits
+    def multiply():
+        inside.set()
+        go.wait(20)
+        order.append("multiplied")
+
+    worker = threading.Thread(target=multiply)
+    worker.start()
+    inside.wait(20)
+    threading.Timer(0.2, go.set).start()
+    child = fork_waits(os.fork)()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if order == ["multiplied"] and fork_waits(lambda: 3)() == 3 else 2
+        finally:
+            os._exit(code)
+    order.append("forked")
+    assert wait_for(child) == 0
+    worker.join(20)
+    fork_waits(lambda: order.append("again"))()
+    assert order == ["multiplied", "forked", "again"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ....errors import BundleError, MethodError
+from ....forks import fork_waits
 from ...bundle.files import Files
 from ...bundle.manifest import ComponentsSpec, Manifest
 from ...bundle.npz import read_arrays
@@ -46,6 +47,7 @@ class ComponentDictionary:
         return fundamentals(self.columns, self.bin_hz)
 
 
+@fork_waits
 def open_dictionary(folder: Path, manifest: Manifest) -> ComponentDictionary:
     """The dictionary of the bundle in `folder`.
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ....forks import fork_waits
 from ...bundle.parts import StageRule
 from ..protocol import Context, Graphs, Inspection, Method, ModelFacts, Output, Sound, TimeTask
 from .options import ComponentsOptions
@@ -128,6 +129,7 @@ class Components(Method):
             "interpreted": outputs["logits"],
         }
 
+    @fork_waits
     def agreements(
         self, bundle: Bundle, outputs: Mapping[str, FloatArray], golden: Mapping[str, FloatArray]
     ) -> Iterator[tuple[str, FloatArray, FloatArray, str]]:
@@ -154,6 +156,7 @@ class Components(Method):
         chosen = selected_of(relevance, dictionary.spec.threshold)
         return soft_mask(dictionary, answers["activations"], chosen)
 
+    @fork_waits
     def importance(self, row: str, task: TimeTask) -> Any:
         """Mean over the frames of each segment of sum_k max(r_k, 0) h_k."""
         import numpy as np

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ....forks import fork_waits
 from ...audio.overlap import OverlapAdd
 from ...audio.sound import OpenSound, Restored, residual
 from ...audio.stft import ComplexArray, forward, inverse
@@ -27,6 +28,7 @@ _TINY = 1e-10
 _GLIDES_S = 60.0
 
 
+@fork_waits
 def soft_mask(dictionary: ComponentDictionary, activations: FloatArray, chosen: Sequence[int]) -> FloatArray:
     """Share of the chosen components in the model of the sound, [T, F] in 0..1.
 
@@ -154,6 +156,7 @@ class Tracks:
             found.append(glide(centroids[longest, index], energy[longest, index]) if spans else None)
         return tuple(found)
 
+    @fork_waits
     def _centroids(self) -> tuple[_Values, _Values]:
         """The mean frequency of every component's track, by energy, and that energy, [T, K] each."""
         columns, exponent = self.dictionary.parts, self.dictionary.spec.mask_power

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import BundleError
+from ....forks import fork_waits
 from ...bundle.manifest import Manifest, Task, TrustModel, TrustSpec
 from ...inference.scores import HOLDS
 from ...values.arrays import FloatArray
@@ -123,6 +124,7 @@ def features_of(
     return np.array([log_odds(logits, target, task), area, shares[0], level / 10.0])
 
 
+@fork_waits
 def probability(model: TrustModel, features: Features) -> Features:
     """What a model says of windows with features [W, n], [W] in 0..1."""
     probabilities: Features = 0.5 * (1.0 + np.tanh(0.5 * (model.bias + features @ np.array(model.weights))))

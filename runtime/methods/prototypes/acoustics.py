@@ -20,6 +20,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from ....forks import fork_waits
 from ...values.arrays import FloatArray
 from ...values.mel import mel_edges
 
@@ -40,6 +41,7 @@ _TONAL = np.float32(1.5)
 _TINY = np.float32(1e-12)
 
 
+@fork_waits
 def acoustics_of(waveform: FloatArray, rate: int) -> FloatArray:
     """The statistics [sum(SIZES)] of a sound [N], N >= 1, at its rate in Hz; finite for finite sound."""
     sound = np.asarray(waveform, np.float32)
@@ -82,6 +84,7 @@ def _below_loudest(power: FloatArray) -> FloatArray:
     return level
 
 
+@fork_waits
 def _timbre(level: FloatArray) -> FloatArray:
     """Of active frames [T, M] in dB."""
     bands = np.arange(_BANDS) + 0.5
@@ -91,6 +94,7 @@ def _timbre(level: FloatArray) -> FloatArray:
     return np.concatenate([cepstrum.mean(axis=0), cepstrum.std(axis=0), steps])
 
 
+@fork_waits
 def _rhythm(sound: FloatArray, rate: int) -> FloatArray:
     """Log shares of the modulation's octaves in every group of bands."""
     power = _power(sound, rate, _FINE, _FINE_HOP)
@@ -114,6 +118,7 @@ def _over_bands(width: int) -> FloatArray:
     return np.asarray(weights / weights.sum(axis=0), np.float32)
 
 
+@fork_waits
 def _texture(level: FloatArray) -> FloatArray:
     """What stands out from its surroundings, in how many bands."""
     near, around = _over_time(level, 1), _over_time(level, 2)
@@ -124,6 +129,7 @@ def _texture(level: FloatArray) -> FloatArray:
     return np.log(np.array(out) + 0.01)
 
 
+@fork_waits
 def _over_time(level: FloatArray, deviation: int) -> FloatArray:
     """Smoothed by a Gaussian of so many frames; mirrored beyond the ends."""
     reach = 4 * deviation
@@ -134,6 +140,7 @@ def _over_time(level: FloatArray, deviation: int) -> FloatArray:
     return smooth
 
 
+@fork_waits
 def _shape(
     power: FloatArray, bands: FloatArray, rate: int, active: npt.NDArray[np.bool_], onsets: FloatArray
 ) -> FloatArray:
@@ -167,6 +174,7 @@ def _shape(
     )
 
 
+@fork_waits
 def _weighted(values: FloatArray, weights: FloatArray) -> tuple[float, float]:
     """Mean and deviation."""
     mean = float(weights @ values)

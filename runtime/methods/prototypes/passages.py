@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ....forks import fork_waits
 from ....prototypes_index.passages import PASSAGE
 from ....prototypes_index.table import Table
 from ....prototypes_index.views import Grid
@@ -101,6 +102,7 @@ class Passages:
         return float(ends[own] - begins[own]) * self._step_s, (len(near) - 1) / passed
 
 
+@fork_waits
 def _level_of(amplitude: FloatArray, max_hz: float, bands_hz: Sequence[tuple[float, float]]) -> FloatArray:
     """The level of every frame in dB [T], the mean over the bands."""
     bins = amplitude.shape[1]

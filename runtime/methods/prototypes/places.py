@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import PrototypeIndexError
+from ....forks import fork_waits
 from ....prototypes_index.views import LOCALISES_TIME, Grid, Peaks, View, embed, localised, peaks_of
 from ...bundle.manifest import FeatureMapSpec
 from ...values.arrays import FloatArray
@@ -139,6 +140,7 @@ def head_weights(run: Embed, taps: Sequence[FloatArray]) -> FloatArray:
 class WindowPlaces:
     """One window's places: `maps` are its real ones, `span` its start and duration in seconds."""
 
+    @fork_waits
     def __init__(
         self,
         maps: Mapping[str, FloatArray],

@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import gammaln
 
+from ....forks import fork_waits
 from ...values.arrays import FloatArray, Values
 from .grid import SegmentGrid
 from .masks import Masks
@@ -65,6 +66,7 @@ def perturb(
     return np.where(kept, waveform, noise + np.float32(waveform.mean()))
 
 
+@fork_waits
 def fit_reference(surrogate: str, masks: Masks, values: Values, distances: Values, seed: int) -> Fit:
     """Importances by the surrogate `surrogate` of the reference; rows of `masks` [n, M] as drawn.
 
@@ -91,6 +93,7 @@ def _forest(masks: Masks, values: Values, distances: Values, seed: int) -> Fit:
     return Fit(importance, importance, spread, r2, signed=False)
 
 
+@fork_waits
 def _shap(masks: Masks, values: Values) -> Fit:
     """Min sum_i c_i (y_i - x_i phi - b)^2 under sum(phi) + b = y_1, which is the wrong row."""
     design = np.column_stack([masks[1:], np.ones(len(masks) - 1)]).astype(np.float64)

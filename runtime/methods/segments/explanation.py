@@ -27,6 +27,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ....forks import fork_waits
 from ....times import span_text
 from ...bundle.manifest import Aggregation
 from ...inference.scores import SHARPNESS
@@ -260,6 +261,7 @@ def seed_of(seed: int, window: int) -> int:
     return seed if window == 0 else int(np.random.SeedSequence([seed, window]).generate_state(1)[0])
 
 
+@fork_waits
 def shares_of(scores: Values, aggregate: Aggregation) -> Values:
     """What each window [W] contributes to the joined score; the shares sum to it."""
     if aggregate == "mean":

@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from ....forks import fork_waits
 from ...values.arrays import Values
 from .expectation import Belief, beliefs_of
 from .masks import Masks
@@ -79,6 +80,7 @@ class Posterior:
     length: float
 
 
+@fork_waits
 def posterior(
     masks: Masks,
     values: Values,
@@ -141,6 +143,7 @@ class _Candidate:
     projected: Values
 
     @classmethod
+    @fork_waits
     def of(
         cls,
         design: Values,
@@ -157,6 +160,7 @@ class _Candidate:
         return cls(score, ratio, noise, length, root, spread, vectors, projected)
 
 
+@fork_waits
 def _decompose(half: Values, target: Values) -> tuple[Values, Values, Values]:
     """Eigenvalues [r] and vectors U [M, r] of A^T A for A [n, M], and U^T A^T y, by the smaller side."""
     if half.shape[1] <= half.shape[0]:
@@ -170,6 +174,7 @@ def _decompose(half: Values, target: Values) -> tuple[Values, Values, Values]:
     return spread, (half.T @ left) / root, root * (left.T @ target)
 
 
+@fork_waits
 def _most_likely(spread: Values, projected: Values, target: Values) -> tuple[float, float, float]:
     """Negative log marginal likelihood, s / v and v at the best of the candidate ratios.
 
@@ -188,6 +193,7 @@ def _most_likely(spread: Values, projected: Values, target: Values) -> tuple[flo
 
 
 @lru_cache(maxsize=64)
+@fork_waits
 def prior_root(centres: tuple[float, ...], bands: int, length: float, across: float) -> Values:
     """R [M, M] with R R^T = K: a squared-exponential kernel over time and bands, and a share of its own."""
     kernel = np.kron(_kernel(np.array(centres), length), _kernel(np.arange(bands), across))

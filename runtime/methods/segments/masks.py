@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ....forks import fork_waits
 from ...audio.lengths import samples_of
 from ...values.arrays import FloatArray
 from .fills import Filler, in_bands
@@ -116,6 +117,7 @@ class Perturbation:
         self._borders = np.minimum(around, waveform.size - 1)
         self.batch = settings.batch or batch_of(waveform.size)
 
+    @fork_waits
     def sounds(self, masks: Masks) -> FloatArray:
         """Sounds [B, N] for `masks` [B, M]; the fill is drawn once for all of them."""
         stretches, bands = self._grid.shape

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ....errors import MethodError
+from ....forks import fork_waits
 from ...values.arrays import FloatArray, Values
 from .answers import LOG_ODDS, Answers, CountedModel, LogOdds
 from .gaussian_process import LENGTHS, ROUGH_LENGTHS, Pieces
@@ -375,6 +376,7 @@ def settled(fit: Fit) -> bool:
     return variance > SETTLED * (variance + float(np.square(fit.uncertainty).mean()))
 
 
+@fork_waits
 def choose(pool: Masks, covariance: Values, noise: float, pairs: int) -> list[int]:
     """Indices of masks [n, M] out of `pool` that together lessen the uncertainty of a linear model most.
 

@@ -14,6 +14,7 @@ from math import comb
 import numpy as np
 
 from ....errors import MissingDependencyError
+from ....forks import fork_waits
 from ...values.arrays import Values
 from .gaussian_process import LENGTHS, Pieces, Posterior, posterior
 from .masks import Masks
@@ -67,6 +68,7 @@ def ridge(masks: Masks, values: Values, places: Pieces) -> Fit:
     return _bayesian(values, estimate, np.abs(estimate.mean) / places.sizes)
 
 
+@fork_waits
 def _bayesian(values: Values, estimate: Posterior, magnitude: Values) -> Fit:
     """A posterior as a fit, its doubt widened where held-out answers lie further off than it expects."""
     predicted = values.mean() + estimate.smoother @ (values - values.mean())
@@ -105,6 +107,7 @@ def _smoothed(values: Values) -> Values:
     return np.asarray(sum(weight * padded[at : at + len(values)] for at, weight in enumerate(_SMOOTHING)))
 
 
+@fork_waits
 def least_squares(masks: Masks, values: Values, places: Pieces) -> Fit:
     """Ordinary least squares with an intercept; the shortest solution where masks are too few.
 
@@ -126,6 +129,7 @@ def least_squares(masks: Masks, values: Values, places: Pieces) -> Fit:
     )
 
 
+@fork_waits
 def kernel_shap(
     masks: Masks, values: Values, full: float, empty: float, weights: Values | None = None
 ) -> Fit:
@@ -187,6 +191,7 @@ def draw_coalitions(random: np.random.Generator, pairs: int, segments: int) -> t
     return np.stack([half, ~half], axis=1).reshape(-1, segments), None
 
 
+@fork_waits
 def forest(masks: Masks, values: Values, places: Pieces, seed: int = 0) -> Fit:
     """Impurity importances of a random forest of 100 trees, under the sign of the marginal effect.
 
@@ -269,6 +274,7 @@ def surprise(values: Values, predicted: Values, smoother: Values, noise: float) 
     return max(1.0, float((kept * held_out).mean()) / noise)
 
 
+@fork_waits
 def _held_out(values: Values, predicted: Values, smoother: Values) -> tuple[Values, Values] | None:
     """Errors [pairs, 2] with and without the pair in the fit; None where a pair determines itself."""
     rows = np.arange(len(values) // 2 * 2).reshape(-1, 2)
