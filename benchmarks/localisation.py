@@ -5,9 +5,11 @@
     python benchmarks/localisation.py plot results.jsonl docs/images/localisation_calls.png
 
 `run` writes a line of JSON a clip and method as soon as it is known, and passes over what the file holds:
-stop it and start it again as you like. Only clips that the model classifies as labelled are explained, in an
-order drawn by the seed. The reference's surrogates share their 3007 calls a fill: they are given the same
-answers of the model, and each is charged the time that these took.
+stop it and start it again as you like, or run it side by side over parts of the clips (`--every`) into files
+of their own, which `table` takes together; it takes records of `earmark evaluate events` as well. Only clips
+that the model classifies as labelled are explained, in an order drawn by the seed. The reference's surrogates
+share their 3007 calls a fill: they are given the same answers of the model, and each is charged the time that
+these took.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +143,9 @@ def main() -> None:
 @click.option("--reference-clips", default=12, show_default=True)
 @click.option("--only", metavar="LIST", help="These methods only, e.g. mask,mask_alone.")
 @click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--every", type=(int, int), default=(1, 0), metavar="N I", help="Every N-th clip, from the I-th on."
+)
 def run(
     name: str,
     bundle: Path,
@@ -149,6 +155,7 @@ def run(
     reference_clips: int,
     only: str | None,
     seed: int,
+    every: tuple[int, int],
 ) -> None:
     """Explain the clips of DATA (with its events.csv) with BUNDLE; NAME is the set's."""
     explainer = earmark.load(bundle, device="cpu")
@@ -173,7 +180,7 @@ def run(
             break
     click.echo(f"{name}: {len(chosen)} clips, classified as labelled", err=True)
     for part, count in ((_others, clips), (_ours, clips), (_reference, reference_clips)):
-        for clip, task in chosen[:count]:
+        for clip, task in chosen[every[1] : count : every[0]]:
 
             def wanted(method: str, clip: Any = clip) -> bool:
                 if only is not None and method not in only.split(","):
@@ -319,31 +326,24 @@ def _localisations(
 ) -> dict[str, Localisation]:
     """A localisation a set, or one of all."""
     lines: dict[str, list[dict[str, Any]]] = {}
-    for line in (line for path in results for line in _lines(path)):
-        name = ", ".join(path.stem for path in results) if together else line["set"]
-        lines.setdefault(name, []).append({**line, "clip": f"{line['set']}/{line['clip']}"})
+    for path in results:
+        for line in _lines(path):
+            own = line.get("set", path.stem)
+            name = ", ".join(path.stem for path in results) if together else own
+            lines.setdefault(name, []).append({**line, "clip": f"{own}/{line['clip']}"})
     found = {}
     for name, some in lines.items():
         if same_clips:
             both = {line["clip"] for line in some if line["method"].startswith("RF-")}
             some = [line for line in some if not both or line["clip"] in both]  # noqa: PLW2901
-        found[name] = Localisation(
-            [
-                EventRecord(
-                    method=line["method"],
-                    clip=line["clip"],
-                    label=line["label"],
-                    recording=line["recording"],
-                    correct=True,
-                    auc=line[rule],
-                    precision=line[f"{rule}_ap"],
-                    calls=line["calls"],
-                    seconds=line["seconds"],
-                )
-                for line in some
-            ]
-        )
+        found[name] = Localisation([_record(line, rule) for line in some])
     return found
+
+
+def _record(line: dict[str, Any], rule: str) -> EventRecord:
+    """What `run` wrote of a clip and method, or `earmark evaluate events --records`."""
+    known = {"correct": True, "auc": line.get(rule), "precision": line.get(f"{rule}_ap"), **line}
+    return EventRecord(**{field.name: known[field.name] for field in fields(EventRecord)})
 
 
 def _lines(results: Path) -> Iterator[dict[str, Any]]:
