@@ -143,7 +143,11 @@ class LmacSettings(ExplainerSettings):
     gain_weight: _Weight = 3.0
     out_weight: _Weight = 0.0
     out_score_weight: _Weight = 10.0
-    area_weight: Annotated[float, setting("Higher: smaller masks.", ge=0)] = 15.0
+    # That score counts as a share of the whole sound's, of no less than this; 1: as it is. None: see `loss`.
+    out_score_least: Annotated[float, Meta(gt=0, le=1)] | None = None
+    area_weight: (
+        Annotated[float, setting("Higher: smaller masks.", ge=0, default="15; 10 over features")] | None
+    ) = None
     # The area's weight rises from a tenth over this part of the training.
     area_ramp: Annotated[float, Meta(ge=0, le=1)] = 0.7
     # Part of the sounds masked with a sharpened sigmoid, so that masks survive thresholding.

@@ -249,6 +249,32 @@ def test_every_sound_is_asked_for_two_classes():
     assert bool(only.present.all())
 
 
+def test_what_is_left_counts_as_a_share_of_the_whole_over_features():
+    """And the area weighs less there; settings that are given hold for every classifier."""
+    clips = np.stack([sound(label, np.random.default_rng(4)) for label in stranger_model.LABELS])
+    batch = MixtureBatch(clips, clips, np.full(3, -1), np.zeros((3, 1, 1), bool))
+    source = taught()
+    form = decoder_form(source, "compact", 8)
+    frozen = FrozenClassifier(source, exact=True, device=torch.device("cpu"))
+    decoder = form.build().double().eval()
+
+    def loss(on_features=False, **given):
+        over = msgspec.structs.replace(form, on_features=on_features)
+        settings = LmacSettings(targets="predicted", **given)
+        return MaskingLoss(frozen, over, settings)(decoder, batch, 1.0).item()
+
+    assert loss(on_features=True) == loss(out_score_least=0.3, area_weight=10.0)
+    assert loss() == loss(on_features=True, out_score_least=1.0, area_weight=15.0)
+    forward = frozen.forward(torch.from_numpy(clips))
+    mask = decoder(*forward.fed(form.inputs, forward.logits.argmax(1)))
+    removed = frozen.parts(forward, mask, "linear", listen=True)[1]
+    target = forward.logits.argmax(1, keepdim=True)
+    whole, left = (frozen.scores(one).gather(1, target) for one in (forward.logits, removed))
+    share = (left / whole.clamp(min=0.5) - left).mean().item()
+    assert loss(out_score_least=0.5) - loss() == pytest.approx(10 * share, abs=1e-9)
+    assert abs(share) > 1e-3
+
+
 @pytest.mark.parametrize(("targets", "least", "most"), [("any", 0.7, 1.3), ("predicted", 0.07, 0.13)])
 def test_a_decoder_for_any_class_is_told_the_class_aloud(tmp_path, targets, least, most):
     """Where the class begins as a whisper, one mask for all classes is learnt first, and stays."""

@@ -3,11 +3,14 @@
 With X = log1p|S|, M the mask, c the class asked for, f the frozen classifier:
 
     in_weight NLL(f(M X), c) + gain_weight softplus(logit f_c(X) + 0.5 - logit f_c(M X))
-        - out_weight NLL(f((1 - M) X), c) + out_score_weight f_c((1 - M) X) + area_weight mean(M)
+        - out_weight NLL(f((1 - M) X), c) + out_score_weight f_c((1 - M) X) / max(f_c(X), out_score_least)
+        + area_weight mean(M)
 
 The paper's terms are the first, the third and the last. The gain asks the masked sound to convince the
 classifier *more* than the whole sound did, which is what AI and AD measure, and goes on asking where the
 NLL is satisfied; the score bounds what NLL out leaves unbounded, so that it acts where something is left.
+Classifiers of features are often unsure, and silence has more of their scores: there what is left counts as
+a share of the whole sound's score, and the area weighs less.
 
 and in guided fine-tuning, once the area has its full weight: where cos(X_clean, M X) >= 0.6,
 guided_weight BCE(M, [X_clean >= 0.35 max X_clean]) in place of the area.
@@ -31,6 +34,8 @@ from .mixtures import MixtureBatch
 _ALIKE, _LOUD = 0.6, 0.35
 # Log-odds by which the masked sound should be surer than the whole; scores are kept this far from 0 and 1.
 _MARGIN, _SURE = 0.5, 1e-4
+# `out_score_least` and `area_weight` where the settings name none; the second over a classifier of features.
+_WEIGHTS, _OVER_FEATURES = (1.0, 15.0), (0.3, 10.0)
 # With targets "any": a class of a lower score may be taken for absent.
 _ABSENT = 0.5
 
@@ -57,6 +62,9 @@ class MaskingLoss:
 
     def __init__(self, frozen: FrozenClassifier, form: DecoderForm, settings: LmacSettings) -> None:
         self.frozen, self.form, self.settings = frozen, form, settings
+        least, area = _OVER_FEATURES if form.on_features else _WEIGHTS
+        self._least = least if settings.out_score_least is None else settings.out_score_least
+        self._area_weight = area if settings.area_weight is None else settings.area_weight
 
     def __call__(self, decoder: Decoder, batch: MixtureBatch, progress: float) -> torch.Tensor:
         """The loss of one batch; the area's weight rises with progress, or masks turn uniformly grey."""
@@ -81,10 +89,10 @@ class MaskingLoss:
             settings.in_weight * inside
             + settings.gain_weight * functional.softplus(_MARGIN - surer)
             - settings.out_weight * outside
-            + settings.out_score_weight * left
+            + settings.out_score_weight * left / whole.clamp(self._least, 1.0)
         )
         ramp = 0.1 + 0.9 * min(1.0, progress / settings.area_ramp)
-        area = settings.area_weight * ramp * mask.mean(dim=(1, 2))
+        area = self._area_weight * ramp * mask.mean(dim=(1, 2))
         if settings.smooth_weight:
             area = area + settings.smooth_weight * ramp * roughness(mask)
         if settings.guided and progress >= settings.area_ramp:
