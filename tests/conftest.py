@@ -157,7 +157,7 @@ def make_tiny_adapter():
 def tiny_source():
     """The tiny model as a `Source`."""
     pytest.importorskip("torch")
-    from earmark.export.sources.adapter.adapter import from_adapter
+    from earmark.export.sources.adapter.source import from_adapter
 
     return from_adapter(tiny_adapter())
 

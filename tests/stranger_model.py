@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from earmark.export.source.source import Source
-from earmark.export.sources.adapter.adapter import Adapter, from_adapter
+from earmark.export.sources.adapter.adapter import Adapter
+from earmark.export.sources.adapter.source import from_adapter
 from earmark.runtime.bundle.manifest import AnalysisSpec
 
 RATE = 8000

@@ -42,7 +42,8 @@ def open_source(
     if isinstance(source, str | Path):
         refuse_foreign(str(source))
     require_packages("torch", "onnxscript", "safetensors", "yaml")
-    from .adapter.adapter import Adapter, from_adapter
+    from .adapter.adapter import Adapter
+    from .adapter.source import from_adapter
     from .run.parts import with_parts
 
     if isinstance(source, Adapter):
@@ -136,7 +137,7 @@ def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool
             "module:factory"
         )
     if _FACTORY.match(text):
-        from .adapter import adapter as factory
+        from .adapter import source as factory
 
         return factory.load(text)
     raise SourceError(

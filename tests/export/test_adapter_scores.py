@@ -11,7 +11,7 @@ from earmark.errors import SourceError
 
 torch = later("torch")
 nn = later("torch.nn")
-from_adapter = later("earmark.export.sources.adapter.adapter", "from_adapter")
+from_adapter = later("earmark.export.sources.adapter.source", "from_adapter")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from earmark.export.training.apex.evidence import pooled_of
 onnxruntime = later("onnxruntime")
 torch = later("torch")
 models = later("apex_models")
-from_adapter = later("earmark.export.sources.adapter.adapter", "from_adapter")
+from_adapter = later("earmark.export.sources.adapter.source", "from_adapter")
 TokenGrid = later("earmark.export.sources.adapter.tokens", "TokenGrid")
 
 CHANNELS, CLASSES = 16, 3

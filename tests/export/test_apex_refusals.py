@@ -19,7 +19,7 @@ from earmark.runtime.opening import open_bundle
 later("onnxruntime")
 torch = later("torch")
 train_apex = later("earmark.export.training.apex.recipe", "train_apex")
-from_adapter = later("earmark.export.sources.adapter.adapter", "from_adapter")
+from_adapter = later("earmark.export.sources.adapter.source", "from_adapter")
 
 pytestmark = pytest.mark.trained
 FEW = ApexSettings(rounds=6, n_last=3, polish=2)

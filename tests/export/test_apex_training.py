@@ -25,7 +25,7 @@ later("onnxruntime")
 later("torch")
 models = later("apex_models")
 train_apex = later("earmark.export.training.apex.recipe", "train_apex")
-from_adapter = later("earmark.export.sources.adapter.adapter", "from_adapter")
+from_adapter = later("earmark.export.sources.adapter.source", "from_adapter")
 load_run = later("earmark.export.sources.run.source", "load")
 train_classifier = later("earmark.export.training.classifier", "train_classifier")
 

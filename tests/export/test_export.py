@@ -32,7 +32,7 @@ Reference = later("earmark.export.source.source", "Reference")
 with_window = later("earmark.export.source.exportable", "with_window")
 without_decoder = later("earmark.export.source.source", "without_decoder")
 Adapter = later("earmark.export.sources.adapter.adapter", "Adapter")
-from_adapter = later("earmark.export.sources.adapter.adapter", "from_adapter")
+from_adapter = later("earmark.export.sources.adapter.source", "from_adapter")
 
 FACTORY = """\
 from importlib.util import module_from_spec, spec_from_file_location

@@ -63,7 +63,7 @@ def test_several_labels(pairs, tmp_path, by_design):
 
 def test_over_a_source_of_ones_own(make_tiny_adapter, tmp_path):
     """An adapter's feature map, measured scales, no log-mel of this package: trained with -o."""
-    from earmark.export.sources.adapter.adapter import from_adapter
+    from earmark.export.sources.adapter.source import from_adapter
     from earmark.export.sources.run.directory import RunDirectory
     from earmark.export.sources.run.interpreter import with_interpreter
 

@@ -35,7 +35,7 @@ def kinds():
 def made(kinds, tmp_path_factory):
     """The model as a `Source`, and its bundle."""
     from earmark.export.bundle.write import write_bundle
-    from earmark.export.sources.adapter.adapter import from_adapter
+    from earmark.export.sources.adapter.source import from_adapter
 
     source, path = from_adapter(kinds.adapter()), tmp_path_factory.mktemp("model") / "bundle"
     write_bundle(source, path)

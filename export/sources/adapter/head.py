@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
 from ....errors import SourceError
-from ...graphs.heads import Activation, Layer
+from ....runtime.bundle.manifest import FeatureMapSpec
+from ...graphs.heads import Activation, Head, Layer
+from .adapter import Adapter
 
 _PROBE_TOLERANCE = 1e-4
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.GELU: "gelu"}
 
 
-def head_layers(
-    linear: nn.Module | None,
-    network: nn.Module | None,
-    pooling: str,
-    *,
-    z: torch.Tensor,
-    weights: torch.Tensor | None,
-    logits: torch.Tensor,
-    origin: str,
-) -> tuple[Layer, ...]:
+def head_layers(adapter: Adapter, answers: Mapping[str, torch.Tensor], origin: str) -> tuple[Layer, ...]:
     """The layers after pooling that an adapter declares; none where it declares none.
 
-    linear, network, pooling: as the adapter declares them
-    z: Z [B, C, T', F']; weights: of attention pooling; logits: what the model answers to the same sound
+    answers: what the model gives for some sound, "logits" and taps by name
     origin: the adapter, for messages
     Raises SourceError where pooling and layers do not give these logits.
     """
+    linear, network, pooling = adapter.linear, adapter.network, adapter.pooling
+    z, weights, logits = answers["feature_map"], answers.get("attention"), answers["logits"]
     declared = linear if linear is not None else network
     if declared is None or pooling == "other":
         return ()
@@ -51,6 +47,28 @@ def head_layers(
             f'{difference:.1e}; correct `{name}` and `pooling`, or leave pooling "other"'
         )
     return layers
+
+
+def feature_map_of(
+    adapter: Adapter, z: torch.Tensor, layers: tuple[Layer, ...], origin: str
+) -> FeatureMapSpec | None:
+    """Where the cells of Z lie, if the adapter says."""
+    if adapter.frame_seconds is None or adapter.bands_hz is None:
+        return None
+    if len(adapter.bands_hz) != z.shape[3]:
+        raise SourceError(
+            f"{origin}: {len(adapter.bands_hz)} bands_hz for {z.shape[3]} rows of the feature map"
+        )
+    return FeatureMapSpec(
+        tap="feature_map",
+        channels=z.shape[1],
+        frame_seconds=adapter.frame_seconds,
+        bands_hz=[(float(low), float(high)) for low, high in adapter.bands_hz],
+        pooling=adapter.pooling,
+        attention="attention" if adapter.attention is not None and layers else None,
+        additive=bool(layers) and Head(layers).linear,
+        gradient=bool(layers) and not Head(layers).linear,
+    )
 
 
 def _layers(head: nn.Module, origin: str) -> tuple[Layer, ...]:

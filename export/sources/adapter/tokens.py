@@ -53,6 +53,25 @@ class TokenGrid:
         return placed.reshape(placed.shape[0], -1, self.rows, placed.shape[2]).permute(0, 3, 1, 2)
 
 
+def doubts_of(
+    grid: TokenGrid, model: nn.Module, head: nn.Module, features: torch.Tensor, origin: str
+) -> tuple[str, ...]:
+    """Hold the grid against the tokens of some sound, and say what its user should know.
+
+    model: features -> tokens; features: of some sound [1, ...]; head: tokens -> logits
+    Raises SourceError where tokens do not lie as the grid says.
+    """
+    tokens = model(features)
+    check_tokens(grid, tokens, origin)
+    check_impulses(grid, model, features, origin)
+    if read_of(grid, tokens, head):
+        return ()
+    return (
+        "the logits do not depend on the tokens of the feature map that have a place, so prototypes tell "
+        "nothing of them; let feature_map end before the last layer, and head begin with it",
+    )
+
+
 def check_tokens(grid: TokenGrid, tokens: torch.Tensor, origin: str) -> None:
     """Raise SourceError where tokens [B, N, D] cannot lie in such a grid."""
     if tokens.dim() != 3:
