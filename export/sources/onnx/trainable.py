@@ -17,7 +17,7 @@ from torch import nn
 
 from ....errors import ParityError, SourceError
 from ....runtime.audio.lengths import samples_at_least, samples_of
-from ....runtime.bundle.manifest import AnalysisSpec, StageSpec
+from ....runtime.bundle.manifest import StageSpec
 from ....runtime.inference.onnx_runtime import cpu_session
 from ....runtime.inference.scores import scores_of
 from ...bundle.sounds import parity_lengths, synthesise
@@ -27,11 +27,8 @@ from ...onnx_modules.module import GraphModule
 from ...source.exportable import LIMIT, FloatArray
 from ...source.source import Source, explaining_stages
 from .file import LENGTHS, OnnxSource
-from .maps import find_maps
+from .places import places_of, suited
 from .probe import GraphProbe, Place
-
-# The listenable STFT's hop by its n_fft, where a waveform graph leaves it open.
-_LEAST_HOP, _MOST_HOP = 6, 2
 
 
 class _InRuntime(nn.Module):
@@ -126,11 +123,11 @@ def trainable(graph: OnnxSource, taps: Sequence[str] | None = None) -> GraphSour
             "with --state NAME=zeros"
         )
     probe = GraphProbe(graph)
-    places = _searched(graph, probe) if taps is None else _named(graph, taps)
+    places = places_of(graph, probe, taps)
     shown, steps = probe.shown(places)
     analysis = graph.analysis
     if graph.rescore == "waveform" and steps:
-        analysis = _suited(analysis, min(steps))
+        analysis = suited(analysis, min(steps))
     showing = replace(graph, read=tuple(shown), analysis=analysis)
     source = GraphSource(
         **{
@@ -158,43 +155,6 @@ def trainable(graph: OnnxSource, taps: Sequence[str] | None = None) -> GraphSour
     source = _with_least(source)
     _check_parity(source)
     return source if taps is not None else replace(source, scales=_scales(source, probe, places, steps))
-
-
-def _searched(graph: OnnxSource, probe: GraphProbe) -> list[Place]:
-    """The feature map that the user named, or those that are found."""
-    if graph.shown is not None:
-        return [Place(graph.shown.request.tensor, graph.shown.request.axes)]
-    finest = 2 * graph.analysis.n_fft // _LEAST_HOP
-    least = graph.analysis.hop if graph.rescore == "spectrogram" else finest
-    return find_maps(probe, graph.sample_rate, 1 + probe.samples // least)
-
-
-def _named(graph: OnnxSource, taps: Sequence[str]) -> list[Place]:
-    """The places that taps' names say. Raises SourceError where one is no tensor's."""
-    own = {"stft", "target"}
-    places = [Place.of(tap) for tap in taps if tap not in own]
-    if None in places:
-        strange = ", ".join(tap for tap in taps if tap not in own and Place.of(tap) is None)
-        raise SourceError(f"{graph.original.path}: shows no {strange}, which what was trained reads")
-    return [place for place in places if place is not None]
-
-
-def _suited(analysis: AnalysisSpec, step: float) -> AnalysisSpec:
-    """The listenable STFT with a hop of which a cell of the finest map, `step` samples, holds a number.
-
-    At least two, since finer maps are left out where there are coarser ones.
-    """
-    usual = analysis.n_fft // 4
-    most = max(1, int(step * _LEAST_HOP / analysis.n_fft))
-    least = max(min(2, most), int(np.ceil(step * _MOST_HOP / analysis.n_fft)))
-    choices = range(least, max(most, least) + 1)
-
-    def misfit(count: int) -> tuple[float, float]:
-        hop = step / count
-        return round(abs(hop - round(hop)) / hop, 3), abs(np.log(hop / usual))
-
-    hop = round(step / min(choices, key=misfit))
-    return msgspec.structs.replace(analysis, hop=hop)
 
 
 def _classifier(graph: OnnxSource) -> GraphModule:

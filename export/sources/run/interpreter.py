@@ -75,6 +75,7 @@ def with_interpreter(source: Source, run: RunDirectory) -> Source:
 def as_designed(source: Source, form: InterpreterForm, interpreter: Interpreter) -> Source:
     """The source whose classifier is theta(psi(.)) over its own backbone (the modules are shared).
 
+    source: without a decoder, which would explain another classifier
     Raises SourceError where the classifier does not eat the listenable spectrogram, or stays as it is.
     """
     if not source.trained:
@@ -92,7 +93,7 @@ def as_designed(source: Source, form: InterpreterForm, interpreter: Interpreter)
         # Its logits come through psi and theta, of which a channel has no share of its own.
         feature_map = msgspec.structs.replace(feature_map, additive=False, pooling="other")
     return replace(
-        without_decoder(source),
+        source,
         classifier=classifier.eval(),
         feature_map=feature_map,
         head_layers=(),
