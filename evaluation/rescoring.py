@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import EarmarkError, MethodError
 from ..runtime.audio.stft import as_complex, gain, gain_of_rest, inverse
@@ -85,6 +84,6 @@ def rescore(engine: Engine, window: Window, gains: FloatArray, domain: Domain) -
 
 def silence_logits(engine: Engine, window: Window, domain: Domain) -> FloatArray:
     """What the classifier says of silence as long as `window`, logits [K]: mask-out metrics lean on it."""
-    nothing: npt.NDArray[np.float32] = np.zeros((1, *window.stft.shape[:2]), np.float32)
+    nothing: FloatArray = np.zeros((1, *window.stft.shape[:2]), np.float32)
     answer: FloatArray = rescore(engine, window, nothing, domain)[0]
     return answer

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..runtime.values.arrays import Values
+from ..runtime.values.arrays import Array, Values
 
 Statistic = Callable[[Values], Any]
 
@@ -45,7 +45,7 @@ class Interval:
 
 def bootstrap(
     values: npt.ArrayLike,
-    groups: Sequence[Any] | npt.NDArray[Any] | None = None,
+    groups: Sequence[Any] | Array | None = None,
     *,
     statistic: Statistic = np.mean,
     repeats: int = 2000,
@@ -111,7 +111,7 @@ def bootstrap(
 def paired(
     a: npt.ArrayLike,
     b: npt.ArrayLike,
-    groups: Sequence[Any] | npt.NDArray[Any] | None = None,
+    groups: Sequence[Any] | Array | None = None,
     *,
     seed: int = 0,
 ) -> Interval:

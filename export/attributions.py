@@ -13,13 +13,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ..errors import LabelError, MethodError, MissingDependencyError, SourceError
+from ..runtime.values.arrays import Array, FloatArray
 from .source.source import Source
-
-FloatArray = npt.NDArray[np.float32]
 
 # Points of the path or noisy copies that one answer averages over.
 _POINTS = 32
@@ -228,7 +226,7 @@ def _map_tap(source: Source) -> str:
     return maps[-1]
 
 
-def _interpolation(centres: npt.NDArray[Any], places: npt.NDArray[Any]) -> FloatArray:
+def _interpolation(centres: Array, places: Array) -> FloatArray:
     """Matrix [places, centres] of linear interpolation, constant beyond the first and last centre."""
     columns = [np.interp(places, centres, row) for row in np.eye(len(centres))]
     return np.stack(columns, axis=1).astype(np.float32)

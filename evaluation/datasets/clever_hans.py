@@ -17,11 +17,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import signal
 
 from ...runtime.audio.lengths import samples_of
-from ...runtime.values.arrays import FloatArray
+from ...runtime.values.arrays import FloatArray, Values
 from ..synthesis.one_shots import RECIPES
 from .parts import Mixture, Options, Truth
 from .placing import any_background, at_peak, gain_db, placed
@@ -42,7 +41,7 @@ COUGH_DB = (3.0, 12.0)
 _EXTRA = {"test_without": "test", "test_moved": "test"}
 
 
-def cough(random: np.random.Generator, rate: int) -> npt.NDArray[np.float64]:
+def cough(random: np.random.Generator, rate: int) -> Values:
     """A cough: a burst of breath through a throat's resonances, a softer phase, at times a voiced end.
 
     [n], 0.2 to 0.45 s.

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ...runtime.values.arrays import Values
+
 Flags = npt.NDArray[np.bool_]
 
 
@@ -132,7 +134,7 @@ def segment_agreement(
     return Agreement(int((true & found).sum()), int((~true & found).sum()), int((true & ~found).sum()))
 
 
-def _times(some: Iterable[Occurrence]) -> npt.NDArray[np.float64]:
+def _times(some: Iterable[Occurrence]) -> Values:
     """Begins and ends [n, 2] in seconds."""
     return np.array([(one.start_s, one.end_s) for one in some], np.float64).reshape(-1, 2)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from ...runtime.audio.stft import as_complex
 from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
 from ...runtime.methods.components.interpreter import dictionary_of, interpret
-from ...runtime.values.arrays import FloatArray
+from ...runtime.values.arrays import Array, FloatArray, Values
 from ..data.folder import Clip, load_sound
 from ..statistics import Interval, bootstrap
 from ..table import Cell, Column, Table
@@ -166,7 +165,7 @@ def _errors(engine: Engine, window: Window, activations: FloatArray) -> tuple[fl
     return float(np.mean(np.square(missed), dtype=np.float64)), relative
 
 
-def _among_first(logits: FloatArray, wanted: npt.NDArray[Any], count: int) -> Booleans:
+def _among_first(logits: FloatArray, wanted: Array, count: int) -> Booleans:
     """Whether the wanted class [n] is among the `count` highest of logits [n, C]; [n]."""
     order = np.argsort(-logits, axis=1, kind="stable")[:, :count]
     return np.asarray((order == wanted[:, None]).any(axis=1))
@@ -182,7 +181,7 @@ def _f1(decided: Booleans, wanted: Booleans, windows: Sequence[Interpreted], see
     """Micro F1 with its interval: whole recordings are drawn, and F1 computed anew."""
     groups = [one.recording for one in windows]
 
-    def of_drawn(drawn: npt.NDArray[np.float64]) -> float:
+    def of_drawn(drawn: Values) -> float:
         rows = drawn.astype(np.intp)
         return f1(decided[rows], wanted[rows])
 

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from ...errors import MethodError
 from ...runtime.audio.stft import as_complex
@@ -21,7 +20,7 @@ from ...runtime.bundle.manifest import Manifest, MaskGain
 from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
 from ...runtime.methods.loading import all_methods, method_of
-from ...runtime.values.arrays import FloatArray
+from ...runtime.values.arrays import FloatArray, Values
 from ...runtime.values.mel import mel_of
 from ..questions import FunctionMasker, function_at, is_reference
 from ..rescoring import Domain, domains_of, rescore
@@ -138,7 +137,7 @@ def _occlusion(
     return np.broadcast_to(losses if axis else losses[:, None], shape).astype(np.float32)
 
 
-def _log_score(logits: FloatArray, target: int, task: str) -> npt.NDArray[np.float64]:
+def _log_score(logits: FloatArray, target: int, task: str) -> Values:
     """Logarithm of the target's score [n]: it ranks as the score does, and does not saturate."""
     wide = logits.astype(np.float64)
     if task == "multi_label":

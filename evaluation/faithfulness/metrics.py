@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.values.arrays import Values
+from ...runtime.values.arrays import FloatArray, Values
 
 Better = Literal["higher", "lower"]
 
@@ -34,11 +34,11 @@ class MaskedScores:
     task: single_label (scores sum to 1) or multi_label (each label for itself)
     """
 
-    full: npt.NDArray[np.float32]
-    kept: npt.NDArray[np.float32]
-    removed: npt.NDArray[np.float32]
+    full: FloatArray
+    kept: FloatArray
+    removed: FloatArray
     target: npt.NDArray[np.intp]
-    masks: npt.NDArray[np.float32]
+    masks: FloatArray
     task: str = "single_label"
 
     @property
@@ -200,12 +200,12 @@ def entropy(mask: npt.ArrayLike) -> float:
     return float(-(share @ np.log(share)))
 
 
-def _of(scores: npt.NDArray[np.float32], target: npt.NDArray[np.intp]) -> Values:
+def _of(scores: FloatArray, target: npt.NDArray[np.intp]) -> Values:
     """The target's scores [n] out of [n, K]."""
     return scores[np.arange(len(scores)), target].astype(np.float64)
 
 
-def _softmax(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _softmax(scores: FloatArray) -> FloatArray:
     """Softmax over the last axis, in float64."""
     # Late: scipy.special takes several times as long to import as numpy.
     from scipy.special import softmax

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ...errors import MethodError
 from ...runtime.audio.lengths import samples_of
@@ -24,7 +23,7 @@ from ...runtime.explainer import Explainer, engine_of
 from ...runtime.inference.window import Window
 from ...runtime.methods.prototypes.prototype import Place
 from ...runtime.results.result import Result
-from ...runtime.values.arrays import FloatArray
+from ...runtime.values.arrays import FloatArray, Values
 from ..data.folder import Clip, load_sound
 from ..questions import PrototypeFunction, function_at, is_reference
 from ..rescoring import Domain, domains_of
@@ -266,7 +265,7 @@ class _Deletion:
         """A region of equal size and shape, drawn evenly from all."""
         return _moved(self.region[0], self._frames, random), _moved(self.region[1], self._bins, random)
 
-    def drops(self, regions: Sequence[_Region], fill: Fill) -> npt.NDArray[np.float64]:
+    def drops(self, regions: Sequence[_Region], fill: Fill) -> Values:
         """How far the target's logit falls without each region."""
         stft = self._window.stft
         level = np.sqrt((stft[: self._frames] ** 2).sum(axis=2).mean(axis=0))
@@ -289,7 +288,7 @@ class _Deletion:
         return self._engine.logits_of(waves)
 
 
-def _within(grid: npt.NDArray[np.float64], low: float, high: float) -> slice:
+def _within(grid: Values, low: float, high: float) -> slice:
     """The steps of an even grid from `low` to `high`, at least the nearest one."""
     first = int(np.searchsorted(grid, low - 1e-9))
     last = int(np.searchsorted(grid, high - 1e-9))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from ...runtime.values.arrays import FloatArray
+from ...runtime.values.arrays import FloatArray, Values
 
 # Side of SSIM's square window in cells, and its constants for values within 0..1 (Wang et al. 2004).
 _SIDE = 7
@@ -35,8 +34,8 @@ def structural_similarity(one: FloatArray, other: FloatArray) -> float:
     # Sample covariance, as in the paper's code.
     unbiased = _SIDE**2 / (_SIDE**2 - 1)
 
-    def mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        filtered: npt.NDArray[np.float64] = uniform_filter(values, _SIDE)
+    def mean(values: Values) -> Values:
+        filtered: Values = uniform_filter(values, _SIDE)
         return filtered
 
     a, b = mean(first), mean(second)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ...runtime.audio.lengths import samples_of
+from ...runtime.values.arrays import FloatArray, Values
 from .backgrounds import BACKGROUNDS
 from .one_shots import RECIPES
 
@@ -38,8 +38,8 @@ class Clip:
     snr_db: power of the hits while they sound over that of the background
     """
 
-    waveform: npt.NDArray[np.float32]
-    event: npt.NDArray[np.float32]
+    waveform: FloatArray
+    event: FloatArray
     sample_rate: int
     label: str
     background: str
@@ -47,7 +47,7 @@ class Clip:
     events: tuple[Event, ...]
 
 
-def _extent(hit: npt.NDArray[np.float64], onset: int, rate: int) -> Event:
+def _extent(hit: Values, onset: int, rate: int) -> Event:
     """Measure when and in which band a hit sounds."""
     energy = np.cumsum(hit**2)
     last = int(np.searchsorted(energy, 0.99 * energy[-1]))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from ...runtime.audio.lengths import samples_of
 from ...runtime.audio.writing import write_sound
+from ...runtime.values.arrays import FloatArray
 from .backgrounds import BACKGROUNDS
 from .clips import SAMPLE_RATE, SECONDS, Clip, make_clip
 from .one_shots import RECIPES
@@ -39,7 +39,7 @@ def write_folder(out: str | Path, seed: int, clips_per_class: int) -> list[Path]
     return paths
 
 
-def background_of(name: str, index: int, seed: int) -> npt.NDArray[np.float32]:
+def background_of(name: str, index: int, seed: int) -> FloatArray:
     """[samples]: background number `index` of a kind in the data set of `seed`, with no hit in it."""
     # Apart from the clips' seeds, which are three numbers.
     rng = np.random.default_rng([seed, sorted(BACKGROUNDS).index(name), index, 0])

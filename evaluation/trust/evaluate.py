@@ -20,6 +20,7 @@ from ...runtime.inference.scores import HOLDS, scores_of
 from ...runtime.inference.window import Window
 from ...runtime.methods.loading import method_of
 from ...runtime.methods.mask.trust import FEATURES, features_of
+from ...runtime.values.arrays import Values
 from ..data.clips import Tell, ignore, judged_clips
 from ..data.folder import Clip, SoundFolder, load_sound
 from ..document import Report
@@ -171,7 +172,7 @@ _COLUMNS = (
 
 def _row(
     name: str,
-    likely: npt.NDArray[np.float64],
+    likely: Values,
     holds: npt.NDArray[np.bool_],
     parts: npt.NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
@@ -190,7 +191,7 @@ def _row(
 
 
 def _known_rows(
-    spec: TrustSpec | None, features: npt.NDArray[np.float64], records: Sequence[TrustRecord]
+    spec: TrustSpec | None, features: Values, records: Sequence[TrustRecord]
 ) -> list[dict[str, Any]]:
     """How well the bundle's own models foretell it."""
     if spec is None:

@@ -11,7 +11,8 @@ from ...runtime.audio.lengths import samples_at_least, samples_of
 from ...runtime.audio.level import level_of
 from ...runtime.audio.listing import list_sound_files
 from ...runtime.audio.sound import read_mono
-from ..source.exportable import Exportable, FloatArray
+from ...runtime.values.arrays import FloatArray
+from ..source.exportable import Exportable
 
 
 def find_clips(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...prototypes_index.durability import naming
 from ...runtime.methods.loading import all_methods
-from ..source.exportable import FloatArray
+from ...runtime.values.arrays import FloatArray
 from .parity import ExportedChain
 
 

@@ -17,10 +17,9 @@ from ...evaluation.statistics import Interval, paired
 from ...runtime.bundle.manifest import ExplanationsAgreement, IntervalSpec, Task
 from ...runtime.methods.segments.search import search
 from ...runtime.methods.segments.settings import SegmentSettings
-from ...runtime.values.arrays import FloatArray
+from ...runtime.values.arrays import FloatArray, Values
 from ..source.exportable import Exportable
 
-Values = npt.NDArray[np.float64]
 Precision = Literal["fp32", "int8"]
 # By precision: waveforms [B, N] -> logits [B, K].
 Classifiers = Mapping[Precision, Callable[[FloatArray], FloatArray]]

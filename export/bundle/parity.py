@@ -15,7 +15,8 @@ from ...runtime.bundle.manifest import Agreement, StageSpec
 from ...runtime.inference.chain import Chain
 from ...runtime.inference.scores import scores_of
 from ...runtime.methods.loading import all_methods
-from ..source.exportable import LIMIT, USUAL_LOGIT, Exportable, FloatArray
+from ...runtime.values.arrays import FloatArray
+from ..source.exportable import LIMIT, USUAL_LOGIT, Exportable
 from .sounds import parity_lengths, synthesise
 from .stages import Stages
 

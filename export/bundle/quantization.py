@@ -23,8 +23,9 @@ from ...runtime.audio.lengths import samples_of
 from ...runtime.bundle.graphs import load_whole
 from ...runtime.bundle.manifest import Int8Parity, LabelsAgreement, LogitsAgreement, RanksAgreement, StageSpec
 from ...runtime.inference.onnx_runtime import import_onnxruntime
+from ...runtime.values.arrays import FloatArray
 from ..graphs.files import save_graph, stage_spec
-from ..source.exportable import Exportable, FloatArray
+from ..source.exportable import Exportable
 from .clips import evenly, find_clips, read_clip
 from .int8_explanations import ExplanationsMeter, log_odds, loses
 from .parity import ExportedChain

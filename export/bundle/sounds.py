@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...runtime.audio.lengths import samples_at_least, samples_of
-from ..source.exportable import Exportable, FloatArray
+from ...runtime.values.arrays import FloatArray
+from ..source.exportable import Exportable
 
 # Frames beyond the shortest sound: every remainder class of a decoder that halves time five times
 # (32 m + 0, + 15, + 8, + 21) appears with a shortest sound of 32 frames.

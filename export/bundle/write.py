@@ -13,7 +13,8 @@ from ...prototypes_index.atomic import put_in_place, staged
 from ...prototypes_index.durability import naming, sync_folder, sync_tree
 from ...runtime.bundle.manifest import Manifest, Parity
 from ...runtime.bundle.open import MANIFEST
-from ..source.exportable import Exportable, FloatArray
+from ...runtime.values.arrays import FloatArray
+from ..source.exportable import Exportable
 from .finishing import finish
 from .golden import write_golden
 from .manifest_file import manifest_lock

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from ...errors import AudioError, SourceError
 from ...runtime.audio.level import level_of
 from ...runtime.audio.sound import read_mono
+from ...runtime.values.arrays import Array, FloatArray
 from .description import PARTS, Description, described
 from .frontend import Described, Frontend
 from .matrices import read_array
@@ -22,7 +22,6 @@ from .reference import features_of, steps_of
 # Of the largest value of the user's features.
 LIMIT = 1e-3
 
-Array = npt.NDArray[Any]
 # Values that pipelines have besides a field's choices.
 _USUAL: dict[str, tuple[object, ...]] = {
     "scale": (1.0, 32768.0),
@@ -77,7 +76,7 @@ def _apart(ours: Array, theirs: Array) -> float:
     return float(np.abs(ours - theirs).max(initial=0.0)) / (most or 1.0)
 
 
-def _cause(description: Description, sound: npt.NDArray[np.float32], theirs: Array) -> str:
+def _cause(description: Description, sound: FloatArray, theirs: Array) -> str:
     """Where the two part, in words; empty where nothing tells."""
     for changed, name, value in _changed(description):
         try:

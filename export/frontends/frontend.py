@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 import msgspec
 import numpy as np
@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 
 from ...runtime.bundle.manifest import AnalysisSpec, Level
 from ...runtime.bundle.nodes import Nodes
+from ...runtime.values.arrays import Array, FloatArray
 from ..graphs.files import IR_VERSION, OPSET, Dims
 from .description import Description, Layout
 from .graph import feature_nodes, row_nodes, stft_nodes, waveform_nodes
@@ -86,7 +87,7 @@ class Frontend(ABC):
         return self
 
     @abstractmethod
-    def rows(self, sound: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    def rows(self, sound: FloatArray) -> Array:
         """The reference: what the classifier takes for one sound [N], [1, ...] or a row a patch [P, ...].
 
         Raises SourceError where the sound is too short.
@@ -170,7 +171,7 @@ class Described(Frontend):
         layout = self.description.output.layout
         return layout.index("T" if "T" in layout else "N")
 
-    def rows(self, sound: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    def rows(self, sound: FloatArray) -> Array:
         """By NumPy in float64; of sound hardly longer than a window the STFT is cut, as the graph does."""
         if self.samples is None:
             return features_of(self.description, sound)

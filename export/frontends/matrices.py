@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from ...errors import SourceError
+from ...runtime.values.arrays import Values
 from .description import Description, Log, Mel, Mfcc, Stft
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -27,11 +25,11 @@ class Numbers:
     """
 
     bins: int
-    bank: Array | None = None
+    bank: Values | None = None
     log: float = 1.0
-    cosines: Array | None = None
-    mean: Array | None = None
-    deviation: Array | None = None
+    cosines: Values | None = None
+    mean: Values | None = None
+    deviation: Values | None = None
 
 
 def numbers_of(description: Description, stft: Stft) -> Numbers:
@@ -48,7 +46,7 @@ def numbers_of(description: Description, stft: Stft) -> Numbers:
     return Numbers(bins, bank, log, cosines, mean, deviation)
 
 
-def window_of(stft: Stft) -> Array:
+def window_of(stft: Stft) -> Values:
     """The window's samples [window_length]."""
     length = stft.width
     phase = 2.0 * np.pi * np.arange(length) / (length if stft.periodic else length - 1)
@@ -60,7 +58,7 @@ def window_of(stft: Stft) -> Array:
     return np.asarray(hann**0.85 if stft.window == "povey" else hann)
 
 
-def transform_kernel(stft: Stft) -> Array:
+def transform_kernel(stft: Stft) -> Values:
     """[2 F, W]: real and imaginary part of every bin, side by side, of a frame's W samples.
 
     What is done to each frame before the transform is folded in: its mean is subtracted, then c times the
@@ -83,7 +81,7 @@ def transform_kernel(stft: Stft) -> Array:
     return np.asarray(kernel)
 
 
-def mel_matrix(description: Description) -> Array:
+def mel_matrix(description: Description) -> Values:
     """[F, M]: bins of the STFT -> bands. Raises SourceError where a file's matrix does not fit."""
     stft, mel = description.stft, description.mel
     if stft is None or mel is None:
@@ -99,10 +97,10 @@ def mel_matrix(description: Description) -> Array:
     return _triangles(mel, stft, description.sample_rate)
 
 
-def _triangles(mel: Mel, stft: Stft, rate: int) -> Array:
+def _triangles(mel: Mel, stft: Stft, rate: int) -> Values:
     high = mel.high_hz or rate / 2
     ends = _to_mel(np.array([mel.low_hz, high]), mel)
-    points: Array = np.linspace(ends[0], ends[1], mel.bins + 2)
+    points: Values = np.linspace(ends[0], ends[1], mel.bins + 2)
     corners = _to_hz(points, mel)
     frequency = np.arange(stft.bin_count, dtype=np.float64) * (rate / stft.n_fft)
     at, edges = (frequency, corners) if mel.triangles == "hertz" else (_to_mel(frequency, mel), points)
@@ -118,7 +116,7 @@ def _triangles(mel: Mel, stft: Stft, rate: int) -> Array:
 _BREAK_HZ, _BREAK_MEL, _STEP = 1000.0, 15.0, np.log(6.4) / 27.0
 
 
-def _to_mel(hz: Array, mel: Mel) -> Array:
+def _to_mel(hz: Values, mel: Mel) -> Values:
     if mel.scale == "slaney":
         above = np.log(np.maximum(hz, _BREAK_HZ) / _BREAK_HZ) / _STEP
         return np.where(hz < _BREAK_HZ, hz * (_BREAK_MEL / _BREAK_HZ), _BREAK_MEL + above)
@@ -127,7 +125,7 @@ def _to_mel(hz: Array, mel: Mel) -> Array:
     return np.asarray(2595.0 * np.log10(1.0 + hz / 700.0))
 
 
-def _to_hz(points: Array, mel: Mel) -> Array:
+def _to_hz(points: Values, mel: Mel) -> Values:
     if mel.scale == "slaney":
         above = _BREAK_HZ * np.exp(_STEP * (np.maximum(points, _BREAK_MEL) - _BREAK_MEL))
         return np.where(points < _BREAK_MEL, points * (_BREAK_HZ / _BREAK_MEL), above)
@@ -143,12 +141,12 @@ def log_factor(log: Log, stft: Stft) -> float:
     return times[log.kind]
 
 
-def cepstrum_matrix(mfcc: Mfcc, bands: int) -> Array:
+def cepstrum_matrix(mfcc: Mfcc, bands: int) -> Values:
     """[M, C]: logarithms of the bands -> coefficients, the lifter folded in."""
     import scipy.fft
 
     norm: Literal["ortho", "backward"] = "ortho" if mfcc.norm == "ortho" else "backward"
-    identity: Array = np.eye(bands, dtype=np.float64)
+    identity: Values = np.eye(bands, dtype=np.float64)
     built = np.asarray(scipy.fft.dct(identity, type=mfcc.dct, axis=1, norm=norm))[:, : mfcc.count]
     if mfcc.lifter:
         number = np.arange(mfcc.count) + mfcc.lifter_from
@@ -156,7 +154,7 @@ def cepstrum_matrix(mfcc: Mfcc, bands: int) -> Array:
     return np.asarray(built, np.float64)
 
 
-def per_bin(given: float | list[float] | str, bins: int, name: str) -> Array:
+def per_bin(given: float | list[float] | str, bins: int, name: str) -> Values:
     """A value of normalisation as [1] or [F]. Raises SourceError where there are others than bins."""
     built = (
         read_array(given).reshape(-1) if isinstance(given, str) else np.atleast_1d(np.asarray(given, float))
@@ -170,7 +168,7 @@ def per_bin(given: float | list[float] | str, bins: int, name: str) -> Array:
     return built
 
 
-def read_array(path: str) -> Array:
+def read_array(path: str) -> Values:
     """Numbers from a .npy file, never pickled objects. Raises SourceError."""
     try:
         with Path(path).open("rb") as stream:

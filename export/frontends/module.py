@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import SourceError
+from ...runtime.values.arrays import Values
 from .description import Description, Log, Normalise, Output, Samples, Stft
-from .matrices import Array, Numbers, numbers_of, transform_kernel
+from .matrices import Numbers, numbers_of, transform_kernel
 
 
 class DescribedWaveform(nn.Module):
@@ -190,7 +191,7 @@ def _laid_out(x: Tensor, output: Output) -> Tensor:
     return x.unsqueeze(axis) if output.channels == 1 else torch.stack([x] * output.channels, dim=axis)
 
 
-def _buffer(module: nn.Module, name: str, values: Array | None) -> Tensor | None:
+def _buffer(module: nn.Module, name: str, values: Values | None) -> Tensor | None:
     """The values as a buffer that is not saved."""
     tensor = None if values is None else torch.from_numpy(np.ascontiguousarray(values)).float()
     module.register_buffer(name, tensor, persistent=False)

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from ...errors import SourceError
+from ...runtime.values.arrays import Array, Values
 from .description import Description, Frames, Log, Normalise, Output, Patches, Samples, Stft
-from .matrices import Array, Numbers, numbers_of, window_of
+from .matrices import Numbers, numbers_of, window_of
 
 # Names of the steps, in their order.
 STEPS = ("waveform", "stft", "spectrum", "mel", "log", "mfcc", "normalise", "frames", "patches", "output")
 
 
-def features_of(
-    description: Description, sound: npt.ArrayLike, most_frames: int | None = None
-) -> npt.NDArray[Any]:
+def features_of(description: Description, sound: npt.ArrayLike, most_frames: int | None = None) -> Array:
     """What the classifier takes for one sound [N] at its level: [1, ...], or a row a patch [P, ...]."""
     return steps_of(description, sound, most_frames)["output"]
 
 
 def steps_of(
     description: Description, sound: npt.ArrayLike, most_frames: int | None = None
-) -> dict[str, npt.NDArray[Any]]:
+) -> dict[str, Array]:
     """The result of every step that the description has, by name, for one sound [N] at its level.
 
     most_frames: of the STFT; further ones are left out
@@ -33,7 +30,7 @@ def steps_of(
     Raises SourceError for a sound that is too short.
     """
     wave = waveform_of(description, np.asarray(sound, np.float64))
-    built: dict[str, npt.NDArray[Any]] = {"waveform": wave}
+    built: dict[str, Array] = {"waveform": wave}
     stft = description.stft
     if stft is None:
         built["output"] = laid_out(wave[None], description.output)
@@ -62,7 +59,7 @@ def steps_of(
     return built
 
 
-def waveform_of(description: Description, sound: Array) -> Array:
+def waveform_of(description: Description, sound: Values) -> Values:
     """The sound as the STFT, or the classifier, gets it; its level's division is the runtime's."""
     built = sound - sound.mean() if description.level == "unit_variance" else sound
     built = built * description.scale
@@ -85,7 +82,7 @@ def patched_samples(description: Description, samples: int) -> int:
     return one + max(0, -(-(samples - one) // hop)) * hop
 
 
-def _sized(sound: Array, samples: Samples) -> Array:
+def _sized(sound: Values, samples: Samples) -> Values:
     count, length = samples.count, len(sound)
     if samples.pad != "zeros" and 0 < length < count:
         whole = count // length
@@ -93,7 +90,7 @@ def _sized(sound: Array, samples: Samples) -> Array:
     return np.pad(sound[:count], (0, max(0, count - len(sound))))
 
 
-def transformed(wave: Array, stft: Stft) -> npt.NDArray[np.complex128]:
+def transformed(wave: Values, stft: Stft) -> npt.NDArray[np.complex128]:
     """[N] -> complex [T, n_fft / 2 + 1]. Raises SourceError for less sound than a frame needs."""
     n_fft, width = stft.n_fft, stft.width
     left = (n_fft - width) // 2
@@ -120,7 +117,7 @@ def transformed(wave: Array, stft: Stft) -> npt.NDArray[np.complex128]:
     return np.fft.rfft(buffer, axis=1)
 
 
-def logarithm(x: Array, log: Log, factor: float) -> Array:
+def logarithm(x: Values, log: Log, factor: float) -> Values:
     """[T, F] >= 0 -> its logarithm."""
     gained = x * log.gain
     built = _log(gained, log, factor)
@@ -131,14 +128,14 @@ def logarithm(x: Array, log: Log, factor: float) -> Array:
     return built if log.range is None else np.maximum(built, built.max() - log.range)
 
 
-def _log(x: Array, log: Log, factor: float) -> Array:
+def _log(x: Values, log: Log, factor: float) -> Values:
     if log.kind == "log1p":
         return np.log1p(x)
     floored = np.maximum(x, log.floor) if log.floor_by == "clip" else x + log.floor
     return np.asarray(np.log(floored) * factor)
 
 
-def normalised(x: Array, how: Normalise, numbers: Numbers) -> Array:
+def normalised(x: Values, how: Normalise, numbers: Numbers) -> Values:
     """[T, F] less its mean, by its deviation."""
     if numbers.mean is not None and numbers.deviation is not None:
         return (x - numbers.mean) / numbers.deviation
@@ -149,7 +146,7 @@ def normalised(x: Array, how: Normalise, numbers: Numbers) -> Array:
     return np.asarray((x - mean) / np.sqrt(variance + how.epsilon))
 
 
-def to_count(x: Array, frames: Frames) -> Array:
+def to_count(x: Values, frames: Frames) -> Values:
     """[T, F] -> [count, F]; it has no more frames than that."""
     if frames.pad == "repeat":
         return x[np.arange(frames.count) % len(x)]
@@ -157,7 +154,7 @@ def to_count(x: Array, frames: Frames) -> Array:
     return np.pad(x, ((0, missing), (0, 0)), constant_values=frames.value)
 
 
-def patched(x: Array, patches: Patches) -> Array:
+def patched(x: Values, patches: Patches) -> Values:
     """[T, F] -> [P, L, F]. Raises SourceError where there is not one."""
     if len(x) < patches.length:
         raise SourceError(f"{len(x)} frames are fewer than a patch's {patches.length}")
@@ -166,7 +163,7 @@ def patched(x: Array, patches: Patches) -> Array:
     return np.ascontiguousarray(windows[:: patches.hop][:count].transpose(0, 2, 1))
 
 
-def laid_out(rows: Array, output: Output) -> npt.NDArray[Any]:
+def laid_out(rows: Values, output: Output) -> Array:
     """[P, L, F], or [1, N], as the classifier takes it."""
     axes = output.layout
     if output.stack > 1:

@@ -17,8 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 from ...errors import SourceError
 from ...prototypes_index.durability import naming
 from ...runtime.bundle.manifest import FeatureMapSpec, StageSpec
+from ...runtime.values.arrays import FloatArray
 from .files import IR_VERSION, OPSET, Dims, stage_spec
-from .heads import ROTATION, Activation, Array, Head, inverse_of
+from .heads import ROTATION, Activation, Head, inverse_of
 
 
 def embeddings_model(
@@ -26,7 +27,7 @@ def embeddings_model(
     spec: FeatureMapSpec,
     dims: Dims,
     head: Head | None,
-    rotation: Array | None = None,
+    rotation: FloatArray | None = None,
     *,
     attention_dims: Dims | None = None,
 ) -> StageSpec:
@@ -116,7 +117,7 @@ def _value(name: str, dims: Dims) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
 
 
-def _maps(graph: _Graph, tap: str, rotation: Array | None) -> None:
+def _maps(graph: _Graph, tap: str, rotation: FloatArray | None) -> None:
     """The views' maps, each turned by U, with which means commute."""
     bins, frames = graph.indices("bins", 2), graph.indices("frames", 1)
     if rotation is None:
@@ -151,7 +152,7 @@ def _pooled(graph: _Graph, spec: FeatureMapSpec, attention_dims: Dims | None, *,
     return graph.add("Reshape", ["pooled", graph.indices("pooled_shape", 0, 1, spec.channels)], "pooled_row")
 
 
-def _account(graph: _Graph, head: Head, pooled: str, rotation: Array | None) -> None:
+def _account(graph: _Graph, head: Head, pooled: str, rotation: FloatArray | None) -> None:
     """Contributions and bias."""
     back = None if rotation is None else inverse_of(rotation)
     if head.linear:

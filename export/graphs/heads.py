@@ -18,17 +18,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
 from ...errors import SourceError
+from ...runtime.values.arrays import FloatArray, Values
 from .apex_report import RotationReport
 
 if TYPE_CHECKING:
     from torch import nn
 
-Array = npt.NDArray[np.float32]
 Activation = Literal["none", "relu", "tanh", "gelu"]
 
 _LAYER = "layer_"
@@ -40,8 +39,8 @@ ROTATION = "rotation_square"
 class Layer:
     """One layer of a head: x -> activation(weight x + bias); weight [outputs, inputs], bias [outputs]."""
 
-    weight: Array
-    bias: Array
+    weight: FloatArray
+    bias: FloatArray
     activation: Activation = "none"
 
     @classmethod
@@ -64,23 +63,21 @@ class Head:
         """Whether contributions add up to the logit."""
         return len(self.layers) == 1 and self.layers[0].activation == "none"
 
-    def logits(self, pooled: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def logits(self, pooled: Values) -> Values:
         """Pooled v [B, 1, C] (a linear head's also per class, [B, K, C]) -> logits [B, K], in float64."""
         if self.linear:
             last = self.layers[0]
-            linear: npt.NDArray[np.float64] = (pooled * last.weight.astype(np.float64)).sum(
-                axis=-1
-            ) + last.bias
+            linear: Values = (pooled * last.weight.astype(np.float64)).sum(axis=-1) + last.bias
             return linear
         x = pooled[:, 0]
         for layer in self.layers:
             x = _applied(x @ layer.weight.astype(np.float64).T + layer.bias, layer.activation)
         return x
 
-    def slopes(self, pooled: npt.NDArray[np.float64], label: int) -> npt.NDArray[np.float64]:
+    def slopes(self, pooled: Values, label: int) -> Values:
         """dlogit_k / dv [C] of the logit k = `label` at pooled v [1, C], in float64."""
         if self.linear:
-            row: npt.NDArray[np.float64] = self.layers[0].weight[label].astype(np.float64)
+            row: Values = self.layers[0].weight[label].astype(np.float64)
             return row
         x, derivatives = pooled, []
         for layer in self.layers:
@@ -91,7 +88,7 @@ class Head:
         slope[0, label] = 1.0
         for layer, derivative in zip(reversed(self.layers), reversed(derivatives), strict=True):
             slope = (slope * derivative) @ layer.weight.astype(np.float64)
-        own: npt.NDArray[np.float64] = slope[0]
+        own: Values = slope[0]
         return own
 
 
@@ -99,17 +96,17 @@ class Head:
 class LearntRotation:
     """U [C, C] and the report of its training, which travels with it."""
 
-    rotation: Array
+    rotation: FloatArray
     report: RotationReport
 
 
-def inverse_of(rotation: Array) -> npt.NDArray[np.float64]:
+def inverse_of(rotation: FloatArray) -> Values:
     """U^-1, of U as it is stored, in float64 (the transpose would be off by the rounding of U)."""
-    inverse: npt.NDArray[np.float64] = np.linalg.inv(rotation.astype(np.float64))
+    inverse: Values = np.linalg.inv(rotation.astype(np.float64))
     return inverse
 
 
-def facts_in(model: onnx.ModelProto) -> tuple[Head | None, Array | None]:
+def facts_in(model: onnx.ModelProto) -> tuple[Head | None, FloatArray | None]:
     """The head, before any U, and the U in an embeddings graph. Raises SourceError for another graph."""
     held = {tensor.name: tensor for tensor in model.graph.initializer}
     names = {output.name for output in model.graph.output}
@@ -132,16 +129,16 @@ def facts_in(model: onnx.ModelProto) -> tuple[Head | None, Array | None]:
     return (Head(tuple(layers)) if layers else None), rotation
 
 
-def _rotation_in(held: Mapping[str, onnx.TensorProto]) -> Array | None:
+def _rotation_in(held: Mapping[str, onnx.TensorProto]) -> FloatArray | None:
     """U [C, C], stored transposed; None where there is none."""
     return np.ascontiguousarray(_array(held, ROTATION).T) if ROTATION in held else None
 
 
-def _array(held: Mapping[str, onnx.TensorProto], name: str) -> Array:
+def _array(held: Mapping[str, onnx.TensorProto], name: str) -> FloatArray:
     return numpy_helper.to_array(held[name]).astype(np.float32)
 
 
-def _applied(x: npt.NDArray[np.float64], activation: Activation) -> npt.NDArray[np.float64]:
+def _applied(x: Values, activation: Activation) -> Values:
     if activation == "relu":
         return np.maximum(x, 0.0)
     if activation == "tanh":
@@ -149,22 +146,22 @@ def _applied(x: npt.NDArray[np.float64], activation: Activation) -> npt.NDArray[
     if activation == "gelu":
         from scipy.special import erf
 
-        gelu: npt.NDArray[np.float64] = 0.5 * x * (1.0 + erf(x / np.sqrt(2.0)))
+        gelu: Values = 0.5 * x * (1.0 + erf(x / np.sqrt(2.0)))
         return gelu
     return x
 
 
-def _derivative(x: npt.NDArray[np.float64], activation: Activation) -> npt.NDArray[np.float64]:
+def _derivative(x: Values, activation: Activation) -> Values:
     """Of the activation, at x."""
     if activation == "relu":
         return (x > 0.0).astype(np.float64)
     if activation == "tanh":
-        steep: npt.NDArray[np.float64] = 1.0 - np.tanh(x) ** 2
+        steep: Values = 1.0 - np.tanh(x) ** 2
         return steep
     if activation == "gelu":
         from scipy.special import erf
 
         density = np.exp(-0.5 * x**2) / np.sqrt(2.0 * np.pi)
-        steeper: npt.NDArray[np.float64] = 0.5 * (1.0 + erf(x / np.sqrt(2.0))) + x * density
+        steeper: Values = 0.5 * (1.0 + erf(x / np.sqrt(2.0))) + x * density
         return steeper
     return np.ones_like(x)

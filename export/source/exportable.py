@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from ...errors import SourceError
 from ...runtime.bundle.manifest import (
@@ -27,9 +25,9 @@ from ...runtime.bundle.manifest import (
     Task,
     WindowSpec,
 )
+from ...runtime.values.arrays import FloatArray
 from ..graphs.heads import LearntRotation
 
-FloatArray = npt.NDArray[np.float32]
 # Absolute, for waveforms with peak 1 and logits of order 1: up to the second number. Of larger ones the limit
 # is as much larger.
 LIMIT, USUAL_LOGIT = 1e-4, 10.0

@@ -19,12 +19,13 @@ from torch import nn
 from ...errors import SourceError
 from ...runtime.audio.lengths import samples_of
 from ...runtime.bundle.manifest import FeatureMapSpec, StageSpec
+from ...runtime.values.arrays import FloatArray
 from ..graphs.apex_report import write_report
 from ..graphs.files import Dims
 from ..graphs.heads import Head, Layer
 from ..graphs.stft import masked, stft
 from ..models.scales import Scale
-from .exportable import Exportable, FloatArray
+from .exportable import Exportable
 
 
 @dataclass(frozen=True)

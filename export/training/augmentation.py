@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-FloatArray = npt.NDArray[np.float32]
+from ...runtime.values.arrays import FloatArray
 
 
 def place(sound: FloatArray, samples: int, random: np.random.Generator, shift: float = 0.25) -> FloatArray:

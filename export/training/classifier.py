@@ -19,6 +19,7 @@ from ...evaluation.data.folder import level_gain, list_sounds
 from ...evaluation.data.labels import LABEL_TABLE
 from ...runtime.audio.lengths import samples_of
 from ...runtime.bundle.manifest import AnalysisSpec, Task
+from ...runtime.values.arrays import FloatArray
 from ..graphs.stft import stft
 from ..models.compact_classifier import ClassifierForm, CompactClassifier
 from ..sources.run.config import ClassifierConfig
@@ -31,7 +32,7 @@ from .options import ClassifierOptions
 from .resuming import begin
 from .scoring import judge, score, task_loss
 from .settings import ClassifierSettings, to_record
-from .sounds import FloatArray, Sounds, load_split, split_by
+from .sounds import Sounds, load_split, split_by
 from .summary import Faults, Summary
 
 

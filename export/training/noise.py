@@ -11,8 +11,8 @@ import numpy as np
 from ...errors import DataError
 from ...evaluation.data.folder import load_sound
 from ...runtime.audio.listing import list_sound_files
+from ...runtime.values.arrays import FloatArray
 from .augmentation import noise
-from .sounds import FloatArray
 
 
 @dataclass(frozen=True)

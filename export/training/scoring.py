@@ -8,9 +8,10 @@ import torch
 from torch.nn import functional
 
 from ...runtime.bundle.manifest import AnalysisSpec
+from ...runtime.values.arrays import FloatArray
 from ..graphs.stft import stft
 from ..models.compact_classifier import CompactClassifier
-from .sounds import FloatArray, window_batches
+from .sounds import window_batches
 
 
 def task_loss(logits: torch.Tensor, targets: torch.Tensor, task: str, smoothing: float = 0.0) -> torch.Tensor:

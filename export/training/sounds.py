@@ -21,10 +21,9 @@ from ...evaluation.data.folder import (
 )
 from ...progress import Progress
 from ...runtime.audio.lengths import longest_window
+from ...runtime.values.arrays import FloatArray
 from .options import TrainingOptions
 from .settings import SplitSettings
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto
 
@@ -26,7 +24,7 @@ from ...runtime.inference.onnx_runtime import cpu_session
 from ...runtime.inference.tensors import on_host
 from ...runtime.methods.loading import method_of
 from ...runtime.methods.prototypes.generation import open_generation
-from ...runtime.values.arrays import FloatArray
+from ...runtime.values.arrays import Array, FloatArray
 from ..bundle.stages import Stages
 from ..fused.check import LIMIT, difference
 from ..fused.fuse import properties
@@ -150,7 +148,7 @@ def check(bundle: Bundle, classify: Path, explain: Path | None) -> dict[str, flo
     return found
 
 
-def _run(graph: Path, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, FloatArray]:
+def _run(graph: Path, feeds: Mapping[str, Array]) -> dict[str, FloatArray]:
     """What a graph gives, by name; of what is fed it takes what it knows."""
     session = cpu_session(graph)
     names = [output.name for output in session.get_outputs()]

@@ -1,4 +1,4 @@
-"""The array types that the runtime's signatures speak of."""
+"""The array types that signatures speak of."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ...source.exportable import FloatArray
+from ....runtime.values.arrays import FloatArray
 from .original import Original
 
 # Scores that move by less, of the largest, are those of before.

@@ -8,16 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy.typing as npt
 import onnx
 from onnx import helper
 
 from ....errors import SourceError
 from ....runtime.bundle.manifest import AnalysisSpec
 from ....runtime.bundle.nodes import Nodes
+from ....runtime.values.arrays import Array, FloatArray
 from ...frontends.frontend import Frontend, Join, Stretch
 from ...graphs.files import Dims
-from ...source.exportable import FloatArray
 
 # Words in names of tensors and dims that are features'.
 FEATURES = r"mel|mfcc|fbank|filterbank|spec|stft|embed|coeff|cepstr|(^|_)(bands?|bins?|freqs?|frames?)($|_)"
@@ -74,7 +73,7 @@ class Entry(ABC):
         """Dims of the border tensor."""
 
     @abstractmethod
-    def feed(self, sound: FloatArray) -> npt.NDArray[Any]:
+    def feed(self, sound: FloatArray) -> Array:
         """What the graph takes for one sound [N]. Raises SourceError where it is too short."""
 
     @abstractmethod
@@ -133,7 +132,7 @@ class FeatureInput(Entry):
         """Of what the front end gives."""
         return self._stage[1]
 
-    def feed(self, sound: FloatArray) -> npt.NDArray[Any]:
+    def feed(self, sound: FloatArray) -> Array:
         """The reference's features."""
         return self.front.rows(sound)
 

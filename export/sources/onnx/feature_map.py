@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, numpy_helper
 
 from ....errors import SourceError
 from ....runtime.bundle.manifest import FeatureMapSpec
 from ....runtime.bundle.nodes import Nodes
+from ....runtime.values.arrays import FloatArray
 from ...graphs.heads import Head, Layer
 from .impulses import Cell, misplaced
-
-FloatArray = npt.NDArray[np.float32]
 
 TAP = "feature_map"
 # Order of a tensor's axes after the batch: c channels, t time, f frequency, n tokens; c alone: an embedding.

@@ -27,12 +27,13 @@ from ....runtime.bundle.manifest import (
     aggregate_of,
 )
 from ....runtime.inference.onnx_runtime import cpu_session
+from ....runtime.values.arrays import FloatArray
 from ...bundle.sounds import synthesise
 from ...frontends.frontend import Frontend
 from ...graphs.apex_report import write_report
 from ...graphs.embeddings import embeddings_model
 from ...graphs.files import Dims, save_graph, stage_spec
-from ...source.exportable import LIMIT, Exportable, FloatArray
+from ...source.exportable import LIMIT, Exportable
 from .entry import Entry, feature_input
 from .feature_map import GraphMap, MapRequest, ShownTensor
 from .given import level_of, rate_of, window_samples

@@ -17,6 +17,7 @@ from ....printable import first_line
 from ....runtime.bundle.graphs import fill_weights
 from ....runtime.bundle.nodes import Nodes
 from ....runtime.inference.onnx_runtime import cpu_session
+from ....runtime.values.arrays import Array, FloatArray
 from ...bundle.sounds import synthesise
 from ...frontends.frontend import Frontend
 from ...graphs.files import Dims
@@ -71,7 +72,7 @@ class FrontGraph(Frontend):
         ones = tuple(axis for axis, size in enumerate(dims) if axis and size == 1)
         return replace(self, axes=ones, dtype=np.dtype(dtype))
 
-    def rows(self, sound: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    def rows(self, sound: FloatArray) -> Array:
         """By the file itself in onnxruntime."""
         features = self._features(sound[None])
         if self.axes is not None:
@@ -82,7 +83,7 @@ class FrontGraph(Frontend):
                     features = np.expand_dims(features, axis)
         return np.asarray(features, self.dtype)
 
-    def _features(self, sounds: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    def _features(self, sounds: FloatArray) -> Array:
         """Sounds [B, N] -> [B, ...], one by one."""
         if self.samples is not None:
             missing = max(0, self.samples - sounds.shape[1])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ....errors import SourceError
+from ....runtime.values.arrays import Values
 from ...models.mel import mel_points
 from .probe import GraphProbe, Place
 
@@ -26,7 +26,6 @@ _OF_ONE_SHAPE = 3
 _MOST_MAPS = 4
 # Tokens before those of the grid, such as a class token.
 _MOST_SKIPPED = 4
-Array = npt.NDArray[np.float64]
 
 
 def find_maps(probe: GraphProbe, sample_rate: int, most_frames: int) -> list[Place]:
@@ -118,9 +117,9 @@ def _likely(shapes: Mapping[str, tuple[int, ...]], most_frames: int, batch: int)
 
 def _marginals(
     before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]
-) -> dict[str, list[Array]]:
+) -> dict[str, list[Values]]:
     """How much each tensor changed, summed over all axes but one, for every axis after the batch."""
-    changed: dict[str, list[Array]] = {}
+    changed: dict[str, list[Values]] = {}
     for name, value in after.items():
         energy = (value - before[name]).double().square()
         axes = range(1, value.dim())
@@ -128,7 +127,7 @@ def _marginals(
     return changed
 
 
-def _centres(energies: Sequence[Array]) -> Array:
+def _centres(energies: Sequence[Values]) -> Values:
     """Where along an axis each response lies, 0..1; what is everywhere alike does not count."""
     centres = []
     for energy in energies:
@@ -139,14 +138,14 @@ def _centres(energies: Sequence[Array]) -> Array:
     return np.array(centres)
 
 
-def _order(centres: Array) -> float:
+def _order(centres: Values) -> float:
     """How strictly centres rise, -1..1; 0 where they say nothing."""
     if not np.isfinite(centres).all() or np.ptp(centres) < 1e-6:
         return 0.0
     return float(np.corrcoef(centres, np.arange(len(centres)))[0, 1])
 
 
-def _follows_time(energies: Sequence[Array], part: float) -> float:
+def _follows_time(energies: Sequence[Values], part: float) -> float:
     """How strictly an axis follows the bursts' times, at their places; 0 where it does not.
 
     part: of the axis that the window fills
@@ -161,8 +160,8 @@ def _follows_time(energies: Sequence[Array], part: float) -> float:
 def _placed(
     name: str,
     shape: Sequence[int],
-    bursts: Sequence[list[Array]],
-    tones: Sequence[list[Array]],
+    bursts: Sequence[list[Values]],
+    tones: Sequence[list[Values]],
     part: float,
 ) -> Place | None:
     """Which axis is which."""
@@ -190,7 +189,7 @@ def _tokens(
     name: str,
     shape: Sequence[int],
     grids: dict[tuple[int, int], Place],
-    bursts: Sequence[list[Array]],
+    bursts: Sequence[list[Values]],
     part: float,
 ) -> Place | None:
     """Tokens [1, N, D] of a grid that the graph had before; None where they are none."""

@@ -13,7 +13,7 @@ from ....errors import MissingDependencyError, SourceError
 from ....printable import first_line
 from ....runtime.bundle.graphs import external_tensors
 from ....runtime.inference.onnx_runtime import cpu_session
-from ...source.exportable import FloatArray
+from ....runtime.values.arrays import FloatArray
 from .entry import Entry
 from .outputs import ScoreOutput
 from .side_inputs import SideInput

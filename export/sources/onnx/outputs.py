@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto
 
 from ....errors import SourceError
 from ....runtime.bundle.nodes import Nodes
 from ....runtime.inference.scores import SHARPNESS
-from ...source.exportable import FloatArray
+from ....runtime.values.arrays import Array, FloatArray, Values
 
 Reduce = Literal["mean", "max", "lme"]
 Shape = tuple[int, ...]
@@ -44,7 +43,7 @@ class ScoreOutput:
     kind: str = "float32"
     batched: bool = True
 
-    def of(self, value: npt.NDArray[Any]) -> FloatArray:
+    def of(self, value: Array) -> FloatArray:
         """The scores [K] of the first sound in it."""
         wide = value.astype(np.float64)
         if self.batched:
@@ -76,15 +75,15 @@ class ScoreOutput:
         return graph.add("Add", peak, graph.add("Div", mean, sharpness))
 
 
-def _joined(values: npt.NDArray[np.float64], axis: int, how: Reduce) -> npt.NDArray[np.float64]:
+def _joined(values: Values, axis: int, how: Reduce) -> Values:
     if how == "mean":
-        mean: npt.NDArray[np.float64] = values.mean(axis=axis)
+        mean: Values = values.mean(axis=axis)
         return mean
-    peak: npt.NDArray[np.float64] = values.max(axis=axis, keepdims=True)
+    peak: Values = values.max(axis=axis, keepdims=True)
     if how == "max":
         return peak
     raised = np.exp(SHARPNESS * (values - peak)).mean(axis=axis, keepdims=True)
-    lme: npt.NDArray[np.float64] = peak + np.log(raised) / SHARPNESS
+    lme: Values = peak + np.log(raised) / SHARPNESS
     return lme
 
 

@@ -12,8 +12,9 @@ import torch
 
 from ....errors import SourceError
 from ....runtime.audio.lengths import samples_of
+from ....runtime.values.arrays import FloatArray
 from ...onnx_modules.module import GraphModule, Seen
-from ...source.exportable import LIMIT, FloatArray
+from ...source.exportable import LIMIT
 from .entry import FeatureInput
 from .feature_map import ShownTensor
 from .file import OnnxSource

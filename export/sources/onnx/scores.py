@@ -14,7 +14,7 @@ import onnx
 
 from ....errors import SourceError
 from ....runtime.bundle.manifest import Task
-from ...source.exportable import FloatArray
+from ....runtime.values.arrays import FloatArray
 from .entry import FEATURES, PASSING, Entry
 from .graph import Scores
 from .outputs import ScoreOutput

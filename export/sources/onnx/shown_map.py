@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 
 from ....runtime.bundle.manifest import Task
+from ....runtime.values.arrays import FloatArray
 from ...bundle.sounds import synthesise
-from ...source.exportable import FloatArray
 from .dependence import unread
 from .feature_map import GraphMap, MapRequest, find_map, with_output
 from .graph import Scores

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import helper
 
 from ....errors import SourceError
 from ....runtime.bundle.nodes import Nodes
+from ....runtime.values.arrays import Array
 from .entry import Entry, dims_of
 
 # What names of inputs say, as whole words.
@@ -56,7 +56,7 @@ class SideInput(ABC):
         """What it is filled with, in words."""
 
     @abstractmethod
-    def value(self, fed: npt.NDArray[Any], entry: Entry) -> npt.NDArray[Any]:
+    def value(self, fed: Array, entry: Entry) -> Array:
         """Its values beside `fed`, what `entry` feeds the graph for one sound."""
 
     @abstractmethod
@@ -73,13 +73,13 @@ class SideInput(ABC):
 class Filled(SideInput):
     """The same values for every window: a constant, or a recurrent state at its beginning."""
 
-    values: npt.NDArray[Any]
+    values: Array
     words: str
 
     def __str__(self) -> str:
         return self.words
 
-    def value(self, fed: npt.NDArray[Any], entry: Entry) -> npt.NDArray[Any]:
+    def value(self, fed: Array, entry: Entry) -> Array:
         """The values."""
         return self.values
 
@@ -117,7 +117,7 @@ class Length(SideInput):
     def __str__(self) -> str:
         return "the sound's length" if np.dtype(self.kind).kind in "iu" else "1, the whole length"
 
-    def value(self, fed: npt.NDArray[Any], entry: Entry) -> npt.NDArray[Any]:
+    def value(self, fed: Array, entry: Entry) -> Array:
         """One number a sound."""
         length = fed.shape[entry.time_axis] if np.dtype(self.kind).kind in "iu" else 1
         return np.full((len(fed) if entry.batched else 1,) if self.rank else (), length, self.kind)
@@ -142,7 +142,7 @@ class Mask(SideInput):
     def __str__(self) -> str:
         return "ones: all of it is sound" if self.fill else "zeros: nothing is padding"
 
-    def value(self, fed: npt.NDArray[Any], entry: Entry) -> npt.NDArray[Any]:
+    def value(self, fed: Array, entry: Entry) -> Array:
         """[B, T]."""
         return np.full((len(fed), fed.shape[entry.time_axis]), self.fill, self.kind)
 

@@ -20,11 +20,12 @@ from ....runtime.audio.lengths import samples_at_least, samples_of
 from ....runtime.bundle.manifest import StageSpec
 from ....runtime.inference.onnx_runtime import cpu_session
 from ....runtime.inference.scores import scores_of
+from ....runtime.values.arrays import FloatArray
 from ...bundle.sounds import parity_lengths, synthesise
 from ...graphs.stft import stft
 from ...models.scales import Scale, measure_scales
 from ...onnx_modules.module import GraphModule
-from ...source.exportable import LIMIT, FloatArray
+from ...source.exportable import LIMIT
 from ...source.source import Source, explaining_stages
 from .file import LENGTHS, OnnxSource
 from .places import places_of, suited

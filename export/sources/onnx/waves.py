@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ....errors import SourceError
 from ....runtime.bundle.nodes import Nodes
+from ....runtime.values.arrays import Array, FloatArray
 from ...graphs.files import IR_VERSION, OPSET, Dims
-from ...source.exportable import FloatArray
 from .entry import FEATURES, PASSING, Entry, dims_of
 
 # b a batch, c channels, n samples.
@@ -63,9 +63,9 @@ class WaveInput(Entry):
         """[B, N]."""
         return ["batch", self.samples or ("samples" if self.longest is None else "heard")]
 
-    def feed(self, sound: FloatArray) -> npt.NDArray[Any]:
+    def feed(self, sound: FloatArray) -> Array:
         """The sound itself, in the graph's type and axes."""
-        fed: npt.NDArray[Any] = sound
+        fed: Array = sound
         if self.kind in _INTEGERS:
             scale, middle = _INTEGERS[self.kind]
             limits = np.iinfo(self.kind)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ....errors import SourceError
 from ....runtime.bundle.manifest import AnalysisSpec
+from ....runtime.values.arrays import Values
 from ...frontends.description import Description
-from ...frontends.matrices import Array, mel_matrix
+from ...frontends.matrices import mel_matrix
 from ..onnx.frontends import describe
 
 _SAME = 1e-3
@@ -30,7 +31,7 @@ class Front:
 
     description: Description
     analysis: AnalysisSpec
-    bank: Array
+    bank: Values
 
     def rows(self, strides: Sequence[int]) -> list[list[tuple[float, float, float]]]:
         """For each stride the (low, centre, high) of its rows in Hz: means of as many neighbouring bands."""
@@ -42,7 +43,7 @@ class Front:
         ]
 
 
-def _row(hz: Array, weights: Array) -> tuple[float, float, float]:
+def _row(hz: Values, weights: Values) -> tuple[float, float, float]:
     """Where a row's weights [F] lie."""
     inside = hz[weights > 0]
     return float(inside[0]), float((weights * hz).sum() / weights.sum()), float(inside[-1])

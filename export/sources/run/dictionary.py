@@ -7,7 +7,7 @@ import numpy as np
 from ....errors import BundleError, RunError
 from ....runtime.bundle.manifest import AnalysisSpec
 from ....runtime.bundle.npz import read_arrays
-from ...source.exportable import FloatArray
+from ....runtime.values.arrays import FloatArray
 from ...source.source import Source
 from .config import InterpreterConfig
 from .directory import RunDirectory

@@ -9,7 +9,8 @@ from typing import TypeVar
 from msgspec import UNSET
 
 from ....errors import RunError, SourceError
-from ...graphs.heads import Array, LearntRotation
+from ....runtime.values.arrays import FloatArray
+from ...graphs.heads import LearntRotation
 from ...source.exportable import Exportable
 from .config import ApexConfig
 from .directory import RunDirectory, RunPart
@@ -23,12 +24,12 @@ PART: RunPart = "apex"
 U = "u"
 
 
-def read_rotation(run: RunDirectory) -> Array:
+def read_rotation(run: RunDirectory) -> FloatArray:
     """The learnt U [C, C]. Raises RunError where it is missing, unfinished or damaged."""
     held = run.read_weights()
     if set(held) != {U} or held[U].dim() != 2 or held[U].shape[0] != held[U].shape[1]:
         raise RunError(f"{run.weights_path}: damaged, or of another version of earmark; learn U again")
-    rotation: Array = held[U].numpy()
+    rotation: FloatArray = held[U].numpy()
     return rotation
 
 

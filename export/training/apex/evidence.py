@@ -15,16 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ....runtime.bundle.manifest import FeatureMapSpec
 from ....runtime.methods.prototypes.looking import CHANNELS
-
-Array = npt.NDArray[Any]
-Matrix = npt.NDArray[np.float64]
+from ....runtime.values.arrays import Array, Values
 
 # Of a share; below it the absolute value is rounded off.
 _SMOOTH = 1e-3
@@ -36,8 +32,8 @@ _LEAST = 1e-6
 class Evidence:
     """Slopes and pooled vectors [windows, C] for the class predicted, where channels speak for it."""
 
-    slopes: Matrix
-    pooled: Matrix
+    slopes: Values
+    pooled: Values
 
     @classmethod
     def of(cls, slopes: Array, pooled: Array) -> Evidence | None:
@@ -48,15 +44,15 @@ class Evidence:
         return cls(slopes[speak], pooled[speak]) if speak.any() else None
 
     @property
-    def sums(self) -> Matrix:
+    def sums(self) -> Values:
         """What the channels of each window contribute together, [windows]; U does not change it."""
-        sums: Matrix = (self.slopes * self.pooled).sum(axis=1)
+        sums: Values = (self.slopes * self.pooled).sum(axis=1)
         return sums
 
-    def shares(self, rotation: Array) -> Matrix:
+    def shares(self, rotation: Array) -> Values:
         """What each channel of U Z contributes, [windows, C], as a share of the sum."""
         u = rotation.astype(np.float64)
-        shares: Matrix = (self.slopes @ u.T) * (self.pooled @ u.T) / self.sums[:, None]
+        shares: Values = (self.slopes @ u.T) * (self.pooled @ u.T) / self.sums[:, None]
         return shares
 
     def listed(self, rotation: Array) -> tuple[float, float]:
@@ -69,7 +65,7 @@ class Evidence:
         listed, rest = shares[:, others:].sum(axis=1), np.abs(shares[:, :others]).sum(axis=1)
         return float(listed.mean()), float(rest.mean())
 
-    def rest(self, u: Matrix) -> tuple[float, Matrix]:
+    def rest(self, u: Values) -> tuple[float, Values]:
         """What U leaves outside the five largest, absolute values rounded off, and its gradient [C, C]."""
         a, b = self.slopes @ u.T, self.pooled @ u.T
         sums = self.sums[:, None]
@@ -79,7 +75,7 @@ class Evidence:
         lengths = np.where(shares < least, np.sqrt(shares**2 + _SMOOTH**2), 0.0)
         signs = np.where(shares < least, shares / np.maximum(lengths, _SMOOTH), 0.0)
         pull = signs / sums / len(shares)
-        gradient: Matrix = (pull * b).T @ self.slopes + (pull * a).T @ self.pooled
+        gradient: Values = (pull * b).T @ self.slopes + (pull * a).T @ self.pooled
         return float(lengths.sum(axis=1).mean()), gradient
 
 

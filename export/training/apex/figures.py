@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from ....errors import EarmarkError, RunError
 from ....evaluation.data.folder import Clip
@@ -19,6 +17,7 @@ from ....runtime.bundle.manifest import FeatureMapSpec, Manifest
 from ....runtime.bundle.open import Bundle
 from ....runtime.engine import Engine
 from ....runtime.inference.window import Window
+from ....runtime.values.arrays import Array
 from ...graphs.apex_report import Invariance, RotationReport, SoundCounts
 from ...graphs.heads import Head, inverse_of
 from ..settings import to_record
@@ -26,7 +25,6 @@ from .evidence import pooled_of
 from .maps import ClipMaps
 from .settings import ApexSettings
 
-Array = npt.NDArray[Any]
 # Part of the clips -> "before", "after", "random" -> a figure.
 Parts = dict[str, dict[str, float]]
 

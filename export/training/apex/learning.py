@@ -9,7 +9,7 @@ import torch
 from ....errors import RunError
 from ....evaluation.prototypes.purity import FeatureMaps
 from ....progress import Progress
-from ...graphs.heads import Array
+from ....runtime.values.arrays import FloatArray
 from ...sources.run.directory import RunDirectory
 from .evidence import Evidence
 from .rotation import State, learn_rotation, rounds_of
@@ -34,7 +34,7 @@ class _RotationState(msgspec.Struct):
 
 def learn(
     run: RunDirectory, maps: FeatureMaps, evidence: Evidence | None, settings: ApexSettings, *, quiet: bool
-) -> Array:
+) -> FloatArray:
     """U [C, C]: from I, or from where an interrupted training stood; metrics and plot beside it.
 
     Raises RunError when interrupted, and where the state found does not fit.

@@ -31,7 +31,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from ....evaluation.prototypes.purity import (
     BLOCK,
@@ -41,10 +40,9 @@ from ....evaluation.prototypes.purity import (
     strongest,
     unit_vectors,
 )
+from ....runtime.values.arrays import Values
 from .evidence import Evidence
 from .settings import ApexSettings
-
-Matrix = npt.NDArray[np.float64]
 
 # Part of the rounds after which n has fallen, and after which the best U is looked for.
 _ANNEALED, _JUDGED = 0.5, 0.6
@@ -65,8 +63,8 @@ class State:
     step: how far the next polishing round goes, 0..1; rows: one record per round
     """
 
-    u: Matrix
-    best: Matrix
+    u: Values
+    best: Values
     done: int = 0
     best_purity: float = -2.0
     step: float = 1.0
@@ -95,7 +93,7 @@ def learn_rotation(
     state: State | None = None,
     on_round: OnRound | None = None,
     block: int = BLOCK,
-) -> Matrix:
+) -> Values:
     """Learn U that makes the channels pure in the view square, and gathers contributions in few of them.
 
     Args:
@@ -126,12 +124,12 @@ def learn_rotation(
     return state.best
 
 
-def polar(matrix: Matrix) -> Matrix:
+def polar(matrix: Values) -> Values:
     """The rotation (determinant 1) nearest to `matrix`: the U that maximises sum(U * matrix)."""
     left, _, right = np.linalg.svd(matrix)
     if np.linalg.det(left) * np.linalg.det(right) < 0:
         left[:, -1] *= -1
-    rotation: Matrix = left @ right
+    rotation: Values = left @ right
     return rotation
 
 
@@ -159,7 +157,7 @@ def _choosing_round(
     return replace(state, u=u, best=best, best_purity=best_purity, done=state.done + 1), row
 
 
-def _of_all_cells(maps: FeatureMaps) -> Matrix:
+def _of_all_cells(maps: FeatureMaps) -> Values:
     """The rotation with the largest sum of cos^4 over all cells of all clips (positive parts), or near it.
 
     M = sum of cos_c^3 Z / ||Z||, U = its polar factor, again and again (Zhai et al., arXiv 1906.02435).
@@ -207,7 +205,7 @@ def _gathering_round(
     u = state.best
     aim = _aim(maps, _chosen(maps, u, settings.n_last, 0.0, block)) / maps.channels
 
-    def worth(u: Matrix) -> tuple[float, Matrix]:
+    def worth(u: Values) -> tuple[float, Values]:
         rest, slope = evidence.rest(u)
         return float((u * aim).sum()) - settings.gather * rest, aim - settings.gather * slope
 
@@ -232,10 +230,10 @@ def _gathering_round(
     return replace(state, u=u, best=u, best_purity=judged, done=state.done + 1), row
 
 
-def _turned(matrix: Matrix) -> Matrix:
+def _turned(matrix: Values) -> Values:
     """The rotation at the end of a step along the tangent of one; QR costs less than the polar factor."""
     q, r = np.linalg.qr(matrix)
-    rotation: Matrix = q * np.sign(np.diag(r))
+    rotation: Values = q * np.sign(np.diag(r))
     return rotation
 
 
@@ -247,15 +245,15 @@ def _between(first: int, last: int, progress: float) -> int:
     return round(fallen)
 
 
-def _chosen(maps: FeatureMaps, u: Matrix, count: int, focus: float, block: int) -> Strongest:
+def _chosen(maps: FeatureMaps, u: Values, count: int, focus: float, block: int) -> Strongest:
     return strongest(maps, _VIEW, u.astype(np.float32), count, focus=focus, block=block)
 
 
-def _judged(maps: FeatureMaps, u: Matrix, count: int, block: int) -> float:
+def _judged(maps: FeatureMaps, u: Values, count: int, block: int) -> float:
     return purity(maps, _VIEW, u.astype(np.float32), count, block=block)
 
 
-def _aim(maps: FeatureMaps, top: Strongest) -> Matrix:
+def _aim(maps: FeatureMaps, top: Strongest) -> Values:
     """M [C, C]: for each channel the mean of the unit vectors at its places."""
     (places,) = top.places
     aim = np.zeros((maps.channels, maps.channels))

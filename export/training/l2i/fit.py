@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from ....runtime.values.arrays import FloatArray
 from ...graphs.stft import stft
 from ...models.interpreter import ByDesign, Interpreter
 from ...models.interpreters import InterpreterForm
-from ...source.exportable import FloatArray
 from ...source.source import Source
 from ...sources.run.directory import RunDirectory
 from ..augmentation import mask_stretches, mixup, place, random_gain

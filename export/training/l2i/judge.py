@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from ....runtime.values.arrays import FloatArray
 from ...models.interpreter import Interpreter
 from ..frozen_classifier import FrozenClassifier
 from ..scoring import joined
 from ..scoring import judge as judge_scores
-from ..sounds import FloatArray, Sounds, window_batches
+from ..sounds import Sounds, window_batches
 from .loss import relevance, soft_mask
 
 

@@ -14,11 +14,12 @@ from msgspec import UNSET
 from ....errors import DataError, RunError
 from ....progress import Progress
 from ....runtime.audio.lengths import longest_window
+from ....runtime.values.arrays import FloatArray
 from ...graphs.stft import stft
 from ...models.component_facts import component_facts
 from ...models.interpreter import Interpreter
 from ...models.interpreters import InterpreterForm
-from ...source.exportable import Exportable, FloatArray
+from ...source.exportable import Exportable
 from ...source.source import Source
 from ...sources.run.config import DictionaryRecord, InterpreterConfig, InterpreterStart
 from ...sources.run.dictionary import read_dictionary

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from ....runtime.bundle.manifest import MaskGain
+from ....runtime.values.arrays import FloatArray
 from ...models.decoders import Decoder, DecoderForm
 from ..frozen_classifier import FrozenClassifier
-from ..sounds import FloatArray, window_batches
+from ..sounds import window_batches
 
 # Masks larger than a quarter no longer say which part it was; on recordings that were not trained on
 # they come out somewhat larger than on those that were, hence the margin.

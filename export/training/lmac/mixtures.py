@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ....runtime.values.arrays import FloatArray
 from ..augmentation import place, random_gain
 from ..loop import batches
 from ..noise import Noise
 from ..settings import ExplainerSettings
-from ..sounds import FloatArray
 
 # Decibels that an added sound lies below the clip, at the most.
 _QUIETEST = 20.0
