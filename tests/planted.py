@@ -7,19 +7,35 @@ import signal
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pyarrow.dataset
+import pytest
 import soundfile
 
+from earmark.errors import WriteError
 from earmark.evaluation.synthesis import make_clip
+from earmark.integrations.parts import PartWork
 from earmark.integrations.searching import Search
+from earmark.runtime.explainer import SHIPPED
 
 RATE = 16000
 LABELS = ("bell", "clap", "kick")
+TESTS = str(Path(__file__).resolve().parent)
+OPTIONS = {"min_score": 0.8, "methods": ["mask"]}
+
+
+@contextmanager
+def found_by_workers():
+    """Workers of an engine unpickle what tests define. Gives what sets their environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        paths = [TESTS, os.environ.get("PYTHONPATH", "")]
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths).strip(os.pathsep))
+        yield patch
 
 
 def plant(folder, count, seconds=12):
@@ -84,3 +100,40 @@ def killed_in_the_middle(out, name, of=2):
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     return thread, killed
+
+
+# What every engine keeps: search(work, files) is its own.
+
+
+def each_row_once_though_killed(search, folder, whom):
+    """A process whose title has `whom` is killed in the middle."""
+    files, out = plant(folder / "field", 8, seconds=60), folder / "out"
+    work = PartWork(Search(SHIPPED, "cpu", OPTIONS, 1, 1), str(out), counts_tries=True)
+    thread, killed = killed_in_the_middle(out, whom)
+    answered = list(search(work, files))
+    thread.join(1)
+    assert len(killed) == 1
+    assert sorted(row.file for row in answered) == files
+    assert check(out, files) == {"done": 8}
+    assert [row["label"] for row in rows(out, "detections")][:3] == ["bell", "clap", "kick"]
+
+
+def what_kills_its_worker_is_given_up(search, folder):
+    """Of two such recordings the one that does so again."""
+    files = plant(folder / "field", 3)
+    poison, once = f"{folder}/poison.wav", f"{folder}/once.wav"
+    for name in (poison, once):
+        Path(name).write_bytes(Path(files[0]).read_bytes())
+    every = [*files, poison, once]
+    work = PartWork(Deadly(SHIPPED, "cpu", OPTIONS, 1, 1), str(folder / "out"), counts_tries=True)
+    answered = {row.file: row for row in search(work, every)}
+    assert answered[poison].error == "given up: ended its process 2 times"
+    assert check(folder / "out", every) == {"done": 4, "quarantined": 1}
+
+
+def what_ends_the_run_is_said(search, folder):
+    """A file where the tables go."""
+    files = plant(folder / "field", 1)
+    (folder / "out").write_text("a file")
+    with pytest.raises(WriteError, match="cannot be read"):
+        list(search(PartWork(Search(SHIPPED, "cpu", OPTIONS), str(folder / "out")), files))
