@@ -8,7 +8,7 @@ AUROC of known classes against the left-out one and against the foreign sounds, 
 recordings, by
 
 - familiarity: `result.familiarity.percentile`, and the share below the 5th of each kind;
-- views, sound, timbre, margin: its parts alone, views by the mean of their percentiles;
+- views, sound, margin: its parts alone, views by the mean of their percentiles;
 - score: the highest score.
 """
 
@@ -30,10 +30,11 @@ from earmark.export.bundle.write import write_bundle
 from earmark.export.prototypes.build import index_bundle
 from earmark.export.sources.run import source as run_source
 from earmark.export.training.classifier import train_classifier
+from earmark.export.training.options import ClassifierOptions, Device
 from earmark.export.training.settings import ClassifierSettings
 from earmark.runtime.audio.listing import list_sound_files
 
-MEASURES = ("familiarity", "views", "sound", "timbre", "margin", "score")
+MEASURES = ("familiarity", "views", "sound", "margin", "score")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ class Asked:
     measures: dict[str, float]
 
 
-def model_without(data: Path, label: str, out: Path, settings: ClassifierSettings, folds: set[int]) -> Path:
+def model_without(
+    data: Path, label: str, out: Path, settings: ClassifierSettings, folds: set[int], device: Device
+) -> Path:
     """The bundle of a classifier that never had the class; its training clips lie beside it."""
     clips, bundle = out / "clips", out / "bundle"
     if not clips.exists():
@@ -55,7 +58,7 @@ def model_without(data: Path, label: str, out: Path, settings: ClassifierSetting
                 (clips / clip.label).mkdir(parents=True, exist_ok=True)
                 shutil.copy(clip.path, clips / clip.label)
     if not bundle.exists():
-        train_classifier(clips, out / "run", settings)
+        train_classifier(clips, out / "run", settings, ClassifierOptions(device=device))
         write_bundle(run_source.load(out / "run"), bundle)
         index_bundle(bundle, clips)
     return bundle
@@ -133,13 +136,15 @@ def main() -> None:
     parser.add_argument("--foreign", type=Path, help="A folder of other sounds.")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--width", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", help="Of the training.")
     options = parser.parse_args()
     first, last = (int(part) for part in f"{options.train_folds}-{options.train_folds}".split("-")[:2])
-    settings = ClassifierSettings(epochs=options.epochs, width=options.width)
-    rows = []
+    settings = ClassifierSettings(epochs=options.epochs, width=options.width, seed=options.seed)
+    folds, rows = set(range(first, last + 1)), []
     for label in options.classes.split(","):
         out = options.out / label
-        bundle = model_without(options.data, label, out, settings, set(range(first, last + 1)))
+        bundle = model_without(options.data, label, out, settings, folds, options.device)
         rows.append(judge(bundle, options.data, label, options.fold, options.foreign))
         print(json.dumps(rows[-1]), flush=True)
     for key in rows[0]:

@@ -1,41 +1,38 @@
-"""How far a sound lies from training clips of the class that a model gives it, by statistics alone.
+"""How like each class of training clips a sound is, by statistics of sound alone.
 
 A model that never had to tell two classes apart has no features to miss one by, so these vectors are none of
-its own (`runtime.methods.prototypes.acoustics`). Of the class alone it is taken at its word:
+its own (`runtime.methods.prototypes.acoustics`), and the classes are those of the clips:
 
-    z = x P W       P the largest principal directions, W the inverse root of the covariance within classes
-                    (Ledoit and Wolf's), x standardised
+    z = x W         W the inverse root of the covariance within classes (Ledoit and Wolf's), x standardised
     d(z, c)         mean angle of z to the nearest clip of each of the four nearest recordings of class c,
                     an angle as the chord |z / |z| - y / |y||
     r(z, c)         d(z, c) / mean of d(y, c) over clips y of c, each without its own recording
     m(z, c)         cos(z, mean of c) - largest of cos(z, mean of any other class)
 
-The measures are -r in the space of all statistics ("sound"), -r in that of timbre and rhythm ("timbre"), and
-m ("margin"). What is usual of each is measured on clips whose recordings P, W and the means have not seen.
+The measures are -r ("sound") and m ("margin") of every class. What is usual of each is measured on clips of
+the class whose recordings W and the means have not seen.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ..forks import fork_waits
 from .views import FloatArray
 
 # Changes with the statistics: vectors of other kinds are not compared.
-KIND = 1
-# Statistics of timbre, rhythm, texture and shape, in their order in the vector.
-SIZES = (42, 72, 12, 26)
-# A record of `acoustics.npy`: row of the clips table, the class that the model gives it, its statistics.
-ACOUSTICS = np.dtype([("clip", "<i4"), ("label", "<i4"), ("vector", "<f4", (sum(SIZES),))])
+KIND = 2
+# Statistics of timbre, of the rhythm of bands and of the sound, of spectrum and texture, in their order.
+SIZES = (36, 28, 18, 10, 14)
+# A record of `acoustics.npy`: row of the clips table, its statistics.
+ACOUSTICS = np.dtype([("clip", "<i4"), ("vector", "<f4", (sum(SIZES),))])
 
-Measure = Literal["sound", "timbre", "margin"]
-MEASURES: tuple[Measure, ...] = ("sound", "timbre", "margin")
+Measure = Literal["sound", "margin"]
+MEASURES: tuple[Measure, ...] = ("sound", "margin")
 
-_DIRECTIONS = 80
 _NEAREST = 4
 # A class with fewer clips that have another recording has no distance of its own to go by.
 _FEWEST_OF_CLASS = 4
@@ -54,11 +51,11 @@ class AcousticsInfo(msgspec.Struct, frozen=True):
     clips: Annotated[int, msgspec.Meta(ge=1)]
 
 
-class Statistics(msgspec.Struct, frozen=True, eq=False):
-    """Those of one clip: vector [sum(SIZES)], and the class that the model gives it."""
+class Held(NamedTuple):
+    """A training clip by what others tell: the measures [M, K] of every class, and which is its own."""
 
-    label: int
-    vector: FloatArray
+    measures: _Array
+    own: int
 
 
 class Acoustics:
@@ -66,31 +63,58 @@ class Acoustics:
 
     def __init__(self, vectors: FloatArray, labels: _Labels, recordings: _Labels) -> None:
         """Learn from the statistics [n, sum(SIZES)] of clips, their classes [n] and recordings [n]."""
-        self._all = _Space(vectors, labels, recordings, SIZES)
-        self._timbre = _Space(vectors, labels, recordings, SIZES[:2])
+        values = vectors.astype(np.float64)
+        scales = []
+        for group in np.split(values, np.cumsum(SIZES)[:-1], axis=1):
+            # What hardly varies is no evidence; every group counts as much as any other.
+            scale = group.std(axis=0) + _SHRUNK * group.std() + _TINY
+            scales.append(scale * np.sqrt(group.shape[1]))
+        self._mean, self._scale = values.mean(axis=0), np.concatenate(scales)
+        scaled = (values - self._mean) / self._scale
+        self.labels: list[int] = sorted(set(labels.tolist()))
+        rows_of = [np.flatnonzero(labels == label) for label in self.labels]
+        within = scaled.copy()
+        for rows in rows_of:
+            within[rows] -= scaled[rows].mean(axis=0)
+        variances, axes = np.linalg.eigh(ledoit_wolf(within))
+        self._whitening = axes / np.sqrt(np.maximum(variances, _TINY))
+        whitened = scaled @ self._whitening
+        self._classes = [_Class.of(whitened[rows], recordings[rows]) for rows in rows_of]
+        self._centres = np.stack([_unit(whitened[rows].mean(axis=0)) for rows in rows_of])
+        own = [one.apart() for one in self._classes]
+        every = np.concatenate(own)
+        overall = float(every.mean()) if len(every) else 1.0
+        usual = [float(of.mean()) if len(of) >= _FEWEST_OF_CLASS else overall for of in own]
+        self._usual = np.maximum(usual, _TINY)
 
-    def measures(self, vector: FloatArray, label: int) -> dict[Measure, float] | None:
-        """Each of a sound's statistics, for the class that the model gives it; higher: more like that class.
+    def measures(self, vector: FloatArray) -> _Array | None:
+        """Those of a sound's statistics, [M, K] as `MEASURES` and `labels`; higher: more like the class.
 
-        None where no clip of the class is known, or of no other.
+        None where there are fewer than two classes.
         """
-        sound, timbre = self._all.relative(vector, label), self._timbre.relative(vector, label)
-        margin = self._all.margin(vector, label)
-        if sound is None or timbre is None or margin is None:
+        if len(self.labels) < 2:
             return None
-        return {"sound": -sound, "timbre": -timbre, "margin": margin}
+        unit = _unit((vector.astype(np.float64) - self._mean) / self._scale @ self._whitening)
+        distances = np.array([one.distance(unit) for one in self._classes])
+        cosines = self._centres @ unit
+        second, first = np.sort(cosines)[-2:]
+        margins = cosines - np.where(cosines == first, second, first)
+        return np.stack([-distances / self._usual, margins])
 
 
-def held_out(vectors: FloatArray, labels: _Labels, recordings: _Labels) -> list[dict[Measure, float] | None]:
+def held_out(vectors: FloatArray, labels: _Labels, recordings: _Labels) -> list[Held | None]:
     """The measures of each clip [n] by what the clips of other parts of the recordings tell.
 
     Args:
         vectors: [n, sum(SIZES)] in an order that does not hang on how the index grew.
-        labels: [n] classes that the model gives.
+        labels: [n] the clips' classes, numbered alike.
         recordings: [n].
 
+    Returns:
+        [n], None where the others have no clip of the class, or of no other class.
+
     """
-    held: list[dict[Measure, float] | None] = [None] * len(vectors)
+    held: list[Held | None] = [None] * len(vectors)
     # Class after class, so that every part has its share of each.
     by_class = np.argsort(labels, kind="stable").tolist()
     first = dict.fromkeys(recordings[by_class].tolist())
@@ -102,91 +126,50 @@ def held_out(vectors: FloatArray, labels: _Labels, recordings: _Labels) -> list[
             continue
         known = Acoustics(vectors[others], labels[others], recordings[others])
         for row in np.flatnonzero(~others).tolist():
-            held[row] = known.measures(vectors[row], int(labels[row]))
+            measures, own = known.measures(vectors[row]), int(labels[row])
+            if measures is not None and own in known.labels:
+                held[row] = Held(measures, known.labels.index(own))
     return held
 
 
-class _Space:
-    """Some groups of the statistics, whitened within classes."""
+class _Class(NamedTuple):
+    """The clips of a class, recording after recording.
 
-    @fork_waits
-    def __init__(
-        self, vectors: FloatArray, labels: _Labels, recordings: _Labels, sizes: tuple[int, ...]
-    ) -> None:
-        self._columns = sum(sizes)
-        values = vectors[:, : self._columns].astype(np.float64)
-        scales = []
-        for group in np.split(values, np.cumsum(sizes)[:-1], axis=1):
-            # What hardly varies is no evidence; every group counts as much as any other.
-            scale = group.std(axis=0) + _SHRUNK * group.std() + _TINY
-            scales.append(scale * np.sqrt(group.shape[1]))
-        self._mean, self._scale = values.mean(axis=0), np.concatenate(scales)
-        scaled = (values - self._mean) / self._scale
-        directions = np.linalg.svd(scaled, full_matrices=False)[2][: min(_DIRECTIONS, len(values) - 1)].T
-        projected = scaled @ directions
-        self._classes = sorted(set(labels.tolist()))
-        means = {label: projected[labels == label].mean(axis=0) for label in self._classes}
-        within = projected - np.stack([means[label] for label in labels.tolist()])
-        variances, axes = np.linalg.eigh(ledoit_wolf(within))
-        self._whitening = directions @ (axes / np.sqrt(np.maximum(variances, _TINY)))
-        # Clips of a class in the order of their recordings.
-        order = np.lexsort((recordings, labels))
-        self._labels, self._recordings = labels[order], recordings[order]
-        whitened = scaled[order] @ self._whitening
-        self._units = _unit(whitened)
-        self._centres = _unit(
-            np.stack([whitened[self._labels == label].mean(axis=0) for label in self._classes])
-        )
-        own = np.array([self._without_own(row) for row in range(len(order))])
-        fitting = np.isfinite(own)
-        overall = float(own[fitting].mean()) if fitting.any() else 1.0
-        self._usual: dict[int, float] = {}
-        for label in self._classes:
-            of = own[fitting & (self._labels == label)]
-            self._usual[label] = max(float(of.mean()) if len(of) >= _FEWEST_OF_CLASS else overall, _TINY)
+    units: their directions [n, D]
+    recordings: [n], ascending
+    begins: where recordings begin
+    """
 
-    def relative(self, vector: FloatArray, label: int) -> float | None:
-        """Distance to the class, beside what is usual there: r(z, c)."""
-        if label not in self._usual:
-            return None
-        return self._distance(self._whiten(vector), label) / self._usual[label]
+    units: _Array
+    recordings: _Labels
+    begins: npt.NDArray[np.int64]
 
-    @fork_waits
-    def margin(self, vector: FloatArray, label: int) -> float | None:
-        """How much nearer in angle than any other class: m(z, c)."""
-        if label not in self._usual or len(self._classes) < 2:
-            return None
-        cosines, place = self._centres @ self._whiten(vector), self._classes.index(label)
-        return float(cosines[place] - np.delete(cosines, place).max())
+    @classmethod
+    def of(cls, whitened: _Array, recordings: _Labels) -> _Class:
+        order = np.argsort(recordings, kind="stable")
+        recordings = recordings[order]
+        begins = np.flatnonzero(np.diff(recordings, prepend=recordings[:1] - 1))
+        return cls(_unit(whitened[order]), recordings, begins)
 
-    @fork_waits
-    def _whiten(self, vector: FloatArray) -> _Array:
-        scaled = (vector[: self._columns].astype(np.float64) - self._mean) / self._scale
-        return _unit(scaled @ self._whitening)
+    def distance(self, unit: _Array) -> float:
+        """Mean chord to the nearest clip of each of the nearest recordings: d(z, c)."""
+        chords = np.sqrt(np.maximum(2.0 - 2.0 * self.units @ unit, 0.0))
+        return float(np.sort(np.minimum.reduceat(chords, self.begins))[:_NEAREST].mean())
 
-    @fork_waits
-    def _distance(self, unit: _Array, label: int, but: int | None = None) -> float:
-        """Mean over the nearest recordings of the class; not a number where there is none but that one."""
-        members = self._labels == label
-        if but is not None:
-            members &= self._recordings != but
-        if not members.any():
-            return float("nan")
-        chords = np.sqrt(np.maximum(2.0 - 2.0 * self._units[members] @ unit, 0.0))
-        recordings = self._recordings[members]
-        begins = np.flatnonzero(np.diff(recordings, prepend=recordings[0] - 1))
-        return float(np.sort(np.minimum.reduceat(chords, begins))[:_NEAREST].mean())
-
-    def _without_own(self, row: int) -> float:
-        return self._distance(self._units[row], int(self._labels[row]), int(self._recordings[row]))
+    def apart(self) -> _Array:
+        """The distance of each clip to the others' recordings; of a single recording none."""
+        found = []
+        for unit, recording in zip(self.units, self.recordings, strict=True):
+            others = self.recordings != recording
+            if others.any():
+                found.append(_Class.of(self.units[others], self.recordings[others]).distance(unit))
+        return np.array(found)
 
 
-@fork_waits
 def _unit(vectors: _Array) -> _Array:
     return np.asarray(vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + _TINY))
 
 
-@fork_waits
 def ledoit_wolf(samples: _Array) -> _Array:
     """The covariance [D, D] of samples [n, D] of mean zero, shrunk towards a multiple of the identity.
 

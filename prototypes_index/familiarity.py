@@ -5,21 +5,22 @@ view, the similarities of a sample of training clips to the nearest entry of ano
 quantiles, so that the similarity of a new sound becomes a share: 0 where it is farther from all training
 sounds than any of them is from the others. Over all views, the shares are averaged, and the mean is compared
 with the means of the training clips, which gives one share. Measures by statistics alone (`acoustics`) give
-three others, of clips held out. All four are joined as in Fisher's method, by the sum of log(share + 0.05),
-and this sum is compared with the sums of the training clips.
+two others for each class, of clips held out; the class counts that the sound is most like. They are joined
+as in Fisher's method, by the sum of log(share + 0.05), the views by half of theirs, and this sum is compared
+with the sums of the training clips.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from .acoustics import MEASURES, Measure
+from .acoustics import MEASURES, Held, Measure
 from .views import FloatArray, View, dimension
 
 # Clips of which the queries are kept: those with the smallest ids, which begin with the hash of their sound,
@@ -31,6 +32,8 @@ FEWEST_CLIPS = 20
 _QUANTILES = 101
 # What a share of 0 counts as: no single measure decides alone.
 _LEAST_SHARE = 0.05
+# What the share of the views counts beside those of the acoustics.
+_VIEWS_WEIGHT = 0.5
 
 Quantiles = Annotated[tuple[float, ...], msgspec.Meta(min_length=2, max_length=1001)]
 
@@ -58,6 +61,7 @@ class Usual(msgspec.Struct, frozen=True):
         views: View -> quantiles of the similarity to the nearest of other recordings, ascending.
         overall: Quantiles of the mean of the views' shares, ascending.
         acoustics: Measure -> quantiles over clips held out, ascending; empty where nobody measured them.
+            Older indexes have others.
         joint: Quantiles of the sum of logarithms over views and acoustics, ascending; empty with these.
 
     """
@@ -65,14 +69,14 @@ class Usual(msgspec.Struct, frozen=True):
     clips: Annotated[int, msgspec.Meta(ge=1)]
     views: dict[View, Quantiles]
     overall: Quantiles
-    acoustics: dict[Measure, Quantiles] = {}
+    acoustics: dict[str, Quantiles] = {}
     joint: tuple[float, ...] = ()
 
     @classmethod
     def of(
         cls,
         similarities: Mapping[View, Sequence[float]],
-        acoustics: Sequence[Mapping[Measure, float] | None] = (),
+        acoustics: Sequence[Held | None] = (),
     ) -> Usual | None:
         """What is usual; None where there are too few clips.
 
@@ -91,14 +95,13 @@ class Usual(msgspec.Struct, frozen=True):
         known = [(mean, one) for mean, one in zip(means.tolist(), acoustics, strict=False) if one is not None]
         if len(known) < FEWEST_CLIPS:
             return usual
-        measured = {name: _quantiles([one[name] for _, one in known]) for name in MEASURES}
+        own = np.array([one.measures[:, one.own] for _, one in known])
+        measured = dict(zip(MEASURES, map(_quantiles, own.T), strict=True))
+        usual = msgspec.structs.replace(usual, acoustics=measured)
         sums = [
-            _sum_of_logs(
-                (share(usual.overall, mean), *(share(measured[name], one[name]) for name in MEASURES))
-            )
-            for mean, one in known
+            _joint(share(usual.overall, mean), usual.acoustic_shares(one.measures)) for mean, one in known
         ]
-        return msgspec.structs.replace(usual, acoustics=measured, joint=_quantiles(sums))
+        return msgspec.structs.replace(usual, joint=_quantiles(sums))
 
     def shares(self, similarities: Mapping[View, float]) -> dict[View, float]:
         """View -> share 0..1 of the training clips that are less alike to the others."""
@@ -106,26 +109,39 @@ class Usual(msgspec.Struct, frozen=True):
             view: share(self.views[view], one) for view, one in similarities.items() if view in self.views
         }
 
-    def acoustic_shares(self, measures: Mapping[Measure, float]) -> dict[Measure, float]:
-        """Measure -> share 0..1 of the training clips, held out, that are less like their class."""
-        return {name: share(self.acoustics[name], measures[name]) for name in MEASURES}
+    def acoustic_shares(self, measures: npt.NDArray[np.float64]) -> dict[Measure, float]:
+        """Measure -> share 0..1 of the training clips, held out, that are less like their class.
+
+        measures: [M, K] of every class; of these, the one that the sound is most like
+        """
+        shares = np.stack(
+            [
+                np.interp(values, quantiles, np.linspace(0.0, 1.0, len(quantiles)))
+                for values, quantiles in zip(measures, map(self.acoustics.__getitem__, MEASURES), strict=True)
+            ]
+        )
+        best = shares[:, np.log(shares + _LEAST_SHARE).sum(axis=0).argmax()]
+        return dict(zip(MEASURES, best.tolist(), strict=True))
 
     def whole(self, shares: Mapping[View, float], acoustics: Mapping[Measure, float] | None = None) -> float:
         """The same over all views, 0..1; acoustics: and by the shares of all measures."""
         views = share(self.overall, sum(shares.values()) / len(shares))
-        return share(self.joint, _sum_of_logs((views, *acoustics.values()))) if acoustics else views
+        return share(self.joint, _joint(views, acoustics)) if acoustics else views
 
     def check(self) -> None:
         """Raise ValueError where numbers are no quantiles."""
-        if set(self.acoustics) != (set(MEASURES) if self.joint else set()) or len(self.joint) == 1:
+        known = self.acoustics.keys() >= set(MEASURES) if self.joint else not self.acoustics
+        if not known or len(self.joint) == 1:
             raise ValueError("quantiles of some measures that are not those of all")
         for values in (*self.views.values(), *self.acoustics.values(), self.overall, self.joint):
             if not np.isfinite(values).all() or (np.diff(values) < 0.0).any():
                 raise ValueError("quantiles of similarity that do not ascend")
 
 
-def _sum_of_logs(shares: Iterable[float]) -> float:
-    return float(sum(np.log(one + _LEAST_SHARE) for one in shares))
+def _joint(views: float, acoustics: Mapping[Measure, float]) -> float:
+    """The sum of logarithms of the share of the views and of those of the acoustics."""
+    logs = np.log(np.array([views, *acoustics.values()]) + _LEAST_SHARE)
+    return float(_VIEWS_WEIGHT * logs[0] + logs[1:].sum())
 
 
 def share(quantiles: Sequence[float], value: float) -> float:

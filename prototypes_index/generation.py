@@ -179,8 +179,8 @@ class Generation:
         if self._acoustics is None and len(table):
             table = table[self.alive[table["clip"]]]
             if len(table) >= FEWEST_CLIPS:
-                recordings = self.clips["recording"][table["clip"]]
-                self._acoustics = Acoustics(table["vector"], table["label"], recordings)
+                clips = self.clips[table["clip"]]
+                self._acoustics = Acoustics(table["vector"], clips["label"], clips["recording"])
         return self._acoustics
 
     def _of_clips(self, name: str, dtype: np.dtype[Any]) -> Table:

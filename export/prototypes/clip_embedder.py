@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError, PrototypeIndexError
-from ...prototypes_index.acoustics import Statistics
 from ...prototypes_index.familiarity import Queries
 from ...prototypes_index.views import FloatArray, View
 from ...runtime.audio.sound import OpenSound, open_sound
@@ -32,7 +31,7 @@ class EmbeddedWindow:
     queries: by view the places that an explanation of it, for what is predicted, would look up
     frames: leading frames that hold real sound; None where all do
     passages: around each frame of the maps; None where every sample is zero, hence there are no maps
-    statistics: what it is like, and the class that the model gives it; None with the passages
+    statistics: what it is like; None with the passages
     """
 
     offset_s: float
@@ -41,7 +40,7 @@ class EmbeddedWindow:
     queries: dict[View, Queries]
     frames: int | None
     passages: Passages | None
-    statistics: Statistics | None
+    statistics: FloatArray | None
 
 
 class UnfitError(DataError):
@@ -106,7 +105,7 @@ class ClipEmbedder:
             frames = self._looker.grid.frames_in(duration) if real < samples else None
             amplitude = np.hypot(window.stft[..., 0], window.stft[..., 1])
             passages = Passages(amplitude, self._rate, self._hop, self._looker.grid, duration)
-            statistics = Statistics(label, acoustics_of(window.waveform[:real], self._rate))
+            statistics = acoustics_of(window.stft, window.waveform[:real], self._rate, self._hop)
             queries = looked.queries(self._views)
             yield EmbeddedWindow(offset, duration, maps, queries, frames, passages, statistics)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.covariance import LedoitWolf
-from sklearn.decomposition import PCA
 
-from earmark.prototypes_index.acoustics import MEASURES, SIZES, Acoustics, held_out, ledoit_wolf
+from earmark.prototypes_index.acoustics import MEASURES, SIZES, Acoustics, Held, held_out, ledoit_wolf
 from earmark.prototypes_index.familiarity import Usual, share
 
 SIZE = sum(SIZES)
@@ -29,22 +28,19 @@ def clips():
     return vectors.astype(np.float32), labels, recordings, asked.astype(np.float32)
 
 
-def by_hand(vectors, labels, recordings, asked, label, columns):
-    """-r and m with scikit-learn's decomposition and covariance, every loop written out."""
-    values, sizes = vectors[:, :columns].astype(float), [size for size in SIZES if size <= columns]
-    sizes = sizes if sum(sizes) == columns else sizes[:2]
+def by_hand(vectors, labels, recordings, asked, label):
+    """-r and m with scikit-learn's covariance, every loop written out."""
+    values = vectors.astype(float)
     scale = np.concatenate(
         [
             (group.std(axis=0) + 1e-3 * group.std()) * np.sqrt(group.shape[1])
-            for group in np.split(values, np.cumsum(sizes)[:-1], axis=1)
+            for group in np.split(values, np.cumsum(SIZES)[:-1], axis=1)
         ]
     )
-    pca = PCA(min(80, len(values) - 1), svd_solver="full").fit((values - values.mean(axis=0)) / scale)
-    projected = pca.transform((values - values.mean(axis=0)) / scale)
+    projected, point = (values - values.mean(axis=0)) / scale, (asked - values.mean(axis=0)) / scale
     means = {one: projected[labels == one].mean(axis=0) for one in (0, 4, 7)}
     within = projected - np.array([means[one] for one in labels.tolist()])
     precision = np.linalg.inv(LedoitWolf(assume_centered=True).fit(within).covariance_)
-    point = pca.transform(((asked[:columns] - values.mean(axis=0)) / scale)[None])[0]
 
     def cosine(one, other):
         return one @ precision @ other / np.sqrt((one @ precision @ one) * (other @ precision @ other))
@@ -75,48 +71,55 @@ def test_measures_are_those_of_the_equations(clips):
     vectors, labels, recordings, asked = clips
     known = Acoustics(vectors, labels, recordings)
     for point, own in zip(asked, (0, 4, 7), strict=True):
-        for label in (0, 4, 7):
-            measures = known.measures(point, label)
-            sound, margin = by_hand(vectors, labels, recordings, point, label, SIZE)
-            timbre, _ = by_hand(vectors, labels, recordings, point, label, sum(SIZES[:2]))
-            assert measures == pytest.approx({"sound": sound, "timbre": timbre, "margin": margin}, rel=1e-5)
-            assert (measures["margin"] > 0.0) == (label == own)
+        sound, margin = known.measures(point)
+        expected = [by_hand(vectors, labels, recordings, point, label) for label in known.labels]
+        np.testing.assert_allclose(np.transpose([sound, margin]), expected, rtol=1e-5)
+        assert [label for label, one in zip((0, 4, 7), margin, strict=True) if one > 0.0] == [own]
 
 
-def test_of_classes_that_are_not_there_nothing_is_known(clips):
+def test_the_order_of_clips_changes_nothing(clips):
     vectors, labels, recordings, asked = clips
-    assert Acoustics(vectors, labels, recordings).measures(asked[0], 1) is None
+    mixed = np.random.default_rng(2).permutation(len(labels))
+    again = Acoustics(vectors[mixed], labels[mixed], recordings[mixed]).measures(asked[0])
+    np.testing.assert_allclose(again, Acoustics(vectors, labels, recordings).measures(asked[0]))
+
+
+def test_of_a_single_class_nothing_is_known(clips):
+    vectors, labels, recordings, asked = clips
     only = labels == 4
-    assert Acoustics(vectors[only], labels[only], recordings[only]).measures(asked[0], 4) is None
+    assert Acoustics(vectors[only], labels[only], recordings[only]).measures(asked[0]) is None
 
 
 def test_clips_are_held_out_with_their_recordings(clips):
     vectors, labels, recordings, _ = clips
-    measures = held_out(vectors, labels, recordings)
+    held = held_out(vectors, labels, recordings)
     # Class after class, recordings are dealt to five parts.
-    others = recordings % 5 != recordings[3] % 5
+    others = recordings % 5 != recordings[15] % 5
     known = Acoustics(vectors[others], labels[others], recordings[others])
-    assert measures[3] == known.measures(vectors[3], 0)
-    assert all(set(one) == set(MEASURES) for one in measures)
+    np.testing.assert_array_equal(held[15].measures, known.measures(vectors[15]))
+    assert held[15].own == 1
+    assert None not in held
+    # The others have no clip of the class.
     lonely = np.arange(len(labels), dtype=np.int32)
     assert held_out(vectors, lonely, recordings) == [None] * len(lonely)
 
 
 def test_shares_are_joined_by_the_sum_of_their_logarithms():
     values = np.linspace(0.0, 1.0, 101)
-    measures = [{"sound": one, "timbre": one, "margin": one} for one in values.tolist()]
-    usual = Usual.of({"time": values}, measures)
-    assert usual.acoustic_shares({"sound": 0.3, "timbre": 2.0, "margin": -1.0}) == pytest.approx(
-        {"sound": 0.3, "timbre": 1.0, "margin": 0.0}
-    )
-    # All four shares of each of these clips are the same.
+    held = [Held(np.array([[one, -9.0], [one, -9.0]]), 0) for one in values.tolist()]
+    usual = Usual.of({"time": values}, held)
+    assert usual.acoustic_shares(np.array([[0.3], [-1.0]])) == pytest.approx({"sound": 0.3, "margin": 0.0})
+    # The class counts in which both together are highest.
+    both = np.array([[1.0, 0.4, 0.0], [0.0, 0.3, 2.0]])
+    assert usual.acoustic_shares(both) == pytest.approx({"sound": 0.4, "margin": 0.3})
+    # All three shares of each of these clips are the same.
     acoustics = dict.fromkeys(MEASURES, 0.42)
     assert usual.whole({"time": 0.42}, acoustics) == pytest.approx(0.42, abs=1e-4)
-    uneven = {"sound": 0.05, "timbre": 0.9, "margin": 0.9}
-    total = np.log([0.9 + 0.05, 0.05 + 0.05, 0.9 + 0.05, 0.9 + 0.05]).sum()
-    assert usual.whole({"time": 0.9}, uneven) == pytest.approx(share(usual.joint, total))
+    uneven = {"sound": 0.05, "margin": 0.9}
+    total = 0.5 * np.log(0.7 + 0.05) + np.log(0.05 + 0.05) + np.log(0.9 + 0.05)
+    assert usual.whole({"time": 0.7}, uneven) == pytest.approx(share(usual.joint, total))
     assert usual.whole({"time": 0.42}) == pytest.approx(0.42, abs=1e-4)
     # Too few clips with statistics: the views alone.
-    few = Usual.of({"time": values}, [*measures[:19], *[None] * 82])
+    few = Usual.of({"time": values}, [*held[:19], *[None] * 82])
     assert few.acoustics == {}
     assert few.joint == ()

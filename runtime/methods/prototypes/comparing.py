@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ....prototypes_index.acoustics import MEASURES, Measure, held_out
+from ....prototypes_index.acoustics import MEASURES, Held, Measure, held_out
 from ....prototypes_index.familiarity import Usual
 from ....prototypes_index.generation import Generation
 from ....prototypes_index.table import Table
@@ -59,11 +59,13 @@ class FamiliarWindows:
 
     def _acoustics(self, window: Window, real_s: float) -> dict[Measure, float]:
         """Shares by the statistics of the window's real sound; none where the index or the class has none."""
-        generation, usual, rate = self._search.generation, self._usual, self._search.manifest.sample_rate
+        generation, usual, manifest = self._search.generation, self._usual, self._search.manifest
         if usual is None or not usual.joint or generation.acoustics is None:
             return {}
-        statistics = acoustics_of(window.waveform[: max(1, samples_of(real_s, rate))], rate)
-        measures = generation.acoustics.measures(statistics, int(window.logits.argmax()))
+        rate = manifest.sample_rate
+        real = window.waveform[: max(1, samples_of(real_s, rate))]
+        statistics = acoustics_of(window.stft, real, rate, manifest.analysis.hop)
+        measures = generation.acoustics.measures(statistics)
         return {} if measures is None else usual.acoustic_shares(measures)
 
     def familiarity(self) -> Familiarity | None:
@@ -108,7 +110,7 @@ def measure(generation: Generation, bands_hz: Sequence[tuple[float, float]]) -> 
     return Usual.of(similarities, [measures.get(clip) for clip in compared])
 
 
-def _held_out(generation: Generation) -> dict[int, dict[Measure, float]]:
+def _held_out(generation: Generation) -> dict[int, Held]:
     """The acoustic measures of training clips, held out, by their rows."""
     table = generation.statistics()
     table = table[generation.alive[table["clip"]]]
@@ -116,8 +118,11 @@ def _held_out(generation: Generation) -> dict[int, dict[Measure, float]]:
     table = table[np.argsort([generation.clip(clip).id for clip in table["clip"].tolist()], kind="stable")]
     if not len(table):
         return {}
-    recordings = generation.clips["recording"][table["clip"]]
-    measures = held_out(table["vector"], table["label"], recordings)
+    clips = generation.clips[table["clip"]]
+    # Numbered by their names, too.
+    names = np.array(generation.info.labels)
+    labels = np.argsort(np.argsort(names))[clips["label"]].astype(np.int32)
+    measures = held_out(table["vector"], labels, clips["recording"])
     rows = table["clip"].tolist()
     return {clip: one for clip, one in zip(rows, measures, strict=True) if one is not None}
 

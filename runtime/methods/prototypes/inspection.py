@@ -73,8 +73,11 @@ def _index_lines(generation: Generation, *, audio: bool) -> Iterator[tuple[str, 
             f"{kinds['prototype']} prototypes of channels, {kinds['clip']} other places of clips; {facts}",
         )
     if info.usual is not None:
-        known = ", ".join((*info.usual.views, *info.usual.acoustics))
-        yield "  familiarity", f"by {known}; beside {info.usual.clips} clips"
+        acoustics = info.usual.acoustics if len(generation.statistics()) else ()
+        older = "; its statistics of sound are of an older kind: `earmark index --rebuild`"
+        note = older if len(acoustics) < len(info.usual.acoustics) else ""
+        known = ", ".join((*info.usual.views, *acoustics))
+        yield "  familiarity", f"by {known}; beside {info.usual.clips} clips{note}"
 
 
 def _apex_lines(report: ApexReport) -> Iterator[tuple[str, str]]:
