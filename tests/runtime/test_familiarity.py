@@ -27,6 +27,7 @@ from earmark.runtime.methods.prototypes.acoustics import acoustics_of
 from earmark.runtime.methods.prototypes.bands import like_rows
 from earmark.runtime.methods.prototypes.comparing import measure
 from earmark.runtime.methods.prototypes.generation import open_generation
+from earmark.runtime.methods.prototypes.inspection import inspect_prototypes
 from earmark.runtime.opening import open_bundle
 
 SHIPPED = Path(earmark.__file__).parent / "runtime" / "shipped" / "bundle"
@@ -147,27 +148,38 @@ def test_statistics_that_are_no_numbers_or_of_a_clip_twice_are_refused(tmp_path)
             check_generation(read_generation(folder, manifest.prototypes))
 
 
-def test_an_index_from_before_statistics_is_asked_by_its_views_alone(tmp_path):
+@pytest.mark.parametrize("kind", [None, 1])
+def test_an_index_without_these_statistics_is_asked_by_its_views_alone(tmp_path, kind):
+    """From before there were any; or with those of an older kind, of other records and measures."""
     bundle = tmp_path / "bundle"
     shutil.copytree(SHIPPED, bundle)
     manifest = json.loads((bundle / "bundle.json").read_text())
     folder = f"prototypes/{manifest['prototypes']['generation']}"
-    path = bundle / folder / "index_info.json"
+    path, table = bundle / folder / "index_info.json", bundle / folder / "acoustics.npy"
     info = json.loads(path.read_text())
-    del info["acoustics"], info["usual"]["acoustics"], info["usual"]["joint"]
+    if kind is None:
+        del info["acoustics"], info["usual"]["acoustics"], info["usual"]["joint"]
+        table.unlink()
+        del manifest["files"][f"{folder}/acoustics.npy"]
+    else:
+        info["acoustics"]["kind"] = kind
+        info["usual"]["acoustics"]["timbre"] = info["usual"]["acoustics"]["sound"]
+        np.save(table, np.zeros(64, [("clip", "<i4"), ("label", "<i4"), ("vector", "<f4", (152,))]))
     path.write_text(json.dumps(info))
-    (bundle / folder / "acoustics.npy").unlink()
-    del manifest["files"][f"{folder}/acoustics.npy"]
-    manifest["files"][f"{folder}/index_info.json"] = {
-        "size": path.stat().st_size,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-    }
+    for file in {path, table} if kind else {path}:
+        manifest["files"][f"{folder}/{file.name}"] = {
+            "size": file.stat().st_size,
+            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        }
     (bundle / "bundle.json").write_text(json.dumps(manifest))
     with earmark.load(bundle, device="cpu") as explainer:
         result = explainer.explain(strange(1), RATE, methods=["prototypes"])
     assert result.familiarity.acoustics == {}
     assert result.familiarity.unfamiliar
     assert result.to_dict()["familiarity"]["acoustics"] == {}
+    text = dict(inspect_prototypes(open_bundle(bundle)).lines)["  familiarity"]
+    assert text.startswith("by square, time, frequency, time_frequency; beside 64 clips")
+    assert ("older kind: `earmark index --rebuild`" in text) == (kind is not None)
 
 
 def test_drums_are_familiar_and_a_voice_is_not(shipped):
