@@ -8,8 +8,9 @@ AUROC of known classes against the left-out one and against the foreign sounds, 
 recordings, by
 
 - familiarity: `result.familiarity.percentile`, and the share below the 5th of each kind;
-- views, sound, margin: its parts alone, views by the mean of their percentiles;
-- score: the highest score.
+- views, sound, margin: its parts alone, views by the mean of their percentiles, the others of the class that
+  the sound is most like;
+- score: the highest score of the model.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def asked(explainer: earmark.Explainer, clips: list[tuple[Path, str, str]]) -> l
             continue
         (best, score), familiar = result.predictions[0], result.familiarity
         views = float(np.mean(list(familiar.views.values())))
-        measures = {"familiarity": familiar.percentile, "views": views, "score": score, **familiar.acoustics}
+        measures = {"familiarity": familiar.percentile, "views": views, **familiar.acoustics, "score": score}
         answers.append(Asked(recording, label, best, measures))
     return answers
 

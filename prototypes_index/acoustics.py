@@ -1,4 +1,4 @@
-"""How like each class of training clips a sound is, by statistics of sound alone.
+"""How like each class of training clips a sound is, by statistics of sound, and by the model's score.
 
 A model that never had to tell two classes apart has no features to miss one by, so these vectors are none of
 its own (`runtime.methods.prototypes.acoustics`), and the classes are those of the clips:
@@ -9,12 +9,13 @@ its own (`runtime.methods.prototypes.acoustics`), and the classes are those of t
     r(z, c)         d(z, c) / mean of d(y, c) over clips y of c, each without its own recording
     m(z, c)         cos(z, mean of c) - largest of cos(z, mean of any other class)
 
-The measures are -r ("sound") and m ("margin") of every class. What is usual of each is measured on clips of
-the class whose recordings W and the means have not seen.
+The measures of every class are -r ("sound"), m ("margin") and the score that the model gives it ("score").
+What is usual of the first two is measured on clips whose recordings W and the means have not seen.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -23,15 +24,26 @@ import numpy.typing as npt
 
 from .views import FloatArray
 
+_Labels = npt.NDArray[np.int32]
+
 # Changes with the statistics: vectors of other kinds are not compared.
 KIND = 2
 # Statistics of timbre, of the rhythm of bands and of the sound, of spectrum and texture, in their order.
 SIZES = (36, 28, 18, 10, 14)
-# A record of `acoustics.npy`: row of the clips table, its statistics.
-ACOUSTICS = np.dtype([("clip", "<i4"), ("vector", "<f4", (sum(SIZES),))])
+# Highest scores that are kept of a sound.
+SCORES = 8
+# A record of `acoustics.npy`: row of the clips table, and a clip's `Statistics`.
+ACOUSTICS = np.dtype(
+    [
+        ("clip", "<i4"),
+        ("labels", "<i4", (SCORES,)),
+        ("scores", "<f4", (SCORES,)),
+        ("vector", "<f4", (sum(SIZES),)),
+    ]
+)
 
-Measure = Literal["sound", "margin"]
-MEASURES: tuple[Measure, ...] = ("sound", "margin")
+Measure = Literal["sound", "margin", "score"]
+MEASURES: tuple[Measure, ...] = ("sound", "margin", "score")
 
 _NEAREST = 4
 # A class with fewer clips that have another recording has no distance of its own to go by.
@@ -41,7 +53,6 @@ _PARTS = 5
 _SHRUNK, _TINY = 1e-3, 1e-12
 
 _Array = npt.NDArray[np.float64]
-_Labels = npt.NDArray[np.int32]
 
 
 class AcousticsInfo(msgspec.Struct, frozen=True):
@@ -49,6 +60,23 @@ class AcousticsInfo(msgspec.Struct, frozen=True):
 
     kind: Annotated[int, msgspec.Meta(ge=1)]
     clips: Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Statistics(msgspec.Struct, frozen=True, eq=False):
+    """Those of one sound, [sum(SIZES)], and the model's highest scores.
+
+    labels: [SCORES] that have them, -1 where the model has fewer
+    scores: [SCORES], 0..1; of all other labels next to none
+    """
+
+    vector: FloatArray
+    labels: _Labels
+    scores: FloatArray
+
+
+def statistics_in(record: np.void) -> Statistics:
+    """Those in a record of `acoustics.npy`, copied."""
+    return Statistics(record["vector"].copy(), record["labels"].copy(), record["scores"].copy())
 
 
 class Held(NamedTuple):
@@ -87,37 +115,38 @@ class Acoustics:
         usual = [float(of.mean()) if len(of) >= _FEWEST_OF_CLASS else overall for of in own]
         self._usual = np.maximum(usual, _TINY)
 
-    def measures(self, vector: FloatArray) -> _Array | None:
-        """Those of a sound's statistics, [M, K] as `MEASURES` and `labels`; higher: more like the class.
+    def measures(self, sound: Statistics) -> _Array | None:
+        """Those of a sound, [M, K] as `MEASURES` and `labels`; higher: more like the class.
 
         None where there are fewer than two classes.
         """
         if len(self.labels) < 2:
             return None
-        unit = _unit((vector.astype(np.float64) - self._mean) / self._scale @ self._whitening)
+        unit = _unit((sound.vector.astype(np.float64) - self._mean) / self._scale @ self._whitening)
         distances = np.array([one.distance(unit) for one in self._classes])
         cosines = self._centres @ unit
         second, first = np.sort(cosines)[-2:]
         margins = cosines - np.where(cosines == first, second, first)
-        return np.stack([-distances / self._usual, margins])
+        given = dict(zip(sound.labels.tolist(), sound.scores.tolist(), strict=True))
+        scores = np.array([given.get(label, 0.0) for label in self.labels])
+        return np.stack([-distances / self._usual, margins, scores])
 
 
-def held_out(vectors: FloatArray, labels: _Labels, recordings: _Labels) -> list[Held | None]:
+def held_out(clips: Sequence[Statistics], labels: _Labels, recordings: _Labels) -> list[Held | None]:
     """The measures of each clip [n] by what the clips of other parts of the recordings tell.
 
     Args:
-        vectors: [n, sum(SIZES)] in an order that does not hang on how the index grew.
-        labels: [n] the clips' classes, numbered alike.
+        clips: [n] class after class, so that every part has its share of each.
+        labels: [n] the clips' classes.
         recordings: [n].
 
     Returns:
         [n], None where the others have no clip of the class, or of no other class.
 
     """
-    held: list[Held | None] = [None] * len(vectors)
-    # Class after class, so that every part has its share of each.
-    by_class = np.argsort(labels, kind="stable").tolist()
-    first = dict.fromkeys(recordings[by_class].tolist())
+    held: list[Held | None] = [None] * len(clips)
+    vectors = np.stack([clip.vector for clip in clips])
+    first = dict.fromkeys(recordings.tolist())
     part_of = {recording: number % _PARTS for number, recording in enumerate(first)}
     parts = np.array([part_of[recording] for recording in recordings.tolist()])
     for part in range(_PARTS):
@@ -126,7 +155,7 @@ def held_out(vectors: FloatArray, labels: _Labels, recordings: _Labels) -> list[
             continue
         known = Acoustics(vectors[others], labels[others], recordings[others])
         for row in np.flatnonzero(~others).tolist():
-            measures, own = known.measures(vectors[row]), int(labels[row])
+            measures, own = known.measures(clips[row]), int(labels[row])
             if measures is not None and own in known.labels:
                 held[row] = Held(measures, known.labels.index(own))
     return held

@@ -125,6 +125,7 @@ class _Checks:
         """What clips are like is numbers, of clips that are there, each once."""
         table = self.generation.statistics()
         self._finite(STATISTICS, table["vector"])
+        self._finite(STATISTICS, table["scores"])
         if len(np.unique(table["clip"])) < len(table):
             self._damaged(STATISTICS, "a clip stands twice")
 

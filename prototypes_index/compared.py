@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from .acoustics import ACOUSTICS, KIND, AcousticsInfo
+from .acoustics import ACOUSTICS, KIND, AcousticsInfo, Statistics, statistics_in
 from .familiarity import MOST_CLIPS, Queries, query_type
 from .generation import STATISTICS, Generation
 from .table import write_table
-from .views import FloatArray, View, normalise
+from .views import View, normalise
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class _Compared:
 
     row: int
     queries: Mapping[View, Queries]
-    statistics: FloatArray | None
+    statistics: Statistics | None
 
 
 class ComparedClips:
@@ -32,7 +32,7 @@ class ComparedClips:
         self._clips: dict[str, _Compared] = {}
 
     def add(
-        self, name: str, row: int, queries: Mapping[View, Queries], statistics: FloatArray | None
+        self, name: str, row: int, queries: Mapping[View, Queries], statistics: Statistics | None
     ) -> None:
         """See the clip with the id `name`."""
         # Once: a vector that is taken over stays as it is, bit for bit.
@@ -59,7 +59,7 @@ class ComparedClips:
             for clip in np.unique(table["clip"][keep[table["clip"]]]).tolist():
                 own = table[table["clip"] == clip]
                 held.setdefault(clip, {})[view] = Queries(own["row"].copy(), own["vector"].copy())
-        like = {int(one["clip"]): one["vector"].copy() for one in old.statistics()}
+        like = {int(one["clip"]): statistics_in(one) for one in old.statistics()}
         for clip, queries in held.items():
             self._keep(old.clip(clip).id, _Compared(int(new_clip[clip]), queries, like.get(clip)))
 
@@ -84,6 +84,6 @@ class ComparedClips:
         known = [(clip.row, clip.statistics) for clip in chosen if clip.statistics is not None]
         if not known:
             return counts, None
-        records = np.array(known, ACOUSTICS)
+        records = np.array([(row, like.labels, like.scores, like.vector) for row, like in known], ACOUSTICS)
         write_table(folder / STATISTICS, records.shape, [records], ACOUSTICS)
         return counts, AcousticsInfo(KIND, len(records))

@@ -5,9 +5,9 @@ view, the similarities of a sample of training clips to the nearest entry of ano
 quantiles, so that the similarity of a new sound becomes a share: 0 where it is farther from all training
 sounds than any of them is from the others. Over all views, the shares are averaged, and the mean is compared
 with the means of the training clips, which gives one share. Measures by statistics alone (`acoustics`) give
-two others for each class, of clips held out; the class counts that the sound is most like. They are joined
-as in Fisher's method, by the sum of log(share + 0.05), the views by half of theirs, and this sum is compared
-with the sums of the training clips.
+two others for each class, of clips held out, and the model's score stands beside them. All are joined as in
+Fisher's method, by the sum of log(share + 0.05), to which what the model knows (views, score) gives half. The
+class counts that has the highest sum, which is compared with the sums of the training clips.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ FEWEST_CLIPS = 20
 _QUANTILES = 101
 # What a share of 0 counts as: no single measure decides alone.
 _LEAST_SHARE = 0.05
-# What the share of the views counts beside those of the acoustics.
-_VIEWS_WEIGHT = 0.5
+# What counts of logarithms of shares: of the views; of `MEASURES`, of which the score is the model's own.
+_VIEWS_WEIGHT, _WEIGHTS = 0.5, (1.0, 1.0, 0.5)
+# Measures whose shares are those of the training clips; the score is a share as it is.
+_RANKED: tuple[Measure, ...] = ("sound", "margin")
 
 Quantiles = Annotated[tuple[float, ...], msgspec.Meta(min_length=2, max_length=1001)]
 
@@ -96,7 +98,7 @@ class Usual(msgspec.Struct, frozen=True):
         if len(known) < FEWEST_CLIPS:
             return usual
         own = np.array([one.measures[:, one.own] for _, one in known])
-        measured = dict(zip(MEASURES, map(_quantiles, own.T), strict=True))
+        measured: dict[str, Quantiles] = {name: _quantiles(own[:, MEASURES.index(name)]) for name in _RANKED}
         usual = msgspec.structs.replace(usual, acoustics=measured)
         sums = [
             _joint(share(usual.overall, mean), usual.acoustic_shares(one.measures)) for mean, one in known
@@ -110,17 +112,15 @@ class Usual(msgspec.Struct, frozen=True):
         }
 
     def acoustic_shares(self, measures: npt.NDArray[np.float64]) -> dict[Measure, float]:
-        """Measure -> share 0..1 of the training clips, held out, that are less like their class.
+        """Measure -> share 0..1 of the training clips, held out, less like their class; or the score.
 
         measures: [M, K] of every class; of these, the one that the sound is most like
         """
-        shares = np.stack(
-            [
-                np.interp(values, quantiles, np.linspace(0.0, 1.0, len(quantiles)))
-                for values, quantiles in zip(measures, map(self.acoustics.__getitem__, MEASURES), strict=True)
-            ]
-        )
-        best = shares[:, np.log(shares + _LEAST_SHARE).sum(axis=0).argmax()]
+        shares = measures.copy()
+        for name in _RANKED:
+            quantiles, row = self.acoustics[name], MEASURES.index(name)
+            shares[row] = np.interp(shares[row], quantiles, np.linspace(0.0, 1.0, len(quantiles)))
+        best = shares[:, (np.array(_WEIGHTS) @ np.log(shares + _LEAST_SHARE)).argmax()]
         return dict(zip(MEASURES, best.tolist(), strict=True))
 
     def whole(self, shares: Mapping[View, float], acoustics: Mapping[Measure, float] | None = None) -> float:
@@ -130,7 +130,7 @@ class Usual(msgspec.Struct, frozen=True):
 
     def check(self) -> None:
         """Raise ValueError where numbers are no quantiles."""
-        known = self.acoustics.keys() >= set(MEASURES) if self.joint else not self.acoustics
+        known = self.acoustics.keys() >= set(_RANKED) if self.joint else not self.acoustics
         if not known or len(self.joint) == 1:
             raise ValueError("quantiles of some measures that are not those of all")
         for values in (*self.views.values(), *self.acoustics.values(), self.overall, self.joint):
@@ -140,8 +140,8 @@ class Usual(msgspec.Struct, frozen=True):
 
 def _joint(views: float, acoustics: Mapping[Measure, float]) -> float:
     """The sum of logarithms of the share of the views and of those of the acoustics."""
-    logs = np.log(np.array([views, *acoustics.values()]) + _LEAST_SHARE)
-    return float(_VIEWS_WEIGHT * logs[0] + logs[1:].sum())
+    logs = np.log(np.array([views, *(acoustics[name] for name in MEASURES)]) + _LEAST_SHARE)
+    return float(logs @ (_VIEWS_WEIGHT, *_WEIGHTS))
 
 
 def share(quantiles: Sequence[float], value: float) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import PrototypeIndexError
+from .acoustics import Statistics
 from .compared import ComparedClips
 from .durability import link, naming, sync_tree
 from .faiss_files import IndexInfo
@@ -37,7 +38,7 @@ from .table import (
     strongest_clips,
     write_table,
 )
-from .views import FloatArray, Grid, Places, View, dimension, normalise
+from .views import Grid, Places, View, dimension, normalise
 
 _CHUNK_BYTES = 32 << 20
 
@@ -120,7 +121,7 @@ class GenerationWriter:
         places: Mapping[View, Places],
         queries: Mapping[View, Queries] | None = None,
         passages: Mapping[View, Table] | None = None,
-        statistics: FloatArray | None = None,
+        statistics: Statistics | None = None,
     ) -> None:
         """Add one clip with its places in every view.
 

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError, PrototypeIndexError
+from ...prototypes_index.acoustics import Statistics
 from ...prototypes_index.familiarity import Queries
 from ...prototypes_index.views import FloatArray, View
 from ...runtime.audio.sound import OpenSound, open_sound
 from ...runtime.audio.writing import open_sound_file
 from ...runtime.bundle.open import Bundle
 from ...runtime.engine import Engine
-from ...runtime.methods.prototypes.acoustics import acoustics_of
+from ...runtime.methods.prototypes.acoustics import statistics_of
 from ...runtime.methods.prototypes.looking import Looker
 from ...runtime.methods.prototypes.passages import Passages
 from .generation_writer import views_in
@@ -40,7 +41,7 @@ class EmbeddedWindow:
     queries: dict[View, Queries]
     frames: int | None
     passages: Passages | None
-    statistics: FloatArray | None
+    statistics: Statistics | None
 
 
 class UnfitError(DataError):
@@ -105,7 +106,7 @@ class ClipEmbedder:
             frames = self._looker.grid.frames_in(duration) if real < samples else None
             amplitude = np.hypot(window.stft[..., 0], window.stft[..., 1])
             passages = Passages(amplitude, self._rate, self._hop, self._looker.grid, duration)
-            statistics = acoustics_of(window.stft, window.waveform[:real], self._rate, self._hop)
+            statistics = statistics_of(window, real, self._engine.manifest)
             queries = looked.queries(self._views)
             yield EmbeddedWindow(offset, duration, maps, queries, frames, passages, statistics)
 

@@ -16,7 +16,7 @@ import earmark
 from earmark.errors import PrototypeIndexError
 from earmark.evaluation.synthesis import RECIPES, clip_of
 from earmark.export.prototypes.growth import remove_clips
-from earmark.prototypes_index.acoustics import MEASURES, held_out
+from earmark.prototypes_index.acoustics import MEASURES, held_out, statistics_in
 from earmark.prototypes_index.checks import check_generation
 from earmark.prototypes_index.familiarity import Usual, share
 from earmark.prototypes_index.info import read_info, write_info
@@ -90,9 +90,10 @@ def test_what_is_usual_is_measured_beside_other_recordings():
             expected = np.quantile(values, np.linspace(0, 1, 101))
             np.testing.assert_allclose(usual.views[view], expected, atol=1e-4)
     table = generation.statistics()
-    order = np.argsort([generation.clip(clip).id for clip in table["clip"].tolist()])
-    clips = generation.clips[table["clip"][order]]
-    held = held_out(table["vector"][order], clips["label"], clips["recording"])
+    of_class = [(generation.clip(clip).label, generation.clip(clip).id) for clip in table["clip"].tolist()]
+    table = table[sorted(range(64), key=of_class.__getitem__)]
+    clips = generation.clips[table["clip"]]
+    held = held_out([statistics_in(one) for one in table], clips["label"], clips["recording"])
     assert len(held) == 64
     for row, (name, quantiles) in enumerate(generation.info.usual.acoustics.items()):
         assert name == MEASURES[row]
@@ -100,7 +101,7 @@ def test_what_is_usual_is_measured_beside_other_recordings():
         np.testing.assert_allclose(quantiles, expected, atol=1e-3)
 
 
-def test_what_a_clip_is_like_are_the_statistics_of_its_sound():
+def test_what_a_clip_is_like_are_the_statistics_of_its_sound(shipped):
     """Of the sound that the index keeps, which is 24 bits of what was indexed."""
     bundle = open_bundle(SHIPPED)
     generation = open_generation(bundle.path, bundle.manifest)
@@ -110,6 +111,11 @@ def test_what_a_clip_is_like_are_the_statistics_of_its_sound():
         wave, spec = wave[: 2 * rate], bundle.manifest.analysis
         expected = acoustics_of(as_pairs(forward(wave, spec)), wave, rate, spec.hop)
         np.testing.assert_allclose(record["vector"], expected, atol=0.02)
+        # All eight labels by their scores, as the model gives them.
+        predictions = shipped.explain(wave, rate, methods=[]).predictions
+        given = dict(zip(record["labels"].tolist(), record["scores"].tolist(), strict=True))
+        for label, score in predictions:
+            assert given[bundle.manifest.labels.index(label)] == pytest.approx(score, abs=1e-3)
 
 
 def test_statistics_stay_with_their_clips_when_an_index_changes(tmp_path):
@@ -204,7 +210,7 @@ def test_it_is_in_the_record_and_loaded_again(shipped, tmp_path):
     given = record["familiarity"]
     assert given["clips"] == 64
     assert set(given["views"]) == {"square", "time", "frequency", "time_frequency"}
-    assert set(given["acoustics"]) == {"sound", "margin"}
+    assert set(given["acoustics"]) == {"sound", "margin", "score"}
     assert given["percentile"] == round(result.familiarity.percentile, 2)
     result.save(tmp_path / "out")
     again = earmark.Result.load(tmp_path / "out")

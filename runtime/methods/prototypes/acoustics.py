@@ -22,6 +22,10 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from ....prototypes_index.acoustics import SCORES, Statistics
+from ...bundle.manifest import Manifest
+from ...inference.scores import scores_of
+from ...inference.window import Window
 from ...values.arrays import FloatArray
 from ...values.mel import mel_edges
 
@@ -41,6 +45,17 @@ _EVEN = np.float32(1e-9)
 # How far a peak stands above the bands beside it, in dB.
 _PEAK_DB = np.float32(3.0)
 _TINY, _LEAST = np.float32(1e-12), np.finfo(np.float32).tiny
+
+
+def statistics_of(window: Window, real: int, manifest: Manifest) -> Statistics:
+    """Those of the first `real` samples of a window, and its highest scores; of a regression none."""
+    vector = acoustics_of(window.stft, window.waveform[:real], manifest.sample_rate, manifest.analysis.hop)
+    labels, scores = np.full(SCORES, -1, np.int32), np.zeros(SCORES, np.float32)
+    if manifest.task != "regression":
+        given = scores_of(window.logits, manifest.task)
+        best = np.argsort(-given, kind="stable")[:SCORES]
+        labels[: len(best)], scores[: len(best)] = best, given[best]
+    return Statistics(vector, labels, scores)
 
 
 def acoustics_of(stft: FloatArray, sound: FloatArray, rate: int, hop: int) -> FloatArray:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ....prototypes_index.acoustics import MEASURES, Held, Measure, held_out
+from ....prototypes_index.acoustics import MEASURES, Held, Measure, held_out, statistics_in
 from ....prototypes_index.familiarity import Usual
 from ....prototypes_index.generation import Generation
 from ....prototypes_index.table import Table
 from ....prototypes_index.views import View
 from ...audio.lengths import samples_of
 from ...inference.window import Window
-from .acoustics import acoustics_of
+from .acoustics import statistics_of
 from .bands import like_rows
 from .familiarity import Familiarity
 from .looking import Looked
@@ -62,10 +62,8 @@ class FamiliarWindows:
         generation, usual, manifest = self._search.generation, self._usual, self._search.manifest
         if usual is None or not usual.joint or generation.acoustics is None:
             return {}
-        rate = manifest.sample_rate
-        real = window.waveform[: max(1, samples_of(real_s, rate))]
-        statistics = acoustics_of(window.stft, real, rate, manifest.analysis.hop)
-        measures = generation.acoustics.measures(statistics)
+        real = max(1, samples_of(real_s, manifest.sample_rate))
+        measures = generation.acoustics.measures(statistics_of(window, real, manifest))
         return {} if measures is None else usual.acoustic_shares(measures)
 
     def familiarity(self) -> Familiarity | None:
@@ -114,15 +112,13 @@ def _held_out(generation: Generation) -> dict[int, Held]:
     """The acoustic measures of training clips, held out, by their rows."""
     table = generation.statistics()
     table = table[generation.alive[table["clip"]]]
-    # By their ids, whatever order they came in.
-    table = table[np.argsort([generation.clip(clip).id for clip in table["clip"].tolist()], kind="stable")]
+    clips = [(generation.clip(clip).label, generation.clip(clip).id) for clip in table["clip"].tolist()]
+    # Class after class and by their ids, whatever order they came in.
+    table = table[sorted(range(len(clips)), key=clips.__getitem__)]
     if not len(table):
         return {}
-    clips = generation.clips[table["clip"]]
-    # Numbered by their names, too.
-    names = np.array(generation.info.labels)
-    labels = np.argsort(np.argsort(names))[clips["label"]].astype(np.int32)
-    measures = held_out(table["vector"], labels, clips["recording"])
+    of = generation.clips[table["clip"]]
+    measures = held_out([statistics_in(one) for one in table], of["label"], of["recording"])
     rows = table["clip"].tolist()
     return {clip: one for clip, one in zip(rows, measures, strict=True) if one is not None}
 

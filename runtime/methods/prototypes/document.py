@@ -76,7 +76,7 @@ class FamiliarityDict(TypedDict):
     acoustics: NotRequired[
         Annotated[
             dict[str, float],
-            Meta(description="sound, margin -> percentile, 0..100; empty where the index has none."),
+            Meta(description="sound, margin -> percentile, score -> 0..100; empty where the index has none."),
         ]
     ]
     clips: Annotated[int, Meta(description="Training clips that it is compared with.")]

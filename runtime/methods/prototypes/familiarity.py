@@ -21,9 +21,10 @@ class Familiarity(ResultRecord):
             than this sound is.
         views: The same by the nearest prototypes of each view.
         clips: Training clips that it is compared with.
-        acoustics: The same by statistics of the sound, which are not the model's, for the class it is most
-            like: how near that class is (sound), and how much nearer than any other (margin). Empty in
-            indexes from before there were any.
+        acoustics: The same by statistics of the sound, which are not the model's, for the class that it is
+            most like: how near that class is (sound), and how much nearer than any other (margin); beside
+            them the score that the model gives this class (score, 0..100). Empty in indexes from before
+            there were any.
 
     """
 
