@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from ..forks import fork_waits
 from .views import FloatArray
 
 _Labels = npt.NDArray[np.int32]
@@ -89,6 +90,7 @@ class Held(NamedTuple):
 class Acoustics:
     """What training clips are like, class by class, and how far other sounds lie from them."""
 
+    @fork_waits
     def __init__(self, vectors: FloatArray, labels: _Labels, recordings: _Labels) -> None:
         """Learn from the statistics [n, sum(SIZES)] of clips, their classes [n] and recordings [n]."""
         values = vectors.astype(np.float64)
@@ -115,6 +117,7 @@ class Acoustics:
         usual = [float(of.mean()) if len(of) >= _FEWEST_OF_CLASS else overall for of in own]
         self._usual = np.maximum(usual, _TINY)
 
+    @fork_waits
     def measures(self, sound: Statistics) -> _Array | None:
         """Those of a sound, [M, K] as `MEASURES` and `labels`; higher: more like the class.
 
@@ -180,6 +183,7 @@ class _Class(NamedTuple):
         begins = np.flatnonzero(np.diff(recordings, prepend=recordings[:1] - 1))
         return cls(_unit(whitened[order]), recordings, begins)
 
+    @fork_waits
     def distance(self, unit: _Array) -> float:
         """Mean chord to the nearest clip of each of the nearest recordings: d(z, c)."""
         chords = np.sqrt(np.maximum(2.0 - 2.0 * self.units @ unit, 0.0))
@@ -195,10 +199,12 @@ class _Class(NamedTuple):
         return np.array(found)
 
 
+@fork_waits
 def _unit(vectors: _Array) -> _Array:
     return np.asarray(vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + _TINY))
 
 
+@fork_waits
 def ledoit_wolf(samples: _Array) -> _Array:
     """The covariance [D, D] of samples [n, D] of mean zero, shrunk towards a multiple of the identity.
 

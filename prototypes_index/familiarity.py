@@ -120,7 +120,8 @@ class Usual(msgspec.Struct, frozen=True):
         for name in _RANKED:
             quantiles, row = self.acoustics[name], MEASURES.index(name)
             shares[row] = np.interp(shares[row], quantiles, np.linspace(0.0, 1.0, len(quantiles)))
-        best = shares[:, (np.array(_WEIGHTS) @ np.log(shares + _LEAST_SHARE)).argmax()]
+        logs = np.log(shares + _LEAST_SHARE) * np.reshape(_WEIGHTS, (-1, 1))
+        best = shares[:, logs.sum(axis=0).argmax()]
         return dict(zip(MEASURES, best.tolist(), strict=True))
 
     def whole(self, shares: Mapping[View, float], acoustics: Mapping[Measure, float] | None = None) -> float:
@@ -141,7 +142,7 @@ class Usual(msgspec.Struct, frozen=True):
 def _joint(views: float, acoustics: Mapping[Measure, float]) -> float:
     """The sum of logarithms of the share of the views and of those of the acoustics."""
     logs = np.log(np.array([views, *(acoustics[name] for name in MEASURES)]) + _LEAST_SHARE)
-    return float(logs @ (_VIEWS_WEIGHT, *_WEIGHTS))
+    return float((logs * (_VIEWS_WEIGHT, *_WEIGHTS)).sum())
 
 
 def share(quantiles: Sequence[float], value: float) -> float:

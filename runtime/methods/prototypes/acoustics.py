@@ -22,6 +22,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from ....forks import fork_waits
 from ....prototypes_index.acoustics import SCORES, Statistics
 from ...bundle.manifest import Manifest
 from ...inference.scores import scores_of
@@ -58,6 +59,7 @@ def statistics_of(window: Window, real: int, manifest: Manifest) -> Statistics:
     return Statistics(vector, labels, scores)
 
 
+@fork_waits
 def acoustics_of(stft: FloatArray, sound: FloatArray, rate: int, hop: int) -> FloatArray:
     """The statistics [sum(SIZES)] of a sound; finite for finite sound.
 
@@ -115,6 +117,7 @@ def _cosines() -> FloatArray:
     return np.asarray(np.sqrt(2.0 / _BANDS) * cosines, np.float32)
 
 
+@fork_waits
 def _timbre(level: FloatArray) -> FloatArray:
     """Of active frames [T, M] in dB."""
     cepstrum = level @ _cosines()
@@ -122,6 +125,7 @@ def _timbre(level: FloatArray) -> FloatArray:
     return np.concatenate([cepstrum.mean(axis=0), cepstrum.std(axis=0), steps])
 
 
+@fork_waits
 def _rhythm(level: FloatArray, sound: FloatArray, rate: int, frames_hz: float) -> FloatArray:
     """Of bands [T, M] in dB, and of a sound and its differences."""
     # Amplitudes to the power of 0.3.
@@ -147,6 +151,7 @@ def _groups() -> FloatArray:
     return np.asarray(np.repeat(np.eye(_GROUPS), neighbours, axis=1) / neighbours, np.float32)
 
 
+@fork_waits
 def _modulations(envelopes: FloatArray, rate_hz: float, edges_hz: tuple[float, ...]) -> FloatArray:
     """Log shares of the octaves in the power of envelopes [G, T] at a rate, octave after octave."""
     count = envelopes.shape[1]
@@ -181,6 +186,7 @@ def _sums() -> FloatArray:
     return np.concatenate([moments, np.triu(np.ones((_BANDS, _BANDS)))], axis=1).astype(np.float32)
 
 
+@fork_waits
 def _spectrum(bands: FloatArray, level: FloatArray) -> FloatArray:
     """Of spectra in bands [T, M], and the same in dB."""
     sums = bands @ _sums()
@@ -205,11 +211,13 @@ def _texture(bands: FloatArray, level: FloatArray, uneven: FloatArray) -> FloatA
     return np.concatenate([[levels.mean(), levels.std(), onsets.mean(), onsets.std()], regions])
 
 
+@fork_waits
 def _mean(values: npt.NDArray[np.float32 | np.bool_]) -> FloatArray:
     """Of every row [T, n], which NumPy's own takes three times as long for."""
     return values.astype(np.float32, copy=False) @ np.full(values.shape[1], 1.0 / values.shape[1], np.float32)
 
 
+@fork_waits
 def _unevenness(power: FloatArray, bands: FloatArray) -> FloatArray:
     """log(E[P^2] / E[P]^2) over the bins of each band [T, W]; power [T, F]."""
     width = bands.sum(axis=0) + _TINY
