@@ -15,7 +15,8 @@ from .options import examples, json_option
 from .paths import BundleOrGraph
 
 if TYPE_CHECKING:
-    from ..runtime.bundle.manifest import Manifest, Parity
+    from ..runtime.bundle.manifest import Manifest
+    from ..runtime.bundle.parity import Parity
 
 # Labels in the text; --json has them all.
 _LABELS = 20

@@ -11,7 +11,8 @@ import msgspec
 from ... import __version__
 from ...errors import BundleError, SourceError
 from ...prototypes_index.durability import naming
-from ...runtime.bundle.manifest import SCHEMA_VERSION, Manifest, Parity, StageSpec
+from ...runtime.bundle.manifest import SCHEMA_VERSION, Manifest, StageSpec
+from ...runtime.bundle.parity import Parity
 from ...runtime.opening import open_bundle
 from ..source.exportable import Exportable
 from .card import CARD, card

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...evaluation.statistics import Interval, paired
-from ...runtime.bundle.manifest import ExplanationsAgreement, IntervalSpec, Task
+from ...runtime.bundle.manifest import Task
+from ...runtime.bundle.parity import ExplanationsAgreement, IntervalSpec
 from ...runtime.methods.segments.search import search
 from ...runtime.methods.segments.settings import SegmentSettings
 from ...runtime.values.arrays import FloatArray, Values

@@ -11,7 +11,8 @@ import numpy as np
 from ...errors import ParityError, SourceError
 from ...printable import first_line
 from ...runtime.audio.lengths import samples_of
-from ...runtime.bundle.manifest import Agreement, StageSpec
+from ...runtime.bundle.manifest import StageSpec
+from ...runtime.bundle.parity import Agreement
 from ...runtime.inference.chain import Chain
 from ...runtime.inference.scores import scores_of
 from ...runtime.methods.loading import all_methods

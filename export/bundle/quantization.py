@@ -21,7 +21,8 @@ from ...errors import DataError, ParityError, SourceError
 from ...printable import first_line
 from ...runtime.audio.lengths import samples_of
 from ...runtime.bundle.graphs import load_whole
-from ...runtime.bundle.manifest import Int8Parity, LabelsAgreement, LogitsAgreement, RanksAgreement, StageSpec
+from ...runtime.bundle.manifest import StageSpec
+from ...runtime.bundle.parity import Int8Parity, LabelsAgreement, LogitsAgreement, RanksAgreement
 from ...runtime.inference.onnx_runtime import import_onnxruntime
 from ...runtime.values.arrays import FloatArray
 from ..graphs.files import save_graph, stage_spec

@@ -11,8 +11,9 @@ import numpy as np
 from ...errors import BundleError, SourceError
 from ...prototypes_index.atomic import put_in_place, staged
 from ...prototypes_index.durability import naming, sync_folder, sync_tree
-from ...runtime.bundle.manifest import Manifest, Parity
+from ...runtime.bundle.manifest import Manifest
 from ...runtime.bundle.open import MANIFEST
+from ...runtime.bundle.parity import Parity
 from ...runtime.values.arrays import FloatArray
 from ..source.exportable import Exportable
 from .finishing import finish

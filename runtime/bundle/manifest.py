@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from .parity import Parity
+
 SCHEMA_VERSION = 4
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -21,16 +23,12 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
-class ManifestStruct(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of the manifest's parts: immutable, unknown fields ignored."""
-
-
 # What a recurrent classifier takes and gives beside the rest, [B, S]: its state, zeros at the beginning of a
 # recording, and what it hands to the next window.
 STATE, NEXT_STATE = "state", "next_state"
 
 
-class TensorSpec(ManifestStruct, frozen=True, kw_only=True):
+class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A named tensor of a stage; `dims` holds integers and symbolic names such as "batch"."""
 
     name: Name
@@ -38,7 +36,7 @@ class TensorSpec(ManifestStruct, frozen=True, kw_only=True):
     dims: Annotated[list[Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | str], msgspec.Meta(max_length=16)]
 
 
-class StageSpec(ManifestStruct, frozen=True, kw_only=True):
+class StageSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One ONNX graph of the chain.
 
     "classifier_int8" takes what "classifier" takes and gives its logits alone, from 8-bit weights and
@@ -55,14 +53,14 @@ class StageSpec(ManifestStruct, frozen=True, kw_only=True):
     outputs: list[TensorSpec]
 
 
-class FileSpec(ManifestStruct, frozen=True, kw_only=True):
+class FileSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Hash and size of one file of the bundle, by its path with forward slashes."""
 
     sha256: Sha256
     size: Annotated[int, msgspec.Meta(ge=0)]
 
 
-class AnalysisSpec(ManifestStruct, frozen=True, kw_only=True):
+class AnalysisSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The listenable STFT: centred, one-sided, unnormalised, window zero-padded to `n_fft`.
 
     A waveform of N samples has T = 1 + N // hop frames and F = n_fft // 2 + 1 bins.
@@ -104,7 +102,7 @@ def aggregate_of(task: str) -> Aggregation:
     return "max" if task == "multi_label" else "mean"
 
 
-class WindowSpec(ManifestStruct, frozen=True, kw_only=True):
+class WindowSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What happens to shorter and longer sound.
 
     Sound up to `minimum_seconds` is zero-padded at its end to that length; up to `seconds` it is
@@ -122,7 +120,7 @@ class WindowSpec(ManifestStruct, frozen=True, kw_only=True):
     level_over: LevelOver = "window"
 
 
-class FeatureMapSpec(ManifestStruct, frozen=True, kw_only=True):
+class FeatureMapSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The feature map Z [B, C, T', F'] right before pooling, and where its cells lie (nominal).
 
     What `embeddings.onnx` gives as `contributions` [B, K, C] of a target's channels: where `additive`, they
@@ -150,7 +148,7 @@ class FeatureMapSpec(ManifestStruct, frozen=True, kw_only=True):
         return (self.tap,) if self.attention is None else (self.tap, self.attention)
 
 
-class PrototypesSpec(ManifestStruct, frozen=True, kw_only=True):
+class PrototypesSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The generation of prototypes that is in force: the folder `prototypes/<generation>/`."""
 
     generation: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,40}$")]
@@ -164,7 +162,7 @@ class PrototypesSpec(ManifestStruct, frozen=True, kw_only=True):
     audio: bool
 
 
-class ComponentSpec(ManifestStruct, frozen=True, kw_only=True):
+class ComponentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What is known from training of one component: one column of the dictionary.
 
     Attributes:
@@ -185,7 +183,7 @@ class ComponentSpec(ManifestStruct, frozen=True, kw_only=True):
     end_s: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
 
 
-class ComponentsSpec(ManifestStruct, frozen=True, kw_only=True):
+class ComponentsSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The dictionary beside the stage "interpreter", and what its components are.
 
     `file` is an .npz without pickle: `dictionary` [F, K] float32 >= 0 with columns of unit L2 norm, over
@@ -211,7 +209,7 @@ class ComponentsSpec(ManifestStruct, frozen=True, kw_only=True):
 LogOdds = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 
 
-class TrustModel(ManifestStruct, frozen=True, kw_only=True):
+class TrustModel(msgspec.Struct, frozen=True, kw_only=True):
     """A probability out of what is known of a masked window: logistic(bias + weights . features).
 
     Attributes:
@@ -228,7 +226,7 @@ class TrustModel(ManifestStruct, frozen=True, kw_only=True):
     error: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 
-class TrustSpec(ManifestStruct, frozen=True, kw_only=True):
+class TrustSpec(msgspec.Struct, frozen=True, kw_only=True):
     """How far masks are to be believed, as `earmark evaluate trust --store` measured it.
 
     Attributes:
@@ -245,123 +243,7 @@ class TrustSpec(ManifestStruct, frozen=True, kw_only=True):
     recordings: Positive
 
 
-class Agreement(ManifestStruct, frozen=True, kw_only=True):
-    """How far one output of the graphs was from the source's, over all sounds that were compared at export.
-
-    Attributes:
-        max_abs: Largest absolute difference.
-        limit: What it may be at the most, at export and in `earmark verify`.
-        lengths: Lengths of the sounds, in samples.
-        batches: Batch sizes.
-
-    """
-
-    max_abs: float
-    limit: float
-    lengths: list[int] = []
-    batches: list[int] = []
-
-
-class LogitsAgreement(ManifestStruct, frozen=True, kw_only=True):
-    """Largest and mean absolute difference of logits, and the limit that `earmark verify` holds them to."""
-
-    max_abs: float
-    mean_abs: float
-    limit: float
-
-
-class LabelsAgreement(ManifestStruct, frozen=True, kw_only=True):
-    """Share 0..1 of equal predictions, and the least that is accepted."""
-
-    agreement: float
-    limit: float
-
-
-class RanksAgreement(ManifestStruct, frozen=True, kw_only=True):
-    """Spearman correlation of the predicted class's log-odds over perturbed versions of a clip.
-
-    Attributes:
-        spearman: Mean over the clips, -1..1.
-        least: Of the clip with the least.
-        limit: The least mean that is accepted.
-
-    """
-
-    spearman: float
-    least: float
-    limit: float
-
-
-class IntervalSpec(ManifestStruct, frozen=True, kw_only=True):
-    """A mean over clips and the ends of its 95 % bootstrap interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
-class ExplanationsAgreement(ManifestStruct, frozen=True, kw_only=True):
-    """How far `segments` that ask the int8 classifier say what they say by fp32, over clips.
-
-    Attributes:
-        ranks: Spearman correlation of the importances of a clip's segments, mean.
-        overlap: Of the fifth of the segments that is most important by fp32, the share that is by int8, too.
-        ff: What removing that fifth takes from the target's score, by fp32.
-        ad: What keeping it alone takes.
-        ff_change: FF of int8's fifth minus that of fp32's.
-        ad_change: The same of AD.
-        limit: The loss of either that no whole interval may lie beyond.
-        clips: On which it was measured.
-
-    """
-
-    ranks: float
-    overlap: float
-    ff: float
-    ad: float
-    ff_change: IntervalSpec
-    ad_change: IntervalSpec
-    limit: float
-    clips: int
-
-
-class Int8Parity(ManifestStruct, frozen=True, kw_only=True):
-    """How far the int8 classifier is from this bundle's own fp32 (export/bundle/quantization.py).
-
-    Attributes:
-        logits: Of clips, perturbed clips and golden sounds.
-        labels: Of clips and perturbed clips.
-        ranks: Of perturbed clips.
-        calibration_clips: Clips that it was calibrated with.
-        clips: Others, on which it was measured.
-        perturbed: Perturbed versions of these.
-        explanations: Of these clips; None of bundles exported before it was measured.
-
-    """
-
-    logits: LogitsAgreement
-    labels: LabelsAgreement
-    ranks: RanksAgreement
-    calibration_clips: int
-    clips: int
-    perturbed: int
-    explanations: ExplanationsAgreement | None = None
-
-
-class Parity(ManifestStruct, frozen=True, kw_only=True, omit_defaults=True):
-    """What was measured at export, by precision: fp32 against the source by output, int8 against fp32."""
-
-    fp32: dict[str, Agreement] = {}
-    int8: Int8Parity | None = None
-
-    def limit(self, precision: str, output: str) -> float | None:
-        """What `output` of that precision may differ by; None where it was not measured."""
-        if precision == "int8":
-            return None if self.int8 is None or output != "logits" else self.int8.logits.limit
-        return self.fp32[output].limit if output in self.fp32 else None
-
-
-class Manifest(ManifestStruct, frozen=True, kw_only=True):
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of `bundle.json`."""
 
     schema_version: Positive

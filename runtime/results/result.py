@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, cast, get_args
+from typing import TYPE_CHECKING, Any, TypedDict, cast, get_args
 
 from ...errors import MethodError, MissingDependencyError, WriteError
 from ..audio.writing import SoundFormat
-from ..document import SCHEMA_VERSION, ExplainSettings, Origin, ResultDict, head
+from ..document import ExplainSettings, Origin, ResultDict, head
 from ..drawing.png import write_png
 from ..drawing.scales import FrequencyScale
 from ..methods.loading import all_methods, method_of
@@ -22,18 +22,11 @@ from ..result_files.folder import ARRAYS
 from ..scores.labels import SHOWN, checked_bounds, label_index
 from ..scores.text import reaching
 from ..scores.windows import WindowScores
-from ..values.arrays import Array, FloatArray
+from ..values.arrays import FloatArray
 from ..values.dataframes import import_pandas
 from ..values.records import ResultRecord
 from .pictures import about_of, chart_of, sheet_of
-from .stored import (
-    StoredResult,
-    read_stored,
-    reading,
-    restored_parts,
-    store_parts,
-    write_stored,
-)
+from .stored import read_stored, write_stored
 
 if TYPE_CHECKING:
     import pandas
@@ -336,7 +329,7 @@ class Result(ResultRecord):
                 for stem, picture in method_of(name).pictures(part, about).items():
                     write_new(target / f"{stem}.png", partial(write_png, picture=picture))
             if arrays:
-                write_new(target / ARRAYS, partial(self._store, audio))
+                write_new(target / ARRAYS, partial(write_stored, fields=vars(self), audio=audio))
             text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
             # Bytes of a name that are no UTF-8 become what JSON escapes them with.
             content = text.encode(errors="backslashreplace")
@@ -440,19 +433,6 @@ class Result(ResultRecord):
         sheet = sheet_of(self, "channels" if channels else "prototypes", title)
         return plot_sheet(sheet, figure, frequency, Sizes(size, dpi))
 
-    def _store(self, audio: AudioKind, file: BinaryIO) -> None:
-        """Write arrays.npz."""
-        windows = self.windows
-        arrays: dict[str, Array] = {"logits": self.logits, "start_s": windows.start_s, "end_s": windows.end_s}
-        arrays["scores"] = windows.scores
-        parts = store_parts(self.parts, arrays)
-        own = {"schema_version", "kind", "audio", "labels", "parts"}
-        values = {name: getattr(self, name) for name in StoredResult.__struct_fields__ if name not in own}
-        stored = StoredResult(
-            schema_version=SCHEMA_VERSION, audio=audio, labels=windows.labels, parts=parts, **values
-        )
-        write_stored(file, stored, arrays)
-
     def to_dataframe(self) -> pandas.DataFrame:
         """The predictions as a table, a row for each label; `windows.to_dataframe()` has the windows.
 
@@ -481,23 +461,7 @@ class Result(ResultRecord):
             DataError: There is nothing of that kind, it is damaged, or a newer earmark wrote it.
 
         """
-        place = Path(folder)
-        stored, arrays = read_stored(place)
-        parts, missing = restored_parts(place, stored, arrays)
-        values = {name: getattr(stored, name) for name in stored.__struct_fields__}
-        for name in ("schema_version", "kind", "audio", "labels", "task"):
-            del values[name]
-        values |= {"parts": parts, "warnings": (*stored.warnings, *missing)}
-        with reading(place / ARRAYS):
-            scores, logits = arrays["scores"], arrays["logits"]
-            start_s, end_s = arrays["start_s"], arrays["end_s"]
-            count = len(stored.labels)
-            if logits.shape != (count,) or scores.shape != (len(start_s), count):
-                raise ValueError(f"scores {list(scores.shape)} of {count} labels")
-            if start_s.shape != end_s.shape or stored.target not in stored.labels:
-                raise ValueError("windows or labels do not fit together")
-        windows = WindowScores(stored.labels, start_s, end_s, scores, stored.task)
-        return cls(**values, logits=logits, windows=windows)
+        return cls(**read_stored(Path(folder)))
 
 
 def _plain(value: Any) -> Any:

@@ -19,6 +19,7 @@ from ..methods.saved import SavedSounds
 from ..registry import METHODS
 from ..result_files.arrays import read_arrays, write_arrays
 from ..result_files.folder import ARRAYS
+from ..scores.windows import WindowScores
 from ..values.arrays import Array
 
 
@@ -53,26 +54,34 @@ class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
     task: Task = "single_label"
 
 
-def store_parts(parts: Mapping[str, MethodResult], arrays: dict[str, Array]) -> dict[str, Any]:
-    """What each method stores, in plain types; its arrays go into `arrays` under "<method>.<name>"."""
-    stored: dict[str, Any] = {}
-    for name, part in parts.items():
+def write_stored(file: BinaryIO, *, fields: Mapping[str, Any], audio: AudioKind) -> None:
+    """Write arrays.npz of a result with these fields. audio: which sound is saved beside it."""
+    windows: WindowScores = fields["windows"]
+    arrays: dict[str, Array] = {
+        "logits": fields["logits"],
+        "start_s": windows.start_s,
+        "end_s": windows.end_s,
+        "scores": windows.scores,
+    }
+    parts = {}
+    for name, part in fields["parts"].items():
         own: dict[str, Array] = {}
-        stored[name] = msgspec.to_builtins(method_of(name).store(part, own))
+        parts[name] = msgspec.to_builtins(method_of(name).store(part, own))
         arrays |= {f"{name}.{key}": array for key, array in own.items()}
-    return stored
-
-
-def write_stored(file: BinaryIO, stored: StoredResult, arrays: Mapping[str, Array]) -> None:
-    """Write arrays.npz."""
+    others = {name: fields[name] for name in StoredResult.__struct_fields__ if name in fields}
+    stored = StoredResult(
+        **{**others, "parts": parts, "labels": windows.labels, "task": windows.task},
+        schema_version=SCHEMA_VERSION,
+        audio=audio,
+    )
     write_arrays(file, msgspec.to_builtins(stored), arrays)
 
 
-def read_stored(folder: Path) -> tuple[StoredResult, dict[str, Array]]:
-    """What lies in a result's folder, and its arrays.
+def read_stored(folder: Path) -> dict[str, Any]:
+    """The fields of the result that lies in a folder.
 
     Raises:
-        DataError: There are none, they are damaged, or a newer earmark wrote them.
+        DataError: There is none with arrays, it is damaged, or a newer earmark wrote it.
 
     """
     path = folder / ARRAYS
@@ -80,13 +89,27 @@ def read_stored(folder: Path) -> tuple[StoredResult, dict[str, Array]]:
         reason = "the result was saved without arrays; save it with arrays=True" if folder.is_dir() else ""
         raise DataError(f"{path}: is not there{': ' if reason else ''}{reason}")
     document, arrays = read_arrays(path)
-    with reading(path):
+    with _reading(path):
         if document["schema_version"] > SCHEMA_VERSION:
             raise DataError(f"{path}: was written by a newer earmark; read it with that")
-        return msgspec.convert(document, StoredResult), arrays
+        stored = msgspec.convert(document, StoredResult)
+    parts, missing = _restored_parts(folder, stored, arrays)
+    with _reading(path):
+        scores, logits = arrays["scores"], arrays["logits"]
+        start_s, end_s = arrays["start_s"], arrays["end_s"]
+        count = len(stored.labels)
+        if logits.shape != (count,) or scores.shape != (len(start_s), count):
+            raise ValueError(f"scores {list(scores.shape)} of {count} labels")
+        if start_s.shape != end_s.shape or stored.target not in stored.labels:
+            raise ValueError("windows or labels do not fit together")
+    own = {"schema_version", "kind", "audio", "labels", "task"}
+    fields = {name: getattr(stored, name) for name in stored.__struct_fields__ if name not in own}
+    windows = WindowScores(stored.labels, start_s, end_s, scores, stored.task)
+    given = {"parts": parts, "warnings": (*stored.warnings, *missing), "logits": logits, "windows": windows}
+    return fields | given
 
 
-def restored_parts(
+def _restored_parts(
     folder: Path, stored: StoredResult, arrays: Mapping[str, Array]
 ) -> tuple[dict[str, MethodResult], list[str]]:
     """The parts of the methods, and a warning for each that cannot be had here. Raises DataError."""
@@ -105,13 +128,13 @@ def restored_parts(
             missing.append(f"{name}: what this method gave was not loaded; it is not installed here")
             continue
         own = {key.removeprefix(f"{name}."): one for key, one in arrays.items() if key.startswith(f"{name}.")}
-        with reading(folder / ARRAYS):
+        with _reading(folder / ARRAYS):
             parts[name] = method_of(name).restore(part, own, sounds)
     return parts, missing
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def _reading(path: Path) -> Iterator[None]:
     """Raise DataError where what a file holds does not fit together."""
     try:
         yield
