@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from earmark.export.source.source import without_onednn
+
 HYPERPARAMS = """\
 seed: 1234
 __set_seed: !!python/object/apply:torch.manual_seed [!ref <seed>]
@@ -148,3 +150,38 @@ def calibrate_decoder(psi: nn.Module, taps: tuple[torch.Tensor, ...], spread: fl
         scale = spread / logits.std()
         psi.convt9.weight.mul_(scale)
         psi.convt9.bias.copy_((psi.convt9.bias - logits.mean()) * scale)
+
+
+class Recipe:
+    """SpeechBrain's modules, chained as its recipe chains them."""
+
+    def __init__(self, body, head, psi):
+        _, self.features = speechbrain_modules()
+        spec = {"sample_rate": 16000, "win_length": 23.2199, "hop_length": 11.6099}
+        self.stft = self.features.STFT(n_fft=1024, **spec)
+        self.istft = self.features.ISTFT(**spec)
+        self.bank = self.features.Filterbank(n_mels=80, n_fft=1024, sample_rate=16000, log_mel=False)
+        self.body, self.head, self.psi = body, head, psi
+
+    def __call__(self, wave):
+        """logits, mask [B, Tmax, F], listenable audio [B, 186 (Tmax - 1)].
+
+        Without oneDNN, whose transposed convolution is not always right (see export/source/source.py).
+        """
+        with torch.no_grad(), without_onednn():
+            stft = self.stft(wave)
+            amplitude = self.features.spectral_magnitude(stft, power=0.5)
+            embedding, taps = self.body(torch.log1p(self.bank(amplitude)))
+            logits = self.head(embedding).squeeze(1)
+            mask = torch.sigmoid(self.psi(taps)).squeeze(1)
+            # With 40 frames (mod 32: 8) the mask is one frame too long: the recipe stops here.
+            mask = mask[:, : amplitude.shape[1]]
+            shown = mask * torch.log1p(amplitude)[:, : mask.shape[1]]
+            phase = torch.atan2(stft[..., 1], stft[..., 0])[:, : mask.shape[1]]
+            polar = torch.stack([torch.cos(phase), torch.sin(phase)], dim=-1)
+            return logits, mask, self.istft(torch.expm1(shown).unsqueeze(-1) * polar)
+
+    def logits(self, wave):
+        with torch.no_grad():
+            amplitude = self.features.spectral_magnitude(self.stft(wave), power=0.5)
+            return self.head(self.body(torch.log1p(self.bank(amplitude)))[0]).squeeze(1)

@@ -57,7 +57,7 @@ KINDS = (
         "segments, prototypes",
         f"{_ONNX} --frontend ast --feature-map TENSOR --map-axes nc --map-tokens 12,frequency,2 --map-bands "
         "EDGES",
-        "tests/export/test_onnx_shapes.py::test_tokens_are_laid_out_and_their_order_is_checked",
+        "tests/export/test_onnx_tokens.py::test_tokens_are_laid_out_and_their_order_is_checked",
     ),
     ModelKind(
         "that takes features",

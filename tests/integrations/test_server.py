@@ -13,14 +13,8 @@ from pathlib import Path
 import httpx2
 import jsonschema
 import pytest
-from click.testing import CliRunner
 from http_server import FLAC, SLOW, flac, from_address, metric, served, until
 
-from earmark.cli import main
-from earmark.errors import SettingsError
-from earmark.integrations.server.app import application
-from earmark.integrations.server.service import Service
-from earmark.integrations.server.settings import ServerSettings
 from earmark.runtime.explainer import SHIPPED
 
 CLIP = SHIPPED.with_name("example.flac")
@@ -344,47 +338,6 @@ def test_lines_tell_nothing_of_what_was_sent(server, client):
     assert not any("secret" in line or "forged" in line for line in server.lines)
 
 
-@pytest.fixture(scope="module")
-def guarded(shipped):
-    settings = ServerSettings(token="0123456789abcdef", names=("earmark.example",))
-    return application(Service(shipped, settings), pytest.fail)
-
-
-@pytest.mark.parametrize(
-    ("path", "headers", "status"),
-    [
-        ("/v1/bundle", {}, 401),
-        ("/v1/bundle", {"authorization": "Bearer 0123456789abcdeg"}, 401),
-        ("/v1/bundle", {"authorization": "Bearer"}, 401),
-        ("/v1/bundle", {"authorization": "Basic 0123456789abcdef"}, 401),
-        ("/v1/bundle", {"authorization": "Bearer \xff".encode("latin-1")}, 401),
-        ("/v1/bundle", {"authorization": "Bearer 0123456789abcdef"}, 200),
-        ("/v1/bundle", {"authorization": "bearer 0123456789abcdef"}, 200),
-        ("/metrics", {}, 401),
-        ("/openapi.json", {}, 401),
-        ("/nowhere", {}, 401),
-        ("/", {}, 200),
-        ("/healthz", {}, 200),
-        ("/healthz", {"host": "10.1.2.3:80"}, 200),
-        ("/healthz", {"host": "pod.cluster.local"}, 200),
-        ("/", {"host": "pod.cluster.local"}, 421),
-        ("/", {"host": "Earmark.Example:443"}, 200),
-    ],
-)
-def test_a_token_is_asked_for(guarded, path, headers, status):
-    async def ask():
-        transport = httpx2.ASGITransport(guarded)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            return await client.get(path, headers=headers)
-
-    import anyio
-
-    answer = anyio.run(ask)
-    assert answer.status_code == status
-    if status == 401:
-        assert answer.headers["www-authenticate"].startswith("Bearer")
-
-
 def test_openapi_describes_what_is_answered(client):
     document = client.get("/openapi.json").json()
     assert document["openapi"] == "3.1.0"
@@ -402,31 +355,6 @@ def test_openapi_describes_what_is_answered(client):
     )
 
 
-@pytest.mark.parametrize(
-    ("options", "environment", "said"),
-    [
-        (["--host", "0.0.0.0"], {}, "is reached from other machines: give --token-file"),
-        (["--token-file", "/nowhere"], {}, "cannot be read"),
-        ([], {"EARMARK_TOKEN": "short"}, "EARMARK_TOKEN holds no token"),
-        ([], {"EARMARK_TOKEN": ""}, "EARMARK_TOKEN holds no token"),
-        (["--max-bytes", "many"], {}, "no number of bytes"),
-        (["--max-bytes", "0"], {}, "no number of bytes"),
-        (["--port", "70000"], {}, "--port"),
-    ],
-)
-def test_wrong_usage_is_one_line(options, environment, said):
-    ended = CliRunner(env=environment).invoke(main, ["serve", *options])
-    assert ended.exit_code == 2
-    assert said in ended.stderr
-
-
-def test_a_port_that_is_taken_is_one_line():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        ended = CliRunner().invoke(main, ["serve", "--port", str(taken.getsockname()[1])])
-    assert ended.exit_code == 1
-    assert "cannot be listened on (Address already in use): choose another" in ended.stderr
-
-
 def test_connections_are_kept_between_answers(server):
     asked = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port)) as one:
@@ -437,12 +365,3 @@ def test_connections_are_kept_between_answers(server):
             got += one.recv(4096)
     assert got.count(b"200 OK") == 2
     assert threading.active_count() < 100
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("port", 65536), ("max_bytes", 0), ("timeout_s", 0.0), ("timeout_s", float("nan")), ("concurrency", 0)],
-)
-def test_a_setting_out_of_range_is_refused_by_name(field, value):
-    with pytest.raises(SettingsError, match=f"^{field} is "):
-        ServerSettings(**{field: value})

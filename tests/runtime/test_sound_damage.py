@@ -11,29 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import soundfile
+from sound_contents import RATE, noise, opened, written
 
 from earmark.errors import AudioError
 from earmark.evaluation.data.folder import load_sound
 from earmark.runtime.audio.containers import chunks, mpeg, ogg, survey
 from earmark.runtime.audio.containers.bytes import SoundBytes
 from earmark.runtime.audio.decoding import find_source
-from earmark.runtime.audio.sound import OpenSound, open_sound
-
-RATE = 16000
-
-
-def noise(samples: int, channels: int = 1) -> np.ndarray:
-    return np.random.default_rng(samples).uniform(-0.5, 0.5, (samples, channels)).astype(np.float32)
-
-
-def written(kind: str, samples: int = 12000, **how) -> bytes:
-    store = io.BytesIO()
-    soundfile.write(store, noise(samples), RATE, format=kind, **how)
-    return store.getvalue()
-
-
-def opened(content: bytes) -> OpenSound:
-    return open_sound(io.BytesIO(content), None, RATE)
+from earmark.runtime.audio.sound import open_sound
 
 
 def told(content: bytes, rate: int = RATE) -> tuple[int, list[str]]:
