@@ -47,9 +47,7 @@ def setting(
     """
     from msgspec import Meta
 
-    given: dict[str, Any] = {"ge": ge, "gt": gt, "le": le, "lt": lt}
-    meta: Meta = Meta(description=description, extra=extra or None, **given)
-    return meta
+    return Meta(description=description, extra=extra or None, ge=ge, gt=gt, le=le, lt=lt)
 
 
 def check_values(settings: DataclassInstance, error: type[EarmarkError], prefix: str = "") -> None:

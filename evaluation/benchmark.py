@@ -107,7 +107,9 @@ def evaluate(
         raise MethodError(f"there is no table {table!r}; there are {', '.join(TABLES)}")
     paper = None if preset is None else preset_of(preset, table)
     segments = settings.pop("segments", {})
-    functions: dict[str, Any] = {name_of(one): one for one in methods if not isinstance(one, str)}
+    functions: dict[str, Callable[..., Any]] = {
+        name_of(one): one for one in methods if not isinstance(one, str)
+    }
     names = tuple(one if isinstance(one, str) else name_of(one) for one in methods)
     how = settings_of(table, paper, {**settings, **({"methods": names} if names else {})})
     sounds = listed_clips(data, how) if isinstance(how, ClipSettings) else list_sounds(data, fewest_classes=1)

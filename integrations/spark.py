@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -141,5 +141,5 @@ def _frame(kind: type[msgspec.Struct], rows: Iterable[msgspec.Struct]) -> pandas
     import pandas
 
     names = kind.__struct_fields__
-    plain: list[Mapping[str, Any]] = [msgspec.to_builtins(row, builtin_types=(tuple,)) for row in rows]
+    plain: list[dict[str, object]] = [msgspec.to_builtins(row, builtin_types=(tuple,)) for row in rows]
     return pandas.DataFrame(plain, columns=list(names))

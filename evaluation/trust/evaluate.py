@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -170,12 +170,23 @@ _COLUMNS = (
 )
 
 
+class _Row(TypedDict):
+    """How well probabilities foretell what holds, of one part; what each column means: `_COLUMNS`."""
+
+    part: str
+    share: float
+    error: float
+    auc: float
+    brier: float
+    base_brier: float
+
+
 def _row(
     name: str,
     likely: Values,
     holds: npt.NDArray[np.bool_],
     parts: npt.NDArray[np.int64] | None = None,
-) -> dict[str, Any]:
+) -> _Row:
     """How well probabilities foretell what holds; the share alone has a Brier score of its variance.
 
     parts: [W], where each has a model of its own
@@ -190,9 +201,7 @@ def _row(
     }
 
 
-def _known_rows(
-    spec: TrustSpec | None, features: Values, records: Sequence[TrustRecord]
-) -> list[dict[str, Any]]:
+def _known_rows(spec: TrustSpec | None, features: Values, records: Sequence[TrustRecord]) -> list[_Row]:
     """How well the bundle's own models foretell it."""
     if spec is None:
         return []

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import logging
-from collections.abc import Collection, MutableMapping
+from collections.abc import Collection
+from dataclasses import dataclass
 from time import monotonic
-from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -34,6 +34,14 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+
+
+@dataclass
+class _Answered:
+    """What was sent of an answer: its status, and bytes of its body."""
+
+    status: int = 0
+    size: int = 0
 
 
 class Access:
@@ -66,7 +74,7 @@ class Access:
             await self._app(scope, receive, send)
             return
         begun = monotonic()
-        answered: MutableMapping[str, Any] = {"status": 0, "size": 0}
+        answered = _Answered()
         unread = _has_body(Headers(scope=scope))
 
         async def read() -> Message:
@@ -77,7 +85,7 @@ class Access:
 
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                answered["status"] = message["status"]
+                answered.status = message["status"]
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
@@ -85,7 +93,7 @@ class Access:
                     # It is not read to its end for the next request's sake.
                     headers["Connection"] = "close"
             elif message["type"] == "http.response.body":
-                answered["size"] += len(message.get("body", b""))
+                answered.size += len(message.get("body", b""))
             await send(message)
 
         endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
@@ -98,10 +106,10 @@ class Access:
                 await self._app(scope, read, noted)
         finally:
             took = monotonic() - begun
-            self._metrics.requests.labels(endpoint, str(answered["status"])).inc()
+            self._metrics.requests.labels(endpoint, str(answered.status)).inc()
             self._metrics.seconds.labels(endpoint).observe(took)
             if endpoint not in _PROBES:
-                logger.info("%s", _line(scope, endpoint, answered["status"], answered["size"], took))
+                logger.info("%s", _line(scope, endpoint, answered.status, answered.size, took))
 
     def _check(self, scope: Scope) -> None:
         """Raise Refused for a request that must not be answered."""

@@ -275,7 +275,9 @@ def _number(word: str) -> float | int:
     return int(word) if re.fullmatch(r"[+-]?\d+", word) else float(word)
 
 
-def _which(path: Path, inputs: Mapping[str, Any], unknown: Sequence[str], given: Given) -> str:
+def _which(
+    path: Path, inputs: Mapping[str, onnx.ValueInfoProto], unknown: Sequence[str], given: Given
+) -> str:
     """The message where inputs are left without a meaning."""
     shown = ", ".join(
         f"{name!r} {helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)} "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
@@ -67,7 +67,7 @@ def table_of(kind: type[msgspec.Struct], rows: Iterable[msgspec.Struct]) -> pyar
     return pyarrow.Table.from_pylist([_plain(row) for row in rows], schema_of(kind))
 
 
-def _plain(row: msgspec.Struct) -> dict[str, Any]:
+def _plain(row: msgspec.Struct) -> dict[str, object]:
     values = {name: getattr(row, name) for name in row.__struct_fields__}
     return {name: _text(value) if isinstance(value, str) else value for name, value in values.items()}
 
