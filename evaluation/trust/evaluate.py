@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -135,7 +135,7 @@ def evaluate_trust(
         likely = cross_fitted(features, holds, recordings)
         rows.append(_row(name, likely, holds, parts_of(recordings)))
         bias, weights = fit(features, holds, recordings)
-        error = rows[-1]["error"]
+        error = float(rows[-1]["error"])
         models.append(TrustModel(bias=bias, weights=weights.tolist(), base=float(holds.mean()), error=error))
     spec = TrustSpec(
         kept=models[0],
@@ -170,23 +170,12 @@ _COLUMNS = (
 )
 
 
-class _Row(TypedDict):
-    """How well probabilities foretell what holds, of one part; what each column means: `_COLUMNS`."""
-
-    part: str
-    share: float
-    error: float
-    auc: float
-    brier: float
-    base_brier: float
-
-
 def _row(
     name: str,
     likely: Values,
     holds: npt.NDArray[np.bool_],
     parts: npt.NDArray[np.int64] | None = None,
-) -> _Row:
+) -> dict[str, str | float]:
     """How well probabilities foretell what holds; the share alone has a Brier score of its variance.
 
     parts: [W], where each has a model of its own
@@ -201,7 +190,9 @@ def _row(
     }
 
 
-def _known_rows(spec: TrustSpec | None, features: Values, records: Sequence[TrustRecord]) -> list[_Row]:
+def _known_rows(
+    spec: TrustSpec | None, features: Values, records: Sequence[TrustRecord]
+) -> list[dict[str, str | float]]:
     """How well the bundle's own models foretell it."""
     if spec is None:
         return []
