@@ -1,4 +1,7 @@
-"""`load` and `Explainer`: a sound goes in, an explanation comes out."""
+"""`load` and `Explainer`: a sound goes in, an explanation comes out.
+
+Most of its lines are the reference of the one class that programs use, which is read in one place.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What an explanation answers: frozen records with arrays, JSON-ready by `to_dict`, files by `save`."""
+"""What an explanation answers: frozen records with arrays, JSON-ready by `to_dict`, files by `save`.
+
+Most of its lines are the reference of one public class, which is read in one place.
+"""
 
 from __future__ import annotations
 
