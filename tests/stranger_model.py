@@ -100,3 +100,12 @@ def write_sounds(folder: Path, clips: int, seed: int = 0) -> Path:
         for index in range(clips):
             soundfile.write(folder / label / f"{label}{index}x.wav", sound(label, random), RATE)
     return folder
+
+
+def inputs_of(source: Source, form, seconds: float | None = None) -> list[torch.Tensor]:
+    """What a decoder of that form reads of some noise."""
+    samples = round((seconds or source.window.seconds) * source.sample_rate)
+    waveform = 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        given = source.forward_pass(waveform)
+    return [given[name] for name in form.inputs]

@@ -1,4 +1,4 @@
-"""Decoders as modules: any length and any bins, rows that are spread and stretched, scales that are measured."""
+"""Decoders as modules: any length, any bins; rows that are spread, stretched, and measured."""
 
 from __future__ import annotations
 
@@ -29,23 +29,13 @@ stft = later("earmark.export.graphs.stft", "stft")
 pytestmark = pytest.mark.trained
 
 
-def _inputs(source, form, seconds=None):
-    samples = round((seconds or source.window.seconds) * source.sample_rate)
-    waveform = 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        spectrum = stft(waveform, source.analysis)
-        logits, *taps = source.classifier(source.frontend(waveform))
-    given = {**dict(zip(source.taps, taps, strict=True)), "stft": spectrum, "target": logits.argmax(1)}
-    return [given[name] for name in form.inputs]
-
-
 @pytest.mark.parametrize("architecture", ["compact", "reference"])
 def test_any_length_and_any_bin_count(architecture):
     source = stranger()
     form = decoder_form(source, architecture, 8)
     decoder = form.build().eval()
     for seconds in (0.25, 0.2513, 0.5, 0.777, 1.0, 1.31):
-        inputs = _inputs(source, form, seconds)
+        inputs = stranger_model.inputs_of(source, form, seconds)
         with torch.no_grad():
             mask = decoder(*inputs)
         frames = 1 + round(seconds * stranger_model.RATE) // stranger_model.ANALYSIS.hop

@@ -82,7 +82,7 @@ def test_cost_is_chosen_relative_to_the_classifier(full_size):
     compact = decoder_form(source, "compact")
     decoder, classifier = cost(source, compact)
     assert 0.07 * classifier < decoder <= 0.10 * classifier
-    assert decoder == multiply_adds(compact.build(), *_inputs(source, compact))
+    assert decoder == multiply_adds(compact.build(), *stranger_model.inputs_of(source, compact))
     heavy = decoder_form(source, "reference")
     decoder, classifier = cost(source, heavy)
     assert 8.0 * classifier < decoder <= 9.0 * classifier
