@@ -122,7 +122,7 @@ def export(
         return
     if out is None:
         raise click.UsageError("Missing option '-o' / '--output'.")
-    from ..export.bundle.write import check_target
+    from ..export.bundle.target import check_target
     from ..export.exporting import export_bundle
     from ..export.sources import require_packages
     from ..export.sources.foreign import refuse_foreign

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import SourceError
 from .bundle.clips import read_clips
-from .bundle.write import check_target, write_bundle
+from .bundle.target import check_target
+from .bundle.write import write_bundle
 from .source.exportable import Exportable, with_aggregate, with_hop, with_window
 from .sources import open_source, require_packages
 

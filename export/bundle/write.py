@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ...errors import BundleError, SourceError
-from ...prototypes_index.atomic import put_in_place, staged
-from ...prototypes_index.durability import naming, sync_folder, sync_tree
+from ...errors import SourceError
+from ...prototypes_index.durability import naming
 from ...runtime.bundle.manifest import Manifest
-from ...runtime.bundle.open import MANIFEST
 from ...runtime.bundle.parity import Parity
 from ...runtime.values.arrays import FloatArray
 from ..source.exportable import Exportable
 from .finishing import finish
 from .golden import write_golden
-from .manifest_file import manifest_lock
 from .parity import ExportedChain, measure
 from .quantization import Calibration, quantise
 from .sounds import golden_sounds
+from .target import building, check_target
 
 
 def write_bundle(
@@ -39,10 +36,6 @@ def write_bundle(
 ) -> Manifest:
     """Export `source` into the new bundle `out`.
 
-    The bundle is built in a hidden folder beside `out`, synced, and changes places with what was there:
-    whoever looks sees the old bundle or the new one, whole, and the next export there removes what a killed
-    one left.
-
     Arguments and errors are those of `export_bundle`, but for `clips`: real sounds [N] at the source's rate,
     level applied, that parity is measured with, too. Returns the manifest.
     """
@@ -50,10 +43,8 @@ def write_bundle(
     check_target(target, force=force)
     _check_labels(source)
     calibrating = Calibration(calibration, source) if calibration is not None else None
-    say = progress or _silent
-    with naming(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-    with staged(target) as folder:
+    say = progress or (lambda _: None)
+    with building(target, force=force) as folder:
         say("converting")
         stages = source.write_stages(folder)
         # Before the graphs are opened, see `measure`.
@@ -68,7 +59,7 @@ def write_bundle(
         if source.components is not None:
             with naming(folder / source.components.file):
                 np.savez(folder / source.components.file, **source.dictionary)  # type: ignore[arg-type]
-        manifest = finish(
+        return finish(
             folder,
             source,
             stages,
@@ -77,25 +68,6 @@ def write_bundle(
             licence=licence,
             attribution=attribution,
         )
-        sync_tree(folder)
-        _publish(folder, target, force=force)
-    return manifest
-
-
-def check_target(target: Path, *, force: bool) -> None:
-    """Raise BundleError where `target` cannot become a bundle."""
-    if not target.name or target.is_symlink():
-        raise BundleError(f"{target}: is not a folder name to write a bundle to; choose another")
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    if not (target / MANIFEST).is_file():
-        raise BundleError(f"{target}: exists and is not a bundle; choose another folder")
-    if not force:
-        raise BundleError(f"{target}: exists; choose another folder or replace it with --force")
-
-
-def _silent(_: str) -> None:
-    """No progress wanted."""
 
 
 def _check_labels(source: Exportable) -> None:
@@ -104,12 +76,3 @@ def _check_labels(source: Exportable) -> None:
         if not label or source.labels.count(label) > 1:
             fault = "appears twice" if label else "is empty"
             raise SourceError(f"{source.name}: label {label!r} {fault}; give every class a name of its own")
-
-
-def _publish(folder: Path, target: Path, *, force: bool) -> None:
-    """Let the finished folder take `target`'s place, in one step, when no other writer is at work in it."""
-    with manifest_lock(target) if (target / MANIFEST).is_file() else contextlib.nullcontext():
-        check_target(target, force=force)
-        with naming(target):
-            put_in_place(folder, target)
-    sync_folder(target.parent)
