@@ -18,13 +18,9 @@ def interpolated(x: torch.Tensor, coarse: int, rows: int, fine: int = 1) -> torc
     Unlike a transposed convolution this answers alike wherever in a coarse cell a frame lies, and where
     `coarse` is even it has no energy at half of the rate.
     """
-    place = (torch.arange(rows, device=x.device, dtype=x.dtype) + 0.5) * (fine / coarse) - 0.5
-    last = x.shape[2] - 1
-    place = place.clamp(min=0.0)
-    low = torch.clamp(place.floor().long(), max=last)
-    high = torch.clamp(low + 1, max=last)
-    part = place - low.to(place.dtype)
-    return x.index_select(2, low) * (1.0 - part) + x.index_select(2, high) * part
+    inner = functional.interpolate(x, scale_factor=coarse / fine, mode="linear")
+    # A map may end before the frames do, where its stride is no whole number of them.
+    return torch.cat([inner, inner[:, :, -1:].expand(-1, -1, rows)], dim=2)[:, :, :rows]
 
 
 class RefineFrames(nn.Module):

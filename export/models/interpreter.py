@@ -52,63 +52,89 @@ class Theta(nn.Module):
 class SoundFit(nn.Module):
     """Activations brought to the sound by multiplicative updates (Lee and Seung, 2001).
 
-    H <- H (W^T X) / (W^T W H), `updates` times, with X = log1p|STFT| [B, F, T] of the spectrum [B, T, F, 2]
-    and the dictionary W [F, K]. No update makes |X - W H| larger, and each multiplies components of one
-    spectrum by one number: which of them sounds is what psi has said.
+    V <- V (W^T X) / (W^T W V), `updates` times, with X = log1p|STFT| [B, F, T] of the spectrum [B, T, F, 2],
+    the spectra W [F, S] and V [B, S, T], what the components of each spectrum have together. No update makes
+    |X - W V| larger, and components of one spectrum keep their shares of it, which psi has said.
+
+    parts: components of each spectrum; activations [B, parts S, T] have the first of all spectra, then the next
+    lift: part of its scale that the last component of each spectrum has at least, before the updates: what psi
+        leaves silent an update cannot wake
     """
 
-    def __init__(self, components: int, bins: int, updates: int) -> None:
+    def __init__(
+        self, spectra: int, bins: int, updates: int, *, parts: int = 1, lift: float = 0.0
+    ) -> None:
         super().__init__()
-        self.updates = updates
+        self.updates, self.parts, self.lift = updates, parts, lift
         self.dictionary: torch.Tensor
-        self.register_buffer("dictionary", torch.zeros(bins, components))
+        self.register_buffer("dictionary", torch.zeros(bins, spectra))
+        if lift:
+            self.least: torch.Tensor
+            self.register_buffer("least", torch.zeros(parts * spectra))
+
+    def set_dictionary(self, values: torch.Tensor, scale: torch.Tensor) -> None:
+        """Of all components: W [F, parts S], each spectrum `parts` times, and their scales [parts S]."""
+        spectra = self.dictionary.shape[1]
+        self.dictionary.copy_(values[:, :spectra])
+        if self.lift:
+            self.least[-spectra:].copy_(self.lift * scale.view(self.parts, spectra).sum(dim=0))
 
     def forward(self, spectrum: torch.Tensor, activations: torch.Tensor) -> torch.Tensor:
-        """H [B, K, T] from where psi begins."""
+        """H [B, parts S, T] from where psi begins."""
         transposed = self.dictionary.transpose(0, 1)
         gram = transposed @ self.dictionary
         wanted = transposed @ torch.log1p(magnitude(spectrum)).transpose(1, 2)
+        if self.lift:
+            activations = activations + self.least[:, None]
+        parted = activations.unflatten(1, (self.parts, len(transposed)))
+        fitted = first = parted.sum(dim=1)
         for _ in range(self.updates):
-            activations = activations * wanted / (gram @ activations + _TINY)
-        return activations
+            fitted = fitted * wanted / (gram @ fitted + _TINY)
+        shares = parted / (first + _TINY).unsqueeze(1)
+        return (shares * fitted.unsqueeze(1)).flatten(1, 2)
 
 
 class Interpreter(nn.Module):
     """(spectrum, *maps) -> (activations H [B, K, T] >= 0, pooled z [B, K], logits [B, C]).
 
-    z pools psi's activations. With a `fit`, H are these brought to the sound, from which nothing is learnt:
-    trained through it, psi would have to find the class among components that the sound has put in order.
+    z pools psi's activations. With a `fit`, H are these brought to the sound. The last `rest` components hold
+    what of their spectra is no evidence: theta does not read them, and their z is 0.
     """
 
-    def __init__(self, psi: nn.Module, theta: nn.Module, fit: SoundFit | None = None) -> None:
+    def __init__(self, psi: nn.Module, theta: nn.Module, fit: SoundFit | None = None, rest: int = 0) -> None:
         super().__init__()
-        self.psi, self.theta, self.fit = psi, theta, fit
+        self.psi, self.theta, self.fit, self.rest = psi, theta, fit, rest
 
     @property
     def weight(self) -> torch.Tensor:
         """The weights theta [C, K] by which the logits are theta z."""
         theta: Any = self.theta
-        output: torch.Tensor = theta.weight
-        return output
+        weight: torch.Tensor = theta.weight
+        return functional.pad(weight, (0, self.rest)) if self.rest else weight
 
     def set_dictionary(self, values: torch.Tensor, scale: torch.Tensor) -> None:
         """Say which dictionary W [F, K] activations are of, and their order [K] > 0; of a `ScaledPsi`."""
-        parts: list[Any] = [self.psi, self.theta]
-        for part in parts:
-            part.scale.copy_(scale)
+        psi: Any = self.psi
+        theta: Any = self.theta
+        psi.scale.copy_(scale)
+        theta.scale.copy_(scale[: len(scale) - self.rest])
         if self.fit is not None:
-            self.fit.dictionary.copy_(values)
+            self.fit.set_dictionary(values, scale)
 
     def unfitted(self, spectrum: torch.Tensor, *maps: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """As `forward`, with psi's own activations: what is trained."""
-        activations = self.psi(spectrum, *maps)
-        z, logits = self.theta(activations)
-        return activations, z, logits
+        """As `forward`, with psi's own activations."""
+        activations: torch.Tensor = self.psi(spectrum, *maps)
+        z, logits = self.theta(activations[:, : activations.shape[1] - self.rest])
+        return activations, functional.pad(z, (0, self.rest)) if self.rest else z, logits
+
+    def fitted(self, spectrum: torch.Tensor, activations: torch.Tensor) -> torch.Tensor:
+        """H [B, K, T] from psi's own activations; these themselves without a `fit`."""
+        return activations if self.fit is None else self.fit(spectrum, activations)
 
     def forward(self, spectrum: torch.Tensor, *maps: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """See the class."""
         activations, z, logits = self.unfitted(spectrum, *maps)
-        return activations if self.fit is None else self.fit(spectrum, activations), z, logits
+        return self.fitted(spectrum, activations), z, logits
 
 
 class ScaledPsi(nn.Module):

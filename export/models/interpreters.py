@@ -20,6 +20,8 @@ class InterpreterForm(msgspec.Struct, frozen=True, kw_only=True):
     width: channels of the compact psi, or the dimension of Cnn14's embedding
     interpolates: psi interpolates between the cells of maps; False in runs of earlier releases
     bins, updates: F of the dictionary, and how often activations are updated by the sound; 0: psi's own
+    parts: components of each spectrum, of which theta reads all but the last; 1 in runs of before: theta reads it
+    lift: of the updates, see `SoundFit`
     """
 
     architecture: Literal["compact", "reference"]
@@ -31,6 +33,8 @@ class InterpreterForm(msgspec.Struct, frozen=True, kw_only=True):
     interpolates: bool = False
     bins: int = 0
     updates: int = 0
+    parts: int = 1
+    lift: float = 0.0
 
     def build(self) -> Interpreter:
         """The untrained interpreter.
@@ -50,11 +54,17 @@ class InterpreterForm(msgspec.Struct, frozen=True, kw_only=True):
                 if self.architecture == "compact"
                 else ExportedCnn14Psi(Cnn14Psi(self.width, self.components))
             )
-            fit = SoundFit(self.components, self.bins, self.updates) if self.updates else None
-            theta = Theta(self.components, self.classes)
-            return Interpreter(ScaledPsi(psi, self.components), theta, fit)
+            spectra = self.components // self.parts
+            rest = spectra if self.parts > 1 else 0
+            theta = Theta(self.components - rest, self.classes)
+            return Interpreter(ScaledPsi(psi, self.components), theta, self._fit(spectra), rest)
         except (ValueError, IndexError, RuntimeError) as error:
             raise RunError(f"the run's interpreter.json is damaged ({error})") from error
+
+    def _fit(self, spectra: int) -> SoundFit | None:
+        if not self.updates:
+            return None
+        return SoundFit(spectra, self.bins, self.updates, parts=self.parts, lift=self.lift)
 
     @property
     def inputs(self) -> list[str]:

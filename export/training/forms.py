@@ -25,8 +25,9 @@ _SOUND_SHARE = 0.25
 # Wider than this a compact decoder gains nothing; narrower, its masks stay grey for hundreds of steps.
 _WIDEST, _NARROWEST = 48, 16
 _BANDS = 64
-# How often the sound updates a compact interpreter's activations: docs/l2i.md has what more of them cost.
-_UPDATES = 3
+# Each spectrum has two components, evidence and rest. How often the sound updates them, and from which part of
+# a spectrum's scale on: docs/l2i.md has what more and less of these do.
+_PARTS, _UPDATES, _LIFT = 2, 8, 0.03
 _WIDTHS = range(16, 193, 8)
 _CNN14_TAPS = ["x1", "x2", "x3", "x4"]
 
@@ -82,7 +83,7 @@ def interpreter_form(
 
     Args:
         source: Over whose classifier it is trained.
-        components: K of the dictionary.
+        components: Spectra of the dictionary; a compact interpreter has two components of each.
         architecture: "compact": psi and theta at most 8 % of the classifier's multiply-adds, or as narrow as
             can be where even that is more, and what brings them to the sound; "reference": the layers of
             SpeechBrain's CNN14PSI_stft_2d, for Cnn14 alone.
@@ -113,13 +114,15 @@ def interpreter_form(
     form = InterpreterForm(
         architecture="compact",
         width=width or 0,
-        components=components,
+        components=_PARTS * components,
         scales=seen.scales,
         spectrum="stft",
         classes=len(source.labels),
         interpolates=True,
         bins=source.analysis.n_fft // 2 + 1,
         updates=_UPDATES,
+        parts=_PARTS,
+        lift=_LIFT,
     )
     if width is not None:
         return form

@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,11 @@ class LearntDictionary:
     def components(self) -> int:
         """K."""
         return int(self.values.shape[1])
+
+    def repeated(self, times: int) -> LearntDictionary:
+        """Every spectrum `times` times, the first of all, then the next; its activations are shared out."""
+        values, scale = np.tile(self.values, (1, times)), np.tile(self.scale, times) / np.float32(times)
+        return replace(self, values=values, scale=scale)
 
 
 class FrameSample:

@@ -124,10 +124,12 @@ def fit_post_hoc(
 
     def loss_of(batch: MixtureBatch, progress: float) -> torch.Tensor:
         windows = frozen.forward(torch.from_numpy(batch.mixed))
+        inputs = training.inputs_of(windows)
         with frozen.mixed_precision():
-            activations, z, logits = training.interpreter.unfitted(*training.inputs_of(windows))
-        activations, z, logits = (t.to(training.dtype) for t in (activations, z, logits))
-        loss = nmf_terms(activations, dictionary, windows.log_amplitude, settings)
+            own, z, logits = training.interpreter.unfitted(*inputs)
+        own, z, logits = (t.to(training.dtype) for t in (own, z, logits))
+        activations = training.interpreter.fitted(inputs[0], own)
+        loss = nmf_terms((own, activations), dictionary, windows.log_amplitude, settings)
         scores = frozen.scores(windows.logits)
         loss = loss + settings.answer_weight * cross_entropy(logits, scores, training.source.task)
         if settings.removal_weight and progress > _SAYS_SOMETHING:
@@ -181,10 +183,11 @@ def fit_by_design(training: InterpreterTraining, *, quiet: bool) -> dict[str, to
     def loss_of(batch: tuple[torch.Tensor, torch.Tensor], progress: float) -> torch.Tensor:
         spectrum, targets = batch
         with judging.mixed_precision():
-            activations, z, logits, *_ = model.interpreted(spectrum)
-        activations, z, logits = (t.to(training.dtype) for t in (activations, z, logits))
+            own, z, logits, *_ = model.interpreted(spectrum)
+        own, z, logits = (t.to(training.dtype) for t in (own, z, logits))
+        activations = training.interpreter.fitted(spectrum, own)
         amplitude = torch.sqrt(spectrum.square().sum(dim=-1) + 1e-14)
-        loss = nmf_terms(activations, dictionary, torch.log1p(amplitude), settings)
+        loss = nmf_terms((own, activations), dictionary, torch.log1p(amplitude), settings)
         if settings.removal_weight and progress > _SAYS_SOMETHING:
             loss = loss + settings.removal_weight * removal(
                 logits[_HALF].detach(),

@@ -7,10 +7,11 @@ With X = log1p|S| [F, T], W the dictionary, H = psi(.), z its pooled activations
 CE is the cross-entropy of a softmax; with several labels the sum over them of sigmoids'. By design f is the
 labels. Beyond the paper:
 
-    removal_weight (f_c((1 - mask_L) S) - 0.5 log f_c(mask_L S) + 1.2 mean(mask_L))
+    removal_weight (l - 0.5 log f_c(mask_L S) + 1.2 mean(mask_L)),  l = (q - log(1 - q)) / 2, q = f_c((1 - mask_L) S)
 
 c the predicted class, L its components, mask_L their soft mask: what is selected should be what
-the classifier needs, be classified as that class by itself, and be no more than that.
+the classifier needs, be classified as that class by itself, and be no more than that. The logarithm is for
+sounds whose class is still sure without L, where the score has no slope.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ _TINY = 1e-10
 _SHARP = 20.0
 # Weight of the surprise at what is kept, and what a mask of the whole sound costs, in scores.
 _KEPT, _AREA = 0.5, 1.2
-# Scores are kept this far from 0.
-_LEAST = 1e-6
+# Scores are kept this far from 0, and those of what is left this far from 1.
+_LEAST, _GONE = 1e-6, 1e-3
+_LOG = 0.5
 
 
 def cross_entropy(logits: torch.Tensor, scores: torch.Tensor, task: str) -> torch.Tensor:
@@ -44,11 +46,18 @@ def cross_entropy(logits: torch.Tensor, scores: torch.Tensor, task: str) -> torc
 
 
 def nmf_terms(
-    activations: torch.Tensor, dictionary: torch.Tensor, log_amplitude: torch.Tensor, settings: L2iSettings
+    activations: tuple[torch.Tensor, torch.Tensor],
+    dictionary: torch.Tensor,
+    log_amplitude: torch.Tensor,
+    settings: L2iSettings,
 ) -> torch.Tensor:
-    """The loss's part alpha MSE(W H, X) + beta mean|H|; H [B, K, T], W [F, K], X [B, T, F]."""
-    rebuilt = activations.transpose(1, 2) @ dictionary.T
-    return settings.alpha * functional.mse_loss(rebuilt, log_amplitude) + settings.beta * activations.mean()
+    """The loss's part alpha (MSE(W H0, X) + MSE(W H, X)) + beta mean|H0|; W [F, K], X [B, T, F].
+
+    activations: psi's own H0 [B, K, T], and H, those brought to the sound
+    """
+    own, fitted = activations
+    error = sum(functional.mse_loss(h.transpose(1, 2) @ dictionary.T, log_amplitude) for h in (own, fitted))
+    return settings.alpha * error + settings.beta * own.mean()
 
 
 def relevance(weight: torch.Tensor, z: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -73,7 +82,7 @@ def removal(
     threshold: float,
     scores_of: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
-    """Mean score of the predicted class without its components, surprise at them alone, price of their area.
+    """What is left of the predicted class without its components, surprise at them alone, price of their area.
 
     logits [B, C] of the whole sound; interpreted: H [B, K, T], theta [C, K], z [B, K]
     scores_of: gains [B, T, F] -> the classifier's scores [B, C] of the sound so multiplied
@@ -85,4 +94,5 @@ def removal(
     mask = soft_mask(dictionary, activations, chosen)
     left, kept = (scores_of(gains).gather(1, target[:, None]) for gains in (1.0 - mask, mask))
     surprise = -kept.clamp(min=_LEAST).log()
-    return left.mean() + _KEPT * surprise.mean() + _AREA * mask.mean()
+    still = (1.0 - _LOG) * left - _LOG * (1.0 - left).clamp(min=_GONE).log()
+    return still.mean() + _KEPT * surprise.mean() + _AREA * mask.mean()

@@ -163,7 +163,7 @@ def _begun(
     require_same(run, started, fields)
     if options.dictionary is not None:
         other = RunDirectory(Path(options.dictionary), "interpreter")
-        if not np.array_equal(read_dictionary(run, source)[0], read_dictionary(other, source)[0]):
+        if not np.array_equal(_spectra(run, source).values, _spectra(other, source).values):
             raise RunError(
                 f"{run.path}: was started with another --dictionary than that of {other.path}; leave "
                 "--dictionary out"
@@ -183,13 +183,13 @@ def _dictionary(
     """The dictionary of another run, or one learnt on the training clips."""
     if given is not None:
         other = RunDirectory(Path(given), "interpreter")
-        values, scale = read_dictionary(other, source)
-        if settings.components not in (None, values.shape[1]):
+        learnt = _spectra(other, source)
+        if settings.components not in (None, learnt.components):
             raise RunError(
-                f"{other.path}: its dictionary has {values.shape[1]} components, not {settings.components}; "
-                "leave --components out"
+                f"{other.path}: its dictionary has {learnt.components} components, not "
+                f"{settings.components}; leave --components out"
             )
-        return LearntDictionary(values, scale, other.read_config(InterpreterConfig).dictionary.error)
+        return learnt
     bar = Progress(len(training.clips), "learning the dictionary", quiet=quiet)
 
     def spectra() -> Iterator[tuple[str, FloatArray]]:
@@ -210,6 +210,14 @@ def _dictionary(
         raise DataError(f"{source.name}: no dictionary can be learnt: {error}") from error
     finally:
         bar.close()
+
+
+def _spectra(run: RunDirectory, source: Source) -> LearntDictionary:
+    """The dictionary of a run as it was learnt: every spectrum once."""
+    values, scale = read_dictionary(run, source)
+    config = run.read_config(InterpreterConfig)
+    by_part = scale.reshape(config.interpreter.parts, -1)
+    return LearntDictionary(values[:, : by_part.shape[1]], by_part.sum(axis=0), config.dictionary.error)
 
 
 def _beginning(
@@ -243,7 +251,7 @@ def _write_beginning(
 ) -> None:
     """The run's dictionary, its plot, and the config that the training goes by."""
     form = interpreter_form(source, learnt.components, settings.interpreter, settings.width)
-    write_dictionary(run.path, learnt)
+    write_dictionary(run.path, learnt.repeated(form.parts))
     usual = 0.3 if source.task == "multi_label" else 0.2
     record = DictionaryRecord(
         sample_rate=source.sample_rate,
