@@ -78,4 +78,5 @@ class CompactPsi(nn.Module):
             x = self.refine[index](functional.relu(self.norm[index](here)))
         if x is None:
             raise ValueError("no feature maps")
-        return functional.relu(interpolated(self.out(x), self.last_stride, spectrum.shape[1]))
+        # Positive before they are interpolated: what a ReLU leaves of straight lines could be a single frame.
+        return interpolated(functional.relu(self.out(x)), self.last_stride, spectrum.shape[1])

@@ -50,55 +50,48 @@ class Theta(nn.Module):
 
 
 class SoundFit(nn.Module):
-    """Activations brought to the sound by multiplicative updates (Lee and Seung, 2001).
+    """Evidence and rest of spectra, brought to the sound by multiplicative updates (Lee and Seung, 2001).
 
     V <- V (W^T X) / (W^T W V), `updates` times, with X = log1p|STFT| [B, F, T] of the spectrum [B, T, F, 2],
-    the spectra W [F, S] and V [B, S, T], what the components of each spectrum have together. No update makes
-    |X - W V| larger, and components of one spectrum keep their shares of it, which psi has said.
+    the spectra W [F, S] and V [B, S, T] evidence and rest together. No update makes |X - W V| larger, and the
+    share of a spectrum that is evidence stays what psi has said.
 
-    parts: components of each spectrum; activations [B, parts S, T] have the first of all spectra, then the next
-    lift: part of its scale that the last component of each spectrum has at least, before the updates: what psi
-        leaves silent an update cannot wake
+    lift: part of a spectrum's scale that the rest has at least before the updates, which wake nothing that
+        is silent
     """
 
-    def __init__(
-        self, spectra: int, bins: int, updates: int, *, parts: int = 1, lift: float = 0.0
-    ) -> None:
+    def __init__(self, spectra: int, bins: int, updates: int, lift: float) -> None:
         super().__init__()
-        self.updates, self.parts, self.lift = updates, parts, lift
+        self.updates, self.lift = updates, lift
         self.dictionary: torch.Tensor
+        self.least: torch.Tensor
         self.register_buffer("dictionary", torch.zeros(bins, spectra))
-        if lift:
-            self.least: torch.Tensor
-            self.register_buffer("least", torch.zeros(parts * spectra))
+        self.register_buffer("least", torch.zeros(spectra))
 
     def set_dictionary(self, values: torch.Tensor, scale: torch.Tensor) -> None:
-        """Of all components: W [F, parts S], each spectrum `parts` times, and their scales [parts S]."""
-        spectra = self.dictionary.shape[1]
-        self.dictionary.copy_(values[:, :spectra])
-        if self.lift:
-            self.least[-spectra:].copy_(self.lift * scale.view(self.parts, spectra).sum(dim=0))
+        """Of evidence, then rest: W [F, 2 S], the same spectra twice, and the scales of activations [2 S]."""
+        self.dictionary.copy_(values.chunk(2, dim=1)[0])
+        self.least.copy_(self.lift * scale.view(2, -1).sum(dim=0))
 
     def forward(self, spectrum: torch.Tensor, activations: torch.Tensor) -> torch.Tensor:
-        """H [B, parts S, T] from where psi begins."""
+        """H [B, 2 S, T] from where psi begins; evidence, then rest."""
         transposed = self.dictionary.transpose(0, 1)
         gram = transposed @ self.dictionary
         wanted = transposed @ torch.log1p(magnitude(spectrum)).transpose(1, 2)
-        if self.lift:
-            activations = activations + self.least[:, None]
-        parted = activations.unflatten(1, (self.parts, len(transposed)))
-        fitted = first = parted.sum(dim=1)
+        evidence, rest = activations.chunk(2, dim=1)
+        rest = rest + self.least[:, None]
+        fitted = begun = evidence + rest
         for _ in range(self.updates):
             fitted = fitted * wanted / (gram @ fitted + _TINY)
-        shares = parted / (first + _TINY).unsqueeze(1)
-        return (shares * fitted.unsqueeze(1)).flatten(1, 2)
+        gain = fitted / (begun + _TINY)
+        return torch.cat([evidence * gain, rest * gain], dim=1)
 
 
 class Interpreter(nn.Module):
     """(spectrum, *maps) -> (activations H [B, K, T] >= 0, pooled z [B, K], logits [B, C]).
 
     z pools psi's activations. With a `fit`, H are these brought to the sound. The last `rest` components hold
-    what of their spectra is no evidence: theta does not read them, and their z is 0.
+    what of the spectra is no evidence: theta does not read them, and their z is 0.
     """
 
     def __init__(self, psi: nn.Module, theta: nn.Module, fit: SoundFit | None = None, rest: int = 0) -> None:

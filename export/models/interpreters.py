@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import msgspec
+from torch import nn
 
 from ...errors import RunError
 from .cnn14_interpreter import Cnn14Psi, ExportedCnn14Psi
@@ -18,10 +19,9 @@ class InterpreterForm(msgspec.Struct, frozen=True, kw_only=True):
 
     scales: the maps it reads, coarsest first; spectrum: the tap (or "stft") whose frames it counts
     width: channels of the compact psi, or the dimension of Cnn14's embedding
-    interpolates: psi interpolates between the cells of maps; False in runs of earlier releases
-    bins, updates: F of the dictionary, and how often activations are updated by the sound; 0: psi's own
-    parts: components of each spectrum, of which theta reads all but the last; 1 in runs of before: theta reads it
-    lift: of the updates, see `SoundFit`
+    spectra: S, each with two components: evidence, which theta reads, and after all of these the rest; 0
+        where every component has a spectrum of its own, as in reference ones and runs of earlier releases
+    bins, updates, lift: F, how often activations are updated by the sound (0: psi's own), see `SoundFit`
     """
 
     architecture: Literal["compact", "reference"]
@@ -30,10 +30,9 @@ class InterpreterForm(msgspec.Struct, frozen=True, kw_only=True):
     scales: list[Scale]
     spectrum: str
     classes: int
-    interpolates: bool = False
+    spectra: int = 0
     bins: int = 0
     updates: int = 0
-    parts: int = 1
     lift: float = 0.0
 
     def build(self) -> Interpreter:
@@ -43,28 +42,20 @@ class InterpreterForm(msgspec.Struct, frozen=True, kw_only=True):
             RunError: The form is damaged, or of an earlier release.
 
         """
-        if self.architecture == "compact" and not self.interpolates:
+        if self.architecture == "compact" and self.components != 2 * self.spectra:
             raise RunError(
-                "the run's interpreter is of an earlier release, whose activations flutter at half of the "
-                "frame rate; train it again (earmark train l2i)"
+                "the run's interpreter is of an earlier release, whose components were not divided into "
+                "evidence and rest; train it again (earmark train l2i)"
             )
         try:
-            psi = (
-                CompactPsi(self.scales, self.components, width=self.width)
-                if self.architecture == "compact"
-                else ExportedCnn14Psi(Cnn14Psi(self.width, self.components))
-            )
-            spectra = self.components // self.parts
-            rest = spectra if self.parts > 1 else 0
-            theta = Theta(self.components - rest, self.classes)
-            return Interpreter(ScaledPsi(psi, self.components), theta, self._fit(spectra), rest)
+            if self.architecture == "reference":
+                psi: nn.Module = ExportedCnn14Psi(Cnn14Psi(self.width, self.components))
+                return Interpreter(ScaledPsi(psi, self.components), Theta(self.components, self.classes))
+            psi = ScaledPsi(CompactPsi(self.scales, self.components, width=self.width), self.components)
+            fit = SoundFit(self.spectra, self.bins, self.updates, self.lift) if self.updates else None
+            return Interpreter(psi, Theta(self.spectra, self.classes), fit, rest=self.spectra)
         except (ValueError, IndexError, RuntimeError) as error:
             raise RunError(f"the run's interpreter.json is damaged ({error})") from error
-
-    def _fit(self, spectra: int) -> SoundFit | None:
-        if not self.updates:
-            return None
-        return SoundFit(spectra, self.bins, self.updates, parts=self.parts, lift=self.lift)
 
     @property
     def inputs(self) -> list[str]:

@@ -25,9 +25,9 @@ _SOUND_SHARE = 0.25
 # Wider than this a compact decoder gains nothing; narrower, its masks stay grey for hundreds of steps.
 _WIDEST, _NARROWEST = 48, 16
 _BANDS = 64
-# Each spectrum has two components, evidence and rest. How often the sound updates them, and from which part of
-# a spectrum's scale on: docs/l2i.md has what more and less of these do.
-_PARTS, _UPDATES, _LIFT = 2, 8, 0.03
+# How often the sound updates activations, and from which part of a spectrum's scale on: docs/l2i.md has what
+# more of these do.
+_UPDATES, _LIFT = 5, 0.03
 _WIDTHS = range(16, 193, 8)
 _CNN14_TAPS = ["x1", "x2", "x3", "x4"]
 
@@ -114,14 +114,13 @@ def interpreter_form(
     form = InterpreterForm(
         architecture="compact",
         width=width or 0,
-        components=_PARTS * components,
+        components=2 * components,
+        spectra=components,
         scales=seen.scales,
         spectrum="stft",
         classes=len(source.labels),
-        interpolates=True,
         bins=source.analysis.n_fft // 2 + 1,
         updates=_UPDATES,
-        parts=_PARTS,
         lift=_LIFT,
     )
     if width is not None:

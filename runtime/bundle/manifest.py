@@ -198,7 +198,7 @@ class ComponentsSpec(msgspec.Struct, frozen=True, kw_only=True):
     # Components whose relevance exceeds this are selected (tau).
     threshold: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
     # p of the soft mask sum_L (W_k H_k)^p / sum_k (W_k H_k)^p; the paper's, and that of bundles of before: 1.
-    mask_power: Annotated[float, msgspec.Meta(ge=1.0, le=2.0)] = 1.0
+    mask_power: Annotated[float, msgspec.Meta(ge=1.0, le=4.0)] = 1.0
     # True where the classifier's logits are theta(psi(.)) themselves.
     by_design: bool = False
     # One a column, in the dictionary's order.

@@ -79,10 +79,10 @@ def test_over_a_source_of_ones_own(make_tiny_adapter, tmp_path):
     run = tmp_path / "run"
     source = from_adapter(adapter)
     summary = train_l2i(source, folder, L2iSettings(epochs=2, **INTERPRETER), InterpreterOptions(out=run))
-    assert summary.components == 6
+    assert summary.components == 12
     whole = with_interpreter(source, RunDirectory(run, "interpreter"))
     answers = whole.outputs(np.stack([tone(3000.0, 1.0, random)] * 2).astype(np.float32)[:, :8000])
-    assert answers["activations"].shape[:2] == (2, 6)
+    assert answers["activations"].shape[:2] == (2, 12)
     np.testing.assert_allclose(
         answers["pooled"] @ whole.dictionary["theta"].T, answers["interpreted"], rtol=1e-3, atol=1e-4
     )

@@ -102,7 +102,9 @@ def test_the_bundle_verifies_and_explains(bundle, trained, data):
     manifest = json.loads((bundle / "bundle.json").read_text())
     assert manifest["explainers"] == ["components"]
     spec = manifest["components"]
-    assert spec["count"] == 6
+    # Evidence and rest of each of six spectra.
+    assert spec["count"] == 12
+    assert not any(c["label"] for c in spec["components"][6:])
     assert not spec["by_design"]
     # Both tones have components of their own.
     narrow = [c["peak_hz"] for c in spec["components"] if c["bandwidth_hz"] < 150]
@@ -128,7 +130,7 @@ def test_graph_is_the_module(bundle, trained):
     feeds = {name: given[name].numpy() for name in source.interpreter_taps}
     ours = session.run(["activations", "pooled", "logits"], feeds)
     frames = given["logmel"].shape[1]
-    assert ours[0].shape == (3, 6, frames)
+    assert ours[0].shape == (3, 12, frames)
     assert ours[0].min() >= 0
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other.numpy(), atol=1e-4 * max(1.0, float(other.abs().max())))
@@ -166,7 +168,7 @@ def test_interrupted_training_resumes_bit_for_bit(data, classified, tmp_path, mo
     of_before = tmp_path / "of_before"
     shutil.copytree(stopped, of_before)
     config = of_before / "interpreter.json"
-    config.write_text(config.read_text().replace('"mask_power": 2.0', '"mask_power": 1.0'))
+    config.write_text(config.read_text().replace('"mask_power": 3.0', '"mask_power": 2.0'))
     refused = CliRunner().invoke(main, ["train", "l2i", str(of_before), str(data), "--resume"])
     assert refused.exit_code == 1
     assert "masks of another power" in refused.stderr

@@ -68,13 +68,14 @@ INTERPRETER = {
     "interpreter": {
         "architecture": "compact",
         "width": 4,
-        "components": 3,
+        "components": 6,
         "scales": [],
         "spectrum": "logmel",
         "classes": 2,
-        "interpolates": True,
+        "spectra": 3,
         "bins": 33,
-        "updates": 3,
+        "updates": 5,
+        "lift": 0.03,
     },
     "dictionary": {
         "sample_rate": 8000,
@@ -143,11 +144,11 @@ def test_runs_of_before_are_read(tmp_path):
     form = {name: value for name, value in DECODER["decoder"].items() if name != "coarse"}
     (tmp_path / "decoder.json").write_text(json.dumps({**DECODER, "decoder": form}), encoding="utf-8")
     assert RunDirectory(tmp_path, "decoder").read_config(configs.DecoderConfig).decoder.coarse is None
-    form = {k: v for k, v in INTERPRETER["interpreter"].items() if k not in {"bins", "updates"}}
+    added = {"spectra", "bins", "updates", "lift"}
+    form = {name: value for name, value in INTERPRETER["interpreter"].items() if name not in added}
     (tmp_path / "interpreter.json").write_text(json.dumps(INTERPRETER | {"interpreter": form}))
-    assert (
-        not RunDirectory(tmp_path, "interpreter").read_config(configs.InterpreterConfig).interpreter.updates
-    )
+    read = RunDirectory(tmp_path, "interpreter").read_config(configs.InterpreterConfig).interpreter
+    assert (read.spectra, read.updates, read.lift) == (0, 0, 0.0)
     report = {name: value for name, value in APEX["report"].items() if name not in {"listed", "rest"}}
     (tmp_path / "apex.json").write_text(json.dumps({**APEX, "report": report}), encoding="utf-8")
     assert RunDirectory(tmp_path, "apex").read_config(configs.ApexConfig).report.listed == {}

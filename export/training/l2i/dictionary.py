@@ -65,10 +65,15 @@ class LearntDictionary:
         """K."""
         return int(self.values.shape[1])
 
-    def repeated(self, times: int) -> LearntDictionary:
-        """Every spectrum `times` times, the first of all, then the next; its activations are shared out."""
-        values, scale = np.tile(self.values, (1, times)), np.tile(self.scale, times) / np.float32(times)
+    def twice(self) -> LearntDictionary:
+        """Every spectrum for evidence, then every one for the rest, which share its activations."""
+        values, scale = np.tile(self.values, 2), np.tile(self.scale, 2) / np.float32(2)
         return replace(self, values=values, scale=scale)
+
+    def once(self) -> LearntDictionary:
+        """The dictionary of which this one is `twice`."""
+        count = self.components // 2
+        return replace(self, values=self.values[:, :count], scale=np.float32(2) * self.scale[:count])
 
 
 class FrameSample:

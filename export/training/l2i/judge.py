@@ -102,6 +102,6 @@ def _as_many(chosen: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
 
 
 def merit(figures: Mapping[str, float]) -> float:
-    """One number by which epochs are compared, higher is better: fidelity, what removal takes, less error."""
+    """Number by which epochs are compared: fidelity, what removal takes, less area and half of the error."""
     fidelity = figures.get("fidelity_f1", figures["fidelity_top1"])
-    return fidelity + figures["faithfulness"] - 0.5 * figures["reconstruction"]
+    return fidelity + figures["faithfulness"] - figures["area"] - 0.5 * figures["reconstruction"]

@@ -4,10 +4,10 @@ With X = log1p|S| [F, T], W the dictionary, H = psi(.), z its pooled activations
 
     alpha MSE(W H, X) + beta mean|H| + answer_weight CE(f, theta z)
 
-CE is the cross-entropy of a softmax; with several labels the sum over them of sigmoids'. By design f is the
-labels. Beyond the paper:
+with the error once more of what the sound makes of psi's activations. CE is the cross-entropy of a softmax;
+with several labels the sum over them of sigmoids'. By design f is the labels. Beyond the paper:
 
-    removal_weight (l - 0.5 log f_c(mask_L S) + 1.2 mean(mask_L)),  l = (q - log(1 - q)) / 2, q = f_c((1 - mask_L) S)
+    removal_weight ((q - log(1 - q)) / 2 - 0.5 log f_c(mask_L S) + 0.8 mean(mask_L)),  q = f_c((1 - mask_L) S)
 
 c the predicted class, L its components, mask_L their soft mask: what is selected should be what
 the classifier needs, be classified as that class by itself, and be no more than that. The logarithm is for
@@ -25,15 +25,16 @@ from torch.nn import functional
 from .settings import L2iSettings
 
 # p of the soft mask, in training as in what explains; the paper's is 1.
-MASK_POWER = 2.0
+MASK_POWER = 3.0
 # Added to W H in the soft mask, as in the paper's code.
 _TINY = 1e-10
 # How sharply the loss's soft selection passes over the threshold.
 _SHARP = 20.0
 # Weight of the surprise at what is kept, and what a mask of the whole sound costs, in scores.
-_KEPT, _AREA = 0.5, 1.2
+_KEPT, _AREA = 0.5, 0.8
 # Scores are kept this far from 0, and those of what is left this far from 1.
 _LEAST, _GONE = 1e-6, 1e-3
+# Part of the logarithm in what is left.
 _LOG = 0.5
 
 
@@ -82,7 +83,7 @@ def removal(
     threshold: float,
     scores_of: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
-    """What is left of the predicted class without its components, surprise at them alone, price of their area.
+    """What is left of the predicted class without its components, surprise at these, price of their area.
 
     logits [B, C] of the whole sound; interpreted: H [B, K, T], theta [C, K], z [B, K]
     scores_of: gains [B, T, F] -> the classifier's scores [B, C] of the sound so multiplied

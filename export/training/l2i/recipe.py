@@ -216,8 +216,8 @@ def _spectra(run: RunDirectory, source: Source) -> LearntDictionary:
     """The dictionary of a run as it was learnt: every spectrum once."""
     values, scale = read_dictionary(run, source)
     config = run.read_config(InterpreterConfig)
-    by_part = scale.reshape(config.interpreter.parts, -1)
-    return LearntDictionary(values[:, : by_part.shape[1]], by_part.sum(axis=0), config.dictionary.error)
+    learnt = LearntDictionary(values, scale, config.dictionary.error)
+    return learnt.once() if config.interpreter.spectra else learnt
 
 
 def _beginning(
@@ -251,7 +251,7 @@ def _write_beginning(
 ) -> None:
     """The run's dictionary, its plot, and the config that the training goes by."""
     form = interpreter_form(source, learnt.components, settings.interpreter, settings.width)
-    write_dictionary(run.path, learnt.repeated(form.parts))
+    write_dictionary(run.path, learnt.twice() if form.spectra else learnt)
     usual = 0.3 if source.task == "multi_label" else 0.2
     record = DictionaryRecord(
         sample_rate=source.sample_rate,

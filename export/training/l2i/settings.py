@@ -26,6 +26,7 @@ class L2iSettings(ExplainerSettings):
         ]
         | None
     ) = None
+    epochs: Annotated[int, setting("Passes over the data.", ge=1)] = 80
     interpreter: Annotated[
         Literal["compact", "reference"],
         setting(
