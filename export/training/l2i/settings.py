@@ -26,7 +26,7 @@ class L2iSettings(ExplainerSettings):
         ]
         | None
     ) = None
-    epochs: Annotated[int, setting("Passes over the data.", ge=1)] = 80
+    epochs: Annotated[int, setting("Passes over the data.", ge=1)] = 60
     interpreter: Annotated[
         Literal["compact", "reference"],
         setting(
