@@ -97,18 +97,13 @@ MaskGain = Literal["linear", "floored", "log"]
 MASK_FLOOR = 0.1
 
 
-def aggregate_of(task: str) -> Aggregation:
-    """How the scores of windows are joined unless somebody chose otherwise."""
-    return "max" if task == "multi_label" else "mean"
-
-
 class WindowSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What happens to shorter and longer sound.
 
     Sound up to `minimum_seconds` is zero-padded at its end to that length; up to `seconds` it is
     classified as it is; longer sound is cut into windows of `seconds` every `hop_seconds`, the last one
     aligned to the end, and the scores of the windows are joined by `aggregate`: where several labels may
-    hold, by "max", so that one clear call in ten minutes is not averaged away (`aggregate_of`).
+    hold, by "max", so that one clear call in ten minutes is not averaged away.
     "lme" lies between: log-mean-exp of the scores (`runtime/inference/scores.py`).
     """
 
@@ -118,6 +113,18 @@ class WindowSpec(msgspec.Struct, frozen=True, kw_only=True):
     aggregate: Aggregation = "mean"
     # Over what `Manifest.level` is measured: each window, as training did to its clips, or the recording.
     level_over: LevelOver = "window"
+
+    @classmethod
+    def usual(
+        cls, seconds: float, minimum_seconds: float, task: Task, hop_seconds: float | None = None
+    ) -> WindowSpec:
+        """Windows as a task has them unless somebody chose otherwise; they overlap by half."""
+        return cls(
+            seconds=seconds,
+            hop_seconds=hop_seconds or seconds / 2,
+            minimum_seconds=minimum_seconds,
+            aggregate="max" if task == "multi_label" else "mean",
+        )
 
 
 class FeatureMapSpec(msgspec.Struct, frozen=True, kw_only=True):

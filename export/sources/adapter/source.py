@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from ....errors import SourceError
 from ....printable import first_line
 from ....runtime.audio.lengths import samples_of
-from ....runtime.bundle.manifest import WindowSpec, aggregate_of
+from ....runtime.bundle.manifest import WindowSpec
 from ...graphs.stft import StftFrontend
 from ...source.source import Reference, Source
 from .adapter import Adapter
@@ -85,17 +87,17 @@ def from_adapter(adapter: object, origin: str = "factory") -> Source:
         )
     layers = head_layers(adapter, probed.answers, origin)
     feature_map = feature_map_of(adapter, probed.answers["feature_map"], layers, origin)
+    window = WindowSpec.usual(
+        adapter.window_seconds, adapter.minimum_seconds, adapter.task, adapter.hop_seconds
+    )
+    if adapter.aggregate is not None:
+        window = msgspec.structs.replace(window, aggregate=adapter.aggregate)
     return Source(
         name=adapter.name,
         labels=list(adapter.labels),
         task=adapter.task,
         sample_rate=adapter.sample_rate,
-        window=WindowSpec(
-            seconds=adapter.window_seconds,
-            hop_seconds=adapter.hop_seconds or adapter.window_seconds / 2,
-            minimum_seconds=adapter.minimum_seconds,
-            aggregate=adapter.aggregate or aggregate_of(adapter.task),
-        ),
+        window=window,
         analysis=adapter.analysis,
         frontend=frontend,
         classifier=classifier,

@@ -20,7 +20,7 @@ import torch
 from ....errors import SourceError
 from ....printable import first_line
 from ....runtime.audio.lengths import samples_at_least, samples_of
-from ....runtime.bundle.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec, aggregate_of
+from ....runtime.bundle.manifest import AnalysisSpec, FeatureMapSpec, WindowSpec
 from ...frontends.frontend import Described
 from ...frontends.module import DescribedFeatures, DescribedWaveform
 from ...graphs.heads import Layer
@@ -152,12 +152,7 @@ def _source(
         labels=labels,
         task=config.task,
         sample_rate=rate,
-        window=WindowSpec(
-            seconds=measured.samples / rate,
-            hop_seconds=measured.samples / rate / 2,
-            minimum_seconds=measured.least / rate,
-            aggregate=aggregate_of(config.task),
-        ),
+        window=WindowSpec.usual(measured.samples / rate, measured.least / rate, config.task),
         analysis=analysis,
         rescore="waveform" if front.analysis is None else "spectrogram",
         level=front.level,

@@ -24,7 +24,6 @@ from ....runtime.bundle.manifest import (
     StageSpec,
     Task,
     WindowSpec,
-    aggregate_of,
 )
 from ....runtime.inference.onnx_runtime import cpu_session
 from ....runtime.values.arrays import FloatArray
@@ -286,12 +285,7 @@ def load(
         labels=list(labels),
         task=task,
         sample_rate=rate,
-        window=WindowSpec(
-            seconds=seconds,
-            hop_seconds=seconds if carrying else seconds / 2,
-            minimum_seconds=minimum,
-            aggregate=aggregate_of(task),
-        ),
+        window=WindowSpec.usual(seconds, minimum, task, seconds if carrying else None),
         analysis=entry.analysis or _analysis(rate),
         rescore="waveform" if entry.analysis is None else "spectrogram",
         level=level_of(file, level, frontend),

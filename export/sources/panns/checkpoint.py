@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ....errors import SourceError
-from ....runtime.bundle.manifest import FeatureMapSpec, WindowSpec, aggregate_of
+from ....runtime.bundle.manifest import FeatureMapSpec, WindowSpec
 from ...frontends.module import DescribedFeatures
 from ...graphs.heads import Layer
 from ...graphs.stft import StftFrontend
@@ -75,12 +75,7 @@ def load(path: Path) -> Source:
         labels=labels,
         task=task,
         sample_rate=rate,
-        window=WindowSpec(
-            seconds=_WINDOW_SECONDS,
-            hop_seconds=_WINDOW_SECONDS / 2,
-            minimum_seconds=max(body.strides) * hop / rate,
-            aggregate=aggregate_of(task),
-        ),
+        window=WindowSpec.usual(_WINDOW_SECONDS, max(body.strides) * hop / rate, task),
         analysis=analysis,
         frontend=StftFrontend(analysis),
         classifier=classifier,

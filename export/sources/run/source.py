@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ....errors import RunError, SourceError
 from ....runtime.audio.lengths import samples_of
-from ....runtime.bundle.manifest import FeatureMapSpec, WindowSpec, aggregate_of
+from ....runtime.bundle.manifest import FeatureMapSpec, WindowSpec
 from ...graphs.heads import Layer
 from ...graphs.stft import StftFrontend
 from ...models.compact_classifier import STRIDE
@@ -56,12 +56,7 @@ def _load(folder: Path, *, decoder: bool, interpreter: bool, apex: bool) -> Sour
         task=config.task,
         sample_rate=rate,
         # Shorter sound was padded to the window in training, and is when it is explained.
-        window=WindowSpec(
-            seconds=samples / rate,
-            hop_seconds=window / 2,
-            minimum_seconds=samples / rate,
-            aggregate=aggregate_of(config.task),
-        ),
+        window=WindowSpec.usual(samples / rate, samples / rate, config.task, window / 2),
         analysis=analysis,
         frontend=StftFrontend(analysis),
         classifier=classifier,

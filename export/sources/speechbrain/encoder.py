@@ -105,7 +105,7 @@ def load(files: Files) -> Source:
         labels=labels,
         task="single_label",
         sample_rate=rate,
-        window=WindowSpec(seconds=seconds, hop_seconds=seconds / 2, minimum_seconds=least / rate),
+        window=WindowSpec.usual(seconds, least / rate, "single_label"),
         analysis=analysis,
         frontend=frontend,
         classifier=classifier,

@@ -64,10 +64,8 @@ def load(path: Path | str, *, allow_missing_decoder: bool = False) -> Source:
         labels=labels,
         task="single_label",
         sample_rate=recipe.sample_rate,
-        window=WindowSpec(
-            seconds=recipe.seconds,
-            hop_seconds=recipe.seconds / 2,
-            minimum_seconds=_MINIMUM_FRAMES * recipe.analysis.hop / recipe.sample_rate,
+        window=WindowSpec.usual(
+            recipe.seconds, _MINIMUM_FRAMES * recipe.analysis.hop / recipe.sample_rate, "single_label"
         ),
         analysis=recipe.analysis,
         frontend=StftFrontend(recipe.analysis),
