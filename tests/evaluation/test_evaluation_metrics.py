@@ -130,16 +130,6 @@ def test_sparseness_and_complexity_by_an_independent_formula(mask):
     assert entropy(mask) <= np.log(mask.size) + 1e-9
 
 
-def test_sparseness_and_complexity_are_those_of_quantus():
-    quantus = pytest.importorskip("quantus")
-    batch = np.stack(list(MASKS.values()))[:, None]
-    inputs = {"model": None, "x_batch": np.ones_like(batch), "y_batch": np.zeros(len(batch), int)}
-    options = {"abs": True, "normalise": False, "disable_warnings": True}
-    for measure, metric in ((quantus.Sparseness, gini), (quantus.Complexity, entropy)):
-        expected = measure(**options)(**inputs, a_batch=batch.copy(), softmax=False)
-        np.testing.assert_allclose([metric(mask) for mask in MASKS.values()], expected, atol=1e-6)
-
-
 def test_an_empty_mask_has_no_complexity():
     assert np.isnan(entropy(np.zeros((3, 3))))
     assert gini(np.zeros((3, 3))) == pytest.approx(0.0)

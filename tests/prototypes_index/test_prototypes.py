@@ -236,17 +236,6 @@ def test_golden_entries_of_faint_vectors_agree(tmp_path, monkeypatch, exact_limi
     check_golden(generation, tmp_path / "golden.json")
 
 
-def test_extension_equals_rebuild(tmp_path):
-    info = write(tmp_path / "first", range(12))
-    first = read_generation(tmp_path / "first", spec_of(info))
-    write(tmp_path / "extended", range(12, 20), old=first)
-    write(tmp_path / "rebuilt", range(20))
-    names = sorted(path.name for path in (tmp_path / "rebuilt").iterdir())
-    assert names == sorted(path.name for path in (tmp_path / "extended").iterdir())
-    for name in names:
-        assert (tmp_path / "rebuilt" / name).read_bytes() == (tmp_path / "extended" / name).read_bytes(), name
-
-
 def test_one_row_generation(tmp_path):
     info = write(tmp_path / "g", range(5), rows=1)
     opened = read_generation(tmp_path / "g", spec_of(info))
