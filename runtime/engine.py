@@ -79,15 +79,15 @@ class Engine:
         """Front end and classifier for a thread that works while others explain.
 
         On the CPU on one thread; None where there is no other, or the classifier is large: it takes most of
-        the time, several threads well, and memory twice. GPUs of NVIDIA take runs of several threads; of
-        other providers that is not known: None.
+        the time, several threads well, and memory twice. On a GPU of NVIDIA those of large ones; a small one
+        ends before another thread has Python's lock. Of other providers it is not known whether they take
+        runs of several threads: None.
         """
-        if self.device.startswith("cuda"):
-            return self.pipeline
-        if self.device != "cpu" or self.workers.count == 1:
-            return None
         stage = self.manifest.stage("classifier")
-        if stage is None or threads_of(self.bundle.path / stage.file) > 1:
+        large = stage is not None and threads_of(self.bundle.path / stage.file) > 1
+        if self.device.startswith("cuda"):
+            return self.pipeline if large else None
+        if self.device != "cpu" or self.workers.count == 1 or large:
             return None
         if self._aside is None:
             self._aside = ModelPipeline(self.bundle, Sessions(self.bundle, self.sessions.request, threads=1))

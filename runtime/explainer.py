@@ -319,7 +319,7 @@ class Explainer:
             sample_rate: Of bare waveforms, in Hz.
             batch_size: Sounds that are open at a time, 1 or more; twice as many where a thread classifies
                 one batch while the one before it is explained: of lists, on the CPU by small classifiers, on
-                GPUs of NVIDIA by all.
+                GPUs of NVIDIA by large ones.
             target: The label to explain; None: the one predicted.
             targets: In its place several labels: each sound is read and classified once for all of them.
             **how: The other arguments of `explain`; `timeout_s` counts for each sound.

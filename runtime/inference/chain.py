@@ -61,7 +61,9 @@ class ForwardPass:
     spectral: bool
     state: FloatArray | None = None
     next_state: FloatArray | None = None
-    _further: dict[tuple[object, ...], Tensors] = field(default_factory=dict, repr=False, compare=False)
+    _further: dict[tuple[object, ...], Tensors | None] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def features(self) -> FloatArray:
@@ -119,13 +121,15 @@ class ForwardPass:
         if batch > 1:
             targets = self.predicted if self.predicted[row] == target else [target] * batch
             key = (stage.name, *outputs, *targets)
-            try:
-                if key not in self._further:
+            if key not in self._further:
+                try:
                     self._further[key] = run(stage.name, self.feeds(stage, targets, with_stft=sound), outputs)
-                return {name: array[rows] for name, array in self._further[key].items()}
-            except DeviceMemoryError:
-                # One row may still do.
-                pass
+                except DeviceMemoryError:
+                    # One row may still do; all of them are not tried again.
+                    self._further[key] = None
+            together = self._further[key]
+            if together is not None:
+                return {name: array[rows] for name, array in together.items()}
         given = self.feeds(stage, [target] * batch, with_stft=sound)
         alone = given if batch == 1 else {name: on_host(tensor)[rows] for name, tensor in given.items()}
         return run(stage.name, alone, outputs)

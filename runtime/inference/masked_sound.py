@@ -51,6 +51,9 @@ def masked_sound(spec: AnalysisSpec, how: MaskGain) -> bytes:
     }
     tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, given) for name, given in dims.items()]
     graph = helper.make_graph(nodes.take(), "masked sound", tensors[:2], tensors[2:], nodes.initializers())
+    for number, node in enumerate(graph.node):
+        # Without names nobody could say which of them compute shapes alone.
+        node.name = f"masked sound {number}"
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
     serialised: bytes = model.SerializeToString()
     return serialised

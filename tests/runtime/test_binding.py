@@ -97,6 +97,8 @@ def test_the_decoder_is_asked_about_the_whole_batch(tiny_bundle, waves, copied):
 
 def test_a_batch_is_classified_while_another_is_explained(tiny_bundle, waves, monkeypatch):
     monkeypatch.setattr(Engine, "device", property(lambda self: "cuda:0"))
+    # As if the classifier were large.
+    monkeypatch.setattr("earmark.runtime.engine.threads_of", lambda graph: 2)
     bound = earmark.load(tiny_bundle, providers=BOUND)
     assert engine_of(bound).aside is engine_of(bound).pipeline
     together = [one.mask.values for one in bound.explain_many(waves, sample_rate=RATE, batch_size=2)]
@@ -167,6 +169,35 @@ def test_memory_that_runs_out_halves_the_batch(tiny_bundle, waves, monkeypatch):
     halves = engine.logits_of(waveforms)
     monkeypatch.undo()
     np.testing.assert_allclose(halves, engine.logits_of(waveforms), atol=1e-6)
+
+
+def test_a_decoder_that_lacks_memory_for_the_batch_is_asked_once(tiny_bundle, waves, monkeypatch):
+    whole = answers(earmark.load(tiny_bundle, providers=BOUND), waves, methods=["mask"])
+    explainer, asked, keep = earmark.load(tiny_bundle, providers=BOUND), [], session.Sessions.keep
+
+    def kept(self, stage, feeds, outputs=None):
+        if stage == "decoder":
+            asked.append(next(iter(feeds.values())).shape[0])
+            if asked[-1] > 1:
+                raise DeviceMemoryError("no memory is left")
+        return keep(self, stage, feeds, outputs)
+
+    monkeypatch.setattr(session.Sessions, "keep", kept)
+    alone = answers(explainer, waves, methods=["mask"])
+    assert asked == [5, 1, 1, 1, 1, 1]
+    for one, other in zip(whole, alone, strict=True):
+        np.testing.assert_allclose(other.mask.values, one.mask.values, atol=1e-6)
+
+
+def test_shapes_alone_are_no_matter_for_a_warning(tiny_bundle, waves):
+    (said,) = (
+        line
+        for line in earmark.load(tiny_bundle, providers=BOUND).explain(waves[0], RATE).warnings
+        if line.startswith("masked sound: on the CPU")
+    )
+    assert "MatMul" in said
+    assert "Shape" not in said
+    assert "Gather" not in said
 
 
 def test_memory_that_does_not_suffice_for_one_sound_is_its_error(tiny_bundle, waves, monkeypatch):
