@@ -109,13 +109,46 @@ class Acoustics:
         variances, axes = np.linalg.eigh(ledoit_wolf(within))
         self._whitening = axes / np.sqrt(np.maximum(variances, _TINY))
         whitened = scaled @ self._whitening
-        self._classes = [_Class.of(whitened[rows], recordings[rows]) for rows in rows_of]
-        self._centres = np.stack([_unit(whitened[rows].mean(axis=0)) for rows in rows_of])
-        own = [one.apart() for one in self._classes]
-        every = np.concatenate(own)
-        overall = float(every.mean()) if len(every) else 1.0
-        usual = [float(of.mean()) if len(of) >= _FEWEST_OF_CLASS else overall for of in own]
-        self._usual = np.maximum(usual, _TINY)
+        self._centres = _unit(np.stack([whitened[rows].mean(axis=0) for rows in rows_of]))
+        # Clips in the order of their classes and recordings, and where each recording of each class begins.
+        order = np.lexsort((recordings, labels))
+        self._units = _unit(whitened[order])
+        of_clips = np.stack([labels[order], recordings[order]])
+        self._begins = np.flatnonzero((np.diff(of_clips, prepend=-1) != 0).any(axis=0))
+        label_of, self._recordings = of_clips[:, self._begins]
+        # The rows of a class among the recordings; behind the last where it has fewer.
+        counts = [int(np.count_nonzero(label_of == label)) for label in self.labels]
+        self._slots = np.full((len(counts), max(counts)), len(label_of))
+        for slots, label in zip(self._slots, self.labels, strict=True):
+            own = np.flatnonzero(label_of == label)
+            slots[: len(own)] = own
+        apart = np.array(
+            [
+                self._distances(unit, but=recording)[self.labels.index(label)]
+                for unit, (label, recording) in zip(self._units, of_clips.T.tolist(), strict=True)
+            ]
+        )
+        self._usual = self._usual_of(apart, of_clips[0])
+
+    def _usual_of(self, apart: _Array, labels: _Labels) -> _Array:
+        """Mean distance [K] of clips [n] to the other recordings of their class; of all where they are few."""
+        known = np.isfinite(apart)
+        overall = float(apart[known].mean()) if known.any() else 1.0
+        of = [apart[known & (labels == label)] for label in self.labels]
+        usual = [float(one.mean()) if len(one) >= _FEWEST_OF_CLASS else overall for one in of]
+        return np.maximum(usual, _TINY)
+
+    @fork_waits
+    def _distances(self, unit: _Array, but: int | None = None) -> _Array:
+        """d(z, c) [K]; not a number where a class has no recording, or none but that one."""
+        chords = np.sqrt(np.maximum(2.0 - 2.0 * (self._units @ unit), 0.0))
+        nearest = np.append(np.minimum.reduceat(chords, self._begins), np.inf)
+        if but is not None:
+            nearest[:-1][self._recordings == but] = np.inf
+        nearest = np.sort(nearest[self._slots], axis=1)[:, :_NEAREST]
+        known = nearest < np.inf
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.where(known, nearest, 0.0).sum(axis=1) / np.count_nonzero(known, axis=1))
 
     @fork_waits
     def measures(self, sound: Statistics) -> _Array | None:
@@ -126,13 +159,12 @@ class Acoustics:
         if len(self.labels) < 2:
             return None
         unit = _unit((sound.vector.astype(np.float64) - self._mean) / self._scale @ self._whitening)
-        distances = np.array([one.distance(unit) for one in self._classes])
         cosines = self._centres @ unit
         second, first = np.sort(cosines)[-2:]
         margins = cosines - np.where(cosines == first, second, first)
         given = dict(zip(sound.labels.tolist(), sound.scores.tolist(), strict=True))
         scores = np.array([given.get(label, 0.0) for label in self.labels])
-        return np.stack([-distances / self._usual, margins, scores])
+        return np.stack([-self._distances(unit) / self._usual, margins, scores])
 
 
 def held_out(clips: Sequence[Statistics], labels: _Labels, recordings: _Labels) -> list[Held | None]:
@@ -162,41 +194,6 @@ def held_out(clips: Sequence[Statistics], labels: _Labels, recordings: _Labels) 
             if measures is not None and own in known.labels:
                 held[row] = Held(measures, known.labels.index(own))
     return held
-
-
-class _Class(NamedTuple):
-    """The clips of a class, recording after recording.
-
-    units: their directions [n, D]
-    recordings: [n], ascending
-    begins: where recordings begin
-    """
-
-    units: _Array
-    recordings: _Labels
-    begins: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, whitened: _Array, recordings: _Labels) -> _Class:
-        order = np.argsort(recordings, kind="stable")
-        recordings = recordings[order]
-        begins = np.flatnonzero(np.diff(recordings, prepend=recordings[:1] - 1))
-        return cls(_unit(whitened[order]), recordings, begins)
-
-    @fork_waits
-    def distance(self, unit: _Array) -> float:
-        """Mean chord to the nearest clip of each of the nearest recordings: d(z, c)."""
-        chords = np.sqrt(np.maximum(2.0 - 2.0 * self.units @ unit, 0.0))
-        return float(np.sort(np.minimum.reduceat(chords, self.begins))[:_NEAREST].mean())
-
-    def apart(self) -> _Array:
-        """The distance of each clip to the others' recordings; of a single recording none."""
-        found = []
-        for unit, recording in zip(self.units, self.recordings, strict=True):
-            others = self.recordings != recording
-            if others.any():
-                found.append(_Class.of(self.units[others], self.recordings[others]).distance(unit))
-        return np.array(found)
 
 
 @fork_waits

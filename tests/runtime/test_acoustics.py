@@ -48,10 +48,11 @@ def test_timbre_and_texture_are_those_of_scipy():
     cepstrum = scipy.fft.dct(level, axis=1, norm="ortho")[:, :12] * np.r_[np.sqrt(2.0), np.ones(11)]
     np.testing.assert_allclose(timbre[:12], cepstrum.mean(axis=0), atol=0.02)
     np.testing.assert_allclose(timbre[12:24], cepstrum.std(axis=0), atol=0.02)
-    onsets = np.maximum(np.diff(level, axis=0), 0.0).mean(axis=1)
-    np.testing.assert_allclose(texture[2:4], [onsets.mean(), onsets.std()], atol=0.01)
+    onsets = np.maximum(np.diff(level, axis=0, prepend=level[:1]), 0.0).mean(axis=1)
+    np.testing.assert_allclose(texture[[1, 3]], [onsets.mean(), onsets.std()], atol=0.01)
     weights = triangles(10) / triangles(10).sum(axis=0)
-    uneven = np.log((power**2 @ weights) / (power @ weights) ** 2)
+    # Of every other frame.
+    uneven = np.log((power**2 @ weights) / (power @ weights) ** 2)[::2]
     regions = [
         *uneven.mean(axis=0).reshape(5, 2).mean(axis=1),
         *uneven.std(axis=0).reshape(5, 2).mean(axis=1),
