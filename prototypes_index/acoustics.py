@@ -131,7 +131,7 @@ class Acoustics:
         self._usual = self._usual_of(apart, of_clips[0])
 
     def _usual_of(self, apart: _Array, labels: _Labels) -> _Array:
-        """Mean distance [K] of clips [n] to the other recordings of their class; of all where they are few."""
+        """Mean distance [K] of clips [n] to other recordings of their class; of all where they are few."""
         known = np.isfinite(apart)
         overall = float(apart[known].mean()) if known.any() else 1.0
         of = [apart[known & (labels == label)] for label in self.labels]
