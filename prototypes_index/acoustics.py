@@ -30,7 +30,7 @@ _Labels = npt.NDArray[np.int32]
 # Changes with the statistics: vectors of other kinds are not compared.
 KIND = 2
 # Statistics of timbre, of the rhythm of bands and of the sound, of spectrum and texture, in their order.
-SIZES = (36, 28, 18, 10, 14)
+SIZES = (36, 28, 9, 10, 14)
 # Highest scores that are kept of a sound.
 SCORES = 8
 # A record of `acoustics.npy`: row of the clips table, and a clip's `Statistics`.

@@ -6,8 +6,7 @@ to the loudest, hence the same at any gain. Their groups, in the order of the ve
 - timbre: mean, deviation and mean step over time of 12 cepstral coefficients of 40 mel bands;
 - rhythm: shares of the power of envelopes in octaves of modulation: of four groups of bands from 0.3 Hz to
   25 Hz;
-- the same of the sound and of its differences in blocks of 5 ms up to 100 Hz (envelopes are amplitudes to the
-  power of 0.3);
+- the same of the sound, in blocks of 5 ms up to 100 Hz (envelopes are amplitudes to the power of 0.3);
 - spectrum: centroid, spread, flatness, rolloff and peaks of the bands, weighted by energy;
 - texture: level and onsets over time; in five regions, how unevenly a frame's power is spread within a band,
   log(E[P^2] / E[P]^2): log 2 for noise, 0 for a click, more for tones.
@@ -70,28 +69,28 @@ def acoustics_of(stft: FloatArray, sound: FloatArray, rate: int, hop: int) -> Fl
         hop: From one frame to the next, in samples.
 
     """
-    frames = stft[: 1 + len(sound) // hop]
-    power = np.square(frames[..., 0])
-    power += np.square(frames[..., 1])
+    frames = np.ascontiguousarray(stft[: 1 + len(sound) // hop], np.float32).view(np.complex64)[..., 0]
+    power = np.square(np.abs(frames))
     narrow, wide = _bands(power.shape[1], rate)
-    bands = power @ narrow
-    level = _below_loudest(bands)
-    active = level.max(axis=1) > _ACTIVE_DB
-    if np.count_nonzero(active) < 3:
-        active[:] = True
+    bands = narrow @ power.T
+    bands /= max(bands.max(), _LEAST)
+    level = _decibels(bands)
+    active = np.flatnonzero(level.max(axis=0) > _ACTIVE_DB)
+    if len(active) < 3:
+        active = np.arange(len(power))
     # Every other frame says enough of the bins within bands.
-    uneven = _unevenness(power[np.flatnonzero(active)[::2]] / max(power.max(), _LEAST), wide)
+    uneven = _unevenness(power[active[::2]], wide)
     groups = (
-        _timbre(level[active]),
+        _timbre(level[:, active]),
         _rhythm(level, sound, rate, rate / hop),
-        *_spectrum(bands / max(bands.max(), _LEAST), level, uneven),
+        *_spectrum(bands, level, uneven),
     )
     return np.concatenate(groups).astype(np.float32)
 
 
 @lru_cache(maxsize=8)
 def _bands(bins: int, rate: int) -> tuple[FloatArray, FloatArray]:
-    """The weights of narrow and of wide bands, [bins, bands] each."""
+    """The weights of narrow and of wide bands, [bands, bins] each."""
     return _triangles(_BANDS, bins, rate), _triangles(_WIDE_BANDS, bins, rate)
 
 
@@ -100,47 +99,49 @@ def _triangles(bands: int, bins: int, rate: int) -> FloatArray:
     edges = mel_edges(bands + 1, rate / 2)
     hz = np.linspace(0.0, rate / 2, bins)[:, None]
     rising, falling = (hz - edges[:-2]) / np.diff(edges)[:-1], (edges[2:] - hz) / np.diff(edges)[1:]
-    return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+    return np.ascontiguousarray(np.maximum(0.0, np.minimum(rising, falling)).T, np.float32)
 
 
-def _below_loudest(power: FloatArray) -> FloatArray:
-    """In dB below the loudest, down to the floor."""
-    level: FloatArray = 10.0 * np.log10(power / max(power.max(), _LEAST) + _TINY)
+def _decibels(power: FloatArray) -> FloatArray:
+    """Of powers 0..1, down to the floor."""
+    level: FloatArray = 10.0 * np.log10(power + _TINY)
     return np.maximum(level, _FLOOR_DB, out=level)
 
 
 @lru_cache(maxsize=1)
 def _cosines() -> FloatArray:
-    """[bands, cepstral coefficients]."""
+    """[cepstral coefficients, bands]."""
     bands = np.arange(_BANDS) + 0.5
-    cosines = np.cos(np.pi / _BANDS * np.outer(bands, np.arange(_CEPSTRUM)))
+    cosines = np.cos(np.pi / _BANDS * np.outer(np.arange(_CEPSTRUM), bands))
     return np.asarray(np.sqrt(2.0 / _BANDS) * cosines, np.float32)
 
 
 @fork_waits
 def _timbre(level: FloatArray) -> FloatArray:
-    """Of active frames [T, M] in dB."""
-    cepstrum = level @ _cosines()
-    steps = np.abs(cepstrum[1:] - cepstrum[:-1]).sum(axis=0) / np.float32(len(cepstrum))
-    return np.concatenate([cepstrum.mean(axis=0), cepstrum.std(axis=0), steps])
+    """Of active frames [M, T] in dB."""
+    cepstrum = _cosines() @ level
+    steps = np.abs(cepstrum[:, 1:] - cepstrum[:, :-1]).sum(axis=1) / np.float32(cepstrum.shape[1])
+    return np.concatenate([*_mean_and_deviation(cepstrum), steps])
+
+
+def _mean_and_deviation(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Over time, of values [n, T]."""
+    means = values.mean(axis=1)
+    apart = values - means[:, None]
+    return means, np.sqrt(np.einsum("nt,nt->n", apart, apart) / np.float32(values.shape[1]))
 
 
 @fork_waits
 def _rhythm(level: FloatArray, sound: FloatArray, rate: int, frames_hz: float) -> FloatArray:
-    """Of bands [T, M] in dB, and of a sound and its differences."""
+    """Of bands [M, T] in dB, and of the sound."""
     # Amplitudes to the power of 0.3.
     envelopes = np.exp(np.maximum(level, _ENVELOPE_FLOOR_DB) * np.float32(0.015 * np.log(10.0)))
-    groups = _groups() @ envelopes.T
-    if len(sound) < 2:
-        sound = np.zeros(2, np.float32)
-    block = min(max(1, round(_BLOCK_S * rate)), len(sound) - 1)
-    blocks = (len(sound) - 1) // block
-    steps = sound[1:] - sound[:-1]
-    both = (one[: blocks * block].reshape(blocks, block) for one in (sound, steps))
-    energy = np.stack([np.einsum("tn,tn->t", one, one) for one in both])
-    energy /= np.maximum(energy.max(axis=1, keepdims=True), _LEAST)
+    groups = _groups() @ envelopes
+    block = min(max(1, round(_BLOCK_S * rate)), len(sound))
+    blocks = sound[: len(sound) // block * block].reshape(1, -1, block)
+    energy = np.einsum("gtn,gtn->gt", blocks, blocks)
     # The power of 0.15, which NumPy takes longer for than for both of these.
-    fine = np.exp(np.float32(0.15) * np.log(energy + np.float32(1e-7)))
+    fine = np.exp(np.float32(0.15) * np.log(energy / max(energy.max(), _LEAST) + np.float32(1e-7)))
     coarse = _modulations(groups, frames_hz, _OCTAVES_HZ)
     return np.concatenate([coarse, _modulations(fine, rate / block, _FINE_OCTAVES_HZ)])
 
@@ -182,45 +183,48 @@ def _octaves(length: int, rate_hz: float, edges_hz: tuple[float, ...]) -> FloatA
 @lru_cache(maxsize=1)
 def _sums() -> FloatArray:
     """What bands [M] are multiplied with: for moments of their place, 0..1, and for the energy up to each."""
-    place = np.arange(_BANDS) / _BANDS
-    moments = place[:, None] ** np.arange(3)
-    return np.concatenate([moments, np.triu(np.ones((_BANDS, _BANDS)))], axis=1).astype(np.float32)
+    moments = (np.arange(_BANDS) / _BANDS) ** np.arange(3)[:, None]
+    return np.concatenate([moments, np.tril(np.ones((_BANDS, _BANDS)))]).astype(np.float32)
 
 
 @fork_waits
 def _spectrum(bands: FloatArray, level: FloatArray, uneven: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Spectrum and texture: of bands [T, M], the same in dB, and the unevenness of some frames [t, W]."""
-    sums = bands @ _sums()
-    energy = sums[:, 0]
-    centroid, square = sums[:, 1:3].T / (energy + _TINY)
-    spread = np.sqrt(np.maximum(square - centroid**2, 0.0))
-    levels = _below_loudest(energy)
-    flatness = np.einsum("tm->t", level) / np.float32(_BANDS) - levels
-    rolloff = _share(sums[:, 3:] < np.float32(0.85) * energy[:, None])
-    peaks = _share(level[:, 1:-1] > np.maximum(level[:, :-2], level[:, 2:]) + _PEAK_DB)
-    values = np.stack([centroid, spread, flatness, rolloff, peaks])
-    weights = energy / (np.add.reduce(energy) + _TINY)
+    """Spectrum and texture: of bands [M, T], the same in dB, and the unevenness [W, t] of some frames."""
+    sums = _sums() @ bands
+    energy = sums[0]
+    centroid, square = sums[1:3] / (energy + _TINY)
+    levels = _decibels(energy / max(energy.max(), _LEAST))
+    onsets = np.zeros_like(levels)
+    np.maximum(level[:, 1:] - level[:, :-1], 0.0).mean(axis=0, out=onsets[1:])
+    values = np.stack(
+        [
+            centroid,
+            np.sqrt(np.maximum(square - centroid**2, 0.0)),
+            level.mean(axis=0) - levels,
+            _share(sums[3:] < np.float32(0.85) * energy),
+            _share(level[1:-1] > np.maximum(level[:-2], level[2:]) + _PEAK_DB),
+        ]
+    )
+    weights = energy / (energy.sum() + _TINY)
     means = values @ weights
     deviations = np.sqrt(np.square(values - means[:, None]) @ weights)
-    onsets = np.zeros_like(levels)
-    onsets[1:] = np.einsum("tm->t", np.maximum(level[1:] - level[:-1], 0.0)) / np.float32(_BANDS)
-    over_time = np.stack([levels, onsets])
-    regions = np.concatenate([uneven.mean(axis=0), uneven.std(axis=0)]).reshape(-1, _REGION).mean(axis=1)
-    texture = np.concatenate([over_time.mean(axis=1), over_time.std(axis=1), regions])
+    regions = np.concatenate(_mean_and_deviation(uneven)).reshape(-1, _REGION).mean(axis=1)
+    texture = np.concatenate([*_mean_and_deviation(np.stack([levels, onsets])), regions])
     return np.concatenate([means, deviations]), texture
 
 
 def _share(holds: npt.NDArray[np.bool_]) -> FloatArray:
-    """Of every row [T, n], in how much of it something holds."""
-    return np.asarray(np.count_nonzero(holds, axis=1) / np.float32(holds.shape[1]), np.float32)
+    """Of every column [n, T], in how much of it something holds; n is below 256."""
+    counts = holds.view(np.uint8).sum(axis=0, dtype=np.uint8)
+    return np.asarray(counts / np.float32(len(holds)), np.float32)
 
 
 @fork_waits
 def _unevenness(power: FloatArray, bands: FloatArray) -> FloatArray:
-    """log(E[P^2] / E[P]^2) over the bins of each band [T, W]; power [T, F]."""
-    width = bands.sum(axis=0) + _TINY
-    first = power @ bands / width
-    second = np.square(power) @ bands / width
+    """log(E[P^2] / E[P]^2) over the bins of each band, [W, T]; power [T, F]."""
+    power = power / max(power.max(), _LEAST)
+    width = bands.sum(axis=1, keepdims=True) + _TINY
+    first, second = bands @ power.T / width, bands @ np.square(power).T / width
     # Both as if every bin had this much more.
     uneven: FloatArray = np.log((second + 2.0 * _EVEN * first + _EVEN**2) / np.square(first + _EVEN))
     return uneven
