@@ -44,6 +44,8 @@ _FLOOR_DB, _ENVELOPE_FLOOR_DB, _ACTIVE_DB = -80.0, -70.0, -40.0
 _EVEN = np.float32(1e-9)
 # How far a peak stands above the bands beside it, in dB.
 _PEAK_DB = np.float32(3.0)
+# Multiply-adds of a product from which OpenBLAS takes several threads.
+_ONE_THREAD = 1 << 18
 _TINY, _LEAST = np.float32(1e-12), np.finfo(np.float32).tiny
 
 
@@ -72,7 +74,7 @@ def acoustics_of(stft: FloatArray, sound: FloatArray, rate: int, hop: int) -> Fl
     frames = np.ascontiguousarray(stft[: 1 + len(sound) // hop], np.float32).view(np.complex64)[..., 0]
     power = np.square(np.abs(frames))
     narrow, wide = _bands(power.shape[1], rate)
-    bands = narrow @ power.T
+    bands = _in_bands(power, narrow)
     bands /= max(bands.max(), _LEAST)
     level = _decibels(bands)
     active = np.flatnonzero(level.max(axis=0) > _ACTIVE_DB)
@@ -92,6 +94,21 @@ def acoustics_of(stft: FloatArray, sound: FloatArray, rate: int, hop: int) -> Fl
 def _bands(bins: int, rate: int) -> tuple[FloatArray, FloatArray]:
     """The weights of narrow and of wide bands, [bands, bins] each."""
     return _triangles(_BANDS, bins, rate), _triangles(_WIDE_BANDS, bins, rate)
+
+
+@fork_waits
+def _in_bands(power: FloatArray, bands: FloatArray) -> FloatArray:
+    """Power [T, F] in bands [M, F], [M, T].
+
+    By products so small that BLAS gives them one thread: several would wait for each other, turning, wherever
+    other work runs on the machine, and take fifty times as long.
+    """
+    weights = np.ascontiguousarray(bands.T)
+    step = max(1, _ONE_THREAD // bands.size)
+    found = np.empty((len(power), len(bands)), np.float32)
+    for start in range(0, len(power), step):
+        np.matmul(power[start : start + step], weights, out=found[start : start + step])
+    return np.ascontiguousarray(found.T)
 
 
 def _triangles(bands: int, bins: int, rate: int) -> FloatArray:
@@ -224,7 +241,7 @@ def _unevenness(power: FloatArray, bands: FloatArray) -> FloatArray:
     """log(E[P^2] / E[P]^2) over the bins of each band, [W, T]; power [T, F]."""
     power = power / max(power.max(), _LEAST)
     width = bands.sum(axis=1, keepdims=True) + _TINY
-    first, second = bands @ power.T / width, bands @ np.square(power).T / width
+    first, second = _in_bands(power, bands) / width, _in_bands(np.square(power), bands) / width
     # Both as if every bin had this much more.
     uneven: FloatArray = np.log((second + 2.0 * _EVEN * first + _EVEN**2) / np.square(first + _EVEN))
     return uneven
