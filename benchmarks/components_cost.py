@@ -3,7 +3,7 @@
     python benchmarks/components_cost.py CLIP [--bundle BUNDLE]... [--cnn14 compact reference] [--repeats 60]
 
 Bundles are measured as they are. For Cnn14 its classifier with random weights, which cost what trained ones
-cost, gets an interpreter of 100 components, the compact one or the recipe's own layers. Each repeat
+cost, gets an interpreter of 100 spectra, the compact one or the recipe's own layers. Each repeat
 classifies the clip from memory at the model's rate, explains it by components, explains it and makes the kept
 sound (which nobody pays for who does not listen), and explains it by mask where there is one. Where other
 work runs on the machine, processor time says more than the clock.
@@ -73,15 +73,16 @@ def cnn14_bundle(folder: Path, architecture: str) -> Path:
     torch.manual_seed(0)
     interpreter = form.build().eval()
     bins = source.analysis.n_fft // 2 + 1
-    columns = np.random.default_rng(0).random((bins, COMPONENTS), np.float32)
-    columns /= np.linalg.norm(columns, axis=0)
-    theta = interpreter.theta.weight.detach().numpy().astype(np.float32)
+    spectra = np.random.default_rng(0).random((bins, COMPONENTS), np.float32)
+    columns = np.tile(spectra / np.linalg.norm(spectra, axis=0), form.components // COMPONENTS)
+    interpreter.set_dictionary(torch.from_numpy(columns), torch.ones(form.components))
+    theta = interpreter.weight.detach().numpy().astype(np.float32)
     frame = source.analysis.hop / source.sample_rate
     facts = component_facts(
         columns, theta, source.labels, sample_rate=source.sample_rate, frame_seconds=frame
     )
     spec = ComponentsSpec(
-        count=COMPONENTS,
+        count=form.components,
         sample_rate=source.sample_rate,
         analysis=source.analysis,
         threshold=0.2,

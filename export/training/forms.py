@@ -27,7 +27,7 @@ _WIDEST, _NARROWEST = 48, 16
 _BANDS = 64
 # How often the sound updates activations, and from which part of a spectrum's scale on: docs/l2i.md has what
 # more of these do.
-_UPDATES, _LIFT = 5, 0.03
+_UPDATES, _LIFT = 4, 0.03
 _WIDTHS = range(16, 193, 8)
 _CNN14_TAPS = ["x1", "x2", "x3", "x4"]
 

@@ -59,7 +59,7 @@ def test_planted_components_are_found():
 
 
 def test_without_a_number_as_many_as_there_are():
-    """64 fit into 48 bins no more, and of these the penalty leaves the six that there are, and few more."""
+    """96 fit into 48 bins no more, and of these the penalty leaves the six that there are, and few more."""
     found = learn_dictionary(planted(clips=12), sparsity=1.0)
     assert PLANTED <= found.components < 48
     assert found.error < 0.1

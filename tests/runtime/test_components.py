@@ -80,7 +80,7 @@ def test_what_is_kept_is_the_soft_mask_on_the_sounds_own_spectrum(result, learnt
     assert found.audio == pytest.approx(kept, abs=2e-5)
 
 
-@pytest.mark.parametrize("power", [1.0, 1.5, 2.0])
+@pytest.mark.parametrize("power", [1.0, 1.5, 3.0])
 def test_a_masks_power_is_the_manifests_and_shares_add_up(explainer, result, learnt_components, power):
     columns, theta = learnt_components
     spec = engine_of(explainer).manifest.components
@@ -96,6 +96,11 @@ def test_a_masks_power_is_the_manifests_and_shares_add_up(explainer, result, lea
     rest = soft_mask(dictionary, active, [k for k in range(16) if k not in (2, 5)])
     whole = soft_mask(dictionary, active, range(16))
     np.testing.assert_allclose(chosen + rest, whole, atol=1e-5)
+    # Spectra that occur twice, as evidence and as rest, share their part by the power of their activations.
+    twice = ComponentDictionary(np.tile(columns, 2), np.tile(theta, 2), RATE / 512, spec)
+    assert twice.spectra.shape[1] == dictionary.spectra.shape[1] == 16
+    both = soft_mask(twice, np.concatenate([3.0 * active, active]), [2, 5])
+    np.testing.assert_allclose(both, chosen * 3.0**power / (3.0**power + 1.0), rtol=1e-3, atol=1e-5)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

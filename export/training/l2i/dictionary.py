@@ -28,7 +28,7 @@ from ...sources.run.dictionary import DICTIONARY
 FloatArray = npt.NDArray[np.float32]
 
 # Components where none is given, as far as the data allow: docs/l2i.md has what fewer lose.
-_USUAL = 64
+_USUAL = 96
 # Frames that a dictionary is learnt from, as a sample of all there are; of one clip at the most.
 _MOST_FRAMES, _MOST_OF_A_CLIP = 8_000, 200
 # Mini-batches of the factorisation.
@@ -161,7 +161,7 @@ def learn_dictionary(
 
     Args:
         spectra: (name, X [T, F]) of each clip, X = log1p|STFT|; each is taken once and may be forgotten.
-        components: K; None: 64, or as many as the data allow.
+        components: K; None: 96, or as many as the data allow.
         sparsity: mu, 0 to 100; 0.8 is the paper's.
         seed: Of the sample of frames and the factorisation.
         separate: Half of the columns are learnt from what lasts (`lasting_part`), half from the rest; if not,

@@ -22,7 +22,9 @@ class L2iSettings(ExplainerSettings):
     components: (
         Annotated[
             int,
-            setting("Of the dictionary.", ge=1, metavar="K", default="64, or as many as the sounds allow"),
+            setting(
+                "Spectra of the dictionary.", ge=1, metavar="K", default="96, or as many as the sounds allow"
+            ),
         ]
         | None
     ) = None

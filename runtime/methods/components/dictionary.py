@@ -42,6 +42,17 @@ class ComponentDictionary:
         return np.asarray(self.columns**self.spec.mask_power, np.float32)
 
     @lazy_property
+    def spectra(self) -> FloatArray:
+        """[F, S] W^p without its latter half, where that repeats the first one: evidence, then rest."""
+        first, second = np.array_split(self.parts, 2, axis=1)
+        return first if np.array_equal(first, second) else self.parts
+
+    def whole(self, parts: FloatArray) -> FloatArray:
+        """[T, F] the sum over all components of W^p H^p, for `parts` H^p [K, T]."""
+        together = parts.reshape(-1, self.spectra.shape[1], parts.shape[1]).sum(axis=0)
+        return np.asarray(together.T @ self.spectra.T)
+
+    @lazy_property
     def fundamentals(self) -> FloatArray:
         """[K] Hz, of the columns that are harmonic stacks; 0: no such stack."""
         return fundamentals(self.columns, self.bin_hz)

@@ -39,7 +39,7 @@ def soft_mask(dictionary: ComponentDictionary, activations: FloatArray, chosen: 
     some, power = list(chosen), dictionary.spec.mask_power
     active: FloatArray = np.asarray(activations**power, np.float32)
     part: FloatArray = active[some].T @ dictionary.parts[:, some].T
-    part /= active.T @ dictionary.parts.T + np.float32(_TINY**power)
+    part /= dictionary.whole(active) + np.float32(_TINY**power)
     # What rounding adds to a sum of shares is no sound.
     return np.minimum(part, 1.0, out=part)
 
@@ -169,8 +169,9 @@ class Tracks:
             first = round(offset / self.spec.hop)
             some = min(1 + length // self.spec.hop, frames - first)
             # A track has the energy |S|^2 m_k^2, m_k its mask.
-            parts = active**exponent
-            model = parts.T @ columns.T + np.float32(_TINY**exponent)
+            # In float64: squares of cubes of what is faint are below what float32 holds.
+            parts = np.asarray(active**exponent, np.float64)
+            model = self.dictionary.whole(parts) + _TINY**exponent
             power = (np.square(np.abs(spectrum)).sum(axis=0) / np.square(model))[:some]
             gains = np.square(parts.T)[:some]
             energy[first : first + some] = (power @ squares) * gains
