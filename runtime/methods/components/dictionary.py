@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ....errors import BundleError, MethodError
 from ....forks import fork_waits
@@ -47,10 +49,11 @@ class ComponentDictionary:
         first, second = np.array_split(self.parts, 2, axis=1)
         return first if np.array_equal(first, second) else self.parts
 
-    def whole(self, parts: FloatArray) -> FloatArray:
+    def whole(self, parts: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
         """[T, F] the sum over all components of W^p H^p, for `parts` H^p [K, T]."""
         together = parts.reshape(-1, self.spectra.shape[1], parts.shape[1]).sum(axis=0)
-        return np.asarray(together.T @ self.spectra.T)
+        whole: npt.NDArray[np.floating[Any]] = together.T @ self.spectra.T
+        return whole
 
     @lazy_property
     def fundamentals(self) -> FloatArray:
