@@ -49,6 +49,7 @@ class ComponentDictionary:
         first, second = np.array_split(self.parts, 2, axis=1)
         return first if np.array_equal(first, second) else self.parts
 
+    @fork_waits
     def whole(self, parts: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
         """[T, F] the sum over all components of W^p H^p, for `parts` H^p [K, T]."""
         together = parts.reshape(-1, self.spectra.shape[1], parts.shape[1]).sum(axis=0)
