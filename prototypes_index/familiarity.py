@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
@@ -34,6 +35,7 @@ _QUANTILES = 101
 _LEAST_SHARE = 0.05
 # What counts of logarithms of shares: of the views; of `MEASURES`, of which the score is the model's own.
 _VIEWS_WEIGHT, _WEIGHTS = 0.5, (1.0, 1.0, 0.5)
+_COLUMN = np.array(_WEIGHTS)[:, None]
 # Measures whose shares are those of the training clips; the score is a share as it is.
 _RANKED: tuple[Measure, ...] = ("sound", "margin")
 
@@ -118,9 +120,9 @@ class Usual(msgspec.Struct, frozen=True):
         """
         shares = measures.copy()
         for name in _RANKED:
-            quantiles, row = self.acoustics[name], MEASURES.index(name)
-            shares[row] = np.interp(shares[row], quantiles, np.linspace(0.0, 1.0, len(quantiles)))
-        logs = np.log(shares + _LEAST_SHARE) * np.reshape(_WEIGHTS, (-1, 1))
+            row = MEASURES.index(name)
+            shares[row] = np.interp(shares[row], *_distribution(self.acoustics[name]))
+        logs = np.log(shares + _LEAST_SHARE) * _COLUMN
         best = shares[:, logs.sum(axis=0).argmax()]
         return dict(zip(MEASURES, best.tolist(), strict=True))
 
@@ -137,6 +139,12 @@ class Usual(msgspec.Struct, frozen=True):
         for values in (*self.views.values(), *self.acoustics.values(), self.overall, self.joint):
             if not np.isfinite(values).all() or (np.diff(values) < 0.0).any():
                 raise ValueError("quantiles of similarity that do not ascend")
+
+
+@lru_cache(maxsize=64)
+def _distribution(quantiles: Quantiles) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Quantiles, and the share that lies below each."""
+    return np.array(quantiles), np.linspace(0.0, 1.0, len(quantiles))
 
 
 def _joint(views: float, acoustics: Mapping[Measure, float]) -> float:

@@ -175,8 +175,7 @@ class Generation:
             PrototypeIndexError: The statistics are damaged.
 
         """
-        table = self.statistics()
-        if self._acoustics is None and len(table):
+        if self._acoustics is None and len(table := self.statistics()):
             table = table[self.alive[table["clip"]]]
             if len(table) >= FEWEST_CLIPS:
                 clips = self.clips[table["clip"]]

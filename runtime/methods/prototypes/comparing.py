@@ -60,10 +60,11 @@ class FamiliarWindows:
     def _acoustics(self, window: Window, real_s: float) -> dict[Measure, float]:
         """Shares by the statistics of the window's real sound; none where the index or the class has none."""
         generation, usual, manifest = self._search.generation, self._usual, self._search.manifest
-        if usual is None or not usual.joint or generation.acoustics is None:
+        acoustics = generation.acoustics if usual is not None and usual.joint else None
+        if usual is None or acoustics is None:
             return {}
         real = max(1, samples_of(real_s, manifest.sample_rate))
-        measures = generation.acoustics.measures(statistics_of(window, real, manifest))
+        measures = acoustics.measures(statistics_of(window, real, manifest))
         return {} if measures is None else usual.acoustic_shares(measures)
 
     def familiarity(self) -> Familiarity | None:
