@@ -138,10 +138,11 @@ class Acoustics:
         usual = [float(one.mean()) if len(one) >= _FEWEST_OF_CLASS else overall for one in of]
         return np.maximum(usual, _TINY)
 
-    @fork_waits
     def _distances(self, unit: _Array, but: int | None = None) -> _Array:
         """d(z, c) [K]; not a number where a class has no recording, or none but that one."""
-        chords = np.sqrt(np.maximum(2.0 - 2.0 * (self._units @ unit), 0.0))
+        # By einsum, which is as quick here: BLAS would give it several threads, which wait for each other.
+        cosines = np.einsum("nd,d->n", self._units, unit)
+        chords = np.sqrt(np.maximum(2.0 - 2.0 * cosines, 0.0))
         nearest = np.append(np.minimum.reduceat(chords, self._begins), np.inf)
         if but is not None:
             nearest[:-1][self._recordings == but] = np.inf
@@ -150,7 +151,6 @@ class Acoustics:
         with np.errstate(invalid="ignore"):
             return np.asarray(np.where(known, nearest, 0.0).sum(axis=1) / np.count_nonzero(known, axis=1))
 
-    @fork_waits
     def measures(self, sound: Statistics) -> _Array | None:
         """Those of a sound, [M, K] as `MEASURES` and `labels`; higher: more like the class.
 
@@ -158,8 +158,9 @@ class Acoustics:
         """
         if len(self.labels) < 2:
             return None
-        unit = _unit((sound.vector.astype(np.float64) - self._mean) / self._scale @ self._whitening)
-        cosines = self._centres @ unit
+        scaled = (sound.vector.astype(np.float64) - self._mean) / self._scale
+        unit = _unit(np.einsum("d,dk->k", scaled, self._whitening))
+        cosines = np.einsum("kd,d->k", self._centres, unit)
         second, first = np.sort(cosines)[-2:]
         margins = cosines - np.where(cosines == first, second, first)
         given = dict(zip(sound.labels.tolist(), sound.scores.tolist(), strict=True))

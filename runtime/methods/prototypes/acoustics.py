@@ -60,7 +60,6 @@ def statistics_of(window: Window, real: int, manifest: Manifest) -> Statistics:
     return Statistics(vector, labels, scores)
 
 
-@fork_waits
 def acoustics_of(stft: FloatArray, sound: FloatArray, rate: int, hop: int) -> FloatArray:
     """The statistics [sum(SIZES)] of a sound; finite for finite sound.
 
@@ -74,7 +73,7 @@ def acoustics_of(stft: FloatArray, sound: FloatArray, rate: int, hop: int) -> Fl
     frames = np.ascontiguousarray(stft[: 1 + len(sound) // hop], np.float32).view(np.complex64)[..., 0]
     power = np.square(np.abs(frames))
     narrow, wide = _bands(power.shape[1], rate)
-    bands = _in_bands(power, narrow)
+    bands = _product(narrow, power.T)
     bands /= max(bands.max(), _LEAST)
     level = _decibels(bands)
     active = np.flatnonzero(level.max(axis=0) > _ACTIVE_DB)
@@ -97,18 +96,18 @@ def _bands(bins: int, rate: int) -> tuple[FloatArray, FloatArray]:
 
 
 @fork_waits
-def _in_bands(power: FloatArray, bands: FloatArray) -> FloatArray:
-    """Power [T, F] in bands [M, F], [M, T].
+def _product(weights: FloatArray, values: FloatArray) -> FloatArray:
+    """Weights [m, k] times values [k, T].
 
     By products so small that BLAS gives them one thread: several would wait for each other, turning, wherever
     other work runs on the machine, and take fifty times as long.
     """
-    weights = np.ascontiguousarray(bands.T)
-    step = max(1, _ONE_THREAD // bands.size)
-    found = np.empty((len(power), len(bands)), np.float32)
-    for start in range(0, len(power), step):
-        np.matmul(power[start : start + step], weights, out=found[start : start + step])
-    return np.ascontiguousarray(found.T)
+    step = max(1, _ONE_THREAD // weights.size)
+    product = np.empty((len(weights), values.shape[1]), np.float32)
+    for start in range(0, values.shape[1], step):
+        part = slice(start, start + step)
+        np.matmul(weights, values[:, part], out=product[:, part])
+    return product
 
 
 def _triangles(bands: int, bins: int, rate: int) -> FloatArray:
@@ -133,10 +132,9 @@ def _cosines() -> FloatArray:
     return np.asarray(np.sqrt(2.0 / _BANDS) * cosines, np.float32)
 
 
-@fork_waits
 def _timbre(level: FloatArray) -> FloatArray:
     """Of active frames [M, T] in dB."""
-    cepstrum = _cosines() @ level
+    cepstrum = _product(_cosines(), level)
     steps = np.abs(cepstrum[:, 1:] - cepstrum[:, :-1]).sum(axis=1) / np.float32(cepstrum.shape[1])
     return np.concatenate([*_mean_and_deviation(cepstrum), steps])
 
@@ -148,12 +146,11 @@ def _mean_and_deviation(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     return means, np.sqrt(np.einsum("nt,nt->n", apart, apart) / np.float32(values.shape[1]))
 
 
-@fork_waits
 def _rhythm(level: FloatArray, sound: FloatArray, rate: int, frames_hz: float) -> FloatArray:
     """Of bands [M, T] in dB, and of the sound."""
     # Amplitudes to the power of 0.3.
     envelopes = np.exp(np.maximum(level, _ENVELOPE_FLOOR_DB) * np.float32(0.015 * np.log(10.0)))
-    groups = _groups() @ envelopes
+    groups = _product(_groups(), envelopes)
     block = min(max(1, round(_BLOCK_S * rate)), len(sound))
     blocks = sound[: len(sound) // block * block].reshape(1, -1, block)
     energy = np.einsum("gtn,gtn->gt", blocks, blocks)
@@ -198,18 +195,16 @@ def _octaves(length: int, rate_hz: float, edges_hz: tuple[float, ...]) -> FloatA
 
 
 @lru_cache(maxsize=1)
-def _sums() -> FloatArray:
-    """What bands [M] are multiplied with: for moments of their place, 0..1, and for the energy up to each."""
-    moments = (np.arange(_BANDS) / _BANDS) ** np.arange(3)[:, None]
-    return np.concatenate([moments, np.tril(np.ones((_BANDS, _BANDS)))]).astype(np.float32)
+def _moments() -> FloatArray:
+    """Weights [3, M]: the powers 0, 1, 2 of the place of a band, 0..1."""
+    return np.asarray((np.arange(_BANDS) / _BANDS) ** np.arange(3)[:, None], np.float32)
 
 
 @fork_waits
 def _spectrum(bands: FloatArray, level: FloatArray, uneven: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Spectrum and texture: of bands [M, T], the same in dB, and the unevenness [W, t] of some frames."""
-    sums = _sums() @ bands
-    energy = sums[0]
-    centroid, square = sums[1:3] / (energy + _TINY)
+    energy, first, second = _product(_moments(), bands)
+    centroid, square = first / (energy + _TINY), second / (energy + _TINY)
     levels = _decibels(energy / max(energy.max(), _LEAST))
     onsets = np.zeros_like(levels)
     np.maximum(level[:, 1:] - level[:, :-1], 0.0).mean(axis=0, out=onsets[1:])
@@ -218,7 +213,7 @@ def _spectrum(bands: FloatArray, level: FloatArray, uneven: FloatArray) -> tuple
             centroid,
             np.sqrt(np.maximum(square - centroid**2, 0.0)),
             level.mean(axis=0) - levels,
-            _share(sums[3:] < np.float32(0.85) * energy),
+            _share(np.cumsum(bands, axis=0) < np.float32(0.85) * energy),
             _share(level[1:-1] > np.maximum(level[:-2], level[2:]) + _PEAK_DB),
         ]
     )
@@ -236,12 +231,11 @@ def _share(holds: npt.NDArray[np.bool_]) -> FloatArray:
     return np.asarray(counts / np.float32(len(holds)), np.float32)
 
 
-@fork_waits
 def _unevenness(power: FloatArray, bands: FloatArray) -> FloatArray:
     """log(E[P^2] / E[P]^2) over the bins of each band, [W, T]; power [T, F]."""
     power = power / max(power.max(), _LEAST)
     width = bands.sum(axis=1, keepdims=True) + _TINY
-    first, second = _in_bands(power, bands) / width, _in_bands(np.square(power), bands) / width
+    first, second = _product(bands, power.T) / width, _product(bands, np.square(power).T) / width
     # Both as if every bin had this much more.
     uneven: FloatArray = np.log((second + 2.0 * _EVEN * first + _EVEN**2) / np.square(first + _EVEN))
     return uneven
