@@ -53,5 +53,7 @@ def lmac(source: TrainedOver, data: Path, options: OverSourceOptions, given: Giv
         f"{run}: decoder of {summary.parameters} parameters, {summary.cost:.0%} of the classifier's "
         f"multiply-adds{figures}"
     )
+    for warning in summary.warnings:
+        tell(f"warning: {warning}")
     tell(f"next: earmark export {source.exported} -o BUNDLE")
     fail_for_left_out(summary.left_out)

@@ -176,7 +176,7 @@ def fit(
     others = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=settings.lr,
+        lr=settings.peak_rate,
     )
     if settings.exact:
         _round(model)
@@ -249,14 +249,14 @@ def _epoch(
 ) -> dict[str, float]:
     """One pass over the data; returns the start of its metrics record."""
     started = time.perf_counter()
-    total, rate, steps = 0.0, settings.lr, objective.steps
+    total, rate, steps = 0.0, settings.peak_rate, objective.steps
     model.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed * 1_000_003 + epoch)
         for index, batch in enumerate(objective.batch_of(epoch)):
             step = epoch * steps + index
             progress = step / (settings.epochs * steps)
-            rate = learning_rate(progress, settings.lr)
+            rate = learning_rate(progress, settings.peak_rate)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)

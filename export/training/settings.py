@@ -52,13 +52,18 @@ class EpochSettings(SplitSettings):
 
     epochs: Annotated[int, setting("Passes over the data.", ge=1)] = 40
     batch_size: Annotated[int, setting("Clips a step.", ge=1)] = 16
-    lr: Annotated[float, setting("Peak learning rate.", gt=0, lt=10)] = 3e-3
+    lr: Annotated[float, setting("Peak learning rate.", gt=0, lt=10, default="0.003")] | None = None
     # None: as many as the cost of what is trained allows.
     width: Annotated[int, setting("Channels; cost grows with the square.", ge=1)] | None = None
     weight_decay: Annotated[float, Meta(ge=0)] = 1e-4
     # Train so that every processor arrives at the same weights (see `loop.fit`); about three times slower.
     exact: bool = False
     ema_decay: Annotated[float, Meta(ge=0, lt=1)] = 0.99
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate at its peak."""
+        return 3e-3 if self.lr is None else self.lr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +163,14 @@ class LmacSettings(ExplainerSettings):
     guided_weight: _Weight = 4.0
     epochs: Annotated[int, setting("Passes over the data.", ge=1)] = 80
     patience: Annotated[int, setting(PATIENCE, ge=0)] = 20
+    # At higher rates the masks of a reference decoder become ones and stay so.
+    lr: (
+        Annotated[
+            float,
+            setting("Peak learning rate.", gt=0, lt=10, default="0.003; 0.0003 of a reference decoder"),
+        ]
+        | None
+    ) = None
 
     def __post_init__(self) -> None:
         """Raises RunError."""
@@ -171,6 +184,11 @@ class LmacSettings(ExplainerSettings):
     def explained(self) -> Literal["predicted", "any"]:
         """The classes that masks are made for."""
         return self.targets or ("any" if self.decoder == "compact" else "predicted")
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate at its peak."""
+        return 3e-4 if self.lr is None and self.decoder == "reference" else super().peak_rate
 
 
 # Any of the settings, also those of recipes in files of their own.

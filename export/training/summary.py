@@ -59,11 +59,13 @@ class OverSourceSummary(Summary):
     Attributes:
         multiply_adds: Of one window, by what was trained.
         classifier_multiply_adds: Of one window, by the classifier.
+        warnings: What the user should know before believing what was trained, one line each.
 
     """
 
     multiply_adds: float
     classifier_multiply_adds: float
+    warnings: tuple[str, ...] = ()
 
     @property
     def cost(self) -> float:

@@ -17,6 +17,7 @@ import earmark
 from earmark.cli import main
 from earmark.errors import RunError, SourceError
 from earmark.export.bundle.write import write_bundle
+from earmark.export.training.lmac.recipe import doubts
 from earmark.export.training.options import OverSourceOptions
 from earmark.export.training.settings import LmacSettings
 
@@ -247,7 +248,7 @@ def test_guidance_noise_and_any_target_train_and_resume(trained, data, tmp_path)
             train_lmac(source, data, settings, replace(same, noise=noise))
 
 
-def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, tmp_path):
+def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, tmp_path, monkeypatch):
     from earmark.export.sources.run.decoder import with_decoder
     from earmark.export.sources.run.directory import RunDirectory
 
@@ -263,8 +264,12 @@ def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, 
 
     source = stranger(front_end=FromSound(), rescore="waveform")
     settings = LmacSettings(epochs=1, batch_size=6, width=4, patience=0)
+    monkeypatch.setattr("earmark.export.training.lmac.recipe._MOST_AREA", 0.1)
     summary = train_lmac(source, data, settings, OverSourceOptions(out=tmp_path / "run"))
     assert summary.epochs == 1
+    # After an epoch it keeps about half, which is no fault but for the limit above.
+    (warning,) = summary.warnings
+    assert warning.startswith("the masks keep everything (area 0.")
     whole = with_decoder(source, RunDirectory(tmp_path / "run", "decoder"))
     write_bundle(whole, tmp_path / "bundle")
     explainer = earmark.load(tmp_path / "bundle", device="cpu")
@@ -275,6 +280,18 @@ def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, 
     )
     assert set(result.rescored) == {"audio"}
     assert CliRunner().invoke(main, ["verify", str(tmp_path / "bundle")]).exit_code == 0
+
+
+def test_masks_that_explain_nothing_are_told():
+    assert doubts({"area": 0.997})[0].startswith("the masks keep everything (area 0.997)")
+    assert doubts({"area": 0.001})[0].startswith("the masks keep next to nothing (area 0.001)")
+    assert doubts({"area": 0.3}) == doubts({}) == ()
+
+
+def test_a_reference_decoder_has_a_rate_of_its_own():
+    assert LmacSettings().peak_rate == 3e-3
+    assert LmacSettings(decoder="reference").peak_rate == 3e-4
+    assert LmacSettings(decoder="reference", lr=1e-3).peak_rate == 1e-3
 
 
 def test_a_classifier_of_several_labels_is_asked_by_its_sigmoids(data, tmp_path):

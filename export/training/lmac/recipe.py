@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -27,6 +27,9 @@ from ..summary import OverSourceSummary
 from .faithful import following, judge, merit
 from .loss import MaskingLoss
 from .mixtures import MixtureBatches
+
+# Mean areas of masks by which something is explained.
+_LEAST_AREA, _MOST_AREA = 0.005, 0.9
 
 
 def train_lmac(
@@ -112,6 +115,25 @@ def train_lmac(
         multiply_adds=decoder_cost,
         classifier_multiply_adds=classifier_cost,
         figures=figures,
+        warnings=doubts(figures or _chosen(run.read_metrics())),
+    )
+
+
+def _chosen(rows: Sequence[Mapping[str, float | str]]) -> dict[str, float]:
+    """The figures of the epoch whose weights were kept."""
+    numbers = [{name: one for name, one in row.items() if not isinstance(one, str)} for row in rows]
+    return max(numbers, key=lambda row: row.get("merit", row["epoch"]))
+
+
+def doubts(figures: Mapping[str, float]) -> tuple[str, ...]:
+    """Warnings of masks by which nothing is explained, as their mean area tells, 0..1."""
+    area = figures.get("area")
+    if area is None or _LEAST_AREA <= area <= _MOST_AREA:
+        return ()
+    what = "everything" if area > _MOST_AREA else "next to nothing"
+    return (
+        f"the masks keep {what} (area {area:.3f}), so they explain nothing: train again with a lower --lr, "
+        f"another --seed or a {'higher' if area > _MOST_AREA else 'lower'} --area-weight",
     )
 
 
