@@ -47,7 +47,10 @@ def setting(
     """
     from msgspec import Meta
 
-    return Meta(description=description, extra=extra or None, ge=ge, gt=gt, le=le, lt=lt)
+    # Of overloads with four values that may be None mypy does not try all.
+    given: dict[str, Any] = {"ge": ge, "gt": gt, "le": le, "lt": lt}
+    meta: Meta = Meta(description=description, extra=extra or None, **given)
+    return meta
 
 
 def check_values(settings: DataclassInstance, error: type[EarmarkError], prefix: str = "") -> None:
