@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +36,9 @@ Tensors = dict[str, npt.NDArray[Any]]
 _CLASSIFYING = frozenset({"frontend", "classifier", "classifier_int8"})
 # Sessions made before a fork: destroying them would wait for threads that the child does not have.
 _INHERITED: list[Any] = []
+# The same of sessions that are garbage by then: the child's collector leaves alone what it inherited.
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=gc.freeze)
 
 
 def run_seconds() -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import multiprocessing
 import os
 import signal
@@ -113,6 +114,30 @@ def test_children_forked_while_others_explain_do_not_hang(monkeypatch):
         for worker in workers:
             worker.join(30)
     assert codes == [0] * 8
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_leaves_the_sessions_alone_that_are_its_parents_garbage(tiny_bundle, monkeypatch):
+    """Destroyed in the child they would wait for threads that it does not have."""
+    monkeypatch.setenv("EARMARK_THREADS", "2")
+    gc.disable()
+    try:
+        circle = [earmark.load(tiny_bundle, "cpu")]
+        circle[0].explain(tone(), RATE)
+        circle.append(circle)
+        del circle
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                gc.collect()
+                code = 0
+            finally:
+                os._exit(code)
+    finally:
+        gc.enable()
+    assert wait_for(child, 20) == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
