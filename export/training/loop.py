@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import numpy as np
@@ -195,14 +195,14 @@ def fit(
     bar.forward(len(rows))
     try:
         for epoch in range(len(rows), epochs):
-            if objective.patience and epoch - _best_epoch(rows) > objective.patience:
+            if objective.patience and epoch - best_epoch(rows) > objective.patience:
                 break
             row = _epoch(model, optimizer, average, epoch, settings, objective)
             row |= {name: round(value, 6) for name, value in objective.evaluate(average.values).items()}
             if merit is not None:
                 row["merit"] = round(merit(row), 6)
             rows.append(row)
-            if merit is not None and _best_epoch(rows) == epoch:
+            if merit is not None and best_epoch(rows) == epoch:
                 best = {name: value.clone() for name, value in average.values.items()}
             tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
             tensors |= {f"average/{name}": value for name, value in average.values.items()}
@@ -224,8 +224,11 @@ def fit(
     return {name: v.cpu().float() if v.is_floating_point() else v.cpu() for name, v in chosen.items()}
 
 
-def _best_epoch(rows: Sequence[Mapping[str, float]]) -> int:
-    """Index of the epoch with the most merit; the last one where merit is not looked at, -1 before any."""
+def best_epoch(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Index of the epoch whose weights are kept: of most merit, or the last one where it is not looked at.
+
+    -1 before any.
+    """
     if not rows or "merit" not in rows[-1]:
         return len(rows) - 1
     return max(range(len(rows)), key=lambda index: (rows[index]["merit"], -index))

@@ -39,9 +39,8 @@ def masked_sound(spec: AnalysisSpec, how: MaskGain) -> bytes:
     nodes, bins = Nodes(_OPSET), spec.n_fft // 2 + 1
     mask = nodes.add("Clip", "mask", nodes.constant(0.0), nodes.constant(1.0))
     samples = nodes.add("Mul", nodes.size("stft", 1), nodes.whole(spec.hop))
-    gain = gain_of(nodes, "stft", mask, how)
-    spectrum = nodes.add("Mul", "stft", nodes.over("Unsqueeze", gain, [3]))
-    nodes.named("Identity", "kept", inverse(nodes, spectrum, spec, samples))
+    gain = _gain_of(nodes, "stft", mask, how)
+    nodes.named("Identity", "kept", inverse(nodes, _times(nodes, "stft", gain), spec, samples))
     nodes.named("Identity", "energies", _energies(nodes, "stft", gain))
     dims: dict[str, list[str | int]] = {
         "stft": ["batch", "frames", bins, 2],
@@ -61,10 +60,15 @@ def masked_sound(spec: AnalysisSpec, how: MaskGain) -> bytes:
 
 def masked(nodes: Nodes, spectrum: str, mask: str, how: MaskGain) -> str:
     """A spectrum [B, T, F, 2] times the gain of a mask [B, T, F]."""
-    return nodes.add("Mul", spectrum, nodes.over("Unsqueeze", gain_of(nodes, spectrum, mask, how), [3]))
+    return _times(nodes, spectrum, _gain_of(nodes, spectrum, mask, how))
 
 
-def gain_of(nodes: Nodes, spectrum: str, mask: str, how: MaskGain) -> str:
+def _times(nodes: Nodes, spectrum: str, gain: str) -> str:
+    """A spectrum [B, T, F, 2] times a gain [B, T, F]."""
+    return nodes.add("Mul", spectrum, nodes.over("Unsqueeze", gain, [3]))
+
+
+def _gain_of(nodes: Nodes, spectrum: str, mask: str, how: MaskGain) -> str:
     """The gain [B, T, F] of a mask [B, T, F] on a spectrum [B, T, F, 2]."""
     gain = mask
     if how == "floored":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -17,7 +18,7 @@ from ...sources.run.config import DecoderConfig
 from ...sources.run.directory import RunDirectory
 from ..forms import cost, decoder_form
 from ..frozen_classifier import FrozenClassifier
-from ..loop import Objective, fit, new_weights
+from ..loop import Objective, best_epoch, fit, new_weights
 from ..noise import Noise
 from ..options import OverSourceOptions
 from ..over_source import Parts, opened_run, sounds_over
@@ -104,28 +105,23 @@ def train_lmac(
     figures = judge(frozen, trained, form, validation, how=how)
     for name, value in judge(frozen, trained, form, validation, threshold=0.5, how=how).items():
         figures[f"thresholded_{name}"] = value
+    rows = run.read_metrics()
     rounded = {name: round(value, 6) for name, value in figures.items()}
     run.write_config(msgspec.structs.replace(run.read_config(DecoderConfig), validation=rounded))
     return OverSourceSummary(
         clips=len(parts.training.clips),
         validation_clips=len(validation),
         left_out=parts.left_out,
-        epochs=len(run.read_metrics()),
+        epochs=len(rows),
         parameters=sum(p.numel() for p in trained.parameters()),
         multiply_adds=decoder_cost,
         classifier_multiply_adds=classifier_cost,
         figures=figures,
-        warnings=doubts(figures or _chosen(run.read_metrics())),
+        warnings=doubts(figures or rows[best_epoch(rows)]),
     )
 
 
-def _chosen(rows: Sequence[Mapping[str, float | str]]) -> dict[str, float]:
-    """The figures of the epoch whose weights were kept."""
-    numbers = [{name: one for name, one in row.items() if not isinstance(one, str)} for row in rows]
-    return max(numbers, key=lambda row: row.get("merit", row["epoch"]))
-
-
-def doubts(figures: Mapping[str, float]) -> tuple[str, ...]:
+def doubts(figures: Mapping[str, Any]) -> tuple[str, ...]:
     """Warnings of masks by which nothing is explained, as their mean area tells, 0..1."""
     area = figures.get("area")
     if area is None or _LEAST_AREA <= area <= _MOST_AREA:
