@@ -97,7 +97,7 @@ def ask(bundle: Path, data: Path, *, fold: int | None = None, pairs: int = 120, 
             kept = [float(((part * gains) ** 2).sum()) for part in parts]
             whole = [float((part**2).sum()) for part in parts]
             apart = 10 * np.log10((kept[0] / whole[0] + 1e-9) / (kept[1] / whole[1] + 1e-9))
-            logits = engine.logits_of_spectra((heard.stft * gains[..., None])[None])[0]
+            logits = engine.pipeline.logits_of_spectra((heard.stft * gains[..., None])[None])[0]
             before, after = (scores_of(one, "single_label")[target] for one in (heard.logits, logits))
             rows.append((apart, before, after, float(mask.mean())))
             groups.append(asked.recording)

@@ -92,7 +92,7 @@ class Question:
         """
         self.calls += len(spectra)
         parts = np.stack([spectra.real, spectra.imag], axis=-1).astype(np.float32)
-        return self.engine.logits_of_spectra(parts)
+        return self.engine.pipeline.logits_of_spectra(parts)
 
     def score(self, waveforms: FloatArray) -> FloatArray:
         """The target's probability [B] for waveforms [B, N]."""

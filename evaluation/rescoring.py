@@ -72,7 +72,7 @@ def rescore(engine: Engine, window: Window, gains: FloatArray, domain: Domain) -
         some = rest[start : start + step]
         spectra = window.stft * gains[some][..., None]
         if domain == "spectrogram":
-            logits[some] = engine.logits_of_spectra(spectra)
+            logits[some] = engine.pipeline.logits_of_spectra(spectra)
         else:
             logits[some] = engine.logits_of(inverse(as_complex(spectra), spec, len(window.waveform)))
     if not np.isfinite(logits).all():

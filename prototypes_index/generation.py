@@ -28,7 +28,7 @@ from .index import ViewIndex
 from .info import GenerationInfo
 from .passages import like_passages
 from .table import REBUILD, IndexedClip, IndexEntry, Table
-from .views import FloatArray, View, normalise
+from .views import FloatArray, View
 
 # What an entry is: one of the prototypes of a channel (the explanation proper), or a place in a clip
 # at which a channel peaks, though less than in others (a neighbour, no more).
@@ -95,7 +95,7 @@ class Generation:
         self.alive = alive
         self._clips_read: dict[int, IndexedClip] = {}
         self._acoustics: Acoustics | None = None
-        self._prototypes: dict[View, tuple[npt.NDArray[np.int64], FloatArray]] = {}
+        self._prototypes: dict[View, npt.NDArray[np.int64]] = {}
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -210,13 +210,21 @@ class Generation:
 
     def strongest(self, view: View, channel: int) -> Table:
         """The clips in which the channel is strongest, best first, `table.TOP` records, one a recording."""
-        rows: Table = self._tables[f"{view}.tops"][channel]
+        rows: Table = self.tops(view)[channel]
         held: Table = rows[rows["clip"] >= 0]
         return held
 
     def prototypes(self, view: View) -> npt.NDArray[np.int64]:
-        """The entries that are prototypes of one channel or more, ascending and distinct."""
-        return self._prototypes_of(view)[0]
+        """The entries that are prototypes of one channel or more, ascending and distinct; kept."""
+        held = self._prototypes.get(view)
+        if held is None:
+            tops = self.tops(view)
+            # np.unique would import numpy.ma, which costs a first explanation 8 ms.
+            ordered = np.sort(tops["entry"][tops["clip"] >= 0], axis=None).astype(np.int64)
+            held = ordered[np.diff(ordered, prepend=ordered[:1] - 1) != 0]
+            self._check(held, self.info.views[view].entries, f"{view}.tops")
+            self._prototypes[view] = held
+        return held
 
     def kinds(self, view: View, rows: Table) -> list[EntryKind]:
         """What entries [n] are."""
@@ -225,18 +233,6 @@ class Generation:
             return ["clip"] * len(rows)
         nearest = prototypes[np.minimum(np.searchsorted(prototypes, rows), len(prototypes) - 1)]
         return ["prototype" if same else "clip" for same in (nearest == rows).tolist()]
-
-    def _prototypes_of(self, view: View) -> tuple[npt.NDArray[np.int64], FloatArray]:
-        """The prototypes' rows [n] and vectors [n, D]; few, and kept."""
-        held = self._prototypes.get(view)
-        if held is None:
-            tops = self._tables[f"{view}.tops"]
-            # np.unique would import numpy.ma, which costs a first explanation 8 ms.
-            ordered = np.sort(tops["entry"][tops["clip"] >= 0], axis=None).astype(np.int64)
-            rows = ordered[np.diff(ordered, prepend=ordered[:1] - 1) != 0]
-            self._check(rows, self.info.views[view].entries, f"{view}.tops")
-            held = self._prototypes[view] = rows, self._indexes[view].vectors_at(rows)
-        return held
 
     def entry(self, view: View, row: int) -> IndexEntry:
         """One entry, its clip and label checked to exist."""
@@ -276,7 +272,6 @@ class Generation:
         queries: FloatArray,
         count: int,
         *,
-        kind: EntryKind | None = None,
         rows: npt.NDArray[np.bool_] | None = None,
         passages: Table | None = None,
     ) -> list[Match]:
@@ -288,7 +283,6 @@ class Generation:
             view: The view.
             queries: [q, D] of any length.
             count: Matches wanted, 1 or more.
-            kind: Among entries of that kind alone (the channels' prototypes exactly, always); None: of any.
             rows: [q, F] which rows of the feature map the entries of each query may lie in; None: any.
             passages: [q] `PASSAGE` records: entries whose passage is known have to lie in one of like length
                 and rhythm; None: in any.
@@ -297,17 +291,10 @@ class Generation:
         back, though one where there is any.
 
         """
-        if kind == "prototype":
-            entries, vectors = self._prototypes_of(view)
-            cosines = np.clip(normalise(queries) @ vectors.T, -1.0, 1.0)
-            entries = self._within(view, np.broadcast_to(entries, cosines.shape), rows, passages)
-            return self._matches(view, cosines, entries, count)
         index, wanted = self._indexes[view], count * 4
         restricted = rows is not None or passages is not None
         while True:
             cosines, entries = index.candidates(queries, wanted)
-            if kind == "clip":
-                entries = np.where(np.isin(entries, self.prototypes(view)), -1, entries)
             entries = self._within(view, entries, rows, passages)
             matches = self._matches(view, cosines, entries, count)
             reached = _reached(cosines)

@@ -12,8 +12,7 @@ from .bundle.manifest import Manifest
 from .bundle.open import Bundle
 from .inference.devices import DeviceRequest
 from .inference.pipeline import ModelPipeline, Precision
-from .inference.session import Sessions, Tensors
-from .inference.tensors import Feeds
+from .inference.session import Sessions
 from .inference.threads import thread_count, threads_of
 from .inference.window import Clock, Window, Windowing
 from .methods.loading import method_of
@@ -131,21 +130,6 @@ class Engine:
             )
         return self.pipeline.logits_of(waveforms, precision)
 
-    def logits_of_spectra(self, spectra: FloatArray) -> FloatArray:
-        """Classify (masked) spectrograms.
-
-        Args:
-            spectra: Listenable STFTs [B, T, F, 2], real and imaginary parts.
-
-        Returns:
-            Logits [B, K].
-
-        Raises:
-            MethodError: The model takes features of its own, where spectrograms cannot re-enter.
-
-        """
-        return self.pipeline.logits_of_spectra(spectra)
-
     @property
     def graphs(self) -> Graphs:
         """What a method needs to be asked about one window; no time is counted."""
@@ -167,22 +151,6 @@ class Engine:
 
         """
         return method_of(method).window_mask(self.graphs, window, target)
-
-    def run_graph(self, path: Path, feeds: Feeds) -> Tensors:
-        """Run a graph of the bundle that is no stage of the chain, such as a generation's embeddings.
-
-        Args:
-            path: The graph's file.
-            feeds: Its inputs by name.
-
-        Returns:
-            Its outputs by name, all finite.
-
-        Raises:
-            BundleError: The graph cannot be run, or an output is not finite.
-
-        """
-        return self.sessions.run_graph(path, feeds)
 
     def close(self) -> None:
         """Free sessions and cache; what is used next makes them again."""

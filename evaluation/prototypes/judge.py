@@ -282,7 +282,7 @@ class _Deletion:
 
     def _logits(self, spectra: FloatArray) -> FloatArray:
         if self._domain == "spectrogram":
-            return self._engine.logits_of_spectra(spectra)
+            return self._engine.pipeline.logits_of_spectra(spectra)
         spec = self._engine.manifest.analysis
         waves = inverse(as_complex(spectra), spec, self._window.waveform.shape[-1])
         return self._engine.logits_of(waves)

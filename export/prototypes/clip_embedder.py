@@ -112,7 +112,7 @@ class ClipEmbedder:
 
     def _embed(self, *given: FloatArray) -> Any:
         """The embeddings graph: its taps -> its outputs."""
-        return self._engine.run_graph(self._embeddings, dict(zip(self._taps, given, strict=True)))
+        return self._engine.sessions.run_graph(self._embeddings, dict(zip(self._taps, given, strict=True)))
 
     def keep_sound(self, opened: OpenSound, target: Path) -> float:
         """Write the sound, mono at the model's rate, as 24-bit FLAC; returns the gain that gives its level.

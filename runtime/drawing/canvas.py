@@ -73,7 +73,7 @@ class Canvas:
         """The outline of a place."""
         self.draw.rectangle([*frame[:2], frame[2] - 1, frame[3] - 1], outline=colour, width=width)
 
-    def time_axis(self, frame: Frame, seconds: float, start_s: float = 0.0) -> None:
+    def time_axis(self, frame: Frame, seconds: float) -> None:
         """Marks and figures of time below a frame, and their unit."""
         left, _, right, bottom = frame
         marks = time_marks(seconds)
@@ -81,7 +81,7 @@ class Canvas:
         for at in marks:
             x = left + (right - 1 - left) * at / seconds
             self.draw.line([(x, bottom), (x, bottom + 5)], FAINT)
-            self.word((x, bottom + 9), clock(start_s + at, step, seconds), "mt")
+            self.word((x, bottom + 9), clock(at, step, seconds), "mt")
         self.word((right + 20, bottom + 9), time_unit(seconds), "lt", FAINT)
 
     def frequency_axis(self, frame: Frame, max_hz: float) -> None:

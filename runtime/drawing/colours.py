@@ -47,10 +47,10 @@ def loudness_of(amplitude: FloatArray) -> FloatArray:
     return np.asarray(np.clip(1.0 + decibels / RANGE_DB, 0.0, 1.0), dtype=np.float32)
 
 
-def ramp(count: int = 256) -> Colours:
-    """So many colours [count, 3] from silence to the loudest."""
+def ramp() -> Colours:
+    """Colours [256, 3] from silence to the loudest."""
     at = np.linspace(0.0, 1.0, len(_STEPS))
-    levels = np.linspace(0.0, 1.0, count)
+    levels = np.linspace(0.0, 1.0, 256)
     return np.asarray(
         np.rint(np.stack([np.interp(levels, at, channel) for channel in zip(*_STEPS, strict=True)], -1)),
         np.uint8,

@@ -53,14 +53,12 @@ class Lettering:
         self._size = size
         self._fonts: dict[Path, Any] = {}
 
-    def write(
-        self, canvas: Any, at: tuple[float, float], text: str, colour: Any, width: float, anchor: str = "lm"
-    ) -> None:
+    def write(self, canvas: Any, at: tuple[float, float], text: str, colour: Any, width: float) -> None:
         """Draw one line of `text` from the left, shortened to `width` pixels."""
         x, y = at
         for path, piece in _runs(self._fitted(_pieces(text), width)):
             font = self._font(path)
-            canvas.text((x, y), piece, colour, font, anchor=anchor)
+            canvas.text((x, y), piece, colour, font, anchor="lm")
             x += font.getlength(piece)
 
     def shortened(self, text: str, width: float) -> str:

@@ -21,6 +21,7 @@ _OCTAVES = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100
 _MEL_MARKS = (0, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000)
 # From here on times are minutes, and hours.
 _MINUTES_S, _HOURS_S = 120.0, 7200.0
+_MOST_TIMES = 9
 
 Numbers = npt.NDArray[np.float64]
 
@@ -73,12 +74,12 @@ def columns_of(values: npt.ArrayLike) -> FloatArray:
     return np.asarray(array, dtype=np.float32)
 
 
-def time_marks(seconds: float, most: int = 9) -> list[float]:
+def time_marks(seconds: float) -> list[float]:
     """Round times in seconds to mark an axis from 0 on with: of long sound those of a clock."""
-    step = round_step(seconds, most)
+    step = round_step(seconds, _MOST_TIMES)
     if seconds >= _MINUTES_S:
         clocks = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
-        step = next((float(clock) for clock in clocks if seconds / clock <= most), step)
+        step = next((float(clock) for clock in clocks if seconds / clock <= _MOST_TIMES), step)
     return [min(seconds, index * step) for index in range(int(seconds / step * (1 + 1e-9)) + 1)]
 
 

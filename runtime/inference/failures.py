@@ -88,10 +88,10 @@ def unusable(error: Exception, device: str, engines: Path | None = None) -> str 
     return None
 
 
-def reason_of(error: Exception, most: int = 180) -> str:
+def reason_of(error: Exception) -> str:
     """What went wrong, in one line: onnxruntime says it behind source files and signatures, at the end."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= most else f"...{text[-most:]}"
+    return text if len(text) <= 180 else f"...{text[-180:]}"
 
 
 def is_out_of_memory(error: Exception) -> bool:

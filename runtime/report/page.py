@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Self
@@ -171,7 +171,6 @@ def live_page(
     backend: str,
     *,
     footer: str,
-    loaded: Sequence[str] = (),
     allowed: Mapping[str, str] | None = None,
 ) -> LivePage:
     """A page on which sounds are dropped, chosen or recorded, and explained.
@@ -180,7 +179,6 @@ def live_page(
         title: What it is called.
         backend: The script that answers, which calls `startLive` of live.js.
         footer: A sentence at its end.
-        loaded: Addresses of scripts that run before it.
         allowed: Directive of the content security policy -> what it allows beyond the page's own script and
             styles.
 
@@ -195,7 +193,7 @@ def live_page(
     script, style = "\n".join((_file(*_LIVE), backend)), _file("report.css")
     policy = _policy(script, style, allowed or {})
     text = _template("live.html").render(
-        title=printable(title), policy=policy, script=script, style=style, footer=footer, loaded=loaded
+        title=printable(title), policy=policy, script=script, style=style, footer=footer
     )
     return LivePage(text, policy)
 

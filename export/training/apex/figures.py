@@ -122,7 +122,7 @@ def invariance(
         for piece in islice(_windows(engine, spec, clips), _WINDOWS):
             windows += 1
             fp64 = max(fp64, _folded_error(piece, spec, head, u, back))
-            output = engine.run_graph(embeddings, {tap: piece.taps[tap] for tap in spec.taps})
+            output = engine.sessions.run_graph(embeddings, {tap: piece.taps[tap] for tap in spec.taps})
             if head is not None and head.linear:
                 total = output["contributions"][0].sum(axis=-1) + output["bias"].reshape(-1)
                 fp32 = max(fp32, float(np.abs(total - piece.logits).max()))

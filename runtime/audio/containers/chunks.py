@@ -114,11 +114,9 @@ def is_unknown(declared: int, bits: int) -> bool:
     return low - (low >> 7) <= declared <= low or declared >= high - 2**16
 
 
-def views_of(
-    extent: Extent, block: int, header: Callable[[int], bytes], most: int = _VIEW_BYTES
-) -> tuple[tuple[Piece, ...], ...]:
+def views_of(extent: Extent, block: int, header: Callable[[int], bytes]) -> tuple[tuple[Piece, ...], ...]:
     """The sound behind new headers, each for whole blocks of `block` bytes. header: of a length in bytes."""
-    step = max(block, most // block * block)
+    step = max(block, _VIEW_BYTES // block * block)
     return tuple(
         (header(length), (extent.begin + start, length))
         for start in range(0, max(1, extent.held), step)

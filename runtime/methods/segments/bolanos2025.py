@@ -28,12 +28,12 @@ SHARES, WINDOWS, EACH = (0.2, 0.3, 0.4), (1, 3, 5), 334
 SURROGATES = ("forest", "least_squares", "kernel_shap")
 
 
-def draw_reference_masks(random: np.random.Generator, segments: int, each: int = EACH) -> Masks:
-    """Masks [1 + 9 each, M]: the sound itself, then `each` masks of every combination."""
+def draw_reference_masks(random: np.random.Generator, segments: int) -> Masks:
+    """Masks [1 + 9 * 334, M]: the sound itself, then 334 masks of every combination."""
     rows = [np.ones(segments, np.bool_)]
     for share in SHARES:
         for window in WINDOWS:
-            rows += [_mask(random, segments, share, window) for _ in range(each)]
+            rows += [_mask(random, segments, share, window) for _ in range(EACH)]
     return np.stack(rows)
 
 
