@@ -188,10 +188,9 @@ def _ask(generation: Generation, draw: random.Random) -> str:
             if not np.isfinite(numbers).all():
                 return f"an entry of {view} with {numbers}"
         vectors = queries.standard_normal((2, generation.info.views[view].dimension)).astype(np.float32)
-        for kind in ("prototype", "clip", None):
-            for match in generation.search(view, vectors, 3, kind=kind):
-                if not -1.001 <= match.cosine <= 1.001:
-                    return f"a cosine of {match.cosine} in {view}"
+        for match in generation.search(view, vectors, 3):
+            if not -1.001 <= match.cosine <= 1.001:
+                return f"a cosine of {match.cosine} in {view}"
         for channel in range(generation.info.channels):
             for top in generation.strongest(view, channel):
                 generation.entry(view, int(top["entry"]))

@@ -23,7 +23,7 @@ def opened(folder, info):
 
 
 def answers(generation):
-    """What a generation answers: searches of each kind and every channel's prototypes, by name."""
+    """What a generation answers: searches and every channel's prototypes, by name."""
     found = []
     for view in generation.views:
 
@@ -35,9 +35,8 @@ def answers(generation):
             return generation.clip(entry.clip).source, label, entry.frame, entry.row, entry.start_s, passage
 
         queries = find_places(view, sound(1000)).vectors[:2]
-        for kind in (None, "prototype", "clip"):
-            matches = generation.search(view, queries, 40, kind=kind)
-            found += [(m.query, round(m.cosine, 4), m.kind, *named(m.entry)) for m in matches]
+        matches = generation.search(view, queries, 40)
+        found += [(m.query, round(m.cosine, 4), m.kind, *named(m.entry)) for m in matches]
         for channel in range(0, generation.info.channels, 5):
             tops = generation.strongest(view, channel)
             found += [(float(top["score"]), *named(int(top["entry"]))) for top in tops]
