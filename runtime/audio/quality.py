@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from ...forks import fork_waits
-from ..values.arrays import FloatArray
-
-_Numbers = npt.NDArray[np.float64]
+from ..values.arrays import FloatArray, Values
 
 # A mean above this share of the peak is no sound: recordings stay below a hundredth.
 _OFFSET = 0.1
@@ -65,7 +62,7 @@ class Quality:
             lines.append(f"{share:.0%} of the samples are at full scale: the sound is clipped")
         return lines + (self._of_channels(means) if len(means) > 1 else [])
 
-    def _of_channels(self, means: _Numbers) -> list[str]:
+    def _of_channels(self, means: Values) -> list[str]:
         """What is wrong between channels, whose mean is what the model hears."""
         lines = []
         silent = self._peaks <= _SILENT * self._peaks.max()

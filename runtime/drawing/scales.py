@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..values.arrays import FloatArray
+from ..values.arrays import FloatArray, Values
 from ..values.mel import hz_of_mel, mel_of
 
 # How frequency is laid over the height.
@@ -23,15 +23,13 @@ _MEL_MARKS = (0, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000)
 _MINUTES_S, _HOURS_S = 120.0, 7200.0
 _MOST_TIMES = 9
 
-Numbers = npt.NDArray[np.float64]
-
 
 def lowest_hz(max_hz: float, scale: FrequencyScale) -> float:
     """Where the axis begins."""
     return min(_LOWEST_HZ, max_hz / 10.0) if scale == "log" else 0.0
 
 
-def frequencies_of(shares: npt.ArrayLike, max_hz: float, scale: FrequencyScale) -> Numbers:
+def frequencies_of(shares: npt.ArrayLike, max_hz: float, scale: FrequencyScale) -> Values:
     """Frequencies in Hz at shares 0..1 of the height."""
     at = np.asarray(shares, np.float64)
     if scale == "mel":

@@ -74,10 +74,6 @@ class Evidence:
             which = columns[starts]
             shown[which] = np.maximum(shown[which], np.maximum.reduceat(values, starts))
 
-    def spans(self, frame_s: float, end_s: float) -> tuple[tuple[float, float], ...]:
-        """Stretches (start_s, end_s) of strong evidence, in order; short gaps closed, specks left out."""
-        return spans_of(self._over_time, frame_s, end_s)
-
     def band(self, bin_hz: float) -> tuple[float, float]:
         """The central 80 % of the evidence over frequency, (low_hz, high_hz)."""
         total = self._over_bins.sum()
@@ -87,14 +83,15 @@ class Evidence:
         low, high = int(np.searchsorted(share, 0.1)), int(np.searchsorted(share, 0.9))
         return (low * bin_hz, min(high, len(share) - 1) * bin_hz)
 
+    @property
     def overview(self) -> Overview:
         """For a picture."""
         return Overview(self._amplitude, self._mask)
 
     def located(self, spec: AnalysisSpec, rate: int, samples: int) -> Located:
         """All three, of a sound of so many samples at the model's rate."""
-        spans = self.spans(spec.hop / rate, samples / rate)
-        return Located(spans, self.band(rate / spec.n_fft), self.overview())
+        spans = spans_of(self._over_time, spec.hop / rate, samples / rate)
+        return Located(spans, self.band(rate / spec.n_fft), self.overview)
 
 
 def spans_of(over_time: FloatArray, frame_s: float, end_s: float) -> tuple[tuple[float, float], ...]:

@@ -13,7 +13,8 @@ from runtime_sounds import RATE, run_python, tone
 
 import earmark
 from earmark.runtime.audio.overlap import OverlapAdd
-from earmark.runtime.methods.evidence import Evidence
+from earmark.runtime.methods.evidence import spans_of
+from earmark.runtime.methods.mask.decoder import Decoded
 
 # What goes in.
 
@@ -132,7 +133,7 @@ def constant_mask(monkeypatch):
     def put(value):
         monkeypatch.setattr(
             "earmark.runtime.methods.mask.explanation.decode",
-            lambda context, window, target: np.full(window.stft.shape[:2], value, np.float32),
+            lambda context, window, target, **how: Decoded(np.full(window.stft.shape[:2], value, np.float32)),
         )
 
     return put
@@ -154,12 +155,12 @@ def test_masks_of_windows_join_without_seam_or_gap(explainer, samples, constant_
 def test_picture_and_spans_show_the_joined_mask(explainer, monkeypatch):
     """What a window says at its very ends counts as little there as in the mask itself."""
 
-    def at_the_ends(context, window, target):
+    def at_the_ends(context, window, target, **how):
         mask = np.zeros(window.stft.shape[:2], np.float32)
         mask[:2], mask[-2:] = 1.0, 1.0
         if window.offset == 0:
             mask[40:60] = 1.0
-        return mask
+        return Decoded(mask)
 
     monkeypatch.setattr("earmark.runtime.methods.mask.explanation.decode", at_the_ends)
     sound = 0.1 * np.random.default_rng(0).standard_normal(4 * RATE).astype(np.float32)
@@ -295,9 +296,8 @@ def test_no_onnxruntime_names_the_extras(tiny_bundle):
 
 
 def spans(strength, frame_s=0.01):
-    evidence = Evidence(len(strength), 1)
-    evidence.add(0, np.asarray(strength, np.float32)[:, None], np.full((len(strength), 1), np.e - 1))
-    return [pytest.approx(span) for span in evidence.spans(frame_s, (len(strength) - 1) * frame_s)]
+    found = spans_of(np.asarray(strength, np.float32), frame_s, (len(strength) - 1) * frame_s)
+    return [pytest.approx(span) for span in found]
 
 
 def test_spans_close_gaps_and_leave_out_specks():

@@ -64,20 +64,14 @@ class ComponentDictionary:
 
 @fork_waits
 def open_dictionary(folder: Path, manifest: Manifest) -> ComponentDictionary:
-    """The dictionary of the bundle in `folder`.
+    """The dictionary of the bundle in `folder`. Raises MethodError where it has none.
 
-    Raises:
-        MethodError: The bundle has none.
-        BundleError: Its arrays are not what the manifest says: another shape, not finite, negative, a column
-            that is not of unit length.
-
+    And BundleError where its arrays are not what the manifest says: of another shape, not finite, negative,
+    with a column that is not of unit length.
     """
     spec = manifest.components
     if spec is None:
-        raise MethodError(
-            f"{manifest.name}: this bundle has no interpreter, hence no components; train one with "
-            "earmark train l2i and export again"
-        )
+        raise no_interpreter(manifest)
     path = Files(folder, manifest.files).path(spec.file)
     bins, classes = manifest.analysis.n_fft // 2 + 1, len(manifest.labels)
     wanted = {"dictionary": (bins, spec.count), "theta": (classes, spec.count)}
@@ -99,3 +93,11 @@ def open_dictionary(folder: Path, manifest: Manifest) -> ComponentDictionary:
     if float(np.abs(np.linalg.norm(columns, axis=0) - 1.0).max()) > _UNIT:
         raise BundleError(f"{path}: a column is not of unit length; export the bundle again")
     return ComponentDictionary(columns, arrays["theta"], 0.5 * manifest.sample_rate / (bins - 1), spec)
+
+
+def no_interpreter(manifest: Manifest) -> MethodError:
+    """The error of a bundle that cannot be asked for components."""
+    return MethodError(
+        f"{manifest.name}: this bundle has no interpreter, hence no components; train one with "
+        "earmark train l2i and export again"
+    )

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from ...values.arrays import FloatArray
+from ...values.arrays import FloatArray, Values
 
-_Values = npt.NDArray[np.float64]
 # Frequencies (first, last) in Hz between which a sound moves.
 Glide = tuple[float, float]
 
@@ -59,7 +57,7 @@ def fundamentals(columns: FloatArray, bin_hz: float) -> FloatArray:
     return found.astype(np.float32)
 
 
-def glide(centroid: _Values, energy: _Values) -> Glide | None:
+def glide(centroid: Values, energy: Values) -> Glide | None:
     """Between which frequencies a track moves steadily.
 
     Args:
@@ -81,9 +79,9 @@ def glide(centroid: _Values, energy: _Values) -> Glide | None:
     return float(np.median(pitch[:ends])), float(np.median(pitch[-ends:]))
 
 
-def _at(columns: FloatArray, bins: _Values) -> _Values:
+def _at(columns: FloatArray, bins: Values) -> Values:
     """The columns between their bins, [n, K], by straight lines."""
     low = np.floor(bins).astype(np.int64)
     part = (bins - low)[:, None]
-    between: _Values = columns[low] * (1.0 - part) + columns[low + 1] * part
+    between: Values = columns[low] * (1.0 - part) + columns[low + 1] * part
     return between

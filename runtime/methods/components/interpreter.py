@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ....errors import EarmarkError, MethodError
+from ....errors import EarmarkError
 from ...inference.window import Window
 from ...values.arrays import FloatArray
 from ..protocol import Graphs
-from .dictionary import ComponentDictionary, open_dictionary
+from .dictionary import ComponentDictionary, no_interpreter, open_dictionary
 
 _CACHED = "components"
 
@@ -22,18 +22,11 @@ def dictionary_of(graphs: Graphs) -> ComponentDictionary:
 def interpret(graphs: Graphs, window: Window) -> dict[str, FloatArray]:
     """The interpreter's `activations` [K, T], `pooled` [K] and `logits` [C] of one window.
 
-    Raises:
-        MethodError: The bundle has no interpreter.
-        EarmarkError: Its answers do not fit the spectrogram.
-
+    Raises MethodError where the bundle has none, EarmarkError where its answers do not fit the spectrogram.
     """
     manifest = graphs.manifest
-    stage = manifest.stage("interpreter")
-    if stage is None:
-        raise MethodError(
-            f"{manifest.name}: this bundle has no interpreter, hence no components; train one with "
-            "earmark train l2i and export again"
-        )
+    if (stage := manifest.stage("interpreter")) is None:
+        raise no_interpreter(manifest)
     names = ["activations", "pooled", "logits"]
     # It answers for all classes at once.
     outputs = window.further(graphs.run, stage, names, int(window.logits.argmax()))

@@ -23,7 +23,7 @@ from ..result import MethodResult
 from .document import ClipDict, ComponentDict, ComponentsDict
 from .harmonics import Glide
 from .names import Acoustics, name_of
-from .tracks import ComponentTracks
+from .tracks import SavedTracks, Tracks
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,7 +58,7 @@ class Component(ResultRecord):
     clip_end_s: float
     spans: tuple[tuple[float, float], ...]
     name: str
-    _tracks: ComponentTracks = field(repr=False, compare=False)
+    _tracks: Tracks | SavedTracks = field(repr=False, compare=False)
 
     def audio(self) -> FloatArray:
         """Its track, in the shape, at the rate and of the length of the input; made anew at each call.
@@ -126,7 +126,7 @@ class ComponentsResult(MethodResult):
     interpreted: Mapping[str, float]
     rescored: Mapping[str, Rescored] | None
     facts: tuple[ComponentSpec, ...] = field(repr=False)
-    _tracks: ComponentTracks = field(repr=False, compare=False)
+    _tracks: Tracks | SavedTracks = field(repr=False, compare=False)
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:

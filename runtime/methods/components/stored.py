@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 import numpy as np
 
-from ....errors import MethodError
 from ...bundle.manifest import ComponentSpec
-from ...values.arrays import Array, FloatArray
+from ...values.arrays import Array
 from ..evidence import Overview
 from ..rescoring import Rescored
 from ..saved import SavedSounds
 from .harmonics import Glide
 from .result import ComponentsResult
+from .tracks import SavedTracks
 
 
 class StoredComponents(msgspec.Struct, frozen=True):
@@ -35,39 +35,6 @@ class StoredComponents(msgspec.Struct, frozen=True):
     max_hz: float
     # Saved before these were measured: none.
     glides: tuple[Glide | None, ...] = ()
-
-
-class SavedTracks(msgspec.Struct, frozen=True):
-    """The sound of components in the files of a saved result: of the selected ones, alone and together."""
-
-    sounds: SavedSounds
-    selected: tuple[int, ...]
-    shown: Overview
-    max_hz: float
-    fundamentals: FloatArray
-    glides: tuple[Glide | None, ...]
-
-    def sound(self, chosen: Sequence[int]) -> FloatArray:
-        """The chosen components together. Raises MethodError where that was not saved, DataError."""
-        if tuple(chosen) == self.selected:
-            return self.sounds.read("components/kept")
-        if len(chosen) == 1:
-            return self.sounds.read(f"components/component_{chosen[0]}")
-        raise MethodError(
-            f"{self.sounds.folder}: only the sound of selected components was saved; explain again"
-        )
-
-    def rest(self, taken: FloatArray) -> FloatArray:
-        """What the selected components leave. Raises MethodError, DataError."""
-        return self.sounds.read("components/removed")
-
-    def overview(self, chosen: Sequence[int]) -> Overview:
-        """Where the selected components lie, for a picture."""
-        return self.shown
-
-    def shaped(self, sound: FloatArray) -> FloatArray:
-        """In the shape of the input."""
-        return self.sounds.shaped(sound)
 
 
 def store(part: ComponentsResult, arrays: dict[str, Array]) -> StoredComponents:

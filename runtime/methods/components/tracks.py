@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from ....errors import MethodError
 from ....forks import fork_waits
 from ...audio.overlap import OverlapAdd
 from ...audio.sound import OpenSound, Restored, residual
 from ...audio.stft import ComplexArray, forward, inverse
 from ...bundle.manifest import AnalysisSpec
 from ...inference.window import WindowPlan
-from ...values.arrays import FloatArray
+from ...values.arrays import FloatArray, Values
 from ...values.lazy import lazy_property
 from ..evidence import Evidence, Overview, spans_of
+from ..saved import SavedSounds
 from .dictionary import ComponentDictionary
 from .harmonics import Glide, glide
 
-_Values = npt.NDArray[np.float64]
 # Below any activation that says something: no division by zero.
 _TINY = 1e-10
 # Longest sound whose components are followed in frequency.
@@ -42,34 +42,6 @@ def soft_mask(dictionary: ComponentDictionary, activations: FloatArray, chosen: 
     part /= dictionary.whole(active) + np.float32(_TINY**power)
     # What rounding adds to a sum of shares is no sound.
     return np.minimum(part, 1.0, out=part)
-
-
-class ComponentTracks(Protocol):
-    """Where the sound of components comes from: the input, or the files of a saved result."""
-
-    @property
-    def max_hz(self) -> float:
-        """The highest frequency of the spectrogram."""
-
-    @property
-    def fundamentals(self) -> FloatArray:
-        """[K] Hz, of the columns that are harmonic stacks; 0: no such stack."""
-
-    @property
-    def glides(self) -> Sequence[Glide | None]:
-        """Of each component the frequencies in Hz between which its track moves; None where it stays."""
-
-    def sound(self, chosen: Sequence[int]) -> FloatArray:
-        """The chosen components together, [channels, samples]."""
-
-    def rest(self, taken: FloatArray) -> FloatArray:
-        """Input minus `taken`."""
-
-    def overview(self, chosen: Sequence[int]) -> Overview:
-        """Where the chosen components lie, for a picture."""
-
-    def shaped(self, sound: FloatArray) -> FloatArray:
-        """In the shape of the input."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +99,7 @@ class Tracks:
             frames = 1 + length // self.spec.hop
             amplitude = np.abs(spectrum).max(axis=0)
             evidence.add(round(offset / self.spec.hop), mask[:frames], amplitude[:frames])
-        return evidence.overview()
+        return evidence.overview
 
     @property
     def fundamentals(self) -> FloatArray:
@@ -136,11 +108,9 @@ class Tracks:
 
     @lazy_property
     def glides(self) -> tuple[Glide | None, ...]:
-        """As in `ComponentTracks`; of sound longer than a minute none, which would be read once more.
+        """Of each component the frequencies in Hz between which its track moves; None where it stays.
 
-        Raises:
-            AudioError: The file of a long sound has changed.
-
+        Of sound longer than a minute none, which would be read once more. Raises AudioError as `sound`.
         """
         count, rate = len(self.activations), self.opened.model_rate
         if self.opened.samples > _GLIDES_S * rate:
@@ -157,7 +127,7 @@ class Tracks:
         return tuple(found)
 
     @fork_waits
-    def _centroids(self) -> tuple[_Values, _Values]:
+    def _centroids(self) -> tuple[Values, Values]:
         """The mean frequency of every component's track, by energy, and that energy, [T, K] each."""
         columns, exponent = self.dictionary.parts, self.dictionary.spec.mask_power
         frames = min(1 + self.opened.samples // self.spec.hop, self.activations.shape[1])
@@ -191,3 +161,36 @@ class Tracks:
             frames = np.minimum(round(offset / self.spec.hop) + np.arange(spectrum.shape[-2]), last)
             active = np.asarray(self.activations[:, frames], np.float32)
             yield offset, length, spectrum, active
+
+
+class SavedTracks(msgspec.Struct, frozen=True):
+    """The sound of components in the files of a saved result: of the selected ones, alone and together."""
+
+    sounds: SavedSounds
+    selected: tuple[int, ...]
+    shown: Overview
+    max_hz: float
+    fundamentals: FloatArray
+    glides: tuple[Glide | None, ...]
+
+    def sound(self, chosen: Sequence[int]) -> FloatArray:
+        """The chosen components together. Raises MethodError where that was not saved, DataError."""
+        if tuple(chosen) == self.selected:
+            return self.sounds.read("components/kept")
+        if len(chosen) == 1:
+            return self.sounds.read(f"components/component_{chosen[0]}")
+        raise MethodError(
+            f"{self.sounds.folder}: only the sound of selected components was saved; explain again"
+        )
+
+    def rest(self, taken: FloatArray) -> FloatArray:
+        """What the selected components leave. Raises MethodError, DataError."""
+        return self.sounds.read("components/removed")
+
+    def overview(self, chosen: Sequence[int]) -> Overview:
+        """Where the selected components lie, for a picture."""
+        return self.shown
+
+    def shaped(self, sound: FloatArray) -> FloatArray:
+        """In the shape of the input."""
+        return self.sounds.shaped(sound)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from ....errors import BundleError, MethodError
@@ -14,12 +12,7 @@ from ..protocol import Graphs
 
 
 def decoder_of(manifest: Manifest) -> StageSpec:
-    """The stage of the decoder.
-
-    Raises:
-        MethodError: The bundle has none.
-
-    """
+    """The stage of the decoder. Raises MethodError where the bundle has none."""
     stage = manifest.stage("decoder")
     if stage is None:
         raise MethodError(
@@ -42,27 +35,14 @@ class Decoded(msgspec.Struct, frozen=True, eq=False):
     energies: FloatArray | None = None
 
 
-def decode(graphs: Graphs, window: Window, target: int) -> FloatArray:
-    """The decoder's mask [T, F] of one window for the class index `target`. Raises as `decode_sound`."""
-    return _decoded(graphs, window, target, ("mask",)).mask
+def decode(graphs: Graphs, window: Window, target: int, *, sound: bool = False) -> Decoded:
+    """The decoder's mask of one window for the class index `target`, and the sound it keeps where asked for.
 
-
-def decode_sound(graphs: Graphs, window: Window, target: int) -> Decoded:
-    """The same, and what it keeps of the window's waveform.
-
-    Raises:
-        MethodError: There is no decoder.
-        BundleError: Its mask does not fit the spectrogram.
-
+    Raises MethodError where there is no decoder, BundleError where its mask does not fit the spectrogram.
     """
-    return _decoded(graphs, window, target, ("mask", "kept"))
-
-
-def _decoded(graphs: Graphs, window: Window, target: int, outputs: Sequence[str]) -> Decoded:
-    """What the decoder gives for one window."""
     manifest = graphs.manifest
     stage = decoder_of(manifest)
-    given = window.further(graphs.run, stage, outputs, target)
+    given = window.further(graphs.run, stage, ("mask", "kept") if sound else ("mask",), target)
     mask: FloatArray = given["mask"][0]
     if mask.shape != window.batch.spectrum_shape[1:3]:
         raise BundleError(

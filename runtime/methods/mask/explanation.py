@@ -16,7 +16,7 @@ from ..evidence import Evidence, Located
 from ..joining import StoredFrames
 from ..protocol import Context, Sound
 from ..rescoring import Rescoring
-from .decoder import Decoded, decode, decode_sound
+from .decoder import Decoded, decode
 from .result import MaskResult
 from .sounds import LiveSounds
 from .spectrum import MaskedSpectrum, MaskedWindow
@@ -144,9 +144,8 @@ class MaskExplanation:
         if manifest.mask_targets == "predicted" and int(window.logits.argmax()) != self._target:
             self._silenced += 1
             return Decoded(np.zeros(window.batch.spectrum_shape[1:3], np.float32))
-        if window.channels.shape[0] == 1 and self._context.makes_sound():
-            return decode_sound(self._context, window, self._target)
-        return Decoded(decode(self._context, window, self._target))
+        sound = window.channels.shape[0] == 1 and self._context.makes_sound()
+        return decode(self._context, window, self._target, sound=sound)
 
     def _kept(self, masked: MaskedSpectrum, decoded: Decoded) -> FloatArray:
         """The kept sound of a window [channels, n] at the model's rate and the input's own level.

@@ -142,7 +142,7 @@ class Mask(Method):
         """The decoder's mask; unlike `begin` it asks the decoder for any class."""
         from .decoder import decode
 
-        return decode(graphs, window, target)
+        return decode(graphs, window, target).mask
 
     def expectation(self, graphs: Graphs, window: Window, target: int) -> FloatArray | None:
         """The mask, where the decoder speaks for the target in this window."""

@@ -13,8 +13,9 @@ from ...values.lazy import lazy_property
 from ..evidence import Located, Overview
 from ..rescoring import Rescored, rescored_lines
 from ..result import Difference, MethodResult
+from ..saved import SavedSounds
 from .document import MaskDict
-from .sounds import MaskSounds
+from .sounds import LiveSounds
 from .spectrum import MaskedWindow
 from .trust import Trust
 
@@ -44,7 +45,7 @@ class MaskResult(MethodResult):
     bin_hz: FloatArray
     area: float
     _where: Located | MaskedWindow = field(repr=False, compare=False)
-    _sounds: MaskSounds = field(repr=False, compare=False)
+    _sounds: LiveSounds | SavedSounds = field(repr=False, compare=False)
     rescored: Mapping[str, Rescored] | None = None
     trust: Trust | None = None
     warnings: tuple[str, ...] = ()
@@ -126,26 +127,27 @@ class MaskResult(MethodResult):
 
     def lines(self, top: int) -> Iterator[tuple[str, str]]:
         """When and in which band the evidence lies; what the classifier says of it alone."""
-        spans = [span_text(start, end) for start, end in self.spans[:_SPANS]]
-        more = f" and {len(self.spans) - _SPANS} more" if len(self.spans) > _SPANS else ""
-        where = ", ".join(spans) + more if spans else "nowhere in particular"
         low, high = self.band
-        yield "evidence", f"{where}; {low:.0f}-{high:.0f} Hz; {self.area:.0%} of the spectrogram"
+        yield "evidence", f"{self._when()}; {low:.0f}-{high:.0f} Hz; {self.area:.0%} of the spectrogram"
         yield from rescored_lines(self.rescored)
         if self.trust is not None and self.trust.how == "estimated":
             yield "trust", self.trust.text
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """When and in which band the evidence lies; the scores of the kept part alone and of the rest."""
-        spans = [span_text(start, end) for start, end in self.spans[:_SPANS]]
-        more = f" and {len(self.spans) - _SPANS} more" if len(self.spans) > _SPANS else ""
-        yield "when", ", ".join(spans) + more if spans else "nowhere in particular"
+        yield "when", self._when()
         low, high = self.band
         yield "band", f"{low:.0f}-{high:.0f} Hz; {self.area:.0%} of the spectrogram is kept"
         for domain, scores in (self.rescored or {}).items():
             if domain == "audio":
                 inside, outside = scores["mask_in"], scores["mask_out"]
                 yield "check", f"listening to the kept part alone {inside:.1%}, to the rest {outside:.1%}"
+
+    def _when(self) -> str:
+        """Its spans in words."""
+        spans = [span_text(start, end) for start, end in self.spans[:_SPANS]]
+        more = f" and {len(self.spans) - _SPANS} more" if len(self.spans) > _SPANS else ""
+        return ", ".join(spans) + more if spans else "nowhere in particular"
 
     def evidence_spans(self) -> Sequence[tuple[float, float]]:
         """The spans of the mask's evidence."""

@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
 
 import msgspec
 
 from ...audio.sound import OpenSound, residual, residual_blocks
 from ...values.arrays import FloatArray
-
-
-class MaskSounds(Protocol):
-    """Where a mask's sound comes from: the input, or the files of a saved result."""
-
-    def read(self, name: str) -> FloatArray:
-        """What is "kept" or "removed", [channels, samples]."""
-
-    def removed_blocks(self) -> Iterator[FloatArray]:
-        """What is "removed" in blocks [channels, n], which takes no room for all of it."""
-
-    def shaped(self, sound: FloatArray) -> FloatArray:
-        """In the shape of the input."""
 
 
 class LiveSounds(msgspec.Struct, frozen=True, eq=False):
