@@ -16,11 +16,11 @@ import msgspec
 import numpy as np
 
 from ..errors import PrototypeIndexError
+from .spec import Count
 from .table import REBUILD
 
 Kind = Literal["flat", "ivf"]
-# What a table's rows are counted by; what of lists is zero where there are none.
-Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+# What of lists is zero where there are none.
 _OfLists = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 # fourcc, dimension, count, two fields no longer used, trained, metric (0 = inner product, 1 = L2).

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,8 +14,9 @@ from ..errors import PrototypeIndexError
 from .acoustics import AcousticsInfo
 from .atomic import write_whole
 from .facts import SchemaVersion, check_facts
-from .faiss_files import Count, IndexInfo
+from .faiss_files import IndexInfo
 from .familiarity import Usual
+from .spec import Count, PrototypesSpec
 from .table import REBUILD, TOPS, read_small
 from .views import VIEWS, View, dimension
 
@@ -35,30 +35,6 @@ class PrototypeCounts(msgspec.Struct, frozen=True):
 
     distinct: Annotated[int, msgspec.Meta(ge=0)]
     fewest_of_a_channel: Annotated[int, msgspec.Meta(ge=0)]
-
-
-class GenerationSpec(Protocol):
-    """What the manifest says of the generation (`runtime.bundle.manifest.PrototypesSpec`)."""
-
-    @property
-    def views(self) -> Sequence[View]:
-        """The views it holds."""
-
-    @property
-    def entries(self) -> Mapping[str, int]:
-        """Entries per view."""
-
-    @property
-    def dimensions(self) -> Mapping[str, int]:
-        """Vector length per view."""
-
-    @property
-    def clips(self) -> int:
-        """Rows of the clips table."""
-
-    @property
-    def removed(self) -> int:
-        """How many of them are removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +142,7 @@ def info_document(info: GenerationInfo) -> dict[str, Any]:
     return document
 
 
-def check_agreement(folder: Path, info: GenerationInfo, spec: GenerationSpec) -> None:
+def check_agreement(folder: Path, info: GenerationInfo, spec: PrototypesSpec) -> None:
     """Raise PrototypeIndexError where index_info.json and the manifest disagree."""
     if info.clips != spec.clips or info.clips < 1 or info.channels < 1:
         raise PrototypeIndexError(

@@ -15,8 +15,9 @@ from .familiarity import query_type
 from .generation import CLIP_LINES, CLIPS, EMBEDDINGS, REMOVED, STATISTICS, FileAccess, Generation
 from .hashing import sha256_of
 from .index import PROJECTION, VECTORS, ViewIndex
-from .info import INFO, GenerationInfo, GenerationSpec, check_agreement, read_info
+from .info import INFO, GenerationInfo, check_agreement, read_info
 from .passages import PASSAGE
+from .spec import PrototypesSpec
 from .table import CLIP, ENTRY, REBUILD, ROW, SCORE, TOP, Table, open_table, regular
 from .views import View
 
@@ -36,7 +37,7 @@ class _Own:
 
 def read_generation(
     folder: Path,
-    spec: GenerationSpec,
+    spec: PrototypesSpec,
     *,
     embeddings_sha256: str | None = None,
     model_sha256: str | None = None,

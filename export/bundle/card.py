@@ -7,7 +7,8 @@ changes, and every generation of prototypes brings a card of its own, prototypes
 from __future__ import annotations
 
 from ...prototypes_index.info import GenerationInfo
-from ...runtime.bundle.manifest import Manifest, PrototypesSpec
+from ...prototypes_index.spec import PrototypesSpec
+from ...runtime.bundle.manifest import Manifest
 from ...runtime.bundle.parity import IntervalSpec
 from ...runtime.scores.labels import listed
 

@@ -26,7 +26,8 @@ from ...prototypes_index.generation import AUDIO
 from ...prototypes_index.golden import GOLDEN, golden_entries
 from ...prototypes_index.info import GenerationInfo, write_info
 from ...prototypes_index.opening import read_generation
-from ...runtime.bundle.manifest import FileSpec, Manifest, PrototypesSpec
+from ...prototypes_index.spec import PrototypesSpec
+from ...runtime.bundle.manifest import FileSpec, Manifest
 from ...runtime.bundle.open import MANIFEST, read_manifest
 from ...runtime.methods.prototypes.comparing import measure
 from ...runtime.methods.prototypes.generation import examine_generation

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import msgspec
 from anyio import create_task_group, to_thread
@@ -27,8 +27,6 @@ from .questions import DetectQuestion, ExplainQuestion
 from .refusals import Refused, json_response
 from .service import Service
 from .settings import THREADS
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -55,12 +53,6 @@ class About(msgspec.Struct, frozen=True):
     limits: Annotated[Limits, Meta(description="What this server allows.")]
 
 
-class _Route(NamedTuple):
-    path: str
-    method: str
-    endpoint: Endpoint
-
-
 def application(service: Service, on_failure: Callable[[Exception], None]) -> ASGIApp:
     """The endpoints of a service.
 
@@ -74,15 +66,15 @@ def application(service: Service, on_failure: Callable[[Exception], None]) -> AS
     """
     endpoints = _Endpoints(service)
     routes = [
-        _Route("/", "GET", endpoints.page),
-        _Route("/healthz", "GET", endpoints.health),
-        _Route("/readyz", "GET", endpoints.readiness),
-        _Route("/metrics", "GET", endpoints.metrics),
-        _Route("/openapi.json", "GET", endpoints.openapi),
-        _Route("/v1/bundle", "GET", endpoints.about),
-        _Route("/v1/explain", "POST", endpoints.explain),
-        _Route("/v1/detect", "POST", endpoints.detect),
-        _Route("/page/explain", "POST", endpoints.show),
+        Route("/", endpoints.page, methods=["GET"]),
+        Route("/healthz", endpoints.health, methods=["GET"]),
+        Route("/readyz", endpoints.readiness, methods=["GET"]),
+        Route("/metrics", endpoints.metrics, methods=["GET"]),
+        Route("/openapi.json", endpoints.openapi, methods=["GET"]),
+        Route("/v1/bundle", endpoints.about, methods=["GET"]),
+        Route("/v1/explain", endpoints.explain, methods=["POST"]),
+        Route("/v1/detect", endpoints.detect, methods=["POST"]),
+        Route("/page/explain", endpoints.show, methods=["POST"]),
     ]
 
     @asynccontextmanager
@@ -105,7 +97,7 @@ def application(service: Service, on_failure: Callable[[Exception], None]) -> AS
         service.end()
 
     application = Starlette(
-        routes=[Route(one.path, one.endpoint, methods=[one.method]) for one in routes],
+        routes=routes,
         lifespan=lifespan,
         exception_handlers={HTTPException: _not_routed},
     )

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from ...prototypes_index.spec import PrototypesSpec
 from .parity import Parity
 
 SCHEMA_VERSION = 4
@@ -19,7 +20,6 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=3600.0)]
 Hertz = Annotated[float, msgspec.Meta(ge=0.0, le=384000.0)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
@@ -153,20 +153,6 @@ class FeatureMapSpec(msgspec.Struct, frozen=True, kw_only=True):
     def taps(self) -> tuple[str, ...]:
         """The taps that embeddings.onnx takes."""
         return (self.tap,) if self.attention is None else (self.tap, self.attention)
-
-
-class PrototypesSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """The generation of prototypes that is in force: the folder `prototypes/<generation>/`."""
-
-    generation: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,40}$")]
-    views: list[Literal["square", "time", "frequency", "time_frequency", "window"]]
-    # Entries per view, vector length per view; checked against the FAISS headers before mapping.
-    entries: dict[str, Count]
-    dimensions: dict[str, Count]
-    clips: Count
-    # Clips among them that are removed: still in the files, left out of every answer.
-    removed: Annotated[int, msgspec.Meta(ge=0)] = 0
-    audio: bool
 
 
 class ComponentSpec(msgspec.Struct, frozen=True, kw_only=True):

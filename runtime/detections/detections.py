@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from ...errors import DataError, MissingDependencyError
-from ...printable import first_line
+from ...errors import DataError
+from ...printable import first_line, printable
 from ...times import span_text
 from ..document import DetectionsDict, Origin, head
 from ..result_files.folder import ARRAYS
@@ -177,18 +178,17 @@ class Detections(ResultRecord):
             WriteError: The file cannot be written.
 
         """
-        from .reporting import write_detections
+        from .reporting import page_of
 
-        write_detections(self, path)
+        with page_of(self) as page:
+            page.write(path)
 
     def _repr_html_(self) -> str | None:
         """The page of `to_html` in a frame, for notebooks; None where Jinja2 is not installed."""
-        from .reporting import detections_frame
+        from ..report.page import notebook_frame
+        from .reporting import page_of
 
-        try:
-            return detections_frame(self)
-        except MissingDependencyError:
-            return None
+        return notebook_frame(partial(page_of, self), printable(self.summary))
 
     def plot(
         self,

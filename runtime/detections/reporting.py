@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 import msgspec
 
@@ -13,7 +13,6 @@ from ...printable import printable
 from ...times import span_text
 from ..audio.sound import OpenSound, open_sound
 from ..audio.source import block_samples
-from ..report import notebook
 from ..report.gather import item_of
 from ..report.items import Item, Row, SearchedSound
 from ..report.media import mono, sounds_of, spectrogram_of
@@ -79,19 +78,8 @@ def _scored(detection: Detection) -> Item:
     )
 
 
-def write_detections(detections: SearchedRecording, path: Path | str) -> None:
-    """Write the page of one recording's detections. Raises MissingDependencyError, WriteError."""
-    with _page(detections, MOST_BYTES) as report:
-        report.write(path)
-
-
-def detections_frame(detections: SearchedRecording) -> str:
-    """The page of one recording's detections for a notebook. Raises MissingDependencyError."""
-    with _page(detections, notebook.MOST_BYTES) as report:
-        return notebook.frame_of(report, printable(detections.summary))
-
-
-def _page(detections: SearchedRecording, most_bytes: int) -> ReportWriter:
+def page_of(detections: SearchedRecording, most_bytes: int = MOST_BYTES) -> ReportWriter:
+    """The page of one recording's detections, to be closed. Raises MissingDependencyError."""
     # In order of their clips' ends, in which one pass over the recording cuts them.
     name, items = detections.input, sorted(detections.items, key=lambda one: one.clip_end_s)
     labels, file = detections.windows.labels, printable(name)

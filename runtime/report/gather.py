@@ -22,8 +22,8 @@ from ..methods.result import MethodResult
 from ..methods.segments.result import SegmentsResult
 from ..scores.text import score_text
 from ..values.arrays import FloatArray
-from .items import Box, Clip, Contribution, Item, Match, Picture, Segment, Segments, Track, View
-from .media import SMALL, flac, mono, picture_of, scale_of, sounds_of, spectrogram_of
+from .items import Box, Clip, Contribution, Item, Match, Picture, Segment, Segments, Sounds, Track, View
+from .media import SMALL, flac, mono, picture_of, sounds_of, spectrogram_of
 
 # Labels with their scores, matches of a view, tracks of the mixer, lines of methods unknown here.
 _LABELS, _MATCHES, _TRACKS, _LINES = 6, 3, 8, 12
@@ -50,6 +50,8 @@ _VIEWS = {
 class ExplainedSound(Protocol):
     """What is asked of a `Result`."""
 
+    @property
+    def input(self) -> str: ...  # noqa: D102
     @property
     def predictions(self) -> tuple[tuple[str, float], ...]: ...  # noqa: D102
     @property
@@ -101,6 +103,7 @@ def item_of(result: ExplainedSound, *, start_s: float = 0.0) -> Item:
     explains = mask if mask is not None else components
     original, without = _original(result, explains)
     kept = None if explains is None or original is None else mono(explains.audio)
+    sounds = None if original is None else sounds_of(result.sample_rate, original, kept)
     clips, views = ([], []) if prototypes is None else _views(prototypes)
     known = (MaskResult, ComponentsResult, SegmentsResult, PrototypesResult)
     return Item(
@@ -113,9 +116,9 @@ def item_of(result: ExplainedSound, *, start_s: float = 0.0) -> Item:
         warnings=[printable(warning) for warning in result.warnings],
         facts=_facts(result),
         picture=_picture(result, mask, components, original),
-        sounds=None if original is None else sounds_of(result.sample_rate, original, kept),
+        sounds=sounds,
         segments=None if segments is None else _segments(segments),
-        tracks=_tracks(components, result.sample_rate, original, kept),
+        tracks=[] if components is None or sounds is None else _tracks(components, sounds),
         clips=clips,
         views=views,
         contributions=[] if prototypes is None else _contributions(prototypes.channels),
@@ -259,20 +262,19 @@ def _segments(segments: SegmentsResult) -> Segments:
     )
 
 
-def _tracks(
-    components: ComponentsResult | None, rate: int, original: FloatArray | None, kept: FloatArray | None
-) -> list[Track]:
+def _tracks(components: ComponentsResult, sounds: Sounds) -> list[Track]:
     """The selected components, most relevant first, at the scale of the item's sounds."""
-    if components is None or original is None:
-        return []
-    scale = scale_of(original) if kept is None else scale_of(original, kept)
     tracks = []
     for index in components.selected[:_TRACKS]:
         one = components[index]
         known = f"mostly {one.label}" if one.label else ""
         clip = f"as in {one.clip} {one.clip_start_s:.1f} to {one.clip_end_s:.1f} s" if one.clip else ""
         note = printable(", ".join(filter(None, (known, clip))))
-        tracks.append(Track(printable(one.name), note, one.relevance, flac(mono(one.audio()), rate, scale)))
+        tracks.append(
+            Track(
+                printable(one.name), note, one.relevance, flac(mono(one.audio()), sounds.rate, sounds.scale)
+            )
+        )
     return tracks
 
 

@@ -27,12 +27,6 @@ def mono(sound: npt.ArrayLike) -> FloatArray:
     return np.asarray(array if array.ndim == 1 else array.mean(axis=0, dtype=np.float32), np.float32)
 
 
-def scale_of(*sounds: FloatArray) -> float:
-    """What to multiply sounds by so that the loudest of them uses 16 bits; 1 in silence."""
-    peak = max((float(np.abs(sound).max(initial=0.0)) for sound in sounds), default=0.0)
-    return _PEAK / peak if peak > 0.0 else 1.0
-
-
 def flac(sound: FloatArray, rate: int, scale: float) -> str:
     """Mono sound [samples] times `scale` as FLAC of 16 bits, in base64."""
     import soundfile
@@ -44,7 +38,9 @@ def flac(sound: FloatArray, rate: int, scale: float) -> str:
 
 def sounds_of(rate: int, original: FloatArray, kept: FloatArray | None = None) -> Sounds:
     """A sound [samples], and what is kept of it, for a page."""
-    scale = scale_of(original) if kept is None else scale_of(original, kept)
+    peak = max(float(np.abs(one).max(initial=0.0)) for one in (original, kept) if one is not None)
+    # So that the louder of them uses 16 bits.
+    scale = _PEAK / peak if peak > 0.0 else 1.0
     return Sounds(rate, scale, flac(original, rate, scale), "" if kept is None else flac(kept, rate, scale))
 
 

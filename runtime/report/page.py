@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from html import escape
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Self
@@ -32,6 +34,8 @@ _REPORT = (*_ITEM, "decisions.js", "index.js", "shell.js", "main.js")
 _LIVE = (*_ITEM, "shell.js", "live.js")
 # Of sound and pictures in one page: browsers open it within two seconds.
 MOST_BYTES = 48 << 20
+# The same within a notebook, which keeps all of its outputs in one file; pixels of the frame there.
+_FRAME_BYTES, _FRAME_HEIGHT = 4 << 20, 760
 
 
 class LivePage(NamedTuple):
@@ -137,6 +141,25 @@ class ReportWriter:
         self._spool.seek(0)
         for line in self._spool:
             yield line.decode().rstrip("\n")
+
+
+def notebook_frame(page_of: Callable[[int], ReportWriter], title: str) -> str | None:
+    """A page, of at most so many bytes, as an element that shows it apart from all else in a notebook.
+
+    An iframe whose page is its own attribute, escaped; its scripts run without the notebook's origin, so that
+    they reach nothing in it. None where Jinja2 is not installed.
+    """
+    file = io.BytesIO()
+    try:
+        with page_of(_FRAME_BYTES) as report:
+            report.write_to(file)
+    except MissingDependencyError:
+        return None
+    return (
+        f'<iframe title="{escape(title)}" srcdoc="{escape(file.getvalue().decode())}" '
+        'sandbox="allow-scripts allow-downloads" allow="autoplay" loading="lazy" width="100%" '
+        f'height="{_FRAME_HEIGHT}" style="border:0"></iframe>'
+    )
 
 
 def check_installed() -> None:

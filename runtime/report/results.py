@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from pathlib import Path, PurePath
-from typing import Protocol
+from pathlib import PurePath
 
 import msgspec
 
 from ...printable import printable
 from ..scores.text import score_text
-from . import notebook
 from .gather import ExplainedSound, item_of
 from .items import Row, SearchedSound, script_json
 from .page import MOST_BYTES, ReportWriter
@@ -19,26 +17,8 @@ from .page import MOST_BYTES, ReportWriter
 _ID_DIGITS = 16
 
 
-class NamedResult(ExplainedSound, Protocol):
-    """What is asked of a `Result`, with the name of its sound."""
-
-    @property
-    def input(self) -> str: ...  # noqa: D102
-
-
-def write_result(result: NamedResult, path: Path | str) -> None:
-    """Write the page of one result. Raises MissingDependencyError, WriteError."""
-    with _page(result, MOST_BYTES) as report:
-        report.write(path)
-
-
-def result_frame(result: NamedResult) -> str:
-    """The page of one result for a notebook. Raises MissingDependencyError."""
-    with _page(result, notebook.MOST_BYTES) as report:
-        return notebook.frame_of(report, f"{printable(result.target)}, explained")
-
-
-def _page(result: NamedResult, most_bytes: int) -> ReportWriter:
+def page_of(result: ExplainedSound, most_bytes: int = MOST_BYTES) -> ReportWriter:
+    """The page of one result, to be closed. Raises MissingDependencyError."""
     labels = tuple(sorted(label for label, _ in result.predictions))
     title = f"{PurePath(result.input).name}: {result.target}, {score_text(result.score, result.task)}"
     values = result.task == "regression"
@@ -65,7 +45,7 @@ def decoded_parts(lines: bytes) -> list[ResultPart]:
     return msgspec.json.Decoder(ResultPart).decode_lines(lines)
 
 
-def part_of(result: NamedResult, name: str, labels: Collection[str]) -> ResultPart:
+def part_of(result: ExplainedSound, name: str, labels: Collection[str]) -> ResultPart:
     """A result for a page, under the name of its input; its folder is the truth where it is a label."""
     row = Row(
         id=hashlib.sha256(f"{name}\n{result.target}".encode(errors="surrogatepass")).hexdigest()[:_ID_DIGITS],

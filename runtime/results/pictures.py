@@ -12,12 +12,12 @@ from ..audio.writing import SoundFormat
 from ..drawing.shown import Chart, Picture, Sheet, Spectrogram
 from ..methods.loading import method_of
 from ..methods.result import About, AudioKind
-from ..report.results import NamedResult
+from ..report.gather import ExplainedSound
 from ..scores.text import score_text
 
 
 def about_of(
-    result: NamedResult, audio: AudioKind = "full", coding: SoundFormat = "wav", title: str | None = None
+    result: ExplainedSound, audio: AudioKind = "full", coding: SoundFormat = "wav", title: str | None = None
 ) -> About:
     """What the files and pictures of a result have in common."""
     named = title if title is not None else f"{result.target}  {score_text(result.score, result.task)}"
@@ -26,7 +26,7 @@ def about_of(
     return About(named, rate, seconds, audio, coding, caption, lambda: _spectrogram(result))
 
 
-def chart_of(result: NamedResult, method: str | None, title: str | None) -> Chart:
+def chart_of(result: ExplainedSound, method: str | None, title: str | None) -> Chart:
     """What a method says over time; None: the first that says something, else the spectrogram alone.
 
     Raises MethodError.
@@ -43,7 +43,7 @@ def chart_of(result: NamedResult, method: str | None, title: str | None) -> Char
     return Chart(about.title, about.caption, result.duration_s, shown)
 
 
-def sheet_of(result: NamedResult, name: str, title: str | None) -> Sheet:
+def sheet_of(result: ExplainedSound, name: str, title: str | None) -> Sheet:
     """A picture of the method prototypes. Raises MethodError, PrototypeIndexError."""
     sheet = _pictures(result, "prototypes", title).get(name)
     if not isinstance(sheet, Sheet):
@@ -51,7 +51,7 @@ def sheet_of(result: NamedResult, name: str, title: str | None) -> Sheet:
     return sheet
 
 
-def _pictures(result: NamedResult, method: str, title: str | None) -> Mapping[str, Picture]:
+def _pictures(result: ExplainedSound, method: str, title: str | None) -> Mapping[str, Picture]:
     """What the pictures of a method show. Raises MethodError where it did not run."""
     if method not in result.parts:
         ran = ", ".join(result.parts) or "none"
@@ -59,7 +59,7 @@ def _pictures(result: NamedResult, method: str, title: str | None) -> Mapping[st
     return method_of(method).pictures(result.parts[method], about_of(result, title=title))
 
 
-def _spectrogram(result: NamedResult) -> Spectrogram | None:
+def _spectrogram(result: ExplainedSound) -> Spectrogram | None:
     """That of the model, else one of the sound; None where a loaded result has neither."""
     for part in result.parts.values():
         if (shown := part.spectrogram(result.duration_s)) is not None:

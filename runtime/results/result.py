@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast, get_args
 
-from ...errors import MethodError, MissingDependencyError, WriteError
+from ...errors import MethodError, WriteError
+from ...printable import printable
 from ..audio.writing import SoundFormat
 from ..document import ExplainSettings, Origin, ResultDict, head
 from ..drawing.png import write_png
@@ -255,9 +256,8 @@ class Result(ResultRecord):
             Pairs (topic, text), one for each line; the topic is empty where it goes on.
 
         """
-        for method in all_methods():
-            if method.name in self.parts:
-                yield from self.parts[method.name].lines(top)
+        for part in self._in_order():
+            yield from part.lines(top)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Say at first sight what the methods gave: when, which band, like which training sound.
@@ -266,9 +266,8 @@ class Result(ResultRecord):
             Pairs (topic, text), one for each line; the topic is empty where it goes on.
 
         """
-        for method in all_methods():
-            if method.name in self.parts:
-                yield from self.parts[method.name].summary()
+        for part in self._in_order():
+            yield from part.summary()
 
     def evidence_spans(self) -> list[tuple[float, float]]:
         """Say where in time the evidence lies, by the first method that knows.
@@ -277,8 +276,11 @@ class Result(ResultRecord):
             Pairs (start_s, end_s) in seconds, in order; empty where no method says it.
 
         """
-        parts = (self.parts[method.name] for method in all_methods() if method.name in self.parts)
-        return next((list(part.evidence_spans()) for part in parts if part.evidence_spans()), [])
+        return next((list(spans) for part in self._in_order() if (spans := part.evidence_spans())), [])
+
+    def _in_order(self) -> Iterator[MethodResult]:
+        """The parts, in the order of the table of methods."""
+        return (self.parts[method.name] for method in all_methods() if method.name in self.parts)
 
     def save(
         self,
@@ -352,18 +354,17 @@ class Result(ResultRecord):
             WriteError: The file cannot be written.
 
         """
-        from ..report.results import write_result
+        from ..report.results import page_of
 
-        write_result(self, path)
+        with page_of(self) as page:
+            page.write(path)
 
     def _repr_html_(self) -> str | None:
         """The page of `to_html` in a frame, for notebooks; None where Jinja2 is not installed."""
-        from ..report.results import result_frame
+        from ..report.page import notebook_frame
+        from ..report.results import page_of
 
-        try:
-            return result_frame(self)
-        except MissingDependencyError:
-            return None
+        return notebook_frame(partial(page_of, self), f"{printable(self.target)}, explained")
 
     def plot(
         self,

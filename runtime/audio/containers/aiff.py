@@ -6,7 +6,7 @@ import struct
 
 from .bytes import SoundBytes
 from .chunks import Read, behind_chunks, is_unknown, measure, views_of, walk
-from .parts import Parsed, SoundPart
+from .parts import Parsed, SoundPart, as_it_is
 
 
 def aiff(data: SoundBytes, start: int) -> Parsed | None:
@@ -25,14 +25,7 @@ def aiff(data: SoundBytes, start: int) -> Parsed | None:
     return None
 
 
-def _aiff_sound(
-    data: SoundBytes,
-    start: int,
-    common: bytes,
-    place: int,
-    declared: int,
-    read: Read,
-) -> Parsed:
+def _aiff_sound(data: SoundBytes, start: int, common: bytes, place: int, declared: int, read: Read) -> Parsed:
     """What the SSND chunk at `place` holds. common: the content of COMM."""
     channels, frames, bits = struct.unpack(">HIH", common[:8])
     coding = common[18:22] if data.at(start + 8, 4) == b"AIFC" else b"NONE"
@@ -44,9 +37,9 @@ def _aiff_sound(
     held = extent.held // max(1, block)
     last = extent.end
     if not block:
-        return Parsed([SoundPart((((start, last - start),),), counted=True)], last)
+        return as_it_is(start, last, counted=True)
     if extent.right and held == frames:
-        return Parsed([SoundPart((((start, last - start),),), frames * each)], last)
+        return as_it_is(start, last, frames * each)
 
     def header(length: int) -> bytes:
         comm = common[:2] + struct.pack(">I", length // block) + common[6:]

@@ -6,7 +6,7 @@ import struct
 
 from .bytes import SoundBytes
 from .chunks import is_text, is_unknown, measure, next_begins, views_of
-from .parts import Parsed, SoundPart, is_padding
+from .parts import Parsed, SoundPart, as_it_is, is_padding
 
 
 def au(data: SoundBytes, start: int) -> Parsed | None:
@@ -21,9 +21,7 @@ def au(data: SoundBytes, start: int) -> Parsed | None:
     bits = {23: 4, 25: 3, 26: 5}.get(coding)
     if bits and start == 0 and not is_unknown(declared, 32):
         # Samples of fewer bits than a byte: as they are.
-        return Parsed(
-            [SoundPart((((0, data.size),),), cut=begin + declared > data.size, counted=True)], data.size
-        )
+        return as_it_is(0, data.size, cut=begin + declared > data.size, counted=True)
     if not width or not 1 <= channels <= 1024:
         return None
     extent = measure(data, begin, declared, lambda at: _behind_au(data, at))
@@ -31,7 +29,7 @@ def au(data: SoundBytes, start: int) -> Parsed | None:
     block = width * channels
     samples = None if extent.declared is None else extent.declared // block
     if extent.right:
-        return Parsed([SoundPart((((start, last - start),),), samples)], last)
+        return as_it_is(start, last, samples)
 
     def header(length: int) -> bytes:
         return head[:4] + struct.pack(order + "II", 24, length) + head[12:24]

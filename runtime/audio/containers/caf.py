@@ -6,7 +6,7 @@ import struct
 
 from .bytes import SoundBytes
 from .chunks import Read, behind_chunks, measure, views_of, walk
-from .parts import Parsed, SoundPart
+from .parts import Parsed, SoundPart, as_it_is
 
 
 def caf(data: SoundBytes, start: int) -> Parsed | None:
@@ -25,14 +25,7 @@ def caf(data: SoundBytes, start: int) -> Parsed | None:
     return None
 
 
-def _caf_sound(
-    data: SoundBytes,
-    start: int,
-    shape: bytes,
-    place: int,
-    declared: int,
-    read: Read,
-) -> Parsed:
+def _caf_sound(data: SoundBytes, start: int, shape: bytes, place: int, declared: int, read: Read) -> Parsed:
     """What the data chunk at `place` holds. shape: the content of desc."""
     block, each = struct.unpack(">II", shape[16:24])
     begin = place + 4
@@ -40,11 +33,10 @@ def _caf_sound(
     extent = measure(data, begin, wanted, lambda at: behind_chunks(data, at, read, 12), bits=64)
     last = extent.end
     if not block:
-        whole = SoundPart((((start, last - start),),), cut=extent.short)
-        return Parsed([whole], last)
+        return as_it_is(start, last, cut=extent.short)
     samples = None if extent.declared is None else extent.declared // block * each
     if extent.right:
-        return Parsed([SoundPart((((start, last - start),),), samples)], last)
+        return as_it_is(start, last, samples)
 
     def header(length: int) -> bytes:
         desc = b"desc" + struct.pack(">q", 32) + shape

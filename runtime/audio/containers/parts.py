@@ -66,6 +66,13 @@ class Parsed:
     end: int
 
 
+def as_it_is(
+    start: int, end: int, declared: int | None = None, *, cut: bool = False, counted: bool = False
+) -> Parsed:
+    """One part that needs no other header, from `start` to `end`, where parsing stopped."""
+    return Parsed([SoundPart((((start, end - start),),), declared, cut=cut, counted=counted)], end)
+
+
 def after_id3(data: SoundBytes, place: int) -> int:
     """The place behind the ID3v2 tags that begin at `place`."""
     for _ in range(16):
