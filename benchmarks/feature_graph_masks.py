@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from earmark.evaluation.data.folder import list_sounds, load_sound
 from earmark.evaluation.faithfulness.evaluate import evaluate_masks
-from earmark.evaluation.faithfulness.settings import MaskSettings
+from earmark.evaluation.settings import MaskSettings
 from earmark.export.exporting import export_bundle
 from earmark.export.frontends.frontend import Described
 from earmark.export.sources.onnx.file import load

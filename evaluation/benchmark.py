@@ -12,16 +12,13 @@ from ..runtime.explainer import Explainer
 from ..runtime.methods.segments.settings import SegmentSettings
 from .data.clips import Tell, ignore, listed_clips
 from .data.folder import list_sounds
-from .data.settings import ClipSettings
 from .faithfulness.evaluate import evaluate_masks
-from .faithfulness.settings import MaskSettings
 from .localisation.evaluate import evaluate_events
 from .localisation.localisers import FunctionLocaliser
-from .localisation.settings import LocalisationSettings
 from .presets import TABLES, Preset, Table, preset_of
 from .prototypes.evaluate import evaluate_prototypes
-from .prototypes.settings import PrototypeSettings
 from .questions import Explaining, FunctionMasker, name_of
+from .settings import ClipSettings, LocalisationSettings, MaskSettings, PrototypeSettings
 from .table import Table as Figures
 
 _SETTINGS = {"masks": MaskSettings, "events": LocalisationSettings, "prototypes": PrototypeSettings}

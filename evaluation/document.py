@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+import msgspec
 import numpy as np
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """What the report of every evaluation holds, beside its own tables and records.
+class Report(Generic[Record]):
+    """What the report of every evaluation holds, beside its own tables.
 
     Attributes:
         data: The folder.
         bundle: Name of the bundle.
         bundle_id: Its hash.
         skipped: (sound, why) of what could not be judged.
+        records: One for each judgement.
 
     """
 
@@ -26,6 +30,7 @@ class Report:
     bundle: str
     bundle_id: str
     skipped: Sequence[tuple[str, str]]
+    records: Sequence[Record] = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, without the records."""
@@ -36,8 +41,8 @@ def json_ready(value: object) -> Any:
     """Turn a report or a record into what `json` writes.
 
     Args:
-        value: A dataclass (its `to_dict`, where it has one), named tuple, mapping, sequence, path, number,
-            text or None.
+        value: A dataclass (its `to_dict`, where it has one), struct, named tuple, mapping, sequence, path,
+            number, text or None.
 
     Returns:
         Dicts, lists, numbers and text; None in the place of NaN.
@@ -57,6 +62,8 @@ def json_ready(value: object) -> Any:
         return value.to_dict() if hasattr(value, "to_dict") else fields_of(value)
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         value = value._asdict()
+    elif isinstance(value, msgspec.Struct):
+        value = msgspec.structs.asdict(value)
     if isinstance(value, Mapping):
         return {name: json_ready(one) for name, one in value.items()}
     if isinstance(value, Sequence):

@@ -7,8 +7,6 @@ sound is never levelled anew. What a mask multiplies, the manifest's `mask_gain`
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import numpy as np
 
 from ..errors import EarmarkError, MethodError
@@ -17,9 +15,7 @@ from ..runtime.bundle.manifest import MaskGain
 from ..runtime.engine import Engine
 from ..runtime.inference.window import Window
 from ..runtime.values.arrays import FloatArray
-
-Domain = Literal["spectrogram", "audio"]
-DOMAINS: tuple[Domain, ...] = get_args(Domain)
+from .settings import Domain
 
 # Windows, and cells of their spectrograms, that go through the classifier together.
 _BATCH = 8
@@ -31,7 +27,7 @@ def domains_of(engine: Engine, wanted: str = "both") -> list[Domain]:
 
     Raises MethodError where the spectrogram alone is asked for and cannot re-enter.
     """
-    able = [domain for domain in DOMAINS if domain == "audio" or engine.manifest.rescore == "spectrogram"]
+    able: list[Domain] = ["spectrogram", "audio"] if engine.manifest.rescore == "spectrogram" else ["audio"]
     if wanted == "both":
         return able
     asked = [domain for domain in able if domain == wanted]

@@ -18,9 +18,9 @@ import torch
 
 from ..errors import DataError
 from ..evaluation.data.folder import list_sounds
+from ..evaluation.settings import TrustSettings
 from ..evaluation.synthesis import RECIPES, clip_of, make_clip, write_backgrounds, write_folder
 from ..evaluation.trust.evaluate import evaluate_trust
-from ..evaluation.trust.settings import TrustSettings
 from ..runtime.audio.writing import write_sound
 from ..runtime.explainer import load
 from .bundle.trust import store_trust

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...errors import MissingDependencyError
-from ...prototypes_index.atomic import open_whole, write_whole
-from ..written import make_folder_of
+from ...prototypes_index.atomic import open_whole
+from .options import make_folder_of, write_file
 
 if TYPE_CHECKING:
     from ...evaluation.faithfulness.table import CurvePoint
@@ -39,10 +39,10 @@ def write_curves(path: Path, points: Sequence[CurvePoint]) -> None:
     """Write the points to `path`, .json or a picture, whole or not at all. Raises WriteError."""
     from ...evaluation.document import json_ready
 
-    make_folder_of(path)
     if path.suffix.lower() == ".json":
-        write_whole(path, json.dumps({"points": json_ready(points)}, indent=2) + "\n")
+        write_file(path, json.dumps({"points": json_ready(points)}, indent=2) + "\n")
         return
+    make_folder_of(path)
     figure = _drawn(points)
     with open_whole(path) as file:
         figure.savefig(file, dpi=120, format=path.suffix[1:].lower())

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ...errors import LabelError, SettingsError
-from ...evaluation.detections.settings import AgreementSettings
+from ...evaluation.settings import AgreementSettings
 from ...times import duration_text
-from ..console import bold, say, say_json, tell
+from ..console import bold, tell
 from ..options import device_option, examples, json_option
 from ..settings_options import Given, settings_options
-from ..written import write_lines, write_text
-from .options import bundle_and_data, csv_option, events_option, fail_for, intervals_option, records_option
+from .options import (
+    Output,
+    bundle_and_data,
+    csv_option,
+    events_of,
+    events_option,
+    fail_for,
+    intervals_option,
+    records_option,
+)
 
 
 @click.command(epilog=examples("earmark evaluate detections bundle recordings --min-score 0.6"))
@@ -30,11 +39,8 @@ def detections(
     data: Path,
     table: Path | None,
     given: Given[AgreementSettings],
-    intervals: bool,
-    csv_file: Path | None,
-    records: Path | None,
     device: str,
-    as_json: bool,
+    **output: Any,
 ) -> None:
     """Judge what BUNDLE detects in DATA, a folder of recordings, by their true events.
 
@@ -46,28 +52,20 @@ def detections(
     from ...evaluation.detections.evaluate import evaluate_detections
     from ...runtime.explainer import load
 
-    path = table or data / "events.csv"
-    if not path.is_file():
-        raise click.UsageError(f"{path} is not there: name the table of events by --events CSV")
-    settings = given.settings()
+    path, settings = events_of(table, data), given.settings()
     try:
         report = evaluate_detections(
             load(bundle, device=device), data, settings, events=path, tell=tell, quiet=False
         )
     except (LabelError, SettingsError) as error:
         raise click.ClickException(str(error)) from error
-    if records is not None:
-        write_lines(records, report.records)
-    if csv_file is not None:
-        write_text(csv_file, report.table.csv())
-    if as_json:
-        say_json(report.to_dict(), indent=2)
-    else:
-        say(
-            f"{report.bundle}: {len(report.records)} recordings, {duration_text(3600.0 * report.hours)}; "
-            f"collar {settings.collar_s:g} s, segments of {settings.segment_s:g} s"
-        )
-        tables = report.tables | ({"events by level": report.levels} if report.levels.rows else {})
-        for name, part in tables.items():
-            say("", bold(name), *part.text(intervals=intervals).split("\n"))
+    out = Output(**output)
+    text = [
+        f"{report.bundle}: {len(report.records)} recordings, {duration_text(3600.0 * report.hours)}; "
+        f"collar {settings.collar_s:g} s, segments of {settings.segment_s:g} s"
+    ]
+    tables = report.tables | ({"events by level": report.levels} if report.levels.rows else {})
+    for name, part in tables.items():
+        text += ["", bold(name), *out.lines(part)]
+    out.give(report, report.table, text)
     fail_for(report.skipped)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ...evaluation.localisation.settings import LocalisationSettings
+from ...errors import MethodError
+from ...evaluation.settings import LocalisationSettings
 from ...runtime.methods.segments.settings import SegmentSettings
-from ..console import say, say_json, tell
+from ..console import tell
 from ..options import device_option, examples, json_option
 from ..settings_options import Given, settings_options
-from ..written import write_lines, write_text
 from .options import (
+    Output,
     below,
     bundle_and_data,
     csv_option,
+    events_of,
     events_option,
     fail_for,
     paper_of,
@@ -41,11 +44,9 @@ def events(
     table: Path | None,
     given: Given[LocalisationSettings],
     preset: str | None,
-    csv_file: Path | None,
     of_segments: Given[SegmentSettings],
-    records: Path | None,
     device: str,
-    as_json: bool,
+    **output: Any,
 ) -> None:
     """Judge where in time the explanations of BUNDLE lie, by the true events of the clips of DATA.
 
@@ -55,15 +56,18 @@ def events(
     from ...evaluation.benchmark import document_of
     from ...evaluation.data.folder import list_sounds
     from ...evaluation.localisation.evaluate import evaluate_events
+    from ...evaluation.localisation.localisers import check_methods
     from ...runtime.explainer import load
 
     paper = paper_of(preset, "events")
-    settings = below(given, {} if paper is None else paper.settings).settings()
-    segments = below(of_segments, {} if paper is None else paper.segments).settings()
+    settings = below(given, paper.settings).settings()
+    try:
+        check_methods(settings.methods)
+    except MethodError as error:
+        raise click.BadParameter(str(error), param_hint="'--method'") from error
+    segments = below(of_segments, paper.segments).settings()
     tell_paper(paper)
-    path = table or data / "events.csv"
-    if not path.is_file():
-        raise click.UsageError(f"{path} is not there: name the table of events by --events CSV")
+    path = events_of(table, data)
     if of_segments and settings.methods and not any(one.startswith("segments") for one in settings.methods):
         raise click.UsageError(f"{of_segments.first} is an option of segments: add -m segments")
     report = evaluate_events(
@@ -75,17 +79,15 @@ def events(
         tell=tell,
         quiet=False,
     )
-    if csv_file is not None:
-        write_text(csv_file, report.table.csv())
-    if records is not None:
-        write_lines(records, report.records)
-    if as_json:
-        say_json(document_of(report.to_dict(), "events", preset), indent=2)
-    else:
-        say(
+    Output(**output, intervals=True).give(
+        report,
+        report.table,
+        [
             f"{report.bundle}: {report.judged} clips with events, {report.correct} of them classified as "
             f"labelled; segments of {report.segment_seconds:g} s, rule {report.rule}",
             "",
             *report.table.text(intervals=True).split("\n"),
-        )
+        ],
+        document_of(report.to_dict(), "events", preset),
+    )
     fail_for(report.skipped)

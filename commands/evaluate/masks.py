@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...evaluation.faithfulness.settings import MaskSettings
-from ..console import say_json, tell
+from ...evaluation.settings import MaskSettings
+from ..console import bold, tell
 from ..options import device_option, examples, file_option, json_option, refuse_given
 from ..settings_options import Given, settings_options
-from ..written import write_lines, write_text
 from .curves import check_curves, write_curves
 from .options import (
+    Output,
     below,
     bundle_and_data,
     csv_option,
@@ -24,8 +25,17 @@ from .options import (
     records_option,
     tell_paper,
 )
-from .report import print_report
 from .source import ATTRIBUTIONS, attributed
+
+if TYPE_CHECKING:
+    from ...evaluation.faithfulness.evaluate import ComponentReport, MaskReport
+
+_FIGURES = {
+    "relative_error": "reconstruction error |X - W H| / |X| {:.3f}",
+    "squared_error": "(mean square {:.4f})",
+    "selected": "{:.1f} components selected",
+    "none_selected": "none in {:.1%} of the windows",
+}
 
 
 @click.command(
@@ -53,13 +63,10 @@ def masks(
     data: Path,
     given: Given[MaskSettings],
     preset: str | None,
-    csv_file: Path | None,
     source: str | None,
-    intervals: bool,
     curves: Path | None,
-    records: Path | None,
     device: str,
-    as_json: bool,
+    **output: Any,
 ) -> None:
     """Judge the masks of BUNDLE on DATA, a folder of class folders of sound.
 
@@ -75,8 +82,7 @@ def masks(
 
     # What can be wrong is reported before the first clip is judged.
     paper = paper_of(preset, "masks")
-    given = below(given, {} if paper is None else paper.settings)
-    settings = given.settings(areas=AREAS if curves else ())
+    settings = below(given, paper.settings).settings(areas=AREAS if curves else ())
     _check_methods(settings.methods, source)
     _refuse_unused(settings)
     if curves is not None:
@@ -93,16 +99,10 @@ def masks(
         tell=tell,
         quiet=False,
     )
-    if csv_file is not None:
-        write_text(csv_file, report.table.csv())
-    if records is not None:
-        write_lines(records, report.records)
     if curves is not None:
         write_curves(curves, report.curves)
-    if as_json:
-        say_json(document_of(report.to_dict(), "masks", preset), indent=2)
-    else:
-        print_report(report, intervals=intervals)
+    out = Output(**output)
+    out.give(report, report.table, _lines(report, out), document_of(report.to_dict(), "masks", preset))
     for name, one in report.conditions.items():
         for warning in one.warnings:
             tell(f"{name}: {warning}")
@@ -137,3 +137,36 @@ def _refuse_unused(settings: MaskSettings) -> None:
         refuse_given(f"adds gradient methods: name one of {', '.join(ATTRIBUTIONS)} by -m", "source")
     if methods and methods <= {"mask", "thresholded", "ones", *COMPONENTS}:
         refuse_given("is for rankings, which the methods named are not", "area")
+
+
+def _lines(report: MaskReport, out: Output) -> Iterator[str]:
+    """The report for people: the conditions and the tables."""
+    yield bold(report.bundle)
+    for name, one in report.conditions.items():
+        silence = "; ".join(
+            f"silence ({domain}) is classified as {answer.label} {answer.score:.0%}"
+            for domain, answer in one.silence.items()
+        )
+        classified = "classified"
+        if not report.settings.any_label:
+            classified = f"{one.right / one.windows:.1%} classified as labelled"
+        yield (
+            f"{name}: {one.text}. {one.clips} clips, {one.windows} windows, "
+            f"{classified} in {one.classify_ms:.1f} ms each; {silence}"
+        )
+    yield from ("", *out.lines(report.table))
+    if out.intervals and report.differences.rows:
+        yield from ("", "mask minus the others, window by window", *out.lines(report.differences))
+    if report.components is not None:
+        yield from _component_lines(report.components, out)
+
+
+def _component_lines(report: ComponentReport, out: Output) -> Iterator[str]:
+    kind = "by design" if report.by_design else "beside the classifier"
+    yield from ("", f"{report.count} components, relevant above {report.threshold:g}; {kind}")
+    for name, table in report.fidelity.items():
+        figures = [text.format(report.figures[name][key].estimate) for key, text in _FIGURES.items()]
+        yield f"{name}: {figures[0]} {figures[1]}, {figures[2]}, {figures[3]}"
+        yield from out.lines(table)
+    if out.intervals and report.differences.rows:
+        yield from ("", "components minus the others, window by window", *out.lines(report.differences))

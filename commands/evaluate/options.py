@@ -1,21 +1,28 @@
-"""Arguments and options that several sub-commands of `earmark evaluate` use."""
+"""What sub-commands of `earmark evaluate` share: arguments, options, and where a report goes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ...errors import EarmarkError
-from ..console import tell
+from ...prototypes_index.atomic import write_whole
+from ...prototypes_index.durability import naming
+from ..console import say, say_json, tell
 from ..options import Decorator, file_option, with_options
 from ..paths import BundleFolder, DataFolder
 from ..settings_options import Given
 
 if TYPE_CHECKING:
-    from ...evaluation.presets import Preset, Table
+    from ...evaluation.document import Report
+    from ...evaluation.presets import Preset
+    from ...evaluation.presets import Table as TableName
+    from ...evaluation.table import Table
 
 Settings = TypeVar("Settings")
 
@@ -50,12 +57,80 @@ intervals_option: Decorator = click.option(
 )
 
 
-def paper_of(name: str | None, table: Table) -> Preset | None:
-    """The preset of `--preset`. Raises click.BadParameter for one that the table does not have."""
-    from ...evaluation.presets import preset_of
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What was given of the options that say where a report goes.
+
+    as_json: print it as JSON; intervals: print them, too; csv_file, records: files to be written
+    """
+
+    as_json: bool
+    records: Path | None
+    csv_file: Path | None = None
+    intervals: bool = False
+
+    def give(
+        self,
+        report: Report[Any],
+        table: Table,
+        text: Iterable[str],
+        document: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the files, then print the text or the document, by default the report's own."""
+        if self.csv_file is not None:
+            write_file(self.csv_file, table.csv())
+        if self.records is not None:
+            write_lines(self.records, report.records)
+        if self.as_json:
+            say_json(document or report.to_dict(), indent=2)
+        else:
+            say(*text)
+
+    def lines(self, table: Table) -> list[str]:
+        """A table as it is to be printed."""
+        return table.text(intervals=self.intervals).split("\n")
+
+
+def write_file(path: Path, content: str) -> None:
+    """Write a text, and make its folder where there is none. Raises WriteError that names `path`."""
+    make_folder_of(path)
+    write_whole(path, content)
+
+
+def write_lines(path: Path, records: Iterable[object]) -> None:
+    """Write records (dataclasses), a line of JSON each. Raises WriteError that names `path`."""
+    from ...evaluation.document import json_ready
+
+    lines = (json.dumps(json_ready(one), ensure_ascii=False, allow_nan=False) + "\n" for one in records)
+    write_file(path, "".join(lines))
+
+
+def make_folder_of(path: Path) -> None:
+    """Make the folder that a file is to lie in, and say so. Raises WriteError that names `path`."""
+    if path.parent.is_dir():
+        return
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    tell(f"made the folder {path.parent}")
+
+
+def events_of(table: Path | None, data: Path) -> Path:
+    """The table of true events. Raises click.UsageError where it is not there."""
+    path = table or data / "events.csv"
+    if not path.is_file():
+        raise click.UsageError(f"{path} is not there: name the table of events by --events CSV")
+    return path
+
+
+def paper_of(name: str | None, table: TableName) -> Preset:
+    """The preset of `--preset`, an empty one where none is named.
+
+    Raises click.BadParameter for one that the table does not have.
+    """
+    from ...evaluation.presets import Preset, preset_of
 
     try:
-        return None if name is None else preset_of(name, table)
+        return Preset(table, "", "") if name is None else preset_of(name, table)
     except EarmarkError as error:
         raise click.BadParameter(str(error), param_hint="--preset") from error
 
@@ -65,9 +140,9 @@ def below(given: Given[Settings], values: Mapping[str, Any]) -> Given[Settings]:
     return Given(given.kind, {**values, **given.values})
 
 
-def tell_paper(preset: Preset | None) -> None:
+def tell_paper(preset: Preset) -> None:
     """The paper whose protocol is followed, and how far."""
-    if preset is not None:
+    if preset.citation:
         tell(f"after {preset.citation}; {preset.differs}")
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ...evaluation.prototypes.settings import PrototypeSettings
-from ..console import say, say_json, tell
+from ...evaluation.settings import PrototypeSettings
+from ..console import tell
 from ..options import device_option, examples, json_option
 from ..settings_options import Given, settings_options
-from ..written import write_lines, write_text
 from .options import (
+    Output,
     below,
     bundle_and_data,
     csv_option,
@@ -34,15 +35,7 @@ from .options import (
 @device_option
 @json_option
 def prototypes(
-    bundle: Path,
-    data: Path,
-    given: Given[PrototypeSettings],
-    preset: str | None,
-    csv_file: Path | None,
-    intervals: bool,
-    records: Path | None,
-    device: str,
-    as_json: bool,
+    bundle: Path, data: Path, given: Given[PrototypeSettings], preset: str | None, device: str, **output: Any
 ) -> None:
     """Judge the nearest prototypes of BUNDLE on DATA, a folder of class folders of sound.
 
@@ -57,26 +50,19 @@ def prototypes(
 
     paper = paper_of(preset, "prototypes")
     tell_paper(paper)
-    settings = below(given, {} if paper is None else paper.settings).settings()
-    report = evaluate_prototypes(
-        load(bundle, device=device),
-        listed_clips(data, settings),
-        settings,
-        tell=tell,
-        quiet=False,
-    )
-    if csv_file is not None:
-        write_text(csv_file, report.prototypes.csv())
-    if records is not None:
-        write_lines(records, report.records)
-    if as_json:
-        say_json(document_of(report.to_dict(), "prototypes", preset), indent=2)
-    else:
-        right = f"{report.right / report.clips:.1%} classified as labelled; "
-        say(
-            f"{report.bundle}: {report.clips} clips, {'' if settings.any_label else right}removed from the "
-            f"{report.domain}",
+    settings = below(given, paper.settings).settings()
+    explainer, sounds = load(bundle, device=device), listed_clips(data, settings)
+    report = evaluate_prototypes(explainer, sounds, settings, tell=tell, quiet=False)
+    out = Output(**output)
+    right = "" if settings.any_label else f"{report.right / report.clips:.1%} classified as labelled; "
+    out.give(
+        report,
+        report.prototypes,
+        [
+            f"{report.bundle}: {report.clips} clips, {right}removed from the {report.domain}",
             "",
-            *report.prototypes.text(intervals=intervals).split("\n"),
-        )
+            *out.lines(report.prototypes),
+        ],
+        document_of(report.to_dict(), "prototypes", preset),
+    )
     fail_for(report.skipped)

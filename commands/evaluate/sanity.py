@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ...evaluation.sanity.settings import SanitySettings
-from ..console import say, say_json, tell
+from ...evaluation.settings import SanitySettings
+from ..console import tell
 from ..options import device_option, examples, json_option
 from ..paths import BundleFolder
 from ..settings_options import Given, settings_options
-from ..written import write_lines, write_text
-from .options import bundle_and_data, csv_option, fail_for, intervals_option, records_option
+from .options import Output, bundle_and_data, csv_option, fail_for, intervals_option, records_option
 
 
 @click.command(epilog=examples("earmark evaluate sanity bundle data --fold 4 --other bundle1"))
@@ -44,11 +44,8 @@ def sanity(
     given: Given[SanitySettings],
     others: tuple[Path, ...],
     shuffled: tuple[Path, ...],
-    intervals: bool,
-    csv_file: Path | None,
-    records: Path | None,
     device: str,
-    as_json: bool,
+    **output: Any,
 ) -> None:
     """Check what changes the masks of BUNDLE on DATA, a folder of class folders of sound.
 
@@ -70,18 +67,9 @@ def sanity(
         tell=tell,
         quiet=False,
     )
-    if records is not None:
-        write_lines(records, report.records)
-    if csv_file is not None:
-        write_text(csv_file, report.table.csv())
-    if as_json:
-        say_json(report.to_dict(), indent=2)
-    else:
-        say(
-            f"{report.bundle}: {report.method} of {report.clips} clips",
-            "",
-            *report.table.text(intervals=intervals).split("\n"),
-        )
+    out = Output(**output)
+    head = f"{report.bundle}: {report.method} of {report.clips} clips"
+    out.give(report, report.table, [head, "", *out.lines(report.table)])
     for line in report.warnings:
         tell(line)
     fail_for(report.skipped)

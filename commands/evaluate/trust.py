@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ...evaluation.trust.settings import TrustSettings
-from ..console import say, say_json, tell
+from ...evaluation.settings import TrustSettings
+from ..console import tell
 from ..options import device_option, examples, json_option
 from ..settings_options import Given, settings_options
-from ..written import write_lines
-from .options import bundle_and_data, fail_for, records_option
+from .options import Output, bundle_and_data, fail_for, records_option
 
 
 @click.command(epilog=examples("earmark evaluate trust bundle data --fold 4 --store"))
@@ -22,13 +22,7 @@ from .options import bundle_and_data, fail_for, records_option
 @device_option
 @json_option
 def trust(
-    bundle: Path,
-    data: Path,
-    given: Given[TrustSettings],
-    store: bool,
-    records: Path | None,
-    device: str,
-    as_json: bool,
+    bundle: Path, data: Path, given: Given[TrustSettings], store: bool, device: str, **output: Any
 ) -> None:
     """Measure how far the masks of BUNDLE are to be believed, on DATA that nothing was trained on.
 
@@ -41,30 +35,22 @@ def trust(
     from ...runtime.explainer import load
 
     settings = given.settings()
-    report = evaluate_trust(
-        load(bundle, device=device),
-        listed_clips(data, settings),
-        settings,
-        tell=tell,
-        quiet=False,
-    )
-    if records is not None:
-        write_lines(records, report.records)
+    explainer, sounds = load(bundle, device=device), listed_clips(data, settings)
+    report = evaluate_trust(explainer, sounds, settings, tell=tell, quiet=False)
     if store:
         from ...export.bundle.trust import store_trust
 
         store_trust(bundle, report.spec, report.bundle_id)
-    if as_json:
-        say_json(report.to_dict(), indent=2)
-    else:
-        say(
-            f"{report.bundle}: {report.windows} windows of {report.recordings} recordings "
-            f"({', '.join(report.conditions)})",
-            "",
-            *report.table.text().split("\n"),
-        )
-        if report.known.rows:
-            say("", "by what the bundle held before", *report.known.text().split("\n"))
+    out = Output(**output)
+    text = [
+        f"{report.bundle}: {report.windows} windows of {report.recordings} recordings "
+        f"({', '.join(report.conditions)})",
+        "",
+        *out.lines(report.table),
+    ]
+    if report.known.rows:
+        text += ["", "by what the bundle held before", *out.lines(report.known)]
+    out.give(report, report.table, text)
     if store:
         tell(f"{bundle}: every result now says how far its mask is to be believed")
     fail_for(report.skipped)

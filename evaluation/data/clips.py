@@ -9,8 +9,8 @@ from ...errors import DataError, MethodError
 from ...progress import Progress
 from ...runtime.audio.listing import reason_lines, skipped_lines
 from ...runtime.bundle.manifest import Manifest
+from ..settings import ClipSettings
 from .folder import Clip, LeftOut, SoundFolder, list_sounds, load_sound
-from .settings import ClipSettings
 
 Tell = Callable[[str], None]
 

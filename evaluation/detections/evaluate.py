@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from ..data.clips import Tell, ignore
 from ..data.event_rows import COLUMNS, event_level, event_rows, event_time
 from ..data.folder import LeftOut
 from ..document import Report
+from ..settings import AgreementSettings
 from ..table import Cell, Column, Table
 from .counts import Recording, counts_of, intervals, summed
 from .matching import Occurrence, overlapping
-from .settings import AgreementSettings
 from .windows import RankedWindows
 
 _ALL, _MEAN = "all", "mean"
@@ -45,7 +45,7 @@ _EVENTS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectionReport(Report):
+class DetectionReport(Report[Recording]):
     """What `evaluate_detections` returns; `to_dict` is the document of `earmark evaluate detections --json`.
 
     Attributes:
@@ -55,7 +55,6 @@ class DetectionReport(Report):
         table: A row for each label that has events or detections, one for all of them together with
             intervals over recordings, one with the labels' mean (of AP: cmAP).
         levels: A row for each level of the events: how many there are, and which share overlaps a detection.
-        records: Counts of each recording.
 
     """
 
@@ -64,7 +63,6 @@ class DetectionReport(Report):
     settings: AgreementSettings
     table: Table
     levels: Table
-    records: Sequence[Recording] = field(repr=False)
 
     @property
     def tables(self) -> dict[str, Table]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 
 from ...progress import Progress
@@ -13,14 +13,14 @@ from ...runtime.methods.components.interpreter import dictionary_of
 from ..data.clips import Tell, ignore, judged_clips, require_classes
 from ..data.folder import Clip, SoundFolder
 from ..document import Report
-from ..rescoring import Domain, domains_of
+from ..rescoring import domains_of
+from ..settings import Domain, MaskSettings
 from ..statistics import Interval
 from ..table import Table
 from .components import component_figures, fidelity_table, interpret_clips
 from .conditions import Condition, speech_files
 from .judge import Faithfulness, MaskRecord, Plan, Silence, judge
 from .maskers import Masker, masker_of, usual_maskers
-from .settings import MaskSettings
 from .table import CurvePoint, curves, differences, summary
 
 
@@ -72,7 +72,7 @@ class ComponentReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskReport(Report):
+class MaskReport(Report[MaskRecord]):
     """What `evaluate_masks` returns; `to_dict` is the document of `earmark evaluate masks --json`."""
 
     device: str
@@ -86,7 +86,6 @@ class MaskReport(Report):
     differences: Table
     components: ComponentReport | None
     curves: Sequence[CurvePoint]
-    records: Sequence[MaskRecord] = field(repr=False)
 
 
 def evaluate_masks(

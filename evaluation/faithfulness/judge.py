@@ -24,8 +24,9 @@ from ...runtime.inference.scores import scores_of
 from ...runtime.inference.window import Window
 from ...runtime.values.arrays import FloatArray
 from ..data.folder import Clip, load_sound
-from ..rescoring import Domain, gains_of, rescore, silence_logits
+from ..rescoring import gains_of, rescore, silence_logits
 from ..seeding import generator
+from ..settings import Domain
 from .component_maskers import COMPONENTS
 from .conditions import Condition
 from .maskers import DECODED, Masker, masker_of, top_share

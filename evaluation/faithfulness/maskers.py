@@ -23,7 +23,7 @@ from ...runtime.methods.loading import all_methods, method_of
 from ...runtime.values.arrays import FloatArray, Values
 from ...runtime.values.mel import mel_of
 from ..questions import FunctionMasker, function_at, is_reference
-from ..rescoring import Domain, domains_of, rescore
+from ..rescoring import domains_of, rescore
 from .component_maskers import COMPONENTS, USUAL, component_maskers
 
 # Bands and slices that occlusion removes one at a time: classifier passes a window.
@@ -129,7 +129,7 @@ def _occlusion(
     # The last frame or bin closes the last slice; low bands narrower than a bin do not exist.
     present, owner = np.unique(np.minimum(place.astype(int), slices - 1), return_inverse=True)
     count = len(present)
-    domain: Domain = domains_of(engine)[0]
+    domain = domains_of(engine)[0]
     left = (owner != np.arange(count)[:, None]).astype(np.float32)
     masks = np.broadcast_to(left[:, None, :] if axis else left[:, :, None], (count, *shape))
     scores = _log_score(rescore(engine, window, masks, domain), target, engine.manifest.task)

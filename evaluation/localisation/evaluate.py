@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,15 @@ from ..data.clips import Tell, ignore, require_classes
 from ..data.folder import SoundFolder
 from ..document import Report
 from ..questions import function_at, is_reference
+from ..settings import LocalisationSettings, Rule
 from ..table import Table
 from .events import read_events
 from .judge import EventRecord, judge_localisation
-from .localisers import FunctionLocaliser, Localiser, available
-from .settings import LocalisationSettings, Rule
+from .localisers import FunctionLocaliser, Localiser, available, check_methods
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventReport(Report):
+class EventReport(Report[EventRecord]):
     """What `evaluate_events` returns; `to_dict` is the document of `earmark evaluate events --json`.
 
     Attributes:
@@ -45,7 +45,6 @@ class EventReport(Report):
     settings: LocalisationSettings
     segments: Mapping[str, Any]
     table: Table
-    records: Sequence[EventRecord] = field(repr=False)
 
 
 def evaluate_events(
@@ -132,6 +131,7 @@ def _chosen(
     more: Sequence[Localiser],
 ) -> dict[str, Localiser]:
     """The rows in the order asked for."""
+    check_methods(settings.methods)
     there = available(explainer, segments) | {one.name: one for one in more}
     chosen: dict[str, Localiser] = {}
     for name in settings.methods or there:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +21,11 @@ from ...runtime.explainer import Explainer
 from ...runtime.values.arrays import Values
 from ..data.folder import LeftOut
 from ..ranking import average_precision, roc_auc
+from ..settings import LocalisationSettings, Rule
 from ..statistics import Interval, bootstrap, paired
 from ..table import Cell, Column, Table
 from .events import AnnotatedClip, Event
 from .localisers import Localiser, task_of
-from .settings import RULES, LocalisationSettings, Rule
 
 Labels = npt.NDArray[np.int8]
 
@@ -64,7 +64,7 @@ def segment_labels(events: Sequence[Event], edges: npt.ArrayLike, rule: Rule = "
     if rule == "half":
         return (overlap >= 0.5 * lengths - 1e-9).astype(np.int8)
     if rule != "overlap90":
-        raise DataError(f"there is no rule {rule!r}; the rules are {', '.join(RULES)}")
+        raise DataError(f"there is no rule {rule!r}; the rules are {', '.join(get_args(Rule))}")
     # The annotation's own rounding is no overlap.
     return np.where(overlap > 0.9 * lengths.max(), 1, np.where(overlap <= 1e-4, 0, -1)).astype(np.int8)
 

@@ -29,7 +29,7 @@ from ...runtime.methods.segments.expectation import expected_of
 from ...runtime.methods.segments.grid import SegmentGrid
 from ...runtime.methods.segments.settings import SegmentSettings
 from ...runtime.values.arrays import FloatArray, Values
-from ..questions import EventFunction, Question, numbers_of
+from ..questions import EventFunction, Question, is_reference, numbers_of
 
 # Sounds a call of the model where a localiser asks for many.
 _BATCH = 16
@@ -258,9 +258,12 @@ def available(explainer: Explainer, settings: SegmentSettings | None = None) -> 
     return {one.name: one for one in _localisers(own, settings or SegmentSettings())}
 
 
-def known_localisers() -> tuple[str, ...]:
-    """The names of the localisers that bundles may have."""
-    return tuple(one.name for one in _localisers(all_methods(), SegmentSettings()))
+def check_methods(names: Sequence[str]) -> None:
+    """Raise MethodError for a name that no localiser of any bundle has, and that names no function."""
+    known = [one.name for one in _localisers(all_methods(), SegmentSettings())]
+    for name in names:
+        if name not in known and not is_reference(name):
+            raise MethodError(f"methods: {name!r} is not one of {', '.join(known)}")
 
 
 def _localisers(methods: Sequence[Method], settings: SegmentSettings) -> Iterator[Localiser]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ...errors import DataError
 from ...progress import Progress
@@ -12,14 +12,14 @@ from ..data.clips import Tell, ignore, judged_clips, require_classes
 from ..data.folder import SoundFolder
 from ..document import Report
 from ..questions import PrototypeFunction
-from ..rescoring import Domain, domains_of
+from ..rescoring import domains_of
+from ..settings import Domain, PrototypeSettings
 from ..table import Table
 from .judge import PrototypeRecord, judge_prototypes
-from .settings import PrototypeSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrototypeReport(Report):
+class PrototypeReport(Report[PrototypeRecord]):
     """What `evaluate_prototypes` returns; `to_dict` is the document of `earmark evaluate prototypes --json`.
 
     Attributes:
@@ -36,7 +36,6 @@ class PrototypeReport(Report):
     seed: int
     settings: PrototypeSettings
     prototypes: Table
-    records: Sequence[PrototypeRecord] = field(repr=False)
 
 
 def evaluate_prototypes(

@@ -26,12 +26,12 @@ from ...runtime.results.result import Result
 from ...runtime.values.arrays import FloatArray, Values
 from ..data.folder import Clip, load_sound
 from ..questions import PrototypeFunction, function_at, is_reference
-from ..rescoring import Domain, domains_of
+from ..rescoring import domains_of
 from ..seeding import generator
+from ..settings import Domain, Fill, PrototypeSettings
 from ..statistics import bootstrap, paired
 from ..table import Cell, Column, Table
 from .nearest import Nearest, of_function, of_views
-from .settings import Fill, PrototypeSettings
 
 # Spectra that go through the classifier together.
 _BATCH = 8

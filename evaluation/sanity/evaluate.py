@@ -9,7 +9,7 @@ anyway is the row to compare with.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +25,11 @@ from ..data.clips import Tell, ignore, judged_clips
 from ..data.folder import Clip, SoundFolder, load_sound
 from ..document import Report
 from ..seeding import generator
+from ..settings import SanitySettings
 from ..statistics import bootstrap
 from ..table import Cell, Column, Table
 from .changes import Changed, changes
 from .randomised import layers_of, randomised
-from .settings import SanitySettings
 from .similarity import MEASURES
 
 # How far the shift is, in seconds; a whole number of frames next to it.
@@ -67,7 +67,7 @@ class SanityRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SanityReport(Report):
+class SanityReport(Report[SanityRecord]):
     """What `evaluate_sanity` returns; `to_dict` is the document of `earmark evaluate sanity --json`."""
 
     method: str
@@ -76,7 +76,6 @@ class SanityReport(Report):
     seed: int
     table: Table
     warnings: Sequence[str]
-    records: Sequence[SanityRecord] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

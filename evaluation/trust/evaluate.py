@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +25,12 @@ from ..data.folder import Clip, SoundFolder, load_sound
 from ..document import Report
 from ..faithfulness.conditions import Condition
 from ..rescoring import rescore
+from ..settings import ConditionName, TrustSettings
 from ..table import Column, Table
 from .calibration import calibration_error, cross_fitted, fit, logistic, parts_of, ranking
-from .settings import USUAL, TrustSettings
 
+# A mask is believed in sound as it comes: clean, in noise, and with something else beside it.
+USUAL: tuple[ConditionName, ...] = ("clean", "noise_6db", "mixture")
 # With fewer windows no model is fitted.
 FEWEST_WINDOWS = 20
 
@@ -49,7 +50,7 @@ class TrustRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrustReport(Report):
+class TrustReport(Report[TrustRecord]):
     """What `evaluate_trust` returns; `to_dict` is the document of `earmark evaluate trust --json`.
 
     Attributes:
@@ -69,13 +70,6 @@ class TrustReport(Report):
     table: Table
     known: Table
     spec: TrustSpec
-    records: Sequence[TrustRecord] = field(repr=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, without the records."""
-        import msgspec
-
-        return {**super().to_dict(), "spec": msgspec.to_builtins(self.spec)}
 
 
 def evaluate_trust(

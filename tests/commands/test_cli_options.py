@@ -19,14 +19,17 @@ from command_line import invoke as run
 import earmark
 from earmark.cli import VERBS, main
 from earmark.commands.derived_options import Derived
+from earmark.commands.evaluate.options import Output
 from earmark.commands.graph_options import GraphOptions
 from earmark.commands.settings_options import option_names
-from earmark.evaluation.detections.settings import AgreementSettings
-from earmark.evaluation.faithfulness.settings import MaskSettings
-from earmark.evaluation.localisation.settings import LocalisationSettings
-from earmark.evaluation.prototypes.settings import PrototypeSettings
-from earmark.evaluation.sanity.settings import SanitySettings
-from earmark.evaluation.trust.settings import TrustSettings
+from earmark.evaluation.settings import (
+    AgreementSettings,
+    LocalisationSettings,
+    MaskSettings,
+    PrototypeSettings,
+    SanitySettings,
+    TrustSettings,
+)
 from earmark.export.training.apex.settings import ApexSettings
 from earmark.export.training.l2i.settings import L2iSettings
 from earmark.export.training.options import (
@@ -141,6 +144,9 @@ def known_elsewhere(name):
     if name == "earmark export":
         # All of them are read by `Derived` itself.
         running |= {one.name for one in fields(Derived)}
+    if name.startswith("earmark evaluate"):
+        # All of them are read by `Output` itself.
+        running |= {one.name for one in fields(Output)}
     return running | {
         option.lstrip("-").replace("-", "_")
         for kind in SETTINGS[name]

@@ -20,11 +20,9 @@ from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.faithfulness.evaluate import evaluate_masks
 from earmark.evaluation.faithfulness.maskers import MASKERS
 from earmark.evaluation.faithfulness.metrics import METRICS
-from earmark.evaluation.faithfulness.settings import MaskSettings
 from earmark.evaluation.localisation.evaluate import evaluate_events
-from earmark.evaluation.localisation.settings import LocalisationSettings
 from earmark.evaluation.prototypes.evaluate import evaluate_prototypes
-from earmark.evaluation.prototypes.settings import PrototypeSettings
+from earmark.evaluation.settings import LocalisationSettings, MaskSettings, PrototypeSettings
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.explainer import SHIPPED
 

@@ -16,8 +16,8 @@ from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.localisation.events import read_events
 from earmark.evaluation.localisation.judge import judge_localisation, segment_edges, segment_labels
 from earmark.evaluation.localisation.localisers import Importance, LocalisationTask, available, task_of
-from earmark.evaluation.localisation.settings import LocalisationSettings
 from earmark.evaluation.ranking import roc_auc
+from earmark.evaluation.settings import LocalisationSettings
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.explainer import SHIPPED
 

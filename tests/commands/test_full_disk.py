@@ -70,7 +70,7 @@ def test_a_set_is_whole_or_not_there(tmp_path):
 
 def test_records_and_curves(tmp_path):
     from earmark.commands.evaluate.curves import write_curves
-    from earmark.commands.written import write_lines
+    from earmark.commands.evaluate.options import write_lines
 
     records, curves = tmp_path / "records.jsonl", tmp_path / "curves.json"
     records.write_text("of before\n")
@@ -82,7 +82,7 @@ def test_records_and_curves(tmp_path):
 
 
 def test_records_to_a_device(capfd):
-    from earmark.commands.written import write_lines
+    from earmark.commands.evaluate.options import write_lines
 
     write_lines(Path("/dev/stdout"), [{"clip": "caf\udce9"}])
     assert capfd.readouterr().out == '{"clip": "caf\\udce9"}\n'

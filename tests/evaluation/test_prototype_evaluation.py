@@ -13,7 +13,7 @@ from command_line import invoke
 import earmark
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.prototypes.judge import PrototypeJudgement, PrototypeRecord, judge_prototypes
-from earmark.evaluation.prototypes.settings import PrototypeSettings
+from earmark.evaluation.settings import PrototypeSettings
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.explainer import SHIPPED, engine_of
 from earmark.runtime.inference.pipeline import BATCH

@@ -18,13 +18,13 @@ from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.sanity.changes import changes
 from earmark.evaluation.sanity.evaluate import evaluate_sanity
 from earmark.evaluation.sanity.randomised import layers_of, randomised
-from earmark.evaluation.sanity.settings import SanitySettings
 from earmark.evaluation.sanity.similarity import (
     overlap,
     rank_correlation,
     relative_change,
     structural_similarity,
 )
+from earmark.evaluation.settings import SanitySettings
 from earmark.evaluation.synthesis import write_folder
 from earmark.runtime.opening import open_bundle
 

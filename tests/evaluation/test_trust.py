@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 import earmark
 from earmark.errors import BundleError, DataError
 from earmark.evaluation.data.folder import list_sounds
+from earmark.evaluation.settings import TrustSettings
 from earmark.evaluation.synthesis import clip_of, write_folder
 from earmark.evaluation.trust.calibration import (
     calibration_error,
@@ -24,7 +26,6 @@ from earmark.evaluation.trust.calibration import (
     ridged,
 )
 from earmark.evaluation.trust.evaluate import evaluate_trust
-from earmark.evaluation.trust.settings import TrustSettings
 from earmark.export.bundle.trust import store_trust
 from earmark.runtime.methods.mask.trust import FEATURES, log_odds
 
@@ -129,6 +130,7 @@ def test_a_bundle_is_measured_and_its_results_say_so(sounds, tmp_path):
     explainer = earmark.load(bundle, device="cpu")
     report = evaluate_trust(explainer, sounds, TrustSettings(conditions=("clean", "noise_6db")))
     assert report.windows == 32
+    assert json.loads(json.dumps(report.to_dict()))["spec"]["kept"]["bias"] == report.spec.kept.bias
     assert len(report.known.rows) == 2
     rows = {row["part"]: row for row in report.table.rows}
     for part in ("kept", "removed"):

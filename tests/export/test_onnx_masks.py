@@ -342,7 +342,7 @@ def test_a_default_decoder_over_features_finds_what_the_classifier_listens_for(t
     """Quiet tones below loud hiss: what a mask keeps is missed, the loudest cells are not."""
     from earmark.evaluation.data.folder import list_sounds
     from earmark.evaluation.faithfulness.evaluate import evaluate_masks
-    from earmark.evaluation.faithfulness.settings import MaskSettings
+    from earmark.evaluation.settings import MaskSettings
     from earmark.export.exporting import export_bundle
     from earmark.export.training.lmac.recipe import train_lmac
     from earmark.export.training.options import OverSourceOptions

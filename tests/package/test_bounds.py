@@ -8,12 +8,14 @@ import pytest
 from msgspec import Meta
 
 from earmark.errors import EarmarkError, MethodError, RunError, SettingsError
-from earmark.evaluation.detections.settings import AgreementSettings
-from earmark.evaluation.faithfulness.settings import MaskSettings
-from earmark.evaluation.localisation.settings import LocalisationSettings
-from earmark.evaluation.prototypes.settings import PrototypeSettings
-from earmark.evaluation.sanity.settings import SanitySettings
-from earmark.evaluation.trust.settings import TrustSettings
+from earmark.evaluation.settings import (
+    AgreementSettings,
+    LocalisationSettings,
+    MaskSettings,
+    PrototypeSettings,
+    SanitySettings,
+    TrustSettings,
+)
 from earmark.export.training.apex.settings import ApexSettings
 from earmark.export.training.l2i.settings import L2iSettings
 from earmark.export.training.settings import ClassifierSettings, LmacSettings
