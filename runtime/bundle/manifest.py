@@ -161,6 +161,8 @@ class ComponentSpec(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         peak_hz: Frequency of its largest weight.
         bandwidth_hz: Width of the band around it that holds most of the weight.
+        bands_hz: (low, high) of where its energy lies, twice where that is two separate bands; none: not
+            measured.
         label: For which it speaks most, "" for none.
         clip: The training clip that activates it most; "" where none does.
         start_s: When in that clip its activation begins, in seconds.
@@ -170,6 +172,7 @@ class ComponentSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     peak_hz: Hertz
     bandwidth_hz: Hertz
+    bands_hz: tuple[tuple[Hertz, Hertz], ...] = ()
     label: str = ""
     clip: str = ""
     start_s: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0

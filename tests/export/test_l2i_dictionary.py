@@ -217,3 +217,5 @@ def test_facts():
     assert (facts[0].start_s, facts[0].end_s) == (pytest.approx(8.05), pytest.approx(8.25))
     assert facts[1].label == ""
     assert 80.0 <= facts[1].bandwidth_hz <= 110.0
+    assert facts[0].bands_hz == ((200.0, 200.0),)
+    assert facts[1].bands_hz == ((610.0, 690.0),)

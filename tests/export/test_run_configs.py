@@ -89,6 +89,7 @@ INTERPRETER = {
         {
             "peak_hz": 100.0,
             "bandwidth_hz": 20.0,
+            "bands_hz": [[90.0, 110.0]],
             "label": "a",
             "clip": "a/x.wav",
             "start_s": 0.0,
@@ -162,7 +163,15 @@ def test_a_config_is_typed_when_it_is_read(tmp_path):
     (tmp_path / "interpreter.json").write_text(json.dumps(INTERPRETER), encoding="utf-8")
     made = RunDirectory(tmp_path, "interpreter").read_config(configs.InterpreterConfig)
     assert made.facts == [
-        ComponentSpec(peak_hz=100.0, bandwidth_hz=20.0, label="a", clip="a/x.wav", start_s=0.0, end_s=0.5)
+        ComponentSpec(
+            peak_hz=100.0,
+            bandwidth_hz=20.0,
+            bands_hz=((90.0, 110.0),),
+            label="a",
+            clip="a/x.wav",
+            start_s=0.0,
+            end_s=0.5,
+        )
     ]
     assert made.dictionary.silent == ["a/silent.wav"]
     assert made.figures("interpreter") == {"interpreter_fidelity_top1": 0.5}

@@ -78,7 +78,8 @@ def measured(sound):
     with np.errstate(divide="raise", over="raise", invalid="raise"):
         glide = tracks.glides[0]
     spans = spans_of(activations[0], 0.01, SECONDS)
-    return Acoustics(fact.peak_hz, fact.bandwidth_hz, float(tracks.fundamentals[0]), spans, glide)
+    fundamental = float(tracks.fundamentals[0])
+    return Acoustics(fact.peak_hz, fact.bandwidth_hz, fundamental, spans, glide, fact.bands_hz)
 
 
 @pytest.mark.parametrize(
@@ -88,12 +89,20 @@ def measured(sound):
         (during(stack(220.0, 10), 0.5, 1.5), "harmonic stack on 220 Hz, 0.5-1.5 s"),
         (during(stack(500.0, 10), 0.5, 1.5), "harmonic stack on 500 Hz, 0.5-1.5 s"),
         (np.sin(2 * np.pi * 1200 * TIME), "narrow tone at 1.2 kHz, throughout"),
-        (filtered(3500, 7500), "hiss around"),
-        (filtered(20, 180), "rumble around"),
-        (filtered(900, 1500), "band around"),
-        (clicks(0.2, 0.45, 0.7, 0.95, 1.2, 1.45, 1.7), "click train around"),
-        (clicks(0.2, 0.35, 1.2, 1.9), "clicks around"),
-        (clicks(1.0), "click around"),
+        (filtered(3500, 7500), "hiss 3.9-7.1 kHz"),
+        (filtered(20, 180), "rumble 31-188 Hz"),
+        (filtered(900, 1500), "band 1.0-1.4 kHz"),
+        (NOISE, "broad noise 0.8-7.2 kHz, throughout"),
+        (during(filtered(300, 2500), 0.5, 1.5), "broad noise 0.5-2.3 kHz, 0.5-1.5 s"),
+        (during(filtered(300, 2500), 0.6, 0.8), "noise burst 0.5-2.3 kHz, 0.60-0.80 s"),
+        (
+            during(filtered(300, 2500), 0.6, 0.8) + during(filtered(300, 2500), 1.1, 1.3),
+            "noise bursts 0.5-2.3 kHz, 0.60-0.80 s and 1.10-1.29 s",
+        ),
+        (filtered(400, 700) + filtered(2000, 2600), "two bands 438-688 Hz and 2.1-2.5 kHz, throughout"),
+        (clicks(0.2, 0.45, 0.7, 0.95, 1.2, 1.45, 1.7), "click train 0.8-7.5 kHz"),
+        (clicks(0.2, 0.35, 1.2, 1.9), "clicks 0.8-7.5 kHz"),
+        (clicks(1.0), "click 0.8-7.5 kHz"),
         (gliding(500, 2000, 0.4, 1.6), "rising sweep from"),
         (gliding(6000, 1500, 0.4, 1.6), "falling sweep from"),
         (gliding(1000, 4000, 0.9, 1.1), "rising chirp from"),

@@ -242,7 +242,7 @@ def test_a_component_knows_what_and_when(explainer):
         (120, 60, [(0.0, 2.0)], "rumble around 120 Hz, throughout"),
         (2000, 1500, [(0.1, 0.6), (1.0, 1.5)], "band around 2.0 kHz, 0.1-0.6 s and 1.0-1.5 s"),
         (3000, 4000, [(0.30, 0.35)], "click around 3.0 kHz, 0.30-0.35 s"),
-        (500, 4000, [(0.1, 0.3), (0.5, 0.6), (0.9, 1.0)], "broad noise around 500 Hz, 3 times in 0.1-1.0 s"),
+        (500, 4000, [(0.1, 0.3), (0.5, 0.6), (0.9, 1.0)], "noise bursts around 500 Hz, 3 times in 0.1-1.0 s"),
         (999, 50, [], "narrow tone at 999 Hz, silent here"),
     ],
 )

@@ -144,6 +144,7 @@ class ComponentsResult(MethodResult):
             float(self._tracks.fundamentals[at]),
             spans,
             self._tracks.glides[at],
+            facts.bands_hz,
         )
         return Component(
             index=at,
