@@ -11,16 +11,7 @@ _RAISED = re.compile(r"^\W*earmark\.errors\.(\w+): (.+)$", re.MULTILINE)
 
 
 def what_ended(engine: str, error: BaseException) -> EarmarkError:
-    """The error of a process elsewhere; of one that is none of earmark's, the engine's last word.
-
-    Args:
-        engine: Its name, for the message.
-        error: What it raised.
-
-    Returns:
-        An error of the class that was raised, or a RunError.
-
-    """
+    """The error of a process elsewhere, of the class that was raised; of another the engine's last word."""
     text = str(error)
     for name, line in _RAISED.findall(text):
         kind = getattr(errors, name, None)

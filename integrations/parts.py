@@ -40,13 +40,7 @@ class Parts:
         self.folder = Folder(output)
 
     def put(self, searched: Searched, *, windows: bool) -> None:
-        """Write the rows of a recording, in the place of earlier ones. Raises WriteError.
-
-        Args:
-            searched: The rows.
-            windows: Whether there is a table of windows.
-
-        """
+        """Write a recording's rows in the place of earlier ones, windows if asked. Raises WriteError."""
         file = searched.recording.file
         if windows:
             self._write(WINDOWS, file, WindowRow, searched.windows)

@@ -38,19 +38,9 @@ class Sound(io.FileIO):
 
 @contextmanager
 def fetched(url: str) -> Iterator[Sound]:
-    """A copy of what lies behind a URL, in the temporary folder until the end.
+    """A copy of the sound file behind a URL, in the temporary folder until the end; its `name` is the URL.
 
-    Args:
-        url: Of a sound file.
-
-    Yields:
-        The open copy; its `name` is the URL, and its file is called as the file there.
-
-    Raises:
-        AudioError: There is nothing, or it cannot be read.
-        MissingDependencyError: The package for URLs of this kind is missing.
-        WriteError: The temporary folder has no room.
-
+    Raises AudioError where it cannot be read, MissingDependencyError, and WriteError where there is no room.
     """
     name = posixpath.basename(unquote(urlsplit(url).path))[-_NAME_LENGTH:] or "sound"
     with tempfile.TemporaryDirectory(prefix="earmark-") as folder:
@@ -79,14 +69,8 @@ def read_bytes(name: str) -> bytes:
 class Folder:
     """An output folder, by its path or its URL; files appear in it whole or not at all.
 
-    An object store shows a file when all of it has arrived; on a file system a hidden file is renamed.
-
-    Args:
-        place: The path or the URL.
-
-    Raises:
-        MissingDependencyError: The package for URLs of this kind is missing.
-
+    An object store shows a file when all of it has arrived; on a file system a hidden file is renamed. Raises
+    MissingDependencyError where the package for URLs of this kind is missing.
     """
 
     def __init__(self, place: str) -> None:

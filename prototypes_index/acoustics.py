@@ -171,14 +171,8 @@ class Acoustics:
 def held_out(clips: Sequence[Statistics], labels: _Labels, recordings: _Labels) -> list[Held | None]:
     """The measures of each clip [n] by what the clips of other parts of the recordings tell.
 
-    Args:
-        clips: [n] class after class, so that every part has its share of each.
-        labels: [n] the clips' classes.
-        recordings: [n].
-
-    Returns:
-        [n], None where the others have no clip of the class, or of no other class.
-
+    clips: class after class, so that every part has its share of each
+    None where the others have no clip of the class, or of no other class.
     """
     held: list[Held | None] = [None] * len(clips)
     vectors = np.stack([clip.vector for clip in clips])

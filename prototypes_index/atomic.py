@@ -38,15 +38,7 @@ def replaced(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A hidden name beside `path` to write to; it becomes `path` at the end, or nothing stays.
 
     A link stays, and what it leads to is replaced; a pipe or a device is written to as it is. Modes follow
-    the umask.
-
-    Args:
-        path: The file.
-        durable: Bring the file to the disk before it takes its place.
-
-    Raises:
-        WriteError: `path` cannot be written.
-
+    the umask. durable: bring the file to the disk before it takes its place. Raises WriteError.
     """
     with naming(path):
         if _is_device(path) or (path.exists() and not path.is_file()):
@@ -77,12 +69,7 @@ def write_whole(path: Path, content: bytes | str, *, durable: bool = True) -> No
 
 @contextmanager
 def open_whole(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
-    """An open file that becomes `path` when the block ends well.
-
-    Raises:
-        WriteError: `path` cannot be written.
-
-    """
+    """An open file that becomes `path` when the block ends well. Raises WriteError."""
     with replaced(path, durable=durable) as temporary, temporary.open("wb") as file:
         yield file
         file.flush()
@@ -118,11 +105,7 @@ def put_in_place(folder: Path, target: Path) -> None:
 
     Whatever stops this, `target` is the old one or the new one: where the system cannot exchange two names,
     the old one is moved aside first, and the next `sweep` puts it back if the new one did not come. The
-    caller syncs.
-
-    Raises:
-        OSError: With `target` as it was.
-
+    caller syncs. Raises OSError, with `target` as it was.
     """
     if not target.exists():
         folder.rename(target)

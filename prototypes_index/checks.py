@@ -24,14 +24,10 @@ _ROUNDING_S = 1e-6
 
 
 def check_generation(generation: Generation) -> None:
-    """Read every row of every table and every vector.
+    """Read every row of every table and every vector. Raises PrototypeIndexError, naming the file at fault.
 
     What holds afterwards: no number that is not finite, no row that points nowhere or to another clip than it
     says, no label, line or sound that is not there.
-
-    Raises:
-        PrototypeIndexError: It names the file at fault.
-
     """
     _Checks(generation).all()
 

@@ -62,9 +62,7 @@ class IndexInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 def check_file(path: Path, info: IndexInfo) -> None:
     """Compare header, lengths and size of the file with `info` before faiss reads a byte of it.
 
-    Raises:
-        PrototypeIndexError: Kind, metric, dimension, count or size disagree.
-
+    Raises PrototypeIndexError where kind, metric, dimension, count or size disagree.
     """
     try:
         with path.open("rb") as file:

@@ -82,12 +82,9 @@ class Usual(msgspec.Struct, frozen=True):
         similarities: Mapping[View, Sequence[float]],
         acoustics: Sequence[Held | None] = (),
     ) -> Usual | None:
-        """What is usual; None where there are too few clips.
+        """What is usual, by similarities of the same clips [n] in every view; None: they are too few.
 
-        Args:
-            similarities: Of the same clips [n] in every view.
-            acoustics: The measures of these clips [n], None of a clip without; or nothing.
-
+        acoustics: the measures of these clips [n], None of a clip without; or nothing
         """
         counts = {len(values) for values in similarities.values()}
         if len(counts) != 1 or min(counts) < FEWEST_CLIPS:

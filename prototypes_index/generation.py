@@ -121,21 +121,11 @@ class Generation:
         return self._access.where(EMBEDDINGS)
 
     def sound(self, clip: IndexedClip) -> Path | None:
-        """Where the clip's sound lies; None where the generation has none.
-
-        Raises:
-            PrototypeIndexError: The file must not be opened.
-
-        """
+        """Where the clip's sound lies; None where the generation has none. Raises PrototypeIndexError."""
         return None if clip.audio is None else self._access.where(f"{AUDIO}/{clip.audio}")
 
     def sound_file(self, clip: IndexedClip) -> Path | None:
-        """The same of a file that is there.
-
-        Raises:
-            PrototypeIndexError: It is not, or not a sound's.
-
-        """
+        """The same of a file that is there. Raises PrototypeIndexError."""
         return None if clip.audio is None else self.file(f"{AUDIO}/{clip.audio}")
 
     def clips_of_entries(self, view: View) -> npt.NDArray[np.int32]:
@@ -150,31 +140,16 @@ class Generation:
             raise PrototypeIndexError(f"{self.folder / table}.npy: damaged; {REBUILD}")
 
     def queries(self, view: View) -> Table:
-        """Places of training clips that explanations of them would look up, `query_type` records [Q].
-
-        Raises:
-            PrototypeIndexError: One is of no clip.
-
-        """
+        """Places of training clips that explanations of them would look up, `query_type` records [Q]."""
         return self._of_clips(f"{view}.queries.npy", query_type(view, self.info.channels))
 
     def statistics(self) -> Table:
-        """What training clips are like by statistics alone, `ACOUSTICS` records; none where nobody knows.
-
-        Raises:
-            PrototypeIndexError: One is of no clip.
-
-        """
+        """What training clips are like by statistics alone, `ACOUSTICS` records; none where nobody knows."""
         return self._of_clips(STATISTICS, ACOUSTICS)
 
     @property
     def acoustics(self) -> Acoustics | None:
-        """How far other sounds lie from these clips; None where too few are known.
-
-        Raises:
-            PrototypeIndexError: The statistics are damaged.
-
-        """
+        """How far other sounds lie from these clips; None: too few are known. Raises PrototypeIndexError."""
         if self._acoustics is None and len(table := self.statistics()):
             table = table[self.alive[table["clip"]]]
             if len(table) >= FEWEST_CLIPS:
@@ -183,7 +158,7 @@ class Generation:
         return self._acoustics
 
     def _of_clips(self, name: str, dtype: np.dtype[Any]) -> Table:
-        """The records of clips in a table, if there is one."""
+        """The records of clips in a table, if there is one. Raises PrototypeIndexError."""
         records = self._tables.get(name, np.zeros(0, dtype))
         self._check(records["clip"], self.info.clips, name.removesuffix(".npy"))
         return records
@@ -279,17 +254,11 @@ class Generation:
 
         Fewer where the generation has fewer sources. Ties go to the earlier entry.
 
-        Args:
-            view: The view.
-            queries: [q, D] of any length.
-            count: Matches wanted, 1 or more.
-            rows: [q, F] which rows of the feature map the entries of each query may lie in; None: any.
-            passages: [q] `PASSAGE` records: entries whose passage is known have to lie in one of like length
-                and rhythm; None: in any.
-
-        Of `rows` or `passages` too few may be among the nearest `_LOOKED_THROUGH`: then fewer matches come
-        back, though one where there is any.
-
+        rows: [q, F] which rows of the feature map the entries of each query may lie in; None: any
+        passages: [q] `PASSAGE` records: entries whose passage is known have to lie in one of like length and
+            rhythm; None: in any
+        Of both too few may be among the nearest `_LOOKED_THROUGH`: then fewer matches come back, though one
+        where there is any.
         """
         index, wanted = self._indexes[view], count * 4
         restricted = rows is not None or passages is not None

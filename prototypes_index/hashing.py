@@ -7,14 +7,6 @@ from pathlib import Path
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's content, read in bounded memory.
-
-    Returns:
-        64 hexadecimal digits, lower case.
-
-    Raises:
-        OSError: The file cannot be read.
-
-    """
+    """The SHA-256 of a file, 64 lower-case hexadecimal digits, read in bounded memory. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

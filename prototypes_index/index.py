@@ -42,9 +42,7 @@ class ViewIndex:
     def __init__(self, path: Path, info: IndexInfo) -> None:
         """Check the header and size of `path` against `info`, then map it and what lies beside it.
 
-        Raises:
-            PrototypeIndexError: Something disagrees or is damaged.
-
+        Raises PrototypeIndexError where something disagrees or is damaged.
         """
         check_file(path, info)
         try:
@@ -110,13 +108,9 @@ class ViewIndex:
         return cosines, rows
 
     def check(self) -> None:
-        """Read every vector.
+        """Read every vector. Raises PrototypeIndexError where one is not finite or longer than 1.
 
         Of lists also where a row is in none or in two of them, or a number that searches use is not finite.
-
-        Raises:
-            PrototypeIndexError: One is not finite or longer than 1.
-
         """
         entries, step = self.info.entries, max(1, _CHUNK_NUMBERS // self.info.dimension)
         for start in range(0, entries, step):

@@ -49,13 +49,9 @@ _EFFORTS = ((16, 64), (24, 96), (32, 128), (48, 192), (64, 256), (128, 512), (25
 def build_index(
     vectors: FloatArray, path: Path, *, exact_limit: int = EXACT_LIMIT, seed: int = 0
 ) -> IndexInfo:
-    """Write the index of `vectors` [n, D] (length 1, may be mapped from a file) to `path`.
+    """Write the index of `vectors` [n, D] (length 1, may be mapped from a file) to `path`. Raises OSError.
 
     Deterministic: built by one thread, its samples seeded.
-
-    Raises:
-        OSError: A file cannot be written.
-
     """
     count, dimension = vectors.shape
     if count <= exact_limit:

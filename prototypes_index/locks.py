@@ -50,13 +50,10 @@ class LockOwner(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def locked(path: Path, *, timeout: float = 0.0) -> Iterator[None]:
-    """Hold the lock file `path`, which is made where it is not there and stays.
+    """Hold the lock file `path`, which is made where it is not there and stays. Raises OSError.
 
-    Raises:
-        BusyError: It names what is in the way and the cure, where another process holds it for longer than
-            `timeout` seconds or the file system gives no locks.
-        OSError: The file cannot be made.
-
+    Raises BusyError, which names what is in the way and the cure, where another process holds it for longer
+    than `timeout` seconds or the file system gives no locks.
     """
     deadline = time.monotonic() + timeout
     while True:

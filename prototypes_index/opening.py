@@ -43,20 +43,13 @@ def read_generation(
     model_sha256: str | None = None,
     access: FileAccess | None = None,
 ) -> Generation:
-    """Open the generation in `folder` after checking everything in it against `spec`.
+    """Open the generation in `folder` after checking everything in it against what the manifest says.
 
     What costs reading whole tables is left to `check`.
 
-    Args:
-        folder: The generation.
-        spec: What the manifest says of it.
-        embeddings_sha256: The hash of its embeddings.onnx that the manifest gives.
-        model_sha256: The classifier that asks.
-        access: Says where each file lies, as far as it may be opened; None: all in `folder` may.
-
-    Raises:
-        PrototypeIndexError: Counts, dimensions, sizes or hashes disagree.
-
+    embeddings_sha256, model_sha256: the hash of its embeddings.onnx in the manifest; the classifier that asks
+    access: says where each file lies, as far as it may be opened; None: all in `folder` may
+    Raises PrototypeIndexError where counts, dimensions, sizes or hashes disagree.
     """
     access = _Own(folder) if access is None else access
     access.path(INFO)

@@ -20,15 +20,9 @@ _LENGTHS_S, _RATES_PER_S = (0.1, 2.0), (1.0, 10.0)
 
 
 def like_passages(asked: Table, passages: Table) -> npt.NDArray[np.bool_]:
-    """Which passages are of like length and rhythm as those asked for.
+    """Which passages, PASSAGE records [q, n] or [n], are like those asked for [q]: [q, n].
 
-    Args:
-        asked: [q] PASSAGE records.
-        passages: [q, n] or [n] PASSAGE records.
-
-    Returns:
-        [q, n]: True where the lengths differ by a factor of 2 at most, and the onsets per second likewise.
-
+    True where the lengths differ by a factor of 2 at most, and the onsets per second likewise.
     """
     near = np.ones((len(asked), passages.shape[-1]), np.bool_)
     for name, limits in (("length_s", _LENGTHS_S), ("onsets_per_s", _RATES_PER_S)):

@@ -167,12 +167,7 @@ class IndexedClip:
 
 
 def regular(path: Path) -> Path:
-    """The path of what is a regular file.
-
-    Raises:
-        PrototypeIndexError: It is none; a pipe would hold its reader up.
-
-    """
+    """The path of what is a regular file. Raises PrototypeIndexError: a pipe would hold its reader up."""
     try:
         if stat.S_ISREG(path.stat().st_mode):
             return path
@@ -196,9 +191,7 @@ def read_small(path: Path, most: int) -> bytes:
 def open_table(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Table:
     """Map the .npy file read-only after checking its header and size against what it must be.
 
-    Raises:
-        PrototypeIndexError: Type, shape or size disagree, or the file is not there.
-
+    Raises PrototypeIndexError where type, shape or size disagree, or the file is not there.
     """
     try:
         with path.open("rb") as file:
@@ -321,15 +314,8 @@ def strongest_clips(
 ) -> Table:
     """The `count` clips [C, count] in which each channel is strongest, one a recording; clip -1 where fewer.
 
+    By channels and scores [clips, C] and recordings [clips]; alive: [clips] False where one does not count.
     Ties go to the earlier clip. Memory stays bounded.
-
-    Args:
-        channels: [clips, C].
-        scores: See `channels`.
-        recordings: [clips].
-        count: Clips of a channel.
-        alive: [clips] False where a clip does not count.
-
     """
     clips, width = scores.shape
     best = np.zeros((width, count), dtype=TOP)

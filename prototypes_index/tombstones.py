@@ -28,14 +28,8 @@ def write_removal(
 ) -> tuple[GenerationInfo, list[str]]:
     """Write into the new folder `folder` the generation `old` without the clips [clips] that are `gone`.
 
-    All is on the disk when it returns.
-
-    Returns:
-        What is known of it and the names of the files it shares with `old`.
-
-    Raises:
-        PrototypeIndexError: No clip would be left.
-
+    All is on the disk when it returns what is known of it and the names of the files it shares with `old`.
+    Raises PrototypeIndexError where no clip would be left.
     """
     alive = old.alive & ~gone
     if not alive.any():

@@ -88,13 +88,9 @@ class Grid:
         return max(1, math.ceil(round(seconds / self.frame_seconds, 6)))
 
     def regions(self, cells: IntArray, offset_s: float, duration_s: float) -> npt.NDArray[np.float64]:
-        """Region [P, 4] (start_s, end_s, fmin_hz, fmax_hz) of each cell [P, 2].
+        """Region [P, 4] (start_s, end_s, fmin_hz, fmax_hz) of each cell [P, 2] (frame, row; -1: all).
 
-        Args:
-            cells: [P, 2] (frame, row), -1 where all is spanned.
-            offset_s: Where the window starts.
-            duration_s: Real sound in it, which no region leaves.
-
+        offset_s: where the window starts; duration_s: real sound in it, which no region leaves
         """
         frame, row = cells[:, 0], cells[:, 1]
         # A last frame that starts past the real sound (the map has one frame too many) ends with it.
@@ -118,12 +114,8 @@ def _bands_and_all(bands_hz: tuple[tuple[float, float], ...]) -> npt.NDArray[np.
 def views_of(rows: int, frames: int | str | None = None) -> tuple[View, ...]:
     """The views of a feature map with that many frequency rows.
 
-    With one row (waveform models) nothing localises frequency, and time equals square.
-
-    Args:
-        rows: F'.
-        frames: T', where it is fixed: with one row and one frame there is nothing but the window.
-
+    With one row (waveform models) nothing localises frequency, and time equals square; with one frame beside
+    that, where the number of frames is fixed, there is nothing but the window.
     """
     if rows == 1:
         return ("window",) if frames == 1 else ("square", "time")
@@ -156,18 +148,11 @@ def find_places(
     maps: Mapping[str, FloatArray],
     frames: int | None = None,
 ) -> Places:
-    """The places of one sound in `view`.
+    """The places of one sound in `view`; ties go to the first place (time before frequency).
 
-    Ties go to the first place (time before frequency).
-
-    Args:
-        view: The view.
-        maps: "square" [T, F, C], "time" [T, C], "frequency" [F, C] of one sound.
-        frames: How many leading frames are real sound, see `real_maps`.
-
-    Raises:
-        PrototypeIndexError: The map has one frequency row and hence no such view, or is empty.
-
+    maps: "square" [T, F, C], "time" [T, C], "frequency" [F, C] of one sound
+    frames: how many leading frames are real sound, see `real_maps`
+    Raises PrototypeIndexError where the map has one frequency row and hence no such view, or is empty.
     """
     maps = real_maps(maps, frames)
     channels = peaks_of((view,), maps)[view]
@@ -184,11 +169,8 @@ def find_places(
 def real_maps(maps: Mapping[str, FloatArray], frames: int | None) -> dict[str, FloatArray]:
     """The maps without the frames after the first `frames`, which are padding and hold no place.
 
-    The frequency map is then the mean over the real frames. None: all are real.
-
-    Raises:
-        PrototypeIndexError: The map is empty.
-
+    The frequency map is then the mean over the real frames. None: all are real. Raises PrototypeIndexError
+    where the map is empty.
     """
     square, time, frequency = maps["square"], maps["time"], maps["frequency"]
     if not square.size:
@@ -203,9 +185,7 @@ def real_maps(maps: Mapping[str, FloatArray], frames: int | None) -> dict[str, F
 def peaks_of(views: Iterable[View], maps: Mapping[str, FloatArray]) -> dict[View, Peaks]:
     """Where each channel peaks in each of `views`; ties go to the first place.
 
-    Raises:
-        PrototypeIndexError: The map has one frequency row and hence no such view.
-
+    Raises PrototypeIndexError where the map has one frequency row and hence no such view.
     """
     square = maps["square"]
     rows, channels = square.shape[1:]

@@ -123,15 +123,10 @@ class GenerationWriter:
         passages: Mapping[View, Table] | None = None,
         statistics: Statistics | None = None,
     ) -> None:
-        """Add one clip with its places in every view.
+        """Add one clip with its places in every view; of the rest None where nobody knows.
 
-        Args:
-            clip: The clip.
-            places: Of its channels.
-            queries: Which an explanation of it would look up; None where nobody knows.
-            passages: View -> `PASSAGE` records, the passage around each place; None where nobody knows.
-            statistics: What it is like; None where nobody knows.
-
+        queries: which an explanation of it would look up; passages: `PASSAGE` records, the passage around
+        each place of a view; statistics: what it is like
         """
         row = self._clips.rows
         label = self._label(clip)
@@ -215,14 +210,9 @@ class GenerationWriter:
     ) -> None:
         """Take over the clips of `old`, bit for bit, with their sound.
 
-        Args:
-            old: The generation.
-            keep: [clips of old] which; None: all. Removed ones are never taken.
-            files: Where else the sounds lie and with which labels, by their sha256.
-
-        Raises:
-            PrototypeIndexError: `old` has other views or comes from another graph.
-
+        keep: [clips of old] which; None: all. Removed ones are never taken.
+        files: where else the sounds lie and with which labels, by their sha256
+        Raises PrototypeIndexError where `old` has other views or comes from another graph.
         """
         if old.info.embeddings_sha256 != self._embeddings or set(old.views) != set(self._views):
             raise PrototypeIndexError(
@@ -291,9 +281,7 @@ class GenerationWriter:
     ) -> GenerationInfo:
         """Build the indexes, write the tables and index_info.json, and bring all to the disk.
 
-        Raises:
-            PrototypeIndexError: No clip was added.
-
+        Raises PrototypeIndexError where no clip was added.
         """
         if not self.clips:
             raise PrototypeIndexError(f"{self.folder}: no clip to index")

@@ -188,18 +188,7 @@ def error_dict(error: EarmarkError) -> ErrorDict:
 
 
 def head(kind: Kind, name: str, origin: Origin, error: ErrorDict | None = None) -> HeadDict:
-    """The first fields of a record.
-
-    Args:
-        kind: Of the record.
-        name: Of the input.
-        origin: What answered.
-        error: Why there is no answer.
-
-    Returns:
-        schema_version to settings.
-
-    """
+    """The first fields of a record, schema_version to settings; error: why there is no answer."""
     return {
         "schema_version": SCHEMA_VERSION,
         "earmark": __version__,
@@ -215,18 +204,7 @@ def head(kind: Kind, name: str, origin: Origin, error: ErrorDict | None = None) 
 
 
 def failure_record(kind: Kind, name: str, error: ErrorDict, origin: Origin) -> dict[str, Any]:
-    """The record of a sound that has no answer: every field of its kind, null or empty.
-
-    Args:
-        kind: Of the record that an answer would have had.
-        name: Of the input.
-        error: Why there is none.
-        origin: What was asked.
-
-    Returns:
-        A JSON-ready mapping.
-
-    """
+    """The record of a sound that has no answer: every field of its kind, null or empty; JSON-ready."""
     nothing: AnsweredDict = {
         "partial": False,
         "sample_rate": None,

@@ -37,17 +37,9 @@ class Engine:
     """
 
     def __init__(self, path: Path | str | Bundle, device: DeviceRequest | str = "auto") -> None:
-        """Open a bundle.
+        """Open the bundle in a folder, or an open one, on a device or as a request says.
 
-        Args:
-            path: The folder of a bundle, or an open one.
-            device: auto, cpu, cuda, cuda:N or tensorrt, of which only auto falls back; or a request.
-
-        Raises:
-            BundleError: The folder is no bundle, or a damaged one.
-            DeviceError: The device does not exist here.
-            MissingDependencyError: No onnxruntime is installed.
-
+        Raises BundleError where it is none, or damaged, DeviceError, MissingDependencyError.
         """
         self.bundle = path if isinstance(path, Bundle) else open_bundle(path)
         request = DeviceRequest.of(device) if isinstance(device, str) else device
@@ -95,33 +87,17 @@ class Engine:
     def windows(self, opened: OpenSound, windowing: Windowing | None = None) -> Iterator[Window]:
         """Classify every window of a sound, in order; one batch of them is in memory.
 
-        Args:
-            opened: The sound.
-            windowing: Hop and level; None: as the bundle says.
-
-        Returns:
-            An iterator over the windows.
-
-        Raises:
-            MethodError: The hop is longer than a window.
-
+        windowing: hop and level; None: as the bundle says
+        Raises MethodError where the hop is longer than a window.
         """
         plan = self.pipeline.plan(opened, windowing or Windowing())
         return self.pipeline.windows(opened, Clock(), plan)
 
     def logits_of(self, waveforms: FloatArray, precision: Precision = "fp32") -> FloatArray:
-        """Classify waveforms as they are: nothing is levelled or padded.
+        """Logits [B, K] of waveforms [B, N] as they are: at the model's rate and level, nothing is padded.
 
-        Args:
-            waveforms: [B, N] mono, at the model's rate and level, no shorter than it takes.
-            precision: "int8" asks the quantised classifier.
-
-        Returns:
-            Logits [B, K].
-
-        Raises:
-            MethodError: The bundle has no quantised classifier, or hands a state from window to window.
-
+        precision: "int8" asks the quantised classifier
+        Raises MethodError where the bundle has none, or hands a state from window to window.
         """
         if self.pipeline.state_size:
             raise MethodError(
@@ -136,19 +112,9 @@ class Engine:
         return Graphs(self.bundle, self.sessions.run, self.sessions.run_graph, self.cache)
 
     def window_mask(self, method: str, window: Window, target: int) -> FloatArray:
-        """A method's mask of one window; unlike `explain` it may be asked for any class.
+        """A method's mask [T, F], 0..1, of one window; unlike `explain` it may be asked for any class.
 
-        Args:
-            method: Name of a method that has masks of windows.
-            window: The window.
-            target: Index of the class.
-
-        Returns:
-            The mask [T, F], 0..1, of what `Method.window_gain` says.
-
-        Raises:
-            MethodError: The bundle lacks what the method needs.
-
+        `Method.window_gain` says what it multiplies. Raises MethodError where the bundle lacks something.
         """
         return method_of(method).window_mask(self.graphs, window, target)
 

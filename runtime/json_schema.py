@@ -21,12 +21,7 @@ SCHEMA = Path(__file__).with_name(f"schema-{SCHEMA_VERSION}.json")
 
 
 def json_schema() -> dict[str, Any]:
-    """Make the schema of one record: a result or detections, with what the methods of the table add.
-
-    Returns:
-        A JSON Schema, draft 2020-12.
-
-    """
+    """Make the JSON Schema (draft 2020-12) of one record, with what the methods of the table add."""
     added = {method.name: method.fields_type() for method in all_methods()}
     types = [kind for kind in added.values() if kind is not None]
     (result, detections, explain, detect, *parts), named = msgspec.json.schema_components(

@@ -53,20 +53,9 @@ class Check:
 def verify(path: Path | str, device: str = "auto") -> tuple[Bundle, list[Check]]:
     """Check every hash, graph, row and sound of a bundle, and recompute its golden outputs on `device`.
 
-    Differing numbers are returned, not raised. After them, as after an error, the next opening examines the
-    bundle again.
-
-    Args:
-        path: Folder of the bundle.
-        device: auto, cpu, cuda, cuda:N or tensorrt.
-
-    Returns:
-        The open bundle, and a check for each golden output.
-
-    Raises:
-        BundleError: Something is damaged, or `explain` would refuse it.
-        DeviceError: The device is not there.
-
+    Differing numbers are returned, a check for each golden output, not raised. After them, as after an error,
+    the next opening examines the bundle again. Raises BundleError where something is damaged or `explain`
+    would refuse it, DeviceError.
     """
     bundle = open_bundle(path, examine=True)
     try:

@@ -47,13 +47,9 @@ class _Answered:
 class Access:
     """Checks, headers, metrics and a log line around an application.
 
-    Args:
-        app: That.
-        token: What clients must give; None: nothing.
-        names: Host names that are the server's, beside "localhost" and addresses.
-        endpoints: Paths that metrics and log lines name; any other is "other".
-        metrics: Counts requests.
-
+    token: what clients must give; None: nothing
+    names: host names that are the server's, beside "localhost" and addresses
+    endpoints: paths that metrics and log lines name; any other is "other"
     """
 
     def __init__(

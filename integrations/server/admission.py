@@ -22,11 +22,8 @@ class Gone(Exception):  # noqa: N818
 class Admission:
     """Counts requests, and refuses those for which there is no room.
 
-    Args:
-        concurrency: Requests that compute at a time.
-        queue: Requests that are received or wait beyond those.
-        per_client: Requests of one client; 0: no limit.
-        patience_s: Seconds that a request may wait for its turn.
+    concurrency: requests that compute at a time; queue: that are received or wait beyond those
+    per_client: requests of one client; 0: no limit; patience_s: that a request may wait for its turn
 
     Attributes:
         admitted: Requests that are counted.

@@ -71,13 +71,7 @@ Task = Callable[[BoundedSource, str, Cancel], Any]
 
 
 class Answers:
-    """Explains and searches uploads with one explainer, which threads share.
-
-    Args:
-        explainer: That.
-        settings: What is allowed.
-
-    """
+    """Explains and searches uploads with one explainer, which threads share."""
 
     def __init__(self, explainer: Explainer, settings: ServerSettings) -> None:
         self._explainer, self._settings = explainer, settings
@@ -179,16 +173,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float
 
     def answer(self, upload: Upload, cancel: Cancel) -> Answer:
-        """The answer to an upload; it never raises.
-
-        Args:
-            upload: The sound.
-            cancel: Asked between windows; True ends it.
-
-        Returns:
-            A record, or where the sound is none its record with an error, or an error.
-
-        """
+        """A record, or where the sound is none its record with an error, or an error; it never raises."""
         name = (self.name or upload.name)[:NAME_LENGTH].encode(errors="replace").decode()
         bounded: BoundedSource | None = None
         try:

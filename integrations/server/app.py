@@ -54,15 +54,9 @@ class About(msgspec.Struct, frozen=True):
 
 
 def application(service: Service, on_failure: Callable[[Exception], None]) -> ASGIApp:
-    """The endpoints of a service.
+    """The endpoints of a service as an ASGI application; its lifespan warms up and counts sounds.
 
-    Args:
-        service: That.
-        on_failure: Called where the bundle turns out not to run.
-
-    Returns:
-        An ASGI application; its lifespan warms the explainer up and counts sounds.
-
+    on_failure: called where the bundle turns out not to run
     """
     endpoints = _Endpoints(service)
     routes = [

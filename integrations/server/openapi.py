@@ -38,16 +38,7 @@ _OF_SOUND = {
 
 
 def openapi(settings: ServerSettings, about: type[msgspec.Struct]) -> Schema:
-    """The document.
-
-    Args:
-        settings: What this server allows.
-        about: What `/v1/bundle` answers.
-
-    Returns:
-        OpenAPI 3.1.
-
-    """
+    """Make the document, OpenAPI 3.1. about: what `/v1/bundle` answers."""
     kinds: list[type[Question]] = [ExplainQuestion, DetectQuestion]
     (*questions, error, described), parts = msgspec.json.schema_components(
         [*kinds, ErrorAnswer, about], ref_template=_REFERENCE + "{name}"

@@ -65,15 +65,9 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
     def how(self, most_s: float, window_s: float) -> ExplainOptions:
-        """Options of `Explainer.explain`.
+        """Options of `Explainer.explain`, for an answer within `most_s` seconds, of windows of `window_s`.
 
-        Args:
-            most_s: Seconds that the answer may take.
-            window_s: Length of the model's window in seconds.
-
-        Raises:
-            MethodError: They do not fit together, or would cost too much.
-
+        Raises MethodError where they do not fit together, or would cost too much.
         """
         asked = most_s if self.timeout_s is None else self.timeout_s
         if self.hop_s is not None and self.hop_s < window_s / _MOST_OVERLAP:
@@ -136,9 +130,7 @@ Asked = TypeVar("Asked", bound=Question)
 def question_of(kind: type[Asked], given: Iterable[tuple[str, str]]) -> Asked:
     """What is asked, from names and values as texts.
 
-    Raises:
-        MethodError: A parameter does not exist, is given twice, or its value does not fit.
-
+    Raises MethodError where a parameter does not exist, is given twice, or its value does not fit.
     """
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
     values: dict[str, Any] = {}

@@ -29,18 +29,9 @@ logger = logging.getLogger("earmark.server")
 
 
 class Service:
-    """One explainer and what stands between it and its clients.
+    """One explainer, which threads share, and what stands between it and its clients.
 
-    Args:
-        explainer: Threads share it.
-        settings: What is allowed.
-
-    Attributes:
-        answers: What computes.
-        admission: How many requests there are.
-        metrics: What is counted.
-        ready: Whether the first answer would be no slower than the next.
-
+    ready: whether the first answer would be no slower than the next
     """
 
     def __init__(self, explainer: Explainer, settings: ServerSettings) -> None:

@@ -27,16 +27,9 @@ _KEEP_ALIVE_S = 5
 
 
 def serve(explainer: Explainer, settings: ServerSettings, started: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; what is computed then is still answered.
+    """Serve until SIGTERM or SIGINT; what is computed then is still answered. `started` is told the address.
 
-    Args:
-        explainer: What answers.
-        settings: What is allowed.
-        started: Told the address when it listens.
-
-    Raises:
-        EarmarkError: It cannot listen there, or the bundle cannot be run.
-
+    Raises EarmarkError where it cannot listen there, or the bundle cannot be run.
     """
     service = Service(explainer, settings)
     failures: list[Exception] = []

@@ -306,14 +306,9 @@ def _bytes_left(decoder: _Decoder, data: SoundBytes) -> int:
 def find_source(sound: Any, sample_rate: int | None, stop: Stop | None = None) -> SoundSource:
     """The source for a path, an open binary file, an array, (array, rate) or (array, rate, name).
 
-    Args:
-        sound: That.
-        sample_rate: Of an array, in Hz; None for files.
-        stop: Ends looking through a file, of which then only the beginning should be read.
-
-    Raises:
-        AudioError: It is none of these or cannot be opened.
-
+    sample_rate: of an array, in Hz; None for files
+    stop: ends looking through a file, of which then only the beginning should be read
+    Raises AudioError where it is none of these or cannot be opened.
     """
     if isinstance(sound, BoundedSource):
         return sound

@@ -45,9 +45,7 @@ def levelled(channels: FloatArray, level: float, samples: int = 0) -> FloatArray
 class LevelMeter:
     """The divisor that a pipeline puts to a sound, from its blocks.
 
-    Args:
-        how: "none", "peak", "signed_peak" or "unit_variance" (the standard deviation).
-
+    how: "none", "peak", "signed_peak" or "unit_variance" (the standard deviation)
     """
 
     def __init__(self, how: str) -> None:

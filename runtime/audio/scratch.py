@@ -28,11 +28,7 @@ class Measured(Protocol):
 def scratch(shape: tuple[int, ...], dtype: npt.DTypeLike, *, opened: Measured) -> npt.NDArray[Any]:
     """Zeros of `shape`; in a temporary file (an `np.memmap`) for long sound.
 
-    The file vanishes with the last array that shows it.
-
-    Raises:
-        EarmarkError: There is no room.
-
+    The file vanishes with the last array that shows it. Raises EarmarkError where there is no room.
     """
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if not opened.long or size == 0:
@@ -54,13 +50,7 @@ def _no_room(size: int, problem: OSError) -> EarmarkError:
 
 
 class ScratchRows:
-    """Rows [width], as many as come; those beyond a quarter of a megabyte lie in a temporary file.
-
-    Args:
-        width: Values of a row.
-        dtype: Of the values.
-
-    """
+    """Rows [width], as many as come; those beyond a quarter of a megabyte lie in a temporary file."""
 
     def __init__(self, width: int, dtype: npt.DTypeLike = np.float32) -> None:
         self._full: list[npt.NDArray[Any]] = []
@@ -69,12 +59,7 @@ class ScratchRows:
         self._file: IO[bytes] | None = None
 
     def add(self, row: npt.ArrayLike) -> None:
-        """The next row.
-
-        Raises:
-            EarmarkError: There is no room.
-
-        """
+        """The next row. Raises EarmarkError where there is no room."""
         self._rows[self._filled] = row
         self._filled += 1
         self._count += 1
@@ -83,12 +68,7 @@ class ScratchRows:
             self._filled = 0
 
     def finish(self) -> npt.NDArray[Any]:
-        """All of them, [n, width]; called once.
-
-        Raises:
-            EarmarkError: There is no room.
-
-        """
+        """All of them, [n, width]; called once. Raises EarmarkError where there is no room."""
         rest = self._rows[: self._filled]
         if self._file is None:
             return np.concatenate([*self._full, rest])

@@ -18,17 +18,9 @@ _ASK_EVERY = 2**20
 
 
 class SinglePassSound:
-    """A sound that is decoded once, block by block, and checked on the way.
-
-    Args:
-        source: Where it comes from.
-        model_rate: The rate that a model takes, in Hz.
-        stop: Ends it where it stands.
+    """A sound that is decoded once, block by block, and checked on the way; `stop` ends it where it stands.
 
     Attributes:
-        name: What it is called.
-        input_rate: In Hz.
-        input_channels: How many.
         flat: Whether it came without an axis for channels.
         input_samples: Per channel, read so far.
         peak: The largest absolute value so far.
@@ -53,21 +45,14 @@ class SinglePassSound:
     def input_blocks(self) -> Generator[FloatArray, None, None]:
         """Blocks [channels, n] at the sound's own rate, in order; can be gone through once.
 
-        Raises:
-            AudioError: The sound cannot be read, is empty, or is not finite.
-
+        Raises AudioError where the sound cannot be read, is empty, or is not finite.
         """
         for block in self.unchecked_blocks():
             self.check(block)
             yield block
 
     def unchecked_blocks(self) -> Generator[FloatArray, None, None]:
-        """As `input_blocks`; each is to go through `check`, in order, by whatever thread.
-
-        Raises:
-            AudioError: The sound cannot be read or is empty.
-
-        """
+        """As `input_blocks`; each is to go through `check`, in order, by whatever thread."""
         due = _ASK_EVERY
         for block in self._source.blocks():
             self.input_samples += block.shape[1]
@@ -81,12 +66,7 @@ class SinglePassSound:
         self.complete = True
 
     def check(self, block: FloatArray) -> None:
-        """Look at the next block [channels, n].
-
-        Raises:
-            AudioError: It is not finite.
-
-        """
+        """Look at the next block [channels, n]. Raises AudioError where it is not finite."""
         lowest, highest = block.min(axis=1), block.max(axis=1)
         if not np.isfinite(lowest).all() or not np.isfinite(highest).all():
             bad = ~np.isfinite(block)

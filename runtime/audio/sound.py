@@ -31,15 +31,10 @@ _QUALITY = "HQ"
 def open_sound(sound: Any, sample_rate: int | None, model_rate: int, stop: Stop | None = None) -> OpenSound:
     """Open and check a path, a seekable binary file, an array, or a pair (array, rate).
 
-    Args:
-        sound: Arrays are [N] or [channels, N]; they need `sample_rate` in Hz.
-        sample_rate: Of an array, in Hz; None for files.
-        model_rate: That windows are to have, in Hz.
-        stop: Ends reading; what was read until then is the sound.
-
-    Raises:
-        AudioError: The sound is missing, empty, not sound, or not finite.
-
+    sound: arrays are [N] or [channels, N]; they need `sample_rate` in Hz, which is None for files
+    model_rate: that windows are to have, in Hz
+    stop: ends reading; what was read until then is the sound
+    Raises AudioError where the sound is missing, empty, not sound, or not finite.
     """
     return OpenSound(find_source(sound, sample_rate, stop), model_rate, stop)
 
@@ -47,17 +42,9 @@ def open_sound(sound: Any, sample_rate: int | None, model_rate: int, stop: Stop 
 def open_once(
     sound: Any, sample_rate: int | None, model_rate: int, stop: Stop | None = None
 ) -> SinglePassSound:
-    """As `open_sound`, for a sound that is read once and checked meanwhile.
+    """As `open_sound`, for a sound that is read once and checked meanwhile: reading it tells what is wrong.
 
-    Args:
-        sound: As there.
-        sample_rate: As there.
-        model_rate: As there.
-        stop: Ends looking through a file, before any of it is decoded.
-
-    Raises:
-        AudioError: The sound is missing or not sound; reading it tells the rest.
-
+    stop: ends looking through a file, before any of it is decoded
     """
     return SinglePassSound(find_source(sound, sample_rate, stop), model_rate)
 
@@ -71,15 +58,8 @@ def read_mono(
 ) -> FloatArray:
     """The mean of a file's channels at `rate` Hz, [samples]; the first `most_s` seconds of it.
 
-    Args:
-        path: The file.
-        rate: In Hz.
-        most_s: Seconds that are read at the most.
-        tell: Takes what is wrong with the sound, line by line, where all of it is read.
-
-    Raises:
-        AudioError: As of `open_sound`.
-
+    tell: takes what is wrong with the sound, line by line, where all of it is read
+    Raises AudioError as `open_sound`.
     """
     if math.isinf(most_s):
         opened = open_sound(path, None, rate)
@@ -101,12 +81,7 @@ def read_mono(
 
 
 def seconds_of(path: str | os.PathLike[str]) -> float:
-    """How long a file is, all of it decoded.
-
-    Raises:
-        AudioError: It cannot be read.
-
-    """
+    """How long a file is, all of it decoded. Raises AudioError where it cannot be read."""
     source = find_source(path, None)
     samples: int = sum(block.shape[1] for block in source.blocks())
     return float(samples / source.rate)
@@ -292,12 +267,7 @@ class Resampler:
         return self._crop(self._stream.resample_chunk(np.ascontiguousarray(block.T, np.float32)).T)
 
     def finish(self, length: int | None = None) -> FloatArray:
-        """The rest, up to the length in total; zeros where the resampler falls short.
-
-        Args:
-            length: Where it was not known before.
-
-        """
+        """The rest, up to the length in total, which may be given now; zeros where it falls short."""
         self._length = self._length if length is None else length
         rest: FloatArray = np.zeros((self._channels, 0), np.float32)
         if self._stream is not None:

@@ -103,14 +103,8 @@ class BoundedSource:
 
     A small file may hold hours of sound, and what it says of its length need not be true.
 
-    Args:
-        source: What is read.
-        most_s: Seconds that it may last.
-        most_values: Samples times channels that it may hold.
-
-    Attributes:
-        exceeded: Whether there was more.
-
+    most_s, most_values: seconds that it may last, samples times channels that it may hold
+    exceeded: whether there was more
     """
 
     def __init__(self, source: SoundSource, most_s: float, most_values: int) -> None:

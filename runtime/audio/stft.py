@@ -92,20 +92,13 @@ def gain(
     how: MaskGain = "log",
     logarithm: FloatArray | None = None,
 ) -> FloatArray:
-    """The gain G that a mask M puts on the magnitudes A of a spectrogram.
+    """The gain G [..., T, F], 0..1, that a mask M, 0..1, puts on the linear magnitudes A of a spectrogram.
 
-    Args:
-        mask: M [..., T, F], 0..1.
-        amplitude: A [..., T, F], 0 or more, linear.
-        how: "linear": G = M, so that what M keeps and what 1 - M keeps add up to the sound; "floored":
-            G = M + MASK_FLOOR (max M - M), the largest over T and F, so that the rest stays faintly and an
-            empty mask keeps nothing; "log": G = expm1(M log1p(A)) / A, the mask on the log-magnitudes of
-            L-MAC; G = M where A is zero.
-        logarithm: log1p(A), where it is known.
-
-    Returns:
-        G [..., T, F], 0..1.
-
+    how: "linear": G = M, so that what M keeps and what 1 - M keeps add up to the sound; "floored":
+        G = M + MASK_FLOOR (max M - M), the largest over T and F, so that the rest stays faintly and an empty
+        mask keeps nothing; "log": G = expm1(M log1p(A)) / A, the mask on the log-magnitudes of L-MAC; G = M
+        where A is zero
+    logarithm: log1p(A), where it is known
     """
     kept = np.asarray(mask, dtype=np.float32)
     if how == "linear":

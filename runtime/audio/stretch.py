@@ -14,20 +14,10 @@ from .lengths import samples_of
 
 
 def read_stretch(path: Path, start_s: float, end_s: float, most: int) -> tuple[FloatArray, int, int]:
-    """Read from `start_s` to `end_s`, as far as the file reaches, at least one sample.
+    """Read from `start_s` to `end_s` (seconds), as far as the file reaches, at least one sample.
 
-    Args:
-        path: The file.
-        start_s: Begin in seconds; before the file is its beginning.
-        end_s: End in seconds.
-        most: Values (samples times channels) that may be read.
-
-    Returns:
-        Waveform [channels, n], sample rate in Hz, and its first sample in the file.
-
-    Raises:
-        AudioError: The file cannot be read, or the stretch has more values than `most`.
-
+    Gives the waveform [channels, n], the rate in Hz, and its first sample in the file. Raises AudioError
+    where the file cannot be read, or the stretch has more than `most` values (samples times channels).
     """
     import soundfile
 

@@ -36,18 +36,9 @@ def coding_of(kind: SoundFormat, channels: int, rate: int) -> tuple[str, str, st
 
 @contextmanager
 def open_sound_file(path: Path, rate: int, channels: int, kind: str, subtype: str) -> Iterator[Any]:
-    """An open `soundfile.SoundFile` to write to.
+    """An open `soundfile.SoundFile` to write to. Raises WriteError where `path` cannot be written.
 
-    Args:
-        path: The new file.
-        rate: In Hz.
-        channels: How many, 1 or more.
-        kind: Container as libsndfile names it, "WAV".
-        subtype: Encoding as libsndfile names it, "FLOAT".
-
-    Raises:
-        WriteError: `path` cannot be written.
-
+    kind, subtype: container and encoding as libsndfile names them, "WAV", "FLOAT"
     """
     import soundfile
 
@@ -83,12 +74,7 @@ def _raise_reason(path: Path) -> None:
 
 
 def write_sound(path: Path, waveform: FloatArray, rate: int, kind: str, subtype: str) -> None:
-    """Write `waveform` [samples] or [channels, samples].
-
-    Raises:
-        WriteError: `path` cannot be written.
-
-    """
+    """Write `waveform` [samples] or [channels, samples]. Raises WriteError."""
     channels = 1 if waveform.ndim == 1 else len(waveform)
     with open_sound_file(path, rate, channels, kind, subtype) as file:
         file.write(waveform.T)

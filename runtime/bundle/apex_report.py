@@ -57,12 +57,7 @@ class ApexReport(msgspec.Struct, frozen=True):
 
 
 def report_in(document: Mapping[str, Any], where: Path) -> ApexReport:
-    """The report as types.
-
-    Raises:
-        BundleError: It is none; the text names `where` it stands.
-
-    """
+    """The report as types. Raises BundleError where it is none; the text names `where` it stands."""
     try:
         check_facts(document)
         return msgspec.convert(document, ApexReport)
@@ -75,9 +70,7 @@ def report_in(document: Mapping[str, Any], where: Path) -> ApexReport:
 def read_report(bundle: Path, manifest: Manifest) -> dict[str, Any] | None:
     """The report of the U in the bundle's own embeddings graph; None where that graph has raw channels.
 
-    Raises:
-        BundleError: It is damaged.
-
+    Raises BundleError where it is damaged.
     """
     if REPORT not in manifest.files:
         return None

@@ -26,21 +26,14 @@ class Files:
         self._parents: set[Path] = set()
 
     def where(self, name: str) -> Path:
-        """Where the file `name` lies; nothing is looked at.
-
-        Raises:
-            BundleError: It is not listed.
-
-        """
+        """Where the file `name` lies; nothing is looked at. Raises BundleError where it is not listed."""
         self._listing(name)
         return self.folder / _confined(self.folder, name)
 
     def path(self, name: str) -> Path:
         """Where the file `name` (forward slashes) lies, which may then be opened.
 
-        Raises:
-            BundleError: Not listed, missing, outside the bundle, no regular file, of another size.
-
+        Raises BundleError: not listed, missing, outside the bundle, no regular file, of another size.
         """
         self.status(name)
         return self.folder / name
@@ -84,9 +77,7 @@ class Files:
 def read_regular(path: Path, most: int) -> bytes:
     """The content of a regular file, at most `most` bytes and one more.
 
-    Raises:
-        OSError: It cannot be read or is no regular file; a pipe without a writer does not hold it up.
-
+    Raises OSError where it cannot be read or is none; a pipe without a writer does not hold it up.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(f"{path} is not a regular file")

@@ -39,9 +39,7 @@ def stage_data(manifest: Manifest, stage: StageSpec) -> dict[str, int]:
 def embeddings_borders(manifest: Manifest) -> tuple[list[TensorSpec], list[TensorSpec], list[TensorSpec]]:
     """What the embeddings graph of this bundle's generations takes, gives, and may give besides.
 
-    Raises:
-        BundleError: The bundle has no feature map.
-
+    Raises BundleError where the bundle has no feature map.
     """
     spec, classifier = manifest.feature_map, manifest.stage("classifier")
     if spec is None or classifier is None:
@@ -73,13 +71,8 @@ def check_graph(
 ) -> None:
     """Raise BundleError where the graph at `path` is none, or not what it should be.
 
-    Args:
-        path: The file.
-        inputs: The inputs that it has to have.
-        outputs: The outputs that it has to have.
-        optional: Outputs that it may have besides.
-        data: The files that may hold its weights, relative to the graph's folder, and their sizes.
-
+    inputs, outputs: that it has to have; optional: outputs that it may have besides
+    data: the files that may hold its weights, relative to the graph's folder, and their sizes
     """
     import onnx
 
@@ -102,9 +95,7 @@ def check_graph(
 def external_tensors(model: Any, path: Path) -> Iterator[Any]:
     """Every tensor of the graph, its subgraphs, functions and attributes that keeps its values elsewhere.
 
-    Raises:
-        BundleError: An operator opens files, or not every onnxruntime has it.
-
+    Raises BundleError where an operator opens files, or not every onnxruntime has it.
     """
     import onnx
 
@@ -134,11 +125,7 @@ def load_whole(path: Path) -> Any:
     """The graph of a file with its weights in it, also those that lie beside it.
 
     onnx's own reader refuses weights in a file of several names, as installers and growing indexes link them.
-
-    Raises:
-        BundleError: A weight lies in another folder, or is cut short.
-        OSError: A file cannot be read.
-
+    Raises BundleError where a weight lies in another folder or is cut short, OSError.
     """
     import onnx
 

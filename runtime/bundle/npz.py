@@ -23,15 +23,8 @@ def read_arrays(
 ) -> dict[str, FloatArray]:
     """The file's float32 arrays by name, those `wanted`; the rest is passed over.
 
-    Args:
-        path: The file.
-        most_bytes: Unpacked, of all arrays.
-        wanted: Whether an array of that name is asked for.
-        most_each: Bytes that an array of that name may have, header included.
-
-    Raises:
-        BundleError: Damaged, not float32, more than `most_bytes` in all.
-
+    Raises BundleError: damaged, not float32, more than `most_bytes` unpacked in all, or more than `most_each`
+    says of an array, header included.
     """
     try:
         with zipfile.ZipFile(path) as archive:

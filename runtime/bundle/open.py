@@ -57,16 +57,10 @@ class Bundle:
     ) -> Bundle:
         """Open the bundle in the folder `path`.
 
-        Args:
-            path: Folder of the bundle.
-            parts: Who checks what is theirs; `runtime.opening.open_bundle` hands in the methods.
-            examine: True recomputes every hash, False none, None where this machine has not yet done so.
-            without: Parts that are left out, unchecked, so that damaged ones can be built again.
-
-        Raises:
-            BundleError: In one line with the file at fault; what was remembered of the bundle is then
-                forgotten.
-
+        parts: who checks what is theirs; `runtime.opening.open_bundle` hands in the methods
+        examine: True recomputes every hash, False none, None where this machine has not yet done so
+        without: parts that are left out, unchecked, so that damaged ones can be built again
+        Raises BundleError with the file at fault; what was remembered of the bundle is then forgotten.
         """
         folder = Path(path)
         content = _read_manifest(folder)
@@ -94,10 +88,7 @@ class Bundle:
     def file(self, name: str) -> Path:
         """Where the bundle's file `name` (forward slashes) lies; every file is opened through it.
 
-        Raises:
-            BundleError: The name is not listed, or the file is missing, outside the bundle, not regular or
-                of another size.
-
+        Raises BundleError: not listed, missing, outside the bundle, not regular or of another size.
         """
         return self._files.path(name)
 

@@ -16,11 +16,7 @@ from .parts import ManifestPart, StageRule
 def check_structure(manifest: Manifest, path: Path, parts: Sequence[ManifestPart]) -> None:
     """Raise BundleError where the manifest at `path` contradicts itself or asks for too much.
 
-    Args:
-        manifest: The manifest.
-        path: Of the manifest, for messages.
-        parts: Who checks what is theirs.
-
+    parts: who checks what is theirs
     """
     if len(set(manifest.labels)) != len(manifest.labels):
         raise BundleError(f"{path}: a label stands twice")

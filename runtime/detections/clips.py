@@ -31,21 +31,11 @@ class ClipFiles:
 
 
 def write_clip(folder: Path, stem: str, detection: Detection, clip: Stretch, kind: SoundFormat) -> ClipFiles:
-    """Write `stem`.flac (or .wav), `stem`_kept.flac where there is a mask, and `stem`.png.
+    """Write `stem`.flac (or .wav), `stem`_kept.flac where there is a mask, and `stem`.png; gives their names.
 
-    Args:
-        folder: Where to; it is made where it does not exist. Files of these names are replaced.
-        stem: What their names begin with.
-        detection: The detection, with its explanation if it has one.
-        clip: The sound of its windows.
-        kind: How sound is written; more than 8 channels are never FLAC.
-
-    Returns:
-        The names of the files.
-
-    Raises:
-        WriteError: A file cannot be written.
-
+    folder: made where it does not exist; files of these names are replaced
+    clip: the sound of the detection's windows; more than 8 channels are never FLAC
+    Raises WriteError where a file cannot be written.
     """
     suffix = coding_of(kind, len(clip.samples), clip.rate)[0]
     with naming(folder):

@@ -17,12 +17,8 @@ class WindowCutter:
     A window is given as soon as all of it is there, the first one once the sound is known to be longer than
     `longest_window`: shorter sound is one window.
 
-    Args:
-        length: Of a window in samples.
-        hop: From one window to the next in samples.
-        channels: Of the sound.
-        whole: False: the last window begins where the one before ends, and may be shorter.
-
+    length, hop: of windows, in samples
+    whole: False: the last window begins where the one before ends, and may be shorter
     """
 
     def __init__(self, length: int, hop: int, channels: int, *, whole: bool = True) -> None:

@@ -22,17 +22,7 @@ _ID_DIGITS = 16
 
 
 def detection_id(recording: str, label: str, start_s: float) -> str:
-    """A name for a detection that is the same in every run: 16 hexadecimal digits.
-
-    Args:
-        recording: Name of the recording.
-        label: What was detected.
-        start_s: Where it begins, in seconds; milliseconds count.
-
-    Returns:
-        The first digits of a SHA-256 hash.
-
-    """
+    """A name for a detection that is the same in every run: 16 hexadecimal digits; milliseconds count."""
     key = f"{recording}\n{label}\n{start_s:.3f}"
     return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:_ID_DIGITS]
 

@@ -69,11 +69,7 @@ class Detected:
 class Detector:
     """Detects in sound without gaps that is pushed block by block; memory does not grow with it.
 
-    Args:
-        detecting: What it works with.
-        origin_s: Where the sound begins, in seconds, from which all times count.
-        number: Of the first window.
-
+    origin_s: where the sound begins, in seconds, from which all times count; number: of the first window
     """
 
     def __init__(self, detecting: Detecting, origin_s: float = 0.0, number: int = 0) -> None:

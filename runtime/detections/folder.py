@@ -91,11 +91,9 @@ def _refuse_others(target: Path) -> None:
 
 
 def explanation_folder(folder: Path, number: int, name: str) -> Path:
-    """Where the explanation of the detection lies that is `number` in order and has the id `name`.
+    """Where the explanation lies of the detection that is `number` in order and has the id `name`.
 
-    Raises:
-        DataError: No id is like that.
-
+    Raises DataError where no id is like that.
     """
     if not re.fullmatch(r"[0-9a-f]{1,64}", name):
         raise DataError(f"{folder / RECORD}: {name!r} is no id of a detection")

@@ -27,12 +27,7 @@ class Stretch:
 
 
 class RecentSound:
-    """Holds the last `most` samples that were pushed, block by block.
-
-    Args:
-        most: Samples per channel that stay, 0 or more.
-
-    """
+    """Holds the last `most` samples per channel that were pushed, block by block."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -50,20 +50,8 @@ def open_recording(
 ) -> Recording:
     """Open a recording: to be read once, or twice where a level over all of it comes before its windows.
 
-    Args:
-        engine: The open bundle.
-        request: How it is levelled.
-        deadline: Ends what is read before the first window.
-        sound: As for `Explainer.detect`.
-        sample_rate: Of a bare waveform, in Hz.
-        name: In place of the sound's own.
-
-    Returns:
-        The recording.
-
-    Raises:
-        AudioError: It is missing or no sound.
-
+    sound, sample_rate, name: as for `Explainer.detect`; deadline: ends what is read before the first window
+    Raises AudioError where it is missing or no sound.
     """
     rate = engine.manifest.sample_rate
     if engine.pipeline.level_over(request.windowing) == "recording":
@@ -85,23 +73,9 @@ def detect(
 ) -> Detections:
     """Classify every window of a recording once, and explain what is detected.
 
-    Args:
-        engine: The open bundle.
-        recording: What is searched.
-        clock: Counts the time of each stage.
-        deadline: When to stop.
-        settings: What counts as a detection.
-        request: How detections are explained.
-        recorded_at: When the recording began.
-        on_detection: Takes each detection; what is returned then holds no explanations.
-        progress: Is told how far it is.
-
-    Returns:
-        The detections.
-
-    Raises:
-        EarmarkError: As `Explainer.detect` says.
-
+    settings: what counts as a detection; request: how detections are explained
+    on_detection: takes each detection; what is returned then holds no explanations
+    Raises EarmarkError as `Explainer.detect`.
     """
     detecting = Detecting(
         engine=engine,

@@ -23,15 +23,9 @@ from .recent import RecentSound, Stretch
 
 
 def item_of_detection(detection: Detection, clip: Stretch | None) -> Item:
-    """A detection for a page.
+    """A detection for a page; times within it count from the begin of the clip.
 
-    Args:
-        detection: With its explanation, where it has one.
-        clip: The sound of its windows; played where no explanation brings its own.
-
-    Returns:
-        What the page shows; times within it count from the begin of the clip.
-
+    clip: the sound of its windows; played where no explanation brings its own
     """
     explanation = detection.explanation
     if explanation is not None:

@@ -126,19 +126,10 @@ class DetectionSettings:
             raise SettingsError(f"precision is {self.precision!r}: give fp32 or int8")
 
     def merging(self, labels: Sequence[str], bundle: str) -> Merging:
-        """The thresholds for each of a bundle's labels.
+        """The thresholds for each of a bundle's K labels, in the order of the logits.
 
-        Args:
-            labels: All K labels, in the order of the logits.
-            bundle: Its name, for messages.
-
-        Returns:
-            What the windows' scores are merged by.
-
-        Raises:
-            LabelError: A label does not exist; the nearest is named.
-            SettingsError: A label is left at a higher score than it is entered at.
-
+        Raises LabelError where a label does not exist, SettingsError where one is left at a higher score than
+        it is entered at.
         """
         enter = _per_label(self.min_score, MIN_SCORE, labels, bundle)
         leave = np.asarray(enter * np.float32(LEAVE_SHARE), np.float32)

@@ -31,12 +31,9 @@ class PlacedScores(NamedTuple):
 class Smoother:
     """Gives each window with the mean of the scores of the windows whose middles lie near its own.
 
-    A window is given with the first one that lies too far behind it to count, so memory does not grow. At the
-    ends of a recording the mean is over those that there are.
-
-    Args:
-        seconds: Windows count whose middles are at most half of that away; 0: only the window itself.
-
+    Near is half of `seconds` at the most; 0: only the window itself. A window is given with the first one
+    that lies too far behind it to count, so memory does not grow. At the ends of a recording the mean is over
+    those that there are.
     """
 
     def __init__(self, seconds: float) -> None:

@@ -63,25 +63,13 @@ def classify(
     keep_bytes: int = 0,
     first: Window | None = None,
 ) -> Classification:
-    """Classify every window of a sound, in one pass.
+    """Classify every window of a sound, in one pass: scores of each and of the whole.
 
-    Args:
-        engine: The open bundle.
-        opened: The sound.
-        clock: Counts the time of each stage.
-        windowing: How windows are laid, levelled and joined.
-        deadline: When to stop; at least one window is classified.
-        keep_bytes: Windows of so many bytes stay in memory for `Classification.again`.
-        first: The sound's only window, where it is classified already.
-
-    Returns:
-        Scores of every window and of the whole.
-
-    Raises:
-        AudioError: The sound changed while it was read.
-        BundleError: A graph of the bundle cannot be run.
-        MethodError: The hop is longer than a window.
-
+    deadline: when to stop; at least one window is classified
+    keep_bytes: windows of so many bytes stay in memory for `Classification.again`
+    first: the sound's only window, where it is classified already
+    Raises AudioError where the sound changed while it was read, BundleError where a graph cannot be run,
+    MethodError where the hop is longer than a window.
     """
     manifest, rate = engine.manifest, engine.manifest.sample_rate
     plan = engine.pipeline.plan(opened, windowing)

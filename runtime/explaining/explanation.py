@@ -31,22 +31,9 @@ def explain(
     deadline: Deadline,
     first: Window | None = None,
 ) -> list[Result]:
-    """Explain a sound.
+    """Explain a sound: one result for each target. Raises EarmarkError as `Explainer.explain`.
 
-    Args:
-        engine: The open bundle.
-        opened: The sound.
-        clock: Counts the time of each stage.
-        request: What is asked.
-        deadline: When to stop.
-        first: The sound's only window, where it is classified already.
-
-    Returns:
-        One result for each target.
-
-    Raises:
-        EarmarkError: As `Explainer.explain` says.
-
+    first: the sound's only window, where it is classified already
     """
     manifest = engine.manifest
     classified = classify(

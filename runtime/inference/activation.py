@@ -38,22 +38,12 @@ def activate(
     threads: int | None = None,
     model: bytes | None = None,
 ) -> Activated:
-    """Create the session of the graph at `path`.
+    """Create the session of the graph at `path` on a device; of requests only `auto` falls back to the CPU.
 
-    Args:
-        path: The graph.
-        device: What to run it on.
-        request: What the user asked for: only `auto` falls back to the CPU.
-        threads: Within an operator; None: as many as there may be.
-        model: The graph itself, where it was made here; `path` is its name alone.
-
-    Returns:
-        The session, and the device that runs it.
-
-    Raises:
-        DeviceError: The device cannot be used, or a provider is not active.
-        BundleError: onnxruntime cannot open the graph.
-
+    threads: within an operator; None: as many as there may be
+    model: the graph itself, where it was made here; `path` is its name alone
+    Raises DeviceError where the device cannot be used or a provider is not active, BundleError where
+    onnxruntime cannot open the graph.
     """
     reason: str | None = None
     threads = threads or thread_count()

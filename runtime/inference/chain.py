@@ -138,13 +138,9 @@ class ForwardPass:
 class Chain:
     """Front end and classifier of one model.
 
-    Args:
-        run: Runs a stage by name.
-        analysis: The listenable STFT.
-        rescore: "spectrogram" where the classifier takes that STFT, "waveform" where it takes other features.
-        keep: Runs a stage by name, and leaves its outputs on the device; None: `run`.
-        taps: The feature maps that the classifier is asked for; None: all that it has.
-
+    run: runs a stage by name; keep: likewise, and leaves its outputs on the device; None: `run`
+    rescore: "spectrogram" where the classifier takes the listenable STFT, "waveform": it takes other features
+    taps: the feature maps that the classifier is asked for; None: all that it has
     """
 
     def __init__(

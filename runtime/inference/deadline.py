@@ -14,15 +14,8 @@ Cancel = Callable[[], bool]
 class Deadline:
     """The end of one sound's explanation; asked between windows and between rounds of questions.
 
-    Once reached it stays reached.
-
-    Args:
-        timeout_s: Seconds from now on; None: no limit.
-        cancel: Called each time; True ends the explanation.
-
-    Raises:
-        MethodError: `timeout_s` is no number above 0, or `cancel` cannot be called.
-
+    Once reached it stays reached: `timeout_s` seconds from now on, or where `cancel` gives True. Raises
+    MethodError for what is no number above 0, or cannot be called.
     """
 
     def __init__(self, timeout_s: float | None = None, cancel: Cancel | None = None) -> None:

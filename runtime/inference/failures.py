@@ -70,13 +70,9 @@ class DeviceMemoryError(DeviceError, MemoryError):
 
 
 def unusable(error: Exception, device: str, engines: Path | None = None) -> str | None:
-    """Why a device cannot be used, and the cure; None where the error is not about the device.
+    """Why a device cannot be used, and the cure; None where onnxruntime's error is not about the device.
 
-    Args:
-        error: What onnxruntime raised.
-        device: The name of the device or its providers.
-        engines: The folder of TensorRT's engines.
-
+    engines: the folder of TensorRT's engines
     """
     text = " ".join(str(error).split())
     for pattern, cause in _CAUSES:

@@ -22,17 +22,9 @@ _QUIET = 1e-5
 
 
 def masked_sound(spec: AnalysisSpec, how: MaskGain) -> bytes:
-    """A graph `stft` [B, T, F, 2], `mask` [B, T, F] -> `kept` [B, T hop], which is as long as any sound.
+    """A graph `stft` [B, T, F, 2], `mask` [B, T, F] -> `kept` [B, T hop], serialised; as long as any sound.
 
     And `energies` [B, 3] of `audio.stft.energies_of`: of the sound, of what is kept and of what is removed.
-
-    Args:
-        spec: The STFT.
-        how: What the mask multiplies.
-
-    Returns:
-        The serialised ONNX model.
-
     """
     from onnx import TensorProto, helper
 
@@ -100,15 +92,7 @@ def _energies(nodes: Nodes, spectrum: str, gain: str) -> str:
 def inverse(nodes: Nodes, spectrum: str, spec: AnalysisSpec, samples: str) -> str:
     """Sound [B, N] of a spectrum [B, T, F, 2]: least-squares overlap-add, by a matrix product.
 
-    Args:
-        nodes: Where nodes are added.
-        spectrum: Name of the spectrum.
-        spec: The STFT.
-        samples: Name of N, int64 [1], at most T hop.
-
-    Returns:
-        The name of the sound; samples that no window covers are 0.
-
+    samples: name of N, int64 [1], at most T hop. Samples that no window covers are 0.
     """
     window, left = window_of(spec)
     bins, width = spec.n_fft // 2 + 1, len(window)

@@ -13,17 +13,9 @@ CPU = "CPUExecutionProvider"
 
 
 def import_onnxruntime(module: str = "") -> Any:
-    """Import the installed onnxruntime, or one of its modules.
+    """Import the installed onnxruntime, or one of its modules, such as "quantization".
 
-    Args:
-        module: Name below onnxruntime, such as "quantization"; empty for onnxruntime itself.
-
-    Returns:
-        The module.
-
-    Raises:
-        MissingDependencyError: No onnxruntime can be imported; names the extras.
-
+    Raises MissingDependencyError, which names the extras, where none can be imported.
     """
     try:
         return import_module(f"onnxruntime.{module}" if module else "onnxruntime")
@@ -39,18 +31,9 @@ _MAPPED_BYTES = 1 << 29
 
 
 def cpu_session(graph: Path | bytes, weights: Path | None = None) -> Any:
-    """Open a plain session on the CPU, as references and checks at export use it.
+    """Open a plain session on the CPU, as references and checks at export use it; what fails is raised alone.
 
-    Args:
-        graph: Path of a graph, or a serialised one.
-        weights: Folder in which the files lie that a serialised one keeps weights in.
-
-    Returns:
-        An `onnxruntime.InferenceSession`; what fails is raised, not logged as well.
-
-    Raises:
-        MissingDependencyError: No onnxruntime can be imported.
-
+    graph: a path, or a serialised graph, which keeps weights in files in the folder `weights`
     """
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()

@@ -10,12 +10,9 @@ from ..values.lazy import lazy_property
 
 
 class DeviceTensor:
-    """A tensor where an execution provider left it; it is copied to the host when it is first looked at.
+    """A tensor (`onnxruntime.OrtValue`) where an execution provider left it.
 
-    Args:
-        value: The `onnxruntime.OrtValue`.
-        fetch: Copies it to the host, once; raises what is wrong with it.
-
+    It is copied to the host by `fetch` when it is first looked at, which raises what is wrong with it.
     """
 
     def __init__(self, value: Any, fetch: Callable[[Any], Array]) -> None:

@@ -27,9 +27,7 @@ _MOST = 0.9
 def shares_weights() -> bool:
     """Whether EARMARK_SHARE_WEIGHTS asks for weights that processes share, at a price in time.
 
-    Raises:
-        EarmarkError: It is neither 0 nor 1.
-
+    Raises EarmarkError where it is neither 0 nor 1.
     """
     wanted = os.environ.get(SHARE, "").strip() or "0"
     if wanted not in {"0", "1"}:
@@ -38,13 +36,7 @@ def shares_weights() -> bool:
 
 
 def hold_weights(options: Any, path: Path) -> None:
-    """Choose how the weights beside a graph are held.
-
-    Args:
-        options: The `onnxruntime.SessionOptions` of a session on the CPU.
-        path: The graph, whose weights lie in `<its name>.data`.
-
-    """
+    """Choose how the weights beside a graph, in `<its name>.data`, are held by a session on the CPU."""
     data = path.with_name(f"{path.name}.data")
     if not data.is_file() or data.stat().st_size < _LARGE_BYTES:
         return

@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 
 
 def method_of(name: str) -> Method:
-    """The method of that name.
-
-    Raises:
-        MethodError: There is no method of that name.
-
-    """
+    """The method of that name. Raises MethodError where there is none."""
     if name not in METHODS:
         raise unknown("method", name, tuple(METHODS))
     return _method_at(METHODS[name].place)
@@ -43,14 +38,7 @@ def all_methods() -> list[Method]:
 def expectation_of(graphs: Graphs, window: Window, target: int) -> FloatArray | None:
     """Where in a window the first method of the bundle that knows expects evidence for a class.
 
-    Args:
-        graphs: An open bundle.
-        window: The window.
-        target: Index of the class.
-
-    Returns:
-        [T, F], 0..1, over the listenable STFT; None where no method of the bundle knows.
-
+    [T, F], 0..1, over the listenable STFT; None where no method knows.
     """
     for method in all_methods():
         if method.available(graphs.manifest):

@@ -28,12 +28,7 @@ class MethodOptions:
 
     @classmethod
     def of(cls, given: Mapping[str, Any], method: str) -> Self:
-        """The options of the method `method` from values by name.
-
-        Raises:
-            MethodError: A name does not exist, or a value does not fit.
-
-        """
+        """The options of a method from values by name. Raises MethodError where one does not exist or fit."""
         refuse_unknown(method, given, [field.name for field in fields(cls)])
         try:
             return cls(**given)
@@ -70,12 +65,7 @@ def unknown(what: str, name: object, known: Sequence[str]) -> MethodError:
 
 
 def whole_number(name: str, value: object, least: int) -> int:
-    """`value` as an int.
-
-    Raises:
-        MethodError: It is no whole number from `least` on.
-
-    """
+    """`value` as an int. Raises MethodError where it is no whole number from `least` on."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise MethodError(f"{name} is {value!r}: give a whole number from {least} on")
     return int(value)

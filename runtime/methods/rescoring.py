@@ -92,12 +92,7 @@ class Rescoring:
 def contradiction(scores: Rescored, target: str, task: str, part: str) -> str | None:
     """How the scores of what a mask keeps and removes contradict it; None where they do not.
 
-    Args:
-        scores: Of the kept and of the removed part.
-        target: The label that was explained.
-        task: Whether several labels may hold.
-        part: What is kept, for the warning.
-
+    part: what is kept, for the warning
     """
     several = task == "multi_label"
     if several and scores["mask_in"] < HOLDS:

@@ -38,10 +38,7 @@ class SavedSounds(msgspec.Struct, frozen=True):
     def read(self, name: str) -> FloatArray:
         """The sound of the input's length in the file `name`, which has no ending: [channels, samples].
 
-        Raises:
-            MethodError: It was not saved.
-            DataError: The file is damaged, or of another shape.
-
+        Raises MethodError where it was not saved, DataError where it is damaged or of another shape.
         """
         path = self.path(name) if self.audio == "full" else None
         if path is None:
@@ -71,13 +68,7 @@ class SavedSounds(msgspec.Struct, frozen=True):
 def read_saved(path: Path, most: int) -> tuple[FloatArray, int]:
     """A sound that earmark wrote: [channels, samples] and its rate in Hz.
 
-    Args:
-        path: The file.
-        most: Values that may be read.
-
-    Raises:
-        DataError: It cannot be read, or holds more.
-
+    Raises DataError where it cannot be read, or holds more than `most` values.
     """
     import soundfile
 

@@ -20,12 +20,7 @@ _MOST_CLIPS = 100
 
 
 def write_new(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Write the new file `path` by `fill`.
-
-    Raises:
-        WriteError: `path` cannot be written.
-
-    """
+    """Write the new file `path` by `fill`. Raises WriteError."""
     with naming(path), path.open("xb") as file:
         fill(file)
 
@@ -33,15 +28,9 @@ def write_new(path: Path, fill: Callable[[BinaryIO], object]) -> None:
 def write_audio(stem: Path, sound: FloatArray, sample_rate: int, kind: SoundFormat) -> None:
     """Write `sound` [samples] or [channels, samples] block by block; RF64 past WAV's 4 GiB.
 
-    Args:
-        stem: The file without its ending.
-        sound: Samples within -1..1; "wav", in 32-bit float, keeps others, too.
-        sample_rate: In Hz.
-        kind: How it is written.
-
-    Raises:
-        WriteError: The file cannot be written.
-
+    stem: the file without its ending
+    sound: within -1..1; "wav", in 32-bit float, keeps other samples, too
+    Raises WriteError.
     """
     release = releaser(sound)
 
@@ -59,16 +48,7 @@ def write_blocks(
 ) -> None:
     """Write sound that comes in blocks [n] or [channels, n], as `write_audio` does.
 
-    Args:
-        stem: The file without its ending.
-        blocks: In order.
-        shape: Of the whole: (samples,) or (channels, samples).
-        sample_rate: In Hz.
-        kind: How it is written.
-
-    Raises:
-        WriteError: The file cannot be written.
-
+    shape: of the whole: (samples,) or (channels, samples)
     """
     channels = 1 if len(shape) == 1 else shape[0]
     ending, container, coding = coding_of(kind, channels, sample_rate)
@@ -87,12 +67,7 @@ def write_clips(
     sample_rate: int,
     kind: SoundFormat,
 ) -> None:
-    """Write the spans (start_s, end_s) of a sound as `stem`_01, `stem`_02 and so on, up to 100 of them.
-
-    Raises:
-        WriteError: A file cannot be written.
-
-    """
+    """Write the spans (start_s, end_s) of a sound as `stem`_01, `stem`_02 and so on, up to 100 of them."""
     for number, (start_s, end_s) in enumerate(spans[:_MOST_CLIPS], 1):
         first, last = samples_of(start_s, sample_rate), samples_of(end_s, sample_rate)
         clip = sound[..., first : max(last, first + 1)]

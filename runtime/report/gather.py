@@ -85,16 +85,7 @@ class ExplainedSound(Protocol):
 
 
 def item_of(result: ExplainedSound, *, start_s: float = 0.0) -> Item:
-    """A sound and its explanation for a page.
-
-    Args:
-        result: A `Result`.
-        start_s: Where its sound begins in a recording.
-
-    Returns:
-        Everything that the page shows and plays of it.
-
-    """
+    """All that a page shows and plays of a result, whose sound begins at `start_s` in a recording."""
     parts = list(result.parts.values())
     mask = next((part for part in parts if isinstance(part, MaskResult)), None)
     components = next((part for part in parts if isinstance(part, ComponentsResult)), None)

@@ -51,18 +51,9 @@ def picture_of(
     mask: FloatArray | None = None,
     size: tuple[int, int] = _SIZE,
 ) -> Picture:
-    """A spectrogram for a page.
+    """A spectrogram [T, F] (linear) for a page, over `seconds` and up to `max_hz`, and its mask [T, F] 0..1.
 
-    Args:
-        amplitude: [T, F] linear.
-        seconds: What the frames span.
-        max_hz: What the bins span.
-        mask: [T, F] 0..1.
-        size: Its columns and rows at the most; of cells that share one the largest is shown.
-
-    Returns:
-        Its picture, and that of the mask.
-
+    size: columns and rows at the most; of cells that share one the largest is shown
     """
     loudness = loudness_of(_shrunk(amplitude, size))
     return Picture(_png(loudness), "" if mask is None else _png(_shrunk(mask, size)), seconds, max_hz)

@@ -48,17 +48,10 @@ class LivePage(NamedTuple):
 class ReportWriter:
     """Collects the items of a page and writes it at the end; to be closed, or used in a with statement.
 
-    Args:
-        title: What the page is called.
-        kind: What its rows are.
-        labels: Of the model.
-        values: Whether its scores are values of a regression.
-        most_bytes: Of the items together; beyond it rows stand without sound and pictures, but for the first,
-            which loses its sound alone.
-
-    Raises:
-        MissingDependencyError: Jinja2 is not installed.
-
+    kind: what its rows are; labels: of the model; values: whether its scores are values of a regression
+    most_bytes: of the items together; beyond it rows stand without sound and pictures, but for the first,
+        which loses its sound alone
+    Raises MissingDependencyError where Jinja2 is not installed.
     """
 
     def __init__(
@@ -198,19 +191,9 @@ def live_page(
 ) -> LivePage:
     """A page on which sounds are dropped, chosen or recorded, and explained.
 
-    Args:
-        title: What it is called.
-        backend: The script that answers, which calls `startLive` of live.js.
-        footer: A sentence at its end.
-        allowed: Directive of the content security policy -> what it allows beyond the page's own script and
-            styles.
-
-    Returns:
-        The page.
-
-    Raises:
-        MissingDependencyError: Jinja2 is not installed.
-
+    backend: the script that answers, which calls `startLive` of live.js; footer: a sentence at its end
+    allowed: directive of the content security policy -> what it allows beyond the page's own script, styles
+    Raises MissingDependencyError where Jinja2 is not installed.
     """
     check_installed()
     script, style = "\n".join((_file(*_LIVE), backend)), _file("report.css")

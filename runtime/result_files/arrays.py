@@ -43,17 +43,9 @@ def write_arrays(file: BinaryIO, document: object, arrays: Mapping[str, Array]) 
 
 
 def read_arrays(path: Path) -> tuple[Any, dict[str, Array]]:
-    """What `write_arrays` wrote.
+    """What `write_arrays` wrote: the document in plain types, and the arrays by name; large ones are mapped.
 
-    Args:
-        path: The file.
-
-    Returns:
-        The document in plain types, and the arrays by name; large ones are mapped, read only.
-
-    Raises:
-        DataError: There is no such file, it is damaged, or it is none that earmark writes.
-
+    Raises DataError where there is no such file, it is damaged, or it is none that earmark writes.
     """
     try:
         with zipfile.ZipFile(path) as archive:

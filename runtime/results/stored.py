@@ -80,9 +80,7 @@ def write_stored(file: BinaryIO, *, fields: Mapping[str, Any], audio: AudioKind)
 def read_stored(folder: Path) -> dict[str, Any]:
     """The fields of the result that lies in a folder.
 
-    Raises:
-        DataError: There is none with arrays, it is damaged, or a newer earmark wrote it.
-
+    Raises DataError where there is none with arrays, it is damaged, or a newer earmark wrote it.
     """
     path = folder / ARRAYS
     if not path.is_file():

@@ -15,20 +15,11 @@ SHOWN = 10
 
 
 def label_index(label: object, labels: Sequence[str], bundle: str) -> int:
-    """The index of a label.
+    """The index of a label, 0..K-1, among all K.
 
-    Args:
-        label: What a user gave: a label, or where labels are `Scientific_Common` either half of one, if no
-            other label has that half.
-        labels: All K labels, in the order of the logits.
-        bundle: Name of the bundle, for the message.
-
-    Returns:
-        Its index, 0..K-1.
-
-    Raises:
-        LabelError: There is no such label, and the message names the nearest; or several have that half.
-
+    label: what a user gave: a label, or where labels are `Scientific_Common` either half of one, if no other
+        label has that half
+    Raises LabelError where there is no such label, with the nearest, or several have that half.
     """
     if not isinstance(label, str):
         raise LabelError(f"target is {label!r}: give a label, such as {labels[0]!r}")
@@ -72,17 +63,9 @@ def ranked(scores: FloatArray, task: str) -> list[int]:
 def best(
     scores: FloatArray, most: int | None = None, min_score: float = 0.0, task: str = "single_label"
 ) -> list[int]:
-    """Indices of the highest scores [K], in the order of `ranked`.
+    """Indices of the highest scores [K], at most so many (None: all), in the order of `ranked`.
 
-    Args:
-        scores: Scores [K], 0..1.
-        most: How many at the most; None: all.
-        min_score: Lower ones are left out, 0..1.
-        task: Of the bundle.
-
-    Returns:
-        Indices into `scores`.
-
+    Those below `min_score` are left out, 0..1.
     """
     return [index for index in ranked(scores, task)[:most] if reaching(float(scores[index]), min_score)]
 

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 
 def score_text(score: float, task: str) -> str:
-    """A score in a few characters.
-
-    Args:
-        score: A probability 0..1, or of a regression a value.
-        task: Of the bundle.
-
-    Returns:
-        A percentage with one digit; of a regression the value with four.
-
-    """
+    """A score in a few characters: a percentage with one digit; of a regression the value with four."""
     return f"{score:.4g}" if task == "regression" else f"{score:.1%}"
 
 

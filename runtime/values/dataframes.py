@@ -8,12 +8,7 @@ from ...errors import MissingDependencyError
 
 
 def import_pandas() -> Any:
-    """The package.
-
-    Raises:
-        MissingDependencyError: It is not installed.
-
-    """
+    """The package. Raises MissingDependencyError."""
     try:
         import pandas
     except ImportError as error:

@@ -15,11 +15,7 @@ class Workers:
     """Threads for short steps in C code, which leaves Python's lock; they begin when there is work.
 
     The caller takes part and takes back what no thread has begun, so that steps may have steps of their own.
-    After a fork the child's threads are new.
-
-    Args:
-        count: Threads that work at a time, the caller among them; 1: the caller alone.
-
+    After a fork the child's threads are new. count: threads that work at a time, the caller among them
     """
 
     def __init__(self, count: int = 1) -> None:

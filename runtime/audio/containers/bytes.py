@@ -99,12 +99,7 @@ class SoundBytes:
         raise BlockingIOError("it has nothing to read yet")
 
     def at(self, start: int, count: int) -> bytes:
-        """Up to `count` bytes from `start` on; fewer at the end.
-
-        Raises:
-            AudioError: Reading fails.
-
-        """
+        """Up to `count` bytes from `start` on; fewer at the end. Raises AudioError where reading fails."""
         if start < 0 or start >= self.size or count <= 0:
             return b""
         data = np.empty(min(count, self.size - start), np.uint8)

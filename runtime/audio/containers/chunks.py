@@ -59,16 +59,10 @@ class Extent:
 
 
 def measure(data: SoundBytes, begin: int, declared: int | None, behind: Behind, *, bits: int = 32) -> Extent:
-    """How much sound begins at `begin`, where the header says `declared` bytes.
+    """How much sound begins at `begin`, where the header says `declared` bytes; None: it does not say.
 
-    Args:
-        data: The bytes of the file.
-        begin: Place of the first byte of sound.
-        declared: Bytes by the header; None: it does not say.
-        behind: Where the next file begins, if what a file may hold behind its sound begins at a place; else
-            None.
-        bits: Of the size in the header, 32 or 64.
-
+    behind: where the next file begins, if what a file may hold behind its sound begins at a place; else None
+    bits: of the size in the header, 32 or 64
     """
     there = max(0, data.size - begin)
     if declared is None or is_unknown(declared, bits):

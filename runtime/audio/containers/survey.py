@@ -29,13 +29,9 @@ _PARSERS = {
 
 
 def survey(data: SoundBytes) -> tuple[list[SoundPart], int]:
-    """The parts of a file in order, and how many bytes at its end are of no known kind.
+    """The parts of a file in order, and how many bytes at its end are of no known kind. Raises AudioError.
 
     Files that were joined have several parts.
-
-    Raises:
-        AudioError: The file cannot be read.
-
     """
     parts: list[SoundPart] = []
     place = 0

@@ -100,18 +100,10 @@ def row_of(
     site: str = "",
     files: ClipFiles | None = None,
 ) -> DetectionRow:
-    """The row of a detection.
+    """The row of a detection, with rounded numbers.
 
-    Args:
-        detection: The detection.
-        file: The recording, as it was named.
-        began: When the recording began.
-        site: The folder that it lies in, below the input.
-        files: Its files, as paths below the output folder.
-
-    Returns:
-        Its row, with rounded numbers.
-
+    began: when the recording began; site: the folder that it lies in, below the input
+    files: its files, as paths below the output folder
     """
     return DetectionRow(
         file=file,
@@ -137,15 +129,9 @@ def row_of(
 
 
 def site_of(file: str, folder: str) -> str:
-    """Where a recording was made: the first folder below an input that it lies in; directly in it, the input.
+    """Where a recording (path or URL) was made: the first folder below an input that it lies in.
 
-    Args:
-        file: Path or URL of the recording.
-        folder: The input, named likewise.
-
-    Returns:
-        The name of a folder; empty where the recording does not lie in the input.
-
+    Directly in the input, that; empty where it does not lie in the input.
     """
     top = folder.rstrip("/")
     if not file.startswith(f"{top}/"):

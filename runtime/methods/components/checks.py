@@ -12,16 +12,7 @@ _OUTPUTS = ("activations", "pooled", "logits")
 
 
 def check_components(manifest: Manifest, path: Path) -> None:
-    """Interpreter and dictionary belong together, and to this bundle's spectrogram and labels.
-
-    Args:
-        manifest: The manifest.
-        path: Of the manifest, for messages.
-
-    Raises:
-        BundleError: They do not.
-
-    """
+    """Raise BundleError unless interpreter and dictionary belong together, and to this bundle's model."""
     spec, stage = manifest.components, manifest.stage("interpreter")
     if spec is None or stage is None:
         if "components" in manifest.explainers or spec is not None or stage is not None:

@@ -24,19 +24,11 @@ _AUDIBLE, _FRAMES, _STEADY = 0.02, 5, 0.85
 
 
 def fundamentals(columns: FloatArray, bin_hz: float) -> FloatArray:
-    """The fundamental of each column that is a harmonic stack, by a comb that is slid over frequencies.
+    """The fundamental of each column [F, K] in Hz, 0 where it is no harmonic stack: a comb over frequencies.
 
     A frequency f scores by C S: C = (a - b) / (a + b) for the mean weight a at n f and b at (n - 1/2) f, and
     the share S of the column's energy within 1.5 bins of n f. The best f counts where C is at least .3, S at
     least .6, and four harmonics or more are there.
-
-    Args:
-        columns: [F, K] weights, 0 or more.
-        bin_hz: From one bin to the next.
-
-    Returns:
-        [K] in Hz, 0 where there is no such stack.
-
     """
     bins, count = columns.shape
     energy = np.square(columns.astype(np.float64))
@@ -58,15 +50,9 @@ def fundamentals(columns: FloatArray, bin_hz: float) -> FloatArray:
 
 
 def glide(centroid: Values, energy: Values) -> Glide | None:
-    """Between which frequencies a track moves steadily.
+    """Between which frequencies (first, last) in Hz a track moves steadily; None where it does not.
 
-    Args:
-        centroid: [T] its frequency at each frame in Hz.
-        energy: [T] of the track, 0 or more.
-
-    Returns:
-        (first, last) in Hz; None where it does not move steadily, or too few frames are loud.
-
+    By its frequency [T] in Hz and its energy [T] at each frame; too few loud frames say nothing.
     """
     loud = np.flatnonzero(energy > _AUDIBLE * energy.max(initial=0.0))
     if len(loud) < _FRAMES:

@@ -60,11 +60,7 @@ class Tracks:
     def sound(self, chosen: Sequence[int]) -> FloatArray:
         """The chosen components together [channels, input_samples], at the input's rate.
 
-        Every channel gets the same mask.
-
-        Raises:
-            AudioError: The file of a long sound has changed.
-
+        Every channel gets the same mask. Raises AudioError where the file of a long sound has changed.
         """
         restored, join = Restored(self.opened), OverlapAdd((self.opened.input_channels,))
         for offset, length, spectrum, active in self._windows():

@@ -110,13 +110,8 @@ def features_of(
 ) -> Features:
     """What is known of a masked window, as `FEATURES` names it.
 
-    Args:
-        logits: Of the window [K].
-        target: The label explained.
-        task: Whether several labels may hold.
-        area: Mean of the mask, 0..1.
-        energies: [3] of the window, of what is kept and of what is removed, see `audio.stft.energies_of`.
-
+    logits: of the window [K]; area: mean of the mask, 0..1
+    energies: [3] of the window, of what is kept and of what is removed, see `audio.stft.energies_of`
     """
     whole, kept, removed = (float(one) for one in energies)
     shares = kept / max(whole, 1e-12), removed / max(whole, 1e-12)

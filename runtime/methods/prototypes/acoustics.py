@@ -61,14 +61,9 @@ def statistics_of(window: Window, real: int, manifest: Manifest) -> Statistics:
 
 
 def acoustics_of(stft: FloatArray, sound: FloatArray, rate: int, hop: int) -> FloatArray:
-    """The statistics [sum(SIZES)] of a sound; finite for finite sound.
+    """The statistics [sum(SIZES)] of a sound [N], N >= 1, of which `stft` [T, F, 2] is the listenable STFT.
 
-    Args:
-        stft: Real and imaginary parts [T, F, 2] of its listenable STFT; frames beyond its end are left out.
-        sound: [N], N >= 1.
-        rate: In Hz.
-        hop: From one frame to the next, in samples.
-
+    Finite for finite sound; frames beyond its end are left out.
     """
     frames = np.ascontiguousarray(stft[: 1 + len(sound) // hop], np.float32).view(np.complex64)[..., 0]
     power = np.square(np.abs(frames))

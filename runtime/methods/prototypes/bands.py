@@ -22,11 +22,7 @@ def like_rows(
 ) -> npt.NDArray[np.bool_] | None:
     """[q, F] which rows of the feature map the matches of each place [q] may lie in; None: any.
 
-    Args:
-        view: In which the places are looked up.
-        rows: Of the feature map, in which each place lies.
-        bands_hz: [low, high] of every row, in Hz.
-
+    rows: in which each place lies; bands_hz: [low, high] of every row
     """
     if view not in _BANDED:
         return None
@@ -40,16 +36,9 @@ def _like_each(bands_hz: tuple[tuple[float, ...], ...]) -> npt.NDArray[np.bool_]
 
 
 def alike(low_hz: float, high_hz: float, bands_hz: Sequence[tuple[float, ...]]) -> npt.NDArray[np.bool_]:
-    """Which rows of a feature map lie in a band like this one.
+    """Which rows [F] of a feature map lie in a band like this one, by the bands [low, high] of every row.
 
-    Args:
-        low_hz: Lower edge of the band, in Hz.
-        high_hz: Upper edge.
-        bands_hz: [low, high] of every row, in Hz.
-
-    Returns:
-        [rows]: True where the two bands share at least half of the narrower one, on the mel scale.
-
+    True where the two bands share at least half of the narrower one, on the mel scale.
     """
     rows = mel_of(np.asarray(bands_hz, np.float64).reshape(-1, 2))
     low, high = mel_of([low_hz, high_hz])

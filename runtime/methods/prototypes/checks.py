@@ -14,13 +14,7 @@ _OF_VIEW = ("entries.npy", "channels.npy", "scores.npy", "tops.npy", "faiss")
 
 
 def check_prototypes(manifest: Manifest, path: Path) -> None:
-    """The feature map fits the classifier, the generation its feature map. Raises BundleError.
-
-    Args:
-        manifest: The manifest.
-        path: Of the manifest, for messages.
-
-    """
+    """The feature map fits the classifier, the generation its feature map. Raises BundleError."""
     _check_feature_map(manifest, path)
     _check_generation(manifest, path)
 

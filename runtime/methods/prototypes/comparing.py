@@ -79,16 +79,8 @@ class FamiliarWindows:
 def measure(generation: Generation, bands_hz: Sequence[tuple[float, float]]) -> Usual | None:
     """What is usual among the training sounds of a generation: each beside all *other* recordings.
 
-    Args:
-        generation: Open, with the places that explanations of its clips look up.
-        bands_hz: [low, high] of every row of the feature map, in Hz.
-
-    Returns:
-        None where too few clips are known, or there are too few recordings.
-
-    Raises:
-        PrototypeIndexError: The generation is damaged.
-
+    bands_hz: [low, high] of every row of the feature map. None where too few clips or recordings are known.
+    Raises PrototypeIndexError where the generation is damaged.
     """
     tables = {view: generation.queries(view) for view in generation.views}
     clips = [set(table["clip"].tolist()) for table in tables.values()]

@@ -117,9 +117,7 @@ class PrototypesExplanation:
     def finish(self) -> PrototypesResult:
         """What the best places and the best window tell; what they resemble is searched when looked at.
 
-        Raises:
-            PrototypeIndexError: The generation is damaged.
-
+        Raises PrototypeIndexError where the generation is damaged.
         """
         if self._window is None:
             raise MethodError("prototypes: the sound has no window")

@@ -50,10 +50,8 @@ class _Within:
 def open_generation(folder: Path, manifest: Manifest) -> Generation:
     """Open the generation that `manifest` names, in the bundle `folder`.
 
-    Raises:
-        MethodError: The bundle has none yet.
-        PrototypeIndexError: It is damaged or belongs to another model.
-
+    Raises MethodError where the bundle has none yet, PrototypeIndexError where it is damaged or belongs to
+    another model.
     """
     spec = manifest.prototypes
     if spec is None:

@@ -16,19 +16,10 @@ if TYPE_CHECKING:
 
 
 def inspect_prototypes(bundle: Bundle) -> Inspection:
-    """What an index and its U are.
+    """Lines on an index and its U, and for JSON `index_info` and `apex`, None where there are none.
 
-    Args:
-        bundle: The open bundle.
-
-    Returns:
-        Lines of text, and for JSON `index_info` (of each view also `kinds`, the entries by kind: "prototype",
-        in which some channel is strongest, and "clip", all others) and `apex`, None where there are none.
-
-    Raises:
-        PrototypeIndexError: The generation is damaged.
-        BundleError: The report of U is.
-
+    Of each view `index_info` has `kinds`, the entries by kind: "prototype", in which some channel is
+    strongest, and "clip", all others. Raises PrototypeIndexError, BundleError where they are damaged.
     """
     manifest = bundle.manifest
     lines: list[tuple[str, str]] = []

@@ -24,9 +24,7 @@ def importance_of_channels(result: PrototypesResult, edges: Values) -> Values:
 def importance_of_view(result: PrototypesResult, view: str, label: str, edges: Values) -> Values:
     """Importance [M] by the places that resemble prototypes of the label, weighted by their cosine.
 
-    Raises:
-        MethodError: The generation has no such view.
-
+    Raises MethodError where the generation has no such view.
     """
     # An embedding has no places: its prototypes speak for all of a window.
     view = "window" if "window" in result.prototypes else view

@@ -61,18 +61,10 @@ class Looker:
         self.grid = grid_of(spec)
 
     def look(self, window: Window, samples: int, target: int, views: Sequence[View]) -> Looked:
-        """Look at one window.
+        """Look at one window of a sound of so many `samples` for the class index `target`.
 
-        Args:
-            window: After the classifier.
-            samples: Of the whole sound, at the model's rate.
-            target: Class index.
-            views: Which are looked at.
-
-        Raises:
-            BundleError: The attention does not fit the feature map.
-            PrototypeIndexError: What cells contribute is not finite.
-
+        Raises BundleError where the attention does not fit the feature map, PrototypeIndexError where what
+        cells contribute is not finite.
         """
         spec, rate = self.feature_map, self.manifest.sample_rate
         length = window.waveform.shape[-1]

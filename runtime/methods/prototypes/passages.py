@@ -41,16 +41,7 @@ class Passages:
     """The passages of one window, measured when they are asked for."""
 
     def __init__(self, amplitude: FloatArray, rate: int, hop: int, grid: Grid, seconds: float) -> None:
-        """Of a spectrogram.
-
-        Args:
-            amplitude: |S| [T, F] of the window.
-            rate: Samples per second.
-            hop: Samples from one frame of the analysis to the next.
-            grid: Where the cells of the feature map lie.
-            seconds: Real sound in the window; padding is no passage.
-
-        """
+        """Of |S| [T, F], whose frames lie `hop` samples apart; padding behind `seconds` is no passage."""
         self._step_s, self._frame_s, self._seconds = hop / rate, grid.frame_seconds, seconds
         self._amplitude = amplitude[: 1 + int(round(seconds / self._step_s, 6))]
         self._max_hz, self._bands_hz = 0.5 * rate, grid.bands_hz

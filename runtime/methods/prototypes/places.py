@@ -87,14 +87,7 @@ class FoldedHead:
     ) -> ChannelWeights:
         """What channels weigh in one window for the class index `target`.
 
-        Args:
-            spec: The feature map.
-            run: The embeddings graph.
-            taps: What the graph was fed.
-            outputs: What it gave.
-            peaks: Of the views.
-            target: Class index.
-
+        run: the embeddings graph; taps, outputs: what it was fed and gave; peaks: of the views
         """
         contributions: FloatArray | None = None
         if spec.additive or spec.gradient:
@@ -153,9 +146,7 @@ class WindowPlaces:
     ) -> None:
         """attention: [T, F], the cells' weights where there are any.
 
-        Raises:
-            PrototypeIndexError: The head's weights are so large that a cell's contribution overflows.
-
+        Raises PrototypeIndexError where the head's weights are so large that a cell's contribution overflows.
         """
         self.peaks, self.weights, self.span = peaks, weights, span
         self._maps, self._grid = maps, grid

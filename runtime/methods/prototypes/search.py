@@ -28,10 +28,7 @@ class Search(Looker):
     ) -> None:
         """Use an open generation; `embed` runs its embeddings.onnx, `head` keeps what is read from it.
 
-        Raises:
-            MethodError: The manifest describes no feature map.
-            PrototypeIndexError: Feature map and generation disagree.
-
+        Raises MethodError where the manifest describes no feature map, PrototypeIndexError: another one.
         """
         super().__init__(manifest, embed, head)
         spec = self.feature_map
@@ -45,12 +42,7 @@ class Search(Looker):
 
     @classmethod
     def over(cls, graphs: Graphs) -> Self:
-        """Over the generation of an open bundle.
-
-        Raises:
-            MethodError: It has none.
-
-        """
+        """Over the generation of an open bundle. Raises MethodError where it has none."""
         bundle = graphs.bundle
         held = graphs.cache.get(_CACHED)
         if held is None:

@@ -68,16 +68,10 @@ def perturb(
 
 @fork_waits
 def fit_reference(surrogate: str, masks: Masks, values: Values, distances: Values, seed: int) -> Fit:
-    """Importances by the surrogate `surrogate` of the reference; rows of `masks` [n, M] as drawn.
+    """Importances by one of `SURROGATES`; rows of `masks` [n, M] as drawn.
 
-    Args:
-        surrogate: One of `SURROGATES`.
-        masks: [n, M] as drawn.
-        values: [n] log-odds.
-        distances: [n] of each sound from the original. R^2 is that of the fit itself, for the forest out of
-            bag: the reference reports none.
-        seed: Of the forest.
-
+    values: [n] log-odds; distances: [n] of each sound from the original
+    R^2 is that of the fit itself, for the forest out of bag: the reference reports none.
     """
     if surrogate == "forest":
         return _forest(masks, values, distances, seed)

@@ -30,12 +30,7 @@ class SegmentGrid:
 
     @classmethod
     def of(cls, samples: int, sample_rate: int, settings: SegmentSettings) -> SegmentGrid:
-        """The grid of `settings` over a sound.
-
-        Raises:
-            AudioError: It has fewer than two segments.
-
-        """
+        """The grid of `settings` over a sound. Raises AudioError where it has fewer than two segments."""
         half = 0.5 * sample_rate
         edges = np.array([0, samples], dtype=np.int64)
         bands = np.array([0.0, half])

@@ -65,12 +65,8 @@ class Rows:
     ) -> None:
         """Divide a window's share by the importances in it; evenly where that is nothing, or unreliable.
 
-        Args:
-            span: Its first and last sample.
-            share: Of the score of the sound; of a value it may be negative.
-            result: What a search in the window answered; None where there was none.
-            segment: Samples of a segment.
-
+        span: its first and last sample; share: of the score of the sound; of a value it may be negative
+        result: what a search in the window answered; None where there was none; segment: samples of one
         """
         bands = self._importance.shape[1]
         sure = np.zeros(0) if result is None else _beyond_doubt(result)

@@ -196,11 +196,7 @@ def forest(masks: Masks, values: Values, places: Pieces, seed: int = 0) -> Fit:
     """Impurity importances of a random forest of 100 trees, under the sign of the marginal effect.
 
     Importances sum to 1 and have no sign; the sign given is that of mean(y | kept) - mean(y | masked). R^2 is
-    out of bag.
-
-    Raises:
-        MissingDependencyError: Without scikit-learn.
-
+    out of bag. Raises MissingDependencyError without scikit-learn.
     """
     importance, spread, r2 = fitted_forest(masks, values, seed)
     kept = masks.astype(np.float64)
@@ -217,20 +213,10 @@ def forest(masks: Masks, values: Values, places: Pieces, seed: int = 0) -> Fit:
 def fitted_forest(
     masks: Masks, values: Values, seed: int, weights: Values | None = None
 ) -> tuple[Values, Values, float]:
-    """A random forest of 100 trees, fitted to log-odds.
+    """A random forest of 100 trees, fitted to log-odds [n] of `masks` [n, M] with sample weights [n].
 
-    Args:
-        masks: [n, M], True where a segment is kept.
-        values: [n] log-odds.
-        seed: Of the trees.
-        weights: [n] of the samples; None: all alike.
-
-    Returns:
-        Impurity importances [M], which sum to 1, their standard errors over the trees, and R^2 out of bag.
-
-    Raises:
-        MissingDependencyError: scikit-learn is not installed.
-
+    Gives impurity importances [M], which sum to 1, their standard errors over the trees, and R^2 out of bag.
+    Raises MissingDependencyError without scikit-learn.
     """
     try:
         from sklearn.ensemble import RandomForestRegressor
