@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Self
+from collections.abc import Iterable, Iterator
+from typing import Any, Self, TypeVar
+
+Item = TypeVar("Item")
 
 
 class Progress:
@@ -40,6 +43,12 @@ class Progress:
         """Several steps further, such as those of an earlier run."""
         if self._bar is not None and steps:
             self._bar.update(steps, note)
+
+    def over(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items one by one; an item is a step when the next one is asked for."""
+        for item in items:
+            yield item
+            self.step()
 
     def close(self) -> None:
         """Leave the terminal in order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from ..runtime.methods.segments.settings import SegmentSettings
 from .data.clips import Tell, ignore, listed_clips
 from .data.folder import list_sounds
 from .faithfulness.evaluate import evaluate_masks
+from .faithfulness.maskers import masker_by
 from .localisation.evaluate import evaluate_events
-from .localisation.localisers import FunctionLocaliser
+from .localisation.localisers import by_function
 from .presets import TABLES, Preset, Table, preset_of
 from .prototypes.evaluate import evaluate_prototypes
-from .questions import Explaining, FunctionMasker, name_of
+from .questions import Explaining, name_of
 from .settings import ClipSettings, LocalisationSettings, MaskSettings, PrototypeSettings
 from .table import Table as Figures
 
@@ -113,10 +115,10 @@ def evaluate(
     told: dict[str, Any] = {"tell": tell, "quiet": quiet}
     report: Any
     if isinstance(how, MaskSettings):
-        maskers = [FunctionMasker(name, one) for name, one in functions.items()]
+        maskers = [masker_by(name, one) for name, one in functions.items()]
         report = evaluate_masks(explainer, sounds, how, more=maskers, **told)
     elif isinstance(how, LocalisationSettings):
-        located = [FunctionLocaliser(name, one) for name, one in functions.items()]
+        located = {name: partial(by_function, name=name, function=one) for name, one in functions.items()}
         asked = segments_of(paper, segments)
         report = evaluate_events(explainer, sounds, how, segments=asked, more=located, **told)
     else:

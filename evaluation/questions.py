@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from ..errors import EarmarkError, MethodError
 from ..runtime.audio.stft import as_complex
-from ..runtime.bundle.manifest import Manifest, MaskGain
+from ..runtime.bundle.manifest import MaskGain
 from ..runtime.engine import Engine
 from ..runtime.inference.scores import scores_of
 from ..runtime.inference.window import Window
@@ -163,6 +163,12 @@ def soft_mask(gain: MaskGain = "linear") -> Callable[[Function], Function]:
     return mark
 
 
+def gain_of_masks(function: MaskFunction) -> MaskGain | None:
+    """What a function's masks multiply; None where its values only rank."""
+    gain: MaskGain | None = getattr(function, _GAIN, None)
+    return gain
+
+
 def name_of(function: Explaining) -> str:
     """What the row of a function is called: "module:function", of a script its file's name."""
     name = getattr(function, "__qualname__", None) or type(function).__name__
@@ -213,34 +219,6 @@ def _here_on_the_path() -> Iterator[None]:
     finally:
         if added:
             sys.path.remove(here)
-
-
-@dataclass(frozen=True)
-class FunctionMasker:
-    """A function as a row of `evaluate masks`."""
-
-    name: str
-    function: MaskFunction
-
-    @property
-    def binary(self) -> bool:
-        """Whether its values only rank."""
-        return not hasattr(self.function, _GAIN)
-
-    def gain_of(self, manifest: Manifest) -> MaskGain:
-        """What its masks multiply."""
-        gain: MaskGain = getattr(self.function, _GAIN, "linear")
-        return gain
-
-    def __call__(
-        self, engine: Engine, window: Window, target: int, random: np.random.Generator
-    ) -> FloatArray:
-        """Mask or ranking [T, F]."""
-        question = Question.of(engine, window, target, int(random.integers(2**31)))
-        values = numbers_of(self.name, self.function, question, question.stft.shape)
-        if not self.binary and (float(values.min()) < -1e-6 or float(values.max()) > 1.0 + 1e-6):
-            raise MethodError(f"{self.name}: a soft mask lies in 0..1, not in {values.min()}..{values.max()}")
-        return (values if self.binary else values.clip(0.0, 1.0)).astype(np.float32)
 
 
 def numbers_of(

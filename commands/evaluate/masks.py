@@ -126,7 +126,7 @@ def _check_methods(methods: Sequence[str], source: str | None) -> None:
 
 def _refuse_unused(settings: MaskSettings) -> None:
     """Raise click.UsageError for an option that no row and no condition would use."""
-    from ...evaluation.faithfulness.component_maskers import COMPONENTS
+    from ...evaluation.faithfulness.maskers import COMPONENTS
 
     methods = set(settings.methods)
     if methods and "thresholded" not in methods:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from ...runtime.values.arrays import FloatArray
 
 if TYPE_CHECKING:
     from ...evaluation.faithfulness.maskers import Masker
-    from ...runtime.bundle.manifest import Manifest, MaskGain
+    from ...export.attributions import Attributions
     from ...runtime.engine import Engine
     from ...runtime.inference.window import Window
 
@@ -21,26 +20,6 @@ if TYPE_CHECKING:
 _SAME = 1e-2
 # The names, for those who only want to list them: PyTorch is not imported for it.
 ATTRIBUTIONS = ("saliency", "integrated_gradients", "smoothgrad", "gradcam", "gradcam_energy", "shap")
-
-
-@dataclass(frozen=True)
-class Attributed:
-    """An attribution method as a masker: its values rank the cells."""
-
-    name: str
-    attributions: Any
-    binary: bool = True
-
-    def gain_of(self, manifest: Manifest) -> MaskGain:
-        """Its values only rank: zeros and ones are the same on the magnitude and on its logarithm."""
-        return "linear"
-
-    def __call__(
-        self, engine: Engine, window: Window, target: int, random: np.random.Generator
-    ) -> FloatArray:
-        """Attribution [T, F], 0 and more."""
-        ranking: FloatArray = self.attributions(window.stft, target)
-        return ranking
 
 
 def attributed(engine: Engine, source: str, names: list[str], seed: int) -> list[Masker]:
@@ -67,7 +46,7 @@ def attributed(engine: Engine, source: str, names: list[str], seed: int) -> list
     manifest = engine.manifest
     if list(opened.labels) != manifest.labels or opened.analysis != manifest.analysis:
         raise SourceError(f"{source}: is not what {manifest.name} was exported from; labels or STFT differ")
-    maskers: list[Masker] = [Attributed(name, Attributions(opened, name, seed)) for name in names]
+    maskers = [_masker(name, Attributions(opened, name, seed)) for name in names]
     length = samples_of(manifest.window.seconds, manifest.sample_rate)
     noise = (0.1 * np.random.default_rng(0).standard_normal((1, length))).astype(np.float32)
     with torch.no_grad():
@@ -75,3 +54,13 @@ def attributed(engine: Engine, source: str, names: list[str], seed: int) -> list
     if np.abs(expected - engine.logits_of(noise)).max() > _SAME:
         raise SourceError(f"{source}: is not what {manifest.name} was exported from; its logits differ")
     return maskers
+
+
+def _masker(name: str, attributions: Attributions) -> Masker:
+    """An attribution method as a masker: its values [T, F], 0 and more, rank the cells."""
+    from ...evaluation.faithfulness.maskers import Masker
+
+    def compute(_: Engine, window: Window, target: int, __: np.random.Generator) -> FloatArray:
+        return attributions(window.stft, target)
+
+    return Masker(name, compute, binary=True)

@@ -91,7 +91,7 @@ def _readable(
     unreadable: list[LeftOut] = []
     faults: list[tuple[str, str]] = []
     with Progress(len(clips), "reading", quiet=quiet) as bar:
-        for clip in clips:
+        for clip in bar.over(clips):
             try:
                 own: list[str] = []
                 load_sound(clip.path, rate, own.append)
@@ -101,7 +101,6 @@ def _readable(
                 if strict:
                     raise
                 unreadable.append(LeftOut(clip.name, str(error)))
-            bar.step()
     for line in reason_lines(faults):
         tell(line)
     return readable, unreadable

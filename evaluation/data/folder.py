@@ -293,11 +293,10 @@ def load_sounds(
     sample_rate: int,
     *,
     strict: bool = False,
-    on_clip: Callable[[], None] | None = None,
 ) -> tuple[list[Clip], list[FloatArray], list[Unreadable]]:
     """Load clips; those that cannot be read are listed and left out, or raise DataError with `strict`.
 
-    Those that are damaged and used all the same are listed too. `on_clip` is called after each clip.
+    Those that are damaged and used all the same are listed too.
     """
     good: list[Clip] = []
     waveforms: list[FloatArray] = []
@@ -312,8 +311,6 @@ def load_sounds(
             if strict:
                 raise
             bad.append(Unreadable(clip, str(error)))
-        if on_clip is not None:
-            on_clip()
     return good, waveforms, bad
 
 

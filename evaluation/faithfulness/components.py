@@ -7,7 +7,7 @@ several labels decisions are sets, and F1 compares them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +22,8 @@ from ...runtime.values.arrays import Array, FloatArray, Values
 from ..data.folder import Clip, load_sound
 from ..statistics import Interval, bootstrap
 from ..table import Cell, Column, Table
-from .component_maskers import random_theta, selected
 from .conditions import Condition
+from .maskers import random_theta, selected
 
 Booleans = npt.NDArray[np.bool_]
 # The class that the reference recipe compares with, whatever is predicted.
@@ -55,15 +55,14 @@ class Interpreted:
 
 def interpret_clips(
     engine: Engine,
-    clips: Sequence[Clip],
+    clips: Iterable[Clip],
     condition: Condition,
     *,
     seed: int = 0,
-    on_clip: Callable[[], None] | None = None,
 ) -> list[Interpreted]:
     """Every window of `clips` under `condition`, in order.
 
-    seed: of the untrained theta; on_clip: called after each clip (progress)
+    seed: of the untrained theta
     Raises MethodError where the bundle has no interpreter, DataError (clips).
     """
     manifest, untrained = engine.manifest, random_theta(dictionary_of(engine.graphs), seed)
@@ -90,8 +89,6 @@ def interpret_clips(
                     relative_error=relative,
                 )
             )
-        if on_clip is not None:
-            on_clip()
     return interpreted
 
 

@@ -141,7 +141,7 @@ def evaluate_masks(
     judged: dict[str, Faithfulness] = {}
     for condition in conditions:
         with Progress(len(clips), f"judging, {condition.name}", quiet=quiet) as bar:
-            judged[condition.name] = judge(engine, clips, condition, plan, on_clip=bar.step)
+            judged[condition.name] = judge(engine, bar.over(clips), condition, plan)
     records = [record for one in judged.values() for record in one.records]
     return MaskReport(
         bundle=manifest.name,
@@ -202,7 +202,7 @@ def _component_report(
     figures: dict[str, Mapping[str, Interval]] = {}
     for condition in conditions:
         with Progress(len(clips), f"interpreting, {condition.name}", quiet=quiet) as bar:
-            windows = interpret_clips(engine, clips, condition, seed=seed, on_clip=bar.step)
+            windows = interpret_clips(engine, bar.over(clips), condition, seed=seed)
         fidelity[condition.name] = fidelity_table(
             windows, engine.manifest.task, by_design=spec.by_design, seed=seed
         )

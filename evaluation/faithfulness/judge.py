@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -27,9 +27,8 @@ from ..data.folder import Clip, load_sound
 from ..rescoring import gains_of, rescore, silence_logits
 from ..seeding import generator
 from ..settings import Domain
-from .component_maskers import COMPONENTS
 from .conditions import Condition
-from .maskers import DECODED, Masker, masker_of, top_share
+from .maskers import COMPONENTS, DECODED, Masker, masker_of, top_share
 from .metrics import METRICS, OF_MASK, MaskedScores, metrics
 
 # From this score on, the classifier is sure of a class in silence.
@@ -139,17 +138,15 @@ class Plan:
 
 def judge(
     engine: Engine,
-    clips: Sequence[Clip],
+    clips: Iterable[Clip],
     condition: Condition,
     plan: Plan,
-    *,
-    on_clip: Callable[[], None] | None = None,
 ) -> Faithfulness:
     """Judge the plan's maskers on every window of `clips` under `condition`.
 
     The target is the class that the classifier puts first for the window under the
     condition. Deterministic: a clip's result depends on the seed and its name, not on its neighbours.
-    on_clip: called after each clip (progress). Raises MethodError (plan), DataError (clips).
+    Raises MethodError (plan), DataError (clips).
     """
     plan.check(engine)
     result = Faithfulness()
@@ -172,8 +169,6 @@ def judge(
                 result.records += records
                 result.curve += curve
         result.clips += 1
-        if on_clip is not None:
-            on_clip()
     result.warnings = _warnings(result)
     return result
 

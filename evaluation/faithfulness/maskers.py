@@ -7,24 +7,29 @@ mean is what it competes with.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ...errors import MethodError
 from ...runtime.audio.stft import as_complex
 from ...runtime.bundle.manifest import Manifest, MaskGain
 from ...runtime.engine import Engine
 from ...runtime.inference.window import Window
+from ...runtime.methods.components.dictionary import ComponentDictionary
+from ...runtime.methods.components.interpreter import dictionary_of, interpret
+from ...runtime.methods.components.result import relevance_of, selected_of
+from ...runtime.methods.components.tracks import soft_mask
 from ...runtime.methods.loading import all_methods, method_of
 from ...runtime.values.arrays import FloatArray, Values
 from ...runtime.values.mel import mel_of
-from ..questions import FunctionMasker, function_at, is_reference
+from ..questions import MaskFunction, Question, function_at, gain_of_masks, is_reference, numbers_of
 from ..rescoring import domains_of, rescore
-from .component_maskers import COMPONENTS, USUAL, component_maskers
+from ..seeding import generator
 
 # Bands and slices that occlusion removes one at a time: classifier passes a window.
 _BANDS = 16
@@ -33,44 +38,38 @@ _SLICES = 20
 Compute = Callable[[Engine, Window, int, np.random.Generator], FloatArray]
 
 
-class Masker(Protocol):
+# What the interpreter's graph gives for a window: "activations" [K, T], "pooled" [K].
+Outputs = Mapping[str, FloatArray]
+# (dictionary, the interpreter's outputs, target, random) -> indices of components.
+Choose = Callable[[ComponentDictionary, Outputs, int, np.random.Generator], tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Masker:
     """Anything that says which cells of a spectrogram count.
 
-    name: its row; binary: False for a mask 0..1 that is used as it is, True where its values [T, F] only
-    rank the cells (any real numbers, higher first) and are cut to the top share at equal area
+    Attributes:
+        name: Its row.
+        compute: (engine, window, target, random) -> mask or ranking [T, F] for the class index `target`.
+        binary: False for a mask 0..1 that is used as it is, True where its values only rank the cells (any
+            real numbers, higher first) and are cut to the top share at equal area.
+        gain: What its masks multiply; None: what those of the method of its name do.
+
     """
 
-    @property
-    def name(self) -> str: ...  # noqa: D102
-
-    @property
-    def binary(self) -> bool: ...  # noqa: D102
+    name: str
+    compute: Compute
+    binary: bool = False
+    gain: MaskGain | None = "linear"
 
     def gain_of(self, manifest: Manifest) -> MaskGain:
         """What its masks multiply, over a bundle."""
+        return self.gain or method_of(self.name).window_gain(manifest)
 
     def __call__(
         self, engine: Engine, window: Window, target: int, random: np.random.Generator
     ) -> FloatArray:
         """Mask or ranking [T, F] of one window for the class index `target`."""
-
-
-@dataclass(frozen=True)
-class Plain:
-    """A masker out of a function."""
-
-    name: str
-    binary: bool
-    compute: Compute
-
-    def gain_of(self, manifest: Manifest) -> MaskGain:
-        """Zeros and ones: the same on the magnitude and on its logarithm."""
-        return "linear"
-
-    def __call__(
-        self, engine: Engine, window: Window, target: int, random: np.random.Generator
-    ) -> FloatArray:
-        """Mask or ranking [T, F]."""
         return self.compute(engine, window, target, random)
 
 
@@ -105,6 +104,12 @@ def _energy(_: Engine, window: Window, __: int, ___: np.random.Generator) -> Flo
 
 def _ones(_: Engine, window: Window, __: int, ___: np.random.Generator) -> FloatArray:
     return np.ones(window.stft.shape[:2], np.float32)
+
+
+def _by_method(
+    engine: Engine, window: Window, target: int, _: np.random.Generator, *, method: str
+) -> FloatArray:
+    return engine.window_mask(method, window, target)
 
 
 def _thresholded(
@@ -145,43 +150,101 @@ def _log_score(logits: FloatArray, target: int, task: str) -> Values:
     return np.asarray(wide[:, target] - np.logaddexp.reduce(wide, axis=1))
 
 
-@dataclass(frozen=True)
-class MethodMasker:
-    """The mask, or gain, of windows that an explanation method offers."""
+def random_theta(dictionary: ComponentDictionary, seed: int = 0) -> FloatArray:
+    """A theta [C, K] that was never trained, as PyTorch draws a linear layer: U(-1, 1) / sqrt(K).
 
-    name: str
-    binary: bool = False
-
-    def gain_of(self, manifest: Manifest) -> MaskGain:
-        """As the method's masks are over this bundle."""
-        return method_of(self.name).window_gain(manifest)
-
-    def __call__(
-        self, engine: Engine, window: Window, target: int, random: np.random.Generator
-    ) -> FloatArray:
-        """Mask or gain [T, F]."""
-        return engine.window_mask(self.name, window, target)
+    The reference recipe evaluates with such a one.
+    """
+    bound = 1.0 / np.sqrt(dictionary.theta.shape[1])
+    return generator(seed, "theta").uniform(-bound, bound, dictionary.theta.shape).astype(np.float32)
 
 
-# What needs a decoder.
-DECODED = ("mask", "thresholded")
+def selected(
+    dictionary: ComponentDictionary, pooled: FloatArray, target: int, theta: FloatArray | None = None
+) -> tuple[int, ...]:
+    """The components selected for the class index `target`, given z [K]; theta: another than the own."""
+    relevance = relevance_of((dictionary.theta if theta is None else theta)[target] * pooled)
+    return selected_of(relevance, dictionary.spec.threshold)
 
-_PLAIN: dict[str, Plain] = {
-    masker.name: masker
-    for masker in (
-        Plain("random", True, _random),
-        Plain("energy", True, _energy),
-        Plain("band_occlusion", True, partial(_occlusion, axis=1)),
-        Plain("time_occlusion", True, partial(_occlusion, axis=0)),
-        Plain("ones", False, _ones),
-    )
-}
-# Every masker that is none of components, in the order of the table.
+
+def component_choices(seed: int = 0) -> dict[str, Choose]:
+    """How the controls for components choose, by name: what anyone could draw.
+
+    Args:
+        seed: Of the untrained theta.
+
+    Returns:
+        Name -> choice; masks of those named "_log" are put on the log-magnitude, as the paper does.
+
+    """
+    return {
+        "random_components": _as_many,
+        "random_components_area": _as_much,
+        "random_theta": partial(_untrained, seed=seed),
+        "components_log": _selected,
+        "random_components_log": _as_many,
+        "random_components_area_log": _as_much,
+    }
+
+
+def _of_components(
+    engine: Engine, window: Window, target: int, random: np.random.Generator, *, choose: Choose
+) -> FloatArray:
+    """The soft mask [T, F] of the components that are chosen; zeros where none is."""
+    outputs, dictionary = interpret(engine.graphs, window), dictionary_of(engine.graphs)
+    return soft_mask(dictionary, outputs["activations"], choose(dictionary, outputs, target, random))
+
+
+def _selected(dictionary: ComponentDictionary, outputs: Outputs, target: int, _: object) -> tuple[int, ...]:
+    return selected(dictionary, outputs["pooled"], target)
+
+
+def _untrained(
+    dictionary: ComponentDictionary, outputs: Outputs, target: int, _: object, *, seed: int
+) -> tuple[int, ...]:
+    """What the recipe's setting selects."""
+    return selected(dictionary, outputs["pooled"], target, random_theta(dictionary, seed))
+
+
+def _as_many(
+    dictionary: ComponentDictionary, outputs: Outputs, target: int, random: np.random.Generator
+) -> tuple[int, ...]:
+    """As many components as the method selects, of those active in the window, by lot."""
+    active = _active(outputs)
+    count = min(len(selected(dictionary, outputs["pooled"], target)), len(active))
+    return tuple(int(index) for index in random.choice(active, count, replace=False))
+
+
+def _as_much(
+    dictionary: ComponentDictionary, outputs: Outputs, target: int, random: np.random.Generator
+) -> tuple[int, ...]:
+    """Active components by lot, as many as make the selected ones' area, as nearly as they can."""
+    activations = outputs["activations"]
+    area = soft_mask(dictionary, activations, selected(dictionary, outputs["pooled"], target)).mean()
+    order = random.permutation(_active(outputs))
+    areas = [0.0]
+    while areas[-1] < area and len(areas) <= len(order):
+        some = order[: len(areas)]
+        areas.append(float(soft_mask(dictionary, activations, some.tolist()).mean()))
+    count = int(np.abs(np.array(areas) - area).argmin())
+    return tuple(int(index) for index in order[:count])
+
+
+def _active(outputs: Outputs) -> npt.NDArray[np.intp]:
+    """Components that are active at all in the window: to remove others would be no control."""
+    return np.flatnonzero(outputs["activations"].max(axis=1) > 0.0)
+
+
+# Every masker that is none of components, in the order of the table; of them, what needs a decoder.
 MASKERS = ("mask", "thresholded", "random", "energy", "band_occlusion", "time_occlusion", "ones")
-
-
+DECODED = ("mask", "thresholded")
+# What needs an interpreter.
+COMPONENTS = ("components", *component_choices())
 # A method's rows in a table in which none is named, where they are more than its own mask.
-_OF_METHOD = {"mask": DECODED, "components": USUAL}
+_OF_METHOD = {
+    "mask": DECODED,
+    "components": ("components", "random_components", "random_components_area"),
+}
 
 
 def usual_maskers(engine: Engine) -> tuple[str, ...]:
@@ -208,16 +271,44 @@ def masker_of(name: str, *, threshold: float = 0.5, seed: int = 0) -> Masker:
     """
     if is_reference(name):
         function: Any = function_at(name)
-        return FunctionMasker(name, function)
-    if name == "thresholded":
-        return Plain(name, False, partial(_thresholded, threshold=threshold))
-    fixed: dict[str, Masker] = {**_PLAIN, **component_maskers(seed)}
-    if name in fixed:
-        return fixed[name]
-    for method in all_methods():
-        if method.name == name and method.has_window_mask:
-            return MethodMasker(name)
+        return masker_by(name, function)
+    fixed = (
+        Masker("thresholded", partial(_thresholded, threshold=threshold)),
+        Masker("random", _random, binary=True),
+        Masker("energy", _energy, binary=True),
+        Masker("band_occlusion", partial(_occlusion, axis=1), binary=True),
+        Masker("time_occlusion", partial(_occlusion, axis=0), binary=True),
+        Masker("ones", _ones),
+        *(
+            Masker(one, partial(_of_components, choose=choose), gain="log" if "_log" in one else "linear")
+            for one, choose in component_choices(seed).items()
+        ),
+        *(
+            Masker(one.name, partial(_by_method, method=one.name), gain=None)
+            for one in all_methods()
+            if one.has_window_mask
+        ),
+    )
+    for masker in fixed:
+        if masker.name == name:
+            return masker
     raise MethodError(f"there is no method {name!r} to evaluate; choose one of {', '.join(known_maskers())}")
+
+
+def masker_by(name: str, function: MaskFunction) -> Masker:
+    """A user's function as a row."""
+    gain = gain_of_masks(function)
+
+    def compute(engine: Engine, window: Window, target: int, random: np.random.Generator) -> FloatArray:
+        question = Question.of(engine, window, target, int(random.integers(2**31)))
+        values = numbers_of(name, function, question, question.stft.shape)
+        if gain is not None:
+            if float(values.min()) < -1e-6 or float(values.max()) > 1.0 + 1e-6:
+                raise MethodError(f"{name}: a soft mask lies in 0..1, not in {values.min()}..{values.max()}")
+            values = values.clip(0.0, 1.0)
+        return values.astype(np.float32)
+
+    return Masker(name, compute, binary=gain is None, gain=gain or "linear")
 
 
 def known_maskers() -> tuple[str, ...]:

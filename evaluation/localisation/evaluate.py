@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..settings import LocalisationSettings, Rule
 from ..table import Table
 from .events import read_events
 from .judge import EventRecord, judge_localisation
-from .localisers import FunctionLocaliser, Localiser, available, check_methods
+from .localisers import Localiser, available, by_function, check_methods
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ def evaluate_events(
     *,
     events: Path | None = None,
     segments: SegmentSettings | None = None,
-    more: Sequence[Localiser] = (),
+    more: Mapping[str, Localiser] | None = None,
     tell: Tell = ignore,
     quiet: bool = True,
 ) -> EventReport:
@@ -66,7 +67,7 @@ def evaluate_events(
         settings: Rows, segments and the rule; None: the defaults.
         events: Table of the true events (clip, label, start_s, end_s); None: events.csv in the data folder.
         segments: Of the method segments; its length of a segment is that of `settings`.
-        more: Further localisers, which are rows of the table as well.
+        more: Further localisers by name, which are rows of the table as well.
         tell: Takes what a person should know, line by line, as soon as it is known.
         quiet: Show no progress bar.
 
@@ -83,7 +84,7 @@ def evaluate_events(
     how = settings or LocalisationSettings()
     require_classes(engine_of(explainer).manifest)
     path = events or sounds.path / "events.csv"
-    chosen = _chosen(explainer, how, segments, more)
+    chosen = _chosen(how.methods, available(explainer, segments) | dict(more or {}))
     if segments is not None and any(name.startswith("segments") for name in chosen):
         segments.require()
     annotations = read_events(path, sounds, explainer.labels, strict=how.strict)
@@ -98,7 +99,7 @@ def evaluate_events(
     if not clips:
         raise DataError(f"{path}: no clip of fold {how.fold} has events")
     with Progress(len(clips), "locating", quiet=quiet) as bar:
-        located = judge_localisation(explainer, clips, chosen, how, on_clip=bar.step)
+        located = judge_localisation(explainer, bar.over(clips), chosen, how)
     skipped = [*annotations.left_out, *located.left_out]
     for name, reason in skipped:
         tell(f"left out {name}: {reason}")
@@ -124,22 +125,16 @@ def evaluate_events(
     )
 
 
-def _chosen(
-    explainer: Explainer,
-    settings: LocalisationSettings,
-    segments: SegmentSettings | None,
-    more: Sequence[Localiser],
-) -> dict[str, Localiser]:
-    """The rows in the order asked for."""
-    check_methods(settings.methods)
-    there = available(explainer, segments) | {one.name: one for one in more}
+def _chosen(names: Sequence[str], there: Mapping[str, Localiser]) -> dict[str, Localiser]:
+    """The rows in the order asked for; none: all. Raises MethodError."""
+    check_methods(names)
     chosen: dict[str, Localiser] = {}
-    for name in settings.methods or there:
+    for name in names or there:
         if name in there:
             chosen[name] = there[name]
         elif is_reference(name):
             function: Any = function_at(name)
-            chosen[name] = FunctionLocaliser(name, function)
+            chosen[name] = partial(by_function, name=name, function=function)
         else:
             raise MethodError(f"this bundle has no {name!r}; it has {', '.join(there)}")
     return chosen

@@ -9,7 +9,7 @@ intervals over source recordings.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -154,23 +154,19 @@ class Localisation:
 
 def judge_localisation(
     explainer: Explainer,
-    clips: Sequence[AnnotatedClip],
+    clips: Iterable[AnnotatedClip],
     localisers: Mapping[str, Localiser],
     settings: LocalisationSettings | None = None,
-    *,
-    on_clip: Callable[[], None] | None = None,
 ) -> Localisation:
     """Let every localiser find each clip's label, and judge it by the clip's events.
 
-    A clip or localiser that fails is left out and named in `left_out`; on_clip is called after each clip.
+    A clip or localiser that fails is left out and named in `left_out`.
     Raises DataError where nothing could be judged.
     """
     how = settings or LocalisationSettings()
     judged: list[EventRecord] = []
     left_out: list[LeftOut] = []
-    for number, clip in enumerate(clips):
-        if number and on_clip is not None:
-            on_clip()
+    for clip in clips:
         try:
             edges = segment_edges(clip.seconds, how.segment_seconds)
             target = explainer.labels.index(clip.label)
@@ -205,8 +201,6 @@ def judge_localisation(
                     seconds=time.perf_counter() - started,
                 )
             )
-    if clips and on_clip is not None:
-        on_clip()
     if not judged:
         reason = ": ".join(left_out[0]) if left_out else "the model puts another label first in every clip"
         raise DataError(f"no clip could be judged: {reason}")

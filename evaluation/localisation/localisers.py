@@ -6,12 +6,12 @@ and a perturbation method stand in one table, beside baselines that know nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import special
 
 from ...errors import DataError, MethodError
@@ -100,15 +100,9 @@ class Importance:
     facts: Mapping[str, float] = field(default_factory=dict)
 
 
-class Localiser(Protocol):
-    """Finds the target in time."""
-
-    @property
-    def name(self) -> str:
-        """What its row is called."""
-
-    def __call__(self, task: LocalisationTask) -> Importance:
-        """An importance for every segment of the task. Raises MethodError where the bundle cannot give it."""
+# Finds the target in time: an importance for each segment of the task. Raises MethodError where the bundle
+# cannot give it.
+Localiser = Callable[[LocalisationTask], Importance]
 
 
 def task_of(
@@ -135,144 +129,103 @@ def task_of(
     )
 
 
-@dataclass(frozen=True)
-class SegmentsLocaliser:
-    """The method `segments`, from the bundle's mask on as the settings say.
-
-    Its magnitudes rank, or with `signed` its importances, as they are.
-    """
-
-    name: str
-    settings: SegmentSettings = field(default_factory=SegmentSettings)
-    signed: bool = False
-    # In place of the model, for those who ask it the same again.
-    wrap: Callable[[LocalisationTask], Callable[[FloatArray], npt.ArrayLike]] | None = None
-
-    def __call__(self, task: LocalisationTask) -> Importance:
-        """Ask the model about the clip with segments masked."""
-        settings = replace(self.settings, segment_seconds=float(task.edges[1] - task.edges[0]))
-        score = self.wrap(task) if self.wrap else task.probabilities
-        expected = task.expected(settings)
-        result = segments(
-            score, task.waveform, task.rate, seed=task.seed, expected=expected, **vars(settings)
-        )
-        values = result.importance if self.signed else result.magnitude
-        if len(values) != len(task.edges) - 1:
-            raise MethodError(f"{self.name}: answers for {len(values)} segments, not {len(task.edges) - 1}")
-        return Importance(
-            np.asarray(values, np.float64), result.calls, result.scoring_seconds, {"r2": float(result.r2)}
-        )
-
-
-@dataclass(frozen=True)
-class MethodLocaliser:
-    """A row that an explanation method offers: the method says what its answer is worth in each segment."""
-
-    name: str
-    method: Method
-
-    def __call__(self, task: LocalisationTask) -> Importance:
-        """Importance by the method."""
-
-        def part() -> MethodResult:
-            label = task.engine.manifest.labels[task.target]
-            result = task.explainer.explain(
-                task.waveform, task.rate, target=label, methods=[self.method.name], seed=task.seed
-            )
-            return result.parts[self.method.name]
-
-        asked = TimeTask(task.engine.graphs, task.window(), task.target, task.edges, part)
-        return Importance(np.asarray(self.method.importance(self.name, asked), np.float64), 1)
-
-
-@dataclass(frozen=True)
-class FunctionLocaliser:
-    """A function as a row of `evaluate events`."""
-
-    name: str
-    function: EventFunction
-
-    def __call__(self, task: LocalisationTask) -> Importance:
-        """Importance by the function, and how often it asked the model."""
-        question = Question.of(task.engine, task.window(), task.target, task.seed, task.edges)
-        values = numbers_of(self.name, self.function, question, (len(task.edges) - 1,))
-        return Importance(values, question.calls)
-
-
-@dataclass(frozen=True)
-class Occlusion:
-    """Silence one stretch at a time and see how far the log-odds fall.
-
-    seconds: the stretch; it moves by half of itself, at least a segment
-    """
-
-    name: str
-    seconds: float
-
-    def __call__(self, task: LocalisationTask) -> Importance:
-        """Drops of log(p / (1 - p)), averaged over the stretches that cover a segment's centre."""
-        rate, samples = task.rate, len(task.waveform)
-        step = max(float(task.edges[1] - task.edges[0]), 0.5 * self.seconds)
-        starts = np.arange(0.0, max(float(task.edges[-1]) - step, 0.0) + 1e-9, step)
-        sounds = np.repeat(task.waveform[None], len(starts) + 1, axis=0)
-        for row, start in zip(sounds[1:], starts, strict=True):
-            row[samples_of(start, rate) : min(samples, samples_of(start + self.seconds, rate))] = 0.0
-        odds = np.concatenate(
-            [_log_odds(task.probabilities(sounds[i : i + _BATCH])) for i in range(0, len(sounds), _BATCH)]
-        )
-        drops = odds[0] - odds[1:]
-        centres = 0.5 * (task.edges[1:] + task.edges[:-1])
-        covers = (centres[:, None] >= starts) & (centres[:, None] < starts + self.seconds)
-        return Importance((covers * drops).sum(axis=1) / np.maximum(covers.sum(axis=1), 1), len(sounds))
-
-
-@dataclass(frozen=True)
-class Energy:
-    """The sound's own power in each segment: what an explanation must be better than."""
-
-    name: str = "energy"
-
-    def __call__(self, task: LocalisationTask) -> Importance:
-        """Mean square."""
-        times = np.arange(len(task.waveform)) / task.rate
-        return Importance(over_segments(times, task.waveform.astype(np.float64) ** 2, task.edges))
-
-
-@dataclass(frozen=True)
-class Random:
-    """Uniform noise, seeded by the task and the clip's samples."""
-
-    name: str = "random"
-
-    def __call__(self, task: LocalisationTask) -> Importance:
-        """A number a segment."""
-        # The clip's own samples enter, or clips of one length would all be drawn alike.
-        mark = int(np.abs(task.waveform[:: max(1, len(task.waveform) // 64)]).sum() * 1e6) & 0xFFFFFFFF
-        return Importance(np.random.default_rng([task.seed, mark]).random(len(task.edges) - 1))
+def by_function(task: LocalisationTask, *, name: str, function: EventFunction) -> Importance:
+    """A user's function as a row, and how often it asked the model."""
+    question = Question.of(task.engine, task.window(), task.target, task.seed, task.edges)
+    values = numbers_of(name, function, question, (len(task.edges) - 1,))
+    return Importance(values, question.calls)
 
 
 def available(explainer: Explainer, settings: SegmentSettings | None = None) -> dict[str, Localiser]:
     """The localisers that this bundle can run, by name; `settings` go to the method segments."""
     manifest = engine_of(explainer).manifest
     own = [method for method in all_methods() if method.available(manifest)]
-    return {one.name: one for one in _localisers(own, settings or SegmentSettings())}
+    return _localisers(own, settings or SegmentSettings())
 
 
 def check_methods(names: Sequence[str]) -> None:
     """Raise MethodError for a name that no localiser of any bundle has, and that names no function."""
-    known = [one.name for one in _localisers(all_methods(), SegmentSettings())]
+    known = _localisers(all_methods(), SegmentSettings())
     for name in names:
         if name not in known and not is_reference(name):
             raise MethodError(f"methods: {name!r} is not one of {', '.join(known)}")
 
 
-def _localisers(methods: Sequence[Method], settings: SegmentSettings) -> Iterator[Localiser]:
-    yield SegmentsLocaliser("segments", settings)
-    yield SegmentsLocaliser("segments_signed", settings, signed=True)
-    yield SegmentsLocaliser("segments_flat", replace(settings, prior="flat"))
-    for method in methods:
-        yield from (MethodLocaliser(row, method) for row in method.time_rows)
-    yield from (Occlusion("occlusion_500ms", 0.5), Occlusion("occlusion_100ms", 0.1), Energy(), Random())
+def _localisers(methods: Sequence[Method], settings: SegmentSettings) -> dict[str, Localiser]:
+    return {
+        "segments": partial(_segments, settings=settings),
+        "segments_signed": partial(_segments, settings=settings, signed=True),
+        "segments_flat": partial(_segments, settings=replace(settings, prior="flat")),
+        **{row: partial(_method, row=row, method=one) for one in methods for row in one.time_rows},
+        "occlusion_500ms": partial(_occlusion, seconds=0.5),
+        "occlusion_100ms": partial(_occlusion, seconds=0.1),
+        "energy": _energy,
+        "random": _random,
+    }
+
+
+def _segments(task: LocalisationTask, *, settings: SegmentSettings, signed: bool = False) -> Importance:
+    """The method `segments`, from the bundle's mask on as the settings say.
+
+    Its magnitudes rank, or with `signed` its importances, as they are.
+    """
+    settings = replace(settings, segment_seconds=float(task.edges[1] - task.edges[0]))
+    expected, options = task.expected(settings), vars(settings)
+    result = segments(
+        task.probabilities, task.waveform, task.rate, seed=task.seed, expected=expected, **options
+    )
+    values = result.importance if signed else result.magnitude
+    if len(values) != len(task.edges) - 1:
+        raise MethodError(f"segments: answers for {len(values)} segments, not {len(task.edges) - 1}")
+    facts = {"r2": float(result.r2)}
+    return Importance(np.asarray(values, np.float64), result.calls, result.scoring_seconds, facts)
+
+
+def _method(task: LocalisationTask, *, row: str, method: Method) -> Importance:
+    """A row that an explanation method offers: it says what its answer is worth in each segment."""
+
+    def part() -> MethodResult:
+        label = task.engine.manifest.labels[task.target]
+        result = task.explainer.explain(
+            task.waveform, task.rate, target=label, methods=[method.name], seed=task.seed
+        )
+        return result.parts[method.name]
+
+    asked = TimeTask(task.engine.graphs, task.window(), task.target, task.edges, part)
+    return Importance(np.asarray(method.importance(row, asked), np.float64), 1)
+
+
+def _occlusion(task: LocalisationTask, *, seconds: float) -> Importance:
+    """Silence one stretch at a time and see how far the log-odds log(p / (1 - p)) fall.
+
+    The stretch moves by half of itself, at least a segment; drops are averaged over the stretches that cover
+    a segment's centre.
+    """
+    rate, samples = task.rate, len(task.waveform)
+    step = max(float(task.edges[1] - task.edges[0]), 0.5 * seconds)
+    starts = np.arange(0.0, max(float(task.edges[-1]) - step, 0.0) + 1e-9, step)
+    sounds = np.repeat(task.waveform[None], len(starts) + 1, axis=0)
+    for row, start in zip(sounds[1:], starts, strict=True):
+        row[samples_of(start, rate) : min(samples, samples_of(start + seconds, rate))] = 0.0
+    odds = np.concatenate(
+        [_log_odds(task.probabilities(sounds[i : i + _BATCH])) for i in range(0, len(sounds), _BATCH)]
+    )
+    drops = odds[0] - odds[1:]
+    centres = 0.5 * (task.edges[1:] + task.edges[:-1])
+    covers = (centres[:, None] >= starts) & (centres[:, None] < starts + seconds)
+    return Importance((covers * drops).sum(axis=1) / np.maximum(covers.sum(axis=1), 1), len(sounds))
+
+
+def _energy(task: LocalisationTask) -> Importance:
+    """The sound's own power in each segment: what an explanation must be better than."""
+    times = np.arange(len(task.waveform)) / task.rate
+    return Importance(over_segments(times, task.waveform.astype(np.float64) ** 2, task.edges))
+
+
+def _random(task: LocalisationTask) -> Importance:
+    """Uniform noise, seeded by the task and the clip's samples, or clips of one length would be alike."""
+    mark = int(np.abs(task.waveform[:: max(1, len(task.waveform) // 64)]).sum() * 1e6) & 0xFFFFFFFF
+    return Importance(np.random.default_rng([task.seed, mark]).random(len(task.edges) - 1))
 
 
 def _log_odds(probabilities: Values) -> Values:

@@ -72,7 +72,7 @@ def evaluate_prototypes(
     domain = domains_of(engine, how.domain or "both")[0]
     clips, skipped = judged_clips(sounds, manifest, how, tell=tell, quiet=quiet)
     with Progress(len(clips), "judging", quiet=quiet) as bar:
-        judged = judge_prototypes(explainer, clips, how, more=more, on_clip=bar.step)
+        judged = judge_prototypes(explainer, bar.over(clips), how, more=more)
     if judged.known:
         tell(f"left out {len(judged.known)} clips that are in the index themselves")
     if not judged.records:

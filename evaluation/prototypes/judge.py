@@ -8,7 +8,7 @@ shape elsewhere, drawn at random; how far the target's logit falls is compared, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,11 +106,10 @@ class PrototypeJudgement:
 
 def judge_prototypes(
     explainer: Explainer,
-    clips: Sequence[Clip],
+    clips: Iterable[Clip],
     settings: PrototypeSettings | None = None,
     *,
     more: Mapping[str, PrototypeFunction] | None = None,
-    on_clip: Callable[[], None] | None = None,
 ) -> PrototypeJudgement:
     """Explain every clip for the class predicted, and judge its nearest prototypes in every view.
 
@@ -122,7 +121,6 @@ def judge_prototypes(
         clips: What is judged.
         settings: Rows, and how places are removed; None: the defaults.
         more: Functions by name, which are rows as well.
-        on_clip: Called after each clip (progress).
 
     Returns:
         A record for each clip and row.
@@ -142,9 +140,7 @@ def judge_prototypes(
     # Functions alone need no prototypes in the bundle.
     asks_bundle = bool(views) or not (how.methods or functions)
     indexed = _indexed(engine) if asks_bundle or "prototypes" in engine.manifest.explainers else set()
-    for number, clip in enumerate(clips):
-        if number and on_clip is not None:
-            on_clip()
+    for clip in clips:
         if hashlib.sha256(clip.path.read_bytes()).hexdigest() in indexed:
             judgement.known.append(clip.name)
             continue
@@ -163,8 +159,6 @@ def judge_prototypes(
             random = generator(how.seed, clip.name, view)
             drops = _Deletion(engine, windows, result, nearest[0].place, domain)
             judgement.records.append(_record(clip, result, view, nearest, drops, how, random))
-    if clips and on_clip is not None:
-        on_clip()
     return judgement
 
 

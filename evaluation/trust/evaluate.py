@@ -113,9 +113,8 @@ def evaluate_trust(
     records: list[TrustRecord] = []
     with Progress(len(clips) * len(conditions), "judging", quiet=quiet) as bar:
         for condition in conditions:
-            for clip in clips:
+            for clip in bar.over(clips):
                 records += judging.clip(clip, condition)
-                bar.step()
     if len(records) < FEWEST_WINDOWS:
         raise DataError(
             f"{sounds.path}: {len(records)} windows are too few to say how far masks are to be believed; "

@@ -75,7 +75,7 @@ def load_split(
     unreadable: list[Unreadable] = []
     try:
         for clips in (split.train, split.validation):
-            good, waveforms, bad = load_sounds(clips, sample_rate, strict=options.strict, on_clip=bar.step)
+            good, waveforms, bad = load_sounds(bar.over(clips), sample_rate, strict=options.strict)
             levelled = [w * np.float32(level_gain(w, level)) for w in waveforms]
             targets = np.zeros((len(good), len(index)), dtype=np.float32)
             for row, clip in zip(targets, good, strict=True):

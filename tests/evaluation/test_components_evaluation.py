@@ -12,7 +12,6 @@ from command_line import invoke
 import earmark
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.data.labels import write_labels
-from earmark.evaluation.faithfulness.component_maskers import COMPONENTS, component_maskers, random_theta
 from earmark.evaluation.faithfulness.components import (
     Interpreted,
     component_figures,
@@ -21,7 +20,7 @@ from earmark.evaluation.faithfulness.components import (
     interpret_clips,
 )
 from earmark.evaluation.faithfulness.conditions import Condition
-from earmark.evaluation.faithfulness.maskers import masker_of
+from earmark.evaluation.faithfulness.maskers import COMPONENTS, component_choices, masker_of, random_theta
 from earmark.evaluation.rescoring import rescore
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.audio.sound import open_sound
@@ -122,7 +121,7 @@ def test_random_components_are_as_many_or_as_much_and_active(explainer, heard):
         dictionary_of(engine_of(explainer).graphs),
     )
     drawn = {
-        component_maskers()["random_components"].choose(dictionary, said, target, np.random.default_rng(seed))
+        component_choices()["random_components"](dictionary, said, target, np.random.default_rng(seed))
         for seed in range(30)
     }
     assert {len(some) for some in drawn} == {count}
@@ -190,7 +189,7 @@ def test_reconstruction_and_the_recipes_theta_are_measured(explainer, data):
     assert np.abs(theta).max() <= 1 / 4.0
     dictionary, said = dictionary_of(engine_of(explainer).graphs), {"pooled": np.ones(16, np.float32)}
     chosen = [
-        component_maskers(seed)["random_theta"].choose(dictionary, said, 0, np.random.default_rng(0))
+        component_choices(seed)["random_theta"](dictionary, said, 0, np.random.default_rng(0))
         for seed in (0, 0, 1)
     ]
     assert chosen[0] == chosen[1] != chosen[2]

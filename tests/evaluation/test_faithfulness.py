@@ -13,7 +13,7 @@ from earmark.errors import MethodError
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.faithfulness.conditions import Condition
 from earmark.evaluation.faithfulness.judge import Plan, judge
-from earmark.evaluation.faithfulness.maskers import MASKERS, Plain, masker_of, top_share
+from earmark.evaluation.faithfulness.maskers import MASKERS, Masker, masker_of, top_share
 from earmark.evaluation.faithfulness.table import curves, differences, summary
 from earmark.evaluation.rescoring import domains_of, rescore
 from earmark.evaluation.synthesis import make_clip, write_folder
@@ -105,7 +105,7 @@ def planted(low: bool):
         mask[:, slice(0, half) if low else slice(half, None)] = 1.0
         return mask
 
-    return Plain("truth" if low else "opposite", False, compute)
+    return Masker("truth" if low else "opposite", compute)
 
 
 @pytest.mark.parametrize("domain", ["spectrogram", "audio"])
