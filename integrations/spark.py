@@ -17,10 +17,9 @@ import msgspec
 
 from ..errors import MissingDependencyError
 from ..runtime.detections.tables.row import DetectionRow
-from ..runtime.explainer import Explainer
 from .failures import what_ended
 from .parts import PartWork
-from .searching import Beat, RecordingRow, Search
+from .searching import RecordingRow, Search
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,29 +111,23 @@ def search(work: PartWork, files: Sequence[str]) -> Iterator[RecordingRow]:
 
 
 def _detected(searching: Search, column: str, frames: Frames) -> Frames:
-    explainer = _explainer(pickle.dumps(searching))
+    explainer = _opened(pickle.dumps(searching))
     for frame in frames:
         rows = (row for file in frame[column] for row in searching.rows(explainer, file).detections)
         yield _frame(DetectionRow, rows)
 
 
 def _written(work: PartWork, frames: Frames) -> Frames:
-    do = _doing(pickle.dumps(work))
+    do = _opened(pickle.dumps(work))
     for frame in frames:
         yield _frame(RecordingRow, (do(file, lambda _: None) for file in frame["file"]))
 
 
 # Spark uses a Python worker for one task after the other.
 @cache
-def _explainer(searching: bytes) -> Explainer:
-    opened: Search = pickle.loads(searching)  # noqa: S301 (what this function's caller has pickled)
-    return opened.open()
-
-
-@cache
-def _doing(work: bytes) -> Callable[[str, Beat], RecordingRow]:
-    opened: PartWork = pickle.loads(work)  # noqa: S301 (what this function's caller has pickled)
-    return opened.open()
+def _opened(pickled: bytes) -> Any:
+    """What a `Search` or a `PartWork` opens, once in each worker."""
+    return pickle.loads(pickled).open()  # noqa: S301 (what this function's caller has pickled)
 
 
 def _frame(kind: type[msgspec.Struct], rows: Iterable[msgspec.Struct]) -> pandas.DataFrame:

@@ -13,7 +13,7 @@ from .bundle.open import Bundle
 from .inference.devices import DeviceRequest
 from .inference.pipeline import ModelPipeline, Precision
 from .inference.session import Sessions
-from .inference.threads import thread_count, threads_of
+from .inference.threads import is_small, thread_count
 from .inference.window import Clock, Window, Windowing
 from .methods.loading import method_of
 from .methods.protocol import Graphs
@@ -75,7 +75,7 @@ class Engine:
         runs of several threads: None.
         """
         stage = self.manifest.stage("classifier")
-        large = stage is not None and threads_of(self.bundle.path / stage.file) > 1
+        large = stage is not None and not is_small(self.bundle.path / stage.file)
         if self.device.startswith("cuda"):
             return self.pipeline if large else None
         if self.device != "cpu" or self.workers.count == 1 or large:

@@ -71,7 +71,8 @@ class Access:
             return
         begun = monotonic()
         answered = _Answered()
-        unread = _has_body(Headers(scope=scope))
+        headers = Headers(scope=scope)
+        unread = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
         async def read() -> Message:
             nonlocal unread
@@ -142,10 +143,6 @@ class Access:
         except ValueError:
             return name.rstrip(".") in self._names
         return True
-
-
-def _has_body(headers: Headers) -> bool:
-    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def _name_of(host: str) -> str:

@@ -197,7 +197,7 @@ class ModelPipeline:
     def _check(self, answer: ForwardPass) -> None:
         """Raise BundleError for logits or a spectrogram of other dims than the manifest's."""
         manifest, sounds = self._manifest, len(answer.waveforms)
-        _check_logits(manifest, answer.logits, sounds)
+        self._checked(answer.logits, sounds)
         frames = frame_count(answer.waveforms.shape[1], manifest.analysis)
         shape = (sounds, frames, manifest.analysis.n_fft // 2 + 1, 2)
         if answer.spectrum_shape != shape:
@@ -228,7 +228,13 @@ class ModelPipeline:
         return self._checked(self._chain.logits(spectra), len(spectra))
 
     def _checked(self, logits: FloatArray, sounds: int) -> FloatArray:
-        _check_logits(self._manifest, logits, sounds)
+        """Raise BundleError where there is not one logit a sound and label."""
+        manifest = self._manifest
+        if logits.shape != (sounds, len(manifest.labels)):
+            raise BundleError(
+                f"{manifest.name}: the classifier gives logits {list(logits.shape)} for {sounds} sounds and "
+                f"{len(manifest.labels)} labels; export the bundle again"
+            )
         return logits
 
     def _levelled(self, channels: FloatArray, divisor: float | None) -> tuple[FloatArray, float]:
@@ -263,12 +269,3 @@ def taps_used(manifest: Manifest) -> tuple[str, ...]:
 def no_int8(manifest: Manifest) -> str:
     """What a bundle without a quantised classifier says where it is asked for."""
     return f"{manifest.name}: has no int8 classifier; export it with --int8 --calibration DIR, or use fp32"
-
-
-def _check_logits(manifest: Manifest, logits: FloatArray, sounds: int) -> None:
-    """Raise BundleError where there is not one logit a sound and label."""
-    if logits.shape != (sounds, len(manifest.labels)):
-        raise BundleError(
-            f"{manifest.name}: the classifier gives logits {list(logits.shape)} for {sounds} sounds and "
-            f"{len(manifest.labels)} labels; export the bundle again"
-        )

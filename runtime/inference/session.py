@@ -25,7 +25,7 @@ from .failures import failed
 from .heap import keep_freed_memory
 from .onnx_runtime import CPU, import_onnxruntime
 from .tensors import DeviceTensor, Feeds, Tensor, on_host
-from .threads import thread_count, threads_of
+from .threads import is_small, thread_count
 from .watchdog import watchdog
 
 if TYPE_CHECKING:
@@ -174,8 +174,8 @@ class Sessions:
                             self._bundle.file(name)
                     classifying = spec is not None and spec.name in _CLASSIFYING
                     model = None if make is None else make()
-                    several = thread_count() if classifying or make else threads_of(path)
-                    threads = self._threads or several
+                    several = classifying or make is not None or not is_small(path)
+                    threads = self._threads or (thread_count() if several else 1)
                     active = activate(path, self._device, self.request, threads, model)
                     if not active.alone:
                         self._device = active.device

@@ -29,11 +29,10 @@ def thread_count() -> int:
     return max(1, min(cores, math.ceil(quota)) if quota else cores)
 
 
-def threads_of(graph: Path) -> int:
-    """Threads within the operators of a graph behind the classifier: one where it is small."""
+def is_small(graph: Path) -> bool:
+    """Whether a graph behind the classifier runs on one thread: a second would only wait for the first."""
     weights = graph.with_name(f"{graph.name}.data")
-    size = graph.stat().st_size + (weights.stat().st_size if weights.is_file() else 0)
-    return 1 if size < _SMALL_BYTES else thread_count()
+    return graph.stat().st_size + (weights.stat().st_size if weights.is_file() else 0) < _SMALL_BYTES
 
 
 def _cgroup_quota() -> float | None:

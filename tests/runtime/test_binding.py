@@ -98,7 +98,7 @@ def test_the_decoder_is_asked_about_the_whole_batch(tiny_bundle, waves, copied):
 def test_a_batch_is_classified_while_another_is_explained(tiny_bundle, waves, monkeypatch):
     monkeypatch.setattr(Engine, "device", property(lambda self: "cuda:0"))
     # As if the classifier were large.
-    monkeypatch.setattr("earmark.runtime.engine.threads_of", lambda graph: 2)
+    monkeypatch.setattr("earmark.runtime.engine.is_small", lambda graph: False)
     bound = earmark.load(tiny_bundle, providers=BOUND)
     assert engine_of(bound).aside is engine_of(bound).pipeline
     together = [one.mask.values for one in bound.explain_many(waves, sample_rate=RATE, batch_size=2)]

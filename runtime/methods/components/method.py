@@ -146,15 +146,13 @@ class Components(Method):
 
     def window_mask(self, graphs: Graphs, window: Window, target: int) -> FloatArray:
         """The soft mask of the components that are selected for the class."""
-        from .interpreter import dictionary_of, interpret
-        from .result import relevance_of, selected_of
+        from .interpreter import dictionary_of
+        from .result import selected_of
         from .tracks import soft_mask
 
-        answers = interpret(graphs, window)
         dictionary = dictionary_of(graphs)
-        relevance = relevance_of(dictionary.theta[target] * answers["pooled"])
-        chosen = selected_of(relevance, dictionary.spec.threshold)
-        return soft_mask(dictionary, answers["activations"], chosen)
+        activations, relevance = _relevant(graphs, window, target)
+        return soft_mask(dictionary, activations, selected_of(relevance, dictionary.spec.threshold))
 
     @fork_waits
     def importance(self, row: str, task: TimeTask) -> Any:
@@ -162,13 +160,16 @@ class Components(Method):
         import numpy as np
 
         from ..evidence import frames_over_segments
-        from .interpreter import dictionary_of, interpret
-        from .result import relevance_of
 
-        graphs = task.graphs
-        answers = interpret(graphs, task.window)
-        theta = dictionary_of(graphs).theta
-        relevance = relevance_of(theta[task.target] * answers["pooled"])
-        return frames_over_segments(
-            np.maximum(relevance, 0.0) @ answers["activations"], graphs.manifest, task.edges
-        )
+        activations, relevance = _relevant(task.graphs, task.window, task.target)
+        over_time = np.maximum(relevance, 0.0) @ activations
+        return frames_over_segments(over_time, task.graphs.manifest, task.edges)
+
+
+def _relevant(graphs: Graphs, window: Window, target: int) -> tuple[FloatArray, FloatArray]:
+    """Activations [K, T] of a window, and the relevance [K] of components for a class."""
+    from .interpreter import dictionary_of, interpret
+    from .result import relevance_of
+
+    answers = interpret(graphs, window)
+    return answers["activations"], relevance_of(dictionary_of(graphs).theta[target] * answers["pooled"])

@@ -222,7 +222,7 @@ class PrototypesExplanation:
         """The channels of the best window, with the clips in which each is strongest."""
         search, places = self._search, window.places
         contributions = places.weights.contributions
-        listed = _largest(places.weights.shares["square"], CHANNELS)
+        listed = np.argsort(-places.weights.shares["square"], kind="stable")[:CHANNELS]
         shown = search.generation.views
         # The channels' prototypes are looked up together, a view at a time.
         strongest = LazyMapping(shown, lambda view: self._strongest(cast(View, view), window, listed))
@@ -296,8 +296,3 @@ def _same_event(one: Place, other: Place) -> bool:
     shared = min(one.end_s, other.end_s) - max(one.start_s, other.start_s)
     shorter = min(one.end_s - one.start_s, other.end_s - other.start_s)
     return one.fmin_hz == other.fmin_hz and one.fmax_hz == other.fmax_hz and shared > 0.5 * shorter
-
-
-def _largest(weights: npt.NDArray[Any], count: int) -> npt.NDArray[np.int64]:
-    """Indices of the largest weights, largest first; among equals the first."""
-    return np.argsort(-weights, kind="stable")[:count]
