@@ -139,7 +139,7 @@ def _recompute(
     for method in all_methods():
         if not all(rule.name in stages for rule in method.stages):
             continue
-        made = method.compute(sessions.run, stages, forward, manifest)
+        made = method.compute(sessions.run, stages, forward, manifest.mask_gain)
         for name in (output.name for output in method.outputs):
             if name in arrays and name in made:
                 yield check(name, made[name], arrays[name], "fp32", name)

@@ -87,7 +87,7 @@ class ExportedChain:
         forward = self.classifying.forward(waveform)
         result = {"logits": forward.logits, "scores": scores_of(forward.logits, self.source.task)}
         for method in self._methods:
-            result |= method.compute(self._run, self._stages, forward, self.source)
+            result |= method.compute(self._run, self._stages, forward, self.source.mask_gain)
         return result
 
 

@@ -165,7 +165,7 @@ def _expected(bundle: Bundle, wave: FloatArray) -> dict[str, FloatArray]:
     forward = Chain(sessions.run, manifest.analysis, manifest.rescore).forward(wave)
     expected = {"logits": forward.logits}
     if "decoder" in stages:
-        expected |= method_of("mask").compute(sessions.run, stages, forward, manifest)
+        expected |= method_of("mask").compute(sessions.run, stages, forward, manifest.mask_gain)
     if manifest.prototypes is not None:
         graph = open_generation(bundle.path, manifest).graph
         feeds = forward.feeds(stages["embeddings"])

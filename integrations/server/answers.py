@@ -17,11 +17,12 @@ from ...runtime.audio.source import BoundedSource
 from ...runtime.detections.detection import Detection
 from ...runtime.detections.recent import Stretch
 from ...runtime.detections.settings import DetectOptions, settled
-from ...runtime.document import Kind, Origin, error_dict, failure_record
+from ...runtime.document import Kind, Origin, ResultDict, error_dict, failure_record
 from ...runtime.explainer import Explainer, engine_of
 from ...runtime.explaining.request import ExplainOptions, request_of
 from ...runtime.inference.deadline import Cancel, Deadline
 from ...runtime.report.items import Item, Row
+from ...runtime.results.result import Result
 from .questions import DetectQuestion, ExplainQuestion
 from .refusals import ErrorAnswer, Refused, status_of
 from .settings import ANSWER_BYTES, NAME_LENGTH, PAGE_VALUES, WINDOW_SCORES, ServerSettings
@@ -80,34 +81,38 @@ class Answers:
 
     def explain(self, question: ExplainQuestion) -> Prepared:
         """How to explain a sound. Raises EarmarkError for what cannot be asked."""
-        how, target = self._how(question), question.target
-        request = request_of(self._engine, [] if target is None else [target], how)
 
-        def record(source: BoundedSource, name: str, cancel: Cancel) -> Any:
-            how["cancel"] = cancel
-            result = self._explainer.explain(source, name=name, target=target, **how)
+        def record(result: Result) -> ResultDict:
             if question.windows:
                 _check_windows(len(result.windows), min(question.top, len(result.predictions)))
             return result.to_dict(question.top, windows=question.windows)
 
-        return self._prepared("result", question.name, request.origin(self._engine), record)
+        return self._explained(question, record, self._settings.max_values)
 
     def show(self, question: ExplainQuestion) -> Prepared:
         """How to explain a sound for the page. Raises EarmarkError for what cannot be asked."""
-        how, target = self._how(question), question.target
-        request = request_of(self._engine, [] if target is None else [target], how)
 
-        def shown(source: BoundedSource, name: str, cancel: Cancel) -> Shown:
+        def shown(result: Result) -> Shown:
             from ...runtime.report.gather import item_of
 
-            how["cancel"] = cancel
-            result = self._explainer.explain(source, name=name, target=target, **how)
-            file = printable(name)
+            file = printable(result.input)
             row = Row("", file, file, printable(result.target), result.score, 0.0, result.duration_s)
             return Shown(row, item_of(result))
 
-        most_values = min(PAGE_VALUES, self._settings.max_values)
-        return self._prepared("result", question.name, request.origin(self._engine), shown, most_values)
+        return self._explained(question, shown, min(PAGE_VALUES, self._settings.max_values))
+
+    def _explained(
+        self, question: ExplainQuestion, answer: Callable[[Result], Any], most_values: int
+    ) -> Prepared:
+        how, target = self._how(question), question.target
+        request = request_of(self._engine, [] if target is None else [target], how)
+
+        def task(source: BoundedSource, name: str, cancel: Cancel) -> Any:
+            how["cancel"] = cancel
+            return answer(self._explainer.explain(source, name=name, target=target, **how))
+
+        origin = request.origin(self._engine)
+        return Prepared("result", question.name, origin, task, self._settings, most_values)
 
     def detect(self, question: DetectQuestion) -> Prepared:
         """How to search a sound. Raises EarmarkError for what cannot be asked."""
@@ -116,8 +121,8 @@ class Answers:
             how["methods"] = [name for name in ("mask",) if name in self._explainer.methods]
         named = {name: getattr(question, name) for name in DetectOptions.__annotations__}
         counts = cast("DetectOptions", named)
-        settings, request = settled(self._engine, counts, how)
-        origin = settings.origin(self._engine, request)
+        detecting, request = settled(self._engine, counts, how)
+        origin = detecting.origin(self._engine, request)
 
         def record(source: BoundedSource, name: str, cancel: Cancel) -> Any:
             rows = _Rows()
@@ -130,47 +135,27 @@ class Answers:
                 found = replace(found, warnings=(*found.warnings, line))
             return {**found.to_dict(), "detections": rows.sorted()}
 
-        return self._prepared("detections", question.name, origin, record)
+        settings = self._settings
+        return Prepared("detections", question.name, origin, record, settings, settings.max_values)
 
     def _how(self, question: ExplainQuestion | DetectQuestion) -> ExplainOptions:
         return question.how(self._settings.timeout_s, self.window_s)
 
-    def _prepared(
-        self, kind: Kind, name: str | None, origin: Origin, task: Task, most_values: int | None = None
-    ) -> Prepared:
-        settings = self._settings
-        return Prepared(
-            kind=kind,
-            name=name,
-            origin=origin,
-            task=task,
-            most_s=settings.max_seconds,
-            most_values=settings.max_values if most_values is None else most_values,
-            timeout_s=settings.timeout_s,
-        )
 
-
-class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+class Prepared(msgspec.Struct, frozen=True):
     """A question that can be answered, as soon as there is a sound.
 
-    Attributes:
-        kind: Of its record.
-        name: What the sound is called; None: as its upload.
-        origin: What is asked, for the record of a failure.
-        task: What is done.
-        most_s: Seconds that the sound may last.
-        most_values: Samples times channels that it may hold.
-        timeout_s: Seconds in which it is found in its file.
-
+    kind: of its record; origin: what is asked, for the record of a failure
+    name: what the sound is called; None: as its upload
+    task: what is done; most_values: samples times channels that the sound may hold
     """
 
     kind: Kind
     name: str | None
     origin: Origin
     task: Task
-    most_s: float
+    settings: ServerSettings
     most_values: int
-    timeout_s: float
 
     def answer(self, upload: Upload, cancel: Cancel) -> Answer:
         """A record, or where the sound is none its record with an error, or an error; it never raises."""
@@ -180,9 +165,9 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
             if upload.size == 0:
                 raise AudioError(f"{name} is empty: it has 0 bytes")
             # To look for the sound in a file is bounded, too.
-            stop = Deadline(self.timeout_s, cancel)
+            stop = Deadline(self.settings.timeout_s, cancel)
             with closing(FileSource(upload.file, name, stop)) as source:
-                bounded = BoundedSource(source, self.most_s, self.most_values)
+                bounded = BoundedSource(source, self.settings.max_seconds, self.most_values)
                 record = self.task(bounded, name, cancel)
             return Answer(200, msgspec.json.encode(record))
         except Exception as raised:

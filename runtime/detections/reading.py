@@ -24,13 +24,6 @@ class _Piece(Generic[Item, Made]):
         self.made: Future[Made] = Future()
 
 
-class _Ended:
-    """Stands behind the last item; with what the iterator raised, if it did."""
-
-    def __init__(self, error: BaseException | None = None) -> None:
-        self.error = error
-
-
 def ahead(items: Iterable[Item], make: Callable[[Item], Made]) -> Generator[Made, None, None]:
     """What `make` makes of the items, in order; a thread that ends with this draws some of them ahead.
 
@@ -38,7 +31,7 @@ def ahead(items: Iterable[Item], make: Callable[[Item], Made]) -> Generator[Made
     the caller's, which would have nothing to do. Raises what the iterator or `make` raises, after the items
     before.
     """
-    queue: Queue[_Piece[Item, Made] | _Ended] = Queue(_MOST)
+    queue: Queue[_Piece[Item, Made] | BaseException | None] = Queue(_MOST)
     stopped = threading.Event()
     making = threading.Lock()
 
@@ -52,7 +45,9 @@ def ahead(items: Iterable[Item], make: Callable[[Item], Made]) -> Generator[Made
         return piece.made
 
     def read() -> None:
-        ended, pieces = _Ended(), deque[_Piece[Item, Made]]()
+        # Behind the last item, what the iterator raised, if it did.
+        ended: BaseException | None = None
+        pieces = deque[_Piece[Item, Made]]()
         try:
             for item in items:
                 pieces.append(_Piece(item))
@@ -62,16 +57,16 @@ def ahead(items: Iterable[Item], make: Callable[[Item], Made]) -> Generator[Made
                 if stopped.is_set():
                     return
         except BaseException as error:
-            ended = _Ended(error)
+            ended = error
         queue.put(ended)
 
     reader = threading.Thread(target=read, name="earmark-reader", daemon=True)
     reader.start()
     try:
-        while not isinstance(piece := queue.get(), _Ended):
+        while isinstance(piece := queue.get(), _Piece):
             yield made(piece).result()
-        if piece.error is not None:
-            raise piece.error
+        if piece is not None:
+            raise piece
     finally:
         stopped.set()
         # What waits makes room for the one item that the thread may still want to put.

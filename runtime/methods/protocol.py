@@ -168,16 +168,6 @@ class TimeTask(msgspec.Struct, frozen=True, eq=False):
     part: Callable[[], MethodResult]
 
 
-class ModelFacts(Protocol):
-    """What methods may need to know of a model, from its bundle's manifest or from a source.
-
-    mask_gain: what a decoder's mask multiplies, see `runtime/audio/stft.py`
-    """
-
-    @property
-    def mask_gain(self) -> MaskGain: ...  # noqa: D102
-
-
 class Method(ABC):
     """An explanation method. Modules that import it stay light: what is heavy is imported when it is needed.
 
@@ -275,11 +265,11 @@ class Method(ABC):
     # Export and verify.
 
     def compute(
-        self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass, model: ModelFacts
+        self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass, mask_gain: MaskGain
     ) -> dict[str, FloatArray]:
         """What `outputs` names, of one batch of sounds, by the method's own stages.
 
-        model: what a bundle's manifest, or a source that becomes one, says about the model
+        mask_gain: what a decoder's mask multiplies, see `runtime/audio/stft.py`
         """
         return {}
 
@@ -295,7 +285,7 @@ class Method(ABC):
     # Evaluation.
 
     def window_gain(self, manifest: Manifest) -> MaskGain:
-        """What the method's `window_mask` multiplies: the magnitude, or its logarithm."""
+        """What `window_mask` multiplies; of the magnitude, gains of disjoint parts sum to the whole."""
         return "linear"
 
     def window_mask(self, graphs: Graphs, window: Window, target: int) -> FloatArray:

@@ -40,9 +40,9 @@ class Rescoring:
         self._context, self._target, self._what = context, target, what
         manifest = context.bundle.manifest
         self._chain = Chain(context.run, manifest.analysis, manifest.rescore)
-        self._domains = ["spectrogram", "audio"] if manifest.rescore == "spectrogram" else ["audio"]
+        domains = ["spectrogram", "audio"] if manifest.rescore == "spectrogram" else ["audio"]
         how = context.aggregate
-        self._totals = {domain: (Aggregate(how), Aggregate(how)) for domain in self._domains}
+        self._totals = {domain: (Aggregate(how), Aggregate(how)) for domain in domains}
 
     def add(self, window: Window, spectrum: ComplexArray, kept: FloatArray, removed: FloatArray) -> None:
         """Score one window twice more in each domain: under the gains `kept` and `removed` [T, F], 0..1.
@@ -51,7 +51,7 @@ class Rescoring:
         """
         spec = self._context.bundle.manifest.analysis
         with self._context.clock.stage("rescore"):
-            if "spectrogram" in self._domains:
+            if "spectrogram" in self._totals:
                 self._see(
                     "spectrogram", self._chain.logits(window.stft * np.stack([kept, removed])[..., None])
                 )

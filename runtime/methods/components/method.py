@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ....forks import fork_waits
 from ...bundle.parts import StageRule
-from ..protocol import Context, Graphs, Inspection, Method, ModelFacts, Output, Sound, TimeTask
+from ..protocol import Context, Graphs, Inspection, Method, Output, Sound, TimeTask
 from .options import ComponentsOptions
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Components(Method):
         return restore(stored, arrays, sounds)
 
     def compute(
-        self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass, model: ModelFacts
+        self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass, mask_gain: MaskGain
     ) -> dict[str, FloatArray]:
         """Activations, pooled activations z and the interpreter's own logits."""
         feeds = forward.feeds(stages["interpreter"])
@@ -139,10 +139,6 @@ class Components(Method):
         if "interpreted" in golden and "pooled" in outputs:
             theta = open_dictionary(bundle.path, bundle.manifest).theta
             yield "theta", outputs["pooled"] @ theta.T, golden["interpreted"], "interpreted"
-
-    def window_gain(self, manifest: Manifest) -> MaskGain:
-        """Gains on the magnitude: those of disjoint sets of components sum to the whole."""
-        return "linear"
 
     def window_mask(self, graphs: Graphs, window: Window, target: int) -> FloatArray:
         """The soft mask of the components that are selected for the class."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ....errors import BundleError, TargetError
 from ...bundle.parts import StageRule
-from ..protocol import Context, Graphs, Inspection, Method, ModelFacts, Output, Sound, TimeTask
+from ..protocol import Context, Graphs, Inspection, Method, Output, Sound, TimeTask
 
 if TYPE_CHECKING:
     from ...bundle.manifest import Manifest, MaskGain, StageSpec, TrustSpec
@@ -116,7 +116,7 @@ class Mask(Method):
         return restore(stored, arrays, sounds)
 
     def compute(
-        self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass, model: ModelFacts
+        self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass, mask_gain: MaskGain
     ) -> dict[str, FloatArray]:
         """The decoder's mask for the predicted class, and the sound that it keeps."""
         import numpy as np
@@ -130,7 +130,7 @@ class Mask(Method):
                 f"{stages['decoder'].file}: its mask is {list(mask.shape)}, the spectrogram "
                 f"{list(spectrum.shape)}; export the bundle again"
             )
-        gains = gain(mask, np.abs(spectrum), model.mask_gain)
+        gains = gain(mask, np.abs(spectrum), mask_gain)
         kept = inverse(spectrum * gains, forward.analysis, forward.waveforms.shape[1])
         return {"mask": mask, "kept": kept}
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...bundle.parts import StageRule
-from ..protocol import Context, Inspection, Method, ModelFacts, Sound, TimeTask
+from ..protocol import Context, Inspection, Method, Sound, TimeTask
 from .options import PrototypesOptions
 
 if TYPE_CHECKING:
-    from ...bundle.manifest import Manifest, StageSpec
+    from ...bundle.manifest import Manifest, MaskGain, StageSpec
     from ...bundle.open import Bundle
     from ...drawing.shown import Picture
     from ...inference.chain import ForwardPass, RunStage
@@ -120,7 +120,7 @@ class Prototypes(Method):
         return restore(stored, arrays, sounds)
 
     def compute(
-        self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass, model: ModelFacts
+        self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass, mask_gain: MaskGain
     ) -> dict[str, FloatArray]:
         """Nothing that is kept: the next generation is embedded with this graph, so it has to run."""
         run("embeddings", forward.feeds(stages["embeddings"]))

@@ -62,7 +62,7 @@ class Loudest(Method):
     def restore(self, stored, arrays, sounds):
         return LoudestResult(tuple(arrays["at_s"].tolist()), tuple(stored))
 
-    def compute(self, run, stages, forward, model):
+    def compute(self, run, stages, forward, mask_gain):
         return {"loudness": loudness_of(forward.stft)}
 
     def window_mask(self, graphs, window, target):
