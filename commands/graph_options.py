@@ -208,7 +208,8 @@ def _frontend(name: str, options: GraphOptions) -> Frontend:
 
 def _map_request(options: GraphOptions) -> MapRequest | None:
     """The tensor that is to be the feature map, where one is named. Raises click.UsageError."""
-    from ..export.sources.onnx.feature_map import MapRequest, TokenOrder
+    from ..export.sources.onnx.feature_map import MapRequest
+    from ..export.sources.token_grid import TokenGrid
 
     bands = options.map_bands
     if options.feature_map is None:
@@ -225,6 +226,6 @@ def _map_request(options: GraphOptions) -> MapRequest | None:
         if grid is None:
             raise click.UsageError(f"--map-tokens {options.map_tokens}: give it as 12,frequency,2")
         order: Literal["frequency", "time"] = "time" if grid[2] == "time" else "frequency"
-        tokens = TokenOrder(int(grid[1]), order, int(grid[3]))
+        tokens = TokenGrid(int(grid[1]), order, int(grid[3]))
     axes = options.map_axes or ("ctf" if tokens is None else "nc")
     return MapRequest(options.feature_map, axes, edges, tokens)

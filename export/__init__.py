@@ -1,7 +1,7 @@
 """The PyTorch side: sources, architectures, training, conversion, and writing bundles.
 
 Its public names are imported when they are first used: `import earmark.export` imports no PyTorch, and of the
-names only `Adapter` and `TokenGrid` need it at once. With an .onnx file `earmark export` needs none.
+names only `Adapter` needs it at once. With an .onnx file `earmark export` needs none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .exporting import export_bundle
     from .prototypes.build import IndexReport, index_bundle
     from .sources.adapter.adapter import Adapter
-    from .sources.adapter.tokens import TokenGrid
+    from .sources.token_grid import TokenGrid
 
 __all__ = ["Adapter", "AnalysisSpec", "IndexReport", "TokenGrid", "export_bundle", "index_bundle"]
 
@@ -22,7 +22,7 @@ _MODULES = {
     "Adapter": ".sources.adapter.adapter",
     "AnalysisSpec": "..runtime.bundle.manifest",
     "IndexReport": ".prototypes.build",
-    "TokenGrid": ".sources.adapter.tokens",
+    "TokenGrid": ".sources.token_grid",
     "export_bundle": ".exporting",
     "index_bundle": ".prototypes.build",
 }

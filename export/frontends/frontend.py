@@ -11,12 +11,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper
 
 from ...runtime.bundle.manifest import AnalysisSpec, Level
 from ...runtime.bundle.nodes import Nodes
 from ...runtime.values.arrays import Array, FloatArray
-from ..graphs.files import IR_VERSION, OPSET, Dims
+from ..graphs.files import OPSET, Dims, model_of
 from .description import Description, Layout
 from .graph import feature_nodes, row_nodes, stft_nodes, waveform_nodes
 from .reference import features_of, patched_samples
@@ -76,6 +75,11 @@ class Frontend(ABC):
     def stretch(self) -> Stretch | None:
         """The patches that are these rows."""
         return None
+
+    @property
+    def batched(self) -> bool:
+        """Whether its rows have an axis of sounds, or of patches."""
+        return True
 
     @property
     @abstractmethod
@@ -189,7 +193,7 @@ class Described(Frontend):
         if stft is not None and self.analysis is not None:
             built = stft_nodes(graph, stft, "waveform")
             dims: Dims = ["batch", "frames", stft.n_fft // 2 + 1, 2]
-            return _model(graph, built, "stft", dims), dims
+            return frontend_model(graph, built, "stft", dims), dims
         wave = "waveform"
         if self.samples is not None:
             padded = graph.add("Pad", wave, graph.whole(0, 0, 0, self.samples))
@@ -198,14 +202,14 @@ class Described(Frontend):
         if stft is None:
             fixed = description.samples.count if description.samples else self.samples
             dims = ["batch", fixed or "length"]
-            return _model(graph, wave, "features", dims), dims
+            return frontend_model(graph, wave, "features", dims), dims
         built = feature_nodes(graph, description, stft_nodes(graph, stft, wave))
         bins = feature_bins(description)
         if description.patches is not None:
             dims = ["batch", "patches", description.patches.length, bins]
         else:
             dims = ["batch", "frames" if description.frames is None else description.frames.count, bins]
-        return _model(graph, built, "features", dims), dims
+        return frontend_model(graph, built, "features", dims), dims
 
     def row_nodes(self, graph: Nodes, tensor: str) -> str:
         """From the STFT of a window, or from features."""
@@ -237,17 +241,7 @@ def feature_bins(description: Description) -> int:
     return description.bins
 
 
-def _model(graph: Nodes, built: str, name: str, dims: Sequence[int | str]) -> onnx.ModelProto:
-    graph.nodes.append(helper.make_node("Identity", [built], [name]))
-    return helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "frontend",
-            [helper.make_tensor_value_info("waveform", TensorProto.FLOAT, ["batch", "samples"])],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims))],
-            graph.initializers(),
-        ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="earmark",
-    )
+def frontend_model(graph: Nodes, tensor: str, name: str, dims: Dims) -> onnx.ModelProto:
+    """frontend.onnx of nodes that end in a tensor, which it gives under a name."""
+    graph.named("Identity", name, tensor)
+    return model_of(graph, "frontend", {"waveform": ["batch", "samples"]}, {name: dims})

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 import onnx
+from onnx import TensorProto, helper
 
 from ...prototypes_index.durability import naming
 from ...runtime.bundle.graphs import external_tensors
 from ...runtime.bundle.manifest import StageSpec, TensorSpec
+from ...runtime.bundle.nodes import Nodes
 
 # From opset 19 on AveragePool knows dilations, and onnxruntime's own code for it takes 6 times as long on a
 # CPU, a sixth of a compact classifier.
@@ -30,6 +32,21 @@ _PIECE_BYTES = 1 << 22
 
 Dims = Sequence[int | str]
 StageName = Literal["frontend", "classifier", "classifier_int8", "decoder", "embeddings", "interpreter"]
+
+
+def model_of(
+    graph: Nodes, name: str, inputs: Mapping[str, Dims], outputs: Mapping[str, Dims]
+) -> onnx.ModelProto:
+    """A model of nodes in the version `OPSET`; inputs, outputs: of float32, name -> dims."""
+    built = helper.make_graph(
+        graph.nodes,
+        name,
+        [helper.make_tensor_value_info(key, TensorProto.FLOAT, list(dims)) for key, dims in inputs.items()],
+        [helper.make_tensor_value_info(key, TensorProto.FLOAT, list(dims)) for key, dims in outputs.items()],
+        graph.initializers(),
+    )
+    opsets = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(built, opset_imports=opsets, ir_version=IR_VERSION, producer_name="earmark")
 
 
 def save_graph(model: onnx.ModelProto, path: Path, weights: Path | None = None) -> list[str]:

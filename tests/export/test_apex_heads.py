@@ -18,7 +18,7 @@ onnxruntime = later("onnxruntime")
 torch = later("torch")
 models = later("apex_models")
 from_adapter = later("earmark.export.sources.adapter.source", "from_adapter")
-TokenGrid = later("earmark.export.sources.adapter.tokens", "TokenGrid")
+TokenGrid = later("earmark.export.sources.token_grid", "TokenGrid")
 
 CHANNELS, CLASSES = 16, 3
 

@@ -162,8 +162,9 @@ def test_channels_are_what_is_not_pooled(tmp_path, axes, order):
 @pytest.mark.parametrize(("read", "tensor"), [("all", "last_tokens"), ("class", "normal")])
 def test_tokens_are_named_that_the_scores_read(tmp_path, read, tensor):
     """Where a class token alone is read of the last tokens: those that the last attention reads."""
-    from earmark.export.sources.onnx.feature_map import MapRequest, TokenOrder
+    from earmark.export.sources.onnx.feature_map import MapRequest
     from earmark.export.sources.onnx.file import load
+    from earmark.export.sources.token_grid import TokenGrid
 
     path = transformer(tmp_path / "ast.onnx", read=read)
     (candidate,) = json.loads(inspected(path, "--json"))["maps"]
@@ -171,7 +172,7 @@ def test_tokens_are_named_that_the_scores_read(tmp_path, read, tensor):
     edges = [0, 500, 1000, 2000, 4000]
 
     def doubts(name):
-        request = MapRequest(name, "nc", edges, TokenOrder(4, "frequency", 1))
+        request = MapRequest(name, "nc", edges, TokenGrid(4, "frequency", 1))
         source = load(path, labels=LABELS, sample_rate=RATE, scores="logits", feature_map=request)
         return [one for one in source.doubts if "do not depend" in one]
 

@@ -43,8 +43,8 @@ def patches(path, *, order="frequency", last=()):
 
 
 def test_tokens_are_laid_out_and_their_order_is_checked(tmp_path):
-    from earmark.export.sources.onnx.feature_map import TokenOrder
     from earmark.export.sources.onnx.frontends import open_frontend
+    from earmark.export.sources.token_grid import TokenGrid
 
     mel = ("mel.bins=16", "frames.count=64", "stft.hop=80", "stft.n_fft=256", "output.layout=BTF")
     front = open_frontend("torchaudio-melspectrogram", mel, RATE)
@@ -52,15 +52,15 @@ def test_tokens_are_laid_out_and_their_order_is_checked(tmp_path):
     told = {"labels": LABELS, "frontend": front, "scores": "logits"}
     for order, other in (("frequency", "time"), ("time", "frequency")):
         path = patches(tmp_path / f"{order}.onnx", order=order)
-        request = MapRequest("all", "nc", edges, TokenOrder(4, order, 1))
+        request = MapRequest("all", "nc", edges, TokenGrid(4, order, 1))
         source = load(path, **told, feature_map=request)
         assert (source.feature_map.channels, len(source.feature_map.bands_hz)) == (16, 4)
         manifest = write_bundle(source, tmp_path / order)
         assert manifest.stage("classifier").outputs[1].dims == ["batch", 16, 16, 4]
         with pytest.raises(SourceError, match=r"impulses are at their place.*correct rows"):
-            load(path, **told, feature_map=MapRequest("all", "nc", edges, TokenOrder(4, other, 1)))
+            load(path, **told, feature_map=MapRequest("all", "nc", edges, TokenGrid(4, other, 1)))
         with pytest.raises(SourceError, match="65 tokens but 0 are no whole number of 4 rows"):
-            load(path, **told, feature_map=MapRequest("all", "nc", edges, TokenOrder(4, order, 0)))
+            load(path, **told, feature_map=MapRequest("all", "nc", edges, TokenGrid(4, order, 0)))
     # Taken for frames, its times are nonsense: that is said.
     source = load(tmp_path / "frequency.onnx", **told, feature_map=MapRequest("all", "tc"))
     assert any("are these its axes (tc)" in doubt for doubt in source.doubts)

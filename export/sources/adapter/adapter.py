@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ....runtime.bundle.manifest import Aggregation, AnalysisSpec, Level, MaskGain
-from .tokens import TokenGrid
+from ..token_grid import TokenGrid
 
 
 @dataclass

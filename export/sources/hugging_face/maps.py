@@ -12,7 +12,7 @@ from torch import nn
 from ....errors import SourceError
 from ...frontends.description import Description
 from ...frontends.matrices import mel_matrix
-from ..adapter.tokens import TokenGrid
+from ..token_grid import TokenGrid
 from .config import CLAP, TOKENS, ModelConfig
 
 _AST = "ASTForAudioClassification"

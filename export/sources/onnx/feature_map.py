@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -18,28 +17,14 @@ from ....runtime.bundle.manifest import FeatureMapSpec
 from ....runtime.bundle.nodes import Nodes
 from ....runtime.values.arrays import FloatArray
 from ...graphs.heads import Head, Layer
-from .impulses import Cell, misplaced
+from ..impulses import Cell, misplaced
+from ..token_grid import TokenGrid
 
 TAP = "feature_map"
 # Order of a tensor's axes after the batch: c channels, t time, f frequency, n tokens; c alone: an embedding.
 AXES = ("ctf", "cft", "tcf", "tfc", "fct", "ftc", "ct", "tc", "nc", "c")
 _TOLERANCE = 1e-4
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
-
-
-@dataclass(frozen=True)
-class TokenOrder:
-    """How a transformer's tokens lie over time and frequency: N - skip = T' F'.
-
-    rows: F'; 1 where tokens are frames
-    order: the axis that varies slowest: "frequency" where the first T' tokens are the lowest row's (as in
-        AST), "time" where the first F' tokens are the first frame's
-    skip: tokens in front that stand for no place, such as a class and a distillation token
-    """
-
-    rows: int
-    order: Literal["frequency", "time"] = "frequency"
-    skip: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,7 +39,7 @@ class MapRequest:
     tensor: str
     axes: str = "ctf"
     bands_hz: Sequence[float] | None = None
-    tokens: TokenOrder | None = None
+    tokens: TokenGrid | None = None
 
     @property
     def unfolded(self) -> str:
@@ -270,10 +255,9 @@ def _placed(tensor: FloatArray, request: MapRequest, path: Path) -> FloatArray:
     return placed
 
 
-def _unfolded(tokens: FloatArray, how: TokenOrder, path: Path) -> FloatArray:
+def _unfolded(tokens: FloatArray, how: TokenGrid, path: Path) -> FloatArray:
     """Tokens [N, C] with axes of time and frequency."""
-    count = len(tokens) - how.skip
-    if count < 1 or how.rows < 1 or how.skip < 0 or count % how.rows:
+    if not how.fits(len(tokens)):
         raise SourceError(
             f"{path}: {len(tokens)} tokens but {how.skip} are no whole number of {how.rows} rows; correct "
             "--map-tokens ROWS,ORDER,SKIP"

@@ -45,7 +45,7 @@ from .reading import opset_of, read_model
 from .scores import checked_scores, doubts, last_operators
 from .shown_map import shown_map
 from .side_inputs import Given, SideInput, split_inputs
-from .waves import WaveInput, wave_input
+from .waves import Waves, wave_input
 
 # Lengths in seconds that are tried for the shortest sound that a graph of any length takes.
 LENGTHS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -135,7 +135,7 @@ class OnnxSource(Exportable):
     def memory(self) -> Memory | None:
         """What goes from window to window; None: windows know nothing of each other."""
         original = self.original
-        return Memory.of(original.sides, original.context, original.entry.time_axis + 1)
+        return Memory.of(original.sides, original.context, original.entry.front.time_axis + 1)
 
     @property
     def taps(self) -> list[ShownTensor]:
@@ -145,7 +145,9 @@ class OnnxSource(Exportable):
     @property
     def alone(self) -> bool:
         """Whether the graph takes one sound at a time by its shape, or for its state's sake."""
-        return self.memory is not None or not self.original.entry.batched or self.original.entry.copies > 1
+        return (
+            self.memory is not None or not self.original.entry.front.batched or self.original.entry.copies > 1
+        )
 
     def stage(self, *, one_by_one: bool) -> onnx.ModelProto:
         """The graph as the classifier's stage; one sound at a time, or all of a batch at once."""
@@ -181,9 +183,9 @@ class OnnxSource(Exportable):
     def fitted(self, waveforms: FloatArray) -> FloatArray:
         """Waveforms [B, N] cropped and padded to what the graph takes."""
         # The front end itself cuts its STFT.
-        whole = self.longest is None or self.original.entry.analysis is not None
+        whole = self.longest is None or self.original.entry.front.analysis is not None
         cropped = waveforms if whole else waveforms[:, : self.longest]
-        missing = (self.original.entry.samples or 0) - cropped.shape[1]
+        missing = (self.original.entry.front.samples or 0) - cropped.shape[1]
         return np.pad(cropped, ((0, 0), (0, missing))) if missing > 0 else cropped
 
     def outputs(self, waveform: FloatArray) -> dict[str, FloatArray]:
@@ -248,14 +250,14 @@ def load(
     given = inputs or Given()
     context = samples_of(given.context_seconds, rate)
     original = Original(file, model, entry, sides, context)
-    carrying = Memory.of(sides, context, entry.time_axis + 1) is not None
-    if carrying and not isinstance(entry, WaveInput):
+    carrying = Memory.of(sides, context, entry.front.time_axis + 1) is not None
+    if carrying and not isinstance(entry.front, Waves):
         raise SourceError(
             f"{file}: takes features, whose frames cross the borders of windows; carry the state of a "
             "graph that takes the sound itself, or begin every window with --state NAME=zeros"
         )
     sounds = list(synthesise(3, samples, rate, 1))
-    batch = entry.copies if entry.batched else None
+    batch = entry.copies if entry.front.batched else None
     chosen = score_output(file, _answers(original, sounds[0]), len(labels), output, reduce, batch)
     original.output = chosen
     answers = np.stack([original.scores(sound) for sound in sounds])
@@ -265,13 +267,13 @@ def load(
         raise SourceError(f"{file}: answers differently to the same sound; export it in evaluation mode")
     kind = checked_scores(file, answers, scores, task, last_operators(model, chosen.name))
     seconds = samples / rate
-    minimum = seconds if entry.samples or carrying else _minimum_seconds(original, samples, rate)
+    minimum = seconds if entry.front.samples or carrying else _minimum_seconds(original, samples, rate)
     beyond = (longest_window(samples) + 1, 2 * samples)
     any_length = all(_takes(original, synthesise(1, length, rate, 2)[0]) for length in beyond)
-    longest = samples if entry.samples or carrying or not any_length else None
-    if isinstance(entry, WaveInput):
-        original.entry = replace(entry, longest=longest)
-    if feature_map is not None and entry.join is not None:
+    longest = samples if entry.front.samples or carrying or not any_length else None
+    if isinstance(entry.front, Waves):
+        original.entry = replace(entry, front=replace(entry.front, longest=longest))
+    if feature_map is not None and entry.front.join is not None:
         raise SourceError(
             f"{file}: takes patches, so its feature map has no place in the sound; leave it out"
         )
@@ -286,8 +288,8 @@ def load(
         task=task,
         sample_rate=rate,
         window=WindowSpec.usual(seconds, minimum, task, seconds if carrying else None),
-        analysis=entry.analysis or _analysis(rate),
-        rescore="waveform" if entry.analysis is None else "spectrogram",
+        analysis=entry.front.analysis or _analysis(rate),
+        rescore="waveform" if entry.front.analysis is None else "spectrogram",
         level=level_of(file, level, frontend),
         description=f"{file.name}: an ONNX graph of {weights} weights that takes {_taken(frontend)}.",
         model=model,
@@ -308,17 +310,17 @@ def load(
 def _answers(original: Original, sound: FloatArray) -> list[dict[str, Any]]:
     """Every output for a sound and, where the graph takes any length, for a shorter one."""
     answers = [original.run(sound)]
-    if original.entry.samples is None:
+    if original.entry.front.samples is None:
         with contextlib.suppress(SourceError):
             answers.append(original.run(sound[: max(1, len(sound) * 3 // 4)]))
     return answers
 
 
-def _filled(sides: Sequence[SideInput], entry: Entry) -> list[str]:
+def _filled(sides: Sequence[SideInput], entry: Entry[Frontend]) -> list[str]:
     """What its user should know of the graph's inputs."""
     remarks = [f"its input {side.name!r} is filled with {side}" for side in sides]
-    if isinstance(entry, WaveInput) and entry.channels > 1:
-        remarks.append(f"it takes {entry.channels} channels, which all get the same sound")
+    if isinstance(entry.front, Waves) and entry.front.channels > 1:
+        remarks.append(f"it takes {entry.front.channels} channels, which all get the same sound")
     return remarks
 
 
@@ -329,11 +331,11 @@ def _entry(
     frontend: Frontend | None,
     rate: int,
     seconds: float | None,
-) -> tuple[Entry, int]:
+) -> tuple[Entry[Frontend], int]:
     """What the graph takes, and the samples of a window."""
     if frontend is None:
         wave = wave_input(value, model, path, rate, seconds)
-        return wave, window_samples(path, wave.samples, rate, seconds)
+        return wave, window_samples(path, wave.front.samples, rate, seconds)
     samples = window_samples(path, frontend.samples, rate, seconds, frontend.window)
     return feature_input(value, path, frontend, samples, synthesise(1, samples, rate, 1)[0]), samples
 

@@ -21,10 +21,11 @@ from ....runtime.values.arrays import Array, FloatArray
 from ...bundle.sounds import synthesise
 from ...frontends.frontend import Frontend
 from ...graphs.files import Dims
+from .entry import Entry
 from .graph import input_type, loop, needed, prepared, renamed
 from .reading import opset_of, read_model
 from .side_inputs import Given, split_inputs
-from .waves import WaveInput, wave_input
+from .waves import Waves, wave_input
 
 # Sounds that tell which dims of the features follow the length, in seconds.
 _TOLD = (1.0, 1.5)
@@ -44,7 +45,7 @@ class FrontGraph(Frontend):
     rate: int
     graph: onnx.ModelProto = field(repr=False, compare=False)
     session: Any = field(repr=False, compare=False)
-    wave: WaveInput
+    wave: Entry[Waves]
     output: str
     kind: str = "float32"
     axes: tuple[int, ...] | None = None
@@ -90,7 +91,7 @@ class FrontGraph(Frontend):
             sounds = np.pad(sounds[:, : self.samples], ((0, 0), (0, missing)))
         try:
             each = [
-                np.asarray(self.session.run([self.output], {self.wave.name: self.wave.feed(sound)})[0])
+                np.asarray(self.session.run([self.output], {self.wave.name: self.wave.front.rows(sound)})[0])
                 for sound in sounds
             ]
         except Exception as error:
@@ -98,12 +99,12 @@ class FrontGraph(Frontend):
             raise SourceError(
                 f"{self.path}: fails on {sounds.shape[1]} samples ({first_line(error)})"
             ) from error
-        if self.wave.batched and each[0].shape[:1] != (1,):
+        if self.wave.front.batched and each[0].shape[:1] != (1,):
             raise SourceError(
                 f"{self.path}: gives {list(each[0].shape)} for one sound, not [1, ...]: a row a sound "
                 "(patches are described by a TOML file, docs/frontends.md)"
             )
-        return np.concatenate(each) if self.wave.batched else np.stack(each)
+        return np.concatenate(each) if self.wave.front.batched else np.stack(each)
 
     @property
     def dims(self) -> Dims:
@@ -122,8 +123,8 @@ class FrontGraph(Frontend):
     def model(self) -> tuple[onnx.ModelProto, Dims]:
         """The graph with the names of a stage; looped over the batch where it takes one sound at a time."""
         dims = self.dims
-        whole = self._stage(dims, one_by_one=not self.wave.batched)
-        if self.wave.batched and not self._takes_batches(whole):
+        whole = self._stage(dims, one_by_one=not self.wave.front.batched)
+        if self.wave.front.batched and not self._takes_batches(whole):
             whole = self._stage(dims, one_by_one=True)
         return whole, dims
 
@@ -145,11 +146,11 @@ class FrontGraph(Frontend):
         if self.samples is not None:
             padded = graph.add("Pad", sound, graph.whole(0, 0, 0, self.samples))
             sound = graph.part(padded, 1, 0, self.samples)
-        row = self.wave.rows(graph, sound)
+        row = self.wave.front.row_nodes(graph, sound)
         before, nodes = list(graph.nodes), list(built.graph.node)
         if one_by_one:
             after = Nodes(graph.opset, "earmark/after")
-            one = after.over("Squeeze", given, [0]) if self.wave.batched else given
+            one = after.over("Squeeze", given, [0]) if self.wave.front.batched else given
             graph.constants |= after.constants
             kind = int(helper.np_dtype_to_tensor_dtype(np.dtype(self.kind)))
             end = helper.make_tensor_value_info(one, kind, None)
@@ -223,5 +224,5 @@ def read_front(path: Path, rate: int) -> FrontGraph:
         wave=wave,
         output=output,
         kind=kind.name,
-        samples=wave.samples,
+        samples=wave.front.samples,
     )

@@ -17,6 +17,7 @@ from .outputs import logits_tensor
 from .reading import graphs_of, opset_of, read_by
 
 if TYPE_CHECKING:
+    from ...frontends.frontend import Frontend
     from .entry import Entry
     from .outputs import ScoreOutput
     from .side_inputs import SideInput
@@ -33,7 +34,7 @@ SMALLEST_REST = 1e-7
 
 def classifier_graph(
     model: onnx.ModelProto,
-    entry: Entry,
+    entry: Entry[Frontend],
     sides: Sequence[SideInput],
     output: ScoreOutput,
     classes: int,
@@ -64,7 +65,7 @@ def classifier_graph(
     graph = stage_model.graph
     opset = opset_of(model)
     front, inner, back = Nodes(opset), Nodes(opset, "earmark/inner"), Nodes(opset, "earmark/back")
-    rows = entry.rows(front, entry.border)
+    rows = entry.front.row_nodes(front, entry.border)
     taken = renamed(entry.name)
     beside = []
     kept = {} if memory is None else memory.parts(inner)
@@ -76,7 +77,7 @@ def classifier_graph(
     copies = entry.copies if one_by_one else 1
     end = _row_logits(model, inner, entry, output, classes, scores, task, copies)
     outputs = [_value("logits", ["batch", classes])]
-    whole = not one_by_one and entry.join is None
+    whole = not one_by_one and entry.front.join is None
     exposed = {one.tap if whole else f"earmark/map_{number}": one for number, one in enumerate(shown)}
     for name, one in exposed.items():
         one.nodes(inner, renamed(one.tensor), name, batch=not one_by_one, copies=copies)
@@ -88,7 +89,9 @@ def classifier_graph(
     if one_by_one:
         nodes.append(helper.make_node("Reshape", [end, back.whole(classes)], ["earmark/one_row"]))
         ends = {"earmark/all": _value("earmark/one_row", [classes])}
-        stacked = {one.tap if entry.join is None else f"{name}/rows": name for name, one in exposed.items()}
+        stacked = {
+            one.tap if entry.front.join is None else f"{name}/rows": name for name, one in exposed.items()
+        }
         ends |= {outer: _value(name, exposed[name].row_dims) for outer, name in stacked.items()}
         ends |= {} if memory is None else {NEXT_STATE: _value(memory.LEFT, [memory.size])}
         scanned = [rows, *([] if memory is None else [memory.spread(front, entry.border)])]
@@ -97,7 +100,7 @@ def classifier_graph(
         end = "earmark/all"
     else:
         nodes.insert(0, helper.make_node("Identity", [rows], [taken]))
-    if entry.join is not None:
+    if entry.front.join is not None:
         end = _logits(back, _joined(back, entry, end, classes), scores, task)
         for name, one in exposed.items():
             one.joined(back, f"{name}/rows" if one_by_one else name, back.size(entry.border, 0))
@@ -126,7 +129,7 @@ def classifier_graph(
 def _row_logits(
     model: onnx.ModelProto,
     graph: Nodes,
-    entry: Entry,
+    entry: Entry[Frontend],
     output: ScoreOutput,
     classes: int,
     scores: Scores,
@@ -134,7 +137,7 @@ def _row_logits(
     copies: int,
 ) -> str:
     """The logits of what the graph was fed; where rows are joined afterwards, their scores as they come."""
-    if entry.join is not None:
+    if entry.front.join is not None:
         return output.nodes(graph, renamed(output.name), classes, copies=copies)
     before = None
     if scores != "logits":
@@ -167,7 +170,7 @@ def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
 def loop(
     nodes: Sequence[onnx.NodeProto],
     scanned: Sequence[str],
-    entry: Entry,
+    entry: Entry[Frontend],
     kind: int,
     ends: Mapping[str, onnx.ValueInfoProto],
     constants: Nodes,
@@ -181,13 +184,13 @@ def loop(
     first: nodes that begin the body; before: a tensor of theirs that is put in front of each row
     """
     into = Nodes(constants.opset, "earmark/row")
-    one = into.over("Unsqueeze", "earmark/row", [0]) if entry.batched else "earmark/row"
+    one = into.over("Unsqueeze", "earmark/row", [0]) if entry.front.batched else "earmark/row"
     if entry.copies > 1:
         one = into.add("Concat", *[one] * entry.copies, axis=0)
     constants.constants |= into.constants
     named = helper.make_node("Identity", [one], [renamed(entry.name)])
     if before is not None:
-        named = helper.make_node("Concat", [before, one], [renamed(entry.name)], axis=entry.time_axis)
+        named = helper.make_node("Concat", [before, one], [renamed(entry.name)], axis=entry.front.time_axis)
     body = needed([*first, *into.nodes, named, *nodes], *(value.name for value in ends.values()))
     given = [helper.make_tensor_value_info("earmark/row", kind, None)]
     if len(scanned) > 1:
@@ -201,11 +204,11 @@ def input_type(graph: onnx.GraphProto, name: str) -> int:
     return next(int(value.type.tensor_type.elem_type) for value in graph.input if value.name == name)
 
 
-def _joined(graph: Nodes, entry: Entry, scores: str, classes: int) -> str:
+def _joined(graph: Nodes, entry: Entry[Frontend], scores: str, classes: int) -> str:
     """Scores of rows [B P, K] -> of sounds [B, K], as the pipeline joins them."""
     shape = graph.add("Concat", graph.size(entry.border, 0), graph.whole(-1, classes), axis=0)
     each = graph.add("Reshape", scores, shape)
-    return graph.over("ReduceMax" if entry.join == "max" else "ReduceMean", each, [1], keepdims=0)
+    return graph.over("ReduceMax" if entry.front.join == "max" else "ReduceMean", each, [1], keepdims=0)
 
 
 def _logits(graph: Nodes, tensor: str, scores: Scores, task: Task) -> str:

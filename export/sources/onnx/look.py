@@ -174,9 +174,9 @@ def _sound(value: Any, model: onnx.ModelProto, path: Path) -> tuple[str, str]:
         except SourceError:
             return "features of sound (or no sound)", "--frontend NAME"
         return f"sound of {fixed} samples, if it is sound (features want --frontend)", "--window SECONDS"
-    length = "any length" if wave.samples is None else f"{wave.samples} samples"
-    channels = f", {wave.channels} channels" if wave.channels > 1 else ""
-    return f"the sound, {length}{channels}", "" if wave.samples is not None else "--window SECONDS"
+    length = "any length" if wave.front.samples is None else f"{wave.front.samples} samples"
+    channels = f", {wave.front.channels} channels" if wave.front.channels > 1 else ""
+    return f"the sound, {length}{channels}", "" if wave.front.samples is not None else "--window SECONDS"
 
 
 def _scores(model: onnx.ModelProto) -> str | None:

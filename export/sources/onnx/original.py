@@ -14,6 +14,7 @@ from ....printable import first_line
 from ....runtime.bundle.graphs import external_tensors
 from ....runtime.inference.onnx_runtime import cpu_session
 from ....runtime.values.arrays import FloatArray
+from ...frontends.frontend import Frontend
 from .entry import Entry
 from .outputs import ScoreOutput
 from .side_inputs import SideInput
@@ -31,7 +32,7 @@ class Original:
         self,
         path: Path,
         model: onnx.ModelProto,
-        entry: Entry,
+        entry: Entry[Frontend],
         sides: Sequence[SideInput] = (),
         context: int = 0,
     ) -> None:
@@ -66,12 +67,12 @@ class Original:
 
         Rows of one sound are run one by one, and their outputs joined as their scores are.
         """
-        return self.run_fed(self.entry.feed(sound), len(sound), outputs)
+        return self.run_fed(self.entry.front.rows(sound), len(sound), outputs)
 
     def run_fed(self, fed: np.ndarray, samples: int, outputs: Sequence[str] | None = None) -> dict[str, Any]:
         """The same for what `entry` feeds for a sound of so many samples."""
         names = list(outputs) if outputs else [value.name for value in self._session.get_outputs()]
-        join = self.entry.join
+        join = self.entry.front.join
         rows = [fed] if join is None else list(fed[:, None])
         try:
             answers = [self._session.run(names, self.inputs(row)) for row in rows]
@@ -88,7 +89,7 @@ class Original:
             row = np.repeat(row, self.entry.copies, axis=0)
         if self.context:
             before = [(0, 0)] * row.ndim
-            before[self.entry.time_axis] = (self.context, 0)
+            before[self.entry.front.time_axis] = (self.context, 0)
             row = np.pad(row, before)
         return {self.entry.name: row, **{side.name: side.value(row, self.entry) for side in self.sides}}
 

@@ -15,7 +15,6 @@ from ....runtime.audio.lengths import samples_of
 from ....runtime.values.arrays import FloatArray
 from ...onnx_modules.module import GraphModule, Seen
 from ...source.exportable import LIMIT
-from .entry import FeatureInput
 from .feature_map import ShownTensor
 from .file import OnnxSource
 from .graph import needed
@@ -78,8 +77,10 @@ class GraphProbe:
     def __init__(self, graph: OnnxSource) -> None:
         """Take the part of the graph that its scores need. Raises SourceError for unsupported operators."""
         self.path, self.entry, self.original = graph.original.path, graph.original.entry, graph.original
-        self.stretch = self.entry.stretch
-        if self.entry.join is not None and (self.stretch is None or self.stretch.hop > self.stretch.frames):
+        self.stretch = self.entry.front.stretch
+        if self.entry.front.join is not None and (
+            self.stretch is None or self.stretch.hop > self.stretch.frames
+        ):
             raise SourceError(
                 f"{self.path}: takes patches with gaps between them, so its feature maps do not cover the "
                 "sound; training needs patches that meet"
@@ -95,10 +96,9 @@ class GraphProbe:
         self.module = GraphModule(trimmed, self.path)
         self.exact = graph.parity_limit == LIMIT
         self.samples = samples_of(graph.window.seconds, graph.sample_rate)
-        self.fixed = self.entry.samples is not None
+        self.fixed = self.entry.front.samples is not None
         # Features of a fixed number of frames may be filled by more sound than a window.
-        front = self.entry.front if isinstance(self.entry, FeatureInput) else None
-        self.filled = (front.window if front is not None else None) or self.samples
+        self.filled = self.entry.front.window or self.samples
         if self.stretch is not None:
             # Maps are looked for in one patch.
             self.samples, self.fixed = self.stretch.samples, True
@@ -161,7 +161,7 @@ class GraphProbe:
 
     def _inputs(self, sound: FloatArray, *, differentiable: bool = False) -> dict[str, torch.Tensor]:
         """What the graph takes, by name."""
-        given = self.original.inputs(self.entry.feed(sound))
+        given = self.original.inputs(self.entry.front.rows(sound))
         tensors = {name: torch.from_numpy(np.array(value)) for name, value in given.items()}
         for one in tensors.values():
             one.requires_grad_(differentiable and one.is_floating_point())

@@ -15,11 +15,12 @@ import onnx
 from ....errors import SourceError
 from ....runtime.bundle.manifest import Task
 from ....runtime.values.arrays import FloatArray
+from ...frontends.frontend import Frontend
 from .entry import FEATURES, PASSING, Entry
 from .graph import Scores
 from .outputs import ScoreOutput
 from .reading import graphs_of
-from .waves import WaveInput
+from .waves import Waves
 
 # Sums of float32 probabilities leave 1 by less.
 _SUM_TOLERANCE = 1e-3
@@ -185,7 +186,7 @@ def _is_log(operators: Sequence[str]) -> bool:
 
 def doubts(
     model: onnx.ModelProto,
-    entry: Entry,
+    entry: Entry[Frontend],
     output: ScoreOutput,
     values: FloatArray,
     scores: Scores | None,
@@ -195,7 +196,7 @@ def doubts(
     remarks = []
     names = [entry.name, *_dims_of(model, entry.name)]
     features = [name for name in names if _FEATURES.search(name.lower())]
-    if features and isinstance(entry, WaveInput):
+    if features and isinstance(entry.front, Waves):
         remarks.append(
             f"its input has the name {features[0]!r}: a bundle feeds it waveforms; if it takes features, put "
             "the front end into the graph"

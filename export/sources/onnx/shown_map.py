@@ -10,13 +10,13 @@ import onnx
 from ....runtime.bundle.manifest import Task
 from ....runtime.values.arrays import FloatArray
 from ...bundle.sounds import synthesise
+from ..impulses import Cell
 from .dependence import unread
 from .feature_map import GraphMap, MapRequest, find_map, with_output
 from .graph import Scores
-from .impulses import Cell
 from .original import Original
 from .outputs import logits_tensor
-from .waves import WaveInput
+from .waves import Waves
 
 
 def shown_map(
@@ -45,11 +45,11 @@ def shown_map(
     def answers(length: int, cell: Cell | None) -> tuple[FloatArray, FloatArray]:
         sound = synthesise(1, length, rate, 4)[0]
         names = [request.tensor, *([] if logits_name is None else [logits_name])]
-        if cell is not None and isinstance(entry, WaveInput):
+        if cell is not None and isinstance(entry.front, Waves):
             sound = cell.added(sound, 0, None)
-        fed = entry.feed(sound)
-        if cell is not None and not isinstance(entry, WaveInput) and fed.dtype.kind == "f":
-            fed = cell.added(fed, entry.time_axis, _band_axis(fed, entry.time_axis))
+        fed = entry.front.rows(sound)
+        if cell is not None and not isinstance(entry.front, Waves) and fed.dtype.kind == "f":
+            fed = cell.added(fed, entry.front.time_axis, _band_axis(fed, entry.front.time_axis))
         answers = wider.run_fed(fed, length, names)
         tensor = np.asarray(answers[request.tensor])
         tensor = tensor[:1] if copies > 1 and tensor.shape[:1] == (copies,) else tensor
@@ -57,11 +57,11 @@ def shown_map(
         logits = np.array([np.nan]) if logits_name is None else output.of(np.asarray(answers[logits_name]))
         return tensor, logits.astype(np.float32)
 
-    fixed = original.entry.samples is not None
-    padded = not isinstance(entry, WaveInput)
+    fixed = original.entry.front.samples is not None
+    padded = not isinstance(entry.front, Waves)
     # What is fed may be samples behind a front end, too.
-    example = entry.feed(synthesise(1, samples, rate, 4)[0])
-    banded = padded and _band_axis(example, entry.time_axis) is not None
+    example = entry.front.rows(synthesise(1, samples, rate, 4)[0])
+    banded = padded and _band_axis(example, entry.front.time_axis) is not None
     found = find_map(request, model, path, answers, samples, rate, fixed=fixed, padded=padded, banded=banded)
     if not unread(wider, widened, request.tensor, synthesise(1, samples, rate, 4)[0], found.shown.skipped):
         return found

@@ -16,6 +16,7 @@ from onnx import helper
 from ....errors import SourceError
 from ....runtime.bundle.nodes import Nodes
 from ....runtime.values.arrays import Array
+from ...frontends.frontend import Frontend
 from .entry import Entry, dims_of
 
 # What names of inputs say, as whole words.
@@ -56,11 +57,11 @@ class SideInput(ABC):
         """What it is filled with, in words."""
 
     @abstractmethod
-    def value(self, fed: Array, entry: Entry) -> Array:
+    def value(self, fed: Array, entry: Entry[Frontend]) -> Array:
         """Its values beside `fed`, what `entry` feeds the graph for one sound."""
 
     @abstractmethod
-    def nodes(self, graph: Nodes, taken: str, entry: Entry) -> str:
+    def nodes(self, graph: Nodes, taken: str, entry: Entry[Frontend]) -> str:
         """The same in a graph, whose input of sound is the tensor `taken`."""
 
     @property
@@ -79,11 +80,11 @@ class Filled(SideInput):
     def __str__(self) -> str:
         return self.words
 
-    def value(self, fed: Array, entry: Entry) -> Array:
+    def value(self, fed: Array, entry: Entry[Frontend]) -> Array:
         """The values."""
         return self.values
 
-    def nodes(self, graph: Nodes, taken: str, entry: Entry) -> str:
+    def nodes(self, graph: Nodes, taken: str, entry: Entry[Frontend]) -> str:
         """A constant; a single number plus nothing of the sound's length.
 
         Graphs choose their branches by a sample rate. Onnxruntime 1.32 crashes where it folds branches in
@@ -92,7 +93,7 @@ class Filled(SideInput):
         values = graph.constant(self.values, self.kind)
         if self.values.size > 1 or self.kind == "bool":
             return values
-        none = graph.add("Mul", graph.size(taken, entry.time_axis), graph.whole(0))
+        none = graph.add("Mul", graph.size(taken, entry.front.time_axis), graph.whole(0))
         if not self.values.ndim:
             none = graph.over("Squeeze", none, [0])
         return graph.add("Add", values, graph.cast(none, self.tensor_type))
@@ -117,18 +118,18 @@ class Length(SideInput):
     def __str__(self) -> str:
         return "the sound's length" if np.dtype(self.kind).kind in "iu" else "1, the whole length"
 
-    def value(self, fed: Array, entry: Entry) -> Array:
+    def value(self, fed: Array, entry: Entry[Frontend]) -> Array:
         """One number a sound."""
-        length = fed.shape[entry.time_axis] if np.dtype(self.kind).kind in "iu" else 1
-        return np.full((len(fed) if entry.batched else 1,) if self.rank else (), length, self.kind)
+        length = fed.shape[entry.front.time_axis] if np.dtype(self.kind).kind in "iu" else 1
+        return np.full((len(fed) if entry.front.batched else 1,) if self.rank else (), length, self.kind)
 
-    def nodes(self, graph: Nodes, taken: str, entry: Entry) -> str:
+    def nodes(self, graph: Nodes, taken: str, entry: Entry[Frontend]) -> str:
         """From the dims of what the graph is fed."""
         whole = np.dtype(self.kind).kind in "iu"
-        length = graph.size(taken, entry.time_axis) if whole else graph.constant([1.0])
+        length = graph.size(taken, entry.front.time_axis) if whole else graph.constant([1.0])
         if not self.rank:
             length = graph.over("Squeeze", length, [0])
-        elif entry.batched:
+        elif entry.front.batched:
             length = graph.add("Expand", length, graph.size(taken, 0))
         return graph.cast(length, self.tensor_type)
 
@@ -142,13 +143,13 @@ class Mask(SideInput):
     def __str__(self) -> str:
         return "ones: all of it is sound" if self.fill else "zeros: nothing is padding"
 
-    def value(self, fed: Array, entry: Entry) -> Array:
+    def value(self, fed: Array, entry: Entry[Frontend]) -> Array:
         """[B, T]."""
-        return np.full((len(fed), fed.shape[entry.time_axis]), self.fill, self.kind)
+        return np.full((len(fed), fed.shape[entry.front.time_axis]), self.fill, self.kind)
 
-    def nodes(self, graph: Nodes, taken: str, entry: Entry) -> str:
+    def nodes(self, graph: Nodes, taken: str, entry: Entry[Frontend]) -> str:
         """From the dims of what the graph is fed."""
-        shape = graph.add("Concat", graph.size(taken, 0), graph.size(taken, entry.time_axis), axis=0)
+        shape = graph.add("Concat", graph.size(taken, 0), graph.size(taken, entry.front.time_axis), axis=0)
         return graph.cast(graph.add("Expand", graph.constant(float(self.fill)), shape), self.tensor_type)
 
 

@@ -74,7 +74,7 @@ class GraphSource(Source):
         self, waveform: torch.Tensor, precision: AbstractContextManager[Any] | None = None
     ) -> dict[str, torch.Tensor]:
         """As of every source, over sound of the length that the graph takes."""
-        wanted = self.graph.original.entry.samples
+        wanted = self.graph.original.entry.front.samples
         if wanted is not None and self.rescore == "spectrogram":
             missing = max(0, wanted - waveform.shape[1])
             waveform = nn.functional.pad(waveform[:, :wanted], (0, missing))
@@ -237,7 +237,7 @@ def _scales(
     Rows of tokens lie where those of their patches do.
     """
     window = samples_of(source.window.seconds, source.sample_rate)
-    fixed = source.graph.original.entry.samples is not None
+    fixed = source.graph.original.entry.front.samples is not None
     least = samples_of(source.window.minimum_seconds, source.sample_rate)
     samples = window if fixed else max(least, min(window, source.sample_rate))
     spans = {one.tap: step for one, step in zip(source.graph.read, steps, strict=True)}

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from ....errors import SourceError
 from ....runtime.bundle.nodes import Nodes
 from ....runtime.values.arrays import Array, FloatArray
-from ...graphs.files import IR_VERSION, OPSET, Dims
+from ...frontends.frontend import Frontend, frontend_model
+from ...graphs.files import OPSET, Dims
 from .entry import FEATURES, PASSING, Entry, dims_of
 
 # b a batch, c channels, n samples.
@@ -30,23 +30,24 @@ _INTEGERS = {"int16": (32768.0, 0.0), "uint8": (128.0, 128.0)}
 _FLOATS = ("float32", "float16", "float64")
 
 
-@dataclass(frozen=True)
-class WaveInput(Entry):
-    """The input of a graph that takes waveforms.
+@dataclass(frozen=True, kw_only=True)
+class Waves(Frontend):
+    """No front end: the sound itself, as a graph takes it.
 
-    samples: N where it is fixed, None where any goes
     layout: its axes; kind: its type, one of NumPy's names
-    channels: how often the same sound stands side by side; copies: the batch, where it is fixed
+    channels: how often the same sound stands side by side
     longest: samples beyond which the graph fails, and that longer sound is cut to; None: any length
     """
 
-    name: str
-    samples: int | None
     layout: Layout = "bn"
     kind: str = "float32"
     channels: int = 1
-    copies: int = 1
     longest: int | None = None
+
+    @property
+    def sample_rate(self) -> int | None:
+        """A graph does not say its rate."""
+        return None
 
     @property
     def batched(self) -> bool:
@@ -58,12 +59,7 @@ class WaveInput(Entry):
         """The axis of samples."""
         return self.layout.index("n")
 
-    @property
-    def dims(self) -> Dims:
-        """[B, N]."""
-        return ["batch", self.samples or ("samples" if self.longest is None else "heard")]
-
-    def feed(self, sound: FloatArray) -> Array:
+    def rows(self, sound: FloatArray) -> Array:
         """The sound itself, in the graph's type and axes."""
         fed: Array = sound
         if self.kind in _INTEGERS:
@@ -76,7 +72,7 @@ class WaveInput(Entry):
         row = {"bn": fed[None], "bcn": fed[None, None], "bnc": fed[None, :, None]}[self.layout]
         return np.repeat(row, self.channels, axis=1) if self.channels > 1 else row
 
-    def rows(self, graph: Nodes, tensor: str) -> str:
+    def row_nodes(self, graph: Nodes, tensor: str) -> str:
         """The waveforms [B, N] in the graph's type, with an axis of channels where it has one."""
         if self.kind in _INTEGERS:
             scale, middle = _INTEGERS[self.kind]
@@ -93,14 +89,20 @@ class WaveInput(Entry):
                 tensor = graph.add("Concat", *[tensor] * self.channels, axis=axis)
         return tensor
 
-    def frontend(self) -> onnx.ModelProto:
+    def model(self) -> tuple[onnx.ModelProto, Dims]:
         """The waveform: at most `longest` samples of it, or exactly these where the length is fixed."""
-        return _waveform_graph(self.longest, self.dims, pad=self.samples is not None)
+        graph, wave = Nodes(OPSET), "waveform"
+        if self.longest is not None:
+            if self.samples is not None:
+                wave = graph.add("Pad", wave, graph.whole(0, 0, 0, self.longest))
+            wave = graph.part(wave, 1, 0, self.longest)
+        dims: Dims = ["batch", self.samples or ("samples" if self.longest is None else "heard")]
+        return frontend_model(graph, wave, "features", dims), dims
 
 
 def wave_input(
     value: Any, model: onnx.ModelProto, path: Path, sample_rate: int, seconds: float | None
-) -> WaveInput:
+) -> Entry[Waves]:
     """The input `value` as one of waveforms.
 
     seconds: the window that the user asked for; where a fixed length is that, it is meant
@@ -130,14 +132,10 @@ def wave_input(
         )
     channels = dims[layout.index("c")] if "c" in layout else 1
     copies = dims[0] if layout != "n" else 1
-    return WaveInput(
-        value.name,
-        samples,
-        layout,
-        kind,
-        channels if isinstance(channels, int) else 1,
-        copies if isinstance(copies, int) else 1,
+    waves = Waves(
+        samples=samples, layout=layout, kind=kind, channels=channels if isinstance(channels, int) else 1
     )
+    return Entry(value.name, waves, copies if isinstance(copies, int) else 1)
 
 
 def _layout(dims: list[int | str]) -> Layout | None:
@@ -190,31 +188,3 @@ def _dense_first(model: onnx.ModelProto, name: str, samples: int) -> bool:
             if len(shape) == 2 and samples in shape:
                 return True
     return False
-
-
-def _waveform_graph(window: int | None, dims: Dims, *, pad: bool) -> onnx.ModelProto:
-    """Waveform [B, N] -> features: the waveform, at most `window` samples of it, or exactly these (`pad`)."""
-    nodes = []
-    constants: dict[str, npt.NDArray[np.int64]] = {}
-    made = "waveform"
-    if window is not None and pad:
-        constants["pads"] = np.array([0, 0, 0, window], np.int64)
-        nodes.append(helper.make_node("Pad", [made, "pads"], ["padded"]))
-        made = "padded"
-    if window is not None:
-        constants |= {
-            name: np.array([at], np.int64) for name, at in (("first", 0), ("end", window), ("axis", 1))
-        }
-        nodes.append(helper.make_node("Slice", [made, "first", "end", "axis"], ["features"]))
-    else:
-        nodes.append(helper.make_node("Identity", [made], ["features"]))
-    graph = helper.make_graph(
-        nodes,
-        "frontend",
-        [helper.make_tensor_value_info("waveform", TensorProto.FLOAT, ["batch", "samples"])],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, list(dims))],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="earmark"
-    )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ....runtime.values.arrays import FloatArray
+from ...runtime.values.arrays import FloatArray
 
 # Places tried along either axis, as parts of it; the change is so many standard deviations.
 _PLACES = (0.15, 0.4, 0.65, 0.9)
