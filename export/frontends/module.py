@@ -13,7 +13,7 @@ from torch.nn import functional
 from ...errors import SourceError
 from ...runtime.values.arrays import Values
 from .description import Description, Log, Normalise, Output, Samples, Stft
-from .matrices import Numbers, numbers_of, transform_kernel
+from .matrices import numbers_of, transform_kernel
 
 
 class DescribedWaveform(nn.Module):
@@ -73,13 +73,12 @@ class DescribedFeatures(nn.Module):
         self.bins, self.spectrum = stft.bin_count, stft.spectrum
         self.scale = description.scale if stft.spectrum == "magnitude" else description.scale**2
         self.frames, self.output = description.frames, description.output
-        numbers, normalise = numbers_of(description, stft), description.normalise
-        self.log = None if description.log is None else _Logarithm(description.log, numbers.log)
-        self.bank, self.cosines = (
-            _buffer(self, "bank", numbers.bank),
-            _buffer(self, "cosines", numbers.cosines),
+        self.log, self.normalise = description.log, description.normalise
+        numbers = numbers_of(description, stft)
+        self.log_factor = numbers.log
+        self.bank, self.cosines, self.mean, self.deviation = (
+            _buffer(self, name, getattr(numbers, name)) for name in ("bank", "cosines", "mean", "deviation")
         )
-        self.normalise = None if normalise is None else _Normalised(normalise, numbers)
 
     def forward(self, stft: Tensor) -> Tensor:
         """Every step after the transform."""
@@ -93,11 +92,13 @@ class DescribedFeatures(nn.Module):
         if self.bank is not None:
             x = x @ self.bank
         if self.log is not None:
-            x = self.log(x)
+            x = _logarithm(x, self.log, self.log_factor)
         if self.cosines is not None:
             x = x @ self.cosines
-        if self.normalise is not None:
-            x = self.normalise(x)
+        if self.mean is not None and self.deviation is not None:
+            x = (x - self.mean) / self.deviation
+        elif self.normalise is not None:
+            x = _normalised(x, self.normalise)
         if self.frames is not None:
             count = self.frames.count
             if self.frames.pad == "repeat":
@@ -132,49 +133,33 @@ class _Transform(nn.Module):
         return spectrum.transpose(1, 2).reshape(spectrum.shape[0], -1, self.bins, 2)
 
 
-class _Logarithm(nn.Module):
-    """[B, T, F] >= 0 -> its logarithm."""
+def _logarithm(x: Tensor, log: Log, factor: float) -> Tensor:
+    """The logarithm of [B, T, F] >= 0."""
 
-    def __init__(self, log: Log, factor: float) -> None:
-        super().__init__()
-        self.log, self.factor = log, factor
-
-    def _of(self, x: Tensor) -> Tensor:
-        if self.log.kind == "log1p":
+    def of(x: Tensor) -> Tensor:
+        if log.kind == "log1p":
             return torch.log1p(x)
-        floor = self.log.floor
-        return torch.log(x.clamp(min=floor) if self.log.floor_by == "clip" else x + floor) * self.factor
+        return torch.log(x.clamp(min=log.floor) if log.floor_by == "clip" else x + log.floor) * factor
 
-    def forward(self, x: Tensor) -> Tensor:
-        built = self._of(x * self.log.gain)
-        if self.log.reference == "max":
-            built = built - built.amax(dim=(1, 2), keepdim=True)
-        elif self.log.reference != 1.0:
-            built = built - self._of(torch.full_like(x[:1, :1, :1], self.log.reference))
-        if self.log.range is None:
-            return built
-        return torch.maximum(built, built.amax(dim=(1, 2), keepdim=True) - self.log.range)
+    built = of(x * log.gain)
+    if log.reference == "max":
+        built = built - built.amax(dim=(1, 2), keepdim=True)
+    elif log.reference != 1.0:
+        built = built - of(torch.full_like(x[:1, :1, :1], log.reference))
+    if log.range is None:
+        return built
+    return torch.maximum(built, built.amax(dim=(1, 2), keepdim=True) - log.range)
 
 
-class _Normalised(nn.Module):
-    """[B, T, F] less its mean, by its deviation."""
-
-    def __init__(self, how: Normalise, numbers: Numbers) -> None:
-        super().__init__()
-        self.how = how
-        self.mean = _buffer(self, "mean", numbers.mean)
-        self.deviation = _buffer(self, "deviation", numbers.deviation)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.mean is not None and self.deviation is not None:
-            return (x - self.mean) / self.deviation
-        axes = [1] if self.how.over == "bin" else [1, 2]
-        shifted = x - x.mean(dim=axes, keepdim=True)
-        count = x.shape[1] * (x.shape[2] if self.how.over == "clip" else 1)
-        variance = shifted.square().mean(dim=axes, keepdim=True)
-        if self.how.correction:
-            variance = variance * count / (count - 1)
-        return shifted / torch.sqrt(variance + self.how.epsilon)
+def _normalised(x: Tensor, how: Normalise) -> Tensor:
+    """[B, T, F] less its own mean, by its deviation."""
+    axes = [1] if how.over == "bin" else [1, 2]
+    shifted = x - x.mean(dim=axes, keepdim=True)
+    count = x.shape[1] * (x.shape[2] if how.over == "clip" else 1)
+    variance = shifted.square().mean(dim=axes, keepdim=True)
+    if how.correction:
+        variance = variance * count / (count - 1)
+    return shifted / torch.sqrt(variance + how.epsilon)
 
 
 def _laid_out(x: Tensor, output: Output) -> Tensor:
