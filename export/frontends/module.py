@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import SourceError
-from ...runtime.values.arrays import Values
 from .description import Description, Log, Normalise, Output, Samples, Stft
 from .matrices import numbers_of, transform_kernel
 
@@ -65,6 +64,11 @@ class DescribedFeatures(nn.Module):
     Raises SourceError for patches and whole numbers, which are for graphs alone.
     """
 
+    bank: Tensor | None
+    cosines: Tensor | None
+    mean: Tensor | None
+    deviation: Tensor | None
+
     def __init__(self, description: Description) -> None:
         super().__init__()
         stft = description.stft
@@ -76,9 +80,10 @@ class DescribedFeatures(nn.Module):
         self.log, self.normalise = description.log, description.normalise
         numbers = numbers_of(description, stft)
         self.log_factor = numbers.log
-        self.bank, self.cosines, self.mean, self.deviation = (
-            _buffer(self, name, getattr(numbers, name)) for name in ("bank", "cosines", "mean", "deviation")
-        )
+        for name in ("bank", "cosines", "mean", "deviation"):
+            values = getattr(numbers, name)
+            held = None if values is None else torch.from_numpy(np.ascontiguousarray(values)).float()
+            self.register_buffer(name, held, persistent=False)
 
     def forward(self, stft: Tensor) -> Tensor:
         """Every step after the transform."""
@@ -174,10 +179,3 @@ def _laid_out(x: Tensor, output: Output) -> Tensor:
         return x
     axis = axes.index("1")
     return x.unsqueeze(axis) if output.channels == 1 else torch.stack([x] * output.channels, dim=axis)
-
-
-def _buffer(module: nn.Module, name: str, values: Values | None) -> Tensor | None:
-    """The values as a buffer that is not saved."""
-    tensor = None if values is None else torch.from_numpy(np.ascontiguousarray(values)).float()
-    module.register_buffer(name, tensor, persistent=False)
-    return tensor

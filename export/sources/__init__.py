@@ -14,6 +14,7 @@ from .foreign import CHECKPOINTS, refuse_foreign
 if TYPE_CHECKING:
     from .adapter.adapter import Adapter
 
+_PACKAGES = ("torch", "onnxscript", "safetensors", "yaml")
 _FACTORY = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
 
@@ -40,20 +41,18 @@ def open_source(
     if isinstance(source, Exportable) and decoder is True and interpreter is True and apex is None:
         return source
     if isinstance(source, str | Path):
-        refuse_foreign(str(source))
-    require_packages("torch", "onnxscript", "safetensors", "yaml")
-    from .adapter.adapter import Adapter
-    from .adapter.source import from_adapter
-    from .run.parts import with_parts
-
-    if isinstance(source, Adapter):
-        opened: Exportable = from_adapter(source, source.name)
-    elif isinstance(source, Exportable):
-        opened = source
-    else:
         opened = resolve(
             str(source), allow_missing_decoder=decoder is not True, interpreter=interpreter is True
         )
+    elif isinstance(source, Exportable):
+        opened = source
+    else:
+        from .adapter.source import from_adapter
+
+        opened = from_adapter(source, source.name)
+    require_packages(*_PACKAGES)
+    from .run.parts import with_parts
+
     return with_parts(opened, decoder, interpreter, apex)
 
 
@@ -106,6 +105,8 @@ def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool
         SourceError: It is none of them, or incomplete.
 
     """
+    refuse_foreign(text)
+    require_packages(*_PACKAGES)
     path = Path(text)
     if path.is_dir():
         from .hugging_face.beside import folder_of

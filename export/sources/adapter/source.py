@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import torch
 
 from ....errors import SourceError
 from ....printable import first_line
@@ -20,6 +21,7 @@ from .classifier import AdaptedClassifier
 from .head import feature_map_of, head_layers
 from .original import check_original
 from .probe import probe
+from .tokens import doubts_of
 
 
 def load(text: str) -> Source:
@@ -79,9 +81,19 @@ def from_adapter(adapter: object, origin: str = "factory") -> Source:
             f"{origin}: scales: {first_line(error)}; name submodules of the feature map"
         ) from error
     decoder = adapter.decoder.eval() if adapter.decoder is not None else None
-    probed = probe(adapter, frontend, classifier, origin)
+    samples = samples_of(adapter.window_seconds, adapter.sample_rate)
+    noise = 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(1))
+    try:
+        with torch.no_grad():
+            doubts = doubts_of(adapter, frontend, classifier, noise[:1], origin)
+            probed = probe(adapter, frontend, classifier, noise, origin)
+    except SourceError:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise SourceError(
+            f"{origin}: the adapter's modules do not fit together: {first_line(error)}"
+        ) from error
     if adapter.original is not None:
-        samples = samples_of(adapter.window_seconds, adapter.sample_rate)
         check_original(
             adapter.original, lambda wave: classifier(frontend(wave))[0], samples, adapter.sample_rate, origin
         )
@@ -114,5 +126,5 @@ def from_adapter(adapter: object, origin: str = "factory") -> Source:
         description=adapter.description,
         licence=adapter.licence,
         attribution=adapter.attribution,
-        doubts=probed.doubts,
+        doubts=doubts,
     )

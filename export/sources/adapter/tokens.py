@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from ....errors import SourceError
 from ....runtime.values.arrays import FloatArray
 from ..impulses import Cell, misplaced
-from ..token_grid import TokenGrid
+from .adapter import Adapter
+from .classifier import AdaptedClassifier
 
 
 def doubts_of(
-    grid: TokenGrid, model: nn.Module, head: nn.Module, features: torch.Tensor, origin: str
+    adapter: Adapter,
+    frontend: torch.nn.Module,
+    classifier: AdaptedClassifier,
+    noise: torch.Tensor,
+    origin: str,
 ) -> tuple[str, ...]:
-    """Hold the grid against the tokens of some sound, and say what its user should know.
+    """What the user should know of the adapter's grid, where it has one, by the tokens of noise [1, N].
 
-    model: features -> tokens; features: of some sound [1, ...]; head: tokens -> logits
+    The features are changed in one cell after another: at least three in four impulses must move most the
+    token of their own place or one next to it, and none of the axes may be shifted on the whole.
     Raises SourceError where tokens do not lie as the grid says.
     """
-    tokens = model(features)
-    check_tokens(grid, tokens, origin)
-    check_impulses(grid, model, features, origin)
-    if read_of(grid, tokens, head):
+    grid = adapter.tokens
+    if grid is None:
         return ()
-    return (
-        "the logits do not depend on the tokens of the feature map that have a place, so prototypes tell "
-        "nothing of them; let feature_map end before the last layer, and head begin with it",
-    )
-
-
-def check_tokens(grid: TokenGrid, tokens: torch.Tensor, origin: str) -> None:
-    """Raise SourceError where tokens [B, N, D] cannot lie in such a grid."""
+    features = classifier.front_end(frontend(noise))
+    tokens = adapter.feature_map(features)
     if tokens.dim() != 3:
         raise SourceError(f"{origin}: tokens of shape {list(tokens.shape)}; [B, N, D] is needed")
     if not grid.fits(tokens.shape[1]):
@@ -39,34 +36,24 @@ def check_tokens(grid: TokenGrid, tokens: torch.Tensor, origin: str) -> None:
             f"{origin}: {tokens.shape[1]} tokens but {grid.skip} are no whole number of {grid.rows} rows; "
             "correct skip and rows"
         )
-
-
-def read_of(grid: TokenGrid, tokens: torch.Tensor, head: nn.Module) -> bool:
-    """Whether the head's logits depend on any of the tokens [B, N, D] that have a place.
-
-    Of a transformer's last tokens a class token alone may be read.
-    """
-    given = tokens.detach().requires_grad_()
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(head(given).square().sum(), given)
-    return bool(grid.feature_map(gradient).any())
-
-
-@torch.no_grad()
-def check_impulses(grid: TokenGrid, model: nn.Module, features: torch.Tensor, origin: str) -> None:
-    """Change the features in one cell after another and see which token moves most.
-
-    model: features -> tokens; features: [1, T, M] of some sound, [1, 1, T, M], or [1, N] samples
-    Raises SourceError unless at least three in four impulses move the token of their own place or one next
-    to it, and none of the axes is shifted on the whole.
-    """
+    # Features are [1, T, M], [1, 1, T, M] or [1, N] samples.
     axes = (1, None) if features.dim() == 2 else (features.dim() - 2, features.dim() - 1)
 
     def map_with(cell: Cell | None) -> FloatArray:
         changed = features if cell is None else torch.from_numpy(cell.added(features.numpy(), *axes))
-        laid_out: FloatArray = grid.feature_map(model(changed))[0].numpy()
+        laid_out: FloatArray = grid.feature_map(adapter.feature_map(changed))[0].numpy()
         return laid_out
 
     wrong = misplaced(map_with, rows=True, around=False)
     if wrong is not None:
         raise SourceError(f"{origin}: {wrong}; correct rows, order and skip of the tokens")
+    # Of a transformer's last tokens a class token alone may be read.
+    given = tokens.detach().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(classifier.head(given).square().sum(), given)
+    if bool(grid.feature_map(gradient).any()):
+        return ()
+    return (
+        "the logits do not depend on the tokens of the feature map that have a place, so prototypes tell "
+        "nothing of them; let feature_map end before the last layer, and head begin with it",
+    )
