@@ -28,8 +28,8 @@ import earmark
 from earmark.export.bundle.write import write_bundle
 from earmark.export.source.source import without_decoder
 from earmark.export.sources.run.config import DecoderConfig
-from earmark.export.sources.run.decoder import with_decoder
 from earmark.export.sources.run.directory import RunDirectory
+from earmark.export.sources.run.explainers import explained_by
 from earmark.export.sources.speechbrain.folder import load as load_source
 from earmark.export.training.forms import cost, decoder_form
 
@@ -121,7 +121,7 @@ def write_light(recipe: Path, bundle: Path, run: Path) -> None:
     directory = RunDirectory(run, "decoder")
     directory.write_config(DecoderConfig(decoder=form, classifier_sha256=source.fingerprint()))
     directory.write_weights(form.build().state_dict())
-    write_bundle(with_decoder(source, directory), bundle)
+    write_bundle(explained_by(source, decoder=directory), bundle)
 
 
 def load_channels_last(recipe: Path) -> PyTorchSide:

@@ -117,11 +117,11 @@ def test_the_weights_that_are_kept_can_be_made_again(tmp_path):
 
 
 def test_a_strangers_model_gets_a_decoder_a_bundle_and_masks(trained, data, tmp_path):
-    from earmark.export.sources.run.decoder import with_decoder
     from earmark.export.sources.run.directory import RunDirectory
+    from earmark.export.sources.run.explainers import explained_by
 
     source, out = trained
-    whole = with_decoder(source, RunDirectory(out, "decoder"))
+    whole = explained_by(source, decoder=RunDirectory(out, "decoder"))
     assert whole.mask_targets == "any"
     manifest = write_bundle(whole, tmp_path / "bundle")
     assert manifest.parity.fp32["mask"].max_abs < 1e-4
@@ -205,12 +205,12 @@ def test_a_decoder_for_any_class_is_told_the_class_aloud(tmp_path, targets, leas
 
 
 def test_another_classifier_and_missing_maps_are_refused(trained):
-    from earmark.export.sources.run.decoder import with_decoder
     from earmark.export.sources.run.directory import RunDirectory
+    from earmark.export.sources.run.explainers import explained_by
 
     _, out = trained
     with pytest.raises(SourceError, match="another classifier"):
-        with_decoder(stranger(), RunDirectory(out, "decoder"))
+        explained_by(stranger(), decoder=RunDirectory(out, "decoder"))
     with pytest.raises(SourceError, match="scales"):
         stranger(scales=["nowhere"])
 
@@ -249,8 +249,8 @@ def test_guidance_noise_and_any_target_train_and_resume(trained, data, tmp_path)
 
 
 def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, tmp_path, monkeypatch):
-    from earmark.export.sources.run.decoder import with_decoder
     from earmark.export.sources.run.directory import RunDirectory
+    from earmark.export.sources.run.explainers import explained_by
 
     class FromSound(nn.Module):
         """A front end that eats waveforms and keeps its spectrogram to itself."""
@@ -270,7 +270,7 @@ def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, 
     # After an epoch it keeps about half, which is no fault but for the limit above.
     (warning,) = summary.warnings
     assert warning.startswith("the masks keep everything (area 0.")
-    whole = with_decoder(source, RunDirectory(tmp_path / "run", "decoder"))
+    whole = explained_by(source, decoder=RunDirectory(tmp_path / "run", "decoder"))
     write_bundle(whole, tmp_path / "bundle")
     explainer = earmark.load(tmp_path / "bundle", device="cpu")
     result = explainer.explain(data / "low" / "low1x.wav", methods=["mask"], rescore=True)

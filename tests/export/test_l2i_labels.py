@@ -65,7 +65,7 @@ def test_over_a_source_of_ones_own(make_tiny_adapter, tmp_path):
     """An adapter's feature map, measured scales, no log-mel of this package: trained with -o."""
     from earmark.export.sources.adapter.source import from_adapter
     from earmark.export.sources.run.directory import RunDirectory
-    from earmark.export.sources.run.interpreter import with_interpreter
+    from earmark.export.sources.run.explainers import explained_by
 
     folder = tmp_path / "data"
     random = np.random.default_rng(2)
@@ -80,7 +80,7 @@ def test_over_a_source_of_ones_own(make_tiny_adapter, tmp_path):
     source = from_adapter(adapter)
     summary = train_l2i(source, folder, L2iSettings(epochs=2, **INTERPRETER), InterpreterOptions(out=run))
     assert summary.components == 12
-    whole = with_interpreter(source, RunDirectory(run, "interpreter"))
+    whole = explained_by(source, interpreter=RunDirectory(run, "interpreter"))
     answers = whole.outputs(np.stack([tone(3000.0, 1.0, random)] * 2).astype(np.float32)[:, :8000])
     assert answers["activations"].shape[:2] == (2, 12)
     np.testing.assert_allclose(

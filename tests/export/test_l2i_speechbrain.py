@@ -23,7 +23,7 @@ torch = later("torch")
 interpreter_form = later("earmark.export.training.forms", "interpreter_form")
 RunDirectory = later("earmark.export.sources.run.directory", "RunDirectory")
 without_onednn = later("earmark.export.source.source", "without_onednn")
-with_interpreter = later("earmark.export.sources.run.interpreter", "with_interpreter")
+explained_by = later("earmark.export.sources.run.explainers", "explained_by")
 train_l2i = later("earmark.export.training.l2i.recipe", "train_l2i")
 
 pytestmark = pytest.mark.trained
@@ -209,7 +209,7 @@ def test_its_layers_can_be_trained(exported, tmp_path):
     settings = L2iSettings(epochs=1, components=4, batch_size=4, interpreter="reference", removal_weight=0.0)
     summary = train_l2i(source, data, settings, InterpreterOptions(out=run))
     assert summary.components == 4
-    trained = with_interpreter(source, RunDirectory(run, "interpreter"))
+    trained = explained_by(source, interpreter=RunDirectory(run, "interpreter"))
     assert trained.outputs(wave)["activations"].shape == (1, 4, 431)
 
 

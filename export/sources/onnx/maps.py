@@ -10,7 +10,9 @@ import torch
 from ....errors import SourceError
 from ....runtime.values.arrays import Values
 from ...models.mel import mel_points
-from .probe import GraphProbe, Place
+from .file import OnnxSource
+from .places import LEAST_HOP, Place
+from .probe import GraphProbe
 
 # Bursts and tones that axes are recognised by.
 _BURSTS, _TONES = 8, 10
@@ -28,7 +30,26 @@ _MOST_MAPS = 4
 _MOST_SKIPPED = 4
 
 
-def find_maps(probe: GraphProbe, sample_rate: int, most_frames: int) -> list[Place]:
+def places_of(graph: OnnxSource, probe: GraphProbe, taps: Sequence[str] | None) -> list[Place]:
+    """Where the feature maps are that are shown.
+
+    taps: their names; None: the feature map that the user named, or those that are found
+    Raises SourceError where a name is no tensor's, or no map is found.
+    """
+    if taps is not None:
+        named = {tap: Place.of(tap) for tap in taps if tap not in {"stft", "target"}}
+        if None in named.values():
+            strange = ", ".join(tap for tap, place in named.items() if place is None)
+            raise SourceError(f"{graph.original.path}: shows no {strange}, which what was trained reads")
+        return [place for place in named.values() if place is not None]
+    if graph.shown is not None:
+        return [Place(graph.shown.request.tensor, graph.shown.request.axes)]
+    finest = 2 * graph.analysis.n_fft // LEAST_HOP
+    least = graph.analysis.hop if graph.rescore == "spectrogram" else finest
+    return _find_maps(probe, graph.sample_rate, 1 + probe.samples // least)
+
+
+def _find_maps(probe: GraphProbe, sample_rate: int, most_frames: int) -> list[Place]:
     """Maps that a decoder reads: of each number of frames the deepest, coarsest first, at most four.
 
     Deepest of those whose cells the scores depend on.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,14 +22,13 @@ from ....runtime.inference.onnx_runtime import cpu_session
 from ....runtime.inference.scores import scores_of
 from ....runtime.values.arrays import FloatArray
 from ...bundle.sounds import parity_lengths, synthesise
-from ...graphs.stft import stft
-from ...models.scales import Scale, measure_scales
 from ...onnx_modules.module import GraphModule
-from ...source.exportable import LIMIT
+from ...source.exportable import LIMIT, Exportable
 from ...source.source import Source, explaining_stages
 from .file import LENGTHS, OnnxSource
-from .places import places_of, suited
-from .probe import GraphProbe, Place
+from .maps import places_of
+from .places import scales_at, shown_at, suited
+from .probe import GraphProbe
 
 
 class _InRuntime(nn.Module):
@@ -125,29 +124,13 @@ def trainable(graph: OnnxSource, taps: Sequence[str] | None = None) -> GraphSour
         )
     probe = GraphProbe(graph)
     places = places_of(graph, probe, taps)
-    shown, steps = probe.shown(places)
+    shown, steps = shown_at(probe, places)
     analysis = graph.analysis
     if graph.rescore == "waveform" and steps:
         analysis = suited(analysis, min(steps))
     showing = replace(graph, read=tuple(shown), analysis=analysis)
     source = GraphSource(
-        **{
-            name: getattr(showing, name)
-            for name in (
-                *(
-                    "name",
-                    "labels",
-                    "task",
-                    "sample_rate",
-                    "window",
-                    "analysis",
-                    "rescore",
-                    "level",
-                    "parity_limit",
-                ),
-                *("feature_map", "description", "licence", "attribution", "doubts"),
-            )
-        },
+        **{each.name: getattr(showing, each.name) for each in fields(Exportable)},
         graph=showing,
         frontend=_Frontend(showing).eval(),
         classifier=_classifier(showing),
@@ -155,7 +138,9 @@ def trainable(graph: OnnxSource, taps: Sequence[str] | None = None) -> GraphSour
     )
     source = _with_least(source)
     _check_parity(source)
-    return source if taps is not None else replace(source, scales=_scales(source, probe, places, steps))
+    if taps is not None:
+        return source
+    return replace(source, scales=scales_at(source, showing, probe, places, steps))
 
 
 def _classifier(graph: OnnxSource) -> GraphModule:
@@ -227,37 +212,3 @@ def _difference(ours: FloatArray, theirs: FloatArray) -> float:
     if ours.shape != theirs.shape or not np.isfinite(ours).all():
         return float("inf")
     return float(np.abs(ours - theirs).max(initial=0.0)) / max(1.0, float(np.abs(theirs).max(initial=0.0)))
-
-
-def _scales(
-    source: GraphSource, probe: GraphProbe, places: Sequence[Place], steps: Sequence[float]
-) -> list[Scale]:
-    """Where the maps' cells lie: their stride by how they follow the length, their rows by tones.
-
-    Rows of tokens lie where those of their patches do.
-    """
-    window = samples_of(source.window.seconds, source.sample_rate)
-    fixed = source.graph.original.entry.front.samples is not None
-    least = samples_of(source.window.minimum_seconds, source.sample_rate)
-    samples = window if fixed else max(least, min(window, source.sample_rate))
-    spans = {one.tap: step for one, step in zip(source.graph.read, steps, strict=True)}
-
-    def taps_of(waveform: torch.Tensor) -> dict[str, torch.Tensor]:
-        features = (
-            stft(waveform, source.analysis) if source.rescore == "spectrogram" else source.frontend(waveform)
-        )
-        named = dict(zip(source.taps, source.classifier(features)[1:], strict=True))
-        for place in places:
-            if place.patches is not None:
-                named[place.tap] = probe.laid_out(waveform, place.patches)
-        return {tap: named[tap] for tap in spans}
-
-    measured = measure_scales(taps_of, 1 + samples // source.analysis.hop, samples, source.sample_rate)
-    return [
-        msgspec.structs.replace(
-            scale,
-            channels=int(source.taps[scale.tap][1]),
-            stride=max(1, round(spans[scale.tap] / source.analysis.hop)),
-        )
-        for scale in measured
-    ]

@@ -6,13 +6,12 @@ from pathlib import Path
 
 from ....errors import RunError, SourceError
 from ...source.exportable import Exportable
-from ...source.source import Source, without_decoder, without_interpreter
+from ...source.source import Source
 from ..onnx.file import OnnxSource
 from ..onnx.trainable import trainable
 from .config import DecoderConfig, InterpreterConfig
-from .decoder import with_decoder
 from .directory import RunDirectory, RunPart
-from .interpreter import with_interpreter
+from .explainers import explained_by
 from .rotation import with_apex
 
 
@@ -45,20 +44,15 @@ def with_parts(
         raise SourceError(
             f"{source.name}: has no decoder or interpreter to choose: it is no source in PyTorch"
         )
-    if decoder is not True:
-        source = without_decoder(source)
-    if interpreter is not True:
-        source = without_interpreter(source)
-    if decoder_run is not None:
-        source = with_decoder(source, decoder_run)
-    if interpreter_run is not None:
-        source = with_interpreter(source, interpreter_run)
-        if decoder_run is not None and source.decoder is None:
-            raise SourceError(
-                f"{interpreter}: an interpreter by design is a classifier of its own, for which the decoder "
-                f"{decoder} was not trained; leave the decoder out"
-            )
-    return source
+    explained = explained_by(
+        source, decoder=decoder_run or decoder is True, interpreter=interpreter_run or interpreter is True
+    )
+    if decoder_run is not None and explained.decoder is None:
+        raise SourceError(
+            f"{interpreter}: an interpreter by design is a classifier of its own, for which the decoder "
+            f"{decoder} was not trained; leave the decoder out"
+        )
+    return explained
 
 
 def _run(part: Path | str | bool, name: RunPart) -> RunDirectory | None:

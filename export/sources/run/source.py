@@ -14,9 +14,8 @@ from ...models.mel import mel_bands
 from ...models.scales import Scale, mel_rows
 from ...source.source import Source
 from .config import ClassifierConfig
-from .decoder import with_decoder
 from .directory import RunDirectory
-from .interpreter import with_interpreter
+from .explainers import explained_by
 from .rotation import FOLDER as APEX
 from .rotation import with_apex
 
@@ -88,10 +87,11 @@ def _load(folder: Path, *, decoder: bool, interpreter: bool, apex: bool) -> Sour
         attribution=config.attribution,
     )
     decoder_run, interpreter_run = RunDirectory(folder, "decoder"), RunDirectory(folder, "interpreter")
-    if decoder and decoder_run.begun:
-        source = with_decoder(source, decoder_run)
-    if interpreter and interpreter_run.begun:
-        source = with_interpreter(source, interpreter_run)
+    source = explained_by(
+        source,
+        decoder=decoder_run if decoder and decoder_run.begun else False,
+        interpreter=interpreter_run if interpreter and interpreter_run.begun else False,
+    )
     if apex and RunDirectory(folder / APEX, "apex").begun:
         source = with_apex(source, folder / APEX)
     return source

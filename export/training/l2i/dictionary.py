@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from ....errors import DataError, RunError
 from ....prototypes_index.atomic import write_whole
-from ...sources.run.dictionary import DICTIONARY
+from ...sources.run.explainers import DICTIONARY
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -22,9 +22,8 @@ from ...models.interpreters import InterpreterForm
 from ...source.exportable import Exportable
 from ...source.source import Source
 from ...sources.run.config import DictionaryRecord, InterpreterConfig, InterpreterStart
-from ...sources.run.dictionary import read_dictionary
 from ...sources.run.directory import RunDirectory
-from ...sources.run.interpreter import as_designed
+from ...sources.run.explainers import as_designed, read_dictionary
 from ..forms import cost, interpreter_form
 from ..frozen_classifier import FrozenClassifier
 from ..loop import new_weights
