@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
@@ -66,7 +67,7 @@ def embeddings_model(
         outputs["bias"] = [classes]
     model = model_of(graph, "embeddings", inputs, outputs)
     if head is not None and not head.linear:
-        active = {
+        active: dict[str, str] = {
             f"layer_{index}_activation": layer.activation
             for index, layer in enumerate(head.layers)
             if layer.activation != "none"
@@ -78,7 +79,7 @@ def embeddings_model(
     return stage_spec("embeddings", path, [], OPSET, inputs, outputs)
 
 
-def _fixed(graph: Nodes, name: str, value: FloatArray) -> str:
+def _fixed(graph: Nodes, name: str, value: npt.ArrayLike) -> str:
     """A constant that is read back by its name (`heads.py`)."""
     graph.constants[name] = np.ascontiguousarray(value, dtype=np.float32)
     return name

@@ -7,9 +7,12 @@ weights and zero points exactly, sums as far as that type counts (2^24 in float3
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from onnx import TensorProto
 
+from .elementwise import leaky_relu, unary
 from .layers import conv, global_pool, pool
 from .operators import Call, Tensor, UnsupportedError, beside, operator
 from .products import gemm
@@ -238,29 +241,25 @@ def qlinear_binary(
     return whole_of(joined, y_scale, y_zero, _kind(a, a_zero))
 
 
-@operator("QLinearSigmoid", "QLinearLeakyRelu", domain=_MICROSOFT)
-def qlinear_activation(
-    call: Call, x: Tensor, scale: Tensor, zero: Tensor | None, y_scale: Tensor, y_zero: Tensor | None = None
-) -> Tensor:
-    """A function of whole numbers, made whole again."""
-    real = real_of(x, scale, zero)
-    if call.operator == "QLinearSigmoid":
-        active = torch.sigmoid(real)
-    else:
-        active = torch.nn.functional.leaky_relu(real, call.number("alpha", 0.01))
-    return whole_of(active, y_scale, y_zero, _kind(x, zero))
+_PLAIN: dict[str, Callable[[Call, Tensor], Tensor]] = {
+    "QLinearSigmoid": unary,
+    "QLinearLeakyRelu": leaky_relu,
+    "QLinearAveragePool": pool,
+    "QLinearGlobalAveragePool": global_pool,
+    "QLinearSoftmax": softmax,
+}
 
 
-@operator("QLinearAveragePool", "QLinearGlobalAveragePool", domain=_MICROSOFT)
-def qlinear_pool(
+@operator(*_PLAIN, domain=_MICROSOFT)
+def qlinear_unary(
     call: Call, x: Tensor, scale: Tensor, zero: Tensor | None, y_scale: Tensor, y_zero: Tensor | None = None
 ) -> Tensor:
-    """Means of whole numbers, made whole again."""
+    """An operator on whole numbers, made whole again; a softmax's attribute `opset` tells whose it is."""
     last = bool(call.integer("channels_last", 0))
     real = real_of(x.movedim(-1, 1) if last else x, scale, zero)
-    inner = call.of(call.operator.removeprefix("QLinear"))
-    mean = (global_pool if "Global" in call.operator else pool)(inner, real)
-    return whole_of(mean.movedim(1, -1) if last else mean, y_scale, y_zero, _kind(x, zero))
+    inner = call.of(call.operator.removeprefix("QLinear"), call.integer("opset", 13))
+    answer = _PLAIN[call.operator](inner, real)
+    return whole_of(answer.movedim(1, -1) if last else answer, y_scale, y_zero, _kind(x, zero))
 
 
 @operator("QLinearConcat", domain=_MICROSOFT)
@@ -268,15 +267,6 @@ def qlinear_concat(call: Call, y_scale: Tensor, y_zero: Tensor, *parts: Tensor) 
     """One after the other along an axis, in one scale."""
     real = [real_of(*each) for each in zip(parts[::3], parts[1::3], parts[2::3], strict=True)]
     return whole_of(torch.cat(beside(*real), dim=call.integer("axis", 0)), y_scale, y_zero)
-
-
-@operator("QLinearSoftmax", domain=_MICROSOFT)
-def qlinear_softmax(
-    call: Call, x: Tensor, scale: Tensor, zero: Tensor | None, y_scale: Tensor, y_zero: Tensor | None = None
-) -> Tensor:
-    """Softmax of whole numbers, made whole again; the attribute `opset` tells whose axis is meant."""
-    inner = call.of("Softmax", opset=call.integer("opset", 13))
-    return whole_of(softmax(inner, real_of(x, scale, zero)), y_scale, y_zero, _kind(x, zero))
 
 
 @operator("MatMulNBits", domain=_MICROSOFT)
