@@ -12,6 +12,8 @@ nothing, are zero.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -51,18 +53,36 @@ class Cnn14Decoder(nn.Module):
         return output
 
 
+def padded(taps: Sequence[torch.Tensor], frames: int) -> list[torch.Tensor]:
+    """The taps of a sound of `frames` as the module's text says, with plain integers."""
+    return [
+        functional.pad(tap, (0, 0, 0, target - tap.shape[2]))
+        for tap, target in zip(taps, _targets(frames), strict=True)
+    ]
+
+
+def extended(taps: Sequence[torch.Tensor], frames: int) -> list[torch.Tensor]:
+    """The same for graphs: padded by the most that can be needed, then gathered.
+
+    Free of branches, so that one graph serves every length.
+    """
+    return [
+        functional.pad(tap, (0, 0, 0, spare)).index_select(2, torch.arange(target, device=tap.device))
+        for tap, target, spare in zip(taps, _targets(frames), _SPARE, strict=True)
+    ]
+
+
+def _targets(frames: int) -> tuple[int, int, int, int]:
+    blocks = (frames + 16) // 32
+    return blocks, blocks, 2 * blocks, 4 * blocks + 1
+
+
 def reference_mask(decoder: Cnn14Decoder, taps: Taps, frames: int) -> torch.Tensor:
     """The reference decoder with its taps and mask padded from outside: mask [B, frames, F].
 
-    The yardstick for the exported form, written with plain integers: see the module's text.
+    The yardstick for the exported form.
     """
-    blocks = frames // 32 + (1 if frames % 32 >= 16 else 0)
-    targets = (blocks, blocks, 2 * blocks, 4 * blocks + 1)
-    x1, x2, x3, x4 = (
-        functional.pad(tap, (0, 0, 0, target - tap.shape[2]))
-        for tap, target in zip(taps, targets, strict=True)
-    )
-    mask = torch.sigmoid(decoder(x1, x2, x3, x4)).squeeze(1)[:, :frames]
+    mask = torch.sigmoid(decoder(*padded(taps, frames))).squeeze(1)[:, :frames]
     return functional.pad(mask, (0, 0, 0, frames - mask.shape[1]))
 
 
@@ -137,14 +157,7 @@ class ExportedCnn14Decoder(nn.Module):
     ) -> torch.Tensor:
         """See the class. `logmel` gives its number of frames alone."""
         frames = logmel.shape[1]
-        blocks = (frames + 16) // 32
-        targets = (blocks, blocks, 2 * blocks, 4 * blocks + 1)
-        # Pad by the most that can be needed and gather what is wanted: free of branches, so that
-        # one graph serves every length.
-        sized = [
-            functional.pad(tap, (0, 0, 0, spare)).index_select(2, torch.arange(target, device=tap.device))
-            for tap, target, spare in zip((x1, x2, x3, x4), targets, _SPARE, strict=True)
-        ]
-        mask = torch.sigmoid(self.tail(self.decoder.trunk(*sized))).squeeze(1)
+        taps = extended((x1, x2, x3, x4), frames)
+        mask = torch.sigmoid(self.tail(self.decoder.trunk(*taps))).squeeze(1)
         mask = functional.pad(mask, (0, 0, 0, _SPARE_MASK))
         return mask.index_select(1, torch.arange(frames, device=mask.device))

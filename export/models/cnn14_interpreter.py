@@ -17,10 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from .cnn14 import Taps
-from .cnn14_decoder import Cnn14Decoder
-
-# Frames of zeros that a tap may need at most (x1, x2, x3, x4).
-_SPARE = (1, 1, 1, 3)
+from .cnn14_decoder import Cnn14Decoder, extended, padded
 
 
 class Cnn14Psi(Cnn14Decoder):
@@ -37,19 +34,9 @@ class Cnn14Psi(Cnn14Decoder):
         return output
 
 
-def _targets(frames: int) -> tuple[int, int, int, int]:
-    """Frames of the four taps that a sound of `frames` needs."""
-    blocks = (frames + 16) // 32
-    return blocks, blocks, 2 * blocks, 4 * blocks + 1
-
-
 def reference_activations(psi: Cnn14Psi, taps: Taps, frames: int) -> torch.Tensor:
     """H [B, K, frames] with the taps padded from outside: the yardstick for the exported form."""
-    sized = (
-        functional.pad(tap, (0, 0, 0, target - tap.shape[2]))
-        for tap, target in zip(taps, _targets(frames), strict=True)
-    )
-    output: torch.Tensor = psi(*sized)
+    output: torch.Tensor = psi(*padded(taps, frames))
     return output[:, :, :frames]
 
 
@@ -63,12 +50,7 @@ class ExportedCnn14Psi(nn.Module):
     def forward(self, spectrum: torch.Tensor, *taps: torch.Tensor) -> torch.Tensor:
         """See the class."""
         frames = spectrum.shape[1]
-        # Padded by the most that can be needed, then gathered: one graph for every length.
-        sized = [
-            functional.pad(tap, (0, 0, 0, spare)).index_select(2, torch.arange(target, device=tap.device))
-            for tap, target, spare in zip(taps, _targets(frames), _SPARE, strict=True)
-        ]
-        output: torch.Tensor = self.psi(*sized)
+        output: torch.Tensor = self.psi(*extended(taps, frames))
         return output[:, :, :frames]
 
 
