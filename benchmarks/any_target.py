@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from measuring import options_of
+from measuring import run_main
 
 import earmark
 from earmark.evaluation.data.folder import list_sounds, load_sound
@@ -116,20 +116,10 @@ def _ideal(asked: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return asked / np.maximum(asked + rest, 1e-12), (asked > rest).astype(np.float32)
 
 
-def main() -> None:
+def main(bundle: Path, data: Path, *, fold: int | None = None, pairs: int = 120, seed: int = 0) -> None:
     """Run and print."""
-    parser = options_of(__doc__)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--fold", type=int)
-    parser.add_argument("--pairs", type=int, default=120)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    answers = ask(options.bundle, options.data, fold=options.fold, pairs=options.pairs, seed=options.seed)
-    print(
-        f"{answers.right} of {answers.clips} clips heard right; "
-        f"{options.pairs} pairs, each asked for both classes"
-    )
+    answers = ask(bundle, data, fold=fold, pairs=pairs, seed=seed)
+    print(f"{answers.right} of {answers.clips} clips heard right; {pairs} pairs, each asked for both classes")
     for name, values in (
         ("keeps the one asked for rather than the other, dB", answers.apart),
         ("follows the question (above 0 dB), share", (answers.apart > 0).astype(float)),
@@ -151,4 +141,4 @@ def _unit(wave: np.ndarray, samples: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -16,7 +16,6 @@ ESC-10's, windows of 2 s, and eight of fold 4 that the decoder is asked about.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -25,7 +24,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from measuring import options_of
+from measuring import run_main
 
 # As on a processor without AVX: the plainest kernels of ATen and oneDNN, OpenBLAS without AVX-512.
 PLAIN = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "OPENBLAS_CORETYPE": "Haswell"}
@@ -111,29 +110,27 @@ def train_and_ask(seed: int, clips: int, epochs: int, pairs: int, data: Path | N
     return {name: float(value) for name, value in zip(COLUMNS, figures, strict=True)}
 
 
-def main() -> None:
+def main(
+    *,
+    seeds: int = 5,
+    clips: int = 12,
+    epochs: int = 80,
+    pairs: int = 40,
+    data: Path | None = None,
+    one: int | None = None,
+) -> None:
     """Run and print."""
-    parser = options_of(__doc__)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--clips", type=int, default=12, help="clips a class")
-    parser.add_argument("--epochs", type=int, default=80, help="of the decoder")
-    parser.add_argument("--pairs", type=int, default=40)
-    parser.add_argument("--data", type=Path, help="a folder like ESC-10's: recordings")
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.one is not None:
-        print(
-            json.dumps(train_and_ask(options.one, options.clips, options.epochs, options.pairs, options.data))
-        )
+    if one is not None:
+        print(json.dumps(train_and_ask(one, clips, epochs, pairs, data)))
         return
     print(f"{'seed':<6}{'processor':<11}" + "".join(f"{name:>9}" for name in COLUMNS))
     rows = []
-    for seed in range(options.seeds):
+    for seed in range(seeds):
         for processor, changes in (("native", {}), ("plain", PLAIN)):
             command = [sys.executable, __file__, "--one", str(seed)]
-            for name in ("clips", "epochs", "pairs"):
-                command += [f"--{name}", str(getattr(options, name))]
-            command += ["--data", str(options.data)] if options.data else []
+            for name, value in (("clips", clips), ("epochs", epochs), ("pairs", pairs)):
+                command += [f"--{name}", str(value)]
+            command += ["--data", str(data)] if data else []
             done = subprocess.run(
                 command, env={**os.environ, **changes}, check=True, stdout=subprocess.PIPE, text=True
             )
@@ -145,4 +142,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

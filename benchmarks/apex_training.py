@@ -7,7 +7,7 @@ Z = Q S: sources S >= 0 of which few sound in a cell, hidden by a rotation Q. Wr
 as `earmark train apex` does it. "scattered": any source in any clip; "events": four a clip; "classes": every
 source belongs to some of ten classes and sounds in their clips alone, beside faint others. The oracle is
 U = Q^T. 512 channels in 15 x 2 cells of 1200 clips are a Cnn14's map, in 512 channels, of three of ESC-50's
-folds.
+folds. --clips 0: five a channel, at least 100.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from measuring import options_of
+from measuring import run_main
 
 from earmark.evaluation.prototypes.purity import Cells, FeatureMaps, identity, purity, random_rotation
 from earmark.export.training.apex.rotation import learn_rotation
@@ -64,36 +65,34 @@ def planted(kind, clips, frames, rows, channels, seed, folder):
     return FeatureMaps({"square": square, "time": square, "frequency": square}, np.arange(clips), rows), q
 
 
-def main():
+def main(
+    *,
+    channels: Sequence[int] = (8, 16, 32, 64, 128),
+    clips: int = 0,
+    frames: int = 6,
+    rows: int = 4,
+    kinds: Sequence[str] = KINDS,
+    seeds: int = 3,
+    rounds: int = ApexSettings.rounds,
+    focus: float = ApexSettings.focus,
+) -> None:
     """Read the arguments, learn, print a JSON line a problem."""
-    parser = options_of(__doc__)
-    parser.add_argument("--channels", type=int, nargs="+", default=[8, 16, 32, 64, 128])
-    parser.add_argument("--clips", type=int, default=0, help="0: five a channel, at least 100")
-    parser.add_argument("--frames", type=int, default=6)
-    parser.add_argument("--rows", type=int, default=4)
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=ApexSettings.rounds)
-    parser.add_argument("--focus", type=float, default=ApexSettings.focus)
-    arguments = parser.parse_args()
-    settings = ApexSettings(rounds=arguments.rounds, focus=arguments.focus)
-    for channels in arguments.channels:
-        clips = arguments.clips or max(100, 5 * channels)
-        for kind in arguments.kinds:
-            for seed in range(arguments.seeds):
+    settings = ApexSettings(rounds=rounds, focus=focus)
+    for count in channels:
+        several = clips or max(100, 5 * count)
+        for kind in kinds:
+            for seed in range(seeds):
                 with tempfile.TemporaryDirectory() as folder:
-                    maps, q = planted(
-                        kind, clips, arguments.frames, arguments.rows, channels, seed, Path(folder)
-                    )
+                    maps, q = planted(kind, several, frames, rows, count, seed, Path(folder))
                     started, used = time.perf_counter(), time.process_time()
                     u = learn_rotation(maps, settings)
                     seconds, busy = time.perf_counter() - started, time.process_time() - used
-                    record = {"channels": channels, "clips": clips, "kind": kind, "seed": seed}
+                    record = {"channels": count, "clips": several, "kind": kind, "seed": seed}
                     record["seconds"], record["cpu_seconds"] = round(seconds, 1), round(busy, 1)
-                    for name, one in (("oracle", q.T), ("found", u), ("raw", identity(channels))):
+                    for name, one in (("oracle", q.T), ("found", u), ("raw", identity(count))):
                         record[name] = round(purity(maps, "square", one, 5), 4)
                     print(json.dumps(record), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

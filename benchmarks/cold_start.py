@@ -9,15 +9,12 @@ WORK is the folder that side_by_side.py filled. Processes run in turn: earmark a
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
 import sys
 import sysconfig
-import time
 from pathlib import Path
 
-from measuring import options_of
+from measuring import of_a_process, run_main
 
 HERE = Path(__file__).parent
 CLIP = (
@@ -26,18 +23,13 @@ CLIP = (
 EXPLAIN = CLIP + "import earmark; earmark.load({bundle!r}).explain((wave, 16000), methods=['mask'])"
 
 
-def main() -> None:
+def main(work: Path, *, repeats: int = 3, json_: Path | None = None) -> None:
     """Run and print."""
-    parser = options_of(__doc__)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    options.work = options.work.resolve()
-    bundle = str(options.work / "bundle")
+    work = work.resolve()
+    bundle = str(work / "bundle")
     commands = {
         "Cnn14: earmark": [sys.executable, "-c", EXPLAIN.format(bundle=bundle)],
-        "Cnn14: PyTorch": [sys.executable, str(HERE / "pytorch_side.py"), str(options.work / "recipe")],
+        "Cnn14: PyTorch": [sys.executable, str(HERE / "pytorch_side.py"), str(work / "recipe")],
         "shipped: earmark explain": [sys.executable, "-m", "earmark.cli", "explain"],
         "import numpy": [sys.executable, "-c", "import numpy"],
         "import earmark": [sys.executable, "-c", "import numpy, earmark"],
@@ -47,9 +39,9 @@ def main() -> None:
     }
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     peak: dict[str, float] = {}
-    for repeat in range(options.repeats + 1):
+    for repeat in range(repeats + 1):
         for name, command in commands.items():
-            taken, memory = run(command)
+            taken, memory = of_a_process(command, cwd=HERE)
             if repeat:  # the first round fills the disk cache and remembers hashes
                 seconds[name].append(taken)
             peak[name] = memory
@@ -61,19 +53,9 @@ def main() -> None:
     sizes = installed_sizes()
     for name, size in sizes.items():
         print(f"{name:<28}{size / 1e6:>10.0f} MB on disk")
-    if options.json:
+    if json_:
         medians = {name: statistics.median(runs) for name, runs in seconds.items()}
-        options.json.write_text(json.dumps({"seconds": medians, "peak_mb": peak, "bytes": sizes}, indent=2))
-
-
-def run(command: list[str]) -> tuple[float, float]:
-    """Wall seconds and peak memory in MB of one process."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=HERE)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{command} failed")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+        json_.write_text(json.dumps({"seconds": medians, "peak_mb": peak, "bytes": sizes}, indent=2))
 
 
 def installed_sizes() -> dict[str, int]:
@@ -92,4 +74,4 @@ def installed_sizes() -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from measuring import options_of
+from measuring import run_main
 
 import earmark
 from earmark.evaluation.data.folder import list_sounds, load_sound
@@ -51,21 +51,14 @@ def energies(sound: Values, hop: int) -> Values:
     return summed
 
 
-def main() -> None:
+def main(bundle: Path, data: Path, *, fold: int | None = None, clips: int = 40) -> None:
     """Run and print."""
-    parser = options_of(__doc__)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--fold", type=int)
-    parser.add_argument("--clips", type=int, default=40, help="that many, spread over the folder")
-    options = parser.parse_args()
-    clips = [c for c in list_sounds(options.data).clips if options.fold in (None, c.fold)]
-    clips = clips[:: max(1, len(clips) // options.clips)]
+    heard = [clip for clip in list_sounds(data).clips if fold in (None, clip.fold)]
     rows: dict[str, list[Values]] = {"activations": [], "tracks of those selected": [], "the sound": []}
-    with earmark.load(options.bundle, device="cpu") as explainer:
+    with earmark.load(bundle, device="cpu") as explainer:
         manifest = engine_of(explainer).manifest
         rate, hop = manifest.sample_rate, manifest.analysis.hop
-        for clip in clips:
+        for clip in heard[:: max(1, len(heard) // clips)]:
             sound = load_sound(clip.path, rate)
             found = explainer.explain((sound, rate), methods=["components"]).components
             rows["activations"].append(at_half_rate(found.activations))
@@ -81,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

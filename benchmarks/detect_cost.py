@@ -10,17 +10,17 @@ memory of a process that does the last for a tenth of the file, and for all of i
 
 from __future__ import annotations
 
-import argparse
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import soundfile
-from measuring import in_turn, options_of
+from measuring import in_turn, run_main
 
 import earmark
 from earmark.evaluation.synthesis import make_clip
@@ -56,33 +56,33 @@ def peak_memory(path: Path, methods: list[str]) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def main() -> None:
+def main(
+    *,
+    minutes: float = 60.0,
+    events: int = 17,
+    repeats: int = 3,
+    method: Sequence[str] = (),
+    child: Path | None = None,
+) -> None:
     """Run and print."""
-    parser = options_of(__doc__)
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--events", type=int, default=17)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--method", action="append", default=[])
-    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
     # One thread: others would spin while they wait, which counts as CPU time.
     explainer = earmark.load(SHIPPED, device="cpu", session_options={"intra_op_num_threads": 1})
-    methods = options.method or explainer.methods
-    if options.child:
-        explainer.detect(options.child, min_score=MIN_SCORE, methods=methods)
+    methods = method or explainer.methods
+    if child:
+        explainer.detect(child, min_score=MIN_SCORE, methods=methods)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     with tempfile.TemporaryDirectory() as folder:
         path, tenth = Path(folder) / "scene.flac", Path(folder) / "tenth.flac"
-        write_recording(path, options.minutes, options.events)
-        write_recording(tenth, options.minutes / 10, max(1, options.events // 10))
+        write_recording(path, minutes, events)
+        write_recording(tenth, minutes / 10, max(1, events // 10))
         explainer.warm_up()
         ways = {
             "classify": lambda: sum(1 for _ in engine_of(explainer).windows(open_sound(path, None, RATE))),
             "detect": lambda: explainer.detect(path, min_score=MIN_SCORE, methods=[]),
             "detect and explain": lambda: explainer.detect(path, min_score=MIN_SCORE, methods=methods),
         }
-        taken = in_turn(ways, options.repeats, clocks=(time.process_time,))
+        taken = in_turn(ways, repeats, clocks=(time.process_time,))
         windows, found = ways["classify"](), ways["detect and explain"]()
         explained = sum(len(one.windows) for one in found)
         print(
@@ -97,4 +97,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from measuring import options_of
+from measuring import run_main
 
 import earmark
 from earmark.evaluation.detections.evaluate import read_truth
@@ -230,37 +230,27 @@ def report(name: str, events: int, tune: Mapping[str, np.ndarray], test: Mapping
         print(f"| {way} | {fixed} | {THRESHOLDS[at]:.3f} | {found} | {false} | {' | '.join(cells)} |")
 
 
-def main() -> None:
+def main(
+    bundle: Path, scores: Path, fields: Sequence[Path], *, psds: bool = False, ways: str = ";".join(WAYS)
+) -> None:
     """Run and print."""
-    parser = options_of(__doc__)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("scores", type=Path, help="folder in which scores are kept")
-    parser.add_argument("fields", type=Path, nargs="+", help="their scenes are taken together")
-    parser.add_argument("--psds", action="store_true")
-    parser.add_argument("--ways", help="these only, separated by ;")
-    options = parser.parse_args()
-    options.scores.mkdir(parents=True, exist_ok=True)
-    explainer = earmark.load(options.bundle, device="cpu")
+    scores.mkdir(parents=True, exist_ok=True)
+    explainer = earmark.load(bundle, device="cpu")
     window_s = engine_of(explainer).manifest.window.seconds
-    ways = {key: way for key, way in WAYS.items() if options.ways is None or key in options.ways.split(";")}
-    ways = {HAND: WAYS[HAND], **ways}
-    levels = sorted({way.level for way in ways.values()}, reverse=True)
+    chosen = {key: way for key, way in WAYS.items() if key in (HAND, *ways.split(";"))}
+    levels = sorted({way.level for way in chosen.values()}, reverse=True)
     curves: dict[str, dict[str, np.ndarray]] = {}
     for part in ("tune", "test"):
-        scenes = [
-            one
-            for path in options.fields
-            for one in scenes_of(explainer, options.scores, path / part, levels)
-        ]
-        curves[part] = {key: curve(scenes, way, window_s) for key, way in ways.items()}
+        scenes = [one for path in fields for one in scenes_of(explainer, scores, path / part, levels)]
+        curves[part] = {key: curve(scenes, way, window_s) for key, way in chosen.items()}
     events = sum(len(scene.events) for scene in scenes)
-    report(" ".join(path.name for path in options.fields), events, curves["tune"], curves["test"])
-    if options.psds:
+    report(" ".join(path.name for path in fields), events, curves["tune"], curves["test"])
+    if psds:
         print("\n| way | " + " | ".join(f"PSDS, {name}" for name in PSDS) + " |\n|---|---|---|")
-        for key, way in ways.items():
+        for key, way in chosen.items():
             values = psds(scenes, way, window_s)
             print(f"| {key} | " + " | ".join(f"{value:.3f}" for value in values.values()) + " |", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -1,6 +1,6 @@
 """Throughput of `detect` without explanations against bare ONNX Runtime on the same windows.
 
-    python benchmarks/detect_throughput.py [--minutes 20] [--repeats 5] [--threads 1] [-b BUNDLE]
+    python benchmarks/detect_throughput.py [--minutes 20] [--repeats 5] [--threads 1] [--bundle BUNDLE]
         [--sounds DIR]
 
 In turn, in one sitting: front end and classifier of a bundle (the shipped one) for 16 kHz, run one after the
@@ -25,7 +25,7 @@ import numpy as np
 import onnxruntime
 import soundfile
 from detect_cost import RATE, write_recording
-from measuring import BOTH, in_turn, options_of
+from measuring import BOTH, in_turn, run_main
 
 import earmark
 from earmark.runtime.audio.level import mixed
@@ -81,40 +81,38 @@ def clips(folder: Path, samples: int) -> np.ndarray:
     return out
 
 
-def main() -> None:
+def main(
+    *,
+    minutes: float = 20.0,
+    repeats: int = 5,
+    threads: int = 1,
+    bundle: Path = SHIPPED,
+    sounds: Path | None = None,
+) -> None:
     """Run and print."""
-    parser = options_of(__doc__)
-    parser.add_argument("--minutes", type=float, default=20.0)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("-b", "--bundle", type=Path, default=SHIPPED)
-    parser.add_argument("--sounds", type=Path)
-    options = parser.parse_args()
-    explainer = earmark.load(
-        options.bundle, device="cpu", session_options={"intra_op_num_threads": options.threads}
-    )
+    explainer = earmark.load(bundle, device="cpu", session_options={"intra_op_num_threads": threads})
     spec = engine_of(explainer).manifest.window
     window, hop = round(spec.seconds * RATE), round(spec.hop_seconds * RATE)
-    high = round(options.minutes * 60 * HIGH_RATE)
+    high = round(minutes * 60 * HIGH_RATE)
     stereo = {"noise": np.random.default_rng(0).normal(0, 0.01, (high, 2)).astype(np.float32)}
-    if options.sounds:
-        stereo["clips"] = clips(options.sounds, high)
+    if sounds:
+        stereo["clips"] = clips(sounds, high)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scene.flac"
-        write_recording(path, options.minutes, max(1, round(options.minutes / 4)))
+        write_recording(path, minutes, max(1, round(minutes / 4)))
         wave = soundfile.read(path, dtype="float32")[0]
         files = {"FLAC": path}
         for name, sound in stereo.items():
             files[f"FLAC, 44.1 kHz stereo {name}"] = other = Path(folder) / f"{name}.flac"
             soundfile.write(other, sound, HIGH_RATE)
         ways: dict[str, Callable[[], object]] = {
-            "bare": bare(options.bundle, wave, window, hop, options.threads),
+            "bare": bare(bundle, wave, window, hop, threads),
             "from memory": lambda: explainer.detect(wave, RATE, methods=[]),
         }
         for name, file in files.items():
             ways[f"from {name}"] = partial(explainer.detect, file, methods=[])
             ways[f"  reading {name}"] = reading(file)
-        taken = in_turn(ways, options.repeats, clocks=(*BOTH, time.thread_time))
+        taken = in_turn(ways, repeats, clocks=(*BOTH, time.thread_time))
     medians = {name: np.median(rounds, axis=0) for name, rounds in taken.items()}
     print(f"{'':<38}" + "".join(f"{column:>10}{'ratio':>7}" for column in ("clock s", "CPU s", "thread s")))
     for name, columns in medians.items():
@@ -123,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -14,13 +14,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from measuring import options_of
+from measuring import run_main
 from torch import nn
 from torch.nn import functional
 
@@ -170,31 +170,32 @@ def rows_of(front: Described, paths: list[Path]) -> np.ndarray:
     return np.concatenate([front.rows(np.pad(sound, (0, samples - len(sound)))) for sound in sounds])
 
 
-def main() -> None:
+def main(
+    data: Path,
+    work: Path,
+    *,
+    kind: Sequence[str] = tuple(MODELS),
+    fold: int = 4,
+    epochs: int = 28,
+    batch_size: int = 16,
+    folds: str = "1,2,3",
+    width: int | None = None,
+    seed: int = 0,
+) -> None:
     """Train, export, train a decoder over the file, export with it, judge."""
-    parser = options_of(__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--kind", choices=list(MODELS), action="append")
-    parser.add_argument("--fold", type=int, default=4)
-    parser.add_argument("--epochs", type=int, default=28, help="of the decoder")
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--folds", default="1,2,3", help="that the decoder is trained on")
-    parser.add_argument("--width", type=int)
-    parser.add_argument("--seed", type=int, default=0, help="of the decoder")
-    options = parser.parse_args()
-    options.work.mkdir(parents=True, exist_ok=True)
-    folder = list_sounds(options.data)
+    work.mkdir(parents=True, exist_ok=True)
+    folder = list_sounds(data)
     index = {label: number for number, label in enumerate(folder.labels)}
-    for kind in options.kind or list(MODELS):
-        work = options.work / kind
+    kinds, base = kind, work
+    for kind in kinds:
+        work = base / kind
         work.mkdir(exist_ok=True)
         front = describe(kind, _FRONTS[kind])
         graph = work / "model.onnx"
         if not graph.is_file():
             started = time.process_time()
             parts = {
-                name: [clip for clip in folder.clips if (clip.fold == options.fold) == (name == "held")]
+                name: [clip for clip in folder.clips if (clip.fold == fold) == (name == "held")]
                 for name in ("train", "held")
             }
             parts["train"] = [clip for clip in parts["train"] if clip.fold in {1, 2, 3}]
@@ -203,7 +204,7 @@ def main() -> None:
             model = trained(kind, rows["train"], truth["train"], len(index), _EPOCHS[kind])
             with torch.no_grad():
                 right = (model(torch.from_numpy(rows["held"])).argmax(1).numpy() == truth["held"]).mean()
-            say(f"{kind}: {right:.3f} of fold {options.fold}, {time.process_time() - started:.0f} s of CPU")
+            say(f"{kind}: {right:.3f} of fold {fold}, {time.process_time() - started:.0f} s of CPU")
             exported(model, rows["train"], graph)
         stranger = load(
             graph,
@@ -211,28 +212,27 @@ def main() -> None:
             frontend=front,
             window_seconds=_SECONDS[kind],
         )
-        run = work / f"decoder{options.seed}"
-        folds = tuple(map(int, options.folds.split(",")))
+        run = work / f"decoder{seed}"
         settings = LmacSettings(
-            val_fold=options.fold,
-            train_folds=folds,
-            epochs=options.epochs,
-            batch_size=options.batch_size,
-            width=options.width,
-            seed=options.seed,
+            val_fold=fold,
+            train_folds=tuple(map(int, folds.split(","))),
+            epochs=epochs,
+            batch_size=batch_size,
+            width=width,
+            seed=seed,
         )
         if not (run / "decoder.safetensors").is_file():
             started = time.process_time()
             resume = (run / "decoder.json").is_file()
-            summary = train_lmac(stranger, options.data, settings, OverSourceOptions(out=run, resume=resume))
+            summary = train_lmac(stranger, data, settings, OverSourceOptions(out=run, resume=resume))
             say(f"{kind}: decoder in {time.process_time() - started:.0f} s of CPU: {summary}")
-        export_bundle(stranger, work / f"bundle{options.seed}", decoder=run, force=True, on_doubt=say)
-        with load_bundle(work / f"bundle{options.seed}", device="cpu") as explainer:
-            report = evaluate_masks(explainer, folder, MaskSettings(fold=options.fold, methods=_ROWS))
-        (work / f"report{options.seed}.json").write_text(json.dumps(report.to_dict()))
+        export_bundle(stranger, work / f"bundle{seed}", decoder=run, force=True, on_doubt=say)
+        with load_bundle(work / f"bundle{seed}", device="cpu") as explainer:
+            report = evaluate_masks(explainer, folder, MaskSettings(fold=fold, methods=_ROWS))
+        (work / f"report{seed}.json").write_text(json.dumps(report.to_dict()))
         say(report.table.text(intervals=True))
         say(report.differences.text(intervals=True))
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

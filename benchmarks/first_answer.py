@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
 import sys
 import sysconfig
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from measuring import options_of
+from measuring import of_a_process, run_main
 
 EXPLAIN = """
 import numpy, earmark
@@ -30,35 +29,23 @@ explainer.explain(wave, sample_rate=manifest.sample_rate, methods={methods!r})
 """
 
 
-def main() -> None:
+def main(bundles: Sequence[Path], *, repeats: int = 5, method: Sequence[str] = ()) -> None:
     """Print a row for each bundle."""
-    parser = options_of(__doc__)
-    parser.add_argument("bundle", type=Path, nargs="+")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--method", action="append")
-    options = parser.parse_args()
     packages = Path(sysconfig.get_paths()["purelib"])
-    for bundle in options.bundle:
-        command = [sys.executable, "-c", EXPLAIN.format(bundle=str(bundle), methods=options.method)]
-        seconds(command)
+    for bundle in bundles:
+        command = [sys.executable, "-c", EXPLAIN.format(bundle=str(bundle), methods=list(method) or None)]
+        of_a_process(command)
         cached, from_disk = [], []
-        for _ in range(options.repeats):
-            cached.append(seconds(command))
+        for _ in range(repeats):
+            cached.append(of_a_process(command)[0])
             evict(bundle)
             evict(packages)
-            from_disk.append(seconds(command))
+            from_disk.append(of_a_process(command)[0])
         held = sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file())
         print(
             f"{bundle.name} ({held / 1e6:.0f} MB): page cache {shown(cached)}, disk {shown(from_disk)}",
             flush=True,
         )
-
-
-def seconds(command: list[str]) -> float:
-    """Wall seconds of one process."""
-    start = time.perf_counter()
-    subprocess.run(command, check=True)
-    return time.perf_counter() - start
 
 
 def evict(folder: Path) -> None:
@@ -77,4 +64,4 @@ def shown(taken: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

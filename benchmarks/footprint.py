@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from measuring import options_of
+from measuring import run_main
 
 RUNS = {
     "detect, no explanations": "answer = explainer.detect(sound, methods=[])",
@@ -75,20 +75,14 @@ def measure(code: str, sound: Path) -> tuple[float, float, float]:
         return time.monotonic() - began, most / 1e6, float(process.stdout.read())
 
 
-def main() -> None:
+def main(*, minutes: float = 60.0, rate: int = 44100, channels: int = 2, only: str | None = None) -> None:
     """Print a line a run."""
-    parser = options_of(__doc__)
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--rate", type=int, default=44_100)
-    parser.add_argument("--channels", type=int, default=2)
-    parser.add_argument("--only", choices=[*RUNS], help="One of the runs.")
-    asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="earmark-disk-") as folder:
         sound = Path(folder, "sound.flac")
-        record(sound, asked.minutes, asked.rate, asked.channels)
+        record(sound, minutes, rate, channels)
         size = sound.stat().st_size / 1e6
-        print(f"{asked.minutes:g} min, {asked.rate} Hz, {asked.channels} channels: {size:.0f} MB of FLAC")
-        for name, code in RUNS.items() if asked.only is None else [(asked.only, RUNS[asked.only])]:
+        print(f"{minutes:g} min, {rate} Hz, {channels} channels: {size:.0f} MB of FLAC")
+        for name, code in RUNS.items() if only is None else [(only, RUNS[only])]:
             seconds, disk, memory = measure(code, sound)
             print(
                 f"{name:<26} {disk:8.0f} MB of disk {memory:8.0f} MB of memory {seconds:8.1f} s", flush=True
@@ -96,4 +90,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -18,13 +18,13 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 os.environ.setdefault("EARMARK_THREADS", "1")
 
 import numpy as np
-from measuring import options_of
+from measuring import run_main
 
 import earmark
 from earmark.runtime.explainer import Explainer, engine_of
@@ -137,47 +137,45 @@ def _forked(function: Callable[[], Scores], seconds: float) -> Scores:
     return pickle.loads(content)
 
 
-def main() -> int:
+def main(
+    *,
+    rounds: int = 20,
+    methods: Sequence[str] = ("mask", "prototypes"),
+    bundle: Path | None = None,
+    seconds: float = 60.0,
+) -> int:
     """Run the matrix and print it. Returns 1 where anything hung, died or differed."""
-    parser = options_of(__doc__)
-    parser.add_argument("--rounds", type=int, default=20, help="of each way")
-    parser.add_argument("--methods", nargs="*", default=["mask", "prototypes"])
-    parser.add_argument("--bundle", type=Path, help="default: the shipped one")
-    parser.add_argument("--seconds", type=float, default=60.0, help="after which a child hangs")
-    options = parser.parse_args()
     warnings.filterwarnings("ignore", ".*fork.*", DeprecationWarning)
-    explainer = earmark.load(options.bundle, "cpu")
-    expected = scores(explainer, options.methods)
+    explainer = earmark.load(bundle, "cpu")
+    expected = scores(explainer, methods)
     stop = threading.Event()
 
     def busy() -> None:
         while not stop.is_set():
-            scores(explainer, options.methods)
+            scores(explainer, methods)
 
     threads = [threading.Thread(target=busy) for _ in range(THREADS)]
     for thread in threads:
         thread.start()
     faults = 0
-    print(
-        f"| way, {options.rounds} times beside {THREADS} threads | right | differs | dies | hangs | seconds |"
-    )
+    print(f"| way, {rounds} times beside {THREADS} threads | right | differs | dies | hangs | seconds |")
     print("|---|---:|---:|---:|---:|---:|")
     try:
         for name, way in WAYS.items():
             count = dict.fromkeys(("right", "differs", "dies", "hangs"), 0)
             start = time.monotonic()
-            for _ in range(options.rounds):
+            for _ in range(rounds):
                 try:
-                    same = np.allclose(way(explainer, options.methods, options.seconds), expected, atol=1e-5)
+                    same = np.allclose(way(explainer, methods, seconds), expected, atol=1e-5)
                     count["right" if same else "differs"] += 1
                 except TimeoutError:
                     count["hangs"] += 1
                 except Exception as error:
                     count["dies"] += 1
                     print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
-            taken = (time.monotonic() - start) / options.rounds
+            taken = (time.monotonic() - start) / rounds
             print(f"| {name} | {' | '.join(map(str, count.values()))} | {taken:.2f} |", flush=True)
-            faults += options.rounds - count["right"]
+            faults += rounds - count["right"]
     finally:
         stop.set()
         for thread in threads:
@@ -186,4 +184,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

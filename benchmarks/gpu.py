@@ -10,20 +10,19 @@ With `--device cpu` the same parts run on a CPU, as far as they can: to try this
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gpu_answers
 import gpu_costs
 from gpu_place import Place, Row
-from measuring import options_of
+from measuring import run_main
 
 # Parts, and the seconds that each may take; in the order of what matters most.
 PARTS: dict[str, tuple[Callable[[Place], list[Row]], int]] = {
@@ -41,36 +40,38 @@ PARTS: dict[str, tuple[Callable[[Place], list[Row]], int]] = {
     "training": (gpu_answers.training, 110),
 }
 
+WORK = Path(tempfile.gettempdir()) / "earmark-gpu"
 
-def main() -> None:
+
+def main(
+    out: Path,
+    *,
+    work: Path = WORK,
+    part: Sequence[str] = (),
+    device: str = "cuda:0",
+    run_: str | None = None,
+) -> None:
     """Run every part, or with --run one of them in this process."""
-    parser = options_of(__doc__)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "earmark-gpu")
-    parser.add_argument("--part", action="append", choices=list(PARTS))
-    parser.add_argument("--device", default="cuda:0")
-    parser.add_argument("--run", choices=list(PARTS), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    options.work.mkdir(parents=True, exist_ok=True)
-    if options.run:
-        rows = PARTS[options.run][0](Place(options.work, options.device))
-        (options.out / f"{options.run}.json").write_text(json.dumps(rows, indent=1))
+    out.mkdir(parents=True, exist_ok=True)
+    work.mkdir(parents=True, exist_ok=True)
+    if run_:
+        rows = PARTS[run_][0](Place(work, device))
+        (out / f"{run_}.json").write_text(json.dumps(rows, indent=1))
         return
     started = time.perf_counter()
-    report: dict[str, object] = {"date": time.strftime("%Y-%m-%d"), "device": options.device}
-    lines = [f"# {options.device}, {report['date']}", ""]
-    for name in options.part or PARTS:
+    report: dict[str, object] = {"date": time.strftime("%Y-%m-%d"), "device": device}
+    lines = [f"# {device}, {report['date']}", ""]
+    for name in part or PARTS:
         begun = time.perf_counter()
-        problem = run_part(name, options.out, options.work, options.device)
-        found = options.out / f"{name}.json"
+        problem = run_part(name, out, work, device)
+        found = out / f"{name}.json"
         rows = json.loads(found.read_text()) if problem is None else []
         report[name] = rows or problem
         taken = time.perf_counter() - begun
         lines += [f"## {name} ({taken:.0f} s)", "", *(table(rows) if rows else [problem or "nothing"]), ""]
         print(f"{name}: {problem or 'done'} in {taken:.0f} s", flush=True)
-        (options.out / "report.json").write_text(json.dumps(report, indent=1))
-        (options.out / "report.md").write_text("\n".join(lines))
+        (out / "report.json").write_text(json.dumps(report, indent=1))
+        (out / "report.md").write_text("\n".join(lines))
     print("\n".join(lines))
     print(f"{time.perf_counter() - started:.0f} s in all")
 
@@ -104,4 +105,4 @@ def cell(value: object) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

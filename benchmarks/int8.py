@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import onnxruntime
 import recipe
-from measuring import in_turn, options_of
+from measuring import in_turn, run_main
 
 import earmark
 from earmark.export.bundle.write import write_bundle
@@ -33,29 +33,28 @@ from earmark.runtime.inference.threads import thread_count
 DETECT_SECONDS = 300
 
 
-def main() -> None:
+def main(
+    source: str,
+    calibration: Path,
+    work: Path,
+    *,
+    batch: int = 4,
+    repeats: int = 15,
+    json_: Path | None = None,
+) -> None:
     """Run and print."""
-    parser = options_of(__doc__)
-    parser.add_argument("source")
-    parser.add_argument("calibration", type=Path)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-
-    bundle = options.work / "bundle"
+    bundle = work / "bundle"
     if not bundle.exists():
-        write_bundle(source_of(options.source, options.work), bundle, calibration=options.calibration)
+        write_bundle(source_of(source, work), bundle, calibration=calibration)
     explainer = earmark.load(bundle, device="cpu")
     manifest = engine_of(explainer).manifest
     samples = samples_of(manifest.window.seconds, manifest.sample_rate)
     random = np.random.default_rng(0)
-    waves = (0.1 * random.standard_normal((options.batch, samples))).astype(np.float32)
+    waves = (0.1 * random.standard_normal((batch, samples))).astype(np.float32)
     ways = {name: partial(engine_of(explainer).logits_of, waves, name) for name in ("fp32", "int8")}
-    medians = {name: 1e3 * one / options.batch for name, one in worked(ways, options.repeats).items()}
-    detecting = detections(explainer, options.repeats)
-    bare = alone(bundle, options.batch, options.repeats, waves)
+    medians = {name: 1e3 * one / batch for name, one in worked(ways, repeats).items()}
+    detecting = detections(explainer, repeats)
+    bare = alone(bundle, batch, repeats, waves)
     sizes = {
         name: sum(manifest.files[file].size for file in (stage.file, *stage.data)) / 1e6
         for name in ("classifier", "classifier_int8")
@@ -75,7 +74,7 @@ def main() -> None:
         print(f"  {name:<15}  {taken_ms:8.1f} ms a sound")
     print(f"  fp32 / int8: {bare['classifier'] / bare['classifier_int8']:.2f}")
     print(json.dumps(msgspec.to_builtins(manifest.parity.int8), indent=2))
-    if options.json:
+    if json_:
         document = {
             "threads": thread_count(),
             "median_ms": medians,
@@ -83,7 +82,7 @@ def main() -> None:
             "alone_ms": bare,
             "parity": msgspec.to_builtins(manifest.parity.int8),
         }
-        options.json.write_text(json.dumps(document, indent=2))
+        json_.write_text(json.dumps(document, indent=2))
 
 
 def worked(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
@@ -128,4 +127,4 @@ def alone(bundle: Path, batch: int, repeats: int, waves: np.ndarray) -> dict[str
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent / "fuzz"))
 
 import numpy as np
 import soundfile
-from measuring import options_of
+from measuring import run_main
 from subject import RATE, Small, build
 
 import earmark
@@ -303,35 +303,27 @@ def matrix(writer: Writer, root: Path, cases: int, chance: random.Random) -> tup
     return counted, faults
 
 
-def main() -> int:
+def main(*, cases: int = 40, what: str = "", seed: int = 0, json_: Path | None = None) -> int:
     """Run the matrix and print a table; 1 where there was a fault."""
-    parser = options_of(__doc__)
-    parser.add_argument("--cases", type=int, default=40, help="Cases of each writer.")
-    parser.add_argument(
-        "--what", default="", help="One writer, or all (with train); without it all but train."
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="Write the counts here too.")
-    options = parser.parse_args()
     document: dict[str, object] = {}
     failed = 0
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary).resolve()
         every = writers(root)
-        if options.what in ("all", "train"):
+        if what in ("all", "train"):
             every["train"] = train_writer(root)
-        chosen = every.values() if options.what in ("", "all") else [every[options.what]]
+        chosen = every.values() if what in ("", "all") else [every[what]]
         for writer in chosen:
-            counted, faults = matrix(writer, root, options.cases, random.Random(options.seed))
+            counted, faults = matrix(writer, root, cases, random.Random(seed))
             failed += len(faults)
             document[writer.name] = {"counts": dict(counted), "faults": faults}
             print(f"{writer.name}: {dict(sorted(counted.items()))}, {len(faults)} faults", flush=True)
             for fault in faults[:10]:
                 print(f"  {fault}", flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(document, indent=2))
+    if json_:
+        json_.write_text(json.dumps(document, indent=2))
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

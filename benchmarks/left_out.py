@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from measuring import options_of
+from measuring import run_main
 from sklearn.metrics import roc_auc_score
 
 import earmark
@@ -126,27 +126,26 @@ def judge(bundle: Path, data: Path, label: str, fold: int, foreign: Path | None)
     return row
 
 
-def main() -> None:
+def main(
+    data: Path,
+    out: Path,
+    *,
+    classes: str,
+    train_folds: str = "1-2",
+    fold: int = 3,
+    foreign: Path | None = None,
+    epochs: int = 40,
+    width: int = 24,
+    seed: int = 0,
+    device: str = "auto",
+) -> None:
     """Print a JSON line a class, and the means."""
-    parser = options_of(__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--classes", required=True)
-    parser.add_argument("--train-folds", default="1-2")
-    parser.add_argument("--fold", type=int, default=3)
-    parser.add_argument("--foreign", type=Path, help="A folder of other sounds.")
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--width", type=int, default=24)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto", help="Of the training.")
-    options = parser.parse_args()
-    first, last = (int(part) for part in f"{options.train_folds}-{options.train_folds}".split("-")[:2])
-    settings = ClassifierSettings(epochs=options.epochs, width=options.width, seed=options.seed)
+    first, last = (int(part) for part in f"{train_folds}-{train_folds}".split("-")[:2])
+    settings = ClassifierSettings(epochs=epochs, width=width, seed=seed)
     folds, rows = set(range(first, last + 1)), []
-    for label in options.classes.split(","):
-        out = options.out / label
-        bundle = model_without(options.data, label, out, settings, folds, options.device)
-        rows.append(judge(bundle, options.data, label, options.fold, options.foreign))
+    for label in classes.split(","):
+        bundle = model_without(data, label, out / label, settings, folds, device)
+        rows.append(judge(bundle, data, label, fold, foreign))
         print(json.dumps(rows[-1]), flush=True)
     for key in rows[0]:
         if ":" in key:
@@ -154,4 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -15,12 +15,11 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import soundfile
-from measuring import options_of
+from measuring import of_a_process, run_main
 
 import earmark
 from earmark.evaluation.synthesis import make_clip
@@ -54,44 +53,23 @@ def run(inputs: Path, *arguments: str) -> tuple[float, float]:
     """Seconds and largest memory in MB of a run over a file or folder."""
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-m", "earmark.cli", "detect", str(inputs), "-o", f"{out}/out", *arguments]
-        began = time.perf_counter()
-        # Of this process alone: the children of those before are counted, too.
-        code = (
-            "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, "
-            "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL); "
-            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-        )
-        environment = {
-            **os.environ,
-            "EARMARK_BUNDLE": str(Path(earmark.__file__).parent / "runtime/shipped/bundle"),
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", code, *command],
-            check=True,
-            capture_output=True,
-            text=True,
-            env=environment,
-        )
-        return time.perf_counter() - began, int(done.stdout) / 1024
+        bundle = Path(earmark.__file__).parent / "runtime/shipped/bundle"
+        environment = {**os.environ, "EARMARK_BUNDLE": str(bundle)}
+        return of_a_process(command, env=environment, stderr=subprocess.DEVNULL)
 
 
-def main() -> None:
+def main(*, hours: float = 10.0, recordings: int = 40, explain: str = "mask") -> None:
     """Run and print."""
-    parser = options_of(__doc__)
-    parser.add_argument("--hours", type=float, default=10.0)
-    parser.add_argument("--recordings", type=int, default=40)
-    parser.add_argument("--explain", default="mask")
-    options = parser.parse_args()
-    explain = ("--explain", options.explain, "--device", "cpu")
+    explain = ("--explain", explain, "--device", "cpu")
     report = {}
     with tempfile.TemporaryDirectory() as folder:
         root, sound = Path(folder), an_hour()
-        for name, seconds in (("10 minutes", 600.0), (f"{options.hours:g} hours", options.hours * HOUR_S)):
+        for name, seconds in (("10 minutes", 600.0), (f"{hours:g} hours", hours * HOUR_S)):
             write(root / "long.flac", sound, seconds)
             taken, memory = run(root / "long.flac", *explain)
             report[name] = {"mb": round(memory, 1), "times_real_time": round(seconds / taken, 1)}
         (root / "long.flac").unlink()
-        for number in range(options.recordings):
+        for number in range(recordings):
             write(root / f"{number:03d}.flac", np.roll(sound, number * 7919), 60.0)
         times: dict[str, list[float]] = {"1": [], "2": []}
         for _ in range(3):
@@ -107,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -1,10 +1,15 @@
-"""What benchmarks share: options by a script's own text, and ways that are timed in turn."""
+"""What benchmarks share: arguments as `main` has them, ways that are timed in turn, whole processes."""
 
 from __future__ import annotations
 
 import argparse
+import inspect
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -16,6 +21,35 @@ BOTH: tuple[Clock, ...] = (time.perf_counter, time.process_time)
 def options_of(text: str | None) -> argparse.ArgumentParser:
     """A parser whose help is the script's text as it stands."""
     return argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def run_main(main: Callable[..., int | None]) -> None:
+    """Call a script's `main` with what the command line says; the help is the script's text.
+
+    Parameters after `*` are options, without a default needed ones (`json_` is --json); those before are
+    arguments. A bool is a flag; a sequence takes several words, once or again and again.
+    """
+    parser, hints = options_of(main.__globals__["__doc__"]), get_type_hints(main)
+    for name, parameter in inspect.signature(main).parameters.items():
+        kind, needed = hints[name], parameter.default is parameter.empty
+        # What is not given is left to the function.
+        given: dict[str, Any] = {"default": argparse.SUPPRESS}
+        while get_args(kind) and get_origin(kind) is not Literal:
+            if get_origin(kind) is Sequence:
+                given |= {"action": "extend", "nargs": "+"}
+            kind = get_args(kind)[0]
+        if kind is bool:
+            given["action"] = "store_true"
+        else:
+            given |= {"choices": get_args(kind)} if get_args(kind) else {"type": kind}
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            option = f"--{name.rstrip('_').replace('_', '-')}"
+            parser.add_argument(option, dest=name, required=needed, **given)
+        else:
+            parser.add_argument(
+                name, **(given if needed else {**given, "nargs": "?", "default": parameter.default})
+            )
+    sys.exit(main(**vars(parser.parse_args())))
 
 
 def in_turn(
@@ -44,3 +78,13 @@ def print_costs(title: str, ways: Mapping[str, Callable[[], object]], repeats: i
     print(f"{title:<34}{'clock ms':>10}{'ratio':>8}{'processor':>11}{'ratio':>8}")
     for name, (clock, worked) in medians.items():
         print(f"{name:<34}{clock:>10.2f}{clock / base[0]:>8.3f}{worked:>11.2f}{worked / base[1]:>8.3f}")
+
+
+def of_a_process(command: Sequence[str], **how: Any) -> tuple[float, float]:
+    """Wall seconds and peak memory in MB of one process. Raises SystemExit where it fails."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, **how)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{command} failed")
+    return time.perf_counter() - start, usage.ru_maxrss / 1024

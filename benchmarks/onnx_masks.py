@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measuring import options_of
+from measuring import run_main
 from torch import nn
 
 from earmark.evaluation.data.folder import list_sounds
@@ -83,24 +83,24 @@ def interval(differences: np.ndarray, random: np.random.Generator) -> tuple[floa
     return float(np.percentile(means, 2.5)), float(np.percentile(means, 97.5))
 
 
-def main() -> None:
+def main(
+    data: Path,
+    work: Path,
+    *,
+    seeds: str = "0,1,2",
+    classifiers: str,
+    decoders: str,
+    epochs: int = 80,
+    width: int | None = None,
+    fold: int = 4,
+) -> None:
     """Train, bundle and judge, seed by seed."""
-    parser = options_of(__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--classifiers", required=True)
-    parser.add_argument("--decoders", required=True)
-    parser.add_argument("--epochs", type=int, default=80)
-    parser.add_argument("--width", type=int)
-    parser.add_argument("--fold", type=int, default=4)
-    options = parser.parse_args()
-    options.work.mkdir(parents=True, exist_ok=True)
+    work.mkdir(parents=True, exist_ok=True)
     paired = []
-    for seed in map(int, options.seeds.split(",")):
-        run, decoder = (Path(one.format(seed=seed)) for one in (options.classifiers, options.decoders))
+    for seed in map(int, seeds.split(",")):
+        run, decoder = (Path(one.format(seed=seed)) for one in (classifiers, decoders))
         labels = load_run(run, decoder=False, interpreter=False, apex=False)
-        graph = exported(run, options.work / f"s{seed}.onnx")
+        graph = exported(run, work / f"s{seed}.onnx")
         stranger = load(
             graph,
             labels=labels.labels,
@@ -108,23 +108,21 @@ def main() -> None:
             window_seconds=labels.window.seconds,
             level=labels.level,
         )
-        trained = options.work / f"decoder{seed}"
+        trained = work / f"decoder{seed}"
         settings = LmacSettings(
             seed=seed,
-            val_fold=options.fold,
+            val_fold=fold,
             train_folds=(1, 2, 3),
-            epochs=options.epochs,
-            width=options.width,
+            epochs=epochs,
+            width=width,
         )
         if not (trained / "decoder.safetensors").is_file():
             resume = (trained / "decoder.json").is_file()
-            train_lmac(
-                stranger, options.data, settings, OverSourceOptions(out=trained, resume=resume, quiet=False)
-            )
-        bundles = [options.work / f"{kind}{seed}" for kind in ("pytorch", "onnx")]
+            train_lmac(stranger, data, settings, OverSourceOptions(out=trained, resume=resume, quiet=False))
+        bundles = [work / f"{kind}{seed}" for kind in ("pytorch", "onnx")]
         export_bundle(run, bundles[0], decoder=decoder, force=True)
         export_bundle(stranger, bundles[1], decoder=trained, force=True)
-        pytorch, onnx = (judged(bundle, options.data, options.fold) for bundle in bundles)
+        pytorch, onnx = (judged(bundle, data, fold) for bundle in bundles)
         paired.append(faithfulness(onnx) - faithfulness(pytorch))
         row = {
             "seed": seed,
@@ -140,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

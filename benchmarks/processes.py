@@ -11,10 +11,11 @@ from __future__ import annotations
 import multiprocessing
 import re
 import statistics
+from collections.abc import Sequence
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from measuring import options_of
+from measuring import run_main
 
 
 def explain(
@@ -43,20 +44,15 @@ def explain(
     together.wait()
 
 
-def main() -> None:
+def main(bundle: Path, *, processes: Sequence[int] = (1, 2, 4), method: Sequence[str] = ()) -> None:
     """Print a row for each number of processes."""
-    parser = options_of(__doc__)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--method", action="append")
-    options = parser.parse_args()
     # As programs start workers: nothing is inherited but what the files share.
     spawning = multiprocessing.get_context("spawn")
     print(f"{'processes':>9} {'RSS, MB':>9} {'PSS, MB':>9} {'peak, MB':>9} {'all, MB':>9}")
-    for count in options.processes:
+    for count in processes:
         together, answers = spawning.Barrier(count), spawning.Queue()
         workers = [
-            spawning.Process(target=explain, args=(options.bundle, options.method, together, answers))
+            spawning.Process(target=explain, args=(bundle, list(method) or None, together, answers))
             for _ in range(count)
         ]
         for worker in workers:
@@ -71,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -13,6 +13,7 @@ copies of the sound.
 from __future__ import annotations
 
 import functools
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from measuring import in_turn, options_of
+from measuring import in_turn, run_main
 
 import earmark
 from earmark.prototypes_index import generation
@@ -65,23 +66,22 @@ STEPS: tuple[tuple[str, Any, str], ...] = (
 Taken = dict[str, list[float]]
 
 
-def main() -> None:
+def main(
+    bundle: Path | None = None,
+    *,
+    seconds: Sequence[float] = (1.0, 5.0, 10.0),
+    batch: Sequence[int] = (1, 8),
+    repeats: int = 40,
+    clock: bool = False,
+    bare: Path | None = None,
+) -> None:
     """Run and print."""
-    parser = options_of(__doc__)
-    parser.add_argument("bundle", type=Path, nargs="?")
-    parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 5.0, 10.0])
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--repeats", type=int, default=40)
-    parser.add_argument("--clock", action="store_true")
-    parser.add_argument("--bare", type=Path)
-    options = parser.parse_args()
-    now = time.perf_counter if options.clock else time.process_time
-    path = bundle_path(options.bundle)
+    now = time.perf_counter if clock else time.process_time
+    path = bundle_path(bundle)
     print(f"{path.name}, {thread_count()} threads, microseconds a sound, minimum and median")
     with earmark.load(path, device="cpu") as explainer:
-        for seconds in options.seconds:
-            for batch in options.batch:
-                measure(explainer, options.bare or path, seconds, batch, options.repeats, now)
+        for length, several in itertools.product(seconds, batch):
+            measure(explainer, bare or path, length, several, repeats, now)
 
 
 def measure(
@@ -198,4 +198,4 @@ def stepping(now: Callable[[], float]) -> Iterator[Taken]:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

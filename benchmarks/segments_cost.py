@@ -12,7 +12,7 @@ import statistics
 import time
 
 import numpy as np
-from measuring import options_of
+from measuring import run_main
 
 import earmark
 from earmark.runtime.audio.lengths import samples_of
@@ -42,11 +42,8 @@ def measure(seconds: float, rate: int, batch_ms: float, **options: object) -> tu
     return result.seconds * 1e3, (cpu - inside) * 1e3, wall * 1e3, result.calls
 
 
-def main() -> None:
+def main(*, repeats: int = 5) -> None:
     """Print a line a case."""
-    parser = options_of(__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
-    repeats = parser.parse_args().repeats
     measure(1.0, 8000, 0.0)
     print(f"{'case':<34}{'calls':>6}{'own ms':>9}{'cpu ms':>9}{'share':>8}")
     for seconds, rate in ((1.0, 8000), (2.0, 16000), (5.0, 16000), (10.0, 16000), (10.0, 32000)):
@@ -58,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -29,7 +29,7 @@ import httpx2
 import numpy as np
 import psutil
 import soundfile
-from measuring import options_of
+from measuring import run_main
 
 RATE = 16_000
 # Seconds of the sounds, and the share of requests that are broken on purpose.
@@ -189,26 +189,20 @@ def serving(*options: str):
             process.wait(60)
 
 
-def main() -> None:
+def main(*, clients: int = 50, seconds: float = 300.0, concurrency: str = "2", queue: str = "64") -> None:
     """Run it and print what came of it."""
-    parser = options_of(__doc__)
-    parser.add_argument("--clients", type=int, default=50)
-    parser.add_argument("--seconds", type=float, default=300.0)
-    parser.add_argument("--concurrency", default="2")
-    parser.add_argument("--queue", default="64")
-    given = parser.parse_args()
-    with serving("--concurrency", given.concurrency, "--queue", given.queue) as (url, process):
+    with serving("--concurrency", concurrency, "--queue", queue) as (url, process):
         known = one_after_the_other(url)
-        seen = asyncio.run(load(url, known, given.clients, given.seconds, process))
+        seen = asyncio.run(load(url, known, clients, seconds, process))
     took = np.sort(seen.seconds)
-    early = [rss for at, rss, *_ in seen.memory if at >= given.seconds / 5][:5]
+    early = [rss for at, rss, *_ in seen.memory if at >= seconds / 5][:5]
     late = [rss for _, rss, *_ in seen.memory][-5:]
     grown = float(np.median(late) - np.median(early))
     report = {
-        "clients": given.clients,
-        "seconds": given.seconds,
+        "clients": clients,
+        "seconds": seconds,
         "cores": os.cpu_count(),
-        "answers a second": round(len(took) / given.seconds, 1),
+        "answers a second": round(len(took) / seconds, 1),
         "statuses": {str(name): count for name, count in sorted(seen.statuses.items(), key=str)},
         "different answers": len(seen.different),
         "odd answers": len(seen.odd),
@@ -230,4 +224,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

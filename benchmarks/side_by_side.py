@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measuring import options_of
+from measuring import run_main
 from pytorch_side import RATE, PyTorchSide, load
 from recipe import write
 
@@ -42,22 +42,15 @@ OURS = {
 }
 
 
-def main() -> None:
+def main(work: Path, *, repeats: int = 7, compile_: bool = False, json_: Path | None = None) -> None:
     """Run and print."""
-    parser = options_of(__doc__)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--compile", action="store_true", help="also torch.compile (minutes of compiling)")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-
-    recipe, heavy, light = (options.work / name for name in ("recipe", "bundle", "light"))
+    recipe, heavy, light = (work / name for name in ("recipe", "bundle", "light"))
     if not recipe.exists():
         write(recipe)
     if not heavy.exists():
         write_bundle(load_source(recipe), heavy)
     if not light.exists():
-        write_light(recipe, light, options.work / "compact")
+        write_light(recipe, light, work / "compact")
 
     rng = np.random.default_rng(0)
     wave = (rng.standard_normal((1, 5 * RATE)) * 0.1).astype(np.float32)
@@ -68,7 +61,7 @@ def main() -> None:
     }
     base = load(recipe)
     sides = {"eager": base, "channels_last": load_channels_last(recipe)}
-    if options.compile:
+    if compile_:
         sides["compile"] = compiled(load(recipe))
 
     def ours(explainer: earmark.Explainer) -> dict[str, float]:
@@ -84,16 +77,16 @@ def main() -> None:
     for call in calls.values():  # warm-up
         call()
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in calls}
-    for repeat in range(options.repeats):
+    for repeat in range(repeats):
         for name, call in calls.items():
             taken[name].append(call())
-        print(f"repeat {repeat + 1} of {options.repeats}", file=sys.stderr)
+        print(f"repeat {repeat + 1} of {repeats}", file=sys.stderr)
 
     medians = {
         name: {stage: statistics.median(run[stage] for run in runs) for stage in STAGES}
         for name, runs in taken.items()
     }
-    print(f"{'ms, median of ' + str(options.repeats):<22}" + "".join(f"{stage:>15}" for stage in STAGES))
+    print(f"{'ms, median of ' + str(repeats):<22}" + "".join(f"{stage:>15}" for stage in STAGES))
     for name, row in medians.items():
         print(f"{name:<22}" + "".join(f"{row[stage]:>15.1f}" for stage in STAGES))
     best = {stage: min(medians[f"torch {name}"][stage] for name in sides) for stage in STAGES}
@@ -103,9 +96,9 @@ def main() -> None:
     for name, row in medians.items():
         share = row["end to end"] / (row["front end"] + row["classifier"])
         print(f"{name}: explained / classified {share:.3f}")
-    if options.json:
-        document = {"repeats": options.repeats, "threads": torch.get_num_threads(), "median_ms": medians}
-        options.json.write_text(json.dumps(document, indent=2))
+    if json_:
+        document = {"repeats": repeats, "threads": torch.get_num_threads(), "median_ms": medians}
+        json_.write_text(json.dumps(document, indent=2))
 
 
 def write_light(recipe: Path, bundle: Path, run: Path) -> None:
@@ -136,4 +129,4 @@ def compiled(side: PyTorchSide) -> PyTorchSide:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

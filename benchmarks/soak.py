@@ -16,7 +16,6 @@ import json
 import os
 import random
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -28,7 +27,7 @@ os.environ.setdefault("EARMARK_THREADS", "1")
 
 import numpy as np
 import soundfile
-from measuring import options_of
+from measuring import run_main
 
 import earmark
 from earmark.errors import AudioError
@@ -141,52 +140,52 @@ def resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def main() -> int:
+def main(
+    *,
+    minutes: float = 60.0,
+    settled: float = 5.0,
+    threads: int = 8,
+    bundle: Path | None = None,
+    json_: Path | None = None,
+) -> int:
     """Run and print."""
-    parser = options_of(__doc__)
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--settled", type=float, default=5.0, help="minutes after which memory is compared")
-    parser.add_argument("--threads", type=int, default=8)
-    parser.add_argument("--bundle", type=Path, help="default: the shipped one")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
     start = time.monotonic()
-    until = start + 60 * options.minutes
+    until = start + 60 * minutes
     samples: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory(prefix="earmark-soak-") as folder:
-        soak = Soak(earmark.load(options.bundle, "cpu"), Path(folder))
-        threads = [threading.Thread(target=soak.work, args=(seed, until)) for seed in range(options.threads)]
-        for thread in threads:
+        soak = Soak(earmark.load(bundle, "cpu"), Path(folder))
+        workers = [threading.Thread(target=soak.work, args=(seed, until)) for seed in range(threads)]
+        for thread in workers:
             thread.start()
         while (now := time.monotonic()) < until:
             samples.append((now - start, resident_mb()))
             time.sleep(min(_EVERY, until - now))
-        for thread in threads:
+        for thread in workers:
             thread.join()
     gc.collect()
     # Medians: a reading is as high as what the threads hold just then.
-    span = max(60.0, 6 * options.minutes)
-    settled = [mb for at, mb in samples if 60 * options.settled <= at <= 60 * options.settled + span]
-    end = [mb for at, mb in samples if at >= 60 * options.minutes - span]
-    if not settled or not end:
+    span = max(60.0, 6 * minutes)
+    early = [mb for at, mb in samples if 60 * settled <= at <= 60 * settled + span]
+    end = [mb for at, mb in samples if at >= 60 * minutes - span]
+    if not early or not end:
         raise SystemExit("too short to compare: --minutes must go beyond --settled")
-    before, after = statistics.median(settled), statistics.median(end)
+    before, after = statistics.median(early), statistics.median(end)
     growth = after / before - 1
     total = sum(soak.counts.values())
-    print(f"{total} explanations by {options.threads} threads in {options.minutes:g} minutes")
+    print(f"{total} explanations by {threads} threads in {minutes:g} minutes")
     print(", ".join(f"{name} {count}" for name, count in sorted(soak.counts.items())))
     print(
-        f"resident memory {before:.0f} MB after {options.settled:g} minutes, {after:.0f} MB at the end "
+        f"resident memory {before:.0f} MB after {settled:g} minutes, {after:.0f} MB at the end "
         f"({growth:+.1%}), at most {max(mb for _, mb in samples):.0f} MB"
     )
     print(f"{len(soak.faults)} faults")
     for fault in soak.faults[:5]:
         print(fault)
-    if options.json:
+    if json_:
         document = {"samples": samples, "counts": soak.counts, "growth": growth, "faults": soak.faults}
-        options.json.write_text(json.dumps(document, indent=1))
+        json_.write_text(json.dumps(document, indent=1))
     return 1 if soak.faults or growth > _LIMIT else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

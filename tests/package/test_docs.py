@@ -1,5 +1,6 @@
 """README and docs say what is there: links, commands, options, files, Python, and tables in their columns."""
 
+import ast
 import functools
 import importlib.util
 import os
@@ -106,10 +107,17 @@ def options_of_all(command: click.Command = main) -> set[str]:
 
 def script_options(script: Path) -> set[str]:
     # A script in a folder of its own may have its options from a neighbour.
-    texts = script.parent.glob("*.py") if script.parent.name == "fuzz" else [script]
-    return {
-        name for one in texts for name in re.findall(r"\"(--?[a-z][\w-]*)\"", one.read_text(encoding="utf-8"))
-    }
+    scripts = script.parent.glob("*.py") if script.parent.name == "fuzz" else [script]
+    known: set[str] = set()
+    for text in (one.read_text(encoding="utf-8") for one in scripts):
+        known.update(re.findall(r"\"(--?[a-z][\w-]*)\"", text))
+        if "run_main(main)" in text:
+            # As `benchmarks/measuring.py` reads them.
+            for function in ast.walk(ast.parse(text)):
+                if isinstance(function, ast.FunctionDef) and function.name == "main":
+                    names = [one.arg.rstrip("_").replace("_", "-") for one in function.args.kwonlyargs]
+                    known.update(f"--{name}" for name in names)
+    return known
 
 
 @pages
