@@ -11,7 +11,6 @@ import hmac
 import ipaddress
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
 from time import monotonic
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -34,14 +33,6 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-
-
-@dataclass
-class _Answered:
-    """What was sent of an answer: its status, and bytes of its body."""
-
-    status: int = 0
-    size: int = 0
 
 
 class Access:
@@ -69,8 +60,7 @@ class Access:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = monotonic()
-        answered = _Answered()
+        begun, status, size = monotonic(), 0, 0
         headers = Headers(scope=scope)
         unread = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
@@ -81,8 +71,9 @@ class Access:
             return message
 
         async def noted(message: Message) -> None:
+            nonlocal status, size
             if message["type"] == "http.response.start":
-                answered.status = message["status"]
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
@@ -90,7 +81,7 @@ class Access:
                     # It is not read to its end for the next request's sake.
                     headers["Connection"] = "close"
             elif message["type"] == "http.response.body":
-                answered.size += len(message.get("body", b""))
+                size += len(message.get("body", b""))
             await send(message)
 
         endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
@@ -103,10 +94,10 @@ class Access:
                 await self._app(scope, read, noted)
         finally:
             took = monotonic() - begun
-            self._metrics.requests.labels(endpoint, str(answered.status)).inc()
+            self._metrics.requests.labels(endpoint, str(status)).inc()
             self._metrics.seconds.labels(endpoint).observe(took)
             if endpoint not in _PROBES:
-                logger.info("%s", _line(scope, endpoint, answered.status, answered.size, took))
+                logger.info("%s", _line(scope, endpoint, status, size, took))
 
     def _check(self, scope: Scope) -> None:
         """Raise Refused for a request that must not be answered."""

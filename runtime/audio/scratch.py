@@ -6,7 +6,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Callable
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,19 +19,13 @@ _MEMORY_BYTES, _ROWS = 2**18, 256
 _RELEASE_BYTES = 32 * 2**20
 
 
-class Measured(Protocol):
-    """A sound of which it is known whether it is too long for memory."""
-
-    long: bool
-
-
-def scratch(shape: tuple[int, ...], dtype: npt.DTypeLike, *, opened: Measured) -> npt.NDArray[Any]:
+def scratch(shape: tuple[int, ...], dtype: npt.DTypeLike, *, long: bool) -> npt.NDArray[Any]:
     """Zeros of `shape`; in a temporary file (an `np.memmap`) for long sound.
 
     The file vanishes with the last array that shows it. Raises EarmarkError where there is no room.
     """
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    if not opened.long or size == 0:
+    if not long or size == 0:
         return np.zeros(shape, dtype)
     try:
         with tempfile.TemporaryFile(prefix="earmark-") as file:

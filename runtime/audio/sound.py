@@ -295,7 +295,7 @@ class Restored:
         self._convert = Resampler(
             opened.model_rate, opened.input_rate, opened.input_channels, opened.input_samples
         )
-        self._out = scratch((opened.input_channels, opened.input_samples), np.float32, opened=opened)
+        self._out = scratch((opened.input_channels, opened.input_samples), np.float32, long=opened.long)
         self._written = 0
         self._release = releaser(self._out)
 
@@ -318,7 +318,7 @@ class Restored:
 
 def residual(opened: OpenSound, kept: FloatArray) -> FloatArray:
     """Input minus `kept` [channels, input_samples], stored as `kept` is."""
-    out = scratch(kept.shape, np.float32, opened=opened)
+    out = scratch(kept.shape, np.float32, long=opened.long)
     release = releaser(out)
     start = 0
     for block in residual_blocks(opened, kept):

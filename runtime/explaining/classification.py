@@ -77,7 +77,7 @@ def classify(
     how = engine.pipeline.aggregate(windowing)
     joined, logits, clearest = Aggregate(how), Aggregate("mean"), Clearest()
     # Those of a long sound lie in a file.
-    scores = scratch((count, len(manifest.labels)), np.float32, opened=opened)
+    scores = scratch((count, len(manifest.labels)), np.float32, long=opened.long)
     release = releaser(scores)
     spans = np.zeros((count, 2), np.float64)
     kept: list[Window] = []

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import get_args
 
 import msgspec
 
 from ...errors import MethodError
-from ..bundle.manifest import Aggregation, LevelOver, StageSpec
+from ..bundle.manifest import Aggregation, LevelOver
 from ..values.arrays import FloatArray
 from ..values.lazy import LazyMapping
-from .chain import ForwardPass, RunStage
-from .session import Tensors
+from .chain import ForwardPass
 
 
 class Window(msgspec.Struct, frozen=True, eq=False):
@@ -72,10 +71,6 @@ class Window(msgspec.Struct, frozen=True, eq=False):
         tensors = (self.batch.entry, *self.batch.outputs.values())
         shared = sum(tensor.nbytes for tensor in tensors) // len(self.batch.logits)
         return self.waveform.nbytes + self.channels.nbytes + shared
-
-    def further(self, run: RunStage, stage: StageSpec, outputs: Sequence[str], target: int) -> Tensors:
-        """What a stage behind the classifier gives for this window and a target: outputs [1, ...] by name."""
-        return self.batch.further(run, stage, outputs, self.row, target)
 
 
 class WindowPlan(msgspec.Struct, frozen=True):

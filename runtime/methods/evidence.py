@@ -48,12 +48,6 @@ class Evidence:
         self._amplitude = np.zeros((columns, bins), np.float32)
         self._mask = np.zeros((columns, bins), np.float32)
 
-    def add(self, first: int, mask: FloatArray, amplitude: FloatArray) -> None:
-        """See a window's [T, F] from frame `first` on; what overlaps an earlier one takes the larger."""
-        self.weigh(first, mask * np.log1p(amplitude))
-        self.show(first, amplitude)
-        self.show(first, mask, of_mask=True)
-
     def weigh(self, first: int, evidence: FloatArray) -> None:
         """See evidence [T, F] from frame `first` on."""
         evidence = evidence[: len(self._over_time) - first]

@@ -13,7 +13,7 @@ class StoredFrames:
     """Values [frames, width] of a whole sound in half precision, in a file where the sound is long."""
 
     def __init__(self, frames: int, width: int, opened: OpenSound) -> None:
-        self.values: FloatArray = scratch((frames, width), np.float16, opened=opened)
+        self.values: FloatArray = scratch((frames, width), np.float16, long=opened.long)
         self.filled = 0
         self._release = releaser(self.values)
 

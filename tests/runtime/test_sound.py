@@ -336,7 +336,7 @@ def test_scratch_files_vanish(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(module, "MEMORY_VALUES", 0)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     opened = open_sound(noise(1000), RATE, RATE)
-    array = scratch((100, 513), np.float16, opened=opened)
+    array = scratch((100, 513), np.float16, long=opened.long)
     assert isinstance(array, np.memmap)
     assert array.dtype == np.float16
     assert not array.any()

@@ -29,7 +29,7 @@ def interpret(graphs: Graphs, window: Window) -> dict[str, FloatArray]:
         raise no_interpreter(manifest)
     names = ["activations", "pooled", "logits"]
     # It answers for all classes at once.
-    outputs = window.further(graphs.run, stage, names, int(window.logits.argmax()))
+    outputs = window.batch.further(graphs.run, stage, names, window.row, int(window.logits.argmax()))
     answers: dict[str, FloatArray] = {name: outputs[name][0] for name in names}
     frames = len(window.stft)
     if answers["activations"].shape[-1] != frames:

@@ -93,8 +93,9 @@ class Tracks:
         for offset, length, spectrum, active in self._windows():
             mask = soft_mask(self.dictionary, active, chosen)
             frames = 1 + length // self.spec.hop
-            amplitude = np.abs(spectrum).max(axis=0)
-            evidence.add(round(offset / self.spec.hop), mask[:frames], amplitude[:frames])
+            first = round(offset / self.spec.hop)
+            evidence.show(first, np.abs(spectrum).max(axis=0)[:frames])
+            evidence.show(first, mask[:frames], of_mask=True)
         return evidence.overview
 
     @property

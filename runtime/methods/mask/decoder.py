@@ -42,7 +42,8 @@ def decode(graphs: Graphs, window: Window, target: int, *, sound: bool = False) 
     """
     manifest = graphs.manifest
     stage = decoder_of(manifest)
-    given = window.further(graphs.run, stage, ("mask", "kept") if sound else ("mask",), target)
+    outputs = ("mask", "kept") if sound else ("mask",)
+    given = window.batch.further(graphs.run, stage, outputs, window.row, target)
     mask: FloatArray = given["mask"][0]
     if mask.shape != window.batch.spectrum_shape[1:3]:
         raise BundleError(
