@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -104,6 +105,10 @@ class _Explained(msgspec.Struct):
     warnings: list[str] = []
 
 
+# For whom what runs is, its method, and that.
+_Running = tuple[_Explained, Method, Explanation | AsksAhead]
+
+
 def _explain(
     engine: Engine,
     classified: Classification,
@@ -114,7 +119,7 @@ def _explain(
     explained: Sequence[_Explained],
 ) -> int:
     """Ask every method for every target, and fill `explained`; how many windows the methods saw."""
-    running: list[tuple[_Explained, Method, Explanation]] = []
+    running: list[_Running] = []
     if not deadline.reason:
         running = _begin(engine, classified, clock, request, deadline, targets, explained)
     asking = [(method, one) for _, method, one in running if isinstance(one, AsksAhead)]
@@ -124,11 +129,14 @@ def _explain(
     for window in classified.again(engine, clock) if running else ():
         if deadline.reached():
             break
-        if beside:
-            engine.workers.each([partial(_ask, clock, method, one, window) for method, one in asking])
+        asks = [partial(_asked, clock, method, one, window) for method, one in asking]
+        answers = iter(engine.workers.each(asks)) if beside else (ask() for ask in asks)
         for _, method, explanation in running:
             with _counted(clock, method):
-                explanation.add(window)
+                if isinstance(explanation, AsksAhead):
+                    explanation.add(window, next(answers))
+                else:
+                    explanation.add(window)
         seen += 1
     for one, method, explanation in running if seen else ():
         with _counted(clock, method):
@@ -136,9 +144,9 @@ def _explain(
     return seen
 
 
-def _ask(clock: Clock, method: Method, explanation: AsksAhead, window: Window) -> None:
+def _asked(clock: Clock, method: Method, explanation: AsksAhead, window: Window) -> Any:
     with _counted(clock, method):
-        explanation.ask(window)
+        return explanation.ask(window)
 
 
 def _begin(
@@ -149,7 +157,7 @@ def _begin(
     deadline: Deadline,
     targets: Sequence[int],
     explained: Sequence[_Explained],
-) -> list[tuple[_Explained, Method, Explanation]]:
+) -> list[_Running]:
     """Begin every explanation. A method that nobody named is left out where it cannot answer for a target."""
     opened = classified.opened
     sound = Sound(
@@ -161,7 +169,7 @@ def _begin(
         input_channels=opened.input_channels,
         predicted=ranked(classified.scores, engine.manifest.task)[0],
     )
-    running: list[tuple[_Explained, Method, Explanation]] = []
+    running: list[_Running] = []
     for name, options in request.methods.items():
         context = Context(
             bundle=engine.bundle,

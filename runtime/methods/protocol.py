@@ -121,13 +121,19 @@ class Explanation(Protocol):
 
 @runtime_checkable
 class AsksAhead(Protocol):
-    """An explanation that can run its graphs on a window before `add` sees it, which then takes the answers.
+    """An explanation that runs its graphs on a window first, and `add` then takes the answers.
 
-    It may do so in another thread, beside those of other methods; it calls nothing of the user's.
+    `ask` may run in another thread, beside those of other methods; it calls nothing of the user's.
     """
 
-    def ask(self, window: Window) -> None:
+    def ask(self, window: Window) -> Any:
         """Run the graphs on the next window."""
+
+    def add(self, window: Window, answers: Any) -> None:
+        """See one more window, each once and in order, with what `ask` gave for it."""
+
+    def finish(self) -> MethodResult:
+        """The method's part of the result."""
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -220,7 +226,7 @@ class Method(ABC):
     # An explanation.
 
     @abstractmethod
-    def begin(self, context: Context, sound: Sound, target: int) -> Explanation:
+    def begin(self, context: Context, sound: Sound, target: int) -> Explanation | AsksAhead:
         """Begin to explain `sound` for the class index `target`.
 
         Raises MethodError where the bundle lacks what it needs, TargetError.

@@ -82,7 +82,9 @@ def test_deleting_the_place_is_what_a_masked_sound_says(shipped, sounds):
         ((times >= place.start_s) & (times < place.end_s))[:, None]
         & ((hertz >= place.fmin_hz) & (hertz < place.fmax_hz))
     )
-    logits = engine_of(shipped).logits_of_spectra((heard.stft * outside[..., None])[None].astype(np.float32))
+    logits = engine_of(shipped).pipeline.logits_of_spectra(
+        (heard.stft * outside[..., None])[None].astype(np.float32)
+    )
     target = shipped.labels.index(record.target)
     assert record.drops["silence"] == pytest.approx(heard.logits[target] - logits[0, target], abs=1e-4)
     assert record.size == pytest.approx((~outside).mean(), rel=0.1)

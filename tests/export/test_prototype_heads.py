@@ -66,7 +66,9 @@ def method_of(explainer):
     generation = open_generation(engine_of(explainer).bundle.path, engine_of(explainer).manifest)
     tap, graph = engine_of(explainer).manifest.feature_map.tap, generation.folder / "embeddings.onnx"
     return Search(
-        engine_of(explainer).manifest, generation, lambda z: engine_of(explainer).run_graph(graph, {tap: z})
+        engine_of(explainer).manifest,
+        generation,
+        lambda z: engine_of(explainer).sessions.run_graph(graph, {tap: z}),
     )
 
 
@@ -128,7 +130,7 @@ def test_gradient_times_activation_is_not_called_a_sum(indexed, sounds):
         method, Sound(opened.samples, 1, WindowPlan(RATE, RATE), RATE, opened.input_samples, 1), 1
     )
     for heard in engine_of(explainer).windows(opened):
-        account.add(heard)
+        account.add(heard, account.ask(heard))
     fields = account.finish().fields()
     channels = fields["channels"]
     assert (channels.kind, channels.additive, channels.bias, channels.remainder) == (

@@ -39,18 +39,15 @@ class ComponentsExplanation:
         self._pooled = np.zeros((classes, self._count), np.float64)
         self._loudest = np.full(classes, -np.inf)
         self._windows = 0
-        self._asked: dict[str, FloatArray] | None = None
         how = context.aggregate
         self._interpreted, self._scores = Aggregate(how), Aggregate(how)
 
-    def ask(self, window: Window) -> None:
+    def ask(self, window: Window) -> dict[str, FloatArray]:
         """Run the interpreter on the next window."""
-        self._asked = interpret(self._context, window)
+        return interpret(self._context, window)
 
-    def add(self, window: Window) -> None:
+    def add(self, window: Window, answers: dict[str, FloatArray]) -> None:
         """See one more window."""
-        asked, self._asked = self._asked, None
-        answers = interpret(self._context, window) if asked is None else asked
         with self._context.clock.stage("components"):
             self._interpreted.add([scores_of(answers["logits"], self._manifest.task)])
             self._scores.add([scores_of(window.logits, self._manifest.task)])

@@ -45,17 +45,20 @@ class MaskExplanation:
         self._only: MaskedWindow
         self._rescoring = Rescoring(context, target) if context.rescore else None
         self._silenced = 0
-        self._asked: Decoded | None = None
         self._trust = None if context.rescore else manifest.trust
         self._features: list[Features] = []
 
-    def ask(self, window: Window) -> None:
-        """Run the decoder on the next window."""
-        self._asked = self._decoded(window)
+    def ask(self, window: Window) -> Decoded:
+        """The decoder's mask for this window, empty where it would explain another class."""
+        manifest = self._context.bundle.manifest
+        if manifest.mask_targets == "predicted" and int(window.logits.argmax()) != self._target:
+            self._silenced += 1
+            return Decoded(np.zeros(window.batch.spectrum_shape[1:3], np.float32))
+        sound = window.channels.shape[0] == 1 and self._context.makes_sound()
+        return decode(self._context, window, self._target, sound=sound)
 
-    def add(self, window: Window) -> None:
+    def add(self, window: Window, decoded: Decoded) -> None:
         """See one more window."""
-        decoded, self._asked = self._asked or self._decoded(window), None
         masked = MaskedSpectrum(window, decoded.mask, self._gain)
         with self._context.clock.stage("mask to audio"):
             kept = self._kept(masked, decoded)
@@ -137,15 +140,6 @@ class MaskExplanation:
             energies = energies_of(masked.amplitude, masked.gains)
         task, area = self._context.manifest.task, float(masked.mask.mean(dtype=np.float64))
         return features_of(masked.window.logits, self._target, task, area=area, energies=energies)
-
-    def _decoded(self, window: Window) -> Decoded:
-        """The decoder's mask for this window, empty where it would explain another class."""
-        manifest = self._context.bundle.manifest
-        if manifest.mask_targets == "predicted" and int(window.logits.argmax()) != self._target:
-            self._silenced += 1
-            return Decoded(np.zeros(window.batch.spectrum_shape[1:3], np.float32))
-        sound = window.channels.shape[0] == 1 and self._context.makes_sound()
-        return decode(self._context, window, self._target, sound=sound)
 
     def _kept(self, masked: MaskedSpectrum, decoded: Decoded) -> FloatArray:
         """The kept sound of a window [channels, n] at the model's rate and the input's own level.

@@ -75,22 +75,16 @@ class PrototypesExplanation:
         self._best: dict[View, list[_Query]] = {view: [] for view in search.generation.views}
         self._window: _BestWindow | None = None
         self._windows = FamiliarWindows(search)
-        self._asked: Looked | None = None
 
-    def ask(self, window: Window) -> None:
+    def ask(self, window: Window) -> Looked:
         """Run the embeddings graph on the next window, and look where channels peak."""
-        self._asked = self._look(window)
-
-    def _look(self, window: Window) -> Looked:
         search = self._search
         return search.look(window, self._sound.samples, self._target, search.generation.views)
 
-    def add(self, window: Window) -> None:
+    def add(self, window: Window, looked: Looked) -> None:
         """See one more window."""
         search = self._search
         rate, samples = search.manifest.sample_rate, window.waveform.shape[-1]
-        asked, self._asked = self._asked, None
-        looked = self._look(window) if asked is None else asked
         amplitude = np.abs(as_complex(window.stft))
         start_s = window.offset / rate
         sound = WindowSound(columns_of(amplitude), start_s, samples / rate, rate / 2)
