@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TextIO, cast
 
@@ -38,24 +39,12 @@ class CommandError(click.ClickException):
         return _shortened(printable(self.message))
 
 
-def bold(text: str) -> str:
-    """`text` in bold, where it is shown on a terminal."""
-    return f"\ufdd0{text}{_END}"
+def _style(mark: str) -> Callable[[str], str]:
+    return lambda text: f"{mark}{text}{_END}"
 
 
-def red(text: str) -> str:
-    """`text` in red, where it is shown on a terminal."""
-    return f"\ufdd1{text}{_END}"
-
-
-def green(text: str) -> str:
-    """`text` in green, where it is shown on a terminal."""
-    return f"\ufdd2{text}{_END}"
-
-
-def yellow(text: str) -> str:
-    """`text` in yellow, where it is shown on a terminal."""
-    return f"\ufdd3{text}{_END}"
+# Text in bold or in colour, where it is shown on a terminal.
+bold, red, green, yellow = map(_style, _STYLES)
 
 
 def say(*lines: str) -> None:

@@ -32,7 +32,7 @@ from .options import (
     was_given,
 )
 from .paths import OutputFolder
-from .window_options import window_options, window_settings
+from .request_options import window_options, window_settings
 
 if TYPE_CHECKING:
     from ..runtime.audio.writing import SoundFormat
@@ -258,7 +258,7 @@ def detect(
 def _parts(output: Path | None, stack: ExitStack) -> Path:
     """Where what a page shows of each detection waits for it. Raises MissingDependencyError."""
     from ..runtime.report.page import check_installed
-    from .detection_page import PARTS
+    from .report_pages import PARTS
 
     check_installed()
     if output is not None:

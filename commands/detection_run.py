@@ -16,16 +16,15 @@ from ..errors import EarmarkError
 from ..runtime.detections.tables.row import site_of
 from ..runtime.document import ErrorDict, failure_record
 from ..runtime.result_files.folder import CLIPS
-from ..times import duration_text, span_text, time_text
-from .console import bold, say, say_json, tell_failure, yellow
-from .detection_page import PARTS, part_name, write_page
+from ..times import span_text, time_text
+from .console import bold, say, say_json, yellow
 from .detection_work import Answer, DetectionWork, Recording
 from .inputs import Input
-from .long_run.identity import state_of
-from .long_run.ledger import Entry, Ledger, RunFacts, open_ledger
-from .long_run.progress import RunProgress
+from .long_run.ledger import Entry, Ledger, RunFacts, open_ledger, state_of
+from .long_run.progress import RunProgress, say_summary
 from .long_run.tables import RECORDINGS, single_names, table_names, write_single, write_tables
 from .long_run.workers import Lost, in_processes, in_this_process
+from .report_pages import PARTS, part_name, write_page
 from .result_folders import result_folders
 
 if TYPE_CHECKING:
@@ -67,14 +66,10 @@ class Run:
         apart: in processes of their own even if there is one, so that no recording can end this one
         """
         if apart or self.jobs > 1:
-            from ..runtime.inference.threads import thread_count
-
-            jobs = max(1, min(self.jobs, len(recordings)))
             found: Iterator[Answer | Lost[Recording]] = in_processes(
                 self.work,
                 recordings,
-                count=jobs,
-                threads=max(1, thread_count() // jobs),
+                count=max(1, min(self.jobs, len(recordings))),
                 stuck_s=self.stuck_s,
                 tick=progress.tick,
             )
@@ -86,11 +81,10 @@ class Run:
                 entry = answer.entry
                 failed = entry.status != "done"
                 progress.done(
-                    entry.seconds, len(entry.recording.rows) if entry.recording else 0, failed=failed
+                    entry.seconds,
+                    len(entry.recording.rows) if entry.recording else 0,
+                    (entry.file, entry.error) if failed else None,
                 )
-                if failed:
-                    progress.clear()
-                    tell_failure(entry.file, EarmarkError(entry.error))
                 yield answer
                 if failed and self.fail_fast:
                     return
@@ -280,8 +274,5 @@ def _summary(entries: Iterable[Entry], named: set[str], written: Sequence[Path])
         done += entry.status == "done"
         failed += entry.status != "done" and entry.path in named
         labels.update(row.label for row in (entry.recording.rows if entry.recording else ()))
-    many = "recording" if done == 1 else "recordings"
-    lost = f", {failed} failed (see {RECORDINGS})" if failed else ""
-    say(f"{done} {many}, {duration_text(seconds)} of sound, {_counted(labels)}{lost}")
-    say(f"written   {', '.join(map(str, written))}")
+    say_summary(done, seconds, _counted(labels), failed, RECORDINGS, written)
     return failed

@@ -14,9 +14,9 @@ from ..errors import AudioError, DeviceError, WriteError, as_earmark_error
 from ..runtime.detections.tables.row import DetectionRow, RecordingRows, row_of
 from ..runtime.document import Origin, error_dict, failure_record
 from ..runtime.result_files.folder import CLIPS
-from .detection_page import part_name, write_part
 from .long_run.ledger import Entry
 from .long_run.workers import Beat
+from .report_pages import part_name, write_part
 from .result_folders import safe_name
 
 if TYPE_CHECKING:

@@ -19,11 +19,10 @@ from ..integrations.manifest import read_manifest
 from ..integrations.parts import DETECTIONS, RECORDINGS, WINDOWS, Parts, PartWork, given_up
 from ..integrations.searching import RecordingRow
 from ..integrations.storage import is_url
-from ..times import duration_text
-from .console import say, tell_failure
+from .console import tell_failure
 from .inputs import Input
 from .long_run.ledger import RunFacts, check_same_run
-from .long_run.progress import RunProgress
+from .long_run.progress import RunProgress, say_summary
 from .long_run.workers import Lost, in_processes
 
 if TYPE_CHECKING:
@@ -95,12 +94,9 @@ class EngineRun:
             for row in self._answers(waiting, parts, progress) if waiting else ():
                 rows[row.file] = row
                 failed = row.status != "done"
-                progress.done(row.duration_s, row.detections, failed=failed)
-                if failed:
-                    progress.clear()
-                    tell_failure(row.file, EarmarkError(row.error))
-                    if self.fail_fast:
-                        break
+                progress.done(row.duration_s, row.detections, (row.file, row.error) if failed else None)
+                if failed and self.fail_fast:
+                    break
         parts.forget_tries()
         return self._summary(rows)
 
@@ -126,7 +122,6 @@ class EngineRun:
             self.work,
             files,
             count=count,
-            threads=max(1, thread_count() // count),
             stuck_s=self.stuck_s,
             tick=progress.tick,
         )
@@ -168,14 +163,14 @@ class EngineRun:
         done = [row for row in rows.values() if row.status == "done"]
         failed = len(rows) - len(done)
         found = sum(row.detections for row in done)
-        seconds = sum(row.duration_s for row in done)
         place = self.work.output
-        lost = f", {failed} failed (see {place}/{RECORDINGS})" if failed else ""
-        many = "recording" if len(done) == 1 else "recordings"
-        say(
-            f"{len(done)} {many}, {duration_text(seconds)} of sound, "
-            f"{found} {'detection' if found == 1 else 'detections'}{lost}"
-        )
         tables = [DETECTIONS, *([WINDOWS] if self.work.search.top else []), RECORDINGS]
-        say(f"written   {', '.join(f'{place}/{table}' for table in tables)}")
+        say_summary(
+            len(done),
+            sum(row.duration_s for row in done),
+            f"{found} {'detection' if found == 1 else 'detections'}",
+            failed,
+            f"{place}/{RECORDINGS}",
+            [f"{place}/{table}" for table in tables],
+        )
         return failed

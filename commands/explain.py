@@ -16,7 +16,7 @@ from ..progress import CallsProgress, Progress
 from ..runtime.methods.loading import all_methods
 from ..runtime.registry import METHODS
 from ..runtime.scores.labels import SHOWN
-from .answer import Shown, about_demo
+from .answer import ResultOutput, Shown, about_demo
 from .console import require_stdout
 from .inputs import Input, collect, tell_skipped
 from .method_options import MethodCommand, method_settings, refuse_options, takes_progress
@@ -30,10 +30,8 @@ from .options import (
     refuse_given,
     require_sound,
 )
+from .request_options import saving_options, saving_settings, window_options, window_settings
 from .result_folders import result_folders, safe_name
-from .result_output import ResultOutput
-from .saving_options import saving_options, saving_settings
-from .window_options import window_options, window_settings
 
 if TYPE_CHECKING:
     from ..runtime.bundle.manifest import Manifest
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
     from ..runtime.explaining.request import ExplainOptions
     from ..runtime.results.result import Result, SaveOptions
     from .explained import Explained
-    from .explanation_page import ExplanationPage
+    from .report_pages import ExplanationPage
 
 _ON_REQUEST = [method.name for method in all_methods() if method.on_request]
 # In place of a method.
@@ -277,7 +275,7 @@ class _Run:
 
 def _page(items: Sequence[Input], manifest: Manifest, output: Path | None) -> ExplanationPage:
     """The page of what is explained. Raises MissingDependencyError."""
-    from .explanation_page import ExplanationPage
+    from .report_pages import ExplanationPage
 
     values = manifest.task == "regression"
     return ExplanationPage([item.name for item in items], manifest.labels, values=values, output=output)

@@ -12,12 +12,11 @@ from ..errors import EarmarkError
 from ..prototypes_index.durability import sync_tree
 from .console import tell
 from .inputs import Input
-from .long_run.identity import state_of
-from .long_run.ledger import Entry, Ledger, RunFacts, open_ledger
+from .long_run.ledger import Entry, Ledger, RunFacts, open_ledger, state_of
 
 if TYPE_CHECKING:
     from ..runtime.bundle.manifest import Manifest
-    from .explanation_page import ExplanationPage
+    from .report_pages import ExplanationPage
 
 
 class Explained:

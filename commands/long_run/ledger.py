@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import msgspec
 
@@ -22,6 +22,7 @@ from ...prototypes_index.atomic import write_whole
 from ...prototypes_index.durability import naming
 from ...prototypes_index.locks import locked
 from ...runtime.detections.tables.row import RecordingRows
+from ..inputs import Input
 
 LEDGER = "run.jsonl"
 _LOCK = ".run.lock"
@@ -80,6 +81,30 @@ class Entry(msgspec.Struct, frozen=True):
     recording: RecordingRows | None = None
 
 
+class FileState(NamedTuple):
+    """A recording as the ledger knows it.
+
+    path: its absolute path; the name of what is no file
+    size, mtime_ns: length in bytes and time of the last change; 0 for what is no file
+    """
+
+    path: str
+    size: int = 0
+    mtime_ns: int = 0
+
+
+def state_of(item: Input) -> FileState:
+    """The state of an input's file; what was read from a pipe has none."""
+    if item.missing is not None or item.sound != item.name:
+        return FileState(item.name)
+    path = os.path.abspath(item.name)  # noqa: PTH100 (names of any bytes)
+    try:
+        known = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError):
+        return FileState(path)
+    return FileState(path, known.st_size, known.st_mtime_ns)
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Where an entry's line lies, and what has to be known without reading it.
@@ -90,7 +115,6 @@ class _Place:
     offset: int
     size: int
     mtime_ns: int
-    status: Status
     folder: str
     final: bool
 
@@ -114,10 +138,6 @@ class Ledger:
     def folders(self) -> Mapping[str, str]:
         """Path -> folder of its clips and tables, below the output folder."""
         return {path: place.folder for path, place in self._places.items()}
-
-    def counts(self, status: Status) -> int:
-        """How many recordings have that status."""
-        return sum(place.status == status for place in self._places.values())
 
     def has(self, path: str, size: int, mtime_ns: int) -> bool:
         """Whether the file as it is now was done, or was found to be of no use."""
@@ -264,4 +284,4 @@ def _read(path: Path, file: BinaryIO) -> tuple[dict[str, _Place], int]:
 
 def _place(entry: Entry, offset: int) -> _Place:
     final = entry.size > 0 and (entry.status != "failed" or entry.error_type == "AudioError")
-    return _Place(offset, entry.size, entry.mtime_ns, entry.status, entry.folder, final)
+    return _Place(offset, entry.size, entry.mtime_ns, entry.folder, final)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import click
 
+from ...errors import EarmarkError
 from ...times import duration_text
+from ..console import say, tell_failure
 
 _EVERY_S = {True: 0.5, False: 60.0}
 
@@ -38,13 +40,19 @@ class RunProgress:
     def __exit__(self, *_: object) -> None:
         self.clear()
 
-    def done(self, seconds: float, found: int, *, failed: bool = False) -> None:
-        """One more recording is done: how long it is, and what was detected in it."""
+    def done(self, seconds: float, found: int, failed: tuple[str, str] | None = None) -> None:
+        """One more recording is done: how long it is, and what was detected in it.
+
+        failed: its name and what is wrong with it, where it could not be searched; that is said
+        """
         self._done += 1
-        self._failed += failed
+        self._failed += failed is not None
         self._seconds += seconds
         self._found += found
         self._tell()
+        if failed is not None:
+            self.clear()
+            tell_failure(failed[0], EarmarkError(failed[1]))
 
     def tick(self, open_s: Sequence[float]) -> None:
         """Note how far the recordings are that are being worked on, in seconds of their sound."""
@@ -79,3 +87,16 @@ class RunProgress:
         if self._width:
             click.echo("\r" + " " * self._width + "\r", nl=False, err=True)
             self._width = 0
+
+
+def say_summary(
+    done: int, seconds: float, found: str, failed: int, place: str, written: Iterable[object]
+) -> None:
+    """Say what a run has done: recordings and their length, what was detected, and the files.
+
+    failed: how many recordings could not be searched; place: where it says which
+    """
+    many = "recording" if done == 1 else "recordings"
+    lost = f", {failed} failed (see {place})" if failed else ""
+    say(f"{done} {many}, {duration_text(seconds)} of sound, {found}{lost}")
+    say(f"written   {', '.join(map(str, written))}")

@@ -21,6 +21,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ...errors import EarmarkError, RunError, as_earmark_error
 from ...log import logger
+from ...runtime.inference.threads import thread_count
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -108,7 +109,7 @@ def in_processes(
     tasks: Iterable[Task],
     *,
     count: int,
-    threads: int,
+    threads: int | None = None,
     stuck_s: float,
     tick: Callable[[Sequence[float]], None] = lambda _: None,
 ) -> Iterator[Answer | Lost[Task]]:
@@ -118,7 +119,7 @@ def in_processes(
         work: What is done.
         tasks: Drawn when a process is free.
         count: How many processes.
-        threads: Threads within each (EARMARK_THREADS).
+        threads: Threads within each (EARMARK_THREADS); None: the CPUs are shared out.
         stuck_s: A process whose beat stands still for so long is ended, and its task is lost.
         tick: Called every half second with how far each process is, in seconds of its sound.
 
@@ -129,7 +130,7 @@ def in_processes(
         EarmarkError: Opening the work failed, a task raised, or processes end before they begin.
 
     """
-    pool = _Pool(work, iter(tasks), threads, stuck_s)
+    pool = _Pool(work, iter(tasks), threads or max(1, thread_count() // count), stuck_s)
     try:
         yield from pool.run(count, tick)
     finally:

@@ -122,17 +122,13 @@ def known_elsewhere(name):
         source = (PACKAGE / "commands" / file).read_text(encoding="utf-8")
         return set(re.findall(r'given\.pop\("(\w+)"\)', source))
 
-    of_windows = popped("window_options.py")
+    of_windows = popped("request_options.py")
     if name == "earmark explain":
-        return (
-            of_windows
-            | popped("saving_options.py")
-            | {
-                option.lstrip("-").replace("-", "_")
-                for method in all_methods()
-                for option in option_names(method.options).values()
-            }
-        )
+        return of_windows | {
+            option.lstrip("-").replace("-", "_")
+            for method in all_methods()
+            for option in option_names(method.options).values()
+        }
     if name == "earmark detect":
         source = (PACKAGE / "commands" / "detect.py").read_text(encoding="utf-8")
         return of_windows | set(re.findall(r'asked\["(\w+)"\]', source))

@@ -180,8 +180,8 @@ def test_progress_without_a_terminal_is_a_line_a_minute(capsys, monkeypatch):
         progress.tick([1800.0, 1800.0])
         said = capsys.readouterr().err
         assert said == "3 of 10 recordings, 2 h 0 min of sound, 120 times real time, 5 detections\n"
-        progress.done(3600.0, 0, failed=True)
-        assert capsys.readouterr().err == ""
+        progress.done(3600.0, 0, failed=("a.wav", "no sound"))
+        assert capsys.readouterr().err == "a.wav: no sound\n"
         clock[0] += 60
         progress.tick([0.0])
         assert re.search(r"^4 of 10 .*, 1 failed\n$", capsys.readouterr().err)
