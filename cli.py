@@ -85,7 +85,7 @@ def _told(error: click.ClickException) -> int:
 
 @click.group(
     cls=Verbs,
-    package=f"{__package__}.commands",
+    module=f"{__package__}.commands.{{name}}",
     lines=VERBS,
     epilog=examples("earmark explain", "earmark explain clip.wav -b bundle -o out", "earmark train --help"),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -27,7 +27,7 @@ from measuring import options_of
 from earmark.evaluation.faithfulness.judge import MaskRecord
 from earmark.evaluation.faithfulness.metrics import METRICS
 from earmark.evaluation.faithfulness.table import differences
-from earmark.evaluation.table import Column, Table
+from earmark.evaluation.report import Column, Table
 
 MASKS = ("mask", "thresholded")
 

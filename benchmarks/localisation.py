@@ -28,15 +28,15 @@ import numpy.typing as npt
 
 import earmark
 from earmark.evaluation.data.folder import list_sounds
-from earmark.evaluation.localisation.events import read_events
-from earmark.evaluation.localisation.judge import (
+from earmark.evaluation.localisation.evaluate import (
     EventRecord,
     Localisation,
     segment_edges,
     segment_labels,
 )
+from earmark.evaluation.localisation.events import read_events
 from earmark.evaluation.localisation.localisers import Importance, LocalisationTask, available, task_of
-from earmark.evaluation.ranking import average_precision, roc_auc
+from earmark.evaluation.statistics import average_precision, roc_auc
 from earmark.runtime.explainer import engine_of
 from earmark.runtime.methods.segments.settings import SegmentSettings
 

@@ -22,9 +22,9 @@ import onnx
 import earmark
 from earmark.errors import SourceError
 from earmark.evaluation.data.folder import list_sounds
-from earmark.evaluation.document import json_ready
 from earmark.evaluation.prototypes.judge import PrototypeJudgement, PrototypeRecord, judge_prototypes
 from earmark.evaluation.prototypes.purity import random_rotation
+from earmark.evaluation.report import json_ready
 from earmark.evaluation.settings import FILLS, PrototypeSettings
 from earmark.evaluation.statistics import paired
 from earmark.export.graphs.embeddings import embeddings_model

@@ -10,11 +10,11 @@ import click
 
 
 class LazyGroup(click.Group):
-    """Commands by name, each in the module of that name in a package, with its line in `--help`."""
+    """Commands by name, with their lines in `--help`; `module` says where they lie, as "commands.{name}"."""
 
-    def __init__(self, *arguments: Any, package: str, lines: Mapping[str, str], **more: Any) -> None:
+    def __init__(self, *arguments: Any, module: str, lines: Mapping[str, str], **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self._package, self._lines = package, lines
+        self._module, self._lines = module, lines
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands in the order in which a user meets them."""
@@ -24,7 +24,7 @@ class LazyGroup(click.Group):
         """The command of that name."""
         if cmd_name not in self._lines:
             return None
-        command: click.Command = getattr(import_module(f"{self._package}.{cmd_name}"), cmd_name)
+        command: click.Command = getattr(import_module(self._module.format(name=cmd_name)), cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

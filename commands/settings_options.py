@@ -18,7 +18,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -144,6 +144,7 @@ class _Option:
     decorator: Callable[[_Command], _Command]
 
 
+@cache
 def _options(kind: type) -> list[_Option]:
     """The options of a settings class, in the order of its fields; those of its bases come behind."""
     about = types.type_info(kind)

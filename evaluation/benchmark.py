@@ -20,8 +20,8 @@ from .localisation.localisers import by_function
 from .presets import TABLES, Preset, Table, preset_of
 from .prototypes.evaluate import evaluate_prototypes
 from .questions import Explaining, name_of
+from .report import Table as Figures
 from .settings import ClipSettings, LocalisationSettings, MaskSettings, PrototypeSettings
-from .table import Table as Figures
 
 _SETTINGS = {"masks": MaskSettings, "events": LocalisationSettings, "prototypes": PrototypeSettings}
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 import click
 
 from ..options import examples
-from .detections import detections
-from .events import events
 from .masks import masks
-from .prototypes import prototypes
-from .sanity import sanity
-from .trust import trust
+from .tables import detections, events, prototypes, sanity, trust
 
 
 class Questions(click.Group):

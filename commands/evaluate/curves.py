@@ -37,7 +37,7 @@ def check_curves(path: Path) -> None:
 
 def write_curves(path: Path, points: Sequence[CurvePoint]) -> None:
     """Write the points to `path`, .json or a picture, whole or not at all. Raises WriteError."""
-    from ...evaluation.document import json_ready
+    from ...evaluation.report import json_ready
 
     if path.suffix.lower() == ".json":
         write_file(path, json.dumps({"points": json_ready(points)}, indent=2) + "\n")

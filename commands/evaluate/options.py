@@ -19,10 +19,9 @@ from ..paths import BundleFolder, DataFolder
 from ..settings_options import Given
 
 if TYPE_CHECKING:
-    from ...evaluation.document import Report
     from ...evaluation.presets import Preset
     from ...evaluation.presets import Table as TableName
-    from ...evaluation.table import Table
+    from ...evaluation.report import Report, Table
 
 Settings = TypeVar("Settings")
 
@@ -99,7 +98,7 @@ def write_file(path: Path, content: str) -> None:
 
 def write_lines(path: Path, records: Iterable[object]) -> None:
     """Write records (dataclasses), a line of JSON each. Raises WriteError that names `path`."""
-    from ...evaluation.document import json_ready
+    from ...evaluation.report import json_ready
 
     lines = (json.dumps(json_ready(one), ensure_ascii=False, allow_nan=False) + "\n" for one in records)
     write_file(path, "".join(lines))

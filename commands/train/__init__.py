@@ -1,4 +1,4 @@
-"""`earmark train`: what is learnt from a folder of sound, a recipe a file (PyTorch)."""
+"""`earmark train`: what is learnt from a folder of sound, by a recipe (PyTorch)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RECIPES = {
 
 @click.group(
     cls=LazyGroup,
-    package=__name__,
+    module=f"{__name__}.recipes",
     lines=RECIPES,
     epilog=examples("earmark train classifier data -o run", "earmark train lmac run data"),
 )

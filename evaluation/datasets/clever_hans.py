@@ -23,8 +23,19 @@ from ...runtime.audio.lengths import samples_of
 from ...runtime.values.arrays import FloatArray, Values
 from ..synthesis.one_shots import RECIPES
 from .parts import Mixture, Options, Truth
-from .placing import any_background, at_peak, gain_db, placed
-from .sources import SCENES, Reader, active_part, by_fold, fade, stretch, varied
+from .sources import (
+    SCENES,
+    Reader,
+    active_part,
+    any_background,
+    at_peak,
+    by_fold,
+    fade,
+    gain_db,
+    placed,
+    stretch,
+    varied,
+)
 
 SECONDS = 3.0
 # Label -> what sounds in its clips; the last class is the one that carries the cough.

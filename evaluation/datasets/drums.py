@@ -15,8 +15,7 @@ from scipy import signal
 
 from ..synthesis.one_shots import Samples, band, membrane, times_of
 from .parts import Mixture, Options, Truth
-from .placing import at_peak
-from .sources import fade
+from .sources import at_peak, fade
 
 HITS = 10
 MOST_KICKS = 5

@@ -13,8 +13,7 @@ import numpy as np
 from ...runtime.audio.lengths import samples_of
 from ...runtime.values.arrays import FloatArray
 from .parts import Mixture, Options, Truth
-from .placing import at_peak, gain_db, placed
-from .sources import SCENES, Reader, active_part, by_fold, fade, stretch, varied
+from .sources import SCENES, Reader, active_part, at_peak, by_fold, fade, gain_db, placed, stretch, varied
 
 FOREGROUND = ("baby_cry", "dog_bark", "person_sneeze", "rooster")
 SECONDS = 5.0

@@ -21,8 +21,7 @@ from ..data.folder import Clip, list_sounds
 from ..synthesis.backgrounds import BACKGROUNDS
 from ..synthesis.one_shots import RECIPES
 from .parts import Mixture, Options, Truth
-from .placing import at_peak, gain_db, places
-from .sources import Reader, active_stretches, loudest_stretch, ramped
+from .sources import Reader, active_stretches, at_peak, gain_db, loudest_stretch, places, ramped
 
 SCENES = "scenes"
 MINUTES = 5.0

@@ -14,8 +14,19 @@ import numpy as np
 from ...runtime.audio.lengths import samples_of
 from ...runtime.values.arrays import FloatArray
 from .parts import Mixture, Options, Truth
-from .placing import any_background, at_peak, gain_db, placed
-from .sources import SCENES, Reader, active_part, by_fold, by_speaker, stretch, varied
+from .sources import (
+    SCENES,
+    Reader,
+    active_part,
+    any_background,
+    at_peak,
+    by_fold,
+    by_speaker,
+    gain_db,
+    placed,
+    stretch,
+    varied,
+)
 
 KEYWORD, DIGIT = "seven", "7"
 OTHER = "other"

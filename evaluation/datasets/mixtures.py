@@ -16,8 +16,17 @@ from ...runtime.audio.lengths import samples_of
 from ...runtime.values.arrays import FloatArray
 from ..data.folder import list_sounds
 from .parts import Mixture, Options, Truth
-from .placing import at_peak, gain_db
-from .sources import Reader, Source, active_stretches, by_fold, fade, loudest_stretch, varied
+from .sources import (
+    Reader,
+    Source,
+    active_stretches,
+    at_peak,
+    by_fold,
+    fade,
+    gain_db,
+    loudest_stretch,
+    varied,
+)
 
 SECONDS = 5.0
 # How long each of the two is, and where: they may overlap, and mostly do.

@@ -1,9 +1,9 @@
-"""The sounds that a set is mixed from: an ESC folder by fold, spoken digits by speaker; nothing is kept."""
+"""The sounds that a set is mixed from, an ESC folder by fold, spoken digits by speaker; and their places."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ...runtime.audio.lengths import samples_of
 from ...runtime.audio.listing import list_sound_files
 from ...runtime.values.arrays import FloatArray, Values
 from ..data.folder import Clip, list_sounds, load_sound
+from ..synthesis.backgrounds import BACKGROUNDS
 from .parts import Options
 
 # ESC's classes that are scenes, and which of its folds go where, unless others are asked for.
@@ -284,3 +285,46 @@ def _disjoint(parts: Mapping[str, Sequence[object]], what: str) -> None:
 
 def _list(numbers: Sequence[object]) -> str:
     return ", ".join(map(str, numbers))
+
+
+def places(lengths: Sequence[int], samples: int, gap: int, random: np.random.Generator) -> list[int]:
+    """First samples of events laid in this order without overlap, at least `gap` apart and from the edges.
+
+    The free time is dealt at random between them. Raises DataError where they do not fit.
+    """
+    free = samples - sum(lengths) - gap * (len(lengths) + 1)
+    if free < 0:
+        raise DataError("the events do not fit into the clip; this is a defect of the set's recipe")
+    cuts = np.sort(random.integers(0, free + 1, len(lengths)))
+    starts: list[int] = []
+    used = 0
+    for position, (cut, length) in enumerate(zip(cuts, lengths, strict=True)):
+        starts.append(int(cut) + used + gap * (position + 1))
+        used += length
+    return starts
+
+
+def placed(
+    order: Iterable[int], lengths: Sequence[int], samples: int, gap: int, random: np.random.Generator
+) -> list[tuple[int, int]]:
+    """The events, numbered as `lengths`, in this order, each with where it begins; see `places`."""
+    numbers = [int(number) for number in order]
+    return list(zip(numbers, places([lengths[k] for k in numbers], samples, gap, random), strict=True))
+
+
+def any_background(random: np.random.Generator, samples: int, rate: int) -> tuple[FloatArray, str]:
+    """One of the synthesised backgrounds, and its name."""
+    name = str(random.choice(sorted(BACKGROUNDS)))
+    return BACKGROUNDS[name](random, samples, rate).astype(np.float32), name
+
+
+def gain_db(decibels: float) -> np.float32:
+    """Amplitude factor."""
+    return np.float32(10.0 ** (decibels / 20.0))
+
+
+def at_peak(sound: FloatArray, random: np.random.Generator) -> FloatArray:
+    """[n] with a peak drawn from 0.5 to 0.95."""
+    peak = float(np.max(np.abs(sound), initial=0.0))
+    scale = random.uniform(0.5, 0.95)
+    return np.asarray(sound * np.float32(scale / peak) if peak > 0 else sound, np.float32)

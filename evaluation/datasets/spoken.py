@@ -14,10 +14,22 @@ import numpy as np
 
 from ...runtime.audio.lengths import samples_of
 from ...runtime.values.arrays import FloatArray
-from ..synthesis.speech import speech_like
+from ..synthesis.backgrounds import speech_like
 from .parts import Mixture, Options, Truth
-from .placing import any_background, at_peak, gain_db, placed
-from .sources import Pools, Reader, Source, active_part, by_speaker, by_take, fade, varied
+from .sources import (
+    Pools,
+    Reader,
+    Source,
+    active_part,
+    any_background,
+    at_peak,
+    by_speaker,
+    by_take,
+    fade,
+    gain_db,
+    placed,
+    varied,
+)
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SECONDS = 1.5

@@ -16,12 +16,10 @@ from ...runtime.scores.labels import label_index
 from ..data.clips import Tell, ignore
 from ..data.event_rows import COLUMNS, event_level, event_rows, event_time
 from ..data.folder import LeftOut
-from ..document import Report
+from ..report import Cell, Column, Report, Table
 from ..settings import AgreementSettings
-from ..table import Cell, Column, Table
-from .counts import Recording, counts_of, intervals, summed
+from .counts import RankedWindows, Recording, counts_of, intervals, summed
 from .matching import Occurrence, overlapping
-from .windows import RankedWindows
 
 _ALL, _MEAN = "all", "mean"
 _LABEL = Column("label", "label")

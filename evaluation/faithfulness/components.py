@@ -20,8 +20,8 @@ from ...runtime.inference.window import Window
 from ...runtime.methods.components.interpreter import dictionary_of, interpret
 from ...runtime.values.arrays import Array, FloatArray, Values
 from ..data.folder import Clip, load_sound
+from ..report import Cell, Column, Table
 from ..statistics import Interval, bootstrap
-from ..table import Cell, Column, Table
 from .conditions import Condition
 from .maskers import random_theta, selected
 

@@ -21,7 +21,7 @@ from ...runtime.audio.listing import list_sound_files
 from ...runtime.values.arrays import FloatArray
 from ..data.folder import Clip, load_sound
 from ..seeding import generator, partner
-from ..synthesis.speech import speech_like
+from ..synthesis.backgrounds import speech_like
 
 
 @dataclass(frozen=True)

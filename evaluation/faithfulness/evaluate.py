@@ -12,11 +12,10 @@ from ...runtime.explainer import Explainer, engine_of
 from ...runtime.methods.components.interpreter import dictionary_of
 from ..data.clips import Tell, ignore, judged_clips, require_classes
 from ..data.folder import Clip, SoundFolder
-from ..document import Report
+from ..report import Report, Table
 from ..rescoring import domains_of
 from ..settings import Domain, MaskSettings
 from ..statistics import Interval
-from ..table import Table
 from .components import component_figures, fidelity_table, interpret_clips
 from .conditions import Condition, speech_files
 from .judge import Faithfulness, MaskRecord, Plan, Silence, judge

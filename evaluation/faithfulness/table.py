@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..report import Cell, Column, Table
 from ..statistics import Interval, bootstrap, paired
-from ..table import Cell, Column, Table
 from .judge import MaskRecord
 from .metrics import OF_MASK, metrics
 

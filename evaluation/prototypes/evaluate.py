@@ -10,11 +10,10 @@ from ...progress import Progress
 from ...runtime.explainer import Explainer, engine_of
 from ..data.clips import Tell, ignore, judged_clips, require_classes
 from ..data.folder import SoundFolder
-from ..document import Report
 from ..questions import PrototypeFunction
+from ..report import Report, Table
 from ..rescoring import domains_of
 from ..settings import Domain, PrototypeSettings
-from ..table import Table
 from .judge import PrototypeRecord, judge_prototypes
 
 

@@ -25,13 +25,12 @@ from ...runtime.methods.prototypes.prototype import Place
 from ...runtime.results.result import Result
 from ...runtime.values.arrays import FloatArray, Values
 from ..data.folder import Clip, load_sound
-from ..questions import PrototypeFunction, function_at, is_reference
+from ..questions import Match, PrototypeFunction, Question, answered, function_at, is_reference
+from ..report import Cell, Column, Table
 from ..rescoring import domains_of
 from ..seeding import generator
 from ..settings import Domain, Fill, PrototypeSettings
 from ..statistics import bootstrap, paired
-from ..table import Cell, Column, Table
-from .nearest import Nearest, of_function, of_views
 
 # Spectra that go through the classifier together.
 _BATCH = 8
@@ -297,3 +296,70 @@ def _moved(span: slice, length: int, random: np.random.Generator) -> slice:
     size = span.stop - span.start
     first = int(random.integers(0, length - size + 1))
     return slice(first, first + size)
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """A training sound called near.
+
+    Attributes:
+        label, labels: Its first label, and all.
+        similarity: NaN where none is told.
+        place: Of the input, what it matches.
+        prototype: Whether it is a channel's prototype; False for functions.
+
+    """
+
+    label: str
+    labels: Sequence[str]
+    similarity: float
+    place: Place
+    prototype: bool = False
+
+
+def of_views(result: Result) -> dict[str, list[Nearest]]:
+    """What the bundle's views call near."""
+    return {
+        view: [
+            Nearest(one.label, one.labels, one.similarity, one.place, one.kind == "prototype")
+            for one in nearest
+        ]
+        for view, nearest in (result.prototypes or {}).items()
+    }
+
+
+def of_function(
+    name: str,
+    function: PrototypeFunction,
+    engine: Engine,
+    windows: Sequence[Window],
+    target: int,
+    duration_s: float,
+    seed: int,
+) -> list[Nearest]:
+    """What a function calls near, asked about the window that says most for the target.
+
+    Raises:
+        MethodError: It raised, or gave no matches.
+
+    """
+    window = max(windows, key=lambda one: float(one.logits[target]))
+    answer: Any = answered(name, function, Question.of(engine, window, target, seed))
+    matches = list(answer) if isinstance(answer, Sequence) else []
+    if not matches or not all(isinstance(one, Match) for one in matches):
+        raise MethodError(f"{name}: give the nearest training sounds as a list of Match, the best first")
+    begin = window.offset / engine.manifest.sample_rate
+    return [
+        Nearest(one.label, (one.label,), one.similarity, _place(one, engine, begin, duration_s))
+        for one in matches
+    ]
+
+
+def _place(match: Match, engine: Engine, begin_s: float, duration_s: float) -> Place:
+    """The place of the input, in the sound's own time."""
+    end = duration_s - begin_s if match.end_s is None else match.end_s
+    start, low = match.start_s or 0.0, match.fmin_hz or 0.0
+    high = 0.5 * engine.manifest.sample_rate if match.fmax_hz is None else match.fmax_hz
+    if not (0.0 <= start < end and 0.0 <= low < high):
+        raise MethodError(f"a match lies at {start:g}-{end:g} s and {low:g}-{high:g} Hz, which is no place")
+    return Place(begin_s + start, min(begin_s + end, duration_s), low, high)

@@ -23,11 +23,10 @@ from ...runtime.methods.loading import method_of
 from ...runtime.values.arrays import FloatArray
 from ..data.clips import Tell, ignore, judged_clips
 from ..data.folder import Clip, SoundFolder, load_sound
-from ..document import Report
+from ..report import Cell, Column, Report, Table
 from ..seeding import generator
 from ..settings import SanitySettings
 from ..statistics import bootstrap
-from ..table import Cell, Column, Table
 from .changes import Changed, changes
 from .randomised import layers_of, randomised
 from .similarity import MEASURES

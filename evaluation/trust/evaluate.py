@@ -22,11 +22,10 @@ from ...runtime.methods.mask.trust import FEATURES, features_of
 from ...runtime.values.arrays import Values
 from ..data.clips import Tell, ignore, judged_clips
 from ..data.folder import Clip, SoundFolder, load_sound
-from ..document import Report
 from ..faithfulness.conditions import Condition
+from ..report import Column, Report, Table
 from ..rescoring import rescore
 from ..settings import ConditionName, TrustSettings
-from ..table import Column, Table
 from .calibration import calibration_error, cross_fitted, fit, logistic, parts_of, ranking
 
 # A mask is believed in sound as it comes: clean, in noise, and with something else beside it.

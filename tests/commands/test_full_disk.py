@@ -45,7 +45,7 @@ def test_export(tiny_source, tmp_path):
 
 
 def test_data(tmp_path):
-    from earmark.evaluation.synthesis.folder import write_folder
+    from earmark.evaluation.synthesis.clips import write_folder
 
     named = pytest.raises(WriteError, match=r"-A\.flac: cannot be written \(File too large\)")
     with limited(5000), named:

@@ -13,6 +13,7 @@ import soundfile
 from click.testing import CliRunner
 
 from earmark.cli import main
+from earmark.evaluation.detections.counts import holds_event
 from earmark.evaluation.detections.matching import (
     Agreement,
     Occurrence,
@@ -20,7 +21,6 @@ from earmark.evaluation.detections.matching import (
     overlapping,
     segment_agreement,
 )
-from earmark.evaluation.detections.windows import holds_event
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.explainer import SHIPPED
 from earmark.runtime.scores.windows import WindowScores

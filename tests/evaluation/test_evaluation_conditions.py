@@ -14,7 +14,7 @@ from earmark.errors import DataError
 from earmark.evaluation.data.folder import Clip
 from earmark.evaluation.faithfulness.conditions import CONDITIONS, Condition, speech_files
 from earmark.evaluation.seeding import partner
-from earmark.evaluation.synthesis.speech import speech_like
+from earmark.evaluation.synthesis.backgrounds import speech_like
 
 RATE = 16_000
 

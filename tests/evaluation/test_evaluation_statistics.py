@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earmark.evaluation.document import json_ready
 from earmark.evaluation.faithfulness.metrics import METRICS
+from earmark.evaluation.report import Column, Table, json_ready
 from earmark.evaluation.statistics import Interval, bootstrap, paired
-from earmark.evaluation.table import Column, Table
 
 
 def coverage(draw, truth, *, grouped=True, trials=300):

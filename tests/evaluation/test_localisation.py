@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from earmark.errors import DataError
 from earmark.evaluation.data.folder import list_sounds
-from earmark.evaluation.localisation.events import Event, read_events
-from earmark.evaluation.localisation.judge import (
+from earmark.evaluation.localisation.evaluate import (
     EventRecord,
     Localisation,
     segment_edges,
     segment_labels,
 )
-from earmark.evaluation.ranking import average_precision, roc_auc
+from earmark.evaluation.localisation.events import Event, read_events
+from earmark.evaluation.statistics import average_precision, roc_auc
 from earmark.runtime.methods.evidence import over_segments
 
 # Few distinct values, so that most draws hold ties.

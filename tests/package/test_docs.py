@@ -18,7 +18,7 @@ import soundfile
 import earmark
 from earmark.cli import main
 from earmark.evaluation.faithfulness.metrics import METRICS
-from earmark.evaluation.synthesis.folder import clip_of
+from earmark.evaluation.synthesis.clips import clip_of
 from earmark.runtime.explainer import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,293 @@
+"""The sub-commands of `earmark evaluate` that print a table: all but masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...errors import LabelError, MethodError, SettingsError
+from ...evaluation.settings import (
+    AgreementSettings,
+    LocalisationSettings,
+    PrototypeSettings,
+    SanitySettings,
+    TrustSettings,
+)
+from ...runtime.methods.segments.settings import SegmentSettings
+from ...times import duration_text
+from ..console import bold, tell
+from ..options import device_option, examples, json_option
+from ..paths import BundleFolder
+from ..settings_options import Given, settings_options
+from .options import (
+    Output,
+    below,
+    bundle_and_data,
+    csv_option,
+    events_of,
+    events_option,
+    fail_for,
+    intervals_option,
+    paper_of,
+    preset_option,
+    records_option,
+    tell_paper,
+)
+
+
+@click.command(epilog=examples("earmark evaluate events bundle data --events events.csv"))
+@bundle_and_data
+@events_option
+@settings_options(LocalisationSettings)
+@preset_option
+@csv_option
+@settings_options(SegmentSettings, "of_segments", only=("calls", "surrogate", "fill"))
+@records_option
+@device_option
+@json_option
+def events(
+    bundle: Path,
+    data: Path,
+    table: Path | None,
+    given: Given[LocalisationSettings],
+    preset: str | None,
+    of_segments: Given[SegmentSettings],
+    device: str,
+    **output: Any,
+) -> None:
+    """Judge where in time the explanations of BUNDLE lie, by the true events of the clips of DATA.
+
+    Every row says when something sounded: AUC and average precision over the segments of a clip. Exits with 1
+    where a clip could not be judged and was left out.
+    """
+    from ...evaluation.benchmark import document_of
+    from ...evaluation.data.folder import list_sounds
+    from ...evaluation.localisation.evaluate import evaluate_events
+    from ...evaluation.localisation.localisers import check_methods
+    from ...runtime.explainer import load
+
+    paper = paper_of(preset, "events")
+    settings = below(given, paper.settings).settings()
+    try:
+        check_methods(settings.methods)
+    except MethodError as error:
+        raise click.BadParameter(str(error), param_hint="'--method'") from error
+    segments = below(of_segments, paper.segments).settings()
+    tell_paper(paper)
+    path = events_of(table, data)
+    if of_segments and settings.methods and not any(one.startswith("segments") for one in settings.methods):
+        raise click.UsageError(f"{of_segments.first} is an option of segments: add -m segments")
+    report = evaluate_events(
+        load(bundle, device=device),
+        list_sounds(data, fewest_classes=1),
+        settings,
+        events=path,
+        segments=segments,
+        tell=tell,
+        quiet=False,
+    )
+    Output(**output, intervals=True).give(
+        report,
+        report.table,
+        [
+            f"{report.bundle}: {report.judged} clips with events, {report.correct} of them classified as "
+            f"labelled; segments of {report.segment_seconds:g} s, rule {report.rule}",
+            "",
+            *report.table.text(intervals=True).split("\n"),
+        ],
+        document_of(report.to_dict(), "events", preset),
+    )
+    fail_for(report.skipped)
+
+
+@click.command(epilog=examples("earmark evaluate detections bundle recordings --min-score 0.6"))
+@bundle_and_data
+@events_option
+@settings_options(AgreementSettings)
+@intervals_option
+@csv_option
+@records_option
+@device_option
+@json_option
+def detections(
+    bundle: Path,
+    data: Path,
+    table: Path | None,
+    given: Given[AgreementSettings],
+    device: str,
+    **output: Any,
+) -> None:
+    """Judge what BUNDLE detects in DATA, a folder of recordings, by their true events.
+
+    Windows: how well their scores rank those with events. Detections: which share time with an event of their
+    label. Events: which share time with a detection; which agree with one within the collar at their begin,
+    and within the collar or a fifth of the event at their end, one to one; and segments of a second. Exits
+    with 1 where a recording could not be read.
+    """
+    from ...evaluation.detections.evaluate import evaluate_detections
+    from ...runtime.explainer import load
+
+    path, settings = events_of(table, data), given.settings()
+    try:
+        report = evaluate_detections(
+            load(bundle, device=device), data, settings, events=path, tell=tell, quiet=False
+        )
+    except (LabelError, SettingsError) as error:
+        raise click.ClickException(str(error)) from error
+    out = Output(**output)
+    text = [
+        f"{report.bundle}: {len(report.records)} recordings, {duration_text(3600.0 * report.hours)}; "
+        f"collar {settings.collar_s:g} s, segments of {settings.segment_s:g} s"
+    ]
+    tables = report.tables | ({"events by level": report.levels} if report.levels.rows else {})
+    for name, part in tables.items():
+        text += ["", bold(name), *out.lines(part)]
+    out.give(report, report.table, text)
+    fail_for(report.skipped)
+
+
+@click.command(epilog=examples("earmark evaluate prototypes bundle data"))
+@bundle_and_data
+@settings_options(PrototypeSettings)
+@preset_option
+@csv_option
+@intervals_option
+@records_option
+@device_option
+@json_option
+def prototypes(
+    bundle: Path, data: Path, given: Given[PrototypeSettings], preset: str | None, device: str, **output: Any
+) -> None:
+    """Judge the nearest prototypes of BUNDLE on DATA, a folder of class folders of sound.
+
+    Every row is a view: how often its nearest prototypes bear the clip's label, and what the logit loses
+    where the matched place is removed. Exits with 1 where a clip or a folder could not be read and was left
+    out.
+    """
+    from ...evaluation.benchmark import document_of
+    from ...evaluation.data.clips import listed_clips
+    from ...evaluation.prototypes.evaluate import evaluate_prototypes
+    from ...runtime.explainer import load
+
+    paper = paper_of(preset, "prototypes")
+    tell_paper(paper)
+    settings = below(given, paper.settings).settings()
+    explainer, sounds = load(bundle, device=device), listed_clips(data, settings)
+    report = evaluate_prototypes(explainer, sounds, settings, tell=tell, quiet=False)
+    out = Output(**output)
+    right = "" if settings.any_label else f"{report.right / report.clips:.1%} classified as labelled; "
+    out.give(
+        report,
+        report.prototypes,
+        [
+            f"{report.bundle}: {report.clips} clips, {right}removed from the {report.domain}",
+            "",
+            *out.lines(report.prototypes),
+        ],
+        document_of(report.to_dict(), "prototypes", preset),
+    )
+    fail_for(report.skipped)
+
+
+@click.command(epilog=examples("earmark evaluate sanity bundle data --fold 4 --other bundle1"))
+@bundle_and_data
+@settings_options(SanitySettings)
+@click.option(
+    "--other",
+    "others",
+    multiple=True,
+    type=BundleFolder(),
+    metavar="BUNDLE",
+    help="Of the same classes, trained with another seed.",
+)
+@click.option(
+    "--shuffled",
+    multiple=True,
+    type=BundleFolder(),
+    metavar="BUNDLE",
+    help="Of the same classes, trained on shuffled labels.",
+)
+@intervals_option
+@csv_option
+@records_option
+@device_option
+@json_option
+def sanity(
+    bundle: Path,
+    data: Path,
+    given: Given[SanitySettings],
+    others: tuple[Path, ...],
+    shuffled: tuple[Path, ...],
+    device: str,
+    **output: Any,
+) -> None:
+    """Check what changes the masks of BUNDLE on DATA, a folder of class folders of sound.
+
+    Random weights, layer by layer, and shuffled labels must change them; level, a shift, faint noise, another
+    rate and codecs must not. Rows say how alike masks are to those of BUNDLE itself; compare with the masks
+    of unrelated clips. Exits with 1 where a clip or a folder could not be read and was left out.
+    """
+    from ...evaluation.data.clips import listed_clips
+    from ...evaluation.sanity.evaluate import evaluate_sanity
+    from ...runtime.explainer import load
+
+    settings = given.settings()
+    report = evaluate_sanity(
+        load(bundle, device=device),
+        listed_clips(data, settings),
+        settings,
+        others=others,
+        shuffled=shuffled,
+        tell=tell,
+        quiet=False,
+    )
+    out = Output(**output)
+    head = f"{report.bundle}: {report.method} of {report.clips} clips"
+    out.give(report, report.table, [head, "", *out.lines(report.table)])
+    for line in report.warnings:
+        tell(line)
+    fail_for(report.skipped)
+
+
+@click.command(epilog=examples("earmark evaluate trust bundle data --fold 4 --store"))
+@bundle_and_data
+@settings_options(TrustSettings)
+@click.option("--store", is_flag=True, help="Keep it in BUNDLE: every result then says it of its mask.")
+@records_option
+@device_option
+@json_option
+def trust(
+    bundle: Path, data: Path, given: Given[TrustSettings], store: bool, device: str, **output: Any
+) -> None:
+    """Measure how far the masks of BUNDLE are to be believed, on DATA that nothing was trained on.
+
+    Whether the kept part alone is of the class and the removed part is not, and how well that is foretold
+    from what is known without classifying the parts. Exits with 1 where a clip or a folder could not be read
+    and was left out.
+    """
+    from ...evaluation.data.clips import listed_clips
+    from ...evaluation.trust.evaluate import evaluate_trust
+    from ...runtime.explainer import load
+
+    settings = given.settings()
+    explainer, sounds = load(bundle, device=device), listed_clips(data, settings)
+    report = evaluate_trust(explainer, sounds, settings, tell=tell, quiet=False)
+    if store:
+        from ...export.bundle.trust import store_trust
+
+        store_trust(bundle, report.spec, report.bundle_id)
+    out = Output(**output)
+    text = [
+        f"{report.bundle}: {report.windows} windows of {report.recordings} recordings "
+        f"({', '.join(report.conditions)})",
+        "",
+        *out.lines(report.table),
+    ]
+    if report.known.rows:
+        text += ["", "by what the bundle held before", *out.lines(report.known)]
+    out.give(report, report.table, text)
+    if store:
+        tell(f"{bundle}: every result now says how far its mask is to be believed")
+    fail_for(report.skipped)
