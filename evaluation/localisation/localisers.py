@@ -218,8 +218,7 @@ def _occlusion(task: LocalisationTask, *, seconds: float) -> Importance:
 
 def _energy(task: LocalisationTask) -> Importance:
     """The sound's own power in each segment: what an explanation must be better than."""
-    times = np.arange(len(task.waveform)) / task.rate
-    return Importance(over_segments(times, task.waveform.astype(np.float64) ** 2, task.edges))
+    return Importance(over_segments(task.waveform.astype(np.float64) ** 2, 1.0 / task.rate, task.edges))
 
 
 def _random(task: LocalisationTask) -> Importance:

@@ -18,6 +18,8 @@ _STRONG = 0.5
 _GAP_S = 0.05
 # Stretches shorter than this are noise of single frames, unless they hold the strongest.
 _SHORTEST_S = 0.03
+# A segment that less than this of a value reaches into is beyond it.
+_HARDLY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -115,18 +117,21 @@ def spans_of(over_time: FloatArray, frame_s: float, end_s: float) -> tuple[tuple
 
 def frames_over_segments(over_time: npt.ArrayLike, manifest: Manifest, edges: Values) -> Values:
     """The mean of frames [T] of the listenable STFT within each segment [M] of `edges` [M + 1], seconds."""
-    values = np.asarray(over_time, np.float64)
-    return over_segments(np.arange(len(values)) * manifest.analysis.hop / manifest.sample_rate, values, edges)
+    return over_segments(over_time, manifest.analysis.hop / manifest.sample_rate, edges)
 
 
-def over_segments(times: npt.ArrayLike, values: npt.ArrayLike, edges: Values) -> Values:
-    """The mean of values [T] at times [T] within each segment [M]; an empty one takes the nearest."""
-    at, some = np.asarray(times, np.float64), np.asarray(values, np.float64)
-    index = np.searchsorted(edges, at, side="right") - 1
-    inside = (index >= 0) & (index < len(edges) - 1)
-    count = np.bincount(index[inside], minlength=len(edges) - 1)
-    total = np.bincount(index[inside], weights=some[inside], minlength=len(edges) - 1)
-    means: Values = total / np.maximum(count, 1)
-    for empty in np.flatnonzero(count == 0):
-        means[empty] = some[int(np.abs(at - 0.5 * (edges[empty] + edges[empty + 1])).argmin())]
-    return means
+def over_segments(values: npt.ArrayLike, step_s: float, edges: Values) -> Values:
+    """The mean within each segment [M] of values [T] that stand for `step_s` seconds around t * `step_s`.
+
+    So a value on the border of two segments is half of either. `edges` [M + 1]: seconds, from 0 on; a segment
+    beyond the last value takes that.
+    """
+    some = np.asarray(values, np.float64)
+    borders = (np.arange(len(some) + 1) - 0.5) * step_s
+    within = np.clip(edges, borders[0], borders[-1])
+    lengths = np.diff(within) / step_s
+    sums = np.diff(np.interp(within, borders, np.append(0.0, np.cumsum(some))))
+    means = np.full(len(lengths), some[-1])
+    np.divide(sums, lengths, out=means, where=lengths > _HARDLY)
+    # A difference of sums is rounded; no mean lies outside.
+    return np.asarray(np.clip(means, some.min(), some.max()))

@@ -105,10 +105,15 @@ def test_labels_do_not_depend_on_the_events_order(spans, random):
         assert np.array_equal(segment_labels(events, edges, rule), segment_labels(shuffled, edges, rule))
 
 
-def test_over_segments_takes_means_and_fills_gaps():
+def test_over_segments_takes_means_and_shares_what_lies_on_a_border():
     edges = np.array([0.0, 0.1, 0.2, 0.3])
-    assert np.allclose(over_segments([0.0, 0.05, 0.25], [1.0, 3.0, 8.0], edges), [2.0, 8.0, 8.0])
-    assert np.allclose(over_segments([0.05, 0.25], [2.0, 8.0], edges)[[0, 2]], [2.0, 8.0])
+    assert np.allclose(over_segments([1.0, 3.0, 8.0, 4.0], 0.1, edges), [2.0, 5.5, 6.0])
+    # Half of a frame of 0.04 s is before 0, the frame at 0.08 s is within, the next reaches 0.02 s into both.
+    frames = [1.0, 0.0, 4.0, 10.0, 2.0]
+    whole = [0.02 * 1.0 + 0.04 * 0.0 + 0.04 * 4.0, 0.04 * 10.0 + 0.04 * 2.0]
+    assert np.allclose(over_segments(frames, 0.04, edges), [whole[0] / 0.1, whole[1] / 0.08, 2.0])
+    # Segments shorter than a frame, and none beyond the values' own range.
+    assert np.allclose(over_segments([0.0, 5.0], 1.0, np.array([0.0, 0.25, 0.5, 0.75])), [0.0, 0.0, 5.0])
 
 
 def test_table_means_intervals_and_correct_only():

@@ -4,7 +4,7 @@ A decoder's mask costs one pass and mostly points at the evidence, but it may be
 signs nor log-odds. So it only enters the Gaussian process's prior, w = m u z + d r. With q the mask's mean
 in each segment and r the process without it, d_i^2 = 1 - a + a q_i / mean(q) lets importances be larger where
 the mask is, and z ~ N(0, 1) lets them follow u = q / rms(q) as a whole. The marginal likelihood of the
-answers chooses between this, the scale d alone, and a prior that knows nothing of the mask.
+answers weighs this against the scale d alone, and against a prior that knows nothing of the mask.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _EMPTY = 1e-3
 
 @dataclass(frozen=True)
 class Belief:
-    """One prior that the marginal likelihood may choose.
+    """One prior that the marginal likelihood weighs.
 
     Attributes:
         scale: [M] deviation of each importance, of a mean square of 1; None: all alike.
@@ -44,7 +44,7 @@ class Belief:
 
 
 def beliefs_of(expected: Values | None) -> Sequence[Belief]:
-    """The priors to choose from: one without a mask, and those that follow `expected` [M], 0 or more."""
+    """The priors to be weighed: one without a mask, and those that follow `expected` [M], 0 or more."""
     if expected is None:
         return (Belief(),)
     share, unit = expected / expected.mean(), expected / np.sqrt(np.square(expected).mean())
@@ -64,11 +64,10 @@ def expected_of(mask: FloatArray, hop: int, grid: SegmentGrid) -> Values | None:
         grid: The segments, of sound at the mask's rate.
 
     """
-    times = np.arange(len(mask)) * (hop / grid.sample_rate)
     hertz = np.linspace(0.0, 0.5 * grid.sample_rate, mask.shape[1])
     owner = np.clip(np.searchsorted(grid.bands_hz, hertz, side="right") - 1, 0, grid.shape[1] - 1)
-    edges = grid.edges / grid.sample_rate
-    columns = [over_segments(times, _mean(mask[:, owner == band]), edges) for band in range(grid.shape[1])]
+    step, edges = hop / grid.sample_rate, grid.edges / grid.sample_rate
+    columns = [over_segments(_mean(mask[:, owner == band]), step, edges) for band in range(grid.shape[1])]
     expected = np.stack(columns, axis=1).reshape(-1)
     return expected if float(expected.max()) >= _EMPTY else None
 

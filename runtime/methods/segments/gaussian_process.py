@@ -1,9 +1,11 @@
 """The default surrogate: linear in the segments, with coefficients that are smooth over time.
 
 Log-odds y = b + X w + e of masks X [n, M], with a Gaussian-process prior w ~ N(0, s K) over the segments'
-places and noise e ~ N(0, v). Scale s / v, the length of K, and how far K follows a mask (`expectation.py`),
-are those of the largest marginal likelihood, b is free. The posterior of w is the importance and its
-uncertainty (Rasmussen, Williams, "Gaussian Processes for Machine Learning", 2006, sections 2.1 and 5.4).
+places and noise e ~ N(0, v). Scale s / v and the length of K are those of the largest marginal likelihood,
+b is free; over how far K follows a mask (`expectation.py`) the posterior is averaged, weighted by marginal
+likelihood. The posterior of w is the importance and its uncertainty (Rasmussen, Williams, "Gaussian
+Processes for Machine Learning", 2006, sections 2.1 and 5.4; Hoeting et al., "Bayesian Model Averaging:
+A Tutorial", 1999).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +73,8 @@ class Posterior:
     """What is known of the coefficients.
 
     mean [M], covariance [M, M]; noise: variance v of a single answer; smoother: [n, n] with
-    predictions = mean(y) + smoother (y - mean(y)); length: chosen length of the prior, in segments
+    predictions = mean(y) + smoother (y - mean(y)); length: chosen length of the prior, in segments; scale:
+    [M] deviations of the prior, of a mean square of 1, where there is a mask
     """
 
     mean: Values
@@ -78,6 +82,7 @@ class Posterior:
     noise: float
     smoother: Values
     length: float
+    scale: Values | None = None
 
 
 @fork_waits
@@ -103,23 +108,38 @@ def posterior(
     design = masks.astype(np.float64) * weight
     design -= design.mean(axis=0)
     target = values - values.mean()
-    candidates = [
-        _Candidate.of(design, target, places, length, across, belief)
+    shapes = [
+        (length, across)
         for length in _lengths(lengths, places)
         for across in (_BAND_LENGTHS if places.bands > 1 else (0.0,))
+    ]
+    best = [
+        min(
+            (_Candidate.of(design, target, places, *shape, belief) for shape in shapes),
+            key=attrgetter("score"),
+        )
         for belief in beliefs_of(expected)
     ]
-    best = min(candidates, key=lambda one: one.score)
-    root, spread, vectors, projected = best.root, best.spread, best.vectors, best.projected
-    ratio, noise = best.ratio, best.noise
-    shrunk = ratio / (1.0 + ratio * spread)
-    directions = root @ vectors
-    mean = directions @ (shrunk * projected)
-    # What no mask has touched keeps its prior.
-    covariance = (directions * (noise * (shrunk - ratio))) @ directions.T + noise * ratio * (root @ root.T)
-    half = design @ directions
-    smoother = (half * shrunk) @ half.T + 1.0 / len(values)
-    return Posterior(mean * weight, covariance * np.outer(weight, weight), noise, smoother, best.length)
+    return _averaged(best, [one.posterior(design, weight) for one in best])
+
+
+@fork_waits
+def _averaged(candidates: Sequence[_Candidate], posteriors: Sequence[Posterior]) -> Posterior:
+    """The mixture of posteriors, weighted by the marginal likelihoods of their priors."""
+    scores = np.array([one.score for one in candidates])
+    likely = np.exp(scores.min() - scores)
+    parts = list(zip((likely / likely.sum()).tolist(), posteriors, strict=True))
+    mean = np.asarray(sum(share * one.mean for share, one in parts))
+    spreads = [(share, one.covariance + np.outer(one.mean - mean, one.mean - mean)) for share, one in parts]
+    squares = [(share, 1.0 if one.scale is None else one.scale**2) for share, one in parts]
+    return Posterior(
+        mean=mean,
+        covariance=np.asarray(sum(share * one for share, one in spreads)),
+        noise=sum(share * one.noise for share, one in parts),
+        smoother=np.asarray(sum(share * one.smoother for share, one in parts)),
+        length=posteriors[int(scores.argmin())].length,
+        scale=np.sqrt(sum(share * one for share, one in squares)) if len(parts) > 1 else None,
+    )
 
 
 def _lengths(lengths: Sequence[float], places: Pieces) -> list[float]:
@@ -137,6 +157,7 @@ class _Candidate:
     ratio: float
     noise: float
     length: float
+    belief: Belief
     root: Values
     spread: Values
     vectors: Values
@@ -157,7 +178,26 @@ class _Candidate:
         root = belief.root(prior_root(places.centres, places.bands, length, across))
         spread, vectors, projected = _decompose(design @ root, target)
         score, ratio, noise = _most_likely(spread, projected, target)
-        return cls(score, ratio, noise, length, root, spread, vectors, projected)
+        return cls(score, ratio, noise, length, belief, root, spread, vectors, projected)
+
+    @fork_waits
+    def posterior(self, design: Values, weight: Values) -> Posterior:
+        """Its posterior of the coefficients, each times its `weight` [M]; `design` [n, M] as in `of`."""
+        shrunk = self.ratio / (1.0 + self.ratio * self.spread)
+        directions = self.root @ self.vectors
+        mean = directions @ (shrunk * self.projected)
+        # What no mask has touched keeps its prior.
+        prior = self.noise * self.ratio * (self.root @ self.root.T)
+        covariance = (directions * (self.noise * (shrunk - self.ratio))) @ directions.T + prior
+        half = design @ directions
+        return Posterior(
+            mean=mean * weight,
+            covariance=covariance * np.outer(weight, weight),
+            noise=self.noise,
+            smoother=(half * shrunk) @ half.T + 1.0 / len(design),
+            length=self.length,
+            scale=self.belief.scale,
+        )
 
 
 @fork_waits

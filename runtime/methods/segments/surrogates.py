@@ -20,8 +20,9 @@ from .gaussian_process import LENGTHS, Pieces, Posterior, posterior
 from .masks import Masks
 
 _TREES = 100
-# Gaussian of deviation 1 segment, over five.
+# Gaussians of deviation 1 segment, over five, and of 1.25 where a mask says which neighbours evidence is of.
 _SMOOTHING = (0.0545, 0.2442, 0.4026, 0.2442, 0.0545)
+_SHARING = (0.0180, 0.0891, 0.2327, 0.3204, 0.2327, 0.0891, 0.0180)
 # How much more a segment ranks that speaks for the target.
 _SPEAKS_FOR = 0.3
 
@@ -59,7 +60,7 @@ def smooth(
 ) -> Fit:
     """The default: see `gaussian_process.py`; its magnitude is `smoothed_magnitude`."""
     estimate = posterior(masks, values, places, lengths, expected)
-    return _bayesian(values, estimate, smoothed_magnitude(estimate.mean, places))
+    return _bayesian(values, estimate, smoothed_magnitude(estimate.mean, places, estimate.scale))
 
 
 def ridge(masks: Masks, values: Values, places: Pieces) -> Fit:
@@ -85,26 +86,56 @@ def _bayesian(values: Values, estimate: Posterior, magnitude: Values) -> Fit:
     )
 
 
-def smoothed_magnitude(importance: Values, places: Pieces) -> Values:
+def smoothed_magnitude(importance: Values, places: Pieces, scale: Values | None = None) -> Values:
     """sqrt(g * w^2) + 0.3 g * w of the importance w [T F], g a Gaussian over time of one segment's deviation.
 
     What a classifier hears seldom lies in one segment alone, and the sign often turns within an event: so
     the power around a segment ranks it, a little more where it speaks for the target than against it.
-    Never negative, since |g * w| is at most the root. Where pieces are longer than a segment: of the
-    importance a segment, averaged over the piece.
+    Where a mask is borne out by the answers, g_ij becomes d_i g_ij / sum_k d_k g_kj, with d the prior's
+    deviations: each segment's power is shared out among its neighbours, most to those that the mask covers.
+    So a segment that evidence only reaches into comes after one that it covers. Never negative: the root is
+    at least 0.3 |g * w| either way. Where pieces are longer than a segment: of the importance a segment,
+    averaged over the piece.
+
+    Args:
+        importance: [T F].
+        places: Of the T pieces and F bands.
+        scale: [T F], above 0, deviations d of a prior that follows a mask; None: no mask.
+
     """
     lengths = places.lengths
-    density = (importance / places.sizes).reshape(-1, places.bands)
-    single = np.repeat(density, lengths, axis=0)
-    magnitude = np.sqrt(_smoothed(single**2)) + _SPEAKS_FOR * _smoothed(single)
+    single = _on_segments(importance / places.sizes, places)
+    if scale is None:
+        power, mean = _smoothed(single**2), _smoothed(single)
+    else:
+        among = _on_segments(scale, places)
+        power, mean = _shared_out(single**2, among), _shared_out(single, among)
+    magnitude = np.sqrt(power) + _SPEAKS_FOR * mean
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     return np.asarray(np.add.reduceat(magnitude, starts, axis=0) / lengths[:, None]).reshape(-1)
 
 
+def _on_segments(values: Values, places: Pieces) -> Values:
+    """Values of pieces [T F] as those of their single segments [S, F]."""
+    return np.repeat(values.reshape(-1, places.bands), places.lengths, axis=0)
+
+
 def _smoothed(values: Values) -> Values:
-    """Values [T, F] smoothed over time, edges repeated."""
-    padded = np.pad(values, ((2, 2), (0, 0)), mode="edge")
-    return np.asarray(sum(weight * padded[at : at + len(values)] for at, weight in enumerate(_SMOOTHING)))
+    """Values [S, F] smoothed over time, edges repeated."""
+    return _filtered(np.pad(values, ((2, 2), (0, 0)), mode="edge"), _SMOOTHING)
+
+
+def _shared_out(values: Values, scale: Values) -> Values:
+    """Values [S, F] shared out over time in proportion to g and `scale` [S, F]; their sum stays."""
+    around = ((3, 3), (0, 0))
+    taken = _filtered(np.pad(scale, around), _SHARING)
+    return scale * _filtered(np.pad(values / taken, around), _SHARING)
+
+
+def _filtered(padded: Values, weights: Sequence[float]) -> Values:
+    """The weighted sums of neighbours over time, as many rows fewer as there are weights but one."""
+    count = len(padded) - len(weights) + 1
+    return np.asarray(sum(weight * padded[at : at + count] for at, weight in enumerate(weights)))
 
 
 @fork_waits
