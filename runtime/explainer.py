@@ -294,7 +294,7 @@ class Explainer:
         with self._telling("result", sound, name):
             with clock.stage("read"):
                 rate = self._engine.manifest.sample_rate
-                opened = open_any(sound, sample_rate, rate, name, stop=deadline, opening=open_sound)
+                opened = open_any(partial(open_sound, sound, sample_rate, rate, deadline), sound, name)
             results = explain(self._engine, opened, clock, request, deadline)
         return results[0] if targets is None else results
 
@@ -354,7 +354,7 @@ class Explainer:
         return explained(
             iter(sounds),
             batch_size,
-            lambda sound: open_any(sound, sample_rate, rate, stop=request.deadline(), opening=open_sound),
+            lambda sound: open_any(partial(open_sound, sound, sample_rate, rate, request.deadline()), sound),
             lambda items, clocks: classifying.together(items, clocks, request.windowing),
             lambda opened, clock, window: explain(engine, opened, clock, request, request.deadline(), window),
             lambda: request.origin(engine),

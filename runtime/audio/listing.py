@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from ..bundle.files import MANIFEST
 from ..result_files.folder import written_by_earmark
 
 # Sound that libsndfile has no decoder for, or (.raw, .pcm) cannot know how to read.
@@ -19,9 +20,6 @@ UNREADABLE_SUFFIXES = frozenset((
 _SYSTEM_FOLDERS = frozenset((
     "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "lost+found", "system volume information",
 ))  # fmt: skip
-
-
-_MANIFEST = "bundle.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ def list_sound_files(folder: Path, *, recursive: bool = True) -> Listing:
             reason = getattr(error, "strerror", None) or str(error)
             found.locked.append(Skipped(here, f"this folder cannot be listed ({reason})"))
             continue
-        if here != folder and any(entry.name == _MANIFEST for entry in entries):
+        if here != folder and any(entry.name == MANIFEST for entry in entries):
             found.skipped.append(Skipped(here, "it is a bundle: name it by -b to ask it"))
             continue
         for entry in entries:

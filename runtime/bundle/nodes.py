@@ -34,9 +34,7 @@ class Nodes:
 
     def cast(self, x: str, dtype: int) -> str:
         """The tensor in another type, one of TensorProto's."""
-        output = f"{self.prefix}/Cast_{len(self.nodes)}"
-        self.nodes.append(helper.make_node("Cast", [x], [output], to=dtype))
-        return output
+        return self.add("Cast", x, to=dtype)
 
     def named(self, operator: str, output: str, *inputs: str, **attributes: Any) -> None:
         """One node whose output has a name of its own."""

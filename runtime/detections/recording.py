@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,8 +56,8 @@ def open_recording(
     """
     rate = engine.manifest.sample_rate
     if engine.pipeline.level_over(request.windowing) == "recording":
-        return open_any(sound, sample_rate, rate, name, stop=deadline, opening=open_sound)
-    return open_any(sound, sample_rate, rate, name, stop=deadline, opening=open_once)
+        return open_any(partial(open_sound, sound, sample_rate, rate, deadline), sound, name)
+    return open_any(partial(open_once, sound, sample_rate, rate, deadline), sound, name)
 
 
 def detect(

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ...errors import AudioError, EarmarkError, as_earmark_error
 from ..audio.single_pass import SinglePassSound
 from ..audio.sound import OpenSound
-from ..audio.source import Stop
 from ..document import Origin, error_dict, failure_record
 from ..inference.threads import thread_count
 from ..inference.window import Clock
@@ -77,25 +76,15 @@ class Failure:
 
 
 Opened = TypeVar("Opened", OpenSound, SinglePassSound)
-# `open_sound` or `open_once`.
-Opening = Callable[[Any, int | None, int, Stop | None], Opened]
 
 
-def open_any(
-    sound: Any,
-    sample_rate: int | None,
-    model_rate: int,
-    name: str | None = None,
-    *,
-    stop: Stop | None,
-    opening: Opening[Opened],
-) -> Opened:
+def open_any(opening: Callable[[], Opened], sound: Any, name: str | None = None) -> Opened:
     """Open a sound, where a user's object may raise whatever it likes. Raises AudioError for that.
 
     name: in place of the sound's own
     """
     try:
-        opened = opening(sound, sample_rate, model_rate, stop)
+        opened = opening()
         if name is not None:
             opened.name = name
         return opened

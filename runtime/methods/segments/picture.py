@@ -8,8 +8,6 @@ from ...drawing.shown import Bars, Chart, Join, Tiles
 from ..result import About
 from .result import PairKind, SegmentsResult
 
-_UNITS = {"log_odds": "log-odds", "impurity": "impurity", "score": "score", "value": "value"}
-
 
 def chart_of(part: SegmentsResult, about: About) -> Chart:
     """Importance over the spectrogram of the sound.
@@ -19,7 +17,7 @@ def chart_of(part: SegmentsResult, about: About) -> Chart:
     suffices ("or") or both are needed ("and").
     Other axes: a tile a segment, the stronger coloured the more it matters.
     """
-    unit = _UNITS[part.unit]
+    unit = part.unit.replace("_", "-")
     sound = about.spectrogram()
     if part.axis != "time":
         edges = zip(part.start_s, part.end_s, part.fmin_hz, part.fmax_hz, strict=True)
