@@ -6,7 +6,6 @@ Costs reading all of it once, as hashing does; done when a bundle is first loade
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NoReturn
 
 import numpy as np
@@ -15,10 +14,11 @@ import numpy.typing as npt
 from ..errors import PrototypeIndexError
 from .generation import CLIP_LINES, CLIPS, STATISTICS, Generation
 from .info import INFO
-from .table import REBUILD, Table
+from .table import REBUILD, Table, steps
 from .views import View
 
-_CHUNK_ROWS = 1 << 16
+# Numbers that are looked at together.
+_CHUNK = 1 << 16
 # Regions are rounded to 64 bits.
 _ROUNDING_S = 1e-6
 
@@ -82,7 +82,7 @@ class _Checks:
     def _entries(self, view: View, clips: npt.NDArray[np.int32]) -> None:
         name = f"{view}.entries.npy"
         table = self.generation.entries(view)
-        for rows in _chunks(len(table)):
+        for rows in steps(len(table), 1, _CHUNK):
             part = table[rows]
             if (part["label"] != self.labels[clips[rows]]).any():
                 self._damaged(name, "an entry has another label than its clip")
@@ -103,7 +103,7 @@ class _Checks:
     def _channels(self, view: View, clips: npt.NDArray[np.int32]) -> None:
         """Each channel of a clip peaks at an entry of that clip."""
         channels, scores = self.generation.channels(view), self.generation.scores(view)
-        for rows in _chunks(len(channels), channels.shape[1]):
+        for rows in steps(len(channels), channels.shape[1], _CHUNK):
             part = channels[rows]
             if int(part.min()) < 0 or int(part.max()) >= len(clips):
                 self._damaged(f"{view}.channels.npy", "a channel peaks at an entry that is not there")
@@ -114,7 +114,7 @@ class _Checks:
     def _queries(self, view: View) -> None:
         """The places that were looked up are numbers, of clips that are there."""
         queries = self.generation.queries(view)
-        for rows in _chunks(len(queries), queries.dtype.itemsize // 4):
+        for rows in steps(len(queries), queries.dtype.itemsize // 4, _CHUNK):
             self._finite(f"{view}.queries.npy", queries["vector"][rows])
 
     def _statistics(self) -> None:
@@ -152,7 +152,7 @@ class _Checks:
         recordings = np.where(tops["clip"] >= 0, self.generation.clips["recording"][tops["clip"]], -1)
         least = np.where(tops["clip"][:, -1] >= 0, tops["score"][:, -1], -np.inf)
         scores = self.generation.scores(view)
-        for rows in _chunks(len(scores), scores.shape[1]):
+        for rows in steps(len(scores), scores.shape[1], _CHUNK):
             ahead = (scores[rows] > least) & self.generation.alive[rows, None]
             clip, channel = np.nonzero(ahead)
             recording = self.generation.clips["recording"][rows][clip]
@@ -165,9 +165,3 @@ class _Checks:
 
     def _damaged(self, name: str, how: str) -> NoReturn:
         raise PrototypeIndexError(f"{self.generation.folder / name}: damaged ({how}); {REBUILD}")
-
-
-def _chunks(rows: int, width: int = 1) -> Iterator[slice]:
-    """The rows in steps of bounded size."""
-    step = max(1, _CHUNK_ROWS // width)
-    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))

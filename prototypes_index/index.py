@@ -21,7 +21,7 @@ from ..errors import PrototypeIndexError
 from ..forks import fork_waits
 from ..printable import first_line
 from .faiss_files import IndexInfo, check_file
-from .table import REBUILD, Table, open_table
+from .table import REBUILD, Table, open_table, steps
 from .views import FloatArray, normalise
 
 PROJECTION = ".projection.npy"
@@ -112,9 +112,9 @@ class ViewIndex:
 
         Of lists also where a row is in none or in two of them, or a number that searches use is not finite.
         """
-        entries, step = self.info.entries, max(1, _CHUNK_NUMBERS // self.info.dimension)
-        for start in range(0, entries, step):
-            block = self.vectors(start, min(step, entries - start))
+        entries = self.info.entries
+        for some in steps(entries, self.info.dimension, _CHUNK_NUMBERS):
+            block = self.vectors(some.start, some.stop - some.start)
             squares = np.einsum("nd,nd->n", block, block)
             # A vector of zeros stays one; NaN is not below anything.
             if not (squares <= (1.0 + _LENGTH_TOLERANCE) ** 2).all():

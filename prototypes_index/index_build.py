@@ -21,7 +21,7 @@ from ..forks import fork_waits
 from ..printable import first_line
 from .faiss_files import IndexInfo, check_file
 from .index import PROJECTION, STORED, UNIT, VECTORS, ViewIndex, beside, one_thread
-from .table import SCORE, write_table
+from .table import CHUNK_BYTES, SCORE, steps, write_table
 from .views import FloatArray, normalise
 
 # More vectors than that are searched in lists: reading so many takes longer than looking them up.
@@ -32,7 +32,6 @@ RECALL_WANTED = 0.96
 RECALL_TOLERANCE = 1e-3
 _RECALL_AT = 10
 _RECALL_QUERIES = 200
-_CHUNK_BYTES = 32 << 20
 # Vectors that the principal directions are taken from, and what they may leave out (share of energy).
 _DIRECTIONS_SAMPLE = 16_384
 _LEFT_OUT = 0.1
@@ -198,13 +197,12 @@ def _sample(
         rows = np.sort(random.choice(len(vectors), most, replace=False))
     if projection is None:
         return np.ascontiguousarray(vectors[rows])
-    step = max(1, _CHUNK_BYTES // (4 * vectors.shape[1]))
-    parts = [vectors[rows[start : start + step]] @ projection for start in range(0, len(rows), step)]
-    return np.concatenate(parts)
+    blocks = steps(len(rows), 4 * vectors.shape[1], CHUNK_BYTES)
+    return np.concatenate([vectors[rows[block]] @ projection for block in blocks])
 
 
 def _blocks(vectors: FloatArray, beside_them: int = 1) -> Iterator[FloatArray]:
     """The vectors in blocks of bounded size."""
-    step = max(_RECALL_AT, _CHUNK_BYTES // (4 * max(vectors.shape[1], beside_them)))
+    step = max(_RECALL_AT, CHUNK_BYTES // (4 * max(vectors.shape[1], beside_them)))
     for start in range(0, len(vectors), step):
         yield np.ascontiguousarray(vectors[start : start + step])

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -79,7 +79,7 @@ TOP = np.dtype([("clip", "<i4"), ("entry", "<i4"), ("score", "<f4")])
 # Clips kept per channel, unless asked otherwise, and at most.
 TOPS = 8
 MOST_TOPS = limits.PER_CHANNEL
-_CHUNK_BYTES = 32 << 20
+CHUNK_BYTES = 32 << 20
 
 Table = npt.NDArray[Any]
 _Seconds = Annotated[float, msgspec.Meta(ge=0.0)]
@@ -225,6 +225,12 @@ def _kind(dtype: np.dtype[Any]) -> str:
     return "records" if dtype.names else str(dtype)
 
 
+def steps(rows: int, width: int, most: int) -> Iterator[slice]:
+    """The rows, of this width each, in steps of at most `most`."""
+    step = max(1, most // width)
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+
+
 def write_table(path: Path, shape: tuple[int, ...], blocks: Iterable[Table], dtype: np.dtype[Any]) -> None:
     """Write a .npy file of that shape, a block of rows at a time, as `open_table` reads it."""
     with naming(path), path.open("wb") as file:
@@ -321,18 +327,17 @@ def strongest_clips(
     best = np.zeros((width, count), dtype=TOP)
     best["clip"] = -1
     best["score"] = -np.inf
-    step = max(1, _CHUNK_BYTES // (4 * width))
     everyone = np.arange(width)
-    for start in range(0, clips, step):
-        stop = min(start + step, clips)
+    for rows in steps(clips, 4 * width, CHUNK_BYTES):
+        here = np.arange(rows.start, rows.stop)[:, None]
         held = best["clip"].T
         # What was best so far comes first, so that ties keep the earlier clip.
-        clip = np.concatenate((held, np.broadcast_to(np.arange(start, stop)[:, None], (stop - start, width))))
-        value = np.concatenate((best["score"].T, scores[start:stop]))
-        entry = np.concatenate((best["entry"].T, channels[start:stop]))
+        clip = np.concatenate((held, np.broadcast_to(here, (len(here), width))))
+        value = np.concatenate((best["score"].T, scores[rows]))
+        entry = np.concatenate((best["entry"].T, channels[rows]))
         recording = np.where(clip >= 0, recordings[clip], -1)
         if alive is not None:
-            value[len(held) :][~alive[start:stop]] = -np.inf
+            value[len(held) :][~alive[rows]] = -np.inf
         merged = best.copy()
         for rank in range(count):
             top = np.argmax(value, axis=0)

@@ -24,6 +24,7 @@ from .index_build import EXACT_LIMIT, build_index
 from .info import CONTRAST, GenerationInfo, PrototypeCounts, Setting, write_info
 from .passages import PASSAGE, PASSAGE_VIEWS
 from .table import (
+    CHUNK_BYTES,
     CLIP,
     ENTRY,
     ROW,
@@ -35,12 +36,11 @@ from .table import (
     Table,
     TableWriter,
     count_prototypes,
+    steps,
     strongest_clips,
     write_table,
 )
 from .views import Grid, Places, View, dimension, normalise
-
-_CHUNK_BYTES = 32 << 20
 
 
 class GenerationWriter:
@@ -253,7 +253,7 @@ class GenerationWriter:
         entries = old.entries(view)
         kept = keep[old.clips_of_entries(view)]
         new_entry = np.cumsum(kept) - 1 + tables["entries"].rows
-        for rows in _steps(len(kept), ENTRY.itemsize + 4 * index.info.dimension):
+        for rows in steps(len(kept), ENTRY.itemsize + 4 * index.info.dimension, CHUNK_BYTES):
             chosen = kept[rows]
             records = entries[rows][chosen]
             records["clip"], records["label"] = new_clip[records["clip"]], new_label[records["label"]]
@@ -261,7 +261,7 @@ class GenerationWriter:
             tables["vectors"].append(index.vectors(rows.start, rows.stop - rows.start)[chosen])
             passages = old.passages(view)
             self._add_passages(view, None if passages is None else passages[rows][chosen])
-        for rows in _steps(len(keep), 8 * self._channels):
+        for rows in steps(len(keep), 8 * self._channels, CHUNK_BYTES):
             tables["channels"].append(new_entry[old.channels(view)[rows][keep[rows]]])
             tables["scores"].append(old.scores(view)[rows][keep[rows]])
 
@@ -341,9 +341,3 @@ class GenerationWriter:
             *(table for tables in self._tables.values() for table in tables.values()),
         ):
             writer.close()
-
-
-def _steps(rows: int, width: int) -> Iterator[slice]:
-    """The rows in steps of bounded size."""
-    step = max(1, _CHUNK_BYTES // width)
-    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ...prototypes_index.atomic import open_whole
 from ...prototypes_index.durability import naming
+from ...runtime.detections.tables.csv_table import csv_line
 from ...runtime.detections.tables.formats import FORMATS
 from ...runtime.detections.tables.row import RecordingRows
 from .ledger import Entry
@@ -76,13 +75,13 @@ def _searched(entries: Iterable[Entry]) -> Iterator[RecordingRows]:
 
 def _recordings(entries: Iterable[Entry]) -> Iterator[bytes]:
     """A header and a line for each recording, what failed among them."""
-    yield _line(_COLUMNS)
+    yield csv_line(_COLUMNS)
     for entry in entries:
         recording = entry.recording
         if recording is None:
-            yield _line((entry.file, entry.status, "", entry.seconds or "", "", "", entry.error, ""))
+            yield csv_line((entry.file, entry.status, "", entry.seconds or "", "", "", entry.error, ""))
         else:
-            yield _line(
+            yield csv_line(
                 (
                     entry.file,
                     entry.status,
@@ -94,9 +93,3 @@ def _recordings(entries: Iterable[Entry]) -> Iterator[bytes]:
                     "; ".join(recording.warnings),
                 )
             )
-
-
-def _line(cells: Iterable[object]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue().encode(errors="backslashreplace")

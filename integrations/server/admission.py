@@ -111,10 +111,6 @@ class Admission:
             self._mean_s += 0.2 * (monotonic() - begun - self._mean_s)
             self._turns.release()
 
-    def stop(self) -> None:
-        """Take nobody new, and refuse those that wait."""
-        self.stopping.set()
-
 
 def stopping() -> Refused:
     """The refusal of a server that stops."""

@@ -70,7 +70,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish what is computed."""
-        self._service.admission.stop()
+        self._service.admission.stopping.set()
         await super().shutdown(sockets)
 
 

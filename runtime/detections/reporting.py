@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
 from pathlib import PurePath
 
 import msgspec
@@ -20,6 +19,7 @@ from ..report.page import MOST_BYTES, ReportWriter
 from ..report.results import truth_of
 from .detection import Detection, SearchedRecording
 from .recent import RecentSound, Stretch
+from .tables.row import clock_time
 
 
 def item_of_detection(detection: Detection, clip: Stretch | None) -> Item:
@@ -92,7 +92,7 @@ def page_of(detections: SearchedRecording, most_bytes: int = MOST_BYTES) -> Repo
             end_s=one.end_s,
             low_hz=one.low_hz,
             high_hz=one.high_hz,
-            time=_clock(detections.recorded_at, one.start_s),
+            time=clock_time(detections.recorded_at, one.start_s),
             truth=truth_of(name, labels),
         )
         report.add(row, _scored(one) if report.full else item_of_detection(one, clip))
@@ -126,8 +126,3 @@ def _cut(opened: OpenSound, detections: Sequence[Detection]) -> Iterator[Stretch
         while held.count < last:
             held.push(next(blocks))
         yield Stretch(held.cut(first, last), rate, first / rate, last / rate)
-
-
-def _clock(began: datetime | None, after_s: float) -> str:
-    """The time so many seconds after the begin, ISO 8601; empty where that is unknown."""
-    return "" if began is None else (began + timedelta(seconds=after_s)).isoformat(timespec="milliseconds")

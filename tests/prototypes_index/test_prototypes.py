@@ -117,7 +117,7 @@ def test_strongest_clips_are_one_a_recording():
     entries = np.arange(2100, dtype=np.int32).reshape(300, 7)
     for chunk in (1 << 20, 7 * 4 * 11):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("earmark.prototypes_index.table._CHUNK_BYTES", chunk)
+            patch.setattr("earmark.prototypes_index.table.CHUNK_BYTES", chunk)
             tops = strongest_clips(entries, scores, recordings)
         for channel in range(7):
             order = sorted(range(300), key=lambda clip: (-scores[clip, channel], clip))

@@ -14,10 +14,10 @@ COLUMNS = DetectionRow.__struct_fields__
 
 def write_csv(file: BinaryIO, recordings: Iterable[RecordingRows]) -> None:
     """Write a CSV in UTF-8; stretches of evidence are `start-end`, parted by blanks."""
-    file.write(_line(COLUMNS))
+    file.write(csv_line(COLUMNS))
     for recording in recordings:
         for row in recording.rows:
-            file.write(_line(_cell(getattr(row, name)) for name in COLUMNS))
+            file.write(csv_line(_cell(getattr(row, name)) for name in COLUMNS))
 
 
 def _cell(value: object) -> str:
@@ -26,7 +26,8 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _line(cells: Iterable[str]) -> bytes:
+def csv_line(cells: Iterable[object]) -> bytes:
+    """One line of a CSV in UTF-8."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
     # Bytes of a file's name that are no UTF-8.
