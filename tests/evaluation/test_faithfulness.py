@@ -61,6 +61,10 @@ class TwoTones:
 
     manifest: object
 
+    @property
+    def pipeline(self):
+        return self
+
     def _logits(self, spectrogram):
         half = spectrogram.shape[-1] // 2
         low, high = spectrogram[..., :half], spectrogram[..., half:]
