@@ -27,7 +27,7 @@ import array_damage
 import numpy as np
 from bundle_damage import MANIFEST, Damaged
 from click.testing import CliRunner
-from harness import Verdict, note, refusal
+from harness import SilentError, Verdict, note, refusal
 from subject import RATE, build
 
 import earmark
@@ -40,10 +40,6 @@ from earmark.runtime.verify import verify
 
 # Scores and mask of a bundle that passes `verify`: within what it allows, and a little.
 _TOLERANCE = 1e-3
-
-
-class SilentError(Exception):
-    """An answer that is wrong in silence."""
 
 
 class Bundles:

@@ -65,6 +65,10 @@ class Verdict:
         return f"{self.kind}: {text[:110]}" + (f" ({group})" if group.isupper() else "")
 
 
+class SilentError(Exception):
+    """An answer that is wrong in silence."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Of one case: wall clock, resident memory beyond the parent's, address space beyond the parent's."""

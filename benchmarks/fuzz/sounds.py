@@ -23,7 +23,7 @@ import harness  # before numpy: it sets the number of threads
 # isort: split
 import numpy as np
 import soundfile
-from harness import Verdict, note, refusal
+from harness import SilentError, Verdict, note, refusal
 from sound_damage import DAMAGES, Damage, Written
 
 from earmark.runtime.audio.sound import open_sound
@@ -70,10 +70,6 @@ class Heard:
     warnings: tuple[str, ...]
     # Those of them that tell of the file: others are true of the sound, such as a channel that is inverted.
     damage: tuple[str, ...]
-
-
-class SilentError(Exception):
-    """A sound that is wrong in silence."""
 
 
 def case(seed: int, index: int, folder: Path) -> Verdict:

@@ -16,9 +16,11 @@ from typing import ClassVar
 import numpy as np
 import onnx
 import soundfile
-from onnx import TensorProto, helper, numpy_helper
 
 from earmark.export.bundle.write import write_bundle
+from earmark.export.graphs.embeddings import embeddings_model
+from earmark.export.graphs.files import OPSET, model_of, stage_spec
+from earmark.export.graphs.heads import Head, Layer
 from earmark.export.prototypes.build import index_bundle
 from earmark.export.prototypes.growth import remove_clips
 from earmark.export.source.exportable import Exportable
@@ -28,18 +30,33 @@ from earmark.runtime.bundle.manifest import (
     ComponentsSpec,
     FeatureMapSpec,
     StageSpec,
-    TensorSpec,
     WindowSpec,
 )
+from earmark.runtime.bundle.nodes import Nodes
 from earmark.runtime.inference.session import import_onnxruntime
 
 RATE, N_FFT, HOP = 1000, 32, 16
 BINS, CHANNELS, LABELS, COMPONENTS = N_FFT // 2 + 1, 4, ["hum", "tone", "noise"], 3
 ROWS = BINS // 4
-OPSET = 20
 
 Tensors = dict[str, list[int | str]]
-Weights = dict[str, np.ndarray]
+
+STFT: Tensors = {"stft": ["batch", "frames", BINS, 2]}
+MAP: Tensors = {"map": ["batch", CHANNELS, "cells", ROWS]}
+SPECTRUM: Tensors = {"spectrum": ["batch", "frames", BINS]}
+BORDERS: dict[str, tuple[Tensors, Tensors]] = {
+    "frontend": ({"waveform": ["batch", "samples"]}, STFT),
+    "classifier": (STFT, {"logits": ["batch", len(LABELS)], **SPECTRUM, **MAP}),
+    "decoder": ({**SPECTRUM, "target": ["batch"]}, {"mask": ["batch", "frames", BINS]}),
+    "interpreter": (
+        SPECTRUM,
+        {
+            "activations": ["batch", COMPONENTS, "frames"],
+            "pooled": ["batch", COMPONENTS],
+            "logits": ["batch", len(LABELS)],
+        },
+    ),
+}
 
 
 def build(folder: Path, *, lists: bool = False) -> Path:
@@ -70,6 +87,7 @@ class Small(Exportable):
 
     tools: ClassVar[tuple[str, ...]] = ("onnx",)
     graphs: dict[str, onnx.ModelProto] = field(repr=False, compare=False)
+    head: Head
 
     @classmethod
     def make(cls) -> Small:
@@ -78,7 +96,7 @@ class Small(Exportable):
         columns = random.uniform(0.1, 1.0, (BINS, COMPONENTS)).astype(np.float32)
         columns /= np.linalg.norm(columns, axis=0)
         theta = random.normal(size=(len(LABELS), COMPONENTS)).astype(np.float32)
-        head = random.normal(size=(CHANNELS, len(LABELS))).astype(np.float32)
+        head = random.normal(size=(len(LABELS), CHANNELS)).astype(np.float32)
         analysis = AnalysisSpec(n_fft=N_FFT, window_length=N_FFT, hop=HOP, window="hann")
         width = RATE / 2 / ROWS
         return cls(
@@ -111,9 +129,9 @@ class Small(Exportable):
                 "frontend": _frontend(),
                 "classifier": _classifier(random, head),
                 "decoder": _decoder(random),
-                "embeddings": _embeddings(head),
                 "interpreter": _interpreter(columns, theta),
             },
+            head=Head((Layer(head, np.zeros(len(LABELS), np.float32)),)),
         )
 
     def fingerprint(self) -> str:
@@ -130,24 +148,17 @@ class Small(Exportable):
         stages = []
         for name, model in self.graphs.items():
             data = ["classifier.onnx.data"] if name == "classifier" else []
+            path = folder / f"{name}.onnx"
             onnx.save(
                 copy.deepcopy(model),  # its weights are taken out of it
-                str(folder / f"{name}.onnx"),
+                str(path),
                 save_as_external_data=bool(data),
                 location=data[0] if data else None,
                 size_threshold=100,
             )
-            stages.append(
-                StageSpec(
-                    name=name,  # type: ignore[arg-type]
-                    file=f"{name}.onnx",
-                    data=data,
-                    opset=OPSET,
-                    inputs=[_spec(value) for value in model.graph.input],
-                    outputs=[_spec(value) for value in model.graph.output],
-                )
-            )
-        return stages
+            stages.append(stage_spec(name, path, data, OPSET, *BORDERS[name]))  # type: ignore[arg-type]
+        views = embeddings_model(folder / "embeddings.onnx", self.feature_map, MAP["map"], self.head)
+        return [*stages, views]
 
     def outputs(self, waveform: np.ndarray) -> dict[str, np.ndarray]:
         """The graphs' own answers: there is no other source."""
@@ -173,37 +184,10 @@ class Small(Exportable):
         return dict(zip(names, session.run(names, feeds), strict=True))
 
 
-def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
-    kind = value.type.tensor_type
-    dims = [dim.dim_param or dim.dim_value for dim in kind.shape.dim]
-    dtype = "int64" if kind.elem_type == TensorProto.INT64 else "float32"
-    return TensorSpec(name=value.name, dtype=dtype, dims=dims)
-
-
-def _model(name: str, nodes: list, inputs: Tensors, outputs: Tensors, weights: Weights) -> onnx.ModelProto:
-    def border(tensors: Tensors) -> list[onnx.ValueInfoProto]:
-        return [
-            helper.make_tensor_value_info(
-                one, TensorProto.INT64 if one == "target" else TensorProto.FLOAT, dims
-            )
-            for one, dims in tensors.items()
-        ]
-
-    graph = helper.make_graph(
-        nodes,
-        name,
-        border(inputs),
-        border(outputs),
-        [numpy_helper.from_array(value, one) for one, value in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+def _model(name: str, graph: Nodes) -> onnx.ModelProto:
+    model = model_of(graph, name, *BORDERS[name])
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-STFT: Tensors = {"stft": ["batch", "frames", BINS, 2]}
-MAP: Tensors = {"map": ["batch", CHANNELS, "cells", ROWS]}
-_node = helper.make_node
 
 
 def _frontend() -> onnx.ModelProto:
@@ -211,107 +195,39 @@ def _frontend() -> onnx.ModelProto:
     time = np.arange(N_FFT)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * time / N_FFT)
     waves = np.exp(-2j * np.pi * np.outer(np.arange(BINS), time) / N_FFT) * window
-    kernel = np.stack([waves.real, waves.imag], axis=1).reshape(2 * BINS, 1, N_FFT).astype(np.float32)
-    return _model(
-        "frontend",
-        [
-            _node("Unsqueeze", ["waveform", "one"], ["mono"]),
-            _node("Conv", ["mono", "kernel"], ["parts"], strides=[HOP], pads=[N_FFT // 2] * 2),
-            _node("Transpose", ["parts"], ["framed"], perm=[0, 2, 1]),
-            _node("Reshape", ["framed", "shape"], ["stft"]),
-        ],
-        {"waveform": ["batch", "samples"]},
-        STFT,
-        {"kernel": kernel, "one": np.int64([1]), "shape": np.int64([0, 0, BINS, 2])},
-    )
+    kernel = np.stack([waves.real, waves.imag], axis=1).reshape(2 * BINS, 1, N_FFT)
+    graph = Nodes(OPSET)
+    mono = graph.over("Unsqueeze", "waveform", [1])
+    parts = graph.add("Conv", mono, graph.constant(kernel), strides=[HOP], pads=[N_FFT // 2] * 2)
+    framed = graph.add("Transpose", parts, perm=[0, 2, 1])
+    graph.named("Reshape", "stft", framed, graph.whole(0, 0, BINS, 2))
+    return _model("frontend", graph)
 
 
 def _classifier(random: np.random.Generator, head: np.ndarray) -> onnx.ModelProto:
-    return _model(
-        "classifier",
-        [
-            _node("Mul", ["stft", "stft"], ["squares"]),
-            _node("ReduceSum", ["squares", "last"], ["power"], keepdims=0),
-            _node("Sqrt", ["power"], ["magnitude"]),
-            _node("Add", ["magnitude", "unit"], ["raised"]),
-            _node("Log", ["raised"], ["spectrum"]),
-            _node("Unsqueeze", ["spectrum", "one"], ["image"]),
-            _node("Conv", ["image", "kernel"], ["edges"], pads=[1] * 4),
-            _node("Relu", ["edges"], ["rectified"]),
-            _node("AveragePool", ["rectified"], ["map"], kernel_shape=[4, 4], strides=[4, 4]),
-            _node("ReduceMean", ["map", "cells"], ["pooled"], keepdims=0),
-            _node("MatMul", ["pooled", "head"], ["logits"]),
-        ],
-        STFT,
-        {"logits": ["batch", len(LABELS)], "spectrum": ["batch", "frames", BINS], **MAP},
-        {
-            "kernel": random.normal(size=(CHANNELS, 1, 3, 3)).astype(np.float32),
-            "head": head,
-            "unit": np.float32([1.0]),
-            "last": np.int64([-1]),
-            "one": np.int64([1]),
-            "cells": np.int64([2, 3]),
-        },
-    )
+    graph = Nodes(OPSET)
+    power = graph.over("ReduceSum", graph.add("Mul", "stft", "stft"), [-1], keepdims=0)
+    graph.named("Log", "spectrum", graph.add("Add", graph.add("Sqrt", power), graph.constant([1.0])))
+    kernel = graph.constant(random.normal(size=(CHANNELS, 1, 3, 3)))
+    edges = graph.add("Conv", graph.over("Unsqueeze", "spectrum", [1]), kernel, pads=[1] * 4)
+    graph.named("AveragePool", "map", graph.add("Relu", edges), kernel_shape=[4, 4], strides=[4, 4])
+    pooled = graph.over("ReduceMean", "map", [2, 3], keepdims=0)
+    graph.named("MatMul", "logits", pooled, graph.constant(head.T))
+    return _model("classifier", graph)
 
 
 def _decoder(random: np.random.Generator) -> onnx.ModelProto:
-    return _model(
-        "decoder",
-        [
-            _node("Gather", ["weights", "target"], ["own"]),
-            _node("Unsqueeze", ["own", "one"], ["rows"]),
-            _node("Mul", ["spectrum", "rows"], ["drawn"]),
-            _node("Sigmoid", ["drawn"], ["mask"]),
-        ],
-        {"spectrum": ["batch", "frames", BINS], "target": ["batch"]},
-        {"mask": ["batch", "frames", BINS]},
-        {"weights": random.normal(size=(len(LABELS), BINS)).astype(np.float32), "one": np.int64([1])},
-    )
-
-
-def _embeddings(head: np.ndarray) -> onnx.ModelProto:
-    return _model(
-        "embeddings",
-        [
-            _node("Transpose", ["map"], ["square"], perm=[0, 2, 3, 1]),
-            _node("ReduceMean", ["square", "two"], ["time"], keepdims=0),
-            _node("ReduceMean", ["square", "one"], ["frequency"], keepdims=0),
-            _node("ReduceMean", ["time", "one"], ["pooled"]),
-            _node("Mul", ["pooled", "head"], ["contributions"]),
-            _node("Identity", ["zero"], ["bias"]),
-        ],
-        MAP,
-        {
-            "square": ["batch", "cells", ROWS, CHANNELS],
-            "time": ["batch", "cells", CHANNELS],
-            "frequency": ["batch", ROWS, CHANNELS],
-            "contributions": ["batch", len(LABELS), CHANNELS],
-            "bias": [len(LABELS)],
-        },
-        {
-            "head": np.ascontiguousarray(head.T),
-            "zero": np.zeros(len(LABELS), np.float32),
-            "one": np.int64([1]),
-            "two": np.int64([2]),
-        },
-    )
+    graph = Nodes(OPSET)
+    weights = graph.constant(random.normal(size=(len(LABELS), BINS)))
+    rows = graph.over("Unsqueeze", graph.add("Gather", weights, "target"), [1])
+    graph.named("Sigmoid", "mask", graph.add("Mul", "spectrum", rows))
+    return _model("decoder", graph)
 
 
 def _interpreter(columns: np.ndarray, theta: np.ndarray) -> onnx.ModelProto:
-    return _model(
-        "interpreter",
-        [
-            _node("MatMul", ["spectrum", "columns"], ["found"]),
-            _node("Transpose", ["found"], ["activations"], perm=[0, 2, 1]),
-            _node("ReduceMean", ["found", "one"], ["pooled"], keepdims=0),
-            _node("MatMul", ["pooled", "theta"], ["logits"]),
-        ],
-        {"spectrum": ["batch", "frames", BINS]},
-        {
-            "activations": ["batch", COMPONENTS, "frames"],
-            "pooled": ["batch", COMPONENTS],
-            "logits": ["batch", len(LABELS)],
-        },
-        {"columns": columns, "theta": np.ascontiguousarray(theta.T), "one": np.int64([1])},
-    )
+    graph = Nodes(OPSET)
+    found = graph.add("MatMul", "spectrum", graph.constant(columns))
+    graph.named("Transpose", "activations", found, perm=[0, 2, 1])
+    graph.named("ReduceMean", "pooled", found, graph.whole(1), keepdims=0)
+    graph.named("MatMul", "logits", "pooled", graph.constant(theta.T))
+    return _model("interpreter", graph)

@@ -47,9 +47,9 @@ class Frontend(ABC):
     samples: int | None = None
 
     @property
-    @abstractmethod
     def sample_rate(self) -> int | None:
         """Of the waveforms it takes, where it says so."""
+        return None
 
     @property
     def level(self) -> Level | None:

@@ -50,10 +50,18 @@ def check(bundle: Bundle, graph: Path) -> Agreements:
                     if name in outputs:
                         far = difference(outputs[name][row], expected)
                         found[name] = max(found.get(name, 0.0), far)
+    return within(found, bundle, "one graph")
+
+
+def within(found: Agreements, bundle: Bundle, what: str) -> Agreements:
+    """The largest differences by output of what was made of a bundle, where all are within the limit.
+
+    Raises ParityError.
+    """
     for name, far in found.items():
         if not far <= LIMIT:
             raise ParityError(
-                f"{bundle.path}: as one graph its {name} differs by {far:.2g} (limit {LIMIT:g}); the bundle "
+                f"{bundle.path}: as {what} its {name} differs by {far:.2g} (limit {LIMIT:g}); the bundle "
                 "itself stays usable"
             )
     return found

@@ -37,14 +37,13 @@ StageName = Literal["frontend", "classifier", "classifier_int8", "decoder", "emb
 def model_of(
     graph: Nodes, name: str, inputs: Mapping[str, Dims], outputs: Mapping[str, Dims]
 ) -> onnx.ModelProto:
-    """A model of nodes in the version `OPSET`; inputs, outputs: of float32, name -> dims."""
-    built = helper.make_graph(
-        graph.nodes,
-        name,
-        [helper.make_tensor_value_info(key, TensorProto.FLOAT, list(dims)) for key, dims in inputs.items()],
-        [helper.make_tensor_value_info(key, TensorProto.FLOAT, list(dims)) for key, dims in outputs.items()],
-        graph.initializers(),
-    )
+    """A model of nodes in the version `OPSET`; inputs, outputs: name -> dims, typed as by `stage_spec`."""
+
+    def borders(named: Mapping[str, Dims]) -> list[onnx.ValueInfoProto]:
+        kinds = {key: TensorProto.INT64 if key == "target" else TensorProto.FLOAT for key in named}
+        return [helper.make_tensor_value_info(key, kinds[key], list(dims)) for key, dims in named.items()]
+
+    built = helper.make_graph(graph.nodes, name, borders(inputs), borders(outputs), graph.initializers())
     opsets = [helper.make_opsetid("", OPSET)]
     return helper.make_model(built, opset_imports=opsets, ir_version=IR_VERSION, producer_name="earmark")
 

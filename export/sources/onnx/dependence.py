@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
@@ -29,8 +31,7 @@ def unread(original: Original, model: onnx.ModelProto, tensor: str, sound: Float
     noise = np.random.default_rng(0).standard_normal(values.shape) * max(float(values.std()), 1e-3)
     if skipped:
         noise[:, :skipped] = 0
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
+    changed = copy.deepcopy(model)
     _shift(changed.graph, tensor, noise.astype(values.dtype))
     after = Original(original.path, changed, original.entry, original.sides, original.context).run(
         sound, [original.output.name]

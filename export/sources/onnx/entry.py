@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +55,11 @@ class Entry(Generic[Front_co]):
     def frontend(self) -> onnx.ModelProto:
         """frontend.onnx, "waveform" -> the border tensor; a copy, since writing changes a graph."""
         return copy.deepcopy(self._stage[0])
+
+
+def words_of(name: str) -> str:
+    """A tensor's name as words: valenceArousal, valence_arousal, valence-arousal."""
+    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
 
 
 def dims_of(value: Any) -> list[int | str]:

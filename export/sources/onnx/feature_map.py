@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -141,8 +142,7 @@ class GraphMap:
 
 def with_output(model: onnx.ModelProto, tensor: str, path: Path) -> onnx.ModelProto:
     """The graph with `tensor` among its outputs. Raises SourceError where it has no such tensor."""
-    widened = onnx.ModelProto()
-    widened.CopyFrom(model)
+    widened = copy.deepcopy(model)
     if tensor in {value.name for value in widened.graph.output}:
         return widened
     if not any(tensor in node.output for node in widened.graph.node):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
-from ....errors import MissingDependencyError, SourceError
+from ....errors import SourceError
 from ....printable import first_line
 from ....runtime.bundle.graphs import fill_weights
 from ....runtime.bundle.nodes import Nodes
@@ -23,6 +23,7 @@ from ...frontends.frontend import Frontend
 from ...graphs.files import Dims
 from .entry import Entry
 from .graph import input_type, loop, needed, prepared, renamed
+from .original import opened
 from .reading import opset_of, read_model
 from .side_inputs import Given, split_inputs
 from .waves import Waves, wave_input
@@ -53,11 +54,6 @@ class FrontGraph(Frontend):
 
     def __str__(self) -> str:
         return self.path.name
-
-    @property
-    def sample_rate(self) -> int | None:
-        """A graph does not say its rate."""
-        return None
 
     @property
     def time_axis(self) -> int:
@@ -205,13 +201,7 @@ def read_front(path: Path, rate: int) -> FrontGraph:
         raise SourceError(
             f"{path}: gives {names}; a front end gives one tensor: export it with the features alone"
         )
-    try:
-        session = cpu_session(model.SerializeToString())
-    except MissingDependencyError:
-        raise
-    except Exception as error:
-        # onnxruntime's errors have no common base.
-        raise SourceError(f"{path}: onnxruntime cannot run it ({first_line(error)})") from error
+    session = opened(model, path)
     output = model.graph.output[0].name
     kind = helper.tensor_dtype_to_np_dtype(model.graph.output[0].type.tensor_type.elem_type)
     if kind.kind != "f":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -151,8 +152,7 @@ def _row_logits(
 
 def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy without notes, each domain named once, and the names free that a stage's borders have."""
-    prepared_model = onnx.ModelProto()
-    prepared_model.CopyFrom(model)
+    prepared_model = copy.deepcopy(model)
     _strip(prepared_model)
     # Merged graphs name a domain twice, which onnxruntime's quantiser refuses.
     versions = {

@@ -20,6 +20,18 @@ from .outputs import ScoreOutput
 from .side_inputs import SideInput
 
 
+def opened(model: onnx.ModelProto, path: Path) -> Any:
+    """The session of a graph, as `read_model` gives it. Raises SourceError where it cannot be run."""
+    try:
+        weights = path.parent.resolve() if any(external_tensors(model, path)) else None
+        return cpu_session(model.SerializeToString(), weights)
+    except MissingDependencyError:
+        raise
+    except Exception as error:
+        # onnxruntime's errors have no common base.
+        raise SourceError(f"{path}: onnxruntime cannot run it ({first_line(error)})") from error
+
+
 class Original:
     """The file itself in onnxruntime on the CPU: the reference that the bundle is measured against.
 
@@ -47,15 +59,7 @@ class Original:
     def _session(self) -> Any:
         """The session; opened again where it was closed."""
         if self._opened is None:
-            path = self.path
-            try:
-                weights = path.parent.resolve() if any(external_tensors(self._model, path)) else None
-                self._opened = cpu_session(self._model.SerializeToString(), weights)
-            except MissingDependencyError:
-                raise
-            except Exception as error:
-                # onnxruntime's errors have no common base.
-                raise SourceError(f"{path}: onnxruntime cannot run it ({first_line(error)})") from error
+            self._opened = opened(self._model, self.path)
         return self._opened
 
     def rest(self) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
 
 import numpy as np
-import onnx
 import torch
 
 from ....errors import SourceError
@@ -31,8 +31,7 @@ class GraphProbe:
                 f"{self.path}: takes patches with gaps between them, so its feature maps do not cover the "
                 "sound; training needs patches that meet"
             )
-        trimmed = onnx.ModelProto()
-        trimmed.CopyFrom(graph.model)
+        trimmed = copy.deepcopy(graph.model)
         scores = graph.original.output.name
         nodes = needed(trimmed.graph.node, scores)
         del trimmed.graph.node[:]

@@ -16,7 +16,7 @@ from ....errors import SourceError
 from ....runtime.bundle.manifest import Task
 from ....runtime.values.arrays import FloatArray
 from ...frontends.frontend import Frontend
-from .entry import FEATURES, PASSING, Entry
+from .entry import FEATURES, PASSING, Entry, words_of
 from .graph import Scores
 from .outputs import ScoreOutput
 from .reading import graphs_of
@@ -248,17 +248,12 @@ def _is_normal(values: FloatArray) -> bool:
 def measured(model: onnx.ModelProto, output: str) -> str | None:
     """The name of an output, or of one of its dims, that is a regression's; None where none is."""
     names = (output, *_dims_of(model, output))
-    return next((name for name in names if any(map(_is_measured, _words(name).split("_")))), None)
+    return next((name for name in names if any(map(_is_measured, words_of(name).split("_")))), None)
 
 
 def _is_measured(word: str) -> bool:
     """Whether a word names a value; opinion scores are called dnsmos, plcmos, utmos."""
     return word in _MEASURED or word.endswith("mos")
-
-
-def _words(name: str) -> str:
-    """A name as words: valenceArousal, valence_arousal, valence-arousal."""
-    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
 
 
 def _named(model: onnx.ModelProto, output: str) -> str | None:
@@ -269,7 +264,7 @@ def _named(model: onnx.ModelProto, output: str) -> str | None:
             "--task regression; if they are scores, --scores says which"
         )
     for name in (output, *_dims_of(model, output)):
-        if _VECTORS.search(_words(name)):
+        if _VECTORS.search(words_of(name)):
             return (
                 f"its output has the name {name!r}, as embeddings have; export it with its classifier, or "
                 "say --scores logits if they are logits"

@@ -17,7 +17,7 @@ from ....errors import SourceError
 from ....runtime.bundle.nodes import Nodes
 from ....runtime.values.arrays import Array
 from ...frontends.frontend import Frontend
-from .entry import Entry, dims_of
+from .entry import Entry, dims_of, words_of
 
 # What names of inputs say, as whole words.
 _RATE = re.compile(r"(^|_)(sr|fs|rate|sample_?rate|sampling_?rate)($|_)")
@@ -200,7 +200,7 @@ def meant(value: Any, rate: int) -> SideInput | None:
     """
     name, dims = value.name, dims_of(value)
     kind = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-    word = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
+    word = words_of(name)
     single = not dims or (len(dims) == 1 and not (isinstance(dims[0], int) and dims[0] > 1))
     if single and _RATE.search(word):
         return Filled(name, kind.name, np.full([1] * len(dims), rate, kind), f"{rate}, the sample rate")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
-import numpy as np
 import onnx
 import torch
 from torch import nn
@@ -22,6 +21,7 @@ from ....runtime.inference.onnx_runtime import cpu_session
 from ....runtime.inference.scores import scores_of
 from ....runtime.values.arrays import FloatArray
 from ...bundle.sounds import parity_lengths, synthesise
+from ...fused.check import difference
 from ...onnx_modules.module import GraphModule
 from ...source.exportable import LIMIT, Exportable
 from ...source.source import Source, explaining_stages
@@ -163,7 +163,7 @@ def _classifier(graph: OnnxSource) -> GraphModule:
             return looped
     for each, answers in zip(zip(*alone, strict=True), both, strict=True):
         apart = torch.cat(each)
-        if apart.shape != answers.shape or _difference(answers.numpy(), apart.numpy()) > LIMIT:
+        if apart.shape != answers.shape or difference(answers.numpy(), apart.numpy()) > LIMIT:
             return looped
     return together
 
@@ -198,17 +198,10 @@ def _check_parity(source: GraphSource) -> None:
         ours = logits
         if expected is None:
             expected, ours = theirs["scores"], scores_of(logits, source.task)
-        difference = _difference(ours, expected)
-        if not difference <= source.parity_limit:
+        far = difference(ours, expected)
+        if not far <= source.parity_limit:
             raise ParityError(
                 f"{source.graph.original.path}: in PyTorch it answers to {batch} x {length} samples by "
-                f"{difference:.1e} (relative) otherwise than in ONNX Runtime, above "
+                f"{far:.1e} (relative) otherwise than in ONNX Runtime, above "
                 f"{source.parity_limit:.0e}; a decoder cannot be trained over it"
             )
-
-
-def _difference(ours: FloatArray, theirs: FloatArray) -> float:
-    """The largest difference, by the largest value where that is above 1."""
-    if ours.shape != theirs.shape or not np.isfinite(ours).all():
-        return float("inf")
-    return float(np.abs(ours - theirs).max(initial=0.0)) / max(1.0, float(np.abs(theirs).max(initial=0.0)))

@@ -45,11 +45,6 @@ class Waves(Frontend):
     longest: int | None = None
 
     @property
-    def sample_rate(self) -> int | None:
-        """A graph does not say its rate."""
-        return None
-
-    @property
     def batched(self) -> bool:
         """Whether there is an axis of sounds."""
         return "b" in self.layout
