@@ -19,25 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from detect_cost import RATE, write_recording
 from measuring import of_a_process, run_main
 
 import earmark
-from earmark.evaluation.synthesis import make_clip
 
-RATE = 16000
-HOUR_S = 3600
-# Seconds between planted clips: with windows of 2 s every second, about 1 % of them.
-EVERY_S = 300
-
-
-def an_hour() -> np.ndarray:
-    """[samples] of noise with planted clips."""
-    labels = earmark.load(device="cpu").labels
-    sound = (0.002 * np.random.default_rng(0).standard_normal(HOUR_S * RATE)).astype(np.float32)
-    for number, at in enumerate(range(30, HOUR_S - 10, EVERY_S)):
-        clip = make_clip(labels[number % len(labels)], [0, number], snr_db=30.0).waveform[:RATE]
-        sound[at * RATE : at * RATE + len(clip)] += clip
-    return sound
+# Planted in an hour: with windows of 2 s every second, about 1 % of them.
+EVENTS = 12
 
 
 def write(path: Path, sound: np.ndarray, seconds: float) -> None:
@@ -63,8 +51,11 @@ def main(*, hours: float = 10.0, recordings: int = 40, explain: str = "mask") ->
     explain = ("--explain", explain, "--device", "cpu")
     report = {}
     with tempfile.TemporaryDirectory() as folder:
-        root, sound = Path(folder), an_hour()
-        for name, seconds in (("10 minutes", 600.0), (f"{hours:g} hours", hours * HOUR_S)):
+        root = Path(folder)
+        write_recording(root / "hour.flac", 60, EVENTS)
+        sound = soundfile.read(root / "hour.flac", dtype="float32")[0]
+        (root / "hour.flac").unlink()
+        for name, seconds in (("10 minutes", 600.0), (f"{hours:g} hours", hours * 3600)):
             write(root / "long.flac", sound, seconds)
             taken, memory = run(root / "long.flac", *explain)
             report[name] = {"mb": round(memory, 1), "times_real_time": round(seconds / taken, 1)}
