@@ -231,7 +231,7 @@ def report(name: str, events: int, tune: Mapping[str, np.ndarray], test: Mapping
 
 
 def main(
-    bundle: Path, scores: Path, fields: Sequence[Path], *, psds: bool = False, ways: str = ";".join(WAYS)
+    bundle: Path, scores: Path, fields: Sequence[Path], *, psds_: bool = False, ways: str = ";".join(WAYS)
 ) -> None:
     """Run and print."""
     scores.mkdir(parents=True, exist_ok=True)
@@ -245,7 +245,7 @@ def main(
         curves[part] = {key: curve(scenes, way, window_s) for key, way in chosen.items()}
     events = sum(len(scene.events) for scene in scenes)
     report(" ".join(path.name for path in fields), events, curves["tune"], curves["test"])
-    if psds:
+    if psds_:
         print("\n| way | " + " | ".join(f"PSDS, {name}" for name in PSDS) + " |\n|---|---|---|")
         for key, way in chosen.items():
             values = psds(scenes, way, window_s)

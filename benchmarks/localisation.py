@@ -14,17 +14,19 @@ these took.
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import numpy.typing as npt
+from matplotlib.figure import Figure
 
 import earmark
 from earmark.evaluation.data.folder import list_sounds
@@ -72,38 +74,25 @@ def _segments(task: LocalisationTask, score: Callable[..., Any], **settings: Any
 
 
 def _ours(task: LocalisationTask, wanted: Callable[[str], bool]) -> Rows:
-    """The smooth surrogate at every budget, by magnitude and by sign, and from the mask on."""
-    for calls in BUDGETS:
-        if wanted(f"smooth {calls}"):
-            result, seconds = _segments(task, task.probabilities, calls=calls)
-            facts = {"r2": float(result.r2)}
-            yield (
-                f"smooth {calls}",
-                Importance(result.magnitude, result.calls, result.scoring_seconds, facts),
-                seconds,
-            )
-            yield (
-                f"smooth {calls} signed",
-                Importance(result.importance, result.calls, result.scoring_seconds, facts),
-                seconds,
-            )
+    """The smooth surrogate at every budget, by magnitude and by sign, and from the mask on; one other."""
+    cases: dict[str, dict[str, Any]] = {f"smooth {calls}": {"calls": calls} for calls in BUDGETS}
+    budgets = list(cases)
     for calls in FROM_MASK:
-        name = f"smooth {calls} from the mask"
         expected = task.expected(SegmentSettings(calls=calls))
-        if expected is not None and wanted(name):
-            result, seconds = _segments(task, task.probabilities, calls=calls, expected=expected)
-            facts = {"r2": float(result.r2), "pairs": len(result.interacting)}
-            yield name, Importance(result.magnitude, result.calls, result.scoring_seconds, facts), seconds
-    if wanted("smooth 200 (ambience)"):
-        result, seconds = _segments(task, task.probabilities, calls=200, fill="ambience")
-        yield (
-            "smooth 200 (ambience)",
-            Importance(result.magnitude, result.calls, result.scoring_seconds),
-            seconds,
-        )
-    if wanted("KernelSHAP 200"):
-        result, seconds = _segments(task, task.probabilities, calls=200, surrogate="kernel_shap")
-        yield "KernelSHAP 200", Importance(result.importance, result.calls, result.scoring_seconds), seconds
+        if expected is not None:
+            cases[f"smooth {calls} from the mask"] = {"calls": calls, "expected": expected}
+    cases["smooth 200 (ambience)"] = {"calls": 200, "fill": "ambience"}
+    cases["KernelSHAP 200"] = {"calls": 200, "surrogate": "kernel_shap"}
+    for name, settings in cases.items():
+        if not wanted(name):
+            continue
+        result, seconds = _segments(task, task.probabilities, **settings)
+        facts = {"r2": float(result.r2), "pairs": len(result.interacting)}
+        by_sign = Importance(result.importance, result.calls, result.scoring_seconds, facts)
+        by_magnitude = replace(by_sign, importance=result.magnitude)
+        yield name, by_sign if "surrogate" in settings else by_magnitude, seconds
+        if name in budgets:
+            yield f"{name} signed", by_sign, seconds
 
 
 def _reference(task: LocalisationTask, wanted: Callable[[str], bool]) -> Rows:
@@ -217,7 +206,9 @@ def table(
 ) -> None:
     """Print a table a set, and the paired difference between a method and the pooled forest."""
     for name, found in _localisations(results, rule, same_clips, together).items():
-        click.echo(f"\n{name}\n{_markdown(found) if markdown else found.table().text(intervals=True)}")
+        table = found.table()
+        shown = table.markdown(intervals=True) if markdown else table.text(intervals=True)
+        click.echo(f"\n{name}\n{shown}")
         for other in ("RF-noise 3007", "RF-zeros 3007"):
             if other in found.methods():
                 gap = found.difference(method, other)
@@ -233,12 +224,8 @@ def table(
 @click.option("--rule", type=click.Choice(["half", "overlap90"]), default="half", show_default=True)
 def plot(results: Path, picture: Path, rule: str) -> None:
     """Draw calls against AUC."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6.0, 3.4), dpi=110)
+    figure = Figure(figsize=(6.0, 3.4), dpi=110)
+    axes = figure.subplots()
     for position, (name, found) in enumerate(_localisations((results,), rule, False).items()):
         rows = {row["method"]: row for row in found.table().rows}
         budgets = [f"smooth {calls}" for calls in BUDGETS if f"smooth {calls}" in rows]
@@ -260,9 +247,7 @@ def plot(results: Path, picture: Path, rule: str) -> None:
     )
     axes.legend(fontsize=8, loc="lower right")
     axes.grid(alpha=0.3)
-    figure.tight_layout()
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture)
+    _save(figure, picture)
 
 
 @main.command()
@@ -273,13 +258,6 @@ def plot(results: Path, picture: Path, rule: str) -> None:
 @click.option("--label", help="The label explained. [default: the one predicted]")
 def picture(bundle: Path, data: Path, clip: str, picture: Path, label: str | None) -> None:
     """Draw the spectrogram of CLIP in DATA, what its segments weigh, and where the events truly lie."""
-    import csv
-
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
     explainer = earmark.load(bundle, device="cpu")
     result = explainer.explain(data / clip, target=label, methods=["segments"])
     found = result.segments
@@ -290,7 +268,8 @@ def picture(bundle: Path, data: Path, clip: str, picture: Path, label: str | Non
             (float(r["start_s"]), float(r["end_s"])) for r in csv.DictReader(stream) if r["clip"] == clip
         ]
     task, _ = task_of(explainer, data / clip, None, 0, segment_edges(result.duration_s))
-    figure, (above, below) = pyplot.subplots(2, 1, figsize=(6.0, 3.4), dpi=90, sharex=True)
+    figure = Figure(figsize=(6.0, 3.4), dpi=90)
+    above, below = figure.subplots(2, 1, sharex=True)
     above.specgram(task.waveform, NFFT=512, Fs=task.rate, noverlap=384, cmap="magma", vmin=-120, vmax=-40)
     above.set_ylabel("Hz")
     score = dict(result.predictions)[result.target]
@@ -303,22 +282,13 @@ def picture(bundle: Path, data: Path, clip: str, picture: Path, label: str | Non
     below.set_xlabel("seconds")
     if spans:
         below.legend(fontsize=8, loc="upper right")
+    _save(figure, picture)
+
+
+def _save(figure: Figure, picture: Path) -> None:
     figure.tight_layout()
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture)
-
-
-def _markdown(found: Localisation) -> str:
-    """The table for a page."""
-    lines = ["| method | AUC | AP | clips | calls | s |", "|---|---|---|---|---|---|"]
-    for row in found.table().rows:
-        auc: Any = row["auc"]
-        ends = "" if np.isnan(auc.low) else f" [{auc.low:.3f}, {auc.high:.3f}]"
-        lines.append(
-            f"| {row['method']} | {auc.estimate:.3f}{ends} | "
-            f"{row['precision'].estimate:.3f} | {row['clips']} | {row['calls']:.0f} | {row['seconds']:.2f} |"
-        )
-    return "\n".join(lines)
 
 
 def _localisations(

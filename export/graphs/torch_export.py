@@ -59,11 +59,6 @@ def _dynamic_shapes(module: nn.Module, axes: Sequence[dict[int, Any]]) -> tuple[
     return (*axes[:first], tuple(axes[first:]))
 
 
-def _rename(value: onnx_ir.Value, dims: Dims) -> None:
-    """Give a graph input or output the contract's dims instead of the exporter's expressions."""
-    value.shape = onnx_ir.Shape(list(dims))
-
-
 def export_stage(
     name: StageName,
     module: nn.Module,
@@ -111,7 +106,8 @@ def export_stage(
     for values, named in ((model.graph.inputs, inputs), (model.graph.outputs, outputs)):
         for value, (tensor, dims) in zip(values, named.items(), strict=True):
             value.name = tensor
-            _rename(value, dims)
+            # The contract's dims instead of the exporter's expressions.
+            value.shape = onnx_ir.Shape(list(dims))
     model.graph.name = name
     _strip(model)
     data = _save(model, path)

@@ -7,7 +7,7 @@ returns a `Source`; the conversion knows nothing of where it came from.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from ...runtime.audio.lengths import samples_of
 from ...runtime.bundle.manifest import FeatureMapSpec, StageSpec
 from ...runtime.values.arrays import FloatArray
 from ..graphs.apex_report import write_report
-from ..graphs.files import Dims
+from ..graphs.files import Dims, StageName
 from ..graphs.heads import Head, Layer
 from ..graphs.stft import masked, stft
 from ..models.scales import Scale
@@ -172,8 +172,51 @@ class Source(Exportable):
         return {**tensors, "logits": logits, "stft": spectrum, "target": logits.argmax(dim=1)}
 
     def write_stages(self, folder: Path) -> list[StageSpec]:
-        """Convert every module. Raises SourceError where one cannot be exported."""
-        return _write_stages(self, folder)
+        """Export every stage into `folder`, in the order of the chain.
+
+        Examples are half a window long; the graphs take any length.
+        Raises SourceError where a module cannot be exported.
+        """
+        from ..graphs.torch_export import export_stage
+
+        waveform = _example(self)
+        with torch.inference_mode(False), torch.no_grad():
+            # A view of a larger tensor would be exported with its strides.
+            features = self.frontend.eval()(waveform).contiguous()
+            logits = self.classifier.eval()(features)[0]
+        classes = len(self.labels)
+        if logits.shape[-1] != classes:
+            raise SourceError(
+                f"{self.name}: the classifier gives {logits.shape[-1]} logits for {classes} labels; "
+                "check that label list and weights belong together"
+            )
+        spectral = self.rescore == "spectrogram"
+        feature_name = "stft" if spectral else "features"
+        feature_dims: Dims = (
+            _stft_dims(self) if spectral else ["batch", *_feature_dims(self, features, waveform)]
+        )
+        stages = [
+            export_stage(
+                "frontend",
+                self.frontend,
+                (waveform,),
+                inputs={"waveform": ["batch", "samples"]},
+                outputs={feature_name: feature_dims},
+                folder=folder,
+            ),
+            export_stage(
+                "classifier",
+                self.classifier,
+                (features,),
+                inputs={feature_name: feature_dims},
+                outputs={"logits": ["batch", classes], **self.taps},
+                folder=folder,
+            ),
+            *explaining_stages(self, folder),
+        ]
+        if self.feature_map is not None:
+            stages.append(_embeddings(self, self.feature_map, folder))
+        return stages
 
     def outputs(self, waveform: FloatArray) -> dict[str, FloatArray]:
         """What the reference answers, by PyTorch's own kernels."""
@@ -231,54 +274,6 @@ def without_onednn() -> Iterator[None]:
         switch.enabled = before
 
 
-def _write_stages(source: Source, folder: Path) -> list[StageSpec]:
-    """Export every stage of `source` into `folder`, in the order of the chain.
-
-    Examples are half a window long; the graphs take any length.
-    Raises SourceError where a module cannot be exported.
-    """
-    from ..graphs.torch_export import export_stage
-
-    waveform = _example(source)
-    with torch.inference_mode(False), torch.no_grad():
-        # A view of a larger tensor would be exported with its strides.
-        features = source.frontend.eval()(waveform).contiguous()
-        logits = source.classifier.eval()(features)[0]
-    classes = len(source.labels)
-    if logits.shape[-1] != classes:
-        raise SourceError(
-            f"{source.name}: the classifier gives {logits.shape[-1]} logits for {classes} labels; "
-            "check that label list and weights belong together"
-        )
-    spectral = source.rescore == "spectrogram"
-    feature_name = "stft" if spectral else "features"
-    feature_dims: Dims = (
-        _dims_of(source)["stft"] if spectral else ["batch", *_feature_dims(source, features, waveform)]
-    )
-    stages = [
-        export_stage(
-            "frontend",
-            source.frontend,
-            (waveform,),
-            inputs={"waveform": ["batch", "samples"]},
-            outputs={feature_name: feature_dims},
-            folder=folder,
-        ),
-        export_stage(
-            "classifier",
-            source.classifier,
-            (features,),
-            inputs={feature_name: feature_dims},
-            outputs={"logits": ["batch", classes], **source.taps},
-            folder=folder,
-        ),
-        *explaining_stages(source, folder),
-    ]
-    if source.feature_map is not None:
-        stages.append(_embeddings(source, source.feature_map, folder))
-    return stages
-
-
 def explaining_stages(source: Source, folder: Path) -> list[StageSpec]:
     """Export the decoder and the interpreter, which stand behind whatever shows the taps.
 
@@ -286,61 +281,42 @@ def explaining_stages(source: Source, folder: Path) -> list[StageSpec]:
     """
     from ..graphs.torch_export import export_stage
 
-    stages: list[StageSpec] = []
     if source.decoder is None and source.interpreter is None:
-        return stages
+        return []
+    if source.interpreter is not None and source.components is None:
+        raise SourceError(f"{source.name}: has an interpreter, but says nothing of its components")
     with torch.inference_mode(False), torch.no_grad():
         tensors = source.forward_pass(_example(source))
         taps = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    dims = _dims_of(source)
-    if source.decoder is not None:
-        stages.append(
-            export_stage(
-                "decoder",
-                source.decoder,
-                tuple(taps[name] for name in source.decoder_taps),
-                inputs={name: dims[name] for name in source.decoder_taps},
-                outputs={"mask": ["batch", "frames", dims["stft"][2]]},
-                folder=folder,
-            )
-        )
-    if source.interpreter is not None:
-        stages.append(_interpreter(source, source.interpreter, taps, dims, folder))
-    return stages
-
-
-def _dims_of(source: Source) -> dict[str, Dims]:
-    """Dims of what a decoder or an interpreter may read."""
-    bins = source.analysis.n_fft // 2 + 1
-    return {**source.taps, "stft": ["batch", "frames", bins, 2], "target": ["batch"]}
-
-
-def _interpreter(
-    source: Source,
-    interpreter: nn.Module,
-    taps: Mapping[str, torch.Tensor],
-    dims: Mapping[str, Dims],
-    folder: Path,
-) -> StageSpec:
-    """The interpreter's graph."""
-    from ..graphs.torch_export import export_stage
-
-    spec = source.components
-    if spec is None:
-        raise SourceError(f"{source.name}: has an interpreter, but says nothing of its components")
+    dims: dict[str, Dims] = {**source.taps, "stft": _stft_dims(source), "target": ["batch"]}
+    count = source.components.count if source.components is not None else 0
     # A tap may be shown without a name for its frames, hence the name of the listenable STFT's.
-    return export_stage(
-        "interpreter",
-        interpreter,
-        tuple(taps[name] for name in source.interpreter_taps),
-        inputs={name: dims[name] for name in source.interpreter_taps},
-        outputs={
-            "activations": ["batch", spec.count, "frames"],
-            "pooled": ["batch", spec.count],
-            "logits": ["batch", len(source.labels)],
-        },
-        folder=folder,
-    )
+    masks: dict[str, Dims] = {"mask": ["batch", "frames", dims["stft"][2]]}
+    says: dict[str, Dims] = {
+        "activations": ["batch", count, "frames"],
+        "pooled": ["batch", count],
+        "logits": ["batch", len(source.labels)],
+    }
+    explainers: list[tuple[StageName, nn.Module | None, list[str], dict[str, Dims]]] = [
+        ("decoder", source.decoder, source.decoder_taps, masks),
+        ("interpreter", source.interpreter, source.interpreter_taps, says),
+    ]
+    return [
+        export_stage(
+            name,
+            module,
+            tuple(taps[one] for one in read),
+            inputs={one: dims[one] for one in read},
+            outputs=outputs,
+            folder=folder,
+        )
+        for name, module, read, outputs in explainers
+        if module is not None
+    ]
+
+
+def _stft_dims(source: Source) -> list[int | str]:
+    return ["batch", "frames", source.analysis.n_fft // 2 + 1, 2]
 
 
 def _embeddings(source: Source, spec: FeatureMapSpec, folder: Path) -> StageSpec:
