@@ -33,35 +33,11 @@ def finish(
 
     None: as the source has it. Raises SourceError where readers would refuse the bundle.
     """
-    manifest = _manifest(source, stages, name or source.name, parity)
-    manifest = msgspec.structs.replace(
-        manifest,
-        licence=source.licence if licence is None else licence,
-        attribution=source.attribution if attribution is None else attribution,
-    )
-    with naming(folder / CARD):
-        (folder / CARD).write_text(card(manifest, source.description), encoding="utf-8")
-    manifest = msgspec.structs.replace(manifest, files=describe_files(folder))
-    try:
-        # As a reader would: structs are not validated when they are made.
-        manifest = msgspec.convert(msgspec.to_builtins(manifest), Manifest)
-    except msgspec.ValidationError as error:
-        raise SourceError(f"{source.name}: makes no valid manifest ({error}); correct the source") from error
-    manifest = write_manifest(folder, manifest)
-    try:
-        open_bundle(folder, examine=False).examine()
-    except BundleError as error:
-        text = str(error).replace(f"{folder.resolve()}/", "")
-        raise SourceError(f"{source.name}: makes a bundle that its readers refuse: {text}") from error
-    return manifest
-
-
-def _manifest(source: Exportable, stages: list[StageSpec], name: str, parity: Parity) -> Manifest:
-    """The manifest but for licence, files, and the bundle_id, which is over files too."""
-    return Manifest(
+    # But for files, and the bundle_id, which is over files too.
+    manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         bundle_id="-",
-        name=name,
+        name=name or source.name,
         task=source.task,
         labels=source.labels,
         sample_rate=source.sample_rate,
@@ -80,7 +56,24 @@ def _manifest(source: Exportable, stages: list[StageSpec], name: str, parity: Pa
         evaluation=dict(source.evaluation),
         versions={"earmark": __version__, **_versions(source.tools)},
         source=source.description,
+        licence=source.licence if licence is None else licence,
+        attribution=source.attribution if attribution is None else attribution,
     )
+    with naming(folder / CARD):
+        (folder / CARD).write_text(card(manifest, source.description), encoding="utf-8")
+    manifest = msgspec.structs.replace(manifest, files=describe_files(folder))
+    try:
+        # As a reader would: structs are not validated when they are made.
+        manifest = msgspec.convert(msgspec.to_builtins(manifest), Manifest)
+    except msgspec.ValidationError as error:
+        raise SourceError(f"{source.name}: makes no valid manifest ({error}); correct the source") from error
+    manifest = write_manifest(folder, manifest)
+    try:
+        open_bundle(folder, examine=False).examine()
+    except BundleError as error:
+        text = str(error).replace(f"{folder.resolve()}/", "")
+        raise SourceError(f"{source.name}: makes a bundle that its readers refuse: {text}") from error
+    return manifest
 
 
 def _versions(tools: Sequence[str]) -> dict[str, str]:

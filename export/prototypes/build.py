@@ -184,7 +184,7 @@ def index_bundle(
         with generations.building() as building:
             writer = open_writer(folder, building, manifest, graph, seed)
             sounds = IndexedFiles(files)
-            relabelled = [] if old is None else sounds.relabelled(old)
+            relabelled = [] if old is None else relabelled_in(old, sounds.files)
             try:
                 if old is not None:
                     writer.take(old, files=sounds.files)
@@ -219,6 +219,16 @@ def index_bundle(
     return report
 
 
+def relabelled_in(old: Generation, files: Mapping[str, SoundFiles]) -> list[str]:
+    """The sources of a generation that have labels in `files`, by sha256, which they lack there."""
+    touched = {
+        clip.source: None
+        for clip in old.all_clips()
+        if clip.sha256 in files and not set(files[clip.sha256].labels) <= set(clip.labels)
+    }
+    return list(touched)
+
+
 class IndexedFiles:
     """Which files hold the same sound, and the labels and names that it has in all of them."""
 
@@ -234,15 +244,6 @@ class IndexedFiles:
     def hash_of(self, file: SoundFile) -> str:
         """The sha256 of a file. Raises DataError where it cannot be read."""
         return self._hashes.get(file.path) or hash_of(file.path)
-
-    def relabelled(self, old: Generation) -> list[str]:
-        """The sources of `old` that have labels here which they lack there."""
-        touched = {
-            clip.source: None
-            for clip in old.all_clips()
-            if clip.sha256 in self.files and not set(self.files[clip.sha256].labels) <= set(clip.labels)
-        }
-        return list(touched)
 
 
 class _Build:

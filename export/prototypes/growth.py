@@ -19,7 +19,7 @@ from ...prototypes_index.table import SoundFiles
 from ...prototypes_index.tombstones import write_removal
 from ...runtime.methods.prototypes.generation import model_hash, open_generation
 from ...runtime.opening import open_bundle
-from .build import IndexReport, Passed
+from .build import IndexReport, Passed, relabelled_in
 from .generation_folder import FOLDER, GenerationFolder
 from .generation_writer import Graph, open_writer
 
@@ -102,7 +102,7 @@ def merge_bundles(
         graph = Graph.of(mine or theirs[0])
         known: dict[str, str] = {}
         files = _files_of([*([mine] if mine is not None else []), *theirs])
-        relabelled = [] if mine is None else _relabelled(mine, files)
+        relabelled = [] if mine is None else relabelled_in(mine, files)
         parts, repeated, added = [], [], 0
         for generation in ([mine] if mine is not None else []) + theirs:
             keep, new, passed = _unknown(generation, known)
@@ -147,14 +147,6 @@ def _files_of(generations: Sequence[Generation]) -> dict[str, SoundFiles]:
         for clip in generation.all_clips():
             files.setdefault(clip.sha256, SoundFiles()).add(clip.labels, (clip.source, *clip.names))
     return files
-
-
-def _relabelled(mine: Generation, files: Mapping[str, SoundFiles]) -> list[str]:
-    """The sources that lack some of the labels in `files`."""
-    lacking = {
-        clip.source: None for clip in mine.all_clips() if set(files[clip.sha256].labels) - set(clip.labels)
-    }
-    return list(lacking)
 
 
 def _open_other(other: Path, folder: Path, model: str) -> Generation:

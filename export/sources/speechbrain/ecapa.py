@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from .layers import Activation, BatchNorm1d, Conv1d, TdnnBlock
+from .layers import Activation, Conv1d, TdnnBlock, batch_norm
 
 # Added by SpeechBrain's pooling under the root.
 _EPSILON = 1e-12
@@ -149,7 +149,7 @@ class Ecapa(nn.Module):
         attending = state["asp.tdnn.conv.conv.weight"]
         whole = int(attending.shape[1]) == 3 * self.channels
         self.asp = AttentiveStatistics(self.channels, int(attending.shape[0]), whole=whole)
-        self.asp_bn = BatchNorm1d(2 * self.channels)
+        self.asp_bn = batch_norm(2 * self.channels)
         self.fc = Conv1d(2 * self.channels, int(state["fc.conv.weight"].shape[0]), 1)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:

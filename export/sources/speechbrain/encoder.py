@@ -139,17 +139,14 @@ def _features(values: Hyperparams) -> Features:
             f"{values.path}: {_FEATURES} is {kind}; Fbank is known here; write an Adapter around the model "
             "(docs/adapters.md)"
         )
-    fixed: list[tuple[str, str, object]] = [
+    only: list[tuple[str, str | None, object]] = [
         ("deltas", _FEATURES, False),
         ("context", _FEATURES, False),
         ("filter_shape", _FEATURES, "triangular"),
         ("norm_type", _NORM, "sentence"),
         ("global_context", _BODY, True),
     ]
-    for key, owner, only in fixed:
-        given = values.get(key, "global" if key == "norm_type" else only, of=owner)
-        if given != only:
-            raise SourceError(f"{values.path}: {key} of {owner} is {given!r}; only {only!r} can be exported")
+    values.fixed(only, {"norm_type": "global"})
     rate = values.integer("sample_rate", 16000, of=_FEATURES)
     n_fft = values.integer("n_fft", 400, of=_FEATURES)
     window = round(rate / 1000.0 * values.number("win_length", 25, of=_FEATURES))

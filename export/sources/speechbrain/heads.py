@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ....errors import SourceError
 from ..state_dicts import fill, linear
-from .layers import Activation, BatchNorm1d, Linear
+from .layers import Activation, batch_norm, linear_layer
 
 # Forms in which a linear head is saved: torch's own, SpeechBrain's Linear, its Sequential-like lobes.
 LINEAR_PREFIXES = ("", "w.", "linear.w.", "out.w.")
@@ -26,7 +26,7 @@ class CosineHead(nn.Module):
         self.blocks = nn.ModuleList()
         while f"blocks.{len(self.blocks) + 1}.w.weight" in state:
             outputs, inputs = state[f"blocks.{len(self.blocks) + 1}.w.weight"].shape
-            self.blocks.extend([BatchNorm1d(int(inputs)), Linear(int(inputs), int(outputs))])
+            self.blocks.extend([batch_norm(int(inputs)), linear_layer(int(inputs), int(outputs))])
         self.weight = nn.Parameter(torch.empty_like(state["weight"], device="meta"))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class _Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, activation: Activation) -> None:
         super().__init__()
         self.activation = activation
-        self.linear, self.norm = Linear(inputs, outputs), BatchNorm1d(outputs)
+        self.linear, self.norm = linear_layer(inputs, outputs), batch_norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C] -> [B, C']."""
@@ -56,13 +56,13 @@ class MlpHead(nn.Module):
     def __init__(self, state: Mapping[str, Tensor], activation: Activation) -> None:
         super().__init__()
         self.activation = activation
-        self.norm = BatchNorm1d(int(state["norm.norm.weight"].shape[0]))
+        self.norm = batch_norm(int(state["norm.norm.weight"].shape[0]))
         self.DNN = nn.ModuleDict()
         while f"DNN.block_{len(self.DNN)}.linear.w.weight" in state:
             outputs, inputs = state[f"DNN.block_{len(self.DNN)}.linear.w.weight"].shape
             self.DNN[f"block_{len(self.DNN)}"] = _Block(int(inputs), int(outputs), activation)
         outputs, inputs = state["out.w.weight"].shape
-        self.out = Linear(int(inputs), int(outputs))
+        self.out = linear_layer(int(inputs), int(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, E] -> [B, K]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,19 @@ class Hyperparams:
         if value != int(value):
             raise SourceError(f"{self.path}: {key} should be a whole number, but is {value!r}")
         return int(value)
+
+    def fixed(
+        self, only: Sequence[tuple[str, str | None, object]], usual: Mapping[str, object] | None = None
+    ) -> None:
+        """Raise SourceError where a key of an owner is another value than the only one that is known here.
+
+        usual: what keys are that are not said, where that is another value
+        """
+        for key, owner, known in only:
+            value = self.get(key, (usual or {}).get(key, known), of=owner)
+            if value != known:
+                place = key if owner is None else f"{key} of {owner}"
+                raise SourceError(f"{self.path}: {place} is {value!r}; only {known!r} can be exported")
 
     def tag(self, key: str) -> str | None:
         """What `key` would construct, e.g. "torch.nn.Linear"; None where it is plain data."""

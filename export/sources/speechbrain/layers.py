@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
@@ -27,30 +28,14 @@ class Conv1d(nn.Module):
         return output
 
 
-class BatchNorm1d(nn.Module):
-    """torch's, one name deeper."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm1d(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, T] or [B, C]."""
-        output: Tensor = self.norm(x)
-        return output
+def batch_norm(channels: int) -> nn.Sequential:
+    """Batch norm of [B, C, T] or [B, C], one name deeper than torch's."""
+    return nn.Sequential(OrderedDict(norm=nn.BatchNorm1d(channels)))
 
 
-class Linear(nn.Module):
-    """torch's, one name deeper."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.w = nn.Linear(inputs, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C] -> [B, C']."""
-        output: Tensor = self.w(x)
-        return output
+def linear_layer(inputs: int, outputs: int) -> nn.Sequential:
+    """A linear layer, one name deeper than torch's."""
+    return nn.Sequential(OrderedDict(w=nn.Linear(inputs, outputs)))
 
 
 class TdnnBlock(nn.Module):
@@ -68,7 +53,7 @@ class TdnnBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = Conv1d(inputs, outputs, kernel, dilation, groups)
-        self.norm = BatchNorm1d(outputs)
+        self.norm = batch_norm(outputs)
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:

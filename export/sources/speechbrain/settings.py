@@ -39,7 +39,7 @@ def read_settings(values: Hyperparams, folder: Path) -> RecipeSettings:
     hop = values.number("hop_length", 11.6099, of=stft)
     window = values.number("win_length", 23.2199, of=stft)
     n_fft = values.integer("n_fft", 1024, of=stft)
-    fixed: list[tuple[str, str | None, object]] = [
+    only: list[tuple[str, str | None, object]] = [
         ("spec_mag_power", None, 0.5),
         ("use_melspectra_log1p", None, True),
         ("log_mel", bank, False),
@@ -51,10 +51,7 @@ def read_settings(values: Hyperparams, folder: Path) -> RecipeSettings:
         ("pad_mode", stft, "constant"),
         ("norm_type", "embedding_model", "bn"),
     ]
-    for key, owner, only in fixed:
-        value = values.get(key, only, of=owner)
-        if value != only:
-            raise SourceError(f"{values.path}: {key} is {value!r}; only {only!r} can be exported")
+    values.fixed(only)
     if (values.tag("embedding_model") or "Cnn14").rpartition(".")[2] != "Cnn14":
         raise SourceError(
             f"{values.path}: embedding_model is {values.tag('embedding_model')}; Cnn14 is known here; "

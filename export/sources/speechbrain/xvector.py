@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from .layers import Activation, BatchNorm1d, Conv1d, Linear
+from .layers import Activation, Conv1d, batch_norm, linear_layer
 
 # SpeechBrain's pooling adds noise of 1e-5 to 9e-5 to the mean, also in use; here it is its mean. The
 # deviation has its smallest value added.
@@ -33,10 +33,10 @@ class Xvector(nn.Module):
             weight = state[f"blocks.{3 * index}.conv.weight"]
             outputs, inputs, kernel = (int(size) for size in weight.shape)
             self.blocks[str(3 * index)] = Conv1d(inputs, outputs, kernel, dilations[index])
-            self.blocks[str(3 * index + 2)] = BatchNorm1d(outputs)
+            self.blocks[str(3 * index + 2)] = batch_norm(outputs)
             widths.append(outputs)
         self.channels, self.middle_channels = widths[-1], widths[count // 2]
-        self.blocks[str(3 * count + 1)] = Linear(
+        self.blocks[str(3 * count + 1)] = linear_layer(
             2 * self.channels, int(state[f"blocks.{3 * count + 1}.w.weight"].shape[0])
         )
         self.count = count
