@@ -1,7 +1,5 @@
 """PyTorch models that the tests of feature maps and heads explain."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

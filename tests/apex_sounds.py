@@ -1,7 +1,5 @@
 """Synthesised sounds in class folders, for the tests of learning U."""
 
-from __future__ import annotations
-
 import numpy as np
 import soundfile
 
@@ -21,3 +19,9 @@ def write_sounds(folder, *, labels=LABELS, fold=1, clips=4, seconds=1.0, seed=0)
             recording = 100 * LABELS.index(label) + 10 * fold + index if label in LABELS else index
             soundfile.write(folder / label / f"{fold}-{recording}-A-0.wav", wave, 16000)
     return folder
+
+
+def two_folds(folder):
+    """Four sounds of each class in fold 1, two in fold 2."""
+    write_sounds(folder, fold=1)
+    return write_sounds(folder, fold=2, clips=2, seed=1)

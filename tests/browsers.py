@@ -1,7 +1,5 @@
 """The browsers that are installed, and tabs that hold pages to ask nobody else and to complain of nothing."""
 
-from __future__ import annotations
-
 import shutil
 from contextlib import contextmanager
 
@@ -45,6 +43,22 @@ def tab_of(browser, address, own, ready=None, *, before="", **options):
         tab.wait_for_selector(ready)
     yield tab, told
     context.close()
+
+
+def nothing_runs(tab):
+    """What somebody might get into the page does not run and loads nothing."""
+    tab.evaluate(
+        """() => {
+          const script = document.createElement("script");
+          script.textContent = "window.ran = 1";
+          document.body.append(script);
+          const more = "<img src=x onerror='window.ran=1'><p onclick='window.ran=1'></p>";
+          document.body.insertAdjacentHTML("beforeend", more);
+          document.body.lastElementChild.click();
+        }"""
+    )
+    assert tab.evaluate("window.ran") is None
+    assert tab.evaluate("fetch('https://example.org/').then(() => 'sent', () => 'blocked')") == "blocked"
 
 
 def until(tab, expression):

@@ -2,15 +2,35 @@
 
 import json
 
+from click import Context, Group
 from click.testing import CliRunner, Result
 
 from earmark.cli import main
 from earmark.runtime.explainer import SHIPPED
 
 
-def invoke(*words, **more) -> Result:
-    """`earmark` with these words."""
-    return CliRunner().invoke(main, [str(word) for word in words], **more)
+def invoke(*words, code=None, says=(), **more) -> Result:
+    """`earmark` with these words.
+
+    code: the exit code it ends with, without a traceback; says: a text on its stderr, or several
+    """
+    result = CliRunner().invoke(main, [str(word) for word in words], **more)
+    if code is not None:
+        assert result.exit_code == code, result.output
+        assert "Traceback" not in result.output, result.output
+        assert "a defect in earmark" not in result.stderr, result.stderr
+    for text in (says,) if isinstance(says, str) else says:
+        assert text in result.stderr, result.stderr
+    return result
+
+
+def all_commands(command=main, path=("earmark",)):
+    """Every command, groups among them, with the words that name it."""
+    yield path, command
+    if isinstance(command, Group):
+        context = Context(command)
+        for name in command.list_commands(context):
+            yield from all_commands(command.get_command(context, name), (*path, name))
 
 
 def documents(result: Result) -> list:

@@ -4,8 +4,6 @@ H is what Lee and Seung's updates find for X = log1p|STFT| and a dictionary that
 mean over time; theta is a logistic regression from z to the labels. Honest, if weaker than a trained one.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import warnings

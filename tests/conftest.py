@@ -1,9 +1,6 @@
 """Fixtures that several test files share."""
 
-from __future__ import annotations
-
 import functools
-import importlib.util
 import os
 import shutil
 import sys
@@ -11,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from browsers import CHROMIUMS, installed
-from changed_bundle import rewrite
+from changed_bundle import drop_decoder, rewritten
 
 # Before torch is imported: on tensors as small as the tests' threads only wait for each other, and on a busy
 # machine they wait long.
@@ -42,121 +39,12 @@ def pytest_runtest_setup() -> None:
         registry.from_torchlib = staticmethod(functools.cache(registry.from_torchlib))
 
 
-def tiny_adapter(seed: int = 0, *, decoder: bool = True):
-    """A compact CNN on log-mel with a decoder, 16 kHz, three classes, seeded random weights.
-
-    Feature map [B, 16, T // 4, 5] over 40 triangular bands; max + mean pooling and a linear head.
-    """
-    torch = pytest.importorskip("torch")
-    from torch import nn
-
-    from earmark.export import Adapter, AnalysisSpec
-
-    analysis = AnalysisSpec(n_fft=512, window_length=400, hop=160, window="hann")
-    bins, bands = 257, 40
-
-    class Bands(nn.Module):
-        def __init__(self):
-            super().__init__()
-            edges = torch.linspace(0, bins - 1, bands + 2)
-            bin_ = torch.arange(bins).float()[:, None]
-            rise = (bin_ - edges[:-2]) / (edges[1:-1] - edges[:-2])
-            fall = (edges[2:] - bin_) / (edges[2:] - edges[1:-1])
-            self.register_buffer("bank", torch.minimum(rise, fall).clamp(min=0))
-
-        def forward(self, stft):
-            power = stft[..., 0] ** 2 + stft[..., 1] ** 2
-            return torch.log1p(torch.sqrt(power + 1e-14) @ self.bank)
-
-    class Features(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layers = nn.Sequential(
-                nn.Conv2d(1, 8, 3, padding=1, bias=False),
-                nn.BatchNorm2d(8),
-                nn.ReLU(),
-                nn.AvgPool2d((2, 4)),
-                nn.Conv2d(8, 16, 3, padding=1),
-                nn.ReLU(),
-                nn.AvgPool2d(2),
-            )
-
-        def forward(self, features):
-            return self.layers(features.unsqueeze(1))
-
-    class Head(nn.Module):
-        def __init__(self, linear):
-            super().__init__()
-            self.linear = linear
-
-        def forward(self, z):
-            reduced = z.mean(dim=3)
-            return self.linear(reduced.amax(dim=2) + reduced.mean(dim=2))
-
-    class Decoder(nn.Module):
-        """Mask [B, T, bins] from the feature map, upsampled, and the band spectrum."""
-
-        def __init__(self):
-            super().__init__()
-            self.mix = nn.Conv2d(16, 1, 1)
-            self.local = nn.Conv2d(1, 1, (3, 5), padding=(1, 2))
-            self.spread = nn.Linear(bands, bins)
-
-        def forward(self, z, spectrum):
-            coarse = self.mix(z)
-            frames = spectrum.shape[1]
-            index = torch.clamp(torch.arange(frames) // 4, max=coarse.shape[2] - 1)
-            near = coarse.index_select(2, index).repeat_interleave(8, dim=3)
-            return torch.sigmoid(self.spread((near + self.local(spectrum.unsqueeze(1))).squeeze(1)))
-
-    torch.manual_seed(seed)
-    features, linear = Features(), nn.Linear(16, 3)
-    with torch.no_grad():
-        features.layers[1].running_mean.uniform_(-0.5, 0.5)
-        features.layers[1].running_var.uniform_(0.5, 2.0)
-        linear.weight.mul_(6.0)
-    step = 8000 / 5
-    return Adapter(
-        name="tiny",
-        labels=["low hum", "whistle", "noise"],
-        sample_rate=16000,
-        analysis=analysis,
-        front_end=Bands(),
-        feature_map=features,
-        head=Head(linear),
-        linear=linear,
-        pooling="max_mean",
-        decoder=Decoder() if decoder else None,
-        window_seconds=1.0,
-        minimum_seconds=0.1,
-        frame_seconds=4 * 160 / 16000,
-        bands_hz=[(row * step, (row + 1) * step) for row in range(5)],
-        description="A tiny model with random weights, for tests.",
-        licence="Apache-2.0",
-        attribution="earmark's tests",
-    )
-
-
-@pytest.fixture(scope="session")
-def recipe_folder():
-    """The module recipe_folder.py beside this file."""
-    pytest.importorskip("torch")
-    import recipe_folder
-
-    return recipe_folder
-
-
-@pytest.fixture(scope="session")
-def make_tiny_adapter():
-    """The function that makes the tiny model's `Adapter`."""
-    pytest.importorskip("torch")
-    return tiny_adapter
-
-
 @pytest.fixture(scope="session")
 def tiny_source():
     """The tiny model as a `Source`."""
     pytest.importorskip("torch")
+    from tiny_model import tiny_adapter
+
     from earmark.export.sources.adapter.source import from_adapter
 
     return from_adapter(tiny_adapter())
@@ -165,6 +53,8 @@ def tiny_source():
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory) -> Path:
     """A real bundle of the tiny model. Shared: copy it before changing it."""
+    from tiny_model import tiny_adapter
+
     from earmark.export import export_bundle
 
     path = tmp_path_factory.mktemp("bundles") / "tiny"
@@ -173,17 +63,11 @@ def tiny_bundle(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def interpreters():
-    """The module components_bundle.py beside this file: interpreters without PyTorch."""
+def learnt_components():
+    """Dictionary [F, 16] and theta [8, 16] for the shipped bundle, learnt from synthesised clips."""
     pytest.importorskip("sklearn")
     import components_bundle
 
-    return components_bundle
-
-
-@pytest.fixture(scope="session")
-def learnt_components(interpreters):
-    """Dictionary [F, 16] and theta [8, 16] for the shipped bundle, learnt from synthesised clips."""
     from earmark.evaluation.synthesis import make_clip
     from earmark.runtime.explainer import SHIPPED, load
 
@@ -193,15 +77,17 @@ def learnt_components(interpreters):
         for number, label in enumerate(labels)
         for index in range(3)
     ]
-    return interpreters.learn(SHIPPED, clips, 16)
+    return components_bundle.learn(SHIPPED, clips, 16)
 
 
 @pytest.fixture(scope="session")
-def components_bundle(interpreters, learnt_components, tmp_path_factory) -> Path:
+def components_bundle(learnt_components, tmp_path_factory) -> Path:
     """The shipped bundle with components. Shared: copy it before changing it."""
+    from components_bundle import write
+
     from earmark.runtime.explainer import SHIPPED
 
-    return interpreters.write(SHIPPED, tmp_path_factory.mktemp("components") / "bundle", *learnt_components)
+    return write(SHIPPED, tmp_path_factory.mktemp("components") / "bundle", *learnt_components)
 
 
 @pytest.fixture
@@ -209,28 +95,10 @@ def without_decoder(tmp_path):
     """The shipped bundle as it would be without a decoder."""
     from earmark.runtime.explainer import SHIPPED
 
-    folder = tmp_path / "without_decoder"
-    shutil.copytree(SHIPPED, folder)
+    folder = shutil.copytree(SHIPPED, tmp_path / "without_decoder")
 
-    def change(manifest):
-        manifest["stages"] = [stage for stage in manifest["stages"] if stage["name"] != "decoder"]
-        manifest["explainers"].remove("mask")
-        del manifest["mask_targets"], manifest["files"]["decoder.onnx"]
-
-    rewrite(folder, change)
-    (folder / "decoder.onnx").unlink()
+    drop_decoder(folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def write_sounds():
-    """The function of apex_sounds.py beside this file: class folders of hums, noise and whistles."""
-    spec = importlib.util.spec_from_file_location(
-        "earmark_tests_apex_sounds", Path(__file__).with_name("apex_sounds.py")
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.write_sounds
 
 
 @pytest.fixture(scope="module")
@@ -257,14 +125,11 @@ def variant(tiny_bundle, tmp_path_factory):
     import earmark
 
     def make(window=(), **changes):
-        path = tmp_path_factory.mktemp("variant") / "bundle"
-        shutil.copytree(tiny_bundle, path)
+        path = shutil.copytree(tiny_bundle, tmp_path_factory.mktemp("variant") / "bundle")
 
-        def change(manifest):
+        with rewritten(path) as manifest:
             manifest["window"] |= dict(window)
-            manifest |= changes
-
-        rewrite(path, change)
+            manifest.update(changes)
         return earmark.load(path, "cpu")
 
     return make

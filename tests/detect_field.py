@@ -1,16 +1,16 @@
 """Recordings in which sounds are planted, for `earmark detect`, and what a run over them leaves."""
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from command_line import invoke
 
 from earmark.commands.long_run.ledger import LEDGER
 from earmark.evaluation.synthesis import make_clip
+from earmark.runtime.explainer import SHIPPED
 
 RATE = 16000
 WRITTEN = ("--clips", "--format", "csv,raven,audacity,jsonl")
@@ -36,6 +36,11 @@ def plant(path, events, seconds=15, seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, sound, RATE)
     return path
+
+
+def detect(*words, **more):
+    """`earmark detect` with the shipped bundle."""
+    return invoke("detect", "-b", SHIPPED, "--device", "cpu", "--min-score", 0.8, *words, **more)
 
 
 def table(folder):

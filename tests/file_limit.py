@@ -1,9 +1,9 @@
-"""A full disk, for tests: a limit on the size of files, which needs no rights and strikes at any file."""
+"""What a system refuses: a full disk, by a limit on the size of files; folders that cannot be listed."""
 
-from __future__ import annotations
-
+import os
 import resource
 from contextlib import contextmanager
+from pathlib import Path
 
 
 @contextmanager
@@ -15,3 +15,15 @@ def limited(size):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def lock(monkeypatch):
+    """Folders named "locked" cannot be listed. By substitution: nothing stops root, as whom tests run too."""
+    scandir = os.scandir
+
+    def refusing(path="."):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refusing)

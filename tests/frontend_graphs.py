@@ -1,7 +1,5 @@
 """Front ends as graphs, run and compared."""
 
-from __future__ import annotations
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper

@@ -4,8 +4,6 @@ Needs the extra test-frontends. `python tests/frontend_originals.py` writes the 
 `python tests/frontend_originals.py CLIPS` says how far presets are from their originals on a folder of clips.
 """
 
-from __future__ import annotations
-
 import sys
 import types
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`earmark serve` as a process, for tests."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

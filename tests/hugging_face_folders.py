@@ -1,7 +1,5 @@
 """Tiny models of random weights, in folders as transformers writes them."""
 
-from __future__ import annotations
-
 LABELS = {0: "high", 1: "low", 2: "noise"}
 KINDS = {
     "conformer": "Wav2Vec2Conformer",

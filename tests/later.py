@@ -1,7 +1,5 @@
 """Packages that take long to import: imported where a test first uses them, not when it is collected."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 from typing import Any

@@ -1,7 +1,5 @@
 """Work of a run that stands for reading sound: a task says by its name what happens to its process."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

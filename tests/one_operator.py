@@ -1,7 +1,5 @@
 """Graphs of one operator: their answers beside ONNX Runtime's, their gradients beside finite differences."""
 
-from __future__ import annotations
-
 import numpy as np
 import onnxruntime as ort
 import pytest

@@ -1,9 +1,4 @@
-"""Small graphs that a stranger might give: a CNN over a bank of filters, and a transformer over its patches.
-
-A tool of the tests, not a test.
-"""
-
-from __future__ import annotations
+"""Small graphs that a stranger might give: a CNN over a bank of filters, a transformer over its patches."""
 
 import numpy as np
 import onnx

@@ -1,9 +1,4 @@
-"""What ONNX Runtime's tools make of a graph: optimised, quantised, in halves.
-
-A tool of the tests, not a test.
-"""
-
-from __future__ import annotations
+"""What ONNX Runtime's tools make of a graph: optimised, quantised, in halves."""
 
 import numpy as np
 import onnx

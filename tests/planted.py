@@ -1,7 +1,5 @@
 """Recordings with planted events, and what an engine wrote about them."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading
@@ -11,19 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import detect_field
 import psutil
 import pyarrow.dataset
 import pytest
-import soundfile
 
 from earmark.errors import WriteError
-from earmark.evaluation.synthesis import make_clip
 from earmark.integrations.parts import PartWork
 from earmark.integrations.searching import Search
 from earmark.runtime.explainer import SHIPPED
 
-RATE = 16000
 LABELS = ("bell", "clap", "kick")
 TESTS = str(Path(__file__).resolve().parent)
 OPTIONS = {"min_score": 0.8, "methods": ["mask"]}
@@ -40,15 +35,10 @@ def found_by_workers():
 
 def plant(folder, count, seconds=12):
     """Recordings 00.wav, 01.wav, ... with an event each, at second 4."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for number in range(count):
-        sound = (0.002 * np.random.default_rng(number).standard_normal(seconds * RATE)).astype(np.float32)
-        clip = make_clip(LABELS[number % 3], [number], snr_db=30.0).waveform[: 2 * RATE]
-        sound[4 * RATE : 4 * RATE + len(clip)] += clip
-        files.append(str(folder / f"{number:02}.wav"))
-        soundfile.write(files[-1], sound, RATE)
-    return files
+    return [
+        str(detect_field.plant(folder / f"{n:02}.wav", [(LABELS[n % 3], 4)], seconds, seed=n))
+        for n in range(count)
+    ]
 
 
 def rows(out, table):

@@ -1,7 +1,5 @@
 """Small generations of prototypes from synthetic maps, and sounds to index: what several test files need."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

@@ -3,8 +3,6 @@
 A module that a child can import by name: test files have none when pytest is started from elsewhere.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import resource

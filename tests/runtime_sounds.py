@@ -1,7 +1,6 @@
 """Sounds that tests of the runtime explain, and interpreters that start from nothing."""
 
-from __future__ import annotations
-
+import itertools
 import os
 import subprocess
 import sys
@@ -31,16 +30,25 @@ def tone(seconds=1.0, rate=RATE, channels=None, seed=3, peak=0.5):
     return sound if channels else sound[0]
 
 
-def run_python(code, *arguments, env=None, timeout=240):
-    """Run `code` in a fresh interpreter, outside of any checkout; its stdout."""
+def cancelled_at(call):
+    """A `cancel` that says True from the call of that number on."""
+    numbers = itertools.count(1)
+    return lambda: next(numbers) >= call
+
+
+def run_python(program, *arguments, env=None, timeout=240, cwd="/", code=0):
+    """Run a program in a fresh interpreter, outside of any checkout, to that exit code; what it said.
+
+    Of one that ends well what stands on its stdout, else on its stderr.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)],
         check=False,
         capture_output=True,
         text=True,
         timeout=timeout,
         env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
-        cwd="/",
+        cwd=cwd,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    assert done.returncode == code, done.stderr[-3000:]
+    return done.stderr if code else done.stdout

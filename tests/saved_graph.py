@@ -1,7 +1,6 @@
 """An ONNX graph of nodes and constants, written to a file."""
 
-from __future__ import annotations
-
+import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -27,3 +26,20 @@ def saved(path, nodes, constants, inputs, outputs, opset=17, ir_version=8):
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid("ai.onnx.ml", 3)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=ir_version), path)
     return path
+
+
+def by_energy(path, slopes, biases):
+    """A file whose logits of a window [B, N] are `biases` and `slopes` times its mean square."""
+    constants = {
+        "axes": np.array([1], np.int64),
+        "slope": np.array([slopes], np.float32),
+        "bias": np.array(biases, np.float32),
+    }
+    nodes = [
+        node("Mul", "x x", "power"),
+        node("ReduceMean", "power axes", "energy", keepdims=1),
+        node("MatMul", "energy slope", "rise"),
+        node("Add", "rise bias", "scores"),
+    ]
+    sides = {"x": ["batch", "samples"]}, {"scores": ["batch", len(biases)]}
+    return saved(path, nodes, constants, *sides, opset=18)

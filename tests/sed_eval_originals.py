@@ -3,8 +3,6 @@
 Needs `pip install sed_eval "setuptools<81"` in an environment of its own: it imports what newer ones lack.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

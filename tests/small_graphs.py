@@ -1,7 +1,5 @@
 """Small graphs on waveforms, built node by node, whose answers NumPy knows."""
 
-from __future__ import annotations
-
 import numpy as np
 from onnx import TensorProto
 from saved_graph import node, saved

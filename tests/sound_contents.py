@@ -1,7 +1,5 @@
 """Sound files in memory, whole or with a size in the header that is wrong, and what is read of them."""
 
-from __future__ import annotations
-
 import io
 import struct
 

@@ -1,16 +1,13 @@
 """A copy of the shipped bundle for a stranger to change, every hash made true again."""
 
-from __future__ import annotations
-
 import hashlib
-import json
 import os
 import shutil
 
 import numpy as np
 import onnx
 import pytest
-from changed_bundle import sign
+from changed_bundle import edited, sign
 
 import earmark
 from earmark.runtime.bundle.open import read_manifest
@@ -56,11 +53,9 @@ def edit_graph(bundle, name, change):
 def sign_graph(bundle, name):
     """Make hashes true again, those by which the prototypes know their graph and their model too."""
     sign(bundle, name)
-    path = bundle / GENERATION / "index_info.json"
-    info = json.loads(path.read_text())
-    info["embeddings_sha256"] = hashlib.sha256((bundle / EMBEDDINGS).read_bytes()).hexdigest()
-    info["model_sha256"] = model_hash(read_manifest(bundle))
-    path.write_text(json.dumps(info))
+    with edited(bundle / GENERATION / "index_info.json") as info:
+        info["embeddings_sha256"] = hashlib.sha256((bundle / EMBEDDINGS).read_bytes()).hexdigest()
+        info["model_sha256"] = model_hash(read_manifest(bundle))
     sign(bundle, f"{GENERATION}/index_info.json")
 
 

@@ -3,8 +3,6 @@
 Its weights, and a decoder's for any class over it, are kept in weights/; see weights/build.py.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,14 +1,8 @@
-"""A graph of features that listens for quiet tones below loud hiss, made by hand; and such sounds.
-
-A tool of the tests, not a test.
-"""
-
-from __future__ import annotations
+"""A graph of features that listens for quiet tones below loud hiss, made by hand; and such sounds."""
 
 import numpy as np
 import soundfile
-from onnx import helper
-from saved_graph import saved
+from saved_graph import node, saved
 
 RATE, SECONDS = 8000, 1.0
 # By label, and in which of the eight rows of the pooled map each lies.
@@ -56,12 +50,12 @@ def write_graph(path):
         constants["matrix"][:, row, label] = 0.6
     constants["matrix"] = constants["matrix"].reshape(-1, len(_ROWS))
     nodes = [
-        helper.make_node("Conv", ["sound", "kernel", "thresholds"], ["level"], pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["level"], ["above"]),
-        helper.make_node("AveragePool", ["above"], ["map"], kernel_shape=[2, 2], strides=[2, 2]),
-        helper.make_node("ReduceMean", ["map"], ["pooled"], axes=[2], keepdims=0),
-        helper.make_node("Flatten", ["pooled"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "matrix"], ["logits"]),
+        node("Conv", "sound kernel thresholds", "level", pads=[1, 1, 1, 1]),
+        node("Relu", "level", "above"),
+        node("AveragePool", "above", "map", kernel_shape=[2, 2], strides=[2, 2]),
+        node("ReduceMean", "map", "pooled", axes=[2], keepdims=0),
+        node("Flatten", "pooled", "flat"),
+        node("MatMul", "flat matrix", "logits"),
     ]
     inputs, outputs = {"sound": ["batch", 1, "frames", _BANDS]}, {"logits": ["batch", len(_ROWS)]}
     return saved(path, nodes, constants, inputs, outputs)

@@ -1,7 +1,5 @@
 """Tones and noise that small models learn in a few epochs, and the settings by which they do."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import soundfile

@@ -1,8 +1,6 @@
 """A listener for the tests of the views: fixed random features of a log-spectrogram, and a head fitted to
 four kinds of sound. Nothing in it knows what the views look for."""
 
-from __future__ import annotations
-
 import numpy as np
 
 RATE, SECONDS = 16000, 2.0

@@ -1,9 +1,4 @@
-"""A small CNN on waveforms that a stranger might give as .onnx, and its answers in NumPy.
-
-A tool of the tests, not a test.
-"""
-
-from __future__ import annotations
+"""A small CNN on waveforms that a stranger might give as .onnx, and its answers in NumPy."""
 
 import numpy as np
 import onnx
@@ -79,11 +74,6 @@ def _samples(dims):
 
 def waves(count, samples, seed=0):
     return (0.3 * np.random.default_rng(seed).standard_normal((count, samples))).astype(np.float32)
-
-
-def softmax(x):
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
 
 
 def answers(bundle, sounds):

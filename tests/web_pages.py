@@ -1,7 +1,5 @@
 """What the tests of web pages share: pages of several bundles, a server for them, and how they are asked."""
 
-from __future__ import annotations
-
 import base64
 import functools
 import shutil
@@ -14,7 +12,7 @@ import pytest
 import soundfile
 from apex_sounds import write_sounds
 from browsers import tab_of
-from changed_bundle import rewrite
+from changed_bundle import rewritten
 
 import earmark
 from earmark.evaluation.synthesis import make_clip
@@ -164,11 +162,9 @@ def odd_bundle(source, folder):
     shutil.copytree(source, folder)
     index_bundle(folder, write_sounds(folder.with_name("sounds")), audio=False)
 
-    def change(manifest):
+    with rewritten(folder) as manifest:
         manifest["window"] |= {"level_over": "recording", "aggregate": "lme"}
         manifest |= {"level": "unit_variance", "mask_targets": "predicted", "mask_gain": "log"}
-
-    rewrite(folder, change)
     return earmark.load(folder, "cpu")
 
 

@@ -2,12 +2,8 @@
 
 import pytest
 import soundfile
-from click.testing import CliRunner
-from detect_field import PLANTED, WRITTEN, plant
+from detect_field import PLANTED, WRITTEN, detect, plant
 from runtime_sounds import RATE, WAVE
-
-from earmark.cli import main
-from earmark.runtime.explainer import SHIPPED
 
 
 @pytest.fixture
@@ -28,18 +24,7 @@ def field(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def detect():
-    """`earmark detect` with the shipped bundle."""
-
-    def invoke(*arguments, **options):
-        command = ["detect", "-b", SHIPPED, "--device", "cpu", "--min-score", 0.8, *arguments]
-        return CliRunner().invoke(main, list(map(str, command)), **options)
-
-    return invoke
-
-
-@pytest.fixture(scope="session")
-def whole(detect, field, tmp_path_factory):
+def whole(field, tmp_path_factory):
     """What a run over the field says, and its folder."""
     out = tmp_path_factory.mktemp("whole") / "out"
     return detect("-r", field, "-o", out, *WRITTEN), out

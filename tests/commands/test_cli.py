@@ -1,26 +1,12 @@
 """The command line as a user meets it: streams, exit codes, records."""
 
-from __future__ import annotations
-
 import io
 import json
 
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
-
-from earmark.cli import main
-
-
-@pytest.fixture
-def run():
-    runner = CliRunner()
-
-    def invoke(*arguments, **options):
-        return runner.invoke(main, [str(argument) for argument in arguments], **options)
-
-    return invoke
+from command_line import invoke
 
 
 @pytest.fixture
@@ -38,10 +24,8 @@ def clips(tmp_path):
     return folder
 
 
-def test_json_is_one_document_and_failures_are_records(run, clips, tiny_bundle):
-    result = run("explain", clips, "-b", tiny_bundle, "--json")
-    assert result.exit_code == 1
-    document = json.loads(result.stdout)
+def test_json_is_one_document_and_failures_are_records(clips, tiny_bundle):
+    document = json.loads(invoke("explain", clips, "-b", tiny_bundle, "--json", code=1).stdout)
     assert document["failed"] == 1
     names = [record["input"] for record in document["results"]]
     assert names == sorted(names)
@@ -54,25 +38,21 @@ def test_json_is_one_document_and_failures_are_records(run, clips, tiny_bundle):
     assert all(0 <= record["predictions"][0]["score"] <= 1 for record in good)
 
 
-def test_recursive_glob_list_and_stdin_name_the_same_sound(run, clips, tiny_bundle, tmp_path):
+def test_recursive_glob_list_and_stdin_name_the_same_sound(clips, tiny_bundle, tmp_path):
     listing = tmp_path / "list.txt"
     listing.write_text(f"{clips / 'a.wav'}\n\n")
     sound = (clips / "a.wav").read_bytes()
-    by_list = run("explain", "--from-file", listing, "-b", tiny_bundle, "--jsonl")
-    by_glob = run("explain", str(clips / "a.*"), "-b", tiny_bundle, "--jsonl")
-    by_stdin = run("explain", "-", "-b", tiny_bundle, "--jsonl", input=sound)
+    by_list = invoke("explain", "--from-file", listing, "-b", tiny_bundle, "--jsonl")
+    by_glob = invoke("explain", str(clips / "a.*"), "-b", tiny_bundle, "--jsonl")
+    by_stdin = invoke("explain", "-", "-b", tiny_bundle, "--jsonl", input=sound)
     scores = [json.loads(result.stdout)["predictions"] for result in (by_list, by_glob, by_stdin)]
     assert scores[0] == scores[1] == scores[2]
-    recursive = run("explain", clips, "--recursive", "-b", tiny_bundle, "--jsonl")
-    assert len(recursive.stdout.splitlines()) == 4
+    assert len(invoke("explain", clips, "--recursive", "-b", tiny_bundle, "--jsonl").stdout.splitlines()) == 4
 
 
-def test_fail_fast_stops(run, clips, tiny_bundle):
-    result = run(
-        "explain", clips / "not-sound.wav", clips / "a.wav", "--fail-fast", "-b", tiny_bundle, "--jsonl"
-    )
-    assert result.exit_code == 1
-    assert len(result.stdout.splitlines()) == 1
+def test_fail_fast_stops(clips, tiny_bundle):
+    words = ("explain", clips / "not-sound.wav", clips / "a.wav", "--fail-fast", "-b", tiny_bundle, "--jsonl")
+    assert len(invoke(*words, code=1).stdout.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -92,46 +72,29 @@ def test_fail_fast_stops(run, clips, tiny_bundle):
         (["nonsense"], 2, "nonsense"),
     ],
 )
-def test_errors_are_one_line_with_the_right_code(run, clips, tiny_bundle, arguments, code, says):
+def test_errors_are_one_line_with_the_right_code(clips, tiny_bundle, arguments, code, says):
     filled = [argument.format(clips=clips) for argument in arguments]
     if filled[0] == "explain" and "-b" not in filled:
         filled += ["-b", str(tiny_bundle)]
-    result = run(*filled)
-    assert result.exit_code == code, result.output
+    result = invoke(*filled, code=code)
     assert says in result.stderr + result.stdout
     assert "Traceback" not in result.output
     assert "defect" not in result.output
 
 
-def test_output_folder_holds_picture_sound_and_record(run, clips, tiny_bundle, tmp_path):
-    out = tmp_path / "out"
-    result = run("explain", clips / "b.flac", "-b", tiny_bundle, "-o", out, "-m", "mask")
-    assert result.exit_code == 0, result.output
-    assert (out / "mask.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads((out / "result.json").read_text())["target"]
-    original, rate = soundfile.read(clips / "b.flac", always_2d=True)
-    kept, kept_rate = soundfile.read(out / "kept.wav", always_2d=True)
-    removed, _ = soundfile.read(out / "removed.wav", always_2d=True)
-    assert kept_rate == rate
-    assert kept.shape == original.shape
-    np.testing.assert_allclose(kept + removed, original, atol=2e-4)
-
-
-def test_verify_inspect_and_doctor(run, tiny_bundle):
-    assert run("verify", tiny_bundle).exit_code == 0
-    document = json.loads(run("inspect", tiny_bundle, "--json").stdout)
+def test_verify_inspect_and_doctor(tiny_bundle):
+    invoke("verify", tiny_bundle, code=0)
+    document = json.loads(invoke("inspect", tiny_bundle, "--json").stdout)
     assert document["schema_version"] == 4
-    shown = run("inspect", tiny_bundle)
-    assert document["labels"][0] in shown.stdout
-    findings = json.loads(run("doctor", "--json").stdout)["findings"]
+    assert document["labels"][0] in invoke("inspect", tiny_bundle).stdout
+    findings = json.loads(invoke("doctor", "--json").stdout)["findings"]
     assert {finding["topic"] for finding in findings} >= {"earmark", "onnxruntime", "devices", "bundle"}
 
 
-def test_a_sound_longer_than_a_pipe_buffer_comes_through_stdin(run, tiny_bundle):
+def test_a_sound_longer_than_a_pipe_buffer_comes_through_stdin(tiny_bundle):
     buffer = io.BytesIO()
     soundfile.write(
         buffer, np.random.default_rng(1).standard_normal((48000 * 8, 2)) * 0.1, 48000, format="WAV"
     )
-    result = run("explain", "-", "-b", tiny_bundle, "--json", input=buffer.getvalue())
-    assert result.exit_code == 0, result.output
+    result = invoke("explain", "-", "-b", tiny_bundle, "--json", input=buffer.getvalue(), code=0)
     assert json.loads(result.stdout)["results"][0]["input"] == "stdin"

@@ -1,7 +1,5 @@
 """Every command takes the same files of a folder or a list, and leaves out what cannot be read."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -10,6 +8,8 @@ from pathlib import Path
 import pytest
 import soundfile
 from command_line import documents, explain, invoke
+from file_limit import lock
+from refusals import refuses
 from runtime_sounds import RATE, WAVE
 
 import earmark
@@ -18,25 +18,11 @@ from earmark.evaluation.data.folder import list_sounds
 from earmark.runtime.explainer import SHIPPED
 
 
-def lock(monkeypatch):
-    """Folders named "locked" cannot be listed. By substitution: nothing stops root, as whom tests run too."""
-    scandir = os.scandir
-
-    def refusing(path="."):
-        if Path(path).name == "locked":
-            raise PermissionError(13, "Permission denied", str(path))
-        return scandir(path)
-
-    monkeypatch.setattr("os.scandir", refusing)
-
-
 def test_a_folder_that_cannot_be_listed_is_a_record(clip, tmp_path, monkeypatch):
     locked = tmp_path / "locked"
     locked.mkdir()
     lock(monkeypatch)
-    result = explain("-r", tmp_path, "--jsonl")
-    assert result.exit_code == 1
-    by_name = {one["input"]: one for one in documents(result)}
+    by_name = {one["input"]: one for one in documents(explain("-r", tmp_path, "--jsonl", code=1))}
     assert "Permission denied" in by_name[str(locked)]["error"]["message"]
     assert by_name[str(clip)]["predictions"]
     data = tmp_path / "data"
@@ -47,8 +33,7 @@ def test_a_folder_that_cannot_be_listed_is_a_record(clip, tmp_path, monkeypatch)
     (left_out,) = listed.left_out()
     assert left_out[0] == "kick/locked"
     assert "this folder cannot be listed (Permission denied)" in left_out[1]
-    with pytest.raises(earmark.EarmarkError, match="locked: this folder cannot be listed"):
-        listed.left_out(strict=True)
+    refuses(earmark.EarmarkError, "locked: this folder cannot be listed", listed.left_out, strict=True)
 
 
 @pytest.fixture
@@ -76,8 +61,7 @@ LEFT_OUT = {"bell/1-3-A.wav", "bell/locked", "cowbell/locked", "snare/locked"}
 def test_evaluation_leaves_out_what_cannot_be_read(partly_locked, question):
     asked = ["evaluate", question, SHIPPED, partly_locked]
     asked += {"masks": ["-m", "ones"], "events": ["-m", "energy"], "prototypes": []}[question]
-    result = invoke(*asked, "--json")
-    assert result.exit_code == 1, result.output
+    result = invoke(*asked, "--json", code=1)
     document = json.loads(result.stdout)
     assert {one["clip"] for one in document["skipped"]} == LEFT_OUT
     judged = {
@@ -87,8 +71,7 @@ def test_evaluation_leaves_out_what_cannot_be_read(partly_locked, question):
     }[question]()
     assert judged == (2 if question == "events" else 5)
     assert sum(line.startswith("left out ") for line in result.stderr.splitlines()) == 4
-    strict = invoke(*asked, "--strict")
-    assert strict.exit_code == 1
+    strict = invoke(*asked, "--strict", code=1)
     assert not strict.stdout
     assert len(strict.stderr.splitlines()) == 1
 
@@ -96,12 +79,8 @@ def test_evaluation_leaves_out_what_cannot_be_read(partly_locked, question):
 def test_an_index_leaves_out_what_cannot_be_read(partly_locked, tmp_path):
     shutil.copytree(SHIPPED, tmp_path / "bundle")
     asked = ["index", str(tmp_path / "bundle"), str(partly_locked), "--rebuild"]
-    strict = invoke(*asked, "--strict")
-    assert strict.exit_code == 1
-    assert "locked: this folder cannot be listed" in strict.stderr
-    result = invoke(*asked, "--json")
-    assert result.exit_code == 1, result.output
-    document = json.loads(result.stdout)
+    invoke(*asked, "--strict", code=1, says="locked: this folder cannot be listed")
+    document = json.loads(invoke(*asked, "--json", code=1).stdout)
     # The classes hold the same sounds.
     assert document["sources"] == 3
     assert {one["name"] for one in document["unreadable"]} == LEFT_OUT
@@ -133,8 +112,7 @@ def test_every_command_takes_the_same_files_of_a_folder(mixed):
     assert sorted(one.path for one in listed.skipped) == sorted(
         folder / name for name in (*unread, "pipe.wav")
     )
-    result = explain("-r", folder, "--json")
-    assert result.exit_code == 0, result.output
+    result = explain("-r", folder, "--json", code=0)
     document = json.loads(result.stdout)
     assert [one["input"] for one in document["results"]] == list(map(str, expected))
     assert len(document["skipped"]) == 4
@@ -164,18 +142,14 @@ def test_a_link_to_a_folder_is_followed_once_by_every_command(tmp_path):
 
 def test_a_bundle_in_the_place_of_sound_is_named(tmp_path, clip):
     shutil.copytree(SHIPPED, tmp_path / "b")
-    result = explain("-r", tmp_path, "--json")
-    assert result.exit_code == 0, result.output
-    document = json.loads(result.stdout)
+    document = json.loads(explain("-r", tmp_path, "--json", code=0).stdout)
     assert [one["input"] for one in document["results"]] == [str(clip)]
     assert document["skipped"] == [
         {"input": str(tmp_path / "b"), "reason": "it is a bundle: name it by -b to ask it"}
     ]
     (record, _) = documents(explain(f"{tmp_path}/*", "--jsonl"))
     assert "is a bundle, not sound: name it by -b" in record["error"]["message"]
-    result = explain(tmp_path / "b" / "bundle.json")
-    assert result.exit_code == 2
-    assert f"name the bundle by -b {tmp_path / 'b'}" in result.stderr
+    explain(tmp_path / "b" / "bundle.json", code=2, says=f"name the bundle by -b {tmp_path / 'b'}")
     (tmp_path / "kick").mkdir()
     soundfile.write(tmp_path / "kick" / "a.wav", WAVE, RATE)
     assert list_sounds(tmp_path, fewest_classes=1).labels == ["kick"]
@@ -184,8 +158,7 @@ def test_a_bundle_in_the_place_of_sound_is_named(tmp_path, clip):
 def test_a_list_of_no_names_is_an_error(tmp_path):
     for content in (b"", b"\n\n", b"\xef\xbb\xbf\n"):
         (tmp_path / "list").write_bytes(content)
-        result = explain("--from-file", tmp_path / "list")
-        assert result.exit_code == 1
+        result = explain("--from-file", tmp_path / "list", code=1)
         assert result.stderr == f"{tmp_path / 'list'}: names no sound\n"
 
 
@@ -196,25 +169,21 @@ def test_nul_parts_a_list_wherever_it_stands(tmp_path, clip):
     ] * 2
     for encoding in ("utf-16-le", "utf-16-be", "utf-16"):
         (tmp_path / "list").write_bytes(f"{clip}\n".encode(encoding))
-        result = explain("--from-file", tmp_path / "list")
-        assert result.exit_code == 2
-        assert "it is UTF-16; save it as UTF-8" in result.stderr
+        explain("--from-file", tmp_path / "list", code=2, says="it is UTF-16; save it as UTF-8")
 
 
 def test_an_option_of_a_method_that_the_bundle_lacks(clip):
-    result = invoke("explain", "-b", SHIPPED, clip, clip, "--relevance-threshold", "0.2")
-    assert result.exit_code == 2
-    assert (
-        "--relevance-threshold is an option of the method components, which this bundle does not"
-        in result.stderr
+    words = ("explain", "-b", SHIPPED, clip, clip, "--relevance-threshold", "0.2")
+    invoke(
+        *words,
+        code=2,
+        says="--relevance-threshold is an option of the method components, which this bundle does not",
     )
 
 
 def test_a_folder_of_nothing_but_undecodable_sound_says_so(tmp_path):
     (tmp_path / "a.m4a").write_bytes(b"\0" * 100)
-    result = explain(tmp_path)
-    assert result.exit_code == 1
-    assert ".m4a" in result.stderr
+    explain(tmp_path, code=1, says=".m4a")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -244,7 +213,5 @@ def test_where_no_labels_are_needed_loose_sounds_count(tmp_path):
         ("1-7-A.wav", (), 1),
         ("kick/hit_01.wav", ("kick",), None),
     ]
-    with pytest.raises(DataError, match="notes: no sound files"):
-        list_sounds(tmp_path / "notes", fewest_classes=0)
-    with pytest.raises(DataError, match="no sound files in this class"):
-        list_sounds(tmp_path, fewest_classes=1)
+    refuses(DataError, "notes: no sound files", list_sounds, tmp_path / "notes", fewest_classes=0)
+    refuses(DataError, "no sound files in this class", list_sounds, tmp_path, fewest_classes=1)

@@ -1,7 +1,5 @@
 """Every option is used where it is offered, and no message names an option that does not exist."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import json
@@ -14,10 +12,11 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+from command_line import all_commands
 from command_line import invoke as run
 
 import earmark
-from earmark.cli import VERBS, main
+from earmark.cli import VERBS
 from earmark.commands.derived_options import Derived
 from earmark.commands.evaluate.options import Output
 from earmark.commands.graph_options import GraphOptions
@@ -55,17 +54,8 @@ OTHERS |= {"--tflite", "--saved-model", "--graphdef", "--keras", "--inputs", "--
 OTHERS |= {"--prefer-offline", "--ignore-scripts", "--silent"}  # npm's
 
 
-def commands(command=main, name="earmark", parent=None):
-    """Every command that does something, with its whole name."""
-    context = click.Context(command, info_name=name, parent=parent)
-    if not isinstance(command, click.Group):
-        yield name, command
-        return
-    for one in command.list_commands(context):
-        yield from commands(command.get_command(context, one), f"{name} {one}", context)
-
-
-COMMANDS = dict(commands())
+# Every command that does something, by its whole name.
+COMMANDS = {" ".join(path): one for path, one in all_commands() if not isinstance(one, click.Group)}
 # Commands whose options are made from the fields of a class.
 SETTINGS = {
     "earmark train classifier": (ClassifierSettings,),
@@ -260,8 +250,7 @@ def test_an_option_without_a_use_is_wrong_usage(words, tmp_path):
     (names["data"] / "events.csv").write_text(
         "clip,label,start_s,end_s\nkick/example.flac,kick,0.1,0.2\n", encoding="utf-8"
     )
-    result = run(*(str(word).format(**names) for word in words))
-    assert result.exit_code == 2, result.output
+    run(*(str(word).format(**names) for word in words), code=2)
     assert not (tmp_path / "out").exists()
 
 
@@ -270,12 +259,10 @@ def test_an_option_without_a_use_is_wrong_usage(words, tmp_path):
 
 def test_the_answer_names_its_bundle_and_the_demo_says_that_it_is_one(tmp_path, monkeypatch):
     monkeypatch.delenv("EARMARK_BUNDLE", raising=False)
-    own = tmp_path / "own"
-    shutil.copytree(SHIPPED, own)
+    own = shutil.copytree(SHIPPED, tmp_path / "own")
     name = open_bundle(SHIPPED).manifest.name
     demo = "the shipped demo answered"
-    first = run("explain")
-    assert first.exit_code == 0
+    first = run("explain", code=0)
     assert name in first.stdout
     assert demo not in first.stdout
     assert demo in run("explain", EXAMPLE).stdout
@@ -314,9 +301,7 @@ def test_one_thing_in_the_place_of_another_is_wrong_usage(words, says, tmp_path)
     for name in ("run", "data"):
         names[name].mkdir()
     (names["run"] / "classifier.safetensors").write_bytes(b"")
-    result = run(*(str(word).format(**names) for word in words))
-    assert result.exit_code == 2, result.output
-    assert says in result.stderr
+    run(*(str(word).format(**names) for word in words), code=2, says=says)
 
 
 def test_a_bundle_in_a_list_is_a_record(tmp_path):

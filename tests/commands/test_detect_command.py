@@ -1,7 +1,5 @@
 """`earmark detect`: tables, clips, resuming, refusals."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re
@@ -12,11 +10,10 @@ import crowsetta
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
-from detect_field import EXPECTED, RATE, found, ledger, plant, table
+from command_line import invoke
+from detect_field import EXPECTED, RATE, detect, found, ledger, plant, table
 
 import earmark
-from earmark.cli import main
 from earmark.commands.long_run.ledger import LEDGER
 from earmark.runtime.audio.listing import list_sound_files
 from earmark.runtime.detections.tables.row import DetectionRow
@@ -64,22 +61,20 @@ def test_tables_and_clips(whole, field):
     beside.unlink()
 
 
-def test_a_recording_that_fails_at_its_end_leaves_no_files(detect, tmp_path):
+def test_a_recording_that_fails_at_its_end_leaves_no_files(tmp_path):
     path = plant(tmp_path / "in/a.wav", [("bell", 3)], seconds=60)
     sound, _ = soundfile.read(path, dtype="float32")
     sound[-5] = np.nan
     soundfile.write(path, sound, RATE, subtype="FLOAT")
-    done = detect(path.parent, "-o", tmp_path / "out", "--clips", "--html", tmp_path / "page.html")
-    assert done.exit_code == 1
-    assert "holds NaN at" in done.stderr
+    words = (path.parent, "-o", tmp_path / "out", "--clips", "--html", tmp_path / "page.html")
+    detect(*words, code=1, says="holds NaN at")
     left = {path.name for path in (tmp_path / "out").rglob("*")}
     assert left == {"detections.csv", "recordings.csv", LEDGER, ".run.lock", "report_parts"}
 
 
-def test_the_same_as_in_python(detect, field):
+def test_the_same_as_in_python(field):
     path = field / "north/20240501_060000.wav"
-    done = detect(path, "--jsonl", "--explain", "mask")
-    document = json.loads(done.stdout)
+    document = json.loads(detect(path, "--jsonl", "--explain", "mask").stdout)
     expected = earmark.load(SHIPPED, device="cpu").detect(path, min_score=0.8, methods=["mask"])
     assert document["input"] == str(path)
     assert len(document["detections"]) == len(expected) == 2
@@ -91,30 +86,25 @@ def test_the_same_as_in_python(detect, field):
     assert [one["explanation"] for one in bare["results"][0]["detections"]] == [None, None]
 
 
-def test_for_a_person_and_of_a_pipe(detect, field):
+def test_for_a_person_and_of_a_pipe(field):
     sound = (field / "south/20240501_060000.wav").read_bytes()
-    demo = CliRunner().invoke(main, ["detect", str(field / "north/20240501_070000.wav")])
+    demo = invoke("detect", field / "north/20240501_070000.wav")
     assert "no bundle was named, so the shipped demo answered" in demo.stderr
-    done = detect("-", field / "north/20240501_070000.wav", input=sound)
-    assert done.exit_code == 0, done.output
-    lines = done.stdout.splitlines()
+    lines = detect("-", field / "north/20240501_070000.wav", input=sound, code=0).stdout.splitlines()
     assert lines[0] == "stdin  15.00 s, 1 detection: clap 1"
     assert lines[2].endswith("15.00 s, nothing detected")
 
 
-def test_resume_does_what_is_left_and_nothing_twice(detect, field, tmp_path):
+def test_resume_does_what_is_left_and_nothing_twice(field, tmp_path):
     mine, out = tmp_path / "field", tmp_path / "out"
     shutil.copytree(field, mine)
     (mine / "south/broken.wav").write_text("no sound")
     (tmp_path / "out.labels.txt").write_text("mine")
-    gone = detect(mine / "gone.wav", "-o", out, "--explain", "none")
-    assert (gone.exit_code, "gone.wav does not exist" in gone.stderr) == (1, True)
-    assert detect(mine / "gone.wav", "-o", out, "--explain", "none", "--resume").exit_code == 1
+    detect(mine / "gone.wav", "-o", out, "--explain", "none", code=1, says="gone.wav does not exist")
+    detect(mine / "gone.wav", "-o", out, "--explain", "none", "--resume", code=1)
     assert (tmp_path / "out.labels.txt").read_text() == "mine"
     shutil.rmtree(out)
-    first = detect("-r", mine, "-o", out, "--explain", "none")
-    assert first.exit_code == 1
-    assert "broken.wav is not a sound" in first.stderr
+    first = detect("-r", mine, "-o", out, "--explain", "none", code=1, says="broken.wav is not a sound")
     assert "1 failed (see recordings.csv)" in first.stdout
     assert found(table(out)) == EXPECTED
     before = (out / LEDGER).read_bytes()
@@ -128,56 +118,55 @@ def test_resume_does_what_is_left_and_nothing_twice(detect, field, tmp_path):
     plant(mine / "south/new.wav", [("bell", 4)], seed=7)
     plant(mine / "north/20240501_070000.wav", [("kick", 4)], seed=8)
     (mine / "south/broken.wav").unlink()
-    more = detect("-r", mine, "-o", out, "--explain", "none", "--resume", "--format", "csv,birdnet")
-    assert more.exit_code == 0, more.output
+    detect("-r", mine, "-o", out, "--explain", "none", "--resume", "--format", "csv,birdnet", code=0)
     assert (out / LEDGER).read_bytes().startswith(before)
     assert [Path(entry["file"]).name for entry in ledger(out)[4:]] == ["20240501_070000.wav", "new.wav"]
     assert sorted(found(table(out))) == sorted(
         [*EXPECTED, ("20240501_070000", "north", "kick"), ("new", "south", "bell")]
     )
     assert len((out / "detections.birdnet.csv").read_text().splitlines()) == 6
-    other = detect("-r", mine, "-o", out, "--explain", "none", "--resume", "--hop", 0.5)
-    assert (other.exit_code, "hop_s was not given there and is 0.5 here" in other.stderr) == (1, True)
+    words = ("-r", mine, "-o", out, "--explain", "none", "--resume", "--hop", 0.5)
+    detect(*words, code=1, says="hop_s was not given there and is 0.5 here")
 
 
-def test_clips_of_a_recording_that_changed_go(detect, field, tmp_path):
+def test_clips_of_a_recording_that_changed_go(field, tmp_path):
     mine, out = tmp_path / "field", tmp_path / "out"
     path = plant(mine / "a.wav", [("bell", 3), ("kick", 10)])
-    assert detect(mine, "-o", out, "--clips").exit_code == 0
+    detect(mine, "-o", out, "--clips", code=0)
     old = {row["clip"] for row in table(out)}
     plant(path, [("clap", 6)], seed=3)
-    assert detect(mine, "-o", out, "--clips", "--resume").exit_code == 0
+    detect(mine, "-o", out, "--clips", "--resume", code=0)
     names = {row[name] for row in table(out) for name in ("clip", "kept_clip", "picture")}
     assert {path.relative_to(out).as_posix() for path in (out / "a").iterdir()} == {*names, "a/clips.json"}
     assert not names & old
-    assert detect(mine, "-o", out, "--clips", "--resume", "--format", "audacity").exit_code == 0
+    detect(mine, "-o", out, "--clips", "--resume", "--format", "audacity", code=0)
     plant(path, [("bell", 4)], seed=4)
-    assert detect(mine, "-o", out, "--clips", "--resume", "--format", "audacity").exit_code == 0
+    detect(mine, "-o", out, "--clips", "--resume", "--format", "audacity", code=0)
     assert (out / "a.labels.txt").read_text().splitlines()[0].endswith("bell")
     path.write_text("no sound any more")
-    assert detect(mine, "-o", out, "--clips", "--resume").exit_code == 1
+    detect(mine, "-o", out, "--clips", "--resume", code=1)
     assert {one.name for one in out.iterdir()} == {
         ".run.lock", "run.jsonl", "recordings.csv", "detections.csv",
     }  # fmt: skip
     assert table(out) == []
 
 
-def test_labels_of_others_stay(detect, field, tmp_path):
-    mine = tmp_path / "field"
-    shutil.copytree(field / "north", mine)
+def test_labels_of_others_stay(field, tmp_path):
+    mine = shutil.copytree(field / "north", tmp_path / "field")
     (mine / "20240501_060000.labels.txt").write_text("0\t1\tmine\n")
-    done = detect(mine, "-o", mine, "--format", "audacity")
-    assert (done.exit_code, "20240501_060000.labels.txt: is there already" in done.stderr) == (1, True)
+    detect(
+        mine, "-o", mine, "--format", "audacity", code=1, says="20240501_060000.labels.txt: is there already"
+    )
     assert (mine / "20240501_060000.labels.txt").read_text() == "0\t1\tmine\n"
     # Beside the recordings otherwise.
-    assert detect(mine, "-o", mine, "--format", "csv", "--explain", "none").exit_code == 0
+    detect(mine, "-o", mine, "--format", "csv", "--explain", "none", code=0)
     assert found(table(mine)) == [("20240501_060000", "field", "bell"), ("20240501_060000", "field", "kick")]
 
 
-def test_one_name_in_two_runs_of_two_folders(detect, field, tmp_path):
+def test_one_name_in_two_runs_of_two_folders(field, tmp_path):
     out = tmp_path / "out"
-    assert detect(field / "north", "-o", out, "--clips").exit_code == 0
-    assert detect(field / "south", "-o", out, "--clips", "--resume").exit_code == 0
+    detect(field / "north", "-o", out, "--clips", code=0)
+    detect(field / "south", "-o", out, "--clips", "--resume", code=0)
     rows = table(out)
     assert sorted(row["label"] for row in rows) == ["bell", "clap", "kick"]
     assert len({Path(row["clip"]).parent for row in rows}) == 2
@@ -210,7 +199,7 @@ def test_one_name_in_two_runs_of_two_folders(detect, field, tmp_path):
         (["gone.wav"], 1, "gone.wav does not exist"),
     ],
 )
-def test_refusals_are_one_line(detect, field, tmp_path, monkeypatch, arguments, code, line):
+def test_refusals_are_one_line(field, tmp_path, monkeypatch, arguments, code, line):
     monkeypatch.chdir(tmp_path)
     Path("list.txt").write_text("bell\n")
     Path("bad.csv").write_text("a,b\n1,2\n")
@@ -218,8 +207,7 @@ def test_refusals_are_one_line(detect, field, tmp_path, monkeypatch, arguments, 
     Path("full").mkdir()
     Path("full/detections.csv").write_text("mine")
     command = ["detect", "-b", SHIPPED, *arguments, field / "north/20240501_070000.wav"]
-    done = CliRunner().invoke(main, list(map(str, command)))
-    assert done.exit_code == code, done.output
+    done = invoke(*command, code=code)
     assert re.search(line, done.stderr), done.stderr
     assert "Traceback" not in done.stderr
     assert Path("full/detections.csv").read_text() == "mine"
@@ -237,25 +225,20 @@ def test_explain_continues_as_well(field, tmp_path):
     mine, out = tmp_path / "field", tmp_path / "out"
     shutil.copytree(field, mine)
 
-    def explain(*arguments):
-        command = ["explain", "-b", SHIPPED, "-m", "mask", "-r", mine, "-o", out, *arguments]
-        return CliRunner().invoke(main, list(map(str, command)))
+    def explain(*words, **more):
+        return invoke("explain", "-b", SHIPPED, "-m", "mask", "-r", mine, "-o", out, *words, **more)
 
-    assert explain("--seed", 1).exit_code == 0
+    explain("--seed", 1, code=0)
     # A run that is not continued begins anew.
-    assert explain().exit_code == 0
+    explain(code=0)
     times = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
     assert len(times) == 3
     (mine / "south/broken.wav").write_text("no sound")
-    done = explain("--resume")
-    assert done.exit_code == 1
-    assert "3 sounds were done before\n" in done.stderr
-    assert "north" not in done.stdout
+    assert "north" not in explain("--resume", code=1, says="3 sounds were done before\n").stdout
     assert {path: path.stat().st_mtime_ns for path in times} == times
     again = explain("--resume", "--json")
     assert (again.exit_code, json.loads(again.stdout)["results"]) == (1, [])
     assert "4 sounds were done before, 1 of which had failed" in again.stderr
-    other = explain("--resume", "--target", "bell")
-    assert 'target was [] there and is ["bell"] here' in other.stderr
+    explain("--resume", "--target", "bell", says='target was [] there and is ["bell"] here')
     alone = ["explain", "-b", SHIPPED, field / "north/20240501_060000.wav", "--resume"]
-    assert CliRunner().invoke(main, list(map(str, alone))).exit_code == 2
+    invoke(*alone, code=2)

@@ -3,8 +3,6 @@
 A limit on file sizes stands for the full disk: it needs no rights, and strikes at any file.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -59,8 +57,7 @@ def test_a_set_is_whole_or_not_there(tmp_path):
         for out in (tmp_path / "new", tmp_path / "empty"):
             if out.name == "empty":
                 out.mkdir()
-            done = invoke("data", "drums", out, "--clips", "2")
-            assert done.exit_code == 1, done.output
+            done = invoke("data", "drums", out, "--clips", "2", code=1)
             assert re.search(rf"{out}/.*\.flac: cannot be written \(File too large\); ", done.stderr), (
                 done.stderr
             )
@@ -123,8 +120,7 @@ def test_every_file_of_a_bundle_follows_the_umask(tiny_bundle, tmp_path):
 
     from earmark.export.prototypes.build import index_bundle
 
-    bundle = tmp_path / "bundle"
-    shutil.copytree(tiny_bundle, bundle)
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     index_bundle(bundle, write_sounds(tmp_path / "sounds", takes=1), audio=True)
     (tmp_path / "plain").touch()
     (tmp_path / "folder").mkdir()

@@ -1,7 +1,5 @@
 """Help of every command: an example that parses, and what shells complete."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import subprocess
@@ -9,27 +7,16 @@ import sys
 
 import click
 import pytest
-from click.testing import CliRunner
+from command_line import all_commands, invoke
 
-from earmark.cli import main
 from earmark.times import duration_text, span_text, time_text
 
-
-def commands(command=main, path=("earmark",)):
-    yield path, command
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            yield from commands(command.get_command(context, name), (*path, name))
-
-
-COMMANDS = dict(commands())
+COMMANDS = dict(all_commands())
 
 
 def examples_of(path):
     """The lines below "Examples:" in its help, as it is shown."""
-    done = CliRunner().invoke(main, [*path[1:], "--help"], prog_name="earmark", terminal_width=100)
-    assert done.exit_code == 0, done.output
+    done = invoke(*path[1:], "--help", prog_name="earmark", terminal_width=100, code=0)
     _, _, told = done.output.partition("\n  Examples:\n")
     return [line.strip() for line in told.splitlines() if line.strip()]
 

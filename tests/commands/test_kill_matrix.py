@@ -1,7 +1,5 @@
 """Every writer is killed at many places (benchmarks/kill_matrix.py): some here, more by `pytest -m slow`."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The ledger and the processes of a long run: what is killed, damaged, hung or refused."""
 
-from __future__ import annotations
-
 import json
 import re
 

@@ -1,11 +1,7 @@
 """Where `earmark explain -o` puts results: as the sounds lie, one folder a sound, whatever their names."""
 
-from __future__ import annotations
-
 import json
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from command_line import invoke
+from runtime_sounds import run_python
 
 from earmark.commands.inputs import Input, collect
 from earmark.commands.result_folders import result_folders, safe_name
@@ -25,31 +22,31 @@ def places(*names, within=None):
     return [path.relative_to(OUT).as_posix() for path in result_folders(OUT, items)]
 
 
-def test_folders_mirror_the_tree():
-    assert places("in/a.wav", "in/x/b.flac", "in/x/y/c.ogg", within="in") == ["a", "x/b", "x/y/c"]
-    assert places("a/in/x.wav", within="a/in/") == ["x"]
-    assert places("a/x.wav", "b/y.wav") == ["x", "y"]
+@pytest.mark.parametrize(
+    ("names", "within", "expected"),
+    [
+        # The tree is mirrored.
+        ("in/a.wav in/x/b.flac in/x/y/c.ogg", "in", "a x/b x/y/c"),
+        ("a/in/x.wav", "a/in/", "x"),
+        ("a/x.wav b/y.wav", None, "x y"),
+        # Equal stems keep their endings, equal names their folders.
+        ("in/a.wav in/a.flac in/b.wav", "in", "a.wav a.flac b"),
+        ("x/a.wav y/a.wav", None, "x/a.wav y/a.wav"),
+        # A folder of the tree may be called as a sound beside it: no result lies in another.
+        ("in/dog.wav in/dog/bark.wav", "in", "dog.wav dog/bark"),
+        ("in/a.wav in/a.flac in/a.wav.d/b.wav", "in", "a.wav a.flac a.wav.d/b"),
+        # A file named twice has one folder.
+        ("x/a.wav ./x/a.wav x/b.wav", None, "a a b"),
+    ],
+)
+def test_every_sound_has_a_folder_of_its_own(names, within, expected):
+    assert places(*names.split(), within=within) == expected.split()
 
 
-def test_equal_stems_keep_their_endings():
-    assert places("in/a.wav", "in/a.flac", "in/b.wav", within="in") == ["a.wav", "a.flac", "b"]
-
-
-def test_equal_names_keep_their_folders():
-    assert places("x/a.wav", "y/a.wav") == ["x/a.wav", "y/a.wav"]
+def test_folders_that_would_be_the_same_are_told_apart():
     first, second = places("p/x/a.wav", "q/x/a.wav")
     assert first != second
     assert first.startswith("a.wav-")
-
-
-def test_no_result_lies_in_another():
-    """A folder of the tree may be called as a sound beside it."""
-    assert places("in/dog.wav", "in/dog/bark.wav", within="in") == ["dog.wav", "dog/bark"]
-    assert places("in/a.wav", "in/a.flac", "in/a.wav.d/b.wav", within="in") == [
-        "a.wav",
-        "a.flac",
-        "a.wav.d/b",
-    ]
     assert len(set(places("in/a.wav", "in/a.flac", "in/a.wav.mp3", within="in"))) == 3
 
 
@@ -67,10 +64,6 @@ def test_names_do_not_depend_on_the_order():
     for seed in range(5):
         random.Random(seed).shuffle(names)
         assert dict(zip(names, places(*names, within="in"), strict=True)) == expected
-
-
-def test_a_file_named_twice_has_one_folder():
-    assert places("x/a.wav", "./x/a.wav", "x/b.wav") == ["a", "a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -123,9 +116,7 @@ def tree(tmp_path):
 
 
 def explain(bundle, *arguments):
-    result = invoke("explain", *arguments, "-b", bundle, "-m", "mask", "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+    return json.loads(invoke("explain", *arguments, "-b", bundle, "-m", "mask", "--json", code=0).stdout)
 
 
 def results_in(folder):
@@ -161,8 +152,7 @@ def test_another_sound_in_the_same_folder_replaces_the_first(tree, tiny_bundle, 
     out = tmp_path / "out"
     explain(tiny_bundle, tree / "a.wav", "-o", out)
     assert (out / "mask.png").exists()
-    done = invoke("explain", tree / "x" / "b.wav", "-b", tiny_bundle, "-m", "segments", "-o", out)
-    assert done.exit_code == 0, done.output
+    invoke("explain", tree / "x" / "b.wav", "-b", tiny_bundle, "-m", "segments", "-o", out, code=0)
     assert sorted(path.name for path in out.iterdir()) == ["result.json", "segments.csv", "segments.png"]
 
 
@@ -183,21 +173,16 @@ def test_patterns_mirror_from_their_fixed_part(tree):
 
 def test_terminated_it_leaves_nothing_half_written(tree, tiny_bundle, tmp_path):
     """SIGTERM in the middle of writing a sound file."""
-    code = (
-        "import os, signal, sys\n"
-        "import soundfile\n"
-        "write = soundfile.SoundFile.write\n"
-        "def ended(*a):\n"
-        "    write(*a); os.kill(os.getpid(), signal.SIGTERM)\n"
-        "soundfile.SoundFile.write = ended\n"
-        "from earmark.cli import main\n"
-        "main()\n"
-    )
-    arguments = ["explain", str(tree / "a.wav"), "-b", str(tiny_bundle), "-o", str(tmp_path / "out")]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 143, done.stderr
-    assert "Traceback" not in done.stderr
+    code = """
+        import os, signal, soundfile
+        write = soundfile.SoundFile.write
+        def ended(*a):
+            write(*a); os.kill(os.getpid(), signal.SIGTERM)
+        soundfile.SoundFile.write = ended
+        from earmark.cli import main
+        main()
+    """
+    said = run_python(code, "explain", tree / "a.wav", "-b", tiny_bundle, "-o", tmp_path / "out", code=143)
+    assert "Traceback" not in said
     # An empty folder would be counted as a result.
     assert [path.name for path in tmp_path.iterdir()] == ["in"]

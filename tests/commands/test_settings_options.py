@@ -1,7 +1,5 @@
 """Options made from a settings class: names, types, ranges, defaults, and the settings built from them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal

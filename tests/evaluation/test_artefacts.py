@@ -1,7 +1,5 @@
 """How clean kept sound is: against another implementation, and against values that can be worked out."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Benchmark sets: seeded, disjoint by source, with events that truly sound where the truth says."""
 
-from __future__ import annotations
-
 import csv
 import functools
 import json
@@ -11,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
+from command_line import invoke
+from refusals import refuses
 
-from earmark.cli import main
 from earmark.errors import DataError
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.datasets import DATASETS, Options, make
@@ -194,47 +192,27 @@ def test_the_cough_is_in_every_training_clip_of_one_class_and_in_no_other(whole)
 
 
 def test_what_is_wrong_with_the_sources_is_said(sources, tmp_path):
-    with pytest.raises(DataError, match="--from"):
-        make("events", tmp_path / "a", Options())
-    with pytest.raises(DataError, match="--speech"):
-        make("keyword", tmp_path / "b", Options())
+    refuses(DataError, "--from", make, "events", tmp_path / "a", Options())
+    refuses(DataError, "--speech", make, "keyword", tmp_path / "b", Options())
     with pytest.raises(DataError, match="no clip of fold 9"):
         make("events", tmp_path / "c", _options(sources, folds={"test": (9,)}))
     with pytest.raises(DataError, match="fold 1 is in both"):
         make("events", tmp_path / "d", _options(sources, folds={"test": (1,)}))
     with pytest.raises(DataError, match="no speaker 'zoe'"):
         make("keyword", tmp_path / "e", _options(sources, speakers={"test": ("zoe",)}))
-    with pytest.raises(DataError, match="no part 'exam'"):
-        make("drums", tmp_path / "f", Options(parts=("exam",)))
-    with pytest.raises(DataError, match="no set 'waltz'"):
-        make("waltz", tmp_path / "g")
+    refuses(DataError, "no part 'exam'", make, "drums", tmp_path / "f", Options(parts=("exam",)))
+    refuses(DataError, "no set 'waltz'", make, "waltz", tmp_path / "g")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
-    with pytest.raises(DataError, match="not empty"):
-        make("drums", tmp_path / "full", Options(clips=FEW))
+    refuses(DataError, "not empty", make, "drums", tmp_path / "full", Options(clips=FEW))
 
 
 def test_the_command_makes_a_set_and_says_how_to_go_on(tmp_path):
-    runner = CliRunner()
-    arguments = [
-        "data",
-        "drums",
-        str(tmp_path / "set"),
-        "--clips",
-        "1",
-        "--tune-clips",
-        "1",
-        "--test-clips",
-        "1",
-    ]
-    result = runner.invoke(main, arguments)
-    assert result.exit_code == 0, result.output
-    assert "earmark train classifier" in result.stderr
-    assert result.stdout == ""
+    words = ("data", "drums", tmp_path / "set", "--clips", 1, "--tune-clips", 1, "--test-clips", 1)
+    assert invoke(*words, code=0, says="earmark train classifier").stdout == ""
     assert len(list((tmp_path / "set" / "test").rglob("*.flac"))) == 6
-    assert runner.invoke(main, ["data", "waltz", str(tmp_path / "x")]).exit_code == 2
-    again = runner.invoke(main, arguments)
-    assert (again.exit_code, "not empty" in again.stderr) == (1, True)
+    invoke("data", "waltz", tmp_path / "x", code=2)
+    invoke(*words, code=1, says="not empty")
 
 
 def test_the_active_part_is_the_event_and_backgrounds_are_repeated_to_length():

@@ -1,7 +1,5 @@
 """Conditions: gains as stated, seeded, and the same for a clip whatever stands beside it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

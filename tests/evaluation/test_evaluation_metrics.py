@@ -1,7 +1,5 @@
 """The metrics against hand-computed values, quantus, and what must hold of any mask."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """Intervals that hold what they promise, groups that stay together, tables that align."""
 
-from __future__ import annotations
-
 import importlib
 import json
 from pathlib import Path

@@ -1,12 +1,11 @@
 """The judge: a planted truth comes out perfect, the shipped decoder beats chance, order does not matter."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import soundfile
+from class_folders import write_clips
 
 import earmark
 from earmark.errors import MethodError
@@ -29,13 +28,7 @@ RATE = 16_000
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     """Two synthesised clips of each of the shipped bundle's classes, none of them trained on."""
-    folder = tmp_path_factory.mktemp("clips")
-    for position, label in enumerate(earmark.load(device="cpu").labels):
-        (folder / label).mkdir()
-        for index in range(2):
-            made = make_clip(label, [99, position, index])
-            name = f"{1 + index % 2}-{100 * position + index}-A.flac"
-            soundfile.write(folder / label / name, made.waveform, made.sample_rate)
+    folder = write_clips(tmp_path_factory.mktemp("clips"), earmark.load(device="cpu").labels, 99)
     return list_sounds(folder).clips
 
 

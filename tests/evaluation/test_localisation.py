@@ -1,7 +1,5 @@
 """Localisation: labels of segments, AUC and average precision against scikit-learn, events files."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -9,6 +7,7 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refuses
 
 from earmark.errors import DataError
 from earmark.evaluation.data.folder import list_sounds
@@ -65,18 +64,15 @@ def test_perfect_inverted_and_constant_localisers():
 def test_segments_left_out_do_not_count_and_importances_must_be_finite():
     truth = np.array([1, 0, -1])
     assert roc_auc(truth, [2.0, 1.0, np.nan]) == 1.0
-    with pytest.raises(DataError, match="finite"):
-        roc_auc(truth, [np.nan, 1.0, 0.0])
-    with pytest.raises(DataError, match="one of each"):
-        roc_auc(truth, [1.0, 0.0])
+    refuses(DataError, "finite", roc_auc, truth, [np.nan, 1.0, 0.0])
+    refuses(DataError, "one of each", roc_auc, truth, [1.0, 0.0])
 
 
 def test_edges_cover_the_clip_and_the_last_segment_may_be_shorter():
     assert np.allclose(segment_edges(0.35), [0.0, 0.1, 0.2, 0.3, 0.35])
     assert len(segment_edges(5.0)) == 51
     assert len(segment_edges(3.0)) == 31
-    with pytest.raises(DataError, match="two segments"):
-        segment_edges(0.1)
+    refuses(DataError, "two segments", segment_edges, 0.1)
 
 
 def test_labels_by_half_of_the_segment_and_by_the_references_rule():
@@ -185,11 +181,8 @@ def test_bad_lines_are_named_with_their_line(tmp_path, folder, line, says):
 def test_bad_files_are_refused(tmp_path, folder):
     with pytest.raises(DataError, match="lacks the column end_s"):
         read_events(_events(tmp_path, header="clip,label,start_s"), folder, ["dog"])
-    with pytest.raises(DataError, match="holds no event"):
-        read_events(_events(tmp_path), folder, ["dog"])
-    with pytest.raises(DataError, match="cannot be read"):
-        read_events(tmp_path / "none.csv", folder, ["dog"])
+    refuses(DataError, "holds no event", read_events, _events(tmp_path), folder, ["dog"])
+    refuses(DataError, "cannot be read", read_events, tmp_path / "none.csv", folder, ["dog"])
     binary = tmp_path / "binary.csv"
     binary.write_bytes(bytes(range(256)))
-    with pytest.raises(DataError, match="binary"):
-        read_events(binary, folder, ["dog"])
+    refuses(DataError, "binary", read_events, binary, folder, ["dog"])

@@ -1,16 +1,13 @@
 """The benchmark set mixtures: two classes in every clip, of one fold, with labels and true events."""
 
-from __future__ import annotations
-
 import csv
 import json
 
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
+from command_line import invoke
 
-from earmark.cli import main
 from earmark.errors import DataError
 from earmark.evaluation.data.folder import list_sounds, split_sounds
 from earmark.evaluation.datasets import Options, make
@@ -94,13 +91,10 @@ def test_a_part_alone_may_have_folds_that_another_part_would_have(sources, made,
 
 
 def test_the_command_mixes_any_folder_and_says_what_it_needs(sources, tmp_path):
-    runner = CliRunner()
     arguments = ["data", "mixtures", str(tmp_path / "out"), "--parts", "test", "--test-clips", "1"]
-    lacking = runner.invoke(main, arguments)
-    assert (lacking.exit_code, "--from" in lacking.stderr) == (1, True)
+    invoke(*arguments, code=1, says="--from")
     assert not (tmp_path / "out").exists()
-    done = runner.invoke(main, [*arguments, "--from", str(sources), "--test-folds", "5"])
-    assert done.exit_code == 0, done.output
+    invoke(*arguments, "--from", sources, "--test-folds", "5", code=0)
     with (tmp_path / "out" / "test" / "labels.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 3

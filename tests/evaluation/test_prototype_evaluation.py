@@ -1,20 +1,18 @@
 """Judging nearest prototypes: shares of labels, deletion of their places, the table and its command."""
 
-from __future__ import annotations
-
 import json
 import shutil
 
 import numpy as np
 import pytest
 import soundfile
+from class_folders import write_clips
 from command_line import invoke
 
 import earmark
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.prototypes.judge import PrototypeJudgement, PrototypeRecord, judge_prototypes
 from earmark.evaluation.settings import PrototypeSettings
-from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.explainer import SHIPPED, engine_of
 from earmark.runtime.inference.pipeline import BATCH
 
@@ -23,16 +21,8 @@ SETTINGS = PrototypeSettings(draws=3, seed=1)
 
 
 @pytest.fixture(scope="module")
-def sounds(shipped, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sounds")
-    for number, label in enumerate(LABELS):
-        (folder / label).mkdir()
-        for take in range(2):
-            wave = make_clip(label, [21, number, take], snr_db=25.0).waveform
-            soundfile.write(
-                folder / label / f"{'ab'[take]}x.wav", wave, engine_of(shipped).manifest.sample_rate
-            )
-    return folder
+def sounds(tmp_path_factory):
+    return write_clips(tmp_path_factory.mktemp("sounds"), LABELS, 21, snr_db=25.0)
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +111,7 @@ def test_the_table_pairs_place_and_random():
 
 def test_command(sounds, tmp_path):
     arguments = ["evaluate", "prototypes", str(SHIPPED), str(sounds)]
-    done = invoke(*arguments, "--json", "--records", tmp_path / "r.jsonl")
-    assert done.exit_code == 0, done.output
-    document = json.loads(done.stdout)
+    document = json.loads(invoke(*arguments, "--json", "--records", tmp_path / "r.jsonl", code=0).stdout)
     assert [row["view"] for row in document["prototypes"]["rows"]] == [
         "square",
         "time",
@@ -131,8 +119,8 @@ def test_command(sounds, tmp_path):
         "time_frequency",
     ]
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 24
-    assert invoke(*arguments, "--area", "0.2").exit_code == 2
-    assert invoke(*arguments, "--events", tmp_path / "r.jsonl").exit_code == 2
+    invoke(*arguments, "--area", "0.2", code=2)
+    invoke(*arguments, "--events", tmp_path / "r.jsonl", code=2)
 
 
 def test_what_is_indexed_is_not_asked(sounds, tmp_path):
@@ -143,6 +131,4 @@ def test_what_is_indexed_is_not_asked(sounds, tmp_path):
     explainer = earmark.load(tmp_path / "bundle", device="cpu")
     made = judge_prototypes(explainer, list_sounds(sounds).clips, PrototypeSettings(fills=()))
     assert (made.clips, len(made.known), made.records) == (0, 6, [])
-    done = invoke("evaluate", "prototypes", tmp_path / "bundle", sounds)
-    assert done.exit_code == 1
-    assert "no clip is left" in done.stderr
+    invoke("evaluate", "prototypes", tmp_path / "bundle", sounds, code=1, says="no clip is left")

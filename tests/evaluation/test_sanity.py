@@ -1,7 +1,5 @@
 """Sanity checks of masks: measures against quantus, shuffled weights, and the rows of the report."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 
@@ -156,8 +154,7 @@ def test_the_report_has_a_row_a_check(sounds):
 
 
 def test_other_labels_are_refused(sounds, tmp_path):
-    other = tmp_path / "bundle"
-    shutil.copytree(SHIPPED, other)
+    other = shutil.copytree(SHIPPED, tmp_path / "bundle")
     rewrite(other, lambda manifest: manifest["labels"].__setitem__(0, "gong"))
     with pytest.raises(MethodError, match="other labels or another spectrogram"):
         evaluate_sanity(

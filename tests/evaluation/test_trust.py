@@ -1,7 +1,5 @@
 """How far masks are to be believed: models, their calibration, and what a result says."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
@@ -125,8 +123,7 @@ def sounds(tmp_path_factory):
 
 
 def test_a_bundle_is_measured_and_its_results_say_so(sounds, tmp_path):
-    bundle = tmp_path / "bundle"
-    shutil.copytree(SHIPPED, bundle)
+    bundle = shutil.copytree(SHIPPED, tmp_path / "bundle")
     explainer = earmark.load(bundle, device="cpu")
     report = evaluate_trust(explainer, sounds, TrustSettings(conditions=("clean", "noise_6db")))
     assert report.windows == 32
@@ -164,8 +161,7 @@ def test_a_bundle_is_measured_and_its_results_say_so(sounds, tmp_path):
 def test_models_of_other_features_are_refused(tmp_path):
     from changed_bundle import refused, rewrite
 
-    bundle = tmp_path / "bundle"
-    shutil.copytree(SHIPPED, bundle)
+    bundle = shutil.copytree(SHIPPED, tmp_path / "bundle")
     rewrite(bundle, lambda manifest: manifest["trust"]["kept"]["weights"].append(1.0))
     refused(bundle, "evaluate trust --store")
     assert len(FEATURES) == 4
@@ -174,8 +170,7 @@ def test_models_of_other_features_are_refused(tmp_path):
 def test_bundles_without_it_say_nothing(tmp_path):
     from changed_bundle import rewrite
 
-    bundle = tmp_path / "bundle"
-    shutil.copytree(SHIPPED, bundle)
+    bundle = shutil.copytree(SHIPPED, tmp_path / "bundle")
     rewrite(bundle, lambda manifest: manifest.pop("trust"))
     clip = clip_of("snare", 0, 5_000_001).waveform
     assert earmark.load(bundle, device="cpu").explain(clip, RATE, methods=["mask"]).trust is None

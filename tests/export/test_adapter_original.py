@@ -1,7 +1,5 @@
 """`Adapter.original`: parts that are not the model's pipeline are refused."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,11 +1,10 @@
 """An adapter's head gives logits: probabilities are refused; windows are joined as the task asks."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
 from later import later
+from tiny_model import tiny_adapter
 
 from earmark.errors import SourceError
 
@@ -15,8 +14,8 @@ from_adapter = later("earmark.export.sources.adapter.source", "from_adapter")
 
 
 @pytest.fixture
-def adapter(make_tiny_adapter):
-    return replace(make_tiny_adapter(decoder=False), linear=None, network=None, pooling="other")
+def adapter():
+    return replace(tiny_adapter(decoder=False), linear=None, network=None, pooling="other")
 
 
 def test_a_head_that_gives_probabilities_is_refused(adapter):

@@ -1,12 +1,11 @@
 """Contributions of every head against PyTorch itself, and feature maps made of tokens."""
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np
 import pytest
 from later import later
+from tiny_model import tiny_adapter
 
 from earmark.errors import SourceError
 from earmark.evaluation.prototypes.purity import random_rotation
@@ -35,10 +34,10 @@ HEADS = {
 
 
 @pytest.fixture(params=list(HEADS))
-def adapter(request, make_tiny_adapter):
+def adapter(request):
     """The tiny model with another head."""
     pooling, maps, activation = HEADS[request.param]
-    made = make_tiny_adapter(decoder=False)
+    made = tiny_adapter(decoder=False)
     torch.manual_seed(7)
     attention = None if maps is None else models.Attention(maps).eval()
     made.pooling, made.attention = pooling, attention
@@ -154,9 +153,9 @@ def test_a_head_that_is_not_what_is_declared_is_refused(adapter):
         from_adapter(adapter)
 
 
-def test_an_unknown_head_is_localisation_only(make_tiny_adapter, tmp_path):
+def test_an_unknown_head_is_localisation_only(tmp_path):
     """Without a declared head there are places, and no contributions."""
-    adapter = make_tiny_adapter(decoder=False)
+    adapter = tiny_adapter(decoder=False)
     adapter.linear, adapter.pooling = None, "other"
     u = random_rotation(CHANNELS, 0)
     made, _, _ = answers(adapter, u, tmp_path)
@@ -166,9 +165,9 @@ def test_an_unknown_head_is_localisation_only(make_tiny_adapter, tmp_path):
     assert not spec.gradient
 
 
-def token_adapter(make_tiny_adapter, grid, *, order="frequency", from_class=False):
+def token_adapter(grid, *, order="frequency", from_class=False):
     """The tiny model with a transformer in place of its convolutions."""
-    adapter = make_tiny_adapter(decoder=False)
+    adapter = tiny_adapter(decoder=False)
     adapter.feature_map = models.Patches(order).eval()
     adapter.head = models.TokenHead(adapter.linear, from_class).eval()
     adapter.tokens = grid
@@ -179,9 +178,9 @@ def token_adapter(make_tiny_adapter, grid, *, order="frequency", from_class=Fals
 
 
 @pytest.mark.parametrize("order", ["frequency", "time"])
-def test_tokens_become_a_map_and_add_up(make_tiny_adapter, order, tmp_path):
+def test_tokens_become_a_map_and_add_up(order, tmp_path):
     """Tokens in the declared order pass the impulse check, and the mean of them is additive."""
-    adapter = token_adapter(make_tiny_adapter, TokenGrid(rows=5, order=order), order=order)
+    adapter = token_adapter(TokenGrid(rows=5, order=order), order=order)
     u = random_rotation(CHANNELS, 0)
     made, z, logits = answers(adapter, u, tmp_path)
     assert z.shape[1:] == (CHANNELS, 25, 5)
@@ -198,19 +197,19 @@ def test_tokens_become_a_map_and_add_up(make_tiny_adapter, order, tmp_path):
         {"rows": 6, "skip": 0},
     ],
 )
-def test_tokens_in_another_order_are_refused(make_tiny_adapter, grid):
+def test_tokens_in_another_order_are_refused(grid):
     """An axis taken for the other, or a token too many, is found out."""
-    adapter = token_adapter(make_tiny_adapter, TokenGrid(**grid))
+    adapter = token_adapter(TokenGrid(**grid))
     adapter.bands_hz = [(100.0 * row, 100.0 * (row + 1)) for row in range(grid["rows"])]
     with pytest.raises(SourceError, match=r"impulse|tokens"):
         from_adapter(adapter)
 
 
-def test_a_class_tokens_head_is_localisation_only(make_tiny_adapter):
+def test_a_class_tokens_head_is_localisation_only():
     """What the class token says is no sum over places."""
-    source = from_adapter(token_adapter(make_tiny_adapter, TokenGrid(rows=5), from_class=True))
+    source = from_adapter(token_adapter(TokenGrid(rows=5), from_class=True))
     assert source.head is None
     assert not source.feature_map.additive
     # Of these last tokens the class token alone is read: that is said.
     assert any("do not depend on the tokens" in doubt for doubt in source.doubts)
-    assert not from_adapter(token_adapter(make_tiny_adapter, TokenGrid(rows=5))).doubts
+    assert not from_adapter(token_adapter(TokenGrid(rows=5))).doubts

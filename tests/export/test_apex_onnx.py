@@ -1,18 +1,15 @@
 """An .onnx alone: a tensor of it becomes the feature map, U and prototypes follow, no model in PyTorch."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np
 import onnx
 import pytest
 import soundfile
-from click.testing import CliRunner
+from command_line import invoke
 from later import later
 
 import earmark
-from earmark.cli import main
 from earmark.errors import SourceError
 from earmark.export.sources.onnx.feature_map import MapRequest
 from earmark.export.sources.onnx.file import load
@@ -38,6 +35,16 @@ def graph(path, rows=4, pooling="max_mean", samples=None):
     return model, products[0].output[0]
 
 
+def write_tones(folder):
+    """Three tones in faint noise of each label."""
+    random = np.random.default_rng(0)
+    for label, pitch in zip(LABELS, (120, 900), strict=True):
+        (folder / label).mkdir(parents=True)
+        for index in range(3):
+            wave = np.sin(2 * np.pi * pitch * np.arange(4000) / 8000) + 0.1 * random.standard_normal(4000)
+            soundfile.write(folder / label / f"1-{pitch + index}-A-0.wav", wave / 2, 8000)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     ("rows", "pooling", "axes", "samples", "found"),
@@ -53,28 +60,15 @@ def test_a_graphs_tensor_becomes_the_feature_map(tmp_path, rows, pooling, axes, 
     model, tensor = graph(tmp_path / "model.onnx", rows, pooling, samples)
     bands = [] if rows == 1 else ["--map-bands", ",".join(str(250 * row) for row in range(rows + 1))]
     window = [] if samples else ["--window", "0.5"]
-    made = CliRunner().invoke(
-        main,
-        ["export", str(tmp_path / "model.onnx"), "-o", str(tmp_path / "bundle"), "--labels", ",".join(LABELS),
-         "--sample-rate", "8000", "--feature-map", tensor, "--map-axes", axes, *bands, *window],
-    )  # fmt: skip
-    assert made.exit_code == 0, made.output
+    told = ["--labels", ",".join(LABELS), "--sample-rate", 8000, "--feature-map", tensor, "--map-axes", axes]
+    invoke("export", tmp_path / "model.onnx", "-o", tmp_path / "bundle", *told, *bands, *window, code=0)
     spec = open_bundle(tmp_path / "bundle").manifest.feature_map
     assert (spec.channels, len(spec.bands_hz), spec.pooling) == (6, rows, found)
     assert spec.additive == (found != "other")
     assert spec.frame_seconds == pytest.approx(40 / 8000, rel=0.02)
-    random = np.random.default_rng(0)
-    for label, pitch in zip(LABELS, (120, 900), strict=True):
-        (tmp_path / "data" / label).mkdir(parents=True)
-        for index in range(3):
-            wave = np.sin(2 * np.pi * pitch * np.arange(4000) / 8000) + 0.1 * random.standard_normal(4000)
-            soundfile.write(tmp_path / "data" / label / f"1-{pitch + index}-A-0.wav", wave / 2, 8000)
+    write_tones(tmp_path / "data")
     before = earmark.load(tmp_path / "bundle").explain(tmp_path / "data/hum/1-120-A-0.wav", methods=[])
-    trained = CliRunner().invoke(
-        main,
-        ["train", "apex", str(tmp_path / "bundle"), str(tmp_path / "data"), "--rounds", "5", "--n-last", "2"],
-    )
-    assert trained.exit_code == 0, trained.output
+    invoke("train", "apex", tmp_path / "bundle", tmp_path / "data", "--rounds", "5", "--n-last", "2", code=0)
     result = earmark.load(tmp_path / "bundle").explain(
         tmp_path / "data/hum/1-120-A-0.wav", methods=["prototypes"]
     )
@@ -96,18 +90,11 @@ def test_u_is_learnt_over_the_file_and_folded_in_when_it_is_exported(tmp_path):
         "--labels", ",".join(LABELS), "--sample-rate", "8000", "--feature-map", tensor, "--map-axes", "cft",
         "--map-bands", "0,250,500,750,1000", "--window", "0.5",
     ]  # fmt: skip
-    time = np.arange(4000) / 8000
-    for label, pitch in zip(LABELS, (120, 900), strict=True):
-        (tmp_path / "data" / label).mkdir(parents=True)
-        for index in range(3):
-            wave = 0.4 * np.sin(2 * np.pi * (pitch + 20 * index) * time)
-            soundfile.write(tmp_path / "data" / label / f"1-{pitch + index}-A-0.wav", wave, 8000)
-    run, bundle, file = str(tmp_path / "run"), str(tmp_path / "bundle"), str(tmp_path / "model.onnx")
+    write_tones(tmp_path / "data")
+    run, bundle, file = tmp_path / "run", tmp_path / "bundle", tmp_path / "model.onnx"
 
     def earmark_does(*words):
-        done = CliRunner().invoke(main, list(words))
-        assert done.exit_code == 0, done.output
-        return done.output
+        return invoke(*words, code=0).output
 
     shown = earmark_does("train", "apex", file, str(tmp_path / "data"), "-o", run, "--rounds", "5", *told)
     assert f"--apex {run}" in shown
@@ -124,7 +111,7 @@ def test_u_is_learnt_over_the_file_and_folded_in_when_it_is_exported(tmp_path):
     other = onnx.load(file)
     other.doc_string = "another"
     onnx.save(other, file)
-    done = CliRunner().invoke(main, ["export", file, "-o", bundle, "--force", "--apex", run, *told])
+    done = invoke("export", file, "-o", bundle, "--force", "--apex", run, *told)
     assert (done.exit_code, "was learnt over another classifier" in done.output) == (1, True)
 
 

@@ -1,14 +1,14 @@
 """What learning U refuses, and what it says of too little."""
 
-from __future__ import annotations
-
 import shutil
 
 import numpy as np
 import pytest
 import soundfile
-from changed_bundle import rewrite
+from apex_sounds import two_folds, write_sounds
+from changed_bundle import rewritten
 from later import later
+from tiny_model import tiny_adapter
 
 from earmark.errors import DataError, EarmarkError, LabelError, RunError
 from earmark.export.bundle.write import write_bundle
@@ -26,11 +26,8 @@ FEW = ApexSettings(rounds=6, n_last=3, polish=2)
 
 
 @pytest.fixture(scope="module")
-def sounds(write_sounds, tmp_path_factory):
-    """Two folds of sounds."""
-    folder = tmp_path_factory.mktemp("sounds")
-    write_sounds(folder, fold=1)
-    return write_sounds(folder, fold=2, clips=2, seed=1)
+def sounds(tmp_path_factory):
+    return two_folds(tmp_path_factory.mktemp("sounds"))
 
 
 @pytest.fixture
@@ -39,7 +36,7 @@ def bundle(tiny_bundle, tmp_path):
     return shutil.copytree(tiny_bundle, tmp_path / "bundle")
 
 
-def test_too_little_is_said(bundle, write_sounds, tmp_path):
+def test_too_little_is_said(bundle, tmp_path):
     """Classes without clips, fewer recordings than n; clips that cannot be heard are left out and named."""
     data = write_sounds(tmp_path / "data", labels=("noise",), clips=2)
     (data / "noise" / "1-900-A-0.wav").write_bytes(b"no sound")
@@ -54,9 +51,9 @@ def test_too_little_is_said(bundle, write_sounds, tmp_path):
     assert "fewer than" in " ".join(few.report.notes)
 
 
-def test_one_row_of_frequency_has_no_frequency_views(make_tiny_adapter, sounds, tmp_path):
+def test_one_row_of_frequency_has_no_frequency_views(sounds, tmp_path):
     """Waveform models: square and time alone; the others are refused by name."""
-    adapter = make_tiny_adapter(decoder=False)
+    adapter = tiny_adapter(decoder=False)
     features = adapter.feature_map
 
     class Flat(torch.nn.Module):
@@ -75,9 +72,9 @@ def test_one_row_of_frequency_has_no_frequency_views(make_tiny_adapter, sounds, 
     assert set(open_bundle(tmp_path / "flat").manifest.prototypes.views) == {"square", "time"}
 
 
-def test_maps_that_are_not_finite_are_named(make_tiny_adapter, tmp_path):
+def test_maps_that_are_not_finite_are_named(tmp_path):
     """A clip whose map holds NaN is left out by name; with nothing else there is nothing to learn from."""
-    adapter = make_tiny_adapter(decoder=False)
+    adapter = tiny_adapter(decoder=False)
     features, head = adapter.feature_map, adapter.head
 
     class Breaking(torch.nn.Module):
@@ -124,7 +121,7 @@ def test_maps_that_are_not_finite_are_named(make_tiny_adapter, tmp_path):
         ({"settings": ApexSettings(val_fold=9)}, DataError, "fold 9"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(bundle, write_sounds, sounds, tmp_path, arguments, kind, text):
+def test_what_cannot_be_is_refused_in_one_line(bundle, sounds, tmp_path, arguments, kind, text):
     """Folders, labels, sources and settings."""
     write_sounds(tmp_path / "strange", labels=("cat",), clips=1)
     source = sounds if arguments.get("source") else bundle
@@ -149,11 +146,9 @@ def test_a_second_training_does_not_overwrite_the_first(bundle, sounds, tmp_path
 def test_a_bundle_without_a_feature_map_says_so(bundle, sounds):
     """Nothing to turn."""
 
-    def change(manifest):
+    with rewritten(bundle) as manifest:
         manifest["stages"] = [stage for stage in manifest["stages"] if stage["name"] != "embeddings"]
         del manifest["feature_map"], manifest["files"]["embeddings.onnx"]
-
-    rewrite(bundle, change)
     (bundle / "embeddings.onnx").unlink()
     with pytest.raises(RunError, match="no feature map"):
         train_apex(bundle, sounds, FEW)

@@ -1,7 +1,5 @@
 """Learning U on maps whose rotation is known, and what purity is."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from later import later

@@ -1,16 +1,15 @@
 """`earmark train apex` from end to end: runs and bundles, going on, and what is refused."""
 
-from __future__ import annotations
-
 import json
 import shutil
 
 import pytest
-from click.testing import CliRunner
+from apex_sounds import two_folds, write_sounds
+from command_line import invoke
 from later import later
+from tiny_model import tiny_adapter
 
 import earmark
-from earmark.cli import main
 from earmark.errors import (
     RunError,
     SourceError,
@@ -35,11 +34,8 @@ FEW = ApexSettings(rounds=6, n_last=3, polish=2)
 
 
 @pytest.fixture(scope="module")
-def sounds(write_sounds, tmp_path_factory):
-    """Two folds of sounds."""
-    folder = tmp_path_factory.mktemp("sounds")
-    write_sounds(folder, fold=1)
-    return write_sounds(folder, fold=2, clips=2, seed=1)
+def sounds(tmp_path_factory):
+    return two_folds(tmp_path_factory.mktemp("sounds"))
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +77,10 @@ def test_a_run_keeps_u_and_export_folds_it_in(learnt, sounds, tmp_path):
     }  # fmt: skip
     write_bundle(load_run(run), tmp_path / "bundle")
     assert json.loads((tmp_path / "bundle" / "apex.json").read_text())["purity"] == summary.report.purity
-    assert CliRunner().invoke(main, ["index", str(tmp_path / "bundle"), str(sounds)]).exit_code == 0
+    invoke("index", tmp_path / "bundle", sounds, code=0)
     assert info_of(tmp_path / "bundle")["apex"]["purity"] == summary.report.purity
-    assert CliRunner().invoke(main, ["verify", str(tmp_path / "bundle")]).exit_code == 0
-    inspected = CliRunner().invoke(main, ["inspect", str(tmp_path / "bundle")]).output
+    invoke("verify", tmp_path / "bundle", code=0)
+    inspected = invoke("inspect", tmp_path / "bundle").output
     assert f"-> {summary.report.listed['train']['after']:.3f} (random U" in inspected
     clip = next((sounds / "whistle").iterdir())
     account = earmark.load(tmp_path / "bundle").explain(clip).channels
@@ -92,13 +88,12 @@ def test_a_run_keeps_u_and_export_folds_it_in(learnt, sounds, tmp_path):
     assert total == pytest.approx(account.logit, abs=1e-4)
 
 
-def test_a_bundle_gets_a_generation_of_turned_channels(bundle, write_sounds, sounds, tmp_path):
+def test_a_bundle_gets_a_generation_of_turned_channels(bundle, sounds, tmp_path):
     """No file of the bundle changes, its logits neither; U, report and index come as a new generation."""
     before = {p: p.read_bytes() for p in bundle.rglob("*") if p.is_file() and p.name != "bundle.json"}
-    result = CliRunner().invoke(
-        main, ["train", "apex", str(bundle), str(sounds), "--val-fold", "2", "--rounds", "6", "--n-last", "3"]
+    result = invoke(
+        "train", "apex", bundle, sounds, "--val-fold", "2", "--rounds", "6", "--n-last", "3", code=0
     )
-    assert result.exit_code == 0, result.output
     assert "held out" in result.output
     assert all(path.read_bytes() == content for path, content in before.items())
     info = info_of(bundle)
@@ -111,16 +106,16 @@ def test_a_bundle_gets_a_generation_of_turned_channels(bundle, write_sounds, sou
     assert abs(account.error) < 1e-3
     # The index goes on with its U.
     more = write_sounds(tmp_path / "more", fold=3, clips=1, seed=5)
-    assert CliRunner().invoke(main, ["index", str(bundle), str(more)]).exit_code == 0
+    invoke("index", bundle, more, code=0)
     grown = info_of(bundle)
     assert grown["embeddings_sha256"] == info["embeddings_sha256"]
     assert grown["apex"] == info["apex"]
     assert grown["sources"] == 15
 
 
-def test_several_labels_by_attention(make_tiny_adapter, sounds, tmp_path):
+def test_several_labels_by_attention(sounds, tmp_path):
     """Attention a class and several labels at once: each label asked for has its own sum."""
-    adapter = make_tiny_adapter(decoder=False)
+    adapter = tiny_adapter(decoder=False)
     adapter.task, adapter.pooling, adapter.attention = (
         "multi_label",
         "attention",
@@ -177,7 +172,7 @@ def test_an_interrupted_training_goes_on_exactly(bundle, sounds, tmp_path, monke
     assert drop[0] == drop[1]
 
 
-def test_a_cache_serves_the_next_training(bundle, write_sounds, sounds, tmp_path, monkeypatch):
+def test_a_cache_serves_the_next_training(bundle, sounds, tmp_path, monkeypatch):
     """Maps of the same model and sounds are heard once; other sounds are heard anew."""
     from earmark.export.training.apex import maps
 
@@ -203,6 +198,4 @@ def test_a_u_of_another_model_is_refused(learnt, sounds, tmp_path):
     shutil.copytree(run / "apex", other / "apex")
     with pytest.raises(SourceError, match="another classifier"):
         load_run(other)
-    result = CliRunner().invoke(main, ["train", "apex", str(other), str(sounds), "--resume"])
-    assert result.exit_code == 1
-    assert "another classifier" in result.output
+    invoke("train", "apex", other, sounds, "--resume", code=1, says="another classifier")

@@ -1,13 +1,12 @@
 """Attribution baselines against hand-written gradients, their axioms, and what they refuse."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from later import later
+from refusals import refuses
 
 from earmark.errors import LabelError, MethodError, MissingDependencyError, SourceError
 from earmark.export.bundle.sounds import synthesise
@@ -135,8 +134,7 @@ def test_gradcam_without_a_word_on_the_map(tiny_source, stft):
     made = Attributions(replace(tiny_source, feature_map=None), "gradcam")(stft, 1)
     told = Attributions(tiny_source, "gradcam")(stft, 1)
     assert np.corrcoef(made.ravel(), told.ravel())[0, 1] > 0.95
-    with pytest.raises(SourceError, match="no tap"):
-        Attributions(replace(tiny_source, feature_map=None, taps={}), "gradcam")
+    refuses(SourceError, "no tap", Attributions, replace(tiny_source, feature_map=None, taps={}), "gradcam")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -166,16 +164,12 @@ def test_silence_is_finite(tiny_source, stft, method):
 
 
 def test_refusals(tiny_source, stft, monkeypatch):
-    with pytest.raises(MethodError, match="saliency"):
-        Attributions(tiny_source, "lime")
+    refuses(MethodError, "saliency", Attributions, tiny_source, "lime")
     with pytest.raises(SourceError, match="rescore spectrogram"):
         Attributions(replace(tiny_source, rescore="waveform"), "saliency")
     saliency = Attributions(tiny_source, "saliency")
-    with pytest.raises(LabelError, match="class 3"):
-        saliency(stft, 3)
-    with pytest.raises(SourceError, match="shape"):
-        saliency(stft[..., 0], 0)
+    refuses(LabelError, "class 3", saliency, stft, 3)
+    refuses(SourceError, "shape", saliency, stft[..., 0], 0)
     monkeypatch.setitem(sys.modules, "captum", None)
-    with pytest.raises(MissingDependencyError, match="evaluation"):
-        Attributions(tiny_source, "shap")
+    refuses(MissingDependencyError, "evaluation", Attributions, tiny_source, "shap")
     assert Attributions(tiny_source, "gradcam")(stft, 0).shape == stft.shape[:2]

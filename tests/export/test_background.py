@@ -1,7 +1,5 @@
 """Sounds in which there is nothing: silence, faint noise and recordings, as evidence for no label."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import soundfile

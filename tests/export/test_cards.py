@@ -1,7 +1,5 @@
 """The cards of a bundle stay true whatever happens to its prototypes, and are checked like any file."""
 
-from __future__ import annotations
-
 import shutil
 
 import pytest

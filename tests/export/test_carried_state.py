@@ -1,13 +1,12 @@
 """A recurrent state that goes from window to window: against onnxruntime, chunk by chunk."""
 
-from __future__ import annotations
-
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from command_line import invoke
 from onnx import TensorProto, helper, numpy_helper
+from saved_graph import node
 
 import earmark
 from earmark.errors import MethodError, SourceError
@@ -38,15 +37,15 @@ def recurrent(path):
         "bias": random.standard_normal(2).astype(np.float32),
     }
     nodes = [
-        helper.make_node("Reshape", ["x", "row"], ["wave"]),
-        helper.make_node("Conv", ["wave", "kernel"], ["frames"], strides=[40]),
-        helper.make_node("Transpose", ["frames"], ["steps"], perm=[2, 0, 1]),
+        node("Reshape", "x row", "wave"),
+        node("Conv", "wave kernel", "frames", strides=[40]),
+        node("Transpose", "frames", "steps", perm=[2, 0, 1]),
         helper.make_node(
             "LSTM", ["steps", "w", "r", "b", "", "state", "c"], ["", "hn", "cn"], hidden_size=SIZE
         ),
-        helper.make_node("Reshape", ["hn", "flat"], ["last"]),
-        helper.make_node("Gemm", ["last", "matrix", "bias"], ["logits"]),
-        helper.make_node("Sigmoid", ["logits"], ["scores"]),
+        node("Reshape", "hn flat", "last"),
+        node("Gemm", "last matrix bias", "logits"),
+        node("Sigmoid", "logits", "scores"),
     ]
 
     def value(name, *dims):
@@ -160,16 +159,15 @@ def test_clips_and_questions_begin_with_the_recorded_state(graph, bundle):
 
 
 def test_what_cannot_carry_a_state_says_so(graph, bundle, tmp_path):
-    assert invoke("verify", bundle).exit_code == 0
+    invoke("verify", bundle, code=0)
     with earmark.load(bundle, device="cpu") as explainer:
         with pytest.raises(MethodError, match="do not overlap; leave hop_s out"):
             explainer.explain((sound_of(4), RATE), hop_s=0.025)
         assert engine_of(explainer).manifest.state_size == 2 * SIZE + CONTEXT
     with pytest.raises(SourceError, match=r"training does not.*--state NAME=zeros"):
         trainable(opened(graph))
-    fused = invoke("export", bundle, "--fused", tmp_path / "one.onnx")
-    assert fused.exit_code == 1
-    assert "hands its state from window to window" in fused.output
+    words = ("export", bundle, "--fused", tmp_path / "one.onnx")
+    invoke(*words, code=1, says="hands its state from window to window")
     with pytest.raises(SourceError, match=r"hn, cn of its outputs.*--state state=carry:OUTPUT"):
         opened(graph, states={"state": "carry", "c": "carry"})
     with pytest.raises(SourceError, match="has no output 'x'"):

@@ -1,7 +1,5 @@
 """Decoders as modules: any length, any bins; rows that are spread, stretched, and measured."""
 
-from __future__ import annotations
-
 import json
 
 import msgspec

@@ -1,7 +1,5 @@
 """Decoders for any classifier: cost, lengths, scales that are measured, training over a stranger's model."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys
@@ -10,11 +8,11 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from command_line import invoke
 from later import later
+from refusals import refuses
 
 import earmark
-from earmark.cli import main
 from earmark.errors import RunError, SourceError
 from earmark.export.bundle.write import write_bundle
 from earmark.export.training.lmac.recipe import doubts
@@ -211,14 +209,12 @@ def test_another_classifier_and_missing_maps_are_refused(trained):
     _, out = trained
     with pytest.raises(SourceError, match="another classifier"):
         explained_by(stranger(), decoder=RunDirectory(out, "decoder"))
-    with pytest.raises(SourceError, match="scales"):
-        stranger(scales=["nowhere"])
+    refuses(SourceError, "scales", stranger, scales=["nowhere"])
 
 
 def test_what_training_refuses_before_it_begins(trained, data, tmp_path, full_size):
     source, _ = trained
-    with pytest.raises(RunError, match="where the result goes"):
-        train_lmac(source, data)
+    refuses(RunError, "where the result goes", train_lmac, source, data)
     with pytest.raises(RunError, match="predicted class"):
         train_lmac(
             source,
@@ -226,7 +222,7 @@ def test_what_training_refuses_before_it_begins(trained, data, tmp_path, full_si
             LmacSettings(decoder="reference", targets="any"),
             OverSourceOptions(out=tmp_path / "x"),
         )
-    answer = CliRunner().invoke(main, ["train", "lmac", str(full_size), str(data), "--device", "cuda"])
+    answer = invoke("train", "lmac", full_size, data, "--device", "cuda")
     assert answer.exit_code in (1, 3)
     assert answer.stderr.startswith("Error: ")
     assert not (tmp_path / "x" / "decoder.json").exists()
@@ -244,8 +240,7 @@ def test_guidance_noise_and_any_target_train_and_resume(trained, data, tmp_path)
     same = OverSourceOptions(out=tmp_path / "one", noise=data / "noise", resume=True)
     assert train_lmac(source, data, settings, same).figures == first.figures
     for noise, problem in ((None, "--noise, which is missing now"), (data / "low", "another --noise")):
-        with pytest.raises(RunError, match=problem):
-            train_lmac(source, data, settings, replace(same, noise=noise))
+        refuses(RunError, problem, train_lmac, source, data, settings, replace(same, noise=noise))
 
 
 def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, tmp_path, monkeypatch):
@@ -279,7 +274,7 @@ def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, 
         stranger_model.ANALYSIS.n_fft // 2 + 1,
     )
     assert set(result.rescored) == {"audio"}
-    assert CliRunner().invoke(main, ["verify", str(tmp_path / "bundle")]).exit_code == 0
+    invoke("verify", tmp_path / "bundle", code=0)
 
 
 def test_masks_that_explain_nothing_are_told():

@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from later import later
 
 import earmark
 from earmark.evaluation.synthesis import RECIPES, background_of, clip_of
 from earmark.evaluation.synthesis.backgrounds import BACKGROUNDS
 from earmark.runtime.explainer import engine_of
+
+torch_stft = later("torch_stft", "torch_stft")
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "runtime" / "shipped" / "example.flac"
@@ -44,18 +47,8 @@ def explained(explainer, fresh):
 
 
 def magnitude(waveform, analysis):
-    """|STFT| [T, F], written from the manifest's words, independent of the runtime."""
-    n_fft, length, hop = analysis.n_fft, analysis.window_length, analysis.hop
-    phase = 2 * np.pi * np.arange(length) / length
-    window = (0.5 if analysis.window == "hann" else 0.54) - (
-        0.5 if analysis.window == "hann" else 0.46
-    ) * np.cos(phase)
-    left = (n_fft - length) // 2
-    window = np.pad(window, (left, n_fft - length - left))
-    mode = "constant" if analysis.padding == "zeros" else "reflect"
-    padded = np.pad(waveform.astype(np.float64), n_fft // 2, mode=mode)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
-    return np.abs(np.fft.rfft(frames * window, axis=1))
+    """|STFT| [T, F] of PyTorch."""
+    return torch_stft(waveform.astype(np.float64), analysis).abs().numpy()
 
 
 def soft_overlap(first, second):
@@ -150,8 +143,7 @@ def test_shipped_bundle_is_small_whole_and_complete(explainer):
 
 def test_bundle_in_a_read_only_folder(tmp_path):
     """As in a site-packages that its user cannot write to."""
-    copy = tmp_path / "bundle"
-    shutil.copytree(ROOT / "runtime" / "shipped" / "bundle", copy)
+    copy = shutil.copytree(ROOT / "runtime" / "shipped" / "bundle", tmp_path / "bundle")
     for path in sorted(copy.rglob("*"), reverse=True):
         path.chmod(0o555 if path.is_dir() else 0o444)
     copy.chmod(0o555)

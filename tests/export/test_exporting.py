@@ -1,14 +1,10 @@
 """`earmark.export` as programs use it: from an adapter to a bundle with prototypes, in two calls."""
 
-from __future__ import annotations
-
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import soundfile
-from runtime_sounds import RATE, tone
+from runtime_sounds import RATE, run_python, tone
+from tiny_model import tiny_adapter
 
 import earmark
 import earmark.export
@@ -16,7 +12,6 @@ from earmark.export import IndexReport, export_bundle, index_bundle
 
 
 def test_the_public_names_are_there():
-    pytest.importorskip("torch")
     assert dir(earmark.export) == sorted(earmark.export.__all__)
     for name in earmark.export.__all__:
         assert getattr(earmark.export, name) is not None
@@ -25,27 +20,25 @@ def test_the_public_names_are_there():
 
 
 def test_no_pytorch_is_needed_before_the_first_export():
-    script = """
-import sys
-sys.modules["torch"] = None
-import earmark
-from earmark.export import AnalysisSpec, export_bundle, index_bundle
-for refused in (lambda: earmark.export.Adapter, lambda: export_bundle("module:factory", "bundle")):
-    try:
-        refused()
-    except earmark.MissingDependencyError as error:
-        assert "torch" in str(error) and "earmark[cpu,export]" in str(error), error
-    else:
-        raise AssertionError
-"""
-    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_python("""
+        import sys
+        sys.modules["torch"] = None
+        import earmark
+        from earmark.export import AnalysisSpec, export_bundle, index_bundle
+        for refused in (lambda: earmark.export.Adapter, lambda: export_bundle("module:factory", "bundle")):
+            try:
+                refused()
+            except earmark.MissingDependencyError as error:
+                assert "torch" in str(error) and "earmark[cpu,export]" in str(error), error
+            else:
+                raise AssertionError
+    """)
 
 
-def test_an_adapter_becomes_a_bundle_with_prototypes(make_tiny_adapter, tmp_path):
+def test_an_adapter_becomes_a_bundle_with_prototypes(tmp_path):
     steps = []
     manifest = export_bundle(
-        make_tiny_adapter(),
+        tiny_adapter(),
         tmp_path / "bundle",
         name="mine",
         decoder=False,
@@ -69,14 +62,14 @@ def test_an_adapter_becomes_a_bundle_with_prototypes(make_tiny_adapter, tmp_path
         result = explainer.explain((tone(0.5, seed=0), RATE))
     assert result.prototypes["square"][0].clip == f"{manifest.labels[0]}/a.wav"
     with pytest.raises(earmark.BundleError, match="exists"):
-        export_bundle(make_tiny_adapter(), tmp_path / "bundle")
+        export_bundle(tiny_adapter(), tmp_path / "bundle")
 
 
-def test_what_is_no_source_is_refused(make_tiny_adapter, tmp_path):
+def test_what_is_no_source_is_refused(tmp_path):
     with pytest.raises(earmark.SourceError, match="module:factory"):
         export_bundle("nothing", tmp_path / "bundle")
     (tmp_path / "silence").mkdir()
     soundfile.write(tmp_path / "silence" / "a.wav", np.zeros(RATE), RATE)
     with pytest.raises(earmark.DataError, match="not silent"):
-        export_bundle(make_tiny_adapter(), tmp_path / "bundle", sounds=tmp_path / "silence")
+        export_bundle(tiny_adapter(), tmp_path / "bundle", sounds=tmp_path / "silence")
     assert not (tmp_path / "bundle").exists()

@@ -1,16 +1,12 @@
 """`--frontend-check`: the user's own features decide, and where they part is told."""
 
-from __future__ import annotations
-
 import frontend_originals as originals
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
-from onnx import helper
-from saved_graph import saved
+from command_line import invoke
+from saved_graph import node, saved
 
-from earmark.cli import main
 from earmark.errors import SourceError
 from earmark.export.frontends.check import check_features
 from earmark.export.sources.onnx.frontends import open_frontend
@@ -97,29 +93,19 @@ def test_what_is_no_array_is_refused(tmp_path, clip):
 
 def test_the_command(tmp_path, clip):
     weight = (np.random.default_rng(0).standard_normal((80, 3)) / 80).astype(np.float32)
-    nodes = [
-        helper.make_node("ReduceMean", ["fbank"], ["m"], axes=[1], keepdims=0),
-        helper.make_node("MatMul", ["m", "w"], ["y"]),
-    ]
+    nodes = [node("ReduceMean", "fbank", "m", axes=[1], keepdims=0), node("MatMul", "m w", "y")]
     shapes = {"fbank": ["batch", "T", 80]}, {"y": ["batch", 3]}
     net = saved(tmp_path / "net.onnx", nodes, {"w": weight}, *shapes, opset=13)
     np.save(tmp_path / "f.npy", open_frontend("kaldi-fbank").rows(originals.sound_of(RATE, 1.0)))
     told = ["export", str(net), "-o", str(tmp_path / "b"), "--labels", "a,b,c"]
     front = ["--frontend", "kaldi-fbank", "--window", "0.5"]
     check = ["--frontend-check", str(clip), str(tmp_path / "f.npy")]
-    run = CliRunner()
-    plain = run.invoke(main, [*told, "--sample-rate", "16000", "--window", "1"])
-    assert plain.exit_code == 1
-    assert "'fbank' [batch, T, 80] is no waveform" in plain.output
-    assert "--frontend" in plain.output
-    alone = run.invoke(main, [*told, *check])
-    assert alone.exit_code == 2
-    assert "belong to --frontend" in alone.output
-    wrong = run.invoke(main, [*told, *front, *check, "--frontend-set", "stft.window=hann"])
-    assert wrong.exit_code == 1
-    assert "with stft.window = 'povey' they agree" in wrong.output
+    words = (*told, "--sample-rate", "16000", "--window", "1")
+    invoke(*words, code=1, says=("'fbank' [batch, T, 80] is no waveform", "--frontend"))
+    invoke(*told, *check, code=2, says="belong to --frontend")
+    words = (*told, *front, *check, "--frontend-set", "stft.window=hann")
+    invoke(*words, code=1, says="with stft.window = 'povey' they agree")
     assert not (tmp_path / "b").exists()
-    done = run.invoke(main, [*told, *front, *check])
-    assert done.exit_code == 0, done.output
+    done = invoke(*told, *front, *check, code=0)
     assert "differ by at most" in done.output
     assert "window   0.5 s (8000 samples at 16000 Hz)" in done.output

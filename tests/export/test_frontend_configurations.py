@@ -1,7 +1,5 @@
 """Front ends described by Hugging Face's configurations, by graphs and by files."""
 
-from __future__ import annotations
-
 import json
 
 import frontend_originals as originals

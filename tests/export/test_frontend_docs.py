@@ -3,8 +3,6 @@
 `python tests/export/test_frontend_docs.py` writes the list anew.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Front ends as PyTorch modules, held to their reference in NumPy."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from frontend_graphs import assert_close

@@ -3,8 +3,6 @@
 Needs the extra test-frontends: `pytest -m originals`.
 """
 
-from __future__ import annotations
-
 import sys
 
 import frontend_originals as originals

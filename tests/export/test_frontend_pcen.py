@@ -1,7 +1,5 @@
 """PCEN, which keeps a state in time, as a front end by another graph: features, bundle, training."""
 
-from __future__ import annotations
-
 import frontend_originals as originals
 import numpy as np
 import onnx_graphs as graphs

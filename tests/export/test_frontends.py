@@ -1,7 +1,5 @@
 """Front ends: presets against their originals, every field as a graph, and classifiers that take features."""
 
-from __future__ import annotations
-
 import frontend_originals as originals
 import numpy as np
 import onnx

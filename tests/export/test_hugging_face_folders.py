@@ -1,13 +1,12 @@
 """What a Hugging Face folder says of itself, and what is refused; transformers is not needed for either."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np
 import pytest
 from command_line import invoke
 from later import later
+from refusals import refuses
 from saved_graph import node, saved
 
 import earmark
@@ -48,22 +47,18 @@ def write(folder, config=CONFIG, preprocessor=PREPROCESSOR):
     ],
 )
 def test_what_is_no_classifier_is_refused(tmp_path, change, says):
-    with pytest.raises(SourceError, match=says):
-        open_source(write(tmp_path, {**CONFIG, **change}))
+    refuses(SourceError, says, open_source, write(tmp_path, {**CONFIG, **change}))
 
 
 def test_a_front_end_is_asked_for(tmp_path):
-    with pytest.raises(SourceError, match=r"no preprocessor_config\.json"):
-        open_source(write(tmp_path, preprocessor=None))
+    refuses(SourceError, r"no preprocessor_config\.json", open_source, write(tmp_path, preprocessor=None))
 
 
 def test_pickles_are_never_loaded(tmp_path):
     (write(tmp_path) / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
-    with pytest.raises(SourceError, match=r"pytorch_model\.bin is pickled.*save_pretrained"):
-        open_source(tmp_path)
+    refuses(SourceError, r"pytorch_model\.bin is pickled.*save_pretrained", open_source, tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(SourceError, match="PEFT adapter"):
-        open_source(tmp_path)
+    refuses(SourceError, "PEFT adapter", open_source, tmp_path)
 
 
 def write_graph(path, factors=(3.0, -2.0)):
@@ -110,17 +105,12 @@ def test_of_several_graphs_the_usual_one_is_taken_and_any_by_its_name(tmp_path):
     assert open_source(folder / "onnx").original.path == folder / "onnx" / "model.onnx"
 
     named = folder / "onnx" / "model_quantized.onnx"
-    told = invoke("export", named, "-o", tmp_path / "named")
-    assert told.exit_code == 0, told.output
-    assert f"is read from {folder / 'config.json'}" in told.stderr
+    invoke("export", named, "-o", tmp_path / "named", code=0, says=f"is read from {folder / 'config.json'}")
     np.testing.assert_allclose(logits_of(tmp_path / "named"), [5.0, 0.0], atol=1e-3)
-    own = invoke("export", named, "-o", tmp_path / "own", "--labels", "a,b")
-    assert own.exit_code == 2
-    assert "give --sample-rate" in own.stderr
+    invoke("export", named, "-o", tmp_path / "own", "--labels", "a,b", code=2, says="give --sample-rate")
 
     (folder / "onnx" / "model.onnx").rename(folder / "onnx" / "model_fp16.onnx")
-    with pytest.raises(SourceError, match=r"holds model_fp16\.onnx, model_quantized\.onnx; name the one"):
-        open_source(folder)
+    refuses(SourceError, r"holds model_fp16\.onnx, model_quantized\.onnx; name the one", open_source, folder)
 
 
 def test_weights_of_a_class_that_is_not_known_leave_the_graph(tmp_path):
@@ -136,14 +126,11 @@ def test_clap_asks_for_its_texts(tmp_path):
     with pytest.raises(SourceError, match=r"put labels\.txt beside config\.json, one a line"):
         open_source(write(tmp_path, {**CONFIG, "architectures": ["ClapModel"], "id2label": {}}))
     (tmp_path / "labels.txt").write_text("rain\nrain\n")
-    with pytest.raises(SourceError, match="two or more different texts"):
-        open_source(tmp_path)
+    refuses(SourceError, "two or more different texts", open_source, tmp_path)
 
 
 def test_no_folder_of_a_model_is_taken_for_a_run(tmp_path):
     """Both have a config.json."""
 
-    with pytest.raises(RunError, match="say by -o RUN where U goes"):
-        run_directory(write(tmp_path))
-    with pytest.raises(SourceError, match=r"model\.safetensors"):
-        opened_source(tmp_path, tmp_path / "run")
+    refuses(RunError, "say by -o RUN where U goes", run_directory, write(tmp_path))
+    refuses(SourceError, r"model\.safetensors", opened_source, tmp_path, tmp_path / "run")

@@ -1,17 +1,15 @@
 """A bundle's prototypes grow: sounds are removed, bundles of one model merged, a learnt graph kept."""
 
-from __future__ import annotations
-
 import json
 import shutil
 
 import onnx
 import pytest
-from click.testing import CliRunner
+from command_line import invoke
 from prototype_generations import write_sounds
+from refusals import refuses
 
 import earmark
-from earmark.cli import main
 from earmark.errors import DataError, PrototypeIndexError
 from earmark.export.bundle.manifest_file import describe_files
 from earmark.export.prototypes.build import index_bundle
@@ -79,8 +77,7 @@ def test_removal_by_pattern_writes_anew_past_the_share(bundles, pair):
     kept = remove_clips(bundle.with_name("hidden"), ["whistle/*", "noise/a0_0.wav"], rebuild_share=0.9)
     assert kept.hidden > 0
     assert of_results(bundle, sounds) == of_results(bundle.with_name("hidden"), sounds)
-    fewer = bundle.with_name("fewer")
-    shutil.copytree(sounds, fewer)
+    fewer = shutil.copytree(sounds, bundle.with_name("fewer"))
     shutil.rmtree(fewer / "whistle")
     (fewer / "noise" / "a0_0.wav").unlink()
     before = of_results(bundle, sounds)
@@ -105,8 +102,7 @@ def test_names_that_fit_nothing_remove_nothing(bundles):
     before = describe_files(bundle)
     with pytest.raises(DataError, match=r"nearest: noise/b0_1\.wav"):
         remove_clips(bundle, ["noise/c0_2.wav", "noise/b0_l.wav"])
-    with pytest.raises(PrototypeIndexError, match="no clip would be left"):
-        remove_clips(bundle, ["*"])
+    refuses(PrototypeIndexError, "no clip would be left", remove_clips, bundle, ["*"])
     assert describe_files(bundle) == before
 
 
@@ -121,8 +117,7 @@ def test_merging_equals_indexing_both(bundles, pair):
     nearest = match.prototypes["time"][0]
     assert (nearest.label, nearest.clip) == ("howl", "howl/b5_1.wav")
     assert nearest.audio()[0].size
-    both = one.with_name("both")
-    shutil.copytree(pair[0] / "a", both)
+    both = shutil.copytree(pair[0] / "a", one.with_name("both"))
     index_bundle(both, pair[2], any_label=True)
     assert of_results(one, pair[1]) == of_results(both, pair[1])
     again = merge_bundles(one, [other])
@@ -138,10 +133,8 @@ def test_a_bundle_without_prototypes_takes_over_anothers(tiny_bundle, bundles, p
 
 def test_prototypes_of_another_model_are_not_merged(tiny_bundle, bundles):
     before = describe_files(bundles[0])
-    with pytest.raises(PrototypeIndexError, match="has no prototypes"):
-        merge_bundles(bundles[0], [tiny_bundle])
-    with pytest.raises(PrototypeIndexError, match="another model"):
-        merge_bundles(bundles[0], [bundles[1], SHIPPED])
+    refuses(PrototypeIndexError, "has no prototypes", merge_bundles, bundles[0], [tiny_bundle])
+    refuses(PrototypeIndexError, "another model", merge_bundles, bundles[0], [bundles[1], SHIPPED])
     assert describe_files(bundles[0]) == before
 
 
@@ -171,8 +164,7 @@ def test_a_learnt_graph_stays_with_its_generation(bundles, pair, tmp_path):
     remove_clips(bundle, ["low hum/a5_0.wav"])
     remove_clips(bundle, ["low hum/b5_1.wav"], purge=True)
     generation = check()
-    with pytest.raises(PrototypeIndexError, match="another embeddings graph"):
-        merge_bundles(bundle, [bundles[1]])
+    refuses(PrototypeIndexError, "another embeddings graph", merge_bundles, bundle, [bundles[1]])
     # Damaged beyond use, it is replaced by the bundle's own, and that is said.
     (generation.folder / "embeddings.onnx").unlink()
     report = index_bundle(bundle, sounds, extend=False)
@@ -182,16 +174,13 @@ def test_a_learnt_graph_stays_with_its_generation(bundles, pair, tmp_path):
 
 def test_commands(bundles, pair):
     one, other = map(str, bundles)
-    done = CliRunner().invoke(main, ["index", one, "--remove", "noise/*", "--remove", "whistle/b0_1.wav"])
-    assert done.exit_code == 0, done.stderr
-    assert "4 sounds removed" in done.stderr
-    done = CliRunner().invoke(main, ["index", one, "--merge", other, "--json"])
-    document = json.loads(done.stdout)
+    done = invoke(
+        "index", one, "--remove", "noise/*", "--remove", "whistle/b0_1.wav", code=0, says="4 sounds removed"
+    )
+    document = json.loads(invoke("index", one, "--merge", other, "--json").stdout)
     assert (document["added"], document["generation"], document["sources"]) == (7, "g0003", 12)
-    done = CliRunner().invoke(main, ["index", one, "--remove", "howl/b5_1.wav", "--purge"])
+    done = invoke("index", one, "--remove", "howl/b5_1.wav", "--purge")
     assert "removed g0001, g0002, g0003" in done.stdout
-    done = CliRunner().invoke(main, ["index", one, "--remove", "howl/none.wav"])
-    assert done.exit_code == 1
-    assert "nothing was removed" in done.stderr
+    invoke("index", one, "--remove", "howl/none.wav", code=1, says="nothing was removed")
     for wrong in ([], [str(pair[1]), "--merge", other], ["--purge", "--merge", other]):
-        assert CliRunner().invoke(main, ["index", one, *wrong]).exit_code == 2
+        invoke("index", one, *wrong, code=2)

@@ -1,16 +1,13 @@
 """What `index --audio` keeps is the sound: its shape and its level, whatever that is; silence is left out."""
 
-from __future__ import annotations
-
 import json
 import shutil
 
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
+from command_line import invoke
 
-from earmark.cli import main
 from earmark.errors import DataError
 from earmark.export.prototypes.build import index_bundle
 from earmark.export.prototypes.growth import merge_bundles
@@ -54,22 +51,9 @@ def heard(bundle):
     generation = open_generation(bundle, open_bundle(bundle, examine=True).manifest)
     whole = {}
     for clip in generation.all_clips():
-        place = Place(0.0, 60.0, 0.0, 8000.0)
-        one = Prototype(
-            "time",
-            clip.label,
-            1.0,
-            clip.source,
-            0.0,
-            60.0,
-            0.0,
-            8000.0,
-            place,
-            (),
-            crops_frequency=False,
-            sound=generation.sound(clip),
-            gain=clip.gain,
-        )
+        whole_of_it = (0.0, 60.0, 0.0, 8000.0)
+        found = ("time", clip.label, 1.0, clip.source, *whole_of_it, Place(*whole_of_it), ())
+        one = Prototype(*found, crops_frequency=False, sound=generation.sound(clip), gain=clip.gain)
         whole[clip.source.removeprefix("noise/").removesuffix(".wav")] = one.audio()[0][0]
     return whole
 
@@ -93,8 +77,7 @@ def test_shape_and_level_are_kept_to_24_bits(bundle, name):
 
 
 def test_sixteen_bits_come_back_bit_for_bit(tiny_bundle, tmp_path):
-    bundle = tmp_path / "bundle"
-    shutil.copytree(tiny_bundle, bundle)
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     values = np.random.default_rng(0).integers(-(2**15), 2**15, RATE, dtype=np.int16)
     values[:2] = -(2**15), 2**15 - 1
     (tmp_path / "sounds" / "noise").mkdir(parents=True)
@@ -104,8 +87,7 @@ def test_sixteen_bits_come_back_bit_for_bit(tiny_bundle, tmp_path):
 
 
 def test_levels_travel_with_the_clips(bundle, tiny_bundle, tmp_path):
-    other = tmp_path / "bundle"
-    shutil.copytree(tiny_bundle, other)
+    other = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     merge_bundles(other, [bundle])
     merged, before = heard(other), heard(bundle)
     assert merged.keys() == before.keys()
@@ -149,8 +131,7 @@ UNFIT = {"silent": np.zeros(RATE), "one sample": np.array([0.5]), "opposite": OP
 
 
 def test_silence_and_single_samples_are_left_out_and_said(tiny_bundle, tmp_path):
-    bundle = tmp_path / "bundle"
-    shutil.copytree(tiny_bundle, bundle)
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     half = np.concatenate([shape(), np.zeros(3 * RATE)])
     report = index(bundle, tmp_path / "sounds", {**UNFIT, "half": half, "good": shape(seed=9)}, audio=True)
     assert (report.added, report.unreadable) == (2, [])
@@ -168,21 +149,25 @@ def test_silence_and_single_samples_are_left_out_and_said(tiny_bundle, tmp_path)
 
 
 def test_the_command_says_what_was_left_out_and_does_not_fail(tiny_bundle, tmp_path):
-    bundle = tmp_path / "bundle"
-    shutil.copytree(tiny_bundle, bundle)
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     index(bundle, tmp_path / "first", {"good": shape()})
     (tmp_path / "sounds" / "noise").mkdir(parents=True)
     soundfile.write(tmp_path / "sounds" / "noise" / "silent.wav", np.zeros(RATE), RATE)
     soundfile.write(tmp_path / "sounds" / "noise" / "other.wav", shape(seed=5), RATE)
-    done = CliRunner().invoke(main, ["index", str(bundle), str(tmp_path / "sounds")])
-    assert done.exit_code == 0, done.output
-    assert "silent.wav: is silent, and silence is no prototype" in done.stderr
-    assert "1 sounds added, 0 there already, 1 left out" in done.stderr
+    invoke(
+        "index",
+        bundle,
+        tmp_path / "sounds",
+        code=0,
+        says=(
+            "silent.wav: is silent, and silence is no prototype",
+            "1 sounds added, 0 there already, 1 left out",
+        ),
+    )
 
 
 def test_nothing_but_silence_is_an_error(tiny_bundle, tmp_path):
-    bundle = tmp_path / "bundle"
-    shutil.copytree(tiny_bundle, bundle)
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     with pytest.raises(DataError, match=r"none of the 1 sounds .* is silent"):
         index(bundle, tmp_path / "sounds", {"silent": np.zeros(RATE)})
     with pytest.raises(DataError, match="is silent"):

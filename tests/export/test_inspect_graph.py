@@ -1,7 +1,5 @@
 """`earmark inspect model.onnx`, and models in other formats: each is told what leads on."""
 
-from __future__ import annotations
-
 import json
 import re
 import zipfile
@@ -10,22 +8,19 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
+from command_line import invoke
 from onnx import TensorProto, helper
 from onnx_graphs import LABELS, RATE, cnn, transformer
 from saved_graph import node, saved
 from small_graphs import F32, ROW, body, head, mean, row, save
 
-from earmark.cli import main
 from earmark.errors import SourceError
 from earmark.export import export_bundle
 from earmark.runtime.opening import open_bundle
 
 
 def inspected(path, *options):
-    result = CliRunner().invoke(main, ["inspect", str(path), *options])
-    assert result.exit_code == 0, result.output
-    return result.stdout
+    return invoke("inspect", path, *options, code=0).stdout
 
 
 def multi_label(path):
@@ -72,8 +67,7 @@ def test_the_command_it_gives_is_one_that_works(tmp_path):
     assert "--feature-map active --map-axes ct" in inspected(path)
     words = report["command"].replace("LABELS.txt", "a,b,c").replace("HZ", "8000").replace("SECONDS", "0.5")
     bundle = tmp_path / "bundle"
-    result = CliRunner().invoke(main, words.replace("BUNDLE", str(bundle)).split()[1:])
-    assert result.exit_code == 0, result.output
+    result = invoke(*words.replace("BUNDLE", str(bundle)).split()[1:], code=0)
     assert f"next     earmark index {bundle} DATA: prototypes" in result.stdout
     assert f"next     earmark explain CLIP -b {bundle} -m segments" in result.stdout
     shown = inspected(bundle)
@@ -138,8 +132,7 @@ def test_training_is_proposed_where_the_operators_allow_it(tmp_path):
     told = "--labels a,b,c --sample-rate 8000 --window 0.5 --scores-output scores"
     for one, proposed in ((stranger, False), (path, True)):
         words = f"export {one} -o {tmp_path / one.stem} {told}".split()
-        done = CliRunner().invoke(main, words)
-        assert done.exit_code == 0, done.output
+        done = invoke(*words, code=0)
         assert (
             f"earmark train lmac {one} DATA -o RUN --labels a,b,c --sample-rate 8000" in done.stdout
         ) == proposed
@@ -256,12 +249,8 @@ def test_torchscript_and_a_saved_model_are_told_the_way(tmp_path):
     for name, way in (("model", "tf2onnx.convert --saved-model"), ("net.mlpackage", "Core ML")):
         with pytest.raises(SourceError, match=re.escape(way)):
             export_bundle(tmp_path / name, tmp_path / "bundle")
-        result = CliRunner().invoke(main, ["inspect", str(tmp_path / name)])
-        assert result.exit_code == 2
-        assert way in " ".join(result.output.split())
-    result = CliRunner().invoke(
-        main, ["export", str(tmp_path / "net.pt"), "-o", str(tmp_path / "bundle"), "--labels", "a,b"]
-    )
+        assert way in " ".join(invoke("inspect", tmp_path / name, code=2).output.split())
+    result = invoke("export", tmp_path / "net.pt", "-o", tmp_path / "bundle", "--labels", "a,b")
     assert result.exit_code != 0
     assert "TorchScript" in result.output
 
@@ -269,25 +258,22 @@ def test_torchscript_and_a_saved_model_are_told_the_way(tmp_path):
 def test_hop_and_aggregate_of_any_source(tmp_path):
     nodes = [row(), *body(), *mean(), *head()]
     path = save(tmp_path / "net.onnx", nodes, {"x": (F32, ["b", "n"])}, {"y": ["b", 3]}, [ROW])
-    told = ["--labels", "a,b,c", "--sample-rate", "8000", "--window", "0.5"]
-    arguments = [
+    words = (
         "export",
-        str(path),
+        path,
         "-o",
-        str(tmp_path / "b"),
-        *told,
-        "--hop",
-        "0.125",
-        "--aggregate",
-        "lme",
-    ]
-    result = CliRunner().invoke(main, [*arguments, "--json"])
-    assert result.exit_code == 0, result.output
-    window = json.loads(result.stdout)["window"]
+        tmp_path / "b",
+        "--labels",
+        "a,b,c",
+        "--sample-rate",
+        8000,
+        "--window",
+        0.5,
+    )
+    words += ("--aggregate", "lme", "--force", "--json", "--hop")
+    window = json.loads(invoke(*words, 0.125, code=0).stdout)["window"]
     assert (window["hop_seconds"], window["aggregate"]) == (0.125, "lme")
-    refused = CliRunner().invoke(main, [*arguments, "--force", "--hop", "0.75"])
-    assert refused.exit_code == 1
-    assert "a hop of 0.75 s; give one up to its window's 0.5 s" in refused.output
+    invoke(*words, 0.75, code=1, says="a hop of 0.75 s; give one up to its window's 0.5 s")
 
 
 def test_scores_of_a_head_of_convolutions(tmp_path):

@@ -1,7 +1,5 @@
 """Psi, theta and the loss, each by itself: lengths, cost, and the paper's formulas written out in numpy."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 from pathlib import Path

@@ -1,18 +1,16 @@
 """`earmark train l2i` with several labels, and over a source that is no run directory."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
+from command_line import invoke
 from later import later
+from tiny_model import tiny_adapter
 from tones import FORM, INTERPRETER, KINDS, PLAIN, RATE, tone
 
-from earmark.cli import main
 from earmark.errors import RunError
 from earmark.export.bundle.write import write_bundle
 from earmark.export.training.l2i.settings import L2iSettings
@@ -57,11 +55,10 @@ def test_several_labels(pairs, tmp_path, by_design):
     assert source.components.threshold == 0.3
     if by_design:
         write_bundle(source, tmp_path / "bundle")
-        result = CliRunner().invoke(main, ["verify", str(tmp_path / "bundle")])
-        assert result.exit_code == 0, result.output
+        invoke("verify", tmp_path / "bundle", code=0)
 
 
-def test_over_a_source_of_ones_own(make_tiny_adapter, tmp_path):
+def test_over_a_source_of_ones_own(tmp_path):
     """An adapter's feature map, measured scales, no log-mel of this package: trained with -o."""
     from earmark.export.sources.adapter.source import from_adapter
     from earmark.export.sources.run.directory import RunDirectory
@@ -74,7 +71,7 @@ def test_over_a_source_of_ones_own(make_tiny_adapter, tmp_path):
         for index in range(4):
             wave = tone(hz, 1.0, random) + 0.01 * random.standard_normal(RATE)
             soundfile.write(folder / label / f"{label}_{chr(97 + index)}.wav", wave, RATE)
-    adapter = make_tiny_adapter(decoder=False)
+    adapter = tiny_adapter(decoder=False)
     adapter.labels = sorted(adapter.labels)
     run = tmp_path / "run"
     source = from_adapter(adapter)

@@ -1,7 +1,5 @@
 """`earmark train l2i` on tones: it learns, resumes, exports, refuses; by design."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
@@ -9,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
+from command_line import invoke
 from later import later
+from refusals import refuses
 from tones import FORM, INTERPRETER, PLAIN, RATE, one_thread, write_tones  # noqa: F401 (a fixture)
 
 import earmark
-from earmark.cli import main
 from earmark.errors import DataError, RunError, SourceError
 from earmark.export.bundle.write import write_bundle
 from earmark.export.training.l2i.settings import L2iSettings
@@ -48,13 +46,10 @@ def classified(data, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def trained(data, classified, tmp_path_factory) -> tuple[Path, str]:
     """The run with its interpreter, trained by the command, and what it said."""
-    path = tmp_path_factory.mktemp("trained") / "tones"
-    shutil.copytree(classified, path)
+    path = shutil.copytree(classified, tmp_path_factory.mktemp("trained") / "tones")
     options = ["--components", "6", "--batch-size", "4", "--width", "16", "--epochs", "4"]
     options += ["--lr", "0.01", "--alpha", "1", "--beta", "0.08", "--threads", "1"]
-    result = CliRunner().invoke(main, ["train", "l2i", str(path), str(data), *options])
-    assert result.exit_code == 0, result.output
-    return path, result.stderr
+    return (path, invoke("train", "l2i", path, data, *options, code=0).stderr)
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +64,7 @@ def other_dictionary(trained, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(trained, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("bundles") / "tones"
-    result = CliRunner().invoke(main, ["export", str(trained[0]), "-o", str(path)])
-    assert result.exit_code == 0, result.output
+    invoke("export", trained[0], "-o", path, code=0)
     return path
 
 
@@ -96,9 +90,7 @@ def test_it_says_what_it_did(trained, classified):
 
 
 def test_the_bundle_verifies_and_explains(bundle, trained, data):
-    result = CliRunner().invoke(main, ["verify", str(bundle)])
-    assert result.exit_code == 0, result.output
-    assert "activations_0" in result.output
+    assert "activations_0" in invoke("verify", bundle, code=0).output
     manifest = json.loads((bundle / "bundle.json").read_text())
     assert manifest["explainers"] == ["components"]
     spec = manifest["components"]
@@ -160,20 +152,14 @@ def test_interrupted_training_resumes_bit_for_bit(data, classified, tmp_path, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(RunDirectory, "write_metrics", interrupt)
-        with pytest.raises(RunError, match="2 of 5 epochs of the interpreter"):
-            train_l2i(stopped, data, settings)
+        refuses(RunError, "2 of 5 epochs of the interpreter", train_l2i, stopped, data, settings)
     assert not (stopped / "interpreter.safetensors").exists()
-    with pytest.raises(SourceError, match="not finished; go on with --resume"):
-        load(stopped)
-    of_before = tmp_path / "of_before"
-    shutil.copytree(stopped, of_before)
+    refuses(SourceError, "not finished; go on with --resume", load, stopped)
+    of_before = shutil.copytree(stopped, tmp_path / "of_before")
     config = of_before / "interpreter.json"
     config.write_text(config.read_text().replace('"mask_power": 3.0', '"mask_power": 2.0'))
-    refused = CliRunner().invoke(main, ["train", "l2i", str(of_before), str(data), "--resume"])
-    assert refused.exit_code == 1
-    assert "masks of another power" in refused.stderr
-    result = CliRunner().invoke(main, ["train", "l2i", str(stopped), str(data), "--resume", "--threads", "1"])
-    assert result.exit_code == 0, result.output
+    invoke("train", "l2i", of_before, data, "--resume", code=1, says="masks of another power")
+    invoke("train", "l2i", stopped, data, "--resume", "--threads", "1", code=0)
     train_l2i(whole, data, settings)
     assert weights_of(stopped) == weights_of(whole)
     assert (stopped / "dictionary.npz").read_bytes() == (whole / "dictionary.npz").read_bytes()
@@ -197,8 +183,7 @@ def test_start_wants_an_interpreter_like_it(data, classified, trained, tmp_path)
 @pytest.fixture(scope="module")
 def designed(data, classified, trained, tmp_path_factory) -> tuple[Path, dict]:
     """A run that is a classifier by design, and the summary of its training."""
-    run = tmp_path_factory.mktemp("designed") / "tones"
-    shutil.copytree(classified, run)
+    run = shutil.copytree(classified, tmp_path_factory.mktemp("designed") / "tones")
     settings = L2iSettings(epochs=3, by_design=True, **INTERPRETER)
     return run, train_l2i(run, data, settings, InterpreterOptions(start=trained[0]))
 
@@ -251,14 +236,11 @@ def test_a_bundle_by_design(designed, data, tmp_path):
 def test_bad_input_gets_one_line_and_leaves_nothing(
     data, classified, trained, other_dictionary, tmp_path, arguments, said
 ):
-    run = tmp_path / "run"
-    shutil.copytree(classified, run)
+    run = shutil.copytree(classified, tmp_path / "run")
     before = sorted(p.name for p in run.iterdir())
     names = {"tmp": tmp_path, "data": data, "run": run, "trained": trained[0], "other": other_dictionary}
     filled = [a.format(**names) for a in arguments]
-    result = CliRunner().invoke(main, ["train", "l2i", *filled, "--threads", "1"])
-    assert result.exit_code == 1
-    assert said in result.stderr
+    result = invoke("train", "l2i", *filled, "--threads", "1", code=1, says=said)
     assert len(result.stderr.strip().splitlines()) == 1
     assert sorted(p.name for p in run.iterdir()) == before
 
@@ -269,8 +251,7 @@ def test_silent_clips_alone(data, classified, tmp_path):
     shutil.copytree(classified, run)
     for path in folder.rglob("*.wav"):
         soundfile.write(path, np.zeros(4000), RATE)
-    with pytest.raises(DataError, match="every one is silent"):
-        train_l2i(run, folder, L2iSettings(epochs=1, **INTERPRETER))
+    refuses(DataError, "every one is silent", train_l2i, run, folder, L2iSettings(epochs=1, **INTERPRETER))
     assert not (run / "interpreter.json").exists()
 
 
@@ -290,16 +271,12 @@ def test_damaged_runs_are_named(trained, data, classified, tmp_path):
         ("interpreter.safetensors", lambda p: p.write_bytes(p.read_bytes()[:-9]), "damaged"),
         ("interpreter.json", lambda p: p.write_text(p.read_text().replace("facts", "fakes")), "damaged"),
     ):
-        run = tmp_path / name
-        shutil.copytree(trained[0], run)
+        run = shutil.copytree(trained[0], tmp_path / name)
         change(run / name)
-        with pytest.raises(SourceError, match=said):
-            load(run)
+        refuses(SourceError, said, load, run)
     # Another classifier than the one it was trained over.
-    run = tmp_path / "another"
-    shutil.copytree(trained[0], run)
+    run = shutil.copytree(trained[0], tmp_path / "another")
     for path in run.glob("c*"):
         path.unlink()
     train_classifier(data, run, ClassifierSettings(epochs=1, **FORM, batch_size=4))
-    with pytest.raises(SourceError, match="another classifier"):
-        load(run)
+    refuses(SourceError, "another classifier", load, run)

@@ -1,17 +1,14 @@
 """Each row of README's table of models is run by a test."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from command_line import invoke
 from onnx import helper
 from small_graphs import CLASSES, F32, ROW, SAMPLES, body, head, mean, row, save
 
-from earmark.cli import main
 from earmark.runtime.opening import open_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,8 +71,7 @@ def test_the_command_of_a_row(model, gives, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     graph_of(tmp_path / "model.onnx", model)
     (tmp_path / "labels.txt").write_text("a\nb\nc\n", encoding="utf-8")
-    result = CliRunner().invoke(main, command.split()[1:])
-    assert result.exit_code == 0, result.output
+    result = invoke(*command.split()[1:], code=0)
     manifest = open_bundle(tmp_path / "bundle").manifest
     assert (manifest.feature_map is not None) == ("prototypes" in gives)
     if "add up" in gives:

@@ -1,15 +1,13 @@
 """Graphs whose outputs are no logits, or whose input is no sound: refused or said, never silently taken."""
 
-from __future__ import annotations
-
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
+from command_line import invoke
 from onnx import TensorProto, helper, numpy_helper
+from refusals import refuses
 from saved_graph import node
 
-from earmark.cli import main
 from earmark.errors import SourceError
 from earmark.export.sources.onnx.file import load
 
@@ -83,8 +81,7 @@ def opened(path, **how):
     ],
 )
 def test_outputs_that_are_no_logits_are_refused_with_the_cure(tmp_path, last, how, cure):
-    with pytest.raises(SourceError, match=f"net.onnx: .*{cure}"):
-        opened(graph(tmp_path / "net.onnx", last), **how)
+    refuses(SourceError, f"net.onnx: .*{cure}", opened, graph(tmp_path / "net.onnx", last), **how)
 
 
 def test_probabilities_by_value_alone(tmp_path):
@@ -96,8 +93,7 @@ def test_probabilities_by_value_alone(tmp_path):
     model.graph.node.append(node("Div", "one rest", "p"))
     model.graph.output[0].name = "p"
     onnx.save(model, path)
-    with pytest.raises(SourceError, match=r"lie in 0\.\.1 and do not sum to 1.*--task multi_label"):
-        opened(path)
+    refuses(SourceError, r"lie in 0\.\.1 and do not sum to 1.*--task multi_label", opened, path)
     assert opened(path, scores="probabilities", task="multi_label").scores == "probabilities"
     # Told, it is taken at its word.
     assert opened(path, scores="logits").scores == "logits"
@@ -112,8 +108,7 @@ def test_percentages_are_refused(tmp_path, last, how):
     model.graph.node.append(node("Mul", "hundred p", "percent"))
     model.graph.output[0].name = "percent"
     onnx.save(model, path)
-    with pytest.raises(SourceError, match=r"on another scale .*export it with probabilities in 0\.\.1"):
-        opened(path, **how)
+    refuses(SourceError, r"on another scale .*export it with probabilities in 0\.\.1", opened, path, **how)
 
 
 def test_sorted_scores_are_refused(tmp_path):
@@ -123,8 +118,7 @@ def test_sorted_scores_are_refused(tmp_path):
     model.graph.node.append(node("TopK", "y two", "best which", axis=1))
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info("best", TensorProto.FLOAT, ["batch", 2]))
     onnx.save(model, path)
-    with pytest.raises(SourceError, match="TopK, sorted"):
-        opened(path, labels=["a", "b"])
+    refuses(SourceError, "TopK, sorted", opened, path, labels=["a", "b"])
 
 
 def test_one_label_alone_is_refused_with_both_cures(tmp_path):
@@ -183,12 +177,8 @@ def test_what_looks_wrong_is_said(tmp_path, how, said):
     found = opened(path).doubts
     assert len(found) == 1
     assert re.search(said, found[0])
-    done = CliRunner().invoke(
-        main, f"export {path} -o {tmp_path / 'b'} --labels a,b,c,d --sample-rate {RATE} --window 0.5".split()
-    )
-    assert done.exit_code == 0, done.output
-    assert f"warning: {path}: " in done.stderr
-    assert "softmax: one label holds" in done.stdout
+    words = f"export {path} -o {tmp_path / 'b'} --labels a,b,c,d --sample-rate {RATE} --window 0.5".split()
+    assert "softmax: one label holds" in invoke(*words, code=0, says=f"warning: {path}: ").stdout
 
 
 def test_one_output_may_be_a_regression(tmp_path):
@@ -211,8 +201,7 @@ def test_features_of_a_fixed_number_are_not_taken_for_sound(tmp_path, name, samp
     constants = {"w": random.standard_normal((samples, CLASSES)).astype(np.float32)}
     nodes = [node("MatMul", f"{name} w", "y")]
     path = save(tmp_path / "h.onnx", nodes, constants, name, ("batch", samples), {"y": ["batch", CLASSES]})
-    with pytest.raises(SourceError, match=f"{name!r}.*{why}"):
-        opened(path, window_seconds=None)
+    refuses(SourceError, f"{name!r}.*{why}", opened, path, window_seconds=None)
     # Told that it is sound, it is taken for that.
     assert opened(path, window_seconds=samples / RATE).window.seconds == samples / RATE
 
@@ -232,8 +221,7 @@ def test_scores_of_frames_that_happen_to_be_as_many_as_labels(tmp_path):
     path = save(
         tmp_path / "frames.onnx", nodes, constants, "x", ("batch", "samples"), {"y": ["batch", "count"]}
     )
-    with pytest.raises(SourceError, match=r"\[1, 3\] and \[1, 4\] for sounds of unlike.*axis of labels"):
-        opened(path)
+    refuses(SourceError, r"\[1, 3\] and \[1, 4\] for sounds of unlike.*axis of labels", opened, path)
 
 
 @pytest.mark.parametrize("kind", ["int32", "bool"])
@@ -243,5 +231,4 @@ def test_other_types_are_named(tmp_path, kind):
     model = onnx.load(path)
     model.graph.output[0].type.tensor_type.elem_type = code
     onnx.save(model, path)
-    with pytest.raises(SourceError, match=rf"y \[1, 4\] {kind}.*a floating type"):
-        opened(path)
+    refuses(SourceError, rf"y \[1, 4\] {kind}.*a floating type", opened, path)

@@ -1,18 +1,15 @@
 """An embedding beside the scores: prototypes of whole windows, with thousands of labels, several a sound."""
 
-from __future__ import annotations
-
 import csv
 import json
 
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
+from command_line import invoke
 from onnx_graphs import RATE, tagger
 
 import earmark
-from earmark.cli import main
 
 COUNT = 2000
 LABELS = [f"Genus species{number}_Bird {number}" for number in range(COUNT)]
@@ -27,9 +24,7 @@ def tone(number):
 
 
 def run(*words):
-    done = CliRunner().invoke(main, [str(word) for word in words])
-    assert done.exit_code == 0, done.output
-    return done
+    return invoke(*words, code=0)
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +85,7 @@ def test_the_commands_know_the_view(indexed, tmp_path):
     clip = tmp_path / "a.wav"
     soundfile.write(clip, tone(1), RATE)
     page = tmp_path / "page.html"
-    done = run("explain", clip, "-b", indexed / "bundle", "--html", page)
-    assert "one view" in done.stdout
+    assert "one view" in run("explain", clip, "-b", indexed / "bundle", "--html", page).stdout
     assert "All of a window (window)" in page.read_text()
     assert "window 8" in run("inspect", indexed / "bundle").stdout
     run("verify", indexed / "bundle")

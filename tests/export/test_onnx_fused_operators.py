@@ -1,12 +1,7 @@
 """Operators of ONNX Runtime's own (com.microsoft) in `GraphModule`, as its optimiser writes them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
-
-pytest.importorskip("torch")
-
 from one_operator import case, check_gradient, check_values, one, real
 
 TOKENS = (2, 5, 8)

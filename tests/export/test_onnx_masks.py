@@ -1,7 +1,5 @@
 """Masks and components for a bare .onnx: its maps are found, PyTorch answers as the file, the file stays."""
 
-from __future__ import annotations
-
 import json
 import shutil
 
@@ -11,10 +9,9 @@ import onnx_graphs as graphs
 import onnx_variants
 import pytest
 import tone_listener
-from click.testing import CliRunner
+from command_line import invoke
 from onnx import numpy_helper
 
-from earmark.cli import main
 from earmark.errors import SourceError
 
 torch = pytest.importorskip("torch")
@@ -251,15 +248,11 @@ def test_what_something_trained_reads_must_be_there(cnn):
 
 
 def test_options_of_graphs_are_for_graphs(cnn, tmp_path):
-    run = CliRunner().invoke
-    refused = run(main, ["train", "lmac", str(tmp_path), str(tmp_path), "--labels", "a,b"])
-    assert refused.exit_code == 2
-    assert "--labels is for an .onnx file" in refused.stderr
-    refused = run(
-        main, ["train", "lmac", str(cnn), str(tmp_path), "--labels", "a,b,c", "--sample-rate", "8000"]
+    invoke(
+        "train", "lmac", tmp_path, tmp_path, "--labels", "a,b", code=2, says="--labels is for an .onnx file"
     )
-    assert refused.exit_code == 2
-    assert "say by -o RUN where the decoder goes" in refused.stderr
+    words = ("train", "lmac", cnn, tmp_path, "--labels", "a,b,c", "--sample-rate", "8000")
+    invoke(*words, code=2, says="say by -o RUN where the decoder goes")
 
 
 @pytest.fixture(scope="module")
@@ -300,36 +293,15 @@ def test_end_to_end(kind, sounds, variant, data, tmp_path):
         graph = onnx_variants.variant(variant, graph, tmp_path / "variant.onnx")
     run, bundle = tmp_path / "run", tmp_path / "bundle"
     told = ["--labels", "a,b,c", "--sample-rate", "8000", "--window", "1"]
-    short = [
-        "-o",
-        str(run),
-        "--epochs",
-        "2",
-        "--batch-size",
-        "4",
-        "--val-fraction",
-        "0.34",
-        "--width",
-        "8",
-        "-q",
-    ]
-    trained = CliRunner().invoke(main, ["train", "lmac", str(graph), str(data), *told, *short])
-    assert trained.exit_code == 0, trained.output
-    assert f"--decoder {run}" in trained.stderr
+    short = ["-o", run, "--epochs", 2, "--batch-size", 4, "--val-fraction", 0.34, "--width", 8, "-q"]
+    trained = invoke("train", "lmac", graph, data, *told, *short, code=0, says=f"--decoder {run}")
     assert "passed over" not in trained.stderr
     more = ["--components", "8"]
-    trained = CliRunner().invoke(main, ["train", "l2i", str(graph), str(data), *told, *short, *more])
-    assert trained.exit_code == 0, trained.output
-    refused = CliRunner().invoke(
-        main,
-        ["train", "l2i", str(graph), str(data), *told, "-o", str(tmp_path / "design"), "--by-design", *more],
-    )
-    assert refused.exit_code == 1
-    assert "goes into the bundle as it is" in refused.stderr
-    parts = ["--decoder", str(run), "--interpreter", str(run), "-o", str(bundle), "--json"]
-    exported = CliRunner().invoke(main, ["export", str(graph), *told, *parts])
-    assert exported.exit_code == 0, exported.output
-    parity = json.loads(exported.stdout)["parity"]["fp32"]
+    invoke("train", "l2i", graph, data, *told, *short, *more, code=0)
+    words = ("train", "l2i", graph, data, *told, "-o", tmp_path / "design", "--by-design", *more)
+    invoke(*words, code=1, says="goes into the bundle as it is")
+    parts = ["--decoder", run, "--interpreter", run, "-o", bundle, "--json"]
+    parity = json.loads(invoke("export", graph, *told, *parts, code=0).stdout)["parity"]["fp32"]
     assert {"logits", "mask", "kept", "activations"} <= set(parity)
     sound = 0.3 * np.random.default_rng(0).standard_normal(12000).astype(np.float32)
     result = earmark.load(bundle).explain((sound, graphs.RATE))

@@ -1,7 +1,5 @@
 """Every operator of `GraphModule` against ONNX Runtime, and its gradient against finite differences."""
 
-from __future__ import annotations
-
 import numpy as np
 import onnx
 import pytest

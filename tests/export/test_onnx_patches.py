@@ -1,7 +1,5 @@
 """Graphs that take patches of features, as YAMNet: their maps are laid side by side, and trained over."""
 
-from __future__ import annotations
-
 import frontend_originals as originals
 import numpy as np
 import onnx

@@ -1,7 +1,5 @@
 """Quantised operators in `GraphModule`: ONNX Runtime's numbers, and gradients straight through rounding."""
 
-from __future__ import annotations
-
 import numpy as np
 import onnx
 import pytest

@@ -1,107 +1,63 @@
 """Operators over time in `GraphModule`, beside ONNX Runtime: recurrent layers, attention, spectra."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from one_operator import by_runtime, case, check_gradient, check_values, one, real, whole  # noqa: E402
+from one_operator import by_runtime, case, check_gradient, check_values, one, real  # noqa: E402
 
 from earmark.export.onnx_modules.module import GraphModule  # noqa: E402
 
+# Steps, rows, inputs; and how many of the steps are a row's own.
+STEPS = (4, 3, 2)
+LENGTHS = np.array([4, 1, 2], np.int32)
+GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+
+
+def layer(operator, directions=1, scale=1):
+    """Its weights of inputs, of states and its biases, of hidden size 5."""
+    rows = 5 * GATES[operator]
+    return scale * real(directions, rows, 2), real(directions, rows, 5), real(directions, 2 * rows)
+
+
+def recurrent(operator, constants, id="", **attributes):  # noqa: A002 (as pytest.param has it)
+    if len(constants[0]) == 2:
+        attributes["direction"] = "bidirectional"
+    return case(operator, STEPS, *constants, id=id, hidden_size=5, **attributes)
+
+
+def states(directions, count, size=5):
+    return [real(directions, 3, size) for _ in range(count)]
+
+
+HARD = {
+    "activations": ["HardSigmoid", "Softsign", "Tanh"],
+    "activation_alpha": [0.3],
+    "activation_beta": [0.4],
+}
+LEAKY = {"activations": ["LeakyRelu"], "activation_alpha": [0.3], "direction": "reverse"}
+PEEPHOLES = (LENGTHS, *states(2, 2), real(2, 15))
+# Keys, values, no mask, and those of three steps before.
+PAST = (real(2, 5, 8), real(2, 5, 8), None, real(2, 2, 3, 4), real(2, 2, 3, 4))
+AT = np.array([range(5), range(4, 9)])
+PAIRS = {"id": "RotaryEmbedding-pairs", "interleaved": 1}
+
+
+def turns(*shape):
+    """Cosines and sines, or what stands for them."""
+    return real(*shape), real(*shape)
+
+
 SEQUENCES = [
-    case(
-        "LSTM",
-        (4, 2, 3),
-        real(2, 20, 3),
-        real(2, 20, 5),
-        real(2, 40),
-        hidden_size=5,
-        direction="bidirectional",
-        outputs=3,
-    ),
-    case(
-        "GRU",
-        (4, 2, 3),
-        real(1, 15, 3),
-        real(1, 15, 5),
-        real(1, 30),
-        hidden_size=5,
-        linear_before_reset=1,
-        outputs=2,
-    ),
-    case(
-        "GRU", (4, 2, 3), real(1, 15, 3), real(1, 15, 5), id="GRU-before", hidden_size=5, direction="reverse"
-    ),
-    case(
-        "RNN",
-        (4, 2, 3),
-        real(2, 5, 3),
-        real(2, 5, 5),
-        real(2, 10),
-        hidden_size=5,
-        direction="bidirectional",
-        outputs=2,
-    ),
-    case(
-        "RNN",
-        (4, 3, 2),
-        real(1, 5, 2),
-        real(1, 5, 5),
-        None,
-        np.array([1, 4, 2], np.int32),
-        real(1, 3, 5),
-        id="RNN-lengths",
-        hidden_size=5,
-        activations=["LeakyRelu"],
-        activation_alpha=[0.3],
-        direction="reverse",
-        outputs=2,
-    ),
-    case(
-        "LSTM",
-        (4, 3, 2),
-        real(2, 20, 2),
-        real(2, 20, 5),
-        real(2, 40),
-        np.array([4, 1, 2], np.int32),
-        real(2, 3, 5),
-        real(2, 3, 5),
-        real(2, 15),
-        id="LSTM-peepholes",
-        hidden_size=5,
-        direction="bidirectional",
-        outputs=3,
-    ),
-    case(
-        "LSTM",
-        (4, 3, 2),
-        3 * real(1, 20, 2),
-        real(1, 20, 5),
-        real(1, 40),
-        id="LSTM-coupled",
-        hidden_size=5,
-        clip=0.7,
-        input_forget=1,
-        outputs=3,
-        activations=["HardSigmoid", "Softsign", "Tanh"],
-        activation_alpha=[0.3],
-        activation_beta=[0.4],
-    ),
-    case(
-        "GRU",
-        (4, 3, 2),
-        3 * real(1, 15, 2),
-        real(1, 15, 5),
-        real(1, 30),
-        np.array([4, 1, 2], np.int32),
-        id="GRU-clip",
-        hidden_size=5,
-        clip=0.7,
-        outputs=2,
-    ),
+    recurrent("LSTM", layer("LSTM", 2), outputs=3),
+    recurrent("LSTM", (*layer("LSTM", 2), *PEEPHOLES), "LSTM-peepholes", outputs=3),
+    recurrent("LSTM", layer("LSTM", scale=3), "LSTM-coupled", clip=0.7, input_forget=1, outputs=3, **HARD),
+    recurrent("GRU", layer("GRU"), linear_before_reset=1, outputs=2),
+    recurrent("GRU", layer("GRU")[:2], "GRU-before", direction="reverse"),
+    recurrent("GRU", (*layer("GRU", scale=3), LENGTHS), "GRU-clip", clip=0.7, outputs=2),
+    recurrent("RNN", layer("RNN", 2), outputs=2),
+    recurrent("RNN", (*layer("RNN")[:2], None, LENGTHS, *states(1, 1)), "RNN-lengths", outputs=2, **LEAKY),
     case("STFT", (2, 32, 2), np.int64(4).reshape(()), real(8), id="STFT-complex", onesided=0),
     *(
         case("Attention", (2, 4, 5, 6), *constants, id=f"Attention-{name}", opset=23, **attributes)
@@ -113,38 +69,10 @@ SEQUENCES = [
         )
     ),
     case(
-        "Attention",
-        (2, 5, 8),
-        real(2, 5, 8),
-        real(2, 5, 8),
-        None,
-        real(2, 2, 3, 4),
-        real(2, 2, 3, 4),
-        id="Attention-past",
-        opset=23,
-        q_num_heads=2,
-        kv_num_heads=2,
-        outputs=3,
+        "Attention", (2, 5, 8), *PAST, id="Attention-past", q_num_heads=2, kv_num_heads=2, outputs=3, opset=23
     ),
-    case(
-        "RotaryEmbedding",
-        (2, 3, 5, 8),
-        real(9, 3),
-        real(9, 3),
-        whole(*range(5), *range(4, 9)).reshape(2, 5),
-        opset=23,
-        rotary_embedding_dim=6,
-    ),
-    case(
-        "RotaryEmbedding",
-        (2, 5, 16),
-        real(2, 5, 4),
-        real(2, 5, 4),
-        id="RotaryEmbedding-pairs",
-        opset=23,
-        interleaved=1,
-        num_heads=2,
-    ),
+    case("RotaryEmbedding", (2, 3, 5, 8), *turns(9, 3), AT, rotary_embedding_dim=6, opset=23),
+    case("RotaryEmbedding", (2, 5, 16), *turns(2, 5, 4), **PAIRS, num_heads=2, opset=23),
     case("DFT", (2, 8, 1), None, np.int64(1).reshape(()), onesided=1),
     case("STFT", (2, 32), np.int64(4).reshape(()), real(8)),
 ]
@@ -162,14 +90,7 @@ CONSTANT = [
         for n in ("Hann", "Hamming", "Blackman")
         for p in (0, 1)
     ),
-    case(
-        "MelWeightMatrix",
-        np.array(12, np.int64),
-        np.int64(128).reshape(()),
-        np.int64(16000).reshape(()),
-        np.float32(60).reshape(()),
-        np.float32(7600).reshape(()),
-    ),
+    case("MelWeightMatrix", np.array(12), *map(np.array, (128, 16000)), *map(np.float32, (60, 7600))),
 ]
 
 

@@ -1,12 +1,11 @@
 """Graphs with inputs beside the sound, other axes and types, and scores of frames: against NumPy."""
 
-from __future__ import annotations
-
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 from saved_graph import node
+from scipy.special import expit
 from small_graphs import (
     BIAS,
     CLASSES,
@@ -159,10 +158,6 @@ def test_inputs_beside_the_sound(tmp_path):
     np.testing.assert_allclose(answers(explainer, sounds), expected, rtol=1e-6)
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
 JOINS = {
     "mean": lambda x, axis: x.mean(axis=axis),
     "max": lambda x, axis: x.max(axis=axis),
@@ -199,8 +194,8 @@ def test_scores_of_frames(tmp_path, how, form):
             load(path, labels=LABELS, sample_rate=RATE, window_seconds=0.5, **told)
     _, _, explainer = bundled(path, tmp_path / "bundle", reduce=how, **told)
     sounds = sounds_of()
-    expected = JOINS[how](sigmoid(frames_of(sounds) @ MATRIX + BIAS), 1)
-    made = sigmoid(answers(explainer, sounds).astype(np.float64))
+    expected = JOINS[how](expit(frames_of(sounds) @ MATRIX + BIAS), 1)
+    made = expit(answers(explainer, sounds).astype(np.float64))
     np.testing.assert_allclose(made, expected, atol=1e-3 if "float16" in form else 1e-5)
 
 
@@ -226,8 +221,8 @@ def test_a_detector_without_an_axis_of_labels(tmp_path, dims):
     told = {"labels": ["speech"], "task": "multi_label", "scores": "probabilities"}
     _, _, explainer = bundled(path, tmp_path / "bundle", **told)
     sounds = sounds_of()
-    made = sigmoid(answers(explainer, sounds))[:, 0]
-    np.testing.assert_allclose(made, sigmoid(logits_of(sounds).sum(axis=1)), atol=1e-5)
+    made = expit(answers(explainer, sounds))[:, 0]
+    np.testing.assert_allclose(made, expit(logits_of(sounds).sum(axis=1)), atol=1e-5)
 
 
 def test_a_detector_of_frames(tmp_path):

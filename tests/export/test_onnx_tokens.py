@@ -1,7 +1,5 @@
 """Tokens of a transformer in a graph: laid out as a feature map, their order checked."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from saved_graph import node

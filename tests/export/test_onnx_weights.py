@@ -1,15 +1,13 @@
 """Weights of a stranger's .onnx: beside the graph, in a large file, and in memory once."""
 
-from __future__ import annotations
-
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from refusals import refuses
+from runtime_sounds import run_python
 from saved_graph import node
 from waveform_cnn import TOLD, answers, by_hand, waves, write
 
@@ -36,11 +34,9 @@ def test_weights_beside_the_graph(tmp_path):
 
     content = (tmp_path / "net.bin").read_bytes()
     (tmp_path / "net.bin").write_bytes(content[:1000])
-    with pytest.raises(SourceError, match=r"net.onnx"):
-        load(path, **TOLD)
+    refuses(SourceError, r"net.onnx", load, path, **TOLD)
     (tmp_path / "net.bin").unlink()
-    with pytest.raises(SourceError, match="missing"):
-        load(path, **TOLD)
+    refuses(SourceError, "missing", load, path, **TOLD)
     # Neither a path nor a link leads out of the folder.
     outside = tmp_path / "elsewhere.bin"
     outside.write_bytes(content)
@@ -48,16 +44,14 @@ def test_weights_beside_the_graph(tmp_path):
     inner.mkdir()
     shutil.copy(path, inner / "net.onnx")
     (inner / "net.bin").symlink_to(outside)
-    with pytest.raises(SourceError, match="outside"):
-        load(inner / "net.onnx", **TOLD)
+    refuses(SourceError, "outside", load, inner / "net.onnx", **TOLD)
     model = onnx.load(path, load_external_data=False)
     for tensor in model.graph.initializer:
         for entry in tensor.external_data:
             if entry.key == "location":
                 entry.value = "../elsewhere.bin"
     (inner / "up.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(SourceError, match="outside"):
-        load(inner / "up.onnx", **TOLD)
+    refuses(SourceError, "outside", load, inner / "up.onnx", **TOLD)
 
 
 def test_weights_of_a_large_file_stay_in_it(tmp_path, monkeypatch):
@@ -86,8 +80,7 @@ def test_weights_of_a_large_file_stay_in_it(tmp_path, monkeypatch):
     )
     for damaged in (content[: 1 << 20], b"\x0f" + content, b"\xff" * (1 << 20)):
         path.write_bytes(damaged)
-        with pytest.raises(SourceError, match=r"net\.onnx: is not an ONNX graph"):
-            load(path, **TOLD)
+        refuses(SourceError, r"net\.onnx: is not an ONNX graph", load, path, **TOLD)
 
 
 @pytest.mark.slow
@@ -128,17 +121,17 @@ def test_large_weights_are_in_memory_once(tmp_path, inside):
         [big, *(numpy_helper.from_array(array, name) for name, array in constants.items())],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    script = (
-        "import resource, sys, earmark.cli\n"
-        "peak = lambda: 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "import onnx, onnxruntime, faiss\n"
-        "before = peak()\n"
-        "try:\n    earmark.cli.main(sys.argv[1:])\n"
-        "except SystemExit as end:\n    assert not end.code\n"
-        "print('grown', peak() - before)"
-    )
-    words = ["export", "net.onnx", "-o", "b", "--labels", "a,b,c", "--sample-rate", "8000"]
-    done = subprocess.run(
-        [sys.executable, "-c", script, *words], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout.split("grown")[1]) < 1.3 * 4 * size * size
+    program = """
+        import resource, sys, earmark.cli
+        peak = lambda: 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        import onnx, onnxruntime, faiss
+        before = peak()
+        try:
+            earmark.cli.main(sys.argv[1:])
+        except SystemExit as end:
+            assert not end.code
+        print('grown', peak() - before)
+    """
+    words = "export net.onnx -o b --labels a,b,c --sample-rate 8000"
+    said = run_python(program, *words.split(), cwd=tmp_path)
+    assert int(said.split("grown")[1]) < 1.3 * 4 * size * size

@@ -1,13 +1,12 @@
 """PANNs' checkpoints, against torchlibrosa's formulas and the network of their paper, written out here."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from command_line import invoke
 from later import later
+from refusals import refuses
 
 import earmark
 from earmark.errors import SourceError
@@ -173,20 +172,15 @@ def test_a_fine_tuned_checkpoint_becomes_a_bundle(tmp_path):
 def test_what_is_no_checkpoint_of_panns_is_refused(tmp_path):
     state = tensors("Cnn6")
     path = write(tmp_path, state, labels=None)
-    with pytest.raises(SourceError, match=r"says no labels; put labels\.txt beside it"):
-        open_source(path)
+    refuses(SourceError, r"says no labels; put labels\.txt beside it", open_source, path)
     write(tmp_path, state, labels=["a"])
-    with pytest.raises(SourceError, match="1 labels for 3 scores"):
-        open_source(path)
+    refuses(SourceError, "1 labels for 3 scores", open_source, path)
     write(tmp_path, {key: value for key, value in state.items() if "fc1" not in key})
-    with pytest.raises(SourceError, match=r"key 'fc1\.weight' is missing.*module:factory"):
-        open_source(path)
+    refuses(SourceError, r"key 'fc1\.weight' is missing.*module:factory", open_source, path)
     write(tmp_path, {**state, "logmel_extractor.melW": state["logmel_extractor.melW"] * 2})
-    with pytest.raises(SourceError, match="not the mel bands of PANNs at 8000 Hz"):
-        open_source(path)
+    refuses(SourceError, "not the mel bands of PANNs at 8000 Hz", open_source, path)
     torch.save({"model": nn.Linear(2, 2)}, path)
-    with pytest.raises(SourceError, match="not a plain state dict"):
-        open_source(path)
+    refuses(SourceError, "not a plain state dict", open_source, path)
 
 
 @pytest.mark.slow
@@ -195,9 +189,7 @@ def test_masks_are_trained_over_a_checkpoint(tmp_path):
     data, run, bundle = tmp_path / "data", tmp_path / "run", tmp_path / "bundle"
     data.mkdir()
     write_tones(data)
-    done = invoke("train", "lmac", path, data, "-o", run, "--epochs", 1)
-    assert done.exit_code == 0, done.output
-    done = invoke("export", path, "--decoder", run, "-o", bundle)
-    assert done.exit_code == 0, done.output
+    invoke("train", "lmac", path, data, "-o", run, "--epochs", 1, code=0)
+    invoke("export", path, "--decoder", run, "-o", bundle, code=0)
     with earmark.load(bundle, device="cpu") as explainer:
         assert "mask" in explainer.explain(sounds_of(1.0)[0], sample_rate=RATE).parts

@@ -1,7 +1,5 @@
 """The account over other heads and other U: weights read from graphs, U, gradients."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

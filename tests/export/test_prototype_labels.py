@@ -1,17 +1,14 @@
 """Training sounds with several labels: all are kept, shown and counted."""
 
-from __future__ import annotations
-
 import json
 import shutil
 
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
+from command_line import invoke
 
 import earmark
-from earmark.cli import main
 from earmark.evaluation.synthesis import make_clip
 from earmark.export.prototypes.build import index_bundle
 from earmark.export.prototypes.growth import merge_bundles, remove_clips
@@ -25,8 +22,7 @@ RATE = 16000
 
 @pytest.fixture
 def bundle(tmp_path):
-    shutil.copytree(SHIPPED, tmp_path / "bundle")
-    return tmp_path / "bundle"
+    return shutil.copytree(SHIPPED, tmp_path / "bundle")
 
 
 def write(path, label="snare", seed=0):
@@ -62,9 +58,7 @@ def test_a_table_of_labels_keeps_them_all(bundle, tmp_path):
     found = nearest(bundle, path)
     assert (found.label, found.also, found.labels) == ("snare", ("clap",), ("snare", "clap"))
     assert found.to_dict()["labels"] == ["snare", "clap"]
-    told = (
-        CliRunner().invoke(main, ["explain", "-v", "-b", str(bundle), "-m", "prototypes", str(path)]).output
-    )
+    told = invoke("explain", "-v", "-b", bundle, "-m", "prototypes", path).output
     assert "-> snare + clap 1.00" in told
 
 
@@ -94,8 +88,7 @@ def test_a_sound_is_removed_by_any_of_its_names(bundle, tmp_path):
     # Names stay when the index grows.
     index_bundle(bundle, write(tmp_path / "more" / "kick" / "more.wav", "kick", 9).parents[1])
     assert set(labels_of(bundle)) == {"clap/a.wav", "kick/more.wav", *others}
-    other = tmp_path / "other"
-    shutil.copytree(bundle, other)
+    other = shutil.copytree(bundle, tmp_path / "other")
     report = remove_clips(bundle, ["tom/c.wav"])
     assert report.taken_out == ["clap/a.wav"]
     assert set(labels_of(bundle)) == {"kick/more.wav", *others}
@@ -122,8 +115,7 @@ def test_a_sound_that_comes_again_with_another_label_gets_it(bundle, tmp_path):
 
 
 def test_merged_bundles_join_their_labels(bundle, tmp_path):
-    other = tmp_path / "other"
-    shutil.copytree(SHIPPED, other)
+    other = shutil.copytree(SHIPPED, tmp_path / "other")
     for target, label in ((bundle, "snare"), (other, "clap")):
         index_bundle(target, write(tmp_path / label / label / "a.wav").parents[1], extend=False)
     report = merge_bundles(bundle, [other])

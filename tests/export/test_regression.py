@@ -1,7 +1,5 @@
 """Models that give values: shown and explained as values, refused where labels are meant."""
 
-from __future__ import annotations
-
 import json
 import re
 
@@ -9,12 +7,10 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
-from click.testing import CliRunner
-from onnx import helper
-from saved_graph import saved
+from command_line import invoke
+from saved_graph import node, saved
 
 import earmark
-from earmark.cli import main
 from earmark.errors import MethodError, SettingsError, SourceError
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.faithfulness.evaluate import evaluate_masks
@@ -35,11 +31,11 @@ def graph(path):
         "bias": np.array(OFFSETS, np.float32),
     }
     nodes = [
-        helper.make_node("Reshape", ["x", "shape"], ["row"]),
-        helper.make_node("Abs", ["row"], ["size"]),
-        helper.make_node("GlobalAveragePool", ["size"], ["pooled"]),
-        helper.make_node("Flatten", ["pooled"], ["flat"]),
-        helper.make_node("Gemm", ["flat", "matrix", "bias"], ["values"]),
+        node("Reshape", "x shape", "row"),
+        node("Abs", "row", "size"),
+        node("GlobalAveragePool", "size", "pooled"),
+        node("Flatten", "pooled", "flat"),
+        node("Gemm", "flat matrix bias", "values"),
     ]
     return saved(path, nodes, constants, {"x": ["batch", SAMPLES]}, {"values": ["batch", 2]})
 
@@ -62,12 +58,8 @@ def meter(tmp_path_factory):
     """Graph and bundle, exported by the command."""
     folder = tmp_path_factory.mktemp("meter")
     path = graph(folder / "meter.onnx")
-    done = CliRunner().invoke(
-        main,
-        f"export {path} -o {folder / 'bundle'} --labels loudness,calm --sample-rate {RATE} "
-        "--task regression --feature-map size --map-axes ct".split(),
-    )
-    assert done.exit_code == 0, done.output
+    told = f"--labels loudness,calm --sample-rate {RATE} --task regression --feature-map size --map-axes ct"
+    done = invoke("export", path, "-o", folder / "bundle", *told.split(), code=0)
     assert "2 values" in done.stdout
     assert "values, as the model gives them" in done.stdout
     assert "train lmac" not in done.stdout
@@ -92,10 +84,7 @@ def test_values_are_told_as_they_are(meter, tmp_path):
     clip = tmp_path / "clip.wav"
     soundfile.write(clip, np.concatenate([sound, sound]), RATE, subtype="FLOAT")
     page = tmp_path / "page.html"
-    done = CliRunner().invoke(
-        main, ["explain", str(clip), "-b", str(bundle), "--windows", "--html", str(page)]
-    )
-    assert done.exit_code == 0, done.output
+    done = invoke("explain", clip, "-b", bundle, "--windows", "--html", page, code=0)
     first, second = (f"{value:.4g}" for value in told(sound))
     assert f"values    loudness {first}   calm {second}" in done.stdout
     assert done.stdout.count(f"loudness {first}   calm {second}") == 4
@@ -103,8 +92,7 @@ def test_values_are_told_as_they_are(meter, tmp_path):
     text = page.read_text()
     assert f"The model gives {first} for loudness." in text
     assert '"values":true' in text
-    shown = CliRunner().invoke(main, ["inspect", str(bundle)])
-    assert re.search(r"values +2 regression: loudness, calm", shown.stdout)
+    assert re.search("values +2 regression: loudness, calm", invoke("inspect", bundle).stdout)
     card = (bundle / "README.md").read_text()
     assert "| values | 2, regression |" in card
     assert "## Values" in card
@@ -145,8 +133,7 @@ def test_prototypes_and_contributions_add_up_to_the_value(meter, tmp_path):
     data.mkdir(parents=True)
     for number in range(3):
         soundfile.write(data / f"{number}.wav", (number + 1) / 4 * burst(), RATE, subtype="FLOAT")
-    done = CliRunner().invoke(main, ["index", str(bundle), str(tmp_path / "data")])
-    assert done.exit_code == 0, done.output
+    invoke("index", bundle, tmp_path / "data", code=0)
     with earmark.load(bundle, device="cpu") as explainer:
         result = explainer.explain((burst(), RATE), target="calm", methods=["prototypes"])
     channels = result.channels
@@ -173,16 +160,13 @@ def test_what_needs_labels_is_refused(meter, tmp_path):
         for evaluate in (evaluate_masks, evaluate_events):
             with pytest.raises(MethodError, match="gives values of a regression"):
                 evaluate(explainer, sounds)
-    done = CliRunner().invoke(
-        main, ["detect", str(tmp_path / "data"), "-b", str(bundle), "-o", str(tmp_path / "o")]
+    invoke(
+        "detect", tmp_path / "data", "-b", bundle, "-o", tmp_path / "o", code=2, says="values of a regression"
     )
-    assert done.exit_code == 2
-    assert "values of a regression" in done.output
 
 
 def test_a_value_is_suggested_where_its_name_says_so(tmp_path):
     model = onnx.load(graph(tmp_path / "meter.onnx"))
     model.graph.node[-1].output[0] = model.graph.output[0].name = "loudness"
     onnx.save(model, tmp_path / "meter.onnx")
-    shown = CliRunner().invoke(main, ["inspect", str(tmp_path / "meter.onnx")])
-    assert "--task regression" in shown.stdout
+    assert "--task regression" in invoke("inspect", tmp_path / "meter.onnx").stdout

@@ -1,7 +1,5 @@
 """The configs of a run directory: what stands in the files, and what is said of a damaged one."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,9 +1,8 @@
 """SpeechBrain's ESC-50 interpret folders: exported graphs against SpeechBrain's own classes."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
+from exported_graphs import Graphs
 from later import later
 
 from earmark.export.bundle.write import write_bundle
@@ -12,6 +11,8 @@ from earmark.export.sources.speechbrain.hyperparams import Hyperparams
 
 later("speechbrain")
 torch = later("torch")
+recipe_folder = later("recipe_folder")
+sound = later("recipe_folder", "sound")
 Cnn14 = later("earmark.export.models.cnn14", "Cnn14")
 Cnn14Decoder = later("earmark.export.models.cnn14_decoder", "Cnn14Decoder")
 ExportedCnn14Decoder = later("earmark.export.models.cnn14_decoder", "ExportedCnn14Decoder")
@@ -23,43 +24,11 @@ speechbrain = later("earmark.export.sources.speechbrain.folder")
 LABELS = ["dog", "chirping birds", "it's raining", 'a "quoted" => label']
 
 
-def sound(batch, samples, seed=0):
-    """Bursts and tones of signed peak 1, independent of earmark's own synthesis."""
-    random = np.random.default_rng(seed)
-    time = np.arange(samples) / 16000
-    waves = []
-    for _ in range(batch):
-        tone = np.sin(2 * np.pi * random.uniform(200, 6000) * time) * (np.sin(7 * time) > 0)
-        wave = tone + 0.3 * random.standard_normal(samples) * np.exp(-3 * np.abs(time - 0.3 * time[-1]))
-        waves.append(wave / wave.max())
-    return np.stack(waves).astype(np.float32)
-
-
-class Graphs:
-    """A bundle's graphs in onnxruntime, chained by hand."""
-
-    def __init__(self, bundle):
-        ort = pytest.importorskip("onnxruntime")
-        self.sessions = {
-            name: ort.InferenceSession(str(bundle / f"{name}.onnx"), providers=["CPUExecutionProvider"])
-            for name in ("frontend", "classifier", "decoder", "embeddings")
-        }
-
-    def run(self, name, **feeds):
-        session = self.sessions[name]
-        return dict(zip([o.name for o in session.get_outputs()], session.run(None, feeds), strict=True))
-
-    def __call__(self, wave):
-        stft = self.run("frontend", waveform=wave)["stft"]
-        heard = self.run("classifier", stft=stft)
-        mask = self.run("decoder", **{key: heard[key] for key in ("x1", "x2", "x3", "x4", "logmel")})["mask"]
-        return stft, heard, mask
-
-
 def compare(recipe, graphs, batch, samples):
     """One sound through both; returns the largest differences where the recipe runs as it is."""
     wave = sound(batch, samples, samples)
-    stft, heard, mask = graphs(wave)
+    heard = graphs(wave)
+    stft, mask = heard["stft"], heard["mask"]
     logits, theirs, audio = recipe(torch.from_numpy(wave))
     frames = 1 + samples // 186
     assert mask.shape == (batch, frames, 513)
@@ -80,7 +49,7 @@ def compare(recipe, graphs, batch, samples):
 
 
 @pytest.fixture(scope="module")
-def narrow(recipe_folder, tmp_path_factory):
+def narrow(tmp_path_factory):
     """(recipe, its folder, the bundle) with SpeechBrain's classes at a thirtieth of their width."""
     body, head, psi = recipe_folder.make_models(recipe_folder.NARROW, len(LABELS))
     folder = tmp_path_factory.mktemp("recipe") / "1234"
@@ -105,7 +74,8 @@ def test_logits_at_every_length_and_mask_shape(narrow):
     graphs = Graphs(bundle)
     for frames in (32, 33, 39, 40, 47, 48, 57, 63, 64):
         wave = sound(2, 186 * (frames - 1) + frames % 7, frames)
-        _, heard, mask = graphs(wave)
+        heard = graphs(wave)
+        mask = heard["mask"]
         assert mask.shape == (2, frames, 513)
         assert 0.0 <= mask.min() <= mask.max() <= 1.0
         np.testing.assert_allclose(heard["logits"], recipe.logits(torch.from_numpy(wave)), atol=1e-4)
@@ -135,15 +105,13 @@ def test_manifest_of_a_recipe(narrow):
 
 def test_contributions_add_up_to_the_logits(narrow):
     _, _, bundle, _ = narrow
-    graphs = Graphs(bundle)
-    _, heard, _ = graphs(sound(2, 30000))
-    views = graphs.run("embeddings", x1=heard["x1"])
-    np.testing.assert_allclose(views["contributions"].sum(-1) + views["bias"], heard["logits"], atol=1e-4)
+    views = Graphs(bundle)(sound(2, 30000))
+    np.testing.assert_allclose(views["contributions"].sum(-1) + views["bias"], views["logits"], atol=1e-4)
     np.testing.assert_allclose(views["time"], views["square"].mean(2), atol=1e-5)
     np.testing.assert_allclose(views["frequency"], views["square"].mean(1), atol=1e-5)
 
 
-def test_filterbank_is_speechbrains(narrow, recipe_folder):
+def test_filterbank_is_speechbrains(narrow):
     recipe, folder, _, _ = narrow
     settings = speechbrain.read_settings(Hyperparams(folder / "hyperparams.yaml"), folder)
     ours = settings.bank.matrix()
@@ -154,7 +122,7 @@ def test_filterbank_is_speechbrains(narrow, recipe_folder):
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [("float64", 1e-12), ("float32", 1e-5)])
-def test_fold_of_layers_eight_and_nine_is_exact(recipe_folder, dtype, limit):
+def test_fold_of_layers_eight_and_nine_is_exact(dtype, limit):
     dtype = getattr(torch, dtype)
     models, _ = recipe_folder.speechbrain_modules()
     torch.manual_seed(3)
@@ -169,7 +137,7 @@ def test_fold_of_layers_eight_and_nine_is_exact(recipe_folder, dtype, limit):
     assert (folded - expected).abs().max() <= limit
 
 
-def test_any_number_of_frames_in_float64(recipe_folder):
+def test_any_number_of_frames_in_float64():
     models, _ = recipe_folder.speechbrain_modules()
     torch.manual_seed(4)
     theirs = models.CNN14PSI_stft(32).double()
@@ -191,7 +159,7 @@ def test_any_number_of_frames_in_float64(recipe_folder):
                 assert not mask[:, both:].any()
 
 
-def test_batch_norm_folding(recipe_folder):
+def test_batch_norm_folding():
     torch.manual_seed(5)
     body = Cnn14(80, 16, (4, 4, 8, 8, 8)).eval()
     recipe_folder.enliven(body, 6)
@@ -206,7 +174,7 @@ def test_batch_norm_folding(recipe_folder):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_full_size_end_to_end(recipe_folder, tmp_path):
+def test_full_size_end_to_end(tmp_path):
     """75.5 M + 236.7 M parameters: SpeechBrain's classes as they are, 50 labels."""
     labels = [f"class {index}" for index in range(50)]
     body, head, psi = recipe_folder.make_models(recipe_folder.WIDTHS, 50, seed=7)
@@ -221,6 +189,7 @@ def test_full_size_end_to_end(recipe_folder, tmp_path):
         assert max(worst.values()) <= 1e-4, (samples, worst)
     for samples in (31 * 186, 50001):
         wave = sound(1, samples)
-        _, heard, mask = graphs(wave)
+        heard = graphs(wave)
+        mask = heard["mask"]
         assert mask.shape == (1, 1 + samples // 186, 513)
         np.testing.assert_allclose(heard["logits"], recipe.logits(torch.from_numpy(wave)), atol=1e-4)

@@ -1,7 +1,5 @@
 """Training on tiny synthesised folders: resume, seeds, interruption, what export makes of a run."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -15,16 +13,18 @@ import numpy as np
 import pytest
 import soundfile
 import tones
-from click.testing import CliRunner
+from command_line import invoke
+from file_limit import lock
 from later import later
+from refusals import refuses
 from tones import RATE, one_thread, write_tones  # noqa: F401 (a fixture)
 
-from earmark.cli import main
 from earmark.errors import DataError, RunError, SourceError
 from earmark.export.training.options import ClassifierOptions, OverSourceOptions
 from earmark.export.training.settings import ClassifierSettings, LmacSettings
 
 torch = later("torch")
+recipe_folder = later("recipe_folder")
 decoder_form = later("earmark.export.training.forms", "decoder_form")
 train_classifier = later("earmark.export.training.classifier", "train_classifier")
 judge = later("earmark.export.training.lmac.faithful", "judge")
@@ -122,8 +122,7 @@ def test_killed_classifier_resumes_bit_for_bit(data, tmp_path):
         ("classifier", data, "-o", killed, "--resume", "--threads", "1"),
         (*settings, "-o", whole),
     ):
-        again = CliRunner().invoke(main, ["train", *map(str, arguments)])
-        assert again.exit_code == 0, again.output
+        invoke("train", *arguments, code=0)
     assert (killed / "classifier.safetensors").read_bytes() == (whole / "classifier.safetensors").read_bytes()
     rows = [
         [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in text.splitlines()]
@@ -146,12 +145,8 @@ def test_interrupted_decoder_says_how_to_go_on_and_does(data, run, tmp_path):
     assert "Traceback" not in said
     from earmark.export.sources.run.source import load
 
-    with pytest.raises(SourceError, match="not finished; go on with --resume"):
-        load(stopped)
-    result = CliRunner().invoke(
-        main, ["train", "lmac", str(stopped), str(data), "--resume", "--threads", "1"]
-    )
-    assert result.exit_code == 0, result.output
+    refuses(SourceError, "not finished; go on with --resume", load, stopped)
+    invoke("train", "lmac", stopped, data, "--resume", "--threads", "1", code=0)
     settings = LmacSettings(epochs=25, batch_size=6, width=8)
     train_lmac(whole, data, settings)
     assert (stopped / "decoder.safetensors").read_bytes() == (whole / "decoder.safetensors").read_bytes()
@@ -169,10 +164,7 @@ def test_interrupted_decoder_says_how_to_go_on_and_does(data, run, tmp_path):
 )
 def test_bad_input_gets_one_line(data, run, tmp_path, arguments, said):
     filled = [a.format(tmp=tmp_path, data=data, run=run) for a in arguments]
-    result = CliRunner().invoke(main, ["train", *filled])
-    assert result.exit_code == 1
-    assert said in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
+    assert len(invoke("train", *filled, code=1, says=said).stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 
@@ -186,35 +178,25 @@ def test_bad_input_gets_one_line(data, run, tmp_path, arguments, said):
 )
 def test_a_setting_that_cannot_work_is_a_usage_error(data, tmp_path, option, value, said):
     command = ["train", "classifier", data, "-o", tmp_path / "run", "--val-fold", 1, option, value]
-    result = CliRunner().invoke(main, list(map(str, command)))
-    assert result.exit_code == 2
-    assert f"Invalid value for '{option}'" in result.stderr
-    assert said in result.stderr
+    invoke(*command, code=2, says=(f"Invalid value for '{option}'", said))
     assert not list(tmp_path.iterdir())
 
 
 def test_unreadable_clips(data, tmp_path, monkeypatch):
-    folder = tmp_path / "data"
-    shutil.copytree(data, folder)
+    folder = shutil.copytree(data, tmp_path / "data")
     (folder / "low" / "1-999-A.wav").write_text("no sound")
     arguments = ["train", "classifier", str(folder), *ARGUMENTS, "--epochs", "1"]
-    strict = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path / "strict"), "--strict"])
-    assert strict.exit_code == 1
-    assert "1-999-A.wav" in strict.stderr
+    invoke(*arguments, "-o", tmp_path / "strict", "--strict", code=1, says="1-999-A.wav")
     assert not (tmp_path / "strict").exists()
     (folder / "low" / "locked").mkdir()
-    scandir = os.scandir
-
-    def refusing(path="."):
-        if Path(path).name == "locked":
-            raise PermissionError(13, "Permission denied", str(path))
-        return scandir(path)
-
-    monkeypatch.setattr("os.scandir", refusing)
-    lenient = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path / "lenient")])
-    assert lenient.exit_code == 1, lenient.output
-    assert "left out low/1-999-A.wav" in lenient.stderr
-    assert "left out low/locked: " in lenient.stderr
+    lock(monkeypatch)
+    invoke(
+        *arguments,
+        "-o",
+        tmp_path / "lenient",
+        code=1,
+        says=("left out low/1-999-A.wav", "left out low/locked: "),
+    )
     left_out = json.loads((tmp_path / "lenient" / "config.json").read_text())["unreadable"]
     assert left_out == ["low/locked", "low/1-999-A.wav"]
     for path in (folder / "noise").iterdir():
@@ -228,8 +210,7 @@ def test_decoder_wants_the_classifiers_data(data, run, tmp_path):
     shutil.copytree(data, other)
     (other / "low").rename(other / "deep")
     shutil.copytree(run, bare, ignore=shutil.ignore_patterns("decoder*"))
-    with pytest.raises(DataError, match="deep, low"):
-        train_lmac(bare, other, LmacSettings(epochs=1))
+    refuses(DataError, "deep, low", train_lmac, bare, other, LmacSettings(epochs=1))
 
 
 def test_source_of_a_run(run):
@@ -272,8 +253,7 @@ def test_source_of_a_run(run):
 def test_a_run_without_decoder_is_a_source(run, tmp_path):
     from earmark.export.sources.run.source import load
 
-    bare = tmp_path / "bare"
-    shutil.copytree(run, bare, ignore=shutil.ignore_patterns("decoder*"))
+    bare = shutil.copytree(run, tmp_path / "bare", ignore=shutil.ignore_patterns("decoder*"))
     source = load(bare)
     assert source.decoder is None
     assert source.mask_targets is None
@@ -284,8 +264,7 @@ def test_damaged_runs_are_named(run, tmp_path, data):
     from earmark.export.sources.run.source import load
 
     def damaged(name, change):
-        path = tmp_path / name
-        shutil.copytree(run, path)
+        path = shutil.copytree(run, tmp_path / name)
         change(path)
         with pytest.raises(SourceError) as caught:
             load(path)
@@ -311,8 +290,7 @@ def test_damaged_runs_are_named(run, tmp_path, data):
         shutil.copy(path / "new" / "classifier.safetensors", path / "classifier.safetensors")
 
     assert "another classifier" in damaged("i", other_classifier)
-    with pytest.raises(SourceError, match="no such run directory"):
-        load(tmp_path / "absent")
+    refuses(SourceError, "no such run directory", load, tmp_path / "absent")
 
 
 def test_resume_with_other_settings_is_refused(data, run):
@@ -332,7 +310,7 @@ def test_a_run_becomes_a_bundle(run, tmp_path):
     assert manifest["licence"] == "CC0-1.0"
 
 
-def test_mel_filterbank_is_speechbrains(recipe_folder):
+def test_mel_filterbank_is_speechbrains():
     from earmark.export.models.mel import filterbank
 
     _, features = recipe_folder.speechbrain_modules()
@@ -379,6 +357,4 @@ def test_without_validation(data, tmp_path):
         tmp_path / "run", data, LmacSettings(epochs=1, width=4), OverSourceOptions(resume=True)
     )
     assert summary.clips + 3 == 24  # a recording of each class chooses the epoch
-    result = CliRunner().invoke(main, ["train", "lmac", str(tmp_path / "run"), str(data), "--resume"])
-    assert result.exit_code == 0, result.stderr
-    assert "validation:" not in result.stderr
+    assert "validation:" not in invoke("train", "lmac", tmp_path / "run", data, "--resume", code=0).stderr

@@ -1,18 +1,16 @@
 """`earmark detect --engine`, on this machine: manifests, URLs, tables in parts, continuing."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
-from click.testing import CliRunner
+from command_line import invoke
 from planted import check, plant, rows
+from refusals import refuses
 
 import earmark
-from earmark.cli import main
 from earmark.errors import DataError
 from earmark.integrations.manifest import read_manifest
 from earmark.integrations.storage import Folder, fetched
@@ -31,23 +29,20 @@ def field(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def run():
-    def invoke(*arguments):
-        command = ["detect", "-b", SHIPPED, "--device", "cpu", "--min-score", 0.8, "--windows", 2, *arguments]
-        return CliRunner().invoke(main, list(map(str, command)))
-
-    return invoke
+def run(*words, **more):
+    """`earmark detect` with the shipped bundle."""
+    return invoke(
+        "detect", "-b", SHIPPED, "--device", "cpu", "--min-score", 0.8, "--windows", 2, *words, **more
+    )
 
 
 def parts(out):
     return {path: path.stat().st_mtime_ns for path in Path(out).rglob("*.parquet")}
 
 
-def test_a_manifest_becomes_tables_in_parts(run, field, tmp_path):
+def test_a_manifest_becomes_tables_in_parts(field, tmp_path):
     out = tmp_path / "out"
-    done = run("--manifest", field / "list.csv", "--engine", "local", "--jobs", 2, "-o", out)
-    assert done.exit_code == 1, done.output
+    done = run("--manifest", field / "list.csv", "--engine", "local", "--jobs", 2, "-o", out, code=1)
     files = read_manifest(field / "list.csv")
     assert check(out, files) == {"done": 3, "failed": 2}
     recordings = {row["file"]: row for row in rows(out, "recordings")}
@@ -80,13 +75,12 @@ def test_a_manifest_becomes_tables_in_parts(run, field, tmp_path):
     assert check(out, files) == {"done": 4, "failed": 1}
     changed = {path.stem for path, time in parts(out).items() if before[path] != time}
     assert len(changed) == 2
-    other = run("--manifest", field / "list.csv", "-o", out, "--resume", "--hop", 0.5)
-    assert (other.exit_code, "hop_s was not given there and is 0.5 here" in other.stderr) == (1, True)
+    words = ("--manifest", field / "list.csv", "-o", out, "--resume", "--hop", 0.5)
+    run(*words, code=1, says="hop_s was not given there and is 0.5 here")
 
 
-def test_inputs_without_a_manifest(run, field, tmp_path):
-    done = run(field / "00.wav", field / "01.wav", "--engine", "local", "-o", tmp_path / "out")
-    assert done.exit_code == 0, done.output
+def test_inputs_without_a_manifest(field, tmp_path):
+    run(field / "00.wav", field / "01.wav", "--engine", "local", "-o", tmp_path / "out", code=0)
     assert check(tmp_path / "out", [str(field / "00.wav"), str(field / "01.wav")]) == {"done": 2}
     facts = json.loads((tmp_path / "out/run.json").read_text())
     assert (facts["bundle_id"], facts["settings"]["windows"]) == (
@@ -95,20 +89,19 @@ def test_inputs_without_a_manifest(run, field, tmp_path):
     )
 
 
-def test_one_name_in_two_folders_is_two_recordings(run, field, tmp_path):
+def test_one_name_in_two_folders_is_two_recordings(field, tmp_path):
     files = []
     for site in ("north", "south"):
         files.append(tmp_path / "in" / site / "deep" / "00.wav")
         files[-1].parent.mkdir(parents=True)
         files[-1].write_bytes((field / "00.wav").read_bytes())
-    done = run("-r", tmp_path / "in", "--engine", "local", "-o", tmp_path / "out", "--explain", "none")
-    assert done.exit_code == 0, done.output
+    run("-r", tmp_path / "in", "--engine", "local", "-o", tmp_path / "out", "--explain", "none", code=0)
     assert check(tmp_path / "out", list(map(str, files))) == {"done": 2}
     found = {(row["file"], row["site"]) for row in rows(tmp_path / "out", "detections")}
     assert found == {(str(files[0]), "north"), (str(files[1]), "south")}
     listed = tmp_path / "in/list.csv"
     listed.write_text("file\nnorth/deep/00.wav\nsouth/deep/00.wav\n")
-    done = run("--manifest", listed, "-o", tmp_path / "again", "--explain", "none")
+    run("--manifest", listed, "-o", tmp_path / "again", "--explain", "none")
     assert {(row["file"], row["site"]) for row in rows(tmp_path / "again", "detections")} == found
 
 
@@ -123,21 +116,17 @@ def test_one_name_in_two_folders_is_two_recordings(run, field, tmp_path):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_does_not_go_together(run, field, arguments, line):
-    done = run(field / "00.wav", *arguments)
-    assert done.exit_code == 2
-    assert line in done.stderr
+def test_what_does_not_go_together(field, arguments, line):
+    run(field / "00.wav", *arguments, code=2, says=line)
 
 
 def test_a_url_to_write_to_goes_with_an_engine(field):
-    done = CliRunner().invoke(main, ["detect", str(field / "00.wav"), "-o", "s3://bucket/out"])
-    assert (done.exit_code, "a URL goes with --engine" in done.stderr) == (2, True)
+    invoke("detect", field / "00.wav", "-o", "s3://bucket/out", code=2, says="a URL goes with --engine")
 
 
-def test_a_folder_of_others_is_refused(run, field, tmp_path):
+def test_a_folder_of_others_is_refused(field, tmp_path):
     (tmp_path / "recordings").mkdir()
-    done = run(field / "00.wav", "--engine", "local", "-o", tmp_path)
-    assert (done.exit_code, "was not written by earmark" in done.stderr) == (1, True)
+    run(field / "00.wav", "--engine", "local", "-o", tmp_path, code=1, says="was not written by earmark")
     assert list(tmp_path.rglob("*")) == [tmp_path / "recordings"]
 
 
@@ -164,13 +153,10 @@ def test_a_manifest_in_parquet(tmp_path):
     path = tmp_path / "list.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"sound": ["a.wav", "s3://bucket/b.wav"]}), path)
     assert read_manifest(path, "sound") == [str(tmp_path / "a.wav"), "s3://bucket/b.wav"]
-    with pytest.raises(DataError, match="has no column 'file'; it has sound"):
-        read_manifest(path)
+    refuses(DataError, "has no column 'file'; it has sound", read_manifest, path)
     path.write_text("none")
-    with pytest.raises(DataError, match="is no Parquet file"):
-        read_manifest(path)
-    with pytest.raises(DataError, match="cannot be read"):
-        read_manifest(tmp_path / "gone.csv")
+    refuses(DataError, "is no Parquet file", read_manifest, path)
+    refuses(DataError, "cannot be read", read_manifest, tmp_path / "gone.csv")
 
 
 def test_behind_urls(tmp_path):
@@ -187,5 +173,4 @@ def test_behind_urls(tmp_path):
     gone = "memory://store/gone.wav"
     with pytest.raises(earmark.errors.AudioError, match=f"{gone} cannot be read"), fetched(gone):
         pass
-    with pytest.raises(earmark.errors.EarmarkError, match="nonsense"):
-        Folder("nonsense://x")
+    refuses(earmark.errors.EarmarkError, "nonsense", Folder, "nonsense://x")

@@ -3,8 +3,6 @@
 `pip install ".[cpu,ray,parquet]" pytest pytest-timeout`, then `pytest -m ray`.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 import pytest

@@ -1,7 +1,5 @@
 """How requests and servers end that do not end by themselves: slow clients, signals, many clients at once."""
 
-from __future__ import annotations
-
 import json
 import signal
 import socket

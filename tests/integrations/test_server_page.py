@@ -1,7 +1,5 @@
 """The page of `earmark serve` in Chromium: sounds chosen, dropped and recorded; tokens; what goes wrong."""
 
-from __future__ import annotations
-
 from contextlib import contextmanager
 from importlib.resources import files
 

@@ -1,7 +1,5 @@
 """What the OpenAPI document allows and what it does not, asked at random (the extra test-serve)."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

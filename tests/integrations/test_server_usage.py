@@ -1,14 +1,11 @@
 """How `earmark serve` may be started: its token, its settings, wrong usage in one line."""
 
-from __future__ import annotations
-
 import socket
 
 import httpx2
 import pytest
-from click.testing import CliRunner
+from command_line import invoke
 
-from earmark.cli import main
 from earmark.errors import SettingsError
 from earmark.integrations.server.app import application
 from earmark.integrations.server.service import Service
@@ -69,14 +66,12 @@ def test_a_token_is_asked_for(guarded, path, headers, status):
     ],
 )
 def test_wrong_usage_is_one_line(options, environment, said):
-    ended = CliRunner(env=environment).invoke(main, ["serve", *options])
-    assert ended.exit_code == 2
-    assert said in ended.stderr
+    invoke("serve", *options, env=environment, code=2, says=said)
 
 
 def test_a_port_that_is_taken_is_one_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        ended = CliRunner().invoke(main, ["serve", "--port", str(taken.getsockname()[1])])
+        ended = invoke("serve", "--port", taken.getsockname()[1])
     assert ended.exit_code == 1
     assert "cannot be listened on (Address already in use): choose another" in ended.stderr
 

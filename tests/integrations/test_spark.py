@@ -3,8 +3,6 @@
 `pip install ".[cpu,spark,parquet]" pytest pytest-timeout psutil`, a JRE, then `pytest -m spark`.
 """
 
-from __future__ import annotations
-
 import sys
 
 import pytest

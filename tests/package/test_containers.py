@@ -1,7 +1,5 @@
 """The container of the examples, and what earmark asks of one: no root, no home, nothing to write to."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """Every example runs as it stands, on the shipped bundle."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The fuzzers of benchmarks/fuzz: that they see every kind of fault, and a minute of each."""
 
-from __future__ import annotations
-
 import gc
 import os
 import signal

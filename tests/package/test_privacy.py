@@ -1,15 +1,12 @@
 """What earmark leaves behind: nothing of onnxruntime's telemetry, nothing but its own cache."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 
-import onnx
 import pytest
 import soundfile
 from runtime_sounds import RATE, noise, run_python
-from saved_graph import saved
+from saved_graph import node, saved
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,8 +35,8 @@ def run(code: str, *arguments: object, home: Path, **env: str) -> str:
 def waveform_model(path: Path) -> Path:
     """A graph [B, N] -> logits [B, 2]."""
     nodes = [
-        onnx.helper.make_node("ReduceMean", ["wave"], ["mean"], axes=[1], keepdims=1),
-        onnx.helper.make_node("MatMul", ["mean", "weights"], ["scores"]),
+        node("ReduceMean", "wave", "mean", axes=[1], keepdims=1),
+        node("MatMul", "mean weights", "scores"),
     ]
     weights = {"weights": noise(0.1, rate=20).reshape(1, 2)}
     return saved(path, nodes, weights, {"wave": ["batch", "samples"]}, {"scores": ["batch", 2]})
@@ -76,33 +73,27 @@ assert "onnxruntime" in sys.modules
     assert left_in(home) == set()
 
 
-def test_no_spawned_child_leaves_telemetry_behind(home):
+# What a program does first, and what a child of it does.
+CHILDREN = {
+    "explainer": ("found = earmark.load()", "found.explain, (([0.1] * 16000, 16000),), {'methods': []}"),
+    "onnxruntime of the embedding program": (
+        "import onnxruntime; onnxruntime.get_available_providers()",
+        "exec, ('import earmark, onnxruntime; onnxruntime.SessionOptions()',)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("first", "then"), CHILDREN.values(), ids=CHILDREN)
+def test_no_spawned_child_leaves_telemetry_behind(home, first, then):
     run(
-        """
-import multiprocessing
-import earmark
-
-explainer = earmark.load()
-with multiprocessing.get_context("spawn").Pool(1) as pool:
-    assert pool.apply(explainer.explain, (([0.1] * 16000, 16000),), {"methods": []}).predictions
-""",
-        home=home,
-    )
-    assert left_in(home) == set()
-
-
-def test_onnxruntime_of_the_embedding_program_is_silent_too(home):
-    run(
-        """
+        f"""
 import multiprocessing
 
 if __name__ == "__main__":
     import earmark
-    import onnxruntime
-
-    onnxruntime.get_available_providers()
+    {first}
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        pool.apply(exec, ("import earmark, onnxruntime; onnxruntime.SessionOptions()",))
+        pool.apply({then})
 """,
         home=home,
     )
@@ -130,9 +121,9 @@ def test_onnxruntime_is_imported_in_one_place():
         name = path.relative_to(ROOT).as_posix()
         if name.split("/")[0] in {"tests", "benchmarks", "build", "docs"} or name.startswith("."):
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-            if any(one.split(".")[0] == "onnxruntime" for one in names):
+        for one in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in one.names] if isinstance(one, ast.Import) else []
+            names += [one.module or ""] if isinstance(one, ast.ImportFrom) and not one.level else []
+            if any(module.split(".")[0] == "onnxruntime" for module in names):
                 found.append(name)
     assert found == []

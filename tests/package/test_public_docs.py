@@ -1,7 +1,5 @@
 """What is public is documented for those who call it, and its signatures change only on purpose."""
 
-from __future__ import annotations
-
 import dataclasses
 import doctest
 import inspect
@@ -71,7 +69,6 @@ def sections(text: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def surface() -> dict[str, Any]:
-    pytest.importorskip("torch")
     return dict(public())
 
 

@@ -1,7 +1,5 @@
 """Distances by statistics alone, against scikit-learn and by hand; what is held out; what is joined."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from sklearn.covariance import LedoitWolf

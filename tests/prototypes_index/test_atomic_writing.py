@@ -1,7 +1,5 @@
 """Files, folders and locks: whole or not at all, and nothing that a killed process left is in the way."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import json

@@ -1,7 +1,5 @@
 """One view's index: exact or in lists, its measured recall, and files that are damaged."""
 
-from __future__ import annotations
-
 import contextlib
 import struct
 
@@ -10,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from refusals import refuses
 
 from earmark.errors import PrototypeIndexError
 from earmark.prototypes_index import index_build
@@ -156,8 +155,7 @@ def test_a_flat_header_is_checked_before_mapping(tmp_path, kind):
     vectors = vectors_of(50, 16)
     info = build_index(vectors, tmp_path / "v.faiss")
     overwrite(tmp_path / "v.faiss", *FLAT_DAMAGE[kind])
-    with pytest.raises(PrototypeIndexError, match=r"v\.faiss"):
-        ViewIndex(tmp_path / "v.faiss", info)
+    refuses(PrototypeIndexError, r"v\.faiss", ViewIndex, tmp_path / "v.faiss", info)
 
 
 def positions_of_lengths(data, info):
@@ -207,11 +205,9 @@ def test_every_length_in_a_file_of_lists_is_checked(lists, tmp_path):
                 pytest.fail(f"{what} {ViewIndex(broken, info)}")
     for cut in (-1, len(original) // 2, 100, 0):
         broken.write_bytes(original[:cut])
-        with pytest.raises(PrototypeIndexError, match=r"v\.faiss"):
-            ViewIndex(broken, info)
+        refuses(PrototypeIndexError, r"v\.faiss", ViewIndex, broken, info)
     broken.write_bytes(original + b"1")
-    with pytest.raises(PrototypeIndexError, match=r"v\.faiss"):
-        ViewIndex(broken, info)
+    refuses(PrototypeIndexError, r"v\.faiss", ViewIndex, broken, info)
 
 
 @pytest.mark.parametrize("name", ["v.projection.npy", "v.vectors.npy"])
@@ -222,11 +218,9 @@ def test_what_lies_beside_the_lists_is_checked(lists, tmp_path, name):
     content = (tmp_path / name).read_bytes()
     for damage in (content[:-1], content[:64], b"", content + b"1", content.replace(b"<", b">", 1)):
         (tmp_path / name).write_bytes(damage)
-        with pytest.raises(PrototypeIndexError, match=name):
-            ViewIndex(tmp_path / "v.faiss", info)
+        refuses(PrototypeIndexError, name, ViewIndex, tmp_path / "v.faiss", info)
     (tmp_path / name).unlink()
-    with pytest.raises(PrototypeIndexError, match=name):
-        ViewIndex(tmp_path / "v.faiss", info)
+    refuses(PrototypeIndexError, name, ViewIndex, tmp_path / "v.faiss", info)
 
 
 def test_rows_out_of_range_are_refused(lists, tmp_path):
@@ -238,8 +232,7 @@ def test_rows_out_of_range_are_refused(lists, tmp_path):
     data[-8:] = struct.pack("<q", 1 << 40)
     (tmp_path / "v.faiss").write_bytes(bytes(data))
     index = ViewIndex(tmp_path / "v.faiss", info)
-    with pytest.raises(PrototypeIndexError, match="damaged"):
-        index.search(vectors[:1], 3000)
+    refuses(PrototypeIndexError, "damaged", index.search, vectors[:1], 3000)
 
 
 @settings(max_examples=150, deadline=None)

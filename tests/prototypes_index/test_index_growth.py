@@ -1,7 +1,5 @@
 """Growth: whatever order clips came, went and were merged in, the index is that of the clips left."""
 
-from __future__ import annotations
-
 import itertools
 import shutil
 
@@ -10,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prototype_generations import sound, spec_of, write
+from refusals import refuses
 
 from earmark.errors import PrototypeIndexError
 from earmark.prototypes_index.info import PrototypeCounts
@@ -128,11 +127,9 @@ def test_a_damaged_list_of_the_removed_is_refused(tmp_path):
     path = tmp_path / "b" / "removed.npy"
     for damage in ([0, 6], [-1, 0], [1, 0], [1, 1], [0], [0.0, 1.0]):
         np.save(path, np.array(damage, dtype="<i4" if isinstance(damage[0], int) else "<f8"))
-        with pytest.raises(PrototypeIndexError, match=r"removed\.npy"):
-            opened(tmp_path / "b", info)
+        refuses(PrototypeIndexError, r"removed\.npy", opened, tmp_path / "b", info)
     path.unlink()
-    with pytest.raises(PrototypeIndexError, match=r"removed\.npy"):
-        opened(tmp_path / "b", info)
+    refuses(PrototypeIndexError, r"removed\.npy", opened, tmp_path / "b", info)
 
 
 def test_prototypes_a_channel_are_as_many_as_asked(tmp_path):
@@ -175,5 +172,4 @@ def test_passages_are_kept_where_all_are_known(tmp_path):
     assert both.info.passages == ()
     assert both.search("time", queries, 9, passages=asked) == both.search("time", queries, 9)
     (tmp_path / "a" / "time.passages.npy").write_bytes(b"")
-    with pytest.raises(PrototypeIndexError, match=r"time\.passages\.npy"):
-        opened(tmp_path / "a", known.info)
+    refuses(PrototypeIndexError, r"time\.passages\.npy", opened, tmp_path / "a", known.info)

@@ -1,7 +1,5 @@
 """Whatever happens to a writer, readers find the old prototypes or the new ones, whole."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import random
@@ -117,8 +115,7 @@ def test_killed_at_any_step_the_old_or_the_new_is_there(tmp_path, pair):
 
 
 def test_readers_in_other_processes_see_old_or_new(tmp_path, pair):
-    bundle = tmp_path / "a"
-    shutil.copytree(pair / "a", bundle)
+    bundle = shutil.copytree(pair / "a", tmp_path / "a")
     stop, results = PROCESSES.Event(), PROCESSES.Queue()
     readers = [PROCESSES.Process(target=read_on, args=(bundle, stop, results)) for _ in range(2)]
     for reader in readers:
@@ -149,8 +146,7 @@ def test_readers_in_other_processes_see_old_or_new(tmp_path, pair):
 @pytest.mark.parametrize("limit", [0, 300, 3_000, 10_000])
 def test_a_full_disk_leaves_the_old_index(tmp_path, pair, limit):
     """A limit on file sizes stands for the full disk: it needs no rights, and strikes at any file."""
-    bundle = tmp_path / "a"
-    shutil.copytree(pair / "a", bundle)
+    bundle = shutil.copytree(pair / "a", tmp_path / "a")
     before = describe_files(bundle)
     results = PROCESSES.Queue()
     arguments = (bundle, pair / "b", pair / "sounds b", limit, results)

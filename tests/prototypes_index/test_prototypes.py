@@ -1,7 +1,5 @@
 """The ground floor of prototypes: views, tables, indexes, generations."""
 
-from __future__ import annotations
-
 import copy
 import json
 from types import SimpleNamespace
@@ -12,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prototype_generations import CHANNELS, FRAMES, GRID, maps_of, passages_of, sound, spec_of, write
+from refusals import refuses
 
 from earmark.errors import PrototypeIndexError
 from earmark.prototypes_index.golden import check_golden, golden_entries
@@ -94,8 +93,7 @@ def test_one_frequency_row_has_two_views():
         find_places("square", maps).cells[:, 0], find_places("time", maps).cells[:, 0]
     )
     for view in ("frequency", "time_frequency"):
-        with pytest.raises(PrototypeIndexError, match="does not exist"):
-            find_places(view, maps)
+        refuses(PrototypeIndexError, "does not exist", find_places, view, maps)
 
 
 def test_grid_regions_stay_in_the_real_sound():
@@ -316,13 +314,11 @@ def test_disagreement_with_the_manifest_is_refused(generation):
     ):
         with pytest.raises(PrototypeIndexError, match="the manifest says"):
             read_generation(opened.folder, SimpleNamespace(**{**vars(spec), **change}))
-    with pytest.raises(PrototypeIndexError, match="another model"):
-        read_generation(opened.folder, spec, model_sha256="other")
+    refuses(PrototypeIndexError, "another model", read_generation, opened.folder, spec, model_sha256="other")
     with pytest.raises(PrototypeIndexError, match="not the embeddings graph"):
         read_generation(opened.folder, spec, embeddings_sha256="0" * 64)
     (opened.folder / "embeddings.onnx").write_bytes(b"another graph")
-    with pytest.raises(PrototypeIndexError, match="not the embeddings graph"):
-        read_generation(opened.folder, spec)
+    refuses(PrototypeIndexError, "not the embeddings graph", read_generation, opened.folder, spec)
 
 
 def test_damaged_info_and_lines_are_refused(generation):
@@ -346,8 +342,7 @@ def test_damaged_info_and_lines_are_refused(generation):
     lines.unlink()
     lines.write_bytes(kept.replace(b'"audio": null', b'"audio": "../x"'))
     damaged = read_generation(opened.folder, spec_of(info))
-    with pytest.raises(PrototypeIndexError, match=r"clips\.jsonl"):
-        damaged.clip(3)
+    refuses(PrototypeIndexError, r"clips\.jsonl", damaged.clip, 3)
     assert opened.clip(3).source == "a/3.wav", "a reader holds what it opened"
 
 

@@ -1,14 +1,11 @@
 """The four views find what each is for: the same sound is nearest to another clip in each of them."""
 
-from __future__ import annotations
-
-import importlib.util
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import views_model as kinds
 from later import later
 
 import earmark
@@ -21,18 +18,7 @@ CHANNELS = 64
 
 
 @pytest.fixture(scope="module")
-def kinds():
-    """The module views_model.py beside this file (tests have no package)."""
-    spec = importlib.util.spec_from_file_location(
-        "earmark_tests_views_model", Path(__file__).parents[1] / "views_model.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def made(kinds, tmp_path_factory):
+def made(tmp_path_factory):
     """The model as a `Source`, and its bundle."""
     from earmark.export.bundle.write import write_bundle
     from earmark.export.sources.adapter.source import from_adapter
@@ -43,7 +29,7 @@ def made(kinds, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def clips(kinds, tmp_path_factory):
+def clips(tmp_path_factory):
     """Two clips of each kind over a hum of each pitch; hums alone among them."""
     folder = tmp_path_factory.mktemp("clips")
     random = np.random.default_rng(1)
@@ -80,7 +66,7 @@ def first_of(found, label, pitch):
     return next(one for one in found if not one.clip.startswith(f"{label}/{pitch:.0f}"))
 
 
-def test_the_right_view_ranks_the_right_prototype_first(explainer, kinds, monkeypatch):
+def test_the_right_view_ranks_the_right_prototype_first(explainer, monkeypatch):
     monkeypatch.setattr("earmark.runtime.methods.prototypes.explanation.MATCHES", 12)
     random = np.random.default_rng(2)
     right = {label: [] for label in (*kinds.LABELS, "what hums with the click")}

@@ -1,7 +1,5 @@
 """Pages: whole in one file, harmless whatever names and labels hold, and true to the explanation."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io
@@ -15,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
+from command_line import invoke
 from PIL import Image
 
 import earmark
-from earmark.cli import main
 from earmark.evaluation.synthesis import make_clip
 from earmark.runtime.explainer import SHIPPED
 from earmark.runtime.report.items import Item, Row, SearchedSound, script_json
@@ -86,20 +83,6 @@ def sound_of(text):
 
 def image_of(text):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))))
-
-
-def bare_item(**more):
-    return Item(
-        label="x",
-        score=0.5,
-        start_s=0.0,
-        seconds=1.0,
-        summary=[],
-        predictions=[],
-        warnings=[],
-        facts=[],
-        **more,
-    )
 
 
 def test_a_page_asks_for_nothing(page):
@@ -272,7 +255,9 @@ def test_names_that_are_no_unicode_are_written(result, tmp_path):
 
 
 def test_json_within_a_script_cannot_end_it():
-    text = script_json(bare_item(others=[(HOSTILE, "<!-- <script>")]))
+    lists = {name: [] for name in ("summary", "predictions", "warnings", "facts")}
+    others = [(HOSTILE, "<!-- <script>")]
+    text = script_json(Item(label="x", score=0.5, start_s=0.0, seconds=1.0, **lists, others=others))
     assert not set("<>&\u2028") & set(text)
     assert json.loads(text)["others"] == [[HOSTILE, "<!-- <script>"]]
 
@@ -304,7 +289,7 @@ def test_a_page_that_would_be_too_large_says_what_it_lacks(page, tmp_path):
 
 def test_explain_writes_one_page_of_all_sounds(folder, tmp_path):
     target = tmp_path / "report.html"
-    done = CliRunner().invoke(main, ["explain", "-r", str(folder), "-m", "mask", "--html", str(target)])
+    done = invoke("explain", "-r", folder, "-m", "mask", "--html", target)
     assert done.exit_code == 1, done.output  # broken.wav
     index = Page(target).json_of("report-index")
     assert [(row["label"], row["truth"]) for row in index["rows"]] == [("bell", "bell"), ("kick", "kick")]
@@ -315,35 +300,32 @@ def test_explain_writes_one_page_of_all_sounds(folder, tmp_path):
 def test_a_run_of_explain_that_goes_on_writes_the_page_of_all(folder, tmp_path):
     """As if it had never been stopped; what an earlier run kept nothing of is explained again."""
     whole, target, out = tmp_path / "whole.html", tmp_path / "report.html", tmp_path / "out"
-    asked = ["explain", "-r", str(folder), "-m", "mask", "--audio", "none"]
 
-    def run(*more):
-        return CliRunner().invoke(main, [*asked, *map(str, more)])
+    def run(*words, **more):
+        return invoke("explain", "-r", folder, "-m", "mask", "--audio", "none", *words, **more)
 
-    assert run("-o", tmp_path / "other", "--html", whole).exit_code == 1
+    run("-o", tmp_path / "other", "--html", whole, code=1)
     first = Page(whole)
     (folder / "kick" / "one.wav").rename(folder / "kick" / "later")
-    assert run("-o", out, "--html", target).exit_code == 1
+    run("-o", out, "--html", target, code=1)
     (folder / "kick" / "later").rename(folder / "kick" / "one.wav")
-    done = run("-o", out, "--html", target, "--resume")
-    assert done.exit_code == 1
-    assert "2 sounds were done before, 1 of which had failed" in done.output
+    words = ("-o", out, "--html", target, "--resume")
+    run(*words, code=1, says="2 sounds were done before, 1 of which had failed")
     now = Page(target)
     assert now.json_of("report-index")["rows"] == first.json_of("report-index")["rows"]
     assert now.json_of("report-index")["sounds"] == first.json_of("report-index")["sounds"]
     for number in range(2):
         assert now.json_of(f"item-{number}")["sounds"] == first.json_of(f"item-{number}")["sounds"]
     # Of an earlier run without a page.
-    assert run("-o", tmp_path / "bare").exit_code == 1
-    done = run("-o", tmp_path / "bare", "--html", target, "--resume")
-    assert "1 sounds were done before" in done.output
+    run("-o", tmp_path / "bare", code=1)
+    assert "1 sounds were done before" in run("-o", tmp_path / "bare", "--html", target, "--resume").output
     assert Page(target).json_of("report-index")["rows"] == first.json_of("report-index")["rows"]
 
 
 def test_detect_writes_a_page_and_goes_on_with_it(folder, tmp_path):
     target, out = tmp_path / "report.html", tmp_path / "out"
     arguments = ["detect", "-r", str(folder), "-o", str(out), "--html", str(target)]
-    assert CliRunner().invoke(main, arguments).exit_code == 1
+    invoke(*arguments, code=1)
     first = target.read_bytes()
     index = Page(target).json_of("report-index")
     assert index["rows"]
@@ -354,7 +336,7 @@ def test_detect_writes_a_page_and_goes_on_with_it(folder, tmp_path):
         assert (item["label"], item["score"]) == (row["label"], pytest.approx(row["score"], abs=1e-6))
         assert item["sounds"]["kept"]
     target.unlink()
-    assert CliRunner().invoke(main, [*arguments, "--resume"]).exit_code == 1
+    invoke(*arguments, "--resume", code=1)
     assert target.read_bytes() == first
 
 
@@ -393,6 +375,4 @@ def test_without_jinja2_the_extra_is_named(result, tmp_path, monkeypatch):
 )
 def test_a_page_that_cannot_be_is_wrong_usage(arguments, told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(main, ["explain", *arguments])
-    assert done.exit_code == 2
-    assert told in re.sub(r"\s+", " ", done.output)
+    assert told in re.sub("\\s+", " ", invoke("explain", *arguments, code=2).output)

@@ -5,8 +5,6 @@ print and barriers are looked at in Chromium alone. Screenshots lie in EARMARK_S
 build/screenshots.
 """
 
-from __future__ import annotations
-
 import csv
 import os
 import subprocess
@@ -19,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from browsers import FIREFOXES, installed, tab_of, until
+from browsers import FIREFOXES, installed, nothing_runs, tab_of, until
 
 import earmark
 from earmark.evaluation.synthesis import make_clip
@@ -33,6 +31,7 @@ pytestmark = pytest.mark.browser
 RATE = 16000
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = '</script><script>window.ran=1</script><img src=x onerror="window.ran=1">\''
+READY = "article[data-ready]"
 SCREENSHOTS = Path(os.environ.get("EARMARK_SCREENSHOTS") or ROOT / "build" / "screenshots")
 
 
@@ -105,24 +104,17 @@ def page_of_many(tmp_path_factory):
             label = labels[number % 8]
             truth = label if number % 3 == 0 else labels[(number + 1) % 8]
             start = 2.0 * (number % 500)
-            row = Row(
-                f"id-{number}", name, name, label, (number % 100) / 100, start, start + 2.0, 100.0, 900.0
-            )
-            report.add(replace_struct(row, truth=truth), item)
+            place = (start, start + 2.0, 100.0, 900.0)
+            row = Row(f"id-{number}", name, name, label, (number % 100) / 100, *place, truth=truth)
+            report.add(row, item)
         report.write(path)
     return path
-
-
-def replace_struct(one, **changes):
-    import msgspec
-
-    return msgspec.structs.replace(one, **changes)
 
 
 @contextmanager
 def opened(browser, path, **options):
     """A tab with the page; whatever it complains of or asks for is an error."""
-    with tab_of(browser, path.as_uri(), "file:", "article[data-ready]", **options) as (tab, told):
+    with tab_of(browser, path.as_uri(), "file:", READY, **options) as (tab, told):
         yield tab
     assert told == []
 
@@ -207,18 +199,16 @@ def test_the_end_is_the_beginning(browser, page_of_all):
 
 
 def test_what_is_heard_is_the_sound_and_its_parts(browser, page_of_all, whole):
+    mask = whole.mask
+    voices = {"original": mask.audio + mask.residual, "kept": mask.audio, "removed": mask.residual}
     with opened(browser, page_of_all) as tab:
         unlevelled(tab)
-        mask = whole.mask
-        original = np.ravel(mask.audio + mask.residual)
-        close(heard(tab), original)
-        tab.check("input[value=kept]")
-        close(heard(tab), np.ravel(mask.audio))
-        tab.check("input[value=removed]")
-        close(heard(tab), np.ravel(mask.residual))
+        for voice, sound in voices.items():
+            tab.check(f"input[value={voice}]")
+            close(heard(tab), np.ravel(sound))
         tab.check("#level")
         loud = {}
-        for voice in ("original", "kept", "removed"):
+        for voice in voices:
             tab.check(f"input[value={voice}]")
             samples = heard(tab)
             assert np.abs(samples).max() <= 0.99
@@ -355,38 +345,18 @@ def test_a_notebooks_frame_plays(browser, whole, tmp_path):
     (tmp_path / "notebook.html").write_text(
         f"<!doctype html><meta charset=utf-8><p>A cell</p>{whole._repr_html_()}", encoding="utf-8"
     )
-    context = browser.new_context(viewport={"width": 1000, "height": 900})
-    tab = context.new_page()
-    told = []
-    tab.on("pageerror", lambda error: told.append(str(error)))
-    tab.goto((tmp_path / "notebook.html").as_uri())
-    frame = tab.frames[1]
-    frame.wait_for_selector("article[data-ready]")
-    frame.click(".play")
-    until(frame, "view.transport.time > 0.1")
-    assert told == []
-    assert frame.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    context.close()
+    with tab_of(browser, (tmp_path / "notebook.html").as_uri(), "file:") as (tab, told):
+        frame = tab.frames[1]
+        frame.wait_for_selector(READY)
+        frame.click(".play")
+        until(frame, "view.transport.time > 0.1")
+        assert [text for text in told if "sandbox" not in text] == []
+        assert frame.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_the_policy_holds(browser, page_of_all):
-    """What somebody might get into the page does not run and loads nothing."""
-    context = browser.new_context()
-    tab = context.new_page()
-    tab.goto(page_of_all.as_uri())
-    tab.wait_for_selector("article[data-ready]")
-    tab.evaluate(
-        """() => {
-          const script = document.createElement("script");
-          script.textContent = "window.ran = 1";
-          document.body.append(script);
-          document.body.insertAdjacentHTML("beforeend", "<img src=x onerror='window.ran=1'>");
-        }"""
-    )
-    assert tab.evaluate("window.ran") is None
-    blocked = "fetch('https://example.org/').then(() => 'sent', () => 'blocked')"
-    assert tab.evaluate(blocked) == "blocked"
-    context.close()
+    with tab_of(browser, page_of_all.as_uri(), "file:", READY) as (tab, _):
+        nothing_runs(tab)
 
 
 def test_a_thousand_detections(browser, page_of_many):
@@ -425,29 +395,26 @@ def test_the_confusion_matrix_counts_and_lists(browser, page_of_many):
 def test_decisions_are_kept_and_go_out_as_tables(chromium, page_of_many, tmp_path):
     import crowsetta
 
-    context = chromium.new_context(accept_downloads=True)
-    tab = context.new_page()
-    for visit in range(2):
-        tab.goto(page_of_many.as_uri())
-        tab.wait_for_selector("article[data-ready]")
-        if visit == 0:
-            tab.click("[data-decision=accept]")
-            tab.keyboard.press("n")
-            until(tab, "view.row.id === 'id-1'")
-            tab.click("[data-decision=reject]")
-            tab.keyboard.press("n")
-            until(tab, "view.row.id === 'id-2'")
-            tab.fill(".decide input", 'a "new", one')
-            tab.click("[data-decision=relabel]")
-        # Also after it was closed and opened again.
-        assert tab.inner_text("tr[data-number='1'] td:last-child") == "rejected"
     tables = {}
-    for name in ("csv", "raven"):
-        with tab.expect_download() as download:
-            tab.click(f"#{name}")
-        tables[name] = tmp_path / download.value.suggested_filename
-        download.value.save_as(tables[name])
-    context.close()
+    with opened(chromium, page_of_many, accept_downloads=True) as tab:
+        tab.click("[data-decision=accept]")
+        tab.keyboard.press("n")
+        until(tab, "view.row.id === 'id-1'")
+        tab.click("[data-decision=reject]")
+        tab.keyboard.press("n")
+        until(tab, "view.row.id === 'id-2'")
+        tab.fill(".decide input", 'a "new", one')
+        tab.click("[data-decision=relabel]")
+        # After it was closed and opened again.
+        tab.goto("about:blank")
+        tab.goto(page_of_many.as_uri())
+        tab.wait_for_selector(READY)
+        assert tab.inner_text("tr[data-number='1'] td:last-child") == "rejected"
+        for name in ("csv", "raven"):
+            with tab.expect_download() as download:
+                tab.click(f"#{name}")
+            tables[name] = tmp_path / download.value.suggested_filename
+            download.value.save_as(tables[name])
     with tables["csv"].open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 1000
@@ -532,10 +499,6 @@ def test_screenshots(chromium, page_of_all, page_of_many, look):
 def test_a_screenshot_of_firefox(firefox, page_of_all):
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     # Playwright would hide the caret by a style, which the page refuses, and says so.
-    context = firefox.new_context(viewport={"width": 1200, "height": 900})
-    tab = context.new_page()
-    tab.goto(page_of_all.as_uri())
-    tab.wait_for_selector("article[data-ready]")
-    tab.screenshot(path=SCREENSHOTS / "one_firefox.png")
-    context.close()
+    with tab_of(firefox, page_of_all.as_uri(), "file:", READY) as (tab, _):
+        tab.screenshot(path=SCREENSHOTS / "one_firefox.png")
     assert (SCREENSHOTS / "one_firefox.png").stat().st_size > 50_000

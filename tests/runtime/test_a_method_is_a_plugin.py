@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from command_line import documents, invoke
 from matplotlib.figure import Figure
 
 import earmark
-from earmark.cli import main
 from earmark.evaluation.faithfulness.maskers import masker_of, usual_maskers
 from earmark.evaluation.localisation.localisers import available, task_of
 from earmark.runtime.audio.sound import open_sound
@@ -25,9 +25,7 @@ LINE = Registration("toy_method.loudest.method:Loudest", (r"loudest\.(csv|png)",
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch):
     """The one line."""
-    monkeypatch.setitem(
-        METHODS, "loudest", Registration("toy_method.loudest.method:Loudest", (r"loudest\.(csv|png)",))
-    )
+    monkeypatch.setitem(METHODS, "loudest", LINE)
 
 
 @pytest.fixture(scope="module")
@@ -110,28 +108,20 @@ def test_its_files_are_saved_replaced_and_known_as_earmarks_own(bundle, burst, t
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"result.json", "arrays.npz"}
 
 
-def test_the_command_line_has_it(bundle, clip, tmp_path, capsys):
-    def run(*words):
-        with pytest.raises(SystemExit) as stopped:
-            main([*map(str, words)])
-        said = capsys.readouterr()
-        return stopped.value.code or 0, said.out, said.err
-
-    code, said, _ = run("explain", clip, "-b", bundle, "-m", "loudest", "--loudest-frames", 1)
-    assert code == 0
-    assert "loudest   0.4" in said
-    code, said, _ = run("explain", clip, "-b", bundle, "-m", "loudest", "--json", "-o", tmp_path / "out")
-    assert (code, len(json.loads(said)["results"][0]["loudest"]["at_s"])) == (0, 3)
+def test_the_command_line_has_it(bundle, clip, tmp_path):
+    asked = ("explain", clip, "-b", bundle, "-m")
+    assert "loudest   0.4" in invoke(*asked, "loudest", "--loudest-frames", 1, code=0).stdout
+    (record,) = documents(invoke(*asked, "loudest", "--jsonl", "-o", tmp_path / "out", code=0))
+    assert len(record["loudest"]["at_s"]) == 3
     assert (tmp_path / "out" / "loudest.csv").is_file()
-    code, _, said = run("explain", clip, "-b", bundle, "-m", "mask", "--loudest-frames", 1)
-    assert (code, "--loudest-frames is an option of the method loudest: add -m loudest" in said) == (2, True)
-    code, _, said = run("explain", clip, "-b", bundle, "-m", "loudest", "--loudest-frames", 0)
-    assert (code, "give 1 or more" in said) == (2, True)
-    assert "--loudest-frames N" in run("explain", "--help")[1]
-    assert "\nloudest      any sound\n" in run("inspect", bundle)[1]
-    assert json.loads(run("inspect", bundle, "--json")[1])["loudest"] is True
-    code, said, _ = run("verify", bundle)
-    assert (code, said.count(" loudness_"), said.count(" loudest_")) == (0, 3, 3)
+    lacking = "--loudest-frames is an option of the method loudest: add -m loudest"
+    invoke(*asked, "mask", "--loudest-frames", 1, code=2, says=lacking)
+    invoke(*asked, "loudest", "--loudest-frames", 0, code=2, says="give 1 or more")
+    assert "--loudest-frames N" in invoke("explain", "--help").stdout
+    assert "\nloudest      any sound\n" in invoke("inspect", bundle).stdout
+    assert json.loads(invoke("inspect", bundle, "--json").stdout)["loudest"] is True
+    said = invoke("verify", bundle, code=0).stdout
+    assert (said.count(" loudness_"), said.count(" loudest_")) == (3, 3)
 
 
 def test_it_checks_the_bundle_and_its_golden_outputs(bundle, monkeypatch):

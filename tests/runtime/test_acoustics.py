@@ -1,7 +1,5 @@
 """Statistics of sound: against SciPy's transforms, and of sounds whose answers are known."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import scipy.fft

@@ -1,7 +1,5 @@
 """Tensors stay with the provider between stages; here the CPU does the work of one that runs nothing."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from runtime_sounds import RATE, tone

@@ -1,14 +1,12 @@
 """A bundle from strangers: whatever is wrong with it, one clear line and no answer."""
 
-from __future__ import annotations
-
 import os
 import shutil
 
 import numpy as np
 import onnx
 import pytest
-from changed_bundle import refused, rewrite, sign
+from changed_bundle import refused, rewrite, rewritten, sign
 from onnx import TensorProto, helper
 
 import earmark
@@ -25,26 +23,42 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def bundle(tiny_bundle, tmp_path):
-    copy = tmp_path / "bundle"
-    shutil.copytree(tiny_bundle, copy)
-    return copy
+    return shutil.copytree(tiny_bundle, tmp_path / "bundle")
 
 
 def stage(manifest, name):
     return next(one for one in manifest["stages"] if one["name"] == name)
 
 
-def test_a_sound_bundle_opens(bundle):
-    opened = open_bundle(bundle)
-    assert opened.manifest.labels == ["low hum", "whistle", "noise"]
-    assert opened.file("classifier.onnx").is_file()
+def regrown(path, size):
+    os.truncate(path, size or path.stat().st_size + 1)
 
 
-def test_missing_bundle_and_missing_manifest(tmp_path, bundle):
-    refused(tmp_path / "nowhere", "nowhere")
-    (bundle / "bundle.json").unlink()
-    refused(bundle, "bundle.json")
-    refused(bundle / "README.md")
+def replaced_by_a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def no_graph(bundle):
+    (bundle / "decoder.onnx").write_bytes(b"MZ this is not ONNX" * 10)
+    sign(bundle, "decoder.onnx")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (shutil.rmtree, ("bundle",)),
+        (lambda bundle: (bundle / "bundle.json").unlink(), ("bundle.json",)),
+        (lambda bundle: rewrite(bundle, lambda m: m.update(schema_version=99, labels=7)), ("99", "upgrade")),
+        (lambda bundle: regrown(bundle / "bundle.json", 200 << 20), ("larger",)),
+        (lambda bundle: regrown(bundle / "decoder.onnx", None), ("decoder.onnx", "bytes")),
+        (lambda bundle: replaced_by_a_folder(bundle / "golden.npz"), ("golden.npz",)),
+        (no_graph, ("decoder.onnx", "ONNX")),
+    ],
+)
+def test_what_is_damaged_is_named(bundle, damage, words):
+    damage(bundle)
+    refused(bundle, *words)
 
 
 @pytest.mark.parametrize(
@@ -55,20 +69,9 @@ def test_manifest_that_is_none(bundle, text):
     refused(bundle, "bundle.json")
 
 
-def test_newer_schema_is_refused_by_name(bundle):
-    rewrite(bundle, lambda m: m.update(schema_version=99, labels=7, stages="different in the future"))
-    refused(bundle, "99", "upgrade")
-
-
 def test_unknown_fields_are_ignored(bundle):
     rewrite(bundle, lambda m: m.update(of_the_future={"a": 1}))
     assert open_bundle(bundle).manifest.name == "tiny"
-
-
-def test_huge_manifest_is_not_read_into_memory(bundle):
-    with (bundle / "bundle.json").open("wb") as file:
-        file.truncate(200 << 20)
-    refused(bundle, "larger")
 
 
 @pytest.mark.parametrize(
@@ -79,24 +82,16 @@ def test_missing_file(bundle, name):
     refused(bundle, name, "missing")
 
 
+def changed_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize("name", ["frontend.onnx", "decoder.onnx", "golden.npz", "README.md"])
 def test_one_changed_byte(bundle, name):
-    content = bytearray((bundle / name).read_bytes())
-    content[len(content) // 2] ^= 1
-    (bundle / name).write_bytes(content)
+    changed_byte(bundle / name)
     refused(bundle, name, "hash")
-
-
-def test_other_size(bundle):
-    with (bundle / "decoder.onnx").open("ab") as file:
-        file.write(b"x")
-    refused(bundle, "decoder.onnx", "bytes")
-
-
-def test_a_folder_in_place_of_a_file(bundle):
-    (bundle / "golden.npz").unlink()
-    (bundle / "golden.npz").mkdir()
-    refused(bundle, "golden.npz")
 
 
 @pytest.mark.parametrize(
@@ -114,19 +109,24 @@ def test_a_folder_in_place_of_a_file(bundle):
 def test_paths_that_leave_the_bundle(bundle, name):
     (bundle.parent / "outside.onnx").write_bytes((bundle / "decoder.onnx").read_bytes())
 
-    def change(manifest):
+    with rewritten(bundle) as manifest:
         manifest["files"][name] = manifest["files"].pop("decoder.onnx")
         stage(manifest, "decoder")["file"] = name or "decoder.onnx"
-
-    rewrite(bundle, change)
     refused(bundle)
 
 
-def test_links_that_leave_the_bundle(bundle):
-    outside = bundle.parent / "outside.onnx"
-    (bundle / "decoder.onnx").rename(outside)
-    (bundle / "decoder.onnx").symlink_to(outside)
-    refused(bundle, "decoder.onnx", "link")
+@pytest.mark.parametrize(
+    ("name", "target", "word"),
+    [
+        ("decoder.onnx", "../outside", "link"),
+        ("bundle.json", "../outside", "link"),
+        ("golden.npz", "golden.npz", ""),
+    ],
+)
+def test_links_that_leave_the_bundle_or_lead_nowhere(bundle, name, target, word):
+    (bundle / name).rename(bundle.parent / "outside")
+    (bundle / name).symlink_to(target)
+    refused(bundle, name, word)
 
 
 def test_a_linked_folder_that_leaves_the_bundle(bundle):
@@ -137,19 +137,6 @@ def test_a_linked_folder_that_leaves_the_bundle(bundle):
     (bundle / "inside.bin").write_bytes(b"1234")
     sign(bundle, "sub/weights.bin")
     refused(bundle, "weights.bin", "link")
-
-
-def test_a_linked_manifest_that_leaves_the_bundle(bundle):
-    outside = bundle.parent / "outside.json"
-    (bundle / "bundle.json").rename(outside)
-    (bundle / "bundle.json").symlink_to(outside)
-    refused(bundle, "bundle.json", "link")
-
-
-def test_a_loop_of_links(bundle):
-    (bundle / "golden.npz").unlink()
-    (bundle / "golden.npz").symlink_to("golden.npz")
-    refused(bundle, "golden.npz")
 
 
 def test_a_linked_bundle_is_a_bundle(bundle):
@@ -191,10 +178,8 @@ def test_a_manifest_that_contradicts_itself(bundle, change):
 
 
 def test_dims_that_disagree_with_the_graph(bundle):
-    def change(manifest):
+    with rewritten(bundle) as manifest:
         stage(manifest, "decoder")["outputs"][0]["dims"][-1] = 999
-
-    rewrite(bundle, change)
     refused(bundle, "decoder.onnx", "mask")
 
 
@@ -204,12 +189,6 @@ def test_rank_and_type_that_disagree_with_the_graph(bundle):
     rewrite(bundle, lambda m: stage(m, "frontend")["inputs"][0]["dims"].pop())
     rewrite(bundle, lambda m: stage(m, "frontend")["inputs"][0].update(dtype="int64"))
     refused(bundle, "frontend.onnx", "waveform")
-
-
-def test_a_graph_that_is_none(bundle):
-    (bundle / "decoder.onnx").write_bytes(b"MZ this is not ONNX" * 10)
-    sign(bundle, "decoder.onnx")
-    refused(bundle, "decoder.onnx", "ONNX")
 
 
 def external(
@@ -289,25 +268,16 @@ def test_an_operator_that_opens_files_is_refused(bundle):
     refused(bundle, "decoder.onnx", "EPContext")
 
 
-def test_hashes_are_remembered_and_a_touched_file_is_examined_again(bundle, own_cache):
+def test_hashes_are_remembered_by_manifest_and_place_and_a_touched_file_is_examined_again(bundle, own_cache):
     open_bundle(bundle)
-    notes = list(own_cache.rglob("*.json"))
-    assert len(notes) == 1
+    assert len(list(own_cache.rglob("*.json"))) == 1
+    open_bundle(shutil.copytree(bundle, bundle.parent / "other"))
+    assert len(list(own_cache.rglob("*.json"))) == 2
     path = bundle / "decoder.onnx"
     status = path.stat()
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    changed_byte(path)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000))
     refused(bundle, "decoder.onnx", "hash")
-
-
-def test_what_is_remembered_belongs_to_one_manifest_and_place(bundle, own_cache):
-    open_bundle(bundle)
-    other = bundle.parent / "other"
-    shutil.copytree(bundle, other)
-    open_bundle(other)
-    assert len(list(own_cache.rglob("*.json"))) == 2
 
 
 @pytest.mark.parametrize("damage", ["not json", "[1, 2", "\xff", "{}", '{"decoder.onnx": "x"}'])

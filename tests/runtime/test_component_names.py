@@ -1,7 +1,5 @@
 """Names of components, on sounds made for each word."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Components through the API: relevance, names, and tracks that add up to the sound."""
 
-from __future__ import annotations
-
 import json
 import shutil
 
@@ -9,6 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 import soundfile
+from components_bundle import activate, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -48,10 +47,10 @@ def spectrum_of(sound):
     return np.fft.rfft(frames * get_window("hann", 512)), level
 
 
-def test_relevance_and_selection_are_the_papers(result, interpreters, learnt_components, sound):
+def test_relevance_and_selection_are_the_papers(result, learnt_components, sound):
     columns, theta = learnt_components
     spectrum, _ = spectrum_of(sound)
-    pooled = interpreters.activate(columns, np.log1p(np.abs(spectrum))).mean(axis=0)
+    pooled = activate(columns, np.log1p(np.abs(spectrum))).mean(axis=0)
     found = result.components
     says = theta[found.labels.index(found.label)] * pooled
     expected = says / np.abs(says).max()
@@ -153,14 +152,14 @@ def test_the_threshold_is_an_option_and_others_are_refused(explainer, sound, res
 
 
 @pytest.fixture
-def mute(interpreters, learnt_components, tmp_path):
+def mute(learnt_components, tmp_path):
     """A bundle in which every component speaks against the first label, and none for the second."""
     columns, theta = learnt_components
     theta = theta.copy()
     theta[0], theta[1] = -np.abs(theta[0]) - 1e-3, 0.0
     from earmark.runtime.explainer import SHIPPED
 
-    return earmark.load(interpreters.write(SHIPPED, tmp_path / "mute", columns, theta), device="cpu")
+    return earmark.load(write(SHIPPED, tmp_path / "mute", columns, theta), device="cpu")
 
 
 def test_nothing_selected_is_silence_and_said(mute, sound, tmp_path):

@@ -1,12 +1,11 @@
 """Answers that end early: by time or by the user's word, and what is left in them."""
 
-from __future__ import annotations
-
 import itertools
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from runtime_sounds import cancelled_at
 
 import earmark
 from earmark.runtime.explaining import explanation
@@ -24,14 +23,8 @@ def sound():
     return (np.random.default_rng(5).normal(size=SECONDS * RATE) * 0.1).astype(np.float32)
 
 
-def after(calls):
-    """A `cancel` that says True from the call of that number on."""
-    numbers = itertools.count(1)
-    return lambda: next(numbers) >= calls
-
-
 def test_scores_so_far_are_the_answer(shipped, sound):
-    result = shipped.explain(sound, RATE, cancel=after(6))
+    result = shipped.explain(sound, RATE, cancel=cancelled_at(6))
     assert result.partial
     assert len(result.windows) == 6
     assert result.parts == {}
@@ -46,7 +39,7 @@ def test_scores_so_far_are_the_answer(shipped, sound):
 def test_what_was_explained_so_far_is_kept_and_the_rest_is_empty(shipped, sound):
     whole = shipped.explain(sound, RATE)
     # Asked after ten windows of the first pass, then before each of the second.
-    part = shipped.explain(sound, RATE, cancel=after(10 + 5))
+    part = shipped.explain(sound, RATE, cancel=cancelled_at(10 + 5))
     assert (part.partial, whole.partial) == (True, False)
     assert part.windows == whole.windows
     assert part.target == whole.target
@@ -68,7 +61,7 @@ def test_segments_fit_what_was_asked_so_far(shipped, sound):
     asked = {"methods": ["segments"], "options": {"segments": {"calls": 128, "early_stop": False}}}
     short = sound[: 2 * RATE]
     whole = shipped.explain(short, RATE, **asked)
-    part = shipped.explain(short, RATE, cancel=after(3), **asked)
+    part = shipped.explain(short, RATE, cancel=cancelled_at(3), **asked)
     assert 0 < part.segments.calls < whole.segments.calls
     assert len(part.segments.importance) == len(whole.segments.importance)
     assert any(line.startswith("partial: it was cancelled before the methods") for line in part.warnings)
@@ -84,7 +77,7 @@ def test_segments_fit_what_was_asked_so_far(shipped, sound):
 )
 def test_every_way_to_ask_about_segments_ends_in_time(shipped, sound, how):
     part = shipped.explain(
-        sound[: 2 * RATE], RATE, methods=["segments"], options={"segments": how}, cancel=after(4)
+        sound[: 2 * RATE], RATE, methods=["segments"], options={"segments": how}, cancel=cancelled_at(4)
     )
     assert part.partial
     assert 16 <= part.segments.calls < 200
@@ -108,7 +101,7 @@ def test_time_that_is_over(shipped, sound, monkeypatch):
 
 
 def test_each_of_many_sounds_has_its_own_time(shipped, sound):
-    answers = list(shipped.explain_many([sound, sound], RATE, methods=[], cancel=after(3)))
+    answers = list(shipped.explain_many([sound, sound], RATE, methods=[], cancel=cancelled_at(3)))
     assert [len(one.windows) for one in answers] == [3, 1]
     free = shipped.explain_many([sound] * 2, RATE, methods=[], timeout_s=600)
     assert [one.partial for one in free] == [False, False]

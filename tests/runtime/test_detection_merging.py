@@ -1,7 +1,5 @@
 """From the scores of windows to events: borders, hysteresis, gaps, lengths, thresholds by label."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

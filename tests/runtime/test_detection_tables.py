@@ -1,7 +1,5 @@
 """Tables of detections, read by the readers of others: crowsetta, pandas, pyarrow."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

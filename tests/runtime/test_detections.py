@@ -1,12 +1,11 @@
 """`Explainer.detect`: planted events are found at their place and explained for their own label."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np
 import pytest
 import soundfile
+from refusals import refuses
 from runtime_sounds import RATE
 
 import earmark
@@ -14,6 +13,7 @@ from earmark.evaluation.synthesis import make_clip
 
 # Where events lie in the recording, in samples. The shipped bundle's windows are 2 s, one a second.
 EVENTS = (("bell", 4 * RATE), ("clap", 11 * RATE), ("kick", 18 * RATE))
+ASKED = {"min_score": 0.8, "leave_score": 0.6, "labels": [label for label, _ in EVENTS]}
 
 
 def planted(events=EVENTS, seconds=24.0, seed=5):
@@ -32,8 +32,7 @@ def wave():
 
 @pytest.fixture(scope="module")
 def found(shipped, wave):
-    labels = [label for label, _ in EVENTS]
-    return shipped.detect(wave, RATE, min_score=0.8, leave_score=0.6, labels=labels, methods=["mask"])
+    return shipped.detect(wave, RATE, **ASKED, methods=["mask"])
 
 
 def test_planted_events_are_detected_where_they_are(found):
@@ -87,8 +86,7 @@ def test_an_explanation_is_that_of_the_clip_for_the_label_of_its_detection(shipp
 def test_a_file_gives_what_its_samples_give(shipped, found, wave, tmp_path):
     path = tmp_path / "20240501_060000.wav"
     soundfile.write(path, wave, RATE, subtype="FLOAT")
-    labels = [label for label, _ in EVENTS]
-    read = shipped.detect(path, min_score=0.8, leave_score=0.6, labels=labels, methods=[])
+    read = shipped.detect(path, **ASKED, methods=[])
     assert [(one.label, one.start_s, one.end_s) for one in read] == [
         (one.label, one.start_s, one.end_s) for one in found
     ]
@@ -100,13 +98,10 @@ def test_a_file_gives_what_its_samples_give(shipped, found, wave, tmp_path):
 
 def test_detections_are_handed_out_as_they_end_and_then_not_kept(shipped, found, wave):
     given, heights = [], []
-    labels = [label for label, _ in EVENTS]
     again = shipped.detect(
         wave,
         RATE,
-        min_score=0.8,
-        leave_score=0.6,
-        labels=labels,
+        **ASKED,
         methods=["mask"],
         on_detection=lambda detection, clip: given.append((detection, clip)),
         progress=lambda done_s, of_s: heights.append((done_s, of_s)),
@@ -153,8 +148,7 @@ def test_temperature_and_sensitivity_change_scores_and_are_refused_where_they_ca
     odds = np.log(plain.windows.scores.astype(np.float64))
     expected = np.exp(odds / 4.0) / np.exp(odds / 4.0).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(warm.windows.scores, expected, atol=1e-5)
-    with pytest.raises(earmark.SettingsError, match="labels exclude each other"):
-        shipped.detect(wave, RATE, sensitivity=1.2)
+    refuses(earmark.SettingsError, "labels exclude each other", shipped.detect, wave, RATE, sensitivity=1.2)
 
 
 def test_sensitivity_moves_the_sigmoid_of_several_labels(variant):
@@ -272,16 +266,13 @@ def test_what_is_saved_is_read_again(found, tmp_path):
 
 def test_files_of_others_stay_and_damage_is_named(found, tmp_path):
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(earmark.WriteError, match="was not written by earmark"):
-        found.save(tmp_path)
+    refuses(earmark.WriteError, "was not written by earmark", found.save, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     folder = tmp_path / "out"
     found.save(folder)
     (folder / "mine.csv").write_text("", encoding="utf-8")
-    with pytest.raises(earmark.WriteError, match=r"holds mine\.csv"):
-        found.save(folder)
-    with pytest.raises(earmark.DataError, match="No such file"):
-        earmark.Detections.load(tmp_path)
+    refuses(earmark.WriteError, r"holds mine\.csv", found.save, folder)
+    refuses(earmark.DataError, "No such file", earmark.Detections.load, tmp_path)
     (folder / "windows.npz").write_bytes(b"PK")
     with pytest.raises(earmark.DataError, match=r"windows\.npz: holds no arrays that can be read"):
         earmark.Detections.load(folder)
@@ -292,8 +283,7 @@ def test_files_of_others_stay_and_damage_is_named(found, tmp_path):
     with pytest.raises(earmark.DataError, match="is no id of a detection"):
         earmark.Detections.load(folder.with_name("again"))
     (folder / "detections.json").write_text('{"schema_version": 99}', encoding="utf-8")
-    with pytest.raises(earmark.DataError, match="newer earmark"):
-        earmark.Detections.load(folder)
+    refuses(earmark.DataError, "newer earmark", earmark.Detections.load, folder)
 
 
 @pytest.mark.parametrize("level", ["window", "recording", "none"])

@@ -1,18 +1,15 @@
 """What onnxruntime raises when a device cannot be used, in its own words: one line, and the cure."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
+from command_line import invoke
 from runtime_sounds import RATE, tone
 
 import earmark
-from earmark.cli import main
 from earmark.runtime.inference import devices, nvidia
 from earmark.runtime.inference.failures import DeviceMemoryError, failed, unusable
 
@@ -96,8 +93,7 @@ def test_a_device_that_cannot_be_used_ends_the_command_with_3(tiny_bundle, gpu_b
     for name in ("one.wav", "two.wav"):
         soundfile.write(tmp_path / name, tone(), RATE)
     arguments = ["explain", "-b", str(tiny_bundle), "--device", "cuda:7", "--json", str(tmp_path)]
-    result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 3, result.output
+    result = invoke(*arguments, code=3)
     document = json.loads(result.stdout)
     assert [one["error"]["type"] for one in document["results"]] == ["DeviceError"]
     assert "there is no GPU 7" in result.stderr
@@ -124,7 +120,7 @@ def test_a_graph_that_a_provider_cannot_open_runs_on_the_cpu_where_that_is_allow
 
 def test_doctor_tries_the_devices(gpu_build):
     gpu_build.append("Failed with error: libcudnn.so.9: cannot open shared object file: No such file")
-    result = CliRunner().invoke(main, ["doctor", "--json"])
+    result = invoke("doctor", "--json")
     found = [one for one in json.loads(result.stdout)["findings"] if one["state"] == "problem"]
     assert result.exit_code == 1
     assert [one["topic"] for one in found] == ["gpu", "devices"]
@@ -138,8 +134,7 @@ def test_doctor_names_two_builds(monkeypatch):
     versions = {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"}
     version = doctor._version
     monkeypatch.setattr(doctor, "_version", lambda name: versions.get(name) or version(name))
-    result = CliRunner().invoke(main, ["doctor"])
-    assert result.exit_code == 1
+    result = invoke("doctor", code=1)
     assert "onnxruntime 1.32.0 and onnxruntime-gpu 1.31.1 overwrite each other" in result.stdout
 
 

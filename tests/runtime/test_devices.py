@@ -1,8 +1,5 @@
 """What runs the graphs: execution providers and session options as onnxruntime names them."""
 
-from __future__ import annotations
-
-import os
 import pickle
 import sys
 import threading
@@ -10,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from forked import forks, in_a_child
 from runtime_sounds import RATE, tone
 
 import earmark
@@ -45,20 +43,15 @@ def test_what_falls_to_the_cpu_is_said(tiny_bundle, available):
     assert any(f"on the CPU instead of {AZURE}" in warning for warning in result.warnings)
 
 
+@forks
 def test_what_falls_to_the_cpu_is_said_once_and_survives_a_fork(tiny_bundle, available):
-    if AZURE not in available or not hasattr(os, "fork"):
-        pytest.skip("needs fork and a provider that runs nothing")
+    if AZURE not in available:
+        pytest.skip(f"this onnxruntime has no {AZURE}")
     with earmark.load(tiny_bundle, providers=[AZURE, CPU]) as explainer:
         first = explainer.explain(tone(), RATE, methods=[]).warnings
         explainer.close()
         assert explainer.explain(tone(), RATE, methods=[]).warnings == first
-        child = os.fork()
-        if child == 0:
-            try:
-                os._exit(explainer.explain(tone(), RATE, methods=[]).warnings != first)
-            finally:
-                os._exit(2)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert in_a_child(lambda: explainer.explain(tone(), RATE, methods=[]).warnings == first) == 0
 
 
 class Printing:
@@ -76,7 +69,7 @@ class Printing:
         time.sleep(0.1)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@forks
 def test_stdout_is_back_after_cuda_was_loaded_in_threads_and_in_a_fork(monkeypatch, capsys):
     before, onnxruntime = sys.stdout, Printing()
     monkeypatch.setattr(devices, "import_onnxruntime", lambda: onnxruntime)
@@ -85,11 +78,7 @@ def test_stdout_is_back_after_cuda_was_loaded_in_threads_and_in_a_fork(monkeypat
     for thread in threads:
         thread.start()
     onnxruntime.loading.wait(10)
-    if hasattr(os, "fork"):
-        child = os.fork()
-        if child == 0:
-            os._exit(sys.stdout is not before)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert in_a_child(lambda: sys.stdout is before) == 0
     for thread in threads:
         thread.join(10)
     assert sys.stdout is before

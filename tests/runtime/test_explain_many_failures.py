@@ -1,7 +1,5 @@
 """explain_many: whatever one item raises is its own answer, and the others are explained."""
 
-from __future__ import annotations
-
 import gc
 import tempfile
 import threading

@@ -1,8 +1,5 @@
 """How far a sound lies from all training sounds: percentiles of how far these lie from each other."""
 
-from __future__ import annotations
-
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +8,7 @@ import jsonschema
 import numpy as np
 import pytest
 import soundfile
+from changed_bundle import edited, rewritten, sign
 
 import earmark
 from earmark.errors import PrototypeIndexError
@@ -32,6 +30,7 @@ from earmark.runtime.opening import open_bundle
 
 SHIPPED = Path(earmark.__file__).parent / "runtime" / "shipped" / "bundle"
 RATE = 16_000
+INFO, TABLE = (f"prototypes/g0001/{name}" for name in ("index_info.json", "acoustics.npy"))
 
 
 def strange(seed):
@@ -119,8 +118,7 @@ def test_what_a_clip_is_like_are_the_statistics_of_its_sound(shipped):
 
 
 def test_statistics_stay_with_their_clips_when_an_index_changes(tmp_path):
-    bundle = tmp_path / "bundle"
-    shutil.copytree(SHIPPED, bundle)
+    bundle = shutil.copytree(SHIPPED, tmp_path / "bundle")
     before = open_generation(bundle, open_bundle(bundle).manifest)
     vectors = {before.clip(int(one["clip"])).id: one["vector"].tolist() for one in before.statistics()}
     # By a list of who is gone, then written anew.
@@ -139,8 +137,7 @@ def test_statistics_stay_with_their_clips_when_an_index_changes(tmp_path):
 
 def test_statistics_that_are_no_numbers_or_of_a_clip_twice_are_refused(tmp_path):
     manifest = open_bundle(SHIPPED).manifest
-    folder = tmp_path / "generation"
-    shutil.copytree(SHIPPED / "prototypes" / manifest.prototypes.generation, folder)
+    folder = shutil.copytree(SHIPPED / "prototypes" / manifest.prototypes.generation, tmp_path / "generation")
     table = np.load(folder / "acoustics.npy")
     for row, name, value, error in (
         (7, "vector", np.nan, "not finite"),
@@ -157,27 +154,18 @@ def test_statistics_that_are_no_numbers_or_of_a_clip_twice_are_refused(tmp_path)
 @pytest.mark.parametrize("kind", [None, 1])
 def test_an_index_without_these_statistics_is_asked_by_its_views_alone(tmp_path, kind):
     """From before there were any; or with those of an older kind, of other records and measures."""
-    bundle = tmp_path / "bundle"
-    shutil.copytree(SHIPPED, bundle)
-    manifest = json.loads((bundle / "bundle.json").read_text())
-    folder = f"prototypes/{manifest['prototypes']['generation']}"
-    path, table = bundle / folder / "index_info.json", bundle / folder / "acoustics.npy"
-    info = json.loads(path.read_text())
-    if kind is None:
-        del info["acoustics"], info["usual"]["acoustics"], info["usual"]["joint"]
-        table.unlink()
-        del manifest["files"][f"{folder}/acoustics.npy"]
-    else:
-        info["acoustics"]["kind"] = kind
-        info["usual"]["acoustics"]["timbre"] = info["usual"]["acoustics"]["sound"]
-        np.save(table, np.zeros(64, [("clip", "<i4"), ("label", "<i4"), ("vector", "<f4", (152,))]))
-    path.write_text(json.dumps(info))
-    for file in {path, table} if kind else {path}:
-        manifest["files"][f"{folder}/{file.name}"] = {
-            "size": file.stat().st_size,
-            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        }
-    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    bundle = shutil.copytree(SHIPPED, tmp_path / "bundle")
+    with rewritten(bundle) as manifest, edited(bundle / INFO) as info:
+        if kind is None:
+            del info["acoustics"], info["usual"]["acoustics"], info["usual"]["joint"]
+            del manifest["files"][TABLE]
+            (bundle / TABLE).unlink()
+        else:
+            info["acoustics"]["kind"] = kind
+            info["usual"]["acoustics"]["timbre"] = info["usual"]["acoustics"]["sound"]
+            old = np.zeros(64, [("clip", "<i4"), ("label", "<i4"), ("vector", "<f4", (152,))])
+            np.save(bundle / TABLE, old)
+    sign(bundle, INFO, *([TABLE] if kind else []))
     with earmark.load(bundle, device="cpu") as explainer:
         result = explainer.explain(strange(1), RATE, methods=["prototypes"])
     assert result.familiarity.acoustics == {}

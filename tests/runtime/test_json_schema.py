@@ -3,8 +3,6 @@
 `python tests/runtime/test_json_schema.py` writes the list and both copies of the schema anew.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -158,9 +156,7 @@ def test_detections(validate):
 def test_lines_of_the_commands(command, tiny_bundle, tmp_path, validate):
     soundfile.write(tmp_path / "good.wav", tone(), RATE)
     (tmp_path / "bad.wav").write_text("no sound")
-    done = invoke(command, tmp_path, "-b", tiny_bundle, "--jsonl", "--seed", 3)
-    assert done.exit_code == 1
-    records = documents(done)
+    records = documents(invoke(command, tmp_path, "-b", tiny_bundle, "--jsonl", "--seed", 3, code=1))
     assert sorted(one["error"] is None for one in records) == [False, True]
     for record in records:
         validate(record, "result" if command == "explain" else "detections")

@@ -1,12 +1,11 @@
 """Large weights of a graph stay in their file, where processes share them."""
 
-from __future__ import annotations
-
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from saved_graph import node
 
 import earmark
 from earmark.runtime.inference import weights
@@ -18,10 +17,7 @@ def write_graph(path, kind):
     shape = (8, 8, 3) if kind == "Conv" else (8, 8)
     arrays = [numpy_helper.from_array(random.random(shape, np.float32), f"w{index}") for index in range(2)]
     pads = {"pads": [1, 1]} if kind == "Conv" else {}
-    nodes = [
-        helper.make_node(kind, ["x", "w0"], ["h"], **pads),
-        helper.make_node(kind, ["h", "w1"], ["y"], **pads),
-    ]
+    nodes = [node(kind, "x w0", "h", **pads), node(kind, "h w1", "y", **pads)]
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8, 8]) for name in "xy")
     graph = helper.make_graph(nodes, "net", [x], [y], arrays)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

@@ -1,7 +1,5 @@
 """Labels of any script in pictures: drawn or spelt out, never boxes."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np
@@ -104,8 +102,7 @@ def test_scores_and_escapes_stay_on_their_side_of_a_name_from_right_to_left(bare
 
 
 def test_fonts_that_would_help_are_named(bare):
-    done = invoke("doctor")
-    (line,) = [line for line in done.stdout.splitlines() if " fonts " in line]
+    (line,) = [line for line in invoke("doctor").stdout.splitlines() if " fonts " in line]
     assert line.startswith("--")
     assert "Chinese and Japanese" in line
     assert "fonts-noto-cjk" in line

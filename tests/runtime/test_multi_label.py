@@ -1,7 +1,5 @@
 """Several labels a clip: the table, its errors, training on it, and what the bundle answers."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -77,15 +75,13 @@ def test_a_multi_label_classifier_from_folder_to_bundle(data, tmp_path) -> None:
     run, bundle = str(tmp_path / "run"), str(tmp_path / "bundle")
     small = ["--window", "0.64", "--sample-rate", "8000", "--width", "4", "--batch-size", "6"]
     plain = ["--mixup", "0", "--shift", "0", "--stretches", "0", "--label-smoothing", "0"]
-    trained = invoke(
-        "train", "classifier", data, "-o", run, "--epochs", "20", "--val-fold", "2", *small, *plain
+    invoke(
+        "train", "classifier", data, "-o", run, "--epochs", "20", "--val-fold", "2", *small, *plain, code=0
     )
-    assert trained.exit_code == 0, trained.output
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["task"] == "multi_label"
     assert config["training"]["stretches"] == 0
-    exported = invoke("export", run, "-o", bundle)
-    assert exported.exit_code == 0, exported.output
+    invoke("export", run, "-o", bundle, code=0)
     explainer = earmark.load(bundle)
     assert engine_of(explainer).manifest.task == "multi_label"
     assert engine_of(explainer).manifest.window.aggregate == "max"

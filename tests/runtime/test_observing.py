@@ -1,7 +1,5 @@
 """Who watches: observers, the log, names of arrays, tables."""
 
-from __future__ import annotations
-
 import logging
 import sys
 

@@ -2,8 +2,6 @@
 overwrite each other (`pip install ".[openvino]" pytest pytest-timeout`, then `pytest -m openvino`).
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

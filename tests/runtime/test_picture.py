@@ -1,7 +1,5 @@
 """Pictures as PNG: what a mask keeps stands out by lightness alone, and is outlined."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Plots on matplotlib axes: the values of the result, with units, names and colour bars; SVG and PDF."""
 
-from __future__ import annotations
-
 import io
 import re
 import sys
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from refusals import refuses
 
 import earmark
 from earmark.runtime.explainer import SHIPPED
@@ -125,15 +124,13 @@ def test_scores_alone_are_a_spectrogram(shipped):
     ax = one.plot()
     assert "Level (dB re" in named(ax)
     assert "mask" not in named(ax)
-    with pytest.raises(earmark.MethodError, match="'mask' did not run"):
-        one.plot("mask")
+    refuses(earmark.MethodError, "'mask' did not run", one.plot, "mask")
     with pytest.raises(earmark.MethodError, match="nothing to plot"):
         replace(one, sound=None).plot()
 
 
 def test_a_method_without_a_picture_over_time(result):
-    with pytest.raises(earmark.MethodError, match="plot_prototypes"):
-        result.plot("prototypes")
+    refuses(earmark.MethodError, "plot_prototypes", result.plot, "prototypes")
 
 
 def test_names_are_text_and_never_run(result):
@@ -168,5 +165,4 @@ def test_detections_are_outlined_over_the_scores(shipped):
 
 def test_without_matplotlib_the_error_names_the_extra(result, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(earmark.errors.MissingDependencyError, match=re.escape("pip install 'earmark[plot]'")):
-        result.plot()
+    refuses(earmark.errors.MissingDependencyError, re.escape("pip install 'earmark[plot]'"), result.plot)

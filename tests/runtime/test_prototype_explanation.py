@@ -1,7 +1,5 @@
 """The account of channels and the nearest prototypes, through API, files and command line."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import re

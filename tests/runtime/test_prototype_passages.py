@@ -1,16 +1,13 @@
 """Passages: how long they last and how often they begin, of sounds of which that is known."""
 
-from __future__ import annotations
-
-import json
 import shutil
 
 import numpy as np
 import pytest
+from changed_bundle import edited, rewritten, sign
 
 import earmark
 from earmark.evaluation.synthesis import make_clip
-from earmark.export.bundle.manifest_file import file_spec
 from earmark.prototypes_index.passages import like_passages
 from earmark.prototypes_index.views import Grid
 from earmark.runtime.explainer import SHIPPED, engine_of
@@ -154,18 +151,12 @@ def test_where_no_training_sound_has_a_like_passage_those_of_any_are_marked(ship
 
 
 def test_an_index_without_passages_opens_and_says_so(tmp_path):
-    bundle = tmp_path / "bundle"
-    shutil.copytree(SHIPPED, bundle)
-    manifest = json.loads((bundle / "bundle.json").read_text())
-    folder = f"prototypes/{manifest['prototypes']['generation']}"
-    info = json.loads((bundle / folder / "index_info.json").read_text())
-    assert info.pop("passages") == ["time"]
-    (bundle / folder / "index_info.json").write_text(json.dumps(info))
-    (bundle / folder / "time.passages.npy").unlink()
-    del manifest["files"][f"{folder}/time.passages.npy"]
-    spec = file_spec(bundle / folder / "index_info.json")
-    manifest["files"][f"{folder}/index_info.json"] = {"sha256": spec.sha256, "size": spec.size}
-    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    bundle = shutil.copytree(SHIPPED, tmp_path / "bundle")
+    with rewritten(bundle) as manifest, edited(bundle / "prototypes/g0001/index_info.json") as info:
+        assert info.pop("passages") == ["time"]
+        del manifest["files"]["prototypes/g0001/time.passages.npy"]
+    (bundle / "prototypes/g0001/time.passages.npy").unlink()
+    sign(bundle, "prototypes/g0001/index_info.json")
     clip = make_clip("snare", [11, 0], snr_db=25.0).waveform
     old = earmark.load(bundle, device="cpu")
     asked = {name: {"prototypes": {"passages": name}} for name in ("like", "any")}

@@ -1,22 +1,19 @@
 """Indexing a real bundle, and explaining with its prototypes."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import faiss
 import msgspec
 import numpy as np
 import pytest
 import soundfile
-from changed_bundle import sign
+from changed_bundle import rewritten, sign
 from command_line import invoke
 from prototype_generations import LABELS, RATE, write_sounds
+from refusals import refuses
+from runtime_sounds import run_python
 
 import earmark
 from earmark.errors import BundleError, DataError, LabelError, MethodError, PrototypeIndexError
@@ -42,16 +39,14 @@ def sounds(tmp_path_factory):
 @pytest.fixture(scope="module")
 def indexed(tiny_bundle, sounds, tmp_path_factory):
     """A bundle with prototypes and sound. Shared: copy it before changing it."""
-    path = tmp_path_factory.mktemp("indexed") / "bundle"
-    shutil.copytree(tiny_bundle, path)
+    path = shutil.copytree(tiny_bundle, tmp_path_factory.mktemp("indexed") / "bundle")
     report = index_bundle(path, sounds, audio=True, attributions={"noise/a0_0.wav": "me, CC0"})
     return path, report
 
 
 @pytest.fixture
 def bundle(indexed, tmp_path):
-    shutil.copytree(indexed[0], tmp_path / "bundle")
-    return tmp_path / "bundle"
+    return shutil.copytree(indexed[0], tmp_path / "bundle")
 
 
 def contents(folder):
@@ -157,15 +152,13 @@ def test_audio_is_the_place_in_the_clip(indexed, sounds):
 
 
 def test_without_sound_the_source_file_is_named(tiny_bundle, sounds, tmp_path):
-    path = tmp_path / "bundle"
-    shutil.copytree(tiny_bundle, path)
+    path = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     explainer = earmark.load(path, device="cpu")
     with pytest.raises(MethodError, match="earmark index"):
         explainer.explain(sounds / "noise/b0_1.wav", methods=["prototypes"])
     index_bundle(path, sounds)
     result = earmark.load(path, device="cpu").explain(sounds / "noise/b0_1.wav", methods=["prototypes"])
-    with pytest.raises(MethodError, match=r"noise/b0_1\.wav"):
-        result.prototypes["time"][0].audio()
+    refuses(MethodError, r"noise/b0_1\.wav", result.prototypes["time"][0].audio)
 
 
 def alike(name, one, other):
@@ -202,8 +195,7 @@ def test_extending_skips_what_is_there_and_equals_a_rebuild(bundle, sounds, tmp_
 
 
 def test_many_entries_are_searched_approximately(tiny_bundle, sounds, tmp_path):
-    path = tmp_path / "bundle"
-    shutil.copytree(tiny_bundle, path)
+    path = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     report = index_bundle(path, sounds, exact_limit=50)
     info = json.loads((path / "prototypes/g0001/index_info.json").read_text())
     assert info["views"]["square"]["kind"] == "ivf"
@@ -214,8 +206,7 @@ def test_many_entries_are_searched_approximately(tiny_bundle, sounds, tmp_path):
 
 def test_foreign_labels_need_leave(bundle, tmp_path):
     foreign = write_sounds(tmp_path / "foreign", takes=1, seed=5, labels=("whistel", "noise"))
-    with pytest.raises(LabelError, match="nearest: whistle"):
-        index_bundle(bundle, foreign)
+    refuses(LabelError, "nearest: whistle", index_bundle, bundle, foreign)
     report = index_bundle(bundle, foreign, any_label=True)
     assert report.added == 2
     generation = open_generation(bundle, read_manifest(bundle))
@@ -228,8 +219,7 @@ def test_unreadable_sounds_are_listed_or_refused(bundle, tmp_path):
     soundfile.write(data / "noise" / "nan.wav", np.full(8000, np.nan), 16000, subtype="FLOAT")
     soundfile.write(data / "noise" / "empty.wav", np.zeros(0), 16000)
     before = contents(bundle)
-    with pytest.raises(earmark.EarmarkError, match=r"noise/.*\.wav"):
-        index_bundle(bundle, data, strict=True)
+    refuses(earmark.EarmarkError, r"noise/.*\.wav", index_bundle, bundle, data, strict=True)
     assert contents(bundle) == before
     report = index_bundle(bundle, data)
     assert report.added == 3
@@ -242,8 +232,7 @@ def test_unreadable_sounds_are_listed_or_refused(bundle, tmp_path):
         shutil.rmtree(data / name)
     for path in (data / "noise").glob("*_*.wav"):
         path.unlink()
-    with pytest.raises(DataError, match="none of the 3 sounds"):
-        index_bundle(bundle, data, extend=False)
+    refuses(DataError, "none of the 3 sounds", index_bundle, bundle, data, extend=False)
 
 
 def test_one_writer_at_a_time(bundle, sounds):
@@ -275,8 +264,7 @@ def test_counts_that_disagree_are_refused_by_the_runtime(bundle, sounds):
 
 def test_damaged_prototypes_can_be_built_again(bundle, sounds):
     (bundle / "prototypes/g0001/time.faiss").unlink()
-    with pytest.raises(BundleError, match=r"time\.faiss"):
-        index_bundle(bundle, sounds)
+    refuses(BundleError, r"time\.faiss", index_bundle, bundle, sounds)
     report = index_bundle(bundle, sounds, extend=False)
     assert (report.generation, report.sources) == ("g0002", 9)
     open_bundle(bundle, examine=True)
@@ -288,33 +276,31 @@ def test_command(bundle, tmp_path, sounds):
     table = tmp_path / "who.csv"
     table.write_text("file,author,licence\nnoise/a21_0.wav,somebody,CC-BY\n")
     arguments = ["index", str(bundle), str(data), "--attribution", str(table), "--json"]
-    done = invoke(*arguments)
-    assert done.exit_code == 0, done.stderr
+    done = invoke(*arguments, code=0)
     document = json.loads(done.stdout)
     assert (document["added"], document["generation"]) == (3, "g0002")
     assert "3 sounds added" in done.stderr
     clips = open_generation(bundle, read_manifest(bundle)).all_clips()
     assert "somebody, CC-BY" in {clip.attribution for clip in clips}
     (data / "noise" / "bad.wav").write_text("no sound")
-    done = invoke("index", bundle, data)
-    assert done.exit_code == 1
-    assert "bad.wav" in done.stderr
-    assert invoke("index", tmp_path / "none", data).exit_code == 2
+    invoke("index", bundle, data, code=1, says="bad.wav")
+    invoke("index", tmp_path / "none", data, code=2)
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert invoke("index", empty, data).exit_code == 1
+    invoke("index", empty, data, code=1)
 
 
 def test_indexing_imports_no_torch(bundle, sounds):
-    code = (
-        "import sys; from earmark.export.prototypes.build import index_bundle; "
-        f"index_bundle({str(bundle)!r}, {str(sounds)!r}); "
-        "print(sorted({'torch', 'matplotlib', 'sklearn'} & set(sys.modules)))"
+    said = run_python(
+        """
+        import sys; from earmark.export.prototypes.build import index_bundle
+        index_bundle(*sys.argv[1:])
+        print(sorted({'torch', 'matplotlib', 'sklearn'} & set(sys.modules)))
+        """,
+        bundle,
+        sounds,
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(bundle)
-    )
-    assert done.stdout.strip() == "[]"
+    assert said.strip() == "[]"
 
 
 def test_a_head_that_is_not_additive_gives_localisation_only(indexed, sounds):
@@ -360,15 +346,11 @@ def test_padding_of_a_short_sound_holds_no_place(indexed):
      ("frame_seconds", 1e-300)],
 )  # fmt: skip
 def test_settings_of_prototypes_agree_with_the_manifest(bundle, field, value):
-    manifest = json.loads((bundle / "bundle.json").read_text())
-    # As bundles exported before are named.
-    manifest["bundle_id"] = 64 * "0"
-    held = manifest["feature_map"] if field == "frame_seconds" else manifest
-    held[field] = value
-    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    with rewritten(bundle) as manifest:
+        held = manifest["feature_map"] if field == "frame_seconds" else manifest
+        held[field] = value
     for look in (verify, earmark.load):
-        with pytest.raises(BundleError, match="the manifest says"):
-            look(bundle, "cpu")
+        refuses(BundleError, "the manifest says", look, bundle, "cpu")
 
 
 @pytest.mark.parametrize("view", ["square", "time", "time_frequency"])
@@ -380,8 +362,7 @@ def test_rows_that_were_reversed_are_found(bundle, view):
     index.add(np.ascontiguousarray(vectors[::-1]))
     faiss.write_index(index, str(folder / f"{view}.faiss"))
     sign(bundle, f"prototypes/g0001/{view}.faiss")
-    with pytest.raises(PrototypeIndexError, match="is not what it was"):
-        verify(bundle, "cpu")
+    refuses(PrototypeIndexError, "is not what it was", verify, bundle, "cpu")
 
 
 @pytest.mark.parametrize("wave", [np.zeros(100), np.zeros(16000 * 9)], ids=["short", "silent"])
@@ -389,8 +370,7 @@ def test_sounds_of_prototypes_hold_their_clips(bundle, wave):
     name = sorted((bundle / "prototypes/g0001/audio").iterdir())[0]
     soundfile.write(name, wave, 16000, format="FLAC", subtype="PCM_24")
     sign(bundle, name.relative_to(bundle).as_posix())
-    with pytest.raises(PrototypeIndexError, match="its clips need" if len(wave) == 100 else "silent"):
-        verify(bundle, "cpu")
+    refuses(PrototypeIndexError, "its clips need" if len(wave) == 100 else "silent", verify, bundle, "cpu")
 
 
 def test_an_indexed_bundle_is_verified(bundle):

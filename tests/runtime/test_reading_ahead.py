@@ -1,7 +1,5 @@
 """Items that another thread makes ahead of time: order, errors, an end before the last one."""
 
-from __future__ import annotations
-
 import threading
 
 import pytest

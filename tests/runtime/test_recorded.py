@@ -1,7 +1,5 @@
 """When a recording began: metadata as recorders lay it out, and the names that they give."""
 
-from __future__ import annotations
-
 import struct
 from datetime import UTC, datetime, timedelta, timezone
 

@@ -1,7 +1,5 @@
 """The runtime where it is easy to be wrong: levels, joins, locks over a fork, half-written files, specks."""
 
-from __future__ import annotations
-
 import io
 import math
 import zlib
@@ -65,6 +63,7 @@ def test_damaged_sound_is_heard_or_refused_in_one_line(explainer, capfd, kind, s
 @pytest.mark.parametrize("samples", [1600, 9999])
 def test_scores_mask_kept_sound_and_rescoring_are_pytorchs(explainer, tiny_source, samples):
     import torch
+    from torch_stft import TINY, torch_stft
 
     reference = tiny_source.reference
     wave = torch.from_numpy(tone(samples / RATE, seed=samples))[None]
@@ -77,9 +76,7 @@ def test_scores_mask_kept_sound_and_rescoring_are_pytorchs(explainer, tiny_sourc
         outside = reference.logits(wave - kept).softmax(-1)[0, best]
         mask = reference.mask(wave)[0].numpy()
         # The paper's formula, with torch's own STFT and without earmark's gain.
-        window = torch.hann_window(400)
-        spectrum = torch.stft(wave, 512, 160, 400, window, pad_mode="constant", return_complex=True)
-        spectrum = spectrum.transpose(1, 2)
+        spectrum = torch_stft(wave, TINY)
         log_amplitude = torch.log1p(spectrum.abs())
         by_domain = [
             tiny_source.classifier(

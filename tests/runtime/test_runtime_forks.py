@@ -1,24 +1,21 @@
 """Threads, forks and processes where it is easy to be wrong: locks, lost children, late files."""
 
-from __future__ import annotations
-
 import ast
 import gc
 import multiprocessing
 import os
-import signal
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from forked import forks, in_a_child
 from runtime_sounds import RATE, tone
 
 import earmark
 from earmark.forks import fork_waits
-from earmark.runtime.explainer import engine_of
+from earmark.runtime.explainer import SHIPPED, engine_of
 from earmark.runtime.values.lazy import lazy_property
 
 # Threads, forks, processes.
@@ -41,8 +38,7 @@ def test_one_residual_for_all_threads(explainer):
     assert all(np.shares_memory(one, seen[0]) for one in seen)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@forks
 def test_a_forked_child_explains_too(tiny_bundle, monkeypatch):
     monkeypatch.setenv("EARMARK_THREADS", "2")
     explainer = earmark.load(tiny_bundle, "cpu")
@@ -55,20 +51,15 @@ def test_a_forked_child_explains_too(tiny_bundle, monkeypatch):
             held.set()
             go.wait(60)
 
+    def same():
+        return np.allclose(explainer.explain(tone(), RATE).mask.residual, expected.mask.residual, atol=1e-6)
+
     holder = threading.Thread(target=hold)
     holder.start()
     held.wait(10)
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            again = explainer.explain(tone(), RATE)
-            code = 0 if np.allclose(again.mask.residual, expected.mask.residual, atol=1e-6) else 2
-        finally:
-            os._exit(code)
+    assert in_a_child(same) == 0
     go.set()
     holder.join(10)
-    assert wait_for(child) == 0
     assert explainer.explain(tone(), RATE).predictions == expected.predictions
 
 
@@ -82,33 +73,27 @@ def test_results_travel_between_processes(explainer, tmp_path):
     np.testing.assert_array_equal(result.mask.residual, expected.mask.residual)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@forks
 def test_children_forked_while_others_explain_do_not_hang(monkeypatch):
     """A lock that some thread holds while the process forks stays locked in the child for ever."""
     monkeypatch.setenv("EARMARK_THREADS", "1")
-    explainer = earmark.load(earmark_shipped(), "cpu")
-    expected = explainer.explain(tone(), RATE).to_dict()
+    explainer = earmark.load(SHIPPED, "cpu")
     stop = threading.Event()
+
+    def answer():
+        record = explainer.explain(tone(), RATE).to_dict()
+        return [record[name] for name in ("predictions", "mask", "prototypes", "channels")]
 
     def work():
         while not stop.is_set():
             explainer.explain(tone(2.0), RATE)
 
+    expected = answer()
     workers = [threading.Thread(target=work, daemon=True) for _ in range(8)]
     for worker in workers:
         worker.start()
     try:
-        codes = []
-        for _ in range(8):
-            child = os.fork()
-            if child == 0:
-                code = 1
-                try:
-                    code = 0 if same(explainer.explain(tone(), RATE).to_dict(), expected) else 2
-                finally:
-                    os._exit(code)
-            codes.append(wait_for(child))
+        codes = [in_a_child(lambda: answer() == expected) for _ in range(8)]
     finally:
         stop.set()
         for worker in workers:
@@ -116,8 +101,7 @@ def test_children_forked_while_others_explain_do_not_hang(monkeypatch):
     assert codes == [0] * 8
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@forks
 def test_a_child_leaves_the_sessions_alone_that_are_its_parents_garbage(tiny_bundle, monkeypatch):
     """Destroyed in the child they would wait for threads that it does not have."""
     monkeypatch.setenv("EARMARK_THREADS", "2")
@@ -127,21 +111,12 @@ def test_a_child_leaves_the_sessions_alone_that_are_its_parents_garbage(tiny_bun
         circle[0].explain(tone(), RATE)
         circle.append(circle)
         del circle
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                gc.collect()
-                code = 0
-            finally:
-                os._exit(code)
+        assert in_a_child(lambda: gc.collect() >= 0, 20) == 0
     finally:
         gc.enable()
-    assert wait_for(child, 20) == 0
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@forks
 def test_a_lazy_property_that_is_being_computed_does_not_stop_a_forked_child():
     """The instance of the fault: with functools.cached_property of Python 3.11 the child waits for ever."""
     inside, go = threading.Event(), threading.Event()
@@ -160,59 +135,34 @@ def test_a_lazy_property_that_is_being_computed_does_not_stop_a_forked_child():
     worker = threading.Thread(target=lambda: Owner(True).value)
     worker.start()
     inside.wait(10)
-    child = os.fork()
-    if child == 0:
-        os._exit(Owner(False).value)
-    code = wait_for(child, 10)
+    assert in_a_child(lambda: Owner(False).value == 7, 10) == 0
     go.set()
     worker.join(10)
-    assert code == 7
 
 
-def earmark_shipped():
-    from earmark.runtime.explainer import SHIPPED
-
-    return SHIPPED
-
-
-def same(one, other):
-    return all(one[name] == other[name] for name in ("predictions", "mask", "prototypes", "channels"))
-
-
-def wait_for(child, seconds=40):
-    """The child's exit code; "hangs" where it has none after that time, and it is killed."""
-    deadline = time.monotonic() + seconds
-    while (status := os.waitpid(child, os.WNOHANG)) == (0, 0):
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return "hangs"
-        time.sleep(0.01)
-    return os.waitstatus_to_exitcode(status[1])
+def trees():
+    """Of every file of the runtime, parsed."""
+    for room in ("runtime", "prototypes_index"):
+        for path in (Path(earmark.__file__).parent / room).rglob("*.py"):
+            yield path, ast.walk(ast.parse(path.read_text(encoding="utf-8")))
 
 
 def test_nothing_of_the_runtime_has_a_lock_that_outlives_a_fork():
     """functools.cached_property has one for all objects before Python 3.12."""
-    root = Path(earmark.__file__).parent
-    for room in ("runtime", "prototypes_index"):
-        for path in (root / room).rglob("*.py"):
-            names = {
-                alias.name
-                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-                if isinstance(node, ast.ImportFrom) and node.module == "functools"
-                for alias in node.names
-            }
-            assert "cached_property" not in names, path
+    for path, nodes in trees():
+        of_functools = [one for one in nodes if isinstance(one, ast.ImportFrom) and one.module == "functools"]
+        assert not [
+            one for one in of_functools if "cached_property" in {alias.name for alias in one.names}
+        ], path
 
 
 def test_a_fork_waits_for_linear_algebra_of_other_threads():
     """The instance of the fault: a child forked while a thread was in BLAS waited for ever."""
     bare = []
-    for room in ("runtime", "prototypes_index"):
-        for path in (Path(earmark.__file__).parent / room).rglob("*.py"):
-            for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(function, ast.FunctionDef) and not waited_for(function):
-                    bare += [(path.name, function.name) for node in ast.walk(function) if in_blas(node)]
+    for path, nodes in trees():
+        for function in nodes:
+            if isinstance(function, ast.FunctionDef) and not waited_for(function):
+                bare += [(path.name, function.name) for node in ast.walk(function) if in_blas(node)]
     assert bare == []
 
 
@@ -227,8 +177,7 @@ def in_blas(node):
     return isinstance(node, ast.Attribute) and node.attr in names
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@forks
 def test_a_thread_in_linear_algebra_forks_and_others_go_on():
     inside, go = threading.Event(), threading.Event()
     order = []
@@ -243,15 +192,10 @@ def test_a_thread_in_linear_algebra_forks_and_others_go_on():
     worker.start()
     inside.wait(20)
     threading.Timer(0.2, go.set).start()
-    child = fork_waits(os.fork)()
-    if child == 0:
-        code = 1
-        try:
-            code = 0 if order == ["multiplied"] and fork_waits(lambda: 3)() == 3 else 2
-        finally:
-            os._exit(code)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fork", fork_waits(os.fork))
+        assert in_a_child(lambda: order == ["multiplied"] and fork_waits(lambda: 3)() == 3) == 0
     order.append("forked")
-    assert wait_for(child) == 0
     worker.join(20)
     fork_waits(lambda: order.append("again"))()
     assert order == ["multiplied", "forked", "again"]

@@ -1,7 +1,5 @@
 """Where the runtime runs: devices, threads, forks, processes, and what is imported there."""
 
-from __future__ import annotations
-
 import io
 import os
 import pickle
@@ -53,9 +51,6 @@ def test_threads_by_the_environment(monkeypatch):
 
     monkeypatch.setenv("EARMARK_THREADS", "3")
     assert thread_count() == 3
-    monkeypatch.setenv("EARMARK_THREADS", "many")
-    with pytest.raises(earmark.EarmarkError, match="EARMARK_THREADS"):
-        thread_count()
     monkeypatch.delenv("EARMARK_THREADS")
     assert 1 <= thread_count() <= (os.cpu_count() or 1)
 

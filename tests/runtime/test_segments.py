@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 import earmark
 from earmark.runtime.methods.segments.bolanos2025 import draw_reference_masks
@@ -16,10 +17,6 @@ from earmark.runtime.methods.segments.masks import Perturbation
 from earmark.runtime.methods.segments.settings import REFERENCE_CALLS
 
 RATE = 8000
-
-
-def sigmoid(values):
-    return 1.0 / (1.0 + np.exp(-np.asarray(values, np.float64)))
 
 
 def planted(spans, weights, seconds=3.0, hertz=1000.0, seed=0):
@@ -36,7 +33,7 @@ def planted(spans, weights, seconds=3.0, hertz=1000.0, seed=0):
         parts = [
             w * np.square(sounds[:, s]).mean(axis=1) / 0.045 for w, s in zip(weights, slices, strict=True)
         ]
-        return sigmoid(np.sum(parts, axis=0) - 1.0)
+        return expit(np.sum(parts, axis=0) - 1.0)
 
     return waveform.astype(np.float32), score
 

@@ -1,13 +1,9 @@
 """Recordings are decoded once and checked meanwhile: the same errors and warnings, and an end at any time."""
 
-from __future__ import annotations
-
-import itertools
-
 import numpy as np
 import pytest
 import soundfile
-from runtime_sounds import RATE
+from runtime_sounds import RATE, cancelled_at
 
 import earmark
 from earmark.runtime.audio import scratch, single_pass
@@ -20,12 +16,6 @@ from earmark.runtime.inference.deadline import Deadline
 
 def noise(seconds, channels=1, seed=0):
     return np.random.default_rng(seed).normal(0.0, 0.1, (round(seconds * RATE), channels)).astype(np.float32)
-
-
-def after(calls):
-    """A `cancel` that says True from the call of that number on."""
-    numbers = itertools.count(1)
-    return lambda: next(numbers) >= calls
 
 
 @pytest.fixture
@@ -100,7 +90,7 @@ def test_opening_ends_when_time_is_over(shipped, tmp_path, monkeypatch):
     assert 3.0 <= result.duration_s < 9.0
     [said] = [line for line in result.warnings if "were read" in line]
     assert said.startswith(f"partial: it was cancelled when {result.duration_s:.2f} s of the sound were read")
-    [one] = shipped.explain_many([path], methods=[], cancel=after(1))
+    [one] = shipped.explain_many([path], methods=[], cancel=cancelled_at(1))
     assert (one.partial, one.duration_s) == (True, result.duration_s)
     assert not shipped.explain(path, methods=[]).partial
 
@@ -109,7 +99,7 @@ def test_looking_through_a_file_ends_when_time_is_over(tmp_path, monkeypatch):
     path = tmp_path / "long.flac"
     soundfile.write(path, noise(240, 2), RATE)
     monkeypatch.setattr(sound_bytes, "_ASK_EVERY", 2**20)
-    stop = Deadline(cancel=after(2))
+    stop = Deadline(cancel=cancelled_at(2))
     opened = open_once(path, None, RATE, stop)
     first = next(opened.input_blocks())
     whole = next(open_once(path, None, RATE).input_blocks())
@@ -121,7 +111,7 @@ def test_looking_through_a_file_ends_when_time_is_over(tmp_path, monkeypatch):
 def test_a_recording_that_is_stopped_says_how_long_it_is(shipped, tmp_path):
     path = tmp_path / "long.flac"
     soundfile.write(path, noise(60), RATE)
-    part = shipped.detect(path, methods=[], cancel=after(2))
+    part = shipped.detect(path, methods=[], cancel=cancelled_at(2))
     assert part.partial
     assert part.duration_s == 60.0
     assert part.warnings[-1] == "partial: it was cancelled when 8 of 59 windows were classified, up to 9.00 s"

@@ -1,7 +1,5 @@
 """Sound that is missing or follows where a decoder says nothing: it is heard, or told of."""
 
-from __future__ import annotations
-
 import io
 import re
 import struct

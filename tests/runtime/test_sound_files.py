@@ -1,7 +1,5 @@
 """Files whose headers and sounds disagree: all of a sound is heard, or a warning says what is not."""
 
-from __future__ import annotations
-
 import struct
 from pathlib import Path
 

@@ -1,16 +1,13 @@
 """One sound by every way in: paths, file objects, standard input, a data folder; and what fails midway."""
 
-from __future__ import annotations
-
 import errno
 import io
-import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import documents, explain
 from sound_contents import (
     LAYERS,
     RATE,
@@ -26,7 +23,6 @@ from sound_contents import (
 from earmark.errors import AudioError, DataError
 from earmark.evaluation.data.folder import list_sounds, load_sound, load_sounds
 from earmark.evaluation.localisation.events import read_events
-from earmark.runtime.audio import sound as module
 from earmark.runtime.audio.containers.bytes import View
 from earmark.runtime.audio.sound import open_sound
 
@@ -44,26 +40,16 @@ def test_id3_in_front(kind: str, tmp_path: Path) -> None:
             assert sound.warnings == []
 
 
-def test_explain_by_path_and_from_stdin(tmp_path: Path, monkeypatch, capsysbinary) -> None:
-    from earmark.cli import main
-
-    answers = []
-    bundle = str(Path(module.__file__).parents[1] / "shipped" / "bundle")
+def test_explain_by_path_and_from_stdin(tmp_path: Path) -> None:
     content = flac_total(written("FLAC"), 0)
-    path = tmp_path / "streamed.flac"
-    path.write_bytes(content)
-    for argument in (str(path), "-"):
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-        monkeypatch.setattr(
-            sys, "argv", ["earmark", "explain", argument, "-b", bundle, "--json", "-m", "mask"]
-        )
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == 0
-        (record,) = json.loads(capsysbinary.readouterr().out)["results"]
-        answers.append((record["duration_s"], record["warnings"], record["predictions"]))
-    assert answers[0] == answers[1]
-    assert answers[0][:2] == (0.75, [])
+    (tmp_path / "streamed.flac").write_bytes(content)
+    by_path, by_stdin = (
+        documents(explain(argument, "--jsonl", input=content, code=0))[0]
+        for argument in (tmp_path / "streamed.flac", "-")
+    )
+    assert (by_path["duration_s"], by_path["warnings"]) == (0.75, [])
+    for name in ("duration_s", "warnings", "predictions"):
+        assert by_path[name] == by_stdin[name]
 
 
 def test_training_and_evaluation_hear_what_explain_hears(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """On the CPU the listenable STFT is an FFT where the front end's graph gives just that; late runs end."""
 
-from __future__ import annotations
-
 import gc
 import threading
 import time

@@ -1,10 +1,9 @@
 """`Explainer.stream`: what `detect` gives, however the sound is cut into pieces; gaps, clocks, rates."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
+from refusals import refuses
 from runtime_sounds import RATE, tone
 
 import earmark
@@ -199,14 +198,12 @@ def test_what_a_stream_cannot_take_is_refused_and_what_came_before_is_kept(expla
         (wave, {"at": float("nan")}, "at is nan"),
         (wave, {"at": "now"}, "at is 'now'"),
     ]:
-        with pytest.raises(earmark.AudioError, match=message):
-            stream.push(samples, **how)
+        refuses(earmark.AudioError, message, stream.push, samples, **how)
     assert stream.push(np.zeros(0, np.float32)) == []
     items += stream.push(wave[20_000:]) + stream.finish()
     same(items, explainer.detect(wave, RATE, **ASKED))
     assert stream.finish() == []
-    with pytest.raises(earmark.AudioError, match="the stream is finished"):
-        stream.push(wave)
+    refuses(earmark.AudioError, "the stream is finished", stream.push, wave)
 
 
 def test_a_stream_that_got_nothing_gives_nothing(explainer):
@@ -235,13 +232,10 @@ def test_options_that_a_stream_does_not_have(explainer, variant):
         explainer.detect(np.zeros(16000, np.float32), 16000, targets=["bell"])
     with pytest.raises(TypeError, match="no option 'timeout_s'"):
         explainer.stream(RATE, timeout_s=1.0)
-    with pytest.raises(earmark.SettingsError, match="min_score is 2"):
-        explainer.stream(RATE, min_score=2)
+    refuses(earmark.SettingsError, "min_score is 2", explainer.stream, RATE, min_score=2)
     for channels in (0, 1.5, 100):
-        with pytest.raises(earmark.AudioError, match="channels is"):
-            explainer.stream(RATE, channels)
-    with pytest.raises(earmark.AudioError, match="sample rate of 10"):
-        explainer.stream(10)
+        refuses(earmark.AudioError, "channels is", explainer.stream, RATE, channels)
+    refuses(earmark.AudioError, "sample rate of 10", explainer.stream, 10)
     with pytest.raises(earmark.SettingsError, match="a stream has none"):
         variant(level="peak").stream(RATE, level="recording")
 

@@ -1,7 +1,5 @@
 """Several labels explained of one sound: read and classified once, and each as if asked for alone."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
 
@@ -20,8 +18,7 @@ OPTIONS = {"segments": {"calls": 16}}
 @pytest.fixture(scope="module")
 def predicted_only(tmp_path_factory):
     """The shipped bundle with a decoder that speaks for the predicted class alone."""
-    bundle = tmp_path_factory.mktemp("predicted") / "bundle"
-    shutil.copytree(SHIPPED, bundle)
+    bundle = shutil.copytree(SHIPPED, tmp_path_factory.mktemp("predicted") / "bundle")
     rewrite(bundle, lambda manifest: manifest.update(mask_targets="predicted"))
     with earmark.load(bundle, device="cpu") as explainer:
         yield explainer

@@ -1,7 +1,5 @@
 """`earmark verify`: damage and differing numbers are told apart, and golden.npz is read with suspicion."""
 
-from __future__ import annotations
-
 import io
 import json
 import shutil
@@ -10,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from changed_bundle import refused, sign
+from changed_bundle import edited, edited_arrays, refused, sign
 from command_line import invoke
 
 import earmark
@@ -20,20 +18,17 @@ from earmark.runtime.verify import verify
 @pytest.fixture
 def bundle(tiny_bundle, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    copy = tmp_path / "bundle"
-    shutil.copytree(tiny_bundle, copy)
-    return copy
+    return shutil.copytree(tiny_bundle, tmp_path / "bundle")
 
 
-def command(bundle, *options):
-    return invoke("verify", bundle, "--device", "cpu", *options)
+def command(bundle, *words, **more):
+    return invoke("verify", bundle, "--device", "cpu", *words, **more)
 
 
 def damaged(bundle, *words):
     """One line, exit code 1, no traceback, by the API and by the command."""
     message = refused(bundle, *words, at=lambda path: verify(path, "cpu"))
-    result = command(bundle)
-    assert result.exit_code == 1
+    result = command(bundle, code=1)
     assert result.stderr.strip() == f"Error: {message}"
     assert result.stdout == ""
 
@@ -52,8 +47,7 @@ def archive(bundle, members, compression=zipfile.ZIP_DEFLATED):
 
 
 def golden(bundle):
-    with np.load(bundle / "golden.npz") as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    return edited_arrays(bundle, "golden.npz")
 
 
 def test_a_sound_bundle_computes_the_same_here(bundle):
@@ -61,26 +55,20 @@ def test_a_sound_bundle_computes_the_same_here(bundle):
     assert opened.manifest.name == "tiny"
     assert {check.output.partition("_")[0] for check in checks} == {"logits", "mask"}
     assert all(check.passed for check in checks)
-    result = command(bundle, "--json")
-    assert result.exit_code == 0, result.output
-    assert all(check["passed"] for check in json.loads(result.stdout)["checks"])
+    assert all(check["passed"] for check in json.loads(command(bundle, "--json", code=0).stdout)["checks"])
 
 
 def test_arrays_in_fortran_order_are_arrays(bundle):
-    arrays = {name: np.asfortranarray(array) for name, array in golden(bundle).items()}
-    np.savez(bundle / "golden.npz", **arrays)
-    sign(bundle, "golden.npz")
+    with golden(bundle) as arrays:
+        arrays |= {name: np.asfortranarray(array) for name, array in arrays.items()}
     assert all(check.passed for check in verify(bundle, "cpu")[1])
 
 
 def test_other_numbers_are_reported_not_raised(bundle):
-    arrays = golden(bundle)
-    arrays["logits_0"] = arrays["logits_0"] + np.float32(0.01)
-    np.savez_compressed(bundle / "golden.npz", **arrays)
-    sign(bundle, "golden.npz")
+    with golden(bundle) as arrays:
+        arrays["logits_0"] = arrays["logits_0"] + np.float32(0.01)
     assert [check.output for check in verify(bundle, "cpu")[1] if not check.passed] == ["logits_0"]
-    result = command(bundle, "--json")
-    assert result.exit_code == 1
+    result = command(bundle, "--json", code=1)
     found = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert sum(not check["passed"] for check in found["checks"]) == 1
     assert "differ" in result.stderr
@@ -89,24 +77,20 @@ def test_other_numbers_are_reported_not_raised(bundle):
 @pytest.mark.parametrize("value", [np.nan, np.inf, None, "gone"])
 @pytest.mark.parametrize("name", ["logits_0", "mask_1"])
 def test_a_golden_answer_that_is_none_is_damage(bundle, name, value):
-    arrays = golden(bundle)
-    if value == "gone":
-        del arrays[name]
-    else:
-        arrays[name] = arrays[name][:, :2] if value is None else arrays[name] + np.float32(value)
-    np.savez_compressed(bundle / "golden.npz", **arrays)
-    sign(bundle, "golden.npz")
+    with golden(bundle) as arrays:
+        if value == "gone":
+            del arrays[name]
+        else:
+            arrays[name] = arrays[name][:, :2] if value is None else arrays[name] + np.float32(value)
     damaged(bundle, "golden.npz")
 
 
 @pytest.mark.parametrize("limit", [1e30, 1.0, -1.0])
 def test_a_limit_that_is_no_rounding(bundle, limit):
-    manifest = json.loads((bundle / "bundle.json").read_text())
-    manifest["parity"]["fp32"]["logits"]["limit"] = limit
-    (bundle / "bundle.json").write_text(json.dumps(manifest))
-    arrays = {name: 0 * array if "logits" in name else array for name, array in golden(bundle).items()}
-    np.savez_compressed(bundle / "golden.npz", **arrays)
-    sign(bundle, "golden.npz")
+    with edited(bundle / "bundle.json") as manifest:
+        manifest["parity"]["fp32"]["logits"]["limit"] = limit
+    with golden(bundle) as arrays:
+        arrays |= {name: 0 * array for name, array in arrays.items() if "logits" in name}
     damaged(bundle, "bundle.json", "logits", "rounding")
 
 
@@ -124,19 +108,17 @@ def test_a_limit_that_is_no_rounding(bundle, limit):
     ],
 )
 def test_facts_that_decide_an_answer_are_bound_to_the_bundle(bundle, field, value):
-    manifest = json.loads((bundle / "bundle.json").read_text())
-    assert manifest["bundle_id"].startswith("2-")
-    manifest[field] = value(manifest[field])
-    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    with edited(bundle / "bundle.json") as manifest:
+        assert manifest["bundle_id"].startswith("2-")
+        manifest[field] = value(manifest[field])
     damaged(bundle, "bundle.json", "bundle_id")
     with pytest.raises(earmark.BundleError, match="bundle_id"):
         earmark.load(bundle, "cpu")
 
 
 def test_a_bundle_of_another_time_still_opens(bundle):
-    manifest = json.loads((bundle / "bundle.json").read_text())
-    manifest |= {"bundle_id": 64 * "a", "added_later": 1}
-    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    with edited(bundle / "bundle.json") as manifest:
+        manifest.update(bundle_id=64 * "a", added_later=1)
     assert all(check.passed for check in verify(bundle, "cpu")[1])
 
 
@@ -210,9 +192,8 @@ def test_a_waveform_that_the_graph_cannot_take(bundle):
 
 
 def test_no_golden_file_at_all(bundle):
-    manifest = json.loads((bundle / "bundle.json").read_text())
-    del manifest["files"]["golden.npz"]
-    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    with edited(bundle / "bundle.json") as manifest:
+        del manifest["files"]["golden.npz"]
     damaged(bundle, "golden.npz")
 
 
@@ -235,9 +216,7 @@ def test_every_verb_says_so_in_one_line(bundle, damage, word, verb):
         if verb == "explain"
         else [verb, str(bundle)]
     )
-    result = invoke(*arguments)
-    assert result.exit_code == 1
-    assert word in result.stderr
+    result = invoke(*arguments, code=1, says=word)
     assert len(result.stderr.strip().splitlines()) == 1
     assert "defect" not in result.stderr
     assert result.stdout == ""

@@ -1,7 +1,5 @@
 """Steps side by side: their order, their errors, steps within steps; and explanations by several threads."""
 
-from __future__ import annotations
-
 import threading
 
 import numpy as np

@@ -9,8 +9,6 @@ plain kernels, though trained in float64). About a minute on one core. Run it wh
 purpose, and commit what it wrote.
 """
 
-from __future__ import annotations
-
 import sys
 import tempfile
 from pathlib import Path

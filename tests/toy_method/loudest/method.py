@@ -1,7 +1,5 @@
 """The method `loudest`: when the sound is loudest, whatever the model says."""
 
-from __future__ import annotations
-
 import heapq
 
 import numpy as np

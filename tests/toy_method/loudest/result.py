@@ -1,7 +1,5 @@
 """Its result."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
