@@ -44,24 +44,10 @@ LINGER_S: Final = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
-    """How a server serves.
+    """How a server serves. Raises SettingsError where a value is out of range.
 
-    Attributes:
-        host: The address that it listens on.
-        port: The port, 0 to 65535; 0: any that is free.
-        token: What clients give as `Authorization: Bearer`; None: nothing is asked for.
-        names: Host names by which it is reached, beside "localhost" and addresses.
-        max_bytes: Of an upload, 1 or more.
-        max_seconds: Of a sound, above 0.
-        timeout_s: After which an answer ends as it is then, counted from when it is begun; above 0.
-        concurrency: Answers that are computed at a time, 1 to 256.
-        queue: Requests that are received or wait beyond those, 0 to 4096.
-        per_client: Requests of one address that are in work at a time, 0 to 4096; 0: no limit.
-        grace_s: What is running may take so long after SIGTERM, 1 to 3600.
-
-    Raises:
-        SettingsError: A value is out of range.
-
+    token: what clients give as `Authorization: Bearer`; None: nothing is asked for
+    max_bytes: of an upload; timeout_s: counted from when an answer is begun
     """
 
     host: Annotated[str, setting("Where to listen.", metavar="ADDRESS")] = "127.0.0.1"

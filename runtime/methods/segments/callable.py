@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import AudioError, MethodError, ScoreError
+from ...audio.source import checked_rate
 from ...values.arrays import FloatArray, Values
 from ..options import whole_number
 from .grid import SegmentGrid
@@ -103,7 +104,7 @@ def segments(
     settings.require()
     seed = whole_number("seed", seed, 0)
     sound = _checked_waveform(waveform)
-    rate = _checked_rate(sample_rate)
+    rate = checked_rate(sample_rate, "the waveform")
     known = None if expected is None else _checked_expected(expected, sound.size, rate, settings)
     score = _Probabilities(score_fn)
     return result_of(search(sound, rate, score, settings, seed, progress, expected=known), settings, seed)
@@ -197,12 +198,6 @@ def _checked_expected(
             f"the {segments} segments"
         )
     return values if values.any() else None
-
-
-def _checked_rate(rate: object) -> int:
-    from ...audio.source import checked_rate
-
-    return checked_rate(rate, "the waveform")
 
 
 def result_of(

@@ -58,11 +58,7 @@ def beliefs_of(expected: Values | None) -> Sequence[Belief]:
 def expected_of(mask: FloatArray, hop: int, grid: SegmentGrid) -> Values | None:
     """The mean of a mask [frames, bins] of the listenable STFT in each segment [M]; None where it is empty.
 
-    Args:
-        mask: 0..1, its bins from 0 Hz to half the rate.
-        hop: Samples between frames.
-        grid: The segments, of sound at the mask's rate.
-
+    mask: 0..1, its bins from 0 Hz to half the rate; hop: samples between frames
     """
     hertz = np.linspace(0.0, 0.5 * grid.sample_rate, mask.shape[1])
     owner = np.clip(np.searchsorted(grid.bands_hz, hertz, side="right") - 1, 0, grid.shape[1] - 1)

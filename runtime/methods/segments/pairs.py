@@ -84,18 +84,9 @@ def look_again(
     calls: int,
     expected: Values | None = None,
 ) -> SecondLook:
-    """Remove the stretches that a fit finds, one by one and two by two.
+    """Remove the stretches that a fit over the partition finds, one by one and two by two.
 
-    Args:
-        fit: Over the partition.
-        places: Its pieces.
-        ask: Log-odds [n] of masks [n, M].
-        draw: A number of complementary pairs of masks.
-        full: Log-odds of the whole sound.
-        span: What masks took away at the most, in log-odds.
-        calls: How often may be asked.
-        expected: Where evidence is expected [M].
-
+    full: log-odds of the whole sound; span: what masks took away at the most; calls: how often may be asked
     """
     look = _Look(places, ask, full, calls)
     found = stretches_of(fit, places)[:MOST]

@@ -89,22 +89,11 @@ def search(
 ) -> SearchResult:
     """Explain one clip [N] that a model takes as a whole.
 
-    Args:
-        waveform: [N] float32.
-        sample_rate: In Hz.
-        log_odds: Sounds [B, N] to log-odds [B].
-        settings: How to ask.
-        seed: Of masks and fills.
-        progress: Called with (done, budget) after every batch.
-        stopped: True ends the questions after the first round; the fit is of what was asked so far.
-        answers: What `log_odds` gives, where it is something else.
-        expected: [M], 0 or more, where evidence is expected, as by a mask; None: anywhere. Only the surrogate
-            smooth has a use for it.
-
-    Raises:
-        AudioError: It is too short.
-        MethodError: It has more tiles than can be told apart.
-
+    log_odds: sounds [B, N] to log-odds [B], or what `answers` says; progress: called with (done, budget)
+    stopped: True ends the questions after the first round; the fit is of what was asked so far
+    expected: [M], 0 or more, where evidence is expected, as by a mask; None: anywhere. Only the surrogate
+        smooth has a use for it.
+    Raises AudioError where it is too short, MethodError where it has more tiles than can be told apart.
     """
     start = time.perf_counter()
     asked = CountedModel(log_odds, settings.budget, progress, answers)

@@ -169,14 +169,9 @@ def kernel_shap(
     Minimises sum_i c_i (y_i - empty - z_i phi)^2 under sum(phi) = full - empty (Lundberg, Lee 2017,
     theorem 2; Covert, Lee 2021, equation 7). Exact where all coalitions are given.
 
-    Args:
-        masks: [n, M] coalitions drawn by the Shapley kernel in pairs (`draw_coalitions`), or all of them with
-            `weights` [n].
-        values: [n] log-odds.
-        full: Log-odds of the whole sound and of the fill alone.
-        empty: See `full`.
-        weights: [n] of the coalitions, where all are given.
-
+    masks: [n, M] coalitions drawn by the Shapley kernel in pairs (`draw_coalitions`), or all of them with
+        `weights` [n]
+    full, empty: log-odds of the whole sound and of the fill alone
     """
     coalitions = masks.astype(np.float64)
     weight = np.ones(len(values)) if weights is None else weights
