@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measuring import in_turn
 
 import earmark
 from earmark.runtime.bundle.open import read_manifest
@@ -57,13 +57,8 @@ class Place:
 
 def milliseconds(call: Callable[[], object], repeats: int = 10, warm: int = 2) -> float:
     """Median time of a call."""
-    taken = []
-    for index in range(repeats + warm):
-        start = time.perf_counter()
-        call()
-        if index >= warm:
-            taken.append((time.perf_counter() - start) * 1e3)
-    return statistics.median(taken)
+    taken = in_turn({"call": call}, repeats, warm=warm, clocks=(time.perf_counter,))["call"]
+    return 1e3 * float(np.median(taken))
 
 
 def sounds(count: int, bundle: Path | None = None) -> np.ndarray:

@@ -25,6 +25,9 @@ MANIFEST = "bundle.json"
 _WORKABLE = 64 << 20
 
 
+Change = Callable[[bytes, random.Random], tuple[bytes, str]]
+
+
 class Damaged:
     """A copy of a bundle that is damaged step by step: hard links, replaced and never written into."""
 
@@ -53,6 +56,13 @@ class Damaged:
         # What is remembered of a bundle goes by size and time: whoever means harm keeps them.
         os.utime(path, ns=(time, time))
         self.touched.add(name)
+        self.manifest_damaged |= name == MANIFEST
+
+    def change(self, name: str, damage: Change) -> str:
+        """Replace a file by its content, damaged; returns what was done."""
+        content, done = damage(self.read(name), self.draw)
+        self.write(name, content)
+        return f"{name}: {done}"
 
     def read(self, name: str) -> bytes:
         """A file's content. Raises FileNotFoundError for a pipe or a device, which has no end."""
@@ -122,23 +132,14 @@ def _contents(source: Path) -> tuple[list[str], list[str]]:
     return folders, [str(one.relative_to(source)) for one in paths if one.is_file()]
 
 
-def _manifest_fields(one: Damaged) -> str:
-    one.manifest_damaged = True
-    document, done = json_damage.damage(one.manifest(), one.draw)
-    one.write(MANIFEST, json_damage.text(document, one.draw))
-    return done
-
-
-def _manifest_bytes(one: Damaged) -> str:
-    one.manifest_damaged = True
-    content, done = byte_damage.damage(one.read(MANIFEST), one.draw)
-    one.write(MANIFEST, content)
-    return done
+def _fields(content: bytes, draw: random.Random) -> tuple[bytes, str]:
+    """A JSON document with other fields."""
+    document, done = json_damage.damage(json.loads(content), draw)
+    return json_damage.text(document, draw), done
 
 
 def _unlisted(one: Damaged) -> str:
     """A file stays and is listed no longer."""
-    one.manifest_damaged = True
     manifest = one.manifest()
     name = one.draw.choice(list(manifest["files"]))
     del manifest["files"][name]
@@ -148,19 +149,9 @@ def _unlisted(one: Damaged) -> str:
     return name
 
 
-def _bytes(one: Damaged) -> str:
-    name = one.pick()
-    if name == MANIFEST:
-        return _manifest_bytes(one)
-    content, done = byte_damage.damage(one.read(name), one.draw)
-    one.write(name, content)
-    return f"{name}: {done}"
-
-
 def _exchanged(one: Damaged) -> str:
     name, other = one.pick(), one.pick()
-    if MANIFEST in (name, other):
-        one.manifest_damaged = True
+    one.manifest_damaged |= other == MANIFEST
     first, second = one.read(name), one.read(other)
     one.write(name, second)
     if one.draw.random() < 0.5:
@@ -211,25 +202,15 @@ def _special(one: Damaged, name: str | None = None) -> str:
     return f"{name} is {what}"
 
 
-def _graph(one: Damaged) -> str:
-    name = one.pick(".onnx")
-    content, done = graph_damage.damage(one.read(name), one.draw)
-    one.write(name, content)
-    return f"{name}: {done}"
-
-
 def _table(one: Damaged) -> str:
     """A .npy table: its header, or values in it."""
-    name = one.pick(".npy")
-    content = one.read(name)
-    if one.draw.random() < 0.5:
+
+    def values(content: bytes, draw: random.Random) -> tuple[bytes, str]:
         array = np.load(io.BytesIO(content)).copy()
-        done = array_damage.set_values(array, one.draw)
-        one.write(name, array_damage.npy(array))
-        return f"{name}: {done}"
-    made, done = array_damage.npy_header(content, one.draw)
-    one.write(name, made)
-    return f"{name}: {done}"
+        done = array_damage.set_values(array, draw)
+        return array_damage.npy(array), done
+
+    return one.change(one.pick(".npy"), values if one.draw.random() < 0.5 else array_damage.npy_header)
 
 
 def _search(one: Damaged) -> str:
@@ -253,8 +234,7 @@ def _lines(one: Damaged) -> str:
     what = one.draw.choice(["fields", "fields", "bytes", "exchanged", "twice", "empty"])
     done = what
     if what == "fields":
-        document, done = json_damage.damage(json.loads(lines[at]), one.draw)
-        lines[at] = json_damage.text(document, one.draw)
+        lines[at], done = _fields(lines[at], one.draw)
     elif what == "bytes":
         lines[at], done = byte_damage.damage(lines[at], one.draw)
     elif what == "exchanged":
@@ -271,13 +251,6 @@ def _lines(one: Damaged) -> str:
     clips["position"] = ends - clips["length"]
     one.write(f"{folder}/clips.npy", array_damage.npy(clips))
     return f"clips.jsonl: {done}"
-
-
-def _info(one: Damaged) -> str:
-    name = one.pick("index_info.json")
-    document, done = json_damage.damage(json.loads(one.read(name)), one.draw)
-    one.write(name, json_damage.text(document, one.draw))
-    return done
 
 
 def _arrays(one: Damaged) -> str:
@@ -318,16 +291,16 @@ def _arrays(one: Damaged) -> str:
 
 # Each with its weight in the draw.
 _KINDS: dict[str, tuple[Callable[[Damaged], str], float]] = {
-    "manifest": (_manifest_fields, 5.0),
-    "manifest bytes": (_manifest_bytes, 0.5),
+    "manifest": (lambda one: one.change(MANIFEST, _fields), 5.0),
+    "manifest bytes": (lambda one: one.change(MANIFEST, byte_damage.damage), 0.5),
     "unlisted": (_unlisted, 1.5),
-    "bytes": (_bytes, 3.0),
+    "bytes": (lambda one: one.change(one.pick(), byte_damage.damage), 3.0),
     "exchanged": (_exchanged, 0.7),
     "special": (_special, 1.5),
-    "graph": (_graph, 5.0),
+    "graph": (lambda one: one.change(one.pick(".onnx"), graph_damage.damage), 5.0),
     "table": (_table, 3.0),
     "search": (_search, 1.5),
     "lines": (_lines, 2.0),
-    "info": (_info, 2.5),
+    "info": (lambda one: one.change(one.pick("index_info.json"), _fields), 2.5),
     "arrays": (_arrays, 1.2),
 }
